@@ -1,0 +1,1 @@
+//! What a workload runs: process facts judged.

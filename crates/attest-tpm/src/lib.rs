@@ -1,0 +1,1 @@
+//! TPM 2.0 verification: EK chains, credential activation, quotes.

@@ -1,0 +1,1 @@
+//! The verifier trait and composition of verdicts.

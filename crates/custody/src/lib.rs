@@ -1,0 +1,1 @@
+//! Where keys live: implementations of the key-custody trait.

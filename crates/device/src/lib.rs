@@ -1,0 +1,1 @@
+//! The machine side: TPM transport and commands, processes by pidfd.

@@ -1,0 +1,1 @@
+//! Invariants to SMT, solver processes.

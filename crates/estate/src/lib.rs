@@ -1,0 +1,1 @@
+//! Everything declared: identities, resources, policies; decide, explain, search, diff.

@@ -1,0 +1,1 @@
+//! Connection, identity, decision, intent, forward, outcome: the protocol-neutral core.

@@ -1,0 +1,1 @@
+//! The authority: issuance, rotation, bundles, revocation.

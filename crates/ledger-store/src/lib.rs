@@ -1,0 +1,1 @@
+//! Segments, sequencing, tiles and blobs on disk.

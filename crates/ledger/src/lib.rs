@@ -1,0 +1,1 @@
+//! Merkle math, tiles, notes, checkpoints, receipts and record schemas; no I/O.

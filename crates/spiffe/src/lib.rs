@@ -1,0 +1,1 @@
+//! SPIFFE IDs, SVIDs, bundles and the receipt extension: parse, build, validate.

@@ -1,0 +1,1 @@
+//! Durable state; the only crate that names a state-database driver.

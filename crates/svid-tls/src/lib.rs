@@ -1,0 +1,1 @@
+//! rustls configurations that authenticate by SVID.

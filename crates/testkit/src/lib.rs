@@ -1,0 +1,1 @@
+//! For tests only: clock, CA, swtpm and PostgreSQL starters.
