@@ -1,1 +1,18 @@
-//! The machine side: TPM transport and commands, processes by pidfd.
+//! The machine side: the TPM's transport and commands, processes by pidfd.
+//!
+//! Collects evidence and judges none of it: verifiers live in the `attest*` crates. The only crate
+//! in which `unsafe` may appear.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+pub mod process;
+pub mod tpm;
