@@ -1,1 +1,19 @@
-//! For tests only: clock, CA, swtpm and PostgreSQL starters.
+//! For tests only, as a dev-dependency: what a test needs from outside, found in one place.
+//!
+//! A test that lacks something calls [`skip`] with the reason and returns; `cargo xtask test` fails on
+//! every skip that the reviewed `tests/skips.toml` does not list.
+//! Nothing here is linked by a running program.
+
+mod find;
+mod skip;
+
+pub use find::{evidence, tool, tools, venv_python, workspace};
+pub use skip::skip;
+
+/// A fresh directory, removed when dropped.
+///
+/// # Errors
+/// When the system's directory for temporary files cannot be written.
+pub fn temp_dir() -> std::io::Result<tempfile::TempDir> {
+    tempfile::Builder::new().prefix("trilith-test-").tempdir()
+}
