@@ -10,6 +10,10 @@ pub const MACHINE_TPM_KIND: &str = "machine.tpm.kind";
 pub const MACHINE_TPM_EK: &str = "machine.tpm.ek_sha256";
 /// `verified` (certificate chain) or `pinned` (by hash).
 pub const MACHINE_TPM_EK_CHAIN: &str = "machine.tpm.ek_chain";
+/// The vendor that the endorsement key's certificate names: TCG vendor id (`INTC`, `IFX`, `STM`).
+pub const MACHINE_TPM_MANUFACTURER: &str = "machine.tpm.manufacturer";
+/// Firmware version as the TPM itself signed it, 16 lower-case hex digits.
+pub const MACHINE_TPM_FIRMWARE: &str = "machine.tpm.firmware";
 /// `unknown` without an event log.
 pub const MACHINE_BOOT_STATE: &str = "machine.boot.state";
 pub const MACHINE_BOOT_SECURE_BOOT: &str = "machine.boot.secure_boot";
@@ -40,6 +44,8 @@ pub const ALL: &[&str] = &[
     MACHINE_TPM_KIND,
     MACHINE_TPM_EK,
     MACHINE_TPM_EK_CHAIN,
+    MACHINE_TPM_MANUFACTURER,
+    MACHINE_TPM_FIRMWARE,
     MACHINE_BOOT_STATE,
     MACHINE_BOOT_SECURE_BOOT,
     MACHINE_KEY,
