@@ -1,0 +1,13 @@
+//! Known answers from the standards, and round trips with keys that OpenSSL made.
+
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+mod jws;
+mod keys;
+mod tpm;
+
+/// Bytes from hexadecimal with spaces in it.
+fn bytes(hexadecimal: &str) -> Vec<u8> {
+    let digits: String = hexadecimal.split_whitespace().collect();
+    crypto::hex::decode(&digits).unwrap()
+}
