@@ -1,0 +1,235 @@
+//! Against real processes of this machine: what is claimed of a caller is true of it, and of no other.
+
+use super::*;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+/// A shell (or `program`) that has connected to us, through bash's or python's own socket.
+struct Peer {
+    child: Child,
+    connection: UnixStream,
+    _directory: tempfile::TempDir,
+}
+
+impl Peer {
+    /// Runs `program` (a copy of python) which connects and then does what it is told by line.
+    fn python(program: Option<PathBuf>) -> Option<Self> {
+        let python = PathBuf::from("/usr/bin/python3");
+        if !python.exists() {
+            testkit::skip("device process peers", "no /usr/bin/python3");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let code = "import socket,sys,os\n\
+            s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);os.set_inheritable(s.fileno(),True)\n\
+            for line in sys.stdin:\n    exec(line)\n    s.send(b'.')\n";
+        let child = Command::new(program.unwrap_or(python))
+            .args(["-c", code])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        Some(Self {
+            child,
+            connection,
+            _directory: directory,
+        })
+    }
+
+    fn caller(&self) -> Caller {
+        Caller::of(&self.connection, BootTime::now()).unwrap()
+    }
+
+    /// Has the child run a line of Python and waits until it has.
+    fn run(&mut self, line: &str) {
+        let stdin = self.child.stdin.as_mut().unwrap();
+        writeln!(stdin, "{line}").unwrap();
+        self.connection.read_exact(&mut [0]).unwrap();
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+fn sha256_of(path: &Path) -> [u8; 32] {
+    crypto::sha256(&std::fs::read(path).unwrap())
+}
+
+#[test]
+fn a_caller_is_named_by_the_kernel() {
+    let Some(peer) = Peer::python(None) else {
+        return;
+    };
+    let caller = peer.caller();
+    assert_eq!(caller.pid(), i32::try_from(peer.child.id()).unwrap());
+    assert_eq!(caller.uid(), rustix::process::getuid().as_raw());
+    if peer::pidfd(peer.connection.as_fd()).unwrap().is_some() {
+        assert_eq!(caller.identification(), Identification::Pidfd);
+    }
+    let snapshot = caller.observe(&Digests::new()).unwrap();
+    let running = std::fs::canonicalize("/usr/bin/python3").unwrap();
+    assert_eq!(snapshot.executable.path.as_deref(), Some(running.as_path()));
+    assert_eq!(
+        snapshot.executable.digest,
+        Digest::Sha256(sha256_of(&running))
+    );
+    assert_eq!(snapshot.started, caller.started());
+}
+
+#[test]
+fn a_dead_caller_is_never_described_by_whoever_has_its_pid() {
+    let Some(mut peer) = Peer::python(None) else {
+        return;
+    };
+    let mut caller = peer.caller();
+    assert!(caller.still_alive());
+    peer.child.kill().unwrap();
+    peer.child.wait().unwrap();
+    assert!(!caller.still_alive());
+    assert!(matches!(
+        caller.observe(&Digests::new()),
+        Err(ObserveError::Gone)
+    ));
+    // As if the number had been handed out again: it is now that of a living process, this one.
+    caller.pid = i32::try_from(std::process::id()).unwrap();
+    caller.started = Entry::open(caller.pid).unwrap().started().unwrap();
+    assert!(matches!(
+        caller.observe(&Digests::new()),
+        Err(ObserveError::Gone)
+    ));
+}
+
+#[test]
+fn a_pid_reused_before_pidfd_open_shows_by_its_start_time() {
+    let Some(peer) = Peer::python(None) else {
+        return;
+    };
+    let credentials = peer::credentials(peer.connection.as_fd()).unwrap();
+    let caller = Caller::from_credentials(credentials, BootTime::now()).unwrap();
+    assert_eq!(caller.identification(), Identification::Raceable);
+    // The connection was accepted before this process started, so this process did not make it.
+    let before = BootTime::from_ticks(caller.started() - 1);
+    assert!(matches!(
+        Caller::from_credentials(credentials, before),
+        Err(IdentifyError::StartedLater { .. })
+    ));
+}
+
+#[test]
+fn a_connection_of_a_process_that_ended_is_refused() {
+    let Some(mut peer) = Peer::python(None) else {
+        return;
+    };
+    peer.child.kill().unwrap();
+    peer.child.wait().unwrap();
+    assert!(matches!(
+        Caller::of(&peer.connection, BootTime::now()),
+        Err(IdentifyError::Gone)
+    ));
+}
+
+#[test]
+fn a_binary_swapped_after_connect_is_judged_by_what_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("payments");
+    std::fs::copy("/usr/bin/python3", &program).unwrap();
+    let Some(peer) = Peer::python(Some(program.clone())) else {
+        return;
+    };
+    let running = sha256_of(&program);
+    let caller = peer.caller();
+    let other = directory.path().join("other");
+    std::fs::write(&other, b"#!/bin/sh\n").unwrap();
+    std::fs::rename(&other, &program).unwrap();
+    let snapshot = caller.observe(&Digests::new()).unwrap();
+    assert_eq!(snapshot.executable.digest, Digest::Sha256(running));
+    assert_eq!(
+        snapshot.executable.path, None,
+        "the path names another file"
+    );
+    assert_eq!(snapshot.executable.name.as_deref(), Some("payments"));
+}
+
+#[test]
+fn a_caller_that_executes_something_else_is_described_as_that() {
+    let Some(mut peer) = Peer::python(None) else {
+        return;
+    };
+    let caller = peer.caller();
+    let digests = Digests::new();
+    let before = caller.observe(&digests).unwrap();
+    peer.run("pass");
+    let stdin = peer.child.stdin.as_mut().unwrap();
+    // sh keeps the connection (descriptor inherited), says so and waits.
+    writeln!(
+        stdin,
+        "os.dup2(s.fileno(),9);os.execv('/bin/sh',['sh','-c','printf x >&9; read line'])"
+    )
+    .unwrap();
+    peer.connection.read_exact(&mut [0]).unwrap();
+    let after = caller.observe(&digests).unwrap();
+    assert_eq!(before.started, after.started, "the same process");
+    assert_ne!(before.executable.id, after.executable.id);
+    assert_eq!(
+        after.executable.path,
+        Some(std::fs::canonicalize("/bin/sh").unwrap())
+    );
+}
+
+#[test]
+fn a_caller_that_changed_its_uid_is_refused() {
+    let Some(mut peer) = Peer::python(None) else {
+        return;
+    };
+    if !rustix::process::getuid().is_root() {
+        testkit::skip("device process uid change", "not root");
+        return;
+    }
+    let caller = peer.caller();
+    peer.run("os.setresuid(12345,12345,12345)");
+    assert!(matches!(
+        caller.observe(&Digests::new()),
+        Err(ObserveError::Credentials { uid: 12345, .. })
+    ));
+}
+
+#[test]
+fn a_helpers_program_is_hashed_here_and_must_be_executable_by_the_caller() {
+    let Some(peer) = Peer::python(None) else {
+        return;
+    };
+    let caller = peer.caller();
+    let digests = Digests::new();
+    let mut snapshot = caller.observe(&digests).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("link");
+    std::os::unix::fs::symlink("/bin/sh", &link).unwrap();
+    let program = caller.program(&link, &snapshot, &digests).unwrap();
+    let shell = std::fs::canonicalize("/bin/sh").unwrap();
+    assert_eq!(program.path.as_deref(), Some(shell.as_path()));
+    assert_eq!(program.digest, Digest::Sha256(sha256_of(&shell)));
+
+    snapshot.uid = 12345;
+    snapshot.gid = 12345;
+    snapshot.groups.clear();
+    for (path, why) in [
+        ("/etc/shadow", "the caller may not execute it"),
+        ("/etc/passwd", "the caller may not execute it"),
+        ("/etc", "not a regular file"),
+        ("bin/sh", "the path is not absolute"),
+    ] {
+        match caller.program(Path::new(path), &snapshot, &digests) {
+            Err(ObserveError::Program { reason, .. }) => assert_eq!(reason, why, "{path}"),
+            other => panic!("{path}: {other:?}"),
+        }
+    }
+}
