@@ -1,0 +1,108 @@
+//! What a record changes in the state, and the state as a whole.
+
+use crate::rows::{
+    BundleRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+};
+use crate::table::{self, Row};
+use rusqlite::Connection;
+
+/// One row put or removed. The fold over the ledger yields these, memory and database absorb them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Meta(MetaRow),
+    Node(NodeRow),
+    Token(TokenRow),
+    TokenGone(String),
+    Svid(SvidRow),
+    SvidGone(u64),
+    Revocation(RevocationRow),
+    RevocationGone(u64),
+    Estate(EstateRow),
+    Bundle(BundleRow),
+    Gateway(GatewayRow),
+}
+
+impl Change {
+    pub(crate) fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
+        match self {
+            Self::Meta(row) => table::upsert(connection, row),
+            Self::Node(row) => table::upsert(connection, row),
+            Self::Token(row) => table::upsert(connection, row),
+            Self::TokenGone(hash) => table::remove::<TokenRow>(connection, hash),
+            Self::Svid(row) => table::upsert(connection, row),
+            Self::SvidGone(index) => table::remove::<SvidRow>(connection, &key(*index)?),
+            Self::Revocation(row) => table::upsert(connection, row),
+            Self::RevocationGone(index) => {
+                table::remove::<RevocationRow>(connection, &key(*index)?)
+            }
+            Self::Estate(row) => table::upsert(connection, row),
+            Self::Bundle(row) => table::upsert(connection, row),
+            Self::Gateway(row) => table::upsert(connection, row),
+        }
+    }
+}
+
+fn key(index: u64) -> rusqlite::Result<i64> {
+    i64::try_from(index).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
+
+/// Every table, each in order of its key.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Snapshot {
+    pub meta: Vec<MetaRow>,
+    pub nodes: Vec<NodeRow>,
+    pub tokens: Vec<TokenRow>,
+    pub svids: Vec<SvidRow>,
+    pub revocations: Vec<RevocationRow>,
+    pub estates: Vec<EstateRow>,
+    pub bundles: Vec<BundleRow>,
+    pub gateways: Vec<GatewayRow>,
+}
+
+impl Snapshot {
+    pub(crate) fn create(connection: &Connection) -> rusqlite::Result<()> {
+        table::create::<MetaRow>(connection)?;
+        table::create::<NodeRow>(connection)?;
+        table::create::<TokenRow>(connection)?;
+        table::create::<SvidRow>(connection)?;
+        table::create::<RevocationRow>(connection)?;
+        table::create::<EstateRow>(connection)?;
+        table::create::<BundleRow>(connection)?;
+        table::create::<GatewayRow>(connection)
+    }
+
+    pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
+        Ok(Self {
+            meta: table::list(connection)?,
+            nodes: table::list(connection)?,
+            tokens: table::list(connection)?,
+            svids: table::list(connection)?,
+            revocations: table::list(connection)?,
+            estates: table::list(connection)?,
+            bundles: table::list(connection)?,
+            gateways: table::list(connection)?,
+        })
+    }
+
+    /// The canonical dump: one line a row, tables and rows in a fixed order. Two states are equal
+    /// exactly when their dumps are.
+    #[must_use]
+    pub fn dump(&self) -> String {
+        let mut out = String::new();
+        lines(&mut out, &self.meta);
+        lines(&mut out, &self.nodes);
+        lines(&mut out, &self.tokens);
+        lines(&mut out, &self.svids);
+        lines(&mut out, &self.revocations);
+        lines(&mut out, &self.estates);
+        lines(&mut out, &self.bundles);
+        lines(&mut out, &self.gateways);
+        out
+    }
+}
+
+fn lines<R: Row>(out: &mut String, rows: &[R]) {
+    for row in rows {
+        out.push_str(&format!("{} {row:?}\n", R::TABLE));
+    }
+}

@@ -1,0 +1,87 @@
+//! How each Rust type that stands in a row is written to and read from a column.
+
+use rusqlite::types::{Type, ValueRef};
+use rusqlite::{Result, Row, Statement};
+
+/// One column: an SQLite type, a way in and a way out.
+pub(crate) trait Column: Sized {
+    const TYPE: &'static str;
+    fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()>;
+    fn read(row: &Row<'_>, index: usize) -> Result<Self>;
+}
+
+impl Column for String {
+    const TYPE: &'static str = "TEXT NOT NULL";
+
+    fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()> {
+        statement.raw_bind_parameter(index, self.as_str())
+    }
+
+    fn read(row: &Row<'_>, index: usize) -> Result<Self> {
+        row.get(index)
+    }
+}
+
+/// SQLite integers are signed: what lies beyond is refused, not wrapped.
+impl Column for u64 {
+    const TYPE: &'static str = "INTEGER NOT NULL";
+
+    fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()> {
+        let value = i64::try_from(*self)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        statement.raw_bind_parameter(index, value)
+    }
+
+    fn read(row: &Row<'_>, index: usize) -> Result<Self> {
+        let value: i64 = row.get(index)?;
+        Self::try_from(value).map_err(|_| rusqlite::Error::IntegralValueOutOfRange(index, value))
+    }
+}
+
+impl Column for Option<String> {
+    const TYPE: &'static str = "TEXT";
+
+    fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()> {
+        statement.raw_bind_parameter(index, self.as_deref())
+    }
+
+    fn read(row: &Row<'_>, index: usize) -> Result<Self> {
+        row.get(index)
+    }
+}
+
+impl Column for Option<u64> {
+    const TYPE: &'static str = "INTEGER";
+
+    fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()> {
+        match self {
+            Some(value) => value.bind(statement, index),
+            None => statement.raw_bind_parameter(index, rusqlite::types::Null),
+        }
+    }
+
+    fn read(row: &Row<'_>, index: usize) -> Result<Self> {
+        match row.get_ref(index)? {
+            ValueRef::Null => Ok(None),
+            _ => <u64 as Column>::read(row, index).map(Some),
+        }
+    }
+}
+
+/// A JSON array in a text column.
+impl Column for Vec<String> {
+    const TYPE: &'static str = "TEXT NOT NULL";
+
+    fn bind(&self, statement: &mut Statement<'_>, index: usize) -> Result<()> {
+        let text = serde_json::to_string(self)
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        statement.raw_bind_parameter(index, text)
+    }
+
+    fn read(row: &Row<'_>, index: usize) -> Result<Self> {
+        let text: String = row.get(index)?;
+        serde_json::from_str(&text).map_err(|error| {
+            rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error))
+        })
+    }
+}

@@ -1,0 +1,110 @@
+//! The store against a real database file.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+use store::{Change, MetaRow, Projector, Store, SvidRow, TokenRow};
+
+fn svid(index: u64) -> SvidRow {
+    SvidRow {
+        index,
+        serial: format!("{index:040x}"),
+        spiffe_id: "spiffe://example.org/payments/api".to_owned(),
+        kind: "x509".to_owned(),
+        node: "m1".to_owned(),
+        key: "00".repeat(32),
+        not_before: 1,
+        not_after: 2,
+        estate: (index % 2 == 0).then_some(index),
+        policies: vec!["one \"quoted\"".to_owned(), "two".to_owned()],
+    }
+}
+
+#[test]
+fn what_is_absorbed_is_loaded_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let projector = Projector::start(Store::open(&path).unwrap()).unwrap();
+    for index in (0..100).rev() {
+        projector
+            .absorb(100 - index, vec![Change::Svid(svid(index))])
+            .unwrap();
+    }
+    projector
+        .absorb(101, vec![Change::SvidGone(7), Change::SvidGone(1000)])
+        .unwrap();
+    projector.flush().unwrap();
+    projector.finish().unwrap();
+
+    let (applied, snapshot) = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!(applied, 101);
+    let expected: Vec<SvidRow> = (0..100).filter(|index| *index != 7).map(svid).collect();
+    assert_eq!(snapshot.svids, expected);
+    assert!(
+        snapshot.meta.is_empty(),
+        "`applied` is not part of the state"
+    );
+}
+
+#[test]
+fn a_change_that_fails_leaves_nothing_of_its_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let mut store = Store::open(&path).unwrap();
+    let mut beyond = svid(1);
+    beyond.not_after = u64::MAX;
+    let batch = [Change::Svid(svid(0)), Change::Svid(beyond)];
+    store.absorb(2, &batch).unwrap_err();
+    let (applied, snapshot) = store.load().unwrap();
+    assert_eq!((applied, snapshot.svids.len()), (0, 0));
+}
+
+#[test]
+fn rows_are_replaced_by_key_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut store = Store::open(&dir.path().join("state.sqlite")).unwrap();
+    let mut token = TokenRow {
+        hash: "aa".to_owned(),
+        node: "m1".to_owned(),
+        pool: "web".to_owned(),
+        expires: 9,
+        created: 3,
+        spent: None,
+    };
+    store.absorb(1, &[Change::Token(token.clone())]).unwrap();
+    token.spent = Some(4);
+    let meta = MetaRow {
+        key: "clock".to_owned(),
+        value: "1".to_owned(),
+    };
+    store
+        .absorb(2, &[Change::Token(token.clone()), Change::Meta(meta)])
+        .unwrap();
+    let (_, snapshot) = store.load().unwrap();
+    assert_eq!(snapshot.tokens, [token]);
+    assert_eq!(snapshot.meta.len(), 1);
+    store
+        .absorb(3, &[Change::TokenGone("aa".to_owned())])
+        .unwrap();
+    assert!(store.load().unwrap().1.tokens.is_empty());
+}
+
+#[test]
+fn a_database_of_another_schema_is_emptied() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    Store::open(&path)
+        .unwrap()
+        .absorb(5, &[Change::Svid(svid(0))])
+        .unwrap();
+    // `user_version` stands big-endian at offset 60 of the file header.
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[60..64].copy_from_slice(&77u32.to_be_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let (applied, snapshot) = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!((applied, snapshot.svids.len()), (0, 0));
+}
