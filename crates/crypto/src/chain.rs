@@ -1,0 +1,68 @@
+//! Signatures in other people's certificate chains, made by schemes that Trilith itself never uses:
+//! TPM, firmware and cloud vendors mix curves, hashes and paddings as they like.
+//!
+//! Only verification. Keys are raw, because vendors' SPKIs have more spellings than [`crate::PublicKey`]
+//! reads. SHA-1 is not here.
+
+use crate::Error;
+use aws_lc_rs::signature::{
+    self, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1,
+    ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1,
+    ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, RSA_PKCS1_2048_8192_SHA256,
+    RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
+};
+
+/// The hash of a signature scheme.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    Sha256,
+    Sha384,
+    Sha512,
+}
+
+/// What signs: a curve, or RSA with a padding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    P256,
+    P384,
+    P521,
+    /// RSASSA-PKCS1-v1_5.
+    Rsa,
+    /// RSASSA-PSS whose mask and salt are of the same hash and its length.
+    RsaPss,
+}
+
+/// Checks a certificate's `signature` over `message`. `key` is the uncompressed point or the DER
+/// `RSAPublicKey`; ECDSA signatures are ASN.1 DER.
+///
+/// # Errors
+/// [`Error::Signature`], also for a key that is not of its kind.
+pub fn verify(
+    kind: Kind,
+    hash: Hash,
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), Error> {
+    let scheme: &'static dyn signature::VerificationAlgorithm = match (kind, hash) {
+        (Kind::P256, Hash::Sha256) => &ECDSA_P256_SHA256_ASN1,
+        (Kind::P256, Hash::Sha384) => &ECDSA_P256_SHA384_ASN1,
+        (Kind::P256, Hash::Sha512) => &ECDSA_P256_SHA512_ASN1,
+        (Kind::P384, Hash::Sha256) => &ECDSA_P384_SHA256_ASN1,
+        (Kind::P384, Hash::Sha384) => &ECDSA_P384_SHA384_ASN1,
+        (Kind::P384, Hash::Sha512) => &ECDSA_P384_SHA512_ASN1,
+        (Kind::P521, Hash::Sha256) => &ECDSA_P521_SHA256_ASN1,
+        (Kind::P521, Hash::Sha384) => &ECDSA_P521_SHA384_ASN1,
+        (Kind::P521, Hash::Sha512) => &ECDSA_P521_SHA512_ASN1,
+        (Kind::Rsa, Hash::Sha256) => &RSA_PKCS1_2048_8192_SHA256,
+        (Kind::Rsa, Hash::Sha384) => &RSA_PKCS1_2048_8192_SHA384,
+        (Kind::Rsa, Hash::Sha512) => &RSA_PKCS1_2048_8192_SHA512,
+        (Kind::RsaPss, Hash::Sha256) => &RSA_PSS_2048_8192_SHA256,
+        (Kind::RsaPss, Hash::Sha384) => &RSA_PSS_2048_8192_SHA384,
+        (Kind::RsaPss, Hash::Sha512) => &RSA_PSS_2048_8192_SHA512,
+    };
+    UnparsedPublicKey::new(scheme, key)
+        .verify(message, signature)
+        .map_err(|_| Error::Signature)
+}
