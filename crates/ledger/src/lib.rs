@@ -1,1 +1,50 @@
-//! Merkle math, tiles, notes, checkpoints, receipts and record schemas; no I/O.
+//! The ledger's bytes: records, Merkle math, tiles, notes, checkpoints, receipts and packs.
+//!
+//! A specification crate. It reads no file, no clock and no randomness: bytes, roots, keys and salts
+//! are arguments. Segments and tiles on disk are the business of `ledger-store`.
+//!
+//! What is fixed here cannot change later; `docs/vectors/ledger` holds the same bytes as test
+//! vectors for other implementers.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+pub mod body;
+mod bundle;
+mod checkpoint;
+mod commitment;
+mod draft;
+mod error;
+mod json;
+mod key;
+pub mod merkle;
+mod note;
+pub mod pack;
+mod proof_file;
+mod receipt;
+mod record;
+mod scalar;
+pub mod tile;
+
+pub use bundle::{BundleError, decode_bundle, encode_bundle};
+pub use checkpoint::{Checkpoint, CheckpointError};
+pub use commitment::{Commitment, Salt};
+pub use draft::{Draft, RecordBuilder};
+pub use error::Code;
+pub use json::JsonError;
+pub use key::{KeyError, LedgerKey, LedgerSigner, Origin};
+pub use merkle::{Frontier, Hash, Node, NodeReader, ProofError};
+pub use note::{Note, NoteError, NoteSignature};
+pub use proof_file::{ProofFile, ProofFileError};
+pub use receipt::{MAX_RECEIPT, Receipt, ReceiptError, VerifiedReceipt};
+pub use record::{ConnectionRef, EstateRef, MAX_RECORD, Record, RecordError, RecordType, Stamp};
+pub use scalar::{Base64, Decimal, Digest, HexDigest};

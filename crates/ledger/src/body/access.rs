@@ -1,0 +1,93 @@
+//! Bodies about access through a gateway. Never a literal, an argument or a result.
+
+use crate::Decimal;
+use serde::{Deserialize, Serialize};
+
+/// A connection was admitted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionStart {
+    pub session: String,
+    pub spiffe_id: String,
+    /// Serial of the SVID.
+    pub serial: String,
+    /// Index of the SVID's issuance in the server's ledger; `null` for a foreign domain.
+    pub issuance: Option<Decimal>,
+    /// What it reached: `postgres:shop`.
+    pub resource: String,
+    /// Upstream role.
+    pub role: String,
+    /// As the client named itself; unverified.
+    pub application: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionEnd {
+    pub session: String,
+    /// `closed`, `expired`, `revoked`, `estate`, `stale`, `error`, `shutdown`.
+    pub reason: String,
+    pub detail: String,
+    /// Operations that the session made.
+    pub operations: Decimal,
+}
+
+/// One action on some resources.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ActionOn {
+    pub action: String,
+    pub resources: Vec<String>,
+}
+
+/// How much of what an operation touches the gateway knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Coverage {
+    Complete,
+    ParsedOnly,
+    Blind,
+}
+
+/// An access that is about to be forwarded. Durable before it is, unless proven read-only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intent {
+    pub session: String,
+    /// Fingerprint of the statement.
+    pub statement: String,
+    pub actions: Vec<ActionOn>,
+    /// The decision's id, which the client sees as well.
+    pub decision: String,
+    pub policies: Vec<String>,
+    pub coverage: Coverage,
+}
+
+/// What became of an intent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Outcome {
+    /// `seq` of the intent.
+    pub intent: Decimal,
+    /// `ok`, `error`, `unknown`, `cut`.
+    pub result: String,
+    pub sqlstate: Option<String>,
+    pub rows: Option<Decimal>,
+    /// Command tag of the database.
+    pub tag: Option<String>,
+}
+
+/// An access that was denied, or answered without being forwarded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    pub session: String,
+    pub statement: String,
+    pub actions: Vec<ActionOn>,
+    pub decision: String,
+    pub allow: bool,
+    pub policies: Vec<String>,
+    /// Evaluation errors and findings by code.
+    pub findings: Vec<String>,
+    pub coverage: Coverage,
+}

@@ -1,0 +1,73 @@
+//! Checkpoints, c2sp.org/tlog-checkpoint: origin, size and root. Signing lives in `key`.
+
+use crate::scalar::{decode_hash, parse_decimal};
+use crate::{Code, Hash, LedgerKey, Note, NoteError, Origin};
+use thiserror::Error;
+
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum CheckpointError {
+    #[error("not a checkpoint: origin, size, root, each on its line and nothing else")]
+    Format,
+    #[error("a checkpoint of {found}, expected one of {expected}")]
+    Origin { expected: String, found: String },
+    #[error(transparent)]
+    Note(#[from] NoteError),
+}
+
+impl Code for CheckpointError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Format => "LEDGER-CHECKPOINT-FORMAT",
+            Self::Origin { .. } => "LEDGER-CHECKPOINT-ORIGIN",
+            Self::Note(error) => error.code(),
+        }
+    }
+}
+
+/// What a ledger states about itself. Worth something only once a signature over it is verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub origin: Origin,
+    pub size: u64,
+    pub root: Hash,
+}
+
+impl Checkpoint {
+    /// The text that is signed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let root = crypto::base64::encode(&self.root);
+        format!("{}\n{}\n{root}\n", self.origin, self.size)
+    }
+
+    /// Reads the text of a note. Extension lines are refused: nothing in our ledgers audits them
+    /// ("The use of extension lines is NOT RECOMMENDED").
+    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let mut lines = text.strip_suffix('\n').unwrap_or_default().split('\n');
+        let (Some(origin), Some(size), Some(root), None) =
+            (lines.next(), lines.next(), lines.next(), lines.next())
+        else {
+            return Err(CheckpointError::Format);
+        };
+        Ok(Self {
+            origin: Origin::new(origin).map_err(|_name| CheckpointError::Format)?,
+            size: parse_decimal(size).ok_or(CheckpointError::Format)?,
+            root: decode_hash(root).ok_or(CheckpointError::Format)?,
+        })
+    }
+
+    /// Reads a signed note and verifies that `key` signed it for its own origin.
+    pub fn open(note: &str, key: &LedgerKey) -> Result<Self, CheckpointError> {
+        let note = Note::parse(note)?;
+        note.verify(key)?;
+        let checkpoint = Self::parse(&note.text)?;
+        if checkpoint.origin == *key.origin() {
+            Ok(checkpoint)
+        } else {
+            Err(CheckpointError::Origin {
+                expected: key.origin().to_string(),
+                found: checkpoint.origin.to_string(),
+            })
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! A ledger's name and key, in the shape of C2SP signed-note keys. Custody of the private half is
+//! elsewhere; [`LedgerSigner`] only asks it to sign.
+
+use crate::scalar::decode_base64;
+use crate::{Checkpoint, Code, Note, NoteSignature, json};
+use crypto::{Algorithm, PublicKey, Signer};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// c2sp.org/signed-note, "Signature types": 0x01 is Ed25519 over the note text.
+const ED25519: u8 = 0x01;
+
+#[derive(Debug, Error)]
+pub enum KeyError {
+    #[error(
+        "{0:?} is not a ledger's origin: 1 to 255 characters, no space, plus, quote or control"
+    )]
+    Origin(String),
+    #[error("a ledger key is Ed25519")]
+    Algorithm,
+    #[error("not a ledger key of the form <origin>+<8 hex digits>+<base64>")]
+    Format,
+    #[error("the key id {found} is not that of the name and key, {expected}")]
+    Id { expected: String, found: String },
+    #[error("the key does not parse")]
+    Key(#[source] crypto::Error),
+    #[error("the custody of the ledger key did not sign")]
+    Sign(#[source] crypto::Error),
+}
+
+impl Code for KeyError {
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Origin(_) => "LEDGER-ORIGIN",
+            Self::Sign(_) => "LEDGER-SIGN",
+            _ => "LEDGER-KEY",
+        }
+    }
+}
+
+/// The name of a ledger: `example.org/server`. It is the checkpoint's first line, the key name of
+/// its notes and the `origin` of its records.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Origin(Arc<str>);
+
+impl Origin {
+    /// c2sp.org/signed-note: key names "MUST be non-empty and MUST NOT contain any Unicode spaces
+    /// or plus (U+002B) characters".
+    pub fn new(name: &str) -> Result<Self, KeyError> {
+        let fits = (1..=255).contains(&name.len())
+            && json::is_plain(name)
+            && !name.chars().any(|c| c.is_whitespace() || c == '+');
+        if fits {
+            Ok(Self(name.into()))
+        } else {
+            Err(KeyError::Origin(name.to_owned()))
+        }
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What checks a ledger's checkpoints. Written `<origin>+<id>+<base64>`, as C2SP tools do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LedgerKey {
+    origin: Origin,
+    id: u32,
+    key: PublicKey,
+}
+
+impl LedgerKey {
+    pub fn new(origin: &str, key: PublicKey) -> Result<Self, KeyError> {
+        let origin = Origin::new(origin)?;
+        let id = key_id(&origin, &raw_ed25519(&key)?);
+        Ok(Self { origin, id, key })
+    }
+
+    #[must_use]
+    pub const fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// First four bytes of SHA-256(name ‖ 0x0A ‖ 0x01 ‖ key).
+    #[must_use]
+    pub const fn id(&self) -> u32 {
+        self.id
+    }
+
+    #[must_use]
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    pub(crate) fn verifies(&self, text: &str, signature: &[u8]) -> bool {
+        self.key.verify(text.as_bytes(), signature).is_ok()
+    }
+}
+
+impl fmt::Display for LedgerKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut typed = vec![ED25519];
+        typed.extend_from_slice(&raw_ed25519(&self.key).unwrap_or_default());
+        let key = crypto::base64::encode(&typed);
+        write!(f, "{}+{:08x}+{key}", self.origin, self.id)
+    }
+}
+
+impl FromStr for LedgerKey {
+    type Err = KeyError;
+
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let mut parts = text.splitn(3, '+');
+        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
+            return Err(KeyError::Format);
+        };
+        let typed = decode_base64(key).ok_or(KeyError::Format)?;
+        let Some((&ED25519, raw)) = typed.split_first() else {
+            return Err(KeyError::Algorithm);
+        };
+        let raw: [u8; 32] = raw.try_into().map_err(|_length| KeyError::Format)?;
+        let key = PublicKey::from_ed25519_raw(raw).map_err(KeyError::Key)?;
+        let parsed = Self::new(name, key)?;
+        let expected = format!("{:08x}", parsed.id);
+        if expected == id {
+            Ok(parsed)
+        } else {
+            let found = id.to_owned();
+            Err(KeyError::Id { expected, found })
+        }
+    }
+}
+
+/// Signs the checkpoints of one ledger.
+#[derive(Clone)]
+pub struct LedgerSigner {
+    key: LedgerKey,
+    signer: Arc<dyn Signer>,
+}
+
+impl LedgerSigner {
+    pub fn new(origin: &str, signer: Arc<dyn Signer>) -> Result<Self, KeyError> {
+        let key = LedgerKey::new(origin, signer.public_key().clone())?;
+        Ok(Self { key, signer })
+    }
+
+    #[must_use]
+    pub const fn key(&self) -> &LedgerKey {
+        &self.key
+    }
+
+    /// The signed note of `checkpoint`. Whoever calls has made sure that it extends every
+    /// checkpoint that this key has signed before (c2sp.org/tlog-checkpoint, "Signatures").
+    pub fn sign(&self, checkpoint: &Checkpoint) -> Result<String, KeyError> {
+        let text = checkpoint.text();
+        let bytes = self.signer.sign(text.as_bytes()).map_err(KeyError::Sign)?;
+        let signature = NoteSignature {
+            name: self.key.origin.to_string(),
+            id: self.key.id,
+            bytes,
+        };
+        let signatures = vec![signature];
+        Ok(Note { text, signatures }.to_string())
+    }
+}
+
+impl fmt::Debug for LedgerSigner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LedgerSigner({})", self.key)
+    }
+}
+
+/// The point of an Ed25519 key: the last 32 bytes of its SPKI (RFC 8410, section 4).
+fn raw_ed25519(key: &PublicKey) -> Result<[u8; 32], KeyError> {
+    if key.algorithm() != Algorithm::Ed25519 {
+        return Err(KeyError::Algorithm);
+    }
+    let raw = key.spki_der().last_chunk::<32>();
+    raw.copied().ok_or(KeyError::Algorithm)
+}
+
+fn key_id(origin: &Origin, raw: &[u8; 32]) -> u32 {
+    let mut hash = crypto::Sha256::new();
+    hash.update(origin.as_str().as_bytes());
+    hash.update(&[b'\n', ED25519]);
+    hash.update(raw);
+    let [a, b, c, d, ..] = hash.finish();
+    u32::from_be_bytes([a, b, c, d])
+}
