@@ -1,0 +1,275 @@
+//! `cargo xtask bench`: runs the programs that measure, and puts their rows into one table.
+//! What is measured, and the check of what was produced, stands in those programs.
+
+mod row;
+
+use crate::arguments::Arguments;
+use crate::machine::{self, Consent};
+use crate::shell::{Doing as _, Failure, Result, line, run as run_program};
+use crate::workspace::{cargo, packages, root, target};
+use row::Row;
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, ExitCode, Stdio};
+
+pub(crate) const HELP: &str = "\
+Measures each figure beside its limit or peer in the same run, release build, and checks what was
+produced (each certificate, receipt, record). A row whose check fails is an error.
+
+Usage: cargo xtask bench [--only ID]... [--quick] [--json] [--yes]
+
+Options:
+  --only ID    measure only this row, or the rows whose id begins with it; may be repeated
+  --quick      shorter runs: shows that a row works, not what it is worth
+  --json       one object a line on stdout: id, ours, unit, reference, reference_is, ratio = ours / reference
+  --yes        install missing Debian packages without asking
+  -h, --help   this text
+
+The rows are kept in target/bench/latest.json as well.
+
+Examples:
+  cargo xtask bench --quick
+  cargo xtask bench --only ledger.
+  cargo xtask bench --only estate.decide_10k_p99_us --json
+";
+
+/// What a row should reach. A missed aim is shown, not an error: machines differ.
+#[derive(Clone, Copy)]
+pub(crate) enum Aim {
+    RatioAtLeast(f64),
+    RatioAtMost(f64),
+    AtLeast(f64),
+    AtMost(f64),
+    None,
+}
+
+/// One figure, and the example program that measures it. Ids are stable.
+struct Figure {
+    id: &'static str,
+    package: &'static str,
+    example: &'static str,
+    aim: Aim,
+}
+
+const fn figure(
+    id: &'static str,
+    package: &'static str,
+    example: &'static str,
+    aim: Aim,
+) -> Figure {
+    Figure {
+        id,
+        package,
+        example,
+        aim,
+    }
+}
+
+const FIGURES: &[Figure] = &[
+    figure(
+        "identity.issue_x509",
+        "server",
+        "issue_bench",
+        Aim::RatioAtLeast(0.5),
+    ),
+    figure(
+        "estate.decide_10k_p99_us",
+        "estate",
+        "decide_bench",
+        Aim::AtMost(25.0),
+    ),
+    figure(
+        "estate.decide_10k_vs_cedar",
+        "estate",
+        "decide_bench",
+        Aim::RatioAtLeast(300.0),
+    ),
+    figure(
+        "estate.decide_10k_unscoped",
+        "estate",
+        "decide_bench",
+        Aim::None,
+    ),
+    figure(
+        "ledger.append_1k_batched",
+        "ledger-store",
+        "append_bench",
+        Aim::AtLeast(100_000.0),
+    ),
+    figure(
+        "ledger.append_1k_single",
+        "ledger-store",
+        "append_bench",
+        Aim::RatioAtMost(2.0),
+    ),
+    figure(
+        "gateway.pgbench_prepared_16",
+        "gateway-postgres",
+        "pgbench_bench",
+        Aim::RatioAtLeast(0.8),
+    ),
+    figure(
+        "gateway.added_p99_us",
+        "gateway-postgres",
+        "pgbench_bench",
+        Aim::None,
+    ),
+];
+
+pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
+    let only = arguments.values("--only")?;
+    let quick = arguments.flag("--quick");
+    let json = arguments.flag("--json");
+    let consent = if arguments.flag("--yes") || json {
+        Consent::Given
+    } else {
+        Consent::Ask
+    };
+    arguments.finish()?;
+    check_table()?;
+    let wanted: Vec<&Figure> = FIGURES
+        .iter()
+        .filter(|figure| {
+            only.is_empty() || only.iter().any(|id| figure.id.starts_with(id.as_str()))
+        })
+        .collect();
+    if wanted.is_empty() {
+        let ids: Vec<_> = FIGURES.iter().map(|figure| figure.id).collect();
+        return Err(Failure::usage(format!(
+            "no such row; there are: {}",
+            ids.join(" ")
+        )));
+    }
+    machine::install(machine::FOR_TEST, consent)?;
+
+    let mut rows = Vec::new();
+    for (package, example) in programs(&wanted) {
+        let ids: Vec<_> = wanted
+            .iter()
+            .filter(|figure| (figure.package, figure.example) == (package, example))
+            .map(|figure| figure.id)
+            .collect();
+        rows.extend(measure(package, example, &ids, quick, json)?);
+    }
+    let missing: Vec<_> = wanted
+        .iter()
+        .map(|figure| figure.id)
+        .filter(|id| !rows.iter().any(|row: &Row| row.id == *id))
+        .collect();
+    save(&rows)?;
+    if !json {
+        print!("{}", row::table(&rows, aim_of));
+    }
+    if missing.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::new(format!(
+        "no row came for: {}",
+        missing.join(" ")
+    )))
+}
+
+fn aim_of(id: &str) -> Aim {
+    FIGURES
+        .iter()
+        .find(|figure| figure.id == id)
+        .map_or(Aim::None, |figure| figure.aim)
+}
+
+/// Package and example of the wanted figures, each once, in the order of the table.
+fn programs<'a>(wanted: &[&'a Figure]) -> Vec<(&'a str, &'a str)> {
+    let mut programs: Vec<(&str, &str)> = Vec::new();
+    for figure in wanted {
+        let program = (figure.package, figure.example);
+        if !programs.contains(&program) {
+            programs.push(program);
+        }
+    }
+    programs
+}
+
+/// Every `*_bench` example is in the table, and the table names no other.
+fn check_table() -> Result<()> {
+    let present: Vec<(String, String)> = packages()?
+        .into_iter()
+        .flat_map(|package| {
+            let name = package.name;
+            package
+                .examples
+                .into_iter()
+                .map(move |example| (name.clone(), example))
+        })
+        .filter(|(_, example)| example.ends_with("_bench"))
+        .collect();
+    for (package, example) in &present {
+        let listed = FIGURES
+            .iter()
+            .any(|figure| figure.package == package && figure.example == example);
+        if !listed {
+            return Err(Failure::new(format!(
+                "crates/{package}/examples/{example}.rs is not in the table of xtask/src/bench.rs"
+            )));
+        }
+    }
+    let absent = FIGURES.iter().find(|figure| {
+        !present
+            .iter()
+            .any(|(package, example)| package == figure.package && example == figure.example)
+    });
+    match absent {
+        None => Ok(()),
+        Some(figure) => Err(Failure::new(format!(
+            "{}: package {} has no example {}",
+            figure.id, figure.package, figure.example
+        ))),
+    }
+}
+
+/// Builds one program and runs it; each line of its stdout is a row.
+fn measure(
+    package: &str,
+    example: &str,
+    ids: &[&str],
+    quick: bool,
+    json: bool,
+) -> Result<Vec<Row>> {
+    let mut build = cargo(&["build", "--release", "-p", package, "--example", example]);
+    run_program(build.stdout(Stdio::null()))?;
+    let mut program = Command::new(target().join("release/examples").join(example));
+    for id in ids {
+        program.args(["--only", id]);
+    }
+    if quick {
+        program.arg("--quick");
+    }
+    program
+        .current_dir(root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut child = program.spawn().doing(line(&program))?;
+    let mut rows = Vec::new();
+    if let Some(stdout) = child.stdout.take() {
+        for text in BufReader::new(stdout).lines() {
+            let text = text.doing(line(&program))?;
+            let row = Row::parse(&text)
+                .map_err(|why| Failure::new(format!("{example}: {why}: {text}")))?;
+            if json {
+                println!("{text}");
+            }
+            rows.push(row);
+        }
+    }
+    let status = child.wait().doing(line(&program))?;
+    if status.success() {
+        return Ok(rows);
+    }
+    Err(Failure::new(format!("`{}`: {status}", line(&program))))
+}
+
+fn save(rows: &[Row]) -> Result<()> {
+    let folder = target().join("bench");
+    std::fs::create_dir_all(&folder).doing(folder.display())?;
+    let lines: Vec<_> = rows.iter().map(|row| format!("  {}", row.text)).collect();
+    let part = folder.join("latest.json.part");
+    std::fs::write(&part, format!("[\n{}\n]\n", lines.join(",\n"))).doing(part.display())?;
+    std::fs::rename(&part, folder.join("latest.json")).doing(part.display())
+}

@@ -1,0 +1,119 @@
+//! Rules about documents: decisions have numbers of their own, and every architecture invariant of the
+//! threat model links to attack tests that exist.
+
+use super::Break;
+use crate::workspace::read_text;
+use std::collections::BTreeMap;
+
+const THREATS: &str = "docs/THREAT_MODEL.md";
+const INVARIANTS: usize = 10;
+
+pub(super) fn check(files: &[String], threats: &str) -> Vec<Break> {
+    let mut breaks = decisions(files);
+    breaks.extend(invariants(threats, |path| read_text(path).ok()));
+    breaks
+}
+
+/// `docs/decisions/NNNN-name.md`: each number once.
+fn decisions(files: &[String]) -> Vec<Break> {
+    let mut breaks = Vec::new();
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for file in files {
+        let Some(name) = file.strip_prefix("docs/decisions/") else {
+            continue;
+        };
+        let number = name
+            .get(..4)
+            .filter(|n| n.bytes().all(|byte| byte.is_ascii_digit()));
+        let Some(number) = number else {
+            breaks.push(Break::file(file, "is named NNNN-what-was-decided.md"));
+            continue;
+        };
+        if let Some(other) = seen.insert(number, file) {
+            breaks.push(Break::file(file, format!("has the number of {other}")));
+        }
+    }
+    breaks
+}
+
+/// Sections `### N. Name`, each with links of the form
+/// ``- [`function`](../crates/x/tests/it/file.rs)``.
+fn invariants(threats: &str, read: impl Fn(&str) -> Option<String>) -> Vec<Break> {
+    let mut breaks = Vec::new();
+    let mut links = [0_usize; INVARIANTS];
+    let mut current = None;
+    for (index, line) in threats.lines().enumerate() {
+        if line.starts_with('#') {
+            current = section(line);
+            continue;
+        }
+        let (Some(section), Some((function, path))) = (current, link(line)) else {
+            continue;
+        };
+        let exists = read(&path).is_some_and(|text| text.contains(&format!("fn {function}(")));
+        if !exists {
+            breaks.push(Break::at(
+                THREATS,
+                index + 1,
+                format!("there is no test `{function}` in {path}"),
+            ));
+        } else if let Some(count) = links.get_mut(section) {
+            *count += 1;
+        }
+    }
+    for (section, _) in links.iter().enumerate().filter(|(_, count)| **count == 0) {
+        breaks.push(Break::file(
+            THREATS,
+            format!("invariant {} links to no attack test", section + 1),
+        ));
+    }
+    breaks
+}
+
+/// The index of the invariant that a heading `### N. Name` opens.
+fn section(heading: &str) -> Option<usize> {
+    let (number, _) = heading.strip_prefix("### ")?.split_once(". ")?;
+    number.parse::<usize>().ok()?.checked_sub(1)
+}
+
+/// Function and path, relative to the root, of a linked test.
+fn link(line: &str) -> Option<(String, String)> {
+    let (function, rest) = line
+        .trim_start()
+        .strip_prefix("- [`")?
+        .split_once("`](../")?;
+    let (path, _) = rest.split_once(')')?;
+    Some((function.to_owned(), path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{decisions, invariants};
+
+    #[test]
+    fn two_decisions_may_not_share_a_number() {
+        let files = [
+            "docs/decisions/0001-a.md",
+            "docs/decisions/0001-b.md",
+            "docs/decisions/c.md",
+        ];
+        assert_eq!(decisions(&files.map(str::to_owned)).len(), 2);
+    }
+
+    #[test]
+    fn an_invariant_needs_an_attack_test_that_exists() {
+        let page: String = (1..=10)
+            .map(|n| {
+                format!("### {n}. Name\n- [`attack`](../crates/x/tests/it/a.rs): what it tries.\n")
+            })
+            .collect();
+        let there = |_: &str| Some("fn attack() {}".to_owned());
+        assert!(invariants(&page, there).is_empty());
+        // A link to nothing is itself a break, and leaves its invariant without a test.
+        assert_eq!(invariants(&page, |_| None).len(), 20);
+        assert_eq!(
+            invariants(&page.replace("### 7.", "### Seven"), there).len(),
+            1
+        );
+    }
+}
