@@ -1,1 +1,54 @@
-//! TPM 2.0 verification: EK chains, credential activation, quotes.
+//! TPM 2.0 verification: endorsement keys and their chains, credential activation, quotes, certified
+//! keys, and the join that puts them together.
+//!
+//! Pure: bytes, nonce, `now` and reference values are arguments; there is no I/O, no clock, and what
+//! comes from a machine is hostile until a check says otherwise. The one source of randomness is the
+//! crypto backend's padding in [`make_credential`]; secrets and seeds are passed in.
+//! The other side, which talks to the chip, is `device::tpm`.
+//!
+//! Start at [`join`]. What each fact proves, and what not, is in `docs/attestation/tpm.md`.
+//! Structures and their numbers follow TCG TPM 2.0 Library, Part 2, revision 1.59.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+mod attested;
+mod certify;
+mod credential;
+mod ek;
+pub mod join;
+mod keys;
+mod message;
+mod pcr;
+mod public;
+mod quote;
+mod signature;
+mod transcript;
+mod wire;
+
+pub use attested::{Attested, Body, Clock, Selection};
+pub use credential::{Credential, make_credential};
+pub use ek::{Authority, EndorsementKey, References, Trust};
+pub use keys::SigningKey;
+pub use message::{Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest};
+pub use pcr::PcrSelection;
+pub use public::{Attributes, Key, Name, Public};
+pub use quote::Quoted;
+pub use signature::Signature;
+pub use transcript::{join_transcript, nonce, vouch_message};
+pub use wire::Malformed;
+
+/// Verification of single structures, for evidence that is not a join.
+pub mod structure {
+    pub use crate::certify::verify as verify_certify;
+    pub use crate::quote::verify as verify_quote;
+}

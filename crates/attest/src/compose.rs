@@ -46,9 +46,12 @@ pub fn compose(parts: Vec<Verdict>) -> Verdict {
 }
 
 fn nothing_verified() -> Finding {
-    Finding::new("ATTEST-EMPTY", "a verifier stated neither facts nor findings")
-        .expected("at least one fact from each kind of evidence")
-        .next("present the evidence that the trust domain asks of this machine")
+    Finding::new(
+        "ATTEST-EMPTY",
+        "a verifier stated neither facts nor findings",
+    )
+    .expected("at least one fact from each kind of evidence")
+    .next("present the evidence that the trust domain asks of this machine")
 }
 
 fn conflict(name: &str, held: &Value, other: &Value) -> Finding {

@@ -6,6 +6,7 @@
 
 mod find;
 mod skip;
+pub mod swtpm;
 
 pub use find::{evidence, tool, tools, venv_python, workspace};
 pub use skip::skip;

@@ -1,0 +1,424 @@
+//! Joining by TPM, the server's half: a challenge, then the verdict about its answer.
+//!
+//! What an affirmed verdict proves: the keys of [`Proven`] belong to the TPM with this endorsement key;
+//! the answer was made for this connection after the checkpoint in the nonce was known; the PCRs had
+//! these values then. It does not say that those values are good: without an event log that is read,
+//! `machine.boot.state` is `unknown`.
+//! Rate limits, sessions and records are the server's.
+
+use crate::attested::Clock;
+use crate::ek::{EndorsementKey, References, Trust};
+use crate::keys::SigningKey;
+use crate::message::{Challenge, Channel, JoinEvidence, JoinRequest};
+use crate::pcr::PcrSelection;
+use crate::public::Name;
+use crate::quote::Quoted;
+use crate::signature::Signature;
+use crate::transcript::{Transcript, nonce, vouch_message};
+use crate::{certify, make_credential, quote};
+use attest::{Findings, Verdict};
+use crypto::{PublicKey, SecretBytes, hex};
+use facts::{FactSet, Finding, Source, Timestamp, names};
+
+/// A TCG event log of a machine is some tens of kilobytes.
+const LONGEST_EVENT_LOG: usize = 1 << 20;
+/// `TPM_RH_ENDORSEMENT` (Part 2, section 7.4).
+const ENDORSEMENT: u32 = 0x4000_000b;
+
+/// Fresh random bytes for one challenge.
+pub struct Entropy {
+    /// Part of the nonce; becomes public.
+    pub nonce: [u8; 32],
+    /// What only the right TPM gives back.
+    pub secret: SecretBytes,
+    /// Encrypts the secret.
+    pub seed: SecretBytes,
+}
+
+/// Makes the challenge for a machine that presents these keys. Trust in them is decided with the
+/// answer, by [`verify`]; the server keeps the secret and the nonce until then, for one answer.
+///
+/// `checkpoint` is a recent one of the server's ledger.
+///
+/// # Errors
+/// A finding for each key that is not of the right kind; `TPM-SELECTION` for a bad `pcrs`.
+pub fn challenge(
+    request: &JoinRequest,
+    checkpoint: &str,
+    pcrs: &[u32],
+    entropy: &Entropy,
+) -> Result<Challenge, Vec<Finding>> {
+    let mut findings = Findings::new();
+    let ek = findings.take(EndorsementKey::parse(&request.ek_public));
+    let ak = findings.take(SigningKey::attestation(&request.ak_public));
+    findings.take(SigningKey::identity(&request.identity_public));
+    let selection = findings.take(PcrSelection::new(pcrs));
+    let (Some(ek), Some(ak), Some(selection), true) = (ek, ak, selection, findings.is_empty())
+    else {
+        return Err(findings.into_vec());
+    };
+    let unusable = |observed: &str| {
+        vec![
+            Finding::new(
+                "TPM-EK-KEY",
+                "nothing can be encrypted to the endorsement key",
+            )
+            .observed(observed),
+        ]
+    };
+    let (Some(secret), Some(seed)) = (
+        entropy.secret.expose().as_array::<32>(),
+        entropy.seed.expose().as_array::<32>(),
+    ) else {
+        return Err(unusable("secret or seed that is not 32 bytes"));
+    };
+    let credential = make_credential(&ek, &ak.name, secret, seed)
+        .map_err(|error| unusable(&error.to_string()))?;
+    Ok(Challenge {
+        credential_blob: credential.blob,
+        encrypted_secret: credential.encrypted_secret,
+        nonce: nonce(checkpoint, &entropy.nonce),
+        nonce_random: entropy.nonce,
+        nonce_checkpoint: checkpoint.to_owned(),
+        pcrs: selection.indices().to_vec(),
+    })
+}
+
+/// What the server knows of the join that an answer belongs to.
+pub struct JoinExpectation {
+    /// Of the challenge that was sent.
+    pub nonce: [u8; 32],
+    /// Of the challenge that was sent.
+    pub secret: SecretBytes,
+    /// Of the challenge that was sent.
+    pub pcrs: Vec<u32>,
+    /// The connection as the server sees it.
+    pub channel: Channel,
+    pub now: Timestamp,
+    /// The boot that this TPM last proved, if it is known already.
+    pub previous: Option<Boot>,
+}
+
+/// Which boot of a machine something was said in, as its TPM counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Boot {
+    pub reset_count: u32,
+    pub restart_count: u32,
+}
+
+impl From<Clock> for Boot {
+    fn from(clock: Clock) -> Self {
+        Self {
+            reset_count: clock.reset_count,
+            restart_count: clock.restart_count,
+        }
+    }
+}
+
+/// What an affirmed join established, for the one who issues. Only [`verify`] makes it.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Proven {
+    /// SHA-256 of the endorsement key's public area: the machine's TPM.
+    pub ek_sha256: [u8; 32],
+    /// In the TPM.
+    pub identity_key: PublicKey,
+    /// The key to certify: in memory and vouched for by the identity key, or the identity key itself.
+    pub session_key: PublicKey,
+    pub boot: Boot,
+}
+
+/// The verdict, and what it proved if it is affirmed.
+#[derive(Debug, Clone)]
+pub struct Judgement {
+    pub verdict: Verdict,
+    pub proven: Option<Proven>,
+}
+
+/// Whether `presented` is the secret of the challenge, in constant time. Part of [`verify`].
+#[must_use]
+pub fn check_secret(expected: &SecretBytes, presented: &[u8]) -> bool {
+    !expected.expose().is_empty() && crypto::constant_time_eq(expected.expose(), presented)
+}
+
+/// Judges an answer. The codes of its findings are listed in `docs/attestation/tpm.md`; all that can
+/// be checked is, so that a refusal names every fault.
+#[must_use]
+pub fn verify(
+    evidence: &JoinEvidence,
+    expectation: &JoinExpectation,
+    references: &References,
+) -> Judgement {
+    let digests = evidence
+        .blobs()
+        .iter()
+        .map(attest::Evidence::digest)
+        .collect();
+    match examine(evidence, expectation, references) {
+        Ok((facts, proven)) => Judgement {
+            verdict: Verdict::affirmed(facts, digests),
+            proven: Some(proven),
+        },
+        Err(findings) => Judgement {
+            verdict: Verdict::refused(findings, digests),
+            proven: None,
+        },
+    }
+}
+
+fn examine(
+    evidence: &JoinEvidence,
+    expectation: &JoinExpectation,
+    references: &References,
+) -> Result<(FactSet, Proven), Vec<Finding>> {
+    let (request, answer) = (&evidence.request, &evidence.answer);
+    let mut findings = Findings::new();
+    findings.check(answer.event_log.len() <= LONGEST_EVENT_LOG, || {
+        Finding::new("TPM-EVENT-LOG-SIZE", "the event log is too long")
+            .expected(format!("at most {LONGEST_EVENT_LOG} bytes"))
+            .observed(format!("{} bytes", answer.event_log.len()))
+    });
+    let ek = findings.take(EndorsementKey::parse(&request.ek_public));
+    let ak = findings.take(SigningKey::attestation(&request.ak_public));
+    let identity = findings.take(SigningKey::identity(&request.identity_public));
+    let selection = findings.take(PcrSelection::new(&expectation.pcrs));
+    // Without the keys there is nothing to check anything else against.
+    let (Some(ek), Some(ak), Some(identity), Some(selection)) = (ek, ak, identity, selection)
+    else {
+        return Err(findings.into_vec());
+    };
+
+    let trust = references.trust(&ek, &request.ek_certificate, expectation.now);
+    let trust = gather(&mut findings, trust);
+    findings.check(
+        check_secret(&expectation.secret, &answer.activated_secret),
+        || {
+            Finding::new(
+                "TPM-ACTIVATION",
+                "the endorsement key's TPM does not hold the attestation key",
+            )
+            .expected("the secret that was encrypted to this endorsement key for this key's name")
+            .next("answer with the TPM that the endorsement key was read from")
+        },
+    );
+    let quoted = quote::verify(
+        &answer.quote,
+        &answer.quote_signature,
+        &ak.key,
+        &expectation.nonce,
+        &selection,
+        &answer.pcr_values,
+    );
+    let quoted = gather(&mut findings, quoted);
+    let transcript = Transcript {
+        trust_domain: &expectation.channel.trust_domain,
+        server_key: &expectation.channel.server_key,
+        exporter: &expectation.channel.exporter,
+        nonce: &expectation.nonce,
+        ek_public: &request.ek_public,
+        ak_name: ak.name.as_bytes(),
+        identity_spki: identity.key.spki_der(),
+        quote: &answer.quote,
+    }
+    .digest();
+    let certified = certify::verify(
+        &answer.certify,
+        &answer.certify_signature,
+        &ak.key,
+        &identity.name,
+        &transcript,
+    );
+    let certified = gather(&mut findings, certified);
+    if let (Some(quoted), Some(certified)) = (&quoted, certified) {
+        clocks(
+            quoted,
+            certified,
+            &ak.name,
+            expectation.previous,
+            &mut findings,
+        );
+    }
+    let boot = quoted.as_ref().map(|quoted| Boot::from(quoted.clock));
+    let session = boot.and_then(|boot| {
+        let context = SessionContext {
+            identity: &identity.key,
+            transcript: &transcript,
+            boot,
+            nonce: &expectation.nonce,
+        };
+        findings.take(context.session_key(evidence))
+    });
+    match (trust, quoted, boot, session) {
+        (Some(trust), Some(quoted), Some(boot), Some(session)) if findings.is_empty() => {
+            let proven = Proven {
+                ek_sha256: *ek.sha256(),
+                session_key: session.unwrap_or_else(|| identity.key.clone()),
+                identity_key: identity.key,
+                boot,
+            };
+            Ok((state(&trust, &quoted, &proven, expectation.now), proven))
+        }
+        _ => Err(findings.into_vec()),
+    }
+}
+
+fn gather<T>(findings: &mut Findings, result: Result<T, Vec<Finding>>) -> Option<T> {
+    match result {
+        Ok(value) => Some(value),
+        Err(found) => {
+            for finding in found {
+                findings.push(finding);
+            }
+            None
+        }
+    }
+}
+
+/// Quote and certification are of one boot, counted openly, and not before the last one seen.
+///
+/// The clock itself is used for nothing, so `safe` refuses nothing: after a power cut it is false for
+/// up to an hour on every machine of a site at once.
+fn clocks(
+    quoted: &Quoted,
+    certified: Clock,
+    ak: &Name,
+    previous: Option<Boot>,
+    findings: &mut Findings,
+) {
+    // Part 1, section 36.7: under a key of another hierarchy counters and firmware are obfuscated.
+    let expected = ak.qualified(ENDORSEMENT);
+    findings.check(quoted.qualified_signer == expected.as_bytes(), || {
+        Finding::new(
+            "TPM-AK-HIERARCHY",
+            "the attestation key is not a primary key of the endorsement hierarchy",
+        )
+        .expected(expected.to_string())
+        .observed(hex::encode(&quoted.qualified_signer))
+        .next("let the node agent create the key")
+    });
+    let (boot, other) = (Boot::from(quoted.clock), Boot::from(certified));
+    findings.check(boot == other, || {
+        Finding::new(
+            "TPM-BOOT-CHANGED",
+            "the machine restarted between quote and certification",
+        )
+        .expected(describe(boot))
+        .observed(describe(other))
+        .next("join again")
+    });
+    if let Some(previous) = previous {
+        findings.check(boot >= previous, || {
+            Finding::new(
+                "TPM-BOOT-REWOUND",
+                "the TPM counts fewer boots than it did before",
+            )
+            .expected(format!("{} or later", describe(previous)))
+            .observed(describe(boot))
+            .next("a TPM that was cleared or restored from a copy has to be readmitted")
+        });
+    }
+}
+
+fn describe(boot: Boot) -> String {
+    format!("reset {} restart {}", boot.reset_count, boot.restart_count)
+}
+
+struct SessionContext<'a> {
+    identity: &'a PublicKey,
+    transcript: &'a [u8; 32],
+    boot: Boot,
+    nonce: &'a [u8; 32],
+}
+
+impl SessionContext<'_> {
+    /// The session key, if the answer has one: it signed the transcript, and the identity key vouches
+    /// for it in this boot.
+    fn session_key(&self, evidence: &JoinEvidence) -> Result<Option<PublicKey>, Finding> {
+        let answer = &evidence.answer;
+        if answer.session_key.is_empty() {
+            return if answer.session_key_proof.is_empty() && answer.vouch.is_empty() {
+                Ok(None)
+            } else {
+                Err(Finding::new(
+                    "TPM-SESSION-KEY",
+                    "proofs for a session key that is not there",
+                )
+                .expected("a session key, or neither proof nor vouch")
+                .next("send the session key"))
+            };
+        }
+        let key = PublicKey::from_spki_der(&answer.session_key).map_err(|error| {
+            Finding::new("TPM-SESSION-KEY", "the session key cannot be read")
+                .expected("DER SubjectPublicKeyInfo")
+                .observed(error.to_string())
+                .next("send a P-256, P-384, Ed25519 or RSA key")
+        })?;
+        key.verify(self.transcript, &answer.session_key_proof)
+            .map_err(|_| {
+                Finding::new(
+                    "TPM-SESSION-PROOF",
+                    "the session key did not sign this join's transcript",
+                )
+                .expected(format!("{} over the transcript", key.algorithm()))
+                .next("sign with the private half of the session key that is sent")
+            })?;
+        let message = vouch_message(&answer.session_key, self.boot, self.nonce);
+        let vouch = Signature::parse(&answer.vouch)
+            .map_err(|bad| bad.finding("vouch for the session key"))?;
+        if vouch.verifies(self.identity, &message) {
+            return Ok(Some(key));
+        }
+        Err(Finding::new(
+            "TPM-VOUCH",
+            "the identity key does not vouch for this session key in this boot",
+        )
+        .expected(format!(
+            "a signature for {} and this challenge",
+            describe(self.boot)
+        ))
+        .next("vouch again after a restart"))
+    }
+}
+
+fn state(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
+    let mut facts = FactSet::new();
+    let checked = Source::Verified;
+    // Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
+    let (root, kind, chain) = match trust {
+        Trust::Chain { emulated: true, .. } => (Source::Verified, "emulated", "verified"),
+        Trust::Chain { .. } => (Source::Hardware, "unknown", "verified"),
+        Trust::Pinned => (Source::Verified, "unknown", "pinned"),
+    };
+    facts.state(names::MACHINE_JOIN, "tpm", checked, now);
+    facts.state(names::MACHINE_TPM_KIND, kind, checked, now);
+    facts.state(names::MACHINE_TPM_EK_CHAIN, chain, checked, now);
+    if let Trust::Chain { manufacturer, .. } = trust {
+        facts.state(
+            names::MACHINE_TPM_MANUFACTURER,
+            manufacturer.as_str(),
+            checked,
+            now,
+        );
+    }
+    facts.state(
+        names::MACHINE_TPM_EK,
+        hex::encode(&proven.ek_sha256),
+        root,
+        now,
+    );
+    facts.state(
+        names::MACHINE_TPM_FIRMWARE,
+        format!("{:016x}", quoted.firmware),
+        root,
+        now,
+    );
+    // An event log is kept as evidence but not read yet: nothing may be said of the boot.
+    facts.state(names::MACHINE_BOOT_STATE, "unknown", checked, now);
+    let key = if proven.session_key == proven.identity_key {
+        "tpm"
+    } else {
+        "memory-vouched-by-tpm"
+    };
+    facts.state(names::MACHINE_KEY, key, root, now);
+    facts
+}

@@ -1,0 +1,96 @@
+//! `TPMT_SIGNATURE` (Part 2, section 11.3.4), and its conversion to what the crypto backend checks.
+
+use crate::public::{ECDSA, SHA256};
+use crate::wire::{Malformed, Reader};
+use crypto::PublicKey;
+
+const RSASSA: u16 = 0x0014;
+const RSAPSS: u16 = 0x0016;
+
+/// A parsed signature. Numbers are big-endian, as the TPM padded them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Signature {
+    Ecdsa {
+        hash: u16,
+        r: Vec<u8>,
+        s: Vec<u8>,
+    },
+    /// RSASSA or RSAPSS, by its number.
+    Rsa {
+        scheme: u16,
+        hash: u16,
+        bytes: Vec<u8>,
+    },
+}
+
+impl Signature {
+    /// # Errors
+    /// [`Malformed`] if `bytes` are not exactly one `TPMT_SIGNATURE` by ECDSA, RSASSA or RSAPSS.
+    pub fn parse(bytes: &[u8]) -> Result<Self, Malformed> {
+        let mut reader = Reader::new("TPMT_SIGNATURE", bytes)?;
+        let scheme = reader.u16("sigAlg")?;
+        let hash = reader.u16("hash")?;
+        let signature = match scheme {
+            ECDSA => Self::Ecdsa {
+                hash,
+                r: reader.sized(66, "signatureR")?.to_vec(),
+                s: reader.sized(66, "signatureS")?.to_vec(),
+            },
+            RSASSA | RSAPSS => Self::Rsa {
+                scheme,
+                hash,
+                bytes: reader.sized(512, "sig")?.to_vec(),
+            },
+            _ => return Err(reader.malformed("sigAlg is neither ECDSA, RSASSA nor RSAPSS")),
+        };
+        reader.finish()?;
+        Ok(signature)
+    }
+
+    /// The ASN.1 DER of an ECDSA signature with SHA-256 whose numbers fit P-256.
+    #[must_use]
+    pub fn p256_der(&self) -> Option<Vec<u8>> {
+        let Self::Ecdsa { hash: SHA256, r, s } = self else {
+            return None;
+        };
+        let body = [der_integer(r)?, der_integer(s)?].concat();
+        let length = u8::try_from(body.len()).ok()?;
+        Some([&[0x30, length][..], &body].concat())
+    }
+
+    /// Whether this is ECDSA over SHA-256 of `message` by the P-256 key. No other scheme is accepted.
+    pub(crate) fn verifies(&self, key: &PublicKey, message: &[u8]) -> bool {
+        self.p256_der()
+            .is_some_and(|der| key.verify(message, &der).is_ok())
+    }
+}
+
+/// DER INTEGER of a positive number of at most 32 bytes. Zero is no ECDSA number.
+fn der_integer(number: &[u8]) -> Option<Vec<u8>> {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let number = number.get(zeros..)?;
+    let first = *number.first()?;
+    let sign = usize::from(first >= 0x80);
+    let length = u8::try_from(number.len() + sign).ok()?;
+    if number.len() > 32 {
+        return None;
+    }
+    let mut bytes = vec![0x02, length];
+    bytes.resize(2 + sign, 0);
+    bytes.extend_from_slice(number);
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn der_has_no_spare_zero_and_no_sign() {
+        assert_eq!(der_integer(&[0, 0, 0x7f]).unwrap(), [2, 1, 0x7f]);
+        assert_eq!(der_integer(&[0, 0x80]).unwrap(), [2, 2, 0, 0x80]);
+        assert_eq!(der_integer(&[0, 0]), None);
+        assert_eq!(der_integer(&[1; 33]), None);
+        assert_eq!(der_integer(&[0xff; 32]).unwrap().len(), 35);
+    }
+}

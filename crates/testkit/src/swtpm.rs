@@ -1,0 +1,234 @@
+//! A private software TPM with its own manufacturer: `swtpm` and `swtpm_localca` from the distribution.
+//!
+//! Each [`Swtpm`] is a new chip by a new certificate authority; two chips of one manufacturer come from
+//! [`Swtpm::sibling`]. The process dies with the value. Not for running programs: `trilith demo` starts
+//! its own emulator.
+
+use crate::find;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+#[derive(Debug, thiserror::Error)]
+pub enum SwtpmError {
+    #[error("{0}")]
+    Missing(String),
+    #[error("could not prepare the emulator's folder")]
+    Folder(#[from] io::Error),
+    #[error("{program} failed: {output}")]
+    Program { program: String, output: String },
+    #[error("{0} holds no PEM certificate")]
+    Certificate(PathBuf),
+    #[error("{0} holds no process id")]
+    Pid(PathBuf),
+}
+
+/// A running TPM emulator and the authority that certified its endorsement keys.
+#[derive(Debug)]
+pub struct Swtpm {
+    folder: TempDir,
+    authority: Arc<TempDir>,
+    pid: Option<rustix::process::Pid>,
+}
+
+impl Swtpm {
+    /// A new chip, certified by a new authority, running. Takes one or two seconds.
+    ///
+    /// # Errors
+    /// When `swtpm`, `swtpm_setup` or `swtpm_localca` is missing or fails; the message holds what they
+    /// printed.
+    pub fn start() -> Result<Self, SwtpmError> {
+        Self::manufacture(Arc::new(crate::temp_dir()?))
+    }
+
+    /// Another chip, certified by the same authority.
+    ///
+    /// # Errors
+    /// As [`Swtpm::start`].
+    pub fn sibling(&self) -> Result<Self, SwtpmError> {
+        Self::manufacture(Arc::clone(&self.authority))
+    }
+
+    fn manufacture(authority: Arc<TempDir>) -> Result<Self, SwtpmError> {
+        let [_, setup, localca] =
+            find::tools(["swtpm", "swtpm_setup", "swtpm_localca"]).map_err(SwtpmError::Missing)?;
+        let folder = crate::temp_dir()?;
+        let state = folder.path().join("state");
+        fs::create_dir(&state)?;
+        let configuration = configure(folder.path(), authority.path(), &localca)?;
+        run(Command::new(setup)
+            .args([
+                "--tpm2",
+                "--create-ek-cert",
+                "--create-platform-cert",
+                "--ecc",
+            ])
+            .args(["--lock-nvram", "--overwrite", "--tpmstate"])
+            .arg(&state)
+            .arg("--config")
+            .arg(configuration))?;
+        let mut chip = Self {
+            folder,
+            authority,
+            pid: None,
+        };
+        chip.power_on()?;
+        Ok(chip)
+    }
+
+    /// Starts the process with an orderly TPM startup; does nothing while it runs.
+    ///
+    /// # Errors
+    /// When `swtpm` does not start.
+    pub fn power_on(&mut self) -> Result<(), SwtpmError> {
+        if self.pid.is_some() {
+            return Ok(());
+        }
+        let [program] = find::tools(["swtpm"]).map_err(SwtpmError::Missing)?;
+        let socket = self.socket();
+        let pid_file = self.folder.path().join("pid");
+        // tpm2-tools' TCTI looks for the control channel at the server's path with `.ctrl`.
+        run(Command::new(program)
+            .args([
+                "socket",
+                "--tpm2",
+                "--flags",
+                "not-need-init,startup-clear",
+                "--daemon",
+            ])
+            .arg("--tpmstate")
+            .arg(format!(
+                "dir={}",
+                self.folder.path().join("state").display()
+            ))
+            .arg("--server")
+            .arg(format!("type=unixio,path={}", socket.display()))
+            .arg("--ctrl")
+            .arg(format!("type=unixio,path={}.ctrl", socket.display()))
+            .arg("--pid")
+            .arg(format!("file={}", pid_file.display())))?;
+        let pid = fs::read_to_string(&pid_file)?;
+        self.pid = pid
+            .trim()
+            .parse()
+            .ok()
+            .and_then(rustix::process::Pid::from_raw);
+        if self.pid.is_none() {
+            return Err(SwtpmError::Pid(pid_file));
+        }
+        Ok(())
+    }
+
+    /// Cuts the power: SIGKILL, no orderly shutdown.
+    pub fn power_off(&mut self) {
+        if let Some(pid) = self.pid.take() {
+            // It is not our child (it daemonised), so nothing has to be reaped. Already gone is as good.
+            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        }
+    }
+
+    /// The server's Unix socket: raw TPM frames, one client at a time.
+    #[must_use]
+    pub fn socket(&self) -> PathBuf {
+        self.folder.path().join("tpm.sock")
+    }
+
+    /// As the agent's configuration names it.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        format!("swtpm:{}", self.socket().display())
+    }
+
+    /// As tpm2-tools name it: the value of `TPM2TOOLS_TCTI`.
+    #[must_use]
+    pub fn tcti(&self) -> String {
+        format!("swtpm:path={}", self.socket().display())
+    }
+
+    /// The manufacturer's root certificate, PEM.
+    #[must_use]
+    pub fn root_pem(&self) -> PathBuf {
+        self.authority.path().join("swtpm-localca-rootca-cert.pem")
+    }
+
+    /// The certificate, signed by the root, that signs endorsement keys' certificates, PEM.
+    #[must_use]
+    pub fn issuer_pem(&self) -> PathBuf {
+        self.authority.path().join("issuercert.pem")
+    }
+
+    /// # Errors
+    /// When the file is gone or not a certificate.
+    pub fn root_der(&self) -> Result<Vec<u8>, SwtpmError> {
+        certificate(&self.root_pem())
+    }
+
+    /// # Errors
+    /// When the file is gone or not a certificate.
+    pub fn issuer_der(&self) -> Result<Vec<u8>, SwtpmError> {
+        certificate(&self.issuer_pem())
+    }
+}
+
+impl Drop for Swtpm {
+    fn drop(&mut self) {
+        self.power_off();
+    }
+}
+
+/// The DER of the first certificate in a PEM file.
+///
+/// # Errors
+/// When the file cannot be read or holds none.
+pub fn certificate(pem: &Path) -> Result<Vec<u8>, SwtpmError> {
+    let text = fs::read_to_string(pem)?;
+    text.split_once("-----BEGIN CERTIFICATE-----")
+        .and_then(|(_, rest)| rest.split_once("-----END CERTIFICATE-----"))
+        .and_then(|(body, _)| {
+            let body: String = body.split_whitespace().collect();
+            crypto::base64::decode(&body).ok()
+        })
+        .ok_or_else(|| SwtpmError::Certificate(pem.to_owned()))
+}
+
+fn configure(folder: &Path, authority: &Path, localca: &Path) -> Result<PathBuf, SwtpmError> {
+    let (tool, ca) = (localca.display(), authority.display());
+    let file = |name: &str| folder.join(name);
+    fs::write(
+        file("localca.conf"),
+        format!(
+            "statedir = {ca}\nsigningkey = {ca}/signkey.pem\n\
+             issuercert = {ca}/issuercert.pem\ncertserial = {ca}/certserial\n"
+        ),
+    )?;
+    fs::write(
+        file("localca.options"),
+        "--platform-manufacturer Trilith\n--platform-version 1\n--platform-model test\n",
+    )?;
+    fs::write(
+        file("setup.conf"),
+        format!(
+            "create_certs_tool = {tool}\ncreate_certs_tool_config = {}\n\
+             create_certs_tool_options = {}\nactive_pcr_banks = sha256\n",
+            file("localca.conf").display(),
+            file("localca.options").display()
+        ),
+    )?;
+    Ok(file("setup.conf"))
+}
+
+fn run(command: &mut Command) -> Result<(), SwtpmError> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    Err(SwtpmError::Program {
+        program: command.get_program().to_string_lossy().into_owned(),
+        output: [output.stdout, output.stderr]
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+            .concat(),
+    })
+}
