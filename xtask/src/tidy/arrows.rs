@@ -101,6 +101,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("trilith", &["cli"]),
     ("trilith-agent", &["agent"]),
+    ("demo-workloads", &[]),
     ("testkit", &["crypto"]),
     ("xtask", &[]),
     ("codegen", &[]),
