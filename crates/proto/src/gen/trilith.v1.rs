@@ -1721,6 +1721,19 @@ pub struct ReadmitRequest {
     pub reason: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RestoreRequest {
+    /// SPIFFE ID or path
+    #[prost(string, tag = "1")]
+    pub identity: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RecoverRequest {
+    #[prost(string, tag = "1")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhyRequest {
     #[prost(string, tag = "1")]
     pub principal: ::prost::alloc::string::String,
@@ -2015,6 +2028,44 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Readmit"));
             self.inner.unary(req, path, codec).await
         }
+        /// Lets a revoked identity be issued again; what was issued before stays cut.
+        pub async fn restore(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RestoreRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/trilith.v1.Admin/Restore");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Restore"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// Goes on signing although a peer has seen a longer ledger than ours. Recorded.
+        pub async fn recover(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RecoverRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/trilith.v1.Admin/Recover");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Recover"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn why(
             &mut self,
             request: impl tonic::IntoRequest<super::WhyRequest>,
@@ -2189,6 +2240,16 @@ pub mod admin_server {
         async fn readmit(
             &self,
             request: tonic::Request<super::ReadmitRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Lets a revoked identity be issued again; what was issued before stays cut.
+        async fn restore(
+            &self,
+            request: tonic::Request<super::RestoreRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Goes on signing although a peer has seen a longer ledger than ours. Recorded.
+        async fn recover(
+            &self,
+            request: tonic::Request<super::RecoverRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         async fn why(
             &self,
@@ -2610,6 +2671,92 @@ pub mod admin_server {
                     };
                     Box::pin(fut)
                 }
+                "/trilith.v1.Admin/Restore" => {
+                    #[allow(non_camel_case_types)]
+                    struct RestoreSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::RestoreRequest>
+                    for RestoreSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RestoreRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::restore(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RestoreSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/Recover" => {
+                    #[allow(non_camel_case_types)]
+                    struct RecoverSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::RecoverRequest>
+                    for RecoverSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RecoverRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::recover(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RecoverSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
                 "/trilith.v1.Admin/Why" => {
                     #[allow(non_camel_case_types)]
                     struct WhySvc<T: Admin>(pub Arc<T>);
@@ -2957,13 +3104,47 @@ pub mod admin_server {
         const NAME: &'static str = SERVICE_NAME;
     }
 }
-#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
-pub struct HelperStatusRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HelperStatusRequest {
+    /// as in HelperX509Request; empty: the caller itself
+    #[prost(string, tag = "1")]
+    pub program: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HelperStatus {
-    /// what the agent knows of the caller: facts, identities, findings
+    /// see docs/reference/helper-status.md
     #[prost(bytes = "vec", tag = "1")]
     pub json: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HelperX509Request {
+    /// absolute path in the caller's root
+    #[prost(string, tag = "1")]
+    pub program: ::prost::alloc::string::String,
+}
+/// The full state, as in X509SVIDResponse.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct HelperX509Response {
+    #[prost(message, repeated, tag = "1")]
+    pub svids: ::prost::alloc::vec::Vec<HelperX509Svid>,
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub crl: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct HelperX509Svid {
+    #[prost(string, tag = "1")]
+    pub spiffe_id: ::prost::alloc::string::String,
+    /// DER chain, leaf first
+    #[prost(bytes = "vec", tag = "2")]
+    pub x509_svid: ::prost::alloc::vec::Vec<u8>,
+    /// PKCS#8 DER
+    #[prost(bytes = "vec", tag = "3")]
+    pub x509_svid_key: ::prost::alloc::vec::Vec<u8>,
+    /// DER roots
+    #[prost(bytes = "vec", tag = "4")]
+    pub bundle: ::prost::alloc::vec::Vec<u8>,
+    #[prost(string, tag = "5")]
+    pub hint: ::prost::alloc::string::String,
 }
 /// Generated client implementations.
 pub mod helper_client {
@@ -3056,7 +3237,7 @@ pub mod helper_client {
             self.inner = self.inner.max_encoding_message_size(limit);
             self
         }
-        /// The caller states that it asks for a program other than itself; the decision record says so.
+        /// What the agent knows of the caller: facts, identities, and the findings of what was refused.
         pub async fn status(
             &mut self,
             request: impl tonic::IntoRequest<super::HelperStatusRequest>,
@@ -3075,6 +3256,33 @@ pub mod helper_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Helper", "Status"));
             self.inner.unary(req, path, codec).await
         }
+        /// As the Workload API's FetchX509SVID, for a program that the caller is about to execute.
+        /// The agent reads and hashes the file itself, in the caller's root; that the caller then executes it is
+        /// the caller's word, and the facts say so: `workload.helper = "exec"`.
+        pub async fn fetch_x509svid(
+            &mut self,
+            request: impl tonic::IntoRequest<super::HelperX509Request>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::HelperX509Response>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Helper/FetchX509SVID",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Helper", "FetchX509SVID"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3090,11 +3298,27 @@ pub mod helper_server {
     /// Generated trait containing gRPC methods that should be implemented for use with HelperServer.
     #[async_trait]
     pub trait Helper: std::marker::Send + std::marker::Sync + 'static {
-        /// The caller states that it asks for a program other than itself; the decision record says so.
+        /// What the agent knows of the caller: facts, identities, and the findings of what was refused.
         async fn status(
             &self,
             request: tonic::Request<super::HelperStatusRequest>,
         ) -> std::result::Result<tonic::Response<super::HelperStatus>, tonic::Status>;
+        /// Server streaming response type for the FetchX509SVID method.
+        type FetchX509SVIDStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::HelperX509Response, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// As the Workload API's FetchX509SVID, for a program that the caller is about to execute.
+        /// The agent reads and hashes the file itself, in the caller's root; that the caller then executes it is
+        /// the caller's word, and the facts say so: `workload.helper = "exec"`.
+        async fn fetch_x509svid(
+            &self,
+            request: tonic::Request<super::HelperX509Request>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchX509SVIDStream>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct HelperServer<T> {
@@ -3213,6 +3437,52 @@ pub mod helper_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Helper/FetchX509SVID" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchX509SVIDSvc<T: Helper>(pub Arc<T>);
+                    impl<
+                        T: Helper,
+                    > tonic::server::ServerStreamingService<super::HelperX509Request>
+                    for FetchX509SVIDSvc<T> {
+                        type Response = super::HelperX509Response;
+                        type ResponseStream = T::FetchX509SVIDStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::HelperX509Request>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Helper>::fetch_x509svid(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchX509SVIDSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)
