@@ -51,46 +51,83 @@ pub fn peer_of<C: Send + Sync + 'static, R>(request: &Request<R>) -> Result<Peer
         .ok_or_else(|| Status::unavailable("the connection has no identified caller"))
 }
 
-/// The Workload API over a [`Source`].
-#[derive(Debug)]
-pub struct WorkloadApi<S> {
-    source: Arc<S>,
-    calls: Arc<Slots>,
+/// Admission of calls, shared by every service on the socket.
+#[derive(Debug, Clone)]
+pub struct Calls {
+    slots: Arc<Slots>,
 }
 
-impl<S: Source> WorkloadApi<S> {
-    /// The service for a [`server`].
+/// One call under way.
+#[derive(Debug)]
+pub struct Call {
+    slot: Slot,
+}
+
+impl Calls {
     #[must_use]
-    pub fn service(source: Arc<S>, limits: &Limits) -> SpiffeWorkloadApiServer<Self> {
-        let calls = Slots::new(usize::MAX, limits.calls_per_uid);
-        SpiffeWorkloadApiServer::new(Self { source, calls })
-            .max_decoding_message_size(limits.request_bytes)
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            slots: Slots::new(usize::MAX, limits.calls_per_uid),
+        }
     }
 
-    fn admit<R>(&self, request: &Request<R>) -> Result<(Arc<S::Caller>, Slot), Status> {
-        let peer = peer_of::<S::Caller, R>(request)?;
-        let slot = self.calls.take(peer.uid).ok_or_else(|| {
+    /// The caller of `request`, if it carries the security header and its user has calls left.
+    ///
+    /// # Errors
+    /// `InvalidArgument` without the header, `Unavailable` beyond the limit.
+    pub fn admit<C, R>(&self, request: &Request<R>) -> Result<(Arc<C>, Call), Status>
+    where
+        C: Send + Sync + 'static,
+    {
+        let peer = peer_of::<C, R>(request)?;
+        let slot = self.slots.take(peer.uid).ok_or_else(|| {
             Refusal::unavailable(
                 "WORKLOAD-API-BUSY",
                 "this user has too many calls under way",
             )
             .status()
         })?;
-        Ok((peer.caller, slot))
+        Ok((peer.caller, Call { slot }))
+    }
+}
+
+impl Call {
+    /// Answers with the states of `subscription`, once there is something to show.
+    ///
+    /// # Errors
+    /// The refusal's status, or `Unavailable` if nothing is known in time.
+    pub async fn stream<M: Message>(
+        self,
+        mut subscription: Subscription,
+    ) -> Result<Response<Updates<M>>, Status> {
+        first_answer(&mut subscription).await?;
+        Ok(Response::new(Updates::new(subscription, self.slot)))
+    }
+}
+
+/// The Workload API over a [`Source`].
+#[derive(Debug)]
+pub struct WorkloadApi<S> {
+    source: Arc<S>,
+    calls: Calls,
+}
+
+impl<S: Source> WorkloadApi<S> {
+    /// The service for a [`server`].
+    #[must_use]
+    pub fn service(source: Arc<S>, calls: Calls, limits: &Limits) -> SpiffeWorkloadApiServer<Self> {
+        SpiffeWorkloadApiServer::new(Self { source, calls })
+            .max_decoding_message_size(limits.request_bytes)
     }
 
     async fn stream<R, M: Message>(
         &self,
         request: Request<R>,
     ) -> Result<Response<Updates<M>>, Status> {
-        let (caller, slot) = self.admit(&request)?;
-        let mut subscription = self
-            .source
-            .subscribe(caller)
+        let (caller, call) = self.calls.admit(&request)?;
+        let subscribed = self.source.subscribe(caller).await;
+        call.stream(subscribed.map_err(|refusal| refusal.status())?)
             .await
-            .map_err(|refusal| refusal.status())?;
-        first_answer(&mut subscription).await?;
-        Ok(Response::new(Updates::new(subscription, slot)))
     }
 }
 
@@ -146,7 +183,7 @@ impl<S: Source> SpiffeWorkloadApi for WorkloadApi<S> {
         &self,
         request: Request<wire::JwtsvidRequest>,
     ) -> Result<Response<wire::JwtsvidResponse>, Status> {
-        let (caller, _slot) = self.admit(&request)?;
+        let (caller, _call) = self.calls.admit(&request)?;
         let query = query(request.into_inner()).map_err(|refusal| refusal.status())?;
         let answer = self.source.jwt(caller, query);
         let svids = tokio::time::timeout(FIRST_ANSWER, answer)
@@ -170,7 +207,7 @@ impl<S: Source> SpiffeWorkloadApi for WorkloadApi<S> {
         &self,
         request: Request<wire::ValidateJwtsvidRequest>,
     ) -> Result<Response<wire::ValidateJwtsvidResponse>, Status> {
-        let (caller, _slot) = self.admit(&request)?;
+        let (caller, _call) = self.calls.admit(&request)?;
         let wire::ValidateJwtsvidRequest { audience, svid } = request.into_inner();
         // API spec, section 6.2.5: both fields are mandatory.
         if audience.is_empty() {

@@ -13,7 +13,8 @@ use tokio_stream::wrappers::WatchStream;
 use tonic::Status;
 
 /// A message made of what a workload may see.
-pub(crate) trait Message: Sized + Send + 'static {
+pub trait Message: Sized + Send + 'static {
+    /// The full state.
     fn of(view: &View) -> Self;
     /// Whether two views make the same message.
     fn same(old: &View, new: &View) -> bool;
