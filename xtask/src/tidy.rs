@@ -63,10 +63,7 @@ pub(crate) fn check() -> Result<()> {
     let files = tracked_files()?;
     let packages = packages()?;
     let mut breaks = arrows::check(&packages, &read_text("docs/ARCHITECTURE.md")?);
-    breaks.extend(lock::check(
-        &read_text("Cargo.lock")?,
-        &read_text("deny.toml")?,
-    )?);
+    breaks.extend(lock::check()?);
     breaks.extend(documents::check(
         &files,
         &read_text("docs/THREAT_MODEL.md")?,

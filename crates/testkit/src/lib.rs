@@ -4,6 +4,8 @@
 //! every skip that the reviewed `tests/skips.toml` does not list.
 //! Nothing here is linked by a running program.
 
+#![forbid(unsafe_code)]
+
 mod find;
 mod skip;
 pub mod swtpm;

@@ -3,6 +3,8 @@
 //!
 //! Usage: `codegen OUT_DIR` from the workspace root.
 
+#![forbid(unsafe_code)]
+
 use std::path::PathBuf;
 
 const FILES: [&str; 4] = [

@@ -15,7 +15,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("custody", &["crypto"]),
     ("ledger", &["crypto"]),
     ("ledger-store", &["crypto", "ledger"]),
-    ("spiffe", &["crypto", "ledger"]),
+    ("spiffe", &["crypto", "facts", "ledger"]),
     ("svid-tls", &["crypto", "spiffe"]),
     (
         "identity",
@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("attest", &["crypto", "facts"]),
     ("attest-tpm", &["attest", "crypto", "facts"]),
     ("attest-code", &["attest", "crypto", "facts"]),
-    ("workload-api", &["crypto", "proto", "spiffe"]),
+    ("workload-api", &["crypto", "facts", "proto", "spiffe"]),
     ("estate", &["crypto", "facts"]),
     ("estate-prove", &["estate"]),
     ("store", &["ledger"]),
