@@ -1,5 +1,7 @@
 //! What other people's packages may be here. `deny.toml` is the list of bans; cargo-deny reads the same
-//! file and checks licences and advisories as well.
+//! file and checks advisories as well.
+
+mod licence;
 
 use super::Break;
 use crate::shell::{Doing as _, Failure, Result, read};
@@ -16,8 +18,8 @@ const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 /// that no feature turns on.
 pub(super) fn check() -> Result<Vec<Break>> {
     let mut breaks = locked(&read_text("Cargo.lock")?)?;
-    let mut tree = cargo(&["tree", "--workspace", "--prefix=none", "--format={p}"]);
-    breaks.extend(banned(&read(&mut tree)?, &read_text("deny.toml")?)?);
+    let mut tree = cargo(&["tree", "--workspace", "--prefix=none", "--format={p}|{l}"]);
+    breaks.extend(built(&read(&mut tree)?, &read_text("deny.toml")?)?);
     Ok(breaks)
 }
 
@@ -44,24 +46,45 @@ fn locked(lock: &str) -> Result<Vec<Break>> {
     Ok(breaks)
 }
 
-/// `built` has a line `name vVERSION …` for each package.
-fn banned(built: &str, deny: &str) -> Result<Vec<Break>> {
+/// `tree` has a line `name vVERSION …|LICENCE` for each package.
+fn built(tree: &str, deny: &str) -> Result<Vec<Break>> {
     let deny: Table = deny.parse().doing("deny.toml")?;
-    let bans = deny
-        .get("bans")
-        .and_then(Value::as_table)
-        .and_then(|bans| list(bans, "deny"))
-        .ok_or_else(|| Failure::new("deny.toml has no `bans.deny`"))?;
-    let names: BTreeSet<_> = built
-        .lines()
-        .filter_map(|line| line.split(' ').next())
-        .collect();
-    Ok(bans
+    let section = |name: &str, key: &str| {
+        deny.get(name)
+            .and_then(Value::as_table)
+            .and_then(|section| list(section, key))
+            .ok_or_else(|| Failure::new(format!("deny.toml has no `{name}.{key}`")))
+    };
+    let bans: Vec<_> = section("bans", "deny")?
         .iter()
         .filter_map(|ban| ban.get("crate")?.as_str())
-        .filter(|name| names.contains(name))
-        .map(|name| Break::file("Cargo.lock", format!("{name} is banned by deny.toml")))
-        .collect())
+        .collect();
+    let licences: Vec<_> = section("licenses", "allow")?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+
+    let mut breaks = Vec::new();
+    let packages: BTreeSet<_> = tree
+        .lines()
+        .filter_map(|line| line.split_once('|'))
+        .collect();
+    for (package, licence) in packages {
+        let name = package.split(' ').next().unwrap_or_default();
+        if bans.contains(&name) {
+            breaks.push(Break::file(
+                "Cargo.lock",
+                format!("{name} is banned by deny.toml"),
+            ));
+        }
+        // cargo marks what it has shown before.
+        let licence = licence.trim_end_matches(" (*)");
+        if !licence::is_allowed(licence, &licences) {
+            let what = format!("{name} is licensed {licence:?}, which deny.toml does not allow");
+            breaks.push(Break::file("Cargo.lock", what));
+        }
+    }
+    Ok(breaks)
 }
 
 fn list<'a>(table: &'a Table, key: &str) -> Option<&'a Vec<Value>> {
@@ -70,23 +93,19 @@ fn list<'a>(table: &'a Table, key: &str) -> Option<&'a Vec<Value>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{banned, locked};
+    use super::{built, locked};
 
     #[test]
-    fn a_banned_package_is_found() {
-        let deny = "[bans]\ndeny = [{ crate = \"ring\" }]\n";
-        assert_eq!(
-            banned("rustls v0.23.1\nring v0.17.14\n", deny)
-                .unwrap()
-                .len(),
-            1
-        );
+    fn a_banned_package_and_an_unlisted_licence_are_found() {
+        let deny = "bans.deny = [{ crate = \"ring\" }]\nlicenses.allow = [\"MIT\"]\n";
         assert!(
-            banned("rustls v0.23.1\nstring v1.0.0\n", deny)
+            built("string v1.0.0|MIT\nours v0.1.0 (/x)|MIT (*)\n", deny)
                 .unwrap()
                 .is_empty()
         );
-        assert!(banned("ring v0.17.14\n", "").is_err());
+        assert_eq!(built("ring v0.17.14|MIT\n", deny).unwrap().len(), 1);
+        assert_eq!(built("other v1.0.0|GPL-3.0\n", deny).unwrap().len(), 1);
+        assert!(built("ring v0.17.14|MIT\n", "").is_err());
     }
 
     #[test]
