@@ -37,7 +37,7 @@ mod wire;
 
 pub use attested::{Attested, Body, Clock, Selection};
 pub use credential::{Credential, make_credential};
-pub use ek::{Authority, EndorsementKey, References, Trust};
+pub use ek::{Authority, EndorsementKey, POLICY_A, References, Trust};
 pub use keys::SigningKey;
 pub use message::{Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest};
 pub use pcr::PcrSelection;

@@ -1,0 +1,157 @@
+//! The agent's half of a join: everything that the chip has to say, so that the agent only carries
+//! bytes. The server's half is `attest_tpm::join`.
+
+use super::{Endorsement, Error, Hierarchy, Object, Tpm, template};
+use attest_tpm::join::Boot;
+use attest_tpm::{
+    Attested, Body, Challenge, Channel, JoinAnswer, JoinRequest, PcrSelection, SigningKey,
+};
+use crypto::Signer;
+
+/// How often PCRs are read and quoted again because they changed in between.
+const ATTEMPTS: u32 = 5;
+
+/// A join that waits for its challenge. Holds the chip, and two or three of its slots, until it is
+/// answered or dropped.
+#[derive(Debug)]
+pub struct Join {
+    tpm: Tpm,
+    endorsement: Endorsement,
+    attestation: Object,
+    identity: Object,
+    request: JoinRequest,
+}
+
+impl Join {
+    /// Loads the keys of this machine. The attestation key is a primary key of the endorsement
+    /// hierarchy, the identity key of the owner's: both the same at every start.
+    ///
+    /// # Errors
+    /// [`Error`] of the chip or the connection.
+    pub fn begin(mut tpm: Tpm) -> Result<Self, Error> {
+        let endorsement = tpm.endorsement()?;
+        Self::with(tpm, endorsement)
+    }
+
+    /// As [`Join::begin`] with a certain endorsement key.
+    ///
+    /// # Errors
+    /// [`Error`] of the chip or the connection.
+    pub fn with(mut tpm: Tpm, endorsement: Endorsement) -> Result<Self, Error> {
+        let attestation =
+            tpm.create_primary(Hierarchy::Endorsement, template::attestation_key())?;
+        let identity = tpm.create_primary(Hierarchy::Owner, template::identity_key())?;
+        let request = JoinRequest {
+            ek_public: endorsement.public.clone(),
+            ek_certificate: endorsement.certificate.clone(),
+            ak_public: attestation.public.clone(),
+            identity_public: identity.public.clone(),
+        };
+        Ok(Self {
+            tpm,
+            endorsement,
+            attestation,
+            identity,
+            request,
+        })
+    }
+
+    /// The first message.
+    #[must_use]
+    pub const fn request(&self) -> &JoinRequest {
+        &self.request
+    }
+
+    /// The third message, to the server's challenge, for the connection that it came over. `session` is
+    /// the key in memory that the SVID is for; without one it is for the identity key itself.
+    ///
+    /// # Errors
+    /// [`Error::Challenge`] if the challenge is not what an honest server sends,
+    /// [`Error::Refused`] if it is for another chip or key, else of the chip or the connection.
+    pub fn answer(
+        mut self,
+        challenge: &Challenge,
+        channel: &Channel,
+        session: Option<&dyn Signer>,
+    ) -> Result<JoinAnswer, Error> {
+        let fresh = attest_tpm::nonce(&challenge.nonce_checkpoint, &challenge.nonce_random);
+        if fresh != challenge.nonce {
+            return Err(Error::Challenge(
+                "its nonce does not commit to its checkpoint",
+            ));
+        }
+        let pcrs = PcrSelection::new(&challenge.pcrs)
+            .map_err(|_| Error::Challenge("it selects no PCRs, or some that do not exist"))?;
+        let unreadable = |_| Error::Challenge("the keys of this chip are not what it takes");
+        let ak = SigningKey::attestation(&self.request.ak_public).map_err(unreadable)?;
+        let identity = SigningKey::identity(&self.request.identity_public).map_err(unreadable)?;
+        let secret = self.tpm.activate_credential(
+            &self.attestation,
+            self.endorsement.handle,
+            &challenge.credential_blob,
+            &challenge.encrypted_secret,
+        )?;
+        let quoted = self.quote(&challenge.nonce, &pcrs)?;
+        let transcript = attest_tpm::join_transcript(
+            channel,
+            &challenge.nonce,
+            &self.request.ek_public,
+            &ak.name,
+            identity.key.spki_der(),
+            &quoted.attested,
+        );
+        let certified = self
+            .tpm
+            .certify(&self.attestation, &self.identity, &transcript)?;
+        let mut answer = JoinAnswer {
+            activated_secret: secret.expose().to_vec(),
+            quote: quoted.attested,
+            quote_signature: quoted.signature,
+            certify: certified.attested,
+            certify_signature: certified.signature,
+            pcr_values: quoted.values,
+            // A log that cannot be read leaves the boot unknown; that is for policy to judge.
+            event_log: self.tpm.event_log().ok().flatten().unwrap_or_default(),
+            ..JoinAnswer::default()
+        };
+        if let Some(session) = session {
+            let spki = session.public_key().spki_der();
+            let message = attest_tpm::vouch_message(spki, quoted.boot, &challenge.nonce);
+            answer.vouch = self.tpm.sign(&self.identity, &crypto::sha256(&message))?;
+            answer.session_key_proof = session.sign(&transcript).map_err(Error::SessionKey)?;
+            answer.session_key = spki.to_vec();
+        }
+        Ok(answer)
+    }
+
+    /// A quote and the very values that it is about.
+    fn quote(&mut self, nonce: &[u8; 32], pcrs: &PcrSelection) -> Result<QuotedValues, Error> {
+        for _ in 0..ATTEMPTS {
+            let values = self.tpm.read_pcrs(pcrs)?;
+            let signed = self.tpm.quote(&self.attestation, nonce, pcrs)?;
+            let unreadable = |_| Error::Response {
+                command: tpm2_protocol::data::TpmCc::Quote,
+                problem: "not a TPMS_ATTEST",
+            };
+            let attested = Attested::parse(&signed.attested).map_err(unreadable)?;
+            if let Body::Quote { digest, .. } = &attested.body
+                && pcrs.digest(&values).is_some_and(|ours| ours == **digest)
+            {
+                return Ok(QuotedValues {
+                    attested: signed.attested,
+                    signature: signed.signature,
+                    values,
+                    boot: Boot::from(attested.clock),
+                });
+            }
+        }
+        Err(Error::PcrsChanged)
+    }
+}
+
+struct QuotedValues {
+    attested: Vec<u8>,
+    signature: Vec<u8>,
+    values: Vec<Vec<u8>>,
+    boot: Boot,
+}
