@@ -1,1 +1,62 @@
 //! Everything declared: identities, resources, policies; decide, explain, search, diff.
+//!
+//! Pure: text in, decisions out. Files, clocks, solvers and the network are the callers' business;
+//! proofs live in `estate-prove`. With that crate, the only one that names Cedar: what stands in
+//! this crate's public API is ours, except [`cedar`], which exists for `estate-prove` alone.
+//!
+//! ```text
+//! EstateFiles ─parse→ declarations ─resolve→ Model ─┐
+//!             └─parse→ Policies, Invariants ────────┴─index→ Estate ─→ assume, decide, why, who_can …
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+mod action;
+mod ask;
+mod authorize;
+pub mod cedar;
+mod decision;
+mod declare;
+mod diff;
+mod duration;
+mod entities;
+mod estate;
+mod expectations;
+mod explain;
+mod fact_schema;
+mod files;
+mod index;
+mod invariant;
+mod model;
+mod policy;
+mod problem;
+mod refusal;
+mod resolve;
+mod resource;
+mod statements;
+
+pub use action::Action;
+pub use ask::{Access, Answer, Grant, Residual};
+pub use authorize::Prepared;
+pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
+pub use declare::{IdentityKind, RecordingMode, json_schema};
+pub use diff::{AccessChange, Diff, Named, diff};
+pub use estate::Estate;
+pub use expectations::TestOutcome;
+pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
+pub use invariant::{Invariant, InvariantKind};
+pub use model::{
+    CodeReference, Column, Identity, Machine, References, Settings, TableInfo, TpmRoot,
+};
+pub use problem::Problem;
+pub use resource::{ResourceKind, ResourceRef};

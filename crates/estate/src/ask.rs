@@ -1,0 +1,386 @@
+//! Who can, what can, and what to grant: complete answers over the declared estate, with conditions
+//! on facts left standing as conditions.
+//!
+//! The index says which pairs some permit could concern; of those Cedar's type-aware partial
+//! evaluation, with the session's facts unknown, leaves true, false, or a residual condition.
+
+use crate::action::Action;
+use crate::authorize::{Case, Prepared};
+use crate::decision::PolicyRef;
+use crate::entities::{action_uid, resource_of};
+use crate::estate::Estate;
+use crate::policy::{conjuncts, may_err};
+use crate::resource::{ResourceKind, ResourceRef};
+use cedar_policy::{
+    Effect, PartialEntities, PartialEntityUid, PartialRequest, PolicyId, PolicySet, TpeResponse,
+};
+use facts::FactSet;
+use serde::Serialize;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One way in which an identity can use a resource.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Access {
+    /// Identity path.
+    pub identity: String,
+    pub action: Action,
+    /// For an action on tables or functions, a schema stands for every one in it that no file lists.
+    pub resource: ResourceRef,
+    /// The permits that give it, definitely or under a condition.
+    pub policies: Vec<Arc<PolicyRef>>,
+    /// Unless empty: one of these must hold.
+    pub when: Vec<Residual>,
+    /// None of these may hold.
+    pub unless: Vec<Residual>,
+    /// Each of these must evaluate without an error, such as an overflow, which denies.
+    pub if_defined: Vec<Residual>,
+}
+
+impl Access {
+    /// Whether it holds whatever the session's facts are.
+    #[must_use]
+    pub const fn is_unconditional(&self) -> bool {
+        self.when.is_empty() && self.unless.is_empty() && self.if_defined.is_empty()
+    }
+}
+
+/// What is left of a policy's condition once everything but the session's facts is known.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Residual {
+    pub policy: Arc<PolicyRef>,
+    /// Cedar text over `context`.
+    pub condition: String,
+}
+
+/// All accesses that were asked for, in order of identity, action, resource.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer {
+    /// The estate's version, SHA-256 hex.
+    pub estate: String,
+    pub accesses: Vec<Access>,
+    /// What could not be evaluated. An answer with errors is not complete, and says so.
+    pub errors: Vec<String>,
+}
+
+/// What a per-identity role needs on one resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Grant {
+    /// A schema stands for every table or function in it that no file lists.
+    pub resource: ResourceRef,
+    /// Allowed whatever the facts are.
+    pub actions: Vec<Action>,
+    /// Allowed for some facts: the role needs them, the gateway decides each time.
+    pub conditional: Vec<Action>,
+}
+
+/// What the policies come to when the facts are unknown.
+#[derive(Debug, Default)]
+pub(crate) struct Partial {
+    pub(crate) true_permits: Vec<PolicyId>,
+    pub(crate) true_forbids: Vec<PolicyId>,
+    /// With their conditions.
+    pub(crate) residual_permits: Vec<(PolicyId, String)>,
+    pub(crate) residual_forbids: Vec<(PolicyId, String)>,
+    pub(crate) fragile: Vec<(PolicyId, String)>,
+    pub(crate) errors: Vec<PolicyId>,
+}
+
+impl Partial {
+    /// Whether some facts could make it an allow.
+    pub(crate) fn possible(&self) -> bool {
+        self.errors.is_empty()
+            && self.true_forbids.is_empty()
+            && !(self.true_permits.is_empty() && self.residual_permits.is_empty())
+    }
+
+    /// Whether all facts make it an allow.
+    pub(crate) fn certain(&self) -> bool {
+        self.possible()
+            && !self.true_permits.is_empty()
+            && self.residual_forbids.is_empty()
+            && self.fragile.is_empty()
+    }
+}
+
+/// A name that PostgreSQL cannot give a table or function and that no policy names.
+const UNLISTED: &str = "\u{1}";
+
+impl Estate {
+    /// Which identities can do this to that. `resource` need not be declared.
+    #[must_use]
+    pub fn who_can(&self, action: Action, resource: &ResourceRef) -> Answer {
+        let mut answer = self.empty_answer();
+        if !Action::USES.contains(&action) || !action.resource_kinds().contains(&resource.kind) {
+            answer
+                .errors
+                .push(format!("`{action}` does not apply to {resource}"));
+            return answer;
+        }
+        let prepared = self.prepare(&FactSet::new());
+        for identity in self.identities() {
+            self.ask(
+                &identity.path,
+                action,
+                resource,
+                resource,
+                &prepared,
+                &mut answer,
+            );
+        }
+        answer.accesses.sort();
+        answer
+    }
+
+    /// What this identity can do, to every declared resource and to what is not declared in each
+    /// declared schema.
+    #[must_use]
+    pub fn what_can(&self, principal: &str) -> Answer {
+        let mut answer = self.empty_answer();
+        if self.identity(principal).is_none() {
+            answer
+                .errors
+                .push(format!("no identity `{principal}` is declared"));
+            return answer;
+        }
+        let prepared = self.prepare(&FactSet::new());
+        for node in self.graph.nodes() {
+            let Some(resource) = resource_of(&node.uid).filter(|found| found.kind.is_classified())
+            else {
+                continue;
+            };
+            for action in Action::USES {
+                if action.resource_kinds().contains(&resource.kind) {
+                    self.ask(
+                        principal,
+                        action,
+                        &resource,
+                        &resource,
+                        &prepared,
+                        &mut answer,
+                    );
+                } else if resource.kind == ResourceKind::Schema {
+                    for kind in action.resource_kinds() {
+                        let unlisted =
+                            ResourceRef::new(*kind, format!("{}/{UNLISTED}", resource.path));
+                        self.ask(
+                            principal,
+                            action,
+                            &unlisted,
+                            &resource,
+                            &prepared,
+                            &mut answer,
+                        );
+                    }
+                }
+            }
+        }
+        answer.accesses.sort();
+        answer
+    }
+
+    /// What the identity's role in a database needs, by resource.
+    #[must_use]
+    pub fn grants(&self, principal: &str) -> Vec<Grant> {
+        let mut grants: BTreeMap<ResourceRef, Grant> = BTreeMap::new();
+        for access in self.what_can(principal).accesses {
+            let grant = grants
+                .entry(access.resource.clone())
+                .or_insert_with(|| Grant {
+                    resource: access.resource.clone(),
+                    actions: Vec::new(),
+                    conditional: Vec::new(),
+                });
+            let list = if access.is_unconditional() {
+                &mut grant.actions
+            } else {
+                &mut grant.conditional
+            };
+            list.push(access.action);
+        }
+        grants.into_values().collect()
+    }
+
+    fn empty_answer(&self) -> Answer {
+        Answer {
+            estate: self.version().to_owned(),
+            accesses: Vec::new(),
+            errors: Vec::new(),
+        }
+    }
+
+    /// Adds the access of `principal` to `resource`, shown as `shown`, if there can be one.
+    fn ask(
+        &self,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+        shown: &ResourceRef,
+        prepared: &Prepared,
+        answer: &mut Answer,
+    ) {
+        let outcome = match self.use_case(principal, action, resource, prepared) {
+            Err(unanswerable) => Err(unanswerable.message),
+            Ok(case) => self.partially(&case),
+        };
+        match outcome {
+            Err(error) => answer.errors.push(error),
+            Ok(Some(partial)) if partial.possible() => {
+                answer
+                    .accesses
+                    .push(self.access(principal, action, shown.clone(), &partial));
+            }
+            Ok(_) => {}
+        }
+    }
+
+    /// `None` when no permit concerns the case at all.
+    fn partially(&self, case: &Case<'_>) -> Result<Option<Partial>, String> {
+        let mut slice = PolicySet::new();
+        let mut permitted = false;
+        for policy in case.slice(self).flat_map(PolicySet::policies) {
+            permitted |= policy.effect() == Effect::Permit;
+            slice
+                .add(policy.clone())
+                .map_err(|error| error.to_string())?;
+        }
+        if !permitted {
+            return Ok(None);
+        }
+        self.evaluate_partially(case, &slice).map(Some)
+    }
+
+    /// `policies` on the case, with its context unknown.
+    pub(crate) fn evaluate_partially(
+        &self,
+        case: &Case<'_>,
+        policies: &PolicySet,
+    ) -> Result<Partial, String> {
+        let request = PartialRequest::new(
+            PartialEntityUid::from_concrete(case.principal.clone()),
+            action_uid(case.action),
+            PartialEntityUid::from_concrete(case.resource.clone()),
+            None,
+            &self.schema,
+        )
+        .map_err(|error| error.to_string())?;
+        let small;
+        let entities = match &case.entities {
+            Cow::Borrowed(_) => self
+                .partial_entities()
+                .ok_or("the entities do not fit the schema")?,
+            Cow::Owned(entities) => {
+                small = PartialEntities::from_concrete(entities.clone(), &self.schema)
+                    .map_err(|error| error.to_string())?;
+                &small
+            }
+        };
+        let response = policies
+            .tpe(&request, entities, &self.schema)
+            .map_err(|error| error.to_string())?;
+        Ok(partial(&response))
+    }
+
+    fn partial_entities(&self) -> Option<&PartialEntities> {
+        self.partial
+            .get_or_init(|| {
+                PartialEntities::from_concrete(self.graph.entities.clone(), &self.schema).ok()
+            })
+            .as_ref()
+    }
+
+    fn access(
+        &self,
+        identity: &str,
+        action: Action,
+        resource: ResourceRef,
+        partial: &Partial,
+    ) -> Access {
+        let certain = !partial.true_permits.is_empty();
+        let residual = partial.residual_permits.iter().map(|(id, _)| id);
+        let mut policies: Vec<_> = if certain {
+            self.policy_references(partial.true_permits.iter())
+        } else {
+            self.policy_references(residual)
+        };
+        policies.sort();
+        Access {
+            identity: identity.to_owned(),
+            action,
+            resource,
+            policies,
+            when: if certain {
+                Vec::new()
+            } else {
+                self.residuals(&partial.residual_permits)
+            },
+            unless: self.residuals(&partial.residual_forbids),
+            if_defined: self.residuals(&partial.fragile),
+        }
+    }
+
+    fn policy_references<'a>(
+        &self,
+        ids: impl Iterator<Item = &'a PolicyId>,
+    ) -> Vec<Arc<PolicyRef>> {
+        ids.filter_map(|id| Some(self.policies.find(id)?.reference.clone()))
+            .collect()
+    }
+
+    fn residuals(&self, list: &[(PolicyId, String)]) -> Vec<Residual> {
+        let mut residuals: Vec<_> = list
+            .iter()
+            .filter_map(|(id, condition)| {
+                let policy = self.policies.find(id)?.reference.clone();
+                Some(Residual {
+                    policy,
+                    condition: condition.clone(),
+                })
+            })
+            .collect();
+        residuals.sort();
+        residuals
+    }
+}
+
+fn partial(response: &TpeResponse<'_>) -> Partial {
+    let mut partial = Partial {
+        true_permits: response.true_permits().cloned().collect(),
+        true_forbids: response.true_forbids().cloned().collect(),
+        errors: response
+            .error_permits()
+            .chain(response.error_forbids())
+            .cloned()
+            .collect(),
+        ..Partial::default()
+    };
+    let permits = response.residual_permits().map(|id| (id, true));
+    let forbids = response.residual_forbids().map(|id| (id, false));
+    for (id, is_permit) in permits.chain(forbids) {
+        let (condition, fragile) = condition(response, id);
+        if fragile {
+            partial.fragile.push((id.clone(), condition.clone()));
+        }
+        let list = if is_permit {
+            &mut partial.residual_permits
+        } else {
+            &mut partial.residual_forbids
+        };
+        list.push((id.clone(), condition));
+    }
+    partial
+}
+
+/// The residual condition as text, and whether it can err.
+fn condition(response: &TpeResponse<'_>, id: &PolicyId) -> (String, bool) {
+    let Some(Ok(policy)) = response.get_policy(id).map(|policy| policy.to_pst()) else {
+        return ("a condition that cannot be shown".to_owned(), true);
+    };
+    let conjuncts = conjuncts(policy.body());
+    let texts: Vec<_> = conjuncts.iter().map(ToString::to_string).collect();
+    (
+        texts.join(" && "),
+        conjuncts.iter().any(|conjunct| may_err(conjunct)),
+    )
+}

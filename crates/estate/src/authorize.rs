@@ -1,0 +1,413 @@
+//! One request to Cedar: gather the slice and the entities, evaluate, and deny on any error.
+
+use crate::action::Action;
+use crate::decision::Decision;
+use crate::entities::{
+    Node, NodeId, action_uid, admin_uid, administrator, classified, classified_texts, resource_uid,
+    uid, workload, workload_uid,
+};
+use crate::estate::Estate;
+use crate::fact_schema::context_pairs;
+use crate::index::Met;
+use crate::model::TableInfo;
+use crate::resource::{ResourceKind, ResourceRef};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Decision as CedarDecision, Entities, Entity,
+    EntityUid, PolicyId, PolicySet, Request as CedarRequest,
+};
+use facts::FactSet;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// The facts of a session in the form that decisions take. Make it once a session, not once a
+/// request; it stays right for every version of the estate with the same code references, and
+/// [`Estate::prepare`] is cheap enough to call again at each new version.
+#[derive(Debug, Clone)]
+pub struct Prepared(Result<Context, String>);
+
+/// Everything that one evaluation needs. Borrows from the estate where it can.
+pub(crate) struct Case<'a> {
+    pub(crate) principal: EntityUid,
+    pub(crate) action: Action,
+    pub(crate) resource: EntityUid,
+    pub(crate) context: Context,
+    pub(crate) entities: Cow<'a, Entities>,
+    principal_side: OwnedMet<'a>,
+    resource_side: OwnedMet<'a>,
+}
+
+/// [`Met`] with room for what is not declared.
+struct OwnedMet<'a> {
+    stranger: Option<EntityUid>,
+    lineage: Cow<'a, [NodeId]>,
+    texts: Cow<'a, BTreeMap<String, String>>,
+}
+
+impl OwnedMet<'_> {
+    fn met(&self) -> Met<'_> {
+        Met {
+            stranger: self.stranger.as_ref(),
+            lineage: &self.lineage,
+            texts: &self.texts,
+        }
+    }
+}
+
+impl<'a> From<&'a Node> for OwnedMet<'a> {
+    fn from(node: &'a Node) -> Self {
+        Self {
+            stranger: None,
+            lineage: Cow::Borrowed(&node.lineage),
+            texts: Cow::Borrowed(&node.texts),
+        }
+    }
+}
+
+/// Why a request cannot be put to the policies at all. It is a denial.
+pub(crate) struct Unanswerable {
+    pub(crate) code: &'static str,
+    pub(crate) message: String,
+}
+
+impl Unanswerable {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn decision(&self) -> Decision {
+        Decision::error(self.code, &self.message)
+    }
+}
+
+/// What the policies of a slice, or of the whole, say together.
+#[derive(Debug, Default)]
+pub(crate) struct Verdicts {
+    pub(crate) permits: Vec<PolicyId>,
+    pub(crate) forbids: Vec<PolicyId>,
+    pub(crate) errors: Vec<String>,
+}
+
+impl Verdicts {
+    /// INVARIANT: an error anywhere is a denial. Cedar skips a policy that errs, so that a `forbid`
+    /// made to err would let through what it forbids.
+    pub(crate) fn allow(&self) -> bool {
+        self.errors.is_empty() && self.forbids.is_empty() && !self.permits.is_empty()
+    }
+
+    /// Cedar's own answer for `policies`, added to this one.
+    pub(crate) fn add(
+        &mut self,
+        authorizer: &Authorizer,
+        request: &CedarRequest,
+        policies: &PolicySet,
+        entities: &Entities,
+    ) {
+        let response = authorizer.is_authorized(request, policies, entities);
+        let diagnostics = response.diagnostics();
+        self.errors.extend(diagnostics.errors().map(error_text));
+        // A denial with a reason names forbids; an allow names permits.
+        let determined = match response.decision() {
+            CedarDecision::Allow => &mut self.permits,
+            CedarDecision::Deny => &mut self.forbids,
+        };
+        determined.extend(diagnostics.reason().cloned());
+    }
+}
+
+fn error_text(error: &AuthorizationError) -> String {
+    match error {
+        AuthorizationError::PolicyEvaluationError(error) => {
+            format!(
+                "ESTATE-EVALUATION: policy {:?}: {}",
+                error.policy_id().to_string(),
+                error.inner()
+            )
+        }
+    }
+}
+
+impl Case<'_> {
+    pub(crate) fn request(&self) -> Result<CedarRequest, Unanswerable> {
+        CedarRequest::new(
+            self.principal.clone(),
+            action_uid(self.action),
+            self.resource.clone(),
+            self.context.clone(),
+            None,
+        )
+        .map_err(|error| Unanswerable::new("ESTATE-REQUEST", error.to_string()))
+    }
+
+    pub(crate) fn slice<'e>(&'e self, estate: &'e Estate) -> impl Iterator<Item = &'e PolicySet> {
+        estate.index.slice(
+            self.action,
+            self.principal_side.met(),
+            self.resource_side.met(),
+        )
+    }
+
+    pub(crate) fn principal_lineage(&self) -> &[NodeId] {
+        &self.principal_side.lineage
+    }
+
+    pub(crate) fn resource_lineage(&self) -> &[NodeId] {
+        &self.resource_side.lineage
+    }
+
+    pub(crate) fn decide(&self, estate: &Estate) -> Decision {
+        let request = match self.request() {
+            Ok(request) => request,
+            Err(unanswerable) => return unanswerable.decision(),
+        };
+        let mut verdicts = Verdicts::default();
+        for policies in self.slice(estate) {
+            verdicts.add(&estate.authorizer, &request, policies, &self.entities);
+        }
+        estate.decision(verdicts)
+    }
+
+    /// Over all policies, without the index: what the index is tested against.
+    pub(crate) fn decide_plainly(&self, estate: &Estate) -> Decision {
+        let request = match self.request() {
+            Ok(request) => request,
+            Err(unanswerable) => return unanswerable.decision(),
+        };
+        let mut verdicts = Verdicts::default();
+        verdicts.add(
+            &estate.authorizer,
+            &request,
+            &estate.policies.set,
+            &self.entities,
+        );
+        estate.decision(verdicts)
+    }
+}
+
+impl Estate {
+    /// The facts of a session as decisions take them.
+    #[must_use]
+    pub fn prepare(&self, facts: &FactSet) -> Prepared {
+        let pairs = context_pairs(facts, &self.model.references).map_err(|error| error.to_string());
+        Prepared(
+            pairs.and_then(|pairs| Context::from_pairs(pairs).map_err(|error| error.to_string())),
+        )
+    }
+
+    fn decision(&self, verdicts: Verdicts) -> Decision {
+        let allow = verdicts.allow();
+        let determined = if allow {
+            verdicts.permits
+        } else {
+            verdicts.forbids
+        };
+        let mut policies: Vec<_> = determined
+            .iter()
+            .filter_map(|id| Some(self.policies.find(id)?.reference.clone()))
+            .collect();
+        policies.sort_by(|left, right| (&left.file, left.line).cmp(&(&right.file, right.line)));
+        Decision {
+            allow,
+            policies,
+            errors: verdicts.errors,
+            ..Decision::deny()
+        }
+    }
+
+    /// An identity that uses a resource.
+    pub(crate) fn use_case<'a>(
+        &'a self,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+        prepared: &Prepared,
+    ) -> Result<Case<'a>, Unanswerable> {
+        let uid = uid("Identity", principal);
+        let Some(node) = self.graph.find(&uid).and_then(|id| self.graph.node(id)) else {
+            let message = format!("no identity `{principal}` is declared");
+            return Err(Unanswerable::new("ESTATE-IDENTITY-UNKNOWN", message));
+        };
+        if !Action::USES.contains(&action) {
+            let message = format!("`{action}` is no use of a resource");
+            return Err(Unanswerable::new("ESTATE-REQUEST", message));
+        }
+        let context = prepared
+            .0
+            .clone()
+            .map_err(|message| Unanswerable::new("ESTATE-FACT-TYPE", message))?;
+        let (resource_uid, resource_side, extra) = self.target(action, resource)?;
+        let entities = match extra {
+            None => Cow::Borrowed(&self.graph.entities),
+            Some(entity) => {
+                let known = node.lineage.iter().chain(resource_side.lineage.iter());
+                Cow::Owned(self.store(known, [entity])?)
+            }
+        };
+        Ok(Case {
+            principal: uid,
+            action,
+            resource: resource_uid,
+            context,
+            entities,
+            principal_side: OwnedMet::from(node),
+            resource_side,
+        })
+    }
+
+    /// The resource side, and the entity to add if no file declares it.
+    #[expect(clippy::type_complexity, reason = "three parts of one case, used once")]
+    fn target<'a>(
+        &'a self,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> Result<(EntityUid, OwnedMet<'a>, Option<Entity>), Unanswerable> {
+        if !action.resource_kinds().contains(&resource.kind) || !resource.is_well_formed() {
+            let message = format!("`{action}` does not apply to {resource}");
+            return Err(Unanswerable::new("ESTATE-REQUEST", message));
+        }
+        let uid = resource_uid(resource);
+        if let Some(node) = self.graph.find(&uid).and_then(|id| self.graph.node(id)) {
+            return Ok((uid, OwnedMet::from(node), None));
+        }
+        let mut side = OwnedMet {
+            stranger: Some(uid.clone()),
+            lineage: Cow::Borrowed(&[]),
+            texts: Cow::Owned(BTreeMap::new()),
+        };
+        let entity = match resource.kind {
+            ResourceKind::Identity | ResourceKind::Estate => {
+                let message = format!("{resource} is not declared");
+                return Err(Unanswerable::new("ESTATE-RESOURCE-UNKNOWN", message));
+            }
+            ResourceKind::Machine => Entity::with_uid(uid.clone()),
+            _ => {
+                let info = self.model.undeclared(resource);
+                side.lineage = Cow::Owned(self.containers_of(resource));
+                side.texts = Cow::Owned(classified_texts(&info));
+                self.undeclared_entity(&info)?
+            }
+        };
+        Ok((uid, side, Some(entity)))
+    }
+
+    /// The declared part of what an undeclared object lies in.
+    fn containers_of(&self, resource: &ResourceRef) -> Vec<NodeId> {
+        let mut above = resource.parent();
+        while let Some(container) = above {
+            if let Some(node) = self
+                .graph
+                .find(&resource_uid(&container))
+                .and_then(|id| self.graph.node(id))
+            {
+                return node.lineage.to_vec();
+            }
+            above = container.parent();
+        }
+        Vec::new()
+    }
+
+    /// An undeclared schema stands between an undeclared table and a declared database.
+    fn undeclared_entity(&self, info: &TableInfo) -> Result<Entity, Unanswerable> {
+        let failed = |error: String| Unanswerable::new("ESTATE-REQUEST", error);
+        let mut parent = info.resource.parent();
+        while let Some(container) = &parent {
+            if self.graph.find(&resource_uid(container)).is_some() {
+                break;
+            }
+            parent = container.parent();
+        }
+        classified(info, parent.as_ref()).map_err(|error| failed(error.to_string()))
+    }
+
+    fn store<'a>(
+        &self,
+        lineage: impl IntoIterator<Item = &'a NodeId>,
+        extra: impl IntoIterator<Item = Entity>,
+    ) -> Result<Entities, Unanswerable> {
+        self.graph
+            .store(lineage, extra)
+            .map_err(|error| Unanswerable::new("ESTATE-REQUEST", error))
+    }
+
+    /// A workload that asks to become an identity.
+    pub(crate) fn assume_case(
+        &self,
+        facts: &FactSet,
+        path: &str,
+    ) -> Result<Case<'_>, Unanswerable> {
+        let (resource, resource_side, _) =
+            self.target(Action::Assume, &ResourceRef::identity(path))?;
+        let (entity, pool) = workload(facts, &self.model)
+            .map_err(|error| Unanswerable::new("ESTATE-FACT-TYPE", error.to_string()))?;
+        let lineage: Vec<NodeId> = pool
+            .and_then(|pool| self.graph.find(&pool))
+            .into_iter()
+            .collect();
+        let known = lineage.iter().chain(resource_side.lineage.iter());
+        Ok(Case {
+            principal: workload_uid(),
+            action: Action::Assume,
+            resource,
+            context: Context::empty(),
+            entities: Cow::Owned(self.store(known, [entity])?),
+            principal_side: OwnedMet {
+                stranger: Some(workload_uid()),
+                lineage: Cow::Owned(lineage),
+                texts: Cow::Owned(BTreeMap::new()),
+            },
+            resource_side,
+        })
+    }
+
+    /// An administrator who does something to the estate.
+    pub(crate) fn admin_case(
+        &self,
+        number: u32,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> Result<Case<'_>, Unanswerable> {
+        if !action.is_administrative() {
+            let message = format!("`{action}` is no administrative action");
+            return Err(Unanswerable::new("ESTATE-REQUEST", message));
+        }
+        let principal = admin_uid(number);
+        let (resource, resource_side, extra) = self.target(action, resource)?;
+        let (principal_side, own) = match self
+            .graph
+            .find(&principal)
+            .and_then(|id| self.graph.node(id))
+        {
+            Some(node) => (OwnedMet::from(node), None),
+            None => {
+                let side = OwnedMet {
+                    stranger: Some(principal.clone()),
+                    lineage: Cow::Borrowed(&[]),
+                    texts: Cow::Owned(BTreeMap::new()),
+                };
+                let entity = administrator(number, std::iter::empty())
+                    .map_err(|error| Unanswerable::new("ESTATE-REQUEST", error.to_string()))?;
+                (side, Some(entity))
+            }
+        };
+        let entities = if own.is_none() && extra.is_none() {
+            Cow::Borrowed(&self.graph.entities)
+        } else {
+            let known = principal_side
+                .lineage
+                .iter()
+                .chain(resource_side.lineage.iter());
+            Cow::Owned(self.store(known, own.into_iter().chain(extra))?)
+        };
+        Ok(Case {
+            principal,
+            action,
+            resource,
+            context: Context::empty(),
+            entities,
+            principal_side,
+            resource_side,
+        })
+    }
+}

@@ -1,0 +1,327 @@
+//! The shape of the TOML and JSON files, before anything is resolved. Unknown keys are refused.
+//! The published JSON Schema is derived from these types.
+
+use crate::action::Action;
+use crate::duration::Seconds;
+use facts::Value;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use toml::Spanned;
+
+/// `estate.toml`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EstateFile {
+    /// `example.org`, without `spiffe://`.
+    #[schemars(with = "String")]
+    pub(crate) trust_domain: Spanned<String>,
+    /// From least to most restricted. What is unclassified counts as the last.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) classifications: Option<Spanned<Vec<String>>>,
+    #[serde(default)]
+    pub(crate) lifetimes: Lifetimes,
+    #[serde(default)]
+    pub(crate) recording: Recording,
+    #[serde(default)]
+    pub(crate) session: Session,
+    #[serde(default)]
+    pub(crate) evidence: Evidence,
+    /// How long a gateway that hears nothing goes on deciding.
+    pub(crate) max_staleness: Option<Seconds>,
+    #[serde(default, rename = "administrator")]
+    pub(crate) administrators: Vec<AdministratorEntry>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Lifetimes {
+    pub(crate) x509: Option<Seconds>,
+    pub(crate) jwt: Option<Seconds>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Recording {
+    #[serde(default)]
+    pub(crate) mode: RecordingMode,
+}
+
+/// When the record of a read of unclassified-as-harmless data must be durable.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RecordingMode {
+    /// Writes and reads of classified data before they happen; other reads at the flush interval.
+    #[default]
+    Default,
+    /// Everything before it happens.
+    Strict,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Session {
+    pub(crate) max: Option<Seconds>,
+}
+
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Evidence {
+    pub(crate) max_age: Option<Seconds>,
+}
+
+/// A local user who may administer: `Admin::"uid:0"`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdministratorEntry {
+    #[schemars(with = "u32")]
+    pub(crate) uid: Spanned<u32>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
+}
+
+/// `identities/*`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentitiesFile {
+    #[serde(default, rename = "identity")]
+    pub(crate) identities: Vec<IdentityEntry>,
+    #[serde(default, rename = "group")]
+    pub(crate) groups: Vec<GroupEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct IdentityEntry {
+    /// The path of the SPIFFE ID, without a leading slash: `payments/api`.
+    #[schemars(with = "String")]
+    pub(crate) path: Spanned<String>,
+    pub(crate) kind: IdentityKind,
+    /// Who answers for it.
+    pub(crate) owner: String,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
+    /// SPIFFE Workload API hint, for workloads with several identities.
+    pub(crate) hint: Option<String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) dns_names: Vec<Spanned<String>>,
+    /// Names of facts that issuance records show; all others are only committed to.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) visible: Vec<Spanned<String>>,
+}
+
+/// What stands behind an identity.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdentityKind {
+    Service,
+    Job,
+    AiAgent,
+    Person,
+    Gateway,
+    Node,
+}
+
+impl IdentityKind {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Job => "job",
+            Self::AiAgent => "ai-agent",
+            Self::Person => "person",
+            Self::Gateway => "gateway",
+            Self::Node => "node",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GroupEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// The groups that this one is a member of.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
+}
+
+/// `resources/*`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResourcesFile {
+    #[serde(default, rename = "database")]
+    pub(crate) databases: Vec<DatabaseEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DatabaseEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) classification: Option<Spanned<String>>,
+    pub(crate) owner: Option<String>,
+    #[serde(default, rename = "schema")]
+    pub(crate) schemas: Vec<SchemaEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SchemaEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) classification: Option<Spanned<String>>,
+    pub(crate) owner: Option<String>,
+    #[serde(default, rename = "table")]
+    pub(crate) tables: Vec<TableEntry>,
+    #[serde(default, rename = "function")]
+    pub(crate) functions: Vec<FunctionEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TableEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) classification: Option<Spanned<String>>,
+    pub(crate) owner: Option<String>,
+    #[serde(default, rename = "column")]
+    pub(crate) columns: Vec<ColumnEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ColumnEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) classification: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FunctionEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) classification: Option<Spanned<String>>,
+    pub(crate) owner: Option<String>,
+}
+
+/// `references/*`: what good looks like.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ReferencesFile {
+    #[serde(default, rename = "pool")]
+    pub(crate) pools: Vec<PoolEntry>,
+    #[serde(default, rename = "machine")]
+    pub(crate) machines: Vec<MachineEntry>,
+    #[serde(default, rename = "tpm_root")]
+    pub(crate) tpm_roots: Vec<TpmRootEntry>,
+    #[serde(default)]
+    pub(crate) code: Vec<CodeEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PoolEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct MachineEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) pool: Option<Spanned<String>>,
+    /// Pinned endorsement keys: SHA-256 of the public area, hex.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) ek_sha256: Vec<Spanned<String>>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TpmRootEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// One or more certificates, PEM.
+    #[schemars(with = "String")]
+    pub(crate) pem: Spanned<String>,
+    /// Chips under this root are software: `machine.tpm.kind` is `emulated`.
+    #[serde(default)]
+    pub(crate) emulated: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CodeEntry {
+    /// What policies say: `principal.code.known_as.contains("payments-api")`.
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// SHA-256 of each executable that goes by the name, hex.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) sha256: Vec<Spanned<String>>,
+}
+
+/// `tests/*`
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestsFile {
+    #[serde(default, rename = "test")]
+    pub(crate) tests: Vec<TestEntry>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// An identity's path; `uid:0` for an administrator; absent for `assume`.
+    #[schemars(with = "Option<String>")]
+    pub(crate) principal: Option<Spanned<String>>,
+    #[schemars(with = "Action")]
+    pub(crate) action: Spanned<Action>,
+    /// A path, or `Kind::"path"`. For `assume`, the identity's path.
+    #[schemars(with = "Option<String>")]
+    pub(crate) resource: Option<Spanned<String>>,
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub(crate) facts: BTreeMap<String, Value>,
+    pub(crate) expect: Expected,
+    /// When given: exactly the policies that determine the decision, by `@id`.
+    pub(crate) because: Option<Vec<String>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Expected {
+    Allow,
+    Deny,
+}
+
+/// The JSON Schemas (2020-12) of the folder's files, by the glob that they apply to.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    serde_json::json!({
+        "estate.toml": schemars::schema_for!(EstateFile),
+        "identities/*": schemars::schema_for!(IdentitiesFile),
+        "resources/*": schemars::schema_for!(ResourcesFile),
+        "references/*": schemars::schema_for!(ReferencesFile),
+        "tests/*": schemars::schema_for!(TestsFile),
+    })
+}

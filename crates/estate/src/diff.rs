@@ -1,0 +1,214 @@
+//! What a change of the estate comes to: declarations and policies that differ, and the accesses
+//! that differ today, by enumeration.
+
+use crate::ask::Access;
+use crate::estate::Estate;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// From an older version to a newer one.
+#[derive(Debug, Clone, Serialize)]
+pub struct Diff {
+    /// Versions, SHA-256 hex.
+    pub from: String,
+    pub to: String,
+    pub settings_changed: bool,
+    pub identities: Named,
+    /// Tables and functions, as `Table::"shop/public/cards"`.
+    pub resources: Named,
+    /// Machines, pools, hardware roots and code, as `code payments-api`.
+    pub references: Named,
+    /// By `@id`.
+    pub policies: Named,
+    /// By `@id`. Removing or weakening one is its own kind of change.
+    pub invariants: Named,
+    /// Newly possible, or under a condition that differs.
+    pub widened: Vec<AccessChange>,
+    /// No longer possible, or under a condition that differs.
+    pub narrowed: Vec<AccessChange>,
+    /// What could not be evaluated: with any, the lists above are not complete.
+    pub errors: Vec<String>,
+}
+
+/// Names that were added, removed, or stand for something else than before.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Named {
+    pub added: Vec<String>,
+    pub removed: Vec<String>,
+    pub changed: Vec<String>,
+}
+
+impl Named {
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+
+    fn between(old: &BTreeMap<String, String>, new: &BTreeMap<String, String>) -> Self {
+        let missing = |from: &BTreeMap<String, String>, to: &BTreeMap<String, String>| {
+            from.keys()
+                .filter(|key| !to.contains_key(*key))
+                .cloned()
+                .collect()
+        };
+        Self {
+            added: missing(new, old),
+            removed: missing(old, new),
+            changed: old
+                .iter()
+                .filter(|(key, value)| new.get(*key).is_some_and(|now| now != *value))
+                .map(|(key, _)| key.clone())
+                .collect(),
+        }
+    }
+}
+
+/// One access before and after; one of the two may be missing.
+#[derive(Debug, Clone, Serialize)]
+pub struct AccessChange {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Access>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<Access>,
+}
+
+/// Compares two versions, either of which may be the newer one.
+#[must_use]
+pub fn diff(old: &Estate, new: &Estate) -> Diff {
+    let mut diff = Diff {
+        from: old.version().to_owned(),
+        to: new.version().to_owned(),
+        settings_changed: old.settings() != new.settings(),
+        identities: Named::between(&identities(old), &identities(new)),
+        resources: Named::between(&resources(old), &resources(new)),
+        references: Named::between(&references(old), &references(new)),
+        policies: Named::between(&policies(old), &policies(new)),
+        invariants: Named::between(&invariants(old), &invariants(new)),
+        widened: Vec::new(),
+        narrowed: Vec::new(),
+        errors: Vec::new(),
+    };
+    let paths: BTreeSet<&str> = old
+        .identities()
+        .chain(new.identities())
+        .map(|identity| identity.path.as_str())
+        .collect();
+    for path in paths {
+        let before = accesses(old, path, &mut diff.errors);
+        let after = accesses(new, path, &mut diff.errors);
+        compare(before, after, &mut diff);
+    }
+    diff
+}
+
+type Accesses = BTreeMap<(crate::Action, crate::ResourceRef), Access>;
+
+fn accesses(estate: &Estate, path: &str, errors: &mut Vec<String>) -> Accesses {
+    if estate.identity(path).is_none() {
+        return Accesses::new();
+    }
+    let answer = estate.what_can(path);
+    errors.extend(answer.errors);
+    answer
+        .accesses
+        .into_iter()
+        .map(|access| ((access.action, access.resource.clone()), access))
+        .collect()
+}
+
+fn compare(mut before: Accesses, after: Accesses, diff: &mut Diff) {
+    for (key, now) in after {
+        let was = before.remove(&key);
+        if was
+            .as_ref()
+            .is_some_and(|was| conditions(was) == conditions(&now))
+        {
+            continue;
+        }
+        let narrows = was
+            .as_ref()
+            .is_some_and(|was| !now.is_unconditional() || was.is_unconditional());
+        let widens = was.as_ref().is_none_or(|was| !was.is_unconditional());
+        let change = AccessChange {
+            before: was,
+            after: Some(now),
+        };
+        if widens {
+            diff.widened.push(change.clone());
+        }
+        if narrows {
+            diff.narrowed.push(change);
+        }
+    }
+    diff.narrowed
+        .extend(before.into_values().map(|was| AccessChange {
+            before: Some(was),
+            after: None,
+        }));
+}
+
+/// The access without the policies' places, which move without meaning anything.
+fn conditions(access: &Access) -> [BTreeSet<&str>; 3] {
+    [&access.when, &access.unless, &access.if_defined].map(|list| {
+        list.iter()
+            .map(|residual| residual.condition.as_str())
+            .collect()
+    })
+}
+
+fn identities(estate: &Estate) -> BTreeMap<String, String> {
+    estate
+        .identities()
+        .map(|identity| {
+            let mut placeless = identity.clone();
+            placeless.file = "".into();
+            placeless.line = 0;
+            (identity.path.clone(), format!("{placeless:?}"))
+        })
+        .collect()
+}
+
+fn resources(estate: &Estate) -> BTreeMap<String, String> {
+    estate
+        .objects()
+        .map(|info| (info.resource.to_string(), format!("{info:?}")))
+        .collect()
+}
+
+fn references(estate: &Estate) -> BTreeMap<String, String> {
+    let references = estate.references();
+    let pools = references
+        .pools
+        .iter()
+        .map(|name| (format!("pool {name}"), String::new()));
+    let machines = references
+        .machines
+        .iter()
+        .map(|(name, machine)| (format!("machine {name}"), format!("{machine:?}")));
+    let roots = references
+        .tpm_roots
+        .iter()
+        .map(|(name, root)| (format!("tpm_root {name}"), format!("{root:?}")));
+    let code = references
+        .code
+        .iter()
+        .map(|(name, code)| (format!("code {name}"), format!("{code:?}")));
+    pools.chain(machines).chain(roots).chain(code).collect()
+}
+
+fn policies(estate: &Estate) -> BTreeMap<String, String> {
+    estate
+        .policies
+        .list
+        .iter()
+        .map(|info| (info.reference.id.clone(), info.text.clone()))
+        .collect()
+}
+
+fn invariants(estate: &Estate) -> BTreeMap<String, String> {
+    estate
+        .invariants()
+        .iter()
+        .map(|invariant| (invariant.reference.id.clone(), invariant.text.clone()))
+        .collect()
+}

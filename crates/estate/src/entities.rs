@@ -1,0 +1,374 @@
+//! The declared estate as Cedar entities, built once, and the short-lived ones that a request adds.
+
+use crate::action::Action;
+use crate::fact_schema::{FactError, workload_pairs};
+use crate::model::{Identity, Model, TableInfo};
+use crate::problem::Problem;
+use crate::resource::{ResourceKind, ResourceRef};
+use cedar_policy::{
+    Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema,
+};
+use facts::{FactSet, names};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::LazyLock;
+
+/// Position of an entity in [`Graph::nodes`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct NodeId(u32);
+
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) uid: EntityUid,
+    pub(crate) entity: Entity,
+    /// Itself first, then every ancestor once.
+    pub(crate) lineage: Box<[NodeId]>,
+    /// How many nodes have this one in their lineage: its selectivity as a scope.
+    pub(crate) descendants: u32,
+    /// Text attributes by name, tags by `tag:name`: what the index compares.
+    pub(crate) texts: BTreeMap<String, String>,
+}
+
+/// INVARIANT: `entities` holds exactly the nodes' entities, with the transitive closure computed.
+#[derive(Debug)]
+pub(crate) struct Graph {
+    nodes: Vec<Node>,
+    by_uid: HashMap<EntityUid, NodeId>,
+    pub(crate) entities: Entities,
+}
+
+/// The entity types of the base schema. INVARIANT: each is an identifier, so each parses.
+static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
+    [
+        "Action", "Admin", "Database", "Estate", "Function", "Group", "Identity", "Machine",
+        "Pool", "Schema", "Table", "Workload",
+    ]
+    .into_iter()
+    .filter_map(|name| Some((name, name.parse().ok()?)))
+    .collect()
+});
+
+static ACTIONS: LazyLock<HashMap<Action, EntityUid>> = LazyLock::new(|| {
+    Action::ALL
+        .into_iter()
+        .map(|action| (action, uid("Action", action.as_str())))
+        .collect()
+});
+
+/// `type_name` is one of the base schema's.
+pub(crate) fn uid(type_name: &'static str, id: &str) -> EntityUid {
+    #[expect(
+        clippy::expect_used,
+        reason = "INVARIANT: callers pass literals that TYPES lists"
+    )]
+    let type_name = TYPES.get(type_name).expect("a type of the base schema");
+    EntityUid::from_type_name_and_id(type_name.clone(), EntityId::new(id))
+}
+
+pub(crate) fn resource_uid(resource: &ResourceRef) -> EntityUid {
+    uid(resource.kind.type_name(), &resource.path)
+}
+
+pub(crate) fn action_uid(action: Action) -> EntityUid {
+    ACTIONS
+        .get(&action)
+        .cloned()
+        .unwrap_or_else(|| uid("Action", action.as_str()))
+}
+
+pub(crate) fn admin_uid(number: u32) -> EntityUid {
+    uid("Admin", &format!("uid:{number}"))
+}
+
+/// The one workload that an `assume` is about; it has no name of its own.
+pub(crate) fn workload_uid() -> EntityUid {
+    uid("Workload", "caller")
+}
+
+impl Graph {
+    pub(crate) fn build(model: &Model, schema: &Schema) -> Result<Self, Problem> {
+        let failed = |error: &dyn std::fmt::Display| {
+            Problem::new(
+                "ESTATE-ENTITIES",
+                "",
+                0,
+                format!("the entities do not fit: {error}"),
+            )
+        };
+        let drafts = drafts(model).map_err(|error| failed(&error))?;
+        let by_uid: HashMap<_, _> = drafts
+            .iter()
+            .zip(0..)
+            .map(|(draft, index)| (draft.uid.clone(), NodeId(index)))
+            .collect();
+        let parents: Vec<Vec<NodeId>> = drafts
+            .iter()
+            .map(|draft| {
+                draft
+                    .parents
+                    .iter()
+                    .filter_map(|uid| by_uid.get(uid).copied())
+                    .collect()
+            })
+            .collect();
+        let entities = Entities::from_entities(
+            drafts.iter().map(|draft| draft.entity.clone()),
+            Some(schema),
+        )
+        .map_err(|error| failed(&error))?;
+        let mut nodes: Vec<Node> = drafts
+            .into_iter()
+            .zip(0..)
+            .map(|(draft, index)| Node {
+                // From the closed set, so that small stores made of it are closed as well.
+                entity: entities.get(&draft.uid).cloned().unwrap_or(draft.entity),
+                uid: draft.uid,
+                lineage: lineage(NodeId(index), &parents),
+                descendants: 0,
+                texts: draft.texts,
+            })
+            .collect();
+        let lineages: Vec<NodeId> = nodes
+            .iter()
+            .flat_map(|node| node.lineage.to_vec())
+            .collect();
+        for NodeId(index) in lineages {
+            if let Some(node) = nodes.get_mut(index as usize) {
+                node.descendants += 1;
+            }
+        }
+        Ok(Self {
+            nodes,
+            by_uid,
+            entities,
+        })
+    }
+
+    pub(crate) fn find(&self, uid: &EntityUid) -> Option<NodeId> {
+        self.by_uid.get(uid).copied()
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
+        self.nodes.get(id.0 as usize)
+    }
+
+    pub(crate) fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The entities of `lineage`, each once, and `extra`.
+    pub(crate) fn store<'a>(
+        &self,
+        lineage: impl IntoIterator<Item = &'a NodeId>,
+        extra: impl IntoIterator<Item = Entity>,
+    ) -> Result<Entities, String> {
+        let unique: HashSet<NodeId> = lineage.into_iter().copied().collect();
+        let known = unique
+            .into_iter()
+            .filter_map(|id| Some(self.node(id)?.entity.clone()));
+        Entities::from_entities(known.chain(extra), None).map_err(|error| error.to_string())
+    }
+}
+
+fn lineage(start: NodeId, parents: &[Vec<NodeId>]) -> Box<[NodeId]> {
+    let mut found = vec![start];
+    let mut next = 0;
+    while let Some(NodeId(index)) = found.get(next).copied() {
+        next += 1;
+        for parent in parents.get(index as usize).into_iter().flatten() {
+            if !found.contains(parent) {
+                found.push(*parent);
+            }
+        }
+    }
+    found.into()
+}
+
+/// An entity before the closure is computed.
+struct Draft {
+    uid: EntityUid,
+    parents: Vec<EntityUid>,
+    entity: Entity,
+    texts: BTreeMap<String, String>,
+}
+
+type BuildError = Box<dyn std::error::Error>;
+
+fn drafts(model: &Model) -> Result<Vec<Draft>, BuildError> {
+    let mut drafts = vec![bare(
+        uid("Estate", &model.settings.trust_domain),
+        Vec::new(),
+    )];
+    drafts.extend(
+        model
+            .references
+            .pools
+            .iter()
+            .map(|pool| bare(uid("Pool", pool), Vec::new())),
+    );
+    for (group, parents) in &model.groups {
+        let parents = parents.iter().map(|parent| uid("Group", parent)).collect();
+        drafts.push(bare(uid("Group", group), parents));
+    }
+    for machine in model.references.machines.values() {
+        let parents = machine.pool.iter().map(|pool| uid("Pool", pool)).collect();
+        drafts.push(bare(uid("Machine", &machine.name), parents));
+    }
+    for (number, groups) in &model.administrators {
+        let entity = administrator(*number, groups.iter().map(String::as_str))?;
+        let parents = groups.iter().map(|group| uid("Group", group)).collect();
+        drafts.push(Draft {
+            uid: admin_uid(*number),
+            parents,
+            entity,
+            texts: BTreeMap::new(),
+        });
+    }
+    for identity in model.identities.values() {
+        drafts.push(identity_draft(identity)?);
+    }
+    for (resource, container) in &model.containers {
+        let info = TableInfo {
+            resource: resource.clone(),
+            classification: container
+                .classification
+                .clone()
+                .unwrap_or_else(|| model.settings.most_restricted().to_owned()),
+            owner: container.owner.clone(),
+            columns: BTreeMap::new(),
+            declared: true,
+            unclassified: container.classification.is_none(),
+        };
+        drafts.push(classified_draft(&info)?);
+    }
+    for info in model.objects.values() {
+        drafts.push(classified_draft(info)?);
+    }
+    Ok(drafts)
+}
+
+fn bare(uid: EntityUid, parents: Vec<EntityUid>) -> Draft {
+    Draft {
+        entity: Entity::new_no_attrs(uid.clone(), parents.iter().cloned().collect()),
+        uid,
+        parents,
+        texts: BTreeMap::new(),
+    }
+}
+
+fn identity_draft(identity: &Identity) -> Result<Draft, BuildError> {
+    let own = uid("Identity", &identity.path);
+    let parents: Vec<_> = identity
+        .groups
+        .iter()
+        .map(|group| uid("Group", group))
+        .collect();
+    let mut texts = BTreeMap::from([
+        ("kind".to_owned(), identity.kind.as_str().to_owned()),
+        ("owner".to_owned(), identity.owner.clone()),
+    ]);
+    let attributes = text_attributes(&texts);
+    let tags: Vec<_> = identity
+        .labels
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.clone(),
+                RestrictedExpression::new_string(value.clone()),
+            )
+        })
+        .collect();
+    let entity = Entity::new_with_tags(
+        own.clone(),
+        attributes,
+        parents.iter().cloned().collect::<Vec<_>>(),
+        tags,
+    )?;
+    let labels = identity.labels.iter();
+    texts.extend(labels.map(|(name, value)| (format!("tag:{name}"), value.clone())));
+    Ok(Draft {
+        uid: own,
+        parents,
+        entity,
+        texts,
+    })
+}
+
+fn classified_draft(info: &TableInfo) -> Result<Draft, BuildError> {
+    let parents: Vec<_> = info.resource.parent().iter().map(resource_uid).collect();
+    let texts = classified_texts(info);
+    Ok(Draft {
+        uid: resource_uid(&info.resource),
+        entity: classified(info, info.resource.parent().as_ref())?,
+        parents,
+        texts,
+    })
+}
+
+pub(crate) fn classified_texts(info: &TableInfo) -> BTreeMap<String, String> {
+    let mut texts = BTreeMap::from([("classification".to_owned(), info.classification.clone())]);
+    if let Some(owner) = &info.owner {
+        texts.insert("owner".to_owned(), owner.clone());
+    }
+    texts
+}
+
+/// A database object, declared or not, as an entity under `parent`.
+pub(crate) fn classified(
+    info: &TableInfo,
+    parent: Option<&ResourceRef>,
+) -> Result<Entity, BuildError> {
+    let parents: HashSet<_> = parent.map(resource_uid).into_iter().collect();
+    let attributes = text_attributes(&classified_texts(info));
+    Ok(Entity::new(
+        resource_uid(&info.resource),
+        attributes,
+        parents,
+    )?)
+}
+
+fn text_attributes(texts: &BTreeMap<String, String>) -> HashMap<String, RestrictedExpression> {
+    texts
+        .iter()
+        .map(|(name, value)| {
+            (
+                name.clone(),
+                RestrictedExpression::new_string(value.clone()),
+            )
+        })
+        .collect()
+}
+
+pub(crate) fn administrator<'a>(
+    number: u32,
+    groups: impl Iterator<Item = &'a str>,
+) -> Result<Entity, BuildError> {
+    let attributes = HashMap::from([(
+        "uid".to_owned(),
+        RestrictedExpression::new_long(i64::from(number)),
+    )]);
+    let parents = groups.map(|group| uid("Group", group)).collect();
+    Ok(Entity::new(admin_uid(number), attributes, parents)?)
+}
+
+/// The workload that these facts describe, and the pool it stands in.
+pub(crate) fn workload(
+    facts: &FactSet,
+    model: &Model,
+) -> Result<(Entity, Option<EntityUid>), FactError> {
+    let attributes = workload_pairs(facts, &model.references)?
+        .into_iter()
+        .collect();
+    let pool = facts
+        .text(names::MACHINE_POOL)
+        .map(|pool| uid("Pool", pool));
+    let parents = pool.iter().cloned().collect();
+    let entity = Entity::new(workload_uid(), attributes, parents)
+        .map_err(|error| FactError::Entity(error.to_string()))?;
+    Ok((entity, pool))
+}
+
+/// Which declared resources an entity uid names.
+pub(crate) fn resource_of(uid: &EntityUid) -> Option<ResourceRef> {
+    let kind = ResourceKind::from_type_name(&uid.type_name().to_string())?;
+    Some(ResourceRef::new(kind, uid.id().unescaped()))
+}

@@ -1,0 +1,246 @@
+//! One version of the estate, compiled: what servers, gateways and agents hold.
+
+use crate::action::Action;
+use crate::authorize::{Case, Prepared, Unanswerable};
+use crate::decision::{Decision, Explanation, Request};
+use crate::entities::Graph;
+use crate::expectations::{TestOutcome, run};
+use crate::files::EstateFiles;
+use crate::index::ScopeIndex;
+use crate::invariant::{Invariant, parse_invariants};
+use crate::model::{Identity, Model, References, Settings, TableInfo};
+use crate::policy::{Policies, base_schema, parse_policies};
+use crate::problem::Problem;
+use crate::resolve::{PlacedTest, resolve};
+use crate::resource::ResourceRef;
+use cedar_policy::{Authorizer, PartialEntities, Schema};
+use facts::FactSet;
+use std::sync::OnceLock;
+
+/// Immutable; share it behind an `Arc`.
+#[derive(Debug)]
+pub struct Estate {
+    version: String,
+    files: EstateFiles,
+    pub(crate) schema: Schema,
+    pub(crate) model: Model,
+    pub(crate) policies: Policies,
+    pub(crate) invariants: Vec<Invariant>,
+    pub(crate) graph: Graph,
+    pub(crate) index: ScopeIndex,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) tests: Vec<PlacedTest>,
+    /// Made at the first question that evaluates partially.
+    pub(crate) partial: OnceLock<Option<PartialEntities>>,
+}
+
+impl Estate {
+    /// # Errors
+    /// Everything that is wrong with the files, in order of file and line.
+    pub fn compile(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
+        Self::assemble(files).map_err(|mut problems| {
+            problems.sort();
+            problems.dedup();
+            problems
+        })
+    }
+
+    fn assemble(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
+        let schema = base_schema().map_err(|problem| vec![problem])?;
+        let resolved = resolve(files)?;
+        let model = resolved.model;
+        let policies = parse_policies(files, &schema, &model);
+        let invariants = parse_invariants(files, &schema, &model);
+        let (policies, invariants) = match (policies, invariants) {
+            (Ok(policies), Ok(invariants)) => (policies, invariants),
+            (Err(mut problems), Err(more)) => {
+                problems.extend(more);
+                return Err(problems);
+            }
+            (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems),
+        };
+        let graph = Graph::build(&model, &schema).map_err(|problem| vec![problem])?;
+        let index = ScopeIndex::build(&policies, &graph)
+            .map_err(|error| vec![Problem::new("ESTATE-INDEX", "", 0, error.to_string())])?;
+        Ok(Self {
+            version: files.version(),
+            files: files.clone(),
+            schema,
+            model,
+            policies,
+            invariants,
+            graph,
+            index,
+            authorizer: Authorizer::new(),
+            tests: resolved.tests,
+            partial: OnceLock::new(),
+        })
+    }
+
+    /// SHA-256 of the blob, lower-case hex.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    #[must_use]
+    pub const fn files(&self) -> &EstateFiles {
+        &self.files
+    }
+
+    #[must_use]
+    pub fn trust_domain(&self) -> &str {
+        &self.model.settings.trust_domain
+    }
+
+    #[must_use]
+    pub const fn settings(&self) -> &Settings {
+        &self.model.settings
+    }
+
+    #[must_use]
+    pub const fn references(&self) -> &References {
+        &self.model.references
+    }
+
+    /// By path, `payments/api`.
+    #[must_use]
+    pub fn identity(&self, path: &str) -> Option<&Identity> {
+        self.model.identities.get(path)
+    }
+
+    /// In order of their paths.
+    pub fn identities(&self) -> impl Iterator<Item = &Identity> {
+        self.model.identities.values()
+    }
+
+    /// What is declared of a table, by escaped path, `shop/public/cards`.
+    #[must_use]
+    pub fn table(&self, path: &str) -> Option<TableInfo> {
+        self.model.objects.get(&ResourceRef::table(path)).cloned()
+    }
+
+    /// What a table or function counts as, declared or not.
+    #[must_use]
+    pub fn object(&self, resource: &ResourceRef) -> TableInfo {
+        self.model
+            .objects
+            .get(resource)
+            .cloned()
+            .unwrap_or_else(|| self.model.undeclared(resource))
+    }
+
+    /// Declared tables and functions, in order of kind and path.
+    pub fn objects(&self) -> impl Iterator<Item = &TableInfo> {
+        self.model.objects.values()
+    }
+
+    #[must_use]
+    pub fn invariants(&self) -> &[Invariant] {
+        &self.invariants
+    }
+
+    #[must_use]
+    pub fn policy_count(&self) -> usize {
+        self.policies.list.len()
+    }
+
+    /// May a workload of which `facts` hold become the identity `path`? A refusal says in `findings`
+    /// what was expected and seen.
+    pub fn assume(&self, facts: &FactSet, path: &str) -> Decision {
+        let case = match self.assume_case(facts, path) {
+            Ok(case) => case,
+            Err(unanswerable) => return self.unanswerable_assume(&unanswerable),
+        };
+        let mut decision = case.decide(self);
+        if !decision.allow {
+            self.explain_refusal(&case, facts, path, &mut decision);
+        }
+        decision
+    }
+
+    /// The identities that such a workload may become, in order of their paths.
+    #[must_use]
+    pub fn assumable(&self, facts: &FactSet) -> Vec<(&Identity, Decision)> {
+        self.identities()
+            .filter_map(|identity| {
+                let decision = self.assume_case(facts, &identity.path).ok()?.decide(self);
+                decision.allow.then_some((identity, decision))
+            })
+            .collect()
+    }
+
+    /// May the request happen? The one-off form of [`Estate::decide_prepared`].
+    pub fn decide(&self, request: &Request<'_>) -> Decision {
+        let prepared = self.prepare(request.facts);
+        self.decide_prepared(
+            request.principal,
+            request.action,
+            &request.resource,
+            &prepared,
+        )
+    }
+
+    /// The hot path: no allocation for facts, no search of all policies.
+    pub fn decide_prepared(
+        &self,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+        prepared: &Prepared,
+    ) -> Decision {
+        answer(
+            self.use_case(principal, action, resource, prepared),
+            |case| case.decide(self),
+        )
+    }
+
+    /// May the local user `uid` do this to the estate, or to an identity or machine of it?
+    pub fn decide_admin(&self, uid: u32, action: Action, resource: &ResourceRef) -> Decision {
+        answer(self.admin_case(uid, action, resource), |case| {
+            case.decide(self)
+        })
+    }
+
+    /// As [`Estate::decide`] by all policies, without the index: the slow truth that tests and the
+    /// benchmark compare with.
+    pub fn decide_plainly(&self, request: &Request<'_>) -> Decision {
+        let prepared = self.prepare(request.facts);
+        let case = self.use_case(
+            request.principal,
+            request.action,
+            &request.resource,
+            &prepared,
+        );
+        answer(case, |case| case.decide_plainly(self))
+    }
+
+    /// As [`Estate::assume`] by all policies, without the index.
+    pub fn assume_plainly(&self, facts: &FactSet, path: &str) -> Decision {
+        answer(self.assume_case(facts, path), |case| {
+            case.decide_plainly(self)
+        })
+    }
+
+    /// The decision with its reasons; of a denial, what came nearest and which condition failed.
+    #[must_use]
+    pub fn why(&self, request: &Request<'_>) -> Explanation {
+        self.explain(request)
+    }
+
+    /// Runs `tests/*`, in order of file and line.
+    #[must_use]
+    pub fn run_tests(&self) -> Vec<TestOutcome> {
+        self.tests.iter().map(|test| run(self, test)).collect()
+    }
+}
+
+fn answer<'a>(
+    case: Result<Case<'a>, Unanswerable>,
+    decide: impl FnOnce(&Case<'a>) -> Decision,
+) -> Decision {
+    match case {
+        Ok(case) => decide(&case),
+        Err(unanswerable) => unanswerable.decision(),
+    }
+}

@@ -1,0 +1,244 @@
+//! Facts as Cedar sees them: the type each name must have, and the record they nest into.
+
+use crate::model::References;
+use cedar_policy::RestrictedExpression;
+use facts::{FactSet, Value, names};
+use std::collections::BTreeMap;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Type {
+    Text,
+    Integer,
+    Bool,
+    List,
+}
+
+impl Type {
+    const fn fits(self, value: &Value) -> bool {
+        matches!(
+            (self, value),
+            (Self::Text, Value::Text(_))
+                | (Self::Integer, Value::Integer(_))
+                | (Self::Bool, Value::Bool(_))
+                | (Self::List, Value::List(_))
+        )
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Integer => "an integer",
+            Self::Bool => "true or false",
+            Self::List => "a list of texts",
+        }
+    }
+}
+
+fn type_of(name: &str) -> Option<Type> {
+    if !names::ALL.contains(&name) {
+        return None;
+    }
+    Some(match name {
+        names::WORKLOAD_UID | names::WORKLOAD_GID => Type::Integer,
+        names::WORKLOAD_GROUPS => Type::List,
+        names::WORKLOAD_INTERPRETER | names::MACHINE_BOOT_SECURE_BOOT => Type::Bool,
+        _ => Type::Text,
+    })
+}
+
+/// Facts that cannot be put before a policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FactError {
+    #[error("fact {name} must be {expected}, not {observed:?}")]
+    Type {
+        name: String,
+        expected: &'static str,
+        observed: String,
+    },
+    #[error("the facts make no entity: {0}")]
+    Entity(String),
+}
+
+/// A record under construction: leaves are values, branches nest.
+#[derive(Default)]
+struct Branch(BTreeMap<String, Node>);
+
+enum Node {
+    Leaf(RestrictedExpression),
+    Branch(Branch),
+}
+
+impl Branch {
+    fn put(&mut self, path: &[&str], value: RestrictedExpression) {
+        match path {
+            [] => {}
+            [last] => {
+                self.0.insert((*last).to_owned(), Node::Leaf(value));
+            }
+            [first, rest @ ..] => {
+                let child = self
+                    .0
+                    .entry((*first).to_owned())
+                    .or_insert_with(|| Node::Branch(Self::default()));
+                if let Node::Branch(branch) = child {
+                    branch.put(rest, value);
+                }
+            }
+        }
+    }
+
+    fn take_branch(&mut self, name: &str) -> Self {
+        match self.0.remove(name) {
+            Some(Node::Branch(branch)) => branch,
+            _ => Self::default(),
+        }
+    }
+
+    fn into_pairs(self) -> Vec<(String, RestrictedExpression)> {
+        self.0
+            .into_iter()
+            .map(|(name, node)| {
+                let value = match node {
+                    Node::Leaf(value) => value,
+                    Node::Branch(branch) => branch.into_record(),
+                };
+                (name, value)
+            })
+            .collect()
+    }
+
+    fn into_record(self) -> RestrictedExpression {
+        // Keys come from a map, so none is there twice, which is all that can fail.
+        RestrictedExpression::new_record(self.into_pairs())
+            .unwrap_or_else(|_| RestrictedExpression::new_bool(false))
+    }
+}
+
+/// Facts this version does not know are left out: policies cannot speak of them either.
+fn branches(facts: &FactSet, references: &References) -> Result<Branch, FactError> {
+    let mut root = Branch::default();
+    for fact in facts.iter() {
+        let Some(expected) = type_of(&fact.name) else {
+            continue;
+        };
+        if !expected.fits(&fact.value) {
+            return Err(FactError::Type {
+                name: fact.name.clone(),
+                expected: expected.name(),
+                observed: fact.value.to_string(),
+            });
+        }
+        let path: Vec<&str> = fact.name.split('.').collect();
+        root.put(&path, expression(&fact.value));
+    }
+    if let Some(sha256) = facts.text(names::CODE_SHA256) {
+        let known_as = known_as(facts, references, sha256);
+        let texts = known_as
+            .into_iter()
+            .map(|name| RestrictedExpression::new_string(name.to_owned()));
+        root.put(&["code", "known_as"], RestrictedExpression::new_set(texts));
+    }
+    Ok(root)
+}
+
+/// The names of a digest. An interpreter's own digest says nothing of the code it runs, so it goes
+/// by no name (DESIGN section 7).
+fn known_as<'a>(facts: &FactSet, references: &'a References, sha256: &'a str) -> Vec<&'a str> {
+    if facts.value(names::WORKLOAD_INTERPRETER) == Some(&Value::Bool(true)) {
+        return Vec::new();
+    }
+    references.names_of_code(sha256).collect()
+}
+
+fn expression(value: &Value) -> RestrictedExpression {
+    match value {
+        Value::Bool(value) => RestrictedExpression::new_bool(*value),
+        Value::Integer(value) => RestrictedExpression::new_long(*value),
+        Value::Text(value) => RestrictedExpression::new_string(value.clone()),
+        Value::List(values) => RestrictedExpression::new_set(
+            values
+                .iter()
+                .map(|value| RestrictedExpression::new_string(value.clone())),
+        ),
+    }
+}
+
+/// `context` of a use: `{ machine, workload, code? }`.
+pub(crate) fn context_pairs(
+    facts: &FactSet,
+    references: &References,
+) -> Result<Vec<(String, RestrictedExpression)>, FactError> {
+    let mut root = branches(facts, references)?;
+    for required in ["machine", "workload"] {
+        let branch = root.take_branch(required);
+        root.0.insert(required.to_owned(), Node::Branch(branch));
+    }
+    Ok(root.into_pairs())
+}
+
+/// Attributes of a `Workload`: `machine`, `code?`, and the workload's own facts flat.
+pub(crate) fn workload_pairs(
+    facts: &FactSet,
+    references: &References,
+) -> Result<Vec<(String, RestrictedExpression)>, FactError> {
+    let mut root = branches(facts, references)?;
+    let mut flat = root.take_branch("workload");
+    let machine = root.take_branch("machine");
+    flat.0.insert("machine".to_owned(), Node::Branch(machine));
+    if let Some(code) = root.0.remove("code") {
+        flat.0.insert("code".to_owned(), code);
+    }
+    Ok(flat.into_pairs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cedar_policy::Context;
+    use facts::{Source, Timestamp};
+
+    fn every_fact() -> FactSet {
+        let mut facts = FactSet::new();
+        for name in names::ALL {
+            let value = match type_of(name).unwrap() {
+                Type::Text => Value::from("x"),
+                Type::Integer => Value::from(7_i64),
+                Type::Bool => Value::from(false),
+                Type::List => Value::from(vec!["x".to_owned()]),
+            };
+            facts.state(name, value, Source::Verified, Timestamp::EPOCH);
+        }
+        facts
+    }
+
+    #[test]
+    fn the_base_schema_knows_every_fact_and_its_type() {
+        let schema = crate::policy::base_schema().unwrap();
+        let pairs = context_pairs(&every_fact(), &References::default()).unwrap();
+        let context = Context::from_pairs(pairs).unwrap();
+        let select = crate::entities::action_uid(crate::Action::Select);
+        context.validate(&schema, &select).unwrap();
+        let text = include_str!("base/base.cedarschema");
+        let optional = text
+            .lines()
+            .take_while(|line| !line.contains("entity Workload"))
+            .collect::<String>();
+        let leaves = optional.matches("?: ").count() - ["tpm?", "boot?", "code?"].len();
+        assert_eq!(
+            leaves + ["code.sha256"].len(),
+            names::ALL.len(),
+            "a fact is missing in either"
+        );
+    }
+
+    #[test]
+    fn a_fact_of_the_wrong_type_is_an_error() {
+        let mut facts = FactSet::new();
+        facts.state(names::WORKLOAD_UID, "0", Source::Asserted, Timestamp::EPOCH);
+        let error = context_pairs(&facts, &References::default()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "fact workload.uid must be an integer, not \"0\""
+        );
+    }
+}

@@ -1,0 +1,101 @@
+//! Invariants as written: `never (…)` and `always (…)`. They enforce nothing; `estate-prove` proves
+//! them.
+
+use crate::decision::PolicyRef;
+use crate::files::EstateFiles;
+use crate::model::Model;
+use crate::policy::{check_names, collect, each_statement, parse_statement, validate};
+use crate::problem::Problem;
+use cedar_policy::{Policy, Schema};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvariantKind {
+    /// No request that matches is allowed.
+    Never,
+    /// Every request that matches is allowed.
+    Always,
+}
+
+/// One invariant, by what it says and where.
+#[derive(Debug, Clone)]
+pub struct Invariant {
+    pub kind: InvariantKind,
+    /// Its `@id`, place and annotations.
+    pub reference: Arc<PolicyRef>,
+    /// As written.
+    pub text: String,
+    /// The set of requests that it speaks of, as a permit.
+    pub(crate) policy: Policy,
+}
+
+/// # Errors
+/// Every problem of `invariants/*.cedar`.
+pub(crate) fn parse_invariants(
+    files: &EstateFiles,
+    schema: &Schema,
+    model: &Model,
+) -> Result<Vec<Invariant>, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut list: Vec<Invariant> = Vec::new();
+    for (file, text) in files
+        .0
+        .iter()
+        .filter(|(path, _)| path.starts_with("invariants/"))
+    {
+        each_statement(file, text, &mut problems, |statement, problems| {
+            let kind = match statement.effect {
+                "never" => InvariantKind::Never,
+                "always" => InvariantKind::Always,
+                other => {
+                    let message =
+                        format!("an invariant begins with `never` or `always`, not `{other}`");
+                    let problem =
+                        Problem::new("ESTATE-CEDAR-SYNTAX", file, statement.line, message);
+                    problems.push(match other {
+                        "permit" | "forbid" => problem.hint("policies stand in policies/*.cedar"),
+                        word => problem.did_you_mean(word, ["never", "always"]),
+                    });
+                    return;
+                }
+            };
+            // `permit` in the place of the keyword, on the same line: places stay as written.
+            let (before, rest) = statement.text.split_at(statement.effect_offset);
+            let after = rest.strip_prefix(statement.effect).unwrap_or_default();
+            let rewritten = format!("{before}permit{after}");
+            match parse_statement(file, &statement, &rewritten) {
+                Err(problem) => problems.push(problem),
+                Ok((reference, policy)) => list.push(Invariant {
+                    kind,
+                    reference: Arc::new(reference),
+                    text: statement.text.to_owned(),
+                    policy,
+                }),
+            }
+        });
+    }
+    let pairs = list
+        .iter()
+        .map(|invariant| (&invariant.reference, &invariant.policy));
+    let set = collect(pairs, &mut problems);
+    validate(&set, schema, &mut problems, |id| {
+        let invariant = list.iter().find(|invariant| invariant.policy.id() == id)?;
+        let PolicyRef { file, line, .. } = invariant.reference.as_ref();
+        Some((file.as_str(), *line, invariant.text.as_str()))
+    });
+    for invariant in &list {
+        check_names(
+            &invariant.policy,
+            &invariant.reference,
+            model,
+            &mut problems,
+        );
+    }
+    if problems.is_empty() {
+        Ok(list)
+    } else {
+        Err(problems)
+    }
+}

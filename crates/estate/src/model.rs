@@ -1,0 +1,175 @@
+//! What the files declare, resolved: every name leads somewhere, every classification is known.
+
+use crate::declare::{IdentityKind, RecordingMode};
+use crate::resource::ResourceRef;
+use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// `estate.toml` with its defaults.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    pub trust_domain: String,
+    /// From least to most restricted.
+    pub classifications: Vec<String>,
+    /// Default 1 h.
+    pub x509_lifetime: Duration,
+    /// Default 5 min.
+    pub jwt_lifetime: Duration,
+    pub recording: RecordingMode,
+    /// Default 12 h.
+    pub session_max: Duration,
+    /// Default 5 min.
+    pub max_staleness: Duration,
+    /// Evidence older than this issues nothing. Default 1 h.
+    pub evidence_max_age: Duration,
+}
+
+impl Settings {
+    /// What is unclassified counts as this.
+    #[must_use]
+    pub fn most_restricted(&self) -> &str {
+        self.classifications
+            .last()
+            .map_or("restricted", String::as_str)
+    }
+
+    pub(crate) fn rank(&self, classification: &str) -> usize {
+        self.classifications
+            .iter()
+            .position(|known| known == classification)
+            .unwrap_or(usize::MAX)
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// `payments/api`
+    pub path: String,
+    pub kind: IdentityKind,
+    pub owner: String,
+    pub labels: BTreeMap<String, String>,
+    pub groups: BTreeSet<String>,
+    pub hint: Option<String>,
+    pub dns_names: Vec<String>,
+    /// Names of the facts that its issuance records show.
+    pub visible: BTreeSet<String>,
+    /// Where it is declared: file and line.
+    pub file: Arc<str>,
+    pub line: u32,
+}
+
+/// What the estate knows of a table or function.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TableInfo {
+    pub resource: ResourceRef,
+    /// The most restricted of its own (or inherited) classification and its columns'.
+    pub classification: String,
+    pub owner: Option<String>,
+    pub columns: BTreeMap<String, Column>,
+    /// False for a table that the estate does not list: it counts as most restricted.
+    pub declared: bool,
+    /// Classified as the most restricted because nobody said anything.
+    pub unclassified: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Column {
+    pub classification: String,
+}
+
+/// Reference values: machines, hardware roots, code.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct References {
+    pub pools: BTreeSet<String>,
+    pub machines: BTreeMap<String, Machine>,
+    pub tpm_roots: BTreeMap<String, TpmRoot>,
+    pub code: BTreeMap<String, CodeReference>,
+}
+
+impl References {
+    /// The machine to which an endorsement key is pinned. `ek_sha256` is lower-case hex.
+    #[must_use]
+    pub fn machine_of_ek(&self, ek_sha256: &str) -> Option<&Machine> {
+        self.machines
+            .values()
+            .find(|machine| machine.ek_sha256.contains(ek_sha256))
+    }
+
+    /// The names that a digest goes by. `sha256` is lower-case hex.
+    pub fn names_of_code(&self, sha256: &str) -> impl Iterator<Item = &str> {
+        self.code
+            .values()
+            .filter(move |code| code.sha256.contains(sha256))
+            .map(|code| code.name.as_str())
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Machine {
+    pub name: String,
+    pub pool: Option<String>,
+    /// Lower-case hex.
+    pub ek_sha256: BTreeSet<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TpmRoot {
+    pub name: String,
+    pub pem: String,
+    pub emulated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CodeReference {
+    pub name: String,
+    /// Lower-case hex.
+    pub sha256: BTreeSet<String>,
+}
+
+/// A database or schema: what its members inherit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Container {
+    pub(crate) classification: Option<String>,
+    pub(crate) owner: Option<String>,
+}
+
+/// Everything that is not policy.
+#[derive(Debug, Clone)]
+pub(crate) struct Model {
+    pub(crate) settings: Settings,
+    pub(crate) identities: BTreeMap<String, Identity>,
+    /// Group to the groups it is in. INVARIANT: acyclic, and every parent is a key.
+    pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
+    /// uid to groups.
+    pub(crate) administrators: BTreeMap<u32, BTreeSet<String>>,
+    pub(crate) containers: BTreeMap<ResourceRef, Container>,
+    /// Tables and functions.
+    pub(crate) objects: BTreeMap<ResourceRef, TableInfo>,
+    pub(crate) references: References,
+}
+
+impl Model {
+    /// What `resource` counts as when nobody declared it: its nearest declared container's owner,
+    /// and the most restricted classification.
+    pub(crate) fn undeclared(&self, resource: &ResourceRef) -> TableInfo {
+        let mut parent = resource.parent();
+        let mut owner = None;
+        while let Some(container) = parent {
+            if let Some(known) = self.containers.get(&container) {
+                owner.clone_from(&known.owner);
+                break;
+            }
+            parent = container.parent();
+        }
+        TableInfo {
+            resource: resource.clone(),
+            classification: self.settings.most_restricted().to_owned(),
+            owner,
+            columns: BTreeMap::new(),
+            declared: false,
+            unclassified: true,
+        }
+    }
+}

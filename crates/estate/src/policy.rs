@@ -1,0 +1,453 @@
+//! Policies: parsed one by one so that each keeps its place, named, validated strictly, linted.
+
+mod conditions;
+mod lint;
+
+pub(crate) use conditions::{Guard, Side, conjuncts, guard, known_as_names, may_err, paths};
+
+use crate::action::Action;
+use crate::decision::{Effect, PolicyRef};
+use crate::files::EstateFiles;
+use crate::model::Model;
+use crate::problem::{Problem, closest, line_of};
+use crate::resource::{ResourceKind, ResourceRef};
+use crate::statements::{Statement, statements};
+use cedar_policy::ffi::DetailedError;
+use cedar_policy::{
+    ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
+    ResourceConstraint, Schema, ValidationMode, Validator, pst,
+};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, LazyLock};
+
+const BASE_SCHEMA: &str = include_str!("base/base.cedarschema");
+const MAX_ID_BYTES: usize = 512;
+/// Longer than any statement a person wrote; short enough for Cedar's recursive passes.
+const MAX_STATEMENT_BYTES: usize = 16 * 1024;
+const MAX_NESTING: usize = 64;
+
+/// One policy of the estate.
+#[derive(Debug, Clone)]
+pub(crate) struct PolicyInfo {
+    pub(crate) reference: Arc<PolicyRef>,
+    pub(crate) policy: Policy,
+    pub(crate) body: pst::Template,
+    pub(crate) text: String,
+    /// `None`: any.
+    pub(crate) actions: Option<Vec<Action>>,
+    pub(crate) principal: Scope,
+    pub(crate) resource: Scope,
+}
+
+/// One side of a policy's scope.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Scope {
+    Any,
+    Is(String),
+    Eq(EntityUid),
+    /// With the type that `is … in …` asks for as well.
+    In(Option<String>, EntityUid),
+}
+
+impl Scope {
+    /// What the index files the policy under.
+    pub(crate) const fn uid(&self) -> Option<&EntityUid> {
+        match self {
+            Self::Any | Self::Is(_) => None,
+            Self::Eq(uid) | Self::In(_, uid) => Some(uid),
+        }
+    }
+}
+
+/// All policies, in order of file and line.
+#[derive(Debug)]
+pub(crate) struct Policies {
+    pub(crate) list: Vec<PolicyInfo>,
+    by_id: HashMap<PolicyId, usize>,
+    /// All of them, as plain Cedar would take them.
+    pub(crate) set: PolicySet,
+}
+
+impl Policies {
+    pub(crate) fn find(&self, id: &PolicyId) -> Option<&PolicyInfo> {
+        self.list.get(*self.by_id.get(id)?)
+    }
+}
+
+static SCHEMA: LazyLock<Option<Schema>> =
+    LazyLock::new(|| Some(Schema::from_cedarschema_str(BASE_SCHEMA).ok()?.0));
+
+/// The schema that every estate has.
+pub(crate) fn base_schema() -> Result<Schema, Problem> {
+    let broken = || Problem::new("ESTATE-SCHEMA", "", 0, "the built-in schema does not parse");
+    SCHEMA.clone().ok_or_else(broken)
+}
+
+/// # Errors
+/// Every problem of `policies/*.cedar`: syntax, ids, strict validation, unknown names, lint.
+pub(crate) fn parse_policies(
+    files: &EstateFiles,
+    schema: &Schema,
+    model: &Model,
+) -> Result<Policies, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut list = Vec::new();
+    for (file, text) in files
+        .0
+        .iter()
+        .filter(|(path, _)| path.starts_with("policies/"))
+    {
+        each_statement(
+            file,
+            text,
+            &mut problems,
+            |statement, problems| match parse_policy(file, &statement) {
+                Ok(policy) => list.push(policy),
+                Err(problem) => problems.push(problem),
+            },
+        );
+    }
+    let set = collect(
+        list.iter().map(|info| (&info.reference, &info.policy)),
+        &mut problems,
+    );
+    validate(&set, schema, &mut problems, |id| {
+        let info = list.iter().find(|info| info.policy.id() == id)?;
+        Some((
+            info.reference.file.as_str(),
+            info.reference.line,
+            info.text.as_str(),
+        ))
+    });
+    for info in &list {
+        check_names(&info.policy, &info.reference, model, &mut problems);
+        lint::check(info, &mut problems);
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let by_id = list
+        .iter()
+        .enumerate()
+        .map(|(index, info)| (info.policy.id().clone(), index))
+        .collect();
+    Ok(Policies { list, by_id, set })
+}
+
+/// Runs `each` over the statements of a file, after the caps.
+pub(crate) fn each_statement(
+    file: &str,
+    text: &str,
+    problems: &mut Vec<Problem>,
+    mut each: impl FnMut(Statement<'_>, &mut Vec<Problem>),
+) {
+    match statements(file, text) {
+        Err(problem) => problems.push(problem),
+        Ok(found) => {
+            for statement in found {
+                match check_size(file, &statement) {
+                    Err(problem) => problems.push(problem),
+                    Ok(()) => each(statement, problems),
+                }
+            }
+        }
+    }
+}
+
+/// Cedar's passes recurse: what they get is bounded in length and in depth.
+fn check_size(file: &str, statement: &Statement<'_>) -> Result<(), Problem> {
+    let refuse = |message: String| Problem::new("ESTATE-CEDAR-SIZE", file, statement.line, message);
+    if statement.text.len() > MAX_STATEMENT_BYTES {
+        let length = statement.text.len();
+        return Err(refuse(format!(
+            "{length} bytes in one statement; at most {MAX_STATEMENT_BYTES}"
+        )));
+    }
+    let mut depth = 0_usize;
+    for letter in statement.text.chars() {
+        match letter {
+            '(' | '[' | '{' => depth += 1,
+            ')' | ']' | '}' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_NESTING {
+            return Err(refuse(format!(
+                "brackets stand more than {MAX_NESTING} deep"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn parse_policy(file: &str, statement: &Statement<'_>) -> Result<PolicyInfo, Problem> {
+    if !matches!(statement.effect, "permit" | "forbid") {
+        let message = format!(
+            "a policy begins with `permit` or `forbid`, not `{}`",
+            statement.effect
+        );
+        let problem = Problem::new("ESTATE-CEDAR-SYNTAX", file, statement.line, message);
+        return Err(match statement.effect {
+            "never" | "always" => problem.hint("invariants stand in invariants/*.cedar"),
+            word => problem.did_you_mean(word, ["permit", "forbid"]),
+        });
+    }
+    let (reference, policy) = parse_statement(file, statement, statement.text)?;
+    let unsupported = |error: &dyn std::fmt::Display| {
+        Problem::new(
+            "ESTATE-CEDAR-SYNTAX",
+            file,
+            statement.line,
+            error.to_string(),
+        )
+    };
+    let body = policy
+        .to_pst()
+        .map_err(|error| unsupported(&error))?
+        .body()
+        .clone();
+    Ok(PolicyInfo {
+        actions: actions(&policy.action_constraint()).map_err(|error| unsupported(&error))?,
+        principal: principal_scope(policy.principal_constraint()),
+        resource: resource_scope(policy.resource_constraint()),
+        reference: Arc::new(reference),
+        policy,
+        body,
+        text: statement.text.to_owned(),
+    })
+}
+
+/// Parses `text`, which is `statement` or its rewritten form of the same lines, and names it.
+pub(crate) fn parse_statement(
+    file: &str,
+    statement: &Statement<'_>,
+    text: &str,
+) -> Result<(PolicyRef, Policy), Problem> {
+    let policy = Policy::parse(None, text).map_err(|error| {
+        let detailed = DetailedError::from(&error);
+        at_label("ESTATE-CEDAR-SYNTAX", &detailed, file, statement.line, text)
+    })?;
+    let mut annotations: BTreeMap<String, String> = policy
+        .annotations()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let id = match annotations.remove("id") {
+        None => format!("{file}:{}", statement.line),
+        Some(id)
+            if id.trim().is_empty()
+                || id.len() > MAX_ID_BYTES
+                || id.chars().any(char::is_control) =>
+        {
+            let message =
+                format!("@id must be 1 to {MAX_ID_BYTES} bytes without control characters");
+            return Err(Problem::new(
+                "ESTATE-POLICY-ID",
+                file,
+                statement.line,
+                message,
+            ));
+        }
+        Some(id) => id,
+    };
+    let effect = match policy.effect() {
+        cedar_policy::Effect::Permit => Effect::Permit,
+        cedar_policy::Effect::Forbid => Effect::Forbid,
+    };
+    let policy = policy.new_id(PolicyId::new(&id));
+    let reference = PolicyRef {
+        id,
+        effect,
+        file: file.to_owned(),
+        line: statement.line,
+        annotations,
+    };
+    Ok((reference, policy))
+}
+
+/// One set of all; the second of two with one id is a problem.
+pub(crate) fn collect<'a>(
+    policies: impl Iterator<Item = (&'a Arc<PolicyRef>, &'a Policy)>,
+    problems: &mut Vec<Problem>,
+) -> PolicySet {
+    let mut set = PolicySet::new();
+    let mut first: HashMap<&str, &PolicyRef> = HashMap::new();
+    for (reference, policy) in policies {
+        let PolicyRef { id, file, line, .. } = reference.as_ref();
+        if let Some(other) = first.insert(id, reference) {
+            let message = format!(
+                "@id({id:?}) is taken; first at {}:{}",
+                other.file, other.line
+            );
+            problems.push(Problem::new("ESTATE-DUPLICATE", file, *line, message));
+        } else if let Err(error) = set.add(policy.clone()) {
+            problems.push(Problem::new(
+                "ESTATE-CEDAR-SYNTAX",
+                file,
+                *line,
+                error.to_string(),
+            ));
+        }
+    }
+    set
+}
+
+/// Strict validation, and level 1: a condition reads the principal's, the resource's and the
+/// context's attributes and goes no further, so that these and their ancestors are all a decision
+/// needs (Cedar RFC 76).
+pub(crate) fn validate<'a>(
+    set: &PolicySet,
+    schema: &Schema,
+    problems: &mut Vec<Problem>,
+    place: impl Fn(&PolicyId) -> Option<(&'a str, u32, &'a str)>,
+) {
+    let result = Validator::new(schema.clone()).validate_with_level(set, ValidationMode::Strict, 1);
+    for error in result.validation_errors() {
+        let (file, line, text) = place(error.policy_id()).unwrap_or(("", 0, ""));
+        let detailed = DetailedError::from(error);
+        problems.push(at_label("ESTATE-POLICY-TYPE", &detailed, file, line, text));
+    }
+    // A condition that can never hold is a policy that does nothing: refused, not only warned of.
+    // So are mixed scripts and bidirectional controls, which make text read other than it is.
+    for warning in result.validation_warnings() {
+        let (file, line, text) = place(warning.policy_id()).unwrap_or(("", 0, ""));
+        let detailed = DetailedError::from(warning);
+        problems.push(at_label(
+            "ESTATE-POLICY-SUSPECT",
+            &detailed,
+            file,
+            line,
+            text,
+        ));
+    }
+}
+
+/// A problem at the line that Cedar's label points to. `line` is that of `text`'s first byte.
+fn at_label(
+    code: &'static str,
+    error: &DetailedError,
+    file: &str,
+    line: u32,
+    text: &str,
+) -> Problem {
+    let error = error.related.first().unwrap_or(error);
+    let within = error
+        .source_locations
+        .first()
+        .map_or(1, |label| line_of(text, label.loc.start));
+    let label = error
+        .source_locations
+        .first()
+        .and_then(|label| label.label.clone());
+    let message = match label {
+        Some(label) if !error.message.contains(&label) => format!("{}: {label}", error.message),
+        _ => error.message.clone(),
+    };
+    let mut problem = Problem::new(code, file, line + within - 1, message);
+    problem.hint.clone_from(&error.help);
+    problem
+}
+
+/// Each entity that a policy names must be declared: a misspelt name grants nothing, silently.
+pub(crate) fn check_names(
+    policy: &Policy,
+    reference: &PolicyRef,
+    model: &Model,
+    problems: &mut Vec<Problem>,
+) {
+    for uid in policy.entity_literals() {
+        let type_name = uid.type_name().to_string();
+        let id: &str = uid.id().unescaped();
+        if is_declared(&type_name, id, model) {
+            continue;
+        }
+        let message = format!("{type_name}::{id:?} is not declared");
+        let mut problem = Problem::new(
+            "ESTATE-POLICY-NAME",
+            reference.file.as_str(),
+            reference.line,
+            message,
+        );
+        problem.hint = match closest(id, declared(&type_name, model)) {
+            Some(candidate) => Some(format!("did you mean {type_name}::{candidate:?}?")),
+            None if type_name == "Admin" => Some("write Admin::\"uid:0\"".to_owned()),
+            None => None,
+        };
+        problems.push(problem);
+    }
+}
+
+fn is_declared(type_name: &str, id: &str, model: &Model) -> bool {
+    match type_name {
+        "Identity" => model.identities.contains_key(id),
+        "Group" => model.groups.contains_key(id),
+        "Pool" => model.references.pools.contains(id),
+        "Estate" => model.settings.trust_domain == id,
+        "Admin" => is_administrator(id),
+        // A workload is known by its facts, not by a name.
+        "Workload" => false,
+        // Machines join by token under names that no file lists; actions are the schema's.
+        _ => match ResourceKind::from_type_name(type_name) {
+            Some(kind) if kind.is_classified() => {
+                let resource = ResourceRef::new(kind, id);
+                model.objects.contains_key(&resource) || model.containers.contains_key(&resource)
+            }
+            _ => true,
+        },
+    }
+}
+
+fn declared<'a>(type_name: &str, model: &'a Model) -> Vec<&'a str> {
+    match type_name {
+        "Identity" => model.identities.keys().map(String::as_str).collect(),
+        "Group" => model.groups.keys().map(String::as_str).collect(),
+        "Pool" => model.references.pools.iter().map(String::as_str).collect(),
+        "Estate" => vec![model.settings.trust_domain.as_str()],
+        _ => {
+            let resources = model.containers.keys().chain(model.objects.keys());
+            resources
+                .filter(|resource| resource.kind.type_name() == type_name)
+                .map(|resource| resource.path.as_str())
+                .collect()
+        }
+    }
+}
+
+fn is_administrator(id: &str) -> bool {
+    id.strip_prefix("uid:")
+        .and_then(|digits| digits.parse::<u32>().ok())
+        .is_some_and(|uid| id == format!("uid:{uid}"))
+}
+
+fn actions(
+    constraint: &ActionConstraint,
+) -> Result<Option<Vec<Action>>, crate::action::UnknownAction> {
+    let uids = match constraint {
+        ActionConstraint::Any => return Ok(None),
+        ActionConstraint::Eq(uid) => std::slice::from_ref(uid),
+        ActionConstraint::In(uids) => uids,
+    };
+    let parsed: Result<Vec<Action>, _> = uids
+        .iter()
+        .map(|uid| uid.id().unescaped().parse())
+        .collect();
+    parsed.map(Some)
+}
+
+fn principal_scope(constraint: PrincipalConstraint) -> Scope {
+    match constraint {
+        PrincipalConstraint::Any => Scope::Any,
+        PrincipalConstraint::Is(name) => Scope::Is(name.to_string()),
+        PrincipalConstraint::Eq(uid) => Scope::Eq(uid),
+        PrincipalConstraint::In(uid) => Scope::In(None, uid),
+        PrincipalConstraint::IsIn(name, uid) => Scope::In(Some(name.to_string()), uid),
+    }
+}
+
+fn resource_scope(constraint: ResourceConstraint) -> Scope {
+    match constraint {
+        ResourceConstraint::Any => Scope::Any,
+        ResourceConstraint::Is(name) => Scope::Is(name.to_string()),
+        ResourceConstraint::Eq(uid) => Scope::Eq(uid),
+        ResourceConstraint::In(uid) => Scope::In(None, uid),
+        ResourceConstraint::IsIn(name, uid) => Scope::In(Some(name.to_string()), uid),
+    }
+}

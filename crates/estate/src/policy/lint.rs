@@ -1,0 +1,87 @@
+//! Refusals of policies that are well typed and yet say something that no one should mean.
+
+use super::conditions::{conjuncts, names_machines, paths};
+use super::{PolicyInfo, Scope};
+use crate::action::Action;
+use crate::decision::Effect;
+use crate::problem::Problem;
+
+/// Facts that the node agent asserts: whoever has root there writes them.
+const ASSERTED: [&str; 10] = [
+    "code",
+    "uid",
+    "gid",
+    "groups",
+    "path",
+    "unit",
+    "cgroup",
+    "caller",
+    "helper",
+    "interpreter",
+];
+
+pub(super) fn check(info: &PolicyInfo, problems: &mut Vec<Problem>) {
+    if info.reference.effect == Effect::Permit && allows_assume(info) {
+        check_assume(info, problems);
+    }
+}
+
+fn allows_assume(info: &PolicyInfo) -> bool {
+    let action = info
+        .actions
+        .as_ref()
+        .is_none_or(|actions| actions.contains(&Action::Assume));
+    let principal = match &info.principal {
+        Scope::Any => true,
+        Scope::Is(name) | Scope::In(Some(name), _) => name == "Workload",
+        Scope::Eq(uid) => uid.type_name().to_string() == "Workload",
+        Scope::In(None, uid) => uid.type_name().to_string() == "Pool",
+    };
+    action && principal
+}
+
+/// DESIGN section 3, invariant 10: a fact asserted by the node agent counts only on machines that
+/// the policy names. Section 7: code facts hold between uids, so the uid or unit is asked as well.
+fn check_assume(info: &PolicyInfo, problems: &mut Vec<Problem>) {
+    let conjuncts = conjuncts(&info.body);
+    let read: Vec<String> = conjuncts
+        .iter()
+        .flat_map(|conjunct| paths(conjunct))
+        .collect();
+    let reads = |name: &str| {
+        let path = format!("principal.{name}");
+        read.iter()
+            .any(|read| *read == path || read.starts_with(&format!("{path}.")))
+    };
+    let placed = matches!(info.principal, Scope::In(..))
+        || conjuncts.iter().any(|conjunct| names_machines(conjunct));
+    let mut refuse = |code, message: &str, hint: &str| {
+        let problem = Problem::new(
+            code,
+            info.reference.file.as_str(),
+            info.reference.line,
+            message,
+        );
+        problems.push(problem.hint(hint));
+    };
+    let asserted = ASSERTED.into_iter().find(|name| reads(name));
+    if !placed && (asserted.is_some() || !reads("machine")) {
+        let message = match asserted {
+            Some(name) => format!(
+                "it rests on `principal.{name}`, which any node agent can assert, and names no machines"
+            ),
+            None => "any workload on any machine could assume the identity".to_owned(),
+        };
+        let hint = "write `principal in Pool::\"…\"`, or compare `principal.machine.name`";
+        refuse("ESTATE-ASSUME-PLACEMENT", &message, hint);
+    }
+    if reads("code")
+        && !["uid", "unit", "cgroup"]
+            .into_iter()
+            .any(|name| reads(name))
+    {
+        let hint = "add `principal has uid && principal.uid == …`";
+        let message = "it rests on code alone; within one uid, processes can act for each other";
+        refuse("ESTATE-ASSUME-UID", message, hint);
+    }
+}

@@ -1,0 +1,113 @@
+//! A refused `assume` as findings: what the nearest policies expected and what the facts were.
+
+use crate::authorize::{Case, Unanswerable};
+use crate::decision::{Decision, Effect};
+use crate::estate::Estate;
+use crate::explain::Miss;
+use crate::policy::known_as_names;
+use facts::{FactSet, Finding, names};
+use std::borrow::Cow;
+
+impl Estate {
+    pub(crate) fn unanswerable_assume(&self, unanswerable: &Unanswerable) -> Decision {
+        let mut decision = unanswerable.decision();
+        let finding = Finding {
+            code: Cow::Borrowed(unanswerable.code),
+            message: unanswerable.message.clone(),
+            expected: None,
+            observed: None,
+            next: Some("declare the identity in identities/ and apply the estate".to_owned()),
+        };
+        decision.findings.push(finding);
+        decision
+    }
+
+    pub(crate) fn explain_refusal(
+        &self,
+        case: &Case<'_>,
+        facts: &FactSet,
+        path: &str,
+        decision: &mut Decision,
+    ) {
+        for error in &decision.errors {
+            decision
+                .findings
+                .push(Finding::new("ASSUME-EVALUATION", error.clone()));
+        }
+        for policy in &decision.policies {
+            let message = format!("{policy} forbids that this workload becomes {path}");
+            decision
+                .findings
+                .push(Finding::new("ASSUME-FORBIDDEN", message));
+        }
+        if !decision.findings.is_empty() {
+            return;
+        }
+        self.add_near(case, decision);
+        let misses = self.misses(case);
+        // Only policies about this very identity: what others ask for explains nothing.
+        let own = misses.iter().filter(|miss| {
+            miss.info.reference.effect == Effect::Permit
+                && self.in_scope(&miss.info.resource, &case.resource, case.resource_lineage())
+        });
+        decision
+            .findings
+            .extend(own.map(|miss| self.finding(miss, facts, path)));
+        if decision.findings.is_empty() {
+            let message = format!("no policy lets a workload become {path}");
+            let next = "add a policy for `assume` in policies/ and apply the estate";
+            decision
+                .findings
+                .push(Finding::new("ASSUME-NO-POLICY", message).next(next));
+        }
+    }
+
+    fn finding(&self, miss: &Miss<'_>, facts: &FactSet, path: &str) -> Finding {
+        let policy = &miss.info.reference;
+        let wanted = miss
+            .conjunct
+            .as_ref()
+            .map(|conjunct| known_as_names(conjunct))
+            .unwrap_or_default();
+        if wanted.is_empty() || miss.out_of_scope {
+            let observed: Vec<_> = miss
+                .condition
+                .observed
+                .iter()
+                .map(|seen| format!("{} is {}", seen.name, seen.value))
+                .collect();
+            let code = if miss.out_of_scope {
+                "ASSUME-PLACEMENT"
+            } else {
+                "ASSUME-CONDITION"
+            };
+            return Finding::new(
+                code,
+                format!("{policy} does not let this workload become {path}"),
+            )
+            .expected(miss.condition.text.clone())
+            .observed(observed.join(", "))
+            .next(format!("look at {}:{}", policy.file, policy.line));
+        }
+        let expected: Vec<_> = wanted.iter().map(|name| self.digests_of(name)).collect();
+        let observed = facts.text(names::CODE_SHA256).unwrap_or("no code digest");
+        Finding::new(
+            "ASSUME-CODE-DIGEST",
+            format!("the running executable is not what {path} is declared to be ({policy})"),
+        )
+        .expected(expected.join(" or "))
+        .observed(observed)
+        .next("if this build is meant, add its digest to references/ and apply the estate")
+    }
+
+    /// `payments-api (sha256 …, …)`
+    fn digests_of(&self, name: &str) -> String {
+        match self.model.references.code.get(name) {
+            Some(code) if !code.sha256.is_empty() => {
+                let digests: Vec<_> = code.sha256.iter().map(String::as_str).collect();
+                format!("{name} (sha256 {})", digests.join(", "))
+            }
+            _ => format!("{name} (no digest is declared)"),
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! `references/`: machines, pools, hardware roots, code digests. Certificates are not parsed here:
+//! what a root is worth is for the verifier that uses it.
+
+use super::{Seen, Source, declarations, parse};
+use crate::declare::ReferencesFile;
+use crate::files::EstateFiles;
+use crate::model::{CodeReference, Machine, References, TpmRoot};
+use crate::problem::Problem;
+use std::collections::{BTreeMap, BTreeSet};
+use toml::Spanned;
+
+pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> References {
+    let mut parsed: Vec<(&str, &str, ReferencesFile)> = Vec::new();
+    for (file, text) in declarations(files, "references") {
+        if let Some(declared) = parse(file, text, problems) {
+            parsed.push((file, text, declared));
+        }
+    }
+    let mut references = References::default();
+    let mut seen = Seen::default();
+    for (file, text, declared) in &parsed {
+        let mut source = Source {
+            file,
+            text,
+            problems,
+        };
+        for pool in &declared.pools {
+            source.check_word("pool", &pool.name);
+            let name = pool.name.get_ref();
+            if seen.first(&mut source, "pool", format!("pool {name}"), &pool.name) {
+                references.pools.insert(name.clone());
+            }
+        }
+    }
+    let mut pinned = BTreeMap::new();
+    for (file, text, declared) in &parsed {
+        let mut source = Source {
+            file,
+            text,
+            problems,
+        };
+        machines(
+            &mut source,
+            declared,
+            &mut seen,
+            &mut pinned,
+            &mut references,
+        );
+        tpm_roots(&mut source, declared, &mut seen, &mut references);
+        code(&mut source, declared, &mut seen, &mut references);
+    }
+    references
+}
+
+fn machines(
+    source: &mut Source<'_>,
+    declared: &ReferencesFile,
+    seen: &mut Seen,
+    pinned: &mut BTreeMap<String, String>,
+    references: &mut References,
+) {
+    for entry in &declared.machines {
+        let name = entry.name.get_ref();
+        source.check_word("machine", &entry.name);
+        if !seen.first(source, "machine", format!("machine {name}"), &entry.name) {
+            continue;
+        }
+        if let Some(pool) = entry
+            .pool
+            .as_ref()
+            .filter(|pool| !references.pools.contains(pool.get_ref()))
+        {
+            let message = format!("no pool `{}` is declared", pool.get_ref());
+            source.unknown(
+                "ESTATE-POOL",
+                pool,
+                message,
+                references.pools.iter().map(String::as_str),
+            );
+        }
+        for digest in &entry.ek_sha256 {
+            if let Some(other) = pinned.insert(digest.get_ref().clone(), name.clone()) {
+                let message =
+                    format!("this endorsement key is already pinned to machine `{other}`");
+                source.problem("ESTATE-DUPLICATE", digest, message);
+            }
+        }
+        let machine = Machine {
+            name: name.clone(),
+            pool: entry.pool.as_ref().map(|pool| pool.get_ref().clone()),
+            ek_sha256: digests(source, &entry.ek_sha256),
+        };
+        references.machines.insert(name.clone(), machine);
+    }
+}
+
+fn tpm_roots(
+    source: &mut Source<'_>,
+    declared: &ReferencesFile,
+    seen: &mut Seen,
+    references: &mut References,
+) {
+    for entry in &declared.tpm_roots {
+        let name = entry.name.get_ref();
+        source.check_word("TPM root", &entry.name);
+        if !seen.first(source, "TPM root", format!("root {name}"), &entry.name) {
+            continue;
+        }
+        if !entry.pem.get_ref().contains("-----BEGIN CERTIFICATE-----") {
+            source.problem(
+                "ESTATE-TPM-ROOT",
+                &entry.pem,
+                "expected a certificate in PEM",
+            );
+        }
+        let root = TpmRoot {
+            name: name.clone(),
+            pem: entry.pem.get_ref().clone(),
+            emulated: entry.emulated,
+        };
+        references.tpm_roots.insert(name.clone(), root);
+    }
+}
+
+fn code(
+    source: &mut Source<'_>,
+    declared: &ReferencesFile,
+    seen: &mut Seen,
+    references: &mut References,
+) {
+    for entry in &declared.code {
+        let name = entry.name.get_ref();
+        source.check_word("code", &entry.name);
+        if !seen.first(source, "code", format!("code {name}"), &entry.name) {
+            continue;
+        }
+        let reference = CodeReference {
+            name: name.clone(),
+            sha256: digests(source, &entry.sha256),
+        };
+        references.code.insert(name.clone(), reference);
+    }
+}
+
+fn digests(source: &mut Source<'_>, list: &[Spanned<String>]) -> BTreeSet<String> {
+    for digest in list {
+        let value = digest.get_ref();
+        let is_hex = value
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        if value.len() != 64 || !is_hex {
+            let message = format!("{value:?} is no SHA-256: 64 lower-case hexadecimal digits");
+            source.problem("ESTATE-DIGEST", digest, message);
+        }
+    }
+    list.iter().map(|digest| digest.get_ref().clone()).collect()
+}

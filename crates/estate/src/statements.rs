@@ -1,0 +1,181 @@
+//! Cuts a `.cedar` file into statements, so that each keeps its line. Knows strings, comments and
+//! `;`, nothing else: what a statement means is for Cedar's parser, which gets exactly one at a time,
+//! so a cut in the wrong place is a parse error, never another meaning.
+
+use crate::problem::{Problem, line_of};
+
+/// One statement of a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Statement<'a> {
+    /// From its first annotation or keyword to its `;`.
+    pub(crate) text: &'a str,
+    /// Offset of `text` in the file.
+    pub(crate) offset: usize,
+    /// Line of `offset`, from 1.
+    pub(crate) line: u32,
+    /// Offset within `text` of the effect: `permit`, `forbid`, `never`, `always`.
+    pub(crate) effect_offset: usize,
+    pub(crate) effect: &'a str,
+}
+
+/// # Errors
+/// `ESTATE-CEDAR-SYNTAX` at what follows the last `;` or at a statement without an effect.
+pub(crate) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<'a>>, Problem> {
+    let mut found = Vec::new();
+    let mut cursor = Cursor { text, offset: 0 };
+    loop {
+        cursor.skip_blank();
+        if cursor.rest().is_empty() {
+            return Ok(found);
+        }
+        let offset = cursor.offset;
+        let line = line_of(text, offset);
+        let unfinished = |message: &str| Problem::new("ESTATE-CEDAR-SYNTAX", file, line, message);
+        let (effect_at, effect) = cursor.effect().ok_or_else(|| {
+            unfinished("expected annotations and then an effect, such as `permit`")
+        })?;
+        if !cursor.skip_past_semicolon() {
+            return Err(unfinished("the statement does not end: `;` is missing"));
+        }
+        found.push(Statement {
+            text: text.get(offset..cursor.offset).unwrap_or_default(),
+            offset,
+            line,
+            effect_offset: effect_at - offset,
+            effect,
+        });
+    }
+}
+
+struct Cursor<'a> {
+    text: &'a str,
+    offset: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn rest(&self) -> &'a str {
+        self.text.get(self.offset..).unwrap_or_default()
+    }
+
+    /// White space and comments.
+    fn skip_blank(&mut self) {
+        loop {
+            let rest = self.rest();
+            let trimmed = rest.trim_start();
+            self.offset += rest.len() - trimmed.len();
+            if !trimmed.starts_with("//") {
+                return;
+            }
+            self.offset += trimmed.find('\n').unwrap_or(trimmed.len());
+        }
+    }
+
+    /// Past the annotations and over the effect; its offset and text.
+    fn effect(&mut self) -> Option<(usize, &'a str)> {
+        loop {
+            self.skip_blank();
+            if !self.rest().starts_with('@') {
+                break;
+            }
+            self.offset += 1;
+            self.skip_blank();
+            self.word()?;
+            self.skip_blank();
+            if self.rest().starts_with('(') {
+                self.skip_past(')')?;
+            }
+        }
+        let start = self.offset;
+        Some((start, self.word()?))
+    }
+
+    fn word(&mut self) -> Option<&'a str> {
+        let rest = self.rest();
+        let length = rest
+            .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .unwrap_or(rest.len());
+        self.offset += length;
+        rest.get(..length).filter(|word| !word.is_empty())
+    }
+
+    fn skip_past_semicolon(&mut self) -> bool {
+        self.skip_past(';').is_some()
+    }
+
+    /// Past the next `end` that is in no string and no comment.
+    fn skip_past(&mut self, end: char) -> Option<()> {
+        let mut letters = self.rest().char_indices();
+        let mut previous = ' ';
+        while let Some((at, letter)) = letters.next() {
+            match letter {
+                '"' => loop {
+                    match letters.next()?.1 {
+                        '"' => break,
+                        '\\' => {
+                            letters.next()?;
+                        }
+                        _ => {}
+                    }
+                },
+                '/' if previous == '/' => {
+                    letters.by_ref().find(|(_, letter)| *letter == '\n')?;
+                    previous = ' ';
+                    continue;
+                }
+                _ if letter == end => {
+                    self.offset += at + letter.len_utf8();
+                    return Some(());
+                }
+                _ => {}
+            }
+            previous = letter;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cut(text: &str) -> Vec<(u32, &str, &str)> {
+        statements("f.cedar", text)
+            .unwrap()
+            .into_iter()
+            .map(|found| (found.line, found.effect, found.text))
+            .collect()
+    }
+
+    #[test]
+    fn semicolons_in_strings_and_comments_end_nothing() {
+        let text = "// one; two\n@id(\"a;) \\\" b\") // ;\npermit (principal, action, resource)\nwhen { \"x//;\" == \"y\" }; // end;\n\nforbid(principal,action,resource);";
+        let found = cut(text);
+        assert_eq!(found.len(), 2);
+        assert_eq!((found[0].0, found[0].1), (2, "permit"));
+        assert!(found[0].2.ends_with("\"y\" };"));
+        assert_eq!((found[1].0, found[1].1), (6, "forbid"));
+    }
+
+    #[test]
+    fn what_does_not_end_is_refused_at_its_line() {
+        for text in [
+            "\n\npermit(principal, action, resource)",
+            "\n\n\"",
+            "\n\n@id(\"x\")",
+            "\n\n; ",
+        ] {
+            let problem = statements("f.cedar", text).unwrap_err();
+            assert_eq!(
+                (problem.code.as_str(), problem.line),
+                ("ESTATE-CEDAR-SYNTAX", 3),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_empty_file_has_no_statement() {
+        assert!(cut("").is_empty());
+        assert!(cut("  // nothing").is_empty());
+    }
+}
