@@ -1,1 +1,35 @@
-//! The node agent plane.
+//! The node agent: joins the machine, attests workloads, and serves them their identities.
+//!
+//! What it is not: an authority. It holds the node's own identity and the keys that it made for local
+//! workloads, and everything that it asserts about them counts only on machines that a policy names.
+//!
+//! ```text
+//! Workload API ── source ── attestor (device, attest-code)
+//!                   │
+//!                shared ── workloads (the core, no I/O)
+//!                   │
+//!                  sync ── the server
+//! ```
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+mod attestor;
+mod config;
+mod helper_service;
+mod node_state;
+mod shared;
+mod source;
+mod trust;
+mod workloads;
+
+pub use config::{AgentConfig, ConfigError, JoinConfig};

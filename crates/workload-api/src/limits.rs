@@ -24,7 +24,7 @@ impl Default for Limits {
             connections_per_uid: 512,
             calls_per_uid: 1024,
             calls_per_connection: 64,
-            request_bytes: 32 << 10,
+            request_bytes: 80 << 10,
         }
     }
 }

@@ -32,6 +32,16 @@ impl Digests {
         Self::default()
     }
 
+    /// Of the program that this process runs.
+    ///
+    /// # Errors
+    /// When `/proc/self/exe` cannot be read.
+    pub fn of_self(&self) -> io::Result<[u8; 32]> {
+        let mut file = File::open("/proc/self/exe")?;
+        let id = FileId::of(&file)?;
+        self.digest(&mut file, &id)
+    }
+
     pub(super) fn known(&self, id: &FileId) -> Option<[u8; 32]> {
         self.lock().get(id).copied()
     }

@@ -1,0 +1,223 @@
+//! `agent.toml`: what an operator writes, parsed once into types that cannot be wrong.
+//!
+//! Unknown keys are refused. Nothing here touches the machine.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// The whole of `agent.toml`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AgentConfig {
+    /// The trust domain's name, without `spiffe://`: `example.org`.
+    pub trust_domain: String,
+    /// Host and port of the server's gRPC listener: `server.example.org:8443`.
+    pub server: String,
+    /// The digest that `trilith token create` printed. It pins trust bundle and ledger key at first
+    /// contact; once the machine has joined it is compared with what was pinned then.
+    pub pin: String,
+    /// Keeps the node's key and state, mode 0700. Never copy it to another machine: both are locked.
+    #[serde(default = "default_data_dir")]
+    pub data_dir: PathBuf,
+    /// The Workload API's socket. Workloads get `SPIFFE_ENDPOINT_SOCKET=unix://` and this path.
+    #[serde(default = "default_workload_socket")]
+    pub workload_socket: PathBuf,
+    /// Serves `/healthz` and `/metrics` over plain HTTP. Absent: not served. Bind it to loopback.
+    #[serde(default)]
+    pub http_listen: Option<SocketAddr>,
+    /// Whether JWT-SVIDs carry their receipt as a claim. Our own gateways refuse one without; tokens for
+    /// others are shorter without.
+    #[serde(default = "default_true")]
+    pub jwt_receipt: bool,
+    pub join: JoinConfig,
+}
+
+/// How this machine proves itself at first contact.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(tag = "method", rename_all = "lowercase", deny_unknown_fields)]
+pub enum JoinConfig {
+    /// By its TPM: `device:/dev/tpmrm0`, or `swtpm:/path/to/socket` for an emulated one.
+    Tpm { tpm: String },
+    /// By a one-time token. It proves nothing about the machine, and the facts say so.
+    Token {
+        /// A file with the token, readable by the agent only; else `--token` or `TRILITH_JOIN_TOKEN`.
+        #[serde(default)]
+        token_file: Option<PathBuf>,
+    },
+}
+
+impl std::fmt::Debug for JoinConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tpm { tpm } => f.debug_struct("Tpm").field("tpm", tpm).finish(),
+            Self::Token { token_file } => f
+                .debug_struct("Token")
+                .field("token_file", token_file)
+                .finish(),
+        }
+    }
+}
+
+fn default_data_dir() -> PathBuf {
+    PathBuf::from("/var/lib/trilith/agent")
+}
+
+fn default_workload_socket() -> PathBuf {
+    PathBuf::from("/run/trilith/agent/api.sock")
+}
+
+const fn default_true() -> bool {
+    true
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("{path:?} cannot be read")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path:?} is not a valid agent configuration")]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: toml::de::Error,
+    },
+    #[error("{path:?}: {key} {problem}")]
+    Value {
+        path: PathBuf,
+        key: &'static str,
+        problem: String,
+    },
+    #[error("the join token: {0}")]
+    Token(String),
+}
+
+impl AgentConfig {
+    /// Reads and checks the file at `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        Self::parse(&text, path)
+    }
+
+    /// Checks `text`; `path` is for messages.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source,
+        })?;
+        let wrong = |key, problem: &str| ConfigError::Value {
+            path: path.to_owned(),
+            key,
+            problem: problem.to_owned(),
+        };
+        let port = config.server.rsplit_once(':').map(|(_, port)| port);
+        if !port.is_some_and(|port| port.parse::<u16>().is_ok()) {
+            return Err(wrong("server", "must be host:port"));
+        }
+        for (key, value) in [
+            ("data_dir", &config.data_dir),
+            ("workload_socket", &config.workload_socket),
+        ] {
+            if !value.is_absolute() {
+                return Err(wrong(key, "must be an absolute path"));
+            }
+        }
+        Ok(config)
+    }
+
+    /// The token to join by: `given` (from the command line or the environment) before the file.
+    pub(crate) fn token(
+        &self,
+        given: Option<Zeroizing<String>>,
+    ) -> Result<Zeroizing<String>, ConfigError> {
+        let file = match &self.join {
+            JoinConfig::Token { token_file } => token_file.as_deref(),
+            JoinConfig::Tpm { .. } => None,
+        };
+        let text = match (given, file) {
+            (Some(given), _) => given,
+            (None, Some(path)) => {
+                let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+                    path: path.to_owned(),
+                    source,
+                })?;
+                Zeroizing::new(read)
+            }
+            (None, None) => {
+                return Err(ConfigError::Token(
+                    "none given; set join.token_file, --token or TRILITH_JOIN_TOKEN".to_owned(),
+                ));
+            }
+        };
+        let token = Zeroizing::new(text.trim().to_owned());
+        if token.is_empty() || token.len() > 512 {
+            return Err(ConfigError::Token(
+                "empty, or longer than 512 bytes".to_owned(),
+            ));
+        }
+        Ok(token)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        trust_domain = "example.org"
+        server = "127.0.0.1:8443"
+        pin = "00"
+        [join]
+        method = "token"
+        token_file = "/etc/trilith/token"
+    "#;
+
+    fn parse(text: &str) -> Result<AgentConfig, ConfigError> {
+        AgentConfig::parse(text, Path::new("agent.toml"))
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let config = parse(GOOD).unwrap();
+        assert_eq!(config.data_dir, Path::new("/var/lib/trilith/agent"));
+        assert_eq!(
+            config.workload_socket,
+            Path::new("/run/trilith/agent/api.sock")
+        );
+        assert!(config.http_listen.is_none() && config.jwt_receipt);
+    }
+
+    #[test]
+    fn what_is_unknown_or_malformed_is_refused() {
+        for (from, to) in [
+            ("pin =", "pni ="),
+            ("token_file", "tokenfile"),
+            ("\"token\"", "\"hope\""),
+            ("127.0.0.1:8443", "127.0.0.1"),
+            ("server =", "data_dir = \"here\"\nserver ="),
+        ] {
+            assert!(
+                parse(&GOOD.replacen(from, to, 1)).is_err(),
+                "{from} -> {to}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_token_on_the_command_line_goes_before_the_file() {
+        let config = parse(GOOD).unwrap();
+        let token = config
+            .token(Some(Zeroizing::new(" abc\n".to_owned())))
+            .unwrap();
+        assert_eq!(token.as_str(), "abc");
+        assert!(matches!(config.token(None), Err(ConfigError::Read { .. })));
+    }
+}

@@ -1,0 +1,311 @@
+//! What the node keeps on disk: its key, its SVID and the state that renewal hands from one to the next.
+//!
+//! One file, replaced whole: written beside, synced, renamed, and the directory synced, so that a crash
+//! leaves the old or the new. Mode 0600 in a directory of mode 0700. Who can read it is this node until
+//! the next renewal, when the server sees two of them and locks both.
+
+use facts::Finding;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+const FILE: &str = "node.json";
+const MAX_FILE: u64 = 1 << 20;
+
+/// Bytes in base64.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Blob(pub(crate) Vec<u8>);
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Blob {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&crypto::base64::encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Blob {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Zeroizing::new(String::deserialize(deserializer)?);
+        crypto::base64::decode(&text)
+            .map(Self)
+            .map_err(serde::de::Error::custom)
+    }
+}
+
+impl Drop for Blob {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+/// The content of `node.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeState {
+    pub(crate) v: u32,
+    pub(crate) trust_domain: String,
+    /// The digest that first contact pinned.
+    pub(crate) pin: String,
+    /// SPKI of the server ledger's key, pinned with it.
+    pub(crate) ledger_key: Blob,
+    pub(crate) node_id: String,
+    /// PKCS#8 of the key that the SVID certifies.
+    pub(crate) key: Blob,
+    /// DER, leaf first.
+    pub(crate) chain: Vec<Blob>,
+    /// Opaque, signed by the server.
+    pub(crate) join_state: Blob,
+    pub(crate) generation: u64,
+    pub(crate) bundle: StoredBundle,
+    /// A renewal that was begun and whose answer has not been stored. Repeating it with the same id and
+    /// key gives the same answer.
+    pub(crate) renewal: Option<Renewal>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StoredBundle {
+    pub(crate) sequence: u64,
+    pub(crate) x509_authorities: Vec<Blob>,
+    pub(crate) jwks: Blob,
+    pub(crate) crl: Vec<Blob>,
+    pub(crate) refresh_hint_s: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Renewal {
+    pub(crate) id: Blob,
+    pub(crate) key: Blob,
+}
+
+impl StoredBundle {
+    pub(crate) fn of(bundle: &proto::v1::Bundle) -> Self {
+        let blobs = |list: &[Vec<u8>]| list.iter().cloned().map(Blob).collect();
+        Self {
+            sequence: bundle.sequence,
+            x509_authorities: blobs(&bundle.x509_authorities),
+            jwks: Blob(bundle.jwks.clone()),
+            crl: blobs(&bundle.crl),
+            refresh_hint_s: bundle.refresh_hint_s,
+        }
+    }
+
+    pub(crate) fn message(&self, trust_domain: &str) -> proto::v1::Bundle {
+        let bytes = |list: &[Blob]| list.iter().map(|blob| blob.0.clone()).collect();
+        proto::v1::Bundle {
+            trust_domain: trust_domain.to_owned(),
+            sequence: self.sequence,
+            x509_authorities: bytes(&self.x509_authorities),
+            jwks: self.jwks.0.clone(),
+            crl: bytes(&self.crl),
+            refresh_hint_s: self.refresh_hint_s,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StateError {
+    #[error("{action} {path:?}")]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("{path:?} is not a node state of this version")]
+    Form {
+        path: PathBuf,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("{0}")]
+    Refused(Finding),
+}
+
+/// The data directory, locked for this process.
+#[derive(Debug)]
+pub(crate) struct StateDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl StateDir {
+    /// Makes the directory if it is missing, and takes its lock.
+    pub(crate) fn open(path: &Path) -> Result<Self, StateError> {
+        let failed = |action, source| StateError::Io {
+            action,
+            path: path.to_owned(),
+            source,
+        };
+        fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| failed("make", error))?;
+        let mode = fs::metadata(path)
+            .map_err(|error| failed("look at", error))?
+            .mode();
+        if mode & 0o077 != 0 {
+            return Err(StateError::Refused(
+                Finding::new(
+                    "AGENT-STATE-MODE",
+                    "others can enter the agent's data directory",
+                )
+                .expected("mode 0700")
+                .observed(format!("{:04o}", mode & 0o7777))
+                .next(format!("chmod 700 {}", path.display())),
+            ));
+        }
+        let lock = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(path.join("lock"))
+            .map_err(|error| failed("open the lock in", error))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                return Err(StateError::Refused(
+                    Finding::new("AGENT-STATE-LOCK", "another agent uses the data directory")
+                        .observed(path.display().to_string())
+                        .next("stop the other agent, or give this one a data_dir of its own"),
+                ));
+            }
+            Err(TryLockError::Error(error)) => return Err(failed("lock", error)),
+        }
+        Ok(Self {
+            path: path.to_owned(),
+            _lock: lock,
+        })
+    }
+
+    /// `None` if this machine has not joined yet.
+    pub(crate) fn load(&self) -> Result<Option<NodeState>, StateError> {
+        let path = self.path.join(FILE);
+        let failed = |source| StateError::Io {
+            action: "read",
+            path: path.clone(),
+            source,
+        };
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        let mut text = Zeroizing::new(Vec::new());
+        io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut text).map_err(failed)?;
+        serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|source| StateError::Form {
+                path: path.clone(),
+                source,
+            })
+    }
+
+    /// Durable when it returns. Blocks.
+    pub(crate) fn store(&self, state: &NodeState) -> Result<(), StateError> {
+        let path = self.path.join(FILE);
+        let beside = self.path.join("node.json.new");
+        let failed = |action, source| StateError::Io {
+            action,
+            path: path.clone(),
+            source,
+        };
+        let text = serde_json::to_vec(state)
+            .map(Zeroizing::new)
+            .map_err(|source| StateError::Form {
+                path: path.clone(),
+                source,
+            })?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&beside)
+            .map_err(|error| failed("write", error))?;
+        file.write_all(&text)
+            .map_err(|error| failed("write", error))?;
+        file.sync_all().map_err(|error| failed("sync", error))?;
+        fs::rename(&beside, &path).map_err(|error| failed("replace", error))?;
+        File::open(&self.path)
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| failed("sync the directory of", error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn state() -> NodeState {
+        NodeState {
+            v: 1,
+            trust_domain: "example.org".to_owned(),
+            pin: "00".to_owned(),
+            ledger_key: Blob(vec![1]),
+            node_id: "spiffe://example.org/node/a".to_owned(),
+            key: Blob(vec![2; 32]),
+            chain: vec![Blob(vec![3])],
+            join_state: Blob(vec![4]),
+            generation: 5,
+            bundle: StoredBundle::default(),
+            renewal: None,
+        }
+    }
+
+    #[test]
+    fn what_was_stored_is_loaded_and_only_ours_to_read() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("agent");
+        let directory = StateDir::open(&path).unwrap();
+        assert_eq!(directory.load().unwrap(), None);
+        directory.store(&state()).unwrap();
+        assert_eq!(directory.load().unwrap(), Some(state()));
+        let mode = fs::metadata(path.join(FILE)).unwrap().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(matches!(
+            StateDir::open(&path),
+            Err(StateError::Refused(finding)) if finding.code == "AGENT-STATE-LOCK"
+        ));
+    }
+
+    #[test]
+    fn a_half_written_file_beside_does_no_harm() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("agent");
+        let directory = StateDir::open(&path).unwrap();
+        directory.store(&state()).unwrap();
+        fs::write(path.join("node.json.new"), b"{\"v\":").unwrap();
+        assert_eq!(directory.load().unwrap(), Some(state()));
+        directory.store(&state()).unwrap();
+        assert_eq!(directory.load().unwrap(), Some(state()));
+    }
+
+    #[test]
+    fn an_open_directory_and_an_unknown_file_are_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("agent");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(matches!(
+            StateDir::open(&path),
+            Err(StateError::Refused(finding)) if finding.code == "AGENT-STATE-MODE"
+        ));
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).unwrap();
+        fs::write(path.join(FILE), b"{}").unwrap();
+        let directory = StateDir::open(&path).unwrap();
+        assert!(matches!(directory.load(), Err(StateError::Form { .. })));
+    }
+}

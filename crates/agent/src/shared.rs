@@ -1,0 +1,42 @@
+//! The core behind a lock, and the two bells that its owners ring.
+//!
+//! The lock is held for a few map operations, never across an await. The task in `sync` alone sends
+//! what the core wants sent; everyone else rings.
+
+use crate::attestor::Process;
+use crate::workloads::Workloads;
+use arc_swap::ArcSwapOption;
+use spiffe_core::Bundle;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::Notify;
+
+pub(crate) type Core = Workloads<Arc<Process>>;
+
+#[derive(Debug)]
+pub(crate) struct Shared {
+    core: Mutex<Core>,
+    /// Something is to be sent, or somebody must ask.
+    pub(crate) work: Notify,
+    /// What JWT-SVIDs are validated against.
+    pub(crate) bundle: ArcSwapOption<Bundle>,
+}
+
+impl Shared {
+    pub(crate) fn new(core: Core) -> Arc<Self> {
+        Arc::new(Self {
+            core: Mutex::new(core),
+            work: Notify::new(),
+            bundle: ArcSwapOption::empty(),
+        })
+    }
+
+    /// Runs `f` on the core and wakes the task that talks to the server.
+    pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
+        // A panic inside would have left one entry half changed; its next answer sets it right.
+        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = f(&mut core);
+        drop(core);
+        self.work.notify_one();
+        result
+    }
+}
