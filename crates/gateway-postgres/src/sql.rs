@@ -1,0 +1,25 @@
+//! What a statement touches: its text becomes the list of accesses that policy decides on.
+//!
+//! Nothing here decides or talks to a database. PostgreSQL's own grammar reads the text
+//! (`pg_query`), our resolver walks the tree against a snapshot of the catalogue, and a census of
+//! the same tree checks that the walk met every relation and function in it. What the resolver
+//! does not know it refuses.
+
+mod access;
+pub(crate) mod catalog;
+mod census;
+#[cfg(test)]
+mod conformance;
+mod expression;
+mod functions;
+mod query;
+mod relation;
+mod resolve;
+mod settings;
+mod system;
+mod utility;
+
+pub use access::{Access, Coverage, Effect, NamedEffect, Resolved};
+pub use catalog::{Catalog, Function, Relation, RelationKind};
+pub use resolve::{Declared, Environment, Refusal, resolve};
+pub use settings::{StartupParameter, startup_parameter};

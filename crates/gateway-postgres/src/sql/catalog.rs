@@ -1,0 +1,205 @@
+//! A snapshot of what the database defines, as far as resolving names needs it.
+//!
+//! Filled by the administrative connection (`upstream::snapshot`); here it is only searched.
+
+use std::collections::{HashMap, HashSet};
+
+/// What `pg_class.relkind` says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RelationKind {
+    Table,
+    Partitioned,
+    View,
+    MaterializedView,
+    Foreign,
+    Sequence,
+    /// Indexes, TOAST tables, composite types: nothing that a query may read.
+    Other,
+}
+
+/// One relation outside the system schemas.
+#[derive(Debug, Clone)]
+pub struct Relation {
+    pub oid: u32,
+    pub schema: String,
+    pub name: String,
+    pub kind: RelationKind,
+    /// A partition, governed by its parent unless the estate declares it.
+    pub partition: bool,
+    /// Direct parents by inheritance or partitioning.
+    pub parents: Vec<u32>,
+    pub children: Vec<u32>,
+    /// `SELECT` text of a view or materialised view, every name outside `pg_catalog` qualified.
+    pub definition: Option<String>,
+    /// Of a sequence: the table whose column it feeds.
+    pub owned_by: Option<u32>,
+    /// Triggers or rules run when it is written.
+    pub opaque: bool,
+}
+
+/// One function or procedure outside `pg_catalog`.
+#[derive(Debug, Clone)]
+pub struct Function {
+    pub schema: String,
+    pub name: String,
+    /// Arguments without a default.
+    pub required: usize,
+    /// `None` when variadic.
+    pub most: Option<usize>,
+}
+
+/// Everything, indexed. `version` changes whenever anything in it does.
+#[derive(Debug, Clone, Default)]
+pub struct Catalog {
+    pub database: String,
+    pub version: String,
+    /// `server_version_num`: 150000
+    pub server_version: u32,
+    relations: HashMap<u32, Relation>,
+    by_name: HashMap<(String, String), u32>,
+    functions: HashMap<String, Vec<Function>>,
+    /// Names in `pg_catalog`, of functions and of relations.
+    system_functions: HashSet<String>,
+    system_relations: HashSet<(String, String)>,
+    /// Names of operators outside `pg_catalog`, each with the functions behind it.
+    operators: HashMap<String, Vec<(String, String)>>,
+}
+
+/// What a possibly unqualified relation name leads to.
+#[derive(Debug)]
+pub(crate) enum Found<'a> {
+    Relation(&'a Relation),
+    /// `pg_catalog`, `information_schema` or TOAST.
+    System {
+        schema: String,
+        name: String,
+    },
+    /// Not in the snapshot: named as it would be if it existed.
+    Unknown {
+        schema: String,
+        name: String,
+    },
+}
+
+impl Catalog {
+    #[must_use]
+    pub fn new(database: &str, version: String, server_version: u32) -> Self {
+        Self {
+            database: database.to_owned(),
+            version,
+            server_version,
+            ..Self::default()
+        }
+    }
+
+    pub fn add_relation(&mut self, relation: Relation) {
+        self.by_name.insert(
+            (relation.schema.clone(), relation.name.clone()),
+            relation.oid,
+        );
+        self.relations.insert(relation.oid, relation);
+    }
+
+    pub fn add_function(&mut self, function: Function) {
+        self.functions
+            .entry(function.name.clone())
+            .or_default()
+            .push(function);
+    }
+
+    pub fn add_system_function(&mut self, name: String) {
+        self.system_functions.insert(name);
+    }
+
+    pub fn add_system_relation(&mut self, schema: String, name: String) {
+        self.system_relations.insert((schema, name));
+    }
+
+    pub fn add_operator(&mut self, name: String, schema: String, function: String) {
+        self.operators
+            .entry(name)
+            .or_default()
+            .push((schema, function));
+    }
+
+    #[must_use]
+    pub fn relation(&self, oid: u32) -> Option<&Relation> {
+        self.relations.get(&oid)
+    }
+
+    pub fn relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.values()
+    }
+
+    pub(crate) fn functions_named(&self, name: &str) -> &[Function] {
+        self.functions.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    pub fn functions(&self) -> impl Iterator<Item = &Function> {
+        self.functions.values().flatten()
+    }
+
+    pub(crate) fn is_system_function(&self, name: &str) -> bool {
+        self.system_functions.contains(name)
+    }
+
+    pub(crate) fn operators_named(&self, name: &str) -> &[(String, String)] {
+        self.operators.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    fn named(&self, schema: &str, name: &str) -> Option<&Relation> {
+        let oid = self.by_name.get(&(schema.to_owned(), name.to_owned()))?;
+        self.relations.get(oid)
+    }
+
+    /// Follows `search_path` as PostgreSQL does: `pg_catalog` first unless the path lists it.
+    /// Temporary relations do not exist: the role may not make them.
+    pub(crate) fn find(
+        &self,
+        schema: Option<&str>,
+        name: &str,
+        search_path: &[String],
+    ) -> Found<'_> {
+        if let Some(schema) = schema {
+            return self
+                .find_in(schema, name)
+                .unwrap_or_else(|| Found::Unknown {
+                    schema: schema.to_owned(),
+                    name: name.to_owned(),
+                });
+        }
+        effective(search_path)
+            .find_map(|schema| self.find_in(schema, name))
+            .unwrap_or_else(|| Found::Unknown {
+                schema: search_path
+                    .first()
+                    .map_or("public", String::as_str)
+                    .to_owned(),
+                name: name.to_owned(),
+            })
+    }
+
+    fn find_in(&self, schema: &str, name: &str) -> Option<Found<'_>> {
+        if is_system_schema(schema) {
+            let key = (schema.to_owned(), name.to_owned());
+            return self.system_relations.contains(&key).then(|| Found::System {
+                schema: key.0,
+                name: key.1,
+            });
+        }
+        self.named(schema, name).map(Found::Relation)
+    }
+}
+
+/// The schemas in the order in which they are searched.
+pub(crate) fn effective(search_path: &[String]) -> impl Iterator<Item = &str> {
+    let implicit = !search_path.iter().any(|schema| schema == "pg_catalog");
+    implicit
+        .then_some("pg_catalog")
+        .into_iter()
+        .chain(search_path.iter().map(String::as_str))
+}
+
+pub(crate) fn is_system_schema(schema: &str) -> bool {
+    matches!(schema, "pg_catalog" | "information_schema") || schema.starts_with("pg_")
+}

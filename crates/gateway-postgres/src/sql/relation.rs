@@ -1,0 +1,188 @@
+//! From a relation's name to the resources that it stands for: views to their base tables,
+//! parents to children, partitions to what governs them.
+
+use super::access::{Coverage, Effect};
+use super::catalog::{Found, Relation, RelationKind};
+use super::resolve::{Walker, definition};
+use super::system;
+use estate::{Action, ResourceKind, ResourceRef};
+use facts::Finding;
+use pg_query::protobuf::RangeVar;
+use std::collections::BTreeSet;
+
+impl Walker<'_> {
+    /// A relation that is read; may name a common table expression.
+    pub(super) fn read(&mut self, range: &RangeVar) -> Result<(), Finding> {
+        let in_scope = range.schemaname.is_empty() && self.tables_in_scope.contains(&range.relname);
+        if in_scope {
+            self.met.relations += 1;
+            return Ok(());
+        }
+        if self.locking {
+            self.out.writes();
+            self.touch_range(range, Action::Update)?;
+        }
+        self.met.relations += 1;
+        self.touch_range(range, Action::Select)
+    }
+
+    /// The target of a write: never a common table expression.
+    pub(super) fn write(&mut self, range: &RangeVar, action: Action) -> Result<(), Finding> {
+        self.met.relations += 1;
+        self.out.writes();
+        self.touch_range(range, action)
+    }
+
+    pub(super) fn touch_range(&mut self, range: &RangeVar, action: Action) -> Result<(), Finding> {
+        let catalog = self.environment.catalog;
+        if !range.catalogname.is_empty() && range.catalogname != catalog.database {
+            return Err(
+                Finding::new("SQL-DATABASE", "a relation of another database")
+                    .expected(catalog.database.clone())
+                    .observed(range.catalogname.clone()),
+            );
+        }
+        if range.relpersistence == "t" {
+            return Err(Finding::new(
+                "SQL-TEMPORARY",
+                "temporary relations are not available: what is copied into one leaves policy's sight",
+            ));
+        }
+        let schema = Some(range.schemaname.as_str()).filter(|schema| !schema.is_empty());
+        self.touch_name(schema, &range.relname, action, range.inh)
+    }
+
+    pub(super) fn touch_name(
+        &mut self,
+        schema: Option<&str>,
+        name: &str,
+        action: Action,
+        inherited: bool,
+    ) -> Result<(), Finding> {
+        let catalog = self.environment.catalog;
+        match catalog.find(schema, name, self.environment.search_path) {
+            Found::System { schema, name } => self.touch_system(&schema, &name, action),
+            Found::Unknown { schema, name } => {
+                if super::catalog::is_system_schema(&schema) {
+                    return self.touch_system(&schema, &name, action);
+                }
+                self.out.touch(action, self.table(&schema, &name));
+                Ok(())
+            }
+            Found::Relation(relation) => self.touch_relation(relation, action, inherited),
+        }
+    }
+
+    pub(super) fn table(&self, schema: &str, name: &str) -> ResourceRef {
+        let database = self.environment.catalog.database.as_str();
+        ResourceRef::from_segments(ResourceKind::Table, &[database, schema, name])
+    }
+
+    fn table_of(&self, relation: &Relation) -> ResourceRef {
+        self.table(&relation.schema, &relation.name)
+    }
+
+    fn touch_system(&mut self, schema: &str, name: &str, action: Action) -> Result<(), Finding> {
+        let resource = self.table(schema, name);
+        if action == Action::Select && system::is_readable(schema, name) {
+            self.out.catalog_reads.insert(resource.path);
+            return Ok(());
+        }
+        Err(Finding::new(
+            "SQL-CATALOG",
+            format!("{action} on {resource} is never allowed through the gateway"),
+        )
+        .next("system catalogues that hold other sessions' data or secrets stay closed"))
+    }
+
+    fn touch_relation(
+        &mut self,
+        relation: &Relation,
+        action: Action,
+        inherited: bool,
+    ) -> Result<(), Finding> {
+        if action != Action::Select && relation.opaque {
+            self.out.coverage = Coverage::Opaque;
+        }
+        match relation.kind {
+            RelationKind::View | RelationKind::MaterializedView => {
+                self.touch_view(relation, action)
+            }
+            RelationKind::Sequence => {
+                let owner = relation
+                    .owned_by
+                    .and_then(|oid| self.environment.catalog.relation(oid));
+                let resource = self.table_of(owner.unwrap_or(relation));
+                self.out.touch(action, resource);
+                Ok(())
+            }
+            RelationKind::Other => Err(Finding::new(
+                "SQL-RELATION",
+                format!(
+                    "{} is not a relation that holds rows",
+                    self.table_of(relation)
+                ),
+            )),
+            RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign => {
+                let mut family = BTreeSet::new();
+                self.collect(relation, inherited, &mut family);
+                for oid in family {
+                    if let Some(member) = self.environment.catalog.relation(oid) {
+                        self.touch_member(member, action);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// `relation` and, when `inherited`, all below it.
+    fn collect(&self, relation: &Relation, inherited: bool, family: &mut BTreeSet<u32>) {
+        if !family.insert(relation.oid) || !inherited {
+            return;
+        }
+        for child in &relation.children {
+            if let Some(child) = self.environment.catalog.relation(*child) {
+                self.collect(child, true, family);
+            }
+        }
+    }
+
+    /// A table itself and what its rows also belong to. An undeclared partition is nothing of its
+    /// own: what governs it is the table that it is a part of.
+    fn touch_member(&mut self, member: &Relation, action: Action) {
+        let resource = self.table_of(member);
+        if !member.partition || self.environment.declared.is_declared(&resource) {
+            self.out.touch(action, resource);
+        }
+        for parent in &member.parents {
+            if let Some(parent) = self.environment.catalog.relation(*parent) {
+                self.touch_member(parent, action);
+            }
+        }
+    }
+
+    /// A view is another name for its base tables; declared, it is also a resource of its own.
+    fn touch_view(&mut self, view: &Relation, action: Action) -> Result<(), Finding> {
+        self.deeper()?;
+        let resource = self.table_of(view);
+        let text = view.definition.as_deref().unwrap_or_default();
+        let inner = definition(text, self.environment, self.depth)?;
+        self.depth -= 1;
+        let tables: Vec<ResourceRef> = inner.tables().cloned().collect();
+        let stands_alone = tables.is_empty();
+        for table in tables {
+            if action != Action::Select {
+                self.out.touch(action, table);
+            }
+        }
+        self.out.absorb(&inner);
+        if inner.effect > Effect::ReadOnly {
+            self.out.writes();
+        }
+        if stands_alone || self.environment.declared.is_declared(&resource) {
+            self.out.touch(action, resource);
+        }
+        Ok(())
+    }
+}

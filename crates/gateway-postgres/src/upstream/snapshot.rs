@@ -1,0 +1,136 @@
+//! Reads the catalogue into a [`Catalog`], and tells cheaply whether it has changed.
+
+use super::admin::{Admin, AdminError, Row};
+use crate::sql::{Catalog, Function, Relation, RelationKind};
+use std::collections::HashMap;
+
+/// Not in a system schema: those are known by name alone.
+const OURS: &str = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
+
+/// One text that differs whenever a definition does. Row versions (`xmin`) change with every
+/// `CREATE`, `ALTER` and `DROP`; counting the rows as well notices removals.
+const FINGERPRINT: &str = "
+SELECT md5(concat_ws('/',
+  (SELECT string_agg(c.oid || ':' || c.xmin, ',' ORDER BY c.oid) FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r','p','v','m','f','S')),
+  (SELECT string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_rewrite r WHERE r.oid >= 16384),
+  (SELECT string_agg(i.inhrelid || ':' || i.inhparent, ',' ORDER BY i.inhrelid, i.inhparent) FROM pg_inherits i),
+  (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid) FROM pg_trigger t WHERE NOT t.tgisinternal),
+  (SELECT string_agg(p.oid || ':' || p.xmin, ',' ORDER BY p.oid) FROM pg_proc p WHERE p.oid >= 16384),
+  (SELECT string_agg(o.oid || ':' || o.xmin, ',' ORDER BY o.oid) FROM pg_operator o WHERE o.oid >= 16384),
+  (SELECT string_agg(n.oid || ':' || n.nspname, ',' ORDER BY n.oid) FROM pg_namespace n WHERE n.oid >= 16384)
+)), current_setting('server_version_num')";
+
+pub(crate) async fn fingerprint(admin: &mut Admin) -> Result<(String, u32), AdminError> {
+    let rows = admin.query(FINGERPRINT).await?;
+    let [version, number] = columns(rows.first().ok_or(AdminError::Row)?)?;
+    let number = number.parse().map_err(|_| AdminError::Row)?;
+    Ok((version.to_owned(), number))
+}
+
+pub(crate) async fn snapshot(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> {
+    admin.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    let taken = take(admin, database).await;
+    admin.query("COMMIT").await?;
+    taken
+}
+
+async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> {
+    let (version, number) = fingerprint(admin).await?;
+    let mut catalog = Catalog::new(database, version, number);
+    let mut parents: HashMap<u32, Vec<u32>> = HashMap::new();
+    let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
+    for row in admin.query("SELECT inhrelid, inhparent FROM pg_inherits").await? {
+        let [child, parent] = columns(&row)?;
+        let (child, parent) = (oid(child)?, oid(parent)?);
+        parents.entry(child).or_default().push(parent);
+        children.entry(parent).or_default().push(child);
+    }
+    let relations = format!(
+        "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
+           EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
+             OR EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = c.oid AND r.ev_type <> '1'),
+           CASE WHEN c.relkind IN ('v', 'm') THEN pg_get_viewdef(c.oid) ELSE '' END,
+           coalesce((SELECT d.refobjid FROM pg_depend d WHERE c.relkind = 'S'
+             AND d.classid = 'pg_class'::regclass AND d.objid = c.oid
+             AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') LIMIT 1), 0)
+         FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE {OURS}"
+    );
+    for row in admin.query(&relations).await? {
+        let [id, schema, name, kind, partition, opaque, definition, owner] = columns(&row)?;
+        let (id, owner) = (oid(id)?, oid(owner)?);
+        catalog.add_relation(Relation {
+            oid: id,
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            kind: relation_kind(kind),
+            partition: partition == "t",
+            parents: parents.remove(&id).unwrap_or_default(),
+            children: children.remove(&id).unwrap_or_default(),
+            definition: (!definition.is_empty()).then(|| definition.to_owned()),
+            owned_by: (owner != 0).then_some(owner),
+            opaque: opaque == "t",
+        });
+    }
+    functions(admin, &mut catalog).await?;
+    Ok(catalog)
+}
+
+async fn functions(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {
+    let own = format!(
+        "SELECT n.nspname, p.proname, p.pronargs - p.pronargdefaults, p.pronargs, p.provariadic <> 0
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'"
+    );
+    for row in admin.query(&own).await? {
+        let [schema, name, required, most, variadic] = columns(&row)?;
+        let most: usize = most.parse().map_err(|_| AdminError::Row)?;
+        catalog.add_function(Function {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            required: required.parse().map_err(|_| AdminError::Row)?,
+            most: (variadic != "t").then_some(most),
+        });
+    }
+    let system = "SELECT DISTINCT p.proname FROM pg_proc p WHERE p.pronamespace = 'pg_catalog'::regnamespace";
+    for row in admin.query(system).await? {
+        let [name] = columns(&row)?;
+        catalog.add_system_function(name.to_owned());
+    }
+    let system = "SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE (n.nspname = 'information_schema' OR n.nspname ~ '^pg_') AND c.relkind IN ('r','v','m','p')";
+    for row in admin.query(system).await? {
+        let [schema, name] = columns(&row)?;
+        catalog.add_system_relation(schema.to_owned(), name.to_owned());
+    }
+    let operators = "SELECT o.oprname, n.nspname, p.proname FROM pg_operator o
+         JOIN pg_proc p ON p.oid = o.oprcode JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE o.oprnamespace <> 'pg_catalog'::regnamespace";
+    for row in admin.query(operators).await? {
+        let [name, schema, function] = columns(&row)?;
+        catalog.add_operator(name.to_owned(), schema.to_owned(), function.to_owned());
+    }
+    Ok(())
+}
+
+fn relation_kind(kind: &str) -> RelationKind {
+    match kind {
+        "r" => RelationKind::Table,
+        "p" => RelationKind::Partitioned,
+        "v" => RelationKind::View,
+        "m" => RelationKind::MaterializedView,
+        "f" => RelationKind::Foreign,
+        "S" => RelationKind::Sequence,
+        _ => RelationKind::Other,
+    }
+}
+
+/// Exactly `COUNT` columns, none of them NULL.
+pub(crate) fn columns<const COUNT: usize>(row: &Row) -> Result<[&str; COUNT], AdminError> {
+    let values: Option<Vec<&str>> = row.iter().map(Option::as_deref).collect();
+    values
+        .and_then(|values| <[&str; COUNT]>::try_from(values).ok())
+        .ok_or(AdminError::Row)
+}
+
+pub(crate) fn oid(text: &str) -> Result<u32, AdminError> {
+    text.parse().map_err(|_| AdminError::Row)
+}
