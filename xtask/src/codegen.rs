@@ -4,14 +4,16 @@
 use crate::arguments::Arguments;
 use crate::reference;
 use crate::shell::{Doing as _, Failure, Result, run as run_program};
-use crate::workspace::{cargo, root, target};
+use crate::workspace::{cargo, read_text, root, target};
 use std::path::Path;
 use std::process::ExitCode;
 
 pub(crate) const HELP: &str = "\
 Writes what is made from other files and committed:
-  crates/proto/src/gen        the gRPC code, from proto/, without protoc
-  docs/reference/findings.md  every refusal's code, from the source
+  crates/proto/src/gen             the gRPC code, from proto/, without protoc
+  docs/reference/findings.md       every refusal's code, from the source
+  docs/reference/records.md        what each record says, from ledger::body
+  docs/reference/configuration.md  every key of the configuration files, from their structs
 
 Usage: cargo xtask codegen [--check]
 
@@ -35,11 +37,9 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     generate(&root().join(GENERATED))?;
-    let page = root().join(reference::FINDINGS);
-    if let Some(folder) = page.parent() {
-        std::fs::create_dir_all(folder).doing(folder.display())?;
+    for (path, text) in reference::pages()? {
+        write(&root().join(path), &text)?;
     }
-    std::fs::write(&page, reference::findings()?).doing(reference::FINDINGS)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -62,14 +62,22 @@ pub(crate) fn check() -> Result<()> {
             stale.push(format!("{GENERATED}/{name}"));
         }
     }
-    let page = std::fs::read_to_string(root().join(reference::FINDINGS)).unwrap_or_default();
-    if page != reference::findings()? {
-        stale.push(reference::FINDINGS.to_owned());
+    for (path, text) in reference::pages()? {
+        if read_text(path).ok() != Some(text) {
+            stale.push(path.to_owned());
+        }
     }
     if stale.is_empty() {
         return Ok(());
     }
     Err(Failure::new(format!("stale: {}", stale.join(", "))).next("cargo xtask codegen"))
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).doing(folder.display())?;
+    }
+    std::fs::write(path, text).doing(path.display())
 }
 
 fn generate(folder: &Path) -> Result<()> {
