@@ -16,7 +16,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger", &["crypto"]),
     ("ledger-store", &["crypto", "ledger"]),
     ("spiffe", &["crypto", "facts", "ledger"]),
-    ("svid-tls", &["crypto", "spiffe"]),
+    ("svid-tls", &["crypto", "facts", "spiffe"]),
     (
         "identity",
         &["crypto", "custody", "facts", "ledger", "spiffe"],
