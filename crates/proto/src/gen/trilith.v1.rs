@@ -339,7 +339,7 @@ pub struct Heartbeat {
 /// ------------------------------------------------------------------ gateways
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct GatewayMessage {
-    #[prost(oneof = "gateway_message::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "gateway_message::Message", tags = "1, 2, 3, 4, 5")]
     pub message: ::core::option::Option<gateway_message::Message>,
 }
 /// Nested message and enum types in `GatewayMessage`.
@@ -354,6 +354,8 @@ pub mod gateway_message {
         Segment(super::SegmentData),
         #[prost(message, tag = "4")]
         Applied(super::Applied),
+        #[prost(message, tag = "5")]
+        Prove(super::Prove),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -398,9 +400,20 @@ pub struct Applied {
     #[prost(uint64, tag = "1")]
     pub index: u64,
 }
+/// Asks whether a checkpoint that a receipt carries, and that was published while this gateway was
+/// not connected, lies on the chain: answered by `Proven`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Prove {
+    /// of the receipt's checkpoint
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    /// a checkpoint that the gateway has followed, not smaller
+    #[prost(uint64, tag = "2")]
+    pub new_size: u64,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Delta {
-    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub delta: ::core::option::Option<delta::Delta>,
 }
 /// Nested message and enum types in `Delta`.
@@ -421,6 +434,8 @@ pub mod delta {
         Fetch(super::FetchSegments),
         #[prost(message, tag = "7")]
         Anchored(super::Anchored),
+        #[prost(message, tag = "8")]
+        Proven(super::Proven),
     }
 }
 /// A record of the server's ledger that gateways act upon (bundle, estate-version, revocation), with its receipt.
@@ -477,6 +492,18 @@ pub struct FetchSegments {
     pub from_index: u64,
     #[prost(uint32, tag = "3")]
     pub limit: u32,
+}
+/// The consistency proof between the two trees; empty hashes and `refused` if there is none.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Proven {
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
+    #[prost(uint64, tag = "2")]
+    pub new_size: u64,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub consistency: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    #[prost(bool, tag = "4")]
+    pub refused: bool,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Anchored {
