@@ -1,1 +1,51 @@
-//! Segments, sequencing, tiles and blobs on disk.
+//! The ledger on disk: segments, group commit, tiles, blobs, and mirrors of other ledgers.
+//!
+//! One append-only segment is the point of durability: a commit is one write and one fdatasync of
+//! records and the signed checkpoint that covers them. Tiles and entry bundles are derived from
+//! segments, later and by another thread. Formats and proofs are the business of `ledger`.
+//!
+//! What an attacker who can write to the directory gains: he can make the ledger refuse to open or
+//! to serve. He cannot make it sign a history other than the one that it signed before, as long as
+//! one peer remembers a checkpoint ([`Options::expected_at_least`]); and what he changes in tiles,
+//! bundles or blobs fails the proof of whoever checks.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+mod append;
+mod batch;
+mod blobs;
+mod committer;
+mod disk;
+mod error;
+mod frame;
+mod head;
+mod ledger;
+mod log;
+mod mirror;
+mod nodes;
+mod oneshot;
+mod options;
+mod reader;
+mod recovery;
+mod segment;
+mod tiler;
+
+pub use append::{Append, AppendMany, Committed};
+pub use blobs::Blobs;
+pub use disk::{Disk, DiskFile, RealDisk};
+pub use error::StoreError;
+pub use head::{Head, Heads};
+pub use ledger::{Ledger, LedgerHandle};
+pub use mirror::Mirror;
+pub use options::{OnFailure, Options, system_clock};
+pub use reader::Reader;

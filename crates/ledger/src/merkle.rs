@@ -189,10 +189,10 @@ impl Frontier {
 /// The complete subtrees that a tree of `size` leaves decomposes into, the largest first.
 pub fn peak_nodes(size: u64) -> impl Iterator<Item = Node> {
     (0..64_u8).rev().filter_map(move |level| {
-        let index = size >> level;
-        (index & 1 == 1).then_some(Node {
+        let after = size >> level;
+        (after & 1 == 1).then(|| Node {
             level,
-            index: index - 1,
+            index: after - 1,
         })
     })
 }
