@@ -3,6 +3,7 @@
 //! Not here: proof that the TPM holds the key, which is activation (`credential`).
 
 mod certificate;
+mod der;
 mod path;
 
 pub use path::Authority;

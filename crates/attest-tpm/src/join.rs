@@ -85,6 +85,7 @@ pub fn challenge(
 }
 
 /// What the server knows of the join that an answer belongs to.
+#[derive(Clone)]
 pub struct JoinExpectation {
     /// Of the challenge that was sent.
     pub nonce: [u8; 32],

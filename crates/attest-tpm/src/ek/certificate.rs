@@ -92,15 +92,12 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Finding> {
     if der.len() > LONGEST {
         return Err(malformed("more than 8192 bytes"));
     }
-    let (rest, certificate) =
+    let (_, certificate) =
         X509Certificate::from_der(der).map_err(|error| malformed(&error.to_string()))?;
-    if !rest.is_empty() {
-        return Err(malformed("bytes after its end"));
-    }
     if certificate.version() != X509Version::V3 {
         return Err(malformed("another version"));
     }
-    path::unambiguous(&certificate).map_err(malformed)?;
+    path::unambiguous(der, &certificate).map_err(malformed)?;
     Ok(certificate)
 }
 

@@ -4,7 +4,7 @@
 //! key usage, path length. No revocation: vendors' CRLs are mostly unreachable and the owner's list of
 //! roots is the decision. Name and policy constraints, when critical, are refused.
 
-use super::References;
+use super::{References, der};
 use crypto::chain::{self, Hash, Kind};
 use facts::{Finding, Timestamp};
 use std::collections::BTreeSet;
@@ -206,23 +206,21 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, &'static str> {
     if der.len() > LONGEST {
         return Err("more than 16384 bytes");
     }
-    match X509Certificate::from_der(der) {
-        Ok(([], certificate)) => unambiguous(&certificate).map(|()| certificate),
-        Ok(_) => Err("bytes after its end"),
-        Err(_) => Err("not a DER certificate"),
-    }
+    let (_, certificate) = X509Certificate::from_der(der).map_err(|_| "not a certificate")?;
+    unambiguous(der, &certificate)?;
+    Ok(certificate)
 }
 
-/// One algorithm inside and outside (RFC 5280, section 4.1.1.2), whole bytes of signature, and no
+/// One spelling of its frame, one algorithm inside and outside (RFC 5280, section 4.1.1.2), and no
 /// extension twice (section 4.2).
-pub(super) fn unambiguous(certificate: &X509Certificate<'_>) -> Result<(), &'static str> {
+pub(super) fn unambiguous(
+    der: &[u8],
+    certificate: &X509Certificate<'_>,
+) -> Result<(), &'static str> {
+    if !der::is_framed(der) {
+        return Err("not the DER of one certificate with one signature algorithm");
+    }
     let mut seen = BTreeSet::new();
-    if certificate.tbs_certificate.signature != certificate.signature_algorithm {
-        return Err("two different signature algorithms");
-    }
-    if certificate.signature_value.unused_bits != 0 {
-        return Err("a signature of broken bytes");
-    }
     let once = |oid: &Oid<'_>| seen.insert(oid.as_bytes().to_vec());
     let mut oids = certificate.extensions().iter().map(|one| &one.oid);
     if oids.all(once) {

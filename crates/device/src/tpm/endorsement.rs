@@ -25,6 +25,14 @@ pub struct Endorsement {
     pub certificate: Vec<u8>,
 }
 
+impl Endorsement {
+    /// Persistent, or a slot that is flushed with its [`Tpm`].
+    #[must_use]
+    pub const fn handle(&self) -> u32 {
+        self.handle
+    }
+}
+
 impl Tpm {
     /// The RSA key where its maker persisted it; else the key of the default template for which there
     /// is a certificate, RSA before P-256; else the RSA one without a certificate, to be pinned.
