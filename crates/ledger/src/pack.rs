@@ -1,1 +1,30 @@
-//! Packs.
+//! Packs: one file with a question, its records, proofs, checkpoints and inputs, which verifies
+//! against a [`Trust`] of the user's and nothing else.
+//!
+//! ```text
+//! trilith-pack/1 <bytes of the table> <sha256 of the table>
+//! <bytes> <sha256> <name>          the table: one line a section, sorted
+//! …                                the sections, one behind the other
+//! ```
+//! | section | content |
+//! |---|---|
+//! | `question.json` | what was asked; states nothing, only reported |
+//! | `checkpoint/<n>` | a signed note; 0 is the server's ledger, the others are gateways' |
+//! | `record/<n>/<index>` | `u16 length ‖ record ‖ inclusion proof` under checkpoint n |
+//! | `tiles/<n>/tile/…` | all tiles (and entry bundles) of checkpoint n, or none |
+//! | `blob/<sha256>` | what a record of the pack names by digest |
+//! | `certificate/<sha256>` | DER; an issuance of the pack commits to it |
+//!
+//! A gateway's record is proven by its checkpoint, which an anchor record of the server's ledger
+//! states together with the gateway's key; that record by the server's checkpoint; and that one by
+//! the key in the trust file. The digests of the table find accidents and say where; against a
+//! forger only the proofs count.
+
+mod build;
+mod container;
+mod trust;
+mod verify;
+
+pub use build::PackBuilder;
+pub use trust::{Trust, TrustError};
+pub use verify::{CertificateCheck, Failure, PackRecord, Report, verify, verify_with};

@@ -1,0 +1,82 @@
+//! Putting a pack together. What is put in is not verified here; [`super::verify`] is for that.
+
+use super::container::{Section, write};
+use crate::tile::TilePath;
+use crate::{HexDigest, Receipt, body::BlobRef};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Collects sections; the result depends on their content only, not on the order of calls (but
+/// for the numbers of checkpoints).
+pub struct PackBuilder {
+    sections: BTreeMap<Section, Vec<u8>>,
+    checkpoints: Vec<String>,
+}
+
+impl PackBuilder {
+    /// Begins a pack that answers `question`, a JSON object without floats.
+    pub fn new(question: &impl Serialize, server: &str) -> Result<Self, serde_json::Error> {
+        let question = serde_json::to_vec(question)?;
+        let mut builder = Self {
+            sections: BTreeMap::from([(Section::Question, question)]),
+            checkpoints: Vec::new(),
+        };
+        builder.checkpoint(server);
+        Ok(builder)
+    }
+
+    /// Number of a checkpoint in this pack; the server's is 0.
+    pub fn checkpoint(&mut self, note: &str) -> u64 {
+        let known = self.checkpoints.iter().position(|held| held == note);
+        let number = known.unwrap_or(self.checkpoints.len()) as u64;
+        if known.is_none() {
+            self.checkpoints.push(note.to_owned());
+            let section = Section::Checkpoint(number);
+            self.sections.insert(section, note.as_bytes().to_vec());
+        }
+        number
+    }
+
+    /// Adds a record under its receipt's checkpoint.
+    pub fn receipt(&mut self, receipt: &Receipt) {
+        let checkpoint = self.checkpoint(&receipt.checkpoint);
+        let index = receipt.index;
+        // INVARIANT: a record has at most 16 KiB.
+        let length = u16::try_from(receipt.record.len()).unwrap_or(u16::MAX);
+        let mut content = length.to_be_bytes().to_vec();
+        content.extend_from_slice(&receipt.record);
+        content.extend_from_slice(receipt.proof.as_flattened());
+        let section = Section::Record { checkpoint, index };
+        self.sections.insert(section, content);
+    }
+
+    /// Adds a tile or entry bundle of the ledger of checkpoint `number`; add all or none.
+    pub fn tile(&mut self, number: u64, path: TilePath, content: Vec<u8>) {
+        let checkpoint = number;
+        self.sections
+            .insert(Section::Tile { checkpoint, path }, content);
+    }
+
+    /// Adds what a record names by digest.
+    pub fn blob(&mut self, content: Vec<u8>) -> BlobRef {
+        let blob = BlobRef::of(&content);
+        self.sections.insert(Section::Blob(blob.sha256), content);
+        blob
+    }
+
+    /// Adds an SVID (DER) that an issuance of the pack commits to.
+    pub fn certificate(&mut self, der: Vec<u8>) {
+        let digest = HexDigest::of(&der);
+        self.sections.insert(Section::Certificate(digest), der);
+    }
+
+    /// The bytes of the pack.
+    #[must_use]
+    pub fn build(&self) -> Vec<u8> {
+        write(
+            self.sections
+                .iter()
+                .map(|(name, content)| (name, content.as_slice())),
+        )
+    }
+}

@@ -1,0 +1,451 @@
+//! Verifying a pack: from the trusted key down to each record, blob and certificate. The first
+//! thing that fails is named.
+
+use super::Trust;
+use super::container::{Section, is_object, read};
+use crate::body::{self, Anchor, Begin, Issuance};
+use crate::merkle::MAX_PROOF;
+use crate::tile::{self, Kind, TilePath};
+use crate::{
+    Checkpoint, Code, HexDigest, LedgerKey, Note, Receipt, Record, RecordType, bundle::split_entry,
+};
+use crypto::PublicKey;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+
+/// The first thing of a pack that does not hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Stable, listed in `docs/reference/findings.md`.
+    pub code: &'static str,
+    /// The section or part of the pack.
+    pub section: String,
+    /// The record's place in its ledger, where one is concerned.
+    pub record: Option<u64>,
+    pub message: String,
+}
+
+impl Failure {
+    pub(crate) fn new(code: &'static str, section: &str, message: &str) -> Self {
+        Self {
+            code,
+            section: section.to_owned(),
+            record: None,
+            message: message.to_owned(),
+        }
+    }
+
+    /// Names the record, if `section` holds one.
+    pub(crate) fn of(mut self, section: &Section) -> Self {
+        self.record = match section {
+            Section::Record { index, .. } => Some(*index),
+            Section::Tile { path, .. } => Some(path.first_record()),
+            _ => None,
+        };
+        self
+    }
+
+    fn at(section: &Section, code: &'static str, message: impl fmt::Display) -> Self {
+        Self::new(code, &section.to_string(), &message.to_string()).of(section)
+    }
+
+    fn because<E: Code + std::error::Error>(section: &Section, error: &E) -> Self {
+        let mut message = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            message = format!("{message}: {cause}");
+            source = cause.source();
+        }
+        Self::at(section, error.code(), message)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.section)?;
+        if let Some(record) = self.record {
+            write!(f, " (record {record})")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What a pack has shown. Everything but `question` follows from the trusted key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// JSON, as asked; nothing vouches for it.
+    pub question: String,
+    /// The server's first.
+    pub checkpoints: Vec<Checkpoint>,
+    pub records: Vec<PackRecord>,
+    /// Content by digest; a record names each.
+    pub blobs: BTreeMap<String, Vec<u8>>,
+    /// Certificates by digest, with the index of the issuance that commits to each.
+    pub certificates: BTreeMap<String, u64>,
+    /// Numbers of the checkpoints of which the pack has every tile.
+    pub whole: Vec<u64>,
+}
+
+/// A record, and where it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackRecord {
+    /// Number of its checkpoint in [`Report::checkpoints`].
+    pub checkpoint: u64,
+    pub index: u64,
+    pub record: Record,
+}
+
+/// Judges certificates, which this crate cannot read.
+pub trait CertificateCheck {
+    /// Index of the issuance, among `issuances`, that commits to `der`, which must chain to a root
+    /// in `trust`. Else what is wrong with it.
+    fn check(
+        &self,
+        der: &[u8],
+        issuances: &[(u64, Issuance)],
+        trust: &Trust,
+    ) -> Result<u64, String>;
+}
+
+struct NoCertificates;
+
+impl CertificateCheck for NoCertificates {
+    fn check(
+        &self,
+        _der: &[u8],
+        _issuances: &[(u64, Issuance)],
+        _trust: &Trust,
+    ) -> Result<u64, String> {
+        Err("certificates cannot be checked here".to_owned())
+    }
+}
+
+/// Verifies a pack without certificates; one with certificates is refused.
+pub fn verify(pack: &[u8], trust: &Trust) -> Result<Report, Failure> {
+    verify_with(pack, trust, &NoCertificates)
+}
+
+/// Verifies a pack.
+pub fn verify_with(
+    pack: &[u8],
+    trust: &Trust,
+    certificates: &impl CertificateCheck,
+) -> Result<Report, Failure> {
+    let sections = Sections::read(pack)?;
+    let question = sections.question()?;
+    let server = sections.server(trust)?;
+    let mut records = sections.records(0, &server)?;
+    begins_as_trusted(&records, trust)?;
+    let anchors = Anchors::read(&records)?;
+    let mut checkpoints = vec![server];
+    for (number, note) in sections.gateways()? {
+        let checkpoint = anchors.open(number, note)?;
+        records.extend(sections.records(number, &checkpoint)?);
+        checkpoints.push(checkpoint);
+    }
+    sections.all_under(checkpoints.len())?;
+    let whole = sections.tiles(&checkpoints)?;
+    let blobs = sections.blobs(&records)?;
+    let certificates = sections.certificates(&records, trust, certificates)?;
+    Ok(Report {
+        question,
+        checkpoints,
+        records,
+        blobs,
+        certificates,
+        whole,
+    })
+}
+
+struct Sections<'a>(BTreeMap<Section, &'a [u8]>);
+
+impl<'a> Sections<'a> {
+    fn read(pack: &'a [u8]) -> Result<Self, Failure> {
+        Ok(Self(read(pack)?.into_iter().collect()))
+    }
+
+    fn question(&self) -> Result<String, Failure> {
+        let section = Section::Question;
+        let question = self.0.get(&section).copied().unwrap_or_default();
+        if is_object(question) {
+            Ok(String::from_utf8_lossy(question).into_owned())
+        } else {
+            let message = "it is missing or not a JSON object";
+            Err(Failure::at(&section, "PACK-QUESTION", message))
+        }
+    }
+
+    fn note(&self, number: u64) -> Result<&'a str, Failure> {
+        let section = Section::Checkpoint(number);
+        let bytes = self.0.get(&section).copied();
+        bytes
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .ok_or_else(|| Failure::at(&section, "PACK-CHECKPOINT", "it is missing or not text"))
+    }
+
+    fn server(&self, trust: &Trust) -> Result<Checkpoint, Failure> {
+        let note = self.note(0)?;
+        Checkpoint::open(note, &trust.ledger_key)
+            .map_err(|error| Failure::because(&Section::Checkpoint(0), &error))
+    }
+
+    /// The other checkpoints, whose numbers follow one another.
+    fn gateways(&self) -> Result<Vec<(u64, &'a str)>, Failure> {
+        let numbers = self.0.keys().filter_map(|section| match section {
+            Section::Checkpoint(number) if *number > 0 => Some(*number),
+            _ => None,
+        });
+        (1..)
+            .zip(numbers)
+            .map(|(expected, _number)| Ok((expected, self.note(expected)?)))
+            .collect()
+    }
+
+    /// No record or tile may stand under a checkpoint that is not there.
+    fn all_under(&self, checkpoints: usize) -> Result<(), Failure> {
+        let stray = self.0.keys().find(|section| match section {
+            Section::Record { checkpoint, .. } | Section::Tile { checkpoint, .. } => {
+                *checkpoint >= checkpoints as u64
+            }
+            _ => false,
+        });
+        stray.map_or(Ok(()), |section| {
+            let message = "the pack has no such checkpoint";
+            Err(Failure::at(section, "PACK-CHECKPOINT", message))
+        })
+    }
+
+    fn records(&self, number: u64, under: &Checkpoint) -> Result<Vec<PackRecord>, Failure> {
+        let first = Section::Record {
+            checkpoint: number,
+            index: 0,
+        };
+        let last = Section::Record {
+            checkpoint: number,
+            index: u64::MAX,
+        };
+        let sections = self.0.range(first..=last);
+        sections
+            .map(|(section, content)| {
+                let Section::Record { index, .. } = *section else {
+                    return Err(Failure::at(section, "PACK-FORMAT", "it is not a record"));
+                };
+                let record = record(section, content, index, under)?;
+                Ok(PackRecord {
+                    checkpoint: number,
+                    index,
+                    record,
+                })
+            })
+            .collect()
+    }
+
+    /// Where there is one tile of a ledger there must be all of them, and no other.
+    fn tiles(&self, checkpoints: &[Checkpoint]) -> Result<Vec<u64>, Failure> {
+        let mut whole = Vec::new();
+        for (number, under) in (0..).zip(checkpoints) {
+            let tiles: BTreeSet<TilePath> = self
+                .0
+                .keys()
+                .filter_map(|section| match section {
+                    Section::Tile { checkpoint, path } if *checkpoint == number => Some(*path),
+                    _ => None,
+                })
+                .collect();
+            if tiles.is_empty() {
+                continue;
+            }
+            let with_entries = tiles.iter().any(|path| path.kind == Kind::Entries);
+            let mut unused = tiles;
+            let fetch = |path: &TilePath| {
+                unused.remove(path);
+                let (checkpoint, path) = (number, *path);
+                let content = self.0.get(&Section::Tile { checkpoint, path })?;
+                Some(content.to_vec())
+            };
+            tile::check::check(under, with_entries, fetch)
+                .map_err(|fault| of_tile(number, &fault))?;
+            if let Some(path) = unused.first().copied() {
+                let checkpoint = number;
+                let section = Section::Tile { checkpoint, path };
+                let message = "the checkpoint's ledger has no such tile";
+                return Err(Failure::at(&section, "PACK-TILE", message));
+            }
+            whole.push(number);
+        }
+        Ok(whole)
+    }
+
+    fn blobs(&self, records: &[PackRecord]) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+        let mut blobs = BTreeMap::new();
+        for (section, content) in &self.0 {
+            let Section::Blob(digest) = section else {
+                continue;
+            };
+            if HexDigest::of(content) != *digest {
+                let message = "its content does not have the digest that is its name";
+                return Err(Failure::at(section, "PACK-BLOB", message));
+            }
+            let name = digest.to_string();
+            let quoted = format!("\"{name}\"");
+            let named = |record: &PackRecord| record.record.body().contains(&quoted);
+            if !records.iter().any(named) {
+                let message = "no record of the pack names it";
+                return Err(Failure::at(section, "PACK-BLOB", message));
+            }
+            blobs.insert(name, content.to_vec());
+        }
+        Ok(blobs)
+    }
+
+    fn certificates(
+        &self,
+        records: &[PackRecord],
+        trust: &Trust,
+        check: &impl CertificateCheck,
+    ) -> Result<BTreeMap<String, u64>, Failure> {
+        let issuances: Vec<(u64, Issuance)> = records
+            .iter()
+            .filter(|record| record.checkpoint == 0)
+            .filter_map(|record| Some((record.index, record.record.expect_body().ok()?)))
+            .collect();
+        let mut certificates = BTreeMap::new();
+        for (section, der) in &self.0 {
+            let Section::Certificate(digest) = section else {
+                continue;
+            };
+            if HexDigest::of(der) != *digest {
+                let message = "its content does not have the digest that is its name";
+                return Err(Failure::at(section, "PACK-CERTIFICATE", message));
+            }
+            let index = check
+                .check(der, &issuances, trust)
+                .map_err(|message| Failure::at(section, "PACK-CERTIFICATE", message))?;
+            certificates.insert(digest.to_string(), index);
+        }
+        Ok(certificates)
+    }
+}
+
+fn record(
+    section: &Section,
+    content: &[u8],
+    index: u64,
+    under: &Checkpoint,
+) -> Result<Record, Failure> {
+    let format = |message| Failure::at(section, "PACK-FORMAT", message);
+    let (bytes, proof) = split_entry(content).ok_or_else(|| format("it ends within the record"))?;
+    let (proof, rest) = proof.as_chunks::<32>();
+    if !rest.is_empty() || proof.len() > MAX_PROOF {
+        return Err(format("its proof is not a list of hashes"));
+    }
+    let receipt = Receipt {
+        record: bytes.to_vec(),
+        index,
+        proof: proof.to_vec(),
+        checkpoint: String::new(),
+    };
+    let record = receipt
+        .under(under)
+        .map_err(|error| Failure::because(section, &error))?;
+    body::check(&record).map_err(|error| Failure::because(section, &error))?;
+    Ok(record)
+}
+
+/// Where the pack has the server's first record, it must be of the trusted domain and key.
+fn begins_as_trusted(records: &[PackRecord], trust: &Trust) -> Result<(), Failure> {
+    let begin = records
+        .iter()
+        .filter_map(|record| Some((record.index, record.record.expect_body::<Begin>().ok()?)));
+    for (index, begin) in begin {
+        let section = Section::Record {
+            checkpoint: 0,
+            index,
+        };
+        let key = trust.ledger_key.public_key().spki_der();
+        if begin.trust_domain != trust.trust_domain || begin.ledger_key.0 != key {
+            let message = "the ledger began for another trust domain or key than the trust file's";
+            return Err(Failure::at(&section, "PACK-TRUST", message));
+        }
+    }
+    Ok(())
+}
+
+/// What the server's ledger says of gateways' ledgers.
+struct Anchors {
+    /// The checkpoints that were anchored, by text.
+    anchored: BTreeSet<String>,
+    keys: BTreeMap<String, LedgerKey>,
+}
+
+impl Anchors {
+    fn read(records: &[PackRecord]) -> Result<Self, Failure> {
+        let (mut anchored, mut keys) = (BTreeSet::new(), BTreeMap::new());
+        for item in records {
+            if item.record.kind() != RecordType::Anchor {
+                continue;
+            }
+            let section = Section::Record {
+                checkpoint: 0,
+                index: item.index,
+            };
+            let anchor: Anchor = item
+                .record
+                .expect_body()
+                .map_err(|error| Failure::because(&section, &error))?;
+            let key = PublicKey::from_spki_der(&anchor.ledger_key.0)
+                .ok()
+                .and_then(|key| LedgerKey::new(&anchor.origin, key).ok())
+                .ok_or_else(|| {
+                    Failure::at(&section, "PACK-ANCHOR", "its key is not a ledger key")
+                })?;
+            let known = keys.entry(anchor.origin.clone()).or_insert(key.clone());
+            if *known != key {
+                let message = "another anchor of this ledger states another key";
+                return Err(Failure::at(&section, "PACK-ANCHOR", message));
+            }
+            let opened = Checkpoint::open(&anchor.checkpoint, &key)
+                .map_err(|error| Failure::because(&section, &error))?;
+            if (opened.size, opened.root) != (anchor.size.0, anchor.root.0) {
+                let message = "its size and root are not those of its checkpoint";
+                return Err(Failure::at(&section, "PACK-ANCHOR", message));
+            }
+            anchored.insert(anchor.checkpoint);
+        }
+        Ok(Self { anchored, keys })
+    }
+
+    fn open(&self, number: u64, note: &str) -> Result<Checkpoint, Failure> {
+        let section = Section::Checkpoint(number);
+        let failed = |message| Failure::at(&section, "PACK-ANCHOR", message);
+        if !self.anchored.contains(note) {
+            return Err(failed("no anchor of the pack states this checkpoint"));
+        }
+        let parsed = Note::parse(note).map_err(|error| Failure::because(&section, &error))?;
+        let checkpoint =
+            Checkpoint::parse(&parsed.text).map_err(|error| Failure::because(&section, &error))?;
+        let key = self.keys.get(checkpoint.origin.as_str());
+        let key = key.ok_or_else(|| failed("no anchor of the pack states its ledger's key"))?;
+        Checkpoint::open(note, key).map_err(|error| Failure::because(&section, &error))
+    }
+}
+
+fn of_tile(checkpoint: u64, fault: &tile::check::Fault) -> Failure {
+    use tile::check::Fault;
+    let (path, record) = match fault {
+        Fault::Missing { path } | Fault::Length { path, .. } => (path, Some(path.first_record())),
+        Fault::Bundle { path, record }
+        | Fault::Record { path, record, .. }
+        | Fault::Tile { path, record, .. } => (path, Some(*record)),
+        Fault::Root { .. } => {
+            let section = Section::Checkpoint(checkpoint);
+            return Failure::because(&section, fault);
+        }
+    };
+    let path = *path;
+    let mut failure = Failure::because(&Section::Tile { checkpoint, path }, fault);
+    failure.record = record;
+    failure
+}
