@@ -16,8 +16,8 @@ pub struct AgentConfig {
     pub trust_domain: String,
     /// Host and port of the server's gRPC listener: `server.example.org:8443`.
     pub server: String,
-    /// The digest that `trilith token create` printed. It pins trust bundle and ledger key at first
-    /// contact; once the machine has joined it is compared with what was pinned then.
+    /// The digest that `trilith token create` printed: `tl1:` and 64 hexadecimal digits. It pins trust
+    /// bundle and ledger key at first contact; afterwards the bundle that the server pushes is kept.
     pub pin: String,
     /// Keeps the node's key and state, mode 0700. Never copy it to another machine: both are locked.
     #[serde(default = "default_data_dir")]
@@ -33,6 +33,26 @@ pub struct AgentConfig {
     #[serde(default = "default_true")]
     pub jwt_receipt: bool,
     pub join: JoinConfig,
+    /// A token from the command line or the environment; it goes before the file.
+    #[serde(skip)]
+    pub token_given: Option<Token>,
+}
+
+/// A join token. Never printed.
+#[derive(Clone)]
+pub struct Token(Zeroizing<String>);
+
+impl Token {
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self(Zeroizing::new(text.trim().to_owned()))
+    }
+}
+
+impl std::fmt::Debug for Token {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Token")
+    }
 }
 
 /// How this machine proves itself at first contact.
@@ -66,7 +86,7 @@ fn default_data_dir() -> PathBuf {
 }
 
 fn default_workload_socket() -> PathBuf {
-    PathBuf::from("/run/trilith/agent/api.sock")
+    PathBuf::from("/run/trilith/workload.sock")
 }
 
 const fn default_true() -> bool {
@@ -133,37 +153,34 @@ impl AgentConfig {
         Ok(config)
     }
 
-    /// The token to join by: `given` (from the command line or the environment) before the file.
-    pub(crate) fn token(
-        &self,
-        given: Option<Zeroizing<String>>,
-    ) -> Result<Zeroizing<String>, ConfigError> {
-        let file = match &self.join {
-            JoinConfig::Token { token_file } => token_file.as_deref(),
-            JoinConfig::Tpm { .. } => None,
-        };
-        let text = match (given, file) {
-            (Some(given), _) => given,
-            (None, Some(path)) => {
+    /// The token to join by: the one given before the file.
+    pub(crate) fn token(&self) -> Result<Zeroizing<String>, ConfigError> {
+        let token = match (&self.token_given, &self.join) {
+            (Some(given), _) => given.clone(),
+            (
+                None,
+                JoinConfig::Token {
+                    token_file: Some(path),
+                },
+            ) => {
                 let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                    path: path.to_owned(),
+                    path: path.clone(),
                     source,
                 })?;
-                Zeroizing::new(read)
+                Token::new(&Zeroizing::new(read))
             }
-            (None, None) => {
+            (None, _) => {
                 return Err(ConfigError::Token(
                     "none given; set join.token_file, --token or TRILITH_JOIN_TOKEN".to_owned(),
                 ));
             }
         };
-        let token = Zeroizing::new(text.trim().to_owned());
-        if token.is_empty() || token.len() > 512 {
+        if token.0.is_empty() || token.0.len() > 512 {
             return Err(ConfigError::Token(
                 "empty, or longer than 512 bytes".to_owned(),
             ));
         }
-        Ok(token)
+        Ok(token.0)
     }
 }
 
@@ -190,7 +207,7 @@ mod tests {
         assert_eq!(config.data_dir, Path::new("/var/lib/trilith/agent"));
         assert_eq!(
             config.workload_socket,
-            Path::new("/run/trilith/agent/api.sock")
+            Path::new("/run/trilith/workload.sock")
         );
         assert!(config.http_listen.is_none() && config.jwt_receipt);
     }
@@ -213,11 +230,10 @@ mod tests {
 
     #[test]
     fn a_token_on_the_command_line_goes_before_the_file() {
-        let config = parse(GOOD).unwrap();
-        let token = config
-            .token(Some(Zeroizing::new(" abc\n".to_owned())))
-            .unwrap();
-        assert_eq!(token.as_str(), "abc");
-        assert!(matches!(config.token(None), Err(ConfigError::Read { .. })));
+        let mut config = parse(GOOD).unwrap();
+        assert!(matches!(config.token(), Err(ConfigError::Read { .. })));
+        config.token_given = Some(Token::new(" abc\n"));
+        assert_eq!(config.token().unwrap().as_str(), "abc");
+        assert!(!format!("{config:?}").contains("abc"));
     }
 }

@@ -25,11 +25,23 @@
 
 mod attestor;
 mod config;
+mod health;
 mod helper_service;
+mod identity;
+mod join;
+mod link;
 mod node_state;
+mod run;
 mod shared;
 mod source;
+mod sync;
+mod transcript;
 mod trust;
 mod workloads;
 
-pub use config::{AgentConfig, ConfigError, JoinConfig};
+pub use config::{AgentConfig, ConfigError, JoinConfig, Token};
+pub use identity::IdentityError;
+pub use join::JoinError;
+pub use link::LinkError;
+pub use node_state::StateError;
+pub use run::{RunError, run, runtime};

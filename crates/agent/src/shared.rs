@@ -7,7 +7,7 @@ use crate::attestor::Process;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
 use spiffe_core::Bundle;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 pub(crate) type Core = Workloads<Arc<Process>>;
@@ -17,6 +17,8 @@ pub(crate) struct Shared {
     core: Mutex<Core>,
     /// Something is to be sent, or somebody must ask.
     pub(crate) work: Notify,
+    /// Something may be due earlier than it was.
+    pub(crate) clock: Notify,
     /// What JWT-SVIDs are validated against.
     pub(crate) bundle: ArcSwapOption<Bundle>,
 }
@@ -26,17 +28,31 @@ impl Shared {
         Arc::new(Self {
             core: Mutex::new(core),
             work: Notify::new(),
+            clock: Notify::new(),
             bundle: ArcSwapOption::empty(),
         })
     }
 
-    /// Runs `f` on the core and wakes the task that talks to the server.
+    /// Runs `f` on the core and wakes whoever has something to do for it then.
     pub(crate) fn with<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
-        // A panic inside would have left one entry half changed; its next answer sets it right.
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut core = self.lock();
         let result = f(&mut core);
+        let work = core.wants_to_send();
         drop(core);
-        self.work.notify_one();
+        if work {
+            self.work.notify_one();
+        }
+        self.clock.notify_one();
         result
+    }
+
+    /// As [`Shared::with`], for the tasks that would be woken: they look for themselves afterwards.
+    pub(crate) fn quietly<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
+        f(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Core> {
+        // A panic inside would have left one entry half changed; its next answer sets it right.
+        self.core.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

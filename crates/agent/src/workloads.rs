@@ -330,9 +330,11 @@ impl<P: Clone> Workloads<P> {
         self.trust_sequence
     }
 
-    /// A stream to the server begins: it knows nothing of what runs here, so every workload asks.
+    /// A stream to the server begins: it knows nothing of what runs here, so every workload asks. A lock
+    /// is over, since the server has accepted this node.
     pub(crate) fn connected(&mut self) {
         self.connected = true;
+        self.locked = None;
         self.outbox.clear();
         self.reconsider(Vec::new());
     }
@@ -461,8 +463,14 @@ impl<P: Clone> Workloads<P> {
         std::mem::take(&mut self.outbox)
     }
 
-    pub(crate) fn wants_to_ask(&self) -> bool {
-        self.connected && !self.asks.is_empty()
+    /// Whether the task that talks to the server has something to do.
+    pub(crate) fn wants_to_send(&self) -> bool {
+        self.connected && !(self.asks.is_empty() && self.outbox.is_empty())
+    }
+
+    /// The process was looked at again and may not have what it held.
+    pub(crate) fn refuse(&mut self, name: &str, refusal: &Refusal) {
+        self.end(name, refusal);
     }
 
     /// What is known of `name`: facts, SPIFFE IDs with serials, and what was refused.
@@ -486,10 +494,13 @@ impl<P: Clone> Workloads<P> {
         })
     }
 
-    /// Workloads, SVIDs held, connected.
-    pub(crate) fn figures(&self) -> (usize, usize, bool) {
-        let held = self.entries.values().map(|entry| entry.held.len()).sum();
-        (self.entries.len(), held, self.connected)
+    pub(crate) fn figures(&self) -> Figures {
+        Figures {
+            workloads: self.entries.len(),
+            svids: self.entries.values().map(|entry| entry.held.len()).sum(),
+            connected: self.connected,
+            locked: self.locked.is_some(),
+        }
     }
 
     fn send(&mut self, message: v1::node_message::Message) {
@@ -539,6 +550,15 @@ pub(crate) struct Attached {
     /// The entry is new: its process must be watched until this resolves, which it does when the entry
     /// has ended.
     pub(crate) watch: Option<oneshot::Receiver<()>>,
+}
+
+/// For health and metrics.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figures {
+    pub(crate) workloads: usize,
+    pub(crate) svids: usize,
+    pub(crate) connected: bool,
+    pub(crate) locked: bool,
 }
 
 /// What `trilith whoami` shows.

@@ -250,7 +250,7 @@ fn renewal_comes_at_half_life_give_or_take_and_only_for_open_streams() {
     let after = |percent: u64| Timestamp::from_millis(now().as_millis() + HOUR_MS * percent / 100);
     assert!(core.due().unwrap() >= after(45));
     core.tick(after(44));
-    assert!(!core.wants_to_ask());
+    assert!(!core.wants_to_send());
     core.tick(after(50));
     let first = ask_all(&mut core, after(50));
     let halfway = first.len();
@@ -261,7 +261,7 @@ fn renewal_comes_at_half_life_give_or_take_and_only_for_open_streams() {
     core.tick(after(55).plus_secs(1));
     assert_eq!(halfway + ask_all(&mut core, after(55)).len(), 40);
     assert_eq!(
-        core.figures().0,
+        core.figures().workloads,
         40,
         "entries that nobody follows are dropped"
     );
@@ -277,9 +277,9 @@ fn short_lives_do_not_renew_in_a_loop() {
     core.issued(answer, now());
     core.tick(now());
     core.tick(now().plus_secs(1));
-    assert!(!core.wants_to_ask());
+    assert!(!core.wants_to_send());
     core.tick(now().plus_secs(4));
-    assert!(core.wants_to_ask());
+    assert!(core.wants_to_send());
 }
 
 #[test]
@@ -288,9 +288,9 @@ fn an_unanswered_request_is_made_again() {
     let (_, _states, _) = attach(&mut core, &subject(1, 1), now());
     ask_all(&mut core, now());
     core.tick(now().plus_secs(PATIENCE_S - 1));
-    assert!(!core.wants_to_ask());
+    assert!(!core.wants_to_send());
     core.tick(now().plus_secs(PATIENCE_S));
-    assert!(core.wants_to_ask());
+    assert!(core.wants_to_send());
 }
 
 #[test]

@@ -1,0 +1,261 @@
+//! First contact and joining: pin, then token or TPM, to a [`NodeState`].
+
+use crate::config::{AgentConfig, JoinConfig};
+use crate::link::{self, Link, LinkError};
+use crate::node_state::{Blob, NodeState, StoredBundle};
+use crate::{ConfigError, transcript};
+use attest_tpm::{Challenge, Channel, JoinAnswer};
+use crypto::{KeyPair, Signer};
+use device::tpm;
+use facts::Finding;
+use proto::v1;
+use proto::v1::join_client::JoinClient;
+use spiffe_core::TrustDomain;
+use std::sync::Arc;
+use svid_tls::pin::Anchors;
+use svid_tls::{BundleSource, OwnSvid};
+use tonic::Status;
+
+#[derive(Debug, thiserror::Error)]
+pub enum JoinError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("connecting to join")]
+    Link(#[from] LinkError),
+    #[error("{0}")]
+    Refused(Finding),
+    #[error("the server's answer to {call}: {code:?} {message}")]
+    Status {
+        call: &'static str,
+        code: tonic::Code,
+        message: String,
+    },
+    #[error("the TPM at {address}")]
+    Tpm {
+        address: String,
+        #[source]
+        source: Box<tpm::Error>,
+    },
+    #[error("the node's key")]
+    Key(#[from] crypto::Error),
+    #[error("the server's answer is incomplete: {0}")]
+    Answer(&'static str),
+}
+
+/// The finding that the server put into the status, if it did.
+pub(crate) fn finding_of(status: &Status) -> Option<Finding> {
+    serde_json::from_slice(status.details()).ok()
+}
+
+pub(crate) fn refused(call: &'static str, status: &Status) -> JoinError {
+    finding_of(status).map_or_else(
+        || JoinError::Status {
+            call,
+            code: status.code(),
+            message: status.message().to_owned(),
+        },
+        JoinError::Refused,
+    )
+}
+
+/// A node that has just joined.
+pub(crate) struct Node {
+    pub(crate) state: NodeState,
+    pub(crate) key: Arc<KeyPair>,
+}
+
+/// Joins by the configured method. `known` is the bundle of an earlier join, which is trusted like the
+/// pin; without it the pin decides.
+pub(crate) async fn join(
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+    known: Option<(Arc<dyn BundleSource>, Blob)>,
+) -> Result<Node, JoinError> {
+    let (bundles, ledger_key) = match known {
+        Some(known) => known,
+        None => anchors(config, trust_domain).await?,
+    };
+    let link = link::authenticated(
+        &config.server,
+        trust_domain,
+        OwnSvid::empty(),
+        Arc::clone(&bundles),
+    )
+    .await?;
+    let key = Arc::new(KeyPair::generate(crypto::Algorithm::EcdsaP256)?);
+    let joined = match &config.join {
+        JoinConfig::Token { .. } => by_token(config, &link, &key).await?,
+        JoinConfig::Tpm { tpm } => {
+            let finish = tpm_evidence(tpm, trust_domain, &link, bundles.as_ref(), &key).await?;
+            JoinClient::new(link.channel)
+                .tpm_finish(finish)
+                .await
+                .map_err(|status| refused("Join.TpmFinish", &status))?
+                .into_inner()
+        }
+    };
+    // A key that a TPM vouches for is good for this boot, so it is not kept.
+    let kept = match &config.join {
+        JoinConfig::Token { .. } => Blob(key.to_pkcs8()?.to_vec()),
+        JoinConfig::Tpm { .. } => Blob::default(),
+    };
+    let state = node_state(config, ledger_key, kept, joined)?;
+    Ok(Node { state, key })
+}
+
+/// Asks whoever answers for its anchors, and believes them only if they are the pinned ones.
+async fn anchors(
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+) -> Result<(Arc<dyn BundleSource>, Blob), JoinError> {
+    let link = link::first_contact(&config.server).await?;
+    let answer = JoinClient::new(link.channel)
+        .anchors(v1::AnchorsRequest {})
+        .await
+        .map_err(|status| refused("Join.Anchors", &status))?
+        .into_inner();
+    if answer.trust_domain != trust_domain.as_str() {
+        return Err(JoinError::Refused(
+            Finding::new(
+                "AGENT-TRUST-DOMAIN",
+                "the server is of another trust domain",
+            )
+            .expected(trust_domain.as_str())
+            .observed(answer.trust_domain),
+        ));
+    }
+    let anchors = Anchors {
+        trust_domain: answer.trust_domain,
+        roots: answer.x509_authorities,
+        ledger_key: answer.ledger_key.clone(),
+    };
+    let pinned = anchors.check(&config.pin).map_err(JoinError::Refused)?;
+    Ok((Arc::new(pinned), Blob(answer.ledger_key)))
+}
+
+async fn by_token(
+    config: &AgentConfig,
+    link: &Link,
+    key: &KeyPair,
+) -> Result<v1::Joined, JoinError> {
+    let token = config.token()?;
+    let spki = key.public_key().spki_der();
+    let signed = transcript::token_join(&config.trust_domain, &link.exporter, &token, spki);
+    let request = v1::TokenJoinRequest {
+        token: token.to_string(),
+        public_key: spki.to_vec(),
+        proof: key.sign(&signed)?,
+    };
+    JoinClient::new(link.channel.clone())
+        .token(request)
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| refused("Join.Token", &status))
+}
+
+/// Has the TPM at `address` answer a challenge over `link`, vouching for `key`.
+pub(crate) async fn tpm_evidence(
+    address: &str,
+    trust_domain: &TrustDomain,
+    link: &Link,
+    bundles: &dyn BundleSource,
+    key: &Arc<KeyPair>,
+) -> Result<v1::TpmFinishRequest, JoinError> {
+    let server = link.server_svid(bundles).map_err(JoinError::Refused)?;
+    let channel = Channel {
+        trust_domain: trust_domain.as_str().to_owned(),
+        server_key: server.public_key.spki_der().to_vec(),
+        exporter: link.exporter.to_vec(),
+    };
+    let failed = |source| JoinError::Tpm {
+        address: address.to_owned(),
+        source: Box::new(source),
+    };
+    let name = address.to_owned();
+    // A chip takes seconds: never on an async thread.
+    let begun = blocking(move || tpm::join::Join::begin(tpm::Tpm::open(&name)?)).await?;
+    let begun = begun.map_err(failed)?;
+    let request = begun.request();
+    let challenge = JoinClient::new(link.channel.clone())
+        .tpm_challenge(v1::TpmChallengeRequest {
+            ek_public: request.ek_public.clone(),
+            ek_certificate: request.ek_certificate.clone(),
+            ak_public: request.ak_public.clone(),
+            identity_public: request.identity_public.clone(),
+        })
+        .await
+        .map_err(|status| refused("Join.TpmChallenge", &status))?
+        .into_inner();
+    let session = challenge.session.clone();
+    let challenge = read_challenge(challenge)?;
+    let key = Arc::clone(key);
+    let answer = blocking(move || begun.answer(&challenge, &channel, Some(key.as_ref())))
+        .await?
+        .map_err(failed)?;
+    Ok(finish(session, answer))
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, JoinError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| JoinError::Answer("the TPM's thread ended"))
+}
+
+fn read_challenge(challenge: v1::TpmChallenge) -> Result<Challenge, JoinError> {
+    let nonce = |bytes: Vec<u8>| {
+        <[u8; 32]>::try_from(bytes).map_err(|_| JoinError::Answer("a nonce is not 32 bytes"))
+    };
+    Ok(Challenge {
+        credential_blob: challenge.credential_blob,
+        encrypted_secret: challenge.encrypted_secret,
+        nonce: nonce(challenge.nonce)?,
+        nonce_random: nonce(challenge.nonce_random)?,
+        nonce_checkpoint: challenge.nonce_checkpoint,
+        pcrs: challenge.pcrs,
+    })
+}
+
+fn finish(session: Vec<u8>, answer: JoinAnswer) -> v1::TpmFinishRequest {
+    v1::TpmFinishRequest {
+        session,
+        activated_secret: answer.activated_secret,
+        quote: answer.quote,
+        quote_signature: answer.quote_signature,
+        certify: answer.certify,
+        certify_signature: answer.certify_signature,
+        pcr_values: answer.pcr_values,
+        event_log: answer.event_log,
+        session_key: answer.session_key,
+        session_key_proof: answer.session_key_proof,
+        vouch: answer.vouch,
+    }
+}
+
+fn node_state(
+    config: &AgentConfig,
+    ledger_key: Blob,
+    key: Blob,
+    joined: v1::Joined,
+) -> Result<NodeState, JoinError> {
+    let bundle = joined
+        .bundle
+        .ok_or(JoinError::Answer("it has no trust bundle"))?;
+    if joined.certificate_chain.is_empty() {
+        return Err(JoinError::Answer("it has no certificate"));
+    }
+    Ok(NodeState {
+        v: 1,
+        trust_domain: config.trust_domain.clone(),
+        pin: config.pin.clone(),
+        ledger_key,
+        node_id: joined.node_id,
+        key,
+        chain: joined.certificate_chain.into_iter().map(Blob).collect(),
+        join_state: Blob(joined.join_state),
+        generation: joined.generation,
+        bundle: StoredBundle::of(&bundle),
+        renewal: None,
+    })
+}

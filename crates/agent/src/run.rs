@@ -1,0 +1,133 @@
+//! The running agent: its parts, and the order in which they start and stop.
+
+use crate::attestor::Attestor;
+use crate::config::AgentConfig;
+use crate::health;
+use crate::helper_service::HelperService;
+use crate::identity::{Identity, IdentityError, Renewal};
+use crate::shared::Shared;
+use crate::source::AgentSource;
+use crate::sync::{self, Sync};
+use crate::workloads::Workloads;
+use facts::Finding;
+use spiffe_core::TrustDomain;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use workload_api::{BindError, Calls, Incoming, Limits, Listener, WorkloadApi};
+
+/// How long open calls may take to end when the agent stops. Streams of workloads never end by themselves.
+const GRACE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error("{0}")]
+    Refused(Finding),
+    #[error("the Workload API's socket")]
+    Bind(#[from] BindError),
+    #[error("the node's identity")]
+    Identity(#[from] Box<IdentityError>),
+    #[error("serving the Workload API")]
+    Serve(#[from] tonic::transport::Error),
+    #[error("serving health and metrics on {address}")]
+    Http {
+        address: std::net::SocketAddr,
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// A runtime of the size that an agent needs: two workers, few blocking threads, small stacks.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .max_blocking_threads(8)
+        .thread_stack_size(1 << 20)
+        .thread_keep_alive(Duration::from_secs(2))
+        .enable_all()
+        .build()
+}
+
+/// Joins or resumes, serves the Workload API, and keeps everything current until `shutdown`.
+///
+/// # Errors
+/// [`RunError`] when the agent cannot start, or its socket fails. A server that is away after the node has
+/// joined is not an error.
+pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), RunError> {
+    let trust_domain = TrustDomain::new(&config.trust_domain).map_err(|error| {
+        RunError::Refused(
+            Finding::new("AGENT-CONFIG", error.to_string()).observed(config.trust_domain.clone()),
+        )
+    })?;
+    let config = Arc::new(config);
+    let shared = Shared::new(Workloads::new(u64::from_be_bytes(crypto::random())));
+    // The socket comes first: a second agent is refused before it can touch the server.
+    let listener = Listener::bind(&config.workload_socket)?;
+    let attestor = Arc::new(Attestor::new());
+    let identity = tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        identity = Identity::establish(&config, &trust_domain, &shared) => identity.map_err(Box::new)?,
+    };
+    tracing::info!(node = %identity.node_id, "SPIFFE_ENDPOINT_SOCKET={}", listener.uri());
+
+    let stop = shutdown.child_token();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(sync::tick(Arc::clone(&shared), stop.clone()));
+    tasks.spawn(
+        Renewal {
+            config: Arc::clone(&config),
+            identity: Arc::clone(&identity),
+            shared: Arc::clone(&shared),
+        }
+        .run(stop.clone()),
+    );
+    tasks.spawn(
+        Sync {
+            config: Arc::clone(&config),
+            identity: Arc::clone(&identity),
+            shared: Arc::clone(&shared),
+            attestor: Arc::clone(&attestor),
+        }
+        .run(stop.clone()),
+    );
+    if let Some(address) = config.http_listen {
+        let served = health::serve(address, Arc::clone(&shared), identity, stop.clone());
+        let served = served
+            .await
+            .map_err(|source| RunError::Http { address, source })?;
+        tasks.spawn(served);
+    }
+    let source = AgentSource::new(shared, attestor, config.jwt_receipt);
+    let served = serve(listener, source, stop.clone()).await;
+    stop.cancel();
+    while tasks.join_next().await.is_some() {}
+    served
+}
+
+async fn serve(
+    listener: Listener,
+    source: Arc<AgentSource>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let limits = Limits::default();
+    let calls = Calls::new(&limits);
+    let incoming = Incoming::new(listener, Arc::clone(&source), &limits);
+    let serving = workload_api::server(&limits)
+        .add_service(WorkloadApi::service(
+            Arc::clone(&source),
+            calls.clone(),
+            &limits,
+        ))
+        .add_service(HelperService::service(source, calls, &limits))
+        .serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
+    let grace = async {
+        stop.cancelled().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = grace => Ok(()),
+    }
+}

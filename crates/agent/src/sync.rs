@@ -1,0 +1,248 @@
+//! The stream to the server: carries out what the core wants sent, and brings what the server says to it.
+//!
+//! One task. It alone takes asks and the outbox from the core; attestation and key making run beside it.
+
+use crate::attestor::{Attestor, Process};
+use crate::config::AgentConfig;
+use crate::identity::{Identity, lock, lock_in};
+use crate::link::{self, Current, LinkError, MAX_MESSAGE};
+use crate::shared::Shared;
+use crate::trust;
+use crate::workloads::{FreshKey, Subject};
+use facts::{Finding, Timestamp};
+use proto::v1;
+use proto::v1::node_client::NodeClient;
+use proto::v1::node_update::Update;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use workload_api::Refusal;
+
+/// Workloads looked at beside one another.
+const ASKING: usize = 32;
+/// Messages on their way; a server that does not read for [`STUCK`] is left.
+const OUTGOING: usize = 64;
+const STUCK: Duration = Duration::from_secs(15);
+const FIRST_RETRY: Duration = Duration::from_millis(100);
+const LAST_RETRY: Duration = Duration::from_secs(30);
+/// A connection that lasted this long was a good one.
+const GOOD: Duration = Duration::from_secs(10);
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SyncError {
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    #[error("the server ended the stream: {0}")]
+    Ended(Box<tonic::Status>),
+    #[error("the server ended the stream")]
+    Closed,
+    #[error("the server does not read")]
+    Stuck,
+}
+
+impl From<tonic::Status> for SyncError {
+    fn from(status: tonic::Status) -> Self {
+        Self::Ended(Box::new(status))
+    }
+}
+
+pub(crate) struct Sync {
+    pub(crate) config: Arc<AgentConfig>,
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) attestor: Arc<Attestor>,
+}
+
+type Asked = (
+    String,
+    Result<(Subject<Arc<Process>>, Vec<FreshKey>), Refusal>,
+);
+
+impl Sync {
+    /// Connects, and connects again, until `stop`.
+    pub(crate) async fn run(self, stop: CancellationToken) {
+        let mut retry = FIRST_RETRY;
+        while !stop.is_cancelled() {
+            let since = Instant::now();
+            let ended = tokio::select! {
+                () = stop.cancelled() => Ok(()),
+                ended = self.session() => ended,
+            };
+            self.shared.with(|core| core.disconnected());
+            match ended {
+                // The identity was renewed: on again at once.
+                Ok(()) => {
+                    retry = FIRST_RETRY;
+                    continue;
+                }
+                Err(SyncError::Ended(status)) => {
+                    if let Some(finding) = lock_in(&status) {
+                        lock(&self.shared, &finding);
+                        retry = LAST_RETRY;
+                    }
+                    tracing::warn!(code = ?status.code(), message = status.message(), "the server ended the stream");
+                }
+                Err(error) => {
+                    let cause = std::error::Error::source(&error).map(ToString::to_string);
+                    tracing::warn!(%error, cause, "the server cannot be reached");
+                }
+            }
+            if since.elapsed() > GOOD {
+                retry = FIRST_RETRY;
+            }
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(jittered(retry)) => {}
+            }
+            retry = (retry * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// One connection. `Ok` when the node's identity has changed and a new handshake must show it.
+    async fn session(&self) -> Result<(), SyncError> {
+        let link = link::authenticated(
+            &self.config.server,
+            &self.identity.trust_domain,
+            Arc::clone(&self.identity.own),
+            Arc::new(Current(Arc::clone(&self.shared))),
+        )
+        .await?;
+        let (sender, outgoing) = mpsc::channel(OUTGOING);
+        let hello = v1::NodeHello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            bundle_sequence: self.shared.quietly(|core| core.trust_sequence()),
+        };
+        send(&sender, v1::node_message::Message::Hello(hello)).await?;
+        let mut updates = NodeClient::new(link.channel)
+            .max_decoding_message_size(MAX_MESSAGE)
+            .sync(ReceiverStream::new(outgoing))
+            .await?
+            .into_inner();
+        tracing::info!(server = %self.config.server, "connected");
+        self.shared.quietly(|core| core.connected());
+        let mut asking: JoinSet<Asked> = JoinSet::new();
+        loop {
+            self.start_asking(&mut asking);
+            for message in self.shared.quietly(|core| core.take_outbox()) {
+                if let Some(message) = message.message {
+                    send(&sender, message).await?;
+                }
+            }
+            tokio::select! {
+                update = updates.message() => match update? {
+                    Some(update) => self.take(update).await,
+                    None => return Err(SyncError::Closed),
+                },
+                Some(asked) = asking.join_next() => {
+                    if let Ok((name, result)) = asked {
+                        self.asked(&name, result);
+                    }
+                }
+                () = self.shared.work.notified() => {}
+                () = self.identity.renewed.notified() => return Ok(()),
+            }
+        }
+    }
+
+    fn start_asking(&self, asking: &mut JoinSet<Asked>) {
+        let room = ASKING.saturating_sub(asking.len());
+        for (name, process, keys) in self.shared.quietly(|core| core.take_asks(room)) {
+            let attestor = Arc::clone(&self.attestor);
+            asking.spawn(async move { (name, attestor.attest(process, keys).await) });
+        }
+    }
+
+    fn asked(&self, name: &str, result: Result<(Subject<Arc<Process>>, Vec<FreshKey>), Refusal>) {
+        let now = Timestamp::now();
+        self.shared.quietly(|core| match result {
+            Ok((seen, keys)) => core.ask(name, &seen, keys, now),
+            Err(Refusal::Unavailable(finding)) => core.ask_failed(name, finding, now),
+            Err(refusal) => core.refuse(name, &refusal),
+        });
+    }
+
+    async fn take(&self, update: v1::NodeUpdate) {
+        let now = Timestamp::now();
+        match update.update {
+            Some(Update::Issued(issued)) => self.shared.quietly(|core| core.issued(issued, now)),
+            Some(Update::Jwt(issued)) => self.shared.quietly(|core| core.jwt_issued(issued, now)),
+            Some(Update::Bundle(bundle)) => self.take_bundle(bundle).await,
+            Some(Update::Reconsider(reconsider)) => self
+                .shared
+                .quietly(|core| core.reconsider(reconsider.workloads)),
+            Some(Update::Withdrawn(withdrawn)) => {
+                tracing::info!(identity = %withdrawn.spiffe_id, reason = %withdrawn.reason, "withdrawn");
+                self.shared.quietly(|core| core.withdrawn(&withdrawn));
+            }
+            Some(Update::Refused(refused)) => {
+                let finding = serde_json::from_slice(&refused.finding).unwrap_or_else(|_| {
+                    Finding::new("AGENT-FINDINGS", "the server's finding could not be read")
+                });
+                tracing::warn!(%finding, "a request was refused");
+                self.shared
+                    .quietly(|core| core.refused(refused.request, finding, now));
+            }
+            Some(Update::Heartbeat(_)) | None => {}
+        }
+        // Expiries may be nearer now.
+        self.shared.clock.notify_one();
+    }
+
+    async fn take_bundle(&self, bundle: v1::Bundle) {
+        match trust::take(&self.shared, &self.identity.trust_domain, &bundle) {
+            Ok(true) => {
+                let identity = Arc::clone(&self.identity);
+                let stored = tokio::task::spawn_blocking(move || identity.bundle(&bundle)).await;
+                if let Ok(Err(error)) = stored {
+                    tracing::error!(%error, "the trust bundle could not be kept");
+                }
+            }
+            Ok(false) => tracing::warn!(
+                sequence = bundle.sequence,
+                "an older trust bundle was not taken"
+            ),
+            Err(finding) => tracing::error!(%finding, "the trust bundle was not taken"),
+        }
+    }
+}
+
+async fn send(
+    sender: &mpsc::Sender<v1::NodeMessage>,
+    message: v1::node_message::Message,
+) -> Result<(), SyncError> {
+    let message = v1::NodeMessage {
+        message: Some(message),
+    };
+    match sender.send_timeout(message, STUCK).await {
+        Ok(()) => Ok(()),
+        Err(mpsc::error::SendTimeoutError::Timeout(_)) => Err(SyncError::Stuck),
+        Err(mpsc::error::SendTimeoutError::Closed(_)) => Err(SyncError::Closed),
+    }
+}
+
+/// Between half of `wait` and all of it.
+fn jittered(wait: Duration) -> Duration {
+    let random = u32::from_be_bytes(crypto::random());
+    wait / 2 + (wait / 2).mul_f64(f64::from(random) / f64::from(u32::MAX))
+}
+
+/// Lets the core act when something is due.
+pub(crate) async fn tick(shared: Arc<Shared>, stop: CancellationToken) {
+    /// The longest sleep, so that a changed clock is noticed.
+    const NAP: Duration = Duration::from_secs(30);
+    loop {
+        let now = Timestamp::now();
+        let due = shared.quietly(|core| core.due());
+        let wait = due.map_or(NAP, |due| due.since(now).min(NAP));
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = shared.clock.notified() => {}
+            () = tokio::time::sleep(wait) => {
+                shared.with(|core| core.tick(Timestamp::now()));
+            }
+        }
+    }
+}
