@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 pub mod base64;
+pub mod chain;
 mod custody;
 mod digest;
 mod error;
