@@ -32,7 +32,7 @@ mod tests {
             write_time(&mut writer, Timestamp::from_secs(seconds));
             writer.finish()
         };
-        assert_eq!(encoded(1_795_312_969), b"\x17\x0d261122024249Z");
+        assert_eq!(encoded(1_795_312_969), b"\x17\x0d261122020249Z");
         assert_eq!(encoded(2_524_607_999), b"\x17\x0d491231235959Z");
         assert_eq!(encoded(2_524_608_000), b"\x18\x0f20500101000000Z");
     }
