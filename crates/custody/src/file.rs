@@ -1,307 +1,381 @@
-//! Keys as files: PKCS #8 in a directory that only its owner can enter.
+//! Keys as PKCS#8 files that only their owner can read.
 //!
-//! What someone gains who can write to the directory: they can put a key of theirs in the place of
-//! one that is not there yet. Who can read it has the keys. Nothing here hides keys from root.
+//! Who can read the folder has the keys: this guards against other users of the machine and against half
+//! written files, not against root.
 
-use crypto::{Algorithm, Custody, Error, KeyPair, Signer, Zeroizing};
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use crypto::{Algorithm, Custody, Error, KeyPair, Signer};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+use rustix::io::Errno;
+use std::io::{Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
-/// Longer than any key that is kept here.
-const MAX_FILE: u64 = 16 * 1024;
-const DIRECTORY_MODE: u32 = 0o700;
-const FILE_MODE: u32 = 0o600;
-const SUFFIX: &str = ".pk8";
+/// A PKCS#8 document of any key that we make is far smaller.
+const MAX_KEY_FILE: u64 = 16 * 1024;
+const EXTENSION: &str = ".pk8";
 
-/// Why a directory or a file is not used.
+/// A folder of private keys, mode 0700, each key a file of mode 0600.
+pub struct FileCustody {
+    directory: OwnedFd,
+    path: PathBuf,
+    /// Making a key is look, make, link: one at a time within this process.
+    making: Mutex<()>,
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum FileCustodyError {
-    #[error("a key's name is 1 to 64 of a-z, 0-9, '-' and '.', and starts with a letter")]
-    Name,
-    #[error("{path}: {operation}")]
+    #[error("cannot {operation} {path}")]
     Io {
-        path: PathBuf,
         operation: &'static str,
-        source: io::Error,
+        path: PathBuf,
+        source: std::io::Error,
     },
-    #[error("{path} is a {found}, expected a {expected}; remove it and start again")]
+    #[error(
+        "{path} has mode {mode:04o}; others than its owner must have no access: chmod go= {path}"
+    )]
+    TooOpen { path: PathBuf, mode: u32 },
+    #[error("{path} belongs to uid {owner}, not to uid {own} that runs this process")]
+    Owner { path: PathBuf, owner: u32, own: u32 },
+    #[error("{path} is not a {expected}")]
     Kind {
         path: PathBuf,
         expected: &'static str,
-        found: &'static str,
     },
-    #[error("{path} has mode {mode:04o}, expected {expected:04o}; run: chmod {expected:o} {path}")]
-    Mode {
-        path: PathBuf,
-        mode: u32,
-        expected: u32,
-    },
-    #[error("{path} belongs to uid {owner}, and its directory to uid {expected}")]
-    Owner {
-        path: PathBuf,
-        owner: u32,
-        expected: u32,
-    },
-    #[error("{path} is longer than any key")]
-    TooLong { path: PathBuf },
-    #[error("{path} holds no key that can be read")]
-    Key {
-        path: PathBuf,
-        source: crypto::Error,
-    },
-    #[error("{path} holds a key of {found}, expected {expected}")]
+    #[error(
+        "{0:?} is not a key name: lower-case letters, digits, `-` and `.`, at most 64, not a leading `.`"
+    )]
+    Name(String),
+    #[error("{path} holds a key of algorithm {found}, not {expected}")]
     Algorithm {
         path: PathBuf,
-        expected: Algorithm,
         found: Algorithm,
+        expected: Algorithm,
     },
-}
-
-/// A directory of keys. Every operation looks at the directory and the files anew; nothing is cached
-/// but the keys that were handed out.
-#[derive(Debug, Clone)]
-pub struct FileCustody {
-    directory: PathBuf,
+    #[error("{path} is larger than any key")]
+    TooLarge { path: PathBuf },
 }
 
 impl FileCustody {
-    /// Uses `directory`; makes it, with mode 0700, if it is not there.
+    /// Opens the folder at `path`; makes it with mode 0700 if it is not there.
     ///
     /// # Errors
-    /// [`FileCustodyError::Mode`] if others can enter it, [`FileCustodyError::Kind`] if it is a
-    /// symbolic link or no directory.
-    pub fn open(directory: &Path) -> Result<Self, FileCustodyError> {
-        let custody = Self {
-            directory: directory.to_owned(),
+    /// If it is not a folder of this user alone.
+    pub fn open(path: &Path) -> Result<Self, FileCustodyError> {
+        match rustix::fs::mkdir(path, Mode::RWXU) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(error) => return Err(failed("make", path, error)),
+        }
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let directory = rustix::fs::open(path, flags, Mode::empty())
+            .map_err(|error| failed("open", path, error))?;
+        private(&directory, path, FileType::Directory)?;
+        Ok(Self {
+            directory,
+            path: path.to_owned(),
+            making: Mutex::new(()),
+        })
+    }
+
+    fn read(&self, name: &str) -> Result<Option<KeyPair>, Failure> {
+        let file_name = file_name(name)?;
+        let path = self.path.join(&file_name);
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = match rustix::fs::openat(&self.directory, &*file_name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(error) => return Err(failed("open", &path, error).into()),
         };
-        match std::fs::DirBuilder::new()
-            .mode(DIRECTORY_MODE)
-            .create(directory)
-        {
-            Ok(()) => {
-                if let Some(parent) = directory.parent() {
-                    sync_directory(parent)?;
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(source) => return Err(io_error(directory, "make the directory")(source)),
-        }
-        custody.check_directory()?;
-        Ok(custody)
-    }
-
-    fn path(&self, name: &str) -> Result<PathBuf, FileCustodyError> {
-        let allowed = |byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.');
-        let starts = name.starts_with(|first: char| first.is_ascii_lowercase());
-        if starts && name.len() <= 64 && name.bytes().all(allowed) {
-            Ok(self.directory.join(format!("{name}{SUFFIX}")))
-        } else {
-            Err(FileCustodyError::Name)
-        }
-    }
-
-    /// Returns the owner of the directory.
-    fn check_directory(&self) -> Result<u32, FileCustodyError> {
-        let path = &self.directory;
-        let found = std::fs::symlink_metadata(path).map_err(io_error(path, "look at it"))?;
-        if !found.is_dir() {
-            return Err(FileCustodyError::Kind {
-                path: path.clone(),
-                expected: "directory",
-                found: kind(&found),
-            });
-        }
-        check_mode(path, &found, DIRECTORY_MODE)?;
-        Ok(found.uid())
-    }
-
-    fn read(&self, path: &Path) -> Result<Option<KeyPair>, FileCustodyError> {
-        let owner = self.check_directory()?;
-        match std::fs::symlink_metadata(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(io_error(path, "look at it")(source)),
-            Ok(found) if !found.is_file() => {
-                return Err(FileCustodyError::Kind {
-                    path: path.to_owned(),
-                    expected: "file",
-                    found: kind(&found),
-                });
-            }
-            Ok(_) => {}
-        }
-        // Between looking and opening only the owner of the directory could have changed it. What
-        // was opened is looked at again, so that modes are those of the bytes that are read.
-        let file = File::open(path).map_err(io_error(path, "open"))?;
-        let opened = file.metadata().map_err(io_error(path, "look at it"))?;
-        check_mode(path, &opened, FILE_MODE)?;
-        if opened.uid() != owner {
-            return Err(FileCustodyError::Owner {
-                path: path.to_owned(),
-                owner: opened.uid(),
-                expected: owner,
-            });
-        }
-        let mut bytes = Zeroizing::new(Vec::with_capacity(512));
-        file.take(MAX_FILE + 1)
+        private(&file, &path, FileType::RegularFile)?;
+        let mut bytes = crypto::Zeroizing::new(Vec::with_capacity(512));
+        std::fs::File::from(file)
+            .take(MAX_KEY_FILE + 1)
             .read_to_end(&mut bytes)
-            .map_err(io_error(path, "read"))?;
-        if u64::try_from(bytes.len()).is_ok_and(|length| length > MAX_FILE) {
-            return Err(FileCustodyError::TooLong {
-                path: path.to_owned(),
-            });
-        }
-        KeyPair::from_pkcs8(&bytes)
-            .map(Some)
-            .map_err(|source| FileCustodyError::Key {
-                path: path.to_owned(),
+            .map_err(|source| FileCustodyError::Io {
+                operation: "read",
+                path: path.clone(),
                 source,
-            })
+            })?;
+        if bytes.len() as u64 > MAX_KEY_FILE {
+            return Err(FileCustodyError::TooLarge { path }.into());
+        }
+        Ok(Some(KeyPair::from_pkcs8(&bytes)?))
     }
 
-    /// Writes a new key under a name of its own, durable, and then links it to its place, which fails
-    /// if another process was faster: a key file is there whole or not at all, and is never replaced.
-    /// Returns whether this call put it there.
-    fn write(&self, path: &Path, pair: &KeyPair) -> Result<bool, FileCustodyError> {
-        self.check_directory()?;
-        let key_error = |source| FileCustodyError::Key {
-            path: path.to_owned(),
-            source,
+    /// Writes a key so that its file is there whole and durable, or not at all.
+    fn make(&self, name: &str, algorithm: Algorithm) -> Result<KeyPair, Failure> {
+        let key = KeyPair::generate(algorithm)?;
+        let bytes = key.to_pkcs8()?;
+        let file_name = file_name(name)?;
+        let path = self.path.join(&file_name);
+        let temporary = format!(".{name}.{}", crypto::hex::encode(&crypto::random::<8>()));
+        let io = |operation, error: std::io::Error| FileCustodyError::Io {
+            operation,
+            path: path.clone(),
+            source: error,
         };
-        let bytes = pair.to_pkcs8().map_err(key_error)?;
-        let unique = crypto::hex::encode(&crypto::random::<8>());
-        let temporary = self.directory.join(format!(".new-{unique}"));
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .mode(FILE_MODE)
-            .open(&temporary)
-            .map_err(io_error(&temporary, "create"))?;
-        let written = file
-            .write_all(&bytes)
-            .and_then(|()| file.sync_all())
-            .map_err(io_error(&temporary, "write"));
-        let linked = written.and_then(|()| match std::fs::hard_link(&temporary, path) {
-            Ok(()) => Ok(true),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
-            Err(source) => Err(io_error(path, "link")(source)),
+
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(&self.directory, &*temporary, flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| failed("make", &path, error))?;
+        let mut file = std::fs::File::from(file);
+        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        // `linkat` fails if the name exists: of two makers one wins and nothing is overwritten.
+        let linked = written.map_err(|error| io("write", error)).and_then(|()| {
+            rustix::fs::linkat(
+                &self.directory,
+                &*temporary,
+                &self.directory,
+                &*file_name,
+                AtFlags::empty(),
+            )
+            .map_err(|error| failed("make", &path, error))
         });
-        std::fs::remove_file(&temporary).map_err(io_error(&temporary, "remove"))?;
-        let linked = linked?;
-        sync_directory(&self.directory)?;
-        Ok(linked)
-    }
-
-    fn find_or_make(
-        &self,
-        name: &str,
-        algorithm: Algorithm,
-    ) -> Result<Arc<dyn Signer>, FileCustodyError> {
-        let path = self.path(name)?;
-        let pair = match self.read(&path)? {
-            Some(pair) => pair,
-            None => self.make(&path, algorithm)?,
-        };
-        let found = pair.public_key().algorithm();
-        if found != algorithm {
-            return Err(FileCustodyError::Algorithm {
-                path,
-                expected: algorithm,
-                found,
-            });
-        }
-        Ok(Arc::new(pair))
-    }
-
-    fn make(&self, path: &Path, algorithm: Algorithm) -> Result<KeyPair, FileCustodyError> {
-        let key_error = |source| FileCustodyError::Key {
-            path: path.to_owned(),
-            source,
-        };
-        let pair = KeyPair::generate(algorithm).map_err(key_error)?;
-        if self.write(path, &pair)? {
-            return Ok(pair);
-        }
-        self.read(path)?
-            .ok_or_else(|| io_error(path, "read")(io::ErrorKind::NotFound.into()))
-    }
-
-    fn delete(&self, name: &str) -> Result<(), FileCustodyError> {
-        let path = self.path(name)?;
-        self.check_directory()?;
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.map_err(io_error(&path, "remove"))?,
-        }
-        sync_directory(&self.directory)
+        let removed = rustix::fs::unlinkat(&self.directory, &*temporary, AtFlags::empty());
+        linked?;
+        removed.map_err(|error| failed("tidy up after", &path, error))?;
+        rustix::fs::fsync(self.directory.as_fd())
+            .map_err(|error| failed("make durable", &path, error))?;
+        Ok(key)
     }
 }
 
 impl Custody for FileCustody {
     fn load_or_generate(&self, name: &str, algorithm: Algorithm) -> Result<Arc<dyn Signer>, Error> {
-        self.find_or_make(name, algorithm).map_err(of_key(name))
+        // A poisoned lock guards no data.
+        let _making = self
+            .making
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let key = match self.read(name).map_err(|error| error.of(name))? {
+            Some(key) => key,
+            None => self.make(name, algorithm).map_err(|error| error.of(name))?,
+        };
+        let found = key.public_key().algorithm();
+        if found != algorithm {
+            let error = FileCustodyError::Algorithm {
+                path: self.path.join(format!("{name}{EXTENSION}")),
+                found,
+                expected: algorithm,
+            };
+            return Err(Failure::from(error).of(name));
+        }
+        Ok(Arc::new(key))
     }
 
     fn load(&self, name: &str) -> Result<Option<Arc<dyn Signer>>, Error> {
-        let pair = self.path(name).and_then(|path| self.read(&path));
-        pair.map(|found| found.map(|pair| Arc::new(pair) as Arc<dyn Signer>))
-            .map_err(of_key(name))
+        let key = self.read(name).map_err(|error| error.of(name))?;
+        Ok(key.map(|key| Arc::new(key) as Arc<dyn Signer>))
     }
 
     fn remove(&self, name: &str) -> Result<(), Error> {
-        self.delete(name).map_err(of_key(name))
+        let remove = || -> Result<(), Failure> {
+            let file_name = file_name(name)?;
+            let path = self.path.join(&file_name);
+            match rustix::fs::unlinkat(&self.directory, &*file_name, AtFlags::empty()) {
+                Ok(()) => rustix::fs::fsync(self.directory.as_fd())
+                    .map_err(|error| failed("make durable", &path, error).into()),
+                Err(Errno::NOENT) => Ok(()),
+                Err(error) => Err(failed("remove", &path, error).into()),
+            }
+        };
+        remove().map_err(|error| error.of(name))
     }
 }
 
-fn of_key(name: &str) -> impl Fn(FileCustodyError) -> Error {
-    move |source| Error::Custody {
-        name: name.to_owned(),
-        source: Box::new(source),
+/// Either kind of failure, before it is known which key it was.
+enum Failure {
+    Files(FileCustodyError),
+    Crypto(Error),
+}
+
+impl Failure {
+    fn of(self, name: &str) -> Error {
+        Error::Custody {
+            name: name.to_owned(),
+            source: match self {
+                Self::Files(error) => Box::new(error),
+                Self::Crypto(error) => Box::new(error),
+            },
+        }
     }
 }
 
-fn io_error(path: &Path, operation: &'static str) -> impl Fn(io::Error) -> FileCustodyError {
-    move |source| FileCustodyError::Io {
-        path: path.to_owned(),
+impl From<FileCustodyError> for Failure {
+    fn from(error: FileCustodyError) -> Self {
+        Self::Files(error)
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Crypto(error)
+    }
+}
+
+fn failed(operation: &'static str, path: &Path, error: Errno) -> FileCustodyError {
+    FileCustodyError::Io {
         operation,
-        source,
-    }
-}
-
-fn check_mode(path: &Path, found: &Metadata, expected: u32) -> Result<(), FileCustodyError> {
-    let mode = found.mode() & 0o7777;
-    if mode == expected {
-        return Ok(());
-    }
-    Err(FileCustodyError::Mode {
         path: path.to_owned(),
-        mode,
-        expected,
-    })
-}
-
-fn kind(found: &Metadata) -> &'static str {
-    if found.is_symlink() {
-        "symbolic link"
-    } else if found.is_dir() {
-        "directory"
-    } else if found.is_file() {
-        "file"
-    } else {
-        "special file"
+        source: error.into(),
     }
 }
 
-/// Makes a name in `directory`, or its absence, survive a crash.
-fn sync_directory(directory: &Path) -> Result<(), FileCustodyError> {
-    let directory = if directory.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        directory
-    };
-    File::open(directory)
-        .and_then(|opened| opened.sync_all())
-        .map_err(io_error(directory, "sync the directory"))
+fn file_name(name: &str) -> Result<String, FileCustodyError> {
+    let allowed =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-.".contains(&byte);
+    if name.is_empty() || name.len() > 64 || name.starts_with('.') || !name.bytes().all(allowed) {
+        return Err(FileCustodyError::Name(name.to_owned()));
+    }
+    Ok(format!("{name}{EXTENSION}"))
+}
+
+/// Refuses what is not of this user alone. Looks at the open file, so nothing can be swapped in between.
+fn private(file: &OwnedFd, path: &Path, kind: FileType) -> Result<(), FileCustodyError> {
+    let stat = rustix::fs::fstat(file).map_err(|error| failed("inspect", path, error))?;
+    if FileType::from_raw_mode(stat.st_mode) != kind {
+        let expected = if kind == FileType::Directory {
+            "folder"
+        } else {
+            "regular file"
+        };
+        return Err(FileCustodyError::Kind {
+            path: path.to_owned(),
+            expected,
+        });
+    }
+    let mode = stat.st_mode & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(FileCustodyError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let own = rustix::process::geteuid().as_raw();
+    if stat.st_uid != own {
+        return Err(FileCustodyError::Owner {
+            path: path.to_owned(),
+            owner: stat.st_uid,
+            own,
+        });
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    fn custody() -> (tempfile::TempDir, FileCustody) {
+        let directory = tempfile::tempdir().unwrap();
+        let custody = FileCustody::open(&directory.path().join("keys")).unwrap();
+        (directory, custody)
+    }
+
+    fn cause(error: &Error) -> String {
+        std::error::Error::source(&error).unwrap().to_string()
+    }
+
+    #[test]
+    fn a_key_is_made_once_and_found_again() {
+        let (directory, custody) = custody();
+        let made = custody
+            .load_or_generate("ca-1", Algorithm::EcdsaP256)
+            .unwrap();
+        let again = FileCustody::open(&directory.path().join("keys")).unwrap();
+        let found = again.load("ca-1").unwrap().unwrap();
+        assert_eq!(made.public_key(), found.public_key());
+        found
+            .public_key()
+            .verify(b"m", &found.sign(b"m").unwrap())
+            .unwrap();
+        let names: Vec<_> = std::fs::read_dir(directory.path().join("keys"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["ca-1.pk8"], "no temporary file stays");
+        custody.remove("ca-1").unwrap();
+        assert!(custody.load("ca-1").unwrap().is_none());
+    }
+
+    #[test]
+    fn another_algorithm_is_refused_and_the_key_kept() {
+        let (_directory, custody) = custody();
+        custody
+            .load_or_generate("ledger", Algorithm::Ed25519)
+            .unwrap();
+        let Err(error) = custody.load_or_generate("ledger", Algorithm::EcdsaP256) else {
+            panic!("handed out a key of another algorithm");
+        };
+        assert!(cause(&error).contains("holds a key of algorithm"));
+        assert!(custody.load("ledger").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_key_that_others_can_read_is_refused() {
+        let (directory, custody) = custody();
+        custody
+            .load_or_generate("ca", Algorithm::EcdsaP256)
+            .unwrap();
+        let path = directory.path().join("keys/ca.pk8");
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(cause(&custody.load("ca").err().unwrap()).contains("mode 0640"));
+    }
+
+    #[test]
+    fn a_folder_that_others_can_enter_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o711)).unwrap();
+        assert!(matches!(
+            FileCustody::open(directory.path()),
+            Err(FileCustodyError::TooOpen { mode: 0o711, .. })
+        ));
+    }
+
+    #[test]
+    fn a_link_is_not_followed() {
+        let (directory, custody) = custody();
+        custody
+            .load_or_generate("ca", Algorithm::EcdsaP256)
+            .unwrap();
+        let keys = directory.path().join("keys");
+        symlink(keys.join("ca.pk8"), keys.join("other.pk8")).unwrap();
+        assert!(custody.load("other").is_err());
+    }
+
+    #[test]
+    fn names_cannot_leave_the_folder() {
+        let (_directory, custody) = custody();
+        for name in [
+            "",
+            "..",
+            "../ca",
+            "a/b",
+            ".hidden",
+            "CA",
+            "a\0b",
+            &"a".repeat(65),
+        ] {
+            assert!(custody.load(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_truncated_key_is_refused_not_replaced() {
+        let (directory, custody) = custody();
+        custody
+            .load_or_generate("ca", Algorithm::EcdsaP256)
+            .unwrap();
+        let path = directory.path().join("keys/ca.pk8");
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..40]).unwrap();
+        assert!(
+            custody
+                .load_or_generate("ca", Algorithm::EcdsaP256)
+                .is_err()
+        );
+        assert_eq!(std::fs::read(&path).unwrap().len(), 40);
+    }
 }

@@ -1,7 +1,17 @@
-//! Where private keys live: implementations of [`crypto::Custody`]. What keys are for is not known
-//! here.
+//! Where keys live: implementations of [`crypto::Custody`]. So far files; a TPM, a PKCS#11 token or a KMS
+//! would stand beside them.
 
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
 
 mod file;
 
