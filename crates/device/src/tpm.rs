@@ -5,6 +5,8 @@
 //! Structures come back as the bytes that the chip sent, because signatures and names are over those.
 //! Command codes and structures: TCG TPM 2.0 Library, Part 3, revision 1.59.
 
+#![forbid(unsafe_code)]
+
 mod command;
 mod endorsement;
 mod error;
@@ -100,10 +102,11 @@ impl Tpm {
                     command: name,
                     source,
                 })?;
-            let response = Response::parse(answer, handles).map_err(|problem| Error::Response {
-                command: name,
-                problem,
-            })?;
+            let response =
+                Response::parse(&answer, handles).map_err(|problem| Error::Response {
+                    command: name,
+                    problem,
+                })?;
             match response.code() {
                 ResponseCode::SUCCESS => return Ok(response),
                 code if code.asks_for_retry() => std::thread::sleep(RETRY_PAUSE),

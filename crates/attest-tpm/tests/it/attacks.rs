@@ -13,7 +13,11 @@ type Change = fn(&mut JoinEvidence, &mut JoinExpectation, &mut References);
 
 /// Outcome and codes, in one line.
 fn line(verdict: &Verdict) -> String {
-    let codes: Vec<&str> = verdict.findings.iter().map(|one| one.code.as_ref()).collect();
+    let codes: Vec<&str> = verdict
+        .findings
+        .iter()
+        .map(|one| one.code.as_ref())
+        .collect();
     match verdict.outcome() {
         Outcome::Affirmed => "affirmed".to_owned(),
         Outcome::Refused => codes.join(" "),
@@ -24,33 +28,73 @@ fn line(verdict: &Verdict) -> String {
 fn each_lie_of_a_chip_is_refused_by_the_check_that_guards_against_it() {
     let lies: &[(&str, Lie)] = &[
         ("the truth", |_| {}),
-        ("the truth without a session key", |s| s.session = Session::None),
-        ("an endorsement key of another kind", |s| s.ek_attributes |= 1 << 6),
-        ("an attestation key that signs anything", |s| s.ak_attributes ^= RESTRICTED),
-        ("an attestation key that can be exported", |s| s.ak_attributes ^= 1 << 1),
-        ("an attestation key that came from outside", |s| s.ak_attributes ^= 1 << 5),
-        ("an attestation key that decrypts", |s| s.ak_attributes |= 1 << 17),
+        ("the truth without a session key", |s| {
+            s.session = Session::None
+        }),
+        ("an endorsement key of another kind", |s| {
+            s.ek_attributes |= 1 << 6
+        }),
+        ("an attestation key that signs anything", |s| {
+            s.ak_attributes ^= RESTRICTED
+        }),
+        ("an attestation key that can be exported", |s| {
+            s.ak_attributes ^= 1 << 1
+        }),
+        ("an attestation key that came from outside", |s| {
+            s.ak_attributes ^= 1 << 5
+        }),
+        ("an attestation key that decrypts", |s| {
+            s.ak_attributes |= 1 << 17
+        }),
         ("an attestation key with SHA-1", |s| s.ak_hash = 4),
-        ("an attestation key named by SHA-1", |s| s.ak_name_algorithm = 4),
-        ("an attestation key of the owner", |s| s.ak_hierarchy = 0x4000_0001),
-        ("an identity key that can be exported", |s| s.identity_attributes ^= 1 << 1),
-        ("an identity key that may be moved", |s| s.identity_attributes ^= 1 << 4),
-        ("an identity key that came from outside", |s| s.identity_attributes ^= 1 << 5),
-        ("a restricted identity key", |s| s.identity_attributes |= RESTRICTED),
-        ("a guessed secret", |s| s.activated_secret = Some(vec![0; 32])),
+        ("an attestation key named by SHA-1", |s| {
+            s.ak_name_algorithm = 4
+        }),
+        ("an attestation key of the owner", |s| {
+            s.ak_hierarchy = 0x4000_0001
+        }),
+        ("an identity key that can be exported", |s| {
+            s.identity_attributes ^= 1 << 1
+        }),
+        ("an identity key that may be moved", |s| {
+            s.identity_attributes ^= 1 << 4
+        }),
+        ("an identity key that came from outside", |s| {
+            s.identity_attributes ^= 1 << 5
+        }),
+        ("a restricted identity key", |s| {
+            s.identity_attributes |= RESTRICTED
+        }),
+        ("a guessed secret", |s| {
+            s.activated_secret = Some(vec![0; 32])
+        }),
         ("no secret", |s| s.activated_secret = Some(Vec::new())),
-        ("a quote of an earlier challenge", |s| s.quote.qualifying = Some(vec![1; 32])),
-        ("a quote without a nonce", |s| s.quote.qualifying = Some(Vec::new())),
+        ("a quote of an earlier challenge", |s| {
+            s.quote.qualifying = Some(vec![1; 32])
+        }),
+        ("a quote without a nonce", |s| {
+            s.quote.qualifying = Some(Vec::new())
+        }),
         ("a quote that no TPM made", |s| s.quote.magic = 0),
-        ("a certification instead of a quote", |s| s.quote.kind = CERTIFY),
-        ("a statement about time instead of a quote", |s| s.quote.kind = 0x8019),
-        ("a quote by another key", |s| s.quote.signed_by_another = true),
-        ("equal values of other PCRs", |s| s.quoted_bits = [0x06, 0, 1]),
+        ("a certification instead of a quote", |s| {
+            s.quote.kind = CERTIFY
+        }),
+        ("a statement about time instead of a quote", |s| {
+            s.quote.kind = 0x8019
+        }),
+        ("a quote by another key", |s| {
+            s.quote.signed_by_another = true
+        }),
+        ("equal values of other PCRs", |s| {
+            s.quoted_bits = [0x06, 0, 1]
+        }),
         ("fewer PCRs", |s| s.quoted_bits = [0x81, 0, 0]),
         ("the SHA-1 bank", |s| s.quoted_bank = 4),
         ("another bank", |s| s.quoted_bank = 0x0c),
         ("the same bank twice", |s| s.quoted_twice = true),
-        ("other PCR values than quoted", |s| s.pcr_values[2] = vec![8; 32])
+        ("other PCR values than quoted", |s| {
+            s.pcr_values[2] = vec![8; 32]
+        }),
     ];
     let mut seen = String::new();
     for (what, lie) in lies {
@@ -96,26 +140,51 @@ fn each_lie_of_a_chip_is_refused_by_the_check_that_guards_against_it() {
         another bank: TPM-QUOTE-SELECTION
         the same bank twice: TPM-QUOTE-SELECTION
         other PCR values than quoted: TPM-QUOTE-DIGEST
-    "#]].assert_eq(&seen);
+    "#]]
+    .assert_eq(&seen);
 }
 
 #[test]
 fn each_lie_about_the_keys_of_a_join_is_refused() {
     let lies: &[(&str, Lie)] = &[
         ("a certification that no TPM made", |s| s.certify.magic = 1),
-        ("a quote instead of a certification", |s| s.certify.kind = QUOTE),
-        ("a certification by another key", |s| s.certify.signed_by_another = true),
-        ("a certification of another key", |s| s.certified_name = Some(vec![3; 34])),
-        ("a certification for an earlier join", |s| s.certify.qualifying = Some(vec![1; 32])),
-        ("a certification after a restart", |s| s.certify.reset_count += 1),
-        ("another TLS connection", |s| s.channel.exporter = vec![1; 32]),
+        ("a quote instead of a certification", |s| {
+            s.certify.kind = QUOTE
+        }),
+        ("a certification by another key", |s| {
+            s.certify.signed_by_another = true
+        }),
+        ("a certification of another key", |s| {
+            s.certified_name = Some(vec![3; 34])
+        }),
+        ("a certification for an earlier join", |s| {
+            s.certify.qualifying = Some(vec![1; 32])
+        }),
+        ("a certification after a restart", |s| {
+            s.certify.reset_count += 1
+        }),
+        ("another TLS connection", |s| {
+            s.channel.exporter = vec![1; 32]
+        }),
         ("another server", |s| s.channel.server_key = vec![1; 32]),
-        ("another trust domain", |s| s.channel.trust_domain = "example.com".to_owned()),
-        ("a vouch of an earlier boot", |s| s.session = Session::AnotherBoot),
-        ("a vouch for another session key", |s| s.session = Session::AnotherKey),
-        ("a session key that somebody else holds", |s| s.session = Session::Unproven),
-        ("a session key that is none", |s| s.session = Session::Garbage),
-        ("a vouch without a session key", |s| s.session = Session::Missing),
+        ("another trust domain", |s| {
+            s.channel.trust_domain = "example.com".to_owned()
+        }),
+        ("a vouch of an earlier boot", |s| {
+            s.session = Session::AnotherBoot
+        }),
+        ("a vouch for another session key", |s| {
+            s.session = Session::AnotherKey
+        }),
+        ("a session key that somebody else holds", |s| {
+            s.session = Session::Unproven
+        }),
+        ("a session key that is none", |s| {
+            s.session = Session::Garbage
+        }),
+        ("a vouch without a session key", |s| {
+            s.session = Session::Missing
+        }),
     ];
     let mut seen = String::new();
     for (what, lie) in lies {
@@ -140,15 +209,22 @@ fn each_lie_about_the_keys_of_a_join_is_refused() {
         a session key that somebody else holds: TPM-SESSION-PROOF
         a session key that is none: TPM-SESSION-KEY
         a vouch without a session key: TPM-SESSION-KEY
-    "#]].assert_eq(&seen);
+    "#]]
+    .assert_eq(&seen);
 }
 
 #[test]
 fn each_change_on_the_way_is_refused() {
     let changes: &[(&str, Change)] = &[
-        ("an endorsement key that nobody pinned", |_, _, r| r.pinned_ek.clear()),
-        ("one fewer PCR value", |e, _, _| drop(e.answer.pcr_values.pop())),
-        ("one more PCR value", |e, _, _| e.answer.pcr_values.push(vec![0; 32])),
+        ("an endorsement key that nobody pinned", |_, _, r| {
+            r.pinned_ek.clear()
+        }),
+        ("one fewer PCR value", |e, _, _| {
+            drop(e.answer.pcr_values.pop())
+        }),
+        ("one more PCR value", |e, _, _| {
+            e.answer.pcr_values.push(vec![0; 32])
+        }),
         ("PCR values cut differently", |e, _, _| {
             let moved = e.answer.pcr_values[1].remove(0);
             e.answer.pcr_values[0].push(moved);
@@ -158,16 +234,25 @@ fn each_change_on_the_way_is_refused() {
             std::mem::swap(&mut answer.quote, &mut answer.certify);
             std::mem::swap(&mut answer.quote_signature, &mut answer.certify_signature);
         }),
-        ("the answer to another challenge", |_, x, _| x.nonce = [7; 32]),
+        ("the answer to another challenge", |_, x, _| {
+            x.nonce = [7; 32]
+        }),
         ("a challenge without a secret", |e, x, _| {
             x.secret = crypto::SecretBytes::new(Vec::new());
             e.answer.activated_secret.clear();
         }),
         ("a TPM whose counters went back", |_, x, _| {
-            x.previous = Some(Boot { reset_count: 8, restart_count: 0 });
+            x.previous = Some(Boot {
+                reset_count: 8,
+                restart_count: 0,
+            });
         }),
-        ("an endless event log", |e, _, _| e.answer.event_log = vec![0; (1 << 20) + 1]),
-        ("a structure longer than any TPM's", |e, _, _| e.answer.quote.resize(5000, 0)),
+        ("an endless event log", |e, _, _| {
+            e.answer.event_log = vec![0; (1 << 20) + 1]
+        }),
+        ("a structure longer than any TPM's", |e, _, _| {
+            e.answer.quote.resize(5000, 0)
+        }),
         ("another machine's keys", |e, _, r| {
             let (other, references) = forge(&Script::default());
             e.request = other.request;
@@ -231,7 +316,7 @@ fn facts_say_no_more_than_was_verified() {
         writeln!(seen, "{} = {value} ({})", fact.name, fact.source).unwrap();
     }
     for digest in &verdict.evidence {
-        writeln!(seen, "{} {}", digest.kind, digest.length).unwrap();
+        writeln!(seen, "{}", digest.kind).unwrap();
     }
     expect![[r#"
         machine.boot.state = unknown (verified)
@@ -241,17 +326,18 @@ fn facts_say_no_more_than_was_verified() {
         machine.tpm.ek_sha256 = (digest) (verified)
         machine.tpm.firmware = 0102030405060708 (verified)
         machine.tpm.kind = unknown (verified)
-        tpm-ek-public 122
-        tpm-ak-public 88
-        tpm-identity-public 88
-        tpm-quote 145
-        tpm-quote-signature 72
-        tpm-pcr-values 96
-        tpm-certify 173
-        tpm-certify-signature 72
-        tpm-event-log 27
-        session-key 91
-        session-key-proof 71
-        session-key-vouch 72
-    "#]].assert_eq(&seen);
+        tpm-ek-public
+        tpm-ak-public
+        tpm-identity-public
+        tpm-quote
+        tpm-quote-signature
+        tpm-pcr-values
+        tpm-certify
+        tpm-certify-signature
+        tpm-event-log
+        session-key
+        session-key-proof
+        session-key-vouch
+    "#]]
+    .assert_eq(&seen);
 }

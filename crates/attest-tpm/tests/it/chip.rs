@@ -3,13 +3,18 @@
 use crate::hostile::nothing_changed_is_affirmed;
 use crate::tools;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, challenge, verify};
-use attest_tpm::{Authority, Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
+use attest_tpm::{
+    Authority, Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest, References,
+};
 use crypto::{Algorithm, KeyPair, SecretBytes};
 use device::tpm::join::Join;
 use device::tpm::{Error, Hierarchy, Tpm, template};
 use expect_test::expect;
 use facts::{Outcome, Timestamp};
 use std::fmt::Write as _;
+use std::io;
+use std::net::{Shutdown, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::time::Instant;
 use testkit::swtpm::Swtpm;
 
@@ -119,13 +124,15 @@ fn a_machine_joins_and_the_verdict_says_what_is_known_of_it() {
         machine.tpm.firmware = (number) (verified)
         machine.tpm.kind = emulated (verified)
         machine.tpm.manufacturer = 00001014 (verified)
-    "#]].assert_eq(&seen);
+    "#]]
+    .assert_eq(&seen);
     nothing_changed_is_affirmed(&evidence, &expected, &references);
 
     // An answer is good for its own challenge only.
     let (_, another) = challenged(&evidence.request);
     let replayed = verify(&evidence, &another, &references);
-    expect!["TPM-ACTIVATION TPM-QUOTE-NONCE TPM-CERTIFY-TRANSCRIPT"].assert_eq(&codes(&replayed).join(" "));
+    expect!["TPM-ACTIVATION TPM-QUOTE-NONCE TPM-CERTIFY-TRANSCRIPT"]
+        .assert_eq(&codes(&replayed).join(" "));
 }
 
 #[test]
@@ -137,7 +144,11 @@ fn without_a_session_key_the_identity_key_itself_is_certified() {
     let request = join.request().clone();
     let (sent, expected) = challenged(&request);
     let answer = join.answer(&sent, &channel(), None).unwrap();
-    let judgement = verify(&JoinEvidence { request, answer }, &expected, &references(&chip));
+    let judgement = verify(
+        &JoinEvidence { request, answer },
+        &expected,
+        &references(&chip),
+    );
     assert_eq!(codes(&judgement), [""; 0]);
     let facts = &judgement.verdict.facts;
     assert_eq!(facts.text(facts::names::MACHINE_KEY), Some("tpm"));
@@ -171,8 +182,15 @@ fn a_credential_for_another_chip_stays_shut() {
         ..sent
     };
     let answer = join.answer(&spliced, &channel(), None).unwrap();
-    let judgement = verify(&JoinEvidence { request, answer }, &expected, &references(&chip));
-    assert_eq!(codes(&judgement), ["TPM-ACTIVATION", "TPM-CERTIFY-TRANSCRIPT"]);
+    let judgement = verify(
+        &JoinEvidence { request, answer },
+        &expected,
+        &references(&chip),
+    );
+    assert_eq!(
+        codes(&judgement),
+        ["TPM-ACTIVATION", "TPM-CERTIFY-TRANSCRIPT"]
+    );
 }
 
 #[test]
@@ -188,8 +206,16 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         match judgement.verdict.outcome() {
             Outcome::Affirmed => format!(
                 "affirmed {} {}",
-                judgement.verdict.facts.text(facts::names::MACHINE_TPM_KIND).unwrap(),
-                judgement.verdict.facts.text(facts::names::MACHINE_TPM_EK_CHAIN).unwrap()
+                judgement
+                    .verdict
+                    .facts
+                    .text(facts::names::MACHINE_TPM_KIND)
+                    .unwrap(),
+                judgement
+                    .verdict
+                    .facts
+                    .text(facts::names::MACHINE_TPM_EK_CHAIN)
+                    .unwrap()
             ),
             Outcome::Refused => codes(&judgement).join(" "),
         }
@@ -197,7 +223,10 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
     let good = references(&chip);
     let mut seen = String::new();
     let mut note = |what: &str, outcome: String| writeln!(seen, "{what}: {outcome}").unwrap();
-    note("the manufacturer's root", judge(&evidence, &expected, &good));
+    note(
+        "the manufacturer's root",
+        judge(&evidence, &expected, &good),
+    );
     note(
         "the root listed as a vendor's",
         judge(
@@ -247,14 +276,20 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         "another manufacturer of the same name",
         judge(&evidence, &expected, &references(&stranger)),
     );
-    note("no references", judge(&evidence, &expected, &References::default()));
+    note(
+        "no references",
+        judge(&evidence, &expected, &References::default()),
+    );
     let mut other = evidence.clone();
     other.request.ek_certificate = Join::begin(open(&sibling))
         .unwrap()
         .request()
         .ek_certificate
         .clone();
-    note("another chip's certificate", judge(&other, &expected, &good));
+    note(
+        "another chip's certificate",
+        judge(&other, &expected, &good),
+    );
     let mut bare = evidence.clone();
     bare.request.ek_certificate.clear();
     note("no certificate", judge(&bare, &expected, &good));
@@ -286,7 +321,8 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         no certificate but a pin: affirmed unknown pinned
         before it was issued: TPM-EK-CERT-VALIDITY TPM-EK-CERT-VALIDITY
         after it lapsed: affirmed emulated verified
-    "#]].assert_eq(&seen);
+    "#]]
+    .assert_eq(&seen);
 }
 
 #[test]
@@ -317,7 +353,9 @@ fn after_a_power_cut_the_keys_are_the_same_and_the_old_vouch_is_not() {
     };
     let references = references(&chip);
     let (before, expected_before) = join(&chip);
-    let first = verify(&before, &expected_before, &references).proven.unwrap();
+    let first = verify(&before, &expected_before, &references)
+        .proven
+        .unwrap();
     chip.power_off();
     chip.power_on().unwrap();
     let (after, mut expected) = join(&chip);
@@ -326,7 +364,12 @@ fn after_a_power_cut_the_keys_are_the_same_and_the_old_vouch_is_not() {
     let judgement = verify(&after, &expected, &references);
     assert_eq!(codes(&judgement), [""; 0]);
     let second = judgement.proven.unwrap();
-    assert!(second.boot > first.boot, "{:?} {:?}", first.boot, second.boot);
+    assert!(
+        second.boot > first.boot,
+        "{:?} {:?}",
+        first.boot,
+        second.boot
+    );
     // The clock may be unsafe now; nothing rests on it.
     let quote = attest_tpm::Attested::parse(&after.answer.quote).unwrap();
     eprintln!("clock after a power cut: {:?}", quote.clock);
@@ -341,13 +384,19 @@ fn after_a_power_cut_the_keys_are_the_same_and_the_old_vouch_is_not() {
         },
         request: after.request.clone(),
     };
-    assert_eq!(codes(&verify(&stale, &expected, &references)), ["TPM-SESSION-PROOF"]);
+    assert_eq!(
+        codes(&verify(&stale, &expected, &references)),
+        ["TPM-SESSION-PROOF"]
+    );
     // A copy of the chip's state from before the cut counts fewer boots.
     expected.previous = Some(Boot {
         reset_count: second.boot.reset_count + 1,
         restart_count: 0,
     });
-    assert_eq!(codes(&verify(&after, &expected, &references)), ["TPM-BOOT-REWOUND"]);
+    assert_eq!(
+        codes(&verify(&after, &expected, &references)),
+        ["TPM-BOOT-REWOUND"]
+    );
 }
 
 #[test]
@@ -367,12 +416,16 @@ fn slots_left_full_by_others_are_emptied_and_ours_are_left_empty() {
     for _ in 0..3 {
         tool("tpm2_createprimary", &["-C", "o", "-G", "ecc256"]);
     }
-    assert_eq!(tool("tpm2_getcap", &["handles-transient"]).lines().count(), 3);
+    assert_eq!(
+        tool("tpm2_getcap", &["handles-transient"]).lines().count(),
+        3
+    );
     drop(join(&chip));
     drop(Join::begin(open(&chip)).unwrap());
     for _ in 0..4 {
         let mut tpm = open(&chip);
-        tpm.create_primary(Hierarchy::Owner, template::identity_key()).unwrap();
+        tpm.create_primary(Hierarchy::Owner, template::identity_key())
+            .unwrap();
     }
     assert_eq!(tool("tpm2_getcap", &["handles-transient"]), "");
     assert_eq!(tool("tpm2_getcap", &["handles-loaded-session"]), "");
@@ -401,4 +454,57 @@ fn a_challenge_that_lies_is_not_answered() {
     sent.credential_blob[40] ^= 1;
     let refused = join.answer(&sent, &channel(), None);
     assert!(matches!(refused, Err(Error::Refused { .. })), "{refused:?}");
+}
+
+#[test]
+fn an_endorsement_key_that_is_not_persistent_is_made_again() {
+    let Some(chip) = chip("attest_tpm::evicted_endorsement") else {
+        return;
+    };
+    if let Err(why) = testkit::tools(["tpm2_evictcontrol"]) {
+        testkit::skip("attest_tpm::evicted_endorsement", &why);
+        return;
+    }
+    let (before, _) = join(&chip);
+    let folder = testkit::temp_dir().unwrap();
+    let arguments = ["-C", "o", "-c", "0x81010001"];
+    tools::succeed(folder.path(), &chip.tcti(), "tpm2_evictcontrol", &arguments);
+    let (after, expected) = join(&chip);
+    assert_eq!(before.request, after.request);
+    assert_eq!(
+        codes(&verify(&after, &expected, &references(&chip))),
+        [""; 0]
+    );
+}
+
+#[test]
+fn a_chip_behind_tcp_joins() {
+    let Some(chip) = chip("attest_tpm::tcp") else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("swtpm-tcp:{}", listener.local_addr().unwrap());
+    let socket = chip.socket();
+    let relay = std::thread::spawn(move || {
+        let (near, _) = listener.accept().unwrap();
+        let far = UnixStream::connect(socket).unwrap();
+        let (mut commands, mut chip) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+        let there = std::thread::spawn(move || {
+            io::copy(&mut commands, &mut chip).unwrap();
+            chip.shutdown(Shutdown::Both).unwrap();
+        });
+        io::copy(&mut &far, &mut &near).unwrap();
+        there.join().unwrap();
+    });
+    let join = Join::begin(Tpm::open(&address).unwrap()).unwrap();
+    let request = join.request().clone();
+    let (sent, expected) = challenged(&request);
+    let answer = join.answer(&sent, &channel(), Some(&session())).unwrap();
+    let judgement = verify(
+        &JoinEvidence { request, answer },
+        &expected,
+        &references(&chip),
+    );
+    assert_eq!(codes(&judgement), [""; 0]);
+    relay.join().unwrap();
 }

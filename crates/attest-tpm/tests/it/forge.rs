@@ -122,14 +122,7 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
     let expected = expectation();
     let [endorsement, ak, identity, session, other] =
         [(); 5].map(|()| KeyPair::generate(Algorithm::EcdsaP256).unwrap());
-    let aes_128_cfb: &[u8] = &[0, 6, 0, 128, 0, 0x43];
-    let ek_public = [
-        &public(0x000b, script.ek_attributes, &POLICY_A),
-        aes_128_cfb,
-        &[0, 0x10],
-        &curve_and_point(&endorsement),
-    ]
-    .concat();
+    let ek_public = endorsement_public(script.ek_attributes, &endorsement);
     let signing = |name_algorithm, attributes, hash: u16, key: &KeyPair| {
         [
             &public(name_algorithm, attributes, &[])[..],
@@ -164,7 +157,11 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
     ]
     .concat();
     let by = |statement: &Statement, bytes: &[u8]| {
-        let key = if statement.signed_by_another { &other } else { &ak };
+        let key = if statement.signed_by_another {
+            &other
+        } else {
+            &ak
+        };
         tpm_signature(key, bytes)
     };
     let certified = script.certified_name.as_ref().unwrap_or(&identity_name);
@@ -244,6 +241,18 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
         identity_public,
     };
     (JoinEvidence { request, answer }, references)
+}
+
+/// Template L-2 with these attributes.
+pub(crate) fn endorsement_public(attributes: u32, key: &KeyPair) -> Vec<u8> {
+    let aes_128_cfb: &[u8] = &[0, 6, 0, 128, 0, 0x43];
+    [
+        &public(0x000b, attributes, &POLICY_A),
+        aes_128_cfb,
+        &[0, 0x10],
+        &curve_and_point(key),
+    ]
+    .concat()
 }
 
 fn public(name_algorithm: u16, attributes: u32, policy: &[u8]) -> Vec<u8> {

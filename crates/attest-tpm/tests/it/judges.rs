@@ -24,10 +24,22 @@ fn tpm2_checkquote_accepts_our_quote_and_refuses_it_for_another_nonce() {
     write("ak.pem", pem("PUBLIC KEY", ak.key.spki_der()).as_bytes());
     write("quote.msg", &evidence.answer.quote);
     write("quote.sig", &evidence.answer.quote_signature);
-    write("quote.pcrs", &pcr_file(pcrs.bitmap(), &evidence.answer.pcr_values));
+    write(
+        "quote.pcrs",
+        &pcr_file(pcrs.bitmap(), &evidence.answer.pcr_values),
+    );
     let nonce = hex::encode(&expected.nonce);
     let check = |nonce: &str| {
-        let files = ["-u", "ak.pem", "-m", "quote.msg", "-s", "quote.sig", "-f", "quote.pcrs"];
+        let files = [
+            "-u",
+            "ak.pem",
+            "-m",
+            "quote.msg",
+            "-s",
+            "quote.sig",
+            "-f",
+            "quote.pcrs",
+        ];
         let arguments = [&files[..], &["-g", "sha256", "-q", nonce]].concat();
         run(folder.path(), "none", "tpm2_checkquote", &arguments)
     };
@@ -88,7 +100,9 @@ fn credentials_by_tpm2_tools_and_by_us_open_alike() {
     let folder = testkit::temp_dir().unwrap();
     let secret = [0x42; 32];
     let sized = [
-        &u16::try_from(endorsement.public.len()).unwrap().to_be_bytes()[..],
+        &u16::try_from(endorsement.public.len())
+            .unwrap()
+            .to_be_bytes()[..],
         &endorsement.public,
     ]
     .concat();

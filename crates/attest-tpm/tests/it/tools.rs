@@ -17,7 +17,8 @@ pub(crate) fn run(folder: &Path, tcti: &str, program: &str, arguments: &[&str]) 
 /// As [`run`], and it has to succeed; what it printed.
 pub(crate) fn succeed(folder: &Path, tcti: &str, program: &str, arguments: &[&str]) -> String {
     let output = run(folder, tcti, program, arguments);
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    let text =
+        [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     assert!(output.status.success(), "{program} {arguments:?}: {text:?}");
     text.concat()
 }

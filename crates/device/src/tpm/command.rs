@@ -263,9 +263,12 @@ impl Tpm {
     ///
     /// # Errors
     /// [`Error`] of the chip or the connection.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "what was flushed must not be used again"
+    )]
     pub fn flush(&mut self, object: Object) -> Result<(), Error> {
-        let Object { handle, .. } = object;
-        self.flush_handle(handle)
+        self.flush_handle(object.handle)
     }
 
     pub(super) fn flush_handle(&mut self, handle: u32) -> Result<(), Error> {

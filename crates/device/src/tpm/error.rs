@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use tpm2_protocol::TpmError;
-use tpm2_protocol::data::TpmCc;
+use tpm2_protocol::data::{TpmCc, TpmRc};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -57,6 +57,9 @@ impl ResponseCode {
 
 impl fmt::Display for ResponseCode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "response code {:#05x}", self.0)
+        match TpmRc::try_from(self.0) {
+            Ok(named) => write!(f, "{named} ({:#05x})", self.0),
+            Err(_) => write!(f, "response code {:#05x}", self.0),
+        }
     }
 }

@@ -16,8 +16,8 @@ pub(super) struct Response {
 }
 
 impl Response {
-    pub(super) fn parse(bytes: Vec<u8>, handles: usize) -> Result<Self, &'static str> {
-        let mut reader = Reader(&bytes);
+    pub(super) fn parse(bytes: &[u8], handles: usize) -> Result<Self, &'static str> {
+        let mut reader = Reader(bytes);
         let tag = reader.u16()?;
         let size = reader.u32()?;
         let code = ResponseCode(reader.u32()?);
@@ -113,11 +113,11 @@ mod tests {
 
     #[test]
     fn a_response_is_as_long_as_it_says() {
-        let honest = vec![0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7, 8];
-        let response = Response::parse(honest.clone(), 0).unwrap();
+        let honest = [0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7, 8];
+        let response = Response::parse(&honest, 0).unwrap();
         assert_eq!(response.parameters().rest(), [7, 8]);
         for cut in 0..honest.len() {
-            assert!(Response::parse(honest[..cut].to_vec(), 0).is_err(), "{cut}");
+            assert!(Response::parse(&honest[..cut], 0).is_err(), "{cut}");
         }
     }
 
@@ -129,18 +129,18 @@ mod tests {
             &[0, 0, 0],
         ]
         .concat();
-        let response = Response::parse(bytes.clone(), 1).unwrap();
+        let response = Response::parse(&bytes, 1).unwrap();
         assert_eq!(response.handle(), Ok(0x8000_0001));
         assert_eq!(response.parameters().sized(), Ok(&[9][..]));
         let mut lying = bytes;
         lying[17] = 200;
-        assert!(Response::parse(lying, 1).is_err());
+        assert!(Response::parse(&lying, 1).is_err());
     }
 
     #[test]
     fn an_error_carries_nothing_but_its_code() {
-        let bytes = vec![0x80, 1, 0, 0, 0, 10, 0, 0, 9, 0x22];
-        let response = Response::parse(bytes, 1).unwrap();
+        let bytes = [0x80, 1, 0, 0, 0, 10, 0, 0, 9, 0x22];
+        let response = Response::parse(&bytes, 1).unwrap();
         assert_eq!(response.code(), ResponseCode::RETRY);
     }
 }

@@ -231,4 +231,25 @@ mod tests {
             assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{length}");
         }
     }
+
+    /// A socket pair stands for the kernel's device: whole commands in, whole responses out.
+    #[test]
+    fn a_device_is_asked_once_and_answers_once() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let chip = std::thread::spawn(move || {
+            let mut command = [0; 12];
+            theirs.read_exact(&mut command).unwrap();
+            theirs
+                .write_all(&[0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0])
+                .unwrap();
+            command
+        });
+        let mut device = File::from(std::os::fd::OwnedFd::from(ours));
+        let response = over_device(&mut device, &[7; 12]).unwrap();
+        assert_eq!(response.len(), 10);
+        assert_eq!(chip.join().unwrap(), [7; 12]);
+        // The chip is gone now: an error, not a wait.
+        assert!(over_device(&mut device, &[7; 12]).is_err());
+    }
 }
