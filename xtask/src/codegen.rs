@@ -10,10 +10,10 @@ use std::process::ExitCode;
 
 pub(crate) const HELP: &str = "\
 Writes what is made from other files and committed:
-  crates/proto/src/gen             the gRPC code, from proto/, without protoc
-  docs/reference/findings.md       every refusal's code, from the source
-  docs/reference/records.md        what each record says, from ledger::body
-  docs/reference/configuration.md  every key of the configuration files, from their structs
+  crates/proto/src/gen        the gRPC code, from proto/, without protoc
+  docs/reference/findings.md  every refusal's code, from the source
+  docs/reference/records.md   what each record says, from ledger::body
+  docs/reference/config.md    every key of the configuration files, from their structs
 
 Usage: cargo xtask codegen [--check]
 

@@ -10,7 +10,7 @@ use crate::shell::Result;
 /// Path and text of every page.
 pub(crate) fn pages() -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
-        ("docs/reference/configuration.md", configuration::page()?),
+        ("docs/reference/config.md", configuration::page()?),
         ("docs/reference/findings.md", findings::page()?),
         ("docs/reference/records.md", records::page()?),
     ])

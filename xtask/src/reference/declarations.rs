@@ -91,6 +91,8 @@ impl Reader {
                         .extend(inline_fields(words, &current.members));
                 }
             }
+            // Not of the document: filled in by the program.
+            Some(_) if serde_words(&attributes).any(|word| word == "skip") => {}
             Some(current) => {
                 if let Some((name, kind)) = field(words) {
                     let name = match &self.variant {
@@ -231,6 +233,8 @@ pub struct Config {
     #[serde(default = \"here\")]
     pub listen: SocketAddr,
     pub join: Join,
+    #[serde(skip)]
+    pub given: Option<u8>,
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,84 @@
+//! The command line: the options of `trilith agent` that run it, and no more.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+const HELP: &str = "\
+The Trilith node agent: joins this machine and serves the SPIFFE Workload API.
+
+Usage: trilith-agent --config FILE [--log FILTER]
+
+Options:
+  --config FILE  the configuration file, as of `trilith agent`
+  --log FILTER   what is logged to stderr [default: info]
+  -V, --version  print the version
+  -h, --help     this text
+
+Environment:
+  TRILITH_JOIN_TOKEN  a one-time join token; it goes before the file that the configuration names
+
+Example:
+  trilith-agent --config /etc/trilith/agent.toml
+";
+
+/// What the command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Print(String),
+    Run(Arguments),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Arguments {
+    pub(crate) config: PathBuf,
+    pub(crate) log: String,
+}
+
+impl Arguments {
+    /// Reads the words after the program's name.
+    pub(crate) fn parse(words: impl IntoIterator<Item = OsString>) -> Result<Action, String> {
+        let mut words = words.into_iter();
+        let mut config = None;
+        let mut log = "info".to_owned();
+        while let Some(word) = words.next() {
+            let mut value = |name: &str| words.next().ok_or(format!("{name} needs a value"));
+            match word.to_str() {
+                Some("-h" | "--help") => return Ok(Action::Print(HELP.to_owned())),
+                Some("-V" | "--version") => {
+                    let version = env!("CARGO_PKG_VERSION");
+                    return Ok(Action::Print(format!("trilith-agent {version}\n")));
+                }
+                Some("--config") => config = Some(PathBuf::from(value("--config")?)),
+                Some("--log") => {
+                    let filter = value("--log")?.into_string();
+                    log = filter.map_err(|_raw| "--log needs UTF-8".to_owned())?;
+                }
+                _ => return Err(format!("{} is not understood", word.display())),
+            }
+        }
+        let config = config.ok_or("--config is required")?;
+        Ok(Action::Run(Self { config, log }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Action, Arguments};
+    use std::ffi::OsString;
+
+    fn parse(line: &str) -> Result<Action, String> {
+        Arguments::parse(line.split_whitespace().map(OsString::from))
+    }
+
+    #[test]
+    fn the_configuration_is_required_and_unknown_words_are_refused() {
+        assert_eq!(parse(""), Err("--config is required".to_owned()));
+        assert_eq!(parse("--config"), Err("--config needs a value".to_owned()));
+        assert_eq!(parse("--fast"), Err("--fast is not understood".to_owned()));
+        let run = Action::Run(Arguments {
+            config: "/a".into(),
+            log: "debug".to_owned(),
+        });
+        assert_eq!(parse("--log debug --config /a"), Ok(run));
+    }
+}

@@ -1,0 +1,77 @@
+//! The node agent as a program of its own, for machines that should carry nothing else. It takes the
+//! configuration file of `trilith agent` and does the same; administration is in `trilith`.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+
+use anyhow::Context as _;
+use arguments::{Action, Arguments};
+use std::io::Write as _;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse(std::env::args_os().skip(1)) {
+        Ok(Action::Print(text)) => print(&text),
+        Ok(Action::Run(arguments)) => run(&arguments),
+        Err(problem) => {
+            complain(&format!("{problem}\nnext: trilith-agent --help"));
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).context("--log")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .init();
+    let mut config = agent::AgentConfig::load(&arguments.config)?;
+    config.token_given = std::env::var("TRILITH_JOIN_TOKEN")
+        .ok()
+        .map(|token| agent::Token::new(&token));
+    agent::runtime()
+        .context("cannot start the async runtime")?
+        .block_on(async {
+            let shutdown = CancellationToken::new();
+            tokio::spawn(cancel_at_signal(shutdown.clone())?);
+            Ok(agent::run(config, shutdown).await?)
+        })
+}
+
+/// Cancels at the first SIGINT or SIGTERM.
+fn cancel_at_signal(
+    shutdown: CancellationToken,
+) -> anyhow::Result<impl Future<Output = ()> + Send + 'static> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("cannot watch SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("cannot watch SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        shutdown.cancel();
+    })
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    std::io::stdout()
+        .write_all(text.as_bytes())
+        .context("stdout")
+}
+
+fn complain(problem: &str) {
+    // Nobody is left to tell when stderr is closed; the exit code says it too.
+    let _closed = std::io::stderr().write_all(format!("error: {problem}\n").as_bytes());
+}
