@@ -1,0 +1,22 @@
+//! The ledger's formats from outside: records, trees, notes, receipts, packs and the vectors.
+
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        reason = "tests may panic"
+    )
+)]
+
+mod hostile;
+mod notes;
+mod packs;
+mod records;
+mod support;
+mod trees;
+mod vectors;
