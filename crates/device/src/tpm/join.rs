@@ -2,10 +2,10 @@
 //! bytes. The server's half is `attest_tpm::join`.
 
 use super::{Endorsement, Error, Hierarchy, Object, Tpm, template};
+pub use attest_tpm::{Challenge, Channel, JoinAnswer, JoinRequest};
+
 use attest_tpm::join::Boot;
-use attest_tpm::{
-    Attested, Body, Challenge, Channel, JoinAnswer, JoinRequest, PcrSelection, SigningKey,
-};
+use attest_tpm::{Attested, Body, PcrSelection, SigningKey};
 use crypto::Signer;
 
 /// How often PCRs are read and quoted again because they changed in between.
