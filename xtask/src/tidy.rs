@@ -3,6 +3,7 @@
 mod arrows;
 mod documents;
 mod lock;
+mod manifests;
 mod rust;
 mod words;
 
@@ -15,6 +16,7 @@ pub(crate) const HELP: &str = "\
 Checks the house rules and prints every break of one as `file:line: what`:
   arrows     which crate may use which; the code map of docs/ARCHITECTURE.md says the same
   confined   Cedar, SQL grammar, SQLite and the crypto backend stay in the crates that own them
+  manifests  a crate names the dependencies that it uses, and no other
   rust       `//!` first, no mod.rs, at most 800 lines, forbid(unsafe_code), no ignored tests, no bare allow
   lock       bans of deny.toml, no unknown source, a limit on the number of packages
   documents  one number per decision, and each invariant links to attack tests that exist
@@ -68,6 +70,7 @@ pub(crate) fn check() -> Result<()> {
         &files,
         &read_text("docs/THREAT_MODEL.md")?,
     ));
+    breaks.extend(manifests::check(&packages, &files));
     breaks.extend(rust::check_roots(&packages, &files));
     for file in &files {
         // What is not UTF-8 has no words: images, archives.

@@ -67,6 +67,8 @@ pub(crate) struct Package {
 
 pub(crate) struct Dependency {
     pub(crate) name: String,
+    /// As code names it: `spiffe_core`.
+    pub(crate) identifier: String,
     /// Only for tests, examples and benches.
     pub(crate) dev: bool,
     /// A member of this workspace.
@@ -111,8 +113,11 @@ fn package_from(package: &Value) -> Option<Package> {
 }
 
 fn dependency_from(dependency: &Value) -> Option<Dependency> {
+    let name = dependency.get("name")?.as_str()?;
+    let renamed = dependency.get("rename").and_then(Value::as_str);
     Some(Dependency {
-        name: dependency.get("name")?.as_str()?.to_owned(),
+        name: name.to_owned(),
+        identifier: renamed.unwrap_or(name).replace('-', "_"),
         dev: dependency.get("kind")?.as_str() == Some("dev"),
         ours: dependency.get("path").is_some_and(|path| !path.is_null()),
     })

@@ -2,7 +2,7 @@
 //! a new arrow is a design decision and changes both.
 
 use super::Break;
-use crate::workspace::Package;
+use crate::workspace::{Dependency, Package};
 use std::collections::{BTreeMap, BTreeSet};
 
 const MAP: &str = "docs/ARCHITECTURE.md";
@@ -17,26 +17,26 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger-store", &["crypto", "ledger"]),
     ("spiffe", &["crypto", "facts", "ledger"]),
     ("svid-tls", &["crypto", "facts", "spiffe"]),
-    (
-        "identity",
-        &["crypto", "custody", "facts", "ledger", "spiffe"],
-    ),
+    ("link", &["crypto", "facts", "proto", "spiffe", "svid-tls"]),
+    ("identity", &["crypto", "facts", "ledger", "spiffe"]),
     ("attest", &["crypto", "facts"]),
     ("attest-tpm", &["attest", "crypto", "facts"]),
-    ("attest-code", &["attest", "crypto", "facts"]),
+    ("attest-code", &["crypto", "facts"]),
     ("device", &["attest-tpm", "crypto"]),
-    ("workload-api", &["crypto", "facts", "proto", "spiffe"]),
+    ("workload-api", &["facts", "proto"]),
     ("estate", &["crypto", "facts"]),
     ("estate-prove", &["estate"]),
-    ("store", &["ledger"]),
+    ("store", &[]),
     (
         "gateway",
         &[
             "crypto",
+            "custody",
             "estate",
             "facts",
             "ledger",
             "ledger-store",
+            "link",
             "proto",
             "spiffe",
             "svid-tls",
@@ -52,9 +52,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         "agent",
         &[
             "attest-code",
+            "attest-tpm",
             "crypto",
             "device",
             "facts",
+            "link",
             "proto",
             "spiffe",
             "svid-tls",
@@ -170,6 +172,15 @@ fn check_package(package: &Package, manifest: &str, allowed: &[&str]) -> Vec<Bre
             ));
         }
     }
+    for name in allowed {
+        let uses = |dependency: &Dependency| dependency.name == *name && !dependency.dev;
+        if !package.dependencies.iter().any(uses) {
+            breaks.push(Break::file(
+                manifest,
+                format!("{} does not use {name}: an arrow less", package.name),
+            ));
+        }
+    }
     breaks
 }
 
@@ -232,6 +243,7 @@ mod tests {
             folder: format!("crates/{name}"),
             dependencies: vec![Dependency {
                 name: dependency.to_owned(),
+                identifier: dependency.replace('-', "_"),
                 dev,
                 ours,
             }],
@@ -243,7 +255,7 @@ mod tests {
         let manifest = format!("{}/Cargo.toml", package.folder);
         check(&[package], "")
             .into_iter()
-            .filter(|broken| broken.file == manifest)
+            .filter(|broken| broken.file == manifest && !broken.what.contains("an arrow less"))
             .map(|broken| broken.what)
             .collect()
     }
