@@ -154,6 +154,10 @@ fn watch(
     name: String,
     ended: oneshot::Receiver<()>,
 ) -> io::Result<()> {
+    #[expect(
+        deprecated,
+        reason = "what replaces it is unsafe; `Watched` owns its caller, whose pidfd never changes"
+    )]
     let pidfd = AsyncFd::with_interest(Watched(process), Interest::READABLE)?;
     let shared = Arc::clone(shared);
     tokio::spawn(async move {

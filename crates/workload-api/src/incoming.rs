@@ -1,5 +1,6 @@
 //! Accepted connections, each with its caller. Connections beyond the limits are closed at once.
 
+use crate::authority::Inbound;
 use crate::limits::{Slot, Slots};
 use crate::{Limits, Listener, Source};
 use std::fmt;
@@ -17,6 +18,9 @@ use tonic::transport::server::Connected;
 
 /// Rest after a failed accept: out of descriptors, most likely.
 const REST: Duration = Duration::from_millis(100);
+
+/// Read at once.
+const CHUNK: usize = 4096;
 
 /// Who is at the other end of a connection; in the extensions of each of its requests.
 pub struct Peer<C> {
@@ -84,6 +88,8 @@ impl<S: Source> Incoming<S> {
         match self.source.identify(&stream) {
             Ok(caller) => Some(Connection {
                 stream,
+                inbound: Inbound::new(),
+                passed: Vec::new(),
                 peer: Peer {
                     caller: Arc::new(caller),
                     uid,
@@ -125,6 +131,9 @@ impl<S: Source> Stream for Incoming<S> {
 /// A connection whose caller is known.
 pub struct Connection<C> {
     stream: UnixStream,
+    inbound: Inbound,
+    /// What has passed `inbound` and has not been read yet.
+    passed: Vec<u8>,
     peer: Peer<C>,
     _slot: Slot,
 }
@@ -151,7 +160,25 @@ impl<C> AsyncRead for Connection<C> {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        let this = &mut *self;
+        while this.passed.is_empty() {
+            let mut chunk = [0; CHUNK];
+            let mut arrived = ReadBuf::new(&mut chunk);
+            ready!(Pin::new(&mut this.stream).poll_read(context, &mut arrived))?;
+            if arrived.filled().is_empty() {
+                // The end. A frame that was cut short is of no use to anybody.
+                return Poll::Ready(Ok(()));
+            }
+            this.inbound.feed(arrived.filled(), &mut this.passed);
+        }
+        let length = this.passed.len().min(buffer.remaining());
+        buffer.put_slice(this.passed.get(..length).unwrap_or_default());
+        this.passed.drain(..length);
+        if this.passed.is_empty() {
+            // Idle connections hold no buffer.
+            this.passed = Vec::new();
+        }
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -24,6 +24,7 @@
     )
 )]
 
+mod authority;
 mod claims;
 mod incoming;
 mod limits;
