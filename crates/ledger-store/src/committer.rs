@@ -250,7 +250,7 @@ impl Committer {
         };
         match self.writer.write(&batch) {
             Ok(()) => {
-                self.acknowledge(groups, Arc::new(batch));
+                self.acknowledge(groups, &Arc::new(batch));
                 Ok(())
             }
             Err(WriteError::Full) => Err(groups),
@@ -290,12 +290,12 @@ impl Committer {
         Ok(builder.finish(checkpoint, &note))
     }
 
-    fn acknowledge(&mut self, groups: Vec<Group>, batch: Arc<Batch>) {
+    fn acknowledge(&mut self, groups: Vec<Group>, batch: &Arc<Batch>) {
         let mut at = 0;
         for group in groups {
             let count = group.drafts.len();
             group.done.send(Ok(Acked {
-                batch: Arc::clone(&batch),
+                batch: Arc::clone(batch),
                 at,
                 count,
                 first_seq: self.next_seq,

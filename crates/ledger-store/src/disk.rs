@@ -9,7 +9,7 @@ use std::path::Path;
 
 /// A file that is written at positions and forced to disk as a whole.
 pub trait DiskFile: Send + Sync {
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
     /// Up to `buffer.len()` bytes from `offset`; fewer only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
@@ -41,7 +41,7 @@ pub trait Disk: Send + Sync {
 pub struct RealDisk;
 
 impl DiskFile for File {
-    fn len(&self) -> io::Result<u64> {
+    fn length(&self) -> io::Result<u64> {
         Ok(self.metadata()?.len())
     }
 
@@ -149,7 +149,7 @@ pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Resul
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
     };
-    let length = usize::try_from(file.len()?).unwrap_or(usize::MAX);
+    let length = usize::try_from(file.length()?).unwrap_or(usize::MAX);
     if length > limit {
         return Err(io::Error::other("the file is longer than it may be"));
     }

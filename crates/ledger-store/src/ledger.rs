@@ -40,18 +40,18 @@ impl Ledger {
         dir: &Path,
         signer: Arc<dyn Signer>,
         origin: &str,
-        options: Options,
+        options: &Options,
     ) -> Result<Self, StoreError> {
         let signing = |error| StoreError::Sign(Arc::new(error));
         let signer = LedgerSigner::new(origin, signer).map_err(signing)?;
         let disk = Arc::clone(&options.disk);
         let made = disk.create_dir_all(dir);
         made.map_err(StoreError::io("cannot create", dir))?;
-        let lock = lock(&options, dir)?;
+        let lock = lock(options, dir)?;
         let epoch = Epoch::begin(disk.as_ref(), dir)?;
 
         let empty = first_head(&signer).map_err(signing)?;
-        let recovered = recovery::open(dir, signer.key(), &options, empty)?;
+        let recovered = recovery::open(dir, signer.key(), options, empty)?;
         let last = recovered.last_record.as_deref().map(Record::parse);
         let last = last.transpose();
         let last = last.map_err(|error| StoreError::Record(Arc::new(error)))?;
@@ -60,7 +60,7 @@ impl Ledger {
         let mut reserve = Reserve::new(disk, dir, options.reserve_bytes);
         reserve.hold();
         let log = Arc::clone(&recovered.writer.log);
-        let queue = Arc::new(Queue::new(&options));
+        let queue = Arc::new(Queue::new(options));
         let handle = LedgerHandle {
             queue: Arc::clone(&queue),
             reader: Reader::new(Arc::clone(&log)),

@@ -319,9 +319,8 @@ fn extend(
     let mut push = |frontier: &mut Frontier, leaf: Hash| {
         frontier.push_with(leaf, |node, hash| nodes.push(node.level, &[hash]));
     };
-    let (active, earlier) = match segments.split_last() {
-        Some((active, earlier)) => (active, earlier),
-        None => return Err(StoreError::Closed),
+    let Some((active, earlier)) = segments.split_last() else {
+        return Err(StoreError::Closed);
     };
     for (at, segment) in earlier.iter().enumerate() {
         let next = earlier.get(at + 1).unwrap_or(active).first();

@@ -95,7 +95,7 @@ impl Segment {
     }
 
     pub(crate) fn len(&self) -> Result<u64, StoreError> {
-        self.file.len().map_err(self.cannot_read())
+        self.file.length().map_err(self.cannot_read())
     }
 
     fn cannot_read(&self) -> impl FnOnce(std::io::Error) -> StoreError {

@@ -64,7 +64,7 @@ fn reopening_finds_everything_whatever_was_tiled() {
     };
     let mut size = 0;
     for round in 0..5 {
-        let ledger = Ledger::open(dir.path(), Arc::clone(&signer), ORIGIN, small()).unwrap();
+        let ledger = Ledger::open(dir.path(), Arc::clone(&signer), ORIGIN, &small()).unwrap();
         assert_eq!(ledger.reader().size(), size);
         assert_eq!(ledger.epoch(), round + 1);
         for _ in 0..9 {
@@ -138,7 +138,7 @@ fn another_key_or_origin_does_not_open_the_ledger() {
         open(dir.path(), &signer()).err().unwrap().code(),
         "LEDGER-NOT-OURS"
     );
-    let renamed = Ledger::open(dir.path(), ours, "example.org/other", options());
+    let renamed = Ledger::open(dir.path(), ours, "example.org/other", &options());
     assert_eq!(renamed.err().unwrap().code(), "LEDGER-NOT-OURS");
 }
 
@@ -161,7 +161,7 @@ fn a_ledger_behind_what_a_peer_remembers_does_not_open() {
             expected_at_least,
             ..options()
         };
-        Ledger::open(dir, Arc::clone(&signer), ORIGIN, options)
+        Ledger::open(dir, Arc::clone(&signer), ORIGIN, &options)
     };
     let restored = at_least(backup.path(), seen.checkpoint.root);
     assert_eq!(restored.err().unwrap().code(), "LEDGER-ROLLED-BACK");

@@ -7,9 +7,16 @@
         clippy::expect_used,
         clippy::panic,
         clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
         reason = "tests may panic"
     )
 )]
 
+mod fault_disk;
+mod faults;
+mod kill;
 mod ledger_basics;
+mod mirrors;
+mod python_tiles;
 mod support;

@@ -27,7 +27,7 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn open(dir: &Path, signer: &Arc<dyn Signer>) -> Result<Ledger, StoreError> {
-    Ledger::open(dir, Arc::clone(signer), ORIGIN, options())
+    Ledger::open(dir, Arc::clone(signer), ORIGIN, &options())
 }
 
 pub(crate) fn draft(text: &str) -> Draft {
