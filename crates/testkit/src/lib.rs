@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod find;
+pub mod postgres;
 mod skip;
 pub mod swtpm;
 
