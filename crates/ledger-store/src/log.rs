@@ -229,7 +229,10 @@ impl LogWriter {
                 Ok(())
             }
             // The old segment goes on growing until there is room again.
-            Err(StoreError::DiskFull) => Ok(()),
+            Err(StoreError::DiskFull) => {
+                Segment::undo(self.log.disk.as_ref(), &dir, header.frontier.size())
+                    .map_err(WriteError::Fatal)
+            }
             Err(error) => Err(WriteError::Fatal(error)),
         }
     }

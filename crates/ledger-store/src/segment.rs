@@ -1,9 +1,10 @@
 //! Segment files: making them, reading frames and records out of them. What a frame is made of is
 //! in `frame`; who appends and when, in `log`.
 
+use crate::StoreError;
 use crate::disk::{Disk, DiskFile, replace};
 use crate::frame::{self, Frame, HEADER, Header, SEGMENT_PREFIX, SegmentHeader};
-use crate::{RealDisk, StoreError};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
@@ -49,6 +50,22 @@ impl Segment {
         disk.sync_dir(dir)
             .map_err(StoreError::io("cannot sync", dir))?;
         Self::open(disk, dir, header.frontier.size(), true)
+    }
+
+    /// Makes sure that a segment which could not be made is not there: were it found after a
+    /// crash, the records that the segment before it went on to take would seem to be missing.
+    pub(crate) fn undo(disk: &dyn Disk, dir: &Path, first: u64) -> Result<(), StoreError> {
+        let path = dir.join(Self::name(first));
+        for path in [path.with_added_extension("tmp"), path] {
+            match disk.remove(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(StoreError::io("cannot remove", &path)(error));
+                }
+                _ => (),
+            }
+        }
+        disk.sync_dir(dir)
+            .map_err(StoreError::io("cannot sync", dir))
     }
 
     pub(crate) fn open(
@@ -98,7 +115,7 @@ impl Segment {
         self.file.length().map_err(self.cannot_read())
     }
 
-    fn cannot_read(&self) -> impl FnOnce(std::io::Error) -> StoreError {
+    fn cannot_read(&self) -> impl FnOnce(io::Error) -> StoreError {
         StoreError::io("cannot read", &self.path)
     }
 
@@ -230,9 +247,3 @@ impl Segments {
         Ok(records)
     }
 }
-
-const _: fn() = || {
-    fn shared<T: Send + Sync>() {}
-    shared::<Segments>();
-    shared::<RealDisk>();
-};

@@ -16,7 +16,7 @@ pub(crate) enum Fault {
     FailedNotStored,
     /// Half of it is stored, and it is reported as failed.
     Short,
-    /// The disk is full.
+    /// The disk is full; of data half is stored, of names everything.
     Full,
 }
 
@@ -178,6 +178,15 @@ fn faulty(fault: Option<Fault>, act: impl FnOnce(), half: impl FnOnce()) -> io::
     Ok(())
 }
 
+/// As [`faulty`] for an operation that has no half.
+fn faulty_name(fault: Option<Fault>, act: impl FnOnce()) -> io::Result<()> {
+    if fault == Some(Fault::Full) {
+        act();
+        return Err(io::ErrorKind::StorageFull.into());
+    }
+    faulty(fault, act, || ())
+}
+
 struct Open {
     disk: MemoryDisk,
     file: Arc<Mutex<File>>,
@@ -292,7 +301,7 @@ impl Disk for MemoryDisk {
                 state.files.insert(to.to_owned(), file);
             }
         };
-        faulty(fault, act, || ())
+        faulty_name(fault, act)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
@@ -301,8 +310,7 @@ impl Disk for MemoryDisk {
         if path.ends_with("reserve") {
             state.reserved = 0;
         }
-        let act = || drop(state.files.remove(path));
-        faulty(fault, act, || ())
+        faulty_name(fault, || drop(state.files.remove(path)))
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
@@ -321,7 +329,7 @@ impl Disk for MemoryDisk {
                 .collect();
             state.durable_names.extend(inside);
         };
-        faulty(fault, act, || ())
+        faulty_name(fault, act)
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {

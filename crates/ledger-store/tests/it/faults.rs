@@ -128,7 +128,12 @@ fn each_single_operation_can_fail_in_each_way() {
     let disk = MemoryDisk::default();
     appends(&open_on(&disk, 0).unwrap(), 0, 12);
     let operations = disk.operations();
-    for fault in [Fault::FailedAndStored, Fault::FailedNotStored, Fault::Short] {
+    for fault in [
+        Fault::FailedAndStored,
+        Fault::FailedNotStored,
+        Fault::Short,
+        Fault::Full,
+    ] {
         for after in 0..operations {
             let disk = MemoryDisk::default();
             disk.fail(after, fault);

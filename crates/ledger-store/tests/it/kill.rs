@@ -70,7 +70,7 @@ fn what_was_acknowledged_survives_sigkill() {
             .spawn()
             .unwrap();
         // Killed after so many acknowledgements, in the middle of the next ones.
-        let until = 1 + (round * 997) % 1500;
+        let until = 1 + (round * 397) % 500;
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let mut seen = 0;
         for line in lines.map_while(Result::ok) {
