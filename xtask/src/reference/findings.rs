@@ -13,51 +13,95 @@ Every refusal carries a code that does not change, what was expected, what was s
 It looks alike in the log, on the command line and in the ledger.
 This page is made by `cargo xtask codegen` from the source; a test fails when it is stale.
 
-| code | where it is decided |
-|---|---|
+| code | says | where it is decided |
+|---|---|---|
 ";
+
+#[derive(Default)]
+struct Entry {
+    /// The messages that stand beside the code in the source; empty where an error type has them.
+    says: Vec<String>,
+    places: Vec<String>,
+}
 
 /// The page as it should be.
 pub(super) fn page() -> Result<String> {
-    let mut places: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
     for path in tracked_files()? {
         let in_source = path.starts_with("crates/") && path.contains("/src/");
-        if !in_source
-            || !path.ends_with(".rs")
-            || path.contains("/gen/")
-            || path.contains("testkit")
-        {
+        let left_out = ["/gen/", "crates/testkit/", "/tests.rs"];
+        if !in_source || !path.ends_with(".rs") || left_out.iter().any(|part| path.contains(part)) {
             continue;
         }
-        for code in codes(&read_text(&path)?) {
-            let places = places.entry(code).or_default();
-            if !places.contains(&path) {
-                places.push(path.clone());
+        for (code, message) in codes(&read_text(&path)?) {
+            let entry = entries.entry(code).or_default();
+            push_new(&mut entry.places, path.clone());
+            if let Some(message) = message {
+                push_new(&mut entry.says, message);
             }
         }
     }
     let mut page = HEAD.to_owned();
-    for (code, places) in &places {
-        let links: Vec<_> = places
+    for (code, entry) in &entries {
+        let says = entry.says.join("; ").replace('|', "\\|");
+        let links: Vec<_> = entry
+            .places
             .iter()
             .map(|path| format!("[{path}](../../{path})"))
             .collect();
         // Writing to a string cannot fail.
-        let _ = writeln!(page, "| `{code}` | {} |", links.join(", "));
+        let _ = writeln!(page, "| `{code}` | {says} | {} |", links.join(", "));
     }
     Ok(page)
 }
 
-/// Codes in running code: string literals of the right shape, up to the tests of the file.
-fn codes(text: &str) -> Vec<String> {
+fn push_new(list: &mut Vec<String>, item: String) {
+    if !list.contains(&item) {
+        list.push(item);
+    }
+}
+
+/// Codes in running code, up to the tests of the file: string literals of the right shape, and the message
+/// that follows one as the next argument.
+fn codes(text: &str) -> Vec<(String, Option<String>)> {
     let running = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
-    stretches(running)
+    let parts: Vec<_> = stretches(running)
         .into_iter()
-        .filter(|(kind, _)| *kind == Kind::Literal)
-        .filter_map(|(_, literal)| literal.strip_prefix('"')?.strip_suffix('"'))
-        .filter(|word| is_code(word))
-        .map(str::to_owned)
-        .collect()
+        .filter(|(kind, _)| *kind != Kind::Comment)
+        .collect();
+    let mut found = Vec::new();
+    for (at, (kind, literal)) in parts.iter().enumerate() {
+        let Some(code) = plain(*kind, literal).filter(|code| is_code(code)) else {
+            continue;
+        };
+        let after = parts.get(at + 1..).unwrap_or_default();
+        found.push((code.to_owned(), message(after)));
+    }
+    found
+}
+
+/// The literal that comes next, if nothing but a comma and perhaps `format!(` stands before it.
+fn message(parts: &[(Kind, &str)]) -> Option<String> {
+    let next = parts.iter().position(|(kind, _)| *kind == Kind::Literal)?;
+    let between: String = parts.get(..next)?.iter().map(|(_, part)| *part).collect();
+    let between: String = between.split_whitespace().collect();
+    let (kind, literal) = parts.get(next)?;
+    let text = plain(*kind, literal).filter(|_| matches!(between.as_str(), "," | ",format!("))?;
+    // A line break escaped in a literal continues it without the indentation.
+    let lines: Vec<_> = text.split("\\\n").collect();
+    let joined: String = lines
+        .iter()
+        .enumerate()
+        .map(|(index, line)| if index == 0 { *line } else { line.trim_start() })
+        .collect();
+    (!is_code(&joined)).then(|| joined.replace("\\\"", "\""))
+}
+
+/// The text between plain quotes.
+fn plain(kind: Kind, literal: &str) -> Option<&str> {
+    (kind == Kind::Literal)
+        .then(|| literal.strip_prefix('"')?.strip_suffix('"'))
+        .flatten()
 }
 
 /// `TPM-QUOTE-NONCE`: at least two words of capitals and digits, each beginning with a letter, so that
@@ -84,8 +128,13 @@ mod tests {
 
     #[test]
     fn only_codes_of_running_code_are_listed() {
-        let text = "// \"NOT-THIS\"\nFinding::new(\"TPM-QUOTE-NONCE\", \"SHA-256\");\n\
+        let text = "// \"NOT-THIS\"\nFinding::new(\"TPM-QUOTE-NONCE\", \"the {nonce}\");\n\
+                    Self::A => \"LEDGER-KEY\",\nSelf::B => \"LEDGER-SIGN\",\nx(\"SHA-256\");\n\
                     #[cfg(test)]\nmod tests { const A: &str = \"NOR-THIS\"; }";
-        assert_eq!(codes(text), ["TPM-QUOTE-NONCE"]);
+        let found = codes(text);
+        let names: Vec<_> = found.iter().map(|(code, _)| code.as_str()).collect();
+        assert_eq!(names, ["TPM-QUOTE-NONCE", "LEDGER-KEY", "LEDGER-SIGN"]);
+        assert_eq!(found[0].1.as_deref(), Some("the {nonce}"));
+        assert_eq!(found[1].1, None);
     }
 }
