@@ -65,6 +65,7 @@ fn each_lie_of_a_chip_is_refused_by_the_check_that_guards_against_it() {
         ("a restricted identity key", |s| {
             s.identity_attributes |= RESTRICTED
         }),
+        ("an identity key with SHA-384", |s| s.identity_hash = 0x0c),
         ("a guessed secret", |s| {
             s.activated_secret = Some(vec![0; 32])
         }),
@@ -126,6 +127,7 @@ fn each_lie_of_a_chip_is_refused_by_the_check_that_guards_against_it() {
         an identity key that may be moved: TPM-KEY-ATTRIBUTES
         an identity key that came from outside: TPM-KEY-ATTRIBUTES
         a restricted identity key: TPM-KEY-ATTRIBUTES
+        an identity key with SHA-384: TPM-KEY-SCHEME
         a guessed secret: TPM-ACTIVATION
         no secret: TPM-ACTIVATION
         a quote of an earlier challenge: TPM-QUOTE-NONCE

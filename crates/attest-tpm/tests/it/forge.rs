@@ -22,6 +22,7 @@ pub(crate) struct Script {
     pub(crate) ak_name_algorithm: u16,
     pub(crate) ak_hierarchy: u32,
     pub(crate) identity_attributes: u32,
+    pub(crate) identity_hash: u16,
     pub(crate) activated_secret: Option<Vec<u8>>,
     pub(crate) quote: Statement,
     pub(crate) quoted_bank: u16,
@@ -82,6 +83,7 @@ impl Default for Script {
             ak_name_algorithm: 0x000b,
             ak_hierarchy: 0x4000_000b,
             identity_attributes: RESIDENT_SIGNER,
+            identity_hash: 0x000b,
             activated_secret: None,
             quote: Statement::of(QUOTE),
             quoted_bank: 0x000b,
@@ -138,7 +140,12 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
         script.ak_hash,
         &ak,
     );
-    let identity_public = signing(0x000b, script.identity_attributes, 0x000b, &identity);
+    let identity_public = signing(
+        0x000b,
+        script.identity_attributes,
+        script.identity_hash,
+        &identity,
+    );
     let (ak_name, identity_name) = (name(&ak_public), name(&identity_public));
     let signer = name(&[&script.ak_hierarchy.to_be_bytes(), &ak_name[..]].concat());
 

@@ -336,6 +336,29 @@ fn every_certificate_of_the_path_has_to_be_valid_now() {
 }
 
 #[test]
+fn a_certificate_has_one_spelling() {
+    if let Err(why) = testkit::tools(["openssl"]) {
+        testkit::skip("attest_tpm::certificate_spelling", &why);
+        return;
+    }
+    let folder = testkit::temp_dir().unwrap();
+    let mut made = make(folder.path(), &Recipe::default()).unwrap();
+    let now = Timestamp::now().plus_secs(3600);
+    let good = made.certificate.clone();
+    let longer_length = [&[0x30, 0x83, 0][..], &good[2..]].concat();
+    for certificate in [
+        [&good[..], &[0]].concat(),
+        longer_length,
+        good[..good.len() - 1].to_vec(),
+        vec![0x30; 9000],
+        b"no certificate".to_vec(),
+    ] {
+        made.certificate = certificate;
+        assert_eq!(judge(&made, now), "TPM-EK-CERT-STRUCTURE");
+    }
+}
+
+#[test]
 fn a_root_must_be_an_authority() {
     let refused = Authority::from_der(b"").unwrap_err();
     assert_eq!(refused.code, "TPM-ROOT-STRUCTURE");
