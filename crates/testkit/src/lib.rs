@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bench;
 mod find;
 pub mod postgres;
 mod skip;
