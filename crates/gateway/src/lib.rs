@@ -1,1 +1,45 @@
-//! Connection, identity, decision, intent, forward, outcome: the protocol-neutral core.
+//! Connection, identity, decision, intent, forward, outcome: the protocol-neutral core of every gateway.
+//!
+//! ```text
+//! server ─deltas→ Following ─┬─ bundle, revocations, checkpoints → admit → Principal
+//!                            └─ estate → decide → Recorder (intent … outcome) → own ledger ─head→ server
+//! ```
+//! Nothing here calls the server on the way of a request: what is needed was pushed before. What a
+//! particular protocol says is the business of `gateway-postgres` and its like.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+mod admission;
+mod chain;
+mod config;
+mod core;
+mod follow;
+mod metrics;
+mod own;
+mod recorder;
+mod recovery;
+mod revocations;
+mod sessions;
+
+pub use admission::Principal;
+pub use chain::{Chain, Place};
+pub use config::Config;
+pub use core::{Core, CoreError};
+pub use follow::{Current, Following};
+pub use metrics::Metrics;
+pub use own::OwnIdentity;
+pub use recorder::{
+    DecisionId, Ending, IntentId, Operation, Recorder, RecordingStopped, SessionRecorder,
+};
+pub use revocations::Revocations;
+pub use sessions::{Cut, CutReason, SessionHandle, Sessions};

@@ -1,0 +1,117 @@
+//! Who is it? From a chain of certificates to a principal, or to a finding.
+
+use crate::Following;
+use facts::{FactSet, Finding, Source, Timestamp};
+use ledger::body::{FactValue, Issuance};
+use rustls_pki_types::CertificateDer;
+use spiffe_core::{SpiffeId, receipt};
+use std::time::Duration;
+
+/// A receipt that is newer than the followed chain may arrive while the checkpoint is on its way.
+const CATCH_UP: Duration = Duration::from_secs(2);
+
+/// An admitted peer.
+#[derive(Debug, Clone)]
+pub struct Principal {
+    pub spiffe_id: SpiffeId,
+    /// `payments/api`
+    pub path: String,
+    /// Of the SVID that the session rests on now.
+    pub serial: String,
+    pub not_after: Timestamp,
+    /// Name of the machine that it was issued for.
+    pub node: String,
+    /// The facts that its issuance record shows.
+    pub facts: FactSet,
+    /// Index of that record in the server's ledger.
+    pub issuance: u64,
+}
+
+impl Following {
+    /// INVARIANT 1: an SVID of the own trust domain counts only with a receipt that matches the certificate
+    /// and whose checkpoint lies on the followed chain.
+    ///
+    /// # Errors
+    /// `GATEWAY-STALE`, `GATEWAY-NO-ESTATE`, `GATEWAY-FOREIGN-DOMAIN`, `GATEWAY-REVOKED`,
+    /// `GATEWAY-UNDECLARED`, and the codes of `svid-tls` and `spiffe` for SVID and receipt.
+    pub async fn admit(
+        &self,
+        chain: &[CertificateDer<'_>],
+        now: Timestamp,
+    ) -> Result<Principal, Finding> {
+        let current = self.fresh(now)?;
+        let svid = svid_tls::peer::validate(chain, self, now)?;
+        if !svid.spiffe_id.is_member_of(self.trust_domain()) {
+            return Err(Finding::new(
+                "GATEWAY-FOREIGN-DOMAIN",
+                "no policy names the peer's trust domain",
+            )
+            .expected(self.trust_domain().to_string())
+            .observed(svid.spiffe_id.to_string()));
+        }
+        let verified = receipt::check(&svid, &self.ledger_key())?;
+        self.on_chain(&verified.receipt.checkpoint, CATCH_UP)
+            .await?;
+
+        let principal = Principal {
+            path: svid.spiffe_id.identity_path().to_owned(),
+            spiffe_id: svid.spiffe_id,
+            serial: svid.serial,
+            not_after: svid.not_after,
+            node: node_name(&verified.issuance),
+            facts: facts_of(&verified.issuance),
+            issuance: verified.receipt.index,
+        };
+        self.refuse_revoked(&principal)?;
+        if current.estate.identity(&principal.path).is_none() {
+            return Err(Finding::new(
+                "GATEWAY-UNDECLARED",
+                "the estate that decides now does not declare the peer's identity",
+            )
+            .observed(principal.spiffe_id.to_string())
+            .next("declare it in identities/, or find out who still uses it"));
+        }
+        Ok(principal)
+    }
+
+    /// # Errors
+    /// `GATEWAY-REVOKED`.
+    pub fn refuse_revoked(&self, principal: &Principal) -> Result<(), Finding> {
+        self.revocations(|revocations| revocations.hit(principal))
+            .map_or(Ok(()), |why| {
+                Err(
+                    Finding::new("GATEWAY-REVOKED", format!("the peer is not let in: {why}"))
+                        .observed(format!("{} {}", principal.spiffe_id, principal.serial)),
+                )
+            })
+    }
+}
+
+/// Issuance records name the node by name or by SPIFFE ID.
+fn node_name(issuance: &Issuance) -> String {
+    let node = issuance.node.as_str();
+    node.rsplit_once("/trilith/node/")
+        .map_or(node, |(_, name)| name)
+        .to_owned()
+}
+
+/// The record shows values; what stands behind each is fixed by its name: of machines a verifier said it,
+/// of workloads and code the node agent did.
+fn facts_of(issuance: &Issuance) -> FactSet {
+    let observed = Timestamp::from_millis(issuance.evidence_time);
+    let mut facts = FactSet::new();
+    for (name, value) in &issuance.facts {
+        let source = if name.starts_with("machine.") {
+            Source::Verified
+        } else {
+            Source::Asserted
+        };
+        match value {
+            FactValue::Bool(value) => facts.state(name, *value, source, observed),
+            FactValue::Integer(value) => facts.state(name, *value, source, observed),
+            FactValue::Text(value) => facts.state(name, value.as_str(), source, observed),
+            FactValue::List(value) => facts.state(name, value.clone(), source, observed),
+        }
+    }
+    facts
+}

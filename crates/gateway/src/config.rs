@@ -1,0 +1,65 @@
+//! What every gateway's configuration holds, whatever its protocol.
+
+use facts::Finding;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use spiffe_core::TrustDomain;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The part of `gateway.toml` that all gateways share.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The trust domain, without scheme: `example.org`.
+    pub trust_domain: String,
+    /// Names this gateway's ledger, `TRUST-DOMAIN/gateway/NAME`, and stands in every decision's id. Never
+    /// give one name to two gateways.
+    pub name: String,
+    /// Path of the identity that this gateway asks the local agent for: `gateway/pg`.
+    pub identity: String,
+    /// Where the server listens: `server.example.org:7443`.
+    pub server: String,
+    /// Digest of the server's anchors, as `trilith token create` prints it.
+    pub pin: String,
+    /// The local agent's Workload API.
+    #[serde(default = "default_workload_socket")]
+    pub workload_socket: PathBuf,
+    /// The gateway's ledger, its key, and what it follows live here. Made with mode 0700 if absent.
+    pub data_dir: PathBuf,
+    /// Health and metrics over plain HTTP. Off by default; keep it on loopback: metrics tell who connects.
+    #[serde(default)]
+    pub http_listen: Option<SocketAddr>,
+}
+
+fn default_workload_socket() -> PathBuf {
+    PathBuf::from("/run/trilith/workload.sock")
+}
+
+impl Config {
+    /// The trust domain, checked; and that the name can stand in a ledger's origin.
+    ///
+    /// # Errors
+    /// `GATEWAY-CONFIG`.
+    pub fn check(&self) -> Result<TrustDomain, Finding> {
+        let wrong =
+            |what: String| Finding::new("GATEWAY-CONFIG", what).next("correct gateway.toml");
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if self.name.is_empty() || self.name.len() > 64 || !self.name.bytes().all(plain) {
+            return Err(wrong("`name` has 1 to 64 of a-z, 0-9 and `-`".to_owned())
+                .observed(self.name.clone()));
+        }
+        let trust_domain = TrustDomain::new(&self.trust_domain)
+            .map_err(|error| wrong(format!("`trust_domain`: {error}")))?;
+        trust_domain
+            .identity(&self.identity)
+            .map_err(|error| wrong(format!("`identity`: {error}")))?;
+        Ok(trust_domain)
+    }
+
+    /// Origin of the gateway's ledger.
+    #[must_use]
+    pub fn origin(&self) -> String {
+        format!("{}/gateway/{}", self.trust_domain, self.name)
+    }
+}

@@ -1,0 +1,279 @@
+//! What is followed from the server: bundle, estate, revocations, chain of checkpoints.
+//!
+//! Everything comes as a ledger record with its receipt. It counts only if the receipt verifies, its
+//! checkpoint lies on the followed chain, and it is not older than what is held. What is held survives
+//! restarts, so that a gateway serves, within the estate's `max_staleness`, while the server is away.
+
+mod apply;
+mod client;
+mod store;
+
+pub(crate) use client::Client;
+pub(crate) use store::Store;
+
+use crate::chain::Chain;
+use crate::revocations::Revocations;
+use crate::{Cut, Place, Sessions};
+use arc_swap::ArcSwapOption;
+use estate::Estate;
+use facts::{Finding, Timestamp};
+use ledger::{Checkpoint, Hash, Receipt};
+use spiffe_core::{Bundle, TrustDomain};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+
+/// The estate that decides now.
+pub struct Current {
+    pub estate: Estate,
+    /// Index of its record in the server's ledger.
+    pub index: u64,
+}
+
+/// A question to the server: does this checkpoint lie on the chain?
+#[derive(Debug, Clone)]
+pub(crate) struct Missed {
+    pub(crate) checkpoint: Checkpoint,
+}
+
+struct Held {
+    chain: Chain,
+    revocations: Revocations,
+    /// The receipts by which all this is held, as they are stored.
+    bundle: Option<Receipt>,
+    estate: Option<Receipt>,
+    /// By index of the record.
+    revoked: BTreeMap<u64, Receipt>,
+    /// Highest record that was applied.
+    applied: u64,
+}
+
+/// Shared by the client task and every session. Cheap to clone.
+#[derive(Clone)]
+pub struct Following(Arc<Inner>);
+
+struct Inner {
+    trust_domain: TrustDomain,
+    held: Mutex<Held>,
+    current: ArcSwapOption<Current>,
+    bundle: ArcSwapOption<Bundle>,
+    sessions: Sessions,
+    store: Store,
+    /// Unix milliseconds of the last word from the server.
+    heard: AtomicU64,
+    /// Index of the current estate.
+    estate_changed: watch::Sender<u64>,
+    /// Size of the chain's head, for those who wait for it.
+    chain_changed: watch::Sender<u64>,
+    questions: mpsc::Sender<Missed>,
+}
+
+impl Following {
+    /// From what `store` has. The receiver gets questions for the server.
+    pub(crate) fn new(
+        trust_domain: TrustDomain,
+        chain: Chain,
+        sessions: Sessions,
+        store: Store,
+    ) -> (Self, mpsc::Receiver<Missed>) {
+        let (questions, asked) = mpsc::channel(64);
+        let head = chain.head().0;
+        let following = Self(Arc::new(Inner {
+            trust_domain,
+            held: Mutex::new(Held {
+                chain,
+                revocations: Revocations::default(),
+                bundle: None,
+                estate: None,
+                revoked: BTreeMap::new(),
+                applied: 0,
+            }),
+            current: ArcSwapOption::empty(),
+            bundle: ArcSwapOption::empty(),
+            sessions,
+            store,
+            heard: AtomicU64::new(0),
+            estate_changed: watch::channel(0).0,
+            chain_changed: watch::channel(head).0,
+            questions,
+        }));
+        (following, asked)
+    }
+
+    /// The estate that decides now; `None` before the first one arrived.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<Current>> {
+        self.0.current.load_full()
+    }
+
+    /// The bundle of the gateway's own trust domain.
+    #[must_use]
+    pub fn bundle(&self) -> Option<Arc<Bundle>> {
+        self.0.bundle.load_full()
+    }
+
+    #[must_use]
+    pub fn trust_domain(&self) -> &TrustDomain {
+        &self.0.trust_domain
+    }
+
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions {
+        &self.0.sessions
+    }
+
+    /// Changes when another version of the estate decides.
+    #[must_use]
+    pub fn estate_changed(&self) -> watch::Receiver<u64> {
+        self.0.estate_changed.subscribe()
+    }
+
+    /// How long nothing was heard of the server.
+    #[must_use]
+    pub fn silence(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp::from_millis(self.0.heard.load(Ordering::Relaxed)))
+    }
+
+    /// Refuses when the server was silent for longer than the estate allows.
+    ///
+    /// # Errors
+    /// `GATEWAY-STALE`, `GATEWAY-NO-ESTATE`.
+    pub fn fresh(&self, now: Timestamp) -> Result<Arc<Current>, Finding> {
+        let current = self.current().ok_or_else(|| {
+            Finding::new(
+                "GATEWAY-NO-ESTATE",
+                "this gateway has not received an estate yet",
+            )
+            .next("look at its log, and apply one: trilith estate apply DIR")
+        })?;
+        let (silence, longest) = (self.silence(now), current.estate.settings().max_staleness);
+        if silence > longest {
+            return Err(Finding::new(
+                "GATEWAY-STALE",
+                "the server was silent for longer than the estate allows",
+            )
+            .expected(format!("at most {} s (max_staleness)", longest.as_secs()))
+            .observed(format!("{} s", silence.as_secs()))
+            .next("start the server, or look at the network between the two"));
+        }
+        Ok(current)
+    }
+
+    /// What `ask` says of the revocations that hold now.
+    pub(crate) fn revocations<T>(&self, ask: impl FnOnce(&Revocations) -> T) -> T {
+        ask(&self.held().revocations)
+    }
+
+    /// Size and root of the head that is followed.
+    #[must_use]
+    pub fn head(&self) -> (u64, Option<Hash>) {
+        self.held().chain.head()
+    }
+
+    #[must_use]
+    pub fn ledger_key(&self) -> ledger::LedgerKey {
+        self.held().chain.key().clone()
+    }
+
+    /// Waits, for at most `limit`, until it is known whether `checkpoint` lies on the chain.
+    ///
+    /// # Errors
+    /// `FOLLOW-FORKED`, `FOLLOW-CHECKPOINT-UNKNOWN`.
+    pub(crate) async fn on_chain(
+        &self,
+        checkpoint: &Checkpoint,
+        limit: Duration,
+    ) -> Result<(), Finding> {
+        let mut changes = self.0.chain_changed.subscribe();
+        let mut asked = false;
+        let settled = tokio::time::timeout(limit, async {
+            loop {
+                changes.mark_unchanged();
+                match self.held().chain.place(checkpoint) {
+                    Place::On => return Ok(()),
+                    Place::Forked => return Err(off_chain(checkpoint)),
+                    Place::Unknown if !asked => {
+                        asked = true;
+                        let missed = Missed {
+                            checkpoint: checkpoint.clone(),
+                        };
+                        // A full queue is a question that was not asked: the wait below ends it.
+                        drop(self.0.questions.try_send(missed));
+                    }
+                    Place::Unknown | Place::Ahead => {}
+                }
+                if changes.changed().await.is_err() {
+                    return Err(unknown(checkpoint));
+                }
+            }
+        });
+        settled.await.unwrap_or_else(|_| Err(unknown(checkpoint)))
+    }
+
+    /// A revocation that acts before its record is durable.
+    pub(crate) fn cut_now(&self, target: &ledger::body::Target, cut: &Cut) {
+        self.held().revocations.add(target);
+        let count = self.0.sessions.cut(target, cut);
+        tracing::info!(kind = ?target.kind, value = %target.value, count, "cut");
+    }
+
+    pub(crate) fn renewed(&self, serial: &str, successor: &str, not_after: Timestamp) {
+        self.0.sessions.renew(serial, successor, not_after);
+    }
+
+    /// The server was heard at `now`.
+    pub(crate) fn heard(&self, now: Timestamp) {
+        self.0.heard.fetch_max(now.as_millis(), Ordering::Relaxed);
+    }
+
+    /// The proof of a checkpoint that was asked about.
+    pub(crate) fn proven(
+        &self,
+        missed: &Checkpoint,
+        new_size: u64,
+        proof: &[Hash],
+    ) -> Result<(), Finding> {
+        let proven = self.held().chain.prove(missed, new_size, proof);
+        self.0.chain_changed.send_modify(|_| {});
+        proven
+    }
+
+    /// Highest record that was applied.
+    pub(crate) fn applied(&self) -> u64 {
+        self.held().applied
+    }
+
+    fn held(&self) -> std::sync::MutexGuard<'_, Held> {
+        self.0.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl svid_tls::BundleSource for Following {
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<Bundle>> {
+        let bundle = self.0.bundle.load_full()?;
+        (bundle.trust_domain() == trust_domain).then_some(bundle)
+    }
+}
+
+fn off_chain(checkpoint: &Checkpoint) -> Finding {
+    Finding::new(
+        "FOLLOW-FORKED",
+        "the receipt's checkpoint is not on the chain of checkpoints that this gateway follows",
+    )
+    .observed(format!(
+        "size {}, root {}",
+        checkpoint.size,
+        crypto::base64::encode(&checkpoint.root)
+    ))
+}
+
+fn unknown(checkpoint: &Checkpoint) -> Finding {
+    Finding::new(
+        "FOLLOW-CHECKPOINT-UNKNOWN",
+        "it could not be learned in time whether the receipt's checkpoint lies on the followed chain",
+    )
+    .observed(format!("size {}", checkpoint.size))
+    .next("try again; if it goes on, look at the connection between gateway and server")
+}

@@ -1,0 +1,261 @@
+//! Taking records and checkpoints: what is checked before anything changes.
+
+use super::{Current, Following, off_chain};
+use crate::{Cut, CutReason, Place};
+use estate::{Estate, EstateFiles};
+use facts::{Finding, Timestamp};
+use ledger::body::{self, Target, TargetKind};
+use ledger::{Code as _, Hash, Receipt, Record, RecordType, VerifiedReceipt};
+use spiffe_core::Bundle;
+use std::sync::Arc;
+
+impl Following {
+    /// The next checkpoint.
+    pub(crate) fn take_checkpoint(
+        &self,
+        note: &str,
+        old_size: u64,
+        consistency: &[Hash],
+    ) -> Result<(), Finding> {
+        let before = self.head().0;
+        let (size, root) = {
+            let mut held = self.held();
+            held.chain.extend(note, old_size, consistency)?;
+            held.chain.head()
+        };
+        if let (true, Some(root)) = (size > before, root) {
+            self.0.store.append_checkpoint(size, &root)?;
+        }
+        self.0.chain_changed.send_replace(size);
+        Ok(())
+    }
+
+    /// A record that gateways act upon. Returns its index. CPU work: an estate is compiled here.
+    pub(crate) fn take_record(&self, receipt: &[u8], blob: &[u8]) -> Result<u64, Finding> {
+        let receipt =
+            Receipt::decode(receipt).map_err(|error| refused(error.code(), &error.to_string()))?;
+        self.take_receipt(receipt, blob)
+    }
+
+    pub(super) fn take_receipt(&self, receipt: Receipt, blob: &[u8]) -> Result<u64, Finding> {
+        let key = self.ledger_key();
+        let verified = receipt
+            .verify(&key)
+            .map_err(|error| refused(error.code(), &error.to_string()))?;
+        match self.held().chain.place(&verified.checkpoint) {
+            Place::On => {}
+            Place::Forked => return Err(off_chain(&verified.checkpoint)),
+            Place::Ahead | Place::Unknown => {
+                return Err(refused(
+                    "FOLLOW-CHECKPOINT-UNKNOWN",
+                    "its checkpoint was not published before it",
+                ));
+            }
+        }
+        match verified.record.kind() {
+            RecordType::Bundle => self.take_bundle(&verified, receipt)?,
+            RecordType::EstateVersion => self.take_estate(&verified, receipt, blob)?,
+            RecordType::Revocation => self.take_revocation(&verified, receipt)?,
+            RecordType::Readmit => self.take_readmission(&verified)?,
+            other => return Err(refused("FOLLOW-RECORD-TYPE", other.as_str())),
+        }
+        let mut held = self.held();
+        held.applied = held.applied.max(verified.index);
+        Ok(verified.index)
+    }
+
+    fn take_bundle(&self, verified: &VerifiedReceipt, receipt: Receipt) -> Result<(), Finding> {
+        let body: body::Bundle = parse(&verified.record)?;
+        let bundle = bundle(self, &body)?;
+        {
+            let mut held = self.held();
+            if held
+                .bundle
+                .as_ref()
+                .is_some_and(|held| held.index >= verified.index)
+            {
+                return Ok(());
+            }
+            held.bundle = Some(receipt);
+        }
+        self.0.bundle.store(Some(Arc::new(bundle)));
+        self.keep()
+    }
+
+    fn take_estate(
+        &self,
+        verified: &VerifiedReceipt,
+        receipt: Receipt,
+        blob: &[u8],
+    ) -> Result<(), Finding> {
+        let body: body::EstateVersion = parse(&verified.record)?;
+        if self
+            .current()
+            .is_some_and(|current| current.index >= verified.index)
+        {
+            return Ok(());
+        }
+        if crypto::sha256(blob) != body.version.0 {
+            return Err(Finding::new(
+                "FOLLOW-ESTATE-DIGEST",
+                "the estate is not the one that its record names",
+            )
+            .expected(body.version.to_string())
+            .observed(crypto::hex::encode(&crypto::sha256(blob))));
+        }
+        let unusable = |what: String| {
+            Finding::new(
+                "FOLLOW-ESTATE",
+                "the estate does not compile here; the one before stays",
+            )
+            .observed(what)
+            .next("upgrade this gateway to the server's version")
+        };
+        let files =
+            EstateFiles::from_blob(blob).map_err(|problem| unusable(problem.to_string()))?;
+        let estate = Estate::compile(&files).map_err(|problems| {
+            unusable(
+                problems
+                    .first()
+                    .map_or_else(String::new, ToString::to_string),
+            )
+        })?;
+        self.0.store.keep_estate(blob)?;
+        self.held().estate = Some(receipt);
+        self.0.current.store(Some(Arc::new(Current {
+            estate,
+            index: verified.index,
+        })));
+        self.keep()?;
+        self.0.estate_changed.send_replace(verified.index);
+        self.cut_undeclared();
+        Ok(())
+    }
+
+    /// Sessions of identities that the estate no longer declares end.
+    fn cut_undeclared(&self) {
+        let Some(current) = self.current() else {
+            return;
+        };
+        let cut = Cut {
+            reason: CutReason::Estate,
+            detail: "the identity is no longer declared".to_owned(),
+        };
+        self.0.sessions.cut_where(&cut, |principal| {
+            current.estate.identity(&principal.path).is_none()
+        });
+    }
+
+    fn take_revocation(&self, verified: &VerifiedReceipt, receipt: Receipt) -> Result<(), Finding> {
+        let body: body::Revocation = parse(&verified.record)?;
+        let cut = Cut {
+            reason: CutReason::Revoked,
+            detail: body.reason.clone(),
+        };
+        self.cut_now(&body.target, &cut);
+        self.held().revoked.insert(verified.index, receipt);
+        self.keep()
+    }
+
+    /// An administrator restored what was revoked; revocations recorded later hold.
+    fn take_readmission(&self, verified: &VerifiedReceipt) -> Result<(), Finding> {
+        let body: body::Readmit = parse(&verified.record)?;
+        let target = Target {
+            kind: TargetKind::Machine,
+            value: body.node,
+        };
+        let mut held = self.held();
+        held.revocations.remove(&target);
+        held.revoked
+            .retain(|index, receipt| *index > verified.index || !revokes(receipt, &target));
+        drop(held);
+        self.keep()
+    }
+
+    /// Forgets revocations that the server's state no longer has: they were lifted.
+    pub(crate) fn keep_only(
+        &self,
+        standing: &std::collections::BTreeSet<u64>,
+    ) -> Result<(), Finding> {
+        {
+            let mut held = self.held();
+            let before = held.revoked.len();
+            held.revoked.retain(|index, _| standing.contains(index));
+            if held.revoked.len() == before {
+                return Ok(());
+            }
+            let mut revocations = crate::Revocations::default();
+            for receipt in held.revoked.values() {
+                if let Ok(body) = Record::parse(&receipt.record)
+                    .and_then(|record| record.expect_body::<body::Revocation>())
+                {
+                    revocations.add(&body.target);
+                }
+            }
+            held.revocations = revocations;
+        }
+        self.keep()
+    }
+
+    /// Writes down what is held.
+    fn keep(&self) -> Result<(), Finding> {
+        let held = self.held();
+        self.0.store.keep(&held)
+    }
+
+    /// Takes what was held before the last stop. A receipt that does not verify any more stops the start.
+    pub(crate) fn restore(&self) -> Result<(), Finding> {
+        let Some(stored) = self.0.store.load()? else {
+            return Ok(());
+        };
+        self.held()
+            .chain
+            .restore(&stored.checkpoint, stored.known.into_iter())?;
+        for (receipt, blob) in stored.records {
+            self.take_receipt(receipt, &blob)?;
+        }
+        self.heard(Timestamp::from_millis(stored.heard));
+        Ok(())
+    }
+
+    /// Writes down the head and when the server was last heard, for the next start.
+    pub(crate) fn keep_heard(&self) -> Result<(), Finding> {
+        self.keep()
+    }
+}
+
+fn revokes(receipt: &Receipt, target: &Target) -> bool {
+    Record::parse(&receipt.record)
+        .and_then(|record| record.expect_body::<body::Revocation>())
+        .is_ok_and(|body| body.target == *target)
+}
+
+fn bundle(following: &Following, body: &body::Bundle) -> Result<Bundle, Finding> {
+    let unusable =
+        |what: String| Finding::new("FOLLOW-BUNDLE", "the bundle is not usable").observed(what);
+    let mut bundle = Bundle::new(following.trust_domain().clone()).with_sequence(body.sequence.0);
+    for authority in &body.x509_authorities {
+        bundle
+            .add_x509_authority(&authority.0)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    for authority in &body.jwt_authorities {
+        let key = crypto::PublicKey::from_spki_der(&authority.spki.0)
+            .map_err(|error| unusable(error.to_string()))?;
+        bundle
+            .add_jwt_authority(&authority.kid, &key)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    Ok(bundle)
+}
+
+fn parse<T: body::Body>(record: &Record) -> Result<T, Finding> {
+    record
+        .expect_body()
+        .map_err(|error| refused(error.code(), &error.to_string()))
+}
+
+fn refused(code: &str, what: &str) -> Finding {
+    Finding::new("FOLLOW-RECORD", "a record from the server was not taken")
+        .observed(format!("{code}: {what}"))
+}

@@ -1,0 +1,370 @@
+//! The connection to the server: deltas in, heads and segments of the own ledger out. When it ends it is
+//! made again; meanwhile what is held decides, within `max_staleness`.
+
+use super::{Following, Missed};
+use crate::revocations::Revocations;
+use crate::{Cut, CutReason, OwnIdentity};
+use facts::{Finding, Timestamp};
+use ledger::Hash;
+use ledger_store::{LedgerHandle, Reader};
+use proto::v1::follow_client::FollowClient;
+use proto::v1::gateway_message::Message;
+use proto::v1::{
+    Applied, Delta, FetchSegments, GatewayHead, GatewayHello, GatewayMessage, Prove, SegmentData,
+    delta,
+};
+use spiffe_core::{Bundle, TrustDomain};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use svid_tls::BundleSource;
+use svid_tls::pin::PinnedAnchors;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// Heads are announced at most this often.
+const HEAD_EVERY: Duration = Duration::from_millis(100);
+/// How often what was heard is written down.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// An estate is one message.
+const MAX_MESSAGE: usize = 128 << 20;
+/// Bytes of records in one answer, below the server's own limit for a message.
+const MAX_SEGMENT: usize = 2 << 20;
+
+pub(crate) struct Client {
+    pub(crate) server: String,
+    pub(crate) anchors: PinnedAnchors,
+    pub(crate) own: OwnIdentity,
+    pub(crate) following: Following,
+    pub(crate) ledger: LedgerHandle,
+    pub(crate) reader: Reader,
+    pub(crate) questions: mpsc::Receiver<Missed>,
+}
+
+/// The followed bundle once there is one; before, what was pinned.
+struct Trust {
+    following: Following,
+    anchors: PinnedAnchors,
+}
+
+impl BundleSource for Trust {
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<Bundle>> {
+        BundleSource::bundle(&self.following, trust_domain)
+            .or_else(|| BundleSource::bundle(&self.anchors, trust_domain))
+    }
+}
+
+/// One connection.
+struct Connection {
+    outbound: mpsc::Sender<GatewayMessage>,
+    /// Of the own ledger, as the server has anchored it.
+    anchored: u64,
+    announced: u64,
+    /// Revocations of the initial state, until something else comes.
+    initial: Option<BTreeSet<u64>>,
+    asked: Vec<Missed>,
+}
+
+impl Client {
+    /// Follows until the task is aborted.
+    pub(crate) async fn run(mut self) {
+        let mut wait = FIRST_RETRY;
+        loop {
+            let size = self.following.head().0;
+            match self.connect().await {
+                Ok(()) => tracing::info!("the server ended the stream"),
+                Err(finding) => tracing::warn!(%finding, "not following the server"),
+            }
+            // A connection that brought something starts anew at the shortest wait.
+            wait = if self.following.head().0 > size {
+                FIRST_RETRY
+            } else {
+                (wait * 2).min(LONGEST_RETRY)
+            };
+            tokio::time::sleep(jittered(wait)).await;
+        }
+    }
+
+    async fn connect(&mut self) -> Result<(), Finding> {
+        if *self.own.changed.borrow() == 0 && self.own.changed.changed().await.is_err() {
+            return Err(Finding::new(
+                "FOLLOW-NO-IDENTITY",
+                "this gateway has no identity yet",
+            ));
+        }
+        let trust = Arc::new(Trust {
+            following: self.following.clone(),
+            anchors: self.anchors.clone(),
+        });
+        let link = link::authenticated(
+            &self.server,
+            self.following.trust_domain(),
+            Arc::clone(&self.own.svid),
+            trust,
+        )
+        .await
+        .map_err(|error| unreachable(&self.server, &error))?;
+        let (outbound, messages) = mpsc::channel(64);
+        let mut client = FollowClient::new(link.channel).max_decoding_message_size(MAX_MESSAGE);
+        let mut connection = Connection {
+            outbound,
+            anchored: 0,
+            announced: 0,
+            initial: Some(BTreeSet::new()),
+            asked: Vec::new(),
+        };
+        connection.say(Message::Hello(self.hello())).await?;
+        let mut inbound = client
+            .stream(ReceiverStream::new(messages))
+            .await
+            .map_err(|status| refused(&status))?
+            .into_inner();
+        let mut heads = self.reader.subscribe(0);
+        let mut announce = tokio::time::interval(HEAD_EVERY);
+        let mut keep = tokio::time::interval(KEEP_EVERY);
+        let mut head = None;
+        loop {
+            tokio::select! {
+                // Cuts first: a revocation does not wait behind anything of ours.
+                biased;
+                delta = inbound.message() => {
+                    let Some(delta) = delta.map_err(|status| refused(&status))? else {
+                        return Ok(());
+                    };
+                    self.following.heard(Timestamp::now());
+                    self.take(delta, &mut connection).await?;
+                }
+                Some(missed) = self.questions.recv() => {
+                    let (new_size, _) = self.following.head();
+                    let size = missed.checkpoint.size;
+                    connection.asked.push(missed);
+                    connection.say(Message::Prove(Prove { size, new_size })).await?;
+                }
+                next = heads.next() => match next {
+                    Some(next) => head = Some(next),
+                    None => return Err(Finding::new("FOLLOW-OWN-LEDGER", "the gateway's own ledger has stopped")),
+                },
+                _ = announce.tick() => {
+                    if let Some(head) = head.take() {
+                        let note = head.note.to_string();
+                        self.announce(head.checkpoint.size, note, &mut connection).await?;
+                    }
+                }
+                _ = keep.tick() => self.following.keep_heard()?,
+            }
+        }
+    }
+
+    fn hello(&self) -> GatewayHello {
+        let (size, root) = self.following.head();
+        GatewayHello {
+            origin: self.ledger.origin().to_string(),
+            ledger_key: self.ledger.key().public_key().spki_der().to_vec(),
+            followed_size: size,
+            followed_root: root.map(|root| root.to_vec()).unwrap_or_default(),
+            applied_index: self.following.applied(),
+        }
+    }
+
+    async fn take(&self, delta: Delta, connection: &mut Connection) -> Result<(), Finding> {
+        let Some(delta) = delta.delta else {
+            return Ok(());
+        };
+        self.end_initial(&delta, connection)?;
+        match delta {
+            delta::Delta::Record(record) => {
+                let initial = record.initial;
+                let following = self.following.clone();
+                // Compiling an estate is CPU work.
+                let taken = tokio::task::spawn_blocking(move || {
+                    following.take_record(&record.receipt, &record.blob)
+                });
+                let index = taken
+                    .await
+                    .map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))??;
+                if let (true, Some(seen)) = (initial, &mut connection.initial) {
+                    seen.insert(index);
+                }
+                connection.say(Message::Applied(Applied { index })).await
+            }
+            delta::Delta::Checkpoint(next) => {
+                let proof = hashes(&next.consistency)?;
+                self.following
+                    .take_checkpoint(&next.checkpoint, next.old_size, &proof)
+            }
+            delta::Delta::Cut(cut) => {
+                if let Some(target) = Revocations::target(&cut.kind, &cut.value) {
+                    let detail = cut.reason;
+                    let reason = CutReason::Revoked;
+                    self.following.cut_now(&target, &Cut { reason, detail });
+                }
+                Ok(())
+            }
+            delta::Delta::Renewed(renewed) => {
+                let not_after = Timestamp::from_millis(renewed.not_after);
+                self.following
+                    .renewed(&renewed.serial, &renewed.successor, not_after);
+                Ok(())
+            }
+            delta::Delta::Proven(proven) => {
+                let Some(at) = connection
+                    .asked
+                    .iter()
+                    .position(|asked| asked.checkpoint.size == proven.size)
+                else {
+                    return Ok(());
+                };
+                let missed = connection.asked.swap_remove(at);
+                if !proven.refused {
+                    let proof = hashes(&proven.consistency)?;
+                    if let Err(finding) =
+                        self.following
+                            .proven(&missed.checkpoint, proven.new_size, &proof)
+                    {
+                        tracing::error!(%finding, "an SVID carries a forked checkpoint");
+                    }
+                }
+                Ok(())
+            }
+            delta::Delta::Fetch(fetch) => {
+                let answer = self.segment(fetch).await?;
+                connection.say(Message::Segment(answer)).await
+            }
+            delta::Delta::Anchored(anchored) => {
+                connection.anchored = anchored.size;
+                Ok(())
+            }
+            delta::Delta::Heartbeat(_) => Ok(()),
+        }
+    }
+
+    /// The initial state holds every revocation that stands: others that are held were lifted.
+    fn end_initial(
+        &self,
+        delta: &delta::Delta,
+        connection: &mut Connection,
+    ) -> Result<(), Finding> {
+        let goes_on = match delta {
+            delta::Delta::Record(record) => record.initial,
+            delta::Delta::Checkpoint(_) => true,
+            _ => false,
+        };
+        if goes_on {
+            return Ok(());
+        }
+        match connection.initial.take() {
+            Some(standing) => self.following.keep_only(&standing),
+            None => Ok(()),
+        }
+    }
+
+    async fn announce(
+        &self,
+        size: u64,
+        checkpoint: String,
+        connection: &mut Connection,
+    ) -> Result<(), Finding> {
+        if size <= connection.announced {
+            return Ok(());
+        }
+        connection.announced = size;
+        let old_size = connection.anchored;
+        let consistency = if old_size == 0 {
+            Vec::new()
+        } else {
+            self.reader
+                .consistency(old_size, size)
+                .map_err(|error| own_ledger(&error))?
+        };
+        let head = GatewayHead {
+            checkpoint,
+            consistency: consistency.iter().map(|hash| hash.to_vec()).collect(),
+            old_size,
+        };
+        connection.say(Message::Head(head)).await
+    }
+
+    async fn segment(&self, fetch: FetchSegments) -> Result<SegmentData, Finding> {
+        let reader = self.reader.clone();
+        let end = fetch.from_index.saturating_add(u64::from(fetch.limit));
+        let read = tokio::task::spawn_blocking(move || reader.read(fetch.from_index..end));
+        let mut records = read
+            .await
+            .map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))?
+            .map_err(|error| own_ledger(&error))?;
+        let mut bytes = 0;
+        let fits = records.iter().take_while(|record| {
+            bytes += record.len();
+            bytes <= MAX_SEGMENT
+        });
+        let fits = fits.count().max(1);
+        records.truncate(fits);
+        Ok(SegmentData {
+            request: fetch.request,
+            first_index: fetch.from_index,
+            records,
+        })
+    }
+}
+
+impl Connection {
+    async fn say(&self, message: Message) -> Result<(), Finding> {
+        let message = GatewayMessage {
+            message: Some(message),
+        };
+        self.outbound
+            .send(message)
+            .await
+            .map_err(|_| Finding::new("FOLLOW-ENDED", "the server does not listen any more"))
+    }
+}
+
+fn hashes(raw: &[Vec<u8>]) -> Result<Vec<Hash>, Finding> {
+    raw.iter()
+        .map(|hash| hash.as_slice().try_into().ok())
+        .collect::<Option<Vec<Hash>>>()
+        .ok_or_else(|| {
+            Finding::new(
+                "FOLLOW-HASH",
+                "the server sent a hash of another length than 32 bytes",
+            )
+        })
+}
+
+fn refused(status: &tonic::Status) -> Finding {
+    serde_json::from_slice(status.details()).unwrap_or_else(|_| {
+        Finding::new("FOLLOW-REFUSED", status.message().to_owned())
+            .observed(format!("{:?}", status.code()))
+    })
+}
+
+fn unreachable(server: &str, error: &link::LinkError) -> Finding {
+    let mut observed = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        observed.push_str(": ");
+        observed.push_str(&error.to_string());
+        cause = error.source();
+    }
+    Finding::new(
+        "FOLLOW-UNREACHABLE",
+        format!("no connection to the server at {server}"),
+    )
+    .observed(observed)
+}
+
+fn own_ledger(error: &ledger_store::StoreError) -> Finding {
+    Finding::new(
+        "FOLLOW-OWN-LEDGER",
+        "the gateway's own ledger cannot be read",
+    )
+    .observed(error.to_string())
+}
+
+/// Between half and the whole of `wait`.
+fn jittered(wait: Duration) -> Duration {
+    let [random] = crypto::random::<1>();
+    wait / 2 + (wait / 2).mul_f64(f64::from(random) / 255.0)
+}

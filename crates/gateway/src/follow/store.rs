@@ -1,0 +1,202 @@
+//! What is held, on disk: receipts as they came, so that a start verifies them again.
+//!
+//! Who can write here can make the gateway refuse to start, or forget what came last; what it then follows
+//! still has to be signed by the server's ledger key and to lie on one chain.
+
+use super::Held;
+use crate::chain::REMEMBERED;
+use facts::{Finding, Timestamp};
+use ledger::{Hash, Receipt};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+/// An estate's blob, with room.
+const MAX_FILE: u64 = 128 << 20;
+const STATE: &str = "followed.json";
+const ESTATE: &str = "estate.json";
+
+/// Sizes and roots of followed checkpoints, 40 bytes each, appended.
+const CHECKPOINTS: &str = "checkpoints";
+const ENTRY: usize = 40;
+
+#[derive(Debug)]
+pub(crate) struct Store {
+    directory: PathBuf,
+    checkpoints: Mutex<Option<File>>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    v: u32,
+    checkpoint: String,
+    /// Encoded receipts, base64.
+    bundle: Option<String>,
+    estate: Option<String>,
+    revoked: Vec<String>,
+    heard: u64,
+}
+
+/// What a start finds.
+pub(super) struct Found {
+    pub(super) checkpoint: String,
+    /// Sizes and roots of checkpoints below the head.
+    pub(super) known: Vec<(u64, Hash)>,
+    pub(super) records: Vec<(Receipt, Vec<u8>)>,
+    pub(super) heard: u64,
+}
+
+impl Store {
+    pub(crate) const fn new(directory: PathBuf) -> Self {
+        Self {
+            directory,
+            checkpoints: Mutex::new(None),
+        }
+    }
+
+    /// Remembers a checkpoint that was followed. Not flushed: losing the last ones costs a question to the
+    /// server, no more.
+    pub(super) fn append_checkpoint(&self, size: u64, root: &Hash) -> Result<(), Finding> {
+        let path = self.directory.join(CHECKPOINTS);
+        let write = || {
+            let mut open = self
+                .checkpoints
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            let file = match &mut *open {
+                Some(file) => file,
+                none => none.insert(File::options().create(true).append(true).open(&path)?),
+            };
+            let mut entry = [0; ENTRY];
+            let (number, rest) = entry.split_at_mut(8);
+            number.copy_from_slice(&size.to_be_bytes());
+            rest.copy_from_slice(root);
+            file.write_all(&entry)
+        };
+        write().map_err(|error: io::Error| broken(&path, &error.to_string()))
+    }
+
+    /// The newest entries; the file is cut down to them when it has become long.
+    fn known(&self) -> Result<Vec<(u64, Hash)>, Finding> {
+        let bytes = self.read(CHECKPOINTS)?.unwrap_or_default();
+        let entries: Vec<(u64, Hash)> = bytes
+            .as_chunks::<ENTRY>()
+            .0
+            .iter()
+            .filter_map(|entry| {
+                let (size, root) = entry.split_first_chunk::<8>()?;
+                Some((u64::from_be_bytes(*size), root.try_into().ok()?))
+            })
+            .collect();
+        let old = entries.len().saturating_sub(REMEMBERED);
+        if old > REMEMBERED {
+            let newest = bytes.get(old * ENTRY..).unwrap_or_default();
+            write(&self.directory, CHECKPOINTS, newest)
+                .map_err(|error| broken(&self.directory, &error.to_string()))?;
+        }
+        Ok(entries.into_iter().skip(old).collect())
+    }
+
+    pub(super) fn keep(&self, held: &Held) -> Result<(), Finding> {
+        let Some(checkpoint) = held.chain.note() else {
+            return Ok(());
+        };
+        let encode = |receipt: &Receipt| {
+            receipt
+                .encode()
+                .map(|bytes| crypto::base64::encode(&bytes))
+                .map_err(|error| broken(&self.directory, &error.to_string()))
+        };
+        let stored = Stored {
+            v: 1,
+            checkpoint: checkpoint.to_owned(),
+            bundle: held.bundle.as_ref().map(encode).transpose()?,
+            estate: held.estate.as_ref().map(encode).transpose()?,
+            revoked: held
+                .revoked
+                .values()
+                .map(encode)
+                .collect::<Result<_, _>>()?,
+            heard: Timestamp::now().as_millis(),
+        };
+        let bytes = serde_json::to_vec(&stored)
+            .map_err(|error| broken(&self.directory, &error.to_string()))?;
+        write(&self.directory, STATE, &bytes)
+            .map_err(|error| broken(&self.directory, &error.to_string()))
+    }
+
+    pub(super) fn keep_estate(&self, blob: &[u8]) -> Result<(), Finding> {
+        write(&self.directory, ESTATE, blob)
+            .map_err(|error| broken(&self.directory, &error.to_string()))
+    }
+
+    pub(super) fn load(&self) -> Result<Option<Found>, Finding> {
+        let Some(bytes) = self.read(STATE)? else {
+            return Ok(None);
+        };
+        let stored: Stored = serde_json::from_slice(&bytes)
+            .map_err(|error| broken(&self.directory, &error.to_string()))?;
+        let decode = |text: &String| {
+            let bytes = crypto::base64::decode(text)
+                .map_err(|error| broken(&self.directory, &error.to_string()))?;
+            Receipt::decode(&bytes).map_err(|error| broken(&self.directory, &error.to_string()))
+        };
+        let mut records = Vec::new();
+        for text in stored.bundle.iter().chain(&stored.revoked) {
+            records.push((decode(text)?, Vec::new()));
+        }
+        if let Some(text) = &stored.estate {
+            // A crash between the two files leaves an estate newer than its receipt: the server sends both.
+            let receipt = decode(text)?;
+            let blob = self.read(ESTATE)?.unwrap_or_default();
+            if names(&receipt, &blob) {
+                records.push((receipt, blob));
+            }
+        }
+        Ok(Some(Found {
+            checkpoint: stored.checkpoint,
+            known: self.known()?,
+            records,
+            heard: stored.heard,
+        }))
+    }
+
+    fn read(&self, name: &str) -> Result<Option<Vec<u8>>, Finding> {
+        let path = self.directory.join(name);
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(broken(&path, &error.to_string())),
+        };
+        let mut bytes = Vec::new();
+        file.take(MAX_FILE)
+            .read_to_end(&mut bytes)
+            .map_err(|error| broken(&path, &error.to_string()))?;
+        Ok(Some(bytes))
+    }
+}
+
+fn names(receipt: &Receipt, blob: &[u8]) -> bool {
+    ledger::Record::parse(&receipt.record)
+        .and_then(|record| record.expect_body::<ledger::body::EstateVersion>())
+        .is_ok_and(|body| body.version.0 == crypto::sha256(blob))
+}
+
+/// The file is there whole and durable, or as it was.
+fn write(directory: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = directory.join(format!("{name}.new"));
+    let mut file = File::create(&temporary)?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&temporary, directory.join(name))?;
+    File::open(directory)?.sync_all()
+}
+
+fn broken(path: &Path, what: &str) -> Finding {
+    Finding::new("FOLLOW-STORE", format!("what is followed cannot be kept in {}", path.display()))
+        .observed(what)
+        .next("free disk space or mend the folder; if it is damaged remove it, and the server sends all again")
+}

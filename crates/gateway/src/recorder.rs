@@ -1,0 +1,408 @@
+//! Intents and outcomes into the gateway's own ledger.
+//!
+//! INVARIANT 5: what is not proven read-only waits until its intent is durable, and its result waits until
+//! its outcome is. Reads are recorded in groups, a flush interval at most behind.
+
+use crate::{Metrics, Principal};
+use facts::Finding;
+use ledger::body::{self, ActionOn, Body, Coverage};
+use ledger::{Decimal, Draft, EstateRef, HexDigest, RecordBuilder};
+use ledger_store::{LedgerHandle, StoreError};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// At most this much of the reads may be lost in a crash.
+const FLUSH: Duration = Duration::from_millis(20);
+/// Reads that wait to be written; beyond it readers wait too.
+const WAITING: usize = 16_384;
+/// Records of one commit.
+const GROUP: usize = 2_048;
+
+/// The id of a decision: `pg-1:42`, the ledger's short name and the index of the record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecisionId {
+    pub ledger: Arc<str>,
+    pub index: u64,
+}
+
+impl fmt::Display for DecisionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.ledger, self.index)
+    }
+}
+
+/// Records cannot be kept: access stops.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("records cannot be kept, so access stops")]
+pub struct RecordingStopped(#[source] Option<StoreError>);
+
+impl RecordingStopped {
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        Finding::new("GATEWAY-RECORDING-STOPPED", self.to_string())
+            .observed(
+                self.0
+                    .as_ref()
+                    .map_or_else(String::new, ToString::to_string),
+            )
+            .next("look at the gateway's disk; access goes on when records can be kept again")
+    }
+}
+
+impl From<StoreError> for RecordingStopped {
+    fn from(error: StoreError) -> Self {
+        Self(Some(error))
+    }
+}
+
+/// What is about to be forwarded or was denied.
+#[derive(Debug, Clone)]
+pub struct Operation {
+    /// Fingerprint of the statement; never its text.
+    pub statement: String,
+    pub actions: Vec<ActionOn>,
+    pub policies: Vec<String>,
+    pub coverage: Coverage,
+    /// Version (SHA-256 hex) and index of the estate that decided.
+    pub estate: Option<(String, u64)>,
+}
+
+/// What became of it.
+#[derive(Debug, Clone, Default)]
+pub struct Ending {
+    /// `ok`, `error`, `unknown`, `cut`.
+    pub result: &'static str,
+    pub sqlstate: Option<String>,
+    pub rows: Option<u64>,
+    pub tag: Option<String>,
+}
+
+/// An intent that has no outcome yet.
+#[derive(Debug)]
+#[must_use = "an intent without an outcome is `unknown` at the next start"]
+pub struct IntentId(Place);
+
+#[derive(Debug)]
+enum Place {
+    /// Durable: number in the ledger.
+    Durable(u64),
+    /// On its way: number among the lazy ones.
+    Lazy(u64),
+}
+
+enum Lazy {
+    Intent(u64, Draft),
+    Outcome(u64, Ending, Envelope),
+}
+
+/// What the envelope of an outcome repeats.
+#[derive(Debug, Clone)]
+struct Envelope {
+    session: Arc<SessionIdentity>,
+    counter: u64,
+}
+
+#[derive(Debug)]
+struct SessionIdentity {
+    id: String,
+    actor: String,
+    auth: String,
+}
+
+/// Writes for all sessions of a gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Recorder {
+    ledger: LedgerHandle,
+    name: Arc<str>,
+    lazy: mpsc::Sender<Lazy>,
+    next_lazy: Arc<AtomicU64>,
+    metrics: Arc<Metrics>,
+}
+
+impl Recorder {
+    /// `name` is the ledger's short name. Starts the task that writes reads.
+    #[must_use]
+    pub fn start(ledger: LedgerHandle, name: &str, metrics: Arc<Metrics>) -> Self {
+        let (lazy, waiting) = mpsc::channel(WAITING);
+        tokio::spawn(write_lazily(ledger.clone(), waiting));
+        Self {
+            ledger,
+            name: name.into(),
+            lazy,
+            next_lazy: Arc::default(),
+            metrics,
+        }
+    }
+
+    /// A session's own recorder. `id` is unique; `auth` says how the peer was authenticated.
+    #[must_use]
+    pub fn session(&self, id: &str, principal: &Principal) -> SessionRecorder {
+        SessionRecorder {
+            recorder: self.clone(),
+            identity: Arc::new(SessionIdentity {
+                id: id.to_owned(),
+                actor: principal.spiffe_id.to_string(),
+                auth: format!("x509-svid:{}", principal.serial),
+            }),
+            counter: AtomicU64::new(0),
+        }
+    }
+
+    #[must_use]
+    pub const fn ledger(&self) -> &LedgerHandle {
+        &self.ledger
+    }
+
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+/// Writes for one session and counts what it wrote.
+pub struct SessionRecorder {
+    recorder: Recorder,
+    identity: Arc<SessionIdentity>,
+    counter: AtomicU64,
+}
+
+impl SessionRecorder {
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.identity.id
+    }
+
+    /// How many records it made.
+    #[must_use]
+    pub fn operations(&self) -> u64 {
+        self.counter.load(Ordering::Relaxed)
+    }
+
+    /// # Errors
+    /// [`RecordingStopped`].
+    pub async fn session_start(&self, start: body::SessionStart) -> Result<(), RecordingStopped> {
+        let draft = self.draft(&start, None)?;
+        self.recorder.ledger.append(draft).await?;
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`RecordingStopped`].
+    pub async fn session_end(&self, reason: &str, detail: &str) -> Result<(), RecordingStopped> {
+        let end = body::SessionEnd {
+            session: self.identity.id.clone(),
+            reason: reason.to_owned(),
+            detail: detail.to_owned(),
+            operations: self.operations().into(),
+        };
+        let draft = self.draft(&end, None)?;
+        self.recorder.ledger.append(draft).await?;
+        Ok(())
+    }
+
+    /// The intent of an operation that is allowed. With `durable` it returns once the intent is.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then nothing may be forwarded.
+    pub async fn intent(
+        &self,
+        operation: &Operation,
+        durable: bool,
+    ) -> Result<IntentId, RecordingStopped> {
+        let number = self.counter.load(Ordering::Relaxed);
+        let intent = body::Intent {
+            session: self.identity.id.clone(),
+            statement: operation.statement.clone(),
+            actions: operation.actions.clone(),
+            decision: format!("{}.{number}", self.identity.id),
+            policies: operation.policies.clone(),
+            coverage: operation.coverage,
+        };
+        let draft = self.draft(&intent, operation.estate.as_ref())?;
+        self.recorder.metrics.operations.inc();
+        if durable {
+            let committed = self.recorder.ledger.append(draft).await?;
+            return Ok(IntentId(Place::Durable(committed.seq())));
+        }
+        if let Some(failure) = self.recorder.ledger.failure() {
+            return Err(failure.into());
+        }
+        let lazy = self.recorder.next_lazy.fetch_add(1, Ordering::Relaxed);
+        self.hand_over(Lazy::Intent(lazy, draft)).await?;
+        Ok(IntentId(Place::Lazy(lazy)))
+    }
+
+    /// The outcome of `intent`. Of a durable intent the outcome is durable when this returns.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then the result may not be released.
+    pub async fn outcome(&self, intent: IntentId, result: Ending) -> Result<(), RecordingStopped> {
+        match intent.0 {
+            Place::Durable(seq) => {
+                let envelope = self.envelope();
+                let draft = outcome(&result, seq, &envelope)?;
+                self.recorder.ledger.append(draft).await?;
+                Ok(())
+            }
+            Place::Lazy(number) => {
+                let envelope = self.envelope();
+                self.hand_over(Lazy::Outcome(number, result, envelope))
+                    .await
+            }
+        }
+    }
+
+    /// An operation that was denied, or answered without being forwarded. Durable when this returns: the
+    /// client learns the id.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`].
+    pub async fn decided(
+        &self,
+        operation: &Operation,
+        allow: bool,
+        findings: Vec<String>,
+    ) -> Result<DecisionId, RecordingStopped> {
+        let number = self.counter.load(Ordering::Relaxed);
+        let decision = body::Decision {
+            session: self.identity.id.clone(),
+            statement: operation.statement.clone(),
+            actions: operation.actions.clone(),
+            decision: format!("{}.{number}", self.identity.id),
+            allow,
+            policies: operation.policies.clone(),
+            findings,
+            coverage: operation.coverage,
+        };
+        let draft = self.draft(&decision, operation.estate.as_ref())?;
+        if !allow {
+            self.recorder.metrics.denials.inc();
+        }
+        let committed = self.recorder.ledger.append(draft).await?;
+        Ok(DecisionId {
+            ledger: Arc::clone(&self.recorder.name),
+            index: committed.index(),
+        })
+    }
+
+    fn draft(
+        &self,
+        body: &impl Body,
+        estate: Option<&(String, u64)>,
+    ) -> Result<Draft, RecordingStopped> {
+        let mut builder = envelope(body.record(), &self.envelope());
+        if let Some((version, index)) = estate
+            && let Ok(version) = version.parse::<HexDigest>()
+        {
+            builder = builder.estate(EstateRef {
+                version,
+                index: *index,
+            });
+        }
+        builder.draft().map_err(|error| unrecordable(&error))
+    }
+
+    fn envelope(&self) -> Envelope {
+        Envelope {
+            session: Arc::clone(&self.identity),
+            counter: self.counter.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+
+    async fn hand_over(&self, lazy: Lazy) -> Result<(), RecordingStopped> {
+        self.recorder
+            .lazy
+            .send(lazy)
+            .await
+            .map_err(|_| RecordingStopped(self.recorder.ledger.failure()))
+    }
+}
+
+fn envelope(builder: RecordBuilder, envelope: &Envelope) -> RecordBuilder {
+    builder
+        .actor(&envelope.session.actor, &envelope.session.auth)
+        .connection(&envelope.session.id, envelope.counter)
+}
+
+fn outcome(result: &Ending, seq: u64, of: &Envelope) -> Result<Draft, RecordingStopped> {
+    let body = body::Outcome {
+        intent: seq.into(),
+        result: result.result.to_owned(),
+        sqlstate: result.sqlstate.clone(),
+        rows: result.rows.map(Decimal::from),
+        tag: result.tag.clone(),
+    };
+    envelope(body.record(), of)
+        .draft()
+        .map_err(|error| unrecordable(&error))
+}
+
+/// An operation that no record can hold is not forwarded.
+fn unrecordable(error: &ledger::RecordError) -> RecordingStopped {
+    tracing::error!(%error, "an operation cannot be recorded");
+    RecordingStopped(None)
+}
+
+/// Takes what waits, every flush interval or when there is much, and writes it: intents first, so that
+/// outcomes can name them. Ends when the recorder is gone or the ledger has failed; then every sender sees it.
+async fn write_lazily(ledger: LedgerHandle, mut waiting: mpsc::Receiver<Lazy>) {
+    let mut numbers: HashMap<u64, u64> = HashMap::new();
+    let mut taken = Vec::new();
+    loop {
+        if waiting.recv_many(&mut taken, GROUP).await == 0 {
+            return;
+        }
+        if taken.len() < GROUP {
+            tokio::time::sleep(FLUSH).await;
+            while taken.len() < GROUP {
+                match waiting.try_recv() {
+                    Ok(lazy) => taken.push(lazy),
+                    Err(_) => break,
+                }
+            }
+        }
+        if let Err(error) = write_group(&ledger, &mut numbers, std::mem::take(&mut taken)).await {
+            tracing::error!(%error, "records cannot be kept; access stops");
+            return;
+        }
+    }
+}
+
+async fn write_group(
+    ledger: &LedgerHandle,
+    numbers: &mut HashMap<u64, u64>,
+    group: Vec<Lazy>,
+) -> Result<(), RecordingStopped> {
+    let (mut ids, mut intents, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+    for lazy in group {
+        match lazy {
+            Lazy::Intent(number, draft) => {
+                ids.push(number);
+                intents.push(draft);
+            }
+            Lazy::Outcome(number, result, envelope) => outcomes.push((number, result, envelope)),
+        }
+    }
+    if !intents.is_empty() {
+        let committed = ledger.append_many(intents).await?;
+        numbers.extend(
+            ids.into_iter()
+                .zip(committed.iter().map(ledger_store::Committed::seq)),
+        );
+    }
+    let mut drafts = Vec::with_capacity(outcomes.len());
+    for (number, result, envelope) in outcomes {
+        // INVARIANT: an intent is handed over before its outcome, by the same task.
+        if let Some(seq) = numbers.remove(&number) {
+            drafts.push(outcome(&result, seq, &envelope)?);
+        }
+    }
+    if !drafts.is_empty() {
+        ledger.append_many(drafts).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Open sessions, and ending them: at revocation and at expiry, at once, by waking who waits.
+
+use crate::Principal;
+use crate::revocations::concerns;
+use facts::Timestamp;
+use ledger::body::Target;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Why a session ends before its client ends it. The names stand in `session-end` records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutReason {
+    Revoked,
+    Expired,
+    /// The estate took the identity away.
+    Estate,
+    /// Nothing was heard of the server for longer than the estate allows.
+    Stale,
+    /// Records cannot be kept.
+    Recording,
+    Shutdown,
+}
+
+impl CutReason {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Revoked => "revoked",
+            Self::Expired => "expired",
+            Self::Estate => "estate",
+            Self::Stale => "stale",
+            Self::Recording => "error",
+            Self::Shutdown => "shutdown",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cut {
+    pub reason: CutReason,
+    /// For the record and the client's error message.
+    pub detail: String,
+}
+
+impl fmt::Display for Cut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason.as_str(), self.detail)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Status {
+    cut: Option<Cut>,
+    /// When the SVID that the session rests on ends.
+    not_after: Timestamp,
+}
+
+struct Open {
+    principal: Principal,
+    status: watch::Sender<Status>,
+}
+
+/// All open sessions of this gateway. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Sessions(Arc<Mutex<Registry>>);
+
+#[derive(Default)]
+struct Registry {
+    next: u64,
+    open: HashMap<u64, Open>,
+}
+
+/// One open session; dropping it takes it off the list.
+pub struct SessionHandle {
+    sessions: Sessions,
+    number: u64,
+    status: watch::Receiver<Status>,
+    /// However often the SVID is renewed, the session ends then.
+    ends: Timestamp,
+}
+
+impl Sessions {
+    /// Lists a session that may last `longest`, renewals included.
+    #[must_use]
+    pub fn register(
+        &self,
+        principal: &Principal,
+        longest: Duration,
+        now: Timestamp,
+    ) -> SessionHandle {
+        let (status, receiver) = watch::channel(Status {
+            cut: None,
+            not_after: principal.not_after,
+        });
+        let mut registry = self.lock();
+        let number = registry.next;
+        registry.next += 1;
+        registry.open.insert(
+            number,
+            Open {
+                principal: principal.clone(),
+                status,
+            },
+        );
+        SessionHandle {
+            sessions: self.clone(),
+            number,
+            status: receiver,
+            ends: now.plus_secs(longest.as_secs()),
+        }
+    }
+
+    /// Cuts whomever `target` names; returns how many.
+    pub fn cut(&self, target: &Target, cut: &Cut) -> usize {
+        self.cut_where(cut, |principal| concerns(target, principal))
+    }
+
+    /// Cuts every session whose principal `hit` holds of; returns how many.
+    pub fn cut_where(&self, cut: &Cut, hit: impl Fn(&Principal) -> bool) -> usize {
+        let registry = self.lock();
+        let hits = registry.open.values().filter(|open| hit(&open.principal));
+        let mut count = 0;
+        for open in hits {
+            open.status.send_modify(|status| {
+                status.cut.get_or_insert_with(|| cut.clone());
+            });
+            count += 1;
+        }
+        count
+    }
+
+    /// The SVID `serial` was renewed for the same workload: its sessions rest on `successor` now.
+    pub fn renew(&self, serial: &str, successor: &str, not_after: Timestamp) {
+        let mut registry = self.lock();
+        for open in registry.open.values_mut() {
+            if open.principal.serial == serial {
+                successor.clone_into(&mut open.principal.serial);
+                open.principal.not_after = not_after;
+                open.status
+                    .send_modify(|status| status.not_after = not_after);
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().open.len()
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Registry> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SessionHandle {
+    /// Resolves when the session must end. May be called again and dropped at any time.
+    pub async fn cut(&mut self) -> Cut {
+        loop {
+            let (cut, not_after) = {
+                let status = self.status.borrow_and_update();
+                (status.cut.clone(), status.not_after)
+            };
+            if let Some(cut) = cut {
+                return cut;
+            }
+            let end = not_after.min(self.ends);
+            let left = end.since(Timestamp::now());
+            if left.is_zero() {
+                return expired(not_after, self.ends);
+            }
+            tokio::select! {
+                changed = self.status.changed() => {
+                    if changed.is_err() {
+                        return expired(not_after, self.ends);
+                    }
+                }
+                // Wall clocks step: look again at least once a minute.
+                () = tokio::time::sleep(left.min(Duration::from_secs(60))) => {}
+            }
+        }
+    }
+
+    /// Whether the session must end, without waiting.
+    #[must_use]
+    pub fn is_cut(&self) -> Option<Cut> {
+        let status = self.status.borrow();
+        status.cut.clone().or_else(|| {
+            let end = status.not_after.min(self.ends);
+            (end <= Timestamp::now()).then(|| expired(status.not_after, self.ends))
+        })
+    }
+}
+
+impl Drop for SessionHandle {
+    fn drop(&mut self) {
+        self.sessions.lock().open.remove(&self.number);
+    }
+}
+
+fn expired(not_after: Timestamp, ends: Timestamp) -> Cut {
+    Cut {
+        reason: CutReason::Expired,
+        detail: if ends < not_after {
+            "the session has lasted as long as a session may".to_owned()
+        } else {
+            "the SVID has expired and was not renewed".to_owned()
+        },
+    }
+}
