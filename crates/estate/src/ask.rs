@@ -94,14 +94,6 @@ impl Partial {
             && self.true_forbids.is_empty()
             && !(self.true_permits.is_empty() && self.residual_permits.is_empty())
     }
-
-    /// Whether all facts make it an allow.
-    pub(crate) fn certain(&self) -> bool {
-        self.possible()
-            && !self.true_permits.is_empty()
-            && self.residual_forbids.is_empty()
-            && self.fragile.is_empty()
-    }
 }
 
 /// A name that PostgreSQL cannot give a table or function and that no policy names.
@@ -231,7 +223,13 @@ impl Estate {
                     .accesses
                     .push(self.access(principal, action, shown.clone(), &partial));
             }
-            Ok(_) => {}
+            Ok(Some(partial)) => answer.errors.extend(partial.errors.iter().map(|id| {
+                format!(
+                    "policy {:?} errs, which denies {principal} {action} on {shown}",
+                    id.to_string()
+                )
+            })),
+            Ok(None) => {}
         }
     }
 

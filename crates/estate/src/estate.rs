@@ -38,7 +38,7 @@ impl Estate {
     /// # Errors
     /// Everything that is wrong with the files, in order of file and line.
     pub fn compile(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
-        Self::assemble(files).map_err(|mut problems| {
+        on_a_deep_stack(|| Self::assemble(files)).map_err(|mut problems| {
             problems.sort();
             problems.dedup();
             problems
@@ -233,6 +233,25 @@ impl Estate {
     pub fn run_tests(&self) -> Vec<TestOutcome> {
         self.tests.iter().map(|test| run(self, test)).collect()
     }
+}
+
+/// Cedar's parser and validator recurse, at up to 50 KiB a level in unoptimised builds, and do not
+/// look at the stack; statements are capped to `policy::MAX_DEPTH` levels. Pages that are not touched
+/// cost nothing.
+fn on_a_deep_stack<T: Send>(
+    run: impl FnOnce() -> Result<T, Vec<Problem>> + Send,
+) -> Result<T, Vec<Problem>> {
+    const STACK_BYTES: usize = 128 * 1024 * 1024;
+    let failed = |message: &str| vec![Problem::new("ESTATE-THREAD", "", 0, message)];
+    std::thread::scope(|scope| {
+        std::thread::Builder::new()
+            .name("estate-compile".to_owned())
+            .stack_size(STACK_BYTES)
+            .spawn_scoped(scope, run)
+            .map_err(|error| failed(&error.to_string()))?
+            .join()
+            .unwrap_or_else(|_| Err(failed("compiling the estate did not end as it should")))
+    })
 }
 
 fn answer<'a>(

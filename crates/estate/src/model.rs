@@ -68,7 +68,7 @@ pub struct TableInfo {
     pub classification: String,
     pub owner: Option<String>,
     pub columns: BTreeMap<String, Column>,
-    /// False for a table that the estate does not list: it counts as most restricted.
+    /// False for a table that no file lists: it inherits from its schema or database.
     pub declared: bool,
     /// Classified as the most restricted because nobody said anything.
     pub unclassified: bool,
@@ -151,25 +151,26 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// What `resource` counts as when nobody declared it: its nearest declared container's owner,
-    /// and the most restricted classification.
+    /// What `resource` counts as when no file lists it: it inherits from its nearest declared
+    /// container, and what nobody classified along the way counts as the most restricted.
     pub(crate) fn undeclared(&self, resource: &ResourceRef) -> TableInfo {
-        let mut parent = resource.parent();
-        let mut owner = None;
-        while let Some(container) = parent {
-            if let Some(known) = self.containers.get(&container) {
-                owner.clone_from(&known.owner);
+        let mut above = resource.parent();
+        let mut container = None;
+        while let Some(resource) = above {
+            container = self.containers.get(&resource);
+            if container.is_some() {
                 break;
             }
-            parent = container.parent();
+            above = resource.parent();
         }
+        let inherited = container.and_then(|container| container.classification.clone());
         TableInfo {
             resource: resource.clone(),
-            classification: self.settings.most_restricted().to_owned(),
-            owner,
+            unclassified: inherited.is_none(),
+            classification: inherited.unwrap_or_else(|| self.settings.most_restricted().to_owned()),
+            owner: container.and_then(|container| container.owner.clone()),
             columns: BTreeMap::new(),
             declared: false,
-            unclassified: true,
         }
     }
 }

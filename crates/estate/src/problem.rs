@@ -79,6 +79,22 @@ pub(crate) fn line_of(text: &str, offset: usize) -> u32 {
     u32::try_from(breaks).unwrap_or(u32::MAX).saturating_add(1)
 }
 
+/// Where the lines of a text begin, to find many of them.
+pub(crate) struct Lines(Vec<usize>);
+
+impl Lines {
+    pub(crate) fn of(text: &str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self(breaks.map(|(offset, _)| offset).collect())
+    }
+
+    /// The line of byte `offset`, from 1.
+    pub(crate) fn line(&self, offset: usize) -> u32 {
+        let before = self.0.partition_point(|line_break| *line_break < offset);
+        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
+    }
+}
+
 /// The candidate within a third of `word`'s length in edits, if there is one.
 pub(crate) fn closest<'a>(
     word: &str,

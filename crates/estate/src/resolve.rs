@@ -8,7 +8,7 @@ use crate::declare::{EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, Test
 use crate::duration::Seconds;
 use crate::files::EstateFiles;
 use crate::model::{Identity, Model, Settings};
-use crate::problem::{Problem, line_of};
+use crate::problem::{Lines, Problem};
 use parse::parse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -45,13 +45,13 @@ const CLASSIFICATIONS: [&str; 6] = [
 /// One file while it is read, and the list that problems go to.
 pub(super) struct Source<'a> {
     file: &'a str,
-    text: &'a str,
+    lines: Lines,
     problems: &'a mut Vec<Problem>,
 }
 
 impl Source<'_> {
     fn line<T>(&self, spanned: &Spanned<T>) -> u32 {
-        line_of(self.text, spanned.span().start)
+        self.lines.line(spanned.span().start)
     }
 
     fn problem<T>(&mut self, code: &'static str, at: &Spanned<T>, message: impl Into<String>) {
@@ -227,7 +227,7 @@ fn settings(files: &EstateFiles, problems: &mut Vec<Problem>) -> Option<Settings
     let declared: EstateFile = parse(FILE, text, problems)?;
     let mut source = Source {
         file: FILE,
-        text,
+        lines: Lines::of(text),
         problems,
     };
     let name = declared.trust_domain.get_ref();
@@ -281,7 +281,7 @@ fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem
     for (file, text, declared) in &parsed {
         let mut source = Source {
             file,
-            text,
+            lines: Lines::of(text),
             problems,
         };
         for group in &declared.groups {
@@ -303,7 +303,7 @@ fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem
     for (file, text, declared) in &parsed {
         let mut source = Source {
             file,
-            text,
+            lines: Lines::of(text),
             problems,
         };
         for GroupEntry { groups, .. } in &declared.groups {
@@ -457,7 +457,7 @@ fn administrators(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Pro
     };
     let mut source = Source {
         file: FILE,
-        text,
+        lines: Lines::of(text),
         problems,
     };
     for entry in &declared.administrators {
@@ -482,7 +482,7 @@ fn tests(files: &EstateFiles, problems: &mut Vec<Problem>) -> Vec<PlacedTest> {
         };
         let mut source = Source {
             file,
-            text,
+            lines: Lines::of(text),
             problems,
         };
         for entry in declared.tests {

@@ -2,7 +2,7 @@
 //! `;`, nothing else: what a statement means is for Cedar's parser, which gets exactly one at a time,
 //! so a cut in the wrong place is a parse error, never another meaning.
 
-use crate::problem::{Problem, line_of};
+use crate::problem::{Lines, Problem};
 
 /// One statement of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,7 @@ pub(crate) struct Statement<'a> {
 /// `ESTATE-CEDAR-SYNTAX` at what follows the last `;` or at a statement without an effect.
 pub(crate) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<'a>>, Problem> {
     let mut found = Vec::new();
+    let lines = Lines::of(text);
     let mut cursor = Cursor { text, offset: 0 };
     loop {
         cursor.skip_blank();
@@ -29,7 +30,7 @@ pub(crate) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<
             return Ok(found);
         }
         let offset = cursor.offset;
-        let line = line_of(text, offset);
+        let line = lines.line(offset);
         let unfinished = |message: &str| Problem::new("ESTATE-CEDAR-SYNTAX", file, line, message);
         let (effect_at, effect) = cursor.effect().ok_or_else(|| {
             unfinished("expected annotations and then an effect, such as `permit`")
@@ -104,9 +105,19 @@ impl<'a> Cursor<'a> {
 
     /// Past the next `end` that is in no string and no comment.
     fn skip_past(&mut self, end: char) -> Option<()> {
-        let mut letters = self.rest().char_indices();
-        let mut previous = ' ';
-        while let Some((at, letter)) = letters.next() {
+        let (at, letter) = code(self.rest()).find(|(_, letter)| *letter == end)?;
+        self.offset += at + letter.len_utf8();
+        Some(())
+    }
+}
+
+/// The letters of `text` that are in no string and no comment, with their offsets. Ends early at a
+/// string that does not end.
+fn code(text: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut letters = text.char_indices().peekable();
+    std::iter::from_fn(move || {
+        loop {
+            let (at, letter) = letters.next()?;
             match letter {
                 '"' => loop {
                     match letters.next()?.1 {
@@ -117,21 +128,41 @@ impl<'a> Cursor<'a> {
                         _ => {}
                     }
                 },
-                '/' if previous == '/' => {
-                    letters.by_ref().find(|(_, letter)| *letter == '\n')?;
-                    previous = ' ';
-                    continue;
+                '/' if letters.peek().is_some_and(|(_, next)| *next == '/') => {
+                    letters.find(|(_, letter)| *letter == '\n')?;
                 }
-                _ if letter == end => {
-                    self.offset += at + letter.len_utf8();
-                    return Some(());
-                }
-                _ => {}
+                _ => return Some((at, letter)),
             }
-            previous = letter;
         }
-        None
+    })
+}
+
+/// How deep the parts of a statement can stand in one another: bracket by bracket, and operator by
+/// operator, as a chain of `&&` is a tree as deep as it is long.
+pub(crate) fn depth(text: &str) -> usize {
+    let mut open = 0_usize;
+    let mut deepest = 0_usize;
+    let mut operators = 0_usize;
+    let mut word = String::new();
+    let mut previous = ' ';
+    for (_, letter) in code(text) {
+        match letter {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => open = open.saturating_sub(1),
+            '&' | '|' if previous == letter => operators += 1,
+            '+' | '-' | '*' | '!' | '.' => operators += 1,
+            _ => {}
+        }
+        previous = letter;
+        deepest = deepest.max(open);
+        if letter.is_ascii_alphanumeric() || letter == '_' {
+            word.push(letter);
+        } else {
+            operators += usize::from(word == "if");
+            word.clear();
+        }
     }
+    deepest.saturating_add(operators)
 }
 
 #[cfg(test)]

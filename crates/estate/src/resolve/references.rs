@@ -5,7 +5,7 @@ use super::{Seen, Source, declarations, parse};
 use crate::declare::ReferencesFile;
 use crate::files::EstateFiles;
 use crate::model::{CodeReference, Machine, References, TpmRoot};
-use crate::problem::Problem;
+use crate::problem::{Lines, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 
@@ -21,7 +21,7 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
     for (file, text, declared) in &parsed {
         let mut source = Source {
             file,
-            text,
+            lines: Lines::of(text),
             problems,
         };
         for pool in &declared.pools {
@@ -36,7 +36,7 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
     for (file, text, declared) in &parsed {
         let mut source = Source {
             file,
-            text,
+            lines: Lines::of(text),
             problems,
         };
         machines(

@@ -4,7 +4,7 @@ use super::{Seen, Source, declarations, parse};
 use crate::declare::{ColumnEntry, DatabaseEntry, ResourcesFile, SchemaEntry, TableEntry};
 use crate::files::EstateFiles;
 use crate::model::{Column, Container, Settings, TableInfo};
-use crate::problem::Problem;
+use crate::problem::{Lines, Problem};
 use crate::resource::{ResourceKind, ResourceRef};
 use std::collections::BTreeMap;
 use toml::Spanned;
@@ -30,7 +30,7 @@ pub(super) fn resolve(
         };
         let mut source = Source {
             file,
-            text,
+            lines: Lines::of(text),
             problems,
         };
         for database in &declared.databases {

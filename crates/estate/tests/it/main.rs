@@ -1,0 +1,18 @@
+//! The estate from outside: the example's whole decision matrix, hostile estates, and the index and
+//! the questions against brute force.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+mod assume;
+mod attacks;
+mod changes;
+mod equivalence;
+mod fixture;
+mod hostile;
+mod shop;

@@ -1,0 +1,189 @@
+//! The example estate: its whole matrix as one file to review, its tests, its answers.
+
+use crate::fixture::{facts, shop, shop_files};
+use estate::{Action, Answer, EstateFiles, Request, ResourceRef};
+use expect_test::{expect, expect_file};
+use facts::{FactSet, names};
+use std::fmt::Write as _;
+
+#[test]
+fn the_whole_decision_matrix() {
+    let estate = shop();
+    let mut text = String::new();
+    for identity in estate.identities() {
+        writeln!(text, "{} ({})", identity.path, identity.kind.as_str()).unwrap();
+        let answer = estate.what_can(&identity.path);
+        assert!(answer.errors.is_empty(), "{:?}", answer.errors);
+        let mut rows: Vec<(&ResourceRef, Vec<String>)> = Vec::new();
+        let mut accesses: Vec<_> = answer.accesses.iter().collect();
+        accesses.sort_by_key(|access| (&access.resource, access.action));
+        for access in accesses {
+            let mark = if access.is_unconditional() { "" } else { "?" };
+            let cell = format!("{}{mark}", access.action);
+            match rows.last_mut() {
+                Some((resource, cells)) if *resource == &access.resource => cells.push(cell),
+                _ => rows.push((&access.resource, vec![cell])),
+            }
+        }
+        for (resource, cells) in rows {
+            writeln!(text, "  {resource}: {}", cells.join(" ")).unwrap();
+        }
+    }
+    expect_file!["../golden/shop_matrix.txt"].assert_eq(&text);
+}
+
+#[test]
+fn its_own_tests_pass() {
+    let outcomes = shop().run_tests();
+    assert!(outcomes.len() >= 8);
+    for outcome in outcomes {
+        assert!(
+            outcome.passed,
+            "{}:{}: {:?}",
+            outcome.file, outcome.line, outcome.failure
+        );
+    }
+}
+
+#[test]
+fn a_failing_test_says_what_came_and_why() {
+    let mut files = shop_files();
+    files.insert(
+        "tests/wrong.toml",
+        "[[test]]\nname = \"x\"\nprincipal = \"reporting/nightly\"\naction = \"select\"\n\
+         resource = \"shop/public/customers\"\nexpect = \"allow\"\n",
+    );
+    let estate = crate::fixture::compile(&files);
+    let failed: Vec<_> = estate
+        .run_tests()
+        .into_iter()
+        .filter(|outcome| !outcome.passed)
+        .collect();
+    assert_eq!(failed.len(), 1);
+    expect![[r#"expected Allow, came Deny; policies/shop.cedar:12 "payments reads customers" asks for principal == Identity::"payments/api", but principal is Identity::"reporting/nightly"; policies/shop.cedar:28 "reporting reads customers, on machines with a TPM" asks for context.machine has join, but context.machine.join is absent; policies/shop.cedar:37 "the shop's own programs read what is not personal" asks for ["public", "internal"].contains(resource.classification), but resource.classification is "pii"; policies/shop.cedar:58 "everyone who may connect may read the catalog" asks for resource.classification == "catalog", but resource.classification is "pii"; policies/shop.cedar:46 "database administrators see and shape everything but personal data" asks for principal in Group::"operators", but principal is Identity::"reporting/nightly""#]].assert_eq(failed[0].failure.as_ref().unwrap());
+}
+
+#[test]
+fn who_reads_customers() {
+    expect![[r#"
+        payments/api by policies/shop.cedar:12 "payments reads customers"
+        reporting/nightly by policies/shop.cedar:28 "reporting reads customers, on machines with a TPM" when context.machine has join && context.machine.join == "tpm"
+    "#]].assert_eq(&lines(
+        &shop().who_can(Action::Select, &ResourceRef::table("shop/public/customers")),
+    ));
+}
+
+#[test]
+fn why_not_gives_the_condition_that_failed() {
+    let estate = shop();
+    let by_token = facts(&[(names::MACHINE_JOIN, "token".into())]);
+    let explanation = estate.why(&Request {
+        principal: "reporting/nightly",
+        action: Action::Select,
+        resource: ResourceRef::table("shop/public/customers"),
+        facts: &by_token,
+    });
+    assert!(!explanation.decision.allow);
+    let near = &explanation.decision.near[0];
+    expect![[r#"policies/shop.cedar:12 "payments reads customers": principal == Identity::"payments/api", but principal is Identity::"reporting/nightly""#]].assert_eq(&format!("{}: {}", near.policy, near.failed));
+}
+
+#[test]
+fn why_an_allow_names_the_policy_and_its_place() {
+    let estate = shop();
+    let explanation = estate.why(&Request {
+        principal: "payments/api",
+        action: Action::Select,
+        resource: ResourceRef::table("shop/public/cards"),
+        facts: &FactSet::new(),
+    });
+    assert!(explanation.decision.allow);
+    let policy = &explanation.decision.policies[0];
+    expect![[r#"policies/shop.cedar:3 "payments reads cards""#]].assert_eq(&policy.to_string());
+    assert_eq!(policy.annotations["reason"], "it charges them");
+    assert!(explanation.texts[0].starts_with("@id(\"payments reads cards\")"));
+    assert_eq!(explanation.classification.as_deref(), Some("pii"));
+}
+
+#[test]
+fn grants_are_what_a_database_role_needs() {
+    let grants = shop().grants("reporting/nightly");
+    let text: String = grants
+        .iter()
+        .map(|grant| {
+            format!(
+                "{} {:?} conditional {:?}\n",
+                grant.resource, grant.actions, grant.conditional
+            )
+        })
+        .collect();
+    expect![[r#"
+        Schema::"shop/information_schema" [Select] conditional []
+        Schema::"shop/pg_catalog" [Select] conditional []
+        Table::"shop/public/customers" [] conditional [Select]
+        Table::"shop/public/order_totals" [Select] conditional []
+        Table::"shop/public/orders" [Select] conditional []
+        Table::"shop/public/products" [Select] conditional []
+    "#]]
+    .assert_eq(&text);
+}
+
+#[test]
+fn the_blob_carries_the_whole_estate() {
+    let files = shop_files();
+    let back = EstateFiles::from_blob(&files.to_blob()).unwrap();
+    assert_eq!(crate::fixture::compile(&back).version(), shop().version());
+}
+
+#[test]
+fn a_column_makes_its_table_as_restricted_as_itself() {
+    let estate = shop();
+    assert_eq!(
+        estate
+            .table("shop/public/customers")
+            .unwrap()
+            .classification,
+        "pii"
+    );
+    let unlisted = estate.object(&ResourceRef::table("shop/public/new"));
+    assert_eq!(
+        (unlisted.classification.as_str(), unlisted.declared),
+        ("restricted", false)
+    );
+    let catalog = estate.object(&ResourceRef::table("shop/pg_catalog/pg_class"));
+    assert_eq!(catalog.classification, "catalog");
+}
+
+#[test]
+fn the_schema_for_editors_covers_every_file() {
+    let schema = estate::json_schema();
+    let mut globs: Vec<_> = schema.as_object().unwrap().keys().cloned().collect();
+    globs.sort();
+    assert_eq!(
+        globs,
+        [
+            "estate.toml",
+            "identities/*",
+            "references/*",
+            "resources/*",
+            "tests/*"
+        ]
+    );
+    assert_eq!(schema["identities/*"]["additionalProperties"], false);
+}
+
+fn lines(answer: &Answer) -> String {
+    let mut text = String::new();
+    for access in &answer.accesses {
+        let policies: Vec<_> = access.policies.iter().map(ToString::to_string).collect();
+        write!(text, "{} by {}", access.identity, policies.join(", ")).unwrap();
+        for residual in &access.when {
+            write!(text, " when {}", residual.condition).unwrap();
+        }
+        for residual in &access.unless {
+            write!(text, " unless {}", residual.condition).unwrap();
+        }
+        text.push('\n');
+    }
+    text
+}
