@@ -44,10 +44,13 @@ pub struct LeafParams {
     pub dns_names: Vec<String>,
 }
 
-/// A CA certificate with what builds below it: its name, its key identifier, its key.
+/// A CA certificate with what builds below it: its name, its key identifier, its key. Cloning it is
+/// cheap.
 #[derive(Clone)]
-pub struct Issuer {
-    certificate: Arc<[u8]>,
+pub struct Issuer(Arc<Inner>);
+
+struct Inner {
+    certificate: Vec<u8>,
     subject: Vec<u8>,
     key_identifier: Vec<u8>,
     not_after: Timestamp,
@@ -77,45 +80,46 @@ impl Issuer {
         let not_after = u64::try_from(parsed.validity().not_after.timestamp())
             .map_err(|_| problem("ended before 1970"))?;
         algorithm_identifier(signer.public_key().algorithm())?;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             subject: parsed.subject().as_raw().to_vec(),
             key_identifier,
             not_after: Timestamp::from_secs(not_after),
-            certificate: certificate.into(),
+            certificate: certificate.to_vec(),
             signer,
-        })
+        })))
     }
 
+    /// DER.
     #[must_use]
     pub fn certificate(&self) -> &[u8] {
-        &self.certificate
+        &self.0.certificate
     }
 
     /// Nothing issued below should live longer.
     #[must_use]
     pub fn not_after(&self) -> Timestamp {
-        self.not_after
+        self.0.not_after
     }
 
     #[must_use]
     pub fn public_key(&self) -> &PublicKey {
-        self.signer.public_key()
+        self.0.signer.public_key()
     }
 
     #[must_use]
     pub fn signer(&self) -> &Arc<dyn Signer> {
-        &self.signer
+        &self.0.signer
     }
 
     /// The DER `Name` of the subject, byte for byte: what goes into certificates as the issuer.
     pub(crate) fn subject(&self) -> &[u8] {
-        &self.subject
+        &self.0.subject
     }
 
     /// The content of the subject key identifier. Computing it anew instead of copying it breaks
     /// peers that compare (OpenSSL does, webpki does not).
     pub(crate) fn key_identifier(&self) -> &[u8] {
-        &self.key_identifier
+        &self.0.key_identifier
     }
 
     /// The leaf without receipt and signature.

@@ -83,7 +83,7 @@ impl X509Svid {
                 "the chain does not lead to an authority of its trust domain",
             )
             .observed(error.to_string())
-            .next("compare the peer's chain with the bundle: trilith whoami --bundle")
+            .next("compare the chain with the bundle that is in force where it was refused")
         };
         let leaf = EndEntityCert::try_from(&leaf).map_err(refused)?;
         let path = leaf
@@ -110,7 +110,7 @@ fn check_time(not_before: Timestamp, not_after: Timestamp, now: Timestamp) -> Re
         return Err(Finding::new("SVID-EXPIRED", "the SVID has expired")
             .expected(format!("a time up to {not_after}"))
             .observed(now.to_string())
-            .next("see that the peer's agent reaches its server: trilith doctor"));
+            .next("see that the peer is being renewed: its agent has to reach its server"));
     }
     if now.as_secs() < not_before.as_secs() {
         return Err(

@@ -140,12 +140,15 @@ fn a_receipt_of_another_ledger_is_refused() {
 fn a_receipt_for_something_else_is_refused() {
     let domain = Domain::new("example.org");
     let params = domain.leaf_params("a", key(Algorithm::EcdsaP256).as_ref());
-    let body = serde_json::json!({"operation": "x"});
-    let record = ledger::Record::builder(Admin::KIND, body)
-        .seal(domain.ledger_key().origin(), 0, Stamp::default())
-        .unwrap();
-    let chain = domain.chain_with(&params, &prove(&domain.ledger, &record));
-    assert_eq!(code(&domain, &chain), "SVID-RECEIPT-TYPE");
+    let issuance = serde_json::to_value(domain.issuance(&params)).unwrap();
+    // Another type with its own kind of body, and one that carries the very body of the issuance.
+    for body in [serde_json::json!({"operation": "x"}), issuance] {
+        let record = ledger::Record::builder(Admin::KIND, body)
+            .seal(domain.ledger_key().origin(), 0, Stamp::default())
+            .unwrap();
+        let chain = domain.chain_with(&params, &prove(&domain.ledger, &record));
+        assert_eq!(code(&domain, &chain), "SVID-RECEIPT-TYPE");
+    }
 }
 
 #[test]
