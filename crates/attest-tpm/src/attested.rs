@@ -65,7 +65,7 @@ pub enum Body {
 /// A parsed `TPMS_ATTEST`. Nothing in it is true before the signature has been checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Attested {
-    /// [`GENERATED`] if a TPM made it.
+    /// `TPM_GENERATED_VALUE`, 0xff544347, if a TPM made it.
     pub magic: u32,
     pub qualified_signer: Vec<u8>,
     /// The caller's qualifying data: a nonce or transcript.

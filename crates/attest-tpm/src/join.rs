@@ -6,19 +6,22 @@
 //! `machine.boot.state` is `unknown`.
 //! Rate limits, sessions and records are the server's.
 
+mod session;
+mod statement;
+
 use crate::attested::Clock;
-use crate::ek::{EndorsementKey, References, Trust};
+use crate::ek::{EndorsementKey, References};
 use crate::keys::SigningKey;
 use crate::message::{Challenge, Channel, JoinEvidence, JoinRequest};
 use crate::pcr::PcrSelection;
 use crate::public::Name;
 use crate::quote::Quoted;
-use crate::signature::Signature;
-use crate::transcript::{Transcript, nonce, vouch_message};
+use crate::transcript::{Transcript, nonce};
 use crate::{certify, make_credential, quote};
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
-use facts::{FactSet, Finding, Source, Timestamp, names};
+use facts::{FactSet, Finding, Timestamp};
+use session::SessionContext;
 
 /// A TCG event log of a machine is some tens of kilobytes.
 const LONGEST_EVENT_LOG: usize = 1 << 20;
@@ -257,7 +260,8 @@ fn examine(
                 identity_key: identity.key,
                 boot,
             };
-            Ok((state(&trust, &quoted, &proven, expectation.now), proven))
+            let facts = statement::facts(&trust, &quoted, &proven, expectation.now);
+            Ok((facts, proven))
         }
         _ => Err(findings.into_vec()),
     }
@@ -322,104 +326,4 @@ fn clocks(
 
 fn describe(boot: Boot) -> String {
     format!("reset {} restart {}", boot.reset_count, boot.restart_count)
-}
-
-struct SessionContext<'a> {
-    identity: &'a PublicKey,
-    transcript: &'a [u8; 32],
-    boot: Boot,
-    nonce: &'a [u8; 32],
-}
-
-impl SessionContext<'_> {
-    /// The session key, if the answer has one: it signed the transcript, and the identity key vouches
-    /// for it in this boot.
-    fn session_key(&self, evidence: &JoinEvidence) -> Result<Option<PublicKey>, Finding> {
-        let answer = &evidence.answer;
-        if answer.session_key.is_empty() {
-            return if answer.session_key_proof.is_empty() && answer.vouch.is_empty() {
-                Ok(None)
-            } else {
-                Err(Finding::new(
-                    "TPM-SESSION-KEY",
-                    "proofs for a session key that is not there",
-                )
-                .expected("a session key, or neither proof nor vouch")
-                .next("send the session key"))
-            };
-        }
-        let key = PublicKey::from_spki_der(&answer.session_key).map_err(|error| {
-            Finding::new("TPM-SESSION-KEY", "the session key cannot be read")
-                .expected("DER SubjectPublicKeyInfo")
-                .observed(error.to_string())
-                .next("send a P-256, P-384, Ed25519 or RSA key")
-        })?;
-        key.verify(self.transcript, &answer.session_key_proof)
-            .map_err(|_| {
-                Finding::new(
-                    "TPM-SESSION-PROOF",
-                    "the session key did not sign this join's transcript",
-                )
-                .expected(format!("{} over the transcript", key.algorithm()))
-                .next("sign with the private half of the session key that is sent")
-            })?;
-        let message = vouch_message(&answer.session_key, self.boot, self.nonce);
-        let vouch = Signature::parse(&answer.vouch)
-            .map_err(|bad| bad.finding("vouch for the session key"))?;
-        if vouch.verifies(self.identity, &message) {
-            return Ok(Some(key));
-        }
-        Err(Finding::new(
-            "TPM-VOUCH",
-            "the identity key does not vouch for this session key in this boot",
-        )
-        .expected(format!(
-            "a signature for {} and this challenge",
-            describe(self.boot)
-        ))
-        .next("vouch again after a restart"))
-    }
-}
-
-fn state(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
-    let mut facts = FactSet::new();
-    let checked = Source::Verified;
-    // Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
-    let (root, kind, chain) = match trust {
-        Trust::Chain { emulated: true, .. } => (Source::Verified, "emulated", "verified"),
-        Trust::Chain { .. } => (Source::Hardware, "unknown", "verified"),
-        Trust::Pinned => (Source::Verified, "unknown", "pinned"),
-    };
-    facts.state(names::MACHINE_JOIN, "tpm", checked, now);
-    facts.state(names::MACHINE_TPM_KIND, kind, checked, now);
-    facts.state(names::MACHINE_TPM_EK_CHAIN, chain, checked, now);
-    if let Trust::Chain { manufacturer, .. } = trust {
-        facts.state(
-            names::MACHINE_TPM_MANUFACTURER,
-            manufacturer.as_str(),
-            checked,
-            now,
-        );
-    }
-    facts.state(
-        names::MACHINE_TPM_EK,
-        hex::encode(&proven.ek_sha256),
-        root,
-        now,
-    );
-    facts.state(
-        names::MACHINE_TPM_FIRMWARE,
-        format!("{:016x}", quoted.firmware),
-        root,
-        now,
-    );
-    // An event log is kept as evidence but not read yet: nothing may be said of the boot.
-    facts.state(names::MACHINE_BOOT_STATE, "unknown", checked, now);
-    let key = if proven.session_key == proven.identity_key {
-        "tpm"
-    } else {
-        "memory-vouched-by-tpm"
-    };
-    facts.state(names::MACHINE_KEY, key, root, now);
-    facts
 }

@@ -1,0 +1,50 @@
+//! The facts of an affirmed join, each with the source that really stands behind it.
+
+use super::Proven;
+use crate::ek::Trust;
+use crate::quote::Quoted;
+use crypto::hex;
+use facts::{FactSet, Source, Timestamp, names};
+
+pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
+    let mut facts = FactSet::new();
+    let checked = Source::Verified;
+    // Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
+    let (root, kind, chain) = match trust {
+        Trust::Chain { emulated: true, .. } => (Source::Verified, "emulated", "verified"),
+        Trust::Chain { .. } => (Source::Hardware, "unknown", "verified"),
+        Trust::Pinned => (Source::Verified, "unknown", "pinned"),
+    };
+    facts.state(names::MACHINE_JOIN, "tpm", checked, now);
+    facts.state(names::MACHINE_TPM_KIND, kind, checked, now);
+    facts.state(names::MACHINE_TPM_EK_CHAIN, chain, checked, now);
+    if let Trust::Chain { manufacturer, .. } = trust {
+        facts.state(
+            names::MACHINE_TPM_MANUFACTURER,
+            manufacturer.as_str(),
+            checked,
+            now,
+        );
+    }
+    facts.state(
+        names::MACHINE_TPM_EK,
+        hex::encode(&proven.ek_sha256),
+        root,
+        now,
+    );
+    facts.state(
+        names::MACHINE_TPM_FIRMWARE,
+        format!("{:016x}", quoted.firmware),
+        root,
+        now,
+    );
+    // An event log is kept as evidence but not read yet: nothing may be said of the boot.
+    facts.state(names::MACHINE_BOOT_STATE, "unknown", checked, now);
+    let key = if proven.session_key == proven.identity_key {
+        "tpm"
+    } else {
+        "memory-vouched-by-tpm"
+    };
+    facts.state(names::MACHINE_KEY, key, root, now);
+    facts
+}
