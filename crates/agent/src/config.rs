@@ -139,7 +139,7 @@ impl AgentConfig {
             problem: problem.to_owned(),
         };
         let port = config.server.rsplit_once(':').map(|(_, port)| port);
-        if !port.is_some_and(|port| port.parse::<u16>().is_ok()) {
+        if port.is_none_or(|port| port.parse::<u16>().is_err()) {
             return Err(wrong("server", "must be host:port"));
         }
         for (key, value) in [

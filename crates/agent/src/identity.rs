@@ -15,7 +15,7 @@ use proto::v1;
 use proto::v1::node_client::NodeClient;
 use spiffe_core::{Bundle, TrustDomain};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use svid_tls::OwnSvid;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,8 @@ use tonic::Code;
 
 /// The longest sleep, so that a changed clock is noticed.
 const NAP: Duration = Duration::from_secs(60);
+/// However often the server asks for newer evidence.
+const AT_MOST_EVERY: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 
@@ -50,6 +52,8 @@ pub(crate) struct Identity {
     pub(crate) own: Arc<OwnSvid>,
     /// Rings when `own` has changed.
     pub(crate) renewed: Notify,
+    /// Rung when the server wants newer evidence of this machine than it has.
+    pub(crate) stale: Notify,
     directory: StateDir,
     // Held while the file is written, so that two writes cannot cross. Never across an await.
     state: Mutex<NodeState>,
@@ -79,6 +83,7 @@ impl Identity {
             node_id: state.node_id.clone(),
             own: OwnSvid::new(chain, key)?,
             renewed: Notify::new(),
+            stale: Notify::new(),
             directory,
             state: Mutex::new(state),
         }))
@@ -178,11 +183,15 @@ impl Renewal {
             None => self.half_life(),
         };
         let mut retry = FIRST_RETRY;
+        let mut renewed = Instant::now();
         loop {
             let wait = at.since(Timestamp::now()).min(NAP);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
+                () = self.identity.stale.notified(), if renewed.elapsed() > AT_MOST_EVERY => {
+                    at = Timestamp::now();
+                }
             }
             if Timestamp::now() < at {
                 continue;
@@ -190,6 +199,7 @@ impl Renewal {
             match self.renew().await {
                 Ok(()) => {
                     retry = FIRST_RETRY;
+                    renewed = Instant::now();
                     at = self.half_life();
                     tracing::info!(node = %self.identity.node_id, next = %at, "the node's identity was renewed");
                 }

@@ -24,8 +24,10 @@
 )]
 
 mod attestor;
+pub mod client;
 mod config;
 mod health;
+pub mod helper;
 mod helper_service;
 mod identity;
 mod join;

@@ -31,6 +31,9 @@ const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
 
+/// The server's word for evidence of this machine that is too old.
+const STALE: &str = "EVIDENCE-STALE";
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SyncError {
     #[error(transparent)]
@@ -178,10 +181,14 @@ impl Sync {
                 self.shared.quietly(|core| core.withdrawn(&withdrawn));
             }
             Some(Update::Refused(refused)) => {
-                let finding = serde_json::from_slice(&refused.finding).unwrap_or_else(|_| {
-                    Finding::new("AGENT-FINDINGS", "the server's finding could not be read")
-                });
+                let finding: Finding =
+                    serde_json::from_slice(&refused.finding).unwrap_or_else(|_| {
+                        Finding::new("AGENT-FINDINGS", "the server's finding could not be read")
+                    });
                 tracing::warn!(%finding, "a request was refused");
+                if finding.code == STALE {
+                    self.identity.stale.notify_one();
+                }
                 self.shared
                     .quietly(|core| core.refused(refused.request, finding, now));
             }

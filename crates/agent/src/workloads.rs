@@ -35,7 +35,9 @@ const RETRY_S: u64 = 1;
 const BATCH: Duration = Duration::from_secs(5);
 /// Keys sent for a workload of which nothing is known yet, and at most.
 const FIRST_KEYS: usize = 2;
-const MAX_KEYS: usize = 16;
+const MAX_KEYS: usize = 64;
+/// What the server says of an identity for which the request had no key left.
+const NO_KEY: &str = "ISSUE-KEYS";
 
 /// The entries. `P` is whatever the shell needs to look at a process again.
 #[derive(Debug)]
@@ -221,7 +223,6 @@ impl<P: Clone> Workloads<P> {
             tracing::debug!(workload = %name, request = issued.request, "an answer to nothing was ignored");
             return;
         };
-        let offered = keys.len();
         let held: Vec<Held> = issued
             .svids
             .into_iter()
@@ -230,10 +231,12 @@ impl<P: Clone> Workloads<P> {
                 Some(held(svid, key, &mut self.jitter))
             })
             .collect();
-        // Every key was used: there may be more identities than keys.
-        let more = held.len() >= offered && offered < MAX_KEYS;
         entry.refused = issued.refused.into_iter().map(refused).collect();
-        entry.more = more;
+        let lacking = entry.refused.iter().flat_map(|(_, findings)| findings);
+        let lacking = lacking.filter(|finding| finding.code == NO_KEY).count();
+        // Asked again once: a server that never has enough must not be asked for ever.
+        let more = lacking > 0 && entry.lacking < lacking;
+        entry.lacking = lacking;
         entry.hold(held, now);
         self.jwts.forget_workload(&name);
         if more {
@@ -320,10 +323,6 @@ impl<P: Clone> Workloads<P> {
             self.publish(&name);
         }
         true
-    }
-
-    pub(crate) fn trust(&self) -> Option<Arc<Trust>> {
-        self.trust.clone()
     }
 
     pub(crate) const fn trust_sequence(&self) -> u64 {

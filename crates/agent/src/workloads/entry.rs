@@ -85,8 +85,8 @@ pub(super) struct Entry<P> {
     pub(super) renew_at: Timestamp,
     /// The server has answered since the states last began.
     pub(super) answered_once: bool,
-    /// The last answer used every key: offer more.
-    pub(super) more: bool,
+    /// Identities for which the last request had no key left.
+    pub(super) lacking: usize,
     /// Dropped with the entry, which ends its watcher.
     _alive: oneshot::Sender<()>,
 }
@@ -111,7 +111,7 @@ impl<P: Clone> Entry<P> {
             asked: now,
             renew_at: now,
             answered_once: false,
-            more: false,
+            lacking: 0,
             _alive: alive,
         };
         (entry, receiver, watch)
@@ -124,8 +124,7 @@ impl<P: Clone> Entry<P> {
     }
 
     pub(super) fn keys_wanted(&self) -> usize {
-        let spare = if self.more { self.held.len().max(1) } else { 1 };
-        (self.held.len() + spare).clamp(FIRST_KEYS, MAX_KEYS)
+        (self.held.len() + self.lacking + 1).clamp(FIRST_KEYS, MAX_KEYS)
     }
 
     pub(super) fn asking(&mut self, id: u64, keys: Vec<FreshKey>, now: Timestamp) {
