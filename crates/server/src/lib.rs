@@ -1,1 +1,51 @@
-//! The server plane.
+//! The server plane: who joins, who may become what, and the ledger of it.
+//!
+//! ```text
+//! Join, Node, Follow ─┐
+//! Admin (Unix socket) ┼→ decide → journal ─→ ledger (durable) → state → store
+//! HTTP (read only) ───┘              └→ hub → gateways      └→ sign → caller
+//! ```
+//! Every change is a record first (`journal`); `state` is the fold over the records and nothing else.
+//! Owners: the ledger's committer thread owns the segment, the journal's thread the state and what is
+//! published, the projector's thread the database, the pool's threads nothing. Async tasks only wait.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+mod admin;
+mod authority;
+pub mod bench;
+mod config;
+mod core;
+mod current;
+mod follow;
+mod http;
+mod hub;
+mod issue;
+mod join;
+mod journal;
+mod listener;
+mod metrics;
+mod mirrors;
+mod node;
+mod pool;
+mod prover;
+mod refusal;
+mod revoke;
+mod signing;
+mod start;
+pub mod state;
+mod upkeep;
+mod workloads;
+
+pub use config::{Config, ConfigError, Custodies, Custody, Lifetimes, Limits};
+pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

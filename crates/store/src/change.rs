@@ -5,6 +5,7 @@ use crate::rows::{
 };
 use crate::table::{self, Row};
 use rusqlite::Connection;
+use std::sync::Arc;
 
 /// One row put or removed. The fold over the ledger yields these, memory and database absorb them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +14,8 @@ pub enum Change {
     Node(NodeRow),
     Token(TokenRow),
     TokenGone(String),
-    Svid(SvidRow),
+    /// Shared, because memory keeps the same row.
+    Svid(Arc<SvidRow>),
     SvidGone(u64),
     Revocation(RevocationRow),
     RevocationGone(u64),
@@ -29,7 +31,7 @@ impl Change {
             Self::Node(row) => table::upsert(connection, row),
             Self::Token(row) => table::upsert(connection, row),
             Self::TokenGone(hash) => table::remove::<TokenRow>(connection, hash),
-            Self::Svid(row) => table::upsert(connection, row),
+            Self::Svid(row) => table::upsert(connection, row.as_ref()),
             Self::SvidGone(index) => table::remove::<SvidRow>(connection, &key(*index)?),
             Self::Revocation(row) => table::upsert(connection, row),
             Self::RevocationGone(index) => {

@@ -15,11 +15,6 @@ table! {
     /// A machine that has joined.
     NodeRow in "node" {
         name: String,
-        pool: String,
-        /// `tpm` or `token`.
-        joined_by: String,
-        /// SHA-256 of the endorsement key's public area.
-        ek_sha256: Option<String>,
         /// Counts renewals; a copied state directory presents one that has passed.
         generation: u64,
         /// SHA-256 of the last renewal's id: the same request gets the same answer.
@@ -30,14 +25,14 @@ table! {
         evidence_time: u64,
         /// Digest of the blob with the facts.
         facts: String,
-        /// SHA-256 of the public key that its SVID certifies.
+        /// SHA-256 of the public key that its SVID certifies; absent until it has one.
         key: Option<String>,
         /// Why it is locked; absent when it is not.
         locked: Option<String>,
         /// Index of the lock record.
         locked_at: Option<u64>,
-        /// After a readmission: whoever renews next goes on, whatever generation it presents.
-        readmitted: u64,
+        /// Index of a readmission since which nobody has renewed: whoever renews next goes on.
+        readmitted: Option<u64>,
     }
 }
 
@@ -68,7 +63,6 @@ table! {
         not_after: u64,
         /// Index of the estate version that granted it; absent for the plane's own.
         estate: Option<u64>,
-        policies: Vec<String>,
     }
 }
 
@@ -94,7 +88,8 @@ table! {
         parent: Option<String>,
         author: String,
         message: String,
-        proof: u64,
+        /// Index of the proof record.
+        proof: Option<u64>,
         /// SVIDs issued under an estate index below are refused by gateways.
         floor: u64,
         time: u64,
@@ -110,6 +105,8 @@ table! {
         x509_authorities: Vec<String>,
         /// `kid spki-base64`.
         jwt_authorities: Vec<String>,
+        /// Digest of the authority's document.
+        blob: Option<String>,
     }
 }
 
@@ -119,6 +116,8 @@ table! {
         origin: String,
         /// SPIFFE ID of the gateway.
         gateway: String,
+        /// Base64 of the SPKI of the key that signs its ledger.
+        ledger_key: String,
         size: u64,
         root: String,
         checkpoint: String,

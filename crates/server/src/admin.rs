@@ -1,0 +1,323 @@
+//! Administration over the local Unix socket. The caller is who the kernel says it is; every call is a
+//! Cedar decision by the estate in force, and every act is a record.
+
+mod acts;
+mod estates;
+mod packs;
+mod questions;
+mod records;
+
+pub(crate) use estates::install;
+
+use crate::core::{Core, draft};
+use crate::refusal::Refusal;
+use ::estate::{Action, ResourceRef};
+use facts::Finding;
+use ledger::body::{self, Body as _};
+use ledger_store::Committed;
+use proto::v1;
+use proto::v1::admin_server::Admin;
+use serde::Serialize;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_stream::Stream;
+use tonic::transport::server::UdsConnectInfo;
+use tonic::{Request, Response, Status};
+
+pub(crate) struct AdminService(pub(crate) Arc<Core>);
+
+/// An administrator, allowed to do one thing.
+#[derive(Debug, Clone)]
+struct Admitted {
+    uid: u32,
+    action: Action,
+    resource: ResourceRef,
+    policies: Vec<String>,
+}
+
+impl Admitted {
+    /// `uid:0`, as records name it.
+    fn name(&self) -> String {
+        format!("uid:{}", self.uid)
+    }
+}
+
+/// Decides whether the caller may.
+async fn admit<T>(
+    core: &Arc<Core>,
+    request: &Request<T>,
+    action: Action,
+    resource: ResourceRef,
+) -> Result<Admitted, Refusal> {
+    let uid = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred)
+        .map(|credentials| credentials.uid())
+        .ok_or_else(|| {
+            Refusal::Denied(Finding::new(
+                "ADMIN-PEER",
+                "the kernel does not say who calls",
+            ))
+        })?;
+    let admitted = |policies| Admitted {
+        uid,
+        action,
+        resource: resource.clone(),
+        policies,
+    };
+    let Some(current) = core.current.load_full() else {
+        // Until the first estate says who administers, the server's own user does.
+        if uid == rustix::process::getuid().as_raw() {
+            return Ok(admitted(vec!["bootstrap".to_owned()]));
+        }
+        return Err(Refusal::Denied(
+            Finding::new("ADMIN-BOOTSTRAP", "no estate has been applied yet")
+                .expected("the user that the server runs as")
+                .observed(format!("uid {uid}"))
+                .next("apply the first estate as that user"),
+        ));
+    };
+    let decision = current.estate.decide_admin(uid, action, &resource);
+    if decision.allow {
+        return Ok(admitted(decision.policy_ids()));
+    }
+    let refused = admitted(decision.policy_ids());
+    let record = record(&refused, false, &decision.errors.join("; "));
+    core.append_one(draft(record.actor(&refused.name(), "peercred"))?)
+        .await?;
+    Err(Refusal::Denied(
+        Finding::new("ADMIN-DENIED", format!("no policy lets uid {uid} {action}"))
+            .expected(format!(
+                "a policy that permits Admin::\"uid:{uid}\" to {action} {resource}"
+            ))
+            .observed(if decision.policies.is_empty() {
+                "none".to_owned()
+            } else {
+                format!("forbidden by {}", decision.policy_ids().join(", "))
+            })
+            .next("ask an administrator whom the estate names"),
+    ))
+}
+
+fn record(admitted: &Admitted, allow: bool, detail: &str) -> ledger::RecordBuilder {
+    body::Admin {
+        principal: format!("Admin::\"uid:{}\"", admitted.uid),
+        action: admitted.action.to_string(),
+        resource: admitted.resource.to_string(),
+        allow,
+        policies: admitted.policies.clone(),
+        detail: detail.chars().take(1_024).collect(),
+    }
+    .record()
+}
+
+/// The record that an act is about to be done.
+fn act(admitted: &Admitted, detail: &str) -> Result<ledger::Draft, Refusal> {
+    draft(record(admitted, true, detail).actor(&admitted.name(), "peercred"))
+}
+
+async fn record_act(core: &Core, admitted: &Admitted, detail: &str) -> Result<Committed, Refusal> {
+    core.append_one(act(admitted, detail)?).await
+}
+
+fn document(value: &impl Serialize) -> Result<Response<v1::Document>, Refusal> {
+    let json = serde_json::to_string(value)
+        .map_err(|error| Refusal::internal("writing an answer", &error))?;
+    Ok(Response::new(v1::Document { json }))
+}
+
+impl AdminService {
+    fn whole(&self) -> ResourceRef {
+        ResourceRef::estate(self.0.trust_domain.as_str())
+    }
+
+    async fn may<T>(&self, request: &Request<T>, action: Action) -> Result<Admitted, Refusal> {
+        admit(&self.0, request, action, self.whole()).await
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for AdminService {
+    type RecordsStream = Pin<Box<dyn Stream<Item = Result<v1::RecordItem, Status>> + Send>>;
+    type PackStream = Pin<Box<dyn Stream<Item = Result<v1::Chunk, Status>> + Send>>;
+
+    async fn status(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        Ok(document(&questions::status(&self.0))?)
+    }
+
+    async fn agents(
+        &self,
+        request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        Ok(document(&questions::agents(&self.0))?)
+    }
+
+    async fn estate_plan(
+        &self,
+        request: Request<v1::EstateRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Plan).await?;
+        Ok(document(
+            &estates::plan(&self.0, request.into_inner()).await?,
+        )?)
+    }
+
+    async fn estate_apply(
+        &self,
+        request: Request<v1::EstateRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let admitted = self.may(&request, Action::Apply).await?;
+        let applied = estates::apply(&self.0, &admitted, request.into_inner()).await?;
+        Ok(document(&applied)?)
+    }
+
+    async fn estate_export(
+        &self,
+        request: Request<v1::EstateExportRequest>,
+    ) -> Result<Response<v1::EstateFiles>, Status> {
+        let admitted = self.may(&request, Action::Export).await?;
+        let version = request.into_inner().version;
+        let exported = estates::export(&self.0, &version).await?;
+        record_act(&self.0, &admitted, &format!("version {}", exported.version)).await?;
+        Ok(Response::new(exported))
+    }
+
+    async fn token_create(
+        &self,
+        request: Request<v1::TokenCreateRequest>,
+    ) -> Result<Response<v1::TokenCreated>, Status> {
+        let admitted = self.may(&request, Action::TokenCreate).await?;
+        let created = acts::token_create(&self.0, &admitted, request.into_inner()).await?;
+        Ok(Response::new(created))
+    }
+
+    async fn revoke(
+        &self,
+        request: Request<v1::RevokeRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let target = acts::target(&self.0, request.get_ref())?;
+        let admitted = admit(&self.0, &request, Action::Revoke, target.resource.clone()).await?;
+        let revoked = acts::revoke(&self.0, &admitted, target, request.into_inner()).await?;
+        Ok(document(&revoked)?)
+    }
+
+    async fn readmit(
+        &self,
+        request: Request<v1::ReadmitRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let machine = ResourceRef::machine(request.get_ref().node.clone());
+        let admitted = admit(&self.0, &request, Action::Readmit, machine).await?;
+        let readmitted = acts::readmit(&self.0, &admitted, request.into_inner()).await?;
+        Ok(document(&readmitted)?)
+    }
+
+    async fn restore(
+        &self,
+        request: Request<v1::RestoreRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let path = acts::identity_path(&self.0, &request.get_ref().identity)?;
+        let resource = acts::identity_resource(&self.0, &path);
+        let admitted = admit(&self.0, &request, Action::Revoke, resource).await?;
+        let restored = acts::restore(&self.0, &admitted, &path, request.into_inner()).await?;
+        Ok(document(&restored)?)
+    }
+
+    async fn recover(
+        &self,
+        request: Request<v1::RecoverRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let admitted = self.may(&request, Action::Apply).await?;
+        let recovered = acts::recover(&self.0, &admitted, request.into_inner()).await?;
+        Ok(document(&recovered)?)
+    }
+
+    async fn why(
+        &self,
+        request: Request<v1::WhyRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        Ok(document(
+            &questions::why(&self.0, request.into_inner()).await?,
+        )?)
+    }
+
+    async fn who_can(
+        &self,
+        request: Request<v1::WhoCanRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        Ok(document(
+            &questions::who_can(&self.0, request.into_inner()).await?,
+        )?)
+    }
+
+    async fn what_can(
+        &self,
+        request: Request<v1::WhatCanRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        Ok(document(
+            &questions::what_can(&self.0, request.into_inner()).await?,
+        )?)
+    }
+
+    async fn records(
+        &self,
+        request: Request<v1::RecordsRequest>,
+    ) -> Result<Response<Self::RecordsStream>, Status> {
+        self.may(&request, Action::Query).await?;
+        let stream = records::stream(&self.0, request.into_inner())?;
+        Ok(Response::new(Box::pin(stream)))
+    }
+
+    async fn verdict(
+        &self,
+        request: Request<v1::VerdictRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        let index = request.into_inner().index;
+        Ok(document(&questions::verdict(&self.0, index)?)?)
+    }
+
+    async fn pack(
+        &self,
+        request: Request<v1::PackRequest>,
+    ) -> Result<Response<Self::PackStream>, Status> {
+        let admitted = self.may(&request, Action::Pack).await?;
+        let question = request.into_inner().question;
+        record_act(&self.0, &admitted, &question).await?;
+        let chunks = packs::build(&self.0, question).await?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            chunks.into_iter().map(Ok),
+        ))))
+    }
+}
+
+/// Binds the socket for its owner and group; a stale one is taken away.
+pub(crate) fn bind(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
+    use std::os::unix::fs::PermissionsExt as _;
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => return Err(std::io::Error::from(std::io::ErrorKind::AddrInUse)),
+        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)?;
+        }
+        Err(_) => {}
+    }
+    // Bound under another name and moved when its mode is right: nobody connects in between.
+    let beside = path.with_extension("new");
+    match std::fs::remove_file(&beside) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let listener = tokio::net::UnixListener::bind(&beside)?;
+    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660))?;
+    std::fs::rename(&beside, path)?;
+    Ok(listener)
+}

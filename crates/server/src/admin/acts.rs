@@ -1,0 +1,289 @@
+//! What administrators do: tokens, revocations, readmissions, recovery.
+
+use super::{Admitted, act, record_act};
+use crate::core::{Core, draft};
+use crate::join::token_hash;
+use crate::refusal::Refusal;
+use crate::revoke::Revocation;
+use crate::state::target_kind;
+use estate::ResourceRef;
+use facts::Finding;
+use ledger::body::{self, Body as _, TargetKind};
+use ledger::{Decimal, HexDigest};
+use proto::v1;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// 1 h: long enough to carry it to the machine.
+const TOKEN_TTL_S: u32 = 3_600;
+const LONGEST_TTL_S: u32 = 7 * 86_400;
+
+pub(super) async fn token_create(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::TokenCreateRequest,
+) -> Result<v1::TokenCreated, Refusal> {
+    core.node_id(&request.node)?;
+    let ttl = match request.ttl_s {
+        0 => TOKEN_TTL_S,
+        ttl => ttl,
+    };
+    let plain = |text: &str| {
+        (1..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
+    };
+    if !plain(&request.node)
+        || !(request.pool.is_empty() || plain(&request.pool))
+        || ttl > LONGEST_TTL_S
+    {
+        return Err(Refusal::Invalid(
+            Finding::new("TOKEN-REQUEST", "such a token is not made")
+                .expected("node and pool of letters, digits, `.`, `-`, `_`; at most seven days")
+                .observed(format!(
+                    "node {:?}, pool {:?}, {ttl} s",
+                    request.node, request.pool
+                )),
+        ));
+    }
+    let token = crypto::base64::encode_url(&crypto::random::<32>());
+    let expires = core.now().plus_secs(u64::from(ttl)).as_millis();
+    let created = body::TokenCreated {
+        token: HexDigest(token_hash(&token)),
+        node: request.node.clone(),
+        pool: request.pool,
+        expires,
+    };
+    let record = draft(created.record().actor(&admitted.name(), "peercred"))?;
+    let detail = format!("token for node {}", request.node);
+    let committed = core.append(vec![act(admitted, &detail)?, record]).await?;
+    let roots = core.authority.roots();
+    let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    let spki = core.ledger_key.public_key().spki_der();
+    Ok(v1::TokenCreated {
+        token,
+        pin: svid_tls::pin::digest(&core.trust_domain, &roots, spki),
+        expires,
+        index: committed
+            .last()
+            .map(ledger_store::Committed::index)
+            .unwrap_or_default(),
+    })
+}
+
+/// What is to be revoked, as the ledger and as Cedar name it.
+pub(super) struct Target {
+    kind: TargetKind,
+    value: String,
+    pub(super) resource: ResourceRef,
+}
+
+/// Reads a revocation's target; what nobody knows is refused, so that a slip of the pen is seen.
+pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target, Refusal> {
+    let kind = target_kind(&request.kind).ok_or_else(|| {
+        Refusal::Invalid(
+            Finding::new("REVOKE-KIND", "this cannot be revoked")
+                .expected("identity, serial or machine")
+                .observed(request.kind.clone()),
+        )
+    })?;
+    let unknown = |what: &str| {
+        Refusal::Unknown(
+            Finding::new("REVOKE-UNKNOWN", format!("there is no such {what}"))
+                .observed(request.value.clone()),
+        )
+    };
+    let (value, resource) = match kind {
+        TargetKind::Identity => {
+            let path = identity_path(core, &request.value)?;
+            let value = format!("spiffe://{}/{path}", core.trust_domain);
+            let declared = core
+                .current
+                .load()
+                .as_ref()
+                .is_some_and(|current| current.estate.identity(&path).is_some());
+            if !declared && core.state().svids_of(&value).next().is_none() {
+                return Err(unknown("identity"));
+            }
+            let resource = identity_resource(core, &path);
+            (value, resource)
+        }
+        TargetKind::Serial => {
+            let state = core.state();
+            let svid = state
+                .svid(&request.value)
+                .ok_or_else(|| unknown("live SVID"))?;
+            let prefix = format!("spiffe://{}/", core.trust_domain);
+            let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
+            (svid.serial.clone(), identity_resource(core, path))
+        }
+        TargetKind::Machine => {
+            let state = core.state();
+            let node = state
+                .node(&request.value)
+                .ok_or_else(|| unknown("machine"))?;
+            (node.name.clone(), ResourceRef::machine(node.name.clone()))
+        }
+    };
+    Ok(Target {
+        kind,
+        value,
+        resource,
+    })
+}
+
+/// The identity as Cedar knows it, or the estate if it is declared no more.
+pub(super) fn identity_resource(core: &Core, path: &str) -> ResourceRef {
+    let current = core.current.load();
+    let declared = current
+        .as_ref()
+        .is_some_and(|current| current.estate.identity(path).is_some());
+    if declared {
+        ResourceRef::identity(path)
+    } else {
+        ResourceRef::estate(core.trust_domain.as_str())
+    }
+}
+
+/// `payments/api`, of that or of the whole SPIFFE ID.
+pub(super) fn identity_path(core: &Core, text: &str) -> Result<String, Refusal> {
+    let prefix = format!("spiffe://{}/", core.trust_domain);
+    let path = text.strip_prefix(&prefix).unwrap_or(text);
+    match core.trust_domain.identity(path) {
+        Ok(_) => Ok(path.to_owned()),
+        Err(error) => Err(Refusal::Invalid(
+            Finding::new("IDENTITY-NAME", "this is no identity of this trust domain")
+                .expected("a path such as payments/api, or its SPIFFE ID")
+                .observed(error.to_string()),
+        )),
+    }
+}
+
+pub(super) async fn revoke(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    target: Target,
+    request: v1::RevokeRequest,
+) -> Result<Value, Refusal> {
+    let reason: String = request.reason.chars().take(512).collect();
+    let revocation = Revocation {
+        kind: target.kind,
+        value: target.value.clone(),
+        reason: reason.clone(),
+        by: admitted.name(),
+        auth: "peercred",
+    };
+    let index = crate::revoke::revoke(core, revocation).await?;
+    // The revocation itself is recorded; that it was an administrator's act may wait for disk space.
+    let detail = format!("{} {}: {reason}", request.kind, target.value);
+    if let Err(refusal) = record_act(core, admitted, &detail).await {
+        tracing::error!(%refusal, "the revocation is recorded, the act is not");
+    }
+    Ok(json!({
+        "kind": request.kind,
+        "value": target.value,
+        "reason": reason,
+        "index": index,
+    }))
+}
+
+pub(super) async fn readmit(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::ReadmitRequest,
+) -> Result<Value, Refusal> {
+    let _alone = core.busy(format!("node {}", request.node))?;
+    let node = core.state().node(&request.node).cloned();
+    let node = node.ok_or_else(|| {
+        Refusal::Unknown(
+            Finding::new("NODE-UNKNOWN", "there is no such machine")
+                .observed(request.node.clone())
+                .next("trilith agent list"),
+        )
+    })?;
+    let Some(locked) = node.locked.clone() else {
+        return Err(Refusal::Precondition(
+            Finding::new("NODE-NOT-LOCKED", "the machine is not locked").observed(node.name),
+        ));
+    };
+    let reason: String = request.reason.chars().take(512).collect();
+    let body = body::Readmit {
+        node: node.name.clone(),
+        reason: reason.clone(),
+        by: admitted.name(),
+        generation: Decimal(node.generation),
+    };
+    let record = draft(body.record().actor(&admitted.name(), "peercred"))?;
+    let detail = format!("node {}: {reason}", node.name);
+    let committed = core.append(vec![act(admitted, &detail)?, record]).await?;
+    Ok(json!({
+        "node": node.name,
+        "was_locked": locked,
+        "index": committed.last().map(ledger_store::Committed::index),
+    }))
+}
+
+pub(super) async fn restore(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    path: &str,
+    request: v1::RestoreRequest,
+) -> Result<Value, Refusal> {
+    let id = format!("spiffe://{}/{path}", core.trust_domain);
+    if core.state().barred(&id).is_none() {
+        return Err(Refusal::Precondition(
+            Finding::new("IDENTITY-NOT-REVOKED", "the identity is not revoked").observed(id),
+        ));
+    }
+    let reason: String = request.reason.chars().take(512).collect();
+    let body = body::Admin {
+        principal: format!("Admin::\"uid:{}\"", admitted.uid),
+        action: "restore".to_owned(),
+        resource: format!("identity:{id}"),
+        allow: true,
+        policies: admitted.policies.clone(),
+        detail: reason,
+    };
+    let record = draft(body.record().actor(&admitted.name(), "peercred"))?;
+    let committed = core.append_one(record).await?;
+    core.workloads.broadcast(&proto::v1::NodeUpdate {
+        update: Some(proto::v1::node_update::Update::Reconsider(v1::Reconsider {
+            workloads: Vec::new(),
+            estate_index: 0,
+        })),
+    });
+    Ok(json!({ "identity": id, "index": committed.index() }))
+}
+
+/// Goes on although a peer has seen more. The gap is recorded for good.
+pub(super) async fn recover(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::RecoverRequest,
+) -> Result<Value, Refusal> {
+    let Some(finding) = core.signing.blocked() else {
+        return Err(Refusal::Precondition(Finding::new(
+            "SERVER-NOT-BEHIND",
+            "no peer has seen a longer ledger: there is nothing to recover from",
+        )));
+    };
+    let reason: String = request.reason.chars().take(512).collect();
+    let gap = body::Gap {
+        cause: "recovery".to_owned(),
+        from: core.state().clock(),
+        to: core.now().as_millis(),
+        lost: None,
+        detail: format!("{reason}; {finding}"),
+    };
+    let gap = draft(gap.record().actor(&admitted.name(), "peercred"))?;
+    let committed = core
+        .append(vec![act(admitted, &format!("recovery: {reason}"))?, gap])
+        .await?;
+    core.signing.allow();
+    core.metrics.blocked.set(0);
+    Ok(json!({
+        "was": finding,
+        "index": committed.last().map(ledger_store::Committed::index),
+    }))
+}

@@ -1,0 +1,273 @@
+//! Plans and applies: compile, test, prove, compare; and what becomes current is all of it or none.
+
+use super::{Admitted, act};
+use crate::core::{Core, draft};
+use crate::current::Current;
+use crate::journal::Entry;
+use crate::node::rejudge;
+use crate::prover::{self, Proved};
+use crate::refusal::Refusal;
+use estate::{Estate, EstateFiles};
+use facts::Finding;
+use ledger::body::{self, Body as _};
+use ledger::{Decimal, HexDigest};
+use proto::v1;
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a set of files would be.
+struct Planned {
+    blob: Vec<u8>,
+    /// Absent when the files do not compile.
+    estate: Option<Estate>,
+    report: Option<Proved>,
+    millis: u32,
+    document: Value,
+    applicable: bool,
+}
+
+pub(super) async fn plan(core: &Arc<Core>, request: v1::EstateRequest) -> Result<Value, Refusal> {
+    Ok(planned(core, request.files).await?.document)
+}
+
+async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
+    let files = EstateFiles::from_blob(&blob).map_err(|problem| {
+        Refusal::Invalid(
+            Finding::new("ESTATE-FILES", "the estate's files cannot be taken")
+                .observed(problem.to_string()),
+        )
+    })?;
+    let compiled = tokio::task::spawn_blocking(move || Estate::compile(&files))
+        .await
+        .map_err(|error| Refusal::internal("compiling the estate", &error))?;
+    let estate = match compiled {
+        Ok(estate) => estate,
+        Err(problems) => {
+            return Ok(Planned {
+                blob,
+                estate: None,
+                report: None,
+                millis: 0,
+                document: json!({ "applicable": false, "problems": problems }),
+                applicable: false,
+            });
+        }
+    };
+    if estate.trust_domain() != core.trust_domain.as_str() {
+        return Err(Refusal::Invalid(
+            Finding::new(
+                "ESTATE-TRUST-DOMAIN",
+                "the estate is of another trust domain",
+            )
+            .expected(core.trust_domain.to_string())
+            .observed(estate.trust_domain().to_owned()),
+        ));
+    }
+    let current = core.current.load_full();
+    let begun = Instant::now();
+    let report = prover::prove(&estate).await;
+    let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
+    let (estate, tests, diff) = tokio::task::spawn_blocking(move || {
+        let tests = estate.run_tests();
+        let diff = current.map(|current| estate::diff(&current.estate, &estate));
+        (estate, tests, diff)
+    })
+    .await
+    .map_err(|error| Refusal::internal("comparing estates", &error))?;
+    let passed = tests.iter().all(|test| test.passed);
+    let applicable = passed && report.holds;
+    let document = json!({
+        "applicable": applicable,
+        "version": estate.version(),
+        "base": diff.as_ref().map(|diff| diff.from.clone()),
+        "problems": [],
+        "tests": tests,
+        "proof": report.document,
+        "proof_millis": millis,
+        "diff": diff,
+    });
+    Ok(Planned {
+        blob,
+        estate: Some(estate),
+        report: Some(report),
+        millis,
+        document,
+        applicable,
+    })
+}
+
+/// INVARIANT: no version becomes current whose tests fail or whose invariants are not all proved.
+pub(super) async fn apply(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::EstateRequest,
+) -> Result<Value, Refusal> {
+    // One at a time; whoever waited finds another base than the one it planned against.
+    let _alone = core.applying.lock().await;
+    core.signing.check()?;
+    let old = core.current.load_full();
+    based(&request.base, old.as_deref())?;
+    let planned = planned(core, request.files).await?;
+    let (Some(estate), Some(report), true) = (planned.estate, planned.report, planned.applicable)
+    else {
+        return Err(unproved(&planned.document));
+    };
+    if old
+        .as_ref()
+        .is_some_and(|old| old.estate.version() == estate.version())
+    {
+        return Err(Refusal::Precondition(
+            Finding::new("ESTATE-SAME", "this version is current already")
+                .observed(estate.version().to_owned()),
+        ));
+    }
+    let version: HexDigest = estate
+        .version()
+        .parse()
+        .map_err(|_| Refusal::Invalid(Finding::new("ESTATE-VERSION", "not a digest")))?;
+    let blob: Arc<[u8]> = planned.blob.as_slice().into();
+    let named = core.put_blob(planned.blob).await?;
+    let proved = serde_json::to_vec(&report.document)
+        .map_err(|error| Refusal::internal("writing the proof", &error))?;
+    let proved = core.put_blob(proved).await?;
+
+    let by = |record: ledger::RecordBuilder| draft(record.actor(&admitted.name(), "peercred"));
+    let proof = body::Proof {
+        version,
+        outcome: "proved".to_owned(),
+        invariants: report.invariants,
+        blob: Some(proved),
+        millis: planned.millis,
+    };
+    let detail = format!("version {version}: {}", request.message);
+    let committed = core
+        .append(vec![act(admitted, &detail)?, by(proof.record())?])
+        .await?;
+    let proof_index = committed.last().map(ledger_store::Committed::index);
+    let floor = old
+        .as_ref()
+        .map_or(0, |_| core.state().estate().map_or(0, |row| row.floor));
+    let record = body::EstateVersion {
+        version,
+        blob: named,
+        parent: old.as_ref().map(|old| old.version),
+        author: admitted.name(),
+        message: request.message.chars().take(1_024).collect(),
+        proof_index: proof_index.map(Decimal),
+        floor: Decimal(floor),
+    };
+    let entry = Entry::with_blob(by(record.record())?, blob);
+    let committed = core.journal.append_one(entry).await?;
+    let current = Arc::new(Current::new(estate, committed.index(), version));
+    install(core, &current)?;
+    let (revoked, reconsidered) = rejudge(core, old, Arc::clone(&current)).await?;
+    let mut document = planned.document;
+    if let Value::Object(fields) = &mut document {
+        fields.insert("index".to_owned(), json!(current.index));
+        fields.insert("proof_index".to_owned(), json!(proof_index));
+        fields.insert("revoked".to_owned(), json!(revoked));
+        fields.insert("reconsidered".to_owned(), json!(reconsidered));
+    }
+    Ok(document)
+}
+
+/// Puts a recorded version in force.
+pub(crate) fn install(core: &Core, current: &Arc<Current>) -> Result<(), Refusal> {
+    let settings = current.estate.settings();
+    let (x509, jwt) = (settings.x509_lifetime, settings.jwt_lifetime);
+    core.authority
+        .limit(x509.as_secs(), jwt.as_secs())
+        .map_err(|error| Refusal::internal("taking up the estate's lifetimes", &error))?;
+    core.metrics
+        .estate_index
+        .set(i64::try_from(current.index).unwrap_or(i64::MAX));
+    core.current.store(Some(Arc::clone(current)));
+    Ok(())
+}
+
+/// An empty base means: whatever is current.
+fn based(base: &str, old: Option<&Current>) -> Result<(), Refusal> {
+    let current = old.map_or_else(String::new, |old| old.estate.version().to_owned());
+    if base.is_empty() || base == current {
+        return Ok(());
+    }
+    Err(Refusal::Precondition(
+        Finding::new(
+            "ESTATE-BASE",
+            "the estate has changed since the change was planned",
+        )
+        .expected(format!("base {base}"))
+        .observed(if current.is_empty() {
+            "no estate".to_owned()
+        } else {
+            format!("current {current}")
+        })
+        .next("plan again: trilith estate plan DIR"),
+    ))
+}
+
+/// The refusal carries the whole report, counterexample included.
+fn unproved(document: &Value) -> Refusal {
+    let problems = document.get("problems").and_then(Value::as_array);
+    let (code, message) = if problems.is_some_and(|problems| !problems.is_empty()) {
+        ("ESTATE-PROBLEMS", "the estate does not compile")
+    } else if document
+        .pointer("/proof")
+        .is_some_and(|proof| !proof.is_null())
+        && document
+            .pointer("/tests")
+            .and_then(Value::as_array)
+            .is_some_and(|tests| {
+                tests
+                    .iter()
+                    .any(|test| test.get("passed") == Some(&json!(false)))
+            })
+    {
+        ("ESTATE-TESTS", "expected decisions do not come out")
+    } else {
+        ("ESTATE-UNPROVED", "an invariant is not proved")
+    };
+    Refusal::Precondition(
+        Finding::new(code, message)
+            .expected("an estate that compiles, passes its tests and whose invariants are proved")
+            .observed(document.to_string())
+            .next("trilith estate plan DIR"),
+    )
+}
+
+pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::EstateFiles, Refusal> {
+    let row = {
+        let state = core.state();
+        let found = if version.is_empty() {
+            state.estate().cloned()
+        } else {
+            state.estates().find(|row| row.version == version).cloned()
+        };
+        found.ok_or_else(|| {
+            Refusal::Unknown(
+                Finding::new("ESTATE-VERSION-UNKNOWN", "there was no such version")
+                    .observed(version.to_owned()),
+            )
+        })?
+    };
+    Ok(v1::EstateFiles {
+        files: blob(core, &row.blob)?,
+        version: row.version,
+    })
+}
+
+pub(super) fn blob(core: &Core, digest: &str) -> Result<Vec<u8>, Refusal> {
+    let gone = || {
+        Refusal::Unavailable(
+            Finding::new("SERVER-BLOB", "a blob that a record names is not there")
+                .expected(format!("blob {digest}"))
+                .next("restore it from a backup or a mirror"),
+        )
+    };
+    let digest: HexDigest = digest.parse().map_err(|_| gone())?;
+    core.blobs
+        .get(&digest)
+        .map_err(|error| Refusal::internal("reading a blob", &error))?
+        .ok_or_else(gone)
+}

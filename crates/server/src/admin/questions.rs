@@ -1,0 +1,439 @@
+//! Questions: what runs, who can, what can, why, and what a verdict said.
+
+use super::estates::blob;
+use super::records::{Source, sources};
+use crate::core::Core;
+use crate::current::Current;
+use crate::refusal::Refusal;
+use estate::{Action, Estate, EstateFiles, Explanation, Request, ResourceRef};
+use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
+use ledger::body::{self, FactValue};
+use ledger::{Record, RecordType};
+use proto::v1;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+pub(super) fn status(core: &Core) -> Value {
+    let head = core.journal.reader().head();
+    let state = core.state();
+    let estate = state.estate().map(|row| {
+        json!({
+            "version": row.version, "index": row.index, "author": row.author,
+            "message": row.message, "applied": Timestamp::from_millis(row.time).to_string(),
+        })
+    });
+    let gateways: Vec<Value> = state
+        .gateways()
+        .map(|row| {
+            json!({
+                "origin": row.origin, "gateway": row.gateway,
+                "size": row.size, "anchor": row.anchor,
+            })
+        })
+        .collect();
+    json!({
+        "trust_domain": core.trust_domain.as_str(),
+        "version": env!("CARGO_PKG_VERSION"),
+        "started": core.started.to_string(),
+        "ledger": {
+            "origin": core.ledger_key.origin().as_str(),
+            "key": core.ledger_key.to_string(),
+            "size": head.checkpoint.size,
+            "root": crypto::base64::encode(&head.checkpoint.root),
+            "applied": state.applied(),
+        },
+        "bundle_sequence": state.bundle().map(|row| row.sequence),
+        "estate": estate,
+        "nodes": state.nodes().count(),
+        "svids": state.svids().count(),
+        "workloads": core.workloads.total(),
+        "gateways": gateways,
+        "signing": core.signing.blocked().map_or(json!("allowed"), |finding| json!(finding)),
+        "pin": pin(core),
+        "x509_authorities": core.authority.roots().iter().map(|root| crypto::base64::encode(root)).collect::<Vec<_>>(),
+    })
+}
+
+fn pin(core: &Core) -> String {
+    let roots = core.authority.roots();
+    let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+    let spki = core.ledger_key.public_key().spki_der();
+    svid_tls::pin::digest(&core.trust_domain, &roots, spki)
+}
+
+pub(super) fn agents(core: &Core) -> Value {
+    let nodes: Vec<_> = core.state().nodes().cloned().collect();
+    let agents: Vec<Value> = nodes
+        .iter()
+        .map(|node| {
+            let facts = core.machine_facts(node).unwrap_or_default();
+            json!({
+                "node": node.name,
+                "pool": facts.text(facts::names::MACHINE_POOL),
+                "joined_by": facts.text(facts::names::MACHINE_JOIN),
+                "generation": node.generation,
+                "locked": node.locked,
+                "connected": core.workloads.connected(&node.name),
+                "workloads": core.workloads.count(&node.name),
+                "verdict": node.verdict,
+                "evidence": Timestamp::from_millis(node.evidence_time).to_string(),
+            })
+        })
+        .collect();
+    json!({ "agents": agents })
+}
+
+pub(super) async fn who_can(
+    core: &Arc<Core>,
+    request: v1::WhoCanRequest,
+) -> Result<Value, Refusal> {
+    let (action, resource) = (action(&request.action)?, resource(&request.resource)?);
+    let current = core.estate()?;
+    blocking(move || json!(current.estate.who_can(action, &resource))).await
+}
+
+pub(super) async fn what_can(
+    core: &Arc<Core>,
+    request: v1::WhatCanRequest,
+) -> Result<Value, Refusal> {
+    let path = super::acts::identity_path(core, &request.principal)?;
+    let current = core.estate()?;
+    blocking(move || json!(current.estate.what_can(&path))).await
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Refusal::internal("answering", &error))
+}
+
+fn action(text: &str) -> Result<Action, Refusal> {
+    text.parse().map_err(|_| {
+        Refusal::Invalid(
+            Finding::new("QUESTION-ACTION", "there is no such action")
+                .expected(Action::ALL.map(Action::as_str).join(", "))
+                .observed(text.to_owned()),
+        )
+    })
+}
+
+fn resource(text: &str) -> Result<ResourceRef, Refusal> {
+    text.parse::<ResourceRef>()
+        .map_err(|error| Refusal::Invalid(Finding::new("QUESTION-RESOURCE", error.to_string())))
+}
+
+/// By what the estate in force says, or of a recorded decision by what the estate said then.
+pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Value, Refusal> {
+    if !request.decision.is_empty() {
+        let core = Arc::clone(core);
+        return blocking(move || recorded(&core, &request.decision)).await?;
+    }
+    let path = super::acts::identity_path(core, &request.principal)?;
+    let (action, resource) = (action(&request.action)?, resource(&request.resource)?);
+    let current = core.estate()?;
+    let core = Arc::clone(core);
+    blocking(move || {
+        let facts = latest_facts(&core, &current, &path);
+        let request = Request {
+            principal: &path,
+            action,
+            resource,
+            facts: &facts,
+        };
+        json!({ "explanation": current.estate.why(&request) })
+    })
+    .await
+}
+
+/// The facts of a workload that is this identity now, if there is one.
+fn latest_facts(core: &Core, current: &Current, path: &str) -> FactSet {
+    let visible = current
+        .estate
+        .identity(path)
+        .map(|identity| identity.visible.clone())
+        .unwrap_or_default();
+    let holder = core
+        .workloads
+        .all()
+        .into_iter()
+        .find(|(_, _, workload)| workload.held.iter().any(|held| held.path == path));
+    holder
+        .map(|(_, _, workload)| {
+            workload
+                .facts
+                .iter()
+                .filter(|fact| visible.contains(&fact.name))
+                .cloned()
+                .collect()
+        })
+        .unwrap_or_default()
+}
+
+/// A decision that a gateway recorded: by place, `origin:index`, or by the id that its client saw.
+struct Found {
+    ledger: String,
+    index: u64,
+    record: Record,
+    session: Option<body::SessionStart>,
+}
+
+fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
+    let found = find(core, id)?;
+    let record = &found.record;
+    let actions: Vec<body::ActionOn> = match record.kind() {
+        RecordType::Intent => record
+            .expect_body::<body::Intent>()
+            .map(|body| body.actions),
+        RecordType::Decision => record
+            .expect_body::<body::Decision>()
+            .map(|body| body.actions),
+        _ => return Err(unknown(id)),
+    }
+    .map_err(|error| Refusal::internal("reading a recorded decision", &error))?;
+    let estate = version_of(core, record)?;
+    let principal = found.session.as_ref().map_or_else(
+        || record.actor().to_owned(),
+        |start| start.spiffe_id.clone(),
+    );
+    let prefix = format!("spiffe://{}/", core.trust_domain);
+    let path = principal
+        .strip_prefix(&prefix)
+        .unwrap_or(&principal)
+        .to_owned();
+    let facts = found
+        .session
+        .as_ref()
+        .and_then(|start| start.issuance)
+        .map(|index| issued_facts(core, index.0))
+        .transpose()?
+        .unwrap_or_default();
+    let mut explanations: Vec<Explanation> = Vec::new();
+    for on in &actions {
+        let action = action(&on.action)?;
+        for name in &on.resources {
+            let Ok(resource) = name.parse() else {
+                continue;
+            };
+            explanations.push(estate.why(&Request {
+                principal: &path,
+                action,
+                resource,
+                facts: &facts,
+            }));
+        }
+    }
+    // A denial first: it is what the whole came to.
+    explanations.sort_by_key(|explanation| explanation.decision.allow);
+    let body: Value = serde_json::from_str(record.body()).unwrap_or_default();
+    Ok(json!({
+        "record": {
+            "id": format!("{}:{}", found.ledger, found.index),
+            "ledger": found.ledger,
+            "index": found.index,
+            "type": record.kind().as_str(),
+            "time": Timestamp::from_millis(record.stamp().wall).to_string(),
+            "body": body,
+        },
+        "explanation": explanations.first(),
+        "explanations": explanations,
+    }))
+}
+
+fn unknown(id: &str) -> Refusal {
+    Refusal::Unknown(
+        Finding::new(
+            "DECISION-UNKNOWN",
+            "no decision of that id is recorded here",
+        )
+        .expected("LEDGER:INDEX of an intent or decision, or the id that a client was shown")
+        .observed(id.to_owned())
+        .next("a gateway's records arrive within seconds: try again, or trilith ledger search"),
+    )
+}
+
+fn find(core: &Core, id: &str) -> Result<Found, Refusal> {
+    if let Some((ledger, index)) = id.rsplit_once(':')
+        && let Ok(index) = index.parse::<u64>()
+        && let Ok(sources) = sources(core, ledger)
+        && let Some(source) = sources.into_iter().next()
+        && let Ok(record) = source.reader.record(index)
+        && matches!(record.kind(), RecordType::Intent | RecordType::Decision)
+    {
+        let session = session_of(&source, &record, index)?;
+        return Ok(Found {
+            ledger: source.name,
+            index,
+            record,
+            session,
+        });
+    }
+    for source in sources(core, "*")? {
+        let mut from = 0;
+        loop {
+            let records = source
+                .reader
+                .read(from..from + 4_096)
+                .map_err(|error| Refusal::internal("reading records", &error))?;
+            if records.is_empty() {
+                break;
+            }
+            for bytes in records {
+                let index = from;
+                from += 1;
+                let Some(record) = decision_of(bytes, id) else {
+                    continue;
+                };
+                let session = session_of(&source, &record, index)?;
+                return Ok(Found {
+                    ledger: source.name,
+                    index,
+                    record,
+                    session,
+                });
+            }
+        }
+    }
+    Err(unknown(id))
+}
+
+fn decision_of(bytes: Vec<u8>, id: &str) -> Option<Record> {
+    let record = Record::from_vec(bytes).ok()?;
+    if !matches!(record.kind(), RecordType::Intent | RecordType::Decision) {
+        return None;
+    }
+    let body: Value = serde_json::from_str(record.body()).ok()?;
+    (body.get("decision").and_then(Value::as_str) == Some(id)).then_some(record)
+}
+
+/// The start of the session that `record` belongs to, sought backwards.
+fn session_of(
+    source: &Source,
+    record: &Record,
+    index: u64,
+) -> Result<Option<body::SessionStart>, Refusal> {
+    let body: Value = serde_json::from_str(record.body()).unwrap_or_default();
+    let Some(session) = body.get("session").and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    let mut end = index;
+    while end > 0 {
+        let from = end.saturating_sub(4_096);
+        let records = source
+            .reader
+            .read(from..end)
+            .map_err(|error| Refusal::internal("reading records", &error))?;
+        let start = records
+            .into_iter()
+            .filter_map(|bytes| Record::from_vec(bytes).ok())
+            .filter(|record| record.kind() == RecordType::SessionStart)
+            .filter_map(|record| record.expect_body::<body::SessionStart>().ok())
+            .find(|start| start.session == session);
+        if start.is_some() {
+            return Ok(start);
+        }
+        end = from;
+    }
+    Ok(None)
+}
+
+/// The estate that a record was decided under.
+fn version_of(core: &Core, record: &Record) -> Result<Estate, Refusal> {
+    let version = record.estate().ok_or_else(|| {
+        Refusal::Precondition(Finding::new(
+            "DECISION-ESTATE",
+            "the decision was made without an estate",
+        ))
+    })?;
+    let row = {
+        let state = core.state();
+        state
+            .estates()
+            .find(|row| row.index == version.index)
+            .cloned()
+    };
+    let row = row.ok_or_else(|| {
+        Refusal::Unknown(
+            Finding::new("ESTATE-VERSION-UNKNOWN", "there was no such version")
+                .observed(version.version.to_string()),
+        )
+    })?;
+    compile(&blob(core, &row.blob)?)
+}
+
+fn compile(blob: &[u8]) -> Result<Estate, Refusal> {
+    let unreadable = |what: String| {
+        Refusal::Unavailable(
+            Finding::new(
+                "ESTATE-UNREADABLE",
+                "a recorded estate does not compile in this version",
+            )
+            .observed(what),
+        )
+    };
+    let files = EstateFiles::from_blob(blob).map_err(|problem| unreadable(problem.to_string()))?;
+    Estate::compile(&files).map_err(|problems| {
+        unreadable(
+            problems
+                .first()
+                .map_or_else(String::new, ToString::to_string),
+        )
+    })
+}
+
+/// The facts that an issuance record shows, as gateways take them.
+fn issued_facts(core: &Core, index: u64) -> Result<FactSet, Refusal> {
+    let record = core
+        .journal
+        .reader()
+        .record(index)
+        .map_err(|error| Refusal::internal("reading an issuance", &error))?;
+    let issuance: body::Issuance = record
+        .expect_body()
+        .map_err(|error| Refusal::internal("reading an issuance", &error))?;
+    Ok(issuance
+        .facts
+        .into_iter()
+        .map(|(name, value)| Fact {
+            name,
+            value: match value {
+                FactValue::Bool(value) => FactText::Bool(value),
+                FactValue::Integer(value) => FactText::Integer(value),
+                FactValue::Text(value) => FactText::Text(value),
+                FactValue::List(values) => FactText::List(values),
+            },
+            source: FactSource::Verified,
+            observed_at: Timestamp::from_millis(issuance.evidence_time),
+        })
+        .collect())
+}
+
+/// A verdict with all its facts.
+pub(super) fn verdict(core: &Core, index: u64) -> Result<Value, Refusal> {
+    let none = || {
+        Refusal::Unknown(
+            Finding::new("VERDICT-UNKNOWN", "there is no verdict at that place")
+                .observed(index.to_string())
+                .next("trilith ledger search --type verdict"),
+        )
+    };
+    let record = core.journal.reader().record(index).map_err(|_| none())?;
+    let verdict: body::Verdict = record.expect_body().map_err(|_| none())?;
+    let facts = match verdict.facts_blob {
+        Some(named) => {
+            let bytes = blob(core, &named.sha256.to_string())?;
+            serde_json::from_slice(&bytes).unwrap_or(Value::Null)
+        }
+        None => Value::Null,
+    };
+    Ok(json!({
+        "index": index,
+        "time": Timestamp::from_millis(record.stamp().wall).to_string(),
+        "node": verdict.node,
+        "outcome": verdict.outcome,
+        "facts": facts,
+        "findings": verdict.findings,
+        "evidence": verdict.evidence,
+    }))
+}

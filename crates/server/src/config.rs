@@ -1,0 +1,289 @@
+//! `server.toml`: strict, every key documented, every default with its reason.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The whole file. Unknown keys are refused.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The namespace of this authority, without scheme: `example.org`.
+    pub trust_domain: String,
+    /// Ledger, blobs, state and gateways' mirrors live here. Made with mode 0700 if absent.
+    pub data_dir: PathBuf,
+    /// Where agents and gateways connect: `0.0.0.0:7443`.
+    pub listen: SocketAddr,
+    /// Health, metrics, checkpoints and bundle over plain HTTP.
+    /// Loopback, because metrics tell what runs here; nothing secret is served.
+    #[serde(default = "default_http")]
+    pub http_listen: SocketAddr,
+    /// Serve entry bundles over HTTP on an address that is not loopback. Records name identities
+    /// and resources, so the default is no.
+    #[serde(default)]
+    pub http_entries: bool,
+    /// Administration. Default: `admin.sock` in the data directory.
+    #[serde(default)]
+    pub admin_socket: Option<PathBuf>,
+    pub custody: Custodies,
+    #[serde(default)]
+    pub lifetimes: Lifetimes,
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// Where keys live. CA and ledger keys must not live in one place: whoever takes one of the two
+/// still cannot mint an identity that goes unseen.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Custodies {
+    /// Root, issuing and JWT keys.
+    pub ca: Custody,
+    /// The key that signs checkpoints.
+    pub ledger: Custody,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Custody {
+    /// PKCS #8 files of mode 0600 in a directory of mode 0700.
+    File { dir: PathBuf },
+}
+
+/// In seconds.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Lifetimes {
+    /// Workloads' X.509-SVIDs; an estate may say less. 1 h: what a revocation that does not reach
+    /// a foreign peer costs.
+    pub x509_s: u64,
+    /// JWT-SVIDs. 5 min, because a bearer token cannot be cut elsewhere.
+    pub jwt_s: u64,
+    /// Nodes' SVIDs. 1 h: a node proves itself again when it renews at half of it, and evidence
+    /// older than the estate's `evidence_max_age` (1 h as well) issues nothing.
+    pub node_s: u64,
+    /// 30 d.
+    pub issuing_ca_s: u64,
+    /// 10 y.
+    pub root_ca_s: u64,
+    /// A successor of a root or JWT key stands in the bundle this long before it signs. 25 min:
+    /// five of the refresh intervals that the bundle names.
+    pub announce_s: u64,
+    /// Certificates begin this much earlier than now, for peers whose clocks are behind. 10 s.
+    pub skew_s: u64,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            x509_s: 3_600,
+            jwt_s: 300,
+            node_s: 3_600,
+            issuing_ca_s: 30 * 86_400,
+            root_ca_s: 3_650 * 86_400,
+            announce_s: 1_500,
+            skew_s: 10,
+        }
+    }
+}
+
+/// What callers may cost.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of one gRPC message from a node or gateway. 1 MiB: an event log fits.
+    pub message_bytes: usize,
+    /// Bytes of one message to the admin socket. 32 MiB: a large estate.
+    pub admin_message_bytes: usize,
+    /// Connections to the TLS port at once.
+    pub connections: usize,
+    /// TLS handshakes must end within this many milliseconds.
+    pub handshake_ms: u64,
+    /// Join attempts a minute from one address.
+    pub joins_per_peer: u32,
+    /// Join attempts a minute in all.
+    pub joins: u32,
+    /// TPM joins that have been challenged and not finished.
+    pub join_sessions: usize,
+    /// Refused joins and assumes are recorded once in this many seconds, with their count.
+    pub refusal_window_s: u64,
+    /// Workloads of one node.
+    pub workloads_per_node: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_bytes: 1 << 20,
+            admin_message_bytes: 32 << 20,
+            connections: 20_000,
+            handshake_ms: 5_000,
+            joins_per_peer: 30,
+            joins: 3_000,
+            join_sessions: 1_024,
+            refusal_window_s: 5,
+            workloads_per_node: 4_096,
+        }
+    }
+}
+
+const fn default_http() -> SocketAddr {
+    SocketAddr::V4(std::net::SocketAddrV4::new(
+        std::net::Ipv4Addr::LOCALHOST,
+        7480,
+    ))
+}
+
+/// Why a configuration is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("reading {path}")]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path} is not a server configuration")]
+    Parse {
+        path: PathBuf,
+        #[source]
+        source: Box<toml::de::Error>,
+    },
+    #[error(
+        "[custody.ca] and [custody.ledger] name the same place; give them different directories"
+    )]
+    OneCustody,
+    #[error("{key} is {value}; it must lie between {low} and {high}")]
+    Range {
+        key: &'static str,
+        value: u64,
+        low: u64,
+        high: u64,
+    },
+    #[error("{0}")]
+    TrustDomain(String),
+}
+
+impl Config {
+    /// Reads and checks `path`. Relative paths in it are relative to its directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+            path: path.to_owned(),
+            source,
+        })?;
+        let mut config: Self = toml::from_str(&text).map_err(|source| ConfigError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let base = path.parent().unwrap_or(Path::new(""));
+        config.rebase(base);
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Refuses what would start and then not work.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if self.custody.ca == self.custody.ledger {
+            return Err(ConfigError::OneCustody);
+        }
+        if let Err(error) = spiffe_core::TrustDomain::new(&self.trust_domain) {
+            return Err(ConfigError::TrustDomain(error.to_string()));
+        }
+        let day = 86_400;
+        for (key, value, low, high) in [
+            ("lifetimes.x509_s", self.lifetimes.x509_s, 10, day),
+            ("lifetimes.jwt_s", self.lifetimes.jwt_s, 10, day),
+            ("lifetimes.node_s", self.lifetimes.node_s, 10, 30 * day),
+            (
+                "lifetimes.issuing_ca_s",
+                self.lifetimes.issuing_ca_s,
+                60,
+                self.lifetimes.root_ca_s,
+            ),
+            (
+                "lifetimes.root_ca_s",
+                self.lifetimes.root_ca_s,
+                day,
+                20_000 * day,
+            ),
+            ("lifetimes.skew_s", self.lifetimes.skew_s, 0, 600),
+        ] {
+            if !(low..=high).contains(&value) {
+                return Err(ConfigError::Range {
+                    key,
+                    value,
+                    low,
+                    high,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The JSON Schema of `server.toml`.
+    #[must_use]
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    #[must_use]
+    pub fn admin_socket(&self) -> PathBuf {
+        self.admin_socket
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("admin.sock"))
+    }
+
+    fn rebase(&mut self, base: &Path) {
+        self.data_dir = base.join(&self.data_dir);
+        self.admin_socket = self.admin_socket.as_ref().map(|path| base.join(path));
+        for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
+            let Custody::File { dir } = custody;
+            *dir = base.join(&*dir);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        trust_domain = "example.org"
+        data_dir = "data"
+        listen = "127.0.0.1:7443"
+        [custody.ca]
+        kind = "file"
+        dir = "keys/ca"
+        [custody.ledger]
+        kind = "file"
+        dir = "keys/ledger"
+    "#;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.toml");
+        std::fs::write(&path, text).unwrap();
+        Config::load(&path)
+    }
+
+    #[test]
+    fn the_smallest_file_is_enough() {
+        let config = load(FILE).unwrap();
+        assert_eq!(config.lifetimes.x509_s, 3_600);
+        assert!(config.data_dir.is_absolute());
+        assert!(config.admin_socket().ends_with("data/admin.sock"));
+    }
+
+    #[test]
+    fn what_it_does_not_know_it_refuses() {
+        let unknown = FILE.replace("data_dir", "colour = 1\ndata_dir");
+        assert!(matches!(load(&unknown), Err(ConfigError::Parse { .. })));
+        let shared = FILE.replace("keys/ledger", "keys/ca");
+        assert!(matches!(load(&shared), Err(ConfigError::OneCustody)));
+        let long = format!("{FILE}\n[lifetimes]\nx509_s = 100000\n");
+        assert!(matches!(load(&long), Err(ConfigError::Range { .. })));
+        let domain = FILE.replace("example.org", "Example.org");
+        assert!(matches!(load(&domain), Err(ConfigError::TrustDomain(_))));
+    }
+}

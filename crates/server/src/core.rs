@@ -1,0 +1,313 @@
+//! What every service of the server shares: configuration, journal, estate, authority, who is
+//! connected. Services decide here and write through the journal; nothing else holds state.
+
+use crate::authority::Authority;
+use crate::config::Config;
+use crate::current::Current;
+use crate::hub::Hub;
+use crate::join::{Joins, Refusals};
+use crate::journal::{Entry, Failure, Journal};
+use crate::listener::Peer;
+use crate::metrics::Metrics;
+use crate::mirrors::Mirrors;
+use crate::pool::Pool;
+use crate::refusal::Refusal;
+use crate::signing::Signing;
+use crate::state::State;
+use crate::workloads::Workloads;
+use arc_swap::ArcSwapOption;
+use facts::{FactSet, Finding, Timestamp};
+use ledger::body::TargetKind;
+use ledger::{Draft, HexDigest, LedgerKey, RecordBuilder, Stamp};
+use ledger_store::{Blobs, Committed};
+use spiffe_core::{SpiffeId, TrustDomain};
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use store::{NodeRow, SvidRow};
+use tokio_util::sync::CancellationToken;
+
+/// Fact sets of machines that are kept parsed.
+const MACHINES: usize = 65_536;
+
+/// Shared by every service behind an `Arc`.
+pub(crate) struct Core {
+    pub(crate) config: Config,
+    pub(crate) trust_domain: TrustDomain,
+    pub(crate) ledger_key: LedgerKey,
+    pub(crate) journal: Journal,
+    pub(crate) blobs: Blobs,
+    pub(crate) authority: Authority,
+    /// Set by start and by apply, which holds `applying`.
+    pub(crate) current: ArcSwapOption<Current>,
+    pub(crate) applying: tokio::sync::Mutex<()>,
+    pub(crate) pool: Pool,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) workloads: Workloads,
+    pub(crate) joins: Joins,
+    /// By node and identity.
+    pub(crate) assume_refusals: Mutex<Refusals<(String, String)>>,
+    pub(crate) signing: Signing,
+    pub(crate) mirrors: Mirrors,
+    pub(crate) metrics: Metrics,
+    /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
+    pub(crate) busy: Mutex<HashSet<String>>,
+    /// By digest of their blob.
+    pub(crate) machines: RwLock<HashMap<String, Arc<FactSet>>>,
+    pub(crate) connections: AtomicU64,
+    /// DER SPKI of the key that this server presents in TLS.
+    pub(crate) server_spki: Vec<u8>,
+    pub(crate) commitment_key: crypto::SecretBytes,
+    pub(crate) started: Timestamp,
+    pub(crate) stop: CancellationToken,
+}
+
+/// An act under way for one name; dropped, the name is free again.
+pub(crate) struct Busy<'a> {
+    set: &'a Mutex<HashSet<String>>,
+    name: String,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.set
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&self.name);
+    }
+}
+
+impl Core {
+    /// The clock. The one place that reads it for the services.
+    #[expect(clippy::unused_self, reason = "the clock belongs to the core")]
+    pub(crate) fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.journal.state()
+    }
+
+    /// The estate in force; refused before the first is applied.
+    pub(crate) fn estate(&self) -> Result<Arc<Current>, Refusal> {
+        self.current.load_full().ok_or_else(|| {
+            Refusal::Precondition(
+                Finding::new("ESTATE-NONE", "no estate has been applied yet")
+                    .next("trilith estate apply DIR"),
+            )
+        })
+    }
+
+    /// Reserves `name` for one act.
+    pub(crate) fn busy(&self, name: String) -> Result<Busy<'_>, Refusal> {
+        let free = self
+            .busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(name.clone());
+        if free {
+            Ok(Busy {
+                set: &self.busy,
+                name,
+            })
+        } else {
+            Err(Refusal::Limited(
+                Finding::new("SERVER-BUSY", "another request for the same is under way")
+                    .observed(name)
+                    .next("try again"),
+            ))
+        }
+    }
+
+    pub(crate) fn connection_number(&self) -> u64 {
+        self.connections.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Drafts a record by this server itself.
+    pub(crate) fn by_server(&self, record: RecordBuilder) -> Result<Draft, Refusal> {
+        draft(record.actor(self.authority.server_id().as_str(), "self"))
+    }
+
+    pub(crate) async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Committed>, Refusal> {
+        let entries = drafts.into_iter().map(Entry::from).collect();
+        let begun = std::time::Instant::now();
+        let committed = self.journal.append(entries).await?;
+        self.metrics
+            .append_seconds
+            .observe(begun.elapsed().as_secs_f64());
+        Ok(committed)
+    }
+
+    pub(crate) async fn append_one(&self, draft: Draft) -> Result<Committed, Refusal> {
+        let committed = self.append(vec![draft]).await?;
+        let one = committed.into_iter().next();
+        one.ok_or_else(|| Failure::Ended.into())
+    }
+
+    /// Writes a blob off the async threads. Durable when it returns.
+    pub(crate) async fn put_blob(&self, bytes: Vec<u8>) -> Result<ledger::body::BlobRef, Refusal> {
+        let blobs = self.blobs.clone();
+        tokio::task::spawn_blocking(move || blobs.put(&bytes))
+            .await
+            .map_err(|error| Refusal::internal("keeping a blob", &error))?
+            .map_err(|error| Refusal::internal("keeping a blob", &error))
+    }
+
+    /// The facts that a node's verdict states.
+    pub(crate) fn machine_facts(&self, node: &NodeRow) -> Result<Arc<FactSet>, Refusal> {
+        if let Ok(machines) = self.machines.read()
+            && let Some(facts) = machines.get(&node.facts)
+        {
+            return Ok(Arc::clone(facts));
+        }
+        let facts = Arc::new(self.read_facts(&node.facts)?);
+        if let Ok(mut machines) = self.machines.write() {
+            if machines.len() >= MACHINES {
+                machines.clear();
+            }
+            machines.insert(node.facts.clone(), Arc::clone(&facts));
+        }
+        Ok(facts)
+    }
+
+    fn read_facts(&self, blob: &str) -> Result<FactSet, Refusal> {
+        let gone = || {
+            Refusal::Unavailable(
+                Finding::new("SERVER-BLOB", "the facts of a verdict are not there")
+                    .expected(format!("blob {blob}"))
+                    .next("let the machine prove itself again"),
+            )
+        };
+        let digest: HexDigest = blob.parse().map_err(|_| gone())?;
+        let bytes = self
+            .blobs
+            .get(&digest)
+            .map_err(|error| Refusal::internal("reading a blob", &error))?
+            .ok_or_else(gone)?;
+        serde_json::from_slice(&bytes).map_err(|_| gone())
+    }
+
+    /// The recorded, standing SVID behind `peer`.
+    pub(crate) fn caller(&self, peer: &Peer) -> Result<Arc<SvidRow>, Refusal> {
+        let Some(svid) = &peer.svid else {
+            return Err(Refusal::Denied(
+                Finding::new("CALLER-NO-SVID", "this service wants an SVID")
+                    .expected("mTLS with an SVID of this trust domain")
+                    .observed("no client certificate"),
+            ));
+        };
+        let unrecorded = |observed: &str| {
+            Refusal::Denied(
+                Finding::new(
+                    "CALLER-UNRECORDED",
+                    "the caller's SVID is not in this ledger",
+                )
+                .expected("an SVID that this server issued and recorded")
+                .observed(observed.to_owned()),
+            )
+        };
+        let state = self.state();
+        let row = state
+            .svid(&svid.serial)
+            .ok_or_else(|| unrecorded(&svid.serial))?;
+        let key = crypto::hex::encode(&svid.public_key.spki_sha256());
+        if row.spiffe_id != svid.spiffe_id.as_str() || row.key != key || row.kind != "x509" {
+            return Err(unrecorded("the same serial for another identity or key"));
+        }
+        self.standing(&state, row)?;
+        Ok(Arc::clone(row))
+    }
+
+    /// Refuses an SVID that was revoked, or has ended.
+    pub(crate) fn standing(&self, state: &State, row: &SvidRow) -> Result<(), Refusal> {
+        if !state.stands(row) {
+            return Err(Refusal::Denied(
+                Finding::new("CALLER-REVOKED", "the caller's SVID was revoked")
+                    .observed(row.serial.clone()),
+            ));
+        }
+        if row.not_after <= self.now().as_millis() {
+            return Err(Refusal::Denied(
+                Finding::new("CALLER-EXPIRED", "the caller's SVID has ended")
+                    .observed(Timestamp::from_millis(row.not_after).to_string()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether `row`'s holder may go on: its SVID stands, or a later one of the same identity does.
+    pub(crate) fn goes_on(&self, row: &SvidRow) -> Result<(), Refusal> {
+        let state = self.state();
+        match self.standing(&state, row) {
+            Ok(()) => Ok(()),
+            Err(refusal) => {
+                let successor = state
+                    .svids_of(&row.spiffe_id)
+                    .any(|later| later.index > row.index && self.standing(&state, later).is_ok());
+                if successor && state.revoked(TargetKind::Serial, &row.serial).is_none() {
+                    Ok(())
+                } else {
+                    Err(refusal)
+                }
+            }
+        }
+    }
+
+    pub(crate) fn node_id(&self, name: &str) -> Result<SpiffeId, Refusal> {
+        let path = format!("trilith/node/{name}");
+        self.trust_domain.identity(&path).map_err(|error| {
+            Refusal::Invalid(
+                Finding::new("NODE-NAME", "this is not a name for a machine")
+                    .expected("letters, digits, `.`, `-` and `_`")
+                    .observed(error.to_string()),
+            )
+        })
+    }
+
+    /// The bundle as it stands on the wire.
+    pub(crate) fn bundle(&self) -> proto::v1::Bundle {
+        let bundle = self.authority.bundle();
+        proto::v1::Bundle {
+            trust_domain: self.trust_domain.to_string(),
+            sequence: bundle.sequence().unwrap_or_default(),
+            x509_authorities: bundle
+                .x509_authorities()
+                .iter()
+                .map(|authority| authority.der().to_vec())
+                .collect(),
+            jwks: bundle.to_jwks(),
+            crl: Vec::new(),
+            refresh_hint_s: 300,
+        }
+    }
+}
+
+/// Wall and monotonic time for a record.
+pub(crate) fn stamp() -> Stamp {
+    ledger_store::system_clock()
+}
+
+pub(crate) fn draft(record: RecordBuilder) -> Result<Draft, Refusal> {
+    record
+        .draft()
+        .map_err(|error| Refusal::internal("drafting a record", &error))
+}
+
+/// A finding as records hold it.
+pub(crate) fn recorded(finding: &Finding) -> ledger::body::Finding {
+    /// Records are small; a finding's text may quote what a stranger sent.
+    const LONGEST: usize = 512;
+    let cut = |text: &str| -> String {
+        text.chars()
+            .filter(|c| !c.is_control())
+            .take(LONGEST)
+            .collect()
+    };
+    ledger::body::Finding {
+        code: cut(&finding.code),
+        message: cut(&finding.message),
+        expected: finding.expected.as_deref().map(cut),
+        observed: finding.observed.as_deref().map(cut),
+        next: finding.next.as_deref().map(cut),
+    }
+}

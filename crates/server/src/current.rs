@@ -1,0 +1,149 @@
+//! The estate version in force, compiled, with what it has answered already.
+
+use estate::Estate;
+use facts::{FactSet, Finding};
+use ledger::{EstateRef, HexDigest};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+/// Answers remembered at once; beyond, all are forgotten: they cost some 50 µs each to find again.
+const REMEMBERED: usize = 65_536;
+
+/// Immutable but for its memory. A new version is a new value.
+pub(crate) struct Current {
+    pub(crate) estate: Estate,
+    /// Of the record that made it current.
+    pub(crate) index: u64,
+    pub(crate) version: HexDigest,
+    /// By digest of the facts. Sound, because an answer depends on the version and the facts alone.
+    answers: RwLock<HashMap<[u8; 32], Arc<[Allowed]>>>,
+}
+
+/// An identity that a workload may become.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Allowed {
+    /// `payments/api`
+    pub(crate) path: String,
+    pub(crate) policies: Vec<String>,
+    pub(crate) hint: String,
+    pub(crate) dns_names: Vec<String>,
+    /// Names of facts that the record shows.
+    pub(crate) visible: Vec<String>,
+}
+
+/// An identity that a workload nearly may become.
+#[derive(Debug, Clone)]
+pub(crate) struct NearMiss {
+    pub(crate) path: String,
+    pub(crate) policies: Vec<String>,
+    pub(crate) findings: Vec<Finding>,
+}
+
+impl Current {
+    pub(crate) fn new(estate: Estate, index: u64, version: HexDigest) -> Self {
+        Self {
+            estate,
+            index,
+            version,
+            answers: RwLock::default(),
+        }
+    }
+
+    pub(crate) const fn reference(&self) -> EstateRef {
+        EstateRef {
+            version: self.version,
+            index: self.index,
+        }
+    }
+
+    /// The identities that a workload of which `facts` hold may become, in order of their paths.
+    pub(crate) fn assumable(&self, facts: &FactSet) -> Arc<[Allowed]> {
+        let key = digest(facts);
+        if let Ok(answers) = self.answers.read()
+            && let Some(answer) = answers.get(&key)
+        {
+            return Arc::clone(answer);
+        }
+        let answer: Arc<[Allowed]> = self
+            .estate
+            .assumable(facts)
+            .into_iter()
+            .map(|(identity, decision)| Allowed {
+                path: identity.path.clone(),
+                policies: decision.policy_ids(),
+                hint: identity.hint.clone().unwrap_or_default(),
+                dns_names: identity.dns_names.clone(),
+                visible: identity.visible.iter().cloned().collect(),
+            })
+            .collect();
+        if let Ok(mut answers) = self.answers.write() {
+            if answers.len() >= REMEMBERED {
+                answers.clear();
+            }
+            answers.insert(key, Arc::clone(&answer));
+        }
+        answer
+    }
+
+    /// The refusals worth telling: an identity whose policies a workload fails by what it *is* — its
+    /// code — while where it runs and as whom fit.
+    pub(crate) fn near_misses(&self, facts: &FactSet, allowed: &[Allowed]) -> Vec<NearMiss> {
+        self.estate
+            .identities()
+            .filter(|identity| allowed.iter().all(|held| held.path != identity.path))
+            .filter_map(|identity| {
+                let decision = self.estate.assume(facts, &identity.path);
+                if decision.allow || decision.findings.is_empty() || decision.near.is_empty() {
+                    return None;
+                }
+                let mut policies: Vec<String> = decision
+                    .near
+                    .iter()
+                    .map(|near| near.policy.id.clone())
+                    .collect();
+                policies.dedup();
+                Some(NearMiss {
+                    path: identity.path.clone(),
+                    policies,
+                    findings: decision.findings,
+                })
+            })
+            .collect()
+    }
+}
+
+/// Over names, values and sources; not over the times of observation, which no policy sees.
+pub(crate) fn digest(facts: &FactSet) -> [u8; 32] {
+    crypto::sha256(&canonical(facts))
+}
+
+/// One line a fact: name, source and value as JSON.
+pub(crate) fn canonical(facts: &FactSet) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(facts.len() * 64);
+    for fact in facts.iter() {
+        let line = (&fact.name, &fact.source, &fact.value);
+        // Names and values are plain data: writing them to memory cannot fail.
+        drop(serde_json::to_writer(&mut bytes, &line));
+        bytes.push(b'\n');
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use facts::{Source, Timestamp};
+
+    #[test]
+    fn a_digest_tells_values_and_sources_apart_but_not_times() {
+        let set = |value: &str, source, at| {
+            let mut facts = FactSet::new();
+            facts.state("machine.pool", value, source, Timestamp::from_secs(at));
+            digest(&facts)
+        };
+        let base = set("web", Source::Verified, 1);
+        assert_eq!(base, set("web", Source::Verified, 2));
+        assert_ne!(base, set("db", Source::Verified, 1));
+        assert_ne!(base, set("web", Source::Asserted, 1));
+    }
+}

@@ -1,0 +1,307 @@
+//! For gateways, over mTLS with an identity whose kind is `gateway`: the state at connection, then
+//! deltas; and the way back, the gateway's own ledger, mirrored and anchored here.
+
+mod anchor;
+
+use crate::core::Core;
+use crate::hub::{Batch, Published};
+use crate::join::peer;
+use crate::mirrors::ledger_key;
+use crate::refusal::Refusal;
+use crate::signing::behind;
+use anchor::Anchoring;
+use estate::IdentityKind;
+use facts::Finding;
+use ledger::{HexDigest, LedgerKey, Receipt};
+use proto::v1::follow_server::Follow;
+use proto::v1::gateway_message::Message;
+use proto::v1::{
+    CheckpointDelta, Delta, GatewayHello, GatewayMessage, Heartbeat, Proven, RecordDelta, delta,
+};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+use store::SvidRow;
+use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// A gateway that hears nothing for a second counts the server as gone.
+const HEARTBEAT: Duration = Duration::from_millis(250);
+const WAITING: usize = 1_024;
+/// A delta that a gateway has not taken for so long: it is cut off and follows anew.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) struct FollowService(pub(crate) Arc<Core>);
+
+#[tonic::async_trait]
+impl Follow for FollowService {
+    type StreamStream = Pin<Box<dyn Stream<Item = Result<Delta, Status>> + Send>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<GatewayMessage>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let svid = gateway(&self.0, &request)?;
+        let (deltas, outbound) = mpsc::channel(WAITING);
+        let core = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            core.metrics.gateways_connected.inc();
+            let follower = Follower {
+                core: Arc::clone(&core),
+                svid,
+                deltas: deltas.clone(),
+            };
+            if let Err(refusal) = follower.run(request.into_inner()).await {
+                tracing::info!(%refusal, "a gateway's stream ended");
+                drop(deltas.try_send(Err(refusal.into())));
+            }
+            core.metrics.gateways_connected.dec();
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(outbound))))
+    }
+}
+
+/// Only what the estate in force declares a gateway may follow: deltas name every identity.
+fn gateway<T>(core: &Core, request: &Request<T>) -> Result<Arc<SvidRow>, Refusal> {
+    let svid = core.caller(&peer(request)?)?;
+    is_gateway(core, &svid)?;
+    Ok(svid)
+}
+
+fn is_gateway(core: &Core, svid: &SvidRow) -> Result<(), Refusal> {
+    let current = core.estate()?;
+    let prefix = format!("spiffe://{}/", core.trust_domain);
+    let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
+    let kind = current.estate.identity(path).map(|identity| identity.kind);
+    if kind == Some(IdentityKind::Gateway) {
+        return Ok(());
+    }
+    Err(Refusal::Denied(
+        Finding::new("FOLLOW-KIND", "only gateways may follow")
+            .expected("an identity whose kind is `gateway` in the current estate")
+            .observed(svid.spiffe_id.clone()),
+    ))
+}
+
+struct Follower {
+    core: Arc<Core>,
+    svid: Arc<SvidRow>,
+    deltas: mpsc::Sender<Result<Delta, Status>>,
+}
+
+impl Follower {
+    async fn run(&self, mut inbound: Streaming<GatewayMessage>) -> Result<(), Refusal> {
+        let hello = hello(&mut inbound).await?;
+        let key = self.known(&hello)?;
+        let (published, receiver) = self.core.hub.subscribe();
+        self.position(&hello, &published)?;
+        for delta in self.initial(&hello, &published).await? {
+            self.send(delta).await?;
+        }
+        let anchoring = Anchoring::new(&self.core, &self.svid, key).await?;
+        self.serve(inbound, receiver, anchoring).await
+    }
+
+    async fn serve(
+        &self,
+        mut inbound: Streaming<GatewayMessage>,
+        mut published: broadcast::Receiver<Batch>,
+        mut anchoring: Anchoring,
+    ) -> Result<(), Refusal> {
+        let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                () = self.core.stop.cancelled() => return Ok(()),
+                _ = heartbeat.tick() => {
+                    self.core.goes_on(&self.svid)?;
+                    is_gateway(&self.core, &self.svid)?;
+                    let time = self.core.now().as_millis();
+                    self.send(delta::Delta::Heartbeat(Heartbeat { time })).await?;
+                }
+                batch = published.recv() => match batch {
+                    Ok(batch) => for delta in batch.iter().filter_map(|delta| delta.delta.clone()) {
+                        self.send(delta).await?;
+                    },
+                    Err(RecvError::Lagged(_)) => return Err(slow()),
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                message = inbound.message() => {
+                    let Ok(Some(message)) = message else {
+                        return Ok(());
+                    };
+                    let answer = match message.message {
+                        Some(Message::Head(head)) => anchoring.head(head).await?,
+                        Some(Message::Segment(segment)) => anchoring.segment(segment).await?,
+                        Some(Message::Prove(prove)) => {
+                            Some(self.prove(prove.size, prove.new_size))
+                        }
+                        Some(Message::Hello(_) | Message::Applied(_)) | None => None,
+                    };
+                    if let Some(answer) = answer {
+                        self.send(answer).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Its ledger's key is the one that it had before, and its origin its own.
+    fn known(&self, hello: &GatewayHello) -> Result<LedgerKey, Refusal> {
+        let key = ledger_key(&hello.origin, &hello.ledger_key)?;
+        let domain = format!("{}/", self.core.trust_domain);
+        let own = key.origin().as_str() != self.core.ledger_key.origin().as_str();
+        let state = self.core.state();
+        let same = state.gateway(&hello.origin).is_none_or(|row| {
+            row.gateway == self.svid.spiffe_id
+                && row.ledger_key == ledger::Base64(hello.ledger_key.clone()).to_string()
+        });
+        if own && same && hello.origin.starts_with(&domain) {
+            return Ok(key);
+        }
+        Err(Refusal::Denied(
+            Finding::new("FOLLOW-ORIGIN", "the ledger is not this gateway's")
+                .expected("an origin of this trust domain, with the gateway and key it began with")
+                .observed(hello.origin.clone()),
+        ))
+    }
+
+    /// A gateway that has followed further than we have records: we were rolled back.
+    fn position(&self, hello: &GatewayHello, published: &Published) -> Result<(), Refusal> {
+        let (theirs, ours) = (hello.followed_size, published.size);
+        let root = (theirs > 0 && theirs <= ours)
+            .then(|| self.core.journal.reader().root(theirs).ok())
+            .flatten();
+        let same = theirs == 0 || root.is_some_and(|root| root.as_slice() == hello.followed_root);
+        if same {
+            return Ok(());
+        }
+        let finding = behind(&self.svid.spiffe_id, theirs, ours);
+        self.core.signing.block(finding.clone());
+        self.core.metrics.blocked.set(1);
+        Err(Refusal::Precondition(finding))
+    }
+
+    /// The checkpoint, then bundle, estate and revocations, each with its receipt.
+    async fn initial(
+        &self,
+        hello: &GatewayHello,
+        published: &Published,
+    ) -> Result<Vec<delta::Delta>, Refusal> {
+        let core = &self.core;
+        let (note, size, from) = (
+            published.note.as_ref().to_owned(),
+            published.size,
+            hello.followed_size,
+        );
+        let (mut indices, estate) = {
+            let state = core.state();
+            let estate = state.estate().map(|row| (row.index, row.blob.clone()));
+            let mut indices: Vec<u64> = state.revocations().map(|row| row.index).collect();
+            indices.extend(state.bundle().map(|row| row.index));
+            indices.extend(estate.as_ref().map(|(index, _)| *index));
+            (indices, estate)
+        };
+        // What came after the published checkpoint follows as a delta.
+        indices.retain(|index| *index < size);
+        indices.sort_unstable();
+        let core = Arc::clone(core);
+        let read = move || -> Result<Vec<delta::Delta>, Refusal> {
+            let failed = |error: &dyn std::error::Error| {
+                Refusal::internal("reading the state for a gateway", error)
+            };
+            let reader = core.journal.reader();
+            let proof = if from == 0 {
+                Vec::new()
+            } else {
+                reader
+                    .consistency(from, size)
+                    .map_err(|error| failed(&error))?
+            };
+            let mut deltas = vec![delta::Delta::Checkpoint(CheckpointDelta {
+                checkpoint: note.clone(),
+                old_size: from,
+                consistency: proof.iter().map(|hash| hash.to_vec()).collect(),
+            })];
+            for index in indices {
+                let receipt = Receipt {
+                    record: reader
+                        .record(index)
+                        .map_err(|error| failed(&error))?
+                        .into_bytes(),
+                    index,
+                    proof: reader
+                        .inclusion(index, size)
+                        .map_err(|error| failed(&error))?,
+                    checkpoint: note.clone(),
+                };
+                let blob = match &estate {
+                    Some((at, blob)) if *at == index => {
+                        let digest: Option<HexDigest> = blob.parse().ok();
+                        let found = digest.and_then(|digest| core.blobs.get(&digest).ok()?);
+                        found.unwrap_or_default()
+                    }
+                    _ => Vec::new(),
+                };
+                deltas.push(delta::Delta::Record(RecordDelta {
+                    receipt: receipt.encode().map_err(|error| failed(&error))?,
+                    blob,
+                    initial: true,
+                }));
+            }
+            Ok(deltas)
+        };
+        tokio::task::spawn_blocking(read)
+            .await
+            .map_err(|error| Refusal::internal("reading the state for a gateway", &error))?
+    }
+
+    fn prove(&self, size: u64, new_size: u64) -> delta::Delta {
+        let proof = (size > 0 && size <= new_size)
+            .then(|| self.core.journal.reader().consistency(size, new_size).ok())
+            .flatten();
+        delta::Delta::Proven(Proven {
+            size,
+            new_size,
+            refused: proof.is_none(),
+            consistency: proof
+                .unwrap_or_default()
+                .iter()
+                .map(|hash| hash.to_vec())
+                .collect(),
+        })
+    }
+
+    async fn send(&self, delta: delta::Delta) -> Result<(), Refusal> {
+        let sent = self.deltas.send(Ok(Delta { delta: Some(delta) }));
+        match tokio::time::timeout(PATIENCE, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(slow()),
+        }
+    }
+}
+
+fn slow() -> Refusal {
+    Refusal::Limited(
+        Finding::new(
+            "FOLLOW-SLOW",
+            "the gateway does not keep up with the deltas",
+        )
+        .next("it connects again and starts from the state"),
+    )
+}
+
+async fn hello(inbound: &mut Streaming<GatewayMessage>) -> Result<GatewayHello, Refusal> {
+    let first = tokio::time::timeout(PATIENCE, inbound.message()).await;
+    match first {
+        Ok(Ok(Some(GatewayMessage {
+            message: Some(Message::Hello(hello)),
+        }))) => Ok(hello),
+        _ => Err(Refusal::Invalid(
+            Finding::new("FOLLOW-HELLO", "a gateway's first message says who it is")
+                .expected("GatewayHello"),
+        )),
+    }
+}

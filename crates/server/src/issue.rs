@@ -1,0 +1,369 @@
+//! Issuance, in the one order there is: build what will be signed, make its record durable, take the
+//! receipt, sign.
+//!
+//! INVARIANT: nothing is signed before the record of it is durable and applied, nor if by then a
+//! revocation, a lock or a newer estate speaks against it.
+//! Building and signing run on the pool; the async threads only wait.
+
+use crate::authority::Term;
+use crate::core::{Core, draft, stamp};
+use crate::current;
+use crate::journal::{Entry, KnownIssuance};
+use crate::metrics::Kind;
+use crate::refusal::Refusal;
+use crypto::PublicKey;
+use facts::{FactSet, Finding, Timestamp};
+use identity::{IssueError, PreparedJwt, PreparedX509};
+use ledger::body::{Body as _, FactValue, Issuance, SvidKind, TargetKind};
+use ledger::{Commitment, Decimal, Digest, EstateRef, Salt};
+use ledger_store::Committed;
+use spiffe_core::SpiffeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Orders that one job of the pool takes.
+const CHUNK: usize = 16;
+
+/// Whose SVID, for what, by what right.
+#[derive(Clone)]
+pub(crate) struct Order {
+    pub(crate) spiffe_id: SpiffeId,
+    pub(crate) what: What,
+    pub(crate) term: Term,
+    pub(crate) basis: Arc<Basis>,
+    pub(crate) policies: Vec<String>,
+    /// Names of facts that the record shows.
+    pub(crate) visible: Vec<String>,
+    /// Serial of the SVID that this one renews.
+    pub(crate) replaces: Option<String>,
+}
+
+#[derive(Clone)]
+pub(crate) enum What {
+    X509 {
+        public_key: PublicKey,
+        dns_names: Vec<String>,
+    },
+    Jwt {
+        audience: Vec<String>,
+        /// SHA-256 of the SPKI of whoever asked.
+        caller_key: [u8; 32],
+        receipt: bool,
+    },
+}
+
+/// What several orders rest on.
+pub(crate) struct Basis {
+    /// Name of the node; empty for the server's own.
+    pub(crate) node: String,
+    /// Index of the verdict.
+    pub(crate) verdict: u64,
+    pub(crate) evidence_time: u64,
+    pub(crate) facts: Arc<FactSet>,
+    /// The version that allowed it; absent for the plane's own identities.
+    pub(crate) estate: Option<EstateRef>,
+    /// Who asked, and how that is known.
+    pub(crate) actor: String,
+    pub(crate) auth: String,
+}
+
+/// A signed SVID.
+#[derive(Debug, Clone)]
+pub(crate) struct Issued {
+    pub(crate) serial: String,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
+    /// Of the issuance record.
+    pub(crate) index: u64,
+    pub(crate) body: Signed,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum Signed {
+    /// DER, leaf first, without the root.
+    X509(Vec<Vec<u8>>),
+    /// Compact serialisation.
+    Jwt(String),
+}
+
+/// Built, and recorded or about to be.
+enum Built {
+    X509(PreparedX509),
+    Jwt(PreparedJwt, WithReceipt),
+}
+
+type WithReceipt = bool;
+
+/// Issues all of `orders`, each for itself: one that may no longer be signed is refused alone.
+pub(crate) async fn issue(
+    core: &Arc<Core>,
+    orders: Vec<Order>,
+) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+    core.signing.check()?;
+    if orders.is_empty() {
+        return Ok(Vec::new());
+    }
+    let orders: Arc<[Order]> = orders.into();
+    let mut built = Vec::with_capacity(orders.len());
+    let mut entries = Vec::with_capacity(orders.len());
+    for chunk in in_chunks(core, &orders, |core, order| build(core, order)).await? {
+        let (one, entry) = chunk?;
+        built.push(one);
+        entries.push(entry);
+    }
+    let begun = std::time::Instant::now();
+    let committed = core.journal.append(entries).await?;
+    core.metrics
+        .append_seconds
+        .observe(begun.elapsed().as_secs_f64());
+    let work: Arc<[(Order, Built, Committed)]> = orders
+        .iter()
+        .cloned()
+        .zip(built)
+        .zip(committed)
+        .map(|((order, built), committed)| (order, built, committed))
+        .collect();
+    in_chunks(core, &work, |core, (order, built, committed)| {
+        still_right(core, order, committed.index())?;
+        sign(core, built, committed)
+    })
+    .await
+}
+
+/// As [`issue`], for one.
+pub(crate) async fn issue_one(core: &Arc<Core>, order: Order) -> Result<Issued, Refusal> {
+    let issued = issue(core, vec![order]).await?.into_iter().next();
+    issued.unwrap_or_else(|| {
+        Err(Refusal::Unavailable(Finding::new(
+            "SERVER-STOPPING",
+            "the server is stopping",
+        )))
+    })
+}
+
+/// Runs `work` over all of `items` on the pool, in chunks side by side; answers in their order.
+async fn in_chunks<T, R>(
+    core: &Arc<Core>,
+    items: &Arc<[T]>,
+    work: fn(&Core, &T) -> R,
+) -> Result<Vec<R>, Refusal>
+where
+    T: Send + Sync + 'static,
+    R: Send + 'static,
+{
+    let jobs: Vec<_> = (0..items.len())
+        .step_by(CHUNK)
+        .map(|from| {
+            let (core, items) = (Arc::clone(core), Arc::clone(items));
+            let pool = core.pool.clone();
+            pool.run(move || -> Vec<R> {
+                let chunk = items.iter().skip(from).take(CHUNK);
+                chunk.map(|item| work(&core, item)).collect()
+            })
+        })
+        .collect();
+    let mut results = Vec::with_capacity(items.len());
+    for job in jobs {
+        let part = job
+            .await
+            .map_err(|error| Refusal::internal("issuing", &error))?;
+        results.extend(part);
+    }
+    Ok(results)
+}
+
+fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
+    let stamp = stamp();
+    let now = Timestamp::from_millis(stamp.wall);
+    let id = order.spiffe_id.clone();
+    let (built, body) = match &order.what {
+        What::X509 {
+            public_key,
+            dns_names,
+        } => {
+            let prepared = core
+                .authority
+                .prepare_x509(order.term, id, public_key.clone(), dns_names.clone(), now)
+                .map_err(unbuildable)?;
+            let serial = prepared.serial().to_string();
+            let body = Issuance {
+                kind: SvidKind::X509,
+                tbs: Digest(prepared.digest()),
+                issuer: Digest(prepared.issuer()),
+                key: Digest(public_key.spki_sha256()),
+                not_before: prepared.not_before().as_secs(),
+                not_after: prepared.not_after().as_secs(),
+                ..begin(core, order, serial)
+            };
+            (Built::X509(prepared), body)
+        }
+        What::Jwt {
+            audience,
+            caller_key,
+            receipt,
+        } => {
+            let prepared = core
+                .authority
+                .prepare_jwt(id, audience.clone(), now)
+                .map_err(unbuildable)?;
+            let serial = prepared.id().to_string();
+            let body = Issuance {
+                kind: SvidKind::Jwt,
+                tbs: Digest(prepared.digest()),
+                issuer: Digest(prepared.issuer()),
+                key: Digest(*caller_key),
+                not_before: prepared.not_before().as_secs(),
+                not_after: prepared.not_after().as_secs(),
+                ..begin(core, order, serial)
+            };
+            (Built::Jwt(prepared, *receipt), body)
+        }
+    };
+    let basis = &order.basis;
+    let mut record = body.record().actor(&basis.actor, &basis.auth).at(stamp);
+    if let Some(estate) = basis.estate {
+        record = record.estate(estate);
+    }
+    let known = KnownIssuance {
+        wall: stamp.wall,
+        estate: basis.estate.map(|estate| estate.index),
+        body,
+    };
+    Ok((built, Entry::issuance(draft(record)?, known)))
+}
+
+/// The part of a record that is the same for every kind; the rest is filled in by the caller.
+fn begin(core: &Core, order: &Order, serial: String) -> Issuance {
+    let basis = &order.basis;
+    Issuance {
+        kind: SvidKind::X509,
+        spiffe_id: order.spiffe_id.to_string(),
+        tbs: Digest([0; 32]),
+        issuer: Digest([0; 32]),
+        key: Digest([0; 32]),
+        not_before: 0,
+        not_after: 0,
+        node: basis.node.clone(),
+        verdict: Decimal(basis.verdict),
+        evidence_time: basis.evidence_time,
+        policies: order.policies.clone(),
+        commit: commitment(core, &serial, &basis.facts),
+        facts: visible(&order.visible, &basis.facts),
+        replaces: order.replaces.clone(),
+        serial,
+    }
+}
+
+fn unbuildable(error: IssueError) -> Refusal {
+    match &error {
+        IssueError::Token(_) | IssueError::Certificate(_) => Refusal::Invalid(
+            Finding::new("ISSUE-REQUEST", "such an SVID is not made").observed(
+                std::error::Error::source(&error)
+                    .map_or_else(|| error.to_string(), ToString::to_string),
+            ),
+        ),
+        _ => Refusal::internal("building an SVID", &error),
+    }
+}
+
+/// The salt follows from the serial and a key that never leaves this machine: nothing is stored, and
+/// nobody else can try values.
+fn commitment(core: &Core, serial: &str, facts: &FactSet) -> Commitment {
+    let mac = crypto::hmac_sha256(core.commitment_key.expose(), serial.as_bytes());
+    let mut salt = [0; 16];
+    for (to, from) in salt.iter_mut().zip(mac) {
+        *to = from;
+    }
+    Commitment::new(&Salt(salt), "facts", &current::canonical(facts))
+}
+
+fn visible(names: &[String], facts: &FactSet) -> BTreeMap<String, FactValue> {
+    names
+        .iter()
+        .filter_map(|name| Some((name.clone(), fact_value(facts.value(name)?))))
+        .collect()
+}
+
+pub(crate) fn fact_value(value: &facts::Value) -> FactValue {
+    match value {
+        facts::Value::Bool(value) => FactValue::Bool(*value),
+        facts::Value::Integer(value) => FactValue::Integer(*value),
+        facts::Value::Text(value) => FactValue::Text(value.clone()),
+        facts::Value::List(values) => FactValue::List(values.clone()),
+    }
+}
+
+/// What came into the ledger between the decision and the record counts as well.
+fn still_right(core: &Core, order: &Order, index: u64) -> Result<(), Refusal> {
+    let overtaken = |what: &str| {
+        Refusal::Denied(
+            Finding::new(
+                "ISSUE-OVERTAKEN",
+                "the right to it ended while it was issued",
+            )
+            .observed(what.to_owned())
+            .next("ask again"),
+        )
+    };
+    {
+        let state = core.state();
+        let barred = state.barred(order.spiffe_id.as_str());
+        if barred.is_some_and(|at| at < index) {
+            return Err(overtaken("the identity was revoked"));
+        }
+        let node = state.node(&order.basis.node);
+        if node.is_some_and(|node| node.locked.is_some()) {
+            return Err(overtaken("the machine was locked"));
+        }
+        let replaced = order.replaces.as_deref();
+        if replaced.is_some_and(|serial| state.revoked(TargetKind::Serial, serial).is_some()) {
+            return Err(overtaken("the SVID that it renews was revoked"));
+        }
+    }
+    let Some(estate) = order.basis.estate else {
+        return Ok(());
+    };
+    let now = core.estate()?;
+    if now.index == estate.index {
+        return Ok(());
+    }
+    let allowed = now.assumable(&order.basis.facts);
+    let path = order.spiffe_id.identity_path();
+    if allowed.iter().any(|identity| identity.path == path) {
+        Ok(())
+    } else {
+        Err(overtaken("a newer estate does not grant it"))
+    }
+}
+
+fn sign(core: &Core, built: &Built, committed: &Committed) -> Result<Issued, Refusal> {
+    let failed = |error: IssueError| Refusal::internal("signing an SVID", &error);
+    let receipt = committed.receipt();
+    let index = committed.index();
+    let (kind, issued) = match built {
+        Built::X509(prepared) => {
+            let chain = prepared.finish(&receipt).map_err(failed)?;
+            let issued = Issued {
+                serial: prepared.serial().to_string(),
+                not_before: prepared.not_before(),
+                not_after: prepared.not_after(),
+                index,
+                body: Signed::X509(chain),
+            };
+            ("x509", issued)
+        }
+        Built::Jwt(prepared, with_receipt) => {
+            let token = prepared.finish(&receipt, *with_receipt).map_err(failed)?;
+            let issued = Issued {
+                serial: prepared.id().to_string(),
+                not_before: prepared.not_before(),
+                not_after: prepared.not_after(),
+                index,
+                body: Signed::Jwt(token),
+            };
+            ("jwt", issued)
+        }
+    };
+    core.metrics.issued.get_or_create(&Kind { kind }).inc();
+    Ok(issued)
+}

@@ -1,0 +1,362 @@
+//! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
+
+mod limits;
+mod token;
+mod tpm;
+mod transcript;
+
+pub(crate) use limits::Refusals;
+pub(crate) use token::hash as token_hash;
+pub(crate) use tpm::{Sessions, auth as tpm_auth, fail as tpm_fail, prove as tpm_prove};
+pub(crate) use transcript::renewal as renewal_transcript;
+
+use crate::authority::Term;
+use crate::core::{Core, draft, recorded};
+use crate::issue::{Basis, Issued, Order, Signed, What, fact_value, issue_one};
+use crate::listener::Peer;
+use crate::metrics;
+use crate::refusal::Refusal;
+use crypto::PublicKey;
+use facts::{FactSet, Finding, Outcome, Verdict};
+use ledger::body::{self, Body as _, VerdictOutcome};
+use ledger::{Decimal, Draft, HexDigest};
+use limits::JoinLimits;
+use proto::v1;
+use proto::v1::join_server::Join;
+use std::sync::{Arc, Mutex, PoisonError};
+use store::NodeRow;
+use tonic::{Request, Response, Status};
+
+/// What strangers have cost so far, and what they have begun.
+#[derive(Default)]
+pub(crate) struct Joins {
+    limits: Mutex<JoinLimits>,
+    pub(crate) refusals: Mutex<Refusals<&'static str>>,
+    pub(crate) sessions: Mutex<Sessions>,
+}
+
+/// The service that anybody may call.
+pub(crate) struct JoinService(pub(crate) Arc<Core>);
+
+#[tonic::async_trait]
+impl Join for JoinService {
+    async fn anchors(
+        &self,
+        _request: Request<v1::AnchorsRequest>,
+    ) -> Result<Response<v1::Anchors>, Status> {
+        Ok(Response::new(v1::Anchors {
+            trust_domain: self.0.trust_domain.to_string(),
+            x509_authorities: self.0.authority.roots(),
+            ledger_key: self.0.ledger_key.public_key().spki_der().to_vec(),
+        }))
+    }
+
+    async fn token(
+        &self,
+        request: Request<v1::TokenJoinRequest>,
+    ) -> Result<Response<v1::Joined>, Status> {
+        let peer = admit(&self.0, &request)?;
+        let joined = token::join(&self.0, &peer, request.into_inner()).await;
+        answer(&self.0, "token", joined)
+    }
+
+    async fn tpm_challenge(
+        &self,
+        request: Request<v1::TpmChallengeRequest>,
+    ) -> Result<Response<v1::TpmChallenge>, Status> {
+        let peer = admit(&self.0, &request)?;
+        let challenge = tpm::challenge(&self.0, &peer, request.into_inner()).await;
+        answer(&self.0, "tpm", challenge)
+    }
+
+    async fn tpm_finish(
+        &self,
+        request: Request<v1::TpmFinishRequest>,
+    ) -> Result<Response<v1::Joined>, Status> {
+        let peer = admit(&self.0, &request)?;
+        let joined = tpm::join(&self.0, &peer, request.into_inner()).await;
+        answer(&self.0, "tpm", joined)
+    }
+}
+
+fn answer<T>(
+    core: &Core,
+    method: &'static str,
+    outcome: Result<T, Refusal>,
+) -> Result<Response<T>, Status> {
+    outcome.map(Response::new).map_err(|refusal| {
+        refused(core, method, refusal.finding());
+        refusal.into()
+    })
+}
+
+/// Counts a refusal; a record of all alike follows at the end of the window.
+pub(crate) fn refused(core: &Core, method: &'static str, finding: &Finding) {
+    let code = finding.code.to_string();
+    core.metrics
+        .joins_refused
+        .get_or_create(&metrics::Code { code })
+        .inc();
+    core.joins
+        .refusals
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .count(method, finding);
+}
+
+/// The caller, if it may try now.
+fn admit<T>(core: &Core, request: &Request<T>) -> Result<Peer, Refusal> {
+    let peer = peer(request)?;
+    let limits = &core.config.limits;
+    core.joins
+        .limits
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .admit(
+            peer.address.ip(),
+            core.now(),
+            limits.joins_per_peer,
+            limits.joins,
+        )
+        .map_err(Refusal::Limited)?;
+    core.signing.check()?;
+    Ok(peer)
+}
+
+/// Every connection has one.
+pub(crate) fn peer<T>(request: &Request<T>) -> Result<Peer, Refusal> {
+    request.extensions().get::<Peer>().cloned().ok_or_else(|| {
+        Refusal::Denied(Finding::new(
+            "CALLER-CHANNEL",
+            "the call did not come over the TLS port",
+        ))
+    })
+}
+
+/// Public half of a key that a caller would have certified, and proof that it holds the other.
+pub(crate) fn prove_key(spki: &[u8], message: &[u8], proof: &[u8]) -> Result<PublicKey, Refusal> {
+    let key = public_key(spki)?;
+    key.verify(message, proof).map_err(|_| {
+        Refusal::Denied(
+            Finding::new(
+                "JOIN-PROOF",
+                "the key did not sign this connection's transcript",
+            )
+            .expected("a signature over token or renewal, key and TLS exporter")
+            .next("connect directly: a proxy that ends TLS cannot be joined through"),
+        )
+    })?;
+    Ok(key)
+}
+
+pub(crate) fn public_key(spki: &[u8]) -> Result<PublicKey, Refusal> {
+    PublicKey::from_spki_der(spki).map_err(|error| {
+        Refusal::Invalid(
+            Finding::new("KEY-FORM", "this is not a public key that can be certified")
+                .expected("DER SubjectPublicKeyInfo of a P-256, P-384, Ed25519 or RSA key")
+                .observed(error.to_string()),
+        )
+    })
+}
+
+/// A machine that has proved itself, about to become, or go on as, a node.
+pub(crate) struct Admission {
+    pub(crate) name: String,
+    pub(crate) key: PublicKey,
+    pub(crate) verdict: Verdict,
+    /// SHA-256 of the renewal's id; zeros at a join.
+    pub(crate) renewal: [u8; 32],
+    /// Stated with the same commit, before the verdict.
+    pub(crate) before: Vec<Draft>,
+    /// `joined` or `renewed`.
+    pub(crate) how: &'static str,
+    /// The SVID that it renews.
+    pub(crate) replaces: Option<String>,
+    pub(crate) auth: String,
+}
+
+/// Records verdict and node, then issues the node's SVID. The caller has reserved the node's name.
+pub(crate) async fn admit_node(
+    core: &Arc<Core>,
+    admission: Admission,
+) -> Result<v1::Joined, Refusal> {
+    let id = core.node_id(&admission.name)?;
+    check_key(core, &admission.key, id.as_str())?;
+    let known = core.state().node(&admission.name).cloned();
+    if let Some(node) = &known {
+        not_locked(node)?;
+    }
+    let facts = Arc::new(admission.verdict.facts.clone());
+    let blob = serde_json::to_vec(facts.as_ref())
+        .map_err(|error| Refusal::internal("writing facts", &error))?;
+    let blob = core.put_blob(blob).await?;
+    let generation = known.as_ref().map_or(1, |node| node.generation + 1);
+
+    let by_node = |record: ledger::RecordBuilder| draft(record.actor(id.as_str(), &admission.auth));
+    let mut drafts = admission.before;
+    let verdict = verdict_body(id.as_str(), &admission.verdict, Some(blob));
+    let at = drafts.len();
+    drafts.push(by_node(verdict.record())?);
+    let committed = core.append(drafts).await?;
+    let verdict_index = committed
+        .get(at)
+        .map(ledger_store::Committed::index)
+        .unwrap_or_default();
+    let state = body::NodeState {
+        node: admission.name.clone(),
+        state: admission.how.to_owned(),
+        generation: Decimal(generation),
+        renewal: HexDigest(admission.renewal),
+        key: HexDigest(admission.key.spki_sha256()),
+        verdict: Some(Decimal(verdict_index)),
+    };
+    core.append_one(by_node(state.record())?).await?;
+    let node = core.state().node(&admission.name).cloned();
+    let node = node.ok_or_else(|| {
+        Refusal::Unavailable(Finding::new("SERVER-STOPPING", "the server is stopping"))
+    })?;
+    if let Ok(mut machines) = core.machines.write() {
+        machines.insert(node.facts.clone(), Arc::clone(&facts));
+    }
+    let joined = certify_node(
+        core,
+        &node,
+        admission.key,
+        facts,
+        admission.replaces,
+        &admission.auth,
+    )
+    .await?;
+    core.metrics.joins.inc();
+    Ok(joined)
+}
+
+/// Issues the SVID of a node as the state has it.
+pub(crate) async fn certify_node(
+    core: &Arc<Core>,
+    node: &NodeRow,
+    key: PublicKey,
+    facts: Arc<FactSet>,
+    replaces: Option<String>,
+    auth: &str,
+) -> Result<v1::Joined, Refusal> {
+    let id = core.node_id(&node.name)?;
+    let verdict = Verdict::affirmed(facts.as_ref().clone(), Vec::new());
+    let order = Order {
+        spiffe_id: id.clone(),
+        what: What::X509 {
+            public_key: key,
+            dns_names: Vec::new(),
+        },
+        term: Term::Node,
+        basis: Arc::new(Basis {
+            node: node.name.clone(),
+            verdict: node.verdict,
+            evidence_time: node.evidence_time,
+            facts,
+            estate: None,
+            actor: id.to_string(),
+            auth: auth.to_owned(),
+        }),
+        policies: Vec::new(),
+        visible: Vec::new(),
+        replaces,
+    };
+    let issued = issue_one(core, order).await?;
+    Ok(v1::Joined {
+        certificate_chain: chain(&issued),
+        bundle: Some(core.bundle()),
+        join_state: join_state(core, node)?,
+        generation: node.generation,
+        node_id: id.to_string(),
+        verdict_index: node.verdict,
+        verdict: serde_json::to_vec(&verdict).unwrap_or_default(),
+    })
+}
+
+fn chain(issued: &Issued) -> Vec<Vec<u8>> {
+    match &issued.body {
+        Signed::X509(chain) => chain.clone(),
+        Signed::Jwt(_) => Vec::new(),
+    }
+}
+
+/// What the node hands back at its next renewal: its name and verdict, under a key that only this
+/// server has, so that a state from elsewhere is known as such.
+fn join_state(core: &Core, node: &NodeRow) -> Result<Vec<u8>, Refusal> {
+    let text = format!(
+        "trilith-join-state-v1\n{}\n{}\n",
+        node.name, node.generation
+    );
+    let mac = crypto::hmac_sha256(core.commitment_key.expose(), text.as_bytes());
+    Ok([text.into_bytes(), mac.to_vec()].concat())
+}
+
+/// True if `state` is what this server gave the node at `generation`.
+pub(crate) fn is_join_state(core: &Core, state: &[u8], name: &str, generation: u64) -> bool {
+    let text = format!("trilith-join-state-v1\n{name}\n{generation}\n");
+    let mac = crypto::hmac_sha256(core.commitment_key.expose(), text.as_bytes());
+    let expected = [text.into_bytes(), mac.to_vec()].concat();
+    crypto::constant_time_eq(&expected, state)
+}
+
+/// A key certifies one identity: a second one that presents it would be the first in disguise.
+pub(crate) fn check_key(core: &Core, key: &PublicKey, spiffe_id: &str) -> Result<(), Refusal> {
+    let digest = key.spki_sha256();
+    let state = core.state();
+    match state.svid_of_key(&digest) {
+        Some(svid) if svid.spiffe_id != spiffe_id => Err(Refusal::Denied(
+            Finding::new("KEY-BOUND", "the key is already bound to another identity")
+                .expected("a fresh key")
+                .next("make a new key for each identity"),
+        )),
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn not_locked(node: &NodeRow) -> Result<(), Refusal> {
+    match &node.locked {
+        None => Ok(()),
+        Some(why) => Err(Refusal::Denied(
+            Finding::new("AGENT-LOCKED", "this machine is locked out")
+                .observed(why.clone())
+                .next(format!(
+                    "find out why, then: trilith agent readmit {}",
+                    node.name
+                )),
+        )),
+    }
+}
+
+pub(crate) fn verdict_body(
+    node: &str,
+    verdict: &Verdict,
+    facts_blob: Option<body::BlobRef>,
+) -> body::Verdict {
+    let evidence = verdict.evidence.iter().filter_map(|evidence| {
+        Some(body::Evidence {
+            kind: evidence.kind.clone(),
+            sha256: evidence.sha256.parse().ok()?,
+            length: Decimal(evidence.length),
+        })
+    });
+    body::Verdict {
+        node: node.to_owned(),
+        outcome: match verdict.outcome() {
+            Outcome::Affirmed => VerdictOutcome::Affirmed,
+            Outcome::Refused => VerdictOutcome::Refused,
+        },
+        facts_blob,
+        evidence: evidence.collect(),
+        facts: verdict
+            .facts
+            .iter()
+            .map(|fact| body::FactItem {
+                name: fact.name.clone(),
+                value: fact_value(&fact.value),
+                source: fact.source.to_string(),
+            })
+            .collect(),
+        findings: verdict.findings.iter().map(recorded).collect(),
+    }
+}

@@ -1,0 +1,96 @@
+//! Joining with a one-time token. It proves nothing of the machine, and the facts say so.
+
+use super::transcript::token_join;
+use super::{Admission, admit_node, prove_key};
+use crate::core::{Core, draft};
+use crate::listener::Peer;
+use crate::refusal::Refusal;
+use facts::{FactSet, Finding, Source, Verdict, names};
+use ledger::HexDigest;
+use ledger::body::{self, Body as _};
+use proto::v1;
+use std::sync::Arc;
+
+/// Longest token that is looked at.
+const LONGEST: usize = 128;
+
+/// A token is known by its SHA-256: its own entropy is 256 bits.
+pub(crate) fn hash(token: &str) -> [u8; 32] {
+    crypto::sha256(token.as_bytes())
+}
+
+pub(super) async fn join(
+    core: &Arc<Core>,
+    peer: &Peer,
+    request: v1::TokenJoinRequest,
+) -> Result<v1::Joined, Refusal> {
+    if request.token.len() > LONGEST {
+        return Err(unknown());
+    }
+    let digest = hash(&request.token);
+    let name = HexDigest(digest).to_string();
+    // Whoever spends it is alone with it until the record is there.
+    let _spending = core.busy(format!("token {name}"))?;
+    let token = core.state().token(&name).cloned().ok_or_else(unknown)?;
+    if token.spent.is_some() {
+        return Err(Refusal::Denied(
+            Finding::new("JOIN-TOKEN-SPENT", "the token has been used").next(
+                "if this machine did not use it, someone else did: revoke the machine and make a \
+                 new token",
+            ),
+        ));
+    }
+    let now = core.now();
+    if token.expires <= now.as_millis() {
+        return Err(Refusal::Denied(
+            Finding::new("JOIN-TOKEN-EXPIRED", "the token's time is over")
+                .next("make a new one: trilith token create"),
+        ));
+    }
+    let transcript = token_join(
+        core.trust_domain.as_str(),
+        &peer.exporter,
+        &digest,
+        &request.public_key,
+    );
+    let key = prove_key(&request.public_key, &transcript, &request.proof)?;
+    let _joining = core.busy(format!("node {}", token.node))?;
+    let known = core.state().node(&token.node).cloned();
+    if let Some(node) = &known {
+        super::not_locked(node)?;
+    }
+    super::check_key(core, &key, core.node_id(&token.node)?.as_str())?;
+
+    let spent = body::TokenSpent {
+        token: HexDigest(digest),
+        node: token.node.clone(),
+        key: HexDigest(key.spki_sha256()),
+    };
+    let auth = format!("token:{}", name.get(..16).unwrap_or_default());
+    let id = core.node_id(&token.node)?;
+    let mut facts = FactSet::new();
+    let checked = Source::Verified;
+    facts.state(names::MACHINE_JOIN, "token", checked, now);
+    facts.state(names::MACHINE_NAME, token.node.as_str(), checked, now);
+    facts.state(names::MACHINE_POOL, token.pool.as_str(), checked, now);
+    facts.state(names::MACHINE_KEY, "memory", checked, now);
+    let admission = Admission {
+        name: token.node,
+        key,
+        verdict: Verdict::affirmed(facts, Vec::new()),
+        renewal: [0; 32],
+        before: vec![draft(spent.record().actor(id.as_str(), &auth))?],
+        how: "joined",
+        replaces: None,
+        auth,
+    };
+    admit_node(core, admission).await
+}
+
+/// The same for a token that never was and one that is long gone.
+fn unknown() -> Refusal {
+    Refusal::Denied(
+        Finding::new("JOIN-TOKEN", "this is not a join token of this server")
+            .next("make one: trilith token create"),
+    )
+}

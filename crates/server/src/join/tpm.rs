@@ -1,0 +1,322 @@
+//! Joining by TPM: a challenge, an answer, a verdict. What is proved, and what not, is said in
+//! `attest_tpm::join`; here are the sessions between the two messages and what is recorded.
+
+use super::{Admission, admit_node, verdict_body};
+use crate::core::{Core, draft};
+use crate::listener::Peer;
+use crate::refusal::Refusal;
+use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
+use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
+use crypto::SecretBytes;
+use facts::{Finding, Source, Timestamp, Verdict, names};
+use ledger::body::Body as _;
+use proto::v1;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError};
+
+/// A session that is not answered in time is over.
+const SESSION_S: u64 = 60;
+/// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel.
+const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14];
+/// What a machine may present in one field; an event log may have more.
+const LONGEST_FIELD: usize = 16 * 1024;
+
+/// Challenges that wait for their answer. Each is for one answer on one connection.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    open: HashMap<[u8; 32], Session>,
+    /// The boot that each node last proved in this run of the server.
+    boots: HashMap<String, Boot>,
+}
+
+struct Session {
+    request: JoinRequest,
+    nonce: [u8; 32],
+    secret: SecretBytes,
+    exporter: [u8; 32],
+    until: Timestamp,
+}
+
+/// A machine that proved itself, before it is decided what becomes of it.
+pub(crate) struct Evidence {
+    pub(crate) verdict: Verdict,
+    pub(crate) proven: Proven,
+    pub(crate) name: String,
+}
+
+pub(super) async fn challenge(
+    core: &Arc<Core>,
+    peer: &Peer,
+    request: v1::TpmChallengeRequest,
+) -> Result<v1::TpmChallenge, Refusal> {
+    let request = JoinRequest {
+        ek_public: request.ek_public,
+        ek_certificate: request.ek_certificate,
+        ak_public: request.ak_public,
+        identity_public: request.identity_public,
+    };
+    let fields = [
+        &request.ek_public,
+        &request.ek_certificate,
+        &request.ak_public,
+        &request.identity_public,
+    ];
+    if fields.iter().any(|field| field.len() > LONGEST_FIELD) {
+        return Err(Refusal::Invalid(
+            Finding::new("TPM-STRUCTURE", "a field of the join is too long")
+                .expected(format!("at most {LONGEST_FIELD} bytes")),
+        ));
+    }
+    room(core)?;
+    let checkpoint = core.journal.reader().head().note.as_ref().to_owned();
+    let secret = crypto::random::<32>();
+    let entropy = Entropy {
+        nonce: crypto::random(),
+        secret: SecretBytes::new(secret.to_vec()),
+        seed: SecretBytes::new(crypto::random::<32>().to_vec()),
+    };
+    let asked = request.clone();
+    let challenge = core
+        .pool
+        .run(move || attest_tpm::join::challenge(&asked, &checkpoint, PCRS, &entropy))
+        .await
+        .map_err(|error| Refusal::internal("making a challenge", &error))?
+        .map_err(first)?;
+    let id = crypto::random::<32>();
+    let session = Session {
+        request,
+        nonce: challenge.nonce,
+        secret: SecretBytes::new(secret.to_vec()),
+        exporter: peer.exporter,
+        until: core.now().plus_secs(SESSION_S),
+    };
+    sessions(core).open.insert(id, session);
+    Ok(v1::TpmChallenge {
+        session: id.to_vec(),
+        credential_blob: challenge.credential_blob,
+        encrypted_secret: challenge.encrypted_secret,
+        nonce: challenge.nonce.to_vec(),
+        nonce_random: challenge.nonce_random.to_vec(),
+        nonce_checkpoint: challenge.nonce_checkpoint,
+        pcrs: challenge.pcrs,
+    })
+}
+
+pub(super) async fn join(
+    core: &Arc<Core>,
+    peer: &Peer,
+    request: v1::TpmFinishRequest,
+) -> Result<v1::Joined, Refusal> {
+    let evidence = prove(core, peer, request).await?;
+    let _joining = core.busy(format!("node {}", evidence.name))?;
+    let admission = Admission {
+        name: evidence.name,
+        key: evidence.proven.session_key,
+        verdict: evidence.verdict,
+        renewal: [0; 32],
+        before: Vec::new(),
+        how: "joined",
+        replaces: None,
+        auth: auth(&evidence.proven.ek_sha256),
+    };
+    admit_node(core, admission).await
+}
+
+pub(crate) fn auth(ek_sha256: &[u8; 32]) -> String {
+    let ek = crypto::hex::encode(ek_sha256);
+    format!("tpm:{}", ek.get(..16).unwrap_or_default())
+}
+
+/// Judges an answer and keeps its evidence. A refused verdict about a machine that is a node cuts it.
+pub(crate) async fn prove(
+    core: &Arc<Core>,
+    peer: &Peer,
+    request: v1::TpmFinishRequest,
+) -> Result<Evidence, Refusal> {
+    let now = core.now();
+    let session = take(core, &request.session, now)?;
+    if session.exporter != peer.exporter {
+        return Err(Refusal::Denied(
+            Finding::new("JOIN-CHANNEL", "the answer came over another connection")
+                .expected("the connection that the challenge was sent over")
+                .next("join again, over one connection"),
+        ));
+    }
+    let references = references(core)?;
+    let expectation = JoinExpectation {
+        nonce: session.nonce,
+        secret: session.secret,
+        pcrs: PCRS.to_vec(),
+        channel: Channel {
+            trust_domain: core.trust_domain.to_string(),
+            server_key: core.server_spki.clone(),
+            exporter: peer.exporter.to_vec(),
+        },
+        now,
+        previous: None,
+    };
+    let evidence = Arc::new(JoinEvidence {
+        request: session.request,
+        answer: JoinAnswer {
+            activated_secret: request.activated_secret,
+            quote: request.quote,
+            quote_signature: request.quote_signature,
+            certify: request.certify,
+            certify_signature: request.certify_signature,
+            pcr_values: request.pcr_values,
+            event_log: request.event_log,
+            session_key: request.session_key,
+            session_key_proof: request.session_key_proof,
+            vouch: request.vouch,
+        },
+    });
+    let judged = Arc::clone(&evidence);
+    let Judgement {
+        mut verdict,
+        proven,
+    } = core
+        .pool
+        .run(move || attest_tpm::join::verify(&judged, &expectation, &references))
+        .await
+        .map_err(|error| Refusal::internal("verifying a TPM", &error))?;
+    let Some(proven) = proven else {
+        return Err(first(verdict.findings));
+    };
+    let (name, pool) = placed(core, &proven.ek_sha256)?;
+    rewound(core, &name, proven.boot)?;
+    for blob in evidence.blobs() {
+        core.put_blob(blob.bytes.to_vec()).await?;
+    }
+    verdict
+        .facts
+        .state(names::MACHINE_NAME, name.as_str(), Source::Verified, now);
+    if let Some(pool) = pool {
+        verdict
+            .facts
+            .state(names::MACHINE_POOL, pool, Source::Verified, now);
+    }
+    Ok(Evidence {
+        verdict,
+        proven,
+        name,
+    })
+}
+
+/// Records that a node failed to prove itself again, and cuts it.
+pub(crate) async fn fail(core: &Arc<Core>, node: &str, finding: &Finding) -> Result<(), Refusal> {
+    let id = core.node_id(node)?;
+    let verdict = Verdict::refused(vec![finding.clone()], Vec::new());
+    let record = verdict_body(id.as_str(), &verdict, None).record();
+    let record = draft(record.actor(id.as_str(), "tpm"))?;
+    core.append_one(record).await?;
+    crate::revoke::machine(
+        core,
+        node,
+        &format!("{}: {}", finding.code, finding.message),
+    )
+    .await
+}
+
+fn sessions(core: &Core) -> std::sync::MutexGuard<'_, Sessions> {
+    core.joins
+        .sessions
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+}
+
+fn room(core: &Core) -> Result<(), Refusal> {
+    let now = core.now();
+    let mut sessions = sessions(core);
+    if sessions.open.len() >= core.config.limits.join_sessions {
+        sessions.open.retain(|_, session| session.until > now);
+    }
+    if sessions.open.len() < core.config.limits.join_sessions {
+        return Ok(());
+    }
+    Err(Refusal::Limited(
+        Finding::new(
+            "JOIN-SESSIONS",
+            "too many joins have been begun and not finished",
+        )
+        .next("wait a minute"),
+    ))
+}
+
+/// Each session is for one answer.
+fn take(core: &Core, id: &[u8], now: Timestamp) -> Result<Session, Refusal> {
+    let session = <[u8; 32]>::try_from(id)
+        .ok()
+        .and_then(|id| sessions(core).open.remove(&id));
+    session
+        .filter(|session| session.until > now)
+        .ok_or_else(|| {
+            Refusal::Denied(
+                Finding::new(
+                    "JOIN-SESSION",
+                    "there is no such challenge, or its time is over",
+                )
+                .expected(format!("an answer within {SESSION_S} s, once"))
+                .next("join again"),
+            )
+        })
+}
+
+fn rewound(core: &Core, name: &str, boot: Boot) -> Result<(), Refusal> {
+    let mut sessions = sessions(core);
+    let previous = sessions.boots.get(name).copied();
+    if previous.is_some_and(|previous| boot < previous) {
+        return Err(Refusal::Denied(
+            Finding::new(
+                "TPM-BOOT-REWOUND",
+                "the TPM counts fewer boots than it did before",
+            )
+            .next("a TPM that was cleared or restored from a copy has to be readmitted"),
+        ));
+    }
+    sessions.boots.insert(name.to_owned(), boot);
+    Ok(())
+}
+
+/// The estate in force says whose TPMs are trusted.
+fn references(core: &Core) -> Result<References, Refusal> {
+    let current = core.estate()?;
+    let declared = current.estate.references();
+    let mut references = References::default();
+    for root in declared.tpm_roots.values() {
+        let authorities = Authority::from_pem(&root.pem).map_err(Refusal::Precondition)?;
+        if root.emulated {
+            references.emulated_roots.extend(authorities);
+        } else {
+            references.ek_roots.extend(authorities);
+        }
+    }
+    references.pinned_ek = declared
+        .machines
+        .values()
+        .flat_map(|machine| &machine.ek_sha256)
+        .filter_map(|ek| crypto::hex::decode(ek).ok()?.try_into().ok())
+        .collect();
+    Ok(references)
+}
+
+/// Name and pool of the machine with this endorsement key. One that the estate does not name is known
+/// by its key and stands in no pool.
+fn placed(core: &Core, ek_sha256: &[u8; 32]) -> Result<(String, Option<String>), Refusal> {
+    let ek = crypto::hex::encode(ek_sha256);
+    let current = core.estate()?;
+    Ok(match current.estate.references().machine_of_ek(&ek) {
+        Some(machine) => (machine.name.clone(), machine.pool.clone()),
+        None => (format!("tpm-{}", ek.get(..12).unwrap_or_default()), None),
+    })
+}
+
+/// The first finding speaks for the refusal; the others stand in the log.
+fn first(findings: Vec<Finding>) -> Refusal {
+    for finding in findings.iter().skip(1) {
+        tracing::info!(%finding, "also found");
+    }
+    let first = findings.into_iter().next();
+    Refusal::Denied(
+        first.unwrap_or_else(|| Finding::new("TPM-VERDICT", "the TPM was not affirmed")),
+    )
+}

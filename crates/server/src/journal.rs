@@ -1,0 +1,385 @@
+//! The one way to change anything: records into the ledger, durable; then into the state; then out to
+//! whoever follows.
+//!
+//! Callers hand records over in any order and from any task. One lock makes the order of the queue that
+//! of the ledger; one thread waits for each commit in turn, folds its records into the state, hands the
+//! changes to the store and publishes the checkpoint. When an append returns, its records are durable
+//! and applied: who reads the state next sees them.
+//!
+//! Lock order: `submit`, then nothing; the state's lock is taken by the thread alone for writing.
+
+use crate::hub::{Hub, Published};
+use crate::refusal::Refusal;
+use crate::state::{FoldError, State};
+use facts::Finding;
+use ledger::body::Issuance;
+use ledger::{Draft, RecordType};
+use ledger_store::{Append, AppendMany, Committed, LedgerHandle, Reader, StoreError};
+use proto::v1::{Delta, RecordDelta, Renewed, delta};
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::thread::JoinHandle;
+use store::{Change, Projector};
+use tokio::sync::oneshot;
+
+/// A record to be, with what is known of it already.
+pub(crate) struct Entry {
+    draft: Draft,
+    known: Option<Box<KnownIssuance>>,
+    /// What followers need beside the record.
+    blob: Option<Arc<[u8]>>,
+}
+
+/// An issuance as it was built, so that the fold need not parse it again.
+pub(crate) struct KnownIssuance {
+    /// Wall time of the draft's stamp.
+    pub(crate) wall: u64,
+    pub(crate) estate: Option<u64>,
+    pub(crate) body: Issuance,
+}
+
+impl From<Draft> for Entry {
+    fn from(draft: Draft) -> Self {
+        Self {
+            draft,
+            known: None,
+            blob: None,
+        }
+    }
+}
+
+impl Entry {
+    /// INVARIANT: `known` says what `draft` says; a replay parses the record and must find the same.
+    pub(crate) fn issuance(draft: Draft, known: KnownIssuance) -> Self {
+        Self {
+            draft,
+            known: Some(Box::new(known)),
+            blob: None,
+        }
+    }
+
+    pub(crate) fn with_blob(draft: Draft, blob: Arc<[u8]>) -> Self {
+        Self {
+            draft,
+            known: None,
+            blob: Some(blob),
+        }
+    }
+}
+
+/// What the thread keeps of an entry.
+struct Rest {
+    known: Option<Box<KnownIssuance>>,
+    blob: Option<Arc<[u8]>>,
+}
+
+enum Pending {
+    Many(AppendMany),
+    Reserved(Append),
+}
+
+struct Ticket {
+    pending: Pending,
+    rest: Vec<Rest>,
+    done: oneshot::Sender<Result<Vec<Committed>, Failure>>,
+}
+
+/// Why records were not taken.
+#[derive(Debug, Clone, thiserror::Error)]
+pub(crate) enum Failure {
+    #[error("the ledger did not take the records")]
+    Ledger(#[source] StoreError),
+    #[error("the state did not take the records: {0}")]
+    Fold(Arc<str>),
+    #[error("the journal has ended")]
+    Ended,
+}
+
+impl From<Failure> for Refusal {
+    fn from(failure: Failure) -> Self {
+        match &failure {
+            Failure::Ledger(error) => Self::Unavailable(
+                Finding::new("SERVER-LEDGER", "the ledger did not take the record")
+                    .observed(error.to_string())
+                    .next("nothing was done; try again, and look at the server's disk"),
+            ),
+            Failure::Fold(_) | Failure::Ended => Self::Unavailable(
+                Finding::new("SERVER-STOPPING", "the server is stopping").next("try again"),
+            ),
+        }
+    }
+}
+
+/// Called once, when the fold fails: the process must stop.
+pub(crate) type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
+
+pub(crate) struct Journal {
+    submit: Mutex<Option<mpsc::Sender<Ticket>>>,
+    handle: LedgerHandle,
+    reader: Reader,
+    state: Arc<RwLock<State>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Journal {
+    /// `state` has applied every record that `handle`'s ledger holds.
+    pub(crate) fn start(
+        handle: LedgerHandle,
+        reader: Reader,
+        state: State,
+        projector: Projector,
+        hub: Arc<Hub>,
+        on_failure: OnFailure,
+    ) -> std::io::Result<Self> {
+        let (submit, tickets) = mpsc::channel();
+        let state = Arc::new(RwLock::new(state));
+        let applier = Applier {
+            state: Arc::clone(&state),
+            projector,
+            hub,
+            reader: reader.clone(),
+            on_failure,
+        };
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || applier.run(&tickets))?;
+        Ok(Self {
+            submit: Mutex::new(Some(submit)),
+            handle,
+            reader,
+            state,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// Appends `entries` in one commit; returns when they are durable and applied.
+    pub(crate) async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Committed>, Failure> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.submit(entries)?.await.map_err(|_| Failure::Ended)?
+    }
+
+    /// As [`Journal::append`], for one record.
+    pub(crate) async fn append_one(&self, entry: impl Into<Entry>) -> Result<Committed, Failure> {
+        let committed = self.append(vec![entry.into()]).await?;
+        committed.into_iter().next().ok_or(Failure::Ended)
+    }
+
+    /// As [`Journal::append_one`], into the space that is kept back for revocations.
+    pub(crate) async fn append_reserved(&self, draft: Draft) -> Result<Committed, Failure> {
+        let committed = self
+            .submit_with(|handle| Pending::Reserved(handle.append_reserved(draft)), 1)?
+            .await
+            .map_err(|_| Failure::Ended)??;
+        committed.into_iter().next().ok_or(Failure::Ended)
+    }
+
+    /// For threads that are not async; else as [`Journal::append`].
+    pub(crate) fn append_blocking(&self, entries: Vec<Entry>) -> Result<Vec<Committed>, Failure> {
+        self.submit(entries)?
+            .blocking_recv()
+            .map_err(|_| Failure::Ended)?
+    }
+
+    fn submit(&self, entries: Vec<Entry>) -> Result<Answer, Failure> {
+        let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
+            .into_iter()
+            .map(|entry| {
+                let rest = Rest {
+                    known: entry.known,
+                    blob: entry.blob,
+                };
+                (entry.draft, rest)
+            })
+            .unzip();
+        let mut ticket = self.lock();
+        let sender = ticket.as_mut().ok_or(Failure::Ended)?;
+        let pending = Pending::Many(self.handle.append_many(drafts));
+        send(sender, pending, rest)
+    }
+
+    fn submit_with(
+        &self,
+        begin: impl FnOnce(&LedgerHandle) -> Pending,
+        count: usize,
+    ) -> Result<Answer, Failure> {
+        let rest = (0..count)
+            .map(|_| Rest {
+                known: None,
+                blob: None,
+            })
+            .collect();
+        let mut ticket = self.lock();
+        let sender = ticket.as_mut().ok_or(Failure::Ended)?;
+        let pending = begin(&self.handle);
+        send(sender, pending, rest)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Ticket>>> {
+        self.submit.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes nothing more, waits for what was taken, and writes the state.
+    pub(crate) fn finish(&self) {
+        drop(self.lock().take());
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            tracing::error!("the journal's thread panicked");
+        }
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Vec<Committed>, Failure>>;
+
+fn send(
+    sender: &mpsc::Sender<Ticket>,
+    pending: Pending,
+    rest: Vec<Rest>,
+) -> Result<Answer, Failure> {
+    let (done, wait) = oneshot::channel();
+    let ticket = Ticket {
+        pending,
+        rest,
+        done,
+    };
+    sender.send(ticket).map_err(|_| Failure::Ended)?;
+    Ok(wait)
+}
+
+/// Owns the way from the ledger to state, store and followers.
+struct Applier {
+    state: Arc<RwLock<State>>,
+    projector: Projector,
+    hub: Arc<Hub>,
+    reader: Reader,
+    on_failure: OnFailure,
+}
+
+impl Applier {
+    fn run(self, tickets: &mpsc::Receiver<Ticket>) {
+        for ticket in tickets {
+            let outcome = match ticket.pending {
+                Pending::Many(append) => append.wait(),
+                Pending::Reserved(append) => append.wait().map(|committed| vec![committed]),
+            };
+            let answer = match outcome {
+                Ok(committed) => match self.take(&committed, &ticket.rest) {
+                    Ok(()) => Ok(committed),
+                    Err(failure) => {
+                        (self.on_failure)(&failure.to_string());
+                        drop(ticket.done.send(Err(failure)));
+                        return;
+                    }
+                },
+                Err(error) => Err(Failure::Ledger(error)),
+            };
+            // A caller that went away wants no answer; what it asked for is recorded all the same.
+            drop(ticket.done.send(answer));
+        }
+    }
+
+    fn take(&self, committed: &[Committed], rest: &[Rest]) -> Result<(), Failure> {
+        let (applied, changes) = {
+            let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+            let mut changes = Vec::with_capacity(committed.len() + 1);
+            for (record, rest) in committed.iter().zip(rest) {
+                let more = fold(&mut state, record, rest.known.as_deref())
+                    .map_err(|error| Failure::Fold(error.to_string().into()))?;
+                changes.extend(more);
+            }
+            (state.applied(), changes)
+        };
+        self.publish(committed, rest);
+        self.projector
+            .absorb(applied, changes)
+            .map_err(|error| Failure::Fold(error.to_string().into()))
+    }
+
+    fn publish(&self, committed: &[Committed], rest: &[Rest]) {
+        let Some(last) = committed.last() else {
+            return;
+        };
+        if last.index() >= self.hub.published().size {
+            let head = last.head();
+            let next = Published {
+                size: head.checkpoint.size,
+                note: head.note,
+            };
+            self.hub.publish(next, |old, new| {
+                let proof = self.reader.consistency(old, new).ok()?;
+                Some(proof.iter().map(|hash| hash.to_vec()).collect())
+            });
+        }
+        if self.hub.followers() == 0 {
+            return;
+        }
+        let deltas: Vec<Delta> = committed
+            .iter()
+            .zip(rest)
+            .filter_map(|(record, rest)| delta(record, rest))
+            .map(|delta| Delta { delta: Some(delta) })
+            .collect();
+        self.hub.send(deltas);
+    }
+}
+
+fn fold(
+    state: &mut State,
+    record: &Committed,
+    known: Option<&KnownIssuance>,
+) -> Result<Vec<Change>, FoldError> {
+    let index = record.index();
+    match known {
+        Some(known) => state.apply_issuance(index, known.wall, known.estate, &known.body),
+        None => {
+            let parsed = record
+                .record()
+                .map_err(|source| FoldError::Record { index, source })?;
+            state.apply(index, &parsed)
+        }
+    }
+}
+
+/// What followers are told of a record: those that they act upon, and renewals.
+fn delta(record: &Committed, rest: &Rest) -> Option<delta::Delta> {
+    if let Some(known) = &rest.known {
+        return Some(delta::Delta::Renewed(Renewed {
+            serial: known.body.replaces.clone()?,
+            successor: known.body.serial.clone(),
+            not_after: known.body.not_after.saturating_mul(1000),
+            spiffe_id: known.body.spiffe_id.clone(),
+        }));
+    }
+    let parsed = record.record().ok()?;
+    if !is_followed(parsed.kind()) {
+        return None;
+    }
+    Some(delta::Delta::Record(RecordDelta {
+        receipt: record.receipt().encode().ok()?,
+        blob: rest.blob.as_deref().map(<[u8]>::to_vec).unwrap_or_default(),
+        initial: false,
+    }))
+}
+
+/// The records that gateways act upon.
+pub(crate) const fn is_followed(kind: RecordType) -> bool {
+    matches!(
+        kind,
+        RecordType::Bundle | RecordType::EstateVersion | RecordType::Revocation
+    )
+}

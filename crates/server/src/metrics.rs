@@ -1,0 +1,126 @@
+//! Counters and gauges in the Prometheus text format. Their names are API, listed in
+//! `docs/reference/metrics.md`.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Code {
+    /// Of the finding.
+    pub(crate) code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Kind {
+    /// `x509` or `jwt`.
+    pub(crate) kind: &'static str,
+}
+
+/// All of them. Cheap to clone handles inside.
+pub(crate) struct Metrics {
+    registry: Registry,
+    pub(crate) issued: Family<Kind, Counter>,
+    pub(crate) joins: Counter,
+    pub(crate) joins_refused: Family<Code, Counter>,
+    pub(crate) assumes_refused: Family<Code, Counter>,
+    pub(crate) revocations: Counter,
+    pub(crate) nodes_connected: Gauge,
+    pub(crate) gateways_connected: Gauge,
+    pub(crate) workloads: Gauge,
+    pub(crate) ledger_size: Gauge,
+    pub(crate) estate_index: Gauge,
+    pub(crate) append_seconds: Histogram,
+    pub(crate) blocked: Gauge,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let mut metrics = Self {
+            registry: Registry::with_prefix("trilith_server"),
+            issued: Family::default(),
+            joins: Counter::default(),
+            joins_refused: Family::default(),
+            assumes_refused: Family::default(),
+            revocations: Counter::default(),
+            nodes_connected: Gauge::default(),
+            gateways_connected: Gauge::default(),
+            workloads: Gauge::default(),
+            ledger_size: Gauge::default(),
+            estate_index: Gauge::default(),
+            append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
+            blocked: Gauge::default(),
+        };
+        metrics.register();
+        metrics
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("svids_issued", "SVIDs signed", self.issued.clone());
+        registry.register("joins", "Machines that joined", self.joins.clone());
+        registry.register(
+            "joins_refused",
+            "Joins and renewals refused, by code",
+            self.joins_refused.clone(),
+        );
+        registry.register(
+            "assumes_refused",
+            "Identities refused to workloads, by code",
+            self.assumes_refused.clone(),
+        );
+        registry.register(
+            "revocations",
+            "Revocations recorded",
+            self.revocations.clone(),
+        );
+        registry.register(
+            "nodes_connected",
+            "Node agents with an open stream",
+            self.nodes_connected.clone(),
+        );
+        registry.register(
+            "gateways_connected",
+            "Gateways with an open stream",
+            self.gateways_connected.clone(),
+        );
+        registry.register(
+            "workloads",
+            "Workloads that connected agents report",
+            self.workloads.clone(),
+        );
+        registry.register(
+            "ledger_size",
+            "Records in the ledger",
+            self.ledger_size.clone(),
+        );
+        registry.register(
+            "estate_index",
+            "Ledger index of the current estate version",
+            self.estate_index.clone(),
+        );
+        registry.register(
+            "ledger_append_seconds",
+            "From handing over records to their being durable and applied",
+            self.append_seconds.clone(),
+        );
+        registry.register(
+            "signing_blocked",
+            "1 while the server refuses to sign because a peer knows a longer ledger",
+            self.blocked.clone(),
+        );
+    }
+
+    /// The text that `/metrics` serves.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            Err(_) => String::new(),
+        }
+    }
+}

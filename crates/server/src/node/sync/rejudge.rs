@@ -1,0 +1,153 @@
+//! After a new version of the estate: everything that lives is judged again.
+//!
+//! Workloads that agents have told of are judged by their facts. SVIDs whose workload nobody has told
+//! of since this server started cannot be: they stay only if nothing changed that could matter.
+
+use super::update;
+use crate::core::{Core, draft};
+use crate::current::Current;
+use crate::refusal::Refusal;
+use crate::workloads::Workload;
+use ledger::body::{self, Body as _, Target, TargetKind};
+use proto::v1::node_update::Update;
+use proto::v1::{Cut, Reconsider, Withdrawn};
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+/// An SVID that the new version does not grant.
+struct Lost {
+    node: String,
+    spiffe_id: String,
+    serial: String,
+}
+
+/// Cuts what `new` does not grant, and has agents ask again for what changed. Returns the number of
+/// SVIDs revoked and of workloads to be reconsidered.
+pub(crate) async fn rejudge(
+    core: &Arc<Core>,
+    old: Option<Arc<Current>>,
+    new: Arc<Current>,
+) -> Result<(usize, usize), Refusal> {
+    let (judging, version) = (Arc::clone(core), Arc::clone(&new));
+    let (lost, changed) = core
+        .pool
+        .run(move || judge(&judging, old.as_deref(), &version))
+        .await
+        .map_err(|error| Refusal::internal("judging again", &error))?;
+    let reason = format!("estate {} does not grant it", new.version);
+    let revoked = lost.len();
+    withdraw(core, lost, &reason).await?;
+    let mut count = 0;
+    for (node, workloads) in changed {
+        count += workloads.len();
+        let reconsider = Reconsider {
+            workloads,
+            estate_index: new.index,
+        };
+        core.workloads
+            .send(&node, update(Update::Reconsider(reconsider)));
+    }
+    Ok((revoked, count))
+}
+
+fn judge(
+    core: &Core,
+    old: Option<&Current>,
+    new: &Current,
+) -> (Vec<Lost>, BTreeMap<String, Vec<String>>) {
+    let mut lost = Vec::new();
+    let mut changed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    let mut known = HashSet::new();
+    for (node, name, workload) in core.workloads.all() {
+        let allowed = new.assumable(&workload.facts);
+        for held in &workload.held {
+            known.insert(held.serial.clone());
+            if allowed.iter().all(|identity| identity.path != held.path) {
+                lost.push(Lost {
+                    node: node.clone(),
+                    spiffe_id: format!("spiffe://{}/{}", core.trust_domain, held.path),
+                    serial: held.serial.clone(),
+                });
+            }
+        }
+        if allowed != workload.allowed {
+            changed.entry(node.clone()).or_default().push(name.clone());
+            let held = workload.held;
+            let facts = workload.facts;
+            let workload = Workload {
+                facts,
+                held,
+                allowed,
+            };
+            core.workloads.set(&node, &name, workload);
+        }
+    }
+    if old.is_some_and(|old| alike(old, new)) {
+        return (lost, changed);
+    }
+    let now = core.now().as_millis();
+    let state = core.state();
+    for svid in state.svids() {
+        let earlier = svid.estate.is_some_and(|estate| estate < new.index);
+        if earlier && svid.not_after > now && !known.contains(&svid.serial) && state.stands(svid) {
+            lost.push(Lost {
+                node: svid.node.clone(),
+                spiffe_id: svid.spiffe_id.clone(),
+                serial: svid.serial.clone(),
+            });
+        }
+    }
+    (lost, changed)
+}
+
+/// Nothing differs that an `assume` could depend on.
+fn alike(old: &Current, new: &Current) -> bool {
+    let files = |current: &Current| -> BTreeMap<String, String> {
+        let files = current.estate.files().0.iter();
+        files
+            .filter(|(path, _)| {
+                ["policies/", "identities/", "references/"]
+                    .iter()
+                    .any(|folder| path.starts_with(folder))
+            })
+            .map(|(path, text)| (path.clone(), text.clone()))
+            .collect()
+    };
+    files(old) == files(new)
+}
+
+/// Cuts first, then one commit of records.
+async fn withdraw(core: &Arc<Core>, lost: Vec<Lost>, reason: &str) -> Result<(), Refusal> {
+    let by = core.authority.server_id().to_string();
+    let mut drafts = Vec::with_capacity(lost.len());
+    for svid in lost {
+        core.hub.cut(Cut {
+            kind: "serial".to_owned(),
+            value: svid.serial.clone(),
+            reason: reason.to_owned(),
+        });
+        let withdrawn = Withdrawn {
+            spiffe_id: svid.spiffe_id,
+            serial: svid.serial.clone(),
+            reason: reason.to_owned(),
+        };
+        core.workloads
+            .send(&svid.node, update(Update::Withdrawn(withdrawn)));
+        let body = body::Revocation {
+            target: Target {
+                kind: TargetKind::Serial,
+                value: svid.serial,
+            },
+            reason: reason.to_owned(),
+            by: by.clone(),
+        };
+        drafts.push(draft(body.record().actor(&by, "self"))?);
+    }
+    for chunk in drafts.chunks(1_000) {
+        let committed = core.append(chunk.to_vec()).await?;
+        core.metrics
+            .revocations
+            .inc_by(u64::try_from(committed.len()).unwrap_or_default());
+    }
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! Threads for work that would hold up the async ones: signing, building, deciding.
+//!
+//! As many as there are cores. Jobs start in the order in which they came.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use tokio::sync::oneshot;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+#[derive(Default)]
+struct Queue {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+/// A handle; the threads end when the last one is dropped and no job waits.
+#[derive(Clone)]
+pub(crate) struct Pool(Arc<Handle>);
+
+struct Handle {
+    shared: Arc<(Mutex<Queue>, Condvar)>,
+}
+
+/// The pool ended, or the job did not come to its end.
+#[derive(Debug, thiserror::Error)]
+#[error("the work was not done: the server is stopping")]
+pub(crate) struct Ended;
+
+impl Pool {
+    pub(crate) fn start(threads: usize) -> std::io::Result<Self> {
+        let shared = Arc::new((Mutex::new(Queue::default()), Condvar::new()));
+        for number in 0..threads {
+            let shared = Arc::clone(&shared);
+            std::thread::Builder::new()
+                .name(format!("work-{number}"))
+                .spawn(move || work(&shared))?;
+        }
+        Ok(Self(Arc::new(Handle { shared })))
+    }
+
+    /// Runs `job` on one of the threads. It is queued at once, not when the answer is awaited.
+    pub(crate) fn run<T: Send + 'static, F: FnOnce() -> T + Send + 'static>(
+        &self,
+        job: F,
+    ) -> impl Future<Output = Result<T, Ended>> + Send + use<T, F> {
+        let (done, wait) = oneshot::channel();
+        self.push(Box::new(move || {
+            // A caller that went away wants no answer.
+            drop(done.send(job()));
+        }));
+        async { wait.await.map_err(|_| Ended) }
+    }
+
+    fn push(&self, job: Job) {
+        let (queue, arrived) = &*self.0.shared;
+        queue
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .jobs
+            .push_back(job);
+        arrived.notify_one();
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        let (queue, arrived) = &*self.shared;
+        queue.lock().unwrap_or_else(PoisonError::into_inner).closed = true;
+        arrived.notify_all();
+    }
+}
+
+fn work(shared: &(Mutex<Queue>, Condvar)) {
+    let (queue, arrived) = shared;
+    loop {
+        let mut held = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = loop {
+            if let Some(job) = held.jobs.pop_front() {
+                break job;
+            }
+            if held.closed {
+                return;
+            }
+            held = arrived.wait(held).unwrap_or_else(PoisonError::into_inner);
+        };
+        drop(held);
+        job();
+    }
+}

@@ -1,0 +1,51 @@
+//! Starting and stopping: custody, ledger, state, authority, estate, then the listeners; and back.
+
+mod open;
+mod serve;
+
+pub use open::StartError;
+pub(crate) use serve::document_bytes;
+pub use serve::{Running, run, start};
+
+use crate::config::Config;
+use crate::state::State;
+use open::Opened;
+
+/// What [`rebuild_state`] computed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rebuilt {
+    /// Records that the state follows from.
+    pub records: u64,
+    /// SHA-256 of the state's canonical dump.
+    pub digest: [u8; 32],
+}
+
+impl Rebuilt {
+    fn of(state: &State) -> Self {
+        Self {
+            records: state.applied(),
+            digest: state.digest(),
+        }
+    }
+}
+
+/// Drops the state database and computes it again from the ledger. The server must not run.
+///
+/// # Errors
+/// [`StartError`] if the ledger is in use, or damaged.
+pub fn rebuild_state(config: &Config) -> Result<Rebuilt, StartError> {
+    config.check()?;
+    open::drop_state(config)?;
+    let opened = Opened::open(config, None)?;
+    Ok(Rebuilt::of(&opened.state))
+}
+
+/// The state as the database has it, brought up to the end of the ledger. The server must not run.
+///
+/// # Errors
+/// As [`rebuild_state`].
+pub fn state_digest(config: &Config) -> Result<Rebuilt, StartError> {
+    config.check()?;
+    let opened = Opened::open(config, None)?;
+    Ok(Rebuilt::of(&opened.state))
+}

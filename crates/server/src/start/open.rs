@@ -1,0 +1,214 @@
+//! Opening what is on disk: keys, ledger, blobs, and the state brought up to the ledger's end.
+
+use crate::config::{Config, ConfigError, Custody as CustodyConfig};
+use crate::signing::{HeadError, HeadFile};
+use crate::state::{FoldError, State};
+use crypto::{Algorithm, Custody, SecretBytes};
+use custody::{FileCustody, FileCustodyError};
+use identity::AuthorityError;
+use ledger::{Record, RecordError};
+use ledger_store::{Blobs, Ledger, Options, RealDisk, StoreError};
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use store::Store;
+
+/// Records replayed at once.
+const BATCH: u64 = 8_192;
+/// Bytes of one blob: the largest estate, or an event log.
+const LARGEST_BLOB: usize = 128 << 20;
+
+/// Why the server does not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error("preparing {path}")]
+    Directory {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the custody of keys")]
+    Custody(#[from] FileCustodyError),
+    #[error("a key")]
+    Key(#[from] crypto::Error),
+    #[error("the ledger")]
+    Ledger(#[from] StoreError),
+    #[error("the head that is remembered beside the ledger's key")]
+    Head(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the state")]
+    State(#[from] store::Error),
+    #[error("the ledger's records do not make a state")]
+    Fold(#[from] FoldError),
+    #[error("record {index} of the ledger")]
+    Record {
+        index: u64,
+        #[source]
+        source: RecordError,
+    },
+    #[error("the authority")]
+    Authority(#[from] AuthorityError),
+    #[error("{0}")]
+    Refused(facts::Finding),
+    #[error("listening on {address}")]
+    Listen {
+        address: String,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("TLS")]
+    Tls(#[from] svid_tls::Error),
+    #[error("starting a thread")]
+    Thread(#[source] std::io::Error),
+    #[error("the server stopped: {0}")]
+    Failed(String),
+}
+
+impl From<HeadError> for StartError {
+    fn from(error: HeadError) -> Self {
+        Self::Head(Box::new(error))
+    }
+}
+
+/// Everything on disk, opened.
+pub(super) struct Opened {
+    pub(super) ca: Arc<dyn Custody>,
+    pub(super) ledger: Ledger,
+    pub(super) blobs: Blobs,
+    pub(super) store: Store,
+    pub(super) state: State,
+    pub(super) head: HeadFile,
+    pub(super) commitment_key: SecretBytes,
+}
+
+impl Opened {
+    pub(super) fn open(
+        config: &Config,
+        on_failure: Option<Arc<dyn Fn(&StoreError) + Send + Sync>>,
+    ) -> Result<Self, StartError> {
+        private_dir(&config.data_dir)?;
+        let ca: Arc<dyn Custody> = Arc::new(open_custody(&config.custody.ca)?);
+        let CustodyConfig::File { dir: ledger_dir } = &config.custody.ledger;
+        let signer =
+            open_custody(&config.custody.ledger)?.load_or_generate("ledger", Algorithm::Ed25519)?;
+        let origin = format!("{}/server", config.trust_domain);
+        let options = Options {
+            on_failure,
+            ..Options::default()
+        };
+        let ledger = Ledger::open(&config.data_dir.join("ledger"), signer, &origin, &options)?;
+        let blobs = Blobs::open(
+            &config.data_dir.join("blobs"),
+            LARGEST_BLOB,
+            Arc::new(RealDisk),
+        )?;
+        let (store, state) = catch_up(config, &ledger)?;
+        Ok(Self {
+            ca,
+            ledger,
+            blobs,
+            store,
+            state,
+            head: HeadFile::in_dir(ledger_dir),
+            commitment_key: commitment_key(&config.data_dir)?,
+        })
+    }
+}
+
+fn open_custody(config: &CustodyConfig) -> Result<FileCustody, StartError> {
+    let CustodyConfig::File { dir } = config;
+    if let Some(parent) = dir.parent() {
+        private_dir(parent)?;
+    }
+    Ok(FileCustody::open(dir)?)
+}
+
+fn private_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(|source| StartError::Directory {
+            path: path.to_owned(),
+            source,
+        })
+}
+
+fn state_path(config: &Config) -> PathBuf {
+    config.data_dir.join("state.sqlite")
+}
+
+pub(super) fn drop_state(config: &Config) -> Result<(), StartError> {
+    Ok(Store::drop_file(&state_path(config))?)
+}
+
+/// The store's state, with every record that it has not applied yet.
+fn catch_up(config: &Config, ledger: &Ledger) -> Result<(Store, State), StartError> {
+    let path = state_path(config);
+    let mut store = Store::open(&path)?;
+    let reader = ledger.reader();
+    let size = reader.size();
+    let (applied, snapshot) = store.load()?;
+    let mut state = if applied <= size {
+        State::from_snapshot(applied, snapshot)
+    } else {
+        // The ledger was rolled back behind its own projection: only the ledger counts.
+        tracing::warn!(
+            applied,
+            size,
+            "the state is ahead of the ledger and is dropped"
+        );
+        drop(store);
+        Store::drop_file(&path)?;
+        store = Store::open(&path)?;
+        State::default()
+    };
+    while state.applied() < size {
+        let from = state.applied();
+        let mut changes = Vec::new();
+        for (index, bytes) in (from..).zip(reader.read(from..from + BATCH)?) {
+            let record =
+                Record::from_vec(bytes).map_err(|source| StartError::Record { index, source })?;
+            changes.extend(state.apply(index, &record)?);
+        }
+        store.absorb(state.applied(), &changes)?;
+    }
+    Ok((store, state))
+}
+
+/// 32 random bytes that salts of commitments and join states follow from, made at the first start.
+fn commitment_key(data_dir: &Path) -> Result<SecretBytes, StartError> {
+    let dir = data_dir.join("secrets");
+    private_dir(&dir)?;
+    let path = dir.join("commitment");
+    let failed = |source| StartError::Directory {
+        path: path.clone(),
+        source,
+    };
+    match std::fs::read(&path) {
+        Ok(bytes) if bytes.len() == 32 => return Ok(SecretBytes::new(bytes)),
+        Ok(_) => {
+            let short = std::io::Error::other("the key is not 32 bytes");
+            return Err(failed(short));
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(failed(error)),
+    }
+    let key = crypto::random::<32>();
+    let beside = dir.join("commitment.new");
+    let mut file = std::fs::OpenOptions::new()
+        .create(true)
+        .truncate(true)
+        .write(true)
+        .mode(0o600)
+        .open(&beside)
+        .map_err(failed)?;
+    file.write_all(&key)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| std::fs::rename(&beside, &path))
+        .and_then(|()| std::fs::File::open(&dir)?.sync_all())
+        .map_err(failed)?;
+    Ok(SecretBytes::new(key.to_vec()))
+}

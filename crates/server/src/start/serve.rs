@@ -1,0 +1,444 @@
+//! A running server: its listeners and its upkeep, until it is told to stop or its ledger fails.
+
+use super::open::{Opened, StartError};
+use crate::admin::{self, AdminService};
+use crate::authority::{self, Authority};
+use crate::config::Config;
+use crate::core::Core;
+use crate::current::Current;
+use crate::follow::FollowService;
+use crate::http;
+use crate::hub::{Hub, Published};
+use crate::join::{JoinService, Joins};
+use crate::journal::{Entry, Journal};
+use crate::listener;
+use crate::metrics::Metrics;
+use crate::mirrors::Mirrors;
+use crate::node::NodeService;
+use crate::pool::Pool;
+use crate::signing::{HeadFile, Signing, behind};
+use crate::upkeep;
+use crypto::{Algorithm, Signer};
+use estate::{Estate, EstateFiles};
+use facts::{Finding, Timestamp};
+use identity::AuthorityDocument;
+use ledger::HexDigest;
+use ledger::body::{self, Body as _};
+use ledger::{Base64, Decimal, Digest};
+use ledger_store::{Blobs, Ledger};
+use proto::v1::admin_server::AdminServer;
+use proto::v1::follow_server::FollowServer;
+use proto::v1::join_server::JoinServer;
+use proto::v1::node_server::NodeServer;
+use spiffe_core::TrustDomain;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use store::Projector;
+use svid_tls::{ClientAuth, OwnSvid};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+/// Records of a gateway come in batches of this size at most.
+const FOLLOW_MESSAGE: usize = 8 << 20;
+
+/// A started server. Dropping it without [`Running::stop`] ends its tasks at the next chance.
+pub struct Running {
+    pub(crate) core: Arc<Core>,
+    ledger: Ledger,
+    tasks: JoinSet<()>,
+    failure: Arc<OnceLock<String>>,
+    /// Where agents and gateways connect.
+    pub listen: SocketAddr,
+    pub http_listen: SocketAddr,
+}
+
+/// Starts, serves until `shutdown` or a failure, and stops.
+///
+/// # Errors
+/// [`StartError`]; [`StartError::Failed`] when the ledger failed and the process must end.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), StartError> {
+    let running = start(config).await?;
+    tokio::select! {
+        () = shutdown => {}
+        () = running.core.stop.cancelled() => {}
+    }
+    running.stop().await
+}
+
+/// Starts; returns when every listener is bound.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start(config: Config) -> Result<Running, StartError> {
+    config.check()?;
+    let stop = CancellationToken::new();
+    let failure = Arc::new(OnceLock::new());
+    let fail = {
+        let (stop, failure) = (stop.clone(), Arc::clone(&failure));
+        Arc::new(move |what: &str| {
+            tracing::error!(%what, "the ledger failed: stopping");
+            drop(failure.set(what.to_owned()));
+            stop.cancel();
+        })
+    };
+    let opened = {
+        let (config, fail) = (config.clone(), Arc::clone(&fail));
+        blocking(move || {
+            let on_failure = Arc::new(move |error: &ledger_store::StoreError| {
+                fail(&error.to_string());
+            });
+            Opened::open(&config, Some(on_failure))
+        })
+        .await?
+    };
+    let (core, ledger, server_key, head) = {
+        let stop = stop.clone();
+        blocking(move || assemble(config, opened, fail, stop)).await?
+    };
+    let own = OwnSvid::empty();
+    if let Err(refusal) = upkeep::own_svid(&core, &own, &server_key).await {
+        // Administration still listens: recovery is what such a server needs.
+        tracing::error!(%refusal, "the server has no SVID yet");
+    }
+    let mut tasks = JoinSet::new();
+    let (listen, http_listen) = listeners(&core, &own, &mut tasks).await?;
+    tasks.spawn(upkeep::run(Arc::clone(&core), own, server_key, head));
+    tracing::info!(%listen, %http_listen, "serving");
+    Ok(Running {
+        core,
+        ledger,
+        tasks,
+        failure,
+        listen,
+        http_listen,
+    })
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| StartError::Failed(error.to_string()))?
+}
+
+type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>, HeadFile);
+
+fn assemble(
+    config: Config,
+    opened: Opened,
+    fail: Arc<dyn Fn(&str) + Send + Sync>,
+    stop: CancellationToken,
+) -> Result<Assembled, StartError> {
+    let trust_domain = TrustDomain::new(&config.trust_domain)
+        .map_err(|error| StartError::Failed(error.to_string()))?;
+    let server_id = trust_domain
+        .identity("trilith/server")
+        .map_err(|error| StartError::Failed(error.to_string()))?;
+    let Opened {
+        ca,
+        ledger,
+        blobs,
+        store,
+        state,
+        head,
+        commitment_key,
+    } = opened;
+    let signing = Signing::default();
+    rolled_back(&ledger, &head, &signing)?;
+    let found = ledger.reader().head();
+    let hub = Arc::new(Hub::new(Published {
+        size: found.checkpoint.size,
+        note: Arc::clone(&found.note),
+    }));
+    let projector = Projector::start(store).map_err(StartError::Thread)?;
+    let journal = Journal::start(
+        ledger.handle(),
+        ledger.reader().clone(),
+        state,
+        projector,
+        Arc::clone(&hub),
+        fail,
+    )
+    .map_err(StartError::Thread)?;
+
+    let lifetimes = identity::Lifetimes {
+        x509_s: config.lifetimes.x509_s,
+        jwt_s: config.lifetimes.jwt_s,
+        issuing_s: config.lifetimes.issuing_ca_s,
+        root_s: config.lifetimes.root_ca_s,
+        announce_s: config.lifetimes.announce_s,
+        backdate_s: config.lifetimes.skew_s,
+    };
+    let by = server_id.to_string();
+    let mut drafts = Vec::new();
+    let mut push = |record: ledger::RecordBuilder| -> Result<(), StartError> {
+        let draft = record.actor(&by, "self").draft();
+        let draft = draft.map_err(|source| StartError::Record { index: 0, source })?;
+        drafts.push(Entry::from(draft));
+        Ok(())
+    };
+    if found.checkpoint.size == 0 {
+        let document =
+            identity::Authority::create(&trust_domain, &lifetimes, ca.as_ref(), Timestamp::now())?;
+        let begin = body::Begin {
+            trust_domain: config.trust_domain.clone(),
+            ledger_key: Base64(ledger.key().public_key().spki_der().to_vec()),
+            format: "v1".to_owned(),
+        };
+        push(begin.record())?;
+        for rotation in authority::rotation_records(ca.as_ref(), None, &document)? {
+            push(rotation)?;
+        }
+        let blob = blobs.put(&document_bytes(&document)?)?;
+        push(authority::bundle_record(&document, blob))?;
+    }
+    let start = body::Start {
+        program: "trilith-server".to_owned(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        epoch: Decimal(ledger.epoch()),
+        size: Decimal(found.checkpoint.size),
+        root: Digest(found.checkpoint.root),
+    };
+    push(start.record())?;
+    journal
+        .append_blocking(drafts)
+        .map_err(|error| StartError::Failed(error.to_string()))?;
+
+    let document = document(&journal, &blobs)?;
+    let server_key = ca.load_or_generate("server", Algorithm::EcdsaP256)?;
+    let authority = Authority::open(document, lifetimes, config.lifetimes.node_s, ca, server_id)?;
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let core = Arc::new(Core {
+        trust_domain,
+        ledger_key: ledger.key().clone(),
+        authority,
+        current: arc_swap::ArcSwapOption::empty(),
+        applying: tokio::sync::Mutex::default(),
+        pool: Pool::start(threads).map_err(StartError::Thread)?,
+        hub,
+        workloads: crate::workloads::Workloads::default(),
+        joins: Joins::default(),
+        assume_refusals: std::sync::Mutex::default(),
+        signing,
+        mirrors: Mirrors::new(config.data_dir.join("mirrors")),
+        metrics: Metrics::new(),
+        busy: std::sync::Mutex::default(),
+        machines: std::sync::RwLock::default(),
+        connections: std::sync::atomic::AtomicU64::new(1),
+        server_spki: server_key.public_key().spki_der().to_vec(),
+        commitment_key,
+        started: Timestamp::now(),
+        stop,
+        journal,
+        blobs,
+        config,
+    });
+    if let Some(current) = current(&core)? {
+        admin::install(&core, &current).map_err(|refusal| refused(&refusal))?;
+    }
+    Ok((core, ledger, server_key, head))
+}
+
+fn refused(refusal: &crate::refusal::Refusal) -> StartError {
+    StartError::Refused(refusal.finding().clone())
+}
+
+/// A ledger behind the head that is remembered beside its key was rolled back: it signs nothing.
+fn rolled_back(ledger: &Ledger, head: &HeadFile, signing: &Signing) -> Result<(), StartError> {
+    let Some((size, root)) = head.read()? else {
+        return Ok(());
+    };
+    let ours = ledger.reader().size();
+    if size > ours || (size > 0 && ledger.reader().root(size)? != root) {
+        signing.block(behind("the head kept with the ledger's key", size, ours));
+    }
+    Ok(())
+}
+
+pub(crate) fn document_bytes(document: &AuthorityDocument) -> Result<Vec<u8>, StartError> {
+    serde_json::to_vec(document).map_err(|error| StartError::Failed(error.to_string()))
+}
+
+/// The authority's document that the newest bundle record names.
+fn document(journal: &Journal, blobs: &Blobs) -> Result<AuthorityDocument, StartError> {
+    let missing = |what: &str| {
+        StartError::Refused(
+            Finding::new("SERVER-AUTHORITY", "the authority's document is not there")
+                .observed(what.to_owned())
+                .next("restore the data directory's `blobs` from a backup"),
+        )
+    };
+    let named = journal.state().bundle().and_then(|row| row.blob.clone());
+    let named = named.ok_or_else(|| missing("no bundle record names one"))?;
+    let digest: HexDigest = named.parse().map_err(|_| missing(&named))?;
+    let bytes = blobs.get(&digest)?.ok_or_else(|| missing(&named))?;
+    serde_json::from_slice(&bytes).map_err(|error| missing(&error.to_string()))
+}
+
+/// The estate in force, compiled.
+fn current(core: &Core) -> Result<Option<Arc<Current>>, StartError> {
+    let Some(row) = core.state().estate().cloned() else {
+        return Ok(None);
+    };
+    let unreadable = |what: String| {
+        StartError::Refused(
+            Finding::new("SERVER-ESTATE", "the current estate cannot be put in force")
+                .expected(format!("version {}", row.version))
+                .observed(what)
+                .next("restore its blob, or start the version of Trilith that applied it"),
+        )
+    };
+    let digest: HexDigest = row
+        .blob
+        .parse()
+        .map_err(|_| unreadable("no digest".to_owned()))?;
+    let blob = core.blobs.get(&digest)?;
+    let blob = blob.ok_or_else(|| unreadable("its blob is not there".to_owned()))?;
+    let files = EstateFiles::from_blob(&blob).map_err(|problem| unreadable(problem.to_string()))?;
+    let estate = Estate::compile(&files).map_err(|problems| {
+        let first = problems.first().map(ToString::to_string);
+        unreadable(first.unwrap_or_default())
+    })?;
+    Ok(Some(Arc::new(Current::new(estate, row.index, digest))))
+}
+
+async fn listeners(
+    core: &Arc<Core>,
+    own: &Arc<OwnSvid>,
+    tasks: &mut JoinSet<()>,
+) -> Result<(SocketAddr, SocketAddr), StartError> {
+    let config = &core.config;
+    let failed = |address: &dyn std::fmt::Display| {
+        let address = address.to_string();
+        move |source| StartError::Listen { address, source }
+    };
+    // ------------------------------------------------------------ agents and gateways
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(failed(&config.listen))?;
+    let listen = listener.local_addr().map_err(failed(&config.listen))?;
+    let bundles: Arc<dyn svid_tls::BundleSource> = Arc::new(Bundles(Arc::clone(core)));
+    let members = svid_tls::peer::any_member(core.trust_domain.clone());
+    let clients = ClientAuth::Optional(Arc::clone(&bundles), members);
+    let mut tls = svid_tls::server(Arc::clone(own), clients)?;
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let incoming = listener::accept(
+        listener,
+        Arc::new(tls),
+        bundles,
+        &config.limits,
+        core.stop.clone(),
+    );
+    let most = config.limits.message_bytes;
+    let join = JoinServer::new(JoinService(Arc::clone(core))).max_decoding_message_size(most);
+    let node = NodeServer::new(NodeService(Arc::clone(core))).max_decoding_message_size(most);
+    let follow = FollowServer::new(FollowService(Arc::clone(core)))
+        .max_decoding_message_size(FOLLOW_MESSAGE);
+    let stop = core.stop.clone();
+    tasks.spawn(async move {
+        let served = Server::builder()
+            .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
+            .add_service(join)
+            .add_service(node)
+            .add_service(follow)
+            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+        ended("the TLS port", served.await);
+    });
+    // ------------------------------------------------------------ administration
+    let path = config.admin_socket();
+    let socket = admin::bind(&path).map_err(failed(&path.display()))?;
+    let admin = AdminServer::new(AdminService(Arc::clone(core)))
+        .max_decoding_message_size(config.limits.admin_message_bytes)
+        .max_encoding_message_size(usize::MAX);
+    let stop = core.stop.clone();
+    tasks.spawn(async move {
+        let served = Server::builder()
+            .add_service(admin)
+            .serve_with_incoming_shutdown(UnixListenerStream::new(socket), stop.cancelled_owned());
+        ended("the admin socket", served.await);
+    });
+    // ------------------------------------------------------------ HTTP
+    let listener = TcpListener::bind(config.http_listen)
+        .await
+        .map_err(failed(&config.http_listen))?;
+    let http_listen = listener.local_addr().map_err(failed(&config.http_listen))?;
+    let entries = config.http_entries || http_listen.ip().is_loopback();
+    let router = http::router(Arc::clone(core), entries);
+    let stop = core.stop.clone();
+    tasks.spawn(async move {
+        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
+        if let Err(error) = served.await {
+            tracing::error!(%error, "HTTP ended");
+        }
+    });
+    Ok((listen, http_listen))
+}
+
+fn ended(what: &str, outcome: Result<(), tonic::transport::Error>) {
+    if let Err(error) = outcome {
+        tracing::error!(%error, "{what} ended");
+    }
+}
+
+/// The authority's bundle, for handshakes.
+struct Bundles(Arc<Core>);
+
+impl svid_tls::BundleSource for Bundles {
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<spiffe_core::Bundle>> {
+        self.0.authority.bundle_of(trust_domain)
+    }
+}
+
+impl Running {
+    /// Resolves when the server has begun to stop.
+    pub async fn stopping(&self) {
+        self.core.stop.cancelled().await;
+    }
+
+    /// Stops: listeners first, then the last record, then the state.
+    ///
+    /// # Errors
+    /// [`StartError::Failed`] if the ledger had failed.
+    pub async fn stop(mut self) -> Result<(), StartError> {
+        self.core.stop.cancel();
+        let within = std::time::Duration::from_secs(10);
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(within, all).await.is_err() {
+            tracing::warn!("some connections did not end in time");
+            self.tasks.abort_all();
+        }
+        if self.failure.get().is_none() {
+            let record = body::Stop {
+                reason: "shutdown".to_owned(),
+            };
+            let by = self.core.authority.server_id().to_string();
+            if let Ok(draft) = record.record().actor(&by, "self").draft()
+                && let Err(error) = self.core.journal.append_one(draft).await
+            {
+                tracing::warn!(%error, "the stop is not recorded");
+            }
+        }
+        let core = Arc::clone(&self.core);
+        let ledger = self.ledger;
+        let closed = tokio::task::spawn_blocking(move || {
+            core.journal.finish();
+            ledger.close()
+        })
+        .await
+        .map_err(|error| StartError::Failed(error.to_string()))?;
+        match self.failure.get() {
+            Some(what) => Err(StartError::Failed(what.clone())),
+            None => Ok(closed?),
+        }
+    }
+
+    /// SHA-256 of the state in memory, and how many records it follows from.
+    #[must_use]
+    pub fn state(&self) -> super::Rebuilt {
+        super::Rebuilt::of(&self.core.state())
+    }
+}

@@ -1,0 +1,347 @@
+//! The server's state in memory: a pure fold over its ledger.
+//!
+//! Nothing here reads a clock, a file, randomness, Cedar or a verifier: whatever follows from those
+//! stands in the records as an outcome. The same rows, kept by `store`, make the state of the next
+//! start; `rebuild_state` computes them again from the first record, and the two are equal.
+
+mod fold;
+
+pub use fold::FoldError;
+pub(crate) use fold::node_name;
+
+use ledger::body::TargetKind;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use store::{
+    BundleRow, Change, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, Snapshot, SvidRow,
+    TokenRow,
+};
+
+/// How long an SVID or token stays in the state after its end, in milliseconds: as long as a
+/// gateway's clock may be behind.
+const GRACE: u64 = 10 * 60 * 1000;
+
+/// Everything that follows from the records applied so far.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Number of records applied.
+    applied: u64,
+    /// The latest wall time of any record in whole seconds, Unix milliseconds.
+    clock_ms: u64,
+    meta: BTreeMap<String, String>,
+    nodes: BTreeMap<String, NodeRow>,
+    tokens: BTreeMap<String, TokenRow>,
+    svids: BTreeMap<u64, Arc<SvidRow>>,
+    revocations: BTreeMap<u64, RevocationRow>,
+    estates: BTreeMap<u64, EstateRow>,
+    bundles: BTreeMap<u64, BundleRow>,
+    gateways: BTreeMap<String, GatewayRow>,
+    // -- indices, made from the rows
+    by_serial: HashMap<String, u64>,
+    by_identity: HashMap<String, BTreeSet<u64>>,
+    /// The first half of the key's digest.
+    by_key: HashMap<u128, u64>,
+    /// (Unix milliseconds, index).
+    by_expiry: BTreeSet<(u64, u64)>,
+    /// The newest revocation of each target.
+    revoked: HashMap<(TargetKind, String), u64>,
+}
+
+impl State {
+    /// The state whose rows are `snapshot`, after `applied` records.
+    #[must_use]
+    pub fn from_snapshot(applied: u64, snapshot: Snapshot) -> Self {
+        let mut state = Self {
+            applied,
+            ..Self::default()
+        };
+        let changes = snapshot
+            .meta
+            .into_iter()
+            .map(Change::Meta)
+            .chain(snapshot.nodes.into_iter().map(Change::Node))
+            .chain(snapshot.tokens.into_iter().map(Change::Token))
+            .chain(
+                snapshot
+                    .svids
+                    .into_iter()
+                    .map(|row| Change::Svid(Arc::new(row))),
+            )
+            .chain(snapshot.revocations.into_iter().map(Change::Revocation))
+            .chain(snapshot.estates.into_iter().map(Change::Estate))
+            .chain(snapshot.bundles.into_iter().map(Change::Bundle))
+            .chain(snapshot.gateways.into_iter().map(Change::Gateway));
+        for change in changes {
+            state.absorb(&change);
+        }
+        state
+    }
+
+    /// The rows, as the store would list them.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            meta: self
+                .meta
+                .iter()
+                .map(|(key, value)| MetaRow {
+                    key: key.clone(),
+                    value: value.clone(),
+                })
+                .collect(),
+            nodes: self.nodes.values().cloned().collect(),
+            tokens: self.tokens.values().cloned().collect(),
+            svids: self
+                .svids
+                .values()
+                .map(|row| row.as_ref().clone())
+                .collect(),
+            revocations: self.revocations.values().cloned().collect(),
+            estates: self.estates.values().cloned().collect(),
+            bundles: self.bundles.values().cloned().collect(),
+            gateways: self.gateways.values().cloned().collect(),
+        }
+    }
+
+    /// SHA-256 over the canonical dump and the number of applied records.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let dump = format!("applied {}\n{}", self.applied, self.snapshot().dump());
+        crypto::sha256(dump.as_bytes())
+    }
+
+    /// Number of records applied: the index of the next.
+    #[must_use]
+    pub const fn applied(&self) -> u64 {
+        self.applied
+    }
+
+    #[must_use]
+    pub fn trust_domain(&self) -> Option<&str> {
+        self.meta.get("trust_domain").map(String::as_str)
+    }
+
+    /// The latest wall time of any record in whole seconds, Unix milliseconds.
+    #[must_use]
+    pub const fn clock(&self) -> u64 {
+        self.clock_ms
+    }
+
+    #[must_use]
+    pub fn node(&self, name: &str) -> Option<&NodeRow> {
+        self.nodes.get(name)
+    }
+
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeRow> {
+        self.nodes.values()
+    }
+
+    /// `hash` is the lower-case hex SHA-256 of the token.
+    #[must_use]
+    pub fn token(&self, hash: &str) -> Option<&TokenRow> {
+        self.tokens.get(hash)
+    }
+
+    #[must_use]
+    pub fn svid(&self, serial: &str) -> Option<&Arc<SvidRow>> {
+        self.svids.get(self.by_serial.get(serial)?)
+    }
+
+    /// SVIDs that have not expired, in order of issuance.
+    pub fn svids(&self) -> impl Iterator<Item = &Arc<SvidRow>> {
+        self.svids.values()
+    }
+
+    pub fn svids_of(&self, spiffe_id: &str) -> impl Iterator<Item = &Arc<SvidRow>> {
+        self.by_identity
+            .get(spiffe_id)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.svids.get(index))
+    }
+
+    /// The live SVID that certifies a key; `key` is the SHA-256 of its SPKI.
+    #[must_use]
+    pub fn svid_of_key(&self, key: &[u8; 32]) -> Option<&Arc<SvidRow>> {
+        self.svids.get(self.by_key.get(&half(key))?)
+    }
+
+    /// Index of the newest revocation of the target.
+    #[must_use]
+    pub fn revoked(&self, kind: TargetKind, value: &str) -> Option<u64> {
+        self.revoked.get(&(kind, value.to_owned())).copied()
+    }
+
+    /// True when no revocation covers the SVID: none of its serial, and none of its identity or
+    /// machine after it was issued.
+    #[must_use]
+    pub fn stands(&self, svid: &SvidRow) -> bool {
+        let before = |kind, value: &str| self.revoked(kind, value).is_none_or(|at| at < svid.index);
+        self.revoked(TargetKind::Serial, &svid.serial).is_none()
+            && before(TargetKind::Identity, &svid.spiffe_id)
+            && before(TargetKind::Machine, &svid.node)
+    }
+
+    /// Index of a revocation of the identity that no restoration has followed.
+    #[must_use]
+    pub fn barred(&self, spiffe_id: &str) -> Option<u64> {
+        let revoked = self.revoked(TargetKind::Identity, spiffe_id)?;
+        let restored = self.meta.get(&format!("restored {spiffe_id}"));
+        let restored = restored.and_then(|index| index.parse().ok());
+        (restored.unwrap_or(0) <= revoked).then_some(revoked)
+    }
+
+    pub fn revocations(&self) -> impl Iterator<Item = &RevocationRow> {
+        self.revocations.values()
+    }
+
+    /// The current version of the estate.
+    #[must_use]
+    pub fn estate(&self) -> Option<&EstateRow> {
+        self.estates.values().next_back()
+    }
+
+    /// Every version, oldest first.
+    pub fn estates(&self) -> impl Iterator<Item = &EstateRow> {
+        self.estates.values()
+    }
+
+    /// The version that was current when the record `index` was made.
+    #[must_use]
+    pub fn estate_at(&self, index: u64) -> Option<&EstateRow> {
+        self.estates.range(..=index).next_back().map(|(_, row)| row)
+    }
+
+    /// The current bundle.
+    #[must_use]
+    pub fn bundle(&self) -> Option<&BundleRow> {
+        self.bundles.values().next_back()
+    }
+
+    #[must_use]
+    pub fn gateway(&self, origin: &str) -> Option<&GatewayRow> {
+        self.gateways.get(origin)
+    }
+
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayRow> {
+        self.gateways.values()
+    }
+
+    /// The one way in: rows change here and nowhere else, in the fold as at load.
+    fn absorb(&mut self, change: &Change) {
+        match change {
+            Change::Meta(row) => {
+                if row.key == "clock" {
+                    self.clock_ms = row.value.parse().unwrap_or(0);
+                }
+                self.meta.insert(row.key.clone(), row.value.clone());
+            }
+            Change::Node(row) => {
+                self.nodes.insert(row.name.clone(), row.clone());
+            }
+            Change::Token(row) => {
+                self.tokens.insert(row.hash.clone(), row.clone());
+            }
+            Change::TokenGone(hash) => {
+                self.tokens.remove(hash);
+            }
+            Change::Svid(row) => self.absorb_svid(row),
+            Change::SvidGone(index) => self.remove_svid(*index),
+            Change::Revocation(row) => {
+                if let Some(kind) = target_kind(&row.kind) {
+                    self.revoked.insert((kind, row.value.clone()), row.index);
+                }
+                self.revocations.insert(row.index, row.clone());
+            }
+            Change::RevocationGone(index) => {
+                let Some(row) = self.revocations.remove(index) else {
+                    return;
+                };
+                let Some(kind) = target_kind(&row.kind) else {
+                    return;
+                };
+                let key = (kind, row.value);
+                if self.revoked.get(&key) == Some(index) {
+                    self.revoked.remove(&key);
+                }
+            }
+            Change::Estate(row) => {
+                self.estates.insert(row.index, row.clone());
+            }
+            Change::Bundle(row) => {
+                self.bundles.insert(row.sequence, row.clone());
+            }
+            Change::Gateway(row) => {
+                self.gateways.insert(row.origin.clone(), row.clone());
+            }
+        }
+    }
+
+    fn absorb_svid(&mut self, row: &Arc<SvidRow>) {
+        self.by_serial.insert(row.serial.clone(), row.index);
+        match self.by_identity.get_mut(&row.spiffe_id) {
+            Some(indices) => {
+                indices.insert(row.index);
+            }
+            None => {
+                let first = BTreeSet::from([row.index]);
+                self.by_identity.insert(row.spiffe_id.clone(), first);
+            }
+        }
+        if let Some(key) = key_half(row) {
+            self.by_key.insert(key, row.index);
+        }
+        self.by_expiry.insert((row.not_after, row.index));
+        self.svids.insert(row.index, Arc::clone(row));
+    }
+
+    fn remove_svid(&mut self, index: u64) {
+        let Some(row) = self.svids.remove(&index) else {
+            return;
+        };
+        self.by_serial.remove(&row.serial);
+        self.by_expiry.remove(&(row.not_after, index));
+        if let Some(indices) = self.by_identity.get_mut(&row.spiffe_id) {
+            indices.remove(&index);
+            if indices.is_empty() {
+                self.by_identity.remove(&row.spiffe_id);
+            }
+        }
+        if let Some(key) = key_half(&row)
+            && self.by_key.get(&key) == Some(&index)
+        {
+            self.by_key.remove(&key);
+        }
+    }
+}
+
+fn half(key: &[u8; 32]) -> u128 {
+    key.iter()
+        .take(16)
+        .fold(0, |sum, byte| sum << 8 | u128::from(*byte))
+}
+
+/// A JWT certifies no key: the digest in its record is that of its caller's.
+fn key_half(row: &SvidRow) -> Option<u128> {
+    if row.kind != "x509" {
+        return None;
+    }
+    u128::from_str_radix(row.key.get(..32)?, 16).ok()
+}
+
+pub(crate) fn target_kind(name: &str) -> Option<TargetKind> {
+    match name {
+        "identity" => Some(TargetKind::Identity),
+        "serial" => Some(TargetKind::Serial),
+        "machine" => Some(TargetKind::Machine),
+        _ => None,
+    }
+}
+
+pub(crate) const fn target_name(kind: TargetKind) -> &'static str {
+    match kind {
+        TargetKind::Identity => "identity",
+        TargetKind::Serial => "serial",
+        TargetKind::Machine => "machine",
+    }
+}

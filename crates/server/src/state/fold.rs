@@ -1,0 +1,338 @@
+//! What each record changes. One function a record type; types that change nothing are listed, so
+//! that a new one is decided on here.
+
+use super::{GRACE, State, target_name};
+use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
+use ledger::{HexDigest, Record, RecordError, RecordType};
+use std::sync::Arc;
+use store::{
+    BundleRow, Change, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+};
+
+/// A record that the fold cannot take: the ledger is not this server's, or not of this version.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    #[error("record {index} comes out of order: {applied} are applied")]
+    Order { index: u64, applied: u64 },
+    #[error("record {index}")]
+    Record {
+        index: u64,
+        #[source]
+        source: RecordError,
+    },
+}
+
+impl State {
+    /// Applies the record at `index`, which must be the next; returns what it changed.
+    pub fn apply(&mut self, index: u64, record: &Record) -> Result<Vec<Change>, FoldError> {
+        if index != self.applied {
+            let applied = self.applied;
+            return Err(FoldError::Order { index, applied });
+        }
+        let mut changes = self
+            .changes(index, record)
+            .map_err(|source| FoldError::Record { index, source })?;
+        for change in &changes {
+            self.absorb(change);
+        }
+        self.advance(record.stamp().wall, &mut changes);
+        self.applied += 1;
+        Ok(changes)
+    }
+
+    /// As [`State::apply`] for an issuance whose body is at hand, so that it is not parsed again.
+    pub(crate) fn apply_issuance(
+        &mut self,
+        index: u64,
+        wall: u64,
+        estate: Option<u64>,
+        issuance: &body::Issuance,
+    ) -> Result<Vec<Change>, FoldError> {
+        if index != self.applied {
+            let applied = self.applied;
+            return Err(FoldError::Order { index, applied });
+        }
+        let change = Change::Svid(svid(index, estate, issuance));
+        self.absorb(&change);
+        let mut changes = vec![change];
+        self.advance(wall, &mut changes);
+        self.applied += 1;
+        Ok(changes)
+    }
+
+    /// Moves the clock, in whole seconds and never back, and drops what has ended before it.
+    fn advance(&mut self, wall: u64, changes: &mut Vec<Change>) {
+        let wall = wall - wall % 1000;
+        if wall <= self.clock_ms {
+            return;
+        }
+        self.clock_ms = wall;
+        let from = changes.len();
+        changes.push(Change::Meta(MetaRow {
+            key: "clock".to_owned(),
+            value: wall.to_string(),
+        }));
+        for (end, index) in &self.by_expiry {
+            if end.saturating_add(GRACE) >= wall {
+                break;
+            }
+            changes.push(Change::SvidGone(*index));
+            let serial = self.svids.get(index).map(|row| row.serial.clone());
+            let revocation = serial
+                .and_then(|serial| self.revoked.get(&(TargetKind::Serial, serial)))
+                .copied();
+            changes.extend(revocation.map(Change::RevocationGone));
+        }
+        let ended = self
+            .tokens
+            .values()
+            .filter(|token| token.expires.saturating_add(GRACE) < wall)
+            .map(|token| Change::TokenGone(token.hash.clone()));
+        changes.extend(ended);
+        for change in changes.iter().skip(from) {
+            self.absorb(change);
+        }
+    }
+
+    fn changes(&self, index: u64, record: &Record) -> Result<Vec<Change>, RecordError> {
+        let wall = record.stamp().wall;
+        Ok(match record.kind() {
+            RecordType::Begin => begin(&record.expect_body()?),
+            RecordType::Bundle => bundle(index, record.expect_body()?),
+            RecordType::EstateVersion => estate(index, wall, record.expect_body()?),
+            RecordType::TokenCreated => token(index, &record.expect_body()?),
+            RecordType::TokenSpent => self.token_spent(index, &record.expect_body()?),
+            RecordType::Verdict => self.verdict(index, wall, &record.expect_body()?),
+            RecordType::NodeState => self.node_state(record.expect_body()?),
+            RecordType::Lock => self.lock(index, record.expect_body()?),
+            RecordType::Readmit => self.readmit(index, &record.expect_body()?),
+            RecordType::Issuance => {
+                let estate = record.estate().map(|estate| estate.index);
+                vec![Change::Svid(svid(index, estate, &record.expect_body()?))]
+            }
+            RecordType::Revocation => self.revocation(index, record.expect_body()?),
+            RecordType::Anchor => anchor(index, record.expect_body()?),
+            RecordType::Admin => self.admin(&record.expect_body()?),
+            RecordType::Start
+            | RecordType::Stop
+            | RecordType::Gap
+            | RecordType::KeyRotation
+            | RecordType::Proof
+            | RecordType::JoinRefused
+            | RecordType::AssumeRefused
+            | RecordType::Intent
+            | RecordType::Outcome
+            | RecordType::Decision
+            | RecordType::SessionStart
+            | RecordType::SessionEnd
+            | RecordType::Snapshot
+            | RecordType::Retention => Vec::new(),
+        })
+    }
+
+    fn token_spent(&self, index: u64, body: &body::TokenSpent) -> Vec<Change> {
+        let known = self.tokens.get(&body.token.to_string());
+        let spent = known.map(|token| TokenRow {
+            spent: Some(index),
+            ..token.clone()
+        });
+        spent.map(Change::Token).into_iter().collect()
+    }
+
+    fn verdict(&self, index: u64, wall: u64, body: &body::Verdict) -> Vec<Change> {
+        let (Some(name), Some(blob)) = (node_name(&body.node), &body.facts_blob) else {
+            return Vec::new();
+        };
+        if body.outcome != VerdictOutcome::Affirmed {
+            return Vec::new();
+        }
+        let row = match self.nodes.get(name) {
+            Some(known) => NodeRow {
+                verdict: index,
+                evidence_time: wall,
+                facts: blob.sha256.to_string(),
+                ..known.clone()
+            },
+            None => NodeRow {
+                name: name.to_owned(),
+                generation: 0,
+                renewal: None,
+                verdict: index,
+                evidence_time: wall,
+                facts: blob.sha256.to_string(),
+                key: None,
+                locked: None,
+                locked_at: None,
+                readmitted: None,
+            },
+        };
+        vec![Change::Node(row)]
+    }
+
+    fn node_state(&self, body: body::NodeState) -> Vec<Change> {
+        let Some(known) = self.nodes.get(&body.node) else {
+            return Vec::new();
+        };
+        vec![Change::Node(NodeRow {
+            generation: body.generation.0,
+            renewal: Some(body.renewal.to_string()),
+            key: Some(body.key.to_string()),
+            readmitted: None,
+            ..known.clone()
+        })]
+    }
+
+    fn lock(&self, index: u64, body: body::Lock) -> Vec<Change> {
+        let Some(known) = self.nodes.get(&body.node) else {
+            return Vec::new();
+        };
+        vec![Change::Node(NodeRow {
+            locked: Some(body.finding.code),
+            locked_at: Some(index),
+            readmitted: None,
+            ..known.clone()
+        })]
+    }
+
+    /// Frees a node of its lock and of a revocation of the machine. What was issued before the
+    /// revocation stays cut: SVIDs older than it are covered by gateways' own record of it.
+    fn readmit(&self, index: u64, body: &body::Readmit) -> Vec<Change> {
+        let Some(known) = self.nodes.get(&body.node) else {
+            return Vec::new();
+        };
+        vec![Change::Node(NodeRow {
+            locked: None,
+            locked_at: None,
+            readmitted: Some(index),
+            ..known.clone()
+        })]
+    }
+
+    fn revocation(&self, index: u64, body: body::Revocation) -> Vec<Change> {
+        let mut changes = Vec::with_capacity(2);
+        if body.target.kind == TargetKind::Machine
+            && let Some(known) = self.nodes.get(&body.target.value)
+        {
+            changes.push(Change::Node(NodeRow {
+                locked: Some("AGENT-REVOKED".to_owned()),
+                locked_at: Some(index),
+                readmitted: None,
+                ..known.clone()
+            }));
+        }
+        changes.push(Change::Revocation(RevocationRow {
+            index,
+            kind: target_name(body.target.kind).to_owned(),
+            value: body.target.value,
+            reason: body.reason,
+            by: body.by,
+        }));
+        changes
+    }
+
+    /// Of administration only `restore` changes the state: an identity may be issued again. What
+    /// was issued before stays cut, because the revocation itself stays.
+    fn admin(&self, body: &body::Admin) -> Vec<Change> {
+        let target = body.resource.strip_prefix("identity:");
+        let (true, "restore", Some(identity)) = (body.allow, body.action.as_str(), target) else {
+            return Vec::new();
+        };
+        vec![Change::Meta(MetaRow {
+            key: format!("restored {identity}"),
+            value: self.applied.to_string(),
+        })]
+    }
+}
+
+fn begin(body: &body::Begin) -> Vec<Change> {
+    let meta = |key: &str, value: String| {
+        Change::Meta(MetaRow {
+            key: key.to_owned(),
+            value,
+        })
+    };
+    vec![
+        meta("trust_domain", body.trust_domain.clone()),
+        meta("ledger_key", body.ledger_key.to_string()),
+    ]
+}
+
+fn bundle(index: u64, body: body::Bundle) -> Vec<Change> {
+    vec![Change::Bundle(BundleRow {
+        sequence: body.sequence.0,
+        index,
+        x509_authorities: body
+            .x509_authorities
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        jwt_authorities: body
+            .jwt_authorities
+            .iter()
+            .map(|authority| format!("{} {}", authority.kid, authority.spki))
+            .collect(),
+        blob: body.blob.map(|blob| blob.sha256.to_string()),
+    })]
+}
+
+fn estate(index: u64, wall: u64, body: body::EstateVersion) -> Vec<Change> {
+    vec![Change::Estate(EstateRow {
+        index,
+        version: body.version.to_string(),
+        blob: body.blob.sha256.to_string(),
+        blob_length: body.blob.length.0,
+        parent: body.parent.map(|parent| parent.to_string()),
+        author: body.author,
+        message: body.message,
+        proof: body.proof_index.map(|index| index.0),
+        floor: body.floor.0,
+        time: wall,
+    })]
+}
+
+fn token(index: u64, body: &body::TokenCreated) -> Vec<Change> {
+    vec![Change::Token(TokenRow {
+        hash: body.token.to_string(),
+        node: body.node.clone(),
+        pool: body.pool.clone(),
+        expires: body.expires,
+        created: index,
+        spent: None,
+    })]
+}
+
+fn svid(index: u64, estate: Option<u64>, body: &body::Issuance) -> Arc<SvidRow> {
+    Arc::new(SvidRow {
+        index,
+        serial: body.serial.clone(),
+        spiffe_id: body.spiffe_id.clone(),
+        kind: match body.kind {
+            SvidKind::X509 => "x509".to_owned(),
+            SvidKind::Jwt => "jwt".to_owned(),
+        },
+        node: body.node.clone(),
+        key: HexDigest(body.key.0).to_string(),
+        not_before: body.not_before.saturating_mul(1000),
+        not_after: body.not_after.saturating_mul(1000),
+        estate,
+    })
+}
+
+fn anchor(index: u64, body: body::Anchor) -> Vec<Change> {
+    vec![Change::Gateway(GatewayRow {
+        origin: body.origin,
+        gateway: body.gateway,
+        ledger_key: body.ledger_key.to_string(),
+        size: body.size.0,
+        root: body.root.to_string(),
+        checkpoint: body.checkpoint,
+        anchor: index,
+    })]
+}
+
+/// `m1` of `spiffe://example.org/trilith/node/m1`.
+pub(crate) fn node_name(spiffe_id: &str) -> Option<&str> {
+    let rest = spiffe_id.strip_prefix("spiffe://")?;
+    let (_, path) = rest.split_once('/')?;
+    path.strip_prefix("trilith/node/")
+}

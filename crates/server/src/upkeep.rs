@@ -1,0 +1,205 @@
+//! What happens by the clock: the server's own SVID, rotation of keys, counted refusals, forgetting.
+
+use crate::authority::{self, Term};
+use crate::core::{Core, draft, recorded};
+use crate::issue::{Basis, Order, Signed, What, issue_one};
+use crate::refusal::Refusal;
+use crate::signing::HeadFile;
+use crypto::Signer;
+use facts::{FactSet, Timestamp};
+use ledger::Decimal;
+use ledger::body::{self, Body as _};
+use proto::v1::{NodeUpdate, node_update};
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+use svid_tls::OwnSvid;
+
+const TICK: Duration = Duration::from_secs(1);
+/// Ticks between looks at the keys' tenures.
+const ROTATION: u64 = 10;
+
+/// Runs until the server stops.
+pub(crate) async fn run(
+    core: Arc<Core>,
+    own: Arc<OwnSvid>,
+    server_key: Arc<dyn Signer>,
+    head: HeadFile,
+) {
+    let mut ticks = tokio::time::interval(TICK);
+    let mut count = 0_u64;
+    let mut remembered = 0;
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => break,
+            _ = ticks.tick() => {}
+        }
+        count += 1;
+        remember(&core, &head, &mut remembered);
+        core.workloads.sweep(core.now().as_millis());
+        let step = async {
+            if core.signing.check().is_ok() {
+                if count.is_multiple_of(ROTATION) {
+                    rotate(&core).await?;
+                }
+                if own_is_due(&core) {
+                    own_svid(&core, &own, &server_key).await?;
+                }
+            }
+            if count.is_multiple_of(core.config.limits.refusal_window_s.max(1)) {
+                record_refusals(&core).await?;
+            }
+            Ok::<(), Refusal>(())
+        };
+        if let Err(refusal) = step.await {
+            tracing::warn!(%refusal, "upkeep: trying again");
+        }
+    }
+    if let Err(refusal) = record_refusals(&core).await {
+        tracing::warn!(%refusal, "the last refusals are not recorded");
+    }
+    remember(&core, &head, &mut remembered);
+}
+
+/// Keeps the newest published head beside the ledger's key. Not while we are behind the one kept.
+fn remember(core: &Core, head: &HeadFile, remembered: &mut u64) {
+    let newest = core.journal.reader().head();
+    let size = newest.checkpoint.size;
+    if size == *remembered || core.signing.check().is_err() {
+        return;
+    }
+    match head.write(size, &newest.checkpoint.root) {
+        Ok(()) => *remembered = size,
+        Err(error) => tracing::warn!(%error, "the newest head is not remembered"),
+    }
+}
+
+/// Past half of its life, or gone.
+fn own_is_due(core: &Core) -> bool {
+    let state = core.state();
+    let newest = state
+        .svids_of(core.authority.server_id().as_str())
+        .filter(|svid| state.stands(svid))
+        .max_by_key(|svid| svid.not_after);
+    newest.is_none_or(|svid| core.now().as_millis() >= svid.not_before.midpoint(svid.not_after))
+}
+
+/// Issues the server's own SVID, like any other, and presents it.
+pub(crate) async fn own_svid(
+    core: &Arc<Core>,
+    own: &Arc<OwnSvid>,
+    server_key: &Arc<dyn Signer>,
+) -> Result<(), Refusal> {
+    let id = core.authority.server_id().clone();
+    let order = Order {
+        what: What::X509 {
+            public_key: server_key.public_key().clone(),
+            dns_names: Vec::new(),
+        },
+        term: Term::Node,
+        basis: Arc::new(Basis {
+            node: String::new(),
+            verdict: 0,
+            evidence_time: core.now().as_millis(),
+            facts: Arc::new(FactSet::new()),
+            estate: None,
+            actor: id.to_string(),
+            auth: "self".to_owned(),
+        }),
+        policies: Vec::new(),
+        visible: Vec::new(),
+        replaces: None,
+        spiffe_id: id,
+    };
+    let issued = issue_one(core, order).await?;
+    let Signed::X509(chain) = issued.body else {
+        return Ok(());
+    };
+    own.set(chain, Arc::clone(server_key))
+        .map_err(|error| Refusal::internal("presenting the server's SVID", &error))
+}
+
+/// Replaces keys whose time has come: recorded, then in force, then told.
+async fn rotate(core: &Arc<Core>) -> Result<(), Refusal> {
+    let rotating = Arc::clone(core);
+    let now: Timestamp = core.now();
+    let next = tokio::task::spawn_blocking(move || rotating.authority.rotation(now))
+        .await
+        .map_err(|error| Refusal::internal("rotating keys", &error))?
+        .map_err(|error| Refusal::internal("rotating keys", &error))?;
+    let Some(next) = next else {
+        return Ok(());
+    };
+    let bytes = crate::start::document_bytes(&next)
+        .map_err(|error| Refusal::internal("rotating keys", &error))?;
+    let blob = core.put_blob(bytes).await?;
+    let old = core.authority.document();
+    let rotations = authority::rotation_records(core.authority.custody(), Some(&old), &next)
+        .map_err(|error| Refusal::internal("rotating keys", &error))?;
+    let mut drafts = Vec::new();
+    for rotation in rotations {
+        drafts.push(core.by_server(rotation)?);
+    }
+    drafts.push(core.by_server(authority::bundle_record(&next, blob))?);
+    core.append(drafts).await?;
+    tracing::info!(sequence = next.sequence, "keys rotated");
+    core.authority
+        .install(next)
+        .map_err(|error| Refusal::internal("taking up new keys", &error))?;
+    core.workloads.broadcast(&NodeUpdate {
+        update: Some(node_update::Update::Bundle(core.bundle())),
+    });
+    Ok(())
+}
+
+/// One record for all refusals of a kind since the last time.
+async fn record_refusals(core: &Arc<Core>) -> Result<(), Refusal> {
+    let (joins, further) = core
+        .joins
+        .refusals
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    let (assumes, others) = core
+        .assume_refusals
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .take();
+    if further + others > 0 {
+        tracing::warn!(
+            further,
+            others,
+            "refusals of too many kinds: not recorded one by one"
+        );
+    }
+    let mut drafts = Vec::new();
+    for counted in joins {
+        let body = body::JoinRefused {
+            method: counted.kind.to_owned(),
+            peer: None,
+            findings: vec![recorded(&counted.finding)],
+            count: Decimal(counted.count),
+        };
+        drafts.push(core.by_server(body.record())?);
+    }
+    for counted in assumes {
+        let (node, spiffe_id) = counted.kind;
+        let verdict = core.state().node(&node).map(|node| Decimal(node.verdict));
+        let body = body::AssumeRefused {
+            spiffe_id: Some(spiffe_id),
+            node,
+            verdict,
+            findings: vec![recorded(&counted.finding)],
+            policies: Vec::new(),
+            facts_blob: None,
+            count: Decimal(counted.count),
+        };
+        drafts.push(draft(
+            body.record()
+                .actor(core.authority.server_id().as_str(), "self"),
+        )?);
+    }
+    if !drafts.is_empty() {
+        core.append(drafts).await?;
+    }
+    Ok(())
+}
