@@ -2,7 +2,7 @@
 //! and one. Each append returns when a signed checkpoint that covers it is durable. Afterwards every
 //! record is read back and proven. One JSON object a line, for `cargo xtask bench`.
 //!
-//! Usage: `append_bench DIRECTORY [SECONDS]`, on the disk to be measured.
+//! Usage: `append_bench [--only ID]... [--quick]`, on the disk that holds `target/`.
 
 use crypto::{Algorithm, KeyPair};
 use ledger::body::{Admin, Body};
@@ -13,10 +13,11 @@ use std::error::Error;
 use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use testkit::bench::{Plan, row};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -24,53 +25,30 @@ const WRITERS: u64 = 256;
 /// Stacks of the writers' threads, which do little.
 const STACK: usize = 128 << 10;
 
+const SINGLE: &str = "ledger.append_1k_single";
+const BATCHED: &str = "ledger.append_1k_batched";
+
 fn main() -> Outcome<()> {
-    let mut arguments = std::env::args_os().skip(1);
-    let dir = PathBuf::from(
-        arguments
-            .next()
-            .unwrap_or_else(|| "target/bench/ledger".into()),
-    );
-    let seconds = arguments
-        .next()
-        .and_then(|text| text.to_str()?.parse().ok());
-    let time = Duration::from_secs_f64(seconds.unwrap_or(5.0));
+    let plan = Plan::from_arguments()?;
+    let dir = testkit::workspace().join("target/bench/ledger");
     std::fs::create_dir_all(&dir)?;
-
-    // Three alternating pairs: disks, most of all virtual ones, change under the measurement.
-    let (mut bare, mut single) = (Vec::new(), Vec::new());
-    for round in 0..3 {
-        bare.push(bare_latency(&dir, time / 3)?);
-        single.push(fresh(&dir, &format!("single{round}"), |handle| {
-            one(handle, time / 3)
-        })?);
+    let time = Duration::from_secs_f64(if plan.quick { 0.6 } else { 5.0 });
+    if plan.wants(SINGLE) {
+        // Three alternating pairs: disks, most of all virtual ones, change under the measurement.
+        let (mut bare, mut single) = (Vec::new(), Vec::new());
+        for round in 0..3 {
+            bare.push(bare_latency(&dir, time / 3)?);
+            single.push(fresh(&dir, &format!("single{round}"), |handle| {
+                one(handle, time / 3)
+            })?);
+        }
+        let reference = (median(bare), "bare 1 KiB write + fdatasync");
+        row(SINGLE, median(single), "us", Some(reference))?;
     }
-    let (bare, single) = (median(bare), median(single));
-    let batched = fresh(&dir, "batched", |handle| many(handle, time))?;
-    row(
-        "ledger.append_1k_single",
-        single,
-        "us",
-        bare,
-        "bare 1 KiB write + fdatasync, us",
-    )?;
-    row(
-        "ledger.append_1k_batched",
-        batched,
-        "1/s",
-        100_000.0,
-        "the aim",
-    )?;
-    Ok(())
-}
-
-fn row(id: &str, ours: f64, unit: &str, reference: f64, reference_is: &str) -> Outcome<()> {
-    let ratio = ours / reference;
-    let line = format!(
-        "{{\"id\":\"{id}\",\"ours\":{ours:.1},\"unit\":\"{unit}\",\"reference\":{reference:.1},\
-         \"reference_is\":\"{reference_is}\",\"ratio\":{ratio:.3}}}\n"
-    );
-    std::io::stdout().write_all(line.as_bytes())?;
+    if plan.wants(BATCHED) {
+        let batched = fresh(&dir, "batched", |handle| many(handle, time))?;
+        row(BATCHED, batched, "1/s", Some((100_000.0, "the aim")))?;
+    }
     Ok(())
 }
 
