@@ -15,4 +15,14 @@
     )
 )]
 
+mod config;
+mod database;
+mod run;
+mod session;
 pub mod sql;
+mod statement;
+mod upstream;
+mod wire;
+
+pub use config::{AdminConfig, Config, ListenConfig, PostgresConfig, UpstreamConfig, json_schema};
+pub use run::{RunError, run, run_with};

@@ -21,5 +21,5 @@ mod utility;
 
 pub use access::{Access, Coverage, Effect, NamedEffect, Resolved};
 pub use catalog::{Catalog, Function, Relation, RelationKind};
-pub use resolve::{Declared, Environment, Refusal, resolve};
+pub use resolve::{Declared, Environment, Refusal, resolve, stands_for};
 pub use settings::{StartupParameter, startup_parameter};

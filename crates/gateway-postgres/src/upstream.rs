@@ -7,6 +7,7 @@ mod scram;
 mod snapshot;
 
 pub(crate) use admin::{Admin, AdminError};
-pub(crate) use connect::{Address, Connected, Login, UpstreamError, UpstreamStream};
-pub(crate) use reconcile::{Reconciled, role_name};
+pub(crate) use connect::{Address, Connected, Login, UpstreamError};
+pub(crate) use reconcile::{reconcile, role_name};
 pub(crate) use scram::RoleSecret;
+pub(crate) use snapshot::{fingerprint, snapshot};

@@ -7,7 +7,7 @@ mod message;
 mod startup;
 
 pub(crate) use message::{
-    Notice, authentication_ok, backend_key, error, parameter_status, parse, query, raw,
+    Notice, authentication_ok, backend_key, error, negotiate, parameter_status, parse, query, raw,
     ready_for_query, sqlstate, text_at,
 };
 pub(crate) use startup::{
@@ -20,7 +20,11 @@ pub(crate) const MAX_STARTUP: usize = 10_000;
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub(crate) enum WireError {
     #[error("a message of type {tag:?} has {length} bytes, at most {most} are accepted")]
-    TooLong { tag: char, length: usize, most: usize },
+    TooLong {
+        tag: char,
+        length: usize,
+        most: usize,
+    },
     #[error("a message has a length of {0}, less than its own length field")]
     TooShort(usize),
     #[error("the {0} message is malformed")]
@@ -45,7 +49,10 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, WireError> {
     if length < 4 {
         return Err(WireError::TooShort(length));
     }
-    Ok(Some(Head { tag, length: length + 1 }))
+    Ok(Some(Head {
+        tag,
+        length: length + 1,
+    }))
 }
 
 /// The first whole message in `bytes`: its head and its body. Refuses one over `most` bytes before
@@ -83,6 +90,15 @@ mod tests {
     fn a_message_is_taken_when_it_is_whole() {
         assert_eq!(frame(b"S\0\0\0", 64), Ok(None));
         let whole = frame(b"S\0\0\0\x04X", 64).unwrap().unwrap();
-        assert_eq!(whole, (Head { tag: b'S', length: 5 }, &b""[..]));
+        assert_eq!(
+            whole,
+            (
+                Head {
+                    tag: b'S',
+                    length: 5
+                },
+                &b""[..]
+            )
+        );
     }
 }

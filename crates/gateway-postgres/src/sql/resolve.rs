@@ -1,11 +1,12 @@
 //! The entry: text in, one [`Resolved`] a statement out, or the reason why not.
 
-use super::access::Resolved;
-use super::catalog::Catalog;
+use super::access::{Access, Resolved};
+use super::catalog::{Catalog, Relation};
 use super::census::Census;
-use estate::ResourceRef;
+use estate::{Action, ResourceRef};
 use facts::Finding;
 use pg_query::NodeEnum;
+use std::collections::BTreeSet;
 
 /// Longest statement text that is parsed.
 pub(crate) const MAX_TEXT: usize = 1024 * 1024;
@@ -95,6 +96,21 @@ fn one(node: &NodeEnum, environment: Environment<'_>, depth: usize) -> Result<Re
         .next("report the statement's shape; until then it is refused"));
     }
     Ok(walker.out)
+}
+
+/// What touching `relation` touches: base tables of views, children, what governs a partition.
+///
+/// # Errors
+/// When a view's definition cannot be resolved, or the relation holds no rows.
+pub fn stands_for(
+    relation: &Relation,
+    action: Action,
+    environment: Environment<'_>,
+) -> Result<BTreeSet<Access>, Finding> {
+    let mut walker = Walker::new(environment, 0);
+    let schema = Some(relation.schema.as_str());
+    walker.touch_name(schema, &relation.name, action, true)?;
+    Ok(walker.out.accesses)
 }
 
 /// The definition of a view: names in it are qualified, so the search path is empty.

@@ -40,7 +40,10 @@ impl Admin {
             ("application_name", "trilith gateway"),
             ("client_encoding", "UTF8"),
             // Definitions of views come out with every name qualified.
-            ("options", "-c search_path= -c standard_conforming_strings=on -c statement_timeout=30000"),
+            (
+                "options",
+                "-c search_path= -c standard_conforming_strings=on -c statement_timeout=30000",
+            ),
         ];
         let session = address.connect(&parameters, login).await?;
         Ok(Self { session })

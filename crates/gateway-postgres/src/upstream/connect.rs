@@ -18,7 +18,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpstreamError {
     #[error("cannot reach the database at {address}")]
-    Reach { address: String, source: std::io::Error },
+    Reach {
+        address: String,
+        source: std::io::Error,
+    },
     #[error("the database does not answer in time")]
     Timeout,
     #[error("the database does not speak TLS on this address")]
@@ -38,8 +41,14 @@ pub(crate) enum UpstreamError {
 /// Where the database is.
 #[derive(Clone)]
 pub(crate) enum Address {
-    Unix { socket: PathBuf },
-    Tls { host: String, port: u16, config: Arc<rustls::ClientConfig> },
+    Unix {
+        socket: PathBuf,
+    },
+    Tls {
+        host: String,
+        port: u16,
+        config: Arc<rustls::ClientConfig>,
+    },
 }
 
 impl std::fmt::Display for Address {
@@ -75,18 +84,26 @@ pub(crate) struct Connected {
 
 impl Address {
     async fn open(&self) -> Result<UpstreamStream, UpstreamError> {
-        let reach = |source| UpstreamError::Reach { address: self.to_string(), source };
+        let reach = |source| UpstreamError::Reach {
+            address: self.to_string(),
+            source,
+        };
         match self {
             Self::Unix { socket } => {
                 let stream = UnixStream::connect(socket).await.map_err(reach)?;
                 Ok(UpstreamStream::Unix(stream))
             }
             Self::Tls { host, port, config } => {
-                let mut stream = TcpStream::connect((host.as_str(), *port)).await.map_err(reach)?;
+                let mut stream = TcpStream::connect((host.as_str(), *port))
+                    .await
+                    .map_err(reach)?;
                 stream.set_nodelay(true).map_err(reach)?;
                 // SSLRequest, 55.2.10.
                 let request = [0, 0, 0, 8, 4, 210, 22, 47];
-                stream.write_all(&request).await.map_err(UpstreamError::Broken)?;
+                stream
+                    .write_all(&request)
+                    .await
+                    .map_err(UpstreamError::Broken)?;
                 if stream.read_u8().await.map_err(UpstreamError::Broken)? != b'S' {
                     return Err(UpstreamError::NoTls);
                 }
@@ -109,7 +126,10 @@ impl Address {
             let mut stream = self.open().await?;
             let mut out = BytesMut::new();
             wire::startup_message(&mut out, parameters);
-            stream.write_all(&out).await.map_err(UpstreamError::Broken)?;
+            stream
+                .write_all(&out)
+                .await
+                .map_err(UpstreamError::Broken)?;
             let mut session = Connected {
                 stream,
                 parameters: Vec::new(),
@@ -129,7 +149,10 @@ impl Address {
         let cancelling = async {
             let mut stream = self.open().await?;
             let message = wire::cancel_message(key);
-            stream.write_all(&message).await.map_err(UpstreamError::Broken)?;
+            stream
+                .write_all(&message)
+                .await
+                .map_err(UpstreamError::Broken)?;
             stream.shutdown().await.map_err(UpstreamError::Broken)
         };
         tokio::time::timeout(CONNECT_TIMEOUT, cancelling)
@@ -147,15 +170,24 @@ impl Connected {
                 message.advance(5);
                 return Ok((head.tag, message));
             }
-            let read = self.stream.read_buf(&mut self.buffer).await.map_err(UpstreamError::Broken)?;
+            let read = self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(UpstreamError::Broken)?;
             if read == 0 {
-                return Err(UpstreamError::Broken(std::io::ErrorKind::UnexpectedEof.into()));
+                return Err(UpstreamError::Broken(
+                    std::io::ErrorKind::UnexpectedEof.into(),
+                ));
             }
         }
     }
 
     pub(crate) async fn send(&mut self, bytes: &[u8]) -> Result<(), UpstreamError> {
-        self.stream.write_all(bytes).await.map_err(UpstreamError::Broken)
+        self.stream
+            .write_all(bytes)
+            .await
+            .map_err(UpstreamError::Broken)
     }
 
     async fn log_in(&mut self, login: &Login<'_>) -> Result<(), UpstreamError> {
@@ -174,7 +206,9 @@ impl Connected {
                     let (process, rest) = body
                         .split_first_chunk::<4>()
                         .ok_or(WireError::Malformed("backend key"))?;
-                    let secret = rest.first_chunk::<4>().ok_or(WireError::Malformed("backend key"))?;
+                    let secret = rest
+                        .first_chunk::<4>()
+                        .ok_or(WireError::Malformed("backend key"))?;
                     self.cancel = Some(CancelKey {
                         process: u32::from_be_bytes(*process),
                         secret: u32::from_be_bytes(*secret),

@@ -81,7 +81,11 @@ impl Exchange {
     }
 
     /// client-final-message.
-    pub(crate) fn last(&mut self, server_first: &str, secret: &Secret<'_>) -> Result<String, ScramError> {
+    pub(crate) fn last(
+        &mut self,
+        server_first: &str,
+        secret: &Secret<'_>,
+    ) -> Result<String, ScramError> {
         let (mut nonce, mut salt, mut iterations) = (None, None, None);
         for part in server_first.split(',') {
             match part.split_at_checked(2) {
@@ -110,7 +114,11 @@ impl Exchange {
         let message = format!("{},{server_first},{without_proof}", self.first_bare());
         let client_key = hmac_sha256(salted.expose(), b"Client Key");
         let signature = hmac_sha256(&sha256(&client_key), message.as_bytes());
-        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
+        let proof: Vec<u8> = client_key
+            .iter()
+            .zip(signature)
+            .map(|(a, b)| a ^ b)
+            .collect();
         let server_key = hmac_sha256(salted.expose(), b"Server Key");
         self.expected = Some(hmac_sha256(&server_key, message.as_bytes()));
         Ok(format!("{without_proof},p={}", base64::encode(&proof)))
@@ -125,7 +133,11 @@ impl Exchange {
         let known = self
             .expected
             .is_some_and(|expected| crypto::constant_time_eq(&expected, &signature));
-        if known { Ok(()) } else { Err(ScramError::Signature) }
+        if known {
+            Ok(())
+        } else {
+            Err(ScramError::Signature)
+        }
     }
 }
 
@@ -156,8 +168,15 @@ mod tests {
         let message = "n=user,r=rOprNGfwEbeRWgbNEkqO,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096,c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0";
         let client_key = hmac_sha256(&salted, b"Client Key");
         let signature = hmac_sha256(&sha256(&client_key), message.as_bytes());
-        let proof: Vec<u8> = client_key.iter().zip(signature).map(|(a, b)| a ^ b).collect();
-        assert_eq!(base64::encode(&proof), "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=");
+        let proof: Vec<u8> = client_key
+            .iter()
+            .zip(signature)
+            .map(|(a, b)| a ^ b)
+            .collect();
+        assert_eq!(
+            base64::encode(&proof),
+            "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+        );
     }
 
     #[test]

@@ -28,7 +28,9 @@ pub(crate) async fn fingerprint(admin: &mut Admin) -> Result<(String, u32), Admi
 }
 
 pub(crate) async fn snapshot(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> {
-    admin.query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await?;
+    admin
+        .query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        .await?;
     let taken = take(admin, database).await;
     admin.query("COMMIT").await?;
     taken
@@ -39,7 +41,10 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
     let mut catalog = Catalog::new(database, version, number);
     let mut parents: HashMap<u32, Vec<u32>> = HashMap::new();
     let mut children: HashMap<u32, Vec<u32>> = HashMap::new();
-    for row in admin.query("SELECT inhrelid, inhparent FROM pg_inherits").await? {
+    for row in admin
+        .query("SELECT inhrelid, inhparent FROM pg_inherits")
+        .await?
+    {
         let [child, parent] = columns(&row)?;
         let (child, parent) = (oid(child)?, oid(parent)?);
         parents.entry(child).or_default().push(parent);

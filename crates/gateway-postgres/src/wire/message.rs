@@ -32,7 +32,12 @@ pub(crate) struct Notice {
 
 impl Notice {
     pub(crate) fn fatal(sqlstate: &'static str, message: impl Into<String>) -> Self {
-        Self { fatal: true, sqlstate, message: message.into(), ..Self::default() }
+        Self {
+            fatal: true,
+            sqlstate,
+            message: message.into(),
+            ..Self::default()
+        }
     }
 }
 
@@ -82,10 +87,10 @@ pub(crate) fn query(out: &mut BytesMut, sql: &str) {
     framed(out, b'Q', |out| text(out, sql));
 }
 
-/// Parse into the unnamed statement, without parameter types.
-pub(crate) fn parse(out: &mut BytesMut, sql: &str) {
+/// Parse, without parameter types.
+pub(crate) fn parse(out: &mut BytesMut, name: &str, sql: &str) {
     framed(out, b'P', |out| {
-        out.put_u8(0);
+        text(out, name);
         text(out, sql);
         out.put_u16(0);
     });
@@ -109,7 +114,9 @@ pub(crate) fn sqlstate(body: &[u8]) -> (String, String) {
     let mut rest = body;
     while let Some((&field, after)) = rest.split_first() {
         let end = after.iter().position(|byte| *byte == 0);
-        let (Some(end), true) = (end, field != 0) else { break };
+        let (Some(end), true) = (end, field != 0) else {
+            break;
+        };
         let value = String::from_utf8_lossy(after.get(..end).unwrap_or_default());
         match field {
             b'C' => code = value.into_owned(),
@@ -119,4 +126,15 @@ pub(crate) fn sqlstate(body: &[u8]) -> (String, String) {
         rest = after.get(end + 1..).unwrap_or_default();
     }
     (code, message)
+}
+
+/// NegotiateProtocolVersion: only minor version 0, and none of `unsupported` (55.8).
+pub(crate) fn negotiate(out: &mut BytesMut, unsupported: &[String]) {
+    framed(out, b'v', |out| {
+        out.put_u32(0);
+        out.put_u32(u32::try_from(unsupported.len()).unwrap_or(0));
+        for name in unsupported {
+            text(out, name);
+        }
+    });
 }

@@ -52,7 +52,11 @@ pub(crate) fn first_message(bytes: &[u8]) -> Result<Option<(FirstMessage, usize)
         return Err(WireError::TooShort(length));
     }
     if length > MAX_STARTUP {
-        return Err(WireError::TooLong { tag: ' ', length, most: MAX_STARTUP });
+        return Err(WireError::TooLong {
+            tag: ' ',
+            length,
+            most: MAX_STARTUP,
+        });
     }
     let Some(body) = rest.get(..length - 4) else {
         return Ok(None);
@@ -140,7 +144,9 @@ mod tests {
         startup_message(&mut bytes, &[("user", "a"), ("database", "shop")]);
         let (message, length) = first_message(&bytes).unwrap().unwrap();
         assert_eq!(length, bytes.len());
-        let FirstMessage::Startup(startup) = message else { panic!() };
+        let FirstMessage::Startup(startup) = message else {
+            panic!()
+        };
         assert_eq!(startup.parameter("database"), Some("shop"));
     }
 

@@ -1,0 +1,267 @@
+//! `gateway.toml`. Strict: a key that is not known is an error. Each default has its reason beside it.
+
+use crate::upstream::Address;
+use facts::Finding;
+use rustls::RootCertStore;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// What every gateway has: trust domain, server, identity, data directory.
+    pub gateway: gateway::Config,
+    /// Where clients connect.
+    pub listen: ListenConfig,
+    /// The databases behind this gateway, each once.
+    #[serde(rename = "postgres")]
+    pub databases: Vec<PostgresConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ListenConfig {
+    /// `0.0.0.0:6432`
+    pub address: SocketAddr,
+    /// Connections at once, those in the middle of a handshake included. 1000: more than the database takes.
+    #[serde(default = "default_connections")]
+    pub max_connections: usize,
+    /// Seconds until TLS and login have to be done. 10: a slow client holds a slot no longer.
+    #[serde(default = "default_handshake")]
+    pub handshake_timeout_s: u64,
+    /// Bytes of one message of a client, at most. 64 MiB: parameters of some megabytes; bulk data comes by COPY.
+    #[serde(default = "default_message")]
+    pub max_message_bytes: usize,
+}
+
+/// One database.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PostgresConfig {
+    /// Its name, upstream and in the estate.
+    pub database: String,
+    pub upstream: UpstreamConfig,
+    /// How the gateway manages its roles and reads the catalogue.
+    pub admin: AdminConfig,
+    /// Seconds after which a definition made past the gateway is seen, at most. 2: one cheap query.
+    #[serde(default = "default_refresh")]
+    pub catalog_refresh_s: u64,
+}
+
+/// Where the database listens: a Unix socket, or TCP with TLS.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct UpstreamConfig {
+    /// Folder of the Unix socket, as libpq's `host`. Without it `host` and `ca_file` are needed.
+    #[serde(default)]
+    pub socket_folder: Option<PathBuf>,
+    #[serde(default)]
+    pub host: Option<String>,
+    /// PEM file with the roots that the server's certificate chains to.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    #[serde(default = "default_port")]
+    pub port: u16,
+}
+
+/// The administrative login. The role needs CREATEROLE and ownership of, or grant options on, what is
+/// granted; a superuser has them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AdminConfig {
+    pub role: String,
+    /// Without it the operating system's user is the proof (peer authentication).
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+}
+
+const fn default_connections() -> usize {
+    1000
+}
+const fn default_handshake() -> u64 {
+    10
+}
+const fn default_message() -> usize {
+    64 << 20
+}
+const fn default_refresh() -> u64 {
+    2
+}
+const fn default_port() -> u16 {
+    5432
+}
+
+/// What a connection has to keep to.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) connections: usize,
+    pub(crate) handshake: Duration,
+    pub(crate) message_bytes: usize,
+    /// Of a session that asks for none. `public` as PostgreSQL's own default; `"$user"` names no schema.
+    pub(crate) search_path: Vec<String>,
+}
+
+fn wrong(what: impl Into<String>) -> Finding {
+    Finding::new("GATEWAY-CONFIG", what).next("correct gateway.toml")
+}
+
+impl Config {
+    /// Parses and checks.
+    ///
+    /// # Errors
+    /// `GATEWAY-CONFIG`.
+    pub fn parse(text: &str) -> Result<Self, Finding> {
+        let config: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// `GATEWAY-CONFIG`.
+    pub fn read(path: &Path) -> Result<Self, Finding> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+        Self::parse(&text)
+    }
+
+    fn check(&self) -> Result<(), Finding> {
+        self.gateway.check()?;
+        if self.databases.is_empty() {
+            return Err(wrong("no [[postgres]] database"));
+        }
+        for (at, database) in self.databases.iter().enumerate() {
+            if self
+                .databases
+                .iter()
+                .take(at)
+                .any(|other| other.database == database.database)
+            {
+                return Err(wrong("a database is listed twice").observed(database.database.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            connections: self.listen.max_connections,
+            handshake: Duration::from_secs(self.listen.handshake_timeout_s),
+            message_bytes: self.listen.max_message_bytes,
+            search_path: vec!["public".to_owned()],
+        }
+    }
+}
+
+impl UpstreamConfig {
+    pub(crate) fn address(&self) -> Result<Address, Finding> {
+        match (&self.socket_folder, &self.host, &self.ca_file) {
+            (Some(folder), None, None) => Ok(Address::Unix {
+                socket: folder.join(format!(".s.PGSQL.{}", self.port)),
+            }),
+            (None, Some(host), Some(ca_file)) => Ok(Address::Tls {
+                host: host.clone(),
+                port: self.port,
+                config: Arc::new(tls_client(ca_file)?),
+            }),
+            _ => Err(wrong(
+                "`upstream` needs either `socket_folder`, or `host` and `ca_file`",
+            )),
+        }
+    }
+}
+
+fn tls_client(ca_file: &Path) -> Result<rustls::ClientConfig, Finding> {
+    let unusable = |what: String| wrong(format!("{}: {what}", ca_file.display()));
+    let mut roots = RootCertStore::empty();
+    let certificates =
+        CertificateDer::pem_file_iter(ca_file).map_err(|error| unusable(error.to_string()))?;
+    for certificate in certificates {
+        let certificate = certificate.map_err(|error| unusable(error.to_string()))?;
+        roots
+            .add(certificate)
+            .map_err(|error| unusable(error.to_string()))?;
+    }
+    let config = rustls::ClientConfig::builder_with_provider(crypto::provider())
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unusable(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(config)
+}
+
+impl AdminConfig {
+    pub(crate) fn password(&self) -> Result<Option<crypto::SecretBytes>, Finding> {
+        let Some(path) = &self.password_file else {
+            return Ok(None);
+        };
+        let mut bytes =
+            std::fs::read(path).map_err(|error| wrong(format!("{}: {error}", path.display())))?;
+        while bytes
+            .last()
+            .is_some_and(|last| matches!(last, b'\n' | b'\r'))
+        {
+            bytes.pop();
+        }
+        Ok(Some(crypto::SecretBytes::new(bytes)))
+    }
+}
+
+/// The published schema of `gateway.toml`.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"
+        [gateway]
+        trust_domain = "example.org"
+        name = "pg-1"
+        identity = "gateway/pg"
+        server = "127.0.0.1:7443"
+        pin = "tl1:00"
+        data_dir = "/var/lib/trilith/gateway"
+        [listen]
+        address = "127.0.0.1:6432"
+        [[postgres]]
+        database = "shop"
+        upstream = { socket_folder = "/run/postgresql" }
+        admin = { role = "postgres" }
+    "#;
+
+    #[test]
+    fn a_small_file_is_enough() {
+        let config = Config::parse(FILE).unwrap();
+        assert_eq!(config.listen.max_connections, 1000);
+        let address = config.databases[0].upstream.address().unwrap();
+        assert_eq!(address.to_string(), "/run/postgresql/.s.PGSQL.5432");
+    }
+
+    #[test]
+    fn a_key_that_is_not_known_is_an_error() {
+        let typo = FILE.replace("[listen]", "[listen]\nadress = 1");
+        assert_eq!(Config::parse(&typo).unwrap_err().code, "GATEWAY-CONFIG");
+    }
+
+    #[test]
+    fn a_database_over_the_network_needs_roots() {
+        let file = FILE.replace(
+            "socket_folder = \"/run/postgresql\"",
+            "host = \"db.example.org\"",
+        );
+        let config = Config::parse(&file).unwrap();
+        assert!(config.databases[0].upstream.address().is_err());
+    }
+}

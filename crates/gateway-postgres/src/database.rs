@@ -1,0 +1,246 @@
+//! One database behind the gateway: where it is, who administers it, what it defines, and the secrets
+//! of the roles that sessions log in as.
+
+use crate::config::{AdminConfig, PostgresConfig};
+use crate::sql::Catalog;
+use crate::upstream::{
+    self, Address, Admin, AdminError, Connected, Login, RoleSecret, UpstreamError,
+};
+use facts::Finding;
+use gateway::{Current, Following};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify};
+
+/// The catalogue as of one moment. `generation` changes with every new snapshot.
+pub(crate) struct Snapshot {
+    pub(crate) catalog: Catalog,
+    pub(crate) generation: u64,
+}
+
+pub(crate) struct Database {
+    pub(crate) name: String,
+    pub(crate) address: Address,
+    admin: AdminConfig,
+    password: Option<crypto::SecretBytes>,
+    refresh_every: Duration,
+    trust_domain: String,
+    snapshot: RwLock<Arc<Snapshot>>,
+    /// The administrative connection, and what it has reconciled. One user at a time.
+    maintenance: Mutex<Maintenance>,
+    /// By identity path.
+    secrets: RwLock<HashMap<String, Arc<RoleSecret>>>,
+    refresh: Notify,
+    generations: AtomicU64,
+}
+
+#[derive(Default)]
+struct Maintenance {
+    connection: Option<Admin>,
+    /// Estate index and catalogue generation for which the grants were last right.
+    reconciled: Option<(u64, u64)>,
+}
+
+impl Database {
+    pub(crate) fn new(config: &PostgresConfig, trust_domain: &str) -> Result<Self, Finding> {
+        Ok(Self {
+            name: config.database.clone(),
+            address: config.upstream.address()?,
+            admin: config.admin.clone(),
+            password: config.admin.password()?,
+            refresh_every: Duration::from_secs(config.catalog_refresh_s),
+            trust_domain: trust_domain.to_owned(),
+            snapshot: RwLock::new(Arc::new(Snapshot {
+                catalog: Catalog::default(),
+                generation: 0,
+            })),
+            maintenance: Mutex::default(),
+            secrets: RwLock::default(),
+            refresh: Notify::new(),
+            generations: AtomicU64::new(1),
+        })
+    }
+
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Something may have been defined: look soon.
+    pub(crate) fn look_again(&self) {
+        self.refresh.notify_one();
+    }
+
+    /// Keeps catalogue and grants right for as long as the task is not aborted.
+    pub(crate) async fn maintain(self: Arc<Self>, following: Following) {
+        let mut estates = following.estate_changed();
+        loop {
+            estates.mark_unchanged();
+            if let Err(error) = self.bring_up_to_date(&following).await {
+                tracing::error!(database = self.name, %error, cause = cause(&error), "the database is not maintained");
+            }
+            tokio::select! {
+                changed = estates.changed() => if changed.is_err() { return },
+                () = self.refresh.notified() => {}
+                () = tokio::time::sleep(self.refresh_every) => {}
+            }
+        }
+    }
+
+    /// Refreshes the catalogue if it has changed, and grants and revokes what the estate now says.
+    pub(crate) async fn bring_up_to_date(&self, following: &Following) -> Result<(), AdminError> {
+        let mut maintenance = self.maintenance.lock().await;
+        let worked = self
+            .work(&mut maintenance, following.current().as_deref())
+            .await;
+        if worked.is_err() {
+            // The connection may be in any state.
+            *maintenance = Maintenance::default();
+        }
+        worked
+    }
+
+    async fn work(
+        &self,
+        maintenance: &mut Maintenance,
+        current: Option<&Current>,
+    ) -> Result<(), AdminError> {
+        let Maintenance {
+            connection,
+            reconciled,
+        } = maintenance;
+        let admin = match connection {
+            Some(admin) => admin,
+            empty => empty.insert(self.connect_admin().await?),
+        };
+        let (version, _) = upstream::fingerprint(admin).await?;
+        if self.snapshot().catalog.version != version {
+            let catalog = upstream::snapshot(admin, &self.name).await?;
+            let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+            tracing::info!(database = self.name, generation, "catalogue read");
+            *self
+                .snapshot
+                .write()
+                .unwrap_or_else(PoisonError::into_inner) = Arc::new(Snapshot {
+                catalog,
+                generation,
+            });
+        }
+        let Some(current) = current else {
+            return Ok(());
+        };
+        let snapshot = self.snapshot();
+        let wanted = (current.index, snapshot.generation);
+        if *reconciled == Some(wanted) {
+            return Ok(());
+        }
+        let report = upstream::reconcile(
+            admin,
+            &self.trust_domain,
+            &current.estate,
+            &snapshot.catalog,
+            &|identity| self.secret(identity),
+        )
+        .await?;
+        for finding in &report.findings {
+            tracing::warn!(database = self.name, %finding, "finding");
+        }
+        tracing::info!(
+            database = self.name,
+            roles = report.roles,
+            granted = report.granted,
+            revoked = report.revoked,
+            "grants are those of the estate"
+        );
+        *reconciled = Some(wanted);
+        Ok(())
+    }
+
+    async fn connect_admin(&self) -> Result<Admin, AdminError> {
+        let login = self.password.as_ref().map_or(Login::Peer, Login::Password);
+        Admin::connect(&self.address, &self.admin.role, &self.name, &login).await
+    }
+
+    /// The secret of an identity's role; made on first use, and true that it is new.
+    fn secret(&self, identity: &str) -> (Arc<RoleSecret>, bool) {
+        let mut secrets = self.secrets.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(secret) = secrets.get(identity) {
+            return (Arc::clone(secret), false);
+        }
+        let secret = Arc::new(RoleSecret::random());
+        secrets.insert(identity.to_owned(), Arc::clone(&secret));
+        (secret, true)
+    }
+
+    fn known_secret(&self, identity: &str) -> Option<Arc<RoleSecret>> {
+        self.secrets
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(identity)
+            .cloned()
+    }
+
+    /// Logs in as the role of `identity`.
+    pub(crate) async fn log_in(
+        &self,
+        identity: &str,
+        parameters: &[(&str, &str)],
+        following: &Following,
+    ) -> Result<Connected, LoginError> {
+        let role = upstream::role_name(identity);
+        let mut all = vec![
+            ("user", role.as_str()),
+            ("database", self.name.as_str()),
+            ("client_encoding", "UTF8"),
+        ];
+        all.extend_from_slice(parameters);
+        if let Some(secret) = self.known_secret(identity) {
+            match self.address.connect(&all, &Login::Role(&secret)).await {
+                // Somebody else changed the verifier or dropped the role: make it ours again.
+                Err(UpstreamError::Refused { sqlstate, .. }) if sqlstate.starts_with("28") => {
+                    self.secrets
+                        .write()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .remove(identity);
+                }
+                other => return other.map_err(LoginError::Upstream),
+            }
+        }
+        self.maintenance.lock().await.reconciled = None;
+        self.bring_up_to_date(following)
+            .await
+            .map_err(LoginError::Admin)?;
+        let secret = self.known_secret(identity).ok_or(LoginError::NoRole)?;
+        self.address
+            .connect(&all, &Login::Role(&secret))
+            .await
+            .map_err(LoginError::Upstream)
+    }
+
+    /// Whether the catalogue has been read once.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.snapshot().generation > 0
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoginError {
+    #[error(transparent)]
+    Upstream(UpstreamError),
+    #[error(transparent)]
+    Admin(AdminError),
+    #[error("the estate gives this identity no role in the database")]
+    NoRole,
+}
+
+/// The innermost cause, which the outer message does not repeat.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    let mut text = String::new();
+    let mut inner = error.source();
+    while let Some(error) = inner {
+        text = error.to_string();
+        inner = error.source();
+    }
+    text
+}

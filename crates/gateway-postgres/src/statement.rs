@@ -1,0 +1,341 @@
+//! One statement of a session: what it touches and what policy says of it, decided again whenever the
+//! estate or the catalogue has changed.
+
+use crate::database::{Database, Snapshot};
+use crate::sql::{self, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved};
+use estate::{Action, Prepared, RecordingMode, ResourceRef};
+use facts::{Finding, Timestamp};
+use gateway::{Current, Following, Operation, Principal};
+use ledger::body::{self, ActionOn};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// What a statement was decided under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Epoch {
+    estate: u64,
+    catalog: u64,
+}
+
+/// What policy says of one statement, and what its records hold.
+#[derive(Debug)]
+pub(crate) struct Verdict {
+    pub(crate) epoch: Epoch,
+    pub(crate) allow: bool,
+    /// The first access that is denied.
+    pub(crate) denied: Option<(Action, ResourceRef)>,
+    pub(crate) findings: Vec<Finding>,
+    /// Recorded before it happens and before its result is released.
+    pub(crate) strict: bool,
+    /// Neither touches data nor makes writes last: not recorded.
+    pub(crate) silent: bool,
+    pub(crate) operation: Operation,
+}
+
+/// Where in a text a statement stands: the text's statement `index`, or what it prepares.
+#[derive(Debug, Clone)]
+struct Origin {
+    text: Arc<str>,
+    index: usize,
+    inner: bool,
+}
+
+#[derive(Debug)]
+struct Judged {
+    resolved: Arc<Resolved>,
+    verdict: Arc<Verdict>,
+}
+
+/// Shared between the names that lead to it and the runs in flight.
+#[derive(Debug)]
+pub(crate) struct Statement {
+    origin: Origin,
+    fingerprint: String,
+    judged: Mutex<Judged>,
+}
+
+/// Everything that a session's decisions rest on.
+pub(crate) struct Judge {
+    pub(crate) following: Following,
+    pub(crate) database: Arc<Database>,
+    pub(crate) principal: Principal,
+    pub(crate) search_path: Vec<String>,
+    /// Facts of the principal as the estate of this index takes them.
+    prepared: Mutex<Option<(u64, Arc<Prepared>)>>,
+}
+
+impl Statement {
+    pub(crate) fn resolved(&self) -> Arc<Resolved> {
+        Arc::clone(&self.lock().resolved)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Judged> {
+        self.judged.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Judge {
+    pub(crate) fn new(
+        following: Following,
+        database: Arc<Database>,
+        principal: Principal,
+        search_path: Vec<String>,
+    ) -> Self {
+        Self {
+            following,
+            database,
+            principal,
+            search_path,
+            prepared: Mutex::new(None),
+        }
+    }
+
+    /// Reads every statement of `text`. One that cannot be decided on is a refusal of all.
+    ///
+    /// # Errors
+    /// [`Refusal`].
+    pub(crate) fn read(&self, text: &str) -> Result<Vec<Arc<Statement>>, Refusal> {
+        let current = self
+            .following
+            .fresh(Timestamp::now())
+            .map_err(Refusal::Denied)?;
+        let snapshot = self.database.snapshot();
+        let resolved = sql::resolve(text, self.environment(&current, &snapshot))?;
+        let whole: Arc<str> = text.into();
+        let fingerprint = fingerprint(text);
+        let statements = resolved.into_iter().enumerate().map(|(index, resolved)| {
+            let origin = Origin {
+                text: Arc::clone(&whole),
+                index,
+                inner: false,
+            };
+            let label = if index == 0 {
+                fingerprint.clone()
+            } else {
+                format!("{fingerprint}.{index}")
+            };
+            self.statement(origin, label, Arc::new(resolved), &current, &snapshot)
+        });
+        Ok(statements.collect())
+    }
+
+    /// The statement that `statement` prepares or declares a cursor for.
+    pub(crate) fn inner(
+        &self,
+        statement: &Statement,
+        resolved: &Arc<Resolved>,
+    ) -> Result<Arc<Statement>, Finding> {
+        let current = self.following.fresh(Timestamp::now())?;
+        let origin = Origin {
+            inner: true,
+            ..statement.origin.clone()
+        };
+        let snapshot = self.database.snapshot();
+        let fingerprint = statement.fingerprint.clone();
+        Ok(self.statement(
+            origin,
+            fingerprint,
+            Arc::clone(resolved),
+            &current,
+            &snapshot,
+        ))
+    }
+
+    fn statement(
+        &self,
+        origin: Origin,
+        fingerprint: String,
+        resolved: Arc<Resolved>,
+        current: &Current,
+        snapshot: &Snapshot,
+    ) -> Arc<Statement> {
+        let verdict = Arc::new(self.decide(&fingerprint, &resolved, current, snapshot));
+        Arc::new(Statement {
+            origin,
+            fingerprint,
+            judged: Mutex::new(Judged { resolved, verdict }),
+        })
+    }
+
+    /// What policy says now. Costs a comparison while nothing has changed.
+    ///
+    /// # Errors
+    /// When nothing may be decided, or the statement means something else that cannot be decided on.
+    pub(crate) fn verdict(&self, statement: &Statement) -> Result<Arc<Verdict>, Finding> {
+        let current = self.following.fresh(Timestamp::now())?;
+        let snapshot = self.database.snapshot();
+        let mut judged = statement.lock();
+        let epoch = Epoch {
+            estate: current.index,
+            catalog: snapshot.generation,
+        };
+        if judged.verdict.epoch == epoch {
+            return Ok(Arc::clone(&judged.verdict));
+        }
+        let environment = self.environment(&current, &snapshot);
+        let again =
+            sql::resolve(&statement.origin.text, environment).map_err(|refusal| match refusal {
+                Refusal::Denied(finding) => finding,
+                Refusal::Syntax(message) => Finding::new("SQL-SYNTAX", message),
+            })?;
+        let gone = || Finding::new("SQL-STATEMENT", "the statement cannot be read any more");
+        let outer = Arc::new(
+            again
+                .into_iter()
+                .nth(statement.origin.index)
+                .ok_or_else(gone)?,
+        );
+        let resolved = match (&outer.named, statement.origin.inner) {
+            (_, false) => outer,
+            (
+                Some(NamedEffect::Prepare { inner, .. } | NamedEffect::Declare { inner, .. }),
+                true,
+            ) => Arc::clone(inner),
+            _ => return Err(gone()),
+        };
+        let verdict = Arc::new(self.decide(&statement.fingerprint, &resolved, &current, &snapshot));
+        *judged = Judged {
+            resolved,
+            verdict: Arc::clone(&verdict),
+        };
+        Ok(verdict)
+    }
+
+    fn environment<'a>(&'a self, current: &'a Current, snapshot: &'a Snapshot) -> Environment<'a> {
+        Environment {
+            catalog: &snapshot.catalog,
+            search_path: &self.search_path,
+            declared: &current.estate,
+        }
+    }
+
+    fn prepared(&self, current: &Current) -> Arc<Prepared> {
+        let mut held = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((index, prepared)) = held.as_ref()
+            && *index == current.index
+        {
+            return Arc::clone(prepared);
+        }
+        let prepared = Arc::new(current.estate.prepare(&self.principal.facts));
+        *held = Some((current.index, Arc::clone(&prepared)));
+        prepared
+    }
+
+    fn decide(
+        &self,
+        fingerprint: &str,
+        resolved: &Resolved,
+        current: &Current,
+        snapshot: &Snapshot,
+    ) -> Verdict {
+        let estate = &current.estate;
+        let settings = estate.settings();
+        let prepared = self.prepared(current);
+        let writes = resolved.effect >= Effect::Commit;
+        let mut verdict = Verdict {
+            epoch: Epoch {
+                estate: current.index,
+                catalog: snapshot.generation,
+            },
+            allow: true,
+            denied: None,
+            findings: Vec::new(),
+            strict: writes || settings.recording == RecordingMode::Strict,
+            silent: resolved.effect == Effect::Session && resolved.accesses.is_empty(),
+            operation: operation(fingerprint, resolved, estate.version(), current.index),
+        };
+        for access in &resolved.accesses {
+            let (action, resource) = (access.action, &access.resource);
+            let decision =
+                estate.decide_prepared(&self.principal.path, action, resource, &prepared);
+            for id in decision.policy_ids() {
+                if !verdict.operation.policies.contains(&id) {
+                    verdict.operation.policies.push(id);
+                }
+            }
+            // Only reads of the least restricted classification may be lost in a crash.
+            if Some(&estate.object(resource).classification) != settings.classifications.first() {
+                verdict.strict = true;
+            }
+            if !decision.allow {
+                verdict.allow = false;
+                verdict.denied = Some((action, resource.clone()));
+                let errors = decision
+                    .errors
+                    .into_iter()
+                    .map(|error| Finding::new("POLICY-ERROR", error));
+                verdict.findings.extend(errors);
+                if verdict.findings.is_empty() {
+                    verdict.findings.push(unallowed(decision.policies.first()));
+                }
+                return verdict;
+            }
+        }
+        if !resolved.catalog_reads.is_empty() {
+            verdict
+                .operation
+                .policies
+                .push("trilith:catalog".to_owned());
+        }
+        verdict
+    }
+
+    /// The operation of a text that could not even be resolved.
+    pub(crate) fn unresolved(&self, text: &str) -> Operation {
+        let current = self.following.current();
+        Operation {
+            statement: fingerprint(text),
+            actions: Vec::new(),
+            policies: Vec::new(),
+            coverage: body::Coverage::Blind,
+            estate: current.map(|current| (current.estate.version().to_owned(), current.index)),
+        }
+    }
+}
+
+fn unallowed(policy: Option<&Arc<estate::PolicyRef>>) -> Finding {
+    match policy {
+        None => Finding::new("POLICY-NONE", "no policy allows it"),
+        Some(policy) => Finding::new("POLICY-FORBID", format!("forbidden by {policy}")),
+    }
+}
+
+fn operation(fingerprint: &str, resolved: &Resolved, version: &str, index: u64) -> Operation {
+    let mut actions: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+    for access in &resolved.accesses {
+        actions
+            .entry(access.action.as_str())
+            .or_default()
+            .push(access.resource.to_string());
+    }
+    if !resolved.catalog_reads.is_empty() {
+        let catalog = resolved
+            .catalog_reads
+            .iter()
+            .map(|path| format!("Table::\"{path}\""));
+        actions.entry("select").or_default().extend(catalog);
+    }
+    Operation {
+        statement: fingerprint.to_owned(),
+        actions: actions
+            .into_iter()
+            .map(|(action, resources)| ActionOn {
+                action: action.to_owned(),
+                resources,
+            })
+            .collect(),
+        policies: Vec::new(),
+        coverage: match resolved.coverage {
+            Coverage::Parsed => body::Coverage::Complete,
+            Coverage::Opaque => body::Coverage::ParsedOnly,
+        },
+        estate: Some((version.to_owned(), index)),
+    }
+}
+
+/// PostgreSQL's own query fingerprint: literals do not enter it. Of what cannot be parsed nothing is
+/// said, because the text may hold literals.
+fn fingerprint(text: &str) -> String {
+    pg_query::fingerprint(text, 0, pg_query::FingerprintOptions::default())
+        .map_or_else(|_| "unparsed".to_owned(), |fingerprint| fingerprint.hex)
+}

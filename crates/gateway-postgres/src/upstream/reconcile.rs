@@ -1,0 +1,419 @@
+//! Makes the roles and grants of a database those of the estate, in one transaction.
+//!
+//! A role is ours if it bears our mark as its comment; no other role is ever touched. What a policy
+//! allows under some facts the role needs as well: the gateway decides each time.
+
+use super::admin::{Admin, AdminError, identifier, literal};
+use super::scram::RoleSecret;
+use super::snapshot::{columns, oid};
+use crate::sql::{self, Catalog, Environment, Relation, RelationKind};
+use estate::{Action, Estate, ResourceKind, ResourceRef};
+use facts::Finding;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+/// Longest name of a role (`NAMEDATALEN` - 1).
+const MAX_NAME: usize = 63;
+
+/// What was done, and what the administrator should know.
+#[derive(Debug, Default)]
+pub(crate) struct Reconciled {
+    pub(crate) roles: usize,
+    pub(crate) granted: usize,
+    pub(crate) revoked: usize,
+    pub(crate) findings: Vec<Finding>,
+}
+
+/// `trilith/payments/api`; a path that is too long is cut and told apart by its digest.
+pub(crate) fn role_name(identity: &str) -> String {
+    let name = format!("trilith/{identity}");
+    if name.len() <= MAX_NAME {
+        return name;
+    }
+    let digest = crypto::hex::encode(&crypto::sha256(identity.as_bytes()));
+    let kept: String = identity.chars().take(32).collect();
+    format!(
+        "trilith/{kept}~{}",
+        digest.chars().take(20).collect::<String>()
+    )
+}
+
+/// One privilege on one object, as GRANT words it: `SELECT`, `TABLE "public"."cards"`.
+type Privilege = (String, &'static str);
+
+pub(crate) async fn reconcile(
+    admin: &mut Admin,
+    trust_domain: &str,
+    estate: &Estate,
+    catalog: &Catalog,
+    secret: &(dyn Fn(&str) -> (Arc<RoleSecret>, bool) + Sync),
+) -> Result<Reconciled, AdminError> {
+    let mut report = Reconciled::default();
+    let mark = |identity: &str| format!("trilith:{trust_domain}:{identity}");
+    let mut sql = String::from("BEGIN;\n");
+    let existing = marked_roles(admin).await?;
+    let routines = routines(admin).await?;
+    let held = held(admin).await?;
+    let mut ours = BTreeMap::new();
+
+    for identity in estate.identities() {
+        let (role, name) = (
+            role_name(&identity.path),
+            identifier(&role_name(&identity.path)),
+        );
+        match existing.get(&role) {
+            Some(comment) if *comment != mark(&identity.path) => {
+                report.findings.push(
+                    Finding::new(
+                        "GATEWAY-ROLE-FOREIGN",
+                        format!("the role {role} is not this gateway's"),
+                    )
+                    .expected(mark(&identity.path))
+                    .observed(comment.clone())
+                    .next("rename that role; until then the identity cannot log in"),
+                );
+                continue;
+            }
+            Some(_) => {
+                let (secret, fresh) = secret(&identity.path);
+                if fresh {
+                    let verifier = literal(&secret.verifier());
+                    let _ = writeln!(sql, "ALTER ROLE {name} LOGIN PASSWORD {verifier};");
+                }
+            }
+            None => {
+                let verifier = literal(&secret(&identity.path).0.verifier());
+                let _ = writeln!(
+                    sql,
+                    "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
+                    literal(&mark(&identity.path))
+                );
+            }
+        }
+        ours.insert(role, identity.path.as_str());
+    }
+    report.roles = ours.len();
+    for (role, comment) in &existing {
+        let gone =
+            comment.starts_with(&format!("trilith:{trust_domain}:")) && !ours.contains_key(role);
+        if gone {
+            let _ = writeln!(
+                sql,
+                "ALTER ROLE {} NOLOGIN PASSWORD NULL;",
+                identifier(role)
+            );
+            revoke_all(&mut sql, role, held.get(role), &mut report);
+        }
+    }
+    for (role, identity) in &ours {
+        let wanted = wanted(estate, catalog, &routines, identity);
+        let empty = BTreeSet::new();
+        let has = held.get(role).unwrap_or(&empty);
+        let name = identifier(role);
+        for (object, privilege) in wanted.difference(has) {
+            let _ = writeln!(sql, "GRANT {privilege} ON {object} TO {name};");
+            report.granted += 1;
+        }
+        for (object, privilege) in has.difference(&wanted) {
+            let _ = writeln!(sql, "REVOKE {privilege} ON {object} FROM {name};");
+            report.revoked += 1;
+        }
+    }
+    sql.push_str("COMMIT;");
+    if let Err(error) = admin.query(&sql).await {
+        admin.query("ROLLBACK").await?;
+        return Err(error);
+    }
+    open_to_all(admin, &mut report).await?;
+    Ok(report)
+}
+
+fn revoke_all(
+    sql: &mut String,
+    role: &str,
+    held: Option<&BTreeSet<Privilege>>,
+    report: &mut Reconciled,
+) {
+    for (object, privilege) in held.into_iter().flatten() {
+        let _ = writeln!(
+            sql,
+            "REVOKE {privilege} ON {object} FROM {};",
+            identifier(role)
+        );
+        report.revoked += 1;
+    }
+}
+
+/// Roles whose names begin as ours do, with their comments.
+async fn marked_roles(admin: &mut Admin) -> Result<BTreeMap<String, String>, AdminError> {
+    let rows = admin
+        .query("SELECT rolname, coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname LIKE 'trilith/%'")
+        .await?;
+    let mut roles = BTreeMap::new();
+    for row in rows {
+        let [role, comment] = columns(&row)?;
+        roles.insert(role.to_owned(), comment.to_owned());
+    }
+    Ok(roles)
+}
+
+/// Schema, name and signature of every routine outside the system schemas.
+async fn routines(admin: &mut Admin) -> Result<Vec<(ResourceKey, String)>, AdminError> {
+    let rows = admin
+        .query(
+            "SELECT n.nspname, p.proname, p.oid::regprocedure::text FROM pg_proc p
+             JOIN pg_namespace n ON n.oid = p.pronamespace
+             WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'",
+        )
+        .await?;
+    let mut routines = Vec::new();
+    for row in rows {
+        let [schema, name, signature] = columns(&row)?;
+        routines.push(((schema.to_owned(), name.to_owned()), signature.to_owned()));
+    }
+    Ok(routines)
+}
+
+type ResourceKey = (String, String);
+
+/// What our roles hold now, by role.
+async fn held(admin: &mut Admin) -> Result<HashMap<String, BTreeSet<Privilege>>, AdminError> {
+    let rows = admin
+        .query(
+            "SELECT r.rolname, g.object, g.privilege FROM (
+               SELECT a.grantee, a.privilege_type AS privilege,
+                 CASE WHEN c.relkind = 'S' THEN 'SEQUENCE ' ELSE 'TABLE ' END || '\"' || replace(n.nspname, '\"', '\"\"') || '\".\"' || replace(c.relname, '\"', '\"\"') || '\"' AS object
+                 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+               UNION ALL
+               SELECT a.grantee, a.privilege_type, 'SCHEMA \"' || replace(n.nspname, '\"', '\"\"') || '\"' FROM pg_namespace n, aclexplode(n.nspacl) a
+               UNION ALL
+               SELECT a.grantee, a.privilege_type, 'ROUTINE ' || p.oid::regprocedure::text FROM pg_proc p, aclexplode(p.proacl) a
+               UNION ALL
+               SELECT a.grantee, a.privilege_type, 'DATABASE \"' || replace(d.datname, '\"', '\"\"') || '\"' FROM pg_database d, aclexplode(d.datacl) a
+                 WHERE d.datname = current_database()
+             ) g JOIN pg_roles r ON r.oid = g.grantee WHERE r.rolname LIKE 'trilith/%'",
+        )
+        .await?;
+    let mut held: HashMap<String, BTreeSet<Privilege>> = HashMap::new();
+    for row in rows {
+        let [role, object, privilege] = columns(&row)?;
+        // A privilege that this version does not know is revoked by its own name: ALL covers it.
+        let privilege = known(privilege);
+        held.entry(role.to_owned())
+            .or_default()
+            .insert((object.to_owned(), privilege));
+    }
+    Ok(held)
+}
+
+fn known(privilege: &str) -> &'static str {
+    [
+        "SELECT",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "TRUNCATE",
+        "REFERENCES",
+        "TRIGGER",
+        "USAGE",
+        "CREATE",
+        "EXECUTE",
+        "CONNECT",
+        "TEMPORARY",
+    ]
+    .into_iter()
+    .find(|known| *known == privilege)
+    .unwrap_or("ALL")
+}
+
+/// What the estate allows the identity in this database, under some facts at least.
+struct Rights<'a> {
+    listed: HashMap<ResourceRef, BTreeSet<Action>>,
+    estate: &'a Estate,
+}
+
+impl<'a> Rights<'a> {
+    fn of(estate: &'a Estate, identity: &str) -> Self {
+        let mut listed: HashMap<ResourceRef, BTreeSet<Action>> = HashMap::new();
+        for grant in estate.grants(identity) {
+            let actions = listed.entry(grant.resource).or_default();
+            actions.extend(grant.actions);
+            actions.extend(grant.conditional);
+        }
+        Self { listed, estate }
+    }
+
+    /// What is not listed has what its schema stands for.
+    fn possible(&self, action: Action, resource: &ResourceRef) -> bool {
+        let holds = |resource: &ResourceRef| {
+            self.listed
+                .get(resource)
+                .is_some_and(|actions| actions.contains(&action))
+        };
+        if holds(resource) {
+            return true;
+        }
+        !self.estate.object(resource).declared
+            && resource.parent().is_some_and(|schema| holds(&schema))
+    }
+}
+
+fn wanted(
+    estate: &Estate,
+    catalog: &Catalog,
+    routines: &[(ResourceKey, String)],
+    identity: &str,
+) -> BTreeSet<Privilege> {
+    let rights = Rights::of(estate, identity);
+    let mut wanted = BTreeSet::new();
+    let mut schemas = BTreeSet::new();
+    let environment = Environment {
+        catalog,
+        search_path: &[],
+        declared: estate,
+    };
+    for relation in catalog.relations() {
+        let object = format!(
+            "{}.{}",
+            identifier(&relation.schema),
+            identifier(&relation.name)
+        );
+        let object = if relation.kind == RelationKind::Sequence {
+            format!("SEQUENCE {object}")
+        } else {
+            format!("TABLE {object}")
+        };
+        for (action, privilege) in privileges(relation.kind) {
+            if may(&rights, environment, relation, *action) {
+                wanted.insert((object.clone(), *privilege));
+                schemas.insert(relation.schema.clone());
+            }
+        }
+        let resource = table(catalog, relation);
+        if rights.possible(Action::Define, &resource) {
+            schemas.insert(relation.schema.clone());
+        }
+    }
+    for ((schema, name), signature) in routines {
+        let segments = [catalog.database.as_str(), schema, name];
+        let resource = ResourceRef::from_segments(ResourceKind::Function, &segments);
+        if rights.possible(Action::Execute, &resource) {
+            wanted.insert((format!("ROUTINE {signature}"), "EXECUTE"));
+            schemas.insert(schema.clone());
+        }
+    }
+    for (resource, actions) in &rights.listed {
+        let schema = if resource.kind == ResourceKind::Schema {
+            Some(resource.clone())
+        } else {
+            resource.parent()
+        };
+        let in_database = |schema: &ResourceRef| {
+            let (database, name) = schema.path.split_once('/')?;
+            let here = ResourceRef::from_segments(ResourceKind::Database, &[&catalog.database]);
+            (database == here.path).then(|| name.replace("%2F", "/").replace("%25", "%"))
+        };
+        if actions.contains(&Action::Define)
+            && let Some(name) = schema.as_ref().and_then(in_database)
+            && catalog.relations().any(|relation| relation.schema == name)
+        {
+            wanted.insert((format!("SCHEMA {}", identifier(&name)), "CREATE"));
+            schemas.insert(name);
+        }
+    }
+    for schema in schemas {
+        wanted.insert((format!("SCHEMA {}", identifier(&schema)), "USAGE"));
+    }
+    wanted.insert((
+        format!("DATABASE {}", identifier(&catalog.database)),
+        "CONNECT",
+    ));
+    wanted
+}
+
+fn privileges(kind: RelationKind) -> &'static [(Action, &'static str)] {
+    match kind {
+        RelationKind::Sequence => &[(Action::Insert, "USAGE"), (Action::Select, "SELECT")],
+        RelationKind::MaterializedView => &[(Action::Select, "SELECT")],
+        RelationKind::Other => &[],
+        _ => &[
+            (Action::Select, "SELECT"),
+            (Action::Insert, "INSERT"),
+            (Action::Update, "UPDATE"),
+            (Action::Delete, "DELETE"),
+            (Action::Truncate, "TRUNCATE"),
+        ],
+    }
+}
+
+/// A relation may be touched if everything that it stands for may be.
+fn may(
+    rights: &Rights<'_>,
+    environment: Environment<'_>,
+    relation: &Relation,
+    action: Action,
+) -> bool {
+    sql::stands_for(relation, action, environment).is_ok_and(|accesses| {
+        !accesses.is_empty()
+            && accesses
+                .iter()
+                .all(|access| rights.possible(access.action, &access.resource))
+    })
+}
+
+fn table(catalog: &Catalog, relation: &Relation) -> ResourceRef {
+    let segments = [catalog.database.as_str(), &relation.schema, &relation.name];
+    ResourceRef::from_segments(ResourceKind::Table, &segments)
+}
+
+/// What PUBLIC may do is allowed to every role and decided by nobody.
+async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), AdminError> {
+    let rows = admin
+        .query(
+            "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), string_agg(a.privilege_type, ', ')
+             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace, aclexplode(c.relacl) a
+             WHERE a.grantee = 0 AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+             GROUP BY 1, 2",
+        )
+        .await?;
+    for row in rows {
+        let [id, name, privileges] = columns(&row)?;
+        oid(id)?;
+        report.findings.push(
+            Finding::new(
+                "GATEWAY-PUBLIC-GRANT",
+                format!("every role of the database may use {name}"),
+            )
+            .observed(format!("{privileges} granted to PUBLIC"))
+            .next(format!("REVOKE ALL ON {name} FROM PUBLIC")),
+        );
+    }
+    let temporary = admin
+        .query("SELECT 1 FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE d.datname = current_database() AND a.grantee = 0 AND a.privilege_type = 'TEMPORARY'")
+        .await?;
+    if !temporary.is_empty() {
+        report.findings.push(
+            Finding::new("GATEWAY-PUBLIC-TEMPORARY", "every role of the database may make temporary tables")
+                .next("REVOKE TEMPORARY ON DATABASE … FROM PUBLIC; the gateway refuses them itself, functions that it calls could make them"),
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_identity_has_a_name_of_its_own() {
+        let long = "a/".repeat(60);
+        let (first, second) = (
+            role_name(&format!("{long}x")),
+            role_name(&format!("{long}y")),
+        );
+        assert!(first.len() <= MAX_NAME && second.len() <= MAX_NAME);
+        assert_ne!(first, second);
+        assert_eq!(role_name("payments/api"), "trilith/payments/api");
+    }
+}
