@@ -88,6 +88,14 @@ pub(crate) struct Partial {
 }
 
 impl Partial {
+    /// Whether all facts make it an allow.
+    pub(crate) fn certain(&self) -> bool {
+        self.possible()
+            && !self.true_permits.is_empty()
+            && self.residual_forbids.is_empty()
+            && self.fragile.is_empty()
+    }
+
     /// Whether some facts could make it an allow.
     pub(crate) fn possible(&self) -> bool {
         self.errors.is_empty()
@@ -97,7 +105,7 @@ impl Partial {
 }
 
 /// A name that PostgreSQL cannot give a table or function and that no policy names.
-const UNLISTED: &str = "\u{1}";
+pub(crate) const UNLISTED: &str = "\u{1}";
 
 impl Estate {
     /// Which identities can do this to that. `resource` need not be declared.
@@ -234,7 +242,7 @@ impl Estate {
     }
 
     /// `None` when no permit concerns the case at all.
-    fn partially(&self, case: &Case<'_>) -> Result<Option<Partial>, String> {
+    pub(crate) fn partially(&self, case: &Case<'_>) -> Result<Option<Partial>, String> {
         let mut slice = PolicySet::new();
         let mut permitted = false;
         for policy in case.slice(self).flat_map(PolicySet::policies) {
@@ -288,7 +296,7 @@ impl Estate {
             .as_ref()
     }
 
-    fn access(
+    pub(crate) fn access(
         &self,
         identity: &str,
         action: Action,

@@ -4,7 +4,8 @@
 use crate::decision::PolicyRef;
 use crate::estate::Estate;
 use crate::invariant::Invariant;
-use cedar_policy::{Entities, Policy, PolicyId, PolicySet, Schema};
+use crate::policy::{conjuncts, may_err};
+use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet, Schema};
 use std::sync::Arc;
 
 #[must_use]
@@ -32,4 +33,34 @@ pub const fn matching(invariant: &Invariant) -> &Policy {
 #[must_use]
 pub fn reference<'a>(estate: &'a Estate, id: &PolicyId) -> Option<&'a Arc<PolicyRef>> {
     Some(&estate.policies.find(id)?.reference)
+}
+
+/// The policies that may err on some request, as far as their text shows.
+pub fn fragile(estate: &Estate) -> impl Iterator<Item = &Policy> {
+    estate.policies.list.iter().filter_map(|info| {
+        let may = conjuncts(&info.body)
+            .iter()
+            .any(|conjunct| may_err(conjunct));
+        may.then_some(&info.policy)
+    })
+}
+
+/// Whether evaluating the invariant's own condition may err.
+#[must_use]
+pub fn is_fragile(invariant: &Invariant) -> bool {
+    invariant.policy.to_pst().map_or(true, |policy| {
+        conjuncts(policy.body())
+            .iter()
+            .any(|conjunct| may_err(conjunct))
+    })
+}
+
+/// Whether a policy can concern `action`, by its scope.
+#[must_use]
+pub fn concerns(policy: &Policy, action: &EntityUid) -> bool {
+    match policy.action_constraint() {
+        ActionConstraint::Any => true,
+        ActionConstraint::Eq(uid) => uid == *action,
+        ActionConstraint::In(uids) => uids.contains(action),
+    }
 }

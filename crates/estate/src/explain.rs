@@ -17,7 +17,6 @@ const MOST_NEAR: usize = 10;
 /// A candidate that failed: how far it got, and where it stopped.
 pub(crate) struct Miss<'a> {
     pub(crate) info: &'a PolicyInfo,
-    /// Scope parts that do not match, then whether a condition failed.
     distance: usize,
     pub(crate) condition: Condition,
     /// Whether `condition` is a part of the scope.
@@ -156,7 +155,8 @@ impl Estate {
             .into_iter()
             .find(|conjunct| evaluate(conjunct, request, case) != Some(EvalResult::Bool(true)));
         let out_of_scope = scope.is_some();
-        let distance = usize::from(out_of_scope) + usize::from(failed.is_some());
+        // A policy about somebody else is further than one whose condition failed.
+        let distance = 2 * usize::from(out_of_scope) + usize::from(failed.is_some());
         let condition = match (scope, &failed) {
             (Some(condition), _) => condition,
             (None, Some(conjunct)) => observe(conjunct, request, case),

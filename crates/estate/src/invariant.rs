@@ -4,7 +4,10 @@
 use crate::decision::PolicyRef;
 use crate::files::EstateFiles;
 use crate::model::Model;
-use crate::policy::{check_names, collect, each_statement, parse_statement, validate};
+use crate::policy::{
+    Scope, check_names, collect, each_statement, parse_statement, principal_scope, resource_scope,
+    validate,
+};
 use crate::problem::Problem;
 use cedar_policy::{Policy, Schema};
 use serde::{Deserialize, Serialize};
@@ -29,6 +32,20 @@ pub struct Invariant {
     pub text: String,
     /// The set of requests that it speaks of, as a permit.
     pub(crate) policy: Policy,
+    pub(crate) principal: Scope,
+    pub(crate) resource: Scope,
+}
+
+impl Invariant {
+    /// Whether its author asks only that it holds of today's declarations: `@proof("today")`.
+    /// Otherwise it must hold of all data that fits the schema.
+    #[must_use]
+    pub fn is_about_today(&self) -> bool {
+        self.reference
+            .annotations
+            .get("proof")
+            .is_some_and(|scope| scope == "today")
+    }
 }
 
 /// # Errors
@@ -67,10 +84,26 @@ pub(crate) fn parse_invariants(
             let rewritten = format!("{before}permit{after}");
             match parse_statement(file, &statement, &rewritten) {
                 Err(problem) => problems.push(problem),
+                Ok((reference, _))
+                    if reference
+                        .annotations
+                        .get("proof")
+                        .is_some_and(|scope| scope != "today") =>
+                {
+                    let message = "@proof says \"today\" or is left out";
+                    problems.push(Problem::new(
+                        "ESTATE-INVARIANT-PROOF",
+                        file,
+                        statement.line,
+                        message,
+                    ));
+                }
                 Ok((reference, policy)) => list.push(Invariant {
                     kind,
                     reference: Arc::new(reference),
                     text: statement.text.to_owned(),
+                    principal: principal_scope(policy.principal_constraint()),
+                    resource: resource_scope(policy.resource_constraint()),
                     policy,
                 }),
             }

@@ -44,6 +44,7 @@ mod refusal;
 mod resolve;
 mod resource;
 mod statements;
+mod today;
 
 pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
@@ -60,3 +61,4 @@ pub use model::{
 };
 pub use problem::Problem;
 pub use resource::{ResourceKind, ResourceRef};
+pub use today::{Breach, Today};

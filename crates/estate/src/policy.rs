@@ -425,7 +425,7 @@ fn actions(
     parsed.map(Some)
 }
 
-fn principal_scope(constraint: PrincipalConstraint) -> Scope {
+pub(crate) fn principal_scope(constraint: PrincipalConstraint) -> Scope {
     match constraint {
         PrincipalConstraint::Any => Scope::Any,
         PrincipalConstraint::Is(name) => Scope::Is(name.to_string()),
@@ -435,7 +435,7 @@ fn principal_scope(constraint: PrincipalConstraint) -> Scope {
     }
 }
 
-fn resource_scope(constraint: ResourceConstraint) -> Scope {
+pub(crate) fn resource_scope(constraint: ResourceConstraint) -> Scope {
     match constraint {
         ResourceConstraint::Any => Scope::Any,
         ResourceConstraint::Is(name) => Scope::Is(name.to_string()),

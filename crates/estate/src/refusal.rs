@@ -69,25 +69,27 @@ impl Estate {
             .as_ref()
             .map(|conjunct| known_as_names(conjunct))
             .unwrap_or_default();
-        if wanted.is_empty() || miss.out_of_scope {
-            let observed: Vec<_> = miss
+        let message = format!("{policy} does not let this workload become {path}");
+        let next = format!("look at {}:{}", policy.file, policy.line);
+        if miss.out_of_scope {
+            let seen = [names::MACHINE_NAME, names::MACHINE_POOL]
+                .map(|name| format!("{name} is {}", facts.text(name).unwrap_or("absent")));
+            return Finding::new("ASSUME-PLACEMENT", message)
+                .expected(miss.condition.text.clone())
+                .observed(seen.join(", "))
+                .next(next);
+        }
+        if wanted.is_empty() {
+            let seen: Vec<_> = miss
                 .condition
                 .observed
                 .iter()
                 .map(|seen| format!("{} is {}", seen.name, seen.value))
                 .collect();
-            let code = if miss.out_of_scope {
-                "ASSUME-PLACEMENT"
-            } else {
-                "ASSUME-CONDITION"
-            };
-            return Finding::new(
-                code,
-                format!("{policy} does not let this workload become {path}"),
-            )
-            .expected(miss.condition.text.clone())
-            .observed(observed.join(", "))
-            .next(format!("look at {}:{}", policy.file, policy.line));
+            return Finding::new("ASSUME-CONDITION", message)
+                .expected(miss.condition.text.clone())
+                .observed(seen.join(", "))
+                .next(next);
         }
         let expected: Vec<_> = wanted.iter().map(|name| self.digests_of(name)).collect();
         let observed = facts.text(names::CODE_SHA256).unwrap_or("no code digest");
