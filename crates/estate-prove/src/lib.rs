@@ -1,1 +1,30 @@
-//! Invariants to SMT, solver processes.
+//! Invariants to SMT, and the solver processes that answer: proved, broken with a counterexample, or
+//! unknown. Unknown is not proved.
+//!
+//! The solver is not trusted further than it must be: every counterexample is replayed by Cedar's
+//! authorizer, every proof is held against today's declarations, and a process that hangs, dies,
+//! talks nonsense or fails two questions with known answers proves nothing. Not linked by gateways
+//! or agents.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        reason = "tests may panic"
+    )
+)]
+
+mod counterexample;
+mod options;
+mod pool;
+mod proof;
+mod report;
+mod solver;
+
+pub use counterexample::{Counterexample, Party};
+pub use options::Options;
+pub use proof::{prove, prove_blocking};
+pub use report::{Engines, InvariantReport, Report, Result, Unknown};

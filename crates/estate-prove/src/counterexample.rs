@@ -1,0 +1,121 @@
+//! A counterexample for people: who could do what to what, because of which line.
+
+use cedar_policy::{Entities, EntityUid, Request};
+use estate::{InvariantKind, PolicyRef};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+/// A request that breaks an invariant, and the data in which it does.
+#[derive(Debug, Clone, Serialize)]
+pub struct Counterexample {
+    pub principal: Party,
+    pub action: String,
+    pub resource: Party,
+    /// Cedar text of the context; only what the solver chose to set.
+    pub context: String,
+    /// Whether the request is allowed where it never should be, or denied where it always should not.
+    pub allowed: bool,
+    /// What allows it, or forbids it; empty for a denial by default.
+    pub because: Vec<Arc<PolicyRef>>,
+}
+
+/// One side of the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Party {
+    /// `Identity`
+    pub kind: String,
+    /// Set when the declared entity of this id is meant, not any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Attributes as Cedar text.
+    pub attributes: BTreeMap<String, String>,
+    /// What it is in: `Group::"g2"`, `Schema::"shop/public"`.
+    pub within: Vec<String>,
+}
+
+impl Counterexample {
+    pub(crate) fn new(
+        kind: InvariantKind,
+        request: &Request,
+        entities: &Entities,
+        declared: &Entities,
+        because: Vec<Arc<PolicyRef>>,
+    ) -> Option<Self> {
+        Some(Self {
+            principal: Party::of(request.principal()?, entities, declared),
+            action: request.action()?.id().unescaped().to_owned(),
+            resource: Party::of(request.resource()?, entities, declared),
+            context: request
+                .context()
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            allowed: kind == InvariantKind::Never,
+            because,
+        })
+    }
+}
+
+impl Party {
+    fn of(uid: &EntityUid, entities: &Entities, declared: &Entities) -> Self {
+        let attributes = entities
+            .get(uid)
+            .into_iter()
+            .flat_map(|entity| entity.attrs())
+            .filter_map(|(name, value)| Some((name.to_owned(), value.ok()?.to_string())))
+            .collect();
+        let above = entities.ancestors(uid).into_iter().flatten();
+        let mut within: Vec<String> = above
+            .filter(|above| declared.get(above).is_some())
+            .map(ToString::to_string)
+            .collect();
+        within.sort();
+        within.dedup();
+        Self {
+            kind: uid.type_name().to_string(),
+            id: declared.get(uid).map(|_| uid.id().unescaped().to_owned()),
+            attributes,
+            within,
+        }
+    }
+}
+
+/// `some Identity of kind "ai-agent" in Group::"g2"`
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.id {
+            Some(id) => write!(f, "{}::{id:?}", self.kind)?,
+            None => write!(f, "some {}", self.kind)?,
+        }
+        // The attributes that say what a thing is; the rest is in the JSON.
+        let telling = ["kind", "classification"];
+        for (name, value) in telling
+            .iter()
+            .filter_map(|name| self.attributes.get_key_value(*name))
+        {
+            write!(f, " of {name} {value}")?;
+        }
+        if !self.within.is_empty() {
+            write!(f, " in {}", self.within.join(", "))?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Counterexample {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let verb = if self.allowed { "could" } else { "could not" };
+        write!(
+            f,
+            "{} {verb} {} {}",
+            self.principal, self.action, self.resource
+        )?;
+        let places: Vec<_> = self.because.iter().map(ToString::to_string).collect();
+        match (places.is_empty(), self.allowed) {
+            (false, _) => write!(f, ", because of {}", places.join(" and ")),
+            (true, false) => write!(f, ", because no policy allows it"),
+            (true, true) => Ok(()),
+        }
+    }
+}

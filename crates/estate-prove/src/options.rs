@@ -1,0 +1,45 @@
+//! Which solver, and how much of the machine it may have.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The cvc5 program: a path, or a name to be found on `PATH`.
+    pub solver: PathBuf,
+    /// Processes at once.
+    pub processes: usize,
+    /// For one question; after it the process is killed.
+    pub question: Duration,
+    /// For the whole proof; what is not proved by then is unknown.
+    pub total: Duration,
+    /// Address space of each process, in KiB.
+    pub memory_kib: u64,
+}
+
+impl Options {
+    /// The defaults, with the solver named by `cvc5` (the value of `$CVC5`) if there is one.
+    #[must_use]
+    pub fn with_solver(cvc5: Option<OsString>) -> Self {
+        Self {
+            solver: cvc5.map_or_else(|| PathBuf::from("cvc5"), PathBuf::from),
+            ..Self::default()
+        }
+    }
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            solver: PathBuf::from("cvc5"),
+            // One for each core of the smallest machine that we plan for.
+            processes: 2,
+            // Ordinary invariants take milliseconds; past this an operator waits for nothing.
+            question: Duration::from_secs(10),
+            total: Duration::from_secs(60),
+            // 1,000 policies were measured to need less than 200 MiB.
+            memory_kib: 2 * 1024 * 1024,
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! One solver process: spoken to in SMT-LIB over pipes, bounded in time, memory and what it may say.
+
+use crate::options::Options;
+use crate::report::Unknown;
+use cedar_policy_symcc::SmtLibScript;
+use cedar_policy_symcc::solver::{Decision, DecisionWithModel, Solver, SolverError};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::{
+    AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter,
+};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+/// Longer than any model that a counterexample needs.
+const MAX_ANSWER_BYTES: u64 = 4 * 1024 * 1024;
+const START_TIMEOUT: Duration = Duration::from_secs(5);
+/// `sh` sets the limit on address space and becomes the solver: no code of ours runs between fork
+/// and exec.
+const LIMITED: &str = "ulimit -v \"$1\" && shift && exec \"$@\"";
+
+/// Killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Process {
+    #[expect(dead_code, reason = "owned so that dropping it kills the process")]
+    child: Child,
+    input: BufWriter<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+/// A command that runs the solver within `memory_kib`.
+fn limited(options: &Options) -> Command {
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", LIMITED, "sh"])
+        .arg(options.memory_kib.to_string())
+        .arg(&options.solver)
+        .stderr(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+impl Process {
+    /// Starts a solver and asks it two questions with known answers: one that says `unsat` to
+    /// everything, which is what a proof is, does not get further.
+    pub(crate) async fn start(options: &Options) -> Result<Self, Unknown> {
+        let unusable = |message: String| Unknown::new("PROVE-SOLVER-START", message);
+        let mut child = limited(options)
+            .args(["--lang", "smt"])
+            .arg(format!("--tlimit-per={}", options.question.as_millis()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| unusable(format!("{}: {error}", options.solver.display())))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(unusable("the solver has no pipes".to_owned()));
+        };
+        let mut process = Self {
+            child,
+            input: BufWriter::new(input),
+            output: BufReader::new(output),
+        };
+        match tokio::time::timeout(START_TIMEOUT, process.rehearse()).await {
+            Err(_) => Err(unusable(format!(
+                "{} does not answer",
+                options.solver.display()
+            ))),
+            Ok(Err(error)) => Err(unusable(format!(
+                "{} is no usable cvc5: {error}",
+                options.solver.display()
+            ))),
+            Ok(Ok(())) => Ok(process),
+        }
+    }
+
+    async fn rehearse(&mut self) -> Result<(), SolverError> {
+        for (assertion, expected) in [("(= x 1)", Decision::Sat), ("(< x x)", Decision::Unsat)] {
+            let script =
+                format!("(reset)\n(set-logic ALL)\n(declare-const x Int)\n(assert {assertion})\n");
+            self.input.write_all(script.as_bytes()).await?;
+            let answer = self.check_sat().await?;
+            if answer != expected {
+                let message = format!("it answers {answer:?} where {expected:?} is right");
+                return Err(SolverError::Solver(message));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// One line without its end, at most [`MAX_ANSWER_BYTES`] long; an error at the end of the stream.
+async fn line(
+    output: &mut (impl AsyncBufRead + Unpin),
+    budget: &mut u64,
+) -> Result<String, SolverError> {
+    let mut bytes = Vec::new();
+    let read = output.take(*budget).read_until(b'\n', &mut bytes).await?;
+    *budget = budget.saturating_sub(u64::try_from(read).unwrap_or(u64::MAX));
+    if bytes.pop() != Some(b'\n') {
+        let message = if *budget == 0 {
+            "its answer is too long"
+        } else {
+            "it ended"
+        };
+        return Err(SolverError::Solver(message.to_owned()));
+    }
+    String::from_utf8(bytes)
+        .map_err(|_| SolverError::UnrecognizedSolverOutput("no UTF-8".to_owned()))
+}
+
+fn unrecognized(answer: &str) -> SolverError {
+    SolverError::UnrecognizedSolverOutput(answer.chars().take(200).collect())
+}
+
+impl Solver for Process {
+    fn smtlib_input(&mut self) -> &mut (dyn AsyncWrite + Unpin + Send) {
+        &mut self.input
+    }
+
+    async fn enable_models(&mut self) -> Result<(), SolverError> {
+        self.input
+            .set_option("produce-models", "true")
+            .await
+            .map_err(Into::into)
+    }
+
+    async fn check_sat(&mut self) -> Result<Decision, SolverError> {
+        self.input.check_sat().await?;
+        self.input.flush().await?;
+        let mut budget = MAX_ANSWER_BYTES;
+        let answer = line(&mut self.output, &mut budget).await?;
+        match answer.trim() {
+            "sat" => Ok(Decision::Sat),
+            "unsat" => Ok(Decision::Unsat),
+            "unknown" | "timeout" => Ok(Decision::Unknown),
+            other => Err(unrecognized(other)),
+        }
+    }
+
+    async fn check_sat_with_model(&mut self) -> Result<DecisionWithModel, SolverError> {
+        match self.check_sat().await? {
+            Decision::Unsat => return Ok(DecisionWithModel::Unsat),
+            Decision::Unknown => return Ok(DecisionWithModel::Unknown),
+            Decision::Sat => {}
+        }
+        self.input.get_model().await?;
+        self.input.flush().await?;
+        let mut budget = MAX_ANSWER_BYTES;
+        let mut model = line(&mut self.output, &mut budget).await?;
+        if model.trim() != "(" {
+            return Err(unrecognized(&model));
+        }
+        loop {
+            let next = line(&mut self.output, &mut budget).await?;
+            model.push('\n');
+            model.push_str(&next);
+            if next.trim() == ")" {
+                model.push('\n');
+                return Ok(DecisionWithModel::Sat { model });
+            }
+        }
+    }
+}
+
+/// The first line of `--version`, if the program says anything in time.
+pub(crate) async fn version(options: &Options) -> Option<String> {
+    let mut child = limited(options)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .ok()?;
+    let mut output = BufReader::new(child.stdout.take()?);
+    let mut budget = 4096;
+    let first = tokio::time::timeout(START_TIMEOUT, line(&mut output, &mut budget))
+        .await
+        .ok()?
+        .ok()?;
+    Some(first.trim().to_owned()).filter(|text| !text.is_empty())
+}

@@ -1,0 +1,150 @@
+//! A solver that hangs, dies, babbles or lies never lets an unproved version through.
+
+use crate::fixture::{compile, cvc5, shop, shop_without_the_guard};
+use estate::{Estate, Today};
+use estate_prove::{Options, Report, Result, prove_blocking};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// The report with `script` (a shell script's body) as the solver.
+fn proved_by(script: &str, estate: &Estate) -> Report {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("solver");
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let options = Options {
+        solver: path,
+        question: Duration::from_millis(500),
+        total: Duration::from_secs(2),
+        ..Options::default()
+    };
+    prove_blocking(estate, &options)
+}
+
+fn code(report: &Report) -> &'static str {
+    assert!(!report.is_accepted());
+    match &report.invariants[0].result {
+        Result::Unknown { why } => why.code,
+        other => panic!("{other}"),
+    }
+}
+
+/// Answers the two questions that every process is asked first, then does as told.
+fn after_rehearsal(then: &str) -> String {
+    format!(
+        "n=0\nwhile read -r line; do case \"$line\" in *check-sat*) n=$((n+1));\n\
+         case $n in 1) echo sat;; 2) echo unsat;; *) {then};; esac;; esac; done"
+    )
+}
+
+#[test]
+fn a_solver_that_is_not_there_proves_nothing() {
+    let options = Options {
+        solver: "/nonexistent/cvc5".into(),
+        ..Options::default()
+    };
+    let report = prove_blocking(&shop(), &options);
+    assert_eq!(code(&report), "PROVE-SOLVER-START");
+    assert_eq!(report.engines.solvers, 0);
+}
+
+#[test]
+fn a_solver_that_hangs_is_cut() {
+    assert!(matches!(
+        code(&proved_by("sleep 600", &shop())),
+        "PROVE-SOLVER-START" | "PROVE-TIMEOUT"
+    ));
+    assert_eq!(
+        code(&proved_by(&after_rehearsal("sleep 600"), &shop())),
+        "PROVE-TIMEOUT"
+    );
+}
+
+#[test]
+fn a_solver_that_exits_proves_nothing() {
+    assert_eq!(code(&proved_by("exit 0", &shop())), "PROVE-SOLVER-START");
+    assert_eq!(
+        code(&proved_by(&after_rehearsal("exit 0"), &shop())),
+        "PROVE-SOLVER-FAILED"
+    );
+}
+
+#[test]
+fn a_solver_that_babbles_proves_nothing() {
+    assert_eq!(
+        code(&proved_by("yes unsatisfactory", &shop())),
+        "PROVE-SOLVER-START"
+    );
+    // Without an end of line, for ever: bounded in memory as well.
+    assert_eq!(
+        code(&proved_by("cat /dev/zero", &shop())),
+        "PROVE-SOLVER-START"
+    );
+    assert_eq!(
+        code(&proved_by(
+            &after_rehearsal("echo '(error \"x\")'"),
+            &shop()
+        )),
+        "PROVE-SOLVER-FAILED"
+    );
+    assert_eq!(
+        code(&proved_by(&after_rehearsal("echo unknown"), &shop())),
+        "PROVE-SOLVER-UNKNOWN"
+    );
+}
+
+#[test]
+fn a_solver_that_calls_everything_proved_fails_its_rehearsal() {
+    let report = proved_by(
+        "while read -r line; do case \"$line\" in *check-sat*) echo unsat;; esac; done",
+        &shop(),
+    );
+    assert_eq!(code(&report), "PROVE-SOLVER-START");
+}
+
+/// One that knows the rehearsal and lies afterwards: today's declarations contradict it.
+#[test]
+fn a_lie_that_todays_data_contradict_is_found_out() {
+    let mut files = shop_without_the_guard();
+    files.insert(
+        "policies/extra.cedar",
+        "@id(\"x\") permit (principal == Identity::\"agents/helper\", action == Action::\"select\", \
+         resource == Table::\"shop/public/cards\");",
+    );
+    let report = proved_by(&after_rehearsal("echo unsat"), &compile(&files));
+    assert_eq!(code(&report), "PROVE-SOLVER-LIES");
+    assert!(matches!(report.invariants[0].today, Today::Broken { .. }));
+}
+
+/// A model that breaks nothing is no counterexample.
+#[test]
+fn an_invented_counterexample_is_not_believed() {
+    let report = proved_by(&after_rehearsal("echo sat; echo '('; echo ')'"), &shop());
+    let codes = [
+        "PROVE-REPLAY",
+        "PROVE-SOLVER-MODEL",
+        "PROVE-SOLVER-FAILED",
+        "PROVE-UNSUPPORTED",
+    ];
+    assert!(
+        codes.contains(&code(&report)),
+        "{}",
+        report.invariants[0].result
+    );
+}
+
+#[test]
+fn a_solver_without_memory_proves_nothing() {
+    let Some(options) = cvc5("a_solver_without_memory") else {
+        return;
+    };
+    let report = prove_blocking(
+        &shop(),
+        &Options {
+            memory_kib: 8 * 1024,
+            ..options
+        },
+    );
+    assert_eq!(code(&report), "PROVE-SOLVER-START");
+}

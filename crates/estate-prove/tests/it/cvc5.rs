@@ -1,0 +1,168 @@
+//! Proofs and counterexamples with the real solver.
+
+use crate::fixture::{compile, cvc5, shop, shop_with, shop_without_the_guard};
+use estate::Today;
+use estate_prove::{Report, Result, prove_blocking};
+use expect_test::expect;
+
+fn results(report: &Report) -> String {
+    report
+        .invariants
+        .iter()
+        .map(|one| format!("{}: {}\n", one.invariant.id, one.result))
+        .collect()
+}
+
+#[test]
+fn the_example_is_proved() {
+    let Some(options) = cvc5("the_example_is_proved") else {
+        return;
+    };
+    let report = prove_blocking(&shop(), &options);
+    expect![[r#""#]].assert_eq(&results(&report));
+    assert!(report.is_accepted());
+    for one in &report.invariants {
+        assert!(matches!(one.today, Today::Holds { .. }), "{:?}", one.today);
+    }
+    assert_eq!(report.engines.solvers, 1);
+    assert!(report.engines.solver.unwrap().contains("cvc5"));
+}
+
+#[test]
+fn without_its_guard_it_is_broken_by_somebody_nobody_declared_yet() {
+    let Some(options) = cvc5("without_its_guard") else {
+        return;
+    };
+    let report = prove_blocking(&compile(&shop_without_the_guard()), &options);
+    assert!(!report.is_accepted());
+    expect![[r#""#]].assert_eq(&results(&report));
+}
+
+#[test]
+fn a_grant_that_breaks_an_invariant_is_named_with_its_line_and_todays_breach() {
+    let Some(options) = cvc5("a_grant_that_breaks_an_invariant") else {
+        return;
+    };
+    let mut files = shop_without_the_guard();
+    files.insert(
+        "policies/extra.cedar",
+        "// A shortcut.\n@id(\"support reads cards\")\npermit (principal == Identity::\"agents/helper\", \
+         action == Action::\"select\", resource == Table::\"shop/public/cards\");",
+    );
+    let report = prove_blocking(&compile(&files), &options);
+    let broken = &report.invariants[0];
+    let Today::Broken { by } = &broken.today else {
+        panic!("{:?}", broken.today)
+    };
+    assert_eq!(by[0].principal, "Identity::\"agents/helper\"");
+    assert_eq!(by[0].resource.path, "shop/public/cards");
+    let Result::Broken { counterexample } = &broken.result else {
+        panic!("{}", broken.result)
+    };
+    assert!(counterexample.allowed);
+    assert!(!broken.is_accepted());
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["invariants"][0]["result"]["status"], "broken");
+    assert_eq!(json["invariants"][0]["today"]["status"], "broken");
+}
+
+#[test]
+fn an_always_that_a_forbid_crosses_is_broken_by_it() {
+    let Some(options) = cvc5("an_always_that_a_forbid_crosses") else {
+        return;
+    };
+    let estate = shop_with(&[(
+        "policies/extra.cedar",
+        "@id(\"freeze\") forbid (principal, action == Action::\"insert\", resource is Table);",
+    )]);
+    let report = prove_blocking(&estate, &options);
+    let always = report
+        .invariants
+        .iter()
+        .find(|one| one.invariant.id.contains("always"))
+        .unwrap();
+    expect![[r#""#]].assert_eq(&always.result.to_string());
+    assert!(matches!(always.today, Today::Broken { .. }));
+}
+
+/// Cedar would skip the policy that errs and allow; the estate denies, so `always` is not proved.
+#[test]
+fn an_always_counts_an_error_as_a_denial() {
+    let Some(options) = cvc5("an_always_counts_an_error") else {
+        return;
+    };
+    let estate = shop_with(&[(
+        "policies/extra.cedar",
+        "@id(\"errs\") forbid (principal, action == Action::\"insert\", resource is Table) when \
+         { context.workload has uid && context.workload.uid + 9223372036854775807 < 0 };",
+    )]);
+    let report = prove_blocking(&estate, &options);
+    let always = report
+        .invariants
+        .iter()
+        .find(|one| one.invariant.id.contains("always"))
+        .unwrap();
+    assert!(
+        always.result.to_string().starts_with("unknown (PROVE-ERRS"),
+        "{}",
+        always.result
+    );
+    assert!(!report.is_accepted());
+}
+
+#[test]
+fn what_holds_only_today_is_accepted_only_where_its_author_says_so() {
+    let Some(options) = cvc5("what_holds_only_today") else {
+        return;
+    };
+    let invariant = |proof: &str| {
+        format!(
+            "@id(\"members\")\n{proof}\nnever (principal is Identity in Group::\"operators\", \
+             action == Action::\"select\", resource) when {{ principal.kind != \"person\" }};"
+        )
+    };
+    for (proof, accepted) in [("", false), ("@proof(\"today\")", true)] {
+        let estate = shop_with(&[("invariants/members.cedar", &invariant(proof))]);
+        let report = prove_blocking(&estate, &options);
+        let members = report
+            .invariants
+            .iter()
+            .find(|one| one.invariant.id == "members")
+            .unwrap();
+        assert!(
+            matches!(members.today, Today::Holds { .. }),
+            "{:?}",
+            members.today
+        );
+        assert!(
+            matches!(members.result, Result::Broken { .. }),
+            "{}",
+            members.result
+        );
+        assert_eq!(members.is_accepted(), accepted);
+    }
+}
+
+#[test]
+fn a_property_of_assume_is_provable() {
+    let Some(options) = cvc5("a_property_of_assume") else {
+        return;
+    };
+    let estate = shop_with(&[(
+        "invariants/assume.cedar",
+        "@id(\"only released code becomes payments\")\nnever (principal, action == Action::\"assume\", \
+         resource == Identity::\"payments/api\")\nunless { principal has code && \
+         principal.code.known_as.contains(\"payments-api\") };",
+    )]);
+    let report = prove_blocking(&estate, &options);
+    let one = report
+        .invariants
+        .iter()
+        .find(|one| one.invariant.id.starts_with("only released"))
+        .unwrap();
+    assert!(one.is_accepted(), "{}", one.result);
+    assert!(
+        matches!(one.today, Today::Open { .. }),
+        "workloads cannot be listed"
+    );
+}

@@ -1,0 +1,13 @@
+//! The prover against the real cvc5, and against solvers that hang, die, babble and lie.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+mod bad_solvers;
+mod cvc5;
+mod fixture;
