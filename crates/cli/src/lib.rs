@@ -1,9 +1,32 @@
-//! The command line and the demo.
+//! The command line: arguments in, exit code out. What the commands do lives in `commands`, the demo in `demo`.
+//!
+//! stdout carries what was asked for; everything else goes to stderr.
 
 #![forbid(unsafe_code)]
 
-/// Runs the command line of this process.
+mod admin;
+mod arguments;
+mod commands;
+mod demo;
+mod failure;
+mod output;
+mod runtime;
+
+pub use arguments::{Arguments, command};
+pub use failure::{EXIT_FAILED, EXIT_USAGE, EXIT_VERIFICATION, Failure};
+
+use clap::Parser as _;
+use std::process::ExitCode;
+
+/// Runs the command line of this process. 0 done, 1 refused or failed, 2 usage, 3 verification failed.
 #[must_use]
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match commands::run(arguments) {
+        Ok(code) => code,
+        Err(failure) => {
+            output::failure(&failure);
+            failure.exit_code()
+        }
+    }
 }

@@ -1,0 +1,60 @@
+//! The client of the server's administration: gRPC over its local Unix socket.
+
+use crate::Failure;
+use facts::Finding;
+use hyper_util::rt::TokioIo;
+use proto::v1::Document;
+use proto::v1::admin_client::AdminClient;
+use std::path::Path;
+use tonic::transport::{Channel, Endpoint, Uri};
+
+/// Largest answer taken: an estate export.
+const MAX_MESSAGE: usize = 64 * 1024 * 1024;
+
+/// Connects to the server's administration socket at `path`.
+pub(crate) async fn connect(path: &Path) -> Result<AdminClient<Channel>, Failure> {
+    let socket = path.to_owned();
+    // The address is never resolved: the connector below opens the socket.
+    let endpoint = Endpoint::from_static("http://admin.invalid");
+    let channel = endpoint
+        .connect_with_connector(tower::service_fn(move |_: Uri| {
+            let socket = socket.clone();
+            async move {
+                let stream = tokio::net::UnixStream::connect(socket).await?;
+                Ok::<_, std::io::Error>(TokioIo::new(stream))
+            }
+        }))
+        .await
+        .map_err(|error| unreachable(path, &error))?;
+    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+}
+
+fn unreachable(path: &Path, error: &tonic::transport::Error) -> Finding {
+    let mut cause = std::error::Error::source(error);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
+    Finding::new(
+        "CLI-SERVER-UNREACHABLE",
+        format!("cannot reach the server's administration: {cause}"),
+    )
+    .expected(format!("a server that listens on {}", path.display()))
+    .next("start `trilith server --config FILE`, or name its socket with --admin-socket")
+}
+
+/// A refusal by the server, as the finding it sent or as its status.
+pub(crate) fn refusal(status: &tonic::Status) -> Failure {
+    serde_json::from_slice::<Finding>(status.details())
+        .unwrap_or_else(|_| {
+            Finding::new("CLI-SERVER-REFUSED", status.message().to_owned())
+                .observed(format!("{:?}", status.code()))
+        })
+        .into()
+}
+
+/// The JSON of a document.
+pub(crate) fn document(response: tonic::Response<Document>) -> Result<serde_json::Value, Failure> {
+    serde_json::from_str(&response.into_inner().json)
+        .map_err(|error| anyhow::anyhow!("the server's answer is not JSON: {error}").into())
+}

@@ -1,0 +1,422 @@
+//! What can be typed. Each command's long help ends with examples that run as printed.
+
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
+
+/// Machine identity that is proved, decided and recorded.
+#[derive(Debug, Parser)]
+#[command(
+    name = "trilith",
+    version,
+    max_term_width = 110,
+    propagate_version = true
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: Global,
+}
+
+/// Options that every command knows.
+#[derive(Debug, Clone, Args)]
+pub struct Global {
+    /// Print JSON, one document or one object a line; fields are only ever added
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// Unix socket of the server's administration
+    #[arg(
+        long,
+        global = true,
+        env = "TRILITH_ADMIN_SOCKET",
+        default_value = "/run/trilith/admin.sock",
+        value_name = "PATH"
+    )]
+    pub admin_socket: PathBuf,
+    /// What to log, as `info` or `server=debug,info`
+    #[arg(
+        long,
+        global = true,
+        env = "TRILITH_LOG",
+        default_value = "info",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server, or rebuild its state from the ledger
+    Server(ServerArguments),
+    /// Run the node agent, or list and readmit node agents
+    Agent(AgentArguments),
+    /// Run the gateways of this machine
+    Gateway(ConfigArgument),
+    /// See all three pillars work on this machine, with a real database and an emulated TPM
+    Demo(DemoArguments),
+    /// Plan, prove, apply and export what is declared
+    #[command(subcommand)]
+    Estate(EstateCommand),
+    /// Say why something is allowed or denied
+    #[command(
+        after_long_help = "Examples:\n  trilith why payments/api select shop/public/cards\n  trilith why pg-1:42"
+    )]
+    Why(WhyArguments),
+    /// List every identity that may do ACTION on RESOURCE, with the policy that grants it
+    #[command(after_long_help = "Example:\n  trilith who-can select shop/public/cards")]
+    WhoCan(WhoCanArguments),
+    /// List everything that PRINCIPAL may do, with the policy that grants it
+    #[command(after_long_help = "Example:\n  trilith what-can agents/helper")]
+    WhatCan(WhatCanArguments),
+    /// Search and show records of the server's and the gateways' ledgers
+    #[command(subcommand)]
+    Ledger(LedgerCommand),
+    /// Make one file with the answer to a question and all that is needed to check it offline
+    #[command(
+        after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack"
+    )]
+    Pack(PackArguments),
+    /// Check a pack offline; trust comes from your file, never from the pack
+    #[command(after_long_help = "Example:\n  trilith verify access.pack --trust trust.json")]
+    Verify(VerifyArguments),
+    /// Print the trust file that `verify` takes: keep it where you can find it later
+    #[command(after_long_help = "Example:\n  trilith trust > trust.json")]
+    Trust,
+    /// Create one-time join tokens
+    #[command(subcommand)]
+    Token(TokenCommand),
+    /// Look at this machine's TPM
+    #[command(subcommand)]
+    Tpm(TpmCommand),
+    /// Explain verdicts
+    #[command(subcommand)]
+    Attest(AttestCommand),
+    /// Revoke an identity, one SVID or a machine, at once
+    #[command(
+        after_long_help = "Examples:\n  trilith revoke identity payments/api --reason 'key leaked'\n  trilith revoke machine db-1 --reason stolen"
+    )]
+    Revoke(RevokeArguments),
+    /// Run a program that knows nothing of SPIFFE with an identity of its own
+    #[command(
+        after_long_help = "Example:\n  trilith exec -- psql 'host=127.0.0.1 port=6432 dbname=shop sslmode=verify-ca'"
+    )]
+    Exec(ExecArguments),
+    /// Keep certificate, key and bundle as files for a program that reads them
+    #[command(
+        after_long_help = "Example:\n  trilith files --directory /run/nginx/svid --owner www-data --mode 0640 --reload 'nginx -s reload'"
+    )]
+    Files(FilesArguments),
+    /// Show what the local agent knows of this process, and the identities it gives it
+    Whoami(WorkloadSocket),
+    /// Show the state of the server, its ledger, gateways and node agents
+    Status,
+}
+
+#[derive(Debug, Args)]
+pub struct ConfigArgument {
+    /// The configuration file; `docs/reference/config.md` lists every key
+    #[arg(long, value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "Examples:\n  trilith server --config /etc/trilith/server.toml\n  trilith server rebuild-state --config /etc/trilith/server.toml"
+)]
+pub struct ServerArguments {
+    #[command(subcommand)]
+    pub command: Option<ServerCommand>,
+    /// The configuration file; `docs/reference/config.md` lists every key
+    #[arg(long, value_name = "FILE", required = true)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ServerCommand {
+    /// Drop the state store and compute it again from the ledger; the server must not be running
+    RebuildState(ConfigArgument),
+}
+
+#[derive(Debug, Args)]
+#[command(
+    args_conflicts_with_subcommands = true,
+    after_long_help = "Examples:\n  trilith agent --config /etc/trilith/agent.toml\n  trilith agent readmit db-1 --reason 'restored from its image'"
+)]
+pub struct AgentArguments {
+    #[command(subcommand)]
+    pub command: Option<AgentCommand>,
+    /// The configuration file; `docs/reference/config.md` lists every key
+    #[arg(long, value_name = "FILE", required = true)]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// List the node agents that ever joined
+    List,
+    /// Free a node agent that was locked because two copies of its state were seen
+    Readmit {
+        /// The node's name
+        node: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// Use this TPM instead of a private emulated one, as `/dev/tpmrm0`
+    #[arg(long, value_name = "DEVICE")]
+    pub tpm: Option<PathBuf>,
+    /// Leave everything running at the end and print commands to look around
+    #[arg(long)]
+    pub hold: bool,
+    /// Folder of the demo's programs; by default `examples` beside this binary
+    #[arg(long, value_name = "DIR")]
+    pub programs: Option<PathBuf>,
+    /// Keep the demo's folder, with every log and file in it
+    #[arg(long)]
+    pub keep: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EstateCommand {
+    /// Show what applying DIR would change, and whether the invariants hold
+    #[command(after_long_help = "Example:\n  trilith estate plan ./estate")]
+    Plan { directory: PathBuf },
+    /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
+    #[command(
+        after_long_help = "Example:\n  trilith estate apply ./estate --message 'reporting reads orders'"
+    )]
+    Apply {
+        directory: PathBuf,
+        /// Why, for the record
+        #[arg(long, short, default_value = "")]
+        message: String,
+        /// The version that the change was planned against; refused if it is no longer the current one
+        #[arg(long, value_name = "VERSION")]
+        base: Option<String>,
+    },
+    /// Prove the invariants of DIR on this machine; needs cvc5, not the server
+    Prove {
+        directory: PathBuf,
+        /// Seconds that the solver may take for each invariant
+        #[arg(long, default_value_t = 60)]
+        timeout: u64,
+    },
+    /// Run the policy tests of DIR on this machine
+    Test { directory: PathBuf },
+    /// Check DIR without the server: every problem with file and line
+    Lint { directory: PathBuf },
+    /// Write an applied version to a folder
+    Export {
+        directory: PathBuf,
+        /// The version; the current one by default
+        #[arg(long, value_name = "VERSION")]
+        version: Option<String>,
+    },
+    /// Print the JSON Schema of the estate's files
+    Schema,
+}
+
+#[derive(Debug, Args)]
+pub struct WhyArguments {
+    /// An identity such as `payments/api`, or the id of a recorded decision such as `pg-1:42`
+    pub principal: String,
+    pub action: Option<String>,
+    pub resource: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct WhoCanArguments {
+    pub action: String,
+    pub resource: String,
+}
+
+#[derive(Debug, Args)]
+pub struct WhatCanArguments {
+    pub principal: String,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum LedgerCommand {
+    /// Print records that match, oldest first
+    #[command(
+        after_long_help = "Examples:\n  trilith ledger search --identity agents/helper --type outcome\n  trilith ledger search --ledger '*' --resource shop/public/cards --json"
+    )]
+    Search(SearchArguments),
+    /// Print one record whole
+    #[command(after_long_help = "Example:\n  trilith ledger show server:12")]
+    Show {
+        /// `LEDGER:INDEX`, with `server` for the server's ledger
+        record: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct SearchArguments {
+    /// `server`, a gateway's name, or `*` for every ledger
+    #[arg(long, default_value = "*")]
+    pub ledger: String,
+    /// Only records of this type; may be given more than once
+    #[arg(long = "type", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Only records of this identity
+    #[arg(long)]
+    pub identity: Option<String>,
+    /// Only records that touch this resource
+    #[arg(long)]
+    pub resource: Option<String>,
+    /// Start at this index
+    #[arg(long, default_value_t = 0)]
+    pub from: u64,
+    /// Stop after this many; 0 means all
+    #[arg(long, default_value_t = 0)]
+    pub limit: u64,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false, id = "question")]
+pub struct PackQuestion {
+    /// One recorded decision or record, as `LEDGER:INDEX`
+    #[arg(long, value_name = "RECORD")]
+    pub record: Option<String>,
+    /// Everything that an identity accessed
+    #[arg(long, value_name = "IDENTITY")]
+    pub accesses: Option<String>,
+    /// The life of one SVID, by serial
+    #[arg(long, value_name = "SERIAL")]
+    pub issuance: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct PackArguments {
+    #[command(flatten)]
+    pub question: PackQuestion,
+    /// Where to write the pack
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    pub pack: PathBuf,
+    /// What you trust: trust domain, ledger key, root certificates
+    #[arg(long, value_name = "FILE")]
+    pub trust: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TokenCommand {
+    /// Create a token that lets one machine join once, and print the pin that its agent needs
+    #[command(
+        after_long_help = "Example:\n  trilith token create --node db-1 --pool databases --ttl 600"
+    )]
+    Create {
+        /// The name that the machine will have
+        #[arg(long)]
+        node: String,
+        /// The pool that the machine will be in
+        #[arg(long)]
+        pool: String,
+        /// Seconds until the token is worth nothing
+        #[arg(long, default_value_t = 600)]
+        ttl: u32,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TpmCommand {
+    /// Print the digest of the endorsement key, which `references/` pins, and whether it has a certificate
+    #[command(
+        after_long_help = "Examples:\n  trilith tpm show\n  trilith tpm show --tpm swtpm:/tmp/tpm.sock"
+    )]
+    Show {
+        /// As in agent.toml: `device:/dev/tpmrm0`, `swtpm:/path/to/socket`
+        #[arg(long, default_value = "device:/dev/tpmrm0")]
+        tpm: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AttestCommand {
+    /// Show a recorded verdict: its facts with their sources, or what was wrong and what to do next
+    #[command(after_long_help = "Example:\n  trilith attest explain 7")]
+    Explain {
+        /// The verdict's index in the server's ledger
+        index: u64,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum RevocationKind {
+    Identity,
+    Serial,
+    Machine,
+}
+
+#[derive(Debug, Args)]
+pub struct RevokeArguments {
+    pub kind: RevocationKind,
+    /// The identity's path, the SVID's serial or the node's name
+    pub value: String,
+    /// Why, for the record
+    #[arg(long)]
+    pub reason: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct WorkloadSocket {
+    /// The agent's Workload API
+    #[arg(
+        long,
+        env = "SPIFFE_ENDPOINT_SOCKET",
+        default_value = "unix:///run/trilith/workload.sock",
+        value_name = "URI"
+    )]
+    pub socket: String,
+}
+
+#[derive(Debug, Args)]
+pub struct ExecArguments {
+    #[command(flatten)]
+    pub socket: WorkloadSocket,
+    /// Which identity, where there are several
+    #[arg(long, value_name = "SPIFFE_ID")]
+    pub identity: Option<String>,
+    /// The program and its arguments
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
+    pub command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct FilesArguments {
+    #[command(flatten)]
+    pub socket: WorkloadSocket,
+    /// Which identity, where there are several
+    #[arg(long, value_name = "SPIFFE_ID")]
+    pub identity: Option<String>,
+    /// Folder for `svid.pem`, `key.pem` and `bundle.pem`
+    #[arg(long, value_name = "DIR")]
+    pub directory: PathBuf,
+    /// User that owns the files
+    #[arg(long)]
+    pub owner: Option<String>,
+    /// Mode of the files; the key never gets more than this
+    #[arg(long, default_value = "0600")]
+    pub mode: String,
+    /// Command to run after each change
+    #[arg(long, value_name = "CMD")]
+    pub reload: Option<String>,
+    /// Write once and end
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// The whole command tree, for help snapshots and the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    <Arguments as clap::CommandFactory>::command()
+}

@@ -1,0 +1,62 @@
+//! One function a command. Roles start planes; the rest asks the server, the local agent or nobody.
+
+mod administer;
+mod ask;
+pub(crate) mod estate;
+mod ledger;
+mod pack;
+mod roles;
+mod tpm;
+mod workload;
+
+use crate::arguments::{Arguments, Command};
+use crate::runtime::{block_on, log_to_stderr};
+use crate::{Failure, demo};
+use std::process::ExitCode;
+
+/// Commands that only ask need no more.
+const ASKING_THREADS: usize = 1;
+
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
+    let Arguments { command, global } = arguments;
+    match command {
+        Command::Server(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            roles::server(arguments)?;
+        }
+        Command::Agent(arguments) => {
+            if let Some(command) = arguments.command {
+                block_on(ASKING_THREADS, administer::agents(command, &global))?;
+            } else {
+                log_to_stderr(&global.log, global.json)?;
+                roles::agent(arguments.config)?;
+            }
+        }
+        Command::Gateway(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            roles::gateway(&arguments.config)?;
+        }
+        Command::Demo(arguments) => return block_on(2, demo::run(arguments, global)),
+        Command::Estate(command) => return estate::run(command, &global),
+        Command::Why(arguments) => block_on(ASKING_THREADS, ask::why(arguments, &global))?,
+        Command::WhoCan(arguments) => block_on(ASKING_THREADS, ask::who_can(arguments, &global))?,
+        Command::WhatCan(arguments) => block_on(ASKING_THREADS, ask::what_can(arguments, &global))?,
+        Command::Ledger(command) => block_on(ASKING_THREADS, ledger::run(command, &global))?,
+        Command::Pack(arguments) => block_on(ASKING_THREADS, pack::pack(arguments, &global))?,
+        Command::Verify(arguments) => pack::verify(&arguments, &global)?,
+        Command::Trust => block_on(ASKING_THREADS, pack::trust(&global))?,
+        Command::Token(command) => block_on(ASKING_THREADS, administer::token(command, &global))?,
+        Command::Tpm(command) => tpm::run(command, &global)?,
+        Command::Attest(command) => block_on(ASKING_THREADS, administer::attest(command, &global))?,
+        Command::Revoke(arguments) => {
+            block_on(ASKING_THREADS, administer::revoke(arguments, &global))?
+        }
+        Command::Exec(arguments) => return block_on(ASKING_THREADS, workload::exec(arguments)),
+        Command::Files(arguments) => block_on(ASKING_THREADS, workload::files(arguments))?,
+        Command::Whoami(arguments) => {
+            block_on(ASKING_THREADS, workload::whoami(arguments, &global))?
+        }
+        Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,153 @@
+//! Tokens, revocation, node agents, verdicts and the state of the server.
+
+use crate::arguments::{
+    AgentCommand, AttestCommand, Global, RevocationKind, RevokeArguments, TokenCommand,
+};
+use crate::{Failure, admin, output};
+use facts::Timestamp;
+use proto::v1;
+use serde_json::{Value, json};
+
+pub(crate) async fn token(command: TokenCommand, global: &Global) -> Result<(), Failure> {
+    let TokenCommand::Create { node, pool, ttl } = command;
+    let created = admin::connect(&global.admin_socket)
+        .await?
+        .token_create(v1::TokenCreateRequest {
+            node: node.clone(),
+            pool,
+            ttl_s: ttl,
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?
+        .into_inner();
+    if global.json {
+        output::json(&json!({
+            "token": created.token, "pin": created.pin,
+            "expires": created.expires, "index": created.index,
+        }));
+        return Ok(());
+    }
+    output::line(format_args!("token  {}", created.token));
+    output::line(format_args!("pin    {}", created.pin));
+    output::note(format_args!(
+        "The token lets `{node}` join once, until {}. Put both into its agent.toml:\n\n  pin = \"{}\"\n\n  [join]\n  method = \"token\"\n  token_file = \"/etc/trilith/token\"",
+        Timestamp::from_millis(created.expires),
+        created.pin
+    ));
+    Ok(())
+}
+
+pub(crate) async fn revoke(arguments: RevokeArguments, global: &Global) -> Result<(), Failure> {
+    let kind = match arguments.kind {
+        RevocationKind::Identity => "identity",
+        RevocationKind::Serial => "serial",
+        RevocationKind::Machine => "machine",
+    };
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .revoke(v1::RevokeRequest {
+            kind: kind.to_owned(),
+            value: arguments.value,
+            reason: arguments.reason,
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(), Failure> {
+    let mut client = admin::connect(&global.admin_socket).await?;
+    let answer = match command {
+        AgentCommand::List => client.agents(v1::StatusRequest {}).await,
+        AgentCommand::Readmit { node, reason } => {
+            client.readmit(v1::ReadmitRequest { node, reason }).await
+        }
+    }
+    .map_err(|status| admin::refusal(&status))?;
+    print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+pub(crate) async fn attest(command: AttestCommand, global: &Global) -> Result<(), Failure> {
+    let AttestCommand::Explain { index } = command;
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .verdict(v1::VerdictRequest { index })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+pub(crate) async fn status(global: &Global) -> Result<(), Failure> {
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .status(v1::StatusRequest {})
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+/// A document: as it is with `--json`, else as indented `name  value` lines.
+pub(crate) fn print(document: &Value, global: &Global) {
+    if global.json {
+        output::json(document);
+    } else {
+        tree(document, 0);
+    }
+}
+
+fn tree(value: &Value, depth: usize) {
+    let indent = "  ".repeat(depth);
+    match value {
+        Value::Object(fields) => {
+            let width = fields
+                .keys()
+                .map(|name| name.chars().count())
+                .max()
+                .unwrap_or(0);
+            for (name, value) in fields {
+                if is_leaf(value) {
+                    output::line(format_args!("{indent}{name:width$}  {}", leaf(value)));
+                } else {
+                    output::line(format_args!("{indent}{name}"));
+                    tree(value, depth + 1);
+                }
+            }
+        }
+        Value::Array(items) => {
+            for item in items {
+                if is_leaf(item) {
+                    output::line(format_args!("{indent}{}", leaf(item)));
+                } else {
+                    tree(item, depth);
+                    output::line("");
+                }
+            }
+        }
+        other => output::line(format_args!("{indent}{}", leaf(other))),
+    }
+}
+
+fn is_leaf(value: &Value) -> bool {
+    match value {
+        Value::Object(fields) => fields.is_empty(),
+        Value::Array(items) => items
+            .iter()
+            .all(|item| !item.is_object() && !item.is_array()),
+        _ => true,
+    }
+}
+
+fn leaf(value: &Value) -> String {
+    match value {
+        Value::Null => "-".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Object(_) => "-".to_owned(),
+        Value::Array(items) if items.is_empty() => "-".to_owned(),
+        Value::Array(items) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}

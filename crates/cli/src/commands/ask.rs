@@ -1,0 +1,198 @@
+//! `why`, `who-can`, `what-can`: questions to the estate that is current at the server.
+
+use crate::arguments::{Global, WhatCanArguments, WhoCanArguments, WhyArguments};
+use crate::commands::administer;
+use crate::{Failure, admin, output};
+use proto::v1;
+use serde_json::Value;
+
+pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), Failure> {
+    let request = match (arguments.action, arguments.resource) {
+        (Some(action), Some(resource)) => v1::WhyRequest {
+            principal: arguments.principal,
+            action,
+            resource,
+            decision: String::new(),
+        },
+        (None, None) if arguments.principal.contains(':') => v1::WhyRequest {
+            decision: arguments.principal,
+            ..v1::WhyRequest::default()
+        },
+        _ => {
+            return Err(Failure::usage(
+                "`why` takes IDENTITY ACTION RESOURCE, or the id of a decision as in `pg-1:42`",
+            ));
+        }
+    };
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .why(request)
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    let document = admin::document(answer)?;
+    if global.json {
+        output::json(&document);
+    } else {
+        explain(&document);
+    }
+    Ok(())
+}
+
+/// An explanation for people. `record` stands in it when a recorded decision was asked for.
+fn explain(document: &Value) {
+    let explanation = document.get("explanation").unwrap_or(document);
+    if let Some(record) = document.get("record") {
+        output::line(format_args!("recorded as {}", text(record, "/id")));
+    }
+    let allow = explanation
+        .pointer("/decision/allow")
+        .and_then(Value::as_bool)
+        == Some(true);
+    output::line(format_args!(
+        "{}: {} {} {}",
+        if allow { "allowed" } else { "denied" },
+        text(explanation, "/principal"),
+        text(explanation, "/action"),
+        text(explanation, "/resource"),
+    ));
+    if let Some(classification) = explanation.get("classification").and_then(Value::as_str) {
+        output::line(format_args!(
+            "  the resource is classified `{classification}`"
+        ));
+    }
+    let texts = list(explanation, "/texts");
+    for (number, policy) in list(explanation, "/decision/policies").iter().enumerate() {
+        output::line(format_args!("  because of {}", policy_name(policy)));
+        if let Some(source) = texts.get(number).and_then(Value::as_str) {
+            for line in source.lines() {
+                output::line(format_args!("    {line}"));
+            }
+        }
+    }
+    for error in list(explanation, "/decision/errors") {
+        output::line(format_args!("  because of an error: {}", plain(error)));
+    }
+    let near = list(explanation, "/decision/near");
+    if !allow && list(explanation, "/decision/policies").is_empty() {
+        output::line("  because no policy allows it");
+    }
+    for near in near {
+        let observed: Vec<String> = list(near, "/failed/observed")
+            .iter()
+            .map(|seen| format!("{} is {}", text(seen, "/name"), text(seen, "/value")))
+            .collect();
+        let seen = if observed.is_empty() {
+            String::new()
+        } else {
+            format!(", but {}", observed.join(", "))
+        };
+        output::line(format_args!(
+            "  nearest {}: it wants {}{seen}",
+            near.get("policy").map_or_else(String::new, policy_name),
+            text(near, "/failed/text"),
+        ));
+    }
+    for finding in list(explanation, "/decision/findings") {
+        output::line(format_args!(
+            "  {}: {}",
+            text(finding, "/code"),
+            text(finding, "/message")
+        ));
+    }
+    output::line(format_args!("  estate {}", text(explanation, "/estate")));
+}
+
+pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Result<(), Failure> {
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .who_can(v1::WhoCanRequest {
+            action: arguments.action,
+            resource: arguments.resource,
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    accesses(&admin::document(answer)?, global)
+}
+
+pub(crate) async fn what_can(arguments: WhatCanArguments, global: &Global) -> Result<(), Failure> {
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .what_can(v1::WhatCanRequest {
+            principal: arguments.principal,
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    accesses(&admin::document(answer)?, global)
+}
+
+fn accesses(document: &Value, global: &Global) -> Result<(), Failure> {
+    if global.json {
+        output::json(document);
+    } else if list(document, "/accesses").is_empty() {
+        output::line("none");
+    } else {
+        let rows: Vec<Vec<String>> = list(document, "/accesses").iter().map(row).collect();
+        output::table(&["IDENTITY", "ACTION", "RESOURCE", "BECAUSE OF"], &rows);
+    }
+    let errors = list(document, "/errors");
+    if errors.is_empty() {
+        return Ok(());
+    }
+    if !global.json {
+        administer::print(document.get("errors").unwrap_or(&Value::Null), global);
+    }
+    Err(facts::Finding::new(
+        "ESTATE-ANSWER-INCOMPLETE",
+        format!(
+            "{} accesses could not be evaluated: the answer is not complete",
+            errors.len()
+        ),
+    )
+    .into())
+}
+
+fn row(access: &Value) -> Vec<String> {
+    let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
+    for (word, field) in [
+        ("when", "/when"),
+        ("unless", "/unless"),
+        ("if defined", "/if_defined"),
+    ] {
+        for residual in list(access, field) {
+            because.push(format!("{word} {}", text(residual, "/condition")));
+        }
+    }
+    vec![
+        text(access, "/identity"),
+        text(access, "/action"),
+        text(access, "/resource"),
+        because.join("; "),
+    ]
+}
+
+fn policy_name(policy: &Value) -> String {
+    format!(
+        "{}:{} {:?}",
+        text(policy, "/file"),
+        text(policy, "/line"),
+        text(policy, "/id")
+    )
+}
+
+fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+fn text(value: &Value, pointer: &str) -> String {
+    value.pointer(pointer).map_or_else(|| "-".to_owned(), plain)
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,254 @@
+//! The estate folder: checked here, planned and applied at the server.
+
+use crate::arguments::{EstateCommand, Global};
+use crate::commands::administer;
+use crate::runtime::block_on;
+use crate::{Failure, admin, output};
+use anyhow::Context as _;
+use estate::{Estate, EstateFiles, MAX_TOTAL_BYTES, Problem};
+use facts::Finding;
+use proto::v1;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, Failure> {
+    match command {
+        EstateCommand::Plan { directory } => block_on(1, plan(&directory, global)),
+        EstateCommand::Apply {
+            directory,
+            message,
+            base,
+        } => block_on(1, apply(&directory, message, base, global)),
+        EstateCommand::Prove { directory, timeout } => prove(&directory, timeout, global),
+        EstateCommand::Test { directory } => test(&directory, global),
+        EstateCommand::Lint { directory } => lint(&directory, global),
+        EstateCommand::Export { directory, version } => {
+            block_on(1, export(&directory, version, global))
+        }
+        EstateCommand::Schema => {
+            output::json(&estate::json_schema());
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
+    let files = read(directory)?;
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .estate_plan(request(&files, String::new(), None))
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    let document = admin::document(answer)?;
+    administer::print(&document, global);
+    if document.get("applicable").and_then(Value::as_bool) == Some(false) {
+        return Ok(ExitCode::from(crate::EXIT_VERIFICATION));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn apply(
+    directory: &Path,
+    message: String,
+    base: Option<String>,
+    global: &Global,
+) -> Result<ExitCode, Failure> {
+    let files = read(directory)?;
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .estate_apply(request(&files, message, base))
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    administer::print(&admin::document(answer)?, global);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn request(files: &EstateFiles, message: String, base: Option<String>) -> v1::EstateRequest {
+    v1::EstateRequest {
+        files: files.to_blob(),
+        message,
+        base: base.unwrap_or_default(),
+    }
+}
+
+async fn export(
+    directory: &Path,
+    version: Option<String>,
+    global: &Global,
+) -> Result<ExitCode, Failure> {
+    let exported = admin::connect(&global.admin_socket)
+        .await?
+        .estate_export(v1::EstateExportRequest {
+            version: version.unwrap_or_default(),
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?
+        .into_inner();
+    let files = EstateFiles::from_blob(&exported.files).map_err(|problem| finding(&problem))?;
+    write(&files, directory)?;
+    if global.json {
+        output::json(&json!({ "version": exported.version, "files": files.0.len() }));
+    } else {
+        output::line(format_args!(
+            "{} files of version {} in {}",
+            files.0.len(),
+            exported.version,
+            directory.display()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn lint(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
+    let estate = compile(&read(directory)?)?;
+    if global.json {
+        output::json(&json!({ "version": estate.version(), "policies": estate.policy_count() }));
+    } else {
+        output::line(format_args!(
+            "no problems; {} policies, {} invariants, version {}",
+            estate.policy_count(),
+            estate.invariants().len(),
+            estate.version()
+        ));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn test(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
+    let outcomes = compile(&read(directory)?)?.run_tests();
+    let failed = outcomes.iter().filter(|outcome| !outcome.passed).count();
+    for outcome in &outcomes {
+        if global.json {
+            let outcome = serde_json::to_value(outcome).context("cannot print an outcome")?;
+            output::json(&outcome);
+            continue;
+        }
+        let mark = if outcome.passed { "ok  " } else { "FAIL" };
+        output::line(format_args!(
+            "{mark} {}:{} {}",
+            outcome.file, outcome.line, outcome.name
+        ));
+        if let Some(failure) = &outcome.failure {
+            output::line(format_args!("     {failure}"));
+        }
+    }
+    if failed == 0 {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Err(Failure::verification(vec![Finding::new(
+        "ESTATE-TESTS-FAILED",
+        format!("{failed} of {} policy tests failed", outcomes.len()),
+    )]))
+}
+
+fn prove(directory: &Path, timeout: u64, global: &Global) -> Result<ExitCode, Failure> {
+    let estate = compile(&read(directory)?)?;
+    let options = estate_prove::Options {
+        question: Duration::from_secs(timeout),
+        ..estate_prove::Options::with_solver(std::env::var_os("CVC5"))
+    };
+    let report = estate_prove::prove_blocking(&estate, &options);
+    if global.json {
+        output::json(&serde_json::to_value(&report).context("cannot print the report")?);
+    } else {
+        for invariant in &report.invariants {
+            output::line(format_args!(
+                "{}  {}",
+                invariant.invariant, invariant.result
+            ));
+        }
+    }
+    if report.is_accepted() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(ExitCode::from(crate::EXIT_VERIFICATION))
+}
+
+fn compile(files: &EstateFiles) -> Result<Estate, Failure> {
+    Estate::compile(files)
+        .map_err(|problems| Failure::verification(problems.iter().map(finding).collect()))
+}
+
+fn finding(problem: &Problem) -> Finding {
+    Finding::new("ESTATE-PROBLEM", problem.to_string())
+}
+
+/// Every regular file below `directory`, hidden ones left out. Links are refused: what is applied is what
+/// stands in the folder.
+pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
+    let mut files = EstateFiles::new();
+    let mut total = 0_u64;
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = directory.join(&folder);
+        let entries =
+            std::fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("cannot read {}", path.display()))?;
+            let name = entry.file_name();
+            if name.as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let kind = entry.file_type().context("cannot read a file's type")?;
+            let relative = folder.join(&name);
+            if kind.is_dir() {
+                folders.push(relative);
+                continue;
+            }
+            let shown = relative.display();
+            if !kind.is_file() {
+                return Err(Finding::new(
+                    "ESTATE-FILE-KIND",
+                    format!("{shown} is not a regular file"),
+                )
+                .next("copy what it stands for into the folder")
+                .into());
+            }
+            total += entry
+                .metadata()
+                .with_context(|| format!("cannot read {shown}"))?
+                .len();
+            if total > MAX_TOTAL_BYTES as u64 {
+                return Err(Finding::new(
+                    "ESTATE-TOO-LARGE",
+                    format!(
+                        "{} holds more than {MAX_TOTAL_BYTES} bytes",
+                        directory.display()
+                    ),
+                )
+                .into());
+            }
+            let text = std::fs::read_to_string(entry.path())
+                .with_context(|| format!("cannot read {shown} as text"))?;
+            files.insert(relative.to_string_lossy(), text);
+        }
+    }
+    Ok(files)
+}
+
+/// Writes into a folder that is empty or new. The paths come from a blob that was checked: none leaves it.
+pub(crate) fn write(files: &EstateFiles, directory: &Path) -> Result<(), Failure> {
+    files.check().map_err(|problem| finding(&problem))?;
+    std::fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    let mut entries = std::fs::read_dir(directory).context("cannot read the folder")?;
+    if entries.next().is_some() {
+        return Err(Finding::new(
+            "ESTATE-EXPORT-NOT-EMPTY",
+            format!("{} is not empty", directory.display()),
+        )
+        .next("name a new folder")
+        .into());
+    }
+    for (path, text) in &files.0 {
+        let path = directory.join(path);
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("cannot make {}", parent.display()))?;
+        }
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
+    Ok(())
+}

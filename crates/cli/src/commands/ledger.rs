@@ -1,0 +1,118 @@
+//! Searching and showing records.
+
+use crate::arguments::{Global, LedgerCommand, SearchArguments};
+use crate::commands::administer;
+use crate::{Failure, admin, output};
+use facts::Timestamp;
+use proto::v1;
+use serde_json::{Value, json};
+
+pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), Failure> {
+    match command {
+        LedgerCommand::Search(arguments) => search(arguments, global).await,
+        LedgerCommand::Show { record } => show(&record, global).await,
+    }
+}
+
+async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failure> {
+    let request = v1::RecordsRequest {
+        ledger: arguments.ledger,
+        from_index: arguments.from,
+        limit: arguments.limit,
+        types: arguments.types,
+        identity: arguments.identity.unwrap_or_default(),
+        resource: arguments.resource.unwrap_or_default(),
+    };
+    let mut found = 0_u64;
+    each(request, global, |item, record| {
+        found += 1;
+        if global.json {
+            output::json(&json!({ "ledger": item.ledger, "index": item.index, "record": record }));
+        } else {
+            output::line(summary(item, &record));
+        }
+    })
+    .await?;
+    if !global.json {
+        output::note(format_args!("{found} records"));
+    }
+    Ok(())
+}
+
+async fn show(record: &str, global: &Global) -> Result<(), Failure> {
+    let (ledger, index) = reference(record)?;
+    let request = v1::RecordsRequest {
+        ledger: ledger.to_owned(),
+        from_index: index,
+        limit: 1,
+        ..v1::RecordsRequest::default()
+    };
+    let mut shown = false;
+    each(request, global, |item, record| {
+        shown = item.index == index;
+        if shown {
+            administer::print(&record, global);
+        }
+    })
+    .await?;
+    if shown {
+        return Ok(());
+    }
+    Err(
+        facts::Finding::new("CLI-NO-SUCH-RECORD", format!("there is no record {record}"))
+            .next("trilith ledger search")
+            .into(),
+    )
+}
+
+/// `LEDGER:INDEX`.
+pub(crate) fn reference(text: &str) -> Result<(&str, u64), Failure> {
+    text.rsplit_once(':')
+        .and_then(|(ledger, index)| Some((ledger, index.parse().ok()?)))
+        .ok_or_else(|| Failure::usage(format!("`{text}` is not LEDGER:INDEX, as in `server:12`")))
+}
+
+async fn each(
+    request: v1::RecordsRequest,
+    global: &Global,
+    mut take: impl FnMut(&v1::RecordItem, Value),
+) -> Result<(), Failure> {
+    let mut stream = admin::connect(&global.admin_socket)
+        .await?
+        .records(request)
+        .await
+        .map_err(|status| admin::refusal(&status))?
+        .into_inner();
+    while let Some(item) = stream
+        .message()
+        .await
+        .map_err(|status| admin::refusal(&status))?
+    {
+        let record = serde_json::from_slice(&item.record)
+            .map_err(|error| anyhow::anyhow!("record {} is not JSON: {error}", item.index))?;
+        take(&item, record);
+    }
+    Ok(())
+}
+
+fn summary(item: &v1::RecordItem, record: &Value) -> String {
+    let text = |path: &str| match record.pointer(path) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    };
+    let time = text("/time/wall").parse().map_or_else(
+        |_| "-".to_owned(),
+        |millis| Timestamp::from_millis(millis).to_string(),
+    );
+    format!(
+        "{}:{}  {time}  {}  {}  {}",
+        item.ledger,
+        item.index,
+        text("/type"),
+        text("/actor"),
+        record
+            .get("body")
+            .map_or_else(String::new, Value::to_string)
+    )
+}

@@ -1,0 +1,74 @@
+//! The long-running roles: configuration in, a plane until it is told to stop.
+
+use crate::arguments::{ConfigArgument, ServerArguments, ServerCommand};
+use crate::runtime::{block_on, cancelled_by_signal};
+use crate::{Failure, output};
+use anyhow::Context as _;
+use facts::Finding;
+use std::path::{Path, PathBuf};
+
+/// Issuance is CPU work on a pool of its own; these threads only wait and pass on.
+const SERVER_THREADS: usize = 2;
+const GATEWAY_THREADS: usize = 2;
+
+pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
+    if let Some(ServerCommand::RebuildState(ConfigArgument { config })) = arguments.command {
+        let rebuilt = server::rebuild_state(&server_config(&config)?)
+            .context("the state was not rebuilt; the ledger is as it was")?;
+        output::line(format_args!(
+            "state of {} records, digest {}",
+            rebuilt.records,
+            crypto::hex::encode(&rebuilt.digest)
+        ));
+        return Ok(());
+    }
+    let config = server_config(&given(arguments.config)?)?;
+    block_on(SERVER_THREADS, async {
+        let cancelled = cancelled_by_signal()?;
+        server::run(config, async move { cancelled.cancelled().await })
+            .await
+            .context("the server ended")
+            .map_err(Failure::from)
+    })
+}
+
+pub(crate) fn agent(config: Option<PathBuf>) -> Result<(), Failure> {
+    let config = agent::AgentConfig::load(&given(config)?).context("agent.toml")?;
+    agent::runtime()
+        .context("cannot start the async runtime")?
+        .block_on(async {
+            agent::run(config, cancelled_by_signal()?)
+                .await
+                .context("the agent ended")
+                .map_err(Failure::from)
+        })
+}
+
+pub(crate) fn gateway(config: &Path) -> Result<(), Failure> {
+    let config = gateway_postgres::Config::read(config)?;
+    block_on(GATEWAY_THREADS, async {
+        let cancelled = cancelled_by_signal()?;
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            cancelled.cancelled().await;
+            stop.send_replace(true);
+        });
+        gateway_postgres::run(config, stopping)
+            .await
+            .context("the gateway ended")
+            .map_err(Failure::from)
+    })
+}
+
+fn server_config(path: &Path) -> Result<server::Config, Failure> {
+    Ok(server::Config::load(path).context("server.toml")?)
+}
+
+/// clap asks for it; a subcommand would have been taken before.
+fn given(config: Option<PathBuf>) -> Result<PathBuf, Failure> {
+    config.ok_or_else(|| {
+        Finding::new("CLI-CONFIG", "no configuration file was named")
+            .next("name it with --config FILE")
+            .into()
+    })
+}

@@ -1,0 +1,110 @@
+//! A private `swtpm` with a CA of its own. Its root becomes a reference value of the demo's estate, where
+//! it is marked as emulated: it is never among the vendor roots.
+
+use super::process::{self, Daemon};
+use anyhow::Context as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+pub(crate) struct EmulatedTpm {
+    pub(crate) daemon: Daemon,
+    socket: PathBuf,
+    root: PathBuf,
+}
+
+impl EmulatedTpm {
+    /// Makes a TPM with an EK certificate under `directory` and starts it.
+    pub(crate) fn start(directory: &Path, logs: &Path) -> anyhow::Result<Self> {
+        let state = directory.join("state");
+        let ca = directory.join("ca");
+        std::fs::create_dir_all(&state)?;
+        std::fs::create_dir_all(&ca)?;
+        let path = |path: &Path| path.display().to_string();
+        let local_ca = directory.join("localca.conf");
+        std::fs::write(
+            &local_ca,
+            format!(
+                "statedir = {ca}\nsigningkey = {ca}/signkey.pem\nissuercert = {ca}/issuercert.pem\ncertserial = {ca}/certserial\n",
+                ca = path(&ca)
+            ),
+        )?;
+        let options = directory.join("localca.options");
+        std::fs::write(
+            &options,
+            "--platform-manufacturer Trilith\n--platform-version 1\n--platform-model demo\n",
+        )?;
+        let setup = directory.join("setup.conf");
+        std::fs::write(
+            &setup,
+            format!(
+                "create_certs_tool = /usr/bin/swtpm_localca\ncreate_certs_tool_config = {}\ncreate_certs_tool_options = {}\n",
+                path(&local_ca),
+                path(&options)
+            ),
+        )?;
+        process::run(
+            Command::new("swtpm_setup")
+                .args([
+                    "--tpm2",
+                    "--create-ek-cert",
+                    "--lock-nvram",
+                    "--overwrite",
+                    "--tpmstate",
+                ])
+                .arg(&state)
+                .arg("--config")
+                .arg(&setup)
+                // swtpm_setup refuses to run as root unless it may stay root.
+                .args(["--runas", "root"]),
+        )
+        .or_else(|_| {
+            process::run(
+                Command::new("swtpm_setup")
+                    .args([
+                        "--tpm2",
+                        "--create-ek-cert",
+                        "--lock-nvram",
+                        "--overwrite",
+                        "--tpmstate",
+                    ])
+                    .arg(&state)
+                    .arg("--config")
+                    .arg(&setup),
+            )
+        })?;
+
+        let socket = directory.join("tpm.sock");
+        let daemon = Daemon::start(
+            "swtpm",
+            Command::new("swtpm")
+                .args(["socket", "--tpm2", "--tpmstate"])
+                .arg(format!("dir={}", path(&state)))
+                .arg("--server")
+                .arg(format!("type=unixio,path={}", path(&socket)))
+                .arg("--ctrl")
+                .arg(format!("type=unixio,path={}.ctrl", path(&socket)))
+                .args(["--flags", "not-need-init,startup-clear"]),
+            logs,
+        )?;
+        Ok(Self {
+            daemon,
+            socket,
+            root: ca.join("swtpm-localca-rootca-cert.pem"),
+        })
+    }
+
+    pub(crate) fn socket(&self) -> &Path {
+        &self.socket
+    }
+
+    /// As the agent's configuration names it.
+    pub(crate) fn address(&self) -> String {
+        format!("swtpm:{}", self.socket.display())
+    }
+
+    /// The root of its EK certificate, PEM.
+    pub(crate) fn root_pem(&self) -> anyhow::Result<String> {
+        std::fs::read_to_string(&self.root)
+            .with_context(|| format!("cannot read {}", self.root.display()))
+    }
+}

@@ -1,0 +1,141 @@
+//! Step 9: a pack, checked with nothing but a trust file; then bytes are changed.
+
+use super::machine::{millis, text};
+use crate::demo::site::{PATIENCE, Site};
+use crate::demo::story::{Detail, Story};
+use anyhow::Context as _;
+use serde_json::Value;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+/// Bytes changed in each kind of section.
+const CHANGES: usize = 8;
+
+pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<()> {
+    let empty = site.path("verifier");
+    std::fs::create_dir(&empty)?;
+    let trust = site.trilith.run(&["trust"]).await?.ok()?;
+    std::fs::write(empty.join("trust.json"), &trust.stdout)?;
+    let file = empty.join("agent.pack");
+    let started = Instant::now();
+    let made = make(site, &file).await?;
+    let made_ms = millis(started);
+    let started = Instant::now();
+    let verified = verify(site.trilith.binary(), &empty, "agent.pack").await?;
+    let report: Value = serde_json::from_str(&verified.1).unwrap_or(Value::Null);
+    story.step(
+        "pack-verified",
+        verified.0 == 0 && report.get("verified") == Some(&Value::Bool(true)),
+        "trilith verify in an empty folder, with an empty environment and nothing but the pack and a trust file",
+        Detail::new()
+            .with("records", report.get("records").and_then(Value::as_array).map_or(0, Vec::len))
+            .with("sha256", text(&made, "/sha256"))
+            .with("made_ms", made_ms)
+            .with("verified_ms", millis(started)),
+    );
+
+    let bytes = std::fs::read(&file)?;
+    for kind in ["tile", "entries", "checkpoint", "record"] {
+        let places = places(&bytes, kind);
+        let mut named = Vec::new();
+        let mut missed = 0;
+        for _ in 0..CHANGES.min(places.len()) {
+            let [a, b, c, d, flip] = crypto::random::<5>();
+            let random = usize::try_from(u32::from_be_bytes([a, b, c, d]))?;
+            let place = places
+                .get(random % places.len())
+                .copied()
+                .unwrap_or_default();
+            let mut changed = bytes.clone();
+            if let Some(byte) = changed.get_mut(place) {
+                *byte ^= flip | 1;
+            }
+            std::fs::write(empty.join("changed.pack"), &changed)?;
+            let (code, _, stderr) = verify(site.trilith.binary(), &empty, "changed.pack").await?;
+            if code == 3 {
+                named.push(stderr.trim().to_owned());
+            } else {
+                missed += 1;
+            }
+        }
+        named.dedup();
+        story.step(
+            &format!("tampered-{kind}"),
+            missed == 0 && !named.is_empty(),
+            &format!("bytes changed at random in a {kind} of the pack: verification fails each time and says where"),
+            Detail::new()
+                .with("changes", CHANGES.min(places.len()))
+                .with("first", named.first().cloned().unwrap_or_default()),
+        );
+    }
+    Ok(())
+}
+
+/// Asks until the pack holds what the agent did: the server fetches the gateway's ledger by and by.
+async fn make(site: &Site, file: &Path) -> anyhow::Result<Value> {
+    let path = file.display().to_string();
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let ran = site
+            .trilith
+            .run(&["pack", "--accesses", "agents/helper", "--output", &path])
+            .await?;
+        if ran.code == 0 {
+            return ran.json();
+        }
+        anyhow::ensure!(Instant::now() < deadline, "no pack: {}", ran.stderr);
+    }
+}
+
+/// Exit code, stdout, stderr.
+async fn verify(
+    binary: &Path,
+    directory: &Path,
+    pack: &str,
+) -> anyhow::Result<(i32, String, String)> {
+    let mut command = Command::new(binary);
+    command
+        .args(["verify", pack, "--trust", "trust.json", "--json"])
+        .env_clear()
+        .current_dir(directory)
+        .stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await?
+        .context("cannot run `trilith verify`")?;
+    Ok((
+        output.status.code().unwrap_or(-1),
+        String::from_utf8_lossy(&output.stdout).into_owned(),
+        String::from_utf8_lossy(&output.stderr).into_owned(),
+    ))
+}
+
+/// Offsets of every byte in the sections of one kind. The table of a pack says where they are: one line a
+/// section, `bytes sha256 name`, after a first line that gives the table's length.
+fn places(pack: &[u8], kind: &str) -> Vec<usize> {
+    let read = || -> Option<Vec<usize>> {
+        let head_end = pack.iter().position(|byte| *byte == b'\n')? + 1;
+        let head = std::str::from_utf8(pack.get(..head_end)?).ok()?;
+        let table_length: usize = head.split(' ').nth(1)?.parse().ok()?;
+        let table_end = head_end.checked_add(table_length)?;
+        let table = std::str::from_utf8(pack.get(head_end..table_end)?).ok()?;
+        let mut at = table_end;
+        let mut places = Vec::new();
+        for line in table.lines() {
+            let mut fields = line.splitn(3, ' ');
+            let length: usize = fields.next()?.parse().ok()?;
+            let name = fields.nth(1)?;
+            let is_kind = match kind {
+                "entries" => name.contains("/tile/entries/"),
+                "tile" => name.contains("/tile/") && !name.contains("/tile/entries/"),
+                other => name.starts_with(&format!("{other}/")),
+            };
+            if is_kind {
+                places.extend(at..at.checked_add(length)?);
+            }
+            at = at.checked_add(length)?;
+        }
+        Some(places)
+    };
+    read().unwrap_or_default()
+}
