@@ -6,10 +6,10 @@
 use crate::append::{Acked, Answer};
 use crate::batch::{Batch, BatchBuilder};
 use crate::disk::{Disk, DiskFile};
-use crate::log::{Log, LogWriter, WriteError};
+use crate::log::{LogWriter, WriteError};
 use crate::oneshot::{self, Receiver, Sender};
 use crate::options::OnFailure;
-use crate::{Options, StoreError, tiler};
+use crate::{Options, StoreError};
 use ledger::{Checkpoint, Draft, LedgerSigner, Stamp};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ struct Group {
     done: Sender<Answer>,
 }
 
-/// Where appends wait. Shared by handles, the committer and the tiler.
+/// Where appends wait. Shared by handles and the committer.
 pub(crate) struct Queue {
     state: Mutex<State>,
     filled: Condvar,
@@ -118,18 +118,16 @@ impl Queue {
 
     /// Blocks for the next groups, no more than `limit` bytes unless a single one is larger.
     /// `None` once closed and empty, or poisoned.
-    fn take(&self, limit: usize, log: &Log) -> Option<Vec<Group>> {
+    fn take(&self, limit: usize) -> Option<Vec<Group>> {
         let mut state = self.lock();
         while state.groups.is_empty() {
             if state.closed || state.failure.is_some() {
                 return None;
             }
-            log.tiler.set_idle(true, log);
             state = self
                 .filled
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
-            log.tiler.set_idle(false, log);
         }
         let (mut taken, mut bytes) = (Vec::with_capacity(state.groups.len()), 0);
         while let Some(group) = state
@@ -203,11 +201,8 @@ impl Committer {
     /// Runs until the queue is closed or a commit fails for good.
     pub(crate) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
-        while let Some(groups) = queue.take(self.commit_bytes, &self.writer.log) {
+        while let Some(groups) = queue.take(self.commit_bytes) {
             self.round(groups);
-            if tiler::overdue(&self.writer.log) {
-                self.writer.log.tiler.nudge();
-            }
         }
         self.writer.log.heads.close();
     }

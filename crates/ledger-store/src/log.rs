@@ -58,12 +58,6 @@ impl Log {
         dir.join("segments")
     }
 
-    /// Records durable but not under tiles.
-    pub(crate) fn lag(&self) -> u64 {
-        let size = self.heads.get().checkpoint.size;
-        size.saturating_sub(self.tiled())
-    }
-
     pub(crate) fn tiled(&self) -> u64 {
         let nodes = self.nodes.read().unwrap_or_else(PoisonError::into_inner);
         nodes.tiled()
@@ -201,17 +195,19 @@ impl LogWriter {
         self.active.remember(batch.first(), self.end);
         self.end += batch.bytes.len() as u64;
         self.frontier = batch.after.clone();
-        {
+        let lag = {
             let nodes = self.log.nodes.write();
             let mut nodes = nodes.unwrap_or_else(PoisonError::into_inner);
             for (level, hashes) in (0..).zip(&batch.levels) {
                 nodes.push(level, hashes);
             }
-        }
+            self.frontier.size() - nodes.tiled()
+        };
         self.log.heads.set(Head {
             checkpoint: batch.checkpoint.clone(),
             note: Arc::clone(&batch.note),
         });
+        self.log.tiler.committed(lag);
         Ok(())
     }
 

@@ -40,7 +40,6 @@ impl Mirror {
         };
         let recovered = recovery::open(dir, &key, options, empty)?;
         let log = Arc::clone(&recovered.writer.log);
-        log.tiler.set_idle(true, &log);
         let tiler = std::thread::Builder::new()
             .name("mirror-tile".to_owned())
             .spawn(move || {
@@ -116,7 +115,6 @@ impl Mirror {
                 error
             }
         })?;
-        self.writer.log.tiler.nudge();
         Ok(checkpoint)
     }
 

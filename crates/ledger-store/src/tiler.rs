@@ -1,5 +1,6 @@
 //! The background thread that writes full tiles and entry bundles out of what is durable already.
-//! It works when the committer is idle, or when too much has piled up.
+//! Its syncs would slow the committer's, so it works when no commit has come for a moment, or when
+//! too much has piled up.
 
 use crate::disk::replace;
 use crate::log::Log;
@@ -8,63 +9,67 @@ use ledger::encode_bundle;
 use ledger::tile::{Kind, TilePath, WIDTH};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// Untiled records, each 32 bytes of memory, from which on tiles are written under load as well.
-const MUST: u64 = 512 * 1024;
-/// Records tiled between two looks at the signal.
-const ROUND: u64 = 64 * WIDTH;
+const MUST: u64 = 1 << 20;
+/// How long no commit must have come. Longer than a commit takes on a slow disk.
+const QUIET: Duration = Duration::from_millis(100);
+/// Records tiled between two looks at the committer.
+const ROUND: u64 = 16 * WIDTH;
 
-/// How the committer and the tiler tell each other what they are at.
+/// How the writer wakes the tiler.
 #[derive(Default)]
 pub(crate) struct Signal {
-    state: Mutex<State>,
+    closed: Mutex<bool>,
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    idle: bool,
-    closed: bool,
+    /// The tiler waits for a first full tile, without looking again by itself.
+    asleep: AtomicBool,
 }
 
 impl Signal {
-    pub(crate) fn set_idle(&self, idle: bool, log: &Log) {
-        self.lock().idle = idle;
-        if idle && log.lag() >= WIDTH {
+    /// Called after each commit with the number of records that no tile holds; cheap.
+    pub(crate) fn committed(&self, lag: u64) {
+        if lag >= WIDTH && self.asleep.load(Ordering::SeqCst) {
+            drop(self.lock());
             self.changed.notify_one();
         }
     }
 
-    /// The committer is at work, but look whether too much has piled up.
-    pub(crate) fn nudge(&self) {
-        self.changed.notify_one();
-    }
-
     pub(crate) fn close(&self) {
-        self.lock().closed = true;
+        *self.lock() = true;
         self.changed.notify_one();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Blocks until there is something to do; false once closed.
     fn wait(&self, log: &Log) -> bool {
-        let mut state = self.lock();
+        let mut seen = None;
+        let mut closed = self.lock();
         loop {
-            if state.closed {
+            if *closed {
                 return false;
             }
-            let lag = log.lag();
-            if lag >= MUST || (state.idle && lag >= WIDTH) {
+            self.asleep.store(true, Ordering::SeqCst);
+            let size = log.heads.get().checkpoint.size;
+            let lag = size - log.tiled();
+            self.asleep.store(lag < WIDTH, Ordering::SeqCst);
+            if lag >= MUST || (lag >= WIDTH && seen == Some(size)) {
                 return true;
             }
-            state = self
-                .changed
-                .wait(state)
-                .unwrap_or_else(PoisonError::into_inner);
+            seen = Some(size);
+            closed = if lag < WIDTH {
+                let woken = self.changed.wait(closed);
+                woken.unwrap_or_else(PoisonError::into_inner)
+            } else {
+                let woken = self.changed.wait_timeout(closed, QUIET);
+                woken.unwrap_or_else(PoisonError::into_inner).0
+            };
         }
     }
 }
@@ -72,14 +77,18 @@ impl Signal {
 /// Runs until the log is closed or a write fails.
 pub(crate) fn run(log: &Arc<Log>) -> Result<(), StoreError> {
     while log.tiler.wait(log) {
-        round(log)?;
+        let size = log.heads.get().checkpoint.size;
+        // On and on, but only while nobody commits.
+        while log.tiled() + WIDTH <= size && !*log.tiler.lock() {
+            round(log)?;
+            let grown = log.heads.get().checkpoint.size != size;
+            if grown && size - log.tiled() < MUST {
+                break;
+            }
+        }
+        publish(log)?;
     }
     publish(log)
-}
-
-/// True if a commit has to nudge the tiler.
-pub(crate) fn overdue(log: &Log) -> bool {
-    log.lag() >= MUST
 }
 
 /// Writes the next tiles and bundles, makes them durable, and only then relies on them.
@@ -114,7 +123,7 @@ fn round(log: &Arc<Log>) -> Result<(), StoreError> {
         .write()
         .unwrap_or_else(PoisonError::into_inner)
         .trim(upto);
-    publish(log)
+    Ok(())
 }
 
 fn bundle(log: &Arc<Log>, index: u64) -> Result<Vec<u8>, StoreError> {
