@@ -4,7 +4,7 @@ use estate::Estate;
 use facts::{FactSet, Finding};
 use ledger::{EstateRef, HexDigest};
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
 
 /// Answers remembered at once; beyond, all are forgotten: they cost some 50 µs each to find again.
 const REMEMBERED: usize = 65_536;
@@ -16,7 +16,15 @@ pub(crate) struct Current {
     pub(crate) index: u64,
     pub(crate) version: HexDigest,
     /// By digest of the facts. Sound, because an answer depends on the version and the facts alone.
-    answers: RwLock<HashMap<[u8; 32], Arc<[Allowed]>>>,
+    answers: RwLock<HashMap<[u8; 32], Answer>>,
+}
+
+/// What the estate says to one set of facts.
+#[derive(Clone)]
+struct Answer {
+    allowed: Arc<[Allowed]>,
+    /// Made at the first question for it.
+    near: Arc<OnceLock<Arc<[NearMiss]>>>,
 }
 
 /// An identity that a workload may become.
@@ -35,7 +43,6 @@ pub(crate) struct Allowed {
 #[derive(Debug, Clone)]
 pub(crate) struct NearMiss {
     pub(crate) path: String,
-    pub(crate) policies: Vec<String>,
     pub(crate) findings: Vec<Finding>,
 }
 
@@ -58,13 +65,27 @@ impl Current {
 
     /// The identities that a workload of which `facts` hold may become, in order of their paths.
     pub(crate) fn assumable(&self, facts: &FactSet) -> Arc<[Allowed]> {
+        self.answer(facts).allowed
+    }
+
+    /// As [`Current::assumable`], with the refusals worth telling: an identity whose policies a
+    /// workload fails by what it *is* — its code — while where it runs and as whom fit.
+    pub(crate) fn judged(&self, facts: &FactSet) -> (Arc<[Allowed]>, Arc<[NearMiss]>) {
+        let answer = self.answer(facts);
+        let near = answer
+            .near
+            .get_or_init(|| self.near_misses(facts, &answer.allowed));
+        (Arc::clone(&answer.allowed), Arc::clone(near))
+    }
+
+    fn answer(&self, facts: &FactSet) -> Answer {
         let key = digest(facts);
         if let Ok(answers) = self.answers.read()
             && let Some(answer) = answers.get(&key)
         {
-            return Arc::clone(answer);
+            return answer.clone();
         }
-        let answer: Arc<[Allowed]> = self
+        let allowed = self
             .estate
             .assumable(facts)
             .into_iter()
@@ -76,35 +97,29 @@ impl Current {
                 visible: identity.visible.iter().cloned().collect(),
             })
             .collect();
+        let answer = Answer {
+            allowed,
+            near: Arc::default(),
+        };
         if let Ok(mut answers) = self.answers.write() {
             if answers.len() >= REMEMBERED {
                 answers.clear();
             }
-            answers.insert(key, Arc::clone(&answer));
+            answers.insert(key, answer.clone());
         }
         answer
     }
 
-    /// The refusals worth telling: an identity whose policies a workload fails by what it *is* — its
-    /// code — while where it runs and as whom fit.
-    pub(crate) fn near_misses(&self, facts: &FactSet, allowed: &[Allowed]) -> Vec<NearMiss> {
+    fn near_misses(&self, facts: &FactSet, allowed: &[Allowed]) -> Arc<[NearMiss]> {
         self.estate
             .identities()
             .filter(|identity| allowed.iter().all(|held| held.path != identity.path))
             .filter_map(|identity| {
                 let decision = self.estate.assume(facts, &identity.path);
-                if decision.allow || decision.findings.is_empty() || decision.near.is_empty() {
-                    return None;
-                }
-                let mut policies: Vec<String> = decision
-                    .near
-                    .iter()
-                    .map(|near| near.policy.id.clone())
-                    .collect();
-                policies.dedup();
-                Some(NearMiss {
+                let tell =
+                    !decision.allow && !decision.findings.is_empty() && !decision.near.is_empty();
+                tell.then(|| NearMiss {
                     path: identity.path.clone(),
-                    policies,
                     findings: decision.findings,
                 })
             })

@@ -16,16 +16,16 @@ use store::{NodeRow, SvidRow};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
-pub(crate) use sync::rejudge;
+pub(crate) use sync::{rejudge, workload};
 
 pub(crate) struct NodeService(pub(crate) Arc<Core>);
 
 /// A node whose SVID stands, and the connection that it came over.
 #[derive(Clone)]
-struct Caller {
-    peer: Peer,
-    svid: Arc<SvidRow>,
-    node: NodeRow,
+pub(crate) struct Caller {
+    pub(crate) peer: Peer,
+    pub(crate) svid: Arc<SvidRow>,
+    pub(crate) node: NodeRow,
 }
 
 #[tonic::async_trait]

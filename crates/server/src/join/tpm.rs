@@ -283,12 +283,17 @@ fn references(core: &Core) -> Result<References, Refusal> {
     let declared = current.estate.references();
     let mut references = References::default();
     for root in declared.tpm_roots.values() {
-        let authorities = Authority::from_pem(&root.pem).map_err(Refusal::Precondition)?;
-        if root.emulated {
-            references.emulated_roots.extend(authorities);
+        // The root stands first; what follows it helps to build paths and is not trusted by itself.
+        let mut authorities = Authority::from_pem(&root.pem)
+            .map_err(Refusal::Precondition)?
+            .into_iter();
+        let roots = if root.emulated {
+            &mut references.emulated_roots
         } else {
-            references.ek_roots.extend(authorities);
-        }
+            &mut references.ek_roots
+        };
+        roots.extend(authorities.next());
+        references.ek_intermediates.extend(authorities);
     }
     references.pinned_ek = declared
         .machines

@@ -193,7 +193,7 @@ pub(super) const fn update(update: Update) -> NodeUpdate {
 }
 
 /// What a workload may become, issued.
-async fn workload(
+pub(crate) async fn workload(
     core: &Arc<Core>,
     caller: &Caller,
     request: v1::WorkloadRequest,
@@ -216,7 +216,7 @@ async fn workload(
     }
     let current = core.estate()?;
     let (basis, allowed, near) = decide(core, caller, &current, &request.facts).await?;
-    let mut refused = near_misses(core, node, near);
+    let mut refused = near_misses(core, node, &near);
     let mut orders = Vec::new();
     let mut keys = request.public_keys.iter();
     for identity in allowed.iter() {
@@ -285,7 +285,7 @@ async fn decide(
     caller: &Caller,
     current: &Arc<Current>,
     asserted: &[u8],
-) -> Result<(Arc<Basis>, Arc<[Allowed]>, Vec<NearMiss>), Refusal> {
+) -> Result<(Arc<Basis>, Arc<[Allowed]>, Arc<[NearMiss]>), Refusal> {
     let node = core.state().node(&caller.node.name).cloned();
     let node = node.unwrap_or_else(|| caller.node.clone());
     not_locked(&node)?;
@@ -298,11 +298,7 @@ async fn decide(
     let (asked, estate) = (Arc::clone(&facts), Arc::clone(current));
     let (allowed, near) = core
         .pool
-        .run(move || {
-            let allowed = estate.assumable(&asked);
-            let near = estate.near_misses(&asked, &allowed);
-            (allowed, near)
-        })
+        .run(move || estate.judged(&asked))
         .await
         .map_err(|error| Refusal::internal("deciding", &error))?;
     let basis = Basis {
@@ -464,12 +460,12 @@ fn refused_identity(spiffe_id: &str, findings: &[Finding]) -> v1::RefusedIdentit
 }
 
 /// Tells the agent, and counts for the record.
-fn near_misses(core: &Core, node: &str, near: Vec<NearMiss>) -> Vec<v1::RefusedIdentity> {
+fn near_misses(core: &Core, node: &str, near: &[NearMiss]) -> Vec<v1::RefusedIdentity> {
     let mut counts = core
         .assume_refusals
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
-    near.into_iter()
+    near.iter()
         .filter_map(|miss| {
             let id = spiffe_id(core, &miss.path).ok()?;
             for finding in &miss.findings {

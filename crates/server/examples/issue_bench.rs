@@ -1,0 +1,261 @@
+//! `identity.issue_x509`: X.509-SVIDs a second through the function that a node's stream calls —
+//! assume, record, fsync, checkpoint, receipt, signature, projection — with 64 callers at once, beside
+//! raw P-256 signatures a second on the same cores in the same run. Prints one JSON line.
+//!
+//! `--quick` runs for a second instead of ten.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a benchmark stops at the first surprise"
+)]
+
+use crypto::{Algorithm, KeyPair, PublicKey, Signer};
+use estate::EstateFiles;
+use facts::{FactSet, Source, Timestamp, names};
+use proto::v1::node_update::Update;
+use proto::v1::{WorkloadRequest, X509Svid};
+use server::bench::Node;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const CALLERS: usize = 64;
+const DOMAIN: &str = "bench.example";
+
+fn main() {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let time = Duration::from_secs(if quick { 1 } else { 10 });
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(bench(time));
+}
+
+async fn bench(time: Duration) {
+    let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
+    let server = server::start(config(dir.path())).await.unwrap();
+    let ledger_key = apply(dir.path()).await;
+    // Keys are made by agents, before and elsewhere.
+    let keys = keys(time);
+    let before = raw(time / 4);
+
+    let mut machine = FactSet::new();
+    let now = Timestamp::now();
+    machine.state(names::MACHINE_POOL, "bench", Source::Verified, now);
+    machine.state(names::MACHINE_NAME, "m1", Source::Verified, now);
+    let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+    let node = Node::admit(&server, "m1", key.public_key().clone(), machine)
+        .await
+        .unwrap();
+    let mut facts = FactSet::new();
+    facts.state(names::WORKLOAD_UID, 1000_u32, Source::Asserted, now);
+    let facts = serde_json::to_vec(&facts).unwrap();
+
+    let begun = Instant::now();
+    let callers: Vec<_> = keys
+        .into_iter()
+        .enumerate()
+        .map(|(number, keys)| {
+            tokio::spawn(call(
+                node.clone(),
+                number,
+                keys,
+                facts.clone(),
+                begun + time,
+            ))
+        })
+        .collect();
+    let mut issued = Vec::new();
+    for caller in callers {
+        issued.extend(caller.await.unwrap());
+    }
+    let elapsed = begun.elapsed();
+    let after = raw(time / 4);
+    let ours = issued.len() as f64 / elapsed.as_secs_f64();
+    let reference = f64::midpoint(before, after);
+
+    let bundle = bundle(&server).await;
+    let checked = verify(&issued, &bundle, &ledger_key);
+    assert_eq!(
+        checked,
+        issued.len(),
+        "every certificate and receipt verifies"
+    );
+    let state = server.state();
+    server.stop().await.unwrap();
+    let rebuilt = server::rebuild_state(&config(dir.path())).unwrap();
+    assert!(rebuilt.records >= state.records);
+    println!(
+        "{}",
+        serde_json::json!({
+            "id": "identity.issue_x509",
+            "ours": ours.round(),
+            "unit": "1/s",
+            "reference": reference.round(),
+            "reference_is": "raw P-256 signatures, 2 threads",
+            "ratio": (ours / reference * 1000.0).round() / 1000.0,
+        })
+    );
+}
+
+async fn call(
+    node: Node,
+    number: usize,
+    keys: Vec<PublicKey>,
+    facts: Vec<u8>,
+    until: Instant,
+) -> Vec<X509Svid> {
+    let mut issued = Vec::with_capacity(keys.len());
+    for key in keys {
+        if Instant::now() >= until {
+            return issued;
+        }
+        let request = WorkloadRequest {
+            request: 1,
+            workload: format!("w{number}"),
+            facts: facts.clone(),
+            public_keys: vec![key.spki_der().to_vec()],
+            held: Vec::new(),
+        };
+        for update in node.ask(request).await.unwrap() {
+            if let Update::Issued(answer) = update {
+                assert_eq!(answer.svids.len(), 1);
+                issued.extend(answer.svids);
+            }
+        }
+    }
+    eprintln!("caller {number} ran out of keys: the result is too low");
+    issued
+}
+
+/// Distinct keys for each caller: points on the curve cost nothing but the making.
+fn keys(time: Duration) -> Vec<Vec<PublicKey>> {
+    let each = 1_200 * usize::try_from(time.as_secs()).unwrap().max(1);
+    let making: Vec<_> = (0..CALLERS)
+        .map(|_| {
+            std::thread::spawn(move || {
+                (0..each)
+                    .map(|_| {
+                        KeyPair::generate(Algorithm::EcdsaP256)
+                            .unwrap()
+                            .public_key()
+                            .clone()
+                    })
+                    .collect()
+            })
+        })
+        .collect();
+    making
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .collect()
+}
+
+fn raw(time: Duration) -> f64 {
+    let count = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let begun = Instant::now();
+    let threads: Vec<_> = (0..2)
+        .map(|_| {
+            let (count, stop) = (Arc::clone(&count), Arc::clone(&stop));
+            std::thread::spawn(move || {
+                let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+                while !stop.load(Ordering::Relaxed) {
+                    key.sign(&[7; 900]).unwrap();
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    std::thread::sleep(time);
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    count.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64()
+}
+
+fn verify(issued: &[X509Svid], bundle: &spiffe_core::Bundle, key: &ledger::LedgerKey) -> usize {
+    let now = Timestamp::now();
+    let check = |svid: &X509Svid| {
+        let parsed = spiffe_core::X509Svid::parse(&svid.certificate_chain).unwrap();
+        let valid = parsed.validate(bundle, now).unwrap();
+        spiffe_core::receipt::check(&valid, key).unwrap();
+    };
+    std::thread::scope(|scope| {
+        for part in issued.chunks(issued.len() / 2 + 1) {
+            scope.spawn(move || part.iter().for_each(check));
+        }
+    });
+    issued.len()
+}
+
+fn config(dir: &std::path::Path) -> server::Config {
+    let path = dir.join("server.toml");
+    let text = format!(
+        "trust_domain = \"{DOMAIN}\"\ndata_dir = \"data\"\nlisten = \"127.0.0.1:0\"\n\
+         http_listen = \"127.0.0.1:0\"\n\
+         [custody.ca]\nkind = \"file\"\ndir = \"keys/ca\"\n\
+         [custody.ledger]\nkind = \"file\"\ndir = \"keys/ledger\"\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    server::Config::load(&path).unwrap()
+}
+
+/// One identity behind one policy; returns the ledger's key.
+async fn apply(dir: &std::path::Path) -> ledger::LedgerKey {
+    let uid = rustix::process::getuid().as_raw();
+    let mut files = EstateFiles::bootstrap(DOMAIN, uid);
+    files.insert(
+        "identities/all.toml",
+        "[[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"bench\"\n\
+         visible = [\"machine.name\"]\n",
+    );
+    files.insert("references/all.toml", "[[pool]]\nname = \"bench\"\n");
+    files.insert(
+        "policies/assume.cedar",
+        "@id(\"bench\") permit (principal in Pool::\"bench\", action == Action::\"assume\", \
+         resource == Identity::\"payments/api\") when { principal has uid && principal.uid == 1000 };",
+    );
+    let socket = dir.join("data/admin.sock");
+    let channel = tonic::transport::Endpoint::from_static("http://admin.invalid")
+        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
+            let socket = socket.clone();
+            async move {
+                let stream = tokio::net::UnixStream::connect(socket).await?;
+                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+            }
+        }))
+        .await
+        .unwrap();
+    let mut admin = proto::v1::admin_client::AdminClient::new(channel);
+    let request = proto::v1::EstateRequest {
+        files: files.to_blob(),
+        ..proto::v1::EstateRequest::default()
+    };
+    admin.estate_apply(request).await.unwrap();
+    let status = admin
+        .status(proto::v1::StatusRequest {})
+        .await
+        .unwrap()
+        .into_inner();
+    let status: serde_json::Value = serde_json::from_str(&status.json).unwrap();
+    status["ledger"]["key"].as_str().unwrap().parse().unwrap()
+}
+
+async fn bundle(server: &server::Running) -> spiffe_core::Bundle {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(server.http_listen)
+        .await
+        .unwrap();
+    let request = "GET /bundle.json HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
+    let domain = spiffe_core::TrustDomain::new(DOMAIN).unwrap();
+    spiffe_core::Bundle::from_jwks(domain, body.as_bytes()).unwrap()
+}

@@ -1,0 +1,157 @@
+//! Plans, applies, and what they refuse.
+
+use crate::harness::{Fixture, estate, finding};
+use proto::v1;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_applies_on_one_base_the_later_is_told() {
+    let fixture = Fixture::start().await;
+    let base = estate().version();
+    let change = |text: &str| {
+        let mut files = estate();
+        files.insert("policies/more.cedar", text.to_owned());
+        files
+    };
+    let one =
+        change("@id(\"one\") forbid (principal, action == Action::\"truncate\", resource);\n");
+    let two = change("@id(\"two\") forbid (principal, action == Action::\"define\", resource);\n");
+    let (first, second) =
+        tokio::join!(fixture.apply_on(&one, &base), fixture.apply_on(&two, &base));
+    let (won, lost) = if first.is_ok() {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    let won = won.unwrap();
+    assert_eq!(finding(&lost.unwrap_err()).code, "ESTATE-BASE");
+    let status = fixture.status().await;
+    assert_eq!(status["estate"]["version"], won["version"]);
+    assert_eq!(fixture.records(&["estate-version"]).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_compile_or_fails_its_tests_is_not_applied() {
+    let fixture = Fixture::start().await;
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "permit (principal, action, resouce);",
+    );
+    let refused = fixture.apply(&files).await.unwrap_err();
+    assert_eq!(finding(&refused).code, "ESTATE-PROBLEMS");
+    let request = v1::EstateRequest {
+        files: files.to_blob(),
+        ..v1::EstateRequest::default()
+    };
+    let plan = fixture
+        .admin()
+        .await
+        .estate_plan(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let plan: serde_json::Value = serde_json::from_str(&plan.json).unwrap();
+    assert_eq!(plan["applicable"], false);
+    assert_eq!(plan["problems"][0]["file"], "policies/more.cedar", "{plan}");
+
+    let mut files = estate();
+    files.insert(
+        "tests/all.toml",
+        "[[test]]\nname = \"wrong\"\nprincipal = \"payments/api\"\naction = \"select\"\n\
+         resource = \"shop/public/cards\"\nexpect = \"allow\"\n",
+    );
+    let refused = fixture.apply(&files).await.unwrap_err();
+    assert_eq!(finding(&refused).code, "ESTATE-TESTS");
+    assert_eq!(fixture.records(&["estate-version"]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_administrator_whom_no_policy_names_is_refused_and_recorded() {
+    let fixture = Fixture::start().await;
+    let mut files = estate();
+    files.insert("policies/administrators.cedar", "");
+    fixture.apply(&files).await.unwrap();
+    let request = v1::TokenCreateRequest::default();
+    let refused = fixture
+        .admin()
+        .await
+        .token_create(request)
+        .await
+        .unwrap_err();
+    assert_eq!(finding(&refused).code, "ADMIN-DENIED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_estate_is_the_one_that_was_applied() {
+    let fixture = Fixture::start().await;
+    let request = v1::EstateExportRequest::default();
+    let exported = fixture
+        .admin()
+        .await
+        .estate_export(request)
+        .await
+        .unwrap()
+        .into_inner();
+    assert_eq!(exported.files, estate().to_blob());
+    assert_eq!(exported.version, estate().version());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_identity_is_issued_again_only_after_it_is_restored() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = crate::harness::program(1000, crate::harness::PROGRAM);
+    sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let request = v1::RevokeRequest {
+        kind: "identity".to_owned(),
+        value: "payments/api".to_owned(),
+        reason: "drill".to_owned(),
+    };
+    fixture.admin().await.revoke(request).await.unwrap();
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let findings: Vec<facts::Finding> =
+        serde_json::from_slice(&issued.refused[0].findings).unwrap();
+    assert_eq!(findings[0].code, "IDENTITY-REVOKED");
+    let request = v1::RestoreRequest {
+        identity: "payments/api".to_owned(),
+        reason: "drill over".to_owned(),
+    };
+    fixture.admin().await.restore(request).await.unwrap();
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    assert_eq!(issued.svids.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_verifies_against_the_trust_of_the_user_alone() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = crate::harness::program(1000, crate::harness::PROGRAM);
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let question = serde_json::json!({ "kind": "issuance", "serial": issued.svids[0].serial });
+    let request = v1::PackRequest {
+        question: question.to_string(),
+    };
+    let mut stream = fixture
+        .admin()
+        .await
+        .pack(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let mut pack = Vec::new();
+    while let Some(chunk) = stream.message().await.unwrap() {
+        pack.extend(chunk.data);
+    }
+    let trust = ledger::pack::Trust {
+        trust_domain: "example.org".to_owned(),
+        ledger_key: fixture.ledger_key().await,
+        x509_authorities: Vec::new(),
+    };
+    let report = ledger::pack::verify(&pack, &trust).unwrap();
+    assert!(
+        report.records.len() >= 3,
+        "issuance, verdict, estate, proof"
+    );
+}

@@ -1,0 +1,106 @@
+//! Things that must not work.
+
+use crate::harness::{Fixture, PROGRAM, program};
+use proto::v1;
+use proto::v1::join_client::JoinClient;
+use svid_tls::OwnSvid;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oversized_message_is_refused_before_it_is_read() {
+    let fixture = Fixture::start().await;
+    let token = fixture.token("m1").await;
+    let anchors = fixture.anchors(&token.pin).await;
+    let link = crate::harness::Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
+    let request = v1::TokenJoinRequest {
+        token: "x".repeat(2 << 20),
+        ..v1::TokenJoinRequest::default()
+    };
+    let refused = JoinClient::new(link.channel)
+        .token(request)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::OutOfRange, "{refused:?}");
+    // And the server goes on.
+    fixture.join_with(&token).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_from_another_connection_does_not_count() {
+    let fixture = Fixture::start().await;
+    let token = fixture.token("m1").await;
+    let anchors = fixture.anchors(&token.pin).await;
+    let link = crate::harness::Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
+    let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let spki = crypto::Signer::public_key(&key).spki_der().to_vec();
+    let signed = crate::harness::transcript(&[
+        b"trilith-token-join-v1",
+        b"example.org",
+        &[7; 32],
+        &crypto::sha256(token.token.as_bytes()),
+        &spki,
+    ]);
+    let request = v1::TokenJoinRequest {
+        token: token.token.clone(),
+        public_key: spki,
+        proof: crypto::Signer::sign(&key, &signed).unwrap(),
+    };
+    let refused = JoinClient::new(link.channel)
+        .token(request)
+        .await
+        .unwrap_err();
+    assert_eq!(crate::harness::finding(&refused).code, "JOIN-PROOF");
+    // The token was not spent on it.
+    fixture.join_with(&token).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_of_one_identity_does_not_certify_another() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let spki = crypto::Signer::public_key(machine.key.as_ref())
+        .spki_der()
+        .to_vec();
+    let request = v1::WorkloadRequest {
+        request: 1,
+        workload: "w1".to_owned(),
+        facts: serde_json::to_vec(&program(1000, PROGRAM)).unwrap(),
+        public_keys: vec![spki],
+        held: Vec::new(),
+    };
+    sync.send(v1::node_message::Message::Workload(request))
+        .await;
+    let v1::node_update::Update::Issued(issued) = sync.next().await.unwrap() else {
+        panic!("an answer");
+    };
+    assert!(issued.svids.is_empty());
+    let findings: Vec<facts::Finding> =
+        serde_json::from_slice(&issued.refused[0].findings).unwrap();
+    assert_eq!(findings[0].code, "KEY-BOUND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_machine_is_out_at_once() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    sync.ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let request = v1::RevokeRequest {
+        kind: "machine".to_owned(),
+        value: "m1".to_owned(),
+        reason: "stolen".to_owned(),
+    };
+    fixture.admin().await.revoke(request).await.unwrap();
+    loop {
+        if sync.next().await.is_err() {
+            break;
+        }
+    }
+    assert!(machine.sync().await.is_err());
+    assert!(machine.renew([1; 16]).await.is_err());
+    let token = fixture.token("m1").await;
+    let refused = fixture.join_with(&token).await.err().unwrap();
+    assert_eq!(crate::harness::finding(&refused).code, "AGENT-LOCKED");
+}

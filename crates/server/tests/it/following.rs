@@ -1,0 +1,248 @@
+//! What a gateway hears.
+
+use crate::harness::{DOMAIN, Fixture, Link, PATIENCE, PROGRAM, finding, program};
+use crypto::Signer as _;
+use ledger::{Checkpoint, LedgerKey, Receipt};
+use proto::v1::gateway_message::Message;
+use proto::v1::{Delta, GatewayHello, GatewayMessage, RevokeRequest, delta};
+use std::sync::Arc;
+use svid_tls::OwnSvid;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+struct Gateway {
+    sender: mpsc::Sender<GatewayMessage>,
+    deltas: Streaming<Delta>,
+    signer: Arc<crypto::KeyPair>,
+}
+
+impl Gateway {
+    async fn connect(fixture: &Fixture, uid: u32) -> Result<Self, Status> {
+        let machine = fixture.join(&format!("g{uid}")).await;
+        let mut sync = machine.sync().await.unwrap();
+        let facts = program(uid, PROGRAM);
+        let (_, mut held) = sync.ask("gateway", &facts, Vec::new()).await.unwrap();
+        let held = held.remove(0);
+        let own = OwnSvid::new(held.svid.certificate_chain, held.key as _).unwrap();
+        let link = Link::dial(fixture.address(), own, machine.anchors).await;
+        let (sender, receiver) = mpsc::channel(64);
+        let deltas = proto::v1::follow_client::FollowClient::new(link.channel)
+            .max_decoding_message_size(64 << 20)
+            .stream(ReceiverStream::new(receiver))
+            .await?;
+        let signer = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        Ok(Self {
+            sender,
+            deltas: deltas.into_inner(),
+            signer: Arc::new(signer),
+        })
+    }
+
+    async fn send(&self, message: Message) {
+        let message = Some(message);
+        self.sender.send(GatewayMessage { message }).await.unwrap();
+    }
+
+    async fn hello(&self, followed_size: u64, followed_root: Vec<u8>) {
+        self.send(Message::Hello(GatewayHello {
+            origin: format!("{DOMAIN}/gateway/pg"),
+            ledger_key: self.signer.public_key().spki_der().to_vec(),
+            followed_size,
+            followed_root,
+            applied_index: 0,
+        }))
+        .await;
+    }
+
+    async fn next(&mut self) -> Result<delta::Delta, Status> {
+        let next = async {
+            loop {
+                let Some(delta) = self.deltas.message().await? else {
+                    return Err(Status::cancelled("ended"));
+                };
+                match delta.delta {
+                    Some(delta::Delta::Heartbeat(_)) | None => {}
+                    Some(delta) => return Ok(delta),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("a delta")
+    }
+}
+
+/// Follows checkpoints strictly, as a gateway does.
+struct Chain {
+    key: LedgerKey,
+    head: Option<Checkpoint>,
+}
+
+impl Chain {
+    fn take(&mut self, delta: &proto::v1::CheckpointDelta) {
+        let next = Checkpoint::open(&delta.checkpoint, &self.key).unwrap();
+        if let Some(head) = &self.head {
+            assert_eq!(delta.old_size, head.size);
+            let proof: Vec<[u8; 32]> = delta
+                .consistency
+                .iter()
+                .map(|hash| hash.as_slice().try_into().unwrap())
+                .collect();
+            ledger::merkle::verify_consistency(
+                head.size, &head.root, next.size, &next.root, &proof,
+            )
+            .unwrap();
+        }
+        self.head = Some(next);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_hears_state_checkpoints_and_the_cut_before_the_record() {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    let mut chain = Chain {
+        key: fixture.ledger_key().await,
+        head: None,
+    };
+    let mut initial = Vec::new();
+    while initial.len() < 2 {
+        match gateway.next().await.unwrap() {
+            delta::Delta::Checkpoint(checkpoint) => chain.take(&checkpoint),
+            delta::Delta::Record(record) => {
+                let receipt = Receipt::decode(&record.receipt).unwrap();
+                let verified = receipt.verify(&chain.key).unwrap();
+                initial.push(verified.record.kind().as_str().to_owned());
+                if verified.record.kind() == ledger::RecordType::EstateVersion {
+                    assert_eq!(record.blob, crate::harness::estate().to_blob());
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(initial, ["bundle", "estate-version"]);
+
+    let request = RevokeRequest {
+        kind: "identity".to_owned(),
+        value: "payments/api".to_owned(),
+        reason: "stolen".to_owned(),
+    };
+    fixture.admin().await.revoke(request).await.unwrap();
+    let mut cut = false;
+    loop {
+        match gateway.next().await.unwrap() {
+            delta::Delta::Checkpoint(checkpoint) => chain.take(&checkpoint),
+            delta::Delta::Cut(delta) => {
+                assert_eq!(delta.value, "spiffe://example.org/payments/api");
+                cut = true;
+            }
+            delta::Delta::Record(record) => {
+                assert!(cut, "the cut comes first");
+                let receipt = Receipt::decode(&record.receipt).unwrap();
+                let verified = receipt.verify(&chain.key).unwrap();
+                assert_eq!(verified.record.kind(), ledger::RecordType::Revocation);
+                assert!(verified.checkpoint.size <= chain.head.unwrap().size);
+                break;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_gateways_follow() {
+    let fixture = Fixture::start().await;
+    let refused = Gateway::connect(&fixture, 1000).await.err().unwrap();
+    assert_eq!(finding(&refused).code, "FOLLOW-KIND");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_behind_its_gateway_signs_nothing_until_it_is_recovered() {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(1_000_000, vec![7; 32]).await;
+    let refused = loop {
+        match gateway.next().await {
+            Ok(_) => {}
+            Err(status) => break status,
+        }
+    };
+    assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
+    let token = fixture.token("m9").await;
+    let blocked = fixture.join_with(&token).await.err().unwrap();
+    assert_eq!(finding(&blocked).code, "SERVER-BEHIND-PEER");
+    let request = proto::v1::RecoverRequest {
+        reason: "the gateway was wrong".to_owned(),
+    };
+    fixture.admin().await.recover(request).await.unwrap();
+    fixture.join_with(&token).await.unwrap();
+    let gaps = fixture.records(&["gap"]).await;
+    assert_eq!(gaps[0].1["body"]["cause"], "recovery");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateways_ledger_is_fetched_kept_and_anchored() {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    let dir = fixture.dir.path().join("gateway");
+    let origin = format!("{DOMAIN}/gateway/pg");
+    let signer = Arc::clone(&gateway.signer);
+    let options = ledger_store::Options::default();
+    let own = ledger_store::Ledger::open(&dir, signer, &origin, &options).unwrap();
+    for number in 0..5 {
+        let gap = ledger::body::Gap {
+            cause: "crash".to_owned(),
+            from: number,
+            to: number,
+            lost: None,
+            detail: String::new(),
+        };
+        let draft = ledger::body::Body::record(&gap).draft().unwrap();
+        own.append(draft).wait().unwrap();
+    }
+    let head = own.reader().head();
+    gateway
+        .send(Message::Head(proto::v1::GatewayHead {
+            checkpoint: head.note.as_ref().to_owned(),
+            consistency: Vec::new(),
+            old_size: 0,
+        }))
+        .await;
+    let anchored = loop {
+        match gateway.next().await.unwrap() {
+            delta::Delta::Fetch(fetch) => {
+                let range = fetch.from_index..fetch.from_index + u64::from(fetch.limit);
+                let records = own.reader().read(range).unwrap();
+                gateway
+                    .send(Message::Segment(proto::v1::SegmentData {
+                        request: fetch.request,
+                        first_index: fetch.from_index,
+                        records,
+                    }))
+                    .await;
+            }
+            delta::Delta::Anchored(anchored) => break anchored,
+            _ => {}
+        }
+    };
+    assert_eq!(anchored.size, 5);
+    let anchors = fixture.records(&["anchor"]).await;
+    assert_eq!(anchors[0].0, anchored.index);
+    let request = proto::v1::RecordsRequest {
+        ledger: "pg".to_owned(),
+        ..proto::v1::RecordsRequest::default()
+    };
+    let mut stream = fixture
+        .admin()
+        .await
+        .records(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let mut count = 0;
+    while stream.message().await.unwrap().is_some() {
+        count += 1;
+    }
+    assert_eq!(count, 5);
+}

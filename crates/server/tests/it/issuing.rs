@@ -1,0 +1,178 @@
+//! Workloads' identities.
+
+use crate::harness::{Fixture, PROGRAM, program, verify};
+use facts::{FactSet, Source, Timestamp};
+use proto::v1::node_message::Message;
+use proto::v1::node_update::Update;
+use std::process::Command;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_gets_what_its_facts_allow_and_openssl_agrees() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (issued, held) = sync
+        .ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(held.len(), 1);
+    let svid = &issued.svids[0];
+    assert_eq!(svid.spiffe_id, "spiffe://example.org/payments/api");
+    let bundle = machine.joined.bundle.clone().unwrap();
+    let verified = verify(
+        &svid.certificate_chain,
+        &bundle,
+        &fixture.ledger_key().await,
+    );
+    assert_eq!(verified.issuance.serial, svid.serial);
+    assert_eq!(verified.issuance.node, "m1");
+    assert_eq!(
+        verified.issuance.policies,
+        ["payments is what was released"]
+    );
+    assert!(verified.issuance.facts.contains_key("machine.name"));
+
+    let dir = fixture.dir.path();
+    let pem = |name: &str, ders: &[Vec<u8>]| {
+        let text: String = ders
+            .iter()
+            .map(|der| {
+                let body = crypto::base64::encode(der);
+                let lines: Vec<&str> = body
+                    .as_bytes()
+                    .chunks(64)
+                    .map(|line| std::str::from_utf8(line).unwrap())
+                    .collect();
+                format!(
+                    "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+                    lines.join("\n")
+                )
+            })
+            .collect();
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let root = pem("root.pem", &bundle.x509_authorities);
+    let chain = pem("chain.pem", &svid.certificate_chain[1..]);
+    let leaf = pem("leaf.pem", &svid.certificate_chain[..1]);
+    let output = Command::new("openssl")
+        .args(["verify", "-x509_strict", "-CAfile"])
+        .arg(root)
+        .arg("-untrusted")
+        .arg(chain)
+        .arg(leaf)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_binary_is_refused_with_what_was_expected_and_seen() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (issued, held) = sync
+        .ask("w1", &program(1000, &"2".repeat(64)), Vec::new())
+        .await
+        .unwrap();
+    assert!(held.is_empty());
+    let refused = issued
+        .refused
+        .iter()
+        .find(|refused| refused.spiffe_id.ends_with("payments/api"))
+        .unwrap();
+    let findings: Vec<facts::Finding> = serde_json::from_slice(&refused.findings).unwrap();
+    assert!(
+        findings[0].expected.is_some() && findings[0].observed.is_some(),
+        "{findings:?}"
+    );
+    let mut recorded = Vec::new();
+    while recorded.is_empty() {
+        recorded = fixture.records(&["assume-refused"]).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(
+        recorded[0].1["body"]["spiffe_id"],
+        "spiffe://example.org/payments/api"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_cannot_speak_for_the_machine_or_for_hardware() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    for (name, source) in [
+        ("machine.pool", Source::Asserted),
+        ("machine.tpm.kind", Source::Asserted),
+        ("workload.uid", Source::Hardware),
+    ] {
+        let mut facts = FactSet::new();
+        facts.state(name, "demo", source, Timestamp::now());
+        let refused = sync.ask("w1", &facts, Vec::new()).await.err().unwrap();
+        assert_eq!(refused.code, "SYNC-REQUEST", "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_carries_its_receipt() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    sync.ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    sync.send(Message::Jwt(proto::v1::JwtRequest {
+        request: 9,
+        workload: "w1".to_owned(),
+        spiffe_id: String::new(),
+        audience: vec!["shop".to_owned()],
+        without_receipt: false,
+    }))
+    .await;
+    let Update::Jwt(issued) = sync.next().await.unwrap() else {
+        panic!("a token");
+    };
+    let bundle = machine.joined.bundle.clone().unwrap();
+    let domain = spiffe_core::TrustDomain::new("example.org").unwrap();
+    let bundle = spiffe_core::Bundle::from_jwks(domain, &bundle.jwks).unwrap();
+    let token = spiffe_core::JwtSvid::parse(&issued.svids[0].token).unwrap();
+    let valid = token.validate(&bundle, "shop", Timestamp::now()).unwrap();
+    let verified = spiffe_core::receipt::check_jwt(&valid, &fixture.ledger_key().await).unwrap();
+    assert_eq!(
+        verified.issuance.spiffe_id,
+        "spiffe://example.org/payments/api"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_new_estate_does_not_grant_is_withdrawn_and_revoked() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (_, held) = sync
+        .ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let serial = held[0].svid.serial.clone();
+    let mut files = crate::harness::estate();
+    let text = files.0["policies/assume.cedar"].replace("uid == 1000", "uid == 1001");
+    files.insert("policies/assume.cedar", text);
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 1, "{applied}");
+    let mut withdrawn = false;
+    let mut reconsider = false;
+    while !(withdrawn && reconsider) {
+        match sync.next().await.unwrap() {
+            Update::Withdrawn(update) => withdrawn |= update.serial == serial,
+            Update::Reconsider(update) => reconsider |= update.workloads == ["w1"],
+            _ => {}
+        }
+    }
+    let (issued, _) = sync
+        .ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    assert!(issued.svids.is_empty());
+}
