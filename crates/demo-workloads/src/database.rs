@@ -2,6 +2,7 @@
 
 use crate::chain;
 use crate::command::Command;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde_json::{Value, json};
 use spiffe_client::X509Source;
 use spiffe_rustls::{authorizer, mtls_client};
@@ -44,6 +45,19 @@ impl Database {
         }
     }
 
+    pub(crate) fn certificates(&self) -> Value {
+        match self.source.svid() {
+            Ok(svid) => {
+                let chain = svid.cert_chain().iter();
+                let chain: Vec<String> = chain
+                    .map(|certificate| BASE64_STANDARD.encode(certificate.as_bytes()))
+                    .collect();
+                json!({ "ok": true, "chain": chain })
+            }
+            Err(error) => json!({ "ok": false, "message": chain(&error) }),
+        }
+    }
+
     pub(crate) async fn run(&mut self, command: Command) -> Value {
         let started = Instant::now();
         let mut answer = match self.dispatch(command).await {
@@ -79,7 +93,11 @@ impl Database {
                     .statements
                     .get(&name)
                     .ok_or_else(|| json!({ "ok": false, "message": "no such statement" }))?;
-                let rows = session.client.query(statement, &[]).await.map_err(refusal)?;
+                let rows = session
+                    .client
+                    .query(statement, &[])
+                    .await
+                    .map_err(refusal)?;
                 Ok(json!({ "ok": true, "rows": rows.len() }))
             }
             Command::CopyOut { sql } => session.copy_out(&sql).await,
@@ -89,7 +107,9 @@ impl Database {
                 self.session = None;
                 Ok(json!({ "ok": true }))
             }
-            Command::Identity | Command::Connect { .. } => Ok(json!({ "ok": true })),
+            Command::Identity | Command::Chain | Command::Connect { .. } => {
+                Ok(json!({ "ok": true }))
+            }
         }
     }
 }
@@ -171,7 +191,9 @@ async fn connect(source: X509Source, config: &str, server: &str) -> Result<Sessi
             Ok(()) => "closed".to_owned(),
             Err(error) => chain(&error),
         };
-        let at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         closing.send_replace(Some((at.as_millis(), reason)));
     });
     Ok(Session {

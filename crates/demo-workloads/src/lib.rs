@@ -4,7 +4,10 @@
 //! It reads one JSON command a line and answers with one JSON object a line; the demo and the tests drive it.
 
 #![forbid(unsafe_code)]
-#![expect(clippy::print_stdout, reason = "standard output is this program's interface")]
+#![expect(
+    clippy::print_stdout,
+    reason = "standard output is this program's interface"
+)]
 
 mod command;
 mod database;
@@ -46,8 +49,12 @@ async fn serve(name: &'static str) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let svid = context.default_svid().ok_or("the Workload API sent no SVID")?;
-    print(&json!({ "event": "identity", "program": name, "spiffe_id": svid.spiffe_id().to_string() }));
+    let svid = context
+        .default_svid()
+        .ok_or("the Workload API sent no SVID")?;
+    print(
+        &json!({ "event": "identity", "program": name, "spiffe_id": svid.spiffe_id().to_string() }),
+    );
 
     let source = X509Source::new().await?;
     let mut database = Database::new(source);
@@ -56,6 +63,7 @@ async fn serve(name: &'static str) -> Result<(), Failure> {
         let request: Request = serde_json::from_str(&line)?;
         let mut answer = match request.command {
             Command::Identity => database.identity(),
+            Command::Chain => database.certificates(),
             command => database.run(command).await,
         };
         if let Value::Object(fields) = &mut answer {
