@@ -1,0 +1,138 @@
+//! A certificate authority for tests.
+
+use crypto::{Algorithm, KeyPair, PublicKey, Signer};
+use facts::Timestamp;
+use proto::v1;
+use spiffe_core::jwt::{JwtParams, JwtTbs};
+use spiffe_core::x509::authority::{AuthorityParams, issuing, root};
+use spiffe_core::{Bundle, Issuer, LeafParams, Serial, TrustDomain};
+use std::sync::Arc;
+use svid_tls::OwnSvid;
+
+pub(crate) const DOMAIN: &str = "example.org";
+
+pub(crate) struct Authority {
+    pub(crate) trust_domain: TrustDomain,
+    issuer: Issuer,
+    jwt: KeyPair,
+    pub(crate) ledger_key: Vec<u8>,
+    pub(crate) bundle: Arc<Bundle>,
+}
+
+/// A certificate with its chain.
+pub(crate) struct Leaf {
+    pub(crate) chain: Vec<Vec<u8>>,
+    pub(crate) serial: String,
+    pub(crate) not_before: u64,
+    pub(crate) not_after: u64,
+}
+
+fn key() -> KeyPair {
+    KeyPair::generate(Algorithm::EcdsaP256).unwrap()
+}
+
+impl Authority {
+    pub(crate) fn new() -> Self {
+        let trust_domain = TrustDomain::new(DOMAIN).unwrap();
+        let now = Timestamp::now();
+        let params = || AuthorityParams {
+            serial: Serial::from_random(crypto::random()),
+            not_before: now.minus_secs(86_400),
+            not_after: now.plus_secs(86_400),
+        };
+        let (root_key, issuing_key, jwt) = (Arc::new(key()), Arc::new(key()), key());
+        let root_der = root(&trust_domain, &params(), root_key.as_ref()).unwrap();
+        let parent = Issuer::new(&root_der, root_key).unwrap();
+        let issuing_der =
+            issuing(&trust_domain, &params(), issuing_key.public_key(), &parent).unwrap();
+        let mut bundle = Bundle::new(trust_domain.clone()).with_sequence(1);
+        bundle.add_x509_authority(&root_der).unwrap();
+        bundle.add_jwt_authority("jwt-1", jwt.public_key()).unwrap();
+        Self {
+            trust_domain,
+            issuer: Issuer::new(&issuing_der, issuing_key).unwrap(),
+            jwt,
+            ledger_key: key().public_key().spki_der().to_vec(),
+            bundle: Arc::new(bundle),
+        }
+    }
+
+    pub(crate) fn roots(&self) -> Vec<Vec<u8>> {
+        let roots = self.bundle.x509_authorities().iter();
+        roots.map(|root| root.der().to_vec()).collect()
+    }
+
+    pub(crate) fn pin(&self) -> String {
+        let roots = self.roots();
+        let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
+        svid_tls::pin::digest(&self.trust_domain, &roots, &self.ledger_key)
+    }
+
+    pub(crate) fn message(&self) -> v1::Bundle {
+        v1::Bundle {
+            trust_domain: DOMAIN.to_owned(),
+            sequence: 1,
+            x509_authorities: self.roots(),
+            jwks: self.bundle.to_jwks(),
+            crl: Vec::new(),
+            refresh_hint_s: 300,
+        }
+    }
+
+    /// For `spki`, from `past_s` ago until `ahead_s` from now.
+    pub(crate) fn leaf(&self, path: &str, spki: &[u8], past_s: u64, ahead_s: u64) -> Leaf {
+        let now = Timestamp::now();
+        let (not_before, not_after) = (now.minus_secs(past_s), now.plus_secs(ahead_s));
+        let serial = Serial::from_random(crypto::random());
+        let tbs = self
+            .issuer
+            .leaf(&LeafParams {
+                spiffe_id: self.trust_domain.identity(path).unwrap(),
+                public_key: PublicKey::from_spki_der(spki).unwrap(),
+                serial,
+                not_before,
+                not_after,
+                dns_names: Vec::new(),
+            })
+            .unwrap();
+        let leaf = tbs
+            .without_receipt()
+            .sign(self.issuer.signer().as_ref())
+            .unwrap();
+        Leaf {
+            chain: vec![leaf, self.issuer.certificate().to_vec()],
+            serial: serial.to_string(),
+            not_before: not_before.as_millis(),
+            not_after: not_after.as_millis(),
+        }
+    }
+
+    pub(crate) fn own(&self, path: &str) -> Arc<OwnSvid> {
+        let key = Arc::new(key());
+        let leaf = self.leaf(path, key.public_key().spki_der(), 60, 3600);
+        OwnSvid::new(leaf.chain, key).unwrap()
+    }
+
+    pub(crate) fn jwt(&self, path: &str, audience: &[String]) -> v1::JwtSvid {
+        let now = Timestamp::now();
+        let id = self.trust_domain.identity(path).unwrap();
+        let expires_at = now.plus_secs(300);
+        let tbs = JwtTbs::new(
+            &JwtParams {
+                spiffe_id: id.clone(),
+                audience: audience.to_vec(),
+                id: Serial::from_random(crypto::random()),
+                issued_at: now,
+                expires_at,
+            },
+            "jwt-1",
+        )
+        .unwrap();
+        v1::JwtSvid {
+            spiffe_id: id.to_string(),
+            token: tbs.without_receipt().sign(&self.jwt).unwrap(),
+            hint: String::new(),
+            not_after: expires_at.as_millis(),
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! A machine with an agent on it.
+
+use crate::server::{Server, TOKEN};
+use agent::{AgentConfig, RunError, Token};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) struct Machine {
+    pub(crate) config: AgentConfig,
+    running: Option<JoinHandle<Result<(), RunError>>>,
+    stop: CancellationToken,
+    pub(crate) directory: tempfile::TempDir,
+}
+
+impl Machine {
+    /// Not started.
+    pub(crate) fn new(server: &Server) -> Self {
+        let directory = testkit::temp_dir().unwrap();
+        // Programs of other users must reach the socket.
+        std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let text = format!(
+            "trust_domain = \"example.org\"\nserver = \"{}\"\npin = \"{}\"\ndata_dir = \"{}\"\n\
+             workload_socket = \"{}\"\n[join]\nmethod = \"token\"\n",
+            server.address,
+            server.state.authority.pin(),
+            directory.path().join("data").display(),
+            directory.path().join("api.sock").display(),
+        );
+        let mut config = AgentConfig::parse(&text, Path::new("agent.toml")).unwrap();
+        config.token_given = Some(Token::new(TOKEN));
+        Self {
+            config,
+            running: None,
+            stop: CancellationToken::new(),
+            directory,
+        }
+    }
+
+    /// With its agent running and its socket bound.
+    pub(crate) async fn started(server: &Server) -> Self {
+        let mut machine = Self::new(server);
+        machine.start();
+        machine.ready().await;
+        machine
+    }
+
+    pub(crate) fn start(&mut self) {
+        self.stop = CancellationToken::new();
+        let run = agent::run(self.config.clone(), self.stop.clone());
+        self.running = Some(tokio::spawn(run));
+    }
+
+    /// Waits until the agent answers, or says why it does not start.
+    pub(crate) async fn ready(&mut self) {
+        loop {
+            if let Ok(client) = agent::client::Client::connect(&self.address()).await
+                && client.status(None).await.is_ok()
+            {
+                return;
+            }
+            let running = self.running.as_mut().unwrap();
+            if running.is_finished() {
+                panic!("the agent ended: {:?}", running.await);
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// What the agent ended with.
+    pub(crate) async fn ended(&mut self) -> Result<(), RunError> {
+        self.running.take().unwrap().await.unwrap()
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.stop.cancel();
+        self.ended().await.unwrap();
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.config.workload_socket.clone()
+    }
+
+    pub(crate) fn address(&self) -> String {
+        format!("unix://{}", self.socket().display())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}

@@ -1,0 +1,220 @@
+//! What workloads get, and what those get who are not what they seem.
+
+use crate::machine::Machine;
+use crate::server::Server;
+use crate::workload::Workload;
+use agent::client::ClientError;
+use facts::{FactSet, Source, Value, names};
+use proto::v1;
+use proto::v1::node_update::Update;
+use serde_json::json;
+
+const API: &str = "spiffe://example.org/payments/api";
+
+fn last_facts(server: &Server) -> FactSet {
+    server
+        .state
+        .book(|book| book.facts.last().cloned().unwrap())
+}
+
+fn sha256(path: &std::path::Path) -> String {
+    crypto::hex::encode(&crypto::sha256(&std::fs::read(path).unwrap()))
+}
+
+#[tokio::test]
+async fn a_workload_gets_svid_and_token_for_what_it_is() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let Some(mut workload) = Workload::start("agent svid and token", &machine, "payments") else {
+        return;
+    };
+    assert_eq!(workload.ask("x509").await, json!({"ids": [API]}));
+    let facts = last_facts(&server);
+    assert!(facts.iter().all(|fact| fact.source == Source::Asserted));
+    assert_eq!(facts.text(names::WORKLOAD_PATH), workload.program.to_str());
+    assert_eq!(
+        facts.text(names::CODE_SHA256),
+        Some(sha256(&workload.program).as_str())
+    );
+    let uid = i64::from(rustix::process::getuid().as_raw());
+    assert_eq!(facts.value(names::WORKLOAD_UID), Some(&Value::Integer(uid)));
+    assert_eq!(facts.text(names::WORKLOAD_CALLER), Some("pidfd"));
+
+    assert_eq!(workload.ask("jwt").await, json!({"token": API}));
+    assert_eq!(workload.ask("jwt").await, json!({"token": API}));
+    assert_eq!(
+        server.state.book(|book| book.jwts_issued),
+        1,
+        "then from the cache"
+    );
+}
+
+#[tokio::test]
+async fn a_refused_workload_is_told_and_the_operator_is_told_more() {
+    let server = Server::start().await;
+    server.state.book(|book| book.granted.clear());
+    let machine = Machine::started(&server).await;
+    let Some(mut workload) = Workload::start("agent refusal", &machine, "other") else {
+        return;
+    };
+    let said = workload.ask("x509").await.to_string();
+    assert!(
+        said.contains("no identity issued") && said.contains("ASSUME-DENIED"),
+        "{said}"
+    );
+    assert!(!said.contains("code.sha256 =="), "{said}");
+    let client = agent::client::Client::connect(&machine.address())
+        .await
+        .unwrap();
+    let status = client.status(None).await.unwrap();
+    let finding = &status["refused_identities"][0]["findings"][0];
+    assert_eq!(finding["expected"], "code.sha256 == another", "{status}");
+    assert_eq!(status["notes"][0]["code"], "CODE-HELPER", "{status}");
+}
+
+#[tokio::test]
+async fn a_binary_swapped_between_connect_and_attestation_is_judged_by_what_runs() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let Some(mut workload) = Workload::start("agent swapped binary", &machine, "evil") else {
+        return;
+    };
+    let running = sha256(&workload.program);
+    assert_eq!(workload.ask("connect").await, json!({"connected": true}));
+    // Now the file at its path is one that a policy trusts.
+    let trusted = machine.directory.path().join("trusted");
+    std::fs::write(&trusted, b"\x7fELF trusted").unwrap();
+    std::fs::rename(&trusted, &workload.program).unwrap();
+    workload.ask("x509").await;
+    let facts = last_facts(&server);
+    assert_eq!(facts.text(names::CODE_SHA256), Some(running.as_str()));
+    assert_eq!(
+        facts.text(names::WORKLOAD_PATH),
+        None,
+        "no longer what runs there"
+    );
+}
+
+#[tokio::test]
+async fn a_workload_that_changes_its_uid_after_connecting_is_refused() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    if !rustix::process::getuid().is_root() {
+        testkit::skip("agent wrong uid", "not root");
+        return;
+    }
+    let Some(mut workload) = Workload::start("agent wrong uid", &machine, "payments") else {
+        return;
+    };
+    assert_eq!(workload.ask("connect").await, json!({"connected": true}));
+    assert_eq!(workload.ask("setuid").await, json!({"done": true}));
+    let said = workload.ask("x509").await.to_string();
+    assert!(said.contains("WORKLOAD-CREDENTIALS"), "{said}");
+}
+
+#[tokio::test]
+async fn withdrawal_ends_the_stream_and_a_new_estate_begins_it_again() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let client = agent::client::Client::connect(&machine.address())
+        .await
+        .unwrap();
+    let mut stream = client.x509().await.unwrap();
+    assert_eq!(stream.next().await.unwrap()[0].spiffe_id, API);
+    server.state.book(|book| book.granted.clear());
+    let withdrawn = v1::Withdrawn {
+        spiffe_id: API.to_owned(),
+        serial: String::new(),
+        reason: "revoked".to_owned(),
+    };
+    server.state.push(Update::Withdrawn(withdrawn)).await;
+    let ended = stream.next().await.unwrap_err();
+    assert!(
+        matches!(&ended, ClientError::Denied(why) if why.contains("AGENT-WITHDRAWN")),
+        "{ended}"
+    );
+    let refused = client.x509().await.unwrap_err();
+    assert!(matches!(refused, ClientError::Denied(_)), "{refused}");
+
+    server
+        .state
+        .book(|book| book.granted = vec!["payments/api"]);
+    let all = v1::Reconsider {
+        workloads: Vec::new(),
+        estate_index: 2,
+    };
+    let asked = server.state.book(|book| book.facts.len());
+    server.state.push(Update::Reconsider(all)).await;
+    server.state.until(|book| book.facts.len() > asked).await;
+    let mut stream = loop {
+        match client.x509().await {
+            Ok(stream) => break stream,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    };
+    assert_eq!(stream.next().await.unwrap()[0].spiffe_id, API);
+}
+
+#[tokio::test]
+async fn a_changed_estate_reaches_an_open_stream() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let Some(mut workload) = Workload::start("agent push", &machine, "payments") else {
+        return;
+    };
+    assert_eq!(workload.ask("watch").await, json!({"update": [API]}));
+    server
+        .state
+        .book(|book| book.granted = vec!["payments/api", "payments/batch"]);
+    let all = v1::Reconsider {
+        workloads: Vec::new(),
+        estate_index: 2,
+    };
+    server.state.push(Update::Reconsider(all)).await;
+    assert_eq!(
+        workload.says().await,
+        json!({"update": [API, "spiffe://example.org/payments/batch"]})
+    );
+}
+
+#[tokio::test]
+async fn while_the_server_is_away_what_is_held_is_served() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let Some(mut workload) = Workload::start("agent offline", &machine, "payments") else {
+        return;
+    };
+    assert_eq!(workload.ask("x509").await, json!({"ids": [API]}));
+    server.kill();
+    let client = agent::client::Client::connect(&machine.address())
+        .await
+        .unwrap();
+    loop {
+        // This process has asked before, so that only a lost connection makes it wait.
+        let status = client.status(Some("/bin/true".as_ref())).await.unwrap();
+        if status["refused"]
+            .as_str()
+            .is_some_and(|text| text.contains("AGENT-OFFLINE"))
+        {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(workload.ask("x509").await, json!({"ids": [API]}));
+    let asked = server.state.book(|book| book.facts.len());
+    let server = server.restart().await;
+    server.state.until(|book| book.facts.len() > asked).await;
+    assert_eq!(workload.ask("x509").await, json!({"ids": [API]}));
+}
+
+#[tokio::test]
+async fn when_a_process_ends_the_server_is_told() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let Some(mut workload) = Workload::start("agent gone", &machine, "payments") else {
+        return;
+    };
+    workload.ask("x509").await;
+    workload.kill().await;
+    server.state.until(|book| book.gone.len() == 1).await;
+}
