@@ -217,11 +217,6 @@ impl Database {
             .await
             .map_err(LoginError::Upstream)
     }
-
-    /// Whether the catalogue has been read once.
-    pub(crate) fn is_ready(&self) -> bool {
-        self.snapshot().generation > 0
-    }
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -2,7 +2,7 @@
 //! estate or the catalogue has changed.
 
 use crate::database::{Database, Snapshot};
-use crate::sql::{self, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved};
+use crate::sql::{self, Access, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved};
 use estate::{Action, Prepared, RecordingMode, ResourceRef};
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following, Operation, Principal};
@@ -244,22 +244,34 @@ impl Judge {
             silent: resolved.effect == Effect::Session && resolved.accesses.is_empty(),
             operation: operation(fingerprint, resolved, estate.version(), current.index),
         };
-        for access in &resolved.accesses {
-            let (action, resource) = (access.action, &access.resource);
+        let catalog = resolved.catalog_reads.iter().map(|path| Access {
+            action: Action::Select,
+            resource: ResourceRef::table(path.clone()),
+        });
+        let accesses = resolved
+            .accesses
+            .iter()
+            .cloned()
+            .map(|access| (access, true));
+        for (Access { action, resource }, data) in
+            accesses.chain(catalog.map(|access| (access, false)))
+        {
             let decision =
-                estate.decide_prepared(&self.principal.path, action, resource, &prepared);
+                estate.decide_prepared(&self.principal.path, action, &resource, &prepared);
             for id in decision.policy_ids() {
                 if !verdict.operation.policies.contains(&id) {
                     verdict.operation.policies.push(id);
                 }
             }
-            // Only reads of the least restricted classification may be lost in a crash.
-            if Some(&estate.object(resource).classification) != settings.classifications.first() {
+            // Only reads of the least restricted classification, and of the catalogue, may be lost in
+            // a crash.
+            let harmless = settings.classifications.first();
+            if data && Some(&estate.object(&resource).classification) != harmless {
                 verdict.strict = true;
             }
             if !decision.allow {
                 verdict.allow = false;
-                verdict.denied = Some((action, resource.clone()));
+                verdict.denied = Some((action, resource));
                 let errors = decision
                     .errors
                     .into_iter()
@@ -270,12 +282,6 @@ impl Judge {
                 }
                 return verdict;
             }
-        }
-        if !resolved.catalog_reads.is_empty() {
-            verdict
-                .operation
-                .policies
-                .push("trilith:catalog".to_owned());
         }
         verdict
     }

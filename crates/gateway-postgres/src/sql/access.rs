@@ -69,7 +69,7 @@ pub struct Resolved {
     pub verb: &'static str,
     /// What policy decides on.
     pub accesses: BTreeSet<Access>,
-    /// System catalogues and views read: allowed to every session, recorded as such.
+    /// System catalogues and views read, by path. Decided like tables, recorded like harmless ones.
     pub catalog_reads: BTreeSet<String>,
     pub effect: Effect,
     pub coverage: Coverage,

@@ -16,8 +16,6 @@ pub(crate) enum AdminError {
     Statement { sqlstate: String, message: String },
     #[error("the catalogue has a row that cannot be read")]
     Row,
-    #[error("the role {0} exists and is not this gateway's: it bears no mark of the trust domain")]
-    ForeignRole(String),
 }
 
 /// One row: columns as text, `None` for NULL.

@@ -1,0 +1,177 @@
+//! A small client of the wire protocol, for what psql cannot be made to send.
+
+use crate::plane::Svid;
+use crate::world::World;
+use crypto::Signer;
+use std::sync::Arc;
+use svid_tls::OwnSvid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
+
+pub(crate) type Answer = Result<Vec<String>, (String, String)>;
+
+pub(crate) struct Client {
+    pub(crate) stream: TlsStream<TcpStream>,
+    pub(crate) process: u32,
+    pub(crate) secret: u32,
+    /// Of the last ReadyForQuery.
+    pub(crate) status: u8,
+}
+
+pub(crate) fn message(tag: u8, body: &[u8]) -> Vec<u8> {
+    let mut out = vec![tag];
+    out.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+    out.extend_from_slice(body);
+    out
+}
+
+pub(crate) fn startup(pairs: &[(&str, &str)]) -> Vec<u8> {
+    let mut body = 196_608_u32.to_be_bytes().to_vec();
+    for (name, value) in pairs {
+        body.extend_from_slice(format!("{name}\0{value}\0").as_bytes());
+    }
+    body.push(0);
+    let mut out = u32::try_from(body.len() + 4)
+        .unwrap()
+        .to_be_bytes()
+        .to_vec();
+    out.extend_from_slice(&body);
+    out
+}
+
+pub(crate) async fn tls(world: &World, svid: &Svid) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut tcp = TcpStream::connect(world.address).await?;
+    tcp.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
+    assert_eq!(tcp.read_u8().await?, b'S');
+    let key: Arc<dyn Signer> = Arc::clone(&svid.key) as _;
+    let own = OwnSvid::new(svid.chain.clone(), key).unwrap();
+    let trust_domain = spiffe_core::TrustDomain::new(crate::plane::DOMAIN).unwrap();
+    let mut bundle = spiffe_core::Bundle::new(trust_domain.clone());
+    for root in world.plane.authority.roots() {
+        bundle.add_x509_authority(root).unwrap();
+    }
+    let gateway = svid_tls::peer::exactly(trust_domain.identity("gateway/pg").unwrap());
+    let config = svid_tls::client(own, Arc::new(bundle), gateway).unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(svid_tls::server_name(), tcp).await
+}
+
+impl Client {
+    pub(crate) async fn connect(world: &World, svid: &Svid) -> Self {
+        Self::try_connect(world, svid, &[]).await.unwrap()
+    }
+
+    /// The first answer's error, if it is one.
+    pub(crate) async fn try_connect(
+        world: &World,
+        svid: &Svid,
+        more: &[(&str, &str)],
+    ) -> Result<Self, (String, String)> {
+        let stream = tls(world, svid)
+            .await
+            .map_err(|error| ("tls".to_owned(), error.to_string()))?;
+        let mut client = Self {
+            stream,
+            process: 0,
+            secret: 0,
+            status: 0,
+        };
+        let mut pairs = vec![("user", "x"), ("database", "shop")];
+        pairs.extend_from_slice(more);
+        client.send(&startup(&pairs)).await;
+        loop {
+            let (tag, body) = client
+                .receive()
+                .await
+                .map_err(|error| ("io".to_owned(), error.to_string()))?;
+            match tag {
+                b'K' => {
+                    client.process = u32::from_be_bytes(body[..4].try_into().unwrap());
+                    client.secret = u32::from_be_bytes(body[4..8].try_into().unwrap());
+                }
+                b'E' => return Err(error(&body)),
+                b'Z' => return Ok(client),
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) async fn send(&mut self, bytes: &[u8]) {
+        self.stream.write_all(bytes).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    pub(crate) async fn receive(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
+        let tag = self.stream.read_u8().await?;
+        let length = self.stream.read_u32().await? as usize;
+        let mut body = vec![0; length - 4];
+        self.stream.read_exact(&mut body).await?;
+        Ok((tag, body))
+    }
+
+    /// Every answer up to ReadyForQuery: first columns of rows, or the first error.
+    pub(crate) async fn answer(&mut self) -> Answer {
+        let (mut rows, mut failed) = (Vec::new(), None);
+        loop {
+            let (tag, body) = self
+                .receive()
+                .await
+                .map_err(|error| ("io".to_owned(), error.to_string()))?;
+            match tag {
+                b'D' => {
+                    let length = u32::from_be_bytes(body[2..6].try_into().unwrap()) as usize;
+                    rows.push(String::from_utf8_lossy(&body[6..6 + length]).into_owned());
+                }
+                b'E' => failed = failed.or_else(|| Some(error(&body))),
+                b'Z' => {
+                    self.status = body[0];
+                    return failed.map_or(Ok(rows), Err);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) async fn simple(&mut self, sql: &str) -> Answer {
+        self.send(&message(b'Q', format!("{sql}\0").as_bytes()))
+            .await;
+        self.answer().await
+    }
+
+    pub(crate) async fn parse(&mut self, name: &str, sql: &str) -> Answer {
+        let mut bytes = message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes());
+        bytes.extend(message(b'S', b""));
+        self.send(&bytes).await;
+        self.answer().await
+    }
+
+    pub(crate) async fn execute(&mut self, name: &str) -> Answer {
+        let mut bytes = bind("", name);
+        bytes.extend(message(b'E', b"\0\0\0\0\0"));
+        bytes.extend(message(b'S', b""));
+        self.send(&bytes).await;
+        self.answer().await
+    }
+}
+
+pub(crate) fn bind(portal: &str, name: &str) -> Vec<u8> {
+    let mut body = format!("{portal}\0{name}\0").into_bytes();
+    body.extend_from_slice(&[0; 6]);
+    message(b'B', &body)
+}
+
+pub(crate) fn error(body: &[u8]) -> (String, String) {
+    let mut fields = std::collections::HashMap::new();
+    for field in body
+        .split(|byte| *byte == 0)
+        .filter(|field| !field.is_empty())
+    {
+        fields.insert(field[0], String::from_utf8_lossy(&field[1..]).into_owned());
+    }
+    let field = |key: u8| fields.get(&key).cloned().unwrap_or_default();
+    (
+        field(b'C'),
+        format!("{} | {} | {}", field(b'M'), field(b'D'), field(b'H')),
+    )
+}

@@ -1,0 +1,111 @@
+//! Revocation closes the client's socket, whatever the session is doing.
+
+use crate::client::{Client, message};
+use crate::world::{World, skipped};
+use ledger::body::TargetKind;
+use std::time::Duration;
+
+/// Reads until the socket is closed; the SQLSTATE of what was said last.
+async fn closed(client: &mut Client) -> String {
+    let mut last = String::new();
+    let reading = async {
+        while let Ok((tag, body)) = client.receive().await {
+            if tag == b'E' {
+                last = crate::client::error(&body).0;
+            }
+        }
+    };
+    // Not an assertion on time: without a cut this would never end.
+    tokio::time::timeout(Duration::from_secs(30), reading)
+        .await
+        .expect("the socket is closed");
+    last
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_reaches_idle_querying_and_copying_sessions() {
+    if skipped("a_cut_reaches_idle_querying_and_copying_sessions") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut idle = Client::connect(&world, &payments).await;
+    let mut querying = Client::connect(&world, &payments).await;
+    let mut copying = Client::connect(&world, &payments).await;
+    let mut other = Client::connect(&world, &world.plane.issue("agents/helper")).await;
+    querying
+        .send(&message(
+            b'Q',
+            b"SELECT count(*) FROM generate_series(1, 2000000000)\0",
+        ))
+        .await;
+    copying
+        .send(&message(b'Q', b"COPY orders (note) FROM STDIN\0"))
+        .await;
+    assert_eq!(copying.receive().await.unwrap().0, b'G');
+    copying.send(&message(b'd', b"never\n")).await;
+
+    world.plane.revoke(TargetKind::Identity, &payments.id);
+    for client in [&mut idle, &mut querying, &mut copying] {
+        assert_eq!(closed(client).await, "57P01");
+    }
+    assert_eq!(other.simple("SELECT 1").await.unwrap(), ["1"]);
+    // What ran upstream is cancelled and what was copied is gone.
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api' AND state = 'active'";
+    for _ in 0..200 {
+        if world.postgres.execute("shop", busy).unwrap() == "0" {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(world.postgres.execute("shop", busy).unwrap(), "0");
+    assert_eq!(
+        world
+            .postgres
+            .execute("shop", "SELECT count(*) FROM orders WHERE note = 'never'")
+            .unwrap(),
+        "0"
+    );
+    let ended = world.recorded("\"reason\":\"revoked\"").await;
+    assert!(!ended.is_empty());
+    let cut = world.recorded("\"result\":\"cut\"").await;
+    assert!(!cut.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_by_serial_or_machine_reaches_too() {
+    if skipped("a_cut_by_serial_or_machine_reaches_too") {
+        return;
+    }
+    let world = World::start().await;
+    let first = world.plane.issue("payments/api");
+    let second = world.plane.issue("payments/api");
+    let mut one = Client::connect(&world, &first).await;
+    let mut two = Client::connect(&world, &second).await;
+    world.plane.revoke(TargetKind::Serial, &first.serial);
+    assert_eq!(closed(&mut one).await, "57P01");
+    assert_eq!(two.simple("SELECT 1").await.unwrap(), ["1"]);
+    world.plane.revoke(TargetKind::Machine, "m1");
+    assert_eq!(closed(&mut two).await, "57P01");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ends_when_the_estate_forgets_its_identity() {
+    if skipped("a_session_ends_when_the_estate_forgets_its_identity") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("agents/helper")).await;
+    let mut files = crate::world::estate();
+    let identities = files
+        .0
+        .get("identities/shop.toml")
+        .unwrap()
+        .replace("agents/helper", "agents/other");
+    files.insert("identities/shop.toml", identities);
+    world.apply(&files).await;
+    assert_eq!(closed(&mut client).await, "57P01");
+    world.stop().await;
+}

@@ -1,0 +1,19 @@
+//! The gateway against a real PostgreSQL and clients that nobody here wrote. The server and the node
+//! agent are stand-ins that speak the real protocols; authority, ledger and estate are the real ones.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+mod attacks;
+mod client;
+mod cut;
+mod plane;
+mod psql;
+mod records;
+mod relay;
+mod world;

@@ -1,0 +1,322 @@
+//! psql and pgbench, unmodified.
+
+use crate::world::{World, estate_without_cards, skipped};
+use ledger::body::TargetKind;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_and_writes_that_policy_allows_pass() {
+    if skipped("reads_and_writes_that_policy_allows_pass") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let said = world
+        .psql(
+            &payments,
+            "SELECT count(*) FROM cards;
+             INSERT INTO orders (note) VALUES ('third') RETURNING id;
+             BEGIN; UPDATE orders SET note = 'x' WHERE id = 1; COMMIT;
+             SELECT note FROM orders WHERE id = 1;
+             SELECT what FROM events;
+             PREPARE p(int) AS SELECT name FROM products WHERE id = $1; EXECUTE p(7); DEALLOCATE p;
+             BEGIN; DECLARE c CURSOR FOR SELECT id FROM products ORDER BY id; FETCH 2 FROM c; CLOSE c; COMMIT;
+             SELECT name FROM product_names WHERE name = 'p9';
+             EXPLAIN (COSTS off) SELECT 1;
+             SHOW server_encoding;
+             SELECT current_user;",
+        )
+        .await;
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "50",
+            "3",
+            "INSERT 0 1",
+            "BEGIN",
+            "UPDATE 1",
+            "COMMIT",
+            "x",
+            "x",
+            "PREPARE",
+            "p7",
+            "DEALLOCATE",
+            "BEGIN",
+            "DECLARE CURSOR",
+            "1",
+            "2",
+            "CLOSE CURSOR",
+            "COMMIT",
+            "p9",
+            "Result",
+            "UTF8",
+            "trilith/payments/api",
+        ],
+        "{said}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ai_agent_reaches_cards_by_no_way() {
+    if skipped("the_ai_agent_reaches_cards_by_no_way") {
+        return;
+    }
+    let world = World::start().await;
+    let agent = world.plane.issue("agents/helper");
+    for statement in [
+        "SELECT * FROM cards",
+        "SELECT * FROM card_numbers",
+        "WITH q AS (SELECT * FROM cards) SELECT * FROM q",
+        "COPY cards TO STDOUT",
+        "COPY (SELECT number FROM cards) TO STDOUT",
+        "SELECT card_of(1)",
+        "SELECT 1 FROM products WHERE EXISTS (SELECT FROM cards)",
+        "TABLE cards",
+        "SELECT * FROM cards TABLESAMPLE SYSTEM (100)",
+        "PREPARE s AS SELECT * FROM cards",
+        "DECLARE c CURSOR FOR SELECT * FROM cards",
+        "EXPLAIN SELECT * FROM cards",
+        "EXPLAIN ANALYZE SELECT * FROM cards",
+        "DELETE FROM cards",
+        "INSERT INTO products SELECT id, number FROM cards",
+        "CREATE TABLE mine AS SELECT * FROM cards",
+        "SELECT * FROM undeclared",
+        "DO $$ BEGIN PERFORM * FROM cards; END $$",
+        "SELECT query_to_xml('SELECT * FROM cards', true, false, '')",
+        "SELECT pg_read_file('/etc/hostname')",
+        "SELECT ('/etc/hostname'::text).pg_read_file",
+        "SELECT set_config('role', 'postgres', false)",
+        "SELECT lo_get(1)",
+        "SELECT query FROM pg_stat_activity",
+        "SELECT dblink('dbname=shop', 'SELECT * FROM cards')",
+        "SELECT most_common_vals FROM pg_stats",
+        "SELECT rolpassword FROM pg_authid",
+        "SET ROLE postgres",
+        "SET search_path = pg_temp, public",
+        "EXECUTE never_prepared",
+    ] {
+        let said = world.psql(&agent, &format!("{statement};")).await;
+        assert!(said.contains("ERROR:  42501"), "{statement}: {said}");
+        assert!(said.contains("(decision pg-1:"), "{statement}: {said}");
+        assert!(
+            !said.contains("s1\n") && !said.contains("vm"),
+            "{statement}: {said}"
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_itself_enforces_what_was_decided() {
+    if skipped("the_database_itself_enforces_what_was_decided") {
+        return;
+    }
+    let world = World::start().await;
+    let agent = world.plane.issue("agents/helper");
+    world.psql(&agent, "SELECT 1;").await;
+    let grants = world
+        .postgres
+        .execute(
+            "shop",
+            "SELECT grantee, table_name, string_agg(privilege_type, ',' ORDER BY privilege_type)
+             FROM information_schema.role_table_grants WHERE grantee LIKE 'trilith/%' GROUP BY 1, 2 ORDER BY 1, 2",
+        )
+        .unwrap();
+    assert_eq!(
+        grants.lines().collect::<Vec<_>>(),
+        [
+            "trilith/agents/helper|product_names|SELECT",
+            "trilith/agents/helper|products|SELECT",
+            "trilith/gateway/pg|product_names|SELECT",
+            "trilith/gateway/pg|products|SELECT",
+            "trilith/payments/api|card_numbers|SELECT",
+            "trilith/payments/api|cards|SELECT",
+            "trilith/payments/api|events|SELECT",
+            "trilith/payments/api|events_2026|SELECT",
+            "trilith/payments/api|orders|DELETE,INSERT,SELECT,TRUNCATE,UPDATE",
+            "trilith/payments/api|product_names|SELECT",
+            "trilith/payments/api|products|SELECT",
+        ]
+    );
+    let roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolinherit FROM pg_roles WHERE rolname LIKE 'trilith/agents/%'";
+    assert_eq!(
+        world.postgres.execute("shop", roles).unwrap(),
+        "trilith/agents/helper|t|f|f|f|f"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_in_a_transaction_fails_it_on_both_sides() {
+    if skipped("a_denial_in_a_transaction_fails_it_on_both_sides") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let said = world
+        .psql(
+            &payments,
+            "BEGIN;
+             INSERT INTO orders (note) VALUES ('lost');
+             SELECT * FROM undeclared;
+             SELECT 1;
+             COMMIT;
+             SELECT count(*) FROM orders WHERE note = 'lost';",
+        )
+        .await;
+    assert!(said.contains("42501"), "{said}");
+    // 25P02: the server itself says that the transaction is aborted.
+    assert!(said.contains("25P02"), "{said}");
+    assert!(said.contains("ROLLBACK\n0\n"), "{said}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_prepared_before_a_change_is_decided_again() {
+    if skipped("what_was_prepared_before_a_change_is_decided_again") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut client = crate::client::Client::connect(&world, &payments).await;
+    client
+        .simple("PREPARE s AS SELECT count(*) FROM cards")
+        .await
+        .unwrap();
+    client
+        .parse("p", "SELECT count(*) FROM cards")
+        .await
+        .unwrap();
+    assert_eq!(client.simple("EXECUTE s").await.unwrap(), ["50"]);
+    assert_eq!(client.execute("p").await.unwrap(), ["50"]);
+    world.apply(&estate_without_cards()).await;
+    for refused in [client.simple("EXECUTE s").await, client.execute("p").await] {
+        let (sqlstate, message) = refused.unwrap_err();
+        assert_eq!(sqlstate, "42501", "{message}");
+        assert!(
+            message.contains("select on Table::\"shop/public/cards\""),
+            "{message}"
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psql_describes_what_is_there() {
+    if skipped("psql_describes_what_is_there") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    for (command, part) in [
+        ("\\dt", "public|cards|table|postgres"),
+        ("\\d", "public|card_numbers|view|postgres"),
+        (
+            "\\d orders",
+            "id|integer||not null|nextval('orders_id_seq'::regclass)",
+        ),
+        ("\\d+ cards", "number|text"),
+        ("\\d events", "Partition key"),
+        ("\\dv", "card_numbers"),
+        ("\\l", "shop|"),
+        ("\\dn", "public|"),
+        ("\\df", "card_of"),
+        ("\\conninfo", "SSL connection"),
+    ] {
+        let said = world.psql(&payments, &format!("{command}\n")).await;
+        assert!(
+            said.contains(part) && !said.contains("ERROR"),
+            "{command}: {said}"
+        );
+    }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_goes_both_ways() {
+    if skipped("copy_goes_both_ways") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let said = world
+        .psql(
+            &payments,
+            "COPY orders (note) FROM STDIN;\nfourth\nfifth\n\\.\nCOPY (SELECT note FROM orders ORDER BY id) TO STDOUT;\n",
+        )
+        .await;
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        ["COPY 2", "first", "second", "fourth", "fifth"],
+        "{said}"
+    );
+    let outcomes = world.recorded("\"tag\":\"COPY\"").await;
+    assert!(
+        outcomes
+            .iter()
+            .any(|record| record.contains("\"rows\":\"2\"")),
+        "{outcomes:?}"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_result_is_streamed() {
+    if skipped("a_large_result_is_streamed") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let sum = "SELECT repeat('x', 1000) FROM generate_series(1, 100000)";
+    let said = world.psql(&payments, &format!("{sum};")).await;
+    assert_eq!(said.len(), 100_000 * 1001);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_revoked_does_not_come_in() {
+    if skipped("what_was_revoked_does_not_come_in") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    world.plane.revoke(TargetKind::Identity, &payments.id);
+    let mut said = String::new();
+    for _ in 0..50 {
+        said = world.psql(&payments, "SELECT 1;").await;
+        if said.contains("REVOKED") {
+            break;
+        }
+    }
+    assert!(said.contains("28000") || said.contains("REVOKED"), "{said}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pgbench_runs_in_every_mode() {
+    if skipped("pgbench_runs_in_every_mode") {
+        return;
+    }
+    let world = World::start().await;
+    let setup = "CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, filler char(84));
+        INSERT INTO pgbench_accounts SELECT i, 1, 0, '' FROM generate_series(1, 100000) i;
+        CREATE TABLE pgbench_branches (bid int); INSERT INTO pgbench_branches VALUES (1);";
+    world.postgres.execute("shop", setup).unwrap();
+    let payments = world.plane.issue("payments/api");
+    for mode in ["simple", "extended", "prepared"] {
+        // -n: no VACUUM; the script is pgbench's own SELECT.
+        let script = world.folder.path().join("select.sql");
+        std::fs::write(&script, "\\set aid random(1, 100000)\nSELECT abalance FROM pgbench_accounts WHERE aid = :aid;\n").unwrap();
+        let file = format!("{}", script.display());
+        let arguments = ["-n", "-M", mode, "-c", "4", "-t", "50", "-f", &file];
+        let output = world.program("pgbench", &payments, &arguments, "").await;
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let erred = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{mode}: {said}{erred}");
+        assert!(
+            said.contains("transactions actually processed: 200/200"),
+            "{mode}: {said}"
+        );
+    }
+    world.stop().await;
+}

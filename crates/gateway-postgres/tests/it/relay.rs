@@ -1,0 +1,219 @@
+//! The extended protocol: pipelines, portals, names that change under way, and what is refused.
+
+use crate::client::{Client, bind, message};
+use crate::world::{World, skipped};
+
+const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
+
+fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+fn execute(portal: &str, rows: u32) -> Vec<u8> {
+    let mut body = format!("{portal}\0").into_bytes();
+    body.extend_from_slice(&rows.to_be_bytes());
+    message(b'E', &body)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_answered_in_order() {
+    if skipped("a_pipeline_is_answered_in_order") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let mut bytes = Vec::new();
+    for number in 1..=50 {
+        bytes.extend(parse(
+            "",
+            &format!("SELECT name FROM products WHERE id = {number}"),
+        ));
+        bytes.extend(bind("", ""));
+        bytes.extend(message(b'D', b"P\0"));
+        bytes.extend(execute("", 0));
+    }
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    let rows = client.answer().await.unwrap();
+    let expected: Vec<String> = (1..=50).map(|number| format!("p{number}")).collect();
+    assert_eq!(rows, expected);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_denial_in_a_pipeline_skips_the_rest_and_undoes_what_came_before() {
+    if skipped("a_denial_in_a_pipeline_skips_the_rest_and_undoes_what_came_before") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let mut bytes = Vec::new();
+    for sql in [
+        "INSERT INTO orders (note) VALUES ('piped')",
+        "SELECT * FROM undeclared",
+        "INSERT INTO orders (note) VALUES ('after')",
+    ] {
+        bytes.extend(parse("", sql));
+        bytes.extend(bind("", ""));
+        bytes.extend(execute("", 0));
+    }
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    assert_eq!(client.answer().await.unwrap_err().0, "42501");
+    assert_eq!(client.status, b'I');
+    let counted = client
+        .simple("SELECT count(*) FROM orders WHERE note IN ('piped', 'after')")
+        .await;
+    assert_eq!(counted.unwrap(), ["0"]);
+    // The conversation goes on.
+    assert_eq!(client.simple("SELECT 7").await.unwrap(), ["7"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_skipped_redefinition_does_not_change_what_a_name_leads_to() {
+    if skipped("a_skipped_redefinition_does_not_change_what_a_name_leads_to") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client
+        .parse("s", "SELECT count(*) FROM cards")
+        .await
+        .unwrap();
+    // Everything after the error is skipped by the server: `s` stays what it was.
+    let mut bytes = parse("", "SELECT 1/0");
+    bytes.extend(bind("", ""));
+    bytes.extend(execute("", 0));
+    bytes.extend(message(b'C', b"Ss\0"));
+    bytes.extend(parse("s", "SELECT 1"));
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    assert_eq!(client.answer().await.unwrap_err().0, "22012");
+    world.apply(&crate::world::estate_without_cards()).await;
+    assert_eq!(client.execute("s").await.unwrap_err().0, "42501");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_may_be_fetched_in_pieces() {
+    if skipped("a_portal_may_be_fetched_in_pieces") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client.simple("BEGIN").await.unwrap();
+    let mut bytes = parse("", "SELECT id FROM products ORDER BY id");
+    bytes.extend(bind("c", ""));
+    bytes.extend(execute("c", 2));
+    bytes.extend(execute("c", 3));
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    assert_eq!(client.answer().await.unwrap(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(client.status, b'T');
+    assert_eq!(client.simple("FETCH 1 FROM c").await.unwrap(), ["6"]);
+    client.simple("COMMIT").await.unwrap();
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn copy_in_may_be_pipelined() {
+    if skipped("copy_in_may_be_pipelined") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let mut bytes = parse("", "COPY orders (note) FROM STDIN");
+    bytes.extend(bind("", ""));
+    bytes.extend(execute("", 0));
+    bytes.extend(SYNC);
+    bytes.extend(message(b'd', b"piped\n"));
+    bytes.extend(message(b'c', b""));
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    client.answer().await.unwrap();
+    assert_eq!(
+        client.simple("SELECT count(*) FROM orders").await.unwrap(),
+        ["3"]
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_function_call_message_is_denied() {
+    if skipped("the_function_call_message_is_denied") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    // 715 is lowrite(int4, bytea) in every version.
+    client
+        .send(&message(b'F', &[0, 0, 3, 187, 0, 0, 0, 0, 0, 0]))
+        .await;
+    assert_eq!(client.answer().await.unwrap_err().0, "42501");
+    assert_eq!(client.simple("SELECT 1").await.unwrap(), ["1"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_made_past_the_gateway_is_seen() {
+    if skipped("a_definition_made_past_the_gateway_is_seen") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client
+        .parse("s", "SELECT name FROM product_names LIMIT 1")
+        .await
+        .unwrap();
+    assert_eq!(client.execute("s").await.unwrap(), ["p1"]);
+    world
+        .postgres
+        .execute(
+            "shop",
+            "CREATE OR REPLACE VIEW product_names AS SELECT 'x'::text AS name FROM undeclared",
+        )
+        .unwrap();
+    let mut refused = client.execute("s").await;
+    for _ in 0..100 {
+        if refused.is_err() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        refused = client.execute("s").await;
+    }
+    let (sqlstate, message) = refused.unwrap_err();
+    assert_eq!(sqlstate, "42501", "{message}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_can_be_cancelled_with_its_key_alone() {
+    if skipped("a_query_can_be_cancelled_with_its_key_alone") {
+        return;
+    }
+    use tokio::io::AsyncWriteExt as _;
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let slow = message(
+        b'Q',
+        b"SELECT count(*) FROM generate_series(1, 2000000000)\0",
+    );
+    client.send(&slow).await;
+    let (process, secret) = (client.process, client.secret);
+    let mut answer = std::pin::pin!(client.answer());
+    let refused = loop {
+        // A request that arrives before the query does nothing: ask until it is heard.
+        let mut cancel = vec![0, 0, 0, 16, 4, 210, 22, 46];
+        cancel.extend(process.to_be_bytes());
+        cancel.extend(secret.to_be_bytes());
+        let mut tcp = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        tcp.write_all(&cancel).await.unwrap();
+        let waited = tokio::time::timeout(std::time::Duration::from_millis(300), &mut answer);
+        if let Ok(answer) = waited.await {
+            break answer.unwrap_err();
+        }
+    };
+    assert_eq!(refused.0, "57014");
+    world.stop().await;
+}
