@@ -31,6 +31,8 @@ pub struct Party {
     pub id: Option<String>,
     /// Attributes as Cedar text.
     pub attributes: BTreeMap<String, String>,
+    /// Those attributes that a declared entity does not have today, but could.
+    pub supposed: Vec<String>,
     /// What it is in: `Group::"g2"`, `Schema::"shop/public"`.
     pub within: Vec<String>,
 }
@@ -59,12 +61,12 @@ impl Counterexample {
 
 impl Party {
     fn of(uid: &EntityUid, entities: &Entities, declared: &Entities) -> Self {
-        let attributes = entities
-            .get(uid)
-            .into_iter()
-            .flat_map(|entity| entity.attrs())
-            .filter_map(|(name, value)| Some((name.to_owned(), value.ok()?.to_string())))
-            .collect();
+        let attributes = attributes(uid, entities);
+        let today = attributes_today(uid, declared);
+        let supposed = today.map_or_else(Vec::new, |today| {
+            let differs = |name: &&String| attributes.get(*name) != today.get(*name);
+            attributes.keys().filter(differs).cloned().collect()
+        });
         let above = entities.ancestors(uid).into_iter().flatten();
         let mut within: Vec<String> = above
             .filter(|above| declared.get(above).is_some())
@@ -76,9 +78,24 @@ impl Party {
             kind: uid.type_name().to_string(),
             id: declared.get(uid).map(|_| uid.id().unescaped().to_owned()),
             attributes,
+            supposed,
             within,
         }
     }
+}
+
+fn attributes(uid: &EntityUid, entities: &Entities) -> BTreeMap<String, String> {
+    entities
+        .get(uid)
+        .into_iter()
+        .flat_map(|entity| entity.attrs())
+        .filter_map(|(name, value)| Some((name.to_owned(), value.ok()?.to_string())))
+        .collect()
+}
+
+fn attributes_today(uid: &EntityUid, declared: &Entities) -> Option<BTreeMap<String, String>> {
+    declared.get(uid)?;
+    Some(attributes(uid, declared))
 }
 
 /// `some Identity of kind "ai-agent" in Group::"g2"`
@@ -94,7 +111,15 @@ impl fmt::Display for Party {
             .iter()
             .filter_map(|name| self.attributes.get_key_value(*name))
         {
-            write!(f, " of {name} {value}")?;
+            if value == "\"\"" {
+                continue;
+            }
+            let supposed = if self.supposed.contains(name) {
+                " (supposed)"
+            } else {
+                ""
+            };
+            write!(f, " of {name} {value}{supposed}")?;
         }
         if !self.within.is_empty() {
             write!(f, " in {}", self.within.join(", "))?;

@@ -10,7 +10,6 @@ use crate::pool::{Pool, unknown};
 use crate::report::{Engines, InvariantReport, Report, Result as ProofResult, Unknown};
 use crate::solver;
 use cedar_policy::{Authorizer, Decision, Policy, PolicySet, RequestEnv};
-use cedar_policy_symcc::err::Error;
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
 use estate::{Estate, Invariant, InvariantKind, Today, cedar};
 use std::collections::BTreeMap;
@@ -152,7 +151,7 @@ async fn prove_here(estate: &Estate, options: &Options) -> Report {
 
 /// The policies that concern one kind of request.
 struct Compiled {
-    policies: Arc<CompiledPolicySet>,
+    policies: CompiledPolicySet,
     fragile: Vec<CompiledPolicy>,
 }
 
@@ -187,7 +186,7 @@ impl Prover<'_> {
             ));
         }
         for env in envs {
-            self.compile(&env).map_err(|error| unknown(&error))?;
+            self.compile(&env)?;
             if let Some(counterexample) = self.try_one(invariant, &env).await? {
                 return Ok(Some(counterexample));
             }
@@ -195,7 +194,7 @@ impl Prover<'_> {
         Ok(None)
     }
 
-    fn compile(&mut self, env: &RequestEnv) -> Result<(), Error> {
+    fn compile(&mut self, env: &RequestEnv) -> Result<(), Unknown> {
         if self.compiled.contains_key(env) {
             return Ok(());
         }
@@ -208,9 +207,12 @@ impl Prover<'_> {
         }
         let fragile = cedar::fragile(self.estate)
             .filter(concern)
-            .map(|policy| CompiledPolicy::compile(policy, env, schema))
+            .map(|policy| {
+                CompiledPolicy::compile(policy, env, schema).map_err(|error| unknown(&error))
+            })
             .collect::<Result<_, _>>()?;
-        let policies = Arc::new(CompiledPolicySet::compile(&slice, env, schema)?);
+        let policies =
+            CompiledPolicySet::compile(&slice, env, schema).map_err(|error| unknown(&error))?;
         self.compiled
             .insert(env.clone(), Compiled { policies, fragile });
         Ok(())
@@ -239,7 +241,7 @@ impl Prover<'_> {
             .map_err(|error| Unknown::new("PROVE-UNSUPPORTED", error.to_string()))?;
         let matched =
             CompiledPolicySet::compile(&set, env, schema).map_err(|error| unknown(&error))?;
-        let policies = compiled.policies.as_ref();
+        let policies = &compiled.policies;
         let found = match invariant.kind {
             InvariantKind::Never => {
                 self.pool

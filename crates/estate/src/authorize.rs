@@ -257,7 +257,6 @@ impl Estate {
     }
 
     /// The resource side, and the entity to add if no file declares it.
-    #[expect(clippy::type_complexity, reason = "three parts of one case, used once")]
     fn target<'a>(
         &'a self,
         action: Action,

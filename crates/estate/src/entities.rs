@@ -277,12 +277,7 @@ fn identity_draft(identity: &Identity) -> Result<Draft, BuildError> {
             )
         })
         .collect();
-    let entity = Entity::new_with_tags(
-        own.clone(),
-        attributes,
-        parents.iter().cloned().collect::<Vec<_>>(),
-        tags,
-    )?;
+    let entity = Entity::new_with_tags(own.clone(), attributes, parents.to_vec(), tags)?;
     let labels = identity.labels.iter();
     texts.extend(labels.map(|(name, value)| (format!("tag:{name}"), value.clone())));
     Ok(Draft {

@@ -21,9 +21,10 @@ struct Bucket {
 }
 
 impl Bucket {
-    fn add(&mut self, info: &PolicyInfo) -> Result<(), PolicySetError> {
+    fn add(&mut self, info: &PolicyInfo) -> Result<(), Box<PolicySetError>> {
         let Some(actions) = &info.actions else {
-            return self.any.get_or_insert_default().add(info.policy.clone());
+            self.any.get_or_insert_default().add(info.policy.clone())?;
+            return Ok(());
         };
         for action in actions.iter().collect::<BTreeSet<_>>() {
             let position = self.by_action.iter().position(|(key, _)| key == action);
@@ -66,7 +67,7 @@ pub(crate) struct Met<'a> {
 }
 
 impl ScopeIndex {
-    pub(crate) fn build(policies: &Policies, graph: &Graph) -> Result<Self, PolicySetError> {
+    pub(crate) fn build(policies: &Policies, graph: &Graph) -> Result<Self, Box<PolicySetError>> {
         let mut index = Self::default();
         for info in &policies.list {
             index.bucket(info, graph).add(info)?;

@@ -75,11 +75,7 @@ fn check_assume(info: &PolicyInfo, problems: &mut Vec<Problem>) {
         let hint = "write `principal in Pool::\"…\"`, or compare `principal.machine.name`";
         refuse("ESTATE-ASSUME-PLACEMENT", &message, hint);
     }
-    if reads("code")
-        && !["uid", "unit", "cgroup"]
-            .into_iter()
-            .any(|name| reads(name))
-    {
+    if reads("code") && !["uid", "unit", "cgroup"].into_iter().any(reads) {
         let hint = "add `principal has uid && principal.uid == …`";
         let message = "it rests on code alone; within one uid, processes can act for each other";
         refuse("ESTATE-ASSUME-UID", message, hint);

@@ -111,7 +111,7 @@ fn estate(drafts: &[Draft]) -> Estate {
         )
         .unwrap();
         if number % 2 == 0 {
-            write!(identities, "labels = {{ team = \"{}\" }}\n", number % 3).unwrap();
+            writeln!(identities, "labels = {{ team = \"{}\" }}", number % 3).unwrap();
         }
     }
     files.insert("identities/i.toml", identities);

@@ -1,0 +1,397 @@
+//! Measures decisions: 10,000 policies, 10,000 resources, half denied, uniform keys, one core; beside
+//! plain Cedar over all policies in the same run. One JSON object a line; exits 1 when the decisions
+//! differ. `--quick` measures less.
+//!
+//! 95 % of the policies name a principal and a resource, 4 % a group that stands four deep, 1 % only
+//! attributes. No request is decided twice in a row and nothing is remembered between requests but
+//! a session's facts in the form that decisions take, as a gateway holds them.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a program for people at a terminal, over data that it made itself"
+)]
+
+use estate::{Action, Estate, EstateFiles, Prepared, Request, ResourceRef};
+use facts::{FactSet, Source, Timestamp, names};
+use serde_json::json;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const SEED: u64 = 0x7472_696c_6974_68;
+const POLICIES: usize = 10_000;
+const IDENTITIES: usize = 10_000;
+const SCHEMAS: usize = 100;
+const TABLES_PER_SCHEMA: usize = 100;
+const TEAMS: usize = 100;
+/// Groups of four levels: 1, 10, 100, 1000.
+const LEVELS: [usize; 4] = [1, 10, 100, 1_000];
+const CLASSES: [&str; 4] = ["public", "internal", "pii", "restricted"];
+const KINDS: [&str; 3] = ["service", "job", "ai-agent"];
+const ACTIONS: [Action; 4] = [
+    Action::Select,
+    Action::Insert,
+    Action::Update,
+    Action::Delete,
+];
+
+/// xorshift64*: the same numbers everywhere.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33) as usize % bound
+    }
+}
+
+/// Who each scoped policy lets do what to which, so that half the requests can be allowed.
+struct Made {
+    estate: Estate,
+    granted: Vec<(String, Action, ResourceRef)>,
+}
+
+fn identity(number: usize) -> String {
+    format!("team{}/i{number}", number % TEAMS)
+}
+
+fn table(number: usize) -> String {
+    format!("db/s{}/t{number}", number / TABLES_PER_SCHEMA)
+}
+
+fn declarations() -> EstateFiles {
+    let mut files = EstateFiles::new();
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"bench\"\nclassifications = [\"public\", \"internal\", \"pii\", \"restricted\"]\n",
+    );
+    let mut text = String::new();
+    for (level, groups) in LEVELS.iter().enumerate() {
+        for group in 0..*groups {
+            let parent = level
+                .checked_sub(1)
+                .map(|above| format!("groups = [\"g{above}-{}\"]\n", group / 10));
+            let _ = write!(
+                text,
+                "[[group]]\nname = \"g{level}-{group}\"\n{}",
+                parent.unwrap_or_default()
+            );
+        }
+    }
+    for number in 0..IDENTITIES {
+        let _ = write!(
+            text,
+            "[[identity]]\npath = \"{}\"\nkind = \"{}\"\nowner = \"o{}\"\ngroups = [\"g3-{}\"]\nlabels = {{ team = \"{}\" }}\n",
+            identity(number),
+            KINDS[number % KINDS.len()],
+            number % 50,
+            number % LEVELS[3],
+            number % TEAMS,
+        );
+    }
+    files.insert("identities/all.toml", text);
+    let mut text = "[[database]]\nname = \"db\"\n".to_owned();
+    for schema in 0..SCHEMAS {
+        let _ = write!(text, "[[database.schema]]\nname = \"s{schema}\"\n");
+        for number in 0..TABLES_PER_SCHEMA {
+            let number = schema * TABLES_PER_SCHEMA + number;
+            let class = CLASSES[number % CLASSES.len()];
+            let _ = write!(
+                text,
+                "[[database.schema.table]]\nname = \"t{number}\"\nclassification = \"{class}\"\n"
+            );
+        }
+    }
+    files.insert("resources/all.toml", text);
+    files
+}
+
+/// 95 % scoped, 4 % by group, 1 % by attributes.
+fn mixed(random: &mut Random) -> Made {
+    let mut granted = Vec::new();
+    let mut text = String::new();
+    for number in 0..POLICIES {
+        let action = ACTIONS[random.below(ACTIONS.len())];
+        let _ = write!(text, "@id(\"p{number}\") ");
+        match number % 100 {
+            0..95 => {
+                let (who, what) = (
+                    identity(random.below(IDENTITIES)),
+                    table(random.below(SCHEMAS * TABLES_PER_SCHEMA)),
+                );
+                let _ = writeln!(
+                    text,
+                    "permit (principal == Identity::\"{who}\", action == Action::\"{action}\", resource == Table::\"{what}\") \
+                     when {{ context.machine has join && context.machine.join == \"tpm\" }};"
+                );
+                granted.push((who, action, ResourceRef::table(what)));
+            }
+            95..99 => {
+                let level = random.below(LEVELS.len());
+                let group = random.below(LEVELS[level]);
+                let class = CLASSES[random.below(2)];
+                let schema = random.below(SCHEMAS);
+                let _ = writeln!(
+                    text,
+                    "permit (principal in Group::\"g{level}-{group}\", action == Action::\"{action}\", resource in Schema::\"db/s{schema}\") \
+                     when {{ resource.classification == \"{class}\" }};"
+                );
+            }
+            _ => text.push_str(&by_attributes(random, action)),
+        }
+    }
+    Made {
+        estate: compile(text),
+        granted,
+    }
+}
+
+/// Nothing but attributes, for the worst case: no scope for an index to use.
+fn unscoped(random: &mut Random) -> Estate {
+    let mut text = String::new();
+    for number in 0..POLICIES {
+        let action = ACTIONS[random.below(ACTIONS.len())];
+        let class = CLASSES[random.below(CLASSES.len())];
+        let kind = KINDS[random.below(KINDS.len())];
+        let owner = random.below(50);
+        let _ = writeln!(
+            text,
+            "@id(\"p{number}\") forbid (principal, action == Action::\"{action}\", resource is Table) when \
+             {{ (principal.owner == \"o{owner}\" || principal.kind == \"{kind}\") && resource.classification == \"{class}\" && context.machine has join && context.machine.join == \"token\" }};"
+        );
+    }
+    compile(text)
+}
+
+/// As an organisation writes them: by label, by owner, by kind.
+fn by_attributes(random: &mut Random, action: Action) -> String {
+    let class = CLASSES[random.below(CLASSES.len())];
+    let effect = if random.below(4) == 0 {
+        "forbid"
+    } else {
+        "permit"
+    };
+    let condition = match random.below(3) {
+        0 => {
+            let team = random.below(TEAMS);
+            format!("principal.hasTag(\"team\") && principal.getTag(\"team\") == \"{team}\"")
+        }
+        1 => format!("principal.owner == \"o{}\"", random.below(50)),
+        _ => format!("principal.kind == \"{}\"", KINDS[random.below(KINDS.len())]),
+    };
+    format!(
+        "{effect} (principal, action == Action::\"{action}\", resource is Table) \
+         when {{ {condition} && resource.classification == \"{class}\" && context.machine has join && context.machine.join == \"token\" }};\n"
+    )
+}
+
+fn compile(policies: String) -> Estate {
+    let mut files = declarations();
+    files.insert("policies/all.cedar", policies);
+    match Estate::compile(&files) {
+        Ok(estate) => estate,
+        Err(problems) => {
+            let first: Vec<_> = problems.iter().take(5).map(ToString::to_string).collect();
+            unreachable!("{}", first.join("\n"))
+        }
+    }
+}
+
+type Asked = (String, Action, ResourceRef);
+
+/// Half from what is granted, half at random.
+fn requests(random: &mut Random, granted: &[Asked], count: usize) -> Vec<Asked> {
+    (0..count)
+        .map(|number| {
+            if number % 2 == 0 && !granted.is_empty() {
+                granted[random.below(granted.len())].clone()
+            } else {
+                let what = table(random.below(SCHEMAS * TABLES_PER_SCHEMA));
+                let action = ACTIONS[random.below(ACTIONS.len())];
+                (
+                    identity(random.below(IDENTITIES)),
+                    action,
+                    ResourceRef::table(what),
+                )
+            }
+        })
+        .collect()
+}
+
+/// A session on a machine that joined by TPM, with every fact that such a session has.
+fn session() -> FactSet {
+    let mut facts = FactSet::new();
+    for (name, value) in [
+        (names::MACHINE_NAME, "m1"),
+        (names::MACHINE_POOL, "production"),
+        (names::MACHINE_JOIN, "tpm"),
+        (names::MACHINE_TPM_KIND, "discrete"),
+        (names::WORKLOAD_PATH, "/usr/bin/api"),
+        (names::CODE_SHA256, "00"),
+    ] {
+        facts.state(name, value, Source::Verified, Timestamp::EPOCH);
+    }
+    facts.state(
+        names::WORKLOAD_UID,
+        1000_u32,
+        Source::Asserted,
+        Timestamp::EPOCH,
+    );
+    facts
+}
+
+struct Measured {
+    times: Vec<Duration>,
+    allowed: usize,
+}
+
+impl Measured {
+    fn microseconds(&self, share: f64) -> f64 {
+        let mut sorted = self.times.clone();
+        sorted.sort();
+        let last = sorted.len() - 1;
+        #[expect(
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "an index below the length"
+        )]
+        let index = (last as f64 * share) as usize;
+        sorted[index].as_secs_f64() * 1e6
+    }
+
+    fn per_second(&self) -> f64 {
+        let total: Duration = self.times.iter().sum();
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let count = self.times.len() as f64;
+        count / total.as_secs_f64()
+    }
+}
+
+fn measure(asked: &[Asked], mut decide: impl FnMut(&Asked) -> bool) -> Measured {
+    let mut measured = Measured {
+        times: Vec::with_capacity(asked.len()),
+        allowed: 0,
+    };
+    for one in asked {
+        let began = Instant::now();
+        let allow = decide(one);
+        measured.times.push(began.elapsed());
+        measured.allowed += usize::from(allow);
+    }
+    measured
+}
+
+fn indexed(estate: &Estate, prepared: &Prepared, (who, action, what): &Asked) -> bool {
+    estate.decide_prepared(who, *action, what, prepared).allow
+}
+
+fn plain(estate: &Estate, facts: &FactSet, (who, action, what): &Asked) -> bool {
+    let request = Request {
+        principal: who,
+        action: *action,
+        resource: what.clone(),
+        facts,
+    };
+    estate.decide_plainly(&request).allow
+}
+
+fn main() -> ExitCode {
+    let quick = std::env::args().any(|argument| argument == "--quick");
+    let (many, few) = if quick { (20_000, 50) } else { (200_000, 400) };
+    let mut random = Random(SEED);
+    let began = Instant::now();
+    let Made { estate, granted } = mixed(&mut random);
+    let compiled = began.elapsed();
+    let facts = session();
+    let prepared = estate.prepare(&facts);
+    let asked = requests(&mut random, &granted, many);
+    let sample = requests(&mut random, &granted, few);
+
+    let _warm = measure(&asked[..many / 10], |one| indexed(&estate, &prepared, one));
+    let ours = measure(&asked, |one| indexed(&estate, &prepared, one));
+    let unprepared = measure(&asked, |(who, action, what)| {
+        let request = Request {
+            principal: who,
+            action: *action,
+            resource: what.clone(),
+            facts: &facts,
+        };
+        estate.decide(&request).allow
+    });
+    let theirs = measure(&sample, |one| plain(&estate, &facts, one));
+    let differing = sample
+        .iter()
+        .filter(|one| indexed(&estate, &prepared, one) != plain(&estate, &facts, one))
+        .count();
+
+    let worst = unscoped(&mut random);
+    let worst_prepared = worst.prepare(&facts);
+    let worst_ours = measure(&sample, |one| indexed(&worst, &worst_prepared, one));
+    let worst_theirs = measure(&sample, |one| plain(&worst, &facts, one));
+
+    let row = |id: &str, ours: f64, unit: &str, reference: f64, is: &str| {
+        println!(
+            "{}",
+            json!({"id": id, "ours": ours, "unit": unit, "reference": reference, "reference_is": is, "ratio": ours / reference})
+        );
+    };
+    let plain_p99 = theirs.microseconds(0.99);
+    row(
+        "estate.decide_10k_p99_us",
+        ours.microseconds(0.99),
+        "us",
+        plain_p99,
+        "plain Cedar, p99",
+    );
+    row(
+        "estate.decide_10k_p50_us",
+        ours.microseconds(0.5),
+        "us",
+        theirs.microseconds(0.5),
+        "plain Cedar, p50",
+    );
+    row(
+        "estate.decide_10k_vs_cedar",
+        ours.per_second(),
+        "decisions/s",
+        theirs.per_second(),
+        "plain Cedar",
+    );
+    row(
+        "estate.decide_10k_unprepared_p99_us",
+        unprepared.microseconds(0.99),
+        "us",
+        plain_p99,
+        "plain Cedar, p99",
+    );
+    row(
+        "estate.decide_10k_unscoped_p99_us",
+        worst_ours.microseconds(0.99),
+        "us",
+        worst_theirs.microseconds(0.99),
+        "plain Cedar, p99",
+    );
+    row(
+        "estate.compile_10k_ms",
+        compiled.as_secs_f64() * 1e3,
+        "ms",
+        1.0,
+        "nothing",
+    );
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let share = ours.allowed as f64 / many as f64;
+    println!(
+        "{}",
+        json!({"id": "estate.decide_10k_allowed_share", "ours": share, "unit": "", "reference": 0.5, "reference_is": "half", "ratio": share / 0.5, "differing": differing})
+    );
+    if differing == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
