@@ -9,7 +9,7 @@ use crate::head::{Head, HeadCell};
 use crate::nodes::Nodes;
 use crate::segment::{Segment, Segments};
 use crate::tiler::Signal;
-use ledger::merkle::{Hash, Node, NodeReader, perfect_root};
+use ledger::merkle::{Hash, Node, NodeReader, leaf_hash, perfect_root};
 use ledger::tile::{self, Kind, TilePath, locate};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -69,13 +69,31 @@ impl Log {
         if let Some(tile) = lock().get(&(level, index)) {
             return Ok(Arc::clone(tile));
         }
-        let hashes = Arc::new(read_tile(self.disk.as_ref(), &self.dir, level, index)?);
+        let hashes = read_tile(self.disk.as_ref(), &self.dir, level, index).or_else(|error| {
+            tracing::warn!(%error, "a tile is computed again");
+            self.recompute(level, index)
+        });
+        let hashes = Arc::new(hashes?);
         let mut tiles = lock();
         if tiles.len() >= CACHED_TILES {
             tiles.clear();
         }
         tiles.insert((level, index), Arc::clone(&hashes));
         Ok(hashes)
+    }
+
+    /// A full tile from what it was made of: records, or the tiles below it.
+    fn recompute(&self, level: u8, index: u64) -> Result<Vec<Hash>, StoreError> {
+        let range = index * tile::WIDTH..(index + 1) * tile::WIDTH;
+        let Some(below) = level.checked_sub(1) else {
+            let records = self.segments.read(range.start, range.end, usize::MAX)?;
+            return Ok(records.iter().map(|record| leaf_hash(record)).collect());
+        };
+        let roots = range.map(|index| {
+            let path = TilePath::full(Kind::Hashes(below), index);
+            perfect_root(&self.full_tile(below, index)?).ok_or_else(|| damaged(&self.dir, &path))
+        });
+        roots.collect()
     }
 
     /// `count` hashes of a tile level, all within one tile.
@@ -131,7 +149,7 @@ fn damaged(dir: &Path, path: &TilePath) -> StoreError {
     StoreError::Corrupt {
         path: dir.join(path.to_string()),
         at: 0,
-        what: "the tile is missing or not whole; reopen the ledger to rebuild it".to_owned(),
+        what: "the tile is missing or not whole".to_owned(),
     }
 }
 

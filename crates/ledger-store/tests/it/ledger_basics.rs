@@ -105,6 +105,26 @@ fn tiles_and_bundles_lead_to_the_checkpoint() {
 }
 
 #[test]
+fn a_lost_tile_is_computed_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = signer();
+    let ledger = open(dir.path(), &signer).unwrap();
+    let drafts = (0..1100).map(|n| draft(&n.to_string())).collect();
+    ledger.append_many(drafts).wait().unwrap();
+    let tiled = dir.path().join("tiled");
+    // The tiler works when nobody commits; it is given all the time that it wants.
+    while std::fs::read_to_string(&tiled).unwrap_or_default() != "1024\n" {
+        std::thread::yield_now();
+    }
+    drop(ledger);
+    let ledger = open(dir.path(), &signer).unwrap();
+    for lost in ["tile/0/002", "tile/0/003"] {
+        std::fs::remove_file(dir.path().join(lost)).unwrap();
+    }
+    check_whole(ledger.reader(), &key(&signer));
+}
+
+#[test]
 fn a_second_process_cannot_open_the_ledger() {
     let dir = tempfile::tempdir().unwrap();
     let signer = signer();
