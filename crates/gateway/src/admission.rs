@@ -4,7 +4,7 @@ use crate::Following;
 use facts::{FactSet, Finding, Source, Timestamp};
 use ledger::body::{FactValue, Issuance};
 use rustls_pki_types::CertificateDer;
-use spiffe_core::{SpiffeId, receipt};
+use spiffe_core::{SpiffeId, VerifiedIssuance, receipt};
 use std::time::Duration;
 
 /// A receipt that is newer than the followed chain may arrive while the checkpoint is on its way.
@@ -33,7 +33,7 @@ impl Following {
     ///
     /// # Errors
     /// `GATEWAY-STALE`, `GATEWAY-NO-ESTATE`, `GATEWAY-FOREIGN-DOMAIN`, `GATEWAY-REVOKED`,
-    /// `GATEWAY-UNDECLARED`, and the codes of `svid-tls` and `spiffe` for SVID and receipt.
+    /// `GATEWAY-BELOW-FLOOR`, `GATEWAY-UNDECLARED`, and the codes of `svid-tls` and `spiffe` for SVID and receipt.
     pub async fn admit(
         &self,
         chain: &[CertificateDer<'_>],
@@ -52,6 +52,7 @@ impl Following {
         let verified = receipt::check(&svid, &self.ledger_key())?;
         self.on_chain(&verified.receipt.checkpoint, CATCH_UP)
             .await?;
+        above_floor(&verified, current.floor)?;
 
         let principal = Principal {
             path: svid.spiffe_id.identity_path().to_owned(),
@@ -85,6 +86,24 @@ impl Following {
                 )
             })
     }
+}
+
+/// What was issued under an estate older than the floor is not let in (DESIGN, section 8).
+fn above_floor(verified: &VerifiedIssuance, floor: u64) -> Result<(), Finding> {
+    let issued_under = verified.receipt.record.estate().map(|estate| estate.index);
+    if floor == 0 || issued_under.is_some_and(|index| index >= floor) {
+        return Ok(());
+    }
+    Err(Finding::new(
+        "GATEWAY-BELOW-FLOOR",
+        "the SVID was issued under an estate that is no longer accepted",
+    )
+    .expected(format!("the estate of record {floor} or a later one"))
+    .observed(issued_under.map_or_else(
+        || "none".to_owned(),
+        |index| format!("that of record {index}"),
+    ))
+    .next("the peer's agent renews it under the estate in force"))
 }
 
 /// Issuance records name the node by name or by SPIFFE ID.

@@ -5,11 +5,13 @@
 use facts::Finding;
 use ledger::merkle::verify_consistency;
 use ledger::{Checkpoint, Code as _, Hash, LedgerKey};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Checkpoints that are remembered by size. An SVID carries the one of its issuance: this is more than are
 /// published in the lifetime of an SVID at the measured rates of one server.
 pub(crate) const REMEMBERED: usize = 1 << 16;
+/// Forks that are remembered. Only who has the ledger's key makes one.
+const FORKS: usize = 1 << 10;
 
 /// Where a checkpoint stands with respect to the chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct Chain {
     key: LedgerKey,
     head: Option<(Checkpoint, String)>,
     known: BTreeMap<u64, Hash>,
+    /// Checkpoints that are signed and proven not to lie on the chain.
+    forks: BTreeSet<(u64, Hash)>,
 }
 
 impl Chain {
@@ -39,6 +43,7 @@ impl Chain {
             key,
             head: None,
             known: BTreeMap::new(),
+            forks: BTreeSet::new(),
         }
     }
 
@@ -131,6 +136,7 @@ impl Chain {
         match self.known.get(&checkpoint.size) {
             Some(root) if *root == checkpoint.root => Place::On,
             Some(_) => Place::Forked,
+            None if self.forks.contains(&(checkpoint.size, checkpoint.root)) => Place::Forked,
             None if checkpoint.size > head => Place::Ahead,
             None => Place::Unknown,
         }
@@ -148,8 +154,13 @@ impl Chain {
         consistency: &[Hash],
     ) -> Result<(), Finding> {
         let root = self.known.get(&new_size).ok_or_else(|| forked(missed))?;
-        verify_consistency(missed.size, &missed.root, new_size, root, consistency)
-            .map_err(|error| forked(missed).observed(error.to_string()))?;
+        let proven = verify_consistency(missed.size, &missed.root, new_size, root, consistency);
+        if let Err(error) = proven {
+            if self.forks.len() < FORKS {
+                self.forks.insert((missed.size, missed.root));
+            }
+            return Err(forked(missed).observed(error.to_string()));
+        }
         self.known.insert(missed.size, missed.root);
         Ok(())
     }

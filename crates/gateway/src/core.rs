@@ -1,14 +1,13 @@
 //! A gateway's core: opened once, shared by whatever speaks a protocol.
 
-use crate::chain::Chain;
-use crate::follow::{Client, Store};
+use crate::follow::Client;
 use crate::recovery::{self, RecoveryError};
-use crate::{Config, Cut, CutReason, Following, Metrics, OwnIdentity, Recorder, Sessions, own};
+use crate::{Config, Cut, CutReason, Following, Metrics, OwnIdentity, Recorder, own};
 use crypto::{Algorithm, Custody as _};
 use custody::{FileCustody, FileCustodyError};
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
-use ledger_store::{Ledger, Options, Reader, StoreError};
+use ledger_store::{Disk, Ledger, Options, Reader, RealDisk, StoreError};
 use rustls_pki_types::CertificateDer;
 use spiffe_core::TrustDomain;
 use std::fs;
@@ -23,6 +22,8 @@ use tokio::sync::watch;
 const PROGRAM: &str = "trilith gateway";
 /// Staleness is looked at this often.
 const STALE_EVERY: Duration = Duration::from_millis(250);
+/// Records of reads have this long to become durable when the gateway stops.
+const LAST_RECORDS: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
 pub enum CoreError {
@@ -46,6 +47,8 @@ pub enum CoreError {
     Anchors(#[from] link::AnchorsError),
     #[error("the server's ledger key")]
     LedgerKey(#[from] ledger::KeyError),
+    #[error("what was read last could not be recorded; the next start records the gap")]
+    Unrecorded,
     #[error("cannot listen on the metrics address")]
     Metrics(#[source] io::Error),
 }
@@ -70,6 +73,14 @@ impl Core {
     /// # Errors
     /// [`CoreError`]. With a server that cannot be reached it opens from what was followed before.
     pub async fn open(config: Config) -> Result<Arc<Self>, CoreError> {
+        Self::open_on(config, Arc::new(RealDisk)).await
+    }
+
+    /// As [`Core::open`], with the gateway's ledger on `disk`.
+    ///
+    /// # Errors
+    /// [`CoreError`].
+    pub async fn open_on(config: Config, disk: Arc<dyn Disk>) -> Result<Arc<Self>, CoreError> {
         let trust_domain = config.check()?;
         directory(&config.data_dir)?;
         let keys = FileCustody::open(&config.data_dir.join("keys"))?;
@@ -79,6 +90,7 @@ impl Core {
             on_failure: Some(Arc::new(move |error: &StoreError| {
                 failed.send_replace(Some(error.to_string().into()));
             })),
+            disk,
             ..Options::default()
         };
         let ledger = Ledger::open(
@@ -89,6 +101,29 @@ impl Core {
         )?;
         let handle = ledger.handle();
         let reader = handle.reader().clone();
+        let anchors = anchors(&config, &trust_domain).await?;
+        let key = LedgerKey::new(
+            &format!("{trust_domain}/server"),
+            anchors.ledger_key.clone(),
+        )?;
+        let followed = config.data_dir.join("followed");
+        directory(&followed)?;
+        let (following, questions) = Following::open(trust_domain.clone(), key, &followed)?;
+
+        let metrics = Arc::new(Metrics::default());
+        let id = trust_domain
+            .identity(&config.identity)
+            .map_err(|error| Finding::new("GATEWAY-CONFIG", error.to_string()))?;
+        let mut listening = None;
+        if let Some(address) = config.http_listen {
+            let ready = {
+                let following = following.clone();
+                move || following.fresh(Timestamp::now()).is_ok()
+            };
+            let served = Arc::clone(&metrics).serve(address, ready).await;
+            listening = Some(served.map_err(CoreError::Metrics)?);
+        }
+        // What depends on others has not failed: a start that never becomes a run leaves no record.
         let open = {
             let (handle, reader) = (handle.clone(), reader.clone());
             let domain = config.trust_domain.clone();
@@ -104,25 +139,6 @@ impl Core {
             tracing::warn!(open, "operations of the last run have an unknown outcome");
         }
 
-        let anchors = anchors(&config, &trust_domain).await?;
-        let key = LedgerKey::new(
-            &format!("{trust_domain}/server"),
-            anchors.ledger_key.clone(),
-        )?;
-        let followed = config.data_dir.join("followed");
-        directory(&followed)?;
-        let (following, questions) = Following::new(
-            trust_domain.clone(),
-            Chain::new(key),
-            Sessions::default(),
-            Store::new(followed),
-        );
-        following.restore()?;
-
-        let metrics = Arc::new(Metrics::default());
-        let id = trust_domain
-            .identity(&config.identity)
-            .map_err(|error| Finding::new("GATEWAY-CONFIG", error.to_string()))?;
         let (own, renewing) = own::follow(&config.workload_socket, id);
         let client = Client {
             server: config.server.clone(),
@@ -139,14 +155,7 @@ impl Core {
             tokio::spawn(watch_staleness(following.clone(), Arc::clone(&metrics))),
             tokio::spawn(watch_ledger(following.clone(), stopped.clone())),
         ];
-        if let Some(address) = config.http_listen {
-            let ready = {
-                let following = following.clone();
-                move || following.fresh(Timestamp::now()).is_ok()
-            };
-            let served = Arc::clone(&metrics).serve(address, ready).await;
-            tasks.push(served.map_err(CoreError::Metrics)?);
-        }
+        tasks.extend(listening);
         Ok(Arc::new(Self {
             recorder: Recorder::start(handle, &config.name, Arc::clone(&metrics)),
             trust_domain,
@@ -223,12 +232,25 @@ impl Core {
         for task in &self.tasks {
             task.abort();
         }
-        self.following.keep_heard()?;
+        self.following.keep()?;
+        // INVARIANT: nothing is recorded after `stop`, which says that nothing is missing.
+        let flushed = tokio::time::timeout(LAST_RECORDS, self.recorder.flush()).await;
+        if !matches!(flushed, Ok(Ok(()))) {
+            return Err(CoreError::Unrecorded);
+        }
         let handle = self.ledger.handle();
         tokio::task::spawn_blocking(move || recovery::stop(&handle, PROGRAM))
             .await
             .map_err(|error| Finding::new("GATEWAY-TASK", error.to_string()))??;
         Ok(())
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
     }
 }
 

@@ -3,13 +3,13 @@
 //! Everything comes as a ledger record with its receipt. It counts only if the receipt verifies, its
 //! checkpoint lies on the followed chain, and it is not older than what is held. What is held survives
 //! restarts, so that a gateway serves, within the estate's `max_staleness`, while the server is away.
+//! The connection that it comes over is [`client`]'s; nothing here knows of one.
 
 mod apply;
 mod client;
 mod store;
 
 pub(crate) use client::Client;
-pub(crate) use store::Store;
 
 use crate::chain::Chain;
 use crate::revocations::Revocations;
@@ -17,12 +17,14 @@ use crate::{Cut, Place, Sessions};
 use arc_swap::ArcSwapOption;
 use estate::Estate;
 use facts::{Finding, Timestamp};
-use ledger::{Checkpoint, Hash, Receipt};
+use ledger::{Checkpoint, Hash, LedgerKey, Receipt};
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use store::Store;
 use tokio::sync::{mpsc, watch};
 
 /// The estate that decides now.
@@ -30,24 +32,29 @@ pub struct Current {
     pub estate: Estate,
     /// Index of its record in the server's ledger.
     pub index: u64,
+    /// SVIDs that were issued under an estate before this one are not let in.
+    pub floor: u64,
 }
 
-/// A question to the server: does this checkpoint lie on the chain?
-#[derive(Debug, Clone)]
-pub(crate) struct Missed {
-    pub(crate) checkpoint: Checkpoint,
-}
+/// Questions to the server: does this checkpoint lie on the chain? [`Following::proven`] takes the answer.
+pub type Questions = mpsc::Receiver<Checkpoint>;
 
 struct Held {
     chain: Chain,
     revocations: Revocations,
     /// The receipts by which all this is held, as they are stored.
     bundle: Option<Receipt>,
-    estate: Option<Receipt>,
+    estate: Option<HeldEstate>,
     /// By index of the record.
     revoked: BTreeMap<u64, Receipt>,
     /// Highest record that was applied.
     applied: u64,
+}
+
+/// The estate in force: its receipt and the files that the receipt's record names.
+struct HeldEstate {
+    receipt: Receipt,
+    blob: Arc<[u8]>,
 }
 
 /// Shared by the client task and every session. Cheap to clone.
@@ -67,23 +74,24 @@ struct Inner {
     estate_changed: watch::Sender<u64>,
     /// Size of the chain's head, for those who wait for it.
     chain_changed: watch::Sender<u64>,
-    questions: mpsc::Sender<Missed>,
+    questions: mpsc::Sender<Checkpoint>,
 }
 
 impl Following {
-    /// From what `store` has. The receiver gets questions for the server.
-    pub(crate) fn new(
+    /// Takes up what `directory` keeps of the ledger that `key` signs; nothing, in an empty one.
+    ///
+    /// # Errors
+    /// `FOLLOW-STORE`, and the codes of [`Following::take_record`]: what is kept is verified again.
+    pub fn open(
         trust_domain: TrustDomain,
-        chain: Chain,
-        sessions: Sessions,
-        store: Store,
-    ) -> (Self, mpsc::Receiver<Missed>) {
+        key: LedgerKey,
+        directory: &Path,
+    ) -> Result<(Self, Questions), Finding> {
         let (questions, asked) = mpsc::channel(64);
-        let head = chain.head().0;
         let following = Self(Arc::new(Inner {
             trust_domain,
             held: Mutex::new(Held {
-                chain,
+                chain: Chain::new(key),
                 revocations: Revocations::default(),
                 bundle: None,
                 estate: None,
@@ -92,14 +100,15 @@ impl Following {
             }),
             current: ArcSwapOption::empty(),
             bundle: ArcSwapOption::empty(),
-            sessions,
-            store,
+            sessions: Sessions::default(),
+            store: Store::new(directory.to_owned()),
             heard: AtomicU64::new(0),
             estate_changed: watch::channel(0).0,
-            chain_changed: watch::channel(head).0,
+            chain_changed: watch::channel(0).0,
             questions,
         }));
-        (following, asked)
+        following.restore()?;
+        Ok((following, asked))
     }
 
     /// The estate that decides now; `None` before the first one arrived.
@@ -173,7 +182,7 @@ impl Following {
     }
 
     #[must_use]
-    pub fn ledger_key(&self) -> ledger::LedgerKey {
+    pub fn ledger_key(&self) -> LedgerKey {
         self.held().chain.key().clone()
     }
 
@@ -196,11 +205,8 @@ impl Following {
                     Place::Forked => return Err(off_chain(checkpoint)),
                     Place::Unknown if !asked => {
                         asked = true;
-                        let missed = Missed {
-                            checkpoint: checkpoint.clone(),
-                        };
                         // A full queue is a question that was not asked: the wait below ends it.
-                        drop(self.0.questions.try_send(missed));
+                        drop(self.0.questions.try_send(checkpoint.clone()));
                     }
                     Place::Unknown | Place::Ahead => {}
                 }
@@ -213,23 +219,27 @@ impl Following {
     }
 
     /// A revocation that acts before its record is durable.
-    pub(crate) fn cut_now(&self, target: &ledger::body::Target, cut: &Cut) {
+    pub fn cut_now(&self, target: &ledger::body::Target, cut: &Cut) {
         self.held().revocations.add(target);
         let count = self.0.sessions.cut(target, cut);
         tracing::info!(kind = ?target.kind, value = %target.value, count, "cut");
     }
 
-    pub(crate) fn renewed(&self, serial: &str, successor: &str, not_after: Timestamp) {
+    /// The SVID `serial` was renewed: sessions that rest on it go on.
+    pub fn renewed(&self, serial: &str, successor: &str, not_after: Timestamp) {
         self.0.sessions.renew(serial, successor, not_after);
     }
 
-    /// The server was heard at `now`.
-    pub(crate) fn heard(&self, now: Timestamp) {
+    /// The server was heard at `now`, and all that it had said before was taken.
+    pub fn heard(&self, now: Timestamp) {
         self.0.heard.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
     /// The proof of a checkpoint that was asked about.
-    pub(crate) fn proven(
+    ///
+    /// # Errors
+    /// `FOLLOW-FORKED`.
+    pub fn proven(
         &self,
         missed: &Checkpoint,
         new_size: u64,
@@ -241,7 +251,8 @@ impl Following {
     }
 
     /// Highest record that was applied.
-    pub(crate) fn applied(&self) -> u64 {
+    #[must_use]
+    pub fn applied(&self) -> u64 {
         self.held().applied
     }
 

@@ -4,16 +4,17 @@
 //! its outcome is. Reads are recorded in groups, a flush interval at most behind.
 
 use crate::{Metrics, Principal};
+use arc_swap::ArcSwapOption;
 use facts::Finding;
 use ledger::body::{self, ActionOn, Body, Coverage};
 use ledger::{Decimal, Draft, EstateRef, HexDigest, RecordBuilder};
-use ledger_store::{LedgerHandle, StoreError};
+use ledger_store::{Committed, LedgerHandle, StoreError};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// At most this much of the reads may be lost in a crash.
 const FLUSH: Duration = Duration::from_millis(20);
@@ -21,6 +22,8 @@ const FLUSH: Duration = Duration::from_millis(20);
 const WAITING: usize = 16_384;
 /// Records of one commit.
 const GROUP: usize = 2_048;
+/// A disk that was full is tried again this often.
+const RETRY: Duration = Duration::from_millis(100);
 
 /// The id of a decision: `pg-1:42`, the ledger's short name and the index of the record.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,6 +100,8 @@ enum Place {
 enum Lazy {
     Intent(u64, Draft),
     Outcome(u64, Ending, Envelope),
+    /// Answered once all that came before is durable.
+    Flush(oneshot::Sender<()>),
 }
 
 /// What the envelope of an outcome repeats.
@@ -119,6 +124,8 @@ pub struct Recorder {
     ledger: LedgerHandle,
     name: Arc<str>,
     lazy: mpsc::Sender<Lazy>,
+    /// Why reads cannot be recorded at the moment: then there are none.
+    stalled: Arc<ArcSwapOption<StoreError>>,
     next_lazy: Arc<AtomicU64>,
     metrics: Arc<Metrics>,
 }
@@ -128,11 +135,18 @@ impl Recorder {
     #[must_use]
     pub fn start(ledger: LedgerHandle, name: &str, metrics: Arc<Metrics>) -> Self {
         let (lazy, waiting) = mpsc::channel(WAITING);
-        tokio::spawn(write_lazily(ledger.clone(), waiting));
+        let stalled = Arc::new(ArcSwapOption::empty());
+        let writer = LazyWriter {
+            ledger: ledger.clone(),
+            stalled: Arc::clone(&stalled),
+            numbers: HashMap::new(),
+        };
+        tokio::spawn(writer.run(waiting));
         Self {
             ledger,
             name: name.into(),
             lazy,
+            stalled,
             next_lazy: Arc::default(),
             metrics,
         }
@@ -149,6 +163,37 @@ impl Recorder {
                 auth: format!("x509-svid:{}", principal.serial),
             }),
             counter: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits until everything that sessions have handed over is durable.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`].
+    pub async fn flush(&self) -> Result<(), RecordingStopped> {
+        let (done, flushed) = oneshot::channel();
+        self.hand_over(Lazy::Flush(done)).await?;
+        flushed.await.map_err(|_| self.stopped())
+    }
+
+    async fn hand_over(&self, lazy: Lazy) -> Result<(), RecordingStopped> {
+        self.lazy.send(lazy).await.map_err(|_| self.stopped())
+    }
+
+    fn stopped(&self) -> RecordingStopped {
+        RecordingStopped(self.ledger.failure())
+    }
+
+    /// Refuses while reads cannot be recorded.
+    fn check(&self) -> Result<(), RecordingStopped> {
+        let stalled = self.stalled.load();
+        match stalled
+            .as_deref()
+            .cloned()
+            .or_else(|| self.ledger.failure())
+        {
+            Some(error) => Err(error.into()),
+            None => Ok(()),
         }
     }
 
@@ -228,11 +273,9 @@ impl SessionRecorder {
             let committed = self.recorder.ledger.append(draft).await?;
             return Ok(IntentId(Place::Durable(committed.seq())));
         }
-        if let Some(failure) = self.recorder.ledger.failure() {
-            return Err(failure.into());
-        }
+        self.recorder.check()?;
         let lazy = self.recorder.next_lazy.fetch_add(1, Ordering::Relaxed);
-        self.hand_over(Lazy::Intent(lazy, draft)).await?;
+        self.recorder.hand_over(Lazy::Intent(lazy, draft)).await?;
         Ok(IntentId(Place::Lazy(lazy)))
     }
 
@@ -250,8 +293,8 @@ impl SessionRecorder {
             }
             Place::Lazy(number) => {
                 let envelope = self.envelope();
-                self.hand_over(Lazy::Outcome(number, result, envelope))
-                    .await
+                let outcome = Lazy::Outcome(number, result, envelope);
+                self.recorder.hand_over(outcome).await
             }
         }
     }
@@ -312,14 +355,6 @@ impl SessionRecorder {
             counter: self.counter.fetch_add(1, Ordering::Relaxed),
         }
     }
-
-    async fn hand_over(&self, lazy: Lazy) -> Result<(), RecordingStopped> {
-        self.recorder
-            .lazy
-            .send(lazy)
-            .await
-            .map_err(|_| RecordingStopped(self.recorder.ledger.failure()))
-    }
 }
 
 fn envelope(builder: RecordBuilder, envelope: &Envelope) -> RecordBuilder {
@@ -347,62 +382,87 @@ fn unrecordable(error: &ledger::RecordError) -> RecordingStopped {
     RecordingStopped(None)
 }
 
-/// Takes what waits, every flush interval or when there is much, and writes it: intents first, so that
-/// outcomes can name them. Ends when the recorder is gone or the ledger has failed; then every sender sees it.
-async fn write_lazily(ledger: LedgerHandle, mut waiting: mpsc::Receiver<Lazy>) {
-    let mut numbers: HashMap<u64, u64> = HashMap::new();
-    let mut taken = Vec::new();
-    loop {
-        if waiting.recv_many(&mut taken, GROUP).await == 0 {
-            return;
-        }
-        if taken.len() < GROUP {
-            tokio::time::sleep(FLUSH).await;
-            while taken.len() < GROUP {
-                match waiting.try_recv() {
-                    Ok(lazy) => taken.push(lazy),
-                    Err(_) => break,
-                }
-            }
-        }
-        if let Err(error) = write_group(&ledger, &mut numbers, std::mem::take(&mut taken)).await {
-            tracing::error!(%error, "records cannot be kept; access stops");
-            return;
-        }
-    }
+/// Writes what waits, every flush interval or when there is much: intents first, so that outcomes can
+/// name them.
+struct LazyWriter {
+    ledger: LedgerHandle,
+    stalled: Arc<ArcSwapOption<StoreError>>,
+    /// Numbers in the ledger of intents that have no outcome yet.
+    numbers: HashMap<u64, u64>,
 }
 
-async fn write_group(
-    ledger: &LedgerHandle,
-    numbers: &mut HashMap<u64, u64>,
-    group: Vec<Lazy>,
-) -> Result<(), RecordingStopped> {
-    let (mut ids, mut intents, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
-    for lazy in group {
-        match lazy {
-            Lazy::Intent(number, draft) => {
-                ids.push(number);
-                intents.push(draft);
+impl LazyWriter {
+    /// Ends when the recorder is gone or the ledger has failed; then every sender sees it.
+    async fn run(mut self, mut waiting: mpsc::Receiver<Lazy>) {
+        let mut taken = Vec::new();
+        while waiting.recv_many(&mut taken, GROUP).await > 0 {
+            let at_once = taken.iter().any(|lazy| matches!(lazy, Lazy::Flush(_)));
+            if taken.len() < GROUP && !at_once {
+                tokio::time::sleep(FLUSH).await;
+                while taken.len() < GROUP
+                    && let Ok(lazy) = waiting.try_recv()
+                {
+                    taken.push(lazy);
+                }
             }
-            Lazy::Outcome(number, result, envelope) => outcomes.push((number, result, envelope)),
+            if let Err(error) = self.write(std::mem::take(&mut taken)).await {
+                tracing::error!(%error, "records cannot be kept; access stops");
+                return;
+            }
         }
     }
-    if !intents.is_empty() {
-        let committed = ledger.append_many(intents).await?;
-        numbers.extend(
-            ids.into_iter()
-                .zip(committed.iter().map(ledger_store::Committed::seq)),
-        );
+
+    async fn write(&mut self, group: Vec<Lazy>) -> Result<(), RecordingStopped> {
+        let (mut ids, mut intents, mut outcomes) = (Vec::new(), Vec::new(), Vec::new());
+        let mut flushes = Vec::new();
+        for lazy in group {
+            match lazy {
+                Lazy::Intent(number, draft) => {
+                    ids.push(number);
+                    intents.push(draft);
+                }
+                Lazy::Outcome(number, result, envelope) => {
+                    outcomes.push((number, result, envelope));
+                }
+                Lazy::Flush(done) => flushes.push(done),
+            }
+        }
+        let committed = self.append(intents).await?;
+        let numbers = committed.iter().map(Committed::seq);
+        self.numbers.extend(ids.into_iter().zip(numbers));
+        let mut drafts = Vec::with_capacity(outcomes.len());
+        for (number, result, envelope) in outcomes {
+            // INVARIANT: an intent is handed over before its outcome, by the same task.
+            if let Some(seq) = self.numbers.remove(&number) {
+                drafts.push(outcome(&result, seq, &envelope)?);
+            }
+        }
+        self.append(drafts).await?;
+        for done in flushes {
+            // Whoever asked may be gone.
+            let _gone = done.send(());
+        }
+        Ok(())
     }
-    let mut drafts = Vec::with_capacity(outcomes.len());
-    for (number, result, envelope) in outcomes {
-        // INVARIANT: an intent is handed over before its outcome, by the same task.
-        if let Some(seq) = numbers.remove(&number) {
-            drafts.push(outcome(&result, seq, &envelope)?);
+
+    /// Waits for space on the disk; meanwhile reads are refused. Fails when the ledger has.
+    async fn append(&self, drafts: Vec<Draft>) -> Result<Vec<Committed>, StoreError> {
+        if drafts.is_empty() {
+            return Ok(Vec::new());
+        }
+        loop {
+            match self.ledger.append_many(drafts.clone()).await {
+                Ok(committed) => {
+                    self.stalled.store(None);
+                    return Ok(committed);
+                }
+                Err(error @ (StoreError::DiskFull | StoreError::Busy { .. })) => {
+                    tracing::warn!(%error, "reads cannot be recorded and are refused");
+                    self.stalled.store(Some(Arc::new(error)));
+                    tokio::time::sleep(RETRY).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
     }
-    if !drafts.is_empty() {
-        ledger.append_many(drafts).await?;
-    }
-    Ok(())
 }

@@ -4,7 +4,7 @@
 use ledger::body::{self, Body as _};
 use ledger::{Draft, Record, RecordError, RecordType};
 use ledger_store::{LedgerHandle, Reader, StoreError};
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 /// Records read at once.
 const CHUNK: u64 = 4_096;
@@ -22,8 +22,8 @@ pub enum RecoveryError {
 struct LastRun {
     began: bool,
     stopped: bool,
-    /// Open intents by number, with the session that they belong to.
-    open: BTreeMap<u64, ()>,
+    /// Open intents by number.
+    open: BTreeSet<u64>,
     last_wall: u64,
 }
 
@@ -47,7 +47,7 @@ pub(crate) fn recover(
         };
         drafts.push(begin.record().actor(program, "self").draft()?);
     }
-    for seq in last.open.keys() {
+    for seq in &last.open {
         let outcome = body::Outcome {
             intent: (*seq).into(),
             result: "unknown".to_owned(),
@@ -114,7 +114,7 @@ fn last_run(reader: &Reader) -> Result<LastRun, RecoveryError> {
                     settled.push(record.expect_body::<body::Outcome>()?.intent.0)
                 }
                 RecordType::Intent => {
-                    last.open.insert(record.seq(), ());
+                    last.open.insert(record.seq());
                 }
                 _ => {}
             }

@@ -79,6 +79,11 @@ pub(crate) fn concerns(target: &Target, principal: &Principal) -> bool {
     }
 }
 
+/// Whether both name the same, however they are written.
+pub(crate) fn same(one: &Target, other: &Target) -> bool {
+    one.kind == other.kind && normal(one) == normal(other)
+}
+
 /// An identity may be written as its path or as its whole SPIFFE ID; a machine by name or node ID.
 fn normal(target: &Target) -> &str {
     let value = target.value.as_str();

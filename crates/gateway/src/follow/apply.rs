@@ -1,17 +1,23 @@
 //! Taking records and checkpoints: what is checked before anything changes.
 
-use super::{Current, Following, off_chain};
+use super::{Current, Following, HeldEstate, off_chain};
+use crate::revocations::same;
 use crate::{Cut, CutReason, Place};
 use estate::{Estate, EstateFiles};
 use facts::{Finding, Timestamp};
 use ledger::body::{self, Target, TargetKind};
 use ledger::{Code as _, Hash, Receipt, Record, RecordType, VerifiedReceipt};
 use spiffe_core::Bundle;
+use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 impl Following {
-    /// The next checkpoint.
-    pub(crate) fn take_checkpoint(
+    /// The next checkpoint of the server's ledger.
+    ///
+    /// # Errors
+    /// The codes of [`Chain::extend`](crate::Chain::extend), and `FOLLOW-STORE`.
+    pub fn take_checkpoint(
         &self,
         note: &str,
         old_size: u64,
@@ -30,14 +36,21 @@ impl Following {
         Ok(())
     }
 
-    /// A record that gateways act upon. Returns its index. CPU work: an estate is compiled here.
-    pub(crate) fn take_record(&self, receipt: &[u8], blob: &[u8]) -> Result<u64, Finding> {
+    /// A record that gateways act upon, and the blob that an estate's record names. Returns its index.
+    /// It acts first and is kept then. CPU work: an estate is compiled here.
+    ///
+    /// # Errors
+    /// `FOLLOW-RECORD`, `FOLLOW-FORKED`, `FOLLOW-BUNDLE`, `FOLLOW-ESTATE`, `FOLLOW-ESTATE-DIGEST`,
+    /// `FOLLOW-STORE`.
+    pub fn take_record(&self, receipt: &[u8], blob: &[u8]) -> Result<u64, Finding> {
         let receipt =
             Receipt::decode(receipt).map_err(|error| refused(error.code(), &error.to_string()))?;
-        self.take_receipt(receipt, blob)
+        let index = self.apply(receipt, blob)?;
+        self.keep()?;
+        Ok(index)
     }
 
-    pub(super) fn take_receipt(&self, receipt: Receipt, blob: &[u8]) -> Result<u64, Finding> {
+    fn apply(&self, receipt: Receipt, blob: &[u8]) -> Result<u64, Finding> {
         let key = self.ledger_key();
         let verified = receipt
             .verify(&key)
@@ -79,7 +92,7 @@ impl Following {
             held.bundle = Some(receipt);
         }
         self.0.bundle.store(Some(Arc::new(bundle)));
-        self.keep()
+        Ok(())
     }
 
     fn take_estate(
@@ -120,13 +133,15 @@ impl Following {
                     .map_or_else(String::new, ToString::to_string),
             )
         })?;
-        self.0.store.keep_estate(blob)?;
-        self.held().estate = Some(receipt);
+        self.held().estate = Some(HeldEstate {
+            receipt,
+            blob: blob.into(),
+        });
         self.0.current.store(Some(Arc::new(Current {
             estate,
             index: verified.index,
+            floor: body.floor.0,
         })));
-        self.keep()?;
         self.0.estate_changed.send_replace(verified.index);
         self.cut_undeclared();
         Ok(())
@@ -154,7 +169,7 @@ impl Following {
         };
         self.cut_now(&body.target, &cut);
         self.held().revoked.insert(verified.index, receipt);
-        self.keep()
+        Ok(())
     }
 
     /// An administrator restored what was revoked; revocations recorded later hold.
@@ -164,47 +179,50 @@ impl Following {
             kind: TargetKind::Machine,
             value: body.node,
         };
+        self.lift(|index, revoked| index < verified.index && same(revoked, &target));
+        Ok(())
+    }
+
+    /// Forgets revocations that the server's state no longer has: they were lifted. Cuts that came ahead
+    /// of their records stay.
+    ///
+    /// # Errors
+    /// `FOLLOW-STORE`.
+    pub fn keep_only(&self, standing: &BTreeSet<u64>) -> Result<(), Finding> {
+        self.lift(|index, _| !standing.contains(&index));
+        self.keep()
+    }
+
+    /// Takes back the recorded revocations that `lifted` names; whoever is revoked by another stays so.
+    fn lift(&self, lifted: impl Fn(u64, &Target) -> bool) {
         let mut held = self.held();
-        held.revocations.remove(&target);
-        held.revoked
-            .retain(|index, receipt| *index > verified.index || !revokes(receipt, &target));
-        drop(held);
-        self.keep()
-    }
-
-    /// Forgets revocations that the server's state no longer has: they were lifted.
-    pub(crate) fn keep_only(
-        &self,
-        standing: &std::collections::BTreeSet<u64>,
-    ) -> Result<(), Finding> {
-        {
-            let mut held = self.held();
-            let before = held.revoked.len();
-            held.revoked.retain(|index, _| standing.contains(index));
-            if held.revoked.len() == before {
-                return Ok(());
-            }
-            let mut revocations = crate::Revocations::default();
-            for receipt in held.revoked.values() {
-                if let Ok(body) = Record::parse(&receipt.record)
-                    .and_then(|record| record.expect_body::<body::Revocation>())
-                {
-                    revocations.add(&body.target);
-                }
-            }
-            held.revocations = revocations;
+        let mut targets = Vec::new();
+        held.revoked.retain(|index, receipt| {
+            let target = target(receipt).filter(|target| lifted(*index, target));
+            let stays = target.is_none();
+            targets.extend(target);
+            stays
+        });
+        let standing: Vec<Target> = held.revoked.values().filter_map(target).collect();
+        targets.retain(|lifted| !standing.iter().any(|standing| same(standing, lifted)));
+        for target in targets {
+            held.revocations.remove(&target);
         }
-        self.keep()
     }
 
-    /// Writes down what is held.
-    fn keep(&self) -> Result<(), Finding> {
+    /// Writes down what is held, and when the server was last heard, for the next start.
+    ///
+    /// # Errors
+    /// `FOLLOW-STORE`.
+    pub fn keep(&self) -> Result<(), Finding> {
         let held = self.held();
-        self.0.store.keep(&held)
+        let heard = self.0.heard.load(Ordering::Relaxed);
+        self.0.store.keep(&held, heard)
     }
 
-    /// Takes what was held before the last stop. A receipt that does not verify any more stops the start.
-    pub(crate) fn restore(&self) -> Result<(), Finding> {
+    /// Takes what was held before the last stop, and writes nothing: a crash in the middle of a start loses
+    /// nothing. A receipt that does not verify any more stops the start.
+    pub(super) fn restore(&self) -> Result<(), Finding> {
         let Some(stored) = self.0.store.load()? else {
             return Ok(());
         };
@@ -212,22 +230,17 @@ impl Following {
             .chain
             .restore(&stored.checkpoint, stored.known.into_iter())?;
         for (receipt, blob) in stored.records {
-            self.take_receipt(receipt, &blob)?;
+            self.apply(receipt, &blob)?;
         }
         self.heard(Timestamp::from_millis(stored.heard));
         Ok(())
     }
-
-    /// Writes down the head and when the server was last heard, for the next start.
-    pub(crate) fn keep_heard(&self) -> Result<(), Finding> {
-        self.keep()
-    }
 }
 
-fn revokes(receipt: &Receipt, target: &Target) -> bool {
-    Record::parse(&receipt.record)
-        .and_then(|record| record.expect_body::<body::Revocation>())
-        .is_ok_and(|body| body.target == *target)
+/// Whom a held revocation revokes.
+fn target(receipt: &Receipt) -> Option<Target> {
+    let record = Record::parse(&receipt.record).ok()?;
+    Some(record.expect_body::<body::Revocation>().ok()?.target)
 }
 
 fn bundle(following: &Following, body: &body::Bundle) -> Result<Bundle, Finding> {

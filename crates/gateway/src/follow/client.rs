@@ -1,11 +1,11 @@
 //! The connection to the server: deltas in, heads and segments of the own ledger out. When it ends it is
 //! made again; meanwhile what is held decides, within `max_staleness`.
 
-use super::{Following, Missed};
+use super::{Following, Questions};
 use crate::revocations::Revocations;
 use crate::{Cut, CutReason, OwnIdentity};
 use facts::{Finding, Timestamp};
-use ledger::Hash;
+use ledger::{Checkpoint, Hash};
 use ledger_store::{LedgerHandle, Reader};
 use proto::v1::follow_client::FollowClient;
 use proto::v1::gateway_message::Message;
@@ -40,7 +40,7 @@ pub(crate) struct Client {
     pub(crate) following: Following,
     pub(crate) ledger: LedgerHandle,
     pub(crate) reader: Reader,
-    pub(crate) questions: mpsc::Receiver<Missed>,
+    pub(crate) questions: Questions,
 }
 
 /// The followed bundle once there is one; before, what was pinned.
@@ -64,7 +64,7 @@ struct Connection {
     announced: u64,
     /// Revocations of the initial state, until something else comes.
     initial: Option<BTreeSet<u64>>,
-    asked: Vec<Missed>,
+    asked: Vec<Checkpoint>,
 }
 
 impl Client {
@@ -133,12 +133,16 @@ impl Client {
                     let Some(delta) = delta.map_err(|status| refused(&status))? else {
                         return Ok(());
                     };
-                    self.following.heard(Timestamp::now());
                     self.take(delta, &mut connection).await?;
+                    // INVARIANT: whoever has not taken the whole state has not heard the server; else a
+                    // gateway that cannot take a record would miss what comes after it and stay fresh.
+                    if connection.initial.is_none() {
+                        self.following.heard(Timestamp::now());
+                    }
                 }
                 Some(missed) = self.questions.recv() => {
                     let (new_size, _) = self.following.head();
-                    let size = missed.checkpoint.size;
+                    let size = missed.size;
                     connection.asked.push(missed);
                     connection.say(Message::Prove(Prove { size, new_size })).await?;
                 }
@@ -152,7 +156,7 @@ impl Client {
                         self.announce(head.checkpoint.size, note, &mut connection).await?;
                     }
                 }
-                _ = keep.tick() => self.following.keep_heard()?,
+                _ = keep.tick() => self.following.keep()?,
             }
         }
     }
@@ -212,17 +216,14 @@ impl Client {
                 let Some(at) = connection
                     .asked
                     .iter()
-                    .position(|asked| asked.checkpoint.size == proven.size)
+                    .position(|asked| asked.size == proven.size)
                 else {
                     return Ok(());
                 };
                 let missed = connection.asked.swap_remove(at);
                 if !proven.refused {
                     let proof = hashes(&proven.consistency)?;
-                    if let Err(finding) =
-                        self.following
-                            .proven(&missed.checkpoint, proven.new_size, &proof)
-                    {
+                    if let Err(finding) = self.following.proven(&missed, proven.new_size, &proof) {
                         tracing::error!(%finding, "an SVID carries a forked checkpoint");
                     }
                 }

@@ -5,8 +5,8 @@
 
 use super::Held;
 use crate::chain::REMEMBERED;
-use facts::{Finding, Timestamp};
-use ledger::{Hash, Receipt};
+use facts::Finding;
+use ledger::{Hash, HexDigest, Receipt};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -16,16 +16,17 @@ use std::sync::{Mutex, PoisonError};
 /// An estate's blob, with room.
 const MAX_FILE: u64 = 128 << 20;
 const STATE: &str = "followed.json";
-const ESTATE: &str = "estate.json";
 
 /// Sizes and roots of followed checkpoints, 40 bytes each, appended.
 const CHECKPOINTS: &str = "checkpoints";
 const ENTRY: usize = 40;
 
 #[derive(Debug)]
-pub(crate) struct Store {
+pub(super) struct Store {
     directory: PathBuf,
     checkpoints: Mutex<Option<File>>,
+    /// The estate whose blob was written.
+    estate: Mutex<Option<HexDigest>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -50,10 +51,11 @@ pub(super) struct Found {
 }
 
 impl Store {
-    pub(crate) const fn new(directory: PathBuf) -> Self {
+    pub(super) const fn new(directory: PathBuf) -> Self {
         Self {
             directory,
             checkpoints: Mutex::new(None),
+            estate: Mutex::new(None),
         }
     }
 
@@ -100,10 +102,21 @@ impl Store {
         Ok(entries.into_iter().skip(old).collect())
     }
 
-    pub(super) fn keep(&self, held: &Held) -> Result<(), Finding> {
+    /// `heard`: when the server was last heard, Unix milliseconds.
+    pub(super) fn keep(&self, held: &Held, heard: u64) -> Result<(), Finding> {
         let Some(checkpoint) = held.chain.note() else {
             return Ok(());
         };
+        let failed = |error: io::Error| broken(&self.directory, &error.to_string());
+        let mut written = self.estate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut replaced = None;
+        if let Some(estate) = &held.estate {
+            let version = HexDigest::of(&estate.blob);
+            if *written != Some(version) {
+                write(&self.directory, &estate_file(&version), &estate.blob).map_err(failed)?;
+                replaced = written.replace(version);
+            }
+        }
         let encode = |receipt: &Receipt| {
             receipt
                 .encode()
@@ -114,23 +127,26 @@ impl Store {
             v: 1,
             checkpoint: checkpoint.to_owned(),
             bundle: held.bundle.as_ref().map(encode).transpose()?,
-            estate: held.estate.as_ref().map(encode).transpose()?,
+            estate: held
+                .estate
+                .as_ref()
+                .map(|estate| encode(&estate.receipt))
+                .transpose()?,
             revoked: held
                 .revoked
                 .values()
                 .map(encode)
                 .collect::<Result<_, _>>()?,
-            heard: Timestamp::now().as_millis(),
+            heard,
         };
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| broken(&self.directory, &error.to_string()))?;
-        write(&self.directory, STATE, &bytes)
-            .map_err(|error| broken(&self.directory, &error.to_string()))
-    }
-
-    pub(super) fn keep_estate(&self, blob: &[u8]) -> Result<(), Finding> {
-        write(&self.directory, ESTATE, blob)
-            .map_err(|error| broken(&self.directory, &error.to_string()))
+        write(&self.directory, STATE, &bytes).map_err(failed)?;
+        if let Some(replaced) = replaced {
+            // Nothing names it any more; one that stays is only space.
+            drop(fs::remove_file(self.directory.join(estate_file(&replaced))));
+        }
+        Ok(())
     }
 
     pub(super) fn load(&self) -> Result<Option<Found>, Finding> {
@@ -149,12 +165,11 @@ impl Store {
             records.push((decode(text)?, Vec::new()));
         }
         if let Some(text) = &stored.estate {
-            // A crash between the two files leaves an estate newer than its receipt: the server sends both.
             let receipt = decode(text)?;
-            let blob = self.read(ESTATE)?.unwrap_or_default();
-            if names(&receipt, &blob) {
-                records.push((receipt, blob));
-            }
+            let version = version(&receipt).map_err(|what| broken(&self.directory, &what))?;
+            let blob = self.read(&estate_file(&version))?.unwrap_or_default();
+            *self.estate.lock().unwrap_or_else(PoisonError::into_inner) = Some(version);
+            records.push((receipt, blob));
         }
         Ok(Some(Found {
             checkpoint: stored.checkpoint,
@@ -179,10 +194,17 @@ impl Store {
     }
 }
 
-fn names(receipt: &Receipt, blob: &[u8]) -> bool {
+/// The version of the estate whose receipt this is.
+fn version(receipt: &Receipt) -> Result<HexDigest, String> {
     ledger::Record::parse(&receipt.record)
         .and_then(|record| record.expect_body::<ledger::body::EstateVersion>())
-        .is_ok_and(|body| body.version.0 == crypto::sha256(blob))
+        .map(|body| body.version)
+        .map_err(|error| error.to_string())
+}
+
+/// Each version has its own file, written before what names it.
+fn estate_file(version: &HexDigest) -> String {
+    format!("estate-{version}.json")
 }
 
 /// The file is there whole and durable, or as it was.
