@@ -26,6 +26,9 @@ pub struct Config {
     /// Administration. Default: `admin.sock` in the data directory.
     #[serde(default)]
     pub admin_socket: Option<PathBuf>,
+    /// The cvc5 program that proves invariants: a path, or a name to be found on `PATH`.
+    #[serde(default = "default_solver")]
+    pub solver: PathBuf,
     pub custody: Custodies,
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -133,6 +136,10 @@ const fn default_http() -> SocketAddr {
         std::net::Ipv4Addr::LOCALHOST,
         7480,
     ))
+}
+
+fn default_solver() -> PathBuf {
+    PathBuf::from("cvc5")
 }
 
 /// Why a configuration is not taken.

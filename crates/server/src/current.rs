@@ -9,9 +9,12 @@ use std::sync::{Arc, OnceLock, RwLock};
 /// Answers remembered at once; beyond, all are forgotten: they cost some 50 µs each to find again.
 const REMEMBERED: usize = 65_536;
 
+/// Findings that say more than that a policy is about others.
+const TELLING: [&str; 2] = ["ASSUME-CODE-DIGEST", "ASSUME-FORBIDDEN"];
+
 /// Immutable but for its memory. A new version is a new value.
 pub(crate) struct Current {
-    pub(crate) estate: Estate,
+    pub(crate) estate: Arc<Estate>,
     /// Of the record that made it current.
     pub(crate) index: u64,
     pub(crate) version: HexDigest,
@@ -44,10 +47,12 @@ pub(crate) struct Allowed {
 pub(crate) struct NearMiss {
     pub(crate) path: String,
     pub(crate) findings: Vec<Finding>,
+    /// Worth a record: the workload is not the program that was declared, or is forbidden.
+    pub(crate) telling: bool,
 }
 
 impl Current {
-    pub(crate) fn new(estate: Estate, index: u64, version: HexDigest) -> Self {
+    pub(crate) fn new(estate: Arc<Estate>, index: u64, version: HexDigest) -> Self {
         Self {
             estate,
             index,
@@ -69,7 +74,7 @@ impl Current {
     }
 
     /// As [`Current::assumable`], with the refusals worth telling: an identity whose policies a
-    /// workload fails by what it *is* — its code — while where it runs and as whom fit.
+    /// workload fails by its code alone; and, to one that may become nothing, whatever it came near.
     pub(crate) fn judged(&self, facts: &FactSet) -> (Arc<[Allowed]>, Arc<[NearMiss]>) {
         let answer = self.answer(facts);
         let near = answer
@@ -116,11 +121,15 @@ impl Current {
             .filter(|identity| allowed.iter().all(|held| held.path != identity.path))
             .filter_map(|identity| {
                 let decision = self.estate.assume(facts, &identity.path);
-                let tell =
-                    !decision.allow && !decision.findings.is_empty() && !decision.near.is_empty();
-                tell.then(|| NearMiss {
+                let telling = decision
+                    .findings
+                    .iter()
+                    .any(|finding| TELLING.contains(&finding.code.as_ref()));
+                let near = !decision.near.is_empty() && allowed.is_empty();
+                (telling || near && !decision.allow).then(|| NearMiss {
                     path: identity.path.clone(),
                     findings: decision.findings,
+                    telling,
                 })
             })
             .collect()

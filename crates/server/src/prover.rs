@@ -1,36 +1,51 @@
-//! The proof of a version's invariants, as apply and plan see it.
+//! The proof of a version's invariants, as plan and apply see it and as it is recorded.
 //!
 //! Everything but `proved` counts as not proved: a refutation, a time-out, a solver that is missing.
 
-use estate::Estate;
+use estate::{Estate, Today};
+use estate_prove::{InvariantReport, Options, Result};
 use ledger::body::InvariantResult;
-use serde_json::{Value, json};
+use serde_json::Value;
+use std::path::Path;
+use std::sync::Arc;
 
 pub(crate) struct Proved {
-    pub(crate) holds: bool,
-    /// The whole report, with a counterexample for what is refuted.
+    pub(crate) accepted: bool,
+    /// The whole report, with a counterexample for what is broken.
     pub(crate) document: Value,
     pub(crate) invariants: Vec<InvariantResult>,
 }
 
-/// Proves every invariant of `estate`.
-#[expect(
-    clippy::unused_async,
-    reason = "the solver is a process that is waited for"
-)]
-pub(crate) async fn prove(estate: &Estate) -> Proved {
-    let invariants: Vec<InvariantResult> = estate
-        .invariants()
-        .iter()
-        .map(|invariant| InvariantResult {
-            id: invariant.reference.id.clone(),
-            any_data: "unknown".to_owned(),
-            today: "unknown".to_owned(),
-        })
-        .collect();
+/// Proves every invariant of `estate` with the solver at `solver`.
+pub(crate) async fn prove(estate: &Arc<Estate>, solver: &Path) -> Proved {
+    let options = Options {
+        solver: solver.to_owned(),
+        ..Options::default()
+    };
+    let report = estate_prove::prove(Arc::clone(estate), options).await;
+    let document = serde_json::to_value(&report);
     Proved {
-        holds: invariants.is_empty(),
-        document: json!({ "invariants": invariants }),
-        invariants,
+        // A report that cannot be recorded proves nothing.
+        accepted: report.is_accepted() && document.is_ok(),
+        document: document.unwrap_or_default(),
+        invariants: report.invariants.iter().map(recorded).collect(),
+    }
+}
+
+fn recorded(report: &InvariantReport) -> InvariantResult {
+    InvariantResult {
+        id: report.invariant.id.clone(),
+        any_data: match report.result {
+            Result::Proved => "proved",
+            Result::Broken { .. } => "refuted",
+            Result::Unknown { .. } => "unknown",
+        }
+        .to_owned(),
+        today: match report.today {
+            Today::Holds { .. } => "holds",
+            Today::Broken { .. } => "broken",
+            Today::Open { .. } => "unknown",
+        }
+        .to_owned(),
     }
 }

@@ -20,7 +20,7 @@ use std::time::Instant;
 struct Planned {
     blob: Vec<u8>,
     /// Absent when the files do not compile.
-    estate: Option<Estate>,
+    estate: Option<Arc<Estate>>,
     report: Option<Proved>,
     millis: u32,
     document: Value,
@@ -42,7 +42,7 @@ async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
         .await
         .map_err(|error| Refusal::internal("compiling the estate", &error))?;
     let estate = match compiled {
-        Ok(estate) => estate,
+        Ok(estate) => Arc::new(estate),
         Err(problems) => {
             return Ok(Planned {
                 blob,
@@ -66,7 +66,7 @@ async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
     }
     let current = core.current.load_full();
     let begun = Instant::now();
-    let report = prover::prove(&estate).await;
+    let report = prover::prove(&estate, &core.config.solver).await;
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
     let (estate, tests, diff) = tokio::task::spawn_blocking(move || {
         let tests = estate.run_tests();
@@ -76,7 +76,7 @@ async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
     .await
     .map_err(|error| Refusal::internal("comparing estates", &error))?;
     let passed = tests.iter().all(|test| test.passed);
-    let applicable = passed && report.holds;
+    let applicable = passed && report.accepted;
     let document = json!({
         "applicable": applicable,
         "version": estate.version(),

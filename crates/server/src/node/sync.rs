@@ -475,7 +475,9 @@ fn near_misses(core: &Core, node: &str, near: &[NearMiss]) -> Vec<v1::RefusedIde
                     .get_or_create(&metrics::Code { code })
                     .inc();
             }
-            if let Some(finding) = miss.findings.first() {
+            if miss.telling
+                && let Some(finding) = miss.findings.first()
+            {
                 counts.count((node.to_owned(), id.clone()), finding);
             }
             Some(refused_identity(&id, &miss.findings))

@@ -303,7 +303,11 @@ fn current(core: &Core) -> Result<Option<Arc<Current>>, StartError> {
         let first = problems.first().map(ToString::to_string);
         unreadable(first.unwrap_or_default())
     })?;
-    Ok(Some(Arc::new(Current::new(estate, row.index, digest))))
+    Ok(Some(Arc::new(Current::new(
+        Arc::new(estate),
+        row.index,
+        digest,
+    ))))
 }
 
 async fn listeners(

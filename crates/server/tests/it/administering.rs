@@ -110,8 +110,7 @@ async fn a_revoked_identity_is_issued_again_only_after_it_is_restored() {
     };
     fixture.admin().await.revoke(request).await.unwrap();
     let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
-    let findings: Vec<facts::Finding> =
-        serde_json::from_slice(&issued.refused[0].findings).unwrap();
+    let findings: Vec<facts::Finding> = crate::harness::refusal(&issued);
     assert_eq!(findings[0].code, "IDENTITY-REVOKED");
     let request = v1::RestoreRequest {
         identity: "payments/api".to_owned(),
@@ -153,5 +152,50 @@ async fn a_pack_verifies_against_the_trust_of_the_user_alone() {
     assert!(
         report.records.len() >= 3,
         "issuance, verdict, estate, proof"
+    );
+}
+
+/// The shop's estate proves; with one permit more an invariant breaks, and the refusal shows how.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estate_whose_invariant_breaks_is_refused_with_a_counterexample() {
+    if testkit::tool("cvc5").is_none() {
+        testkit::skip("server.unproved-estate", "cvc5 is not installed");
+        return;
+    }
+    let fixture = Fixture::start().await;
+    let mut files = estate();
+    files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\nowner = \"data\"\n",
+    );
+    files.insert(
+        "invariants/all.cedar",
+        "@id(\"a gateway never writes\")\n\
+         never (principal is Identity, action == Action::\"insert\", resource)\n\
+         when { principal.kind == \"gateway\" };\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(
+        applied["proof"]["invariants"][0]["result"]["status"], "proved",
+        "{applied}"
+    );
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"everybody writes\") permit (principal is Identity, action == Action::\"insert\", \
+         resource in Database::\"shop\");\n",
+    );
+    let refused = fixture.apply(&files).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+    let finding = finding(&refused);
+    assert_eq!(finding.code, "ESTATE-UNPROVED");
+    assert!(finding.observed.unwrap().contains("counterexample"));
+    assert_eq!(
+        fixture.status().await["estate"]["version"],
+        applied["version"]
+    );
+    let proof = fixture.records(&["proof"]).await;
+    assert_eq!(
+        proof.last().unwrap().1["body"]["invariants"][0]["any_data"],
+        "proved"
     );
 }

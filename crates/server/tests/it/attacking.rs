@@ -74,8 +74,7 @@ async fn a_key_of_one_identity_does_not_certify_another() {
         panic!("an answer");
     };
     assert!(issued.svids.is_empty());
-    let findings: Vec<facts::Finding> =
-        serde_json::from_slice(&issued.refused[0].findings).unwrap();
+    let findings: Vec<facts::Finding> = crate::harness::refusal(&issued);
     assert_eq!(findings[0].code, "KEY-BOUND");
 }
 

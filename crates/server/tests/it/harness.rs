@@ -498,3 +498,13 @@ pub(crate) fn verify(
 pub(crate) fn finding(status: &Status) -> facts::Finding {
     serde_json::from_slice(status.details()).unwrap_or_else(|_| panic!("no finding in {status:?}"))
 }
+
+/// Why the workload was not given `payments/api`.
+pub(crate) fn refusal(issued: &v1::Issued) -> Vec<facts::Finding> {
+    let refused = issued
+        .refused
+        .iter()
+        .find(|refused| refused.spiffe_id.ends_with("payments/api"))
+        .expect("payments/api is refused");
+    serde_json::from_slice(&refused.findings).unwrap()
+}
