@@ -182,10 +182,13 @@ impl Catalog {
     fn find_in(&self, schema: &str, name: &str) -> Option<Found<'_>> {
         if is_system_schema(schema) {
             let key = (schema.to_owned(), name.to_owned());
-            return self.system_relations.contains(&key).then(|| Found::System {
-                schema: key.0,
-                name: key.1,
-            });
+            return self
+                .system_relations
+                .contains(&key)
+                .then_some(Found::System {
+                    schema: key.0,
+                    name: key.1,
+                });
         }
         self.named(schema, name).map(Found::Relation)
     }

@@ -96,7 +96,7 @@ impl Walker<'_> {
             self.met.relations += clause.locked_rels.len();
             self.locking = true;
         }
-        self.from(&select.from_clause)?;
+        self.from_items(&select.from_clause)?;
         for side in [select.larg.as_deref(), select.rarg.as_deref()]
             .into_iter()
             .flatten()
@@ -116,7 +116,7 @@ impl Walker<'_> {
         self.optional(select.limit_count.as_deref())
     }
 
-    fn from(&mut self, items: &[Node]) -> Result<(), Finding> {
+    fn from_items(&mut self, items: &[Node]) -> Result<(), Finding> {
         items.iter().try_for_each(|item| self.from_item(item))
     }
 
@@ -230,7 +230,7 @@ impl Walker<'_> {
                 walker.touch_range(&target, Action::Select)?;
             }
             walker.expressions(&update.target_list)?;
-            walker.from(&update.from_clause)?;
+            walker.from_items(&update.from_clause)?;
             walker.optional(update.where_clause.as_deref())?;
             walker.returning(&target, update.returning_clause.as_ref())
         })
@@ -244,7 +244,7 @@ impl Walker<'_> {
             if delete.where_clause.is_some() || !delete.using_clause.is_empty() {
                 walker.touch_range(&target, Action::Select)?;
             }
-            walker.from(&delete.using_clause)?;
+            walker.from_items(&delete.using_clause)?;
             walker.optional(delete.where_clause.as_deref())?;
             walker.returning(&target, delete.returning_clause.as_ref())
         })

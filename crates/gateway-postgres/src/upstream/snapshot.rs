@@ -81,11 +81,9 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
 }
 
 async fn functions(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {
-    let own = format!(
-        "SELECT n.nspname, p.proname, p.pronargs - p.pronargdefaults, p.pronargs, p.provariadic <> 0
-         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'"
-    );
-    for row in admin.query(&own).await? {
+    let own = "SELECT n.nspname, p.proname, p.pronargs - p.pronargdefaults, p.pronargs, p.provariadic <> 0
+         FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'";
+    for row in admin.query(own).await? {
         let [schema, name, required, most, variadic] = columns(&row)?;
         let most: usize = most.parse().map_err(|_| AdminError::Row)?;
         catalog.add_function(Function {

@@ -101,7 +101,7 @@ async fn a_receipt_under_a_forked_checkpoint_is_refused() {
         // A tree of the same size whose last leaf is the thief's: every other leaf may stay.
         let mut frontier = ledger::Frontier::default();
         for index in 0..size - 1 {
-            frontier.push(ledger::merkle::leaf_hash(&[index as u8]));
+            frontier.push(ledger::merkle::leaf_hash(&index.to_be_bytes()));
         }
         frontier.push(ledger::merkle::leaf_hash(&receipt.record));
         let checkpoint = Checkpoint {
@@ -132,7 +132,7 @@ fn proof_of_last(size: u64) -> Vec<ledger::Hash> {
     fn root(from: u64, to: u64) -> ledger::Hash {
         let mut frontier = ledger::Frontier::default();
         for index in from..to {
-            frontier.push(ledger::merkle::leaf_hash(&[index as u8]));
+            frontier.push(ledger::merkle::leaf_hash(&index.to_be_bytes()));
         }
         frontier.root()
     }

@@ -1,0 +1,352 @@
+//! What the server answers, matched with what it answers to.
+
+use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run};
+use crate::sql::NamedEffect;
+use crate::wire::{self, WireError};
+use bytes::BytesMut;
+use gateway::Ending;
+use std::collections::VecDeque;
+
+impl Relay {
+    /// Takes what the server sent: bytes for the client are in `to_client` afterwards. What has
+    /// finished has to be recorded by [`Relay::record`] before any of them is released.
+    pub(crate) fn take_upstream(&mut self, input: &mut BytesMut) -> Result<(), End> {
+        loop {
+            if self.passing > 0 {
+                let length = self.passing.min(input.len());
+                let piece = input.split_to(length);
+                self.passing -= length;
+                if !self.discarding {
+                    self.to_client.extend_from_slice(&piece);
+                }
+                if self.passing > 0 {
+                    return Ok(());
+                }
+                self.discarding = false;
+            }
+            let Some(head) = wire::head(input).map_err(End::Upstream)? else {
+                return Ok(());
+            };
+            // Rows and data are passed on as they come, whatever their length; the rest is short.
+            if matches!(
+                head.tag,
+                b'D' | b'd' | b'T' | b't' | b'N' | b'A' | b'S' | b'c' | b'V'
+            ) {
+                self.note_passed(head.tag);
+                self.passing = head.length;
+                continue;
+            }
+            let Some((head, _)) = wire::frame(input, MAX_READ).map_err(End::Upstream)? else {
+                return Ok(());
+            };
+            let message = input.split_to(head.length);
+            self.answer(head.tag, &message)?;
+        }
+    }
+
+    fn note_passed(&mut self, tag: u8) {
+        match (tag, self.expected.front_mut()) {
+            (b'D', Some(Expect::Execute(run))) => run.rows += 1,
+            (b'D', Some(Expect::Query(runs))) => {
+                if let Some(run) = runs.front_mut() {
+                    run.rows += 1;
+                }
+            }
+            (b'T', Some(Expect::Describe)) => {
+                self.expected.pop_front();
+            }
+            _ => {}
+        }
+    }
+
+    fn answer(&mut self, tag: u8, message: &[u8]) -> Result<(), End> {
+        while let Some(Expect::CopyEnd) = self.expected.front() {
+            self.expected.pop_front();
+        }
+        let body = message.get(5..).unwrap_or_default();
+        match tag {
+            b'C' | b'I' | b's' => self.finish_run(tag, body)?,
+            b'E' => return self.take_error(message, body),
+            b'Z' => {
+                self.transaction = body.first().copied().unwrap_or(b'E');
+                if self.transaction == b'I' {
+                    self.wrote = false;
+                }
+                match self.expected.pop_front() {
+                    Some(Expect::Sync | Expect::Denied { query: true, .. }) => {}
+                    // After an error the rest of a query does not run.
+                    Some(Expect::Query(_)) => {}
+                    _ => return Err(unexpected(tag)),
+                }
+            }
+            b'1' => match self.expected.pop_front() {
+                Some(Expect::Parse { name, statement }) => {
+                    if !self.statements.confirm(name, statement) {
+                        return Err(End::Misuse("prepares too many statements"));
+                    }
+                }
+                _ => return Err(unexpected(tag)),
+            },
+            b'2' => match self.expected.pop_front() {
+                Some(Expect::Bind { portal, statement }) => {
+                    if !self.portals.confirm(portal, statement) {
+                        return Err(End::Misuse("opens too many portals"));
+                    }
+                }
+                _ => return Err(unexpected(tag)),
+            },
+            b'3' => match self.expected.pop_front() {
+                Some(Expect::CloseStatement(name)) => self.statements.remove(&name),
+                Some(Expect::ClosePortal(name)) => self.portals.remove(&name),
+                _ => return Err(unexpected(tag)),
+            },
+            b'n' => {
+                if let Some(Expect::Describe) = self.expected.front() {
+                    self.expected.pop_front();
+                }
+            }
+            b'G' => self.begin_copy_in(),
+            b'H' => {}
+            other => return Err(unexpected(other)),
+        }
+        self.to_client.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// The server reads data now; a Sync that was sent before the data is ignored by it.
+    fn begin_copy_in(&mut self) {
+        let end = self
+            .expected
+            .iter()
+            .position(|expect| matches!(expect, Expect::CopyEnd));
+        let until = end.unwrap_or(self.expected.len());
+        let mut at = 0;
+        self.expected.retain(|expect| {
+            at += 1;
+            at - 1 >= until || !matches!(expect, Expect::Sync)
+        });
+        if end.is_none() {
+            self.copying_in = true;
+        }
+    }
+
+    /// CommandComplete, EmptyQueryResponse or PortalSuspended.
+    fn finish_run(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
+        let run = match self.expected.front_mut() {
+            Some(Expect::Query(runs)) => runs.pop_front(),
+            Some(Expect::Execute(_)) => match self.expected.pop_front() {
+                Some(Expect::Execute(run)) => Some(run),
+                _ => None,
+            },
+            _ => return Err(unexpected(tag)),
+        };
+        // An empty query has no run.
+        let Some(run) = run else {
+            return if tag == b'I' {
+                Ok(())
+            } else {
+                Err(unexpected(tag))
+            };
+        };
+        let command = wire::text_at(body)
+            .map(|(text, _)| text.to_owned())
+            .unwrap_or_default();
+        if tag == b'C' {
+            self.apply_names(&run)?;
+            if run.statement.resolved().defines {
+                self.judge.database.look_again();
+            }
+        }
+        let rows = command
+            .rsplit(' ')
+            .next()
+            .and_then(|count| count.parse().ok());
+        if let Some(intent) = run.intent {
+            let tag = command
+                .split(' ')
+                .next()
+                .filter(|word| !word.is_empty())
+                .map(str::to_owned);
+            self.finished.push((
+                intent,
+                Ending {
+                    result: "ok",
+                    sqlstate: None,
+                    rows: rows.or(Some(run.rows)),
+                    tag,
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a finished statement has done to names.
+    fn apply_names(&mut self, run: &Run) -> Result<(), End> {
+        let resolved = run.statement.resolved();
+        let fits = match &resolved.named {
+            Some(NamedEffect::Prepare { .. }) => match self.definition(&run.statement) {
+                Some((name, statement)) => self.statements.confirm(name, statement),
+                None => true,
+            },
+            Some(NamedEffect::Declare { .. }) => match self.definition(&run.statement) {
+                Some((name, statement)) => self.portals.confirm(name, statement),
+                None => true,
+            },
+            Some(NamedEffect::Deallocate { name: Some(name) }) => {
+                self.statements.remove(name);
+                true
+            }
+            Some(NamedEffect::Deallocate { name: None }) => {
+                self.statements.clear();
+                true
+            }
+            Some(NamedEffect::Close { name: Some(name) }) => {
+                self.portals.remove(name);
+                true
+            }
+            Some(NamedEffect::DiscardAll) => {
+                self.statements.clear();
+                self.portals.clear();
+                true
+            }
+            _ => true,
+        };
+        if fits {
+            Ok(())
+        } else {
+            Err(End::Misuse("prepares or declares too much"))
+        }
+    }
+
+    fn take_error(&mut self, message: &[u8], body: &[u8]) -> Result<(), End> {
+        self.copying_in = false;
+        let (sqlstate, _) = wire::sqlstate(body);
+        // Allowed here and refused or unknown there: something was defined past the gateway.
+        let denied = matches!(self.expected.front(), Some(Expect::Denied { .. }));
+        if !denied && matches!(sqlstate.as_str(), "42501" | "42P01" | "42883" | "3F000") {
+            self.judge.database.look_again();
+        }
+        let in_query = match self.expected.front_mut() {
+            // Nothing was asked: the server ends the session.
+            None => {
+                self.to_client.extend_from_slice(message);
+                return Ok(());
+            }
+            Some(Expect::Denied { notice, query }) => {
+                wire::error(&mut self.to_client, notice);
+                let query = *query;
+                if !query {
+                    self.expected.pop_front();
+                    self.skip_until_sync();
+                }
+                return Ok(());
+            }
+            Some(Expect::Query(runs)) => {
+                for run in std::mem::take(runs) {
+                    failed(&mut self.finished, run, &sqlstate);
+                }
+                true
+            }
+            Some(_) => false,
+        };
+        if !in_query {
+            if !matches!(self.expected.front(), Some(Expect::Sync))
+                && let Some(Expect::Execute(run)) = self.expected.pop_front()
+            {
+                failed(&mut self.finished, run, &sqlstate);
+            }
+            self.skip_until_sync();
+        }
+        self.to_client.extend_from_slice(message);
+        Ok(())
+    }
+
+    /// The server skips everything until Sync: none of it runs.
+    fn skip_until_sync(&mut self) {
+        while let Some(expect) = self.expected.front() {
+            if matches!(expect, Expect::Sync) {
+                return;
+            }
+            match self.expected.pop_front() {
+                Some(Expect::Execute(run)) => failed(&mut self.finished, run, "25P02"),
+                Some(Expect::Query(runs)) => {
+                    for run in runs {
+                        failed(&mut self.finished, run, "25P02");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Makes durable what has finished. Nothing in `to_client` is released before this returns.
+    pub(crate) async fn record(&mut self) -> Result<(), End> {
+        for (intent, ending) in std::mem::take(&mut self.finished) {
+            self.recorder.outcome(intent, ending).await?;
+        }
+        Ok(())
+    }
+
+    /// Whether what is in `to_client` has to wait: a strict operation has not finished.
+    pub(crate) fn holds(&self) -> bool {
+        if self.copying_in || self.to_client.len() >= HOLD {
+            return false;
+        }
+        let run = match self.expected.front() {
+            Some(Expect::Execute(run)) => Some(run),
+            Some(Expect::Query(runs)) => runs.front(),
+            _ => None,
+        };
+        run.is_some_and(|run| run.verdict.strict && run.intent.is_some() && run.rows > 0)
+    }
+
+    /// The conversation is over: what was in flight was cut.
+    pub(crate) async fn cut(&mut self) {
+        let mut open: Finished = std::mem::take(&mut self.finished);
+        let runs = self.expected.drain(..).flat_map(|expect| match expect {
+            Expect::Execute(run) => VecDeque::from([run]),
+            Expect::Query(runs) => runs,
+            _ => VecDeque::new(),
+        });
+        for run in runs {
+            if let Some(intent) = run.intent {
+                open.push((
+                    intent,
+                    Ending {
+                        result: "cut",
+                        sqlstate: None,
+                        rows: Some(run.rows),
+                        tag: None,
+                    },
+                ));
+            }
+        }
+        for (intent, ending) in open {
+            if let Err(error) = self.recorder.outcome(intent, ending).await {
+                tracing::error!(%error, "what became of an operation is not recorded");
+                return;
+            }
+        }
+    }
+
+    /// Whether something runs upstream that has to be cancelled.
+    pub(crate) fn is_busy(&self) -> bool {
+        !self.expected.is_empty()
+    }
+}
+
+fn failed(finished: &mut Finished, run: Run, sqlstate: &str) {
+    if let Some(intent) = run.intent {
+        let ending = Ending {
+            result: "error",
+            sqlstate: Some(sqlstate.to_owned()),
+            rows: None,
+            tag: None,
+        };
+        finished.push((intent, ending));
+    }
+}
+
+fn unexpected(tag: u8) -> End {
+    End::Upstream(WireError::UnknownTag(char::from(tag)))
+}
