@@ -1,6 +1,6 @@
 //! Identities for programs that know nothing of SPIFFE: `trilith exec` and `trilith files`.
 //!
-//! What is attested behind a helper is in `docs/decisions/0004-exec-helper.md`.
+//! What is attested behind a helper is in `docs/decisions/0005-exec-helper.md`.
 
 mod exec;
 mod files;

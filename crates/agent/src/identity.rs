@@ -5,12 +5,13 @@
 
 use crate::config::{AgentConfig, JoinConfig};
 use crate::join::{self, JoinError, finding_of, refused};
-use crate::link::{self, Current, LinkError};
 use crate::node_state::{Blob, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle};
 use crate::shared::Shared;
-use crate::{transcript, trust};
+use crate::transcript;
+use crate::trust::{self, Current};
 use crypto::{KeyPair, Signer};
 use facts::{Finding, Timestamp};
+use link::LinkError;
 use proto::v1;
 use proto::v1::node_client::NodeClient;
 use spiffe_core::{Bundle, TrustDomain};

@@ -1,18 +1,17 @@
 //! First contact and joining: pin, then token or TPM, to a [`NodeState`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::link::{self, Link, LinkError};
 use crate::node_state::{Blob, NodeState, StoredBundle};
 use crate::{ConfigError, transcript};
 use attest_tpm::{Challenge, Channel, JoinAnswer};
 use crypto::{KeyPair, Signer};
 use device::tpm;
 use facts::Finding;
+use link::{AnchorsError, Link, LinkError};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
 use spiffe_core::TrustDomain;
 use std::sync::Arc;
-use svid_tls::pin::Anchors;
 use svid_tls::{BundleSource, OwnSvid};
 use tonic::Status;
 
@@ -103,34 +102,23 @@ pub(crate) async fn join(
     Ok(Node { state, key })
 }
 
-/// Asks whoever answers for its anchors, and believes them only if they are the pinned ones.
+/// The pinned anchors, and the ledger key among them.
 async fn anchors(
     config: &AgentConfig,
     trust_domain: &TrustDomain,
 ) -> Result<(Arc<dyn BundleSource>, Blob), JoinError> {
-    let link = link::first_contact(&config.server).await?;
-    let answer = JoinClient::new(link.channel)
-        .anchors(v1::AnchorsRequest {})
+    let (told, pinned) = link::anchors(&config.server, trust_domain, &config.pin)
         .await
-        .map_err(|status| refused("Join.Anchors", &status))?
-        .into_inner();
-    if answer.trust_domain != trust_domain.as_str() {
-        return Err(JoinError::Refused(
-            Finding::new(
-                "AGENT-TRUST-DOMAIN",
-                "the server is of another trust domain",
-            )
-            .expected(trust_domain.as_str())
-            .observed(answer.trust_domain),
-        ));
-    }
-    let anchors = Anchors {
-        trust_domain: answer.trust_domain,
-        roots: answer.x509_authorities,
-        ledger_key: answer.ledger_key.clone(),
-    };
-    let pinned = anchors.check(&config.pin).map_err(JoinError::Refused)?;
-    Ok((Arc::new(pinned), Blob(answer.ledger_key)))
+        .map_err(|error| match error {
+            AnchorsError::Link(error) => JoinError::Link(error),
+            AnchorsError::Refused(finding) => JoinError::Refused(finding),
+            AnchorsError::Status { code, message } => JoinError::Status {
+                call: "Join.Anchors",
+                code,
+                message,
+            },
+        })?;
+    Ok((Arc::new(pinned), Blob(told.ledger_key)))
 }
 
 async fn by_token(

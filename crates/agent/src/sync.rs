@@ -5,11 +5,11 @@
 use crate::attestor::{Attestor, Process};
 use crate::config::AgentConfig;
 use crate::identity::{Identity, lock, lock_in};
-use crate::link::{self, Current, LinkError, MAX_MESSAGE};
 use crate::shared::Shared;
-use crate::trust;
+use crate::trust::{self, Current};
 use crate::workloads::{FreshKey, Subject};
 use facts::{Finding, Timestamp};
+use link::{LinkError, MAX_MESSAGE};
 use proto::v1;
 use proto::v1::node_client::NodeClient;
 use proto::v1::node_update::Update;

@@ -7,7 +7,19 @@ use proto::v1;
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use svid_tls::BundleSource;
 use workload_api::Trust;
+
+/// The bundle as it is now, for connections to the server.
+#[derive(Debug)]
+pub(crate) struct Current(pub(crate) Arc<Shared>);
+
+impl BundleSource for Current {
+    fn bundle(&self, trust_domain: &TrustDomain) -> Option<Arc<Bundle>> {
+        let bundle = self.0.bundle.load_full()?;
+        (bundle.trust_domain() == trust_domain).then_some(bundle)
+    }
+}
 
 /// Takes `message` if it is of `trust_domain` and not older than what is known; returns whether it was.
 pub(crate) fn take(

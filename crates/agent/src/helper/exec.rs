@@ -1,7 +1,7 @@
 //! `trilith exec -- CMD`: runs a program with an identity in files that only it and its user can read.
 //!
 //! The agent attests this process (uid, groups, unit) and hashes the program's file itself; that this
-//! process then runs that file is this process's word. See `docs/decisions/0004-exec-helper.md`.
+//! process then runs that file is this process's word. See `docs/decisions/0005-exec-helper.md`.
 
 use super::folder::{BUNDLE, Folder, KEY, SVID, failed};
 use super::{Change, Follow, HelperError};
