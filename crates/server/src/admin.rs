@@ -273,7 +273,7 @@ impl Admin for AdminService {
         request: Request<v1::RecordsRequest>,
     ) -> Result<Response<Self::RecordsStream>, Status> {
         self.may(&request, Action::Query).await?;
-        let stream = records::stream(&self.0, request.into_inner())?;
+        let stream = records::stream(&self.0, request.get_ref())?;
         Ok(Response::new(Box::pin(stream)))
     }
 

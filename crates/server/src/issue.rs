@@ -106,7 +106,7 @@ pub(crate) async fn issue(
     let orders: Arc<[Order]> = orders.into();
     let mut built = Vec::with_capacity(orders.len());
     let mut entries = Vec::with_capacity(orders.len());
-    for chunk in in_chunks(core, &orders, |core, order| build(core, order)).await? {
+    for chunk in in_chunks(core, &orders, build).await? {
         let (one, entry) = chunk?;
         built.push(one);
         entries.push(entry);
@@ -254,6 +254,7 @@ fn begin(core: &Core, order: &Order, serial: String) -> Issuance {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn unbuildable(error: IssueError) -> Refusal {
     match &error {
         IssueError::Token(_) | IssueError::Certificate(_) => Refusal::Invalid(

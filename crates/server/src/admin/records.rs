@@ -60,18 +60,19 @@ pub(super) fn sources(core: &Core, name: &str) -> Result<Vec<Source>, Refusal> {
 
 pub(super) fn stream(
     core: &Arc<Core>,
-    request: RecordsRequest,
+    request: &RecordsRequest,
 ) -> Result<ReceiverStream<Result<RecordItem, Status>>, Refusal> {
     let sources = sources(core, &request.ledger)?;
-    let filter = Filter::new(core, &request)?;
+    let filter = Filter::new(core, request)?;
     let (sender, receiver) = mpsc::channel(64);
+    let (from, limit) = (request.from_index, request.limit);
     tokio::task::spawn_blocking(move || {
-        let mut left = match request.limit {
+        let mut left = match limit {
             0 => u64::MAX,
             limit => limit,
         };
         for source in sources {
-            if let Err(status) = search(&source, &filter, request.from_index, &mut left, &sender) {
+            if let Err(status) = search(&source, &filter, from, &mut left, &sender) {
                 drop(sender.blocking_send(Err(status)));
                 return;
             }

@@ -72,6 +72,9 @@ impl From<HeadError> for StartError {
     }
 }
 
+/// Told of the error after which the ledger takes nothing more.
+type OnFailure = Arc<dyn Fn(&StoreError) + Send + Sync>;
+
 /// Everything on disk, opened.
 pub(super) struct Opened {
     pub(super) ca: Arc<dyn Custody>,
@@ -84,10 +87,7 @@ pub(super) struct Opened {
 }
 
 impl Opened {
-    pub(super) fn open(
-        config: &Config,
-        on_failure: Option<Arc<dyn Fn(&StoreError) + Send + Sync>>,
-    ) -> Result<Self, StartError> {
+    pub(super) fn open(config: &Config, on_failure: Option<OnFailure>) -> Result<Self, StartError> {
         private_dir(&config.data_dir)?;
         let ca: Arc<dyn Custody> = Arc::new(open_custody(&config.custody.ca)?);
         let CustodyConfig::File { dir: ledger_dir } = &config.custody.ledger;

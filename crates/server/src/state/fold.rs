@@ -98,12 +98,12 @@ impl State {
         let wall = record.stamp().wall;
         Ok(match record.kind() {
             RecordType::Begin => begin(&record.expect_body()?),
-            RecordType::Bundle => bundle(index, record.expect_body()?),
+            RecordType::Bundle => bundle(index, &record.expect_body()?),
             RecordType::EstateVersion => estate(index, wall, record.expect_body()?),
             RecordType::TokenCreated => token(index, &record.expect_body()?),
             RecordType::TokenSpent => self.token_spent(index, &record.expect_body()?),
             RecordType::Verdict => self.verdict(index, wall, &record.expect_body()?),
-            RecordType::NodeState => self.node_state(record.expect_body()?),
+            RecordType::NodeState => self.node_state(&record.expect_body()?),
             RecordType::Lock => self.lock(index, record.expect_body()?),
             RecordType::Readmit => self.readmit(index, &record.expect_body()?),
             RecordType::Issuance => {
@@ -169,7 +169,7 @@ impl State {
         vec![Change::Node(row)]
     }
 
-    fn node_state(&self, body: body::NodeState) -> Vec<Change> {
+    fn node_state(&self, body: &body::NodeState) -> Vec<Change> {
         let Some(known) = self.nodes.get(&body.node) else {
             return Vec::new();
         };
@@ -257,7 +257,7 @@ fn begin(body: &body::Begin) -> Vec<Change> {
     ]
 }
 
-fn bundle(index: u64, body: body::Bundle) -> Vec<Change> {
+fn bundle(index: u64, body: &body::Bundle) -> Vec<Change> {
     vec![Change::Bundle(BundleRow {
         sequence: body.sequence.0,
         index,
@@ -271,7 +271,7 @@ fn bundle(index: u64, body: body::Bundle) -> Vec<Change> {
             .iter()
             .map(|authority| format!("{} {}", authority.kid, authority.spki))
             .collect(),
-        blob: body.blob.map(|blob| blob.sha256.to_string()),
+        blob: body.blob.as_ref().map(|blob| blob.sha256.to_string()),
     })]
 }
 
