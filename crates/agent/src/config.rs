@@ -150,6 +150,12 @@ impl AgentConfig {
                 return Err(wrong(key, "must be an absolute path"));
             }
         }
+        if config.workload_socket.starts_with(&config.data_dir) {
+            return Err(wrong(
+                "workload_socket",
+                "lies in data_dir, which nobody else may enter",
+            ));
+        }
         Ok(config)
     }
 
@@ -220,6 +226,7 @@ mod tests {
             ("\"token\"", "\"hope\""),
             ("127.0.0.1:8443", "127.0.0.1"),
             ("server =", "data_dir = \"here\"\nserver ="),
+            ("server =", "data_dir = \"/run\"\nserver ="),
         ] {
             assert!(
                 parse(&GOOD.replacen(from, to, 1)).is_err(),
