@@ -1,0 +1,18 @@
+//! The core against who has stolen keys, forks ledgers, replays, tampers with the disk or pulls the plug:
+//! a real authority and a real ledger stand for the server's.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+mod admission;
+mod faulty_disk;
+mod pushed;
+mod recording;
+mod restart;
+mod sessions;
+mod world;
