@@ -102,9 +102,16 @@ impl EmulatedTpm {
         format!("swtpm:{}", self.socket.display())
     }
 
-    /// The root of its EK certificate, PEM.
+    /// Root and issuer of its EK certificate, PEM.
     pub(crate) fn root_pem(&self) -> anyhow::Result<String> {
-        std::fs::read_to_string(&self.root)
-            .with_context(|| format!("cannot read {}", self.root.display()))
+        let mut pem = String::new();
+        for path in [&self.root, &self.root.with_file_name("issuercert.pem")] {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read {}", path.display()))?;
+            // Certificates only: the tool writes a description in front of them.
+            let begin = text.find("-----BEGIN").unwrap_or_default();
+            pem.push_str(text.get(begin..).unwrap_or_default());
+        }
+        Ok(pem)
     }
 }

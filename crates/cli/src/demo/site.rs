@@ -109,7 +109,7 @@ impl Site {
 
     /// The Workload API as `SPIFFE_ENDPOINT_SOCKET` names it.
     pub(crate) fn workload_api(&self) -> String {
-        format!("unix://{}", self.path("agent/workload.sock").display())
+        format!("unix://{}", self.path("run/workload.sock").display())
     }
 
     /// How a client reaches the shop through the gateway.
@@ -145,10 +145,10 @@ impl Site {
     }
 
     pub(crate) async fn start_agent(&mut self, pin: &str, tpm: &str) -> anyhow::Result<Duration> {
-        let socket = self.path("agent/workload.sock");
+        let socket = self.path("run/workload.sock");
         let config = self.config(
             "agent.toml",
-            &agent_toml(&self.path("agent"), self.ports, pin, tpm),
+            &agent_toml(&self.path("agent"), &socket, self.ports, pin, tpm),
         )?;
         let mut command = self.trilith.command();
         command.arg("agent").arg("--config").arg(config);
@@ -173,7 +173,7 @@ impl Site {
         let database = self.database.as_ref().context("there is no database")?;
         let text = gateway_toml(
             &self.path("gateway"),
-            &self.path("agent/workload.sock"),
+            &self.path("run/workload.sock"),
             database.socket_directory(),
             self.ports,
             pin,
@@ -291,11 +291,11 @@ fn server_toml(data: &Path, ports: Ports) -> String {
     )
 }
 
-fn agent_toml(data: &Path, ports: Ports, pin: &str, tpm: &str) -> String {
-    let data = data.display();
+fn agent_toml(data: &Path, socket: &Path, ports: Ports, pin: &str, tpm: &str) -> String {
+    let (data, socket) = (data.display(), socket.display());
     format!(
         "trust_domain = \"{TRUST_DOMAIN}\"\nserver = \"127.0.0.1:{}\"\npin = \"{pin}\"\n\
-         data_dir = \"{data}\"\nworkload_socket = \"{data}/workload.sock\"\n\n\
+         data_dir = \"{data}\"\nworkload_socket = \"{socket}\"\n\n\
          [join]\nmethod = \"tpm\"\ntpm = \"{tpm}\"\n",
         ports.server
     )

@@ -116,7 +116,7 @@ async fn references(site: &mut Site) -> anyhow::Result<EstateFiles> {
             tokio::task::spawn_blocking(move || EmulatedTpm::start(&directory, &logs)).await??;
         let socket = tpm.socket().to_owned();
         tpm.daemon
-            .wait_until(PATIENCE, async || socket.exists())
+            .wait_until(PATIENCE, async || std::os::unix::net::UnixStream::connect(&socket).is_ok())
             .await?;
         site.tpm = Some(tpm);
     }
@@ -139,7 +139,6 @@ async fn references(site: &mut Site) -> anyhow::Result<EstateFiles> {
         ),
         ("agents-helper", site.install("ai-agent", "ai-agent")?),
         ("psql", database.psql()),
-        ("trilith", site.trilith.binary().to_owned()),
     ] {
         code.push((name, digest(&program)?));
     }
@@ -245,30 +244,22 @@ pub(crate) async fn programs(story: &mut Story, site: &mut Site) -> anyhow::Resu
     let seen = digest(&altered)?;
     let workload = Workload::start(&altered, &socket).await?;
     let refused = workload.spiffe_id().is_none();
-    let records = site
-        .trilith
-        .run(&[
-            "ledger",
-            "search",
-            "--ledger",
-            "server",
-            "--type",
-            "assume-refused",
-        ])
-        .await?
-        .json_lines()?;
-    let finding = records
-        .iter()
-        .rev()
-        .flat_map(|record| {
-            record
-                .pointer("/record/body/findings")
-                .and_then(Value::as_array)
-                .cloned()
-                .unwrap_or_default()
-        })
-        .find(|finding| text(finding, "/observed").contains(&seen))
-        .unwrap_or(Value::Null);
+    // Alike refusals are gathered for a moment before they are recorded.
+    let deadline = Instant::now() + PATIENCE;
+    let mut finding = Value::Null;
+    while Instant::now() < deadline && finding.is_null() {
+        let ran = site
+            .trilith
+            .run(&["ledger", "search", "--ledger", "server", "--type", "assume-refused"])
+            .await?;
+        finding = ran
+            .json_lines()?
+            .iter()
+            .filter_map(|record| record.pointer("/record/body/findings")?.as_array().cloned())
+            .flatten()
+            .find(|finding| text(finding, "/observed").contains(&seen))
+            .unwrap_or(Value::Null);
+    }
     story.step(
         "identity-refused",
         refused && !finding.is_null(),
