@@ -27,6 +27,20 @@ Examples:
   cargo xtask demo --hold
 ";
 
+/// The binary, the demo's clients and the thief's tool, which is an example and no part of `trilith`.
+const BUILD: [&str; 10] = [
+    "build",
+    "--profile",
+    "demo",
+    "-p",
+    "trilith",
+    "-p",
+    "demo-workloads",
+    "--bins",
+    "--example",
+    "attack",
+];
+
 pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
     let consent = if arguments.flag("--yes") {
         Consent::Given
@@ -38,7 +52,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
         rest.remove(0);
     }
     machine::install(machine::FOR_DEMO, consent)?;
-    shell::run(&mut cargo(&["build", "--profile", "demo", "-p", "trilith"]))?;
+    shell::run(&mut cargo(&BUILD))?;
 
     let mut demo = Command::new(target().join("demo/trilith"));
     demo.arg("demo").args(rest).current_dir(root());
