@@ -6,7 +6,7 @@ use hyper_util::rt::TokioIo;
 use proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient;
 use proto::workload::{X509svidRequest, X509svidResponse};
 use spiffe_core::{SpiffeId, X509Svid};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use svid_tls::OwnSvid;
@@ -54,7 +54,7 @@ pub(crate) fn follow(socket: &Path, id: SpiffeId) -> (OwnIdentity, tokio::task::
 }
 
 async fn stream(
-    socket: &PathBuf,
+    socket: &Path,
     id: &SpiffeId,
     svid: &OwnSvid,
     changed: &watch::Sender<u64>,
@@ -68,7 +68,7 @@ async fn stream(
         .observed(what)
         .next("look at the agent's log, and at the estate's assume policies for this identity")
     };
-    let path = socket.clone();
+    let path = socket.to_owned();
     let channel = Endpoint::from_static("http://workload.invalid")
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let path = path.clone();
