@@ -96,7 +96,7 @@ impl Walker<'_> {
             self.met.relations += clause.locked_rels.len();
             self.locking = true;
         }
-        self.from_items(&select.from_clause)?;
+        self.items_of_from(&select.from_clause)?;
         for side in [select.larg.as_deref(), select.rarg.as_deref()]
             .into_iter()
             .flatten()
@@ -116,11 +116,11 @@ impl Walker<'_> {
         self.optional(select.limit_count.as_deref())
     }
 
-    fn from_items(&mut self, items: &[Node]) -> Result<(), Finding> {
-        items.iter().try_for_each(|item| self.from_item(item))
+    fn items_of_from(&mut self, items: &[Node]) -> Result<(), Finding> {
+        items.iter().try_for_each(|item| self.item_of_from(item))
     }
 
-    fn from_item(&mut self, item: &Node) -> Result<(), Finding> {
+    fn item_of_from(&mut self, item: &Node) -> Result<(), Finding> {
         match item.node.as_ref() {
             Some(N::RangeVar(range)) => self.read(range),
             Some(N::JoinExpr(join)) => {
@@ -129,7 +129,7 @@ impl Walker<'_> {
                     .into_iter()
                     .flatten()
                 {
-                    self.from_item(side)?;
+                    self.item_of_from(side)?;
                 }
                 self.depth -= 1;
                 self.optional(join.quals.as_deref())
@@ -148,7 +148,7 @@ impl Walker<'_> {
                     )));
                 }
                 if let Some(relation) = &sample.relation {
-                    self.from_item(relation)?;
+                    self.item_of_from(relation)?;
                 }
                 self.expressions(&sample.args)?;
                 self.optional(sample.repeatable.as_deref())
@@ -230,7 +230,7 @@ impl Walker<'_> {
                 walker.touch_range(&target, Action::Select)?;
             }
             walker.expressions(&update.target_list)?;
-            walker.from_items(&update.from_clause)?;
+            walker.items_of_from(&update.from_clause)?;
             walker.optional(update.where_clause.as_deref())?;
             walker.returning(&target, update.returning_clause.as_ref())
         })
@@ -244,7 +244,7 @@ impl Walker<'_> {
             if delete.where_clause.is_some() || !delete.using_clause.is_empty() {
                 walker.touch_range(&target, Action::Select)?;
             }
-            walker.from_items(&delete.using_clause)?;
+            walker.items_of_from(&delete.using_clause)?;
             walker.optional(delete.where_clause.as_deref())?;
             walker.returning(&target, delete.returning_clause.as_ref())
         })
@@ -256,7 +256,7 @@ impl Walker<'_> {
             let target = walker.target(merge.relation.as_ref())?;
             walker.write(&target, Action::Select)?;
             if let Some(source) = &merge.source_relation {
-                walker.from_item(source)?;
+                walker.item_of_from(source)?;
             }
             walker.optional(merge.join_condition.as_deref())?;
             for node in &merge.merge_when_clauses {

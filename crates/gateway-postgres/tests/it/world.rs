@@ -2,6 +2,7 @@
 
 use crate::plane::{DOMAIN, Plane, Svid};
 use estate::EstateFiles;
+use facts::Timestamp;
 use gateway::Core;
 use gateway_postgres::{
     AdminConfig, Config, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
@@ -189,10 +190,10 @@ impl World {
             }],
         };
         let core = Core::open(core).await.unwrap();
-        let mut estates = core.following().estate_changed();
+        // The whole initial state has been taken once the server counts as heard.
         tokio::time::timeout(Duration::from_secs(20), async {
-            while core.following().current().is_none() {
-                estates.changed().await.unwrap();
+            while core.following().fresh(Timestamp::now()).is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await

@@ -123,7 +123,7 @@ impl Relay {
         let mut at = 0;
         self.expected.retain(|expect| {
             at += 1;
-            at - 1 >= until || !matches!(expect, Expect::Sync)
+            at > until || !matches!(expect, Expect::Sync)
         });
         if end.is_none() {
             self.copying_in = true;
