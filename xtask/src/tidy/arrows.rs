@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("ledger-store", &["crypto", "ledger"]),
     ("spiffe", &["crypto", "facts", "ledger"]),
     ("svid-tls", &["crypto", "facts", "spiffe"]),
-    ("link", &["crypto", "facts", "proto", "spiffe", "svid-tls"]),
+    ("link", &["facts", "proto", "spiffe", "svid-tls"]),
     ("identity", &["crypto", "facts", "ledger", "spiffe"]),
     ("attest", &["crypto", "facts"]),
     ("attest-tpm", &["attest", "crypto", "facts"]),
@@ -44,9 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway-postgres",
-        &[
-            "crypto", "estate", "facts", "gateway", "ledger", "spiffe", "svid-tls",
-        ],
+        &["crypto", "estate", "facts", "gateway", "ledger", "svid-tls"],
     ),
     (
         "agent",
@@ -66,7 +64,6 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
-            "attest",
             "attest-tpm",
             "crypto",
             "custody",
