@@ -1,4 +1,4 @@
-//! psql and pgbench, unmodified.
+//! psql, psycopg and pgbench, unmodified.
 
 use crate::world::{World, estate_without_cards, skipped};
 use ledger::body::TargetKind;
@@ -321,5 +321,74 @@ async fn pgbench_runs_in_every_mode() {
             "{mode}: {said}"
         );
     }
+    world.stop().await;
+}
+
+const PSYCOPG: &str = r#"
+import psycopg
+with psycopg.connect("") as connection:
+    with connection.cursor() as cursor:
+        for number in range(1, 12):
+            # Prepared by the driver after five executions.
+            cursor.execute("SELECT name FROM products WHERE id = %s", (number,), prepare=number > 5 or None)
+            assert cursor.fetchone() == (f"p{number}",)
+        cursor.executemany("INSERT INTO orders (note) VALUES (%s)", [("a",), ("b",)])
+        with cursor.copy("COPY orders (note) FROM STDIN") as copy:
+            copy.write_row(("c",))
+        with cursor.copy("COPY (SELECT note FROM orders ORDER BY id) TO STDOUT") as copy:
+            print(",".join(row[0] for row in copy.rows()))
+    with connection.pipeline():
+        cursors = [connection.execute("SELECT %s::int", (number,)) for number in range(3)]
+        print([cursor.fetchone()[0] for cursor in cursors])
+    with connection.cursor(name="server_side") as cursor:
+        cursor.execute("SELECT id FROM products ORDER BY id")
+        print(len(cursor.fetchmany(10)), len(cursor.fetchall()))
+    connection.commit()
+    try:
+        with connection.transaction():
+            connection.execute("SELECT * FROM undeclared")
+    except psycopg.errors.InsufficientPrivilege as error:
+        print(error.sqlstate, connection.info.transaction_status.name)
+    try:
+        with connection.transaction():
+            connection.execute("SELECT 1/0")
+    except psycopg.errors.DivisionByZero:
+        print("goes on")
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn psycopg_works_unmodified() {
+    if skipped("psycopg_works_unmodified") {
+        return;
+    }
+    let Some(python) = testkit::venv_python(&["psycopg"]) else {
+        testkit::skip(
+            "psycopg_works_unmodified",
+            "psycopg is not installed: cargo xtask test",
+        );
+        return;
+    };
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut command = std::process::Command::new(python);
+    command
+        .args(["-c", PSYCOPG])
+        .envs(world.environment(&payments));
+    let output = tokio::task::spawn_blocking(move || command.output().unwrap())
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        said.lines().collect::<Vec<_>>(),
+        [
+            "first,second,a,b,c",
+            "[0, 1, 2]",
+            "10 990",
+            "42501 IDLE",
+            "goes on"
+        ],
+        "{said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     world.stop().await;
 }
