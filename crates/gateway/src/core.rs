@@ -147,6 +147,7 @@ impl Core {
             following: following.clone(),
             ledger: handle.clone(),
             reader: reader.clone(),
+            metrics: Arc::clone(&metrics),
             questions,
         };
         let mut tasks = vec![

@@ -13,6 +13,8 @@ use std::sync::Arc;
 /// What a gateway counts.
 pub struct Metrics {
     registry: Registry,
+    /// 1 while the server is followed, else 0.
+    pub following: Gauge,
     pub sessions: Gauge,
     pub operations: Counter,
     pub denials: Counter,
@@ -24,6 +26,7 @@ impl Default for Metrics {
     fn default() -> Self {
         let mut metrics = Self {
             registry: Registry::with_prefix("trilith_gateway"),
+            following: Gauge::default(),
             sessions: Gauge::default(),
             operations: Counter::default(),
             denials: Counter::default(),
@@ -31,6 +34,11 @@ impl Default for Metrics {
             cuts: Counter::default(),
         };
         let registry = &mut metrics.registry;
+        registry.register(
+            "following",
+            "Whether the server is followed",
+            metrics.following.clone(),
+        );
         registry.register("sessions", "Open sessions", metrics.sessions.clone());
         registry.register(
             "operations",

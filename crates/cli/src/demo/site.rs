@@ -194,6 +194,14 @@ impl Site {
         waited
     }
 
+    /// Whether the gateway says that it follows the server.
+    pub(crate) async fn gateway_follows(&self) -> bool {
+        http_get(self.ports.gateway_http, "/metrics")
+            .await
+            .lines()
+            .any(|line| line == "trilith_gateway_following 1")
+    }
+
     pub(crate) fn print_what_to_look_at(&self) {
         let admin = self.path("server/admin.sock");
         let trilith = self.trilith.binary().display();
@@ -266,7 +274,8 @@ impl Ports {
     }
 }
 
-async fn http_ok(port: u16, path: &str) -> bool {
+/// The answer to a plain GET on loopback, headers included; empty if there is none.
+async fn http_get(port: u16, path: &str) -> String {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     let get = async {
         let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", port)).await?;
@@ -275,9 +284,13 @@ async fn http_ok(port: u16, path: &str) -> bool {
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer.starts_with("HTTP/1.1 200"))
+        Ok::<_, std::io::Error>(answer)
     };
-    get.await.unwrap_or(false)
+    get.await.unwrap_or_default()
+}
+
+async fn http_ok(port: u16, path: &str) -> bool {
+    http_get(port, path).await.starts_with("HTTP/1.1 200")
 }
 
 fn server_toml(data: &Path, ports: Ports) -> String {

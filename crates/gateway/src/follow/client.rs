@@ -23,7 +23,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LONGEST_RETRY: Duration = Duration::from_secs(5);
+/// A revocation waits for no longer than this once the server is back.
+const LONGEST_RETRY: Duration = Duration::from_secs(1);
 /// Heads are announced at most this often.
 const HEAD_EVERY: Duration = Duration::from_millis(100);
 /// How often what was heard is written down.
@@ -41,6 +42,7 @@ pub(crate) struct Client {
     pub(crate) ledger: LedgerHandle,
     pub(crate) reader: Reader,
     pub(crate) questions: Questions,
+    pub(crate) metrics: Arc<crate::Metrics>,
 }
 
 /// The followed bundle once there is one; before, what was pinned.
@@ -73,7 +75,9 @@ impl Client {
         let mut wait = FIRST_RETRY;
         loop {
             let size = self.following.head().0;
-            match self.connect().await {
+            let ended = self.connect().await;
+            self.metrics.following.set(0);
+            match ended {
                 Ok(()) => tracing::info!("the server ended the stream"),
                 Err(finding) => tracing::warn!(%finding, "not following the server"),
             }
@@ -138,6 +142,7 @@ impl Client {
                     // gateway that cannot take a record would miss what comes after it and stay fresh.
                     if connection.initial.is_none() {
                         self.following.heard(Timestamp::now());
+                    self.metrics.following.set(1);
                     }
                 }
                 Some(missed) = self.questions.recv() => {

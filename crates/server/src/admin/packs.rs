@@ -7,15 +7,19 @@ use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::body;
 use ledger::pack::PackBuilder;
+use ledger::tile::{Kind, TilePath};
 use ledger::{Record, RecordType};
-use ledger_store::Reader;
+use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use store::GatewayRow;
 
 const CHUNK: usize = 64 * 1024;
 const LONGEST_QUESTION: usize = 4_096;
+/// Ledgers of at most so many records are shown whole.
+const WHOLE: u64 = 2_048;
 /// Accesses that one pack shows: the newest.
 const MOST_ACCESSES: usize = 1_000;
 
@@ -71,6 +75,8 @@ struct Collector<'a> {
     core: &'a Core,
     builder: PackBuilder,
     own: BTreeSet<u64>,
+    head: Arc<Head>,
+    gateways: Vec<GatewayRow>,
 }
 
 fn failed(error: &dyn std::error::Error) -> Refusal {
@@ -78,12 +84,16 @@ fn failed(error: &dyn std::error::Error) -> Refusal {
 }
 
 fn collect(core: &Core, question: &Question) -> Result<Vec<u8>, Refusal> {
+    // Gateways first, then the head: every anchor stands below it, and it is the one head of the pack.
+    let gateways: Vec<GatewayRow> = core.state().gateways().cloned().collect();
     let head = core.journal.reader().head();
     let builder = PackBuilder::new(question, &head.note).map_err(|error| failed(&error))?;
     let mut collector = Collector {
         core,
         builder,
         own: BTreeSet::new(),
+        head,
+        gateways,
     };
     match question {
         Question::Record { ledger, index } => collector.record(ledger, *index)?,
@@ -96,6 +106,11 @@ fn collect(core: &Core, question: &Question) -> Result<Vec<u8>, Refusal> {
             collector.access(identity, resource.as_deref())?;
         }
     }
+    let (note, size) = (
+        collector.head.note.to_string(),
+        collector.head.checkpoint.size,
+    );
+    collector.tiles(&note, size, core.journal.reader())?;
     Ok(collector.builder.build())
 }
 
@@ -131,12 +146,18 @@ impl Collector<'_> {
         if !self.own.insert(index) {
             return Ok(());
         }
-        let receipt = self
-            .core
-            .journal
-            .reader()
-            .receipt(index)
-            .map_err(|error| failed(&error))?;
+        let reader = self.core.journal.reader();
+        let receipt = ledger::Receipt {
+            record: reader
+                .record(index)
+                .map_err(|error| failed(&error))?
+                .into_bytes(),
+            index,
+            proof: reader
+                .inclusion(index, self.head.checkpoint.size)
+                .map_err(|error| failed(&error))?,
+            checkpoint: self.head.note.to_string(),
+        };
         let record = Record::parse(&receipt.record).map_err(|error| failed(&error))?;
         self.builder.receipt(&receipt);
         if let Some(estate) = record.estate() {
@@ -176,6 +197,26 @@ impl Collector<'_> {
         Ok(())
     }
 
+    /// Every tile and entry bundle of a ledger that is small: then a pack shows it whole.
+    fn tiles(&mut self, note: &str, size: u64, reader: &Reader) -> Result<(), Refusal> {
+        if size > WHOLE {
+            return Ok(());
+        }
+        let number = self.builder.checkpoint(note);
+        for kind in (0..)
+            .map(Kind::Hashes)
+            .take_while(|kind| TilePath::at(*kind, 0, size).is_some())
+            .chain([Kind::Entries])
+        {
+            for path in TilePath::all(kind, size) {
+                if let Some(content) = reader.tile(&path).map_err(|error| failed(&error))? {
+                    self.builder.tile(number, path, content);
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn blob(&mut self, digest: &str) -> Result<(), Refusal> {
         let content = blob(self.core, digest)?;
         self.builder.blob(content);
@@ -195,11 +236,12 @@ impl Collector<'_> {
 
     /// Records of a gateway under the checkpoint that is anchored, with the anchor.
     fn gateways(&mut self, origin: &str, reader: &Reader, indices: &[u64]) -> Result<(), Refusal> {
-        let row = self.core.state().gateway(origin).cloned();
-        let Some(row) = row else {
+        let row = self.gateways.iter().find(|row| row.origin == origin);
+        let Some(row) = row.cloned() else {
             return Ok(());
         };
         self.own(row.anchor)?;
+        self.tiles(&row.checkpoint, row.size, reader)?;
         for index in indices.iter().filter(|index| **index < row.size) {
             let record = reader.record(*index).map_err(|error| failed(&error))?;
             let estate = record.estate();

@@ -315,8 +315,8 @@ pub(crate) async fn questions(story: &mut Story, site: &mut Site) -> anyhow::Res
     }
     story.step(
         "what-did-it-read",
-        read.iter().any(|resource| resource.ends_with("products"))
-            && !read.iter().any(|resource| resource.ends_with("cards")),
+        read.iter().any(|resource| resource.contains("products"))
+            && !read.iter().any(|resource| resource.contains("cards")),
         "what did the AI agent read? trilith ledger search --type intent --identity agents/helper",
         Detail::new().with("read", read),
     );

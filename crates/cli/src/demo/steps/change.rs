@@ -124,17 +124,23 @@ pub(crate) async fn server_killed(story: &mut Story, site: &mut Site) -> anyhow:
     );
     // Agent and gateway find it again by themselves.
     let deadline = std::time::Instant::now() + PATIENCE;
-    while std::time::Instant::now() < deadline {
+    let mut both = false;
+    while std::time::Instant::now() < deadline && !both {
         let list = site
             .trilith
             .run(&["agent", "list"])
             .await?
             .json()
             .unwrap_or(Value::Null);
-        if list.pointer("/agents/0/connected") == Some(&Value::Bool(true)) {
-            break;
-        }
+        both = list.pointer("/agents/0/connected") == Some(&Value::Bool(true))
+            && site.gateway_follows().await;
     }
+    story.step(
+        "server-found-again",
+        both,
+        "agent and gateway have found it again by themselves",
+        Detail::new(),
+    );
     Ok(())
 }
 

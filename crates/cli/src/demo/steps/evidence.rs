@@ -31,6 +31,7 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
         Detail::new()
             .with("records", report.get("records").and_then(Value::as_array).map_or(0, Vec::len))
             .with("sha256", text(&made, "/sha256"))
+            .with("stderr", verified.2.trim())
             .with("made_ms", made_ms)
             .with("verified_ms", millis(started)),
     );

@@ -116,7 +116,9 @@ async fn references(site: &mut Site) -> anyhow::Result<EstateFiles> {
             tokio::task::spawn_blocking(move || EmulatedTpm::start(&directory, &logs)).await??;
         let socket = tpm.socket().to_owned();
         tpm.daemon
-            .wait_until(PATIENCE, async || std::os::unix::net::UnixStream::connect(&socket).is_ok())
+            .wait_until(PATIENCE, async || {
+                std::os::unix::net::UnixStream::connect(&socket).is_ok()
+            })
             .await?;
         site.tpm = Some(tpm);
     }
@@ -250,14 +252,24 @@ pub(crate) async fn programs(story: &mut Story, site: &mut Site) -> anyhow::Resu
     while Instant::now() < deadline && finding.is_null() {
         let ran = site
             .trilith
-            .run(&["ledger", "search", "--ledger", "server", "--type", "assume-refused"])
+            .run(&[
+                "ledger",
+                "search",
+                "--ledger",
+                "server",
+                "--type",
+                "assume-refused",
+            ])
             .await?;
         finding = ran
             .json_lines()?
             .iter()
             .filter_map(|record| record.pointer("/record/body/findings")?.as_array().cloned())
             .flatten()
-            .find(|finding| text(finding, "/observed").contains(&seen))
+            .find(|finding| {
+                text(finding, "/code") == "ASSUME-CODE-DIGEST"
+                    && text(finding, "/observed").contains(&seen)
+            })
             .unwrap_or(Value::Null);
     }
     story.step(
