@@ -59,10 +59,12 @@ impl Gate {
             bail!("the gateway does not speak TLS");
         }
         let mut session = rustls::ClientConnection::new(Arc::new(tls), svid_tls::server_name())?;
+        // In TLS 1.3 the client is done before the server has seen its certificate: what fails until then
+        // is no verdict on it.
         while session.is_handshaking() {
-            if let Err(error) = session.complete_io(&mut tcp) {
-                return turned_away(error);
-            }
+            session
+                .complete_io(&mut tcp)
+                .context("TLS did not come as far as the client's certificate")?;
         }
         match self.talk(&mut rustls::StreamOwned::new(session, tcp)) {
             Ok(tried) => Ok(tried),

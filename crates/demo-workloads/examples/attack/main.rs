@@ -2,7 +2,8 @@
 //! part of `trilith`; it shows on a running system what DESIGN's first invariant refuses.
 //!
 //! It prints one line of JSON per attack: `{"attack","refused","seen"}`. It ends with success if it
-//! could try them all, whatever came of it; a forgery that would not even pass for an SVID is no try.
+//! could try them all, whatever came of it. A forgery that would not even pass for an SVID is no try, nor
+//! is one at a gateway that turns the genuine program away as well.
 
 #![forbid(unsafe_code)]
 #![expect(
@@ -19,6 +20,7 @@ use clap::Parser;
 use facts::Timestamp;
 use gate::{Gate, Tried};
 use mint::{Forged, Genuine, Thief};
+use observe::Program;
 use serde_json::json;
 use spiffe_core::{TrustDomain, receipt};
 use std::path::PathBuf;
@@ -49,6 +51,9 @@ struct Arguments {
     /// The program that really has it, whose certificate is observed.
     #[arg(long)]
     genuine: PathBuf,
+    /// Path of the gateway's own identity.
+    #[arg(long, default_value = "gateway/pg")]
+    gateway_identity: String,
     /// A database behind the gateway.
     #[arg(long, default_value = "shop")]
     database: String,
@@ -59,8 +64,10 @@ fn main() -> anyhow::Result<()> {
     let trust_domain = TrustDomain::new(&arguments.trust_domain)?;
     let victim = trust_domain.identity(&arguments.identity)?;
     let bundle = observe::bundle(&arguments.server_http, &trust_domain)?;
-    let chain = observe::certificates(&arguments.genuine, &arguments.workload_api)?;
-    let genuine = Genuine::seen(&chain, &bundle, Timestamp::now())?;
+    let mut program = Program::start(&arguments.genuine, &arguments.workload_api)?;
+    let server = trust_domain.identity(&arguments.gateway_identity)?;
+    program.connect(&arguments.gateway, &arguments.database, &server)?;
+    let genuine = Genuine::seen(&program.certificates()?, &bundle, Timestamp::now())?;
     if genuine.svid.spiffe_id != victim {
         bail!("{} is not {victim}", genuine.svid.spiffe_id);
     }

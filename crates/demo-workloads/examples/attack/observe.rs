@@ -3,53 +3,99 @@
 use anyhow::{Context as _, bail};
 use ledger::{Checkpoint, LedgerKey};
 use serde_json::{Value, json};
-use spiffe_core::{Bundle, TrustDomain};
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use spiffe_core::{Bundle, SpiffeId, TrustDomain};
+use std::io::{BufRead as _, BufReader, Lines, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// A bundle is far smaller.
 const MAX_ANSWER: u64 = 1 << 20;
 
-/// Runs `program` as it is released and asks it for the certificates that it presents to every peer.
-pub(crate) fn certificates(program: &Path, workload_api: &str) -> anyhow::Result<Vec<Vec<u8>>> {
-    let mut child = Command::new(program)
-        .env_clear()
-        .env("SPIFFE_ENDPOINT_SOCKET", workload_api)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("cannot start {}", program.display()))?;
-    let mut input = child.stdin.take().context("no standard input")?;
-    let mut lines = BufReader::new(child.stdout.take().context("no standard output")?).lines();
-    let mut line = || -> anyhow::Result<Value> {
-        let line = lines.next().context("the program ended")??;
-        Ok(serde_json::from_str(&line)?)
-    };
-    let greeting = line()?;
-    if greeting.get("event") != Some(&json!("identity")) {
-        bail!("the genuine program has no identity: {greeting}");
-    }
-    writeln!(input, "{}", json!({ "id": 1, "command": "chain" }))?;
-    input.flush()?;
-    let answer = line()?;
-    // It ends when its input does.
-    drop(input);
-    child.wait()?;
+/// The released program, running with the identity that it really has.
+pub(crate) struct Program {
+    child: Child,
+    input: ChildStdin,
+    output: Lines<BufReader<ChildStdout>>,
+}
 
-    let chain = answer.get("chain").and_then(Value::as_array);
-    chain
-        .with_context(|| format!("no certificates: {answer}"))?
-        .iter()
-        .map(|text| {
-            let text = text.as_str().context("a certificate is text")?;
-            Ok(crypto::base64::decode(text)?)
-        })
-        .collect()
+impl Program {
+    pub(crate) fn start(program: &Path, workload_api: &str) -> anyhow::Result<Self> {
+        let mut child = Command::new(program)
+            .env_clear()
+            .env("SPIFFE_ENDPOINT_SOCKET", workload_api)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("cannot start {}", program.display()))?;
+        let input = child.stdin.take().context("no standard input")?;
+        let output = child.stdout.take().context("no standard output")?;
+        let output = BufReader::new(output).lines();
+        let mut program = Self {
+            child,
+            input,
+            output,
+        };
+        let greeting = program.line()?;
+        if greeting.get("event") != Some(&json!("identity")) {
+            bail!("the genuine program has no identity: {greeting}");
+        }
+        Ok(program)
+    }
+
+    /// The certificates that it presents to every peer, DER.
+    pub(crate) fn certificates(&mut self) -> anyhow::Result<Vec<Vec<u8>>> {
+        let answer = self.ask(&json!("chain"))?;
+        let chain = answer.get("chain").and_then(Value::as_array);
+        chain
+            .with_context(|| format!("no certificates: {answer}"))?
+            .iter()
+            .map(|text| {
+                let text = text.as_str().context("a certificate is text")?;
+                Ok(crypto::base64::decode(text)?)
+            })
+            .collect()
+    }
+
+    /// Connects to the gateway as who it is. A gateway that turns everybody away refuses no forgery.
+    pub(crate) fn connect(
+        &mut self,
+        gateway: &str,
+        database: &str,
+        server: &SpiffeId,
+    ) -> anyhow::Result<()> {
+        let (host, port) = gateway.rsplit_once(':').context("HOST:PORT")?;
+        let config =
+            format!("host={host} port={port} dbname={database} user=genuine sslmode=require");
+        let answer =
+            self.ask(&json!({ "connect": { "config": config, "server": server.as_str() } }))?;
+        if answer.get("ok") != Some(&json!(true)) {
+            bail!("the gateway does not even let the genuine program in: {answer}");
+        }
+        self.ask(&json!("close"))?;
+        Ok(())
+    }
+
+    fn ask(&mut self, command: &Value) -> anyhow::Result<Value> {
+        writeln!(self.input, "{}", json!({ "id": 1, "command": command }))?;
+        self.input.flush()?;
+        self.line()
+    }
+
+    fn line(&mut self) -> anyhow::Result<Value> {
+        let line = self.output.next().context("the program ended")??;
+        Ok(serde_json::from_str(&line)?)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _gone = self.child.kill();
+        let _gone = self.child.wait();
+    }
 }
 
 /// The trust bundle, as the server publishes it.
