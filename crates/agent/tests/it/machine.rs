@@ -52,11 +52,12 @@ impl Machine {
         self.running = Some(tokio::spawn(run));
     }
 
-    /// Waits until the agent answers, or says why it does not start.
+    /// Waits until the agent answers and has reached the server, or says why it does not start.
     pub(crate) async fn ready(&mut self) {
         loop {
             if let Ok(client) = agent::client::Client::connect(&self.address()).await
-                && client.status(None).await.is_ok()
+                && let Ok(status) = client.status(None).await
+                && !is_offline(&status)
             {
                 return;
             }
@@ -91,4 +92,10 @@ impl Drop for Machine {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// Whether the agent says that it cannot reach the server.
+pub(crate) fn is_offline(status: &serde_json::Value) -> bool {
+    let refused = status["refused"].as_str();
+    refused.is_some_and(|text| text.contains("AGENT-OFFLINE"))
 }

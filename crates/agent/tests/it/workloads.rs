@@ -1,6 +1,6 @@
 //! What workloads get, and what those get who are not what they seem.
 
-use crate::machine::Machine;
+use crate::machine::{Machine, is_offline};
 use crate::server::Server;
 use crate::workload::Workload;
 use agent::client::ClientError;
@@ -192,10 +192,7 @@ async fn while_the_server_is_away_what_is_held_is_served() {
     loop {
         // This process has asked before, so that only a lost connection makes it wait.
         let status = client.status(Some("/bin/true".as_ref())).await.unwrap();
-        if status["refused"]
-            .as_str()
-            .is_some_and(|text| text.contains("AGENT-OFFLINE"))
-        {
+        if is_offline(&status) {
             break;
         }
         tokio::task::yield_now().await;
