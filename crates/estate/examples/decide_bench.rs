@@ -21,7 +21,7 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-const SEED: u64 = 0x7472_696c_6974_68;
+const SEED: u64 = 0x0074_7269_6c69_7468;
 const POLICIES: usize = 10_000;
 const IDENTITIES: usize = 10_000;
 const SCHEMAS: usize = 100;

@@ -45,8 +45,8 @@ pub(crate) fn shop_with(changes: &[(&str, &str)]) -> Estate {
 pub(crate) fn shop_without_the_guard() -> EstateFiles {
     let mut files = shop_files();
     let text = &files.0["policies/shop.cedar"];
-    let guard = text.find("@id(\"an AI agent never touches").unwrap();
-    let unguarded = text[..guard].to_owned();
+    let (unguarded, _) = text.split_once("@id(\"an AI agent never touches").unwrap();
+    let unguarded = unguarded.to_owned();
     files.insert("policies/shop.cedar", unguarded);
     files
 }
