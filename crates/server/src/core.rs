@@ -46,7 +46,8 @@ pub(crate) struct Core {
     pub(crate) workloads: Workloads,
     pub(crate) joins: Joins,
     /// By node and identity.
-    pub(crate) assume_refusals: Mutex<Refusals<(String, String)>>,
+    /// By node, identity and what was seen.
+    pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,
     pub(crate) signing: Signing,
     pub(crate) mirrors: Mirrors,
     pub(crate) metrics: Metrics,

@@ -182,7 +182,7 @@ async fn record_refusals(core: &Arc<Core>) -> Result<(), Refusal> {
         drafts.push(core.by_server(body.record())?);
     }
     for counted in assumes {
-        let (node, spiffe_id) = counted.kind;
+        let (node, spiffe_id, _seen) = counted.kind;
         let verdict = core.state().node(&node).map(|node| Decimal(node.verdict));
         let body = body::AssumeRefused {
             spiffe_id: Some(spiffe_id),

@@ -25,10 +25,6 @@ impl Detail {
         self.0.insert(name.to_owned(), value.into());
         self
     }
-
-    pub(crate) fn add(&mut self, name: &str, value: impl Into<Value>) {
-        self.0.insert(name.to_owned(), value.into());
-    }
 }
 
 impl Story {

@@ -216,7 +216,7 @@ pub(crate) async fn workload(
     }
     let current = core.estate()?;
     let (basis, allowed, near) = decide(core, caller, &current, &request.facts).await?;
-    let mut refused = near_misses(core, node, &near);
+    let mut refused = near_misses(core, node, &near, allowed.is_empty());
     let mut orders = Vec::new();
     let mut keys = request.public_keys.iter();
     for identity in allowed.iter() {
@@ -459,8 +459,14 @@ fn refused_identity(spiffe_id: &str, findings: &[Finding]) -> v1::RefusedIdentit
     }
 }
 
-/// Tells the agent, and counts for the record.
-fn near_misses(core: &Core, node: &str, near: &[NearMiss]) -> Vec<v1::RefusedIdentity> {
+/// Tells the agent and, of a workload that becomes `nobody`, counts for the record: that a program is not
+/// another one is no news.
+fn near_misses(
+    core: &Core,
+    node: &str,
+    near: &[NearMiss],
+    nobody: bool,
+) -> Vec<v1::RefusedIdentity> {
     let mut counts = core
         .assume_refusals
         .lock()
@@ -475,10 +481,12 @@ fn near_misses(core: &Core, node: &str, near: &[NearMiss]) -> Vec<v1::RefusedIde
                     .get_or_create(&metrics::Code { code })
                     .inc();
             }
-            if miss.telling
+            if nobody
+                && miss.telling
                 && let Some(finding) = miss.findings.first()
             {
-                counts.count((node.to_owned(), id.clone()), finding);
+                let seen = finding.observed.clone().unwrap_or_default();
+                counts.count((node.to_owned(), id.clone(), seen), finding);
             }
             Some(refused_identity(&id, &miss.findings))
         })

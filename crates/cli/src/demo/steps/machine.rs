@@ -267,7 +267,7 @@ pub(crate) async fn programs(story: &mut Story, site: &mut Site) -> anyhow::Resu
             .filter_map(|record| record.pointer("/record/body/findings")?.as_array().cloned())
             .flatten()
             .find(|finding| {
-                text(finding, "/code") == "ASSUME-CODE-DIGEST"
+                text(finding, "/message").contains("payments/api")
                     && text(finding, "/observed").contains(&seen)
             })
             .unwrap_or(Value::Null);
