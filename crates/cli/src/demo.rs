@@ -32,7 +32,7 @@ pub(crate) async fn run(arguments: DemoArguments, global: Global) -> Result<Exit
     };
     // Dropping the site has ended every process and removed every file.
     if let Err(error) = told {
-        story.step("demo", false, &format!("{error:#}"), story::Detail::new());
+        story.step("demo", false, &format!("{error:#}"), &story::Detail::new());
     }
     Ok(if story.end() {
         ExitCode::SUCCESS

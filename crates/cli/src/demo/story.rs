@@ -44,7 +44,7 @@ impl Story {
     }
 
     /// One step and what was observed. `told` is the sentence for people.
-    pub(crate) fn step(&mut self, step: &str, ok: bool, told: &str, detail: Detail) {
+    pub(crate) fn step(&mut self, step: &str, ok: bool, told: &str, detail: &Detail) {
         if !ok {
             self.failed.push(step.to_owned());
         }

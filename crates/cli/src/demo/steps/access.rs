@@ -38,7 +38,7 @@ pub(crate) async fn allowed(story: &mut Story, site: &mut Site) -> anyhow::Resul
             &format!("allowed-{name}"),
             answer.get("ok") == Some(&Value::Bool(true)),
             &format!("{program}: {sql}"),
-            Detail::new()
+            &Detail::new()
                 .with(
                     "rows",
                     number(&answer, "/rows").max(number(&answer, "/affected")),
@@ -82,7 +82,7 @@ async fn psql(story: &mut Story, site: &Site) -> anyhow::Result<()> {
         "allowed-psql",
         output.status.success() && printed.starts_with("50\n") && printed.contains("price"),
         "psql, which knows nothing of SPIFFE: select count(*) from products; \\d products",
-        Detail::new()
+        &Detail::new()
             .with("printed", printed.lines().collect::<Vec<_>>().join(" / "))
             .with("stderr", String::from_utf8_lossy(&output.stderr).trim())
             .with("ms", millis(started)),
@@ -118,7 +118,7 @@ fn denial(story: &mut Story, step: &str, sql: &str, answer: &Value) {
         step,
         text(answer, "/sqlstate") == "42501" && decision_id(&message).is_some(),
         &format!("ai-agent: {sql}"),
-        Detail::new()
+        &Detail::new()
             .with("sqlstate", text(answer, "/sqlstate"))
             .with("decision", decision_id(&message).unwrap_or_default())
             .with("message", message),
@@ -182,7 +182,7 @@ pub(crate) async fn prepared(
         &format!(
             "ai-agent: prepared while allowed, executed after `orders` became personal: {sql}"
         ),
-        Detail::new()
+        &Detail::new()
             .with("estate", number(&applied, "/index"))
             .with("sqlstate", text(&after, "/sqlstate"))
             .with("decision", decision_id(&message).unwrap_or_default()),
@@ -205,7 +205,7 @@ pub(crate) async fn prepared(
         "allowed-again",
         again.get("ok") == Some(&Value::Bool(true)),
         "the estate as it was: the same statement passes again",
-        Detail::new().with("estate", number(&restored, "/index")),
+        &Detail::new().with("estate", number(&restored, "/index")),
     );
     Ok(())
 }
@@ -220,7 +220,7 @@ pub(crate) async fn questions(story: &mut Story, site: &mut Site) -> anyhow::Res
         "why-allowed",
         allow.pointer("/explanation/decision/allow") == Some(&Value::Bool(true)),
         "trilith why payments/api select shop/public/cards",
-        Detail::new().with(
+        &Detail::new().with(
             "because",
             format!(
                 "{}:{} {}",
@@ -247,7 +247,7 @@ pub(crate) async fn questions(story: &mut Story, site: &mut Site) -> anyhow::Res
         "why-denied",
         deny.pointer("/explanation/decision/allow") == Some(&Value::Bool(false)),
         &format!("trilith why {id}"),
-        Detail::new().with(
+        &Detail::new().with(
             "because",
             format!(
                 "{}:{} {}",
@@ -279,7 +279,7 @@ pub(crate) async fn questions(story: &mut Story, site: &mut Site) -> anyhow::Res
             step,
             ran.code == 0 && answer.to_string().contains(expected),
             &format!("trilith {}", arguments.join(" ")),
-            Detail::new().with("accesses", accesses),
+            &Detail::new().with("accesses", accesses),
         );
     }
     let agent = format!("spiffe://{TRUST_DOMAIN}/agents/helper");
@@ -318,7 +318,7 @@ pub(crate) async fn questions(story: &mut Story, site: &mut Site) -> anyhow::Res
         read.iter().any(|resource| resource.contains("products"))
             && !read.iter().any(|resource| resource.contains("cards")),
         "what did the AI agent read? trilith ledger search --type intent --identity agents/helper",
-        Detail::new().with("read", read),
+        &Detail::new().with("read", read),
     );
     Ok(())
 }

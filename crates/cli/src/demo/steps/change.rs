@@ -48,7 +48,7 @@ pub(crate) async fn refused(
             && !counterexample.is_null()
             && before.pointer("/estate/version") == after.pointer("/estate/version"),
         "letting the AI agent read cards is refused, with a request that would break the invariant",
-        Detail::new()
+        &Detail::new()
             .with("plan_exit_code", plan.code)
             .with("counterexample", readable(&counterexample))
             .with("estate", text(&after, "/estate/version")),
@@ -92,7 +92,7 @@ pub(crate) async fn server_killed(story: &mut Story, site: &mut Site) -> anyhow:
             && number(&answer, "/queries") > 0
             && away.code != 0,
         "kill -9 of the server during load: queries go on",
-        Detail::new()
+        &Detail::new()
             .with("queries", number(&answer, "/queries"))
             .with(
                 "slowest_ms",
@@ -116,7 +116,7 @@ pub(crate) async fn server_killed(story: &mut Story, site: &mut Site) -> anyhow:
         "server-restarted",
         grown >= size && text(&first, "/type") == "begin" && text(&after, "/signing") == "allowed",
         "it restarts with the ledger intact",
-        Detail::new()
+        &Detail::new()
             .with("ms", ms(waited))
             .with("records_before", size)
             .with("records_after", grown)
@@ -139,7 +139,7 @@ pub(crate) async fn server_killed(story: &mut Story, site: &mut Site) -> anyhow:
         "server-found-again",
         both,
         "agent and gateway have found it again by themselves",
-        Detail::new(),
+        &Detail::new(),
     );
     Ok(())
 }
@@ -169,7 +169,7 @@ pub(crate) async fn revoked(story: &mut Story, site: &mut Site) -> anyhow::Resul
         "revoked",
         open && closed.get("ok") == Some(&Value::Bool(true)) && elapsed < 1_000,
         "the open session is cut, measured at the client's socket from before the command was started",
-        Detail::new()
+        &Detail::new()
             .with("ms", u64::try_from(elapsed).unwrap_or(u64::MAX))
             .with("record", number(&revoked, "/index"))
             .with("client_saw", text(&closed, "/reason")),
@@ -180,7 +180,7 @@ pub(crate) async fn revoked(story: &mut Story, site: &mut Site) -> anyhow::Resul
         "revoked-stays-out",
         again.get("ok") == Some(&Value::Bool(false)),
         "it does not come in again",
-        Detail::new().with("client_saw", text(&again, "/message")),
+        &Detail::new().with("client_saw", text(&again, "/message")),
     );
     Ok(())
 }

@@ -28,7 +28,7 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
         "pack-verified",
         verified.0 == 0 && report.get("verified") == Some(&Value::Bool(true)),
         "trilith verify in an empty folder, with an empty environment and nothing but the pack and a trust file",
-        Detail::new()
+        &Detail::new()
             .with("records", report.get("records").and_then(Value::as_array).map_or(0, Vec::len))
             .with("sha256", text(&made, "/sha256"))
             .with("stderr", verified.2.trim())
@@ -65,7 +65,7 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
             &format!("tampered-{kind}"),
             missed == 0 && !named.is_empty(),
             &format!("bytes changed at random in a {kind} of the pack: verification fails each time and says where"),
-            Detail::new()
+            &Detail::new()
                 .with("changes", CHANGES.min(places.len()))
                 .with("first", named.first().cloned().unwrap_or_default()),
         );

@@ -51,7 +51,7 @@ pub(crate) async fn server_and_estate(
         "database",
         true,
         "a private PostgreSQL runs; nothing but its socket leads to it",
-        Detail::new()
+        &Detail::new()
             .with("postgresql", version.trim())
             .with("ms", millis(started)),
     );
@@ -62,7 +62,7 @@ pub(crate) async fn server_and_estate(
         "server",
         status.pointer("/ledger/size").and_then(Value::as_u64) > Some(0),
         "the server started: root and issuing keys made, the ledger begins",
-        Detail::new()
+        &Detail::new()
             .with("ms", ms(waited))
             .with("ledger", text(&status, "/ledger/origin"))
             .with("records", number(&status, "/ledger/size"))
@@ -80,7 +80,7 @@ pub(crate) async fn server_and_estate(
         "estate-plan",
         plan.code == 0 && planned.pointer("/applicable") == Some(&Value::Bool(true)),
         "the estate compiles, its tests pass and its invariants are proved",
-        Detail::new()
+        &Detail::new()
             .with("version", text(&planned, "/version"))
             .with(
                 "tests",
@@ -101,7 +101,7 @@ pub(crate) async fn server_and_estate(
         "estate-apply",
         applied.get("index").is_some(),
         "it is current, and recorded",
-        Detail::new()
+        &Detail::new()
             .with("index", number(&applied, "/index"))
             .with("proof_index", number(&applied, "/proof_index")),
     );
@@ -182,7 +182,7 @@ pub(crate) async fn join(story: &mut Story, site: &mut Site) -> anyhow::Result<S
         "join",
         text(&agents, "/agents/0/joined_by") == "tpm" && rendered.contains(kind),
         "the machine joined by TPM: key activated, quote fresh, identity key certified",
-        Detail::new()
+        &Detail::new()
             .with("node", text(&agents, "/agents/0/node"))
             .with("ms", ms(waited))
             .with("verdict", index)
@@ -230,7 +230,7 @@ pub(crate) async fn programs(story: &mut Story, site: &mut Site) -> anyhow::Resu
             &format!("identity-{name}"),
             got == expected,
             &format!("{name} is {got}"),
-            Detail::new()
+            &Detail::new()
                 .with("pid", workload.pid())
                 .with("ms", millis(started)),
         );
@@ -276,7 +276,7 @@ pub(crate) async fn programs(story: &mut Story, site: &mut Site) -> anyhow::Resu
         "identity-refused",
         refused && !finding.is_null(),
         "an altered payments-api is refused, and the record says what was expected and seen",
-        Detail::new()
+        &Detail::new()
             .with("code", text(&finding, "/code"))
             .with("expected", text(&finding, "/expected"))
             .with("seen", text(&finding, "/observed"))
@@ -291,7 +291,7 @@ pub(crate) async fn gateway(story: &mut Story, site: &mut Site, pin: &str) -> an
         "gateway",
         true,
         "the gateway has an identity of its own and follows the server",
-        Detail::new()
+        &Detail::new()
             .with("ms", ms(waited))
             .with("port", site.ports.gateway),
     );

@@ -17,7 +17,7 @@ pub(crate) async fn refused(story: &mut Story, site: &mut Site) -> anyhow::Resul
             "theft",
             false,
             "the attack tool is not built: cargo build --example attack",
-            Detail::new(),
+            &Detail::new(),
         );
         return Ok(());
     };
@@ -62,7 +62,7 @@ pub(crate) async fn refused(story: &mut Story, site: &mut Site) -> anyhow::Resul
             &format!("theft-{attack}"),
             line.get("refused") == Some(&Value::Bool(true)),
             &format!("{told}: refused by the gateway"),
-            Detail::new().with("seen", text(&line, "/seen")).with(
+            &Detail::new().with("seen", text(&line, "/seen")).with(
                 "stderr",
                 if line.is_null() {
                     String::from_utf8_lossy(&output.stderr).into_owned()
