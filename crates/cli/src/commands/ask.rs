@@ -193,6 +193,10 @@ fn text(value: &Value, pointer: &str) -> String {
 fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        // A resource: people write its path.
+        Value::Object(fields) if fields.contains_key("kind") => {
+            fields.get("path").map_or_else(String::new, plain)
+        }
         other => other.to_string(),
     }
 }
