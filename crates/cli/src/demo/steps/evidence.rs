@@ -37,7 +37,12 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
     );
 
     let bytes = std::fs::read(&file)?;
-    for kind in ["tile", "entries", "checkpoint", "record"] {
+    for (kind, named_so) in [
+        ("tile", "a tile"),
+        ("entries", "an entry bundle"),
+        ("checkpoint", "a checkpoint"),
+        ("record", "a record"),
+    ] {
         let places = places(&bytes, kind);
         let mut named = Vec::new();
         let mut missed = 0;
@@ -64,7 +69,7 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
         story.step(
             &format!("tampered-{kind}"),
             missed == 0 && !named.is_empty(),
-            &format!("bytes changed at random in a {kind} of the pack: verification fails each time and says where"),
+            &format!("bytes changed at random in {named_so} of the pack: verification fails each time and says where"),
             &Detail::new()
                 .with("changes", CHANGES.min(places.len()))
                 .with("first", named.first().cloned().unwrap_or_default()),
