@@ -41,7 +41,7 @@ fn without_its_guard_it_is_broken_by_somebody_nobody_declared_yet() {
     let report = prove_blocking(&compile(&shop_without_the_guard()), &options);
     assert!(!report.is_accepted());
     expect![[r#"
-        no AI agent ever reads or writes personal data: broken: Identity::"payments/api" of kind "ai-agent" could delete Table::"shop/public/orders" of classification "pii", because of policies/shop.cedar:20 "payments keeps orders"
+        no AI agent ever reads or writes personal data: broken: Identity::"payments/api" of kind "ai-agent" (supposed) could delete Table::"shop/public/orders" of classification "pii" (supposed), because of policies/shop.cedar:20 "payments keeps orders"
         only payments and reporting ever read customers: proved
         payments can always write orders: proved
     "#]].assert_eq(&results(&report));
@@ -90,7 +90,7 @@ fn an_always_that_a_forbid_crosses_is_broken_by_it() {
         .iter()
         .find(|one| one.invariant.id.contains("always"))
         .unwrap();
-    expect![[r#"broken: Identity::"payments/api" of kind "service" could not insert Table::"shop/public/orders" of classification "", because of policies/extra.cedar:1 "freeze""#]].assert_eq(&always.result.to_string());
+    expect![[r#"broken: Identity::"payments/api" of kind "service" could not insert Table::"shop/public/orders", because of policies/extra.cedar:1 "freeze""#]].assert_eq(&always.result.to_string());
     assert!(matches!(always.today, Today::Broken { .. }));
 }
 
