@@ -88,8 +88,42 @@ impl Workloads {
         self.lock().values().map(|node| node.workloads.len()).sum()
     }
 
-    pub(crate) fn find(&self, node: &str, workload: &str) -> Option<Workload> {
-        self.lock().get(node)?.workloads.get(workload).cloned()
+    /// `workload` was issued `new`, beside what it holds already.
+    pub(crate) fn issued(
+        &self,
+        node: &str,
+        workload: &str,
+        facts: Arc<FactSet>,
+        allowed: Arc<[Allowed]>,
+        new: Vec<Holding>,
+    ) {
+        let mut nodes = self.lock();
+        let workloads = &mut nodes.entry(node.to_owned()).or_default().workloads;
+        if let Some(known) = workloads.get_mut(workload) {
+            known.facts = facts;
+            known.allowed = allowed;
+            known.held.extend(new);
+            return;
+        }
+        let value = Workload {
+            facts,
+            held: new,
+            allowed,
+        };
+        workloads.insert(workload.to_owned(), value);
+    }
+
+    pub(crate) fn contains(&self, node: &str, workload: &str) -> bool {
+        self.lock()
+            .get(node)
+            .is_some_and(|node| node.workloads.contains_key(workload))
+    }
+
+    /// The facts of `workload`.
+    pub(crate) fn facts(&self, node: &str, workload: &str) -> Option<Arc<FactSet>> {
+        let nodes = self.lock();
+        let workload = nodes.get(node)?.workloads.get(workload)?;
+        Some(Arc::clone(&workload.facts))
     }
 
     /// What `workload` is and holds now.
@@ -101,14 +135,14 @@ impl Workloads {
             .insert(workload.to_owned(), value);
     }
 
-    /// What `workload` holds now, if it is still there.
-    pub(crate) fn hold(&self, node: &str, workload: &str, held: Vec<Holding>) {
+    /// `workload` was issued `new`, if it is still there.
+    pub(crate) fn hold(&self, node: &str, workload: &str, new: Vec<Holding>) {
         if let Some(workload) = self
             .lock()
             .get_mut(node)
             .and_then(|node| node.workloads.get_mut(workload))
         {
-            workload.held = held;
+            workload.held.extend(new);
         }
     }
 

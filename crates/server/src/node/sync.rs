@@ -13,7 +13,7 @@ use crate::issue::{Basis, Issued, Order, Signed, What, issue};
 use crate::join::{check_key, not_locked, public_key};
 use crate::metrics;
 use crate::refusal::Refusal;
-use crate::workloads::{Holding, Updates, Workload};
+use crate::workloads::{Holding, Updates};
 use facts::{FactSet, Finding, Source, Timestamp};
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
@@ -207,8 +207,9 @@ pub(crate) async fn workload(
     {
         return Err(invalid("a request beyond the limits of one workload"));
     }
-    let known = core.workloads.find(node, &request.workload);
-    if known.is_none() && core.workloads.count(node) >= core.config.limits.workloads_per_node {
+    if !core.workloads.contains(node, &request.workload)
+        && core.workloads.count(node) >= core.config.limits.workloads_per_node
+    {
         return Err(Refusal::Limited(
             Finding::new("SYNC-WORKLOADS", "the node has too many workloads")
                 .expected(format!("at most {}", core.config.limits.workloads_per_node)),
@@ -230,7 +231,7 @@ pub(crate) async fn workload(
     }
     let ordered: Vec<Order> = orders.clone();
     let mut svids = Vec::new();
-    let mut held = known.map(|known| known.held).unwrap_or_default();
+    let mut held = Vec::with_capacity(ordered.len());
     for (order, outcome) in ordered.iter().zip(issue(core, orders).await?) {
         match outcome {
             Ok(issued) => {
@@ -243,14 +244,12 @@ pub(crate) async fn workload(
             )),
         }
     }
-    core.workloads.set(
+    core.workloads.issued(
         node,
         &request.workload,
-        Workload {
-            facts: Arc::clone(&basis.facts),
-            held,
-            allowed,
-        },
+        Arc::clone(&basis.facts),
+        allowed,
+        held,
     );
     let overtaken = {
         let state = core.state();
@@ -499,7 +498,7 @@ async fn jwt(
     request: v1::JwtRequest,
 ) -> Result<v1::JwtIssued, Refusal> {
     let node = &caller.node.name;
-    let known = core.workloads.find(node, &request.workload);
+    let known = core.workloads.facts(node, &request.workload);
     let known = known.ok_or_else(|| {
         Refusal::Precondition(
             Finding::new("JWT-WORKLOAD", "the workload has not been attested")
@@ -511,7 +510,7 @@ async fn jwt(
     let row = row.unwrap_or_else(|| caller.node.clone());
     not_locked(&row)?;
     fresh(core, &current, row.evidence_time)?;
-    let (asked, estate) = (Arc::clone(&known.facts), Arc::clone(&current));
+    let (asked, estate) = (Arc::clone(&known), Arc::clone(&current));
     let allowed = core
         .pool
         .run(move || estate.assumable(&asked))
@@ -525,7 +524,7 @@ async fn jwt(
         node: node.clone(),
         verdict: row.verdict,
         evidence_time: row.evidence_time,
-        facts: Arc::clone(&known.facts),
+        facts: Arc::clone(&known),
         estate: Some(current.reference()),
         actor: caller.svid.spiffe_id.clone(),
         auth: format!("x509:{}", caller.svid.serial),
@@ -560,12 +559,12 @@ async fn jwt(
                 .observed(request.spiffe_id),
         ));
     }
-    let mut workload = known;
+    let mut held = Vec::new();
     let mut svids = Vec::new();
     let outcomes = issue(core, orders.clone()).await?;
     for ((order, outcome), hint) in orders.iter().zip(outcomes).zip(hints) {
         let issued = outcome?;
-        workload.held.push(holding(order, &issued));
+        held.push(holding(order, &issued));
         let Signed::Jwt(token) = issued.body else {
             continue;
         };
@@ -576,7 +575,7 @@ async fn jwt(
             not_after: issued.not_after.as_millis(),
         });
     }
-    core.workloads.hold(node, &request.workload, workload.held);
+    core.workloads.hold(node, &request.workload, held);
     Ok(v1::JwtIssued {
         request: request.request,
         svids,
