@@ -1,49 +1,59 @@
 //! The scope index: which policies a request can meet, so that Cedar evaluates only those.
 //!
 //! Each policy is filed once, under the scope entity with the fewest descendants, else under a guard
-//! (`principal.kind == "ai-agent"`), else under nothing; and by action. A request meets what is filed
-//! under its principal's and resource's lineages, under the guards that its attributes satisfy, and
-//! under nothing. What it does not meet cannot match and cannot err: its scope, evaluated first, is
+//! (`principal.kind == "ai-agent"`), else under nothing. A request looks under its principal's and
+//! resource's lineages, under the guards that its attributes satisfy, and under nothing, and meets
+//! what it finds there if action, the other side's scope and all further guards fit. What it does not
+//! meet cannot match and cannot err: its scope, evaluated first, is
 //! false (cedar-spec, Lean: `isAuthorized_eq_for_scope_based_policy_slice`), or its guard is, before
 //! anything that can err. Tests hold it equal to plain Cedar over all policies.
 
 use crate::action::Action;
 use crate::entities::{Graph, NodeId};
-use crate::policy::{Guard, Policies, PolicyInfo, Side, guard};
+use crate::policy::{Guard, Policies, PolicyInfo, Side, guards};
 use cedar_policy::{EntityUid, PolicySet, PolicySetError};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-/// Policies filed under one key: those of one action, and those of any.
-#[derive(Debug, Default)]
-struct Bucket {
-    any: Option<PolicySet>,
-    by_action: Vec<(Action, PolicySet)>,
+/// Policies that only the same requests can meet: they are evaluated together or not at all.
+#[derive(Debug)]
+struct Filed {
+    key: Key,
+    policies: PolicySet,
 }
 
-impl Bucket {
-    fn add(&mut self, info: &PolicyInfo) -> Result<(), Box<PolicySetError>> {
-        let Some(actions) = &info.actions else {
-            self.any.get_or_insert_default().add(info.policy.clone())?;
-            return Ok(());
-        };
-        for action in actions.iter().collect::<BTreeSet<_>>() {
-            let position = self.by_action.iter().position(|(key, _)| key == action);
-            match position.and_then(|position| self.by_action.get_mut(position)) {
-                Some((_, set)) => set.add(info.policy.clone())?,
-                None => {
-                    let mut set = PolicySet::new();
-                    set.add(info.policy.clone())?;
-                    self.by_action.push((*action, set));
-                }
-            }
-        }
-        Ok(())
-    }
+/// What a request must have, beside what the bucket stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    /// One bit for each action.
+    actions: u32,
+    principal: Option<NodeId>,
+    resource: Option<NodeId>,
+    guards: Vec<Guard>,
+}
 
-    fn sets(&self, action: Action) -> impl Iterator<Item = &PolicySet> {
-        let of_action = self.by_action.iter().find(|(key, _)| *key == action);
-        self.any.iter().chain(of_action.map(|(_, set)| set))
+impl Key {
+    fn is_met(&self, action: u32, principal: Met<'_>, resource: Met<'_>) -> bool {
+        self.actions & action != 0
+            && self
+                .principal
+                .is_none_or(|id| principal.lineage.contains(&id))
+            && self
+                .resource
+                .is_none_or(|id| resource.lineage.contains(&id))
+            && self.guards.iter().all(|guard| {
+                let texts = match guard.side {
+                    Side::Principal => principal.texts,
+                    Side::Resource => resource.texts,
+                };
+                texts.get(&guard.name) == Some(&guard.value)
+            })
     }
+}
+
+type Bucket = Vec<Filed>;
+
+const fn bit(action: Action) -> u32 {
+    1 << (action as u32)
 }
 
 #[derive(Debug, Default)]
@@ -69,42 +79,32 @@ pub(crate) struct Met<'a> {
 impl ScopeIndex {
     pub(crate) fn build(policies: &Policies, graph: &Graph) -> Result<Self, Box<PolicySetError>> {
         let mut index = Self::default();
+        // By key, so that a large bucket is not searched for each of its policies.
+        let mut filed: BTreeMap<(Place, Key), PolicySet> = BTreeMap::new();
         for info in &policies.list {
-            index.bucket(info, graph).add(info)?;
+            filed
+                .entry(place(info, graph))
+                .or_default()
+                .add(info.policy.clone())?;
+        }
+        for ((place, key), policies) in filed {
+            index.bucket(place).push(Filed { key, policies });
         }
         Ok(index)
     }
 
-    fn bucket(&mut self, info: &PolicyInfo, graph: &Graph) -> &mut Bucket {
-        let node = |uid| {
-            let id = graph.find(uid)?;
-            Some((graph.node(id)?.descendants, id))
-        };
-        let principal = info.principal.uid().and_then(node);
-        let resource = info.resource.uid().and_then(node);
-        match (principal, resource) {
-            (Some((_, id)), None) => self.principal.entry(id).or_default(),
-            (None, Some((_, id))) => self.resource.entry(id).or_default(),
-            (Some((many, id)), Some((few, _))) if many <= few => {
-                self.principal.entry(id).or_default()
-            }
-            (Some(_), Some((_, id))) => self.resource.entry(id).or_default(),
-            (None, None) => match info.principal.uid().or(info.resource.uid()) {
-                Some(uid) => self.strangers.entry(uid.clone()).or_default(),
-                None => self.unscoped(info),
-            },
-        }
-    }
-
-    fn unscoped(&mut self, info: &PolicyInfo) -> &mut Bucket {
-        match guard(&info.body) {
-            Some(Guard { side, name, value }) => self
+    fn bucket(&mut self, place: Place) -> &mut Bucket {
+        match place {
+            Place::Principal(id) => self.principal.entry(id).or_default(),
+            Place::Resource(id) => self.resource.entry(id).or_default(),
+            Place::Stranger(uid) => self.strangers.entry(uid).or_default(),
+            Place::Guarded(Guard { side, name, value }) => self
                 .guarded
                 .entry((side, name))
                 .or_default()
                 .entry(value)
                 .or_default(),
-            None => &mut self.rest,
+            Place::Rest => &mut self.rest,
         }
     }
 
@@ -142,6 +142,48 @@ impl ScopeIndex {
             .chain(strangers)
             .chain(guarded)
             .chain(std::iter::once(&self.rest))
-            .flat_map(move |bucket| bucket.sets(action))
+            .flatten()
+            .filter(move |filed| filed.key.is_met(bit(action), principal, resource))
+            .map(|filed| &filed.policies)
     }
+}
+
+/// What a policy is filed under.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    Principal(NodeId),
+    Resource(NodeId),
+    Stranger(EntityUid),
+    Guarded(Guard),
+    Rest,
+}
+
+fn place(info: &PolicyInfo, graph: &Graph) -> (Place, Key) {
+    let node = |uid| {
+        let id = graph.find(uid)?;
+        Some((graph.node(id)?.descendants, id))
+    };
+    let principal = info.principal.uid().and_then(node);
+    let resource = info.resource.uid().and_then(node);
+    let mut key = Key {
+        actions: info.actions.as_ref().map_or(u32::MAX, |actions| {
+            actions.iter().fold(0, |bits, one| bits | bit(*one))
+        }),
+        principal: principal.map(|(_, id)| id),
+        resource: resource.map(|(_, id)| id),
+        guards: guards(&info.body),
+    };
+    let place = match (principal, resource) {
+        (Some((_, id)), None) => Place::Principal(id),
+        (None, Some((_, id))) => Place::Resource(id),
+        (Some((many, id)), Some((few, _))) if many <= few => Place::Principal(id),
+        (Some(_), Some((_, id))) => Place::Resource(id),
+        (None, None) => match info.principal.uid().or(info.resource.uid()) {
+            Some(uid) => Place::Stranger(uid.clone()),
+            None if key.guards.is_empty() => Place::Rest,
+            // The most selective stands first.
+            None => Place::Guarded(key.guards.remove(0)),
+        },
+    };
+    (place, key)
 }

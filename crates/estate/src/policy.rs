@@ -3,7 +3,7 @@
 mod conditions;
 mod lint;
 
-pub(crate) use conditions::{Guard, Side, conjuncts, guard, known_as_names, may_err, paths};
+pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, paths};
 
 use crate::action::Action;
 use crate::decision::{Effect, PolicyRef};

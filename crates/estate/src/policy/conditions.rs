@@ -51,26 +51,21 @@ fn flatten(expr: &Arc<Expr>, into: &mut Vec<Arc<Expr>>) {
     }
 }
 
-/// The most selective guard among the leading conjuncts that cannot err. What stands after one that
-/// can err must not be used: Cedar would have met the error first, and an error is a denial.
-pub(crate) fn guard(body: &Template) -> Option<Guard> {
-    let mut best: Option<Guard> = None;
+/// The guards among the leading conjuncts that cannot err, the most selective first. What stands
+/// after one that can err must not be used: Cedar would have met the error first, and an error is a
+/// denial.
+pub(crate) fn guards(body: &Template) -> Vec<Guard> {
+    let mut found = Vec::new();
     let mut tags = Vec::new();
     for conjunct in conjuncts(body) {
         match total(&conjunct, &mut tags) {
             Total::No => break,
             Total::Other => {}
-            Total::Guard(guard) => {
-                if best
-                    .as_ref()
-                    .is_none_or(|best| weight(&guard) > weight(best))
-                {
-                    best = Some(guard);
-                }
-            }
+            Total::Guard(guard) => found.push(guard),
         }
     }
-    best
+    found.sort_by_key(|guard| std::cmp::Reverse(weight(guard)));
+    found
 }
 
 /// Labels and owners split an estate finer than kinds and classifications do.
@@ -345,8 +340,12 @@ mod tests {
             (r#"principal.kind == "a" || principal.kind == "b""#, None),
             (r#"resource.owner == "x""#, None),
         ] {
-            let found = guard(&body(condition)).map(|guard| guard.name);
-            assert_eq!(found.as_deref(), expected, "{condition}");
+            let found = guards(&body(condition));
+            assert_eq!(
+                found.first().map(|guard| guard.name.as_str()),
+                expected,
+                "{condition}"
+            );
         }
     }
 
