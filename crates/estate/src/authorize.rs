@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::decision::Decision;
 use crate::entities::{
     Node, NodeId, action_uid, admin_uid, administrator, classified, classified_texts, resource_uid,
-    uid, workload, workload_uid,
+    workload, workload_uid,
 };
 use crate::estate::Estate;
 use crate::fact_schema::context_pairs;
@@ -224,8 +224,7 @@ impl Estate {
         resource: &ResourceRef,
         prepared: &Prepared,
     ) -> Result<Case<'a>, Unanswerable> {
-        let uid = uid("Identity", principal);
-        let Some(node) = self.graph.find(&uid).and_then(|id| self.graph.node(id)) else {
+        let Some(node) = self.graph.identity(principal) else {
             let message = format!("no identity `{principal}` is declared");
             return Err(Unanswerable::new("ESTATE-IDENTITY-UNKNOWN", message));
         };
@@ -246,7 +245,7 @@ impl Estate {
             }
         };
         Ok(Case {
-            principal: uid,
+            principal: node.uid.clone(),
             action,
             resource: resource_uid,
             context,
@@ -266,10 +265,10 @@ impl Estate {
             let message = format!("`{action}` does not apply to {resource}");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }
-        let uid = resource_uid(resource);
-        if let Some(node) = self.graph.find(&uid).and_then(|id| self.graph.node(id)) {
-            return Ok((uid, OwnedMet::from(node), None));
+        if let Some(node) = self.graph.resource(resource) {
+            return Ok((node.uid.clone(), OwnedMet::from(node), None));
         }
+        let uid = resource_uid(resource);
         let mut side = OwnedMet {
             stranger: Some(uid.clone()),
             lineage: Cow::Borrowed(&[]),

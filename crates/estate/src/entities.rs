@@ -33,6 +33,9 @@ pub(crate) struct Node {
 pub(crate) struct Graph {
     nodes: Vec<Node>,
     by_uid: HashMap<EntityUid, NodeId>,
+    /// The same, by what requests are made of: hashing an `EntityUid` costs as much as a decision.
+    by_path: HashMap<String, NodeId>,
+    by_resource: HashMap<ResourceRef, NodeId>,
     pub(crate) entities: Entities,
 }
 
@@ -47,12 +50,9 @@ static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(||
     .collect()
 });
 
-static ACTIONS: LazyLock<HashMap<Action, EntityUid>> = LazyLock::new(|| {
-    Action::ALL
-        .into_iter()
-        .map(|action| (action, uid("Action", action.as_str())))
-        .collect()
-});
+/// In the order of [`Action::ALL`], which is that of the variants.
+static ACTIONS: LazyLock<[EntityUid; Action::ALL.len()]> =
+    LazyLock::new(|| Action::ALL.map(|action| uid("Action", action.as_str())));
 
 /// `type_name` is one of the base schema's.
 pub(crate) fn uid(type_name: &'static str, id: &str) -> EntityUid {
@@ -70,7 +70,7 @@ pub(crate) fn resource_uid(resource: &ResourceRef) -> EntityUid {
 
 pub(crate) fn action_uid(action: Action) -> EntityUid {
     ACTIONS
-        .get(&action)
+        .get(action as usize)
         .cloned()
         .unwrap_or_else(|| uid("Action", action.as_str()))
 }
@@ -136,15 +136,36 @@ impl Graph {
                 node.descendants += 1;
             }
         }
+        let found = |uid: &EntityUid| by_uid.get(uid).copied();
+        let by_path = model
+            .identities
+            .keys()
+            .filter_map(|path| Some((path.clone(), found(&uid("Identity", path))?)))
+            .collect();
+        let by_resource = nodes
+            .iter()
+            .filter_map(|node| Some((resource_of(&node.uid)?, found(&node.uid)?)))
+            .collect();
         Ok(Self {
             nodes,
             by_uid,
+            by_path,
+            by_resource,
             entities,
         })
     }
 
     pub(crate) fn find(&self, uid: &EntityUid) -> Option<NodeId> {
         self.by_uid.get(uid).copied()
+    }
+
+    /// The identity of this path.
+    pub(crate) fn identity(&self, path: &str) -> Option<&Node> {
+        self.node(*self.by_path.get(path)?)
+    }
+
+    pub(crate) fn resource(&self, resource: &ResourceRef) -> Option<&Node> {
+        self.node(*self.by_resource.get(resource)?)
     }
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
