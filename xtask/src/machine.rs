@@ -16,9 +16,17 @@ const CLANG: Package = Package {
     name: "libclang-dev",
     present: has_libclang,
 };
+const CURL: Package = Package {
+    name: "curl",
+    present: || has("curl"),
+};
 const CVC5: Package = Package {
     name: "cvc5",
     present: || has("cvc5"),
+};
+const JQ: Package = Package {
+    name: "jq",
+    present: || has("jq"),
 };
 const OPENSSL: Package = Package {
     name: "openssl",
@@ -41,13 +49,16 @@ const SWTPM_TOOLS: Package = Package {
     present: || has("swtpm_setup"),
 };
 
-/// What `cargo xtask demo` needs: to build, and to run.
-pub(crate) const FOR_DEMO: &[Package] = &[CLANG, CVC5, OPENSSL, POSTGRES, SWTPM, SWTPM_TOOLS];
+/// What `cargo xtask demo` needs: to build, to run, and to look around without Trilith.
+pub(crate) const FOR_DEMO: &[Package] =
+    &[CLANG, CURL, CVC5, JQ, OPENSSL, POSTGRES, SWTPM, SWTPM_TOOLS];
 
 /// What `cargo xtask test` and `cargo xtask bench` need.
 pub(crate) const FOR_TEST: &[Package] = &[
     CLANG,
+    CURL,
     CVC5,
+    JQ,
     OPENSSL,
     POSTGRES,
     SWTPM,
@@ -55,10 +66,6 @@ pub(crate) const FOR_TEST: &[Package] = &[
     Package {
         name: "iproute2",
         present: || has("ip"),
-    },
-    Package {
-        name: "jq",
-        present: || has("jq"),
     },
     Package {
         name: "pgbouncer",

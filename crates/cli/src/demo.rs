@@ -18,17 +18,13 @@ use crate::arguments::{DemoArguments, Global};
 use site::Site;
 use std::process::ExitCode;
 use story::Story;
+use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn run(arguments: DemoArguments, global: Global) -> Result<ExitCode, Failure> {
     let mut story = Story::new(global.json);
-    let mut interrupted = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::interrupt())
-        .map_err(anyhow::Error::from)?;
-    let mut terminated = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())
-        .map_err(anyhow::Error::from)?;
     let told = tokio::select! {
         told = tell(&mut story, &arguments) => told,
-        _ = interrupted.recv() => Ok(()),
-        _ = terminated.recv() => Ok(()),
+        ended = ended_by_user() => ended,
     };
     // Dropping the site has ended every process and removed every file.
     if let Err(error) = told {
@@ -41,9 +37,25 @@ pub(crate) async fn run(arguments: DemoArguments, global: Global) -> Result<Exit
     })
 }
 
+/// Ctrl-C, `kill`, or the terminal that went away.
+async fn ended_by_user() -> anyhow::Result<()> {
+    let [mut interrupt, mut terminate, mut hangup] = [
+        signal(SignalKind::interrupt())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::hangup())?,
+    ];
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hangup.recv() => {}
+    }
+    Ok(())
+}
+
 async fn tell(story: &mut Story, arguments: &DemoArguments) -> anyhow::Result<()> {
     let mut site = Site::new(arguments)?;
     steps::all(story, &mut site).await?;
+    story.told();
     if arguments.hold {
         site.print_what_to_look_at();
         std::future::pending::<()>().await;

@@ -9,6 +9,7 @@ pub(crate) struct Story {
     json: bool,
     started: Instant,
     failed: Vec<String>,
+    told: bool,
 }
 
 /// What a step observed: ordered fields for people and machines.
@@ -33,6 +34,7 @@ impl Story {
             json,
             started: Instant::now(),
             failed: Vec::new(),
+            told: false,
         }
     }
 
@@ -78,18 +80,27 @@ impl Story {
         }
     }
 
-    /// The last line. True only if every step did what it should.
+    /// There are no more steps.
+    pub(crate) fn told(&mut self) {
+        self.told = true;
+    }
+
+    /// The last line. True only if every step was told and did what it should.
     pub(crate) fn end(&self) -> bool {
-        let ok = self.failed.is_empty();
+        let ok = self.told && self.failed.is_empty();
         let seconds = (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
         if self.json {
             output::json(&json!({
                 "step": "done", "ok": ok,
-                "detail": { "seconds": seconds, "failed": self.failed },
+                "detail": { "seconds": seconds, "failed": self.failed, "interrupted": !self.told && self.failed.is_empty() },
             }));
         } else if ok {
             output::line(format_args!(
                 "\nEvery step did what it should, in {seconds} s."
+            ));
+        } else if self.failed.is_empty() {
+            output::line(format_args!(
+                "\nInterrupted after {seconds} s; nothing of the demo is left."
             ));
         } else {
             output::line(format_args!("\nFailed: {}.", self.failed.join(", ")));

@@ -1,0 +1,172 @@
+//! `trilith demo` from its first line to its last, as root and as nobody in particular: every step, every
+//! command that it prints, and what is left after Ctrl-C.
+
+use crate::site::Site;
+use serde_json::Value;
+use std::collections::BTreeSet;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+/// The user `nobody` of every Debian.
+const NOBODY: u32 = 65_534;
+
+/// Each step of the story that must have been told, by the id that `--json` gives it.
+const STEPS: [&str; 8] = [
+    "estate-apply",
+    "join",
+    "identity-refused",
+    "denied-prepared",
+    "estate-refused",
+    "server-restarted",
+    "revoked",
+    "done",
+];
+
+#[test]
+fn every_step_does_what_it_should_and_nothing_is_left() {
+    let uid = rustix::process::geteuid().is_root().then_some(NOBODY);
+    let site = match Site::new(uid) {
+        Ok(site) => site,
+        Err(why) => return testkit::skip("trilith demo", &why),
+    };
+    let ran = site
+        .trilith()
+        .args(["demo", "--json"])
+        .output()
+        .expect("it runs");
+    let told = String::from_utf8(ran.stdout).expect("UTF-8");
+    let steps: Vec<Value> = told
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("one JSON object a line"))
+        .collect();
+    let failed: Vec<&Value> = steps.iter().filter(|step| step["ok"] != true).collect();
+    assert!(failed.is_empty(), "{failed:#?}");
+    let names: BTreeSet<&str> = steps
+        .iter()
+        .filter_map(|step| step["step"].as_str())
+        .collect();
+    for step in STEPS {
+        assert!(names.contains(step), "no step {step} among {names:?}");
+    }
+    let last = steps.last().expect("steps");
+    assert_eq!(last["step"], "done");
+    assert!(ran.status.success(), "{}", ran.status);
+    assert_eq!(site.left_processes(), Vec::<String>::new());
+    assert_eq!(site.left_files(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn held_it_answers_every_command_it_prints_and_ctrl_c_leaves_nothing() {
+    let site = match Site::new(None).and_then(|site| {
+        testkit::tools(["curl", "jq", "openssl", "sha256sum"])?;
+        Ok(site)
+    }) {
+        Ok(site) => site,
+        Err(why) => return testkit::skip("trilith demo --hold", &why),
+    };
+    let mut held = Held::start(&site);
+    let told = held.told_until("Everything goes on running until Ctrl-C");
+    assert!(!told.contains("\n  FAIL "), "{told}");
+    let printed = held.told_until("-starttls postgres");
+    let (exports, commands): (Vec<&str>, Vec<&str>) = printed
+        .lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .partition(|line| line.starts_with("export "));
+    assert_eq!((exports.len(), commands.len()), (2, 9), "{printed}");
+    for command in commands {
+        // `s_client` shows the certificate and then fails, rightly: it has no SVID to present.
+        let pipes = if command.contains("s_client") {
+            "+o"
+        } else {
+            "-o"
+        };
+        let ran = Command::new("bash")
+            .args([pipes, "pipefail", "-c"])
+            .arg(format!("{}\n{command}", exports.join("\n")))
+            .output()
+            .expect("bash runs");
+        let said = format!(
+            "{command}\n{}{}",
+            String::from_utf8_lossy(&ran.stdout),
+            String::from_utf8_lossy(&ran.stderr)
+        );
+        assert!(ran.status.success() && !ran.stdout.is_empty(), "{said}");
+    }
+
+    let status = held.interrupt();
+    assert!(status.success(), "{status}");
+    assert_eq!(site.left_processes(), Vec::<String>::new());
+    assert_eq!(site.left_files(), Vec::<std::path::PathBuf>::new());
+}
+
+#[test]
+fn interrupted_at_any_moment_it_leaves_nothing() {
+    let site = match Site::new(None) {
+        Ok(site) => site,
+        Err(why) => return testkit::skip("trilith demo interrupted", &why),
+    };
+    for moment in ["A machine proves itself", "They reach a real database"] {
+        let mut held = Held::start(&site);
+        held.told_until(moment);
+        let status = held.interrupt();
+        assert_eq!(status.code(), Some(1), "{moment}");
+        assert_eq!(site.left_processes(), Vec::<String>::new(), "{moment}");
+        assert_eq!(
+            site.left_files(),
+            Vec::<std::path::PathBuf>::new(),
+            "{moment}"
+        );
+    }
+}
+
+/// A demo that runs until it is told to end.
+struct Held {
+    demo: Child,
+    told: BufReader<ChildStdout>,
+}
+
+impl Held {
+    fn start(site: &Site) -> Self {
+        let mut demo = site
+            .trilith()
+            .args(["demo", "--hold"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("it starts");
+        let told = BufReader::new(demo.stdout.take().expect("a pipe"));
+        Self { demo, told }
+    }
+
+    /// Everything up to and with the first line that contains `mark`.
+    fn told_until(&mut self, mark: &str) -> String {
+        let mut told = String::new();
+        loop {
+            let before = told.len();
+            self.told.read_line(&mut told).expect("UTF-8");
+            assert!(told.len() > before, "ended before `{mark}`:\n{told}");
+            if told.get(before..).is_some_and(|line| line.contains(mark)) {
+                return told;
+            }
+        }
+    }
+
+    /// Ctrl-C, and the end.
+    fn interrupt(&mut self) -> std::process::ExitStatus {
+        let pid = rustix::process::Pid::from_child(&self.demo);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
+        let mut rest = String::new();
+        self.told.read_to_string(&mut rest).expect("UTF-8");
+        self.demo.wait().expect("it ends")
+    }
+}
+
+impl Drop for Held {
+    /// A test that panicked must not leave a demo behind.
+    fn drop(&mut self) {
+        if matches!(self.demo.try_wait(), Ok(None)) {
+            let pid = rustix::process::Pid::from_child(&self.demo);
+            let asked = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+            assert!(asked.is_ok() && self.demo.wait().is_ok());
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The one binary as its users have it: started as a process, judged by what it prints and leaves behind.
+
+#![forbid(unsafe_code)]
+#![expect(clippy::expect_used, reason = "tests may panic")]
+
+mod demo;
+mod site;
