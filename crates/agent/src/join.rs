@@ -1,8 +1,9 @@
 //! First contact and joining: pin, then token or TPM, to a [`NodeState`].
 
+use crate::ConfigError;
 use crate::config::{AgentConfig, JoinConfig};
 use crate::node_state::{Blob, NodeState, StoredBundle};
-use crate::{ConfigError, transcript};
+use attest::transcript;
 use attest_tpm::{Challenge, Channel, JoinAnswer};
 use crypto::{KeyPair, Signer};
 use device::tpm;
@@ -128,7 +129,12 @@ async fn by_token(
 ) -> Result<v1::Joined, JoinError> {
     let token = config.token()?;
     let spki = key.public_key().spki_der();
-    let signed = transcript::token_join(&config.trust_domain, &link.exporter, &token, spki);
+    let signed = transcript::token_join(
+        &config.trust_domain,
+        &link.exporter,
+        &crypto::sha256(token.as_bytes()),
+        spki,
+    );
     let request = v1::TokenJoinRequest {
         token: token.to_string(),
         public_key: spki.to_vec(),

@@ -36,7 +36,6 @@ mod run;
 mod shared;
 mod source;
 mod sync;
-mod transcript;
 mod trust;
 mod workloads;
 

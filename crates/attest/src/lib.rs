@@ -5,7 +5,7 @@
 //! given. There is no trait to implement, because no caller is generic over verifiers: each kind of
 //! evidence has its own expectation and its own references. What is shared is the shape of the
 //! answer, the way evidence is named ([`Evidence`]), how findings are gathered ([`Findings`]) and
-//! composition ([`compose`]).
+//! composition ([`compose`]), and what a node signs when it joins or renews ([`transcript`]).
 //!
 //! Not here: any particular evidence (`attest-tpm`, `attest-code`), policy (`estate`), recording.
 
@@ -24,6 +24,7 @@
 mod compose;
 mod evidence;
 mod findings;
+pub mod transcript;
 
 pub use compose::compose;
 pub use evidence::Evidence;

@@ -3,12 +3,10 @@
 mod limits;
 mod token;
 mod tpm;
-mod transcript;
 
 pub(crate) use limits::Refusals;
 pub(crate) use token::hash as token_hash;
 pub(crate) use tpm::{Sessions, auth as tpm_auth, fail as tpm_fail, prove as tpm_prove};
-pub(crate) use transcript::renewal as renewal_transcript;
 
 use crate::authority::Term;
 use crate::core::{Core, draft, recorded};

@@ -49,6 +49,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "agent",
         &[
+            "attest",
             "attest-code",
             "attest-tpm",
             "crypto",
@@ -64,6 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "attest",
             "attest-tpm",
             "crypto",
             "custody",

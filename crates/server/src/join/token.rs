@@ -1,10 +1,10 @@
 //! Joining with a one-time token. It proves nothing of the machine, and the facts say so.
 
-use super::transcript::token_join;
 use super::{Admission, admit_node, prove_key};
 use crate::core::{Core, draft};
 use crate::listener::Peer;
 use crate::refusal::Refusal;
+use attest::transcript::token_join;
 use facts::{FactSet, Finding, Source, Verdict, names};
 use ledger::HexDigest;
 use ledger::body::{self, Body as _};

@@ -9,7 +9,7 @@ use super::Caller;
 use crate::core::{Core, draft, recorded};
 use crate::join::{
     Admission, admit_node, certify_node, is_join_state, not_locked, prove_key, public_key,
-    renewal_transcript, tpm_auth, tpm_fail, tpm_prove,
+    tpm_auth, tpm_fail, tpm_prove,
 };
 use crate::refusal::Refusal;
 use facts::{FactSet, Finding, Source, Verdict, names};
@@ -37,7 +37,7 @@ pub(super) async fn renew(
                 .expected("a renewal id of 16 to 64 bytes"),
         ));
     }
-    let transcript = renewal_transcript(
+    let transcript = attest::transcript::renewal(
         core.trust_domain.as_str(),
         &caller.peer.exporter,
         &request.renewal_id,

@@ -1,8 +1,12 @@
-//! What joining and renewing machines sign: the same bytes as in the node agent. Each field is preceded
-//! by its length as four big-endian bytes.
+//! What a node signs to show that it holds the key that it asks a certificate for: bound to the TLS
+//! connection, so that a relay in between cannot use it. A TPM join has a transcript of its own
+//! (`attest-tpm`).
+//!
+//! Each field is preceded by its length as four big-endian bytes.
 
 /// H("trilith-token-join-v1", trust domain, TLS exporter, SHA-256(token), SPKI).
-pub(super) fn token_join(
+#[must_use]
+pub fn token_join(
     trust_domain: &str,
     exporter: &[u8; 32],
     token_sha256: &[u8; 32],
@@ -18,7 +22,8 @@ pub(super) fn token_join(
 }
 
 /// H("trilith-renew-v1", trust domain, TLS exporter, renewal id, SHA-256(join state), SPKI).
-pub(crate) fn renewal(
+#[must_use]
+pub fn renewal(
     trust_domain: &str,
     exporter: &[u8; 32],
     renewal_id: &[u8],
