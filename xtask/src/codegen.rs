@@ -13,7 +13,11 @@ Writes what is made from other files and committed:
   crates/proto/src/gen        the gRPC code, from proto/, without protoc
   docs/reference/findings.md  every refusal's code, from the source
   docs/reference/records.md   what each record says, from ledger::body
+  docs/reference/metrics.md   what each process counts, from its metrics.rs
   docs/reference/config.md    every key of the configuration files, from their structs
+
+docs/reference/cli.md is made by a test of `cli`, which alone knows its arguments:
+  UPDATE_EXPECT=1 cargo test -p cli
 
 Usage: cargo xtask codegen [--check]
 

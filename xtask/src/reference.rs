@@ -3,6 +3,7 @@
 mod configuration;
 mod declarations;
 mod findings;
+mod metrics;
 mod records;
 
 use crate::shell::Result;
@@ -12,6 +13,7 @@ pub(crate) fn pages() -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("docs/reference/config.md", configuration::page()?),
         ("docs/reference/findings.md", findings::page()?),
+        ("docs/reference/metrics.md", metrics::page()?),
         ("docs/reference/records.md", records::page()?),
     ])
 }

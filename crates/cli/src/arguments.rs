@@ -5,12 +5,7 @@ use std::path::PathBuf;
 
 /// Machine identity that is proved, decided and recorded.
 #[derive(Debug, Parser)]
-#[command(
-    name = "trilith",
-    version,
-    max_term_width = 110,
-    propagate_version = true
-)]
+#[command(name = "trilith", version, max_term_width = 110)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -51,8 +46,12 @@ pub enum Command {
     /// Run the node agent, or list and readmit node agents
     Agent(AgentArguments),
     /// Run the gateways of this machine
+    #[command(after_long_help = "Example:\n  trilith gateway --config /etc/trilith/gateway.toml")]
     Gateway(ConfigArgument),
     /// See all three pillars work on this machine, with a real database and an emulated TPM
+    #[command(
+        after_long_help = "Examples:\n  trilith demo\n  trilith demo --json\n  trilith demo --hold"
+    )]
     Demo(DemoArguments),
     /// Plan, prove, apply and export what is declared
     #[command(subcommand)]
@@ -107,6 +106,7 @@ pub enum Command {
     )]
     Files(FilesArguments),
     /// Show what the local agent knows of this process, and the identities it gives it
+    #[command(after_long_help = "Example:\n  trilith whoami")]
     Whoami(WorkloadSocket),
     /// Show the state of the server, its ledger, gateways and node agents
     Status,
@@ -135,6 +135,9 @@ pub struct ServerArguments {
 #[derive(Debug, Subcommand)]
 pub enum ServerCommand {
     /// Drop the state store and compute it again from the ledger; the server must not be running
+    #[command(
+        after_long_help = "Example:\n  trilith server rebuild-state --config /etc/trilith/server.toml"
+    )]
     RebuildState(ConfigArgument),
 }
 
@@ -156,6 +159,9 @@ pub enum AgentCommand {
     /// List the node agents that ever joined
     List,
     /// Free a node agent that was locked because two copies of its state were seen
+    #[command(
+        after_long_help = "Example:\n  trilith agent readmit db-1 --reason 'restored from its image'"
+    )]
     Readmit {
         /// The node's name
         node: String,
@@ -200,6 +206,7 @@ pub enum EstateCommand {
         base: Option<String>,
     },
     /// Prove the invariants of DIR on this machine; needs cvc5, not the server
+    #[command(after_long_help = "Example:\n  trilith estate prove estate --timeout 120")]
     Prove {
         directory: PathBuf,
         /// Seconds that the solver may take for each invariant
@@ -207,10 +214,15 @@ pub enum EstateCommand {
         timeout: u64,
     },
     /// Run the policy tests of DIR on this machine
+    #[command(after_long_help = "Example:\n  trilith estate test estate")]
     Test { directory: PathBuf },
     /// Check DIR without the server: every problem with file and line
+    #[command(after_long_help = "Example:\n  trilith estate lint estate")]
     Lint { directory: PathBuf },
     /// Write an applied version to a folder
+    #[command(
+        after_long_help = "Examples:\n  trilith estate export /tmp/estate\n  trilith estate export /tmp/before --version 83b746bf"
+    )]
     Export {
         directory: PathBuf,
         /// The version; the current one by default

@@ -10,6 +10,8 @@ mod commands;
 mod demo;
 mod failure;
 mod output;
+#[cfg(test)]
+mod reference;
 mod runtime;
 
 pub use arguments::{Arguments, command};
