@@ -1,5 +1,7 @@
 //! Searching and showing records.
 
+mod sentence;
+
 use crate::arguments::{Global, LedgerCommand, SearchArguments};
 use crate::commands::administer;
 use crate::{Failure, admin, output};
@@ -105,14 +107,13 @@ fn summary(item: &v1::RecordItem, record: &Value) -> String {
         |_| "-".to_owned(),
         |millis| Timestamp::from_millis(millis).to_string(),
     );
+    let kind = text("/type");
+    let body = record.get("body").unwrap_or(&Value::Null);
     format!(
-        "{}:{}  {time}  {}  {}  {}",
+        "{}:{}  {time}  {}  {kind}  {}",
         item.ledger,
         item.index,
-        text("/type"),
-        text("/actor"),
-        record
-            .get("body")
-            .map_or_else(String::new, Value::to_string)
+        sentence::path_of(&text("/actor")),
+        sentence::sentence(&kind, body)
     )
 }

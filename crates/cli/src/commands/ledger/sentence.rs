@@ -1,0 +1,253 @@
+//! A record as one sentence. What the sentence leaves out, `trilith ledger show` has.
+
+use serde_json::Value;
+
+/// What the record `kind` with this `body` says. A kind that has no sentence here is shown as it is.
+pub(super) fn sentence(kind: &str, body: &Value) -> String {
+    let text = |name: &str| text(body.get(name));
+    let short = |name: &str| path_of(&text(name)).to_owned();
+    match kind {
+        "begin" => format!("the ledger of {} begins", text("trust_domain")),
+        "start" => format!("{} {} started", text("program"), text("version")),
+        "stop" => format!("stopped: {}", text("reason")),
+        "gap" => format!(
+            "something may be missing ({}): {}",
+            text("cause"),
+            text("detail")
+        ),
+        "key-rotation" => format!("{} key: {}", text("what"), text("reason")),
+        "bundle" => format!("trust bundle {}", text("sequence")),
+        "estate-version" => format!(
+            "estate {} by {}: {}",
+            brief(&text("version")),
+            text("author"),
+            text("message")
+        ),
+        "proof" => format!("estate {}: {}", brief(&text("version")), text("outcome")),
+        "verdict" => format!("{} is {}{}", short("node"), text("outcome"), codes(body)),
+        "join-refused" => format!(
+            "{} join refused{}, {} times",
+            text("method"),
+            codes(body),
+            text("count")
+        ),
+        "token-created" => format!("join token for {} in pool {}", text("node"), text("pool")),
+        "token-spent" => format!("{} joined with its token", short("node")),
+        "node-state" => format!(
+            "{} {}, generation {}",
+            short("node"),
+            text("state"),
+            text("generation")
+        ),
+        "lock" => {
+            let code = body.pointer("/finding/code");
+            format!("{} locked: {}", short("node"), self::text(code))
+        }
+        "readmit" => format!(
+            "{} readmitted by {}: {}",
+            short("node"),
+            text("by"),
+            text("reason")
+        ),
+        "issuance" => format!(
+            "{} SVID {} for {} on {} by {}",
+            text("kind"),
+            text("serial"),
+            short("spiffe_id"),
+            text("node"),
+            list(body.get("policies"))
+        ),
+        "assume-refused" => format!(
+            "{} refused on {}{}",
+            short("spiffe_id"),
+            text("node"),
+            codes(body)
+        ),
+        "revocation" => {
+            let of = |name: &str| self::text(body.pointer(&format!("/target/{name}")));
+            format!(
+                "{} {} revoked by {}: {}",
+                of("kind"),
+                path_of(&of("value")),
+                text("by"),
+                text("reason")
+            )
+        }
+        "session-start" => format!(
+            "{} reached {} as {}",
+            short("spiffe_id"),
+            text("resource"),
+            text("role")
+        ),
+        "session-end" => format!(
+            "{} after {} operations {}",
+            text("reason"),
+            text("operations"),
+            text("detail")
+        ),
+        "intent" => format!(
+            "{} allowed by {}",
+            actions(body),
+            list(body.get("policies"))
+        ),
+        "decision" => {
+            let word = if body.get("allow") == Some(&Value::Bool(true)) {
+                "allowed"
+            } else {
+                "denied"
+            };
+            format!("{} {word}{}", actions(body), reasons(body))
+        }
+        "outcome" => format!(
+            "of {}: {}{}{}",
+            text("intent"),
+            text("result"),
+            prefixed(", rows ", body.get("rows")),
+            prefixed(", SQLSTATE ", body.get("sqlstate"))
+        ),
+        "anchor" => format!("{} stands at {}", text("origin"), text("size")),
+        "admin" => {
+            let word = if body.get("allow") == Some(&Value::Bool(true)) {
+                "did"
+            } else {
+                "was refused"
+            };
+            format!(
+                "{} {word} {} {}",
+                text("principal"),
+                text("action"),
+                text("resource")
+            )
+        }
+        _ => body.to_string(),
+    }
+    .trim_end()
+    .to_owned()
+}
+
+/// The path of a SPIFFE ID; anything else as it is.
+pub(super) fn path_of(id: &str) -> &str {
+    id.strip_prefix("spiffe://")
+        .and_then(|rest| rest.split_once('/'))
+        .map_or(id, |(_, path)| path)
+}
+
+fn text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Null) | None => "-".to_owned(),
+        Some(other) => other.to_string(),
+    }
+}
+
+fn prefixed(prefix: &str, value: Option<&Value>) -> String {
+    match value {
+        Some(Value::Null) | None => String::new(),
+        some => format!("{prefix}{}", text(some)),
+    }
+}
+
+/// The first digits of a digest: enough to tell versions apart by eye.
+fn brief(digest: &str) -> &str {
+    digest.get(..12).unwrap_or(digest)
+}
+
+fn list(value: Option<&Value>) -> String {
+    let items = value
+        .and_then(Value::as_array)
+        .map_or(&[][..], Vec::as_slice);
+    let items: Vec<String> = items
+        .iter()
+        .map(|item| format!("{:?}", text(Some(item))))
+        .collect();
+    if items.is_empty() {
+        "no policy".to_owned()
+    } else {
+        items.join(" ")
+    }
+}
+
+/// ` (CODE CODE)`, or nothing.
+fn codes(body: &Value) -> String {
+    let findings = body.get("findings").and_then(Value::as_array);
+    let codes: Vec<String> = findings
+        .into_iter()
+        .flatten()
+        .map(|finding| text(finding.get("code").or(Some(finding))))
+        .collect();
+    if codes.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", codes.join(" "))
+    }
+}
+
+/// By which policies, or for which findings.
+fn reasons(body: &Value) -> String {
+    let by = body.get("policies").and_then(Value::as_array);
+    let by = by.filter(|policies| !policies.is_empty());
+    let by = by.map_or_else(String::new, |_| {
+        format!(" by {}", list(body.get("policies")))
+    });
+    by + &codes(body)
+}
+
+/// `select shop/public/orders shop/public/products`.
+fn actions(body: &Value) -> String {
+    let actions = body.get("actions").and_then(Value::as_array);
+    let told: Vec<String> = actions
+        .into_iter()
+        .flatten()
+        .map(|action| {
+            let resources = action.get("resources").and_then(Value::as_array);
+            let names: Vec<&str> = resources
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .map(|uid| uid.split('"').nth(1).unwrap_or(uid))
+                .collect();
+            format!("{} {}", text(action.get("action")), names.join(" "))
+        })
+        .collect();
+    if told.is_empty() {
+        "a statement that touches nothing".to_owned()
+    } else {
+        told.join(", ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::sentence;
+    use serde_json::json;
+
+    #[test]
+    fn an_access_is_told_by_what_it_touches_and_why() {
+        let body = json!({
+            "session": "s", "statement": "f",
+            "actions": [{ "action": "select", "resources": ["Table::\"shop/public/orders\"", "Table::\"shop/public/products\""] }],
+            "decision": "pg-1:7", "policies": ["helpers read"], "coverage": "complete",
+        });
+        assert_eq!(
+            sentence("intent", &body),
+            "select shop/public/orders shop/public/products allowed by \"helpers read\""
+        );
+    }
+
+    #[test]
+    fn a_denial_names_its_findings() {
+        let body = json!({
+            "actions": [{ "action": "select", "resources": ["Table::\"shop/public/cards\""] }],
+            "allow": false, "policies": [], "findings": ["POLICY-NONE"],
+        });
+        assert_eq!(
+            sentence("decision", &body),
+            "select shop/public/cards denied (POLICY-NONE)"
+        );
+    }
+
+    #[test]
+    fn what_is_not_known_is_shown_as_it_is() {
+        assert_eq!(sentence("new-kind", &json!({ "a": 1 })), "{\"a\":1}");
+    }
+}
