@@ -28,13 +28,62 @@ impl fmt::Display for Source {
 }
 
 /// What a fact says. JSON and Cedar both represent each variant as it stands.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(untagged)]
 pub enum Value {
     Bool(bool),
     Integer(i64),
     Text(String),
     List(Vec<String>),
+}
+
+/// By the kind of JSON value that stands there; nothing is tried and given up.
+impl<'de> Deserialize<'de> for Value {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AnyValue;
+
+        impl<'de> serde::de::Visitor<'de> for AnyValue {
+            type Value = Value;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, a 64-bit integer, a text or a list of texts")
+            }
+
+            fn visit_bool<E>(self, value: bool) -> Result<Value, E> {
+                Ok(Value::Bool(value))
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Value, E> {
+                Ok(Value::Integer(value))
+            }
+
+            fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<Value, E> {
+                let value = i64::try_from(value);
+                value.map(Value::Integer).map_err(serde::de::Error::custom)
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Value, E> {
+                Ok(Value::Text(value.to_owned()))
+            }
+
+            fn visit_string<E>(self, value: String) -> Result<Value, E> {
+                Ok(Value::Text(value))
+            }
+
+            fn visit_seq<A: serde::de::SeqAccess<'de>>(
+                self,
+                mut items: A,
+            ) -> Result<Value, A::Error> {
+                let mut list = Vec::new();
+                while let Some(item) = items.next_element()? {
+                    list.push(item);
+                }
+                Ok(Value::List(list))
+            }
+        }
+
+        deserializer.deserialize_any(AnyValue)
+    }
 }
 
 impl fmt::Display for Value {
@@ -96,8 +145,29 @@ pub struct Fact {
 
 /// The facts that hold of one principal, one value a name.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
+#[serde(try_from = "BTreeMap<String, Fact>")]
 pub struct FactSet(BTreeMap<String, Fact>);
+
+/// A fact stands under a name that is not its own.
+#[derive(Debug)]
+pub struct Misnamed(String);
+
+impl fmt::Display for Misnamed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is the name of another fact", self.0)
+    }
+}
+
+impl TryFrom<BTreeMap<String, Fact>> for FactSet {
+    type Error = Misnamed;
+
+    fn try_from(facts: BTreeMap<String, Fact>) -> Result<Self, Misnamed> {
+        match facts.iter().find(|(name, fact)| **name != fact.name) {
+            None => Ok(Self(facts)),
+            Some((name, _)) => Err(Misnamed(name.clone())),
+        }
+    }
+}
 
 impl FactSet {
     #[must_use]
@@ -207,5 +277,29 @@ mod tests {
             Timestamp::from_secs(9),
         );
         assert_eq!(facts.text("machine.name"), Some("m1"));
+    }
+
+    #[test]
+    fn every_kind_of_value_is_read_as_it_was_written_and_nothing_else_is() {
+        let mut facts = FactSet::new();
+        let at = Timestamp::from_secs(1);
+        facts.state("a", true, Source::Verified, at);
+        facts.state("b", -7_i64, Source::Asserted, at);
+        facts.state("c", "text", Source::Hardware, at);
+        facts.state("d", vec!["x".to_owned()], Source::Asserted, at);
+        let text = serde_json::to_string(&facts).unwrap();
+        assert_eq!(serde_json::from_str::<FactSet>(&text).unwrap(), facts);
+        for not in ["1.5", "null", "{}", "[1]", "9223372036854775808"] {
+            assert!(serde_json::from_str::<Value>(not).is_err(), "{not}");
+        }
+    }
+
+    #[test]
+    fn a_fact_under_the_name_of_another_is_refused() {
+        let mut facts = FactSet::new();
+        facts.state("workload.uid", 0_u32, Source::Asserted, Timestamp::EPOCH);
+        let text = serde_json::to_string(&facts).unwrap();
+        let text = text.replacen("workload.uid", "machine.pool", 1);
+        assert!(serde_json::from_str::<FactSet>(&text).is_err());
     }
 }

@@ -7,7 +7,7 @@ use crate::{Authority, AuthorityError};
 use crypto::{PublicKey, Signer};
 use facts::Timestamp;
 use ledger::body::Issuance;
-use ledger::{Receipt, ReceiptError, RecordError};
+use ledger::{Receipt, ReceiptError};
 use spiffe_core::jwt::{JwtError, JwtParams, JwtTbs};
 use spiffe_core::x509::BuildError;
 use spiffe_core::{Issuer, LeafParams, Serial, SpiffeId, Tbs};
@@ -25,8 +25,6 @@ pub enum IssueError {
     Token(#[from] JwtError),
     #[error("the receipt does not encode")]
     Receipt(#[from] ReceiptError),
-    #[error("the receipt's record is not of an issuance")]
-    Record(#[from] RecordError),
     #[error("the receipt is for another issuance: nothing was signed")]
     OtherIssuance,
 }
@@ -212,10 +210,8 @@ impl PreparedJwt {
 
 /// The receipt's record is of the issuance that has this digest.
 fn check(receipt: &Receipt, digest: [u8; 32]) -> Result<(), IssueError> {
-    let record = ledger::Record::parse(&receipt.record)?;
-    let issuance: Issuance = record.expect_body()?;
-    if !crypto::constant_time_eq(&issuance.tbs.0, &digest) {
-        return Err(IssueError::OtherIssuance);
+    match Issuance::committed_tbs(&receipt.record) {
+        Some(tbs) if crypto::constant_time_eq(&tbs.0, &digest) => Ok(()),
+        _ => Err(IssueError::OtherIssuance),
     }
-    Ok(())
 }

@@ -94,19 +94,26 @@ enum Built {
 
 type WithReceipt = bool;
 
+/// An order whose record is durable.
+struct Recorded {
+    orders: Arc<[Order]>,
+    at: usize,
+    built: Built,
+    committed: Committed,
+}
+
 /// Issues all of `orders`, each for itself: one that may no longer be signed is refused alone.
 pub(crate) async fn issue(
     core: &Arc<Core>,
-    orders: Vec<Order>,
+    orders: &Arc<[Order]>,
 ) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
     core.signing.check()?;
     if orders.is_empty() {
         return Ok(Vec::new());
     }
-    let orders: Arc<[Order]> = orders.into();
     let mut built = Vec::with_capacity(orders.len());
     let mut entries = Vec::with_capacity(orders.len());
-    for chunk in in_chunks(core, &orders, build).await? {
+    for chunk in in_chunks(core, orders, build).await? {
         let (one, entry) = chunk?;
         built.push(one);
         entries.push(entry);
@@ -116,29 +123,33 @@ pub(crate) async fn issue(
     core.metrics
         .append_seconds
         .observe(begun.elapsed().as_secs_f64());
-    let work: Arc<[(Order, Built, Committed)]> = orders
-        .iter()
-        .cloned()
-        .zip(built)
+    let work: Arc<[Recorded]> = built
+        .into_iter()
         .zip(committed)
-        .map(|((order, built), committed)| (order, built, committed))
+        .enumerate()
+        .map(|(at, (built, committed))| Recorded {
+            orders: Arc::clone(orders),
+            at,
+            built,
+            committed,
+        })
         .collect();
-    in_chunks(core, &work, |core, (order, built, committed)| {
-        still_right(core, order, committed.index())?;
-        sign(core, built, committed)
+    in_chunks(core, &work, |core, recorded| {
+        let order = recorded.orders.get(recorded.at).ok_or_else(stopping)?;
+        still_right(core, order, recorded.committed.index())?;
+        sign(core, &recorded.built, &recorded.committed)
     })
     .await
 }
 
 /// As [`issue`], for one.
 pub(crate) async fn issue_one(core: &Arc<Core>, order: Order) -> Result<Issued, Refusal> {
-    let issued = issue(core, vec![order]).await?.into_iter().next();
-    issued.unwrap_or_else(|| {
-        Err(Refusal::Unavailable(Finding::new(
-            "SERVER-STOPPING",
-            "the server is stopping",
-        )))
-    })
+    let issued = issue(core, &Arc::from([order])).await?.into_iter().next();
+    issued.unwrap_or_else(|| Err(stopping()))
+}
+
+fn stopping() -> Refusal {
+    Refusal::Unavailable(Finding::new("SERVER-STOPPING", "the server is stopping"))
 }
 
 /// Runs `work` over all of `items` on the pool, in chunks side by side; answers in their order.

@@ -184,3 +184,25 @@ fn every_type_has_a_name_of_its_own() {
     let record = begin.record().seal(&origin(), 0, STAMP).unwrap();
     assert_eq!(record.kind().as_str(), "begin");
 }
+
+#[test]
+fn the_tbs_of_a_sealed_issuance_is_found_whatever_its_texts_say() {
+    let bait = r#"","tbs":"AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=","body":{"kind":""#;
+    let issuance = Issuance {
+        spiffe_id: format!("spiffe://example.org/{bait}"),
+        serial: bait.to_owned(),
+        node: bait.to_owned(),
+        policies: vec![bait.to_owned()],
+        ..issuance()
+    };
+    let record = issuance.record().actor("a", "self");
+    let record = record.seal(&origin(), 1, STAMP).unwrap();
+    assert_eq!(Issuance::committed_tbs(record.bytes()), Some(issuance.tbs));
+    let other = Stop {
+        reason: bait.to_owned(),
+    }
+    .record()
+    .actor("a", "self");
+    let other = other.seal(&origin(), 1, STAMP).unwrap();
+    assert_eq!(Issuance::committed_tbs(other.bytes()), None);
+}

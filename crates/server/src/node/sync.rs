@@ -14,6 +14,7 @@ use crate::join::{check_key, not_locked, public_key};
 use crate::metrics;
 use crate::refusal::Refusal;
 use crate::workloads::{Holding, Updates};
+use crypto::PublicKey;
 use facts::{FactSet, Finding, Source, Timestamp};
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
@@ -216,10 +217,15 @@ pub(crate) async fn workload(
         ));
     }
     let current = core.estate()?;
-    let (basis, allowed, near) = decide(core, caller, &current, &request.facts).await?;
+    let Decided {
+        basis,
+        allowed,
+        near,
+        keys,
+    } = decide(core, caller, &current, request.facts, request.public_keys).await?;
     let mut refused = near_misses(core, node, &near, allowed.is_empty());
     let mut orders = Vec::new();
-    let mut keys = request.public_keys.iter();
+    let mut keys = keys.into_iter();
     for identity in allowed.iter() {
         match order(core, &basis, identity, &mut keys, &request.held) {
             Ok(order) => orders.push(order),
@@ -229,10 +235,10 @@ pub(crate) async fn workload(
             )),
         }
     }
-    let ordered: Vec<Order> = orders.clone();
+    let orders: Arc<[Order]> = orders.into();
     let mut svids = Vec::new();
-    let mut held = Vec::with_capacity(ordered.len());
-    for (order, outcome) in ordered.iter().zip(issue(core, orders).await?) {
+    let mut held = Vec::with_capacity(orders.len());
+    for (order, outcome) in orders.iter().zip(issue(core, &orders).await?) {
         match outcome {
             Ok(issued) => {
                 held.push(holding(order, &issued));
@@ -278,28 +284,47 @@ pub(crate) async fn workload(
     Ok(updates)
 }
 
-/// Facts, what they allow, and what they nearly allow. Evaluates on the pool.
+/// What a workload's facts come to.
+struct Decided {
+    basis: Arc<Basis>,
+    allowed: Arc<[Allowed]>,
+    near: Arc<[NearMiss]>,
+    /// The keys that came with them, one for each identity.
+    keys: Vec<Result<PublicKey, Refusal>>,
+}
+
+/// Parses and evaluates on the pool: a stranger's facts and keys never hold up the async threads.
 async fn decide(
     core: &Arc<Core>,
     caller: &Caller,
     current: &Arc<Current>,
-    asserted: &[u8],
-) -> Result<(Arc<Basis>, Arc<[Allowed]>, Arc<[NearMiss]>), Refusal> {
+    asserted: Vec<u8>,
+    keys: Vec<Vec<u8>>,
+) -> Result<Decided, Refusal> {
     let node = core.state().node(&caller.node.name).cloned();
     let node = node.unwrap_or_else(|| caller.node.clone());
     not_locked(&node)?;
     fresh(core, current, node.evidence_time)?;
-    let mut facts = core.machine_facts(&node)?.as_ref().clone();
-    for fact in assertions(asserted)?.iter() {
-        facts.insert(fact.clone());
-    }
-    let facts = Arc::new(facts);
-    let (asked, estate) = (Arc::clone(&facts), Arc::clone(current));
-    let (allowed, near) = core
+    let (machine, estate) = (core.machine_facts(&node)?, Arc::clone(current));
+    let judge = move || {
+        let mut facts = machine.as_ref().clone();
+        for fact in assertions(&asserted)?.iter() {
+            facts.insert(fact.clone());
+        }
+        let (allowed, near) = estate.judged(&facts);
+        // A key that no identity is there for is not looked at.
+        let keys: Vec<_> = keys
+            .iter()
+            .take(allowed.len())
+            .map(|key| public_key(key))
+            .collect();
+        Ok::<_, Refusal>((Arc::new(facts), allowed, near, keys))
+    };
+    let (facts, allowed, near, keys) = core
         .pool
-        .run(move || estate.judged(&asked))
+        .run(judge)
         .await
-        .map_err(|error| Refusal::internal("deciding", &error))?;
+        .map_err(|error| Refusal::internal("deciding", &error))??;
     let basis = Basis {
         node: node.name,
         verdict: node.verdict,
@@ -309,7 +334,12 @@ async fn decide(
         actor: caller.svid.spiffe_id.clone(),
         auth: format!("x509:{}", caller.svid.serial),
     };
-    Ok((Arc::new(basis), allowed, near))
+    Ok(Decided {
+        basis: Arc::new(basis),
+        allowed,
+        near,
+        keys,
+    })
 }
 
 /// Evidence older than the estate allows issues nothing.
@@ -352,11 +382,11 @@ fn invalid(what: &str) -> Refusal {
     )
 }
 
-fn order<'a>(
+fn order(
     core: &Core,
     basis: &Arc<Basis>,
     identity: &Allowed,
-    keys: &mut impl Iterator<Item = &'a Vec<u8>>,
+    keys: &mut impl Iterator<Item = Result<PublicKey, Refusal>>,
     held: &[v1::Held],
 ) -> Result<Order, Refusal> {
     let id = core.trust_domain.identity(&identity.path);
@@ -368,7 +398,7 @@ fn order<'a>(
                 .next("ask again with a key for each identity"),
         )
     })?;
-    let key = public_key(key)?;
+    let key = key?;
     unused(core, &key, id.as_str())?;
     Ok(Order {
         what: What::X509 {
@@ -385,7 +415,7 @@ fn order<'a>(
 }
 
 /// A key is for one identity of one machine.
-fn unused(core: &Core, key: &crypto::PublicKey, spiffe_id: &str) -> Result<(), Refusal> {
+fn unused(core: &Core, key: &PublicKey, spiffe_id: &str) -> Result<(), Refusal> {
     check_key(core, key, spiffe_id)
 }
 
@@ -561,7 +591,8 @@ async fn jwt(
     }
     let mut held = Vec::new();
     let mut svids = Vec::new();
-    let outcomes = issue(core, orders.clone()).await?;
+    let orders: Arc<[Order]> = orders.into();
+    let outcomes = issue(core, &orders).await?;
     for ((order, outcome), hint) in orders.iter().zip(outcomes).zip(hints) {
         let issued = outcome?;
         held.push(holding(order, &issued));
