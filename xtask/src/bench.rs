@@ -101,6 +101,43 @@ const FIGURES: &[Figure] = &[
         "append_bench",
         Aim::RatioAtMost(2.0),
     ),
+    figure(
+        "gateway.pgbench_prepared_16",
+        "trilith",
+        "site_bench",
+        Aim::RatioAtLeast(0.8),
+    ),
+    figure(
+        "gateway.pgbench_prepared_16_vs_direct",
+        "trilith",
+        "site_bench",
+        Aim::None,
+    ),
+    figure("gateway.added_p99_us", "trilith", "site_bench", Aim::None),
+    figure(
+        "revoke.to_cut_p99_ms",
+        "trilith",
+        "site_bench",
+        Aim::AtMost(1_000.0),
+    ),
+    figure(
+        "estate.apply_to_svid_p99_ms",
+        "trilith",
+        "site_bench",
+        Aim::AtMost(150.0),
+    ),
+    figure(
+        "estate.apply_proof_p99_ms",
+        "trilith",
+        "site_bench",
+        Aim::None,
+    ),
+    figure(
+        "agent.rss_100_workloads_mib",
+        "trilith",
+        "site_bench",
+        Aim::AtMost(25.0),
+    ),
 ];
 
 pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
@@ -222,9 +259,10 @@ fn check_programs(wanted: &[&Figure]) -> Result<()> {
     }
 }
 
-/// Builds one program and runs it; each line of its stdout is a row.
+/// Builds one program, with the binaries of its package, and runs it; each line of its stdout is a row.
 fn measure(package: &str, example: &str, ids: &[&str], quick: bool) -> Result<Vec<Row>> {
-    let mut build = cargo(&["build", "--release", "-p", package, "--example", example]);
+    let mut build = cargo(&["build", "--release", "-p", package, "--bins"]);
+    build.args(["--example", example]);
     run_program(build.stdout(Stdio::null()))?;
     let mut program = Command::new(target().join("release/examples").join(example));
     for id in ids {

@@ -95,6 +95,16 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith revoke identity payments/api --reason 'key leaked'\n  trilith revoke machine db-1 --reason stolen"
     )]
     Revoke(RevokeArguments),
+    /// Let a revoked identity be issued again; what was issued before stays cut
+    #[command(
+        after_long_help = "Example:\n  trilith restore payments/api --reason 'the key was replaced'"
+    )]
+    Restore(RestoreArguments),
+    /// Go on signing although a peer has seen a longer ledger than the server's; recorded as a gap
+    #[command(
+        after_long_help = "Example:\n  trilith recover --reason 'the disk of db-1 was lost; backup of Monday restored'"
+    )]
+    Recover(RecoverArguments),
     /// Run a program that knows nothing of SPIFFE with an identity of its own
     #[command(
         after_long_help = "Example:\n  trilith exec -- psql 'host=127.0.0.1 port=6432 dbname=shop sslmode=verify-ca'"
@@ -374,6 +384,22 @@ pub struct RevokeArguments {
     pub kind: RevocationKind,
     /// The identity's path, the SVID's serial or the node's name
     pub value: String,
+    /// Why, for the record
+    #[arg(long)]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArguments {
+    /// The identity's path, as `payments/api`, or its SPIFFE ID
+    pub identity: String,
+    /// Why, for the record
+    #[arg(long)]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct RecoverArguments {
     /// Why, for the record
     #[arg(long)]
     pub reason: String,

@@ -51,6 +51,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Revoke(arguments) => {
             block_on(ASKING_THREADS, administer::revoke(arguments, &global))?
         }
+        Command::Restore(arguments) => {
+            block_on(ASKING_THREADS, administer::restore(arguments, &global))?
+        }
+        Command::Recover(arguments) => {
+            block_on(ASKING_THREADS, administer::recover(arguments, &global))?
+        }
         Command::Exec(arguments) => return block_on(ASKING_THREADS, workload::exec(arguments)),
         Command::Files(arguments) => block_on(ASKING_THREADS, workload::files(arguments))?,
         Command::Whoami(arguments) => {

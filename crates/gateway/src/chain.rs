@@ -96,7 +96,7 @@ impl Chain {
                 )
                 .expected(format!("at least {} records", head.size))
                 .observed(format!("{} records", next.size))
-                .next("if a backup was restored on purpose: trilith recover, at the server")),
+                .next("if a backup was restored on purpose: trilith recover --reason TEXT, at the server")),
             };
         }
         if old_size != head.size {

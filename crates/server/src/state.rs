@@ -191,6 +191,14 @@ impl State {
         (restored.unwrap_or(0) <= revoked).then_some(revoked)
     }
 
+    /// Whether everything that lives was judged by the estate version of record `index`. It was not
+    /// if the server died between recording the version and revoking what that does not grant.
+    #[must_use]
+    pub fn judged(&self, index: u64) -> bool {
+        let judged = self.meta.get("judged");
+        judged.and_then(|judged| judged.parse().ok()) == Some(index)
+    }
+
     pub fn revocations(&self) -> impl Iterator<Item = &RevocationRow> {
         self.revocations.values()
     }

@@ -1,7 +1,8 @@
 //! Tokens, revocation, node agents, verdicts and the state of the server.
 
 use crate::arguments::{
-    AgentCommand, AttestCommand, Global, RevocationKind, RevokeArguments, TokenCommand,
+    AgentCommand, AttestCommand, Global, RecoverArguments, RestoreArguments, RevocationKind,
+    RevokeArguments, TokenCommand,
 };
 use crate::{Failure, admin, output};
 use facts::Timestamp;
@@ -48,6 +49,31 @@ pub(crate) async fn revoke(arguments: RevokeArguments, global: &Global) -> Resul
         .revoke(v1::RevokeRequest {
             kind: kind.to_owned(),
             value: arguments.value,
+            reason: arguments.reason,
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+pub(crate) async fn restore(arguments: RestoreArguments, global: &Global) -> Result<(), Failure> {
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .restore(v1::RestoreRequest {
+            identity: arguments.identity,
+            reason: arguments.reason,
+        })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+pub(crate) async fn recover(arguments: RecoverArguments, global: &Global) -> Result<(), Failure> {
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .recover(v1::RecoverRequest {
             reason: arguments.reason,
         })
         .await

@@ -192,7 +192,7 @@ impl Anchoring {
                 self.kept.reader().size()
             ))
             .observed(observed.to_owned())
-            .next("keep both ledgers as evidence: trilith doctor"),
+            .next("keep both ledgers as evidence, revoke the gateway and look at its machine: trilith ledger search --type anchor"),
         )
     }
 }

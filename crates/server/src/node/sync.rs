@@ -425,7 +425,10 @@ fn barred(core: &Core, id: &SpiffeId) -> Result<(), Refusal> {
         Some(index) => Err(Refusal::Denied(
             Finding::new("IDENTITY-REVOKED", "the identity is revoked")
                 .observed(format!("record {index}"))
-                .next(format!("trilith revoke --restore {}", id.identity_path())),
+                .next(format!(
+                    "trilith restore {} --reason TEXT",
+                    id.identity_path()
+                )),
         )),
     }
 }

@@ -14,7 +14,7 @@ use crate::journal::{Entry, Journal};
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
-use crate::node::NodeService;
+use crate::node::{NodeService, rejudge};
 use crate::pool::Pool;
 use crate::signing::{HeadFile, Signing, behind};
 use crate::upkeep;
@@ -33,7 +33,7 @@ use proto::v1::node_server::NodeServer;
 use spiffe_core::TrustDomain;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use store::Projector;
+use store::{EstateRow, Projector};
 use svid_tls::{ClientAuth, OwnSvid};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -102,6 +102,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Err(refusal) = upkeep::own_svid(&core, &own, &server_key).await {
         // Administration still listens: recovery is what such a server needs.
         tracing::error!(%refusal, "the server has no SVID yet");
+    }
+    if let Err(refusal) = judge_again(&core).await {
+        tracing::error!(%refusal, "what lives was not judged by the estate in force");
     }
     let mut tasks = JoinSet::new();
     let (listen, http_listen) = listeners(&core, &own, &mut tasks).await?;
@@ -279,11 +282,36 @@ fn document(journal: &Journal, blobs: &Blobs) -> Result<AuthorityDocument, Start
     serde_json::from_slice(&bytes).map_err(|error| missing(&error.to_string()))
 }
 
-/// The estate in force, compiled.
+/// The estate in force.
 fn current(core: &Core) -> Result<Option<Arc<Current>>, StartError> {
-    let Some(row) = core.state().estate().cloned() else {
-        return Ok(None);
+    let row = core.state().estate().cloned();
+    row.map(|row| version(core, &row)).transpose()
+}
+
+/// Judges what lives by the estate in force, if the server died before it had.
+async fn judge_again(core: &Arc<Core>) -> Result<(), crate::refusal::Refusal> {
+    let Some(current) = core.current.load_full() else {
+        return Ok(());
     };
+    if core.state().judged(current.index) {
+        return Ok(());
+    }
+    let before = {
+        let state = core.state();
+        let earlier = state.estates().filter(|row| row.index < current.index);
+        earlier.max_by_key(|row| row.index).cloned()
+    };
+    // What cannot be read any more is taken as different.
+    let before = before.and_then(|row| version(core, &row).ok());
+    let (revoked, _) = rejudge(core, before, current).await?;
+    tracing::warn!(
+        revoked,
+        "the last estate had not been enforced to its end; it is now"
+    );
+    Ok(())
+}
+
+fn version(core: &Core, row: &EstateRow) -> Result<Arc<Current>, StartError> {
     let unreadable = |what: String| {
         StartError::Refused(
             Finding::new("SERVER-ESTATE", "the current estate cannot be put in force")
@@ -303,11 +331,7 @@ fn current(core: &Core) -> Result<Option<Arc<Current>>, StartError> {
         let first = problems.first().map(ToString::to_string);
         unreadable(first.unwrap_or_default())
     })?;
-    Ok(Some(Arc::new(Current::new(
-        Arc::new(estate),
-        row.index,
-        digest,
-    ))))
+    Ok(Arc::new(Current::new(Arc::new(estate), row.index, digest)))
 }
 
 async fn listeners(

@@ -230,17 +230,23 @@ impl State {
         changes
     }
 
-    /// Of administration only `restore` changes the state: an identity may be issued again. What
-    /// was issued before stays cut, because the revocation itself stays.
+    /// Of administration two acts change the state. `restore`: an identity may be issued again; what
+    /// was issued before stays cut, because the revocation itself stays. `estate-judge`: everything
+    /// that lives was judged by an estate version.
     fn admin(&self, body: &body::Admin) -> Vec<Change> {
-        let target = body.resource.strip_prefix("identity:");
-        let (true, "restore", Some(identity)) = (body.allow, body.action.as_str(), target) else {
+        let meta = |key: String, value: String| vec![Change::Meta(MetaRow { key, value })];
+        if !body.allow {
             return Vec::new();
-        };
-        vec![Change::Meta(MetaRow {
-            key: format!("restored {identity}"),
-            value: self.applied.to_string(),
-        })]
+        }
+        match (body.action.as_str(), body.resource.split_once(':')) {
+            ("restore", Some(("identity", identity))) => {
+                meta(format!("restored {identity}"), self.applied.to_string())
+            }
+            ("estate-judge", Some(("estate", index))) => {
+                meta("judged".to_owned(), index.to_owned())
+            }
+            _ => Vec::new(),
+        }
     }
 }
 

@@ -22,7 +22,8 @@ struct Lost {
 }
 
 /// Cuts what `new` does not grant, and has agents ask again for what changed. Returns the number of
-/// SVIDs revoked and of workloads to be reconsidered.
+/// SVIDs revoked and of workloads to be reconsidered. Its end is recorded: a server that died before it
+/// does it again when it starts.
 pub(crate) async fn rejudge(
     core: &Arc<Core>,
     old: Option<Arc<Current>>,
@@ -37,6 +38,15 @@ pub(crate) async fn rejudge(
     let reason = format!("estate {} does not grant it", new.version);
     let revoked = lost.len();
     withdraw(core, lost, &reason).await?;
+    let done = body::Admin {
+        principal: core.authority.server_id().to_string(),
+        action: "estate-judge".to_owned(),
+        resource: format!("estate:{}", new.index),
+        allow: true,
+        policies: Vec::new(),
+        detail: format!("{revoked} SVIDs revoked"),
+    };
+    core.append_one(core.by_server(done.record())?).await?;
     let mut count = 0;
     for (node, workloads) in changed {
         count += workloads.len();

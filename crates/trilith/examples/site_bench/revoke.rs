@@ -1,0 +1,164 @@
+//! From before a revocation is submitted to the end of the session at the client's socket: 100 sessions,
+//! idle, in a query and in COPY, each with an identity of its own, revoked one after the other.
+
+use crate::client::{by_svid, config, context, serial};
+use crate::pgbench::database;
+use crate::site::{self, Site};
+use crate::{percentile, row};
+use futures::SinkExt as _;
+use proto::v1::RevokeRequest;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+use testkit::bench::Plan;
+use tokio::sync::oneshot;
+use tokio_postgres::Client;
+
+const CUT: &str = "revoke.to_cut_p99_ms";
+pub(crate) const IDS: [&str; 1] = [CUT];
+const SESSIONS: usize = 100;
+
+/// An open session of one identity.
+struct Session {
+    serial: String,
+    client: Client,
+    /// When the socket closed.
+    closed: oneshot::Receiver<Instant>,
+    busy: Option<tokio::task::JoinHandle<()>>,
+}
+
+pub(crate) async fn run(plan: &Plan) {
+    let (site, _postgres) = tokio::task::spawn_blocking(|| {
+        let postgres = database(1);
+        postgres
+            .execute("bench", "create table notes (note text)")
+            .unwrap();
+        let mut site = Site::start(&estate());
+        site.start_gateway(&postgres, "bench");
+        (site, postgres)
+    })
+    .await
+    .unwrap();
+    let rounds = if plan.quick { 1 } else { 2 };
+    let mut millis = Vec::new();
+    let mut admin = site.admin().await;
+    for _ in 0..rounds {
+        for session in open(&site).await {
+            let request = RevokeRequest {
+                kind: "serial".to_owned(),
+                value: session.serial,
+                reason: "the bench says so".to_owned(),
+            };
+            let begun = Instant::now();
+            let (revoked, closed) = tokio::join!(
+                admin.revoke(request),
+                tokio::time::timeout(Duration::from_secs(30), session.closed)
+            );
+            revoked.unwrap();
+            let closed = closed.expect("the session is cut").unwrap();
+            millis.push(closed.duration_since(begun).as_secs_f64() * 1e3);
+            drop(session.client);
+            if let Some(busy) = session.busy {
+                busy.await.unwrap();
+            }
+        }
+    }
+    assert_eq!(millis.len(), rounds * SESSIONS);
+    let recorded = site.records("server", "revocation").await;
+    assert!(
+        recorded.len() >= rounds * SESSIONS,
+        "{} revocations are recorded",
+        recorded.len()
+    );
+    tokio::task::spawn_blocking(move || drop(site))
+        .await
+        .unwrap();
+    row(CUT, percentile(&mut millis, 0.99), "ms", None);
+}
+
+fn estate() -> estate::EstateFiles {
+    let (mut identities, mut policies) = (String::new(), String::new());
+    for number in 0..SESSIONS {
+        let path = format!("bench/s{number:03}");
+        identities.push_str(&format!(
+            "[[identity]]\npath = \"{path}\"\nkind = \"service\"\nowner = \"bench\"\n"
+        ));
+        policies.push_str(&site::assume(&path, "*/site_bench"));
+    }
+    policies.push_str(
+        "@id(\"notes\")\npermit (principal is Identity, action in [Action::\"select\", Action::\"insert\"], \
+         resource in Schema::\"bench/public\")\nwhen { resource.classification == \"public\" };\n\
+         @id(\"catalog\")\npermit (principal is Identity, action == Action::\"select\", \
+         resource in Database::\"bench\")\nwhen { resource.classification == \"catalog\" };\n",
+    );
+    site::estate(
+        "classifications = [\"public\", \"catalog\", \"restricted\"]\n",
+        &identities,
+        "[[database]]\nname = \"bench\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"notes\"\nclassification = \"public\"\n\
+         [[database.schema]]\nname = \"pg_catalog\"\nclassification = \"catalog\"\n",
+        &policies,
+    )
+}
+
+/// One session for each identity: a third idle, a third in a query, a third in COPY.
+async fn open(site: &Site) -> Vec<Session> {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    // After the first round the agent holds renewed SVIDs within moments.
+    let context = loop {
+        let context = context(&site.workload_api()).await;
+        if context.svids().len() == SESSIONS {
+            break context;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{} SVIDs of {SESSIONS}",
+            context.svids().len()
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let mut sessions = Vec::new();
+    for (number, svid) in context.svids().iter().enumerate() {
+        let config = config(site.port(), "bench");
+        let (client, connection) = config.connect(by_svid(&context, svid)).await.unwrap();
+        let (tell, closed) = oneshot::channel();
+        tokio::spawn(async move {
+            drop(connection.await);
+            let _nobody_waits = tell.send(Instant::now());
+        });
+        let busy = match number % 3 {
+            0 => None,
+            1 => {
+                let query =
+                    client.batch_execute("select count(*) from generate_series(1, 2000000000)");
+                // Sent when first polled, and never answered.
+                let mut query = Box::pin(query);
+                let first = tokio::time::timeout(Duration::from_millis(20), &mut query).await;
+                assert!(first.is_err(), "the query ended: {first:?}");
+                None
+            }
+            _ => {
+                let sink = client
+                    .copy_in::<_, bytes::Bytes>("copy notes from stdin")
+                    .await
+                    .unwrap();
+                Some(tokio::spawn(async move {
+                    let mut sink = pin!(sink);
+                    while sink
+                        .send(bytes::Bytes::from_static(b"note\n"))
+                        .await
+                        .is_ok()
+                    {
+                        tokio::time::sleep(Duration::from_millis(50)).await;
+                    }
+                }))
+            }
+        };
+        sessions.push(Session {
+            serial: serial(&context, svid),
+            client,
+            closed,
+            busy,
+        });
+    }
+    sessions
+}
