@@ -122,3 +122,55 @@ fn table<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
         );
     }
 }
+
+/// What a message tells its reader to run can be run.
+#[test]
+fn every_command_that_a_message_names_exists() {
+    let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut sources = Vec::new();
+    for entry in std::fs::read_dir(crates).unwrap() {
+        collect(&entry.unwrap().path().join("src"), &mut sources);
+    }
+    let trilith = crate::command();
+    let mut unknown = Vec::new();
+    let mut named = 0;
+    for source in sources {
+        let text = std::fs::read_to_string(&source).unwrap();
+        // In code such words stand in texts, after a quote, a colon or a backtick.
+        for mark in ["\"trilith ", ": trilith ", "`trilith ", "or trilith "] {
+            for rest in text.split(mark).skip(1) {
+                let mut at = &trilith;
+                for word in rest.split_whitespace() {
+                    let name = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+                    match at.find_subcommand(name) {
+                        Some(inner) => at = inner,
+                        None if std::ptr::eq(at, &trilith) && is_name(word) => {
+                            unknown.push(format!("{}: trilith {name}", source.display()));
+                            break;
+                        }
+                        None => break,
+                    }
+                }
+                named += usize::from(!std::ptr::eq(at, &trilith));
+            }
+        }
+    }
+    assert_eq!(unknown, Vec::<String>::new());
+    assert!(named > 20, "only {named} commands were found");
+}
+
+/// Looks like the name of a command, not like prose or a placeholder.
+fn is_name(word: &str) -> bool {
+    word.len() > 2 && word.starts_with(|c: char| c.is_ascii_lowercase())
+}
+
+fn collect(folder: &std::path::Path, sources: &mut Vec<std::path::PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() && !path.ends_with("demo") {
+            collect(&path, sources);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            sources.push(path);
+        }
+    }
+}

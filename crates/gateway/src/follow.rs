@@ -220,8 +220,13 @@ impl Following {
 
     /// A revocation that acts before its record is durable.
     pub fn cut_now(&self, target: &ledger::body::Target, cut: &Cut) {
-        self.held().revocations.add(target);
-        let count = self.0.sessions.cut(target, cut);
+        self.held().revocations.cut(target);
+        self.end_sessions(target, cut, u64::MAX);
+    }
+
+    /// Ends the sessions that `target` names and that rest on an SVID issued before the record `before`.
+    fn end_sessions(&self, target: &ledger::body::Target, cut: &Cut, before: u64) {
+        let count = self.0.sessions.cut(target, cut, before);
         tracing::info!(kind = ?target.kind, value = %target.value, count, "cut");
     }
 

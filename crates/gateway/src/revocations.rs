@@ -1,15 +1,33 @@
 //! What is revoked, as followed from the server's ledger, and cuts that came ahead of their records.
+//!
+//! A revocation hits what was issued before its record, as in the server's own state: an identity that was
+//! restored, or a machine that was readmitted, is issued anew and comes in; what it held before stays out.
 
 use crate::Principal;
 use ledger::body::{Target, TargetKind};
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 /// Identities by path, SVIDs by serial, machines by node name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocations {
-    identities: BTreeSet<String>,
-    serials: BTreeSet<String>,
-    machines: BTreeSet<String>,
+    identities: BTreeMap<String, Mark>,
+    serials: BTreeMap<String, Mark>,
+    machines: BTreeMap<String, Mark>,
+}
+
+/// What is known of the revocations of one target.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Mark {
+    /// Index of the last one's record.
+    recorded: u64,
+    /// Cut, and the record has not come yet: everything is hit.
+    ahead: bool,
+}
+
+impl Mark {
+    const fn hits(self, principal: &Principal) -> bool {
+        self.ahead || principal.issuance < self.recorded
+    }
 }
 
 impl Revocations {
@@ -28,22 +46,35 @@ impl Revocations {
         })
     }
 
-    pub fn add(&mut self, target: &Target) {
-        self.set(target.kind).insert(normal(target).to_owned());
+    /// A cut whose record has not come yet.
+    pub fn cut(&mut self, target: &Target) {
+        self.mark(target).ahead = true;
+    }
+
+    /// The revocation of the record `index`.
+    pub fn add(&mut self, target: &Target, index: u64) {
+        let mark = self.mark(target);
+        mark.recorded = mark.recorded.max(index);
+        mark.ahead = false;
     }
 
     pub fn remove(&mut self, target: &Target) {
-        self.set(target.kind).remove(normal(target));
+        if !self.mark(target).ahead {
+            self.set(target.kind).remove(normal(target));
+        }
     }
 
     /// Whether `principal` is hit, and by what.
     #[must_use]
     pub fn hit(&self, principal: &Principal) -> Option<&'static str> {
-        if self.serials.contains(&principal.serial) {
+        let hits = |marks: &BTreeMap<String, Mark>, name: &str| {
+            marks.get(name).is_some_and(|mark| mark.hits(principal))
+        };
+        if hits(&self.serials, &principal.serial) {
             Some("its SVID is revoked")
-        } else if self.identities.contains(&principal.path) {
+        } else if hits(&self.identities, &principal.path) {
             Some("its identity is revoked")
-        } else if self.machines.contains(&principal.node) {
+        } else if hits(&self.machines, &principal.node) {
             Some("its machine is revoked")
         } else {
             None
@@ -60,7 +91,12 @@ impl Revocations {
         self.len() == 0
     }
 
-    fn set(&mut self, kind: TargetKind) -> &mut BTreeSet<String> {
+    fn mark(&mut self, target: &Target) -> &mut Mark {
+        let name = normal(target).to_owned();
+        self.set(target.kind).entry(name).or_default()
+    }
+
+    const fn set(&mut self, kind: TargetKind) -> &mut BTreeMap<String, Mark> {
         match kind {
             TargetKind::Identity => &mut self.identities,
             TargetKind::Serial => &mut self.serials,

@@ -114,8 +114,10 @@ impl Sessions {
     }
 
     /// Cuts whomever `target` names; returns how many.
-    pub fn cut(&self, target: &Target, cut: &Cut) -> usize {
-        self.cut_where(cut, |principal| concerns(target, principal))
+    pub fn cut(&self, target: &Target, cut: &Cut, before: u64) -> usize {
+        self.cut_where(cut, |principal| {
+            principal.issuance < before && concerns(target, principal)
+        })
     }
 
     /// Cuts every session whose principal `hit` holds of; returns how many.

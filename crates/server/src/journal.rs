@@ -380,9 +380,6 @@ fn delta(record: &Committed, rest: &Rest) -> Option<delta::Delta> {
 pub(crate) const fn is_followed(kind: RecordType) -> bool {
     matches!(
         kind,
-        RecordType::Bundle
-            | RecordType::EstateVersion
-            | RecordType::Revocation
-            | RecordType::Readmit
+        RecordType::Bundle | RecordType::EstateVersion | RecordType::Revocation
     )
 }

@@ -35,6 +35,15 @@ pub fn tool(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
+/// PostgreSQL's own `name`, as `psql`, and not the script that Debian puts on `PATH` in its place.
+#[must_use]
+pub fn postgres_tool(name: &str) -> Option<PathBuf> {
+    postgres_folders()
+        .into_iter()
+        .map(|folder| folder.join(name))
+        .find(|program| program.is_file())
+}
+
 /// All of `names`, or the first that is missing: what a test says when it skips.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use crate::revocations::same;
 use crate::{Cut, CutReason, Place};
 use estate::{Estate, EstateFiles};
 use facts::{Finding, Timestamp};
-use ledger::body::{self, Target, TargetKind};
+use ledger::body::{self, Target};
 use ledger::{Code as _, Hash, Receipt, Record, RecordType, VerifiedReceipt};
 use spiffe_core::Bundle;
 use std::collections::BTreeSet;
@@ -69,7 +69,6 @@ impl Following {
             RecordType::Bundle => self.take_bundle(&verified, receipt)?,
             RecordType::EstateVersion => self.take_estate(&verified, receipt, blob)?,
             RecordType::Revocation => self.take_revocation(&verified, receipt)?,
-            RecordType::Readmit => self.take_readmission(&verified)?,
             other => return Err(refused("FOLLOW-RECORD-TYPE", other.as_str())),
         }
         let mut held = self.held();
@@ -167,19 +166,9 @@ impl Following {
             reason: CutReason::Revoked,
             detail: body.reason.clone(),
         };
-        self.cut_now(&body.target, &cut);
+        self.held().revocations.add(&body.target, verified.index);
+        self.end_sessions(&body.target, &cut, verified.index);
         self.held().revoked.insert(verified.index, receipt);
-        Ok(())
-    }
-
-    /// An administrator restored what was revoked; revocations recorded later hold.
-    fn take_readmission(&self, verified: &VerifiedReceipt) -> Result<(), Finding> {
-        let body: body::Readmit = parse(&verified.record)?;
-        let target = Target {
-            kind: TargetKind::Machine,
-            value: body.node,
-        };
-        self.lift(|index, revoked| index < verified.index && same(revoked, &target));
         Ok(())
     }
 
@@ -189,16 +178,16 @@ impl Following {
     /// # Errors
     /// `FOLLOW-STORE`.
     pub fn keep_only(&self, standing: &BTreeSet<u64>) -> Result<(), Finding> {
-        self.lift(|index, _| !standing.contains(&index));
+        self.lift(|index| !standing.contains(&index));
         self.keep()
     }
 
     /// Takes back the recorded revocations that `lifted` names; whoever is revoked by another stays so.
-    fn lift(&self, lifted: impl Fn(u64, &Target) -> bool) {
+    fn lift(&self, lifted: impl Fn(u64) -> bool) {
         let mut held = self.held();
         let mut targets = Vec::new();
         held.revoked.retain(|index, receipt| {
-            let target = target(receipt).filter(|target| lifted(*index, target));
+            let target = target(receipt).filter(|_| lifted(*index));
             let stays = target.is_none();
             targets.extend(target);
             stays

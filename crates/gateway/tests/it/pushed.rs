@@ -161,27 +161,51 @@ async fn only_some_records_are_acted_upon() {
 }
 
 #[tokio::test]
-async fn a_readmitted_machine_is_in_again() {
+async fn a_revocation_hits_what_was_issued_before_it_and_nothing_later() {
     let world = World::new();
-    let svid = world.issue_published(PAYMENTS);
-    world.revoke(TargetKind::Machine, "spiffe://example.org/trilith/node/m1");
-    assert_eq!(world.refused(&svid.chain).await, "GATEWAY-REVOKED");
-    let readmitted = world.record_readmission("m1");
-    world.push(&readmitted, b"").unwrap();
-    world.admit(&svid.chain).await.unwrap();
-    let (restarted, _questions) = world.restarted().unwrap();
-    let chain = crate::world::ders(&svid.chain);
-    restarted.admit(&chain, world.now).await.unwrap();
+    for (kind, value) in [
+        (TargetKind::Machine, "spiffe://example.org/trilith/node/m1"),
+        (TargetKind::Identity, PAYMENTS),
+    ] {
+        let before = world.issue_published(PAYMENTS);
+        world.revoke(kind, value);
+        assert_eq!(world.refused(&before.chain).await, "GATEWAY-REVOKED");
+        // The server issues again only after it was readmitted or restored.
+        let after = world.issue_published(PAYMENTS);
+        world.admit(&after.chain).await.unwrap();
+        assert_eq!(world.refused(&before.chain).await, "GATEWAY-REVOKED");
+
+        // Nor does a restart mix the two up.
+        world.following.keep().unwrap();
+        let (restarted, _questions) = world.restarted().unwrap();
+        let [before, after] = [&before, &after].map(|svid| crate::world::ders(&svid.chain));
+        restarted.admit(&after, world.now).await.unwrap();
+        let refused = restarted.admit(&before, world.now).await.unwrap_err();
+        assert_eq!(refused.code, "GATEWAY-REVOKED");
+    }
 }
 
 #[tokio::test]
-async fn an_old_readmission_does_not_lift_a_later_revocation() {
+async fn a_revocation_heard_again_leaves_later_sessions_alone() {
     let world = World::new();
-    let svid = world.issue_published(PAYMENTS);
-    let readmitted = world.record_readmission("m1");
-    world.revoke(TargetKind::Machine, "m1");
-    world.push(&readmitted, b"").unwrap();
-    assert_eq!(world.refused(&svid.chain).await, "GATEWAY-REVOKED");
+    let recorded = world.record_revocation(TargetKind::Identity, PAYMENTS);
+    world.push(&recorded, b"").unwrap();
+    let later = world.issue_published(PAYMENTS);
+    let principal = world.admit(&later.chain).await.unwrap();
+    let session = world.following.sessions().register(
+        &principal,
+        std::time::Duration::from_secs(3_600),
+        world.now,
+    );
+    // As after a reconnection: the server tells its whole state.
+    world.push(&recorded, b"").unwrap();
+    assert_eq!(session.is_cut(), None);
+    // A cut ahead of its record spares nobody.
+    let target = crate::world::target(TargetKind::Identity, PAYMENTS);
+    world
+        .following
+        .cut_now(&target, &crate::sessions::revoked());
+    assert_eq!(session.is_cut(), Some(crate::sessions::revoked()));
 }
 
 #[tokio::test]

@@ -165,18 +165,6 @@ impl World {
         self.push(&committed, b"").unwrap()
     }
 
-    pub(crate) fn record_readmission(&self, node: &str) -> Committed {
-        let readmit = body::Readmit {
-            node: node.to_owned(),
-            reason: "found again".to_owned(),
-            by: "uid:0".to_owned(),
-            generation: 1.into(),
-        };
-        let committed = self.record(readmit.record());
-        self.publish();
-        committed
-    }
-
     // ------------------------------------------------------------ issuance
 
     pub(crate) fn issuer(&self) -> &Issuer {

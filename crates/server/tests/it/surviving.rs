@@ -163,3 +163,68 @@ async fn killed_at_any_moment_the_state_equals_the_ledgers_and_nothing_acknowled
     assert!(acknowledged.iter().all(|serial| recorded.contains(serial)));
     assert!(acknowledged.len() > 100);
 }
+
+/// The server dies after an estate's record and before it has revoked what that does not grant: the next
+/// start does it.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estate_is_enforced_by_the_start_after_a_crash() {
+    let mut fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (issued, _) = sync
+        .ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let serial = issued.svids[0].serial.clone();
+    drop(sync);
+    fixture.stop().await;
+
+    // What the dead server had made durable: the version and its blob, and nothing after them.
+    let mut files = estate();
+    files.insert(
+        "policies/assume.cedar",
+        "@id(\"nobody\") forbid (principal, action == Action::\"assume\", resource);\n",
+    );
+    record_version(fixture.dir.path(), &files);
+
+    for restart in 0..2 {
+        fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+        let revoked = fixture.records(&["revocation"]).await;
+        assert_eq!(revoked.len(), 1, "after start {restart}");
+        assert_eq!(revoked[0].1["body"]["target"]["value"], serial.as_str());
+        fixture.stop().await;
+    }
+}
+
+/// Appends the record of `files` to the ledger of a stopped server.
+fn record_version(dir: &std::path::Path, files: &estate::EstateFiles) {
+    use crypto::Custody as _;
+    use ledger::body::{self, BlobRef, Body as _};
+    let blob = files.to_blob();
+    let digest = ledger::HexDigest(crypto::sha256(&blob));
+    let disk = std::sync::Arc::new(ledger_store::RealDisk);
+    let blobs = ledger_store::Blobs::open(&dir.join("data/blobs"), 1 << 20, disk).unwrap();
+    let named: BlobRef = blobs.put(&blob).unwrap();
+    let custody = custody::FileCustody::open(&dir.join("keys/ledger")).unwrap();
+    let signer = custody
+        .load_or_generate("ledger", crypto::Algorithm::Ed25519)
+        .unwrap();
+    let ledger = ledger_store::Ledger::open(
+        &dir.join("data/ledger"),
+        signer,
+        "example.org/server",
+        &ledger_store::Options::default(),
+    )
+    .unwrap();
+    let version = body::EstateVersion {
+        version: digest,
+        blob: named,
+        parent: None,
+        author: "uid:0".to_owned(),
+        message: "the last act before the crash".to_owned(),
+        proof_index: None,
+        floor: ledger::Decimal(0),
+    };
+    let draft = version.record().actor("uid:0", "peercred").draft().unwrap();
+    ledger.append(draft).wait().unwrap();
+}

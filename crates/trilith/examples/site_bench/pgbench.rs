@@ -23,7 +23,7 @@ pub(crate) fn database(scale: u32) -> Postgres {
     postgres
         .execute("postgres", "create database bench")
         .unwrap();
-    let filled = Command::new(testkit::tool("pgbench").unwrap())
+    let filled = Command::new(testkit::postgres_tool("pgbench").unwrap())
         .args([
             "-i",
             "-q",
@@ -147,7 +147,7 @@ fn through_gateway(site: &Site, seconds: u32) -> Ran {
     let mut command = Command::new(site::binary());
     command
         .args(["exec", "--"])
-        .arg(testkit::tool("pgbench").unwrap())
+        .arg(testkit::postgres_tool("pgbench").unwrap())
         .env("SPIFFE_ENDPOINT_SOCKET", site.workload_api())
         .env("TRILITH_LOG", "warn");
     bench(
@@ -169,7 +169,7 @@ fn through_bouncer(bouncer: &PgBouncer, seconds: u32) -> Ran {
         bouncer.file("client.key").display()
     );
     bench(
-        Command::new(testkit::tool("pgbench").unwrap()),
+        Command::new(testkit::postgres_tool("pgbench").unwrap()),
         seconds,
         &connection,
     )
@@ -182,7 +182,7 @@ fn directly(postgres: &Postgres, seconds: u32) -> Ran {
         postgres.certificate().display()
     );
     bench(
-        Command::new(testkit::tool("pgbench").unwrap()),
+        Command::new(testkit::postgres_tool("pgbench").unwrap()),
         seconds,
         &connection,
     )

@@ -137,8 +137,10 @@ impl Site {
     /// Puts a gateway before `database` of `postgres`, over its Unix socket.
     pub(crate) fn start_gateway(&mut self, postgres: &Postgres, database: &str) {
         let port = free_port();
+        let http = free_port();
         let path = self.folder.path().join("gateway.toml");
         let mut text = std::fs::read_to_string(&path).unwrap();
+        text.push_str(&format!("http_listen = \"127.0.0.1:{http}\"\n"));
         text.push_str(&format!(
             "[listen]\naddress = \"127.0.0.1:{port}\"\nmax_connections = 400\n\
              [[postgres]]\ndatabase = \"{database}\"\n[postgres.upstream]\nsocket_folder = \"{}\"\nport = {}\n\
@@ -153,7 +155,7 @@ impl Site {
             &["gateway", "--config", "gateway.toml"],
         );
         wait("the gateway", || {
-            std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
+            is_ready(http) && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
         self.gateway = Some(Gateway { process, port });
     }
@@ -263,6 +265,20 @@ fn write(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::write(path, text).unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+/// Whether the gateway says that it follows the server and decides.
+fn is_ready(port: u16) -> bool {
+    use std::io::{Read as _, Write as _};
+    let ask = || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port))?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    ask().is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
 }
 
 fn wait(what: &str, ready: impl Fn() -> bool) {
