@@ -26,7 +26,9 @@ pub struct Access {
     /// Identity path.
     pub identity: String,
     pub action: Action,
-    /// For an action on tables or functions, a schema stands for every one in it that no file lists.
+    /// For an action on tables or functions, a schema stands for every one in it that no file lists, a
+    /// database for every one in a schema that no file lists, and the database `*` for every other
+    /// database.
     pub resource: ResourceRef,
     /// The permits that give it, definitely or under a condition.
     pub policies: Vec<Arc<PolicyRef>>,
@@ -67,7 +69,7 @@ pub struct Answer {
 /// What a per-identity role needs on one resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
-    /// A schema stands for every table or function in it that no file lists.
+    /// As in [`Access::resource`].
     pub resource: ResourceRef,
     /// Allowed whatever the facts are.
     pub actions: Vec<Action>,
@@ -104,8 +106,35 @@ impl Partial {
     }
 }
 
-/// A name that PostgreSQL cannot give a table or function and that no policy names.
-pub(crate) const UNLISTED: &str = "\u{1}";
+/// A name that PostgreSQL cannot give anything and that no policy names.
+const UNLISTED: &str = "\u{1}";
+
+/// The databases that no file lists.
+pub(crate) fn elsewhere() -> ResourceRef {
+    ResourceRef::new(ResourceKind::Database, "*")
+}
+
+/// What the action applies to in `container` and no file lists: one of each kind stands for all of it.
+/// In a declared database these are the schemas that are not declared; what is in a declared schema
+/// is asked of that schema.
+pub(crate) fn unlisted_in(action: Action, container: &ResourceRef) -> Vec<ResourceRef> {
+    let kinds = action.resource_kinds().iter();
+    kinds
+        .filter_map(|kind| {
+            let levels = match (container.kind, kind) {
+                (ResourceKind::Schema, ResourceKind::Table | ResourceKind::Function)
+                | (ResourceKind::Database, ResourceKind::Schema) => 1,
+                (ResourceKind::Database, ResourceKind::Table | ResourceKind::Function) => 2,
+                _ => return None,
+            };
+            let below = format!("/{UNLISTED}").repeat(levels);
+            Some(ResourceRef::new(
+                *kind,
+                format!("{}{below}", container.path),
+            ))
+        })
+        .collect()
+}
 
 impl Estate {
     /// Which identities can do this to that. `resource` need not be declared.
@@ -133,8 +162,8 @@ impl Estate {
         answer
     }
 
-    /// What this identity can do, to every declared resource and to what is not declared in each
-    /// declared schema.
+    /// What this identity can do, to every declared resource and to what is not declared: in each
+    /// declared schema, in each declared database, and elsewhere.
     #[must_use]
     pub fn what_can(&self, principal: &str) -> Answer {
         let mut answer = self.empty_answer();
@@ -160,23 +189,29 @@ impl Estate {
                         &prepared,
                         &mut answer,
                     );
-                } else if resource.kind == ResourceKind::Schema {
-                    for kind in action.resource_kinds() {
-                        let unlisted =
-                            ResourceRef::new(*kind, format!("{}/{UNLISTED}", resource.path));
-                        self.ask(
-                            principal,
-                            action,
-                            &unlisted,
-                            &resource,
-                            &prepared,
-                            &mut answer,
-                        );
-                    }
+                }
+                for unlisted in unlisted_in(action, &resource) {
+                    self.ask(
+                        principal,
+                        action,
+                        &unlisted,
+                        &resource,
+                        &prepared,
+                        &mut answer,
+                    );
                 }
             }
         }
+        let elsewhere = elsewhere();
+        for action in Action::USES {
+            for unlisted in unlisted_in(action, &elsewhere) {
+                let shown = &elsewhere;
+                self.ask(principal, action, &unlisted, shown, &prepared, &mut answer);
+            }
+        }
         answer.accesses.sort();
+        // `define` applies to a schema and to each kind of thing in it.
+        answer.accesses.dedup();
         answer
     }
 

@@ -9,7 +9,7 @@ use crate::files::EstateFiles;
 use crate::index::ScopeIndex;
 use crate::invariant::{Invariant, parse_invariants};
 use crate::model::{Identity, Model, References, Settings, TableInfo};
-use crate::policy::{Policies, base_schema, parse_policies};
+use crate::policy::{Policies, base_schema, check_visible, parse_policies};
 use crate::problem::Problem;
 use crate::resolve::{PlacedTest, resolve};
 use crate::resource::ResourceRef;
@@ -60,6 +60,10 @@ impl Estate {
             (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems),
         };
         let graph = Graph::build(&model, &schema).map_err(|problem| vec![problem])?;
+        let hidden = check_visible(&policies, &model, &graph);
+        if !hidden.is_empty() {
+            return Err(hidden);
+        }
         let index = ScopeIndex::build(&policies, &graph)
             .map_err(|error| vec![Problem::new("ESTATE-INDEX", "", 0, error.to_string())])?;
         Ok(Self {
@@ -218,6 +222,18 @@ impl Estate {
     /// As [`Estate::assume`] by all policies, without the index.
     pub fn assume_plainly(&self, facts: &FactSet, path: &str) -> Decision {
         answer(self.assume_case(facts, path), |case| {
+            case.decide_plainly(self)
+        })
+    }
+
+    /// As [`Estate::decide_admin`] by all policies, without the index.
+    pub fn decide_admin_plainly(
+        &self,
+        uid: u32,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> Decision {
+        answer(self.admin_case(uid, action, resource), |case| {
             case.decide_plainly(self)
         })
     }

@@ -50,6 +50,20 @@ fn decide(estate: &Estate, test: &PlacedTest) -> Decision {
     if action == Action::Assume {
         return estate.assume(&facts, resource);
     }
+    // A gateway sees what issuance records show, so a test that supposes more would prove nothing.
+    if let Some(identity) = estate.identity(principal)
+        && let Some(fact) = facts
+            .iter()
+            .find(|fact| !identity.visible.contains(&fact.name))
+    {
+        return Decision::error(
+            "ESTATE-TEST",
+            format!(
+                "the fact `{}` is not among `visible` of `{principal}`: no gateway will ever see it",
+                fact.name
+            ),
+        );
+    }
     let resource = if action.is_administrative() && resource.is_empty() {
         ResourceRef::estate(estate.trust_domain())
     } else {

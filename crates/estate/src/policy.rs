@@ -2,8 +2,10 @@
 
 mod conditions;
 mod lint;
+mod visible;
 
 pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, paths};
+pub(crate) use visible::check as check_visible;
 
 use crate::action::Action;
 use crate::decision::{Effect, PolicyRef};

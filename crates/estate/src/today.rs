@@ -2,12 +2,12 @@
 //! about other data.
 
 use crate::action::Action;
-use crate::ask::{Access, Partial, UNLISTED};
+use crate::ask::{Access, Partial, elsewhere, unlisted_in};
 use crate::authorize::{Case, Unanswerable};
 use crate::entities::resource_of;
 use crate::estate::Estate;
 use crate::invariant::{Invariant, InvariantKind};
-use crate::resource::{ResourceKind, ResourceRef};
+use crate::resource::ResourceRef;
 use cedar_policy::PolicySet;
 use facts::FactSet;
 use serde::Serialize;
@@ -110,24 +110,19 @@ impl Estate {
         actions
     }
 
-    /// Every declared resource of the action, and what no file lists in each schema, with how each is
-    /// shown.
+    /// Every declared resource of the action, and what no file lists: in each schema, in each database
+    /// and elsewhere, with how each is shown.
     fn targets(&self, action: Action) -> Vec<(ResourceRef, ResourceRef)> {
         let kinds = action.resource_kinds();
+        let declared = self.graph.nodes().iter();
+        let declared = declared.filter_map(|node| resource_of(&node.uid));
         let mut targets = Vec::new();
-        for resource in self
-            .graph
-            .nodes()
-            .iter()
-            .filter_map(|node| resource_of(&node.uid))
-        {
+        for resource in declared.chain([elsewhere()]) {
+            for unlisted in unlisted_in(action, &resource) {
+                targets.push((unlisted, resource.clone()));
+            }
             if kinds.contains(&resource.kind) {
                 targets.push((resource.clone(), resource));
-            } else if resource.kind == ResourceKind::Schema {
-                for kind in kinds.iter().filter(|kind| kind.is_classified()) {
-                    let path = format!("{}/{UNLISTED}", resource.path);
-                    targets.push((ResourceRef::new(*kind, path), resource.clone()));
-                }
             }
         }
         targets

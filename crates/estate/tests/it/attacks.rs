@@ -1,6 +1,6 @@
 //! Attacks on decisions. Each fails when the check that it guards is removed.
 
-use crate::fixture::shop_with_policy;
+use crate::fixture::{compile, problems_with, shop_files, shop_with_policy};
 use estate::{Action, Estate, Request, ResourceRef};
 use facts::FactSet;
 
@@ -116,4 +116,70 @@ fn what_a_server_starts_from_lets_its_administrator_in_and_nobody_else() {
     let whole = ResourceRef::estate("example.org");
     assert!(estate.decide_admin(501, Action::Apply, &whole).allow);
     assert!(!estate.decide_admin(0, Action::Apply, &whole).allow);
+}
+
+#[test]
+fn a_forbid_over_a_fact_that_no_gateway_sees_is_refused() {
+    // `has` of a fact that stands nowhere is false: the `forbid` would never match.
+    let policy = "@id(\"x\")\nforbid (principal, action == Action::\"select\", resource)\nwhen { context.machine has boot && context.machine.boot has secure_boot && !context.machine.boot.secure_boot };";
+    let problems = problems_with("policies/x.cedar", policy);
+    assert!(problems.contains("policies/x.cedar:1: ESTATE-FACT-NOT-VISIBLE: it reads the fact `machine.boot.secure_boot`"), "{problems}");
+    let branch = "@id(\"x\")\nforbid (principal, action == Action::\"select\", resource)\nunless { context.machine has boot };";
+    let problems = problems_with("policies/x.cedar", branch);
+    assert!(problems.contains("`machine.boot`"), "{problems}");
+    // Of identities that show it, and of those that the policy cannot concern, nothing is said.
+    let shown = "@id(\"x\")\nforbid (principal, action == Action::\"select\", resource)\nwhen { principal.kind == \"ai-agent\" && context.machine has tpm && context.machine.tpm has kind && context.machine.tpm.kind == \"emulated\" };";
+    assert_eq!(problems_with("policies/x.cedar", shown), "no problem");
+}
+
+#[test]
+fn a_test_that_supposes_what_no_gateway_sees_proves_nothing() {
+    let mut files = shop_files();
+    files.insert(
+        "tests/x.toml",
+        "[[test]]\nname = \"x\"\nprincipal = \"payments/api\"\naction = \"select\"\n\
+         resource = \"shop/public/cards\"\nexpect = \"allow\"\n\
+         [test.facts]\n\"workload.gid\" = 7\n",
+    );
+    let outcomes = compile(&files).run_tests();
+    let failure = outcomes
+        .iter()
+        .find(|one| one.name == "x")
+        .unwrap()
+        .failure
+        .clone();
+    assert!(failure.unwrap().contains("not among `visible`"));
+}
+
+#[test]
+fn what_reaches_undeclared_schemas_and_databases_is_listed() {
+    for (scope, shown) in [
+        ("resource in Database::\"shop\"", "shop"),
+        ("resource", "*"),
+    ] {
+        let mut files = shop_files();
+        files.insert(
+            "policies/x.cedar",
+            format!("@id(\"x\")\npermit (principal == Identity::\"payments/api\", action == Action::\"select\", {scope});"),
+        );
+        files.insert(
+            "invariants/x.cedar",
+            "@id(\"x\")\nnever (principal == Identity::\"payments/api\", action == Action::\"select\", resource)\nwhen { resource.classification == \"restricted\" };",
+        );
+        let estate = compile(&files);
+        let shown = ResourceRef::new(estate::ResourceKind::Database, shown);
+        let answer = estate.what_can("payments/api");
+        let listed = |access: &estate::Access| access.resource == shown;
+        assert!(answer.accesses.iter().any(listed), "{scope}: {answer:?}");
+        let invariant = estate
+            .invariants()
+            .iter()
+            .find(|one| one.reference.id == "x")
+            .unwrap();
+        let today = estate.holds_today(invariant);
+        assert!(
+            matches!(&today, estate::Today::Broken { by } if by.iter().any(|breach| breach.resource == shown)),
+            "{scope}: {today:?}"
+        );
+    }
 }

@@ -79,19 +79,152 @@ fn policy(
         ),
         _ => format!("when {{ principal in Group::\"g{team}\" }}"),
     };
-    let effect = if forbid && number.is_multiple_of(3) {
-        "forbid"
-    } else {
-        "permit"
-    };
+    let effect = effect(number, forbid);
     format!("@id(\"p{number}\")\n{effect} ({principal}, {action}, {resource}) {condition};\n")
 }
 
+/// A policy about becoming an identity.
+fn assume_policy(
+    number: usize,
+    (forbid, principal, action, resource, condition, detail): Draft,
+) -> String {
+    let principal = match principal % 4 {
+        0 | 1 => format!("principal in Pool::\"p{}\"", principal % 2),
+        2 => format!("principal is Workload in Pool::\"p{}\"", detail % 2),
+        _ => "principal is Workload".to_owned(),
+    };
+    let action = if action % 3 == 0 {
+        "action"
+    } else {
+        "action == Action::\"assume\""
+    };
+    let identity = usize::from(resource / 4) % IDENTITIES;
+    let resource = match resource % 4 {
+        0 => format!("resource == Identity::\"i{identity}\""),
+        1 => format!("resource in Group::\"g{}\"", identity % GROUPS),
+        2 => "resource is Identity".to_owned(),
+        _ => "resource".to_owned(),
+    };
+    let placed = format!(
+        "principal.machine has pool && principal.machine.pool == \"p{}\"",
+        detail % 2
+    );
+    let (kind, team) = (pick(&KINDS, detail), usize::from(detail) % 3);
+    let condition = match condition % 6 {
+        0 => placed,
+        1 => format!("{placed} && principal has uid && principal.uid == {team}"),
+        // Overflows for uid 1 and 2.
+        2 => format!("{placed} && principal has uid && 9223372036854775806 + principal.uid > 0"),
+        3 => format!("{placed} && resource is Identity && resource.kind == \"{kind}\""),
+        4 => format!(
+            "{placed} && resource is Identity && resource.hasTag(\"team\") && resource.getTag(\"team\") == \"{team}\""
+        ),
+        _ => format!("{placed} && resource is Identity && resource.owner == \"o{team}\""),
+    };
+    let effect = effect(number, forbid);
+    format!(
+        "@id(\"p{number}\")\n{effect} ({principal}, {action}, {resource}) when {{ {condition} }};\n"
+    )
+}
+
+/// A policy about what administrators do.
+fn admin_policy(
+    number: usize,
+    (forbid, principal, action, resource, condition, detail): Draft,
+) -> String {
+    let uid = [0, 1, 7][usize::from(principal / 8) % 3];
+    let principal = match principal % 4 {
+        0 => format!("principal == Admin::\"uid:{uid}\""),
+        1 => format!("principal in Group::\"g{}\"", usize::from(detail) % GROUPS),
+        2 => "principal is Admin".to_owned(),
+        _ => format!(
+            "principal is Admin in Group::\"g{}\"",
+            usize::from(detail) % GROUPS
+        ),
+    };
+    let (action, kinds) = match action % 4 {
+        0 => (
+            "action == Action::\"apply\"",
+            [
+                "resource == Estate::\"t\"",
+                "resource is Estate",
+                "resource",
+            ],
+        ),
+        1 => (
+            "action in [Action::\"apply\", Action::\"query\"]",
+            ["resource == Estate::\"t\"", "resource", "resource"],
+        ),
+        2 => (
+            "action == Action::\"revoke\"",
+            [
+                "resource == Identity::\"i1\"",
+                "resource is Identity in Group::\"g1\"",
+                "resource",
+            ],
+        ),
+        _ => (
+            "action in [Action::\"revoke\", Action::\"readmit\"]",
+            [
+                "resource == Machine::\"m1\"",
+                "resource is Machine",
+                "resource",
+            ],
+        ),
+    };
+    let resource = kinds[usize::from(resource) % 3];
+    let condition = match condition % 4 {
+        0 => format!("when {{ principal.uid == {uid} }}"),
+        // Overflows for uid 7.
+        1 => "when { principal.uid + 9223372036854775801 > 0 }".to_owned(),
+        _ => String::new(),
+    };
+    let effect = effect(number, forbid);
+    format!("@id(\"p{number}\")\n{effect} ({principal}, {action}, {resource}) {condition};\n")
+}
+
+fn effect(number: usize, forbid: bool) -> &'static str {
+    if forbid && number.is_multiple_of(3) {
+        "forbid"
+    } else {
+        "permit"
+    }
+}
+
+fn ids(decision: &estate::Decision) -> Vec<String> {
+    let mut ids: Vec<String> = decision
+        .policy_ids()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    ids.sort();
+    ids
+}
+
+/// Workloads in either pool and in none.
+fn workloads() -> Vec<FactSet> {
+    let mut workloads = Vec::new();
+    for pool in [Some("p0"), Some("p1"), None] {
+        for uid in [None, Some(0_u32), Some(2)] {
+            let mut pairs: Vec<(&str, Value)> = Vec::new();
+            pairs.extend(pool.map(|pool| (names::MACHINE_POOL, Value::from(pool))));
+            pairs.extend(uid.map(|uid| (names::WORKLOAD_UID, Value::from(uid))));
+            workloads.push(facts(&pairs));
+        }
+    }
+    workloads
+}
+
 fn estate(drafts: &[Draft]) -> Estate {
+    with_policies(drafts, policy)
+}
+
+fn with_policies(drafts: &[Draft], policy: fn(usize, Draft) -> String) -> Estate {
     let mut files = EstateFiles::new();
     files.insert(
         "estate.toml",
-        "trust_domain = \"t\"\nclassifications = [\"public\", \"internal\", \"pii\"]\n",
+        "trust_domain = \"t\"\nclassifications = [\"public\", \"internal\", \"pii\"]\n\
+         [[administrator]]\nuid = 0\ngroups = [\"g1\"]\n[[administrator]]\nuid = 1\ngroups = [\"g4\"]\n",
     );
     let mut identities = String::new();
     for group in 0..GROUPS {
@@ -106,7 +239,7 @@ fn estate(drafts: &[Draft]) -> Estate {
         let (kind, group) = (KINDS[number % 3], number % GROUPS);
         write!(
             identities,
-            "[[identity]]\npath = \"i{number}\"\nkind = \"{kind}\"\nowner = \"o{}\"\ngroups = [\"g{group}\"]\n",
+            "[[identity]]\npath = \"i{number}\"\nkind = \"{kind}\"\nowner = \"o{}\"\ngroups = [\"g{group}\"]\nvisible = [\"machine.join\", \"workload.uid\"]\n",
             number % 2
         )
         .unwrap();
@@ -128,6 +261,10 @@ fn estate(drafts: &[Draft]) -> Estate {
         }
     }
     files.insert("resources/r.toml", resources);
+    files.insert(
+        "references/p.toml",
+        "[[pool]]\nname = \"p0\"\n[[pool]]\nname = \"p1\"\n[[machine]]\nname = \"m1\"\npool = \"p0\"\n",
+    );
     let policies: String = drafts
         .iter()
         .enumerate()
@@ -174,26 +311,68 @@ fn requests(sessions: &[FactSet]) -> Vec<(String, Action, ResourceRef, &FactSet)
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_decides_as_plain_cedar_does(drafts in drafts()) {
         let estate = estate(&drafts);
         let sessions = sessions();
-        for (principal, action, resource, facts) in requests(&sessions) {
+        // A different part of all requests for each estate.
+        let part = drafts.iter().map(|draft| usize::from(draft.5)).sum::<usize>() % 17;
+        for (principal, action, resource, facts) in requests(&sessions).into_iter().skip(part).step_by(17) {
             let request = Request { principal: &principal, action, resource, facts };
             let (indexed, plain) = (estate.decide(&request), estate.decide_plainly(&request));
             prop_assert_eq!(indexed.allow, plain.allow, "{:?}", request);
             prop_assert_eq!(indexed.errors.is_empty(), plain.errors.is_empty(), "{:?}", request);
             // Beside an error, Cedar names what else it found; the denial is the same.
             if plain.errors.is_empty() && (plain.allow || !plain.policies.is_empty()) {
-                let (mut left, mut right) = (indexed.policy_ids(), plain.policy_ids());
-                left.sort();
-                right.sort();
-                prop_assert_eq!(left, right, "{:?}", request);
+                prop_assert_eq!(ids(&indexed), ids(&plain), "{:?}", request);
             }
         }
     }
+
+    #[test]
+    fn the_index_grants_identities_as_plain_cedar_does(drafts in drafts()) {
+        let estate = with_policies(&drafts, assume_policy);
+        for facts in workloads() {
+            for number in 0..IDENTITIES {
+                let path = format!("i{number}");
+                let (indexed, plain) = (estate.assume(&facts, &path), estate.assume_plainly(&facts, &path));
+                prop_assert_eq!(indexed.allow, plain.allow, "{} {:?}", path, facts);
+                prop_assert_eq!(indexed.errors.is_empty(), plain.errors.is_empty(), "{} {:?}", path, facts);
+                if plain.allow {
+                    prop_assert_eq!(ids(&indexed), ids(&plain), "{} {:?}", path, facts);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_index_lets_administrators_do_as_plain_cedar_does(drafts in drafts()) {
+        let estate = with_policies(&drafts, admin_policy);
+        let whole = ResourceRef::estate("t");
+        // 7 is declared nowhere.
+        for uid in [0, 1, 7] {
+            for (action, resource) in [
+                (Action::Apply, whole.clone()),
+                (Action::Query, whole.clone()),
+                (Action::Revoke, ResourceRef::identity("i1")),
+                (Action::Revoke, ResourceRef::identity("i2")),
+                (Action::Revoke, ResourceRef::machine("m1")),
+                (Action::Readmit, ResourceRef::machine("m1")),
+            ] {
+                let indexed = estate.decide_admin(uid, action, &resource);
+                let plain = estate.decide_admin_plainly(uid, action, &resource);
+                prop_assert_eq!(indexed.allow, plain.allow, "{} {} {}", uid, action, resource);
+                prop_assert_eq!(indexed.errors.is_empty(), plain.errors.is_empty(), "{} {} {}", uid, action, resource);
+                prop_assert_eq!(ids(&indexed), ids(&plain), "{} {} {}", uid, action, resource);
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
 
     #[test]
     fn who_can_and_what_can_are_what_brute_force_finds(drafts in drafts()) {
