@@ -5,6 +5,7 @@ mod ask;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
+mod plan;
 mod roles;
 mod tpm;
 mod workload;

@@ -19,6 +19,8 @@ pub struct Counterexample {
     pub allowed: bool,
     /// What allows it, or forbids it; empty for a denial by default.
     pub because: Vec<Arc<PolicyRef>>,
+    /// All of it as a sentence.
+    pub text: String,
 }
 
 /// One side of the request.
@@ -45,7 +47,7 @@ impl Counterexample {
         declared: &Entities,
         because: Vec<Arc<PolicyRef>>,
     ) -> Option<Self> {
-        Some(Self {
+        let mut found = Self {
             principal: Party::of(request.principal()?, entities, declared),
             action: request.action()?.id().unescaped().to_owned(),
             resource: Party::of(request.resource()?, entities, declared),
@@ -55,7 +57,10 @@ impl Counterexample {
                 .unwrap_or_default(),
             allowed: kind == InvariantKind::Never,
             because,
-        })
+            text: String::new(),
+        };
+        found.text = found.to_string();
+        Some(found)
     }
 }
 

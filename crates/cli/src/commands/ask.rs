@@ -38,11 +38,53 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
     Ok(())
 }
 
+/// What a gateway recorded: where, of whom, under which estate, with which facts, and what it found.
+fn recorded(document: &Value, record: &Value) {
+    output::line(format_args!(
+        "recorded as {} ({}), {}",
+        text(record, "/id"),
+        text(record, "/type"),
+        text(record, "/time")
+    ));
+    output::line(format_args!(
+        "  {} of session {}",
+        text(record, "/actor"),
+        text(record, "/body/session")
+    ));
+    if let Some(issuance) = record.get("issuance").and_then(Value::as_u64) {
+        output::line(format_args!(
+            "  its SVID was issued in record {issuance} of the server"
+        ));
+    }
+    output::line(format_args!(
+        "  decided under estate {} (record {})",
+        text(record, "/estate/version"),
+        text(record, "/estate/index")
+    ));
+    for fact in list(document, "/facts") {
+        output::line(format_args!(
+            "  fact {} = {}",
+            text(fact, "/name"),
+            text(fact, "/value")
+        ));
+    }
+    for finding in list(record, "/body/findings") {
+        output::line(format_args!("  because of {}", plain(finding)));
+    }
+    if document.get("agrees").and_then(Value::as_bool) == Some(false) {
+        output::line("  WARNING: computed again from what is recorded, it comes out otherwise");
+    }
+}
+
 /// An explanation for people. `record` stands in it when a recorded decision was asked for.
 fn explain(document: &Value) {
-    let explanation = document.get("explanation").unwrap_or(document);
     if let Some(record) = document.get("record") {
-        output::line(format_args!("recorded as {}", text(record, "/id")));
+        recorded(document, record);
+    }
+    let explanation = document.get("explanation").unwrap_or(document);
+    if explanation.is_null() {
+        // Refused before any policy was asked: the record's findings have said why.
+        return;
     }
     let allow = explanation
         .pointer("/decision/allow")
@@ -153,15 +195,7 @@ fn accesses(document: &Value, global: &Global) -> Result<(), Failure> {
 
 fn row(access: &Value) -> Vec<String> {
     let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
-    for (word, field) in [
-        ("when", "/when"),
-        ("unless", "/unless"),
-        ("if defined", "/if_defined"),
-    ] {
-        for residual in list(access, field) {
-            because.push(format!("{word} {}", text(residual, "/condition")));
-        }
-    }
+    because.extend(residuals(access));
     vec![
         text(access, "/identity"),
         text(access, "/action"),
@@ -170,7 +204,22 @@ fn row(access: &Value) -> Vec<String> {
     ]
 }
 
-fn policy_name(policy: &Value) -> String {
+/// The conditions that are left of an access once everything but the session's facts is known.
+pub(super) fn residuals(access: &Value) -> Vec<String> {
+    let kinds = [
+        ("when", "/when"),
+        ("unless", "/unless"),
+        ("if defined", "/if_defined"),
+    ];
+    let each = kinds.iter().flat_map(|(word, field)| {
+        list(access, field)
+            .iter()
+            .map(move |residual| format!("{word} {}", text(residual, "/condition")))
+    });
+    each.collect()
+}
+
+pub(super) fn policy_name(policy: &Value) -> String {
     format!(
         "{}:{} {:?}",
         text(policy, "/file"),
@@ -179,14 +228,14 @@ fn policy_name(policy: &Value) -> String {
     )
 }
 
-fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
+pub(super) fn list<'a>(value: &'a Value, pointer: &str) -> &'a [Value] {
     value
         .pointer(pointer)
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice)
 }
 
-fn text(value: &Value, pointer: &str) -> String {
+pub(super) fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).map_or_else(|| "-".to_owned(), plain)
 }
 

@@ -1,7 +1,7 @@
 //! The estate folder: checked here, planned and applied at the server.
 
 use crate::arguments::{EstateCommand, Global};
-use crate::commands::administer;
+use crate::commands::plan;
 use crate::runtime::block_on;
 use crate::{Failure, admin, output};
 use anyhow::Context as _;
@@ -42,7 +42,7 @@ async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
         .await
         .map_err(|status| admin::refusal(&status))?;
     let document = admin::document(answer)?;
-    administer::print(&document, global);
+    show(&document, global);
     if document.get("applicable").and_then(Value::as_bool) == Some(false) {
         return Ok(ExitCode::from(crate::EXIT_VERIFICATION));
     }
@@ -61,8 +61,16 @@ async fn apply(
         .estate_apply(request(&files, message, base))
         .await
         .map_err(|status| admin::refusal(&status))?;
-    administer::print(&admin::document(answer)?, global);
+    show(&admin::document(answer)?, global);
     Ok(ExitCode::SUCCESS)
+}
+
+fn show(document: &Value, global: &Global) {
+    if global.json {
+        output::json(document);
+    } else {
+        plan::print(document);
+    }
 }
 
 fn request(files: &EstateFiles, message: String, base: Option<String>) -> v1::EstateRequest {
@@ -145,20 +153,22 @@ fn test(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
 
 fn prove(directory: &Path, timeout: u64, global: &Global) -> Result<ExitCode, Failure> {
     let estate = compile(&read(directory)?)?;
+    let question = Duration::from_secs(timeout);
+    let count = u32::try_from(estate.invariants().len()).unwrap_or(u32::MAX);
+    let defaults = estate_prove::Options::with_solver(std::env::var_os("CVC5"));
     let options = estate_prove::Options {
-        question: Duration::from_secs(timeout),
-        ..estate_prove::Options::with_solver(std::env::var_os("CVC5"))
+        question,
+        // Whoever gives an invariant more time gives it to each.
+        total: defaults.total.max(question.saturating_mul(count.max(1))),
+        ..defaults
     };
     let report = estate_prove::prove_blocking(&estate, &options);
+    let document = serde_json::to_value(&report).context("cannot print the report")?;
     if global.json {
-        output::json(&serde_json::to_value(&report).context("cannot print the report")?);
+        output::json(&document);
     } else {
-        for invariant in &report.invariants {
-            output::line(format_args!(
-                "{}  {}",
-                invariant.invariant, invariant.result
-            ));
-        }
+        let invariants = document.get("invariants").and_then(Value::as_array);
+        plan::invariants(invariants.map_or(&[], Vec::as_slice));
     }
     if report.is_accepted() {
         return Ok(ExitCode::SUCCESS);

@@ -227,6 +227,12 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
     // A denial first: it is what the whole came to.
     explanations.sort_by_key(|explanation| explanation.decision.allow);
     let body: Value = serde_json::from_str(record.body()).unwrap_or_default();
+    // An intent was let through by the policies; a decision was not, unless it was refused for what it
+    // is and not for whom it touches.
+    let again = explanations
+        .iter()
+        .all(|explanation| explanation.decision.allow);
+    let agrees = record.kind() != RecordType::Intent || again;
     Ok(json!({
         "record": {
             "id": format!("{}:{}", found.ledger, found.index),
@@ -234,8 +240,15 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             "index": found.index,
             "type": record.kind().as_str(),
             "time": Timestamp::from_millis(record.stamp().wall).to_string(),
+            "actor": principal,
+            "estate": record.estate().map(|estate| json!({
+                "version": estate.version.to_string(), "index": estate.index,
+            })),
+            "issuance": found.session.as_ref().and_then(|start| start.issuance).map(|index| index.0),
             "body": body,
         },
+        "facts": facts.iter().collect::<Vec<_>>(),
+        "agrees": agrees,
         "explanation": explanations.first(),
         "explanations": explanations,
     }))

@@ -50,7 +50,7 @@ pub(crate) async fn refused(
         "letting the AI agent read cards is refused, with a request that would break the invariant",
         &Detail::new()
             .with("plan_exit_code", plan.code)
-            .with("counterexample", readable(&counterexample))
+            .with("counterexample", text(&counterexample, "/text"))
             .with("estate", text(&after, "/estate/version")),
     );
     Ok(())
@@ -66,13 +66,6 @@ fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
         Value::Array(items) => items.iter().find_map(|value| find(value, key)),
         _ => None,
     }
-}
-
-fn readable(counterexample: &Value) -> String {
-    ["text", "sentence", "rendered"]
-        .iter()
-        .find_map(|key| counterexample.get(*key)?.as_str().map(str::to_owned))
-        .unwrap_or_else(|| counterexample.to_string())
 }
 
 pub(crate) async fn server_killed(story: &mut Story, site: &mut Site) -> anyhow::Result<()> {

@@ -1,0 +1,193 @@
+//! A plan, an apply and a proof, for people: what holds, what breaks it, who newly reaches what and
+//! because of which line. `--json` prints the document that this reads.
+
+use super::ask::{list, policy_name, residuals, text};
+use crate::output;
+use serde_json::Value;
+
+/// The whole plan.
+pub(crate) fn print(document: &Value) {
+    let problems = list(document, "/problems");
+    for problem in problems {
+        output::line(format_args!("{}", problem_line(problem)));
+    }
+    if problems.is_empty() {
+        invariants(list(document, "/proof/invariants"));
+        tests(list(document, "/tests"));
+    }
+    if let Some(diff) = document.get("diff").filter(|diff| !diff.is_null()) {
+        difference(diff);
+    }
+    if let Some(version) = document.get("version").and_then(Value::as_str) {
+        output::line(format_args!("version {version}"));
+    }
+    if let Some(index) = document.get("index").and_then(Value::as_u64) {
+        output::line(format_args!(
+            "current since record {index}; proof in record {}; revoked {}, reconsidered {}",
+            text(document, "/proof_index"),
+            text(document, "/revoked"),
+            text(document, "/reconsidered"),
+        ));
+    } else if document.get("applicable").and_then(Value::as_bool) == Some(true) {
+        output::line("it can be applied");
+    } else {
+        output::line("it cannot be applied");
+    }
+}
+
+fn problem_line(problem: &Value) -> String {
+    let hint = problem
+        .get("hint")
+        .and_then(Value::as_str)
+        .map_or_else(String::new, |hint| format!(" ({hint})"));
+    format!(
+        "{}:{}: {}: {}{hint}",
+        text(problem, "/file"),
+        text(problem, "/line"),
+        text(problem, "/code"),
+        text(problem, "/message")
+    )
+}
+
+/// Both results of each: of any data, and of what is declared today.
+pub(crate) fn invariants(invariants: &[Value]) {
+    for report in invariants {
+        let name = report
+            .get("invariant")
+            .map_or_else(String::new, policy_name);
+        let any = text(report, "/result/status");
+        output::line(format_args!("{:8} {name}", any.to_uppercase()));
+        match any.as_str() {
+            "broken" => {
+                let sentence = text(report, "/result/counterexample/text");
+                output::line(format_args!("  for some data: {sentence}"));
+            }
+            "unknown" => output::line(format_args!(
+                "  {}: {}",
+                text(report, "/result/code"),
+                text(report, "/result/message")
+            )),
+            _ => {}
+        }
+        today(report.get("today").unwrap_or(&Value::Null));
+    }
+}
+
+fn today(today: &Value) {
+    match text(today, "/status").as_str() {
+        "holds" => output::line(format_args!(
+            "  today: holds, {} requests tried",
+            text(today, "/requests")
+        )),
+        "broken" => {
+            for breach in list(today, "/by") {
+                output::line(format_args!("  today: broken by {}", breach_line(breach)));
+            }
+        }
+        _ => {
+            for breach in list(today, "/on") {
+                output::line(format_args!(
+                    "  today: depends on facts for {}",
+                    breach_line(breach)
+                ));
+            }
+            for because in list(today, "/because") {
+                output::line(format_args!("  today: not known: {}", plain(because)));
+            }
+        }
+    }
+}
+
+fn breach_line(breach: &Value) -> String {
+    let because = breach
+        .get("access")
+        .map_or_else(String::new, |access| because(access));
+    format!(
+        "{} {} {}{because}",
+        text(breach, "/principal"),
+        text(breach, "/action"),
+        text(breach, "/resource")
+    )
+}
+
+fn tests(tests: &[Value]) {
+    let failed: Vec<&Value> = tests
+        .iter()
+        .filter(|test| test.get("passed").and_then(Value::as_bool) != Some(true))
+        .collect();
+    for test in &failed {
+        output::line(format_args!(
+            "FAILED   {}:{} {}",
+            text(test, "/file"),
+            text(test, "/line"),
+            text(test, "/name")
+        ));
+        output::line(format_args!("  {}", text(test, "/failure")));
+    }
+    output::line(format_args!(
+        "{} of {} policy tests pass",
+        tests.len() - failed.len(),
+        tests.len()
+    ));
+}
+
+fn difference(diff: &Value) {
+    for (what, field) in [
+        ("identity", "identities"),
+        ("resource", "resources"),
+        ("reference", "references"),
+        ("policy", "policies"),
+        ("invariant", "invariants"),
+    ] {
+        for (mark, list_name) in [("+", "added"), ("-", "removed"), ("~", "changed")] {
+            for name in list(diff, &format!("/{field}/{list_name}")) {
+                output::line(format_args!("{mark} {what} {}", plain(name)));
+            }
+        }
+    }
+    for (title, field, side) in [
+        ("newly possible", "/widened", "after"),
+        (
+            "no longer possible, or under another condition",
+            "/narrowed",
+            "before",
+        ),
+    ] {
+        let changes = list(diff, field);
+        if changes.is_empty() {
+            continue;
+        }
+        output::line(format_args!("{title}:"));
+        for change in changes {
+            if let Some(access) = change.get(side) {
+                output::line(format_args!(
+                    "  {} {} {}{}",
+                    text(access, "/identity"),
+                    text(access, "/action"),
+                    text(access, "/resource"),
+                    because(access)
+                ));
+            }
+        }
+    }
+    for error in list(diff, "/errors") {
+        output::line(format_args!("not compared: {}", plain(error)));
+    }
+}
+
+/// `, because of FILE:LINE "ID"`, with the conditions that are left.
+fn because(access: &Value) -> String {
+    let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
+    because.extend(residuals(access));
+    if because.is_empty() {
+        String::new()
+    } else {
+        format!(", because of {}", because.join("; "))
+    }
+}
+
+fn plain(value: &Value) -> String {
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
