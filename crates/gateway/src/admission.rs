@@ -1,7 +1,7 @@
 //! Who is it? From a chain of certificates to a principal, or to a finding.
 
 use crate::Following;
-use facts::{FactSet, Finding, Source, Timestamp};
+use facts::{FactSet, Finding, Source, Timestamp, Value};
 use ledger::body::{FactValue, Issuance};
 use rustls_pki_types::CertificateDer;
 use spiffe_core::{SpiffeId, VerifiedIssuance, receipt};
@@ -125,12 +125,17 @@ fn facts_of(issuance: &Issuance) -> FactSet {
         } else {
             Source::Asserted
         };
-        match value {
-            FactValue::Bool(value) => facts.state(name, *value, source, observed),
-            FactValue::Integer(value) => facts.state(name, *value, source, observed),
-            FactValue::Text(value) => facts.state(name, value.as_str(), source, observed),
-            FactValue::List(value) => facts.state(name, value.clone(), source, observed),
-        }
+        facts.state(name, value_of(value), source, observed);
     }
     facts
+}
+
+/// A recorded value as facts have it.
+pub(crate) fn value_of(value: &FactValue) -> Value {
+    match value {
+        FactValue::Bool(value) => Value::Bool(*value),
+        FactValue::Integer(value) => Value::Integer(*value),
+        FactValue::Text(value) => Value::Text(value.clone()),
+        FactValue::List(values) => Value::List(values.clone()),
+    }
 }

@@ -17,13 +17,13 @@ use crate::{Cut, Place, Sessions};
 use arc_swap::ArcSwapOption;
 use estate::Estate;
 use facts::{Finding, Timestamp};
+use ledger::body::FactValue;
 use ledger::{Checkpoint, Hash, LedgerKey, Receipt};
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use store::Store;
 use tokio::sync::{mpsc, watch};
 
@@ -51,6 +51,14 @@ struct Held {
     applied: u64,
 }
 
+/// The last word from the server.
+#[derive(Clone, Copy)]
+struct Heard {
+    wall: Timestamp,
+    /// By a clock that nobody sets; none when it was heard before this start.
+    at: Option<Instant>,
+}
+
 /// The estate in force: its receipt and the files that the receipt's record names.
 struct HeldEstate {
     receipt: Receipt,
@@ -68,8 +76,7 @@ struct Inner {
     bundle: ArcSwapOption<Bundle>,
     sessions: Sessions,
     store: Store,
-    /// Unix milliseconds of the last word from the server.
-    heard: AtomicU64,
+    heard: Mutex<Heard>,
     /// Index of the current estate.
     estate_changed: watch::Sender<u64>,
     /// Size of the chain's head, for those who wait for it.
@@ -102,7 +109,10 @@ impl Following {
             bundle: ArcSwapOption::empty(),
             sessions: Sessions::default(),
             store: Store::new(directory.to_owned()),
-            heard: AtomicU64::new(0),
+            heard: Mutex::new(Heard {
+                wall: Timestamp::EPOCH,
+                at: None,
+            }),
             estate_changed: watch::channel(0).0,
             chain_changed: watch::channel(0).0,
             questions,
@@ -139,10 +149,17 @@ impl Following {
         self.0.estate_changed.subscribe()
     }
 
-    /// How long nothing was heard of the server.
+    /// How long nothing was heard of the server, by whichever clock says longer: a wall clock that is set
+    /// back does not make old words new. What was heard before this start, at a time that has not come
+    /// yet, was heard too long ago.
     #[must_use]
     pub fn silence(&self, now: Timestamp) -> Duration {
-        now.since(Timestamp::from_millis(self.0.heard.load(Ordering::Relaxed)))
+        let heard = *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner);
+        match heard.at {
+            Some(at) => now.since(heard.wall).max(at.elapsed()),
+            None if heard.wall > now => Duration::MAX,
+            None => now.since(heard.wall),
+        }
     }
 
     /// Refuses when the server was silent for longer than the estate allows.
@@ -230,14 +247,38 @@ impl Following {
         tracing::info!(kind = ?target.kind, value = %target.value, count, "cut");
     }
 
-    /// The SVID `serial` was renewed: sessions that rest on it go on.
-    pub fn renewed(&self, serial: &str, successor: &str, not_after: Timestamp) {
-        self.0.sessions.renew(serial, successor, not_after);
+    /// The SVID `serial` was renewed: sessions that rest on it go on if the facts that the successor's
+    /// record shows are theirs, and end otherwise: a session decides by the facts that it began with.
+    pub fn renewed(
+        &self,
+        serial: &str,
+        successor: &str,
+        not_after: Timestamp,
+        facts: &BTreeMap<String, FactValue>,
+    ) {
+        self.0.sessions.renew(serial, successor, not_after, facts);
     }
 
     /// The server was heard at `now`, and all that it had said before was taken.
     pub fn heard(&self, now: Timestamp) {
-        self.0.heard.fetch_max(now.as_millis(), Ordering::Relaxed);
+        self.hear(now, Some(Instant::now()));
+    }
+
+    /// It was heard at `wall`, before this start.
+    fn heard_before(&self, wall: Timestamp) {
+        self.hear(wall, None);
+    }
+
+    fn hear(&self, wall: Timestamp, at: Option<Instant>) {
+        *self.0.heard.lock().unwrap_or_else(PoisonError::into_inner) = Heard { wall, at };
+    }
+
+    fn last_heard(&self) -> Timestamp {
+        self.0
+            .heard
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .wall
     }
 
     /// The proof of a checkpoint that was asked about.

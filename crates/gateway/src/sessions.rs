@@ -1,10 +1,11 @@
 //! Open sessions, and ending them: at revocation and at expiry, at once, by waking who waits.
 
 use crate::Principal;
+use crate::admission::value_of;
 use crate::revocations::concerns;
 use facts::Timestamp;
-use ledger::body::Target;
-use std::collections::HashMap;
+use ledger::body::{FactValue, Target};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,8 @@ pub enum CutReason {
     Expired,
     /// The estate took the identity away.
     Estate,
+    /// The SVID was renewed on other facts than those that the session began with.
+    Facts,
     /// Nothing was heard of the server for longer than the estate allows.
     Stale,
     /// Records cannot be kept.
@@ -31,6 +34,7 @@ impl CutReason {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
             Self::Estate => "estate",
+            Self::Facts => "facts",
             Self::Stale => "stale",
             Self::Recording => "error",
             Self::Shutdown => "shutdown",
@@ -134,16 +138,32 @@ impl Sessions {
         count
     }
 
-    /// The SVID `serial` was renewed for the same workload: its sessions rest on `successor` now.
-    pub fn renew(&self, serial: &str, successor: &str, not_after: Timestamp) {
+    /// The SVID `serial` was renewed for the same workload: its sessions rest on `successor` now. Those
+    /// whose facts are not `facts` are cut.
+    pub fn renew(
+        &self,
+        serial: &str,
+        successor: &str,
+        not_after: Timestamp,
+        facts: &BTreeMap<String, FactValue>,
+    ) {
         let mut registry = self.lock();
         for open in registry.open.values_mut() {
-            if open.principal.serial == serial {
-                successor.clone_into(&mut open.principal.serial);
-                open.principal.not_after = not_after;
-                open.status
-                    .send_modify(|status| status.not_after = not_after);
+            if open.principal.serial != serial {
+                continue;
             }
+            successor.clone_into(&mut open.principal.serial);
+            open.principal.not_after = not_after;
+            let changed = changed(&open.principal, facts);
+            open.status.send_modify(|status| {
+                status.not_after = not_after;
+                if let Some(name) = changed {
+                    status.cut.get_or_insert_with(|| Cut {
+                        reason: CutReason::Facts,
+                        detail: format!("{name} is not what it was: connect again"),
+                    });
+                }
+            });
         }
     }
 
@@ -199,6 +219,18 @@ impl SessionHandle {
             (end <= Timestamp::now()).then(|| expired(status.not_after, self.ends))
         })
     }
+}
+
+/// The first fact that is not the same in both.
+fn changed(principal: &Principal, facts: &BTreeMap<String, FactValue>) -> Option<String> {
+    let names = principal.facts.iter().map(|fact| &fact.name);
+    let mut names = names.chain(facts.keys());
+    names
+        .find(|name| {
+            let held = principal.facts.value(name);
+            held != facts.get(*name).map(value_of).as_ref()
+        })
+        .cloned()
 }
 
 impl Drop for SessionHandle {

@@ -363,6 +363,7 @@ fn delta(record: &Committed, rest: &Rest) -> Option<delta::Delta> {
             successor: known.body.serial.clone(),
             not_after: known.body.not_after.saturating_mul(1000),
             spiffe_id: known.body.spiffe_id.clone(),
+            facts: serde_json::to_vec(&known.body.facts).ok()?,
         }));
     }
     let parsed = record.record().ok()?;

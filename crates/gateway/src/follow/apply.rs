@@ -1,5 +1,6 @@
 //! Taking records and checkpoints: what is checked before anything changes.
 
+use super::store::Snapshot;
 use super::{Current, Following, HeldEstate, off_chain};
 use crate::revocations::same;
 use crate::{Cut, CutReason, Place};
@@ -10,7 +11,6 @@ use ledger::{Code as _, Hash, Receipt, Record, RecordType, VerifiedReceipt};
 use spiffe_core::Bundle;
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 impl Following {
     /// The next checkpoint of the server's ledger.
@@ -30,7 +30,10 @@ impl Following {
             held.chain.head()
         };
         if let (true, Some(root)) = (size > before, root) {
-            self.0.store.append_checkpoint(size, &root)?;
+            if let Err(finding) = self.0.store.append_checkpoint(size, &root) {
+                // A checkpoint that is not remembered costs a question to the server, no more.
+                tracing::warn!(%finding, "a checkpoint is not remembered");
+            }
         }
         self.0.chain_changed.send_replace(size);
         Ok(())
@@ -43,11 +46,19 @@ impl Following {
     /// `FOLLOW-RECORD`, `FOLLOW-FORKED`, `FOLLOW-BUNDLE`, `FOLLOW-ESTATE`, `FOLLOW-ESTATE-DIGEST`,
     /// `FOLLOW-STORE`.
     pub fn take_record(&self, receipt: &[u8], blob: &[u8]) -> Result<u64, Finding> {
-        let receipt =
-            Receipt::decode(receipt).map_err(|error| refused(error.code(), &error.to_string()))?;
-        let index = self.apply(receipt, blob)?;
+        let index = self.act_on(receipt, blob)?;
         self.keep()?;
         Ok(index)
+    }
+
+    /// As [`Following::take_record`], kept by whoever calls [`Following::keep`] later.
+    ///
+    /// # Errors
+    /// Those of [`Following::take_record`] but `FOLLOW-STORE`.
+    pub(super) fn act_on(&self, receipt: &[u8], blob: &[u8]) -> Result<u64, Finding> {
+        let receipt =
+            Receipt::decode(receipt).map_err(|error| refused(error.code(), &error.to_string()))?;
+        self.apply(receipt, blob)
     }
 
     fn apply(&self, receipt: Receipt, blob: &[u8]) -> Result<u64, Finding> {
@@ -204,9 +215,10 @@ impl Following {
     /// # Errors
     /// `FOLLOW-STORE`.
     pub fn keep(&self) -> Result<(), Finding> {
-        let held = self.held();
-        let heard = self.0.heard.load(Ordering::Relaxed);
-        self.0.store.keep(&held, heard)
+        self.0.store.keep(|| {
+            let heard = self.last_heard();
+            Snapshot::of(&self.held(), heard.as_millis())
+        })
     }
 
     /// Takes what was held before the last stop, and writes nothing: a crash in the middle of a start loses
@@ -221,7 +233,7 @@ impl Following {
         for (receipt, blob) in stored.records {
             self.apply(receipt, &blob)?;
         }
-        self.heard(Timestamp::from_millis(stored.heard));
+        self.heard_before(Timestamp::from_millis(stored.heard));
         Ok(())
     }
 }

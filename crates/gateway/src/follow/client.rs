@@ -21,6 +21,7 @@ use svid_tls::BundleSource;
 use svid_tls::pin::PinnedAnchors;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
 
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// A revocation waits for no longer than this once the server is back.
@@ -29,6 +30,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(1);
 const HEAD_EVERY: Duration = Duration::from_millis(100);
 /// How often what was heard is written down.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// Deltas that were read and wait to be taken.
+const WAITING: usize = 1_024;
 /// An estate is one message.
 const MAX_MESSAGE: usize = 128 << 20;
 /// Bytes of records in one answer, below the server's own limit for a message.
@@ -120,23 +123,26 @@ impl Client {
             asked: Vec::new(),
         };
         connection.say(Message::Hello(self.hello())).await?;
-        let mut inbound = client
+        let stream = client
             .stream(ReceiverStream::new(messages))
             .await
             .map_err(|status| refused(&status))?
             .into_inner();
+        let (deltas, mut inbound) = mpsc::channel(WAITING);
+        let following = self.following.clone();
+        let _listening = AbortOnDrop(tokio::spawn(listen(stream, following, deltas)));
         let mut heads = self.reader.subscribe(0);
         let mut announce = tokio::time::interval(HEAD_EVERY);
         let mut keep = tokio::time::interval(KEEP_EVERY);
         let mut head = None;
         loop {
             tokio::select! {
-                // Cuts first: a revocation does not wait behind anything of ours.
                 biased;
-                delta = inbound.message() => {
-                    let Some(delta) = delta.map_err(|status| refused(&status))? else {
+                delta = inbound.recv() => {
+                    let Some(delta) = delta else {
                         return Ok(());
                     };
+                    let delta = delta.map_err(|status| refused(&status))?;
                     self.take(delta, &mut connection).await?;
                     // INVARIANT: whoever has not taken the whole state has not heard the server; else a
                     // gateway that cannot take a record would miss what comes after it and stay fresh.
@@ -161,7 +167,13 @@ impl Client {
                         self.announce(head.checkpoint.size, note, &mut connection).await?;
                     }
                 }
-                _ = keep.tick() => self.following.keep()?,
+                _ = keep.tick() => {
+                    let following = self.following.clone();
+                    let kept = tokio::task::spawn_blocking(move || following.keep()).await;
+                    if let Ok(Err(finding)) = kept {
+                        tracing::error!(%finding, "what is followed is not kept");
+                    }
+                }
             }
         }
     }
@@ -186,9 +198,15 @@ impl Client {
             delta::Delta::Record(record) => {
                 let initial = record.initial;
                 let following = self.following.clone();
-                // Compiling an estate is CPU work.
+                // Compiling an estate is CPU work. What cannot be kept is held all the same: a full disk
+                // must not keep the next revocation from being heard. After a crash the server sends it
+                // again, and until then what was kept grows stale.
                 let taken = tokio::task::spawn_blocking(move || {
-                    following.take_record(&record.receipt, &record.blob)
+                    let index = following.act_on(&record.receipt, &record.blob)?;
+                    if let Err(finding) = following.keep() {
+                        tracing::error!(%finding, "what is followed is not kept");
+                    }
+                    Ok::<_, Finding>(index)
                 });
                 let index = taken
                     .await
@@ -203,18 +221,14 @@ impl Client {
                 self.following
                     .take_checkpoint(&next.checkpoint, next.old_size, &proof)
             }
-            delta::Delta::Cut(cut) => {
-                if let Some(target) = Revocations::target(&cut.kind, &cut.value) {
-                    let detail = cut.reason;
-                    let reason = CutReason::Revoked;
-                    self.following.cut_now(&target, &Cut { reason, detail });
-                }
-                Ok(())
-            }
+            // Acted upon when it was read.
+            delta::Delta::Cut(_) => Ok(()),
             delta::Delta::Renewed(renewed) => {
                 let not_after = Timestamp::from_millis(renewed.not_after);
+                // Facts that cannot be read are nobody's: the session ends.
+                let facts = serde_json::from_slice(&renewed.facts).unwrap_or_default();
                 self.following
-                    .renewed(&renewed.serial, &renewed.successor, not_after);
+                    .renewed(&renewed.serial, &renewed.successor, not_after, &facts);
                 Ok(())
             }
             delta::Delta::Proven(proven) => {
@@ -312,6 +326,44 @@ impl Client {
             first_index: fetch.from_index,
             records,
         })
+    }
+}
+
+/// Reads the stream. Cuts act here, at once: they do not wait until what came before them is taken, an
+/// estate that has to be compiled or a disk that is slow.
+async fn listen(
+    mut stream: Streaming<Delta>,
+    following: Following,
+    deltas: mpsc::Sender<Result<Delta, tonic::Status>>,
+) {
+    loop {
+        let delta = match stream.message().await {
+            Ok(Some(delta)) => Ok(delta),
+            Ok(None) => return,
+            Err(status) => Err(status),
+        };
+        if let Ok(Delta {
+            delta: Some(delta::Delta::Cut(cut)),
+        }) = &delta
+            && let Some(target) = Revocations::target(&cut.kind, &cut.value)
+        {
+            let detail = cut.reason.clone();
+            let reason = CutReason::Revoked;
+            following.cut_now(&target, &Cut { reason, detail });
+        }
+        let ended = delta.is_err();
+        if deltas.send(delta).await.is_err() || ended {
+            return;
+        }
+    }
+}
+
+/// Ends a task with the connection that it belongs to.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

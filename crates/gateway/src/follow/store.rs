@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An estate's blob, with room.
 const MAX_FILE: u64 = 128 << 20;
@@ -39,6 +39,31 @@ struct Stored {
     estate: Option<String>,
     revoked: Vec<String>,
     heard: u64,
+}
+
+/// What is to be written, taken while the state was locked; encoding and writing need no lock of it.
+pub(super) struct Snapshot {
+    checkpoint: String,
+    bundle: Option<Receipt>,
+    estate: Option<(Receipt, Arc<[u8]>)>,
+    revoked: Vec<Receipt>,
+    heard: u64,
+}
+
+impl Snapshot {
+    /// `heard`: when the server was last heard, Unix milliseconds. Nothing before the first checkpoint.
+    pub(super) fn of(held: &Held, heard: u64) -> Option<Self> {
+        Some(Self {
+            checkpoint: held.chain.note()?.to_owned(),
+            bundle: held.bundle.clone(),
+            estate: held
+                .estate
+                .as_ref()
+                .map(|estate| (estate.receipt.clone(), Arc::clone(&estate.blob))),
+            revoked: held.revoked.values().cloned().collect(),
+            heard,
+        })
+    }
 }
 
 /// What a start finds.
@@ -70,13 +95,18 @@ impl Store {
                 .unwrap_or_else(PoisonError::into_inner);
             let file = match &mut *open {
                 Some(file) => file,
-                none => none.insert(File::options().create(true).append(true).open(&path)?),
+                none => none.insert(open_checkpoints(&path)?),
             };
             let mut entry = [0; ENTRY];
             let (number, rest) = entry.split_at_mut(8);
             number.copy_from_slice(&size.to_be_bytes());
             rest.copy_from_slice(root);
-            file.write_all(&entry)
+            let done = file.write_all(&entry);
+            if done.is_err() {
+                // Opened again, and cut to whole entries, before the next.
+                *open = None;
+            }
+            done
         };
         write().map_err(|error: io::Error| broken(&path, &error.to_string()))
     }
@@ -102,18 +132,18 @@ impl Store {
         Ok(entries.into_iter().skip(old).collect())
     }
 
-    /// `heard`: when the server was last heard, Unix milliseconds.
-    pub(super) fn keep(&self, held: &Held, heard: u64) -> Result<(), Finding> {
-        let Some(checkpoint) = held.chain.note() else {
+    /// Writes what `take` takes. One writer at a time, and each takes what is newest when its turn comes.
+    pub(super) fn keep(&self, take: impl FnOnce() -> Option<Snapshot>) -> Result<(), Finding> {
+        let mut written = self.estate.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(snapshot) = take() else {
             return Ok(());
         };
         let failed = |error: io::Error| broken(&self.directory, &error.to_string());
-        let mut written = self.estate.lock().unwrap_or_else(PoisonError::into_inner);
         let mut replaced = None;
-        if let Some(estate) = &held.estate {
-            let version = HexDigest::of(&estate.blob);
+        if let Some((_, blob)) = &snapshot.estate {
+            let version = HexDigest::of(blob);
             if *written != Some(version) {
-                write(&self.directory, &estate_file(&version), &estate.blob).map_err(failed)?;
+                write(&self.directory, &estate_file(&version), blob).map_err(failed)?;
                 replaced = written.replace(version);
             }
         }
@@ -125,19 +155,19 @@ impl Store {
         };
         let stored = Stored {
             v: 1,
-            checkpoint: checkpoint.to_owned(),
-            bundle: held.bundle.as_ref().map(encode).transpose()?,
-            estate: held
+            checkpoint: snapshot.checkpoint,
+            bundle: snapshot.bundle.as_ref().map(encode).transpose()?,
+            estate: snapshot
                 .estate
                 .as_ref()
-                .map(|estate| encode(&estate.receipt))
+                .map(|(receipt, _)| encode(receipt))
                 .transpose()?,
-            revoked: held
+            revoked: snapshot
                 .revoked
-                .values()
+                .iter()
                 .map(encode)
                 .collect::<Result<_, _>>()?,
-            heard,
+            heard: snapshot.heard,
         };
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| broken(&self.directory, &error.to_string()))?;
@@ -192,6 +222,17 @@ impl Store {
             .map_err(|error| broken(&path, &error.to_string()))?;
         Ok(Some(bytes))
     }
+}
+
+/// A write that failed half-way left less than an entry; what follows it has to begin at a whole one.
+fn open_checkpoints(path: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(path)?;
+    let length = file.metadata()?.len();
+    let whole = length - length % ENTRY as u64;
+    if whole != length {
+        file.set_len(whole)?;
+    }
+    Ok(file)
 }
 
 /// The version of the estate whose receipt this is.

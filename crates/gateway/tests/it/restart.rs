@@ -215,3 +215,49 @@ async fn a_record_that_is_not_in_the_ledger_stops_the_start() {
     let code = tampered(&world, |stored| stored["bundle"] = json!(forged));
     assert_eq!(code, "FOLLOW-RECORD");
 }
+
+#[tokio::test]
+async fn a_word_from_the_future_is_none() {
+    let world = World::new();
+    let mut stored = state(&world);
+    stored["heard"] = json!(world.now.plus_secs(86_400).as_millis());
+    std::fs::write(world.followed().join("followed.json"), stored.to_string()).unwrap();
+    let (restarted, _questions) = world.restarted().unwrap();
+    let Err(finding) = restarted.fresh(world.now) else {
+        panic!("fresh by a clock that was set back");
+    };
+    assert_eq!(finding.code, "GATEWAY-STALE");
+    restarted.heard(world.now);
+    assert!(restarted.fresh(world.now).is_ok());
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_back_does_not_make_old_words_new() {
+    let world = World::new();
+    // The clock ran a day ahead when the server was last heard, and came back.
+    world.following.heard(world.now.plus_secs(86_400));
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(world.following.silence(world.now) >= Duration::from_millis(20));
+}
+
+#[tokio::test]
+async fn a_checkpoint_half_written_does_not_garble_those_that_follow() {
+    let world = World::new();
+    let path = world.followed().join("checkpoints");
+    let mut bytes = std::fs::read(&path).unwrap_or_default();
+    bytes.extend_from_slice(&[7; 13]);
+    std::fs::write(&path, bytes).unwrap();
+    // Another start appends after it.
+    let (restarted, _questions) = world.restarted().unwrap();
+    let svid = world.issue(PAYMENTS);
+    let head = world.ledger.reader().head();
+    let from = restarted.head().0;
+    let proof = world.proof(from, head.checkpoint.size);
+    restarted.take_checkpoint(&head.note, from, &proof).unwrap();
+    drop(svid);
+    let bytes = std::fs::read(&path).unwrap();
+    assert_eq!(bytes.len() % 40, 0);
+    let last = bytes.rchunks(40).next().unwrap();
+    assert_eq!(last[..8], head.checkpoint.size.to_be_bytes());
+    assert_eq!(last[8..], head.checkpoint.root);
+}

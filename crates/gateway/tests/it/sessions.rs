@@ -3,7 +3,8 @@
 use crate::world::{PAYMENTS, World, estate, principal, target};
 use facts::Timestamp;
 use gateway::{Cut, CutReason, SessionHandle};
-use ledger::body::TargetKind;
+use ledger::body::{FactValue, TargetKind};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -15,6 +16,11 @@ pub(crate) fn revoked() -> Cut {
         reason: CutReason::Revoked,
         detail: "stolen".to_owned(),
     }
+}
+
+/// What the record of a successor shows of a principal without facts.
+const fn same() -> BTreeMap<String, FactValue> {
+    BTreeMap::new()
 }
 
 fn open(world: &World, path: &str, serial: &str) -> SessionHandle {
@@ -83,9 +89,13 @@ async fn expiry_ends_and_renewal_extends() {
     let mut session = sessions.register(&principal(PAYMENTS, "aa", past), HOUR, world.now);
     assert_eq!(session.cut().await.reason, CutReason::Expired);
     // Somebody else's renewal is of no use.
-    world.following.renewed("bb", "cc", world.now.plus_secs(60));
+    world
+        .following
+        .renewed("bb", "cc", world.now.plus_secs(60), &same());
     assert!(session.is_cut().is_some());
-    world.following.renewed("aa", "ab", world.now.plus_secs(60));
+    world
+        .following
+        .renewed("aa", "ab", world.now.plus_secs(60), &same());
     assert_eq!(session.is_cut(), None);
     // It rests on the successor now.
     world
@@ -106,7 +116,7 @@ async fn a_renewal_wakes_and_the_session_waits_on() {
     tokio::task::yield_now().await;
     world
         .following
-        .renewed("aa", "ab", Timestamp::now().plus_secs(7_200));
+        .renewed("aa", "ab", Timestamp::now().plus_secs(7_200), &same());
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     world.revoke(TargetKind::Serial, "ab");
@@ -128,7 +138,7 @@ async fn no_renewal_outlasts_the_longest_session() {
         .register(&principal, longest, world.now);
     world
         .following
-        .renewed("aa", "ab", world.now.plus_secs(3_600));
+        .renewed("aa", "ab", world.now.plus_secs(3_600), &same());
     assert_eq!(session.is_cut().unwrap().reason, CutReason::Expired);
 }
 
@@ -153,4 +163,26 @@ async fn a_session_that_ended_is_off_the_list() {
     assert_eq!(world.following.sessions().len(), 1);
     drop(session);
     assert!(world.following.sessions().is_empty());
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_the_facts_that_it_began_with() {
+    let later = Timestamp::now().plus_secs(7_200);
+    let mut worse = same();
+    worse.insert(
+        "machine.join".to_owned(),
+        FactValue::Text("token".to_owned()),
+    );
+    for facts in [worse, BTreeMap::new()] {
+        let world = World::new();
+        let mut principal = principal(PAYMENTS, "aa", world.now.plus_secs(3_600));
+        let (name, source) = ("machine.join", facts::Source::Verified);
+        principal.facts.state(name, "tpm", source, world.now);
+        let sessions = world.following.sessions();
+        let mut session = sessions.register(&principal, HOUR, world.now);
+        world.following.renewed("aa", "ab", later, &facts);
+        let cut = tokio::time::timeout(PATIENCE, session.cut()).await.unwrap();
+        assert_eq!(cut.reason, CutReason::Facts);
+        assert!(cut.detail.contains("machine."), "{cut}");
+    }
 }

@@ -483,6 +483,9 @@ pub struct Renewed {
     pub not_after: u64,
     #[prost(string, tag = "4")]
     pub spiffe_id: ::prost::alloc::string::String,
+    /// JSON: the facts that the successor's record shows
+    #[prost(bytes = "vec", tag = "5")]
+    pub facts: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct FetchSegments {
