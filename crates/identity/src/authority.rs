@@ -183,6 +183,16 @@ impl Authority {
         self.roots.iter().map(Issuer::certificate)
     }
 
+    /// The root CAs with their keys, oldest first.
+    pub fn root_issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.roots.iter()
+    }
+
+    /// Every issuing CA that has not been retired, oldest first.
+    pub fn issuers(&self) -> impl Iterator<Item = &Issuer> {
+        self.issuing.iter()
+    }
+
     /// The issuing CA that signs at `now`.
     ///
     /// # Errors

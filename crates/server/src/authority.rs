@@ -9,8 +9,10 @@ use identity::{
 };
 use ledger::body::{self, BlobRef, Body as _};
 use ledger::{Base64, Decimal, RecordBuilder};
+use spiffe_core::crl::{CrlParams, Revoked};
+use spiffe_core::x509::BuildError;
 use spiffe_core::{Bundle, Serial, SpiffeId, TrustDomain};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// For whom an SVID is, which decides how long it lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +35,9 @@ pub(crate) struct Authority {
     node_s: u64,
     server_id: SpiffeId,
     opened: ArcSwap<Opened>,
-    /// What the estate in force says: X.509 and JWT, in seconds.
-    estate: RwLock<(u64, u64)>,
+    /// What the estate in force says: X.509 and JWT, in seconds. Held while a document is opened and put
+    /// in force, so that an older one never replaces a newer.
+    estate: Mutex<(u64, u64)>,
 }
 
 impl Authority {
@@ -53,7 +56,7 @@ impl Authority {
             node_s,
             server_id,
             opened: ArcSwap::from_pointee(opened),
-            estate: RwLock::new(estate),
+            estate: Mutex::new(estate),
         })
     }
 
@@ -115,6 +118,25 @@ impl Authority {
         opened.nodes.rotation(self.custody.as_ref(), now)
     }
 
+    /// A list of each CA that has not ended.
+    pub(crate) fn revocation_lists(
+        &self,
+        params: &CrlParams,
+        revoked: &[Revoked],
+    ) -> Result<Vec<Vec<u8>>, BuildError> {
+        let opened = self.opened.load();
+        let roots = opened
+            .nodes
+            .root_issuers()
+            .map(|root| (root, &[] as &[Revoked]));
+        let issuing = opened.nodes.issuers().map(|issuer| (issuer, revoked));
+        issuing
+            .chain(roots)
+            .filter(|(issuer, _)| issuer.not_after() > params.this_update)
+            .map(|(issuer, revoked)| spiffe_core::crl::build(issuer, params, revoked))
+            .collect()
+    }
+
     pub(crate) fn document(&self) -> AuthorityDocument {
         self.opened.load().nodes.document().clone()
     }
@@ -123,9 +145,32 @@ impl Authority {
         self.custody.as_ref()
     }
 
-    /// Takes up a document that is recorded.
+    /// Takes up a document that is recorded, unless a newer one is in force. Reads keys: blocks.
     pub(crate) fn install(&self, document: AuthorityDocument) -> Result<(), AuthorityError> {
-        let (x509_s, jwt_s) = *self.estate.read().unwrap_or_else(PoisonError::into_inner);
+        let estate = self.estate.lock().unwrap_or_else(PoisonError::into_inner);
+        if document.sequence < self.opened.load().nodes.document().sequence {
+            return Ok(());
+        }
+        self.put(document, *estate)
+    }
+
+    /// Takes up the lifetimes of an estate, as far as they are shorter than the configured ones. Reads
+    /// keys: blocks.
+    pub(crate) fn limit(&self, x509_s: u64, jwt_s: u64) -> Result<(), AuthorityError> {
+        let mut estate = self.estate.lock().unwrap_or_else(PoisonError::into_inner);
+        *estate = (
+            x509_s.min(self.configured.x509_s),
+            jwt_s.min(self.configured.jwt_s),
+        );
+        self.put(self.document(), *estate)
+    }
+
+    /// With `estate` locked by the caller.
+    fn put(
+        &self,
+        document: AuthorityDocument,
+        (x509_s, jwt_s): (u64, u64),
+    ) -> Result<(), AuthorityError> {
         let lifetimes = Lifetimes {
             x509_s,
             jwt_s,
@@ -134,15 +179,6 @@ impl Authority {
         let opened = open(document, lifetimes, self.node_s, self.custody.as_ref())?;
         self.opened.store(Arc::new(opened));
         Ok(())
-    }
-
-    /// Takes up the lifetimes of an estate, as far as they are shorter than the configured ones.
-    pub(crate) fn limit(&self, x509_s: u64, jwt_s: u64) -> Result<(), AuthorityError> {
-        *self.estate.write().unwrap_or_else(PoisonError::into_inner) = (
-            x509_s.min(self.configured.x509_s),
-            jwt_s.min(self.configured.jwt_s),
-        );
-        self.install(self.document())
     }
 }
 

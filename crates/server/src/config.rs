@@ -205,7 +205,7 @@ impl Config {
             (
                 "lifetimes.issuing_ca_s",
                 self.lifetimes.issuing_ca_s,
-                60,
+                10,
                 self.lifetimes.root_ca_s,
             ),
             (

@@ -38,6 +38,7 @@ pub(crate) struct Core {
     pub(crate) journal: Journal,
     pub(crate) blobs: Blobs,
     pub(crate) authority: Authority,
+    pub(crate) lists: crate::crl::Lists,
     /// Set by start and by apply, which holds `applying`.
     pub(crate) current: ArcSwapOption<Current>,
     pub(crate) applying: tokio::sync::Mutex<()>,
@@ -277,7 +278,7 @@ impl Core {
                 .map(|authority| authority.der().to_vec())
                 .collect(),
             jwks: bundle.to_jwks(),
-            crl: Vec::new(),
+            crl: self.lists.current().to_vec(),
             refresh_hint_s: 300,
         }
     }

@@ -18,6 +18,7 @@ pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
         .route("/metrics", get(metrics))
         .route("/checkpoint", get(checkpoint))
         .route("/bundle.json", get(bundle))
+        .route("/crl.pem", get(revocation_lists))
         .route("/tile/{*path}", get(tile))
         .with_state(Shared { core, entries })
 }
@@ -73,6 +74,12 @@ async fn checkpoint(State(shared): State<Shared>) -> Response {
 async fn bundle(State(shared): State<Shared>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/json")];
     (kind, shared.core.authority.bundle().to_jwks()).into_response()
+}
+
+/// For peers that follow no stream: `openssl verify -crl_check_all -CRLfile crl.pem`.
+async fn revocation_lists(State(shared): State<Shared>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/x-pem-file")];
+    (kind, shared.core.lists.pem()).into_response()
 }
 
 async fn tile(State(shared): State<Shared>, Path(path): Path<String>) -> Response {

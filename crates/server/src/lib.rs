@@ -26,6 +26,7 @@ mod authority;
 pub mod bench;
 mod config;
 mod core;
+mod crl;
 mod current;
 mod follow;
 mod http;

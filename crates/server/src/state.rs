@@ -199,6 +199,47 @@ impl State {
         judged.and_then(|judged| judged.parse().ok()) == Some(index)
     }
 
+    /// Serials of X.509-SVIDs that are revoked and have not ended at `now`, in order, each with the index
+    /// of the revocation that hit it.
+    #[must_use]
+    pub fn revoked_svids(&self, now: u64) -> Vec<(String, u64)> {
+        let mut hit = BTreeMap::new();
+        let mut machines = HashMap::new();
+        for row in self.revocations.values() {
+            match row.kind.as_str() {
+                "serial" => {
+                    let svid = self.by_serial.get(&row.value);
+                    hit.extend(svid.map(|svid| (*svid, row.index)));
+                }
+                "identity" => {
+                    let svids = self.by_identity.get(&row.value).into_iter().flatten();
+                    let before = svids.filter(|svid| **svid < row.index);
+                    hit.extend(before.map(|svid| (*svid, row.index)));
+                }
+                _ => {
+                    machines.insert(row.value.as_str(), row.index);
+                }
+            }
+        }
+        if !machines.is_empty() {
+            let of_machines = self.svids.values().filter_map(|svid| {
+                let at = machines
+                    .get(svid.node.as_str())
+                    .filter(|at| **at > svid.index)?;
+                Some((svid.index, *at))
+            });
+            hit.extend(of_machines);
+        }
+        let mut serials: Vec<(String, u64)> = hit
+            .into_iter()
+            .filter_map(|(svid, at)| Some((self.svids.get(&svid)?, at)))
+            .filter(|(svid, _)| svid.kind == "x509" && svid.not_after > now)
+            .map(|(svid, at)| (svid.serial.clone(), at))
+            .collect();
+        serials.sort();
+        serials
+    }
+
     pub fn revocations(&self) -> impl Iterator<Item = &RevocationRow> {
         self.revocations.values()
     }

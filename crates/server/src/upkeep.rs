@@ -16,7 +16,7 @@ use svid_tls::OwnSvid;
 
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between looks at the keys' tenures.
-const ROTATION: u64 = 10;
+const ROTATION: u64 = 5;
 
 /// Runs until the server stops.
 pub(crate) async fn run(
@@ -45,6 +45,7 @@ pub(crate) async fn run(
                     own_svid(&core, &own, &server_key).await?;
                 }
             }
+            revocation_lists(&core).await?;
             if count.is_multiple_of(core.config.limits.refusal_window_s.max(1)) {
                 record_refusals(&core).await?;
             }
@@ -142,12 +143,25 @@ async fn rotate(core: &Arc<Core>) -> Result<(), Refusal> {
     drafts.push(core.by_server(authority::bundle_record(&next, blob))?);
     core.append(drafts).await?;
     tracing::info!(sequence = next.sequence, "keys rotated");
-    core.authority
-        .install(next)
+    let installing = Arc::clone(core);
+    tokio::task::spawn_blocking(move || installing.authority.install(next))
+        .await
+        .map_err(|error| Refusal::internal("taking up new keys", &error))?
         .map_err(|error| Refusal::internal("taking up new keys", &error))?;
+    crate::crl::refresh(core).await?;
     core.workloads.broadcast(&NodeUpdate {
         update: Some(node_update::Update::Bundle(core.bundle())),
     });
+    Ok(())
+}
+
+/// Node agents get the bundle again with each new list.
+async fn revocation_lists(core: &Arc<Core>) -> Result<(), Refusal> {
+    if crate::crl::refresh(core).await? {
+        core.workloads.broadcast(&NodeUpdate {
+            update: Some(node_update::Update::Bundle(core.bundle())),
+        });
+    }
     Ok(())
 }
 

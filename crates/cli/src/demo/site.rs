@@ -216,7 +216,7 @@ impl Site {
              {trilith} exec -- {psql} '{connection}' -c 'select * from products'\n\n\
              Without Trilith:\n\n  \
              curl -s http://127.0.0.1:{http}/checkpoint\n  \
-             curl -s http://127.0.0.1:{http}/tile/entries/000.p/1 | tail -c +3 | sha256sum\n  \
+             test \"$({{ printf '\\0'; curl -s http://127.0.0.1:{http}/tile/entries/000.p/1 | tail -c +3; }} | sha256sum | cut -c1-64)\" = \"$(curl -s http://127.0.0.1:{http}/tile/0/000.p/1 | od -An -v -tx1 | tr -d ' \\n')\" && echo 'the first leaf is the hash of the first record'\n  \
              curl -s http://127.0.0.1:{http}/bundle.json | jq -r '.keys[] | select(.use == \"x509-svid\") | .x5c[0]' | base64 -d | openssl x509 -inform der -noout -subject -dates\n  \
              openssl s_client -connect 127.0.0.1:{gateway} -starttls postgres </dev/null 2>/dev/null | openssl x509 -noout -ext subjectAltName\n",
             admin = admin.display(),

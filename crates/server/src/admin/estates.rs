@@ -7,6 +7,7 @@ use crate::journal::Entry;
 use crate::node::rejudge;
 use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
+use crate::state::State;
 use estate::{Estate, EstateFiles};
 use facts::Finding;
 use ledger::body::{self, Body as _};
@@ -15,6 +16,7 @@ use proto::v1;
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
+use store::EstateRow;
 
 /// What a set of files would be.
 struct Planned {
@@ -160,7 +162,10 @@ pub(super) async fn apply(
     let entry = Entry::with_blob(by(record.record())?, blob);
     let committed = core.journal.append_one(entry).await?;
     let current = Arc::new(Current::new(estate, committed.index(), version));
-    install(core, &current)?;
+    let installing = (Arc::clone(core), Arc::clone(&current));
+    tokio::task::spawn_blocking(move || install(&installing.0, &installing.1))
+        .await
+        .map_err(|error| Refusal::internal("taking up the estate", &error))??;
     let (revoked, reconsidered) = rejudge(core, old, Arc::clone(&current)).await?;
     let mut document = planned.document;
     if let Value::Object(fields) = &mut document {
@@ -172,7 +177,7 @@ pub(super) async fn apply(
     Ok(document)
 }
 
-/// Puts a recorded version in force.
+/// Puts a recorded version in force. Reads keys: blocks.
 pub(crate) fn install(core: &Core, current: &Arc<Current>) -> Result<(), Refusal> {
     let settings = current.estate.settings();
     let (x509, jwt) = (settings.x509_lifetime, settings.jwt_lifetime);
@@ -242,7 +247,7 @@ pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::Estate
         let found = if version.is_empty() {
             state.estate().cloned()
         } else {
-            state.estates().find(|row| row.version == version).cloned()
+            named(&state, version)?
         };
         found.ok_or_else(|| {
             Refusal::Unknown(
@@ -255,6 +260,36 @@ pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::Estate
         files: blob(core, &row.blob)?,
         version: row.version,
     })
+}
+
+/// The version whose digest is `version` or begins so. Of a version that was current more than once, the
+/// newest record.
+fn named(state: &State, version: &str) -> Result<Option<EstateRow>, Refusal> {
+    const SHORTEST: usize = 8;
+    if version.len() < SHORTEST {
+        return Err(Refusal::Invalid(
+            Finding::new("ESTATE-VERSION-SHORT", "this could be one of many versions")
+                .expected(format!("{SHORTEST} digits of the version, or more"))
+                .observed(version.to_owned()),
+        ));
+    }
+    let mut found: Option<&EstateRow> = None;
+    for row in state
+        .estates()
+        .filter(|row| row.version.starts_with(version))
+    {
+        if found.is_some_and(|found| found.version != row.version) {
+            return Err(Refusal::Invalid(
+                Finding::new("ESTATE-VERSION-SHORT", "more than one version begins so")
+                    .observed(version.to_owned())
+                    .next("give more of its digits"),
+            ));
+        }
+        if found.is_none_or(|found| found.index < row.index) {
+            found = Some(row);
+        }
+    }
+    Ok(found.cloned())
 }
 
 pub(super) fn blob(core: &Core, digest: &str) -> Result<Vec<u8>, Refusal> {

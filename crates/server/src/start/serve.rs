@@ -219,6 +219,7 @@ fn assemble(
         trust_domain,
         ledger_key: ledger.key().clone(),
         authority,
+        lists: crate::crl::Lists::default(),
         current: arc_swap::ArcSwapOption::empty(),
         applying: tokio::sync::Mutex::default(),
         pool: Pool::start(threads).map_err(StartError::Thread)?,
@@ -243,6 +244,7 @@ fn assemble(
     if let Some(current) = current(&core)? {
         admin::install(&core, &current).map_err(|refusal| refused(&refusal))?;
     }
+    crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;
     Ok((core, ledger, server_key, head))
 }
 

@@ -108,6 +108,20 @@ impl Fixture {
         }
     }
 
+    /// As [`Fixture::start`], with more in its configuration.
+    pub(crate) async fn start_with(more: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.toml");
+        std::fs::write(&path, config_text(dir.path()) + more).unwrap();
+        let server = server::start(Config::load(&path).unwrap()).await.unwrap();
+        let fixture = Self {
+            dir,
+            server: Some(server),
+        };
+        fixture.apply(&estate()).await.unwrap();
+        fixture
+    }
+
     /// A server with [`estate`] in force.
     pub(crate) async fn start() -> Self {
         let fixture = Self::bare().await;
@@ -507,4 +521,48 @@ pub(crate) fn refusal(issued: &v1::Issued) -> Vec<facts::Finding> {
         .find(|refused| refused.spiffe_id.ends_with("payments/api"))
         .expect("payments/api is refused");
     serde_json::from_slice(&refused.findings).unwrap()
+}
+
+/// PEM blocks called `label`, in a file of the fixture's folder.
+pub(crate) fn pem(
+    fixture: &Fixture,
+    name: &str,
+    label: &str,
+    ders: &[Vec<u8>],
+) -> std::path::PathBuf {
+    let mut text = String::new();
+    for der in ders {
+        text.push_str(&format!("-----BEGIN {label}-----\n"));
+        for line in crypto::base64::encode(der).as_bytes().chunks(64) {
+            text.push_str(std::str::from_utf8(line).unwrap());
+            text.push('\n');
+        }
+        text.push_str(&format!("-----END {label}-----\n"));
+    }
+    let path = fixture.dir.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    path
+}
+
+/// What `openssl verify -x509_strict` says of a chain, with `more` arguments.
+pub(crate) fn openssl(
+    fixture: &Fixture,
+    chain: &[Vec<u8>],
+    roots: &[Vec<u8>],
+    more: &[&str],
+) -> (bool, String) {
+    let roots = pem(fixture, "roots.pem", "CERTIFICATE", roots);
+    let issuing = pem(fixture, "issuing.pem", "CERTIFICATE", &chain[1..]);
+    let leaf = pem(fixture, "leaf.pem", "CERTIFICATE", &chain[..1]);
+    let output = std::process::Command::new("openssl")
+        .args(["verify", "-x509_strict", "-CAfile"])
+        .arg(roots)
+        .arg("-untrusted")
+        .arg(issuing)
+        .args(more)
+        .arg(leaf)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.success(), text.into_owned())
 }

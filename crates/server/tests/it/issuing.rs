@@ -1,10 +1,9 @@
 //! Workloads' identities.
 
-use crate::harness::{Fixture, PROGRAM, program, verify};
+use crate::harness::{Fixture, PROGRAM, openssl, program, verify};
 use facts::{FactSet, Source, Timestamp};
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
-use std::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_gets_what_its_facts_allow_and_openssl_agrees() {
@@ -32,39 +31,9 @@ async fn a_workload_gets_what_its_facts_allow_and_openssl_agrees() {
     );
     assert!(verified.issuance.facts.contains_key("machine.name"));
 
-    let dir = fixture.dir.path();
-    let pem = |name: &str, ders: &[Vec<u8>]| {
-        let text: String = ders
-            .iter()
-            .map(|der| {
-                let body = crypto::base64::encode(der);
-                let lines: Vec<&str> = body
-                    .as_bytes()
-                    .chunks(64)
-                    .map(|line| std::str::from_utf8(line).unwrap())
-                    .collect();
-                format!(
-                    "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
-                    lines.join("\n")
-                )
-            })
-            .collect();
-        let path = dir.join(name);
-        std::fs::write(&path, text).unwrap();
-        path
-    };
-    let root = pem("root.pem", &bundle.x509_authorities);
-    let chain = pem("chain.pem", &svid.certificate_chain[1..]);
-    let leaf = pem("leaf.pem", &svid.certificate_chain[..1]);
-    let output = Command::new("openssl")
-        .args(["verify", "-x509_strict", "-CAfile"])
-        .arg(root)
-        .arg("-untrusted")
-        .arg(chain)
-        .arg(leaf)
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{output:?}");
+    let chain = &svid.certificate_chain;
+    let (good, text) = openssl(&fixture, chain, &bundle.x509_authorities, &[]);
+    assert!(good, "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

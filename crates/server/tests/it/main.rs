@@ -11,6 +11,7 @@
 
 mod administering;
 mod attacking;
+mod authority;
 mod following;
 mod harness;
 mod issuing;

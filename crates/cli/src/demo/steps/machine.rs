@@ -172,21 +172,21 @@ pub(crate) async fn join(story: &mut Story, site: &mut Site) -> anyhow::Result<S
         .await?
         .ok()?
         .json()?;
-    let rendered = verdict.to_string();
-    let kind = if site.device.is_some() {
-        ""
-    } else {
-        "emulated"
-    };
+    let facts = facts_of(&verdict);
+    let states = |start: &str| facts.iter().any(|fact| fact.starts_with(start));
+    // A private TPM says that it is emulated; one in the machine must not.
+    let kind = states("machine.tpm.kind=emulated") == site.device.is_none();
     story.step(
         "join",
-        text(&agents, "/agents/0/joined_by") == "tpm" && rendered.contains(kind),
+        text(&agents, "/agents/0/joined_by") == "tpm"
+            && kind
+            && (states("machine.boot.state=unknown") || site.device.is_some()),
         "the machine joined by TPM: key activated, quote fresh, identity key certified",
         &Detail::new()
             .with("node", text(&agents, "/agents/0/node"))
             .with("ms", ms(waited))
             .with("verdict", index)
-            .with("facts", facts_of(&verdict)),
+            .with("facts", facts),
     );
     Ok(pin)
 }
