@@ -19,13 +19,36 @@ impl Commitment {
     /// Commits to `value` as the value of `field`. Values have fewer than 2^32 bytes.
     #[must_use]
     pub fn new(salt: &Salt, field: &str, value: &[u8]) -> Self {
-        let mut hash = crypto::Sha256::new();
-        for part in [Self::CONTEXT, &salt.0, field.as_bytes(), value] {
+        Self(Digest(crypto::sha256(&Self::opening(salt, field, value))))
+    }
+
+    /// The bytes whose SHA-256 is the commitment: whoever has them can check it and read the value.
+    #[must_use]
+    pub fn opening(salt: &Salt, field: &str, value: &[u8]) -> Vec<u8> {
+        let parts = [Self::CONTEXT, &salt.0, field.as_bytes(), value];
+        let mut bytes = Vec::with_capacity(value.len() + field.len() + 64);
+        for part in parts {
             let length = u32::try_from(part.len()).unwrap_or(u32::MAX);
-            hash.update(&length.to_be_bytes());
-            hash.update(part);
+            bytes.extend_from_slice(&length.to_be_bytes());
+            bytes.extend_from_slice(part);
         }
-        Self(Digest(hash.finish()))
+        bytes
+    }
+
+    /// The value in an opening, if it is one of `field`.
+    #[must_use]
+    pub fn opened<'a>(opening: &'a [u8], field: &str) -> Option<&'a [u8]> {
+        let mut rest = opening;
+        let mut part = || {
+            let (length, after) = rest.split_first_chunk::<4>()?;
+            let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
+            let (part, after) = after.split_at_checked(length)?;
+            rest = after;
+            Some(part)
+        };
+        let (context, salt, name, value) = (part()?, part()?, part()?, part()?);
+        let good = context == Self::CONTEXT && salt.len() == 16 && name == field.as_bytes();
+        (good && rest.is_empty()).then_some(value)
     }
 
     /// True if the commitment is to `value` under `salt`.

@@ -10,7 +10,7 @@ const MAX_FIELD: usize = 2048;
 /// What a seal may add: `v`, the longest type, origin and numbers.
 const SEAL_ROOM: usize = 512;
 
-/// Collects the envelope of one record. Fields that are not set are empty, `null` or `{}`.
+/// Collects the envelope of one record. `estate`, `engines` and `conn` that are not set are left out.
 pub struct RecordBuilder {
     kind: RecordType,
     body: Result<Vec<u8>, serde_json::Error>,
@@ -85,19 +85,19 @@ impl RecordBuilder {
         push_field(&mut tail, ",\"actor\":", "actor", &self.actor)?;
         push_field(&mut tail, ",\"auth\":", "auth", &self.auth)?;
         let time_at = tail.len();
-        tail.extend_from_slice(b",\"estate\":");
-        push_estate(&mut tail, self.estate);
-        tail.extend_from_slice(b",\"engines\":{");
-        push_engines(&mut tail, &self.engines)?;
-        tail.extend_from_slice(b"},\"conn\":");
-        match &self.connection {
-            None => tail.extend_from_slice(b"null"),
-            Some((id, counter)) => {
-                push_field(&mut tail, "{\"id\":", "conn", id)?;
-                tail.extend_from_slice(b",\"counter\":\"");
-                push_decimal(&mut tail, *counter);
-                tail.extend_from_slice(b"\"}");
-            }
+        if let Some(estate) = self.estate {
+            push_estate(&mut tail, estate);
+        }
+        if !self.engines.is_empty() {
+            tail.extend_from_slice(b",\"engines\":{");
+            push_engines(&mut tail, &self.engines)?;
+            tail.push(b'}');
+        }
+        if let Some((id, counter)) = &self.connection {
+            push_field(&mut tail, ",\"conn\":{\"id\":", "conn", id)?;
+            tail.extend_from_slice(b",\"counter\":\"");
+            push_decimal(&mut tail, *counter);
+            tail.extend_from_slice(b"\"}");
         }
         tail.extend_from_slice(b",\"body\":");
         tail.extend_from_slice(&body);
@@ -125,7 +125,7 @@ impl RecordBuilder {
 pub struct Draft {
     kind: RecordType,
     stamp: Option<Stamp>,
-    /// `,"actor":…,"auth":…` up to `time_at`, then `,"estate":…` to the closing brace.
+    /// `,"actor":…,"auth":…` up to `time_at`, then what follows the time to the closing brace.
     tail: Vec<u8>,
     time_at: usize,
 }
@@ -190,13 +190,9 @@ fn push_field(
     Ok(())
 }
 
-fn push_estate(out: &mut Vec<u8>, estate: Option<EstateRef>) {
-    let Some(estate) = estate else {
-        out.extend_from_slice(b"null");
-        return;
-    };
-    out.extend_from_slice(b"{\"version\":");
-    push_plain(out, &estate.version.to_string());
+fn push_estate(out: &mut Vec<u8>, estate: EstateRef) {
+    out.extend_from_slice(b",\"estate\":{\"version\":");
+    push_plain(out, &crypto::base64::encode(&estate.version.0));
     out.extend_from_slice(b",\"index\":\"");
     push_decimal(out, estate.index);
     out.extend_from_slice(b"\"}");

@@ -2,15 +2,15 @@
 //!
 //! ```json
 //! {"v":1,"type":"issuance","origin":"example.org/server","seq":"17","actor":"spiffe://…","auth":"…",
-//!  "time":{"wall":"<unix ms>","mono":"<ns>"},"estate":{"version":"<sha256 hex>","index":"3"},
+//!  "time":{"wall":"<unix ms>","mono":"<ns>"},"estate":{"version":"<sha256 base64>","index":"3"},
 //!  "engines":{"cedar":"4.14.1"},"conn":{"id":"…","counter":"4"},"body":{…}}
 //! ```
-//! In this order, on one line; `estate` and `conn` may be `null`. INVARIANT: a record's bytes are
+//! In this order, on one line; `estate`, `engines` and `conn` stand there only when they are set. INVARIANT: a record's bytes are
 //! what was parsed or sealed; nothing is ever serialised again.
 
 use crate::draft::RecordBuilder;
 use crate::json::{Cursor, JsonError};
-use crate::{Code, Hash, HexDigest, merkle};
+use crate::{Code, Digest, Hash, HexDigest, merkle};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fmt;
@@ -273,7 +273,10 @@ impl Record {
     /// Versions of the engines that took part, as a JSON object of strings.
     #[must_use]
     pub fn engines(&self) -> &str {
-        self.text(&self.engines)
+        match self.text(&self.engines) {
+            "" => "{}",
+            engines => engines,
+        }
     }
 
     /// The body as JSON text.
@@ -354,12 +357,20 @@ impl Parts {
         let wall = cursor.decimal()?;
         cursor.literal(",\"mono\":")?;
         let mono = cursor.decimal()?;
-        cursor.literal("},\"estate\":")?;
-        let estate = estate(cursor)?;
-        cursor.literal(",\"engines\":")?;
-        let engines = engines(cursor)?;
-        cursor.literal(",\"conn\":")?;
-        let (connection_id, connection_counter) = connection(cursor)?;
+        cursor.literal("}")?;
+        // One spelling: what is not set does not stand there.
+        let estate = match cursor.take(",\"estate\":") {
+            true => Some(estate(cursor)?),
+            false => None,
+        };
+        let engines = match cursor.take(",\"engines\":") {
+            true => engines(cursor)?,
+            false => 0..0,
+        };
+        let (connection_id, connection_counter) = match cursor.take(",\"conn\":") {
+            true => connection(cursor)?,
+            false => (0..0, None),
+        };
         cursor.literal(",\"body\":")?;
         let body_from = cursor.at();
         cursor.object(1, |cursor, _key| cursor.value(2))?;
@@ -388,30 +399,33 @@ fn field(cursor: &mut Cursor<'_>, name: &'static str) -> Result<Range<usize>, Js
     Ok(from..cursor.at() - 1)
 }
 
-fn estate(cursor: &mut Cursor<'_>) -> Result<Option<EstateRef>, JsonError> {
-    if cursor.take("null") {
-        return Ok(None);
-    }
+fn estate(cursor: &mut Cursor<'_>) -> Result<EstateRef, JsonError> {
     cursor.literal("{\"version\":")?;
     let at = cursor.at();
-    let version = cursor.plain_string()?.parse();
+    let version = cursor.plain_string()?.parse::<Digest>();
     let version = version.map_err(|expected| JsonError::Unexpected { at, expected })?;
+    let version = HexDigest(version.0);
     cursor.literal(",\"index\":")?;
     let index = cursor.decimal()?;
     cursor.literal("}")?;
-    Ok(Some(EstateRef { version, index }))
+    Ok(EstateRef { version, index })
 }
 
 fn engines(cursor: &mut Cursor<'_>) -> Result<Range<usize>, JsonError> {
     let from = cursor.at();
-    cursor.object(1, |cursor, _key| cursor.plain_string().map(drop))?;
+    let mut count = 0;
+    cursor.object(1, |cursor, _key| {
+        count += 1;
+        cursor.plain_string().map(drop)
+    })?;
+    if count == 0 {
+        let expected = "an engine";
+        return Err(JsonError::Unexpected { at: from, expected });
+    }
     Ok(from..cursor.at())
 }
 
 fn connection(cursor: &mut Cursor<'_>) -> Result<(Range<usize>, Option<u64>), JsonError> {
-    if cursor.take("null") {
-        return Ok((0..0, None));
-    }
     let id = field(cursor, "{\"id\":")?;
     cursor.literal(",\"counter\":")?;
     let counter = cursor.decimal()?;

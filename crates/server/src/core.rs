@@ -3,7 +3,7 @@
 
 use crate::authority::Authority;
 use crate::config::Config;
-use crate::current::Current;
+use crate::current::{self, Current};
 use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
 use crate::journal::{Entry, Failure, Journal};
@@ -18,7 +18,7 @@ use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
 use facts::{FactSet, Finding, Timestamp};
 use ledger::body::TargetKind;
-use ledger::{Draft, HexDigest, LedgerKey, RecordBuilder, Stamp};
+use ledger::{Commitment, Digest, Draft, HexDigest, LedgerKey, RecordBuilder, Salt, Stamp};
 use ledger_store::{Blobs, Committed};
 use spiffe_core::{SpiffeId, TrustDomain};
 use std::collections::{HashMap, HashSet};
@@ -29,6 +29,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Fact sets of machines that are kept parsed.
 const MACHINES: usize = 65_536;
+/// Fact sets that are known to be kept, 64 bytes each.
+const COMMITTED: usize = 262_144;
 
 /// Shared by every service behind an `Arc`.
 pub(crate) struct Core {
@@ -56,6 +58,8 @@ pub(crate) struct Core {
     pub(crate) busy: Mutex<HashSet<String>>,
     /// By digest of their blob.
     pub(crate) machines: RwLock<HashMap<String, Arc<FactSet>>>,
+    /// Fact sets whose openings are kept, by the digest of their canonical form.
+    pub(crate) committed: RwLock<HashMap<[u8; 32], Commitment>>,
     pub(crate) connections: AtomicU64,
     /// DER SPKI of the key that this server presents in TLS.
     pub(crate) server_spki: Vec<u8>,
@@ -153,6 +157,37 @@ impl Core {
             .await
             .map_err(|error| Refusal::internal("keeping a blob", &error))?
             .map_err(|error| Refusal::internal("keeping a blob", &error))
+    }
+
+    /// Commits to `facts`, whose opening is kept first: what an issuance rested on can be read later by
+    /// whoever may see blobs. The salt follows from the facts and a key that never leaves this machine, so
+    /// that nobody else can try values, and one fact set costs one blob however often it is decided on.
+    pub(crate) async fn commit(&self, facts: &FactSet) -> Result<Commitment, Refusal> {
+        let value = current::canonical(facts);
+        let digest = crypto::sha256(&value);
+        if let Some(commit) = self.known_commitment(&digest) {
+            return Ok(commit);
+        }
+        let mac = crypto::hmac_sha256(self.commitment_key.expose(), &digest);
+        let mut salt = [0; 16];
+        for (to, from) in salt.iter_mut().zip(mac) {
+            *to = from;
+        }
+        let opening = Commitment::opening(&Salt(salt), "facts", &value);
+        let kept = self.put_blob(opening).await?;
+        let commit = Commitment(Digest(kept.sha256.0));
+        if let Ok(mut known) = self.committed.write() {
+            if known.len() >= COMMITTED {
+                known.clear();
+            }
+            known.insert(digest, commit);
+        }
+        Ok(commit)
+    }
+
+    /// The commitment to the facts of this digest, if their opening is kept.
+    pub(crate) fn known_commitment(&self, digest: &[u8; 32]) -> Option<Commitment> {
+        self.committed.read().ok()?.get(digest).copied()
     }
 
     /// The facts that a node's verdict states.

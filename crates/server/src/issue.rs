@@ -7,7 +7,6 @@
 
 use crate::authority::Term;
 use crate::core::{Core, draft, stamp};
-use crate::current;
 use crate::journal::{Entry, KnownIssuance};
 use crate::metrics::Kind;
 use crate::refusal::Refusal;
@@ -15,7 +14,7 @@ use crypto::PublicKey;
 use facts::{FactSet, Finding, Timestamp};
 use identity::{IssueError, PreparedJwt, PreparedX509};
 use ledger::body::{Body as _, FactValue, Issuance, SvidKind, TargetKind};
-use ledger::{Commitment, Decimal, Digest, EstateRef, Salt};
+use ledger::{Commitment, Decimal, Digest, EstateRef};
 use ledger_store::Committed;
 use spiffe_core::SpiffeId;
 use std::collections::BTreeMap;
@@ -60,6 +59,8 @@ pub(crate) struct Basis {
     pub(crate) verdict: u64,
     pub(crate) evidence_time: u64,
     pub(crate) facts: Arc<FactSet>,
+    /// To the facts; its opening is kept.
+    pub(crate) commit: Commitment,
     /// The version that allowed it; absent for the plane's own identities.
     pub(crate) estate: Option<EstateRef>,
     /// Who asked, and how that is known.
@@ -204,7 +205,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
                 key: Digest(public_key.spki_sha256()),
                 not_before: prepared.not_before().as_secs(),
                 not_after: prepared.not_after().as_secs(),
-                ..begin(core, order, serial)
+                ..begin(order, serial)
             };
             (Built::X509(prepared), body)
         }
@@ -225,7 +226,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
                 key: Digest(*caller_key),
                 not_before: prepared.not_before().as_secs(),
                 not_after: prepared.not_after().as_secs(),
-                ..begin(core, order, serial)
+                ..begin(order, serial)
             };
             (Built::Jwt(prepared, *receipt), body)
         }
@@ -244,7 +245,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
 }
 
 /// The part of a record that is the same for every kind; the rest is filled in by the caller.
-fn begin(core: &Core, order: &Order, serial: String) -> Issuance {
+fn begin(order: &Order, serial: String) -> Issuance {
     let basis = &order.basis;
     Issuance {
         kind: SvidKind::X509,
@@ -258,7 +259,7 @@ fn begin(core: &Core, order: &Order, serial: String) -> Issuance {
         verdict: Decimal(basis.verdict),
         evidence_time: basis.evidence_time,
         policies: order.policies.clone(),
-        commit: commitment(core, &serial, &basis.facts),
+        commit: basis.commit,
         facts: visible(&order.visible, &basis.facts),
         replaces: order.replaces.clone(),
         serial,
@@ -276,17 +277,6 @@ fn unbuildable(error: IssueError) -> Refusal {
         ),
         _ => Refusal::internal("building an SVID", &error),
     }
-}
-
-/// The salt follows from the serial and a key that never leaves this machine: nothing is stored, and
-/// nobody else can try values.
-fn commitment(core: &Core, serial: &str, facts: &FactSet) -> Commitment {
-    let mac = crypto::hmac_sha256(core.commitment_key.expose(), serial.as_bytes());
-    let mut salt = [0; 16];
-    for (to, from) in salt.iter_mut().zip(mac) {
-        *to = from;
-    }
-    Commitment::new(&Salt(salt), "facts", &current::canonical(facts))
 }
 
 fn visible(names: &[String], facts: &FactSet) -> BTreeMap<String, FactValue> {

@@ -194,7 +194,12 @@ pub(crate) async fn admit_node(
     let mut drafts = admission.before;
     let verdict = verdict_body(id.as_str(), &admission.verdict, Some(blob));
     let at = drafts.len();
-    drafts.push(by_node(verdict.record())?);
+    let mut record = verdict.record();
+    // Whose roots and machines counted stands in the estate's references.
+    if let Some(current) = core.current.load_full() {
+        record = record.estate(current.reference());
+    }
+    drafts.push(by_node(record)?);
     let committed = core.append(drafts).await?;
     let verdict_index = committed
         .get(at)
@@ -251,6 +256,7 @@ pub(crate) async fn certify_node(
             node: node.name.clone(),
             verdict: node.verdict,
             evidence_time: node.evidence_time,
+            commit: core.commit(&facts).await?,
             facts,
             estate: None,
             actor: id.to_string(),

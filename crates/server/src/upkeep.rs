@@ -91,6 +91,7 @@ pub(crate) async fn own_svid(
     server_key: &Arc<dyn Signer>,
 ) -> Result<(), Refusal> {
     let id = core.authority.server_id().clone();
+    let facts = Arc::new(FactSet::new());
     let order = Order {
         what: What::X509 {
             public_key: server_key.public_key().clone(),
@@ -101,7 +102,8 @@ pub(crate) async fn own_svid(
             node: String::new(),
             verdict: 0,
             evidence_time: core.now().as_millis(),
-            facts: Arc::new(FactSet::new()),
+            commit: core.commit(&facts).await?,
+            facts,
             estate: None,
             actor: id.to_string(),
             auth: "self".to_owned(),

@@ -31,11 +31,14 @@ pub struct Issuance {
     pub evidence_time: u64,
     /// The policies that allowed it.
     pub policies: Vec<String>,
-    /// To the fact set that was decided on; the salt is not in the ledger.
+    /// To the fact set that was decided on, of which the policies read a part. Its opening is a blob that
+    /// the server keeps and shows to nobody who may not see the facts: its SHA-256 is this commitment.
     pub commit: Commitment,
     /// The facts that the estate marks as visible.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub facts: BTreeMap<String, FactValue>,
     /// Serial of the SVID that this one renews.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
 }
 

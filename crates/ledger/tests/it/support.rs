@@ -53,13 +53,15 @@ pub(crate) fn issuance() -> Issuance {
 pub(crate) fn issuance_record() -> RecordBuilder {
     issuance()
         .record()
-        .actor("spiffe://example.org/node/m1", "x509")
+        .actor(
+            "spiffe://example.org/trilith/node/m1",
+            "x509:5f1d3a0c9be24477a1b0c9d8e7f60511",
+        )
         .at(STAMP)
         .estate(EstateRef {
             version: HexDigest::of(b"estate"),
             index: 3,
         })
-        .engine("cedar", "4.14.1")
 }
 
 /// A ledger in memory that keeps every node.

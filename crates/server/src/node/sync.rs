@@ -306,6 +306,7 @@ async fn decide(
     not_locked(&node)?;
     fresh(core, current, node.evidence_time)?;
     let (machine, estate) = (core.machine_facts(&node)?, Arc::clone(current));
+    let judging = Arc::clone(core);
     let judge = move || {
         let mut facts = machine.as_ref().clone();
         for fact in assertions(&asserted)?.iter() {
@@ -318,9 +319,10 @@ async fn decide(
             .take(allowed.len())
             .map(|key| public_key(key))
             .collect();
-        Ok::<_, Refusal>((Arc::new(facts), allowed, near, keys))
+        let commit = judging.known_commitment(&crate::current::digest(&facts));
+        Ok::<_, Refusal>((Arc::new(facts), commit, allowed, near, keys))
     };
-    let (facts, allowed, near, keys) = core
+    let (facts, commit, allowed, near, keys) = core
         .pool
         .run(judge)
         .await
@@ -329,6 +331,10 @@ async fn decide(
         node: node.name,
         verdict: node.verdict,
         evidence_time: node.evidence_time,
+        commit: match commit {
+            Some(commit) => commit,
+            None => core.commit(&facts).await?,
+        },
         facts,
         estate: Some(current.reference()),
         actor: caller.svid.spiffe_id.clone(),
@@ -557,6 +563,7 @@ async fn jwt(
         node: node.clone(),
         verdict: row.verdict,
         evidence_time: row.evidence_time,
+        commit: core.commit(&known).await?,
         facts: Arc::clone(&known),
         estate: Some(current.reference()),
         actor: caller.svid.spiffe_id.clone(),

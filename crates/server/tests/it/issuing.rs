@@ -31,6 +31,21 @@ async fn a_workload_gets_what_its_facts_allow_and_openssl_agrees() {
     );
     assert!(verified.issuance.facts.contains_key("machine.name"));
 
+    // What was decided on is kept, under the commitment that the record shows.
+    let commit = crypto::hex::encode(&verified.issuance.commit.0.0);
+    let path = fixture.dir.path().join("data/blobs");
+    let opening = std::fs::read(path.join(&commit[..2]).join(&commit)).unwrap();
+    let facts = ledger::Commitment::opened(&opening, "facts").unwrap();
+    let facts = std::str::from_utf8(facts).unwrap();
+    assert!(
+        facts.contains("[\"workload.uid\",\"asserted\",1000]"),
+        "{facts}"
+    );
+    assert!(
+        facts.contains(PROGRAM) && facts.contains("machine.join"),
+        "{facts}"
+    );
+
     let chain = &svid.certificate_chain;
     let (good, text) = openssl(&fixture, chain, &bundle.x509_authorities, &[]);
     assert!(good, "{text}");
