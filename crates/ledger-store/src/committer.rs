@@ -64,8 +64,10 @@ impl Queue {
         }
         let bytes = drafts.iter().map(Draft::max_len).sum();
         let (done, receiver) = oneshot::channel();
+        // What acts first never waits for room in the queue: there is little of it.
+        let limit = if reserved { usize::MAX } else { self.limit };
         let mut state = self.lock();
-        if let Some(refusal) = state.refusal(bytes, self.limit) {
+        if let Some(refusal) = state.refusal(bytes, limit) {
             return oneshot::ready(Err(refusal));
         }
         state.bytes += bytes;
@@ -221,12 +223,25 @@ impl Committer {
         let (reserved, others): (Vec<_>, Vec<_>) =
             groups.into_iter().partition(|group| group.reserved);
         refuse(others, &StoreError::DiskFull);
-        if reserved.is_empty() {
+        self.commit_reserved(reserved);
+    }
+
+    /// First with what is free, then with ever more of what was kept back: given up as a whole, it
+    /// would be taken by whatever else writes to the disk.
+    fn commit_reserved(&mut self, mut groups: Vec<Group>) {
+        if groups.is_empty() {
             return;
         }
-        self.reserve.release();
-        if let Err(groups) = self.commit(reserved) {
-            refuse(groups, &StoreError::DiskFull);
+        let mut step = RESERVE_STEP;
+        loop {
+            groups = match self.commit(groups) {
+                Ok(()) => return,
+                Err(groups) => groups,
+            };
+            if !self.reserve.give(step) {
+                return refuse(groups, &StoreError::DiskFull);
+            }
+            step = step.saturating_mul(2);
         }
     }
 
@@ -370,45 +385,71 @@ impl Epoch {
     }
 }
 
-/// A file that only occupies space. Given up when a revocation finds the disk full; ordinary
-/// records are then refused until it could be taken back.
+/// What is given up at first: room for a small commit, in blocks of any file system.
+const RESERVE_STEP: u64 = 16 << 10;
+
+/// A file that only occupies space. Given up piece by piece when a revocation finds the disk full;
+/// ordinary records are then refused until it could be taken back.
 pub(crate) struct Reserve {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     bytes: u64,
-    held: bool,
+    held: u64,
+    told: bool,
 }
 
 impl Reserve {
     pub(crate) fn new(disk: Arc<dyn Disk>, dir: &Path, bytes: u64) -> Self {
+        let path = dir.join("reserve");
+        // What an earlier run kept, if the disk was full at its end.
+        let held = disk.open(&path).and_then(|file| file.length());
         Self {
             disk,
-            path: dir.join("reserve"),
+            path,
             bytes,
-            held: false,
+            held: held.unwrap_or(0).min(bytes.saturating_sub(1)),
+            told: false,
         }
     }
 
     /// Takes the space (back) if it can be had.
     pub(crate) fn hold(&mut self) -> bool {
-        if !self.held && self.bytes > 0 {
-            match self.disk.reserve(&self.path, self.bytes) {
-                Ok(()) => self.held = true,
-                Err(error) => {
-                    tracing::warn!(%error, "no disk space can be kept back");
-                    self.release();
+        if self.held >= self.bytes {
+            return true;
+        }
+        match self.disk.reserve(&self.path, self.bytes) {
+            Ok(()) => {
+                self.held = self.bytes;
+                if std::mem::take(&mut self.told) {
+                    tracing::info!("the disk has room again");
                 }
+                true
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.told, true) {
+                    tracing::warn!(%error, "no disk space can be kept back: only what is reserved for revocations is recorded");
+                }
+                false
             }
         }
-        self.held || self.bytes == 0
     }
 
-    fn release(&mut self) {
-        self.held = false;
-        if let Err(error) = self.disk.remove(&self.path)
+    /// Gives up `step` bytes of it, or what is left; false if there is nothing left.
+    fn give(&mut self, step: u64) -> bool {
+        if self.held == 0 {
+            return false;
+        }
+        self.held = self.held.saturating_sub(step);
+        let shrunk = if self.held > 0 {
+            self.disk.reserve(&self.path, self.held)
+        } else {
+            self.disk.remove(&self.path)
+        };
+        if let Err(error) = shrunk
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(%error, "the reserve could not be given up");
         }
+        true
     }
 }

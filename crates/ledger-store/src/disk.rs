@@ -32,7 +32,8 @@ pub trait Disk: Send + Sync {
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Holds the lock until the guard is dropped; `WouldBlock` if another process holds it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
-    /// Makes a file that occupies `bytes` of the disk.
+    /// Makes a file that occupies exactly `bytes` of the disk. If there is no room for more, it stays
+    /// as long as it was.
     fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()>;
 }
 
@@ -114,12 +115,21 @@ impl Disk for RealDisk {
 
     fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let file = open_for_writing(path)?;
-        match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        let before = file.metadata()?.len();
+        if before > bytes {
+            file.set_len(bytes)?;
+            return file.sync_all();
+        }
+        let grown = match fallocate(&file, FallocateFlags::empty(), 0, bytes) {
             Ok(()) => file.sync_all(),
             // A file system that cannot promise space is filled by hand.
             Err(error) if error == rustix::io::Errno::OPNOTSUPP => fill(&file, bytes),
             Err(error) => Err(error.into()),
+        };
+        if grown.is_err() {
+            file.set_len(before)?;
         }
+        grown
     }
 }
 

@@ -79,7 +79,7 @@ impl Ledger {
         let committer = spawn("ledger-commit", move || committer.run())?;
         let tiler = spawn("ledger-tile", move || {
             if let Err(error) = tiler::run(&log) {
-                // A full disk delays tiles, which the segments stand in for until the next start.
+                // At the end a full disk only delays tiles, which the segments stand in for.
                 tracing::error!(%error, "no tiles are written until the next start");
                 if !matches!(error, StoreError::DiskFull) {
                     queue.poison(&error);
@@ -137,9 +137,15 @@ impl LedgerHandle {
         AppendMany::new(self.queue.append(drafts, false))
     }
 
-    /// For revocations: may use the disk space that is kept back.
+    /// For revocations and the few records that a server needs to go on: may use the disk space that
+    /// is kept back, and is never refused because the queue is full.
     pub fn append_reserved(&self, draft: Draft) -> Append {
         Append::new(self.queue.append(vec![draft], true))
+    }
+
+    /// As [`LedgerHandle::append_reserved`] for records that belong together.
+    pub fn append_many_reserved(&self, drafts: Vec<Draft>) -> AppendMany {
+        AppendMany::new(self.queue.append(drafts, true))
     }
 
     #[must_use]

@@ -17,6 +17,8 @@ use std::time::Duration;
 const MUST: u64 = 1 << 20;
 /// How long no commit must have come. Longer than a commit takes on a slow disk.
 const QUIET: Duration = Duration::from_millis(100);
+/// Before another try on a full disk.
+const REST: Duration = Duration::from_secs(1);
 /// Records tiled between two looks at the committer.
 const ROUND: u64 = 16 * WIDTH;
 
@@ -41,6 +43,14 @@ impl Signal {
     pub(crate) fn close(&self) {
         *self.lock() = true;
         self.changed.notify_one();
+    }
+
+    /// Waits for a while, or until closed.
+    fn rest(&self, time: Duration) {
+        let closed = self.lock();
+        if !*closed {
+            drop(self.changed.wait_timeout(closed, time));
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, bool> {
@@ -74,19 +84,34 @@ impl Signal {
     }
 }
 
-/// Runs until the log is closed or a write fails.
+/// Runs until the log is closed or a write fails. A full disk only delays tiles: the segments stand
+/// in for them, and every file is written anew at the next try.
 pub(crate) fn run(log: &Arc<Log>) -> Result<(), StoreError> {
+    let mut full = false;
     while log.tiler.wait(log) {
-        let size = log.heads.get().checkpoint.size;
-        // On and on, but only while nobody commits.
-        while log.tiled() + WIDTH <= size && !*log.tiler.lock() {
-            round(log)?;
-            let grown = log.heads.get().checkpoint.size != size;
-            if grown && size - log.tiled() < MUST {
-                break;
+        match tile(log) {
+            Err(StoreError::DiskFull) => {
+                if !std::mem::replace(&mut full, true) {
+                    tracing::warn!("the disk is full: tiles wait");
+                }
+                log.tiler.rest(REST);
             }
+            Err(error) => return Err(error),
+            Ok(()) => full = false,
         }
-        publish(log)?;
+    }
+    publish(log)
+}
+
+fn tile(log: &Arc<Log>) -> Result<(), StoreError> {
+    let size = log.heads.get().checkpoint.size;
+    // On and on, but only while nobody commits.
+    while log.tiled() + WIDTH <= size && !*log.tiler.lock() {
+        round(log)?;
+        let grown = log.heads.get().checkpoint.size != size;
+        if grown && size - log.tiled() < MUST {
+            break;
+        }
     }
     publish(log)
 }

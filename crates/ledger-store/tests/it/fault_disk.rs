@@ -345,7 +345,7 @@ impl Disk for MemoryDisk {
         let room = state
             .capacity
             .map(|capacity| capacity.saturating_sub(state.used()));
-        if room.is_some_and(|room| bytes > room) {
+        if room.is_some_and(|room| bytes > room + state.reserved) {
             return Err(io::ErrorKind::StorageFull.into());
         }
         state.reserved = bytes;

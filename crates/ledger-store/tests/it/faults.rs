@@ -200,6 +200,54 @@ fn a_full_disk_still_takes_revocations() {
     check_whole(ledger.reader(), &key(&SIGNER));
 }
 
+/// Given up as a whole, the reserve would be taken by whatever else writes to the disk, and the second
+/// revocation would find nothing.
+#[test]
+fn a_revocation_gives_up_no_more_of_the_reserve_than_it_needs() {
+    let disk = MemoryDisk::default();
+    let ledger = open_on(&disk, 200_000).unwrap();
+    ledger.append(draft("before")).wait().unwrap();
+    let capacity = disk.used() + 300;
+    disk.limit(Some(capacity));
+    for n in 0..3 {
+        let revocation = draft(&format!("revocation {n}"));
+        ledger.append_reserved(revocation).wait().unwrap();
+        let room = capacity - disk.used();
+        assert!(room < 40_000, "{room} bytes are open to everybody");
+        // Somebody else takes what there is.
+        disk.limit(Some(disk.used()));
+    }
+    ledger.append_reserved(draft("one more")).wait().unwrap();
+}
+
+#[test]
+fn a_full_queue_refuses_no_revocation() {
+    let options = Options {
+        queue_bytes: 1,
+        disk: Arc::new(MemoryDisk::default()),
+        ..Options::default()
+    };
+    let ledger = Ledger::open(Path::new("/ledger"), Arc::clone(&SIGNER), ORIGIN, &options).unwrap();
+    let (mut busy, mut reserved) = (0, Vec::new());
+    let mut ordinary = Vec::new();
+    for _ in 0..20_000 {
+        // Two at once: one of them waits, and the other finds it waiting.
+        ordinary.push(ledger.append(draft("ordinary")));
+        reserved.push(ledger.append_reserved(draft("revocation")));
+        if busy == 0 && ordinary.len() > 100 {
+            let outcomes = ordinary.drain(..).map(ledger_store::Append::wait);
+            busy += outcomes.filter(Result::is_err).count();
+        }
+        if busy > 0 {
+            break;
+        }
+    }
+    assert!(busy > 0, "the queue was never full");
+    for append in reserved {
+        append.wait().unwrap();
+    }
+}
+
 fn segment(dir: &Path) -> std::path::PathBuf {
     dir.join("segments/00000000000000000000.segment")
 }
