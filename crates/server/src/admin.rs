@@ -163,9 +163,9 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::EstateRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        self.may(&request, Action::Plan).await?;
+        let admitted = self.may(&request, Action::Plan).await?;
         Ok(document(
-            &estates::plan(&self.0, request.into_inner()).await?,
+            &estates::plan(&self.0, &admitted, request.into_inner()).await?,
         )?)
     }
 

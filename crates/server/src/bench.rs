@@ -53,12 +53,14 @@ impl Node {
                     address: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
                     exporter: [0; 32],
                     svid: None,
+                    close: tokio_util::sync::CancellationToken::new(),
                 },
                 svid: state
                     .svid_of_key(&key.spki_sha256())
                     .cloned()
                     .ok_or_else(none)?,
                 node: state.node(name).cloned().ok_or_else(none)?,
+                stream: None,
             }
         };
         Ok(Self { core, caller })

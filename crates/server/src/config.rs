@@ -99,20 +99,34 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes of one message to the admin socket. 32 MiB: a large estate.
     pub admin_message_bytes: usize,
-    /// Connections to the TLS port at once.
+    /// Connections with an SVID to the TLS port at once.
     pub connections: usize,
+    /// Connections without an SVID at once. 1,024: machines that join.
+    pub strangers: usize,
+    /// A connection without an SVID is closed after so many seconds. 60: the slowest TPM joins in it.
+    pub stranger_s: u64,
+    /// TLS handshakes under way at once; when there are more, the oldest gives way.
+    pub handshakes: usize,
     /// TLS handshakes must end within this many milliseconds.
     pub handshake_ms: u64,
     /// Join attempts a minute from one address.
     pub joins_per_peer: u32,
     /// Join attempts a minute in all.
     pub joins: u32,
-    /// TPM joins that have been challenged and not finished.
+    /// TPM joins that have been challenged and not finished; as many again for renewals.
     pub join_sessions: usize,
     /// Refused joins and assumes are recorded once in this many seconds, with their count.
     pub refusal_window_s: u64,
     /// Workloads of one node.
     pub workloads_per_node: usize,
+    /// SVIDs that one node may be issued a second, in the long run. 50: 4,096 workloads that renew
+    /// every half hour need 3; what is beyond is a node that was taken over.
+    pub issued_per_node: u32,
+    /// SVIDs that one node may be issued at once beyond that. 8,192: a machine that starts everything.
+    pub issued_per_node_burst: u32,
+    /// A workload of which nothing has changed is issued its SVIDs again no sooner than after so many
+    /// seconds. 2: long enough to be no load, short enough for an agent that lost an answer.
+    pub reissue_s: u64,
 }
 
 impl Default for Limits {
@@ -121,12 +135,18 @@ impl Default for Limits {
             message_bytes: 1 << 20,
             admin_message_bytes: 32 << 20,
             connections: 20_000,
+            strangers: 1_024,
+            stranger_s: 60,
+            handshakes: 1_024,
             handshake_ms: 5_000,
             joins_per_peer: 30,
             joins: 3_000,
             join_sessions: 1_024,
             refusal_window_s: 5,
             workloads_per_node: 4_096,
+            issued_per_node: 50,
+            issued_per_node_burst: 8_192,
+            reissue_s: 2,
         }
     }
 }
@@ -215,6 +235,20 @@ impl Config {
                 20_000 * day,
             ),
             ("lifetimes.skew_s", self.lifetimes.skew_s, 0, 600),
+            ("limits.stranger_s", self.limits.stranger_s, 1, 3_600),
+            ("limits.reissue_s", self.limits.reissue_s, 0, 60),
+            (
+                "limits.issued_per_node",
+                u64::from(self.limits.issued_per_node),
+                1,
+                1_000_000,
+            ),
+            (
+                "limits.issued_per_node_burst",
+                u64::from(self.limits.issued_per_node_burst),
+                1,
+                1_000_000_000,
+            ),
         ] {
             if !(low..=high).contains(&value) {
                 return Err(ConfigError::Range {

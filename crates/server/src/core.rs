@@ -10,8 +10,10 @@ use crate::journal::{Entry, Failure, Journal};
 use crate::listener::Peer;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
+use crate::node::{Claims, Rates};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
+use crate::revoke::Unrecorded;
 use crate::signing::Signing;
 use crate::state::State;
 use crate::workloads::Workloads;
@@ -19,7 +21,7 @@ use arc_swap::ArcSwapOption;
 use facts::{FactSet, Finding, Timestamp};
 use ledger::body::TargetKind;
 use ledger::{Commitment, Digest, Draft, HexDigest, LedgerKey, RecordBuilder, Salt, Stamp};
-use ledger_store::{Blobs, Committed};
+use ledger_store::{Blobs, Committed, StoreError};
 use spiffe_core::{SpiffeId, TrustDomain};
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,7 +48,13 @@ pub(crate) struct Core {
     pub(crate) applying: tokio::sync::Mutex<()>,
     pub(crate) pool: Pool,
     pub(crate) hub: Arc<Hub>,
+    /// Cuts in force whose records wait for the disk.
+    pub(crate) unrecorded: Unrecorded,
     pub(crate) workloads: Workloads,
+    /// What each node may still be issued.
+    pub(crate) rates: Rates,
+    /// Keys whose records are on their way.
+    pub(crate) claims: Arc<Claims>,
     pub(crate) joins: Joins,
     /// By node and identity.
     /// By node, identity and what was seen.
@@ -156,7 +164,10 @@ impl Core {
         tokio::task::spawn_blocking(move || blobs.put(&bytes))
             .await
             .map_err(|error| Refusal::internal("keeping a blob", &error))?
-            .map_err(|error| Refusal::internal("keeping a blob", &error))
+            .map_err(|error| match error {
+                StoreError::DiskFull => Refusal::disk_full(),
+                error => Refusal::internal("keeping a blob", &error),
+            })
     }
 
     /// Commits to `facts`, whose opening is kept first: what an issuance rested on can be read later by
@@ -257,7 +268,7 @@ impl Core {
 
     /// Refuses an SVID that was revoked, or has ended.
     pub(crate) fn standing(&self, state: &State, row: &SvidRow) -> Result<(), Refusal> {
-        if !state.stands(row) {
+        if !state.stands(row) || self.unrecorded.covers(row) {
             return Err(Refusal::Denied(
                 Finding::new("CALLER-REVOKED", "the caller's SVID was revoked")
                     .observed(row.serial.clone()),
@@ -281,7 +292,9 @@ impl Core {
                 let successor = state
                     .svids_of(&row.spiffe_id)
                     .any(|later| later.index > row.index && self.standing(&state, later).is_ok());
-                if successor && state.revoked(TargetKind::Serial, &row.serial).is_none() {
+                let itself = state.revoked(TargetKind::Serial, &row.serial).is_some()
+                    || self.unrecorded.holds(TargetKind::Serial, &row.serial);
+                if successor && !itself {
                     Ok(())
                 } else {
                     Err(refusal)

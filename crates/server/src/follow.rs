@@ -101,7 +101,10 @@ impl Follower {
         for delta in self.initial(&hello, &published).await? {
             self.send(delta).await?;
         }
-        let anchoring = Anchoring::new(&self.core, &self.svid, key).await?;
+        for cut in self.core.unrecorded.cuts() {
+            self.send(delta::Delta::Cut(cut)).await?;
+        }
+        let anchoring = Anchoring::new(&self.core, &self.svid, key);
         self.serve(inbound, receiver, anchoring).await
     }
 
@@ -133,8 +136,10 @@ impl Follower {
                         return Ok(());
                     };
                     let answer = match message.message {
-                        Some(Message::Head(head)) => anchoring.head(head).await?,
-                        Some(Message::Segment(segment)) => anchoring.segment(segment).await?,
+                        Some(Message::Head(head)) => kept(anchoring.head(head).await)?,
+                        Some(Message::Segment(segment)) => {
+                            kept(anchoring.segment(segment).await)?
+                        }
                         Some(Message::Prove(prove)) => {
                             Some(self.prove(prove.size, prove.new_size))
                         }
@@ -280,6 +285,18 @@ impl Follower {
             Ok(Ok(())) => Ok(()),
             Ok(Err(_)) | Err(_) => Err(slow()),
         }
+    }
+}
+
+/// A full disk keeps nothing of the gateway's ledger, and takes nothing from the gateway: what it must
+/// hear of goes on, and its next head is tried again.
+fn kept(outcome: Result<Option<delta::Delta>, Refusal>) -> Result<Option<delta::Delta>, Refusal> {
+    match outcome {
+        Err(refusal) if refusal.is_disk_full() => {
+            tracing::warn!(%refusal, "a gateway's ledger is not anchored");
+            Ok(None)
+        }
+        outcome => outcome,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::core::{Core, draft, recorded};
 use crate::issue::{Basis, Issued, Order, Signed, What, fact_value, issue_one};
 use crate::listener::Peer;
 use crate::metrics;
+use crate::node::Claims;
 use crate::refusal::Refusal;
 use crypto::PublicKey;
 use facts::{FactSet, Finding, Outcome, Verdict};
@@ -106,19 +107,28 @@ pub(crate) fn refused(core: &Core, method: &'static str, finding: &Finding) {
 fn admit<T>(core: &Core, request: &Request<T>) -> Result<Peer, Refusal> {
     let peer = peer(request)?;
     let limits = &core.config.limits;
-    core.joins
+    let now = core.now();
+    let member = member(core, &peer);
+    let mut counted = core
+        .joins
         .limits
         .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .admit(
-            peer.address.ip(),
-            core.now(),
-            limits.joins_per_peer,
-            limits.joins,
-        )
-        .map_err(Refusal::Limited)?;
+        .unwrap_or_else(PoisonError::into_inner);
+    match member {
+        // A node that proves itself anew: what strangers do is nothing to it.
+        Some(node) => counted.admit_member(&node, now, limits.joins_per_peer),
+        None => counted.admit(peer.address.ip(), now, limits.joins_per_peer, limits.joins),
+    }
+    .map_err(Refusal::Limited)?;
+    drop(counted);
     core.signing.check()?;
     Ok(peer)
+}
+
+/// The name of the node whose standing SVID `peer` has shown.
+fn member(core: &Core, peer: &Peer) -> Option<String> {
+    let svid = core.caller(peer).ok()?;
+    crate::state::node_name(&svid.spiffe_id).map(str::to_owned)
 }
 
 /// Every connection has one.
@@ -179,7 +189,7 @@ pub(crate) async fn admit_node(
     admission: Admission,
 ) -> Result<v1::Joined, Refusal> {
     let id = core.node_id(&admission.name)?;
-    check_key(core, &admission.key, id.as_str())?;
+    let _claim = Claims::claim(core, &admission.key, id.as_str(), &admission.name)?;
     let known = core.state().node(&admission.name).cloned();
     if let Some(node) = &known {
         not_locked(node)?;
@@ -244,8 +254,10 @@ pub(crate) async fn certify_node(
     auth: &str,
 ) -> Result<v1::Joined, Refusal> {
     let id = core.node_id(&node.name)?;
+    let claim = Claims::claim(core, &key, id.as_str(), &node.name)?;
     let verdict = Verdict::affirmed(facts.as_ref().clone(), Vec::new());
     let order = Order {
+        claim: Some(Arc::new(claim)),
         spiffe_id: id.clone(),
         what: What::X509 {
             public_key: key,
@@ -302,20 +314,6 @@ pub(crate) fn is_join_state(core: &Core, state: &[u8], name: &str, generation: u
     let mac = crypto::hmac_sha256(core.commitment_key.expose(), text.as_bytes());
     let expected = [text.into_bytes(), mac.to_vec()].concat();
     crypto::constant_time_eq(&expected, state)
-}
-
-/// A key certifies one identity: a second one that presents it would be the first in disguise.
-pub(crate) fn check_key(core: &Core, key: &PublicKey, spiffe_id: &str) -> Result<(), Refusal> {
-    let digest = key.spki_sha256();
-    let state = core.state();
-    match state.svid_of_key(&digest) {
-        Some(svid) if svid.spiffe_id != spiffe_id => Err(Refusal::Denied(
-            Finding::new("KEY-BOUND", "the key is already bound to another identity")
-                .expected("a fresh key")
-                .next("make a new key for each identity"),
-        )),
-        _ => Ok(()),
-    }
 }
 
 pub(crate) fn not_locked(node: &NodeRow) -> Result<(), Refusal> {

@@ -14,12 +14,12 @@ use crate::state::{FoldError, State};
 use facts::Finding;
 use ledger::body::Issuance;
 use ledger::{Draft, RecordType};
-use ledger_store::{Append, AppendMany, Committed, LedgerHandle, Reader, StoreError};
+use ledger_store::{AppendMany, Committed, LedgerHandle, Reader, StoreError};
 use proto::v1::{Delta, RecordDelta, Renewed, delta};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
-use store::{Change, Projector};
+use store::{Change, Kept, Projector};
 use tokio::sync::oneshot;
 
 /// A record to be, with what is known of it already.
@@ -73,13 +73,16 @@ struct Rest {
     blob: Option<Arc<[u8]>>,
 }
 
-enum Pending {
-    Many(AppendMany),
-    Reserved(Append),
+/// What an append may cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Space {
+    Ordinary,
+    /// What is kept back for revocations; never refused for a full queue.
+    Reserved,
 }
 
 struct Ticket {
-    pending: Pending,
+    pending: AppendMany,
     rest: Vec<Rest>,
     done: oneshot::Sender<Result<Vec<Committed>, Failure>>,
 }
@@ -98,6 +101,7 @@ pub(crate) enum Failure {
 impl From<Failure> for Refusal {
     fn from(failure: Failure) -> Self {
         match &failure {
+            Failure::Ledger(StoreError::DiskFull) => Self::disk_full(),
             Failure::Ledger(error) => Self::Unavailable(
                 Finding::new("SERVER-LEDGER", "the ledger did not take the record")
                     .observed(error.to_string())
@@ -122,17 +126,23 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// `state` has applied every record that `handle`'s ledger holds.
+    /// `state` has applied every record that `handle`'s ledger holds; `kept` is its database.
     pub(crate) fn start(
         handle: LedgerHandle,
         reader: Reader,
         state: State,
-        projector: Projector,
+        kept: Kept,
         hub: Arc<Hub>,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
         let (submit, tickets) = mpsc::channel();
         let state = Arc::new(RwLock::new(state));
+        let whole = Arc::clone(&state);
+        let whole = Box::new(move || {
+            let state = whole.read().unwrap_or_else(PoisonError::into_inner);
+            (state.applied(), state.snapshot())
+        });
+        let projector = Projector::start(kept, whole)?;
         let applier = Applier {
             state: Arc::clone(&state),
             projector,
@@ -162,10 +172,7 @@ impl Journal {
 
     /// Appends `entries` in one commit; returns when they are durable and applied.
     pub(crate) async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Committed>, Failure> {
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        self.submit(entries)?.await.map_err(|_| Failure::Ended)?
+        self.append_in(entries, Space::Ordinary).await
     }
 
     /// As [`Journal::append`], for one record.
@@ -174,23 +181,39 @@ impl Journal {
         committed.into_iter().next().ok_or(Failure::Ended)
     }
 
-    /// As [`Journal::append_one`], into the space that is kept back for revocations.
-    pub(crate) async fn append_reserved(&self, draft: Draft) -> Result<Committed, Failure> {
-        let committed = self
-            .submit_with(|handle| Pending::Reserved(handle.append_reserved(draft)), 1)?
-            .await
-            .map_err(|_| Failure::Ended)??;
-        committed.into_iter().next().ok_or(Failure::Ended)
+    /// As [`Journal::append`], into the space that is kept back for revocations and for the few
+    /// records that the server needs to go on.
+    pub(crate) async fn append_reserved(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Committed>, Failure> {
+        self.append_in(entries, Space::Reserved).await
     }
 
-    /// For threads that are not async; else as [`Journal::append`].
-    pub(crate) fn append_blocking(&self, entries: Vec<Entry>) -> Result<Vec<Committed>, Failure> {
-        self.submit(entries)?
+    pub(crate) async fn append_in(
+        &self,
+        entries: Vec<Entry>,
+        space: Space,
+    ) -> Result<Vec<Committed>, Failure> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.submit(entries, space)?
+            .await
+            .map_err(|_| Failure::Ended)?
+    }
+
+    /// As [`Journal::append_reserved`], for threads that are not async.
+    pub(crate) fn append_reserved_blocking(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Committed>, Failure> {
+        self.submit(entries, Space::Reserved)?
             .blocking_recv()
             .map_err(|_| Failure::Ended)?
     }
 
-    fn submit(&self, entries: Vec<Entry>) -> Result<Answer, Failure> {
+    fn submit(&self, entries: Vec<Entry>, space: Space) -> Result<Answer, Failure> {
         let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
             .into_iter()
             .map(|entry| {
@@ -203,24 +226,10 @@ impl Journal {
             .unzip();
         let mut ticket = self.lock();
         let sender = ticket.as_mut().ok_or(Failure::Ended)?;
-        let pending = Pending::Many(self.handle.append_many(drafts));
-        send(sender, pending, rest)
-    }
-
-    fn submit_with(
-        &self,
-        begin: impl FnOnce(&LedgerHandle) -> Pending,
-        count: usize,
-    ) -> Result<Answer, Failure> {
-        let rest = (0..count)
-            .map(|_| Rest {
-                known: None,
-                blob: None,
-            })
-            .collect();
-        let mut ticket = self.lock();
-        let sender = ticket.as_mut().ok_or(Failure::Ended)?;
-        let pending = begin(&self.handle);
+        let pending = match space {
+            Space::Ordinary => self.handle.append_many(drafts),
+            Space::Reserved => self.handle.append_many_reserved(drafts),
+        };
         send(sender, pending, rest)
     }
 
@@ -248,7 +257,7 @@ type Answer = oneshot::Receiver<Result<Vec<Committed>, Failure>>;
 
 fn send(
     sender: &mpsc::Sender<Ticket>,
-    pending: Pending,
+    pending: AppendMany,
     rest: Vec<Rest>,
 ) -> Result<Answer, Failure> {
     let (done, wait) = oneshot::channel();
@@ -273,11 +282,7 @@ struct Applier {
 impl Applier {
     fn run(self, tickets: &mpsc::Receiver<Ticket>) {
         for ticket in tickets {
-            let outcome = match ticket.pending {
-                Pending::Many(append) => append.wait(),
-                Pending::Reserved(append) => append.wait().map(|committed| vec![committed]),
-            };
-            let answer = match outcome {
+            let answer = match ticket.pending.wait() {
                 Ok(committed) => match self.take(&committed, &ticket.rest) {
                     Ok(()) => Ok(committed),
                     Err(failure) => {

@@ -2,21 +2,27 @@
 //!
 //! A connection carries who is on the other side and the exporter that join proofs are bound to; which
 //! service wants what of it is decided in the services.
+//!
+//! Strangers cost members nothing: a handshake under way gives way to later ones when there are too
+//! many, whoever has no SVID has a place among few and for a minute, and members have places of their
+//! own.
 
 use crate::config::Limits;
 use facts::Timestamp;
 use rustls::ServerConfig;
 use spiffe_core::ValidatedSvid;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use svid_tls::BundleSource;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -31,12 +37,20 @@ pub(crate) struct Peer {
     pub(crate) exporter: [u8; 32],
     /// Valid at the handshake, under this trust domain's bundle.
     pub(crate) svid: Option<Arc<ValidatedSvid>>,
+    /// Cancelled, the connection is closed at once, whatever its peer reads or not.
+    pub(crate) close: CancellationToken,
 }
+
+/// What is not over so long after the server began to stop is closed.
+const PARTING: Duration = Duration::from_secs(3);
 
 /// An accepted connection after its handshake.
 pub(crate) struct Connection {
     stream: TlsStream<TcpStream>,
     peer: Peer,
+    /// Comes when the connection has to be closed.
+    end: Pin<Box<dyn Future<Output = ()> + Send>>,
+    ended: bool,
     /// Given back when the connection ends.
     _place: OwnedSemaphorePermit,
 }
@@ -55,6 +69,11 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // The connection is always being read, so this is seen as soon as it comes.
+        self.ended = self.ended || self.end.as_mut().poll(context).is_ready();
+        if self.ended {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -77,6 +96,24 @@ impl AsyncWrite for Connection {
     }
 }
 
+/// Places on the port.
+struct Places {
+    strangers: Arc<Semaphore>,
+    members: Arc<Semaphore>,
+    /// A stranger's time.
+    stranger: Duration,
+    /// Under way, by the order in which they began.
+    handshakes: Mutex<BTreeMap<u64, AbortHandle>>,
+}
+
+impl Places {
+    fn handshakes(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
+        self.handshakes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Accepts until `stop`. Handshakes run beside one another and end in time or not at all.
 pub(crate) fn accept(
     listener: TcpListener,
@@ -86,11 +123,17 @@ pub(crate) fn accept(
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(64);
-    let places = Arc::new(Semaphore::new(limits.connections));
+    let places = Arc::new(Places {
+        strangers: Arc::new(Semaphore::new(limits.strangers)),
+        members: Arc::new(Semaphore::new(limits.connections)),
+        stranger: Duration::from_secs(limits.stranger_s),
+        handshakes: Mutex::default(),
+    });
+    let most = limits.handshakes.max(1);
     let within = Duration::from_millis(limits.handshake_ms);
     let acceptor = TlsAcceptor::from(config);
     tokio::spawn(async move {
-        loop {
+        for number in 0.. {
             let accepted = tokio::select! {
                 () = stop.cancelled() => return,
                 accepted = listener.accept() => accepted,
@@ -104,23 +147,77 @@ pub(crate) fn accept(
                     continue;
                 }
             };
-            let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-                tracing::warn!(%address, "turned away: too many connections");
-                continue;
-            };
             let (acceptor, sender, bundles) =
                 (acceptor.clone(), sender.clone(), Arc::clone(&bundles));
-            tokio::spawn(async move {
-                let handshake = handshake(&acceptor, stream, address, bundles.as_ref(), place);
-                match tokio::time::timeout(within, handshake).await {
-                    Ok(Ok(connection)) => drop(sender.send(Ok(connection)).await),
+            let (held, stop) = (Arc::clone(&places), stop.clone());
+            // Held until the task stands among the others: it cannot end before.
+            let mut handshakes = places.handshakes();
+            if handshakes.len() >= most
+                && let Some((_, oldest)) = handshakes.pop_first()
+            {
+                oldest.abort();
+            }
+            let task = tokio::spawn(async move {
+                let handshake = handshake(&acceptor, stream, address, bundles.as_ref());
+                let done = tokio::time::timeout(within, handshake).await;
+                held.handshakes().remove(&number);
+                match done {
+                    Ok(Ok((stream, peer))) => {
+                        if let Some(connection) = placed(&held, stream, peer, &stop) {
+                            drop(sender.send(Ok(connection)).await);
+                        }
+                    }
                     Ok(Err(error)) => tracing::debug!(%address, %error, "handshake refused"),
                     Err(_) => tracing::debug!(%address, "handshake not finished in time"),
                 }
             });
+            handshakes.insert(number, task.abort_handle());
         }
     });
     ReceiverStream::new(receiver)
+}
+
+/// Finds a place for a connection after its handshake.
+fn placed(
+    places: &Places,
+    stream: TlsStream<TcpStream>,
+    peer: Peer,
+    stop: &CancellationToken,
+) -> Option<Connection> {
+    let among = match peer.svid {
+        Some(_) => &places.members,
+        None => &places.strangers,
+    };
+    let Ok(place) = Arc::clone(among).try_acquire_owned() else {
+        tracing::warn!(address = %peer.address, member = peer.svid.is_some(), "turned away: too many connections");
+        return None;
+    };
+    let (close, stop) = (peer.close.clone(), stop.clone());
+    let age = peer.svid.is_none().then_some(places.stranger);
+    let end = async move {
+        let parted = async {
+            stop.cancelled().await;
+            tokio::time::sleep(PARTING).await;
+        };
+        let aged = async {
+            match age {
+                Some(age) => tokio::time::sleep(age).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = close.cancelled() => {}
+            () = parted => {}
+            () = aged => {}
+        }
+    };
+    Some(Connection {
+        stream,
+        peer,
+        end: Box::pin(end),
+        ended: false,
+        _place: place,
+    })
 }
 
 async fn handshake(
@@ -128,8 +225,7 @@ async fn handshake(
     stream: TcpStream,
     address: SocketAddr,
     bundles: &dyn BundleSource,
-    place: OwnedSemaphorePermit,
-) -> io::Result<Connection> {
+) -> io::Result<(TlsStream<TcpStream>, Peer)> {
     stream.set_nodelay(true)?;
     let stream = acceptor.accept(stream).await?;
     let (_, session) = stream.get_ref();
@@ -142,13 +238,11 @@ async fn handshake(
             Some(Arc::new(svid))
         }
     };
-    Ok(Connection {
-        stream,
-        peer: Peer {
-            address,
-            exporter,
-            svid,
-        },
-        _place: place,
-    })
+    let peer = Peer {
+        address,
+        exporter,
+        svid,
+        close: CancellationToken::new(),
+    };
+    Ok((stream, peer))
 }

@@ -29,6 +29,7 @@ pub(crate) struct Metrics {
     pub(crate) joins_refused: Family<Code, Counter>,
     pub(crate) assumes_refused: Family<Code, Counter>,
     pub(crate) revocations: Counter,
+    pub(crate) unrecorded: Gauge,
     pub(crate) nodes_connected: Gauge,
     pub(crate) gateways_connected: Gauge,
     pub(crate) workloads: Gauge,
@@ -47,6 +48,7 @@ impl Metrics {
             joins_refused: Family::default(),
             assumes_refused: Family::default(),
             revocations: Counter::default(),
+            unrecorded: Gauge::default(),
             nodes_connected: Gauge::default(),
             gateways_connected: Gauge::default(),
             workloads: Gauge::default(),
@@ -77,6 +79,11 @@ impl Metrics {
             "revocations",
             "Revocations recorded",
             self.revocations.clone(),
+        );
+        registry.register(
+            "revocations_unrecorded",
+            "Cuts in force whose records wait for the disk",
+            self.unrecorded.clone(),
         );
         registry.register(
             "nodes_connected",

@@ -37,8 +37,12 @@ impl Mirrors {
         }
         // An origin is a stranger's text: it names no path.
         let name = crypto::hex::encode(&crypto::sha256(origin.as_bytes()));
-        let mirror = Mirror::open(&self.dir.join(name), key.clone(), &Options::default())
-            .map_err(|error| Refusal::internal("opening a mirror", &error))?;
+        let mirror = Mirror::open(&self.dir.join(name), key.clone(), &Options::default()).map_err(
+            |error| match error {
+                StoreError::DiskFull => Refusal::disk_full(),
+                error => Refusal::internal("opening a mirror", &error),
+            },
+        )?;
         let kept = Arc::new(Kept {
             reader: mirror.reader(),
             mirror: Mutex::new(mirror),

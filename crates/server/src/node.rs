@@ -1,5 +1,7 @@
 //! For node agents, over mTLS with the node's SVID: renewal, and the stream that workloads live by.
 
+mod keys;
+mod rates;
 mod renew;
 mod sync;
 
@@ -16,6 +18,8 @@ use store::{NodeRow, SvidRow};
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
+pub(crate) use keys::{Claim, Claims};
+pub(crate) use rates::Rates;
 pub(crate) use sync::{rejudge, workload};
 
 pub(crate) struct NodeService(pub(crate) Arc<Core>);
@@ -26,6 +30,8 @@ pub(crate) struct Caller {
     pub(crate) peer: Peer,
     pub(crate) svid: Arc<SvidRow>,
     pub(crate) node: NodeRow,
+    /// Number of the stream that it asks over.
+    pub(crate) stream: Option<u64>,
 }
 
 #[tonic::async_trait]
@@ -67,5 +73,10 @@ fn caller<T>(core: &Core, request: &Request<T>) -> Result<Caller, Refusal> {
                     .observed(svid.spiffe_id.clone()),
             )
         })?;
-    Ok(Caller { peer, svid, node })
+    Ok(Caller {
+        peer,
+        svid,
+        node,
+        stream: None,
+    })
 }

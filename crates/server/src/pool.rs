@@ -3,6 +3,7 @@
 //! As many as there are cores. Jobs start in the order in which they came.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
@@ -24,7 +25,7 @@ struct Handle {
 
 /// The pool ended, or the job did not come to its end.
 #[derive(Debug, thiserror::Error)]
-#[error("the work was not done: the server is stopping")]
+#[error("the work was not done: it failed, or the server is stopping")]
 pub(crate) struct Ended;
 
 impl Pool {
@@ -85,6 +86,25 @@ fn work(shared: &(Mutex<Queue>, Condvar)) {
             held = arrived.wait(held).unwrap_or_else(PoisonError::into_inner);
         };
         drop(held);
-        job();
+        // A job that panics costs its caller an answer, which it sees as [`Ended`], and nobody a thread.
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            tracing::error!("a job panicked; its caller is told that it was not done");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_job_that_panics_costs_no_thread() {
+        let pool = Pool::start(1).unwrap();
+        for _ in 0..3 {
+            let lost = pool.run(|| panic!("on purpose"));
+            let lost: Result<(), Ended> = lost.await;
+            lost.unwrap_err();
+        }
+        assert_eq!(pool.run(|| 7).await.unwrap(), 7);
     }
 }

@@ -14,6 +14,8 @@ pub(crate) struct Proved {
     /// The whole report, with a counterexample for what is broken.
     pub(crate) document: Value,
     pub(crate) invariants: Vec<InvariantResult>,
+    /// A sentence for each invariant that keeps the version from being accepted.
+    pub(crate) reasons: Vec<String>,
 }
 
 /// Proves every invariant of `estate` with the solver at `solver`.
@@ -29,7 +31,36 @@ pub(crate) async fn prove(estate: &Arc<Estate>, solver: &Path) -> Proved {
         accepted: report.is_accepted() && document.is_ok(),
         document: document.unwrap_or_default(),
         invariants: report.invariants.iter().map(recorded).collect(),
+        reasons: report
+            .invariants
+            .iter()
+            .filter(|report| !report.is_accepted())
+            .map(sentence)
+            .collect(),
     }
+}
+
+/// Which invariant, what the solver says, and what breaks it already today.
+fn sentence(report: &InvariantReport) -> String {
+    let today = match &report.today {
+        Today::Broken { by } => by.first().map(|first| {
+            let more = match by.len() {
+                1 => String::new(),
+                count => format!(", and {} more", count - 1),
+            };
+            format!(
+                "; today: {} {} {}{more}",
+                first.principal, first.action, first.resource
+            )
+        }),
+        Today::Holds { .. } | Today::Open { .. } => None,
+    };
+    format!(
+        "{}: {}{}",
+        report.invariant,
+        report.result,
+        today.unwrap_or_default()
+    )
 }
 
 fn recorded(report: &InvariantReport) -> InvariantResult {

@@ -53,6 +53,22 @@ impl Refusal {
         }
     }
 
+    pub(crate) fn is_disk_full(&self) -> bool {
+        self.finding().code == "SERVER-DISK-FULL"
+    }
+
+    /// Nothing new can be recorded, so nothing new is granted.
+    pub(crate) fn disk_full() -> Self {
+        Self::Unavailable(
+            Finding::new(
+                "SERVER-DISK-FULL",
+                "the server's disk is full: nothing new is granted, revocations go on",
+            )
+            .expected("room for the record in the server's data directory")
+            .next("free space there; it goes on by itself"),
+        )
+    }
+
     /// The server's own failure: logged in full, told in short.
     pub fn internal(what: &'static str, error: &dyn std::error::Error) -> Self {
         let mut chain = error.to_string();
@@ -72,8 +88,64 @@ impl Refusal {
 
 impl From<Refusal> for Status {
     fn from(refusal: Refusal) -> Self {
-        let finding = refusal.finding();
-        let details = serde_json::to_vec(finding).unwrap_or_default();
-        Self::with_details(refusal.code(), finding.to_string(), details.into())
+        let finding = short(refusal.finding());
+        let details = serde_json::to_vec(&finding).unwrap_or_default();
+        let mut message = finding.to_string();
+        cut(&mut message);
+        Self::with_details(refusal.code(), message, details.into())
+    }
+}
+
+/// A status travels in headers, of which clients take 16 KiB: more, and they see none of it.
+fn short(finding: &Finding) -> Finding {
+    let mut finding = finding.clone();
+    cut(&mut finding.message);
+    let texts = [
+        &mut finding.expected,
+        &mut finding.observed,
+        &mut finding.next,
+    ];
+    texts.into_iter().flatten().for_each(cut);
+    finding
+}
+
+/// At most so many bytes, without what JSON would make six of.
+fn cut(text: &mut String) {
+    const LONGEST: usize = 1_024;
+    const MARK: &str = " …";
+    if text.len() > LONGEST {
+        text.truncate(text.floor_char_boundary(LONGEST - MARK.len()));
+        text.push_str(MARK);
+    }
+    if text.contains(char::is_control) {
+        *text = text.replace(char::is_control, " ");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_fits_into_headers_whatever_the_finding_says() {
+        for filler in ["x", "\"", "\u{1}", "€", "\n"] {
+            let long = filler.repeat(100_000);
+            let finding = Finding::new("TEST", long.clone())
+                .expected(long.clone())
+                .observed(long.clone())
+                .next(long);
+            let status = Status::from(Refusal::Denied(finding));
+            // As tonic writes them: percent-encoded, and in base64.
+            let message: usize = status
+                .message()
+                .bytes()
+                .map(|byte| if byte.is_ascii_alphanumeric() { 1 } else { 3 })
+                .sum();
+            let headers = message + status.details().len().div_ceil(3) * 4;
+            assert!(headers < 15_000, "{headers} bytes of {filler:?}");
+            let told: Finding = serde_json::from_slice(status.details()).unwrap();
+            assert_eq!(told.code, "TEST");
+            assert!(told.message.len() <= 1_024);
+        }
     }
 }

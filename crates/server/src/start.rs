@@ -36,8 +36,7 @@ impl Rebuilt {
 pub fn rebuild_state(config: &Config) -> Result<Rebuilt, StartError> {
     config.check()?;
     open::drop_state(config)?;
-    let opened = Opened::open(config, None)?;
-    Ok(Rebuilt::of(&opened.state))
+    state_digest(config)
 }
 
 /// The state as the database has it, brought up to the end of the ledger. The server must not run.
@@ -47,5 +46,8 @@ pub fn rebuild_state(config: &Config) -> Result<Rebuilt, StartError> {
 pub fn state_digest(config: &Config) -> Result<Rebuilt, StartError> {
     config.check()?;
     let opened = Opened::open(config, None)?;
-    Ok(Rebuilt::of(&opened.state))
+    match opened.behind {
+        Some(error) => Err(error.into()),
+        None => Ok(Rebuilt::of(&opened.state)),
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::authority::{self, Term};
 use crate::core::{Core, draft, recorded};
-use crate::issue::{Basis, Order, Signed, What, issue_one};
+use crate::issue::{Basis, Order, Signed, What, issue_own};
 use crate::refusal::Refusal;
 use crate::signing::HeadFile;
 use crypto::Signer;
@@ -36,13 +36,15 @@ pub(crate) async fn run(
         count += 1;
         remember(&core, &head, &mut remembered);
         core.workloads.sweep(core.now().as_millis());
+        crate::revoke::record_waiting(&core).await;
         let step = async {
             if core.signing.check().is_ok() {
+                // First: it is issued on a full disk as well, and nobody connects without it.
+                if own.is_empty() || own_is_due(&core) {
+                    own_svid(&core, &own, &server_key).await?;
+                }
                 if count.is_multiple_of(ROTATION) {
                     rotate(&core).await?;
-                }
-                if own_is_due(&core) {
-                    own_svid(&core, &own, &server_key).await?;
                 }
             }
             revocation_lists(&core).await?;
@@ -111,9 +113,10 @@ pub(crate) async fn own_svid(
         policies: Vec::new(),
         visible: Vec::new(),
         replaces: None,
+        claim: None,
         spiffe_id: id,
     };
-    let issued = issue_one(core, order).await?;
+    let issued = issue_own(core, order).await?;
     let Signed::X509(chain) = issued.body else {
         return Ok(());
     };

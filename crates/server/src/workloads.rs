@@ -4,7 +4,7 @@
 //! A node's workloads outlive its connection, because their SVIDs do.
 
 use crate::current::Allowed;
-use facts::FactSet;
+use facts::{FactSet, Timestamp};
 use proto::v1::NodeUpdate;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +30,20 @@ pub(crate) struct Workload {
     pub(crate) held: Vec<Holding>,
     /// What the estate allowed when it was last asked.
     pub(crate) allowed: Arc<[Allowed]>,
+    /// The last answer, if it held all of that.
+    pub(crate) answer: Option<Answer>,
+}
+
+/// A complete answer to a workload: nothing is won by asking the same again at once.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    /// Number of the stream that it went over: another has not seen it.
+    pub(crate) stream: u64,
+    /// Index of the estate's version.
+    pub(crate) estate: u64,
+    pub(crate) svids: Vec<Holding>,
+    /// When the same may be issued next.
+    pub(crate) next: Timestamp,
 }
 
 #[derive(Default)]
@@ -96,6 +110,7 @@ impl Workloads {
         facts: Arc<FactSet>,
         allowed: Arc<[Allowed]>,
         new: Vec<Holding>,
+        answer: Option<Answer>,
     ) {
         let mut nodes = self.lock();
         let workloads = &mut nodes.entry(node.to_owned()).or_default().workloads;
@@ -103,12 +118,14 @@ impl Workloads {
             known.facts = facts;
             known.allowed = allowed;
             known.held.extend(new);
+            known.answer = answer;
             return;
         }
         let value = Workload {
             facts,
             held: new,
             allowed,
+            answer,
         };
         workloads.insert(workload.to_owned(), value);
     }
@@ -117,6 +134,40 @@ impl Workloads {
         self.lock()
             .get(node)
             .is_some_and(|node| node.workloads.contains_key(workload))
+    }
+
+    /// The last answer to `workload`, if it went over `stream` under version `estate` and for facts of
+    /// this digest.
+    pub(crate) fn answer(
+        &self,
+        node: &str,
+        workload: &str,
+        stream: u64,
+        estate: u64,
+        facts: &[u8; 32],
+    ) -> Option<Answer> {
+        let nodes = self.lock();
+        let known = nodes.get(node)?.workloads.get(workload)?;
+        let answer = known.answer.as_ref()?;
+        let same = answer.stream == stream
+            && answer.estate == estate
+            && crate::current::digest(&known.facts) == *facts;
+        same.then(|| answer.clone())
+    }
+
+    /// Takes the next turn of a workload to be issued the same; later ones come `every` milliseconds
+    /// after one another.
+    pub(crate) fn turn(&self, node: &str, workload: &str, now: Timestamp, every: u64) -> Timestamp {
+        let mut nodes = self.lock();
+        let known = nodes
+            .get_mut(node)
+            .and_then(|node| node.workloads.get_mut(workload));
+        let Some(answer) = known.and_then(|known| known.answer.as_mut()) else {
+            return now;
+        };
+        let turn = answer.next.max(now);
+        answer.next = Timestamp::from_millis(turn.as_millis().saturating_add(every));
+        turn
     }
 
     /// The facts of `workload`.

@@ -86,6 +86,18 @@ impl Snapshot {
         })
     }
 
+    /// Every table holds these rows and no others.
+    pub(crate) fn replace(&self, connection: &Connection) -> rusqlite::Result<()> {
+        table::replace(connection, &self.meta)?;
+        table::replace(connection, &self.nodes)?;
+        table::replace(connection, &self.tokens)?;
+        table::replace(connection, &self.svids)?;
+        table::replace(connection, &self.revocations)?;
+        table::replace(connection, &self.estates)?;
+        table::replace(connection, &self.bundles)?;
+        table::replace(connection, &self.gateways)
+    }
+
     /// The canonical dump: one line a row, tables and rows in a fixed order. Two states are equal
     /// exactly when their dumps are.
     #[must_use]

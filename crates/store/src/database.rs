@@ -35,6 +35,41 @@ pub enum Error {
     Applied(String),
     #[error("the thread that writes the state has ended")]
     Ended,
+    #[error("the state database could not be written yet")]
+    Behind,
+}
+
+impl Error {
+    /// True if the disk is at fault, so that the same may succeed later.
+    #[must_use]
+    pub fn is_disk(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(
+                rusqlite::ErrorCode::DiskFull
+                    | rusqlite::ErrorCode::SystemIoFailure
+                    | rusqlite::ErrorCode::CannotOpen
+            )
+        )
+    }
+
+    /// True if what stands in the file is no database any more.
+    pub(crate) fn is_damage(&self) -> bool {
+        matches!(
+            self.code(),
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase)
+        )
+    }
+
+    const fn code(&self) -> Option<rusqlite::ErrorCode> {
+        match self {
+            Self::Open { source, .. } | Self::Load(source) | Self::Write(source) => match source {
+                rusqlite::Error::SqliteFailure(failure, _) => Some(failure.code),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
 }
 
 /// An open state database. One writer; see [`crate::Projector`] for the thread that owns it.
@@ -76,8 +111,11 @@ impl Store {
         if schema != 0 && schema != SCHEMA {
             return Ok(false);
         }
-        Snapshot::create(connection)?;
-        connection.pragma_update(None, "user_version", SCHEMA)?;
+        // A full disk must not keep a database from being read: it is written only when it is new.
+        if schema == 0 {
+            Snapshot::create(connection)?;
+            connection.pragma_update(None, "user_version", SCHEMA)?;
+        }
         Ok(true)
     }
 
@@ -117,11 +155,24 @@ impl Store {
         for change in changes {
             change.write(&transaction).map_err(Error::Write)?;
         }
-        let applied = MetaRow {
-            key: APPLIED.to_owned(),
-            value: applied.to_string(),
-        };
-        table::upsert(&transaction, &applied).map_err(Error::Write)?;
+        mark(&transaction, applied).map_err(Error::Write)?;
         transaction.commit().map_err(Error::Write)
     }
+
+    /// Puts `snapshot`, which follows from `applied` records, in place of everything, as one
+    /// transaction.
+    pub fn replace(&mut self, applied: u64, snapshot: &Snapshot) -> Result<(), Error> {
+        let transaction = self.connection.transaction().map_err(Error::Write)?;
+        snapshot.replace(&transaction).map_err(Error::Write)?;
+        mark(&transaction, applied).map_err(Error::Write)?;
+        transaction.commit().map_err(Error::Write)
+    }
+}
+
+fn mark(connection: &Connection, applied: u64) -> rusqlite::Result<()> {
+    let applied = MetaRow {
+        key: APPLIED.to_owned(),
+        value: applied.to_string(),
+    };
+    table::upsert(connection, &applied)
 }

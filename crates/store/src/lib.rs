@@ -30,7 +30,7 @@ mod table;
 
 pub use change::{Change, Snapshot};
 pub use database::{Error, Store};
-pub use projector::Projector;
+pub use projector::{Kept, Projector, Whole};
 pub use rows::{
     BundleRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
 };

@@ -1,19 +1,42 @@
 //! The thread that owns the database and writes what it is handed, many batches a transaction.
+//!
+//! The state is only a projection: a database that cannot be written costs nobody anything but a longer
+//! start. What could not be written is kept and tried again; beyond [`KEPT`] changes it is forgotten, and
+//! the whole state is written anew once the database takes it.
 
-use crate::change::Change;
+use crate::change::{Change, Snapshot};
 use crate::database::{Error, Store};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 /// Batches that may wait; beyond, whoever hands one over waits: the state never falls far behind.
 const WAITING: usize = 4096;
 /// Changes written in one transaction at most.
 const TRANSACTION: usize = 20_000;
+/// Changes that are kept while the database cannot be written: some 50 MiB.
+const KEPT: usize = 200_000;
+/// Between two tries to write, at first and at most.
+const FIRST_RETRY: Duration = Duration::from_millis(500);
+const LAST_RETRY: Duration = Duration::from_secs(15);
 
 enum Message {
     Absorb { applied: u64, changes: Vec<Change> },
-    Flush(SyncSender<()>),
+    Flush(SyncSender<bool>),
 }
+
+/// The database as it was found at the start.
+#[derive(Debug)]
+pub struct Kept {
+    pub path: PathBuf,
+    /// Absent if it could not be opened, or not be brought up to the state: it is then written anew.
+    pub store: Option<Store>,
+}
+
+/// Yields the whole state, and the number of records that it follows from. Whatever was handed to
+/// [`Projector::absorb`] before the call is in it.
+pub type Whole = Box<dyn Fn() -> (u64, Snapshot) + Send>;
 
 /// Hands changes to the state's own thread. Dropping it writes what waits and joins the thread.
 #[derive(Debug)]
@@ -23,12 +46,22 @@ pub struct Projector {
 }
 
 impl Projector {
-    /// Moves `store` to its thread.
-    pub fn start(store: Store) -> std::io::Result<Self> {
+    /// Moves the database to its thread.
+    pub fn start(kept: Kept, whole: Whole) -> std::io::Result<Self> {
         let (sender, receiver) = sync_channel(WAITING);
+        let writer = Writer {
+            stale: kept.store.is_none(),
+            path: kept.path,
+            store: kept.store,
+            whole,
+            written: 0,
+            waiting: Vec::new(),
+            count: 0,
+            failing: None,
+        };
         let thread = std::thread::Builder::new()
             .name("state".to_owned())
-            .spawn(move || write(store, &receiver))?;
+            .spawn(move || writer.run(&receiver))?;
         Ok(Self {
             sender: Some(sender),
             thread: Some(thread),
@@ -47,7 +80,7 @@ impl Projector {
         }
     }
 
-    /// Returns when all that was queued before is written.
+    /// Returns when all that was queued before is written, or could not be.
     pub fn flush(&self) -> Result<(), Error> {
         let (done, wait) = sync_channel(1);
         self.sender
@@ -55,10 +88,14 @@ impl Projector {
             .ok_or(Error::Ended)?
             .send(Message::Flush(done))
             .map_err(|_| Error::Ended)?;
-        wait.recv().map_err(|_| Error::Ended)
+        match wait.recv() {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Error::Behind),
+            Err(_) => Err(Error::Ended),
+        }
     }
 
-    /// Writes what waits, closes the database and says how the thread ended.
+    /// Writes what waits, closes the database and says how the last try went.
     pub fn finish(mut self) -> Result<(), Error> {
         self.close()
     }
@@ -79,40 +116,145 @@ impl Drop for Projector {
     }
 }
 
-fn write(mut store: Store, receiver: &Receiver<Message>) -> Result<(), Error> {
-    let mut next = receiver.recv().ok();
-    while let Some(message) = next.take() {
-        let (mut applied, mut changes) = match message {
-            Message::Flush(done) => {
-                // Everything before it has been written: messages come in order.
-                let _ = done.send(());
-                next = receiver.recv().ok();
-                continue;
-            }
-            Message::Absorb { applied, changes } => (applied, vec![changes]),
-        };
-        let mut count: usize = changes.iter().map(Vec::len).sum();
-        while count < TRANSACTION {
-            match receiver.try_recv() {
-                Ok(Message::Absorb {
-                    applied: later,
-                    changes: more,
-                }) => {
-                    applied = later;
-                    count += more.len();
-                    changes.push(more);
+/// What the thread owns.
+struct Writer {
+    path: PathBuf,
+    store: Option<Store>,
+    whole: Whole,
+    /// Records that are in the database for certain.
+    written: u64,
+    /// Batches in order, and how many changes they hold.
+    waiting: Vec<(u64, Vec<Change>)>,
+    count: usize,
+    /// The database lacks more than what waits: the whole state has to be written.
+    stale: bool,
+    /// When to try again, and how long to wait after that.
+    failing: Option<(Instant, Duration)>,
+}
+
+impl Writer {
+    fn run(mut self, receiver: &Receiver<Message>) -> Result<(), Error> {
+        let mut last = if self.stale { self.write() } else { Ok(()) };
+        loop {
+            let message = match self.failing {
+                None => receiver.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some((due, _)) => {
+                    receiver.recv_timeout(due.saturating_duration_since(Instant::now()))
                 }
-                Ok(flush @ Message::Flush(_)) => {
-                    next = Some(flush);
-                    break;
+            };
+            match message {
+                Ok(Message::Absorb { applied, changes }) => self.take(applied, changes),
+                Ok(Message::Flush(done)) => {
+                    last = self.write();
+                    // Everything before it has been written: messages come in order.
+                    let _ = done.send(last.is_ok());
+                    continue;
                 }
-                Err(_) => break,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return if self.behind() { self.write() } else { last };
+                }
             }
-        }
-        store.absorb(applied, changes.iter().flatten())?;
-        if next.is_none() {
-            next = receiver.recv().ok();
+            let mut flush = None;
+            while self.count < TRANSACTION {
+                match receiver.try_recv() {
+                    Ok(Message::Absorb { applied, changes }) => self.take(applied, changes),
+                    Ok(Message::Flush(done)) => {
+                        flush = Some(done);
+                        break;
+                    }
+                    Err(_) => break,
+                }
+            }
+            if flush.is_some() || self.is_due() {
+                last = self.write();
+            }
+            if let Some(done) = flush {
+                let _ = done.send(last.is_ok());
+            }
         }
     }
-    Ok(())
+
+    fn is_due(&self) -> bool {
+        self.failing.is_none_or(|(due, _)| due <= Instant::now())
+    }
+
+    const fn behind(&self) -> bool {
+        self.stale || !self.waiting.is_empty()
+    }
+
+    fn take(&mut self, applied: u64, changes: Vec<Change>) {
+        // A stale database is written whole, and what comes before that is in the whole.
+        if self.stale || applied <= self.written {
+            return;
+        }
+        self.count += changes.len();
+        self.waiting.push((applied, changes));
+        if self.failing.is_some() && self.count > KEPT {
+            self.forget();
+        }
+    }
+
+    /// Nothing is kept any more; the next write is of the whole state.
+    fn forget(&mut self) {
+        self.stale = true;
+        self.waiting = Vec::new();
+        self.count = 0;
+    }
+
+    fn write(&mut self) -> Result<(), Error> {
+        match self.try_write() {
+            Ok(()) => {
+                if self.failing.take().is_some() {
+                    tracing::info!("the state database is written again");
+                }
+                Ok(())
+            }
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                if self.failing.is_none() {
+                    tracing::error!(
+                        %error, cause,
+                        "the state database falls behind; the ledger holds everything"
+                    );
+                }
+                if error.is_damage() {
+                    // It is only a projection: what cannot be read is made again.
+                    self.store = None;
+                    drop(Store::drop_file(&self.path));
+                    self.forget();
+                }
+                let wait = self.failing.map_or(FIRST_RETRY, |(_, wait)| wait);
+                self.failing = Some((Instant::now() + wait, (wait * 2).min(LAST_RETRY)));
+                Err(error)
+            }
+        }
+    }
+
+    fn try_write(&mut self) -> Result<(), Error> {
+        if !self.behind() {
+            return Ok(());
+        }
+        let store = match &mut self.store {
+            Some(store) => store,
+            None => self.store.insert(Store::open(&self.path)?),
+        };
+        if self.stale {
+            let (applied, whole) = (self.whole)();
+            store.replace(applied, &whole)?;
+            self.written = applied;
+            self.stale = false;
+            return Ok(());
+        }
+        let Some((applied, _)) = self.waiting.last() else {
+            return Ok(());
+        };
+        let applied = *applied;
+        let changes = self.waiting.iter().flat_map(|(_, changes)| changes);
+        store.absorb(applied, changes)?;
+        self.written = applied;
+        self.waiting.clear();
+        self.count = 0;
+        Ok(())
+    }
 }

@@ -113,6 +113,12 @@ pub(crate) fn remove<R: Row>(connection: &Connection, key: &dyn rusqlite::ToSql)
     statement.execute([key]).map(|_| ())
 }
 
+/// The table holds `rows` and no others.
+pub(crate) fn replace<R: Row>(connection: &Connection, rows: &[R]) -> Result<()> {
+    connection.execute_batch(&format!("DELETE FROM \"{}\"", R::TABLE))?;
+    rows.iter().try_for_each(|row| upsert(connection, row))
+}
+
 /// Every row, in order of the key.
 pub(crate) fn list<R: Row>(connection: &Connection) -> Result<Vec<R>> {
     let mut statement = connection.prepare(&format!(

@@ -43,6 +43,12 @@ impl OwnSvid {
         Ok(())
     }
 
+    /// True while nothing is presented.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.current().is_none()
+    }
+
     /// Presents nothing from the next handshake on: the identity was taken away.
     pub fn clear(&self) {
         self.replace(None);

@@ -360,6 +360,7 @@ fn tokens_are_cached_until_half_life_and_dropped_with_their_identity() {
                 hint: String::new(),
                 not_after: now().plus_secs(300).as_millis(),
             }],
+            refused: Vec::new(),
         },
         now(),
     );

@@ -443,6 +443,7 @@ impl State {
         v1::JwtIssued {
             request: request.request,
             svids: svids.collect(),
+            refused: Vec::new(),
         }
     }
 }

@@ -292,6 +292,9 @@ pub struct JwtIssued {
     pub request: u64,
     #[prost(message, repeated, tag = "2")]
     pub svids: ::prost::alloc::vec::Vec<JwtSvid>,
+    /// of those that were asked for
+    #[prost(message, repeated, tag = "3")]
+    pub refused: ::prost::alloc::vec::Vec<RefusedIdentity>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JwtSvid {
@@ -1697,6 +1700,10 @@ pub struct EstateRequest {
     /// version that the change was planned against; empty: none
     #[prost(string, tag = "3")]
     pub base: ::prost::alloc::string::String,
+    /// A version that is not applied is answered with its document, `applicable: false`, instead of a
+    /// status, which holds no more than a few lines.
+    #[prost(bool, tag = "4")]
+    pub document: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EstateExportRequest {

@@ -180,12 +180,24 @@ pub(super) async fn revoke(
     if let Err(refusal) = record_act(core, admitted, &detail).await {
         tracing::error!(%refusal, "the revocation is recorded, the act is not");
     }
-    Ok(json!({
+    let mut document = json!({
         "kind": request.kind,
         "value": target.value,
         "reason": reason,
         "index": index,
-    }))
+        "recorded": index.is_some(),
+    });
+    if let (None, Value::Object(fields)) = (index, &mut document) {
+        let note = Finding::new(
+            "REVOKE-UNRECORDED",
+            "the revocation is in force; its record waits for the server's disk",
+        )
+        .next(
+            "free space in the server's data directory; if the server stops before, revoke again",
+        );
+        fields.insert("finding".to_owned(), json!(note));
+    }
+    Ok(document)
 }
 
 pub(super) async fn readmit(

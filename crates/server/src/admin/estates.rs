@@ -8,7 +8,7 @@ use crate::node::rejudge;
 use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
 use crate::state::State;
-use estate::{Estate, EstateFiles};
+use estate::{Action, Estate, EstateFiles, ResourceRef};
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::{Decimal, HexDigest};
@@ -26,14 +26,19 @@ struct Planned {
     report: Option<Proved>,
     millis: u32,
     document: Value,
-    applicable: bool,
+    /// Why it cannot be applied, if so. The document says so as well, in full.
+    refused: Option<Finding>,
 }
 
-pub(super) async fn plan(core: &Arc<Core>, request: v1::EstateRequest) -> Result<Value, Refusal> {
-    Ok(planned(core, request.files).await?.document)
+pub(super) async fn plan(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::EstateRequest,
+) -> Result<Value, Refusal> {
+    Ok(planned(core, admitted, request.files).await?.document)
 }
 
-async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
+async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result<Planned, Refusal> {
     let files = EstateFiles::from_blob(&blob).map_err(|problem| {
         Refusal::Invalid(
             Finding::new("ESTATE-FILES", "the estate's files cannot be taken")
@@ -46,13 +51,20 @@ async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
     let estate = match compiled {
         Ok(estate) => Arc::new(estate),
         Err(problems) => {
+            let reasons: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            let refused = inapplicable("ESTATE-PROBLEMS", "the estate does not compile", &reasons);
             return Ok(Planned {
                 blob,
                 estate: None,
                 report: None,
                 millis: 0,
-                document: json!({ "applicable": false, "problems": problems }),
-                applicable: false,
+                document: json!({
+                    "applicable": false,
+                    "finding": refused,
+                    "reasons": reasons,
+                    "problems": problems,
+                }),
+                refused: Some(refused),
             });
         }
     };
@@ -77,10 +89,31 @@ async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
     })
     .await
     .map_err(|error| Refusal::internal("comparing estates", &error))?;
-    let passed = tests.iter().all(|test| test.passed);
-    let applicable = passed && report.accepted;
+    let failed: Vec<String> = tests
+        .iter()
+        .filter(|test| !test.passed)
+        .map(|test| {
+            let failure = test.failure.as_deref().unwrap_or("failed");
+            format!("{}:{} {}: {failure}", test.file, test.line, test.name)
+        })
+        .collect();
+    let (refused, reasons) = if !failed.is_empty() {
+        let message = "expected decisions do not come out";
+        (Some(inapplicable("ESTATE-TESTS", message, &failed)), failed)
+    } else if !report.accepted {
+        let reasons = report.reasons.clone();
+        let message = "an invariant is not proved";
+        let refused = inapplicable("ESTATE-UNPROVED", message, &reasons);
+        (Some(refused), reasons)
+    } else {
+        let refused = lockout(core, &estate, admitted.uid);
+        let reasons = refused.iter().map(ToString::to_string).collect();
+        (refused, reasons)
+    };
     let document = json!({
-        "applicable": applicable,
+        "applicable": refused.is_none(),
+        "finding": refused,
+        "reasons": reasons,
         "version": estate.version(),
         "base": diff.as_ref().map(|diff| diff.from.clone()),
         "problems": [],
@@ -95,11 +128,37 @@ async fn planned(core: &Arc<Core>, blob: Vec<u8>) -> Result<Planned, Refusal> {
         report: Some(report),
         millis,
         document,
-        applicable,
+        refused,
     })
 }
 
-/// INVARIANT: no version becomes current whose tests fail or whose invariants are not all proved.
+/// An estate under which its own author may apply nothing more could be changed by nobody for ever.
+fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
+    let whole = ResourceRef::estate(core.trust_domain.as_str());
+    let decision = estate.decide_admin(uid, Action::Apply, &whole);
+    if decision.allow {
+        return None;
+    }
+    let observed = if decision.policies.is_empty() {
+        "no policy permits it".to_owned()
+    } else {
+        format!("forbidden by {}", decision.policy_ids().join(", "))
+    };
+    Some(
+        Finding::new(
+            "ESTATE-LOCKOUT",
+            "whoever applies this estate could apply no other after it",
+        )
+        .expected(format!(
+            "an estate under which Admin::\"uid:{uid}\" may still apply"
+        ))
+        .observed(observed)
+        .next("declare the administrator and permit it to apply; or let an administrator who stays apply this"),
+    )
+}
+
+/// INVARIANT: no version becomes current whose tests fail, whose invariants are not all proved, or under
+/// which its author could undo nothing.
 pub(super) async fn apply(
     core: &Arc<Core>,
     admitted: &Admitted,
@@ -110,10 +169,15 @@ pub(super) async fn apply(
     core.signing.check()?;
     let old = core.current.load_full();
     based(&request.base, old.as_deref())?;
-    let planned = planned(core, request.files).await?;
-    let (Some(estate), Some(report), true) = (planned.estate, planned.report, planned.applicable)
-    else {
-        return Err(unproved(&planned.document));
+    let planned = planned(core, admitted, request.files).await?;
+    if let Some(finding) = planned.refused {
+        if request.document {
+            return Ok(planned.document);
+        }
+        return Err(Refusal::Precondition(finding));
+    }
+    let (Some(estate), Some(report)) = (planned.estate, planned.report) else {
+        return Ok(planned.document);
     };
     if old
         .as_ref()
@@ -212,33 +276,17 @@ fn based(base: &str, old: Option<&Current>) -> Result<(), Refusal> {
     ))
 }
 
-/// The refusal carries the whole report, counterexample included.
-fn unproved(document: &Value) -> Refusal {
-    let problems = document.get("problems").and_then(Value::as_array);
-    let (code, message) = if problems.is_some_and(|problems| !problems.is_empty()) {
-        ("ESTATE-PROBLEMS", "the estate does not compile")
-    } else if document
-        .pointer("/proof")
-        .is_some_and(|proof| !proof.is_null())
-        && document
-            .pointer("/tests")
-            .and_then(Value::as_array)
-            .is_some_and(|tests| {
-                tests
-                    .iter()
-                    .any(|test| test.get("passed") == Some(&json!(false)))
-            })
-    {
-        ("ESTATE-TESTS", "expected decisions do not come out")
-    } else {
-        ("ESTATE-UNPROVED", "an invariant is not proved")
+/// In short: a status has room for a few lines. The plan's document says all of it.
+fn inapplicable(code: &'static str, message: &'static str, reasons: &[String]) -> Finding {
+    let first = reasons.first().cloned().unwrap_or_default();
+    let observed = match reasons.len() {
+        0 | 1 => first,
+        count => format!("{first}; and {} more", count - 1),
     };
-    Refusal::Precondition(
-        Finding::new(code, message)
-            .expected("an estate that compiles, passes its tests and whose invariants are proved")
-            .observed(document.to_string())
-            .next("trilith estate plan DIR"),
-    )
+    Finding::new(code, message)
+        .expected("an estate that compiles, passes its tests and whose invariants are proved")
+        .observed(observed)
+        .next("trilith estate plan DIR")
 }
 
 pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::EstateFiles, Refusal> {

@@ -7,6 +7,7 @@ use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::{Base64, Checkpoint, Decimal, Digest, LedgerKey};
+use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
 use store::SvidRow;
@@ -20,7 +21,8 @@ pub(super) struct Anchoring {
     core: Arc<Core>,
     svid: Arc<SvidRow>,
     key: LedgerKey,
-    kept: Arc<Kept>,
+    /// Opened with the first head: a disk without room for it must not keep a gateway from following.
+    kept: Option<Arc<Kept>>,
     /// The head that records are being fetched for.
     fetching: Option<Fetching>,
     /// The newest head that came meanwhile.
@@ -38,24 +40,27 @@ struct Fetching {
 }
 
 impl Anchoring {
-    pub(super) async fn new(
-        core: &Arc<Core>,
-        svid: &Arc<SvidRow>,
-        key: LedgerKey,
-    ) -> Result<Self, Refusal> {
-        let (opening, named) = (Arc::clone(core), key.clone());
-        let kept = tokio::task::spawn_blocking(move || opening.mirrors.open(&named))
-            .await
-            .map_err(|error| Refusal::internal("opening a mirror", &error))??;
-        Ok(Self {
+    pub(super) fn new(core: &Arc<Core>, svid: &Arc<SvidRow>, key: LedgerKey) -> Self {
+        Self {
             core: Arc::clone(core),
             svid: Arc::clone(svid),
             key,
-            kept,
+            kept: None,
             fetching: None,
             next: None,
             requests: 0,
-        })
+        }
+    }
+
+    async fn kept(&mut self) -> Result<Arc<Kept>, Refusal> {
+        if let Some(kept) = &self.kept {
+            return Ok(Arc::clone(kept));
+        }
+        let (opening, named) = (Arc::clone(&self.core), self.key.clone());
+        let kept = tokio::task::spawn_blocking(move || opening.mirrors.open(&named))
+            .await
+            .map_err(|error| Refusal::internal("opening a mirror", &error))??;
+        Ok(Arc::clone(self.kept.insert(kept)))
     }
 
     pub(super) async fn head(&mut self, head: GatewayHead) -> Result<Option<Delta>, Refusal> {
@@ -69,7 +74,8 @@ impl Anchoring {
     async fn begin(&mut self, head: GatewayHead) -> Result<Option<Delta>, Refusal> {
         let opened = Checkpoint::open(&head.checkpoint, &self.key)
             .map_err(|error| self.refused(&error.to_string()))?;
-        let held = self.kept.reader().size();
+        let kept = self.kept().await?;
+        let held = kept.reader().size();
         if opened.size < held {
             return Err(self.refused(&format!("{} records, {held} are kept here", opened.size)));
         }
@@ -81,8 +87,7 @@ impl Anchoring {
                 .map(|hash| hash.as_slice().try_into().ok())
                 .collect();
             let proof = proof.ok_or_else(|| self.refused("a hash that is none"))?;
-            self.kept
-                .extends(&head.checkpoint, &proof)
+            kept.extends(&head.checkpoint, &proof)
                 .map_err(|error| self.refused(&error.to_string()))?;
         }
         if opened.size == held {
@@ -139,12 +144,15 @@ impl Anchoring {
         let Some(done) = self.fetching.take() else {
             return Ok(None);
         };
-        let kept = Arc::clone(&self.kept);
+        let kept = self.kept().await?;
         let (note, checkpoint) = (done.note.clone(), done.checkpoint);
         tokio::task::spawn_blocking(move || kept.append(done.first, &done.records, &done.note))
             .await
             .map_err(|error| Refusal::internal("keeping a gateway's records", &error))?
-            .map_err(|error| self.refused(&error.to_string()))?;
+            .map_err(|error| match error {
+                StoreError::DiskFull => Refusal::disk_full(),
+                error => self.refused(&error.to_string()),
+            })?;
         let anchored = self.anchor(&note, &checkpoint).await?;
         if let Some(next) = self.next.take() {
             // Its anchor will answer for both.
@@ -189,7 +197,7 @@ impl Anchoring {
             .expected(format!(
                 "{} with at least {} records",
                 self.key.origin(),
-                self.kept.reader().size()
+                self.kept.as_ref().map_or(0, |kept| kept.reader().size())
             ))
             .observed(observed.to_owned())
             .next("keep both ledgers as evidence, revoke the gateway and look at its machine: trilith ledger search --type anchor"),

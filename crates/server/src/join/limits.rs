@@ -34,6 +34,8 @@ impl Window {
 pub(crate) struct JoinLimits {
     all: Window,
     peers: HashMap<IpAddr, Window>,
+    /// By node. No more than there are nodes with an SVID.
+    members: HashMap<String, Window>,
 }
 
 impl JoinLimits {
@@ -59,6 +61,26 @@ impl JoinLimits {
             Ok(())
         } else {
             Err(limited("in all", in_all))
+        }
+    }
+
+    /// Whether `node`, which has shown its SVID, may try now. It competes with nobody.
+    pub(crate) fn admit_member(
+        &mut self,
+        node: &str,
+        now: Timestamp,
+        most: u32,
+    ) -> Result<(), Finding> {
+        let now = now.as_millis();
+        if self.members.len() >= PEERS && !self.members.contains_key(node) {
+            self.members
+                .retain(|_, window| now.saturating_sub(window.since) < 60_000);
+        }
+        let window = self.members.entry(node.to_owned()).or_default();
+        if window.admit(now, most) {
+            Ok(())
+        } else {
+            Err(limited("by this node", most))
         }
     }
 }
@@ -140,6 +162,23 @@ mod tests {
         assert_eq!(admitted, 5);
         assert!(limits.admit(good, now, 5, 20).is_ok());
         assert!(limits.admit(bad, now.plus_secs(60), 5, 20).is_ok());
+    }
+
+    #[test]
+    fn a_flood_by_strangers_leaves_room_for_members() {
+        let mut limits = JoinLimits::default();
+        let now = Timestamp::from_secs(1_000);
+        for number in 0..1_000_u32 {
+            let address = IpAddr::from(Ipv4Addr::from(number));
+            drop(limits.admit(address, now, 5, 20));
+        }
+        let one = IpAddr::from(Ipv4Addr::new(10, 0, 0, 1));
+        assert!(limits.admit(one, now, 5, 20).is_err());
+        assert!(limits.admit_member("m1", now, 5).is_ok());
+        let admitted = (0..100)
+            .filter(|_| limits.admit_member("m2", now, 5).is_ok())
+            .count();
+        assert_eq!(admitted, 5, "nor may a member flood");
     }
 
     #[test]

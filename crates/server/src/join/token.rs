@@ -3,6 +3,7 @@
 use super::{Admission, admit_node, prove_key};
 use crate::core::{Core, draft};
 use crate::listener::Peer;
+use crate::node::Claims;
 use crate::refusal::Refusal;
 use attest::transcript::token_join;
 use facts::{FactSet, Finding, Source, Verdict, names};
@@ -59,7 +60,8 @@ pub(super) async fn join(
     if let Some(node) = &known {
         super::not_locked(node)?;
     }
-    super::check_key(core, &key, core.node_id(&token.node)?.as_str())?;
+    let id = core.node_id(&token.node)?;
+    let _claim = Claims::claim(core, &key, id.as_str(), &token.node)?;
 
     let spent = body::TokenSpent {
         token: HexDigest(digest),
@@ -67,7 +69,6 @@ pub(super) async fn join(
         key: HexDigest(key.spki_sha256()),
     };
     let auth = format!("token:{}", name.get(..16).unwrap_or_default());
-    let id = core.node_id(&token.node)?;
     let mut facts = FactSet::new();
     let checked = Source::Verified;
     facts.state(names::MACHINE_JOIN, "token", checked, now);

@@ -35,6 +35,8 @@ struct Session {
     secret: SecretBytes,
     exporter: [u8; 32],
     until: Timestamp,
+    /// Begun by a node that has shown its SVID.
+    member: bool,
 }
 
 /// A machine that proved itself, before it is decided what becomes of it.
@@ -67,7 +69,8 @@ pub(super) async fn challenge(
                 .expected(format!("at most {LONGEST_FIELD} bytes")),
         ));
     }
-    room(core)?;
+    let member = super::member(core, peer).is_some();
+    room(core, member)?;
     let checkpoint = core.journal.reader().head().note.as_ref().to_owned();
     let secret = crypto::random::<32>();
     let entropy = Entropy {
@@ -89,6 +92,7 @@ pub(super) async fn challenge(
         secret: SecretBytes::new(secret.to_vec()),
         exporter: peer.exporter,
         until: core.now().plus_secs(SESSION_S),
+        member,
     };
     sessions(core).open.insert(id, session);
     Ok(v1::TpmChallenge {
@@ -202,19 +206,19 @@ pub(crate) async fn prove(
     })
 }
 
-/// Records that a node failed to prove itself again, and cuts it.
+/// Cuts a node that failed to prove itself again, and records why. The cut waits for no record.
 pub(crate) async fn fail(core: &Arc<Core>, node: &str, finding: &Finding) -> Result<(), Refusal> {
+    let reason = format!("{}: {}", finding.code, finding.message);
+    crate::revoke::machine(core, node, &reason).await?;
     let id = core.node_id(node)?;
     let verdict = Verdict::refused(vec![finding.clone()], Vec::new());
     let record = verdict_body(id.as_str(), &verdict, None).record();
     let record = draft(record.actor(id.as_str(), "tpm"))?;
-    core.append_one(record).await?;
-    crate::revoke::machine(
-        core,
-        node,
-        &format!("{}: {}", finding.code, finding.message),
-    )
-    .await
+    // The revocation says why as well.
+    if let Err(refusal) = core.append_one(record).await {
+        tracing::error!(%refusal, node, "cut; the refused verdict is not recorded");
+    }
+    Ok(())
 }
 
 fn sessions(core: &Core) -> std::sync::MutexGuard<'_, Sessions> {
@@ -224,13 +228,16 @@ fn sessions(core: &Core) -> std::sync::MutexGuard<'_, Sessions> {
         .unwrap_or_else(PoisonError::into_inner)
 }
 
-fn room(core: &Core) -> Result<(), Refusal> {
+/// Members and strangers have their places apart.
+fn room(core: &Core, member: bool) -> Result<(), Refusal> {
     let now = core.now();
+    let most = core.config.limits.join_sessions;
     let mut sessions = sessions(core);
-    if sessions.open.len() >= core.config.limits.join_sessions {
+    if sessions.open.len() >= most {
         sessions.open.retain(|_, session| session.until > now);
     }
-    if sessions.open.len() < core.config.limits.join_sessions {
+    let alike = |session: &&Session| session.member == member;
+    if sessions.open.len() < most || sessions.open.values().filter(alike).count() < most {
         return Ok(());
     }
     Err(Refusal::Limited(

@@ -165,18 +165,17 @@ async fn lock(core: &Arc<Core>, node: &NodeRow, presented: u64) -> Refusal {
         finding: recorded(&finding),
         generation: Decimal(presented),
     };
-    let locked = async {
-        let record = body
-            .record()
-            .actor(core.authority.server_id().as_str(), "self");
-        core.append_one(draft(record)?).await
+    core.workloads.drop_connection(&node.name);
+    let record = body
+        .record()
+        .actor(core.authority.server_id().as_str(), "self");
+    let record = match draft(record) {
+        Ok(record) => record,
+        Err(refusal) => return refusal,
     };
-    match locked.await {
-        Ok(_) => {
-            core.workloads.drop_connection(&node.name);
-            Refusal::Denied(finding)
-        }
-        Err(refusal) => refusal,
+    match core.journal.append_reserved(vec![record.into()]).await {
+        Ok(_) => Refusal::Denied(finding),
+        Err(failure) => failure.into(),
     }
 }
 

@@ -10,19 +10,22 @@ use crate::authority::Term;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
 use crate::issue::{Basis, Issued, Order, Signed, What, issue};
-use crate::join::{check_key, not_locked, public_key};
+use crate::join::{not_locked, public_key};
 use crate::metrics;
+use crate::node::Claims;
 use crate::refusal::Refusal;
-use crate::workloads::{Holding, Updates};
+use crate::workloads::{Answer, Holding, Updates};
 use crypto::PublicKey;
 use facts::{FactSet, Finding, Source, Timestamp};
+use ledger::body::TargetKind;
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
 use proto::v1::{self, NodeMessage, NodeUpdate};
 use spiffe_core::SpiffeId;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc::{self, error::SendTimeoutError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
 
@@ -31,6 +34,12 @@ const WAITING: usize = 1_024;
 /// Requests of one node that are worked on at once.
 const AT_ONCE: usize = 128;
 const HEARTBEAT: Duration = Duration::from_secs(1);
+/// An agent that takes no answer for so long is disconnected.
+const STUCK: Duration = Duration::from_secs(10);
+/// What an agent has to read why its stream ended, before the connection is closed.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// An SVID that ends so soon is renewed whenever it is asked for.
+const ENDING_S: u64 = 10;
 /// What one workload may send.
 const LONGEST_NAME: usize = 256;
 const LONGEST_FACTS: usize = 64 * 1024;
@@ -47,7 +56,10 @@ pub(super) fn start(
         .connect(&caller.node.name, number, updates.clone());
     let session = Session {
         core: Arc::clone(core),
-        caller,
+        caller: Caller {
+            stream: Some(number),
+            ..caller
+        },
         number,
         updates,
         permits: Arc::new(Semaphore::new(AT_ONCE)),
@@ -75,29 +87,37 @@ impl Session {
         if let Err(refusal) = end {
             tracing::info!(node = %self.caller.node.name, %refusal, "stream ended");
             drop(self.updates.try_send(Err(refusal.into())));
+            tokio::time::sleep(LAST_WORDS).await;
+            // What it has not read is kept for nobody.
+            self.caller.peer.close.cancel();
         }
     }
 
     async fn serve(&self, inbound: &mut Streaming<NodeMessage>) -> Result<(), Refusal> {
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
+        // For the next request: nothing is read before there is a place, and nothing waits in between.
+        let mut place = None;
         loop {
-            let message = tokio::select! {
+            tokio::select! {
                 () = self.core.stop.cancelled() => return Ok(()),
+                () = self.caller.peer.close.cancelled() => return Err(stuck()),
                 _ = heartbeat.tick() => {
                     self.still()?;
                     let beat = v1::Heartbeat { time: self.core.now().as_millis() };
                     // A full queue is noticed by whoever sends what matters.
                     drop(self.updates.try_send(Ok(update(Update::Heartbeat(beat)))));
-                    continue;
                 }
-                message = inbound.message() => message,
-            };
-            match message {
-                Ok(Some(NodeMessage {
-                    message: Some(message),
-                })) => self.take(message).await?,
-                Ok(Some(NodeMessage { message: None })) => {}
-                Ok(None) | Err(_) => return Ok(()),
+                permit = Arc::clone(&self.permits).acquire_owned(), if place.is_none() => {
+                    let Ok(permit) = permit else { return Ok(()) };
+                    place = Some(permit);
+                }
+                message = inbound.message(), if place.is_some() => match (message, place.take()) {
+                    (Ok(Some(NodeMessage { message: Some(message) })), Some(place)) => {
+                        self.take(message, place)?;
+                    }
+                    (Ok(Some(_)), _) => {}
+                    (Ok(None) | Err(_), _) => return Ok(()),
+                },
             }
         }
     }
@@ -121,12 +141,13 @@ impl Session {
         )))
     }
 
-    async fn take(&self, message: Message) -> Result<(), Refusal> {
+    /// Takes a message; requests run beside one another, each in its place.
+    fn take(&self, message: Message, place: OwnedSemaphorePermit) -> Result<(), Refusal> {
         match message {
             Message::Hello(hello) => {
                 let bundle = self.core.bundle();
                 if bundle.sequence != hello.bundle_sequence {
-                    self.send(Update::Bundle(bundle)).await;
+                    self.begin(place, async move { vec![Update::Bundle(bundle)] });
                 }
             }
             Message::Gone(gone) => {
@@ -136,55 +157,94 @@ impl Session {
             }
             Message::Workload(request) => {
                 self.still()?;
-                self.begin(move |core, caller| async move {
-                    let number = request.request;
-                    workload(&core, &caller, request)
-                        .await
-                        .map_err(|refusal| (number, refusal))
-                })
-                .await;
+                let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
+                let number = request.request;
+                self.begin(place, async move {
+                    let issued = match rate(&core, &caller) {
+                        Ok(()) => workload(&core, &caller, request).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    charge(&core, &caller, &issued);
+                    issued.unwrap_or_else(|refusal| refused(number, &refusal))
+                });
             }
             Message::Jwt(request) => {
                 self.still()?;
-                self.begin(move |core, caller| async move {
-                    let number = request.request;
-                    jwt(&core, &caller, request)
-                        .await
-                        .map(|issued| vec![Update::Jwt(issued)])
-                        .map_err(|refusal| (number, refusal))
-                })
-                .await;
+                let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
+                let number = request.request;
+                self.begin(place, async move {
+                    let issued = match rate(&core, &caller) {
+                        Ok(()) => jwt(&core, &caller, request).await,
+                        Err(refusal) => Err(refusal),
+                    };
+                    let issued = issued.map(|issued| vec![Update::Jwt(issued)]);
+                    charge(&core, &caller, &issued);
+                    issued.unwrap_or_else(|refusal| refused(number, &refusal))
+                });
             }
         }
         Ok(())
     }
 
-    /// Runs a request beside the others; waits while too many are under way.
-    async fn begin<F>(&self, work: impl FnOnce(Arc<Core>, Caller) -> F)
-    where
-        F: Future<Output = Result<Vec<Update>, (u64, Refusal)>> + Send + 'static,
-    {
-        let Ok(permit) = Arc::clone(&self.permits).acquire_owned().await else {
-            return;
-        };
-        let work = work(Arc::clone(&self.core), self.caller.clone());
-        let updates = self.updates.clone();
+    /// Runs a request beside the others. Its place is free when its answers are with the agent's
+    /// connection, not earlier: what a node has under way and not read is bounded.
+    fn begin(
+        &self,
+        place: OwnedSemaphorePermit,
+        work: impl Future<Output = Vec<Update>> + Send + 'static,
+    ) {
+        let (updates, close) = (self.updates.clone(), self.caller.peer.close.clone());
         tokio::spawn(async move {
-            let answers = work.await.unwrap_or_else(|(request, refusal)| {
-                let finding = serde_json::to_vec(refusal.finding()).unwrap_or_default();
-                vec![Update::Refused(v1::Refused { request, finding })]
-            });
-            drop(permit);
-            for answer in answers {
-                // An agent that has gone away asks again when it is back.
-                drop(updates.send(Ok(update(answer))).await);
+            for answer in work.await {
+                match updates.send_timeout(Ok(update(answer)), STUCK).await {
+                    Ok(()) => {}
+                    // An agent that has gone away asks again when it is back.
+                    Err(SendTimeoutError::Closed(_)) => break,
+                    Err(SendTimeoutError::Timeout(_)) => {
+                        close.cancel();
+                        break;
+                    }
+                }
             }
+            drop(place);
         });
     }
+}
 
-    async fn send(&self, what: Update) {
-        drop(self.updates.send(Ok(update(what))).await);
-    }
+fn refused(request: u64, refusal: &Refusal) -> Vec<Update> {
+    let finding = serde_json::to_vec(refusal.finding()).unwrap_or_default();
+    vec![Update::Refused(v1::Refused { request, finding })]
+}
+
+fn stuck() -> Refusal {
+    Refusal::Limited(
+        Finding::new("SYNC-STUCK", "the agent does not read its answers")
+            .expected(format!("an answer taken within {} s", STUCK.as_secs()))
+            .next("it connects again and asks anew"),
+    )
+}
+
+/// Whether the node may be issued anything now.
+fn rate(core: &Core, caller: &Caller) -> Result<(), Refusal> {
+    let limits = &core.config.limits;
+    let (a_second, burst) = (limits.issued_per_node, limits.issued_per_node_burst);
+    core.rates
+        .take(&caller.node.name, core.now(), a_second, burst)
+        .map_err(|finding| {
+            crate::join::refused(core, "sync", &finding);
+            Refusal::Limited(finding)
+        })
+}
+
+/// One was taken before it was known how many there would be.
+fn charge(core: &Core, caller: &Caller, issued: &Result<Vec<Update>, Refusal>) {
+    let count = issued.iter().flatten().map(|update| match update {
+        Update::Issued(issued) => issued.svids.len(),
+        Update::Jwt(issued) => issued.svids.len(),
+        _ => 0,
+    });
+    let more = count.sum::<usize>().saturating_sub(1);
+    core.rates.charge(&caller.node.name, more);
 }
 
 pub(super) const fn update(update: Update) -> NodeUpdate {
@@ -223,6 +283,7 @@ pub(crate) async fn workload(
         near,
         keys,
     } = decide(core, caller, &current, request.facts, request.public_keys).await?;
+    turn(core, caller, &request.workload, &basis.facts, current.index).await;
     let mut refused = near_misses(core, node, &near, allowed.is_empty());
     let mut orders = Vec::new();
     let mut keys = keys.into_iter();
@@ -250,12 +311,21 @@ pub(crate) async fn workload(
             )),
         }
     }
+    let next = core.now().as_millis() + core.config.limits.reissue_s.saturating_mul(1_000);
+    let complete = caller.stream.filter(|_| held.len() == allowed.len());
+    let answer = complete.map(|stream| Answer {
+        stream,
+        estate: current.index,
+        svids: held.clone(),
+        next: Timestamp::from_millis(next),
+    });
     core.workloads.issued(
         node,
         &request.workload,
         Arc::clone(&basis.facts),
         allowed,
         held,
+        answer,
     );
     let overtaken = {
         let state = core.state();
@@ -282,6 +352,35 @@ pub(crate) async fn workload(
         }));
     }
     Ok(updates)
+}
+
+/// Waits for the workload's turn: of which nothing has changed since its last answer is issued the same
+/// again only now and then.
+async fn turn(core: &Core, caller: &Caller, workload: &str, facts: &FactSet, estate: u64) {
+    let node = &caller.node.name;
+    let Some(stream) = caller.stream else { return };
+    let digest = crate::current::digest(facts);
+    let last = core
+        .workloads
+        .answer(node, workload, stream, estate, &digest);
+    let Some(last) = last.filter(|last| !last.svids.is_empty()) else {
+        return;
+    };
+    let now = core.now();
+    let soon = now.plus_secs(ENDING_S).as_millis();
+    let stands = {
+        let state = core.state();
+        last.svids.iter().all(|held| {
+            let row = state.svid(&held.serial);
+            held.not_after > soon
+                && row.is_some_and(|row| state.stands(row) && !core.unrecorded.covers(row))
+        })
+    };
+    if stands {
+        let every = core.config.limits.reissue_s.saturating_mul(1_000);
+        let turn = core.workloads.turn(node, workload, now, every);
+        tokio::time::sleep(turn.since(now)).await;
+    }
 }
 
 /// What a workload's facts come to.
@@ -405,8 +504,9 @@ fn order(
         )
     })?;
     let key = key?;
-    unused(core, &key, id.as_str())?;
+    let claim = Claims::claim(core, &key, id.as_str(), &basis.node)?;
     Ok(Order {
+        claim: Some(Arc::new(claim)),
         what: What::X509 {
             public_key: key,
             dns_names: identity.dns_names.clone(),
@@ -420,23 +520,23 @@ fn order(
     })
 }
 
-/// A key is for one identity of one machine.
-fn unused(core: &Core, key: &PublicKey, spiffe_id: &str) -> Result<(), Refusal> {
-    check_key(core, key, spiffe_id)
-}
-
 fn barred(core: &Core, id: &SpiffeId) -> Result<(), Refusal> {
-    match core.state().barred(id.as_str()) {
-        None => Ok(()),
-        Some(index) => Err(Refusal::Denied(
-            Finding::new("IDENTITY-REVOKED", "the identity is revoked")
-                .observed(format!("record {index}"))
-                .next(format!(
-                    "trilith restore {} --reason TEXT",
-                    id.identity_path()
-                )),
-        )),
-    }
+    let barred = core.state().barred(id.as_str());
+    let observed = match barred {
+        Some(index) => format!("record {index}"),
+        None if core.unrecorded.holds(TargetKind::Identity, id.as_str()) => {
+            "a revocation whose record waits for the disk".to_owned()
+        }
+        None => return Ok(()),
+    };
+    Err(Refusal::Denied(
+        Finding::new("IDENTITY-REVOKED", "the identity is revoked")
+            .observed(observed)
+            .next(format!(
+                "trilith restore {} --reason TEXT",
+                id.identity_path()
+            )),
+    ))
 }
 
 /// The serial that the new SVID renews: one of this identity that this node was issued.
@@ -571,13 +671,24 @@ async fn jwt(
     });
     let mut orders = Vec::new();
     let mut hints = Vec::new();
+    let mut refused = Vec::new();
+    let mut first = None;
+    let mut refuse = |id: &SpiffeId, refusal: Refusal| {
+        let findings = [refusal.finding().clone()];
+        refused.push(refused_identity(id.as_str(), &findings));
+        first.get_or_insert(refusal);
+    };
     for identity in allowed.iter() {
         let id = core.trust_domain.identity(&identity.path);
         let id = id.map_err(|error| Refusal::internal("naming an identity", &error))?;
         if !request.spiffe_id.is_empty() && request.spiffe_id != id.as_str() {
             continue;
         }
-        barred(core, &id)?;
+        // One that may not be issued keeps nobody from the others.
+        if let Err(refusal) = barred(core, &id) {
+            refuse(&id, refusal);
+            continue;
+        }
         hints.push(identity.hint.clone());
         orders.push(Order {
             spiffe_id: id,
@@ -591,20 +702,21 @@ async fn jwt(
             policies: identity.policies.clone(),
             visible: identity.visible.clone(),
             replaces: None,
+            claim: None,
         });
-    }
-    if orders.is_empty() {
-        return Err(Refusal::Denied(
-            Finding::new("JWT-IDENTITY", "the workload may not hold this identity")
-                .observed(request.spiffe_id),
-        ));
     }
     let mut held = Vec::new();
     let mut svids = Vec::new();
     let orders: Arc<[Order]> = orders.into();
     let outcomes = issue(core, &orders).await?;
     for ((order, outcome), hint) in orders.iter().zip(outcomes).zip(hints) {
-        let issued = outcome?;
+        let issued = match outcome {
+            Ok(issued) => issued,
+            Err(refusal) => {
+                refuse(&order.spiffe_id, refusal);
+                continue;
+            }
+        };
         held.push(holding(order, &issued));
         let Signed::Jwt(token) = issued.body else {
             continue;
@@ -616,9 +728,18 @@ async fn jwt(
             not_after: issued.not_after.as_millis(),
         });
     }
+    if svids.is_empty() {
+        return Err(first.unwrap_or_else(|| {
+            Refusal::Denied(
+                Finding::new("JWT-IDENTITY", "the workload may not hold this identity")
+                    .observed(request.spiffe_id),
+            )
+        }));
+    }
     core.workloads.hold(node, &request.workload, held);
     Ok(v1::JwtIssued {
         request: request.request,
         svids,
+        refused,
     })
 }

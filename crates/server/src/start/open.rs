@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use store::Store;
+use store::{Kept, Store};
 
 /// Records replayed at once.
 const BATCH: u64 = 8_192;
@@ -80,7 +80,9 @@ pub(super) struct Opened {
     pub(super) ca: Arc<dyn Custody>,
     pub(super) ledger: Ledger,
     pub(super) blobs: Blobs,
-    pub(super) store: Store,
+    pub(super) kept: Kept,
+    /// Why the database is not up to the state, if it is not: the disk took nothing.
+    pub(super) behind: Option<store::Error>,
     pub(super) state: State,
     pub(super) head: HeadFile,
     pub(super) commitment_key: SecretBytes,
@@ -104,12 +106,13 @@ impl Opened {
             LARGEST_BLOB,
             Arc::new(RealDisk),
         )?;
-        let (store, state) = catch_up(config, &ledger)?;
+        let (kept, state, behind) = catch_up(config, &ledger)?;
         Ok(Self {
             ca,
             ledger,
             blobs,
-            store,
+            kept,
+            behind,
             state,
             head: HeadFile::in_dir(ledger_dir),
             commitment_key: commitment_key(&config.data_dir)?,
@@ -144,26 +147,22 @@ pub(super) fn drop_state(config: &Config) -> Result<(), StartError> {
     Ok(Store::drop_file(&state_path(config))?)
 }
 
-/// The store's state, with every record that it has not applied yet.
-fn catch_up(config: &Config, ledger: &Ledger) -> Result<(Store, State), StartError> {
+/// The store's state, with every record that it has not applied yet. A database that the disk does not
+/// let us write is left behind: the ledger holds everything, and the server starts without it.
+fn catch_up(
+    config: &Config,
+    ledger: &Ledger,
+) -> Result<(Kept, State, Option<store::Error>), StartError> {
     let path = state_path(config);
-    let mut store = Store::open(&path)?;
     let reader = ledger.reader();
     let size = reader.size();
-    let (applied, snapshot) = store.load()?;
-    let mut state = if applied <= size {
-        State::from_snapshot(applied, snapshot)
-    } else {
-        // The ledger was rolled back behind its own projection: only the ledger counts.
-        tracing::warn!(
-            applied,
-            size,
-            "the state is ahead of the ledger and is dropped"
-        );
-        drop(store);
-        Store::drop_file(&path)?;
-        store = Store::open(&path)?;
-        State::default()
+    let (mut store, mut state, mut behind) = match load(&path, size) {
+        Ok((store, state)) => (Some(store), state, None),
+        Err(error) if error.is_disk() => {
+            tracing::error!(%error, "the state is computed from the whole ledger");
+            (None, State::default(), Some(error))
+        }
+        Err(error) => return Err(error.into()),
     };
     while state.applied() < size {
         let from = state.applied();
@@ -173,9 +172,36 @@ fn catch_up(config: &Config, ledger: &Ledger) -> Result<(Store, State), StartErr
                 Record::from_vec(bytes).map_err(|source| StartError::Record { index, source })?;
             changes.extend(state.apply(index, &record)?);
         }
-        store.absorb(state.applied(), &changes)?;
+        let written = store
+            .as_mut()
+            .map(|store| store.absorb(state.applied(), &changes));
+        match written {
+            Some(Err(error)) if error.is_disk() => {
+                tracing::error!(%error, "the state database falls behind");
+                (store, behind) = (None, Some(error));
+            }
+            Some(Err(error)) => return Err(error.into()),
+            Some(Ok(())) | None => {}
+        }
     }
-    Ok((store, state))
+    Ok((Kept { path, store }, state, behind))
+}
+
+fn load(path: &Path, size: u64) -> Result<(Store, State), store::Error> {
+    let store = Store::open(path)?;
+    let (applied, snapshot) = store.load()?;
+    if applied <= size {
+        return Ok((store, State::from_snapshot(applied, snapshot)));
+    }
+    // The ledger was rolled back behind its own projection: only the ledger counts.
+    tracing::warn!(
+        applied,
+        size,
+        "the state is ahead of the ledger and is dropped"
+    );
+    drop(store);
+    Store::drop_file(path)?;
+    Ok((Store::open(path)?, State::default()))
 }
 
 /// 32 random bytes that salts of commitments and join states follow from, made at the first start.

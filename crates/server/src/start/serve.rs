@@ -33,7 +33,7 @@ use proto::v1::node_server::NodeServer;
 use spiffe_core::TrustDomain;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use store::{EstateRow, Projector};
+use store::EstateRow;
 use svid_tls::{ClientAuth, OwnSvid};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -145,7 +145,8 @@ fn assemble(
         ca,
         ledger,
         blobs,
-        store,
+        kept,
+        behind: _,
         state,
         head,
         commitment_key,
@@ -157,12 +158,11 @@ fn assemble(
         size: found.checkpoint.size,
         note: Arc::clone(&found.note),
     }));
-    let projector = Projector::start(store).map_err(StartError::Thread)?;
     let journal = Journal::start(
         ledger.handle(),
         ledger.reader().clone(),
         state,
-        projector,
+        kept,
         Arc::clone(&hub),
         fail,
     )
@@ -207,8 +207,9 @@ fn assemble(
         root: Digest(found.checkpoint.root),
     };
     push(start.record())?;
+    // A server that was stopped by a full disk has to start on it: only a running one can revoke.
     journal
-        .append_blocking(drafts)
+        .append_reserved_blocking(drafts)
         .map_err(|error| StartError::Failed(error.to_string()))?;
 
     let document = document(&journal, &blobs)?;
@@ -224,7 +225,10 @@ fn assemble(
         applying: tokio::sync::Mutex::default(),
         pool: Pool::start(threads).map_err(StartError::Thread)?,
         hub,
+        unrecorded: crate::revoke::Unrecorded::default(),
         workloads: crate::workloads::Workloads::default(),
+        rates: crate::node::Rates::default(),
+        claims: Arc::default(),
         joins: Joins::default(),
         assume_refusals: std::sync::Mutex::default(),
         signing,
@@ -400,12 +404,7 @@ async fn listeners(
     let entries = config.http_entries || http_listen.ip().is_loopback();
     let router = http::router(Arc::clone(core), entries);
     let stop = core.stop.clone();
-    tasks.spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "HTTP ended");
-        }
-    });
+    tasks.spawn(http::serve(listener, router, stop));
     Ok((listen, http_listen))
 }
 

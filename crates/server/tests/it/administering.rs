@@ -69,7 +69,11 @@ async fn what_does_not_compile_or_fails_its_tests_is_not_applied() {
 async fn an_administrator_whom_no_policy_names_is_refused_and_recorded() {
     let fixture = Fixture::start().await;
     let mut files = estate();
-    files.insert("policies/administrators.cedar", "");
+    files.insert(
+        "policies/administrators.cedar",
+        "@id(\"operators apply\") permit (principal is Admin in Group::\"operators\", \
+         action == Action::\"apply\", resource);\n",
+    );
     fixture.apply(&files).await.unwrap();
     let request = v1::TokenCreateRequest::default();
     let refused = fixture
@@ -188,7 +192,12 @@ async fn an_estate_whose_invariant_breaks_is_refused_with_a_counterexample() {
     assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
     let finding = finding(&refused);
     assert_eq!(finding.code, "ESTATE-UNPROVED");
-    assert!(finding.observed.unwrap().contains("counterexample"));
+    let observed = finding.observed.unwrap();
+    assert!(
+        observed.contains("a gateway never writes") && observed.contains("broken: "),
+        "{observed}"
+    );
+    assert!(!observed.contains('{'), "for people: {observed}");
     assert_eq!(
         fixture.status().await["estate"]["version"],
         applied["version"]
@@ -198,4 +207,52 @@ async fn an_estate_whose_invariant_breaks_is_refused_with_a_counterexample() {
         proof.last().unwrap().1["body"]["invariants"][0]["any_data"],
         "proved"
     );
+}
+
+/// An estate without administrators once applied, and then nobody could apply, revoke or recover.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estate_that_locks_its_author_out_is_not_applied() {
+    let fixture = Fixture::bare().await;
+    let nobody = || {
+        let mut files = estate();
+        files.insert("policies/administrators.cedar", "");
+        files
+    };
+    let forbidden = || {
+        let mut files = estate();
+        files.insert(
+            "policies/more.cedar",
+            "@id(\"frozen\") forbid (principal, action == Action::\"apply\", resource);\n",
+        );
+        files
+    };
+    let undeclared = || {
+        let mut files = estate();
+        let domain = crate::harness::DOMAIN;
+        files.insert("estate.toml", format!("trust_domain = \"{domain}\"\n"));
+        files
+    };
+    // The first estate as well as a later one.
+    for round in 0..2 {
+        for files in [nobody(), forbidden(), undeclared()] {
+            let refused = fixture.apply(&files).await.unwrap_err();
+            let finding = finding(&refused);
+            assert_eq!(finding.code, "ESTATE-LOCKOUT", "round {round}");
+            assert!(finding.next.is_some());
+        }
+        if round == 0 {
+            fixture.apply(&estate()).await.unwrap();
+        }
+    }
+    let request = v1::EstateRequest {
+        files: nobody().to_blob(),
+        ..v1::EstateRequest::default()
+    };
+    let plan = fixture.admin().await.estate_plan(request).await.unwrap();
+    let plan: serde_json::Value = serde_json::from_str(&plan.into_inner().json).unwrap();
+    assert_eq!(plan["applicable"], false);
+    assert_eq!(plan["finding"]["code"], "ESTATE-LOCKOUT");
+    assert_eq!(fixture.records(&["estate-version"]).await.len(), 1);
+    // Whoever tried still can.
+    fixture.token("m1").await;
 }

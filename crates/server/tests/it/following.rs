@@ -1,75 +1,11 @@
 //! What a gateway hears.
 
-use crate::harness::{DOMAIN, Fixture, Link, PATIENCE, PROGRAM, finding, program};
-use crypto::Signer as _;
+use crate::follower::Gateway;
+use crate::harness::{DOMAIN, Fixture, finding};
 use ledger::{Checkpoint, LedgerKey, Receipt};
 use proto::v1::gateway_message::Message;
-use proto::v1::{Delta, GatewayHello, GatewayMessage, RevokeRequest, delta};
+use proto::v1::{RevokeRequest, delta};
 use std::sync::Arc;
-use svid_tls::OwnSvid;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
-
-struct Gateway {
-    sender: mpsc::Sender<GatewayMessage>,
-    deltas: Streaming<Delta>,
-    signer: Arc<crypto::KeyPair>,
-}
-
-impl Gateway {
-    async fn connect(fixture: &Fixture, uid: u32) -> Result<Self, Status> {
-        let machine = fixture.join(&format!("g{uid}")).await;
-        let mut sync = machine.sync().await.unwrap();
-        let facts = program(uid, PROGRAM);
-        let (_, mut held) = sync.ask("gateway", &facts, Vec::new()).await.unwrap();
-        let held = held.remove(0);
-        let own = OwnSvid::new(held.svid.certificate_chain, held.key as _).unwrap();
-        let link = Link::dial(fixture.address(), own, machine.anchors).await;
-        let (sender, receiver) = mpsc::channel(64);
-        let deltas = proto::v1::follow_client::FollowClient::new(link.channel)
-            .max_decoding_message_size(64 << 20)
-            .stream(ReceiverStream::new(receiver))
-            .await?;
-        let signer = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
-        Ok(Self {
-            sender,
-            deltas: deltas.into_inner(),
-            signer: Arc::new(signer),
-        })
-    }
-
-    async fn send(&self, message: Message) {
-        let message = Some(message);
-        self.sender.send(GatewayMessage { message }).await.unwrap();
-    }
-
-    async fn hello(&self, followed_size: u64, followed_root: Vec<u8>) {
-        self.send(Message::Hello(GatewayHello {
-            origin: format!("{DOMAIN}/gateway/pg"),
-            ledger_key: self.signer.public_key().spki_der().to_vec(),
-            followed_size,
-            followed_root,
-            applied_index: 0,
-        }))
-        .await;
-    }
-
-    async fn next(&mut self) -> Result<delta::Delta, Status> {
-        let next = async {
-            loop {
-                let Some(delta) = self.deltas.message().await? else {
-                    return Err(Status::cancelled("ended"));
-                };
-                match delta.delta {
-                    Some(delta::Delta::Heartbeat(_)) | None => {}
-                    Some(delta) => return Ok(delta),
-                }
-            }
-        };
-        tokio::time::timeout(PATIENCE, next).await.expect("a delta")
-    }
-}
 
 /// Follows checkpoints strictly, as a gateway does.
 struct Chain {

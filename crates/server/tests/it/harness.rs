@@ -46,6 +46,13 @@ pub(crate) fn config_text(dir: &Path) -> String {
     )
 }
 
+/// With more lines of `[limits]`.
+pub(crate) fn config_with(dir: &Path, limits: &str) -> Config {
+    let path = dir.join("server.toml");
+    std::fs::write(&path, config_text(dir) + limits).unwrap();
+    Config::load(&path).unwrap()
+}
+
 pub(crate) fn config(dir: &Path) -> Config {
     let path = dir.join("server.toml");
     std::fs::write(&path, config_text(dir)).unwrap();
@@ -97,10 +104,31 @@ pub(crate) fn estate() -> EstateFiles {
     files
 }
 
+/// As [`estate`], where the released program of uid 1000 may be `payments/job` as well.
+pub(crate) fn estate_of_two() -> EstateFiles {
+    let mut files = estate();
+    let identities = format!(
+        "{}[[identity]]\npath = \"payments/job\"\nkind = \"service\"\nowner = \"payments\"\n",
+        files.0["identities/all.toml"]
+    );
+    files.insert("identities/all.toml", identities);
+    files.insert(
+        "policies/job.cedar",
+        "@id(\"the job runs as 1000\")\n\
+         permit (principal in Pool::\"demo\", action == Action::\"assume\", \
+         resource == Identity::\"payments/job\")\n\
+         when { principal has uid && principal.uid == 1000 };\n",
+    );
+    files
+}
+
 impl Fixture {
     /// A server without an estate.
     pub(crate) async fn bare() -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::bare_in(tempfile::tempdir().unwrap()).await
+    }
+
+    async fn bare_in(dir: TempDir) -> Self {
         let server = server::start(config(dir.path())).await.unwrap();
         Self {
             dir,
@@ -108,12 +136,12 @@ impl Fixture {
         }
     }
 
-    /// As [`Fixture::start`], with more in its configuration.
-    pub(crate) async fn start_with(more: &str) -> Self {
+    /// As [`Fixture::start`], with more lines of `[limits]`.
+    pub(crate) async fn start_with(limits: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("server.toml");
-        std::fs::write(&path, config_text(dir.path()) + more).unwrap();
-        let server = server::start(Config::load(&path).unwrap()).await.unwrap();
+        let server = server::start(config_with(dir.path(), limits))
+            .await
+            .unwrap();
         let fixture = Self {
             dir,
             server: Some(server),
@@ -122,11 +150,16 @@ impl Fixture {
         fixture
     }
 
-    /// A server with [`estate`] in force.
-    pub(crate) async fn start() -> Self {
-        let fixture = Self::bare().await;
+    /// As [`Fixture::start`], with everything below `dir`.
+    pub(crate) async fn start_in(dir: TempDir) -> Self {
+        let fixture = Self::bare_in(dir).await;
         fixture.apply(&estate()).await.unwrap();
         fixture
+    }
+
+    /// A server with [`estate`] in force.
+    pub(crate) async fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap()).await
     }
 
     pub(crate) fn running(&self) -> &Running {
@@ -163,6 +196,7 @@ impl Fixture {
             files: files.to_blob(),
             message: "for the test".to_owned(),
             base: base.to_owned(),
+            document: false,
         };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
@@ -264,8 +298,12 @@ impl Fixture {
 }
 
 pub(crate) async fn admin(socket: &Path) -> AdminClient<Channel> {
+    AdminClient::new(admin_channel(socket).await).max_decoding_message_size(64 << 20)
+}
+
+pub(crate) async fn admin_channel(socket: &Path) -> Channel {
     let socket = socket.to_owned();
-    let channel = Endpoint::from_static("http://admin.invalid")
+    Endpoint::from_static("http://admin.invalid")
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let socket = socket.clone();
             async move {
@@ -274,8 +312,35 @@ pub(crate) async fn admin(socket: &Path) -> AdminClient<Channel> {
             }
         }))
         .await
-        .unwrap();
-    AdminClient::new(channel).max_decoding_message_size(64 << 20)
+        .unwrap()
+}
+
+/// The value of a metric, with its labels, as `/metrics` tells it.
+pub(crate) async fn metric(http: SocketAddr, name: &str) -> u64 {
+    let (_, text) = get(http, "/metrics").await;
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+/// Status and body of a plain request, whose path is sent as it is.
+pub(crate) async fn get(http: SocketAddr, path: &str) -> (u16, String) {
+    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+    let answer = raw(http, request.as_bytes()).await;
+    let status = answer.split(' ').nth(1).and_then(|code| code.parse().ok());
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status.unwrap_or(0), body.to_owned())
+}
+
+/// What comes back to these bytes before the connection ends.
+pub(crate) async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    // The other side may end the connection before it has read everything.
+    drop(stream.write_all(bytes).await);
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    drop(tokio::time::timeout(PATIENCE, read).await.expect("an end"));
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 pub(crate) fn transcript(fields: &[&[u8]]) -> [u8; 32] {
@@ -300,21 +365,35 @@ impl Link {
         own: Arc<OwnSvid>,
         bundles: Arc<dyn BundleSource>,
     ) -> Self {
+        Self::over(address, Self::member(own, bundles)).await
+    }
+
+    pub(crate) fn member(
+        own: Arc<OwnSvid>,
+        bundles: Arc<dyn BundleSource>,
+    ) -> rustls::ClientConfig {
         let id = TrustDomain::new(DOMAIN)
             .unwrap()
             .identity("trilith/server")
             .unwrap();
-        let config = svid_tls::client(own, bundles, svid_tls::peer::exactly(id)).unwrap();
-        Self::over(address, config).await
+        svid_tls::client(own, bundles, svid_tls::peer::exactly(id)).unwrap()
     }
 
-    pub(crate) async fn over(address: SocketAddr, mut config: rustls::ClientConfig) -> Self {
+    pub(crate) async fn over(address: SocketAddr, config: rustls::ClientConfig) -> Self {
+        Self::try_over(address, config).await.unwrap()
+    }
+
+    /// `None` if there is no such server, or it turns the connection away.
+    pub(crate) async fn try_over(
+        address: SocketAddr,
+        mut config: rustls::ClientConfig,
+    ) -> Option<Self> {
         config.alpn_protocols = vec![b"h2".to_vec()];
-        let tcp = tokio::net::TcpStream::connect(address).await.unwrap();
+        let tcp = tokio::net::TcpStream::connect(address).await.ok()?;
         let stream = TlsConnector::from(Arc::new(config))
             .connect(svid_tls::server_name(), tcp)
             .await
-            .unwrap();
+            .ok()?;
         let (_, session) = stream.get_ref();
         let exporter = svid_tls::channel_binding(session).unwrap();
         let server = session.peer_certificates().unwrap().to_vec();
@@ -325,12 +404,12 @@ impl Link {
                 std::future::ready(stream.map_err(std::io::Error::from))
             }))
             .await
-            .unwrap();
-        Self {
+            .ok()?;
+        Some(Self {
             channel,
             exporter,
             server,
-        }
+        })
     }
 }
 
@@ -350,13 +429,28 @@ impl Machine {
         Link::dial(self.address, own, Arc::clone(&self.anchors)).await
     }
 
+    /// As [`Machine::link`], for a server that may be gone.
+    pub(crate) async fn try_link(&self) -> Option<Link> {
+        let chain = self.joined.certificate_chain.clone();
+        let own = OwnSvid::new(chain, Arc::clone(&self.key) as _).unwrap();
+        Link::try_over(self.address, Link::member(own, Arc::clone(&self.anchors))).await
+    }
+
     pub(crate) async fn renew(&self, id: [u8; 16]) -> Result<Self, Status> {
         self.renew_as(id, KeyPair::generate(Algorithm::EcdsaP256).unwrap())
             .await
     }
 
     pub(crate) async fn renew_as(&self, id: [u8; 16], key: KeyPair) -> Result<Self, Status> {
-        let link = self.link().await;
+        self.renew_over(self.link().await, id, key).await
+    }
+
+    pub(crate) async fn renew_over(
+        &self,
+        link: Link,
+        id: [u8; 16],
+        key: KeyPair,
+    ) -> Result<Self, Status> {
         let spki = key.public_key().spki_der().to_vec();
         let signed = transcript(&[
             b"trilith-renew-v1",

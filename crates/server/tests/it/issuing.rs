@@ -160,3 +160,62 @@ async fn what_a_new_estate_does_not_grant_is_withdrawn_and_revoked() {
         .unwrap();
     assert!(issued.svids.is_empty());
 }
+
+/// One revoked identity once took all tokens of its workload with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_of_one_identity_does_not_wait_for_another_that_is_revoked() {
+    let fixture = Fixture::bare().await;
+    fixture
+        .apply(&crate::harness::estate_of_two())
+        .await
+        .unwrap();
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (_, held) = sync
+        .ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    assert_eq!(held.len(), 2);
+    let request = proto::v1::RevokeRequest {
+        kind: "identity".to_owned(),
+        value: "payments/api".to_owned(),
+        reason: "drill".to_owned(),
+    };
+    fixture.admin().await.revoke(request).await.unwrap();
+    let ask = |request, spiffe_id: &str| {
+        Message::Jwt(proto::v1::JwtRequest {
+            request,
+            workload: "w1".to_owned(),
+            spiffe_id: spiffe_id.to_owned(),
+            audience: vec!["shop".to_owned()],
+            without_receipt: false,
+        })
+    };
+    sync.send(ask(8, "")).await;
+    let issued = loop {
+        match sync.next().await.unwrap() {
+            Update::Jwt(issued) => break issued,
+            Update::Refused(refused) => panic!("{:?}", String::from_utf8(refused.finding)),
+            _ => {}
+        }
+    };
+    assert_eq!(issued.svids.len(), 1);
+    assert_eq!(
+        issued.svids[0].spiffe_id,
+        "spiffe://example.org/payments/job"
+    );
+    assert_eq!(issued.refused.len(), 1);
+    let why: Vec<facts::Finding> = serde_json::from_slice(&issued.refused[0].findings).unwrap();
+    assert_eq!(why[0].code, "IDENTITY-REVOKED");
+    // Asked for by name it is refused, and for its own reason.
+    sync.send(ask(9, "spiffe://example.org/payments/api")).await;
+    let refused = loop {
+        match sync.next().await.unwrap() {
+            Update::Refused(refused) => break refused,
+            Update::Jwt(issued) => panic!("{issued:?}"),
+            _ => {}
+        }
+    };
+    let why: facts::Finding = serde_json::from_slice(&refused.finding).unwrap();
+    assert_eq!(why.code, "IDENTITY-REVOKED");
+}

@@ -12,8 +12,12 @@
 mod administering;
 mod attacking;
 mod authority;
+mod flooding;
+mod follower;
 mod following;
+mod full_disk;
 mod harness;
+mod hostile;
 mod issuing;
 mod joining;
 mod surviving;

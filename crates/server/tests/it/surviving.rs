@@ -1,8 +1,18 @@
 //! Restarts, kills and rollbacks: the ledger is what counts, the state follows from it.
 
-use crate::harness::{Fixture, PROGRAM, config, config_text, estate, finding, program};
+use crate::harness::{
+    Fixture, Machine, PATIENCE, PROGRAM, Sync, config, config_text, estate, finding, program,
+};
+use crypto::{Algorithm, KeyPair, Signer as _};
+use proto::v1;
+use proto::v1::node_message::Message;
+use proto::v1::node_update::Update;
+use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_state_is_computed_again_and_equal() {
@@ -116,52 +126,242 @@ fn spawn(config: &std::path::Path) -> (Process, std::net::SocketAddr) {
     panic!("the child server did not start");
 }
 
+/// What somebody was told is done: the index of a record, and what has to stand in it.
+type Told = std::sync::Mutex<Vec<(u64, &'static str, String)>>;
+
+fn told(all: &Told, index: u64, kind: &'static str, what: impl Into<String>) {
+    all.lock().unwrap().push((index, kind, what.into()));
+}
+
+const KINDS: [&str; 4] = ["issuance", "revocation", "estate-version", "verdict"];
+
+fn has(all: &Told, kind: &str) -> bool {
+    all.lock().unwrap().iter().any(|(_, told, _)| *told == kind)
+}
+
+/// Asks for new workloads, with keys, and keeps many requests in flight until the server is gone.
+async fn asks(machine: Machine, round: u64, all: Arc<Told>) {
+    let Ok(Sync {
+        sender,
+        mut updates,
+        ..
+    }) = machine.sync().await
+    else {
+        return;
+    };
+    let asking = tokio::spawn(async move {
+        for number in 0.. {
+            let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+            let request = v1::WorkloadRequest {
+                request: number,
+                workload: format!("w{round}-{number}"),
+                facts: serde_json::to_vec(&program(1000, PROGRAM)).unwrap(),
+                public_keys: vec![key.public_key().spki_der().to_vec()],
+                held: Vec::new(),
+            };
+            let message = Some(Message::Workload(request));
+            let sent = sender.send(v1::NodeMessage { message }).await;
+            if sent.is_err() {
+                return;
+            }
+        }
+    });
+    while let Ok(Some(update)) = updates.message().await {
+        if let Some(Update::Issued(issued)) = update.update {
+            for svid in issued.svids {
+                told(&all, svid.index, "issuance", svid.serial);
+            }
+        }
+    }
+    asking.abort();
+}
+
+/// A machine that renews, and what it does not know the outcome of.
+struct Renewing {
+    machine: Machine,
+    pending: Option<([u8; 16], crypto::Zeroizing<Vec<u8>>)>,
+}
+
+impl Renewing {
+    /// Renews again and again until the server is gone; what was cut off is repeated as it was.
+    async fn run(&mut self, all: &Told) {
+        loop {
+            let (id, key) = self.pending.get_or_insert_with(|| {
+                let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+                (crypto::random(), key.to_pkcs8().unwrap())
+            });
+            let key = KeyPair::from_pkcs8(key).unwrap();
+            let Some(link) = self.machine.try_link().await else {
+                return;
+            };
+            match self.machine.renew_over(link, *id, key).await {
+                Ok(renewed) => {
+                    let joined = &renewed.joined;
+                    let generation = joined.generation.to_string();
+                    told(all, joined.verdict_index, "verdict", generation);
+                    self.machine = renewed;
+                    self.pending = None;
+                }
+                Err(status) => {
+                    let refused = serde_json::from_slice::<facts::Finding>(status.details());
+                    let refused = refused.map(|finding| finding.code.to_string());
+                    let going = ["SERVER-STOPPING", "SERVER-LEDGER", "SERVER-BUSY"];
+                    assert!(
+                        refused
+                            .as_ref()
+                            .map_or(true, |code| going.contains(&code.as_str())),
+                        "a crash locked the machine out: {refused:?}"
+                    );
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/// Revokes what was issued, one after the other.
+async fn revokes(socket: PathBuf, all: Arc<Told>) {
+    let mut admin = crate::harness::admin(&socket).await;
+    let mut done = 0;
+    loop {
+        let next = {
+            let all = all.lock().unwrap();
+            let issued = all.iter().filter(|(_, kind, _)| *kind == "issuance");
+            issued
+                .skip(done)
+                .map(|(_, _, serial)| serial.clone())
+                .next()
+        };
+        let Some(serial) = next else {
+            tokio::task::yield_now().await;
+            continue;
+        };
+        done += 1;
+        let request = v1::RevokeRequest {
+            kind: "serial".to_owned(),
+            value: serial.clone(),
+            reason: "under load".to_owned(),
+        };
+        match admin.revoke(request).await {
+            Ok(answer) => {
+                let document = answer.into_inner().json;
+                let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+                told(
+                    &all,
+                    document["index"].as_u64().unwrap(),
+                    "revocation",
+                    serial,
+                );
+            }
+            Err(status) if finding_code(&status).as_deref() == Some("REVOKE-UNKNOWN") => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Applies one version after the other.
+async fn applies(socket: PathBuf, round: u64, all: Arc<Told>) {
+    let mut admin = crate::harness::admin(&socket).await;
+    for number in 0.. {
+        let mut files = estate();
+        files.insert(
+            "policies/more.cedar",
+            format!(
+                "@id(\"{round}-{number}\") forbid (principal, action == Action::\"truncate\", resource);\n"
+            ),
+        );
+        let request = v1::EstateRequest {
+            files: files.to_blob(),
+            ..v1::EstateRequest::default()
+        };
+        let Ok(answer) = admin.estate_apply(request).await else {
+            return;
+        };
+        let document: serde_json::Value = serde_json::from_str(&answer.into_inner().json).unwrap();
+        let version = document["version"].as_str().unwrap().to_owned();
+        told(
+            &all,
+            document["index"].as_u64().unwrap(),
+            "estate-version",
+            version,
+        );
+    }
+}
+
+fn finding_code(status: &tonic::Status) -> Option<String> {
+    let finding: facts::Finding = serde_json::from_slice(status.details()).ok()?;
+    Some(finding.code.to_string())
+}
+
+/// Issuances, renewals, revocations and applies are all on their way when the process is killed.
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_any_moment_the_state_equals_the_ledgers_and_nothing_acknowledged_is_lost() {
+    const LOAD: Duration = Duration::from_secs(10);
     let mut fixture = Fixture::start().await;
     let mut machine = fixture.join("m1").await;
+    let mut renewing = Renewing {
+        machine: fixture.join("m2").await,
+        pending: None,
+    };
     fixture.stop().await;
     let path = fixture.dir.path().join("server.toml");
     std::fs::write(&path, config_text(fixture.dir.path())).unwrap();
     let config = server::Config::load(&path).unwrap();
-    let mut acknowledged = Vec::new();
-    for round in 0..6_u64 {
+    let socket = config.admin_socket();
+    let all = Arc::new(Told::default());
+    let (begun, mut rounds) = (Instant::now(), 0);
+    while begun.elapsed() < LOAD || rounds < 4 {
         let (process, address) = spawn(&path);
         machine.address = address;
-        let mut sync = machine.sync().await.unwrap();
-        // Killed under load, after a number of answers that differs from round to round.
-        for number in 0..5 + 7 * round {
-            let workload = format!("w{number}");
-            let asked = sync
-                .ask(&workload, &program(1000, PROGRAM), Vec::new())
-                .await;
-            acknowledged.extend(asked.unwrap().1.iter().map(|held| held.svid.serial.clone()));
+        renewing.machine.address = address;
+        // Late enough for everything to be under way, and never at the same moment.
+        let delay = 20 + u64::from(u16::from_be_bytes(crypto::random())) % 400;
+        let seen = Arc::clone(&all);
+        let kill = async {
+            // The first one at least lives until everything was done once.
+            while rounds == 0 && KINDS.iter().any(|kind| !has(&seen, kind)) {
+                assert!(
+                    begun.elapsed() < PATIENCE,
+                    "not everything is done under load"
+                );
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(delay)).await;
+            drop(process);
+        };
+        let load = [
+            tokio::spawn(asks(machine.clone(), rounds, Arc::clone(&all))),
+            tokio::spawn(revokes(socket.clone(), Arc::clone(&all))),
+            tokio::spawn(applies(socket.clone(), rounds, Arc::clone(&all))),
+        ];
+        tokio::join!(kill, renewing.run(&all));
+        for one in load {
+            tokio::time::timeout(PATIENCE, one).await.unwrap().unwrap();
         }
-        for number in 0..50 {
-            let request = proto::v1::WorkloadRequest {
-                request: 1_000 + number,
-                workload: format!("k{number}"),
-                facts: serde_json::to_vec(&program(1000, PROGRAM)).unwrap(),
-                public_keys: Vec::new(),
-                held: Vec::new(),
-            };
-            sync.send(proto::v1::node_message::Message::Workload(request))
-                .await;
-        }
-        drop(process);
         let kept = server::state_digest(&config).unwrap();
         let rebuilt = server::rebuild_state(&config).unwrap();
-        assert_eq!(kept, rebuilt, "round {round}");
+        assert_eq!(kept, rebuilt, "round {rounds}, killed after {delay} ms");
+        rounds += 1;
     }
     fixture.server = Some(server::start(config).await.unwrap());
-    let recorded: std::collections::HashSet<String> = fixture
-        .records(&["issuance"])
-        .await
-        .iter()
-        .map(|(_, record)| record["body"]["serial"].as_str().unwrap().to_owned())
-        .collect();
-    assert!(acknowledged.iter().all(|serial| recorded.contains(serial)));
-    assert!(acknowledged.len() > 100);
+    let records: HashMap<u64, serde_json::Value> = fixture.records(&[]).await.into_iter().collect();
+    let all = all.lock().unwrap();
+    let mut counts = std::collections::BTreeMap::new();
+    for (index, kind, what) in all.iter() {
+        *counts.entry(*kind).or_insert(0) += 1;
+        let record = &records[index];
+        assert_eq!(record["type"], *kind, "record {index}");
+        let body = &record["body"];
+        let found = match *kind {
+            "issuance" => &body["serial"],
+            "revocation" => &body["target"]["value"],
+            "estate-version" => &body["version"],
+            _ => continue,
+        };
+        assert_eq!(found, what, "record {index}");
+    }
+    assert!(counts["issuance"] > 100, "{counts:?}");
+    println!("{rounds} kills; acknowledged: {counts:?}");
 }
 
 /// The server dies after an estate's record and before it has revoked what that does not grant: the next

@@ -7,7 +7,7 @@
     reason = "tests may panic"
 )]
 
-use store::{Change, MetaRow, Projector, Store, SvidRow, TokenRow};
+use store::{Change, Kept, MetaRow, Projector, Snapshot, Store, SvidRow, TokenRow};
 
 fn svid(index: u64) -> SvidRow {
     SvidRow {
@@ -23,11 +23,98 @@ fn svid(index: u64) -> SvidRow {
     }
 }
 
+/// A projector whose whole state is a hundred SVIDs after as many records.
+fn start(path: &std::path::Path, store: Option<Store>) -> Projector {
+    let whole = || {
+        let svids = (0..100).map(svid).collect();
+        let whole = Snapshot {
+            svids,
+            ..Snapshot::default()
+        };
+        (100, whole)
+    };
+    let path = path.to_owned();
+    Projector::start(Kept { path, store }, Box::new(whole)).unwrap()
+}
+
+fn written(projector: &Projector) {
+    let begun = std::time::Instant::now();
+    while let Err(error) = projector.flush() {
+        assert!(begun.elapsed().as_secs() < 30, "{error}");
+        std::thread::yield_now();
+    }
+}
+
+/// A write error once ended the thread, and the server with it.
+#[test]
+fn what_the_database_does_not_take_is_tried_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    let projector = start(&path, Some(Store::open(&path).unwrap()));
+    projector
+        .absorb(1, vec![Change::Svid(svid(0).into())])
+        .unwrap();
+    projector.flush().unwrap();
+    let other = rusqlite::Connection::open(&path).unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON svid BEGIN SELECT RAISE(ABORT, 'full'); END";
+    other.execute_batch(refuse).unwrap();
+    for index in 1..50 {
+        projector
+            .absorb(index + 1, vec![Change::Svid(svid(index).into())])
+            .unwrap();
+    }
+    projector.flush().unwrap_err();
+    other.execute_batch("DROP TRIGGER full").unwrap();
+    written(&projector);
+    drop(projector);
+    let (applied, snapshot) = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!(applied, 50);
+    assert_eq!(snapshot.svids, (0..50).map(svid).collect::<Vec<_>>());
+}
+
+/// More than is kept, or a database that could not even be opened: the whole state is written.
+#[test]
+fn a_database_that_lacks_too_much_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("not there yet");
+    let path = folder.join("state.sqlite");
+    let projector = start(&path, None);
+    for index in 0..100 {
+        // What comes late is in the whole already.
+        let change = Change::SvidGone(index);
+        projector.absorb(index + 1, vec![change]).unwrap();
+    }
+    projector.flush().unwrap_err();
+    std::fs::create_dir(&folder).unwrap();
+    written(&projector);
+    projector.absorb(101, vec![Change::SvidGone(0)]).unwrap();
+    projector.finish().unwrap();
+    let (applied, snapshot) = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!(applied, 101);
+    assert_eq!(snapshot.svids, (1..100).map(svid).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_file_that_is_no_database_any_more_is_made_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("state.sqlite");
+    std::fs::write(
+        &path,
+        "not a database, and longer than a header".repeat(100),
+    )
+    .unwrap();
+    let projector = start(&path, None);
+    written(&projector);
+    projector.finish().unwrap();
+    let (applied, _) = Store::open(&path).unwrap().load().unwrap();
+    assert_eq!(applied, 100);
+}
+
 #[test]
 fn what_is_absorbed_is_loaded_in_order() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("state.sqlite");
-    let projector = Projector::start(Store::open(&path).unwrap()).unwrap();
+    let projector = start(&path, Some(Store::open(&path).unwrap()));
     for index in (0..100).rev() {
         projector
             .absorb(100 - index, vec![Change::Svid(svid(index).into())])

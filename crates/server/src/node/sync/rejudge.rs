@@ -6,6 +6,7 @@
 use super::update;
 use crate::core::{Core, draft};
 use crate::current::Current;
+use crate::journal::Failure;
 use crate::refusal::Refusal;
 use crate::workloads::Workload;
 use ledger::body::{self, Body as _, Target, TargetKind};
@@ -88,6 +89,7 @@ fn judge(
                 facts,
                 held,
                 allowed,
+                answer: None,
             };
             core.workloads.set(&node, &name, workload);
         }
@@ -126,16 +128,17 @@ fn alike(old: &Current, new: &Current) -> bool {
     files(old) == files(new)
 }
 
-/// Cuts first, then one commit of records.
+/// Cuts first, then one commit of records, in the space that is kept back for them.
 async fn withdraw(core: &Arc<Core>, lost: Vec<Lost>, reason: &str) -> Result<(), Refusal> {
     let by = core.authority.server_id().to_string();
-    let mut drafts = Vec::with_capacity(lost.len());
+    let mut records = Vec::with_capacity(lost.len());
     for svid in lost {
-        core.hub.cut(Cut {
+        let cut = Cut {
             kind: "serial".to_owned(),
             value: svid.serial.clone(),
             reason: reason.to_owned(),
-        });
+        };
+        core.hub.cut(cut.clone());
         let withdrawn = Withdrawn {
             spiffe_id: svid.spiffe_id,
             serial: svid.serial.clone(),
@@ -151,13 +154,24 @@ async fn withdraw(core: &Arc<Core>, lost: Vec<Lost>, reason: &str) -> Result<(),
             reason: reason.to_owned(),
             by: by.clone(),
         };
-        drafts.push(draft(body.record().actor(&by, "self"))?);
+        records.push((cut, draft(body.record().actor(&by, "self"))?));
     }
-    for chunk in drafts.chunks(1_000) {
-        let committed = core.append(chunk.to_vec()).await?;
-        core.metrics
-            .revocations
-            .inc_by(u64::try_from(committed.len()).unwrap_or_default());
+    for chunk in records.chunks(1_000) {
+        let entries = chunk.iter().map(|(_, record)| record.clone().into());
+        match core.journal.append_reserved(entries.collect()).await {
+            Ok(committed) => core
+                .metrics
+                .revocations
+                .inc_by(u64::try_from(committed.len()).unwrap_or_default()),
+            Err(Failure::Ledger(error)) if !error.is_fatal() => {
+                for (cut, record) in chunk {
+                    let serial = TargetKind::Serial;
+                    crate::revoke::record_cut(core, serial, cut.clone(), record.clone()).await?;
+                }
+                0
+            }
+            Err(failure) => return Err(failure.into()),
+        };
     }
     Ok(())
 }

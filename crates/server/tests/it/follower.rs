@@ -1,0 +1,81 @@
+//! A gateway's stream, as a client.
+
+use crate::harness::{DOMAIN, Fixture, Link, PATIENCE, PROGRAM, program};
+use crypto::Signer as _;
+use proto::v1::gateway_message::Message;
+use proto::v1::{Delta, GatewayHello, GatewayMessage, delta};
+use std::sync::Arc;
+use svid_tls::{BundleSource, OwnSvid};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+pub(crate) struct Gateway {
+    /// Its SVID and what it trusts, to connect again.
+    pub(crate) own: (Arc<OwnSvid>, Arc<dyn BundleSource>),
+    sender: mpsc::Sender<GatewayMessage>,
+    deltas: Streaming<Delta>,
+    pub(crate) signer: Arc<crypto::KeyPair>,
+}
+
+impl Gateway {
+    pub(crate) async fn connect(fixture: &Fixture, uid: u32) -> Result<Self, Status> {
+        let machine = fixture.join(&format!("g{uid}")).await;
+        let mut sync = machine.sync().await.unwrap();
+        let facts = program(uid, PROGRAM);
+        let (_, mut held) = sync.ask("gateway", &facts, Vec::new()).await.unwrap();
+        let held = held.remove(0);
+        let own = OwnSvid::new(held.svid.certificate_chain, held.key as _).unwrap();
+        Self::connect_as(fixture, (own, machine.anchors)).await
+    }
+
+    pub(crate) async fn connect_as(
+        fixture: &Fixture,
+        own: (Arc<OwnSvid>, Arc<dyn BundleSource>),
+    ) -> Result<Self, Status> {
+        let link = Link::dial(fixture.address(), Arc::clone(&own.0), Arc::clone(&own.1)).await;
+        let (sender, receiver) = mpsc::channel(64);
+        let deltas = proto::v1::follow_client::FollowClient::new(link.channel)
+            .max_decoding_message_size(64 << 20)
+            .stream(ReceiverStream::new(receiver))
+            .await?;
+        let signer = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        Ok(Self {
+            own,
+            sender,
+            deltas: deltas.into_inner(),
+            signer: Arc::new(signer),
+        })
+    }
+
+    pub(crate) async fn send(&self, message: Message) {
+        let message = Some(message);
+        self.sender.send(GatewayMessage { message }).await.unwrap();
+    }
+
+    pub(crate) async fn hello(&self, followed_size: u64, followed_root: Vec<u8>) {
+        self.send(Message::Hello(GatewayHello {
+            origin: format!("{DOMAIN}/gateway/pg"),
+            ledger_key: self.signer.public_key().spki_der().to_vec(),
+            followed_size,
+            followed_root,
+            applied_index: 0,
+        }))
+        .await;
+    }
+
+    pub(crate) async fn next(&mut self) -> Result<delta::Delta, Status> {
+        let next = async {
+            loop {
+                let Some(delta) = self.deltas.message().await? else {
+                    return Err(Status::cancelled("ended"));
+                };
+                match delta.delta {
+                    Some(delta::Delta::Heartbeat(_)) | None => {}
+                    Some(delta) => return Ok(delta),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, next).await.expect("a delta")
+    }
+}
