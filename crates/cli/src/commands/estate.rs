@@ -55,14 +55,53 @@ async fn apply(
     base: Option<String>,
     global: &Global,
 ) -> Result<ExitCode, Failure> {
+    let document = applied(directory, message, base, &global.admin_socket).await?;
+    match refusal(&document) {
+        None => {
+            show(&document, global);
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(failure) => {
+            if global.json {
+                output::json(&document);
+            } else {
+                reasons(&document).for_each(output::line);
+            }
+            Err(failure)
+        }
+    }
+}
+
+/// The server's answer: the version as it was applied, or why it was not, as a plan would say it.
+async fn applied(
+    directory: &Path,
+    message: String,
+    base: Option<String>,
+    socket: &Path,
+) -> Result<Value, Failure> {
     let files = read(directory)?;
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(socket)
         .await?
         .estate_apply(request(&files, message, base))
         .await
         .map_err(|status| admin::refusal(&status))?;
-    show(&admin::document(answer)?, global);
-    Ok(ExitCode::SUCCESS)
+    admin::document(answer)
+}
+
+fn refusal(document: &Value) -> Option<Failure> {
+    if document.get("applicable").and_then(Value::as_bool) != Some(false) {
+        return None;
+    }
+    let finding = document.get("finding").cloned().unwrap_or_default();
+    let finding = serde_json::from_value(finding)
+        .unwrap_or_else(|_| Finding::new("ESTATE-REFUSED", "the estate was not applied"));
+    Some(Failure::verification(vec![finding]))
+}
+
+/// A sentence for each problem, failed test or broken invariant, with its counterexample.
+fn reasons(document: &Value) -> impl Iterator<Item = &str> {
+    let reasons = document.get("reasons").and_then(Value::as_array);
+    reasons.into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn show(document: &Value, global: &Global) {
@@ -78,6 +117,7 @@ fn request(files: &EstateFiles, message: String, base: Option<String>) -> v1::Es
         files: files.to_blob(),
         message,
         base: base.unwrap_or_default(),
+        document: true,
     }
 }
 
@@ -262,3 +302,6 @@ pub(crate) fn write(files: &EstateFiles, directory: &Path) -> Result<(), Failure
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
