@@ -233,3 +233,110 @@ fn a_helpers_program_is_hashed_here_and_must_be_executable_by_the_caller() {
         }
     }
 }
+
+/// `groups` of a live process are those that the kernel lists, sorted; its cgroup and unit those of `/proc`.
+#[test]
+fn groups_cgroup_and_unit_are_those_of_the_live_process() {
+    let Some(mut peer) = Peer::python(None) else {
+        return;
+    };
+    let caller = peer.caller();
+    let digests = Digests::new();
+    if rustix::process::getuid().is_root() {
+        peer.run("os.setgroups([4242,27,100001])");
+        let snapshot = caller.observe(&digests).unwrap();
+        assert_eq!(snapshot.groups, [27, 4242, 100_001]);
+        peer.run("os.setgroups([])");
+        assert_eq!(caller.observe(&digests).unwrap().groups, [0_u32; 0]);
+    } else {
+        testkit::skip("device process groups", "not root");
+    }
+    let snapshot = caller.observe(&digests).unwrap();
+    assert_eq!(snapshot.cgroup, cgroup_of(peer.child.id()));
+    let unit = snapshot.cgroup.as_deref().and_then(unit_of_cgroup);
+    assert_eq!(snapshot.unit, unit);
+}
+
+/// As `/proc` says it, read another way: the unified hierarchy, unless it is not in use, else systemd's own.
+fn cgroup_of(pid: u32) -> Option<String> {
+    let listed = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    let path = |prefix: &str| {
+        let line = listed.lines().find(|line| line.starts_with(prefix))?;
+        line.splitn(3, ':').nth(2).map(str::to_owned)
+    };
+    let systemd = listed.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        (fields.next() == Some("name=systemd")).then(|| fields.next().unwrap().to_owned())
+    });
+    let unified = path("0::");
+    unified
+        .clone()
+        .filter(|path| path != "/")
+        .or(systemd)
+        .or(unified)
+}
+
+/// Moved into another cgroup, a live process is in that one. A unit is what systemd would name so.
+#[test]
+fn a_process_that_is_moved_to_a_units_cgroup_is_in_that_unit() {
+    let Some(peer) = Peer::python(None) else {
+        return;
+    };
+    let pid = peer.child.id();
+    let Some(group) = Cgroup::new(pid) else {
+        testkit::skip("device process unit", "no cgroup can be made here");
+        return;
+    };
+    let snapshot = peer.caller().observe(&Digests::new()).unwrap();
+    assert_eq!(snapshot.cgroup, cgroup_of(pid));
+    let path = snapshot.cgroup.unwrap();
+    assert!(path.ends_with(&group.name), "{path}");
+    // Units stand below slices; inside another unit's cgroup that one names the process.
+    assert_eq!(snapshot.unit, unit_of_cgroup(&path));
+    if path == format!("/{}", group.name) {
+        assert_eq!(snapshot.unit, Some(group.name.clone()));
+    }
+}
+
+/// A cgroup of its own, named like a unit; gone when dropped.
+struct Cgroup {
+    path: PathBuf,
+    name: String,
+}
+
+impl Cgroup {
+    /// With the process `pid` in it.
+    fn new(pid: u32) -> Option<Self> {
+        let name = format!("trilith-test-{pid}.service");
+        [
+            "/sys/fs/cgroup",
+            "/sys/fs/cgroup/unified",
+            "/sys/fs/cgroup/systemd",
+        ]
+        .iter()
+        .map(|root| Path::new(root).join(&name))
+        .find_map(|path| {
+            std::fs::create_dir(&path).ok()?;
+            let group = Self {
+                path,
+                name: name.clone(),
+            };
+            let procs = group.path.join("cgroup.procs");
+            let mut procs = std::fs::OpenOptions::new().write(true).open(procs).ok()?;
+            procs.write_all(pid.to_string().as_bytes()).ok()?;
+            Some(group)
+        })
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        // The process dies a moment later than it is told to.
+        for _ in 0..1_000 {
+            if std::fs::remove_dir(&self.path).is_ok() {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+}
