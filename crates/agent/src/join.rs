@@ -224,6 +224,8 @@ fn finish(session: Vec<u8>, answer: JoinAnswer) -> v1::TpmFinishRequest {
         session_key: answer.session_key,
         session_key_proof: answer.session_key_proof,
         vouch: answer.vouch,
+        join_state: Vec::new(),
+        renewal_id: Vec::new(),
     }
 }
 

@@ -38,6 +38,7 @@ impl Node {
             key: key.clone(),
             verdict: Verdict::affirmed(facts, Vec::new()),
             renewal: [0; 32],
+            repeats: false,
             before: Vec::new(),
             how: "joined",
             replaces: None,

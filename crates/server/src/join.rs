@@ -12,6 +12,7 @@ use crate::authority::Term;
 use crate::core::{Core, draft, recorded};
 use crate::issue::{Basis, Issued, Order, Signed, What, fact_value, issue_one};
 use crate::listener::Peer;
+use crate::lock::not_locked;
 use crate::metrics;
 use crate::node::Claims;
 use crate::refusal::Refusal;
@@ -172,8 +173,10 @@ pub(crate) struct Admission {
     pub(crate) name: String,
     pub(crate) key: PublicKey,
     pub(crate) verdict: Verdict,
-    /// SHA-256 of the renewal's id; zeros at a join.
+    /// SHA-256 of the renewal's id; zeros at a first join.
     pub(crate) renewal: [u8; 32],
+    /// The answer to the same was lost: the node stays at its generation.
+    pub(crate) repeats: bool,
     /// Stated with the same commit, before the verdict.
     pub(crate) before: Vec<Draft>,
     /// `joined` or `renewed`.
@@ -198,7 +201,8 @@ pub(crate) async fn admit_node(
     let blob = serde_json::to_vec(facts.as_ref())
         .map_err(|error| Refusal::internal("writing facts", &error))?;
     let blob = core.put_blob(blob).await?;
-    let generation = known.as_ref().map_or(1, |node| node.generation + 1);
+    let next = u64::from(!admission.repeats);
+    let generation = known.as_ref().map_or(1, |node| node.generation + next);
 
     let by_node = |record: ledger::RecordBuilder| draft(record.actor(id.as_str(), &admission.auth));
     let mut drafts = admission.before;
@@ -316,18 +320,12 @@ pub(crate) fn is_join_state(core: &Core, state: &[u8], name: &str, generation: u
     crypto::constant_time_eq(&expected, state)
 }
 
-pub(crate) fn not_locked(node: &NodeRow) -> Result<(), Refusal> {
-    match &node.locked {
-        None => Ok(()),
-        Some(why) => Err(Refusal::Denied(
-            Finding::new("AGENT-LOCKED", "this machine is locked out")
-                .observed(why.clone())
-                .next(format!(
-                    "find out why, then: trilith agent readmit {}",
-                    node.name
-                )),
-        )),
-    }
+/// Name and generation in a state that this server gave out.
+pub(crate) fn read_join_state(core: &Core, state: &[u8]) -> Option<(String, u64)> {
+    let text = std::str::from_utf8(state.get(..state.len().checked_sub(32)?)?).ok()?;
+    let mut lines = text.strip_prefix("trilith-join-state-v1\n")?.lines();
+    let (name, generation) = (lines.next()?, lines.next()?.parse().ok()?);
+    is_join_state(core, state, name, generation).then(|| (name.to_owned(), generation))
 }
 
 pub(crate) fn verdict_body(

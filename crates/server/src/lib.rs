@@ -35,6 +35,7 @@ mod issue;
 mod join;
 mod journal;
 mod listener;
+mod lock;
 mod metrics;
 mod mirrors;
 mod node;

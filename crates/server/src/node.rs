@@ -6,8 +6,9 @@ mod renew;
 mod sync;
 
 use crate::core::Core;
-use crate::join::{not_locked, peer, refused};
+use crate::join::{peer, refused};
 use crate::listener::Peer;
+use crate::lock::{not_dead, not_locked};
 use crate::refusal::Refusal;
 use facts::Finding;
 use proto::v1;
@@ -20,7 +21,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use keys::{Claim, Claims};
 pub(crate) use rates::Rates;
-pub(crate) use sync::{rejudge, workload};
+pub(crate) use sync::{Lost, cut, rejudge, withdraw, workload};
 
 pub(crate) struct NodeService(pub(crate) Arc<Core>);
 
@@ -56,6 +57,7 @@ impl Node for NodeService {
     ) -> Result<Response<Self::SyncStream>, Status> {
         let caller = caller(&self.0, &request)?;
         not_locked(&caller.node)?;
+        not_dead(&caller.node, &caller.svid)?;
         let updates = sync::start(&self.0, caller, request.into_inner());
         Ok(Response::new(Box::pin(updates)))
     }

@@ -33,6 +33,12 @@ table! {
         locked_at: Option<u64>,
         /// Index of a readmission since which nobody has renewed: whoever renews next goes on.
         readmitted: Option<u64>,
+        /// States of this generation and of those before it are dead: the last readmission found them.
+        dead: Option<u64>,
+        /// Index of the last readmission: an SVID that was issued before it is good for a renewal only.
+        dead_before: Option<u64>,
+        /// Index of the record that its generation and key come from.
+        stated: Option<u64>,
     }
 }
 
@@ -45,6 +51,8 @@ table! {
         expires: u64,
         created: u64,
         spent: Option<u64>,
+        /// SHA-256 of the public key that it was spent for: the same request gets the same answer.
+        key: Option<String>,
     }
 }
 

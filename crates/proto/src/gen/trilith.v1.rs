@@ -93,6 +93,12 @@ pub struct TpmFinishRequest {
     /// TPMT_SIGNATURE by the identity key
     #[prost(bytes = "vec", tag = "11")]
     pub vouch: ::prost::alloc::vec::Vec<u8>,
+    /// What a machine that joins again has kept from before: a copy of it is detected by it. The id is
+    /// chosen and persisted before the first try, as that of a renewal, and the same until it is answered.
+    #[prost(bytes = "vec", tag = "12")]
+    pub join_state: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "13")]
+    pub renewal_id: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Joined {

@@ -52,7 +52,7 @@ pub(super) fn sources(core: &Core, name: &str) -> Result<Vec<Source>, Refusal> {
         return Err(Refusal::Unknown(
             Finding::new("LEDGER-UNKNOWN", "no ledger of that name is kept here")
                 .observed(name.to_owned())
-                .next("trilith status lists them"),
+                .next("`trilith status` lists them"),
         ));
     }
     Ok(found)

@@ -1,9 +1,10 @@
 //! Joining by TPM: a challenge, an answer, a verdict. What is proved, and what not, is said in
 //! `attest_tpm::join`; here are the sessions between the two messages and what is recorded.
 
-use super::{Admission, admit_node, verdict_body};
+use super::{Admission, admit_node, read_join_state, verdict_body};
 use crate::core::{Core, draft};
 use crate::listener::Peer;
+use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
@@ -20,6 +21,8 @@ const SESSION_S: u64 = 60;
 const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14];
 /// What a machine may present in one field; an event log may have more.
 const LONGEST_FIELD: usize = 16 * 1024;
+/// A name, a number and a MAC.
+const LONGEST_STATE: usize = 4096;
 
 /// Challenges that wait for their answer. Each is for one answer on one connection.
 #[derive(Default)]
@@ -111,19 +114,92 @@ pub(super) async fn join(
     peer: &Peer,
     request: v1::TpmFinishRequest,
 ) -> Result<v1::Joined, Refusal> {
+    let (state, renewal_id) = (request.join_state.clone(), request.renewal_id.clone());
+    if state.len() > LONGEST_STATE || renewal_id.len() > 64 {
+        return Err(Refusal::Invalid(
+            Finding::new("TPM-STRUCTURE", "a field of the join is too long")
+                .expected(format!("at most {LONGEST_STATE} bytes of join state")),
+        ));
+    }
     let evidence = prove(core, peer, request).await?;
     let _joining = core.busy(format!("node {}", evidence.name))?;
+    // Nobody counts on a state that this server did not give out: it could have been left out as well.
+    let (renewal, repeats) = match read_join_state(core, &state) {
+        Some((name, generation)) => {
+            let kept = Kept {
+                join_state: &state,
+                generation,
+                renewal: crypto::sha256(&renewal_id),
+            };
+            let repeats = kept_state(core, &evidence, &name, &kept).await?;
+            (kept.renewal, repeats)
+        }
+        None => ([0; 32], false),
+    };
     let admission = Admission {
         name: evidence.name,
         key: evidence.proven.session_key,
         verdict: evidence.verdict,
-        renewal: [0; 32],
+        renewal,
+        repeats,
         before: Vec::new(),
         how: "joined",
         replaces: None,
         auth: auth(&evidence.proven.ek_sha256),
     };
     admit_node(core, admission).await
+}
+
+/// A machine that joins again brings the state that it has kept: true if it does so because the answer was
+/// lost. One that another machine has, or has gone on from, was copied.
+async fn kept_state(
+    core: &Arc<Core>,
+    evidence: &Evidence,
+    name: &str,
+    kept: &Kept<'_>,
+) -> Result<bool, Refusal> {
+    let Some(node) = core.state().node(name).cloned() else {
+        return Ok(false);
+    };
+    let ek = crypto::hex::encode(&evidence.proven.ek_sha256);
+    let facts = core.machine_facts(&node)?;
+    match facts.text(names::MACHINE_TPM_EK) {
+        Some(known) if known != ek => {
+            let seen = format!("the state of {name} came from the TPM of {}", evidence.name);
+            if node.locked.is_none() {
+                lock(core, &node, kept.generation, &seen).await;
+            }
+            let here = core.state().node(&evidence.name).cloned();
+            if let Some(here) = here.filter(|here| here.locked.is_none()) {
+                lock(core, &here, kept.generation, &seen).await;
+            }
+            return Err(Refusal::Denied(
+                Finding::new(
+                    "AGENT-STATE-LOCKED",
+                    "this state was copied from another machine: both are locked",
+                )
+                .expected(format!("the TPM of {name}"))
+                .observed(format!("the TPM of {}", evidence.name))
+                .next(
+                    "find out how it came here; then remove the agent's data directory on this \
+                     machine, and readmit both: trilith agent readmit NODE --reason TEXT",
+                ),
+            ));
+        }
+        Some(_) if name == evidence.name => {}
+        // The machine has another name now, or had joined without its TPM.
+        Some(_) | None => return Ok(false),
+    }
+    not_locked(&node)?;
+    match place(core, &node, kept) {
+        Place::Next => Ok(false),
+        Place::Again => Ok(true),
+        Place::Dead => Err(dead(&node)),
+        Place::Passed => {
+            let seen = "another machine went on from the state that this one joins with";
+            Err(lock(core, &node, kept.generation, seen).await)
+        }
+    }
 }
 
 pub(crate) fn auth(ek_sha256: &[u8; 32]) -> String {

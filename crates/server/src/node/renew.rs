@@ -1,23 +1,15 @@
-//! Renewal of a node's SVID, and the detection of a copied state directory.
-//!
-//! Each renewal moves the node's generation on by one. Two machines with one state present the same
-//! generation; the second to come presents one that has passed. Nobody can say which of them is the
-//! original, so both are locked until an administrator readmits the machine; then whoever renews
-//! first goes on.
+//! Renewal of a node's SVID. A copied state directory is detected here; [`crate::lock`] says how.
 
 use super::Caller;
-use crate::core::{Core, draft, recorded};
+use crate::core::Core;
 use crate::join::{
-    Admission, admit_node, certify_node, is_join_state, not_locked, prove_key, public_key,
-    tpm_auth, tpm_fail, tpm_prove,
+    Admission, admit_node, certify_node, prove_key, public_key, tpm_auth, tpm_fail, tpm_prove,
 };
+use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
 use facts::{FactSet, Finding, Source, Verdict, names};
-use ledger::Decimal;
-use ledger::body::{self, Body as _};
 use proto::v1;
 use std::sync::Arc;
-use store::NodeRow;
 
 pub(super) async fn renew(
     core: &Arc<Core>,
@@ -50,19 +42,28 @@ pub(super) async fn renew(
     } else {
         prove_key(&request.public_key, &transcript, &request.proof)?
     };
-    let known = is_join_state(core, &request.join_state, name, request.generation);
-    match place(&node, request.generation, &renewal, known) {
+    let kept = Kept {
+        join_state: &request.join_state,
+        generation: request.generation,
+        renewal,
+    };
+    match place(core, &node, &kept) {
         Place::Next => {}
         Place::Again => {
             let bound = crypto::hex::encode(&key.spki_sha256());
             if node.key.as_deref() != Some(bound.as_str()) {
-                return Err(lock(core, &node, request.generation).await);
+                let seen = "this renewal was made before with another key";
+                return Err(lock(core, &node, request.generation, seen).await);
             }
             let facts = core.machine_facts(&node)?;
             let auth = format!("x509:{}", caller.svid.serial);
             return certify_node(core, &node, key, facts, None, &auth).await;
         }
-        Place::Passed => return Err(lock(core, &node, request.generation).await),
+        Place::Dead => return Err(dead(&node)),
+        Place::Passed => {
+            let seen = "this renewal was made before by another";
+            return Err(lock(core, &node, request.generation, seen).await);
+        }
     }
     let facts = core.machine_facts(&node)?;
     let by_tpm = facts.text(names::MACHINE_JOIN) == Some("tpm");
@@ -97,6 +98,7 @@ pub(super) async fn renew(
                 key,
                 verdict: evidence.verdict,
                 renewal,
+                repeats: false,
                 before: Vec::new(),
                 how: "renewed",
                 replaces: Some(caller.svid.serial.clone()),
@@ -117,6 +119,7 @@ pub(super) async fn renew(
             key,
             verdict: Verdict::affirmed(again(core, &facts), Vec::new()),
             renewal,
+            repeats: false,
             before: Vec::new(),
             how: "renewed",
             replaces: Some(caller.svid.serial.clone()),
@@ -124,59 +127,6 @@ pub(super) async fn renew(
         },
     };
     admit_node(core, admission).await
-}
-
-/// Where a renewal stands against what is recorded of its node.
-#[derive(Debug, PartialEq, Eq)]
-enum Place {
-    /// It is the next.
-    Next,
-    /// It is the last one again, whose answer was lost.
-    Again,
-    /// Somebody else has made it.
-    Passed,
-}
-
-fn place(node: &NodeRow, generation: u64, renewal: &[u8; 32], known_state: bool) -> Place {
-    let last = node.renewal.as_deref() == Some(crypto::hex::encode(renewal).as_str());
-    if last && known_state && generation + 1 == node.generation {
-        Place::Again
-    } else if node.readmitted.is_some() || known_state && generation == node.generation {
-        Place::Next
-    } else {
-        Place::Passed
-    }
-}
-
-/// Locks the node and says so to whoever asked.
-async fn lock(core: &Arc<Core>, node: &NodeRow, presented: u64) -> Refusal {
-    let finding = Finding::new(
-        "AGENT-LOCKED",
-        "two machines use one state: this renewal was made before by another; both are locked",
-    )
-    .expected(format!("generation {}", node.generation))
-    .observed(format!("generation {presented}"))
-    .next(format!(
-        "find out which is the real one, then: trilith agent readmit {}",
-        node.name
-    ));
-    let body = body::Lock {
-        node: node.name.clone(),
-        finding: recorded(&finding),
-        generation: Decimal(presented),
-    };
-    core.workloads.drop_connection(&node.name);
-    let record = body
-        .record()
-        .actor(core.authority.server_id().as_str(), "self");
-    let record = match draft(record) {
-        Ok(record) => record,
-        Err(refusal) => return refusal,
-    };
-    match core.journal.append_reserved(vec![record.into()]).await {
-        Ok(_) => Refusal::Denied(finding),
-        Err(failure) => failure.into(),
-    }
 }
 
 /// The facts of a machine that joined by token, seen again now: it still holds its key.
@@ -187,46 +137,4 @@ fn again(core: &Core, facts: &FactSet) -> FactSet {
         fresh.state(&fact.name, fact.value.clone(), Source::Verified, now);
     }
     fresh
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn node(generation: u64, renewal: [u8; 32], readmitted: Option<u64>) -> NodeRow {
-        NodeRow {
-            name: "m1".to_owned(),
-            generation,
-            renewal: Some(crypto::hex::encode(&renewal)),
-            verdict: 1,
-            evidence_time: 1,
-            facts: String::new(),
-            key: None,
-            locked: None,
-            locked_at: None,
-            readmitted,
-        }
-    }
-
-    #[test]
-    fn a_copy_is_told_from_a_repetition() {
-        let (last, other) = ([1; 32], [2; 32]);
-        let at_5 = node(5, last, None);
-        assert_eq!(place(&at_5, 5, &other, true), Place::Next);
-        assert_eq!(place(&at_5, 4, &last, true), Place::Again);
-        assert_eq!(place(&at_5, 4, &other, true), Place::Passed);
-        assert_eq!(place(&at_5, 6, &other, true), Place::Passed);
-        assert_eq!(
-            place(&at_5, 5, &other, false),
-            Place::Passed,
-            "a forged state"
-        );
-        assert_eq!(
-            place(&at_5, 4, &last, false),
-            Place::Passed,
-            "a forged state"
-        );
-        let readmitted = node(5, last, Some(9));
-        assert_eq!(place(&readmitted, 4, &other, true), Place::Next);
-    }
 }

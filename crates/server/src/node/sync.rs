@@ -3,14 +3,15 @@
 
 mod rejudge;
 
-pub(crate) use rejudge::rejudge;
+pub(crate) use rejudge::{Lost, cut, rejudge, withdraw};
 
 use super::Caller;
 use crate::authority::Term;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
 use crate::issue::{Basis, Issued, Order, Signed, What, issue};
-use crate::join::{not_locked, public_key};
+use crate::join::public_key;
+use crate::lock::not_locked;
 use crate::metrics;
 use crate::node::Claims;
 use crate::refusal::Refusal;

@@ -106,6 +106,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Err(refusal) = judge_again(&core).await {
         tracing::error!(%refusal, "what lives was not judged by the estate in force");
     }
+    if let Err(refusal) = crate::lock::cut_again(&core).await {
+        tracing::error!(%refusal, "what locked machines hold was not cut");
+    }
     let mut tasks = JoinSet::new();
     let (listen, http_listen) = listeners(&core, &own, &mut tasks).await?;
     tasks.spawn(upkeep::run(Arc::clone(&core), own, server_key, head));

@@ -103,7 +103,7 @@ impl State {
             RecordType::TokenCreated => token(index, &record.expect_body()?),
             RecordType::TokenSpent => self.token_spent(index, &record.expect_body()?),
             RecordType::Verdict => self.verdict(index, wall, &record.expect_body()?),
-            RecordType::NodeState => self.node_state(&record.expect_body()?),
+            RecordType::NodeState => self.node_state(index, &record.expect_body()?),
             RecordType::Lock => self.lock(index, record.expect_body()?),
             RecordType::Readmit => self.readmit(index, &record.expect_body()?),
             RecordType::Issuance => {
@@ -134,6 +134,7 @@ impl State {
         let known = self.tokens.get(&body.token.to_string());
         let spent = known.map(|token| TokenRow {
             spent: Some(index),
+            key: Some(body.key.to_string()),
             ..token.clone()
         });
         spent.map(Change::Token).into_iter().collect()
@@ -164,12 +165,15 @@ impl State {
                 locked: None,
                 locked_at: None,
                 readmitted: None,
+                dead: None,
+                dead_before: None,
+                stated: None,
             },
         };
         vec![Change::Node(row)]
     }
 
-    fn node_state(&self, body: &body::NodeState) -> Vec<Change> {
+    fn node_state(&self, index: u64, body: &body::NodeState) -> Vec<Change> {
         let Some(known) = self.nodes.get(&body.node) else {
             return Vec::new();
         };
@@ -178,6 +182,7 @@ impl State {
             renewal: Some(body.renewal.to_string()),
             key: Some(body.key.to_string()),
             readmitted: None,
+            stated: Some(index),
             ..known.clone()
         })]
     }
@@ -196,6 +201,7 @@ impl State {
 
     /// Frees a node of its lock and of a revocation of the machine. What was issued before the
     /// revocation stays cut: SVIDs older than it are covered by gateways' own record of it.
+    /// Whoever renews next goes on; every other state of the generations so far is dead.
     fn readmit(&self, index: u64, body: &body::Readmit) -> Vec<Change> {
         let Some(known) = self.nodes.get(&body.node) else {
             return Vec::new();
@@ -204,6 +210,8 @@ impl State {
             locked: None,
             locked_at: None,
             readmitted: Some(index),
+            dead: Some(body.generation.0),
+            dead_before: Some(index),
             ..known.clone()
         })]
     }
@@ -304,6 +312,7 @@ fn token(index: u64, body: &body::TokenCreated) -> Vec<Change> {
         expires: body.expires,
         created: index,
         spent: None,
+        key: None,
     })]
 }
 

@@ -1,7 +1,7 @@
 //! What a gateway hears.
 
 use crate::follower::Gateway;
-use crate::harness::{DOMAIN, Fixture, finding};
+use crate::harness::{DOMAIN, Fixture, PROGRAM, finding, program};
 use ledger::{Checkpoint, LedgerKey, Receipt};
 use proto::v1::gateway_message::Message;
 use proto::v1::{RevokeRequest, delta};
@@ -181,4 +181,58 @@ async fn a_gateways_ledger_is_fetched_kept_and_anchored() {
         count += 1;
     }
     assert_eq!(count, 5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_cuts_what_workloads_hold_and_the_freed_machine_is_issued_anew() {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    let original = fixture.join("m1").await;
+    let copy = original.clone();
+    let mut sync = original.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let serial = issued.svids[0].serial.clone();
+    let renewed = original.renew([1; 16]).await.unwrap();
+    let caught = copy.renew([2; 16]).await.err().unwrap();
+    assert_eq!(finding(&caught).code, "AGENT-LOCKED");
+
+    let mut cut = false;
+    loop {
+        match gateway.next().await.unwrap() {
+            delta::Delta::Cut(told) => {
+                assert_eq!((told.kind.as_str(), &told.value), ("serial", &serial));
+                cut = true;
+            }
+            delta::Delta::Record(record) => {
+                let record = Receipt::decode(&record.receipt).unwrap().record;
+                let record = ledger::Record::parse(&record).unwrap();
+                if record.kind() == ledger::RecordType::Revocation {
+                    let body: ledger::body::Revocation = record.expect_body().unwrap();
+                    assert_eq!(body.target.value, serial);
+                    break;
+                }
+            }
+            _ => {}
+        }
+    }
+    assert!(cut, "the cut comes before its record");
+    // The workload's agent is told too, on the stream that ends then.
+    let told = loop {
+        match sync.next().await {
+            Ok(proto::v1::node_update::Update::Withdrawn(withdrawn)) => break withdrawn,
+            Ok(_) => {}
+            Err(status) => panic!("{status:?}"),
+        }
+    };
+    assert_eq!(told.serial, serial);
+
+    fixture.readmit("m1").await;
+    let freed = renewed.renew([3; 16]).await.unwrap();
+    let mut sync = freed.sync().await.unwrap();
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    assert_ne!(issued.svids[0].serial, serial);
+    let revoked = fixture.records(&["revocation"]).await;
+    assert_eq!(revoked.len(), 1, "not the node's own SVID");
 }

@@ -47,9 +47,10 @@ pub(crate) fn config_text(dir: &Path) -> String {
 }
 
 /// With more lines of `[limits]`.
-pub(crate) fn config_with(dir: &Path, limits: &str) -> Config {
+/// With more lines of `[limits]`, and whatever stands after them.
+pub(crate) fn config_with(dir: &Path, more: &str) -> Config {
     let path = dir.join("server.toml");
-    std::fs::write(&path, config_text(dir) + limits).unwrap();
+    std::fs::write(&path, config_text(dir) + more).unwrap();
     Config::load(&path).unwrap()
 }
 
@@ -136,16 +137,19 @@ impl Fixture {
         }
     }
 
-    /// As [`Fixture::start`], with more lines of `[limits]`.
-    pub(crate) async fn start_with(limits: &str) -> Self {
+    /// A server without an estate, with more in its configuration.
+    pub(crate) async fn configured(more: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let server = server::start(config_with(dir.path(), limits))
-            .await
-            .unwrap();
-        let fixture = Self {
+        let server = server::start(config_with(dir.path(), more)).await.unwrap();
+        Self {
             dir,
             server: Some(server),
-        };
+        }
+    }
+
+    /// As [`Fixture::start`], with more in its configuration.
+    pub(crate) async fn start_with(more: &str) -> Self {
+        let fixture = Self::configured(more).await;
         fixture.apply(&estate()).await.unwrap();
         fixture
     }
@@ -243,9 +247,17 @@ impl Fixture {
     }
 
     pub(crate) async fn join_with(&self, token: &v1::TokenCreated) -> Result<Machine, Status> {
+        let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
+        self.join_as(token, key).await
+    }
+
+    pub(crate) async fn join_as(
+        &self,
+        token: &v1::TokenCreated,
+        key: Arc<KeyPair>,
+    ) -> Result<Machine, Status> {
         let anchors = self.anchors(&token.pin).await;
         let link = Link::dial(self.address(), OwnSvid::empty(), Arc::clone(&anchors)).await;
-        let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
         let spki = key.public_key().spki_der().to_vec();
         let signed = transcript(&[
             b"trilith-token-join-v1",
@@ -283,6 +295,14 @@ impl Fixture {
             ledger_key: answer.ledger_key,
         };
         Arc::new(anchors.check(pin).unwrap())
+    }
+
+    pub(crate) async fn readmit(&self, node: &str) {
+        let request = v1::ReadmitRequest {
+            node: node.to_owned(),
+            reason: "the copy was found".to_owned(),
+        };
+        self.admin().await.readmit(request).await.unwrap();
     }
 
     pub(crate) async fn ledger_key(&self) -> ledger::LedgerKey {

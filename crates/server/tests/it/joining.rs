@@ -60,16 +60,50 @@ async fn a_repeated_renewal_gets_the_same_place_and_a_copy_locks_both() {
     assert!(renewed.sync().await.is_err());
     assert_eq!(fixture.records(&["lock"]).await.len(), 1);
 
-    let request = proto::v1::ReadmitRequest {
-        node: "m1".to_owned(),
-        reason: "the copy was found".to_owned(),
-    };
-    fixture.admin().await.readmit(request).await.unwrap();
-    let freed = renewed.renew([4; 16]).await.unwrap();
+    fixture.readmit("m1").await;
+    let early = renewed.sync().await.err().unwrap();
+    assert_eq!(finding(&early).code, "AGENT-RENEW-FIRST");
+    let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let same = crypto::KeyPair::from_pkcs8(&key.to_pkcs8().unwrap()).unwrap();
+    let freed = renewed.renew_as([4; 16], key).await.unwrap();
     assert_eq!(freed.joined.generation, 3);
-    // One is free, not both.
-    let late = copy.renew([5; 16]).await.err().unwrap();
-    assert_eq!(finding(&late).code, "AGENT-LOCKED");
+    let repeated = renewed.renew_as([4; 16], same).await.unwrap();
+    assert_eq!(repeated.joined.generation, 3, "its answer was lost");
+    // One is free, not both; and the other does not lock it again, however often it comes.
+    for attempt in 5..8 {
+        let late = copy.renew([attempt; 16]).await.err().unwrap();
+        assert_eq!(finding(&late).code, "AGENT-STATE-DEAD");
+        let late = copy.sync().await.err().unwrap();
+        assert_eq!(finding(&late).code, "AGENT-STATE-DEAD");
+    }
+    let mut sync = freed.sync().await.unwrap();
+    let facts = crate::harness::program(1000, crate::harness::PROGRAM);
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    assert_eq!(issued.svids.len(), 1);
+    let on = freed.renew([9; 16]).await.unwrap();
+    assert_eq!(on.joined.generation, 4);
+    assert_eq!(fixture.records(&["lock"]).await.len(), 1);
+    // A copy of the new state is a copy again.
+    let caught = freed.renew([10; 16]).await.err().unwrap();
+    assert_eq!(finding(&caught).code, "AGENT-LOCKED");
+    assert_eq!(fixture.records(&["lock"]).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_join_whose_answer_was_lost_is_repeated_for_its_key_alone() {
+    let fixture = Fixture::start().await;
+    let token = fixture.token("m1").await;
+    let key = std::sync::Arc::new(crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap());
+    let first = fixture.join_as(&token, key.clone()).await.unwrap();
+    let again = fixture.join_as(&token, key.clone()).await.unwrap();
+    assert_eq!(again.joined.generation, first.joined.generation);
+    assert_eq!(again.joined.join_state, first.joined.join_state);
+    assert_eq!(fixture.records(&["token-spent"]).await.len(), 1);
+    let other = fixture.join_with(&token).await.err().unwrap();
+    assert_eq!(finding(&other).code, "JOIN-TOKEN-SPENT");
+    again.renew([1; 16]).await.unwrap();
+    let late = fixture.join_as(&token, key).await.err().unwrap();
+    assert_eq!(finding(&late).code, "JOIN-TOKEN-SPENT", "it has moved on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -396,15 +396,98 @@ async fn an_estate_is_enforced_by_the_start_after_a_crash() {
     }
 }
 
+/// The server dies after a token is spent and before its machine has an identity: the machine, which
+/// never had an answer, gets one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_spent_before_a_crash_still_admits_the_key_that_it_was_spent_for() {
+    use ledger::body::{self, Body as _};
+    let mut fixture = Fixture::start().await;
+    let token = fixture.token("m1").await;
+    let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let key = std::sync::Arc::new(key);
+    fixture.stop().await;
+    let spent = body::TokenSpent {
+        token: ledger::HexDigest(crypto::sha256(token.token.as_bytes())),
+        node: "m1".to_owned(),
+        key: ledger::HexDigest(crypto::Signer::public_key(key.as_ref()).spki_sha256()),
+    };
+    let record = spent
+        .record()
+        .actor("spiffe://example.org/trilith/node/m1", "token");
+    append(fixture.dir.path(), record.draft().unwrap());
+    fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+    let other = fixture.join_with(&token).await.err().unwrap();
+    assert_eq!(finding(&other).code, "JOIN-TOKEN-SPENT");
+    let machine = fixture.join_as(&token, key).await.unwrap();
+    assert_eq!(machine.joined.generation, 1);
+    machine.renew([1; 16]).await.unwrap();
+    assert_eq!(fixture.records(&["token-spent"]).await.len(), 1);
+}
+
+/// The server dies after a lock and before it has cut what the machine's workloads hold.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_enforced_by_the_start_after_a_crash() {
+    use ledger::body::{self, Body as _};
+    let mut fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (issued, _) = sync
+        .ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let serial = issued.svids[0].serial.clone();
+    drop(sync);
+    fixture.stop().await;
+    let lock = body::Lock {
+        node: "m1".to_owned(),
+        finding: body::Finding {
+            code: "AGENT-LOCKED".to_owned(),
+            message: "two machines use one state".to_owned(),
+            expected: None,
+            observed: None,
+            next: None,
+        },
+        generation: ledger::Decimal(1),
+    };
+    let record = lock
+        .record()
+        .actor("spiffe://example.org/trilith/server", "self");
+    append(fixture.dir.path(), record.draft().unwrap());
+    for restart in 0..2 {
+        fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+        let revoked = fixture.records(&["revocation"]).await;
+        assert_eq!(revoked.len(), 1, "after start {restart}");
+        assert_eq!(revoked[0].1["body"]["target"]["value"], serial.as_str());
+        fixture.stop().await;
+    }
+}
+
 /// Appends the record of `files` to the ledger of a stopped server.
 fn record_version(dir: &std::path::Path, files: &estate::EstateFiles) {
-    use crypto::Custody as _;
     use ledger::body::{self, BlobRef, Body as _};
     let blob = files.to_blob();
     let digest = ledger::HexDigest(crypto::sha256(&blob));
     let disk = std::sync::Arc::new(ledger_store::RealDisk);
     let blobs = ledger_store::Blobs::open(&dir.join("data/blobs"), 1 << 20, disk).unwrap();
     let named: BlobRef = blobs.put(&blob).unwrap();
+    let version = body::EstateVersion {
+        version: digest,
+        blob: named,
+        parent: None,
+        author: "uid:0".to_owned(),
+        message: "the last act before the crash".to_owned(),
+        proof_index: None,
+        floor: ledger::Decimal(0),
+    };
+    append(
+        dir,
+        version.record().actor("uid:0", "peercred").draft().unwrap(),
+    );
+}
+
+/// Appends a record to the ledger of a stopped server: what it had made durable before it died.
+fn append(dir: &std::path::Path, draft: ledger::Draft) {
+    use crypto::Custody as _;
     let custody = custody::FileCustody::open(&dir.join("keys/ledger")).unwrap();
     let signer = custody
         .load_or_generate("ledger", crypto::Algorithm::Ed25519)
@@ -416,15 +499,5 @@ fn record_version(dir: &std::path::Path, files: &estate::EstateFiles) {
         &ledger_store::Options::default(),
     )
     .unwrap();
-    let version = body::EstateVersion {
-        version: digest,
-        blob: named,
-        parent: None,
-        author: "uid:0".to_owned(),
-        message: "the last act before the crash".to_owned(),
-        proof_index: None,
-        floor: ledger::Decimal(0),
-    };
-    let draft = version.record().actor("uid:0", "peercred").draft().unwrap();
     ledger.append(draft).wait().unwrap();
 }

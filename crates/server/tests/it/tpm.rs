@@ -6,11 +6,11 @@ use proto::v1;
 use proto::v1::join_client::JoinClient;
 use spiffe_core::TrustDomain;
 use std::sync::Arc;
-use svid_tls::OwnSvid;
+use svid_tls::{BundleSource, OwnSvid};
 use testkit::swtpm::Swtpm;
 
-async fn start(chip: &Swtpm) -> Fixture {
-    let fixture = Fixture::bare().await;
+pub(crate) async fn start(chip: &Swtpm, configuration: &str) -> Fixture {
+    let fixture = Fixture::configured(configuration).await;
     let pem =
         [chip.root_pem(), chip.issuer_pem()].map(|path| std::fs::read_to_string(path).unwrap());
     let mut files = estate();
@@ -25,16 +25,30 @@ async fn start(chip: &Swtpm) -> Fixture {
     fixture
 }
 
-async fn evidence(
+pub(crate) async fn pin(fixture: &Fixture) -> String {
+    fixture.status().await["pin"].as_str().unwrap().to_owned()
+}
+
+pub(crate) async fn evidence(
     fixture: &Fixture,
     chip: &Swtpm,
     key: &Arc<KeyPair>,
 ) -> (Link, v1::TpmFinishRequest) {
-    let pin = fixture.status().await["pin"].as_str().unwrap().to_owned();
-    let anchors = fixture.anchors(&pin).await;
+    let anchors = fixture.anchors(&pin(fixture).await).await;
     let link = Link::dial(fixture.address(), OwnSvid::empty(), Arc::clone(&anchors)).await;
+    let finish = answer(&link, anchors.as_ref(), chip, key).await;
+    (link, finish)
+}
+
+/// The chip answers a challenge over `link`, and vouches for `key`.
+pub(crate) async fn answer(
+    link: &Link,
+    anchors: &dyn BundleSource,
+    chip: &Swtpm,
+    key: &Arc<KeyPair>,
+) -> v1::TpmFinishRequest {
     let now = facts::Timestamp::now();
-    let server = svid_tls::peer::validate(&link.server, anchors.as_ref(), now).unwrap();
+    let server = svid_tls::peer::validate(&link.server, anchors, now).unwrap();
     let channel = attest_tpm::Channel {
         trust_domain: TrustDomain::new(DOMAIN).unwrap().as_str().to_owned(),
         server_key: server.public_key.spki_der().to_vec(),
@@ -74,7 +88,7 @@ async fn evidence(
     })
     .await
     .unwrap();
-    let finish = v1::TpmFinishRequest {
+    v1::TpmFinishRequest {
         session,
         activated_secret: answer.activated_secret,
         quote: answer.quote,
@@ -86,8 +100,9 @@ async fn evidence(
         session_key: answer.session_key,
         session_key_proof: answer.session_key_proof,
         vouch: answer.vouch,
-    };
-    (link, finish)
+        join_state: Vec::new(),
+        renewal_id: Vec::new(),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,7 +114,7 @@ async fn a_machine_joins_by_its_tpm_and_an_answer_counts_once_on_its_connection(
             return;
         }
     };
-    let fixture = start(&chip).await;
+    let fixture = start(&chip, "").await;
     let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
     let (link, finish) = evidence(&fixture, &chip, &key).await;
     let joined = JoinClient::new(link.channel.clone())
@@ -126,8 +141,7 @@ async fn a_machine_joins_by_its_tpm_and_an_answer_counts_once_on_its_connection(
     assert_eq!(finding(&again).code, "JOIN-SESSION");
 
     let (_, stolen) = evidence(&fixture, &chip, &key).await;
-    let pin = fixture.status().await["pin"].as_str().unwrap().to_owned();
-    let anchors = fixture.anchors(&pin).await;
+    let anchors = fixture.anchors(&pin(&fixture).await).await;
     let other = Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
     let refused = JoinClient::new(other.channel)
         .tpm_finish(stolen)

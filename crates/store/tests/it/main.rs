@@ -160,6 +160,7 @@ fn rows_are_replaced_by_key_and_removed() {
         expires: 9,
         created: 3,
         spent: None,
+        key: None,
     };
     store.absorb(1, &[Change::Token(token.clone())]).unwrap();
     token.spent = Some(4);

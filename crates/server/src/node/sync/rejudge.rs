@@ -15,11 +15,11 @@ use proto::v1::{Cut, Reconsider, Withdrawn};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
-/// An SVID that the new version does not grant.
-struct Lost {
-    node: String,
-    spiffe_id: String,
-    serial: String,
+/// An SVID that is taken away.
+pub(crate) struct Lost {
+    pub(crate) node: String,
+    pub(crate) spiffe_id: String,
+    pub(crate) serial: String,
 }
 
 /// Cuts what `new` does not grant, and has agents ask again for what changed. Returns the number of
@@ -128,33 +128,45 @@ fn alike(old: &Current, new: &Current) -> bool {
     files(old) == files(new)
 }
 
+/// Gateways cut it, and its node hands it out no more.
+pub(crate) fn cut(core: &Core, svid: &Lost, reason: &str) {
+    core.hub.cut(of(svid, reason));
+    let withdrawn = Withdrawn {
+        spiffe_id: svid.spiffe_id.clone(),
+        serial: svid.serial.clone(),
+        reason: reason.to_owned(),
+    };
+    core.workloads
+        .send(&svid.node, update(Update::Withdrawn(withdrawn)));
+}
+
+fn of(svid: &Lost, reason: &str) -> Cut {
+    Cut {
+        kind: "serial".to_owned(),
+        value: svid.serial.clone(),
+        reason: reason.to_owned(),
+    }
+}
+
 /// Cuts first, then one commit of records, in the space that is kept back for them.
-async fn withdraw(core: &Arc<Core>, lost: Vec<Lost>, reason: &str) -> Result<(), Refusal> {
+pub(crate) async fn withdraw(
+    core: &Arc<Core>,
+    lost: Vec<Lost>,
+    reason: &str,
+) -> Result<(), Refusal> {
     let by = core.authority.server_id().to_string();
     let mut records = Vec::with_capacity(lost.len());
     for svid in lost {
-        let cut = Cut {
-            kind: "serial".to_owned(),
-            value: svid.serial.clone(),
-            reason: reason.to_owned(),
-        };
-        core.hub.cut(cut.clone());
-        let withdrawn = Withdrawn {
-            spiffe_id: svid.spiffe_id,
-            serial: svid.serial.clone(),
-            reason: reason.to_owned(),
-        };
-        core.workloads
-            .send(&svid.node, update(Update::Withdrawn(withdrawn)));
+        cut(core, &svid, reason);
         let body = body::Revocation {
             target: Target {
                 kind: TargetKind::Serial,
-                value: svid.serial,
+                value: svid.serial.clone(),
             },
             reason: reason.to_owned(),
             by: by.clone(),
         };
-        records.push((cut, draft(body.record().actor(&by, "self"))?));
+        records.push((of(&svid, reason), draft(body.record().actor(&by, "self"))?));
     }
     for chunk in records.chunks(1_000) {
         let entries = chunk.iter().map(|(_, record)| record.clone().into());
