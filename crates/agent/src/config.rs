@@ -28,8 +28,8 @@ pub struct AgentConfig {
     /// Serves `/healthz` and `/metrics` over plain HTTP. Absent: not served. Bind it to loopback.
     #[serde(default)]
     pub http_listen: Option<SocketAddr>,
-    /// Whether JWT-SVIDs carry their receipt as a claim. Our own gateways refuse one without; tokens for
-    /// others are shorter without.
+    /// Whether JWT-SVIDs carry their receipt as a claim. Our own gateways refuse one without, and then so
+    /// does `ValidateJWTSVID` here; tokens for others are shorter without. Alike on every machine.
     #[serde(default = "default_true")]
     pub jwt_receipt: bool,
     pub join: JoinConfig,
@@ -63,7 +63,8 @@ pub enum JoinConfig {
     Tpm { tpm: String },
     /// By a one-time token. It proves nothing about the machine, and the facts say so.
     Token {
-        /// A file with the token, readable by the agent only; else `--token` or `TRILITH_JOIN_TOKEN`.
+        /// A file with the token, readable by the agent only; else `TRILITH_JOIN_TOKEN` or `--token`. It is
+        /// read at each join: a new token in it lets a machine that was away for too long come back.
         #[serde(default)]
         token_file: Option<PathBuf>,
     },
@@ -159,25 +160,33 @@ impl AgentConfig {
         Ok(config)
     }
 
-    /// The token to join by: the one given before the file.
-    pub(crate) fn token(&self) -> Result<Zeroizing<String>, ConfigError> {
-        let token = match (&self.token_given, &self.join) {
-            (Some(given), _) => given.clone(),
-            (
-                None,
-                JoinConfig::Token {
-                    token_file: Some(path),
-                },
-            ) => {
-                let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
-                    path: path.clone(),
-                    source,
-                })?;
-                Token::new(&Zeroizing::new(read))
+    /// The JSON Schema of `agent.toml`.
+    #[must_use]
+    pub fn json_schema() -> serde_json::Value {
+        schemars::schema_for!(Self).to_value()
+    }
+
+    /// Whether this machine can prove itself anew: by its TPM, or by a token that is there.
+    pub(crate) fn can_join_again(&self) -> bool {
+        matches!(self.join, JoinConfig::Tpm { .. }) || self.token(true).is_ok()
+    }
+
+    /// The token to join by: the one given before the file. To join again, the file before the one given,
+    /// which was good for one join.
+    pub(crate) fn token(&self, again: bool) -> Result<Zeroizing<String>, ConfigError> {
+        let file = match &self.join {
+            JoinConfig::Token { token_file } => token_file.as_deref(),
+            JoinConfig::Tpm { .. } => None,
+        };
+        let token = match (&self.token_given, file) {
+            (Some(given), Some(path)) if again => {
+                read_token(path).unwrap_or_else(|_| given.clone())
             }
-            (None, _) => {
+            (Some(given), _) => given.clone(),
+            (None, Some(path)) => read_token(path)?,
+            (None, None) => {
                 return Err(ConfigError::Token(
-                    "none given; set join.token_file, --token or TRILITH_JOIN_TOKEN".to_owned(),
+                    "none given; set join.token_file, TRILITH_JOIN_TOKEN or --token".to_owned(),
                 ));
             }
         };
@@ -188,6 +197,14 @@ impl AgentConfig {
         }
         Ok(token.0)
     }
+}
+
+fn read_token(path: &Path) -> Result<Token, ConfigError> {
+    let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    Ok(Token::new(&Zeroizing::new(read)))
 }
 
 #[cfg(test)]
@@ -236,11 +253,26 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_can_join_again_with_a_token_that_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        let named = GOOD.replacen("/etc/trilith/token", file.to_str().unwrap(), 1);
+        let config = parse(&named).unwrap();
+        assert!(!config.can_join_again(), "the file is not there");
+        std::fs::write(&file, "abc\n").unwrap();
+        assert!(config.can_join_again());
+        let mut config = config;
+        config.token_given = Some(Token::new("spent"));
+        assert_eq!(config.token(false).unwrap().as_str(), "spent");
+        assert_eq!(config.token(true).unwrap().as_str(), "abc");
+    }
+
+    #[test]
     fn a_token_on_the_command_line_goes_before_the_file() {
         let mut config = parse(GOOD).unwrap();
-        assert!(matches!(config.token(), Err(ConfigError::Read { .. })));
+        assert!(matches!(config.token(false), Err(ConfigError::Read { .. })));
         config.token_given = Some(Token::new(" abc\n"));
-        assert_eq!(config.token().unwrap().as_str(), "abc");
+        assert_eq!(config.token(false).unwrap().as_str(), "abc");
         assert!(!format!("{config:?}").contains("abc"));
     }
 }

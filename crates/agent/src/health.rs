@@ -2,6 +2,7 @@
 //! secret is told.
 
 use crate::identity::Identity;
+use crate::metrics::Metrics;
 use crate::shared::Shared;
 use axum::Router;
 use axum::extract::State;
@@ -9,8 +10,6 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use facts::Timestamp;
-use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -57,7 +56,7 @@ async fn healthz(State(seen): State<Seen>) -> impl IntoResponse {
     };
     let body = serde_json::json!({
         "ok": code == StatusCode::OK,
-        "node": seen.identity.node_id,
+        "node": seen.identity.node_id(),
         "identity_valid": valid,
         "connected": figures.connected,
         "locked": figures.locked,
@@ -71,48 +70,12 @@ async fn healthz(State(seen): State<Seen>) -> impl IntoResponse {
 
 async fn metrics(State(seen): State<Seen>) -> impl IntoResponse {
     let figures = seen.shared.quietly(|core| core.figures());
-    let expires = seen.identity.validity().map_or(0, |(_, end)| end.as_secs());
-    let integer = |value: usize| ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX));
-    let mut registry = Registry::with_prefix("trilith_agent");
-    registry.register(
-        "workloads",
-        "Workloads with an entry",
-        integer(figures.workloads),
-    );
-    registry.register(
-        "svids",
-        "X.509-SVIDs held for workloads",
-        integer(figures.svids),
-    );
-    registry.register(
-        "connected",
-        "Whether the stream to the server is open",
-        integer(usize::from(figures.connected)),
-    );
-    registry.register(
-        "locked",
-        "Whether the server has locked this machine",
-        integer(usize::from(figures.locked)),
-    );
-    registry.register(
-        "node_svid_expiry_seconds",
-        "Unix time at which the node's SVID ends",
-        ConstGauge::new(i64::try_from(expires).unwrap_or(i64::MAX)),
-    );
-    let mut text = String::new();
-    match prometheus_client::encoding::text::encode(&mut text, &registry) {
-        Ok(()) => (
-            StatusCode::OK,
-            [(
-                header::CONTENT_TYPE,
-                "application/openmetrics-text; version=1.0.0; charset=utf-8",
-            )],
-            text,
-        ),
-        Err(_) => (
-            StatusCode::INTERNAL_SERVER_ERROR,
-            [(header::CONTENT_TYPE, "text/plain")],
-            String::new(),
-        ),
-    }
+    let expires = seen.identity.validity().map(|(_, end)| end);
+    (
+        [(
+            header::CONTENT_TYPE,
+            "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        )],
+        Metrics::of(figures, expires).text(),
+    )
 }

@@ -4,8 +4,9 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::join::{self, JoinError, finding_of, refused};
+use crate::join::{self, Before, JoinError, refused};
 use crate::node_state::{Blob, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle};
+use crate::receipts::Receipts;
 use crate::shared::Shared;
 use crate::trust::{self, Current};
 use attest::transcript;
@@ -16,18 +17,25 @@ use proto::v1;
 use proto::v1::node_client::NodeClient;
 use spiffe_core::{Bundle, TrustDomain};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use svid_tls::OwnSvid;
+use std::time::Duration;
+use svid_tls::{BundleSource, OwnSvid};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
-use tonic::Code;
 
 /// The longest sleep, so that a changed clock is noticed.
 const NAP: Duration = Duration::from_secs(60);
 /// However often the server asks for newer evidence.
-const AT_MOST_EVERY: Duration = Duration::from_secs(10);
+const AT_MOST_EVERY_S: u64 = 10;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
+/// The server's words for an SVID with which nothing can be renewed any more: only a new join helps.
+const OVER: [&str; 3] = ["CALLER-REVOKED", "CALLER-EXPIRED", "CALLER-UNRECORDED"];
+/// Its words for a machine that is locked out, or whose state is dead.
+const LOCKED: [&str; 3] = ["AGENT-LOCKED", "AGENT-STATE-LOCKED", "AGENT-STATE-DEAD"];
+/// Nothing renews before there is an identity, and with it what SVIDs are checked with.
+const UNCHECKED: JoinError = JoinError::Answer("there is nothing to check it with");
+/// Its word for a machine that was readmitted and has to renew before anything else.
+const RENEW_FIRST: &str = "AGENT-RENEW-FIRST";
 
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
@@ -49,11 +57,10 @@ pub enum IdentityError {
 #[derive(Debug)]
 pub(crate) struct Identity {
     pub(crate) trust_domain: TrustDomain,
-    pub(crate) node_id: String,
     pub(crate) own: Arc<OwnSvid>,
     /// Rings when `own` has changed.
     pub(crate) renewed: Notify,
-    /// Rung when the server wants newer evidence of this machine than it has.
+    /// Rung when the server wants newer evidence of this machine than it has, or a newer SVID.
     pub(crate) stale: Notify,
     directory: StateDir,
     // Held while the file is written, so that two writes cannot cross. Never across an await.
@@ -69,19 +76,24 @@ impl Identity {
     ) -> Result<Arc<Self>, IdentityError> {
         let directory = StateDir::open(&config.data_dir)?;
         let (state, key) = match directory.load()? {
-            Some(state) => resume(config, trust_domain, state).await?,
+            Some(state) => resume(config, trust_domain, &directory, state).await?,
             None => {
-                let node = join::join(config, trust_domain, None).await?;
+                let node = join::join(config, trust_domain, &directory, None).await?;
                 (node.state, node.key)
             }
         };
+        let receipts = Receipts::new(trust_domain, &state.ledger_key.0);
+        let receipts = receipts.map_err(IdentityError::Refused)?;
+        recorded(&receipts, trust_domain, &state)?;
+        // There is one identity in the life of a process.
+        drop(shared.receipts.set(receipts));
         directory.store(&state)?;
+        directory.joined();
         let bundle = state.bundle.message(trust_domain.as_str());
         trust::take(shared, trust_domain, &bundle).map_err(IdentityError::Refused)?;
         let chain = state.chain.iter().map(|blob| blob.0.clone()).collect();
         Ok(Arc::new(Self {
             trust_domain: trust_domain.clone(),
-            node_id: state.node_id.clone(),
             own: OwnSvid::new(chain, key)?,
             renewed: Notify::new(),
             stale: Notify::new(),
@@ -111,6 +123,11 @@ impl Identity {
             .clone()
     }
 
+    pub(crate) fn node_id(&self) -> String {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.node_id.clone()
+    }
+
     /// When the SVID begins and ends.
     pub(crate) fn validity(&self) -> Option<(Timestamp, Timestamp)> {
         validity(&self.trust_domain, &self.state())
@@ -121,7 +138,8 @@ impl Identity {
 async fn resume(
     config: &AgentConfig,
     trust_domain: &TrustDomain,
-    state: NodeState,
+    directory: &StateDir,
+    mut state: NodeState,
 ) -> Result<(NodeState, Arc<KeyPair>), IdentityError> {
     if state.trust_domain != config.trust_domain {
         return Err(IdentityError::Refused(
@@ -134,30 +152,83 @@ async fn resume(
             .next(format!("remove {} to join anew", config.data_dir.display())),
         ));
     }
-    let lasts = validity(trust_domain, &state).is_some_and(|(_, end)| end > Timestamp::now());
-    if lasts && !state.key.0.is_empty() {
+    if lasts(trust_domain, &state) && !state.key.0.is_empty() {
         let key = KeyPair::from_pkcs8(&state.key.0)?;
         return Ok((state, Arc::new(key)));
     }
-    let can_join_again =
-        matches!(config.join, JoinConfig::Tpm { .. }) || config.token_given.is_some();
-    if !can_join_again {
-        return Err(IdentityError::Refused(
-            Finding::new("AGENT-SVID-EXPIRED", "the node's identity has expired")
-                .observed(state.node_id.clone())
-                .next("make a token with `trilith token create` and start with --token"),
-        ));
+    if !config.can_join_again() {
+        return Err(expired(&state));
     }
     let bundle = trust::read(trust_domain, &state.bundle.message(trust_domain.as_str()))
         .map_err(IdentityError::Refused)?
         .0;
-    let known = (Arc::new(bundle) as Arc<_>, state.ledger_key.clone());
-    let mut node = join::join(config, trust_domain, Some(known)).await?;
-    // Never back to an older bundle than the one that was kept.
-    if node.state.bundle.sequence < state.bundle.sequence {
-        node.state.bundle = state.bundle.clone();
-    }
+    asked(&mut state);
+    directory.store(&state)?;
+    let before = before(&state, Arc::new(bundle));
+    let mut node = join::join(config, trust_domain, directory, Some(before)).await?;
+    newer_bundle(&mut node.state, &state);
     Ok((node.state, node.key))
+}
+
+/// Makes sure that `state` names what is asked for next. An answer that was lost is known by it.
+fn asked(state: &mut NodeState) {
+    state.renewal.get_or_insert_with(|| Pending {
+        id: Blob(crypto::random::<16>().to_vec()),
+        key: Blob::default(),
+    });
+}
+
+/// What a new join needs of `state`.
+fn before(state: &NodeState, bundles: Arc<dyn BundleSource>) -> Before {
+    let renewal = state.renewal.as_ref();
+    Before {
+        bundles,
+        ledger_key: state.ledger_key.clone(),
+        join_state: state.join_state.clone(),
+        renewal_id: renewal
+            .map(|renewal| renewal.id.clone())
+            .unwrap_or_default(),
+    }
+}
+
+/// Never back to an older bundle than the one that was kept.
+fn newer_bundle(state: &mut NodeState, kept: &NodeState) {
+    if state.bundle.sequence < kept.bundle.sequence {
+        state.bundle = kept.bundle.clone();
+    }
+}
+
+fn expired(state: &NodeState) -> IdentityError {
+    IdentityError::Refused(
+        Finding::new(
+            "AGENT-SVID-EXPIRED",
+            "the node's identity has expired or was revoked, and there is no token to join again",
+        )
+        .observed(state.node_id.clone())
+        .next(
+            "make a token on the server: trilith token create --node NODE --pool POOL; \
+             put it into join.token_file, or start the agent with TRILITH_JOIN_TOKEN",
+        ),
+    )
+}
+
+/// The node's own SVID must have been recorded like any other.
+fn recorded(
+    receipts: &Receipts,
+    trust_domain: &TrustDomain,
+    state: &NodeState,
+) -> Result<(), IdentityError> {
+    let message = state.bundle.message(trust_domain.as_str());
+    let (bundle, _) = trust::read(trust_domain, &message).map_err(IdentityError::Refused)?;
+    let chain: Vec<&[u8]> = state.chain.iter().map(|blob| blob.0.as_slice()).collect();
+    receipts
+        .x509(&bundle, &chain, Timestamp::now())
+        .map(drop)
+        .map_err(IdentityError::Refused)
+}
+
+fn lasts(trust_domain: &TrustDomain, state: &NodeState) -> bool {
+    validity(trust_domain, state).is_some_and(|(_, end)| end > Timestamp::now())
 }
 
 fn validity(trust_domain: &TrustDomain, state: &NodeState) -> Option<(Timestamp, Timestamp)> {
@@ -174,35 +245,37 @@ pub(crate) struct Renewal {
     pub(crate) config: Arc<AgentConfig>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) shared: Arc<Shared>,
+    /// Id and key of the renewal under way, where a TPM vouches for keys in memory.
+    pub(crate) begun: Option<(Blob, Arc<KeyPair>)>,
 }
 
 impl Renewal {
-    pub(crate) async fn run(self, stop: CancellationToken) {
+    pub(crate) async fn run(mut self, stop: CancellationToken) {
         // What was begun before a crash is finished first.
         let mut at = match self.identity.state().renewal {
             Some(_) => Timestamp::now(),
             None => self.half_life(),
         };
         let mut retry = FIRST_RETRY;
-        let mut renewed = Instant::now();
+        let mut tried = Timestamp::from_millis(0);
         loop {
             let wait = at.since(Timestamp::now()).min(NAP);
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(wait) => {}
-                () = self.identity.stale.notified(), if renewed.elapsed() > AT_MOST_EVERY => {
-                    at = Timestamp::now();
+                () = self.identity.stale.notified() => {
+                    at = at.min(tried.plus_secs(AT_MOST_EVERY_S));
                 }
             }
             if Timestamp::now() < at {
                 continue;
             }
+            tried = Timestamp::now();
             match self.renew().await {
                 Ok(()) => {
                     retry = FIRST_RETRY;
-                    renewed = Instant::now();
                     at = self.half_life();
-                    tracing::info!(node = %self.identity.node_id, next = %at, "the node's identity was renewed");
+                    tracing::info!(node = %self.identity.node_id(), next = %at, "the node's identity was renewed");
                 }
                 Err(error) => {
                     self.failed(&error);
@@ -232,16 +305,63 @@ impl Renewal {
             source = cause.source();
         }
         tracing::warn!(error = %chain, "the node's identity was not renewed");
-        if let IdentityError::Refused(finding) = error
+        if let Some(finding) = finding(error)
             && is_lock(finding)
         {
             lock(&self.shared, finding);
         }
     }
 
-    async fn renew(&self) -> Result<(), IdentityError> {
+    /// By the SVID that the node has. When that is over, it proves itself anew.
+    async fn renew(&mut self) -> Result<(), IdentityError> {
+        if !lasts(&self.identity.trust_domain, &self.identity.state()) {
+            return self.join_again().await;
+        }
+        match self.renew_by_svid().await {
+            Err(error) if finding(&error).is_some_and(|finding| OVER.contains(&&*finding.code)) => {
+                tracing::warn!(%error, "the node's identity is over; joining again");
+                self.join_again().await
+            }
+            renewed => renewed,
+        }
+    }
+
+    async fn join_again(&self) -> Result<(), IdentityError> {
         let identity = &self.identity;
+        if !self.config.can_join_again() {
+            return Err(expired(&identity.state()));
+        }
+        identity.change(asked)?;
+        let bundles = Arc::new(Current(Arc::clone(&self.shared)));
+        let before = before(&identity.state(), bundles);
+        let node = join::join(
+            &self.config,
+            &identity.trust_domain,
+            &identity.directory,
+            Some(before),
+        )
+        .await?;
+        let (_, receipts) = self.shared.trusted().ok_or(UNCHECKED)?;
+        let mut joined = node.state;
+        newer_bundle(&mut joined, &identity.state());
+        recorded(receipts, &identity.trust_domain, &joined)?;
+        let bundle = joined.bundle.message(identity.trust_domain.as_str());
+        trust::take(&self.shared, &identity.trust_domain, &bundle)
+            .map_err(IdentityError::Refused)?;
+        let chain = joined.chain.iter().map(|blob| blob.0.clone()).collect();
+        identity.change(|state| {
+            newer_bundle(&mut joined, state);
+            *state = joined;
+        })?;
+        identity.directory.joined();
+        identity.own.set(chain, node.key)?;
+        identity.renewed.notify_one();
+        Ok(())
+    }
+
+    async fn renew_by_svid(&mut self) -> Result<(), IdentityError> {
         let (pending, key) = self.begin()?;
+        let identity = &self.identity;
         let state = identity.state();
         let bundles = Arc::new(Current(Arc::clone(&self.shared)));
         let link = link::authenticated(
@@ -286,27 +406,31 @@ impl Renewal {
     }
 
     /// The renewal to make: the one begun before, or a new one, which is durable before its first try.
-    fn begin(&self) -> Result<(Pending, Arc<KeyPair>), IdentityError> {
-        let keeps_keys = matches!(self.config.join, JoinConfig::Token { .. });
-        if let Some(pending) = self.identity.state().renewal
-            && !pending.key.0.is_empty()
-        {
-            let key = Arc::new(KeyPair::from_pkcs8(&pending.key.0)?);
-            return Ok((pending, key));
+    /// A key that a TPM vouches for stays in memory: after a restart there is a new join with the same id.
+    fn begin(&mut self) -> Result<(Pending, Arc<KeyPair>), IdentityError> {
+        if let Some(pending) = self.identity.state().renewal {
+            if !pending.key.0.is_empty() {
+                let key = Arc::new(KeyPair::from_pkcs8(&pending.key.0)?);
+                return Ok((pending, key));
+            }
+            if let Some((id, key)) = &self.begun
+                && *id == pending.id
+            {
+                let key = Arc::clone(key);
+                return Ok((pending, key));
+            }
         }
         let key = Arc::new(KeyPair::generate(crypto::Algorithm::EcdsaP256)?);
         let pending = Pending {
             id: Blob(crypto::random::<16>().to_vec()),
-            key: if keeps_keys {
-                Blob(key.to_pkcs8()?.to_vec())
-            } else {
-                Blob::default()
+            key: match self.config.join {
+                JoinConfig::Token { .. } => Blob(key.to_pkcs8()?.to_vec()),
+                JoinConfig::Tpm { .. } => Blob::default(),
             },
         };
-        if keeps_keys {
-            self.identity
-                .change(|state| state.renewal = Some(pending.clone()))?;
-        }
+        self.identity
+            .change(|state| state.renewal = Some(pending.clone()))?;
+        self.begun = Some((pending.id.clone(), Arc::clone(&key)));
         Ok((pending, key))
     }
 
@@ -321,6 +445,10 @@ impl Renewal {
                 self.identity.bundle(bundle)?;
             }
         }
+        let (bundle, receipts) = self.shared.trusted().ok_or(UNCHECKED)?;
+        receipts
+            .x509(&bundle, &chain, Timestamp::now())
+            .map_err(IdentityError::Refused)?;
         self.identity.change(|state| {
             state.chain = joined.certificate_chain.into_iter().map(Blob).collect();
             state.join_state = Blob(joined.join_state);
@@ -341,9 +469,24 @@ fn later(wait: Duration) -> Timestamp {
     Timestamp::from_millis(Timestamp::now().as_millis() + millis / 2 + jitter)
 }
 
+/// What the server, or a check of what it sent, says.
+fn finding(error: &IdentityError) -> Option<&Finding> {
+    match error {
+        IdentityError::Refused(finding) | IdentityError::Join(JoinError::Refused(finding)) => {
+            Some(finding)
+        }
+        _ => None,
+    }
+}
+
 /// Whether the server says that this node is locked: its state was seen in two places.
 pub(crate) fn is_lock(finding: &Finding) -> bool {
-    finding.code.ends_with("-LOCKED")
+    LOCKED.contains(&&*finding.code)
+}
+
+/// Whether the server wants a newer SVID of this node than the one that it came with.
+pub(crate) fn is_over(finding: &Finding) -> bool {
+    OVER.contains(&&*finding.code) || finding.code == RENEW_FIRST
 }
 
 /// Stops issuing on this machine until the server accepts it again.
@@ -353,18 +496,7 @@ pub(crate) fn lock(shared: &Shared, seen: &Finding) {
         "the server has locked this machine: its state was used in two places",
     )
     .observed(seen.to_string())
-    .next("find the copy, then run `trilith agent readmit` on the server");
+    .next("find the copy, then on the server: trilith agent readmit NODE --reason TEXT");
     tracing::error!(%finding, "locked");
     shared.with(|core| core.lock(finding));
-}
-
-/// The finding in `status`, if it says that this node is locked.
-pub(crate) fn lock_in(status: &tonic::Status) -> Option<Finding> {
-    matches!(
-        status.code(),
-        Code::PermissionDenied | Code::FailedPrecondition
-    )
-    .then(|| finding_of(status))
-    .flatten()
-    .filter(is_lock)
 }

@@ -2,7 +2,7 @@
 
 use crate::ConfigError;
 use crate::config::{AgentConfig, JoinConfig};
-use crate::node_state::{Blob, NodeState, StoredBundle};
+use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
 use attest::transcript;
 use attest_tpm::{Challenge, Channel, JoinAnswer};
 use crypto::{KeyPair, Signer};
@@ -38,6 +38,8 @@ pub enum JoinError {
     },
     #[error("the node's key")]
     Key(#[from] crypto::Error),
+    #[error("keeping the key to join with")]
+    State(#[from] StateError),
     #[error("the server's answer is incomplete: {0}")]
     Answer(&'static str),
 }
@@ -64,16 +66,33 @@ pub(crate) struct Node {
     pub(crate) key: Arc<KeyPair>,
 }
 
-/// Joins by the configured method. `known` is the bundle of an earlier join, which is trusted like the
-/// pin; without it the pin decides.
+/// What a machine has from an earlier join.
+pub(crate) struct Before {
+    /// Trusted like the pin.
+    pub(crate) bundles: Arc<dyn BundleSource>,
+    pub(crate) ledger_key: Blob,
+    pub(crate) join_state: Blob,
+    /// Durable before the first try, and the same until it is answered.
+    pub(crate) renewal_id: Blob,
+}
+
+/// Joins by the configured method. Without anything from before, the pin decides.
 pub(crate) async fn join(
     config: &AgentConfig,
     trust_domain: &TrustDomain,
-    known: Option<(Arc<dyn BundleSource>, Blob)>,
+    directory: &StateDir,
+    before: Option<Before>,
 ) -> Result<Node, JoinError> {
-    let (bundles, ledger_key) = match known {
-        Some(known) => known,
-        None => anchors(config, trust_domain).await?,
+    let (bundles, ledger_key, kept) = match before {
+        Some(before) => (
+            before.bundles,
+            before.ledger_key,
+            Some((before.join_state, before.renewal_id)),
+        ),
+        None => {
+            let (bundles, ledger_key) = anchors(config, trust_domain).await?;
+            (bundles, ledger_key, None)
+        }
     };
     let link = link::authenticated(
         &config.server,
@@ -82,25 +101,37 @@ pub(crate) async fn join(
         Arc::clone(&bundles),
     )
     .await?;
-    let key = Arc::new(KeyPair::generate(crypto::Algorithm::EcdsaP256)?);
-    let joined = match &config.join {
-        JoinConfig::Token { .. } => by_token(config, &link, &key).await?,
+    match &config.join {
+        JoinConfig::Token { .. } => {
+            let token = config.token(kept.is_some())?;
+            let fresh = || fresh_key().and_then(|key| Ok(Blob(key.to_pkcs8()?.to_vec())));
+            let stored = directory.joining(&crypto::sha256(token.as_bytes()), fresh)?;
+            let key = Arc::new(KeyPair::from_pkcs8(&stored.0)?);
+            let joined = by_token(config, &link, &token, &key).await?;
+            let state = node_state(config, ledger_key, stored, joined)?;
+            Ok(Node { state, key })
+        }
         JoinConfig::Tpm { tpm } => {
-            let finish = tpm_evidence(tpm, trust_domain, &link, bundles.as_ref(), &key).await?;
-            JoinClient::new(link.channel)
+            let key = Arc::new(fresh_key()?);
+            let mut finish = tpm_evidence(tpm, trust_domain, &link, bundles.as_ref(), &key).await?;
+            if let Some((join_state, renewal_id)) = kept {
+                finish.join_state.clone_from(&join_state.0);
+                finish.renewal_id.clone_from(&renewal_id.0);
+            }
+            let joined = JoinClient::new(link.channel)
                 .tpm_finish(finish)
                 .await
                 .map_err(|status| refused("Join.TpmFinish", &status))?
-                .into_inner()
+                .into_inner();
+            // A key that a TPM vouches for is good for this boot, so it is not kept.
+            let state = node_state(config, ledger_key, Blob::default(), joined)?;
+            Ok(Node { state, key })
         }
-    };
-    // A key that a TPM vouches for is good for this boot, so it is not kept.
-    let kept = match &config.join {
-        JoinConfig::Token { .. } => Blob(key.to_pkcs8()?.to_vec()),
-        JoinConfig::Tpm { .. } => Blob::default(),
-    };
-    let state = node_state(config, ledger_key, kept, joined)?;
-    Ok(Node { state, key })
+    }
+}
+
+fn fresh_key() -> Result<KeyPair, crypto::Error> {
+    KeyPair::generate(crypto::Algorithm::EcdsaP256)
 }
 
 /// The pinned anchors, and the ledger key among them.
@@ -125,9 +156,9 @@ async fn anchors(
 async fn by_token(
     config: &AgentConfig,
     link: &Link,
+    token: &str,
     key: &KeyPair,
 ) -> Result<v1::Joined, JoinError> {
-    let token = config.token()?;
     let spki = key.public_key().spki_der();
     let signed = transcript::token_join(
         &config.trust_domain,
@@ -136,7 +167,7 @@ async fn by_token(
         spki,
     );
     let request = v1::TokenJoinRequest {
-        token: token.to_string(),
+        token: token.to_owned(),
         public_key: spki.to_vec(),
         proof: key.sign(&signed)?,
     };

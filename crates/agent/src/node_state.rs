@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 const FILE: &str = "node.json";
+/// The key of a token join whose answer has not been stored.
+const JOINING: &str = "join.json";
 const MAX_FILE: u64 = 1 << 20;
 
 /// Bytes in base64.
@@ -65,8 +67,8 @@ pub(crate) struct NodeState {
     pub(crate) join_state: Blob,
     pub(crate) generation: u64,
     pub(crate) bundle: StoredBundle,
-    /// A renewal that was begun and whose answer has not been stored. Repeating it with the same id and
-    /// key gives the same answer.
+    /// A renewal, or a new join by TPM, that was begun and whose answer has not been stored. Repeating it
+    /// with the same id gives the same place; a renewal takes the same key as well.
     pub(crate) renewal: Option<Renewal>,
 }
 
@@ -84,7 +86,19 @@ pub(crate) struct StoredBundle {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Renewal {
     pub(crate) id: Blob,
+    /// PKCS#8; empty where a TPM vouches for keys in memory.
     pub(crate) key: Blob,
+}
+
+/// The content of `join.json`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Joining {
+    v: u32,
+    /// SHA-256 of the token, in hexadecimal.
+    token: String,
+    /// PKCS#8.
+    key: Blob,
 }
 
 impl StoredBundle {
@@ -127,6 +141,8 @@ pub enum StateError {
         #[source]
         source: serde_json::Error,
     },
+    #[error("a key to join with")]
+    Key(#[source] crypto::Error),
     #[error("{0}")]
     Refused(Finding),
 }
@@ -191,7 +207,47 @@ impl StateDir {
 
     /// `None` if this machine has not joined yet.
     pub(crate) fn load(&self) -> Result<Option<NodeState>, StateError> {
-        let path = self.path.join(FILE);
+        self.read(FILE)
+    }
+
+    /// Durable when it returns. Blocks.
+    pub(crate) fn store(&self, state: &NodeState) -> Result<(), StateError> {
+        self.write(FILE, state)
+    }
+
+    /// PKCS#8 of the key to join with by this token. It is durable before it is used, and the same until
+    /// the join's answer is stored: the server gives that answer again for the same token and key. Blocks.
+    pub(crate) fn joining(
+        &self,
+        token_sha256: &[u8; 32],
+        fresh: impl FnOnce() -> Result<Blob, crypto::Error>,
+    ) -> Result<Blob, StateError> {
+        let token = crypto::hex::encode(token_sha256);
+        // One that cannot be read was never used.
+        let begun: Option<Joining> = self.read(JOINING).ok().flatten();
+        if let Some(begun) = begun
+            && begun.token == token
+        {
+            return Ok(begun.key);
+        }
+        let key = fresh().map_err(StateError::Key)?;
+        let joining = Joining {
+            v: 1,
+            token,
+            key: key.clone(),
+        };
+        self.write(JOINING, &joining)?;
+        Ok(key)
+    }
+
+    /// The join's answer is stored.
+    pub(crate) fn joined(&self) {
+        // What stays is the key of a token that is spent; the next join replaces it.
+        drop(fs::remove_file(self.path.join(JOINING)));
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+        let path = self.path.join(name);
         let failed = |source| StateError::Io {
             action: "read",
             path: path.clone(),
@@ -212,16 +268,15 @@ impl StateDir {
             })
     }
 
-    /// Durable when it returns. Blocks.
-    pub(crate) fn store(&self, state: &NodeState) -> Result<(), StateError> {
-        let path = self.path.join(FILE);
-        let beside = self.path.join("node.json.new");
+    fn write(&self, name: &str, content: &impl Serialize) -> Result<(), StateError> {
+        let path = self.path.join(name);
+        let beside = self.path.join(format!("{name}.new"));
         let failed = |action, source| StateError::Io {
             action,
             path: path.clone(),
             source,
         };
-        let text = serde_json::to_vec(state)
+        let text = serde_json::to_vec(content)
             .map(Zeroizing::new)
             .map_err(|source| StateError::Form {
                 path: path.clone(),
@@ -279,6 +334,22 @@ mod tests {
             StateDir::open(&path),
             Err(StateError::Refused(finding)) if finding.code == "AGENT-STATE-LOCK"
         ));
+    }
+
+    #[test]
+    fn the_key_of_a_join_is_the_same_until_its_answer_is_stored() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = StateDir::open(&parent.path().join("agent")).unwrap();
+        let key = |byte| move || Ok(Blob(vec![byte]));
+        assert_eq!(directory.joining(&[1; 32], key(1)).unwrap().0, [1]);
+        assert_eq!(directory.joining(&[1; 32], key(2)).unwrap().0, [1]);
+        assert_eq!(
+            directory.joining(&[2; 32], key(3)).unwrap().0,
+            [3],
+            "another token"
+        );
+        directory.joined();
+        assert_eq!(directory.joining(&[2; 32], key(4)).unwrap().0, [4]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         () = shutdown.cancelled() => return Ok(()),
         identity = Identity::establish(&config, &trust_domain, &shared) => identity.map_err(Box::new)?,
     };
-    tracing::info!(node = %identity.node_id, "SPIFFE_ENDPOINT_SOCKET={}", listener.uri());
+    tracing::info!(node = %identity.node_id(), "SPIFFE_ENDPOINT_SOCKET={}", listener.uri());
 
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
@@ -80,6 +80,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
             config: Arc::clone(&config),
             identity: Arc::clone(&identity),
             shared: Arc::clone(&shared),
+            begun: None,
         }
         .run(stop.clone()),
     );

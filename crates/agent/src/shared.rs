@@ -4,10 +4,11 @@
 //! what the core wants sent; everyone else rings.
 
 use crate::attestor::Process;
+use crate::receipts::Receipts;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
 use spiffe_core::Bundle;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 pub(crate) type Core = Workloads<Arc<Process>>;
@@ -19,8 +20,10 @@ pub(crate) struct Shared {
     pub(crate) work: Notify,
     /// Something may be due earlier than it was.
     pub(crate) clock: Notify,
-    /// What JWT-SVIDs are validated against.
+    /// What SVIDs are validated against.
     pub(crate) bundle: ArcSwapOption<Bundle>,
+    /// Set once the node has an identity, before anything is served.
+    pub(crate) receipts: OnceLock<Receipts>,
 }
 
 impl Shared {
@@ -30,6 +33,7 @@ impl Shared {
             work: Notify::new(),
             clock: Notify::new(),
             bundle: ArcSwapOption::empty(),
+            receipts: OnceLock::new(),
         })
     }
 
@@ -49,6 +53,11 @@ impl Shared {
     /// As [`Shared::with`], for the tasks that would be woken: they look for themselves afterwards.
     pub(crate) fn quietly<T>(&self, f: impl FnOnce(&mut Core) -> T) -> T {
         f(&mut self.lock())
+    }
+
+    /// What SVIDs are checked with.
+    pub(crate) fn trusted(&self) -> Option<(Arc<Bundle>, &Receipts)> {
+        Some((self.bundle.load_full()?, self.receipts.get()?))
     }
 
     fn lock(&self) -> MutexGuard<'_, Core> {

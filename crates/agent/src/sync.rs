@@ -4,7 +4,8 @@
 
 use crate::attestor::{Attestor, Process};
 use crate::config::AgentConfig;
-use crate::identity::{Identity, lock, lock_in};
+use crate::identity::{Identity, is_lock, is_over, lock};
+use crate::join::finding_of;
 use crate::shared::Shared;
 use crate::trust::{self, Current};
 use crate::workloads::{FreshKey, Subject};
@@ -82,9 +83,13 @@ impl Sync {
                     continue;
                 }
                 Err(SyncError::Ended(status)) => {
-                    if let Some(finding) = lock_in(&status) {
-                        lock(&self.shared, &finding);
-                        retry = LAST_RETRY;
+                    match finding_of(&status) {
+                        Some(finding) if is_lock(&finding) => {
+                            lock(&self.shared, &finding);
+                            retry = LAST_RETRY;
+                        }
+                        Some(finding) if is_over(&finding) => self.identity.stale.notify_one(),
+                        Some(_) | None => {}
                     }
                     tracing::warn!(code = ?status.code(), message = status.message(), "the server ended the stream");
                 }
@@ -99,6 +104,10 @@ impl Sync {
             tokio::select! {
                 () = stop.cancelled() => {}
                 () = tokio::time::sleep(jittered(retry)) => {}
+                () = self.identity.renewed.notified() => {
+                    retry = FIRST_RETRY;
+                    continue;
+                }
             }
             retry = (retry * 2).min(LAST_RETRY);
         }
@@ -170,8 +179,18 @@ impl Sync {
     async fn take(&self, update: v1::NodeUpdate) {
         let now = Timestamp::now();
         match update.update {
-            Some(Update::Issued(issued)) => self.shared.quietly(|core| core.issued(issued, now)),
-            Some(Update::Jwt(issued)) => self.shared.quietly(|core| core.jwt_issued(issued, now)),
+            Some(Update::Issued(mut issued)) => {
+                self.check(&mut issued, now);
+                self.shared.quietly(|core| core.issued(issued, now));
+            }
+            Some(Update::Jwt(issued)) => match self.check_jwt(&issued, now) {
+                Ok(()) => self.shared.quietly(|core| core.jwt_issued(issued, now)),
+                Err(finding) => {
+                    tracing::error!(%finding, "a token from the server was not taken");
+                    self.shared
+                        .quietly(|core| core.refused(issued.request, finding, now));
+                }
+            },
             Some(Update::Bundle(bundle)) => self.take_bundle(bundle).await,
             Some(Update::Reconsider(reconsider)) => self
                 .shared
@@ -196,6 +215,41 @@ impl Sync {
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();
+    }
+
+    /// What was not recorded, or is not what was asked for, is handed to nobody.
+    fn check(&self, issued: &mut v1::Issued, now: Timestamp) {
+        let trusted = self.shared.trusted();
+        let refused = &mut issued.refused;
+        issued.svids.retain(|svid| {
+            let checked = match &trusted {
+                Some((bundle, receipts)) => receipts.issued(bundle, svid, now),
+                None => Err(Finding::new("AGENT-OFFLINE", "no trust bundle is known yet")),
+            };
+            let Err(finding) = checked else { return true };
+            tracing::error!(%finding, identity = %svid.spiffe_id, "an SVID from the server was not taken");
+            refused.push(v1::RefusedIdentity {
+                spiffe_id: svid.spiffe_id.clone(),
+                findings: serde_json::to_vec(&[finding]).unwrap_or_default(),
+            });
+            false
+        });
+    }
+
+    /// Where this site's tokens carry receipts, each has a good one.
+    fn check_jwt(&self, issued: &v1::JwtIssued, now: Timestamp) -> Result<(), Finding> {
+        let asked = self
+            .shared
+            .quietly(|core| core.jwt_audience(issued.request));
+        let (true, Some(audience), Some((bundle, receipts))) =
+            (self.config.jwt_receipt, asked, self.shared.trusted())
+        else {
+            return Ok(());
+        };
+        for svid in &issued.svids {
+            receipts.jwt(&bundle, &svid.token, &audience, now)?;
+        }
+        Ok(())
     }
 
     async fn take_bundle(&self, bundle: v1::Bundle) {

@@ -453,6 +453,11 @@ impl<P: Clone> Workloads<P> {
         Ok(JwtAnswer::Later(reply))
     }
 
+    /// One of the audiences of the tokens that `request` asks for.
+    pub(crate) fn jwt_audience(&self, request: u64) -> Option<String> {
+        self.jwts.audience(request)
+    }
+
     pub(crate) fn jwt_issued(&mut self, issued: v1::JwtIssued, now: Timestamp) {
         self.jwts.issued(issued, now);
     }

@@ -38,9 +38,12 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .with_ansi(false)
         .init();
     let mut config = agent::AgentConfig::load(&arguments.config)?;
-    config.token_given = std::env::var("TRILITH_JOIN_TOKEN")
-        .ok()
-        .map(|token| agent::Token::new(&token));
+    config.token_given = match &arguments.token {
+        Some(token) => Some(agent::Token::new(&token.0)),
+        None => std::env::var("TRILITH_JOIN_TOKEN")
+            .ok()
+            .map(|token| agent::Token::new(&token)),
+    };
     agent::runtime()
         .context("cannot start the async runtime")?
         .block_on(async {

@@ -1,4 +1,5 @@
-//! The page of metrics: every name that a `metrics.rs` registers, with its help and type.
+//! The page of metrics: every name that a `metrics.rs` registers, with its help and type. Nobody registers
+//! one elsewhere.
 
 use crate::shell::{Failure, Result};
 use crate::workspace::{read_text, tracked_files};
@@ -12,13 +13,26 @@ Names and labels are stable; new ones may be added.
 This page is made by `cargo xtask codegen` from the source; a test fails when it is stale.
 ";
 
+/// What a file that makes metrics says.
+const REGISTRY: &str = "Registry::with_prefix(";
+
 pub(super) fn page() -> Result<String> {
     let mut page = HEAD.to_owned();
     for file in tracked_files()? {
-        if !file.ends_with("/src/metrics.rs") || !file.starts_with("crates/") {
+        if !file.ends_with(".rs") || !file.starts_with("crates/") || !file.contains("/src/") {
             continue;
         }
         let text = read_text(&file)?;
+        if !file.ends_with("/src/metrics.rs") {
+            if text.contains(REGISTRY) {
+                return Err(
+                    Failure::new(format!("{file}: metrics outside of metrics.rs")).next(
+                        "move them to src/metrics.rs of the crate, where this page reads them",
+                    ),
+                );
+            }
+            continue;
+        }
         let section = section(&text)
             .ok_or_else(|| Failure::new(format!("{file}: a metric that this page cannot read")))?;
         page.push_str(&section);
@@ -28,7 +42,7 @@ pub(super) fn page() -> Result<String> {
 
 /// The section of one source file, if every registration could be read.
 fn section(text: &str) -> Option<String> {
-    let (prefix, _) = literal(text.split_once("Registry::with_prefix(")?.1)?;
+    let (prefix, _) = literal(text.split_once(REGISTRY)?.1)?;
     let plane = prefix.strip_prefix("trilith_")?;
     let mut section = format!("\n## {plane}\n\n| metric | type | labels | |\n|---|---|---|---|\n");
     for registration in text.split("registry.register(").skip(1) {

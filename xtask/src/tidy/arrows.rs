@@ -55,6 +55,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "crypto",
             "device",
             "facts",
+            "ledger",
             "link",
             "proto",
             "spiffe",

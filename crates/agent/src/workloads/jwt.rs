@@ -94,6 +94,15 @@ impl Jwts {
         Ok(receiver)
     }
 
+    pub(super) fn audience(&self, request: u64) -> Option<String> {
+        self.waiting
+            .get(&request)?
+            .question
+            .audience
+            .first()
+            .cloned()
+    }
+
     pub(super) fn issued(&mut self, issued: v1::JwtIssued, now: Timestamp) {
         let Some(Waiting { question, reply }) = self.waiting.remove(&issued.request) else {
             return;

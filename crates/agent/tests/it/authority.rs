@@ -2,11 +2,17 @@
 
 use crypto::{Algorithm, KeyPair, PublicKey, Signer};
 use facts::Timestamp;
+use ledger::body::{Body as _, Issuance, SvidKind};
+use ledger::{
+    Checkpoint, Commitment, Decimal, Digest, Frontier, LedgerSigner, Receipt, Salt, Stamp,
+};
 use proto::v1;
 use spiffe_core::jwt::{JwtParams, JwtTbs};
 use spiffe_core::x509::authority::{AuthorityParams, issuing, root};
 use spiffe_core::{Bundle, Issuer, LeafParams, Serial, TrustDomain};
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use svid_tls::OwnSvid;
 
 pub(crate) const DOMAIN: &str = "example.org";
@@ -15,8 +21,11 @@ pub(crate) struct Authority {
     pub(crate) trust_domain: TrustDomain,
     issuer: Issuer,
     jwt: KeyPair,
+    ledger: LedgerSigner,
     pub(crate) ledger_key: Vec<u8>,
     pub(crate) bundle: Arc<Bundle>,
+    /// Whether it signs without having recorded, as who stole its key does.
+    pub(crate) forgets: AtomicBool,
 }
 
 /// A certificate with its chain.
@@ -45,6 +54,7 @@ impl Authority {
         let parent = Issuer::new(&root_der, root_key).unwrap();
         let issuing_der =
             issuing(&trust_domain, &params(), issuing_key.public_key(), &parent).unwrap();
+        let ledger = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
         let mut bundle = Bundle::new(trust_domain.clone()).with_sequence(1);
         bundle.add_x509_authority(&root_der).unwrap();
         bundle.add_jwt_authority("jwt-1", jwt.public_key()).unwrap();
@@ -52,8 +62,10 @@ impl Authority {
             trust_domain,
             issuer: Issuer::new(&issuing_der, issuing_key).unwrap(),
             jwt,
-            ledger_key: key().public_key().spki_der().to_vec(),
+            ledger_key: ledger.public_key().spki_der().to_vec(),
+            ledger: LedgerSigner::new(&format!("{DOMAIN}/server"), ledger).unwrap(),
             bundle: Arc::new(bundle),
+            forgets: AtomicBool::new(false),
         }
     }
 
@@ -95,16 +107,69 @@ impl Authority {
                 dns_names: Vec::new(),
             })
             .unwrap();
-        let leaf = tbs
-            .without_receipt()
-            .sign(self.issuer.signer().as_ref())
-            .unwrap();
+        let receipt = self.receipt(&Issuance {
+            kind: SvidKind::X509,
+            tbs: Digest(tbs.sha256()),
+            issuer: Digest(self.issuer.public_key().spki_sha256()),
+            key: Digest(crypto::sha256(spki)),
+            not_before: not_before.as_secs(),
+            not_after: not_after.as_secs(),
+            ..self.issuance(path, serial)
+        });
+        let leaf = tbs.with_receipt(&receipt);
+        let leaf = if self.forgets.load(Ordering::Relaxed) {
+            tbs.without_receipt()
+        } else {
+            leaf
+        };
+        let leaf = leaf.sign(self.issuer.signer().as_ref()).unwrap();
         Leaf {
             chain: vec![leaf, self.issuer.certificate().to_vec()],
             serial: serial.to_string(),
             not_before: not_before.as_millis(),
             not_after: not_after.as_millis(),
         }
+    }
+
+    fn issuance(&self, path: &str, serial: Serial) -> Issuance {
+        Issuance {
+            kind: SvidKind::X509,
+            spiffe_id: self.trust_domain.identity(path).unwrap().to_string(),
+            serial: serial.to_string(),
+            tbs: Digest([0; 32]),
+            issuer: Digest([0; 32]),
+            key: Digest([0; 32]),
+            not_before: 0,
+            not_after: 0,
+            node: "m1".to_owned(),
+            verdict: Decimal(0),
+            evidence_time: 0,
+            policies: Vec::new(),
+            commit: Commitment::new(&Salt([7; 16]), "facts", b"{}"),
+            facts: BTreeMap::new(),
+            replaces: None,
+        }
+    }
+
+    /// Under a checkpoint of its own: agents verify the signature and do not follow the chain.
+    fn receipt(&self, issuance: &Issuance) -> Vec<u8> {
+        let origin = self.ledger.key().origin();
+        let record = issuance.record().actor("server", "self");
+        let record = record.seal(origin, 0, Stamp { wall: 1, mono: 1 }).unwrap();
+        let mut tree = Frontier::new();
+        tree.push(record.leaf_hash());
+        let checkpoint = Checkpoint {
+            origin: origin.clone(),
+            size: 1,
+            root: tree.root(),
+        };
+        let receipt = Receipt {
+            record: record.into_bytes(),
+            index: 0,
+            proof: Vec::new(),
+            checkpoint: self.ledger.sign(&checkpoint).unwrap(),
+        };
+        receipt.encode().unwrap()
     }
 
     pub(crate) fn own(&self, path: &str) -> Arc<OwnSvid> {
@@ -117,20 +182,34 @@ impl Authority {
         let now = Timestamp::now();
         let id = self.trust_domain.identity(path).unwrap();
         let expires_at = now.plus_secs(300);
+        let serial = Serial::from_random(crypto::random());
         let tbs = JwtTbs::new(
             &JwtParams {
                 spiffe_id: id.clone(),
                 audience: audience.to_vec(),
-                id: Serial::from_random(crypto::random()),
+                id: serial,
                 issued_at: now,
                 expires_at,
             },
             "jwt-1",
         )
         .unwrap();
+        let receipt = self.receipt(&Issuance {
+            kind: SvidKind::Jwt,
+            tbs: Digest(tbs.sha256()),
+            issuer: Digest(self.jwt.public_key().spki_sha256()),
+            not_before: now.as_secs(),
+            not_after: expires_at.as_secs(),
+            ..self.issuance(path, serial)
+        });
+        let token = if self.forgets.load(Ordering::Relaxed) {
+            tbs.without_receipt()
+        } else {
+            tbs.with_receipt(&receipt)
+        };
         v1::JwtSvid {
             spiffe_id: id.to_string(),
-            token: tbs.without_receipt().sign(&self.jwt).unwrap(),
+            token: token.sign(&self.jwt).unwrap(),
             hint: String::new(),
             not_after: expires_at.as_millis(),
         }

@@ -1,7 +1,7 @@
 //! First contact, renewal, and a state directory that was copied.
 
 use crate::machine::Machine;
-use crate::server::Server;
+use crate::server::{Server, TOKEN};
 use agent::{IdentityError, JoinError, RunError};
 use facts::Finding;
 use std::error::Error as _;
@@ -126,4 +126,112 @@ async fn a_locked_machine_serves_nobody_new() {
     }
     let refused = client.x509().await.unwrap_err();
     assert!(refused.to_string().contains("AGENT-LOCKED"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_machine_that_missed_its_renewals_comes_back_with_a_new_token() {
+    let server = Server::start().await;
+    // Past half of its life already, and soon over; no renewal succeeds.
+    server.state.book(|book| {
+        book.node_life = (3600, 2);
+        book.renewals = vec![Err(Finding::new("LOST", "")); 50];
+    });
+    let mut machine = Machine::new(&server);
+    let file = machine.directory.path().join("token");
+    std::fs::write(&file, TOKEN).unwrap();
+    machine.config.token_given = None;
+    machine.config.join = agent::JoinConfig::Token {
+        token_file: Some(file.clone()),
+    };
+    machine.start();
+    server.state.until(|book| !book.renewed.is_empty()).await;
+    std::fs::remove_file(&file).unwrap();
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    assert_eq!(server.state.book(|book| book.tokens_seen), 1);
+    std::fs::write(&file, TOKEN).unwrap();
+    server.state.until(|book| book.tokens_seen == 2).await;
+    machine.ready().await;
+    machine.stop().await;
+}
+
+#[tokio::test]
+async fn a_revoked_machine_that_was_readmitted_joins_again_at_once() {
+    let server = Server::start().await;
+    let revoked = || Finding::new("CALLER-REVOKED", "the caller's SVID was revoked");
+    let machine = Machine::started(&server).await;
+    server.state.book(|book| {
+        book.renewals = vec![Err(revoked())];
+        book.syncs_refused = Some(revoked());
+    });
+    server.kill();
+    let server = server.restart().await;
+    server.state.until(|book| book.tokens_seen == 2).await;
+    server.state.book(|book| book.syncs_refused = None);
+    let client = agent::client::Client::connect(&machine.address())
+        .await
+        .unwrap();
+    while crate::machine::is_offline(&client.status(None).await.unwrap()) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(server.state.book(|book| book.renewed.len()), 1);
+}
+
+#[tokio::test]
+async fn a_token_join_cut_short_is_repeated_with_its_key() {
+    let server = Server::start().await;
+    server.state.book(|book| book.joins_lost = 1);
+    let mut machine = Machine::new(&server);
+    machine.start();
+    machine.ended().await.unwrap_err();
+    machine.start();
+    machine.ready().await;
+    let joined = server.state.book(|book| book.joined.clone());
+    assert_eq!(joined.len(), 2);
+    assert_eq!(joined[0], joined[1], "the same key");
+}
+
+#[tokio::test]
+async fn a_node_identity_that_was_not_recorded_is_not_taken() {
+    let server = Server::start().await;
+    server
+        .state
+        .authority
+        .forgets
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let mut machine = Machine::new(&server);
+    machine.start();
+    let error = machine.ended().await.unwrap_err();
+    assert_eq!(finding(&error).unwrap().code, "SVID-RECEIPT-MISSING");
+}
+
+#[tokio::test]
+async fn a_tpm_renewal_whose_answer_was_lost_is_known_by_its_id_also_after_a_restart() {
+    let chip = match testkit::swtpm::Swtpm::start() {
+        Ok(chip) => chip,
+        Err(missing) => {
+            testkit::skip("agent.tpm-renewal-lost", &missing.to_string());
+            return;
+        }
+    };
+    let server = Server::start().await;
+    server.state.book(|book| {
+        book.node_life = (3600, 1800);
+        book.renewals = vec![Err(Finding::new("LOST", "")); 50];
+    });
+    let mut machine = Machine::new(&server);
+    machine.config.join = agent::JoinConfig::Tpm { tpm: chip.uri() };
+    machine.start();
+    server.state.until(|book| book.renewed.len() >= 2).await;
+    let renewed = server.state.book(|book| book.renewed.clone());
+    assert_eq!(renewed[0], renewed[1], "the same id and key");
+    machine.ready().await;
+    machine.stop().await;
+    machine.start();
+    server
+        .state
+        .until(|book| book.joined_by_tpm.len() == 2)
+        .await;
+    let joined = server.state.book(|book| book.joined_by_tpm.clone());
+    assert_eq!(joined[0], (Vec::new(), Vec::new()), "it had nothing then");
+    assert_eq!(joined[1], (b"state 1".to_vec(), renewed[0].0.clone()));
 }

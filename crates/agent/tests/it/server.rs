@@ -1,4 +1,5 @@
-//! A server that grants what the test tells it to, and remembers what it was asked.
+//! A server that grants what the test tells it to, and remembers what it was asked. It judges no TPM: the
+//! real server does.
 
 use crate::authority::Authority;
 use crypto::{PublicKey, Sha256};
@@ -32,6 +33,14 @@ pub(crate) struct Book {
     pub(crate) granted: Vec<&'static str>,
     /// (past, ahead) in seconds of the SVIDs of nodes.
     pub(crate) node_life: (u64, u64),
+    /// Joins whose answers are lost on the way, before one arrives.
+    pub(crate) joins_lost: usize,
+    /// Public keys of the joins asked for.
+    pub(crate) joined: Vec<Vec<u8>>,
+    /// Join state and renewal id of each join by TPM.
+    pub(crate) joined_by_tpm: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Why streams of nodes are refused.
+    pub(crate) syncs_refused: Option<Finding>,
     /// How the next renewals are answered, before they are granted.
     pub(crate) renewals: Vec<Result<(), Finding>>,
     pub(crate) tokens_seen: usize,
@@ -173,6 +182,10 @@ impl Server {
 
     /// The same server again, on the same port.
     pub(crate) async fn restart(&self) -> Self {
+        // The listener of the one before closes a little later than it was told to.
+        while std::net::TcpListener::bind(self.address).is_err() {
+            tokio::task::yield_now().await;
+        }
         Self::on(self.address, Arc::clone(&self.state)).await
     }
 }
@@ -303,21 +316,56 @@ impl Join for State {
         if request.token != TOKEN || key.verify(&signed, &request.proof).is_err() {
             return Err(denied(&Finding::new("JOIN-TOKEN", "unknown token")));
         }
+        let lost = self.book(|book| {
+            book.joined.push(request.public_key.clone());
+            let lost = book.joins_lost > 0;
+            book.joins_lost = book.joins_lost.saturating_sub(1);
+            lost
+        });
+        if lost {
+            return Err(Status::unavailable("lost"));
+        }
         Ok(Response::new(self.joined(&request.public_key, 1)))
     }
 
     async fn tpm_challenge(
         &self,
-        _: Request<v1::TpmChallengeRequest>,
+        request: Request<v1::TpmChallengeRequest>,
     ) -> Result<Response<v1::TpmChallenge>, Status> {
-        Err(Status::unimplemented("no TPM here"))
+        let request = request.into_inner();
+        let request = attest_tpm::JoinRequest {
+            ek_public: request.ek_public,
+            ek_certificate: request.ek_certificate,
+            ak_public: request.ak_public,
+            identity_public: request.identity_public,
+        };
+        let secret = || crypto::SecretBytes::new(crypto::random::<32>().to_vec());
+        let entropy = attest_tpm::join::Entropy {
+            nonce: crypto::random(),
+            secret: secret(),
+            seed: secret(),
+        };
+        let challenge = attest_tpm::join::challenge(&request, "checkpoint", &[0, 7], &entropy);
+        let challenge = challenge.unwrap();
+        Ok(Response::new(v1::TpmChallenge {
+            session: vec![1],
+            credential_blob: challenge.credential_blob,
+            encrypted_secret: challenge.encrypted_secret,
+            nonce: challenge.nonce.to_vec(),
+            nonce_random: challenge.nonce_random.to_vec(),
+            nonce_checkpoint: challenge.nonce_checkpoint,
+            pcrs: challenge.pcrs,
+        }))
     }
 
     async fn tpm_finish(
         &self,
-        _: Request<v1::TpmFinishRequest>,
+        request: Request<v1::TpmFinishRequest>,
     ) -> Result<Response<v1::Joined>, Status> {
-        Err(Status::unimplemented("no TPM here"))
+        let request = request.into_inner();
+        let kept = (request.join_state, request.renewal_id);
+        self.book(|book| book.joined_by_tpm.push(kept));
+        Ok(Response::new(self.joined(&request.session_key, 1)))
     }
 }
 
@@ -362,6 +410,9 @@ impl Node for NodeSide {
         request: Request<Streaming<v1::NodeMessage>>,
     ) -> Result<Response<Self::SyncStream>, Status> {
         assert!(request.extensions().get::<Peer>().unwrap().has_svid);
+        if let Some(finding) = self.0.book(|book| book.syncs_refused.clone()) {
+            return Err(denied(&finding));
+        }
         let mut messages = request.into_inner();
         let (sender, updates) = mpsc::channel(64);
         self.0.book(|book| book.streams.push(sender.clone()));

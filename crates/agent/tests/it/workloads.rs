@@ -215,3 +215,88 @@ async fn when_a_process_ends_the_server_is_told() {
     workload.kill().await;
     server.state.until(|book| book.gone.len() == 1).await;
 }
+
+#[tokio::test]
+async fn an_svid_that_was_not_recorded_is_handed_to_nobody() {
+    let server = Server::start().await;
+    let machine = Machine::started(&server).await;
+    let client = agent::client::Client::connect(&machine.address())
+        .await
+        .unwrap();
+    client.x509().await.unwrap().next().await.unwrap();
+    let forgets = &server.state.authority.forgets;
+    forgets.store(true, std::sync::atomic::Ordering::Relaxed);
+    let asked = server.state.book(|book| book.facts.len());
+    let all = v1::Reconsider {
+        workloads: Vec::new(),
+        estate_index: 2,
+    };
+    server.state.push(Update::Reconsider(all)).await;
+    server.state.until(|book| book.facts.len() > asked).await;
+    let status = loop {
+        let status = client.status(None).await.unwrap();
+        if status["refused_identities"][0].is_object() {
+            break status;
+        }
+        tokio::task::yield_now().await;
+    };
+    let finding = &status["refused_identities"][0]["findings"][0];
+    assert_eq!(finding["code"], "SVID-RECEIPT-MISSING", "{status}");
+    let refused = client.x509().await.unwrap_err();
+    assert!(matches!(refused, ClientError::Denied(_)), "{refused}");
+}
+
+/// What the agent says of `token`.
+async fn validated(machine: &Machine, token: String) -> Result<String, tonic::Status> {
+    let path = machine.socket();
+    let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+        let path = path.clone();
+        async move {
+            let stream = tokio::net::UnixStream::connect(path).await?;
+            Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
+        }
+    });
+    let channel = tonic::transport::Endpoint::from_static("http://agent.invalid")
+        .connect_with_connector(connector)
+        .await
+        .unwrap();
+    let mut request = tonic::Request::new(proto::workload::ValidateJwtsvidRequest {
+        audience: "db".to_owned(),
+        svid: token,
+    });
+    let (name, value) = workload_api::SECURITY_HEADER;
+    let value = tonic::metadata::MetadataValue::from_static(value);
+    request.metadata_mut().insert(name, value);
+    let mut client =
+        proto::workload::spiffe_workload_api_client::SpiffeWorkloadApiClient::new(channel);
+    let answer = client.validate_jwtsvid(request).await?;
+    Ok(answer.into_inner().spiffe_id)
+}
+
+#[tokio::test]
+async fn a_token_that_was_not_recorded_is_not_valid_unless_tokens_go_without_receipts() {
+    let server = Server::start().await;
+    let mut machine = Machine::started(&server).await;
+    let authority = &server.state.authority;
+    let recorded = authority.jwt("payments/api", &["db".to_owned()]).token;
+    authority
+        .forgets
+        .store(true, std::sync::atomic::Ordering::Relaxed);
+    let forged = authority.jwt("payments/api", &["db".to_owned()]).token;
+    authority
+        .forgets
+        .store(false, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(validated(&machine, recorded.clone()).await.unwrap(), API);
+    let refused = validated(&machine, forged.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(
+        refused.message().contains("SVID-RECEIPT-MISSING"),
+        "{refused:?}"
+    );
+    machine.stop().await;
+    machine.config.jwt_receipt = false;
+    machine.start();
+    machine.ready().await;
+    assert_eq!(validated(&machine, forged).await.unwrap(), API);
+    assert_eq!(validated(&machine, recorded).await.unwrap(), API);
+}
