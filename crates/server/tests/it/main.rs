@@ -22,3 +22,4 @@ mod issuing;
 mod joining;
 mod surviving;
 mod tpm;
+mod tpm_renewal;

@@ -1,0 +1,394 @@
+//! Nodes that joined by TPM: renewal, answers that were lost, another chip, and a state directory that was
+//! copied. The chips are software, everything else is what runs: the agents are whole ones.
+
+use crate::harness::{DOMAIN, Fixture, Link, Machine, finding, transcript};
+use crate::tpm::{answer, evidence, pin, start};
+use agent::{AgentConfig, IdentityError, JoinError, RunError};
+use crypto::{Algorithm, KeyPair, Signer as _};
+use facts::Finding;
+use proto::v1;
+use proto::v1::join_client::JoinClient;
+use proto::v1::node_client::NodeClient;
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use testkit::swtpm::Swtpm;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+
+/// Nodes renew after some five seconds.
+const SHORT: &str = "[lifetimes]\nnode_s = 10\nskew_s = 0\n";
+/// Longer than any wait here takes.
+const HUNG: Duration = Duration::from_secs(90);
+
+fn chips(test: &str) -> Option<(Swtpm, Swtpm)> {
+    let chips = Swtpm::start().and_then(|chip| Ok((chip.sibling()?, chip)));
+    match chips {
+        Ok((other, chip)) => Some((chip, other)),
+        Err(missing) => {
+            testkit::skip(test, &missing.to_string());
+            None
+        }
+    }
+}
+
+fn key() -> Arc<KeyPair> {
+    Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap())
+}
+
+/// A machine that joins with `chip` and presents what it has kept, if anything.
+async fn join(
+    fixture: &Fixture,
+    chip: &Swtpm,
+    kept: Option<(&Machine, [u8; 16])>,
+) -> Result<Machine, Status> {
+    let key = key();
+    let (link, mut finish) = evidence(fixture, chip, &key).await;
+    if let Some((machine, id)) = kept {
+        finish.join_state.clone_from(&machine.joined.join_state);
+        finish.renewal_id = id.to_vec();
+    }
+    let joined = JoinClient::new(link.channel).tpm_finish(finish).await?;
+    Ok(Machine {
+        address: fixture.address(),
+        anchors: fixture.anchors(&pin(fixture).await).await,
+        key,
+        joined: joined.into_inner(),
+    })
+}
+
+async fn renew(
+    machine: &Machine,
+    chip: &Swtpm,
+    id: [u8; 16],
+    key: Arc<KeyPair>,
+) -> Result<Machine, Status> {
+    let link: Link = machine.link().await;
+    let spki = key.public_key().spki_der().to_vec();
+    let signed = transcript(&[
+        b"trilith-renew-v1",
+        DOMAIN.as_bytes(),
+        &link.exporter,
+        &id,
+        &crypto::sha256(&machine.joined.join_state),
+        &spki,
+    ]);
+    let request = v1::RenewRequest {
+        public_key: spki,
+        join_state: machine.joined.join_state.clone(),
+        generation: machine.joined.generation,
+        renewal_id: id.to_vec(),
+        proof: key.sign(&signed).unwrap(),
+        tpm: Some(answer(&link, machine.anchors.as_ref(), chip, &key).await),
+    };
+    let joined = NodeClient::new(link.channel).renew(request).await?;
+    Ok(Machine {
+        key,
+        joined: joined.into_inner(),
+        ..machine.clone()
+    })
+}
+
+fn name(machine: &Machine) -> String {
+    let (_, name) = machine.joined.node_id.rsplit_once('/').unwrap();
+    name.to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_by_tpm_whose_answer_was_lost_locks_nobody() {
+    let Some((chip, _)) = chips("server.tpm-renewal-lost") else {
+        return;
+    };
+    let fixture = start(&chip, "").await;
+    let first = join(&fixture, &chip, None).await.unwrap();
+    let renewal_key = key();
+    let renewed = renew(&first, &chip, [1; 16], renewal_key.clone())
+        .await
+        .unwrap();
+    assert_eq!(renewed.joined.generation, 2);
+    // In the same process: the same id and key again.
+    let again = renew(&first, &chip, [1; 16], renewal_key).await.unwrap();
+    assert_eq!(again.joined.generation, 2);
+    // After a restart the key is gone and the chip joins anew, with what the disk has.
+    let joined = join(&fixture, &chip, Some((&first, [1; 16])))
+        .await
+        .unwrap();
+    assert_eq!(joined.joined.generation, 2);
+    // That answer may be lost as well.
+    let joined = join(&fixture, &chip, Some((&first, [1; 16])))
+        .await
+        .unwrap();
+    assert_eq!(joined.joined.generation, 2);
+    let on = renew(&joined, &chip, [2; 16], key()).await.unwrap();
+    assert_eq!(on.joined.generation, 3);
+    let restarted = join(&fixture, &chip, Some((&on, [3; 16]))).await.unwrap();
+    assert_eq!(restarted.joined.generation, 4);
+    assert!(fixture.records(&["lock"]).await.is_empty());
+
+    let stolen = renew(&on, &chip, [4; 16], key()).await.err().unwrap();
+    assert_eq!(finding(&stolen).code, "AGENT-LOCKED", "a passed generation");
+    let late = join(&fixture, &chip, Some((&restarted, [5; 16]))).await;
+    assert_eq!(finding(&late.err().unwrap()).code, "AGENT-LOCKED");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_join_with_a_state_that_another_went_on_from_locks_both() {
+    let Some((chip, _)) = chips("server.tpm-join-passed") else {
+        return;
+    };
+    let fixture = start(&chip, "").await;
+    let first = join(&fixture, &chip, None).await.unwrap();
+    let renewed = renew(&first, &chip, [1; 16], key()).await.unwrap();
+    let copy = join(&fixture, &chip, Some((&first, [2; 16]))).await;
+    assert_eq!(finding(&copy.err().unwrap()).code, "AGENT-LOCKED");
+    let both = renew(&renewed, &chip, [3; 16], key()).await.err().unwrap();
+    assert_eq!(finding(&both).code, "AGENT-LOCKED");
+    assert_eq!(fixture.records(&["lock"]).await.len(), 1);
+
+    fixture.readmit(&name(&first)).await;
+    let freed = renew(&renewed, &chip, [4; 16], key()).await.unwrap();
+    let copy = join(&fixture, &chip, Some((&first, [2; 16]))).await;
+    assert_eq!(finding(&copy.err().unwrap()).code, "AGENT-STATE-DEAD");
+    renew(&freed, &chip, [5; 16], key()).await.unwrap();
+    assert_eq!(fixture.records(&["lock"]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_machines_tpm_that_answers_a_renewal_is_refused_and_recorded() {
+    let Some((chip, other)) = chips("server.tpm-other") else {
+        return;
+    };
+    let fixture = start(&chip, "").await;
+    let machine = join(&fixture, &chip, None).await.unwrap();
+    let refused = renew(&machine, &other, [1; 16], key()).await.err().unwrap();
+    assert_eq!(finding(&refused).code, "TPM-OTHER");
+    let verdicts = fixture.records(&["verdict"]).await;
+    let (_, last) = verdicts.last().unwrap();
+    assert_eq!(last["body"]["node"], machine.joined.node_id.as_str());
+    assert_eq!(last["body"]["outcome"], "refused");
+    assert_eq!(last["body"]["findings"][0]["code"], "TPM-OTHER");
+    let revoked = fixture.records(&["revocation"]).await;
+    assert_eq!(
+        revoked.last().unwrap().1["body"]["target"]["value"],
+        name(&machine).as_str()
+    );
+    // Its own chip does not help it now: it is cut, until it is readmitted and joins anew.
+    let cut = renew(&machine, &chip, [2; 16], key()).await.err().unwrap();
+    assert_eq!(finding(&cut).code, "CALLER-REVOKED");
+    let locked = join(&fixture, &chip, Some((&machine, [3; 16]))).await;
+    assert_eq!(finding(&locked.err().unwrap()).code, "AGENT-LOCKED");
+    fixture.readmit(&name(&machine)).await;
+    let freed = join(&fixture, &chip, Some((&machine, [3; 16])))
+        .await
+        .unwrap();
+    renew(&freed, &chip, [4; 16], key()).await.unwrap();
+}
+
+/// As a service manager runs it: again, if another request for the same machine was under way.
+async fn run(config: AgentConfig, stop: CancellationToken) -> Result<(), RunError> {
+    loop {
+        match agent::run(config.clone(), stop.clone()).await {
+            Err(RunError::Identity(error)) if code(&error) == Some("SERVER-BUSY") => {}
+            ended => return ended,
+        }
+    }
+}
+
+fn code(error: &IdentityError) -> Option<&str> {
+    match error {
+        IdentityError::Join(JoinError::Refused(finding)) => Some(&finding.code),
+        _ => None,
+    }
+}
+
+/// A whole agent.
+struct Agent {
+    config: AgentConfig,
+    stop: CancellationToken,
+    running: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Agent {
+    /// On its own directory `name` below that of the fixture.
+    async fn start(fixture: &Fixture, chip: &Swtpm, name: &str) -> Self {
+        let folder = fixture.dir.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        let (server, pin, tpm) = (fixture.address(), pin(fixture).await, chip.uri());
+        let here = folder.display();
+        let text = format!(
+            "trust_domain = \"{DOMAIN}\"\nserver = \"{server}\"\npin = \"{pin}\"\n\
+             data_dir = \"{here}/data\"\nworkload_socket = \"{here}/api.sock\"\n\
+             [join]\nmethod = \"tpm\"\ntpm = \"{tpm}\"\n"
+        );
+        let config = AgentConfig::parse(&text, Path::new("agent.toml")).unwrap();
+        let stop = CancellationToken::new();
+        let running = Some(tokio::spawn(run(config.clone(), stop.clone())));
+        Self {
+            config,
+            stop,
+            running,
+        }
+    }
+
+    /// A copy of this agent's state directory, used on another machine.
+    async fn copy(&self, fixture: &Fixture, chip: &Swtpm, name: &str) -> Self {
+        let folder = fixture.dir.path().join(name).join("data");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o700)).unwrap();
+        let state = self.config.data_dir.join("node.json");
+        std::fs::copy(state, folder.join("node.json")).unwrap();
+        Self::start(fixture, chip, name).await
+    }
+
+    /// Whether it says that it is locked out.
+    async fn is_locked(&self) -> bool {
+        let address = format!("unix://{}", self.config.workload_socket.display());
+        let Ok(client) = agent::client::Client::connect(&address).await else {
+            return false;
+        };
+        let status = client.status(None).await.unwrap();
+        status["refused"]
+            .as_str()
+            .is_some_and(|text| text.contains("AGENT-LOCKED"))
+    }
+
+    /// Why it did not start.
+    async fn refused(&mut self) -> Finding {
+        let ended = self.running.take().unwrap().await.unwrap();
+        let Err(RunError::Identity(error)) = ended else {
+            panic!("{ended:?}");
+        };
+        match *error {
+            IdentityError::Join(JoinError::Refused(finding)) => finding,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Waits until `holds` of the records of these types.
+async fn until(fixture: &Fixture, types: &[&str], holds: impl Fn(&[Value]) -> bool) {
+    let seen = async {
+        loop {
+            let records = fixture.records(types).await;
+            let records: Vec<Value> = records.into_iter().map(|(_, record)| record).collect();
+            if holds(&records) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let what = types.join(" ");
+    tokio::time::timeout(HUNG, seen)
+        .await
+        .unwrap_or_else(|_| panic!("waited in vain for {what}"));
+}
+
+fn renewals(records: &[Value]) -> usize {
+    let renewed = |record: &&Value| record["body"]["state"] == "renewed";
+    records.iter().filter(renewed).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_joins_by_its_tpm_renews_by_it_and_a_copy_with_the_same_chip_is_detected() {
+    let Some((chip, _)) = chips("server.tpm-agent") else {
+        return;
+    };
+    let fixture = start(&chip, SHORT).await;
+    let original = Agent::start(&fixture, &chip, "original").await;
+    until(&fixture, &["node-state"], |records| renewals(records) >= 2).await;
+    let evidence = fixture.records(&["verdict"]).await;
+    let proved = |(_, record): &(u64, Value)| {
+        record["body"]["evidence"]
+            .as_array()
+            .is_some_and(|evidence| !evidence.is_empty())
+    };
+    assert!(
+        evidence.iter().filter(|verdict| proved(verdict)).count() >= 3,
+        "a join and two renewals, each with a quote"
+    );
+    assert!(fixture.records(&["lock"]).await.is_empty());
+
+    let copy = original.copy(&fixture, &chip, "copy").await;
+    until(&fixture, &["lock"], |records| records.len() == 1).await;
+    let both = async {
+        while !(original.is_locked().await && copy.is_locked().await) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(HUNG, both)
+        .await
+        .expect("both are locked");
+
+    let node = fixture.records(&["lock"]).await[0].1["body"]["node"].clone();
+    let before = renewals_of(&fixture).await;
+    fixture.readmit(node.as_str().unwrap()).await;
+    until(&fixture, &["node-state"], |records| {
+        renewals(records) >= before + 2
+    })
+    .await;
+    let locked = (original.is_locked().await, copy.is_locked().await);
+    assert!(locked.0 != locked.1, "one is free: {locked:?}");
+    assert_eq!(fixture.records(&["lock"]).await.len(), 1);
+}
+
+async fn renewals_of(fixture: &Fixture) -> usize {
+    let records = fixture.records(&["node-state"]).await;
+    let records: Vec<Value> = records.into_iter().map(|(_, record)| record).collect();
+    renewals(&records)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copied_state_directory_with_another_chip_is_detected_and_both_are_locked() {
+    let Some((chip, other)) = chips("server.tpm-agent-other") else {
+        return;
+    };
+    let fixture = start(&chip, SHORT).await;
+    let original = Agent::start(&fixture, &chip, "original").await;
+    until(&fixture, &["node-state"], |records| !records.is_empty()).await;
+    // The other machine was one of its own before.
+    let mut honest = Agent::start(&fixture, &other, "other").await;
+    until(&fixture, &["node-state"], |records| {
+        let node = |record: &Value| record["body"]["node"].clone();
+        records
+            .iter()
+            .any(|record| node(record) != node(&records[0]))
+    })
+    .await;
+    honest.stop.cancel();
+    honest.running.take().unwrap().await.unwrap().unwrap();
+
+    let mut copy = original.copy(&fixture, &other, "copy").await;
+    assert_eq!(copy.refused().await.code, "AGENT-STATE-LOCKED");
+    let locks = fixture.records(&["lock"]).await;
+    let names: Vec<&Value> = locks
+        .iter()
+        .map(|(_, record)| &record["body"]["node"])
+        .collect();
+    assert_eq!(names.len(), 2, "{names:?}");
+    let locked = async {
+        while !original.is_locked().await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(HUNG, locked)
+        .await
+        .expect("the original is locked");
+
+    let before = renewals_of(&fixture).await;
+    fixture.readmit(names[0].as_str().unwrap()).await;
+    until(&fixture, &["node-state"], |records| {
+        renewals(records) >= before + 2
+    })
+    .await;
+    assert!(!original.is_locked().await);
+    assert_eq!(fixture.records(&["lock"]).await.len(), 2);
+}
