@@ -15,9 +15,11 @@ Writes what is made from other files and committed:
   docs/reference/records.md   what each record says, from ledger::body
   docs/reference/metrics.md   what each process counts, from its metrics.rs
   docs/reference/config.md    every key of the configuration files, from their structs
+  docs/reference/cli.md       every command, from its arguments
+  docs/reference/*.schema.json  JSON Schemas of the configuration files, as `trilith config schema`
 
-docs/reference/cli.md is made by a test of `cli`, which alone knows its arguments:
-  UPDATE_EXPECT=1 cargo test -p cli
+The last two are written, and with the other tests compared, by tests of `cli`, which alone links what
+they are made from; `--check` leaves them to those.
 
 Usage: cargo xtask codegen [--check]
 
@@ -30,6 +32,8 @@ Examples:
   cargo xtask codegen --check
 ";
 
+/// The tests of `cli` that write a page.
+const PAGES: &str = "reference::the_";
 const GENERATED: &str = "crates/proto/src/gen";
 
 pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
@@ -44,6 +48,9 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
     for (path, text) in reference::pages()? {
         write(&root().join(path), &text)?;
     }
+    run_program(
+        cargo(&["test", "--quiet", "-p", "cli", "--lib", PAGES]).env("UPDATE_EXPECT", "1"),
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

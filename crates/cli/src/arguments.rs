@@ -87,6 +87,9 @@ pub enum Command {
     /// Look at this machine's TPM
     #[command(subcommand)]
     Tpm(TpmCommand),
+    /// Look at what configuration files may say
+    #[command(subcommand)]
+    Config(ConfigCommand),
     /// Explain verdicts
     #[command(subcommand)]
     Attest(AttestCommand),
@@ -154,7 +157,7 @@ pub enum ServerCommand {
 #[derive(Debug, Args)]
 #[command(
     args_conflicts_with_subcommands = true,
-    after_long_help = "Examples:\n  trilith agent --config /etc/trilith/agent.toml\n  trilith agent readmit db-1 --reason 'restored from its image'"
+    after_long_help = "Examples:\n  trilith agent --config /etc/trilith/agent.toml\n  TRILITH_JOIN_TOKEN=$(cat token) trilith agent --config /etc/trilith/agent.toml\n  trilith agent readmit db-1 --reason 'restored from its image'"
 )]
 pub struct AgentArguments {
     #[command(subcommand)]
@@ -162,6 +165,21 @@ pub struct AgentArguments {
     /// The configuration file; `docs/reference/config.md` lists every key
     #[arg(long, value_name = "FILE", required = true)]
     pub config: Option<PathBuf>,
+    /// A one-time join token; it goes before the file that `join.token_file` names. On the command line
+    /// every user of the machine can read it: prefer the file or the variable
+    #[arg(
+        long,
+        env = "TRILITH_JOIN_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        value_parser = join_token
+    )]
+    pub token: Option<agent::Token>,
+}
+
+/// Whatever it is, the server judges it.
+fn join_token(text: &str) -> Result<agent::Token, std::convert::Infallible> {
+    Ok(agent::Token::new(text))
 }
 
 #[derive(Debug, Subcommand)]
@@ -360,6 +378,23 @@ pub enum TpmCommand {
         #[arg(long, default_value = "device:/dev/tpmrm0")]
         tpm: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Print the JSON Schema of a configuration file, as `docs/reference` has it too
+    #[command(after_long_help = "Example:\n  trilith config schema agent > agent.schema.json")]
+    Schema {
+        /// Whose file
+        role: Role,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum Role {
+    Server,
+    Agent,
+    Gateway,
 }
 
 #[derive(Debug, Subcommand)]

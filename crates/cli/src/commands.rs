@@ -6,13 +6,13 @@ pub(crate) mod estate;
 mod ledger;
 mod pack;
 mod plan;
-mod roles;
+pub(crate) mod roles;
 mod tpm;
 mod workload;
 
-use crate::arguments::{Arguments, Command};
+use crate::arguments::{Arguments, Command, ConfigCommand};
 use crate::runtime::{block_on, log_to_stderr};
-use crate::{Failure, demo};
+use crate::{Failure, demo, output};
 use std::process::ExitCode;
 
 /// Commands that only ask need no more.
@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
                 block_on(ASKING_THREADS, administer::agents(command, &global))?;
             } else {
                 log_to_stderr(&global.log, global.json)?;
-                roles::agent(arguments.config)?;
+                roles::agent(arguments.config, arguments.token)?;
             }
         }
         Command::Gateway(arguments) => {
@@ -48,6 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Trust => block_on(ASKING_THREADS, pack::trust(&global))?,
         Command::Token(command) => block_on(ASKING_THREADS, administer::token(command, &global))?,
         Command::Tpm(command) => tpm::run(command, &global)?,
+        Command::Config(ConfigCommand::Schema { role }) => output::json(&roles::schema(role)),
         Command::Attest(command) => block_on(ASKING_THREADS, administer::attest(command, &global))?,
         Command::Revoke(arguments) => {
             block_on(ASKING_THREADS, administer::revoke(arguments, &global))?

@@ -1,5 +1,6 @@
 //! `docs/reference/cli.md` is what the arguments say: every command, what it takes, and its examples.
 
+use crate::arguments::Role;
 use clap::{Arg, Command};
 use expect_test::expect_file;
 use std::fmt::Write as _;
@@ -123,45 +124,129 @@ fn table<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
     }
 }
 
-/// What a message tells its reader to run can be run.
+/// The schemas of the configuration files are what the structs that parse them say.
 #[test]
-fn every_command_that_a_message_names_exists() {
+fn the_schemas_are_what_the_structs_say() {
+    for (role, file) in [
+        (
+            Role::Server,
+            expect_file!["../../../docs/reference/server.schema.json"],
+        ),
+        (
+            Role::Agent,
+            expect_file!["../../../docs/reference/agent.schema.json"],
+        ),
+        (
+            Role::Gateway,
+            expect_file!["../../../docs/reference/gateway.schema.json"],
+        ),
+    ] {
+        let schema = crate::commands::roles::schema(role);
+        assert_eq!(schema["additionalProperties"], false, "{role:?} is strict");
+        let text = serde_json::to_string_pretty(&schema).unwrap();
+        file.assert_eq(&format!("{text}\n"));
+    }
+}
+
+/// What a message tells its reader to run can be run: the command is there, with every argument that it
+/// needs and none that it does not know. In code such words stand in texts, after a quote, a colon or a
+/// backtick. A bare `trilith token create` in backticks is a name and not a call.
+#[test]
+fn every_command_that_a_message_names_can_be_run() {
     let crates = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut sources = Vec::new();
     for entry in std::fs::read_dir(crates).unwrap() {
         collect(&entry.unwrap().path().join("src"), &mut sources);
     }
-    let trilith = crate::command();
-    let mut unknown = Vec::new();
+    let mut wrong = Vec::new();
     let mut named = 0;
     for source in sources {
         let text = std::fs::read_to_string(&source).unwrap();
-        // In code such words stand in texts, after a quote, a colon or a backtick.
         for mark in ["\"trilith ", ": trilith ", "`trilith ", "or trilith "] {
             for rest in text.split(mark).skip(1) {
-                let mut at = &trilith;
-                for word in rest.split_whitespace() {
-                    let name = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-                    match at.find_subcommand(name) {
-                        Some(inner) => at = inner,
-                        None if std::ptr::eq(at, &trilith) && is_name(word) => {
-                            unknown.push(format!("{}: trilith {name}", source.display()));
-                            break;
-                        }
-                        None => break,
-                    }
+                let words = words(rest);
+                if !is_command(&words) {
+                    continue;
                 }
-                named += usize::from(!std::ptr::eq(at, &trilith));
+                named += 1;
+                // A program's name may stand alone, as `trilith gateway` does in what it says of itself.
+                let name = mark.starts_with('`') || words.len() == 1;
+                if let Err(why) = runs(&words, name) {
+                    wrong.push(format!("{}: {}: {why}", source.display(), words.join(" ")));
+                }
             }
         }
     }
-    assert_eq!(unknown, Vec::<String>::new());
+    assert_eq!(wrong, Vec::<String>::new());
     assert!(named > 20, "only {named} commands were found");
 }
 
-/// Looks like the name of a command, not like prose or a placeholder.
-fn is_name(word: &str) -> bool {
-    word.len() > 2 && word.starts_with(|c: char| c.is_ascii_lowercase())
+#[test]
+fn a_command_that_lacks_or_invents_an_argument_is_found() {
+    for (text, fits) in [
+        ("agent readmit {} --reason TEXT\"", true),
+        ("agent readmit {}\"", false),
+        ("agent readmit\"", false),
+        ("restore {} --reason 'two words'; then", true),
+        ("estate apply DIR --hard\"", false),
+        ("agent leave NODE\"", false),
+        ("status lists them\"", false),
+        ("status\"", true),
+    ] {
+        assert_eq!(runs(&words(text), false).is_ok(), fits, "{text}");
+    }
+    assert!(runs(&words("token create` printed"), true).is_ok());
+    assert!(runs(&words("token create --node N` printed"), true).is_err());
+}
+
+/// The words of a command, up to where the text goes on about something else; what stands in single
+/// quotes is one.
+fn words(text: &str) -> Vec<String> {
+    let end = text.find(['"', '`', ';', ',', ')']).unwrap_or(text.len());
+    let command = text.get(..end).unwrap_or_default().replace("\\\n", " ");
+    let mut words = Vec::new();
+    for (at, part) in command.split('\'').enumerate() {
+        if at % 2 == 1 {
+            words.push(part.to_owned());
+        } else {
+            words.extend(part.split_whitespace().map(str::to_owned));
+        }
+    }
+    words
+}
+
+/// Prose that only happens to begin like one, as "trilith is a gate", names none.
+fn is_command(words: &[String]) -> bool {
+    let name = words.first().map_or("", String::as_str);
+    name.len() > 2
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte == b'-')
+}
+
+fn runs(words: &[String], may_be_a_name: bool) -> Result<(), clap::error::ErrorKind> {
+    use clap::error::ErrorKind;
+    let mut trilith = crate::command();
+    trilith.build();
+    let mut at = &trilith;
+    let mut rest = words;
+    while let Some((first, more)) = rest.split_first()
+        && let Some(inner) = at.find_subcommand(first)
+    {
+        (at, rest) = (inner, more);
+    }
+    if may_be_a_name && rest.is_empty() && !std::ptr::eq(at, &trilith) {
+        return Ok(());
+    }
+    let line = std::iter::once("trilith").chain(words.iter().map(String::as_str));
+    match crate::command().try_get_matches_from(line) {
+        Ok(_) => Ok(()),
+        // A placeholder stands for a number or a name out of a list.
+        Err(error) => match error.kind() {
+            ErrorKind::InvalidValue | ErrorKind::ValueValidation => Ok(()),
+            kind => Err(kind),
+        },
+    }
 }
 
 fn collect(folder: &std::path::Path, sources: &mut Vec<std::path::PathBuf>) {

@@ -85,7 +85,10 @@ impl Anchors {
             )
             .expected(pin)
             .observed(seen)
-            .next("check the address; make a new token if the anchors have changed: trilith token create"));
+            .next(
+                "check the address; if the anchors have changed, make a new token and take the pin that \
+                 comes with it: trilith token create --node NODE --pool POOL",
+            ));
         }
         let mut bundle = Bundle::new(trust_domain);
         for root in &self.roots {

@@ -1,6 +1,6 @@
 //! The long-running roles: configuration in, a plane until it is told to stop.
 
-use crate::arguments::{ConfigArgument, ServerArguments, ServerCommand};
+use crate::arguments::{ConfigArgument, Role, ServerArguments, ServerCommand};
 use crate::runtime::{block_on, cancelled_by_signal};
 use crate::{Failure, output};
 use anyhow::Context as _;
@@ -32,8 +32,9 @@ pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
     })
 }
 
-pub(crate) fn agent(config: Option<PathBuf>) -> Result<(), Failure> {
-    let config = agent::AgentConfig::load(&given(config)?).context("agent.toml")?;
+pub(crate) fn agent(config: Option<PathBuf>, token: Option<agent::Token>) -> Result<(), Failure> {
+    let mut config = agent::AgentConfig::load(&given(config)?).context("agent.toml")?;
+    config.token_given = token;
     agent::runtime()
         .context("cannot start the async runtime")?
         .block_on(async {
@@ -58,6 +59,15 @@ pub(crate) fn gateway(config: &Path) -> Result<(), Failure> {
             .context("the gateway ended")
             .map_err(Failure::from)
     })
+}
+
+/// The JSON Schema of the role's configuration file.
+pub(crate) fn schema(role: Role) -> serde_json::Value {
+    match role {
+        Role::Server => server::Config::json_schema(),
+        Role::Agent => agent::AgentConfig::json_schema(),
+        Role::Gateway => gateway_postgres::json_schema(),
+    }
 }
 
 fn server_config(path: &Path) -> Result<server::Config, Failure> {
