@@ -19,7 +19,7 @@ pub use attestation::{
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation};
 pub use estate::{BlobRef, EstateVersion, InvariantResult, Proof};
 pub use issuance::{AssumeRefused, Issuance, Revocation, SvidKind, Target, TargetKind};
-pub use upkeep::{Admin, Anchor, Gap, Retention, Snapshot, Start, Stop};
+pub use upkeep::{Admin, Anchor, Gap, Recovery, Retention, Snapshot, Start, Stop};
 
 use crate::{Record, RecordBuilder, RecordError, RecordType};
 use serde::Serialize;
@@ -82,6 +82,7 @@ bodies!(
     Admin,
     Snapshot,
     Retention,
+    Recovery,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

@@ -126,6 +126,8 @@ record_types! {
     Admin = "admin",
     Snapshot = "snapshot",
     Retention = "retention",
+    /// A restored ledger goes on, although somebody has seen more of it.
+    Recovery = "recovery",
 }
 
 impl fmt::Display for RecordType {

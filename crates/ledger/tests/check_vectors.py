@@ -268,6 +268,65 @@ def check_receipts(vectors):
         assert case["tlog_proof"] == "\n".join(lines) + "\n\n" + note
 
 
+def check_upkeep(vectors):
+    leaves = [b64(leaf) for leaf in vectors["leaves"]]
+    for case in vectors["valid"]:
+        body = strict(case["record"])["body"]
+        assert leaf_hash(case["record"].encode()) == b64(case["leaf_hash"]), case["name"]
+        if case["name"] == "snapshot":
+            assert tree_root(leaves[: int(body["size"])]) == b64(body["root"])
+            blob = b64(vectors["snapshot_blob"])
+            assert sha256(blob).hex() == body["state"]["sha256"]
+            assert str(len(blob)) == body["state"]["length"]
+        if "old_size" in body:
+            _, size, root = open_checkpoint(body["old_checkpoint"], vectors["key"])
+            assert (size, root) == (int(body["old_size"]), b64(body["old_root"]))
+            assert root == tree_root(leaves[:size])
+            assert tree_root(leaves[: int(body["new_size"])]) == b64(body["new_root"])
+
+
+def open_pack(pack):
+    """The sections of a pack by name, in order."""
+    head, rest = pack.split(b"\n", 1)
+    magic, length, digest = head.decode().split(" ")
+    assert magic == "trilith-pack/1"
+    table, contents = rest[: int(length)], rest[int(length) :]
+    assert len(table) == int(length) and sha256(table).hex() == digest
+    sections = {}
+    for line in table.decode().splitlines():
+        size, digest, name = line.split(" ")
+        content, contents = contents[: int(size)], contents[int(size) :]
+        assert len(content) == int(size) and sha256(content).hex() == digest
+        assert name not in sections
+        sections[name] = content
+    assert not contents
+    return sections
+
+
+def check_packs(vectors):
+    for case in vectors["valid"]:
+        sections = open_pack(b64(case["pack"]))
+        _, size, root = open_checkpoint(sections["checkpoint/0"].decode(), vectors["ledger_key"])
+        found = [
+            tuple(map(int, name.split("/")[1:])) for name in sections if name.startswith("record/")
+        ]
+        assert sorted(found) == [(r["checkpoint"], r["index"]) for r in case["records"]]
+        for number in case["whole"]:
+            assert number == 0
+            leaves = sections["tiles/0/" + tile_path(0, 0, size)]
+            leaves = [leaves[at : at + 32] for at in range(0, len(leaves), 32)]
+            assert tree_root(leaves) == root
+        for name, content in sections.items():
+            if name.startswith("blob/"):
+                assert name == "blob/" + sha256(content).hex()
+    for case in vectors["refused"]:
+        try:
+            open_pack(b64(case["pack"]))
+        except (AssertionError, ValueError):
+            continue
+        raise AssertionError("accepted: " + case["name"])
+
+
 def main():
     directory = pathlib.Path(sys.argv[1])
     checks = {
@@ -277,6 +336,8 @@ def main():
         "tiles": check_tiles,
         "notes": check_notes,
         "receipts": check_receipts,
+        "upkeep": check_upkeep,
+        "packs": check_packs,
     }
     assert sorted(checks) == sorted(file.stem for file in directory.glob("*.json"))
     for name, check in checks.items():

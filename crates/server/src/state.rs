@@ -9,6 +9,7 @@ mod fold;
 pub use fold::FoldError;
 pub(crate) use fold::node_name;
 
+use ledger::Digest;
 use ledger::body::TargetKind;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -20,6 +21,9 @@ use store::{
 /// How long an SVID or token stays in the state after its end, in milliseconds: as long as a
 /// gateway's clock may be behind.
 const GRACE: u64 = 10 * 60 * 1000;
+
+/// Begins the key of the row of a head that a recovery gave up.
+const ABANDONED: &str = "abandoned ";
 
 /// Everything that follows from the records applied so far.
 #[derive(Debug, Default)]
@@ -43,6 +47,8 @@ pub struct State {
     by_key: HashMap<u128, u64>,
     /// (Unix milliseconds, index).
     by_expiry: BTreeSet<(u64, u64)>,
+    /// Heads that were given up, by size and root: the recovery's index and the size that stayed.
+    abandoned: BTreeMap<(u64, String), (u64, u64)>,
     /// The newest revocation of each target.
     revoked: HashMap<(TargetKind, String), u64>,
 }
@@ -244,6 +250,30 @@ impl State {
         self.revocations.values()
     }
 
+    /// Index of the recovery that gave up exactly this head.
+    #[must_use]
+    pub fn recovered(&self, size: u64, root: &[u8; 32]) -> Option<u64> {
+        let head = (size, Digest(*root).to_string());
+        self.abandoned.get(&head).map(|(index, _)| *index)
+    }
+
+    /// The size that stayed when a history that reached to `size` was given up.
+    #[must_use]
+    pub fn given_up(&self, size: u64) -> Option<u64> {
+        let longer = self.abandoned.range((size, String::new())..);
+        longer
+            .map(|(_, (_, stayed))| *stayed)
+            .filter(|stayed| *stayed < size)
+            .max()
+    }
+
+    /// The longest ledger that a recovery gave up.
+    #[must_use]
+    pub fn given_up_to(&self) -> u64 {
+        let last = self.abandoned.last_key_value();
+        last.map_or(0, |((size, _), _)| *size)
+    }
+
     /// The current version of the estate.
     #[must_use]
     pub fn estate(&self) -> Option<&EstateRow> {
@@ -282,6 +312,9 @@ impl State {
             Change::Meta(row) => {
                 if row.key == "clock" {
                     self.clock_ms = row.value.parse().unwrap_or(0);
+                }
+                if let Some((head, stayed)) = abandoned(row) {
+                    self.abandoned.insert(head, stayed);
                 }
                 self.meta.insert(row.key.clone(), row.value.clone());
             }
@@ -376,6 +409,14 @@ fn key_half(row: &SvidRow) -> Option<u128> {
         return None;
     }
     u128::from_str_radix(row.key.get(..32)?, 16).ok()
+}
+
+/// The head that a row gives up, the index of the recovery, and the size that stayed.
+fn abandoned(row: &MetaRow) -> Option<((u64, String), (u64, u64))> {
+    let (size, root) = row.key.strip_prefix(ABANDONED)?.split_once(' ')?;
+    let (index, stayed) = row.value.split_once(' ')?;
+    let head = (size.parse().ok()?, root.to_owned());
+    Some((head, (index.parse().ok()?, stayed.parse().ok()?)))
 }
 
 pub(crate) fn target_kind(name: &str) -> Option<TargetKind> {

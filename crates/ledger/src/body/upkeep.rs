@@ -1,4 +1,4 @@
-//! Bodies about the running of a ledger: processes, gaps, anchors, snapshots, retention.
+//! Bodies about the running of a ledger: processes, gaps, anchors, snapshots, retention, recovery.
 
 use super::BlobRef;
 use crate::{Base64, Decimal, Digest};
@@ -65,7 +65,8 @@ pub struct Admin {
     pub detail: String,
 }
 
-/// The state after the first `size` records, so that snapshot and tail rebuild it.
+/// The state after the first `size` records, so that snapshot and tail rebuild it. Part of the format;
+/// no program writes one yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Snapshot {
@@ -76,7 +77,8 @@ pub struct Snapshot {
     pub format: String,
 }
 
-/// From now on records below `minimum_index` may be gone (c2sp.org/tlog-tiles, "Pruning").
+/// From now on records below `minimum_index` may be gone (c2sp.org/tlog-tiles, "Pruning"). Part of the
+/// format; no program writes one, or takes a record away, yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
@@ -85,4 +87,24 @@ pub struct Retention {
     pub snapshot: Decimal,
     pub policy: String,
     pub by: String,
+}
+
+/// The ledger goes on from an older copy of itself, although a longer or another history was signed and
+/// seen. Who follows exactly the head that is given up here may step over to the tree that stays; nobody
+/// else may, and nothing else lets him.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recovery {
+    /// The head that is given up.
+    pub old_size: Decimal,
+    pub old_root: Digest,
+    /// Its signed note, where one is held: evidence that this key signed it.
+    pub old_checkpoint: Option<String>,
+    /// The tree that stays, and that the ledger goes on from.
+    pub new_size: Decimal,
+    pub new_root: Digest,
+    pub reason: String,
+    pub by: String,
+    /// In a follower's own ledger: index of the server's record that it obeyed. `null` in the server's.
+    pub obeyed: Option<Decimal>,
 }

@@ -12,13 +12,13 @@ use serde_json::json;
 const GATEWAY: &str = "example.org/gateway/db1";
 const ESTATE: &[u8] = b"{\"estate.toml\":\"...\"}";
 
-struct World {
-    server: Memory,
-    gateway: Memory,
-    trust: Trust,
+pub(crate) struct World {
+    pub(crate) server: Memory,
+    pub(crate) gateway: Memory,
+    pub(crate) trust: Trust,
 }
 
-fn world() -> World {
+pub(crate) fn world() -> World {
     let mut server = Memory::new(SERVER, 1);
     let mut gateway = Memory::new(GATEWAY, 2);
     let trust = Trust {
@@ -85,7 +85,7 @@ fn outcome(intent: u64) -> Outcome {
     }
 }
 
-fn builder(world: &World) -> PackBuilder {
+pub(crate) fn builder(world: &World) -> PackBuilder {
     let question = json!({"access": {"ledger": GATEWAY, "index": 3}});
     let mut pack = PackBuilder::new(&question, &world.server.note()).unwrap();
     for index in 0..world.server.records.len() {
@@ -97,7 +97,7 @@ fn builder(world: &World) -> PackBuilder {
     pack
 }
 
-fn with_tiles(world: &World, number: u64, ledger: &Memory, pack: &mut PackBuilder) {
+pub(crate) fn with_tiles(world: &World, number: u64, ledger: &Memory, pack: &mut PackBuilder) {
     let size = ledger.records.len() as u64;
     let leaves: Vec<u8> = (0..size)
         .flat_map(|index| ledger::merkle::leaf_hash(&ledger.records[index as usize]))

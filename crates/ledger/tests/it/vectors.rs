@@ -1,9 +1,11 @@
 //! Test vectors for other implementers, `docs/vectors/ledger/*.json`. The test compares; with
 //! `BLESS=1` it writes. `check_vectors.py` recomputes them with Python's standard library.
 
+use crate::packs::{builder, with_tiles, world};
 use crate::support::{Memory, SERVER, fixed_key, issuance_record, signer};
-use ledger::body::{Body, Stop};
+use ledger::body::{BlobRef, Body, Recovery, Retention, Snapshot, Stop};
 use ledger::merkle::{Node, consistency_proof, empty_root, inclusion_proof, leaf_hash, root};
+use ledger::pack::verify;
 use ledger::tile::{Kind, TilePath, WIDTH};
 use ledger::{Checkpoint, Code, Commitment, HexDigest, NodeReader, Record, Salt, encode_bundle};
 use serde_json::{Value, json};
@@ -263,6 +265,121 @@ fn receipts() -> Value {
     json!({"key": ledger.key().to_string(), "valid": valid})
 }
 
+/// Records about the running of a ledger: what stands in for records that are gone, and what a restored
+/// ledger says of the history that it gives up.
+fn upkeep() -> Value {
+    let mut ledger = Memory::new(SERVER, 1);
+    for _ in 0..5 {
+        ledger.append(issuance_record());
+    }
+    let stays = ledger.checkpoint();
+    for _ in 0..2 {
+        ledger.append(issuance_record());
+    }
+    let given_up = ledger.checkpoint();
+    let state = b"{\"state\":\"after 5 records\"}";
+    let snapshot = Snapshot {
+        size: stays.size.into(),
+        root: stays.root.into(),
+        state: BlobRef::of(state),
+        format: "trilith-state/1".to_owned(),
+    };
+    let retention = Retention {
+        minimum_index: 5.into(),
+        snapshot: 7.into(),
+        policy: "90d".to_owned(),
+        by: "uid:0".to_owned(),
+    };
+    let recovery = Recovery {
+        old_size: given_up.size.into(),
+        old_root: given_up.root.into(),
+        old_checkpoint: Some(ledger.note()),
+        new_size: stays.size.into(),
+        new_root: stays.root.into(),
+        reason: "the disk was lost".to_owned(),
+        by: "uid:0".to_owned(),
+        obeyed: None,
+    };
+    let obeyed = Recovery {
+        obeyed: Some(5.into()),
+        ..recovery.clone()
+    };
+    let origin = signer(SERVER, 1).key().origin().clone();
+    let samples = [
+        ("snapshot", snapshot.record()),
+        ("retention", retention.record()),
+        ("recovery", recovery.record()),
+        (
+            "recovery, as a follower records that it obeyed it",
+            obeyed.record(),
+        ),
+    ];
+    let valid: Vec<Value> = samples
+        .into_iter()
+        .zip(7..)
+        .map(|((name, builder), seq)| {
+            let record = builder.seal(&origin, seq, crate::support::STAMP).unwrap();
+            ledger::body::check(&record).unwrap();
+            json!({
+                "name": name,
+                "record": std::str::from_utf8(record.bytes()).unwrap(),
+                "leaf_hash": b64(&record.leaf_hash()),
+            })
+        })
+        .collect();
+    let leaves = ledger.records.iter().map(|record| b64(&leaf_hash(record)));
+    json!({
+        "key": ledger.key().to_string(),
+        "leaves": leaves.collect::<Vec<_>>(),
+        "snapshot_blob": b64(state),
+        "valid": valid,
+    })
+}
+
+/// A pack, the trust that it verifies under, and packs to be refused.
+fn packs() -> Value {
+    let world = world();
+    let mut builder = builder(&world);
+    with_tiles(&world, 0, &world.server, &mut builder);
+    let pack = builder.build();
+    let report = verify(&pack, &world.trust).unwrap();
+    let records: Vec<Value> = report
+        .records
+        .iter()
+        .map(|found| json!({"checkpoint": found.checkpoint, "index": found.index}))
+        .collect();
+    let after = |what: &[u8]| {
+        let at = pack.windows(what.len()).position(|window| window == what);
+        at.unwrap()
+    };
+    let changed = |at: usize| {
+        let mut pack = pack.clone();
+        pack[at] ^= 1;
+        pack
+    };
+    let refused = [
+        ("another version", changed(after(b"trilith-pack/1") + 13)),
+        ("a changed table", changed(after(b"question.json"))),
+        ("a changed record", changed(after(b"{\"v\":1") + 40)),
+        ("cut off", pack[..pack.len() - 1].to_vec()),
+        ("more than it says", [pack.as_slice(), b"x"].concat()),
+    ];
+    let refused = refused.map(|(name, pack)| {
+        let failure = verify(&pack, &world.trust).unwrap_err();
+        json!({"name": name, "pack": b64(&pack), "code": failure.code})
+    });
+    let mut trust = world.trust.clone();
+    trust.ledger_key = signer(SERVER, 3).key().clone();
+    let untrusted = verify(&pack, &trust).unwrap_err();
+    json!({
+        "trust_domain": world.trust.trust_domain,
+        "ledger_key": world.trust.ledger_key.to_string(),
+        "valid": [{"pack": b64(&pack), "records": records, "whole": report.whole}],
+        "refused": refused,
+        "another_key": {"ledger_key": trust.ledger_key.to_string(), "code": untrusted.code},
+    })
+}
+
 fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/ledger")
 }
@@ -292,6 +409,8 @@ fn the_published_vectors_are_what_this_version_makes() {
     compare("tiles", &tiles());
     compare("notes", &notes());
     compare("receipts", &receipts());
+    compare("upkeep", &upkeep());
+    compare("packs", &packs());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What each record changes. One function a record type; types that change nothing are listed, so
 //! that a new one is decided on here.
 
-use super::{GRACE, State, target_name};
+use super::{ABANDONED, GRACE, State, target_name};
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
 use std::sync::Arc;
@@ -113,6 +113,7 @@ impl State {
             RecordType::Revocation => self.revocation(index, record.expect_body()?),
             RecordType::Anchor => anchor(index, record.expect_body()?),
             RecordType::Admin => self.admin(&record.expect_body()?),
+            RecordType::Recovery => recovery(index, &record.expect_body()?),
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
@@ -342,6 +343,13 @@ fn anchor(index: u64, body: body::Anchor) -> Vec<Change> {
         root: body.root.to_string(),
         checkpoint: body.checkpoint,
         anchor: index,
+    })]
+}
+
+fn recovery(index: u64, body: &body::Recovery) -> Vec<Change> {
+    vec![Change::Meta(MetaRow {
+        key: format!("{ABANDONED}{} {}", body.old_size.0, body.old_root),
+        value: format!("{index} {}", body.new_size.0),
     })]
 }
 

@@ -15,4 +15,5 @@ mod jwts;
 mod kit;
 mod openssl;
 mod receipts;
+mod vectors;
 mod x509;
