@@ -46,6 +46,19 @@ impl Reader {
         self.log.segments.read(range.start, end, READ_BYTES)
     }
 
+    /// Records of `range` as far as they exist and fit into `max_bytes` (one record always does). If
+    /// the tree was signed where one of them ends, they end with the last such, and the note is there:
+    /// whoever follows can check and keep them without having seen the head.
+    pub fn read_signed(
+        &self,
+        range: Range<u64>,
+        max_bytes: usize,
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), StoreError> {
+        let end = range.end.min(self.size());
+        let segments = &self.log.segments;
+        segments.read_signed(range.start, end, max_bytes)
+    }
+
     /// One record, checked against the tree.
     pub fn record(&self, index: u64) -> Result<Record, StoreError> {
         let bytes = self.bytes(index, self.size())?;

@@ -188,6 +188,15 @@ impl Segment {
     /// The records of the frame that holds `index`, from `index` on.
     fn records_from(&self, index: u64) -> Result<Vec<Vec<u8>>, StoreError> {
         let (header, offset) = self.find(index)?;
+        self.records_of(header, offset, index)
+    }
+
+    fn records_of(
+        &self,
+        header: Header,
+        offset: u64,
+        index: u64,
+    ) -> Result<Vec<Vec<u8>>, StoreError> {
         let payload = self.read(offset + HEADER as u64, header.payload as usize)?;
         let records = frame::split(&payload, header.count);
         let records = records.ok_or_else(|| self.corrupt(offset, "its records do not add up"))?;
@@ -197,6 +206,16 @@ impl Segment {
             .skip(skip)
             .map(|record| record.to_vec())
             .collect())
+    }
+
+    /// As [`Segment::records_from`], with the signed note of the tree that ends with the frame.
+    fn signed_from(&self, index: u64) -> Result<(Vec<Vec<u8>>, String), StoreError> {
+        let (header, offset) = self.find(index)?;
+        let records = self.records_of(header, offset, index)?;
+        let note_at = offset + (HEADER + header.payload as usize) as u64;
+        let note = String::from_utf8(self.read(note_at, header.note as usize)?);
+        let note = note.map_err(|_error| self.corrupt(offset, "its checkpoint is not text"))?;
+        Ok((records, note))
     }
 }
 
@@ -221,6 +240,38 @@ impl Segments {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
         let after = list.partition_point(|segment| segment.first() <= index);
         list.get(after.checked_sub(1)?).cloned()
+    }
+
+    /// As [`Segments::read`]; where a signed tree ends among the records, they end with the last
+    /// such, and its note is the second value.
+    pub(crate) fn read_signed(
+        &self,
+        mut index: u64,
+        end: u64,
+        max_bytes: usize,
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), StoreError> {
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        // How many of the records the last note covers.
+        let mut signed: Option<(usize, String)> = None;
+        'frames: while index < end {
+            let missing = || StoreError::NoRecord { index, size: end };
+            let segment = self.holding(index).ok_or_else(missing)?;
+            let (frame, note) = segment.signed_from(index)?;
+            for record in frame {
+                bytes += record.len();
+                if index == end || (bytes > max_bytes && !records.is_empty()) {
+                    break 'frames;
+                }
+                records.push(record);
+                index += 1;
+            }
+            signed = Some((records.len(), note));
+        }
+        let note = signed.map(|(count, note)| {
+            records.truncate(count);
+            note
+        });
+        Ok((records, note))
     }
 
     /// Records from `index` on: at least one, at most to `end`, and no more than `max_bytes` once

@@ -100,3 +100,38 @@ fn blobs_are_what_their_name_says() {
     blobs.put(b"evidence").unwrap();
     assert_eq!(blobs.get(&blob.sha256).unwrap().unwrap(), b"evidence");
 }
+
+#[test]
+fn what_is_read_ends_where_the_tree_was_signed_so_that_a_mirror_can_keep_it() {
+    let (source, dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let signer = signer();
+    let ledger = open(source.path(), &signer).unwrap();
+    let mut mirror = Mirror::open(dir.path(), key(&signer), &options()).unwrap();
+    for round in 0..20_u64 {
+        let drafts = (0..37).map(|n| draft(&format!("{round}/{n}")));
+        ledger.append_many(drafts.collect()).wait().unwrap();
+    }
+    let (reader, size) = (ledger.reader(), ledger.reader().size());
+    let record = reader.read(0..1).unwrap().remove(0).len();
+    // Less than a commit: records without a note, which end nowhere in particular.
+    let (records, note) = reader.read_signed(0..size, 10 * record).unwrap();
+    assert!(records.len() < 37 && note.is_none(), "{}", records.len());
+    // From the middle of a commit to its end.
+    let (rest, note) = reader.read_signed(10..37, 1 << 20).unwrap();
+    assert_eq!((rest.len(), note.is_some()), (27, true));
+    // The end of what was asked for is the end of no commit.
+    let (records, note) = reader.read_signed(0..36, 1 << 20).unwrap();
+    assert_eq!((records.len(), note.is_some()), (36, false));
+    let (none, note) = reader.read_signed(size..size + 5, 1 << 20).unwrap();
+    assert_eq!((none.len(), note.is_some()), (0, false));
+    // Several commits, as far as they fit; each step can be kept.
+    let mut steps = 0;
+    while mirror.reader().size() < size {
+        let held = mirror.reader().size();
+        let (records, note) = reader.read_signed(held..size, 100 * record).unwrap();
+        mirror.append(held, &records, &note.unwrap()).unwrap();
+        steps += 1;
+    }
+    assert!(steps > 5, "{steps}");
+    check_whole(&mirror.reader(), &key(&signer));
+}
