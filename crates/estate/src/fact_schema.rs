@@ -39,7 +39,10 @@ fn type_of(name: &str) -> Option<Type> {
         return None;
     }
     Some(match name {
-        names::WORKLOAD_UID | names::WORKLOAD_GID => Type::Integer,
+        names::WORKLOAD_UID
+        | names::WORKLOAD_GID
+        | names::MACHINE_BOOT_RESET_COUNT
+        | names::MACHINE_BOOT_RESTART_COUNT => Type::Integer,
         names::WORKLOAD_GROUPS => Type::List,
         names::WORKLOAD_INTERPRETER | names::MACHINE_BOOT_SECURE_BOOT => Type::Bool,
         _ => Type::Text,

@@ -16,6 +16,10 @@ pub const MACHINE_TPM_MANUFACTURER: &str = "machine.tpm.manufacturer";
 pub const MACHINE_TPM_FIRMWARE: &str = "machine.tpm.firmware";
 /// `unknown` without an event log.
 pub const MACHINE_BOOT_STATE: &str = "machine.boot.state";
+/// Resets that the TPM has counted: with the next, one boot is told from another.
+pub const MACHINE_BOOT_RESET_COUNT: &str = "machine.boot.reset_count";
+/// Resumptions since the last reset.
+pub const MACHINE_BOOT_RESTART_COUNT: &str = "machine.boot.restart_count";
 pub const MACHINE_BOOT_SECURE_BOOT: &str = "machine.boot.secure_boot";
 /// Where the machine's identity key lives: `tpm`, `memory` or `memory-vouched-by-tpm`.
 pub const MACHINE_KEY: &str = "machine.key";
@@ -47,6 +51,8 @@ pub const ALL: &[&str] = &[
     MACHINE_TPM_MANUFACTURER,
     MACHINE_TPM_FIRMWARE,
     MACHINE_BOOT_STATE,
+    MACHINE_BOOT_RESET_COUNT,
+    MACHINE_BOOT_RESTART_COUNT,
     MACHINE_BOOT_SECURE_BOOT,
     MACHINE_KEY,
     WORKLOAD_UID,

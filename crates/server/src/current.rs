@@ -1,8 +1,9 @@
 //! The estate version in force, compiled, with what it has answered already.
 
 use estate::Estate;
-use facts::{FactSet, Finding};
+use facts::{FactSet, Finding, Source, names};
 use ledger::{EstateRef, HexDigest};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
 
@@ -83,6 +84,43 @@ impl Current {
         (Arc::clone(&answer.allowed), Arc::clone(near))
     }
 
+    /// The facts of a machine, or of a workload on it, as this version places it: its pool is what the
+    /// estate says of its endorsement key now. One whose key is pinned no longer, or of whose vendors none
+    /// is trusted any more, keeps nothing but its name. (Which of several vendors signed its certificate
+    /// is looked at when it proves itself again.)
+    pub(crate) fn placed<'a>(&self, facts: &'a FactSet) -> Cow<'a, FactSet> {
+        let Some(ek) = facts.text(names::MACHINE_TPM_EK) else {
+            return Cow::Borrowed(facts);
+        };
+        let references = self.estate.references();
+        let machine = references.machine_of_ek(ek);
+        let trusted = match facts.text(names::MACHINE_TPM_EK_CHAIN) {
+            Some("pinned") => machine.is_some(),
+            _ => !references.tpm_roots.is_empty(),
+        };
+        let pool = machine.and_then(|machine| machine.pool.as_deref());
+        if trusted && facts.text(names::MACHINE_POOL) == pool {
+            return Cow::Borrowed(facts);
+        }
+        let stays = |name: &str| match name {
+            names::MACHINE_POOL => false,
+            names::MACHINE_NAME => true,
+            name => trusted || !name.starts_with("machine."),
+        };
+        let kept = facts.iter().filter(|fact| stays(&fact.name)).cloned();
+        let mut placed: FactSet = kept.collect();
+        if let (true, Some(pool), Some(known)) = (trusted, pool, facts.fact(names::MACHINE_TPM_EK))
+        {
+            placed.state(
+                names::MACHINE_POOL,
+                pool,
+                Source::Verified,
+                known.observed_at,
+            );
+        }
+        Cow::Owned(placed)
+    }
+
     fn answer(&self, facts: &FactSet) -> Answer {
         let key = digest(facts);
         if let Ok(answers) = self.answers.read()
@@ -156,7 +194,7 @@ pub(crate) fn canonical(facts: &FactSet) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use facts::{Source, Timestamp};
+    use facts::Timestamp;
 
     #[test]
     fn a_digest_tells_values_and_sources_apart_but_not_times() {

@@ -40,6 +40,12 @@ pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timest
     );
     // An event log is kept as evidence but not read yet: nothing may be said of the boot.
     facts.state(names::MACHINE_BOOT_STATE, "unknown", checked, now);
+    for (name, count) in [
+        (names::MACHINE_BOOT_RESET_COUNT, proven.boot.reset_count),
+        (names::MACHINE_BOOT_RESTART_COUNT, proven.boot.restart_count),
+    ] {
+        facts.state(name, count, root, now);
+    }
     let key = if proven.session_key == proven.identity_key {
         "tpm"
     } else {

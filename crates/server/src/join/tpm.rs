@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
-use facts::{Finding, Source, Timestamp, Verdict, names};
+use facts::{Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
 use std::collections::HashMap;
@@ -28,8 +28,6 @@ const LONGEST_STATE: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Sessions {
     open: HashMap<[u8; 32], Session>,
-    /// The boot that each node last proved in this run of the server.
-    boots: HashMap<String, Boot>,
 }
 
 struct Session {
@@ -263,7 +261,7 @@ pub(crate) async fn prove(
         return Err(first(verdict.findings));
     };
     let (name, pool) = placed(core, &proven.ek_sha256)?;
-    rewound(core, &name, proven.boot)?;
+    not_rewound(core, &name, proven.boot).await?;
     for blob in evidence.blobs() {
         core.put_blob(blob.bytes.to_vec()).await?;
     }
@@ -344,20 +342,29 @@ fn take(core: &Core, id: &[u8], now: Timestamp) -> Result<Session, Refusal> {
         })
 }
 
-fn rewound(core: &Core, name: &str, boot: Boot) -> Result<(), Refusal> {
-    let mut sessions = sessions(core);
-    let previous = sessions.boots.get(name).copied();
-    if previous.is_some_and(|previous| boot < previous) {
-        return Err(Refusal::Denied(
-            Finding::new(
-                "TPM-BOOT-REWOUND",
-                "the TPM counts fewer boots than it did before",
-            )
-            .next("a TPM that was cleared or restored from a copy has to be readmitted"),
-        ));
+/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until
+/// an administrator readmits it, and what it counts then is where it begins anew.
+async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Refusal> {
+    let known = core.state().node(name).cloned();
+    let Some(node) = known.filter(|node| node.readmitted.is_none() && node.locked.is_none()) else {
+        return Ok(());
+    };
+    let facts = core.machine_facts(&node)?;
+    let count = |name| match facts.value(name) {
+        Some(Value::Integer(count)) => u32::try_from(*count).ok(),
+        _ => None,
+    };
+    let previous = count(names::MACHINE_BOOT_RESET_COUNT)
+        .zip(count(names::MACHINE_BOOT_RESTART_COUNT))
+        .map(|(reset_count, restart_count)| Boot {
+            reset_count,
+            restart_count,
+        });
+    if previous.is_none_or(|previous| boot >= previous) {
+        return Ok(());
     }
-    sessions.boots.insert(name.to_owned(), boot);
-    Ok(())
+    let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
+    Err(lock(core, &node, node.generation, seen).await)
 }
 
 /// The estate in force says whose TPMs are trusted.

@@ -3,7 +3,8 @@
 use super::Caller;
 use crate::core::Core;
 use crate::join::{
-    Admission, admit_node, certify_node, prove_key, public_key, tpm_auth, tpm_fail, tpm_prove,
+    Admission, TpmEvidence, admit_node, certify_node, prove_key, public_key, tpm_auth, tpm_fail,
+    tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
@@ -71,7 +72,9 @@ pub(super) async fn renew(
         (true, Some(tpm)) => {
             let proved = tpm_prove(core, &caller.peer, tpm).await;
             let evidence = match proved {
-                Ok(evidence) if evidence.name == *name => evidence,
+                // A machine that the estate calls otherwise by now is the same one by its key; its next
+                // join gives it the new name.
+                Ok(evidence) if evidence.name == *name || is_of(&facts, &evidence) => evidence,
                 Ok(evidence) => {
                     let finding = Finding::new("TPM-OTHER", "another machine's TPM answered")
                         .expected(name.clone())
@@ -127,6 +130,12 @@ pub(super) async fn renew(
         },
     };
     admit_node(core, admission).await
+}
+
+/// The endorsement key is the one that the node joined by.
+fn is_of(facts: &FactSet, evidence: &TpmEvidence) -> bool {
+    let ek = crypto::hex::encode(&evidence.proven.ek_sha256);
+    facts.text(names::MACHINE_TPM_EK) == Some(ek.as_str())
 }
 
 /// The facts of a machine that joined by token, seen again now: it still holds its key.

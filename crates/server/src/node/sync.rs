@@ -408,7 +408,7 @@ async fn decide(
     let (machine, estate) = (core.machine_facts(&node)?, Arc::clone(current));
     let judging = Arc::clone(core);
     let judge = move || {
-        let mut facts = machine.as_ref().clone();
+        let mut facts = estate.placed(&machine).into_owned();
         for fact in assertions(&asserted)?.iter() {
             facts.insert(fact.clone());
         }

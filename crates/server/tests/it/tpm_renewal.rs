@@ -392,3 +392,86 @@ async fn a_copied_state_directory_with_another_chip_is_detected_and_both_are_loc
     assert!(!original.is_locked().await);
     assert_eq!(fixture.records(&["lock"]).await.len(), 2);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_counts_fewer_boots_is_locked_even_after_the_server_restarted() {
+    let Some((chip, _)) = chips("server.tpm-rewound") else {
+        return;
+    };
+    if let Err(why) = testkit::tools(["tpm2_clear"]) {
+        return testkit::skip("server.tpm-rewound", &why);
+    }
+    let mut fixture = start(&chip, "").await;
+    let machine = join(&fixture, &chip, None).await.unwrap();
+    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let boots = verdict.facts.value("machine.boot.reset_count").cloned();
+    assert_ne!(boots, Some(facts::Value::Integer(0)));
+    fixture.restart().await;
+    // Clearing sets the counters back; the endorsement key stays.
+    let cleared = std::process::Command::new("tpm2_clear")
+        .args(["-c", "platform"])
+        .env("TPM2TOOLS_TCTI", chip.tcti())
+        .output()
+        .unwrap();
+    assert!(cleared.status.success(), "{cleared:?}");
+    let refused = finding(&join(&fixture, &chip, None).await.err().unwrap());
+    assert_eq!(refused.code, "AGENT-LOCKED");
+    assert!(
+        refused.observed.unwrap().contains("TPM-BOOT-REWOUND"),
+        "the reason"
+    );
+    assert_eq!(fixture.records(&["lock"]).await.len(), 1);
+    fixture.readmit(&name(&machine)).await;
+    join(&fixture, &chip, None).await.unwrap();
+}
+
+/// The references of `start`, with this machine in a pool.
+async fn declare(fixture: &Fixture, chip: &Swtpm, ek: &str, name: &str, pool: Option<&str>) {
+    let pem =
+        [chip.root_pem(), chip.issuer_pem()].map(|path| std::fs::read_to_string(path).unwrap());
+    let pool = pool.map_or_else(String::new, |pool| format!("pool = \"{pool}\"\n"));
+    let mut files = crate::harness::estate();
+    files.insert(
+        "references/tpm.toml",
+        format!(
+            "[[tpm_root]]\nname = \"test\"\nemulated = true\npem = '''\n{}'''\n\
+             [[machine]]\nname = \"{name}\"\nek_sha256 = [\"{ek}\"]\n{pool}",
+            pem.concat()
+        ),
+    );
+    fixture.apply(&files).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_taken_out_of_a_pool_loses_what_the_pool_gave_at_once() {
+    let Some((chip, _)) = chips("server.tpm-moved") else {
+        return;
+    };
+    let fixture = start(&chip, "").await;
+    let machine = join(&fixture, &chip, None).await.unwrap();
+    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let ek = verdict.facts.text("machine.tpm.ek_sha256").unwrap();
+    let mut sync = machine.sync().await.unwrap();
+    let program = crate::harness::program(1000, crate::harness::PROGRAM);
+    let (_, held) = sync.ask("w1", &program, Vec::new()).await.unwrap();
+    assert!(held.is_empty(), "it is in no pool");
+
+    // The estate names it and places it: nothing has to be proved again for that.
+    declare(&fixture, &chip, ek, "named-now", Some("demo")).await;
+    let (issued, held) = sync.ask("w1", &program, Vec::new()).await.unwrap();
+    assert_eq!(held.len(), 1);
+    let serial = issued.svids[0].serial.clone();
+    // It is the same machine, so its renewal under the new name is no attack.
+    let renewed = renew(&machine, &chip, [1; 16], key()).await.unwrap();
+    assert_eq!(renewed.joined.node_id, machine.joined.node_id);
+
+    declare(&fixture, &chip, ek, "named-now", None).await;
+    let revoked = fixture.records(&["revocation"]).await;
+    assert!(
+        revoked
+            .iter()
+            .any(|(_, record)| record["body"]["target"]["value"] == serial),
+        "{revoked:#?}"
+    );
+    assert!(fixture.records(&["lock"]).await.is_empty());
+}

@@ -12,6 +12,7 @@ use crate::workloads::Workload;
 use ledger::body::{self, Body as _, Target, TargetKind};
 use proto::v1::node_update::Update;
 use proto::v1::{Cut, Reconsider, Withdrawn};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
@@ -70,7 +71,12 @@ fn judge(
     let mut changed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut known = HashSet::new();
     for (node, name, workload) in core.workloads.all() {
-        let allowed = new.assumable(&workload.facts);
+        let facts = match new.placed(&workload.facts) {
+            Cow::Borrowed(_) => Arc::clone(&workload.facts),
+            Cow::Owned(placed) => Arc::new(placed),
+        };
+        let moved = !Arc::ptr_eq(&facts, &workload.facts);
+        let allowed = new.assumable(&facts);
         for held in &workload.held {
             known.insert(held.serial.clone());
             if allowed.iter().all(|identity| identity.path != held.path) {
@@ -81,10 +87,9 @@ fn judge(
                 });
             }
         }
-        if allowed != workload.allowed {
+        if allowed != workload.allowed || moved {
             changed.entry(node.clone()).or_default().push(name.clone());
             let held = workload.held;
-            let facts = workload.facts;
             let workload = Workload {
                 facts,
                 held,
