@@ -20,6 +20,6 @@ mod system;
 mod utility;
 
 pub use access::{Access, Coverage, Effect, NamedEffect, Resolved};
-pub use catalog::{Catalog, Function, Relation, RelationKind};
+pub use catalog::{Catalog, Function, Reference, ReferentialAction, Relation, RelationKind};
 pub use resolve::{Declared, Environment, Refusal, resolve, stands_for};
 pub use settings::{StartupParameter, startup_parameter};

@@ -64,9 +64,55 @@ pub(crate) struct Judge {
     prepared: Mutex<Option<(u64, Arc<Prepared>)>>,
 }
 
+impl Verdict {
+    /// This verdict, of a statement that runs another by name, and `inner`, that of the other.
+    pub(crate) fn with(self: Arc<Self>, inner: &Arc<Self>) -> Arc<Self> {
+        if self.operation.actions.is_empty() {
+            return Arc::clone(inner);
+        }
+        let mut operation = inner.operation.clone();
+        for mine in &self.operation.actions {
+            let same = operation
+                .actions
+                .iter_mut()
+                .find(|theirs| theirs.action == mine.action);
+            match same {
+                Some(theirs) => {
+                    theirs.resources.extend(mine.resources.iter().cloned());
+                    theirs.resources.sort_unstable();
+                    theirs.resources.dedup();
+                }
+                None => operation.actions.push(mine.clone()),
+            }
+        }
+        for policy in &self.operation.policies {
+            if !operation.policies.contains(policy) {
+                operation.policies.push(policy.clone());
+            }
+        }
+        if operation.coverage == body::Coverage::Complete {
+            operation.coverage = self.operation.coverage;
+        }
+        Arc::new(Self {
+            epoch: inner.epoch,
+            allow: self.allow && inner.allow,
+            denied: None,
+            findings: Vec::new(),
+            strict: self.strict || inner.strict,
+            silent: false,
+            operation,
+        })
+    }
+}
+
 impl Statement {
     pub(crate) fn resolved(&self) -> Arc<Resolved> {
         Arc::clone(&self.lock().resolved)
+    }
+
+    /// Bytes that it keeps, about.
+    pub(crate) fn size(&self) -> usize {
+        self.origin.text.len() + size_of::<Self>() + size_of::<Verdict>()
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Judged> {
@@ -120,25 +166,40 @@ impl Judge {
     }
 
     /// The statement that `statement` prepares or declares a cursor for.
-    pub(crate) fn inner(
-        &self,
-        statement: &Statement,
-        resolved: &Arc<Resolved>,
-    ) -> Result<Arc<Statement>, Finding> {
+    ///
+    /// # Errors
+    /// When nothing may be decided.
+    pub(crate) fn inner(&self, statement: &Statement) -> Result<Arc<Statement>, Finding> {
         let current = self.following.fresh(Timestamp::now())?;
         let origin = Origin {
             inner: true,
             ..statement.origin.clone()
         };
         let snapshot = self.database.snapshot();
+        let (inner, epoch) = {
+            let judged = statement.lock();
+            let Some(NamedEffect::Prepare { inner, .. } | NamedEffect::Declare { inner, .. }) =
+                &judged.resolved.named
+            else {
+                return Err(Finding::new(
+                    "SQL-STATEMENT",
+                    "the statement prepares nothing",
+                ));
+            };
+            (Arc::clone(inner), judged.verdict.epoch)
+        };
         let fingerprint = statement.fingerprint.clone();
-        Ok(self.statement(
+        let mut verdict = self.decide(&fingerprint, &inner, &current, &snapshot);
+        // It was resolved when `statement` was: a later catalogue resolves it again.
+        verdict.epoch = epoch;
+        Ok(Arc::new(Statement {
             origin,
             fingerprint,
-            Arc::clone(resolved),
-            &current,
-            &snapshot,
-        ))
+            judged: Mutex::new(Judged {
+                resolved: inner,
+                verdict: Arc::new(verdict),
+            }),
+        }))
     }
 
     fn statement(

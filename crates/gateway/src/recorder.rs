@@ -77,12 +77,17 @@ pub struct Operation {
 /// What became of it.
 #[derive(Debug, Clone, Default)]
 pub struct Ending {
-    /// `ok`, `error`, `unknown`, `cut`.
+    /// `ok`, `error`, `undone`, `unknown`, `cut`.
     pub result: &'static str,
     pub sqlstate: Option<String>,
     pub rows: Option<u64>,
     pub tag: Option<String>,
+    /// Of a write: `I`, `T` or `E`, as the database said after it.
+    pub transaction: Option<&'static str>,
 }
+
+/// In the place of the transaction's state: another outcome follows.
+pub(crate) const PENDING: &str = "pending";
 
 /// An intent that has no outcome yet.
 #[derive(Debug)]
@@ -299,6 +304,24 @@ impl SessionRecorder {
         }
     }
 
+    /// What is known of `intent` before its transaction's state is: its outcome proper follows. Durable
+    /// when this returns, if the intent is.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then the result may not be released.
+    pub async fn pending(&self, intent: &IntentId, so_far: &Ending) -> Result<(), RecordingStopped> {
+        let Place::Durable(seq) = intent.0 else {
+            return Ok(());
+        };
+        let so_far = Ending {
+            transaction: Some(PENDING),
+            ..so_far.clone()
+        };
+        let draft = outcome(&so_far, seq, &self.envelope())?;
+        self.recorder.ledger.append(draft).await?;
+        Ok(())
+    }
+
     /// An operation that was denied, or answered without being forwarded. Durable when this returns: the
     /// client learns the id.
     ///
@@ -370,6 +393,7 @@ fn outcome(result: &Ending, seq: u64, of: &Envelope) -> Result<Draft, RecordingS
         sqlstate: result.sqlstate.clone(),
         rows: result.rows.map(Decimal::from),
         tag: result.tag.clone(),
+        transaction: result.transaction.map(str::to_owned),
     };
     envelope(body.record(), of)
         .draft()

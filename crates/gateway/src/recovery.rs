@@ -1,6 +1,7 @@
 //! What a start writes before anything else: what became of operations that the last run left open, and
 //! that something may be missing.
 
+use crate::recorder::PENDING;
 use ledger::body::{self, Body as _};
 use ledger::{Draft, Record, RecordError, RecordType};
 use ledger_store::{LedgerHandle, Reader, StoreError};
@@ -54,6 +55,7 @@ pub(crate) fn recover(
             sqlstate: None,
             rows: None,
             tag: None,
+            transaction: None,
         };
         drafts.push(outcome.record().actor(program, "self").draft()?);
     }
@@ -111,7 +113,10 @@ fn last_run(reader: &Reader) -> Result<LastRun, RecoveryError> {
                 }
                 RecordType::Stop => last.stopped = true,
                 RecordType::Outcome => {
-                    settled.push(record.expect_body::<body::Outcome>()?.intent.0)
+                    let outcome = record.expect_body::<body::Outcome>()?;
+                    if outcome.transaction.as_deref() != Some(PENDING) {
+                        settled.push(outcome.intent.0);
+                    }
                 }
                 RecordType::Intent => {
                     last.open.insert(record.seq());

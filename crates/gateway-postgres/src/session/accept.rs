@@ -491,7 +491,7 @@ async fn run(front: &Front, mut tls: TlsStream<TcpStream>, opened: Opened) {
         tracing::warn!(%error, "what ran was not cancelled");
     }
     drop(upstream);
-    relay.cut().await;
+    let _told = relay.cut().await;
     if let Err(error) = relay.recorder().session_end(reason, &detail).await {
         tracing::error!(%error, "the end of a session is not recorded");
     }

@@ -65,11 +65,19 @@ where
         .await;
         let taken = match event {
             Ok(Event::Client) => relay.take_client(&mut from_client).await,
-            Ok(Event::Upstream) => take_upstream(relay, from_upstream, &mut released).await,
+            Ok(Event::Upstream) => {
+                match take_upstream(relay, from_upstream, &mut released).await {
+                    Ok(()) if relay.may_go_on() => relay.take_client(&mut from_client).await,
+                    taken => taken,
+                }
+            }
             Ok(Event::ClientClosed) => return PumpError::ClientClosed,
             Ok(Event::UpstreamClosed) => {
-                // What the database said last, the reason above all, still reaches the client.
-                released.unsplit(relay.to_client.split());
+                // What the database said last, the reason above all, still reaches the client, once what
+                // became of the rest is durable.
+                if relay.cut().await {
+                    released.unsplit(relay.to_client.split());
+                }
                 let _gone = write_all(client, &mut released).await;
                 return PumpError::UpstreamClosed;
             }
@@ -124,7 +132,7 @@ where
             Poll::Pending => {}
         }
     }
-    if relay.to_upstream.len() < BACKLOG {
+    if relay.to_upstream.len() < BACKLOG && !relay.is_waiting() {
         match poll_read(context, client, from_client) {
             Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Event::ClientClosed)),
             Poll::Ready(Ok(_)) => return Poll::Ready(Ok(Event::Client)),

@@ -6,14 +6,18 @@
 //! replaced by ours. So a denial inside a transaction leaves both sides in state `E`.
 
 mod answers;
+mod lookup;
+mod transaction;
 
-use super::names::Names;
-use crate::sql::{Effect, NamedEffect, Refusal};
+use super::names::{MAX_NAME, Names};
+use crate::sql::{Effect, Refusal};
 use crate::statement::{Judge, Statement, Verdict};
 use crate::wire::{self, Notice, WireError};
-use bytes::BytesMut;
+use bytes::{Buf as _, BytesMut};
 use facts::Finding;
 use gateway::{Ending, IntentId, Operation, RecordingStopped, SessionRecorder};
+use lookup::{Judgement, Kind, Lookup};
+use transaction::Transaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -46,8 +50,36 @@ pub(crate) enum End {
 struct Run {
     statement: Arc<Statement>,
     verdict: Arc<Verdict>,
+    /// Of the statement, or of what it runs by name.
+    effect: Effect,
+    /// It defines or drops names.
+    names: bool,
     intent: Option<IntentId>,
     rows: u64,
+    /// It is a COPY: what it came to is known at its end only.
+    copies: bool,
+}
+
+impl Run {
+    fn new(statement: Arc<Statement>, verdict: Arc<Verdict>, effect: Effect) -> Self {
+        let names = statement.resolved().changes_names();
+        Self {
+            statement,
+            verdict,
+            effect,
+            names,
+            intent: None,
+            rows: 0,
+            copies: false,
+        }
+    }
+}
+
+/// What became of a message of the client.
+enum Taken {
+    Done,
+    /// Left where it is until the server has answered more.
+    Wait,
 }
 
 /// What the server owes an answer to, in order.
@@ -85,11 +117,10 @@ pub(crate) struct Relay {
     statements: Names,
     portals: Names,
     expected: VecDeque<Expect>,
-    /// `I`, `T` or `E`, as the server last said.
-    transaction: u8,
-    /// Something in the open transaction was a write.
-    wrote: bool,
+    transaction: Transaction,
     copying_in: bool,
+    /// A message of the client waits, and this many answers were owed when it began to.
+    waiting: Option<usize>,
     /// Bytes of a message of the server that are passed on as they come.
     passing: usize,
     /// Of the message that is passed, only if it is replaced.
@@ -108,9 +139,9 @@ impl Relay {
             statements: Names::default(),
             portals: Names::default(),
             expected: VecDeque::new(),
-            transaction: b'I',
-            wrote: false,
+            transaction: Transaction::default(),
             copying_in: false,
+            waiting: None,
             passing: 0,
             discarding: false,
             to_upstream: BytesMut::new(),
@@ -128,55 +159,84 @@ impl Relay {
     }
 
     // ------------------------------------------------------------ from the client
-    /// Takes every whole message in `input`. When this returns, the intents of all that is in
-    /// `to_upstream` are durable, as far as they have to be.
+    /// Takes every whole message in `input`, up to one that has to wait. When this returns, the intents
+    /// of all that is in `to_upstream` are durable, as far as they have to be.
     pub(crate) async fn take_client(&mut self, input: &mut BytesMut) -> Result<(), End> {
+        self.waiting = None;
         while let Some((head, _)) = wire::frame(input, self.max_message).map_err(End::Client)? {
             if self.expected.len() > MAX_IN_FLIGHT {
                 return Err(End::Misuse("pipelines too much"));
             }
-            let message = input.split_to(head.length);
-            self.take_message(head.tag, &message).await?;
+            let message = input.get(..head.length).unwrap_or_default();
+            if let Taken::Wait = self.take_message(head.tag, message).await? {
+                self.waiting = Some(self.expected.len());
+                return Ok(());
+            }
+            input.advance(head.length);
         }
         Ok(())
     }
 
-    async fn take_message(&mut self, tag: u8, message: &[u8]) -> Result<(), End> {
+    /// Whether a message of the client waits: until it is taken nothing more is read.
+    pub(crate) const fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Whether the server has said more since a message began to wait.
+    pub(crate) fn may_go_on(&self) -> bool {
+        self.waiting
+            .is_some_and(|owed| self.copying_in || owed != self.expected.len())
+    }
+
+    async fn take_message(&mut self, tag: u8, message: &[u8]) -> Result<Taken, End> {
         let body = message.get(5..).unwrap_or_default();
         if self.copying_in && !matches!(tag, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Misuse("sends something else than data in a COPY"));
         }
+        let names = names_of(tag, body)?;
+        if names.iter().any(|name| name.len() > MAX_NAME) {
+            let finding = Finding::new(
+                "SQL-NAME-LENGTH",
+                "the name of a prepared statement or portal is too long to be told apart",
+            )
+            .expected(format!("at most {MAX_NAME} bytes"))
+            .next("shorten the name");
+            let operation = self.judge.unresolved("");
+            let notice = self.denial(&operation, None, vec![finding]).await?;
+            self.refuse_extended(notice)?;
+            return Ok(Taken::Done);
+        }
         match tag {
-            b'Q' => self.query(message, body).await,
-            b'P' => self.parse(message, body).await,
-            b'B' => self.bind(message, body).await,
-            b'E' => self.execute(message, body).await,
+            b'Q' => return self.query(message, body).await,
+            b'P' => self.parse(message, body).await?,
+            b'B' => return self.bind(message, names).await,
+            b'E' => return self.execute(message, names).await,
             b'D' => {
                 self.expected.push_back(Expect::Describe);
-                self.forward(message)
+                self.forward(message)?;
             }
             b'C' => {
-                let (kind, name) = kind_and_name(body)?;
-                self.expected.push_back(match kind {
-                    b'S' => Expect::CloseStatement(name),
-                    b'P' => Expect::ClosePortal(name),
+                let [name, _] = names;
+                self.expected.push_back(match body.first() {
+                    Some(b'S') => Expect::CloseStatement(name.into()),
+                    Some(b'P') => Expect::ClosePortal(name.into()),
                     _ => return Err(malformed("Close")),
                 });
-                self.forward(message)
+                self.forward(message)?;
             }
             b'S' => {
                 // While a COPY reads data the server ignores Sync (55.2.2.3).
                 if !self.copying_in {
                     self.expected.push_back(Expect::Sync);
                 }
-                self.forward(message)
+                self.forward(message)?;
             }
-            b'H' | b'd' => self.forward(message),
+            b'H' | b'd' => self.forward(message)?,
             b'c' | b'f' => {
                 if !std::mem::take(&mut self.copying_in) {
                     self.expected.push_back(Expect::CopyEnd);
                 }
-                self.forward(message)
+                self.forward(message)?;
             }
             b'F' => {
                 let finding = Finding::new(
@@ -186,11 +246,12 @@ impl Relay {
                 .next("call the function in a query");
                 let operation = self.judge.unresolved("");
                 let notice = self.denial(&operation, None, vec![finding]).await?;
-                self.refuse_query(notice)
+                self.refuse_query(notice)?;
             }
-            b'X' => Err(End::Terminate),
-            other => Err(End::Client(WireError::UnknownTag(char::from(other)))),
+            b'X' => return Err(End::Terminate),
+            other => return Err(End::Client(WireError::UnknownTag(char::from(other)))),
         }
+        Ok(Taken::Done)
     }
 
     fn forward(&mut self, message: &[u8]) -> Result<(), End> {
@@ -217,7 +278,7 @@ impl Relay {
         Ok(())
     }
 
-    async fn query(&mut self, message: &[u8], body: &[u8]) -> Result<(), End> {
+    async fn query(&mut self, message: &[u8], body: &[u8]) -> Result<Taken, End> {
         let Some((text, [])) = wire::text_at(body) else {
             return Err(malformed("Query"));
         };
@@ -225,129 +286,33 @@ impl Relay {
             Ok(statements) => statements,
             Err(refusal) => {
                 let notice = self.refusal(text, refusal).await?;
-                return self.refuse_query(notice);
+                self.refuse_query(notice)?;
+                return Ok(Taken::Done);
             }
         };
-        let mut runs = VecDeque::with_capacity(statements.len());
-        let mut prepared: Vec<(Box<str>, Arc<Statement>)> = Vec::new();
+        let mut runs: VecDeque<Run> = VecDeque::with_capacity(statements.len());
         for statement in statements {
-            let verdicts = match self.verdicts(&statement, &prepared) {
-                Ok(verdicts) => verdicts,
-                Err(finding) => {
+            let notice = match self.judge_run(&statement, runs.iter()) {
+                Judgement::Allowed(verdict, effect) => {
+                    runs.push_back(Run::new(statement, verdict, effect));
+                    continue;
+                }
+                Judgement::Wait => return Ok(Taken::Wait),
+                Judgement::Denied(verdict) => self.denied(&verdict).await?,
+                Judgement::Refused(finding) => {
                     let operation = self.judge.unresolved(text);
-                    let notice = self.denial(&operation, None, vec![finding]).await?;
-                    return self.refuse_query(notice);
+                    self.denial(&operation, None, vec![finding]).await?
                 }
             };
-            if let Some(denied) = verdicts.iter().find(|verdict| !verdict.allow) {
-                let notice = self.denied(denied).await?;
-                return self.refuse_query(notice);
-            }
-            if let Some(defined) = self.definition(&statement) {
-                prepared.push(defined);
-            }
-            // The last is the one that runs, if the server takes everything before it.
-            if let Some(verdict) = verdicts.into_iter().last() {
-                runs.push_back(Run {
-                    statement,
-                    verdict,
-                    intent: None,
-                    rows: 0,
-                });
-            }
+            self.refuse_query(notice)?;
+            return Ok(Taken::Done);
         }
         for run in &mut runs {
-            run.intent = self.intent(&run.verdict, &run.statement).await?;
+            run.intent = self.intent(&run.verdict, run.effect).await?;
         }
         self.expected.push_back(Expect::Query(runs));
-        self.forward(message)
-    }
-
-    /// The verdict of `statement`, and of all that its name may lead to when it runs another.
-    fn verdicts(
-        &self,
-        statement: &Arc<Statement>,
-        prepared: &[(Box<str>, Arc<Statement>)],
-    ) -> Result<Vec<Arc<Verdict>>, Finding> {
-        let mut verdicts = vec![self.judge.verdict(statement)?];
-        let resolved = statement.resolved();
-        let (name, cursors) = match &resolved.named {
-            Some(NamedEffect::Execute { name }) => (name, false),
-            Some(NamedEffect::Fetch { name }) => (name, true),
-            _ => return Ok(verdicts),
-        };
-        let mut candidates = self.candidates(name, cursors);
-        candidates.extend(
-            prepared
-                .iter()
-                .filter(|(known, _)| **known == **name)
-                .map(|(_, statement)| Arc::clone(statement)),
-        );
-        if candidates.is_empty() {
-            return Err(Finding::new(
-                "SQL-NAME",
-                format!("nothing that was decided on is called {name:?}"),
-            )
-            .next("prepare the statement or declare the cursor in this session"));
-        }
-        for candidate in candidates {
-            verdicts.push(self.judge.verdict(&candidate)?);
-        }
-        Ok(verdicts)
-    }
-
-    /// Everything that a name may lead to by the time a message that is sent now is read.
-    fn candidates(&self, name: &str, portals: bool) -> Vec<Arc<Statement>> {
-        let names = if portals {
-            &self.portals
-        } else {
-            &self.statements
-        };
-        let mut found: Vec<Arc<Statement>> = names.confirmed(name).cloned().into_iter().collect();
-        for expect in &self.expected {
-            match expect {
-                Expect::Parse {
-                    name: known,
-                    statement,
-                } if !portals && **known == *name => {
-                    found.push(Arc::clone(statement));
-                }
-                Expect::Bind { portal, statement } if portals && **portal == *name => {
-                    found.push(Arc::clone(statement));
-                }
-                Expect::Query(runs) => {
-                    let defined = runs
-                        .iter()
-                        .filter_map(|run| self.definition_of(run, portals));
-                    found.extend(
-                        defined
-                            .filter(|(known, _)| **known == *name)
-                            .map(|(_, statement)| statement),
-                    );
-                }
-                _ => {}
-            }
-        }
-        found
-    }
-
-    fn definition_of(&self, run: &Run, portals: bool) -> Option<(Box<str>, Arc<Statement>)> {
-        let is_portal = matches!(
-            run.statement.resolved().named,
-            Some(NamedEffect::Declare { .. })
-        );
-        (is_portal == portals).then(|| self.definition(&run.statement))?
-    }
-
-    /// What a PREPARE or DECLARE defines.
-    fn definition(&self, statement: &Arc<Statement>) -> Option<(Box<str>, Arc<Statement>)> {
-        match &statement.resolved().named {
-            Some(NamedEffect::Prepare { name, inner } | NamedEffect::Declare { name, inner }) => {
-                let inner = self.judge.inner(statement, inner).ok()?;
-                Some((name.as_str().into(), inner))
-            }
-            _ => None,
-        }
+        self.forward(message)?;
+        Ok(Taken::Done)
     }
 
     async fn parse(&mut self, message: &[u8], body: &[u8]) -> Result<(), End> {
@@ -413,117 +378,94 @@ impl Relay {
         self.forward(message)
     }
 
-    async fn bind(&mut self, message: &[u8], body: &[u8]) -> Result<(), End> {
-        let names = wire::text_at(body)
-            .and_then(|(portal, rest)| wire::text_at(rest).map(|(name, _)| (portal, name)));
-        let Some((portal, name)) = names else {
-            return Err(malformed("Bind"));
+    async fn bind(&mut self, message: &[u8], names: [&str; 2]) -> Result<Taken, End> {
+        let [portal, name] = names;
+        let statement = match self.lookup(name, Kind::Statement) {
+            Ok(Lookup::Statement(statement)) => statement,
+            other => return self.not_found(other, name, Kind::Statement).await,
         };
-        let Some(statement) = self.decided(name, false).await? else {
-            return Ok(());
+        let notice = match self.judge.verdict(&statement) {
+            Ok(verdict) if verdict.allow => {
+                self.expected.push_back(Expect::Bind {
+                    portal: portal.into(),
+                    statement,
+                });
+                self.forward(message)?;
+                return Ok(Taken::Done);
+            }
+            Ok(verdict) => self.denied(&verdict).await?,
+            Err(finding) => self.denied_by(finding).await?,
         };
-        self.expected.push_back(Expect::Bind {
-            portal: portal.into(),
-            statement,
-        });
-        self.forward(message)
+        self.refuse_extended(notice)?;
+        Ok(Taken::Done)
     }
 
-    async fn execute(&mut self, message: &[u8], body: &[u8]) -> Result<(), End> {
-        let Some((portal, _)) = wire::text_at(body) else {
-            return Err(malformed("Execute"));
+    async fn execute(&mut self, message: &[u8], names: [&str; 2]) -> Result<Taken, End> {
+        let [portal, _] = names;
+        let statement = match self.lookup(portal, Kind::Portal) {
+            Ok(Lookup::Statement(statement)) => statement,
+            other => return self.not_found(other, portal, Kind::Portal).await,
         };
-        let Some(statement) = self.decided(portal, true).await? else {
-            return Ok(());
-        };
-        let verdicts = match self.verdicts(&statement, &[]) {
-            Ok(verdicts) => verdicts,
-            Err(finding) => {
-                let operation = self.judge.unresolved("");
-                let notice = self.denial(&operation, None, vec![finding]).await?;
-                return self.refuse_extended(notice);
+        let notice = match self.judge_run(&statement, std::iter::empty()) {
+            Judgement::Allowed(verdict, effect) => {
+                let mut run = Run::new(statement, verdict, effect);
+                run.intent = self.intent(&run.verdict, effect).await?;
+                self.expected.push_back(Expect::Execute(run));
+                self.forward(message)?;
+                return Ok(Taken::Done);
             }
+            Judgement::Wait => return Ok(Taken::Wait),
+            Judgement::Denied(verdict) => self.denied(&verdict).await?,
+            Judgement::Refused(finding) => self.denied_by(finding).await?,
         };
-        if let Some(denied) = verdicts.iter().find(|verdict| !verdict.allow) {
-            let notice = self.denied(denied).await?;
-            return self.refuse_extended(notice);
-        }
-        let Some(verdict) = verdicts.into_iter().last() else {
-            return Ok(());
-        };
-        let intent = self.intent(&verdict, &statement).await?;
-        self.expected.push_back(Expect::Execute(Run {
-            statement,
-            verdict,
-            intent,
-            rows: 0,
-        }));
-        self.forward(message)
+        self.refuse_extended(notice)?;
+        Ok(Taken::Done)
     }
 
-    /// What `name` leads to, if all that it may lead to is allowed now; else the message is replaced.
-    async fn decided(&mut self, name: &str, portals: bool) -> Result<Option<Arc<Statement>>, End> {
-        // The hot path: nothing in flight defines the name anew.
-        let names = if portals {
-            &self.portals
-        } else {
-            &self.statements
-        };
-        let in_flight = self.expected.iter().any(|expect| match expect {
-            Expect::Parse { .. } | Expect::Query(_) => !portals,
-            Expect::Bind { .. } => portals,
-            _ => false,
-        });
-        let candidates = match names.confirmed(name) {
-            Some(statement) if !in_flight => vec![Arc::clone(statement)],
-            _ => self.candidates(name, portals),
-        };
-        let mut last = None;
-        for statement in candidates {
-            match self.judge.verdict(&statement) {
-                Ok(verdict) if verdict.allow => last = Some(statement),
-                Ok(verdict) => {
-                    let notice = self.denied(&verdict).await?;
-                    self.refuse_extended(notice)?;
-                    return Ok(None);
-                }
-                Err(finding) => {
-                    let operation = self.judge.unresolved("");
-                    let notice = self.denial(&operation, None, vec![finding]).await?;
-                    self.refuse_extended(notice)?;
-                    return Ok(None);
+    /// A name that leads nowhere, or not yet.
+    async fn not_found(
+        &mut self,
+        looked_up: Result<Lookup, Finding>,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Taken, End> {
+        let notice = match looked_up {
+            Ok(Lookup::Wait) => return Ok(Taken::Wait),
+            Ok(_) => {
+                let (sqlstate, what) = match kind {
+                    Kind::Portal => ("34000", "portal"),
+                    Kind::Statement => ("26000", "prepared statement"),
+                };
+                Notice {
+                    sqlstate,
+                    message: format!("{what} \"{name}\" does not exist"),
+                    ..Notice::default()
                 }
             }
-        }
-        if last.is_none() {
-            let kind = if portals {
-                ("34000", "portal")
-            } else {
-                ("26000", "prepared statement")
-            };
-            self.refuse_extended(Notice {
-                sqlstate: kind.0,
-                message: format!("{} \"{name}\" does not exist", kind.1),
-                ..Notice::default()
-            })?;
-        }
-        Ok(last)
+            Err(finding) => self.denied_by(finding).await?,
+        };
+        self.refuse_extended(notice)?;
+        Ok(Taken::Done)
+    }
+
+    async fn denied_by(&self, finding: Finding) -> Result<Notice, End> {
+        let operation = self.judge.unresolved("");
+        self.denial(&operation, None, vec![finding]).await
     }
 
     /// Records that `verdict`'s operation is about to run, durably where it has to be.
     async fn intent(
         &mut self,
         verdict: &Verdict,
-        statement: &Statement,
+        effect: Effect,
     ) -> Result<Option<IntentId>, End> {
-        let effect = statement.resolved().effect;
         // A transaction that wrote nothing commits nothing.
-        let empty_commit = effect == Effect::Commit && !self.wrote;
-        if verdict.silent || empty_commit {
+        let ends_nothing = effect == Effect::Commit && !self.transaction.wrote;
+        if verdict.silent || ends_nothing {
             return Ok(None);
         }
         if effect == Effect::Write {
-            self.wrote = true;
+            self.transaction.wrote = true;
         }
         Ok(Some(
             self.recorder
@@ -597,8 +539,18 @@ fn malformed(what: &'static str) -> End {
     End::Client(WireError::Malformed(what))
 }
 
-fn kind_and_name(body: &[u8]) -> Result<(u8, Box<str>), End> {
-    let (kind, rest) = body.split_first().ok_or_else(|| malformed("Close"))?;
-    let (name, _) = wire::text_at(rest).ok_or_else(|| malformed("Close"))?;
-    Ok((*kind, name.into()))
+/// The names that a message of the extended protocol uses; empty where it has none.
+fn names_of(tag: u8, body: &[u8]) -> Result<[&str; 2], End> {
+    let first = |bytes, what| wire::text_at(bytes).ok_or_else(|| malformed(what));
+    Ok(match tag {
+        b'P' => [first(body, "Parse")?.0, ""],
+        b'B' => {
+            let (portal, rest) = first(body, "Bind")?;
+            [portal, first(rest, "Bind")?.0]
+        }
+        b'E' => [first(body, "Execute")?.0, ""],
+        b'D' => [first(body.get(1..).unwrap_or_default(), "Describe")?.0, ""],
+        b'C' => [first(body.get(1..).unwrap_or_default(), "Close")?.0, ""],
+        _ => ["", ""],
+    })
 }

@@ -37,7 +37,7 @@ pub enum Effect {
     ReadOnly,
     /// Changes the session only: `SET`, `BEGIN`, `DEALLOCATE`.
     Session,
-    /// `COMMIT` and its kin: makes earlier writes of the transaction last.
+    /// `COMMIT`, `ROLLBACK` and their kin: says whether earlier writes of the transaction last.
     Commit,
     /// May change data or definitions.
     Write,
@@ -52,8 +52,12 @@ pub enum NamedEffect {
     Execute { name: String },
     /// `DEALLOCATE name`, or all
     Deallocate { name: Option<String> },
-    /// `DECLARE name CURSOR FOR …`
-    Declare { name: String, inner: Arc<Resolved> },
+    /// `DECLARE name CURSOR FOR …`; `holds` says `WITH HOLD`.
+    Declare {
+        name: String,
+        inner: Arc<Resolved>,
+        holds: bool,
+    },
     /// `FETCH … FROM name`, `MOVE`
     Fetch { name: String },
     /// `CLOSE name`, or all
@@ -69,6 +73,8 @@ pub struct Resolved {
     pub verb: &'static str,
     /// What policy decides on.
     pub accesses: BTreeSet<Access>,
+    /// The tables behind `accesses`, by OID, as far as the catalogue knows them.
+    pub relations: BTreeSet<u32>,
     /// System catalogues and views read, by path. Decided like tables, recorded like harmless ones.
     pub catalog_reads: BTreeSet<String>,
     pub effect: Effect,
@@ -83,6 +89,7 @@ impl Resolved {
         Self {
             verb,
             accesses: BTreeSet::new(),
+            relations: BTreeSet::new(),
             catalog_reads: BTreeSet::new(),
             effect,
             coverage: Coverage::Parsed,
@@ -99,9 +106,28 @@ impl Resolved {
         self.effect = self.effect.max(Effect::Write);
     }
 
+    /// Whether it defines or drops a prepared statement or cursor.
+    #[must_use]
+    pub const fn changes_names(&self) -> bool {
+        !matches!(
+            self.named,
+            None | Some(NamedEffect::Execute { .. } | NamedEffect::Fetch { .. })
+        )
+    }
+
+    /// What PREPARE may prepare.
+    #[must_use]
+    pub fn is_query(&self) -> bool {
+        matches!(
+            self.verb,
+            "SELECT" | "INSERT" | "UPDATE" | "DELETE" | "MERGE"
+        )
+    }
+
     /// Takes over what `inner` touches, as `EXPLAIN` and `DECLARE` do.
     pub(crate) fn absorb(&mut self, inner: &Self) {
         self.accesses.extend(inner.accesses.iter().cloned());
+        self.relations.extend(&inner.relations);
         self.catalog_reads
             .extend(inner.catalog_reads.iter().cloned());
         self.coverage = self.coverage.max(inner.coverage);

@@ -48,6 +48,26 @@ pub struct Function {
     pub most: Option<usize>,
 }
 
+/// What a foreign key does to the rows that refer, when what they refer to changes or goes.
+/// PostgreSQL does it as the owner of their table: nobody asks the role for a right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReferentialAction {
+    /// `NO ACTION`, `RESTRICT`: refuses.
+    Nothing,
+    Cascade,
+    /// `SET NULL`, `SET DEFAULT`
+    Set,
+}
+
+/// A foreign key, seen from the table that is referred to.
+#[derive(Debug, Clone, Copy)]
+pub struct Reference {
+    /// The table that refers.
+    pub from: u32,
+    pub on_delete: ReferentialAction,
+    pub on_update: ReferentialAction,
+}
+
 /// Everything, indexed. `version` changes whenever anything in it does.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
@@ -57,6 +77,8 @@ pub struct Catalog {
     pub server_version: u32,
     relations: HashMap<u32, Relation>,
     by_name: HashMap<(String, String), u32>,
+    /// By the table that is referred to.
+    references: HashMap<u32, Vec<Reference>>,
     functions: HashMap<String, Vec<Function>>,
     /// Names in `pg_catalog`, of functions and of relations.
     system_functions: HashSet<String>,
@@ -98,6 +120,14 @@ impl Catalog {
             relation.oid,
         );
         self.relations.insert(relation.oid, relation);
+    }
+
+    pub fn add_reference(&mut self, to: u32, reference: Reference) {
+        self.references.entry(to).or_default().push(reference);
+    }
+
+    pub(crate) fn references_to(&self, oid: u32) -> &[Reference] {
+        self.references.get(&oid).map_or(&[], Vec::as_slice)
     }
 
     pub fn add_function(&mut self, function: Function) {

@@ -1,7 +1,9 @@
 //! The table of statements and what they come to, as one file that a person can review:
 //! `conformance.txt`. Evasions stand in it beside ordinary statements.
 
-use super::catalog::{Catalog, Function, Relation, RelationKind};
+use super::catalog::{
+    Catalog, Function, Reference, ReferentialAction as Action, Relation, RelationKind,
+};
 use super::resolve::{Declared, Environment, Refusal, resolve};
 use estate::ResourceRef;
 use expect_test::expect_file;
@@ -104,6 +106,28 @@ fn shop() -> Catalog {
         " SELECT pg_authid.rolpassword FROM pg_authid;",
     ));
     catalog.add_relation(view(15, "constant", " SELECT 1 AS one;"));
+    for (oid, name) in [(20, "accounts"), (21, "transfers"), (22, "notes"), (23, "lines")] {
+        catalog.add_relation(relation(oid, name, RelationKind::Table));
+    }
+    catalog.add_relation(view(
+        24,
+        "account_ids",
+        " SELECT accounts.id FROM public.accounts;",
+    ));
+    for (from, to, on_delete, on_update) in [
+        (21, 20, Action::Cascade, Action::Cascade),
+        (22, 20, Action::Set, Action::Nothing),
+        (23, 21, Action::Cascade, Action::Nothing),
+        // A circle.
+        (20, 23, Action::Cascade, Action::Nothing),
+    ] {
+        let reference = Reference {
+            from,
+            on_delete,
+            on_update,
+        };
+        catalog.add_reference(to, reference);
+    }
     catalog.add_function(function("public", "card_of", 1, 1));
     catalog.add_function(function("public", "lower", 1, 1));
     catalog.add_function(function("public", "dblink", 1, 3));

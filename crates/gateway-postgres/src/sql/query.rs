@@ -191,7 +191,7 @@ impl Walker<'_> {
             self.touch_range(target, Action::Select)?;
         }
         if clause.action != OnConflictAction::OnconflictNothing as i32 {
-            self.touch_range(target, Action::Update)?;
+            self.change(target, Action::Update)?;
             self.touch_range(target, Action::Select)?;
         }
         if let Some(infer) = &clause.infer {
@@ -265,8 +265,8 @@ impl Walker<'_> {
                 };
                 match CmdType::try_from(when.command_type) {
                     Ok(CmdType::CmdInsert) => walker.touch_range(&target, Action::Insert)?,
-                    Ok(CmdType::CmdUpdate) => walker.touch_range(&target, Action::Update)?,
-                    Ok(CmdType::CmdDelete) => walker.touch_range(&target, Action::Delete)?,
+                    Ok(CmdType::CmdUpdate) => walker.change(&target, Action::Update)?,
+                    Ok(CmdType::CmdDelete) => walker.change(&target, Action::Delete)?,
                     Ok(CmdType::CmdNothing) => {}
                     _ => return Err(unsupported("this action of MERGE")),
                 }

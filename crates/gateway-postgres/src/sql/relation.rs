@@ -2,7 +2,7 @@
 //! parents to children, partitions to what governs them.
 
 use super::access::{Coverage, Effect};
-use super::catalog::{Found, Relation, RelationKind};
+use super::catalog::{Found, ReferentialAction, Relation, RelationKind};
 use super::resolve::{Walker, definition};
 use super::system;
 use estate::{Action, ResourceKind, ResourceRef};
@@ -30,7 +30,16 @@ impl Walker<'_> {
     pub(super) fn write(&mut self, range: &RangeVar, action: Action) -> Result<(), Finding> {
         self.met.relations += 1;
         self.out.writes();
-        self.touch_range(range, action)
+        self.change(range, action)
+    }
+
+    /// As [`Self::touch_range`], and what foreign keys do about it.
+    pub(super) fn change(&mut self, range: &RangeVar, action: Action) -> Result<(), Finding> {
+        let follows = matches!(action, Action::Update | Action::Delete);
+        let outer = std::mem::replace(&mut self.cascading, follows);
+        let changed = self.touch_range(range, action);
+        self.cascading = outer;
+        changed
     }
 
     pub(super) fn touch_range(&mut self, range: &RangeVar, action: Action) -> Result<(), Finding> {
@@ -128,12 +137,46 @@ impl Walker<'_> {
                 self.collect(relation, inherited, &mut family);
                 for oid in family {
                     if let Some(member) = self.environment.catalog.relation(oid) {
+                        self.out.relations.insert(oid);
                         self.touch_member(member, action);
+                        self.cascade(member, action)?;
                     }
                 }
                 Ok(())
             }
         }
+    }
+
+    /// What foreign keys do to rows of other tables when rows of `relation` go or change.
+    fn cascade(&mut self, relation: &Relation, action: Action) -> Result<(), Finding> {
+        if !self.cascading {
+            return Ok(());
+        }
+        let catalog = self.environment.catalog;
+        for reference in catalog.references_to(relation.oid) {
+            let does = if action == Action::Delete {
+                reference.on_delete
+            } else {
+                reference.on_update
+            };
+            let follows = match does {
+                ReferentialAction::Nothing => continue,
+                ReferentialAction::Cascade => action,
+                ReferentialAction::Set => Action::Update,
+            };
+            let Some(from) = catalog.relation(reference.from) else {
+                return Err(Finding::new(
+                    "SQL-CASCADE",
+                    "a foreign key changes a table that is not in the catalogue",
+                ));
+            };
+            if self.cascaded.insert((from.oid, follows)) {
+                self.deeper()?;
+                self.touch_relation(from, follows, true)?;
+                self.depth -= 1;
+            }
+        }
+        Ok(())
     }
 
     /// `relation` and, when `inherited`, all below it.
@@ -171,9 +214,14 @@ impl Walker<'_> {
         self.depth -= 1;
         let tables: Vec<ResourceRef> = inner.tables().cloned().collect();
         let stands_alone = tables.is_empty();
-        for table in tables {
-            if action != Action::Select {
+        if action != Action::Select {
+            for table in tables {
                 self.out.touch(action, table);
+            }
+            for oid in &inner.relations {
+                if let Some(base) = self.environment.catalog.relation(*oid) {
+                    self.touch_relation(base, action, false)?;
+                }
             }
         }
         self.out.absorb(&inner);

@@ -108,6 +108,8 @@ pub fn stands_for(
     environment: Environment<'_>,
 ) -> Result<BTreeSet<Access>, Finding> {
     let mut walker = Walker::new(environment, 0);
+    // UPDATE is the right to lock rows as well, which changes none.
+    walker.cascading = action == Action::Delete;
     let schema = Some(relation.schema.as_str());
     walker.touch_name(schema, &relation.name, action, true)?;
     Ok(walker.out.accesses)
@@ -150,6 +152,10 @@ pub(super) struct Walker<'a> {
     pub(super) tables_in_scope: Vec<String>,
     /// Inside the `FROM` of a query with `FOR UPDATE` or its kin.
     pub(super) locking: bool,
+    /// Rows go or change: foreign keys act.
+    pub(super) cascading: bool,
+    /// What foreign keys have been followed to.
+    pub(super) cascaded: BTreeSet<(u32, Action)>,
     pub(super) depth: usize,
 }
 
@@ -161,6 +167,8 @@ impl<'a> Walker<'a> {
             met: Census::default(),
             tables_in_scope: Vec::new(),
             locking: false,
+            cascading: false,
+            cascaded: BTreeSet::new(),
             depth,
         }
     }

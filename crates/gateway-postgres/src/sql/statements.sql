@@ -95,6 +95,22 @@ SELECT * FROM dogs
 DELETE FROM events
 INSERT INTO audited VALUES (1)
 
+-- what foreign keys do to other tables
+DELETE FROM accounts
+DELETE FROM accounts WHERE id = 1
+DELETE FROM lines
+DELETE FROM notes
+UPDATE accounts SET id = 1
+UPDATE transfers SET id = 1
+DELETE FROM account_ids
+UPDATE account_ids SET id = 1
+INSERT INTO accounts VALUES (1) ON CONFLICT (id) DO UPDATE SET id = 2
+MERGE INTO accounts a USING orders o ON a.id = o.id WHEN MATCHED THEN DELETE
+WITH gone AS (DELETE FROM accounts RETURNING id) SELECT count(*) FROM gone
+SELECT * FROM accounts FOR UPDATE
+LOCK TABLE accounts
+INSERT INTO accounts VALUES (1)
+
 -- functions
 SELECT pg_read_file('/etc/passwd')
 SELECT pg_catalog.pg_read_file('/etc/passwd')

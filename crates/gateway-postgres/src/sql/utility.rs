@@ -28,6 +28,9 @@ const EXPLAIN_OPTIONS: &[&str] = &[
     "serialize",
 ];
 
+/// `CURSOR_OPT_HOLD` of `nodes/parsenodes.h`: `WITH HOLD`.
+const CURSOR_HOLD: i32 = 0x20;
+
 impl Walker<'_> {
     pub(super) fn statement(&mut self, node: &N) -> Result<(), Finding> {
         match node {
@@ -67,7 +70,8 @@ impl Walker<'_> {
                     })
             }
             N::ExecuteStmt(execute) => {
-                self.out = Resolved::new("EXECUTE", Effect::Write);
+                // What it runs has an effect of its own.
+                self.out = Resolved::new("EXECUTE", Effect::ReadOnly);
                 let name = execute.name.clone();
                 self.out.named = Some(NamedEffect::Execute { name });
                 self.expressions(&execute.params)
@@ -84,6 +88,7 @@ impl Walker<'_> {
                 self.out.named = Some(NamedEffect::Declare {
                     name,
                     inner: Arc::new(inner),
+                    holds: declare.options & CURSOR_HOLD != 0,
                 });
                 Ok(())
             }
@@ -274,10 +279,10 @@ impl Walker<'_> {
         let (verb, effect) = match Kind::try_from(transaction.kind) {
             Ok(Kind::TransStmtBegin | Kind::TransStmtStart) => ("BEGIN", Effect::Session),
             Ok(Kind::TransStmtCommit) => ("COMMIT", Effect::Commit),
-            Ok(Kind::TransStmtRollback) => ("ROLLBACK", Effect::Session),
+            Ok(Kind::TransStmtRollback) => ("ROLLBACK", Effect::Commit),
             Ok(Kind::TransStmtSavepoint) => ("SAVEPOINT", Effect::Session),
             Ok(Kind::TransStmtRelease) => ("RELEASE", Effect::Session),
-            Ok(Kind::TransStmtRollbackTo) => ("ROLLBACK", Effect::Session),
+            Ok(Kind::TransStmtRollbackTo) => ("ROLLBACK TO", Effect::Commit),
             _ => return Err(unsupported("a two-phase transaction")),
         };
         self.out = Resolved::new(verb, effect);

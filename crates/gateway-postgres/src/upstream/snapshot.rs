@@ -1,7 +1,7 @@
 //! Reads the catalogue into a [`Catalog`], and tells cheaply whether it has changed.
 
 use super::admin::{Admin, AdminError, Row};
-use crate::sql::{Catalog, Function, Relation, RelationKind};
+use crate::sql::{Catalog, Function, Reference, ReferentialAction, Relation, RelationKind};
 use std::collections::HashMap;
 
 /// Not in a system schema: those are known by name alone.
@@ -14,10 +14,12 @@ SELECT md5(concat_ws('/',
   (SELECT string_agg(c.oid || ':' || c.xmin, ',' ORDER BY c.oid) FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r','p','v','m','f','S')),
   (SELECT string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_rewrite r WHERE r.oid >= 16384),
   (SELECT string_agg(i.inhrelid || ':' || i.inhparent, ',' ORDER BY i.inhrelid, i.inhparent) FROM pg_inherits i),
+  (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid) FROM pg_constraint k WHERE k.contype = 'f'),
   (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid) FROM pg_trigger t WHERE NOT t.tgisinternal),
   (SELECT string_agg(p.oid || ':' || p.xmin, ',' ORDER BY p.oid) FROM pg_proc p WHERE p.oid >= 16384),
   (SELECT string_agg(o.oid || ':' || o.xmin, ',' ORDER BY o.oid) FROM pg_operator o WHERE o.oid >= 16384),
-  (SELECT string_agg(n.oid || ':' || n.nspname, ',' ORDER BY n.oid) FROM pg_namespace n WHERE n.oid >= 16384)
+  (SELECT string_agg(n.oid || ':' || n.xmin, ',' ORDER BY n.oid) FROM pg_namespace n),
+  (SELECT d.xmin::text FROM pg_database d WHERE d.datname = current_database())
 )), current_setting('server_version_num')";
 
 pub(crate) async fn fingerprint(admin: &mut Admin) -> Result<(String, u32), AdminError> {
@@ -76,8 +78,32 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
             opaque: opaque == "t",
         });
     }
+    references(admin, &mut catalog).await?;
     functions(admin, &mut catalog).await?;
     Ok(catalog)
+}
+
+async fn references(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {
+    let keys = "SELECT conrelid, confrelid, confdeltype, confupdtype FROM pg_constraint WHERE contype = 'f'";
+    for row in admin.query(keys).await? {
+        let [from, to, on_delete, on_update] = columns(&row)?;
+        let reference = Reference {
+            from: oid(from)?,
+            on_delete: referential_action(on_delete)?,
+            on_update: referential_action(on_update)?,
+        };
+        catalog.add_reference(oid(to)?, reference);
+    }
+    Ok(())
+}
+
+fn referential_action(letter: &str) -> Result<ReferentialAction, AdminError> {
+    match letter {
+        "a" | "r" => Ok(ReferentialAction::Nothing),
+        "c" => Ok(ReferentialAction::Cascade),
+        "n" | "d" => Ok(ReferentialAction::Set),
+        _ => Err(AdminError::Row),
+    }
 }
 
 async fn functions(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {

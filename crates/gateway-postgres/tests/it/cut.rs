@@ -74,6 +74,25 @@ async fn a_cut_reaches_idle_querying_and_copying_sessions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_a_copy_that_was_cut_nobody_says_how_much_it_was() {
+    if skipped("of_a_copy_that_was_cut_nobody_says_how_much_it_was") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut client = Client::connect(&world, &payments).await;
+    // More than is held, and no end.
+    let copy = b"COPY (SELECT repeat(a.number, 500) FROM cards a, cards b, cards c, cards d, cards e) TO STDOUT\0";
+    client.send(&message(b'Q', copy)).await;
+    while client.receive().await.unwrap().0 != b'd' {}
+    world.plane.revoke(TargetKind::Identity, &payments.id);
+    closed(&mut client).await;
+    let cut = world.recorded("\"result\":\"cut\"").await;
+    assert!(cut[0].contains("\"rows\":null"), "{}", cut[0]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cut_by_serial_or_machine_reaches_too() {
     if skipped("a_cut_by_serial_or_machine_reaches_too") {
         return;

@@ -1,6 +1,6 @@
 //! What stands in the gateway's ledger afterwards, and what never does.
 
-use crate::client::Client;
+use crate::client::{Client, bind, message};
 use crate::world::{World, skipped};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,5 +99,140 @@ async fn every_harmless_read_has_an_outcome_in_the_end() {
     });
     waited.await.expect("all are recorded");
     assert_eq!(world.records("\"tag\":\"SELECT\"").len(), 100);
+    world.stop().await;
+}
+
+fn run(sql: &str) -> Vec<u8> {
+    let mut bytes = message(b'P', format!("\0{sql}\0\0\0").as_bytes());
+    bytes.extend(bind("", ""));
+    bytes.extend(message(b'E', b"\0\0\0\0\0"));
+    bytes
+}
+
+const INSERT: &str = "INSERT INTO orders (note) VALUES ('x')";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_is_recorded_whatever_was_in_flight_before_it() {
+    if skipped("a_commit_is_recorded_whatever_was_in_flight_before_it") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    // The answer to Sync says `I` after the write was sent and before it ran.
+    let mut bytes = message(b'S', b"");
+    bytes.extend(message(
+        b'Q',
+        b"BEGIN; UPDATE orders SET note = 'x' WHERE id = 1\0",
+    ));
+    client.send(&bytes).await;
+    client.answer().await.unwrap();
+    client.answer().await.unwrap();
+    assert_eq!(client.status, b'T');
+    client.simple("COMMIT").await.unwrap();
+    assert_eq!(
+        world.writes(),
+        ["select+update: ok UPDATE 1 T", ": ok COMMIT 0 I"]
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_says_whether_what_was_written_lasts() {
+    if skipped("an_outcome_says_whether_what_was_written_lasts") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let mut seen = 0;
+    let mut new = |expected: &[&str], what: &str| {
+        let writes = world.writes();
+        assert_eq!(&writes[seen..], expected, "{what}");
+        seen = writes.len();
+    };
+    client.simple(INSERT).await.unwrap();
+    new(&["insert: ok INSERT 1 I"], "alone");
+    for statement in ["BEGIN", INSERT, "ROLLBACK"] {
+        client.simple(statement).await.unwrap();
+    }
+    new(
+        &["insert: ok INSERT 1 T", ": ok ROLLBACK 0 I"],
+        "rolled back",
+    );
+    for statement in ["BEGIN", INSERT, "SELECT 1/0", "COMMIT"] {
+        let _failed = client.simple(statement).await;
+    }
+    new(
+        &["insert: ok INSERT 1 T", ": ok ROLLBACK 0 I"],
+        "a failed transaction that is committed",
+    );
+    client
+        .simple(&format!("{INSERT}; SELECT 1/0"))
+        .await
+        .unwrap_err();
+    new(&["insert: undone INSERT 1 I"], "a later statement failed");
+    client
+        .simple(&format!("{INSERT}; COMMIT; {INSERT}; SELECT 1/0"))
+        .await
+        .unwrap_err();
+    new(
+        &[
+            "insert: ok INSERT 1 I",
+            ": ok COMMIT 0 I",
+            "insert: undone INSERT 1 I",
+        ],
+        "committed in between",
+    );
+    let mut bytes = run(INSERT);
+    bytes.extend(run("SELECT 1/0"));
+    bytes.extend(message(b'S', b""));
+    client.send(&bytes).await;
+    client.answer().await.unwrap_err();
+    new(&["insert: undone INSERT 1 I"], "a pipeline failed");
+    let mut bytes = run(INSERT);
+    bytes.extend(run("SELECT * FROM undeclared"));
+    bytes.extend(message(b'S', b""));
+    client.send(&bytes).await;
+    client.answer().await.unwrap_err();
+    new(&["insert: undone INSERT 1 I"], "a pipeline was denied");
+    // Whoever waits for the answer before Sync gets it, and learns later whether it lasts.
+    for (then, result) in [("SELECT 1", "ok"), ("SELECT 1/0", "undone")] {
+        let mut bytes = run(INSERT);
+        bytes.extend(message(b'H', b""));
+        client.send(&bytes).await;
+        while client.receive().await.unwrap().0 != b'C' {}
+        new(&["insert: ok INSERT 1 pending"], "flushed");
+        let mut bytes = run(then);
+        bytes.extend(message(b'S', b""));
+        client.send(&bytes).await;
+        let _failed = client.answer().await;
+        new(&[&format!("insert: {result} INSERT 1 I")], "and synced");
+    }
+    let kept = client.simple("SELECT count(*) FROM orders").await;
+    assert_eq!(kept.unwrap(), ["5"]);
+    world.stop().await;
+}
+
+/// More than the server's buffer, then nothing for a while, then the end; less than is held.
+const SLOW: &str = "SELECT repeat(number, 500) FROM cards UNION ALL SELECT count(*)::text FROM generate_series(1, 4000000)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_classified_read_returns_waits_for_its_outcome() {
+    if skipped("what_a_classified_read_returns_waits_for_its_outcome") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    for (query, row) in [
+        (SLOW.to_owned(), b'D'),
+        (format!("COPY ({SLOW}) TO STDOUT"), b'd'),
+    ] {
+        client
+            .send(&message(b'Q', format!("{query}\0").as_bytes()))
+            .await;
+        while client.receive().await.unwrap().0 != row {}
+        let outcomes = world.records("\"rows\":\"51\"");
+        assert_eq!(outcomes.len(), 1 + usize::from(row == b'd'), "{query}");
+        client.answer().await.unwrap();
+    }
     world.stop().await;
 }

@@ -217,3 +217,161 @@ async fn a_query_can_be_cancelled_with_its_key_alone() {
     assert_eq!(refused.0, "57014");
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_postgresql_cuts_alike_are_refused() {
+    if skipped("names_that_postgresql_cuts_alike_are_refused") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let name = |end: &str| format!("{}{end}", "a".repeat(63));
+    // For the server all three are one name.
+    let mut bytes = parse(&name("X"), "SELECT 1");
+    bytes.extend(message(b'C', format!("S{}\0", name("Z")).as_bytes()));
+    bytes.extend(parse(&name("Y"), "DELETE FROM orders"));
+    bytes.extend(bind("", &name("X")));
+    bytes.extend(execute("", 0));
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    let (sqlstate, said) = client.answer().await.unwrap_err();
+    assert_eq!(sqlstate, "42501");
+    assert!(said.contains("SQL-NAME-LENGTH"), "{said}");
+    client.parse(&name(""), "SELECT 63").await.unwrap();
+    assert_eq!(client.execute(&name("")).await.unwrap(), ["63"]);
+    for long in [
+        parse(&name("X"), "SELECT 1"),
+        bind("", &name("X")),
+        bind(&name("X"), &name("")),
+        execute(&name("X"), 0),
+        message(b'D', format!("S{}\0", name("X")).as_bytes()),
+        message(b'D', format!("P{}\0", name("X")).as_bytes()),
+        message(b'C', format!("S{}\0", name("X")).as_bytes()),
+        message(b'C', format!("P{}\0", name("X")).as_bytes()),
+    ] {
+        client.send(&[long, SYNC.to_vec()].concat()).await;
+        let (sqlstate, said) = client.answer().await.unwrap_err();
+        assert_eq!(sqlstate, "42501");
+        assert!(said.contains("SQL-NAME-LENGTH"), "{said}");
+    }
+    let left = client.simple("SELECT count(*) FROM orders").await;
+    assert_eq!(left.unwrap(), ["2"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_is_redefined_by_sql_in_a_pipeline_is_decided_as_what_it_becomes() {
+    if skipped("a_name_that_is_redefined_by_sql_in_a_pipeline_is_decided_as_what_it_becomes") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client.parse("p", "SELECT 1").await.unwrap();
+    client.parse("d", "DEALLOCATE p").await.unwrap();
+    client
+        .parse("q", "PREPARE p AS DELETE FROM orders")
+        .await
+        .unwrap();
+    let mut bytes = Vec::new();
+    for name in ["d", "q", "p"] {
+        bytes.extend(bind("", name));
+        bytes.extend(execute("", 0));
+    }
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    client.answer().await.unwrap();
+    assert_eq!(world.writes(), ["delete: ok DELETE 2 I"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_that_a_query_in_flight_redefines_is_decided_as_what_it_becomes() {
+    if skipped("a_cursor_that_a_query_in_flight_redefines_is_decided_as_what_it_becomes") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client.simple("BEGIN").await.unwrap();
+    client
+        .simple("DECLARE c CURSOR FOR SELECT 1")
+        .await
+        .unwrap();
+    let mut bytes = message(
+        b'Q',
+        b"CLOSE c; DECLARE c CURSOR FOR SELECT number FROM cards\0",
+    );
+    bytes.extend(execute("c", 0));
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    client.answer().await.unwrap();
+    assert_eq!(client.answer().await.unwrap().len(), 50);
+    let read = world.recorded("\"rows\":\"50\"").await;
+    let outcome: ledger::body::Outcome = ledger::Record::parse(read[0].as_bytes())
+        .unwrap()
+        .expect_body()
+        .unwrap();
+    let intents = world.records(&format!("\"seq\":\"{}\"", outcome.intent.0));
+    assert!(intents[0].contains("shop/public/cards"), "{}", intents[0]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redefinition_that_the_server_skipped_is_not_what_is_recorded() {
+    if skipped("a_redefinition_that_the_server_skipped_is_not_what_is_recorded") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client.parse("p", "DELETE FROM orders").await.unwrap();
+    let mut bytes = parse("", "SELECT 1/0");
+    bytes.extend(bind("", ""));
+    bytes.extend(execute("", 0));
+    bytes.extend(message(b'C', b"Sp\0"));
+    bytes.extend(parse("p", "SELECT 1"));
+    bytes.extend(SYNC);
+    bytes.extend(bind("", "p"));
+    bytes.extend(execute("", 0));
+    bytes.extend(SYNC);
+    client.send(&bytes).await;
+    assert_eq!(client.answer().await.unwrap_err().0, "22012");
+    client.answer().await.unwrap();
+    assert_eq!(world.writes(), ["delete: ok DELETE 2 I"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn execute_runs_nothing_that_changes_names() {
+    if skipped("execute_runs_nothing_that_changes_names") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    client.parse("p", "SELECT 1").await.unwrap();
+    // The protocol prepares what PREPARE does not, and the server's EXECUTE would run it.
+    client.parse("d", "DEALLOCATE p").await.unwrap();
+    let (sqlstate, said) = client.simple("EXECUTE d").await.unwrap_err();
+    assert_eq!(sqlstate, "42501");
+    assert!(said.contains("SQL-NAME"), "{said}");
+    assert_eq!(client.execute("p").await.unwrap(), ["1"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_prepares_too_much_is_ended() {
+    if skipped("who_prepares_too_much_is_ended") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let long = format!("SELECT '{}'", "x".repeat(1_000_000));
+    let mut kept = 0;
+    let refused = loop {
+        match client.parse(&format!("s{kept}"), &long).await {
+            Ok(_) => kept += 1,
+            Err(refused) => break refused,
+        }
+        assert!(kept < 20, "16 MiB are kept at most");
+    };
+    assert!(kept > 10, "{kept}: {refused:?}");
+    world.stop().await;
+}

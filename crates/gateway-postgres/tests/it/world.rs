@@ -35,6 +35,15 @@ CREATE TABLE pgbench_accounts (aid int PRIMARY KEY, bid int, abalance int, fille
 INSERT INTO pgbench_accounts SELECT i, 1, 0, '' FROM generate_series(1, 1000) i;
 ";
 
+/// As `docs/operate/first-service.md` makes it; only the password is for the tests.
+pub(crate) const MAINTENANCE: &str = r"
+CREATE ROLE trilith_gateway LOGIN CREATEROLE PASSWORD 'maintenance';
+GRANT ALL ON SCHEMA public TO trilith_gateway WITH GRANT OPTION;
+GRANT ALL ON ALL TABLES IN SCHEMA public TO trilith_gateway WITH GRANT OPTION;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO trilith_gateway WITH GRANT OPTION;
+GRANT CONNECT ON DATABASE shop TO trilith_gateway WITH GRANT OPTION;
+";
+
 const ESTATE: &str = r#"
 trust_domain = "example.org"
 classifications = ["public", "catalog", "internal", "pii", "restricted"]
@@ -149,7 +158,10 @@ impl World {
             .execute("postgres", "CREATE DATABASE shop")
             .unwrap();
         postgres.execute("shop", SCHEMA).unwrap();
+        postgres.execute("shop", MAINTENANCE).unwrap();
         let folder = testkit::temp_dir().unwrap();
+        let password = folder.path().join("maintenance.password");
+        std::fs::write(&password, "maintenance\n").unwrap();
         let plane = Plane::start(folder.path());
         plane.apply(&estate());
         let workload = folder.path().join("workload.sock");
@@ -183,8 +195,8 @@ impl World {
                     port: postgres.port(),
                 },
                 admin: AdminConfig {
-                    role: "postgres".to_owned(),
-                    password_file: None,
+                    role: "trilith_gateway".to_owned(),
+                    password_file: Some(password),
                 },
                 catalog_refresh_s: 1,
             }],
@@ -291,6 +303,39 @@ impl World {
             found.extend(texts.filter(|text| text.contains(part)));
         }
         found
+    }
+
+    /// What became of everything that wrote or ended a transaction, in order:
+    /// `delete+select: ok DELETE 2 I`.
+    pub(crate) fn writes(&self) -> Vec<String> {
+        let (mut intents, mut writes) = (std::collections::HashMap::new(), Vec::new());
+        for text in self.records("") {
+            let record = ledger::Record::parse(text.as_bytes()).unwrap();
+            match record.kind() {
+                ledger::RecordType::Intent => {
+                    let intent: ledger::body::Intent = record.expect_body().unwrap();
+                    intents.insert(record.seq(), intent);
+                }
+                ledger::RecordType::Outcome => {
+                    let outcome: ledger::body::Outcome = record.expect_body().unwrap();
+                    let Some(transaction) = outcome.transaction else {
+                        continue;
+                    };
+                    let intent = &intents[&outcome.intent.0];
+                    let actions: Vec<&str> =
+                        intent.actions.iter().map(|on| on.action.as_str()).collect();
+                    writes.push(format!(
+                        "{}: {} {} {} {transaction}",
+                        actions.join("+"),
+                        outcome.result,
+                        outcome.tag.as_deref().unwrap_or("-"),
+                        outcome.rows.map_or(0, |rows| rows.0),
+                    ));
+                }
+                _ => {}
+            }
+        }
+        writes
     }
 
     /// Waits until a record holds `part`: harmless reads are written a moment later.

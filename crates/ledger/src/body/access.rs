@@ -69,12 +69,17 @@ pub struct Intent {
 pub struct Outcome {
     /// `seq` of the intent.
     pub intent: Decimal,
-    /// `ok`, `error`, `unknown`, `cut`.
+    /// `ok`, `error`, `undone` (it succeeded and a later error took it back), `unknown`, `cut`.
     pub result: String,
     pub sqlstate: Option<String>,
     pub rows: Option<Decimal>,
     /// Command tag of the database.
     pub tag: Option<String>,
+    /// Of a write: the state of the transaction after it. `I`: none is open, so it lasts; `T`: it lasts if
+    /// a commit follows; `E`: the transaction has failed; `pending`: not known yet, another outcome of
+    /// the same intent follows. Absent of reads and in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transaction: Option<String>,
 }
 
 /// An access that was denied, or answered without being forwarded.

@@ -82,6 +82,7 @@ fn outcome(intent: u64) -> Outcome {
         sqlstate: None,
         rows: Some(Decimal(1)),
         tag: Some("SELECT 1".to_owned()),
+        transaction: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the server answers, matched with what it answers to.
 
 use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run};
-use crate::sql::NamedEffect;
+use crate::sql::{Effect, NamedEffect};
 use crate::wire::{self, WireError};
 use bytes::BytesMut;
 use gateway::Ending;
@@ -45,17 +45,24 @@ impl Relay {
     }
 
     fn note_passed(&mut self, tag: u8) {
-        match (tag, self.expected.front_mut()) {
-            (b'D', Some(Expect::Execute(run))) => run.rows += 1,
-            (b'D', Some(Expect::Query(runs))) => {
-                if let Some(run) = runs.front_mut() {
+        match tag {
+            b'D' | b'd' => {
+                if let Some(run) = self.running() {
                     run.rows += 1;
                 }
             }
-            (b'T', Some(Expect::Describe)) => {
+            b'T' if matches!(self.expected.front(), Some(Expect::Describe)) => {
                 self.expected.pop_front();
             }
             _ => {}
+        }
+    }
+
+    fn running(&mut self) -> Option<&mut Run> {
+        match self.expected.front_mut() {
+            Some(Expect::Execute(run)) => Some(run),
+            Some(Expect::Query(runs)) => runs.front_mut(),
+            _ => None,
         }
     }
 
@@ -68,9 +75,10 @@ impl Relay {
             b'C' | b'I' | b's' => self.finish_run(tag, body)?,
             b'E' => return self.take_error(message, body),
             b'Z' => {
-                self.transaction = body.first().copied().unwrap_or(b'E');
-                if self.transaction == b'I' {
-                    self.wrote = false;
+                let state = body.first().copied().unwrap_or(b'E');
+                self.transaction.ready(state, &mut self.finished);
+                if state == b'I' {
+                    self.portals.end_transaction();
                 }
                 match self.expected.pop_front() {
                     Some(Expect::Sync | Expect::Denied { query: true, .. }) => {}
@@ -78,10 +86,14 @@ impl Relay {
                     Some(Expect::Query(_)) => {}
                     _ => return Err(unexpected(tag)),
                 }
+                // This may answer to what was sent before the writes of a transaction that follows.
+                if !self.transaction.is_open() && self.transaction.wrote {
+                    self.transaction.wrote = self.writes_in_flight();
+                }
             }
             b'1' => match self.expected.pop_front() {
                 Some(Expect::Parse { name, statement }) => {
-                    if !self.statements.confirm(name, statement) {
+                    if !self.statements.confirm(name, statement, false) {
                         return Err(End::Misuse("prepares too many statements"));
                     }
                 }
@@ -89,7 +101,7 @@ impl Relay {
             },
             b'2' => match self.expected.pop_front() {
                 Some(Expect::Bind { portal, statement }) => {
-                    if !self.portals.confirm(portal, statement) {
+                    if !self.portals.confirm(portal, statement, false) {
                         return Err(End::Misuse("opens too many portals"));
                     }
                 }
@@ -105,12 +117,29 @@ impl Relay {
                     self.expected.pop_front();
                 }
             }
-            b'G' => self.begin_copy_in(),
-            b'H' => {}
+            b'G' => {
+                self.note_copy();
+                self.begin_copy_in();
+            }
+            b'H' => self.note_copy(),
             other => return Err(unexpected(other)),
         }
         self.to_client.extend_from_slice(message);
         Ok(())
+    }
+
+    fn note_copy(&mut self) {
+        if let Some(run) = self.running() {
+            run.copies = true;
+        }
+    }
+
+    fn writes_in_flight(&self) -> bool {
+        self.expected.iter().any(|expect| match expect {
+            Expect::Execute(run) => run.effect == Effect::Write,
+            Expect::Query(runs) => runs.iter().any(|run| run.effect == Effect::Write),
+            _ => false,
+        })
     }
 
     /// The server reads data now; a Sync that was sent before the data is ignored by it.
@@ -161,37 +190,43 @@ impl Relay {
             .rsplit(' ')
             .next()
             .and_then(|count| count.parse().ok());
-        if let Some(intent) = run.intent {
-            let tag = command
+        let ending = Ending {
+            result: "ok",
+            sqlstate: None,
+            rows: rows.or(Some(run.rows)),
+            tag: command
                 .split(' ')
                 .next()
                 .filter(|word| !word.is_empty())
-                .map(str::to_owned);
-            self.finished.push((
-                intent,
-                Ending {
-                    result: "ok",
-                    sqlstate: None,
-                    rows: rows.or(Some(run.rows)),
-                    tag,
-                },
-            ));
-        }
+                .map(str::to_owned),
+            transaction: None,
+        };
+        let kind = (run.statement.resolved().verb, run.effect);
+        self.transaction
+            .finish(kind, run.intent, ending, &mut self.finished);
         Ok(())
     }
 
     /// What a finished statement has done to names.
     fn apply_names(&mut self, run: &Run) -> Result<(), End> {
+        if !run.names {
+            return Ok(());
+        }
         let resolved = run.statement.resolved();
         let fits = match &resolved.named {
-            Some(NamedEffect::Prepare { .. }) => match self.definition(&run.statement) {
-                Some((name, statement)) => self.statements.confirm(name, statement),
-                None => true,
-            },
-            Some(NamedEffect::Declare { .. }) => match self.definition(&run.statement) {
-                Some((name, statement)) => self.portals.confirm(name, statement),
-                None => true,
-            },
+            Some(NamedEffect::Prepare { name, .. }) => {
+                // What cannot be decided on now leads nowhere.
+                self.statements.remove(name);
+                self.judge.inner(&run.statement).map_or(true, |inner| {
+                    self.statements.confirm(name.as_str().into(), inner, false)
+                })
+            }
+            Some(NamedEffect::Declare { name, holds, .. }) => {
+                self.portals.remove(name);
+                self.judge.inner(&run.statement).map_or(true, |inner| {
+                    self.portals.confirm(name.as_str().into(), inner, *holds)
+                })
+            }
             Some(NamedEffect::Deallocate { name: Some(name) }) => {
                 self.statements.remove(name);
                 true
@@ -202,6 +237,10 @@ impl Relay {
             }
             Some(NamedEffect::Close { name: Some(name) }) => {
                 self.portals.remove(name);
+                true
+            }
+            Some(NamedEffect::Close { name: None }) => {
+                self.portals.clear();
                 true
             }
             Some(NamedEffect::DiscardAll) => {
@@ -223,6 +262,10 @@ impl Relay {
         let (sqlstate, _) = wire::sqlstate(body);
         // Allowed here and refused or unknown there: something was defined past the gateway.
         let denied = matches!(self.expected.front(), Some(Expect::Denied { .. }));
+        if !self.expected.is_empty() {
+            self.transaction
+                .fail(if denied { "42501" } else { &sqlstate });
+        }
         if !denied && matches!(sqlstate.as_str(), "42501" | "42P01" | "42883" | "3F000") {
             self.judge.database.look_again();
         }
@@ -284,13 +327,32 @@ impl Relay {
         for (intent, ending) in std::mem::take(&mut self.finished) {
             self.recorder.outcome(intent, ending).await?;
         }
+        if self.transaction.is_untold() && !self.can_wait() {
+            for pending in &mut self.transaction.pending {
+                if !std::mem::replace(&mut pending.told, true) {
+                    self.recorder
+                        .pending(&pending.intent, &pending.ending)
+                        .await?;
+                }
+            }
+        }
         Ok(())
+    }
+
+    /// Whether `to_client` may wait for the server to be ready again: it is not too much, and nothing
+    /// more is needed from the client for it.
+    fn can_wait(&self) -> bool {
+        let ready_follows = || self.expected.iter().any(Expect::ends_segment);
+        !self.copying_in && self.to_client.len() < HOLD && ready_follows()
     }
 
     /// Whether what is in `to_client` has to wait: a strict operation has not finished.
     pub(crate) fn holds(&self) -> bool {
         if self.copying_in || self.to_client.len() >= HOLD {
             return false;
+        }
+        if self.transaction.is_untold() {
+            return true;
         }
         let run = match self.expected.front() {
             Some(Expect::Execute(run)) => Some(run),
@@ -300,9 +362,10 @@ impl Relay {
         run.is_some_and(|run| run.verdict.strict && run.intent.is_some() && run.rows > 0)
     }
 
-    /// The conversation is over: what was in flight was cut.
-    pub(crate) async fn cut(&mut self) {
+    /// The conversation is over: what was in flight was cut. False when that could not be recorded.
+    pub(crate) async fn cut(&mut self) -> bool {
         let mut open: Finished = std::mem::take(&mut self.finished);
+        self.transaction.cut(&mut open);
         let runs = self.expected.drain(..).flat_map(|expect| match expect {
             Expect::Execute(run) => VecDeque::from([run]),
             Expect::Query(runs) => runs,
@@ -315,8 +378,9 @@ impl Relay {
                     Ending {
                         result: "cut",
                         sqlstate: None,
-                        rows: Some(run.rows),
+                        rows: (!run.copies).then_some(run.rows),
                         tag: None,
+                        transaction: None,
                     },
                 ));
             }
@@ -324,9 +388,10 @@ impl Relay {
         for (intent, ending) in open {
             if let Err(error) = self.recorder.outcome(intent, ending).await {
                 tracing::error!(%error, "what became of an operation is not recorded");
-                return;
+                return false;
             }
         }
+        true
     }
 
     /// Whether something runs upstream that has to be cancelled.
@@ -340,8 +405,7 @@ fn failed(finished: &mut Finished, run: Run, sqlstate: &str) {
         let ending = Ending {
             result: "error",
             sqlstate: Some(sqlstate.to_owned()),
-            rows: None,
-            tag: None,
+            ..Ending::default()
         };
         finished.push((intent, ending));
     }

@@ -1,0 +1,206 @@
+//! What a name leads to when the server reads the message that uses it, and what policy says of a
+//! statement together with what it runs by name.
+//!
+//! The server works in order. Within a segment, which ends with a Sync or a Query, it reads a message
+//! only if everything before it has succeeded: so the last definition there is what a name leads to.
+//! A definition in an earlier segment that is not answered yet may have failed, or been skipped:
+//! whoever uses its name waits until the server has said.
+
+use super::{Expect, Relay, Run};
+use crate::sql::{Effect, NamedEffect};
+use crate::statement::{Statement, Verdict};
+use facts::Finding;
+use std::sync::Arc;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Statement,
+    /// Portals and cursors are one.
+    Portal,
+}
+
+/// What a name leads to.
+pub(super) enum Lookup {
+    Statement(Arc<Statement>),
+    Nothing,
+    /// Nobody knows before the server has answered.
+    Wait,
+}
+
+/// What a message in flight does to a name.
+enum Change {
+    Defines(Arc<Statement>),
+    Drops,
+}
+
+/// What policy says of one statement that is to run.
+pub(super) enum Judgement {
+    Allowed(Arc<Verdict>, Effect),
+    Denied(Arc<Verdict>),
+    Refused(Finding),
+    Wait,
+}
+
+impl Expect {
+    /// What follows is read even if this failed.
+    pub(super) const fn ends_segment(&self) -> bool {
+        matches!(
+            self,
+            Self::Sync | Self::Query(_) | Self::Denied { query: true, .. }
+        )
+    }
+}
+
+impl Relay {
+    /// `text` holds the runs before this one in the same Query.
+    pub(super) fn judge_run<'a>(
+        &self,
+        statement: &Arc<Statement>,
+        text: impl DoubleEndedIterator<Item = &'a Run>,
+    ) -> Judgement {
+        let own = match self.judge.verdict(statement) {
+            Ok(own) if own.allow => own,
+            Ok(own) => return Judgement::Denied(own),
+            Err(finding) => return Judgement::Refused(finding),
+        };
+        let resolved = statement.resolved();
+        let (name, kind) = match &resolved.named {
+            Some(NamedEffect::Execute { name }) => (name, Kind::Statement),
+            Some(NamedEffect::Fetch { name }) => (name, Kind::Portal),
+            _ => return Judgement::Allowed(own, resolved.effect),
+        };
+        let inner = match self.lookup_after(text, name, kind) {
+            Ok(Lookup::Statement(inner)) => inner,
+            Ok(Lookup::Wait) => return Judgement::Wait,
+            Ok(Lookup::Nothing) => {
+                return Judgement::Refused(
+                    Finding::new("SQL-NAME", "nothing that was decided on has this name")
+                        .next("prepare the statement or declare the cursor in this session"),
+                );
+            }
+            Err(finding) => return Judgement::Refused(finding),
+        };
+        match self.judge.verdict(&inner) {
+            Ok(verdict) if verdict.allow => {
+                let led = inner.resolved();
+                // The protocol prepares what PREPARE does not, and EXECUTE runs it: then what becomes
+                // of names and transactions would be hidden.
+                if !led.is_query() {
+                    return Judgement::Refused(
+                        Finding::new("SQL-NAME", "EXECUTE and FETCH run queries only")
+                            .observed(led.verb)
+                            .next("run the statement by itself"),
+                    );
+                }
+                Judgement::Allowed(own.with(&verdict), resolved.effect.max(led.effect))
+            }
+            Ok(verdict) => Judgement::Denied(verdict),
+            Err(finding) => Judgement::Refused(finding),
+        }
+    }
+
+    fn lookup_after<'a>(
+        &self,
+        text: impl DoubleEndedIterator<Item = &'a Run>,
+        name: &str,
+        kind: Kind,
+    ) -> Result<Lookup, Finding> {
+        for run in text.rev() {
+            if let Some(change) = self.change_by_run(run, name, kind)? {
+                return Ok(change.into());
+            }
+        }
+        self.lookup(name, kind)
+    }
+
+    pub(super) fn lookup(&self, name: &str, kind: Kind) -> Result<Lookup, Finding> {
+        let mut same_segment = true;
+        for expect in self.expected.iter().rev() {
+            same_segment &= !expect.ends_segment();
+            if let Some(change) = self.change(expect, name, kind)? {
+                return Ok(if same_segment {
+                    change.into()
+                } else {
+                    Lookup::Wait
+                });
+            }
+        }
+        let names = match kind {
+            Kind::Statement => &self.statements,
+            Kind::Portal => &self.portals,
+        };
+        Ok(names.confirmed(name).map_or(Lookup::Nothing, |statement| {
+            Lookup::Statement(Arc::clone(statement))
+        }))
+    }
+
+    fn change(&self, expect: &Expect, name: &str, kind: Kind) -> Result<Option<Change>, Finding> {
+        Ok(match (expect, kind) {
+            (
+                Expect::Parse {
+                    name: known,
+                    statement,
+                },
+                Kind::Statement,
+            )
+            | (
+                Expect::Bind {
+                    portal: known,
+                    statement,
+                },
+                Kind::Portal,
+            ) if **known == *name => Some(Change::Defines(Arc::clone(statement))),
+            (Expect::CloseStatement(known), Kind::Statement)
+            | (Expect::ClosePortal(known), Kind::Portal)
+                if **known == *name =>
+            {
+                Some(Change::Drops)
+            }
+            (Expect::Execute(run), _) => self.change_by_run(run, name, kind)?,
+            (Expect::Query(runs), _) => {
+                for run in runs.iter().rev() {
+                    if let Some(change) = self.change_by_run(run, name, kind)? {
+                        return Ok(Some(change));
+                    }
+                }
+                None
+            }
+            _ => None,
+        })
+    }
+
+    fn change_by_run(&self, run: &Run, name: &str, kind: Kind) -> Result<Option<Change>, Finding> {
+        if !run.names {
+            return Ok(None);
+        }
+        let resolved = run.statement.resolved();
+        let Some(named) = &resolved.named else {
+            return Ok(None);
+        };
+        Ok(match (named, kind) {
+            (NamedEffect::Prepare { name: known, .. }, Kind::Statement)
+            | (NamedEffect::Declare { name: known, .. }, Kind::Portal)
+                if known == name =>
+            {
+                Some(Change::Defines(self.judge.inner(&run.statement)?))
+            }
+            (NamedEffect::Deallocate { name: known }, Kind::Statement)
+            | (NamedEffect::Close { name: known }, Kind::Portal)
+                if known.as_ref().is_none_or(|known| known == name) =>
+            {
+                Some(Change::Drops)
+            }
+            (NamedEffect::DiscardAll, _) => Some(Change::Drops),
+            _ => None,
+        })
+    }
+}
+
+impl From<Change> for Lookup {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Defines(statement) => Self::Statement(statement),
+            Change::Drops => Self::Nothing,
+        }
+    }
+}
