@@ -1,4 +1,5 @@
-//! Makes the roles and grants of a database those of the estate, in one transaction.
+//! Makes the roles and grants of a database those of the estate: first what takes rights away, then the
+//! roles, then the grants. What the database refuses is a finding and keeps nothing else from happening.
 //!
 //! A role is ours if it bears our mark as its comment; no other role is ever touched. What a policy
 //! allows under some facts the role needs as well: the gateway decides each time.
@@ -10,7 +11,6 @@ use crate::sql::{self, Catalog, Environment, Relation, RelationKind};
 use estate::{Action, Estate, ResourceKind, ResourceRef};
 use facts::Finding;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 /// Longest name of a role (`NAMEDATALEN` - 1).
@@ -51,17 +51,17 @@ pub(crate) async fn reconcile(
 ) -> Result<Reconciled, AdminError> {
     let mut report = Reconciled::default();
     let mark = |identity: &str| format!("trilith:{trust_domain}:{identity}");
-    let mut sql = String::from("BEGIN;\n");
     let existing = marked_roles(admin).await?;
     let routines = routines(admin).await?;
-    let held = held(admin).await?;
+    let held_before = held(admin).await?;
+    let nothing = BTreeSet::new();
     let mut ours = BTreeMap::new();
+    // What takes rights away comes first, so that nothing which fails later keeps it from happening.
+    let (mut revokes, mut roles, mut grants) = (Vec::new(), Vec::new(), Vec::new());
 
     for identity in estate.identities() {
-        let (role, name) = (
-            role_name(&identity.path),
-            identifier(&role_name(&identity.path)),
-        );
+        let role = role_name(&identity.path);
+        let name = identifier(&role);
         match existing.get(&role) {
             Some(comment) if *comment != mark(&identity.path) => {
                 report.findings.push(
@@ -79,16 +79,17 @@ pub(crate) async fn reconcile(
                 let (secret, fresh) = secret(&identity.path);
                 if fresh {
                     let verifier = literal(&secret.verifier());
-                    let _ = writeln!(sql, "ALTER ROLE {name} LOGIN PASSWORD {verifier};");
+                    let sql = format!("ALTER ROLE {name} LOGIN PASSWORD {verifier};");
+                    roles.push(Step::role(sql, &role));
                 }
             }
             None => {
                 let verifier = literal(&secret(&identity.path).0.verifier());
-                let _ = writeln!(
-                    sql,
+                let sql = format!(
                     "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
                     literal(&mark(&identity.path))
                 );
+                roles.push(Step::role(sql, &role));
             }
         }
         ours.insert(role, identity.path.as_str());
@@ -98,51 +99,150 @@ pub(crate) async fn reconcile(
         let gone =
             comment.starts_with(&format!("trilith:{trust_domain}:")) && !ours.contains_key(role);
         if gone {
-            let _ = writeln!(
-                sql,
-                "ALTER ROLE {} NOLOGIN PASSWORD NULL;",
-                identifier(role)
-            );
-            revoke_all(&mut sql, role, held.get(role), &mut report);
+            let sql = format!("ALTER ROLE {} NOLOGIN PASSWORD NULL;", identifier(role));
+            revokes.push(Step::role(sql, role));
+            let has = held_before.get(role).unwrap_or(&nothing);
+            revokes.extend(has.iter().map(|privilege| Step::revoke(privilege, role)));
         }
     }
+    let mut wanted_by_role = BTreeMap::new();
     for (role, identity) in &ours {
         let wanted = wanted(estate, catalog, &routines, identity);
-        let empty = BTreeSet::new();
-        let has = held.get(role).unwrap_or(&empty);
-        let name = identifier(role);
-        for (object, privilege) in wanted.difference(has) {
-            let _ = writeln!(sql, "GRANT {privilege} ON {object} TO {name};");
-            report.granted += 1;
-        }
-        for (object, privilege) in has.difference(&wanted) {
-            let _ = writeln!(sql, "REVOKE {privilege} ON {object} FROM {name};");
-            report.revoked += 1;
+        let has = held_before.get(role).unwrap_or(&nothing);
+        let missing = wanted.difference(has);
+        grants.extend(missing.map(|privilege| Step::grant(privilege, role)));
+        let surplus = has.difference(&wanted);
+        revokes.extend(surplus.map(|privilege| Step::revoke(privilege, role)));
+        wanted_by_role.insert(role, wanted);
+    }
+    let mut refused = run_all(admin, &revokes).await?;
+    refused.extend(run_all(admin, &roles).await?);
+    refused.extend(run_all(admin, &grants).await?);
+    let taken = |step: &Step| !refused.contains_key(&step.sql);
+    report.revoked = revokes.iter().filter(|step| step.object.is_some() && taken(step)).count();
+    report.granted = grants.iter().filter(|step| taken(step)).count();
+    if !revokes.is_empty() || !grants.is_empty() {
+        // GRANT and REVOKE without the right to do so may also end with a mere warning.
+        let held_after = held(admin).await?;
+        let holds = |step: &Step| {
+            let has = held_after.get(&step.role).unwrap_or(&nothing);
+            step.object.as_ref().is_some_and(|object| has.contains(object))
+        };
+        let left = revokes.iter().filter(|step| holds(step)).map(|step| (step, true));
+        let lacking = grants.iter().filter(|step| !holds(step)).map(|step| (step, false));
+        for (step, revoke) in left.chain(lacking) {
+            report.findings.push(step.finding(revoke, refused.get(&step.sql)));
         }
     }
-    sql.push_str("COMMIT;");
-    if let Err(error) = admin.query(&sql).await {
-        admin.query("ROLLBACK").await?;
-        return Err(error);
+    for step in roles.iter().chain(&revokes).filter(|step| step.object.is_none()) {
+        if let Some(said) = refused.get(&step.sql) {
+            report.findings.push(
+                Finding::new(
+                    "GATEWAY-ROLE",
+                    format!("the role {} could not be made as it has to be", step.role),
+                )
+                .observed(said.clone())
+                .next("the gateway's administrative role needs CREATEROLE"),
+            );
+        }
     }
     open_to_all(admin, &mut report).await?;
     Ok(report)
 }
 
-fn revoke_all(
-    sql: &mut String,
-    role: &str,
-    held: Option<&BTreeSet<Privilege>>,
-    report: &mut Reconciled,
-) {
-    for (object, privilege) in held.into_iter().flatten() {
-        let _ = writeln!(
+/// One statement about one role.
+struct Step {
+    sql: String,
+    role: String,
+    /// What is granted or revoked; nothing of a statement about the role itself.
+    object: Option<Privilege>,
+}
+
+impl Step {
+    fn role(sql: String, role: &str) -> Self {
+        Self {
             sql,
-            "REVOKE {privilege} ON {object} FROM {};",
-            identifier(role)
-        );
-        report.revoked += 1;
+            role: role.to_owned(),
+            object: None,
+        }
     }
+
+    fn grant(privilege: &Privilege, role: &str) -> Self {
+        let (object, right) = privilege;
+        Self {
+            sql: format!("GRANT {right} ON {object} TO {};", identifier(role)),
+            role: role.to_owned(),
+            object: Some(privilege.clone()),
+        }
+    }
+
+    fn revoke(privilege: &Privilege, role: &str) -> Self {
+        let (object, right) = privilege;
+        Self {
+            sql: format!("REVOKE {right} ON {object} FROM {};", identifier(role)),
+            role: role.to_owned(),
+            object: Some(privilege.clone()),
+        }
+    }
+
+    fn finding(&self, revoke: bool, said: Option<&String>) -> Finding {
+        let (object, right) = self.object.clone().unwrap_or_default();
+        let role = &self.role;
+        let finding = if revoke {
+            Finding::new(
+                "GATEWAY-REVOKE",
+                format!("the role {role} still has {right} on {object}"),
+            )
+            .next("somebody else granted it: revoke it as whoever did")
+        } else {
+            Finding::new(
+                "GATEWAY-GRANT",
+                format!("the role {role} could not be given {right} on {object}"),
+            )
+            .next("give the gateway's administrative role the grant option on it")
+        };
+        match said {
+            Some(said) => finding.observed(said.clone()),
+            None => finding,
+        }
+    }
+}
+
+/// Runs `steps` in one transaction. If one is refused the others are run nevertheless; returns what
+/// the database said of each that was, by its text.
+async fn run_all(
+    admin: &mut Admin,
+    steps: &[Step],
+) -> Result<HashMap<String, String>, AdminError> {
+    let mut refused = HashMap::new();
+    if steps.is_empty() {
+        return Ok(refused);
+    }
+    let mut all = String::from("BEGIN;\n");
+    for step in steps {
+        all.push_str(&step.sql);
+        all.push('\n');
+    }
+    all.push_str("COMMIT;");
+    match admin.query(&all).await {
+        Ok(_) => return Ok(refused),
+        Err(AdminError::Statement { .. }) => admin.query("ROLLBACK").await?,
+        Err(error) => return Err(error),
+    };
+    admin.query("BEGIN").await?;
+    for step in steps {
+        let one = format!("SAVEPOINT one; {} RELEASE one", step.sql);
+        match admin.query(&one).await {
+            Ok(_) => {}
+            Err(AdminError::Statement { sqlstate, message }) => {
+                admin.query("ROLLBACK TO one; RELEASE one").await?;
+                refused.insert(step.sql.clone(), format!("{message} (SQLSTATE {sqlstate})"));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    admin.query("COMMIT").await?;
+    Ok(refused)
 }
 
 /// Roles whose names begin as ours do, with their comments.
@@ -387,6 +487,22 @@ async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), A
             )
             .observed(format!("{privileges} granted to PUBLIC"))
             .next(format!("REVOKE ALL ON {name} FROM PUBLIC")),
+        );
+    }
+    let routines = admin
+        .query(
+            "SELECT count(*), min(p.oid::regprocedure::text) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
+               aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+             WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
+             HAVING count(*) > 0",
+        )
+        .await?;
+    if let Some(row) = routines.first() {
+        let [count, first] = columns(row)?;
+        report.findings.push(
+            Finding::new("GATEWAY-PUBLIC-EXECUTE", "every role of the database may execute routines")
+                .observed(format!("{count} routines granted to PUBLIC, {first} among them"))
+                .next("REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA … FROM PUBLIC; views, casts and defaults could call them"),
         );
     }
     let temporary = admin

@@ -150,6 +150,89 @@ async fn the_database_itself_enforces_what_was_decided() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_object_that_cannot_be_granted_stops_no_revocation_and_no_login() {
+    if skipped("an_object_that_cannot_be_granted_stops_no_revocation_and_no_login") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    assert_eq!(
+        world.psql(&payments, "SELECT count(*) FROM cards;").await,
+        "50\n"
+    );
+    // Policy allows it and the gateway's role may not hand it out.
+    world
+        .postgres
+        .execute(
+            "shop",
+            "CREATE VIEW foreign_names AS SELECT name FROM products; CREATE ROLE somebody; ALTER VIEW foreign_names OWNER TO somebody",
+        )
+        .unwrap();
+    world.apply(&estate_without_cards()).await;
+    let held = "SELECT has_table_privilege('trilith/payments/api', 'cards', 'SELECT')";
+    for _ in 0..200 {
+        if world.postgres.execute("shop", held).unwrap() == "f" {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    assert_eq!(world.postgres.execute("shop", held).unwrap(), "f");
+    let agent = world.plane.issue("agents/helper");
+    assert_eq!(
+        world.psql(&agent, "SELECT count(*) FROM products;").await,
+        "1000\n"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_key_deletes_nothing_that_policy_forbids() {
+    if skipped("a_foreign_key_deletes_nothing_that_policy_forbids") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client =
+        crate::client::Client::connect(&world, &world.plane.issue("payments/api")).await;
+    world
+        .postgres
+        .execute(
+            "shop",
+            "CREATE TABLE refunds (id int, order_id int REFERENCES orders ON DELETE CASCADE ON UPDATE SET NULL);
+             INSERT INTO refunds VALUES (1, 1), (2, 2)",
+        )
+        .unwrap();
+    for (statement, action) in [
+        ("DELETE FROM orders", "delete"),
+        ("UPDATE orders SET id = id + 10", "update"),
+    ] {
+        let mut refused = None;
+        for _ in 0..100 {
+            client.simple("BEGIN").await.unwrap();
+            refused = client.simple(statement).await.err();
+            client.simple("ROLLBACK").await.unwrap();
+            if refused.is_some() {
+                break;
+            }
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        let (sqlstate, message) = refused.expect("the foreign key is seen");
+        assert_eq!(sqlstate, "42501");
+        assert!(
+            message.contains(&format!("{action} on Table::\"shop/public/refunds\"")),
+            "{message}"
+        );
+    }
+    assert_eq!(
+        world
+            .postgres
+            .execute("shop", "SELECT count(*) FROM refunds WHERE order_id IN (1, 2)")
+            .unwrap(),
+        "2"
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_denial_in_a_transaction_fails_it_on_both_sides() {
     if skipped("a_denial_in_a_transaction_fails_it_on_both_sides") {
         return;
