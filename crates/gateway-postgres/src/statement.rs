@@ -7,6 +7,7 @@ use estate::{Action, Prepared, RecordingMode, ResourceRef};
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following, Operation, Principal};
 use ledger::body::{self, ActionOn};
+use ledger::{Commitment, Salt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -60,6 +61,8 @@ pub(crate) struct Judge {
     pub(crate) database: Arc<Database>,
     pub(crate) principal: Principal,
     pub(crate) search_path: Vec<String>,
+    /// Of the session: stands before every name that is recorded by digest.
+    salt: Salt,
     /// Facts of the principal as the estate of this index takes them.
     prepared: Mutex<Option<(u64, Arc<Prepared>)>>,
 }
@@ -132,6 +135,7 @@ impl Judge {
             database,
             principal,
             search_path,
+            salt: Salt(crypto::random()),
             prepared: Mutex::new(None),
         }
     }
@@ -303,7 +307,7 @@ impl Judge {
             findings: Vec::new(),
             strict: writes || settings.recording == RecordingMode::Strict,
             silent: resolved.effect == Effect::Session && resolved.accesses.is_empty(),
-            operation: operation(fingerprint, resolved, estate.version(), current.index),
+            operation: self.operation(fingerprint, resolved, current, snapshot),
         };
         let catalog = resolved.catalog_reads.iter().map(|path| Access {
             action: Action::Select,
@@ -332,6 +336,8 @@ impl Judge {
             }
             if !decision.allow {
                 verdict.allow = false;
+                let shown = self.shown(&resource, resolved, current, snapshot);
+                to_front(&mut verdict.operation, action, &shown);
                 verdict.denied = Some((action, resource));
                 let errors = decision
                     .errors
@@ -345,6 +351,76 @@ impl Judge {
             }
         }
         verdict
+    }
+
+    fn operation(
+        &self,
+        fingerprint: &str,
+        resolved: &Resolved,
+        current: &Current,
+        snapshot: &Snapshot,
+    ) -> Operation {
+        let mut actions: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        for access in &resolved.accesses {
+            let shown = self.shown(&access.resource, resolved, current, snapshot);
+            actions
+                .entry(access.action.as_str())
+                .or_default()
+                .push(shown);
+        }
+        for path in &resolved.catalog_reads {
+            let table = ResourceRef::table(path.clone());
+            let shown = self.shown(&table, resolved, current, snapshot);
+            actions.entry("select").or_default().push(shown);
+        }
+        Operation {
+            statement: fingerprint.to_owned(),
+            actions: actions
+                .into_iter()
+                .map(|(action, resources)| ActionOn {
+                    action: action.to_owned(),
+                    resources,
+                    more: None,
+                })
+                .collect(),
+            policies: Vec::new(),
+            coverage: match resolved.coverage {
+                Coverage::Parsed => body::Coverage::Complete,
+                Coverage::Opaque => body::Coverage::ParsedOnly,
+            },
+            estate: Some((current.estate.version().to_owned(), current.index)),
+        }
+    }
+
+    /// A resource as a record names it. What neither catalogue nor estate know is a client's word and
+    /// may be a literal or a secret in the wrong place: of it the record holds a commitment.
+    fn shown(
+        &self,
+        resource: &ResourceRef,
+        resolved: &Resolved,
+        current: &Current,
+        snapshot: &Snapshot,
+    ) -> String {
+        if !resolved.unknown.contains(resource) || current.estate.object(resource).declared {
+            return resource.to_string();
+        }
+        let hidden = |field: &str, value: &str| {
+            let commitment = Commitment::new(&self.salt, field, value.as_bytes());
+            format!("~{}", crypto::hex::encode(&commitment.0.0))
+        };
+        let catalog = &snapshot.catalog;
+        let schema = resource.path.split('/').nth(1).unwrap_or_default();
+        let known = catalog.knows_schema(schema)
+            || resource
+                .parent()
+                .is_some_and(|schema| current.estate.object(&schema).declared);
+        let schema = if known {
+            schema.to_owned()
+        } else {
+            hidden("schema", schema)
+        };
+        let name = hidden("name", &resource.path);
+        ResourceRef::from_segments(resource.kind, &[&catalog.database, &schema, &name]).to_string()
     }
 
     /// The operation of a text that could not even be resolved.
@@ -367,36 +443,20 @@ fn unallowed(policy: Option<&Arc<estate::PolicyRef>>) -> Finding {
     }
 }
 
-fn operation(fingerprint: &str, resolved: &Resolved, version: &str, index: u64) -> Operation {
-    let mut actions: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
-    for access in &resolved.accesses {
-        actions
-            .entry(access.action.as_str())
-            .or_default()
-            .push(access.resource.to_string());
-    }
-    if !resolved.catalog_reads.is_empty() {
-        let catalog = resolved
-            .catalog_reads
-            .iter()
-            .map(|path| format!("Table::\"{path}\""));
-        actions.entry("select").or_default().extend(catalog);
-    }
-    Operation {
-        statement: fingerprint.to_owned(),
-        actions: actions
-            .into_iter()
-            .map(|(action, resources)| ActionOn {
-                action: action.to_owned(),
-                resources,
-            })
-            .collect(),
-        policies: Vec::new(),
-        coverage: match resolved.coverage {
-            Coverage::Parsed => body::Coverage::Complete,
-            Coverage::Opaque => body::Coverage::ParsedOnly,
-        },
-        estate: Some((version.to_owned(), index)),
+/// What is denied comes first, so that a record always has room for it.
+fn to_front(operation: &mut Operation, action: Action, resource: &str) {
+    let Some(at) = operation
+        .actions
+        .iter()
+        .position(|on| on.action == action.as_str())
+    else {
+        return;
+    };
+    operation.actions.swap(0, at);
+    if let Some(on) = operation.actions.first_mut()
+        && let Some(at) = on.resources.iter().position(|known| known == resource)
+    {
+        on.resources.swap(0, at);
     }
 }
 

@@ -3,6 +3,8 @@
 //! INVARIANT 5: what is not proven read-only waits until its intent is durable, and its result waits until
 //! its outcome is. Reads are recorded in groups, a flush interval at most behind.
 
+mod room;
+
 use crate::{Metrics, Principal};
 use arc_swap::ArcSwapOption;
 use facts::Finding;
@@ -22,6 +24,8 @@ const FLUSH: Duration = Duration::from_millis(20);
 const WAITING: usize = 16_384;
 /// Records of one commit.
 const GROUP: usize = 2_048;
+/// Codes of findings in one decision.
+const MOST_FINDINGS: usize = 32;
 /// A disk that was full is tried again this often.
 const RETRY: Duration = Duration::from_millis(100);
 
@@ -165,10 +169,48 @@ impl Recorder {
             identity: Arc::new(SessionIdentity {
                 id: id.to_owned(),
                 actor: principal.spiffe_id.to_string(),
-                auth: format!("x509-svid:{}", principal.serial),
+                auth: auth(principal),
             }),
             counter: AtomicU64::new(0),
         }
+    }
+
+    /// Somebody asks to cancel what `session` does; `by` is nobody known in cleartext. Durable when this
+    /// returns.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then nothing is cancelled.
+    pub async fn cancel(
+        &self,
+        session: &str,
+        by: Option<&Principal>,
+        allow: bool,
+    ) -> Result<(), RecordingStopped> {
+        let number = crypto::hex::encode(&crypto::random::<8>());
+        let finding = match (by, allow) {
+            (None, _) => Some("GATEWAY-CANCEL-UNAUTHENTICATED".to_owned()),
+            (Some(_), false) => Some("GATEWAY-CANCEL-PRINCIPAL".to_owned()),
+            (Some(_), true) => None,
+        };
+        let decision = body::Decision {
+            session: session.to_owned(),
+            statement: "cancel".to_owned(),
+            actions: Vec::new(),
+            decision: format!("cancel.{number}"),
+            allow,
+            policies: Vec::new(),
+            findings: finding.into_iter().collect(),
+            coverage: Coverage::Complete,
+            more_policies: None,
+        };
+        let (actor, auth) = by.map_or_else(
+            || ("unauthenticated".to_owned(), "cancel-key".to_owned()),
+            |principal| (principal.spiffe_id.to_string(), auth(principal)),
+        );
+        let draft = decision.record().actor(&actor, &auth).draft();
+        let draft = draft.map_err(|error| unrecordable(&error))?;
+        self.ledger.append(draft).await?;
+        Ok(())
     }
 
     /// Waits until everything that sessions have handed over is durable.
@@ -264,13 +306,15 @@ impl SessionRecorder {
         durable: bool,
     ) -> Result<IntentId, RecordingStopped> {
         let number = self.counter.load(Ordering::Relaxed);
+        let (policies, more_policies) = room::policies(&operation.policies);
         let intent = body::Intent {
             session: self.identity.id.clone(),
             statement: operation.statement.clone(),
-            actions: operation.actions.clone(),
+            actions: room::actions(&operation.actions),
             decision: format!("{}.{number}", self.identity.id),
-            policies: operation.policies.clone(),
+            policies,
             coverage: operation.coverage,
+            more_policies,
         };
         let draft = self.draft(&intent, operation.estate.as_ref())?;
         self.recorder.metrics.operations.inc();
@@ -309,7 +353,11 @@ impl SessionRecorder {
     ///
     /// # Errors
     /// [`RecordingStopped`]: then the result may not be released.
-    pub async fn pending(&self, intent: &IntentId, so_far: &Ending) -> Result<(), RecordingStopped> {
+    pub async fn pending(
+        &self,
+        intent: &IntentId,
+        so_far: &Ending,
+    ) -> Result<(), RecordingStopped> {
         let Place::Durable(seq) = intent.0 else {
             return Ok(());
         };
@@ -331,18 +379,22 @@ impl SessionRecorder {
         &self,
         operation: &Operation,
         allow: bool,
-        findings: Vec<String>,
+        mut findings: Vec<String>,
     ) -> Result<DecisionId, RecordingStopped> {
+        findings.dedup();
+        findings.truncate(MOST_FINDINGS);
+        let (policies, more_policies) = room::policies(&operation.policies);
         let number = self.counter.load(Ordering::Relaxed);
         let decision = body::Decision {
             session: self.identity.id.clone(),
             statement: operation.statement.clone(),
-            actions: operation.actions.clone(),
+            actions: room::actions(&operation.actions),
             decision: format!("{}.{number}", self.identity.id),
             allow,
-            policies: operation.policies.clone(),
+            policies,
             findings,
             coverage: operation.coverage,
+            more_policies,
         };
         let draft = self.draft(&decision, operation.estate.as_ref())?;
         if !allow {
@@ -378,6 +430,10 @@ impl SessionRecorder {
             counter: self.counter.fetch_add(1, Ordering::Relaxed),
         }
     }
+}
+
+fn auth(principal: &Principal) -> String {
+    format!("x509-svid:{}", principal.serial)
 }
 
 fn envelope(builder: RecordBuilder, envelope: &Envelope) -> RecordBuilder {

@@ -11,7 +11,7 @@ mod estate;
 mod issuance;
 mod upkeep;
 
-pub use access::{ActionOn, Coverage, Decision, Intent, Outcome, SessionEnd, SessionStart};
+pub use access::{ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart};
 pub use attestation::{
     Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit, TokenCreated,
     TokenSpent, Verdict, VerdictOutcome,

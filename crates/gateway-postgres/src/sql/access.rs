@@ -75,6 +75,9 @@ pub struct Resolved {
     pub accesses: BTreeSet<Access>,
     /// The tables behind `accesses`, by OID, as far as the catalogue knows them.
     pub relations: BTreeSet<u32>,
+    /// Resources among `accesses` and `catalog_reads` that the catalogue does not know: their names are a
+    /// client's words, and may be anything.
+    pub unknown: BTreeSet<ResourceRef>,
     /// System catalogues and views read, by path. Decided like tables, recorded like harmless ones.
     pub catalog_reads: BTreeSet<String>,
     pub effect: Effect,
@@ -90,6 +93,7 @@ impl Resolved {
             verb,
             accesses: BTreeSet::new(),
             relations: BTreeSet::new(),
+            unknown: BTreeSet::new(),
             catalog_reads: BTreeSet::new(),
             effect,
             coverage: Coverage::Parsed,
@@ -128,6 +132,7 @@ impl Resolved {
     pub(crate) fn absorb(&mut self, inner: &Self) {
         self.accesses.extend(inner.accesses.iter().cloned());
         self.relations.extend(&inner.relations);
+        self.unknown.extend(inner.unknown.iter().cloned());
         self.catalog_reads
             .extend(inner.catalog_reads.iter().cloned());
         self.coverage = self.coverage.max(inner.coverage);

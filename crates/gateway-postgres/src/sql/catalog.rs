@@ -83,6 +83,10 @@ pub struct Catalog {
     /// Names in `pg_catalog`, of functions and of relations.
     system_functions: HashSet<String>,
     system_relations: HashSet<(String, String)>,
+    /// Names of types outside `pg_catalog` for whose values something of its own runs: all but enums.
+    opaque_types: HashSet<String>,
+    /// Functions of casts that somebody defined, by the name of the type that they lead to.
+    casts: HashMap<String, Vec<(String, String)>>,
     /// Names of operators outside `pg_catalog`, each with the functions behind it.
     operators: HashMap<String, Vec<(String, String)>>,
 }
@@ -152,6 +156,25 @@ impl Catalog {
             .push((schema, function));
     }
 
+    pub fn add_opaque_type(&mut self, name: String) {
+        self.opaque_types.insert(name);
+    }
+
+    pub fn add_cast(&mut self, target: String, schema: String, function: String) {
+        self.casts
+            .entry(target)
+            .or_default()
+            .push((schema, function));
+    }
+
+    pub(crate) fn is_opaque_type(&self, name: &str) -> bool {
+        self.opaque_types.contains(name)
+    }
+
+    pub(crate) fn casts_to(&self, target: &str) -> &[(String, String)] {
+        self.casts.get(target).map_or(&[], Vec::as_slice)
+    }
+
     #[must_use]
     pub fn relation(&self, oid: u32) -> Option<&Relation> {
         self.relations.get(&oid)
@@ -171,6 +194,21 @@ impl Catalog {
 
     pub(crate) fn is_system_function(&self, name: &str) -> bool {
         self.system_functions.contains(name)
+    }
+
+    pub(crate) fn knows_schema(&self, schema: &str) -> bool {
+        is_system_schema(schema)
+            || self.by_name.keys().any(|(known, _)| known == schema)
+            || self.functions().any(|function| function.schema == schema)
+    }
+
+    pub(crate) fn knows_function(&self, schema: &str, name: &str) -> bool {
+        if schema == "pg_catalog" {
+            return self.is_system_function(name);
+        }
+        self.functions_named(name)
+            .iter()
+            .any(|function| function.schema == schema)
     }
 
     pub(crate) fn operators_named(&self, name: &str) -> &[(String, String)] {

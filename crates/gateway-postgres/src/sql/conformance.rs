@@ -106,7 +106,12 @@ fn shop() -> Catalog {
         " SELECT pg_authid.rolpassword FROM pg_authid;",
     ));
     catalog.add_relation(view(15, "constant", " SELECT 1 AS one;"));
-    for (oid, name) in [(20, "accounts"), (21, "transfers"), (22, "notes"), (23, "lines")] {
+    for (oid, name) in [
+        (20, "accounts"),
+        (21, "transfers"),
+        (22, "notes"),
+        (23, "lines"),
+    ] {
         catalog.add_relation(relation(oid, name, RelationKind::Table));
     }
     catalog.add_relation(view(
@@ -131,6 +136,16 @@ fn shop() -> Catalog {
     catalog.add_function(function("public", "card_of", 1, 1));
     catalog.add_function(function("public", "lower", 1, 1));
     catalog.add_function(function("public", "dblink", 1, 3));
+    catalog.add_opaque_type("cents".to_owned());
+    catalog.add_cast(
+        "text".to_owned(),
+        "public".to_owned(),
+        "card_text".to_owned(),
+    );
+    for name in ["card_text", "same", "distance", "not_less"] {
+        catalog.add_function(function("public", name, 1, 2));
+    }
+    catalog.add_operator(">=".to_owned(), "public".to_owned(), "not_less".to_owned());
     catalog.add_operator("<->".to_owned(), "public".to_owned(), "distance".to_owned());
     for name in [
         "pg_read_file",
@@ -235,4 +250,61 @@ fn a_relation_that_the_walk_missed_would_be_noticed() {
         (census.relations, census.functions, census.operators),
         (2, 1, 1)
     );
+}
+
+/// `=` of an extension's type: wherever the grammar implies it, its function is called.
+#[test]
+fn an_operator_that_the_grammar_implies_is_a_call() {
+    let mut catalog = shop();
+    catalog.add_operator("=".to_owned(), "public".to_owned(), "same".to_owned());
+    let search_path = ["public".to_owned()];
+    let environment = Environment {
+        catalog: &catalog,
+        search_path: &search_path,
+        declared: &Listed,
+    };
+    for text in [
+        "SELECT 1 WHERE 1 = 2",
+        "SELECT 1 WHERE 1 IN (2, 3)",
+        "SELECT 1 WHERE 1 IN (SELECT 2)",
+        "SELECT 1 WHERE 1 = ANY (SELECT 2)",
+        "SELECT CASE 1 WHEN 2 THEN 3 END",
+        "SELECT 1 FROM orders JOIN cards USING (id)",
+        "SELECT 1 FROM orders NATURAL JOIN cards",
+        "SELECT NULLIF(1, 2)",
+        "SELECT 1 IS DISTINCT FROM 2",
+    ] {
+        let resolved = resolve(text, environment).unwrap();
+        let called = resolved[0]
+            .accesses
+            .iter()
+            .any(|access| access.resource.path == "shop/public/same");
+        assert!(called, "{text}");
+    }
+}
+
+#[test]
+fn what_the_catalogue_does_not_know_is_marked() {
+    let catalog = shop();
+    let search_path = ["public".to_owned()];
+    let environment = Environment {
+        catalog: &catalog,
+        search_path: &search_path,
+        declared: &Listed,
+    };
+    for (text, unknown) in [
+        ("SELECT nextval('4111 1111 1111 1111')", 1),
+        ("SELECT * FROM \"4111 1111 1111 1111\"", 1),
+        ("SELECT * FROM pg_catalog.\"4111\"", 1),
+        ("SELECT \"4111\"(1)", 1),
+        ("SELECT \"4111\".lower(1)", 1),
+        (
+            "SELECT card_of(1), lower('x'), pg_read_file('x') FROM cards",
+            0,
+        ),
+        ("SELECT nextval('orders_id_seq') FROM pg_class", 0),
+    ] {
+        let resolved = resolve(text, environment).unwrap();
+        assert_eq!(resolved[0].unknown.len(), unknown, "{text}");
+    }
 }

@@ -7,7 +7,7 @@ use super::resolve::{Walker, unsupported};
 use estate::{Action, ResourceKind, ResourceRef};
 use facts::Finding;
 use pg_query::NodeEnum as N;
-use pg_query::protobuf::{FuncCall, Node, TypeName, WindowDef, a_const};
+use pg_query::protobuf::{AExprKind, FuncCall, Node, TypeName, WindowDef, a_const};
 
 /// Functions that run text or change how text is read: policy cannot allow them either, because
 /// after them nobody knows what is touched.
@@ -89,17 +89,30 @@ impl Walker<'_> {
             },
             N::AExpr(operation) => {
                 self.met.operators += 1;
-                self.operator(&operation.name)?;
+                match AExprKind::try_from(operation.kind) {
+                    Ok(
+                        AExprKind::AexprBetween
+                        | AExprKind::AexprNotBetween
+                        | AExprKind::AexprBetweenSym
+                        | AExprKind::AexprNotBetweenSym,
+                    ) => self.implied(&[">=", "<=", "<", ">"]),
+                    _ => self.operator(&operation.name)?,
+                }
                 self.optionals([operation.lexpr.as_deref(), operation.rexpr.as_deref()])
             }
             N::BoolExpr(boolean) => self.expressions(&boolean.args),
             N::FuncCall(call) => self.call(call),
             N::TypeCast(cast) => {
                 self.type_name(cast.type_name.as_ref())?;
+                self.cast_to(cast.type_name.as_ref())?;
                 self.optional(cast.arg.as_deref())
             }
             N::CollateClause(collate) => self.optional(collate.arg.as_deref()),
             N::SubLink(link) => {
+                // `IN (SELECT …)` is `= ANY`.
+                if link.oper_name.is_empty() && link.testexpr.is_some() {
+                    self.implied(&["="]);
+                }
                 self.operator(&link.oper_name)?;
                 self.optional(link.testexpr.as_deref())?;
                 match &link.subselect {
@@ -108,6 +121,9 @@ impl Walker<'_> {
                 }
             }
             N::CaseExpr(case) => {
+                if case.arg.is_some() {
+                    self.implied(&["="]);
+                }
                 self.optionals([case.arg.as_deref(), case.defresult.as_deref()])?;
                 self.expressions(&case.args)
             }
@@ -204,9 +220,41 @@ impl Walker<'_> {
         Ok(())
     }
 
+    /// A type whose values come to be: input, checks of domains and casts run for it.
     pub(super) fn type_name(&mut self, name: Option<&TypeName>) -> Result<(), Finding> {
         let Some(name) = name else { return Ok(()) };
+        let known = names(&name.names)?;
+        let opaque = match known.as_slice() {
+            ["pg_catalog", _] => false,
+            [.., own] => self.environment.catalog.is_opaque_type(own),
+            [] => false,
+        };
+        if opaque {
+            self.out.coverage = Coverage::Opaque;
+            self.out.writes();
+        }
         self.expressions(&name.typmods)
+    }
+
+    /// A cast that somebody defined runs a function.
+    fn cast_to(&mut self, name: Option<&TypeName>) -> Result<(), Finding> {
+        let known = name.map(|name| names(&name.names)).transpose()?;
+        let Some(target) = known.as_ref().and_then(|names| names.last()) else {
+            return Ok(());
+        };
+        for (schema, function) in self.environment.catalog.casts_to(target).to_vec() {
+            self.execute(&schema, &function);
+        }
+        Ok(())
+    }
+
+    /// Operators that the grammar implies.
+    pub(super) fn implied(&mut self, operators: &[&str]) {
+        for name in operators {
+            for (schema, function) in self.environment.catalog.operators_named(name).to_vec() {
+                self.execute(&schema, &function);
+            }
+        }
     }
 
     /// Operators of `pg_catalog` are harmless; any other is a call of the function behind it.
@@ -329,6 +377,9 @@ impl Walker<'_> {
         let database = self.environment.catalog.database.as_str();
         let resource =
             ResourceRef::from_segments(ResourceKind::Function, &[database, schema, name]);
+        if !self.environment.catalog.knows_function(schema, name) {
+            self.out.unknown.insert(resource.clone());
+        }
         self.out.touch(Action::Execute, resource);
         self.out.coverage = Coverage::Opaque;
         self.out.writes();

@@ -132,6 +132,9 @@ impl Walker<'_> {
                     self.item_of_from(side)?;
                 }
                 self.depth -= 1;
+                if join.is_natural || !join.using_clause.is_empty() {
+                    self.implied(&["="]);
+                }
                 self.optional(join.quals.as_deref())
             }
             Some(N::RangeSubselect(subselect)) => match &subselect.subquery {

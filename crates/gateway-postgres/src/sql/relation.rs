@@ -72,10 +72,12 @@ impl Walker<'_> {
         match catalog.find(schema, name, self.environment.search_path) {
             Found::System { schema, name } => self.touch_system(&schema, &name, action),
             Found::Unknown { schema, name } => {
+                let resource = self.table(&schema, &name);
+                self.out.unknown.insert(resource.clone());
                 if super::catalog::is_system_schema(&schema) {
                     return self.touch_system(&schema, &name, action);
                 }
-                self.out.touch(action, self.table(&schema, &name));
+                self.out.touch(action, resource);
                 Ok(())
             }
             Found::Relation(relation) => self.touch_relation(relation, action, inherited),

@@ -141,6 +141,17 @@ SELECT now(), current_user, clock_timestamp(), gen_random_uuid(), coalesce(1, 2)
 SELECT json_object('a': (SELECT number FROM cards))
 SELECT count(*) FROM generate_series(1, 10)
 
+-- functions that no name shows
+SELECT 1 FROM orders WHERE id BETWEEN 1 AND 2
+SELECT 1 FROM orders WHERE id NOT BETWEEN SYMMETRIC 1 AND 2
+SELECT id::text FROM orders
+SELECT CAST(id AS pg_catalog.text) FROM orders
+SELECT id::int4 FROM orders
+SELECT '1'::cents
+SELECT '{1}'::cents[]
+SELECT '1'::public.cents
+CREATE TABLE a (b cents)
+
 -- catalogues
 SELECT * FROM pg_class
 SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = 'cards'::regclass

@@ -18,6 +18,8 @@ SELECT md5(concat_ws('/',
   (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid) FROM pg_trigger t WHERE NOT t.tgisinternal),
   (SELECT string_agg(p.oid || ':' || p.xmin, ',' ORDER BY p.oid) FROM pg_proc p WHERE p.oid >= 16384),
   (SELECT string_agg(o.oid || ':' || o.xmin, ',' ORDER BY o.oid) FROM pg_operator o WHERE o.oid >= 16384),
+  (SELECT string_agg(t.oid || ':' || t.xmin, ',' ORDER BY t.oid) FROM pg_type t WHERE t.oid >= 16384),
+  (SELECT string_agg(c.oid || ':' || c.xmin, ',' ORDER BY c.oid) FROM pg_cast c WHERE c.oid >= 16384),
   (SELECT string_agg(n.oid || ':' || n.xmin, ',' ORDER BY n.oid) FROM pg_namespace n),
   (SELECT d.xmin::text FROM pg_database d WHERE d.datname = current_database())
 )), current_setting('server_version_num')";
@@ -136,6 +138,20 @@ async fn functions(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), Admin
     for row in admin.query(operators).await? {
         let [name, schema, function] = columns(&row)?;
         catalog.add_operator(name.to_owned(), schema.to_owned(), function.to_owned());
+    }
+    let types = "SELECT t.typname FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+         WHERE n.nspname <> 'information_schema' AND n.nspname !~ '^pg_' AND t.typtype <> 'e'
+           AND NOT EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typtype = 'e')";
+    for row in admin.query(types).await? {
+        let [name] = columns(&row)?;
+        catalog.add_opaque_type(name.to_owned());
+    }
+    let casts = "SELECT t.typname, n.nspname, p.proname FROM pg_cast c JOIN pg_type t ON t.oid = c.casttarget
+         JOIN pg_proc p ON p.oid = c.castfunc JOIN pg_namespace n ON n.oid = p.pronamespace
+         WHERE c.oid >= 16384";
+    for row in admin.query(casts).await? {
+        let [target, schema, function] = columns(&row)?;
+        catalog.add_cast(target.to_owned(), schema.to_owned(), function.to_owned());
     }
     Ok(())
 }

@@ -18,6 +18,7 @@ fn operation() -> Operation {
         actions: vec![ActionOn {
             action: "select".to_owned(),
             resources: vec!["shop/public/orders".to_owned()],
+            more: None,
         }],
         policies: vec!["payments reads orders".to_owned()],
         coverage: Coverage::Complete,

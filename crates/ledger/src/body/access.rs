@@ -1,6 +1,6 @@
 //! Bodies about access through a gateway. Never a literal, an argument or a result.
 
-use crate::Decimal;
+use crate::{Decimal, HexDigest};
 use serde::{Deserialize, Serialize};
 
 /// A connection was admitted.
@@ -38,6 +38,18 @@ pub struct SessionEnd {
 pub struct ActionOn {
     pub action: String,
     pub resources: Vec<String>,
+    /// Resources that the record has no room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more: Option<More>,
+}
+
+/// What a list leaves out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct More {
+    pub count: Decimal,
+    /// SHA-256 over the whole list, what it shows included: each entry and a line feed.
+    pub sha256: HexDigest,
 }
 
 /// How much of what an operation touches the gateway knows.
@@ -61,6 +73,9 @@ pub struct Intent {
     pub decision: String,
     pub policies: Vec<String>,
     pub coverage: Coverage,
+    /// Policies that the record has no room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_policies: Option<More>,
 }
 
 /// What became of an intent.
@@ -95,4 +110,7 @@ pub struct Decision {
     /// Evaluation errors and findings by code.
     pub findings: Vec<String>,
     pub coverage: Coverage,
+    /// Policies that the record has no room for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub more_policies: Option<More>,
 }

@@ -190,9 +190,12 @@ fn is_about(record: &Record, body: &Value, identity: &str, sessions: &mut HashSe
 
 fn touches(body: &Value, resource: &str) -> bool {
     let actions = body.get("actions").and_then(Value::as_array);
-    let named = actions
-        .into_iter()
-        .flatten()
+    let actions = || actions.into_iter().flatten();
+    // A list that was cut may have held it.
+    if actions().any(|action| action.get("more").is_some()) {
+        return true;
+    }
+    let named = actions()
         .filter_map(|action| action.get("resources")?.as_array())
         .flatten()
         .filter_map(Value::as_str);
@@ -250,5 +253,20 @@ pub(super) fn of_identity(
                 found.push(at);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_list_that_was_cut_may_have_held_what_is_searched_for() {
+        let mut body =
+            json!({"actions": [{"action": "select", "resources": ["Table::\"shop/public/a\""]}]});
+        assert!(touches(&body, "shop/public/a") && !touches(&body, "shop/public/b"));
+        body["actions"][0]["more"] = json!({"count": "9", "sha256": ""});
+        assert!(touches(&body, "shop/public/b"));
     }
 }
