@@ -30,9 +30,13 @@ pub struct Config {
 pub struct ListenConfig {
     /// `0.0.0.0:6432`
     pub address: SocketAddr,
-    /// Connections at once, those in the middle of a handshake included. 1000: more than the database takes.
+    /// Sessions at once. 1000: more than the database takes.
     #[serde(default = "default_connections")]
     pub max_connections: usize,
+    /// Connections at once that are not admitted yet. They hold no session's place. 200: each lasts
+    /// `handshake_timeout_s` at most.
+    #[serde(default = "default_handshakes")]
+    pub max_handshakes: usize,
     /// Seconds until TLS and login have to be done. 10: a slow client holds a slot no longer.
     #[serde(default = "default_handshake")]
     pub handshake_timeout_s: u64,
@@ -85,6 +89,9 @@ pub struct AdminConfig {
 const fn default_connections() -> usize {
     1000
 }
+const fn default_handshakes() -> usize {
+    200
+}
 const fn default_handshake() -> u64 {
     10
 }
@@ -101,7 +108,7 @@ const fn default_port() -> u16 {
 /// What a connection has to keep to.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
-    pub(crate) connections: usize,
+    pub(crate) handshakes: usize,
     pub(crate) handshake: Duration,
     pub(crate) message_bytes: usize,
     /// Of a session that asks for none. `public` as PostgreSQL's own default; `"$user"` names no schema.
@@ -153,7 +160,7 @@ impl Config {
 
     pub(crate) fn limits(&self) -> Limits {
         Limits {
-            connections: self.listen.max_connections,
+            handshakes: self.listen.max_handshakes,
             handshake: Duration::from_secs(self.listen.handshake_timeout_s),
             message_bytes: self.listen.max_message_bytes,
             search_path: vec!["public".to_owned()],

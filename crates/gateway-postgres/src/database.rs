@@ -91,14 +91,39 @@ impl Database {
     /// Refreshes the catalogue if it has changed, and grants and revokes what the estate now says.
     pub(crate) async fn bring_up_to_date(&self, following: &Following) -> Result<(), AdminError> {
         let mut maintenance = self.maintenance.lock().await;
-        let worked = self
-            .work(&mut maintenance, following.current().as_deref())
-            .await;
-        if worked.is_err() {
-            // The connection may be in any state.
-            *maintenance = Maintenance::default();
+        // Taken out while it works: after an error, or when whoever waits for this is gone, the connection
+        // may be in any state, and is not put back.
+        let mut working = std::mem::take(&mut *maintenance);
+        self.work(&mut working, following.current().as_deref())
+            .await?;
+        *maintenance = working;
+        Ok(())
+    }
+
+    /// Refuses a database whose text the gateway would read otherwise than the server. One that cannot
+    /// be reached now is looked at when it can be.
+    ///
+    /// # Errors
+    /// `GATEWAY-ENCODING`.
+    pub(crate) async fn check_encoding(&self) -> Result<(), Finding> {
+        let mut maintenance = self.maintenance.lock().await;
+        match self.connect_admin().await {
+            Ok(admin) => {
+                maintenance.connection = Some(admin);
+                Ok(())
+            }
+            Err(AdminError::Encoding(encoding)) => Err(Finding::new(
+                "GATEWAY-ENCODING",
+                format!("the database {} does not keep UTF-8", self.name),
+            )
+            .expected("server_encoding UTF8")
+            .observed(encoding)
+            .next("in other encodings names and quotes may read otherwise; copy it into a database in UTF8")),
+            Err(error) => {
+                tracing::warn!(database = self.name, %error, cause = cause(&error), "the database cannot be reached yet");
+                Ok(())
+            }
         }
-        worked
     }
 
     async fn work(

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use svid_tls::ClientAuth;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +59,7 @@ pub async fn run_with(
     let mut tasks = Vec::new();
     for listed in &config.databases {
         let database = Arc::new(Database::new(listed, core.trust_domain().as_str())?);
+        database.check_encoding().await?;
         tasks.push(tokio::spawn(
             Arc::clone(&database).maintain(following.clone()),
         ));
@@ -78,6 +79,7 @@ pub async fn run_with(
         databases,
         tls: TlsAcceptor::from(Arc::new(tls)),
         cancels: Arc::new(Cancels::default()),
+        places: Arc::new(Semaphore::new(config.listen.max_connections)),
         limits: config.limits(),
     });
     tracing::info!(address = ?listener.local_addr().ok(), "clients are served");

@@ -2,7 +2,7 @@
 //!
 //! Everything until the session is bounded in bytes and in time; nobody is asked for a password.
 
-use super::cancel::{Cancels, Target};
+use super::cancel::{Cancels, Target, Wanted};
 use super::pump::{PumpError, pump};
 use super::relay::{End, Relay};
 use crate::config::Limits;
@@ -13,16 +13,17 @@ use crate::upstream::{Connected, UpstreamError, role_name};
 use crate::wire::{self, CancelKey, FirstMessage, MAX_STARTUP, Notice, Startup};
 use bytes::BytesMut;
 use facts::{Finding, Timestamp};
-use gateway::{Core, Cut, SessionHandle};
+use gateway::{Core, Cut, SessionHandle, SessionRecorder};
 use ledger::Decimal;
 use ledger::body::SessionStart;
+use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -36,6 +37,8 @@ pub(crate) struct Front {
     pub(crate) databases: HashMap<String, Arc<Database>>,
     pub(crate) tls: TlsAcceptor,
     pub(crate) cancels: Arc<Cancels>,
+    /// Of sessions.
+    pub(crate) places: Arc<Semaphore>,
     pub(crate) limits: Limits,
 }
 
@@ -73,7 +76,8 @@ pub(crate) async fn serve(
     listener: TcpListener,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let slots = Arc::new(Semaphore::new(front.limits.connections));
+    // Whoever is not admitted yet can take these only, and no place of a session.
+    let handshakes = Arc::new(Semaphore::new(front.limits.handshakes));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -90,15 +94,12 @@ pub(crate) async fn serve(
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            tracing::warn!(%peer, most = front.limits.connections, "too many connections");
+        let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
+            tracing::warn!(%peer, most = front.limits.handshakes, "too many connections begin");
             continue;
         };
         let front = Arc::clone(&front);
-        connections.spawn(async move {
-            connection(&front, stream).await;
-            drop(slot);
-        });
+        connections.spawn(async move { connection(&front, stream, handshake).await });
     }
     drop(listener);
     let over = Cut {
@@ -115,7 +116,7 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(front: &Front, mut stream: TcpStream) {
+async fn connection(front: &Front, mut stream: TcpStream, handshake: OwnedSemaphorePermit) {
     let began = async {
         stream.set_nodelay(true)?;
         before_tls(front, &mut stream).await
@@ -140,7 +141,10 @@ async fn connection(front: &Front, mut stream: TcpStream) {
     };
     let opened = tokio::time::timeout(front.limits.handshake, open(front, &mut tls)).await;
     match opened {
-        Ok(Ok(Some(session))) => run(front, tls, session).await,
+        Ok(Ok(Some(session))) => {
+            drop(handshake);
+            run(front, tls, session).await;
+        }
         Ok(Ok(None)) => {}
         Ok(Err(refusal)) => say(&mut tls, refusal).await,
         Err(_) => {
@@ -202,7 +206,7 @@ async fn before_tls(front: &Front, stream: &mut TcpStream) -> Result<bool, Refus
                 return Ok(true);
             }
             FirstMessage::Cancel(key) => {
-                cancel(front, key, "cleartext").await;
+                cancel(front, key, &[]).await;
                 return Ok(false);
             }
             FirstMessage::Startup(_) => {
@@ -219,21 +223,36 @@ async fn before_tls(front: &Front, stream: &mut TcpStream) -> Result<bool, Refus
     Err(fatal("08P01", "TLS was not asked for"))
 }
 
-async fn cancel(front: &Front, key: CancelKey, how: &'static str) {
-    match front.cancels.find(key, Timestamp::now()) {
-        Err(()) => tracing::warn!(how, "cancel requests come too fast; this one is dropped"),
-        Ok(None) => tracing::info!(how, "a cancel request names no session"),
-        Ok(Some(target)) => {
-            tracing::info!(
-                how,
-                session = target.session,
-                authenticated = false,
-                "cancel request"
-            );
-            if let Err(error) = target.address.cancel(target.key).await {
-                tracing::warn!(%error, cause = cause(&error), "the database was not asked to cancel");
-            }
+/// `chain` is what the peer authenticated with; empty in cleartext.
+async fn cancel(front: &Front, key: CancelKey, chain: &[CertificateDer<'_>]) {
+    let target = match front.cancels.find(key, Timestamp::now()) {
+        Wanted::Target(target) => target,
+        Wanted::Nobody => return tracing::info!("a cancel request names no session"),
+        Wanted::TooOften => return tracing::warn!("cancel requests come too fast; one is dropped"),
+    };
+    let by = if chain.is_empty() {
+        None
+    } else {
+        match front.core.admit(chain).await {
+            Ok(principal) => Some(principal),
+            Err(finding) => return tracing::warn!(%finding, "who asks to cancel is not admitted"),
         }
+    };
+    let allow = by
+        .as_ref()
+        .is_none_or(|principal| principal.spiffe_id.to_string() == target.spiffe_id);
+    let recorder = front.core.recorder();
+    if let Err(error) = recorder.cancel(&target.session, by.as_ref(), allow).await {
+        return tracing::error!(%error, "a cancel request is not recorded and does nothing");
+    }
+    tracing::info!(
+        session = target.session,
+        authenticated = by.is_some(),
+        allow,
+        "cancel request"
+    );
+    if allow && let Err(error) = target.address.cancel(target.key).await {
+        tracing::warn!(%error, cause = cause(&error), "the database was not asked to cancel");
     }
 }
 
@@ -244,30 +263,52 @@ struct Opened {
     relay: Relay,
     database: Arc<Database>,
     _cancel: super::cancel::Entry,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A session whose start is recorded. If it ends before it runs, because the client has gone or the
+/// handshake took too long, its end is recorded as well.
+struct Starting(Option<SessionRecorder>);
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        let Some(recorder) = self.0.take() else {
+            return;
+        };
+        tokio::spawn(async move {
+            let ended = recorder.session_end("error", "it ended before it began");
+            if let Err(error) = ended.await {
+                tracing::error!(%error, "the end of a session is not recorded");
+            }
+        });
+    }
 }
 
 async fn open(front: &Front, tls: &mut TlsStream<TcpStream>) -> Result<Option<Opened>, Refusal> {
-    let startup = match first(tls).await? {
-        FirstMessage::Startup(startup) => startup,
-        FirstMessage::Cancel(key) => {
-            cancel(front, key, "TLS").await;
-            return Ok(None);
-        }
-        FirstMessage::Tls | FirstMessage::Gss => {
-            return Err(fatal("08P01", "TLS is established already"));
-        }
-    };
     let chain = tls
         .get_ref()
         .1
         .peer_certificates()
         .unwrap_or_default()
         .to_vec();
+    let startup = match first(tls).await? {
+        FirstMessage::Startup(startup) => startup,
+        FirstMessage::Cancel(key) => {
+            cancel(front, key, &chain).await;
+            return Ok(None);
+        }
+        FirstMessage::Tls | FirstMessage::Gss => {
+            return Err(fatal("08P01", "TLS is established already"));
+        }
+    };
     let principal = front
         .core
         .admit(&chain)
         .await
         .map_err(|finding| refused(&finding))?;
+    let place = Arc::clone(&front.places)
+        .try_acquire_owned()
+        .map_err(|_| fatal("53300", "too many sessions"))?;
     let wanted = startup
         .parameter("database")
         .or_else(|| startup.parameter("user"))
@@ -320,10 +361,13 @@ async fn open(front: &Front, tls: &mut TlsStream<TcpStream>) -> Result<Option<Op
         role: role_name(&principal.path),
         application: printable(startup.parameter("application_name").unwrap_or_default()),
     };
-    recorder
-        .session_start(start)
-        .await
-        .map_err(|error| refused(&error.finding()))?;
+    let mut starting = Starting(Some(recorder));
+    if let Some(recorder) = &starting.0 {
+        recorder
+            .session_start(start)
+            .await
+            .map_err(|error| refused(&error.finding()))?;
+    }
     let (key, entry) = front.cancels.enter(Target {
         address: database.address.clone(),
         key: upstream.cancel.unwrap_or(CancelKey {
@@ -331,6 +375,7 @@ async fn open(front: &Front, tls: &mut TlsStream<TcpStream>) -> Result<Option<Op
             secret: 0,
         }),
         session,
+        spiffe_id: principal.spiffe_id.to_string(),
     });
     greet(tls, &startup, &upstream, key).await?;
     let judge = Judge::new(
@@ -339,6 +384,9 @@ async fn open(front: &Front, tls: &mut TlsStream<TcpStream>) -> Result<Option<Op
         principal,
         asked.search_path,
     );
+    let Some(recorder) = starting.0.take() else {
+        return Ok(None);
+    };
     let relay = Relay::new(judge, recorder, front.limits.message_bytes);
     Ok(Some(Opened {
         handle,
@@ -346,6 +394,7 @@ async fn open(front: &Front, tls: &mut TlsStream<TcpStream>) -> Result<Option<Op
         relay,
         database: Arc::clone(database),
         _cancel: entry,
+        _place: place,
     }))
 }
 
@@ -468,6 +517,7 @@ async fn run(front: &Front, mut tls: TlsStream<TcpStream>, opened: Opened) {
         mut relay,
         database,
         _cancel,
+        _place,
     } = opened;
     front.core.metrics().sessions.inc();
     let mut buffer = std::mem::take(&mut upstream.buffer);

@@ -1,6 +1,6 @@
 //! Cancel requests. They come on a connection of their own, in cleartext from older clients, and carry
-//! nothing but the random key that the session was given; so they are rate-limited and recorded as
-//! unauthenticated, and they can only ever cancel.
+//! nothing but the random key that the session was given; so they are rate-limited, recorded as
+//! unauthenticated, and can only ever cancel. Over TLS they have to come from the session's identity.
 
 use crate::upstream::Address;
 use crate::wire::CancelKey;
@@ -8,8 +8,9 @@ use facts::Timestamp;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Requests that are looked at in one second, of all clients together.
-const PER_SECOND: u32 = 20;
+/// Requests for one session that are looked at in one second. Those with a key that is nobody's cost a
+/// look into a table and count for nothing, so that nobody's requests keep anybody else's from acting.
+const PER_SECOND: u32 = 10;
 
 #[derive(Clone)]
 pub(crate) struct Target {
@@ -17,18 +18,26 @@ pub(crate) struct Target {
     pub(crate) key: CancelKey,
     /// The session, as records name it.
     pub(crate) session: String,
+    /// Whose it is.
+    pub(crate) spiffe_id: String,
 }
 
-#[derive(Default)]
-struct State {
-    targets: HashMap<CancelKey, Target>,
+struct Listed {
+    target: Target,
     second: u64,
     seen: u32,
 }
 
+/// What a key leads to.
+pub(crate) enum Wanted {
+    Target(Target),
+    Nobody,
+    TooOften,
+}
+
 /// Keys of the open sessions.
 #[derive(Default)]
-pub(crate) struct Cancels(Mutex<State>);
+pub(crate) struct Cancels(Mutex<HashMap<CancelKey, Listed>>);
 
 /// Withdraws the key when the session ends.
 pub(crate) struct Entry {
@@ -39,18 +48,25 @@ pub(crate) struct Entry {
 impl Cancels {
     /// A fresh key that cancels `target`.
     pub(crate) fn enter(self: &Arc<Self>, target: Target) -> (CancelKey, Entry) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let key = loop {
             let key = CancelKey {
                 process: u32::from_be_bytes(crypto::random()) >> 1,
                 secret: u32::from_be_bytes(crypto::random()),
             };
-            if !state.targets.contains_key(&key) {
+            if !listed.contains_key(&key) {
                 break key;
             }
         };
-        state.targets.insert(key, target);
-        drop(state);
+        listed.insert(
+            key,
+            Listed {
+                target,
+                second: 0,
+                seen: 0,
+            },
+        );
+        drop(listed);
         (
             key,
             Entry {
@@ -60,28 +76,31 @@ impl Cancels {
         )
     }
 
-    /// The session that `key` cancels. `Err` when there were too many requests in this second.
-    pub(crate) fn find(&self, key: CancelKey, now: Timestamp) -> Result<Option<Target>, ()> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.second != now.as_secs() {
-            state.second = now.as_secs();
-            state.seen = 0;
+    /// The session that `key` cancels.
+    pub(crate) fn find(&self, key: CancelKey, now: Timestamp) -> Wanted {
+        let mut listed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(listed) = listed.get_mut(&key) else {
+            return Wanted::Nobody;
+        };
+        if listed.second != now.as_secs() {
+            listed.second = now.as_secs();
+            listed.seen = 0;
         }
-        state.seen += 1;
-        if state.seen > PER_SECOND {
-            return Err(());
+        listed.seen += 1;
+        if listed.seen > PER_SECOND {
+            return Wanted::TooOften;
         }
-        Ok(state.targets.get(&key).cloned())
+        Wanted::Target(listed.target.clone())
     }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut state = self
+        let mut listed = self
             .cancels
             .0
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        state.targets.remove(&self.key);
+        listed.remove(&self.key);
     }
 }

@@ -65,12 +65,10 @@ where
         .await;
         let taken = match event {
             Ok(Event::Client) => relay.take_client(&mut from_client).await,
-            Ok(Event::Upstream) => {
-                match take_upstream(relay, from_upstream, &mut released).await {
-                    Ok(()) if relay.may_go_on() => relay.take_client(&mut from_client).await,
-                    taken => taken,
-                }
-            }
+            Ok(Event::Upstream) => match take_upstream(relay, from_upstream, &mut released).await {
+                Ok(()) if relay.may_go_on() => relay.take_client(&mut from_client).await,
+                taken => taken,
+            },
             Ok(Event::ClientClosed) => return PumpError::ClientClosed,
             Ok(Event::UpstreamClosed) => {
                 // What the database said last, the reason above all, still reaches the client, once what

@@ -17,9 +17,9 @@ use bytes::{Buf as _, BytesMut};
 use facts::Finding;
 use gateway::{Ending, IntentId, Operation, RecordingStopped, SessionRecorder};
 use lookup::{Judgement, Kind, Lookup};
-use transaction::Transaction;
 use std::collections::VecDeque;
 use std::sync::Arc;
+use transaction::Transaction;
 
 /// What PostgreSQL's grammar refuses in every version.
 const REFUSED: &str = "denied by trilith";
@@ -454,11 +454,7 @@ impl Relay {
     }
 
     /// Records that `verdict`'s operation is about to run, durably where it has to be.
-    async fn intent(
-        &mut self,
-        verdict: &Verdict,
-        effect: Effect,
-    ) -> Result<Option<IntentId>, End> {
+    async fn intent(&mut self, verdict: &Verdict, effect: Effect) -> Result<Option<IntentId>, End> {
         // A transaction that wrote nothing commits nothing.
         let ends_nothing = effect == Effect::Commit && !self.transaction.wrote;
         if verdict.silent || ends_nothing {

@@ -16,6 +16,8 @@ pub(crate) enum AdminError {
     Statement { sqlstate: String, message: String },
     #[error("the catalogue has a row that cannot be read")]
     Row,
+    #[error("the database's encoding is {0}, UTF8 is the one that the gateway can decide on")]
+    Encoding(String),
 }
 
 /// One row: columns as text, `None` for NULL.
@@ -44,6 +46,14 @@ impl Admin {
             ),
         ];
         let session = address.connect(&parameters, login).await?;
+        let encoding = session
+            .parameters
+            .iter()
+            .find(|(name, _)| name == "server_encoding")
+            .map_or("unknown", |(_, value)| value.as_str());
+        if encoding != "UTF8" {
+            return Err(AdminError::Encoding(encoding.to_owned()));
+        }
         Ok(Self { session })
     }
 

@@ -119,22 +119,39 @@ pub(crate) async fn reconcile(
     refused.extend(run_all(admin, &roles).await?);
     refused.extend(run_all(admin, &grants).await?);
     let taken = |step: &Step| !refused.contains_key(&step.sql);
-    report.revoked = revokes.iter().filter(|step| step.object.is_some() && taken(step)).count();
+    report.revoked = revokes
+        .iter()
+        .filter(|step| step.object.is_some() && taken(step))
+        .count();
     report.granted = grants.iter().filter(|step| taken(step)).count();
     if !revokes.is_empty() || !grants.is_empty() {
         // GRANT and REVOKE without the right to do so may also end with a mere warning.
         let held_after = held(admin).await?;
         let holds = |step: &Step| {
             let has = held_after.get(&step.role).unwrap_or(&nothing);
-            step.object.as_ref().is_some_and(|object| has.contains(object))
+            step.object
+                .as_ref()
+                .is_some_and(|object| has.contains(object))
         };
-        let left = revokes.iter().filter(|step| holds(step)).map(|step| (step, true));
-        let lacking = grants.iter().filter(|step| !holds(step)).map(|step| (step, false));
+        let left = revokes
+            .iter()
+            .filter(|step| holds(step))
+            .map(|step| (step, true));
+        let lacking = grants
+            .iter()
+            .filter(|step| !holds(step))
+            .map(|step| (step, false));
         for (step, revoke) in left.chain(lacking) {
-            report.findings.push(step.finding(revoke, refused.get(&step.sql)));
+            report
+                .findings
+                .push(step.finding(revoke, refused.get(&step.sql)));
         }
     }
-    for step in roles.iter().chain(&revokes).filter(|step| step.object.is_none()) {
+    for step in roles
+        .iter()
+        .chain(&revokes)
+        .filter(|step| step.object.is_none())
+    {
         if let Some(said) = refused.get(&step.sql) {
             report.findings.push(
                 Finding::new(
@@ -210,10 +227,7 @@ impl Step {
 
 /// Runs `steps` in one transaction. If one is refused the others are run nevertheless; returns what
 /// the database said of each that was, by its text.
-async fn run_all(
-    admin: &mut Admin,
-    steps: &[Step],
-) -> Result<HashMap<String, String>, AdminError> {
+async fn run_all(admin: &mut Admin, steps: &[Step]) -> Result<HashMap<String, String>, AdminError> {
     let mut refused = HashMap::new();
     if steps.is_empty() {
         return Ok(refused);

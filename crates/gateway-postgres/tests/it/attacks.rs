@@ -339,3 +339,60 @@ async fn startup_parameters_that_change_the_rules_are_refused() {
     );
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_not_admitted_holds_no_place_of_a_session() {
+    if skipped("whoever_is_not_admitted_holds_no_place_of_a_session") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut before = Client::connect(&world, &payments).await;
+    // The world has 20 places for handshakes; beyond them the connection is closed at once.
+    let mut silent = Vec::new();
+    for _ in 0..30 {
+        silent.push(TcpStream::connect(world.address).await.unwrap());
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let mut closed = 0;
+    for stream in &mut silent {
+        let mut said = [0];
+        let read =
+            tokio::time::timeout(std::time::Duration::from_millis(10), stream.read(&mut said));
+        closed += usize::from(read.await.is_ok());
+    }
+    assert!(closed >= 10, "{closed}");
+    assert_eq!(before.simple("SELECT 1").await.unwrap(), ["1"]);
+    for mut stream in silent {
+        let _reset = stream.read_to_end(&mut Vec::new()).await;
+    }
+    Client::connect(&world, &payments).await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_another_encoding_is_refused() {
+    if skipped("a_database_in_another_encoding_is_refused") {
+        return;
+    }
+    let world = World::start().await;
+    world
+        .postgres
+        .execute(
+            "postgres",
+            "CREATE DATABASE latin ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+        )
+        .unwrap();
+    let mut config = world.config.clone();
+    config.databases[0].database = "latin".to_owned();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (_stop, stopping) = tokio::sync::watch::channel(false);
+    let refused =
+        gateway_postgres::run_with(&config, Arc::clone(&world.core), listener, stopping).await;
+    let Err(gateway_postgres::RunError::Refused(finding)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(finding.code, "GATEWAY-ENCODING");
+    assert_eq!(finding.observed.as_deref(), Some("LATIN1"));
+    world.stop().await;
+}

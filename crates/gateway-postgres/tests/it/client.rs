@@ -1,8 +1,9 @@
 //! A small client of the wire protocol, for what psql cannot be made to send.
 
-use crate::plane::Svid;
+use crate::plane::{Plane, Svid};
 use crate::world::World;
 use crypto::Signer;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use svid_tls::OwnSvid;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,14 +42,24 @@ pub(crate) fn startup(pairs: &[(&str, &str)]) -> Vec<u8> {
 }
 
 pub(crate) async fn tls(world: &World, svid: &Svid) -> std::io::Result<TlsStream<TcpStream>> {
-    let mut tcp = TcpStream::connect(world.address).await?;
+    tls_to(world.address, &world.plane, svid).await
+}
+
+pub(crate) async fn tls_to(
+    address: SocketAddr,
+    plane: &Plane,
+    svid: &Svid,
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut tcp = TcpStream::connect(address).await?;
     tcp.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
-    assert_eq!(tcp.read_u8().await?, b'S');
+    if tcp.read_u8().await? != b'S' {
+        return Err(std::io::ErrorKind::InvalidData.into());
+    }
     let key: Arc<dyn Signer> = Arc::clone(&svid.key) as _;
     let own = OwnSvid::new(svid.chain.clone(), key).unwrap();
     let trust_domain = spiffe_core::TrustDomain::new(crate::plane::DOMAIN).unwrap();
     let mut bundle = spiffe_core::Bundle::new(trust_domain.clone());
-    for root in world.plane.authority.roots() {
+    for root in plane.authority.roots() {
         bundle.add_x509_authority(root).unwrap();
     }
     let gateway = svid_tls::peer::exactly(trust_domain.identity("gateway/pg").unwrap());
@@ -68,7 +79,16 @@ impl Client {
         svid: &Svid,
         more: &[(&str, &str)],
     ) -> Result<Self, (String, String)> {
-        let stream = tls(world, svid)
+        Self::connect_to(world.address, &world.plane, svid, more).await
+    }
+
+    pub(crate) async fn connect_to(
+        address: SocketAddr,
+        plane: &Plane,
+        svid: &Svid,
+        more: &[(&str, &str)],
+    ) -> Result<Self, (String, String)> {
+        let stream = tls_to(address, plane, svid)
             .await
             .map_err(|error| ("tls".to_owned(), error.to_string()))?;
         let mut client = Self {

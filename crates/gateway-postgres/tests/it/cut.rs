@@ -2,6 +2,7 @@
 
 use crate::client::{Client, message};
 use crate::world::{World, skipped};
+use facts::Timestamp;
 use ledger::body::TargetKind;
 use std::time::Duration;
 
@@ -126,5 +127,105 @@ async fn a_session_ends_when_the_estate_forgets_its_identity() {
     files.insert("identities/shop.toml", identities);
     world.apply(&files).await;
     assert_eq!(closed(&mut client).await, "57P01");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_lasts_no_longer_than_the_estate_says() {
+    if skipped("a_session_lasts_no_longer_than_the_estate_says") {
+        return;
+    }
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut before = Client::connect(&world, &payments).await;
+    let mut files = crate::world::estate();
+    let estate = files.0.get("estate.toml").unwrap().clone();
+    files.insert(
+        "estate.toml",
+        format!("{estate}\n[session]\nmax = \"2s\"\n"),
+    );
+    world.apply(&files).await;
+    let mut client = Client::connect(&world, &payments).await;
+    // Renewed or not.
+    world.plane.renewed(
+        &payments.serial,
+        "renewed",
+        Timestamp::now().plus_secs(7200),
+    );
+    assert_eq!(client.simple("SELECT 1").await.unwrap(), ["1"]);
+    assert_eq!(closed(&mut client).await, "57P01");
+    let ended = world.recorded("\"reason\":\"expired\"").await;
+    assert!(
+        ended[0].contains("as long as a session may"),
+        "{}",
+        ended[0]
+    );
+    assert_eq!(before.simple("SELECT 1").await.unwrap(), ["1"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_goes_on_while_its_svid_is_renewed_and_no_longer() {
+    if skipped("a_session_goes_on_while_its_svid_is_renewed_and_no_longer") {
+        return;
+    }
+    let world = World::start().await;
+    let (one, two) = (
+        world.plane.issue("payments/api"),
+        world.plane.issue("payments/api"),
+    );
+    let mut left = Client::connect(&world, &one).await;
+    let mut kept = Client::connect(&world, &two).await;
+    let soon = Timestamp::now().plus_secs(2);
+    world.plane.renewed(&one.serial, "one-2", soon);
+    world.plane.renewed(&two.serial, "two-2", soon);
+    // The successor's successor: whoever still holds the first is not meant.
+    world
+        .plane
+        .renewed("two-2", "two-3", Timestamp::now().plus_secs(3600));
+    world
+        .plane
+        .renewed(&one.serial, "one-3", Timestamp::now().plus_secs(3600));
+    assert_eq!(closed(&mut left).await, "57P01");
+    assert!(Timestamp::now() >= soon);
+    assert_eq!(kept.simple("SELECT 1").await.unwrap(), ["1"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_ends_before_it_runs_has_an_end() {
+    if skipped("a_session_that_ends_before_it_runs_has_an_end") {
+        return;
+    }
+    use tokio::io::AsyncWriteExt as _;
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    // The role is made; from now on a login takes a second, in which the client goes.
+    drop(Client::connect(&world, &payments).await);
+    for slow in [
+        "ALTER SYSTEM SET post_auth_delay = 1",
+        "SELECT pg_reload_conf()",
+    ] {
+        world.postgres.execute("postgres", slow).unwrap();
+    }
+    for _ in 0..3 {
+        let mut stream = crate::client::tls(&world, &payments).await.unwrap();
+        let hello = crate::client::startup(&[("user", "x"), ("database", "shop")]);
+        stream.write_all(&hello).await.unwrap();
+        stream.flush().await.unwrap();
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        stream.get_ref().0.set_zero_linger().unwrap();
+        drop(stream);
+    }
+    let (mut begun, mut ended) = (0, 0);
+    for _ in 0..200 {
+        begun = world.records("\"type\":\"session-start\"").len();
+        ended = world.records("\"type\":\"session-end\"").len();
+        if begun > 1 && begun == ended {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(begun > 1 && begun == ended, "{begun} {ended}");
     world.stop().await;
 }

@@ -12,6 +12,7 @@
 mod attacks;
 mod client;
 mod cut;
+mod kill;
 mod plane;
 mod psql;
 mod records;

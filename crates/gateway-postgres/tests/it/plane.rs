@@ -11,7 +11,7 @@ use ledger::{Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, Receipt,
 use ledger_store::{Ledger, Options};
 use proto::v1::{
     self, Anchored, Anchors, CheckpointDelta, Cut, Delta, GatewayMessage, Heartbeat, Proven,
-    RecordDelta, delta, gateway_message::Message,
+    RecordDelta, Renewed, delta, gateway_message::Message,
 };
 use spiffe_core::{Serial, TrustDomain};
 use std::collections::BTreeMap;
@@ -202,6 +202,16 @@ impl Plane {
             revocation.record(),
             Vec::new(),
         );
+    }
+
+    /// Tells gateways that the SVID `serial` has a successor.
+    pub(crate) fn renewed(&self, serial: &str, successor: &str, not_after: Timestamp) {
+        self.push(delta::Delta::Renewed(Renewed {
+            serial: serial.to_owned(),
+            successor: successor.to_owned(),
+            not_after: not_after.as_millis(),
+            spiffe_id: String::new(),
+        }));
     }
 
     /// Issues in the order of DESIGN section 6 and publishes the checkpoint.

@@ -225,7 +225,10 @@ async fn a_foreign_key_deletes_nothing_that_policy_forbids() {
     assert_eq!(
         world
             .postgres
-            .execute("shop", "SELECT count(*) FROM refunds WHERE order_id IN (1, 2)")
+            .execute(
+                "shop",
+                "SELECT count(*) FROM refunds WHERE order_id IN (1, 2)"
+            )
             .unwrap(),
         "2"
     );

@@ -236,3 +236,94 @@ async fn what_a_classified_read_returns_waits_for_its_outcome() {
     }
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_statement_names_so_much_that_its_denial_cannot_be_recorded() {
+    if skipped("no_statement_names_so_much_that_its_denial_cannot_be_recorded") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("agents/helper")).await;
+    let tables: Vec<String> = (0..1_000).map(|n| format!("a{n:0>60}")).collect();
+    let sql = format!("SELECT 1 FROM products, {}, cards", tables.join(", "));
+    let (sqlstate, said) = client.simple(&sql).await.unwrap_err();
+    assert_eq!(sqlstate, "42501", "{said}");
+    assert!(said.contains("(decision pg-1:"), "{said}");
+    let denied = world.records("\"allow\":false");
+    let decision: ledger::body::Decision = ledger::Record::parse(denied[0].as_bytes())
+        .unwrap()
+        .expect_body()
+        .unwrap();
+    let shown = decision.actions[0].resources.len();
+    let more = decision.actions[0].more.as_ref().unwrap();
+    assert_eq!(more.count.0 as usize + shown, 1_002);
+    // What was denied comes first.
+    let (_, first) = said.split_once("select on ").unwrap();
+    let first = first.split(" (decision").next().unwrap();
+    if !first.contains("/a0") {
+        assert_eq!(decision.actions[0].resources[0], first);
+    }
+    // The session goes on.
+    assert_eq!(client.simple("SELECT 1").await.unwrap(), ["1"]);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_literal_in_the_place_of_a_name_is_not_recorded() {
+    if skipped("a_literal_in_the_place_of_a_name_is_not_recorded") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    for text in [
+        "SELECT nextval('4111111111111111')",
+        "SELECT * FROM \"4111111111111111\"",
+        "SELECT * FROM \"4111111111111111\".cards",
+        "SELECT \"4111111111111111\"(1)",
+        "SELECT * FROM pg_catalog.\"4111111111111111\"",
+        "SELECT $1::\"4111111111111111\"",
+        "EXECUTE \"4111111111111111\"",
+        "INSERT INTO orders (\"4111111111111111\") VALUES (1)",
+        "CREATE TABLE \"4111111111111111\" (a int)",
+        "SELECT '4111111111111111'; SELEC",
+    ] {
+        client.simple(text).await.unwrap_err();
+    }
+    world.core.recorder().flush().await.unwrap();
+    assert_eq!(world.records("4111111111111111"), Vec::<String>::new());
+    let hidden = world.records("Table::\\\"shop/public/~");
+    assert!(hidden.len() >= 3, "{hidden:?}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_strict_recording_every_read_waits_for_its_outcome() {
+    if skipped("with_strict_recording_every_read_waits_for_its_outcome") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let slow = SLOW
+        .replace("number", "name")
+        .replace("cards", "(SELECT name FROM products LIMIT 50) p");
+    let mut told = Vec::new();
+    for mode in ["default", "strict"] {
+        let mut files = crate::world::estate();
+        let estate = files.0.get("estate.toml").unwrap().clone();
+        files.insert(
+            "estate.toml",
+            format!("{estate}\n[recording]\nmode = \"{mode}\"\n"),
+        );
+        world.apply(&files).await;
+        client
+            .send(&message(b'Q', format!("{slow}\0").as_bytes()))
+            .await;
+        while client.receive().await.unwrap().0 != b'D' {}
+        told.push(world.records("\"rows\":\"51\"").len());
+        client.answer().await.unwrap();
+        world.core.recorder().flush().await.unwrap();
+    }
+    // By default the first rows come before anybody knows how many there will be.
+    assert_eq!(told, [0, 2]);
+    world.stop().await;
+}

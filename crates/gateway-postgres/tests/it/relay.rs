@@ -215,6 +215,74 @@ async fn a_query_can_be_cancelled_with_its_key_alone() {
         }
     };
     assert_eq!(refused.0, "57014");
+    // In cleartext nobody knows who asked, and the record says so.
+    let asked = world.records("GATEWAY-CANCEL-UNAUTHENTICATED");
+    assert!(!asked.is_empty());
+    assert!(
+        asked[0].contains("\"actor\":\"unauthenticated\""),
+        "{}",
+        asked[0]
+    );
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_the_session_s_own_identity_cancels_it() {
+    if skipped("over_tls_only_the_session_s_own_identity_cancels_it") {
+        return;
+    }
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let agent = world.plane.issue("agents/helper");
+    let mut client = Client::connect(&world, &payments).await;
+    client
+        .send(&message(
+            b'Q',
+            b"SELECT count(*) FROM generate_series(1, 2000000000)\0",
+        ))
+        .await;
+    let mut cancel = vec![0, 0, 0, 16, 4, 210, 22, 46];
+    cancel.extend(client.process.to_be_bytes());
+    cancel.extend(client.secret.to_be_bytes());
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api' AND state = 'active'";
+    while world.postgres.execute("shop", running).unwrap() != "1" {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    for svid in [&agent, &payments] {
+        assert_eq!(world.postgres.execute("shop", running).unwrap(), "1");
+        let mut stream = crate::client::tls(&world, svid).await.unwrap();
+        stream.write_all(&cancel).await.unwrap();
+        let mut said = Vec::new();
+        let _closed = stream.read_to_end(&mut said).await;
+    }
+    assert_eq!(client.answer().await.unwrap_err().0, "57014");
+    assert_eq!(world.records("GATEWAY-CANCEL-PRINCIPAL").len(), 1);
+    assert_eq!(world.records("\"statement\":\"cancel\"").len(), 2);
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_to_cancel_nobody_keep_nobody_from_cancelling() {
+    if skipped("requests_to_cancel_nobody_keep_nobody_from_cancelling") {
+        return;
+    }
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let world = World::start().await;
+    let client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let send = async |process: u32, secret: u32| {
+        let mut cancel = vec![0, 0, 0, 16, 4, 210, 22, 46];
+        cancel.extend(process.to_be_bytes());
+        cancel.extend(secret.to_be_bytes());
+        let mut tcp = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        tcp.write_all(&cancel).await.unwrap();
+        let _closed = tcp.read_to_end(&mut Vec::new()).await;
+    };
+    for bogus in 0..100 {
+        send(bogus, 0).await;
+    }
+    send(client.process, client.secret).await;
+    assert_eq!(world.records("\"statement\":\"cancel\"").len(), 1);
     world.stop().await;
 }
 

@@ -138,6 +138,7 @@ pub(crate) struct World {
     pub(crate) core: Arc<Core>,
     pub(crate) address: SocketAddr,
     pub(crate) folder: tempfile::TempDir,
+    pub(crate) config: Config,
     stop: watch::Sender<bool>,
     running: tokio::task::JoinHandle<Result<(), gateway_postgres::RunError>>,
 }
@@ -151,8 +152,17 @@ pub(crate) fn skipped(test: &str) -> bool {
     missing.is_some()
 }
 
-impl World {
-    pub(crate) async fn start() -> Self {
+/// What a gateway stands between: database, server, node agent.
+pub(crate) struct Site {
+    pub(crate) postgres: Postgres,
+    pub(crate) plane: Arc<Plane>,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) config: Config,
+}
+
+impl Site {
+    /// The gateway's address is not known before it listens.
+    pub(crate) async fn start(address: SocketAddr) -> Self {
         let postgres = Postgres::start().unwrap();
         postgres
             .execute("postgres", "CREATE DATABASE shop")
@@ -166,7 +176,7 @@ impl World {
         plane.apply(&estate());
         let workload = folder.path().join("workload.sock");
         let server = plane.serve(&workload, plane.issue("gateway/pg")).await;
-        let core = gateway::Config {
+        let gateway = gateway::Config {
             trust_domain: DOMAIN.to_owned(),
             name: "pg-1".to_owned(),
             identity: "gateway/pg".to_owned(),
@@ -176,13 +186,12 @@ impl World {
             data_dir: folder.path().join("gateway"),
             http_listen: None,
         };
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let config = Config {
-            gateway: core.clone(),
+            gateway,
             listen: ListenConfig {
                 address,
                 max_connections: 200,
+                max_handshakes: 20,
                 handshake_timeout_s: 2,
                 max_message_bytes: 1 << 20,
             },
@@ -201,20 +210,46 @@ impl World {
                 catalog_refresh_s: 1,
             }],
         };
-        let core = Core::open(core).await.unwrap();
-        // The whole initial state has been taken once the server counts as heard.
-        tokio::time::timeout(Duration::from_secs(20), async {
-            while core.following().fresh(Timestamp::now()).is_err() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        })
-        .await
-        .expect("the estate arrives");
+        Self {
+            postgres,
+            plane,
+            folder,
+            config,
+        }
+    }
+}
+
+/// Waits until the estate has arrived.
+pub(crate) async fn followed(core: &Core) {
+    // The whole initial state has been taken once the server counts as heard.
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while core.following().fresh(Timestamp::now()).is_err() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the estate arrives");
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let Site {
+            postgres,
+            plane,
+            folder,
+            config,
+        } = Site::start(address).await;
+        let core = Core::open(config.gateway.clone()).await.unwrap();
+        followed(&core).await;
         let (stop, stopping) = watch::channel(false);
         let serving = Arc::clone(&core);
+        let run = config.clone();
         let running =
-            tokio::spawn(async move { run_with(&config, serving, listener, stopping).await });
+            tokio::spawn(async move { run_with(&run, serving, listener, stopping).await });
         Self {
+            config,
             postgres,
             plane,
             core,
