@@ -38,6 +38,8 @@ pub(crate) async fn run(
         core.workloads.sweep(core.now().as_millis());
         crate::revoke::record_waiting(&core).await;
         let step = async {
+            // Before what a full disk may refuse: it needs no room there.
+            revocation_lists(&core).await?;
             if core.signing.check().is_ok() {
                 // First: it is issued on a full disk as well, and nobody connects without it.
                 if own.is_empty() || own_is_due(&core) {
@@ -47,7 +49,6 @@ pub(crate) async fn run(
                     rotate(&core).await?;
                 }
             }
-            revocation_lists(&core).await?;
             if count.is_multiple_of(core.config.limits.refusal_window_s.max(1)) {
                 record_refusals(&core).await?;
             }

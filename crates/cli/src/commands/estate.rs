@@ -56,19 +56,10 @@ async fn apply(
     global: &Global,
 ) -> Result<ExitCode, Failure> {
     let document = applied(directory, message, base, &global.admin_socket).await?;
+    show(&document, global);
     match refusal(&document) {
-        None => {
-            show(&document, global);
-            Ok(ExitCode::SUCCESS)
-        }
-        Some(failure) => {
-            if global.json {
-                output::json(&document);
-            } else {
-                reasons(&document).for_each(output::line);
-            }
-            Err(failure)
-        }
+        None => Ok(ExitCode::SUCCESS),
+        Some(failure) => Err(failure),
     }
 }
 
@@ -96,12 +87,6 @@ fn refusal(document: &Value) -> Option<Failure> {
     let finding = serde_json::from_value(finding)
         .unwrap_or_else(|_| Finding::new("ESTATE-REFUSED", "the estate was not applied"));
     Some(Failure::verification(vec![finding]))
-}
-
-/// A sentence for each problem, failed test or broken invariant, with its counterexample.
-fn reasons(document: &Value) -> impl Iterator<Item = &str> {
-    let reasons = document.get("reasons").and_then(Value::as_array);
-    reasons.into_iter().flatten().filter_map(Value::as_str)
 }
 
 fn show(document: &Value, global: &Global) {

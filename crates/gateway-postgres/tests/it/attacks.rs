@@ -387,8 +387,10 @@ async fn a_database_in_another_encoding_is_refused() {
     config.databases[0].database = "latin".to_owned();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_stop, stopping) = tokio::sync::watch::channel(false);
-    let refused =
-        gateway_postgres::run_with(&config, Arc::clone(&world.core), listener, stopping).await;
+    let running = gateway_postgres::run_with(&config, Arc::clone(&world.core), listener, stopping);
+    let refused = tokio::time::timeout(std::time::Duration::from_secs(20), running)
+        .await
+        .expect("it does not run");
     let Err(gateway_postgres::RunError::Refused(finding)) = refused else {
         panic!("{refused:?}");
     };

@@ -211,6 +211,7 @@ impl Plane {
             successor: successor.to_owned(),
             not_after: not_after.as_millis(),
             spiffe_id: String::new(),
+            facts: serde_json::to_vec(&facts()).unwrap(),
         }));
     }
 
@@ -259,7 +260,7 @@ impl Plane {
             evidence_time: now.as_millis(),
             policies: vec!["test".to_owned()],
             commit: Commitment::new(&Salt([0; 16]), "facts", b"{}"),
-            facts: BTreeMap::from([("machine.join".to_owned(), FactValue::Text("tpm".to_owned()))]),
+            facts: facts(),
             replaces: None,
         };
         let mut record = issuance.record().actor("test", "test");
@@ -327,6 +328,11 @@ impl Plane {
         *self.address.lock().unwrap() = Some(address);
         address
     }
+}
+
+/// What issuance records show.
+fn facts() -> BTreeMap<String, FactValue> {
+    BTreeMap::from([("machine.join".to_owned(), FactValue::Text("tpm".to_owned()))])
 }
 
 struct Connection(TlsStream<TcpStream>);

@@ -168,7 +168,11 @@ async fn an_object_that_cannot_be_granted_stops_no_revocation_and_no_login() {
             "CREATE VIEW foreign_names AS SELECT name FROM products; CREATE ROLE somebody; ALTER VIEW foreign_names OWNER TO somebody",
         )
         .unwrap();
-    world.apply(&estate_without_cards()).await;
+    let mut files = estate_without_cards();
+    let identities = files.0.get("identities/shop.toml").unwrap().clone();
+    let more = "[[identity]]\npath = \"jobs/new\"\nkind = \"service\"\nowner = \"data\"\n";
+    files.insert("identities/shop.toml", format!("{identities}{more}"));
+    world.apply(&files).await;
     let held = "SELECT has_table_privilege('trilith/payments/api', 'cards', 'SELECT')";
     for _ in 0..200 {
         if world.postgres.execute("shop", held).unwrap() == "f" {
@@ -177,9 +181,9 @@ async fn an_object_that_cannot_be_granted_stops_no_revocation_and_no_login() {
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
     assert_eq!(world.postgres.execute("shop", held).unwrap(), "f");
-    let agent = world.plane.issue("agents/helper");
+    let new = world.plane.issue("jobs/new");
     assert_eq!(
-        world.psql(&agent, "SELECT count(*) FROM products;").await,
+        world.psql(&new, "SELECT count(*) FROM products;").await,
         "1000\n"
     );
     world.stop().await;

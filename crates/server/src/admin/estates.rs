@@ -52,7 +52,10 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         Ok(estate) => Arc::new(estate),
         Err(problems) => {
             let reasons: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            let refused = inapplicable("ESTATE-PROBLEMS", "the estate does not compile", &reasons);
+            let refused = inapplicable(
+                Finding::new("ESTATE-PROBLEMS", "the estate does not compile"),
+                &reasons,
+            );
             return Ok(Planned {
                 blob,
                 estate: None,
@@ -98,13 +101,12 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         })
         .collect();
     let (refused, reasons) = if !failed.is_empty() {
-        let message = "expected decisions do not come out";
-        (Some(inapplicable("ESTATE-TESTS", message, &failed)), failed)
+        let finding = Finding::new("ESTATE-TESTS", "expected decisions do not come out");
+        (Some(inapplicable(finding, &failed)), failed)
     } else if !report.accepted {
         let reasons = report.reasons.clone();
-        let message = "an invariant is not proved";
-        let refused = inapplicable("ESTATE-UNPROVED", message, &reasons);
-        (Some(refused), reasons)
+        let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
+        (Some(inapplicable(finding, &reasons)), reasons)
     } else {
         let refused = lockout(core, &estate, admitted.uid);
         let reasons = refused.iter().map(ToString::to_string).collect();
@@ -277,13 +279,13 @@ fn based(base: &str, old: Option<&Current>) -> Result<(), Refusal> {
 }
 
 /// In short: a status has room for a few lines. The plan's document says all of it.
-fn inapplicable(code: &'static str, message: &'static str, reasons: &[String]) -> Finding {
+fn inapplicable(finding: Finding, reasons: &[String]) -> Finding {
     let first = reasons.first().cloned().unwrap_or_default();
     let observed = match reasons.len() {
         0 | 1 => first,
         count => format!("{first}; and {} more", count - 1),
     };
-    Finding::new(code, message)
+    finding
         .expected("an estate that compiles, passes its tests and whose invariants are proved")
         .observed(observed)
         .next("trilith estate plan DIR")

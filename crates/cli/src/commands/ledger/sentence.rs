@@ -99,9 +99,10 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             format!("{} {word}{}", actions(body), reasons(body))
         }
         "outcome" => format!(
-            "of {}: {}{}{}",
+            "of {}: {}{}{}{}",
             text("intent"),
             text("result"),
+            prefixed(", transaction ", body.get("transaction")),
             prefixed(", rows ", body.get("rows")),
             prefixed(", SQLSTATE ", body.get("sqlstate"))
         ),
