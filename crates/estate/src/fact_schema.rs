@@ -42,9 +42,20 @@ fn type_of(name: &str) -> Option<Type> {
         names::WORKLOAD_UID
         | names::WORKLOAD_GID
         | names::MACHINE_BOOT_RESET_COUNT
-        | names::MACHINE_BOOT_RESTART_COUNT => Type::Integer,
-        names::WORKLOAD_GROUPS => Type::List,
-        names::WORKLOAD_INTERPRETER | names::MACHINE_BOOT_SECURE_BOOT => Type::Bool,
+        | names::MACHINE_BOOT_RESTART_COUNT
+        | names::MACHINE_IMA_ENTRIES
+        | names::MACHINE_IMA_VIOLATIONS => Type::Integer,
+        names::WORKLOAD_GROUPS
+        | names::MACHINE_BOOT_PK
+        | names::MACHINE_BOOT_KEK
+        | names::MACHINE_BOOT_DB
+        | names::MACHINE_BOOT_AUTHORITIES
+        | names::MACHINE_BOOT_IMAGES
+        | names::MACHINE_BOOT_SECTIONS
+        | names::MACHINE_BOOT_LABELS => Type::List,
+        names::WORKLOAD_INTERPRETER
+        | names::MACHINE_BOOT_SECURE_BOOT
+        | names::MACHINE_BOOT_SHIM => Type::Bool,
         _ => Type::Text,
     })
 }
@@ -226,7 +237,7 @@ mod tests {
             .lines()
             .take_while(|line| !line.contains("entity Workload"))
             .collect::<String>();
-        let leaves = optional.matches("?: ").count() - ["tpm?", "boot?", "code?"].len();
+        let leaves = optional.matches("?: ").count() - ["tpm?", "boot?", "ima?", "code?"].len();
         assert_eq!(
             leaves + ["code.sha256"].len(),
             names::ALL.len(),

@@ -14,13 +14,50 @@ pub const MACHINE_TPM_EK_CHAIN: &str = "machine.tpm.ek_chain";
 pub const MACHINE_TPM_MANUFACTURER: &str = "machine.tpm.manufacturer";
 /// Firmware version as the TPM itself signed it, 16 lower-case hex digits.
 pub const MACHINE_TPM_FIRMWARE: &str = "machine.tpm.firmware";
-/// `unknown` without an event log.
+/// `approved` when reference values allow the whole boot, `measured` when the event log replays to the
+/// quoted PCRs, `unknown` without one.
 pub const MACHINE_BOOT_STATE: &str = "machine.boot.state";
 /// Resets that the TPM has counted: with the next, one boot is told from another.
 pub const MACHINE_BOOT_RESET_COUNT: &str = "machine.boot.reset_count";
 /// Resumptions since the last reset.
 pub const MACHINE_BOOT_RESTART_COUNT: &str = "machine.boot.restart_count";
+/// Absent when it is not known.
 pub const MACHINE_BOOT_SECURE_BOOT: &str = "machine.boot.secure_boot";
+/// The version that firmware measured of itself.
+pub const MACHINE_BOOT_FIRMWARE: &str = "machine.boot.firmware";
+/// Lists: SHA-256 of each certificate, or the listed digest, lower-case hex.
+pub const MACHINE_BOOT_PK: &str = "machine.boot.pk";
+pub const MACHINE_BOOT_KEK: &str = "machine.boot.kek";
+pub const MACHINE_BOOT_DB: &str = "machine.boot.db";
+/// SHA-256 of the contents of dbx.
+pub const MACHINE_BOOT_DBX_SHA256: &str = "machine.boot.dbx_sha256";
+/// List: by which certificates or digests images were started.
+pub const MACHINE_BOOT_AUTHORITIES: &str = "machine.boot.authorities";
+/// List: Authenticode SHA-256 of every image in PCR 4 and PCR 2.
+pub const MACHINE_BOOT_IMAGES: &str = "machine.boot.images";
+pub const MACHINE_BOOT_SHIM: &str = "machine.boot.shim";
+/// Date of shim's revocation list: `2025021800`.
+pub const MACHINE_BOOT_SBAT: &str = "machine.boot.sbat";
+/// Machine owner keys: `none`, `vendor`, `other` or `unknown`.
+pub const MACHINE_BOOT_MOK: &str = "machine.boot.mok";
+/// `grub`, `uki`, `systemd-boot`, `efi-stub` or `unknown`.
+pub const MACHINE_BOOT_LOADER: &str = "machine.boot.loader";
+/// SHA-256 as measured: a section, a file or an image.
+pub const MACHINE_BOOT_KERNEL: &str = "machine.boot.kernel";
+pub const MACHINE_BOOT_INITRD: &str = "machine.boot.initrd";
+/// The kernel's command line.
+pub const MACHINE_BOOT_CMDLINE: &str = "machine.boot.cmdline";
+/// List: `.linux=` and SHA-256 of the content, for each section of a unified kernel image.
+pub const MACHINE_BOOT_SECTIONS: &str = "machine.boot.sections";
+/// List: labels of the reference values that the boot matched.
+pub const MACHINE_BOOT_LABELS: &str = "machine.boot.labels";
+/// `approved` when every executed file that was measured is allowed, `measured` when the list replays to
+/// PCR 10.
+pub const MACHINE_IMA_STATE: &str = "machine.ima.state";
+/// How many entries of the list are verified.
+pub const MACHINE_IMA_ENTRIES: &str = "machine.ima.entries";
+/// How many of them are violations: files that changed while they were measured.
+pub const MACHINE_IMA_VIOLATIONS: &str = "machine.ima.violations";
 /// Where the machine's identity key lives: `tpm`, `memory` or `memory-vouched-by-tpm`.
 pub const MACHINE_KEY: &str = "machine.key";
 
@@ -54,6 +91,25 @@ pub const ALL: &[&str] = &[
     MACHINE_BOOT_RESET_COUNT,
     MACHINE_BOOT_RESTART_COUNT,
     MACHINE_BOOT_SECURE_BOOT,
+    MACHINE_BOOT_FIRMWARE,
+    MACHINE_BOOT_PK,
+    MACHINE_BOOT_KEK,
+    MACHINE_BOOT_DB,
+    MACHINE_BOOT_DBX_SHA256,
+    MACHINE_BOOT_AUTHORITIES,
+    MACHINE_BOOT_IMAGES,
+    MACHINE_BOOT_SHIM,
+    MACHINE_BOOT_SBAT,
+    MACHINE_BOOT_MOK,
+    MACHINE_BOOT_LOADER,
+    MACHINE_BOOT_KERNEL,
+    MACHINE_BOOT_INITRD,
+    MACHINE_BOOT_CMDLINE,
+    MACHINE_BOOT_SECTIONS,
+    MACHINE_BOOT_LABELS,
+    MACHINE_IMA_STATE,
+    MACHINE_IMA_ENTRIES,
+    MACHINE_IMA_VIOLATIONS,
     MACHINE_KEY,
     WORKLOAD_UID,
     WORKLOAD_GID,
