@@ -40,7 +40,7 @@ pub use credential::{Credential, make_credential};
 pub use ek::{Authority, EndorsementKey, POLICY_A, References, Trust};
 pub use keys::SigningKey;
 pub use message::{Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest};
-pub use pcr::PcrSelection;
+pub use pcr::{PcrSelection, QuotedPcrs};
 pub use public::{Attributes, Key, Name, Public};
 pub use quote::Quoted;
 pub use signature::Signature;

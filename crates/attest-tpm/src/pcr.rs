@@ -1,6 +1,7 @@
 //! Which PCRs are asked for, and the digest that a quote of them must hold. Always the SHA-256 bank.
 
 use facts::Finding;
+use std::collections::BTreeMap;
 
 /// PC Client TPMs have 24 (TCG PC Client Platform TPM Profile, section 4.5).
 const PCRS: u32 = 24;
@@ -51,6 +52,36 @@ impl PcrSelection {
     pub fn digest(&self, values: &[Vec<u8>]) -> Option<[u8; 32]> {
         let fits = values.len() == self.0.len() && values.iter().all(|value| value.len() == 32);
         fits.then(|| crypto::sha256(&values.concat()))
+    }
+}
+
+/// Values of the SHA-256 bank that a TPM signed after the nonce was known. Only the verification of a
+/// quote makes it, so that whoever holds one need not ask where it came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QuotedPcrs(BTreeMap<u32, [u8; 32]>);
+
+impl QuotedPcrs {
+    /// The values in the order of the selection; absent if their number or a length is another.
+    pub(crate) fn new(selection: &PcrSelection, values: &[Vec<u8>]) -> Option<Self> {
+        if values.len() != selection.0.len() {
+            return None;
+        }
+        let pairs = selection.0.iter().zip(values);
+        pairs
+            .map(|(pcr, value)| Some((*pcr, *value.as_array::<32>()?)))
+            .collect::<Option<_>>()
+            .map(Self)
+    }
+
+    /// Absent if that PCR was not quoted.
+    #[must_use]
+    pub fn value(&self, pcr: u32) -> Option<&[u8; 32]> {
+        self.0.get(&pcr)
+    }
+
+    /// In ascending order of the PCRs.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8; 32])> {
+        self.0.iter().map(|(pcr, value)| (*pcr, value))
     }
 }
 

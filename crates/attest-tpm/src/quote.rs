@@ -1,20 +1,22 @@
 //! Verifies a quote: these PCRs had these values when the nonce was already known.
 
 use crate::attested::{Attested, Body, Clock, GENERATED, Selection};
-use crate::pcr::PcrSelection;
+use crate::pcr::{PcrSelection, QuotedPcrs};
 use crate::public::{SHA1, SHA256};
 use crate::signature::Signature;
 use attest::Findings;
 use crypto::{PublicKey, hex};
 use facts::Finding;
 
-/// What a verified quote says beside the PCR values.
+/// What a verified quote says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quoted {
     pub clock: Clock,
     pub firmware: u64,
     /// Name of the signing key and its ancestors.
     pub qualified_signer: Vec<u8>,
+    /// What was quoted.
+    pub pcrs: QuotedPcrs,
 }
 
 /// Verifies that `quote` is a TPM's statement under `key` about exactly `selection`, fresh by `nonce`,
@@ -88,14 +90,14 @@ pub fn verify(
                 .observed(describe(other)),
         ),
     }
-    if findings.is_empty() {
-        Ok(Quoted {
+    match QuotedPcrs::new(selection, values) {
+        Some(pcrs) if findings.is_empty() => Ok(Quoted {
             clock: parsed.clock,
             firmware: parsed.firmware,
             qualified_signer: parsed.qualified_signer,
-        })
-    } else {
-        Err(findings.into_vec())
+            pcrs,
+        }),
+        _ => Err(findings.into_vec()),
     }
 }
 
