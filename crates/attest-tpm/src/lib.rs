@@ -1,12 +1,13 @@
 //! TPM 2.0 verification: endorsement keys and their chains, credential activation, quotes, certified
-//! keys, and the join that puts them together.
+//! keys, and the join that puts them together; and what a quote stands behind: the [`boot`] of a machine
+//!.
 //!
 //! Pure: bytes, nonce, `now` and reference values are arguments; there is no I/O, no clock, and what
 //! comes from a machine is hostile until a check says otherwise. The one source of randomness is the
 //! crypto backend's padding in [`make_credential`]; secrets and seeds are passed in.
 //! The other side, which talks to the chip, is `device::tpm`.
 //!
-//! Start at [`join`]. What each fact proves, and what not, is in `docs/attestation/tpm.md`.
+//! Start at [`join`], or at [`boot`]. What each fact proves, and what not, is in `docs/attestation/tpm.md`.
 //! Structures and their numbers follow TCG TPM 2.0 Library, Part 2, revision 1.59.
 
 #![forbid(unsafe_code)]
@@ -22,15 +23,20 @@
 )]
 
 mod attested;
+pub mod boot;
+mod bytes;
 mod certify;
 mod credential;
+pub mod efi;
 mod ek;
+pub mod eventlog;
 pub mod join;
 mod keys;
 mod message;
 mod pcr;
 mod public;
 mod quote;
+pub mod reference;
 mod signature;
 mod transcript;
 mod wire;

@@ -1,0 +1,163 @@
+//! Compares a log with a quote.
+
+use super::Unknown;
+use super::measurement::{Measurement, measurements};
+use super::secure_boot::{self, Authority, SecureBoot};
+use crate::eventlog::{Format, Log, Replay};
+use crate::pcr::QuotedPcrs;
+use attest::Findings;
+use crypto::{Hash, hex};
+use facts::Finding;
+
+/// The PCRs that firmware, boot loaders and stubs log. PCR 10 is IMA's, 15 systemd's, and what comes
+/// behind is for debugging, dynamic launch and applications.
+const LOGGED: [u32; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14];
+const PHASES: u32 = 11;
+/// What systemd-pcrphase extends into PCR 11 as the boot goes on, in order, without the firmware's log.
+const WORDS: [&str; 6] = [
+    "enter-initrd",
+    "leave-initrd",
+    "sysinit",
+    "ready",
+    "shutdown",
+    "final",
+];
+
+/// What a machine booted: a log whose every digest a TPM stands behind. Only [`verify`] makes it.
+#[derive(Debug, Clone)]
+pub struct Boot {
+    pub(super) pcrs: QuotedPcrs,
+    pub(super) measurements: Vec<Measurement>,
+    pub(super) phases: Vec<&'static str>,
+    pub(super) secure_boot: Result<SecureBoot, Unknown>,
+    pub(super) authorities: Vec<Authority>,
+}
+
+/// Verifies that `log` is the log of the boot whose PCRs were quoted.
+///
+/// PCR 11 may have gone on by the words that systemd extends after the boot loader.
+/// PCRs that were not quoted are left out: nothing is known of them.
+///
+/// # Errors
+/// `EVENTLOG-BANK` for a log of SHA-1 alone, or without a SHA-256 digest for each event;
+/// `EVENTLOG-LOCALITY`; `EVENTLOG-DATA` for each event whose data is not what its type says was
+/// measured; `EVENTLOG-REPLAY` for each quoted PCR that the log does not amount to. Nothing of the log
+/// is to be used then.
+pub fn verify(log: &Log<'_>, quoted: &QuotedPcrs) -> Result<Boot, Vec<Finding>> {
+    if log.format == Format::Legacy || !log.has(Hash::Sha256) {
+        return Err(vec![
+            Finding::new("EVENTLOG-BANK", "the event log is not of the SHA-256 bank")
+                .expected("TCG_PCR_EVENT2 with SHA-256 digests")
+                .observed(log.format.name())
+                .next("enable the SHA-256 bank in the firmware's set-up"),
+        ]);
+    }
+    let replay = log.replay(Hash::Sha256).map_err(|finding| vec![finding])?;
+    let mut findings = Findings::new();
+    for finding in log.contradictions(Hash::Sha256) {
+        findings.push(finding);
+    }
+    let mut phases = Vec::new();
+    for (pcr, value) in quoted.iter().filter(|(pcr, _)| LOGGED.contains(pcr)) {
+        let replayed = replay.value(pcr);
+        if replayed == value {
+            continue;
+        }
+        match (pcr == PHASES).then(|| gone_on(&replayed, value)).flatten() {
+            Some(words) => phases = words,
+            None => findings.push(differs(log, &replay, pcr, value)),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(findings.into_vec());
+    }
+    let is_quoted = |pcr| LOGGED.contains(&pcr) && quoted.value(pcr).is_some();
+    let measurements = measurements(log.measured(), is_quoted);
+    let (secure_boot, authorities) = secure_boot::read(&measurements, quoted);
+    Ok(Boot {
+        secure_boot,
+        authorities,
+        phases,
+        measurements,
+        pcrs: quoted.clone(),
+    })
+}
+
+impl Boot {
+    /// What was extended into the quoted PCRs, in the order of the log.
+    #[must_use]
+    pub fn measurements(&self) -> &[Measurement] {
+        &self.measurements
+    }
+
+    /// The values that the log was compared with.
+    #[must_use]
+    pub const fn pcrs(&self) -> &QuotedPcrs {
+        &self.pcrs
+    }
+
+    /// The words by which systemd has gone on in PCR 11.
+    #[must_use]
+    pub fn phases(&self) -> &[&'static str] {
+        &self.phases
+    }
+
+    /// # Errors
+    /// Why it is not known: PCR 7 was not quoted, or holds what cannot be read.
+    pub const fn secure_boot(&self) -> Result<&SecureBoot, &Unknown> {
+        self.secure_boot.as_ref()
+    }
+
+    /// What verified the images that were started, and what else shim measured into PCR 7. Empty when
+    /// PCR 7 was not quoted.
+    #[must_use]
+    pub fn authorities(&self) -> &[Authority] {
+        &self.authorities
+    }
+
+    pub(super) fn of(&self, pcr: u32) -> impl Iterator<Item = &Measurement> {
+        self.measurements.iter().filter(move |one| one.pcr == pcr)
+    }
+}
+
+/// The words, some of [`WORDS`] in their order, that lead from `from` to `to`.
+fn gone_on(from: &[u8], to: &[u8; 32]) -> Option<Vec<&'static str>> {
+    (1u32..1 << WORDS.len()).find_map(|choice| {
+        let words: Vec<&'static str> = (0..)
+            .zip(WORDS)
+            .filter(|(bit, _)| choice >> bit & 1 == 1)
+            .map(|(_, word)| word)
+            .collect();
+        let mut value = from.to_vec();
+        for word in &words {
+            value = extend(&value, &crypto::sha256(word.as_bytes()));
+        }
+        (value == to).then_some(words)
+    })
+}
+
+fn extend(value: &[u8], digest: &[u8]) -> Vec<u8> {
+    Hash::Sha256.digest(&[value, digest])
+}
+
+/// Says from which event on the log claims more than was measured, if it is that.
+fn differs(log: &Log<'_>, replay: &Replay, pcr: u32, value: &[u8; 32]) -> Finding {
+    let mut count = 0_usize;
+    let mut held = vec![0; 32];
+    let mut beyond = None;
+    for event in log.measured().filter(|event| event.pcr == pcr) {
+        if held == value {
+            beyond = Some(event.title());
+        }
+        held = extend(&held, event.digest(Hash::Sha256).unwrap_or_default());
+        count += 1;
+    }
+    let message = match beyond {
+        Some(title) => format!("the log of PCR {pcr} goes on after what was quoted, at {title}"),
+        None => format!("the {count} events of PCR {pcr} do not amount to what was quoted"),
+    };
+    Finding::new("EVENTLOG-REPLAY", message)
+        .expected(hex::encode(value))
+        .observed(hex::encode(&replay.value(pcr)))
+        .next("send the log of this boot, unchanged; if it was, treat the machine as tampered with")
+}
