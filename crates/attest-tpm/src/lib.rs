@@ -1,6 +1,6 @@
 //! TPM 2.0 verification: endorsement keys and their chains, credential activation, quotes, certified
 //! keys, and the join that puts them together; and what a quote stands behind: the [`boot`] of a machine
-//!.
+//! by its event log, and what its kernel measured since ([`ima`]).
 //!
 //! Pure: bytes, nonce, `now` and reference values are arguments; there is no I/O, no clock, and what
 //! comes from a machine is hostile until a check says otherwise. The one source of randomness is the
@@ -30,6 +30,7 @@ mod credential;
 pub mod efi;
 mod ek;
 pub mod eventlog;
+pub mod ima;
 pub mod join;
 mod keys;
 mod message;
