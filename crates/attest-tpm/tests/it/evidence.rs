@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 /// When the lab's certificates were young.
 const THEN: Timestamp = Timestamp::from_secs(1_795_500_000);
 
-fn folder(test: &str, name: &str) -> Option<PathBuf> {
+pub(crate) fn folder(test: &str, name: &str) -> Option<PathBuf> {
     let folder = testkit::evidence().map(|all| all.join(name));
     if folder.as_ref().is_some_and(|folder| folder.is_dir()) {
         return folder;
@@ -25,7 +25,7 @@ fn folder(test: &str, name: &str) -> Option<PathBuf> {
     None
 }
 
-fn read(folder: &Path, name: &str) -> Vec<u8> {
+pub(crate) fn read(folder: &Path, name: &str) -> Vec<u8> {
     fs::read(folder.join(name)).unwrap()
 }
 
@@ -34,13 +34,13 @@ fn public(folder: &Path, name: &str) -> Vec<u8> {
     read(folder, name)[2..].to_vec()
 }
 
-fn der_of(pem: &[u8]) -> Vec<u8> {
+pub(crate) fn der_of(pem: &[u8]) -> Vec<u8> {
     let text = str::from_utf8(pem).unwrap();
     let body: String = text.lines().filter(|line| !line.starts_with('-')).collect();
     base64::decode(&body).unwrap()
 }
 
-fn codes(findings: &[facts::Finding]) -> Vec<&str> {
+pub(crate) fn codes(findings: &[facts::Finding]) -> Vec<&str> {
     findings.iter().map(|one| one.code.as_ref()).collect()
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct Statement {
 }
 
 impl Statement {
-    fn of(kind: u16) -> Self {
+    pub(crate) fn of(kind: u16) -> Self {
         Self {
             magic: 0xff54_4347,
             kind,
@@ -281,7 +281,12 @@ fn name(bytes: &[u8]) -> Vec<u8> {
     [&[0, 0x0b][..], &sha256(bytes)].concat()
 }
 
-fn statement(statement: &Statement, signer: &[u8], qualifying: &[u8], body: &[u8]) -> Vec<u8> {
+pub(crate) fn statement(
+    statement: &Statement,
+    signer: &[u8],
+    qualifying: &[u8],
+    body: &[u8],
+) -> Vec<u8> {
     [
         &statement.magic.to_be_bytes()[..],
         &statement.kind.to_be_bytes(),
@@ -307,12 +312,12 @@ fn transcript(fields: &[&[u8]]) -> Vec<u8> {
         .collect()
 }
 
-fn sized(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
     [&(bytes.len() as u16).to_be_bytes(), bytes].concat()
 }
 
 /// `TPMT_SIGNATURE` of ECDSA with SHA-256.
-fn tpm_signature(key: &KeyPair, message: &[u8]) -> Vec<u8> {
+pub(crate) fn tpm_signature(key: &KeyPair, message: &[u8]) -> Vec<u8> {
     let der = key.sign(message).unwrap();
     let r_length = usize::from(der[3]);
     let r = &der[4..4 + r_length];

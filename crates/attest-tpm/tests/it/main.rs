@@ -1,4 +1,5 @@
 //! Joins by TPM: forged ones, real ones on a software TPM, recorded ones, and judges from outside.
+//! Boots and IMA lists: recorded ones, written ones that lie, and Debian's reading of the same logs.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,10 +12,17 @@
 )]
 
 mod attacks;
+mod boots;
 mod chip;
 mod evidence;
+mod flips;
 mod forge;
 mod hostile;
+mod ima;
+mod judged;
 mod judges;
+mod lies;
+mod logs;
+mod measure;
 mod roots;
 mod tools;
