@@ -13,6 +13,7 @@ mod hash;
 pub mod hex;
 pub mod jws;
 mod key_pair;
+pub mod openpgp;
 mod public_key;
 mod random;
 mod secret;
