@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod debian;
 mod find;
 pub mod postgres;
 mod skip;

@@ -1,0 +1,100 @@
+//! Real Debian packages and lists, from the mirror that apt knows; kept under `target/debian`.
+
+use crate::find;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+/// One download at a time: tests ask for the same packages.
+static DOWNLOAD: Mutex<()> = Mutex::new(());
+
+/// The `.deb` of a package, in the version given or else in the one that apt would install.
+///
+/// # Errors
+/// Why it is not to be had, for [`crate::skip`].
+pub fn package(name: &str, version: Option<&str>) -> Result<PathBuf, String> {
+    let _one_at_a_time = DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner);
+    let version = match version {
+        Some(version) => version.to_owned(),
+        None => candidate(name)?,
+    };
+    let folder = find::workspace().join("target/debian");
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    if let Some(kept) = kept(&folder, name, &version) {
+        return Ok(kept);
+    }
+    let output = apt("apt-get")?
+        .args(["-q", "download", &format!("{name}={version}")])
+        .current_dir(&folder)
+        .output()
+        .map_err(|error| error.to_string())?;
+    kept(&folder, name, &version).ok_or_else(|| {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().last().unwrap_or_default();
+        format!("apt-get cannot download {name}={version}: {last}")
+    })
+}
+
+/// apt's folder of signed lists, if it has any.
+///
+/// # Errors
+/// Why not, for [`crate::skip`].
+pub fn lists() -> Result<PathBuf, String> {
+    let folder = PathBuf::from("/var/lib/apt/lists");
+    let has_release = fs::read_dir(&folder).is_ok_and(|entries| {
+        let mut names = entries.flatten().map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().ends_with("_InRelease"))
+    });
+    if has_release {
+        Ok(folder)
+    } else {
+        Err("apt has no lists; run apt-get update".to_owned())
+    }
+}
+
+/// Debian's own keyring.
+///
+/// # Errors
+/// When `debian-archive-keyring` is not installed.
+pub fn keyring() -> Result<PathBuf, String> {
+    let keyring = PathBuf::from("/usr/share/keyrings/debian-archive-keyring.gpg");
+    if keyring.is_file() {
+        Ok(keyring)
+    } else {
+        Err("debian-archive-keyring is not installed".to_owned())
+    }
+}
+
+/// `name_VERSION_ARCHITECTURE.deb`, where a colon is `%3a`.
+fn kept(folder: &std::path::Path, name: &str, version: &str) -> Option<PathBuf> {
+    let prefix = format!("{name}_{}_", version.replace(':', "%3a"));
+    fs::read_dir(folder)
+        .ok()?
+        .flatten()
+        .find(|entry| {
+            let file = entry.file_name().to_string_lossy().into_owned();
+            file.starts_with(&prefix) && file.ends_with(".deb")
+        })
+        .map(|entry| entry.path())
+}
+
+fn candidate(name: &str) -> Result<String, String> {
+    let output = apt("apt-cache")?
+        .args(["policy", name])
+        .output()
+        .map_err(|error| error.to_string())?;
+    String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("Candidate: "))
+        .filter(|version| *version != "(none)")
+        .map(str::to_owned)
+        .ok_or_else(|| format!("apt knows no package {name}"))
+}
+
+fn apt(program: &str) -> Result<Command, String> {
+    let path = find::tool(program).ok_or_else(|| format!("{program} is not installed"))?;
+    let mut command = Command::new(path);
+    command.stdin(Stdio::null()).env("LC_ALL", "C.UTF-8");
+    Ok(command)
+}
