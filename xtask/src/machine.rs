@@ -64,12 +64,36 @@ pub(crate) const FOR_TEST: &[Package] = &[
     SWTPM,
     SWTPM_TOOLS,
     Package {
+        name: "binutils",
+        present: || has("objcopy"),
+    },
+    Package {
+        name: "fsverity",
+        present: || has("fsverity"),
+    },
+    Package {
+        name: "gpgv",
+        present: || has("gpgv"),
+    },
+    Package {
         name: "iproute2",
         present: || has("ip"),
     },
     Package {
+        name: "osslsigncode",
+        present: || has("osslsigncode"),
+    },
+    Package {
         name: "pgbouncer",
         present: || has("pgbouncer"),
+    },
+    Package {
+        name: "xz-utils",
+        present: || has("xz"),
+    },
+    Package {
+        name: "zstd",
+        present: || has("zstd"),
     },
     Package {
         name: "python3-venv",

@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("attest", &["crypto", "facts"]),
     ("attest-tpm", &["attest", "crypto", "facts"]),
     ("attest-code", &["crypto", "facts"]),
+    ("references", &["crypto", "facts"]),
     ("device", &["attest-tpm", "crypto"]),
     ("workload-api", &["facts", "proto"]),
     ("estate", &["crypto", "facts"]),
