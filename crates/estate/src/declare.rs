@@ -232,6 +232,11 @@ pub(crate) struct ReferencesFile {
     pub(crate) tpm_roots: Vec<TpmRootEntry>,
     #[serde(default)]
     pub(crate) code: Vec<CodeEntry>,
+    /// What `trilith refs import` writes.
+    #[serde(default, rename = "generation")]
+    pub(crate) generations: Vec<references::Generation>,
+    #[serde(default)]
+    pub(crate) withdrawn: Vec<references::Withdrawal>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

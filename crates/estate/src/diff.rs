@@ -193,7 +193,25 @@ fn references(estate: &Estate) -> BTreeMap<String, String> {
         .code
         .iter()
         .map(|(name, code)| (format!("code {name}"), format!("{code:?}")));
-    pools.chain(machines).chain(roots).chain(code).collect()
+    let generations = references
+        .values
+        .generations()
+        .iter()
+        .map(|one| (format!("generation {}", one.name), one.digest().to_string()));
+    let withdrawn = references.values.withdrawn().iter().map(|one| {
+        let version = one.version.as_deref().unwrap_or("*");
+        (
+            format!("withdrawn {} {version}", one.name),
+            format!("{one:?}"),
+        )
+    });
+    pools
+        .chain(machines)
+        .chain(roots)
+        .chain(code)
+        .chain(generations)
+        .chain(withdrawn)
+        .collect()
 }
 
 fn policies(estate: &Estate) -> BTreeMap<String, String> {

@@ -86,6 +86,9 @@ pub struct References {
     pub machines: BTreeMap<String, Machine>,
     pub tpm_roots: BTreeMap<String, TpmRoot>,
     pub code: BTreeMap<String, CodeReference>,
+    /// Generations of files, PCRs and images, and what was withdrawn of them.
+    #[serde(skip)]
+    pub values: references::References,
 }
 
 impl References {

@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("references", &["crypto", "facts"]),
     ("device", &["attest-tpm", "crypto"]),
     ("workload-api", &["facts", "proto"]),
-    ("estate", &["crypto", "facts"]),
+    ("estate", &["crypto", "facts", "references"]),
     ("estate-prove", &["estate"]),
     ("store", &[]),
     (

@@ -1,5 +1,5 @@
-//! `references/`: machines, pools, hardware roots, code digests. Certificates are not parsed here:
-//! what a root is worth is for the verifier that uses it.
+//! `references/`: machines, pools, hardware roots, code digests, generations of reference values.
+//! Certificates are not parsed here: what a root is worth is for the verifier that uses it.
 
 use super::{Seen, Source, declarations, parse};
 use crate::declare::ReferencesFile;
@@ -48,8 +48,24 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
         );
         tpm_roots(&mut source, declared, &mut seen, &mut references);
         code(&mut source, declared, &mut seen, &mut references);
+        values(&mut source, declared, &mut references);
     }
     references
+}
+
+/// Generations have names that are theirs in all files; what is wrong with one is said of its file.
+fn values(source: &mut Source<'_>, declared: &ReferencesFile, references: &mut References) {
+    let file = references::ReferenceFile {
+        generations: declared.generations.clone(),
+        withdrawn: declared.withdrawn.clone(),
+    };
+    if let Err(findings) = references.values.merge(file) {
+        source.problems.extend(
+            findings.iter().map(|finding| {
+                Problem::new("ESTATE-REFERENCES", source.file, 0, finding.to_string())
+            }),
+        );
+    }
 }
 
 fn machines(

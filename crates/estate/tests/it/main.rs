@@ -14,5 +14,6 @@ mod attacks;
 mod changes;
 mod equivalence;
 mod fixture;
+mod generations;
 mod hostile;
 mod shop;
