@@ -1,5 +1,12 @@
 //! What can be typed. Each command's long help ends with examples that run as printed.
 
+mod refs;
+
+pub(crate) use refs::{
+    DebianArguments, FindArguments, GenerationArguments, ImportCommand, OciArguments,
+    PhaseArgument, RefsCommand, SlsaArguments, UefiArguments, UkiArguments,
+};
+
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 
@@ -93,6 +100,9 @@ pub enum Command {
     /// Explain verdicts
     #[command(subcommand)]
     Attest(AttestCommand),
+    /// Compute reference values from signed packages, boot chains and images
+    #[command(subcommand)]
+    Refs(RefsCommand),
     /// Revoke an identity, one SVID or a machine, at once
     #[command(
         after_long_help = "Examples:\n  trilith revoke identity payments/api --reason 'key leaked'\n  trilith revoke machine db-1 --reason stolen"

@@ -6,6 +6,7 @@ pub(crate) mod estate;
 mod ledger;
 mod pack;
 mod plan;
+mod refs;
 pub(crate) mod roles;
 mod tpm;
 mod workload;
@@ -50,6 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Tpm(command) => tpm::run(command, &global)?,
         Command::Config(ConfigCommand::Schema { role }) => output::json(&roles::schema(role)),
         Command::Attest(command) => block_on(ASKING_THREADS, administer::attest(command, &global))?,
+        Command::Refs(command) => refs::run(command, &global)?,
         Command::Revoke(arguments) => {
             block_on(ASKING_THREADS, administer::revoke(arguments, &global))?
         }

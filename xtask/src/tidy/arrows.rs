@@ -96,6 +96,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gateway-postgres",
             "ledger",
             "proto",
+            "references",
             "server",
         ],
     ),

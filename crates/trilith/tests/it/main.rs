@@ -4,4 +4,5 @@
 #![expect(clippy::expect_used, reason = "tests may panic")]
 
 mod demo;
+mod refs;
 mod site;

@@ -1,0 +1,170 @@
+//! `trilith refs …`.
+
+use clap::{Args, Subcommand};
+use std::path::PathBuf;
+
+#[derive(Debug, Subcommand)]
+pub enum RefsCommand {
+    /// Compute reference values from what is signed, and write them as one generation to one file
+    #[command(subcommand)]
+    Import(ImportCommand),
+    /// Say what a digest or path is by the references in FILES, and whether it is good here and now
+    #[command(
+        after_long_help = "Examples:\n  trilith refs find /usr/bin/openssl estate/references/debian.json\n  trilith refs find 26f2e57c99338feaf71c46fa4babdc7e1a6c115943002d109fdb746667104f5f estate/references/*.json"
+    )]
+    Find(FindArguments),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum ImportCommand {
+    /// From Debian packages: signed InRelease, Packages, .deb, files; and the boot of shim, GRUB and kernel
+    #[command(
+        after_long_help = "Examples:\n  trilith refs import debian --debs ./debs --output estate/references/debian.json\n  trilith refs import debian --lists /srv/mirror/lists --keyring ./archive.gpg --debs ./debs --ring canary --output canary.json\n  trilith refs import debian --debs ./boot --uefi /sys/firmware/efi/efivars --output boot.json"
+    )]
+    Debian(DebianArguments),
+    /// From unified kernel images: PCR 4, 9 and 11, and 7 where the machine's variables are given
+    #[command(
+        after_long_help = "Examples:\n  trilith refs import uki /efi/EFI/Linux/debian.efi --output estate/references/uki.json\n  trilith refs import uki debian.efi --uefi OVMF_VARS.fd --phase stub --output uki.json"
+    )]
+    Uki(UkiArguments),
+    /// From a machine's UEFI variables: PCR 7 when it starts IMAGE
+    #[command(
+        after_long_help = "Examples:\n  trilith refs import uefi /sys/firmware/efi/efivars --image debian.efi --output uefi.json\n  trilith refs import uefi OVMF_VARS_4M.ms.fd --image shimx64.efi.signed --then grubx64.efi.signed --output uefi.json"
+    )]
+    Uefi(UefiArguments),
+    /// From a container image on disk (an OCI layout), pinned by digest: every file of its layers
+    #[command(
+        after_long_help = "Example:\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json"
+    )]
+    Oci(OciArguments),
+    /// From SLSA provenance that a known key signed: the digests of its subjects
+    #[command(
+        after_long_help = "Example:\n  trilith refs import slsa provenance.intoto.json --key builder.pem --output build.json"
+    )]
+    Slsa(SlsaArguments),
+}
+
+/// What every import is asked.
+#[derive(Debug, Args)]
+pub struct GenerationArguments {
+    /// The references file to write, usually in the estate's references folder; replaced if it exists
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Name of the generation; by default the name of the file
+    #[arg(long, value_name = "NAME")]
+    pub generation: Option<String>,
+    /// Ring of machines that it holds for, as `canary`; may be given more than once
+    #[arg(long = "ring", value_name = "RING", default_value = "*")]
+    pub rings: Vec<String>,
+    /// From when it holds, as 2026-07-11T00:00:00Z; by default from now
+    #[arg(long, value_name = "TIME")]
+    pub valid_from: Option<String>,
+    /// Until when; by default until the file says otherwise
+    #[arg(long, value_name = "TIME")]
+    pub valid_until: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct DebianArguments {
+    #[command(flatten)]
+    pub generation: GenerationArguments,
+    /// Folder with the packages, as apt-get download leaves them
+    #[arg(long, value_name = "DIR")]
+    pub debs: PathBuf,
+    /// Folder with InRelease and Packages of the archives
+    #[arg(long, value_name = "DIR", default_value = "/var/lib/apt/lists")]
+    pub lists: PathBuf,
+    /// Keys that may sign an archive; may be given more than once
+    #[arg(
+        long = "keyring",
+        value_name = "FILE",
+        default_value = "/usr/share/keyrings/debian-archive-keyring.gpg"
+    )]
+    pub keyrings: Vec<PathBuf>,
+    /// Every file, and not only what can run
+    #[arg(long)]
+    pub all_files: bool,
+    /// UEFI variables of the machines, for PCR 7 and 14: a copy of efivars, or an OVMF_VARS file
+    #[arg(long, value_name = "PATH")]
+    pub uefi: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct UkiArguments {
+    #[command(flatten)]
+    pub generation: GenerationArguments,
+    #[arg(required = true, value_name = "IMAGE")]
+    pub images: Vec<PathBuf>,
+    /// UEFI variables of the machines, for PCR 7: a copy of efivars, or an OVMF_VARS file
+    #[arg(long, value_name = "PATH")]
+    pub uefi: Option<PathBuf>,
+    /// Up to where PCR 11 is measured when the machine quotes; `stub` without systemd's boot phases
+    #[arg(long, value_enum, default_value_t = PhaseArgument::Ready)]
+    pub phase: PhaseArgument,
+}
+
+/// A stage of systemd's boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum PhaseArgument {
+    Stub,
+    EnterInitrd,
+    LeaveInitrd,
+    Sysinit,
+    Ready,
+}
+
+#[derive(Debug, Args)]
+pub struct UefiArguments {
+    #[command(flatten)]
+    pub generation: GenerationArguments,
+    /// A copy of /sys/firmware/efi/efivars, or an OVMF_VARS file
+    pub variables: PathBuf,
+    /// The image that the firmware starts: a UKI, a kernel or shim
+    #[arg(long, value_name = "FILE")]
+    pub image: PathBuf,
+    /// What shim starts next
+    #[arg(long, value_name = "FILE")]
+    pub then: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct OciArguments {
+    #[command(flatten)]
+    pub generation: GenerationArguments,
+    /// Folder with `blobs/sha256`
+    pub layout: PathBuf,
+    /// Digest of the image's manifest or index, as your registry or signature names it
+    #[arg(long, value_name = "sha256:HEX")]
+    pub digest: String,
+    /// Which image of an index
+    #[arg(long, default_value = "linux/amd64")]
+    pub platform: String,
+    /// What to call it; by default the name of the folder
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct SlsaArguments {
+    #[command(flatten)]
+    pub generation: GenerationArguments,
+    /// A DSSE envelope with an in-toto statement
+    pub provenance: PathBuf,
+    /// Public key of the builder, PEM; may be given more than once
+    #[arg(long = "key", value_name = "FILE", required = true)]
+    pub keys: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct FindArguments {
+    /// A SHA-256 of 64 hexadecimal digits, or an absolute path
+    pub what: String,
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Ring of the machine; by default any
+    #[arg(long)]
+    pub ring: Option<String>,
+    /// When; by default now
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
+}

@@ -1,0 +1,125 @@
+//! `refs import uki`, `uefi`, `oci` and `slsa`.
+
+use super::{file_name, progress, read, variables, write};
+use crate::Failure;
+use crate::arguments::{
+    Global, OciArguments, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments,
+};
+use anyhow::Context as _;
+use crypto::PublicKey;
+use facts::Finding;
+use references::boot::Phase;
+use references::oci::{self, Descriptor, Document, ImageFiles};
+use references::{Digest, import, slsa as provenance};
+use std::path::Path;
+
+pub(super) fn uki(arguments: &UkiArguments, global: &Global) -> Result<(), Failure> {
+    let known = arguments.uefi.as_deref().map(variables).transpose()?;
+    let phase = match arguments.phase {
+        PhaseArgument::Stub => Phase::Stub,
+        PhaseArgument::EnterInitrd => Phase::EnterInitrd,
+        PhaseArgument::LeaveInitrd => Phase::LeaveInitrd,
+        PhaseArgument::Sysinit => Phase::Sysinit,
+        PhaseArgument::Ready => Phase::Ready,
+    };
+    let (mut sources, mut artefacts) = (Vec::new(), Vec::new());
+    for path in &arguments.images {
+        let name = file_name(path);
+        let (source, artefact) = import::uki(&name, &read(path)?, known.as_ref(), phase)?;
+        sources.push(source);
+        artefacts.push(artefact);
+    }
+    write(&arguments.generation, sources, artefacts, global)
+}
+
+pub(super) fn uefi(arguments: &UefiArguments, global: &Global) -> Result<(), Failure> {
+    let known = variables(&arguments.variables)?;
+    let first = (file_name(&arguments.image), read(&arguments.image)?);
+    let then = match &arguments.then {
+        Some(path) => Some((file_name(path), read(path)?)),
+        None => None,
+    };
+    let then = then
+        .as_ref()
+        .map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
+    let name = file_name(&arguments.variables);
+    let (source, artefact) = import::uefi(&name, &known, (&first.0, &first.1), then)?;
+    write(&arguments.generation, vec![source], vec![artefact], global)
+}
+
+pub(super) fn oci(arguments: &OciArguments, global: &Global) -> Result<(), Failure> {
+    let pinned: Digest = arguments
+        .digest
+        .strip_prefix("sha256:")
+        .and_then(|hex| hex.parse().ok())
+        .ok_or_else(|| Failure::usage("--digest is sha256: and 64 hexadecimal digits"))?;
+    let (manifest, layers) = manifest(arguments, pinned)?;
+    let mut files = ImageFiles::new();
+    for (number, layer) in layers.iter().enumerate() {
+        progress(
+            format_args!("layer {} of {}", number + 1, layers.len()),
+            global,
+        );
+        files.apply(layer, &blob(&arguments.layout, &layer.sha256)?)?;
+    }
+    let folder = file_name(&arguments.layout);
+    let name = arguments.name.as_deref().unwrap_or(&folder);
+    let (source, artefact) = import::oci(name, pinned, manifest, &files);
+    write(&arguments.generation, vec![source], vec![artefact], global)
+}
+
+/// The manifest that the digest names, through an index if it is one.
+fn manifest(
+    arguments: &OciArguments,
+    pinned: Digest,
+) -> Result<(Digest, Vec<Descriptor>), Failure> {
+    let platforms = match oci::document(&blob(&arguments.layout, &pinned)?, &pinned)? {
+        Document::Manifest(layers) => return Ok((pinned, layers)),
+        Document::Index(platforms) => platforms,
+    };
+    let names: Vec<&str> = platforms.iter().map(|one| one.platform.as_str()).collect();
+    let image = platforms
+        .iter()
+        .find(|one| one.platform == arguments.platform);
+    let image = image.ok_or_else(|| {
+        Finding::new(
+            "REF-OCI-PLATFORM",
+            "the index has no image of that platform",
+        )
+        .expected(&arguments.platform)
+        .observed(names.join(", "))
+        .next("give one of them with --platform")
+    })?;
+    match oci::document(&blob(&arguments.layout, &image.sha256)?, &image.sha256)? {
+        Document::Manifest(layers) => Ok((image.sha256, layers)),
+        Document::Index(_) => Err(Failure::usage("an index within an index")),
+    }
+}
+
+fn blob(layout: &Path, digest: &Digest) -> Result<Vec<u8>, Failure> {
+    read(&layout.join("blobs/sha256").join(digest.to_string()))
+}
+
+pub(super) fn slsa(arguments: &SlsaArguments, global: &Global) -> Result<(), Failure> {
+    let mut keys = Vec::new();
+    for path in &arguments.keys {
+        keys.push(public_key(path)?);
+    }
+    let envelope = read(&arguments.provenance)?;
+    let statement = provenance::verify(&envelope, &keys)?;
+    let name = file_name(&arguments.provenance);
+    let (source, artefacts) = import::subjects(&name, Digest::of(&envelope), &statement);
+    write(&arguments.generation, vec![source], artefacts, global)
+}
+
+fn public_key(path: &Path) -> Result<PublicKey, Failure> {
+    let doing = || format!("{} is no public key in PEM", path.display());
+    let text = String::from_utf8(read(path)?).with_context(doing)?;
+    let body = text
+        .split_once("-----BEGIN PUBLIC KEY-----")
+        .and_then(|(_, rest)| rest.split_once("-----END PUBLIC KEY-----"))
+        .map(|(body, _)| body.split_whitespace().collect::<String>())
+        .with_context(doing)?;
+    let der = crypto::base64::decode(&body).with_context(doing)?;
+    Ok(PublicKey::from_spki_der(&der).with_context(doing)?)
+}

@@ -1,0 +1,270 @@
+//! `trilith refs`: what it writes, prints and refuses, with real packages.
+
+use references::{At, Digest, Known, ReferenceFile, References};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const PACKAGES: &str = "references::debian_packages";
+
+fn trilith(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_trilith"))
+        .arg("refs")
+        .args(arguments)
+        .output()
+        .expect("the binary starts")
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("paths of tests are UTF-8")
+}
+
+/// A folder with these packages in it, or a skip.
+fn debs(names: &[(&str, Option<&str>)]) -> Option<tempfile::TempDir> {
+    if let Err(why) = testkit::debian::lists() {
+        testkit::skip("references::debian_archive", &why);
+        return None;
+    }
+    let folder = testkit::temp_dir().expect("a folder");
+    for (name, version) in names {
+        match testkit::debian::package(name, *version) {
+            Ok(path) => {
+                let file = path.file_name().expect("a name");
+                std::fs::copy(&path, folder.path().join(file)).expect("a copy");
+            }
+            Err(why) => {
+                testkit::skip(PACKAGES, &why);
+                return None;
+            }
+        }
+    }
+    Some(folder)
+}
+
+fn generation(path: &Path) -> ReferenceFile {
+    let text = std::fs::read_to_string(path).expect("it was written");
+    ReferenceFile::parse(&text).expect("it is a references file")
+}
+
+#[test]
+fn a_package_is_imported_found_and_refused_when_it_was_changed() {
+    let Some(folder) = debs(&[("busybox-static", None)]) else {
+        return;
+    };
+    let output = folder.path().join("debian-1.json");
+    let import = [
+        "import",
+        "debian",
+        "--debs",
+        text(folder.path()),
+        "--output",
+        text(&output),
+    ];
+    let done = trilith(&[&import[..], &["--ring", "canary", "--json"]].concat());
+    assert!(done.status.success(), "{done:?}");
+    let summary: Value = serde_json::from_slice(&done.stdout).expect("one JSON document");
+    assert_eq!(summary["generation"], "debian-1");
+    assert_eq!(summary["rings"], serde_json::json!(["canary"]));
+    assert!(
+        summary["sources"][0]["signed_by"][0]
+            .as_str()
+            .is_some_and(|by| by.contains("Debian"))
+    );
+    let file = generation(&output);
+    assert_eq!(
+        file.to_json(),
+        std::fs::read_to_string(&output).expect("it is there")
+    );
+
+    let found = trilith(&[
+        "find",
+        "/usr/bin/busybox",
+        text(&output),
+        "--ring",
+        "canary",
+    ]);
+    let said = String::from_utf8_lossy(&found.stdout).into_owned();
+    assert!(
+        said.contains("busybox-static") && said.contains("canary"),
+        "{said}"
+    );
+    let elsewhere = trilith(&[
+        "find",
+        "/usr/bin/busybox",
+        text(&output),
+        "--ring",
+        "production",
+    ]);
+    assert_eq!(elsewhere.status.code(), Some(1));
+    let unknown = Digest::of(b"nothing").to_string();
+    let unknown = trilith(&["find", &unknown, text(&output)]);
+    assert_eq!(unknown.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&unknown.stderr).contains("REF-NOT-FOUND"));
+
+    // One byte of the package, and nothing is written or left behind.
+    let deb = std::fs::read_dir(folder.path()).expect("the folder");
+    let deb = deb
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|e| e == "deb"));
+    let deb: PathBuf = deb.expect("the package");
+    let mut bytes = std::fs::read(&deb).expect("the package");
+    let last = bytes.last_mut().expect("it has bytes");
+    *last ^= 1;
+    std::fs::write(&deb, bytes).expect("it is changed");
+    let second = folder.path().join("second.json");
+    let refused = trilith(&[
+        "import",
+        "debian",
+        "--debs",
+        text(folder.path()),
+        "--output",
+        text(&second),
+    ]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&refused.stderr).contains("REF-DEB-UNLISTED"),
+        "{refused:?}"
+    );
+    let left = std::fs::read_dir(folder.path())
+        .expect("the folder")
+        .count();
+    assert_eq!(left, 2, "the package and the first file");
+}
+
+#[test]
+fn a_boot_chain_is_imported_before_it_boots_and_is_what_a_tpm_quoted() {
+    let evidence = testkit::evidence().map(|all| all.join("lab/shim-grub-debian-signed-ms-keys"));
+    let Some(lab) = evidence.filter(|folder| folder.is_dir()) else {
+        testkit::skip("references::recorded_boots", "no evidence folder");
+        return;
+    };
+    let names = [
+        ("shim-signed", Some("1.51~1+deb12u1+16.1-2~deb12u1")),
+        ("grub-efi-amd64-signed", Some("1+2.06+13+deb12u2")),
+        ("linux-image-6.1.0-56-amd64", Some("6.1.192-2")),
+    ];
+    let (Some(folder), Some(firmware)) =
+        (debs(&names), debs(&[("ovmf", Some("2022.11-6+deb12u2"))]))
+    else {
+        return;
+    };
+    let deb = std::fs::read_dir(firmware.path())
+        .expect("the folder")
+        .flatten()
+        .next()
+        .expect("a package");
+    let unpacked = firmware.path().join("files");
+    let status = Command::new("dpkg-deb")
+        .arg("-x")
+        .arg(deb.path())
+        .arg(&unpacked)
+        .status();
+    assert!(status.is_ok_and(|status| status.success()));
+    let variables = unpacked.join("usr/share/OVMF/OVMF_VARS_4M.ms.fd");
+    let output = folder.path().join("boot.json");
+    let done = trilith(&[
+        "import",
+        "debian",
+        "--debs",
+        text(folder.path()),
+        "--uefi",
+        text(&variables),
+        "--output",
+        text(&output),
+    ]);
+    assert!(done.status.success(), "{done:?}");
+    let imported = generation(&output);
+    let from = imported.generations[0].valid_from;
+    let references = References::new([imported]).expect("it is consistent");
+    let at = At {
+        now: from,
+        ring: "any",
+    };
+    let quoted = std::fs::read_to_string(lab.join("pcrs.txt")).expect("the quoted PCRs");
+    for index in [4, 7, 14] {
+        let line = quoted.lines().find(|line| {
+            line.split_once(':')
+                .is_some_and(|(number, _)| number.trim() == index.to_string())
+        });
+        let value = line
+            .and_then(|line| line.split_once("0x"))
+            .expect("a value")
+            .1;
+        let value: Digest = value.trim().to_lowercase().parse().expect("a digest");
+        assert!(
+            matches!(references.look_up_pcr(index, &value, at), Known::Good(_)),
+            "PCR {index}"
+        );
+    }
+    // The kernel's modules are known by each of their digests.
+    let said = trilith(&[
+        "find",
+        "/lib/modules/6.1.0-56-amd64/kernel/fs/ext4/ext4.ko",
+        text(&output),
+        "--json",
+    ]);
+    let found: Value = serde_json::from_slice(&said.stdout).expect("one module");
+    assert!(found["file"]["fsverity"].is_string());
+}
+
+#[test]
+fn an_image_layout_is_imported_by_its_digest() {
+    let folder = testkit::temp_dir().expect("a folder");
+    let blobs = folder.path().join("blobs/sha256");
+    std::fs::create_dir_all(&blobs).expect("a folder");
+    let store = |bytes: &[u8]| {
+        let digest = Digest::of(bytes);
+        std::fs::write(blobs.join(digest.to_string()), bytes).expect("a blob");
+        digest
+    };
+    let content = folder.path().join("app");
+    std::fs::write(&content, b"program").expect("a file");
+    let layer = Command::new("tar")
+        .args(["-cf", "-", "-C"])
+        .arg(folder.path())
+        .arg("app")
+        .output()
+        .expect("tar");
+    let layer = store(&layer.stdout);
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:{layer}","size":1}}]}}"#
+    );
+    let manifest = store(manifest.as_bytes());
+    let index = format!(
+        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{manifest}","size":1,"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
+    );
+    let index = store(index.as_bytes());
+    let output = folder.path().join("app.json");
+    let digest = format!("sha256:{index}");
+    let import = [
+        "import",
+        "oci",
+        text(folder.path()),
+        "--digest",
+        &digest,
+        "--output",
+        text(&output),
+    ];
+    let done = trilith(&[&import[..], &["--name", "app"]].concat());
+    assert!(done.status.success(), "{done:?}");
+    let file = generation(&output);
+    let artefact = &file.generations[0].artefacts[0];
+    assert_eq!(artefact.sha256, manifest);
+    assert_eq!(artefact.files[0].sha256, Digest::of(b"program"));
+    let other = trilith(&[&import[..], &["--platform", "linux/arm64"]].concat());
+    assert!(
+        String::from_utf8_lossy(&other.stderr).contains("REF-OCI-PLATFORM"),
+        "{other:?}"
+    );
+    let usage = trilith(&[
+        "import",
+        "oci",
+        text(folder.path()),
+        "--digest",
+        "latest",
+        "--output",
+        "x",
+    ]);
+    assert_eq!(usage.status.code(), Some(2));
+}
