@@ -99,9 +99,7 @@ fn today(today: &Value) {
 }
 
 fn breach_line(breach: &Value) -> String {
-    let because = breach
-        .get("access")
-        .map_or_else(String::new, |access| because(access));
+    let because = breach.get("access").map_or_else(String::new, because);
     format!(
         "{} {} {}{because}",
         text(breach, "/principal"),

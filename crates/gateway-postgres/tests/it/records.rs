@@ -256,7 +256,7 @@ async fn no_statement_names_so_much_that_its_denial_cannot_be_recorded() {
         .unwrap();
     let shown = decision.actions[0].resources.len();
     let more = decision.actions[0].more.as_ref().unwrap();
-    assert_eq!(more.count.0 as usize + shown, 1_002);
+    assert_eq!(usize::try_from(more.count.0).unwrap() + shown, 1_002);
     // What was denied comes first.
     let (_, first) = said.split_once("select on ").unwrap();
     let first = first.split(" (decision").next().unwrap();

@@ -29,11 +29,11 @@ impl Following {
             held.chain.extend(note, old_size, consistency)?;
             held.chain.head()
         };
-        if let (true, Some(root)) = (size > before, root) {
-            if let Err(finding) = self.0.store.append_checkpoint(size, &root) {
-                // A checkpoint that is not remembered costs a question to the server, no more.
-                tracing::warn!(%finding, "a checkpoint is not remembered");
-            }
+        if let (true, Some(root)) = (size > before, root)
+            && let Err(finding) = self.0.store.append_checkpoint(size, &root)
+        {
+            // A checkpoint that is not remembered costs a question to the server, no more.
+            tracing::warn!(%finding, "a checkpoint is not remembered");
         }
         self.0.chain_changed.send_replace(size);
         Ok(())

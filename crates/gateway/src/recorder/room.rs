@@ -84,7 +84,10 @@ mod tests {
         let cut = actions(&[on("select"), on("update")]);
         assert!(!cut[0].resources.is_empty() && cut[1].resources.is_empty());
         let more = cut[0].more.as_ref().unwrap();
-        assert_eq!(more.count.0 as usize + cut[0].resources.len(), 1_000);
+        assert_eq!(
+            usize::try_from(more.count.0).unwrap() + cut[0].resources.len(),
+            1_000
+        );
         assert_eq!(cut[1].more.as_ref().unwrap().count.0, 1_000);
         let json = serde_json::to_string(&cut).unwrap();
         assert!(json.len() < RESOURCES + 512, "{}", json.len());

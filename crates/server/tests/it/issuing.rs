@@ -34,7 +34,7 @@ async fn a_workload_gets_what_its_facts_allow_and_openssl_agrees() {
     // What was decided on is kept, under the commitment that the record shows.
     let commit = crypto::hex::encode(&verified.issuance.commit.0.0);
     let path = fixture.dir.path().join("data/blobs");
-    let opening = std::fs::read(path.join(&commit[..2]).join(&commit)).unwrap();
+    let opening = std::fs::read(path.join(commit.split_at(2).0).join(&commit)).unwrap();
     let facts = ledger::Commitment::opened(&opening, "facts").unwrap();
     let facts = std::str::from_utf8(facts).unwrap();
     assert!(
