@@ -1,10 +1,11 @@
 //! Signatures in other people's certificate chains, made by schemes that Trilith itself never uses:
-//! TPM, firmware and cloud vendors mix curves, hashes and paddings as they like.
+//! TPM, firmware and cloud vendors and those who sign code mix curves, hashes and paddings as they like.
 //!
 //! Only verification. Keys are raw, because vendors' SPKIs have more spellings than [`crate::PublicKey`]
 //! reads. SHA-1 is not here.
 
 use crate::Error;
+use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{
     self, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1,
     ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1,
@@ -45,7 +46,58 @@ pub fn verify(
     message: &[u8],
     signature: &[u8],
 ) -> Result<(), Error> {
-    let scheme: &'static dyn signature::VerificationAlgorithm = match (kind, hash) {
+    UnparsedPublicKey::new(scheme(kind, hash), key)
+        .verify(message, signature)
+        .map_err(|_| Error::Signature)
+}
+
+/// As [`verify`], over a message of which only the digest by `hash` is known. The caller knows that the
+/// digest is the message's: whoever chooses a digest freely can find signatures that fit.
+///
+/// # Errors
+/// [`Error::Signature`], also for a digest of another length.
+pub fn verify_digest(
+    kind: Kind,
+    hash: Hash,
+    key: &[u8],
+    digest: &[u8],
+    signature: &[u8],
+) -> Result<(), Error> {
+    let digest =
+        Digest::import_less_safe(digest, hash.algorithm()).map_err(|_| Error::Signature)?;
+    UnparsedPublicKey::new(scheme(kind, hash), key)
+        .verify_digest(&digest, signature)
+        .map_err(|_| Error::Signature)
+}
+
+impl Hash {
+    /// The digest of `bytes`: 32, 48 or 64 bytes.
+    #[must_use]
+    pub fn digest(self, bytes: &[u8]) -> Vec<u8> {
+        digest::digest(self.algorithm(), bytes).as_ref().to_vec()
+    }
+
+    /// Bytes of a digest.
+    #[must_use]
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+
+    const fn algorithm(self) -> &'static digest::Algorithm {
+        match self {
+            Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
+        }
+    }
+}
+
+fn scheme(kind: Kind, hash: Hash) -> &'static dyn signature::VerificationAlgorithm {
+    match (kind, hash) {
         (Kind::P256, Hash::Sha256) => &ECDSA_P256_SHA256_ASN1,
         (Kind::P256, Hash::Sha384) => &ECDSA_P256_SHA384_ASN1,
         (Kind::P256, Hash::Sha512) => &ECDSA_P256_SHA512_ASN1,
@@ -61,8 +113,5 @@ pub fn verify(
         (Kind::RsaPss, Hash::Sha256) => &RSA_PSS_2048_8192_SHA256,
         (Kind::RsaPss, Hash::Sha384) => &RSA_PSS_2048_8192_SHA384,
         (Kind::RsaPss, Hash::Sha512) => &RSA_PSS_2048_8192_SHA512,
-    };
-    UnparsedPublicKey::new(scheme, key)
-        .verify(message, signature)
-        .map_err(|_| Error::Signature)
+    }
 }

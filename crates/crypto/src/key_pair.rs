@@ -1,10 +1,11 @@
 //! Private keys in memory, and the trait by which anything that signs is used.
 
 use crate::{Algorithm, Error, PublicKey};
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use std::fmt;
 use zeroize::Zeroizing;
@@ -29,6 +30,8 @@ pub struct KeyPair {
 enum Private {
     Ecdsa(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
+    /// Boxed: several times the size of the others.
+    Rsa(Box<RsaKeyPair>),
 }
 
 impl KeyPair {
@@ -55,7 +58,8 @@ impl KeyPair {
         }
     }
 
-    /// Reads an unencrypted PKCS #8 key (RFC 5958) of a kind that [`KeyPair::generate`] makes.
+    /// Reads an unencrypted PKCS #8 key (RFC 5958): of a kind that [`KeyPair::generate`] makes, or RSA of
+    /// 2048 to 8192 bits, because owners' Secure Boot keys are RSA.
     ///
     /// # Errors
     /// [`Error::PrivateKey`].
@@ -68,8 +72,11 @@ impl KeyPair {
         if let Ok(pair) = Ed25519KeyPair::from_pkcs8_maybe_unchecked(pkcs8) {
             return Self::ed25519(pair);
         }
+        if let Ok(pair) = RsaKeyPair::from_pkcs8(pkcs8) {
+            return Self::rsa(pair);
+        }
         ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING)
-            .map_err(|_| Error::PrivateKey("not PKCS #8 of a P-256, P-384 or Ed25519 key"))
+            .map_err(|_| Error::PrivateKey("not PKCS #8 of a P-256, P-384, Ed25519 or RSA key"))
             .and_then(|pair| Self::ecdsa(Algorithm::EcdsaP384, pair))
     }
 
@@ -78,12 +85,18 @@ impl KeyPair {
     /// # Errors
     /// [`Error::Backend`].
     pub fn to_pkcs8(&self) -> Result<Zeroizing<Vec<u8>>, Error> {
-        match &self.private {
+        let document = match &self.private {
             Private::Ecdsa(pair) => pair.to_pkcs8v1(),
             Private::Ed25519(pair) => pair.to_pkcs8v1(),
-        }
-        .map(|document| Zeroizing::new(document.as_ref().to_vec()))
-        .map_err(|_| Error::Backend("to export a key"))
+            Private::Rsa(pair) => {
+                return AsDer::<Pkcs8V1Der<'_>>::as_der(pair.as_ref())
+                    .map(|der| Zeroizing::new(der.as_ref().to_vec()))
+                    .map_err(|_| Error::Backend("to export a key"));
+            }
+        };
+        document
+            .map(|document| Zeroizing::new(document.as_ref().to_vec()))
+            .map_err(|_| Error::Backend("to export a key"))
     }
 
     fn ecdsa(algorithm: Algorithm, pair: EcdsaKeyPair) -> Result<Self, Error> {
@@ -101,6 +114,14 @@ impl KeyPair {
             public,
         })
     }
+
+    fn rsa(pair: RsaKeyPair) -> Result<Self, Error> {
+        let public = PublicKey::from_raw(Algorithm::Rsa, pair.public_key().as_ref())?;
+        Ok(Self {
+            private: Private::Rsa(Box::new(pair)),
+            public,
+        })
+    }
 }
 
 impl Signer for KeyPair {
@@ -109,12 +130,21 @@ impl Signer for KeyPair {
     }
 
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, Error> {
+        let refused = |_| Error::Backend("to sign");
         match &self.private {
             Private::Ecdsa(pair) => pair.sign(&SystemRandom::new(), message),
             Private::Ed25519(pair) => pair.try_sign(message),
+            Private::Rsa(pair) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                let random = SystemRandom::new();
+                return pair
+                    .sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
+                    .map(|()| signature)
+                    .map_err(refused);
+            }
         }
         .map(|signature| signature.as_ref().to_vec())
-        .map_err(|_| Error::Backend("to sign"))
+        .map_err(refused)
     }
 }
 

@@ -17,7 +17,7 @@ pub enum Algorithm {
     EcdsaP384,
     /// Ed25519 (RFC 8032); signatures are 64 raw bytes.
     Ed25519,
-    /// RSA of 2048 to 8192 bits, PKCS #1 v1.5 with SHA-256. Verified, never made.
+    /// RSA of 2048 to 8192 bits, PKCS #1 v1.5 with SHA-256. Keys are read, never made.
     Rsa,
 }
 

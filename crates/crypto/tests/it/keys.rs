@@ -54,10 +54,11 @@ fn signatures_that_openssl_made_verify() {
 
 #[test]
 fn keys_that_openssl_made_sign_and_come_back_as_they_were() {
-    let pairs: [(&[u8], &[u8]); 3] = [
+    let pairs: [(&[u8], &[u8]); 4] = [
         (include_bytes!("../data/p256.pkcs8.der"), P256_SPKI),
         (include_bytes!("../data/p384.pkcs8.der"), P384_SPKI),
         (include_bytes!("../data/ed25519.pkcs8.der"), ED25519_SPKI),
+        (include_bytes!("../data/rsa2048.pkcs8.der"), RSA_SPKI),
     ];
     for (pkcs8, spki) in pairs {
         let pair = KeyPair::from_pkcs8(pkcs8).unwrap();
