@@ -151,6 +151,9 @@ fn branches(facts: &FactSet, references: &References) -> Result<Branch, FactErro
             .into_iter()
             .map(|name| RestrictedExpression::new_string(name.to_owned()));
         root.put(&["code", "known_as"], RestrictedExpression::new_set(texts));
+    } else {
+        // What is known of code is about its digest.
+        root.take_branch("code");
     }
     Ok(root)
 }
@@ -237,12 +240,30 @@ mod tests {
             .lines()
             .take_while(|line| !line.contains("entity Workload"))
             .collect::<String>();
-        let leaves = optional.matches("?: ").count() - ["tpm?", "boot?", "ima?", "code?"].len();
+        let leaves = optional.matches("?: ").count()
+            - ["tpm?", "boot?", "ima?", "code?", "signer?"].len();
         assert_eq!(
             leaves + ["code.sha256"].len(),
             names::ALL.len(),
             "a fact is missing in either"
         );
+    }
+
+    #[test]
+    fn code_without_its_digest_is_no_code() {
+        let mut facts = FactSet::new();
+        let now = Timestamp::EPOCH;
+        facts.state(
+            names::CODE_SOURCE,
+            "github.com/acme/x",
+            Source::Verified,
+            now,
+        );
+        let pairs = context_pairs(&facts, &References::default()).unwrap();
+        assert!(pairs.iter().all(|(name, _)| name != "code"));
+        facts.state(names::CODE_SHA256, "00", Source::Asserted, now);
+        let pairs = context_pairs(&facts, &References::default()).unwrap();
+        assert!(pairs.iter().any(|(name, _)| name == "code"));
     }
 
     #[test]

@@ -76,6 +76,28 @@ pub const WORKLOAD_INTERPRETER: &str = "workload.interpreter";
 
 /// SHA-256 of the running executable, lower-case hex.
 pub const CODE_SHA256: &str = "code.sha256";
+/// The reference value that the digest goes by: the owner's label.
+pub const CODE_REFERENCE: &str = "code.reference";
+/// The signer, or the rule for provenance, that approved the code: the owner's label.
+pub const CODE_APPROVED_BY: &str = "code.approved_by";
+/// Who signed the code, as the certificate says: a workflow's URI or an e-mail address.
+pub const CODE_SIGNER_IDENTITY: &str = "code.signer.identity";
+/// Who identified the signer: the URL of an OpenID provider.
+pub const CODE_SIGNER_ISSUER: &str = "code.signer.issuer";
+/// SHA-256 of the SPKI of the pinned key that signed the code, lower-case hex.
+pub const CODE_SIGNER_KEY: &str = "code.signer.key";
+/// The repository that the code was built from: `github.com/acme/payments`.
+pub const CODE_SOURCE: &str = "code.source";
+/// The ref that was built: `refs/tags/v1.2.3`.
+pub const CODE_REF: &str = "code.ref";
+/// The commit that was built, lower-case hex.
+pub const CODE_COMMIT: &str = "code.commit";
+/// Path of the workflow in the source: `.github/workflows/release.yml`.
+pub const CODE_WORKFLOW: &str = "code.workflow";
+/// URI of the builder, as the provenance writes it.
+pub const CODE_BUILDER: &str = "code.builder";
+/// URI of the kind of build.
+pub const CODE_BUILD_TYPE: &str = "code.build_type";
 
 /// Every name above.
 pub const ALL: &[&str] = &[
@@ -121,4 +143,15 @@ pub const ALL: &[&str] = &[
     WORKLOAD_HELPER,
     WORKLOAD_INTERPRETER,
     CODE_SHA256,
+    CODE_REFERENCE,
+    CODE_APPROVED_BY,
+    CODE_SIGNER_IDENTITY,
+    CODE_SIGNER_ISSUER,
+    CODE_SIGNER_KEY,
+    CODE_SOURCE,
+    CODE_REF,
+    CODE_COMMIT,
+    CODE_WORKFLOW,
+    CODE_BUILDER,
+    CODE_BUILD_TYPE,
 ];
