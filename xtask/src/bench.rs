@@ -90,6 +90,12 @@ const FIGURES: &[Figure] = &[
         Aim::None,
     ),
     figure(
+        "attest.sigstore_per_s",
+        "attest-code",
+        "sigstore_bench",
+        Aim::AtLeast(1_000.0),
+    ),
+    figure(
         "ledger.append_1k_batched",
         "ledger-store",
         "append_bench",
