@@ -240,8 +240,8 @@ mod tests {
             .lines()
             .take_while(|line| !line.contains("entity Workload"))
             .collect::<String>();
-        let leaves = optional.matches("?: ").count()
-            - ["tpm?", "boot?", "ima?", "code?", "signer?"].len();
+        let leaves =
+            optional.matches("?: ").count() - ["tpm?", "boot?", "ima?", "code?", "signer?"].len();
         assert_eq!(
             leaves + ["code.sha256"].len(),
             names::ALL.len(),

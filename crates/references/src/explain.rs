@@ -28,7 +28,7 @@ impl References {
                     "REF-FILE-UNKNOWN",
                     "no package or image that is good here holds this file",
                 )
-                .next("import what it belongs to: trilith refs import debian, oci or slsa"),
+                .next("import what it belongs to (trilith refs import debian, oci or slsa)"),
                 "nothing that is known".to_owned(),
             ),
         };

@@ -321,6 +321,8 @@ fn facts_say_no_more_than_was_verified() {
         writeln!(seen, "{}", digest.kind).unwrap();
     }
     expect![[r#"
+        machine.boot.reset_count = 7 (verified)
+        machine.boot.restart_count = 0 (verified)
         machine.boot.state = unknown (verified)
         machine.join = tpm (verified)
         machine.key = memory-vouched-by-tpm (verified)

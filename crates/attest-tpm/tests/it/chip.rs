@@ -116,6 +116,8 @@ fn a_machine_joins_and_the_verdict_says_what_is_known_of_it() {
         writeln!(seen, "{} = {value} ({})", fact.name, fact.source).unwrap();
     }
     expect![[r#"
+        machine.boot.reset_count = 2 (verified)
+        machine.boot.restart_count = 0 (verified)
         machine.boot.state = unknown (verified)
         machine.join = tpm (verified)
         machine.key = memory-vouched-by-tpm (verified)

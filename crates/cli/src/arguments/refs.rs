@@ -1,4 +1,4 @@
-//! `trilith refs …`.
+//! The commands under `refs`: reference values.
 
 use clap::{Args, Subcommand};
 use std::path::PathBuf;

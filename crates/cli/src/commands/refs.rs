@@ -154,7 +154,7 @@ fn find(arguments: &FindArguments, global: &Global) -> Result<(), Failure> {
                 moment::text(now)
             ))
             .observed(&arguments.what)
-            .next("import what it belongs to: trilith refs import --help")
+            .next("import what it belongs to (trilith refs import --help says how)")
             .into(),
     )
 }
