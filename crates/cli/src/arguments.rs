@@ -113,7 +113,7 @@ pub enum Command {
         after_long_help = "Example:\n  trilith restore payments/api --reason 'the key was replaced'"
     )]
     Restore(RestoreArguments),
-    /// Go on signing although a peer has seen a longer ledger than the server's; recorded as a gap
+    /// Go on signing although a peer has seen a longer ledger than the server's; what is given up is recorded
     #[command(
         after_long_help = "Example:\n  trilith recover --reason 'the disk of db-1 was lost; backup of Monday restored'"
     )]

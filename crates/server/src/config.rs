@@ -54,6 +54,14 @@ pub enum Custody {
     File { dir: PathBuf },
 }
 
+impl Custody {
+    /// Where this custody keeps what it has.
+    pub(crate) fn dir(&self) -> &Path {
+        let Self::File { dir } = self;
+        dir
+    }
+}
+
 /// In seconds.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -10,6 +10,7 @@
 
 use crate::hub::{Hub, Published};
 use crate::refusal::Refusal;
+use crate::signing::Signing;
 use crate::state::{FoldError, State};
 use facts::Finding;
 use ledger::body::Issuance;
@@ -94,8 +95,23 @@ pub(crate) enum Failure {
     Ledger(#[source] StoreError),
     #[error("the state did not take the records: {0}")]
     Fold(Arc<str>),
+    /// This ledger is behind what a peer has seen: nothing is signed.
+    #[error("{0}")]
+    Blocked(Finding),
     #[error("the journal has ended")]
     Ended,
+}
+
+impl Failure {
+    /// Whether a cut that could not be recorded stands and waits: nothing is wrong with this server that
+    /// room on the disk or a recovery does not mend.
+    pub(crate) const fn waits(&self) -> bool {
+        match self {
+            Self::Ledger(error) => !error.is_fatal(),
+            Self::Blocked(_) => true,
+            Self::Fold(_) | Self::Ended => false,
+        }
+    }
 }
 
 impl From<Failure> for Refusal {
@@ -107,6 +123,7 @@ impl From<Failure> for Refusal {
                     .observed(error.to_string())
                     .next("nothing was done; try again, and look at the server's disk"),
             ),
+            Failure::Blocked(finding) => Self::Unavailable(finding.clone()),
             Failure::Fold(_) | Failure::Ended => Self::Unavailable(
                 Finding::new("SERVER-STOPPING", "the server is stopping").next("try again"),
             ),
@@ -119,6 +136,7 @@ pub(crate) type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Journal {
     submit: Mutex<Option<mpsc::Sender<Ticket>>>,
+    signing: Arc<Signing>,
     handle: LedgerHandle,
     reader: Reader,
     state: Arc<RwLock<State>>,
@@ -133,6 +151,7 @@ impl Journal {
         state: State,
         kept: Kept,
         hub: Arc<Hub>,
+        signing: Arc<Signing>,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
         let (submit, tickets) = mpsc::channel();
@@ -155,6 +174,7 @@ impl Journal {
             .spawn(move || applier.run(&tickets))?;
         Ok(Self {
             submit: Mutex::new(Some(submit)),
+            signing,
             handle,
             reader,
             state,
@@ -173,6 +193,15 @@ impl Journal {
     /// Appends `entries` in one commit; returns when they are durable and applied.
     pub(crate) async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Committed>, Failure> {
         self.append_in(entries, Space::Ordinary).await
+    }
+
+    /// As [`Journal::append`], although nothing may be signed: the records of a recovery.
+    pub(crate) async fn append_recovery(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Committed>, Failure> {
+        let queued = self.queue(entries, Space::Reserved)?;
+        queued.await.map_err(|_| Failure::Ended)?
     }
 
     /// As [`Journal::append`], for one record.
@@ -214,6 +243,12 @@ impl Journal {
     }
 
     fn submit(&self, entries: Vec<Entry>, space: Space) -> Result<Answer, Failure> {
+        // INVARIANT: held until the records are queued, so that nothing is queued after a block.
+        let _open = self.signing.open().map_err(Failure::Blocked)?;
+        self.queue(entries, space)
+    }
+
+    fn queue(&self, entries: Vec<Entry>, space: Space) -> Result<Answer, Failure> {
         let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
             .into_iter()
             .map(|entry| {

@@ -13,6 +13,7 @@ mod admission;
 mod faulty_disk;
 mod pushed;
 mod recording;
+mod recovery;
 mod restart;
 mod sessions;
 mod world;

@@ -48,7 +48,7 @@ pub(super) fn status(core: &Core) -> Value {
         "svids": state.svids().count(),
         "workloads": core.workloads.total(),
         "gateways": gateways,
-        "signing": core.signing.blocked().map_or(json!("allowed"), |finding| json!(finding)),
+        "signing": core.signing.blocked().map_or(json!("allowed"), |blocked| json!(blocked.finding)),
         "pin": pin(core),
         "x509_authorities": core.authority.roots().iter().map(|root| crypto::base64::encode(root)).collect::<Vec<_>>(),
     })

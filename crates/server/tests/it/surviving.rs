@@ -69,9 +69,73 @@ async fn a_restored_old_backup_signs_nothing() {
     assert_eq!(status["signing"]["code"], "SERVER-BEHIND-PEER", "{status}");
     let refused = fixture.apply(&estate()).await.unwrap_err();
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
+    // Not even that it started, or was asked.
+    let request = proto::v1::PackRequest {
+        question: "why".to_owned(),
+    };
+    let refused = fixture.admin().await.pack(request).await.err().unwrap();
+    assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    assert_eq!(fixture.status().await["ledger"], status["ledger"]);
+    let size = status["ledger"]["size"].clone();
+    fixture.restart().await;
+    assert_eq!(
+        fixture.status().await["ledger"]["size"],
+        size,
+        "stop and start"
+    );
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_end_that_only_the_key_remembers_is_refused_and_left_alone() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop().await;
+    let ledger = fixture.dir.path().join("data/ledger");
+    let published = std::fs::read(ledger.join("checkpoint")).unwrap();
+    fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+    fixture.join("m1").await;
+    fixture.stop().await;
+    // What the ledger has published itself is lost with its end; the head beside the key is not.
+    std::fs::write(ledger.join("checkpoint"), published).unwrap();
+    let mut segments: Vec<_> = std::fs::read_dir(ledger.join("segments"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    let last = segments.pop().unwrap();
+    let length = std::fs::metadata(&last).unwrap().len();
+    let file = std::fs::File::options().write(true).open(&last).unwrap();
+    file.set_len(length - 7).unwrap();
+    let refused = server::start(config(fixture.dir.path()))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused, server::StartError::Ledger(_)),
+        "{refused}"
+    );
+    assert_eq!(std::fs::metadata(&last).unwrap().len(), length - 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_a_power_cut_left_empty_blocks_until_it_is_recovered() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop().await;
+    let head = fixture.dir.path().join("keys/ledger/highest-head");
+    std::fs::write(&head, "").unwrap();
+    fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+    let status = fixture.status().await;
+    assert_eq!(status["signing"]["code"], "SERVER-HEAD-DAMAGED", "{status}");
+    let request = proto::v1::RecoverRequest {
+        reason: "the power was cut, the disk is the same".to_owned(),
+    };
+    fixture.admin().await.recover(request).await.unwrap();
+    fixture.join("m1").await;
+    fixture.restart().await;
+    assert_eq!(fixture.status().await["signing"], "allowed");
+}
+
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
     let status = Command::new("cp")
         .arg("-a")
         .arg(from)

@@ -4,12 +4,12 @@
 //! of since this server started cannot be: they stay only if nothing changed that could matter.
 
 use super::update;
-use crate::core::{Core, draft};
+use crate::core::Core;
 use crate::current::Current;
-use crate::journal::Failure;
 use crate::refusal::Refusal;
+use crate::revoke::Revocation;
 use crate::workloads::Workload;
-use ledger::body::{self, Body as _, Target, TargetKind};
+use ledger::body::{self, Body as _, TargetKind};
 use proto::v1::node_update::Update;
 use proto::v1::{Cut, Reconsider, Withdrawn};
 use std::borrow::Cow;
@@ -160,30 +160,29 @@ pub(crate) async fn withdraw(
     reason: &str,
 ) -> Result<(), Refusal> {
     let by = core.authority.server_id().to_string();
-    let mut records = Vec::with_capacity(lost.len());
+    let mut revocations = Vec::with_capacity(lost.len());
     for svid in lost {
         cut(core, &svid, reason);
-        let body = body::Revocation {
-            target: Target {
-                kind: TargetKind::Serial,
-                value: svid.serial.clone(),
-            },
+        revocations.push(Revocation {
+            kind: TargetKind::Serial,
+            value: svid.serial,
             reason: reason.to_owned(),
             by: by.clone(),
-        };
-        records.push((of(&svid, reason), draft(body.record().actor(&by, "self"))?));
+            auth: "self",
+        });
     }
-    for chunk in records.chunks(1_000) {
-        let entries = chunk.iter().map(|(_, record)| record.clone().into());
-        match core.journal.append_reserved(entries.collect()).await {
+    for chunk in revocations.chunks(1_000) {
+        let records = chunk.iter().map(crate::revoke::record);
+        let entries = records.map(|record| record.map(Into::into));
+        let entries: Result<Vec<_>, Refusal> = entries.collect();
+        match core.journal.append_reserved(entries?).await {
             Ok(committed) => core
                 .metrics
                 .revocations
                 .inc_by(u64::try_from(committed.len()).unwrap_or_default()),
-            Err(Failure::Ledger(error)) if !error.is_fatal() => {
-                for (cut, record) in chunk {
-                    let serial = TargetKind::Serial;
-                    crate::revoke::record_cut(core, serial, cut.clone(), record.clone()).await?;
+            Err(failure) if failure.waits() => {
+                for revocation in chunk {
+                    crate::revoke::record_cut(core, revocation.clone()).await?;
                 }
                 0
             }
