@@ -43,7 +43,7 @@ pub(crate) struct PolicyInfo {
 }
 
 /// One side of a policy's scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     Any,
     Is(String),
