@@ -71,13 +71,18 @@ impl Current {
 
     /// The identities that a workload of which `facts` hold may become, in order of their paths.
     pub(crate) fn assumable(&self, facts: &FactSet) -> Arc<[Allowed]> {
-        self.answer(facts).allowed
+        self.answer(facts, &digest(facts)).allowed
     }
 
     /// As [`Current::assumable`], with the refusals worth telling: an identity whose policies a
     /// workload fails by its code alone; and, to one that may become nothing, whatever it came near.
-    pub(crate) fn judged(&self, facts: &FactSet) -> (Arc<[Allowed]>, Arc<[NearMiss]>) {
-        let answer = self.answer(facts);
+    /// `digest` is that of `facts`.
+    pub(crate) fn judged(
+        &self,
+        facts: &FactSet,
+        digest: &[u8; 32],
+    ) -> (Arc<[Allowed]>, Arc<[NearMiss]>) {
+        let answer = self.answer(facts, digest);
         let near = answer
             .near
             .get_or_init(|| self.near_misses(facts, &answer.allowed));
@@ -121,10 +126,9 @@ impl Current {
         Cow::Owned(placed)
     }
 
-    fn answer(&self, facts: &FactSet) -> Answer {
-        let key = digest(facts);
+    fn answer(&self, facts: &FactSet, digest: &[u8; 32]) -> Answer {
         if let Ok(answers) = self.answers.read()
-            && let Some(answer) = answers.get(&key)
+            && let Some(answer) = answers.get(digest)
         {
             return answer.clone();
         }
@@ -148,7 +152,7 @@ impl Current {
             if answers.len() >= REMEMBERED {
                 answers.clear();
             }
-            answers.insert(key, answer.clone());
+            answers.insert(*digest, answer.clone());
         }
         answer
     }

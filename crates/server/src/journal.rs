@@ -4,11 +4,12 @@
 //! Callers hand records over in any order and from any task. One lock makes the order of the queue that
 //! of the ledger; one thread waits for each commit in turn, folds its records into the state, hands the
 //! changes to the store and publishes the checkpoint. When an append returns, its records are durable
-//! and applied: who reads the state next sees them.
+//! and applied: who reads the state next sees them. What one commit made durable is applied at once.
 //!
 //! Lock order: `submit`, then nothing; the state's lock is taken by the thread alone for writing.
 
 use crate::hub::{Hub, Published};
+use crate::pool::{Job, Pool};
 use crate::refusal::Refusal;
 use crate::signing::Signing;
 use crate::state::{FoldError, State};
@@ -82,11 +83,40 @@ pub(crate) enum Space {
     Reserved,
 }
 
+pub(crate) type Outcome = Result<Vec<Committed>, Failure>;
+
 struct Ticket {
     pending: AppendMany,
     rest: Vec<Rest>,
-    done: oneshot::Sender<Result<Vec<Committed>, Failure>>,
+    done: Done,
 }
+
+/// Who is told.
+enum Done {
+    Waiter(oneshot::Sender<Outcome>),
+    /// Work that goes on from there, on the pool.
+    Work(Box<dyn FnOnce(Outcome) + Send>),
+}
+
+/// A ticket whose commit is over.
+struct Settled {
+    outcome: Outcome,
+    rest: Vec<Rest>,
+    done: Done,
+}
+
+impl Ticket {
+    fn settle(self) -> Settled {
+        Settled {
+            outcome: self.pending.wait().map_err(Failure::Ledger),
+            rest: self.rest,
+            done: self.done,
+        }
+    }
+}
+
+/// Tickets that are applied together at most.
+const TOGETHER: usize = 1_024;
 
 /// Why records were not taken.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -145,6 +175,10 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// `state` has applied every record that `handle`'s ledger holds; `kept` is its database.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, where all of them are made"
+    )]
     pub(crate) fn start(
         handle: LedgerHandle,
         reader: Reader,
@@ -152,6 +186,7 @@ impl Journal {
         kept: Kept,
         hub: Arc<Hub>,
         signing: Arc<Signing>,
+        pool: Pool,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
         let (submit, tickets) = mpsc::channel();
@@ -167,6 +202,7 @@ impl Journal {
             projector,
             hub,
             reader: reader.clone(),
+            pool,
             on_failure,
         };
         let thread = std::thread::Builder::new()
@@ -200,8 +236,9 @@ impl Journal {
         &self,
         entries: Vec<Entry>,
     ) -> Result<Vec<Committed>, Failure> {
-        let queued = self.queue(entries, Space::Reserved)?;
-        queued.await.map_err(|_| Failure::Ended)?
+        let (done, wait) = oneshot::channel();
+        self.queue(entries, Space::Reserved, Done::Waiter(done))?;
+        wait.await.map_err(|_| Failure::Ended)?
     }
 
     /// As [`Journal::append`], for one record.
@@ -242,13 +279,31 @@ impl Journal {
             .map_err(|_| Failure::Ended)?
     }
 
-    fn submit(&self, entries: Vec<Entry>, space: Space) -> Result<Answer, Failure> {
-        // INVARIANT: held until the records are queued, so that nothing is queued after a block.
+    /// Queues `entries`, for one commit, and returns. Once they are durable and applied, or refused, `then`
+    /// goes on with them on the pool. What is dropped with it, was never queued.
+    pub(crate) fn append_then(
+        &self,
+        entries: Vec<Entry>,
+        space: Space,
+        then: impl FnOnce(Outcome) + Send + 'static,
+    ) -> Result<(), Failure> {
         let _open = self.signing.open().map_err(Failure::Blocked)?;
-        self.queue(entries, space)
+        self.queue(entries, space, Done::Work(Box::new(then)))
     }
 
-    fn queue(&self, entries: Vec<Entry>, space: Space) -> Result<Answer, Failure> {
+    fn submit(
+        &self,
+        entries: Vec<Entry>,
+        space: Space,
+    ) -> Result<oneshot::Receiver<Outcome>, Failure> {
+        // INVARIANT: held until the records are queued, so that nothing is queued after a block.
+        let _open = self.signing.open().map_err(Failure::Blocked)?;
+        let (done, wait) = oneshot::channel();
+        self.queue(entries, space, Done::Waiter(done))?;
+        Ok(wait)
+    }
+
+    fn queue(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), Failure> {
         let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
             .into_iter()
             .map(|entry| {
@@ -265,7 +320,12 @@ impl Journal {
             Space::Ordinary => self.handle.append_many(drafts),
             Space::Reserved => self.handle.append_many_reserved(drafts),
         };
-        send(sender, pending, rest)
+        let ticket = Ticket {
+            pending,
+            rest,
+            done,
+        };
+        sender.send(ticket).map_err(|_| Failure::Ended)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Ticket>>> {
@@ -288,93 +348,105 @@ impl Journal {
     }
 }
 
-type Answer = oneshot::Receiver<Result<Vec<Committed>, Failure>>;
-
-fn send(
-    sender: &mpsc::Sender<Ticket>,
-    pending: AppendMany,
-    rest: Vec<Rest>,
-) -> Result<Answer, Failure> {
-    let (done, wait) = oneshot::channel();
-    let ticket = Ticket {
-        pending,
-        rest,
-        done,
-    };
-    sender.send(ticket).map_err(|_| Failure::Ended)?;
-    Ok(wait)
-}
-
 /// Owns the way from the ledger to state, store and followers.
 struct Applier {
     state: Arc<RwLock<State>>,
     projector: Projector,
     hub: Arc<Hub>,
     reader: Reader,
+    pool: Pool,
     on_failure: OnFailure,
 }
 
 impl Applier {
     fn run(self, tickets: &mpsc::Receiver<Ticket>) {
-        for ticket in tickets {
-            let answer = match ticket.pending.wait() {
-                Ok(committed) => match self.take(&committed, &ticket.rest) {
-                    Ok(()) => Ok(committed),
-                    Err(failure) => {
-                        (self.on_failure)(&failure.to_string());
-                        drop(ticket.done.send(Err(failure)));
-                        return;
-                    }
-                },
-                Err(error) => Err(Failure::Ledger(error)),
-            };
-            // A caller that went away wants no answer; what it asked for is recorded all the same.
-            drop(ticket.done.send(answer));
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| tickets.recv().ok()) {
+            let mut settled = vec![first.settle()];
+            while settled.len() < TOGETHER
+                && let Ok(ticket) = tickets.try_recv()
+            {
+                if !ticket.pending.is_ready() {
+                    next = Some(ticket);
+                    break;
+                }
+                settled.push(ticket.settle());
+            }
+            if let Err(failure) = self.take(&settled) {
+                (self.on_failure)(&failure.to_string());
+                for ticket in &mut settled {
+                    ticket.outcome = Err(failure.clone());
+                }
+                self.tell(settled);
+                return;
+            }
+            self.tell(settled);
         }
     }
 
-    fn take(&self, committed: &[Committed], rest: &[Rest]) -> Result<(), Failure> {
+    fn take(&self, settled: &[Settled]) -> Result<(), Failure> {
+        let records: Vec<(&Committed, &Rest)> = settled
+            .iter()
+            .filter_map(|ticket| Some((ticket.outcome.as_ref().ok()?, &ticket.rest)))
+            .flat_map(|(committed, rest)| committed.iter().zip(rest))
+            .collect();
+        let Some((last, _)) = records.last() else {
+            return Ok(());
+        };
         let (applied, changes) = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            let mut changes = Vec::with_capacity(committed.len() + 1);
-            for (record, rest) in committed.iter().zip(rest) {
+            let mut changes = Vec::with_capacity(records.len() + 1);
+            for (record, rest) in &records {
                 let more = fold(&mut state, record, rest.known.as_deref())
                     .map_err(|error| Failure::Fold(error.to_string().into()))?;
                 changes.extend(more);
             }
             (state.applied(), changes)
         };
-        self.publish(committed, rest);
+        self.publish(last);
+        self.follow(&records);
         self.projector
             .absorb(applied, changes)
             .map_err(|error| Failure::Fold(error.to_string().into()))
     }
 
-    fn publish(&self, committed: &[Committed], rest: &[Rest]) {
-        let Some(last) = committed.last() else {
+    fn publish(&self, last: &Committed) {
+        if last.index() < self.hub.published().size {
             return;
-        };
-        if last.index() >= self.hub.published().size {
-            let head = last.head();
-            let next = Published {
-                size: head.checkpoint.size,
-                note: head.note,
-            };
-            self.hub.publish(next, |old, new| {
-                let proof = self.reader.consistency(old, new).ok()?;
-                Some(proof.iter().map(|hash| hash.to_vec()).collect())
-            });
         }
+        let head = last.head();
+        let next = Published {
+            size: head.checkpoint.size,
+            note: head.note,
+        };
+        self.hub.publish(next, |old, new| {
+            let proof = self.reader.consistency(old, new).ok()?;
+            Some(proof.iter().map(|hash| hash.to_vec()).collect())
+        });
+    }
+
+    fn follow(&self, records: &[(&Committed, &Rest)]) {
         if self.hub.followers() == 0 {
             return;
         }
-        let deltas: Vec<Delta> = committed
+        let deltas = records
             .iter()
-            .zip(rest)
             .filter_map(|(record, rest)| delta(record, rest))
             .map(|delta| Delta { delta: Some(delta) })
             .collect();
         self.hub.send(deltas);
+    }
+
+    /// A caller that went away wants no answer; what it asked for is recorded all the same.
+    fn tell(&self, settled: Vec<Settled>) {
+        let mut jobs: Vec<Job> = Vec::with_capacity(settled.len());
+        for Settled { outcome, done, .. } in settled {
+            match done {
+                Done::Waiter(waiter) => drop(waiter.send(outcome)),
+                Done::Work(work) => jobs.push(Box::new(move || work(outcome))),
+            }
+        }
+        self.pool.spawn(jobs);
     }
 }
 

@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Queue {
@@ -46,21 +46,27 @@ impl Pool {
         job: F,
     ) -> impl Future<Output = Result<T, Ended>> + Send + use<T, F> {
         let (done, wait) = oneshot::channel();
-        self.push(Box::new(move || {
+        let job: Job = Box::new(move || {
             // A caller that went away wants no answer.
             drop(done.send(job()));
-        }));
+        });
+        self.spawn([job]);
         async { wait.await.map_err(|_| Ended) }
     }
 
-    fn push(&self, job: Job) {
+    /// Runs `jobs` on the threads, for nobody who waits.
+    pub(crate) fn spawn(&self, jobs: impl IntoIterator<Item = Job>) {
         let (queue, arrived) = &*self.0.shared;
-        queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .jobs
-            .push_back(job);
-        arrived.notify_one();
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = queue.jobs.len();
+        queue.jobs.extend(jobs);
+        let more = queue.jobs.len() - before;
+        drop(queue);
+        match more {
+            0 => {}
+            1 => arrived.notify_one(),
+            _ => arrived.notify_all(),
+        }
     }
 }
 

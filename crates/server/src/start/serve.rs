@@ -185,6 +185,8 @@ fn assemble(
         size: found.checkpoint.size,
         note: Arc::clone(&found.note),
     }));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let pool = Pool::start(threads).map_err(StartError::Thread)?;
     let journal = Journal::start(
         ledger.handle(),
         ledger.reader().clone(),
@@ -192,6 +194,7 @@ fn assemble(
         kept,
         Arc::clone(&hub),
         Arc::clone(&signing),
+        pool.clone(),
         fail,
     )
     .map_err(StartError::Thread)?;
@@ -251,7 +254,6 @@ fn assemble(
     let document = document(&journal, &blobs)?;
     let server_key = ca.load_or_generate("server", Algorithm::EcdsaP256)?;
     let authority = Authority::open(document, lifetimes, config.lifetimes.node_s, ca, server_id)?;
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let core = Arc::new(Core {
         trust_domain,
         ledger_key: ledger.key().clone(),
@@ -259,7 +261,7 @@ fn assemble(
         lists: crate::crl::Lists::default(),
         current: arc_swap::ArcSwapOption::empty(),
         applying: tokio::sync::Mutex::default(),
-        pool: Pool::start(threads).map_err(StartError::Thread)?,
+        pool,
         hub,
         unrecorded: crate::revoke::Unrecorded::default(),
         workloads: crate::workloads::Workloads::default(),

@@ -1,0 +1,335 @@
+//! What a workload may become, issued: decided, built and queued in one job of the pool, signed in
+//! another once its records are durable.
+
+use super::{
+    ENDING_S, LONGEST_FACTS, LONGEST_NAME, MOST_KEYS, assertions, barred, fresh, holding, invalid,
+    near_misses, refused_identity, spiffe_id, svid,
+};
+use crate::authority::Term;
+use crate::core::Core;
+use crate::current::{Allowed, Current, NearMiss};
+use crate::issue::{Basis, Issuing, Order, What, begin};
+use crate::join::public_key;
+use crate::journal::Space;
+use crate::lock::not_locked;
+use crate::node::{Caller, Claims};
+use crate::refusal::Refusal;
+use crate::workloads::Answer;
+use crypto::PublicKey;
+use facts::{FactSet, Finding, Timestamp};
+use ledger::Commitment;
+use proto::v1;
+use proto::v1::node_update::Update;
+use spiffe_core::SpiffeId;
+use std::sync::Arc;
+use std::time::Duration;
+use store::NodeRow;
+
+/// A request, with whatever it is decided by.
+struct Asked {
+    core: Arc<Core>,
+    caller: Arc<Caller>,
+    current: Arc<Current>,
+    request: v1::WorkloadRequest,
+}
+
+/// What a workload's facts come to.
+struct Decided {
+    node: NodeRow,
+    facts: Arc<FactSet>,
+    /// Of `facts`.
+    digest: [u8; 32],
+    allowed: Arc<[Allowed]>,
+    near: Arc<[NearMiss]>,
+    /// The keys that came with them, one for each identity.
+    keys: Vec<Result<PublicKey, Refusal>>,
+}
+
+/// Orders on their way.
+struct Begun {
+    facts: Arc<FactSet>,
+    allowed: Arc<[Allowed]>,
+    orders: Arc<[Order]>,
+    refused: Vec<v1::RefusedIdentity>,
+    issuing: Issuing,
+}
+
+enum Step {
+    Begun(Begun),
+    /// The opening of its commitment is to be kept first, or its turn has not come.
+    Later(Box<Decided>, Duration),
+}
+
+/// What a workload may become, issued.
+pub(crate) async fn workload(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+    request: v1::WorkloadRequest,
+) -> Result<Vec<Update>, Refusal> {
+    within_limits(core, caller, &request)?;
+    let asked = Arc::new(Asked {
+        core: Arc::clone(core),
+        caller: Arc::clone(caller),
+        current: core.estate()?,
+        request,
+    });
+    let begun = asked.begun().await?;
+    let Begun {
+        facts,
+        allowed,
+        orders,
+        mut refused,
+        issuing,
+    } = begun;
+    let (request, current, node) = (&asked.request, &asked.current, &caller.node.name);
+    let mut svids = Vec::new();
+    let mut held = Vec::with_capacity(orders.len());
+    for (order, outcome) in orders.iter().zip(issuing.outcomes().await?) {
+        match outcome {
+            Ok(issued) => {
+                held.push(holding(order, &issued));
+                svids.push(svid(order, &allowed, issued));
+            }
+            Err(refusal) => refused.push(refused_identity(
+                order.spiffe_id.as_str(),
+                &[refusal.finding().clone()],
+            )),
+        }
+    }
+    let next = core.now().as_millis() + core.config.limits.reissue_s.saturating_mul(1_000);
+    let complete = caller.stream.filter(|_| held.len() == allowed.len());
+    let answer = complete.map(|stream| Answer {
+        stream,
+        estate: current.index,
+        svids: held.clone(),
+        next: Timestamp::from_millis(next),
+    });
+    core.workloads
+        .issued(node, &request.workload, facts, allowed, held, answer);
+    let overtaken = {
+        let state = core.state();
+        let stands = |svid: &v1::X509Svid| {
+            state
+                .svid(&svid.serial)
+                .is_some_and(|row| state.stands(row))
+        };
+        !svids.iter().all(stands)
+    };
+    let mut updates = vec![Update::Issued(v1::Issued {
+        request: request.request,
+        workload: request.workload.clone(),
+        svids,
+        refused,
+        estate_index: current.index,
+    })];
+    let newest = core.estate()?;
+    if overtaken || newest.index != current.index {
+        // The estate changed on the way: what was just sent may already be out of date.
+        updates.push(Update::Reconsider(v1::Reconsider {
+            workloads: vec![request.workload.clone()],
+            estate_index: newest.index,
+        }));
+    }
+    Ok(updates)
+}
+
+fn within_limits(
+    core: &Core,
+    caller: &Caller,
+    request: &v1::WorkloadRequest,
+) -> Result<(), Refusal> {
+    let node = &caller.node.name;
+    if request.workload.is_empty()
+        || request.workload.len() > LONGEST_NAME
+        || request.facts.len() > LONGEST_FACTS
+        || request.public_keys.len() > MOST_KEYS
+        || request.held.len() > MOST_KEYS
+    {
+        return Err(invalid("a request beyond the limits of one workload"));
+    }
+    let most = core.config.limits.workloads_per_node;
+    if !core.workloads.contains(node, &request.workload) && core.workloads.count(node) >= most {
+        return Err(Refusal::Limited(
+            Finding::new("SYNC-WORKLOADS", "the node has too many workloads")
+                .expected(format!("at most {most}")),
+        ));
+    }
+    Ok(())
+}
+
+impl Asked {
+    /// Decides, and queues what comes of it.
+    async fn begun(self: &Arc<Self>) -> Result<Begun, Refusal> {
+        let ended = |error| Refusal::internal("issuing", &error);
+        let core = &self.core;
+        let first = Arc::clone(self);
+        let step = core.pool.run(move || first.step()).await.map_err(ended)??;
+        let (decided, turn) = match step {
+            Step::Begun(begun) => return Ok(begun),
+            Step::Later(decided, turn) => (decided, turn),
+        };
+        let commit = core.commit(&decided.facts).await?;
+        tokio::time::sleep(turn).await;
+        let then = Arc::clone(self);
+        let begin = move || then.begin(*decided, commit);
+        core.pool.run(begin).await.map_err(ended)?
+    }
+
+    /// All of it in one go, if nothing is to be waited for.
+    fn step(&self) -> Result<Step, Refusal> {
+        let decided = self.decide()?;
+        let turn = self.turn(&decided);
+        match self.core.known_commitment(&decided.digest) {
+            Some(commit) if turn.is_zero() => self.begin(decided, commit).map(Step::Begun),
+            _ => Ok(Step::Later(Box::new(decided), turn)),
+        }
+    }
+
+    /// Parses and evaluates: a stranger's facts and keys never hold up the async threads.
+    fn decide(&self) -> Result<Decided, Refusal> {
+        let (core, current) = (&self.core, &self.current);
+        let node = core.state().node(&self.caller.node.name).cloned();
+        let node = node.unwrap_or_else(|| self.caller.node.clone());
+        not_locked(&node)?;
+        fresh(core, current, node.evidence_time)?;
+        let machine = core.machine_facts(&node)?;
+        let mut facts = current.placed(&machine).into_owned();
+        for fact in assertions(&self.request.facts)?.iter() {
+            facts.insert(fact.clone());
+        }
+        let digest = crate::current::digest(&facts);
+        let (allowed, near) = current.judged(&facts, &digest);
+        // A key that no identity is there for is not looked at.
+        let keys = self.request.public_keys.iter().take(allowed.len());
+        let keys = keys.map(|key| public_key(key)).collect();
+        Ok(Decided {
+            node,
+            facts: Arc::new(facts),
+            digest,
+            allowed,
+            near,
+            keys,
+        })
+    }
+
+    /// How long until the workload's turn: of which nothing has changed since its last answer is issued
+    /// the same again only now and then.
+    fn turn(&self, decided: &Decided) -> Duration {
+        let (core, workload) = (&self.core, &self.request.workload);
+        let node = &self.caller.node.name;
+        let Some(stream) = self.caller.stream else {
+            return Duration::ZERO;
+        };
+        let estate = self.current.index;
+        let last = core
+            .workloads
+            .answer(node, workload, stream, estate, &decided.digest);
+        let Some(last) = last.filter(|last| !last.svids.is_empty()) else {
+            return Duration::ZERO;
+        };
+        let now = core.now();
+        let soon = now.plus_secs(ENDING_S).as_millis();
+        let stands = {
+            let state = core.state();
+            last.svids.iter().all(|held| {
+                let row = state.svid(&held.serial);
+                held.not_after > soon
+                    && row.is_some_and(|row| state.stands(row) && !core.unrecorded.covers(row))
+            })
+        };
+        if !stands {
+            return Duration::ZERO;
+        }
+        let every = core.config.limits.reissue_s.saturating_mul(1_000);
+        core.workloads.turn(node, workload, now, every).since(now)
+    }
+
+    fn begin(&self, decided: Decided, commit: Commitment) -> Result<Begun, Refusal> {
+        let (core, caller) = (&self.core, &self.caller);
+        let Decided {
+            node,
+            facts,
+            allowed,
+            near,
+            keys,
+            ..
+        } = decided;
+        let mut refused = near_misses(core, &node.name, &near, allowed.is_empty());
+        let basis = Arc::new(Basis {
+            node: node.name,
+            verdict: node.verdict,
+            evidence_time: node.evidence_time,
+            commit,
+            facts: Arc::clone(&facts),
+            estate: Some(self.current.reference()),
+            actor: caller.svid.spiffe_id.clone(),
+            auth: format!("x509:{}", caller.svid.serial),
+        });
+        let mut orders = Vec::with_capacity(allowed.len());
+        let mut keys = keys.into_iter();
+        for identity in allowed.iter() {
+            match self.order(&basis, identity, &mut keys) {
+                Ok(order) => orders.push(order),
+                Err(refusal) => refused.push(refused_identity(
+                    &spiffe_id(core, &identity.path)?,
+                    &[refusal.finding().clone()],
+                )),
+            }
+        }
+        let orders = orders.into();
+        let issuing = begin(core, &orders, Space::Ordinary)?;
+        Ok(Begun {
+            facts,
+            allowed,
+            orders,
+            refused,
+            issuing,
+        })
+    }
+
+    fn order(
+        &self,
+        basis: &Arc<Basis>,
+        identity: &Allowed,
+        keys: &mut impl Iterator<Item = Result<PublicKey, Refusal>>,
+    ) -> Result<Order, Refusal> {
+        let core = &self.core;
+        let id = core.trust_domain.identity(&identity.path);
+        let id = id.map_err(|error| Refusal::internal("naming an identity", &error))?;
+        barred(core, &id)?;
+        let key = keys.next().ok_or_else(|| {
+            Refusal::Precondition(
+                Finding::new("ISSUE-KEYS", "there is no key left for this identity")
+                    .next("ask again with a key for each identity"),
+            )
+        })?;
+        let key = key?;
+        let claim = Claims::claim(core, &key, id.as_str(), &basis.node)?;
+        Ok(Order {
+            claim: Some(Arc::new(claim)),
+            what: What::X509 {
+                public_key: key,
+                dns_names: identity.dns_names.clone(),
+            },
+            term: Term::Workload,
+            basis: Arc::clone(basis),
+            policies: identity.policies.clone(),
+            visible: identity.visible.clone(),
+            replaces: self.replaced(&id, &basis.node),
+            spiffe_id: id,
+        })
+    }
+
+    /// The serial that the new SVID renews: one of this identity that this node was issued.
+    fn replaced(&self, id: &SpiffeId, node: &str) -> Option<String> {
+        let state = self.core.state();
+        let held = self.request.held.iter();
+        held.filter(|held| held.spiffe_id == id.as_str())
+            .find(|held| {
+                state.svid(&held.serial).is_some_and(|row| {
+                    row.spiffe_id == id.as_str() && row.node == node && state.stands(row)
+                })
+            })
+            .map(|held| held.serial.clone())
+    }
+}
