@@ -232,7 +232,7 @@ pub enum EstateCommand {
     Plan { directory: PathBuf },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(
-        after_long_help = "Example:\n  trilith estate apply ./estate --message 'reporting reads orders'"
+        after_long_help = "Examples:\n  trilith estate apply ./estate --message 'reporting reads orders'\n  trilith estate apply ./estate --reissue --message 'after the incident of 12 May'"
     )]
     Apply {
         directory: PathBuf,
@@ -242,6 +242,10 @@ pub enum EstateCommand {
         /// The version that the change was planned against; refused if it is no longer the current one
         #[arg(long, value_name = "VERSION")]
         base: Option<String>,
+        /// Have every identity issued anew under it: gateways let in nothing that was issued before.
+        /// DIR may be the version in force
+        #[arg(long)]
+        reissue: bool,
     },
     /// Prove the invariants of DIR on this machine; needs cvc5, not the server
     #[command(after_long_help = "Example:\n  trilith estate prove estate --timeout 120")]

@@ -20,7 +20,15 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             directory,
             message,
             base,
-        } => block_on(1, apply(&directory, message, base, global)),
+            reissue,
+        } => {
+            let change = Change {
+                message,
+                base,
+                reissue,
+            };
+            block_on(1, apply(&directory, change, global))
+        }
         EstateCommand::Prove { directory, timeout } => prove(&directory, timeout, global),
         EstateCommand::Test { directory } => test(&directory, global),
         EstateCommand::Lint { directory } => lint(&directory, global),
@@ -38,7 +46,7 @@ async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
     let files = read(directory)?;
     let answer = admin::connect(&global.admin_socket)
         .await?
-        .estate_plan(request(&files, String::new(), None))
+        .estate_plan(request(&files, Change::default()))
         .await
         .map_err(|status| admin::refusal(&status))?;
     let document = admin::document(answer)?;
@@ -49,13 +57,16 @@ async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn apply(
-    directory: &Path,
+/// What is said of a version beside its files.
+#[derive(Default)]
+struct Change {
     message: String,
     base: Option<String>,
-    global: &Global,
-) -> Result<ExitCode, Failure> {
-    let document = applied(directory, message, base, &global.admin_socket).await?;
+    reissue: bool,
+}
+
+async fn apply(directory: &Path, change: Change, global: &Global) -> Result<ExitCode, Failure> {
+    let document = applied(directory, change, &global.admin_socket).await?;
     show(&document, global);
     match refusal(&document) {
         None => Ok(ExitCode::SUCCESS),
@@ -64,16 +75,11 @@ async fn apply(
 }
 
 /// The server's answer: the version as it was applied, or why it was not, as a plan would say it.
-async fn applied(
-    directory: &Path,
-    message: String,
-    base: Option<String>,
-    socket: &Path,
-) -> Result<Value, Failure> {
+async fn applied(directory: &Path, change: Change, socket: &Path) -> Result<Value, Failure> {
     let files = read(directory)?;
     let answer = admin::connect(socket)
         .await?
-        .estate_apply(request(&files, message, base))
+        .estate_apply(request(&files, change))
         .await
         .map_err(|status| admin::refusal(&status))?;
     admin::document(answer)
@@ -97,12 +103,13 @@ fn show(document: &Value, global: &Global) {
     }
 }
 
-fn request(files: &EstateFiles, message: String, base: Option<String>) -> v1::EstateRequest {
+fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
     v1::EstateRequest {
         files: files.to_blob(),
-        message,
-        base: base.unwrap_or_default(),
+        message: change.message,
+        base: change.base.unwrap_or_default(),
         document: true,
+        reissue: change.reissue,
     }
 }
 

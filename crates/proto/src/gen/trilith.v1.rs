@@ -1739,6 +1739,10 @@ pub struct EstateRequest {
     /// status, which holds no more than a few lines.
     #[prost(bool, tag = "4")]
     pub document: bool,
+    /// Everything that lives is issued anew under this version; gateways let in nothing that was issued
+    /// before. The version may be the current one.
+    #[prost(bool, tag = "5")]
+    pub reissue: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EstateExportRequest {

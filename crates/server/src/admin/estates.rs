@@ -181,9 +181,11 @@ pub(super) async fn apply(
     let (Some(estate), Some(report)) = (planned.estate, planned.report) else {
         return Ok(planned.document);
     };
-    if old
-        .as_ref()
-        .is_some_and(|old| old.estate.version() == estate.version())
+    let reissue = request.reissue;
+    if !reissue
+        && old
+            .as_ref()
+            .is_some_and(|old| old.estate.version() == estate.version())
     {
         return Err(Refusal::Precondition(
             Finding::new("ESTATE-SAME", "this version is current already")
@@ -213,9 +215,13 @@ pub(super) async fn apply(
         .append(vec![act(admitted, &detail)?, by(proof.record())?])
         .await?;
     let proof_index = committed.last().map(ledger_store::Committed::index);
-    let floor = old
-        .as_ref()
-        .map_or(0, |_| core.state().estate().map_or(0, |row| row.floor));
+    let floor = old.as_ref().map_or(0, |old| {
+        if reissue {
+            // Whatever was issued under the version before is too old.
+            return old.index + 1;
+        }
+        core.state().estate().map_or(0, |row| row.floor)
+    });
     let record = body::EstateVersion {
         version,
         blob: named,

@@ -70,6 +70,7 @@ fn judge(
     let mut lost = Vec::new();
     let mut changed: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut known = HashSet::new();
+    let reissue = reissued(core, old, new);
     for (node, name, workload) in core.workloads.all() {
         let facts = match new.placed(&workload.facts) {
             Cow::Borrowed(_) => Arc::clone(&workload.facts),
@@ -87,7 +88,7 @@ fn judge(
                 });
             }
         }
-        if allowed != workload.allowed || moved {
+        if allowed != workload.allowed || moved || reissue {
             changed.entry(node.clone()).or_default().push(name.clone());
             let held = workload.held;
             let workload = Workload {
@@ -115,6 +116,14 @@ fn judge(
         }
     }
     (lost, changed)
+}
+
+/// Whether what was issued before `new` is below its floor: everything is asked for again.
+fn reissued(core: &Core, old: Option<&Current>, new: &Current) -> bool {
+    let before = old.map_or(0, |old| old.index);
+    core.state()
+        .estate()
+        .is_some_and(|row| row.index == new.index && row.floor > before)
 }
 
 /// Nothing differs that an `assume` could depend on.
