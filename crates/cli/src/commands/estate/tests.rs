@@ -96,7 +96,7 @@ async fn a_refused_apply_of_real_size_reaches_its_user() {
 
     // A client that does not ask for the document has the same in short.
     let mut admin = admin::connect(&socket).await.unwrap();
-    let mut short = request(&broken(), String::new(), None);
+    let mut short = request(&broken(), Change::default());
     short.document = false;
     let status = admin.estate_apply(short).await.unwrap_err();
     let failure = admin::refusal(&status);
