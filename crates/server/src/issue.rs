@@ -149,7 +149,7 @@ pub(crate) fn begin(
                 .collect()
         });
         // What nobody waits for any more is recorded, and signed for nobody.
-        drop(done.send(signed));
+        Box::new(move || drop(done.send(signed)))
     })?;
     Ok(Issuing(wait))
 }

@@ -18,6 +18,7 @@ use ledger::body::Issuance;
 use ledger::{Draft, RecordType};
 use ledger_store::{AppendMany, Committed, LedgerHandle, Reader, StoreError};
 use proto::v1::{Delta, RecordDelta, Renewed, delta};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -95,8 +96,14 @@ struct Ticket {
 enum Done {
     Waiter(oneshot::Sender<Outcome>),
     /// Work that goes on from there, on the pool.
-    Work(Box<dyn FnOnce(Outcome) + Send>),
+    Work(Work),
 }
+
+type Work = Box<dyn FnOnce(Outcome) -> Reply + Send>;
+
+/// What is left of a work when it is done: to tell whoever waits. Told together, the many who wait wake
+/// once and not in between.
+pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 
 /// A ticket whose commit is over.
 struct Settled {
@@ -117,6 +124,8 @@ impl Ticket {
 
 /// Tickets that are applied together at most.
 const TOGETHER: usize = 1_024;
+/// Works of one job of the pool at most.
+const WORKS: usize = 8;
 
 /// Why records were not taken.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -285,7 +294,7 @@ impl Journal {
         &self,
         entries: Vec<Entry>,
         space: Space,
-        then: impl FnOnce(Outcome) + Send + 'static,
+        then: impl FnOnce(Outcome) -> Reply + Send + 'static,
     ) -> Result<(), Failure> {
         let _open = self.signing.open().map_err(Failure::Blocked)?;
         self.queue(entries, space, Done::Work(Box::new(then)))
@@ -439,14 +448,36 @@ impl Applier {
 
     /// A caller that went away wants no answer; what it asked for is recorded all the same.
     fn tell(&self, settled: Vec<Settled>) {
-        let mut jobs: Vec<Job> = Vec::with_capacity(settled.len());
+        let mut works = Vec::with_capacity(settled.len());
         for Settled { outcome, done, .. } in settled {
             match done {
                 Done::Waiter(waiter) => drop(waiter.send(outcome)),
-                Done::Work(work) => jobs.push(Box::new(move || work(outcome))),
+                Done::Work(work) => works.push((work, outcome)),
             }
         }
+        let each = works.len().div_ceil(self.pool.threads()).clamp(1, WORKS);
+        let mut jobs: Vec<Job> = Vec::with_capacity(works.len().div_ceil(each));
+        while !works.is_empty() {
+            let some = works.split_off(works.len().saturating_sub(each));
+            jobs.push(Box::new(move || together(some)));
+        }
+        // They were cut off from the end.
+        jobs.reverse();
         self.pool.spawn(jobs);
+    }
+}
+
+/// A work that panics leaves its caller without an answer, and nobody else.
+fn together(works: Vec<(Work, Outcome)>) {
+    let mut replies = Vec::with_capacity(works.len());
+    for (work, outcome) in works {
+        match catch_unwind(AssertUnwindSafe(|| work(outcome))) {
+            Ok(reply) => replies.push(reply),
+            Err(_) => tracing::error!("a work panicked; its caller is told that it was not done"),
+        }
+    }
+    for reply in replies {
+        reply();
     }
 }
 

@@ -21,6 +21,7 @@ pub(crate) struct Pool(Arc<Handle>);
 
 struct Handle {
     shared: Arc<(Mutex<Queue>, Condvar)>,
+    threads: usize,
 }
 
 /// The pool ended, or the job did not come to its end.
@@ -37,7 +38,11 @@ impl Pool {
                 .name(format!("work-{number}"))
                 .spawn(move || work(&shared))?;
         }
-        Ok(Self(Arc::new(Handle { shared })))
+        Ok(Self(Arc::new(Handle { shared, threads })))
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.0.threads
     }
 
     /// Runs `job` on one of the threads. It is queued at once, not when the answer is awaited.
