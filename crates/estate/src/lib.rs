@@ -23,6 +23,7 @@
 
 mod action;
 mod ask;
+mod assumptions;
 mod authorize;
 pub mod cedar;
 mod decision;
