@@ -14,7 +14,7 @@ use zeroize::Zeroizing;
 pub struct AgentConfig {
     /// The trust domain's name, without `spiffe://`: `example.org`.
     pub trust_domain: String,
-    /// Host and port of the server's gRPC listener: `server.example.org:8443`.
+    /// Host and port of the server's gRPC listener: `server.example.org:7443`.
     pub server: String,
     /// The digest that `trilith token create` printed: `tl1:` and 64 hexadecimal digits. It pins trust
     /// bundle and ledger key at first contact; afterwards the bundle that the server pushes is kept.

@@ -32,6 +32,8 @@ pub(crate) struct Database {
     maintenance: Mutex<Maintenance>,
     /// By identity path.
     secrets: RwLock<HashMap<String, Arc<RoleSecret>>>,
+    /// What was found when grants were last made right: it is told once, not at every look.
+    told: std::sync::Mutex<Vec<Finding>>,
     refresh: Notify,
     generations: AtomicU64,
 }
@@ -58,6 +60,7 @@ impl Database {
             })),
             maintenance: Mutex::default(),
             secrets: RwLock::default(),
+            told: std::sync::Mutex::default(),
             refresh: Notify::new(),
             generations: AtomicU64::new(1),
         })
@@ -168,7 +171,7 @@ impl Database {
             &|identity| self.secret(identity),
         )
         .await?;
-        for finding in &report.findings {
+        for finding in self.news(report.findings) {
             tracing::warn!(database = self.name, %finding, "finding");
         }
         tracing::info!(
@@ -180,6 +183,15 @@ impl Database {
         );
         *reconciled = Some(wanted);
         Ok(())
+    }
+
+    /// Those of `findings` that the last call did not have.
+    fn news(&self, findings: Vec<Finding>) -> Vec<Finding> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = findings.iter().filter(|finding| !told.contains(finding));
+        let new = new.cloned().collect();
+        *told = findings;
+        new
     }
 
     async fn connect_admin(&self) -> Result<Admin, AdminError> {

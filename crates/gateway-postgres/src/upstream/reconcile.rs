@@ -163,7 +163,7 @@ pub(crate) async fn reconcile(
             );
         }
     }
-    open_to_all(admin, &mut report).await?;
+    open_to_all(admin, &catalog.database, &mut report).await?;
     Ok(report)
 }
 
@@ -482,7 +482,11 @@ fn table(catalog: &Catalog, relation: &Relation) -> ResourceRef {
 }
 
 /// What PUBLIC may do is allowed to every role and decided by nobody.
-async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), AdminError> {
+async fn open_to_all(
+    admin: &mut Admin,
+    database: &str,
+    report: &mut Reconciled,
+) -> Result<(), AdminError> {
     let rows = admin
         .query(
             "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), string_agg(a.privilege_type, ', ')
@@ -525,7 +529,10 @@ async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), A
     if !temporary.is_empty() {
         report.findings.push(
             Finding::new("GATEWAY-PUBLIC-TEMPORARY", "every role of the database may make temporary tables")
-                .next("REVOKE TEMPORARY ON DATABASE … FROM PUBLIC; the gateway refuses them itself, functions that it calls could make them"),
+                .next(format!(
+                    "REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC; the gateway refuses them itself, functions that it calls could make them",
+                    identifier(database)
+                )),
         );
     }
     Ok(())

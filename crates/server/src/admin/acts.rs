@@ -34,10 +34,7 @@ pub(super) async fn token_create(
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
     };
-    if !plain(&request.node)
-        || !(request.pool.is_empty() || plain(&request.pool))
-        || ttl > LONGEST_TTL_S
-    {
+    if !plain(&request.node) || !plain(&request.pool) || ttl > LONGEST_TTL_S {
         return Err(Refusal::Invalid(
             Finding::new("TOKEN-REQUEST", "such a token is not made")
                 .expected("node and pool of letters, digits, `.`, `-`, `_`; at most seven days")
@@ -47,6 +44,7 @@ pub(super) async fn token_create(
                 )),
         ));
     }
+    declared(core, &request.pool)?;
     let token = crypto::base64::encode_url(&crypto::random::<32>());
     let expires = core.now().plus_secs(u64::from(ttl)).as_millis();
     let created = body::TokenCreated {
@@ -70,6 +68,35 @@ pub(super) async fn token_create(
             .map(ledger_store::Committed::index)
             .unwrap_or_default(),
     })
+}
+
+/// A pool that the estate in force does not declare is a slip; before the first estate any will do.
+fn declared(core: &Core, pool: &str) -> Result<(), Refusal> {
+    let Some(current) = core.current.load_full() else {
+        return Ok(());
+    };
+    let pools = &current.estate.references().pools;
+    if pools.contains(pool) {
+        return Ok(());
+    }
+    let declared = pools.iter().map(String::as_str);
+    Err(Refusal::Invalid(
+        Finding::new("TOKEN-POOL", "the estate declares no such pool")
+            .expected("a pool of the estate in force")
+            .observed(pool.to_owned())
+            .next(did_you_mean(pool, declared).unwrap_or_else(|| {
+                "declare it in `references/` and apply the estate, or name one that is".to_owned()
+            })),
+    ))
+}
+
+/// “did you mean `x`?”, if one of `candidates` is close to `word`.
+pub(super) fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let closest = estate::closest(word, candidates)?;
+    Some(format!("did you mean `{closest}`?"))
 }
 
 /// What is to be revoked, as the ledger and as Cedar name it.

@@ -55,7 +55,7 @@ pub(super) async fn build(core: &Arc<Core>, question: String) -> Result<Vec<Chun
                          {\"kind\":\"record\",\"ledger\":…,\"index\":…} or \
                          {\"kind\":\"issuance\",\"serial\":…}",
                     )
-                    .next("see docs/reference/pack.md"),
+                    .next("`trilith pack --help` says how to ask each"),
             )
         })?;
     let core = Arc::clone(core);
@@ -114,8 +114,42 @@ fn collect(core: &Core, question: &Question) -> Result<Vec<u8>, Refusal> {
     Ok(collector.builder.build())
 }
 
+/// Refuses an identity that is not declared and was never issued: that it did nothing says nothing.
+fn known(core: &Core, path: &str, id: &str) -> Result<(), Refusal> {
+    let current = core.current.load_full();
+    let declared = current
+        .iter()
+        .flat_map(|current| current.estate.identities());
+    let declared: Vec<&str> = declared.map(|identity| identity.path.as_str()).collect();
+    let issued = |issuance: &body::Issuance| issuance.spiffe_id == id;
+    if declared.contains(&path) || issuance(core, issued)?.is_some() {
+        return Ok(());
+    }
+    let meant = super::acts::did_you_mean(path, declared);
+    Err(Refusal::Unknown(
+        Finding::new(
+            "PACK-IDENTITY-UNKNOWN",
+            "no such identity is declared, and none was issued",
+        )
+        .expected("an identity of the estate in force, or one that was issued once")
+        .observed(id.to_owned())
+        .next(meant.unwrap_or_else(|| "`trilith who` lists identities".to_owned())),
+    ))
+}
+
 /// An issuance that has ended is no longer in the state: its record is sought.
 fn sought(core: &Core, serial: &str) -> Result<u64, Refusal> {
+    let of_serial = issuance(core, |issuance| issuance.serial == serial)?;
+    of_serial.ok_or_else(|| {
+        Refusal::Unknown(
+            Finding::new("PACK-SERIAL", "no SVID of that serial was issued")
+                .observed(serial.to_owned()),
+        )
+    })
+}
+
+/// The index of the first issuance that is `wanted`.
+fn issuance(core: &Core, wanted: impl Fn(&body::Issuance) -> bool) -> Result<Option<u64>, Refusal> {
     let reader = core.journal.reader();
     let mut index = 0;
     loop {
@@ -123,17 +157,14 @@ fn sought(core: &Core, serial: &str) -> Result<u64, Refusal> {
             .read(index..index + 4_096)
             .map_err(|error| failed(&error))?;
         if records.is_empty() {
-            return Err(Refusal::Unknown(
-                Finding::new("PACK-SERIAL", "no SVID of that serial was issued")
-                    .observed(serial.to_owned()),
-            ));
+            return Ok(None);
         }
         for bytes in records {
             let issuance = Record::from_vec(bytes)
                 .ok()
                 .and_then(|record| record.expect_body::<body::Issuance>().ok());
-            if issuance.is_some_and(|issuance| issuance.serial == serial) {
-                return Ok(index);
+            if issuance.is_some_and(|issuance| wanted(&issuance)) {
+                return Ok(Some(index));
             }
             index += 1;
         }
@@ -228,7 +259,24 @@ impl Collector<'_> {
         let Some(source) = source else {
             return Ok(());
         };
-        if source.name == super::records::SERVER {
+        let (own, row) = (
+            source.name == super::records::SERVER,
+            self.gateways.iter().find(|row| row.origin == source.name),
+        );
+        let size = if own {
+            self.head.checkpoint.size
+        } else {
+            row.map_or(0, |row| row.size)
+        };
+        if index >= size {
+            return Err(Refusal::Unknown(
+                Finding::new("PACK-RECORD", "the ledger has no such record")
+                    .expected(format!("an index below {size}, the end of what is anchored"))
+                    .observed(format!("{}:{index}", source.name))
+                    .next("`trilith ledger show` lists records; a gateway's are anchored within seconds"),
+            ));
+        }
+        if own {
             return self.own(index);
         }
         self.gateways(&source.name, &source.reader, &[index])
@@ -270,15 +318,20 @@ impl Collector<'_> {
     fn access(&mut self, identity: &str, resource: Option<&str>) -> Result<(), Refusal> {
         let path = super::acts::identity_path(self.core, identity)?;
         let id = format!("spiffe://{}/{path}", self.core.trust_domain);
+        let mut found = false;
         for source in sources(self.core, "*")? {
             if source.name == super::records::SERVER {
                 continue;
             }
             let indices = super::records::of_identity(&source, &id, resource)?;
+            found |= !indices.is_empty();
             let newest = indices.len().saturating_sub(MOST_ACCESSES);
             let newest: Vec<u64> = indices.into_iter().skip(newest).collect();
             self.gateways(&source.name, &source.reader, &newest)?;
         }
-        Ok(())
+        if found {
+            return Ok(());
+        }
+        known(self.core, &path, &id)
     }
 }

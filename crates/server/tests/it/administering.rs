@@ -256,3 +256,45 @@ async fn an_estate_that_locks_its_author_out_is_not_applied() {
     // Whoever tried still can.
     fixture.token("m1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_a_pool_that_nobody_declared_is_refused_once_there_is_an_estate() {
+    let ask = |pool: &str| v1::TokenCreateRequest {
+        node: "m1".to_owned(),
+        pool: pool.to_owned(),
+        ttl_s: 60,
+    };
+    let fixture = Fixture::bare().await;
+    let mut admin = fixture.admin().await;
+    let empty = admin.token_create(ask("")).await.unwrap_err();
+    assert_eq!(finding(&empty).code, "TOKEN-REQUEST");
+    admin.token_create(ask("later")).await.unwrap();
+    fixture.apply(&estate()).await.unwrap();
+    let wrong = finding(&admin.token_create(ask("dmeo")).await.unwrap_err());
+    assert_eq!(wrong.code, "TOKEN-POOL");
+    admin.token_create(ask("demo")).await.unwrap();
+    let near = finding(&admin.token_create(ask("demos")).await.unwrap_err());
+    assert_eq!(near.next.as_deref(), Some("did you mean `demo`?"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_of_what_is_not_there_is_refused() {
+    let fixture = Fixture::start().await;
+    let refused = async |question: serde_json::Value| {
+        let request = v1::PackRequest {
+            question: question.to_string(),
+        };
+        finding(&fixture.admin().await.pack(request).await.err().unwrap())
+    };
+    let record = serde_json::json!({ "kind": "record", "ledger": "server", "index": 99_999 });
+    assert_eq!(refused(record).await.code, "PACK-RECORD");
+    let nobody = serde_json::json!({ "kind": "access", "identity": "payments/apo" });
+    let nobody = refused(nobody).await;
+    assert_eq!(nobody.code, "PACK-IDENTITY-UNKNOWN");
+    assert_eq!(nobody.next.as_deref(), Some("did you mean `payments/api`?"));
+    let idle = serde_json::json!({ "kind": "access", "identity": "payments/api" });
+    let request = v1::PackRequest {
+        question: idle.to_string(),
+    };
+    fixture.admin().await.pack(request).await.unwrap();
+}

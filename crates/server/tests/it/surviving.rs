@@ -460,6 +460,111 @@ async fn an_estate_is_enforced_by_the_start_after_a_crash() {
     }
 }
 
+/// After a restart agents have told of nothing yet: what they hold is judged by what it was issued on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estate_applied_right_after_a_restart_revokes_only_what_it_does_not_grant() {
+    let mut fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let mut serials = Vec::new();
+    for (workload, uid) in [("w1", 1000), ("w2", 2000)] {
+        let facts = program(uid, PROGRAM);
+        let (issued, _) = sync.ask(workload, &facts, Vec::new()).await.unwrap();
+        serials.push(issued.svids[0].serial.clone());
+    }
+    drop(sync);
+    fixture.restart().await;
+
+    // Something about `assume` changes, for nobody.
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"nobody is 7\") forbid (principal, action == Action::\"assume\", resource)\n\
+         when { principal has uid && principal.uid == 7 };\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+
+    // And for one of the two.
+    let more = files.0["policies/more.cedar"].replace("== 7", "== 2000");
+    files.insert("policies/more.cedar", more);
+    fixture.apply(&files).await.unwrap();
+    let revoked = fixture.records(&["revocation"]).await;
+    assert_eq!(revoked.len(), 1);
+    assert_eq!(revoked[0].1["body"]["target"]["value"], serials[1].as_str());
+}
+
+/// A program that has ended is told of no more; its SVID is not said to be refused for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_program_is_not_recorded_as_refused() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let gone = v1::WorkloadGone {
+        workload: "w1".to_owned(),
+    };
+    sync.send(Message::Gone(gone)).await;
+    // Answered after the first was taken.
+    sync.ask("w2", &program(2000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"nobody is 7\") forbid (principal, action == Action::\"assume\", resource)\n\
+         when { principal has uid && principal.uid == 7 };\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_svid_rested_on_and_cannot_be_read_revokes_it_with_its_own_reason() {
+    let mut fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    drop(sync);
+    let issued = fixture.records(&["issuance"]).await;
+    let issued = issued.iter().map(|(_, record)| &record["body"]);
+    let workload = issued
+        .filter(|body| {
+            body["spiffe_id"]
+                .as_str()
+                .unwrap()
+                .ends_with("payments/api")
+        })
+        .next_back()
+        .unwrap();
+    let commit = crypto::base64::decode(workload["commit"].as_str().unwrap()).unwrap();
+    let name = crypto::hex::encode(&commit);
+    let blobs = fixture.dir.path().join("data/blobs");
+    std::fs::remove_file(blobs.join(name.split_at(2).0).join(&name)).unwrap();
+    fixture.restart().await;
+
+    // What no `assume` depends on changes nothing.
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"a name\") forbid (principal, action == Action::\"truncate\", resource);\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"nobody is 7\") forbid (principal, action == Action::\"assume\", resource)\n\
+         when { principal has uid && principal.uid == 7 };\n",
+    );
+    fixture.apply(&files).await.unwrap();
+    let revoked = fixture.records(&["revocation"]).await;
+    assert_eq!(revoked.len(), 1);
+    let reason = &revoked[0].1["body"]["reason"];
+    assert_eq!(reason, "what it rested on cannot be read");
+}
+
 /// The server dies after a token is spent and before its machine has an identity: the machine, which
 /// never had an answer, gets one.
 #[tokio::test(flavor = "multi_thread")]
