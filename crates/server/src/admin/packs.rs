@@ -125,7 +125,8 @@ fn sought(core: &Core, serial: &str) -> Result<u64, Refusal> {
         if records.is_empty() {
             return Err(Refusal::Unknown(
                 Finding::new("PACK-SERIAL", "no SVID of that serial was issued")
-                    .observed(serial.to_owned()),
+                    .observed(serial.to_owned())
+                    .next("serials: trilith ledger search --ledger server --type issuance"),
             ));
         }
         for bytes in records {
