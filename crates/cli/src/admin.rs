@@ -40,7 +40,10 @@ fn unreachable(path: &Path, error: &tonic::transport::Error) -> Finding {
         format!("cannot reach the server's administration: {cause}"),
     )
     .expected(format!("a server that listens on {}", path.display()))
-    .next("start `trilith server --config FILE`, or name its socket with --admin-socket")
+    .next(
+        "start `trilith server --config FILE`, or name its socket, which its log tells at start \
+         (admin.sock in its data_dir by default): export TRILITH_ADMIN_SOCKET=PATH, or --admin-socket PATH",
+    )
 }
 
 /// A refusal by the server, as the finding it sent or as its status.

@@ -120,7 +120,7 @@ pub enum Command {
     Recover(RecoverArguments),
     /// Run a program that knows nothing of SPIFFE with an identity of its own
     #[command(
-        after_long_help = "Example:\n  trilith exec -- psql 'host=127.0.0.1 port=6432 dbname=shop sslmode=verify-ca'"
+        after_long_help = "Example:\n  trilith exec -- /usr/lib/postgresql/15/bin/psql 'host=127.0.0.1 port=6432 dbname=shop sslmode=verify-ca'"
     )]
     Exec(ExecArguments),
     /// Keep certificate, key and bundle as files for a program that reads them
@@ -473,6 +473,9 @@ pub struct ExecArguments {
     /// Which identity, where there are several
     #[arg(long, value_name = "SPIFFE_ID")]
     pub identity: Option<String>,
+    /// Fail after so many seconds without an identity; without this, wait for one
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
     /// The program and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     pub command: Vec<String>,
@@ -485,7 +488,10 @@ pub struct FilesArguments {
     /// Which identity, where there are several
     #[arg(long, value_name = "SPIFFE_ID")]
     pub identity: Option<String>,
-    /// Folder for `svid.pem`, `key.pem` and `bundle.pem`
+    /// Fail after so many seconds without an identity; without this, wait for one
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    /// Folder for `svid.pem`, `key.pem` and `bundle.pem`; made with mode 0700 if it is not there
     #[arg(long, value_name = "DIR")]
     pub directory: PathBuf,
     /// User that owns the files

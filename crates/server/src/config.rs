@@ -1,5 +1,6 @@
 //! `server.toml`: strict, every key documented, every default with its reason.
 
+use facts::Finding;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -198,6 +199,28 @@ pub enum ConfigError {
     },
     #[error("{0}")]
     TrustDomain(String),
+}
+
+impl ConfigError {
+    /// As a user sees it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let what = match self {
+            Self::Read { path, source } => {
+                return Finding::new(
+                    "SERVER-CONFIG",
+                    format!("cannot read {}: {source}", path.display()),
+                )
+                .next("name a file with --config; docs/reference/config.md lists its keys");
+            }
+            Self::Parse { path, source } => {
+                format!("{}: {}", path.display(), source.to_string().trim_end())
+            }
+            Self::TrustDomain(problem) => format!("trust_domain: {problem}"),
+            other => other.to_string(),
+        };
+        Finding::new("SERVER-CONFIG", what).next("correct server.toml")
+    }
 }
 
 impl Config {

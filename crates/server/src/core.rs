@@ -319,11 +319,12 @@ impl Core {
 
     pub(crate) fn node_id(&self, name: &str) -> Result<SpiffeId, Refusal> {
         let path = format!("trilith/node/{name}");
-        self.trust_domain.identity(&path).map_err(|error| {
+        self.trust_domain.identity(&path).map_err(|_| {
             Refusal::Invalid(
                 Finding::new("NODE-NAME", "this is not a name for a machine")
                     .expected("letters, digits, `.`, `-` and `_`")
-                    .observed(error.to_string()),
+                    .observed(name.to_owned())
+                    .next("name the machine by these alone"),
             )
         })
     }

@@ -31,7 +31,7 @@ pub(crate) async fn token(command: TokenCommand, global: &Global) -> Result<(), 
     output::line(format_args!("token  {}", created.token));
     output::line(format_args!("pin    {}", created.pin));
     output::note(format_args!(
-        "The token lets `{node}` join once, until {}. Put both into its agent.toml:\n\n  pin = \"{}\"\n\n  [join]\n  method = \"token\"\n  token_file = \"/etc/trilith/token\"",
+        "The token lets `{node}` join once, until {}. Put the token into a file of mode 0600, and this into agent.toml:\n\n  pin = \"{}\"\n\n  [join]\n  method = \"token\"\n  token_file = \"/etc/trilith/token\"",
         Timestamp::from_millis(created.expires),
         created.pin
     ));

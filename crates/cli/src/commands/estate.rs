@@ -225,10 +225,10 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
         let path = directory.join(&folder);
-        let entries =
-            std::fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let unreadable = |error: std::io::Error| Failure::unreadable(&path, &error);
+        let entries = std::fs::read_dir(&path).map_err(unreadable)?;
         for entry in entries {
-            let entry = entry.with_context(|| format!("cannot read {}", path.display()))?;
+            let entry = entry.map_err(unreadable)?;
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
@@ -263,7 +263,7 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
                 .into());
             }
             let text = std::fs::read_to_string(entry.path())
-                .with_context(|| format!("cannot read {shown} as text"))?;
+                .map_err(|error| Failure::unreadable(&entry.path(), &error))?;
             files.insert(relative.to_string_lossy(), text);
         }
     }

@@ -106,12 +106,26 @@ pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
     Ok(())
 }
 
+/// What the user trusts; a pack or anything else in its place is refused by name.
+fn trust_file(path: &Path) -> Result<Trust, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::unreadable(path, &error))?;
+    let wrong = |what: String| {
+        Finding::new(
+            "VERIFY-TRUST-FILE",
+            format!("{} is not a trust file: {what}", path.display()),
+        )
+        .expected("the JSON that `trilith trust` prints")
+        .next("trilith trust > trust.json at a server that you trust, then --trust trust.json")
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
+    Trust::from_json(text).map_err(|error| wrong(error.to_string()).into())
+}
+
 pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(), Failure> {
-    let trust = std::fs::read_to_string(&arguments.trust)
-        .with_context(|| format!("cannot read {}", arguments.trust.display()))?;
-    let trust = Trust::from_json(&trust).context("the trust file")?;
+    let trust = trust_file(&arguments.trust)?;
+    let unreadable = |error: std::io::Error| Failure::unreadable(&arguments.pack, &error);
     let length = std::fs::metadata(&arguments.pack)
-        .with_context(|| format!("cannot read {}", arguments.pack.display()))?
+        .map_err(unreadable)?
         .len();
     if length > MAX_PACK {
         return Err(
@@ -121,8 +135,7 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
                 .into(),
         );
     }
-    let pack = std::fs::read(&arguments.pack)
-        .with_context(|| format!("cannot read {}", arguments.pack.display()))?;
+    let pack = std::fs::read(&arguments.pack).map_err(unreadable)?;
     let report = ledger::pack::verify(&pack, &trust).map_err(|failure| {
         let place = failure.record.map_or_else(
             || failure.section.clone(),

@@ -7,6 +7,13 @@ use serde_json::Value;
 
 /// The whole plan.
 pub(crate) fn print(document: &Value) {
+    if document.get("same").and_then(Value::as_bool) == Some(true)
+        && document.get("applicable").and_then(Value::as_bool) == Some(true)
+    {
+        let version = text(document, "/version");
+        output::line(format_args!("nothing to do: version {version} is in force"));
+        return;
+    }
     let problems = list(document, "/problems");
     for problem in problems {
         output::line(format_args!("{}", problem_line(problem)));

@@ -118,10 +118,11 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
     // A server that was rolled back does not know all that it has issued: what it is asked to cut is cut.
     let behind = core.signing.check().is_err();
     let whole = || ResourceRef::estate(core.trust_domain.as_str());
-    let unknown = |what: &str| {
+    let unknown = |what: &str, next: &str| {
         Refusal::Unknown(
             Finding::new("REVOKE-UNKNOWN", format!("there is no such {what}"))
-                .observed(request.value.clone()),
+                .observed(request.value.clone())
+                .next(next),
         )
     };
     let (value, resource) = match kind {
@@ -134,7 +135,10 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
                 .as_ref()
                 .is_some_and(|current| current.estate.identity(&path).is_some());
             if !declared && !behind && core.state().svids_of(&value).next().is_none() {
-                return Err(unknown("identity"));
+                return Err(unknown(
+                    "identity",
+                    "the estate declares them: trilith estate export DIR",
+                ));
             }
             let resource = identity_resource(core, &path);
             (value, resource)
@@ -148,7 +152,12 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
                     (svid.serial.clone(), identity_resource(core, path))
                 }
                 None if behind => (named(&request.value)?, whole()),
-                None => return Err(unknown("live SVID")),
+                None => {
+                    return Err(unknown(
+                        "live SVID",
+                        "trilith ledger search --ledger server --type issuance",
+                    ));
+                }
             }
         }
         TargetKind::Machine => {
@@ -156,7 +165,7 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
             match state.node(&request.value) {
                 Some(node) => (node.name.clone(), ResourceRef::machine(node.name.clone())),
                 None if behind => (named(&request.value)?, whole()),
-                None => return Err(unknown("machine")),
+                None => return Err(unknown("machine", "trilith agent list")),
             }
         }
     };
@@ -304,7 +313,9 @@ pub(super) async fn restore(
     let id = format!("spiffe://{}/{path}", core.trust_domain);
     if core.state().barred(&id).is_none() {
         return Err(Refusal::Precondition(
-            Finding::new("IDENTITY-NOT-REVOKED", "the identity is not revoked").observed(id),
+            Finding::new("IDENTITY-NOT-REVOKED", "the identity is not revoked")
+                .observed(id)
+                .next("nothing to restore; revoked ones: trilith ledger search --ledger server --type revocation"),
         ));
     }
     let reason: String = request.reason.chars().take(512).collect();

@@ -143,7 +143,8 @@ fn sought(core: &Core, serial: &str) -> Result<u64, Refusal> {
     of_serial.ok_or_else(|| {
         Refusal::Unknown(
             Finding::new("PACK-SERIAL", "no SVID of that serial was issued")
-                .observed(serial.to_owned()),
+                .observed(serial.to_owned())
+                .next("serials: trilith ledger search --ledger server --type issuance"),
         )
     })
 }

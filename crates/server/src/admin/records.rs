@@ -138,7 +138,15 @@ impl Filter {
                 RecordType::from_name(name).ok_or_else(|| {
                     Refusal::Invalid(
                         Finding::new("RECORD-TYPE", "there is no such type of record")
-                            .observed(name.clone()),
+                            .expected(
+                                RecordType::ALL
+                                    .iter()
+                                    .map(|known| known.as_str())
+                                    .collect::<Vec<_>>()
+                                    .join(", "),
+                            )
+                            .observed(name.clone())
+                            .next("search for one of these with --type"),
                     )
                 })
             })

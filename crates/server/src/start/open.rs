@@ -6,6 +6,7 @@ use crate::signing::{HeadError, HeadFile};
 use crate::state::{FoldError, State};
 use crypto::{Algorithm, Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
+use facts::Finding;
 use identity::AuthorityError;
 use ledger::{Record, RecordError};
 use ledger_store::{Blobs, Ledger, Options, RealDisk, StoreError};
@@ -65,6 +66,51 @@ pub enum StartError {
     Thread(#[source] std::io::Error),
     #[error("the server stopped: {0}")]
     Failed(String),
+}
+
+impl StartError {
+    /// As a user sees it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let finding = |code, next: &'static str| Finding::new(code, chain(self)).next(next);
+        match self {
+            Self::Refused(finding) => finding.clone(),
+            Self::Config(error) => error.finding(),
+            Self::Listen { address, source } => Finding::new(
+                "SERVER-LISTEN",
+                format!("cannot listen on {address}: {source}"),
+            )
+            .next("end what listens there, or name another address in server.toml"),
+            Self::Ledger(StoreError::Locked { .. }) => finding(
+                "SERVER-RUNNING",
+                "a server with this data_dir runs: end it first, or name another data_dir",
+            ),
+            Self::Directory { .. } => finding("SERVER-DIRECTORY", "check the path and its owner"),
+            Self::Custody(_) => finding(
+                "SERVER-CUSTODY",
+                "check [custody] in server.toml, and owner and mode of its folders",
+            ),
+            _ => finding(
+                "SERVER-START",
+                "look at the log above; docs/operate says how to restore",
+            ),
+        }
+    }
+}
+
+/// The error and what caused it, once each.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let said = deeper.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = deeper.source();
+    }
+    text
 }
 
 impl From<HeadError> for StartError {

@@ -448,6 +448,11 @@ async fn listeners(
     // ------------------------------------------------------------ administration
     let path = config.admin_socket();
     let socket = admin::bind(&path).map_err(failed(&path.display()))?;
+    // As it is typed into the shell of whoever administers this server.
+    tracing::info!(
+        "administration: export TRILITH_ADMIN_SOCKET={}",
+        path.display()
+    );
     let admin = AdminServer::new(AdminService(Arc::clone(core)))
         .max_decoding_message_size(config.limits.admin_message_bytes)
         .max_encoding_message_size(usize::MAX);
