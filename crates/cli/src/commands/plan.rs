@@ -9,6 +9,8 @@ use serde_json::Value;
 pub(crate) fn print(document: &Value) {
     if document.get("same").and_then(Value::as_bool) == Some(true)
         && document.get("applicable").and_then(Value::as_bool) == Some(true)
+        // Applied all the same, to have everything issued anew.
+        && document.get("index").is_none()
     {
         let version = text(document, "/version");
         output::line(format_args!("nothing to do: version {version} is in force"));
