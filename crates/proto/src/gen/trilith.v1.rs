@@ -1866,7 +1866,7 @@ pub struct VerdictRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PackRequest {
-    /// JSON, see docs/reference/pack.md
+    /// JSON; see crates/server, admin::packs
     #[prost(string, tag = "1")]
     pub question: ::prost::alloc::string::String,
 }
