@@ -55,7 +55,7 @@ impl ClientError {
                 )
             }
             Self::Denied(told) => Finding::new("AGENT-DENIED", told.clone()).next(
-                "trilith whoami shows what the agent knows of a process, and why it is refused",
+                "what the agent knows of a process, and why it is refused, says: trilith whoami",
             ),
             Self::Unavailable(why) => {
                 Finding::new("AGENT-OFFLINE", format!("the agent is not ready: {why}"))

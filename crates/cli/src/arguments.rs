@@ -132,6 +132,7 @@ pub enum Command {
     #[command(after_long_help = "Example:\n  trilith whoami")]
     Whoami(WorkloadSocket),
     /// Show the state of the server, its ledger, gateways and node agents
+    #[command(after_long_help = "Example:\n  trilith status")]
     Status,
 }
 
@@ -195,6 +196,7 @@ fn join_token(text: &str) -> Result<agent::Token, std::convert::Infallible> {
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// List the node agents that ever joined
+    #[command(after_long_help = "Example:\n  trilith agent list")]
     List,
     /// Free a node agent that was locked because two copies of its state were seen
     #[command(
@@ -229,12 +231,16 @@ pub struct DemoArguments {
 pub enum EstateCommand {
     /// Show what applying DIR would change, and whether the invariants hold
     #[command(after_long_help = "Example:\n  trilith estate plan ./estate")]
-    Plan { directory: PathBuf },
+    Plan {
+        /// Folder of the estate
+        directory: PathBuf,
+    },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(
         after_long_help = "Examples:\n  trilith estate apply ./estate --message 'reporting reads orders'\n  trilith estate apply ./estate --reissue --message 'after the incident of 12 May'"
     )]
     Apply {
+        /// Folder of the estate
         directory: PathBuf,
         /// Why, for the record
         #[arg(long, short, default_value = "")]
@@ -250,6 +256,7 @@ pub enum EstateCommand {
     /// Prove the invariants of DIR on this machine; needs cvc5, not the server
     #[command(after_long_help = "Example:\n  trilith estate prove estate --timeout 120")]
     Prove {
+        /// Folder of the estate
         directory: PathBuf,
         /// Seconds that the solver may take for each invariant
         #[arg(long, default_value_t = 60)]
@@ -257,21 +264,29 @@ pub enum EstateCommand {
     },
     /// Run the policy tests of DIR on this machine
     #[command(after_long_help = "Example:\n  trilith estate test estate")]
-    Test { directory: PathBuf },
+    Test {
+        /// Folder of the estate
+        directory: PathBuf,
+    },
     /// Check DIR without the server: every problem with file and line
     #[command(after_long_help = "Example:\n  trilith estate lint estate")]
-    Lint { directory: PathBuf },
+    Lint {
+        /// Folder of the estate
+        directory: PathBuf,
+    },
     /// Write an applied version to a folder
     #[command(
         after_long_help = "Examples:\n  trilith estate export /tmp/estate\n  trilith estate export /tmp/before --version 83b746bf"
     )]
     Export {
+        /// Folder to write to: new, or empty
         directory: PathBuf,
         /// The version; the current one by default
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
     },
     /// Print the JSON Schema of the estate's files
+    #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
     Schema,
 }
 
@@ -279,18 +294,23 @@ pub enum EstateCommand {
 pub struct WhyArguments {
     /// An identity such as `payments/api`, or the id of a recorded decision such as `pg-1:42`
     pub principal: String,
+    /// What it does: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
     pub action: Option<String>,
+    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct WhoCanArguments {
+    /// What is done: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
     pub action: String,
+    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: String,
 }
 
 #[derive(Debug, Args)]
 pub struct WhatCanArguments {
+    /// An identity's path, as `payments/api`, or its SPIFFE ID
     pub principal: String,
 }
 
@@ -356,6 +376,7 @@ pub struct PackArguments {
 
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
+    /// The file that `trilith pack` wrote
     pub pack: PathBuf,
     /// What you trust: trust domain, ledger key, root certificates
     #[arg(long, value_name = "FILE")]
@@ -430,6 +451,7 @@ pub enum RevocationKind {
 
 #[derive(Debug, Args)]
 pub struct RevokeArguments {
+    /// What VALUE names
     pub kind: RevocationKind,
     /// The identity's path, the SVID's serial or the node's name
     pub value: String,

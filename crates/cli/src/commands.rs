@@ -5,7 +5,7 @@ mod ask;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
-mod plan;
+pub(crate) mod plan;
 mod refs;
 pub(crate) mod roles;
 mod tpm;

@@ -115,7 +115,7 @@ fn trust_file(path: &Path) -> Result<Trust, Failure> {
             format!("{} is not a trust file: {what}", path.display()),
         )
         .expected("the JSON that `trilith trust` prints")
-        .next("trilith trust > trust.json at a server that you trust, then --trust trust.json")
+        .next("print one with `trilith trust` at a server that you trust, and name it with --trust")
     };
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
     Trust::from_json(text).map_err(|error| wrong(error.to_string()).into())

@@ -82,6 +82,14 @@ pub(crate) fn invariants(invariants: &[Value]) {
     }
 }
 
+/// The first request of today that breaks an invariant, as the plan says it.
+pub(crate) fn broken_today(document: &Value) -> Option<String> {
+    list(document, "/proof/invariants")
+        .iter()
+        .find_map(|report| list(report, "/today/by").first())
+        .map(|breach| format!("broken by {}", breach_line(breach)))
+}
+
 fn today(today: &Value) {
     match text(today, "/status").as_str() {
         "holds" => output::line(format_args!(

@@ -225,7 +225,10 @@ impl Site {
                 || "psql".into(),
                 |database| database.psql().display().to_string()
             ),
-            connection = self.connection_string(),
+            // `exec` names the roots to verify by in the environment.
+            connection = self
+                .connection_string()
+                .replace("sslmode=require", "sslmode=verify-ca"),
             http = self.ports.server_http,
             gateway = self.ports.gateway,
         ));

@@ -298,3 +298,47 @@ async fn a_pack_of_what_is_not_there_is_refused() {
     };
     fixture.admin().await.pack(request).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_what_is_in_force_does_nothing_and_is_no_error() {
+    let fixture = Fixture::start().await;
+    let request = v1::EstateRequest {
+        files: estate().to_blob(),
+        document: true,
+        ..v1::EstateRequest::default()
+    };
+    let mut admin = fixture.admin().await;
+    let applied = admin.estate_apply(request.clone()).await.unwrap();
+    let planned = admin.estate_plan(request).await.unwrap();
+    for answer in [applied, planned] {
+        let answer: serde_json::Value = serde_json::from_str(&answer.into_inner().json).unwrap();
+        assert_eq!(answer["same"], true);
+        assert_eq!(answer["applicable"], true);
+    }
+    assert_eq!(fixture.records(&["estate-version"]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_what_is_not_there_is_told() {
+    let fixture = Fixture::start().await;
+    let mut admin = fixture.admin().await;
+    let request = |action: &str| v1::WhoCanRequest {
+        action: action.to_owned(),
+        resource: "shop/public/crads".to_owned(),
+    };
+    let answer = admin.who_can(request("select")).await.unwrap().into_inner();
+    assert!(
+        answer.json.contains("not declared in the estate"),
+        "{}",
+        answer.json
+    );
+    let refused = admin.who_can(request("assume")).await.unwrap_err();
+    let finding = finding(&refused);
+    assert_eq!(finding.code, "QUESTION-ACTION");
+    assert!(finding.next.is_some_and(|next| next.contains("whoami")));
+    assert!(
+        finding
+            .expected
+            .is_some_and(|expected| !expected.contains("assume"))
+    );
+}
