@@ -16,7 +16,7 @@ fn every_policy_that_the_documentation_shows_compiles() {
             let begins = |word: &&str| snippet.trim_start().starts_with(*word);
             let folder = if snippet.contains("never (") || snippet.contains("always (") {
                 "invariants"
-            } else if ["@", "permit", "forbid"].iter().any(|word| begins(&word)) {
+            } else if ["@", "permit", "forbid"].iter().any(begins) {
                 "policies"
             } else {
                 continue;

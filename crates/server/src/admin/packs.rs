@@ -133,7 +133,11 @@ fn known(core: &Core, path: &str, id: &str) -> Result<(), Refusal> {
         )
         .expected("an identity of the estate in force, or one that was issued once")
         .observed(id.to_owned())
-        .next(meant.unwrap_or_else(|| "`trilith who` lists identities".to_owned())),
+        .next(
+            meant.unwrap_or_else(|| {
+                "look it up in the estate: trilith estate export DIR".to_owned()
+            }),
+        ),
     ))
 }
 
@@ -274,7 +278,7 @@ impl Collector<'_> {
                 Finding::new("PACK-RECORD", "the ledger has no such record")
                     .expected(format!("an index below {size}, the end of what is anchored"))
                     .observed(format!("{}:{index}", source.name))
-                    .next("`trilith ledger show` lists records; a gateway's are anchored within seconds"),
+                    .next("`trilith ledger search` lists records; a gateway's are anchored within seconds"),
             ));
         }
         if own {

@@ -529,16 +529,9 @@ async fn what_an_svid_rested_on_and_cannot_be_read_revokes_it_with_its_own_reaso
     sync.ask("w1", &facts, Vec::new()).await.unwrap();
     drop(sync);
     let issued = fixture.records(&["issuance"]).await;
-    let issued = issued.iter().map(|(_, record)| &record["body"]);
-    let workload = issued
-        .filter(|body| {
-            body["spiffe_id"]
-                .as_str()
-                .unwrap()
-                .ends_with("payments/api")
-        })
-        .next_back()
-        .unwrap();
+    let mut issued = issued.iter().map(|(_, record)| &record["body"]);
+    let ours = "spiffe://example.org/payments/api";
+    let workload = issued.rfind(|body| body["spiffe_id"] == ours).unwrap();
     let commit = crypto::base64::decode(workload["commit"].as_str().unwrap()).unwrap();
     let name = crypto::hex::encode(&commit);
     let blobs = fixture.dir.path().join("data/blobs");
