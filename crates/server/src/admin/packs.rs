@@ -55,7 +55,7 @@ pub(super) async fn build(core: &Arc<Core>, question: String) -> Result<Vec<Chun
                          {\"kind\":\"record\",\"ledger\":…,\"index\":…} or \
                          {\"kind\":\"issuance\",\"serial\":…}",
                     )
-                    .next("`trilith pack --help` says how to ask each"),
+                    .next("docs/reference/cli.md says how `trilith pack` asks each"),
             )
         })?;
     let core = Arc::clone(core);
