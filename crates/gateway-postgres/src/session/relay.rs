@@ -103,8 +103,6 @@ enum Expect {
         notice: Notice,
         query: bool,
     },
-    /// The client's CopyDone or CopyFail.
-    CopyEnd,
 }
 
 /// What was finished by the bytes just read.
@@ -119,6 +117,8 @@ pub(crate) struct Relay {
     expected: VecDeque<Expect>,
     transaction: Transaction,
     copying_in: bool,
+    /// The server has said an error and skips what comes until Sync, which has not come yet.
+    skipping: bool,
     /// A message of the client waits, and this many answers were owed when it began to.
     waiting: Option<usize>,
     /// Bytes of a message of the server that are passed on as they come.
@@ -141,6 +141,7 @@ impl Relay {
             expected: VecDeque::new(),
             transaction: Transaction::default(),
             copying_in: false,
+            skipping: false,
             waiting: None,
             passing: 0,
             discarding: false,
@@ -190,6 +191,14 @@ impl Relay {
 
     async fn take_message(&mut self, tag: u8, message: &[u8]) -> Result<Taken, End> {
         let body = message.get(5..).unwrap_or_default();
+        if self.skipping {
+            return self.skip(tag, message);
+        }
+        // How many answers what follows a COPY gets depends on its data, until the server has said what
+        // it came to.
+        if !self.copying_in && self.copy_in_flight() && tag != b'X' {
+            return Ok(Taken::Wait);
+        }
         if self.copying_in && !matches!(tag, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Misuse("sends something else than data in a COPY"));
         }
@@ -224,20 +233,23 @@ impl Relay {
                 });
                 self.forward(message)?;
             }
+            // While a COPY reads data the server ignores both (55.2.2.3). One that has failed meanwhile
+            // would not, so they stay here.
+            b'S' | b'H' if self.copying_in => {}
             b'S' => {
-                // While a COPY reads data the server ignores Sync (55.2.2.3).
-                if !self.copying_in {
-                    self.expected.push_back(Expect::Sync);
-                }
+                self.expected.push_back(Expect::Sync);
                 self.forward(message)?;
             }
-            b'H' | b'd' => self.forward(message)?,
-            b'c' | b'f' => {
-                if !std::mem::take(&mut self.copying_in) {
-                    self.expected.push_back(Expect::CopyEnd);
-                }
+            b'H' => self.forward(message)?,
+            b'd' if self.copying_in => self.forward(message)?,
+            b'c' | b'f' if self.copying_in => {
+                self.copying_in = false;
                 self.forward(message)?;
+                // What the COPY came to is waited for, and a server may keep it until it is asked.
+                wire::flush(&mut self.to_upstream);
             }
+            // The server ignores what comes after a COPY has failed, or without one.
+            b'd' | b'c' | b'f' => {}
             b'F' => {
                 let finding = Finding::new(
                     "SQL-FUNCTION-CALL",
@@ -252,6 +264,30 @@ impl Relay {
             other => return Err(End::Client(WireError::UnknownTag(char::from(other)))),
         }
         Ok(Taken::Done)
+    }
+
+    /// The server would skip it. Only Sync and Terminate are no longer skipped.
+    fn skip(&mut self, tag: u8, message: &[u8]) -> Result<Taken, End> {
+        match tag {
+            b'S' => {
+                self.skipping = false;
+                self.expected.push_back(Expect::Sync);
+                self.forward(message)?;
+                Ok(Taken::Done)
+            }
+            b'X' => Err(End::Terminate),
+            _ => Ok(Taken::Done),
+        }
+    }
+
+    /// Whether a COPY that reads data is not over.
+    fn copy_in_flight(&self) -> bool {
+        let reads = |run: &Run| run.statement.resolved().verb == "COPY FROM";
+        self.expected.iter().any(|expect| match expect {
+            Expect::Execute(run) => reads(run),
+            Expect::Query(runs) => runs.iter().any(reads),
+            _ => false,
+        })
     }
 
     fn forward(&mut self, message: &[u8]) -> Result<(), End> {

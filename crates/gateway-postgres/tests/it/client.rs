@@ -195,3 +195,13 @@ pub(crate) fn error(body: &[u8]) -> (String, String) {
         format!("{} | {} | {}", field(b'M'), field(b'D'), field(b'H')),
     )
 }
+
+pub(crate) fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+pub(crate) fn execute(portal: &str, rows: u32) -> Vec<u8> {
+    let mut body = format!("{portal}\0").into_bytes();
+    body.extend_from_slice(&rows.to_be_bytes());
+    message(b'E', &body)
+}

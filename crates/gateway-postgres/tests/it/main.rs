@@ -17,4 +17,5 @@ mod plane;
 mod psql;
 mod records;
 mod relay;
+mod step;
 mod world;

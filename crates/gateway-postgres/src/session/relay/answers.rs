@@ -32,7 +32,7 @@ impl Relay {
                 head.tag,
                 b'D' | b'd' | b'T' | b't' | b'N' | b'A' | b'S' | b'c' | b'V'
             ) {
-                self.note_passed(head.tag);
+                self.note_passed(head.tag)?;
                 self.passing = head.length;
                 continue;
             }
@@ -44,18 +44,20 @@ impl Relay {
         }
     }
 
-    fn note_passed(&mut self, tag: u8) {
+    /// INVARIANT: rows go to the client for nothing but a statement that runs by this record of it.
+    fn note_passed(&mut self, tag: u8) -> Result<(), End> {
         match tag {
-            b'D' | b'd' => {
-                if let Some(run) = self.running() {
-                    run.rows += 1;
-                }
-            }
+            b'D' | b'd' => match self.running() {
+                Some(run) => run.rows += 1,
+                None => return Err(unexpected(tag)),
+            },
             b'T' if matches!(self.expected.front(), Some(Expect::Describe)) => {
                 self.expected.pop_front();
             }
+            b'T' if self.running().is_none() => return Err(unexpected(tag)),
             _ => {}
         }
+        Ok(())
     }
 
     fn running(&mut self) -> Option<&mut Run> {
@@ -67,9 +69,6 @@ impl Relay {
     }
 
     fn answer(&mut self, tag: u8, message: &[u8]) -> Result<(), End> {
-        while let Some(Expect::CopyEnd) = self.expected.front() {
-            self.expected.pop_front();
-        }
         let body = message.get(5..).unwrap_or_default();
         match tag {
             b'C' | b'I' | b's' => self.finish_run(tag, body)?,
@@ -80,12 +79,17 @@ impl Relay {
                 if state == b'I' {
                     self.portals.end_transaction();
                 }
-                match self.expected.pop_front() {
-                    Some(Expect::Sync | Expect::Denied { query: true, .. }) => {}
-                    // After an error the rest of a query does not run.
-                    Some(Expect::Query(_)) => {}
-                    _ => return Err(unexpected(tag)),
+                // INVARIANT: of a query nothing is left: each statement is done, or none after an error is.
+                // Whatever else the server is ready for, it is not what it was asked.
+                let asked = match self.expected.front() {
+                    Some(Expect::Sync | Expect::Denied { query: true, .. }) => true,
+                    Some(Expect::Query(runs)) => runs.is_empty(),
+                    _ => false,
+                };
+                if !asked {
+                    return Err(unexpected(tag));
                 }
+                self.expected.pop_front();
                 // This may answer to what was sent before the writes of a transaction that follows.
                 if !self.transaction.is_open() && self.transaction.wrote {
                     self.transaction.wrote = self.writes_in_flight();
@@ -118,8 +122,12 @@ impl Relay {
                 }
             }
             b'G' => {
+                // Nothing but the statement's own answers is before it: what follows waits.
+                if self.running().is_none() {
+                    return Err(unexpected(tag));
+                }
                 self.note_copy();
-                self.begin_copy_in();
+                self.copying_in = true;
             }
             b'H' => self.note_copy(),
             other => return Err(unexpected(other)),
@@ -140,23 +148,6 @@ impl Relay {
             Expect::Query(runs) => runs.iter().any(|run| run.effect == Effect::Write),
             _ => false,
         })
-    }
-
-    /// The server reads data now; a Sync that was sent before the data is ignored by it.
-    fn begin_copy_in(&mut self) {
-        let end = self
-            .expected
-            .iter()
-            .position(|expect| matches!(expect, Expect::CopyEnd));
-        let until = end.unwrap_or(self.expected.len());
-        let mut at = 0;
-        self.expected.retain(|expect| {
-            at += 1;
-            at > until || !matches!(expect, Expect::Sync)
-        });
-        if end.is_none() {
-            self.copying_in = true;
-        }
     }
 
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
@@ -320,6 +311,7 @@ impl Relay {
                 _ => {}
             }
         }
+        self.skipping = true;
     }
 
     /// Makes durable what has finished. Nothing in `to_client` is released before this returns.
