@@ -273,7 +273,7 @@ impl Journal {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        self.submit(entries, space)?
+        self.submitted(entries, space)?
             .await
             .map_err(|_| Failure::Ended)?
     }
@@ -283,33 +283,36 @@ impl Journal {
         &self,
         entries: Vec<Entry>,
     ) -> Result<Vec<Committed>, Failure> {
-        self.submit(entries, Space::Reserved)?
+        self.submitted(entries, Space::Reserved)?
             .blocking_recv()
             .map_err(|_| Failure::Ended)?
     }
 
     /// Queues `entries`, for one commit, and returns. Once they are durable and applied, or refused, `then`
-    /// goes on with them on the pool. What is dropped with it, was never queued.
+    /// goes on with them on the pool. What is refused here was never queued.
     pub(crate) fn append_then(
         &self,
         entries: Vec<Entry>,
         space: Space,
         then: impl FnOnce(Outcome) -> Reply + Send + 'static,
     ) -> Result<(), Failure> {
-        let _open = self.signing.open().map_err(Failure::Blocked)?;
-        self.queue(entries, space, Done::Work(Box::new(then)))
+        self.submit(entries, space, Done::Work(Box::new(then)))
     }
 
-    fn submit(
+    fn submitted(
         &self,
         entries: Vec<Entry>,
         space: Space,
     ) -> Result<oneshot::Receiver<Outcome>, Failure> {
+        let (done, wait) = oneshot::channel();
+        self.submit(entries, space, Done::Waiter(done))?;
+        Ok(wait)
+    }
+
+    fn submit(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), Failure> {
         // INVARIANT: held until the records are queued, so that nothing is queued after a block.
         let _open = self.signing.open().map_err(Failure::Blocked)?;
-        let (done, wait) = oneshot::channel();
-        self.queue(entries, space, Done::Waiter(done))?;
-        Ok(wait)
+        self.queue(entries, space, done)
     }
 
     fn queue(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), Failure> {
