@@ -44,12 +44,16 @@ impl RunError {
     /// As a user sees it: the refusal that is at the bottom of it, or what failed and why.
     #[must_use]
     pub fn finding(&self) -> Finding {
-        let finding = |code, next: &'static str| Finding::new(code, chain(self)).next(next);
+        let finding =
+            |code, next: &'static str| Finding::new(code, facts::with_causes(self)).next(next);
         match self {
             Self::Refused(finding) => finding.clone(),
             Self::Bind(error) => Finding::new(
                 "AGENT-SOCKET",
-                format!("cannot serve the Workload API: {}", chain(error)),
+                format!(
+                    "cannot serve the Workload API: {}",
+                    facts::with_causes(error)
+                ),
             )
             .next("stop the other agent, or set workload_socket to a path in a folder of its own"),
             Self::Http { address, source } => Finding::new(
@@ -77,21 +81,6 @@ impl RunError {
             Self::Serve(_) => finding("AGENT-SERVE", "start the agent again"),
         }
     }
-}
-
-/// The error and what caused it, once each.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let said = deeper.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = deeper.source();
-    }
-    text
 }
 
 /// A runtime of the size that an agent needs: two workers, few blocking threads, small stacks.

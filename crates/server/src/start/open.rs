@@ -72,7 +72,8 @@ impl StartError {
     /// As a user sees it.
     #[must_use]
     pub fn finding(&self) -> Finding {
-        let finding = |code, next: &'static str| Finding::new(code, chain(self)).next(next);
+        let finding =
+            |code, next: &'static str| Finding::new(code, facts::with_causes(self)).next(next);
         match self {
             Self::Refused(finding) => finding.clone(),
             Self::Config(error) => error.finding(),
@@ -96,21 +97,6 @@ impl StartError {
             ),
         }
     }
-}
-
-/// The error and what caused it, once each.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(deeper) = cause {
-        let said = deeper.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = deeper.source();
-    }
-    text
 }
 
 impl From<HeadError> for StartError {
