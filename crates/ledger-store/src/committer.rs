@@ -15,10 +15,6 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// How long a commit waits for more at a time, and how often.
-const GATHERING: std::time::Duration = std::time::Duration::from_micros(100);
-const GATHERINGS: usize = 10;
-
 /// Drafts that are committed together or not at all.
 struct Group {
     drafts: Vec<Draft>,
@@ -122,26 +118,9 @@ impl Queue {
         poisoned
     }
 
-    /// Waits while more comes, where several came at once before: one commit for many costs less than
-    /// several for few, and whoever comes alone waits for nobody.
-    fn gather(&self) {
-        let mut seen = self.lock().groups.len();
-        for _ in 0..GATHERINGS {
-            std::thread::sleep(GATHERING);
-            let now = self.lock().groups.len();
-            if now == seen {
-                return;
-            }
-            seen = now;
-        }
-    }
-
     /// Blocks for the next groups, no more than `limit` bytes unless a single one is larger.
     /// `None` once closed and empty, or poisoned.
-    fn take(&self, limit: usize, together: usize) -> Option<Vec<Group>> {
-        if together > 1 {
-            self.gather();
-        }
+    fn take(&self, limit: usize) -> Option<Vec<Group>> {
         let mut state = self.lock();
         while state.groups.is_empty() {
             if state.closed || state.failure.is_some() {
@@ -224,9 +203,7 @@ impl Committer {
     /// Runs until the queue is closed or a commit fails for good.
     pub(crate) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
-        let mut together = 0;
-        while let Some(groups) = queue.take(self.commit_bytes, together) {
-            together = groups.len();
+        while let Some(groups) = queue.take(self.commit_bytes) {
             self.round(groups);
         }
         self.writer.log.heads.close();
