@@ -8,9 +8,10 @@
 
 use crate::authority::Term;
 use crate::core::{Core, draft, stamp};
-use crate::journal::{Entry, KnownIssuance, Space};
+use crate::journal::{Entry, KnownIssuance, Reply, Space};
 use crate::metrics::Kind;
 use crate::node::Claim;
+use crate::pool::Job;
 use crate::refusal::Refusal;
 use crypto::PublicKey;
 use facts::{FactSet, Finding, Timestamp};
@@ -102,40 +103,25 @@ type WithReceipt = bool;
 /// What each order came to, in their order.
 pub(crate) type Outcomes = Vec<Result<Issued, Refusal>>;
 
-/// Orders whose records are queued. Their SVIDs are signed as soon as these are durable, whether somebody
-/// waits or not.
-pub(crate) struct Issuing(oneshot::Receiver<Result<Outcomes, Refusal>>);
-
-impl Issuing {
-    /// Each order stands for itself: one that may no longer be signed is refused alone.
-    pub(crate) async fn outcomes(self) -> Result<Outcomes, Refusal> {
-        self.0.await.unwrap_or_else(|_| Err(stopping()))
-    }
-}
-
-/// Builds what will be signed and queues its records, all for one commit. For threads of the pool.
+/// Builds what will be signed and queues its records, all for one commit. Their SVIDs are signed as soon as
+/// these are durable, whether somebody waits or not; each order stands for itself: one that may no longer
+/// be signed is refused alone. For threads of the pool; `then` runs on one, once, whatever comes of it.
 pub(crate) fn begin(
     core: &Arc<Core>,
     orders: &Arc<[Order]>,
     space: Space,
-) -> Result<Issuing, Refusal> {
-    core.signing.check()?;
-    let (done, wait) = oneshot::channel();
-    if orders.is_empty() {
-        drop(done.send(Ok(Vec::new())));
-        return Ok(Issuing(wait));
-    }
-    let mut built = Vec::with_capacity(orders.len());
-    let mut entries = Vec::with_capacity(orders.len());
-    for order in orders.iter() {
-        let (one, entry) = build(core, order)?;
-        built.push(one);
-        entries.push(entry);
-    }
+    then: impl FnOnce(Result<Outcomes, Refusal>) -> Reply + Send + 'static,
+) {
+    let built = match core.signing.check().and_then(|()| build_all(core, orders)) {
+        Ok((built, _)) if built.is_empty() => return then(Ok(Vec::new()))(),
+        Ok(built) => built,
+        Err(refusal) => return then(Err(refusal))(),
+    };
+    let (built, entries) = built;
     let begun = std::time::Instant::now();
     let (signing, recorded) = (Arc::clone(core), Arc::clone(orders));
     core.journal.append_then(entries, space, move |outcome| {
-        let signed = outcome.map_err(Refusal::from).map(|committed| {
+        then(outcome.map_err(Refusal::from).map(|committed| {
             let seconds = begun.elapsed().as_secs_f64();
             signing.metrics.append_seconds.observe(seconds);
             let durable = built.iter().zip(&committed);
@@ -147,11 +133,19 @@ pub(crate) fn begin(
                     sign(&signing, built, committed)
                 })
                 .collect()
-        });
-        // What nobody waits for any more is recorded, and signed for nobody.
-        Box::new(move || drop(done.send(signed)))
-    })?;
-    Ok(Issuing(wait))
+        }))
+    });
+}
+
+fn build_all(core: &Core, orders: &[Order]) -> Result<(Vec<Built>, Vec<Entry>), Refusal> {
+    let mut built = Vec::with_capacity(orders.len());
+    let mut entries = Vec::with_capacity(orders.len());
+    for order in orders {
+        let (one, entry) = build(core, order)?;
+        built.push(one);
+        entries.push(entry);
+    }
+    Ok((built, entries))
 }
 
 /// As [`begin`], from where nothing may block, to its end.
@@ -165,12 +159,12 @@ async fn issue_in(
     space: Space,
 ) -> Result<Outcomes, Refusal> {
     let (building, asked) = (Arc::clone(core), Arc::clone(orders));
-    let issuing = core
-        .pool
-        .run(move || begin(&building, &asked, space))
-        .await
-        .map_err(|error| Refusal::internal("issuing", &error))??;
-    issuing.outcomes().await
+    let (done, wait) = oneshot::channel();
+    // What nobody waits for any more is recorded, and signed for nobody.
+    let then = move |outcomes| -> Reply { Box::new(move || drop(done.send(outcomes))) };
+    core.pool
+        .spawn([Box::new(move || begin(&building, &asked, space, then)) as Job]);
+    wait.await.unwrap_or_else(|_| Err(stopping()))
 }
 
 /// As [`issue`], for one.

@@ -105,6 +105,9 @@ type Work = Box<dyn FnOnce(Outcome) -> Reply + Send>;
 /// once and not in between.
 pub(crate) type Reply = Box<dyn FnOnce() + Send>;
 
+/// Why records were not queued, and who is still to be told.
+type NotQueued = (Failure, Done);
+
 /// A ticket whose commit is over.
 struct Settled {
     outcome: Outcome,
@@ -246,7 +249,8 @@ impl Journal {
         entries: Vec<Entry>,
     ) -> Result<Vec<Committed>, Failure> {
         let (done, wait) = oneshot::channel();
-        self.queue(entries, Space::Reserved, Done::Waiter(done))?;
+        self.queue(entries, Space::Reserved, Done::Waiter(done))
+            .map_err(|(failure, _)| failure)?;
         wait.await.map_err(|_| Failure::Ended)?
     }
 
@@ -289,14 +293,17 @@ impl Journal {
     }
 
     /// Queues `entries`, for one commit, and returns. Once they are durable and applied, or refused, `then`
-    /// goes on with them on the pool. What is refused here was never queued.
+    /// goes on with them on the pool; what was never queued is refused to it here.
     pub(crate) fn append_then(
         &self,
         entries: Vec<Entry>,
         space: Space,
         then: impl FnOnce(Outcome) -> Reply + Send + 'static,
-    ) -> Result<(), Failure> {
-        self.submit(entries, space, Done::Work(Box::new(then)))
+    ) {
+        let then = Box::new(then);
+        if let Err((failure, Done::Work(then))) = self.submit(entries, space, Done::Work(then)) {
+            then(Err(failure))();
+        }
     }
 
     fn submitted(
@@ -305,17 +312,20 @@ impl Journal {
         space: Space,
     ) -> Result<oneshot::Receiver<Outcome>, Failure> {
         let (done, wait) = oneshot::channel();
-        self.submit(entries, space, Done::Waiter(done))?;
+        self.submit(entries, space, Done::Waiter(done))
+            .map_err(|(failure, _)| failure)?;
         Ok(wait)
     }
 
-    fn submit(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), Failure> {
+    fn submit(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), NotQueued> {
         // INVARIANT: held until the records are queued, so that nothing is queued after a block.
-        let _open = self.signing.open().map_err(Failure::Blocked)?;
-        self.queue(entries, space, done)
+        match self.signing.open() {
+            Ok(_open) => self.queue(entries, space, done),
+            Err(finding) => Err((Failure::Blocked(finding), done)),
+        }
     }
 
-    fn queue(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), Failure> {
+    fn queue(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), NotQueued> {
         let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
             .into_iter()
             .map(|entry| {
@@ -326,8 +336,10 @@ impl Journal {
                 (entry.draft, rest)
             })
             .unzip();
-        let mut ticket = self.lock();
-        let sender = ticket.as_mut().ok_or(Failure::Ended)?;
+        let mut submit = self.lock();
+        let Some(sender) = submit.as_mut() else {
+            return Err((Failure::Ended, done));
+        };
         let pending = match space {
             Space::Ordinary => self.handle.append_many(drafts),
             Space::Reserved => self.handle.append_many_reserved(drafts),
@@ -337,7 +349,9 @@ impl Journal {
             rest,
             done,
         };
-        sender.send(ticket).map_err(|_| Failure::Ended)
+        sender
+            .send(ticket)
+            .map_err(|lost| (Failure::Ended, lost.0.done))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Ticket>>> {

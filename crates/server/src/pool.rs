@@ -12,6 +12,8 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Threads that wait, and have not been called.
+    idle: usize,
     closed: bool,
 }
 
@@ -65,12 +67,12 @@ impl Pool {
         let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
         let before = queue.jobs.len();
         queue.jobs.extend(jobs);
-        let more = queue.jobs.len() - before;
+        // A thread at work looks for the next job by itself; calling is a system call.
+        let called = queue.idle.min(queue.jobs.len() - before);
+        queue.idle -= called;
         drop(queue);
-        match more {
-            0 => {}
-            1 => arrived.notify_one(),
-            _ => arrived.notify_all(),
+        for _ in 0..called {
+            arrived.notify_one();
         }
     }
 }
@@ -94,6 +96,7 @@ fn work(shared: &(Mutex<Queue>, Condvar)) {
             if held.closed {
                 return;
             }
+            held.idle += 1;
             held = arrived.wait(held).unwrap_or_else(PoisonError::into_inner);
         };
         drop(held);

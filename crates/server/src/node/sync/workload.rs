@@ -1,5 +1,5 @@
-//! What a workload may become, issued: decided, built and queued in one job of the pool, signed in
-//! another once its records are durable.
+//! What a workload may become, issued: decided, built and queued in one job of the pool, signed and answered
+//! in another once its records are durable.
 
 use super::{
     ENDING_S, LONGEST_FACTS, LONGEST_NAME, MOST_KEYS, assertions, barred, fresh, holding, invalid,
@@ -8,11 +8,12 @@ use super::{
 use crate::authority::Term;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
-use crate::issue::{Basis, Issuing, Order, What, begin};
+use crate::issue::{Basis, Order, Outcomes, What, begin};
 use crate::join::public_key;
 use crate::journal::Space;
 use crate::lock::not_locked;
 use crate::node::{Caller, Claims};
+use crate::pool::{Ended, Job};
 use crate::refusal::Refusal;
 use crate::workloads::Answer;
 use crypto::PublicKey;
@@ -24,6 +25,7 @@ use spiffe_core::SpiffeId;
 use std::sync::Arc;
 use std::time::Duration;
 use store::NodeRow;
+use tokio::sync::oneshot;
 
 /// A request, with whatever it is decided by.
 struct Asked {
@@ -45,20 +47,21 @@ struct Decided {
     keys: Vec<Result<PublicKey, Refusal>>,
 }
 
-/// Orders on their way.
+/// What the orders of a request are answered with, beside what is issued.
 struct Begun {
     facts: Arc<FactSet>,
     allowed: Arc<[Allowed]>,
     orders: Arc<[Order]>,
     refused: Vec<v1::RefusedIdentity>,
-    issuing: Issuing,
 }
 
 enum Step {
-    Begun(Begun),
+    Answered(Vec<Update>),
     /// The opening of its commitment is to be kept first, or its turn has not come.
     Later(Box<Decided>, Duration),
 }
+
+type Done = oneshot::Sender<Result<Step, Refusal>>;
 
 /// What a workload may become, issued.
 pub(crate) async fn workload(
@@ -73,64 +76,17 @@ pub(crate) async fn workload(
         current: core.estate()?,
         request,
     });
-    let begun = asked.begun().await?;
-    let Begun {
-        facts,
-        allowed,
-        orders,
-        mut refused,
-        issuing,
-    } = begun;
-    let (request, current, node) = (&asked.request, &asked.current, &caller.node.name);
-    let mut svids = Vec::new();
-    let mut held = Vec::with_capacity(orders.len());
-    for (order, outcome) in orders.iter().zip(issuing.outcomes().await?) {
-        match outcome {
-            Ok(issued) => {
-                held.push(holding(order, &issued));
-                svids.push(svid(order, &allowed, issued));
-            }
-            Err(refusal) => refused.push(refused_identity(
-                order.spiffe_id.as_str(),
-                &[refusal.finding().clone()],
-            )),
-        }
-    }
-    let next = core.now().as_millis() + core.config.limits.reissue_s.saturating_mul(1_000);
-    let complete = caller.stream.filter(|_| held.len() == allowed.len());
-    let answer = complete.map(|stream| Answer {
-        stream,
-        estate: current.index,
-        svids: held.clone(),
-        next: Timestamp::from_millis(next),
-    });
-    core.workloads
-        .issued(node, &request.workload, facts, allowed, held, answer);
-    let overtaken = {
-        let state = core.state();
-        let stands = |svid: &v1::X509Svid| {
-            state
-                .svid(&svid.serial)
-                .is_some_and(|row| state.stands(row))
-        };
-        !svids.iter().all(stands)
+    let (decided, turn) = match asked.on_the_pool(Asked::step).await? {
+        Step::Answered(updates) => return Ok(updates),
+        Step::Later(decided, turn) => (decided, turn),
     };
-    let mut updates = vec![Update::Issued(v1::Issued {
-        request: request.request,
-        workload: request.workload.clone(),
-        svids,
-        refused,
-        estate_index: current.index,
-    })];
-    let newest = core.estate()?;
-    if overtaken || newest.index != current.index {
-        // The estate changed on the way: what was just sent may already be out of date.
-        updates.push(Update::Reconsider(v1::Reconsider {
-            workloads: vec![request.workload.clone()],
-            estate_index: newest.index,
-        }));
+    let commit = core.commit(&decided.facts).await?;
+    tokio::time::sleep(turn).await;
+    let begin = move |asked: &Arc<Asked>, done| asked.begin(*decided, commit, done);
+    match asked.on_the_pool(begin).await? {
+        Step::Answered(updates) => Ok(updates),
+        Step::Later(..) => Err(Refusal::internal("issuing", &Ended)),
     }
-    Ok(updates)
 }
 
 fn within_limits(
@@ -158,30 +114,30 @@ fn within_limits(
 }
 
 impl Asked {
-    /// Decides, and queues what comes of it.
-    async fn begun(self: &Arc<Self>) -> Result<Begun, Refusal> {
-        let ended = |error| Refusal::internal("issuing", &error);
-        let core = &self.core;
-        let first = Arc::clone(self);
-        let step = core.pool.run(move || first.step()).await.map_err(ended)??;
-        let (decided, turn) = match step {
-            Step::Begun(begun) => return Ok(begun),
-            Step::Later(decided, turn) => (decided, turn),
-        };
-        let commit = core.commit(&decided.facts).await?;
-        tokio::time::sleep(turn).await;
-        let then = Arc::clone(self);
-        let begin = move || then.begin(*decided, commit);
-        core.pool.run(begin).await.map_err(ended)?
+    /// Runs `job` on the pool until somebody there has answered: whoever asked is woken once.
+    async fn on_the_pool(
+        self: &Arc<Self>,
+        job: impl FnOnce(&Arc<Self>, Done) + Send + 'static,
+    ) -> Result<Step, Refusal> {
+        let (done, wait) = oneshot::channel();
+        let asked = Arc::clone(self);
+        self.core
+            .pool
+            .spawn([Box::new(move || job(&asked, done)) as Job]);
+        wait.await
+            .unwrap_or_else(|_| Err(Refusal::internal("issuing", &Ended)))
     }
 
     /// All of it in one go, if nothing is to be waited for.
-    fn step(&self) -> Result<Step, Refusal> {
-        let decided = self.decide()?;
+    fn step(self: &Arc<Self>, done: Done) {
+        let decided = match self.decide() {
+            Ok(decided) => decided,
+            Err(refusal) => return drop(done.send(Err(refusal))),
+        };
         let turn = self.turn(&decided);
         match self.core.known_commitment(&decided.digest) {
-            Some(commit) if turn.is_zero() => self.begin(decided, commit).map(Step::Begun),
-            _ => Ok(Step::Later(Box::new(decided), turn)),
+            Some(commit) if turn.is_zero() => self.begin(decided, commit, done),
+            _ => drop(done.send(Ok(Step::Later(Box::new(decided), turn)))),
         }
     }
 
@@ -244,7 +200,20 @@ impl Asked {
         core.workloads.turn(node, workload, now, every).since(now)
     }
 
-    fn begin(&self, decided: Decided, commit: Commitment) -> Result<Begun, Refusal> {
+    /// Queues what comes of it; it is answered when that is issued.
+    fn begin(self: &Arc<Self>, decided: Decided, commit: Commitment, done: Done) {
+        let begun = match self.ordered(decided, commit) {
+            Ok(begun) => begun,
+            Err(refusal) => return drop(done.send(Err(refusal))),
+        };
+        let (asked, orders) = (Arc::clone(self), Arc::clone(&begun.orders));
+        begin(&self.core, &orders, Space::Ordinary, move |outcomes| {
+            let answer = outcomes.and_then(|outcomes| asked.answered(begun, outcomes));
+            Box::new(move || drop(done.send(answer.map(Step::Answered))))
+        });
+    }
+
+    fn ordered(&self, decided: Decided, commit: Commitment) -> Result<Begun, Refusal> {
         let (core, caller) = (&self.core, &self.caller);
         let Decided {
             node,
@@ -276,15 +245,74 @@ impl Asked {
                 )),
             }
         }
-        let orders = orders.into();
-        let issuing = begin(core, &orders, Space::Ordinary)?;
         Ok(Begun {
             facts,
             allowed,
-            orders,
+            orders: orders.into(),
             refused,
-            issuing,
         })
+    }
+
+    /// What the agent is told, once it is kept who holds what.
+    fn answered(&self, begun: Begun, outcomes: Outcomes) -> Result<Vec<Update>, Refusal> {
+        let Begun {
+            facts,
+            allowed,
+            orders,
+            mut refused,
+        } = begun;
+        let (core, request, current) = (&self.core, &self.request, &self.current);
+        let node = &self.caller.node.name;
+        let mut svids = Vec::with_capacity(orders.len());
+        let mut held = Vec::with_capacity(orders.len());
+        for (order, outcome) in orders.iter().zip(outcomes) {
+            match outcome {
+                Ok(issued) => {
+                    held.push(holding(order, &issued));
+                    svids.push(svid(order, &allowed, issued));
+                }
+                Err(refusal) => refused.push(refused_identity(
+                    order.spiffe_id.as_str(),
+                    &[refusal.finding().clone()],
+                )),
+            }
+        }
+        let next = core.now().as_millis() + core.config.limits.reissue_s.saturating_mul(1_000);
+        let complete = self.caller.stream;
+        let complete = complete.filter(|_| held.len() == allowed.len());
+        let answer = complete.map(|stream| Answer {
+            stream,
+            estate: current.index,
+            svids: held.clone(),
+            next: Timestamp::from_millis(next),
+        });
+        core.workloads
+            .issued(node, &request.workload, facts, allowed, held, answer);
+        let overtaken = {
+            let state = core.state();
+            let stands = |svid: &v1::X509Svid| {
+                state
+                    .svid(&svid.serial)
+                    .is_some_and(|row| state.stands(row))
+            };
+            !svids.iter().all(stands)
+        };
+        let mut updates = vec![Update::Issued(v1::Issued {
+            request: request.request,
+            workload: request.workload.clone(),
+            svids,
+            refused,
+            estate_index: current.index,
+        })];
+        let newest = core.estate()?;
+        if overtaken || newest.index != current.index {
+            // The estate changed on the way: what was just sent may already be out of date.
+            updates.push(Update::Reconsider(v1::Reconsider {
+                workloads: vec![request.workload.clone()],
+                estate_index: newest.index,
+            }));
+        }
+        Ok(updates)
     }
 
     fn order(
