@@ -3,8 +3,12 @@
 mod accept;
 mod cancel;
 mod names;
+mod open;
 mod pump;
+mod refusal;
 mod relay;
+mod run;
+mod startup;
 
 pub(crate) use accept::{Front, serve};
 pub(crate) use cancel::Cancels;
