@@ -3,26 +3,26 @@
 //! A connection carries who is on the other side and the exporter that join proofs are bound to; which
 //! service wants what of it is decided in the services.
 //!
-//! Strangers cost members nothing: a handshake under way gives way to later ones when there are too
-//! many, whoever has no SVID has a place among few and for a minute, and members have places of their
+//! Strangers cost members nothing: handshakes under way give way to later ones when there are too many,
+//! those of whoever has the most first; whoever has no SVID has a place among few and for a minute, and members have places of their
 //! own.
 
 use crate::config::Limits;
 use facts::Timestamp;
+use listen::{Places, Source};
 use rustls::ServerConfig;
 use spiffe_core::ValidatedSvid;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use svid_tls::BundleSource;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -96,22 +96,12 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Places on the port.
-struct Places {
+/// Places of those whose handshake is over.
+struct Established {
     strangers: Arc<Semaphore>,
     members: Arc<Semaphore>,
     /// A stranger's time.
     stranger: Duration,
-    /// Under way, by the order in which they began.
-    handshakes: Mutex<BTreeMap<u64, AbortHandle>>,
-}
-
-impl Places {
-    fn handshakes(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
-        self.handshakes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 /// Accepts until `stop`. Handshakes run beside one another and end in time or not at all.
@@ -123,55 +113,39 @@ pub(crate) fn accept(
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(64);
-    let places = Arc::new(Places {
+    let established = Arc::new(Established {
         strangers: Arc::new(Semaphore::new(limits.strangers)),
         members: Arc::new(Semaphore::new(limits.connections)),
         stranger: Duration::from_secs(limits.stranger_s),
-        handshakes: Mutex::default(),
     });
-    let most = limits.handshakes.max(1);
+    let handshakes = Places::new(limits.handshakes);
     let within = Duration::from_millis(limits.handshake_ms);
     let acceptor = TlsAcceptor::from(config);
     tokio::spawn(async move {
-        for number in 0.. {
-            let accepted = tokio::select! {
+        loop {
+            let (stream, address) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: others must close first.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
+                accepted = listen::accept(&listener) => accepted,
             };
             let (acceptor, sender, bundles) =
                 (acceptor.clone(), sender.clone(), Arc::clone(&bundles));
-            let (held, stop) = (Arc::clone(&places), stop.clone());
-            // Held until the task stands among the others: it cannot end before.
-            let mut handshakes = places.handshakes();
-            if handshakes.len() >= most
-                && let Some((_, oldest)) = handshakes.pop_first()
-            {
-                oldest.abort();
-            }
-            let task = tokio::spawn(async move {
+            let (established, stop) = (Arc::clone(&established), stop.clone());
+            let place = handshakes.take(Source::of(address));
+            tokio::spawn(async move {
+                let until = Instant::now() + within;
                 let handshake = handshake(&acceptor, stream, address, bundles.as_ref());
-                let done = tokio::time::timeout(within, handshake).await;
-                held.handshakes().remove(&number);
+                let done = place.hold(until, handshake).await;
+                drop(place);
                 match done {
                     Ok(Ok((stream, peer))) => {
-                        if let Some(connection) = placed(&held, stream, peer, &stop) {
+                        if let Some(connection) = placed(&established, stream, peer, &stop) {
                             drop(sender.send(Ok(connection)).await);
                         }
                     }
                     Ok(Err(error)) => tracing::debug!(%address, %error, "handshake refused"),
-                    Err(_) => tracing::debug!(%address, "handshake not finished in time"),
+                    Err(ended) => tracing::debug!(%address, ?ended, "handshake not finished"),
                 }
             });
-            handshakes.insert(number, task.abort_handle());
         }
     });
     ReceiverStream::new(receiver)
@@ -179,7 +153,7 @@ pub(crate) fn accept(
 
 /// Finds a place for a connection after its handshake.
 fn placed(
-    places: &Places,
+    places: &Established,
     stream: TlsStream<TcpStream>,
     peer: Peer,
     stop: &CancellationToken,
