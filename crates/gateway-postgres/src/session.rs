@@ -8,7 +8,9 @@ mod pump;
 mod refusal;
 mod relay;
 mod run;
+mod shares;
 mod startup;
 
 pub(crate) use accept::{Front, serve};
 pub(crate) use cancel::Cancels;
+pub(crate) use shares::Shares;

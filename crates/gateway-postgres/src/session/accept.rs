@@ -1,24 +1,32 @@
 //! From a TCP connection to a session: TLS, SVID, admission, startup, login upstream.
 //!
 //! Everything until the session is bounded in bytes and in time; nobody is asked for a password.
+//!
+//! Whoever keeps silent costs the others nothing. A connection begins in a place of its source's, and in
+//! one of its identity's once it has shown an SVID; when all are taken, the oldest of whoever has the most
+//! gives way. One deadline counts over all that the client has to say, however it divides its time.
 
 use super::cancel::{Cancels, cancel};
-use super::open::open;
+use super::open::{Hello, hello, open};
 use super::refusal::{Refusal, fatal, say};
 use super::run::run;
+use super::shares::Shares;
 use super::startup::first;
 use crate::config::Limits;
 use crate::database::Database;
-use crate::wire::{FirstMessage, Notice};
+use crate::wire::{CancelKey, FirstMessage, Notice};
 use gateway::{Core, Cut};
+use listen::{Ended, Place, Places, Source};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 
 /// What all connections share.
 pub(crate) struct Front {
@@ -27,7 +35,9 @@ pub(crate) struct Front {
     pub(crate) tls: TlsAcceptor,
     pub(crate) cancels: Arc<Cancels>,
     /// Of sessions.
-    pub(crate) places: Arc<Semaphore>,
+    pub(crate) shares: Shares,
+    /// Of those that have shown an SVID and have no session yet, by identity.
+    pub(crate) members: Places<String>,
     pub(crate) limits: Limits,
 }
 
@@ -37,30 +47,17 @@ pub(crate) async fn serve(
     listener: TcpListener,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    // Whoever is not admitted yet can take these only, and no place of a session.
-    let handshakes = Arc::new(Semaphore::new(front.limits.handshakes));
+    let strangers = Places::new(front.limits.handshakes);
     let mut connections = JoinSet::new();
     loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+        let (stream, peer) = tokio::select! {
+            accepted = listen::accept(&listener) => accepted,
             _ = shutdown.wait_for(|stop| *stop) => break,
             Some(_) = connections.join_next() => continue,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of descriptors, above all: those in use come back.
-                tracing::warn!(%error, "a connection was not accepted");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(handshake) = Arc::clone(&handshakes).try_acquire_owned() else {
-            tracing::warn!(%peer, most = front.limits.handshakes, "too many connections begin");
-            continue;
-        };
+        let place = strangers.take(Source::of(peer));
         let front = Arc::clone(&front);
-        connections.spawn(async move { connection(&front, stream, handshake).await });
+        connections.spawn(async move { connection(&front, stream, place).await });
     }
     drop(listener);
     let over = Cut {
@@ -77,61 +74,87 @@ pub(crate) async fn serve(
     }
 }
 
-async fn connection(front: &Front, mut stream: TcpStream, handshake: OwnedSemaphorePermit) {
-    let began = async {
+async fn connection(front: &Front, mut stream: TcpStream, stranger: Place<Source>) {
+    let until = Instant::now() + front.limits.handshake;
+    let beginning = async {
         stream.set_nodelay(true)?;
-        before_tls(front, &mut stream).await
+        before_tls(&mut stream).await
     };
-    match tokio::time::timeout(front.limits.handshake, began).await {
-        Ok(Ok(true)) => {}
-        Ok(Ok(false)) | Err(_) => return,
+    match stranger.hold(until, beginning).await {
+        Ok(Ok(Before::Tls)) => {}
+        Ok(Ok(Before::Cancel(key))) => {
+            drop(stranger);
+            return cancel(front, key, &[]).await;
+        }
         Ok(Err(refusal)) => return say(&mut stream, refusal).await,
+        Err(ended) => return tracing::debug!(?ended, "a connection did not begin"),
     }
-    let accepting = front.tls.accept(stream);
-    let mut tls = match tokio::time::timeout(front.limits.handshake, accepting).await {
+    let mut tls = match stranger.hold(until, front.tls.accept(stream)).await {
         Ok(Ok(tls)) => tls,
         Ok(Err(error)) => {
             let inner = error
                 .get_ref()
                 .and_then(|inner| inner.downcast_ref::<rustls::Error>());
             let finding = inner.and_then(svid_tls::finding).map(ToString::to_string);
-            tracing::info!(%error, finding, "TLS was not established");
-            return;
+            return tracing::info!(%error, finding, "TLS was not established");
         }
-        Err(_) => return,
+        Err(ended) => return tracing::debug!(?ended, "TLS was not established"),
     };
-    let opened = tokio::time::timeout(front.limits.handshake, open(front, &mut tls)).await;
-    match opened {
-        Ok(Ok(Some(session))) => {
-            drop(handshake);
+    let member = front.members.take(identity(&tls));
+    drop(stranger);
+    let said = match member.hold(until, hello(&mut tls)).await {
+        Ok(Ok(Hello::Startup(startup))) => startup,
+        Ok(Ok(Hello::Cancel(key, chain))) => {
+            drop(member);
+            return cancel(front, key, &chain).await;
+        }
+        Ok(Err(refusal)) => return say(&mut tls, refusal).await,
+        Err(ended) => return say(&mut tls, not_begun(ended)).await,
+    };
+    // What comes now is for the database and for us to do, and has as long again.
+    let until = Instant::now() + front.limits.handshake;
+    match member.hold(until, open(front, &mut tls, &said)).await {
+        Ok(Ok(session)) => {
+            drop(member);
             run(front, tls, session).await;
         }
-        Ok(Ok(None)) => {}
         Ok(Err(refusal)) => say(&mut tls, refusal).await,
-        Err(_) => {
-            say(
-                &mut tls,
-                fatal("57014", "the connection took too long to begin"),
-            )
-            .await
-        }
+        Err(ended) => say(&mut tls, not_begun(ended)).await,
     }
 }
 
-/// True when TLS comes next.
-async fn before_tls(front: &Front, stream: &mut TcpStream) -> Result<bool, Refusal> {
+/// As the peer's SVID has it, which TLS has validated.
+fn identity(tls: &TlsStream<TcpStream>) -> String {
+    let chain = tls.get_ref().1.peer_certificates().unwrap_or_default();
+    svid_tls::peer::claimed_id(chain).map_or_else(|_| String::new(), |id| id.to_string())
+}
+
+fn not_begun(ended: Ended) -> Refusal {
+    match ended {
+        Ended::GaveWay => fatal(
+            "53300",
+            "too many connections of this identity begin at once",
+        ),
+        Ended::Late => fatal("57014", "the connection took too long to begin"),
+    }
+}
+
+/// What a client wants before it has said who it is.
+enum Before {
+    Tls,
+    Cancel(CancelKey),
+}
+
+async fn before_tls(stream: &mut TcpStream) -> Result<Before, Refusal> {
     // GSS is asked for at most once, then TLS.
     for _ in 0..2 {
         match first(stream).await? {
             FirstMessage::Gss => stream.write_all(b"N").await?,
             FirstMessage::Tls => {
                 stream.write_all(b"S").await?;
-                return Ok(true);
+                return Ok(Before::Tls);
             }
-            FirstMessage::Cancel(key) => {
-                cancel(front, key, &[]).await;
-                return Ok(false);
-            }
+            FirstMessage::Cancel(key) => return Ok(Before::Cancel(key)),
             FirstMessage::Startup(_) => {
                 return Err(Refusal::Said(Notice {
                     hint: Some(

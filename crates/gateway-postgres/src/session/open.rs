@@ -2,23 +2,24 @@
 //! upstream, and the record of its start.
 
 use super::accept::Front;
-use super::cancel::{Entry, Target, cancel};
-use super::refusal::{Refusal, fatal, refused};
+use super::cancel::{Entry, Target};
+use super::refusal::{Refusal, fatal, full, refused};
 use super::relay::Relay;
+use super::shares::Share;
 use super::startup::{first, parameters};
 use crate::database::{Database, LoginError, cause};
 use crate::statement::Judge;
-use crate::upstream::{Connected, UpstreamError, role_name};
+use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError, role_name};
 use crate::wire::{self, CancelKey, FirstMessage, Startup};
 use bytes::BytesMut;
-use facts::Timestamp;
+use facts::{Finding, Timestamp};
 use gateway::{SessionHandle, SessionRecorder};
 use ledger::Decimal;
 use ledger::body::SessionStart;
+use rustls::pki_types::CertificateDer;
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio_rustls::server::TlsStream;
 
 /// A session that is about to run.
@@ -28,7 +29,7 @@ pub(super) struct Opened {
     pub(super) relay: Relay,
     pub(super) database: Arc<Database>,
     pub(super) _cancel: Entry,
-    pub(super) _place: OwnedSemaphorePermit,
+    pub(super) _share: Share,
 }
 
 /// A session whose start is recorded. If it ends before it runs, because the client has gone or the
@@ -49,34 +50,36 @@ impl Drop for Starting {
     }
 }
 
+/// What an authenticated client wants.
+pub(super) enum Hello {
+    Startup(Box<Startup>),
+    /// With the chain that it authenticated by.
+    Cancel(CancelKey, Vec<CertificateDer<'static>>),
+}
+
+pub(super) async fn hello(tls: &mut TlsStream<TcpStream>) -> Result<Hello, Refusal> {
+    match first(tls).await? {
+        FirstMessage::Startup(startup) => Ok(Hello::Startup(Box::new(startup))),
+        FirstMessage::Cancel(key) => Ok(Hello::Cancel(key, chain(tls))),
+        FirstMessage::Tls | FirstMessage::Gss => Err(fatal("08P01", "TLS is established already")),
+    }
+}
+
+fn chain(tls: &TlsStream<TcpStream>) -> Vec<CertificateDer<'static>> {
+    let (_, session) = tls.get_ref();
+    session.peer_certificates().unwrap_or_default().to_vec()
+}
+
 pub(super) async fn open(
     front: &Front,
     tls: &mut TlsStream<TcpStream>,
-) -> Result<Option<Opened>, Refusal> {
-    let chain = tls
-        .get_ref()
-        .1
-        .peer_certificates()
-        .unwrap_or_default()
-        .to_vec();
-    let startup = match first(tls).await? {
-        FirstMessage::Startup(startup) => startup,
-        FirstMessage::Cancel(key) => {
-            cancel(front, key, &chain).await;
-            return Ok(None);
-        }
-        FirstMessage::Tls | FirstMessage::Gss => {
-            return Err(fatal("08P01", "TLS is established already"));
-        }
-    };
+    startup: &Startup,
+) -> Result<Opened, Refusal> {
     let principal = front
         .core
-        .admit(&chain)
+        .admit(&chain(tls))
         .await
         .map_err(|finding| refused(&finding))?;
-    let place = Arc::clone(&front.places)
-        .try_acquire_owned()
-        .map_err(|_| fatal("53300", "too many sessions"))?;
     let wanted = startup
         .parameter("database")
         .or_else(|| startup.parameter("user"))
@@ -87,7 +90,11 @@ pub(super) async fn open(
             format!("database \"{wanted}\" is not behind this gateway"),
         )
     })?;
-    let asked = parameters(&startup, &front.limits)?;
+    let share = front
+        .shares
+        .take(database, &principal.path)
+        .map_err(|finding| full(&finding))?;
+    let asked = parameters(startup, &front.limits)?;
     let following = front.core.following();
     let current = following
         .fresh(Timestamp::now())
@@ -145,7 +152,7 @@ pub(super) async fn open(
         session,
         spiffe_id: principal.spiffe_id.to_string(),
     });
-    greet(tls, &startup, &upstream, key).await?;
+    greet(tls, startup, &upstream, key).await?;
     let judge = Judge::new(
         following.clone(),
         Arc::clone(database),
@@ -153,17 +160,17 @@ pub(super) async fn open(
         asked.search_path,
     );
     let Some(recorder) = starting.0.take() else {
-        return Ok(None);
+        return Err(Refusal::Silent(std::io::ErrorKind::Other.into()));
     };
     let relay = Relay::new(judge, recorder, front.limits.message_bytes);
-    Ok(Some(Opened {
+    Ok(Opened {
         handle,
         upstream,
         relay,
         database: Arc::clone(database),
         _cancel: entry,
-        _place: place,
-    }))
+        _share: share,
+    })
 }
 
 /// What the client gets instead of being asked for a password.
@@ -203,6 +210,17 @@ fn printable(text: &str) -> String {
 fn login_failed(error: &LoginError) -> Refusal {
     tracing::error!(%error, cause = cause(error), "no login upstream");
     match error {
+        LoginError::Upstream(UpstreamError::Refused { sqlstate, message })
+            if sqlstate == TOO_MANY_CONNECTIONS =>
+        {
+            let finding = Finding::new(
+                "GATEWAY-DATABASE-FULL",
+                "the database has no connection left",
+            )
+            .observed(message.clone())
+            .next("somebody else takes its connections: look at pg_stat_activity, or raise its max_connections");
+            full(&finding)
+        }
         LoginError::Upstream(UpstreamError::Refused { message, .. }) => fatal(
             "08006",
             format!("the database refused the gateway: {message}"),

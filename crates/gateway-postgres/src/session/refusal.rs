@@ -1,5 +1,6 @@
 //! Why a connection does not become a session, and how its client is told.
 
+use crate::upstream::TOO_MANY_CONNECTIONS;
 use crate::wire::{self, Notice};
 use bytes::BytesMut;
 use facts::Finding;
@@ -35,6 +36,15 @@ pub(super) fn refused(finding: &Finding) -> Refusal {
             "28000",
             format!("not admitted by trilith: {}", finding.code),
         )
+    })
+}
+
+/// There is no place for a session that is otherwise admitted.
+pub(super) fn full(finding: &Finding) -> Refusal {
+    Refusal::Said(Notice {
+        detail: Some(finding.to_string()),
+        hint: finding.next.clone(),
+        ..Notice::fatal(TOO_MANY_CONNECTIONS, finding.message.clone())
     })
 }
 

@@ -20,7 +20,7 @@ pub(super) async fn run(front: &Front, mut tls: TlsStream<TcpStream>, opened: Op
         mut relay,
         database,
         _cancel,
-        _place,
+        _share,
     } = opened;
     front.core.metrics().sessions.inc();
     let mut buffer = std::mem::take(&mut upstream.buffer);

@@ -12,10 +12,12 @@
 mod attacks;
 mod client;
 mod cut;
+mod flood;
 mod kill;
 mod plane;
 mod psql;
 mod records;
 mod relay;
+mod shares;
 mod step;
 mod world;
