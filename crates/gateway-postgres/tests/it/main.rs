@@ -18,6 +18,7 @@ mod plane;
 mod psql;
 mod records;
 mod relay;
+mod resumption;
 mod shares;
 mod step;
 mod world;
