@@ -8,13 +8,14 @@
 
 use super::cancel::{Cancels, cancel};
 use super::open::{Hello, hello, open};
-use super::refusal::{Refusal, fatal, say};
+use super::refusal::{Refusal, fatal, full, say};
 use super::run::run;
 use super::shares::Shares;
 use super::startup::first;
 use crate::config::Limits;
 use crate::database::Database;
 use crate::wire::{CancelKey, FirstMessage, Notice};
+use facts::Finding;
 use gateway::{Core, Cut};
 use listen::{Ended, Place, Places, Source};
 use std::collections::HashMap;
@@ -131,9 +132,12 @@ fn identity(tls: &TlsStream<TcpStream>) -> String {
 
 fn not_begun(ended: Ended) -> Refusal {
     match ended {
-        Ended::GaveWay => fatal(
-            "53300",
-            "too many connections of this identity begin at once",
+        Ended::GaveWay => full(
+            &Finding::new(
+                "GATEWAY-HANDSHAKES",
+                "too many connections of this identity begin at once",
+            )
+            .next("look for the workload of this identity that connects without end"),
         ),
         Ended::Late => fatal("57014", "the connection took too long to begin"),
     }
