@@ -71,13 +71,33 @@ impl<K: Ord + Clone> Places<K> {
         }))
     }
 
-    /// A place for `source`, always. Another's may be given away for it.
+    /// A place for `source`, always. Another's may be given away for it, or its own oldest.
     #[must_use]
     pub fn take(&self, source: K) -> Place<K> {
         let mut taken = self.0.taken();
         if taken.count >= self.0.most {
             taken.give_one_away();
         }
+        self.enter(taken, source)
+    }
+
+    /// As [`Places::take`], where what is under way is worth more than what begins: another's place is given
+    /// away only if that one keeps as many as `source` then has. `None` if nobody has so many.
+    #[must_use]
+    pub fn take_fairly(&self, source: K) -> Option<Place<K>> {
+        let mut taken = self.0.taken();
+        if taken.count >= self.0.most {
+            let own = taken.by_source.get(&source).map_or(0, BTreeMap::len);
+            let most = taken.ranks.last().map_or(0, |(count, ..)| *count);
+            if own + 1 >= most {
+                return None;
+            }
+            taken.give_one_away();
+        }
+        Some(self.enter(taken, source))
+    }
+
+    fn enter(&self, mut taken: MutexGuard<'_, Taken<K>>, source: K) -> Place<K> {
         let (number, given_away) = (taken.next, CancellationToken::new());
         taken.next += 1;
         taken.enter(&source, number, given_away.clone());
@@ -98,6 +118,11 @@ impl<K: Ord + Clone> Places<K> {
 }
 
 impl<K: Ord + Clone> Place<K> {
+    /// Resolves when the place has been given to another; whoever holds it has to end then.
+    pub fn given_away(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.given_away.clone().cancelled_owned()
+    }
+
     /// Does `work` for as long as the place is not given away, and no longer than `until`. What is done
     /// counts even if the place is gone by then.
     ///
@@ -200,6 +225,23 @@ mod tests {
         let held: Vec<_> = (0..10).map(|source| places.take(source)).collect();
         assert!(held.iter().take(7).all(gone));
         assert!(!held.iter().skip(7).any(gone));
+    }
+
+    #[test]
+    fn what_is_under_way_yields_only_to_who_has_less() {
+        let places = Places::new(4);
+        let greedy: Vec<_> = (0..3).map(|_| places.take_fairly("greedy")).collect();
+        let modest = places.take_fairly("modest").unwrap();
+        assert!(places.take_fairly("greedy").is_none());
+        let newcomers = ["one", "two"].map(|source| places.take_fairly(source).unwrap());
+        let gone: Vec<_> = greedy.iter().flatten().map(gone).collect();
+        assert_eq!(gone, [true, true, false]);
+        // All have one now, and nobody who comes is better than who is there.
+        for source in ["three", "modest", "greedy"] {
+            assert!(places.take_fairly(source).is_none());
+        }
+        assert!(!self::gone(&modest) && !newcomers.iter().any(self::gone));
+        assert_eq!(places.taken(), 4);
     }
 
     #[test]

@@ -3,13 +3,14 @@
 //! A connection carries who is on the other side and the exporter that join proofs are bound to; which
 //! service wants what of it is decided in the services.
 //!
-//! Strangers cost members nothing: handshakes under way give way to later ones when there are too many,
-//! those of whoever has the most first; whoever has no SVID has a place among few and for a minute, and members have places of their
-//! own.
+//! Strangers cost members nothing, and the greedy cost the others nothing: when all places of handshakes,
+//! or of connections without an SVID, are taken, the oldest of the address that has the most gives way;
+//! whoever has no SVID has a minute. Members have places of their own, where one identity with more
+//! connections than others gives way to those.
 
 use crate::config::Limits;
 use facts::Timestamp;
-use listen::{Places, Source};
+use listen::{Place, Places, Source};
 use rustls::ServerConfig;
 use spiffe_core::ValidatedSvid;
 use std::io;
@@ -21,7 +22,7 @@ use std::time::Duration;
 use svid_tls::BundleSource;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -52,7 +53,7 @@ pub(crate) struct Connection {
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
     /// Given back when the connection ends.
-    _place: OwnedSemaphorePermit,
+    _place: Held,
 }
 
 impl Connected for Connection {
@@ -98,10 +99,16 @@ impl AsyncWrite for Connection {
 
 /// Places of those whose handshake is over.
 struct Established {
-    strangers: Arc<Semaphore>,
-    members: Arc<Semaphore>,
+    strangers: Places<Source>,
+    /// By SPIFFE ID.
+    members: Places<String>,
     /// A stranger's time.
     stranger: Duration,
+}
+
+enum Held {
+    Stranger(Place<Source>),
+    Member(Place<String>),
 }
 
 /// Accepts until `stop`. Handshakes run beside one another and end in time or not at all.
@@ -114,8 +121,8 @@ pub(crate) fn accept(
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(64);
     let established = Arc::new(Established {
-        strangers: Arc::new(Semaphore::new(limits.strangers)),
-        members: Arc::new(Semaphore::new(limits.connections)),
+        strangers: Places::new(limits.strangers),
+        members: Places::new(limits.connections),
         stranger: Duration::from_secs(limits.stranger_s),
     });
     let handshakes = Places::new(limits.handshakes);
@@ -158,13 +165,23 @@ fn placed(
     peer: Peer,
     stop: &CancellationToken,
 ) -> Option<Connection> {
-    let among = match peer.svid {
-        Some(_) => &places.members,
-        None => &places.strangers,
+    let held = match &peer.svid {
+        None => Some(Held::Stranger(
+            places.strangers.take(Source::of(peer.address)),
+        )),
+        // Who works here is not disturbed by who comes, unless it takes more than its part.
+        Some(svid) => places
+            .members
+            .take_fairly(svid.spiffe_id.to_string())
+            .map(Held::Member),
     };
-    let Ok(place) = Arc::clone(among).try_acquire_owned() else {
-        tracing::warn!(address = %peer.address, member = peer.svid.is_some(), "turned away: too many connections");
+    let Some(held) = held else {
+        tracing::warn!(address = %peer.address, "turned away: too many connections");
         return None;
+    };
+    let given_away: Pin<Box<dyn Future<Output = ()> + Send>> = match &held {
+        Held::Stranger(place) => Box::pin(place.given_away()),
+        Held::Member(place) => Box::pin(place.given_away()),
     };
     let (close, stop) = (peer.close.clone(), stop.clone());
     let age = peer.svid.is_none().then_some(places.stranger);
@@ -181,6 +198,7 @@ fn placed(
         };
         tokio::select! {
             () = close.cancelled() => {}
+            () = given_away => {}
             () = parted => {}
             () = aged => {}
         }
@@ -190,7 +208,7 @@ fn placed(
         peer,
         end: Box::pin(end),
         ended: false,
-        _place: place,
+        _place: held,
     })
 }
 
