@@ -1,6 +1,6 @@
 //! `gateway.toml`. Strict: a key that is not known is an error. Each default has its reason beside it.
 
-use crate::upstream::Address;
+use crate::upstream::{Address, Wanted};
 use facts::Finding;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -30,14 +30,20 @@ pub struct Config {
 pub struct ListenConfig {
     /// `0.0.0.0:6432`
     pub address: SocketAddr,
-    /// Sessions at once. 1000: more than the database takes.
+    /// Sessions at once. 1000: more than the database takes, whose own limit is kept as well.
     #[serde(default = "default_connections")]
     pub max_connections: usize,
-    /// Connections at once that are not admitted yet. They hold no session's place. 200: each lasts
-    /// `handshake_timeout_s` at most.
+    /// Sessions of one identity in one database at once, and connections of its role there, whoever opens
+    /// them. Default: half of what the database bears, so that no identity alone takes them all.
+    #[serde(default)]
+    pub max_sessions_per_identity: Option<usize>,
+    /// Connections at once that have not shown an SVID, and as many again that have and are not admitted
+    /// yet. They hold no session's place. 200: when there are more, the oldest of the address, or of the
+    /// identity, that has the most gives way.
     #[serde(default = "default_handshakes")]
     pub max_handshakes: usize,
-    /// Seconds until TLS and login have to be done. 10: a slow client holds a slot no longer.
+    /// Seconds in which a client has to have said all that it says before its session, TLS included; the
+    /// login at the database has as long again. 10: a slow client holds a place no longer.
     #[serde(default = "default_handshake")]
     pub handshake_timeout_s: u64,
     /// Bytes of one message of a client, at most. 64 MiB: parameters of some megabytes; bulk data comes by COPY.
@@ -54,6 +60,10 @@ pub struct PostgresConfig {
     pub upstream: UpstreamConfig,
     /// How the gateway manages its roles and reads the catalogue.
     pub admin: AdminConfig,
+    /// Sessions in this database at once. Default, and at most: what the database bears by its
+    /// `max_connections` and its own limit, less what it reserves and what the gateway needs for itself.
+    #[serde(default)]
+    pub max_sessions: Option<usize>,
     /// Seconds after which a definition made past the gateway is seen, at most. 2: one cheap query.
     #[serde(default = "default_refresh")]
     pub catalog_refresh_s: u64,
@@ -145,6 +155,13 @@ impl Config {
         if self.databases.is_empty() {
             return Err(wrong("no [[postgres]] database"));
         }
+        let limits = self.databases.iter().map(|database| database.max_sessions);
+        if limits
+            .chain([self.listen.max_sessions_per_identity])
+            .any(|limit| limit == Some(0))
+        {
+            return Err(wrong("a limit of no sessions lets nobody in").expected("1 or more"));
+        }
         for (at, database) in self.databases.iter().enumerate() {
             if self
                 .databases
@@ -158,6 +175,18 @@ impl Config {
         Ok(())
     }
 
+    /// What is configured for `database`. The gateway keeps an administrative connection for each database
+    /// of a server, and may need one more while it replaces one that broke.
+    pub(crate) fn wanted(&self, database: &PostgresConfig) -> Wanted {
+        let beside = |other: &&PostgresConfig| other.upstream.place() == database.upstream.place();
+        Wanted {
+            gateway: self.listen.max_connections,
+            database: database.max_sessions,
+            identity: self.listen.max_sessions_per_identity,
+            own: self.databases.iter().filter(beside).count() + 1,
+        }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             handshakes: self.listen.max_handshakes,
@@ -169,6 +198,14 @@ impl Config {
 }
 
 impl UpstreamConfig {
+    fn place(&self) -> (Option<&Path>, Option<&str>, u16) {
+        (
+            self.socket_folder.as_deref(),
+            self.host.as_deref(),
+            self.port,
+        )
+    }
+
     pub(crate) fn address(&self) -> Result<Address, Finding> {
         match (&self.socket_folder, &self.host, &self.ca_file) {
             (Some(folder), None, None) => Ok(Address::Unix {
@@ -260,6 +297,33 @@ mod tests {
     fn a_key_that_is_not_known_is_an_error() {
         let typo = FILE.replace("[listen]", "[listen]\nadress = 1");
         assert_eq!(Config::parse(&typo).unwrap_err().code, "GATEWAY-CONFIG");
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_an_error() {
+        for line in [
+            "[listen]\nmax_sessions_per_identity = 0",
+            "[[postgres]]\nmax_sessions = 0",
+        ] {
+            let (table, _) = line.split_once('\n').unwrap();
+            let error = Config::parse(&FILE.replace(table, line)).unwrap_err();
+            assert!(error.message.contains("lets nobody in"), "{error}");
+        }
+    }
+
+    #[test]
+    fn databases_of_one_server_share_what_it_bears() {
+        let other = "[[postgres]]\ndatabase = \"NAME\"\nupstream = { socket_folder = \"PLACE\" }\nadmin = { role = \"a\" }\n";
+        let mut file = FILE.to_owned();
+        for (name, place) in [("b", "/run/postgresql"), ("c", "/elsewhere")] {
+            file.push_str(&other.replace("NAME", name).replace("PLACE", place));
+        }
+        let config = Config::parse(&file).unwrap();
+        let own = config
+            .databases
+            .iter()
+            .map(|database| config.wanted(database).own);
+        assert_eq!(own.collect::<Vec<_>>(), [3, 3, 2]);
     }
 
     #[test]

@@ -108,13 +108,16 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes of one message to the admin socket. 32 MiB: a large estate.
     pub admin_message_bytes: usize,
-    /// Connections with an SVID to the TLS port at once.
+    /// Connections with an SVID to the TLS port at once. When there are more, an identity that has more than
+    /// others gives way to those; if none has, whoever comes is turned away.
     pub connections: usize,
-    /// Connections without an SVID at once. 1,024: machines that join.
+    /// Connections without an SVID at once. 1,024: machines that join. When there are more, the oldest of
+    /// the address that has the most gives way.
     pub strangers: usize,
     /// A connection without an SVID is closed after so many seconds. 60: the slowest TPM joins in it.
     pub stranger_s: u64,
-    /// TLS handshakes under way at once; when there are more, the oldest gives way.
+    /// TLS handshakes under way at once; when there are more, the oldest of the address that has the most
+    /// gives way.
     pub handshakes: usize,
     /// TLS handshakes must end within this many milliseconds.
     pub handshake_ms: u64,

@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("facts", &[]),
     ("crypto", &[]),
     ("proto", &[]),
+    ("listen", &[]),
     ("custody", &["crypto"]),
     ("ledger", &["crypto"]),
     ("ledger-store", &["crypto", "ledger"]),
@@ -38,6 +39,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "ledger-store",
             "link",
+            "listen",
             "proto",
             "spiffe",
             "svid-tls",
@@ -45,7 +47,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway-postgres",
-        &["crypto", "estate", "facts", "gateway", "ledger", "svid-tls"],
+        &[
+            "crypto", "estate", "facts", "gateway", "ledger", "listen", "svid-tls",
+        ],
     ),
     (
         "agent",
@@ -58,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "facts",
             "ledger",
             "link",
+            "listen",
             "proto",
             "spiffe",
             "svid-tls",
@@ -77,6 +82,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "identity",
             "ledger",
             "ledger-store",
+            "listen",
             "proto",
             "spiffe",
             "store",

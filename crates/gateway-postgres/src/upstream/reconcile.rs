@@ -42,11 +42,13 @@ pub(crate) fn role_name(identity: &str) -> String {
 /// One privilege on one object, as GRANT words it: `SELECT`, `TABLE "public"."cards"`.
 type Privilege = (String, &'static str);
 
+/// `most` is how many connections each role may have at once, whoever opens them.
 pub(crate) async fn reconcile(
     admin: &mut Admin,
     trust_domain: &str,
     estate: &Estate,
     catalog: &Catalog,
+    most: usize,
     secret: &(dyn Fn(&str) -> (Arc<RoleSecret>, bool) + Sync),
 ) -> Result<Reconciled, AdminError> {
     let mut report = Reconciled::default();
@@ -63,30 +65,35 @@ pub(crate) async fn reconcile(
         let role = role_name(&identity.path);
         let name = identifier(&role);
         match existing.get(&role) {
-            Some(comment) if *comment != mark(&identity.path) => {
+            Some(found) if found.comment != mark(&identity.path) => {
                 report.findings.push(
                     Finding::new(
                         "GATEWAY-ROLE-FOREIGN",
                         format!("the role {role} is not this gateway's"),
                     )
                     .expected(mark(&identity.path))
-                    .observed(comment.clone())
+                    .observed(found.comment.clone())
                     .next("rename that role; until then the identity cannot log in"),
                 );
                 continue;
             }
-            Some(_) => {
+            Some(found) => {
                 let (secret, fresh) = secret(&identity.path);
+                let mut changes = String::new();
                 if fresh {
-                    let verifier = literal(&secret.verifier());
-                    let sql = format!("ALTER ROLE {name} LOGIN PASSWORD {verifier};");
-                    roles.push(Step::role(sql, &role));
+                    changes = format!(" LOGIN PASSWORD {}", literal(&secret.verifier()));
+                }
+                if found.most != most.to_string() {
+                    changes.push_str(&format!(" CONNECTION LIMIT {most}"));
+                }
+                if !changes.is_empty() {
+                    roles.push(Step::role(format!("ALTER ROLE {name}{changes};"), &role));
                 }
             }
             None => {
                 let verifier = literal(&secret(&identity.path).0.verifier());
                 let sql = format!(
-                    "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
+                    "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {most} PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
                     literal(&mark(&identity.path))
                 );
                 roles.push(Step::role(sql, &role));
@@ -95,9 +102,11 @@ pub(crate) async fn reconcile(
         ours.insert(role, identity.path.as_str());
     }
     report.roles = ours.len();
-    for (role, comment) in &existing {
-        let gone =
-            comment.starts_with(&format!("trilith:{trust_domain}:")) && !ours.contains_key(role);
+    for (role, found) in &existing {
+        let gone = found
+            .comment
+            .starts_with(&format!("trilith:{trust_domain}:"))
+            && !ours.contains_key(role);
         if gone {
             let sql = format!("ALTER ROLE {} NOLOGIN PASSWORD NULL;", identifier(role));
             revokes.push(Step::role(sql, role));
@@ -259,15 +268,25 @@ async fn run_all(admin: &mut Admin, steps: &[Step]) -> Result<HashMap<String, St
     Ok(refused)
 }
 
-/// Roles whose names begin as ours do, with their comments.
-async fn marked_roles(admin: &mut Admin) -> Result<BTreeMap<String, String>, AdminError> {
+/// A role whose name begins as ours do.
+struct Found {
+    comment: String,
+    /// Its connection limit, -1 if it has none.
+    most: String,
+}
+
+async fn marked_roles(admin: &mut Admin) -> Result<BTreeMap<String, Found>, AdminError> {
     let rows = admin
-        .query("SELECT rolname, coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname LIKE 'trilith/%'")
+        .query("SELECT rolname, coalesce(shobj_description(oid, 'pg_authid'), ''), rolconnlimit FROM pg_roles WHERE rolname LIKE 'trilith/%'")
         .await?;
     let mut roles = BTreeMap::new();
     for row in rows {
-        let [role, comment] = columns(&row)?;
-        roles.insert(role.to_owned(), comment.to_owned());
+        let [role, comment, most] = columns(&row)?;
+        let found = Found {
+            comment: comment.to_owned(),
+            most: most.to_owned(),
+        };
+        roles.insert(role.to_owned(), found);
     }
     Ok(roles)
 }

@@ -348,7 +348,7 @@ async fn whoever_is_not_admitted_holds_no_place_of_a_session() {
     let world = World::start().await;
     let payments = world.plane.issue("payments/api");
     let mut before = Client::connect(&world, &payments).await;
-    // The world has 20 places for handshakes; beyond them the connection is closed at once.
+    // The world has 20 places for handshakes; beyond them the oldest gives way at once.
     let mut silent = Vec::new();
     for _ in 0..30 {
         silent.push(TcpStream::connect(world.address).await.unwrap());

@@ -12,10 +12,13 @@
 mod attacks;
 mod client;
 mod cut;
+mod flood;
 mod kill;
 mod plane;
 mod psql;
 mod records;
 mod relay;
+mod resumption;
+mod shares;
 mod step;
 mod world;

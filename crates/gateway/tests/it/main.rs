@@ -11,6 +11,7 @@
 
 mod admission;
 mod faulty_disk;
+mod metrics;
 mod pushed;
 mod recording;
 mod recovery;

@@ -471,7 +471,7 @@ async fn listeners(
     let entries = config.http_entries || http_listen.ip().is_loopback();
     let router = http::router(Arc::clone(core), entries);
     let stop = core.stop.clone();
-    tasks.spawn(http::serve(listener, router, stop));
+    tasks.spawn(listen::serve_http(listener, router, stop));
     Ok((listen, http_listen))
 }
 

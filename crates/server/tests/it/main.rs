@@ -22,6 +22,7 @@ mod hostile;
 mod issuing;
 mod joining;
 mod recovering;
+mod resumption;
 mod surviving;
 mod tpm;
 mod tpm_renewal;
