@@ -2,10 +2,12 @@
 //! of the roles that sessions log in as.
 
 use crate::config::{AdminConfig, PostgresConfig};
-use crate::sql::Catalog;
+use crate::pool::Pool;
+use crate::sql::{Catalog, Limits, Views};
 use crate::upstream::{
     self, Address, Admin, AdminError, Connected, Login, RoleSecret, UpstreamError,
 };
+use estate::Estate;
 use facts::Finding;
 use gateway::{Current, Following};
 use std::collections::HashMap;
@@ -18,6 +20,29 @@ use tokio::sync::{Mutex, Notify};
 pub(crate) struct Snapshot {
     pub(crate) catalog: Catalog,
     pub(crate) generation: u64,
+    /// What its views stand for, as the estate of this version declares resources.
+    views: std::sync::Mutex<(String, Arc<Views>)>,
+}
+
+impl Snapshot {
+    fn new(catalog: Catalog, generation: u64) -> Self {
+        Self {
+            catalog,
+            generation,
+            views: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Shared by all who decide by this estate.
+    pub(crate) fn views(&self, estate: &Estate) -> Arc<Views> {
+        let mut held = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, views) = &mut *held;
+        if version != estate.version() {
+            estate.version().clone_into(version);
+            *views = Arc::default();
+        }
+        Arc::clone(views)
+    }
 }
 
 pub(crate) struct Database {
@@ -36,6 +61,9 @@ pub(crate) struct Database {
     told: std::sync::Mutex<Vec<Finding>>,
     refresh: Notify,
     generations: AtomicU64,
+    /// Where statements are read that take long.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Default)]
@@ -46,7 +74,12 @@ struct Maintenance {
 }
 
 impl Database {
-    pub(crate) fn new(config: &PostgresConfig, trust_domain: &str) -> Result<Self, Finding> {
+    pub(crate) fn new(
+        config: &PostgresConfig,
+        trust_domain: &str,
+        pool: Arc<Pool>,
+        limits: Limits,
+    ) -> Result<Self, Finding> {
         Ok(Self {
             name: config.database.clone(),
             address: config.upstream.address()?,
@@ -54,15 +87,14 @@ impl Database {
             password: config.admin.password()?,
             refresh_every: Duration::from_secs(config.catalog_refresh_s),
             trust_domain: trust_domain.to_owned(),
-            snapshot: RwLock::new(Arc::new(Snapshot {
-                catalog: Catalog::default(),
-                generation: 0,
-            })),
+            snapshot: RwLock::new(Arc::new(Snapshot::new(Catalog::default(), 0))),
             maintenance: Mutex::default(),
             secrets: RwLock::default(),
             told: std::sync::Mutex::default(),
             refresh: Notify::new(),
             generations: AtomicU64::new(1),
+            pool,
+            limits,
         })
     }
 
@@ -150,10 +182,8 @@ impl Database {
             *self
                 .snapshot
                 .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(Snapshot {
-                catalog,
-                generation,
-            });
+                .unwrap_or_else(PoisonError::into_inner) =
+                Arc::new(Snapshot::new(catalog, generation));
         }
         let Some(current) = current else {
             return Ok(());
@@ -168,6 +198,7 @@ impl Database {
             &self.trust_domain,
             &current.estate,
             &snapshot.catalog,
+            &snapshot.views(&current.estate),
             &|identity| self.secret(identity),
         )
         .await?;

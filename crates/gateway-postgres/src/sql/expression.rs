@@ -374,6 +374,7 @@ impl Walker<'_> {
     }
 
     fn execute(&mut self, schema: &str, name: &str) {
+        self.work.spend(1);
         let database = self.environment.catalog.database.as_str();
         let resource =
             ResourceRef::from_segments(ResourceKind::Function, &[database, schema, name]);

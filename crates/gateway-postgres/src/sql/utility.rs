@@ -157,6 +157,7 @@ impl Walker<'_> {
     fn inner(&mut self, query: Option<&Node>) -> Result<Resolved, Finding> {
         let query = query.ok_or_else(|| unsupported("a statement without a query"))?;
         let outer = std::mem::replace(&mut self.out, Resolved::new("", Effect::ReadOnly));
+        let touched = std::mem::take(&mut self.touched);
         match query.node.as_ref() {
             Some(
                 node @ (N::SelectStmt(_)
@@ -167,6 +168,7 @@ impl Walker<'_> {
             ) => self.statement(node)?,
             _ => return Err(unsupported("this inner statement")),
         }
+        self.touched = touched;
         Ok(std::mem::replace(&mut self.out, outer))
     }
 

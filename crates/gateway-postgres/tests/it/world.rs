@@ -5,7 +5,7 @@ use estate::EstateFiles;
 use facts::Timestamp;
 use gateway::Core;
 use gateway_postgres::{
-    AdminConfig, Config, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
+    AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -195,6 +195,7 @@ impl Site {
                 handshake_timeout_s: 2,
                 max_message_bytes: 1 << 20,
             },
+            limits: LimitsConfig::default(),
             databases: vec![PostgresConfig {
                 database: "shop".to_owned(),
                 upstream: UpstreamConfig {
@@ -233,14 +234,20 @@ pub(crate) async fn followed(core: &Core) {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// With a configuration of its own.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let Site {
             postgres,
             plane,
             folder,
-            config,
+            mut config,
         } = Site::start(address).await;
+        change(&mut config);
         let core = Core::open(config.gateway.clone()).await.unwrap();
         followed(&core).await;
         let (stop, stopping) = watch::channel(false);

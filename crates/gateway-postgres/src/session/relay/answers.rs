@@ -316,9 +316,11 @@ impl Relay {
 
     /// Makes durable what has finished. Nothing in `to_client` is released before this returns.
     pub(crate) async fn record(&mut self) -> Result<(), End> {
-        for (intent, ending) in std::mem::take(&mut self.finished) {
-            self.recorder.outcome(intent, ending).await?;
+        // INVARIANT: nothing leaves the list before all of it is durable: a cut goes on where this was.
+        for (intent, ending) in &mut self.finished {
+            self.recorder.conclude(intent, ending).await?;
         }
+        self.finished.clear();
         if self.transaction.is_untold() && !self.can_wait() {
             for pending in &mut self.transaction.pending {
                 if !std::mem::replace(&mut pending.told, true) {
@@ -377,13 +379,14 @@ impl Relay {
                 ));
             }
         }
-        for (intent, ending) in open {
-            if let Err(error) = self.recorder.outcome(intent, ending).await {
+        let mut recorded = true;
+        for (intent, ending) in &mut open {
+            if let Err(error) = self.recorder.conclude(intent, ending).await {
                 tracing::error!(%error, "what became of an operation is not recorded");
-                return false;
+                recorded = false;
             }
         }
-        true
+        recorded
     }
 
     /// Whether something runs upstream that has to be cancelled.

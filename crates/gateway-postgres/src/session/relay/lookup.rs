@@ -53,12 +53,12 @@ impl Expect {
 
 impl Relay {
     /// `text` holds the runs before this one in the same Query.
-    pub(super) fn judge_run<'a>(
+    pub(super) async fn judge_run<'a>(
         &self,
         statement: &Arc<Statement>,
         text: impl DoubleEndedIterator<Item = &'a Run>,
     ) -> Judgement {
-        let own = match self.judge.verdict(statement) {
+        let own = match self.judge.verdict(statement).await {
             Ok(own) if own.allow => own,
             Ok(own) => return Judgement::Denied(own),
             Err(finding) => return Judgement::Refused(finding),
@@ -80,7 +80,7 @@ impl Relay {
             }
             Err(finding) => return Judgement::Refused(finding),
         };
-        match self.judge.verdict(&inner) {
+        match self.judge.verdict(&inner).await {
             Ok(verdict) if verdict.allow => {
                 let led = inner.resolved();
                 // The protocol prepares what PREPARE does not, and EXECUTE runs it: then what becomes
