@@ -7,6 +7,7 @@
 
 mod answers;
 mod lookup;
+mod tags;
 mod transaction;
 
 use super::names::{MAX_NAME, Names};
@@ -16,7 +17,7 @@ use crate::wire::{self, Notice, WireError};
 use bytes::{Buf as _, BytesMut};
 use facts::Finding;
 use gateway::{Ending, IntentId, Operation, RecordingStopped, SessionRecorder};
-use lookup::{Judgement, Kind, Lookup};
+use lookup::{Allowed, Judgement, Kind, Lookup};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use transaction::Transaction;
@@ -42,6 +43,11 @@ pub(crate) enum End {
     Client(#[source] WireError),
     #[error("the database broke the protocol")]
     Upstream(#[source] WireError),
+    #[error("the database answered {said} to {expected}: the gateway is out of step with it")]
+    OutOfStep {
+        expected: &'static str,
+        said: String,
+    },
     #[error("the client {0}")]
     Misuse(&'static str),
     #[error(transparent)]
@@ -54,6 +60,8 @@ struct Run {
     verdict: Arc<Verdict>,
     /// Of the statement, or of what it runs by name.
     effect: Effect,
+    /// What the server calls it; of EXECUTE what it runs.
+    verb: &'static str,
     /// It defines or drops names.
     names: bool,
     intent: Option<IntentId>,
@@ -63,12 +71,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(statement: Arc<Statement>, verdict: Arc<Verdict>, effect: Effect) -> Self {
+    fn new(statement: Arc<Statement>, allowed: Allowed) -> Self {
         let names = statement.resolved().changes_names();
         Self {
             statement,
-            verdict,
-            effect,
+            verdict: allowed.verdict,
+            effect: allowed.effect,
+            verb: allowed.verb,
             names,
             intent: None,
             rows: 0,
@@ -329,8 +338,8 @@ impl Relay {
         let mut runs: VecDeque<Run> = VecDeque::with_capacity(statements.len());
         for statement in statements {
             let notice = match self.judge_run(&statement, runs.iter()).await {
-                Judgement::Allowed(verdict, effect) => {
-                    runs.push_back(Run::new(statement, verdict, effect));
+                Judgement::Allowed(allowed) => {
+                    runs.push_back(Run::new(statement, allowed));
                     continue;
                 }
                 Judgement::Wait => return Ok(Taken::Wait),
@@ -444,8 +453,8 @@ impl Relay {
             other => return self.not_found(other, portal, Kind::Portal).await,
         };
         let notice = match self.judge_run(&statement, std::iter::empty()).await {
-            Judgement::Allowed(verdict, effect) => {
-                let run = Run::new(statement, verdict, effect);
+            Judgement::Allowed(allowed) => {
+                let run = Run::new(statement, allowed);
                 // INVARIANT: as in `query`.
                 self.expected.push_back(Expect::Execute(run));
                 self.record_intents().await?;

@@ -12,6 +12,7 @@
 mod attacks;
 mod client;
 mod cut;
+mod fuzz;
 mod kill;
 mod plane;
 mod psql;

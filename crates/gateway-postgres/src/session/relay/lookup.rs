@@ -35,10 +35,18 @@ enum Change {
 
 /// What policy says of one statement that is to run.
 pub(super) enum Judgement {
-    Allowed(Arc<Verdict>, Effect),
+    Allowed(Allowed),
     Denied(Arc<Verdict>),
     Refused(Finding),
     Wait,
+}
+
+/// What a statement does together with what it runs by name.
+pub(super) struct Allowed {
+    pub(super) verdict: Arc<Verdict>,
+    pub(super) effect: Effect,
+    /// Of what the server says at its end: EXECUTE answers as what it runs.
+    pub(super) verb: &'static str,
 }
 
 impl Expect {
@@ -67,7 +75,13 @@ impl Relay {
         let (name, kind) = match &resolved.named {
             Some(NamedEffect::Execute { name }) => (name, Kind::Statement),
             Some(NamedEffect::Fetch { name }) => (name, Kind::Portal),
-            _ => return Judgement::Allowed(own, resolved.effect),
+            _ => {
+                return Judgement::Allowed(Allowed {
+                    verdict: own,
+                    effect: resolved.effect,
+                    verb: resolved.verb,
+                });
+            }
         };
         let inner = match self.lookup_after(text, name, kind) {
             Ok(Lookup::Statement(inner)) => inner,
@@ -92,7 +106,14 @@ impl Relay {
                             .next("run the statement by itself"),
                     );
                 }
-                Judgement::Allowed(own.with(&verdict), resolved.effect.max(led.effect))
+                Judgement::Allowed(Allowed {
+                    verdict: own.with(&verdict),
+                    effect: resolved.effect.max(led.effect),
+                    verb: match kind {
+                        Kind::Statement => led.verb,
+                        Kind::Portal => resolved.verb,
+                    },
+                })
             }
             Ok(verdict) => Judgement::Denied(verdict),
             Err(finding) => Judgement::Refused(finding),
