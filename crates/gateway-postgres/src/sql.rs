@@ -16,6 +16,7 @@ mod query;
 mod relation;
 mod resolve;
 mod settings;
+mod statistics;
 mod system;
 mod utility;
 mod views;

@@ -165,6 +165,7 @@ fn shop() -> Catalog {
         "pg_sleep",
         "upper",
         "current_setting",
+        "pg_table_size",
     ] {
         catalog.add_system_function(name.to_owned());
     }
@@ -174,6 +175,7 @@ fn shop() -> Catalog {
         "pg_stat_activity",
         "pg_stats",
         "pg_settings",
+        "pg_namespace",
     ] {
         catalog.add_system_relation("pg_catalog".to_owned(), name.to_owned());
     }

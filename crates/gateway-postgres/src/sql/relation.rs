@@ -19,6 +19,7 @@ impl Walker<'_> {
             self.met.relations += 1;
             return Ok(());
         }
+        self.note_relation(range);
         if self.locking {
             self.out.writes();
             self.touch_range(range, Action::Update)?;

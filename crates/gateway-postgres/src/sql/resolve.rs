@@ -3,6 +3,7 @@
 use super::access::{Access, Resolved};
 use super::catalog::{Catalog, Relation};
 use super::census::Census;
+use super::statistics::Statistics;
 use super::views::Views;
 use estate::{Action, ResourceRef};
 use facts::Finding;
@@ -214,6 +215,7 @@ fn one(node: &NodeEnum, environment: Environment<'_>, work: &mut Work) -> Result
         return Err(too_much());
     }
     walked?;
+    walker.statistics.check()?;
     if Census::of(node) != Some(walker.met) {
         return Err(Finding::new(
             "SQL-UNRESOLVED",
@@ -347,6 +349,7 @@ pub(super) struct Walker<'a> {
     pub(super) touched: HashSet<Touch>,
     /// Views that are not known yet.
     pub(super) missing: HashSet<u32>,
+    pub(super) statistics: Statistics,
     pub(super) depth: usize,
     pub(super) work: Work,
 }
@@ -366,6 +369,7 @@ impl<'a> Walker<'a> {
             cascaded: BTreeSet::new(),
             touched: HashSet::new(),
             missing: HashSet::new(),
+            statistics: Statistics::default(),
             depth: 0,
             work,
         }

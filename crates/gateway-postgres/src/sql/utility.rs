@@ -192,9 +192,16 @@ impl Walker<'_> {
                 walker.write(target, Action::Insert)?;
                 walker.optional(copy.where_clause.as_deref())
             }),
-            (Some(source), false) => {
-                self.verb("COPY TO", Effect::ReadOnly, |walker| walker.read(source))
-            }
+            (Some(source), false) => self.verb("COPY TO", Effect::ReadOnly, |walker| {
+                let level = walker.enter_query();
+                if copy.attlist.is_empty() {
+                    walker.note_all_columns();
+                }
+                walker.note_names(&copy.attlist);
+                walker.read(source)?;
+                walker.leave_query(level);
+                Ok(())
+            }),
             (None, _) => {
                 let query = copy.query.as_deref().ok_or_else(|| unsupported("COPY"))?;
                 self.verb("COPY TO", Effect::ReadOnly, |walker| walker.query(query))
