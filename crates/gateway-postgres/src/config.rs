@@ -1,5 +1,6 @@
 //! `gateway.toml`. Strict: a key that is not known is an error. Each default has its reason beside it.
 
+use crate::sql;
 use crate::upstream::{Address, Wanted};
 use facts::Finding;
 use rustls::RootCertStore;
@@ -20,6 +21,9 @@ pub struct Config {
     pub gateway: gateway::Config,
     /// Where clients connect.
     pub listen: ListenConfig,
+    /// What is refused before it is read.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// The databases behind this gateway, each once.
     #[serde(rename = "postgres")]
     pub databases: Vec<PostgresConfig>,
@@ -49,6 +53,32 @@ pub struct ListenConfig {
     /// Bytes of one message of a client, at most. 64 MiB: parameters of some megabytes; bulk data comes by COPY.
     #[serde(default = "default_message")]
     pub max_message_bytes: usize,
+}
+
+/// How much text one message may hold. What is beyond is denied and costs next to nothing.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Bytes of the text of one Query or Parse. 1 MiB: long literals cost little.
+    #[serde(default = "default_statement_bytes")]
+    pub max_statement_bytes: usize,
+    /// Tokens in it. 50,000: an INSERT of 1,000 rows with 10 columns has 22,000; each costs up to 5 µs and
+    /// 2.5 KB while it is read.
+    #[serde(default = "default_statement_tokens")]
+    pub max_statement_tokens: usize,
+    /// Statements in one Query. 1000: each has records of its own.
+    #[serde(default = "default_statements")]
+    pub max_statements: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_statement_bytes: default_statement_bytes(),
+            max_statement_tokens: default_statement_tokens(),
+            max_statements: default_statements(),
+        }
+    }
 }
 
 /// One database.
@@ -107,6 +137,15 @@ const fn default_handshake() -> u64 {
 }
 const fn default_message() -> usize {
     64 << 20
+}
+const fn default_statement_bytes() -> usize {
+    1 << 20
+}
+const fn default_statement_tokens() -> usize {
+    50_000
+}
+const fn default_statements() -> usize {
+    1000
 }
 const fn default_refresh() -> u64 {
     2
@@ -193,6 +232,16 @@ impl Config {
             handshake: Duration::from_secs(self.listen.handshake_timeout_s),
             message_bytes: self.listen.max_message_bytes,
             search_path: vec!["public".to_owned()],
+        }
+    }
+}
+
+impl LimitsConfig {
+    pub(crate) const fn of_text(&self) -> sql::Limits {
+        sql::Limits {
+            bytes: self.max_statement_bytes,
+            tokens: self.max_statement_tokens,
+            statements: self.max_statements,
         }
     }
 }
@@ -289,6 +338,7 @@ mod tests {
     fn a_small_file_is_enough() {
         let config = Config::parse(FILE).unwrap();
         assert_eq!(config.listen.max_connections, 1000);
+        assert_eq!(config.limits.max_statements, 1000);
         let address = config.databases[0].upstream.address().unwrap();
         assert_eq!(address.to_string(), "/run/postgresql/.s.PGSQL.5432");
     }

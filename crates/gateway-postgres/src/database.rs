@@ -2,11 +2,13 @@
 //! of the roles that sessions log in as.
 
 use crate::config::{AdminConfig, PostgresConfig};
-use crate::sql::Catalog;
+use crate::pool::Pool;
+use crate::sql::{Catalog, Limits, Views};
 use crate::upstream::{
     self, Address, Admin, AdminError, Allowance, Capacity, Connected, Login, RoleSecret,
     TOO_MANY_CONNECTIONS, UpstreamError, Wanted,
 };
+use estate::Estate;
 use facts::Finding;
 use gateway::{Current, Following};
 use std::collections::HashMap;
@@ -28,6 +30,29 @@ const AGAIN: [Duration; 4] = [
 pub(crate) struct Snapshot {
     pub(crate) catalog: Catalog,
     pub(crate) generation: u64,
+    /// What its views stand for, as the estate of this version declares resources.
+    views: std::sync::Mutex<(String, Arc<Views>)>,
+}
+
+impl Snapshot {
+    fn new(catalog: Catalog, generation: u64) -> Self {
+        Self {
+            catalog,
+            generation,
+            views: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Shared by all who decide by this estate.
+    pub(crate) fn views(&self, estate: &Estate) -> Arc<Views> {
+        let mut held = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, views) = &mut *held;
+        if version != estate.version() {
+            estate.version().clone_into(version);
+            *views = Arc::default();
+        }
+        Arc::clone(views)
+    }
 }
 
 pub(crate) struct Database {
@@ -49,6 +74,9 @@ pub(crate) struct Database {
     told: std::sync::Mutex<Vec<Finding>>,
     refresh: Notify,
     generations: AtomicU64,
+    /// Where statements are read that take long.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Default)]
@@ -63,6 +91,8 @@ impl Database {
         config: &PostgresConfig,
         trust_domain: &str,
         wanted: Wanted,
+        pool: Arc<Pool>,
+        limits: Limits,
     ) -> Result<Self, Finding> {
         Ok(Self {
             name: config.database.clone(),
@@ -73,15 +103,14 @@ impl Database {
             trust_domain: trust_domain.to_owned(),
             wanted,
             capacity: RwLock::default(),
-            snapshot: RwLock::new(Arc::new(Snapshot {
-                catalog: Catalog::default(),
-                generation: 0,
-            })),
+            snapshot: RwLock::new(Arc::new(Snapshot::new(Catalog::default(), 0))),
             maintenance: Mutex::default(),
             secrets: RwLock::default(),
             told: std::sync::Mutex::default(),
             refresh: Notify::new(),
             generations: AtomicU64::new(1),
+            pool,
+            limits,
         })
     }
 
@@ -179,10 +208,8 @@ impl Database {
             *self
                 .snapshot
                 .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(Snapshot {
-                catalog,
-                generation,
-            });
+                .unwrap_or_else(PoisonError::into_inner) =
+                Arc::new(Snapshot::new(catalog, generation));
         }
         let Some(current) = current else {
             return Ok(());
@@ -198,6 +225,7 @@ impl Database {
             &self.trust_domain,
             &current.estate,
             &snapshot.catalog,
+            &snapshot.views(&current.estate),
             most,
             &|identity| self.secret(identity),
         )

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::database::Database;
+use crate::pool::Pool;
 use crate::session::{Cancels, Front, Shares, serve};
 use facts::Finding;
 use gateway::{Core, CoreError};
@@ -57,12 +58,12 @@ pub async fn run_with(
     let following = core.following().clone();
     let mut databases = HashMap::new();
     let mut tasks = Vec::new();
+    let pool = Arc::new(Pool::new());
     for listed in &config.databases {
-        let database = Arc::new(Database::new(
-            listed,
-            core.trust_domain().as_str(),
-            config.wanted(listed),
-        )?);
+        let trust_domain = core.trust_domain().as_str();
+        let (wanted, limits) = (config.wanted(listed), config.limits.of_text());
+        let database = Database::new(listed, trust_domain, wanted, Arc::clone(&pool), limits)?;
+        let database = Arc::new(database);
         database.check_encoding().await?;
         tasks.push(tokio::spawn(
             Arc::clone(&database).maintain(following.clone()),

@@ -77,7 +77,9 @@ async fn conclude(tls: &mut TlsStream<TcpStream>, ended: &PumpError) -> (&'stati
         }
         PumpError::Client(_) => return ("closed", ended.to_string()),
         PumpError::UpstreamClosed => return ("error", ended.to_string()),
-        PumpError::Upstream(_) | PumpError::End(End::Upstream(_)) => "08006",
+        PumpError::Upstream(_) | PumpError::End(End::Upstream(_) | End::OutOfStep { .. }) => {
+            "08006"
+        }
         PumpError::End(End::Client(_) | End::Misuse(_)) => "08P01",
         PumpError::End(End::Recording(_)) => "58030",
     };

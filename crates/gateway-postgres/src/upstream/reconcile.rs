@@ -7,7 +7,7 @@
 use super::admin::{Admin, AdminError, identifier, literal};
 use super::scram::RoleSecret;
 use super::snapshot::{columns, oid};
-use crate::sql::{self, Catalog, Environment, Relation, RelationKind};
+use crate::sql::{self, Catalog, Environment, Relation, RelationKind, Views};
 use estate::{Action, Estate, ResourceKind, ResourceRef};
 use facts::Finding;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -48,6 +48,7 @@ pub(crate) async fn reconcile(
     trust_domain: &str,
     estate: &Estate,
     catalog: &Catalog,
+    views: &Views,
     most: usize,
     secret: &(dyn Fn(&str) -> (Arc<RoleSecret>, bool) + Sync),
 ) -> Result<Reconciled, AdminError> {
@@ -114,15 +115,19 @@ pub(crate) async fn reconcile(
             revokes.extend(has.iter().map(|privilege| Step::revoke(privilege, role)));
         }
     }
-    let mut wanted_by_role = BTreeMap::new();
-    for (role, identity) in &ours {
-        let wanted = wanted(estate, catalog, &routines, identity);
-        let has = held_before.get(role).unwrap_or(&nothing);
+    // Views are worked out for it, which may take long: the rest of the runtime goes on.
+    let wanted_by_role = tokio::task::block_in_place(|| {
+        let wanted = |identity: &str| wanted(estate, catalog, views, &routines, identity);
+        let roles = ours.iter();
+        let wanted = roles.map(|(role, identity)| (role, wanted(identity)));
+        wanted.collect::<Vec<_>>()
+    });
+    for (role, wanted) in &wanted_by_role {
+        let has = held_before.get(*role).unwrap_or(&nothing);
         let missing = wanted.difference(has);
         grants.extend(missing.map(|privilege| Step::grant(privilege, role)));
-        let surplus = has.difference(&wanted);
+        let surplus = has.difference(wanted);
         revokes.extend(surplus.map(|privilege| Step::revoke(privilege, role)));
-        wanted_by_role.insert(role, wanted);
     }
     let mut refused = run_all(admin, &revokes).await?;
     refused.extend(run_all(admin, &roles).await?);
@@ -395,6 +400,7 @@ impl<'a> Rights<'a> {
 fn wanted(
     estate: &Estate,
     catalog: &Catalog,
+    views: &Views,
     routines: &[(ResourceKey, String)],
     identity: &str,
 ) -> BTreeSet<Privilege> {
@@ -405,6 +411,7 @@ fn wanted(
         catalog,
         search_path: &[],
         declared: estate,
+        views,
     };
     for relation in catalog.relations() {
         let object = format!(

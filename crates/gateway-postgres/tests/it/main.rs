@@ -13,6 +13,7 @@ mod attacks;
 mod client;
 mod cut;
 mod flood;
+mod fuzz;
 mod kill;
 mod plane;
 mod psql;

@@ -5,6 +5,7 @@ use crate::client::{Client, bind, execute, message, parse};
 use crate::records::SLOW;
 use crate::world::{World, skipped};
 use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
 
@@ -109,5 +110,65 @@ async fn the_end_of_a_copy_that_is_none_changes_nothing() {
         client.answer().await.unwrap();
     }
     in_step(&world, &mut client).await;
+    world.stop().await;
+}
+
+/// Stands before the database and says that whatever selected 42 rows deleted them.
+fn lying(folder: &std::path::Path, database: std::path::PathBuf, socket: &str) {
+    let listener = tokio::net::UnixListener::bind(folder.join(socket)).unwrap();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = tokio::net::UnixStream::connect(&database).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+            tokio::spawn(async move {
+                let mut bytes = vec![0; 1 << 16];
+                while let Ok(length @ 1..) = from_server.read(&mut bytes).await {
+                    let said = &mut bytes[..length];
+                    let at = said.windows(10).position(|part| part == b"SELECT 42\0");
+                    if let Some(at) = at {
+                        said[at..at + 6].copy_from_slice(b"DELETE");
+                    }
+                    if to_client.write_all(said).await.is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_none_to_the_statement_ends_the_session() {
+    if skipped("an_answer_that_is_none_to_the_statement_ends_the_session") {
+        return;
+    }
+    let folder = testkit::temp_dir().unwrap();
+    let world = World::start_with(&[], |config| {
+        let upstream = &mut config.databases[0].upstream;
+        let socket = format!(".s.PGSQL.{}", upstream.port);
+        let database = upstream.socket_folder.as_ref().unwrap().join(&socket);
+        lying(folder.path(), database, &socket);
+        upstream.socket_folder = Some(folder.path().to_owned());
+    })
+    .await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let ask = |rows: u32| format!("SELECT number FROM cards LIMIT {rows}");
+    assert_eq!(client.simple(&ask(41)).await.unwrap().len(), 41);
+    client.send(&query(&ask(42))).await;
+    let mut said = String::new();
+    while let Ok((tag, body)) = client.receive().await {
+        assert_ne!(tag, b'C');
+        if tag == b'E' {
+            said = crate::client::error(&body).1;
+        }
+    }
+    assert!(said.contains("out of step"), "{said}");
+    let ended = world.recorded("\"reason\":\"error\"").await;
+    assert!(ended[0].contains("DELETE 42 to SELECT"), "{}", ended[0]);
+    // Nobody says that it went well, or that anything was deleted.
+    assert_eq!(world.records("\"tag\":\"DELETE\""), Vec::<String>::new());
+    assert_eq!(world.records("\"result\":\"cut\"").len(), 1);
     world.stop().await;
 }

@@ -5,7 +5,7 @@ use estate::EstateFiles;
 use facts::Timestamp;
 use gateway::Core;
 use gateway_postgres::{
-    AdminConfig, Config, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
+    AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -205,6 +205,7 @@ impl Site {
                 handshake_timeout_s: 2,
                 max_message_bytes: 1 << 20,
             },
+            limits: LimitsConfig::default(),
             databases: vec![PostgresConfig {
                 database: "shop".to_owned(),
                 upstream: UpstreamConfig {

@@ -1,6 +1,6 @@
 //! What the server answers, matched with what it answers to.
 
-use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run};
+use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run, tags};
 use crate::sql::{Effect, NamedEffect};
 use crate::wire::{self, WireError};
 use bytes::BytesMut;
@@ -150,8 +150,27 @@ impl Relay {
         })
     }
 
+    /// INVARIANT: what the server says of one statement is never recorded as that of another.
+    fn check_step(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
+        // Only a portal is suspended, and never that of a Query.
+        if tag == b's' && !matches!(self.expected.front(), Some(Expect::Execute(_))) {
+            return Err(unexpected(tag));
+        }
+        let Some(run) = self.running() else {
+            return Ok(());
+        };
+        let said = wire::text_at(body).map_or("", |(text, _)| text);
+        match tag {
+            b'C' if !tags::fits(run.verb, said) => Err(tags::out_of_step(run.verb, said)),
+            // What is empty stands as SHOW among the statements that are known.
+            b'I' if run.verb != "SHOW" => Err(tags::out_of_step(run.verb, "nothing")),
+            _ => Ok(()),
+        }
+    }
+
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     fn finish_run(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
+        self.check_step(tag, body)?;
         let run = match self.expected.front_mut() {
             Some(Expect::Query(runs)) => runs.pop_front(),
             Some(Expect::Execute(_)) => match self.expected.pop_front() {
@@ -316,9 +335,11 @@ impl Relay {
 
     /// Makes durable what has finished. Nothing in `to_client` is released before this returns.
     pub(crate) async fn record(&mut self) -> Result<(), End> {
-        for (intent, ending) in std::mem::take(&mut self.finished) {
-            self.recorder.outcome(intent, ending).await?;
+        // INVARIANT: nothing leaves the list before all of it is durable: a cut goes on where this was.
+        for (intent, ending) in &mut self.finished {
+            self.recorder.conclude(intent, ending).await?;
         }
+        self.finished.clear();
         if self.transaction.is_untold() && !self.can_wait() {
             for pending in &mut self.transaction.pending {
                 if !std::mem::replace(&mut pending.told, true) {
@@ -377,13 +398,14 @@ impl Relay {
                 ));
             }
         }
-        for (intent, ending) in open {
-            if let Err(error) = self.recorder.outcome(intent, ending).await {
+        let mut recorded = true;
+        for (intent, ending) in &mut open {
+            if let Err(error) = self.recorder.conclude(intent, ending).await {
                 tracing::error!(%error, "what became of an operation is not recorded");
-                return false;
+                recorded = false;
             }
         }
-        true
+        recorded
     }
 
     /// Whether something runs upstream that has to be cancelled.
