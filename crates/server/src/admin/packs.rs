@@ -76,12 +76,12 @@ fn failed(error: &dyn std::error::Error) -> Refusal {
 fn collect(core: &Core, question: Question) -> Result<Vec<u8>, Refusal> {
     match question {
         Question::Record { ledger, index } => one(core, &ledger, index),
-        Question::Issuance { serial } => issued(core, serial),
+        Question::Issuance { serial } => issued(core, &serial),
         Question::Access {
             identity,
             resource,
             newest,
-        } => accesses(core, &identity, resource, newest),
+        } => accesses(core, &identity, resource.as_deref(), newest),
     }
 }
 
@@ -120,11 +120,11 @@ fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The issuance of an SVID.
-fn issued(core: &Core, serial: String) -> Result<Vec<u8>, Refusal> {
+fn issued(core: &Core, serial: &str) -> Result<Vec<u8>, Refusal> {
     let head = core.journal.reader().head();
     let size = head.checkpoint.size;
     let question = Question::Issuance {
-        serial: serial.clone(),
+        serial: serial.to_owned(),
     };
     let found = if size <= MOST_RECORDS {
         let origin = core.ledger_key.origin().as_str();
@@ -134,7 +134,7 @@ fn issued(core: &Core, serial: String) -> Result<Vec<u8>, Refusal> {
         })?;
         answers.indices()
     } else {
-        let index = core.state().svid(&serial).map(|svid| svid.index);
+        let index = core.state().svid(serial).map(|svid| svid.index);
         let index = match index {
             Some(index) => Some(index),
             // An issuance that has ended is no longer in the state: its record is sought.
@@ -143,7 +143,7 @@ fn issued(core: &Core, serial: String) -> Result<Vec<u8>, Refusal> {
         index.into_iter().filter(|index| *index < size).collect()
     };
     if found.is_empty() {
-        return Err(unknown_serial(&serial));
+        return Err(unknown_serial(serial));
     }
     let mut collector = Collector::new(core, &question, head);
     for index in found {
@@ -192,7 +192,7 @@ fn unknown_serial(serial: &str) -> Refusal {
 fn accesses(
     core: &Core,
     identity: &str,
-    resource: Option<String>,
+    resource: Option<&str>,
     newest: Option<u64>,
 ) -> Result<Vec<u8>, Refusal> {
     let path = super::acts::identity_path(core, identity)?;
@@ -207,7 +207,7 @@ fn accesses(
     };
     let ask = |newest| Question::Access {
         identity: id.clone(),
-        resource: resource.clone(),
+        resource: resource.map(str::to_owned),
         newest,
     };
     let most = newest.unwrap_or(MOST_ACCESSES).min(MOST_ACCESSES);
