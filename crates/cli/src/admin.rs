@@ -59,5 +59,12 @@ pub(crate) fn refusal(status: &tonic::Status) -> Failure {
 /// The JSON of a document.
 pub(crate) fn document(response: tonic::Response<Document>) -> Result<serde_json::Value, Failure> {
     serde_json::from_str(&response.into_inner().json)
-        .map_err(|error| anyhow::anyhow!("the server's answer is not JSON: {error}").into())
+        .map_err(|error| unusable(format!("it is not JSON: {error}")).into())
+}
+
+/// An answer of a server that speaks another version, or is none.
+pub(crate) fn unusable(what: String) -> Finding {
+    Finding::new("CLI-SERVER-ANSWER", "the server's answer cannot be used")
+        .observed(what)
+        .next("use the `trilith` of the server's own version, and look at the server's log")
 }

@@ -82,7 +82,7 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack"
     )]
     Pack(PackArguments),
-    /// Check a pack offline; trust comes from your file, never from the pack
+    /// Check a pack offline, and whether it is complete; trust comes from your file, never from the pack
     #[command(after_long_help = "Example:\n  trilith verify access.pack --trust trust.json")]
     Verify(VerifyArguments),
     /// Print the trust file that `verify` takes: keep it where you can find it later
@@ -357,10 +357,11 @@ pub struct PackQuestion {
     /// One recorded decision or record, as `LEDGER:INDEX`
     #[arg(long, value_name = "RECORD")]
     pub record: Option<String>,
-    /// Everything that an identity accessed
+    /// Everything that an identity accessed: of each gateway's ledger its newest 10,000 records. The pack
+    /// holds ledgers of at most 65,536 records whole, 64 MiB in all, and so shows that nothing is left out
     #[arg(long, value_name = "IDENTITY")]
     pub accesses: Option<String>,
-    /// The life of one SVID, by serial
+    /// The issuance of one SVID, by serial; with the server's whole ledger, within the same limits
     #[arg(long, value_name = "SERIAL")]
     pub issuance: Option<String>,
 }

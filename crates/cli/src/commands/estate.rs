@@ -2,6 +2,7 @@
 
 use crate::arguments::{EstateCommand, Global};
 use crate::commands::plan;
+use crate::files::unwritable;
 use crate::runtime::block_on;
 use crate::{Failure, admin, output};
 use anyhow::Context as _;
@@ -233,7 +234,8 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            let kind = entry.file_type().context("cannot read a file's type")?;
+            let unreadable = |error: std::io::Error| Failure::unreadable(&entry.path(), &error);
+            let kind = entry.file_type().map_err(unreadable)?;
             let relative = folder.join(&name);
             if kind.is_dir() {
                 folders.push(relative);
@@ -248,10 +250,7 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
                 .next("copy what it stands for into the folder")
                 .into());
             }
-            total += entry
-                .metadata()
-                .with_context(|| format!("cannot read {shown}"))?
-                .len();
+            total += entry.metadata().map_err(unreadable)?.len();
             if total > MAX_TOTAL_BYTES as u64 {
                 return Err(Finding::new(
                     "ESTATE-TOO-LARGE",
@@ -262,8 +261,7 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
                 )
                 .into());
             }
-            let text = std::fs::read_to_string(entry.path())
-                .map_err(|error| Failure::unreadable(&entry.path(), &error))?;
+            let text = std::fs::read_to_string(entry.path()).map_err(unreadable)?;
             files.insert(relative.to_string_lossy(), text);
         }
     }
@@ -273,9 +271,9 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
 /// Writes into a folder that is empty or new. The paths come from a blob that was checked: none leaves it.
 pub(crate) fn write(files: &EstateFiles, directory: &Path) -> Result<(), Failure> {
     files.check().map_err(|problem| finding(&problem))?;
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut entries = std::fs::read_dir(directory).context("cannot read the folder")?;
+    std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
+    let mut entries =
+        std::fs::read_dir(directory).map_err(|error| Failure::unreadable(directory, &error))?;
     if entries.next().is_some() {
         return Err(Finding::new(
             "ESTATE-EXPORT-NOT-EMPTY",
@@ -287,10 +285,9 @@ pub(crate) fn write(files: &EstateFiles, directory: &Path) -> Result<(), Failure
     for (path, text) in &files.0 {
         let path = directory.join(path);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
+            std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
         }
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, text).map_err(|error| unwritable(&path, &error))?;
     }
     Ok(())
 }

@@ -535,18 +535,18 @@ async fn open_to_all(
     }
     let routines = admin
         .query(
-            "SELECT count(*), min(p.oid::regprocedure::text) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
+            "SELECT count(*), min(p.oid::regprocedure::text), string_agg(DISTINCT quote_ident(n.nspname), ', ') FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
                aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
              WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
              HAVING count(*) > 0",
         )
         .await?;
     if let Some(row) = routines.first() {
-        let [count, first] = columns(row)?;
+        let [count, first, schemas] = columns(row)?;
         report.findings.push(
             Finding::new("GATEWAY-PUBLIC-EXECUTE", "every role of the database may execute routines")
                 .observed(format!("{count} routines granted to PUBLIC, {first} among them"))
-                .next("REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA … FROM PUBLIC; views, casts and defaults could call them"),
+                .next(format!("REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA {schemas} FROM PUBLIC; views, casts and defaults could call them")),
         );
     }
     let temporary = admin

@@ -21,6 +21,7 @@ mod harness;
 mod hostile;
 mod issuing;
 mod joining;
+mod packs;
 mod recovering;
 mod resumption;
 mod surviving;

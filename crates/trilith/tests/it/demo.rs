@@ -5,6 +5,7 @@ use crate::site::Site;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The user `nobody` of every Debian.
 const NOBODY: u32 = 65_534;
@@ -147,6 +148,35 @@ fn interrupted_at_any_moment_it_leaves_nothing() {
             "{moment}"
         );
     }
+}
+
+#[test]
+fn killed_it_leaves_no_process_and_the_next_one_removes_its_files() {
+    let site = match Site::new(None) {
+        Ok(site) => site,
+        Err(why) => return testkit::skip("trilith demo killed", &why),
+    };
+    let mut held = Held::start(&site);
+    held.told_until("Everything goes on running until Ctrl-C");
+    assert!(
+        site.left_processes().len() > 8,
+        "demo, roles, TPM, programs, database"
+    );
+    held.demo.kill().expect("a signal");
+    held.demo.wait().expect("it ends");
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !site.left_processes().is_empty() {
+        assert!(Instant::now() < limit, "{:#?}", site.left_processes());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let left = site.left_files();
+    assert_eq!(left.len(), 1, "{left:?}");
+
+    let mut next = Held::start(&site);
+    next.told_until("A machine proves itself");
+    next.interrupt();
+    assert_eq!(site.left_files(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(site.left_processes(), Vec::<String>::new());
 }
 
 /// A demo that runs until it is told to end.
