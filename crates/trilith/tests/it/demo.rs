@@ -87,6 +87,20 @@ fn every_step_does_what_it_should_and_nothing_is_left() {
 }
 
 #[test]
+fn what_it_cannot_begin_with_is_said_in_json_too() {
+    let empty = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_trilith"));
+    demo.args(["demo", "--json", "--programs"])
+        .arg(empty.path());
+    let output = demo.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap();
+    let first: Value = serde_json::from_slice(first).unwrap();
+    let error = first["detail"]["error"].as_str().unwrap();
+    assert!(error.contains("cargo xtask demo"), "{first}");
+}
+
+#[test]
 fn held_it_answers_every_command_it_prints_and_ctrl_c_leaves_nothing() {
     let site = match Site::new(None).and_then(|site| {
         testkit::tools(["curl", "jq", "openssl", "sha256sum"])?;
