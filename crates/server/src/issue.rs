@@ -112,12 +112,12 @@ pub(crate) fn begin(
     space: Space,
     then: impl FnOnce(Result<Outcomes, Refusal>) -> Reply + Send + 'static,
 ) {
-    let built = match core.signing.check().and_then(|()| build_all(core, orders)) {
+    let built = core.signing.check().and_then(|()| build_all(core, orders));
+    let (built, entries) = match built {
         Ok((built, _)) if built.is_empty() => return then(Ok(Vec::new()))(),
         Ok(built) => built,
         Err(refusal) => return then(Err(refusal))(),
     };
-    let (built, entries) = built;
     let begun = std::time::Instant::now();
     let (signing, recorded) = (Arc::clone(core), Arc::clone(orders));
     core.journal.append_then(entries, space, move |outcome| {

@@ -12,7 +12,8 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
-    /// Threads that wait, and have not been called.
+    /// Threads that wait and have not been called; never fewer than do. One that wakes uncalled is counted
+    /// twice, which costs a call that nobody hears.
     idle: usize,
     closed: bool,
 }

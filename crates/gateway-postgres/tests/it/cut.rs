@@ -202,12 +202,7 @@ async fn a_session_that_ends_before_it_runs_has_an_end() {
     let payments = world.plane.issue("payments/api");
     // The role is made; from now on a login takes a second, in which the client goes.
     drop(Client::connect(&world, &payments).await);
-    for slow in [
-        "ALTER SYSTEM SET post_auth_delay = 1",
-        "SELECT pg_reload_conf()",
-    ] {
-        world.postgres.execute("postgres", slow).unwrap();
-    }
+    world.slow_logins();
     for _ in 0..3 {
         let mut stream = crate::client::tls(&world, &payments).await.unwrap();
         let hello = crate::client::startup(&[("user", "x"), ("database", "shop")]);

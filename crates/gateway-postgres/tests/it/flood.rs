@@ -142,12 +142,7 @@ async fn whoever_has_shown_an_svid_gives_way_to_no_stranger() {
     let payments = world.plane.issue("payments/api");
     drop(Client::connect(&world, &payments).await);
     // From now on a login at the database takes a second, in which the flood would fill every place.
-    for slow in [
-        "ALTER SYSTEM SET post_auth_delay = 1",
-        "SELECT pg_reload_conf()",
-    ] {
-        world.postgres.execute("postgres", slow).unwrap();
-    }
+    world.slow_logins();
     let flood = flood(&world);
     tokio::time::sleep(Duration::from_millis(200)).await;
     let mut client = Client::connect(&world, &payments).await;

@@ -248,6 +248,16 @@ impl World {
         Self::start_with(&[], |_| {}).await
     }
 
+    /// From now on a login at the database takes a second.
+    pub(crate) fn slow_logins(&self) {
+        for slow in [
+            "ALTER SYSTEM SET post_auth_delay = 1",
+            "SELECT pg_reload_conf()",
+        ] {
+            self.postgres.execute("postgres", slow).unwrap();
+        }
+    }
+
     /// With more lines of `postgresql.conf` and another configuration of the gateway.
     pub(crate) async fn start_with(settings: &[&str], change: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
