@@ -5,7 +5,7 @@ use crate::config::{AdminConfig, PostgresConfig};
 use crate::pool::Pool;
 use crate::sql::{Catalog, Limits, Views};
 use crate::upstream::{
-    self, Address, Admin, AdminError, Allowance, Capacity, Connected, Login, RoleSecret,
+    self, Address, Admin, AdminError, Allowance, Capacity, Connected, Login, RoleSecret, Roles,
     TOO_MANY_CONNECTIONS, UpstreamError, Wanted,
 };
 use estate::Estate;
@@ -61,7 +61,7 @@ pub(crate) struct Database {
     admin: AdminConfig,
     password: Option<crypto::SecretBytes>,
     refresh_every: Duration,
-    trust_domain: String,
+    pub(crate) roles: Roles,
     wanted: Wanted,
     /// As the database said last.
     capacity: RwLock<Option<Capacity>>,
@@ -89,7 +89,7 @@ struct Maintenance {
 impl Database {
     pub(crate) fn new(
         config: &PostgresConfig,
-        trust_domain: &str,
+        roles: Roles,
         wanted: Wanted,
         pool: Arc<Pool>,
         limits: Limits,
@@ -100,7 +100,7 @@ impl Database {
             admin: config.admin.clone(),
             password: config.admin.password()?,
             refresh_every: Duration::from_secs(config.catalog_refresh_s),
-            trust_domain: trust_domain.to_owned(),
+            roles,
             wanted,
             capacity: RwLock::default(),
             snapshot: RwLock::new(Arc::new(Snapshot::new(Catalog::default(), 0))),
@@ -222,7 +222,7 @@ impl Database {
         }
         let report = upstream::reconcile(
             admin,
-            &self.trust_domain,
+            &self.roles,
             &current.estate,
             &snapshot.catalog,
             &snapshot.views(&current.estate),
@@ -301,7 +301,7 @@ impl Database {
         parameters: &[(&str, &str)],
         following: &Following,
     ) -> Result<Connected, LoginError> {
-        let role = upstream::role_name(identity);
+        let role = self.roles.name(identity);
         let mut all = vec![
             ("user", role.as_str()),
             ("database", self.name.as_str()),

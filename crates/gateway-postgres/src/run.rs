@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::database::Database;
 use crate::pool::Pool;
 use crate::session::{Cancels, Front, Shares, serve};
+use crate::upstream::Roles;
 use facts::Finding;
 use gateway::{Core, CoreError};
 use std::collections::HashMap;
@@ -62,7 +63,8 @@ pub async fn run_with(
     for listed in &config.databases {
         let trust_domain = core.trust_domain().as_str();
         let (wanted, limits) = (config.wanted(listed), config.limits.of_text());
-        let database = Database::new(listed, trust_domain, wanted, Arc::clone(&pool), limits)?;
+        let roles = Roles::new(trust_domain, &config.gateway.name, &listed.database);
+        let database = Database::new(listed, roles, wanted, Arc::clone(&pool), limits)?;
         let database = Arc::new(database);
         database.check_encoding().await?;
         tasks.push(tokio::spawn(

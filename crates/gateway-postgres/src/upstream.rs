@@ -4,12 +4,14 @@ mod admin;
 mod capacity;
 mod connect;
 mod reconcile;
+mod roles;
 mod scram;
 mod snapshot;
 
 pub(crate) use admin::{Admin, AdminError};
 pub(crate) use capacity::{Allowance, Capacity, Wanted, capacity, short};
 pub(crate) use connect::{Address, Connected, Login, TOO_MANY_CONNECTIONS, UpstreamError};
-pub(crate) use reconcile::{reconcile, role_name};
+pub(crate) use reconcile::reconcile;
+pub(crate) use roles::Roles;
 pub(crate) use scram::RoleSecret;
 pub(crate) use snapshot::{fingerprint, snapshot};

@@ -9,7 +9,7 @@ use super::shares::Share;
 use super::startup::{first, parameters};
 use crate::database::{Database, LoginError, cause};
 use crate::statement::Judge;
-use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError, role_name};
+use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError};
 use crate::wire::{self, CancelKey, FirstMessage, Startup};
 use bytes::BytesMut;
 use facts::{Finding, Timestamp};
@@ -133,7 +133,7 @@ pub(super) async fn open(
         serial: principal.serial.clone(),
         issuance: Some(Decimal(principal.issuance)),
         resource: format!("postgres:{}", database.name),
-        role: role_name(&principal.path),
+        role: database.roles.name(&principal.path),
         application: printable(startup.parameter("application_name").unwrap_or_default()),
     };
     let mut starting = Starting(Some(recorder));

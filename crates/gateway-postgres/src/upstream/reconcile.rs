@@ -5,6 +5,7 @@
 //! allows under some facts the role needs as well: the gateway decides each time.
 
 use super::admin::{Admin, AdminError, identifier, literal};
+use super::roles::Roles;
 use super::scram::RoleSecret;
 use super::snapshot::{columns, oid};
 use crate::sql::{self, Catalog, Environment, Relation, RelationKind, Views};
@@ -12,9 +13,6 @@ use estate::{Action, Estate, ResourceKind, ResourceRef};
 use facts::Finding;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-
-/// Longest name of a role (`NAMEDATALEN` - 1).
-const MAX_NAME: usize = 63;
 
 /// What was done, and what the administrator should know.
 #[derive(Debug, Default)]
@@ -25,27 +23,13 @@ pub(crate) struct Reconciled {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// `trilith/payments/api`; a path that is too long is cut and told apart by its digest.
-pub(crate) fn role_name(identity: &str) -> String {
-    let name = format!("trilith/{identity}");
-    if name.len() <= MAX_NAME {
-        return name;
-    }
-    let digest = crypto::hex::encode(&crypto::sha256(identity.as_bytes()));
-    let kept: String = identity.chars().take(32).collect();
-    format!(
-        "trilith/{kept}~{}",
-        digest.chars().take(20).collect::<String>()
-    )
-}
-
 /// One privilege on one object, as GRANT words it: `SELECT`, `TABLE "public"."cards"`.
 type Privilege = (String, &'static str);
 
 /// `most` is how many connections each role may have at once, whoever opens them.
 pub(crate) async fn reconcile(
     admin: &mut Admin,
-    trust_domain: &str,
+    named: &Roles,
     estate: &Estate,
     catalog: &Catalog,
     views: &Views,
@@ -53,7 +37,6 @@ pub(crate) async fn reconcile(
     secret: &(dyn Fn(&str) -> (Arc<RoleSecret>, bool) + Sync),
 ) -> Result<Reconciled, AdminError> {
     let mut report = Reconciled::default();
-    let mark = |identity: &str| format!("trilith:{trust_domain}:{identity}");
     let existing = marked_roles(admin).await?;
     let routines = routines(admin).await?;
     let held_before = held(admin).await?;
@@ -63,16 +46,17 @@ pub(crate) async fn reconcile(
     let (mut revokes, mut roles, mut grants) = (Vec::new(), Vec::new(), Vec::new());
 
     for identity in estate.identities() {
-        let role = role_name(&identity.path);
+        let role = named.name(&identity.path);
+        let mark = named.mark(&identity.path);
         let name = identifier(&role);
         match existing.get(&role) {
-            Some(found) if found.comment != mark(&identity.path) => {
+            Some(found) if found.comment != mark => {
                 report.findings.push(
                     Finding::new(
                         "GATEWAY-ROLE-FOREIGN",
                         format!("the role {role} is not this gateway's"),
                     )
-                    .expected(mark(&identity.path))
+                    .expected(mark)
                     .observed(found.comment.clone())
                     .next("rename that role; until then the identity cannot log in"),
                 );
@@ -95,7 +79,7 @@ pub(crate) async fn reconcile(
                 let verifier = literal(&secret(&identity.path).0.verifier());
                 let sql = format!(
                     "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {most} PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
-                    literal(&mark(&identity.path))
+                    literal(&mark)
                 );
                 roles.push(Step::role(sql, &role));
             }
@@ -104,11 +88,7 @@ pub(crate) async fn reconcile(
     }
     report.roles = ours.len();
     for (role, found) in &existing {
-        let gone = found
-            .comment
-            .starts_with(&format!("trilith:{trust_domain}:"))
-            && !ours.contains_key(role);
-        if gone {
+        if named.own(&found.comment) && !ours.contains_key(role) {
             let sql = format!("ALTER ROLE {} NOLOGIN PASSWORD NULL;", identifier(role));
             revokes.push(Step::role(sql, role));
             let has = held_before.get(role).unwrap_or(&nothing);
@@ -562,21 +542,4 @@ async fn open_to_all(
         );
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_long_identity_has_a_name_of_its_own() {
-        let long = "a/".repeat(60);
-        let (first, second) = (
-            role_name(&format!("{long}x")),
-            role_name(&format!("{long}y")),
-        );
-        assert!(first.len() <= MAX_NAME && second.len() <= MAX_NAME);
-        assert_ne!(first, second);
-        assert_eq!(role_name("payments/api"), "trilith/payments/api");
-    }
 }

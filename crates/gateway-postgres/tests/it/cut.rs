@@ -52,7 +52,7 @@ async fn a_cut_reaches_idle_querying_and_copying_sessions() {
     }
     assert_eq!(other.simple("SELECT 1").await.unwrap(), ["1"]);
     // What ran upstream is cancelled and what was copied is gone.
-    let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api' AND state = 'active'";
+    let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api@pg-1/shop' AND state = 'active'";
     for _ in 0..200 {
         if world.postgres.execute("shop", busy).unwrap() == "0" {
             break;

@@ -49,7 +49,7 @@ async fn reads_and_writes_that_policy_allows_pass() {
             "p9",
             "Result",
             "UTF8",
-            "trilith/payments/api",
+            "trilith/payments/api@pg-1/shop",
         ],
         "{said}"
     );
@@ -125,26 +125,26 @@ async fn the_database_itself_enforces_what_was_decided() {
     assert_eq!(
         grants.lines().collect::<Vec<_>>(),
         [
-            "trilith/agents/helper|pgbench_accounts|SELECT",
-            "trilith/agents/helper|product_names|SELECT",
-            "trilith/agents/helper|products|SELECT",
-            "trilith/gateway/pg|pgbench_accounts|SELECT",
-            "trilith/gateway/pg|product_names|SELECT",
-            "trilith/gateway/pg|products|SELECT",
-            "trilith/payments/api|card_numbers|SELECT",
-            "trilith/payments/api|cards|SELECT",
-            "trilith/payments/api|events|SELECT",
-            "trilith/payments/api|events_2026|SELECT",
-            "trilith/payments/api|orders|DELETE,INSERT,SELECT,TRUNCATE,UPDATE",
-            "trilith/payments/api|pgbench_accounts|SELECT",
-            "trilith/payments/api|product_names|SELECT",
-            "trilith/payments/api|products|SELECT",
+            "trilith/agents/helper@pg-1/shop|pgbench_accounts|SELECT",
+            "trilith/agents/helper@pg-1/shop|product_names|SELECT",
+            "trilith/agents/helper@pg-1/shop|products|SELECT",
+            "trilith/gateway/pg@pg-1/shop|pgbench_accounts|SELECT",
+            "trilith/gateway/pg@pg-1/shop|product_names|SELECT",
+            "trilith/gateway/pg@pg-1/shop|products|SELECT",
+            "trilith/payments/api@pg-1/shop|card_numbers|SELECT",
+            "trilith/payments/api@pg-1/shop|cards|SELECT",
+            "trilith/payments/api@pg-1/shop|events|SELECT",
+            "trilith/payments/api@pg-1/shop|events_2026|SELECT",
+            "trilith/payments/api@pg-1/shop|orders|DELETE,INSERT,SELECT,TRUNCATE,UPDATE",
+            "trilith/payments/api@pg-1/shop|pgbench_accounts|SELECT",
+            "trilith/payments/api@pg-1/shop|product_names|SELECT",
+            "trilith/payments/api@pg-1/shop|products|SELECT",
         ]
     );
     let roles = "SELECT rolname, rolcanlogin, rolsuper, rolcreatedb, rolcreaterole, rolinherit FROM pg_roles WHERE rolname LIKE 'trilith/agents/%'";
     assert_eq!(
         world.postgres.execute("shop", roles).unwrap(),
-        "trilith/agents/helper|t|f|f|f|f"
+        "trilith/agents/helper@pg-1/shop|t|f|f|f|f"
     );
     world.stop().await;
 }
@@ -173,7 +173,7 @@ async fn an_object_that_cannot_be_granted_stops_no_revocation_and_no_login() {
     let more = "[[identity]]\npath = \"jobs/new\"\nkind = \"service\"\nowner = \"data\"\n";
     files.insert("identities/shop.toml", format!("{identities}{more}"));
     world.apply(&files).await;
-    let held = "SELECT has_table_privilege('trilith/payments/api', 'cards', 'SELECT')";
+    let held = "SELECT has_table_privilege('trilith/payments/api@pg-1/shop', 'cards', 'SELECT')";
     for _ in 0..200 {
         if world.postgres.execute("shop", held).unwrap() == "f" {
             break;

@@ -235,7 +235,7 @@ async fn over_tls_only_the_session_s_own_identity_cancels_it() {
     let mut cancel = vec![0, 0, 0, 16, 4, 210, 22, 46];
     cancel.extend(client.process.to_be_bytes());
     cancel.extend(client.secret.to_be_bytes());
-    let running = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api' AND state = 'active'";
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api@pg-1/shop' AND state = 'active'";
     while world.postgres.execute("shop", running).unwrap() != "1" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }

@@ -2,8 +2,13 @@
 
 use crate::client::Client;
 use crate::plane::Svid;
-use crate::world::{World, skipped};
+use crate::world::{World, followed, skipped};
+use gateway::Core;
+use gateway_postgres::run_with;
 use std::process::{Command, Stdio};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 async fn refused(world: &World, svid: &Svid, part: &str) {
     let Err((sqlstate, message)) = Client::try_connect(world, svid, &[]).await else {
@@ -133,21 +138,29 @@ async fn a_role_has_no_more_connections_past_the_gateway_either() {
         .postgres
         .execute(
             "shop",
-            "ALTER ROLE \"trilith/payments/api\" PASSWORD 'stolen'",
+            "ALTER ROLE \"trilith/payments/api@pg-1/shop\" PASSWORD 'stolen'",
         )
         .unwrap();
     let direct = |sql: &str| {
         let mut psql = Command::new(testkit::tool("psql").unwrap());
-        psql.args(["-XAtq", "-U", "trilith/payments/api", "-d", "shop", "-h"])
-            .arg(world.postgres.socket_folder())
-            .args(["-c", sql])
-            .env("PGPASSWORD", "stolen")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        psql.args([
+            "-XAtq",
+            "-U",
+            "trilith/payments/api@pg-1/shop",
+            "-d",
+            "shop",
+            "-h",
+        ])
+        .arg(world.postgres.socket_folder())
+        .args(["-c", sql])
+        .env("PGPASSWORD", "stolen")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
         psql
     };
     let mut first = direct("SELECT pg_sleep(60)").spawn().unwrap();
-    let busy = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api'";
+    let busy =
+        "SELECT count(*) FROM pg_stat_activity WHERE usename = 'trilith/payments/api@pg-1/shop'";
     while world.postgres.execute("shop", busy).unwrap() != "2" {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
@@ -174,12 +187,13 @@ async fn a_role_that_exists_gets_the_limit_too() {
         .postgres
         .execute(
             "shop",
-            "ALTER ROLE \"trilith/payments/api\" CONNECTION LIMIT -1",
+            "ALTER ROLE \"trilith/payments/api@pg-1/shop\" CONNECTION LIMIT -1",
         )
         .unwrap();
     // The next estate is an occasion to put everything right.
     world.apply(&crate::world::estate_without_cards()).await;
-    let limit = "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'trilith/payments/api'";
+    let limit =
+        "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'trilith/payments/api@pg-1/shop'";
     for _ in 0..200 {
         if world.postgres.execute("shop", limit).unwrap() == "7" {
             break;
@@ -187,5 +201,57 @@ async fn a_role_that_exists_gets_the_limit_too() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(world.postgres.execute("shop", limit).unwrap(), "7");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_gateways_before_one_database_leave_each_other_alone() {
+    if skipped("two_gateways_before_one_database_leave_each_other_alone") {
+        return;
+    }
+    let mut world = World::start().await;
+    let payments = world.plane.issue("payments/api");
+    let mut first = Client::connect(&world, &payments).await;
+    let verifiers = "SELECT rolname, md5(rolpassword), rolconnlimit FROM pg_authid WHERE rolname LIKE 'trilith/payments/%' ORDER BY 1";
+    let before = world.postgres.execute("shop", verifiers).unwrap();
+    assert_eq!(before.lines().count(), 1, "{before}");
+
+    let mut config = world.config.clone();
+    config.gateway.name = "pg-2".to_owned();
+    config.gateway.data_dir = world.folder.path().join("second");
+    config.listen.max_sessions_per_identity = Some(3);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let core = Core::open(config.gateway.clone()).await.unwrap();
+    followed(&core).await;
+    let (stop, stopping) = watch::channel(false);
+    let serving = Arc::clone(&core);
+    let second = tokio::spawn(async move { run_with(&config, serving, listener, stopping).await });
+
+    let one = std::mem::replace(&mut world.address, address);
+    let mut other = Client::connect(&world, &payments).await;
+    assert_eq!(other.simple("SELECT 1").await.unwrap(), ["1"]);
+    let after = world.postgres.execute("shop", verifiers).unwrap();
+    assert!(after.starts_with(&before), "{before}\n{after}");
+    assert!(
+        after
+            .lines()
+            .nth(1)
+            .is_some_and(|role| role.ends_with("|3")),
+        "{after}"
+    );
+    // Nor does the next estate: each looks after its own.
+    world.apply(&crate::world::estate_without_cards()).await;
+    for address in [one, address] {
+        world.address = address;
+        let mut client = Client::connect(&world, &payments).await;
+        assert_eq!(client.simple("SELECT 1").await.unwrap(), ["1"]);
+    }
+    let then = world.postgres.execute("shop", verifiers).unwrap();
+    assert_eq!(then, after);
+    assert_eq!(first.simple("SELECT 1").await.unwrap(), ["1"]);
+    stop.send(true).unwrap();
+    second.await.unwrap().unwrap();
+    drop(core);
     world.stop().await;
 }
