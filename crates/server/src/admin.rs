@@ -3,12 +3,14 @@
 
 mod acts;
 mod estates;
+mod listener;
 mod packs;
 mod questions;
 mod records;
 mod recover;
 
 pub(crate) use estates::install;
+pub(crate) use listener::{accept, bind};
 pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
@@ -20,7 +22,6 @@ use ledger_store::Committed;
 use proto::v1;
 use proto::v1::admin_server::Admin;
 use serde::Serialize;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio_stream::Stream;
@@ -305,26 +306,4 @@ impl Admin for AdminService {
             chunks.into_iter().map(Ok),
         ))))
     }
-}
-
-/// Binds the socket for its owner and group; a stale one is taken away.
-pub(crate) fn bind(path: &Path) -> std::io::Result<tokio::net::UnixListener> {
-    use std::os::unix::fs::PermissionsExt as _;
-    match std::os::unix::net::UnixStream::connect(path) {
-        Ok(_) => return Err(std::io::Error::from(std::io::ErrorKind::AddrInUse)),
-        Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-            std::fs::remove_file(path)?;
-        }
-        Err(_) => {}
-    }
-    // Bound under another name and moved when its mode is right: nobody connects in between.
-    let beside = path.with_extension("new");
-    match std::fs::remove_file(&beside) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = tokio::net::UnixListener::bind(&beside)?;
-    std::fs::set_permissions(&beside, std::fs::Permissions::from_mode(0o660))?;
-    std::fs::rename(&beside, path)?;
-    Ok(listener)
 }

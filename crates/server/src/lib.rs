@@ -25,6 +25,7 @@ mod admin;
 mod authority;
 pub mod bench;
 mod config;
+mod connection;
 mod core;
 mod crl;
 mod current;

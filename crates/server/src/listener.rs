@@ -9,6 +9,7 @@
 //! connections than others gives way to those.
 
 use crate::config::Limits;
+use crate::connection::Connection;
 use facts::Timestamp;
 use listen::{Place, Places, Source};
 use rustls::ServerConfig;
@@ -17,10 +18,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 use svid_tls::BundleSource;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -28,7 +27,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
-use tonic::transport::server::Connected;
 
 /// Who is on the other side of a connection.
 #[derive(Debug, Clone)]
@@ -46,56 +44,7 @@ pub(crate) struct Peer {
 const PARTING: Duration = Duration::from_secs(3);
 
 /// An accepted connection after its handshake.
-pub(crate) struct Connection {
-    stream: TlsStream<TcpStream>,
-    peer: Peer,
-    /// Comes when the connection has to be closed.
-    end: Pin<Box<dyn Future<Output = ()> + Send>>,
-    ended: bool,
-    /// Given back when the connection ends.
-    _place: Held,
-}
-
-impl Connected for Connection {
-    type ConnectInfo = Peer;
-
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
-    }
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        // The connection is always being read, so this is seen as soon as it comes.
-        self.ended = self.ended || self.end.as_mut().poll(context).is_ready();
-        if self.ended {
-            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
-    }
-}
-
-impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
+pub(crate) type TlsConnection = Connection<TlsStream<TcpStream>, Peer, Held>;
 
 /// Places of those whose handshake is over.
 struct Established {
@@ -106,7 +55,7 @@ struct Established {
     stranger: Duration,
 }
 
-enum Held {
+pub(crate) enum Held {
     Stranger(Place<Source>),
     Member(Place<String>),
 }
@@ -118,7 +67,7 @@ pub(crate) fn accept(
     bundles: Arc<dyn BundleSource>,
     limits: &Limits,
     stop: CancellationToken,
-) -> ReceiverStream<io::Result<Connection>> {
+) -> ReceiverStream<io::Result<TlsConnection>> {
     let (sender, receiver) = mpsc::channel(64);
     let established = Arc::new(Established {
         strangers: Places::new(limits.strangers),
@@ -164,7 +113,7 @@ fn placed(
     stream: TlsStream<TcpStream>,
     peer: Peer,
     stop: &CancellationToken,
-) -> Option<Connection> {
+) -> Option<TlsConnection> {
     let held = match &peer.svid {
         None => Some(Held::Stranger(
             places.strangers.take(Source::of(peer.address)),
@@ -203,13 +152,7 @@ fn placed(
             () = aged => {}
         }
     };
-    Some(Connection {
-        stream,
-        peer,
-        end: Box::pin(end),
-        ended: false,
-        _place: held,
-    })
+    Some(Connection::new(stream, peer, held, end))
 }
 
 async fn handshake(

@@ -38,7 +38,6 @@ use store::EstateRow;
 use svid_tls::{ClientAuth, OwnSvid};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -453,6 +452,7 @@ async fn listeners(
         "administration: export TRILITH_ADMIN_SOCKET={}",
         path.display()
     );
+    let administrators = admin::accept(socket, core.stop.clone());
     let admin = AdminServer::new(AdminService(Arc::clone(core)))
         .max_decoding_message_size(config.limits.admin_message_bytes)
         .max_encoding_message_size(usize::MAX);
@@ -460,7 +460,7 @@ async fn listeners(
     tasks.spawn(async move {
         let served = Server::builder()
             .add_service(admin)
-            .serve_with_incoming_shutdown(UnixListenerStream::new(socket), stop.cancelled_owned());
+            .serve_with_incoming_shutdown(administrators, stop.cancelled_owned());
         ended("the admin socket", served.await);
     });
     // ------------------------------------------------------------ HTTP

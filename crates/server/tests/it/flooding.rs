@@ -280,3 +280,26 @@ async fn one_key_is_certified_for_one_identity_however_it_is_asked() {
         assert_eq!(svids, 1, "round {round}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn silent_connections_to_the_admin_socket_keep_nobody_out() {
+    let fixture = Fixture::start().await;
+    let socket = fixture.dir.path().join("data/admin.sock");
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        silent.push(tokio::net::UnixStream::connect(&socket).await.unwrap());
+    }
+    // The server says its settings, and then what was too much is closed.
+    let mut closed = 0;
+    for stream in &mut silent {
+        let mut said = Vec::new();
+        let end = stream.read_to_end(&mut said);
+        let ended = tokio::time::timeout(Duration::from_millis(200), end).await;
+        if ended.is_err() {
+            break;
+        }
+        closed += 1;
+    }
+    assert!(closed > 100, "{closed}");
+    fixture.token("m1").await;
+}

@@ -61,7 +61,7 @@ enum Step {
     Later(Box<Decided>, Duration),
 }
 
-type Done = oneshot::Sender<Result<Step, Refusal>>;
+type Done<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// What a workload may become, issued.
 pub(crate) async fn workload(
@@ -82,11 +82,10 @@ pub(crate) async fn workload(
     };
     let commit = core.commit(&decided.facts).await?;
     tokio::time::sleep(turn).await;
-    let begin = move |asked: &Arc<Asked>, done| asked.begin(*decided, commit, done);
-    match asked.on_the_pool(begin).await? {
-        Step::Answered(updates) => Ok(updates),
-        Step::Later(..) => Err(Refusal::internal("issuing", &Ended)),
-    }
+    let begin = move |asked: &Arc<Asked>, done: Done<Vec<Update>>| {
+        asked.begin(*decided, commit, move |answer| drop(done.send(answer)));
+    };
+    asked.on_the_pool(begin).await
 }
 
 fn within_limits(
@@ -115,10 +114,10 @@ fn within_limits(
 
 impl Asked {
     /// Runs `job` on the pool until somebody there has answered: whoever asked is woken once.
-    async fn on_the_pool(
+    async fn on_the_pool<T: Send + 'static>(
         self: &Arc<Self>,
-        job: impl FnOnce(&Arc<Self>, Done) + Send + 'static,
-    ) -> Result<Step, Refusal> {
+        job: impl FnOnce(&Arc<Self>, Done<T>) + Send + 'static,
+    ) -> Result<T, Refusal> {
         let (done, wait) = oneshot::channel();
         let asked = Arc::clone(self);
         self.core
@@ -129,14 +128,16 @@ impl Asked {
     }
 
     /// All of it in one go, if nothing is to be waited for.
-    fn step(self: &Arc<Self>, done: Done) {
+    fn step(self: &Arc<Self>, done: Done<Step>) {
         let decided = match self.decide() {
             Ok(decided) => decided,
             Err(refusal) => return drop(done.send(Err(refusal))),
         };
         let turn = self.turn(&decided);
         match self.core.known_commitment(&decided.digest) {
-            Some(commit) if turn.is_zero() => self.begin(decided, commit, done),
+            Some(commit) if turn.is_zero() => self.begin(decided, commit, move |answer| {
+                drop(done.send(answer.map(Step::Answered)));
+            }),
             _ => drop(done.send(Ok(Step::Later(Box::new(decided), turn)))),
         }
     }
@@ -200,16 +201,21 @@ impl Asked {
         core.workloads.turn(node, workload, now, every).since(now)
     }
 
-    /// Queues what comes of it; it is answered when that is issued.
-    fn begin(self: &Arc<Self>, decided: Decided, commit: Commitment, done: Done) {
+    /// Queues what comes of it; `tell` is called when that is issued, or refused.
+    fn begin(
+        self: &Arc<Self>,
+        decided: Decided,
+        commit: Commitment,
+        tell: impl FnOnce(Result<Vec<Update>, Refusal>) + Send + 'static,
+    ) {
         let begun = match self.ordered(decided, commit) {
             Ok(begun) => begun,
-            Err(refusal) => return drop(done.send(Err(refusal))),
+            Err(refusal) => return tell(Err(refusal)),
         };
         let (asked, orders) = (Arc::clone(self), Arc::clone(&begun.orders));
         begin(&self.core, &orders, Space::Ordinary, move |outcomes| {
             let answer = outcomes.and_then(|outcomes| asked.answered(begun, outcomes));
-            Box::new(move || drop(done.send(answer.map(Step::Answered))))
+            Box::new(move || tell(answer))
         });
     }
 
