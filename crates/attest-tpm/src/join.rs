@@ -2,8 +2,8 @@
 //!
 //! What an affirmed verdict proves: the keys of [`Proven`] belong to the TPM with this endorsement key;
 //! the answer was made for this connection after the checkpoint in the nonce was known; the PCRs had
-//! these values then. It does not say that those values are good: without an event log that is read,
-//! `machine.boot.state` is `unknown`.
+//! these values then; and, where there is an event log, that this is how they came about. It does not say
+//! that what booted is good: `machine.boot.state` is `measured`, and without a log `unknown`.
 //! Rate limits, sessions and records are the server's.
 
 mod session;
@@ -11,13 +11,14 @@ mod statement;
 
 use crate::attested::Clock;
 use crate::ek::{EndorsementKey, References};
+use crate::eventlog::{Format, Log};
 use crate::keys::SigningKey;
 use crate::message::{Challenge, Channel, JoinEvidence, JoinRequest};
 use crate::pcr::PcrSelection;
 use crate::public::Name;
 use crate::quote::Quoted;
 use crate::transcript::{Transcript, nonce};
-use crate::{certify, make_credential, quote};
+use crate::{boot, certify, make_credential, quote};
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
 use facts::{FactSet, Finding, Timestamp};
@@ -242,6 +243,10 @@ fn examine(
             &mut findings,
         );
     }
+    let booted = quoted.as_ref().and_then(|quoted| {
+        let booted = booted(&answer.event_log, quoted);
+        gather(&mut findings, booted)
+    });
     let boot = quoted.as_ref().map(|quoted| Boot::from(quoted.clock));
     let session = boot.and_then(|boot| {
         let context = SessionContext {
@@ -260,11 +265,26 @@ fn examine(
                 identity_key: identity.key,
                 boot,
             };
-            let facts = statement::facts(&trust, &quoted, &proven, expectation.now);
+            let booted = booted.flatten();
+            let facts =
+                statement::facts(&trust, &quoted, &proven, booted.as_ref(), expectation.now);
             Ok((facts, proven))
         }
         _ => Err(findings.into_vec()),
     }
+}
+
+/// What the machine booted, if it says: a log that is none, or not of what was quoted, refuses the join,
+/// since an honest machine has no use for it. One of SHA-1 alone says nothing that could be relied upon.
+fn booted(log: &[u8], quoted: &Quoted) -> Result<Option<boot::Boot>, Vec<Finding>> {
+    if log.is_empty() || log.len() > LONGEST_EVENT_LOG {
+        return Ok(None);
+    }
+    let log = Log::parse(log).map_err(|finding| vec![finding])?;
+    if log.format == Format::Legacy {
+        return Ok(None);
+    }
+    boot::verify(&log, &quoted.pcrs).map(Some)
 }
 
 fn gather<T>(findings: &mut Findings, result: Result<T, Vec<Finding>>) -> Option<T> {

@@ -1,19 +1,33 @@
 //! The facts of an affirmed join, each with the source that really stands behind it.
 
 use super::Proven;
+use crate::boot::Boot;
 use crate::ek::Trust;
 use crate::quote::Quoted;
 use crypto::hex;
 use facts::{FactSet, Source, Timestamp, names};
 
-pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
-    let mut facts = FactSet::new();
+pub(super) fn facts(
+    trust: &Trust,
+    quoted: &Quoted,
+    proven: &Proven,
+    booted: Option<&Boot>,
+    now: Timestamp,
+) -> FactSet {
     let checked = Source::Verified;
     // Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
     let (root, kind, chain) = match trust {
         Trust::Chain { emulated: true, .. } => (Source::Verified, "emulated", "verified"),
         Trust::Chain { .. } => (Source::Hardware, "unknown", "verified"),
         Trust::Pinned => (Source::Verified, "unknown", "pinned"),
+    };
+    let mut facts = match booted {
+        Some(booted) => booted.facts(root, now),
+        None => {
+            let mut facts = FactSet::new();
+            facts.state(names::MACHINE_BOOT_STATE, "unknown", checked, now);
+            facts
+        }
     };
     facts.state(names::MACHINE_JOIN, "tpm", checked, now);
     facts.state(names::MACHINE_TPM_KIND, kind, checked, now);
@@ -38,8 +52,6 @@ pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timest
         root,
         now,
     );
-    // An event log is kept as evidence but not read yet: nothing may be said of the boot.
-    facts.state(names::MACHINE_BOOT_STATE, "unknown", checked, now);
     for (name, count) in [
         (names::MACHINE_BOOT_RESET_COUNT, proven.boot.reset_count),
         (names::MACHINE_BOOT_RESTART_COUNT, proven.boot.restart_count),

@@ -43,12 +43,16 @@ pub(crate) fn references(chip: &Swtpm) -> References {
 
 /// The server's side of one join: what it sent and will expect.
 pub(crate) fn challenged(request: &JoinRequest) -> (Challenge, JoinExpectation) {
+    challenged_for(request, &PCRS)
+}
+
+pub(crate) fn challenged_for(request: &JoinRequest, pcrs: &[u32]) -> (Challenge, JoinExpectation) {
     let entropy = Entropy {
         nonce: crypto::random(),
         secret: SecretBytes::new(crypto::random::<32>().to_vec()),
         seed: SecretBytes::new(crypto::random::<32>().to_vec()),
     };
-    let sent = challenge(request, CHECKPOINT, &PCRS, &entropy).unwrap();
+    let sent = challenge(request, CHECKPOINT, pcrs, &entropy).unwrap();
     let expected = JoinExpectation {
         nonce: sent.nonce,
         secret: entropy.secret,

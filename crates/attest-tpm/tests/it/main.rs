@@ -12,6 +12,7 @@
 )]
 
 mod attacks;
+mod booted;
 mod boots;
 mod chip;
 mod evidence;

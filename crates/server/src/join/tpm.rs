@@ -17,8 +17,8 @@ use std::sync::{Arc, PoisonError};
 
 /// A session that is not answered in time is over.
 const SESSION_S: u64 = 60;
-/// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel.
-const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14];
+/// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel and what it was given.
+const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14];
 /// What a machine may present in one field; an event log may have more.
 const LONGEST_FIELD: usize = 16 * 1024;
 /// A name, a number and a MAC.
