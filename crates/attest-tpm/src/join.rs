@@ -21,7 +21,7 @@ use crate::transcript::{Transcript, nonce};
 use crate::{boot, certify, make_credential, quote};
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
-use facts::{FactSet, Finding, Timestamp};
+use facts::{FactSet, Finding, Source, Timestamp};
 use session::SessionContext;
 
 /// A TCG event log of a machine is some tens of kilobytes.
@@ -131,6 +131,10 @@ pub struct Proven {
     /// The key to certify: in memory and vouched for by the identity key, or the identity key itself.
     pub session_key: PublicKey,
     pub boot: Boot,
+    /// What stands behind the chip, and with it behind what it holds.
+    pub root: Source,
+    /// What was booted, if an event log of SHA-256 came along.
+    pub booted: Option<boot::Boot>,
 }
 
 /// The verdict, and what it proved if it is affirmed.
@@ -264,10 +268,10 @@ fn examine(
                 session_key: session.unwrap_or_else(|| identity.key.clone()),
                 identity_key: identity.key,
                 boot,
+                root: statement::root(&trust),
+                booted: booted.flatten(),
             };
-            let booted = booted.flatten();
-            let facts =
-                statement::facts(&trust, &quoted, &proven, booted.as_ref(), expectation.now);
+            let facts = statement::facts(&trust, &quoted, &proven, expectation.now);
             Ok((facts, proven))
         }
         _ => Err(findings.into_vec()),

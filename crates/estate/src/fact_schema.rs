@@ -52,7 +52,8 @@ fn type_of(name: &str) -> Option<Type> {
         | names::MACHINE_BOOT_AUTHORITIES
         | names::MACHINE_BOOT_IMAGES
         | names::MACHINE_BOOT_SECTIONS
-        | names::MACHINE_BOOT_LABELS => Type::List,
+        | names::MACHINE_BOOT_LABELS
+        | names::MACHINE_BOOT_JUDGED => Type::List,
         names::WORKLOAD_INTERPRETER
         | names::MACHINE_BOOT_SECURE_BOOT
         | names::MACHINE_BOOT_SHIM => Type::Bool,

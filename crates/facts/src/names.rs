@@ -51,6 +51,8 @@ pub const MACHINE_BOOT_CMDLINE: &str = "machine.boot.cmdline";
 pub const MACHINE_BOOT_SECTIONS: &str = "machine.boot.sections";
 /// List: labels of the reference values that the boot matched.
 pub const MACHINE_BOOT_LABELS: &str = "machine.boot.labels";
+/// Numbers of the PCRs that reference values speak of: `4`.
+pub const MACHINE_BOOT_JUDGED: &str = "machine.boot.judged";
 /// `approved` when every executed file that was measured is allowed, `measured` when the list replays to
 /// PCR 10.
 pub const MACHINE_IMA_STATE: &str = "machine.ima.state";
@@ -129,6 +131,7 @@ pub const ALL: &[&str] = &[
     MACHINE_BOOT_CMDLINE,
     MACHINE_BOOT_SECTIONS,
     MACHINE_BOOT_LABELS,
+    MACHINE_BOOT_JUDGED,
     MACHINE_IMA_STATE,
     MACHINE_IMA_ENTRIES,
     MACHINE_IMA_VIOLATIONS,

@@ -259,6 +259,12 @@ impl ReferenceFile {
 }
 
 impl Generation {
+    /// Whether it holds values for machines of `ring`.
+    #[must_use]
+    pub fn is_for(&self, ring: &str) -> bool {
+        self.rings.iter().any(|own| own == ALL_RINGS || own == ring)
+    }
+
     /// SHA-256 of everything it holds, in its one order.
     #[must_use]
     pub fn digest(&self) -> Digest {

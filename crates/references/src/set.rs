@@ -3,10 +3,10 @@
 
 use crate::Digest;
 use crate::generation::{
-    ALL_RINGS, Artefact, FileValue, Generation, PcrValue, ReferenceFile, Source, Withdrawal,
+    Artefact, FileValue, Generation, PcrValue, ReferenceFile, Source, Withdrawal,
 };
 use facts::{Finding, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// When, and for a machine of which ring.
 #[derive(Debug, Clone, Copy)]
@@ -202,6 +202,18 @@ impl References {
             })
     }
 
+    /// The PCRs that any generation for machines of `ring` predicts, whether it holds now or not: what was
+    /// withdrawn or is over is no reason not to ask.
+    #[must_use]
+    pub fn predicted(&self, ring: &str) -> BTreeSet<u8> {
+        let generations = self.generations.iter().filter(|one| one.is_for(ring));
+        let artefacts = generations.flat_map(|one| &one.artefacts);
+        artefacts
+            .flat_map(|artefact| &artefact.pcrs)
+            .map(|pcr| pcr.index)
+            .collect()
+    }
+
     /// Files that are good here and now and stand where `path` does; if there are none, files of the same
     /// name elsewhere. `/bin` and `/usr/bin` are one folder, and so are the others that Debian merged.
     #[must_use]
@@ -264,8 +276,7 @@ impl References {
                 reason: withdrawal.reason.clone(),
             });
         }
-        let holds = |ring: &String| ring == ALL_RINGS || ring == at.ring;
-        if !generation.rings.iter().any(holds) {
+        if !generation.is_for(at.ring) {
             return Some(Lapse::OtherRing(generation.rings.clone()));
         }
         if at.now < generation.valid_from {

@@ -1,5 +1,6 @@
 //! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
 
+mod boot;
 mod limits;
 mod token;
 mod tpm;

@@ -84,6 +84,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger-store",
             "listen",
             "proto",
+            "references",
             "spiffe",
             "store",
             "svid-tls",

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 pub struct Approved<'a> {
     pub(super) boot: &'a Boot,
     labels: BTreeSet<String>,
+    judged: BTreeSet<u32>,
     command_line: Option<String>,
 }
 
@@ -15,11 +16,13 @@ impl<'a> Approved<'a> {
     pub(super) fn new(
         boot: &'a Boot,
         labels: BTreeSet<String>,
+        judged: BTreeSet<u32>,
         command_line: Option<&str>,
     ) -> Self {
         Self {
             boot,
             labels,
+            judged,
             command_line: boot
                 .command_line()
                 .or_else(|| command_line.map(str::to_owned)),
@@ -35,6 +38,12 @@ impl<'a> Approved<'a> {
     #[must_use]
     pub const fn labels(&self) -> &BTreeSet<String> {
         &self.labels
+    }
+
+    /// The PCRs that were judged: the others say nothing about whether the boot is good.
+    #[must_use]
+    pub const fn judged(&self) -> &BTreeSet<u32> {
+        &self.judged
     }
 
     /// The kernel's command line: in the log, or the reference value that its digest is of.

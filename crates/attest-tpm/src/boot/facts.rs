@@ -43,6 +43,8 @@ impl Approved<'_> {
         facts.text(names::MACHINE_BOOT_CMDLINE, line, root);
         let labels: Vec<String> = self.labels().iter().cloned().collect();
         facts.state(names::MACHINE_BOOT_LABELS, labels, Source::Verified);
+        let judged: Vec<String> = self.judged().iter().map(u32::to_string).collect();
+        facts.state(names::MACHINE_BOOT_JUDGED, judged, Source::Verified);
         facts.set
     }
 }

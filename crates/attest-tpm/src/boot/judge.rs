@@ -48,7 +48,13 @@ pub fn judge<'a>(
     let command_line = judge.command_line.take();
     let findings = judge.misses.into_findings();
     if findings.is_empty() {
-        Ok(Approved::new(boot, labels, command_line))
+        let judged = References::JUDGED
+            .into_iter()
+            .chain(references.pcrs.keys().copied());
+        let judged = judged
+            .filter(|pcr| !references.unjudged.contains(pcr))
+            .collect();
+        Ok(Approved::new(boot, labels, judged, command_line))
     } else {
         Err(findings)
     }

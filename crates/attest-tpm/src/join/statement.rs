@@ -1,27 +1,30 @@
 //! The facts of an affirmed join, each with the source that really stands behind it.
 
 use super::Proven;
-use crate::boot::Boot;
 use crate::ek::Trust;
 use crate::quote::Quoted;
 use crypto::hex;
 use facts::{FactSet, Source, Timestamp, names};
 
-pub(super) fn facts(
-    trust: &Trust,
-    quoted: &Quoted,
-    proven: &Proven,
-    booted: Option<&Boot>,
-    now: Timestamp,
-) -> FactSet {
+/// Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
+pub(super) const fn root(trust: &Trust) -> Source {
+    match trust {
+        Trust::Chain {
+            emulated: false, ..
+        } => Source::Hardware,
+        Trust::Chain { .. } | Trust::Pinned => Source::Verified,
+    }
+}
+
+pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
     let checked = Source::Verified;
-    // Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
-    let (root, kind, chain) = match trust {
-        Trust::Chain { emulated: true, .. } => (Source::Verified, "emulated", "verified"),
-        Trust::Chain { .. } => (Source::Hardware, "unknown", "verified"),
-        Trust::Pinned => (Source::Verified, "unknown", "pinned"),
+    let root = proven.root;
+    let (kind, chain) = match trust {
+        Trust::Chain { emulated: true, .. } => ("emulated", "verified"),
+        Trust::Chain { .. } => ("unknown", "verified"),
+        Trust::Pinned => ("unknown", "pinned"),
     };
-    let mut facts = match booted {
+    let mut facts = match &proven.booted {
         Some(booted) => booted.facts(root, now),
         None => {
             let mut facts = FactSet::new();

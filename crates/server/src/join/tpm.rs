@@ -9,7 +9,7 @@ use crate::refusal::Refusal;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
-use facts::{Finding, Source, Timestamp, Value, Verdict, names};
+use facts::{FactSet, Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
 use std::collections::HashMap;
@@ -261,9 +261,21 @@ pub(crate) async fn prove(
         return Err(first(verdict.findings));
     };
     let (name, pool) = placed(core, &proven.ek_sha256)?;
+    let approved = {
+        let current = core.estate()?;
+        let values = &current.estate.references().values;
+        super::boot::judge(&proven, values, pool.as_deref().unwrap_or_default(), now)
+    };
+    let approved = match approved {
+        Ok(approved) => approved,
+        Err(findings) => return Err(first(findings)),
+    };
     not_rewound(core, &name, proven.boot).await?;
     for blob in evidence.blobs() {
         core.put_blob(blob.bytes.to_vec()).await?;
+    }
+    for fact in approved.iter().flat_map(FactSet::iter) {
+        verdict.facts.insert(fact.clone());
     }
     verdict
         .facts

@@ -13,6 +13,7 @@ mod administering;
 mod anchoring;
 mod attacking;
 mod authority;
+mod booting;
 mod flooding;
 mod follower;
 mod following;

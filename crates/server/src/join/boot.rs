@@ -1,0 +1,88 @@
+//! Compares what a machine booted with the estate's reference values.
+//!
+//! A PCR that any generation for the machine's ring predicts has to have a value that is good now. What no
+//! generation speaks of is not judged: the facts say which PCRs were.
+
+use attest_tpm::boot::{self, Boot};
+use attest_tpm::join::Proven;
+use attest_tpm::reference::Value;
+use facts::{FactSet, Finding, Timestamp};
+use references::{At, Digest, References};
+use std::collections::BTreeMap;
+
+/// The facts of a boot that is as it should be; `None` where nothing says how it should be. `ring` is the
+/// machine's pool.
+///
+/// # Errors
+/// `BOOT-LOG-MISSING`; for each PCR what [`References::judge_pcr`] finds, which names the first event that
+/// differs; else what [`boot::judge`] finds.
+pub(super) fn judge(
+    proven: &Proven,
+    values: &References,
+    ring: &str,
+    now: Timestamp,
+) -> Result<Option<FactSet>, Vec<Finding>> {
+    let predicted = values.predicted(ring);
+    if predicted.is_empty() {
+        return Ok(None);
+    }
+    let Some(booted) = &proven.booted else {
+        return Err(vec![
+            Finding::new("BOOT-LOG-MISSING", "the machine does not say what it booted")
+                .expected(format!(
+                    "an event log of SHA-256: reference values say what a machine of the pool {ring:?} boots"
+                ))
+                .observed("none")
+                .next(
+                    "let the node agent read /sys/kernel/security/tpm0/binary_bios_measurements; if the \
+                     firmware keeps no such log, take the machine out of the generation's rings",
+                ),
+        ]);
+    };
+    let at = At { now, ring };
+    let mut findings = Vec::new();
+    let mut pcrs = BTreeMap::new();
+    for index in &predicted {
+        let pcr = u32::from(*index);
+        let Some(value) = booted.pcrs().value(pcr) else {
+            // It was not quoted, which `boot::judge` says.
+            pcrs.insert(pcr, Vec::new());
+            continue;
+        };
+        match values.judge_pcr(*index, &Digest(*value), &events(booted, pcr), at) {
+            Ok(found) => {
+                let source = found
+                    .source()
+                    .map_or_else(String::new, |source| source.id.clone());
+                pcrs.insert(pcr, vec![Value::new(*value, found.label(), source)]);
+            }
+            Err(finding) => findings.push(finding),
+        }
+    }
+    if !findings.is_empty() {
+        return Err(findings);
+    }
+    let unjudged = boot::References::JUDGED.into_iter();
+    let expected = boot::References {
+        unjudged: unjudged.filter(|pcr| !pcrs.contains_key(pcr)).collect(),
+        pcrs,
+        ..boot::References::default()
+    };
+    let approved = boot::judge(booted, &expected, now)?;
+    Ok(Some(approved.facts(proven.root, now)))
+}
+
+/// The digests that were extended into `pcr`, in their order.
+fn events(booted: &Boot, pcr: u32) -> Vec<Digest> {
+    let logged = booted.measurements().iter();
+    let logged = logged.filter(|one| one.pcr == pcr);
+    let mut events: Vec<Digest> = logged.map(|one| Digest(one.digest)).collect();
+    if pcr == PHASES {
+        let phases = booted.phases().iter();
+        events.extend(phases.map(|word| Digest::of(word.as_bytes())));
+    }
+    events
+}
+
+/// By systemd, without the firmware's log.
+const PHASES: u32 = 11;

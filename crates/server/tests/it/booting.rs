@@ -1,0 +1,221 @@
+//! Machines that say what they booted, judged by the estate's reference values: the chip holds what a real
+//! machine measured, and its log comes along.
+
+use crate::harness::{Fixture, estate, finding};
+use crate::tpm::{evidence, pin};
+use attest_tpm::eventlog::Log;
+use crypto::{Algorithm, Hash, KeyPair};
+use estate::EstateFiles;
+use proto::v1;
+use proto::v1::join_client::JoinClient;
+use references::{
+    Artefact, ArtefactKind, Digest, Generation, PcrEvent, PcrValue, ReferenceFile, Source,
+    SourceKind, Withdrawal,
+};
+use std::process::Command;
+use std::sync::Arc;
+use testkit::swtpm::Swtpm;
+use tonic::Status;
+
+const RECORDED: &str = "eventlog/rhel8-uefi.bin";
+const LOGGED: [u32; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14];
+
+struct Machine {
+    chip: Swtpm,
+    log: Vec<u8>,
+    fixture: Fixture,
+}
+
+impl Machine {
+    async fn boot(test: &str) -> Option<Self> {
+        let log = testkit::evidence().and_then(|all| std::fs::read(all.join(RECORDED)).ok());
+        let Some(log) = log else {
+            testkit::skip(test, &format!("no evidence {RECORDED}"));
+            return None;
+        };
+        let extend = match testkit::tools(["tpm2_pcrextend"]) {
+            Ok([path]) => path,
+            Err(why) => {
+                testkit::skip(test, &why);
+                return None;
+            }
+        };
+        let chip = match Swtpm::start() {
+            Ok(chip) => chip,
+            Err(why) => {
+                testkit::skip(test, &why.to_string());
+                return None;
+            }
+        };
+        let parsed = Log::parse(&log).unwrap();
+        let events: Vec<String> = parsed
+            .measured()
+            .filter(|event| LOGGED.contains(&event.pcr))
+            .map(|event| {
+                let digest = event.digest(Hash::Sha256).unwrap();
+                format!("{}:sha256={}", event.pcr, crypto::hex::encode(digest))
+            })
+            .collect();
+        for some in events.chunks(64) {
+            let mut command = Command::new(&extend);
+            command.env("TPM2TOOLS_TCTI", chip.tcti()).args(some);
+            assert!(command.status().unwrap().success());
+        }
+        Some(Self {
+            fixture: Fixture::configured("").await,
+            chip,
+            log,
+        })
+    }
+
+    /// What its log gives for `pcr`, `change` having been at the events.
+    fn predicted(&self, pcr: u32, change: impl FnOnce(&mut Vec<PcrEvent>)) -> PcrValue {
+        let log = Log::parse(&self.log).unwrap();
+        let mut events = log
+            .measured()
+            .filter(|event| event.pcr == pcr)
+            .map(|event| PcrEvent {
+                what: event.title(),
+                sha256: Digest(event.digest(Hash::Sha256).unwrap().try_into().unwrap()),
+            })
+            .collect();
+        change(&mut events);
+        PcrValue {
+            index: u8::try_from(pcr).unwrap(),
+            sha256: references::pcr::replay(&events),
+            events,
+        }
+    }
+
+    /// An estate where machines are good that have these values, in every pool.
+    fn estate(&self, pcrs: Vec<PcrValue>, withdrawn: bool) -> EstateFiles {
+        let pem = [self.chip.root_pem(), self.chip.issuer_pem()];
+        let pem = pem.map(|path| std::fs::read_to_string(path).unwrap());
+        let mut files = estate();
+        files.insert(
+            "references/tpm.toml",
+            format!(
+                "[[tpm_root]]\nname = \"test\"\nemulated = true\npem = '''\n{}'''\n",
+                pem.concat()
+            ),
+        );
+        files.insert(
+            "references/boot.json",
+            generation(pcrs, withdrawn).to_json(),
+        );
+        files
+    }
+
+    async fn join(&self, log: Option<&[u8]>) -> Result<facts::FactSet, Status> {
+        let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
+        assert!(!pin(&self.fixture).await.is_empty());
+        let (link, mut finish) = evidence(&self.fixture, &self.chip, &key).await;
+        finish.event_log = log.unwrap_or_default().to_vec();
+        let joined: v1::Joined = JoinClient::new(link.channel)
+            .tpm_finish(finish)
+            .await?
+            .into_inner();
+        let verdict: facts::Verdict = serde_json::from_slice(&joined.verdict).unwrap();
+        Ok(verdict.facts)
+    }
+}
+
+fn generation(pcrs: Vec<PcrValue>, withdrawn: bool) -> ReferenceFile {
+    let at = facts::Timestamp::from_secs(1_700_000_000);
+    ReferenceFile {
+        generations: vec![Generation {
+            name: "boot-1".to_owned(),
+            rings: vec![references::ALL_RINGS.to_owned()],
+            valid_from: at,
+            valid_until: None,
+            imported_at: at,
+            sources: vec![Source {
+                id: "pinned".to_owned(),
+                kind: SourceKind::Pinned,
+                name: "recorded".to_owned(),
+                sha256: Digest([7; 32]),
+                signed_by: Vec::new(),
+                signed_at: None,
+            }],
+            artefacts: vec![Artefact {
+                kind: ArtefactKind::BootChain,
+                name: "recorded-boot".to_owned(),
+                version: "1".to_owned(),
+                architecture: String::new(),
+                sha256: Digest([7; 32]),
+                source: "pinned".to_owned(),
+                made_of: Vec::new(),
+                files: Vec::new(),
+                pcrs,
+                unpredicted: Vec::new(),
+            }],
+        }],
+        withdrawn: withdrawn
+            .then(|| Withdrawal {
+                name: "recorded-boot".to_owned(),
+                version: None,
+                at,
+                reason: "CVE-2026-1234".to_owned(),
+            })
+            .into_iter()
+            .collect(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_that_is_as_predicted_is_approved_and_any_other_refused() {
+    let Some(machine) = Machine::boot("server.booting").await else {
+        return;
+    };
+    // Nothing says how it should be: what it was stands there.
+    let predictions = |withdrawn| {
+        let pcrs = [4, 7].map(|pcr| machine.predicted(pcr, |_| {}));
+        machine.estate(pcrs.to_vec(), withdrawn)
+    };
+    machine
+        .fixture
+        .apply(&machine.estate(Vec::new(), false))
+        .await
+        .unwrap();
+    let facts = machine.join(Some(&machine.log)).await.unwrap();
+    assert_eq!(facts.text("machine.boot.state"), Some("measured"));
+    let facts = machine.join(None).await.unwrap();
+    assert_eq!(facts.text("machine.boot.state"), Some("unknown"));
+
+    machine.fixture.apply(&predictions(false)).await.unwrap();
+    let facts = machine.join(Some(&machine.log)).await.unwrap();
+    assert_eq!(facts.text("machine.boot.state"), Some("approved"));
+    let list = |name: &str| facts.value(name).unwrap().to_string();
+    assert_eq!(list("machine.boot.judged"), "[4, 7]");
+    assert_eq!(list("machine.boot.labels"), "[recorded-boot 1]");
+
+    // Whoever keeps quiet is no better off.
+    let refused = finding(&machine.join(None).await.unwrap_err());
+    assert_eq!(refused.code, "BOOT-LOG-MISSING");
+
+    // Another boot loader would have been good.
+    let other = machine.predicted(4, |events| events[3].sha256 = Digest([9; 32]));
+    let said = events(&other);
+    machine
+        .fixture
+        .apply(&machine.estate(vec![other], false))
+        .await
+        .unwrap();
+    let refused = finding(&machine.join(Some(&machine.log)).await.unwrap_err());
+    assert_eq!(refused.code, "REF-PCR-UNKNOWN");
+    let expected = refused.expected.unwrap();
+    assert!(
+        expected.contains(&format!("event 3: {}", said[3])),
+        "{expected}"
+    );
+
+    // What was good and is withdrawn is refused by that name.
+    machine.fixture.apply(&predictions(true)).await.unwrap();
+    let refused = finding(&machine.join(Some(&machine.log)).await.unwrap_err());
+    assert_eq!(refused.code, "REF-WITHDRAWN");
+    assert!(refused.message.contains("CVE-2026-1234"), "{refused}");
+}
+
+fn events(pcr: &PcrValue) -> Vec<String> {
+    pcr.events.iter().map(|event| event.what.clone()).collect()
+}
