@@ -25,6 +25,7 @@ mod compose;
 mod evidence;
 mod findings;
 pub mod transcript;
+pub mod x509;
 
 pub use compose::compose;
 pub use evidence::Evidence;
