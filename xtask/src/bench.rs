@@ -190,14 +190,16 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
     check_programs(&wanted)?;
     machine::install(machine::FOR_TEST, consent)?;
 
+    let programs = programs(&wanted);
+    build(&programs)?;
     let mut rows = Vec::new();
-    for (package, example) in programs(&wanted) {
+    for (package, example) in programs {
         let ids: Vec<_> = wanted
             .iter()
             .filter(|figure| (figure.package, figure.example) == (package, example))
             .map(|figure| figure.id)
             .collect();
-        let measured = measure(package, example, &ids, quick)?;
+        let measured = measure(example, &ids, quick)?;
         // A program may print rows beside the figures; they have no aim.
         let kept = measured
             .into_iter()
@@ -283,11 +285,18 @@ fn check_programs(wanted: &[&Figure]) -> Result<()> {
     }
 }
 
-/// Builds one program, with the binaries of its package, and runs it; each line of its stdout is a row.
-fn measure(package: &str, example: &str, ids: &[&str], quick: bool) -> Result<Vec<Row>> {
-    let mut build = cargo(&["build", "--release", "-p", package, "--bins"]);
-    build.args(["--example", example]);
-    run_program(build.stdout(Stdio::null()))?;
+/// Builds the programs, with the binaries of their packages, by one command: one by one, each would build
+/// what they share with features of its own.
+fn build(programs: &[(&str, &str)]) -> Result<()> {
+    let mut build = cargo(&["build", "--release", "--bins"]);
+    for (package, example) in programs {
+        build.args(["-p", package, "--example", example]);
+    }
+    run_program(build.stdout(Stdio::null()))
+}
+
+/// Runs one program; each line of its stdout is a row.
+fn measure(example: &str, ids: &[&str], quick: bool) -> Result<Vec<Row>> {
     let mut program = Command::new(target().join("release/examples").join(example));
     for id in ids {
         program.args(["--only", id]);

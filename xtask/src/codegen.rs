@@ -14,7 +14,7 @@ Writes what is made from other files and committed:
   docs/reference/findings.md  every refusal's code, from the source
   docs/reference/records.md   what each record says, from ledger::body
   docs/reference/metrics.md   what each process counts, from its metrics.rs
-  docs/reference/config.md    every key of the configuration files, from their structs
+  docs/reference/config.md    every key of the configuration files, from their schemas
   docs/reference/cli.md       every command, from its arguments
   docs/reference/*.schema.json  JSON Schemas of the configuration files, as `trilith config schema`
 
@@ -45,12 +45,13 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     generate(&root().join(GENERATED))?;
-    for (path, text) in reference::pages()? {
-        write(&root().join(path), &text)?;
-    }
+    // The schemas first: the page of configuration files is made from them.
     run_program(
         cargo(&["test", "--quiet", "-p", "cli", "--lib", PAGES]).env("UPDATE_EXPECT", "1"),
     )?;
+    for (path, text) in reference::pages()? {
+        write(&root().join(path), &text)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

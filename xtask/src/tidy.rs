@@ -19,7 +19,8 @@ Checks the house rules and prints every break of one as `file:line: what`:
   manifests  a crate names the dependencies that it uses, and no other
   rust       `//!` first, no mod.rs, at most 800 lines, forbid(unsafe_code), no ignored tests, no bare allow
   lock       bans of deny.toml, no unknown source, a limit on the number of packages
-  documents  one number per decision, and each invariant links to attack tests that exist
+  documents  one number per decision, and each invariant links to attack tests that exist;
+             a page that source names is there
   words      no paths of one machine and no registry hosts in tracked files
 
 Usage: cargo xtask tidy
@@ -76,6 +77,7 @@ pub(crate) fn check() -> Result<()> {
         // What is not UTF-8 has no words: images, archives.
         let Ok(text) = read_text(file) else { continue };
         breaks.extend(words::check(file, &text));
+        breaks.extend(documents::named(file, &text, &files));
         if file.ends_with(".rs") {
             breaks.extend(rust::check(file, &text));
         }

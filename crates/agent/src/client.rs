@@ -2,6 +2,7 @@
 //!
 //! Programs that can speak the Workload API should use a SPIFFE library instead.
 
+use facts::Finding;
 use hyper_util::rt::TokioIo;
 use proto::v1;
 use proto::v1::helper_client::HelperClient;
@@ -33,6 +34,46 @@ pub enum ClientError {
     Status { code: Code, message: String },
     #[error("the agent's answer is malformed: {0}")]
     Answer(&'static str),
+}
+
+impl ClientError {
+    /// As a user sees it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        match self {
+            Self::Address(_) => Finding::new("AGENT-ADDRESS", self.to_string())
+                .next("set SPIFFE_ENDPOINT_SOCKET or --socket"),
+            Self::Connect { path, source } => {
+                let cause = deepest(source);
+                Finding::new(
+                    "AGENT-UNREACHABLE",
+                    format!("no agent answers at {}: {cause}", path.display()),
+                )
+                .next(
+                    "start `trilith agent --config FILE`, or name its socket with \
+                     SPIFFE_ENDPOINT_SOCKET or --socket",
+                )
+            }
+            Self::Denied(told) => Finding::new("AGENT-DENIED", told.clone()).next(
+                "what the agent knows of a process, and why it is refused, says: trilith whoami",
+            ),
+            Self::Unavailable(why) => {
+                Finding::new("AGENT-OFFLINE", format!("the agent is not ready: {why}"))
+                    .next("look whether the server runs and at the agent's log, then try again")
+            }
+            Self::Status { .. } | Self::Answer(_) => Finding::new("AGENT-ANSWER", self.to_string())
+                .next("look at the agent's log, and that it has the version of this program"),
+        }
+    }
+}
+
+/// What the operating system said.
+fn deepest(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
 }
 
 impl From<Status> for ClientError {

@@ -2,9 +2,12 @@
 //!
 //! Unknown keys are refused. Nothing here touches the machine.
 
+use facts::Finding;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use std::io::Read as _;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -14,7 +17,7 @@ use zeroize::Zeroizing;
 pub struct AgentConfig {
     /// The trust domain's name, without `spiffe://`: `example.org`.
     pub trust_domain: String,
-    /// Host and port of the server's gRPC listener: `server.example.org:8443`.
+    /// Host and port of the server's gRPC listener: `server.example.org:7443`.
     pub server: String,
     /// The digest that `trilith token create` printed: `tl1:` and 64 hexadecimal digits. It pins trust
     /// bundle and ledger key at first contact; afterwards the bundle that the server pushes is kept.
@@ -116,6 +119,60 @@ pub enum ConfigError {
     },
     #[error("the join token: {0}")]
     Token(String),
+    #[error("the token file {path:?} cannot be read")]
+    TokenFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{path:?} has mode {mode:04o}: others could read the token in it")]
+    TooOpen { path: PathBuf, mode: u32 },
+}
+
+impl ConfigError {
+    /// As a user sees it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let finding = |code, next: String| Finding::new(code, self.to_string()).next(next);
+        match self {
+            Self::Read { path, source } => Finding::new(
+                "AGENT-CONFIG",
+                format!("cannot read {}: {source}", path.display()),
+            )
+            .next("name a file that the agent may read; docs/reference/config.md lists its keys"),
+            Self::Parse { path, source } => Finding::new(
+                "AGENT-CONFIG",
+                format!("{}: {}", path.display(), source.to_string().trim_end()),
+            )
+            .next("correct agent.toml"),
+            Self::Value { path, key, problem } => Finding::new(
+                "AGENT-CONFIG",
+                format!("{}: {key} {problem}", path.display()),
+            )
+            .next("correct agent.toml"),
+            Self::Token(_) => finding(
+                "AGENT-TOKEN",
+                "at the server: trilith token create --node NAME --pool POOL; put the token into the \
+                 file that join.token_file names, mode 0600"
+                    .to_owned(),
+            ),
+            Self::TokenFile { path, source } => Finding::new(
+                "AGENT-TOKEN",
+                format!("cannot read the token file {}: {source}", path.display()),
+            )
+            .next(
+                "at the server: trilith token create --node NAME --pool POOL; put the token into \
+                 that file, mode 0600",
+            ),
+            Self::TooOpen { path, mode } => Finding::new(
+                "AGENT-TOKEN-MODE",
+                format!("others may read the token file {}", path.display()),
+            )
+            .expected("mode 0600")
+            .observed(format!("mode {mode:04o}"))
+            .next(format!("chmod go= {}", path.display())),
+        }
+    }
 }
 
 impl AgentConfig {
@@ -142,6 +199,10 @@ impl AgentConfig {
         let port = config.server.rsplit_once(':').map(|(_, port)| port);
         if port.is_none_or(|port| port.parse::<u16>().is_err()) {
             return Err(wrong("server", "must be host:port"));
+        }
+        if !is_pin(&config.pin) {
+            let problem = "must be `tl1:` and 64 hexadecimal digits, as `trilith token create` and `trilith status` print it";
+            return Err(wrong("pin", problem));
         }
         for (key, value) in [
             ("data_dir", &config.data_dir),
@@ -199,22 +260,40 @@ impl AgentConfig {
     }
 }
 
+/// The form of a pin; whose it is shows at first contact.
+fn is_pin(text: &str) -> bool {
+    text.strip_prefix("tl1:")
+        .is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|byte| byte.is_ascii_hexdigit()))
+}
+
+/// A token that others may read is not taken, as custody takes no such key.
 fn read_token(path: &Path) -> Result<Token, ConfigError> {
-    let read = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    let failed = |source| ConfigError::TokenFile {
         path: path.to_owned(),
         source,
-    })?;
-    Ok(Token::new(&Zeroizing::new(read)))
+    };
+    let mut file = std::fs::File::open(path).map_err(failed)?;
+    let mode = file.metadata().map_err(failed)?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(ConfigError::TooOpen {
+            path: path.to_owned(),
+            mode,
+        });
+    }
+    let mut read = Zeroizing::new(String::new());
+    file.read_to_string(&mut read).map_err(failed)?;
+    Ok(Token::new(&read))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     const GOOD: &str = r#"
         trust_domain = "example.org"
         server = "127.0.0.1:8443"
-        pin = "00"
+        pin = "tl1:0000000000000000000000000000000000000000000000000000000000000000"
         [join]
         method = "token"
         token_file = "/etc/trilith/token"
@@ -239,6 +318,9 @@ mod tests {
     fn what_is_unknown_or_malformed_is_refused() {
         for (from, to) in [
             ("pin =", "pni ="),
+            ("tl1:0", "tl1:abc0"),
+            ("tl1:0", "tl1:g"),
+            ("tl1:", ""),
             ("token_file", "tokenfile"),
             ("\"token\"", "\"hope\""),
             ("127.0.0.1:8443", "127.0.0.1"),
@@ -260,6 +342,7 @@ mod tests {
         let config = parse(&named).unwrap();
         assert!(!config.can_join_again(), "the file is not there");
         std::fs::write(&file, "abc\n").unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
         assert!(config.can_join_again());
         let mut config = config;
         config.token_given = Some(Token::new("spent"));
@@ -270,9 +353,29 @@ mod tests {
     #[test]
     fn a_token_on_the_command_line_goes_before_the_file() {
         let mut config = parse(GOOD).unwrap();
-        assert!(matches!(config.token(false), Err(ConfigError::Read { .. })));
+        assert!(matches!(
+            config.token(false),
+            Err(ConfigError::TokenFile { .. })
+        ));
         config.token_given = Some(Token::new(" abc\n"));
         assert_eq!(config.token(false).unwrap().as_str(), "abc");
         assert!(!format!("{config:?}").contains("abc"));
+    }
+
+    #[test]
+    fn a_token_file_that_others_can_read_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "abc\n").unwrap();
+        let named = GOOD.replacen("/etc/trilith/token", file.to_str().unwrap(), 1);
+        let config = parse(&named).unwrap();
+        for mode in [0o644, 0o640, 0o604] {
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(mode)).unwrap();
+            let finding = config.token(false).unwrap_err().finding();
+            assert_eq!(finding.code, "AGENT-TOKEN-MODE");
+            assert_eq!(finding.observed, Some(format!("mode {mode:04o}")));
+        }
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).unwrap();
+        assert_eq!(config.token(false).unwrap().as_str(), "abc");
     }
 }

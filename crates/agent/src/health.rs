@@ -35,12 +35,7 @@ pub(crate) async fn serve(
         .route("/healthz", get(healthz))
         .route("/metrics", get(metrics))
         .with_state(Seen { shared, identity });
-    Ok(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "health and metrics are no longer served");
-        }
-    })
+    Ok(listen::serve_http(listener, router, stop))
 }
 
 /// 200 while the node's identity holds and nobody has locked it. A server that is away is told but is no

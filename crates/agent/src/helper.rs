@@ -5,11 +5,16 @@
 mod exec;
 mod files;
 mod folder;
+mod patience;
+mod refusal;
+
+pub use patience::Patience;
 
 pub use exec::{ExecOptions, exec};
 pub use files::{FilesOptions, files};
 
 use crate::client::{Client, ClientError, Svid, Svids};
+use facts::Finding;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -37,6 +42,11 @@ pub enum HelperError {
     Owner(String),
     #[error("a certificate from the agent is not DER")]
     Certificate,
+    /// The nearest refusal first.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Refused(Vec<Finding>),
+    #[error("{0}")]
+    Offline(Finding),
 }
 
 /// What came of following an identity.
@@ -71,11 +81,18 @@ impl<'a> Follow<'a> {
     }
 
     /// The first SVID. An agent that is not ready yet is waited for; a refusal is final.
-    async fn first(&mut self) -> Result<Svid, HelperError> {
+    async fn first(&mut self, patience: &Patience) -> Result<Svid, HelperError> {
+        patience.wait(self.obtain()).await
+    }
+
+    async fn obtain(&mut self) -> Result<Svid, HelperError> {
         loop {
             match self.step().await {
                 Ok(svid) => return Ok(svid),
                 Err(HelperError::Client(ClientError::Unavailable(why))) => self.rest(&why).await,
+                Err(HelperError::Client(ClientError::Denied(told))) => {
+                    return Err(refusal::explained(self.address, self.program, told).await);
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -83,6 +83,10 @@ pub(crate) async fn join(
     directory: &StateDir,
     before: Option<Before>,
 ) -> Result<Node, JoinError> {
+    // Before the server is asked for anything: without a token there is nothing to ask.
+    if matches!(config.join, JoinConfig::Token { .. }) {
+        config.token(before.is_some())?;
+    }
     let (bundles, ledger_key, kept) = match before {
         Some(before) => (
             before.bundles,

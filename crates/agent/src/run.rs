@@ -5,6 +5,7 @@ use crate::config::AgentConfig;
 use crate::health;
 use crate::helper_service::HelperService;
 use crate::identity::{Identity, IdentityError, Renewal};
+use crate::join::JoinError;
 use crate::shared::Shared;
 use crate::source::AgentSource;
 use crate::sync::{self, Sync};
@@ -39,6 +40,49 @@ pub enum RunError {
     },
 }
 
+impl RunError {
+    /// As a user sees it: the refusal that is at the bottom of it, or what failed and why.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let finding =
+            |code, next: &'static str| Finding::new(code, facts::with_causes(self)).next(next);
+        match self {
+            Self::Refused(finding) => finding.clone(),
+            Self::Bind(error) => Finding::new(
+                "AGENT-SOCKET",
+                format!(
+                    "cannot serve the Workload API: {}",
+                    facts::with_causes(error)
+                ),
+            )
+            .next("stop the other agent, or set workload_socket to a path in a folder of its own"),
+            Self::Http { address, source } => Finding::new(
+                "AGENT-LISTEN",
+                format!("cannot listen on {address}: {source}"),
+            )
+            .next("free the port, or set http_listen to another"),
+            Self::Identity(error) => match error.as_ref() {
+                IdentityError::Refused(finding)
+                | IdentityError::Join(JoinError::Refused(finding)) => finding.clone(),
+                IdentityError::Join(JoinError::Config(error)) => error.finding(),
+                IdentityError::Join(JoinError::Tpm { .. }) => finding(
+                    "AGENT-TPM",
+                    "check join.tpm and that the agent's user may open the device: trilith tpm show",
+                ),
+                IdentityError::State(_) => finding(
+                    "AGENT-STATE",
+                    "check data_dir and its owner, and that no other agent uses it",
+                ),
+                _ => finding(
+                    "AGENT-JOIN",
+                    "check `server` and `pin`, and the server's log",
+                ),
+            },
+            Self::Serve(_) => finding("AGENT-SERVE", "start the agent again"),
+        }
+    }
+}
+
 /// A runtime of the size that an agent needs: two workers, few blocking threads, small stacks.
 pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread()
@@ -58,7 +102,9 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), RunError> {
     let trust_domain = TrustDomain::new(&config.trust_domain).map_err(|error| {
         RunError::Refused(
-            Finding::new("AGENT-CONFIG", error.to_string()).observed(config.trust_domain.clone()),
+            Finding::new("AGENT-CONFIG", format!("trust_domain: {error}"))
+                .observed(config.trust_domain.clone())
+                .next("correct agent.toml"),
         )
     })?;
     let config = Arc::new(config);

@@ -40,7 +40,10 @@ fn unreachable(path: &Path, error: &tonic::transport::Error) -> Finding {
         format!("cannot reach the server's administration: {cause}"),
     )
     .expected(format!("a server that listens on {}", path.display()))
-    .next("start `trilith server --config FILE`, or name its socket with --admin-socket")
+    .next(
+        "start `trilith server --config FILE`, or name its socket, which its log tells at start \
+         (admin.sock in its data_dir by default): export TRILITH_ADMIN_SOCKET=PATH, or --admin-socket PATH",
+    )
 }
 
 /// A refusal by the server, as the finding it sent or as its status.
@@ -56,5 +59,12 @@ pub(crate) fn refusal(status: &tonic::Status) -> Failure {
 /// The JSON of a document.
 pub(crate) fn document(response: tonic::Response<Document>) -> Result<serde_json::Value, Failure> {
     serde_json::from_str(&response.into_inner().json)
-        .map_err(|error| anyhow::anyhow!("the server's answer is not JSON: {error}").into())
+        .map_err(|error| unusable(format!("it is not JSON: {error}")).into())
+}
+
+/// An answer of a server that speaks another version, or is none.
+pub(crate) fn unusable(what: String) -> Finding {
+    Finding::new("CLI-SERVER-ANSWER", "the server's answer cannot be used")
+        .observed(what)
+        .next("use the `trilith` of the server's own version, and look at the server's log")
 }

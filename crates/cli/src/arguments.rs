@@ -82,7 +82,7 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack"
     )]
     Pack(PackArguments),
-    /// Check a pack offline; trust comes from your file, never from the pack
+    /// Check a pack offline, and whether it is complete; trust comes from your file, never from the pack
     #[command(after_long_help = "Example:\n  trilith verify access.pack --trust trust.json")]
     Verify(VerifyArguments),
     /// Print the trust file that `verify` takes: keep it where you can find it later
@@ -113,14 +113,14 @@ pub enum Command {
         after_long_help = "Example:\n  trilith restore payments/api --reason 'the key was replaced'"
     )]
     Restore(RestoreArguments),
-    /// Go on signing although a peer has seen a longer ledger than the server's; recorded as a gap
+    /// Go on signing although a peer has seen a longer ledger than the server's; what is given up is recorded
     #[command(
         after_long_help = "Example:\n  trilith recover --reason 'the disk of db-1 was lost; backup of Monday restored'"
     )]
     Recover(RecoverArguments),
     /// Run a program that knows nothing of SPIFFE with an identity of its own
     #[command(
-        after_long_help = "Example:\n  trilith exec -- psql 'host=127.0.0.1 port=6432 dbname=shop sslmode=verify-ca'"
+        after_long_help = "Example:\n  trilith exec -- /usr/lib/postgresql/15/bin/psql 'host=127.0.0.1 port=6432 dbname=shop sslmode=verify-ca'"
     )]
     Exec(ExecArguments),
     /// Keep certificate, key and bundle as files for a program that reads them
@@ -132,6 +132,7 @@ pub enum Command {
     #[command(after_long_help = "Example:\n  trilith whoami")]
     Whoami(WorkloadSocket),
     /// Show the state of the server, its ledger, gateways and node agents
+    #[command(after_long_help = "Example:\n  trilith status")]
     Status,
 }
 
@@ -195,6 +196,7 @@ fn join_token(text: &str) -> Result<agent::Token, std::convert::Infallible> {
 #[derive(Debug, Subcommand)]
 pub enum AgentCommand {
     /// List the node agents that ever joined
+    #[command(after_long_help = "Example:\n  trilith agent list")]
     List,
     /// Free a node agent that was locked because two copies of its state were seen
     #[command(
@@ -229,12 +231,16 @@ pub struct DemoArguments {
 pub enum EstateCommand {
     /// Show what applying DIR would change, and whether the invariants hold
     #[command(after_long_help = "Example:\n  trilith estate plan ./estate")]
-    Plan { directory: PathBuf },
+    Plan {
+        /// Folder of the estate
+        directory: PathBuf,
+    },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(
-        after_long_help = "Example:\n  trilith estate apply ./estate --message 'reporting reads orders'"
+        after_long_help = "Examples:\n  trilith estate apply ./estate --message 'reporting reads orders'\n  trilith estate apply ./estate --reissue --message 'after the incident of 12 May'"
     )]
     Apply {
+        /// Folder of the estate
         directory: PathBuf,
         /// Why, for the record
         #[arg(long, short, default_value = "")]
@@ -242,10 +248,15 @@ pub enum EstateCommand {
         /// The version that the change was planned against; refused if it is no longer the current one
         #[arg(long, value_name = "VERSION")]
         base: Option<String>,
+        /// Have every identity issued anew under it: gateways let in nothing that was issued before.
+        /// DIR may be the version in force
+        #[arg(long)]
+        reissue: bool,
     },
     /// Prove the invariants of DIR on this machine; needs cvc5, not the server
     #[command(after_long_help = "Example:\n  trilith estate prove estate --timeout 120")]
     Prove {
+        /// Folder of the estate
         directory: PathBuf,
         /// Seconds that the solver may take for each invariant
         #[arg(long, default_value_t = 60)]
@@ -253,21 +264,29 @@ pub enum EstateCommand {
     },
     /// Run the policy tests of DIR on this machine
     #[command(after_long_help = "Example:\n  trilith estate test estate")]
-    Test { directory: PathBuf },
+    Test {
+        /// Folder of the estate
+        directory: PathBuf,
+    },
     /// Check DIR without the server: every problem with file and line
     #[command(after_long_help = "Example:\n  trilith estate lint estate")]
-    Lint { directory: PathBuf },
+    Lint {
+        /// Folder of the estate
+        directory: PathBuf,
+    },
     /// Write an applied version to a folder
     #[command(
         after_long_help = "Examples:\n  trilith estate export /tmp/estate\n  trilith estate export /tmp/before --version 83b746bf"
     )]
     Export {
+        /// Folder to write to: new, or empty
         directory: PathBuf,
         /// The version; the current one by default
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
     },
     /// Print the JSON Schema of the estate's files
+    #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
     Schema,
 }
 
@@ -275,18 +294,23 @@ pub enum EstateCommand {
 pub struct WhyArguments {
     /// An identity such as `payments/api`, or the id of a recorded decision such as `pg-1:42`
     pub principal: String,
+    /// What it does: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
     pub action: Option<String>,
+    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub struct WhoCanArguments {
+    /// What is done: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
     pub action: String,
+    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: String,
 }
 
 #[derive(Debug, Args)]
 pub struct WhatCanArguments {
+    /// An identity's path, as `payments/api`, or its SPIFFE ID
     pub principal: String,
 }
 
@@ -333,10 +357,11 @@ pub struct PackQuestion {
     /// One recorded decision or record, as `LEDGER:INDEX`
     #[arg(long, value_name = "RECORD")]
     pub record: Option<String>,
-    /// Everything that an identity accessed
+    /// Everything that an identity accessed: of each gateway's ledger its newest 10,000 records. The pack
+    /// holds ledgers of at most 65,536 records whole, 64 MiB in all, and so shows that nothing is left out
     #[arg(long, value_name = "IDENTITY")]
     pub accesses: Option<String>,
-    /// The life of one SVID, by serial
+    /// The issuance of one SVID, by serial; with the server's whole ledger, within the same limits
     #[arg(long, value_name = "SERIAL")]
     pub issuance: Option<String>,
 }
@@ -352,6 +377,7 @@ pub struct PackArguments {
 
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
+    /// The file that `trilith pack` wrote
     pub pack: PathBuf,
     /// What you trust: trust domain, ledger key, root certificates
     #[arg(long, value_name = "FILE")]
@@ -426,6 +452,7 @@ pub enum RevocationKind {
 
 #[derive(Debug, Args)]
 pub struct RevokeArguments {
+    /// What VALUE names
     pub kind: RevocationKind,
     /// The identity's path, the SVID's serial or the node's name
     pub value: String,
@@ -469,6 +496,9 @@ pub struct ExecArguments {
     /// Which identity, where there are several
     #[arg(long, value_name = "SPIFFE_ID")]
     pub identity: Option<String>,
+    /// Fail after so many seconds without an identity; without this, wait for one
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
     /// The program and its arguments
     #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     pub command: Vec<String>,
@@ -481,7 +511,10 @@ pub struct FilesArguments {
     /// Which identity, where there are several
     #[arg(long, value_name = "SPIFFE_ID")]
     pub identity: Option<String>,
-    /// Folder for `svid.pem`, `key.pem` and `bundle.pem`
+    /// Fail after so many seconds without an identity; without this, wait for one
+    #[arg(long, value_name = "SECONDS")]
+    pub wait: Option<u64>,
+    /// Folder for `svid.pem`, `key.pem` and `bundle.pem`; made with mode 0700 if it is not there
     #[arg(long, value_name = "DIR")]
     pub directory: PathBuf,
     /// User that owns the files

@@ -5,7 +5,7 @@ mod ask;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
-mod plan;
+pub(crate) mod plan;
 mod refs;
 pub(crate) mod roles;
 mod tpm;
@@ -61,8 +61,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Recover(arguments) => {
             block_on(ASKING_THREADS, administer::recover(arguments, &global))?
         }
-        Command::Exec(arguments) => return block_on(ASKING_THREADS, workload::exec(arguments)),
-        Command::Files(arguments) => block_on(ASKING_THREADS, workload::files(arguments))?,
+        Command::Exec(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            return block_on(ASKING_THREADS, workload::exec(arguments));
+        }
+        Command::Files(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            block_on(ASKING_THREADS, workload::files(arguments))?
+        }
         Command::Whoami(arguments) => {
             block_on(ASKING_THREADS, workload::whoami(arguments, &global))?
         }

@@ -28,7 +28,9 @@ pub(crate) async fn run(arguments: DemoArguments, global: Global) -> Result<Exit
     };
     // Dropping the site has ended every process and removed every file.
     if let Err(error) = told {
-        story.step("demo", false, &format!("{error:#}"), &story::Detail::new());
+        let why = format!("{error:#}");
+        let detail = story::Detail::new().with("error", why.as_str());
+        story.step("demo", false, &why, &detail);
     }
     Ok(if story.end() {
         ExitCode::SUCCESS

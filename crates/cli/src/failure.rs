@@ -2,6 +2,7 @@
 
 use facts::Finding;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Refused or failed.
@@ -28,6 +29,25 @@ impl Failure {
             findings: vec![finding],
             source: None,
         }
+    }
+
+    /// As [`Failure::refused`], for several reasons.
+    #[must_use]
+    pub fn all(findings: Vec<Finding>) -> Self {
+        Self {
+            code: EXIT_FAILED,
+            findings,
+            source: None,
+        }
+    }
+
+    /// A file or folder that was named and cannot be read.
+    #[must_use]
+    pub fn unreadable(path: &Path, error: &std::io::Error) -> Self {
+        let what = format!("cannot read {}: {error}", path.display());
+        Self::refused(
+            Finding::new("CLI-FILE", what).next("name a path that exists and that you may read"),
+        )
     }
 
     /// A proof, signature, invariant or test does not hold.

@@ -9,6 +9,7 @@ mod arguments;
 mod commands;
 mod demo;
 mod failure;
+mod files;
 mod output;
 #[cfg(test)]
 mod reference;

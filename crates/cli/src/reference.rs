@@ -56,6 +56,23 @@ fn every_command_with_arguments_has_an_example() {
     assert_eq!(found, Vec::<String>::new());
 }
 
+#[test]
+fn every_argument_says_what_it_is() {
+    fn silent(command: &Command, path: &str, found: &mut Vec<String>) {
+        let path = format!("{path} {}", command.get_name());
+        let arguments = own(command).filter(|argument| argument.get_help().is_none());
+        found.extend(arguments.map(|argument| format!("{path} {argument}")));
+        for inner in subcommands(command) {
+            silent(inner, &path, found);
+        }
+    }
+    let mut found = Vec::new();
+    let mut trilith = crate::command();
+    trilith.build();
+    silent(&trilith, "", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+}
+
 fn section(page: &mut String, command: &Command, path: &str) {
     if command.get_name() == "help" {
         return;
@@ -114,10 +131,21 @@ fn table<'a>(page: &mut String, arguments: impl Iterator<Item = &'a Arg>) {
             .get_env()
             .map(|name| format!("`{}`", name.to_string_lossy()))
             .unwrap_or_default();
+        let values: Vec<String> = argument
+            .get_possible_values()
+            .iter()
+            .filter(|_| argument.get_action().takes_values())
+            .map(|value| format!("`{}`", value.get_name()))
+            .collect();
+        let values = if values.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", values.join(", "))
+        };
         let usage = argument.to_string().replace('|', "\\|");
         let _ = writeln!(
             page,
-            "| `{usage}` | {} | {} | {variable} |",
+            "| `{usage}` | {}{values} | {} | {variable} |",
             help.replace('|', "\\|"),
             defaults.join(" ")
         );

@@ -86,7 +86,7 @@ fn declarations() -> EstateFiles {
     for number in 0..IDENTITIES {
         let _ = write!(
             text,
-            "[[identity]]\npath = \"{}\"\nkind = \"{}\"\nowner = \"o{}\"\ngroups = [\"g3-{}\"]\nlabels = {{ team = \"{}\" }}\n",
+            "[[identity]]\npath = \"{}\"\nkind = \"{}\"\nowner = \"o{}\"\ngroups = [\"g3-{}\"]\nlabels = {{ team = \"{}\" }}\nvisible = [\"machine.join\"]\n",
             identity(number),
             KINDS[number % KINDS.len()],
             number % 50,

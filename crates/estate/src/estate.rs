@@ -9,9 +9,9 @@ use crate::files::EstateFiles;
 use crate::index::ScopeIndex;
 use crate::invariant::{Invariant, parse_invariants};
 use crate::model::{Identity, Model, References, Settings, TableInfo};
-use crate::policy::{Policies, base_schema, check_visible, parse_policies};
+use crate::policy::{Policies, base_schema, check_visible, parse_policies, unreadable_statements};
 use crate::problem::Problem;
-use crate::resolve::{PlacedTest, resolve};
+use crate::resolve::{PlacedTest, resolve, unreadable_declarations};
 use crate::resource::ResourceRef;
 use cedar_policy::{Authorizer, PartialEntities, Schema};
 use facts::FactSet;
@@ -38,7 +38,10 @@ impl Estate {
     /// # Errors
     /// Everything that is wrong with the files, in order of file and line.
     pub fn compile(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
-        on_a_deep_stack(|| Self::assemble(files)).map_err(|mut problems| {
+        on_a_deep_stack(|| {
+            Self::assemble(files).map_err(|problems| unreadable_first(files, problems))
+        })
+        .map_err(|mut problems| {
             problems.sort();
             problems.dedup();
             problems
@@ -249,6 +252,34 @@ impl Estate {
     pub fn run_tests(&self) -> Vec<TestOutcome> {
         self.tests.iter().map(|test| run(self, test)).collect()
     }
+}
+
+/// If a file cannot be read, what follows from what stands in it is not known: then the problems are
+/// those of each file by itself, of all files.
+fn unreadable_first(files: &EstateFiles, problems: Vec<Problem>) -> Vec<Problem> {
+    /// What is wrong with a file whatever stands in the others.
+    const BY_ITSELF: [&str; 9] = [
+        "ESTATE-CEDAR-SIZE",
+        "ESTATE-CLASSIFICATION",
+        "ESTATE-DIGEST",
+        "ESTATE-DUPLICATE",
+        "ESTATE-IDENTITY-OWNER",
+        "ESTATE-IDENTITY-PATH",
+        "ESTATE-LAYOUT",
+        "ESTATE-NAME",
+        "ESTATE-TRUST-DOMAIN",
+    ];
+    if files.check().is_err() {
+        return problems;
+    }
+    let mut unreadable = unreadable_declarations(files);
+    unreadable.extend(unreadable_statements(files));
+    if unreadable.is_empty() {
+        return problems;
+    }
+    let others = problems.into_iter();
+    unreadable.extend(others.filter(|problem| BY_ITSELF.contains(&problem.code.as_str())));
+    unreadable
 }
 
 /// Cedar's parser and validator recurse, at up to 50 KiB a level in unoptimised builds, and do not

@@ -6,6 +6,7 @@ use crate::decision::{Condition, Decision, Effect, Explanation, Near, Observed, 
 use crate::entities::NodeId;
 use crate::estate::Estate;
 use crate::policy::{PolicyInfo, Scope, conjuncts, paths};
+use crate::problem::closest;
 use cedar_policy::{
     EntityUid, EvalResult, Expression, Request as CedarRequest, eval_expression, pst,
 };
@@ -81,6 +82,26 @@ impl Estate {
     pub fn text_of(&self, id: &str) -> Option<String> {
         let info = self.policies.find(&cedar_policy::PolicyId::new(id))?;
         Some(info.text.clone())
+    }
+
+    /// Of a database object that no file lists: says so, with the nearest that is listed.
+    #[must_use]
+    pub fn undeclared(&self, resource: &crate::ResourceRef) -> Option<String> {
+        let model = &self.model;
+        let declared =
+            model.containers.contains_key(resource) || model.objects.contains_key(resource);
+        if declared || !resource.kind.is_classified() {
+            return None;
+        }
+        let mut said = "not declared in the estate".to_owned();
+        let candidates = model.containers.keys().chain(model.objects.keys());
+        let paths = candidates
+            .filter(|candidate| candidate.kind == resource.kind)
+            .map(|candidate| candidate.path.as_str());
+        if let Some(near) = closest(&resource.path, paths) {
+            said.push_str(&format!(" (did you mean {near}?)"));
+        }
+        Some(said)
     }
 
     fn classification(&self, resource: &crate::ResourceRef) -> String {

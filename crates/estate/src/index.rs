@@ -14,13 +14,6 @@ use crate::policy::{Guard, Policies, PolicyInfo, Side, guards};
 use cedar_policy::{EntityUid, PolicySet, PolicySetError};
 use std::collections::{BTreeMap, HashMap};
 
-/// Policies that only the same requests can meet: they are evaluated together or not at all.
-#[derive(Debug)]
-struct Filed {
-    key: Key,
-    policies: PolicySet,
-}
-
 /// What a request must have, beside what the bucket stands for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
@@ -50,16 +43,83 @@ impl Key {
     }
 }
 
-type Bucket = Vec<Filed>;
+/// What stands in one place, by key: policies that only the same requests can meet are evaluated together
+/// or not at all. Keys lie close together: most of them are looked at and not met.
+#[derive(Debug, Default)]
+struct Bucket {
+    keys: Vec<Key>,
+    policies: Vec<PolicySet>,
+}
+
+impl Bucket {
+    fn met<'a>(
+        &'a self,
+        action: u32,
+        principal: Met<'a>,
+        resource: Met<'a>,
+    ) -> impl Iterator<Item = &'a PolicySet> {
+        self.keys
+            .iter()
+            .zip(&self.policies)
+            .filter(move |(key, _)| key.is_met(action, principal, resource))
+            .map(|(_, policies)| policies)
+    }
+}
+
+/// Buckets of declared entities, by the number of the node: most nodes have none, or none for the action.
+#[derive(Debug)]
+struct ByNode {
+    slots: Vec<Slot>,
+    buckets: Vec<Bucket>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    /// Whatever actions the bucket's policies are about, one bit each.
+    actions: u32,
+    /// In [`ByNode::buckets`]; says nothing if `actions` is 0.
+    bucket: u32,
+}
+
+impl ByNode {
+    fn new(graph: &Graph) -> Self {
+        let none = Slot {
+            actions: 0,
+            bucket: 0,
+        };
+        Self {
+            slots: vec![none; graph.nodes().len()],
+            buckets: Vec::new(),
+        }
+    }
+
+    /// The node's own bucket, which is about `actions` as well from now on.
+    fn bucket(&mut self, id: NodeId, actions: u32) -> Option<&mut Bucket> {
+        let slot = self.slots.get_mut(id.index())?;
+        if slot.actions == 0 {
+            slot.bucket = u32::try_from(self.buckets.len()).ok()?;
+            self.buckets.push(Bucket::default());
+        }
+        slot.actions |= actions;
+        self.buckets.get_mut(slot.bucket as usize)
+    }
+
+    fn get(&self, id: NodeId, action: u32) -> Option<&Bucket> {
+        let slot = self.slots.get(id.index())?;
+        (slot.actions & action != 0)
+            .then(|| self.buckets.get(slot.bucket as usize))
+            .flatten()
+    }
+}
 
 const fn bit(action: Action) -> u32 {
     1 << (action as u32)
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ScopeIndex {
-    principal: HashMap<NodeId, Bucket>,
-    resource: HashMap<NodeId, Bucket>,
+    principal: ByNode,
+    resource: ByNode,
     /// Scopes that name what no file declares: administrators and machines, on either side.
     strangers: HashMap<EntityUid, Bucket>,
     /// Attribute name to value to bucket, for each side.
@@ -78,7 +138,13 @@ pub(crate) struct Met<'a> {
 
 impl ScopeIndex {
     pub(crate) fn build(policies: &Policies, graph: &Graph) -> Result<Self, Box<PolicySetError>> {
-        let mut index = Self::default();
+        let mut index = Self {
+            principal: ByNode::new(graph),
+            resource: ByNode::new(graph),
+            strangers: HashMap::new(),
+            guarded: BTreeMap::new(),
+            rest: Bucket::default(),
+        };
         // By key, so that a large bucket is not searched for each of its policies.
         let mut filed: BTreeMap<(Place, Key), PolicySet> = BTreeMap::new();
         for info in &policies.list {
@@ -88,24 +154,29 @@ impl ScopeIndex {
                 .add(info.policy.clone())?;
         }
         for ((place, key), policies) in filed {
-            index.bucket(place).push(Filed { key, policies });
+            let bucket = index.bucket(place, key.actions);
+            bucket.keys.push(key);
+            bucket.policies.push(policies);
         }
         Ok(index)
     }
 
-    fn bucket(&mut self, place: Place) -> &mut Bucket {
-        match place {
-            Place::Principal(id) => self.principal.entry(id).or_default(),
-            Place::Resource(id) => self.resource.entry(id).or_default(),
-            Place::Stranger(uid) => self.strangers.entry(uid).or_default(),
-            Place::Guarded(Guard { side, name, value }) => self
-                .guarded
-                .entry((side, name))
-                .or_default()
-                .entry(value)
-                .or_default(),
-            Place::Rest => &mut self.rest,
-        }
+    /// What names no node of the graph stands with the rest, where every request looks.
+    fn bucket(&mut self, place: Place, actions: u32) -> &mut Bucket {
+        let found = match place {
+            Place::Principal(id) => self.principal.bucket(id, actions),
+            Place::Resource(id) => self.resource.bucket(id, actions),
+            Place::Stranger(uid) => Some(self.strangers.entry(uid).or_default()),
+            Place::Guarded(Guard { side, name, value }) => Some(
+                self.guarded
+                    .entry((side, name))
+                    .or_default()
+                    .entry(value)
+                    .or_default(),
+            ),
+            Place::Rest => None,
+        };
+        found.unwrap_or(&mut self.rest)
     }
 
     /// Every policy that the request can meet, each in exactly one of the sets.
@@ -115,14 +186,15 @@ impl ScopeIndex {
         principal: Met<'a>,
         resource: Met<'a>,
     ) -> impl Iterator<Item = &'a PolicySet> {
+        let action = bit(action);
         let of_principal = principal
             .lineage
             .iter()
-            .filter_map(|id| self.principal.get(id));
+            .filter_map(move |id| self.principal.get(*id, action));
         let of_resource = resource
             .lineage
             .iter()
-            .filter_map(|id| self.resource.get(id));
+            .filter_map(move |id| self.resource.get(*id, action));
         let guarded = self
             .guarded
             .iter()
@@ -142,9 +214,7 @@ impl ScopeIndex {
             .chain(strangers)
             .chain(guarded)
             .chain(std::iter::once(&self.rest))
-            .flatten()
-            .filter(move |filed| filed.key.is_met(bit(action), principal, resource))
-            .map(|filed| &filed.policies)
+            .flat_map(move |bucket| bucket.met(action, principal, resource))
     }
 }
 

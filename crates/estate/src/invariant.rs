@@ -9,6 +9,7 @@ use crate::policy::{
     validate,
 };
 use crate::problem::Problem;
+use crate::statements::Statement;
 use cedar_policy::{Policy, Schema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -62,52 +63,15 @@ pub(crate) fn parse_invariants(
         .iter()
         .filter(|(path, _)| path.starts_with("invariants/"))
     {
-        each_statement(file, text, &mut problems, |statement, problems| {
-            let kind = match statement.effect {
-                "never" => InvariantKind::Never,
-                "always" => InvariantKind::Always,
-                other => {
-                    let message =
-                        format!("an invariant begins with `never` or `always`, not `{other}`");
-                    let problem =
-                        Problem::new("ESTATE-CEDAR-SYNTAX", file, statement.line, message);
-                    problems.push(match other {
-                        "permit" | "forbid" => problem.hint("policies stand in policies/*.cedar"),
-                        word => problem.did_you_mean(word, ["never", "always"]),
-                    });
-                    return;
-                }
-            };
-            // `permit` in the place of the keyword, on the same line: places stay as written.
-            let (before, rest) = statement.text.split_at(statement.effect_offset);
-            let after = rest.strip_prefix(statement.effect).unwrap_or_default();
-            let rewritten = format!("{before}permit{after}");
-            match parse_statement(file, &statement, &rewritten) {
+        each_statement(
+            file,
+            text,
+            &mut problems,
+            |statement, problems| match parse_invariant(file, &statement) {
+                Ok(invariant) => list.push(invariant),
                 Err(problem) => problems.push(problem),
-                Ok((reference, _))
-                    if reference
-                        .annotations
-                        .get("proof")
-                        .is_some_and(|scope| scope != "today") =>
-                {
-                    let message = "@proof says \"today\" or is left out";
-                    problems.push(Problem::new(
-                        "ESTATE-INVARIANT-PROOF",
-                        file,
-                        statement.line,
-                        message,
-                    ));
-                }
-                Ok((reference, policy)) => list.push(Invariant {
-                    kind,
-                    reference: Arc::new(reference),
-                    text: statement.text.to_owned(),
-                    principal: principal_scope(policy.principal_constraint()),
-                    resource: resource_scope(policy.resource_constraint()),
-                    policy,
-                }),
-            }
-        });
+            },
+        );
     }
     let pairs = list
         .iter()
@@ -131,4 +95,38 @@ pub(crate) fn parse_invariants(
     } else {
         Err(problems)
     }
+}
+
+pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<Invariant, Problem> {
+    let refuse = |code, message| Problem::new(code, file, statement.line, message);
+    let kind = match statement.effect {
+        "never" => InvariantKind::Never,
+        "always" => InvariantKind::Always,
+        other => {
+            let message = format!("an invariant begins with `never` or `always`, not `{other}`");
+            let problem = refuse("ESTATE-CEDAR-SYNTAX", message);
+            return Err(match other {
+                "permit" | "forbid" => problem.hint("policies stand in policies/*.cedar"),
+                word => problem.did_you_mean(word, ["never", "always"]),
+            });
+        }
+    };
+    // `permit` in the place of the keyword, on the same line: places stay as written.
+    let (before, rest) = statement.text.split_at(statement.effect_offset);
+    let after = rest.strip_prefix(statement.effect).unwrap_or_default();
+    let rewritten = format!("{before}permit{after}");
+    let (reference, policy) = parse_statement(file, statement, &rewritten)?;
+    let scope = reference.annotations.get("proof");
+    if scope.is_some_and(|scope| scope != "today") {
+        let message = "@proof says \"today\" or is left out".to_owned();
+        return Err(refuse("ESTATE-INVARIANT-PROOF", message));
+    }
+    Ok(Invariant {
+        kind,
+        reference: Arc::new(reference),
+        text: statement.text.to_owned(),
+        principal: principal_scope(policy.principal_constraint()),
+        resource: resource_scope(policy.resource_constraint()),
+        policy,
+    })
 }

@@ -23,6 +23,7 @@
 
 mod action;
 mod ask;
+mod assumptions;
 mod authorize;
 pub mod cedar;
 mod decision;
@@ -59,6 +60,6 @@ pub use invariant::{Invariant, InvariantKind};
 pub use model::{
     CodeReference, Column, Identity, Machine, References, Settings, TableInfo, TpmRoot,
 };
-pub use problem::Problem;
+pub use problem::{Problem, closest};
 pub use resource::{ResourceKind, ResourceRef};
 pub use today::{Breach, Today};

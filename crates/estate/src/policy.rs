@@ -43,7 +43,7 @@ pub(crate) struct PolicyInfo {
 }
 
 /// One side of a policy's scope.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Scope {
     Any,
     Is(String),
@@ -135,6 +135,24 @@ pub(crate) fn parse_policies(
         .map(|(index, info)| (info.policy.id().clone(), index))
         .collect();
     Ok(Policies { list, by_id, set })
+}
+
+/// The policies and invariants that do not parse, of every file.
+pub(crate) fn unreadable_statements(files: &EstateFiles) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for (file, text) in &files.0 {
+        let parsed = |statement: Statement<'_>, problems: &mut Vec<Problem>| {
+            let parsed = match file.split_once('/') {
+                Some(("policies", _)) => parse_policy(file, &statement).map(drop),
+                _ => crate::invariant::parse_invariant(file, &statement).map(drop),
+            };
+            problems.extend(parsed.err());
+        };
+        if file.starts_with("policies/") || file.starts_with("invariants/") {
+            each_statement(file, text, &mut problems, parsed);
+        }
+    }
+    problems
 }
 
 /// Runs `each` over the statements of a file, after the caps.

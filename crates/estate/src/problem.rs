@@ -96,10 +96,8 @@ impl Lines {
 }
 
 /// The candidate within a third of `word`'s length in edits, if there is one.
-pub(crate) fn closest<'a>(
-    word: &str,
-    candidates: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+#[must_use]
+pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const LONGEST: usize = 128;
     if word.len() > LONGEST {
         return None;

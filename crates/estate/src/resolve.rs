@@ -4,7 +4,10 @@ mod parse;
 mod references;
 mod resources;
 
-use crate::declare::{EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, TestEntry, TestsFile};
+use crate::declare::{
+    EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile, ResourcesFile,
+    TestEntry, TestsFile,
+};
 use crate::duration::Seconds;
 use crate::files::EstateFiles;
 use crate::model::{Identity, Model, Settings};
@@ -158,6 +161,26 @@ pub(crate) fn resolve(files: &EstateFiles) -> Result<Resolved, Vec<Problem>> {
     } else {
         Err(problems)
     }
+}
+
+/// The declarations that do not parse, of every file.
+pub(crate) fn unreadable_declarations(files: &EstateFiles) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let all = &mut problems;
+    for (file, text) in &files.0 {
+        match file
+            .split_once('/')
+            .map_or(file.as_str(), |(folder, _)| folder)
+        {
+            "estate.toml" => drop(parse::<EstateFile>(file, text, all)),
+            "identities" => drop(parse::<IdentitiesFile>(file, text, all)),
+            "resources" => drop(parse::<ResourcesFile>(file, text, all)),
+            "references" => drop(parse::<ReferencesFile>(file, text, all)),
+            "tests" => drop(parse::<TestsFile>(file, text, all)),
+            _ => {}
+        }
+    }
+    problems
 }
 
 /// The text of each file under `folder` that declares something.

@@ -67,3 +67,19 @@ impl fmt::Display for Finding {
     }
 }
 impl std::error::Error for Finding {}
+
+/// The error and what caused it, once each: what a finding says of one.
+#[must_use]
+pub fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let said = deeper.to_string();
+        if !text.contains(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = deeper.source();
+    }
+    text
+}

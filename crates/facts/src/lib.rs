@@ -20,6 +20,6 @@ mod timestamp;
 mod verdict;
 
 pub use fact::{Fact, FactSet, Source, Value};
-pub use finding::Finding;
+pub use finding::{Finding, with_causes};
 pub use timestamp::Timestamp;
 pub use verdict::{EvidenceDigest, Outcome, Verdict};

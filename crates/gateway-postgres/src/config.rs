@@ -1,6 +1,7 @@
 //! `gateway.toml`. Strict: a key that is not known is an error. Each default has its reason beside it.
 
-use crate::upstream::Address;
+use crate::sql;
+use crate::upstream::{Address, Wanted};
 use facts::Finding;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
@@ -20,6 +21,9 @@ pub struct Config {
     pub gateway: gateway::Config,
     /// Where clients connect.
     pub listen: ListenConfig,
+    /// What is refused before it is read.
+    #[serde(default)]
+    pub limits: LimitsConfig,
     /// The databases behind this gateway, each once.
     #[serde(rename = "postgres")]
     pub databases: Vec<PostgresConfig>,
@@ -30,19 +34,51 @@ pub struct Config {
 pub struct ListenConfig {
     /// `0.0.0.0:6432`
     pub address: SocketAddr,
-    /// Sessions at once. 1000: more than the database takes.
+    /// Sessions at once. 1000: more than the database takes, whose own limit is kept as well.
     #[serde(default = "default_connections")]
     pub max_connections: usize,
-    /// Connections at once that are not admitted yet. They hold no session's place. 200: each lasts
-    /// `handshake_timeout_s` at most.
+    /// Sessions of one identity in one database at once, and connections of its role there, whoever opens
+    /// them. Default: half of what the database bears, so that no identity alone takes them all.
+    #[serde(default)]
+    pub max_sessions_per_identity: Option<usize>,
+    /// Connections at once that have not shown an SVID, and as many again that have and are not admitted
+    /// yet. They hold no session's place. 200: when there are more, the oldest of the address, or of the
+    /// identity, that has the most gives way.
     #[serde(default = "default_handshakes")]
     pub max_handshakes: usize,
-    /// Seconds until TLS and login have to be done. 10: a slow client holds a slot no longer.
+    /// Seconds in which a client has to have said all that it says before its session, TLS included; the
+    /// login at the database has as long again. 10: a slow client holds a place no longer.
     #[serde(default = "default_handshake")]
     pub handshake_timeout_s: u64,
     /// Bytes of one message of a client, at most. 64 MiB: parameters of some megabytes; bulk data comes by COPY.
     #[serde(default = "default_message")]
     pub max_message_bytes: usize,
+}
+
+/// How much text one message may hold. What is beyond is denied and costs next to nothing.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsConfig {
+    /// Bytes of the text of one Query or Parse. 1 MiB: long literals cost little.
+    #[serde(default = "default_statement_bytes")]
+    pub max_statement_bytes: usize,
+    /// Tokens in it. 50,000: an INSERT of 1,000 rows with 10 columns has 22,000; each costs up to 5 µs and
+    /// 2.5 KB while it is read.
+    #[serde(default = "default_statement_tokens")]
+    pub max_statement_tokens: usize,
+    /// Statements in one Query. 1000: each has records of its own.
+    #[serde(default = "default_statements")]
+    pub max_statements: usize,
+}
+
+impl Default for LimitsConfig {
+    fn default() -> Self {
+        Self {
+            max_statement_bytes: default_statement_bytes(),
+            max_statement_tokens: default_statement_tokens(),
+            max_statements: default_statements(),
+        }
+    }
 }
 
 /// One database.
@@ -54,6 +90,10 @@ pub struct PostgresConfig {
     pub upstream: UpstreamConfig,
     /// How the gateway manages its roles and reads the catalogue.
     pub admin: AdminConfig,
+    /// Sessions in this database at once. Default, and at most: what the database bears by its
+    /// `max_connections` and its own limit, less what it reserves and what the gateway needs for itself.
+    #[serde(default)]
+    pub max_sessions: Option<usize>,
     /// Seconds after which a definition made past the gateway is seen, at most. 2: one cheap query.
     #[serde(default = "default_refresh")]
     pub catalog_refresh_s: u64,
@@ -97,6 +137,15 @@ const fn default_handshake() -> u64 {
 }
 const fn default_message() -> usize {
     64 << 20
+}
+const fn default_statement_bytes() -> usize {
+    1 << 20
+}
+const fn default_statement_tokens() -> usize {
+    50_000
+}
+const fn default_statements() -> usize {
+    1000
 }
 const fn default_refresh() -> u64 {
     2
@@ -145,6 +194,13 @@ impl Config {
         if self.databases.is_empty() {
             return Err(wrong("no [[postgres]] database"));
         }
+        let limits = self.databases.iter().map(|database| database.max_sessions);
+        if limits
+            .chain([self.listen.max_sessions_per_identity])
+            .any(|limit| limit == Some(0))
+        {
+            return Err(wrong("a limit of no sessions lets nobody in").expected("1 or more"));
+        }
         for (at, database) in self.databases.iter().enumerate() {
             if self
                 .databases
@@ -158,6 +214,18 @@ impl Config {
         Ok(())
     }
 
+    /// What is configured for `database`. The gateway keeps an administrative connection for each database
+    /// of a server, and may need one more while it replaces one that broke.
+    pub(crate) fn wanted(&self, database: &PostgresConfig) -> Wanted {
+        let beside = |other: &&PostgresConfig| other.upstream.place() == database.upstream.place();
+        Wanted {
+            gateway: self.listen.max_connections,
+            database: database.max_sessions,
+            identity: self.listen.max_sessions_per_identity,
+            own: self.databases.iter().filter(beside).count() + 1,
+        }
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         Limits {
             handshakes: self.listen.max_handshakes,
@@ -168,7 +236,25 @@ impl Config {
     }
 }
 
+impl LimitsConfig {
+    pub(crate) const fn of_text(&self) -> sql::Limits {
+        sql::Limits {
+            bytes: self.max_statement_bytes,
+            tokens: self.max_statement_tokens,
+            statements: self.max_statements,
+        }
+    }
+}
+
 impl UpstreamConfig {
+    fn place(&self) -> (Option<&Path>, Option<&str>, u16) {
+        (
+            self.socket_folder.as_deref(),
+            self.host.as_deref(),
+            self.port,
+        )
+    }
+
     pub(crate) fn address(&self) -> Result<Address, Finding> {
         match (&self.socket_folder, &self.host, &self.ca_file) {
             (Some(folder), None, None) => Ok(Address::Unix {
@@ -252,6 +338,7 @@ mod tests {
     fn a_small_file_is_enough() {
         let config = Config::parse(FILE).unwrap();
         assert_eq!(config.listen.max_connections, 1000);
+        assert_eq!(config.limits.max_statements, 1000);
         let address = config.databases[0].upstream.address().unwrap();
         assert_eq!(address.to_string(), "/run/postgresql/.s.PGSQL.5432");
     }
@@ -260,6 +347,33 @@ mod tests {
     fn a_key_that_is_not_known_is_an_error() {
         let typo = FILE.replace("[listen]", "[listen]\nadress = 1");
         assert_eq!(Config::parse(&typo).unwrap_err().code, "GATEWAY-CONFIG");
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_an_error() {
+        for line in [
+            "[listen]\nmax_sessions_per_identity = 0",
+            "[[postgres]]\nmax_sessions = 0",
+        ] {
+            let (table, _) = line.split_once('\n').unwrap();
+            let error = Config::parse(&FILE.replace(table, line)).unwrap_err();
+            assert!(error.message.contains("lets nobody in"), "{error}");
+        }
+    }
+
+    #[test]
+    fn databases_of_one_server_share_what_it_bears() {
+        let other = "[[postgres]]\ndatabase = \"NAME\"\nupstream = { socket_folder = \"PLACE\" }\nadmin = { role = \"a\" }\n";
+        let mut file = FILE.to_owned();
+        for (name, place) in [("b", "/run/postgresql"), ("c", "/elsewhere")] {
+            file.push_str(&other.replace("NAME", name).replace("PLACE", place));
+        }
+        let config = Config::parse(&file).unwrap();
+        let own = config
+            .databases
+            .iter()
+            .map(|database| config.wanted(database).own);
+        assert_eq!(own.collect::<Vec<_>>(), [3, 3, 2]);
     }
 
     #[test]

@@ -2,10 +2,13 @@
 //! of the roles that sessions log in as.
 
 use crate::config::{AdminConfig, PostgresConfig};
-use crate::sql::Catalog;
+use crate::pool::Pool;
+use crate::sql::{Catalog, Limits, Views};
 use crate::upstream::{
-    self, Address, Admin, AdminError, Connected, Login, RoleSecret, UpstreamError,
+    self, Address, Admin, AdminError, Allowance, Capacity, Connected, Login, RoleSecret,
+    TOO_MANY_CONNECTIONS, UpstreamError, Wanted,
 };
+use estate::Estate;
 use facts::Finding;
 use gateway::{Current, Following};
 use std::collections::HashMap;
@@ -14,10 +17,42 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify};
 
+/// A session that has just ended may count at the database for a moment longer: who comes next waits so
+/// long, each in turn.
+const AGAIN: [Duration; 4] = [
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+    Duration::from_millis(100),
+    Duration::from_millis(300),
+];
+
 /// The catalogue as of one moment. `generation` changes with every new snapshot.
 pub(crate) struct Snapshot {
     pub(crate) catalog: Catalog,
     pub(crate) generation: u64,
+    /// What its views stand for, as the estate of this version declares resources.
+    views: std::sync::Mutex<(String, Arc<Views>)>,
+}
+
+impl Snapshot {
+    fn new(catalog: Catalog, generation: u64) -> Self {
+        Self {
+            catalog,
+            generation,
+            views: std::sync::Mutex::default(),
+        }
+    }
+
+    /// Shared by all who decide by this estate.
+    pub(crate) fn views(&self, estate: &Estate) -> Arc<Views> {
+        let mut held = self.views.lock().unwrap_or_else(PoisonError::into_inner);
+        let (version, views) = &mut *held;
+        if version != estate.version() {
+            estate.version().clone_into(version);
+            *views = Arc::default();
+        }
+        Arc::clone(views)
+    }
 }
 
 pub(crate) struct Database {
@@ -27,24 +62,38 @@ pub(crate) struct Database {
     password: Option<crypto::SecretBytes>,
     refresh_every: Duration,
     trust_domain: String,
+    wanted: Wanted,
+    /// As the database said last.
+    capacity: RwLock<Option<Capacity>>,
     snapshot: RwLock<Arc<Snapshot>>,
     /// The administrative connection, and what it has reconciled. One user at a time.
     maintenance: Mutex<Maintenance>,
     /// By identity path.
     secrets: RwLock<HashMap<String, Arc<RoleSecret>>>,
+    /// What was found when grants were last made right: it is told once, not at every look.
+    told: std::sync::Mutex<Vec<Finding>>,
     refresh: Notify,
     generations: AtomicU64,
+    /// Where statements are read that take long.
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) limits: Limits,
 }
 
 #[derive(Default)]
 struct Maintenance {
     connection: Option<Admin>,
-    /// Estate index and catalogue generation for which the grants were last right.
-    reconciled: Option<(u64, u64)>,
+    /// Estate index, catalogue generation and limit of roles for which the grants were last right.
+    reconciled: Option<(u64, u64, usize)>,
 }
 
 impl Database {
-    pub(crate) fn new(config: &PostgresConfig, trust_domain: &str) -> Result<Self, Finding> {
+    pub(crate) fn new(
+        config: &PostgresConfig,
+        trust_domain: &str,
+        wanted: Wanted,
+        pool: Arc<Pool>,
+        limits: Limits,
+    ) -> Result<Self, Finding> {
         Ok(Self {
             name: config.database.clone(),
             address: config.upstream.address()?,
@@ -52,19 +101,27 @@ impl Database {
             password: config.admin.password()?,
             refresh_every: Duration::from_secs(config.catalog_refresh_s),
             trust_domain: trust_domain.to_owned(),
-            snapshot: RwLock::new(Arc::new(Snapshot {
-                catalog: Catalog::default(),
-                generation: 0,
-            })),
+            wanted,
+            capacity: RwLock::default(),
+            snapshot: RwLock::new(Arc::new(Snapshot::new(Catalog::default(), 0))),
             maintenance: Mutex::default(),
             secrets: RwLock::default(),
+            told: std::sync::Mutex::default(),
             refresh: Notify::new(),
             generations: AtomicU64::new(1),
+            pool,
+            limits,
         })
     }
 
     pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
         Arc::clone(&self.snapshot.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// How many sessions there may be.
+    pub(crate) fn allowance(&self) -> Allowance {
+        let capacity = *self.capacity.read().unwrap_or_else(PoisonError::into_inner);
+        Allowance::of(capacity, self.wanted)
     }
 
     /// Something may have been defined: look soon.
@@ -135,28 +192,31 @@ impl Database {
             connection,
             reconciled,
         } = maintenance;
-        let admin = match connection {
-            Some(admin) => admin,
-            empty => empty.insert(self.connect_admin().await?),
+        let (admin, anew) = match connection {
+            Some(admin) => (admin, false),
+            empty => (empty.insert(self.connect_admin().await?), true),
         };
         let (version, _) = upstream::fingerprint(admin).await?;
-        if self.snapshot().catalog.version != version {
+        let changed = self.snapshot().catalog.version != version;
+        if anew || changed {
+            self.measure(upstream::capacity(admin).await?);
+        }
+        if changed {
             let catalog = upstream::snapshot(admin, &self.name).await?;
             let generation = self.generations.fetch_add(1, Ordering::Relaxed);
             tracing::info!(database = self.name, generation, "catalogue read");
             *self
                 .snapshot
                 .write()
-                .unwrap_or_else(PoisonError::into_inner) = Arc::new(Snapshot {
-                catalog,
-                generation,
-            });
+                .unwrap_or_else(PoisonError::into_inner) =
+                Arc::new(Snapshot::new(catalog, generation));
         }
         let Some(current) = current else {
             return Ok(());
         };
         let snapshot = self.snapshot();
-        let wanted = (current.index, snapshot.generation);
+        let most = self.allowance().role;
+        let wanted = (current.index, snapshot.generation, most);
         if *reconciled == Some(wanted) {
             return Ok(());
         }
@@ -165,10 +225,12 @@ impl Database {
             &self.trust_domain,
             &current.estate,
             &snapshot.catalog,
+            &snapshot.views(&current.estate),
+            most,
             &|identity| self.secret(identity),
         )
         .await?;
-        for finding in &report.findings {
+        for finding in self.news(report.findings) {
             tracing::warn!(database = self.name, %finding, "finding");
         }
         tracing::info!(
@@ -180,6 +242,32 @@ impl Database {
         );
         *reconciled = Some(wanted);
         Ok(())
+    }
+
+    /// Takes note of what the database bears, and says so if that is less than was configured.
+    fn measure(&self, capacity: Capacity) {
+        let before = self
+            .capacity
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(capacity);
+        if before == Some(capacity) {
+            return;
+        }
+        let allowance = self.allowance();
+        tracing::info!(database = self.name, ?allowance, "sessions that it bears");
+        if let Some(finding) = upstream::short(&self.name, capacity, self.wanted) {
+            tracing::warn!(database = self.name, %finding, "finding");
+        }
+    }
+
+    /// Those of `findings` that the last call did not have.
+    fn news(&self, findings: Vec<Finding>) -> Vec<Finding> {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let new = findings.iter().filter(|finding| !told.contains(finding));
+        let new = new.cloned().collect();
+        *told = findings;
+        new
     }
 
     async fn connect_admin(&self) -> Result<Admin, AdminError> {
@@ -221,7 +309,7 @@ impl Database {
         ];
         all.extend_from_slice(parameters);
         if let Some(secret) = self.known_secret(identity) {
-            match self.address.connect(&all, &Login::Role(&secret)).await {
+            match self.connect(&all, &secret).await {
                 // Somebody else changed the verifier or dropped the role: make it ours again.
                 Err(UpstreamError::Refused { sqlstate, .. }) if sqlstate.starts_with("28") => {
                     self.secrets
@@ -237,10 +325,27 @@ impl Database {
             .await
             .map_err(LoginError::Admin)?;
         let secret = self.known_secret(identity).ok_or(LoginError::NoRole)?;
-        self.address
-            .connect(&all, &Login::Role(&secret))
+        self.connect(&all, &secret)
             .await
             .map_err(LoginError::Upstream)
+    }
+
+    async fn connect(
+        &self,
+        parameters: &[(&str, &str)],
+        secret: &RoleSecret,
+    ) -> Result<Connected, UpstreamError> {
+        for wait in AGAIN {
+            match self.address.connect(parameters, &Login::Role(secret)).await {
+                Err(UpstreamError::Refused { sqlstate, .. })
+                    if sqlstate == TOO_MANY_CONNECTIONS =>
+                {
+                    tokio::time::sleep(wait).await;
+                }
+                other => return other,
+            }
+        }
+        self.address.connect(parameters, &Login::Role(secret)).await
     }
 }
 

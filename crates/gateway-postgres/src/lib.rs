@@ -17,6 +17,7 @@
 
 mod config;
 mod database;
+mod pool;
 mod run;
 mod session;
 pub mod sql;
@@ -24,5 +25,7 @@ mod statement;
 mod upstream;
 mod wire;
 
-pub use config::{AdminConfig, Config, ListenConfig, PostgresConfig, UpstreamConfig, json_schema};
+pub use config::{
+    AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, json_schema,
+};
 pub use run::{RunError, run, run_with};

@@ -2,7 +2,8 @@
 
 use crate::config::Config;
 use crate::database::Database;
-use crate::session::{Cancels, Front, serve};
+use crate::pool::Pool;
+use crate::session::{Cancels, Front, Shares, serve};
 use facts::Finding;
 use gateway::{Core, CoreError};
 use std::collections::HashMap;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use svid_tls::ClientAuth;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +58,12 @@ pub async fn run_with(
     let following = core.following().clone();
     let mut databases = HashMap::new();
     let mut tasks = Vec::new();
+    let pool = Arc::new(Pool::new());
     for listed in &config.databases {
-        let database = Arc::new(Database::new(listed, core.trust_domain().as_str())?);
+        let trust_domain = core.trust_domain().as_str();
+        let (wanted, limits) = (config.wanted(listed), config.limits.of_text());
+        let database = Database::new(listed, trust_domain, wanted, Arc::clone(&pool), limits)?;
+        let database = Arc::new(database);
         database.check_encoding().await?;
         tasks.push(tokio::spawn(
             Arc::clone(&database).maintain(following.clone()),
@@ -79,7 +84,8 @@ pub async fn run_with(
         databases,
         tls: TlsAcceptor::from(Arc::new(tls)),
         cancels: Arc::new(Cancels::default()),
-        places: Arc::new(Semaphore::new(config.listen.max_connections)),
+        shares: Shares::new(config.listen.max_connections),
+        members: listen::Places::new(config.listen.max_handshakes),
         limits: config.limits(),
     });
     tracing::info!(address = ?listener.local_addr().ok(), "clients are served");

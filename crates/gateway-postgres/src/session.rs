@@ -3,8 +3,14 @@
 mod accept;
 mod cancel;
 mod names;
+mod open;
 mod pump;
+mod refusal;
 mod relay;
+mod run;
+mod shares;
+mod startup;
 
 pub(crate) use accept::{Front, serve};
 pub(crate) use cancel::Cancels;
+pub(crate) use shares::Shares;

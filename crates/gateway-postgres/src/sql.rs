@@ -16,10 +16,13 @@ mod query;
 mod relation;
 mod resolve;
 mod settings;
+mod statistics;
 mod system;
 mod utility;
+mod views;
 
 pub use access::{Access, Coverage, Effect, NamedEffect, Resolved};
 pub use catalog::{Catalog, Function, Reference, ReferentialAction, Relation, RelationKind};
-pub use resolve::{Declared, Environment, Refusal, resolve, stands_for};
+pub use resolve::{Declared, Environment, Limits, Refusal, resolve, resolve_quickly, stands_for};
 pub use settings::{StartupParameter, startup_parameter};
+pub use views::Views;

@@ -2,7 +2,9 @@
 //! estate or the catalogue has changed.
 
 use crate::database::{Database, Snapshot};
-use crate::sql::{self, Access, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved};
+use crate::sql::{
+    self, Access, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved, Views,
+};
 use estate::{Action, Prepared, RecordingMode, ResourceRef};
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following, Operation, Principal};
@@ -10,6 +12,9 @@ use ledger::body::{self, ActionOn};
 use ledger::{Commitment, Salt};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// In the place of a fingerprint.
+const UNPARSED: &str = "unparsed";
 
 /// What a statement was decided under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,7 +57,18 @@ struct Judged {
 pub(crate) struct Statement {
     origin: Origin,
     fingerprint: String,
+    /// What it prepares or declares a cursor for.
+    inner: Option<Arc<Self>>,
     judged: Mutex<Judged>,
+}
+
+/// Why a text is not read.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// PostgreSQL's grammar does not accept it.
+    Syntax(String),
+    /// The operation is what a record can say of it.
+    Denied(Box<(Operation, Finding)>),
 }
 
 /// Everything that a session's decisions rest on.
@@ -115,7 +131,17 @@ impl Statement {
 
     /// Bytes that it keeps, about.
     pub(crate) fn size(&self) -> usize {
-        self.origin.text.len() + size_of::<Self>() + size_of::<Verdict>()
+        let inner = self.inner.as_ref().map_or(0, |inner| inner.size());
+        self.origin.text.len() + size_of::<Self>() + size_of::<Verdict>() + inner
+    }
+
+    pub(crate) fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn verdict_of(&self, epoch: Epoch) -> Option<Arc<Verdict>> {
+        let judged = self.lock();
+        (judged.verdict.epoch == epoch).then(|| Arc::clone(&judged.verdict))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Judged> {
@@ -140,17 +166,68 @@ impl Judge {
         }
     }
 
-    /// Reads every statement of `text`. One that cannot be decided on is a refusal of all.
+    /// Reads every statement of `text`. One that cannot be decided on is a refusal of all. What takes long is
+    /// read by the pool: meanwhile this waits, and nobody else.
     ///
     /// # Errors
-    /// [`Refusal`].
-    pub(crate) fn read(&self, text: &str) -> Result<Vec<Arc<Statement>>, Refusal> {
-        let current = self
-            .following
-            .fresh(Timestamp::now())
-            .map_err(Refusal::Denied)?;
-        let snapshot = self.database.snapshot();
-        let resolved = sql::resolve(text, self.environment(&current, &snapshot))?;
+    /// [`Unread`].
+    pub(crate) async fn read(self: &Arc<Self>, text: &str) -> Result<Vec<Arc<Statement>>, Unread> {
+        if let Some(read) = self.read_quickly(text) {
+            return read;
+        }
+        let (judge, text) = (Arc::clone(self), text.to_owned());
+        let reading = move || {
+            let (current, snapshot) = judge.now().map_err(|stale| judge.denied("", stale))?;
+            let views = snapshot.views(&current.estate);
+            let environment = judge.environment(&current, &snapshot, &views);
+            let resolved = sql::resolve(&text, environment, judge.database.limits);
+            judge.statements(&text, resolved, &current, &snapshot)
+        };
+        let pool = &self.database.pool;
+        match pool.run(&self.principal.path, reading).await {
+            Ok(read) => read,
+            Err(finding) => Err(self.denied("", finding)),
+        }
+    }
+
+    fn read_quickly(&self, text: &str) -> Option<Result<Vec<Arc<Statement>>, Unread>> {
+        let (current, snapshot) = match self.now() {
+            Ok(now) => now,
+            Err(stale) => return Some(Err(self.denied("", stale))),
+        };
+        let views = snapshot.views(&current.estate);
+        let environment = self.environment(&current, &snapshot, &views);
+        let resolved = sql::resolve_quickly(text, environment, self.database.limits)?;
+        Some(self.statements(text, resolved, &current, &snapshot))
+    }
+
+    /// What decisions rest on now.
+    fn now(&self) -> Result<(Arc<Current>, Arc<Snapshot>), Finding> {
+        let current = self.following.fresh(Timestamp::now())?;
+        Ok((current, self.database.snapshot()))
+    }
+
+    fn denied(&self, text: &str, finding: Finding) -> Unread {
+        let operation = self.unresolved(Some(&fingerprint(text)));
+        Unread::Denied(Box::new((operation, finding)))
+    }
+
+    fn statements(
+        &self,
+        text: &str,
+        resolved: Result<Vec<Resolved>, Refusal>,
+        current: &Current,
+        snapshot: &Snapshot,
+    ) -> Result<Vec<Arc<Statement>>, Unread> {
+        let resolved = match resolved {
+            Ok(resolved) => resolved,
+            Err(Refusal::Syntax(message)) => return Err(Unread::Syntax(message)),
+            Err(Refusal::Oversized(finding)) => {
+                let operation = self.unresolved(Some(UNPARSED));
+                return Err(Unread::Denied(Box::new((operation, finding))));
+            }
+            Err(Refusal::Denied(finding)) => return Err(self.denied(text, finding)),
+        };
         let whole: Arc<str> = text.into();
         let fingerprint = fingerprint(text);
         let statements = resolved.into_iter().enumerate().map(|(index, resolved)| {
@@ -164,7 +241,7 @@ impl Judge {
             } else {
                 format!("{fingerprint}.{index}")
             };
-            self.statement(origin, label, Arc::new(resolved), &current, &snapshot)
+            self.statement(origin, label, Arc::new(resolved), current, snapshot)
         });
         Ok(statements.collect())
     }
@@ -172,38 +249,12 @@ impl Judge {
     /// The statement that `statement` prepares or declares a cursor for.
     ///
     /// # Errors
-    /// When nothing may be decided.
+    /// When it does neither.
     pub(crate) fn inner(&self, statement: &Statement) -> Result<Arc<Statement>, Finding> {
-        let current = self.following.fresh(Timestamp::now())?;
-        let origin = Origin {
-            inner: true,
-            ..statement.origin.clone()
-        };
-        let snapshot = self.database.snapshot();
-        let (inner, epoch) = {
-            let judged = statement.lock();
-            let Some(NamedEffect::Prepare { inner, .. } | NamedEffect::Declare { inner, .. }) =
-                &judged.resolved.named
-            else {
-                return Err(Finding::new(
-                    "SQL-STATEMENT",
-                    "the statement prepares nothing",
-                ));
-            };
-            (Arc::clone(inner), judged.verdict.epoch)
-        };
-        let fingerprint = statement.fingerprint.clone();
-        let mut verdict = self.decide(&fingerprint, &inner, &current, &snapshot);
-        // It was resolved when `statement` was: a later catalogue resolves it again.
-        verdict.epoch = epoch;
-        Ok(Arc::new(Statement {
-            origin,
-            fingerprint,
-            judged: Mutex::new(Judged {
-                resolved: inner,
-                verdict: Arc::new(verdict),
-            }),
-        }))
+        statement
+            .inner
+            .clone()
+            .ok_or_else(|| Finding::new("SQL-STATEMENT", "the statement prepares nothing"))
     }
 
     fn statement(
@@ -214,42 +265,75 @@ impl Judge {
         current: &Current,
         snapshot: &Snapshot,
     ) -> Arc<Statement> {
+        let inner = match &resolved.named {
+            Some(NamedEffect::Prepare { inner, .. } | NamedEffect::Declare { inner, .. }) => {
+                let origin = Origin {
+                    inner: true,
+                    ..origin.clone()
+                };
+                let inner = Arc::clone(inner);
+                Some(self.statement(origin, fingerprint.clone(), inner, current, snapshot))
+            }
+            _ => None,
+        };
         let verdict = Arc::new(self.decide(&fingerprint, &resolved, current, snapshot));
         Arc::new(Statement {
             origin,
             fingerprint,
+            inner,
             judged: Mutex::new(Judged { resolved, verdict }),
         })
     }
 
-    /// What policy says now. Costs a comparison while nothing has changed.
+    /// What policy says now. Costs a comparison while nothing has changed. Otherwise the statement is read
+    /// again, by the pool if that takes long.
     ///
     /// # Errors
     /// When nothing may be decided, or the statement means something else that cannot be decided on.
-    pub(crate) fn verdict(&self, statement: &Statement) -> Result<Arc<Verdict>, Finding> {
-        let current = self.following.fresh(Timestamp::now())?;
-        let snapshot = self.database.snapshot();
-        let mut judged = statement.lock();
+    pub(crate) async fn verdict(
+        self: &Arc<Self>,
+        statement: &Arc<Statement>,
+    ) -> Result<Arc<Verdict>, Finding> {
+        let (current, snapshot) = self.now()?;
         let epoch = Epoch {
             estate: current.index,
             catalog: snapshot.generation,
         };
-        if judged.verdict.epoch == epoch {
-            return Ok(Arc::clone(&judged.verdict));
+        if let Some(verdict) = statement.verdict_of(epoch) {
+            return Ok(verdict);
         }
-        let environment = self.environment(&current, &snapshot);
-        let again =
-            sql::resolve(&statement.origin.text, environment).map_err(|refusal| match refusal {
-                Refusal::Denied(finding) => finding,
-                Refusal::Syntax(message) => Finding::new("SQL-SYNTAX", message),
-            })?;
+        let views = snapshot.views(&current.estate);
+        let environment = self.environment(&current, &snapshot, &views);
+        let limits = self.database.limits;
+        if let Some(again) = sql::resolve_quickly(&statement.origin.text, environment, limits) {
+            return self.judge_again(statement, again, &current, &snapshot);
+        }
+        let (judge, statement) = (Arc::clone(self), Arc::clone(statement));
+        let judging = move || {
+            let (current, snapshot) = judge.now()?;
+            let views = snapshot.views(&current.estate);
+            let environment = judge.environment(&current, &snapshot, &views);
+            let again = sql::resolve(&statement.origin.text, environment, limits);
+            judge.judge_again(&statement, again, &current, &snapshot)
+        };
+        let pool = &self.database.pool;
+        pool.run(&self.principal.path, judging).await?
+    }
+
+    fn judge_again(
+        &self,
+        statement: &Statement,
+        again: Result<Vec<Resolved>, Refusal>,
+        current: &Current,
+        snapshot: &Snapshot,
+    ) -> Result<Arc<Verdict>, Finding> {
+        let again = again.map_err(|refusal| match refusal {
+            Refusal::Denied(finding) | Refusal::Oversized(finding) => finding,
+            Refusal::Syntax(message) => Finding::new("SQL-SYNTAX", message),
+        })?;
         let gone = || Finding::new("SQL-STATEMENT", "the statement cannot be read any more");
-        let outer = Arc::new(
-            again
-                .into_iter()
-                .nth(statement.origin.index)
-                .ok_or_else(gone)?,
-        );
+        let outer = again.into_iter().nth(statement.origin.index);
+        let outer = Arc::new(outer.ok_or_else(gone)?);
         let resolved = match (&outer.named, statement.origin.inner) {
             (_, false) => outer,
             (
@@ -258,19 +342,25 @@ impl Judge {
             ) => Arc::clone(inner),
             _ => return Err(gone()),
         };
-        let verdict = Arc::new(self.decide(&statement.fingerprint, &resolved, &current, &snapshot));
-        *judged = Judged {
+        let verdict = Arc::new(self.decide(&statement.fingerprint, &resolved, current, snapshot));
+        *statement.lock() = Judged {
             resolved,
             verdict: Arc::clone(&verdict),
         };
         Ok(verdict)
     }
 
-    fn environment<'a>(&'a self, current: &'a Current, snapshot: &'a Snapshot) -> Environment<'a> {
+    fn environment<'a>(
+        &'a self,
+        current: &'a Current,
+        snapshot: &'a Snapshot,
+        views: &'a Views,
+    ) -> Environment<'a> {
         Environment {
             catalog: &snapshot.catalog,
             search_path: &self.search_path,
             declared: &current.estate,
+            views,
         }
     }
 
@@ -423,11 +513,11 @@ impl Judge {
         ResourceRef::from_segments(resource.kind, &[&catalog.database, &schema, &name]).to_string()
     }
 
-    /// The operation of a text that could not even be resolved.
-    pub(crate) fn unresolved(&self, text: &str) -> Operation {
+    /// The operation of a statement of which no more than its fingerprint is known, or not even that.
+    pub(crate) fn unresolved(&self, known: Option<&str>) -> Operation {
         let current = self.following.current();
         Operation {
-            statement: fingerprint(text),
+            statement: known.map_or_else(|| fingerprint(""), str::to_owned),
             actions: Vec::new(),
             policies: Vec::new(),
             coverage: body::Coverage::Blind,
@@ -464,5 +554,5 @@ fn to_front(operation: &mut Operation, action: Action, resource: &str) {
 /// said, because the text may hold literals.
 fn fingerprint(text: &str) -> String {
     pg_query::fingerprint(text, 0, pg_query::FingerprintOptions::default())
-        .map_or_else(|_| "unparsed".to_owned(), |fingerprint| fingerprint.hex)
+        .map_or_else(|_| UNPARSED.to_owned(), |fingerprint| fingerprint.hex)
 }

@@ -1,13 +1,15 @@
 //! The other side: connections to the database, as the administrator and as the per-identity roles.
 
 mod admin;
+mod capacity;
 mod connect;
 mod reconcile;
 mod scram;
 mod snapshot;
 
 pub(crate) use admin::{Admin, AdminError};
-pub(crate) use connect::{Address, Connected, Login, UpstreamError};
+pub(crate) use capacity::{Allowance, Capacity, Wanted, capacity, short};
+pub(crate) use connect::{Address, Connected, Login, TOO_MANY_CONNECTIONS, UpstreamError};
 pub(crate) use reconcile::{reconcile, role_name};
 pub(crate) use scram::RoleSecret;
 pub(crate) use snapshot::{fingerprint, snapshot};

@@ -7,8 +7,8 @@ mod message;
 mod startup;
 
 pub(crate) use message::{
-    Notice, authentication_ok, backend_key, error, negotiate, parameter_status, parse, query, raw,
-    ready_for_query, sqlstate, text_at,
+    Notice, authentication_ok, backend_key, error, flush, negotiate, parameter_status, parse,
+    query, raw, ready_for_query, sqlstate, text_at,
 };
 pub(crate) use startup::{
     CancelKey, FirstMessage, Startup, cancel_message, first_message, startup_message,

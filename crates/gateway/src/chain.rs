@@ -110,6 +110,26 @@ impl Chain {
         Ok(())
     }
 
+    /// Gives the head up for `note`, and with it all that was known above `stays`, which the recovery says
+    /// both histories share. What was known below is asked about again. The caller has verified the step.
+    ///
+    /// # Errors
+    /// `FOLLOW-CHECKPOINT`; then nothing is changed.
+    pub(crate) fn step(&mut self, note: &str, stays: u64) -> Result<(), Finding> {
+        let mut next = Self::new(self.key.clone());
+        next.extend(note, 0, &[])?;
+        next.forks = std::mem::take(&mut self.forks);
+        let given_up = self.known.range(stays.saturating_add(1)..);
+        for (size, root) in given_up.rev() {
+            if next.forks.len() >= FORKS {
+                break;
+            }
+            next.forks.insert((*size, *root));
+        }
+        *self = next;
+        Ok(())
+    }
+
     /// Takes up a chain that was followed before: its head, and what was known below it.
     ///
     /// # Errors

@@ -7,9 +7,11 @@
 
 mod apply;
 mod client;
+mod recover;
 mod store;
 
 pub(crate) use client::Client;
+pub use recover::Step;
 
 use crate::chain::Chain;
 use crate::revocations::Revocations;
@@ -17,14 +19,14 @@ use crate::{Cut, Place, Sessions};
 use arc_swap::ArcSwapOption;
 use estate::Estate;
 use facts::{Finding, Timestamp};
-use ledger::body::FactValue;
+use ledger::body::{FactValue, Target};
 use ledger::{Checkpoint, Hash, LedgerKey, Receipt};
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use store::Store;
+use store::{Carried, Store};
 use tokio::sync::{mpsc, watch};
 
 /// The estate that decides now.
@@ -47,6 +49,11 @@ struct Held {
     estate: Option<HeldEstate>,
     /// By index of the record.
     revoked: BTreeMap<u64, Receipt>,
+    /// Revocations whose records a recovery gave up.
+    carried: Vec<Carried>,
+    /// Those that were held when a recovery came and that the history which stayed has, too, unless they
+    /// were lifted in it: they hold until the server has said which stand.
+    unsettled: Vec<Target>,
     /// Highest record that was applied.
     applied: u64,
 }
@@ -103,6 +110,8 @@ impl Following {
                 bundle: None,
                 estate: None,
                 revoked: BTreeMap::new(),
+                carried: Vec::new(),
+                unsettled: Vec::new(),
                 applied: 0,
             }),
             current: ArcSwapOption::empty(),
@@ -196,6 +205,12 @@ impl Following {
     #[must_use]
     pub fn head(&self) -> (u64, Option<Hash>) {
         self.held().chain.head()
+    }
+
+    /// That head as it was signed.
+    #[must_use]
+    pub fn note(&self) -> Option<String> {
+        self.held().chain.note().map(str::to_owned)
     }
 
     #[must_use]

@@ -35,7 +35,7 @@ pub use admission::Principal;
 pub use chain::{Chain, Place};
 pub use config::Config;
 pub use core::{Core, CoreError};
-pub use follow::{Current, Following, Questions};
+pub use follow::{Current, Following, Questions, Step};
 pub use metrics::Metrics;
 pub use own::OwnIdentity;
 pub use recorder::{

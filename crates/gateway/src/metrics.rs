@@ -9,6 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
 
 /// What a gateway counts.
 pub struct Metrics {
@@ -89,10 +90,10 @@ impl Metrics {
             .route("/metrics", get(text))
             .route("/healthz", get(|| std::future::ready("ok")))
             .route("/readyz", get(readiness));
-        Ok(tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
-                tracing::error!(%error, "metrics are no longer served");
-            }
-        }))
+        Ok(tokio::spawn(listen::serve_http(
+            listener,
+            router,
+            CancellationToken::new(),
+        )))
     }
 }

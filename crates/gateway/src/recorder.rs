@@ -10,7 +10,7 @@ use arc_swap::ArcSwapOption;
 use facts::Finding;
 use ledger::body::{self, ActionOn, Body, Coverage};
 use ledger::{Decimal, Draft, EstateRef, HexDigest, RecordBuilder};
-use ledger_store::{Committed, LedgerHandle, StoreError};
+use ledger_store::{Append, Committed, LedgerHandle, StoreError};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
@@ -93,17 +93,56 @@ pub struct Ending {
 /// In the place of the transaction's state: another outcome follows.
 pub(crate) const PENDING: &str = "pending";
 
-/// An intent that has no outcome yet.
-#[derive(Debug)]
+/// An intent, from when it is handed over until its outcome is known. What it waits for is on its way even
+/// if whoever waits is gone: somebody else who holds it may wait in its place.
 #[must_use = "an intent without an outcome is `unknown` at the next start"]
 pub struct IntentId(Place);
 
-#[derive(Debug)]
 enum Place {
+    /// On its way into the ledger.
+    Coming(Append),
     /// Durable: number in the ledger.
     Durable(u64),
     /// On its way: number among the lazy ones.
     Lazy(u64),
+    /// Its outcome is on its way.
+    Concluding(Append),
+    /// It has its outcome, or could not be recorded: there is nothing more to say.
+    Over,
+}
+
+impl fmt::Debug for IntentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Place::Coming(_) => f.write_str("coming"),
+            Place::Durable(seq) => write!(f, "durable {seq}"),
+            Place::Lazy(number) => write!(f, "lazy {number}"),
+            Place::Concluding(_) => f.write_str("concluding"),
+            Place::Over => f.write_str("over"),
+        }
+    }
+}
+
+impl IntentId {
+    /// Waits until the intent is durable, if it has to be.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then nothing may be forwarded.
+    pub async fn settle(&mut self) -> Result<(), RecordingStopped> {
+        let Place::Coming(append) = &mut self.0 else {
+            return Ok(());
+        };
+        match append.await {
+            Ok(committed) => {
+                self.0 = Place::Durable(committed.seq());
+                Ok(())
+            }
+            Err(error) => {
+                self.0 = Place::Over;
+                Err(error.into())
+            }
+        }
+    }
 }
 
 enum Lazy {
@@ -305,6 +344,21 @@ impl SessionRecorder {
         operation: &Operation,
         durable: bool,
     ) -> Result<IntentId, RecordingStopped> {
+        let mut intent = self.hand_over(operation, durable).await?;
+        intent.settle().await?;
+        Ok(intent)
+    }
+
+    /// As [`Self::intent`], without waiting for it to be durable: [`IntentId::settle`] does. If this is
+    /// dropped before it returns, there is no intent.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then nothing may be forwarded.
+    pub async fn hand_over(
+        &self,
+        operation: &Operation,
+        durable: bool,
+    ) -> Result<IntentId, RecordingStopped> {
         let number = self.counter.load(Ordering::Relaxed);
         let (policies, more_policies) = room::policies(&operation.policies);
         let intent = body::Intent {
@@ -319,8 +373,8 @@ impl SessionRecorder {
         let draft = self.draft(&intent, operation.estate.as_ref())?;
         self.recorder.metrics.operations.inc();
         if durable {
-            let committed = self.recorder.ledger.append(draft).await?;
-            return Ok(IntentId(Place::Durable(committed.seq())));
+            // INVARIANT: nothing is waited for after this, so that whoever called holds what is on its way.
+            return Ok(IntentId(Place::Coming(self.recorder.ledger.append(draft))));
         }
         self.recorder.check()?;
         let lazy = self.recorder.next_lazy.fetch_add(1, Ordering::Relaxed);
@@ -332,20 +386,44 @@ impl SessionRecorder {
     ///
     /// # Errors
     /// [`RecordingStopped`]: then the result may not be released.
-    pub async fn outcome(&self, intent: IntentId, result: Ending) -> Result<(), RecordingStopped> {
+    pub async fn outcome(
+        &self,
+        mut intent: IntentId,
+        result: Ending,
+    ) -> Result<(), RecordingStopped> {
+        self.conclude(&mut intent, &result).await
+    }
+
+    /// As [`Self::outcome`]. May be dropped at any moment and called again: the intent gets one outcome, the
+    /// first that was on its way.
+    ///
+    /// # Errors
+    /// [`RecordingStopped`]: then the result may not be released.
+    pub async fn conclude(
+        &self,
+        intent: &mut IntentId,
+        result: &Ending,
+    ) -> Result<(), RecordingStopped> {
+        intent.settle().await?;
         match intent.0 {
             Place::Durable(seq) => {
-                let envelope = self.envelope();
-                let draft = outcome(&result, seq, &envelope)?;
-                self.recorder.ledger.append(draft).await?;
-                Ok(())
+                let draft = outcome(result, seq, &self.envelope())?;
+                intent.0 = Place::Concluding(self.recorder.ledger.append(draft));
             }
             Place::Lazy(number) => {
-                let envelope = self.envelope();
-                let outcome = Lazy::Outcome(number, result, envelope);
-                self.recorder.hand_over(outcome).await
+                let place = self.recorder.lazy.reserve().await;
+                let place = place.map_err(|_| self.recorder.stopped())?;
+                place.send(Lazy::Outcome(number, result.clone(), self.envelope()));
+                intent.0 = Place::Over;
             }
+            Place::Coming(_) | Place::Concluding(_) | Place::Over => {}
         }
+        if let Place::Concluding(append) = &mut intent.0 {
+            let done = append.await;
+            intent.0 = Place::Over;
+            done?;
+        }
+        Ok(())
     }
 
     /// What is known of `intent` before its transaction's state is: its outcome proper follows. Durable

@@ -58,6 +58,15 @@ impl Revocations {
         mark.ahead = false;
     }
 
+    /// The history was given up from the record `stays` on: what was revoked in it goes on hitting what was
+    /// issued before that, and nothing that is issued after.
+    pub(crate) fn limit(&mut self, stays: u64) {
+        let all = [&mut self.identities, &mut self.serials, &mut self.machines];
+        for mark in all.into_iter().flat_map(BTreeMap::values_mut) {
+            mark.recorded = mark.recorded.min(stays);
+        }
+    }
+
     pub fn remove(&mut self, target: &Target) {
         if !self.mark(target).ahead {
             self.set(target.kind).remove(normal(target));

@@ -64,6 +64,8 @@ struct Status {
 
 struct Open {
     principal: Principal,
+    /// Rests on a later SVID than the one that it was opened with.
+    renewed: bool,
     status: watch::Sender<Status>,
 }
 
@@ -106,6 +108,7 @@ impl Sessions {
             number,
             Open {
                 principal: principal.clone(),
+                renewed: false,
                 status,
             },
         );
@@ -126,8 +129,18 @@ impl Sessions {
 
     /// Cuts every session whose principal `hit` holds of; returns how many.
     pub fn cut_where(&self, cut: &Cut, hit: impl Fn(&Principal) -> bool) -> usize {
+        self.cut_open(cut, |open| hit(&open.principal))
+    }
+
+    /// Cuts what rests, or may rest, on an SVID of the record `from` or a later one: which record a renewal
+    /// has is not known here.
+    pub(crate) fn abandon(&self, cut: &Cut, from: u64) -> usize {
+        self.cut_open(cut, |open| open.renewed || open.principal.issuance >= from)
+    }
+
+    fn cut_open(&self, cut: &Cut, hit: impl Fn(&Open) -> bool) -> usize {
         let registry = self.lock();
-        let hits = registry.open.values().filter(|open| hit(&open.principal));
+        let hits = registry.open.values().filter(|open| hit(open));
         let mut count = 0;
         for open in hits {
             open.status.send_modify(|status| {
@@ -154,6 +167,7 @@ impl Sessions {
             }
             successor.clone_into(&mut open.principal.serial);
             open.principal.not_after = not_after;
+            open.renewed = true;
             let changed = changed(&open.principal, facts);
             open.status.send_modify(|status| {
                 status.not_after = not_after;

@@ -98,6 +98,12 @@ impl AppendMany {
         Self(receiver)
     }
 
+    /// Whether [`AppendMany::wait`] would return at once.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.0.is_ready()
+    }
+
     /// Blocks this thread until the records are durable or refused.
     pub fn wait(self) -> Result<Vec<Committed>, StoreError> {
         oneshot::block_on(self)

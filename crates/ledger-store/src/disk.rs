@@ -6,6 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::Duration;
+
+/// How often and how long a lock that is held is waited for: 500 ms in all.
+const LOCK_TRIES: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// A file that is written at positions and forced to disk as a whole.
 pub trait DiskFile: Send + Sync {
@@ -30,7 +35,7 @@ pub trait Disk: Send + Sync {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     fn remove(&self, path: &Path) -> io::Result<()>;
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
-    /// Holds the lock until the guard is dropped; `WouldBlock` if another process holds it.
+    /// Holds the lock until the guard is dropped; `WouldBlock` if another process goes on holding it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>>;
     /// Makes a file that occupies exactly `bytes` of the disk. If there is no room for more, it stays
     /// as long as it was.
@@ -109,8 +114,17 @@ impl Disk for RealDisk {
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send + Sync>> {
         let file = open_for_writing(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(file))
+        let mut tries = LOCK_TRIES;
+        // A process that another thread is about to start holds every descriptor, so a lock that was
+        // given back as well, from its fork to its exec.
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Err(rustix::io::Errno::WOULDBLOCK) if tries > 0 => tries -= 1,
+                Ok(()) => return Ok(Box::new(file)),
+                Err(error) => return Err(error.into()),
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
     }
 
     fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {

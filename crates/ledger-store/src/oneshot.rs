@@ -65,6 +65,18 @@ impl<T> Sender<T> {
     }
 }
 
+impl<T> Receiver<T> {
+    /// Whether it resolves without waiting.
+    pub(crate) fn is_ready(&self) -> bool {
+        let held = self
+            .slot
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        matches!(*held, State::Full(_) | State::Gone)
+    }
+}
+
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.take() {

@@ -8,7 +8,7 @@
 //! ```
 //! | section | content |
 //! |---|---|
-//! | `question.json` | what was asked; states nothing, only reported |
+//! | `question.json` | what was asked: one [`Question`], in its one spelling; nothing vouches for it |
 //! | `checkpoint/<n>` | a signed note; 0 is the server's ledger, the others are gateways' |
 //! | `record/<n>/<index>` | `u16 length ‖ record ‖ inclusion proof` under checkpoint n |
 //! | `tiles/<n>/tile/…` | all tiles (and entry bundles) of checkpoint n, or none |
@@ -18,13 +18,25 @@
 //! A gateway's record is proven by its checkpoint, which an anchor record of the server's ledger
 //! states together with the gateway's key; that record by the server's checkpoint; and that one by
 //! the key in the trust file. The digests of the table find accidents and say where; against a
-//! forger only the proofs count.
+//! forger only the proofs count. The server's checkpoint has one signature line, the trusted key's; a
+//! gateway's has the bytes that its anchor states.
+//!
+//! A pack holds the records that answer its question, all that those rest on ([`grounds`]), the anchors of
+//! its gateways' checkpoints, and no other record. [`Answers`] says which answer. Where a ledger's tiles are
+//! there with its entries, the verifier runs it over every entry, so that nothing can be left out; where
+//! they are not, the pack is not shown to be complete ([`Report::doubts`]).
 
 mod build;
+mod complete;
 mod container;
+mod matching;
+mod question;
 mod trust;
 mod verify;
 
 pub use build::PackBuilder;
+pub use complete::{Doubt, Extent};
+pub use matching::{Answers, Grounds, Sessions, grounds, is_about, touches};
+pub use question::{Question, names};
 pub use trust::{Trust, TrustError};
 pub use verify::{CertificateCheck, Failure, PackRecord, Report, verify, verify_with};

@@ -1,5 +1,5 @@
 //! OpenPGP, as much as a signed package archive needs: keyrings of version 4 keys, and messages that are
-//! signed in clear (RFC 4880, RFC 9580). `docs/decisions/0006-openpgp-profile.md` says why it is our own.
+//! signed in clear (RFC 4880, RFC 9580). `docs/decisions/0012-openpgp-profile.md` says why it is our own.
 //!
 //! Stricter than the standard: RSA from 2048 bits and Ed25519, SHA-256 and its longer siblings, nothing
 //! before or behind the message, and no signature whose critical parts are not understood.

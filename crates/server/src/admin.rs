@@ -6,8 +6,10 @@ mod estates;
 mod packs;
 mod questions;
 mod records;
+mod recover;
 
 pub(crate) use estates::install;
+pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
 use crate::refusal::Refusal;
@@ -85,8 +87,13 @@ async fn admit<T>(
     }
     let refused = admitted(decision.policy_ids());
     let record = record(&refused, false, &decision.errors.join("; "));
-    core.append_one(draft(record.actor(&refused.name(), "peercred"))?)
-        .await?;
+    let recorded = core
+        .append_one(draft(record.actor(&refused.name(), "peercred"))?)
+        .await;
+    if let Err(refusal) = recorded {
+        // Refused all the same, and for the reason that the caller can mend.
+        tracing::warn!(%refusal, "a refused act of administration is not recorded");
+    }
     Err(Refusal::Denied(
         Finding::new("ADMIN-DENIED", format!("no policy lets uid {uid} {action}"))
             .expected(format!(
@@ -234,7 +241,7 @@ impl Admin for AdminService {
         request: Request<v1::RecoverRequest>,
     ) -> Result<Response<v1::Document>, Status> {
         let admitted = self.may(&request, Action::Apply).await?;
-        let recovered = acts::recover(&self.0, &admitted, request.into_inner()).await?;
+        let recovered = recover::recover(&self.0, &admitted, request.into_inner()).await?;
         Ok(document(&recovered)?)
     }
 

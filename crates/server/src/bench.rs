@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Clone)]
 pub struct Node {
     core: Arc<Core>,
-    caller: Caller,
+    caller: Arc<Caller>,
 }
 
 impl Node {
@@ -64,7 +64,10 @@ impl Node {
                 stream: None,
             }
         };
-        Ok(Self { core, caller })
+        Ok(Self {
+            core,
+            caller: Arc::new(caller),
+        })
     }
 
     /// One request of a workload, answered as the stream would.

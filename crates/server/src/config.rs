@@ -1,5 +1,6 @@
 //! `server.toml`: strict, every key documented, every default with its reason.
 
+use facts::Finding;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -54,6 +55,14 @@ pub enum Custody {
     File { dir: PathBuf },
 }
 
+impl Custody {
+    /// Where this custody keeps what it has.
+    pub(crate) fn dir(&self) -> &Path {
+        let Self::File { dir } = self;
+        dir
+    }
+}
+
 /// In seconds.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -99,13 +108,16 @@ pub struct Limits {
     pub message_bytes: usize,
     /// Bytes of one message to the admin socket. 32 MiB: a large estate.
     pub admin_message_bytes: usize,
-    /// Connections with an SVID to the TLS port at once.
+    /// Connections with an SVID to the TLS port at once. When there are more, an identity that has more than
+    /// others gives way to those; if none has, whoever comes is turned away.
     pub connections: usize,
-    /// Connections without an SVID at once. 1,024: machines that join.
+    /// Connections without an SVID at once. 1,024: machines that join. When there are more, the oldest of
+    /// the address that has the most gives way.
     pub strangers: usize,
     /// A connection without an SVID is closed after so many seconds. 60: the slowest TPM joins in it.
     pub stranger_s: u64,
-    /// TLS handshakes under way at once; when there are more, the oldest gives way.
+    /// TLS handshakes under way at once; when there are more, the oldest of the address that has the most
+    /// gives way.
     pub handshakes: usize,
     /// TLS handshakes must end within this many milliseconds.
     pub handshake_ms: u64,
@@ -190,6 +202,28 @@ pub enum ConfigError {
     },
     #[error("{0}")]
     TrustDomain(String),
+}
+
+impl ConfigError {
+    /// As a user sees it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let what = match self {
+            Self::Read { path, source } => {
+                return Finding::new(
+                    "SERVER-CONFIG",
+                    format!("cannot read {}: {source}", path.display()),
+                )
+                .next("name a file with --config; docs/reference/config.md lists its keys");
+            }
+            Self::Parse { path, source } => {
+                format!("{}: {}", path.display(), source.to_string().trim_end())
+            }
+            Self::TrustDomain(problem) => format!("trust_domain: {problem}"),
+            other => other.to_string(),
+        };
+        Finding::new("SERVER-CONFIG", what).next("correct server.toml")
+    }
 }
 
 impl Config {

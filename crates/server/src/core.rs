@@ -13,8 +13,8 @@ use crate::mirrors::Mirrors;
 use crate::node::{Claims, Rates};
 use crate::pool::Pool;
 use crate::refusal::Refusal;
-use crate::revoke::Unrecorded;
-use crate::signing::Signing;
+use crate::revoke::{Postponed, Unrecorded};
+use crate::signing::{HeadFile, Signing};
 use crate::state::State;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
@@ -59,7 +59,12 @@ pub(crate) struct Core {
     /// By node and identity.
     /// By node, identity and what was seen.
     pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,
-    pub(crate) signing: Signing,
+    pub(crate) signing: Arc<Signing>,
+    pub(crate) head: HeadFile,
+    /// What of `unrecorded` waits for a recovery, on disk.
+    pub(crate) postponed: Postponed,
+    /// The `start` record of a server that may not sign: it comes with the recovery.
+    pub(crate) unstarted: Mutex<Option<ledger::body::Start>>,
     pub(crate) mirrors: Mirrors,
     pub(crate) metrics: Metrics,
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
@@ -110,6 +115,12 @@ impl Core {
                     .next("trilith estate apply DIR"),
             )
         })
+    }
+
+    /// Whether the first `size` records of this ledger have this root.
+    pub(crate) fn has(&self, size: u64, root: &[u8; 32]) -> bool {
+        let reader = self.journal.reader();
+        size <= reader.size() && reader.root(size).is_ok_and(|ours| ours == *root)
     }
 
     /// Reserves `name` for one act.
@@ -283,15 +294,18 @@ impl Core {
         Ok(())
     }
 
-    /// Whether `row`'s holder may go on: its SVID stands, or a later one of the same identity does.
+    /// Whether `row`'s holder may go on: its SVID stands, or a later one of the same identity on the
+    /// same machine does. One that another machine holds renews nothing for this one.
     pub(crate) fn goes_on(&self, row: &SvidRow) -> Result<(), Refusal> {
         let state = self.state();
         match self.standing(&state, row) {
             Ok(()) => Ok(()),
             Err(refusal) => {
-                let successor = state
-                    .svids_of(&row.spiffe_id)
-                    .any(|later| later.index > row.index && self.standing(&state, later).is_ok());
+                let successor = state.svids_of(&row.spiffe_id).any(|later| {
+                    later.index > row.index
+                        && later.node == row.node
+                        && self.standing(&state, later).is_ok()
+                });
                 let itself = state.revoked(TargetKind::Serial, &row.serial).is_some()
                     || self.unrecorded.holds(TargetKind::Serial, &row.serial);
                 if successor && !itself {
@@ -305,11 +319,12 @@ impl Core {
 
     pub(crate) fn node_id(&self, name: &str) -> Result<SpiffeId, Refusal> {
         let path = format!("trilith/node/{name}");
-        self.trust_domain.identity(&path).map_err(|error| {
+        self.trust_domain.identity(&path).map_err(|_| {
             Refusal::Invalid(
                 Finding::new("NODE-NAME", "this is not a name for a machine")
                     .expected("letters, digits, `.`, `-` and `_`")
-                    .observed(error.to_string()),
+                    .observed(name.to_owned())
+                    .next("name the machine by these alone"),
             )
         })
     }

@@ -77,7 +77,11 @@ pub(crate) fn remake(core: &Core) -> Result<bool, Refusal> {
     let now = core.now();
     let (revoked, number) = {
         let state = core.state();
-        (state.revoked_svids(now.as_millis()), state.applied())
+        (
+            state.revoked_svids(now.as_millis()),
+            // RFC 5280, section 5.2.3: the number goes up, also when the ledger goes on from a backup.
+            state.applied().saturating_add(state.given_up_to()),
+        )
     };
     let document = core.authority.document();
     let serials: Vec<String> = revoked.iter().map(|(serial, _)| serial.clone()).collect();

@@ -1,7 +1,7 @@
 //! The estate version in force, compiled, with what it has answered already.
 
 use estate::Estate;
-use facts::{FactSet, Finding, Source, names};
+use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -71,13 +71,18 @@ impl Current {
 
     /// The identities that a workload of which `facts` hold may become, in order of their paths.
     pub(crate) fn assumable(&self, facts: &FactSet) -> Arc<[Allowed]> {
-        self.answer(facts).allowed
+        self.answer(facts, &digest(facts)).allowed
     }
 
     /// As [`Current::assumable`], with the refusals worth telling: an identity whose policies a
     /// workload fails by its code alone; and, to one that may become nothing, whatever it came near.
-    pub(crate) fn judged(&self, facts: &FactSet) -> (Arc<[Allowed]>, Arc<[NearMiss]>) {
-        let answer = self.answer(facts);
+    /// `digest` is that of `facts`.
+    pub(crate) fn judged(
+        &self,
+        facts: &FactSet,
+        digest: &[u8; 32],
+    ) -> (Arc<[Allowed]>, Arc<[NearMiss]>) {
+        let answer = self.answer(facts, digest);
         let near = answer
             .near
             .get_or_init(|| self.near_misses(facts, &answer.allowed));
@@ -121,10 +126,9 @@ impl Current {
         Cow::Owned(placed)
     }
 
-    fn answer(&self, facts: &FactSet) -> Answer {
-        let key = digest(facts);
+    fn answer(&self, facts: &FactSet, digest: &[u8; 32]) -> Answer {
         if let Ok(answers) = self.answers.read()
-            && let Some(answer) = answers.get(&key)
+            && let Some(answer) = answers.get(digest)
         {
             return answer.clone();
         }
@@ -148,7 +152,7 @@ impl Current {
             if answers.len() >= REMEMBERED {
                 answers.clear();
             }
-            answers.insert(key, answer.clone());
+            answers.insert(*digest, answer.clone());
         }
         answer
     }
@@ -191,10 +195,24 @@ pub(crate) fn canonical(facts: &FactSet) -> Vec<u8> {
     bytes
 }
 
+/// The facts that [`canonical`] wrote, observed at no time.
+pub(crate) fn from_canonical(bytes: &[u8]) -> Option<FactSet> {
+    let lines = bytes.split(|byte| *byte == b'\n');
+    let facts = lines.filter(|line| !line.is_empty()).map(|line| {
+        let (name, source, value): (String, Source, Value) = serde_json::from_slice(line).ok()?;
+        Some(Fact {
+            name,
+            value,
+            source,
+            observed_at: Timestamp::from_millis(0),
+        })
+    });
+    facts.collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use facts::Timestamp;
 
     #[test]
     fn a_digest_tells_values_and_sources_apart_but_not_times() {
@@ -207,5 +225,16 @@ mod tests {
         assert_eq!(base, set("web", Source::Verified, 2));
         assert_ne!(base, set("db", Source::Verified, 1));
         assert_ne!(base, set("web", Source::Asserted, 1));
+    }
+
+    #[test]
+    fn what_was_committed_to_reads_back() {
+        let now = Timestamp::from_secs(1);
+        let mut facts = FactSet::new();
+        facts.state("machine.name", "m\n1", Source::Verified, now);
+        facts.state("workload.uid", 1000_u32, Source::Asserted, now);
+        let kept = canonical(&facts);
+        assert_eq!(canonical(&from_canonical(&kept).unwrap()), kept);
+        assert!(from_canonical(b"[1]\n").is_none());
     }
 }

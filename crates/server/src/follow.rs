@@ -2,28 +2,31 @@
 //! deltas; and the way back, the gateway's own ledger, mirrored and anchored here.
 
 mod anchor;
+mod standing;
 
 use crate::core::Core;
 use crate::hub::{Batch, Published};
 use crate::join::peer;
-use crate::mirrors::ledger_key;
+use crate::mirrors::{Mirrors, ledger_key};
 use crate::refusal::Refusal;
-use crate::signing::behind;
-use anchor::Anchoring;
 use estate::IdentityKind;
 use facts::Finding;
 use ledger::{HexDigest, LedgerKey, Receipt};
+use ledger_store::Reader;
 use proto::v1::follow_server::Follow;
 use proto::v1::gateway_message::Message;
 use proto::v1::{
-    CheckpointDelta, Delta, GatewayHello, GatewayMessage, Heartbeat, Proven, RecordDelta, delta,
+    Behind, CheckpointDelta, Delta, GatewayHello, GatewayMessage, Heartbeat, Proven, RecordDelta,
+    SegmentData, delta,
 };
+use standing::Standing;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use store::SvidRow;
 use tokio::sync::broadcast::{self, error::RecvError};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -89,41 +92,57 @@ fn is_gateway(core: &Core, svid: &SvidRow) -> Result<(), Refusal> {
 struct Follower {
     core: Arc<Core>,
     svid: Arc<SvidRow>,
-    deltas: mpsc::Sender<Result<Delta, Status>>,
+    deltas: Deltas,
 }
 
 impl Follower {
     async fn run(&self, mut inbound: Streaming<GatewayMessage>) -> Result<(), Refusal> {
         let hello = hello(&mut inbound).await?;
         let key = self.known(&hello)?;
+        let _claim = Mirrors::claim(&self.core, &self.svid, &hello.origin)?;
+        let standing = self.standing(&hello).await?;
         let (published, receiver) = self.core.hub.subscribe();
-        self.position(&hello, &published)?;
-        for delta in self.initial(&hello, &published).await? {
+        let from = match standing {
+            Standing::Follows(size) => size,
+            Standing::GaveUp(index) => {
+                self.step(index, &published).await?;
+                published.size
+            }
+            Standing::Ahead(finding) => return self.behind(inbound, receiver, &finding).await,
+        };
+        for delta in self.initial(from, &published).await? {
             self.send(delta).await?;
         }
-        for cut in self.core.unrecorded.cuts() {
-            self.send(delta::Delta::Cut(cut)).await?;
-        }
-        let anchoring = Anchoring::new(&self.core, &self.svid, key);
-        self.serve(inbound, receiver, anchoring).await
+        self.waiting_cuts().await?;
+        self.serve(inbound, receiver, key).await
     }
 
+    /// INVARIANT 7: cuts come before anything that the gateway sends, and anchoring, which parses and
+    /// syncs megabytes of its records, is a task of its own.
     async fn serve(
         &self,
         mut inbound: Streaming<GatewayMessage>,
         mut published: broadcast::Receiver<Batch>,
-        mut anchoring: Anchoring,
+        key: LedgerKey,
     ) -> Result<(), Refusal> {
+        let (heads, newest) = watch::channel(None);
+        let (segments, fetched) = mpsc::channel(1);
+        // Dropped with this stream, which ends the task.
+        let mut anchoring = JoinSet::new();
+        anchoring.spawn(anchor::run(
+            Arc::clone(&self.core),
+            Arc::clone(&self.svid),
+            key,
+            self.deltas.clone(),
+            newest,
+            fetched,
+        ));
+        let mut waiting: Option<SegmentData> = None;
         let mut heartbeat = tokio::time::interval(HEARTBEAT);
         loop {
             tokio::select! {
+                biased;
                 () = self.core.stop.cancelled() => return Ok(()),
-                _ = heartbeat.tick() => {
-                    self.core.goes_on(&self.svid)?;
-                    is_gateway(&self.core, &self.svid)?;
-                    let time = self.core.now().as_millis();
-                    self.send(delta::Delta::Heartbeat(Heartbeat { time })).await?;
-                }
                 batch = published.recv() => match batch {
                     Ok(batch) => for delta in batch.iter().filter_map(|delta| delta.delta.clone()) {
                         self.send(delta).await?;
@@ -131,26 +150,91 @@ impl Follower {
                     Err(RecvError::Lagged(_)) => return Err(slow()),
                     Err(RecvError::Closed) => return Ok(()),
                 },
-                message = inbound.message() => {
+                _ = heartbeat.tick() => self.heartbeat().await?,
+                ended = anchoring.join_next() => return match ended {
+                    Some(Ok(ended)) => ended,
+                    Some(Err(error)) => Err(Refusal::internal("anchoring", &error)),
+                    None => Ok(()),
+                },
+                permit = segments.reserve(), if waiting.is_some() => {
+                    if let (Ok(permit), Some(segment)) = (permit, waiting.take()) {
+                        permit.send(segment);
+                    }
+                }
+                message = inbound.message(), if waiting.is_none() => {
                     let Ok(Some(message)) = message else {
                         return Ok(());
                     };
-                    let answer = match message.message {
-                        Some(Message::Head(head)) => kept(anchoring.head(head).await)?,
-                        Some(Message::Segment(segment)) => {
-                            kept(anchoring.segment(segment).await)?
+                    match message.message {
+                        // Only the newest head counts.
+                        Some(Message::Head(head)) => {
+                            heads.send_replace(Some(head));
                         }
+                        Some(Message::Segment(segment)) => waiting = Some(segment),
                         Some(Message::Prove(prove)) => {
-                            Some(self.prove(prove.size, prove.new_size))
+                            self.send(self.prove(prove.size, prove.new_size)).await?;
                         }
-                        Some(Message::Hello(_) | Message::Applied(_)) | None => None,
-                    };
-                    if let Some(answer) = answer {
-                        self.send(answer).await?;
+                        Some(Message::Hello(_) | Message::Applied(_)) | None => {}
                     }
                 }
             }
         }
+    }
+
+    /// For a gateway that is ahead, until the server is recovered: cuts act, nothing else comes. What it
+    /// holds decides, within `max_staleness`.
+    async fn behind(
+        &self,
+        mut inbound: Streaming<GatewayMessage>,
+        mut published: broadcast::Receiver<Batch>,
+        finding: &Finding,
+    ) -> Result<(), Refusal> {
+        let mut allowed = self.core.signing.watch();
+        self.send(delta::Delta::Behind(Behind {
+            finding: serde_json::to_vec(finding).unwrap_or_default(),
+        }))
+        .await?;
+        self.waiting_cuts().await?;
+        let mut look = tokio::time::interval(HEARTBEAT);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.core.stop.cancelled() => return Ok(()),
+                batch = published.recv() => match batch {
+                    Ok(batch) => for delta in batch.iter().filter_map(|delta| delta.delta.clone()) {
+                        if matches!(delta, delta::Delta::Cut(_)) {
+                            self.send(delta).await?;
+                        }
+                    },
+                    Err(RecvError::Lagged(_)) => return Err(slow()),
+                    Err(RecvError::Closed) => return Ok(()),
+                },
+                // It connects again, and is told how to go on.
+                () = recovered(&mut allowed) => return Ok(()),
+                _ = look.tick() => {
+                    self.core.goes_on(&self.svid)?;
+                    is_gateway(&self.core, &self.svid)?;
+                }
+                message = inbound.message() => if !matches!(message, Ok(Some(_))) {
+                    return Ok(());
+                },
+            }
+        }
+    }
+
+    async fn heartbeat(&self) -> Result<(), Refusal> {
+        self.core.goes_on(&self.svid)?;
+        is_gateway(&self.core, &self.svid)?;
+        let time = self.core.now().as_millis();
+        self.send(delta::Delta::Heartbeat(Heartbeat { time })).await
+    }
+
+    /// Cuts whose records wait, for the disk or for a recovery: for who was not there when they were cut.
+    async fn waiting_cuts(&self) -> Result<(), Refusal> {
+        for cut in self.core.unrecorded.cuts() {
+            self.send(delta::Delta::Cut(cut)).await?;
+        }
+        Ok(())
     }
 
     /// Its ledger's key is the one that it had before, and its origin its own.
@@ -173,34 +257,15 @@ impl Follower {
         ))
     }
 
-    /// A gateway that has followed further than we have records: we were rolled back.
-    fn position(&self, hello: &GatewayHello, published: &Published) -> Result<(), Refusal> {
-        let (theirs, ours) = (hello.followed_size, published.size);
-        let root = (theirs > 0 && theirs <= ours)
-            .then(|| self.core.journal.reader().root(theirs).ok())
-            .flatten();
-        let same = theirs == 0 || root.is_some_and(|root| root.as_slice() == hello.followed_root);
-        if same {
-            return Ok(());
-        }
-        let finding = behind(&self.svid.spiffe_id, theirs, ours);
-        self.core.signing.block(finding.clone());
-        self.core.metrics.blocked.set(1);
-        Err(Refusal::Precondition(finding))
-    }
-
     /// The checkpoint, then bundle, estate and revocations, each with its receipt.
     async fn initial(
         &self,
-        hello: &GatewayHello,
+        from: u64,
         published: &Published,
     ) -> Result<Vec<delta::Delta>, Refusal> {
         let core = &self.core;
-        let (note, size, from) = (
-            published.note.as_ref().to_owned(),
-            published.size,
-            hello.followed_size,
-        );
+        let (note, size) = (published.note.as_ref().to_owned(), published.size);
+        let published = published.clone();
         let (mut indices, estate) = {
             let state = core.state();
             let estate = state.estate().map(|row| (row.index, row.blob.clone()));
@@ -231,17 +296,7 @@ impl Follower {
                 consistency: proof.iter().map(|hash| hash.to_vec()).collect(),
             })];
             for index in indices {
-                let receipt = Receipt {
-                    record: reader
-                        .record(index)
-                        .map_err(|error| failed(&error))?
-                        .into_bytes(),
-                    index,
-                    proof: reader
-                        .inclusion(index, size)
-                        .map_err(|error| failed(&error))?,
-                    checkpoint: note.clone(),
-                };
+                let receipt = receipt(reader, index, &published)?;
                 let blob = match &estate {
                     Some((at, blob)) if *at == index => {
                         let digest: Option<HexDigest> = blob.parse().ok();
@@ -280,24 +335,41 @@ impl Follower {
     }
 
     async fn send(&self, delta: delta::Delta) -> Result<(), Refusal> {
-        let sent = self.deltas.send(Ok(Delta { delta: Some(delta) }));
-        match tokio::time::timeout(PATIENCE, sent).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(slow()),
-        }
+        send(&self.deltas, delta).await
     }
 }
 
-/// A full disk keeps nothing of the gateway's ledger, and takes nothing from the gateway: what it must
-/// hear of goes on, and its next head is tried again.
-fn kept(outcome: Result<Option<delta::Delta>, Refusal>) -> Result<Option<delta::Delta>, Refusal> {
-    match outcome {
-        Err(refusal) if refusal.is_disk_full() => {
-            tracing::warn!(%refusal, "a gateway's ledger is not anchored");
-            Ok(None)
-        }
-        outcome => outcome,
+type Deltas = mpsc::Sender<Result<Delta, Status>>;
+
+async fn send(deltas: &Deltas, delta: delta::Delta) -> Result<(), Refusal> {
+    let sent = deltas.send(Ok(Delta { delta: Some(delta) }));
+    match tokio::time::timeout(PATIENCE, sent).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(slow()),
     }
+}
+
+/// Resolves when the server may sign again.
+async fn recovered(allowed: &mut watch::Receiver<bool>) {
+    // Its sender lives as long as the server.
+    drop(allowed.wait_for(|allowed| *allowed).await);
+}
+
+/// The record at `index` under the published checkpoint.
+fn receipt(reader: &Reader, index: u64, published: &Published) -> Result<Receipt, Refusal> {
+    let failed =
+        |error: &dyn std::error::Error| Refusal::internal("reading a record for a gateway", error);
+    Ok(Receipt {
+        record: reader
+            .record(index)
+            .map_err(|error| failed(&error))?
+            .into_bytes(),
+        index,
+        proof: reader
+            .inclusion(index, published.size)
+            .map_err(|error| failed(&error))?,
+        checkpoint: published.note.as_ref().to_owned(),
+    })
 }
 
 fn slow() -> Refusal {

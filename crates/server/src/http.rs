@@ -7,70 +7,9 @@ use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use ledger::tile::{Kind, TilePath};
 use serde_json::json;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
-
-/// Connections at once: scrapers, verifiers and a person.
-const CONNECTIONS: usize = 256;
-/// A request's head must have come within this time, and is no longer than that.
-const HEAD: Duration = Duration::from_secs(5);
-const LONGEST_HEAD: usize = 32 * 1024;
-/// However slowly somebody reads or asks, the connection ends after this.
-const AGE: Duration = Duration::from_secs(120);
-/// What is under way when the server stops has so long.
-const PARTING: Duration = Duration::from_secs(3);
-
-/// Serves until `stop`. No peer holds a connection, its memory or its place for longer than above.
-pub(crate) async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut open = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            () = stop.cancelled() => break,
-            _ = open.join_next(), if !open.is_empty() => continue,
-            accepted = listener.accept() => accepted,
-        };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept an HTTP connection");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-                continue;
-            }
-        };
-        let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
-            continue;
-        };
-        let (service, stop) = (TowerToHyperService::new(router.clone()), stop.clone());
-        open.spawn(async move {
-            let connection = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .max_buf_size(LONGEST_HEAD)
-                .serve_connection(TokioIo::new(stream), service);
-            let mut connection = std::pin::pin!(connection);
-            tokio::select! {
-                ended = connection.as_mut() => drop(ended),
-                () = tokio::time::sleep(AGE) => {}
-                () = stop.cancelled() => {
-                    connection.as_mut().graceful_shutdown();
-                    drop(tokio::time::timeout(PARTING, connection).await);
-                }
-            }
-            drop(place);
-        });
-    }
-    while open.join_next().await.is_some() {}
-}
 
 pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
     Router::new()

@@ -59,20 +59,25 @@ impl Hub {
         if next.size <= published.size {
             return;
         }
-        let note = next.note.as_ref().to_owned();
-        let new_size = next.size;
-        let old_size = std::mem::replace(&mut *published, next).size;
         if self.sender.receiver_count() == 0 {
+            *published = next;
             return;
         }
-        let Some(consistency) = consistency(old_size, new_size) else {
+        // INVARIANT: a checkpoint that followers were not told of is not the published one; the next
+        // is then proven from the one that they know.
+        let Some(consistency) = consistency(published.size, next.size) else {
+            tracing::error!(
+                size = next.size,
+                "a checkpoint without a proof is not published"
+            );
             return;
         };
         let checkpoint = CheckpointDelta {
-            checkpoint: note,
-            old_size,
+            checkpoint: next.note.as_ref().to_owned(),
+            old_size: published.size,
             consistency,
         };
+        *published = next;
         self.send(vec![Delta {
             delta: Some(delta::Delta::Checkpoint(checkpoint)),
         }]);
@@ -98,5 +103,40 @@ impl Hub {
         self.published
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn published(size: u64) -> Published {
+        Published {
+            size,
+            note: size.to_string().into(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_whose_proof_failed_leaves_no_hole_in_the_chain() {
+        let hub = Hub::new(published(1));
+        let (from, mut deltas) = hub.subscribe();
+        hub.publish(published(2), |_, _| None);
+        assert_eq!(hub.published(), from, "nobody was told of 2");
+        hub.publish(published(3), |old, new| {
+            Some(vec![old.to_be_bytes().to_vec(), new.to_be_bytes().to_vec()])
+        });
+        let batch = deltas.recv().await.unwrap();
+        let Some(delta::Delta::Checkpoint(checkpoint)) = &batch[0].delta else {
+            panic!("{batch:?}");
+        };
+        assert_eq!(
+            (checkpoint.old_size, checkpoint.checkpoint.as_str()),
+            (1, "3")
+        );
+        assert_eq!(
+            checkpoint.consistency,
+            [1_u64.to_be_bytes(), 3_u64.to_be_bytes()]
+        );
     }
 }

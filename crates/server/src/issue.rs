@@ -3,13 +3,15 @@
 //!
 //! INVARIANT: nothing is signed before the record of it is durable and applied, nor if by then a
 //! revocation, a lock or a newer estate speaks against it.
-//! Building and signing run on the pool; the async threads only wait.
+//! Building and signing run on the pool, and the second follows the record by itself: the async threads
+//! only wait, once.
 
 use crate::authority::Term;
 use crate::core::{Core, draft, stamp};
-use crate::journal::{Entry, KnownIssuance, Space};
+use crate::journal::{Entry, KnownIssuance, Reply, Space};
 use crate::metrics::Kind;
 use crate::node::Claim;
+use crate::pool::Job;
 use crate::refusal::Refusal;
 use crypto::PublicKey;
 use facts::{FactSet, Finding, Timestamp};
@@ -20,9 +22,7 @@ use ledger_store::Committed;
 use spiffe_core::SpiffeId;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-
-/// Orders that one job of the pool takes.
-const CHUNK: usize = 16;
+use tokio::sync::oneshot;
 
 /// Whose SVID, for what, by what right.
 #[derive(Clone)]
@@ -100,19 +100,56 @@ enum Built {
 
 type WithReceipt = bool;
 
-/// An order whose record is durable.
-struct Recorded {
-    orders: Arc<[Order]>,
-    at: usize,
-    built: Built,
-    committed: Committed,
-}
+/// What each order came to, in their order.
+pub(crate) type Outcomes = Vec<Result<Issued, Refusal>>;
 
-/// Issues all of `orders`, each for itself: one that may no longer be signed is refused alone.
-pub(crate) async fn issue(
+/// Builds what will be signed and queues its records, all for one commit. Their SVIDs are signed as soon as
+/// these are durable, whether somebody waits or not; each order stands for itself: one that may no longer
+/// be signed is refused alone. For threads of the pool; `then` runs on one, once, whatever comes of it.
+pub(crate) fn begin(
     core: &Arc<Core>,
     orders: &Arc<[Order]>,
-) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
+    space: Space,
+    then: impl FnOnce(Result<Outcomes, Refusal>) -> Reply + Send + 'static,
+) {
+    let built = core.signing.check().and_then(|()| build_all(core, orders));
+    let (built, entries) = match built {
+        Ok((built, _)) if built.is_empty() => return then(Ok(Vec::new()))(),
+        Ok(built) => built,
+        Err(refusal) => return then(Err(refusal))(),
+    };
+    let begun = std::time::Instant::now();
+    let (signing, recorded) = (Arc::clone(core), Arc::clone(orders));
+    core.journal.append_then(entries, space, move |outcome| {
+        then(outcome.map_err(Refusal::from).map(|committed| {
+            let seconds = begun.elapsed().as_secs_f64();
+            signing.metrics.append_seconds.observe(seconds);
+            let durable = built.iter().zip(&committed);
+            recorded
+                .iter()
+                .zip(durable)
+                .map(|(order, (built, committed))| {
+                    still_right(&signing, order, committed.index())?;
+                    sign(&signing, built, committed)
+                })
+                .collect()
+        }))
+    });
+}
+
+fn build_all(core: &Core, orders: &[Order]) -> Result<(Vec<Built>, Vec<Entry>), Refusal> {
+    let mut built = Vec::with_capacity(orders.len());
+    let mut entries = Vec::with_capacity(orders.len());
+    for order in orders {
+        let (one, entry) = build(core, order)?;
+        built.push(one);
+        entries.push(entry);
+    }
+    Ok((built, entries))
+}
+
+/// As [`begin`], from where nothing may block, to its end.
+pub(crate) async fn issue(core: &Arc<Core>, orders: &Arc<[Order]>) -> Result<Outcomes, Refusal> {
     issue_in(core, orders, Space::Ordinary).await
 }
 
@@ -120,40 +157,14 @@ async fn issue_in(
     core: &Arc<Core>,
     orders: &Arc<[Order]>,
     space: Space,
-) -> Result<Vec<Result<Issued, Refusal>>, Refusal> {
-    core.signing.check()?;
-    if orders.is_empty() {
-        return Ok(Vec::new());
-    }
-    let mut built = Vec::with_capacity(orders.len());
-    let mut entries = Vec::with_capacity(orders.len());
-    for chunk in in_chunks(core, orders, build).await? {
-        let (one, entry) = chunk?;
-        built.push(one);
-        entries.push(entry);
-    }
-    let begun = std::time::Instant::now();
-    let committed = core.journal.append_in(entries, space).await?;
-    core.metrics
-        .append_seconds
-        .observe(begun.elapsed().as_secs_f64());
-    let work: Arc<[Recorded]> = built
-        .into_iter()
-        .zip(committed)
-        .enumerate()
-        .map(|(at, (built, committed))| Recorded {
-            orders: Arc::clone(orders),
-            at,
-            built,
-            committed,
-        })
-        .collect();
-    in_chunks(core, &work, |core, recorded| {
-        let order = recorded.orders.get(recorded.at).ok_or_else(stopping)?;
-        still_right(core, order, recorded.committed.index())?;
-        sign(core, &recorded.built, &recorded.committed)
-    })
-    .await
+) -> Result<Outcomes, Refusal> {
+    let (building, asked) = (Arc::clone(core), Arc::clone(orders));
+    let (done, wait) = oneshot::channel();
+    // What nobody waits for any more is recorded, and signed for nobody.
+    let then = move |outcomes| -> Reply { Box::new(move || drop(done.send(outcomes))) };
+    core.pool
+        .spawn([Box::new(move || begin(&building, &asked, space, then)) as Job]);
+    wait.await.unwrap_or_else(|_| Err(stopping()))
 }
 
 /// As [`issue`], for one.
@@ -172,37 +183,6 @@ pub(crate) async fn issue_own(core: &Arc<Core>, order: Order) -> Result<Issued, 
 
 fn stopping() -> Refusal {
     Refusal::Unavailable(Finding::new("SERVER-STOPPING", "the server is stopping"))
-}
-
-/// Runs `work` over all of `items` on the pool, in chunks side by side; answers in their order.
-async fn in_chunks<T, R>(
-    core: &Arc<Core>,
-    items: &Arc<[T]>,
-    work: fn(&Core, &T) -> R,
-) -> Result<Vec<R>, Refusal>
-where
-    T: Send + Sync + 'static,
-    R: Send + 'static,
-{
-    let jobs: Vec<_> = (0..items.len())
-        .step_by(CHUNK)
-        .map(|from| {
-            let (core, items) = (Arc::clone(core), Arc::clone(items));
-            let pool = core.pool.clone();
-            pool.run(move || -> Vec<R> {
-                let chunk = items.iter().skip(from).take(CHUNK);
-                chunk.map(|item| work(&core, item)).collect()
-            })
-        })
-        .collect();
-    let mut results = Vec::with_capacity(items.len());
-    for job in jobs {
-        let part = job
-            .await
-            .map_err(|error| Refusal::internal("issuing", &error))?;
-        results.extend(part);
-    }
-    Ok(results)
 }
 
 fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
@@ -226,7 +206,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
                 key: Digest(public_key.spki_sha256()),
                 not_before: prepared.not_before().as_secs(),
                 not_after: prepared.not_after().as_secs(),
-                ..begin(order, serial)
+                ..shared(order, serial)
             };
             (Built::X509(prepared), body)
         }
@@ -247,7 +227,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
                 key: Digest(*caller_key),
                 not_before: prepared.not_before().as_secs(),
                 not_after: prepared.not_after().as_secs(),
-                ..begin(order, serial)
+                ..shared(order, serial)
             };
             (Built::Jwt(prepared, *receipt), body)
         }
@@ -266,7 +246,7 @@ fn build(core: &Core, order: &Order) -> Result<(Built, Entry), Refusal> {
 }
 
 /// The part of a record that is the same for every kind; the rest is filled in by the caller.
-fn begin(order: &Order, serial: String) -> Issuance {
+fn shared(order: &Order, serial: String) -> Issuance {
     let basis = &order.basis;
     Issuance {
         kind: SvidKind::X509,

@@ -4,18 +4,21 @@
 //! Callers hand records over in any order and from any task. One lock makes the order of the queue that
 //! of the ledger; one thread waits for each commit in turn, folds its records into the state, hands the
 //! changes to the store and publishes the checkpoint. When an append returns, its records are durable
-//! and applied: who reads the state next sees them.
+//! and applied: who reads the state next sees them. What one commit made durable is applied at once.
 //!
 //! Lock order: `submit`, then nothing; the state's lock is taken by the thread alone for writing.
 
 use crate::hub::{Hub, Published};
+use crate::pool::{Job, Pool};
 use crate::refusal::Refusal;
+use crate::signing::Signing;
 use crate::state::{FoldError, State};
 use facts::Finding;
 use ledger::body::Issuance;
 use ledger::{Draft, RecordType};
 use ledger_store::{AppendMany, Committed, LedgerHandle, Reader, StoreError};
 use proto::v1::{Delta, RecordDelta, Renewed, delta};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::thread::JoinHandle;
@@ -81,11 +84,51 @@ pub(crate) enum Space {
     Reserved,
 }
 
+pub(crate) type Outcome = Result<Vec<Committed>, Failure>;
+
 struct Ticket {
     pending: AppendMany,
     rest: Vec<Rest>,
-    done: oneshot::Sender<Result<Vec<Committed>, Failure>>,
+    done: Done,
 }
+
+/// Who is told.
+enum Done {
+    Waiter(oneshot::Sender<Outcome>),
+    /// Work that goes on from there, on the pool.
+    Work(Work),
+}
+
+type Work = Box<dyn FnOnce(Outcome) -> Reply + Send>;
+
+/// What is left of a work when it is done: to tell whoever waits. Told together, the many who wait wake
+/// once and not in between.
+pub(crate) type Reply = Box<dyn FnOnce() + Send>;
+
+/// Why records were not queued, and who is still to be told.
+type NotQueued = (Failure, Done);
+
+/// A ticket whose commit is over.
+struct Settled {
+    outcome: Outcome,
+    rest: Vec<Rest>,
+    done: Done,
+}
+
+impl Ticket {
+    fn settle(self) -> Settled {
+        Settled {
+            outcome: self.pending.wait().map_err(Failure::Ledger),
+            rest: self.rest,
+            done: self.done,
+        }
+    }
+}
+
+/// Tickets that are applied together at most.
+const TOGETHER: usize = 1_024;
+/// Works of one job of the pool at most.
+const WORKS: usize = 8;
 
 /// Why records were not taken.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -94,8 +137,23 @@ pub(crate) enum Failure {
     Ledger(#[source] StoreError),
     #[error("the state did not take the records: {0}")]
     Fold(Arc<str>),
+    /// This ledger is behind what a peer has seen: nothing is signed.
+    #[error("{0}")]
+    Blocked(Finding),
     #[error("the journal has ended")]
     Ended,
+}
+
+impl Failure {
+    /// Whether a cut that could not be recorded stands and waits: nothing is wrong with this server that
+    /// room on the disk or a recovery does not mend.
+    pub(crate) const fn waits(&self) -> bool {
+        match self {
+            Self::Ledger(error) => !error.is_fatal(),
+            Self::Blocked(_) => true,
+            Self::Fold(_) | Self::Ended => false,
+        }
+    }
 }
 
 impl From<Failure> for Refusal {
@@ -107,6 +165,7 @@ impl From<Failure> for Refusal {
                     .observed(error.to_string())
                     .next("nothing was done; try again, and look at the server's disk"),
             ),
+            Failure::Blocked(finding) => Self::Unavailable(finding.clone()),
             Failure::Fold(_) | Failure::Ended => Self::Unavailable(
                 Finding::new("SERVER-STOPPING", "the server is stopping").next("try again"),
             ),
@@ -119,6 +178,7 @@ pub(crate) type OnFailure = Arc<dyn Fn(&str) + Send + Sync>;
 
 pub(crate) struct Journal {
     submit: Mutex<Option<mpsc::Sender<Ticket>>>,
+    signing: Arc<Signing>,
     handle: LedgerHandle,
     reader: Reader,
     state: Arc<RwLock<State>>,
@@ -127,12 +187,18 @@ pub(crate) struct Journal {
 
 impl Journal {
     /// `state` has applied every record that `handle`'s ledger holds; `kept` is its database.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "called once, where all of them are made"
+    )]
     pub(crate) fn start(
         handle: LedgerHandle,
         reader: Reader,
         state: State,
         kept: Kept,
         hub: Arc<Hub>,
+        signing: Arc<Signing>,
+        pool: Pool,
         on_failure: OnFailure,
     ) -> std::io::Result<Self> {
         let (submit, tickets) = mpsc::channel();
@@ -148,6 +214,7 @@ impl Journal {
             projector,
             hub,
             reader: reader.clone(),
+            pool,
             on_failure,
         };
         let thread = std::thread::Builder::new()
@@ -155,6 +222,7 @@ impl Journal {
             .spawn(move || applier.run(&tickets))?;
         Ok(Self {
             submit: Mutex::new(Some(submit)),
+            signing,
             handle,
             reader,
             state,
@@ -173,6 +241,17 @@ impl Journal {
     /// Appends `entries` in one commit; returns when they are durable and applied.
     pub(crate) async fn append(&self, entries: Vec<Entry>) -> Result<Vec<Committed>, Failure> {
         self.append_in(entries, Space::Ordinary).await
+    }
+
+    /// As [`Journal::append`], although nothing may be signed: the records of a recovery.
+    pub(crate) async fn append_recovery(
+        &self,
+        entries: Vec<Entry>,
+    ) -> Result<Vec<Committed>, Failure> {
+        let (done, wait) = oneshot::channel();
+        self.queue(entries, Space::Reserved, Done::Waiter(done))
+            .map_err(|(failure, _)| failure)?;
+        wait.await.map_err(|_| Failure::Ended)?
     }
 
     /// As [`Journal::append`], for one record.
@@ -198,7 +277,7 @@ impl Journal {
         if entries.is_empty() {
             return Ok(Vec::new());
         }
-        self.submit(entries, space)?
+        self.submitted(entries, space)?
             .await
             .map_err(|_| Failure::Ended)?
     }
@@ -208,12 +287,45 @@ impl Journal {
         &self,
         entries: Vec<Entry>,
     ) -> Result<Vec<Committed>, Failure> {
-        self.submit(entries, Space::Reserved)?
+        self.submitted(entries, Space::Reserved)?
             .blocking_recv()
             .map_err(|_| Failure::Ended)?
     }
 
-    fn submit(&self, entries: Vec<Entry>, space: Space) -> Result<Answer, Failure> {
+    /// Queues `entries`, for one commit, and returns. Once they are durable and applied, or refused, `then`
+    /// goes on with them on the pool; what was never queued is refused to it here.
+    pub(crate) fn append_then(
+        &self,
+        entries: Vec<Entry>,
+        space: Space,
+        then: impl FnOnce(Outcome) -> Reply + Send + 'static,
+    ) {
+        let then = Box::new(then);
+        if let Err((failure, Done::Work(then))) = self.submit(entries, space, Done::Work(then)) {
+            then(Err(failure))();
+        }
+    }
+
+    fn submitted(
+        &self,
+        entries: Vec<Entry>,
+        space: Space,
+    ) -> Result<oneshot::Receiver<Outcome>, Failure> {
+        let (done, wait) = oneshot::channel();
+        self.submit(entries, space, Done::Waiter(done))
+            .map_err(|(failure, _)| failure)?;
+        Ok(wait)
+    }
+
+    fn submit(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), NotQueued> {
+        // INVARIANT: held until the records are queued, so that nothing is queued after a block.
+        match self.signing.open() {
+            Ok(_open) => self.queue(entries, space, done),
+            Err(finding) => Err((Failure::Blocked(finding), done)),
+        }
+    }
+
+    fn queue(&self, entries: Vec<Entry>, space: Space, done: Done) -> Result<(), NotQueued> {
         let (drafts, rest): (Vec<Draft>, Vec<Rest>) = entries
             .into_iter()
             .map(|entry| {
@@ -224,13 +336,22 @@ impl Journal {
                 (entry.draft, rest)
             })
             .unzip();
-        let mut ticket = self.lock();
-        let sender = ticket.as_mut().ok_or(Failure::Ended)?;
+        let mut submit = self.lock();
+        let Some(sender) = submit.as_mut() else {
+            return Err((Failure::Ended, done));
+        };
         let pending = match space {
             Space::Ordinary => self.handle.append_many(drafts),
             Space::Reserved => self.handle.append_many_reserved(drafts),
         };
-        send(sender, pending, rest)
+        let ticket = Ticket {
+            pending,
+            rest,
+            done,
+        };
+        sender
+            .send(ticket)
+            .map_err(|lost| (Failure::Ended, lost.0.done))
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<mpsc::Sender<Ticket>>> {
@@ -253,93 +374,127 @@ impl Journal {
     }
 }
 
-type Answer = oneshot::Receiver<Result<Vec<Committed>, Failure>>;
-
-fn send(
-    sender: &mpsc::Sender<Ticket>,
-    pending: AppendMany,
-    rest: Vec<Rest>,
-) -> Result<Answer, Failure> {
-    let (done, wait) = oneshot::channel();
-    let ticket = Ticket {
-        pending,
-        rest,
-        done,
-    };
-    sender.send(ticket).map_err(|_| Failure::Ended)?;
-    Ok(wait)
-}
-
 /// Owns the way from the ledger to state, store and followers.
 struct Applier {
     state: Arc<RwLock<State>>,
     projector: Projector,
     hub: Arc<Hub>,
     reader: Reader,
+    pool: Pool,
     on_failure: OnFailure,
 }
 
 impl Applier {
     fn run(self, tickets: &mpsc::Receiver<Ticket>) {
-        for ticket in tickets {
-            let answer = match ticket.pending.wait() {
-                Ok(committed) => match self.take(&committed, &ticket.rest) {
-                    Ok(()) => Ok(committed),
-                    Err(failure) => {
-                        (self.on_failure)(&failure.to_string());
-                        drop(ticket.done.send(Err(failure)));
-                        return;
-                    }
-                },
-                Err(error) => Err(Failure::Ledger(error)),
-            };
-            // A caller that went away wants no answer; what it asked for is recorded all the same.
-            drop(ticket.done.send(answer));
+        let mut next = None;
+        while let Some(first) = next.take().or_else(|| tickets.recv().ok()) {
+            let mut settled = vec![first.settle()];
+            while settled.len() < TOGETHER
+                && let Ok(ticket) = tickets.try_recv()
+            {
+                if !ticket.pending.is_ready() {
+                    next = Some(ticket);
+                    break;
+                }
+                settled.push(ticket.settle());
+            }
+            if let Err(failure) = self.take(&settled) {
+                (self.on_failure)(&failure.to_string());
+                for ticket in &mut settled {
+                    ticket.outcome = Err(failure.clone());
+                }
+                self.tell(settled);
+                return;
+            }
+            self.tell(settled);
         }
     }
 
-    fn take(&self, committed: &[Committed], rest: &[Rest]) -> Result<(), Failure> {
+    fn take(&self, settled: &[Settled]) -> Result<(), Failure> {
+        let records: Vec<(&Committed, &Rest)> = settled
+            .iter()
+            .filter_map(|ticket| Some((ticket.outcome.as_ref().ok()?, &ticket.rest)))
+            .flat_map(|(committed, rest)| committed.iter().zip(rest))
+            .collect();
+        let Some((last, _)) = records.last() else {
+            return Ok(());
+        };
         let (applied, changes) = {
             let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-            let mut changes = Vec::with_capacity(committed.len() + 1);
-            for (record, rest) in committed.iter().zip(rest) {
+            let mut changes = Vec::with_capacity(records.len() + 1);
+            for (record, rest) in &records {
                 let more = fold(&mut state, record, rest.known.as_deref())
                     .map_err(|error| Failure::Fold(error.to_string().into()))?;
                 changes.extend(more);
             }
             (state.applied(), changes)
         };
-        self.publish(committed, rest);
+        self.publish(last);
+        self.follow(&records);
         self.projector
             .absorb(applied, changes)
             .map_err(|error| Failure::Fold(error.to_string().into()))
     }
 
-    fn publish(&self, committed: &[Committed], rest: &[Rest]) {
-        let Some(last) = committed.last() else {
+    fn publish(&self, last: &Committed) {
+        if last.index() < self.hub.published().size {
             return;
-        };
-        if last.index() >= self.hub.published().size {
-            let head = last.head();
-            let next = Published {
-                size: head.checkpoint.size,
-                note: head.note,
-            };
-            self.hub.publish(next, |old, new| {
-                let proof = self.reader.consistency(old, new).ok()?;
-                Some(proof.iter().map(|hash| hash.to_vec()).collect())
-            });
         }
+        let head = last.head();
+        let next = Published {
+            size: head.checkpoint.size,
+            note: head.note,
+        };
+        self.hub.publish(next, |old, new| {
+            let proof = self.reader.consistency(old, new).ok()?;
+            Some(proof.iter().map(|hash| hash.to_vec()).collect())
+        });
+    }
+
+    fn follow(&self, records: &[(&Committed, &Rest)]) {
         if self.hub.followers() == 0 {
             return;
         }
-        let deltas: Vec<Delta> = committed
+        let deltas = records
             .iter()
-            .zip(rest)
             .filter_map(|(record, rest)| delta(record, rest))
             .map(|delta| Delta { delta: Some(delta) })
             .collect();
         self.hub.send(deltas);
+    }
+
+    /// A caller that went away wants no answer; what it asked for is recorded all the same.
+    fn tell(&self, settled: Vec<Settled>) {
+        let mut works = Vec::with_capacity(settled.len());
+        for Settled { outcome, done, .. } in settled {
+            match done {
+                Done::Waiter(waiter) => drop(waiter.send(outcome)),
+                Done::Work(work) => works.push((work, outcome)),
+            }
+        }
+        let each = works.len().div_ceil(self.pool.threads()).clamp(1, WORKS);
+        let mut jobs: Vec<Job> = Vec::with_capacity(works.len().div_ceil(each));
+        while !works.is_empty() {
+            let some = works.split_off(works.len().saturating_sub(each));
+            jobs.push(Box::new(move || together(some)));
+        }
+        // They were cut off from the end.
+        jobs.reverse();
+        self.pool.spawn(jobs);
+    }
+}
+
+/// A work that panics leaves its caller without an answer, and nobody else.
+fn together(works: Vec<(Work, Outcome)>) {
+    let mut replies = Vec::with_capacity(works.len());
+    for (work, outcome) in works {
+        match catch_unwind(AssertUnwindSafe(|| work(outcome))) {
+            Ok(reply) => replies.push(reply),
+            Err(_) => tracing::error!("a work panicked; its caller is told that it was not done"),
+        }
+    }
+    for reply in replies {
+        reply();
     }
 }
 

@@ -3,26 +3,27 @@
 //! A connection carries who is on the other side and the exporter that join proofs are bound to; which
 //! service wants what of it is decided in the services.
 //!
-//! Strangers cost members nothing: a handshake under way gives way to later ones when there are too
-//! many, whoever has no SVID has a place among few and for a minute, and members have places of their
-//! own.
+//! Strangers cost members nothing, and the greedy cost the others nothing: when all places of handshakes,
+//! or of connections without an SVID, are taken, the oldest of the address that has the most gives way;
+//! whoever has no SVID has a minute. Members have places of their own, where one identity with more
+//! connections than others gives way to those.
 
 use crate::config::Limits;
 use facts::Timestamp;
+use listen::{Place, Places, Source};
 use rustls::ServerConfig;
 use spiffe_core::ValidatedSvid;
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use svid_tls::BundleSource;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio::task::AbortHandle;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::ReceiverStream;
@@ -52,7 +53,7 @@ pub(crate) struct Connection {
     end: Pin<Box<dyn Future<Output = ()> + Send>>,
     ended: bool,
     /// Given back when the connection ends.
-    _place: OwnedSemaphorePermit,
+    _place: Held,
 }
 
 impl Connected for Connection {
@@ -96,22 +97,18 @@ impl AsyncWrite for Connection {
     }
 }
 
-/// Places on the port.
-struct Places {
-    strangers: Arc<Semaphore>,
-    members: Arc<Semaphore>,
+/// Places of those whose handshake is over.
+struct Established {
+    strangers: Places<Source>,
+    /// By SPIFFE ID.
+    members: Places<String>,
     /// A stranger's time.
     stranger: Duration,
-    /// Under way, by the order in which they began.
-    handshakes: Mutex<BTreeMap<u64, AbortHandle>>,
 }
 
-impl Places {
-    fn handshakes(&self) -> MutexGuard<'_, BTreeMap<u64, AbortHandle>> {
-        self.handshakes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
+enum Held {
+    Stranger(Place<Source>),
+    Member(Place<String>),
 }
 
 /// Accepts until `stop`. Handshakes run beside one another and end in time or not at all.
@@ -123,55 +120,39 @@ pub(crate) fn accept(
     stop: CancellationToken,
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(64);
-    let places = Arc::new(Places {
-        strangers: Arc::new(Semaphore::new(limits.strangers)),
-        members: Arc::new(Semaphore::new(limits.connections)),
+    let established = Arc::new(Established {
+        strangers: Places::new(limits.strangers),
+        members: Places::new(limits.connections),
         stranger: Duration::from_secs(limits.stranger_s),
-        handshakes: Mutex::default(),
     });
-    let most = limits.handshakes.max(1);
+    let handshakes = Places::new(limits.handshakes);
     let within = Duration::from_millis(limits.handshake_ms);
     let acceptor = TlsAcceptor::from(config);
     tokio::spawn(async move {
-        for number in 0.. {
-            let accepted = tokio::select! {
+        loop {
+            let (stream, address) = tokio::select! {
                 () = stop.cancelled() => return,
-                accepted = listener.accept() => accepted,
-            };
-            let (stream, address) = match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    // Out of descriptors, most likely: others must close first.
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                    continue;
-                }
+                accepted = listen::accept(&listener) => accepted,
             };
             let (acceptor, sender, bundles) =
                 (acceptor.clone(), sender.clone(), Arc::clone(&bundles));
-            let (held, stop) = (Arc::clone(&places), stop.clone());
-            // Held until the task stands among the others: it cannot end before.
-            let mut handshakes = places.handshakes();
-            if handshakes.len() >= most
-                && let Some((_, oldest)) = handshakes.pop_first()
-            {
-                oldest.abort();
-            }
-            let task = tokio::spawn(async move {
+            let (established, stop) = (Arc::clone(&established), stop.clone());
+            let place = handshakes.take(Source::of(address));
+            tokio::spawn(async move {
+                let until = Instant::now() + within;
                 let handshake = handshake(&acceptor, stream, address, bundles.as_ref());
-                let done = tokio::time::timeout(within, handshake).await;
-                held.handshakes().remove(&number);
+                let done = place.hold(until, handshake).await;
+                drop(place);
                 match done {
                     Ok(Ok((stream, peer))) => {
-                        if let Some(connection) = placed(&held, stream, peer, &stop) {
+                        if let Some(connection) = placed(&established, stream, peer, &stop) {
                             drop(sender.send(Ok(connection)).await);
                         }
                     }
                     Ok(Err(error)) => tracing::debug!(%address, %error, "handshake refused"),
-                    Err(_) => tracing::debug!(%address, "handshake not finished in time"),
+                    Err(ended) => tracing::debug!(%address, ?ended, "handshake not finished"),
                 }
             });
-            handshakes.insert(number, task.abort_handle());
         }
     });
     ReceiverStream::new(receiver)
@@ -179,18 +160,28 @@ pub(crate) fn accept(
 
 /// Finds a place for a connection after its handshake.
 fn placed(
-    places: &Places,
+    places: &Established,
     stream: TlsStream<TcpStream>,
     peer: Peer,
     stop: &CancellationToken,
 ) -> Option<Connection> {
-    let among = match peer.svid {
-        Some(_) => &places.members,
-        None => &places.strangers,
+    let held = match &peer.svid {
+        None => Some(Held::Stranger(
+            places.strangers.take(Source::of(peer.address)),
+        )),
+        // Who works here is not disturbed by who comes, unless it takes more than its part.
+        Some(svid) => places
+            .members
+            .take_fairly(svid.spiffe_id.to_string())
+            .map(Held::Member),
     };
-    let Ok(place) = Arc::clone(among).try_acquire_owned() else {
-        tracing::warn!(address = %peer.address, member = peer.svid.is_some(), "turned away: too many connections");
+    let Some(held) = held else {
+        tracing::warn!(address = %peer.address, "turned away: too many connections");
         return None;
+    };
+    let given_away: Pin<Box<dyn Future<Output = ()> + Send>> = match &held {
+        Held::Stranger(place) => Box::pin(place.given_away()),
+        Held::Member(place) => Box::pin(place.given_away()),
     };
     let (close, stop) = (peer.close.clone(), stop.clone());
     let age = peer.svid.is_none().then_some(places.stranger);
@@ -207,6 +198,7 @@ fn placed(
         };
         tokio::select! {
             () = close.cancelled() => {}
+            () = given_away => {}
             () = parted => {}
             () = aged => {}
         }
@@ -216,7 +208,7 @@ fn placed(
         peer,
         end: Box::pin(end),
         ended: false,
-        _place: place,
+        _place: held,
     })
 }
 

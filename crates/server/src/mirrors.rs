@@ -1,59 +1,160 @@
 //! Gateways' ledgers as this server keeps them: every record, verified as it comes.
 
+use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::{Base64, Checkpoint, Hash, LedgerKey};
 use ledger_store::{Mirror, Options, Reader, StoreError};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
-use store::GatewayRow;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::{GatewayRow, SvidRow};
+
+/// Ledgers that one gateway identity may have anchored, on all its machines.
+const ORIGINS: usize = 256;
 
 /// All mirrors, opened when first needed.
 pub(crate) struct Mirrors {
     dir: PathBuf,
     open: Mutex<BTreeMap<String, Arc<Kept>>>,
+    /// The ledger that each gateway on each machine streams now, and over how many streams.
+    claims: Mutex<HashMap<(String, String), (String, usize)>>,
 }
 
 pub(crate) struct Kept {
     mirror: Mutex<Mirror>,
     reader: Reader,
+    /// A record of this server's ledger names it: it is kept, and kept open.
+    named: AtomicBool,
+    /// Nothing was here before it was opened.
+    new: bool,
+}
+
+/// A gateway on a machine streams one ledger for as long as this is held.
+pub(crate) struct Claim {
+    core: Arc<Core>,
+    holder: (String, String),
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.core.mirrors.release(&self.holder);
+    }
 }
 
 impl Mirrors {
-    pub(crate) const fn new(dir: PathBuf) -> Self {
+    pub(crate) fn new(dir: PathBuf) -> Self {
         Self {
             dir,
-            open: Mutex::new(BTreeMap::new()),
+            open: Mutex::default(),
+            claims: Mutex::default(),
+        }
+    }
+
+    /// Reserves `origin` for the gateway that authenticated with `svid`: a gateway on one machine has one
+    /// ledger, so that naming ever new ones costs nothing but the refusals.
+    pub(crate) fn claim(core: &Arc<Core>, svid: &SvidRow, origin: &str) -> Result<Claim, Refusal> {
+        let refused = |expected: String| {
+            Refusal::Denied(
+                Finding::new("FOLLOW-ORIGIN", "the ledger is not this gateway's")
+                    .expected(expected)
+                    .observed(origin.to_owned())
+                    .next("give each gateway of a machine an identity of its own, and keep its `name`"),
+            )
+        };
+        let anchored = {
+            let state = core.state();
+            let of_it = state.gateways().filter(|row| row.gateway == svid.spiffe_id);
+            state.gateway(origin).is_none().then(|| of_it.count())
+        };
+        if anchored.is_some_and(|count| count >= ORIGINS) {
+            return Err(refused(format!("at most {ORIGINS} ledgers of one gateway")));
+        }
+        let holder = (svid.spiffe_id.clone(), svid.node.clone());
+        let mut claims = core.mirrors.claims();
+        let held = claims
+            .entry(holder.clone())
+            .or_insert_with(|| (origin.to_owned(), 0));
+        if held.0 != origin {
+            return Err(refused(format!("{}, which its other stream names", held.0)));
+        }
+        held.1 += 1;
+        drop(claims);
+        let core = Arc::clone(core);
+        Ok(Claim { core, holder })
+    }
+
+    fn release(&self, holder: &(String, String)) {
+        let mut claims = self.claims();
+        if let Some(held) = claims.get_mut(holder) {
+            held.1 = held.1.saturating_sub(1);
+            if held.1 == 0 {
+                claims.remove(holder);
+            }
         }
     }
 
     /// The mirror of the ledger that `key` signs. Blocks on the disk the first time.
     pub(crate) fn open(&self, key: &LedgerKey) -> Result<Arc<Kept>, Refusal> {
         let origin = key.origin().as_str();
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.opened();
         if let Some(kept) = open.get(origin) {
             return Ok(Arc::clone(kept));
         }
-        // An origin is a stranger's text: it names no path.
-        let name = crypto::hex::encode(&crypto::sha256(origin.as_bytes()));
-        let mirror = Mirror::open(&self.dir.join(name), key.clone(), &Options::default()).map_err(
+        self.sweep(&mut open);
+        let mirror = Mirror::open(&self.path(origin), key.clone(), &Options::default()).map_err(
             |error| match error {
                 StoreError::DiskFull => Refusal::disk_full(),
                 error => Refusal::internal("opening a mirror", &error),
             },
         )?;
+        let reader = mirror.reader();
         let kept = Arc::new(Kept {
-            reader: mirror.reader(),
+            new: reader.size() == 0,
+            reader,
             mirror: Mutex::new(mirror),
+            named: AtomicBool::new(false),
         });
         open.insert(origin.to_owned(), Arc::clone(&kept));
         Ok(kept)
     }
 
+    /// Closes what nobody streams and no record names, and takes away what came of it.
+    fn sweep(&self, open: &mut BTreeMap<String, Arc<Kept>>) {
+        open.retain(|origin, kept| {
+            // Nobody takes another reference while the list is locked.
+            if kept.named.load(Ordering::Acquire) || Arc::strong_count(kept) > 1 {
+                return true;
+            }
+            if kept.new
+                && let Err(error) = std::fs::remove_dir_all(self.path(origin))
+            {
+                tracing::warn!(%error, %origin, "a mirror that nothing names is not removed");
+            }
+            false
+        });
+    }
+
     /// As [`Mirrors::open`], for a gateway that has anchored before.
     pub(crate) fn of(&self, row: &GatewayRow) -> Result<Arc<Kept>, Refusal> {
-        self.open(&key_of(row)?)
+        let kept = self.open(&key_of(row)?)?;
+        kept.named();
+        Ok(kept)
+    }
+
+    /// An origin is a stranger's text: it names no path.
+    fn path(&self, origin: &str) -> PathBuf {
+        let name = crypto::hex::encode(&crypto::sha256(origin.as_bytes()));
+        self.dir.join(name)
+    }
+
+    fn opened(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Kept>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn claims(&self) -> MutexGuard<'_, HashMap<(String, String), (String, usize)>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -81,6 +182,11 @@ pub(crate) fn ledger_key(origin: &str, spki: &[u8]) -> Result<LedgerKey, Refusal
 impl Kept {
     pub(crate) const fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// A record of this server's ledger names the mirror.
+    pub(crate) fn named(&self) {
+        self.named.store(true, Ordering::Release);
     }
 
     /// Checks that `note` extends what is kept.

@@ -7,11 +7,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use tokio::sync::oneshot;
 
-type Job = Box<dyn FnOnce() + Send>;
+pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 #[derive(Default)]
 struct Queue {
     jobs: VecDeque<Job>,
+    /// Threads that wait and have not been called; never fewer than do. One that wakes uncalled is counted
+    /// twice, which costs a call that nobody hears.
+    idle: usize,
     closed: bool,
 }
 
@@ -21,6 +24,7 @@ pub(crate) struct Pool(Arc<Handle>);
 
 struct Handle {
     shared: Arc<(Mutex<Queue>, Condvar)>,
+    threads: usize,
 }
 
 /// The pool ended, or the job did not come to its end.
@@ -37,7 +41,11 @@ impl Pool {
                 .name(format!("work-{number}"))
                 .spawn(move || work(&shared))?;
         }
-        Ok(Self(Arc::new(Handle { shared })))
+        Ok(Self(Arc::new(Handle { shared, threads })))
+    }
+
+    pub(crate) fn threads(&self) -> usize {
+        self.0.threads
     }
 
     /// Runs `job` on one of the threads. It is queued at once, not when the answer is awaited.
@@ -46,21 +54,27 @@ impl Pool {
         job: F,
     ) -> impl Future<Output = Result<T, Ended>> + Send + use<T, F> {
         let (done, wait) = oneshot::channel();
-        self.push(Box::new(move || {
+        let job: Job = Box::new(move || {
             // A caller that went away wants no answer.
             drop(done.send(job()));
-        }));
+        });
+        self.spawn([job]);
         async { wait.await.map_err(|_| Ended) }
     }
 
-    fn push(&self, job: Job) {
+    /// Runs `jobs` on the threads, for nobody who waits.
+    pub(crate) fn spawn(&self, jobs: impl IntoIterator<Item = Job>) {
         let (queue, arrived) = &*self.0.shared;
-        queue
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .jobs
-            .push_back(job);
-        arrived.notify_one();
+        let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = queue.jobs.len();
+        queue.jobs.extend(jobs);
+        // A thread at work looks for the next job by itself; calling is a system call.
+        let called = queue.idle.min(queue.jobs.len() - before);
+        queue.idle -= called;
+        drop(queue);
+        for _ in 0..called {
+            arrived.notify_one();
+        }
     }
 }
 
@@ -83,6 +97,7 @@ fn work(shared: &(Mutex<Queue>, Condvar)) {
             if held.closed {
                 return;
             }
+            held.idle += 1;
             held = arrived.wait(held).unwrap_or_else(PoisonError::into_inner);
         };
         drop(held);

@@ -3,8 +3,10 @@
 //! INVARIANT: gateways hear of a cut before anything can delay it: no disk, no lock of the state, no
 //! policy. The record follows in the space that is kept back for it.
 
+mod postponed;
 mod unrecorded;
 
+pub(crate) use postponed::Postponed;
 pub(crate) use unrecorded::Unrecorded;
 
 use crate::core::Core;
@@ -15,6 +17,7 @@ use ledger::Draft;
 use ledger::body::{self, Body as _, Target, TargetKind};
 use proto::v1::{Cut, NodeUpdate, Withdrawn, node_update};
 use std::sync::Arc;
+use unrecorded::Key;
 
 /// What to revoke, why, and by whose word.
 #[derive(Debug, Clone)]
@@ -29,38 +32,43 @@ pub(crate) struct Revocation {
 }
 
 /// Cuts, tells the nodes, records. Returns the index of the record; `None` if it waits for the disk,
-/// which changes nothing of the cut while this server runs.
+/// which changes nothing of the cut while this server runs, or for the recovery of a server that may sign
+/// nothing, which survives restarts.
 pub(crate) async fn revoke(
     core: &Arc<Core>,
     revocation: Revocation,
 ) -> Result<Option<u64>, Refusal> {
-    let cut = Cut {
+    core.hub.cut(cut(&revocation));
+    tell_nodes(core, &revocation);
+    record_cut(core, revocation).await
+}
+
+fn cut(revocation: &Revocation) -> Cut {
+    Cut {
         kind: target_name(revocation.kind).to_owned(),
         value: revocation.value.clone(),
         reason: revocation.reason.clone(),
-    };
-    core.hub.cut(cut.clone());
-    tell_nodes(core, &revocation);
-    let kind = revocation.kind;
-    let body = body::Revocation {
-        target: Target {
-            kind,
-            value: revocation.value,
-        },
-        reason: revocation.reason,
-        by: revocation.by.clone(),
-    };
-    let record = crate::core::draft(body.record().actor(&revocation.by, revocation.auth))?;
-    record_cut(core, kind, cut, record).await
+    }
 }
 
-/// Records a cut that has been made, now or as soon as the disk takes it.
+pub(crate) fn record(revocation: &Revocation) -> Result<Draft, Refusal> {
+    let body = body::Revocation {
+        target: Target {
+            kind: revocation.kind,
+            value: revocation.value.clone(),
+        },
+        reason: revocation.reason.clone(),
+        by: revocation.by.clone(),
+    };
+    crate::core::draft(body.record().actor(&revocation.by, revocation.auth))
+}
+
+/// Records a cut that has been made, now or as soon as it can be.
 pub(crate) async fn record_cut(
     core: &Arc<Core>,
-    kind: TargetKind,
-    cut: Cut,
-    record: Draft,
+    revocation: Revocation,
 ) -> Result<Option<u64>, Refusal> {
+    let (kind, cut, record) = (revocation.kind, cut(&revocation), record(&revocation)?);
     match core
         .journal
         .append_reserved(vec![record.clone().into()])
@@ -70,19 +78,53 @@ pub(crate) async fn record_cut(
             core.metrics.revocations.inc();
             Ok(committed.first().map(ledger_store::Committed::index))
         }
-        Err(Failure::Ledger(error)) if !error.is_fatal() => {
+        Err(failure) if failure.waits() => {
             tracing::error!(
-                kind = %cut.kind, value = %cut.value, %error,
+                kind = %cut.kind, value = %cut.value, %failure,
                 "cut, and not recorded yet: trying again until it is"
             );
             if !core.unrecorded.add(kind, cut, record) {
-                return Err(Failure::Ledger(error).into());
+                return Err(failure.into());
             }
             core.metrics.unrecorded.set(core.unrecorded.count());
+            if matches!(failure, Failure::Blocked(_)) {
+                let keeping = Arc::clone(core);
+                tokio::task::spawn_blocking(move || keeping.postponed.keep(&revocation))
+                    .await
+                    .map_err(|error| Refusal::internal("keeping a revocation", &error))?
+                    .map_err(|error| Refusal::internal("keeping a revocation", &error))?;
+            }
             Ok(None)
         }
         Err(failure) => Err(failure.into()),
     }
+}
+
+/// Takes up what an earlier run could not record: it is cut from the start.
+pub(crate) fn take_up(core: &Core) -> Result<(), Refusal> {
+    for revocation in core.postponed.waiting() {
+        let record = record(&revocation)?;
+        core.unrecorded
+            .add(revocation.kind, cut(&revocation), record);
+    }
+    core.metrics.unrecorded.set(core.unrecorded.count());
+    Ok(())
+}
+
+/// `keys` are in the ledger, and the state speaks for them.
+pub(crate) async fn are_recorded(core: &Arc<Core>, keys: Vec<Key>) -> Result<(), Refusal> {
+    for key in &keys {
+        core.unrecorded.done(key);
+    }
+    core.metrics.unrecorded.set(core.unrecorded.count());
+    if core.postponed.is_empty() {
+        return Ok(());
+    }
+    let forgetting = Arc::clone(core);
+    tokio::task::spawn_blocking(move || forgetting.postponed.forget(&keys))
+        .await
+        .map_err(|error| Refusal::internal("forgetting recorded revocations", &error))?
+        .map_err(|error| Refusal::internal("forgetting recorded revocations", &error))
 }
 
 /// Records what waits, one by one, until the disk is full again.
@@ -92,8 +134,9 @@ pub(crate) async fn record_waiting(core: &Arc<Core>) {
             Ok(_) => {
                 core.metrics.revocations.inc();
                 // Forgotten only now that the state speaks for it.
-                core.unrecorded.done(&key);
-                core.metrics.unrecorded.set(core.unrecorded.count());
+                if let Err(refusal) = are_recorded(core, vec![key]).await {
+                    tracing::warn!(%refusal, "a recorded cut is recorded again after the next start");
+                }
             }
             Err(error) => {
                 tracing::debug!(%error, "a cut is still not recorded");

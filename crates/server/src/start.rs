@@ -4,8 +4,8 @@ mod open;
 mod serve;
 
 pub use open::StartError;
-pub(crate) use serve::document_bytes;
 pub use serve::{Running, run, start};
+pub(crate) use serve::{document_bytes, take_up};
 
 use crate::config::Config;
 use crate::state::State;

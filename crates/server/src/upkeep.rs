@@ -4,11 +4,11 @@ use crate::authority::{self, Term};
 use crate::core::{Core, draft, recorded};
 use crate::issue::{Basis, Order, Signed, What, issue_own};
 use crate::refusal::Refusal;
-use crate::signing::HeadFile;
+use crate::signing::replace;
 use crypto::Signer;
 use facts::{FactSet, Timestamp};
-use ledger::Decimal;
 use ledger::body::{self, Body as _};
+use ledger::{Base64, Decimal};
 use proto::v1::{NodeUpdate, node_update};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
@@ -17,13 +17,16 @@ use svid_tls::OwnSvid;
 const TICK: Duration = Duration::from_secs(1);
 /// Ticks between looks at the keys' tenures.
 const ROTATION: u64 = 5;
+/// The SVID that the server presented last. With the ledger's key, so that restoring the data directory
+/// does not take it back; it is public.
+const LAST_SVID: &str = "last-svid";
 
 /// Runs until the server stops.
 pub(crate) async fn run(
     core: Arc<Core>,
     own: Arc<OwnSvid>,
     server_key: Arc<dyn Signer>,
-    head: HeadFile,
+    mut presented: bool,
 ) {
     let mut ticks = tokio::time::interval(TICK);
     let mut count = 0_u64;
@@ -34,23 +37,24 @@ pub(crate) async fn run(
             _ = ticks.tick() => {}
         }
         count += 1;
-        remember(&core, &head, &mut remembered);
+        remember(&core, &mut remembered).await;
         core.workloads.sweep(core.now().as_millis());
         crate::revoke::record_waiting(&core).await;
         let step = async {
-            // Before what a full disk may refuse: it needs no room there.
-            revocation_lists(&core).await?;
             if core.signing.check().is_ok() {
+                // Before what a full disk may refuse: it needs no room there.
+                revocation_lists(&core).await?;
                 // First: it is issued on a full disk as well, and nobody connects without it.
-                if own.is_empty() || own_is_due(&core) {
+                if !presented || own_is_due(&core) {
                     own_svid(&core, &own, &server_key).await?;
+                    presented = true;
                 }
                 if count.is_multiple_of(ROTATION) {
                     rotate(&core).await?;
                 }
-            }
-            if count.is_multiple_of(core.config.limits.refusal_window_s.max(1)) {
-                record_refusals(&core).await?;
+                if count.is_multiple_of(core.config.limits.refusal_window_s.max(1)) {
+                    record_refusals(&core).await?;
+                }
             }
             Ok::<(), Refusal>(())
         };
@@ -58,21 +62,30 @@ pub(crate) async fn run(
             tracing::warn!(%refusal, "upkeep: trying again");
         }
     }
-    if let Err(refusal) = record_refusals(&core).await {
+    if core.signing.check().is_ok()
+        && let Err(refusal) = record_refusals(&core).await
+    {
         tracing::warn!(%refusal, "the last refusals are not recorded");
     }
-    remember(&core, &head, &mut remembered);
+    remember(&core, &mut remembered).await;
 }
 
 /// Keeps the newest published head beside the ledger's key. Not while we are behind the one kept.
-fn remember(core: &Core, head: &HeadFile, remembered: &mut u64) {
+async fn remember(core: &Arc<Core>, remembered: &mut u64) {
     let newest = core.journal.reader().head();
     let size = newest.checkpoint.size;
     if size == *remembered || core.signing.check().is_err() {
         return;
     }
-    match head.write(size, &newest.checkpoint.root) {
-        Ok(()) => *remembered = size,
+    let keeping = Arc::clone(core);
+    let written = tokio::task::spawn_blocking(move || {
+        let root = &newest.checkpoint.root;
+        keeping.head.advance(size, root, &keeping.signing)
+    });
+    match written.await {
+        Ok(Ok(true)) => *remembered = size,
+        Ok(Ok(false)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the newest head is not remembered"),
         Err(error) => tracing::warn!(%error, "the newest head is not remembered"),
     }
 }
@@ -121,8 +134,37 @@ pub(crate) async fn own_svid(
     let Signed::X509(chain) = issued.body else {
         return Ok(());
     };
+    let kept = serde_json::to_vec(
+        &chain
+            .iter()
+            .map(|der| Base64(der.clone()))
+            .collect::<Vec<_>>(),
+    )
+    .map_err(|error| Refusal::internal("keeping the server's SVID", &error))?;
+    let path = core.config.custody.ledger.dir().join(LAST_SVID);
+    let written = tokio::task::spawn_blocking(move || replace(&path, &kept)).await;
+    if !matches!(written, Ok(Ok(()))) {
+        tracing::warn!(
+            "the server's SVID is not kept: were it blocked at its next start, it had none"
+        );
+    }
     own.set(chain, Arc::clone(server_key))
         .map_err(|error| Refusal::internal("presenting the server's SVID", &error))
+}
+
+/// Presents the SVID that an earlier run issued, recorded and kept: a server that signs nothing can issue
+/// none, and gateways still have to reach it. One that has ended serves nobody, and is refused by them.
+pub(crate) fn last_svid(core: &Core, own: &OwnSvid, server_key: &Arc<dyn Signer>) {
+    let path = core.config.custody.ledger.dir().join(LAST_SVID);
+    let kept = std::fs::read(path).ok();
+    let kept: Option<Vec<Base64>> = kept.and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let Some(kept) = kept else {
+        return;
+    };
+    let chain = kept.into_iter().map(|der| der.0).collect();
+    if let Err(error) = own.set(chain, Arc::clone(server_key)) {
+        tracing::warn!(%error, "the SVID of the last run cannot be presented");
+    }
 }
 
 /// Replaces keys whose time has come: recorded, then in force, then told.

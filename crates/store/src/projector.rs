@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 /// Batches that may wait; beyond, whoever hands one over waits: the state never falls far behind.
 const WAITING: usize = 4096;
+/// What comes so soon after a batch is written with it.
+const GATHERING: Duration = Duration::from_millis(20);
 /// Changes written in one transaction at most.
 const TRANSACTION: usize = 20_000;
 /// Changes that are kept while the database cannot be written: some 50 MiB.
@@ -143,7 +145,12 @@ impl Writer {
                 }
             };
             match message {
-                Ok(Message::Absorb { applied, changes }) => self.take(applied, changes),
+                Ok(Message::Absorb { applied, changes }) => {
+                    self.take(applied, changes);
+                    // Nobody waits for the database, and one transaction for many costs what one for
+                    // one does.
+                    std::thread::sleep(GATHERING);
+                }
                 Ok(Message::Flush(done)) => {
                     last = self.write();
                     // Everything before it has been written: messages come in order.

@@ -9,12 +9,19 @@ pub trait Row: Sized + Debug + Clone + PartialEq + Eq + Send + 'static {
     /// The column that is the primary key; rows are listed in its order.
     const KEY: &'static str;
     const COLUMNS: &'static [(&'static str, &'static str)];
+    /// Puts a row, in place of one of the same key.
+    const UPSERT: &'static str;
+    /// Removes the row of a key.
+    const REMOVE: &'static str;
     fn bind(&self, statement: &mut Statement<'_>) -> Result<()>;
     fn read(row: &rusqlite::Row<'_>) -> Result<Self>;
 }
 
 /// Declares a row struct and its table. The first field is the primary key.
 macro_rules! table {
+    (@mark $field:ident) => {
+        ",?"
+    };
     (
         $(#[$meta:meta])*
         $name:ident in $table:literal {
@@ -36,6 +43,14 @@ macro_rules! table {
                 (stringify!($key), <$key_type as $crate::column::Column>::TYPE),
                 $( (stringify!($field), <$type as $crate::column::Column>::TYPE), )*
             ];
+            const UPSERT: &'static str = concat!(
+                "INSERT OR REPLACE INTO \"", $table, "\" (\"", stringify!($key), "\""
+                $(, ",\"", stringify!($field), "\"")*,
+                ") VALUES (?" $(, $crate::table::table!(@mark $field))*, ")"
+            );
+            const REMOVE: &'static str = concat!(
+                "DELETE FROM \"", $table, "\" WHERE \"", stringify!($key), "\" = ?"
+            );
 
             fn bind(&self, statement: &mut rusqlite::Statement<'_>) -> rusqlite::Result<()> {
                 let mut index = 1;
@@ -90,26 +105,13 @@ pub(crate) fn create<R: Row>(connection: &Connection) -> Result<()> {
 }
 
 pub(crate) fn upsert<R: Row>(connection: &Connection, row: &R) -> Result<()> {
-    let names: Vec<String> = R::COLUMNS
-        .iter()
-        .map(|(name, _)| format!("\"{name}\""))
-        .collect();
-    let marks = vec!["?"; names.len()].join(",");
-    let mut statement = connection.prepare_cached(&format!(
-        "INSERT OR REPLACE INTO \"{}\" ({}) VALUES ({marks})",
-        R::TABLE,
-        names.join(",")
-    ))?;
+    let mut statement = connection.prepare_cached(R::UPSERT)?;
     row.bind(&mut statement)?;
     statement.raw_execute().map(|_| ())
 }
 
 pub(crate) fn remove<R: Row>(connection: &Connection, key: &dyn rusqlite::ToSql) -> Result<()> {
-    let mut statement = connection.prepare_cached(&format!(
-        "DELETE FROM \"{}\" WHERE \"{}\" = ?",
-        R::TABLE,
-        R::KEY
-    ))?;
+    let mut statement = connection.prepare_cached(R::REMOVE)?;
     statement.execute([key]).map(|_| ())
 }
 

@@ -53,6 +53,15 @@ pub fn any_member(trust_domain: TrustDomain) -> Authorizer {
     })
 }
 
+/// The ID that a peer's chain claims. Nothing is validated: for chains that a handshake has validated, and
+/// for nothing that decides.
+///
+/// # Errors
+/// The codes of [`X509Svid::parse`].
+pub fn claimed_id(chain: &[CertificateDer<'_>]) -> Result<SpiffeId, Finding> {
+    Ok(X509Svid::parse(chain)?.claimed_id().clone())
+}
+
 /// Validates the chain that a peer presented; what the verifiers of this crate do, for use after the
 /// handshake on `peer_certificates()`, and later for as long as the connection lives.
 ///

@@ -9,6 +9,8 @@
 pub mod bench;
 pub mod debian;
 mod find;
+pub mod hostile;
+pub mod http;
 pub mod postgres;
 mod skip;
 pub mod swtpm;

@@ -248,6 +248,8 @@ fn configure(
                 ])
                 .args(["-nodes", "-days", "2", "-subj", "/CN=localhost"])
                 .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+                // It is a server's, which some clients take from no authority.
+                .args(["-addext", "basicConstraints=critical,CA:FALSE"])
                 .arg("-keyout")
                 .arg(&key)
                 .arg("-out")

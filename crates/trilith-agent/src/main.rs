@@ -37,7 +37,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .with_writer(std::io::stderr)
         .with_ansi(false)
         .init();
-    let mut config = agent::AgentConfig::load(&arguments.config)?;
+    let mut config =
+        agent::AgentConfig::load(&arguments.config).map_err(|error| error.finding())?;
     config.token_given = match &arguments.token {
         Some(token) => Some(agent::Token::new(&token.0)),
         None => std::env::var("TRILITH_JOIN_TOKEN")
@@ -49,7 +50,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
         .block_on(async {
             let shutdown = CancellationToken::new();
             tokio::spawn(cancel_at_signal(shutdown.clone())?);
-            Ok(agent::run(config, shutdown).await?)
+            agent::run(config, shutdown)
+                .await
+                .map_err(|error| error.finding().into())
         })
 }
 

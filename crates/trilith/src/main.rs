@@ -2,6 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+/// What one thread allocates another frees, on every way through the planes.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::main()
 }

@@ -1,21 +1,17 @@
-//! The page of configuration files: every key, from the structs that parse them.
+//! The page of configuration files: every key, from the JSON Schemas, which follow from the structs that
+//! parse the files. A section is a table of the file, under the name that it has there.
 
-use super::declarations::{Declaration, read};
-use crate::shell::Result;
-use crate::workspace::{read_text, tracked_files};
+use crate::shell::{Doing as _, Result};
+use crate::workspace::read_text;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-/// File, and the sources that parse it.
-const FILES: [(&str, &[&str]); 3] = [
-    ("server.toml", &["crates/server/src/config.rs"]),
-    ("agent.toml", &["crates/agent/src/config.rs"]),
-    (
-        "gateway.toml",
-        &[
-            "crates/gateway/src/config.rs",
-            "crates/gateway-postgres/src/config.rs",
-        ],
-    ),
+/// File, and its schema.
+const FILES: [(&str, &str); 3] = [
+    ("server.toml", "docs/reference/server.schema.json"),
+    ("agent.toml", "docs/reference/agent.schema.json"),
+    ("gateway.toml", "docs/reference/gateway.schema.json"),
 ];
 
 const HEAD: &str = "\
@@ -23,58 +19,224 @@ const HEAD: &str = "\
 
 TOML, strict: an unknown key is refused, with its line.
 No key and no environment variable turns a check off.
-This page is made by `cargo xtask codegen` from the structs that parse the files; a test fails when it is stale.
+This page is made by `cargo xtask codegen` from the JSON Schemas beside it, and they from the structs that parse the files; a test fails when it is stale.
 ";
 
 pub(super) fn page() -> Result<String> {
-    let tracked = tracked_files()?;
     let mut page = HEAD.to_owned();
-    for (file, sources) in FILES {
-        let mut declarations = Vec::new();
-        for source in sources
-            .iter()
-            .filter(|source| tracked.iter().any(|file| file == *source))
-        {
-            declarations.extend(read(&read_text(source)?));
-        }
-        if declarations.is_empty() {
-            continue;
-        }
-        // Writing to a string cannot fail.
-        let _ = write!(page, "\n## {file}\n");
-        for (index, declaration) in declarations.iter().enumerate() {
-            page.push_str(&section(declaration, index == 0));
-        }
+    for (file, schema) in FILES {
+        let schema: Value = serde_json::from_str(&read_text(schema)?).doing(schema)?;
+        page.push_str(&section(file, &schema));
     }
     Ok(page)
 }
 
-fn section(declaration: &Declaration, is_top: bool) -> String {
-    let mut text = String::new();
-    if !is_top {
-        let _ = write!(text, "\n### {}\n", declaration.name);
+fn section(file: &str, schema: &Value) -> String {
+    let mut page = Page {
+        root: schema,
+        text: format!("\n## {file}\n"),
+        written: BTreeMap::new(),
+    };
+    page.body(schema, "");
+    page.text
+}
+
+struct Page<'a> {
+    root: &'a Value,
+    text: String,
+    /// Heading of each definition that has a section already.
+    written: BTreeMap<&'a str, String>,
+}
+
+/// A table within a table.
+struct Below<'a> {
+    key: &'a str,
+    definition: &'a str,
+    repeated: bool,
+}
+
+impl<'a> Page<'a> {
+    fn definition(&self, name: &str) -> &'a Value {
+        self.root
+            .get("$defs")
+            .and_then(|all| all.get(name))
+            .unwrap_or(&Value::Null)
     }
-    if !declaration.documentation.is_empty() {
-        let _ = write!(text, "\n{}\n", declaration.documentation);
+
+    /// What stands in the table at `path`, and the tables in it.
+    fn body(&mut self, schema: &'a Value, path: &str) {
+        let said = description(schema);
+        if !said.is_empty() {
+            let _ = write!(self.text, "\n{said}\n");
+        }
+        let mut below = Vec::new();
+        match schema.get("oneOf").and_then(Value::as_array) {
+            Some(variants) => {
+                for variant in variants {
+                    let tag = tag(variant).unwrap_or_default();
+                    let _ = write!(self.text, "\nWith `{tag}`: {}\n", description(variant));
+                    self.keys(variant, &mut below);
+                }
+            }
+            None => self.keys(schema, &mut below),
+        }
+        for Below {
+            key,
+            definition,
+            repeated,
+        } in below
+        {
+            let path = if path.is_empty() {
+                key.to_owned()
+            } else {
+                format!("{path}.{key}")
+            };
+            let heading = if repeated {
+                format!("[[{path}]]")
+            } else {
+                format!("[{path}]")
+            };
+            let _ = write!(self.text, "\n### `{heading}`\n");
+            if let Some(earlier) = self.written.get(definition) {
+                let _ = write!(self.text, "\nAs `{earlier}`.\n");
+                continue;
+            }
+            self.written.insert(definition, heading);
+            self.body(self.definition(definition), &path);
+        }
     }
-    text.push_str("\n| key | type | required | |\n|---|---|---|---|\n");
-    for member in &declaration.members {
-        let required = match (member.kind.is_empty(), member.optional) {
-            (true, _) => "",
-            (false, true) => "no",
-            (false, false) if member.kind.starts_with("Option<") => "no",
-            (false, false) => "yes",
-        };
-        let kind = if member.kind.is_empty() {
-            String::new()
-        } else {
-            format!("`{}`", member.kind)
-        };
-        let _ = writeln!(
-            text,
-            "| `{}` | {kind} | {required} | {} |",
-            member.name, member.documentation
-        );
+
+    fn keys(&mut self, schema: &'a Value, below: &mut Vec<Below<'a>>) {
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let required = schema.get("required").and_then(Value::as_array);
+        let mut rows = String::new();
+        for (key, property) in properties.into_iter().flatten() {
+            let key = key.as_str();
+            if property.get("const").is_some() {
+                continue;
+            }
+            let table = self.table(key, property);
+            let kind = match &table {
+                Some(Below { repeated: true, .. }) => format!("`[[{key}]]`, a table for each"),
+                Some(_) => "table".to_owned(),
+                None => kind(property),
+            };
+            let is_required = required.is_some_and(|names| names.iter().any(|name| name == key));
+            let default = match property.get("default") {
+                None | Some(Value::Null | Value::Object(_)) => String::new(),
+                Some(default) => format!("`{default}`"),
+            };
+            let _ = writeln!(
+                rows,
+                "| `{key}` | {kind} | {} | {default} | {} |",
+                if is_required { "yes" } else { "no" },
+                description(property)
+            );
+            below.extend(table);
+        }
+        if !rows.is_empty() {
+            let _ = write!(
+                self.text,
+                "\n| key | type | required | default | |\n|---|---|---|---|---|\n{rows}"
+            );
+        }
     }
-    text
+
+    /// The table that `property` is, or those that it is a list of.
+    fn table(&self, key: &'a str, property: &'a Value) -> Option<Below<'a>> {
+        let items = property.get("items");
+        let reference = reference(items.unwrap_or(property))?;
+        let schema = self.definition(reference);
+        let is_table = schema.get("properties").is_some()
+            || schema
+                .get("oneOf")
+                .and_then(Value::as_array)
+                .is_some_and(|variants| variants.iter().any(|one| one.get("properties").is_some()));
+        is_table.then_some(Below {
+            key,
+            definition: reference,
+            repeated: items.is_some(),
+        })
+    }
+}
+
+/// The name of the definition that a schema refers to, or may.
+fn reference(schema: &Value) -> Option<&str> {
+    if let Some(path) = schema.get("$ref").and_then(Value::as_str) {
+        return path.strip_prefix("#/$defs/");
+    }
+    let either = schema.get("anyOf").and_then(Value::as_array)?;
+    either.iter().find_map(reference)
+}
+
+/// `kind = "file"`
+fn tag(variant: &Value) -> Option<String> {
+    let properties = variant.get("properties")?.as_object()?;
+    properties.iter().find_map(|(key, property)| {
+        let value = property.get("const")?;
+        Some(format!("{key} = {value}"))
+    })
+}
+
+fn kind(property: &Value) -> String {
+    let one = |name: &Value| {
+        name.as_str()
+            .filter(|name| *name != "null")
+            .map(str::to_owned)
+    };
+    let kind = match property.get("type") {
+        Some(Value::Array(names)) => names.iter().find_map(one),
+        Some(name) => one(name),
+        None => None,
+    };
+    match (kind.as_deref(), property.get("items")) {
+        (Some("array"), Some(items)) => format!("list of {}", kind_of_items(items)),
+        (Some(kind), _) => kind.to_owned(),
+        (None, _) => String::new(),
+    }
+}
+
+fn kind_of_items(items: &Value) -> String {
+    format!("{}s", kind(items))
+}
+
+/// One line, fit for a table.
+fn description(schema: &Value) -> String {
+    let text = schema.get("description").and_then(Value::as_str);
+    let line = text.unwrap_or_default().replace('\n', " ");
+    line.replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::section;
+
+    #[test]
+    fn keys_are_what_stands_in_the_file_whatever_the_structs_call_them() {
+        let schema = r##"{
+            "properties": {
+                "postgres": { "type": "array", "items": { "$ref": "#/$defs/P" } },
+                "wait_s": { "type": "integer", "default": 2 }
+            },
+            "required": ["postgres"],
+            "$defs": {
+                "P": { "properties": { "key": { "$ref": "#/$defs/K" } } },
+                "K": { "oneOf": [{
+                    "properties": { "kind": { "const": "file" }, "dir": { "type": "string" } },
+                    "required": ["dir"]
+                }] }
+            }
+        }"##;
+        let page = section("x.toml", &serde_json::from_str(schema).unwrap());
+        for part in [
+            "| `postgres` | `[[postgres]]`, a table for each | yes |  |  |",
+            "| `wait_s` | integer | no | `2` |  |",
+            "### `[[postgres]]`",
+            "### `[postgres.key]`",
+            "With `kind = \"file\"`",
+            "| `dir` | string | yes |  |  |",
+        ] {
+            assert!(page.contains(part), "{part}\n{page}");
+        }
+    }
 }

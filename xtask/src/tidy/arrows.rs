@@ -12,6 +12,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("facts", &[]),
     ("crypto", &[]),
     ("proto", &[]),
+    ("listen", &[]),
     ("custody", &["crypto"]),
     ("ledger", &["crypto"]),
     ("ledger-store", &["crypto", "ledger"]),
@@ -39,6 +40,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "ledger-store",
             "link",
+            "listen",
             "proto",
             "spiffe",
             "svid-tls",
@@ -46,7 +48,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     (
         "gateway-postgres",
-        &["crypto", "estate", "facts", "gateway", "ledger", "svid-tls"],
+        &[
+            "crypto", "estate", "facts", "gateway", "ledger", "listen", "svid-tls",
+        ],
     ),
     (
         "agent",
@@ -59,6 +63,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "facts",
             "ledger",
             "link",
+            "listen",
             "proto",
             "spiffe",
             "svid-tls",
@@ -78,6 +83,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "identity",
             "ledger",
             "ledger-store",
+            "listen",
             "proto",
             "spiffe",
             "store",

@@ -1,5 +1,5 @@
-//! Rules about documents: decisions have numbers of their own, and every architecture invariant of the
-//! threat model links to attack tests that exist.
+//! Rules about documents: decisions have numbers of their own, every architecture invariant of the
+//! threat model links to attack tests that exist, and so do the pages that source names.
 
 use super::Break;
 use crate::workspace::read_text;
@@ -31,6 +31,32 @@ fn decisions(files: &[String]) -> Vec<Break> {
         };
         if let Some(other) = seen.insert(number, file) {
             breaks.push(Break::file(file, format!("has the number of {other}")));
+        }
+    }
+    breaks
+}
+
+/// Every `docs/….md` that Rust source or a gRPC definition names is a page.
+pub(super) fn named(file: &str, text: &str, files: &[String]) -> Vec<Break> {
+    let source = [".rs", ".proto"].iter().any(|end| file.ends_with(end));
+    // This file speaks of pages that are not there.
+    if !source || file == "xtask/src/tidy/documents.rs" {
+        return Vec::new();
+    }
+    let mut breaks = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        for (at, _) in line.match_indices("docs/") {
+            // Of another project, in an address.
+            if line.get(..at).is_some_and(|before| before.ends_with('/')) {
+                continue;
+            }
+            let rest = line.get(at..).unwrap_or_default();
+            let part = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+            let path = rest.split(|c| !part(c)).next().unwrap_or_default();
+            let page = path.trim_end_matches('.');
+            if page.ends_with(".md") && files.iter().all(|file| file != page) {
+                breaks.push(Break::at(file, index + 1, format!("there is no {page}")));
+            }
         }
     }
     breaks
@@ -88,7 +114,7 @@ fn link(line: &str) -> Option<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{decisions, invariants};
+    use super::{decisions, invariants, named};
 
     #[test]
     fn two_decisions_may_not_share_a_number() {
@@ -98,6 +124,14 @@ mod tests {
             "docs/decisions/c.md",
         ];
         assert_eq!(decisions(&files.map(str::to_owned)).len(), 2);
+    }
+
+    #[test]
+    fn a_page_that_source_names_is_there() {
+        let files = ["docs/there.md".to_owned()];
+        let text = "//! `docs/there.md`, docs/gone.md. https://example.org/docs/far.md\n";
+        assert_eq!(named("a.rs", text, &files).len(), 1);
+        assert!(named("a.md", text, &files).is_empty());
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! process then runs that file is this process's word. See `docs/decisions/0005-exec-helper.md`.
 
 use super::folder::{BUNDLE, Folder, KEY, SVID, failed};
-use super::{Change, Follow, HelperError};
+use super::{Change, Follow, HelperError, Patience};
 use rustix::process::{Pid, Signal, kill_process};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder};
@@ -23,6 +23,7 @@ pub struct ExecOptions {
     pub socket: String,
     /// SPIFFE ID; by default the first that the agent gives.
     pub identity: Option<String>,
+    pub patience: Patience,
     /// The program, by path or by name in `PATH`.
     pub program: OsString,
     pub arguments: Vec<OsString>,
@@ -39,7 +40,7 @@ pub struct ExecOptions {
 pub async fn exec(options: &ExecOptions) -> Result<i32, HelperError> {
     let program = resolve(&options.program)?;
     let mut follow = Follow::new(&options.socket, Some(&program), options.identity.as_deref());
-    let svid = follow.first().await?;
+    let svid = follow.first(&options.patience).await?;
     let private = Private::make()?;
     private.0.write(&svid)?;
     // Before the child exists: no signal is lost.

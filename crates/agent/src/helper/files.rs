@@ -1,7 +1,7 @@
 //! `trilith files`: keeps an SVID as files, and tells a program when they change.
 
 use super::folder::{Folder, failed, owner};
-use super::{Change, Follow, HelperError};
+use super::{Change, Follow, HelperError, Patience};
 use std::path::PathBuf;
 use std::process::Stdio;
 use tokio::process::Command;
@@ -13,7 +13,8 @@ pub struct FilesOptions {
     pub socket: String,
     /// SPIFFE ID; by default the first that the agent gives.
     pub identity: Option<String>,
-    /// Gets `svid.pem`, `key.pem` and `bundle.pem`. Must exist and not be writable by others.
+    pub patience: Patience,
+    /// Gets `svid.pem`, `key.pem` and `bundle.pem`. Made with mode 0700 if absent; must not be writable by others.
     pub directory: PathBuf,
     /// `user` or `user:group`, by name or number.
     pub owner: Option<String>,
@@ -32,11 +33,12 @@ pub struct FilesOptions {
 /// [`HelperError`] if there is no identity at the start, or the files cannot be written.
 pub async fn files(options: &FilesOptions, shutdown: CancellationToken) -> Result<(), HelperError> {
     let owner = options.owner.as_deref().map(owner).transpose()?;
+    Folder::make(&options.directory)?;
     let folder = Folder::open(&options.directory, options.mode, owner)?;
     let mut follow = Follow::new(&options.socket, None, options.identity.as_deref());
     let first = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
-        first = follow.first() => first?,
+        first = follow.first(&options.patience) => first?,
     };
     folder.write(&first)?;
     reload(options).await?;

@@ -8,7 +8,7 @@ use crate::client::Svid;
 use rustix::fs::{Gid, Mode, OFlags, Uid};
 use std::fs::{self, File};
 use std::io::Write as _;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt};
 use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
@@ -25,6 +25,16 @@ pub(super) struct Folder {
 }
 
 impl Folder {
+    /// Makes the last folder of `path`, mode 0700, if it is not there.
+    pub(super) fn make(path: &Path) -> Result<(), HelperError> {
+        match fs::DirBuilder::new().mode(0o700).create(path) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                Err(failed("make", path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// A folder that exists. Others must not be able to write to it.
     pub(super) fn open(
         path: &Path,
@@ -230,6 +240,16 @@ mod tests {
     fn a_folder_that_others_can_write_to_is_refused() {
         let (_directory, folder) = folder(0o777);
         assert!(matches!(folder, Err(HelperError::Directory(_))));
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_is_made_for_its_owner_alone() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("svid");
+        Folder::make(&path).unwrap();
+        Folder::make(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+        assert!(Folder::make(&directory.path().join("a/b")).is_err());
     }
 
     #[test]

@@ -2,16 +2,22 @@
 
 use crate::machine::Machine;
 use crate::server::Server;
-use agent::helper::{ExecOptions, FilesOptions, HelperError, exec, files};
+use agent::helper::{ExecOptions, FilesOptions, HelperError, Patience, exec, files};
 use facts::names;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
+const PATIENCE: Patience = Patience {
+    limit: None,
+    tell: |_| {},
+};
+
 fn options(machine: &Machine, program: &str, arguments: &[&str]) -> ExecOptions {
     ExecOptions {
         socket: machine.address(),
         identity: None,
+        patience: PATIENCE,
         program: program.into(),
         arguments: arguments.iter().map(Into::into).collect(),
     }
@@ -77,7 +83,13 @@ async fn without_identity_or_program_nothing_runs() {
     assert!(matches!(exec(&unknown).await, Err(HelperError::Program(_))));
     server.state.book(|book| book.granted.clear());
     let denied = exec(&options(&machine, "/bin/false", &[])).await;
-    assert!(matches!(denied, Err(HelperError::Client(_))), "{denied:?}");
+    assert!(
+        matches!(
+            denied,
+            Err(HelperError::Client(_) | HelperError::Refused(_))
+        ),
+        "{denied:?}"
+    );
 }
 
 #[tokio::test]
@@ -90,6 +102,7 @@ async fn files_are_written_with_mode_and_reloaded() {
     let options = FilesOptions {
         socket: machine.address(),
         identity: Some("spiffe://example.org/payments/api".to_owned()),
+        patience: PATIENCE,
         directory: directory.clone(),
         owner: None,
         mode: 0o640,

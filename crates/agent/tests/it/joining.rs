@@ -138,7 +138,7 @@ async fn a_machine_that_missed_its_renewals_comes_back_with_a_new_token() {
     });
     let mut machine = Machine::new(&server);
     let file = machine.directory.path().join("token");
-    std::fs::write(&file, TOKEN).unwrap();
+    write_token(&file);
     machine.config.token_given = None;
     machine.config.join = agent::JoinConfig::Token {
         token_file: Some(file.clone()),
@@ -148,7 +148,7 @@ async fn a_machine_that_missed_its_renewals_comes_back_with_a_new_token() {
     std::fs::remove_file(&file).unwrap();
     tokio::time::sleep(std::time::Duration::from_secs(2)).await;
     assert_eq!(server.state.book(|book| book.tokens_seen), 1);
-    std::fs::write(&file, TOKEN).unwrap();
+    write_token(&file);
     server.state.until(|book| book.tokens_seen == 2).await;
     machine.ready().await;
     machine.stop().await;
@@ -234,4 +234,14 @@ async fn a_tpm_renewal_whose_answer_was_lost_is_known_by_its_id_also_after_a_res
     let joined = server.state.book(|book| book.joined_by_tpm.clone());
     assert_eq!(joined[0], (Vec::new(), Vec::new()), "it had nothing then");
     assert_eq!(joined[1], (b"state 1".to_vec(), renewed[0].0.clone()));
+}
+
+/// As an administrator puts it there: for the agent alone.
+fn write_token(file: &std::path::Path) {
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let mut options = std::fs::File::options();
+    options.write(true).create_new(true).mode(0o600);
+    let mut file = options.open(file).unwrap();
+    file.write_all(TOKEN.as_bytes()).unwrap();
 }

@@ -46,6 +46,14 @@ impl Machine {
         machine
     }
 
+    /// Where health and metrics will be served.
+    pub(crate) fn with_http(&mut self) -> std::net::SocketAddr {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        self.config.http_listen = Some(address);
+        address
+    }
+
     pub(crate) fn start(&mut self) {
         self.stop = CancellationToken::new();
         let run = agent::run(self.config.clone(), self.stop.clone());

@@ -12,6 +12,7 @@
 
 mod authority;
 mod helpers;
+mod hostile;
 mod joining;
 mod machine;
 mod server;

@@ -1,5 +1,6 @@
 //! The certificate that a Sigstore authority (Fulcio) issues to a signer for ten minutes: who signs, and who
-//! said so. Its profile is Fulcio's `docs/certificate-specification.md`, its claims `docs/oid-info.md`.
+//! said so. Its profile is `certificate-specification.md`, its claims `oid-info.md`, both in
+//! `sigstore/fulcio/docs`.
 
 use crate::certificate::Certificate;
 use crate::der::{self, Reader};

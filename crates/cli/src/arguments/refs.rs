@@ -93,6 +93,7 @@ pub struct DebianArguments {
 pub struct UkiArguments {
     #[command(flatten)]
     pub generation: GenerationArguments,
+    /// Unified kernel images
     #[arg(required = true, value_name = "IMAGE")]
     pub images: Vec<PathBuf>,
     /// UEFI variables of the machines, for PCR 7: a copy of efivars, or an OVMF_VARS file
@@ -159,6 +160,7 @@ pub struct SlsaArguments {
 pub struct FindArguments {
     /// A SHA-256 of 64 hexadecimal digits, or an absolute path
     pub what: String,
+    /// Files of references
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// Ring of the machine; by default any

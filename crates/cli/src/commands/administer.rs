@@ -31,7 +31,7 @@ pub(crate) async fn token(command: TokenCommand, global: &Global) -> Result<(), 
     output::line(format_args!("token  {}", created.token));
     output::line(format_args!("pin    {}", created.pin));
     output::note(format_args!(
-        "The token lets `{node}` join once, until {}. Put both into its agent.toml:\n\n  pin = \"{}\"\n\n  [join]\n  method = \"token\"\n  token_file = \"/etc/trilith/token\"",
+        "The token lets `{node}` join once, until {}. Put the token into a file of mode 0600, and this into agent.toml:\n\n  pin = \"{}\"\n\n  [join]\n  method = \"token\"\n  token_file = \"/etc/trilith/token\"",
         Timestamp::from_millis(created.expires),
         created.pin
     ));
@@ -112,8 +112,33 @@ pub(crate) async fn status(global: &Global) -> Result<(), Failure> {
         .status(v1::StatusRequest {})
         .await
         .map_err(|status| admin::refusal(&status))?;
-    print(&admin::document(answer)?, global);
+    let mut status = admin::document(answer)?;
+    if !global.json {
+        with_fingerprints(&mut status);
+    }
+    print(&status, global);
     Ok(())
+}
+
+/// Nobody reads a certificate in Base64; `trilith trust` prints them whole.
+fn with_fingerprints(status: &mut Value) {
+    let Some(roots) = status
+        .get_mut("x509_authorities")
+        .and_then(Value::as_array_mut)
+    else {
+        return;
+    };
+    for root in roots {
+        let der = root
+            .as_str()
+            .and_then(|text| crypto::base64::decode(text).ok());
+        if let Some(der) = der {
+            *root = json!(format!(
+                "sha256:{}",
+                crypto::hex::encode(&crypto::sha256(&der))
+            ));
+        }
+    }
 }
 
 /// A document: as it is with `--json`, else as indented `name  value` lines.
@@ -175,5 +200,21 @@ fn leaf(value: &Value) -> String {
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_see_a_root_by_its_fingerprint() {
+        let mut status = json!({ "x509_authorities": [crypto::base64::encode(b"abc"), "?"] });
+        with_fingerprints(&mut status);
+        assert_eq!(
+            status["x509_authorities"][0],
+            "sha256:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+        );
+        assert_eq!(status["x509_authorities"][1], "?");
     }
 }

@@ -97,6 +97,9 @@ fn explain(document: &Value) {
         text(explanation, "/action"),
         text(explanation, "/resource"),
     ));
+    if let Some(said) = explanation.get("undeclared").and_then(Value::as_str) {
+        output::line(format_args!("  the resource is {said}"));
+    }
     if let Some(classification) = explanation.get("classification").and_then(Value::as_str) {
         output::line(format_args!(
             "  the resource is classified `{classification}`"
@@ -175,6 +178,11 @@ fn accesses(document: &Value, global: &Global) -> Result<(), Failure> {
     } else {
         let rows: Vec<Vec<String>> = list(document, "/accesses").iter().map(row).collect();
         output::table(&["IDENTITY", "ACTION", "RESOURCE", "BECAUSE OF"], &rows);
+    }
+    if let Some(said) = document.get("undeclared").and_then(Value::as_str)
+        && !global.json
+    {
+        output::note(format_args!("note: the resource is {said}"));
     }
     let errors = list(document, "/errors");
     if errors.is_empty() {

@@ -2,6 +2,7 @@
 
 use crate::arguments::{EstateCommand, Global};
 use crate::commands::plan;
+use crate::files::unwritable;
 use crate::runtime::block_on;
 use crate::{Failure, admin, output};
 use anyhow::Context as _;
@@ -20,7 +21,15 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             directory,
             message,
             base,
-        } => block_on(1, apply(&directory, message, base, global)),
+            reissue,
+        } => {
+            let change = Change {
+                message,
+                base,
+                reissue,
+            };
+            block_on(1, apply(&directory, change, global))
+        }
         EstateCommand::Prove { directory, timeout } => prove(&directory, timeout, global),
         EstateCommand::Test { directory } => test(&directory, global),
         EstateCommand::Lint { directory } => lint(&directory, global),
@@ -38,7 +47,7 @@ async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
     let files = read(directory)?;
     let answer = admin::connect(&global.admin_socket)
         .await?
-        .estate_plan(request(&files, String::new(), None))
+        .estate_plan(request(&files, Change::default()))
         .await
         .map_err(|status| admin::refusal(&status))?;
     let document = admin::document(answer)?;
@@ -49,13 +58,16 @@ async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
     Ok(ExitCode::SUCCESS)
 }
 
-async fn apply(
-    directory: &Path,
+/// What is said of a version beside its files.
+#[derive(Default)]
+struct Change {
     message: String,
     base: Option<String>,
-    global: &Global,
-) -> Result<ExitCode, Failure> {
-    let document = applied(directory, message, base, &global.admin_socket).await?;
+    reissue: bool,
+}
+
+async fn apply(directory: &Path, change: Change, global: &Global) -> Result<ExitCode, Failure> {
+    let document = applied(directory, change, &global.admin_socket).await?;
     show(&document, global);
     match refusal(&document) {
         None => Ok(ExitCode::SUCCESS),
@@ -64,16 +76,11 @@ async fn apply(
 }
 
 /// The server's answer: the version as it was applied, or why it was not, as a plan would say it.
-async fn applied(
-    directory: &Path,
-    message: String,
-    base: Option<String>,
-    socket: &Path,
-) -> Result<Value, Failure> {
+async fn applied(directory: &Path, change: Change, socket: &Path) -> Result<Value, Failure> {
     let files = read(directory)?;
     let answer = admin::connect(socket)
         .await?
-        .estate_apply(request(&files, message, base))
+        .estate_apply(request(&files, change))
         .await
         .map_err(|status| admin::refusal(&status))?;
     admin::document(answer)
@@ -97,12 +104,13 @@ fn show(document: &Value, global: &Global) {
     }
 }
 
-fn request(files: &EstateFiles, message: String, base: Option<String>) -> v1::EstateRequest {
+fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
     v1::EstateRequest {
         files: files.to_blob(),
-        message,
-        base: base.unwrap_or_default(),
+        message: change.message,
+        base: change.base.unwrap_or_default(),
         document: true,
+        reissue: change.reissue,
     }
 }
 
@@ -218,15 +226,16 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {
         let path = directory.join(&folder);
-        let entries =
-            std::fs::read_dir(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let unreadable = |error: std::io::Error| Failure::unreadable(&path, &error);
+        let entries = std::fs::read_dir(&path).map_err(unreadable)?;
         for entry in entries {
-            let entry = entry.with_context(|| format!("cannot read {}", path.display()))?;
+            let entry = entry.map_err(unreadable)?;
             let name = entry.file_name();
             if name.as_encoded_bytes().starts_with(b".") {
                 continue;
             }
-            let kind = entry.file_type().context("cannot read a file's type")?;
+            let unreadable = |error: std::io::Error| Failure::unreadable(&entry.path(), &error);
+            let kind = entry.file_type().map_err(unreadable)?;
             let relative = folder.join(&name);
             if kind.is_dir() {
                 folders.push(relative);
@@ -241,10 +250,7 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
                 .next("copy what it stands for into the folder")
                 .into());
             }
-            total += entry
-                .metadata()
-                .with_context(|| format!("cannot read {shown}"))?
-                .len();
+            total += entry.metadata().map_err(unreadable)?.len();
             if total > MAX_TOTAL_BYTES as u64 {
                 return Err(Finding::new(
                     "ESTATE-TOO-LARGE",
@@ -255,8 +261,7 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
                 )
                 .into());
             }
-            let text = std::fs::read_to_string(entry.path())
-                .with_context(|| format!("cannot read {shown} as text"))?;
+            let text = std::fs::read_to_string(entry.path()).map_err(unreadable)?;
             files.insert(relative.to_string_lossy(), text);
         }
     }
@@ -266,9 +271,9 @@ pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
 /// Writes into a folder that is empty or new. The paths come from a blob that was checked: none leaves it.
 pub(crate) fn write(files: &EstateFiles, directory: &Path) -> Result<(), Failure> {
     files.check().map_err(|problem| finding(&problem))?;
-    std::fs::create_dir_all(directory)
-        .with_context(|| format!("cannot make {}", directory.display()))?;
-    let mut entries = std::fs::read_dir(directory).context("cannot read the folder")?;
+    std::fs::create_dir_all(directory).map_err(|error| unwritable(directory, &error))?;
+    let mut entries =
+        std::fs::read_dir(directory).map_err(|error| Failure::unreadable(directory, &error))?;
     if entries.next().is_some() {
         return Err(Finding::new(
             "ESTATE-EXPORT-NOT-EMPTY",
@@ -280,10 +285,9 @@ pub(crate) fn write(files: &EstateFiles, directory: &Path) -> Result<(), Failure
     for (path, text) in &files.0 {
         let path = directory.join(path);
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot make {}", parent.display()))?;
+            std::fs::create_dir_all(parent).map_err(|error| unwritable(parent, &error))?;
         }
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        std::fs::write(&path, text).map_err(|error| unwritable(&path, &error))?;
     }
     Ok(())
 }

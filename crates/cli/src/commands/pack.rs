@@ -2,33 +2,40 @@
 
 use crate::arguments::{Global, PackArguments, VerifyArguments};
 use crate::commands::ledger::reference;
-use crate::{Failure, admin, output};
-use anyhow::Context as _;
-use facts::Finding;
-use ledger::pack::Trust;
+use crate::{Failure, admin, files, output};
+use facts::{Finding, Timestamp};
+use ledger::pack::{Question, Report, Trust};
 use proto::v1;
 use serde_json::{Value, json};
-use std::io::Write as _;
 use std::path::Path;
 
 /// A pack larger than this is not read into memory.
 const MAX_PACK: u64 = 1 << 30;
+/// A trust file has some keys and certificates.
+const MAX_TRUST: u64 = 1 << 20;
+/// Reasons that are printed one by one, beside the first.
+const MOST_DOUBTS: usize = 9;
 
 pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<(), Failure> {
     let asked = arguments.question;
     let question = match (asked.record, asked.accesses, asked.issuance) {
         (Some(record), _, _) => {
             let (ledger, index) = reference(&record)?;
-            json!({ "kind": "record", "ledger": ledger, "index": index })
+            let ledger = ledger.to_owned();
+            Question::Record { ledger, index }
         }
-        (_, Some(identity), _) => json!({ "kind": "access", "identity": identity }),
-        (_, _, Some(serial)) => json!({ "kind": "issuance", "serial": serial }),
+        (_, Some(identity), _) => Question::Access {
+            identity,
+            resource: None,
+            newest: None,
+        },
+        (_, _, Some(serial)) => Question::Issuance { serial },
         (None, None, None) => return Err(Failure::usage("a pack answers a question: name one")),
     };
     let mut stream = admin::connect(&global.admin_socket)
         .await?
         .pack(v1::PackRequest {
-            question: question.to_string(),
+            question: question.to_json(),
         })
         .await
         .map_err(|status| admin::refusal(&status))?
@@ -41,7 +48,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
     {
         bytes.extend_from_slice(&chunk.data);
     }
-    write_whole(&arguments.output, &bytes)?;
+    files::write(&arguments.output, &bytes)?;
     if global.json {
         output::json(&json!({
             "pack": arguments.output, "bytes": bytes.len(),
@@ -58,19 +65,6 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
     Ok(())
 }
 
-/// The file is there whole or not at all.
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let failed = || format!("cannot write {}", path.display());
-    let mut file = tempfile::NamedTempFile::new_in(folder).with_context(failed)?;
-    file.write_all(bytes).with_context(failed)?;
-    file.persist(path).with_context(failed)?;
-    Ok(())
-}
-
 /// The server's own account of what to trust. Worth as much as the way on which it is fetched.
 pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
     let answer = admin::connect(&global.admin_socket)
@@ -79,50 +73,57 @@ pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
         .await
         .map_err(|status| admin::refusal(&status))?;
     let status = admin::document(answer)?;
+    let lacks = |what: &str| admin::unusable(format!("its status has no {what}"));
     let text = |pointer: &str| {
-        status
-            .pointer(pointer)
-            .and_then(Value::as_str)
-            .with_context(|| format!("the server's status has no {pointer}"))
+        let text = status.pointer(pointer).and_then(Value::as_str);
+        text.ok_or_else(|| lacks(pointer))
     };
     let roots = status
         .get("x509_authorities")
         .and_then(Value::as_array)
-        .context("the server's status has no x509_authorities")?
+        .ok_or_else(|| lacks("x509_authorities"))?
         .iter()
         .filter_map(Value::as_str)
         .map(crypto::base64::decode)
         .collect::<Result<Vec<_>, _>>()
-        .context("the server's root certificates")?;
+        .map_err(|error| admin::unusable(format!("a root certificate: {error}")))?;
     let trust = Trust {
         trust_domain: text("/trust_domain")?.to_owned(),
         ledger_key: text("/ledger/key")?
             .parse()
-            .context("the server's ledger key")?,
+            .map_err(|error| admin::unusable(format!("the ledger key: {error}")))?,
         x509_authorities: roots,
     };
-    let document = serde_json::to_value(&trust).context("cannot print the trust")?;
+    let document = serde_json::to_value(&trust)
+        .map_err(|error| admin::unusable(format!("what it says to trust: {error}")))?;
     output::line(format_args!("{document:#}"));
     Ok(())
 }
 
+/// What the user trusts; a pack or anything else in its place is refused by name.
+fn trust_file(path: &Path) -> Result<Trust, Failure> {
+    let wrong = |what: String| {
+        Finding::new(
+            "VERIFY-TRUST-FILE",
+            format!("{} is not a trust file: {what}", path.display()),
+        )
+        .expected("the JSON that `trilith trust` prints")
+        .next("print one with `trilith trust` at a server that you trust, and name it with --trust")
+    };
+    let bytes = files::read(path, MAX_TRUST)?
+        .ok_or_else(|| wrong(format!("it has more than {MAX_TRUST} bytes")))?;
+    let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
+    Trust::from_json(text).map_err(|error| wrong(error.to_string()).into())
+}
+
 pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(), Failure> {
-    let trust = std::fs::read_to_string(&arguments.trust)
-        .with_context(|| format!("cannot read {}", arguments.trust.display()))?;
-    let trust = Trust::from_json(&trust).context("the trust file")?;
-    let length = std::fs::metadata(&arguments.pack)
-        .with_context(|| format!("cannot read {}", arguments.pack.display()))?
-        .len();
-    if length > MAX_PACK {
-        return Err(
-            Finding::new("PACK-TOO-LARGE", "the pack is larger than any that is made")
-                .expected(format!("at most {MAX_PACK} bytes"))
-                .observed(format!("{length} bytes"))
-                .into(),
-        );
-    }
-    let pack = std::fs::read(&arguments.pack)
-        .with_context(|| format!("cannot read {}", arguments.pack.display()))?;
+    let trust = trust_file(&arguments.trust)?;
+    let pack = files::read(&arguments.pack, MAX_PACK)?.ok_or_else(|| {
+        Finding::new("PACK-TOO-LARGE", "the pack is larger than any that is made")
+            .expected(format!("at most {MAX_PACK} bytes"))
+            .observed("more")
+            .next("ask for the pack again, with a narrower question")
+    })?;
     let report = ledger::pack::verify(&pack, &trust).map_err(|failure| {
         let place = failure.record.map_or_else(
             || failure.section.clone(),
@@ -134,6 +135,15 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
                 .next("do not rely on this pack; ask for it again, and keep this one as evidence"),
         ])
     })?;
+    if global.json {
+        output::json(&document(&report));
+    } else {
+        tell(&report);
+    }
+    Ok(())
+}
+
+fn document(report: &Report) -> Value {
     let records: Vec<Value> = report
         .records
         .iter()
@@ -142,32 +152,67 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             let body = serde_json::from_str(entry.record.body()).unwrap_or(Value::Null);
             json!({
                 "ledger": origin, "index": entry.index, "type": entry.record.kind().as_str(),
-                "actor": entry.record.actor(), "body": body,
+                "actor": entry.record.actor(), "body": body, "answers": entry.answers,
             })
         })
         .collect();
     let heads: Vec<Value> = report
         .checkpoints
         .iter()
-        .map(|head| json!({ "origin": head.origin.as_str(), "size": head.size }))
+        .zip(&report.extents)
+        .map(|(head, extent)| {
+            json!({
+                "origin": head.origin.as_str(), "size": head.size, "complete": extent.complete,
+                "entries": extent.entries, "answers": extent.answers, "matching": extent.matching,
+                "until": extent.until.map(time),
+            })
+        })
         .collect();
-    if global.json {
-        output::json(&json!({
-            "verified": true, "question": report.question, "records": records,
-            "checkpoints": heads, "blobs": report.blobs.len(),
-        }));
-        return Ok(());
+    let doubts: Vec<String> = report.doubts.iter().map(ToString::to_string).collect();
+    json!({
+        "verified": true, "complete": report.is_complete(), "not_shown": doubts,
+        "question": report.question.to_json(), "asked": report.question.to_string(),
+        "answers": answers(report), "records": records, "checkpoints": heads,
+        "blobs": report.blobs.len(),
+    })
+}
+
+fn tell(report: &Report) {
+    match report.doubts.split_first() {
+        None => output::line(format_args!("verified, and complete{}", up_to(report))),
+        Some((first, more)) => {
+            output::line(format_args!("verified; NOT shown to be complete: {first}"));
+            for doubt in more.iter().take(MOST_DOUBTS) {
+                output::line(format_args!("  nor: {doubt}"));
+            }
+            if let Some(left @ 1..) = more.len().checked_sub(MOST_DOUBTS) {
+                output::line(format_args!("  and {left} more: --json has them all"));
+            }
+        }
     }
+    output::line(format_args!("  asked: {}", report.question));
     output::line(format_args!(
-        "verified: {} records under {} checkpoints, {} blobs",
-        records.len(),
-        heads.len(),
+        "  {} records answer; with what they rest on it is {} records under {} checkpoints, and {} blobs",
+        answers(report),
+        report.records.len(),
+        report.checkpoints.len(),
         report.blobs.len()
     ));
-    for head in &report.checkpoints {
+    for (head, extent) in report.checkpoints.iter().zip(&report.extents) {
+        let complete = if extent.complete {
+            "complete"
+        } else {
+            "NOT shown to be complete"
+        };
+        let until = extent
+            .until
+            .map_or_else(String::new, |until| format!(", as of {}", time(until)));
+        let of = extent
+            .matching
+            .map_or_else(String::new, |matching| format!(" of {matching}"));
         output::line(format_args!(
-            "  checkpoint {} of {} records",
-            head.origin, head.size
+            "  checkpoint {} of {} records{until}: {}{of} answer; {complete}",
+            head.origin, head.size, extent.answers
         ));
     }
     for entry in &report.records {
@@ -180,5 +225,28 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             entry.record.body()
         ));
     }
-    Ok(())
+}
+
+/// Where the ledgers end that a complete pack answers for.
+fn up_to(report: &Report) -> String {
+    if matches!(report.question, Question::Record { .. }) {
+        return ": it holds the record that was asked for".to_owned();
+    }
+    let ends: Vec<String> = report
+        .checkpoints
+        .iter()
+        .map(|head| match head.size.checked_sub(1) {
+            Some(last) => format!("record {last} of {}", head.origin),
+            None => format!("the beginning of {}", head.origin),
+        })
+        .collect();
+    format!(" up to {}", ends.join(" and "))
+}
+
+fn answers(report: &Report) -> usize {
+    report.records.iter().filter(|entry| entry.answers).count()
+}
+
+fn time(milliseconds: u64) -> String {
+    Timestamp::from_millis(milliseconds).to_string()
 }

@@ -7,6 +7,15 @@ use serde_json::Value;
 
 /// The whole plan.
 pub(crate) fn print(document: &Value) {
+    if document.get("same").and_then(Value::as_bool) == Some(true)
+        && document.get("applicable").and_then(Value::as_bool) == Some(true)
+        // Applied all the same, to have everything issued anew.
+        && document.get("index").is_none()
+    {
+        let version = text(document, "/version");
+        output::line(format_args!("nothing to do: version {version} is in force"));
+        return;
+    }
     let problems = list(document, "/problems");
     for problem in problems {
         output::line(format_args!("{}", problem_line(problem)));
@@ -71,6 +80,14 @@ pub(crate) fn invariants(invariants: &[Value]) {
         }
         today(report.get("today").unwrap_or(&Value::Null));
     }
+}
+
+/// The first request of today that breaks an invariant, as the plan says it.
+pub(crate) fn broken_today(document: &Value) -> Option<String> {
+    list(document, "/proof/invariants")
+        .iter()
+        .find_map(|report| list(report, "/today/by").first())
+        .map(|breach| format!("broken by {}", breach_line(breach)))
 }
 
 fn today(today: &Value) {

@@ -13,8 +13,8 @@ const GATEWAY_THREADS: usize = 2;
 
 pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
     if let Some(ServerCommand::RebuildState(ConfigArgument { config })) = arguments.command {
-        let rebuilt = server::rebuild_state(&server_config(&config)?)
-            .context("the state was not rebuilt; the ledger is as it was")?;
+        let rebuilt =
+            server::rebuild_state(&server_config(&config)?).map_err(|error| error.finding())?;
         output::line(format_args!(
             "state of {} records, digest {}",
             rebuilt.records,
@@ -27,21 +27,19 @@ pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
         let cancelled = cancelled_by_signal()?;
         server::run(config, async move { cancelled.cancelled().await })
             .await
-            .context("the server ended")
-            .map_err(Failure::from)
+            .map_err(|error| error.finding().into())
     })
 }
 
 pub(crate) fn agent(config: Option<PathBuf>, token: Option<agent::Token>) -> Result<(), Failure> {
-    let mut config = agent::AgentConfig::load(&given(config)?).context("agent.toml")?;
+    let mut config = agent::AgentConfig::load(&given(config)?).map_err(|error| error.finding())?;
     config.token_given = token;
     agent::runtime()
         .context("cannot start the async runtime")?
         .block_on(async {
             agent::run(config, cancelled_by_signal()?)
                 .await
-                .context("the agent ended")
-                .map_err(Failure::from)
+                .map_err(|error| error.finding().into())
         })
 }
 
@@ -71,7 +69,7 @@ pub(crate) fn schema(role: Role) -> serde_json::Value {
 }
 
 fn server_config(path: &Path) -> Result<server::Config, Failure> {
-    Ok(server::Config::load(path).context("server.toml")?)
+    server::Config::load(path).map_err(|error| error.finding().into())
 }
 
 /// clap asks for it; a subcommand would have been taken before.

@@ -1,6 +1,6 @@
 //! A private PostgreSQL for the demo: its own folder, a Unix socket and no TCP port.
 
-use super::process::{self, Daemon, User};
+use super::process::{self, Daemon, Parting, User};
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -41,7 +41,7 @@ impl Database {
         std::fs::write(data.join("pg_hba.conf"), PG_HBA)?;
         std::fs::write(data.join("pg_ident.conf"), ident_map())?;
 
-        let mut server = Command::new(binaries.join("postgres"));
+        let mut server = process::mortal(binaries.join("postgres"), Parting::Quit);
         server
             .arg("-D")
             .arg(&data)
@@ -49,7 +49,8 @@ impl Database {
             .arg("-c")
             .arg(format!("unix_socket_directories={}", directory.display()))
             .current_dir(directory);
-        let daemon = Daemon::start("postgres", as_user(user, &mut server), logs)?;
+        as_user(user, &mut server);
+        let daemon = Daemon::start("postgres", server, logs)?;
         Ok(Self {
             daemon,
             binaries,

@@ -1,7 +1,7 @@
 //! A private `swtpm` with a CA of its own. Its root becomes a reference value of the demo's estate, where
 //! it is marked as emulated: it is never among the vendor roots.
 
-use super::process::{self, Daemon};
+use super::process::{self, Daemon, Parting};
 use anyhow::Context as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -74,18 +74,16 @@ impl EmulatedTpm {
         })?;
 
         let socket = directory.join("tpm.sock");
-        let daemon = Daemon::start(
-            "swtpm",
-            Command::new("swtpm")
-                .args(["socket", "--tpm2", "--tpmstate"])
-                .arg(format!("dir={}", path(&state)))
-                .arg("--server")
-                .arg(format!("type=unixio,path={}", path(&socket)))
-                .arg("--ctrl")
-                .arg(format!("type=unixio,path={}.ctrl", path(&socket)))
-                .args(["--flags", "not-need-init,startup-clear"]),
-            logs,
-        )?;
+        let mut swtpm = process::mortal("swtpm", Parting::Kill);
+        swtpm
+            .args(["socket", "--tpm2", "--tpmstate"])
+            .arg(format!("dir={}", path(&state)))
+            .arg("--server")
+            .arg(format!("type=unixio,path={}", path(&socket)))
+            .arg("--ctrl")
+            .arg(format!("type=unixio,path={}.ctrl", path(&socket)))
+            .args(["--flags", "not-need-init,startup-clear"]);
+        let daemon = Daemon::start("swtpm", swtpm, logs)?;
         Ok(Self {
             daemon,
             socket,

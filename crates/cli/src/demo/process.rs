@@ -1,11 +1,62 @@
-//! Child processes of the demo: started in process groups of their own, logging to files, gone when dropped.
+//! Child processes of the demo: started in process groups of their own, logging to files, gone when dropped,
+//! and gone as well when the demo is killed and can drop nothing.
 
 use anyhow::Context as _;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
+
+/// Of util-linux, which every Debian has. By its path: some children get no `PATH`.
+const SETPRIV: &str = "/usr/bin/setpriv";
+
+/// What the kernel sends to a child when the demo is gone.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Parting {
+    Kill,
+    /// PostgreSQL: at once, and its own children and shared memory with it.
+    Quit,
+}
+
+/// `program`, which the kernel ends when the demo dies, however it dies. To be started by [`spawn`].
+pub(crate) fn mortal(program: impl AsRef<OsStr>, parting: Parting) -> Command {
+    let signal = match parting {
+        Parting::Kill => "KILL",
+        Parting::Quit => "QUIT",
+    };
+    // It becomes the program: its pid, and what the node agent sees of it, are the program's.
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", signal, "--"]).arg(program);
+    command
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// The kernel takes the end of the *thread* that started a child for the end of its parent (prctl(2),
+/// PR_SET_PDEATHSIG). So one thread starts all of them, and lives as long as this process.
+static STARTER: LazyLock<Sender<Job>> = LazyLock::new(|| {
+    let (sender, jobs) = channel::<Job>();
+    std::thread::spawn(move || jobs.into_iter().for_each(|job| job()));
+    sender
+});
+
+/// Runs `start`, which starts a child, on the thread that lives as long as this process.
+pub(crate) fn spawn<T: Send + 'static>(
+    start: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    let (sender, started) = channel();
+    let job = move || {
+        // INVARIANT: whoever asked waits below, so that the child reaches an owner.
+        drop(sender.send(start()));
+    };
+    let gone = || std::io::Error::other("the thread that starts children is gone");
+    STARTER.send(Box::new(job)).map_err(|_gone| gone())?;
+    started.recv().map_err(|_gone| gone())?
+}
 
 /// A child that is terminated, then killed, when dropped.
 pub(crate) struct Daemon {
@@ -15,10 +66,10 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Starts `command` with its output in `logs/NAME.log`.
+    /// Starts `command`, which [`mortal`] made, with its output in `logs/NAME.log`.
     pub(crate) fn start(
         name: &'static str,
-        command: &mut Command,
+        mut command: Command,
         logs: &Path,
     ) -> anyhow::Result<Self> {
         let log = logs.join(format!("{name}.log"));
@@ -27,14 +78,14 @@ impl Daemon {
             .append(true)
             .open(&log)
             .with_context(|| format!("cannot write {}", log.display()))?;
-        let child = command
+        command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
             .stderr(file)
             // Ctrl-C reaches the demo alone; it ends the children in order.
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {}", command.get_program().display()))?;
+            .process_group(0);
+        let child =
+            spawn(move || command.spawn()).with_context(|| format!("cannot start {name}"))?;
         Ok(Self { name, child, log })
     }
 

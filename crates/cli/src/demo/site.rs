@@ -9,9 +9,9 @@ use crate::arguments::DemoArguments;
 use crate::output;
 use anyhow::Context as _;
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,7 +35,14 @@ pub(crate) struct Site {
     directory: PathBuf,
     keep: bool,
     _guard: Option<tempfile::TempDir>,
+    /// Held as long as the folder is used: the next demo removes what a killed one left.
+    _lock: Option<File>,
 }
+
+/// How the folders of demos begin, in the folder for temporary files.
+const PREFIX: &str = "trilith-demo-";
+/// In each that is to go with its demo: locked by the demo.
+const LOCK: &str = "demo.lock";
 
 /// Ports on loopback that nothing listened on a moment ago.
 #[derive(Debug, Clone, Copy)]
@@ -48,14 +55,16 @@ pub(crate) struct Ports {
 
 impl Site {
     pub(crate) fn new(arguments: &DemoArguments) -> anyhow::Result<Self> {
+        remove_what_killed_demos_left();
         let guard = tempfile::Builder::new()
-            .prefix("trilith-demo-")
+            .prefix(PREFIX)
             .tempdir()
             .context("cannot make the demo's folder")?;
-        let (directory, guard) = if arguments.keep {
-            (guard.keep(), None)
+        let (directory, guard, lock) = if arguments.keep {
+            (guard.keep(), None, None)
         } else {
-            (guard.path().to_owned(), Some(guard))
+            let lock = lock(guard.path()).context("cannot lock the demo's folder")?;
+            (guard.path().to_owned(), Some(guard), Some(lock))
         };
         // PostgreSQL's own user has to pass through.
         fs::set_permissions(&directory, fs::Permissions::from_mode(0o711))?;
@@ -88,6 +97,7 @@ impl Site {
             programs,
             directory,
             _guard: guard,
+            _lock: lock,
         })
     }
 
@@ -129,9 +139,8 @@ impl Site {
     pub(crate) async fn start_server(&mut self) -> anyhow::Result<Duration> {
         let data = self.path("server");
         let config = self.config("server.toml", &server_toml(&data, self.ports))?;
-        let mut command = self.trilith.command();
-        command.arg("server").arg("--config").arg(config);
-        let mut server = Daemon::start("server", &mut command, &self.logs())?;
+        let command = self.trilith.role("server", &config);
+        let mut server = Daemon::start("server", command, &self.logs())?;
         let trilith = self.trilith.clone();
         let ready = async || {
             trilith
@@ -150,9 +159,8 @@ impl Site {
             "agent.toml",
             &agent_toml(&self.path("agent"), &socket, self.ports, pin, tpm),
         )?;
-        let mut command = self.trilith.command();
-        command.arg("agent").arg("--config").arg(config);
-        let mut agent = Daemon::start("agent", &mut command, &self.logs())?;
+        let command = self.trilith.role("agent", &config);
+        let mut agent = Daemon::start("agent", command, &self.logs())?;
         let trilith = self.trilith.clone();
         let ready = async || {
             let joined = trilith
@@ -179,9 +187,8 @@ impl Site {
             pin,
         );
         let config = self.config("gateway.toml", &text)?;
-        let mut command = self.trilith.command();
-        command.arg("gateway").arg("--config").arg(config);
-        let mut gateway = Daemon::start("gateway", &mut command, &self.logs())?;
+        let command = self.trilith.role("gateway", &config);
+        let mut gateway = Daemon::start("gateway", command, &self.logs())?;
         let port = self.ports.gateway_http;
         let ready = async || {
             http_ok(port, "/readyz").await
@@ -225,7 +232,10 @@ impl Site {
                 || "psql".into(),
                 |database| database.psql().display().to_string()
             ),
-            connection = self.connection_string(),
+            // `exec` names the roots to verify by in the environment.
+            connection = self
+                .connection_string()
+                .replace("sslmode=require", "sslmode=verify-ca"),
             http = self.ports.server_http,
             gateway = self.ports.gateway,
         ));
@@ -245,6 +255,42 @@ impl Site {
         });
         if let Err(error) = ended.await {
             tracing::debug!(%error, "ending the demo");
+        }
+    }
+}
+
+/// The lock has its name only once it is held: nobody takes it in between.
+fn lock(directory: &Path) -> std::io::Result<File> {
+    let new = directory.join("demo.lock.new");
+    let lock = File::create_new(&new)?;
+    lock.lock()?;
+    fs::rename(new, directory.join(LOCK))?;
+    Ok(lock)
+}
+
+/// Removes the folders of this user's demos that were killed, whose locks nobody holds any more.
+fn remove_what_killed_demos_left() {
+    let user = rustix::process::geteuid().as_raw();
+    let entries = fs::read_dir(std::env::temp_dir());
+    for entry in entries.into_iter().flatten().flatten() {
+        let path = entry.path();
+        let of_a_demo = entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(PREFIX.as_bytes());
+        // Not through a link, and not somebody else's.
+        let own = entry
+            .metadata()
+            .is_ok_and(|meta| meta.is_dir() && meta.uid() == user);
+        let left = || File::open(path.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok());
+        if of_a_demo && own && left() {
+            match fs::remove_dir_all(&path) {
+                Ok(()) => output::note(format_args!(
+                    "Removed what a killed demo left: {}",
+                    path.display()
+                )),
+                Err(error) => tracing::debug!(%error, path = %path.display(), "not removed"),
+            }
         }
     }
 }

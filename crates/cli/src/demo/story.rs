@@ -2,14 +2,15 @@
 
 use crate::output;
 use serde_json::{Map, Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Prints steps as they end and remembers whether each did what it should.
 pub(crate) struct Story {
     json: bool,
     started: Instant,
     failed: Vec<String>,
-    told: bool,
+    /// How long it took, once there are no more steps.
+    told: Option<Duration>,
 }
 
 /// What a step observed: ordered fields for people and machines.
@@ -34,7 +35,7 @@ impl Story {
             json,
             started: Instant::now(),
             failed: Vec::new(),
-            told: false,
+            told: None,
         }
     }
 
@@ -63,6 +64,9 @@ impl Story {
                 Value::String(text) => text.clone(),
                 other => other.to_string(),
             };
+            if value.is_empty() {
+                continue;
+            }
             let item = format!("{name}={value}");
             if width > 0 && width + item.len() > 100 {
                 output::line(format_args!("         {text}"));
@@ -82,17 +86,18 @@ impl Story {
 
     /// There are no more steps.
     pub(crate) fn told(&mut self) {
-        self.told = true;
+        self.told = Some(self.started.elapsed());
     }
 
     /// The last line. True only if every step was told and did what it should.
     pub(crate) fn end(&self) -> bool {
-        let ok = self.told && self.failed.is_empty();
-        let seconds = (self.started.elapsed().as_secs_f64() * 10.0).round() / 10.0;
+        let ok = self.told.is_some() && self.failed.is_empty();
+        let took = self.told.unwrap_or_else(|| self.started.elapsed());
+        let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
         if self.json {
             output::json(&json!({
                 "step": "done", "ok": ok,
-                "detail": { "seconds": seconds, "failed": self.failed, "interrupted": !self.told && self.failed.is_empty() },
+                "detail": { "seconds": seconds, "failed": self.failed, "interrupted": self.told.is_none() && self.failed.is_empty() },
             }));
         } else if ok {
             output::line(format_args!(

@@ -1,5 +1,6 @@
 //! This very binary, run as a user would run it.
 
+use super::process::{Parting, mortal};
 use anyhow::Context as _;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -60,7 +61,17 @@ impl Trilith {
     }
 
     pub(crate) fn command(&self) -> Command {
-        let mut command = Command::new(&self.binary);
+        self.prepared(Command::new(&self.binary))
+    }
+
+    /// A long-running role: it ends with the demo.
+    pub(crate) fn role(&self, role: &str, config: &Path) -> Command {
+        let mut command = self.prepared(mortal(&self.binary, Parting::Kill));
+        command.arg(role).arg("--config").arg(config);
+        command
+    }
+
+    fn prepared(&self, mut command: Command) -> Command {
         command
             .env("TRILITH_ADMIN_SOCKET", &self.admin)
             .stdin(Stdio::null());

@@ -1,5 +1,6 @@
 //! One of the demo's programs, driven over its standard input and output.
 
+use super::process::{Parting, mortal, spawn};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -23,16 +24,21 @@ pub(crate) struct Workload {
 impl Workload {
     /// Starts `program` against the Workload API at `socket` and waits for its first line.
     pub(crate) async fn start(program: &Path, socket: &str) -> anyhow::Result<Self> {
-        let mut child = Command::new(program)
+        let mut command = Command::from(mortal(program, Parting::Kill));
+        command
             .env_clear()
             .env("SPIFFE_ENDPOINT_SOCKET", socket)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("cannot start {}", program.display()))?;
+            .kill_on_drop(true);
+        let runtime = tokio::runtime::Handle::current();
+        let started = spawn(move || {
+            let _entered = runtime.enter();
+            command.spawn()
+        });
+        let mut child = started.with_context(|| format!("cannot start {}", program.display()))?;
         let input = child.stdin.take().context("no standard input")?;
         let output = child.stdout.take().context("no standard output")?;
         let mut workload = Self {

@@ -124,6 +124,90 @@ fn a_pid_reused_before_pidfd_open_shows_by_its_start_time() {
     ));
 }
 
+/// Set within a PID namespace of this test's own.
+const INSIDE: &str = "TRILITH_TEST_INSIDE_PID_NAMESPACE";
+
+/// Another process of the same kind, to which the kernel has given the number `pid`.
+fn successor(pid: i32) -> Peer {
+    for _ in 0..50 {
+        // The next process gets the next number that is free.
+        std::fs::write("/proc/sys/kernel/ns_last_pid", (pid - 1).to_string()).unwrap();
+        let peer = Peer::python(None).unwrap();
+        if i32::try_from(peer.child.id()).unwrap() == pid {
+            return peer;
+        }
+    }
+    panic!("pid {pid} is not given out again");
+}
+
+/// The number of a caller is really given to another process of the same user: before it is identified,
+/// and between that and attestation. In a PID namespace of its own, where the next number can be chosen.
+#[test]
+fn a_pid_that_is_given_out_again_is_not_the_caller() {
+    if std::env::var_os(INSIDE).is_some() {
+        return reuse();
+    }
+    let namespace = || {
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--mount-proc"]);
+        command
+    };
+    let possible = namespace().arg("true").output();
+    if !possible.is_ok_and(|output| output.status.success()) {
+        testkit::skip("device pid reuse", "no PID namespace can be made here");
+        return;
+    }
+    let inside = namespace()
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "--nocapture"])
+        .arg("process::tests::a_pid_that_is_given_out_again_is_not_the_caller")
+        .env(INSIDE, "1")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&inside.stdout) + String::from_utf8_lossy(&inside.stderr);
+    assert!(
+        inside.status.success() && said.contains("1 passed"),
+        "{said}"
+    );
+}
+
+fn reuse() {
+    let Some(mut peer) = Peer::python(None) else {
+        return;
+    };
+    let accepted = BootTime::now();
+    let credentials = peer::credentials(peer.connection.as_fd()).unwrap();
+    let caller = peer.caller();
+    let before = caller.observe(&Digests::new()).unwrap();
+    // Start times are told in hundredths of a second.
+    std::thread::sleep(std::time::Duration::from_millis(50));
+    peer.child.kill().unwrap();
+    peer.child.wait().unwrap();
+    let other = successor(caller.pid());
+    let impostor = other.caller();
+    assert_eq!(impostor.pid(), caller.pid(), "one number, two processes");
+    let seen = impostor.observe(&Digests::new()).unwrap();
+    assert_ne!(seen.started, before.started);
+    assert_eq!(seen.uid, before.uid);
+
+    // Identified before: what is read by that number now is another's.
+    assert!(matches!(
+        caller.observe(&Digests::new()),
+        Err(ObserveError::Gone)
+    ));
+    let program = caller.program(Path::new("/bin/sh"), &before, &Digests::new());
+    assert!(matches!(program, Err(ObserveError::Gone)));
+    // Not identified before: the kernel says that whoever connected has gone.
+    let late = Caller::of(&peer.connection, accepted);
+    assert!(matches!(late, Err(IdentifyError::Gone)), "{late:?}");
+    // A kernel that does not say so leaves the number, which is now alive again.
+    let late = Caller::from_credentials(credentials, accepted);
+    assert!(
+        matches!(late, Err(IdentifyError::StartedLater { .. })),
+        "{late:?}"
+    );
+}
+
 #[test]
 fn a_connection_of_a_process_that_ended_is_refused() {
     let Some(mut peer) = Peer::python(None) else {

@@ -2,16 +2,19 @@
 //! record shows; a `forbid` over a fact that stands nowhere would never match, and fail open.
 
 use super::conditions::{guards, paths};
-use super::{Policies, PolicyInfo, Scope, Side};
+use super::{Guard, Policies, PolicyInfo, Scope, Side};
 use crate::action::Action;
-use crate::entities::{Graph, Node};
+use crate::entities::Graph;
 use crate::model::{Identity, Model};
 use crate::problem::Problem;
 use facts::names;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Refuses each policy about uses that reads a fact which an identity within its scope does not show.
 pub(crate) fn check(policies: &Policies, model: &Model, graph: &Graph) -> Vec<Problem> {
+    let classes = Classes::of(model);
+    // Thousands of policies ask the same few questions.
+    let mut asked: HashMap<Question<'_>, Option<Hidden<'_>>> = HashMap::new();
     let mut problems = Vec::new();
     for info in &policies.list {
         if !speaks_of_uses(info) {
@@ -21,17 +24,85 @@ pub(crate) fn check(policies: &Policies, model: &Model, graph: &Graph) -> Vec<Pr
         if read.is_empty() {
             continue;
         }
-        for identity in model.identities.values() {
-            if let Some(hidden) = read.iter().find(|name| !shows(identity, name))
-                && concerns(info, identity, graph)
-            {
-                problems.push(refusal(info, identity, hidden));
-                // One identity shows what is wrong; thousands would hide it.
-                break;
+        let question = Question {
+            scope: &info.principal,
+            guards: principal_guards(info),
+            read,
+        };
+        let hidden = match asked.get(&question) {
+            Some(known) => known.clone(),
+            None => {
+                let found = classes.hidden_from(&question, graph);
+                asked.insert(question, found.clone());
+                found
             }
+        };
+        if let Some(Hidden { identity, fact }) = hidden {
+            problems.push(refusal(info, identity, &fact));
         }
     }
     problems
+}
+
+/// What decides whom a policy concerns, and what it reads of them.
+#[derive(PartialEq, Eq, Hash)]
+struct Question<'a> {
+    scope: &'a Scope,
+    guards: Vec<Guard>,
+    read: BTreeSet<String>,
+}
+
+/// One identity shows what is wrong; thousands would hide it.
+#[derive(Clone)]
+struct Hidden<'a> {
+    identity: &'a Identity,
+    fact: String,
+}
+
+/// The identities, each with the number of what it shows: many show the same.
+struct Classes<'a> {
+    shown: Vec<&'a BTreeSet<String>>,
+    identities: BTreeMap<&'a str, (&'a Identity, usize)>,
+}
+
+impl<'a> Classes<'a> {
+    fn of(model: &'a Model) -> Self {
+        let mut shown: Vec<&BTreeSet<String>> = Vec::new();
+        let mut numbers: HashMap<&BTreeSet<String>, usize> = HashMap::new();
+        let mut identities = BTreeMap::new();
+        for identity in model.identities.values() {
+            let number = *numbers.entry(&identity.visible).or_insert_with(|| {
+                shown.push(&identity.visible);
+                shown.len() - 1
+            });
+            identities.insert(identity.path.as_str(), (identity, number));
+        }
+        Self { shown, identities }
+    }
+
+    /// The first identity, in order of paths, that the question concerns and that does not show all of it.
+    fn hidden_from(&self, question: &Question<'_>, graph: &Graph) -> Option<Hidden<'a>> {
+        let missing: Vec<Option<&String>> = self
+            .shown
+            .iter()
+            .map(|shown| question.read.iter().find(|name| !shows(shown, name)))
+            .collect();
+        if missing.iter().all(Option::is_none) {
+            return None;
+        }
+        let hidden = |(identity, number): &(&'a Identity, usize)| {
+            let fact = missing.get(*number).copied().flatten()?;
+            concerns(question, identity, graph).then(|| Hidden {
+                identity,
+                fact: fact.clone(),
+            })
+        };
+        if let Scope::Eq(uid) = question.scope {
+            let path: &str = uid.id().as_ref();
+            return self.identities.get(path).and_then(hidden);
+        }
+        self.identities.values().find_map(hidden)
+    }
 }
 
 fn speaks_of_uses(info: &PolicyInfo) -> bool {
@@ -69,34 +140,33 @@ fn facts_read(info: &PolicyInfo) -> BTreeSet<String> {
     read
 }
 
-fn shows(identity: &Identity, name: &str) -> bool {
-    let below = format!("{name}.");
-    identity
-        .visible
+fn shows(shown: &BTreeSet<String>, name: &str) -> bool {
+    shown
         .iter()
-        .any(|visible| visible == name || visible.starts_with(&below))
+        .filter_map(|visible| visible.strip_prefix(name))
+        .any(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+fn principal_guards(info: &PolicyInfo) -> Vec<Guard> {
+    let mut guards = guards(&info.body);
+    guards.retain(|guard| guard.side == Side::Principal);
+    guards
 }
 
 /// Whether some request of the identity can meet the policy: by its scope, and by what it asks of the
 /// principal before anything else.
-fn concerns(info: &PolicyInfo, identity: &Identity, graph: &Graph) -> bool {
+fn concerns(question: &Question<'_>, identity: &Identity, graph: &Graph) -> bool {
     let Some(node) = graph.identity(&identity.path) else {
         return true;
     };
-    let scope = match &info.principal {
+    let scope = match question.scope {
         Scope::Any => true,
         Scope::Is(kind) => kind == "Identity",
         Scope::Eq(uid) => node.uid == *uid,
         Scope::In(_, uid) => graph.find(uid).is_some_and(|id| node.lineage.contains(&id)),
     };
-    scope && guards_fit(info, node)
-}
-
-fn guards_fit(info: &PolicyInfo, node: &Node) -> bool {
-    guards(&info.body)
-        .iter()
-        .filter(|guard| guard.side == Side::Principal)
-        .all(|guard| node.texts.get(&guard.name) == Some(&guard.value))
+    let fits = |guard: &Guard| node.texts.get(&guard.name) == Some(&guard.value);
+    scope && question.guards.iter().all(fits)
 }
 
 fn refusal(info: &PolicyInfo, identity: &Identity, hidden: &str) -> Problem {

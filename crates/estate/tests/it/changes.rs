@@ -59,3 +59,26 @@ fn a_reclassified_table_narrows_and_widens_nothing_else() {
     assert!(diff.narrowed.iter().all(|change| change.after.is_none()));
     assert!(!diff.narrowed.is_empty());
 }
+
+#[test]
+fn only_what_an_assume_can_depend_on_counts_as_different() {
+    let shop = shop();
+    let with = |path: &str, text: &str| {
+        let mut files = shop_files();
+        files.insert(path, text);
+        compile(&files)
+    };
+    let uses = "@id(\"x\") forbid (principal, action == Action::\"select\", resource);";
+    assert!(shop.assumes_as(&with("policies/extra.cedar", uses)));
+    let assumes = |id: &str| {
+        let text =
+            format!("@id(\"{id}\") forbid (principal, action == Action::\"assume\", resource);");
+        with("policies/extra.cedar", &text)
+    };
+    assert!(assumes("x").assumes_as(&assumes("y")));
+    assert!(!shop.assumes_as(&assumes("x")));
+    let any = "@id(\"x\") forbid (principal, action, resource);";
+    assert!(!shop.assumes_as(&with("policies/extra.cedar", any)));
+    let pool = "[[pool]]\nname = \"more\"\n";
+    assert!(!shop.assumes_as(&with("references/more.toml", pool)));
+}

@@ -284,3 +284,44 @@ fn every_problem_is_reported_not_the_first() {
         ]
     );
 }
+
+#[test]
+fn a_file_that_does_not_parse_hides_no_other_and_nothing_is_said_of_its_names() {
+    let mut files = shop_files();
+    for (name, text) in &mut files.0 {
+        if name.starts_with("identities/") {
+            text.push_str("\nonwer = 1\n");
+        }
+    }
+    files.insert("identities/groups.toml", "onwer = 1\n");
+    files.insert(
+        "policies/x.cedar",
+        "permit (principal, action, resource) when { 1 + };\n",
+    );
+    files.insert(
+        "invariants/x.cedar",
+        "nevr (principal, action, resource);\n",
+    );
+    let problems = Estate::compile(&files).unwrap_err();
+    let codes: Vec<_> = problems
+        .iter()
+        .map(|problem| problem.code.as_str())
+        .collect();
+    assert!(
+        codes
+            .iter()
+            .all(|code| ["ESTATE-DECLARATION", "ESTATE-CEDAR-SYNTAX"].contains(code)),
+        "{}",
+        render(&problems)
+    );
+    for file in [
+        "identities/groups.toml",
+        "policies/x.cedar",
+        "invariants/x.cedar",
+    ] {
+        assert!(
+            problems.iter().any(|problem| problem.file == file),
+            "{file}"
+        );
+    }
+}

@@ -2,9 +2,12 @@
 //! nothing but the random key that the session was given; so they are rate-limited, recorded as
 //! unauthenticated, and can only ever cancel. Over TLS they have to come from the session's identity.
 
+use super::accept::Front;
+use crate::database::cause;
 use crate::upstream::Address;
 use crate::wire::CancelKey;
 use facts::Timestamp;
+use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -102,5 +105,38 @@ impl Drop for Entry {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         listed.remove(&self.key);
+    }
+}
+
+/// `chain` is what the peer authenticated with; empty in cleartext.
+pub(super) async fn cancel(front: &Front, key: CancelKey, chain: &[CertificateDer<'_>]) {
+    let target = match front.cancels.find(key, Timestamp::now()) {
+        Wanted::Target(target) => target,
+        Wanted::Nobody => return tracing::info!("a cancel request names no session"),
+        Wanted::TooOften => return tracing::warn!("cancel requests come too fast; one is dropped"),
+    };
+    let by = if chain.is_empty() {
+        None
+    } else {
+        match front.core.admit(chain).await {
+            Ok(principal) => Some(principal),
+            Err(finding) => return tracing::warn!(%finding, "who asks to cancel is not admitted"),
+        }
+    };
+    let allow = by
+        .as_ref()
+        .is_none_or(|principal| principal.spiffe_id.to_string() == target.spiffe_id);
+    let recorder = front.core.recorder();
+    if let Err(error) = recorder.cancel(&target.session, by.as_ref(), allow).await {
+        return tracing::error!(%error, "a cancel request is not recorded and does nothing");
+    }
+    tracing::info!(
+        session = target.session,
+        authenticated = by.is_some(),
+        allow,
+        "cancel request"
+    );
+    if allow && let Err(error) = target.address.cancel(target.key).await {
+        tracing::warn!(%error, cause = cause(&error), "the database was not asked to cancel");
     }
 }

@@ -7,16 +7,17 @@
 
 mod answers;
 mod lookup;
+mod tags;
 mod transaction;
 
 use super::names::{MAX_NAME, Names};
-use crate::sql::{Effect, Refusal};
-use crate::statement::{Judge, Statement, Verdict};
+use crate::sql::Effect;
+use crate::statement::{Judge, Statement, Unread, Verdict};
 use crate::wire::{self, Notice, WireError};
 use bytes::{Buf as _, BytesMut};
 use facts::Finding;
 use gateway::{Ending, IntentId, Operation, RecordingStopped, SessionRecorder};
-use lookup::{Judgement, Kind, Lookup};
+use lookup::{Allowed, Judgement, Kind, Lookup};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use transaction::Transaction;
@@ -25,6 +26,8 @@ use transaction::Transaction;
 const REFUSED: &str = "denied by trilith";
 /// Messages in flight that a client may pipeline.
 const MAX_IN_FLIGHT: usize = 10_000;
+/// Intents of one Query that wait for the disk together.
+const TOGETHER: usize = 64;
 /// Of a strict result, this much is held until its outcome is durable; of a longer one the rest, the
 /// intent being durable already.
 const HOLD: usize = 256 * 1024;
@@ -40,6 +43,11 @@ pub(crate) enum End {
     Client(#[source] WireError),
     #[error("the database broke the protocol")]
     Upstream(#[source] WireError),
+    #[error("the database answered {said} to {expected}: the gateway is out of step with it")]
+    OutOfStep {
+        expected: &'static str,
+        said: String,
+    },
     #[error("the client {0}")]
     Misuse(&'static str),
     #[error(transparent)]
@@ -52,6 +60,8 @@ struct Run {
     verdict: Arc<Verdict>,
     /// Of the statement, or of what it runs by name.
     effect: Effect,
+    /// What the server calls it; of EXECUTE what it runs.
+    verb: &'static str,
     /// It defines or drops names.
     names: bool,
     intent: Option<IntentId>,
@@ -61,12 +71,13 @@ struct Run {
 }
 
 impl Run {
-    fn new(statement: Arc<Statement>, verdict: Arc<Verdict>, effect: Effect) -> Self {
+    fn new(statement: Arc<Statement>, allowed: Allowed) -> Self {
         let names = statement.resolved().changes_names();
         Self {
             statement,
-            verdict,
-            effect,
+            verdict: allowed.verdict,
+            effect: allowed.effect,
+            verb: allowed.verb,
             names,
             intent: None,
             rows: 0,
@@ -103,15 +114,13 @@ enum Expect {
         notice: Notice,
         query: bool,
     },
-    /// The client's CopyDone or CopyFail.
-    CopyEnd,
 }
 
 /// What was finished by the bytes just read.
 type Finished = Vec<(IntentId, Ending)>;
 
 pub(crate) struct Relay {
-    judge: Judge,
+    judge: Arc<Judge>,
     recorder: SessionRecorder,
     max_message: usize,
     statements: Names,
@@ -119,6 +128,8 @@ pub(crate) struct Relay {
     expected: VecDeque<Expect>,
     transaction: Transaction,
     copying_in: bool,
+    /// The server has said an error and skips what comes until Sync, which has not come yet.
+    skipping: bool,
     /// A message of the client waits, and this many answers were owed when it began to.
     waiting: Option<usize>,
     /// Bytes of a message of the server that are passed on as they come.
@@ -133,7 +144,7 @@ pub(crate) struct Relay {
 impl Relay {
     pub(crate) fn new(judge: Judge, recorder: SessionRecorder, max_message: usize) -> Self {
         Self {
-            judge,
+            judge: Arc::new(judge),
             recorder,
             max_message,
             statements: Names::default(),
@@ -141,6 +152,7 @@ impl Relay {
             expected: VecDeque::new(),
             transaction: Transaction::default(),
             copying_in: false,
+            skipping: false,
             waiting: None,
             passing: 0,
             discarding: false,
@@ -154,7 +166,7 @@ impl Relay {
         &self.recorder
     }
 
-    pub(crate) const fn judge(&self) -> &Judge {
+    pub(crate) fn judge(&self) -> &Judge {
         &self.judge
     }
 
@@ -190,6 +202,14 @@ impl Relay {
 
     async fn take_message(&mut self, tag: u8, message: &[u8]) -> Result<Taken, End> {
         let body = message.get(5..).unwrap_or_default();
+        if self.skipping {
+            return self.skip(tag, message);
+        }
+        // How many answers what follows a COPY gets depends on its data, until the server has said what
+        // it came to.
+        if !self.copying_in && self.copy_in_flight() && tag != b'X' {
+            return Ok(Taken::Wait);
+        }
         if self.copying_in && !matches!(tag, b'd' | b'c' | b'f' | b'H' | b'S' | b'X') {
             return Err(End::Misuse("sends something else than data in a COPY"));
         }
@@ -201,8 +221,7 @@ impl Relay {
             )
             .expected(format!("at most {MAX_NAME} bytes"))
             .next("shorten the name");
-            let operation = self.judge.unresolved("");
-            let notice = self.denial(&operation, None, vec![finding]).await?;
+            let notice = self.denied_by(finding, None).await?;
             self.refuse_extended(notice)?;
             return Ok(Taken::Done);
         }
@@ -224,34 +243,60 @@ impl Relay {
                 });
                 self.forward(message)?;
             }
+            // While a COPY reads data the server ignores both (55.2.2.3). One that has failed meanwhile
+            // would not, so they stay here.
+            b'S' | b'H' if self.copying_in => {}
             b'S' => {
-                // While a COPY reads data the server ignores Sync (55.2.2.3).
-                if !self.copying_in {
-                    self.expected.push_back(Expect::Sync);
-                }
+                self.expected.push_back(Expect::Sync);
                 self.forward(message)?;
             }
-            b'H' | b'd' => self.forward(message)?,
-            b'c' | b'f' => {
-                if !std::mem::take(&mut self.copying_in) {
-                    self.expected.push_back(Expect::CopyEnd);
-                }
+            b'H' => self.forward(message)?,
+            b'd' if self.copying_in => self.forward(message)?,
+            b'c' | b'f' if self.copying_in => {
+                self.copying_in = false;
                 self.forward(message)?;
+                // What the COPY came to is waited for, and a server may keep it until it is asked.
+                wire::flush(&mut self.to_upstream);
             }
+            // The server ignores what comes after a COPY has failed, or without one.
+            b'd' | b'c' | b'f' => {}
             b'F' => {
                 let finding = Finding::new(
                     "SQL-FUNCTION-CALL",
                     "the function call message is not available",
                 )
                 .next("call the function in a query");
-                let operation = self.judge.unresolved("");
-                let notice = self.denial(&operation, None, vec![finding]).await?;
+                let notice = self.denied_by(finding, None).await?;
                 self.refuse_query(notice)?;
             }
             b'X' => return Err(End::Terminate),
             other => return Err(End::Client(WireError::UnknownTag(char::from(other)))),
         }
         Ok(Taken::Done)
+    }
+
+    /// The server would skip it. Only Sync and Terminate are no longer skipped.
+    fn skip(&mut self, tag: u8, message: &[u8]) -> Result<Taken, End> {
+        match tag {
+            b'S' => {
+                self.skipping = false;
+                self.expected.push_back(Expect::Sync);
+                self.forward(message)?;
+                Ok(Taken::Done)
+            }
+            b'X' => Err(End::Terminate),
+            _ => Ok(Taken::Done),
+        }
+    }
+
+    /// Whether a COPY that reads data is not over.
+    fn copy_in_flight(&self) -> bool {
+        let reads = |run: &Run| run.statement.resolved().verb == "COPY FROM";
+        self.expected.iter().any(|expect| match expect {
+            Expect::Execute(run) => reads(run),
+            Expect::Query(runs) => runs.iter().any(reads),
+            _ => false,
+        })
     }
 
     fn forward(&mut self, message: &[u8]) -> Result<(), End> {
@@ -282,35 +327,34 @@ impl Relay {
         let Some((text, [])) = wire::text_at(body) else {
             return Err(malformed("Query"));
         };
-        let statements = match self.judge.read(text) {
+        let statements = match self.judge.read(text).await {
             Ok(statements) => statements,
-            Err(refusal) => {
-                let notice = self.refusal(text, refusal).await?;
+            Err(unread) => {
+                let notice = self.unread(unread).await?;
                 self.refuse_query(notice)?;
                 return Ok(Taken::Done);
             }
         };
         let mut runs: VecDeque<Run> = VecDeque::with_capacity(statements.len());
         for statement in statements {
-            let notice = match self.judge_run(&statement, runs.iter()) {
-                Judgement::Allowed(verdict, effect) => {
-                    runs.push_back(Run::new(statement, verdict, effect));
+            let notice = match self.judge_run(&statement, runs.iter()).await {
+                Judgement::Allowed(allowed) => {
+                    runs.push_back(Run::new(statement, allowed));
                     continue;
                 }
                 Judgement::Wait => return Ok(Taken::Wait),
                 Judgement::Denied(verdict) => self.denied(&verdict).await?,
                 Judgement::Refused(finding) => {
-                    let operation = self.judge.unresolved(text);
-                    self.denial(&operation, None, vec![finding]).await?
+                    self.denied_by(finding, Some(statement.fingerprint()))
+                        .await?
                 }
             };
             self.refuse_query(notice)?;
             return Ok(Taken::Done);
         }
-        for run in &mut runs {
-            run.intent = self.intent(&run.verdict, run.effect).await?;
-        }
+        // INVARIANT: what is expected holds every intent that is on its way, so that a cut finds it.
         self.expected.push_back(Expect::Query(runs));
+        self.record_intents().await?;
         self.forward(message)?;
         Ok(Taken::Done)
     }
@@ -321,10 +365,10 @@ impl Relay {
         let Some((name, text)) = names else {
             return Err(malformed("Parse"));
         };
-        let statements = match self.judge.read(text) {
+        let statements = match self.judge.read(text).await {
             Ok(statements) => statements,
-            Err(refusal) => {
-                let notice = self.refusal(text, refusal).await?;
+            Err(unread) => {
+                let notice = self.unread(unread).await?;
                 return self.refuse_extended(notice);
             }
         };
@@ -332,27 +376,29 @@ impl Relay {
             Ok([statement]) => statement,
             Err(other) if other.is_empty() => {
                 // An empty statement runs to EmptyQueryResponse; a comment in place of it decides it.
-                return self.parse_empty(message, name);
+                return self.parse_empty(message, name).await;
             }
-            Err(_) => {
-                let operation = self.judge.unresolved(text);
+            Err(several) => {
+                let first = several.first();
+                let first = first.map(|statement| statement.fingerprint());
                 let finding = Finding::new(
                     "SQL-SEVERAL",
                     "several statements in one prepared statement",
                 );
-                let notice = self.denial(&operation, None, vec![finding]).await?;
+                let notice = self.denied_by(finding, first).await?;
                 return self.refuse_extended(notice);
             }
         };
-        match self.judge.verdict(&statement) {
+        match self.judge.verdict(&statement).await {
             Ok(verdict) if verdict.allow => {}
             Ok(verdict) => {
                 let notice = self.denied(&verdict).await?;
                 return self.refuse_extended(notice);
             }
             Err(finding) => {
-                let operation = self.judge.unresolved(text);
-                let notice = self.denial(&operation, None, vec![finding]).await?;
+                let notice = self
+                    .denied_by(finding, Some(statement.fingerprint()))
+                    .await?;
                 return self.refuse_extended(notice);
             }
         }
@@ -363,9 +409,9 @@ impl Relay {
         self.forward(message)
     }
 
-    fn parse_empty(&mut self, message: &[u8], name: &str) -> Result<(), End> {
+    async fn parse_empty(&mut self, message: &[u8], name: &str) -> Result<(), End> {
         // `SHOW` of a harmless parameter stands for "nothing" among the statements that are known.
-        let Ok(mut statements) = self.judge.read("SHOW server_version") else {
+        let Ok(mut statements) = self.judge.read("SHOW server_version").await else {
             return Err(End::Misuse("prepares nothing while nothing may be decided"));
         };
         let Some(statement) = statements.pop() else {
@@ -384,7 +430,7 @@ impl Relay {
             Ok(Lookup::Statement(statement)) => statement,
             other => return self.not_found(other, name, Kind::Statement).await,
         };
-        let notice = match self.judge.verdict(&statement) {
+        let notice = match self.judge.verdict(&statement).await {
             Ok(verdict) if verdict.allow => {
                 self.expected.push_back(Expect::Bind {
                     portal: portal.into(),
@@ -394,7 +440,7 @@ impl Relay {
                 return Ok(Taken::Done);
             }
             Ok(verdict) => self.denied(&verdict).await?,
-            Err(finding) => self.denied_by(finding).await?,
+            Err(finding) => self.denied_by(finding, None).await?,
         };
         self.refuse_extended(notice)?;
         Ok(Taken::Done)
@@ -406,17 +452,18 @@ impl Relay {
             Ok(Lookup::Statement(statement)) => statement,
             other => return self.not_found(other, portal, Kind::Portal).await,
         };
-        let notice = match self.judge_run(&statement, std::iter::empty()) {
-            Judgement::Allowed(verdict, effect) => {
-                let mut run = Run::new(statement, verdict, effect);
-                run.intent = self.intent(&run.verdict, effect).await?;
+        let notice = match self.judge_run(&statement, std::iter::empty()).await {
+            Judgement::Allowed(allowed) => {
+                let run = Run::new(statement, allowed);
+                // INVARIANT: as in `query`.
                 self.expected.push_back(Expect::Execute(run));
+                self.record_intents().await?;
                 self.forward(message)?;
                 return Ok(Taken::Done);
             }
             Judgement::Wait => return Ok(Taken::Wait),
             Judgement::Denied(verdict) => self.denied(&verdict).await?,
-            Judgement::Refused(finding) => self.denied_by(finding).await?,
+            Judgement::Refused(finding) => self.denied_by(finding, None).await?,
         };
         self.refuse_extended(notice)?;
         Ok(Taken::Done)
@@ -442,43 +489,61 @@ impl Relay {
                     ..Notice::default()
                 }
             }
-            Err(finding) => self.denied_by(finding).await?,
+            Err(finding) => self.denied_by(finding, None).await?,
         };
         self.refuse_extended(notice)?;
         Ok(Taken::Done)
     }
 
-    async fn denied_by(&self, finding: Finding) -> Result<Notice, End> {
-        let operation = self.judge.unresolved("");
+    async fn denied_by(&self, finding: Finding, known: Option<&str>) -> Result<Notice, End> {
+        let operation = self.judge.unresolved(known);
         self.denial(&operation, None, vec![finding]).await
     }
 
-    /// Records that `verdict`'s operation is about to run, durably where it has to be.
-    async fn intent(&mut self, verdict: &Verdict, effect: Effect) -> Result<Option<IntentId>, End> {
-        // A transaction that wrote nothing commits nothing.
-        let ends_nothing = effect == Effect::Commit && !self.transaction.wrote;
-        if verdict.silent || ends_nothing {
-            return Ok(None);
+    /// Records that what is expected last is about to run, durably where it has to be.
+    async fn record_intents(&mut self) -> Result<(), End> {
+        let Self {
+            expected,
+            transaction,
+            recorder,
+            ..
+        } = self;
+        let runs = match expected.back_mut() {
+            Some(Expect::Query(runs)) => runs.make_contiguous(),
+            Some(Expect::Execute(run)) => std::slice::from_mut(run),
+            _ => &mut [],
+        };
+        for runs in runs.chunks_mut(TOGETHER) {
+            for run in &mut *runs {
+                // A transaction that wrote nothing commits nothing.
+                let ends_nothing = run.effect == Effect::Commit && !transaction.wrote;
+                if run.verdict.silent || ends_nothing {
+                    continue;
+                }
+                if run.effect == Effect::Write {
+                    transaction.wrote = true;
+                }
+                let intent = recorder.hand_over(&run.verdict.operation, run.verdict.strict);
+                run.intent = Some(intent.await?);
+            }
+            for run in runs {
+                if let Some(intent) = &mut run.intent {
+                    intent.settle().await?;
+                }
+            }
         }
-        if effect == Effect::Write {
-            self.transaction.wrote = true;
-        }
-        Ok(Some(
-            self.recorder
-                .intent(&verdict.operation, verdict.strict)
-                .await?,
-        ))
+        Ok(())
     }
 
-    async fn refusal(&self, text: &str, refusal: Refusal) -> Result<Notice, End> {
-        match refusal {
-            Refusal::Syntax(message) => Ok(Notice {
+    async fn unread(&self, unread: Unread) -> Result<Notice, End> {
+        match unread {
+            Unread::Syntax(message) => Ok(Notice {
                 sqlstate: "42601",
                 message,
                 ..Notice::default()
             }),
-            Refusal::Denied(finding) => {
-                let operation = self.judge.unresolved(text);
+            Unread::Denied(denied) => {
+                let (operation, finding) = *denied;
                 self.denial(&operation, None, vec![finding]).await
             }
         }

@@ -77,6 +77,8 @@ pub struct Catalog {
     pub server_version: u32,
     relations: HashMap<u32, Relation>,
     by_name: HashMap<(String, String), u32>,
+    /// Those of relations and functions.
+    schemas: HashSet<String>,
     /// By the table that is referred to.
     references: HashMap<u32, Vec<Reference>>,
     functions: HashMap<String, Vec<Function>>,
@@ -119,6 +121,7 @@ impl Catalog {
     }
 
     pub fn add_relation(&mut self, relation: Relation) {
+        self.schemas.insert(relation.schema.clone());
         self.by_name.insert(
             (relation.schema.clone(), relation.name.clone()),
             relation.oid,
@@ -135,6 +138,7 @@ impl Catalog {
     }
 
     pub fn add_function(&mut self, function: Function) {
+        self.schemas.insert(function.schema.clone());
         self.functions
             .entry(function.name.clone())
             .or_default()
@@ -197,9 +201,7 @@ impl Catalog {
     }
 
     pub(crate) fn knows_schema(&self, schema: &str) -> bool {
-        is_system_schema(schema)
-            || self.by_name.keys().any(|(known, _)| known == schema)
-            || self.functions().any(|function| function.schema == schema)
+        is_system_schema(schema) || self.schemas.contains(schema)
     }
 
     pub(crate) fn knows_function(&self, schema: &str, name: &str) -> bool {

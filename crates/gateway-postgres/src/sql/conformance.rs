@@ -4,10 +4,17 @@
 use super::catalog::{
     Catalog, Function, Reference, ReferentialAction as Action, Relation, RelationKind,
 };
-use super::resolve::{Declared, Environment, Refusal, resolve};
+use super::resolve::{Declared, Environment, Limits, Refusal, resolve};
+use super::views::Views;
 use estate::ResourceRef;
 use expect_test::expect_file;
 use std::fmt::Write as _;
+
+const LIMITS: Limits = Limits {
+    bytes: 1 << 20,
+    tokens: 250_000,
+    statements: 100,
+};
 
 struct Listed;
 
@@ -158,6 +165,7 @@ fn shop() -> Catalog {
         "pg_sleep",
         "upper",
         "current_setting",
+        "pg_table_size",
     ] {
         catalog.add_system_function(name.to_owned());
     }
@@ -167,6 +175,7 @@ fn shop() -> Catalog {
         "pg_stat_activity",
         "pg_stats",
         "pg_settings",
+        "pg_namespace",
     ] {
         catalog.add_system_relation("pg_catalog".to_owned(), name.to_owned());
     }
@@ -177,15 +186,17 @@ fn shop() -> Catalog {
 fn describe(text: &str) -> String {
     let catalog = shop();
     let search_path = ["public".to_owned()];
+    let views = Views::default();
     let environment = Environment {
         catalog: &catalog,
         search_path: &search_path,
         declared: &Listed,
+        views: &views,
     };
     let mut out = String::new();
-    match resolve(text, environment) {
+    match resolve(text, environment, LIMITS) {
         Err(Refusal::Syntax(message)) => writeln!(out, "    syntax: {message}").unwrap(),
-        Err(Refusal::Denied(finding)) => {
+        Err(Refusal::Denied(finding) | Refusal::Oversized(finding)) => {
             writeln!(out, "    refused {}: {}", finding.code, finding.message).unwrap();
         }
         Ok(statements) if statements.is_empty() => out.push_str("    nothing\n"),
@@ -258,10 +269,12 @@ fn an_operator_that_the_grammar_implies_is_a_call() {
     let mut catalog = shop();
     catalog.add_operator("=".to_owned(), "public".to_owned(), "same".to_owned());
     let search_path = ["public".to_owned()];
+    let views = Views::default();
     let environment = Environment {
         catalog: &catalog,
         search_path: &search_path,
         declared: &Listed,
+        views: &views,
     };
     for text in [
         "SELECT 1 WHERE 1 = 2",
@@ -274,7 +287,7 @@ fn an_operator_that_the_grammar_implies_is_a_call() {
         "SELECT NULLIF(1, 2)",
         "SELECT 1 IS DISTINCT FROM 2",
     ] {
-        let resolved = resolve(text, environment).unwrap();
+        let resolved = resolve(text, environment, LIMITS).unwrap();
         let called = resolved[0]
             .accesses
             .iter()
@@ -287,10 +300,12 @@ fn an_operator_that_the_grammar_implies_is_a_call() {
 fn what_the_catalogue_does_not_know_is_marked() {
     let catalog = shop();
     let search_path = ["public".to_owned()];
+    let views = Views::default();
     let environment = Environment {
         catalog: &catalog,
         search_path: &search_path,
         declared: &Listed,
+        views: &views,
     };
     for (text, unknown) in [
         ("SELECT nextval('4111 1111 1111 1111')", 1),
@@ -304,7 +319,173 @@ fn what_the_catalogue_does_not_know_is_marked() {
         ),
         ("SELECT nextval('orders_id_seq') FROM pg_class", 0),
     ] {
-        let resolved = resolve(text, environment).unwrap();
+        let resolved = resolve(text, environment, LIMITS).unwrap();
         assert_eq!(resolved[0].unknown.len(), unknown, "{text}");
     }
+}
+
+/// Views that refer twice to the one before, `levels` of them: `v1` to `v{levels}`.
+fn doubling(levels: u32) -> Catalog {
+    let mut catalog = shop();
+    for level in 1..=levels {
+        let below = if level == 1 {
+            "public.cards".to_owned()
+        } else {
+            format!("public.v{}", level - 1)
+        };
+        let definition = format!(" SELECT a.id FROM {below} a, {below} b;");
+        catalog.add_relation(view(1_000 + level, &format!("v{level}"), &definition));
+    }
+    catalog
+}
+
+/// What reading `text` touches, and the steps that it took to work out the views.
+fn with_views(
+    catalog: &Catalog,
+    text: &str,
+    views: &Views,
+) -> Result<Vec<super::Resolved>, Refusal> {
+    let search_path = ["public".to_owned()];
+    let environment = Environment {
+        catalog,
+        search_path: &search_path,
+        declared: &Listed,
+        views,
+    };
+    resolve(text, environment, LIMITS)
+}
+
+#[test]
+fn views_that_refer_twice_to_one_another_cost_a_walk_each() {
+    let steps = |levels: u32| {
+        let (catalog, views) = (doubling(levels), Views::default());
+        let resolved = with_views(&catalog, &format!("SELECT * FROM v{levels}"), &views).unwrap();
+        let touched: Vec<String> = resolved[0]
+            .tables()
+            .map(|table| table.path.clone())
+            .collect();
+        assert_eq!(touched, ["shop/public/cards"]);
+        // Another session finds them all.
+        let (all, again) = (
+            views.steps(),
+            format!("SELECT * FROM v{levels} JOIN v7 USING (id)"),
+        );
+        with_views(&catalog, &again, &views).unwrap();
+        assert_eq!(views.steps(), all);
+        all
+    };
+    let (some, twice) = (steps(40), steps(80));
+    assert!(some <= 40 * 40, "{some}");
+    assert!(twice <= 2 * some + 40, "{some} {twice}");
+    // Longer than any stack.
+    assert!(steps(5_000) <= 5_000 * 40);
+}
+
+#[test]
+fn a_view_that_leads_to_itself_is_refused() {
+    let mut catalog = shop();
+    for (oid, name, other) in [
+        (100, "hen", "egg"),
+        (101, "egg", "hen"),
+        (102, "self", "self"),
+    ] {
+        catalog.add_relation(view(oid, name, &format!(" SELECT 1 FROM public.{other};")));
+    }
+    for name in ["hen", "egg", "self"] {
+        let refused = with_views(
+            &catalog,
+            &format!("SELECT * FROM {name}"),
+            &Views::default(),
+        );
+        let Err(Refusal::Denied(finding)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert_eq!(finding.code, "SQL-VIEW");
+    }
+}
+
+#[test]
+fn a_statement_that_leads_to_too_much_is_refused() {
+    let mut catalog = shop();
+    // Each comparison may be any of these.
+    for number in 0..2_000 {
+        catalog.add_operator(
+            "=".to_owned(),
+            "public".to_owned(),
+            format!("same_{number}"),
+        );
+    }
+    let text = format!("SELECT 1 WHERE {}", vec!["1 = 2"; 200].join(" AND "));
+    let refused = with_views(&catalog, &text, &Views::default());
+    let Err(Refusal::Denied(finding)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert_eq!(finding.code, "SQL-TOO-MUCH-WORK");
+    assert!(finding.next.is_some());
+    let less = format!("SELECT 1 WHERE {}", vec!["1 = 2"; 20].join(" AND "));
+    with_views(&catalog, &less, &Views::default()).unwrap();
+}
+
+#[test]
+fn an_inheritance_by_many_ways_costs_each_table_once() {
+    let mut catalog = shop();
+    // Two of each generation, each a child of both before it.
+    let pair = |level: u32| [1_000 + 2 * level, 1_001 + 2 * level];
+    for level in 0..200 {
+        for oid in pair(level) {
+            let parents = level.checked_sub(1).map(pair);
+            let children = if level < 199 {
+                pair(level + 1).to_vec()
+            } else {
+                vec![]
+            };
+            catalog.add_relation(Relation {
+                parents: parents.into_iter().flatten().collect(),
+                children,
+                ..relation(oid, &format!("t{oid}"), RelationKind::Table)
+            });
+        }
+    }
+    for name in ["t1000", "t1398"] {
+        let text = format!("SELECT * FROM {name}");
+        with_views(&catalog, &text, &Views::default()).unwrap();
+    }
+}
+
+#[test]
+fn too_much_text_is_refused_before_it_is_parsed() {
+    let (catalog, views) = (shop(), Views::default());
+    let refused = |text: &str| match with_views(&catalog, text, &views) {
+        Err(Refusal::Oversized(finding)) => {
+            assert!(finding.next.is_some());
+            finding.code.to_string()
+        }
+        other => format!("{other:?}"),
+    };
+    assert_eq!(
+        refused(&format!("SELECT '{}'", "x".repeat(1 << 20))),
+        "SQL-TOO-LONG"
+    );
+    assert_eq!(
+        refused(&format!("SELECT {}1", "1,".repeat(130_000))),
+        "SQL-TOO-MUCH"
+    );
+    assert_eq!(refused(&"SELECT 1;".repeat(101)), "SQL-TOO-MANY");
+    assert_eq!(
+        refused(&format!("{}SELECT 1", "SELECT 1;".repeat(100))),
+        "SQL-TOO-MANY"
+    );
+    with_views(&catalog, &"SELECT 1;".repeat(100), &views).unwrap();
+    // Not what stands in a literal.
+    with_views(
+        &catalog,
+        &format!("SELECT '{}'", "1;,".repeat(100_000)),
+        &views,
+    )
+    .unwrap();
+    // As pg_dump writes them: a thousand rows of ten columns.
+    let row = "(12345,'some text',\'\',3.14159,'2026-01-02 03:04:05',true,NULL,'x',42,'the end')"
+        .replace('\\', "");
+    let text = format!("INSERT INTO orders VALUES {}", vec![row; 1_000].join(",\n"));
+    with_views(&catalog, &text, &views).unwrap();
 }

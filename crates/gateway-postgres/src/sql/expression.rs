@@ -83,10 +83,13 @@ impl Walker<'_> {
             | N::Boolean(_)
             | N::String(_)
             | N::BitString(_) => Ok(()),
-            N::ColumnRef(column) => match column.fields.as_slice() {
-                [_, .., last] => self.attribute(last),
-                _ => Ok(()),
-            },
+            N::ColumnRef(column) => {
+                self.note_column(column);
+                match column.fields.as_slice() {
+                    [_, .., last] => self.attribute(last),
+                    _ => Ok(()),
+                }
+            }
             N::AExpr(operation) => {
                 self.met.operators += 1;
                 match AExprKind::try_from(operation.kind) {
@@ -374,6 +377,7 @@ impl Walker<'_> {
     }
 
     fn execute(&mut self, schema: &str, name: &str) {
+        self.work.spend(1);
         let database = self.environment.catalog.database.as_str();
         let resource =
             ResourceRef::from_segments(ResourceKind::Function, &[database, schema, name]);

@@ -30,12 +30,14 @@ impl Walker<'_> {
         body: impl FnOnce(&mut Self) -> Result<(), Finding>,
     ) -> Result<(), Finding> {
         self.deeper()?;
+        let level = self.enter_query();
         let outer = self.tables_in_scope.len();
         if let Some(with) = with {
             self.with(with)?;
         }
         body(self)?;
         self.tables_in_scope.truncate(outer);
+        self.leave_query(level);
         self.depth -= 1;
         Ok(())
     }
@@ -125,6 +127,7 @@ impl Walker<'_> {
             Some(N::RangeVar(range)) => self.read(range),
             Some(N::JoinExpr(join)) => {
                 self.deeper()?;
+                self.note_join(join);
                 for side in [join.larg.as_deref(), join.rarg.as_deref()]
                     .into_iter()
                     .flatten()

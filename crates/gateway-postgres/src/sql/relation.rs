@@ -3,7 +3,7 @@
 
 use super::access::{Coverage, Effect};
 use super::catalog::{Found, ReferentialAction, Relation, RelationKind};
-use super::resolve::{Walker, definition};
+use super::resolve::Walker;
 use super::system;
 use estate::{Action, ResourceKind, ResourceRef};
 use facts::Finding;
@@ -13,11 +13,13 @@ use std::collections::BTreeSet;
 impl Walker<'_> {
     /// A relation that is read; may name a common table expression.
     pub(super) fn read(&mut self, range: &RangeVar) -> Result<(), Finding> {
+        self.work.spend(1 + self.tables_in_scope.len() / 16);
         let in_scope = range.schemaname.is_empty() && self.tables_in_scope.contains(&range.relname);
         if in_scope {
             self.met.relations += 1;
             return Ok(());
         }
+        self.note_relation(range);
         if self.locking {
             self.out.writes();
             self.touch_range(range, Action::Update)?;
@@ -68,6 +70,7 @@ impl Walker<'_> {
         action: Action,
         inherited: bool,
     ) -> Result<(), Finding> {
+        self.work.spend(1);
         let catalog = self.environment.catalog;
         match catalog.find(schema, name, self.environment.search_path) {
             Found::System { schema, name } => self.touch_system(&schema, &name, action),
@@ -112,6 +115,10 @@ impl Walker<'_> {
         action: Action,
         inherited: bool,
     ) -> Result<(), Finding> {
+        let touch = (relation.oid, action, inherited, self.cascading);
+        if !self.touched.insert(touch) {
+            return Ok(());
+        }
         if action != Action::Select && relation.opaque {
             self.out.coverage = Coverage::Opaque;
         }
@@ -135,12 +142,11 @@ impl Walker<'_> {
                 ),
             )),
             RelationKind::Table | RelationKind::Partitioned | RelationKind::Foreign => {
-                let mut family = BTreeSet::new();
-                self.collect(relation, inherited, &mut family);
-                for oid in family {
+                let mut climbed = BTreeSet::new();
+                for oid in self.family(relation, inherited) {
                     if let Some(member) = self.environment.catalog.relation(oid) {
                         self.out.relations.insert(oid);
-                        self.touch_member(member, action);
+                        self.touch_member(member, action, &mut climbed);
                         self.cascade(member, action)?;
                     }
                 }
@@ -182,38 +188,50 @@ impl Walker<'_> {
     }
 
     /// `relation` and, when `inherited`, all below it.
-    fn collect(&self, relation: &Relation, inherited: bool, family: &mut BTreeSet<u32>) {
-        if !family.insert(relation.oid) || !inherited {
-            return;
-        }
-        for child in &relation.children {
-            if let Some(child) = self.environment.catalog.relation(*child) {
-                self.collect(child, true, family);
+    fn family(&mut self, relation: &Relation, inherited: bool) -> BTreeSet<u32> {
+        let mut family = BTreeSet::from([relation.oid]);
+        let mut next = vec![relation];
+        while inherited && let Some(member) = next.pop() {
+            self.work.spend(1 + member.children.len());
+            for child in &member.children {
+                if let Some(child) = self.environment.catalog.relation(*child)
+                    && family.insert(child.oid)
+                {
+                    next.push(child);
+                }
             }
         }
+        family
     }
 
     /// A table itself and what its rows also belong to. An undeclared partition is nothing of its
-    /// own: what governs it is the table that it is a part of.
-    fn touch_member(&mut self, member: &Relation, action: Action) {
-        let resource = self.table_of(member);
-        if !member.partition || self.environment.declared.is_declared(&resource) {
-            self.out.touch(action, resource);
-        }
-        for parent in &member.parents {
-            if let Some(parent) = self.environment.catalog.relation(*parent) {
-                self.touch_member(parent, action);
+    /// own: what governs it is the table that it is a part of. `climbed` holds those that are done.
+    fn touch_member(&mut self, member: &Relation, action: Action, climbed: &mut BTreeSet<u32>) {
+        let mut next = vec![member];
+        while let Some(member) = next.pop() {
+            self.work.spend(1 + member.parents.len());
+            if !climbed.insert(member.oid) {
+                continue;
             }
+            let resource = self.table_of(member);
+            if !member.partition || self.environment.declared.is_declared(&resource) {
+                self.out.touch(action, resource);
+            }
+            let parents = member.parents.iter();
+            next.extend(parents.filter_map(|parent| self.environment.catalog.relation(*parent)));
         }
     }
 
     /// A view is another name for its base tables; declared, it is also a resource of its own.
     fn touch_view(&mut self, view: &Relation, action: Action) -> Result<(), Finding> {
-        self.deeper()?;
+        let Some(known) = self.environment.views.find(view.oid) else {
+            self.missing.insert(view.oid);
+            return Ok(());
+        };
+        let inner = known?;
+        self.work
+            .spend(inner.accesses.len() + inner.relations.len());
         let resource = self.table_of(view);
-        let text = view.definition.as_deref().unwrap_or_default();
-        let inner = definition(text, self.environment, self.depth)?;
-        self.depth -= 1;
         let tables: Vec<ResourceRef> = inner.tables().cloned().collect();
         let stands_alone = tables.is_empty();
         if action != Action::Select {

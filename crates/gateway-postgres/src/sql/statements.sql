@@ -154,6 +154,30 @@ CREATE TABLE a (b cents)
 
 -- catalogues
 SELECT * FROM pg_class
+SELECT count(*), max(c.oid::int) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+SELECT x.* FROM (SELECT oid, relname FROM pg_class c) x
+WITH x AS (SELECT relname FROM pg_class) SELECT * FROM x
+SELECT reltuples FROM pg_class
+SELECT relname FROM pg_class c ORDER BY c.relpages
+SELECT c.* FROM pg_class c
+SELECT c FROM pg_class c
+SELECT row_to_json(pg_class) FROM pg_class
+SELECT (c).reltuples FROM pg_class c
+SELECT reltuples(c) FROM pg_class c
+SELECT l FROM pg_class AS c (a, b, d, e, f, g, h, i, j, k, l)
+SELECT j.* FROM (pg_class c CROSS JOIN orders) AS j
+SELECT c.relname FROM pg_class c JOIN (VALUES (50::real)) v (reltuples) USING (reltuples)
+SELECT c.relname FROM pg_class c NATURAL JOIN (VALUES (50::real)) v (reltuples)
+SELECT y.a FROM pg_class c, LATERAL (SELECT c.*) y (a)
+WITH x (a) AS (TABLE pg_catalog.pg_class) SELECT a FROM x
+DELETE FROM orders USING pg_class RETURNING *
+UPDATE orders SET note = 'x' FROM pg_class c RETURNING c
+CREATE TABLE copied AS SELECT * FROM pg_class
+COPY pg_class TO STDOUT
+COPY pg_class (relname, reltuples) TO STDOUT
+COPY pg_class (relname) TO STDOUT
+SELECT pg_table_size('cards')
+SELECT reltuples, * FROM orders
 SELECT relname FROM pg_catalog.pg_class c WHERE c.oid = 'cards'::regclass
 SELECT * FROM information_schema.tables
 SELECT query FROM pg_stat_activity

@@ -157,6 +157,7 @@ impl Walker<'_> {
     fn inner(&mut self, query: Option<&Node>) -> Result<Resolved, Finding> {
         let query = query.ok_or_else(|| unsupported("a statement without a query"))?;
         let outer = std::mem::replace(&mut self.out, Resolved::new("", Effect::ReadOnly));
+        let touched = std::mem::take(&mut self.touched);
         match query.node.as_ref() {
             Some(
                 node @ (N::SelectStmt(_)
@@ -167,6 +168,7 @@ impl Walker<'_> {
             ) => self.statement(node)?,
             _ => return Err(unsupported("this inner statement")),
         }
+        self.touched = touched;
         Ok(std::mem::replace(&mut self.out, outer))
     }
 
@@ -190,9 +192,16 @@ impl Walker<'_> {
                 walker.write(target, Action::Insert)?;
                 walker.optional(copy.where_clause.as_deref())
             }),
-            (Some(source), false) => {
-                self.verb("COPY TO", Effect::ReadOnly, |walker| walker.read(source))
-            }
+            (Some(source), false) => self.verb("COPY TO", Effect::ReadOnly, |walker| {
+                let level = walker.enter_query();
+                if copy.attlist.is_empty() {
+                    walker.note_all_columns();
+                }
+                walker.note_names(&copy.attlist);
+                walker.read(source)?;
+                walker.leave_query(level);
+                Ok(())
+            }),
             (None, _) => {
                 let query = copy.query.as_deref().ok_or_else(|| unsupported("COPY"))?;
                 self.verb("COPY TO", Effect::ReadOnly, |walker| walker.query(query))

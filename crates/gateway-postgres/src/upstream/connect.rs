@@ -13,6 +13,8 @@ use tokio::net::{TcpStream, UnixStream};
 
 /// Longest message that the gateway reads itself while it logs in.
 const MAX_LOGIN_MESSAGE: usize = 64 * 1024;
+/// SQLSTATE of a server, a database or a role that has as many connections as it may.
+pub(crate) const TOO_MANY_CONNECTIONS: &str = "53300";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,7 @@
 use super::admin::{Admin, AdminError, identifier, literal};
 use super::scram::RoleSecret;
 use super::snapshot::{columns, oid};
-use crate::sql::{self, Catalog, Environment, Relation, RelationKind};
+use crate::sql::{self, Catalog, Environment, Relation, RelationKind, Views};
 use estate::{Action, Estate, ResourceKind, ResourceRef};
 use facts::Finding;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -42,11 +42,14 @@ pub(crate) fn role_name(identity: &str) -> String {
 /// One privilege on one object, as GRANT words it: `SELECT`, `TABLE "public"."cards"`.
 type Privilege = (String, &'static str);
 
+/// `most` is how many connections each role may have at once, whoever opens them.
 pub(crate) async fn reconcile(
     admin: &mut Admin,
     trust_domain: &str,
     estate: &Estate,
     catalog: &Catalog,
+    views: &Views,
+    most: usize,
     secret: &(dyn Fn(&str) -> (Arc<RoleSecret>, bool) + Sync),
 ) -> Result<Reconciled, AdminError> {
     let mut report = Reconciled::default();
@@ -63,30 +66,35 @@ pub(crate) async fn reconcile(
         let role = role_name(&identity.path);
         let name = identifier(&role);
         match existing.get(&role) {
-            Some(comment) if *comment != mark(&identity.path) => {
+            Some(found) if found.comment != mark(&identity.path) => {
                 report.findings.push(
                     Finding::new(
                         "GATEWAY-ROLE-FOREIGN",
                         format!("the role {role} is not this gateway's"),
                     )
                     .expected(mark(&identity.path))
-                    .observed(comment.clone())
+                    .observed(found.comment.clone())
                     .next("rename that role; until then the identity cannot log in"),
                 );
                 continue;
             }
-            Some(_) => {
+            Some(found) => {
                 let (secret, fresh) = secret(&identity.path);
+                let mut changes = String::new();
                 if fresh {
-                    let verifier = literal(&secret.verifier());
-                    let sql = format!("ALTER ROLE {name} LOGIN PASSWORD {verifier};");
-                    roles.push(Step::role(sql, &role));
+                    changes = format!(" LOGIN PASSWORD {}", literal(&secret.verifier()));
+                }
+                if found.most != most.to_string() {
+                    changes.push_str(&format!(" CONNECTION LIMIT {most}"));
+                }
+                if !changes.is_empty() {
+                    roles.push(Step::role(format!("ALTER ROLE {name}{changes};"), &role));
                 }
             }
             None => {
                 let verifier = literal(&secret(&identity.path).0.verifier());
                 let sql = format!(
-                    "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
+                    "CREATE ROLE {name} LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS CONNECTION LIMIT {most} PASSWORD {verifier};\nCOMMENT ON ROLE {name} IS {};",
                     literal(&mark(&identity.path))
                 );
                 roles.push(Step::role(sql, &role));
@@ -95,9 +103,11 @@ pub(crate) async fn reconcile(
         ours.insert(role, identity.path.as_str());
     }
     report.roles = ours.len();
-    for (role, comment) in &existing {
-        let gone =
-            comment.starts_with(&format!("trilith:{trust_domain}:")) && !ours.contains_key(role);
+    for (role, found) in &existing {
+        let gone = found
+            .comment
+            .starts_with(&format!("trilith:{trust_domain}:"))
+            && !ours.contains_key(role);
         if gone {
             let sql = format!("ALTER ROLE {} NOLOGIN PASSWORD NULL;", identifier(role));
             revokes.push(Step::role(sql, role));
@@ -105,15 +115,19 @@ pub(crate) async fn reconcile(
             revokes.extend(has.iter().map(|privilege| Step::revoke(privilege, role)));
         }
     }
-    let mut wanted_by_role = BTreeMap::new();
-    for (role, identity) in &ours {
-        let wanted = wanted(estate, catalog, &routines, identity);
-        let has = held_before.get(role).unwrap_or(&nothing);
+    // Views are worked out for it, which may take long: the rest of the runtime goes on.
+    let wanted_by_role = tokio::task::block_in_place(|| {
+        let wanted = |identity: &str| wanted(estate, catalog, views, &routines, identity);
+        let roles = ours.iter();
+        let wanted = roles.map(|(role, identity)| (role, wanted(identity)));
+        wanted.collect::<Vec<_>>()
+    });
+    for (role, wanted) in &wanted_by_role {
+        let has = held_before.get(*role).unwrap_or(&nothing);
         let missing = wanted.difference(has);
         grants.extend(missing.map(|privilege| Step::grant(privilege, role)));
-        let surplus = has.difference(&wanted);
+        let surplus = has.difference(wanted);
         revokes.extend(surplus.map(|privilege| Step::revoke(privilege, role)));
-        wanted_by_role.insert(role, wanted);
     }
     let mut refused = run_all(admin, &revokes).await?;
     refused.extend(run_all(admin, &roles).await?);
@@ -163,7 +177,7 @@ pub(crate) async fn reconcile(
             );
         }
     }
-    open_to_all(admin, &mut report).await?;
+    open_to_all(admin, &catalog.database, &mut report).await?;
     Ok(report)
 }
 
@@ -259,15 +273,25 @@ async fn run_all(admin: &mut Admin, steps: &[Step]) -> Result<HashMap<String, St
     Ok(refused)
 }
 
-/// Roles whose names begin as ours do, with their comments.
-async fn marked_roles(admin: &mut Admin) -> Result<BTreeMap<String, String>, AdminError> {
+/// A role whose name begins as ours do.
+struct Found {
+    comment: String,
+    /// Its connection limit, -1 if it has none.
+    most: String,
+}
+
+async fn marked_roles(admin: &mut Admin) -> Result<BTreeMap<String, Found>, AdminError> {
     let rows = admin
-        .query("SELECT rolname, coalesce(shobj_description(oid, 'pg_authid'), '') FROM pg_roles WHERE rolname LIKE 'trilith/%'")
+        .query("SELECT rolname, coalesce(shobj_description(oid, 'pg_authid'), ''), rolconnlimit FROM pg_roles WHERE rolname LIKE 'trilith/%'")
         .await?;
     let mut roles = BTreeMap::new();
     for row in rows {
-        let [role, comment] = columns(&row)?;
-        roles.insert(role.to_owned(), comment.to_owned());
+        let [role, comment, most] = columns(&row)?;
+        let found = Found {
+            comment: comment.to_owned(),
+            most: most.to_owned(),
+        };
+        roles.insert(role.to_owned(), found);
     }
     Ok(roles)
 }
@@ -376,6 +400,7 @@ impl<'a> Rights<'a> {
 fn wanted(
     estate: &Estate,
     catalog: &Catalog,
+    views: &Views,
     routines: &[(ResourceKey, String)],
     identity: &str,
 ) -> BTreeSet<Privilege> {
@@ -386,6 +411,7 @@ fn wanted(
         catalog,
         search_path: &[],
         declared: estate,
+        views,
     };
     for relation in catalog.relations() {
         let object = format!(
@@ -482,7 +508,11 @@ fn table(catalog: &Catalog, relation: &Relation) -> ResourceRef {
 }
 
 /// What PUBLIC may do is allowed to every role and decided by nobody.
-async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), AdminError> {
+async fn open_to_all(
+    admin: &mut Admin,
+    database: &str,
+    report: &mut Reconciled,
+) -> Result<(), AdminError> {
     let rows = admin
         .query(
             "SELECT c.oid, quote_ident(n.nspname) || '.' || quote_ident(c.relname), string_agg(a.privilege_type, ', ')
@@ -505,18 +535,18 @@ async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), A
     }
     let routines = admin
         .query(
-            "SELECT count(*), min(p.oid::regprocedure::text) FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
+            "SELECT count(*), min(p.oid::regprocedure::text), string_agg(DISTINCT quote_ident(n.nspname), ', ') FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace,
                aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
              WHERE a.grantee = 0 AND a.privilege_type = 'EXECUTE' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
              HAVING count(*) > 0",
         )
         .await?;
     if let Some(row) = routines.first() {
-        let [count, first] = columns(row)?;
+        let [count, first, schemas] = columns(row)?;
         report.findings.push(
             Finding::new("GATEWAY-PUBLIC-EXECUTE", "every role of the database may execute routines")
                 .observed(format!("{count} routines granted to PUBLIC, {first} among them"))
-                .next("REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA … FROM PUBLIC; views, casts and defaults could call them"),
+                .next(format!("REVOKE EXECUTE ON ALL ROUTINES IN SCHEMA {schemas} FROM PUBLIC; views, casts and defaults could call them")),
         );
     }
     let temporary = admin
@@ -525,7 +555,10 @@ async fn open_to_all(admin: &mut Admin, report: &mut Reconciled) -> Result<(), A
     if !temporary.is_empty() {
         report.findings.push(
             Finding::new("GATEWAY-PUBLIC-TEMPORARY", "every role of the database may make temporary tables")
-                .next("REVOKE TEMPORARY ON DATABASE … FROM PUBLIC; the gateway refuses them itself, functions that it calls could make them"),
+                .next(format!(
+                    "REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC; the gateway refuses them itself, functions that it calls could make them",
+                    identifier(database)
+                )),
         );
     }
     Ok(())

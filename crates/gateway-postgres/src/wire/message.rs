@@ -87,6 +87,11 @@ pub(crate) fn query(out: &mut BytesMut, sql: &str) {
     framed(out, b'Q', |out| text(out, sql));
 }
 
+/// Flush: what the server has to say, now.
+pub(crate) fn flush(out: &mut BytesMut) {
+    framed(out, b'H', |_| {});
+}
+
 /// Parse, without parameter types.
 pub(crate) fn parse(out: &mut BytesMut, name: &str, sql: &str) {
     framed(out, b'P', |out| {

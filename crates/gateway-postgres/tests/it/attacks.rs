@@ -348,7 +348,7 @@ async fn whoever_is_not_admitted_holds_no_place_of_a_session() {
     let world = World::start().await;
     let payments = world.plane.issue("payments/api");
     let mut before = Client::connect(&world, &payments).await;
-    // The world has 20 places for handshakes; beyond them the connection is closed at once.
+    // The world has 20 places for handshakes; beyond them the oldest gives way at once.
     let mut silent = Vec::new();
     for _ in 0..30 {
         silent.push(TcpStream::connect(world.address).await.unwrap());
@@ -396,5 +396,70 @@ async fn a_database_in_another_encoding_is_refused() {
     };
     assert_eq!(finding.code, "GATEWAY-ENCODING");
     assert_eq!(finding.observed.as_deref(), Some("LATIN1"));
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_that_double_at_each_level_are_decided_on_as_fast_as_others() {
+    if skipped("views_that_double_at_each_level_are_decided_on_as_fast_as_others") {
+        return;
+    }
+    let world = World::start().await;
+    let mut views = String::from("CREATE VIEW v0 AS SELECT number FROM cards;");
+    for level in 1..=40 {
+        let below = level - 1;
+        views.push_str(&format!(
+            "CREATE VIEW v{level} AS SELECT a.number FROM v{below} a, v{below} b;"
+        ));
+    }
+    world.postgres.execute("shop", &views).unwrap();
+    let mut client = Client::connect(&world, &world.plane.issue("agents/helper")).await;
+    // The database would not come to an end of what it names.
+    let mut said = String::new();
+    for _ in 0..100 {
+        let refused = client.simple("SELECT * FROM v40").await.unwrap_err();
+        assert_eq!(refused.0, "42501");
+        said = refused.1;
+        // Until the catalogue is read again, the view is one that nobody knows.
+        if said.contains("cards") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let on_cards = "select on Table::\"shop/public/cards\"";
+    assert!(said.contains(on_cards), "{said}");
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_much_in_one_message_is_denied_with_what_to_do() {
+    if skipped("too_much_in_one_message_is_denied_with_what_to_do") {
+        return;
+    }
+    let world = World::start().await;
+    let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
+    let before = world.records("\"type\":\"intent\"").len();
+    for (text, code) in [
+        ("SELECT 1;".repeat(100_000), "SQL-TOO-MANY"),
+        (format!("SELECT {}1", "1,".repeat(100_000)), "SQL-TOO-MUCH"),
+    ] {
+        let (sqlstate, said) = client.simple(&text).await.unwrap_err();
+        assert_eq!(sqlstate, "42501");
+        assert!(
+            said.contains(code) && said.contains("gateway.toml"),
+            "{said}"
+        );
+        let (sqlstate, said) = client.parse("", &text).await.unwrap_err();
+        assert_eq!(sqlstate, "42501");
+        assert!(said.contains(code), "{said}");
+    }
+    assert_eq!(world.records("\"type\":\"intent\"").len(), before);
+    // What people send passes.
+    let rows = vec!["('a note of some words')"; 2_000].join(",\n");
+    let insert = format!("INSERT INTO orders (note) VALUES {rows}");
+    client.simple(&insert).await.unwrap();
+    client.simple(&"SELECT 1;".repeat(500)).await.unwrap();
+    let kept = client.simple("SELECT count(*) FROM orders").await;
+    assert_eq!(kept.unwrap(), ["2002"]);
     world.stop().await;
 }

@@ -50,11 +50,24 @@ pub(crate) async fn tls_to(
     plane: &Plane,
     svid: &Svid,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    let tcp = asked_for_tls(address).await?;
+    let config = config(plane, svid);
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    connector.connect(svid_tls::server_name(), tcp).await
+}
+
+/// A connection on which TLS comes next.
+pub(crate) async fn asked_for_tls(address: SocketAddr) -> std::io::Result<TcpStream> {
     let mut tcp = TcpStream::connect(address).await?;
     tcp.write_all(&[0, 0, 0, 8, 4, 210, 22, 47]).await?;
     if tcp.read_u8().await? != b'S' {
         return Err(std::io::ErrorKind::InvalidData.into());
     }
+    Ok(tcp)
+}
+
+/// What `svid` connects with.
+pub(crate) fn config(plane: &Plane, svid: &Svid) -> rustls::ClientConfig {
     let key: Arc<dyn Signer> = Arc::clone(&svid.key) as _;
     let own = OwnSvid::new(svid.chain.clone(), key).unwrap();
     let trust_domain = spiffe_core::TrustDomain::new(crate::plane::DOMAIN).unwrap();
@@ -63,9 +76,7 @@ pub(crate) async fn tls_to(
         bundle.add_x509_authority(root).unwrap();
     }
     let gateway = svid_tls::peer::exactly(trust_domain.identity("gateway/pg").unwrap());
-    let config = svid_tls::client(own, Arc::new(bundle), gateway).unwrap();
-    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
-    connector.connect(svid_tls::server_name(), tcp).await
+    svid_tls::client(own, Arc::new(bundle), gateway).unwrap()
 }
 
 impl Client {
@@ -194,4 +205,14 @@ pub(crate) fn error(body: &[u8]) -> (String, String) {
         field(b'C'),
         format!("{} | {} | {}", field(b'M'), field(b'D'), field(b'H')),
     )
+}
+
+pub(crate) fn parse(name: &str, sql: &str) -> Vec<u8> {
+    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
+}
+
+pub(crate) fn execute(portal: &str, rows: u32) -> Vec<u8> {
+    let mut body = format!("{portal}\0").into_bytes();
+    body.extend_from_slice(&rows.to_be_bytes());
+    message(b'E', &body)
 }

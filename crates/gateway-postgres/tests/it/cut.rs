@@ -202,12 +202,7 @@ async fn a_session_that_ends_before_it_runs_has_an_end() {
     let payments = world.plane.issue("payments/api");
     // The role is made; from now on a login takes a second, in which the client goes.
     drop(Client::connect(&world, &payments).await);
-    for slow in [
-        "ALTER SYSTEM SET post_auth_delay = 1",
-        "SELECT pg_reload_conf()",
-    ] {
-        world.postgres.execute("postgres", slow).unwrap();
-    }
+    world.slow_logins();
     for _ in 0..3 {
         let mut stream = crate::client::tls(&world, &payments).await.unwrap();
         let hello = crate::client::startup(&[("user", "x"), ("database", "shop")]);
@@ -227,5 +222,85 @@ async fn a_session_that_ends_before_it_runs_has_an_end() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert!(begun > 1 && begun == ended, "{begun} {ended}");
+    world.stop().await;
+}
+
+/// One thread serves every socket here: what keeps it busy keeps everybody waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn a_cut_does_not_wait_behind_a_statement_that_takes_long_to_read() {
+    if skipped("a_cut_does_not_wait_behind_a_statement_that_takes_long_to_read") {
+        return;
+    }
+    let world = World::start_with(&[], |config| config.limits.max_statement_tokens = 1 << 20).await;
+    let payments = world.plane.issue("payments/api");
+    let mut reading = Client::connect(&world, &payments).await;
+    let mut idle = Vec::new();
+    for _ in 0..10 {
+        let agent = world.plane.issue("agents/helper");
+        idle.push((Client::connect(&world, &agent).await, agent.serial));
+    }
+    let long = format!("SELECT {}1\0", "a!b,".repeat(40_000));
+    reading.send(&message(b'Q', long.as_bytes())).await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for (client, serial) in &mut idle {
+        world.plane.revoke(TargetKind::Serial, serial);
+        tokio::select! {
+            biased;
+            _ = reading.receive() => panic!("the statement was answered first"),
+            said = closed(client) => assert_eq!(said, "57P01"),
+        }
+    }
+    // Whoever is in the middle of it is cut as well.
+    world.plane.revoke(TargetKind::Identity, &payments.id);
+    assert_eq!(closed(&mut reading).await, "57P01");
+    let ended = world.recorded("\"reason\":\"revoked\"").await;
+    assert!(!ended.is_empty());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_while_intents_are_written_leaves_none_without_an_outcome() {
+    if skipped("a_cut_while_intents_are_written_leaves_none_without_an_outcome") {
+        return;
+    }
+    let world = World::start().await;
+    let insert = "INSERT INTO orders (note) VALUES ('half');";
+    let (mut cut, mut gone) = (0, 0);
+    for round in 0..6 {
+        let payments = world.plane.issue("payments/api");
+        let mut client = Client::connect(&world, &payments).await;
+        let before = world.records("\"type\":\"intent\"").len();
+        let query = insert.repeat(500) + "\0";
+        client.send(&message(b'Q', query.as_bytes())).await;
+        while world.records("\"type\":\"intent\"").len() == before {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        if round % 2 == 0 {
+            world.plane.revoke(TargetKind::Serial, &payments.serial);
+            assert_eq!(closed(&mut client).await, "57P01");
+        } else {
+            client.stream.get_ref().0.set_zero_linger().unwrap();
+            drop(client);
+        }
+        let mut ended = 0;
+        for _ in 0..200 {
+            ended = world.records("\"type\":\"session-end\"").len();
+            if ended > round {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        assert_eq!(ended, round + 1);
+        let intents = world.records("\"type\":\"intent\"").len();
+        let outcomes = world.records("\"type\":\"outcome\"");
+        assert_eq!(outcomes.len(), intents, "in round {round}");
+        let results = outcomes
+            .iter()
+            .filter(|one| one.contains("\"result\":\"cut\""));
+        cut += results.count();
+        gone += intents - before;
+    }
+    // In the middle of it, or this shows nothing.
+    assert!(cut > 0 && gone > 6, "{cut} {gone}");
     world.stop().await;
 }

@@ -12,9 +12,14 @@
 mod attacks;
 mod client;
 mod cut;
+mod flood;
+mod fuzz;
 mod kill;
 mod plane;
 mod psql;
 mod records;
 mod relay;
+mod resumption;
+mod shares;
+mod step;
 mod world;

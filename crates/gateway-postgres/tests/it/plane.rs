@@ -30,6 +30,9 @@ use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) const DOMAIN: &str = "example.org";
 
+/// Seconds that a brief SVID lives.
+pub(crate) const BRIEF: u64 = 3;
+
 /// An issued SVID: chain (DER, leaf first), key and where it was recorded.
 #[derive(Clone)]
 pub(crate) struct Svid {
@@ -53,6 +56,8 @@ struct State {
 pub(crate) struct Plane {
     pub(crate) ledger: Ledger,
     pub(crate) authority: Authority,
+    /// The same authority, whose SVIDs live for [`BRIEF`].
+    brief: Authority,
     trust_domain: TrustDomain,
     state: Mutex<State>,
     deltas: broadcast::Sender<Delta>,
@@ -66,7 +71,12 @@ impl Plane {
         let lifetimes = Lifetimes::default();
         let now = Timestamp::now();
         let document = Authority::create(&trust_domain, &lifetimes, &custody, now).unwrap();
-        let authority = Authority::open(document, lifetimes, &custody).unwrap();
+        let authority = Authority::open(document.clone(), lifetimes, &custody).unwrap();
+        let lifetimes = Lifetimes {
+            x509_s: BRIEF,
+            ..Lifetimes::default()
+        };
+        let brief = Authority::open(document, lifetimes, &custody).unwrap();
         let signer = custody
             .load_or_generate("ledger", Algorithm::Ed25519)
             .unwrap();
@@ -81,6 +91,7 @@ impl Plane {
         let plane = Arc::new(Self {
             ledger,
             authority,
+            brief,
             trust_domain,
             state: Mutex::new(State {
                 published: 0,
@@ -224,8 +235,21 @@ impl Plane {
         svid
     }
 
+    /// As [`Plane::issue`], for [`BRIEF`].
+    pub(crate) fn issue_briefly(&self, path: &str) -> Svid {
+        let svid = self.issue_by(&self.brief, path);
+        let mut state = self.state.lock().unwrap();
+        self.publish(&mut state);
+        drop(state);
+        svid
+    }
+
     /// As [`Plane::issue`], and keeps the checkpoint to itself.
     pub(crate) fn issue_unpublished(&self, path: &str) -> Svid {
+        self.issue_by(&self.authority, path)
+    }
+
+    fn issue_by(&self, authority: &Authority, path: &str) -> Svid {
         let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
         let spiffe_id = self.trust_domain.identity(path).unwrap();
         let serial = {
@@ -236,8 +260,7 @@ impl Plane {
             Serial::from_random(bytes)
         };
         let now = Timestamp::now();
-        let prepared = self
-            .authority
+        let prepared = authority
             .prepare_x509(
                 spiffe_id.clone(),
                 key.public_key().clone(),

@@ -314,6 +314,13 @@ async fn psql_describes_what_is_there() {
         ("\\l", "shop|"),
         ("\\dn", "public|"),
         ("\\df", "card_of"),
+        ("\\d+ card_numbers", "number|text"),
+        ("\\d+ events", "what|text"),
+        ("\\di", "cards_pkey"),
+        ("\\ds", "orders_id_seq"),
+        ("\\dP", "events"),
+        ("\\d cards_pkey", "id|integer"),
+        ("\\dp cards", "public|cards|table"),
         ("\\conninfo", "SSL connection"),
     ] {
         let said = world.psql(&payments, &format!("{command}\n")).await;
@@ -322,6 +329,50 @@ async fn psql_describes_what_is_there() {
             "{command}: {said}"
         );
     }
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_many_rows_a_table_holds_is_not_told_by_the_catalogue() {
+    if skipped("how_many_rows_a_table_holds_is_not_told_by_the_catalogue") {
+        return;
+    }
+    let world = World::start().await;
+    world.postgres.execute("shop", "ANALYZE cards").unwrap();
+    let agent = world.plane.issue("agents/helper");
+    for (query, code) in [
+        (
+            "SELECT reltuples FROM pg_class WHERE relname = 'cards'",
+            "SQL-STATISTICS",
+        ),
+        (
+            "SELECT * FROM pg_class WHERE relname = 'cards'",
+            "SQL-STATISTICS",
+        ),
+        ("SELECT pg_relation_size('cards')", "POLICY-NONE"),
+        ("SELECT pg_database_size('shop')", "POLICY-NONE"),
+        ("\\dt+", "POLICY-NONE"),
+    ] {
+        let said = world.psql(&agent, &format!("{query};\n")).await;
+        assert!(
+            said.contains("42501") && said.contains(code),
+            "{query}: {said}"
+        );
+    }
+    // Whoever is to see sizes is allowed to call what tells them.
+    let mut files = crate::world::estate();
+    let policies = files.0.get("policies/shop.cedar").unwrap().clone();
+    let sizes = r#"@id("sizes are for the helper")
+permit (principal == Identity::"agents/helper", action == Action::"execute", resource == Function::"shop/pg_catalog/pg_table_size");"#;
+    files.insert("policies/shop.cedar", format!("{policies}\n{sizes}\n"));
+    let catalog = "name = \"pg_catalog\"\nclassification = \"catalog\"\n";
+    let function = "[[database.schema.function]]\nname = \"pg_table_size\"\n";
+    let resources = files.0.get("resources/shop.toml").unwrap();
+    let resources = resources.replace(catalog, &format!("{catalog}{function}"));
+    files.insert("resources/shop.toml", resources);
+    world.apply(&files).await;
+    let said = world.psql(&agent, "\\dt+\n").await;
+    assert!(said.contains("kB") && !said.contains("ERROR"), "{said}");
     world.stop().await;
 }
 

@@ -213,7 +213,7 @@ async fn an_outcome_says_whether_what_was_written_lasts() {
 }
 
 /// More than the server's buffer, then nothing for a while, then the end; less than is held.
-const SLOW: &str = "SELECT repeat(number, 500) FROM cards UNION ALL SELECT count(*)::text FROM generate_series(1, 4000000)";
+pub(crate) const SLOW: &str = "SELECT repeat(number, 500) FROM cards UNION ALL SELECT count(*)::text FROM generate_series(1, 4000000)";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_classified_read_returns_waits_for_its_outcome() {

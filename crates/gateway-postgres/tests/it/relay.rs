@@ -1,19 +1,9 @@
 //! The extended protocol: pipelines, portals, names that change under way, and what is refused.
 
-use crate::client::{Client, bind, message};
+use crate::client::{Client, bind, execute, message, parse};
 use crate::world::{World, skipped};
 
 const SYNC: [u8; 5] = [b'S', 0, 0, 0, 4];
-
-fn parse(name: &str, sql: &str) -> Vec<u8> {
-    message(b'P', format!("{name}\0{sql}\0\0\0").as_bytes())
-}
-
-fn execute(portal: &str, rows: u32) -> Vec<u8> {
-    let mut body = format!("{portal}\0").into_bytes();
-    body.extend_from_slice(&rows.to_be_bytes());
-    message(b'E', &body)
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pipeline_is_answered_in_order() {

@@ -5,7 +5,7 @@ use estate::EstateFiles;
 use facts::Timestamp;
 use gateway::Core;
 use gateway_postgres::{
-    AdminConfig, Config, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
+    AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, run_with,
 };
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -163,7 +163,16 @@ pub(crate) struct Site {
 impl Site {
     /// The gateway's address is not known before it listens.
     pub(crate) async fn start(address: SocketAddr) -> Self {
-        let postgres = Postgres::start().unwrap();
+        Self::start_with(address, &[]).await
+    }
+
+    /// With more lines of `postgresql.conf`.
+    pub(crate) async fn start_with(address: SocketAddr, settings: &[&str]) -> Self {
+        let options = testkit::postgres::Options {
+            settings: settings.iter().map(|&line| line.to_owned()).collect(),
+            ..testkit::postgres::Options::default()
+        };
+        let postgres = Postgres::start_with(&options).unwrap();
         postgres
             .execute("postgres", "CREATE DATABASE shop")
             .unwrap();
@@ -191,10 +200,12 @@ impl Site {
             listen: ListenConfig {
                 address,
                 max_connections: 200,
+                max_sessions_per_identity: None,
                 max_handshakes: 20,
                 handshake_timeout_s: 2,
                 max_message_bytes: 1 << 20,
             },
+            limits: LimitsConfig::default(),
             databases: vec![PostgresConfig {
                 database: "shop".to_owned(),
                 upstream: UpstreamConfig {
@@ -207,6 +218,7 @@ impl Site {
                     role: "trilith_gateway".to_owned(),
                     password_file: Some(password),
                 },
+                max_sessions: None,
                 catalog_refresh_s: 1,
             }],
         };
@@ -233,14 +245,30 @@ pub(crate) async fn followed(core: &Core) {
 
 impl World {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[], |_| {}).await
+    }
+
+    /// From now on a login at the database takes a second.
+    pub(crate) fn slow_logins(&self) {
+        for slow in [
+            "ALTER SYSTEM SET post_auth_delay = 1",
+            "SELECT pg_reload_conf()",
+        ] {
+            self.postgres.execute("postgres", slow).unwrap();
+        }
+    }
+
+    /// With more lines of `postgresql.conf` and another configuration of the gateway.
+    pub(crate) async fn start_with(settings: &[&str], change: impl FnOnce(&mut Config)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let Site {
             postgres,
             plane,
             folder,
-            config,
-        } = Site::start(address).await;
+            mut config,
+        } = Site::start_with(address, settings).await;
+        change(&mut config);
         let core = Core::open(config.gateway.clone()).await.unwrap();
         followed(&core).await;
         let (stop, stopping) = watch::channel(false);

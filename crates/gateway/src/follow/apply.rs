@@ -112,10 +112,10 @@ impl Following {
         blob: &[u8],
     ) -> Result<(), Finding> {
         let body: body::EstateVersion = parse(&verified.record)?;
-        if self
-            .current()
-            .is_some_and(|current| current.index >= verified.index)
-        {
+        // Against what is held, not what decides: after a recovery the estate that decides still is of the
+        // history that was given up, and its index says nothing.
+        let held = self.held().estate.as_ref().map(|held| held.receipt.index);
+        if held.is_some_and(|held| held >= verified.index) {
             return Ok(());
         }
         if crypto::sha256(blob) != body.version.0 {
@@ -190,6 +190,7 @@ impl Following {
     /// `FOLLOW-STORE`.
     pub fn keep_only(&self, standing: &BTreeSet<u64>) -> Result<(), Finding> {
         self.lift(|index| !standing.contains(&index));
+        self.settle();
         self.keep()
     }
 
@@ -203,7 +204,9 @@ impl Following {
             targets.extend(target);
             stays
         });
-        let standing: Vec<Target> = held.revoked.values().filter_map(target).collect();
+        let carried = held.carried.iter().map(|carried| carried.target.clone());
+        let standing = held.revoked.values().filter_map(target);
+        let standing: Vec<Target> = standing.chain(carried).collect();
         targets.retain(|lifted| !standing.iter().any(|standing| same(standing, lifted)));
         for target in targets {
             held.revocations.remove(&target);
@@ -233,13 +236,20 @@ impl Following {
         for (receipt, blob) in stored.records {
             self.apply(receipt, &blob)?;
         }
+        {
+            let mut held = self.held();
+            for carried in &stored.carried {
+                held.revocations.add(&carried.target, carried.before);
+            }
+            held.carried = stored.carried;
+        }
         self.heard_before(Timestamp::from_millis(stored.heard));
         Ok(())
     }
 }
 
 /// Whom a held revocation revokes.
-fn target(receipt: &Receipt) -> Option<Target> {
+pub(super) fn target(receipt: &Receipt) -> Option<Target> {
     let record = Record::parse(&receipt.record).ok()?;
     Some(record.expect_body::<body::Revocation>().ok()?.target)
 }
@@ -263,13 +273,13 @@ fn bundle(following: &Following, body: &body::Bundle) -> Result<Bundle, Finding>
     Ok(bundle)
 }
 
-fn parse<T: body::Body>(record: &Record) -> Result<T, Finding> {
+pub(super) fn parse<T: body::Body>(record: &Record) -> Result<T, Finding> {
     record
         .expect_body()
         .map_err(|error| refused(error.code(), &error.to_string()))
 }
 
-fn refused(code: &str, what: &str) -> Finding {
+pub(super) fn refused(code: &str, what: &str) -> Finding {
     Finding::new("FOLLOW-RECORD", "a record from the server was not taken")
         .observed(format!("{code}: {what}"))
 }

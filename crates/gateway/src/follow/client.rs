@@ -5,13 +5,14 @@ use super::{Following, Questions};
 use crate::revocations::Revocations;
 use crate::{Cut, CutReason, OwnIdentity};
 use facts::{Finding, Timestamp};
+use ledger::body::Body as _;
 use ledger::{Checkpoint, Hash};
 use ledger_store::{LedgerHandle, Reader};
 use proto::v1::follow_client::FollowClient;
 use proto::v1::gateway_message::Message;
 use proto::v1::{
-    Applied, Delta, FetchSegments, GatewayHead, GatewayHello, GatewayMessage, Prove, SegmentData,
-    delta,
+    Applied, Delta, FetchSegments, GatewayHead, GatewayHello, GatewayMessage, Prove, Recovered,
+    SegmentData, delta,
 };
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeSet;
@@ -71,6 +72,9 @@ struct Connection {
     initial: Option<BTreeSet<u64>>,
     asked: Vec<Checkpoint>,
 }
+
+/// Names this program in the records that following makes.
+const PROGRAM: &str = "trilith gateway";
 
 impl Client {
     /// Follows until the task is aborted.
@@ -186,6 +190,7 @@ impl Client {
             followed_size: size,
             followed_root: root.map(|root| root.to_vec()).unwrap_or_default(),
             applied_index: self.following.applied(),
+            followed_checkpoint: self.following.note().unwrap_or_default(),
         }
     }
 
@@ -256,8 +261,34 @@ impl Client {
                 connection.anchored = anchored.size;
                 Ok(())
             }
+            delta::Delta::Recovered(recovered) => self.recover(&recovered).await,
+            delta::Delta::Behind(behind) => {
+                // Not heard: a server that signs nothing keeps nobody fresh. Its cuts act.
+                let finding: Option<Finding> = serde_json::from_slice(&behind.finding).ok();
+                let observed = finding.map_or_else(String::new, |finding| finding.to_string());
+                tracing::error!(%observed, "the server is behind what this gateway follows");
+                Ok(())
+            }
             delta::Delta::Heartbeat(_) => Ok(()),
         }
+    }
+
+    /// INVARIANT 6: that a history was given up is durable in this gateway's own ledger before anything
+    /// follows from it.
+    async fn recover(&self, recovered: &Recovered) -> Result<(), Finding> {
+        let proof = hashes(&recovered.consistency)?;
+        let step = self.following.recovery(&recovered.receipt, &proof)?;
+        let record = step.recovery.record().actor(PROGRAM, "self").draft();
+        let record = record.map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))?;
+        self.ledger
+            .append(record)
+            .await
+            .map_err(|error| own_ledger(&error))?;
+        // It writes files.
+        let following = self.following.clone();
+        tokio::task::spawn_blocking(move || following.recover(&step))
+            .await
+            .map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))?
     }
 
     /// The initial state holds every revocation that stands: others that are held were lifted.
@@ -268,7 +299,11 @@ impl Client {
     ) -> Result<(), Finding> {
         let goes_on = match delta {
             delta::Delta::Record(record) => record.initial,
-            delta::Delta::Checkpoint(_) => true,
+            // A cut comes whenever it comes, and what the other two announce is not there yet.
+            delta::Delta::Checkpoint(_)
+            | delta::Delta::Cut(_)
+            | delta::Delta::Recovered(_)
+            | delta::Delta::Behind(_) => true,
             _ => false,
         };
         if goes_on {
@@ -309,22 +344,17 @@ impl Client {
     async fn segment(&self, fetch: FetchSegments) -> Result<SegmentData, Finding> {
         let reader = self.reader.clone();
         let end = fetch.from_index.saturating_add(u64::from(fetch.limit));
-        let read = tokio::task::spawn_blocking(move || reader.read(fetch.from_index..end));
-        let mut records = read
+        let range = fetch.from_index..end;
+        let read = tokio::task::spawn_blocking(move || reader.read_signed(range, MAX_SEGMENT));
+        let (records, checkpoint) = read
             .await
             .map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))?
             .map_err(|error| own_ledger(&error))?;
-        let mut bytes = 0;
-        let fits = records.iter().take_while(|record| {
-            bytes += record.len();
-            bytes <= MAX_SEGMENT
-        });
-        let fits = fits.count().max(1);
-        records.truncate(fits);
         Ok(SegmentData {
             request: fetch.request,
             first_index: fetch.from_index,
             records,
+            checkpoint: checkpoint.unwrap_or_default(),
         })
     }
 }

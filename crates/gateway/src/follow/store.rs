@@ -6,6 +6,7 @@
 use super::Held;
 use crate::chain::REMEMBERED;
 use facts::Finding;
+use ledger::body::Target;
 use ledger::{Hash, HexDigest, Receipt};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -38,6 +39,9 @@ struct Stored {
     bundle: Option<String>,
     estate: Option<String>,
     revoked: Vec<String>,
+    /// Of a history that was given up.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    carried: Vec<Carried>,
     heard: u64,
 }
 
@@ -47,6 +51,7 @@ pub(super) struct Snapshot {
     bundle: Option<Receipt>,
     estate: Option<(Receipt, Arc<[u8]>)>,
     revoked: Vec<Receipt>,
+    carried: Vec<Carried>,
     heard: u64,
 }
 
@@ -61,9 +66,19 @@ impl Snapshot {
                 .as_ref()
                 .map(|estate| (estate.receipt.clone(), Arc::clone(&estate.blob))),
             revoked: held.revoked.values().cloned().collect(),
+            carried: held.carried.clone(),
             heard,
         })
     }
+}
+
+/// A revocation whose record a recovery gave up.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Carried {
+    pub(super) target: Target,
+    /// It hits what was issued before this record.
+    pub(super) before: u64,
 }
 
 /// What a start finds.
@@ -72,6 +87,7 @@ pub(super) struct Found {
     /// Sizes and roots of checkpoints below the head.
     pub(super) known: Vec<(u64, Hash)>,
     pub(super) records: Vec<(Receipt, Vec<u8>)>,
+    pub(super) carried: Vec<Carried>,
     pub(super) heard: u64,
 }
 
@@ -109,6 +125,19 @@ impl Store {
             done
         };
         write().map_err(|error: io::Error| broken(&path, &error.to_string()))
+    }
+
+    /// Forgets the checkpoints below the head, whose history was given up. What is lost by it costs a
+    /// question to the server, no more: so this comes before the new head is kept.
+    pub(super) fn forget_checkpoints(&self) -> Result<(), Finding> {
+        let mut open = self
+            .checkpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        // The open file is the old one from here on.
+        *open = None;
+        write(&self.directory, CHECKPOINTS, &[])
+            .map_err(|error| broken(&self.directory, &error.to_string()))
     }
 
     /// The newest entries; the file is cut down to them when it has become long.
@@ -167,6 +196,7 @@ impl Store {
                 .iter()
                 .map(encode)
                 .collect::<Result<_, _>>()?,
+            carried: snapshot.carried,
             heard: snapshot.heard,
         };
         let bytes = serde_json::to_vec(&stored)
@@ -205,6 +235,7 @@ impl Store {
             checkpoint: stored.checkpoint,
             known: self.known()?,
             records,
+            carried: stored.carried,
             heard: stored.heard,
         }))
     }

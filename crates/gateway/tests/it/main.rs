@@ -11,8 +11,10 @@
 
 mod admission;
 mod faulty_disk;
+mod metrics;
 mod pushed;
 mod recording;
+mod recovery;
 mod restart;
 mod sessions;
 mod world;

@@ -270,3 +270,32 @@ async fn a_full_disk_refuses_reads_until_there_is_space() {
     let intent = session.intent(&operation(), false).await.unwrap();
     session.outcome(intent, ok()).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_nobody_waits_for_any_more_is_recorded_once_by_who_comes_next() {
+    let world = World::new();
+    let core = open(&world).await;
+    let from = core.reader().size();
+    let session = session(&world, &core);
+    for durable in [true, false] {
+        let mut intent = session.hand_over(&operation(), durable).await.unwrap();
+        let mut given_up = 0;
+        loop {
+            let ending = ok();
+            let mut waiting = std::pin::pin!(session.conclude(&mut intent, &ending));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            if waiting.as_mut().poll(&mut context).is_ready() {
+                break;
+            }
+            given_up += 1;
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        assert!(!durable || given_up > 0);
+        session.conclude(&mut intent, &ok()).await.unwrap();
+    }
+    core.recorder().flush().await.unwrap();
+    let written = kinds(&records(core.reader(), from));
+    let count = |kind| written.iter().filter(|written| **written == kind).count();
+    assert_eq!(count(RecordType::Intent), 2);
+    assert_eq!(count(RecordType::Outcome), 2);
+}

@@ -28,6 +28,7 @@ pub(crate) struct World {
     pub(crate) now: Timestamp,
     pub(crate) authority: Authority,
     pub(crate) ledger: Ledger,
+    pub(crate) key: Arc<dyn Signer>,
     /// The ledger's key, for who has stolen it.
     pub(crate) stolen: LedgerSigner,
     pub(crate) following: Following,
@@ -60,7 +61,8 @@ impl World {
         let origin = format!("{DOMAIN}/server");
         let stolen = LedgerSigner::new(&origin, Arc::clone(&key)).unwrap();
         let ledger = directory.path().join("server-ledger");
-        let ledger = Ledger::open(&ledger, key, &origin, &Options::default()).unwrap();
+        let signer = Arc::clone(&key);
+        let ledger = Ledger::open(&ledger, signer, &origin, &Options::default()).unwrap();
         let followed = directory.path().join("followed");
         std::fs::create_dir(&followed).unwrap();
         let (following, questions) =
@@ -69,6 +71,7 @@ impl World {
             authority: Authority::open(document, lifetimes, &custody).unwrap(),
             directory,
             now,
+            key,
             ledger,
             stolen,
             following,

@@ -69,7 +69,8 @@ pub struct Intent {
     /// Fingerprint of the statement.
     pub statement: String,
     pub actions: Vec<ActionOn>,
-    /// The decision's id, which the client sees as well.
+    /// Its session and its number there, `2287d16317bdf6c1.5`. What a client is told, `pg-1:30`, is the
+    /// ledger and the index of this record.
     pub decision: String,
     pub policies: Vec<String>,
     pub coverage: Coverage,

@@ -1,9 +1,9 @@
 //! Putting a pack together. What is put in is not verified here; [`super::verify`] is for that.
 
+use super::Question;
 use super::container::{Section, write};
 use crate::tile::TilePath;
 use crate::{HexDigest, Receipt, body::BlobRef};
-use serde::Serialize;
 use std::collections::BTreeMap;
 
 /// Collects sections; the result depends on their content only, not on the order of calls (but
@@ -14,15 +14,16 @@ pub struct PackBuilder {
 }
 
 impl PackBuilder {
-    /// Begins a pack that answers `question`, a JSON object without floats.
-    pub fn new(question: &impl Serialize, server: &str) -> Result<Self, serde_json::Error> {
-        let question = serde_json::to_vec(question)?;
+    /// Begins a pack that answers `question` under the server's checkpoint.
+    #[must_use]
+    pub fn new(question: &Question, server: &str) -> Self {
+        let question = question.to_json().into_bytes();
         let mut builder = Self {
             sections: BTreeMap::from([(Section::Question, question)]),
             checkpoints: Vec::new(),
         };
         builder.checkpoint(server);
-        Ok(builder)
+        builder
     }
 
     /// Number of a checkpoint in this pack; the server's is 0.

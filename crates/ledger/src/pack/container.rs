@@ -1,9 +1,9 @@
 //! The outside of a pack: header, table, sections. Knows no content but digests.
 
 use super::Failure;
+use crate::HexDigest;
 use crate::scalar::parse_decimal;
 use crate::tile::TilePath;
-use crate::{HexDigest, json};
 use std::fmt;
 use std::str::FromStr;
 
@@ -150,14 +150,4 @@ fn split_line(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().take(4096).position(|byte| *byte == b'\n')?;
     let (line, rest) = bytes.split_at_checked(end)?;
     Some((std::str::from_utf8(line).ok()?, rest.get(1..)?))
-}
-
-/// True if `text` is one strict JSON object.
-pub(crate) fn is_object(text: &[u8]) -> bool {
-    let check = || {
-        let mut cursor = json::Cursor::new(text)?;
-        cursor.object(0, |cursor, _key| cursor.value(1))?;
-        cursor.end()
-    };
-    check().is_ok()
 }

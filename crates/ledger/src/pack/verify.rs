@@ -1,13 +1,15 @@
 //! Verifying a pack: from the trusted key down to each record, blob and certificate. The first
 //! thing that fails is named.
 
-use super::Trust;
-use super::container::{Section, is_object, read};
+use super::complete::{Doubt, Extent, Verified};
+use super::container::{Section, read};
+use super::{Question, Trust};
 use crate::body::{self, Anchor, Begin, Issuance};
 use crate::merkle::MAX_PROOF;
 use crate::tile::{self, Kind, TilePath};
 use crate::{
     Checkpoint, Code, HexDigest, LedgerKey, Note, Receipt, Record, RecordType, bundle::split_entry,
+    decode_bundle,
 };
 use crypto::PublicKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,11 +47,11 @@ impl Failure {
         self
     }
 
-    fn at(section: &Section, code: &'static str, message: impl fmt::Display) -> Self {
+    pub(super) fn at(section: &Section, code: &'static str, message: impl fmt::Display) -> Self {
         Self::new(code, &section.to_string(), &message.to_string()).of(section)
     }
 
-    fn because<E: Code + std::error::Error>(section: &Section, error: &E) -> Self {
+    pub(super) fn because<E: Code + std::error::Error>(section: &Section, error: &E) -> Self {
         let mut message = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -75,8 +77,8 @@ impl std::error::Error for Failure {}
 /// What a pack has shown. Everything but `question` follows from the trusted key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// JSON, as asked; nothing vouches for it.
-    pub question: String,
+    /// As asked; nothing vouches for it, so that it has to be shown.
+    pub question: Question,
     /// The server's first.
     pub checkpoints: Vec<Checkpoint>,
     pub records: Vec<PackRecord>,
@@ -86,6 +88,19 @@ pub struct Report {
     pub certificates: BTreeMap<String, u64>,
     /// Numbers of the checkpoints of which the pack has every tile.
     pub whole: Vec<u64>,
+    /// What is shown of each ledger, in the order of `checkpoints`.
+    pub extents: Vec<Extent>,
+    /// Why the pack is not shown to hold all that answers the question; empty if it is.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Report {
+    /// True if the pack holds everything that answers its question, up to its checkpoints, and all that
+    /// those records rest on.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.doubts.is_empty()
+    }
 }
 
 /// A record, and where it stands.
@@ -95,6 +110,8 @@ pub struct PackRecord {
     pub checkpoint: u64,
     pub index: u64,
     pub record: Record,
+    /// True if it answers the question; else an answer rests on it.
+    pub answers: bool,
 }
 
 /// Judges certificates, which this crate cannot read.
@@ -137,8 +154,12 @@ pub fn verify_with(
     let question = sections.question()?;
     let server = sections.server(trust)?;
     let mut records = sections.records(0, &server)?;
-    begins_as_trusted(&records, trust)?;
-    let anchors = Anchors::read(&records)?;
+    for item in &records {
+        if let Ok(begin) = item.record.expect_body() {
+            begins_as_trusted(item.index, &begin, trust)?;
+        }
+    }
+    let mut anchors = Anchors::read(&records)?;
     let mut checkpoints = vec![server];
     for (number, note) in sections.gateways()? {
         let checkpoint = anchors.open(number, note)?;
@@ -146,7 +167,20 @@ pub fn verify_with(
         checkpoints.push(checkpoint);
     }
     sections.all_under(checkpoints.len())?;
-    let whole = sections.tiles(&checkpoints)?;
+    let (whole, entries) = sections.tiles(&checkpoints)?;
+    let verified = Verified {
+        question: &question,
+        trust,
+        sections: &sections,
+        checkpoints: &checkpoints,
+        records: &records,
+        anchors: &anchors,
+        entries: &entries,
+    };
+    let shown = verified.check()?;
+    for item in &mut records {
+        item.answers = shown.answers.contains(&(item.checkpoint, item.index));
+    }
     let blobs = sections.blobs(&records)?;
     let certificates = sections.certificates(&records, trust, certificates)?;
     Ok(Report {
@@ -156,25 +190,25 @@ pub fn verify_with(
         blobs,
         certificates,
         whole,
+        extents: shown.extents,
+        doubts: shown.doubts,
     })
 }
 
-struct Sections<'a>(BTreeMap<Section, &'a [u8]>);
+pub(super) struct Sections<'a>(BTreeMap<Section, &'a [u8]>);
 
 impl<'a> Sections<'a> {
     fn read(pack: &'a [u8]) -> Result<Self, Failure> {
         Ok(Self(read(pack)?.into_iter().collect()))
     }
 
-    fn question(&self) -> Result<String, Failure> {
+    fn question(&self) -> Result<Question, Failure> {
         let section = Section::Question;
         let question = self.0.get(&section).copied().unwrap_or_default();
-        if is_object(question) {
-            Ok(String::from_utf8_lossy(question).into_owned())
-        } else {
-            let message = "it is missing or not a JSON object";
-            Err(Failure::at(&section, "PACK-QUESTION", message))
-        }
+        Question::parse(question).ok_or_else(|| {
+            let message = "it is missing, or no question that a pack answers in its one spelling";
+            Failure::at(&section, "PACK-QUESTION", message)
+        })
     }
 
     fn note(&self, number: u64) -> Result<&'a str, Failure> {
@@ -186,9 +220,18 @@ impl<'a> Sections<'a> {
     }
 
     fn server(&self, trust: &Trust) -> Result<Checkpoint, Failure> {
+        let section = Section::Checkpoint(0);
         let note = self.note(0)?;
-        Checkpoint::open(note, &trust.ledger_key)
-            .map_err(|error| Failure::because(&Section::Checkpoint(0), &error))
+        let checkpoint = Checkpoint::open(note, &trust.ledger_key)
+            .map_err(|error| Failure::because(&section, &error))?;
+        // Nobody vouches for a line of another key: the trust file names no witness. A gateway's checkpoint
+        // is bound to the byte by the anchor that states it.
+        let parsed = Note::parse(note).map_err(|error| Failure::because(&section, &error))?;
+        if parsed.signatures.len() > 1 {
+            let message = "it has a signature line of a key that the trust file does not name";
+            return Err(Failure::at(&section, "PACK-CHECKPOINT", message));
+        }
+        Ok(checkpoint)
     }
 
     /// The other checkpoints, whose numbers follow one another.
@@ -237,14 +280,16 @@ impl<'a> Sections<'a> {
                     checkpoint: number,
                     index,
                     record,
+                    answers: false,
                 })
             })
             .collect()
     }
 
-    /// Where there is one tile of a ledger there must be all of them, and no other.
-    fn tiles(&self, checkpoints: &[Checkpoint]) -> Result<Vec<u64>, Failure> {
-        let mut whole = Vec::new();
+    /// Where there is one tile of a ledger there must be all of them, and no other. The ledgers with tiles,
+    /// and those with entries.
+    fn tiles(&self, checkpoints: &[Checkpoint]) -> Result<(Vec<u64>, BTreeSet<u64>), Failure> {
+        let (mut whole, mut entries) = (Vec::new(), BTreeSet::new());
         for (number, under) in (0..).zip(checkpoints) {
             let tiles: BTreeSet<TilePath> = self
                 .0
@@ -274,8 +319,30 @@ impl<'a> Sections<'a> {
                 return Err(Failure::at(&section, "PACK-TILE", message));
             }
             whole.push(number);
+            if with_entries {
+                entries.insert(number);
+            }
         }
-        Ok(whole)
+        Ok((whole, entries))
+    }
+
+    /// All records of a ledger whose entries were checked, in order.
+    pub(super) fn entries(
+        &self,
+        number: u64,
+        under: &Checkpoint,
+    ) -> impl Iterator<Item = (u64, &'a [u8])> {
+        TilePath::all(Kind::Entries, under.size).flat_map(move |path| {
+            let checkpoint = number;
+            let bundle = self.0.get(&Section::Tile { checkpoint, path });
+            let bundle = bundle.copied().unwrap_or_default();
+            let entries = decode_bundle(bundle, usize::from(path.width())).unwrap_or_default();
+            (path.first_record()..).zip(entries)
+        })
+    }
+
+    pub(super) fn has_blob(&self, digest: HexDigest) -> bool {
+        self.0.contains_key(&Section::Blob(digest))
     }
 
     fn blobs(&self, records: &[PackRecord]) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
@@ -354,35 +421,32 @@ fn record(
     Ok(record)
 }
 
-/// Where the pack has the server's first record, it must be of the trusted domain and key.
-fn begins_as_trusted(records: &[PackRecord], trust: &Trust) -> Result<(), Failure> {
-    let begin = records
-        .iter()
-        .filter_map(|record| Some((record.index, record.record.expect_body::<Begin>().ok()?)));
-    for (index, begin) in begin {
-        let section = Section::Record {
-            checkpoint: 0,
-            index,
-        };
-        let key = trust.ledger_key.public_key().spki_der();
-        if begin.trust_domain != trust.trust_domain || begin.ledger_key.0 != key {
-            let message = "the ledger began for another trust domain or key than the trust file's";
-            return Err(Failure::at(&section, "PACK-TRUST", message));
-        }
+/// The server's first record, wherever the pack has it, must be of the trusted domain and key.
+pub(super) fn begins_as_trusted(index: u64, begin: &Begin, trust: &Trust) -> Result<(), Failure> {
+    let key = trust.ledger_key.public_key().spki_der();
+    if begin.trust_domain == trust.trust_domain && begin.ledger_key.0 == key {
+        return Ok(());
     }
-    Ok(())
+    let section = Section::Record {
+        checkpoint: 0,
+        index,
+    };
+    let message = "the ledger began for another trust domain or key than the trust file's";
+    Err(Failure::at(&section, "PACK-TRUST", message))
 }
 
 /// What the server's ledger says of gateways' ledgers.
-struct Anchors {
-    /// The checkpoints that were anchored, by text.
-    anchored: BTreeSet<String>,
+pub(super) struct Anchors {
+    /// Index of the record that anchored a checkpoint, by its text.
+    anchored: BTreeMap<String, u64>,
     keys: BTreeMap<String, LedgerKey>,
+    /// Index of the anchor of checkpoint 1, 2, …
+    used: Vec<u64>,
 }
 
 impl Anchors {
     fn read(records: &[PackRecord]) -> Result<Self, Failure> {
-        let (mut anchored, mut keys) = (BTreeSet::new(), BTreeMap::new());
+        let (mut anchored, mut keys) = (BTreeMap::new(), BTreeMap::new());
         for item in records {
             if item.record.kind() != RecordType::Anchor {
                 continue;
@@ -412,23 +476,45 @@ impl Anchors {
                 let message = "its size and root are not those of its checkpoint";
                 return Err(Failure::at(&section, "PACK-ANCHOR", message));
             }
-            anchored.insert(anchor.checkpoint);
+            anchored.entry(anchor.checkpoint).or_insert(item.index);
         }
-        Ok(Self { anchored, keys })
+        let used = Vec::new();
+        Ok(Self {
+            anchored,
+            keys,
+            used,
+        })
     }
 
-    fn open(&self, number: u64, note: &str) -> Result<Checkpoint, Failure> {
+    /// The anchors that state checkpoints of the pack.
+    pub(super) fn used(&self) -> impl Iterator<Item = u64> {
+        self.used.iter().copied()
+    }
+
+    /// When checkpoint `number` of a gateway was anchored.
+    pub(super) fn time(&self, number: u64, records: &[PackRecord]) -> Option<u64> {
+        let at = usize::try_from(number.checked_sub(1)?).ok()?;
+        let index = *self.used.get(at)?;
+        let is_it = |item: &&PackRecord| (item.checkpoint, item.index) == (0, index);
+        Some(records.iter().find(is_it)?.record.stamp().wall)
+    }
+
+    /// Opens the gateways' checkpoints, in order.
+    fn open(&mut self, number: u64, note: &str) -> Result<Checkpoint, Failure> {
         let section = Section::Checkpoint(number);
         let failed = |message| Failure::at(&section, "PACK-ANCHOR", message);
-        if !self.anchored.contains(note) {
-            return Err(failed("no anchor of the pack states this checkpoint"));
-        }
+        let anchor = self.anchored.get(note).copied();
+        let anchor =
+            anchor.ok_or_else(|| failed("no anchor of the pack states this checkpoint"))?;
         let parsed = Note::parse(note).map_err(|error| Failure::because(&section, &error))?;
         let checkpoint =
             Checkpoint::parse(&parsed.text).map_err(|error| Failure::because(&section, &error))?;
         let key = self.keys.get(checkpoint.origin.as_str());
         let key = key.ok_or_else(|| failed("no anchor of the pack states its ledger's key"))?;
-        Checkpoint::open(note, key).map_err(|error| Failure::because(&section, &error))
+        let opened =
+            Checkpoint::open(note, key).map_err(|error| Failure::because(&section, &error))?;
+        self.used.push(anchor);
+        Ok(opened)
     }
 }
 

@@ -13,6 +13,7 @@
     )
 )]
 
+mod completeness;
 mod hostile;
 mod notes;
 mod packs;

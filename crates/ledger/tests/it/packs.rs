@@ -1,81 +1,270 @@
 //! Packs: a real one verifies; no byte of it can change; a forger who mends the digests fails too.
 
-use crate::support::{Memory, SERVER, STAMP, issuance, issuance_record};
+use crate::support::{Memory, SERVER, STAMP, issuance};
 use ledger::body::{
-    Anchor, Begin, BlobRef, Body, EstateVersion, Issuance, Outcome, Verdict, VerdictOutcome,
+    ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
+    Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
-use ledger::pack::{CertificateCheck, PackBuilder, Trust, verify, verify_with};
+use ledger::pack::{
+    Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify, verify_with,
+};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Base64, Decimal, Digest, HexDigest, RecordType, encode_bundle};
+use ledger::{
+    Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, encode_bundle,
+};
 use serde_json::json;
+use std::collections::BTreeSet;
 
-const GATEWAY: &str = "example.org/gateway/db1";
+pub(crate) const DOMAIN: &str = "example.org";
+pub(crate) const GATEWAY: &str = "example.org/gateway/db1";
+pub(crate) const IDLE: &str = "example.org/gateway/db2";
+pub(crate) const API: &str = "spiffe://example.org/payments/api";
+pub(crate) const HELPER: &str = "spiffe://example.org/agents/helper";
 const ESTATE: &[u8] = b"{\"estate.toml\":\"...\"}";
+const FACTS: &[u8] = b"facts";
+const PROOF: &[u8] = b"proof";
 
+/// A server and the gateways that it anchored.
 pub(crate) struct World {
     pub(crate) server: Memory,
     pub(crate) gateway: Memory,
+    pub(crate) idle: Memory,
     pub(crate) trust: Trust,
 }
 
+/// The server's: 0 begin, 1 proof, 2 estate, 3 verdict, 4 issuance for the API, 5 one for the helper,
+/// 6 an early anchor of db1, 7 its newest, 8 that of db2.
+/// db1's: 0 to 2 the API's session, an intent on cards and its outcome; 3 to 5 the same of the helper, on
+/// orders; 6 a denial for the API and 7 its session's end.
 pub(crate) fn world() -> World {
-    let mut server = Memory::new(SERVER, 1);
-    let mut gateway = Memory::new(GATEWAY, 2);
-    let trust = Trust {
-        trust_domain: "example.org".to_owned(),
-        ledger_key: server.key().clone(),
-        x509_authorities: Vec::new(),
+    let mut world = bare();
+    world.append(0, begin(&world.server).record());
+    let proof = Proof {
+        version: HexDigest::of(ESTATE),
+        outcome: "proved".to_owned(),
+        invariants: Vec::new(),
+        blob: Some(BlobRef::of(PROOF)),
+        millis: 7,
     };
-    let begin = Begin {
-        trust_domain: "example.org".to_owned(),
-        ledger_key: Base64(server.key().public_key().spki_der().to_vec()),
-        format: "v1".to_owned(),
-    };
-    server.append(begin.record());
+    world.append(0, proof.record());
     let estate = EstateVersion {
         version: HexDigest::of(ESTATE),
         blob: BlobRef::of(ESTATE),
         parent: None,
         author: "uid:0".to_owned(),
         message: "first".to_owned(),
-        proof_index: None,
-        floor: Decimal(1),
+        proof_index: Some(Decimal(1)),
+        floor: Decimal(2),
     };
-    server.append(estate.record());
-    server.append(verdict().record());
-    server.append(issuance_record());
-    for intent in 0..5 {
-        gateway.append(outcome(intent).record());
+    world.append(0, estate.record());
+    world.append(0, verdict().record());
+    for (serial, id) in [("a1", API), ("b2", HELPER)] {
+        let issuance = Issuance {
+            spiffe_id: id.to_owned(),
+            serial: serial.to_owned(),
+            verdict: Decimal(3),
+            ..issuance()
+        };
+        world.append(0, issuance.record());
     }
-    let checkpoint = gateway.checkpoint();
-    let anchor = Anchor {
-        gateway: "spiffe://example.org/gateway/db1".to_owned(),
-        origin: GATEWAY.to_owned(),
-        ledger_key: Base64(gateway.key().public_key().spki_der().to_vec()),
-        size: Decimal(checkpoint.size),
-        root: Digest(checkpoint.root),
-        checkpoint: gateway.note(),
+    for (at, (id, issuance, table)) in [(API, 4, "cards"), (HELPER, 5, "orders")]
+        .iter()
+        .enumerate()
+    {
+        let session = format!("s{at}");
+        world.append(1, start(id, &session, *issuance).record().actor(id, "x509"));
+        world.append(1, intent(&session, table).record().actor(id, "x509"));
+        let seq = world.gateway.records.len() as u64 - 1;
+        world.append(1, outcome(seq).record().actor(id, "x509"));
+        if at == 0 {
+            world.anchor(1);
+        }
+    }
+    let denial = Decision {
+        session: "s0".to_owned(),
+        statement: "f".to_owned(),
+        actions: intent("s0", "cards").actions,
+        decision: "s0.2".to_owned(),
+        allow: false,
+        policies: Vec::new(),
+        findings: Vec::new(),
+        coverage: Coverage::Complete,
+        more_policies: None,
     };
-    server.append(anchor.record());
+    world.append(1, denial.record().actor(API, "x509"));
+    let end = SessionEnd {
+        session: "s0".to_owned(),
+        reason: "closed".to_owned(),
+        detail: String::new(),
+        operations: Decimal(2),
+    };
+    world.append(1, end.record().actor(API, "x509"));
+    world.anchor(1);
+    let idle = ledger::body::Stop {
+        reason: "idle".to_owned(),
+    };
+    world.append(2, idle.record());
+    world.anchor(2);
+    world
+}
+
+/// Ledgers without a record.
+pub(crate) fn bare() -> World {
+    let server = Memory::new(SERVER, 1);
+    let trust = Trust {
+        trust_domain: DOMAIN.to_owned(),
+        ledger_key: server.key().clone(),
+        x509_authorities: Vec::new(),
+    };
     World {
         server,
-        gateway,
+        gateway: Memory::new(GATEWAY, 2),
+        idle: Memory::new(IDLE, 4),
         trust,
     }
 }
 
-fn verdict() -> Verdict {
+impl World {
+    pub(crate) fn ledgers(&self) -> [&Memory; 3] {
+        [&self.server, &self.gateway, &self.idle]
+    }
+
+    /// Appends to ledger `number`, under the estate that stands at 2.
+    pub(crate) fn append(&mut self, number: usize, record: RecordBuilder) {
+        let version = HexDigest::of(ESTATE);
+        let estate = EstateRef { version, index: 2 };
+        let record = record.at(STAMP).estate(estate);
+        let ledger = [&mut self.server, &mut self.gateway, &mut self.idle];
+        ledger.into_iter().nth(number).unwrap().append(record);
+    }
+
+    pub(crate) fn anchor(&mut self, number: usize) {
+        let record = anchor(self.ledgers()[number]).record();
+        self.append(0, record);
+    }
+
+    /// As the server makes a pack.
+    pub(crate) fn pack(&self, question: &Question, with_tiles: bool) -> PackBuilder {
+        let mut pack = PackBuilder::new(question, &self.server.note());
+        let mut open: Vec<u64> = Vec::new();
+        for (at, ledger) in self.ledgers().into_iter().enumerate() {
+            let (origin, server) = (ledger.origin().as_str(), at == 0);
+            if !server && !question.is_about(origin, false) {
+                continue;
+            }
+            let mut answers = Answers::new(question, DOMAIN, origin, server);
+            for (index, record) in records(ledger) {
+                answers.see(index, &record);
+            }
+            let number = pack.checkpoint(&ledger.note());
+            if with_tiles {
+                tiles(number, ledger, &mut pack);
+            }
+            if server {
+                open.extend(answers.indices());
+                continue;
+            }
+            open.extend(records(&self.server).filter_map(|(index, record)| {
+                let anchor: Anchor = record.expect_body().ok()?;
+                (anchor.checkpoint == ledger.note()).then_some(index)
+            }));
+            for index in answers.indices() {
+                let receipt = ledger.receipt(index);
+                open.extend(
+                    grounds(&Record::parse(&receipt.record).unwrap())
+                        .unwrap()
+                        .records,
+                );
+                pack.receipt(&receipt);
+            }
+        }
+        let mut done = BTreeSet::new();
+        while let Some(index) = open.pop() {
+            if index < self.server.records.len() as u64 && done.insert(index) {
+                let receipt = self.server.receipt(index);
+                let grounds = grounds(&Record::parse(&receipt.record).unwrap()).unwrap();
+                open.extend(grounds.records);
+                for blob in [ESTATE, FACTS, PROOF] {
+                    if grounds.blobs.contains(&HexDigest::of(blob)) {
+                        pack.blob(blob.to_vec());
+                    }
+                }
+                pack.receipt(&receipt);
+            }
+        }
+        pack
+    }
+}
+
+pub(crate) fn records(ledger: &Memory) -> impl Iterator<Item = (u64, Record)> {
+    (0..).zip(
+        ledger
+            .records
+            .iter()
+            .map(|bytes| Record::parse(bytes).unwrap()),
+    )
+}
+
+pub(crate) fn begin(server: &Memory) -> Begin {
+    Begin {
+        trust_domain: DOMAIN.to_owned(),
+        ledger_key: Base64(server.key().public_key().spki_der().to_vec()),
+        format: "v1".to_owned(),
+    }
+}
+
+pub(crate) fn anchor(gateway: &Memory) -> Anchor {
+    let checkpoint = gateway.checkpoint();
+    Anchor {
+        gateway: "spiffe://example.org/gateway/db1".to_owned(),
+        origin: gateway.origin().to_string(),
+        ledger_key: Base64(gateway.key().public_key().spki_der().to_vec()),
+        size: Decimal(checkpoint.size),
+        root: Digest(checkpoint.root),
+        checkpoint: gateway.note(),
+    }
+}
+
+pub(crate) fn verdict() -> Verdict {
     Verdict {
         node: "spiffe://example.org/node/m1".to_owned(),
         outcome: VerdictOutcome::Affirmed,
-        facts_blob: Some(BlobRef::of(b"facts")),
+        facts_blob: Some(BlobRef::of(FACTS)),
         evidence: Vec::new(),
         facts: Vec::new(),
         findings: Vec::new(),
     }
 }
 
-fn outcome(intent: u64) -> Outcome {
+pub(crate) fn start(id: &str, session: &str, issuance: u64) -> SessionStart {
+    SessionStart {
+        session: session.to_owned(),
+        spiffe_id: id.to_owned(),
+        serial: "a1".to_owned(),
+        issuance: Some(Decimal(issuance)),
+        resource: "postgres:shop".to_owned(),
+        role: "r".to_owned(),
+        application: "psql".to_owned(),
+    }
+}
+
+pub(crate) fn intent(session: &str, table: &str) -> Intent {
+    Intent {
+        session: session.to_owned(),
+        statement: "f".to_owned(),
+        actions: vec![ActionOn {
+            action: "select".to_owned(),
+            resources: vec![format!("shop/public/{table}")],
+            more: None,
+        }],
+        decision: "s.1".to_owned(),
+        policies: vec!["p".to_owned()],
+        coverage: Coverage::Complete,
+        more_policies: None,
+    }
+}
+
+pub(crate) fn outcome(intent: u64) -> Outcome {
     Outcome {
         intent: Decimal(intent),
         result: "ok".to_owned(),
@@ -86,20 +275,16 @@ fn outcome(intent: u64) -> Outcome {
     }
 }
 
-pub(crate) fn builder(world: &World) -> PackBuilder {
-    // Keys in their order, so that the bytes do not depend on what else is built with serde_json.
-    let question = json!({"access": {"index": 3, "ledger": GATEWAY}});
-    let mut pack = PackBuilder::new(&question, &world.server.note()).unwrap();
-    for index in 0..world.server.records.len() {
-        pack.receipt(&world.server.receipt(index as u64));
+/// What an identity did, anywhere and to anything.
+pub(crate) fn accesses(identity: &str) -> Question {
+    Question::Access {
+        identity: identity.to_owned(),
+        resource: None,
+        newest: None,
     }
-    pack.receipt(&world.gateway.receipt(3));
-    pack.blob(ESTATE.to_vec());
-    pack.blob(b"facts".to_vec());
-    pack
 }
 
-pub(crate) fn with_tiles(world: &World, number: u64, ledger: &Memory, pack: &mut PackBuilder) {
+pub(crate) fn tiles(number: u64, ledger: &Memory, pack: &mut PackBuilder) {
     let size = ledger.records.len() as u64;
     let leaves: Vec<u8> = (0..size)
         .flat_map(|index| ledger::merkle::leaf_hash(&ledger.records[index as usize]))
@@ -109,30 +294,29 @@ pub(crate) fn with_tiles(world: &World, number: u64, ledger: &Memory, pack: &mut
     let bundle = encode_bundle(ledger.records.iter().map(Vec::as_slice)).unwrap();
     let path = TilePath::at(Kind::Entries, 0, size).unwrap();
     pack.tile(number, path, bundle);
-    assert_eq!(world.server.origin().as_str(), SERVER);
 }
 
 #[test]
 fn a_pack_verifies_with_nothing_but_the_trust_file() {
     let world = world();
-    let mut pack = builder(&world);
-    with_tiles(&world, 0, &world.server, &mut pack);
+    let pack = world.pack(&accesses(API), true);
     let report = verify(&pack.build(), &world.trust).unwrap();
-    assert_eq!(report.records.len(), 6);
-    assert_eq!(report.checkpoints.len(), 2);
-    assert_eq!(report.blobs.len(), 2);
-    assert_eq!(report.whole, [0]);
+    assert!(report.is_complete());
+    assert_eq!(report.records.len(), 11);
+    assert_eq!(report.checkpoints.len(), 3);
+    assert_eq!(report.blobs.len(), 3);
+    assert_eq!(report.whole, [0, 1, 2]);
     let last = report.records.last().unwrap();
-    assert_eq!((last.checkpoint, last.index), (1, 3));
-    assert_eq!(last.record.kind(), RecordType::Outcome);
+    assert_eq!((last.checkpoint, last.index), (1, 7));
+    assert_eq!(last.record.kind(), RecordType::SessionEnd);
     assert_eq!(pack.build(), pack.build());
 }
 
 #[test]
 fn no_byte_of_a_pack_can_change() {
     let world = world();
-    let mut pack = builder(&world);
-    with_tiles(&world, 1, &world.gateway, &mut pack);
+    let mut pack = world.pack(&accesses(HELPER), false);
+    tiles(1, &world.gateway, &mut pack);
     let bytes = pack.build();
     verify(&bytes, &world.trust).unwrap();
     let mut named = std::collections::BTreeSet::new();
@@ -154,8 +338,8 @@ fn no_byte_of_a_pack_can_change() {
         "checkpoint/1",
         "record/0/3",
         "record/1/3",
-        "tiles/1/tile/0/000.p/5",
-        "tiles/1/tile/entries/000.p/5",
+        "tiles/1/tile/0/000.p/8",
+        "tiles/1/tile/entries/000.p/8",
     ] {
         assert!(named.contains(section), "{section}");
     }
@@ -178,16 +362,17 @@ fn mended_digests_do_not_help_a_forger() {
             "{failure}"
         );
     };
-    check("LEDGER-PROOF-ROOT record/0/3", &|world| {
-        let mut pack = builder(world);
-        let mut receipt = world.server.receipt(3);
+    let whole = |world: &World| world.pack(&accesses(API), true);
+    check("LEDGER-PROOF-ROOT record/0/4", &|world| {
+        let mut pack = whole(world);
+        let mut receipt = world.server.receipt(4);
         let text = String::from_utf8(receipt.record).unwrap();
         receipt.record = text.replace("payments/api", "payments/apj").into_bytes();
         pack.receipt(&receipt);
         pack
     });
     check("LEDGER-PROOF-ROOT record/0/2", &|world| {
-        let mut pack = builder(world);
+        let mut pack = whole(world);
         let mut receipt = world.server.receipt(3);
         receipt.index = 2;
         pack.receipt(&receipt);
@@ -195,77 +380,70 @@ fn mended_digests_do_not_help_a_forger() {
     });
     check("LEDGER-NOTE-SIGNATURE checkpoint/0", &|world| {
         let note = world.server.note();
-        let note = note.replace("\n5\n", "\n6\n");
-        PackBuilder::new(&json!({}), &note).unwrap()
+        let note = note.replace("\n9\n", "\n8\n");
+        PackBuilder::new(&accesses(API), &note)
     });
     check("LEDGER-NOTE-UNSIGNED checkpoint/0", &|_world| {
         let mut forged = Memory::new(SERVER, 3);
-        forged.append(issuance_record());
-        PackBuilder::new(&json!({}), &forged.note()).unwrap()
+        forged.append(verdict().record());
+        PackBuilder::new(&accesses(API), &forged.note())
     });
-    check("PACK-ANCHOR checkpoint/1", &|world| {
-        let mut pack = builder_without_gateway(world);
-        world.gateway.append(outcome(9).record());
-        pack.receipt(&world.gateway.receipt(5));
+    check("PACK-ANCHOR checkpoint/3", &|world| {
+        let mut pack = whole(world);
+        world.append(1, outcome(9).record());
+        pack.receipt(&world.gateway.receipt(8));
         pack
     });
-    check("PACK-ANCHOR record/0/5", &|world| {
+    check("PACK-ANCHOR record/0/9", &|world| {
         let mut forged = Memory::new(GATEWAY, 3);
         forged.append(outcome(1).record());
-        let checkpoint = forged.checkpoint();
-        let anchor = Anchor {
-            gateway: "spiffe://example.org/gateway/db1".to_owned(),
-            origin: GATEWAY.to_owned(),
-            ledger_key: Base64(forged.key().public_key().spki_der().to_vec()),
-            size: Decimal(checkpoint.size),
-            root: Digest(checkpoint.root),
-            checkpoint: forged.note(),
-        };
-        world.server.append(anchor.record());
-        builder(world)
+        world.append(0, anchor(&forged).record());
+        let mut pack = whole(world);
+        pack.receipt(&world.server.receipt(9));
+        pack
     });
     check(
         "PACK-BLOB blob/5feceb66ffc86f38d952786c6d696c79c2dbc239dd4e91b46729d73a27fb57e9",
         &|world| {
-            let mut pack = builder(world);
+            let mut pack = whole(world);
             pack.blob(b"0".to_vec());
             pack
         },
     );
     check(
-        "LEDGER-BUNDLE-CORRUPT tiles/1/tile/entries/000.p/5",
+        "LEDGER-BUNDLE-CORRUPT tiles/1/tile/entries/000.p/8",
         &|world| {
-            let mut pack = builder(world);
+            let mut pack = world.pack(&accesses(API), false);
             let honest = world.gateway.records.clone();
             world.gateway.records[2][40] ^= 1;
-            with_tiles(world, 1, &world.gateway, &mut pack);
+            tiles(1, &world.gateway, &mut pack);
             world.gateway.records = honest;
             let leaves = world.gateway.records.iter();
             let leaves = leaves.flat_map(|record| ledger::merkle::leaf_hash(record));
-            let path = TilePath::at(Kind::Hashes(0), 0, 5).unwrap();
+            let path = TilePath::at(Kind::Hashes(0), 0, 8).unwrap();
             pack.tile(1, path, leaves.collect());
             pack
         },
     );
+    let first = Question::Record {
+        ledger: SERVER.to_owned(),
+        index: 0,
+    };
     check("PACK-TRUST record/0/0", &|world| {
         world.trust.trust_domain = "example.com".to_owned();
-        builder(world)
+        world.pack(&first, false)
     });
-    check("LEDGER-RECORD-SHAPE record/0/5", &|world| {
+    check("PACK-TRUST record/0/0", &|world| {
+        world.trust.trust_domain = "example.com".to_owned();
+        whole(world)
+    });
+    check("LEDGER-RECORD-SHAPE record/0/9", &|world| {
         let body = json!({"reason": "x", "extra": 1});
-        world
-            .server
-            .append(ledger::Record::builder(RecordType::Stop, body).at(STAMP));
-        builder(world)
+        world.append(0, Record::builder(RecordType::Stop, body));
+        let mut pack = whole(world);
+        pack.receipt(&world.server.receipt(9));
+        pack
     });
-}
-
-fn builder_without_gateway(world: &World) -> PackBuilder {
-    let mut pack = PackBuilder::new(&json!({}), &world.server.note()).unwrap();
-    for index in 0..world.server.records.len() {
-        pack.receipt(&world.server.receipt(index as u64));
-    }
-    pack
 }
 
 struct Pretend;
@@ -283,12 +461,13 @@ impl CertificateCheck for Pretend {
 #[test]
 fn certificates_are_judged_by_who_can_read_them() {
     let world = world();
-    let mut pack = builder(&world);
+    let serial = "a1".to_owned();
+    let mut pack = world.pack(&Question::Issuance { serial }, false);
     pack.certificate(b"tbs".to_vec());
     let failure = verify(&pack.build(), &world.trust).unwrap_err();
     assert_eq!(failure.code, "PACK-CERTIFICATE");
     let report = verify_with(&pack.build(), &world.trust, &Pretend).unwrap();
-    assert_eq!(report.certificates.values().collect::<Vec<_>>(), [&3]);
+    assert_eq!(report.certificates.values().collect::<Vec<_>>(), [&4]);
     assert_eq!(issuance().tbs, Digest::of(b"tbs"));
     pack.certificate(b"stolen".to_vec());
     let failure = verify_with(&pack.build(), &world.trust, &Pretend).unwrap_err();

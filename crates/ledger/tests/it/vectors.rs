@@ -1,7 +1,8 @@
 //! Test vectors for other implementers, `docs/vectors/ledger/*.json`. The test compares; with
 //! `BLESS=1` it writes. `check_vectors.py` recomputes them with Python's standard library.
 
-use crate::packs::{builder, with_tiles, world};
+use crate::completeness::without;
+use crate::packs::{API, accesses, world};
 use crate::support::{Memory, SERVER, fixed_key, issuance_record, signer};
 use ledger::body::{BlobRef, Body, Recovery, Retention, Snapshot, Stop};
 use ledger::merkle::{Node, consistency_proof, empty_root, inclusion_proof, leaf_hash, root};
@@ -336,11 +337,10 @@ fn upkeep() -> Value {
     })
 }
 
-/// A pack, the trust that it verifies under, and packs to be refused.
+/// A pack, the trust that it verifies under, packs to be refused, and packs that were cut.
 fn packs() -> Value {
     let world = world();
-    let mut builder = builder(&world);
-    with_tiles(&world, 0, &world.server, &mut builder);
+    let builder = world.pack(&accesses(API), true);
     let pack = builder.build();
     let report = verify(&pack, &world.trust).unwrap();
     let records: Vec<Value> = report
@@ -368,13 +368,34 @@ fn packs() -> Value {
         let failure = verify(&pack, &world.trust).unwrap_err();
         json!({"name": name, "pack": b64(&pack), "code": failure.code})
     });
+    let cut = [
+        ("an answer", vec!["record/1/6"]),
+        ("what an answer rests on", vec!["record/0/3"]),
+        (
+            "a whole ledger",
+            vec!["checkpoint/2", "tiles/2/", "record/0/8"],
+        ),
+    ];
+    let cut = cut.map(|(name, sections)| {
+        let pack = without(&builder, &sections);
+        let failure = verify(&pack, &world.trust).unwrap_err();
+        let record = failure.record.unwrap();
+        json!({"name": name, "pack": b64(&pack), "code": failure.code, "record": record})
+    });
+    let unshown = without(&builder, &["record/1/6", "tiles/1/"]);
+    let report_unshown = verify(&unshown, &world.trust).unwrap();
+    assert!(report.is_complete() && !report_unshown.is_complete());
     let mut trust = world.trust.clone();
     trust.ledger_key = signer(SERVER, 3).key().clone();
     let untrusted = verify(&pack, &trust).unwrap_err();
     json!({
         "trust_domain": world.trust.trust_domain,
         "ledger_key": world.trust.ledger_key.to_string(),
-        "valid": [{"pack": b64(&pack), "records": records, "whole": report.whole}],
+        "valid": [
+            {"pack": b64(&pack), "records": records, "whole": report.whole, "complete": true},
+        ],
+        "incomplete": {"pack": b64(&unshown)},
+        "cut": cut,
         "refused": refused,
         "another_key": {"ledger_key": trust.ledger_key.to_string(), "code": untrusted.code},
     })

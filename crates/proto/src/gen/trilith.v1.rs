@@ -383,6 +383,9 @@ pub struct GatewayHello {
     /// highest delta it has applied
     #[prost(uint64, tag = "5")]
     pub applied_index: u64,
+    /// The signed note of `followed_size`: a claim without it never stops a server from signing.
+    #[prost(string, tag = "6")]
+    pub followed_checkpoint: ::prost::alloc::string::String,
 }
 /// A new head of the gateway's ledger, to be anchored.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -403,6 +406,9 @@ pub struct SegmentData {
     pub first_index: u64,
     #[prost(bytes = "vec", repeated, tag = "3")]
     pub records: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// The signed note of the tree that ends with the last of these records, if one was signed there.
+    #[prost(string, tag = "4")]
+    pub checkpoint: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Applied {
@@ -422,7 +428,7 @@ pub struct Prove {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Delta {
-    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
     pub delta: ::core::option::Option<delta::Delta>,
 }
 /// Nested message and enum types in `Delta`.
@@ -445,7 +451,30 @@ pub mod delta {
         Anchored(super::Anchored),
         #[prost(message, tag = "8")]
         Proven(super::Proven),
+        #[prost(message, tag = "9")]
+        Recovered(super::Recovered),
+        #[prost(message, tag = "10")]
+        Behind(super::Behind),
     }
+}
+/// The server went on from an older copy of its ledger, by an operator's recorded decision. Whoever follows
+/// exactly the head that the record gives up steps over to the receipt's checkpoint.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Recovered {
+    /// of a recovery record
+    #[prost(bytes = "vec", tag = "1")]
+    pub receipt: ::prost::alloc::vec::Vec<u8>,
+    /// from the record's `new_size` to the receipt's checkpoint
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub consistency: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
+/// The server is behind what this gateway has shown, and signs nothing until it is recovered. On this stream
+/// cuts come and nothing else; it ends when the server has been recovered.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Behind {
+    /// JSON of facts::Finding
+    #[prost(bytes = "vec", tag = "1")]
+    pub finding: ::prost::alloc::vec::Vec<u8>,
 }
 /// A record of the server's ledger that gateways act upon (bundle, estate-version, revocation), with its receipt.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1710,6 +1739,10 @@ pub struct EstateRequest {
     /// status, which holds no more than a few lines.
     #[prost(bool, tag = "4")]
     pub document: bool,
+    /// Everything that lives is issued anew under this version; gateways let in nothing that was issued
+    /// before. The version may be the current one.
+    #[prost(bool, tag = "5")]
+    pub reissue: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EstateExportRequest {
@@ -1833,7 +1866,7 @@ pub struct VerdictRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PackRequest {
-    /// JSON, see docs/reference/pack.md
+    /// JSON; see crates/server, admin::packs
     #[prost(string, tag = "1")]
     pub question: ::prost::alloc::string::String,
 }

@@ -34,10 +34,7 @@ pub(super) async fn token_create(
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
     };
-    if !plain(&request.node)
-        || !(request.pool.is_empty() || plain(&request.pool))
-        || ttl > LONGEST_TTL_S
-    {
+    if !plain(&request.node) || !plain(&request.pool) || ttl > LONGEST_TTL_S {
         return Err(Refusal::Invalid(
             Finding::new("TOKEN-REQUEST", "such a token is not made")
                 .expected("node and pool of letters, digits, `.`, `-`, `_`; at most seven days")
@@ -47,6 +44,7 @@ pub(super) async fn token_create(
                 )),
         ));
     }
+    declared(core, &request.pool)?;
     let token = crypto::base64::encode_url(&crypto::random::<32>());
     let expires = core.now().plus_secs(u64::from(ttl)).as_millis();
     let created = body::TokenCreated {
@@ -72,6 +70,35 @@ pub(super) async fn token_create(
     })
 }
 
+/// A pool that the estate in force does not declare is a slip; before the first estate any will do.
+fn declared(core: &Core, pool: &str) -> Result<(), Refusal> {
+    let Some(current) = core.current.load_full() else {
+        return Ok(());
+    };
+    let pools = &current.estate.references().pools;
+    if pools.contains(pool) {
+        return Ok(());
+    }
+    let declared = pools.iter().map(String::as_str);
+    Err(Refusal::Invalid(
+        Finding::new("TOKEN-POOL", "the estate declares no such pool")
+            .expected("a pool of the estate in force")
+            .observed(pool.to_owned())
+            .next(did_you_mean(pool, declared).unwrap_or_else(|| {
+                "declare it in `references/` and apply the estate, or name one that is".to_owned()
+            })),
+    ))
+}
+
+/// “did you mean `x`?”, if one of `candidates` is close to `word`.
+pub(super) fn did_you_mean<'a>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let closest = estate::closest(word, candidates)?;
+    Some(format!("did you mean `{closest}`?"))
+}
+
 /// What is to be revoked, as the ledger and as Cedar name it.
 pub(super) struct Target {
     kind: TargetKind,
@@ -88,10 +115,14 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
                 .observed(request.kind.clone()),
         )
     })?;
-    let unknown = |what: &str| {
+    // A server that was rolled back does not know all that it has issued: what it is asked to cut is cut.
+    let behind = core.signing.check().is_err();
+    let whole = || ResourceRef::estate(core.trust_domain.as_str());
+    let unknown = |what: &str, next: &str| {
         Refusal::Unknown(
             Finding::new("REVOKE-UNKNOWN", format!("there is no such {what}"))
-                .observed(request.value.clone()),
+                .observed(request.value.clone())
+                .next(next),
         )
     };
     let (value, resource) = match kind {
@@ -103,27 +134,39 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
                 .load()
                 .as_ref()
                 .is_some_and(|current| current.estate.identity(&path).is_some());
-            if !declared && core.state().svids_of(&value).next().is_none() {
-                return Err(unknown("identity"));
+            if !declared && !behind && core.state().svids_of(&value).next().is_none() {
+                return Err(unknown(
+                    "identity",
+                    "the estate declares them: trilith estate export DIR",
+                ));
             }
             let resource = identity_resource(core, &path);
             (value, resource)
         }
         TargetKind::Serial => {
             let state = core.state();
-            let svid = state
-                .svid(&request.value)
-                .ok_or_else(|| unknown("live SVID"))?;
             let prefix = format!("spiffe://{}/", core.trust_domain);
-            let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
-            (svid.serial.clone(), identity_resource(core, path))
+            match state.svid(&request.value) {
+                Some(svid) => {
+                    let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
+                    (svid.serial.clone(), identity_resource(core, path))
+                }
+                None if behind => (named(&request.value)?, whole()),
+                None => {
+                    return Err(unknown(
+                        "live SVID",
+                        "trilith ledger search --ledger server --type issuance",
+                    ));
+                }
+            }
         }
         TargetKind::Machine => {
             let state = core.state();
-            let node = state
-                .node(&request.value)
-                .ok_or_else(|| unknown("machine"))?;
-            (node.name.clone(), ResourceRef::machine(node.name.clone()))
+            match state.node(&request.value) {
+                Some(node) => (node.name.clone(), ResourceRef::machine(node.name.clone())),
+                None if behind => (named(&request.value)?, whole()),
+                None => return Err(unknown("machine", "trilith agent list")),
+            }
         }
     };
     Ok(Target {
@@ -131,6 +174,21 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
         value,
         resource,
     })
+}
+
+/// A serial or a machine's name that nothing here knows, as far as it can be one.
+fn named(value: &str) -> Result<String, Refusal> {
+    let plain = (1..=128).contains(&value.len())
+        && value
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
+    if plain {
+        return Ok(value.to_owned());
+    }
+    Err(Refusal::Invalid(
+        Finding::new("REVOKE-NAME", "this names no SVID and no machine")
+            .expected("letters, digits, `.`, `-` and `_`"),
+    ))
 }
 
 /// The identity as Cedar knows it, or the estate if it is declared no more.
@@ -177,7 +235,9 @@ pub(super) async fn revoke(
     let index = crate::revoke::revoke(core, revocation).await?;
     // The revocation itself is recorded; that it was an administrator's act may wait for disk space.
     let detail = format!("{} {}: {reason}", request.kind, target.value);
-    if let Err(refusal) = record_act(core, admitted, &detail).await {
+    if index.is_some()
+        && let Err(refusal) = record_act(core, admitted, &detail).await
+    {
         tracing::error!(%refusal, "the revocation is recorded, the act is not");
     }
     let mut document = json!({
@@ -188,13 +248,21 @@ pub(super) async fn revoke(
         "recorded": index.is_some(),
     });
     if let (None, Value::Object(fields)) = (index, &mut document) {
-        let note = Finding::new(
-            "REVOKE-UNRECORDED",
-            "the revocation is in force; its record waits for the server's disk",
-        )
-        .next(
-            "free space in the server's data directory; if the server stops before, revoke again",
-        );
+        let note = if core.signing.check().is_err() {
+            Finding::new(
+                "REVOKE-POSTPONED",
+                "the revocation is in force; its record waits for the recovery of the server",
+            )
+            .next("trilith recover --reason TEXT")
+        } else {
+            Finding::new(
+                "REVOKE-UNRECORDED",
+                "the revocation is in force; its record waits for the server's disk",
+            )
+            .next(
+                "free space in the server's data directory; if the server stops before, revoke again",
+            )
+        };
         fields.insert("finding".to_owned(), json!(note));
     }
     Ok(document)
@@ -245,7 +313,9 @@ pub(super) async fn restore(
     let id = format!("spiffe://{}/{path}", core.trust_domain);
     if core.state().barred(&id).is_none() {
         return Err(Refusal::Precondition(
-            Finding::new("IDENTITY-NOT-REVOKED", "the identity is not revoked").observed(id),
+            Finding::new("IDENTITY-NOT-REVOKED", "the identity is not revoked")
+                .observed(id)
+                .next("nothing to restore; revoked ones: trilith ledger search --ledger server --type revocation"),
         ));
     }
     let reason: String = request.reason.chars().take(512).collect();
@@ -266,36 +336,4 @@ pub(super) async fn restore(
         })),
     });
     Ok(json!({ "identity": id, "index": committed.index() }))
-}
-
-/// Goes on although a peer has seen more. The gap is recorded for good.
-pub(super) async fn recover(
-    core: &Arc<Core>,
-    admitted: &Admitted,
-    request: v1::RecoverRequest,
-) -> Result<Value, Refusal> {
-    let Some(finding) = core.signing.blocked() else {
-        return Err(Refusal::Precondition(Finding::new(
-            "SERVER-NOT-BEHIND",
-            "no peer has seen a longer ledger: there is nothing to recover from",
-        )));
-    };
-    let reason: String = request.reason.chars().take(512).collect();
-    let gap = body::Gap {
-        cause: "recovery".to_owned(),
-        from: core.state().clock(),
-        to: core.now().as_millis(),
-        lost: None,
-        detail: format!("{reason}; {finding}"),
-    };
-    let gap = draft(gap.record().actor(&admitted.name(), "peercred"))?;
-    let committed = core
-        .append(vec![act(admitted, &format!("recovery: {reason}"))?, gap])
-        .await?;
-    core.signing.allow();
-    core.metrics.blocked.set(0);
-    Ok(json!({
-        "was": finding,
-        "index": committed.last().map(ledger_store::Committed::index),
-    }))
 }

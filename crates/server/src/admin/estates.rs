@@ -118,6 +118,7 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         "reasons": reasons,
         "version": estate.version(),
         "base": diff.as_ref().map(|diff| diff.from.clone()),
+        "same": diff.as_ref().is_some_and(|diff| diff.from == estate.version()),
         "problems": [],
         "tests": tests,
         "proof": report.document,
@@ -133,6 +134,9 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         refused,
     })
 }
+
+/// Where versions stand.
+pub(super) const VERSIONS: &str = "trilith ledger search --ledger server --type estate-version";
 
 /// An estate under which its own author may apply nothing more could be changed by nobody for ever.
 fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
@@ -181,14 +185,14 @@ pub(super) async fn apply(
     let (Some(estate), Some(report)) = (planned.estate, planned.report) else {
         return Ok(planned.document);
     };
-    if old
-        .as_ref()
-        .is_some_and(|old| old.estate.version() == estate.version())
+    let reissue = request.reissue;
+    if !reissue
+        && old
+            .as_ref()
+            .is_some_and(|old| old.estate.version() == estate.version())
     {
-        return Err(Refusal::Precondition(
-            Finding::new("ESTATE-SAME", "this version is current already")
-                .observed(estate.version().to_owned()),
-        ));
+        // Whoever applies what is in force has what they want.
+        return Ok(planned.document);
     }
     let version: HexDigest = estate
         .version()
@@ -213,9 +217,13 @@ pub(super) async fn apply(
         .append(vec![act(admitted, &detail)?, by(proof.record())?])
         .await?;
     let proof_index = committed.last().map(ledger_store::Committed::index);
-    let floor = old
-        .as_ref()
-        .map_or(0, |_| core.state().estate().map_or(0, |row| row.floor));
+    let floor = old.as_ref().map_or(0, |old| {
+        if reissue {
+            // Whatever was issued under the version before is too old.
+            return old.index + 1;
+        }
+        core.state().estate().map_or(0, |row| row.floor)
+    });
     let record = body::EstateVersion {
         version,
         blob: named,
@@ -302,7 +310,8 @@ pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::Estate
         found.ok_or_else(|| {
             Refusal::Unknown(
                 Finding::new("ESTATE-VERSION-UNKNOWN", "there was no such version")
-                    .observed(version.to_owned()),
+                    .observed(version.to_owned())
+                    .next(VERSIONS),
             )
         })?
     };

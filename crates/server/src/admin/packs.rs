@@ -3,63 +3,43 @@
 use super::estates::blob;
 use super::records::sources;
 use crate::core::Core;
+use crate::mirrors;
 use crate::refusal::Refusal;
 use facts::Finding;
-use ledger::body;
-use ledger::pack::PackBuilder;
+use ledger::body::{self, Anchor};
+use ledger::pack::{Answers, PackBuilder, Question, grounds};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Record, RecordType};
+use ledger::{Base64, Record};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use store::GatewayRow;
 
 const CHUNK: usize = 64 * 1024;
-const LONGEST_QUESTION: usize = 4_096;
-/// Ledgers of at most so many records are shown whole.
-const WHOLE: u64 = 2_048;
-/// Accesses that one pack shows: the newest.
-const MOST_ACCESSES: usize = 1_000;
-
-/// What can be asked.
-#[derive(Debug, Deserialize, Serialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
-enum Question {
-    /// What did this identity do, to this resource or to any?
-    Access {
-        identity: String,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        resource: Option<String>,
-    },
-    Record {
-        #[serde(default)]
-        ledger: String,
-        index: u64,
-    },
-    Issuance {
-        serial: String,
-    },
-}
+/// Records read at once.
+const BATCH: u64 = 4_096;
+/// Ledgers of at most so many records are shown whole, the server's first, so that a pack shows that
+/// nothing was left out.
+const MOST_RECORDS: u64 = 65_536;
+/// Bytes of all tiles of a pack, at most: it is made in memory, and some people send it by mail.
+const MOST_TILES: usize = 64 << 20;
+/// Records of one ledger that answer, at most: the newest, and the question says so.
+const MOST_ACCESSES: u64 = 10_000;
 
 pub(super) async fn build(core: &Arc<Core>, question: String) -> Result<Vec<Chunk>, Refusal> {
-    let asked = (question.len() <= LONGEST_QUESTION)
-        .then(|| serde_json::from_str::<Question>(&question).ok())
-        .flatten()
-        .ok_or_else(|| {
-            Refusal::Invalid(
-                Finding::new("PACK-QUESTION", "this is no question that a pack answers")
-                    .expected(
-                        "{\"kind\":\"access\",\"identity\":…,\"resource\":…}, \
-                         {\"kind\":\"record\",\"ledger\":…,\"index\":…} or \
-                         {\"kind\":\"issuance\",\"serial\":…}",
-                    )
-                    .next("see docs/reference/pack.md"),
-            )
-        })?;
+    let asked = Question::read(question.as_bytes()).ok_or_else(|| {
+        Refusal::Invalid(
+            Finding::new("PACK-QUESTION", "this is no question that a pack answers")
+                .expected(
+                    "{\"kind\":\"access\",\"identity\":…,\"resource\":…,\"newest\":…}, \
+                     {\"kind\":\"record\",\"ledger\":…,\"index\":…} or \
+                     {\"kind\":\"issuance\",\"serial\":…}",
+                )
+                .next("docs/reference/cli.md says how `trilith pack` asks each"),
+        )
+    })?;
     let core = Arc::clone(core);
-    let pack = tokio::task::spawn_blocking(move || collect(&core, &asked))
+    let pack = tokio::task::spawn_blocking(move || collect(&core, asked))
         .await
         .map_err(|error| Refusal::internal("making a pack", &error))??;
     Ok(pack
@@ -76,46 +56,270 @@ struct Collector<'a> {
     builder: PackBuilder,
     own: BTreeSet<u64>,
     head: Arc<Head>,
-    gateways: Vec<GatewayRow>,
+    /// Bytes of tiles that it may still take.
+    room: usize,
+}
+
+/// A gateway's ledger, up to an anchor that stands below the pack's head.
+struct Anchored {
+    anchor: u64,
+    origin: String,
+    size: u64,
+    checkpoint: String,
+    reader: Reader,
 }
 
 fn failed(error: &dyn std::error::Error) -> Refusal {
     Refusal::internal("making a pack", error)
 }
 
-fn collect(core: &Core, question: &Question) -> Result<Vec<u8>, Refusal> {
-    // Gateways first, then the head: every anchor stands below it, and it is the one head of the pack.
-    let gateways: Vec<GatewayRow> = core.state().gateways().cloned().collect();
-    let head = core.journal.reader().head();
-    let builder = PackBuilder::new(question, &head.note).map_err(|error| failed(&error))?;
-    let mut collector = Collector {
-        core,
-        builder,
-        own: BTreeSet::new(),
-        head,
-        gateways,
-    };
+fn collect(core: &Core, question: Question) -> Result<Vec<u8>, Refusal> {
     match question {
-        Question::Record { ledger, index } => collector.record(ledger, *index)?,
-        Question::Issuance { serial } => {
-            let index = core.state().svid(serial).map(|svid| svid.index);
-            let index = index.map_or_else(|| sought(core, serial), Ok)?;
-            collector.own(index)?;
-        }
-        Question::Access { identity, resource } => {
-            collector.access(identity, resource.as_deref())?;
-        }
+        Question::Record { ledger, index } => one(core, &ledger, index),
+        Question::Issuance { serial } => issued(core, &serial),
+        Question::Access {
+            identity,
+            resource,
+            newest,
+        } => accesses(core, &identity, resource.as_deref(), newest),
     }
-    let (note, size) = (
-        collector.head.note.to_string(),
-        collector.head.checkpoint.size,
-    );
-    collector.tiles(&note, size, core.journal.reader())?;
+}
+
+/// One record, and what it rests on.
+fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
+    let anchored = rows(core);
+    let head = core.journal.reader().head();
+    let source = sources(core, ledger)?.into_iter().next();
+    let name = source.map_or_else(String::new, |source| source.name);
+    let server = name == super::records::SERVER;
+    let gateway = anchored.iter().find(|row| row.origin == name);
+    let size = match server {
+        true => head.checkpoint.size,
+        false => gateway.map_or(0, |row| row.size),
+    };
+    if index >= size {
+        return Err(Refusal::Unknown(
+            Finding::new("PACK-RECORD", "the ledger has no such record")
+                .expected(format!("an index below {size}, the end of what is anchored"))
+                .observed(format!("{name}:{index}"))
+                .next(
+                    "`trilith ledger search` lists records; a gateway's are anchored within seconds",
+                ),
+        ));
+    }
+    let ledger = match server {
+        true => core.ledger_key.origin().to_string(),
+        false => name,
+    };
+    let mut collector = Collector::new(core, &Question::Record { ledger, index }, head);
+    match gateway {
+        Some(row) if !server => collector.gateway(&row.open(core)?, &BTreeSet::from([index]))?,
+        _ => collector.own(index)?,
+    }
     Ok(collector.builder.build())
 }
 
-/// An issuance that has ended is no longer in the state: its record is sought.
-fn sought(core: &Core, serial: &str) -> Result<u64, Refusal> {
+/// The issuance of an SVID.
+fn issued(core: &Core, serial: &str) -> Result<Vec<u8>, Refusal> {
+    let head = core.journal.reader().head();
+    let size = head.checkpoint.size;
+    let question = Question::Issuance {
+        serial: serial.to_owned(),
+    };
+    let found = if size <= MOST_RECORDS {
+        let origin = core.ledger_key.origin().as_str();
+        let mut answers = Answers::new(&question, core.trust_domain.as_str(), origin, true);
+        walk(core.journal.reader(), size, |index, record| {
+            answers.see(index, record);
+        })?;
+        answers.indices()
+    } else {
+        let index = core.state().svid(serial).map(|svid| svid.index);
+        let index = match index {
+            Some(index) => Some(index),
+            // An issuance that has ended is no longer in the state: its record is sought.
+            None => issuance(core, |issuance| issuance.serial == serial)?,
+        };
+        index.into_iter().filter(|index| *index < size).collect()
+    };
+    if found.is_empty() {
+        return Err(unknown_serial(serial));
+    }
+    let mut collector = Collector::new(core, &question, head);
+    for index in found {
+        collector.own(index)?;
+    }
+    collector.own_tiles()?;
+    Ok(collector.builder.build())
+}
+
+/// Refuses an identity that is not declared and was never issued: that it did nothing says nothing.
+fn known(core: &Core, path: &str, id: &str) -> Result<(), Refusal> {
+    let current = core.current.load_full();
+    let declared = current
+        .iter()
+        .flat_map(|current| current.estate.identities());
+    let declared: Vec<&str> = declared.map(|identity| identity.path.as_str()).collect();
+    let issued = |issuance: &body::Issuance| issuance.spiffe_id == id;
+    if declared.contains(&path) || issuance(core, issued)?.is_some() {
+        return Ok(());
+    }
+    let meant = super::acts::did_you_mean(path, declared);
+    Err(Refusal::Unknown(
+        Finding::new(
+            "PACK-IDENTITY-UNKNOWN",
+            "no such identity is declared, and none was issued",
+        )
+        .expected("an identity of the estate in force, or one that was issued once")
+        .observed(id.to_owned())
+        .next(
+            meant.unwrap_or_else(|| {
+                "look it up in the estate: trilith estate export DIR".to_owned()
+            }),
+        ),
+    ))
+}
+
+fn unknown_serial(serial: &str) -> Refusal {
+    Refusal::Unknown(
+        Finding::new("PACK-SERIAL", "no SVID of that serial was issued")
+            .observed(serial.to_owned())
+            .next("serials: trilith ledger search --ledger server --type issuance"),
+    )
+}
+
+/// The sessions of an identity, what it did in them, and what became of that, in every gateway's ledger.
+fn accesses(
+    core: &Core,
+    identity: &str,
+    resource: Option<&str>,
+    newest: Option<u64>,
+) -> Result<Vec<u8>, Refusal> {
+    let path = super::acts::identity_path(core, identity)?;
+    let domain = core.trust_domain.as_str();
+    let id = format!("spiffe://{domain}/{path}");
+    // Gateways first, then the head: every anchor of the state stands below it.
+    let known_before = rows(core);
+    let head = core.journal.reader().head();
+    let gateways = match head.checkpoint.size {
+        0..=MOST_RECORDS => newest_anchors(core, head.checkpoint.size)?,
+        _ => known_before,
+    };
+    let ask = |newest| Question::Access {
+        identity: id.clone(),
+        resource: resource.map(str::to_owned),
+        newest,
+    };
+    let most = newest.unwrap_or(MOST_ACCESSES).min(MOST_ACCESSES);
+    let mut found = Vec::new();
+    let (mut any, mut all) = (false, newest.is_none());
+    for gateway in gateways {
+        let gateway = gateway.open(core)?;
+        let mut answers = Answers::new(&ask(Some(most)), domain, &gateway.origin, false);
+        walk(&gateway.reader, gateway.size, |index, record| {
+            answers.see(index, record);
+        })?;
+        any |= answers.total() > 0;
+        all &= answers.total() <= most;
+        found.push((gateway, answers.indices()));
+    }
+    if !any {
+        known(core, &path, &id)?;
+    }
+    // Where nothing was left out the question does not say that something may have been.
+    let question = ask((!all).then_some(most));
+    let mut collector = Collector::new(core, &question, head);
+    collector.own_tiles()?;
+    for (gateway, indices) in &found {
+        collector.gateway(gateway, indices)?;
+        let number = collector.builder.checkpoint(&gateway.checkpoint);
+        collector.tiles(number, gateway.size, &gateway.reader)?;
+    }
+    Ok(collector.builder.build())
+}
+
+/// What the state knows to be anchored.
+fn rows(core: &Core) -> Vec<Unopened> {
+    let state = core.state();
+    let rows = state.gateways().map(|row| Unopened {
+        anchor: row.anchor,
+        origin: row.origin.clone(),
+        key: row.ledger_key.parse().unwrap_or_default(),
+        size: row.size,
+        checkpoint: row.checkpoint.clone(),
+    });
+    rows.collect()
+}
+
+/// The newest anchor of each ledger among the first `size` records: exactly what who walks them finds. The
+/// state may be a moment behind.
+fn newest_anchors(core: &Core, size: u64) -> Result<Vec<Unopened>, Refusal> {
+    let mut newest = BTreeMap::new();
+    walk(core.journal.reader(), size, |index, record| {
+        if let Ok(anchor) = record.expect_body::<Anchor>() {
+            let unopened = Unopened {
+                anchor: index,
+                origin: anchor.origin.clone(),
+                key: anchor.ledger_key,
+                size: anchor.size.0,
+                checkpoint: anchor.checkpoint,
+            };
+            newest.insert(anchor.origin, unopened);
+        }
+    })?;
+    Ok(newest.into_values().collect())
+}
+
+/// An anchored ledger whose mirror was not looked at yet.
+struct Unopened {
+    anchor: u64,
+    origin: String,
+    key: Base64,
+    size: u64,
+    checkpoint: String,
+}
+
+impl Unopened {
+    fn open(&self, core: &Core) -> Result<Anchored, Refusal> {
+        let key = mirrors::ledger_key(&self.origin, &self.key.0)?;
+        let kept = core.mirrors.open(&key)?;
+        kept.named();
+        Ok(Anchored {
+            anchor: self.anchor,
+            origin: self.origin.clone(),
+            size: self.size,
+            checkpoint: self.checkpoint.clone(),
+            reader: kept.reader().clone(),
+        })
+    }
+}
+
+/// Shows the first `size` records of a ledger in order; one that cannot be read answers nothing.
+fn walk(reader: &Reader, size: u64, mut see: impl FnMut(u64, &Record)) -> Result<(), Refusal> {
+    let mut index = 0;
+    while index < size {
+        let end = size.min(index.saturating_add(BATCH));
+        let records = reader.read(index..end).map_err(|error| failed(&error))?;
+        if records.is_empty() {
+            return Err(Refusal::Unavailable(
+                Finding::new("PACK-MIRROR", "a ledger is not here up to its anchor")
+                    .expected(format!("{size} records"))
+                    .observed(format!("{index} records"))
+                    .next("wait until the gateway is connected: its records are fetched again"),
+            ));
+        }
+        for bytes in records {
+            if let Ok(record) = Record::from_vec(bytes) {
+                see(index, &record);
+            }
+            index += 1;
+        }
+    }
+    Ok(())
+}
+
+/// The index of the first issuance that is `wanted`.
+fn issuance(core: &Core, wanted: impl Fn(&body::Issuance) -> bool) -> Result<Option<u64>, Refusal> {
     let reader = core.journal.reader();
     let mut index = 0;
     loop {
@@ -123,161 +327,111 @@ fn sought(core: &Core, serial: &str) -> Result<u64, Refusal> {
             .read(index..index + 4_096)
             .map_err(|error| failed(&error))?;
         if records.is_empty() {
-            return Err(Refusal::Unknown(
-                Finding::new("PACK-SERIAL", "no SVID of that serial was issued")
-                    .observed(serial.to_owned()),
-            ));
+            return Ok(None);
         }
         for bytes in records {
             let issuance = Record::from_vec(bytes)
                 .ok()
                 .and_then(|record| record.expect_body::<body::Issuance>().ok());
-            if issuance.is_some_and(|issuance| issuance.serial == serial) {
-                return Ok(index);
+            if issuance.is_some_and(|issuance| wanted(&issuance)) {
+                return Ok(Some(index));
             }
             index += 1;
         }
     }
 }
 
-impl Collector<'_> {
-    /// A record of the server's ledger and, through it, what it names.
+impl<'a> Collector<'a> {
+    fn new(core: &'a Core, question: &Question, head: Arc<Head>) -> Self {
+        Self {
+            core,
+            builder: PackBuilder::new(question, &head.note),
+            own: BTreeSet::new(),
+            head,
+            room: MOST_TILES,
+        }
+    }
+
+    /// A record of the server's ledger and, through it, what it rests on. What the head does not reach is
+    /// left out, and whoever verifies the pack is told.
     fn own(&mut self, index: u64) -> Result<(), Refusal> {
-        if !self.own.insert(index) {
-            return Ok(());
-        }
         let reader = self.core.journal.reader();
-        let receipt = ledger::Receipt {
-            record: reader
-                .record(index)
-                .map_err(|error| failed(&error))?
-                .into_bytes(),
-            index,
-            proof: reader
-                .inclusion(index, self.head.checkpoint.size)
-                .map_err(|error| failed(&error))?,
-            checkpoint: self.head.note.to_string(),
-        };
-        let record = Record::parse(&receipt.record).map_err(|error| failed(&error))?;
-        self.builder.receipt(&receipt);
-        if let Some(estate) = record.estate() {
-            self.own(estate.index)?;
-        }
-        match record.kind() {
-            RecordType::Issuance => {
-                let issuance: body::Issuance =
-                    record.expect_body().map_err(|error| failed(&error))?;
-                self.own(issuance.verdict.0)?;
+        let size = self.head.checkpoint.size;
+        let mut open = vec![index];
+        while let Some(index) = open.pop() {
+            if index >= size || !self.own.insert(index) {
+                continue;
             }
-            RecordType::Verdict => {
-                let verdict: body::Verdict =
-                    record.expect_body().map_err(|error| failed(&error))?;
-                let evidence = verdict.evidence.iter().map(|evidence| evidence.sha256);
-                let facts = verdict.facts_blob.map(|blob| blob.sha256);
-                for digest in evidence.chain(facts) {
-                    self.blob(&digest.to_string())?;
-                }
+            let record = reader.record(index).map_err(|error| failed(&error))?;
+            let rests_on = grounds(&record).map_err(|error| failed(&error))?;
+            let proof = reader.inclusion(index, size);
+            self.builder.receipt(&ledger::Receipt {
+                record: record.into_bytes(),
+                index,
+                proof: proof.map_err(|error| failed(&error))?,
+                checkpoint: self.head.note.to_string(),
+            });
+            for digest in rests_on.blobs {
+                let content = blob(self.core, &digest.to_string())?;
+                self.builder.blob(content);
             }
-            RecordType::EstateVersion => {
-                let version: body::EstateVersion =
-                    record.expect_body().map_err(|error| failed(&error))?;
-                self.blob(&version.blob.sha256.to_string())?;
-                if let Some(proof) = version.proof_index {
-                    self.own(proof.0)?;
-                }
-            }
-            RecordType::Proof => {
-                let proof: body::Proof = record.expect_body().map_err(|error| failed(&error))?;
-                if let Some(blob) = proof.blob {
-                    self.blob(&blob.sha256.to_string())?;
-                }
-            }
-            _ => {}
+            open.extend(rests_on.records);
         }
         Ok(())
-    }
-
-    /// Every tile and entry bundle of a ledger that is small: then a pack shows it whole.
-    fn tiles(&mut self, note: &str, size: u64, reader: &Reader) -> Result<(), Refusal> {
-        if size > WHOLE {
-            return Ok(());
-        }
-        let number = self.builder.checkpoint(note);
-        for kind in (0..)
-            .map(Kind::Hashes)
-            .take_while(|kind| TilePath::at(*kind, 0, size).is_some())
-            .chain([Kind::Entries])
-        {
-            for path in TilePath::all(kind, size) {
-                if let Some(content) = reader.tile(&path).map_err(|error| failed(&error))? {
-                    self.builder.tile(number, path, content);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn blob(&mut self, digest: &str) -> Result<(), Refusal> {
-        let content = blob(self.core, digest)?;
-        self.builder.blob(content);
-        Ok(())
-    }
-
-    fn record(&mut self, ledger: &str, index: u64) -> Result<(), Refusal> {
-        let source = sources(self.core, ledger)?.into_iter().next();
-        let Some(source) = source else {
-            return Ok(());
-        };
-        if source.name == super::records::SERVER {
-            return self.own(index);
-        }
-        self.gateways(&source.name, &source.reader, &[index])
     }
 
     /// Records of a gateway under the checkpoint that is anchored, with the anchor.
-    fn gateways(&mut self, origin: &str, reader: &Reader, indices: &[u64]) -> Result<(), Refusal> {
-        let row = self.gateways.iter().find(|row| row.origin == origin);
-        let Some(row) = row.cloned() else {
-            return Ok(());
-        };
-        self.own(row.anchor)?;
-        self.tiles(&row.checkpoint, row.size, reader)?;
-        for index in indices.iter().filter(|index| **index < row.size) {
-            let record = reader.record(*index).map_err(|error| failed(&error))?;
-            let estate = record.estate();
-            let proof = reader
-                .inclusion(*index, row.size)
-                .map_err(|error| failed(&error))?;
-            if let Ok(start) = record.expect_body::<body::SessionStart>()
-                && let Some(issuance) = start.issuance
-            {
-                self.own(issuance.0)?;
-            }
+    fn gateway(&mut self, gateway: &Anchored, indices: &BTreeSet<u64>) -> Result<(), Refusal> {
+        self.own(gateway.anchor)?;
+        self.builder.checkpoint(&gateway.checkpoint);
+        for index in indices.iter().copied() {
+            let reader = &gateway.reader;
+            let record = reader.record(index).map_err(|error| failed(&error))?;
+            let rests_on = grounds(&record).map_err(|error| failed(&error))?;
+            let proof = reader.inclusion(index, gateway.size);
             self.builder.receipt(&ledger::Receipt {
                 record: record.into_bytes(),
-                index: *index,
-                proof,
-                checkpoint: row.checkpoint.clone(),
+                index,
+                proof: proof.map_err(|error| failed(&error))?,
+                checkpoint: gateway.checkpoint.clone(),
             });
-            if let Some(estate) = estate {
-                self.own(estate.index)?;
+            for named in rests_on.records {
+                self.own(named)?;
             }
         }
         Ok(())
     }
 
-    /// The sessions of an identity, what it did in them, and what became of that.
-    fn access(&mut self, identity: &str, resource: Option<&str>) -> Result<(), Refusal> {
-        let path = super::acts::identity_path(self.core, identity)?;
-        let id = format!("spiffe://{}/{path}", self.core.trust_domain);
-        for source in sources(self.core, "*")? {
-            if source.name == super::records::SERVER {
-                continue;
-            }
-            let indices = super::records::of_identity(&source, &id, resource)?;
-            let newest = indices.len().saturating_sub(MOST_ACCESSES);
-            let newest: Vec<u64> = indices.into_iter().skip(newest).collect();
-            self.gateways(&source.name, &source.reader, &newest)?;
+    fn own_tiles(&mut self) -> Result<(), Refusal> {
+        let size = self.head.checkpoint.size;
+        self.tiles(0, size, self.core.journal.reader())
+    }
+
+    /// Every tile and entry bundle of a ledger, if they are few enough: all or none.
+    fn tiles(&mut self, number: u64, size: u64, reader: &Reader) -> Result<(), Refusal> {
+        if size > MOST_RECORDS {
+            return Ok(());
+        }
+        let mut tiles = Vec::new();
+        let mut room = self.room;
+        let levels = (0..).map(Kind::Hashes);
+        let levels = levels.take_while(|kind| TilePath::at(*kind, 0, size).is_some());
+        for path in levels
+            .chain([Kind::Entries])
+            .flat_map(|kind| TilePath::all(kind, size))
+        {
+            let Some(content) = reader.tile(&path).map_err(|error| failed(&error))? else {
+                return Ok(());
+            };
+            let Some(left) = room.checked_sub(content.len()) else {
+                return Ok(());
+            };
+            room = left;
+            tiles.push((path, content));
+        }
+        self.room = room;
+        for (path, content) in tiles {
+            self.builder.tile(number, path, content);
         }
         Ok(())
     }

@@ -48,7 +48,7 @@ pub(super) fn status(core: &Core) -> Value {
         "svids": state.svids().count(),
         "workloads": core.workloads.total(),
         "gateways": gateways,
-        "signing": core.signing.blocked().map_or(json!("allowed"), |finding| json!(finding)),
+        "signing": core.signing.blocked().map_or(json!("allowed"), |blocked| json!(blocked.finding)),
         "pin": pin(core),
         "x509_authorities": core.authority.roots().iter().map(|root| crypto::base64::encode(root)).collect::<Vec<_>>(),
     })
@@ -87,9 +87,13 @@ pub(super) async fn who_can(
     core: &Arc<Core>,
     request: v1::WhoCanRequest,
 ) -> Result<Value, Refusal> {
-    let (action, resource) = (action(&request.action)?, resource(&request.resource)?);
+    let (action, resource) = (use_of(&request.action)?, resource(&request.resource)?);
     let current = core.estate()?;
-    blocking(move || json!(current.estate.who_can(action, &resource))).await
+    blocking(move || {
+        let answer = json!(current.estate.who_can(action, &resource));
+        with_undeclared(answer, &current.estate, &resource)
+    })
+    .await
 }
 
 pub(super) async fn what_can(
@@ -119,9 +123,43 @@ fn action(text: &str) -> Result<Action, Refusal> {
     })
 }
 
+/// An action by which an identity uses a resource: the others are asked about elsewhere.
+fn use_of(text: &str) -> Result<Action, Refusal> {
+    let next = match action(text) {
+        Ok(action) if Action::USES.contains(&action) => return Ok(action),
+        Ok(Action::Assume) => {
+            "who becomes what follows from a workload's facts: on its machine, trilith whoami; \
+             here, trilith ledger search --identity IDENTITY"
+        }
+        Ok(_) => "what administrators may do stands in the policies: trilith estate export DIR",
+        Err(_) => "ask by one of these actions",
+    };
+    Err(Refusal::Invalid(
+        Finding::new(
+            "QUESTION-ACTION",
+            "this is not an action by which an identity uses a resource",
+        )
+        .expected(Action::USES.map(Action::as_str).join(", "))
+        .observed(text.to_owned())
+        .next(next),
+    ))
+}
+
+/// Whoever mistypes a resource is answered as if it were there: by what nobody declared.
+fn with_undeclared(mut answer: Value, estate: &Estate, resource: &ResourceRef) -> Value {
+    if let (Value::Object(fields), Some(said)) = (&mut answer, estate.undeclared(resource)) {
+        fields.insert("undeclared".to_owned(), json!(said));
+    }
+    answer
+}
+
 fn resource(text: &str) -> Result<ResourceRef, Refusal> {
-    text.parse::<ResourceRef>()
-        .map_err(|error| Refusal::Invalid(Finding::new("QUESTION-RESOURCE", error.to_string())))
+    text.parse::<ResourceRef>().map_err(|error| {
+        Refusal::Invalid(
+            Finding::new("QUESTION-RESOURCE", error.to_string())
+                .next("name it as the estate does: DATABASE/SCHEMA/TABLE"),
+        )
+    })
 }
 
 /// By what the estate in force says, or of a recorded decision by what the estate said then.
@@ -131,7 +169,7 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         return blocking(move || recorded(&core, &request.decision)).await?;
     }
     let path = super::acts::identity_path(core, &request.principal)?;
-    let (action, resource) = (action(&request.action)?, resource(&request.resource)?);
+    let (action, resource) = (use_of(&request.action)?, resource(&request.resource)?);
     let current = core.estate()?;
     let core = Arc::clone(core);
     blocking(move || {
@@ -139,10 +177,11 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         let request = Request {
             principal: &path,
             action,
-            resource,
+            resource: resource.clone(),
             facts: &facts,
         };
-        json!({ "explanation": current.estate.why(&request) })
+        let explanation = json!(current.estate.why(&request));
+        json!({ "explanation": with_undeclared(explanation, &current.estate, &resource) })
     })
     .await
 }
@@ -369,7 +408,8 @@ fn version_of(core: &Core, record: &Record) -> Result<Estate, Refusal> {
     let row = row.ok_or_else(|| {
         Refusal::Unknown(
             Finding::new("ESTATE-VERSION-UNKNOWN", "there was no such version")
-                .observed(version.version.to_string()),
+                .observed(version.version.to_string())
+                .next(super::estates::VERSIONS),
         )
     })?;
     compile(&blob(core, &row.blob)?)

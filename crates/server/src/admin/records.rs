@@ -3,11 +3,11 @@
 use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
+use ledger::pack::{Sessions, is_about, touches};
 use ledger::{Record, RecordType};
 use ledger_store::Reader;
 use proto::v1::{RecordItem, RecordsRequest};
 use serde_json::Value;
-use std::collections::HashSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -89,7 +89,7 @@ fn search(
     sender: &mpsc::Sender<Result<RecordItem, Status>>,
 ) -> Result<(), Status> {
     // The sessions of an identity are known from their beginning on.
-    let mut sessions = HashSet::new();
+    let mut sessions = Sessions::default();
     let mut index = if filter.identity.is_some() { 0 } else { from };
     while *left > 0 {
         let records = source
@@ -105,7 +105,7 @@ fn search(
             let Ok(record) = Record::parse(&bytes) else {
                 continue;
             };
-            if !filter.matches(&record, &mut sessions) || at < from || *left == 0 {
+            if !filter.matches(&record, at, &mut sessions) || at < from || *left == 0 {
                 continue;
             }
             *left -= 1;
@@ -138,7 +138,15 @@ impl Filter {
                 RecordType::from_name(name).ok_or_else(|| {
                     Refusal::Invalid(
                         Finding::new("RECORD-TYPE", "there is no such type of record")
-                            .observed(name.clone()),
+                            .expected(
+                                RecordType::ALL
+                                    .iter()
+                                    .map(|known| known.as_str())
+                                    .collect::<Vec<_>>()
+                                    .join(", "),
+                            )
+                            .observed(name.clone())
+                            .next("search for one of these with --type"),
                     )
                 })
             })
@@ -157,7 +165,7 @@ impl Filter {
         })
     }
 
-    fn matches(&self, record: &Record, sessions: &mut HashSet<String>) -> bool {
+    fn matches(&self, record: &Record, index: u64, sessions: &mut Sessions) -> bool {
         let body: Value = if self.identity.is_some() || self.resource.is_some() {
             serde_json::from_str(record.body()).unwrap_or_default()
         } else {
@@ -166,107 +174,12 @@ impl Filter {
         let about = self
             .identity
             .as_deref()
-            .is_none_or(|identity| is_about(record, &body, identity, sessions));
+            .is_none_or(|identity| is_about(record, &body, identity, index, sessions));
         let touches = self
             .resource
             .as_deref()
             .is_none_or(|resource| touches(&body, resource));
         let typed = self.types.is_empty() || self.types.contains(&record.kind());
         about && touches && typed
-    }
-}
-
-/// It acted, it was acted upon, or it happened in a session of its.
-fn is_about(record: &Record, body: &Value, identity: &str, sessions: &mut HashSet<String>) -> bool {
-    let text = |path: &str| body.pointer(path).and_then(Value::as_str);
-    if record.kind() == RecordType::SessionStart && text("/spiffe_id") == Some(identity) {
-        sessions.extend(text("/session").map(str::to_owned));
-    }
-    record.actor() == identity
-        || text("/spiffe_id") == Some(identity)
-        || text("/target/value") == Some(identity)
-        || text("/session").is_some_and(|session| sessions.contains(session))
-}
-
-fn touches(body: &Value, resource: &str) -> bool {
-    let actions = body.get("actions").and_then(Value::as_array);
-    let actions = || actions.into_iter().flatten();
-    // A list that was cut may have held it.
-    if actions().any(|action| action.get("more").is_some()) {
-        return true;
-    }
-    let named = actions()
-        .filter_map(|action| action.get("resources")?.as_array())
-        .flatten()
-        .filter_map(Value::as_str);
-    let quoted = format!("\"{resource}\"");
-    named
-        .chain(body.get("resource").and_then(Value::as_str))
-        .any(|name| name == resource || name.contains(&quoted))
-}
-
-/// Places in a gateway's ledger: the sessions of `identity`, its operations (on `resource`, if one is
-/// named) and their outcomes, in order.
-pub(super) fn of_identity(
-    source: &Source,
-    identity: &str,
-    resource: Option<&str>,
-) -> Result<Vec<u64>, Refusal> {
-    let mut sessions = HashSet::new();
-    let mut intents = HashSet::new();
-    let mut found = Vec::new();
-    let mut index = 0;
-    loop {
-        let records = source
-            .reader
-            .read(index..index + BATCH)
-            .map_err(|error| Refusal::internal("reading records", &error))?;
-        if records.is_empty() {
-            return Ok(found);
-        }
-        for bytes in records {
-            let at = index;
-            index += 1;
-            let Ok(record) = Record::from_vec(bytes) else {
-                continue;
-            };
-            let body: Value = serde_json::from_str(record.body()).unwrap_or_default();
-            let wanted = match record.kind() {
-                RecordType::SessionStart | RecordType::SessionEnd => {
-                    is_about(&record, &body, identity, &mut sessions)
-                }
-                RecordType::Intent | RecordType::Decision => {
-                    is_about(&record, &body, identity, &mut sessions)
-                        && resource.is_none_or(|resource| touches(&body, resource))
-                }
-                RecordType::Outcome => body
-                    .get("intent")
-                    .and_then(Value::as_str)
-                    .and_then(|seq| seq.parse::<u64>().ok())
-                    .is_some_and(|seq| intents.contains(&seq)),
-                _ => false,
-            };
-            if wanted {
-                if record.kind() == RecordType::Intent {
-                    intents.insert(record.seq());
-                }
-                found.push(at);
-            }
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use serde_json::json;
-
-    #[test]
-    fn a_list_that_was_cut_may_have_held_what_is_searched_for() {
-        let mut body =
-            json!({"actions": [{"action": "select", "resources": ["Table::\"shop/public/a\""]}]});
-        assert!(touches(&body, "shop/public/a") && !touches(&body, "shop/public/b"));
-        body["actions"][0]["more"] = json!({"count": "9", "sha256": ""});
-        assert!(touches(&body, "shop/public/b"));
     }
 }

@@ -1,7 +1,10 @@
 //! Taking a gateway's ledger: its head is checked against what is mirrored, the records between are
-//! fetched and kept, and only then the head is anchored.
+//! fetched and kept, and only then the head is anchored. However far the gateway is ahead, what is held in
+//! memory is bounded: records are kept as far as a checkpoint that the gateway signed on the way covers them.
 
+use super::{Deltas, send};
 use crate::core::{Core, draft};
+use crate::journal::Failure;
 use crate::mirrors::Kept;
 use crate::refusal::Refusal;
 use facts::Finding;
@@ -11,13 +14,15 @@ use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
 use store::SvidRow;
+use tokio::sync::{mpsc, watch};
 
-/// Records asked for at once.
-const AT_ONCE: u32 = 256;
-/// Bytes of records between two heads.
+/// Records asked for at once; the gateway sends fewer when they are large.
+const AT_ONCE: u32 = 4_096;
+/// Bytes of records between two checkpoints of the gateway: its commits have a few MiB. Below what a mirror
+/// takes at once.
 const MOST: usize = 30 << 20;
 
-pub(super) struct Anchoring {
+struct Anchoring {
     core: Arc<Core>,
     svid: Arc<SvidRow>,
     key: LedgerKey,
@@ -25,50 +30,101 @@ pub(super) struct Anchoring {
     kept: Option<Arc<Kept>>,
     /// The head that records are being fetched for.
     fetching: Option<Fetching>,
-    /// The newest head that came meanwhile.
-    next: Option<GatewayHead>,
     requests: u64,
 }
 
 struct Fetching {
     note: String,
     checkpoint: Checkpoint,
+    /// Of what is not kept yet.
     first: u64,
     records: Vec<Vec<u8>>,
     bytes: usize,
     request: u64,
 }
 
-impl Anchoring {
-    pub(super) fn new(core: &Arc<Core>, svid: &Arc<SvidRow>, key: LedgerKey) -> Self {
-        Self {
-            core: Arc::clone(core),
-            svid: Arc::clone(svid),
-            key,
-            kept: None,
-            fetching: None,
-            next: None,
-            requests: 0,
+/// Anchors the newest of `heads`, again and again, for as long as the gateway's stream lasts.
+///
+/// INVARIANT: one request is out at a time, so `segments` holds no more than its answer.
+pub(super) async fn run(
+    core: Arc<Core>,
+    svid: Arc<SvidRow>,
+    key: LedgerKey,
+    deltas: Deltas,
+    mut heads: watch::Receiver<Option<GatewayHead>>,
+    mut segments: mpsc::Receiver<SegmentData>,
+) -> Result<(), Refusal> {
+    let mut anchoring = Anchoring {
+        core,
+        svid,
+        key,
+        kept: None,
+        fetching: None,
+        requests: 0,
+    };
+    loop {
+        let outcome = if anchoring.fetching.is_some() {
+            match segments.recv().await {
+                Some(segment) => anchoring.segment(segment).await,
+                None => return Ok(()),
+            }
+        } else {
+            tokio::select! {
+                changed = heads.changed() => {
+                    let head = heads.borrow_and_update().clone();
+                    match (changed, head) {
+                        (Ok(()), Some(head)) => anchoring.begin(head).await,
+                        (Ok(()), None) => Ok(None),
+                        (Err(_), _) => return Ok(()),
+                    }
+                }
+                segment = segments.recv() => match segment {
+                    // Nobody asked for it.
+                    Some(_) => Ok(None),
+                    None => return Ok(()),
+                }
+            }
+        };
+        if let Some(answer) = kept(outcome)? {
+            send(&deltas, answer).await?;
         }
     }
+}
 
+/// A full disk keeps nothing of the gateway's ledger, and takes nothing from the gateway: what it must
+/// hear of goes on, and its next head is tried again.
+fn kept(outcome: Result<Option<Delta>, Refusal>) -> Result<Option<Delta>, Refusal> {
+    match outcome {
+        Err(refusal) if refusal.is_disk_full() => {
+            tracing::warn!(%refusal, "a gateway's ledger is not anchored");
+            Ok(None)
+        }
+        outcome => outcome,
+    }
+}
+
+impl Fetching {
+    /// The index after the last record that has come.
+    fn end(&self) -> u64 {
+        let have = u64::try_from(self.records.len()).unwrap_or(u64::MAX);
+        self.first.saturating_add(have)
+    }
+}
+
+impl Anchoring {
     async fn kept(&mut self) -> Result<Arc<Kept>, Refusal> {
         if let Some(kept) = &self.kept {
             return Ok(Arc::clone(kept));
         }
-        let (opening, named) = (Arc::clone(&self.core), self.key.clone());
-        let kept = tokio::task::spawn_blocking(move || opening.mirrors.open(&named))
+        let (opening, key) = (Arc::clone(&self.core), self.key.clone());
+        let kept = tokio::task::spawn_blocking(move || opening.mirrors.open(&key))
             .await
             .map_err(|error| Refusal::internal("opening a mirror", &error))??;
-        Ok(Arc::clone(self.kept.insert(kept)))
-    }
-
-    pub(super) async fn head(&mut self, head: GatewayHead) -> Result<Option<Delta>, Refusal> {
-        if self.fetching.is_some() {
-            self.next = Some(head);
-            return Ok(None);
+        let origin = self.key.origin().as_str();
+        if self.core.state().gateway(origin).is_some() {
+            kept.named();
         }
-        self.begin(head).await
+        Ok(Arc::clone(self.kept.insert(kept)))
     }
 
     async fn begin(&mut self, head: GatewayHead) -> Result<Option<Delta>, Refusal> {
@@ -108,8 +164,7 @@ impl Anchoring {
         let fetching = self.fetching.as_mut()?;
         self.requests += 1;
         fetching.request = self.requests;
-        let have = u64::try_from(fetching.records.len()).unwrap_or(u64::MAX);
-        let from_index = fetching.first.saturating_add(have);
+        let from_index = fetching.end();
         let left = fetching.checkpoint.size.saturating_sub(from_index);
         Some(Delta::Fetch(FetchSegments {
             request: self.requests,
@@ -118,47 +173,63 @@ impl Anchoring {
         }))
     }
 
-    pub(super) async fn segment(&mut self, segment: SegmentData) -> Result<Option<Delta>, Refusal> {
-        let Some(fetching) = &mut self.fetching else {
+    async fn segment(&mut self, segment: SegmentData) -> Result<Option<Delta>, Refusal> {
+        let Some(mut fetching) = self.fetching.take() else {
             return Ok(None);
         };
         if segment.request != fetching.request {
+            self.fetching = Some(fetching);
             return Ok(None);
         }
-        let have = u64::try_from(fetching.records.len()).unwrap_or(u64::MAX);
-        let expected = fetching.first.saturating_add(have);
+        let expected = fetching.end();
         let left = fetching.checkpoint.size.saturating_sub(expected);
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         fetching.bytes += segment.records.iter().map(Vec::len).sum::<usize>();
-        let (first, bytes) = (segment.first_index, fetching.bytes);
+        let (first, bytes, whole) = (
+            segment.first_index,
+            fetching.bytes,
+            segment.records.len() <= left,
+        );
         fetching
             .records
             .extend(segment.records.into_iter().take(left));
-        let more = fetching.records.len() as u64 > have;
-        if first != expected || !more || bytes > MOST {
+        if first != expected || fetching.end() <= expected || bytes > MOST {
             return Err(self.refused(&format!("{bytes} bytes of records from {first} on")));
         }
-        if fetching.first + (fetching.records.len() as u64) < fetching.checkpoint.size {
+        if fetching.end() < fetching.checkpoint.size {
+            if whole && !segment.checkpoint.is_empty() {
+                // INVARIANT: the mirror checks that the records lead to this checkpoint, too, before it
+                // keeps them, and in the end that all of them lead to the head.
+                let end = fetching.end();
+                let records = std::mem::take(&mut fetching.records);
+                self.keep(fetching.first, records, segment.checkpoint)
+                    .await?;
+                (fetching.first, fetching.bytes) = (end, 0);
+            }
+            self.fetching = Some(fetching);
             return Ok(self.fetch());
         }
-        let Some(done) = self.fetching.take() else {
-            return Ok(None);
-        };
+        let note = fetching.note.clone();
+        self.keep(fetching.first, fetching.records, fetching.note)
+            .await?;
+        self.anchor(&note, &fetching.checkpoint).await
+    }
+
+    async fn keep(
+        &mut self,
+        first: u64,
+        records: Vec<Vec<u8>>,
+        note: String,
+    ) -> Result<(), Refusal> {
         let kept = self.kept().await?;
-        let (note, checkpoint) = (done.note.clone(), done.checkpoint);
-        tokio::task::spawn_blocking(move || kept.append(done.first, &done.records, &done.note))
+        tokio::task::spawn_blocking(move || kept.append(first, &records, &note))
             .await
             .map_err(|error| Refusal::internal("keeping a gateway's records", &error))?
             .map_err(|error| match error {
                 StoreError::DiskFull => Refusal::disk_full(),
                 error => self.refused(&error.to_string()),
             })?;
-        let anchored = self.anchor(&note, &checkpoint).await?;
-        if let Some(next) = self.next.take() {
-            // Its anchor will answer for both.
-            return self.begin(next).await.map(|more| more.or(anchored));
-        }
-        Ok(anchored)
+        Ok(())
     }
 
     /// Records the head, unless that very head is recorded.
@@ -181,11 +252,31 @@ impl Anchoring {
         };
         let auth = format!("x509:{}", self.svid.serial);
         let record = draft(body.record().actor(&self.svid.spiffe_id, &auth))?;
-        let committed = self.core.append_one(record).await?;
+        let index = self.record(record).await?;
+        if let Some(kept) = &self.kept {
+            kept.named();
+        }
         Ok(Some(Delta::Anchored(Anchored {
             size: checkpoint.size,
-            index: committed.index(),
+            index,
         })))
+    }
+
+    /// Records the anchor as soon as the server may sign: a gateway whose server is behind another
+    /// peer goes on following, and hears of cuts.
+    async fn record(&self, record: ledger::Draft) -> Result<u64, Refusal> {
+        let mut allowed = self.core.signing.watch();
+        loop {
+            match self.core.journal.append_one(record.clone()).await {
+                Ok(committed) => return Ok(committed.index()),
+                Err(Failure::Blocked(finding)) => {
+                    if allowed.wait_for(|allowed| *allowed).await.is_err() {
+                        return Err(Refusal::Unavailable(finding));
+                    }
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
     }
 
     fn refused(&self, observed: &str) -> Refusal {

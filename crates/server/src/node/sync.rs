@@ -1,23 +1,23 @@
 //! The stream between a node agent and the server: workloads ask, the server decides, issues, and says
 //! when what a workload may hold has changed.
 
+mod jwt;
 mod rejudge;
+mod workload;
 
 pub(crate) use rejudge::{Lost, cut, rejudge, withdraw};
+pub(crate) use workload::workload;
 
 use super::Caller;
-use crate::authority::Term;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
-use crate::issue::{Basis, Issued, Order, Signed, What, issue};
-use crate::join::public_key;
+use crate::issue::{Issued, Order, Signed, What};
 use crate::lock::not_locked;
 use crate::metrics;
-use crate::node::Claims;
 use crate::refusal::Refusal;
-use crate::workloads::{Answer, Holding, Updates};
-use crypto::PublicKey;
+use crate::workloads::{Holding, Updates};
 use facts::{FactSet, Finding, Source, Timestamp};
+use jwt::jwt;
 use ledger::body::TargetKind;
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
@@ -57,10 +57,10 @@ pub(super) fn start(
         .connect(&caller.node.name, number, updates.clone());
     let session = Session {
         core: Arc::clone(core),
-        caller: Caller {
+        caller: Arc::new(Caller {
             stream: Some(number),
             ..caller
-        },
+        }),
         number,
         updates,
         permits: Arc::new(Semaphore::new(AT_ONCE)),
@@ -71,7 +71,7 @@ pub(super) fn start(
 
 struct Session {
     core: Arc<Core>,
-    caller: Caller,
+    caller: Arc<Caller>,
     number: u64,
     updates: Updates,
     permits: Arc<Semaphore>,
@@ -158,7 +158,7 @@ impl Session {
             }
             Message::Workload(request) => {
                 self.still()?;
-                let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
+                let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
                 let number = request.request;
                 self.begin(place, async move {
                     let issued = match rate(&core, &caller) {
@@ -171,7 +171,7 @@ impl Session {
             }
             Message::Jwt(request) => {
                 self.still()?;
-                let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
+                let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
                 let number = request.request;
                 self.begin(place, async move {
                     let issued = match rate(&core, &caller) {
@@ -254,200 +254,6 @@ pub(super) const fn update(update: Update) -> NodeUpdate {
     }
 }
 
-/// What a workload may become, issued.
-pub(crate) async fn workload(
-    core: &Arc<Core>,
-    caller: &Caller,
-    request: v1::WorkloadRequest,
-) -> Result<Vec<Update>, Refusal> {
-    let node = &caller.node.name;
-    if request.workload.is_empty()
-        || request.workload.len() > LONGEST_NAME
-        || request.facts.len() > LONGEST_FACTS
-        || request.public_keys.len() > MOST_KEYS
-        || request.held.len() > MOST_KEYS
-    {
-        return Err(invalid("a request beyond the limits of one workload"));
-    }
-    if !core.workloads.contains(node, &request.workload)
-        && core.workloads.count(node) >= core.config.limits.workloads_per_node
-    {
-        return Err(Refusal::Limited(
-            Finding::new("SYNC-WORKLOADS", "the node has too many workloads")
-                .expected(format!("at most {}", core.config.limits.workloads_per_node)),
-        ));
-    }
-    let current = core.estate()?;
-    let Decided {
-        basis,
-        allowed,
-        near,
-        keys,
-    } = decide(core, caller, &current, request.facts, request.public_keys).await?;
-    turn(core, caller, &request.workload, &basis.facts, current.index).await;
-    let mut refused = near_misses(core, node, &near, allowed.is_empty());
-    let mut orders = Vec::new();
-    let mut keys = keys.into_iter();
-    for identity in allowed.iter() {
-        match order(core, &basis, identity, &mut keys, &request.held) {
-            Ok(order) => orders.push(order),
-            Err(refusal) => refused.push(refused_identity(
-                &spiffe_id(core, &identity.path)?,
-                &[refusal.finding().clone()],
-            )),
-        }
-    }
-    let orders: Arc<[Order]> = orders.into();
-    let mut svids = Vec::new();
-    let mut held = Vec::with_capacity(orders.len());
-    for (order, outcome) in orders.iter().zip(issue(core, &orders).await?) {
-        match outcome {
-            Ok(issued) => {
-                held.push(holding(order, &issued));
-                svids.push(svid(order, &allowed, issued));
-            }
-            Err(refusal) => refused.push(refused_identity(
-                order.spiffe_id.as_str(),
-                &[refusal.finding().clone()],
-            )),
-        }
-    }
-    let next = core.now().as_millis() + core.config.limits.reissue_s.saturating_mul(1_000);
-    let complete = caller.stream.filter(|_| held.len() == allowed.len());
-    let answer = complete.map(|stream| Answer {
-        stream,
-        estate: current.index,
-        svids: held.clone(),
-        next: Timestamp::from_millis(next),
-    });
-    core.workloads.issued(
-        node,
-        &request.workload,
-        Arc::clone(&basis.facts),
-        allowed,
-        held,
-        answer,
-    );
-    let overtaken = {
-        let state = core.state();
-        let stands = |svid: &v1::X509Svid| {
-            state
-                .svid(&svid.serial)
-                .is_some_and(|row| state.stands(row))
-        };
-        !svids.iter().all(stands)
-    };
-    let mut updates = vec![Update::Issued(v1::Issued {
-        request: request.request,
-        workload: request.workload.clone(),
-        svids,
-        refused,
-        estate_index: current.index,
-    })];
-    let newest = core.estate()?;
-    if overtaken || newest.index != current.index {
-        // The estate changed on the way: what was just sent may already be out of date.
-        updates.push(Update::Reconsider(v1::Reconsider {
-            workloads: vec![request.workload],
-            estate_index: newest.index,
-        }));
-    }
-    Ok(updates)
-}
-
-/// Waits for the workload's turn: of which nothing has changed since its last answer is issued the same
-/// again only now and then.
-async fn turn(core: &Core, caller: &Caller, workload: &str, facts: &FactSet, estate: u64) {
-    let node = &caller.node.name;
-    let Some(stream) = caller.stream else { return };
-    let digest = crate::current::digest(facts);
-    let last = core
-        .workloads
-        .answer(node, workload, stream, estate, &digest);
-    let Some(last) = last.filter(|last| !last.svids.is_empty()) else {
-        return;
-    };
-    let now = core.now();
-    let soon = now.plus_secs(ENDING_S).as_millis();
-    let stands = {
-        let state = core.state();
-        last.svids.iter().all(|held| {
-            let row = state.svid(&held.serial);
-            held.not_after > soon
-                && row.is_some_and(|row| state.stands(row) && !core.unrecorded.covers(row))
-        })
-    };
-    if stands {
-        let every = core.config.limits.reissue_s.saturating_mul(1_000);
-        let turn = core.workloads.turn(node, workload, now, every);
-        tokio::time::sleep(turn.since(now)).await;
-    }
-}
-
-/// What a workload's facts come to.
-struct Decided {
-    basis: Arc<Basis>,
-    allowed: Arc<[Allowed]>,
-    near: Arc<[NearMiss]>,
-    /// The keys that came with them, one for each identity.
-    keys: Vec<Result<PublicKey, Refusal>>,
-}
-
-/// Parses and evaluates on the pool: a stranger's facts and keys never hold up the async threads.
-async fn decide(
-    core: &Arc<Core>,
-    caller: &Caller,
-    current: &Arc<Current>,
-    asserted: Vec<u8>,
-    keys: Vec<Vec<u8>>,
-) -> Result<Decided, Refusal> {
-    let node = core.state().node(&caller.node.name).cloned();
-    let node = node.unwrap_or_else(|| caller.node.clone());
-    not_locked(&node)?;
-    fresh(core, current, node.evidence_time)?;
-    let (machine, estate) = (core.machine_facts(&node)?, Arc::clone(current));
-    let judging = Arc::clone(core);
-    let judge = move || {
-        let mut facts = estate.placed(&machine).into_owned();
-        for fact in assertions(&asserted)?.iter() {
-            facts.insert(fact.clone());
-        }
-        let (allowed, near) = estate.judged(&facts);
-        // A key that no identity is there for is not looked at.
-        let keys: Vec<_> = keys
-            .iter()
-            .take(allowed.len())
-            .map(|key| public_key(key))
-            .collect();
-        let commit = judging.known_commitment(&crate::current::digest(&facts));
-        Ok::<_, Refusal>((Arc::new(facts), commit, allowed, near, keys))
-    };
-    let (facts, commit, allowed, near, keys) = core
-        .pool
-        .run(judge)
-        .await
-        .map_err(|error| Refusal::internal("deciding", &error))??;
-    let basis = Basis {
-        node: node.name,
-        verdict: node.verdict,
-        evidence_time: node.evidence_time,
-        commit: match commit {
-            Some(commit) => commit,
-            None => core.commit(&facts).await?,
-        },
-        facts,
-        estate: Some(current.reference()),
-        actor: caller.svid.spiffe_id.clone(),
-        auth: format!("x509:{}", caller.svid.serial),
-    };
-    Ok(Decided {
-        basis: Arc::new(basis),
-        allowed,
-        near,
-        keys,
-    })
-}
-
 /// Evidence older than the estate allows issues nothing.
 fn fresh(core: &Core, current: &Current, evidence_time: u64) -> Result<(), Refusal> {
     let most = current.estate.settings().evidence_max_age;
@@ -488,39 +294,6 @@ fn invalid(what: &str) -> Refusal {
     )
 }
 
-fn order(
-    core: &Core,
-    basis: &Arc<Basis>,
-    identity: &Allowed,
-    keys: &mut impl Iterator<Item = Result<PublicKey, Refusal>>,
-    held: &[v1::Held],
-) -> Result<Order, Refusal> {
-    let id = core.trust_domain.identity(&identity.path);
-    let id = id.map_err(|error| Refusal::internal("naming an identity", &error))?;
-    barred(core, &id)?;
-    let key = keys.next().ok_or_else(|| {
-        Refusal::Precondition(
-            Finding::new("ISSUE-KEYS", "there is no key left for this identity")
-                .next("ask again with a key for each identity"),
-        )
-    })?;
-    let key = key?;
-    let claim = Claims::claim(core, &key, id.as_str(), &basis.node)?;
-    Ok(Order {
-        claim: Some(Arc::new(claim)),
-        what: What::X509 {
-            public_key: key,
-            dns_names: identity.dns_names.clone(),
-        },
-        term: Term::Workload,
-        basis: Arc::clone(basis),
-        policies: identity.policies.clone(),
-        visible: identity.visible.clone(),
-        replaces: replaced(core, &id, &basis.node, held),
-        spiffe_id: id,
-    })
-}
-
 fn barred(core: &Core, id: &SpiffeId) -> Result<(), Refusal> {
     let barred = core.state().barred(id.as_str());
     let observed = match barred {
@@ -538,19 +311,6 @@ fn barred(core: &Core, id: &SpiffeId) -> Result<(), Refusal> {
                 id.identity_path()
             )),
     ))
-}
-
-/// The serial that the new SVID renews: one of this identity that this node was issued.
-fn replaced(core: &Core, id: &SpiffeId, node: &str, held: &[v1::Held]) -> Option<String> {
-    let state = core.state();
-    held.iter()
-        .filter(|held| held.spiffe_id == id.as_str())
-        .find(|held| {
-            state.svid(&held.serial).is_some_and(|row| {
-                row.spiffe_id == id.as_str() && row.node == node && state.stands(row)
-            })
-        })
-        .map(|held| held.serial.clone())
 }
 
 fn holding(order: &Order, issued: &Issued) -> Holding {
@@ -630,117 +390,4 @@ fn near_misses(
             Some(refused_identity(&id, &miss.findings))
         })
         .collect()
-}
-
-async fn jwt(
-    core: &Arc<Core>,
-    caller: &Caller,
-    request: v1::JwtRequest,
-) -> Result<v1::JwtIssued, Refusal> {
-    let node = &caller.node.name;
-    let known = core.workloads.facts(node, &request.workload);
-    let known = known.ok_or_else(|| {
-        Refusal::Precondition(
-            Finding::new("JWT-WORKLOAD", "the workload has not been attested")
-                .next("send its facts first"),
-        )
-    })?;
-    let current = core.estate()?;
-    let row = core.state().node(node).cloned();
-    let row = row.unwrap_or_else(|| caller.node.clone());
-    not_locked(&row)?;
-    fresh(core, &current, row.evidence_time)?;
-    let (asked, estate) = (Arc::clone(&known), Arc::clone(&current));
-    let allowed = core
-        .pool
-        .run(move || estate.assumable(&asked))
-        .await
-        .map_err(|error| Refusal::internal("deciding", &error))?;
-    let caller_key = crypto::hex::decode(&caller.svid.key)
-        .ok()
-        .and_then(|key| key.try_into().ok())
-        .unwrap_or_default();
-    let basis = Arc::new(Basis {
-        node: node.clone(),
-        verdict: row.verdict,
-        evidence_time: row.evidence_time,
-        commit: core.commit(&known).await?,
-        facts: Arc::clone(&known),
-        estate: Some(current.reference()),
-        actor: caller.svid.spiffe_id.clone(),
-        auth: format!("x509:{}", caller.svid.serial),
-    });
-    let mut orders = Vec::new();
-    let mut hints = Vec::new();
-    let mut refused = Vec::new();
-    let mut first = None;
-    let mut refuse = |id: &SpiffeId, refusal: Refusal| {
-        let findings = [refusal.finding().clone()];
-        refused.push(refused_identity(id.as_str(), &findings));
-        first.get_or_insert(refusal);
-    };
-    for identity in allowed.iter() {
-        let id = core.trust_domain.identity(&identity.path);
-        let id = id.map_err(|error| Refusal::internal("naming an identity", &error))?;
-        if !request.spiffe_id.is_empty() && request.spiffe_id != id.as_str() {
-            continue;
-        }
-        // One that may not be issued keeps nobody from the others.
-        if let Err(refusal) = barred(core, &id) {
-            refuse(&id, refusal);
-            continue;
-        }
-        hints.push(identity.hint.clone());
-        orders.push(Order {
-            spiffe_id: id,
-            what: What::Jwt {
-                audience: request.audience.clone(),
-                caller_key,
-                receipt: !request.without_receipt,
-            },
-            term: Term::Workload,
-            basis: Arc::clone(&basis),
-            policies: identity.policies.clone(),
-            visible: identity.visible.clone(),
-            replaces: None,
-            claim: None,
-        });
-    }
-    let mut held = Vec::new();
-    let mut svids = Vec::new();
-    let orders: Arc<[Order]> = orders.into();
-    let outcomes = issue(core, &orders).await?;
-    for ((order, outcome), hint) in orders.iter().zip(outcomes).zip(hints) {
-        let issued = match outcome {
-            Ok(issued) => issued,
-            Err(refusal) => {
-                refuse(&order.spiffe_id, refusal);
-                continue;
-            }
-        };
-        held.push(holding(order, &issued));
-        let Signed::Jwt(token) = issued.body else {
-            continue;
-        };
-        svids.push(v1::JwtSvid {
-            spiffe_id: order.spiffe_id.to_string(),
-            token,
-            hint,
-            not_after: issued.not_after.as_millis(),
-        });
-    }
-    if svids.is_empty() {
-        return Err(first.unwrap_or_else(|| {
-            Refusal::Denied(
-                Finding::new("JWT-IDENTITY", "the workload may not hold this identity")
-                    .observed(request.spiffe_id),
-            )
-        }));
-    }
-    core.workloads.hold(node, &request.workload, held);
-    Ok(v1::JwtIssued {
-        request: request.request,
-        svids,
-        refused,
-    })
 }

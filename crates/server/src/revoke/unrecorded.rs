@@ -1,5 +1,5 @@
-//! Cuts that are in force and not recorded yet, because the disk took no record of them. While this
-//! server runs they count like revocations of the state.
+//! Cuts that are in force and not recorded yet, because the disk took no record of them or because
+//! the server may sign none. While it runs they count like revocations of the state.
 
 use ledger::Draft;
 use ledger::body::TargetKind;
@@ -49,6 +49,15 @@ impl Unrecorded {
         let waiting = self.lock();
         let (key, first) = waiting.iter().next()?;
         Some((key.clone(), first.record.clone()))
+    }
+
+    /// All that wait.
+    pub(crate) fn all(&self) -> Vec<(Key, Draft)> {
+        let waiting = self.lock();
+        waiting
+            .iter()
+            .map(|(key, one)| (key.clone(), one.record.clone()))
+            .collect()
     }
 
     pub(crate) fn done(&self, key: &Key) {

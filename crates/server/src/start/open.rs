@@ -1,10 +1,12 @@
 //! Opening what is on disk: keys, ledger, blobs, and the state brought up to the ledger's end.
 
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
+use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
 use crate::state::{FoldError, State};
 use crypto::{Algorithm, Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
+use facts::Finding;
 use identity::AuthorityError;
 use ledger::{Record, RecordError};
 use ledger_store::{Blobs, Ledger, Options, RealDisk, StoreError};
@@ -66,6 +68,37 @@ pub enum StartError {
     Failed(String),
 }
 
+impl StartError {
+    /// As a user sees it.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let finding =
+            |code, next: &'static str| Finding::new(code, facts::with_causes(self)).next(next);
+        match self {
+            Self::Refused(finding) => finding.clone(),
+            Self::Config(error) => error.finding(),
+            Self::Listen { address, source } => Finding::new(
+                "SERVER-LISTEN",
+                format!("cannot listen on {address}: {source}"),
+            )
+            .next("end what listens there, or name another address in server.toml"),
+            Self::Ledger(StoreError::Locked { .. }) => finding(
+                "SERVER-RUNNING",
+                "a server with this data_dir runs: end it first, or name another data_dir",
+            ),
+            Self::Directory { .. } => finding("SERVER-DIRECTORY", "check the path and its owner"),
+            Self::Custody(_) => finding(
+                "SERVER-CUSTODY",
+                "check [custody] in server.toml, and owner and mode of its folders",
+            ),
+            _ => finding(
+                "SERVER-START",
+                "look at the log above; docs/operate says how to restore",
+            ),
+        }
+    }
+}
+
 impl From<HeadError> for StartError {
     fn from(error: HeadError) -> Self {
         Self::Head(Box::new(error))
@@ -85,6 +118,7 @@ pub(super) struct Opened {
     pub(super) behind: Option<store::Error>,
     pub(super) state: State,
     pub(super) head: HeadFile,
+    pub(super) postponed: Postponed,
     pub(super) commitment_key: SecretBytes,
 }
 
@@ -96,11 +130,26 @@ impl Opened {
         let signer =
             open_custody(&config.custody.ledger)?.load_or_generate("ledger", Algorithm::Ed25519)?;
         let origin = format!("{}/server", config.trust_domain);
+        let head = HeadFile::in_dir(ledger_dir);
         let options = Options {
             on_failure,
+            // INVARIANT: an end that is damaged and that was published is not cut off as a commit which
+            // nobody has seen. One that cannot be read is the business of the start.
+            expected_at_least: head.read().ok().flatten(),
             ..Options::default()
         };
-        let ledger = Ledger::open(&config.data_dir.join("ledger"), signer, &origin, &options)?;
+        let dir = config.data_dir.join("ledger");
+        let ledger = match Ledger::open(&dir, Arc::clone(&signer), &origin, &options) {
+            // Sound, and not what it was: it opens to be recovered, and signs nothing until then.
+            Err(StoreError::RolledBack { .. } | StoreError::Forked { .. }) => {
+                let options = Options {
+                    expected_at_least: None,
+                    ..options
+                };
+                Ledger::open(&dir, signer, &origin, &options)?
+            }
+            opened => opened?,
+        };
         let blobs = Blobs::open(
             &config.data_dir.join("blobs"),
             LARGEST_BLOB,
@@ -114,7 +163,11 @@ impl Opened {
             kept,
             behind,
             state,
-            head: HeadFile::in_dir(ledger_dir),
+            head,
+            postponed: Postponed::open(ledger_dir).map_err(|source| StartError::Directory {
+                path: ledger_dir.clone(),
+                source,
+            })?,
             commitment_key: commitment_key(&config.data_dir)?,
         })
     }

@@ -16,7 +16,8 @@ use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
 use crate::node::{NodeService, rejudge};
 use crate::pool::Pool;
-use crate::signing::{HeadFile, Signing, behind};
+use crate::signing::{Foreign, HeadError, Signing, behind};
+use crate::state::State;
 use crate::upkeep;
 use crypto::{Algorithm, Signer};
 use estate::{Estate, EstateFiles};
@@ -94,24 +95,29 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         })
         .await?
     };
-    let (core, ledger, server_key, head) = {
+    let (core, ledger, server_key) = {
         let stop = stop.clone();
         blocking(move || assemble(config, opened, fail, stop)).await?
     };
     let own = OwnSvid::empty();
-    if let Err(refusal) = upkeep::own_svid(&core, &own, &server_key).await {
-        // Administration still listens: recovery is what such a server needs.
-        tracing::error!(%refusal, "the server has no SVID yet");
+    let presented = upkeep::own_svid(&core, &own, &server_key).await;
+    if let Err(refusal) = &presented {
+        // Administration still listens: recovery is what such a server needs. Until then it presents what
+        // it held last, so that gateways hear of cuts.
+        tracing::error!(%refusal, "the server has no SVID of this run");
+        upkeep::last_svid(&core, &own, &server_key);
     }
-    if let Err(refusal) = judge_again(&core).await {
-        tracing::error!(%refusal, "what lives was not judged by the estate in force");
-    }
-    if let Err(refusal) = crate::lock::cut_again(&core).await {
-        tracing::error!(%refusal, "what locked machines hold was not cut");
+    if core.signing.check().is_ok() {
+        take_up(&core).await;
     }
     let mut tasks = JoinSet::new();
     let (listen, http_listen) = listeners(&core, &own, &mut tasks).await?;
-    tasks.spawn(upkeep::run(Arc::clone(&core), own, server_key, head));
+    tasks.spawn(upkeep::run(
+        Arc::clone(&core),
+        own,
+        server_key,
+        presented.is_ok(),
+    ));
     tracing::info!(%listen, %http_listen, "serving");
     Ok(Running {
         core,
@@ -123,6 +129,17 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     })
 }
 
+/// Does what a crash, or a recovery, has left to be done. A server that was rolled back does not begin with
+/// it: what it would judge by is not what was in force.
+pub(crate) async fn take_up(core: &Arc<Core>) {
+    if let Err(refusal) = judge_again(core).await {
+        tracing::error!(%refusal, "what lives was not judged by the estate in force");
+    }
+    if let Err(refusal) = crate::lock::cut_again(core).await {
+        tracing::error!(%refusal, "what locked machines hold was not cut");
+    }
+}
+
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
 ) -> Result<T, StartError> {
@@ -131,7 +148,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| StartError::Failed(error.to_string()))?
 }
 
-type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>, HeadFile);
+type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>);
 
 fn assemble(
     config: Config,
@@ -152,21 +169,32 @@ fn assemble(
         behind: _,
         state,
         head,
+        postponed,
         commitment_key,
     } = opened;
-    let signing = Signing::default();
-    rolled_back(&ledger, &head, &signing)?;
+    let signing = Arc::new(Signing::default());
+    rolled_back(&ledger, &state, head.read(), &signing)?;
     let found = ledger.reader().head();
+    if let (0, Some(blocked)) = (found.checkpoint.size, signing.blocked()) {
+        // There is nothing to go on from: a new ledger under this key would be a fork from its first record.
+        return Err(StartError::Refused(blocked.finding.next(
+            "restore the data directory from a backup; to begin anew, begin with new keys",
+        )));
+    }
     let hub = Arc::new(Hub::new(Published {
         size: found.checkpoint.size,
         note: Arc::clone(&found.note),
     }));
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let pool = Pool::start(threads).map_err(StartError::Thread)?;
     let journal = Journal::start(
         ledger.handle(),
         ledger.reader().clone(),
         state,
         kept,
         Arc::clone(&hub),
+        Arc::clone(&signing),
+        pool.clone(),
         fail,
     )
     .map_err(StartError::Thread)?;
@@ -209,16 +237,23 @@ fn assemble(
         size: Decimal(found.checkpoint.size),
         root: Digest(found.checkpoint.root),
     };
-    push(start.record())?;
-    // A server that was stopped by a full disk has to start on it: only a running one can revoke.
-    journal
-        .append_reserved_blocking(drafts)
-        .map_err(|error| StartError::Failed(error.to_string()))?;
+    let blocked = signing.blocked().is_some();
+    let unstarted = if blocked {
+        Some(start)
+    } else {
+        push(start.record())?;
+        // A server that was stopped by a full disk has to start on it: only a running one can revoke.
+        journal
+            .append_reserved_blocking(drafts)
+            .map_err(|error| StartError::Failed(error.to_string()))?;
+        None
+    };
+    let metrics = Metrics::new();
+    metrics.blocked.set(i64::from(blocked));
 
     let document = document(&journal, &blobs)?;
     let server_key = ca.load_or_generate("server", Algorithm::EcdsaP256)?;
     let authority = Authority::open(document, lifetimes, config.lifetimes.node_s, ca, server_id)?;
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
     let core = Arc::new(Core {
         trust_domain,
         ledger_key: ledger.key().clone(),
@@ -226,7 +261,7 @@ fn assemble(
         lists: crate::crl::Lists::default(),
         current: arc_swap::ArcSwapOption::empty(),
         applying: tokio::sync::Mutex::default(),
-        pool: Pool::start(threads).map_err(StartError::Thread)?,
+        pool,
         hub,
         unrecorded: crate::revoke::Unrecorded::default(),
         workloads: crate::workloads::Workloads::default(),
@@ -235,8 +270,11 @@ fn assemble(
         joins: Joins::default(),
         assume_refusals: std::sync::Mutex::default(),
         signing,
+        head,
+        postponed,
+        unstarted: std::sync::Mutex::new(unstarted),
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
-        metrics: Metrics::new(),
+        metrics,
         busy: std::sync::Mutex::default(),
         machines: std::sync::RwLock::default(),
         committed: std::sync::RwLock::default(),
@@ -252,22 +290,43 @@ fn assemble(
     if let Some(current) = current(&core)? {
         admin::install(&core, &current).map_err(|refusal| refused(&refusal))?;
     }
-    crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;
-    Ok((core, ledger, server_key, head))
+    crate::revoke::take_up(&core).map_err(|refusal| refused(&refusal))?;
+    // Of a ledger that was rolled back they would hold fewer than before: nothing is better.
+    if !blocked {
+        crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;
+    }
+    Ok((core, ledger, server_key))
 }
 
 fn refused(refusal: &crate::refusal::Refusal) -> StartError {
     StartError::Refused(refusal.finding().clone())
 }
 
-/// A ledger behind the head that is remembered beside its key was rolled back: it signs nothing.
-fn rolled_back(ledger: &Ledger, head: &HeadFile, signing: &Signing) -> Result<(), StartError> {
-    let Some((size, root)) = head.read()? else {
-        return Ok(());
+/// A ledger behind the head that is remembered beside its key was rolled back: it signs nothing, unless
+/// that very head was given up by a recovery.
+fn rolled_back(
+    ledger: &Ledger,
+    state: &State,
+    remembered: Result<Option<(u64, [u8; 32])>, HeadError>,
+    signing: &Signing,
+) -> Result<(), StartError> {
+    let (size, root) = match remembered {
+        Ok(None) => return Ok(()),
+        Ok(Some(head)) => head,
+        Err(error @ HeadError::Format { .. }) => {
+            signing.block(error.finding(), None);
+            return Ok(());
+        }
+        Err(error) => return Err(error.into()),
     };
     let ours = ledger.reader().size();
-    if size > ours || (size > 0 && ledger.reader().root(size)? != root) {
-        signing.block(behind("the head kept with the ledger's key", size, ours));
+    if size <= ours && (size == 0 || ledger.reader().root(size)? == root) {
+        return Ok(());
+    }
+    if state.recovered(size, &root).is_none() {
+        let note = None;
+        let finding = behind("the head kept with the ledger's key", size, ours);
+        signing.block(finding, Some(Foreign { size, root, note }));
     }
     Ok(())
 }
@@ -389,6 +448,11 @@ async fn listeners(
     // ------------------------------------------------------------ administration
     let path = config.admin_socket();
     let socket = admin::bind(&path).map_err(failed(&path.display()))?;
+    // As it is typed into the shell of whoever administers this server.
+    tracing::info!(
+        "administration: export TRILITH_ADMIN_SOCKET={}",
+        path.display()
+    );
     let admin = AdminServer::new(AdminService(Arc::clone(core)))
         .max_decoding_message_size(config.limits.admin_message_bytes)
         .max_encoding_message_size(usize::MAX);
@@ -407,7 +471,7 @@ async fn listeners(
     let entries = config.http_entries || http_listen.ip().is_loopback();
     let router = http::router(Arc::clone(core), entries);
     let stop = core.stop.clone();
-    tasks.spawn(http::serve(listener, router, stop));
+    tasks.spawn(listen::serve_http(listener, router, stop));
     Ok((listen, http_listen))
 }
 
@@ -459,6 +523,11 @@ impl Running {
         let ledger = self.ledger;
         let closed = tokio::task::spawn_blocking(move || {
             core.journal.finish();
+            let last = ledger.reader().head();
+            let (size, root) = (last.checkpoint.size, &last.checkpoint.root);
+            if let Err(error) = core.head.advance(size, root, &core.signing) {
+                tracing::warn!(%error, "the last head is not remembered");
+            }
             ledger.close()
         })
         .await

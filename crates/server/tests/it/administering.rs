@@ -256,3 +256,89 @@ async fn an_estate_that_locks_its_author_out_is_not_applied() {
     // Whoever tried still can.
     fixture.token("m1").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_for_a_pool_that_nobody_declared_is_refused_once_there_is_an_estate() {
+    let ask = |pool: &str| v1::TokenCreateRequest {
+        node: "m1".to_owned(),
+        pool: pool.to_owned(),
+        ttl_s: 60,
+    };
+    let fixture = Fixture::bare().await;
+    let mut admin = fixture.admin().await;
+    let empty = admin.token_create(ask("")).await.unwrap_err();
+    assert_eq!(finding(&empty).code, "TOKEN-REQUEST");
+    admin.token_create(ask("later")).await.unwrap();
+    fixture.apply(&estate()).await.unwrap();
+    let wrong = finding(&admin.token_create(ask("dmeo")).await.unwrap_err());
+    assert_eq!(wrong.code, "TOKEN-POOL");
+    admin.token_create(ask("demo")).await.unwrap();
+    let near = finding(&admin.token_create(ask("demos")).await.unwrap_err());
+    assert_eq!(near.next.as_deref(), Some("did you mean `demo`?"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_of_what_is_not_there_is_refused() {
+    let fixture = Fixture::start().await;
+    let refused = async |question: serde_json::Value| {
+        let request = v1::PackRequest {
+            question: question.to_string(),
+        };
+        finding(&fixture.admin().await.pack(request).await.err().unwrap())
+    };
+    let record = serde_json::json!({ "kind": "record", "ledger": "server", "index": 99_999 });
+    assert_eq!(refused(record).await.code, "PACK-RECORD");
+    let nobody = serde_json::json!({ "kind": "access", "identity": "payments/apo" });
+    let nobody = refused(nobody).await;
+    assert_eq!(nobody.code, "PACK-IDENTITY-UNKNOWN");
+    assert_eq!(nobody.next.as_deref(), Some("did you mean `payments/api`?"));
+    let idle = serde_json::json!({ "kind": "access", "identity": "payments/api" });
+    let request = v1::PackRequest {
+        question: idle.to_string(),
+    };
+    fixture.admin().await.pack(request).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn applying_what_is_in_force_does_nothing_and_is_no_error() {
+    let fixture = Fixture::start().await;
+    let request = v1::EstateRequest {
+        files: estate().to_blob(),
+        document: true,
+        ..v1::EstateRequest::default()
+    };
+    let mut admin = fixture.admin().await;
+    let applied = admin.estate_apply(request.clone()).await.unwrap();
+    let planned = admin.estate_plan(request).await.unwrap();
+    for answer in [applied, planned] {
+        let answer: serde_json::Value = serde_json::from_str(&answer.into_inner().json).unwrap();
+        assert_eq!(answer["same"], true);
+        assert_eq!(answer["applicable"], true);
+    }
+    assert_eq!(fixture.records(&["estate-version"]).await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_for_what_is_not_there_is_told() {
+    let fixture = Fixture::start().await;
+    let mut admin = fixture.admin().await;
+    let request = |action: &str| v1::WhoCanRequest {
+        action: action.to_owned(),
+        resource: "shop/public/crads".to_owned(),
+    };
+    let answer = admin.who_can(request("select")).await.unwrap().into_inner();
+    assert!(
+        answer.json.contains("not declared in the estate"),
+        "{}",
+        answer.json
+    );
+    let refused = admin.who_can(request("assume")).await.unwrap_err();
+    let finding = finding(&refused);
+    assert_eq!(finding.code, "QUESTION-ACTION");
+    assert!(finding.next.is_some_and(|next| next.contains("whoami")));
+    assert!(
+        finding
+            .expected
+            .is_some_and(|expected| !expected.contains("assume"))
+    );
+}

@@ -24,7 +24,7 @@ fn request(number: u64, workload: &str) -> v1::WorkloadRequest {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn strangers_who_take_every_place_keep_no_member_out() {
-    let fixture = Fixture::start_with("strangers = 4\nstranger_s = 3\nhandshakes = 8\n").await;
+    let fixture = Fixture::start_with("strangers = 4\nstranger_s = 4\nhandshakes = 8\n").await;
     let member = fixture.join("m1").await;
     let pin = fixture.token("m2").await.pin;
     let anchors = fixture.anchors(&pin).await;
@@ -35,18 +35,11 @@ async fn strangers_who_take_every_place_keep_no_member_out() {
     }
     let stranger = || Link::member(OwnSvid::empty(), std::sync::Arc::clone(&anchors));
     let begun = Instant::now();
+    // Strangers who are there and ask for nothing, in every place and beyond.
     let mut held = Vec::new();
-    let mut turned_away = false;
-    while !turned_away {
-        assert!(held.len() < 20, "there is a place for every stranger");
-        match Link::try_over(fixture.address(), stranger()).await {
-            // Whoever is turned away finds out when it asks.
-            Some(link) => {
-                let mut join = JoinClient::new(link.channel.clone());
-                turned_away = join.anchors(v1::AnchorsRequest {}).await.is_err();
-                held.push(link);
-            }
-            None => turned_away = true,
+    for _ in 0..12 {
+        if let Some(link) = Link::try_over(fixture.address(), stranger()).await {
+            held.push(link);
         }
     }
     for _ in 0..20 {
@@ -59,17 +52,38 @@ async fn strangers_who_take_every_place_keep_no_member_out() {
     let ended = tokio::time::timeout(PATIENCE, stalled[0].read(&mut byte));
     assert!(!matches!(ended.await.unwrap(), Ok(1..)));
     assert!(begun.elapsed() < Duration::from_secs(5));
-    // And strangers have their time: then there is a place again.
-    loop {
-        if let Some(link) = Link::try_over(fixture.address(), stranger()).await {
-            let mut join = JoinClient::new(link.channel);
-            if join.anchors(v1::AnchorsRequest {}).await.is_ok() {
-                break;
-            }
-        }
+    // A stranger who comes gets in as well: the first of those who were there had to go.
+    let newcomer = Link::try_over(fixture.address(), stranger()).await.unwrap();
+    let mut join = JoinClient::new(newcomer.channel.clone());
+    join.anchors(v1::AnchorsRequest {}).await.unwrap();
+    let mut first = JoinClient::new(held[0].channel.clone());
+    assert!(first.anchors(v1::AnchorsRequest {}).await.is_err());
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    // And has its time.
+    while join.anchors(v1::AnchorsRequest {}).await.is_ok() {
         assert!(begun.elapsed() < PATIENCE, "no stranger was ever closed");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+/// A node that was taken over opens connections without end, each with its SVID.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_connections_of_one_member_keep_no_other_out() {
+    let fixture = Fixture::start_with("connections = 6\n").await;
+    let (greedy, other) = (fixture.join("m1").await, fixture.join("m2").await);
+    let mut sync = other.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    sync.ask("w0", &facts, Vec::new()).await.unwrap();
+    let mut held = Vec::new();
+    for _ in 0..12 {
+        held.extend(greedy.try_link().await);
+    }
+    // Who was there still is, and the other may come again.
+    sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    other.renew([1; 16]).await.unwrap();
+    let newcomer = fixture.join("m3").await;
+    newcomer.sync().await.unwrap();
+    sync.ask("w2", &facts, Vec::new()).await.unwrap();
 }
 
 /// A renewal by TPM begins with a challenge, which strangers may ask for as well.
@@ -150,7 +164,7 @@ async fn the_same_workload_is_issued_the_same_only_now_and_then() {
     assert!(at_once < Duration::from_secs(3), "{at_once:?}");
     assert!(waited > Duration::from_secs(3), "{waited:?}");
     // A revocation is a change: what was cut is asked for again at once, and answered.
-    let (issued, _) = sync.ask("w3", &facts, Vec::new()).await.unwrap();
+    let (issued, _) = sync.ask("w2", &facts, Vec::new()).await.unwrap();
     let request = v1::RevokeRequest {
         kind: "serial".to_owned(),
         value: issued.svids[0].serial.clone(),
@@ -158,7 +172,7 @@ async fn the_same_workload_is_issued_the_same_only_now_and_then() {
     };
     fixture.admin().await.revoke(request).await.unwrap();
     let begun = Instant::now();
-    sync.ask("w3", &facts, Vec::new()).await.unwrap();
+    sync.ask("w2", &facts, Vec::new()).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(3));
 }
 

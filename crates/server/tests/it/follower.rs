@@ -1,6 +1,6 @@
 //! A gateway's stream, as a client.
 
-use crate::harness::{DOMAIN, Fixture, Link, PATIENCE, PROGRAM, program};
+use crate::harness::{DOMAIN, Fixture, Link, PATIENCE, PROGRAM, finding, program};
 use crypto::Signer as _;
 use proto::v1::gateway_message::Message;
 use proto::v1::{Delta, GatewayHello, GatewayMessage, delta};
@@ -8,9 +8,11 @@ use std::sync::Arc;
 use svid_tls::{BundleSource, OwnSvid};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
 pub(crate) struct Gateway {
+    channel: Channel,
     /// Its SVID and what it trusts, to connect again.
     pub(crate) own: (Arc<OwnSvid>, Arc<dyn BundleSource>),
     sender: mpsc::Sender<GatewayMessage>,
@@ -20,7 +22,16 @@ pub(crate) struct Gateway {
 
 impl Gateway {
     pub(crate) async fn connect(fixture: &Fixture, uid: u32) -> Result<Self, Status> {
-        let machine = fixture.join(&format!("g{uid}")).await;
+        Self::connect_from(fixture, &format!("g{uid}"), uid).await
+    }
+
+    /// From a machine of this name.
+    pub(crate) async fn connect_from(
+        fixture: &Fixture,
+        node: &str,
+        uid: u32,
+    ) -> Result<Self, Status> {
+        let machine = fixture.join(node).await;
         let mut sync = machine.sync().await.unwrap();
         let facts = program(uid, PROGRAM);
         let (_, mut held) = sync.ask("gateway", &facts, Vec::new()).await.unwrap();
@@ -34,18 +45,35 @@ impl Gateway {
         own: (Arc<OwnSvid>, Arc<dyn BundleSource>),
     ) -> Result<Self, Status> {
         let link = Link::dial(fixture.address(), Arc::clone(&own.0), Arc::clone(&own.1)).await;
+        let signer = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        Self::stream(own, link.channel, Arc::new(signer)).await
+    }
+
+    async fn stream(
+        own: (Arc<OwnSvid>, Arc<dyn BundleSource>),
+        channel: Channel,
+        signer: Arc<crypto::KeyPair>,
+    ) -> Result<Self, Status> {
         let (sender, receiver) = mpsc::channel(64);
-        let deltas = proto::v1::follow_client::FollowClient::new(link.channel)
+        let deltas = proto::v1::follow_client::FollowClient::new(channel.clone())
             .max_decoding_message_size(64 << 20)
             .stream(ReceiverStream::new(receiver))
             .await?;
-        let signer = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
         Ok(Self {
+            channel,
             own,
             sender,
             deltas: deltas.into_inner(),
-            signer: Arc::new(signer),
+            signer,
         })
+    }
+
+    /// Another stream with the same SVID, over the same connection.
+    pub(crate) async fn again(&self) -> Self {
+        let (own, signer) = (self.own.clone(), Arc::clone(&self.signer));
+        Self::stream(own, self.channel.clone(), signer)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn send(&self, message: Message) {
@@ -54,14 +82,28 @@ impl Gateway {
     }
 
     pub(crate) async fn hello(&self, followed_size: u64, followed_root: Vec<u8>) {
-        self.send(Message::Hello(GatewayHello {
+        let hello = self.greeting(followed_size, followed_root);
+        self.send(Message::Hello(hello)).await;
+    }
+
+    pub(crate) fn greeting(&self, followed_size: u64, followed_root: Vec<u8>) -> GatewayHello {
+        GatewayHello {
             origin: format!("{DOMAIN}/gateway/pg"),
             ledger_key: self.signer.public_key().spki_der().to_vec(),
             followed_size,
             followed_root,
             applied_index: 0,
-        }))
-        .await;
+            followed_checkpoint: String::new(),
+        }
+    }
+
+    /// Why the stream ended.
+    pub(crate) async fn refusal(&mut self) -> facts::Finding {
+        loop {
+            if let Err(status) = self.next().await {
+                return finding(&status);
+            }
+        }
     }
 
     pub(crate) async fn next(&mut self) -> Result<delta::Delta, Status> {

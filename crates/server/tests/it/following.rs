@@ -7,6 +7,20 @@ use proto::v1::gateway_message::Message;
 use proto::v1::{RevokeRequest, delta};
 use std::sync::Arc;
 
+/// The checkpoint that anybody may see.
+async fn published(fixture: &Fixture) -> String {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let address = fixture.running().http_listen;
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = b"GET /checkpoint HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, note) = answer.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    note.to_owned()
+}
+
 /// Follows checkpoints strictly, as a gateway does.
 struct Chain {
     key: LedgerKey,
@@ -93,27 +107,61 @@ async fn only_gateways_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_behind_its_gateway_signs_nothing_until_it_is_recovered() {
+async fn a_gateway_that_claims_more_than_it_can_show_stops_nobody() {
     let fixture = Fixture::start().await;
-    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
-    gateway.hello(1_000_000, vec![7; 32]).await;
-    let refused = loop {
-        match gateway.next().await {
-            Ok(_) => {}
-            Err(status) => break status,
-        }
-    };
-    assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
     let token = fixture.token("m9").await;
-    let blocked = fixture.join_with(&token).await.err().unwrap();
-    assert_eq!(finding(&blocked).code, "SERVER-BEHIND-PEER");
-    let request = proto::v1::RecoverRequest {
-        reason: "the gateway was wrong".to_owned(),
+    let stranger = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+    let origin = format!("{DOMAIN}/server");
+    let signer = ledger::LedgerSigner::new(&origin, Arc::new(stranger)).unwrap();
+    let claimed = Checkpoint {
+        origin: signer.key().origin().clone(),
+        size: 1_000_000,
+        root: [7; 32],
     };
-    fixture.admin().await.recover(request).await.unwrap();
+    let forged = signer.sign(&claimed).unwrap();
+    let real = published(&fixture).await;
+    let claims = [
+        (String::new(), "FOLLOW-UNSHOWN"),
+        (forged, "FOLLOW-HELLO-CHECKPOINT"),
+        (real, "FOLLOW-HELLO-CHECKPOINT"),
+        ("x".repeat(1 << 20), "FOLLOW-HELLO-CHECKPOINT"),
+    ];
+    for (number, (checkpoint, code)) in claims.into_iter().enumerate() {
+        let node = format!("g{number}");
+        let mut gateway = Gateway::connect_from(&fixture, &node, 2000).await.unwrap();
+        let mut hello = gateway.greeting(1_000_000, vec![7; 32]);
+        hello.followed_checkpoint = checkpoint;
+        gateway.send(Message::Hello(hello)).await;
+        assert_eq!(gateway.refusal().await.code, code);
+    }
+    assert_eq!(fixture.status().await["signing"], "allowed");
     fixture.join_with(&token).await.unwrap();
-    let gaps = fixture.records(&["gap"]).await;
-    assert_eq!(gaps[0].1["body"]["cause"], "recovery");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_machines_stream_does_not_survive_through_another_machines_svid() {
+    let fixture = Fixture::start().await;
+    let mut taken = Gateway::connect_from(&fixture, "ga", 2000).await.unwrap();
+    taken.hello(0, Vec::new()).await;
+    taken.next().await.unwrap();
+    let mut other = Gateway::connect_from(&fixture, "gb", 2000).await.unwrap();
+    other.hello(0, Vec::new()).await;
+    other.next().await.unwrap();
+    let request = RevokeRequest {
+        kind: "machine".to_owned(),
+        value: "ga".to_owned(),
+        reason: "taken".to_owned(),
+    };
+    fixture.admin().await.revoke(request).await.unwrap();
+    assert_eq!(taken.refusal().await.code, "CALLER-REVOKED");
+    loop {
+        // The other one goes on.
+        if let delta::Delta::Record(record) = other.next().await.unwrap()
+            && !record.initial
+        {
+            break;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,6 +203,7 @@ async fn a_gateways_ledger_is_fetched_kept_and_anchored() {
                         request: fetch.request,
                         first_index: fetch.from_index,
                         records,
+                        checkpoint: String::new(),
                     }))
                     .await;
             }

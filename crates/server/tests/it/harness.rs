@@ -196,11 +196,26 @@ impl Fixture {
         files: &EstateFiles,
         base: &str,
     ) -> Result<serde_json::Value, Status> {
+        self.applied(files, base, false).await
+    }
+
+    /// Applies `files`, and has all identities issued anew.
+    pub(crate) async fn reissue(&self, files: &EstateFiles) -> Result<serde_json::Value, Status> {
+        self.applied(files, "", true).await
+    }
+
+    async fn applied(
+        &self,
+        files: &EstateFiles,
+        base: &str,
+        reissue: bool,
+    ) -> Result<serde_json::Value, Status> {
         let request = v1::EstateRequest {
             files: files.to_blob(),
             message: "for the test".to_owned(),
             base: base.to_owned(),
             document: false,
+            reissue,
         };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())

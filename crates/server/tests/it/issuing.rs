@@ -161,6 +161,55 @@ async fn what_a_new_estate_does_not_grant_is_withdrawn_and_revoked() {
     assert!(issued.svids.is_empty());
 }
 
+/// The version in force, applied again for that: nothing else changes.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_issued_anew_and_what_came_before_is_below_the_floor() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    sync.ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let files = crate::harness::estate();
+    let before = fixture.records(&["estate-version"]).await.len();
+    fixture.apply(&files).await.unwrap();
+    let after = fixture.records(&["estate-version"]).await.len();
+    assert_eq!(before, after, "it is in force already");
+
+    let applied = fixture.reissue(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+    assert_eq!(applied["reconsidered"], 1, "{applied}");
+    loop {
+        if let Update::Reconsider(update) = sync.next().await.unwrap() {
+            assert_eq!(update.workloads, ["w1"]);
+            break;
+        }
+    }
+    sync.ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+
+    let versions = fixture.records(&["estate-version"]).await;
+    let [.., (before, _), (index, version)] = versions.as_slice() else {
+        panic!("{versions:?}");
+    };
+    let floor: u64 = version["body"]["floor"].as_str().unwrap().parse().unwrap();
+    assert!(*before < floor && floor <= *index, "{version}");
+    let under = |(_, record): &(u64, serde_json::Value)| -> u64 {
+        record["estate"]["index"].as_str().unwrap().parse().unwrap()
+    };
+    let issued = fixture.records(&["issuance"]).await;
+    let issued: Vec<u64> = issued
+        .iter()
+        .filter(|(_, record)| record["body"]["node"] == "m1" && record["estate"].is_object())
+        .map(under)
+        .collect();
+    let [first, second] = issued.as_slice() else {
+        panic!("{issued:?}");
+    };
+    assert!(*first < floor && floor <= *second, "{issued:?}");
+}
+
 /// One revoked identity once took all tokens of its workload with it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_one_identity_does_not_wait_for_another_that_is_revoked() {

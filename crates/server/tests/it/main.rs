@@ -10,6 +10,7 @@
 )]
 
 mod administering;
+mod anchoring;
 mod attacking;
 mod authority;
 mod flooding;
@@ -20,6 +21,9 @@ mod harness;
 mod hostile;
 mod issuing;
 mod joining;
+mod packs;
+mod recovering;
+mod resumption;
 mod surviving;
 mod tpm;
 mod tpm_renewal;

@@ -69,9 +69,73 @@ async fn a_restored_old_backup_signs_nothing() {
     assert_eq!(status["signing"]["code"], "SERVER-BEHIND-PEER", "{status}");
     let refused = fixture.apply(&estate()).await.unwrap_err();
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
+    // Not even that it started, or was asked.
+    let request = proto::v1::PackRequest {
+        question: "why".to_owned(),
+    };
+    let refused = fixture.admin().await.pack(request).await.err().unwrap();
+    assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
+    tokio::time::sleep(std::time::Duration::from_millis(1_500)).await;
+    assert_eq!(fixture.status().await["ledger"], status["ledger"]);
+    let size = status["ledger"]["size"].clone();
+    fixture.restart().await;
+    assert_eq!(
+        fixture.status().await["ledger"]["size"],
+        size,
+        "stop and start"
+    );
 }
 
-fn copy(from: &std::path::Path, to: &std::path::Path) {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_end_that_only_the_key_remembers_is_refused_and_left_alone() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop().await;
+    let ledger = fixture.dir.path().join("data/ledger");
+    let published = std::fs::read(ledger.join("checkpoint")).unwrap();
+    fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+    fixture.join("m1").await;
+    fixture.stop().await;
+    // What the ledger has published itself is lost with its end; the head beside the key is not.
+    std::fs::write(ledger.join("checkpoint"), published).unwrap();
+    let mut segments: Vec<_> = std::fs::read_dir(ledger.join("segments"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    segments.sort();
+    let last = segments.pop().unwrap();
+    let length = std::fs::metadata(&last).unwrap().len();
+    let file = std::fs::File::options().write(true).open(&last).unwrap();
+    file.set_len(length - 7).unwrap();
+    let refused = server::start(config(fixture.dir.path()))
+        .await
+        .err()
+        .unwrap();
+    assert!(
+        matches!(refused, server::StartError::Ledger(_)),
+        "{refused}"
+    );
+    assert_eq!(std::fs::metadata(&last).unwrap().len(), length - 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_a_power_cut_left_empty_blocks_until_it_is_recovered() {
+    let mut fixture = Fixture::start().await;
+    fixture.stop().await;
+    let head = fixture.dir.path().join("keys/ledger/highest-head");
+    std::fs::write(&head, "").unwrap();
+    fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+    let status = fixture.status().await;
+    assert_eq!(status["signing"]["code"], "SERVER-HEAD-DAMAGED", "{status}");
+    let request = proto::v1::RecoverRequest {
+        reason: "the power was cut, the disk is the same".to_owned(),
+    };
+    fixture.admin().await.recover(request).await.unwrap();
+    fixture.join("m1").await;
+    fixture.restart().await;
+    assert_eq!(fixture.status().await["signing"], "allowed");
+}
+
+pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
     let status = Command::new("cp")
         .arg("-a")
         .arg(from)
@@ -394,6 +458,104 @@ async fn an_estate_is_enforced_by_the_start_after_a_crash() {
         assert_eq!(revoked[0].1["body"]["target"]["value"], serial.as_str());
         fixture.stop().await;
     }
+}
+
+/// After a restart agents have told of nothing yet: what they hold is judged by what it was issued on.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_estate_applied_right_after_a_restart_revokes_only_what_it_does_not_grant() {
+    let mut fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let mut serials = Vec::new();
+    for (workload, uid) in [("w1", 1000), ("w2", 2000)] {
+        let facts = program(uid, PROGRAM);
+        let (issued, _) = sync.ask(workload, &facts, Vec::new()).await.unwrap();
+        serials.push(issued.svids[0].serial.clone());
+    }
+    drop(sync);
+    fixture.restart().await;
+
+    // Something about `assume` changes, for nobody.
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"nobody is 7\") forbid (principal, action == Action::\"assume\", resource)\n\
+         when { principal has uid && principal.uid == 7 };\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+
+    // And for one of the two.
+    let more = files.0["policies/more.cedar"].replace("== 7", "== 2000");
+    files.insert("policies/more.cedar", more);
+    fixture.apply(&files).await.unwrap();
+    let revoked = fixture.records(&["revocation"]).await;
+    assert_eq!(revoked.len(), 1);
+    assert_eq!(revoked[0].1["body"]["target"]["value"], serials[1].as_str());
+}
+
+/// A program that has ended is told of no more; its SVID is not said to be refused for that.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_ended_program_is_not_recorded_as_refused() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let gone = v1::WorkloadGone {
+        workload: "w1".to_owned(),
+    };
+    sync.send(Message::Gone(gone)).await;
+    // Answered after the first was taken.
+    sync.ask("w2", &program(2000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"nobody is 7\") forbid (principal, action == Action::\"assume\", resource)\n\
+         when { principal has uid && principal.uid == 7 };\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_svid_rested_on_and_cannot_be_read_revokes_it_with_its_own_reason() {
+    let mut fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    drop(sync);
+    let issued = fixture.records(&["issuance"]).await;
+    let mut issued = issued.iter().map(|(_, record)| &record["body"]);
+    let ours = "spiffe://example.org/payments/api";
+    let workload = issued.rfind(|body| body["spiffe_id"] == ours).unwrap();
+    let commit = crypto::base64::decode(workload["commit"].as_str().unwrap()).unwrap();
+    let name = crypto::hex::encode(&commit);
+    let blobs = fixture.dir.path().join("data/blobs");
+    std::fs::remove_file(blobs.join(name.split_at(2).0).join(&name)).unwrap();
+    fixture.restart().await;
+
+    // What no `assume` depends on changes nothing.
+    let mut files = estate();
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"a name\") forbid (principal, action == Action::\"truncate\", resource);\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    assert_eq!(applied["revoked"], 0, "{applied}");
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"nobody is 7\") forbid (principal, action == Action::\"assume\", resource)\n\
+         when { principal has uid && principal.uid == 7 };\n",
+    );
+    fixture.apply(&files).await.unwrap();
+    let revoked = fixture.records(&["revocation"]).await;
+    assert_eq!(revoked.len(), 1);
+    let reason = &revoked[0].1["body"]["reason"];
+    assert_eq!(reason, "what it rested on cannot be read");
 }
 
 /// The server dies after a token is spent and before its machine has an identity: the machine, which

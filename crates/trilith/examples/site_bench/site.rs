@@ -43,7 +43,7 @@ pub(crate) fn estate(
     );
     files.insert(
         "identities/bench.toml",
-        format!("[[identity]]\npath = \"gateway/pg\"\nkind = \"gateway\"\nowner = \"bench\"\n{identities}"),
+        format!("[[identity]]\npath = \"gateway/pg\"\nkind = \"gateway\"\nowner = \"bench\"\ndns_names = [\"localhost\"]\n{identities}"),
     );
     files.insert("references/bench.toml", "[[pool]]\nname = \"bench\"\n");
     if !resources.is_empty() {

@@ -5,6 +5,7 @@ use crate::site::Site;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 /// The user `nobody` of every Debian.
 const NOBODY: u32 = 65_534;
@@ -86,6 +87,20 @@ fn every_step_does_what_it_should_and_nothing_is_left() {
 }
 
 #[test]
+fn what_it_cannot_begin_with_is_said_in_json_too() {
+    let empty = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(env!("CARGO_BIN_EXE_trilith"));
+    demo.args(["demo", "--json", "--programs"])
+        .arg(empty.path());
+    let output = demo.output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let first = output.stdout.split(|byte| *byte == b'\n').next().unwrap();
+    let first: Value = serde_json::from_slice(first).unwrap();
+    let error = first["detail"]["error"].as_str().unwrap();
+    assert!(error.contains("cargo xtask demo"), "{first}");
+}
+
+#[test]
 fn held_it_answers_every_command_it_prints_and_ctrl_c_leaves_nothing() {
     let site = match Site::new(None).and_then(|site| {
         testkit::tools(["curl", "jq", "openssl", "sha256sum"])?;
@@ -147,6 +162,35 @@ fn interrupted_at_any_moment_it_leaves_nothing() {
             "{moment}"
         );
     }
+}
+
+#[test]
+fn killed_it_leaves_no_process_and_the_next_one_removes_its_files() {
+    let site = match Site::new(None) {
+        Ok(site) => site,
+        Err(why) => return testkit::skip("trilith demo killed", &why),
+    };
+    let mut held = Held::start(&site);
+    held.told_until("Everything goes on running until Ctrl-C");
+    assert!(
+        site.left_processes().len() > 8,
+        "demo, roles, TPM, programs, database"
+    );
+    held.demo.kill().expect("a signal");
+    held.demo.wait().expect("it ends");
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !site.left_processes().is_empty() {
+        assert!(Instant::now() < limit, "{:#?}", site.left_processes());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let left = site.left_files();
+    assert_eq!(left.len(), 1, "{left:?}");
+
+    let mut next = Held::start(&site);
+    next.told_until("A machine proves itself");
+    next.interrupt();
+    assert_eq!(site.left_files(), Vec::<std::path::PathBuf>::new());
+    assert_eq!(site.left_processes(), Vec::<String>::new());
 }
 
 /// A demo that runs until it is told to end.

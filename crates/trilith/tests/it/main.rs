@@ -6,3 +6,4 @@
 mod demo;
 mod refs;
 mod site;
+mod verify;

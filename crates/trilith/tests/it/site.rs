@@ -78,7 +78,8 @@ impl Site {
             .collect()
     }
 
-    /// Processes that name this site in their command line, and those that run one of its programs.
+    /// Processes that name this site in their command line, that run one of its programs, or that work in
+    /// it, as PostgreSQL's own children do under names that say nothing.
     pub(crate) fn left_processes(&self) -> Vec<String> {
         let mark = self.folder.path().to_str().expect("UTF-8").to_owned();
         let mut left = Vec::new();
@@ -86,7 +87,8 @@ impl Site {
             let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let line = String::from_utf8_lossy(&line).replace('\0', " ");
             let program = std::fs::read_link(entry.path().join("exe")).unwrap_or_default();
-            if line.contains(&mark) || program.starts_with(&mark) {
+            let folder = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            if line.contains(&mark) || program.starts_with(&mark) || folder.starts_with(&mark) {
                 left.push(format!("{}: {line}", entry.path().display()));
             }
         }

@@ -67,8 +67,11 @@ async fn a_refused_apply_of_real_size_reaches_its_user() {
     let folder = dir.path().join("estate");
     write(&broken(), &folder).unwrap();
 
-    let message = "let everybody write".to_owned();
-    let document = applied(&folder, message, None, &socket).await.unwrap();
+    let change = Change {
+        message: "let everybody write".to_owned(),
+        ..Change::default()
+    };
+    let document = applied(&folder, change, &socket).await.unwrap();
     assert!(document.to_string().len() > 64 * 1024);
     let failure = refusal(&document).expect("it is refused");
     assert_eq!(
@@ -93,7 +96,7 @@ async fn a_refused_apply_of_real_size_reaches_its_user() {
 
     // A client that does not ask for the document has the same in short.
     let mut admin = admin::connect(&socket).await.unwrap();
-    let mut short = request(&broken(), String::new(), None);
+    let mut short = request(&broken(), Change::default());
     short.document = false;
     let status = admin.estate_apply(short).await.unwrap_err();
     let failure = admin::refusal(&status);

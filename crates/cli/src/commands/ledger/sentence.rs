@@ -15,6 +15,13 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("cause"),
             text("detail")
         ),
+        "recovery" => format!(
+            "goes on from {} records, {} are given up, by {}: {}",
+            text("new_size"),
+            text("old_size"),
+            text("by"),
+            text("reason")
+        ),
         "key-rotation" => format!("{} key: {}", text("what"), text("reason")),
         "bundle" => format!("trust bundle {}", text("sequence")),
         "estate-version" => format!(

@@ -6,7 +6,10 @@ use crate::demo::story::{Detail, Story};
 use ::estate::EstateFiles;
 use anyhow::Context as _;
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Between two tries of what a change on its way decides.
+const BETWEEN_TRIES: Duration = Duration::from_millis(100);
 
 pub(crate) async fn allowed(story: &mut Story, site: &mut Site) -> anyhow::Result<()> {
     connect_all(site).await?;
@@ -172,6 +175,8 @@ pub(crate) async fn prepared(
         if after.get("ok") == Some(&Value::Bool(false)) {
             break;
         }
+        // The estate is on its way; each try is a record.
+        tokio::time::sleep(BETWEEN_TRIES).await;
     }
     let message = text(&after, "/message");
     story.step(
@@ -197,6 +202,9 @@ pub(crate) async fn prepared(
     let deadline = Instant::now() + PATIENCE;
     let mut again = Value::Null;
     while Instant::now() < deadline && again.get("ok") != Some(&Value::Bool(true)) {
+        if !again.is_null() {
+            tokio::time::sleep(BETWEEN_TRIES).await;
+        }
         again = workload(site, "ai-agent")?
             .ask(json!({ "execute": { "name": "p" } }))
             .await?;

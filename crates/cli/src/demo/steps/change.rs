@@ -31,9 +31,8 @@ pub(crate) async fn refused(
     let path = directory.display().to_string();
     let plan = site.trilith.run(&["estate", "plan", &path]).await?;
     let planned = plan.json()?;
-    let counterexample = find(&planned, "counterexample")
-        .cloned()
-        .unwrap_or(Value::Null);
+    let counterexample = find(&planned, "counterexample").is_some_and(|found| !found.is_null());
+    let broken = crate::commands::plan::broken_today(&planned);
     let before = site.trilith.run(&["status"]).await?.ok()?.json()?;
     let applied = site
         .trilith
@@ -45,12 +44,13 @@ pub(crate) async fn refused(
         plan.code == 3
             && applied.code != 0
             && applied.stderr.contains("ESTATE-UNPROVED")
-            && !counterexample.is_null()
+            && counterexample
+            && broken.is_some()
             && before.pointer("/estate/version") == after.pointer("/estate/version"),
         "letting the AI agent read cards is refused, with a request that would break the invariant",
         &Detail::new()
             .with("plan_exit_code", plan.code)
-            .with("counterexample", text(&counterexample, "/text"))
+            .with("today", broken.unwrap_or_default())
             .with("estate", text(&after, "/estate/version")),
     );
     Ok(())

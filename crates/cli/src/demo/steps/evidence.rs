@@ -27,10 +27,14 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
     let report: Value = serde_json::from_str(&verified.1).unwrap_or(Value::Null);
     story.step(
         "pack-verified",
-        verified.0 == 0 && report.get("verified") == Some(&Value::Bool(true)),
+        verified.0 == 0
+            && ["verified", "complete"]
+                .into_iter()
+                .all(|field| report.get(field) == Some(&Value::Bool(true))),
         "trilith verify in an empty folder, with an empty environment and nothing but the pack and a trust file",
         &Detail::new()
             .with("records", report.get("records").and_then(Value::as_array).map_or(0, Vec::len))
+            .with("answers", report.get("answers").and_then(Value::as_u64).unwrap_or_default())
             .with("sha256", text(&made, "/sha256"))
             .with("network", isolation.told())
             .with("stderr", verified.2.trim())

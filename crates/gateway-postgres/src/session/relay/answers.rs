@@ -1,6 +1,6 @@
 //! What the server answers, matched with what it answers to.
 
-use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run};
+use super::{End, Expect, Finished, HOLD, MAX_READ, Relay, Run, tags};
 use crate::sql::{Effect, NamedEffect};
 use crate::wire::{self, WireError};
 use bytes::BytesMut;
@@ -32,7 +32,7 @@ impl Relay {
                 head.tag,
                 b'D' | b'd' | b'T' | b't' | b'N' | b'A' | b'S' | b'c' | b'V'
             ) {
-                self.note_passed(head.tag);
+                self.note_passed(head.tag)?;
                 self.passing = head.length;
                 continue;
             }
@@ -44,18 +44,20 @@ impl Relay {
         }
     }
 
-    fn note_passed(&mut self, tag: u8) {
+    /// INVARIANT: rows go to the client for nothing but a statement that runs by this record of it.
+    fn note_passed(&mut self, tag: u8) -> Result<(), End> {
         match tag {
-            b'D' | b'd' => {
-                if let Some(run) = self.running() {
-                    run.rows += 1;
-                }
-            }
+            b'D' | b'd' => match self.running() {
+                Some(run) => run.rows += 1,
+                None => return Err(unexpected(tag)),
+            },
             b'T' if matches!(self.expected.front(), Some(Expect::Describe)) => {
                 self.expected.pop_front();
             }
+            b'T' if self.running().is_none() => return Err(unexpected(tag)),
             _ => {}
         }
+        Ok(())
     }
 
     fn running(&mut self) -> Option<&mut Run> {
@@ -67,9 +69,6 @@ impl Relay {
     }
 
     fn answer(&mut self, tag: u8, message: &[u8]) -> Result<(), End> {
-        while let Some(Expect::CopyEnd) = self.expected.front() {
-            self.expected.pop_front();
-        }
         let body = message.get(5..).unwrap_or_default();
         match tag {
             b'C' | b'I' | b's' => self.finish_run(tag, body)?,
@@ -80,12 +79,17 @@ impl Relay {
                 if state == b'I' {
                     self.portals.end_transaction();
                 }
-                match self.expected.pop_front() {
-                    Some(Expect::Sync | Expect::Denied { query: true, .. }) => {}
-                    // After an error the rest of a query does not run.
-                    Some(Expect::Query(_)) => {}
-                    _ => return Err(unexpected(tag)),
+                // INVARIANT: of a query nothing is left: each statement is done, or none after an error is.
+                // Whatever else the server is ready for, it is not what it was asked.
+                let asked = match self.expected.front() {
+                    Some(Expect::Sync | Expect::Denied { query: true, .. }) => true,
+                    Some(Expect::Query(runs)) => runs.is_empty(),
+                    _ => false,
+                };
+                if !asked {
+                    return Err(unexpected(tag));
                 }
+                self.expected.pop_front();
                 // This may answer to what was sent before the writes of a transaction that follows.
                 if !self.transaction.is_open() && self.transaction.wrote {
                     self.transaction.wrote = self.writes_in_flight();
@@ -118,8 +122,12 @@ impl Relay {
                 }
             }
             b'G' => {
+                // Nothing but the statement's own answers is before it: what follows waits.
+                if self.running().is_none() {
+                    return Err(unexpected(tag));
+                }
                 self.note_copy();
-                self.begin_copy_in();
+                self.copying_in = true;
             }
             b'H' => self.note_copy(),
             other => return Err(unexpected(other)),
@@ -142,25 +150,27 @@ impl Relay {
         })
     }
 
-    /// The server reads data now; a Sync that was sent before the data is ignored by it.
-    fn begin_copy_in(&mut self) {
-        let end = self
-            .expected
-            .iter()
-            .position(|expect| matches!(expect, Expect::CopyEnd));
-        let until = end.unwrap_or(self.expected.len());
-        let mut at = 0;
-        self.expected.retain(|expect| {
-            at += 1;
-            at > until || !matches!(expect, Expect::Sync)
-        });
-        if end.is_none() {
-            self.copying_in = true;
+    /// INVARIANT: what the server says of one statement is never recorded as that of another.
+    fn check_step(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
+        // Only a portal is suspended, and never that of a Query.
+        if tag == b's' && !matches!(self.expected.front(), Some(Expect::Execute(_))) {
+            return Err(unexpected(tag));
+        }
+        let Some(run) = self.running() else {
+            return Ok(());
+        };
+        let said = wire::text_at(body).map_or("", |(text, _)| text);
+        match tag {
+            b'C' if !tags::fits(run.verb, said) => Err(tags::out_of_step(run.verb, said)),
+            // What is empty stands as SHOW among the statements that are known.
+            b'I' if run.verb != "SHOW" => Err(tags::out_of_step(run.verb, "nothing")),
+            _ => Ok(()),
         }
     }
 
     /// CommandComplete, EmptyQueryResponse or PortalSuspended.
     fn finish_run(&mut self, tag: u8, body: &[u8]) -> Result<(), End> {
+        self.check_step(tag, body)?;
         let run = match self.expected.front_mut() {
             Some(Expect::Query(runs)) => runs.pop_front(),
             Some(Expect::Execute(_)) => match self.expected.pop_front() {
@@ -320,13 +330,16 @@ impl Relay {
                 _ => {}
             }
         }
+        self.skipping = true;
     }
 
     /// Makes durable what has finished. Nothing in `to_client` is released before this returns.
     pub(crate) async fn record(&mut self) -> Result<(), End> {
-        for (intent, ending) in std::mem::take(&mut self.finished) {
-            self.recorder.outcome(intent, ending).await?;
+        // INVARIANT: nothing leaves the list before all of it is durable: a cut goes on where this was.
+        for (intent, ending) in &mut self.finished {
+            self.recorder.conclude(intent, ending).await?;
         }
+        self.finished.clear();
         if self.transaction.is_untold() && !self.can_wait() {
             for pending in &mut self.transaction.pending {
                 if !std::mem::replace(&mut pending.told, true) {
@@ -385,13 +398,14 @@ impl Relay {
                 ));
             }
         }
-        for (intent, ending) in open {
-            if let Err(error) = self.recorder.outcome(intent, ending).await {
+        let mut recorded = true;
+        for (intent, ending) in &mut open {
+            if let Err(error) = self.recorder.conclude(intent, ending).await {
                 tracing::error!(%error, "what became of an operation is not recorded");
-                return false;
+                recorded = false;
             }
         }
-        true
+        recorded
     }
 
     /// Whether something runs upstream that has to be cancelled.

@@ -35,10 +35,18 @@ enum Change {
 
 /// What policy says of one statement that is to run.
 pub(super) enum Judgement {
-    Allowed(Arc<Verdict>, Effect),
+    Allowed(Allowed),
     Denied(Arc<Verdict>),
     Refused(Finding),
     Wait,
+}
+
+/// What a statement does together with what it runs by name.
+pub(super) struct Allowed {
+    pub(super) verdict: Arc<Verdict>,
+    pub(super) effect: Effect,
+    /// Of what the server says at its end: EXECUTE answers as what it runs.
+    pub(super) verb: &'static str,
 }
 
 impl Expect {
@@ -53,12 +61,12 @@ impl Expect {
 
 impl Relay {
     /// `text` holds the runs before this one in the same Query.
-    pub(super) fn judge_run<'a>(
+    pub(super) async fn judge_run<'a>(
         &self,
         statement: &Arc<Statement>,
         text: impl DoubleEndedIterator<Item = &'a Run>,
     ) -> Judgement {
-        let own = match self.judge.verdict(statement) {
+        let own = match self.judge.verdict(statement).await {
             Ok(own) if own.allow => own,
             Ok(own) => return Judgement::Denied(own),
             Err(finding) => return Judgement::Refused(finding),
@@ -67,7 +75,13 @@ impl Relay {
         let (name, kind) = match &resolved.named {
             Some(NamedEffect::Execute { name }) => (name, Kind::Statement),
             Some(NamedEffect::Fetch { name }) => (name, Kind::Portal),
-            _ => return Judgement::Allowed(own, resolved.effect),
+            _ => {
+                return Judgement::Allowed(Allowed {
+                    verdict: own,
+                    effect: resolved.effect,
+                    verb: resolved.verb,
+                });
+            }
         };
         let inner = match self.lookup_after(text, name, kind) {
             Ok(Lookup::Statement(inner)) => inner,
@@ -80,7 +94,7 @@ impl Relay {
             }
             Err(finding) => return Judgement::Refused(finding),
         };
-        match self.judge.verdict(&inner) {
+        match self.judge.verdict(&inner).await {
             Ok(verdict) if verdict.allow => {
                 let led = inner.resolved();
                 // The protocol prepares what PREPARE does not, and EXECUTE runs it: then what becomes
@@ -92,7 +106,14 @@ impl Relay {
                             .next("run the statement by itself"),
                     );
                 }
-                Judgement::Allowed(own.with(&verdict), resolved.effect.max(led.effect))
+                Judgement::Allowed(Allowed {
+                    verdict: own.with(&verdict),
+                    effect: resolved.effect.max(led.effect),
+                    verb: match kind {
+                        Kind::Statement => led.verb,
+                        Kind::Portal => resolved.verb,
+                    },
+                })
             }
             Ok(verdict) => Judgement::Denied(verdict),
             Err(finding) => Judgement::Refused(finding),

@@ -1,20 +1,25 @@
 //! After a new version of the estate: everything that lives is judged again.
 //!
-//! Workloads that agents have told of are judged by their facts. SVIDs whose workload nobody has told
-//! of since this server started cannot be: they stay only if nothing changed that could matter.
+//! Workloads that agents have told of are judged by their facts. SVIDs whose workload nobody tells of,
+//! because it ended or its agent has not come back since this server started, are judged by the facts
+//! that they were issued on.
+
+mod kept;
 
 use super::update;
-use crate::core::{Core, draft};
+use crate::core::Core;
 use crate::current::Current;
-use crate::journal::Failure;
 use crate::refusal::Refusal;
+use crate::revoke::Revocation;
 use crate::workloads::Workload;
-use ledger::body::{self, Body as _, Target, TargetKind};
+use kept::Kept;
+use ledger::body::{self, Body as _, TargetKind};
 use proto::v1::node_update::Update;
 use proto::v1::{Cut, Reconsider, Withdrawn};
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use store::SvidRow;
 
 /// An SVID that is taken away.
 pub(crate) struct Lost {
@@ -32,14 +37,19 @@ pub(crate) async fn rejudge(
     new: Arc<Current>,
 ) -> Result<(usize, usize), Refusal> {
     let (judging, version) = (Arc::clone(core), Arc::clone(&new));
-    let (lost, changed) = core
+    let Judged {
+        refused,
+        unread,
+        changed,
+    } = core
         .pool
         .run(move || judge(&judging, old.as_deref(), &version))
         .await
         .map_err(|error| Refusal::internal("judging again", &error))?;
     let reason = format!("estate {} does not grant it", new.version);
-    let revoked = lost.len();
-    withdraw(core, lost, &reason).await?;
+    let revoked = refused.len() + unread.len();
+    withdraw(core, refused, &reason).await?;
+    withdraw(core, unread, "what it rested on cannot be read").await?;
     let done = body::Admin {
         principal: core.authority.server_id().to_string(),
         action: "estate-judge".to_owned(),
@@ -62,14 +72,20 @@ pub(crate) async fn rejudge(
     Ok((revoked, count))
 }
 
-fn judge(
-    core: &Core,
-    old: Option<&Current>,
-    new: &Current,
-) -> (Vec<Lost>, BTreeMap<String, Vec<String>>) {
-    let mut lost = Vec::new();
-    let mut changed: BTreeMap<String, Vec<String>> = BTreeMap::new();
+#[derive(Default)]
+struct Judged {
+    /// What the new version does not grant.
+    refused: Vec<Lost>,
+    /// What cannot be judged, because the facts that it was issued on are not there.
+    unread: Vec<Lost>,
+    /// Workloads that ask again, by node.
+    changed: BTreeMap<String, Vec<String>>,
+}
+
+fn judge(core: &Core, old: Option<&Current>, new: &Current) -> Judged {
+    let mut judged = Judged::default();
     let mut known = HashSet::new();
+    let reissue = reissued(core, old, new);
     for (node, name, workload) in core.workloads.all() {
         let facts = match new.placed(&workload.facts) {
             Cow::Borrowed(_) => Arc::clone(&workload.facts),
@@ -80,15 +96,16 @@ fn judge(
         for held in &workload.held {
             known.insert(held.serial.clone());
             if allowed.iter().all(|identity| identity.path != held.path) {
-                lost.push(Lost {
+                judged.refused.push(Lost {
                     node: node.clone(),
                     spiffe_id: format!("spiffe://{}/{}", core.trust_domain, held.path),
                     serial: held.serial.clone(),
                 });
             }
         }
-        if allowed != workload.allowed || moved {
-            changed.entry(node.clone()).or_default().push(name.clone());
+        if allowed != workload.allowed || moved || reissue {
+            let changed = judged.changed.entry(node.clone()).or_default();
+            changed.push(name.clone());
             let held = workload.held;
             let workload = Workload {
                 facts,
@@ -99,38 +116,45 @@ fn judge(
             core.workloads.set(&node, &name, workload);
         }
     }
-    if old.is_some_and(|old| alike(old, new)) {
-        return (lost, changed);
+    if old.is_none_or(|old| !old.estate.assumes_as(&new.estate)) {
+        untold(core, new, &known, &mut judged);
     }
-    let now = core.now().as_millis();
-    let state = core.state();
-    for svid in state.svids() {
-        let earlier = svid.estate.is_some_and(|estate| estate < new.index);
-        if earlier && svid.not_after > now && !known.contains(&svid.serial) && state.stands(svid) {
-            lost.push(Lost {
-                node: svid.node.clone(),
-                spiffe_id: svid.spiffe_id.clone(),
-                serial: svid.serial.clone(),
-            });
-        }
-    }
-    (lost, changed)
+    judged
 }
 
-/// Nothing differs that an `assume` could depend on.
-fn alike(old: &Current, new: &Current) -> bool {
-    let files = |current: &Current| -> BTreeMap<String, String> {
-        let files = current.estate.files().0.iter();
-        files
-            .filter(|(path, _)| {
-                ["policies/", "identities/", "references/"]
-                    .iter()
-                    .any(|folder| path.starts_with(folder))
-            })
-            .map(|(path, text)| (path.clone(), text.clone()))
-            .collect()
+/// Whether what was issued before `new` is below its floor: everything is asked for again.
+fn reissued(core: &Core, old: Option<&Current>, new: &Current) -> bool {
+    let before = old.map_or(0, |old| old.index);
+    core.state()
+        .estate()
+        .is_some_and(|row| row.index == new.index && row.floor > before)
+}
+
+/// Judges the SVIDs of workloads that nobody tells of.
+fn untold(core: &Core, new: &Current, known: &HashSet<String>, judged: &mut Judged) {
+    let now = core.now().as_millis();
+    // The state is not held while the disk is read.
+    let untold: Vec<Arc<SvidRow>> = {
+        let state = core.state();
+        let untold = state.svids().filter(|svid| {
+            let earlier = svid.estate.is_some_and(|estate| estate < new.index);
+            earlier && svid.not_after > now && !known.contains(&svid.serial) && state.stands(svid)
+        });
+        untold.cloned().collect()
     };
-    files(old) == files(new)
+    let mut kept = Kept::default();
+    for svid in untold {
+        let lost = match kept.grants(core, new, &svid) {
+            Some(true) => continue,
+            Some(false) => &mut judged.refused,
+            None => &mut judged.unread,
+        };
+        lost.push(Lost {
+            node: svid.node.clone(),
+            spiffe_id: svid.spiffe_id.clone(),
+            serial: svid.serial.clone(),
+        });
+    }
 }
 
 /// Gateways cut it, and its node hands it out no more.
@@ -160,30 +184,29 @@ pub(crate) async fn withdraw(
     reason: &str,
 ) -> Result<(), Refusal> {
     let by = core.authority.server_id().to_string();
-    let mut records = Vec::with_capacity(lost.len());
+    let mut revocations = Vec::with_capacity(lost.len());
     for svid in lost {
         cut(core, &svid, reason);
-        let body = body::Revocation {
-            target: Target {
-                kind: TargetKind::Serial,
-                value: svid.serial.clone(),
-            },
+        revocations.push(Revocation {
+            kind: TargetKind::Serial,
+            value: svid.serial,
             reason: reason.to_owned(),
             by: by.clone(),
-        };
-        records.push((of(&svid, reason), draft(body.record().actor(&by, "self"))?));
+            auth: "self",
+        });
     }
-    for chunk in records.chunks(1_000) {
-        let entries = chunk.iter().map(|(_, record)| record.clone().into());
-        match core.journal.append_reserved(entries.collect()).await {
+    for chunk in revocations.chunks(1_000) {
+        let records = chunk.iter().map(crate::revoke::record);
+        let entries = records.map(|record| record.map(Into::into));
+        let entries: Result<Vec<_>, Refusal> = entries.collect();
+        match core.journal.append_reserved(entries?).await {
             Ok(committed) => core
                 .metrics
                 .revocations
                 .inc_by(u64::try_from(committed.len()).unwrap_or_default()),
-            Err(Failure::Ledger(error)) if !error.is_fatal() => {
-                for (cut, record) in chunk {
-                    let serial = TargetKind::Serial;
-                    crate::revoke::record_cut(core, serial, cut.clone(), record.clone()).await?;
+            Err(failure) if failure.waits() => {
+                for revocation in chunk {
+                    crate::revoke::record_cut(core, revocation.clone()).await?;
                 }
                 0
             }

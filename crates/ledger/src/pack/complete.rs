@@ -1,0 +1,332 @@
+//! Whether a pack holds everything that answers its question. What can be seen to be missing is refused;
+//! what nothing in the pack rules out is a [`Doubt`].
+
+use super::container::Section;
+use super::verify::{Anchors, Failure, PackRecord, Sections};
+use super::{Answers, Question, Trust, grounds};
+use crate::body::{Anchor, Begin};
+use crate::{Checkpoint, HexDigest, Record};
+use std::collections::{BTreeMap, BTreeSet};
+use thiserror::Error;
+
+/// What of one ledger the pack shows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Extent {
+    /// True if no record of this ledger that answers is missing, up to the checkpoint's last.
+    pub complete: bool,
+    /// True if the pack has all entries up to the checkpoint's last.
+    pub entries: bool,
+    /// Records that answer in the pack, with the sessions and intents that those belong to.
+    pub answers: u64,
+    /// Records that answer in the ledger, where `entries` show it: more only if the question asks for the
+    /// newest.
+    pub matching: Option<u64>,
+    /// When the checkpoint was: the time of the anchor that states it, for the server's that of its last
+    /// record if the entries are there. Unix milliseconds, by the server's clock.
+    pub until: Option<u64>,
+}
+
+/// Why a pack is not shown to be complete.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Doubt {
+    #[error(
+        "the entries of {origin} are not in the pack, so that records and gateways may be left out"
+    )]
+    NoServerEntries { origin: String },
+    #[error("the entries of {origin} are not in the pack, so that records may be left out")]
+    NoEntries { origin: String },
+    #[error(
+        "of {origin} the pack has the first {size} records, and {newest} were anchored (server's record {anchor})"
+    )]
+    Early {
+        origin: String,
+        size: u64,
+        newest: u64,
+        anchor: u64,
+    },
+    #[error("record {index} of {origin} cannot be read: it may be an answer")]
+    Unreadable { origin: String, index: u64 },
+    #[error(
+        "record {index} of {origin} rests on the server's record {names}, which the checkpoint does not reach"
+    )]
+    Beyond {
+        origin: String,
+        index: u64,
+        names: u64,
+    },
+    #[error("record {index} of {origin} rests on the blob {sha256}, which is not in the pack")]
+    NoBlob {
+        origin: String,
+        index: u64,
+        sha256: HexDigest,
+    },
+}
+
+impl Doubt {
+    /// The ledger of which something may be missing.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        match self {
+            Self::NoServerEntries { origin }
+            | Self::NoEntries { origin }
+            | Self::Early { origin, .. }
+            | Self::Unreadable { origin, .. }
+            | Self::Beyond { origin, .. }
+            | Self::NoBlob { origin, .. } => origin,
+        }
+    }
+}
+
+/// A pack whose records, checkpoints and tiles were verified each by itself.
+pub(super) struct Verified<'a> {
+    pub(super) question: &'a Question,
+    pub(super) trust: &'a Trust,
+    pub(super) sections: &'a Sections<'a>,
+    pub(super) checkpoints: &'a [Checkpoint],
+    pub(super) records: &'a [PackRecord],
+    pub(super) anchors: &'a Anchors,
+    /// Numbers of the checkpoints whose entries are there.
+    pub(super) entries: &'a BTreeSet<u64>,
+}
+
+#[derive(Default)]
+pub(super) struct Shown {
+    pub(super) extents: Vec<Extent>,
+    /// Checkpoint and index.
+    pub(super) answers: BTreeSet<(u64, u64)>,
+    pub(super) doubts: Vec<Doubt>,
+}
+
+/// An anchor in the server's entries: its index, and the records that it states.
+type Newest = BTreeMap<String, (u64, u64)>;
+
+const MISSING: &str = "PACK-RECORD-MISSING";
+
+impl Verified<'_> {
+    pub(super) fn check(&self) -> Result<Shown, Failure> {
+        self.ledgers()?;
+        let mut shown = Shown::default();
+        let mut newest = Newest::new();
+        for (number, under) in (0..).zip(self.checkpoints) {
+            let extent = self.ledger(number, under, &mut shown, &mut newest)?;
+            shown.extents.push(extent);
+        }
+        self.gateways(&newest, &mut shown)?;
+        self.rest(&mut shown)?;
+        for (extent, under) in shown.extents.iter_mut().zip(self.checkpoints) {
+            let of_it = |doubt: &Doubt| doubt.origin() == under.origin.as_str();
+            extent.complete = !shown.doubts.iter().any(of_it);
+        }
+        Ok(shown)
+    }
+
+    /// One checkpoint of each ledger that is asked about, and of the server's.
+    fn ledgers(&self) -> Result<(), Failure> {
+        let mut origins = BTreeSet::new();
+        for (number, under) in (0..).zip(self.checkpoints) {
+            let section = Section::Checkpoint(number);
+            let origin = under.origin.as_str();
+            if !origins.insert(origin) {
+                let message = "another checkpoint of the pack is of the same ledger";
+                return Err(Failure::at(&section, "PACK-CHECKPOINT", message));
+            }
+            if number > 0 && !self.question.is_about(origin, false) {
+                let message = "the question is not about this ledger";
+                return Err(Failure::at(&section, "PACK-CHECKPOINT", message));
+            }
+        }
+        let mut ledgers = (0..).zip(self.checkpoints);
+        if ledgers.any(|(number, under)| self.is_about(number, under)) {
+            return Ok(());
+        }
+        match self.question {
+            Question::Record { .. } => {
+                let message = "the pack does not have the ledger of the record that it is about";
+                Err(Failure::at(&Section::Question, MISSING, message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn is_about(&self, number: u64, under: &Checkpoint) -> bool {
+        self.question.is_about(under.origin.as_str(), number == 0)
+    }
+
+    fn held(&self, number: u64) -> impl Iterator<Item = &PackRecord> {
+        let of_it = move |item: &&PackRecord| item.checkpoint == number;
+        self.records.iter().filter(of_it)
+    }
+
+    /// Finds the answers in one ledger: among all of its entries, or among what the pack has.
+    fn ledger(
+        &self,
+        number: u64,
+        under: &Checkpoint,
+        shown: &mut Shown,
+        newest: &mut Newest,
+    ) -> Result<Extent, Failure> {
+        let server = number == 0;
+        let origin = under.origin.as_str();
+        let domain = &self.trust.trust_domain;
+        let mut answers = Answers::new(self.question, domain, origin, server);
+        let mut until = self.anchors.time(number, self.records);
+        let entries = self.entries.contains(&number);
+        if entries {
+            for (index, bytes) in self.sections.entries(number, under) {
+                let Ok(record) = Record::parse(bytes) else {
+                    let origin = origin.to_owned();
+                    shown.doubts.push(Doubt::Unreadable { origin, index });
+                    continue;
+                };
+                answers.see(index, &record);
+                if server {
+                    until = Some(record.stamp().wall);
+                    self.of_server(index, &record, newest)?;
+                }
+            }
+        } else {
+            for item in self.held(number) {
+                answers.see(item.index, &item.record);
+            }
+        }
+        let asked_for = match self.question {
+            Question::Record { index, .. } if self.is_about(number, under) => Some(*index),
+            _ => None,
+        };
+        let expected: BTreeSet<u64> = answers.indices().into_iter().chain(asked_for).collect();
+        let held: BTreeSet<u64> = self.held(number).map(|item| item.index).collect();
+        if let Some(index) = expected.difference(&held).next().copied() {
+            let section = record(number, index);
+            let message = "it answers the question and is not among the records of the pack";
+            return Err(Failure::at(&section, MISSING, message));
+        }
+        if !server && let Some(index) = held.difference(&expected).next().copied() {
+            return Err(stray(number, index));
+        }
+        let places = expected.iter().map(|index| (number, *index));
+        shown.answers.extend(places);
+        Ok(Extent {
+            complete: false,
+            entries,
+            answers: u64::try_from(expected.len()).unwrap_or(u64::MAX),
+            matching: entries.then(|| answers.total()),
+            until,
+        })
+    }
+
+    /// What the server's entries say of the ledger itself and of gateways'.
+    fn of_server(&self, index: u64, entry: &Record, newest: &mut Newest) -> Result<(), Failure> {
+        if let Ok(begin) = entry.expect_body::<Begin>() {
+            super::verify::begins_as_trusted(index, &begin, self.trust)?;
+        }
+        if let Ok(anchor) = entry.expect_body::<Anchor>() {
+            newest.insert(anchor.origin, (index, anchor.size.0));
+        }
+        Ok(())
+    }
+
+    /// Compares the ledgers of the pack with those that the server's entries name.
+    fn gateways(&self, newest: &Newest, shown: &mut Shown) -> Result<(), Failure> {
+        for (number, under) in (0..).zip(self.checkpoints) {
+            let origin = || under.origin.to_string();
+            let needed = match self.question {
+                Question::Record { .. } => false,
+                Question::Issuance { .. } => number == 0,
+                Question::Access { .. } => true,
+            };
+            if !needed || self.entries.contains(&number) {
+                continue;
+            }
+            shown.doubts.push(match number {
+                0 => Doubt::NoServerEntries { origin: origin() },
+                _ => Doubt::NoEntries { origin: origin() },
+            });
+        }
+        if !matches!(self.question, Question::Access { .. }) {
+            return Ok(());
+        }
+        let own = self.checkpoints.first().map(|under| under.origin.as_str());
+        for (origin, (anchor, size)) in newest {
+            let under = self.checkpoints.iter();
+            let under = under.skip(1).find(|under| under.origin.as_str() == origin);
+            match under {
+                None if own == Some(origin) => {}
+                None => {
+                    let message = format!(
+                        "it anchors {origin}, a ledger that the question is about and the pack does not have"
+                    );
+                    return Err(Failure::at(
+                        &record(0, *anchor),
+                        "PACK-LEDGER-MISSING",
+                        message,
+                    ));
+                }
+                Some(under) if under.size < *size => shown.doubts.push(Doubt::Early {
+                    origin: origin.clone(),
+                    size: under.size,
+                    newest: *size,
+                    anchor: *anchor,
+                }),
+                Some(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that the answers rest on is there, and nothing else.
+    fn rest(&self, shown: &mut Shown) -> Result<(), Failure> {
+        let reach = self.checkpoints.first().map_or(0, |server| server.size);
+        let own: BTreeMap<u64, &PackRecord> = self.held(0).map(|item| (item.index, item)).collect();
+        let mut needed: BTreeSet<u64> = self.anchors.used().collect();
+        let answers = shown.answers.iter();
+        needed.extend(answers.filter_map(|(number, index)| (*number == 0).then_some(*index)));
+        let mut open: Vec<&PackRecord> = needed
+            .iter()
+            .filter_map(|at| own.get(at).copied())
+            .collect();
+        open.extend(self.records.iter().filter(|item| item.checkpoint > 0));
+        while let Some(item) = open.pop() {
+            let origin = item.record.origin();
+            let place = record(item.checkpoint, item.index);
+            let grounds =
+                grounds(&item.record).map_err(|error| Failure::because(&place, &error))?;
+            for names in grounds.records {
+                if names >= reach {
+                    shown.doubts.push(Doubt::Beyond {
+                        origin: origin.to_owned(),
+                        index: item.index,
+                        names,
+                    });
+                } else if needed.insert(names) {
+                    let Some(named) = own.get(&names).copied() else {
+                        let message = format!("record {} of {origin} rests on it", item.index);
+                        return Err(Failure::at(&record(0, names), MISSING, message));
+                    };
+                    open.push(named);
+                }
+            }
+            for sha256 in grounds.blobs {
+                if !self.sections.has_blob(sha256) {
+                    shown.doubts.push(Doubt::NoBlob {
+                        origin: origin.to_owned(),
+                        index: item.index,
+                        sha256,
+                    });
+                }
+            }
+        }
+        match own.keys().find(|index| !needed.contains(index)) {
+            None => Ok(()),
+            Some(index) => Err(stray(0, *index)),
+        }
+    }
+}
+
+const fn record(checkpoint: u64, index: u64) -> Section {
+    Section::Record { checkpoint, index }
+}
+
+fn stray(number: u64, index: u64) -> Failure {
+    let message = "it does not answer the question, and nothing that does rests on it";
+    Failure::at(&record(number, index), "PACK-RECORD-STRAY", message)
+}

@@ -1,0 +1,201 @@
+//! Taking gateways' ledgers: after outages, beside cuts, and from gateways that name what they like.
+
+use crate::follower::Gateway;
+use crate::harness::{DOMAIN, Fixture, finding};
+use crate::recovering::{Scene, until};
+use crypto::Signer;
+use ledger::body::{Body as _, Gap};
+use ledger_store::{Ledger, Options};
+use proto::v1::gateway_message::Message;
+use proto::v1::{GatewayHead, RevokeRequest, SegmentData, delta};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// More than a mirror takes at once.
+const OUTAGE: usize = 36 << 20;
+
+/// Appends records until they have so many bytes.
+fn fill(ledger: &Ledger, bytes: usize) {
+    let detail = "x".repeat(15_000);
+    let draft = || {
+        let gap = Gap {
+            cause: "crash".to_owned(),
+            from: 0,
+            to: 0,
+            lost: None,
+            detail: detail.clone(),
+        };
+        gap.record().draft().unwrap()
+    };
+    for _ in 0..bytes.div_ceil(100 * detail.len()) {
+        let drafts = (0..100).map(|_| draft()).collect();
+        ledger.append_many(drafts).wait().unwrap();
+    }
+}
+
+fn open(dir: &Path, signer: Arc<dyn Signer>) -> Ledger {
+    let origin = format!("{DOMAIN}/gateway/pg");
+    Ledger::open(dir, signer, &origin, &Options::default()).unwrap()
+}
+
+async fn mirrored(fixture: &Fixture) -> u64 {
+    let request = proto::v1::RecordsRequest {
+        ledger: "pg".to_owned(),
+        ..proto::v1::RecordsRequest::default()
+    };
+    let mut admin = fixture.admin().await;
+    let Ok(stream) = admin.records(request).await else {
+        return 0;
+    };
+    let mut stream = stream.into_inner();
+    let mut count = 0;
+    while let Ok(Some(_)) = stream.message().await {
+        count += 1;
+    }
+    count
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_far_ahead_of_its_mirror_is_anchored_again_and_so_is_one_whose_mirror_was_lost() {
+    let mut scene = Scene::prepared(|data| {
+        let keys = custody::FileCustody::open(&data.join("keys")).unwrap();
+        let signer = crypto::Custody::load_or_generate(&keys, "ledger", crypto::Algorithm::Ed25519);
+        fill(&open(&data.join("ledger"), signer.unwrap()), OUTAGE);
+    })
+    .await;
+    let size = async |scene: &Scene| {
+        let status = scene.fixture.status().await;
+        status["gateways"][0]["size"].as_u64().unwrap_or_default()
+    };
+    let whole = scene.core().reader().size();
+    until("the whole outage is anchored", async || {
+        size(&scene).await == whole
+    })
+    .await;
+    assert_eq!(mirrored(&scene.fixture).await, whole);
+
+    scene.fixture.stop().await;
+    std::fs::remove_dir_all(scene.data().join("mirrors")).unwrap();
+    scene.start().await;
+    until("all of it is fetched again", async || {
+        mirrored(&scene.fixture).await == whole
+    })
+    .await;
+    assert_eq!(size(&scene).await, whole);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_does_not_wait_behind_a_gateways_records() {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    let dir = fixture.dir.path().join("gateway");
+    let own = open(&dir, Arc::clone(&gateway.signer) as _);
+    fill(&own, 26 << 20);
+    let head = own.reader().head();
+    let size = head.checkpoint.size;
+    gateway
+        .send(Message::Head(GatewayHead {
+            checkpoint: head.note.as_ref().to_owned(),
+            consistency: Vec::new(),
+            old_size: 0,
+        }))
+        .await;
+    // Without the notes between, all of it is kept at once: the longest that one segment can take.
+    let mut revoking = None;
+    let mut cut = None;
+    loop {
+        match gateway.next().await.unwrap() {
+            delta::Delta::Fetch(fetch) => {
+                let end = fetch.from_index + u64::from(fetch.limit).min(130);
+                let records = own.reader().read(fetch.from_index..end).unwrap();
+                let last = fetch.from_index + records.len() as u64 == size;
+                gateway
+                    .send(Message::Segment(SegmentData {
+                        request: fetch.request,
+                        first_index: fetch.from_index,
+                        records,
+                        checkpoint: String::new(),
+                    }))
+                    .await;
+                if last {
+                    let mut admin = fixture.admin().await;
+                    revoking = Some(tokio::spawn(async move {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                        let request = RevokeRequest {
+                            kind: "identity".to_owned(),
+                            value: "payments/api".to_owned(),
+                            reason: "stolen".to_owned(),
+                        };
+                        admin.revoke(request).await.unwrap();
+                    }));
+                }
+            }
+            delta::Delta::Cut(_) => cut = Some(std::time::Instant::now()),
+            delta::Delta::Anchored(anchored) => {
+                assert_eq!(anchored.size, size);
+                let cut = cut.expect("the cut is not behind the anchor");
+                println!("the cut came {:?} before the anchor", cut.elapsed());
+                break;
+            }
+            _ => {}
+        }
+    }
+    revoking.unwrap().await.unwrap();
+}
+
+/// The signed head of a ledger of one record.
+fn head_of(name: &str, signer: Arc<dyn Signer>) -> GatewayHead {
+    let origin = format!("{DOMAIN}/gateway/{name}");
+    let signer = ledger::LedgerSigner::new(&origin, signer).unwrap();
+    let checkpoint = ledger::Checkpoint {
+        origin: signer.key().origin().clone(),
+        size: 1,
+        root: [1; 32],
+    };
+    GatewayHead {
+        checkpoint: signer.sign(&checkpoint).unwrap(),
+        consistency: Vec::new(),
+        old_size: 0,
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_that_names_ever_new_ledgers_opens_no_more_than_one() {
+    let fixture = Fixture::start().await;
+    let first = Gateway::connect(&fixture, 2000).await.unwrap();
+    let mirrors = fixture.dir.path().join("data/mirrors");
+    let open = || std::fs::read_dir(&mirrors).map_or(0, Iterator::count);
+    let say = async |origin: &str| {
+        let mut stream = first.again().await;
+        let mut hello = stream.greeting(0, Vec::new());
+        hello.origin = format!("{DOMAIN}/gateway/{origin}");
+        stream.send(Message::Hello(hello)).await;
+        let taken = stream.next().await;
+        taken.map(|_| stream)
+    };
+    for number in 0..10 {
+        let name = format!("n{number}");
+        let mut stream = None;
+        // Until the server has seen that the stream before ended, its name is the one that counts.
+        until("the name is taken", async || {
+            stream = say(&name).await.ok();
+            stream.is_some()
+        })
+        .await;
+        // It has a ledger of that name, so that a mirror of it is opened.
+        let mut stream = stream.unwrap();
+        let head = head_of(&name, Arc::clone(&stream.signer) as _);
+        stream.send(Message::Head(head)).await;
+        while !matches!(stream.next().await.unwrap(), delta::Delta::Fetch(_)) {}
+        let digest = crypto::sha256(format!("{DOMAIN}/gateway/{name}").as_bytes());
+        let mirror = mirrors.join(crypto::hex::encode(&digest));
+        assert!(mirror.exists());
+        let beside = say("other").await.err().unwrap();
+        assert_eq!(finding(&beside).code, "FOLLOW-ORIGIN");
+        drop(stream);
+    }
+    // The last one, and one or two that were still being let go of when it came.
+    assert!(open() <= 3, "{} mirrors", open());
+}
