@@ -1,5 +1,5 @@
-//! Certificates of other people's authorities (TPM vendors, AMD, Intel, AWS), read and checked one at a
-//! time: frame, validity, whether an authority may certify, signatures.
+//! Certificates of other people's authorities (TPM vendors, AMD, Intel, AWS, Sigstore deployments), read
+//! and checked one at a time: frame, validity, whether an authority may certify, signatures.
 //!
 //! RFC 5280 as far as those vendors use it. Which path is walked, to which root and with which
 //! revocation lists, is each verifier's own. Web PKI libraries do not fit: vendors name keys, use
@@ -8,7 +8,7 @@
 pub mod der;
 mod signature;
 
-pub use signature::{key_kind, signed_by, verify};
+pub use signature::{key_kind, signed_by, verify, verify_as};
 
 use facts::Timestamp;
 use std::collections::BTreeSet;

@@ -34,10 +34,29 @@ pub fn verify(
     signature: &[u8],
 ) -> Result<(), &'static str> {
     let kind = key_kind(key).ok_or("a kind of key that is not verified")?;
+    verify_as(
+        kind,
+        &key.subject_public_key.data,
+        algorithm,
+        message,
+        signature,
+    )
+}
+
+/// As [`verify`], by a key that was read before: its kind, and what the BIT STRING of its SPKI holds.
+///
+/// # Errors
+/// Why not, in words.
+pub fn verify_as(
+    kind: Kind,
+    key: &[u8],
+    algorithm: &AlgorithmIdentifier<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), &'static str> {
     let (kind, hash) = scheme(algorithm, kind)
         .ok_or("a signature scheme that is not accepted, such as one with SHA-1")?;
-    chain::verify(kind, hash, &key.subject_public_key.data, message, signature)
-        .map_err(|_| "its key did not sign this")
+    chain::verify(kind, hash, key, message, signature).map_err(|_| "its key did not sign this")
 }
 
 /// The kind of key, if it is one that is verified here: RSA, or on P-256, P-384 or P-521.
