@@ -1,5 +1,5 @@
-//! Judges that nobody here wrote say the same: sev, dcap-qvl, coset and ear, in a program of their own
-//! (`tests/peers/tee`).
+//! Judges that nobody here wrote say the same: sev, dcap-qvl, coset and jsonwebtoken, in a program of
+//! their own (`tests/peers/tee`).
 
 use crate::evidence::{folder, outcome};
 use crate::intel_recorded::{self, any_status, judge_tdx, open, tdx_references};
@@ -326,9 +326,21 @@ fn coset_finds_the_same_in_documents() {
     }
 }
 
+/// The status that the worst claim of a vector stands for (draft-ietf-rats-ar4si, section 2.3.2).
+fn worst(vector: &serde_json::Map<String, Value>) -> &'static str {
+    let tier = |claim: &Value| match claim.as_i64().unwrap() {
+        -1..=1 => 0,
+        2..=31 | -32..=-2 => 1,
+        32..=95 | -96..=-33 => 2,
+        96..=127 | -128..=-97 => 3,
+        other => panic!("{other} is no claim"),
+    };
+    ["none", "affirming", "warning", "contraindicated"][vector.values().map(tier).max().unwrap()]
+}
+
 #[test]
-fn ear_reads_our_results() {
-    let Some(program) = program("attest_tee::judge_ear") else {
+fn jsonwebtoken_reads_our_results() {
+    let Some(program) = program("attest_tee::judge_jwt") else {
         return;
     };
     let refused = Verdict::refused(vec![Finding::new("TEE-SNP-TCB", "too old")], Vec::new());
@@ -346,7 +358,7 @@ fn ear_reads_our_results() {
         };
         let now = Timestamp::now();
         for (verdict, status) in [(&good, "affirming"), (&refused, "contraindicated")] {
-            let ear = Ear {
+            let ear = |now: Timestamp| Ear {
                 issued_at: now,
                 expires_at: now.plus_secs(300),
                 build: "0.1.0",
@@ -360,13 +372,14 @@ fn ear_reads_our_results() {
                     },
                 )],
             };
-            let token = ear.sign(&key, "k1").unwrap();
-            let request = |token: &str| json!({"judge": "ear", "token": token, "algorithm": name, "jwk": jwk});
+            let request = |token: &str| json!({"judge": "jsonwebtoken", "token": token, "algorithm": name, "jwk": jwk});
+            let token = ear(now).sign(&key, "k1").unwrap();
             let read = ask(&program, &request(&token)).unwrap();
-            assert_eq!(read["ear_status"], status, "{name}");
+            assert_eq!(read["exp"], now.plus_secs(300).as_secs(), "{name}");
             let machine = &read["submods"]["machine"];
             assert_eq!(machine["ear_status"], status, "{name}");
             let vector = machine["ear_trustworthiness_vector"].as_object().unwrap();
+            assert_eq!(worst(vector), status, "{name}");
             let ours: serde_json::Map<String, Value> = attest::ar4si::Vector::of(verdict)
                 .claims()
                 .map(|(name, claim)| (name.to_owned(), claim.value().into()))
@@ -377,6 +390,9 @@ fn ear_reads_our_results() {
             forged[middle] ^= 1;
             let forged = String::from_utf8(forged).unwrap();
             assert!(ask(&program, &request(&forged)).is_err(), "{name}");
+            let expired = ear(now.minus_secs(3600)).sign(&key, "k1").unwrap();
+            let why = ask(&program, &request(&expired)).unwrap_err();
+            assert!(why.contains("ExpiredSignature"), "{name}: {why}");
         }
     }
 }
