@@ -2,6 +2,7 @@
 //! vTPM's key.
 
 use crate::evidence::{base64_of, day, every_byte_counts, facts, folder, hex_of, outcome};
+use crate::forge_azure::{SNP, hcl, jwk, modulus};
 use crate::intel_recorded::{attestation_rs, open, tdx_references};
 use crate::snp_recorded::lenient;
 use attest_tee::azure::{Evidence, Expectation, Hardware, Hcl, Kind, References, verify};
@@ -386,23 +387,11 @@ fn reports_of_paravisors_are_read() {
     .assert_eq(&seen);
 }
 
-/// A report whose runtime data are `claims`.
-fn hcl(claims: &str) -> Vec<u8> {
-    let mut bytes = b"HCLA".to_vec();
-    bytes.resize(32 + 1184, 0);
-    for number in [20 + claims.len(), 1, 2, 1, claims.len()] {
-        bytes.extend((number as u32).to_le_bytes());
-    }
-    bytes.extend(claims.as_bytes());
-    bytes
-}
-
 #[test]
 fn runtime_data_name_one_attestation_key() {
-    let n = crypto::base64::encode_url(&[&[0xc1][..], &[0x55; 254], &[1]].concat());
-    let jwk = |kid: &str, kty: &str| {
-        format!(r#"{{"kid":"{kid}","key_ops":["sign"],"kty":"{kty}","e":"AQAB","n":"{n}"}}"#)
-    };
+    let n = modulus(0x55);
+    let jwk = |kid: &str, kty: &str| jwk(kid, kty, &n);
+    let hcl = |claims: &str| hcl(SNP, &[], claims);
     let ak = jwk("HCLAkPub", "RSA");
     let ek = jwk("HCLEkPub", "RSA");
     let parse = |claims: &str| Hcl::parse(&hcl(claims)).map(|hcl| hcl.user_data);

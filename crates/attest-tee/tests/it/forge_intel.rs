@@ -66,6 +66,8 @@ pub(crate) struct Platform {
     pub(crate) qe_report: Vec<u8>,
     pub(crate) bind_key: bool,
     pub(crate) auth: Vec<u8>,
+    /// Behind the chain, within the lengths.
+    pub(crate) after_chain: Vec<u8>,
     pub(crate) root: Certificate,
     pub(crate) intermediate: Certificate,
     pub(crate) pck: Certificate,
@@ -204,6 +206,7 @@ impl Platform {
             qe_report,
             bind_key: true,
             auth: (0..32).collect(),
+            after_chain: Vec::new(),
             root: Certificate::authority(ROOT_NAME, ROOT_NAME, 1),
             intermediate: Certificate {
                 ca: Some(Some(0)),
@@ -309,6 +312,7 @@ impl Platform {
         certification.extend(5_u16.to_le_bytes());
         certification.extend((chain.len() as u32).to_le_bytes());
         certification.extend(chain.as_bytes());
+        certification.extend(&self.after_chain);
         if self.version >= 4 {
             let mut outer = 6_u16.to_le_bytes().to_vec();
             outer.extend((certification.len() as u32).to_le_bytes());

@@ -204,16 +204,24 @@ impl Machine {
     }
 
     pub(crate) fn judge(&self) -> Verdict {
+        let crl = self.crl();
+        self.judge_with(
+            &self.signed_report(),
+            &self.key_certificate(),
+            crl.as_deref(),
+        )
+    }
+
+    /// Judges what is presented in the place of its own.
+    pub(crate) fn judge_with(&self, report: &[u8], key: &[u8], crl: Option<&[u8]>) -> Verdict {
         let references = References {
             roots: self.roots(),
             ..self.references.clone()
         };
-        let crl = self.crl();
-        let evidence = Evidence {
-            report: &self.signed_report(),
-            key: &self.key_certificate(),
-            crl: crl.as_deref(),
-        };
-        verify(&evidence, &self.expectation, &references)
+        verify(
+            &Evidence { report, key, crl },
+            &self.expectation,
+            &references,
+        )
     }
 }

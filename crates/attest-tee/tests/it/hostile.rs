@@ -46,7 +46,7 @@ fn mutated(valid: &'static [u8]) -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-fn read_all(bytes: &[u8]) {
+pub(crate) fn read_all(bytes: &[u8]) {
     drop(Report::parse(bytes));
     drop(certificates(bytes));
     drop(Quote::parse(bytes));

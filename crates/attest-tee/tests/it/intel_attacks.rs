@@ -1,6 +1,6 @@
 //! TDX and SGX platforms with one fault each: the check that guards against it says so, and no other.
 
-use crate::der::{SIGN, pem};
+use crate::der::{Certificate, SIGN, pem};
 use crate::evidence::{every_byte_counts, facts, outcome};
 use crate::forge_intel::{PCK, PLATFORM_CA, Platform, ROOT, module, now, sgx_extension};
 use attest_tee::intel::{Roots, TcbStatus};
@@ -64,6 +64,9 @@ const SHARED: &[(&str, &str, Change)] = &[
     ("TEE-INTEL-STRUCTURE", "bytes after its end", &|it| {
         it.tail = vec![0, 0, 1]
     }),
+    ("TEE-INTEL-STRUCTURE", "bytes after its chain", &|it| {
+        it.after_chain = vec![0]
+    }),
     ("TEE-INTEL-STRUCTURE", "long authentication data", &|it| {
         it.auth = vec![0; 257]
     }),
@@ -107,6 +110,23 @@ const SHARED: &[(&str, &str, Change)] = &[
         "an intermediate that is no authority",
         &|it| {
             it.intermediate.ca = None;
+        },
+    ),
+    (
+        "TEE-INTEL-CHAIN",
+        "an intermediate that says it is no authority",
+        &|it| {
+            it.intermediate.ca = None;
+            let constraints = (vec![2, 5, 29, 19], true, vec![0x30, 0]);
+            it.intermediate.extensions.push(constraints);
+        },
+    ),
+    (
+        "TEE-INTEL-CHAIN",
+        "an intermediate with what nobody knows",
+        &|it| {
+            let stranger = (vec![1, 3, 6, 1, 4, 1, 99_999, 1], true, vec![5, 0]);
+            it.intermediate.extensions.push(stranger);
         },
     ),
     (
@@ -166,6 +186,13 @@ const SHARED: &[(&str, &str, Change)] = &[
     ("TEE-INTEL-QE-IDENTITY", "another MISCSELECT", &|it| {
         it.qe_report[16] = 1
     }),
+    (
+        "TEE-INTEL-QE-IDENTITY",
+        "a quoting enclave with other attributes",
+        &|it| {
+            it.qe_report[48] ^= 0x10;
+        },
+    ),
     (
         "TEE-INTEL-QE-IDENTITY",
         "a quoting enclave in debug mode",
@@ -244,6 +271,16 @@ const SHARED: &[(&str, &str, Change)] = &[
     ("TEE-INTEL-COLLATERAL", "a signer of another name", &|it| {
         it.signing.subject = "Intel SGX PCK Certificate".to_owned();
     }),
+    ("TEE-INTEL-COLLATERAL", "a signer by another name", &|it| {
+        it.signing.issuer = "Intel SGX Root CB".to_owned();
+    }),
+    (
+        "TEE-INTEL-COLLATERAL",
+        "a list's issuer that is no authority",
+        &|it| {
+            it.crl_issuer.ca = None;
+        },
+    ),
     (
         "TEE-INTEL-COLLATERAL",
         "an authority as the signer",
@@ -674,7 +711,15 @@ fn a_root_is_one_self_signed_authority() {
     let leaf = pem(&platform.pck.sign(&PCK, &PLATFORM_CA));
     let intermediate = pem(&platform.intermediate.sign(&PLATFORM_CA, &ROOT));
     let forged = pem(&platform.root.sign(&ROOT, &PCK));
+    let with = |change: &dyn Fn(&mut Certificate)| {
+        let mut root = platform.root.clone();
+        change(&mut root);
+        pem(&root.sign(&ROOT, &ROOT))
+    };
     for text in [
+        with(&|it| it.ca = None),
+        with(&|it| it.key_usage = Some(SIGN)),
+        with(&|it| it.issuer = "another".to_owned()),
         String::new(),
         leaf,
         intermediate,

@@ -12,11 +12,13 @@
     reason = "tests may panic"
 )]
 
+mod azure_attacks;
 mod azure_recorded;
 mod bundle;
 mod ccel;
 mod der;
 mod evidence;
+mod forge_azure;
 mod forge_intel;
 mod forge_nitro;
 mod forge_snp;
@@ -24,7 +26,7 @@ mod hostile;
 mod intel_attacks;
 mod intel_recorded;
 mod judges;
-
+mod mutated;
 mod nitro_attacks;
 mod nitro_recorded;
 mod roots;

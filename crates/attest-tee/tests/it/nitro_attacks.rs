@@ -1,6 +1,6 @@
 //! Enclaves and NitroTPMs with one fault each: the check that guards against it says so, and no other.
 
-use crate::der::{Certificate, SIGN};
+use crate::der::{CERTIFY, Certificate, SIGN};
 use crate::evidence::{every_byte_counts, facts, outcome};
 use crate::forge_nitro::{
     Enclave, INSTANCE, LEAF, NULL, OTHER, ROOT, ZONE, array, bytes, now, number, text,
@@ -133,6 +133,9 @@ fn each_fault_of_a_document_is_refused_by_the_check_that_guards_against_it() {
         }),
         ("TEE-NITRO-CHAIN", "a leaf that signs nothing", &|it| {
             it.leaf.key_usage = None;
+        }),
+        ("TEE-NITRO-CHAIN", "a leaf for other things", &|it| {
+            it.leaf.key_usage = Some(CERTIFY);
         }),
         (
             "TEE-NITRO-CHAIN",

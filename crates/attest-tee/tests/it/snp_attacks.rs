@@ -1,7 +1,7 @@
 //! SEV-SNP machines with one fault each: the check that guards against it says so, and no other.
 
 use crate::der::{element, integer, pem};
-use crate::evidence::{day, facts, outcome};
+use crate::evidence::{day, every_byte_counts, facts, outcome};
 use crate::forge_snp::{AUTHORITY, Machine, OTHER, ROOT, extension, now, order};
 use attest_tee::snp::{By, Generation, Image, Policy, Roots, Tcb};
 use attest_tee::{Code, Revocation};
@@ -181,9 +181,17 @@ fn each_fault_of_a_machine_is_refused_by_the_check_that_guards_against_it() {
         ("TEE-SNP-IMAGE", "nothing listed", &|it| {
             it.references.code = Code::default();
         }),
-        ("TEE-SNP-IMAGE", "another ID key", &|it| {
+        ("TEE-SNP-IMAGE", "no ID key where zeros are listed", &|it| {
             it.references.code = image(By::IdKey([0; 48]));
             it.put(0xe0, &[0; 48]);
+        }),
+        ("TEE-SNP-IMAGE", "another ID key", &|it| {
+            it.references.code = image(By::IdKey([0x1e; 48]));
+            it.put(0x10f, &[0x1f]);
+        }),
+        ("TEE-SNP-IMAGE", "another author key", &|it| {
+            it.references.code = image(By::AuthorKey([0xa0; 48]));
+            it.put(0x13f, &[0xa1]);
         }),
         (
             "TEE-SNP-IMAGE",
@@ -274,6 +282,55 @@ fn each_fault_of_a_machine_is_refused_by_the_check_that_guards_against_it() {
 }
 
 #[test]
+fn a_report_has_one_length() {
+    let machine = Machine::new(Generation::Milan);
+    let (report, key, list) = (
+        machine.signed_report(),
+        machine.key_certificate(),
+        machine.crl().unwrap(),
+    );
+    for other in [&report[..1183], &[&report[..], &[0]].concat()] {
+        let verdict = machine.judge_with(other, &key, Some(&list));
+        assert_eq!(outcome(&verdict), ["TEE-SNP-STRUCTURE"]);
+    }
+}
+
+#[test]
+fn a_chip_with_a_short_id_has_zeros_behind_it() {
+    let mut machine = Machine::new(Generation::Turin);
+    machine.put(0x1a8, &[1]);
+    assert_eq!(outcome(&machine.judge()), ["TEE-SNP-CHIP"]);
+}
+
+#[test]
+fn a_key_on_another_curve_signs_no_reports() {
+    let machine = Machine::new(Generation::Milan);
+    let p256 = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let key = machine.certificate.sign(&p256, &AUTHORITY);
+    let verdict = machine.judge_with(&machine.signed_report(), &key, machine.crl().as_deref());
+    assert_eq!(outcome(&verdict), ["TEE-SNP-KEY-STRUCTURE"]);
+}
+
+#[test]
+fn every_byte_of_a_forged_report_its_key_and_its_list_counts() {
+    let machine = Machine::new(Generation::Turin);
+    let (report, key, list) = (
+        machine.signed_report(),
+        machine.key_certificate(),
+        machine.crl().unwrap(),
+    );
+    every_byte_counts("report", &report, 0..report.len(), |report| {
+        machine.judge_with(report, &key, Some(&list))
+    });
+    every_byte_counts("key", &key, 0..key.len(), |key| {
+        machine.judge_with(&report, key, Some(&list))
+    });
+    every_byte_counts("list", &list, 0..list.len(), |list| {
+        machine.judge_with(&report, &key, Some(list))
+    });
+}
+
+#[test]
 fn every_part_of_the_tcb_in_the_certificate_is_that_of_the_report() {
     for generation in Generation::ALL {
         for (index, number) in order(generation).into_iter().enumerate() {
@@ -359,11 +416,18 @@ fn roots_are_chains_of_authorities() {
     let forged = pem(&machine.authority.sign(&AUTHORITY, &OTHER));
     let unsigned = pem(&machine.root.sign(&ROOT, &OTHER));
     let leaf = pem(&machine.key_certificate());
+    let mut stray = machine.authority.clone();
+    stray.issuer = "ARK-Rome".to_owned();
+    let stray = pem(&stray.sign(&AUTHORITY, &ROOT));
     for (chain, why) in [
         (String::new(), "nothing"),
         (authority.clone(), "no root"),
         ([root.clone(), root.clone()].concat(), "two roots"),
         ([root.clone(), forged.clone()].concat(), "signed by another"),
+        (
+            [root.clone(), stray.clone()].concat(),
+            "another root's name",
+        ),
         (
             [unsigned, authority.clone()].concat(),
             "a root not of itself",
@@ -376,7 +440,7 @@ fn roots_are_chains_of_authorities() {
     let mut roots = Roots::default();
     roots.add(Generation::Milan, &root).unwrap();
     roots.extend(&[authority, root].concat()).unwrap();
-    for chain in [forged, leaf] {
+    for chain in [forged, leaf, stray] {
         let refused = roots.extend(&chain);
         assert_eq!(refused.unwrap_err().code, "TEE-ROOT-STRUCTURE");
     }
