@@ -96,6 +96,24 @@ const FIGURES: &[Figure] = &[
         Aim::AtLeast(1_000.0),
     ),
     figure(
+        "attest.snp_per_s",
+        "attest-tee",
+        "tee_bench",
+        Aim::AtLeast(250.0),
+    ),
+    figure(
+        "attest.tdx_per_s",
+        "attest-tee",
+        "tee_bench",
+        Aim::AtLeast(1_440.0),
+    ),
+    figure(
+        "attest.nitro_per_s",
+        "attest-tee",
+        "tee_bench",
+        Aim::AtLeast(150.0),
+    ),
+    figure(
         "ledger.append_1k_batched",
         "ledger-store",
         "append_bench",

@@ -188,6 +188,15 @@ pub(crate) fn python() -> Result<()> {
     std::fs::write(&stamp, wanted).doing(stamp.display())
 }
 
+/// Builds the programs of `tests/peers` that judge with other people's libraries. Each is a workspace
+/// with a lock file of its own.
+pub(crate) fn peers() -> Result<()> {
+    run(workspace::cargo(&["build", "--locked", "--quiet"])
+        .args(["--manifest-path", "tests/peers/tee/Cargo.toml"])
+        .arg("--target-dir")
+        .arg(workspace::target().join("peers")))
+}
+
 fn apt(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command

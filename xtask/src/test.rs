@@ -15,7 +15,8 @@ use std::time::Instant;
 
 pub(crate) const HELP: &str = "\
 Runs everything that judges this project, and installs what that needs: Debian packages (as root; else
-the command is shown) and the Python packages of tests/peers/requirements.txt in target/venv.
+the command is shown), the Python packages of tests/peers/requirements.txt in target/venv, and the
+programs of tests/peers in target/peers.
 
 Stages, in this order; one that fails does not stop the next:
   tidy     the house rules (`cargo xtask tidy`)
@@ -91,6 +92,7 @@ fn prepare(tests: bool) -> Result<()> {
     machine::install(machine::FOR_TEST, Consent::Given)?;
     if tests {
         machine::python()?;
+        machine::peers()?;
     }
     match evidence() {
         Some(folder) => println!("evidence: {}", folder.display()),

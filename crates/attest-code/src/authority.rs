@@ -6,11 +6,10 @@
 //! end in the trusted root.
 
 use crate::certificate::{Certificate, Lifetime};
-use crypto::chain::{self, Hash, Kind};
+use attest::x509;
+use crypto::chain::Kind;
 use crypto::{Algorithm, PublicKey, sha256};
 use facts::Timestamp;
-use x509_parser::asn1_rs::{Oid, oid};
-use x509_parser::x509::AlgorithmIdentifier;
 
 const DEEPEST: usize = 8;
 
@@ -176,19 +175,10 @@ impl Issued<'_> {
 
 impl Authority {
     fn of(certificate: &Certificate<'_>, purpose: Purpose) -> Result<Self, String> {
-        let constraints = certificate
-            .x509
-            .basic_constraints()
-            .map_err(|_| "unreadable basic constraints")?
-            .ok_or("no basic constraints")?;
-        if !constraints.value.ca {
-            return Err("not an authority".to_owned());
-        }
-        match certificate.x509.key_usage() {
-            Ok(Some(usage)) if usage.value.key_cert_sign() => {}
-            Ok(Some(_)) => return Err("its key may not sign certificates".to_owned()),
-            Ok(None) => return Err("no key usage".to_owned()),
-            Err(_) => return Err("unreadable key usage".to_owned()),
+        x509::may_certify(&certificate.x509, None)?;
+        // Stricter than RFC 5280, section 4.2.1.3, which lets old roots do without.
+        if !matches!(certificate.x509.key_usage(), Ok(Some(_))) {
+            return Err("no key usage".to_owned());
         }
         match certificate.x509.extended_key_usage() {
             Ok(None) => {}
@@ -204,18 +194,12 @@ impl Authority {
             }
             Err(_) => return Err("unreadable extended key usage".to_owned()),
         }
-        if !certificate.is_understood() {
-            return Err("a critical extension that is not understood".to_owned());
-        }
         Ok(Self {
             title: certificate.title(),
             subject: certificate.subject().to_vec(),
             key: certificate.key()?,
             lifetime: certificate.lifetime(),
-            path_length: constraints
-                .value
-                .path_len_constraint
-                .and_then(|limit| usize::try_from(limit).ok()),
+            path_length: certificate.path_length(),
         })
     }
 }
@@ -229,11 +213,13 @@ pub(crate) fn signed_by(
     key: &PublicKey,
 ) -> Result<(), &'static str> {
     let kind = kind(key).ok_or("a kind of key that signs no certificates here")?;
-    let hash = hash(&certificate.x509.signature_algorithm, kind)
-        .ok_or("a signature scheme that is not accepted, such as one with SHA-1")?;
-    let signature = &certificate.x509.signature_value;
-    chain::verify(kind, hash, key.raw(), certificate.tbs(), &signature.data)
-        .map_err(|_| "its key did not sign the certificate")
+    x509::verify_as(
+        kind,
+        key.raw(),
+        &certificate.x509.signature_algorithm,
+        certificate.tbs(),
+        &certificate.x509.signature_value.data,
+    )
 }
 
 /// How keys of that kind sign; `None` for Ed25519, which has one way only.
@@ -244,21 +230,4 @@ pub(crate) fn kind(key: &PublicKey) -> Option<Kind> {
         Algorithm::Rsa => Some(Kind::Rsa),
         Algorithm::Ed25519 => None,
     }
-}
-
-fn hash(algorithm: &AlgorithmIdentifier<'_>, kind: Kind) -> Option<Hash> {
-    const RSA: [(Oid<'static>, Hash); 3] = [
-        (oid!(1.2.840.113549.1.1.11), Hash::Sha256),
-        (oid!(1.2.840.113549.1.1.12), Hash::Sha384),
-        (oid!(1.2.840.113549.1.1.13), Hash::Sha512),
-    ];
-    const ECDSA: [(Oid<'static>, Hash); 3] = [
-        (oid!(1.2.840.10045.4.3.2), Hash::Sha256),
-        (oid!(1.2.840.10045.4.3.3), Hash::Sha384),
-        (oid!(1.2.840.10045.4.3.4), Hash::Sha512),
-    ];
-    let table = if kind == Kind::Rsa { RSA } else { ECDSA };
-    table
-        .into_iter()
-        .find_map(|(oid, hash)| (oid == algorithm.algorithm).then_some(hash))
 }

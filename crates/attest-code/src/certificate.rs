@@ -1,18 +1,12 @@
 //! X.509 certificates (RFC 5280) of those who sign code, of their authorities and of those who stamp time.
 //! What each kind has to have is said where it is used; what all have to have is said here.
 
-use crate::der::{self, Reader};
 use crypto::PublicKey;
 use facts::Timestamp;
-use std::collections::BTreeSet;
 use x509_parser::asn1_rs::Oid;
 use x509_parser::certificate::{Validity, X509Certificate};
 use x509_parser::extensions::{ParsedExtension, X509Extension};
-use x509_parser::prelude::FromDer as _;
 use x509_parser::x509::X509Version;
-
-/// The longest seen is below 2 KiB.
-const LONGEST: usize = 16 * 1024;
 
 /// A certificate that is well formed and says each thing once. Nothing about it is verified.
 pub(crate) struct Certificate<'a> {
@@ -24,23 +18,9 @@ impl<'a> Certificate<'a> {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn parse(der: &'a [u8]) -> Result<Self, &'static str> {
-        if der.len() > LONGEST {
-            return Err("more than 16384 bytes");
-        }
-        let (rest, x509) = X509Certificate::from_der(der).map_err(|_| "not a certificate")?;
-        if !rest.is_empty() || !one_spelling(der) {
-            return Err("not the DER of one certificate with one signature algorithm");
-        }
+        let x509 = attest::x509::parse(der)?;
         if x509.version() != X509Version::V3 {
             return Err("not of version 3");
-        }
-        let mut seen = BTreeSet::new();
-        let twice = x509
-            .extensions()
-            .iter()
-            .any(|one| !seen.insert(one.oid.as_bytes()));
-        if twice {
-            return Err("an extension twice");
         }
         let unreadable = x509.extensions().iter().any(|one| {
             one.critical && matches!(one.parsed_extension(), ParsedExtension::ParseError { .. })
@@ -92,6 +72,13 @@ impl<'a> Certificate<'a> {
     /// Whether it says of itself that it is an authority.
     pub(crate) fn is_authority(&self) -> bool {
         matches!(self.x509.basic_constraints(), Ok(Some(constraints)) if constraints.value.ca)
+    }
+
+    /// How many authorities may stand below it, if it says so.
+    pub(crate) fn path_length(&self) -> Option<usize> {
+        let constraints = self.x509.basic_constraints().ok().flatten()?;
+        let limit = constraints.value.path_len_constraint?;
+        usize::try_from(limit).ok()
     }
 
     /// Its name for people.
@@ -152,21 +139,4 @@ impl std::fmt::Display for Lifetime {
             None => write!(f, "from {}", self.from),
         }
     }
-}
-
-/// `SEQUENCE { tbs, algorithm, BIT STRING }` and nothing else, the algorithm being byte for byte the one
-/// inside `tbs` (RFC 5280, section 4.1.1.2).
-fn one_spelling(bytes: &[u8]) -> bool {
-    let frame = || {
-        let mut certificate = Reader::only(der::SEQUENCE, bytes)?;
-        let mut tbs = certificate.enter(der::SEQUENCE)?;
-        let algorithm = certificate.whole(der::SEQUENCE)?;
-        let signature = certificate.take(der::BIT_STRING)?;
-        certificate.end()?;
-        tbs.take(der::context(0))?;
-        tbs.take(der::INTEGER)?;
-        let inside = tbs.whole(der::SEQUENCE)?;
-        Some(signature.first() == Some(&0) && inside == algorithm)
-    };
-    frame().unwrap_or(false)
 }

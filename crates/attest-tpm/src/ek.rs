@@ -3,7 +3,6 @@
 //! Not here: proof that the TPM holds the key, which is activation (`credential`).
 
 mod certificate;
-mod der;
 mod path;
 
 pub use path::Authority;

@@ -5,7 +5,8 @@
 //! given. There is no trait to implement, because no caller is generic over verifiers: each kind of
 //! evidence has its own expectation and its own references. What is shared is the shape of the
 //! answer, the way evidence is named ([`Evidence`]), how findings are gathered ([`Findings`]) and
-//! composition ([`compose`]), and what a node signs when it joins or renews ([`transcript`]).
+//! composition ([`compose`]), what a node signs when it joins or renews ([`transcript`]), the reading of
+//! vendors' certificates ([`x509`]), and what a verdict is called elsewhere ([`ar4si`], [`ear`]).
 //!
 //! Not here: any particular evidence (`attest-tpm`, `attest-code`), policy (`estate`), recording.
 
@@ -21,10 +22,13 @@
     )
 )]
 
+pub mod ar4si;
 mod compose;
+pub mod ear;
 mod evidence;
 mod findings;
 pub mod transcript;
+pub mod x509;
 
 pub use compose::compose;
 pub use evidence::Evidence;

@@ -40,6 +40,19 @@ pub fn renewal(
     ])
 }
 
+/// What a confidential machine asks its hardware to report: H("trilith-tee-report-v1", SPKI, nonce),
+/// then 32 zeros. `spki` is the vTPM's attestation key where there is one, so that hardware report and
+/// TPM quote are of one machine, else the session key.
+#[must_use]
+pub fn tee_report_data(spki: &[u8], nonce: &[u8]) -> [u8; 64] {
+    let mut data = [0; 64];
+    let digest = digest(&[b"trilith-tee-report-v1", spki, nonce]);
+    for (to, from) in data.iter_mut().zip(digest) {
+        *to = from;
+    }
+    data
+}
+
 fn digest(fields: &[&[u8]]) -> [u8; 32] {
     let mut hash = crypto::Sha256::new();
     for field in fields {
@@ -53,6 +66,8 @@ fn digest(fields: &[&[u8]]) -> [u8; 32] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const REPORTED: &str = "7f3758cabc6ff8a88038ab5076de98499a0f95d671d43941bb06af897755f787";
 
     /// Agents of every version compute these bytes: the value never changes.
     #[test]
@@ -74,5 +89,16 @@ mod tests {
             token_join("example.org", &[1; 32], &token, b"spki"),
             crypto::sha256(&bytes)
         );
+    }
+
+    #[test]
+    fn what_hardware_reports_is_fixed() {
+        let data = tee_report_data(b"spki", &[1; 32]);
+        assert_eq!(
+            crypto::hex::encode(&data),
+            [REPORTED, &"00".repeat(32)].concat()
+        );
+        assert_ne!(tee_report_data(b"spk", &[1; 32]), data);
+        assert_ne!(tee_report_data(b"spki", &[2; 32]), data);
     }
 }

@@ -1,4 +1,4 @@
-//! Signatures in other people's certificate chains, made by schemes that Trilith itself never uses:
+//! Signatures in other people's certificates and reports, made by schemes that Trilith itself never uses:
 //! TPM, firmware and cloud vendors and those who sign code mix curves, hashes and paddings as they like.
 //!
 //! Only verification. Keys are raw, because vendors' SPKIs have more spellings than [`crate::PublicKey`]
@@ -7,8 +7,9 @@
 use crate::Error;
 use aws_lc_rs::digest::{self, Digest};
 use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P256_SHA512_ASN1,
-    ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1,
+    self, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA384_ASN1,
+    ECDSA_P256_SHA512_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA512_ASN1, ECDSA_P521_SHA256_ASN1,
     ECDSA_P521_SHA384_ASN1, ECDSA_P521_SHA512_ASN1, RSA_PKCS1_2048_8192_SHA256,
     RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey,
@@ -114,4 +115,26 @@ fn scheme(kind: Kind, hash: Hash) -> &'static dyn signature::VerificationAlgorit
         (Kind::RsaPss, Hash::Sha384) => &RSA_PSS_2048_8192_SHA384,
         (Kind::RsaPss, Hash::Sha512) => &RSA_PSS_2048_8192_SHA512,
     }
+}
+
+/// Checks an ECDSA signature that is r ‖ s, each big-endian and as long as the curve's field: the form
+/// of COSE, of Intel's quotes and collateral, and of SEV-SNP reports once their bytes are turned
+/// around. P-256 goes with SHA-256 and P-384 with SHA-384; `point` is uncompressed.
+///
+/// # Errors
+/// [`Error::Signature`], also for another kind or a point that is not on its curve.
+pub fn verify_fixed(
+    kind: Kind,
+    point: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> Result<(), Error> {
+    let scheme: &'static dyn signature::VerificationAlgorithm = match kind {
+        Kind::P256 => &ECDSA_P256_SHA256_FIXED,
+        Kind::P384 => &ECDSA_P384_SHA384_FIXED,
+        Kind::P521 | Kind::Rsa | Kind::RsaPss => return Err(Error::Signature),
+    };
+    UnparsedPublicKey::new(scheme, point)
+        .verify(message, signature)
+        .map_err(|_| Error::Signature)
 }

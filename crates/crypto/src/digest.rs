@@ -1,4 +1,4 @@
-//! SHA-256, HMAC-SHA-256 and comparison in constant time.
+//! SHA-256, SHA-384, HMAC-SHA-256 and comparison in constant time.
 
 use aws_lc_rs::{constant_time, digest, hmac};
 use std::fmt;
@@ -9,6 +9,12 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut state = Sha256::new();
     state.update(bytes);
     state.finish()
+}
+
+/// SHA-384 (FIPS 180-4) of `bytes`: what firmware of confidential machines measures with.
+#[must_use]
+pub fn sha384(bytes: &[u8]) -> [u8; 48] {
+    fixed(digest::digest(&digest::SHA384, bytes).as_ref())
 }
 
 /// SHA-256 of bytes that come in pieces.
@@ -56,9 +62,9 @@ pub fn constant_time_eq(a: &[u8], b: &[u8]) -> bool {
     constant_time::verify_slices_are_equal(a, b).is_ok()
 }
 
-/// INVARIANT: the backend's SHA-256 outputs are 32 bytes long.
-fn fixed(bytes: &[u8]) -> [u8; 32] {
-    let mut output = [0; 32];
+/// INVARIANT: the backend's outputs are as long as their names say.
+fn fixed<const N: usize>(bytes: &[u8]) -> [u8; N] {
+    let mut output = [0; N];
     output.copy_from_slice(bytes);
     output
 }
@@ -84,6 +90,15 @@ mod tests {
         for (message, digest) in known {
             assert_eq!(hex::encode(&sha256(message)), digest);
         }
+    }
+
+    #[test]
+    fn sha384_matches_fips_180_4() {
+        assert_eq!(
+            hex::encode(&sha384(b"abc")),
+            "cb00753f45a35e8bb5a03d699ac65007272c32ab0eded1631a8b605a43ff5bed\
+             8086072ba1e7cc2358baeca134c825a7"
+        );
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod tls;
 pub mod tpm;
 
 pub use custody::Custody;
-pub use digest::{Sha256, constant_time_eq, hmac_sha256, sha256};
+pub use digest::{Sha256, constant_time_eq, hmac_sha256, sha256, sha384};
 pub use error::Error;
 pub use hash::Hash;
 pub use key_pair::{KeyPair, Signer};

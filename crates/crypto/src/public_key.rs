@@ -87,6 +87,10 @@ impl PublicKey {
         if modulus.len() > 1024 || exponent.len() > 8 {
             return Err(Error::PublicKey("RSA key of more than 8192 bits"));
         }
+        // The backend looks at the size only when it verifies.
+        if spki::bits(modulus) < 2048 {
+            return Err(Error::PublicKey("RSA key of less than 2048 bits"));
+        }
         Self::from_raw(Algorithm::Rsa, &spki::rsa_public_key(modulus, exponent))
     }
 

@@ -121,6 +121,13 @@ fn integer(number: &[u8]) -> Vec<u8> {
     element(INTEGER, &content)
 }
 
+/// How many bits a big-endian number has.
+pub(crate) fn bits(number: &[u8]) -> usize {
+    let number = trim(number);
+    let zeros = number.first().map_or(0, |first| first.leading_zeros());
+    number.len() * 8 - usize::try_from(zeros).unwrap_or(0)
+}
+
 /// Without leading zeros.
 fn trim(number: &[u8]) -> &[u8] {
     let zeros = number.iter().take_while(|byte| **byte == 0).count();

@@ -44,7 +44,16 @@ fn type_of(name: &str) -> Option<Type> {
         | names::MACHINE_BOOT_RESET_COUNT
         | names::MACHINE_BOOT_RESTART_COUNT
         | names::MACHINE_IMA_ENTRIES
-        | names::MACHINE_IMA_VIOLATIONS => Type::Integer,
+        | names::MACHINE_IMA_VIOLATIONS
+        | names::MACHINE_TEE_VERSION
+        | names::MACHINE_TEE_SVN
+        | names::MACHINE_TEE_VMPL
+        | names::MACHINE_TEE_TCB_EVALUATION
+        | names::MACHINE_TEE_TCB_FMC
+        | names::MACHINE_TEE_TCB_BOOTLOADER
+        | names::MACHINE_TEE_TCB_TEE
+        | names::MACHINE_TEE_TCB_SNP
+        | names::MACHINE_TEE_TCB_MICROCODE => Type::Integer,
         names::WORKLOAD_GROUPS
         | names::MACHINE_BOOT_PK
         | names::MACHINE_BOOT_KEK
@@ -53,10 +62,12 @@ fn type_of(name: &str) -> Option<Type> {
         | names::MACHINE_BOOT_IMAGES
         | names::MACHINE_BOOT_SECTIONS
         | names::MACHINE_BOOT_LABELS
-        | names::MACHINE_BOOT_JUDGED => Type::List,
+        | names::MACHINE_BOOT_JUDGED
+        | names::MACHINE_TEE_TCB_ADVISORIES => Type::List,
         names::WORKLOAD_INTERPRETER
         | names::MACHINE_BOOT_SECURE_BOOT
-        | names::MACHINE_BOOT_SHIM => Type::Bool,
+        | names::MACHINE_BOOT_SHIM
+        | names::MACHINE_TEE_DEBUG => Type::Bool,
         _ => Type::Text,
     })
 }
@@ -241,8 +252,8 @@ mod tests {
             .lines()
             .take_while(|line| !line.contains("entity Workload"))
             .collect::<String>();
-        let leaves =
-            optional.matches("?: ").count() - ["tpm?", "boot?", "ima?", "code?", "signer?"].len();
+        let nested = ["tpm?", "boot?", "ima?", "tee?", "tcb?", "code?", "signer?"];
+        let leaves = optional.matches("?: ").count() - nested.len();
         assert_eq!(
             leaves + ["code.sha256"].len(),
             names::ALL.len(),

@@ -63,6 +63,58 @@ pub const MACHINE_IMA_VIOLATIONS: &str = "machine.ima.violations";
 /// Where the machine's identity key lives: `tpm`, `memory` or `memory-vouched-by-tpm`.
 pub const MACHINE_KEY: &str = "machine.key";
 
+/// `sev-snp`, `tdx`, `sgx`, `nitro` or `nitro-tpm`.
+pub const MACHINE_TEE_KIND: &str = "machine.tee.kind";
+/// Of the report or quote: 2, 3, 5 (SEV-SNP), 4, 5 (TDX), 3 (SGX).
+pub const MACHINE_TEE_VERSION: &str = "machine.tee.version";
+/// Processor generation of SEV-SNP: `milan`, `genoa` or `turin`.
+pub const MACHINE_TEE_GENERATION: &str = "machine.tee.generation";
+/// Always false: a machine that its host may debug is refused.
+pub const MACHINE_TEE_DEBUG: &str = "machine.tee.debug";
+/// What was launched, lower-case hex: launch digest, MRTD, MRENCLAVE, PCR 0 (PCR 4 of a NitroTPM).
+pub const MACHINE_TEE_MEASUREMENT: &str = "machine.tee.measurement";
+/// The name of the reference value that recognised what runs.
+pub const MACHINE_TEE_IMAGE: &str = "machine.tee.image";
+/// Who signed what runs, lower-case hex: digest of the ID key, MRSIGNER, PCR 8 of an enclave.
+pub const MACHINE_TEE_SIGNER: &str = "machine.tee.signer";
+/// Digest of the key that signed the ID key (SEV-SNP), lower-case hex.
+pub const MACHINE_TEE_AUTHOR: &str = "machine.tee.author";
+/// The version number that the image's owner gave it: guest SVN, ISVSVN.
+pub const MACHINE_TEE_SVN: &str = "machine.tee.svn";
+/// What the host passed at launch, lower-case hex: HOST_DATA, MRCONFIGID.
+pub const MACHINE_TEE_HOST_DATA: &str = "machine.tee.host_data";
+/// Privilege level of SEV-SNP that asked; 0 is the highest.
+pub const MACHINE_TEE_VMPL: &str = "machine.tee.vmpl";
+/// Which hardware: chip id, platform id of Intel (PPID), module id of Nitro; a provider for a VLEK.
+pub const MACHINE_TEE_PLATFORM: &str = "machine.tee.platform";
+/// The kind of key that vouches: `vcek`, `vlek`, `pck-platform`, `pck-processor` or `nitro`.
+pub const MACHINE_TEE_ENDORSEMENT: &str = "machine.tee.endorsement";
+/// `checked` against current lists, or `unchecked`.
+pub const MACHINE_TEE_REVOCATION: &str = "machine.tee.revocation";
+/// SHA-256 of the SPKI of the vTPM's attestation key that the report is bound to.
+pub const MACHINE_TEE_AK: &str = "machine.tee.ak_sha256";
+/// `replayed` when a log came along and its events give the measured registers.
+pub const MACHINE_TEE_EVENT_LOG: &str = "machine.tee.event_log";
+/// Runtime measurement registers of TDX, lower-case hex.
+pub const MACHINE_TEE_RTMR0: &str = "machine.tee.rtmr0";
+pub const MACHINE_TEE_RTMR1: &str = "machine.tee.rtmr1";
+pub const MACHINE_TEE_RTMR2: &str = "machine.tee.rtmr2";
+pub const MACHINE_TEE_RTMR3: &str = "machine.tee.rtmr3";
+/// As Intel calls it: `UpToDate`, `SWHardeningNeeded`, …
+pub const MACHINE_TEE_TCB_STATUS: &str = "machine.tee.tcb.status";
+/// Day of the TCB level that the platform has, `2024-03-13T00:00:00Z`.
+pub const MACHINE_TEE_TCB_DATE: &str = "machine.tee.tcb.date";
+/// Number of Intel's TCB evaluation that it was judged by.
+pub const MACHINE_TEE_TCB_EVALUATION: &str = "machine.tee.tcb.evaluation";
+/// Intel's advisories that are open at this TCB level.
+pub const MACHINE_TEE_TCB_ADVISORIES: &str = "machine.tee.tcb.advisories";
+/// Parts of the TCB that AMD's firmware reports.
+pub const MACHINE_TEE_TCB_FMC: &str = "machine.tee.tcb.fmc";
+pub const MACHINE_TEE_TCB_BOOTLOADER: &str = "machine.tee.tcb.bootloader";
+pub const MACHINE_TEE_TCB_TEE: &str = "machine.tee.tcb.tee";
+pub const MACHINE_TEE_TCB_SNP: &str = "machine.tee.tcb.snp";
+pub const MACHINE_TEE_TCB_MICROCODE: &str = "machine.tee.tcb.microcode";
+
 pub const WORKLOAD_UID: &str = "workload.uid";
 pub const WORKLOAD_GID: &str = "workload.gid";
 pub const WORKLOAD_GROUPS: &str = "workload.groups";
@@ -136,6 +188,35 @@ pub const ALL: &[&str] = &[
     MACHINE_IMA_ENTRIES,
     MACHINE_IMA_VIOLATIONS,
     MACHINE_KEY,
+    MACHINE_TEE_KIND,
+    MACHINE_TEE_VERSION,
+    MACHINE_TEE_GENERATION,
+    MACHINE_TEE_DEBUG,
+    MACHINE_TEE_MEASUREMENT,
+    MACHINE_TEE_IMAGE,
+    MACHINE_TEE_SIGNER,
+    MACHINE_TEE_AUTHOR,
+    MACHINE_TEE_SVN,
+    MACHINE_TEE_HOST_DATA,
+    MACHINE_TEE_VMPL,
+    MACHINE_TEE_PLATFORM,
+    MACHINE_TEE_ENDORSEMENT,
+    MACHINE_TEE_REVOCATION,
+    MACHINE_TEE_AK,
+    MACHINE_TEE_EVENT_LOG,
+    MACHINE_TEE_RTMR0,
+    MACHINE_TEE_RTMR1,
+    MACHINE_TEE_RTMR2,
+    MACHINE_TEE_RTMR3,
+    MACHINE_TEE_TCB_STATUS,
+    MACHINE_TEE_TCB_DATE,
+    MACHINE_TEE_TCB_EVALUATION,
+    MACHINE_TEE_TCB_ADVISORIES,
+    MACHINE_TEE_TCB_FMC,
+    MACHINE_TEE_TCB_BOOTLOADER,
+    MACHINE_TEE_TCB_TEE,
+    MACHINE_TEE_TCB_SNP,
+    MACHINE_TEE_TCB_MICROCODE,
     WORKLOAD_UID,
     WORKLOAD_GID,
     WORKLOAD_GROUPS,

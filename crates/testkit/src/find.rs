@@ -76,6 +76,14 @@ pub fn venv_python(modules: &[&str]) -> Option<PathBuf> {
         .then_some(python)
 }
 
+/// The program `name` of `tests/peers`, which judges with other people's libraries and which
+/// `cargo xtask test` builds.
+#[must_use]
+pub fn peer(name: &str) -> Option<PathBuf> {
+    let program = target_folder().join("peers/debug").join(name);
+    program.is_file().then_some(program)
+}
+
 fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

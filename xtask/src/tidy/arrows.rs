@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("identity", &["crypto", "facts", "ledger", "spiffe"]),
     ("attest", &["crypto", "facts"]),
     ("attest-tpm", &["attest", "crypto", "facts"]),
+    ("attest-tee", &["attest", "crypto", "facts"]),
     ("attest-code", &["attest", "crypto", "facts", "ledger"]),
     ("references", &["crypto", "facts"]),
     ("device", &["attest-tpm", "crypto"]),

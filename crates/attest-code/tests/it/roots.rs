@@ -94,7 +94,21 @@ fn an_intermediate_has_to_be_an_authority_for_code() {
         (
             "a key for other things",
             IntermediateScript {
-                key_usage: 0x80,
+                key_usage: Some(0x80),
+                ..good()
+            },
+        ),
+        (
+            "a key for anything",
+            IntermediateScript {
+                key_usage: None,
+                ..good()
+            },
+        ),
+        (
+            "something that nobody knows",
+            IntermediateScript {
+                critical_stranger: true,
                 ..good()
             },
         ),

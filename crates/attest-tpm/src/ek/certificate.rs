@@ -5,7 +5,7 @@
 
 use super::path::{self, Authority};
 use super::{EndorsementKey, References, Trust};
-use attest::Findings;
+use attest::{Findings, x509};
 use crypto::Algorithm;
 use facts::{Finding, Timestamp};
 use x509_parser::asn1_rs::{Oid, oid};
@@ -61,7 +61,7 @@ pub(super) fn verify(
             .next("pin the endorsement key instead, and report the vendor")
         },
     );
-    findings.check(path::valid_at(certificate.validity(), now), || {
+    findings.check(x509::valid_at(certificate.validity(), now), || {
         path::expired(
             "TPM-EK-CERT-VALIDITY",
             &certificate.subject().to_string(),
@@ -97,7 +97,7 @@ fn parse(der: &[u8]) -> Result<X509Certificate<'_>, Finding> {
     if certificate.version() != X509Version::V3 {
         return Err(malformed("another version"));
     }
-    path::unambiguous(der, &certificate).map_err(malformed)?;
+    x509::unambiguous(der, &certificate).map_err(malformed)?;
     Ok(certificate)
 }
 

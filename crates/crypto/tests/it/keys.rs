@@ -160,3 +160,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_rsa_key_has_at_least_2048_bits() {
+    let modulus = |first: u8, length: usize| [&[first][..], &vec![0xff; length - 1]].concat();
+    let from = |modulus: &[u8]| PublicKey::from_rsa(modulus, &[1, 0, 1]);
+    assert!(from(&modulus(0x80, 256)).is_ok());
+    assert!(from(&[&[0, 0][..], &modulus(0x80, 256)].concat()).is_ok());
+    for short in [
+        modulus(0x7f, 256),
+        modulus(0xff, 255),
+        [&[0][..], &modulus(0xff, 255)].concat(),
+        vec![1, 0, 1],
+        vec![0; 256],
+        Vec::new(),
+    ] {
+        assert!(from(&short).is_err(), "{} bytes", short.len());
+    }
+}

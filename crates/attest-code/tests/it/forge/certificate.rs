@@ -22,22 +22,24 @@ pub(crate) struct Issuer {
 /// What an intermediate is; the default is as it should be.
 pub(crate) struct IntermediateScript {
     pub(crate) ca: bool,
-    pub(crate) key_usage: u8,
+    pub(crate) key_usage: Option<u8>,
     pub(crate) purpose: Option<&'static str>,
     pub(crate) not_after: Timestamp,
     pub(crate) signed_by_another: bool,
     pub(crate) path_length: Option<u8>,
+    pub(crate) critical_stranger: bool,
 }
 
 impl Default for IntermediateScript {
     fn default() -> Self {
         Self {
             ca: true,
-            key_usage: 0x06,
+            key_usage: Some(0x06),
             purpose: Some("code"),
             not_after: Timestamp::from_secs(2_000_000_000),
             signed_by_another: false,
             path_length: Some(0),
+            critical_stranger: false,
         }
     }
 }
@@ -102,10 +104,13 @@ impl Issuer {
         if let Some(limit) = script.path_length.filter(|_| script.ca) {
             constraints.extend([2, 1, limit]);
         }
-        let mut extensions = vec![
-            extension("2.5.29.15", true, &[3, 2, 1, script.key_usage]),
-            extension("2.5.29.19", true, &sequence(&[&constraints])),
-        ];
+        let mut extensions = vec![extension("2.5.29.19", true, &sequence(&[&constraints]))];
+        if let Some(bits) = script.key_usage {
+            extensions.push(extension("2.5.29.15", true, &[3, 2, 1, bits]));
+        }
+        if script.critical_stranger {
+            extensions.push(extension("1.3.6.1.4.1.99999.1", true, &[5, 0]));
+        }
         if let Some(word) = script.purpose {
             let usage = sequence(&[&oid(purpose(word))]);
             extensions.push(extension("2.5.29.37", false, &usage));
