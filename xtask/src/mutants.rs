@@ -92,7 +92,7 @@ fn choose<'c>(catalogue: &'c Catalogue, only: &[String]) -> Result<Vec<&'c Mutan
 /// Runs each mutant; the exit code is that of a test run.
 fn judge(chosen: &[&Mutant], json: bool) -> Result<ExitCode> {
     let mut checkout = Checkout::open(chosen)?;
-    let baseline = Baseline::run(chosen)?;
+    let baseline = Baseline::run(chosen, &mut checkout)?;
     let mut caught = 0_usize;
     for mutant in chosen {
         let started = Instant::now();
@@ -100,7 +100,7 @@ fn judge(chosen: &[&Mutant], json: bool) -> Result<ExitCode> {
             Some(why) => Trial::not_judged(why),
             None => {
                 let applied = checkout.apply(mutant)?;
-                let trial = baseline.judge(mutant)?;
+                let trial = baseline.judge(mutant, &mut checkout)?;
                 applied.restore()?;
                 trial
             }

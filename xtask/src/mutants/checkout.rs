@@ -1,16 +1,17 @@
 //! Changes files of this checkout and puts them back, whatever becomes of this process.
 //!
 //! What has to be put back is written down before a file is touched. It is put back when a mutant is done;
-//! by a process of its own, outside the terminal's group, when this one is gone without having done so; and
-//! by the next run, should both have been killed. Meanwhile a lock keeps a second run away.
+//! by a process of its own, the keeper, outside the terminal's group, when this one is gone without having
+//! done so; and by the next run, should both have been killed. Meanwhile a lock keeps a second run away.
+//! The keeper also ends the test that was running: of a mutant it may be one that never ends.
 
 use super::catalogue::{Edit, Mutant};
-use crate::shell::{Doing as _, Failure, Result, read};
+use crate::shell::{Doing as _, Failure, Result, read, succeeds};
 use crate::workspace::{read_text, root, target};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -72,6 +73,14 @@ impl Checkout {
         Ok(applied)
     }
 
+    /// Has the keeper end the process `pid` should this one be gone; with `None` there is none any more.
+    pub(super) fn runs(&mut self, pid: Option<u32>) -> Result<()> {
+        let Some(stdin) = &mut self.keeper.stdin else {
+            return Ok(());
+        };
+        writeln!(stdin, "{}", pid.unwrap_or_default()).doing("the process that puts files back")
+    }
+
     /// Lets the keeper go.
     pub(super) fn close(mut self) -> Result<()> {
         drop(self.keeper.stdin.take());
@@ -105,13 +114,18 @@ impl Drop for Applied {
     }
 }
 
-/// The keeper: waits until the process that started it is gone, then puts back what it left changed.
+/// The keeper: waits until the process that started it is gone, then puts back what it left changed and ends
+/// the test that it left running.
 pub(super) fn restore_when_stdin_closes() -> Result<ExitCode> {
-    let mut nothing = Vec::new();
+    let mut told = String::new();
     std::io::stdin()
-        .read_to_end(&mut nothing)
+        .read_to_string(&mut told)
         .doing("waiting for the end of the run")?;
     restore()?;
+    let running = told.lines().next_back().filter(|pid| *pid != "0");
+    if let Some(pid) = running {
+        let _ended = succeeds(Command::new("kill").args(["-KILL", pid]));
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! Builds the named tests and runs each in a process of its own, so that its exit code is the answer.
 
 use super::catalogue::{Mutant, Test};
+use super::checkout::Checkout;
 use crate::shell::{Doing as _, Failure, Result};
 use crate::workspace::{Package, cargo, evidence, packages, root, target};
 use serde_json::Value;
@@ -10,8 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Several times what the longest of the tests takes; a test that hangs has not shown anything.
-const LIMIT: Duration = Duration::from_secs(300);
+/// Several times what the longest of the tests takes. One that hangs has shown nothing: it needs an end of
+/// its own.
+const LIMIT: Duration = Duration::from_secs(150);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -76,7 +78,7 @@ pub(super) struct Baseline {
 }
 
 impl Baseline {
-    pub(super) fn run(mutants: &[&Mutant]) -> Result<Self> {
+    pub(super) fn run(mutants: &[&Mutant], checkout: &mut Checkout) -> Result<Self> {
         let packages = packages()?;
         let mut harnesses: BTreeMap<Harness, BTreeSet<Test>> = BTreeMap::new();
         for test in mutants.iter().flat_map(|mutant| &mutant.fails) {
@@ -98,7 +100,7 @@ impl Baseline {
             for test in named {
                 let found = match path_of(&test, &harness, &paths) {
                     None => Err(format!("there is no test {test}")),
-                    Some(path) => match harness.run(&program, path)? {
+                    Some(path) => match harness.run(&program, path, checkout)? {
                         Ending::Passed => Ok((harness.clone(), path.clone())),
                         Ending::Failed(said) => {
                             Err(format!("{test} fails without the mutant: {said}"))
@@ -124,7 +126,7 @@ impl Baseline {
     }
 
     /// Builds and runs the tests of the mutant, which is applied.
-    pub(super) fn judge(&self, mutant: &Mutant) -> Result<Trial> {
+    pub(super) fn judge(&self, mutant: &Mutant, checkout: &mut Checkout) -> Result<Trial> {
         let mut trial = Trial {
             outcome: Outcome::Caught,
             why: Vec::new(),
@@ -148,7 +150,7 @@ impl Baseline {
             let Some(program) = programs.get(harness) else {
                 continue;
             };
-            match harness.run(program, path)? {
+            match harness.run(program, path, checkout)? {
                 Ending::Failed(said) => trial.said.push(format!("{}: {said}", test.function)),
                 Ending::Passed => {
                     trial.outcome = Outcome::Survived;
@@ -225,7 +227,7 @@ impl Harness {
         Ok(paths.map(str::to_owned).collect())
     }
 
-    fn run(&self, program: &Path, path: &str) -> Result<Ending> {
+    fn run(&self, program: &Path, path: &str, checkout: &mut Checkout) -> Result<Ending> {
         let skips = target().join("mutants/skips.txt");
         let said = target().join("mutants/output.txt");
         std::fs::write(&skips, "").doing(skips.display())?;
@@ -237,17 +239,22 @@ impl Harness {
             .stdout(stdout)
             .stderr(stderr);
         let mut child = command.spawn().doing(program.display())?;
+        checkout.runs(Some(child.id()))?;
         let started = Instant::now();
         let status = loop {
             if let Some(status) = child.try_wait().doing(program.display())? {
-                break status;
+                break Some(status);
             }
             if started.elapsed() > LIMIT {
                 child.kill().doing(program.display())?;
                 child.wait().doing(program.display())?;
-                return Ok(Ending::Nothing("does not end".to_owned()));
+                break None;
             }
             std::thread::sleep(Duration::from_millis(20));
+        };
+        checkout.runs(None)?;
+        let Some(status) = status else {
+            return Ok(Ending::Nothing("does not end".to_owned()));
         };
         let output = std::fs::read(&said).doing(said.display())?;
         let output = String::from_utf8_lossy(&output);
@@ -273,6 +280,8 @@ impl Harness {
             .env("CARGO_MANIFEST_DIR", &folder)
             .env("CARGO_PKG_NAME", &self.package)
             .env("RUST_BACKTRACE", "0")
+            // What a mutant fails on is no case to be tried again.
+            .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .stdin(Stdio::null());
         if let Some(folder) = evidence() {
             command.env("TRILITH_EVIDENCE", folder);
@@ -314,13 +323,20 @@ fn executable(message: &Value) -> Option<PathBuf> {
     is_test.then(|| message.get("executable")?.as_str().map(PathBuf::from))?
 }
 
-/// Where a test panicked and what it said, in one line.
+/// Where a test panicked and what it said, in one line; else that it expected something else.
 fn last_words(output: &str) -> Option<String> {
     let mut lines = output
         .lines()
         .skip_while(|line| !line.contains(" panicked at "));
-    let place = lines.next()?.split(" panicked at ").nth(1)?;
-    let said = lines.take(3).map(str::trim).collect::<Vec<_>>().join(" ");
+    let Some(panic) = lines.next() else {
+        let mut lines = output.lines();
+        return lines
+            .find(|line| line.contains("expect test failed"))
+            .map(str::to_owned);
+    };
+    let place = panic.split(" panicked at ").nth(1)?;
+    let said = lines.take(3).take_while(|line| !line.starts_with("note: "));
+    let said = said.map(str::trim).collect::<Vec<_>>().join(" ");
     let said: String = said.chars().take(200).collect();
     Some(format!("{place} {said}"))
 }
