@@ -16,6 +16,7 @@ mod bench;
 mod codegen;
 mod demo;
 mod machine;
+mod mutants;
 mod reference;
 mod shell;
 mod source;
@@ -37,6 +38,7 @@ Commands:
   demo          build Trilith and run its demo
   bench         measure the figures, each beside its limit or peer in the same run
   tidy          check the house rules
+  mutants       remove one check at a time and expect its attack tests to fail
   codegen       generate the gRPC code and the reference pages
   agent-static  build the slim static node agent
 
@@ -50,7 +52,7 @@ struct Command {
     run: fn(Arguments) -> Result<ExitCode>,
 }
 
-const COMMANDS: [Command; 6] = [
+const COMMANDS: [Command; 7] = [
     Command {
         name: "test",
         help: test::HELP,
@@ -70,6 +72,11 @@ const COMMANDS: [Command; 6] = [
         name: "tidy",
         help: tidy::HELP,
         run: tidy::run,
+    },
+    Command {
+        name: "mutants",
+        help: mutants::HELP,
+        run: mutants::run,
     },
     Command {
         name: "codegen",

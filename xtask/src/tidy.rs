@@ -4,6 +4,7 @@ mod arrows;
 mod documents;
 mod lock;
 mod manifests;
+mod mutants;
 mod rust;
 mod words;
 
@@ -21,6 +22,7 @@ Checks the house rules and prints every break of one as `file:line: what`:
   lock       bans of deny.toml, no unknown source, a limit on the number of packages
   documents  one number per decision, and each invariant links to attack tests that exist;
              a page that source names is there
+  mutants    each entry of tests/mutants finds its text once and names tests that exist
   words      no paths of one machine and no registry hosts in tracked files
 
 Usage: cargo xtask tidy
@@ -71,6 +73,7 @@ pub(crate) fn check() -> Result<()> {
         &files,
         &read_text("docs/THREAT_MODEL.md")?,
     ));
+    breaks.extend(mutants::check(&files)?);
     breaks.extend(manifests::check(&packages, &files));
     breaks.extend(rust::check_roots(&packages, &files));
     for file in &files {

@@ -115,11 +115,13 @@ mod tests {
     #[tokio::test]
     async fn a_job_that_panics_costs_no_thread() {
         let pool = Pool::start(1).unwrap();
+        let patience = std::time::Duration::from_secs(30);
         for _ in 0..3 {
             let lost = pool.run(|| panic!("on purpose"));
-            let lost: Result<(), Ended> = lost.await;
+            let lost: Result<(), Ended> = tokio::time::timeout(patience, lost).await.unwrap();
             lost.unwrap_err();
         }
-        assert_eq!(pool.run(|| 7).await.unwrap(), 7);
+        let done = tokio::time::timeout(patience, pool.run(|| 7));
+        assert_eq!(done.await.expect("a thread is left").unwrap(), 7);
     }
 }

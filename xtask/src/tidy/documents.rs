@@ -2,10 +2,10 @@
 //! threat model links to attack tests that exist, and so do the pages that source names.
 
 use super::Break;
+use crate::mutants::catalogue::{THREATS, defines, link};
 use crate::workspace::read_text;
 use std::collections::BTreeMap;
 
-const THREATS: &str = "docs/THREAT_MODEL.md";
 const INVARIANTS: usize = 10;
 
 pub(super) fn check(files: &[String], threats: &str) -> Vec<Break> {
@@ -73,15 +73,15 @@ fn invariants(threats: &str, read: impl Fn(&str) -> Option<String>) -> Vec<Break
             current = section(line);
             continue;
         }
-        let (Some(section), Some((function, path))) = (current, link(line)) else {
+        let (Some(section), Some(test)) = (current, link(line)) else {
             continue;
         };
-        let exists = read(&path).is_some_and(|text| text.contains(&format!("fn {function}(")));
+        let exists = read(&test.file).is_some_and(|text| defines(&text, &test.function));
         if !exists {
             breaks.push(Break::at(
                 THREATS,
                 index + 1,
-                format!("there is no test `{function}` in {path}"),
+                format!("there is no test `{}` in {}", test.function, test.file),
             ));
         } else if let Some(count) = links.get_mut(section) {
             *count += 1;
@@ -100,16 +100,6 @@ fn invariants(threats: &str, read: impl Fn(&str) -> Option<String>) -> Vec<Break
 fn section(heading: &str) -> Option<usize> {
     let (number, _) = heading.strip_prefix("### ")?.split_once(". ")?;
     number.parse::<usize>().ok()?.checked_sub(1)
-}
-
-/// Function and path, relative to the root, of a linked test.
-fn link(line: &str) -> Option<(String, String)> {
-    let (function, rest) = line
-        .trim_start()
-        .strip_prefix("- [`")?
-        .split_once("`](../")?;
-    let (path, _) = rest.split_once(')')?;
-    Some((function.to_owned(), path.to_owned()))
 }
 
 #[cfg(test)]

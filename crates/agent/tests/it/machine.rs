@@ -4,8 +4,12 @@ use crate::server::{Server, TOKEN};
 use agent::{AgentConfig, RunError, Token};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// What only a hung agent, or one that never does what is waited for, uses up.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Machine {
     pub(crate) config: AgentConfig,
@@ -77,9 +81,11 @@ impl Machine {
         }
     }
 
-    /// What the agent ended with.
+    /// What the agent ended with; one that goes on is a failure.
     pub(crate) async fn ended(&mut self) -> Result<(), RunError> {
-        self.running.take().unwrap().await.unwrap()
+        let running = self.running.take().unwrap();
+        let ended = tokio::time::timeout(PATIENCE, running).await;
+        ended.expect("the agent ends").unwrap()
     }
 
     pub(crate) async fn stop(&mut self) {

@@ -68,9 +68,13 @@ impl State {
     /// Waits until `f` holds of the book.
     pub(crate) async fn until(&self, f: impl Fn(&Book) -> bool) {
         let mut changed = self.changed.subscribe();
-        while !f(&self.book.lock().unwrap()) {
-            changed.changed().await.unwrap();
-        }
+        let holds = async {
+            while !f(&self.book.lock().unwrap()) {
+                changed.changed().await.unwrap();
+            }
+        };
+        let waited = tokio::time::timeout(crate::machine::PATIENCE, holds).await;
+        waited.expect("it comes to hold");
     }
 
     /// To every agent that is connected.

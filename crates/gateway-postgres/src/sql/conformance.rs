@@ -374,6 +374,8 @@ fn views_that_refer_twice_to_one_another_cost_a_walk_each() {
         assert_eq!(views.steps(), all);
         all
     };
+    // So few levels that a walk for each time a view is named, 2^10 of them, ends and is told.
+    assert!(steps(10) <= 10 * 40);
     let (some, twice) = (steps(40), steps(80));
     assert!(some <= 40 * 40, "{some}");
     assert!(twice <= 2 * some + 40, "{some} {twice}");

@@ -10,6 +10,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+/// What only a gateway that says nothing uses up.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(90);
+
 pub(crate) type Answer = Result<Vec<String>, (String, String)>;
 
 pub(crate) struct Client {
@@ -134,11 +137,15 @@ impl Client {
     }
 
     pub(crate) async fn receive(&mut self) -> std::io::Result<(u8, Vec<u8>)> {
-        let tag = self.stream.read_u8().await?;
-        let length = self.stream.read_u32().await? as usize;
-        let mut body = vec![0; length - 4];
-        self.stream.read_exact(&mut body).await?;
-        Ok((tag, body))
+        let reading = async {
+            let tag = self.stream.read_u8().await?;
+            let length = self.stream.read_u32().await? as usize;
+            let mut body = vec![0; length - 4];
+            self.stream.read_exact(&mut body).await?;
+            Ok((tag, body))
+        };
+        let read = tokio::time::timeout(PATIENCE, reading).await;
+        read.expect("the gateway says something")
     }
 
     /// Every answer up to ReadyForQuery: first columns of rows, or the first error.

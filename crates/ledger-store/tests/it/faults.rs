@@ -315,9 +315,11 @@ fn a_damaged_end_that_was_published_is_refused_as_well() {
     ledger.close().unwrap();
     let path = segment(dir.path());
     let whole = std::fs::read(&path).unwrap();
-    std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+    let damaged = &whole[..whole.len() - 1];
+    std::fs::write(&path, damaged).unwrap();
     let error = open(dir.path(), &signer).err().unwrap();
     assert_eq!(error.code(), "LEDGER-SEGMENT-CORRUPT");
+    assert_eq!(std::fs::read(&path).unwrap(), damaged, "left alone");
     // Cut at a commit's boundary it looks whole, and is known to be too short.
     let frame = whole
         .windows(4)

@@ -157,6 +157,15 @@ async fn a_pack_verifies_against_the_trust_of_the_user_alone() {
         report.records.len() >= 3,
         "issuance, verdict, estate, proof"
     );
+    // Whoever trusts another key is shown nothing by what the pack brings along.
+    let stranger = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+    let stranger = crypto::Signer::public_key(&stranger).clone();
+    let other = ledger::pack::Trust {
+        ledger_key: ledger::LedgerKey::new(trust.ledger_key.origin().as_str(), stranger).unwrap(),
+        ..trust
+    };
+    let refused = ledger::pack::verify(&pack, &other).unwrap_err();
+    assert_eq!(refused.code, "LEDGER-NOTE-UNSIGNED");
 }
 
 /// The shop's estate proves; with one permit more an invariant breaks, and the refusal shows how.
