@@ -227,7 +227,7 @@ fn no_estate(directory: &Path) -> Failure {
     } else {
         format!("not an estate: {} is no folder", directory.display())
     };
-    Finding::new("ESTATE-NONE", what)
+    Finding::new("ESTATE-FOLDER", what)
         .next("name the folder that has estate.toml in it")
         .into()
 }

@@ -113,7 +113,7 @@ fn what_is_no_estate_is_said_to_be_none() {
     for path in [folder.path(), &file] {
         let refused = read(path).unwrap_err();
         let finding = &refused.findings()[0];
-        assert_eq!(finding.code, "ESTATE-NONE");
+        assert_eq!(finding.code, "ESTATE-FOLDER");
         assert!(finding.next.is_some());
     }
     let refused = read(&folder.path().join("absent")).unwrap_err();
