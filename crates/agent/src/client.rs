@@ -43,17 +43,7 @@ impl ClientError {
         match self {
             Self::Address(_) => Finding::new("AGENT-ADDRESS", self.to_string())
                 .next("set SPIFFE_ENDPOINT_SOCKET or --socket"),
-            Self::Connect { path, source } => {
-                let cause = deepest(source);
-                Finding::new(
-                    "AGENT-UNREACHABLE",
-                    format!("no agent answers at {}: {cause}", path.display()),
-                )
-                .next(
-                    "start `trilith agent --config FILE`, or name its socket with \
-                     SPIFFE_ENDPOINT_SOCKET or --socket",
-                )
-            }
+            Self::Connect { path, source } => unreachable(path, deepest(source)),
             Self::Denied(told) => Finding::new("AGENT-DENIED", told.clone()).next(
                 "what the agent knows of a process, and why it is refused, says: trilith whoami",
             ),
@@ -67,13 +57,53 @@ impl ClientError {
     }
 }
 
+fn unreachable(path: &Path, cause: &(dyn std::error::Error + 'static)) -> Finding {
+    let finding = Finding::new(
+        "AGENT-UNREACHABLE",
+        format!("no agent answers at {}: {cause}", path.display()),
+    );
+    let forbidden = cause
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    if !forbidden {
+        return finding.next(
+            "start `trilith agent --config FILE`, or name its socket with \
+             SPIFFE_ENDPOINT_SOCKET or --socket",
+        );
+    }
+    match closed_folder(path) {
+        Some(folder) => finding.next(format!(
+            "this user may not enter {}: let it in (the agent makes its folder with mode 0755), or name \
+             another socket with SPIFFE_ENDPOINT_SOCKET or --socket",
+            folder.display()
+        )),
+        None => finding.next(format!(
+            "this user may not open {}: the agent makes its socket with mode 0777",
+            path.display()
+        )),
+    }
+}
+
+/// The first folder on the way to `path` that this user may not enter.
+fn closed_folder(path: &Path) -> Option<&Path> {
+    let mut on_the_way: Vec<&Path> = path.ancestors().collect();
+    on_the_way.reverse();
+    let unseen = on_the_way.into_iter().find(|path| {
+        std::fs::symlink_metadata(path)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied)
+    })?;
+    unseen.parent()
+}
+
 /// What the operating system said.
-fn deepest(error: &dyn std::error::Error) -> String {
+fn deepest<'a>(
+    error: &'a (dyn std::error::Error + 'static),
+) -> &'a (dyn std::error::Error + 'static) {
     let mut cause = error;
     while let Some(deeper) = cause.source() {
         cause = deeper;
     }
-    cause.to_string()
+    cause
 }
 
 impl From<Status> for ClientError {
@@ -228,4 +258,33 @@ impl Svids {
 
 fn ended() -> ClientError {
     ClientError::Unavailable("the stream ended".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Once whoever was shut out was told to start the agent, which ran.
+    #[tokio::test]
+    async fn who_is_shut_out_is_told_so() {
+        let path = Path::new("/run/trilith/workload.sock");
+        let next = |kind: std::io::ErrorKind| {
+            let finding = unreachable(path, &std::io::Error::from(kind));
+            assert_eq!(finding.code, "AGENT-UNREACHABLE");
+            finding.next.expect("it says what to do")
+        };
+        let denied = next(std::io::ErrorKind::PermissionDenied);
+        assert!(denied.starts_with("this user may not"), "{denied}");
+        let absent = next(std::io::ErrorKind::NotFound);
+        assert!(absent.starts_with("start `trilith agent"), "{absent}");
+        // What the operating system says comes through the layers between.
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("none.sock");
+        let error = Client::connect(socket.to_str().unwrap()).await.unwrap_err();
+        let ClientError::Connect { source, .. } = &error else {
+            panic!("{error}");
+        };
+        let cause = deepest(source).downcast_ref::<std::io::Error>();
+        assert_eq!(cause.unwrap().kind(), std::io::ErrorKind::NotFound);
+    }
 }

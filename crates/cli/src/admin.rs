@@ -30,17 +30,22 @@ pub(crate) async fn connect(path: &Path) -> Result<AdminClient<Channel>, Failure
 }
 
 fn unreachable(path: &Path, error: &tonic::transport::Error) -> Finding {
-    let mut cause = std::error::Error::source(error);
-    while let Some(deeper) = cause.and_then(std::error::Error::source) {
-        cause = Some(deeper);
+    let mut cause: &(dyn std::error::Error + 'static) = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
     }
-    let cause = cause.map_or_else(|| error.to_string(), ToString::to_string);
-    Finding::new(
+    let finding = Finding::new(
         "CLI-SERVER-UNREACHABLE",
         format!("cannot reach the server's administration: {cause}"),
     )
-    .expected(format!("a server that listens on {}", path.display()))
-    .next(
+    .expected(format!("a server that listens on {}", path.display()));
+    let forbidden = cause
+        .downcast_ref::<std::io::Error>()
+        .is_some_and(|error| error.kind() == std::io::ErrorKind::PermissionDenied);
+    if forbidden {
+        return finding.next("ask as a user who may open the socket: the server's own, or root");
+    }
+    finding.next(
         "start `trilith server --config FILE`, or name its socket, which its log tells at start \
          (admin.sock in its data_dir by default): export TRILITH_ADMIN_SOCKET=PATH, or --admin-socket PATH",
     )

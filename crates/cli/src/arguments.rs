@@ -26,7 +26,8 @@ pub struct Global {
     /// Print JSON, one document or one object a line; fields are only ever added
     #[arg(long, global = true)]
     pub json: bool,
-    /// Unix socket of the server's administration
+    /// Unix socket of the server's administration, for the commands that ask it; where a server has it,
+    /// `admin_socket` in server.toml says (`admin.sock` in its data_dir by default)
     #[arg(
         long,
         global = true,
@@ -397,8 +398,8 @@ pub enum TokenCommand {
         /// The pool that the machine will be in
         #[arg(long)]
         pool: String,
-        /// Seconds until the token is worth nothing
-        #[arg(long, default_value_t = 600)]
+        /// Seconds until the token is worth nothing: 1 to 604800, a week
+        #[arg(long, default_value_t = 600, value_parser = clap::value_parser!(u32).range(1..=604_800))]
         ttl: u32,
     },
 }
@@ -436,11 +437,21 @@ pub enum Role {
 #[derive(Debug, Subcommand)]
 pub enum AttestCommand {
     /// Show a recorded verdict: its facts with their sources, or what was wrong and what to do next
-    #[command(after_long_help = "Example:\n  trilith attest explain 7")]
+    #[command(
+        after_long_help = "Examples:\n  trilith attest explain server:7\n  trilith attest explain 7"
+    )]
     Explain {
-        /// The verdict's index in the server's ledger
+        /// The verdict's record in the server's ledger: `server:INDEX`, or its index alone
+        #[arg(value_name = "RECORD", value_parser = server_record)]
         index: u64,
     },
+}
+
+fn server_record(text: &str) -> Result<u64, String> {
+    let index = text.strip_prefix("server:").unwrap_or(text);
+    index.parse().map_err(|_| {
+        "verdicts are records of the server's ledger: name one as server:20, or 20".to_owned()
+    })
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -531,8 +542,101 @@ pub struct FilesArguments {
     pub once: bool,
 }
 
+impl Arguments {
+    /// Reads the words of a command line, the program's name first.
+    ///
+    /// # Errors
+    /// What clap finds, and an admin socket for a server, which has it from its configuration: that flag is
+    /// for those who ask. The environment variable may be there for them.
+    pub fn read<W: Into<std::ffi::OsString> + Clone>(
+        words: impl IntoIterator<Item = W>,
+    ) -> Result<Self, clap::Error> {
+        let mut tree = command();
+        let matches = tree.try_get_matches_from_mut(words)?;
+        let arguments = <Self as clap::FromArgMatches>::from_arg_matches(&matches)
+            .map_err(|error| error.format(&mut tree))?;
+        let given =
+            matches.value_source("admin_socket") == Some(clap::parser::ValueSource::CommandLine);
+        if given && matches!(arguments.command, Command::Server(_)) {
+            return Err(tree.error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "--admin-socket is for commands that ask a server; where the server itself has its socket, \
+                 `admin_socket` in server.toml says (admin.sock in its data_dir by default)",
+            ));
+        }
+        Ok(arguments)
+    }
+}
+
 /// The whole command tree, for help snapshots and the reference.
 #[must_use]
 pub fn command() -> clap::Command {
     <Arguments as clap::CommandFactory>::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(words: &str) -> Result<Arguments, clap::Error> {
+        Arguments::read(["trilith"].into_iter().chain(words.split(' ')))
+    }
+
+    fn refused(words: &str) -> String {
+        read(words).unwrap_err().to_string()
+    }
+
+    /// It was taken and ignored, and the server listened elsewhere.
+    #[test]
+    fn a_server_is_not_told_its_admin_socket_by_a_flag() {
+        for words in [
+            "server --config s.toml --admin-socket /tmp/a.sock",
+            "--admin-socket /tmp/a.sock server --config s.toml",
+            "server rebuild-state --config s.toml --admin-socket /tmp/a.sock",
+        ] {
+            assert!(refused(words).contains("server.toml"), "{words}");
+        }
+        for words in [
+            "server --config s.toml",
+            "status --admin-socket /tmp/a.sock",
+            "--admin-socket /tmp/a.sock status",
+        ] {
+            read(words).expect(words);
+        }
+        let asked = read("status --admin-socket /tmp/a.sock");
+        assert_eq!(
+            asked.unwrap().global.admin_socket,
+            PathBuf::from("/tmp/a.sock")
+        );
+    }
+
+    /// 0 was a token of an hour: to the server it means "as you like".
+    #[test]
+    fn a_token_of_no_time_is_none() {
+        let create = "token create --node a --pool b --ttl";
+        for ttl in ["0", "604801"] {
+            assert!(
+                refused(&format!("{create} {ttl}")).contains("--ttl"),
+                "{ttl}"
+            );
+        }
+        for ttl in ["1", "604800"] {
+            read(&format!("{create} {ttl}")).expect(ttl);
+        }
+    }
+
+    #[test]
+    fn a_verdict_is_named_as_records_are() {
+        for words in ["attest explain server:20", "attest explain 20"] {
+            let arguments = read(words).unwrap();
+            let Command::Attest(AttestCommand::Explain { index }) = arguments.command else {
+                panic!("{words}");
+            };
+            assert_eq!(index, 20);
+        }
+        for record in ["pg-1:20", "server:", "x"] {
+            let told = refused(&format!("attest explain {record}"));
+            assert!(told.contains("server:20"), "{told}");
+        }
+    }
 }

@@ -21,7 +21,7 @@ use story::Story;
 use tokio::signal::unix::{SignalKind, signal};
 
 pub(crate) async fn run(arguments: DemoArguments, global: Global) -> Result<ExitCode, Failure> {
-    let mut story = Story::new(global.json);
+    let mut story = Story::new(global.json, arguments.keep);
     let told = tokio::select! {
         told = tell(&mut story, &arguments) => told,
         ended = ended_by_user() => ended,
@@ -29,7 +29,12 @@ pub(crate) async fn run(arguments: DemoArguments, global: Global) -> Result<Exit
     // Dropping the site has ended every process and removed every file.
     if let Err(error) = told {
         let why = format!("{error:#}");
-        let detail = story::Detail::new().with("error", why.as_str());
+        // People have it as the sentence.
+        let detail = if global.json {
+            story::Detail::new().with("error", why.as_str())
+        } else {
+            story::Detail::new()
+        };
         story.step("demo", false, &why, &detail);
     }
     Ok(if story.end() {
@@ -59,6 +64,7 @@ async fn tell(story: &mut Story, arguments: &DemoArguments) -> anyhow::Result<()
     steps::all(story, &mut site).await?;
     story.told();
     if arguments.hold {
+        story.verdict();
         site.print_what_to_look_at();
         std::future::pending::<()>().await;
     }

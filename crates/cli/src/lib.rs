@@ -18,13 +18,15 @@ mod runtime;
 pub use arguments::{Arguments, command};
 pub use failure::{EXIT_FAILED, EXIT_USAGE, EXIT_VERIFICATION, Failure};
 
-use clap::Parser as _;
 use std::process::ExitCode;
 
 /// Runs the command line of this process. 0 done, 1 refused or failed, 2 usage, 3 verification failed.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::read(std::env::args_os()) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     match commands::run(arguments) {
         Ok(code) => code,
         Err(failure) => {

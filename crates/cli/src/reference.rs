@@ -111,7 +111,7 @@ fn own(command: &Command) -> impl Iterator<Item = &Arg> {
         !argument.is_global_set()
             && !argument.is_hide_set()
             && argument.get_id() != "help"
-            && argument.get_id() != "version"
+            && !matches!(argument.get_action(), clap::ArgAction::Version)
     })
 }
 

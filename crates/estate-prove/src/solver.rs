@@ -4,6 +4,7 @@ use crate::options::Options;
 use crate::report::Unknown;
 use cedar_policy_symcc::SmtLibScript;
 use cedar_policy_symcc::solver::{Decision, DecisionWithModel, Solver, SolverError};
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 use tokio::io::{
@@ -39,11 +40,34 @@ fn limited(options: &Options) -> Command {
     command
 }
 
+/// A path, and no name to be looked up.
+fn has_folder(solver: &Path) -> bool {
+    solver.as_os_str().as_encoded_bytes().contains(&b'/')
+}
+
+/// Whether there is something for the shell to start, which itself says so on a channel that nobody reads.
+fn is_there(solver: &Path) -> bool {
+    if has_folder(solver) {
+        return solver.exists();
+    }
+    // Without a PATH the shell has one of its own.
+    std::env::var_os("PATH")
+        .is_none_or(|path| std::env::split_paths(&path).any(|folder| folder.join(solver).is_file()))
+}
+
 impl Process {
     /// Starts a solver and asks it two questions with known answers: one that says `unsat` to
     /// everything, which is what a proof is, does not get further.
     pub(crate) async fn start(options: &Options) -> Result<Self, Unknown> {
         let unusable = |message: String| Unknown::new("PROVE-SOLVER-START", message);
+        if !is_there(&options.solver) {
+            let solver = options.solver.display();
+            return Err(unusable(if has_folder(&options.solver) {
+                format!("cannot start `{solver}`: there is no such file")
+            } else {
+                format!("cannot start `{solver}`: not found on the PATH of the process that proves")
+            }));
+        }
         let mut child = limited(options)
             .args(["--lang", "smt"])
             .arg(format!("--tlimit-per={}", options.question.as_millis()))

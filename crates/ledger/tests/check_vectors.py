@@ -370,6 +370,8 @@ def check_packs(vectors):
 
 
 def main():
+    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
+        sys.exit("usage: check_vectors.py DIRECTORY, which is docs/vectors/ledger")
     directory = pathlib.Path(sys.argv[1])
     checks = {
         "records": check_records,

@@ -73,7 +73,7 @@ pub struct Lifetimes {
     /// JWT-SVIDs. 5 min, because a bearer token cannot be cut elsewhere.
     pub jwt_s: u64,
     /// Nodes' SVIDs. 1 h: a node proves itself again when it renews at half of it, and evidence
-    /// older than the estate's `evidence_max_age` (1 h as well) issues nothing.
+    /// older than `max_age` under `[evidence]` of the estate (1 h as well) issues nothing.
     pub node_s: u64,
     /// 30 d.
     pub issuing_ca_s: u64,

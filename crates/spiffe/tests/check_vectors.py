@@ -85,6 +85,8 @@ def record_of(receipt):
 
 
 def main():
+    if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
+        sys.exit("usage: check_vectors.py DIRECTORY, which is docs/vectors/svid")
     path = pathlib.Path(sys.argv[1]) / "receipts.json"
     vectors = json.loads(path.read_text(encoding="utf-8"))
     for case in vectors["valid"]:

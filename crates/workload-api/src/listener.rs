@@ -42,7 +42,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Binds `path` (absolute). Its directory is made with mode 0755 if it is missing. A socket that was
+    /// Binds `path` (absolute). Its directory is made with mode 0755 if it is missing, whatever the umask. A socket that was
     /// left behind is replaced; one that somebody listens on is not. Must run in a Tokio runtime.
     pub fn bind(path: &Path) -> Result<Self, BindError> {
         let failed = |action, source| BindError::Io {
@@ -103,11 +103,16 @@ fn directory(path: &Path) -> Result<(), BindError> {
         path: path.to_owned(),
         source,
     };
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .map_err(|error| failed("make", error))?;
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| !path.exists()).collect();
+    for folder in missing.into_iter().rev() {
+        match fs::DirBuilder::new().mode(0o755).create(folder) {
+            // The umask has taken from the mode; who connects has to pass through.
+            Ok(()) => fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+                .map_err(|error| failed("set the mode of", error))?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("make", error)),
+        }
+    }
     let mode = fs::metadata(path)
         .map_err(|error| failed("look at", error))?
         .mode();
@@ -171,6 +176,36 @@ mod tests {
 
         let _foreign = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert!(matches!(Listener::bind(&path), Err(BindError::InUse(_))));
+    }
+
+    /// In a process of its own, since a umask is of the whole process.
+    #[tokio::test]
+    async fn whoever_starts_it_with_a_tight_umask_shuts_nobody_out() {
+        const UNDER: &str = "WORKLOAD_API_TEST_FOLDER";
+        if let Some(folder) = std::env::var_os(UNDER) {
+            let folder = PathBuf::from(folder);
+            let _listener = Listener::bind(&folder.join("a/b/api.sock")).unwrap();
+            for made in ["a", "a/b"] {
+                let mode = fs::metadata(folder.join(made)).unwrap().mode();
+                assert_eq!(mode & 0o7777, 0o755, "{made}");
+            }
+            let mode = fs::metadata(folder.join("a/b/api.sock.lock"));
+            assert_eq!(mode.unwrap().mode() & 0o777, 0o600);
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let ran = std::process::Command::new("/bin/sh")
+            .args(["-c", "umask 077 && exec \"$@\"", "sh"])
+            .arg(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "listener::tests::whoever_starts_it_with_a_tight_umask_shuts_nobody_out",
+            ])
+            .env(UNDER, folder.path())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && said.contains("1 passed"), "{said}");
     }
 
     #[tokio::test]

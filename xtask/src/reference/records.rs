@@ -3,14 +3,18 @@
 use super::declarations::{Declaration, read};
 use crate::shell::Result;
 use crate::workspace::{read_text, tracked_files};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 const FOLDER: &str = "crates/ledger/src/body/";
+/// Has the types of records, a line each: `SessionStart = "session-start",`.
+const TYPES: &str = "crates/ledger/src/record.rs";
 
 const HEAD: &str = "\
 # Records
 
 A record is strict I-JSON of at most 16 KiB in an envelope of fixed field order; this page lists the bodies.
+A body is headed by its type as `trilith ledger search --type` takes it; a name such as `ActionOn` is of a part.
 Unknown fields are refused, the order of fields is the order below, and 64-bit numbers are strings.
 What may be personal or reveal topology is a digest or a commitment, never plain.
 This page is made by `cargo xtask codegen` from `ledger::body`; a test fails when it is stale.
@@ -18,6 +22,7 @@ This page is made by `cargo xtask codegen` from `ledger::body`; a test fails whe
 
 pub(super) fn page() -> Result<String> {
     let mut page = HEAD.to_owned();
+    let types = types(&read_text(TYPES)?);
     for file in tracked_files()? {
         if !file.starts_with(FOLDER) || !file.ends_with(".rs") {
             continue;
@@ -34,14 +39,33 @@ pub(super) fn page() -> Result<String> {
             about.unwrap_or(&file).trim_end_matches('.')
         );
         for declaration in read(&text) {
-            page.push_str(&section(&declaration));
+            page.push_str(&section(&declaration, &types));
         }
     }
     Ok(page)
 }
 
-fn section(declaration: &Declaration) -> String {
-    let mut text = format!("\n### {}\n", declaration.name);
+/// The type's name in records, by the name of its body.
+fn types(text: &str) -> BTreeMap<String, String> {
+    let named = text
+        .split_once("record_types! {\n")
+        .and_then(|(_, list)| list.split_once("\n}"))
+        .map_or("", |(list, _)| list);
+    named
+        .lines()
+        .filter_map(|line| {
+            let (body, kind) = line.trim().split_once(" = \"")?;
+            Some((body.to_owned(), kind.strip_suffix("\",")?.to_owned()))
+        })
+        .collect()
+}
+
+fn section(declaration: &Declaration, types: &BTreeMap<String, String>) -> String {
+    let name = &declaration.name;
+    let mut text = match types.get(name) {
+        Some(kind) => format!("\n### `{kind}`\n"),
+        None => format!("\n### {name}\n"),
+    };
     if !declaration.documentation.is_empty() {
         let _ = write!(text, "\n{}\n", declaration.documentation);
     }
@@ -59,4 +83,17 @@ fn section(declaration: &Declaration) -> String {
         };
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_is_headed_by_what_a_search_takes() {
+        let types = types(&read_text(TYPES).unwrap());
+        assert_eq!(types["SessionStart"], "session-start");
+        assert_eq!(types["Recovery"], "recovery");
+        assert!(!types.contains_key("ActionOn"));
+    }
 }

@@ -175,6 +175,9 @@ fn test(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
             output::line(format_args!("     {failure}"));
         }
     }
+    if outcomes.is_empty() && !global.json {
+        output::line("0 tests");
+    }
     if failed == 0 {
         return Ok(ExitCode::SUCCESS);
     }
@@ -218,9 +221,26 @@ fn finding(problem: &Problem) -> Finding {
     Finding::new("ESTATE-PROBLEM", problem.to_string())
 }
 
+fn no_estate(directory: &Path) -> Failure {
+    let what = if directory.is_dir() {
+        format!("not an estate: no estate.toml in {}", directory.display())
+    } else {
+        format!("not an estate: {} is no folder", directory.display())
+    };
+    Finding::new("ESTATE-FOLDER", what)
+        .next("name the folder that has estate.toml in it")
+        .into()
+}
+
 /// Every regular file below `directory`, hidden ones left out. Links are refused: what is applied is what
 /// stands in the folder.
 pub(crate) fn read(directory: &Path) -> Result<EstateFiles, Failure> {
+    let kind = std::fs::metadata(directory)
+        .map_err(|error| Failure::unreadable(directory, &error))?
+        .file_type();
+    if !kind.is_dir() || std::fs::symlink_metadata(directory.join("estate.toml")).is_err() {
+        return Err(no_estate(directory));
+    }
     let mut files = EstateFiles::new();
     let mut total = 0_u64;
     let mut folders = vec![PathBuf::new()];

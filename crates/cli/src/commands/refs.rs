@@ -15,7 +15,7 @@ use references::{
 };
 use serde_json::json;
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::path::Path;
 
 /// No kernel package, image layer or UKI that is worth importing is larger.
@@ -254,16 +254,14 @@ fn named(path: &Path, findings: Vec<Finding>) -> Failure {
 
 /// A file of at most 4 GiB.
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let doing = || format!("cannot read {}", path.display());
-    let file = std::fs::File::open(path).with_context(doing)?;
-    let mut bytes = Vec::new();
-    file.take(LARGEST_INPUT + 1)
-        .read_to_end(&mut bytes)
-        .with_context(doing)?;
-    if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LARGEST_INPUT {
-        return Err(anyhow::anyhow!("{} has more than 4 GiB", path.display()).into());
-    }
-    Ok(bytes)
+    crate::files::read(path, LARGEST_INPUT)?.ok_or_else(|| {
+        Finding::new(
+            "CLI-FILE-SIZE",
+            format!("{} has more than 4 GiB", path.display()),
+        )
+        .next("name the file itself: no package, image or list is that large")
+        .into()
+    })
 }
 
 /// The name of the file, for people.
@@ -274,10 +272,10 @@ fn file_name(path: &Path) -> String {
 
 /// The files of a folder, in order of their names.
 fn folder(path: &Path) -> Result<Vec<(String, std::path::PathBuf)>, Failure> {
-    let doing = || format!("cannot read the folder {}", path.display());
+    let unreadable = |error: std::io::Error| Failure::unreadable(path, &error);
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(path).with_context(doing)? {
-        let path = entry.with_context(doing)?.path();
+    for entry in std::fs::read_dir(path).map_err(unreadable)? {
+        let path = entry.map_err(unreadable)?.path();
         if path.is_file() {
             files.push((file_name(&path), path));
         }
@@ -299,17 +297,17 @@ fn variables(path: &Path) -> Result<UefiVariables, Failure> {
 }
 
 fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let doing = || format!("cannot write {}", path.display());
+    let failed = |error: std::io::Error| crate::files::unwritable(path, &error);
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
     let mut file = tempfile::Builder::new()
         .permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))
         .tempfile_in(folder.unwrap_or_else(|| Path::new(".")))
-        .with_context(doing)?;
-    file.write_all(bytes).with_context(doing)?;
-    file.as_file().sync_all().with_context(doing)?;
-    file.persist(path).with_context(doing)?;
+        .map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
     Ok(())
 }
 
@@ -317,5 +315,26 @@ fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
 fn progress(text: impl std::fmt::Display, global: &Global) {
     if !global.json {
         output::note(text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_a_finding() {
+        let absent = Path::new("/nonexistent");
+        for refused in [
+            read(absent).unwrap_err(),
+            folder(absent).unwrap_err(),
+            variables(absent).unwrap_err(),
+        ] {
+            let finding = &refused.findings()[0];
+            assert_eq!(finding.code, "CLI-FILE");
+            assert!(finding.next.is_some());
+        }
+        let refused = write_whole(&absent.join("file"), b"1").unwrap_err();
+        assert_eq!(refused.findings()[0].code, "CLI-WRITE");
     }
 }

@@ -5,6 +5,7 @@ use crate::runtime::{block_on, cancelled_by_signal};
 use crate::{Failure, output};
 use anyhow::Context as _;
 use facts::Finding;
+use gateway_postgres::RunError;
 use std::path::{Path, PathBuf};
 
 /// Issuance is CPU work on a pool of its own; these threads only wait and pass on.
@@ -44,6 +45,12 @@ pub(crate) fn agent(config: Option<PathBuf>, token: Option<agent::Token>) -> Res
 }
 
 pub(crate) fn gateway(config: &Path) -> Result<(), Failure> {
+    if let Err(error) = std::fs::File::open(config) {
+        let what = format!("cannot read {}: {error}", config.display());
+        return Err(Finding::new("GATEWAY-CONFIG", what)
+            .next("name a file with --config; docs/reference/config.md lists its keys")
+            .into());
+    }
     let config = gateway_postgres::Config::read(config)?;
     block_on(GATEWAY_THREADS, async {
         let cancelled = cancelled_by_signal()?;
@@ -54,9 +61,34 @@ pub(crate) fn gateway(config: &Path) -> Result<(), Failure> {
         });
         gateway_postgres::run(config, stopping)
             .await
-            .context("the gateway ended")
-            .map_err(Failure::from)
+            .map_err(gateway_ended)
     })
+}
+
+fn gateway_ended(error: RunError) -> Failure {
+    let taken = |what: String| {
+        Finding::new("GATEWAY-LISTEN", what)
+            .next("end what listens there, or name another address in gateway.toml")
+            .into()
+    };
+    match error {
+        RunError::Refused(finding) => finding.into(),
+        RunError::Listen { address, source } => {
+            taken(format!("cannot listen on {address}: {source}"))
+        }
+        other => {
+            let error = anyhow::Error::from(other);
+            // Nothing else of a gateway's start binds an address.
+            let in_use = error
+                .chain()
+                .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
+                .find(|cause| cause.kind() == std::io::ErrorKind::AddrInUse);
+            match in_use {
+                Some(cause) => taken(format!("cannot listen on `http_listen`: {cause}")),
+                None => error.context("the gateway ended").into(),
+            }
+        }
+    }
 }
 
 /// The JSON Schema of the role's configuration file.
@@ -79,4 +111,45 @@ fn given(config: Option<PathBuf>) -> Result<PathBuf, Failure> {
             .next("name it with --config FILE")
             .into()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(config: &Path) -> Finding {
+        gateway(config).unwrap_err().findings()[0].clone()
+    }
+
+    #[test]
+    fn a_gateway_without_its_file_asks_for_one() {
+        let finding = refused(Path::new("/nonexistent/gateway.toml"));
+        assert_eq!(finding.code, "GATEWAY-CONFIG");
+        assert!(finding.next.unwrap().starts_with("name a file"));
+    }
+
+    #[test]
+    fn a_second_gateway_on_a_taken_port_says_so() {
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("gateway.toml");
+        let pin = format!("tl1:{}", "0".repeat(64));
+        let text = format!(
+            "[gateway]\ntrust_domain = \"example.org\"\nname = \"pg-1\"\nidentity = \"gateway/pg\"\n\
+             server = \"127.0.0.1:1\"\npin = \"{pin}\"\ndata_dir = \"{}\"\n\
+             [listen]\naddress = \"{address}\"\n[[postgres]]\ndatabase = \"shop\"\n\
+             [postgres.upstream]\nsocket_folder = \"/nonexistent\"\n\
+             [postgres.admin]\nrole = \"trilith_gateway\"\n",
+            folder.path().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let finding = refused(&config);
+        assert_eq!(finding.code, "GATEWAY-LISTEN", "{finding}");
+        assert!(
+            finding.to_string().contains(&address.to_string()),
+            "{finding}"
+        );
+        assert!(finding.next.is_some());
+    }
 }

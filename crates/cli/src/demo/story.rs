@@ -11,6 +11,10 @@ pub(crate) struct Story {
     failed: Vec<String>,
     /// How long it took, once there are no more steps.
     told: Option<Duration>,
+    /// The verdict was printed.
+    judged: bool,
+    /// The demo's folder stays.
+    keep: bool,
 }
 
 /// What a step observed: ordered fields for people and machines.
@@ -30,12 +34,14 @@ impl Detail {
 }
 
 impl Story {
-    pub(crate) fn new(json: bool) -> Self {
+    pub(crate) fn new(json: bool, keep: bool) -> Self {
         Self {
             json,
             started: Instant::now(),
             failed: Vec::new(),
             told: None,
+            judged: false,
+            keep,
         }
     }
 
@@ -90,8 +96,32 @@ impl Story {
     }
 
     /// The last line. True only if every step was told and did what it should.
-    pub(crate) fn end(&self) -> bool {
-        let ok = self.told.is_some() && self.failed.is_empty();
+    pub(crate) fn end(&mut self) -> bool {
+        if !self.judged {
+            return self.verdict();
+        }
+        if !self.json {
+            output::line(format_args!("\nEnded; {}.", self.left()));
+        }
+        self.is_ok()
+    }
+
+    fn is_ok(&self) -> bool {
+        self.told.is_some() && self.failed.is_empty()
+    }
+
+    fn left(&self) -> &'static str {
+        if self.keep {
+            "no process of the demo is left"
+        } else {
+            "nothing of the demo is left"
+        }
+    }
+
+    /// Whether every step was told and did what it should: printed once, and returned.
+    pub(crate) fn verdict(&mut self) -> bool {
+        self.judged = true;
+        let ok = self.is_ok();
         let took = self.told.unwrap_or_else(|| self.started.elapsed());
         let seconds = (took.as_secs_f64() * 10.0).round() / 10.0;
         if self.json {
@@ -105,7 +135,8 @@ impl Story {
             ));
         } else if self.failed.is_empty() {
             output::line(format_args!(
-                "\nInterrupted after {seconds} s; nothing of the demo is left."
+                "\nInterrupted after {seconds} s; {}.",
+                self.left()
             ));
         } else {
             output::line(format_args!("\nFailed: {}.", self.failed.join(", ")));

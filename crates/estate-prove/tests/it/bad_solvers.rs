@@ -47,6 +47,25 @@ fn a_solver_that_is_not_there_proves_nothing() {
     let report = prove_blocking(&shop(), &options);
     assert_eq!(code(&report), "PROVE-SOLVER-START");
     assert_eq!(report.engines.solvers, 0);
+    assert!(said(&report).contains("there is no such file"));
+}
+
+/// Once it was "no usable cvc5", as if there were one.
+#[test]
+fn a_solver_that_is_not_on_the_path_is_said_not_to_be_found() {
+    let options = Options {
+        solver: "cvc5-of-nobody".into(),
+        ..Options::default()
+    };
+    let said = said(&prove_blocking(&shop(), &options));
+    assert!(
+        said.contains("cannot start `cvc5-of-nobody`: not found on the PATH"),
+        "{said}"
+    );
+}
+
+fn said(report: &Report) -> String {
+    report.invariants[0].result.to_string()
 }
 
 /// Reads for as long as there is somebody to listen to, and leaves no process behind.

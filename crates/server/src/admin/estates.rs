@@ -106,7 +106,14 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
     } else if !report.accepted {
         let reasons = report.reasons.clone();
         let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
-        (Some(inapplicable(finding, &reasons)), reasons)
+        let mut finding = inapplicable(finding, &reasons);
+        if reasons
+            .iter()
+            .any(|reason| reason.contains("PROVE-SOLVER-START"))
+        {
+            finding = finding.next("apt install cvc5, or name `solver` in server.toml");
+        }
+        (Some(finding), reasons)
     } else {
         let refused = lockout(core, &estate, admitted.uid);
         let reasons = refused.iter().map(ToString::to_string).collect();

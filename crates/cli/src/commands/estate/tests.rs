@@ -103,3 +103,21 @@ async fn a_refused_apply_of_real_size_reaches_its_user() {
     assert_eq!(failure.findings()[0].code, "ESTATE-UNPROVED", "{status:?}");
     server.stop().await.unwrap();
 }
+
+/// Every file of it was a problem of its own.
+#[test]
+fn what_is_no_estate_is_said_to_be_none() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("notes.txt");
+    std::fs::write(&file, "notes").unwrap();
+    for path in [folder.path(), &file] {
+        let refused = read(path).unwrap_err();
+        let finding = &refused.findings()[0];
+        assert_eq!(finding.code, "ESTATE-FOLDER");
+        assert!(finding.next.is_some());
+    }
+    let refused = read(&folder.path().join("absent")).unwrap_err();
+    assert_eq!(refused.findings()[0].code, "CLI-FILE");
+    std::fs::write(folder.path().join("estate.toml"), "").unwrap();
+    assert_eq!(read(folder.path()).unwrap().0.len(), 2);
+}
