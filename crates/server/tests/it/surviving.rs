@@ -71,7 +71,7 @@ async fn a_restored_old_backup_signs_nothing() {
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
     // Not even that it started, or was asked.
     let request = proto::v1::PackRequest {
-        question: "why".to_owned(),
+        question: r#"{"kind":"record","ledger":"server","index":0}"#.to_owned(),
     };
     let refused = fixture.admin().await.pack(request).await.err().unwrap();
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
