@@ -41,6 +41,8 @@ mod sync;
 mod trust;
 mod workloads;
 
+pub use device::memory::hide;
+
 pub use config::{AgentConfig, ConfigError, JoinConfig, Token};
 pub use identity::IdentityError;
 pub use join::JoinError;

@@ -2,10 +2,16 @@
 
 use crate::Failure;
 use facts::Finding;
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
-use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long somebody may take to begin to write into a pipe that was named.
+const WRITER: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// The bytes of a regular file, or of what comes through a pipe, which may be `/dev/stdin`. `None`: there
 /// are more than `limit`. Devices, which may have no end or act when they are opened, are not opened.
@@ -22,13 +28,59 @@ pub(crate) fn read(path: &Path, limit: u64) -> Result<Option<Vec<u8>>, Failure> 
         .into());
     }
     let mut bytes = Vec::new();
-    File::open(path)
-        .map_err(unreadable)?
-        .take(limit.saturating_add(1))
+    let file = if kind.is_fifo() {
+        pipe(path, &mut bytes)?
+    } else {
+        File::open(path).map_err(unreadable)?
+    };
+    let taken = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    file.take(limit.saturating_add(1).saturating_sub(taken))
         .read_to_end(&mut bytes)
         .map_err(unreadable)?;
     let within = u64::try_from(bytes.len()).is_ok_and(|length| length <= limit);
     Ok(within.then_some(bytes))
+}
+
+/// The reading end of a pipe, once somebody has written into it: what was read by then is in `bytes`. Of a
+/// pipe that nobody writes into, the kernel would wait for ever.
+fn pipe(path: &Path, bytes: &mut Vec<u8>) -> Result<File, Failure> {
+    let unreadable = |error: std::io::Error| Failure::unreadable(path, &error);
+    let nonblocking = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(nonblocking)
+        .open(path)
+        .map_err(unreadable)?;
+    let begun = Instant::now();
+    let mut first = [0; 4096];
+    loop {
+        match file.read(&mut first) {
+            // There is no writer: none yet, or one that is gone.
+            Ok(0) if begun.elapsed() < WRITER => std::thread::sleep(LOOK),
+            Ok(0) => {
+                return Err(Finding::new(
+                    "CLI-PIPE",
+                    format!("nobody writes into the pipe {}", path.display()),
+                )
+                .expected(format!("a writer within {} s", WRITER.as_secs()))
+                .next("start what writes into it, or name the file itself")
+                .into());
+            }
+            Ok(count) => {
+                bytes.extend(first.iter().take(count));
+                break;
+            }
+            // A writer takes its time, as one does that waits for its own input.
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(unreadable(error)),
+        }
+    }
+    // From here on, reads wait for whoever writes, and end with the last of them.
+    let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| unreadable(error.into()))?;
+    rustix::fs::fcntl_setfl(&file, flags.difference(OFlags::NONBLOCK))
+        .map_err(|error| unreadable(error.into()))?;
+    Ok(file)
 }
 
 /// The file is there whole or not at all.
@@ -69,6 +121,43 @@ mod tests {
         assert!(read(Path::new("/proc/self/maps"), 64).unwrap().is_none());
         let refused = read(Path::new("/dev/zero"), 4).unwrap_err();
         assert_eq!(refused.findings()[0].code, "CLI-FILE-KIND");
+    }
+
+    /// A pipe that nobody writes into was waited for without end.
+    #[test]
+    fn a_pipe_without_a_writer_is_refused_and_one_with_a_writer_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        let begun = Instant::now();
+        let refused = read(&path, 5).unwrap_err();
+        assert_eq!(refused.findings()[0].code, "CLI-PIPE");
+        assert!(begun.elapsed() >= WRITER);
+
+        // Whoever comes late, writes in pieces and takes more time between them than to begin.
+        let writing = path.clone();
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(300));
+            let mut pipe = File::options().write(true).open(writing).unwrap();
+            std::thread::sleep(Duration::from_millis(300));
+            for piece in [b"12", b"34"] {
+                pipe.write_all(piece).unwrap();
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        });
+        assert_eq!(read(&path, 5).unwrap().as_deref(), Some(&b"1234"[..]));
+        writer.join().unwrap();
+
+        // As a shell hands over `<(command)`, and `/dev/stdin` of a pipeline: the writer may be done already.
+        for (count, within) in [(5_usize, true), (6, false), (20_000, false)] {
+            let (reader, mut writer) = std::io::pipe().unwrap();
+            writer.write_all(&vec![b'x'; count]).unwrap();
+            drop(writer);
+            let fd = std::os::fd::AsRawFd::as_raw_fd(&reader);
+            let bytes = read(Path::new(&format!("/dev/fd/{fd}")), 5).unwrap();
+            assert_eq!(bytes.is_some(), within, "{count} bytes");
+        }
     }
 
     #[test]

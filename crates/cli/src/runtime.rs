@@ -1,6 +1,6 @@
 //! The async runtime, the log and the signals of this process.
 
-use crate::Failure;
+use crate::{Failure, output};
 use anyhow::Context as _;
 use std::future::Future;
 use tokio_util::sync::CancellationToken;
@@ -21,6 +21,8 @@ pub(crate) fn block_on<T>(
 /// Logs to stderr; JSON lines where stderr is not a terminal and `json` is asked for.
 pub(crate) fn log_to_stderr(filter: &str, json: bool) -> Result<(), Failure> {
     use std::io::IsTerminal as _;
+    use tracing_subscriber::field::MakeExt as _;
+    use tracing_subscriber::fmt::format::debug_fn;
     let filter = tracing_subscriber::EnvFilter::try_new(filter)
         .map_err(|error| Failure::usage(format!("--log: {error}")))?;
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
@@ -31,7 +33,15 @@ pub(crate) fn log_to_stderr(filter: &str, json: bool) -> Result<(), Failure> {
     let installed = if json {
         builder.json().try_init()
     } else {
-        builder.try_init()
+        // What a peer wrote stays on its line of the log, and does not act on the terminal.
+        let fields = debug_fn(|writer, field, value| {
+            let value = output::value(&format!("{value:?}"));
+            match field.name() {
+                "message" => writer.write_str(&value),
+                name => write!(writer, "{name}={value}"),
+            }
+        });
+        builder.fmt_fields(fields.delimited(" ")).try_init()
     };
     installed.map_err(|error| anyhow::anyhow!("cannot start logging: {error}").into())
 }

@@ -14,5 +14,6 @@
     )
 )]
 
+pub mod memory;
 pub mod process;
 pub mod tpm;

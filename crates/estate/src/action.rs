@@ -32,6 +32,7 @@ pub enum Action {
     Plan,
     Apply,
     Revoke,
+    Restore,
     TokenCreate,
     Readmit,
     Export,
@@ -40,7 +41,7 @@ pub enum Action {
 }
 
 impl Action {
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Assume,
         Self::Select,
         Self::Insert,
@@ -52,6 +53,7 @@ impl Action {
         Self::Plan,
         Self::Apply,
         Self::Revoke,
+        Self::Restore,
         Self::TokenCreate,
         Self::Readmit,
         Self::Export,
@@ -84,6 +86,7 @@ impl Action {
             Self::Plan => "plan",
             Self::Apply => "apply",
             Self::Revoke => "revoke",
+            Self::Restore => "restore",
             Self::TokenCreate => "token-create",
             Self::Readmit => "readmit",
             Self::Export => "export",
@@ -112,6 +115,7 @@ impl Action {
                 ResourceKind::Machine,
                 ResourceKind::Estate,
             ],
+            Self::Restore => &[ResourceKind::Identity, ResourceKind::Estate],
             Self::Readmit => &[ResourceKind::Machine],
             Self::Plan
             | Self::Apply
@@ -130,6 +134,7 @@ impl Action {
             Self::Plan
                 | Self::Apply
                 | Self::Revoke
+                | Self::Restore
                 | Self::TokenCreate
                 | Self::Readmit
                 | Self::Export

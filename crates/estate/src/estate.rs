@@ -38,8 +38,21 @@ impl Estate {
     /// # Errors
     /// Everything that is wrong with the files, in order of file and line.
     pub fn compile(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
+        Self::compile_by(files, false)
+    }
+
+    /// As [`Estate::compile`], for a version that a ledger has as applied: rules that came later than it,
+    /// of identities' paths and DNS names, are for the next apply to enforce.
+    ///
+    /// # Errors
+    /// As [`Estate::compile`].
+    pub fn compile_recorded(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
+        Self::compile_by(files, true)
+    }
+
+    fn compile_by(files: &EstateFiles, recorded: bool) -> Result<Self, Vec<Problem>> {
         on_a_deep_stack(|| {
-            Self::assemble(files).map_err(|problems| unreadable_first(files, problems))
+            Self::assemble(files, recorded).map_err(|problems| unreadable_first(files, problems))
         })
         .map_err(|mut problems| {
             problems.sort();
@@ -48,9 +61,9 @@ impl Estate {
         })
     }
 
-    fn assemble(files: &EstateFiles) -> Result<Self, Vec<Problem>> {
+    fn assemble(files: &EstateFiles, recorded: bool) -> Result<Self, Vec<Problem>> {
         let schema = base_schema().map_err(|problem| vec![problem])?;
-        let resolved = resolve(files)?;
+        let resolved = resolve(files, recorded)?;
         let model = resolved.model;
         let policies = parse_policies(files, &schema, &model);
         let invariants = parse_invariants(files, &schema, &model);
@@ -258,13 +271,14 @@ impl Estate {
 /// those of each file by itself, of all files.
 fn unreadable_first(files: &EstateFiles, problems: Vec<Problem>) -> Vec<Problem> {
     /// What is wrong with a file whatever stands in the others.
-    const BY_ITSELF: [&str; 9] = [
+    const BY_ITSELF: [&str; 10] = [
         "ESTATE-CEDAR-SIZE",
         "ESTATE-CLASSIFICATION",
         "ESTATE-DIGEST",
         "ESTATE-DUPLICATE",
         "ESTATE-IDENTITY-OWNER",
         "ESTATE-IDENTITY-PATH",
+        "ESTATE-IDENTITY-RESERVED",
         "ESTATE-LAYOUT",
         "ESTATE-NAME",
         "ESTATE-TRUST-DOMAIN",

@@ -61,5 +61,6 @@ pub use model::{
     CodeReference, Column, Identity, Machine, References, Settings, TableInfo, TpmRoot,
 };
 pub use problem::{Problem, closest};
+pub use resolve::is_reserved;
 pub use resource::{ResourceKind, ResourceRef};
 pub use today::{Breach, Today};

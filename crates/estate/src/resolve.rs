@@ -131,9 +131,15 @@ impl Seen {
     }
 }
 
+/// Rules that came after estates were in force that break them. Such an estate is applied no more; one that
+/// is recorded still compiles, and what it declares against these rules is refused where it is used.
+const LATER_RULES: [&str; 2] = ["ESTATE-DNS-SHARED", "ESTATE-IDENTITY-RESERVED"];
+
+/// `recorded`: the estate was applied once, under the rules of its time.
+///
 /// # Errors
 /// Every problem of the declarations; policies are not looked at.
-pub(crate) fn resolve(files: &EstateFiles) -> Result<Resolved, Vec<Problem>> {
+pub(crate) fn resolve(files: &EstateFiles, recorded: bool) -> Result<Resolved, Vec<Problem>> {
     let mut problems = Vec::new();
     if let Err(problem) = files.check() {
         return Err(vec![problem]);
@@ -156,6 +162,9 @@ pub(crate) fn resolve(files: &EstateFiles) -> Result<Resolved, Vec<Problem>> {
     identities(files, &mut model, &mut problems);
     administrators(files, &mut model, &mut problems);
     let tests = tests(files, &mut problems);
+    if recorded {
+        problems.retain(|problem| !LATER_RULES.contains(&problem.code.as_str()));
+    }
     if problems.is_empty() {
         Ok(Resolved { model, tests })
     } else {
@@ -323,6 +332,7 @@ fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem
     }
     let mut seen = Seen::default();
     let mut folded = BTreeMap::new();
+    let mut hosts = BTreeMap::new();
     for (file, text, declared) in &parsed {
         let mut source = Source {
             file,
@@ -341,11 +351,52 @@ fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem
                 let message = format!("identity `{path}` differs from `{other}` only in case");
                 source.problem("ESTATE-LOOKALIKE", &entry.path, message);
             }
+            check_hosts(&mut source, entry, &mut hosts);
             let identity = identity(&mut source, entry, model);
             model.identities.insert(path.clone(), identity);
         }
         check_depth(&mut source, declared, model);
     }
+}
+
+/// One name, one identity: whoever checks a server by its name must not take one for another. `hosts` is
+/// what was declared so far: the name in lower case, the identity, and where it stands.
+fn check_hosts<'e>(
+    source: &mut Source<'_>,
+    entry: &'e IdentityEntry,
+    hosts: &mut BTreeMap<String, (&'e str, String)>,
+) {
+    let path = entry.path.get_ref();
+    for name in &entry.dns_names {
+        let folded = name.get_ref().to_ascii_lowercase();
+        let place = format!("{}:{}", source.file, source.line(name));
+        match hosts.get(&folded) {
+            Some((other, first)) if *other != path => {
+                let message = format!(
+                    "{:?} is a DNS name of `{other}` already, at {first}: a client that checks the name \
+                     alone would take `{path}` for `{other}`",
+                    name.get_ref()
+                );
+                let problem = source.at("ESTATE-DNS-SHARED", name, message);
+                source
+                    .problems
+                    .push(problem.hint("give each identity DNS names of its own"));
+            }
+            Some(_) => {}
+            None => {
+                hosts.insert(folded, (path, place));
+            }
+        }
+    }
+}
+
+/// True of the paths that Trilith names its own parts by: `trilith` and everything below it. No estate
+/// declares them, and no workload is issued one: the server's and the machines' identities come with what
+/// they prove at start and at a join.
+#[must_use]
+pub fn is_reserved(path: &str) -> bool {
+    let first = path.split('/').next().unwrap_or_default();
+    first.eq_ignore_ascii_case("trilith")
 }
 
 fn identity(source: &mut Source<'_>, entry: &IdentityEntry, model: &Model) -> Identity {
@@ -364,6 +415,15 @@ fn identity(source: &mut Source<'_>, entry: &IdentityEntry, model: &Model) -> Id
         source
             .problems
             .push(problem.hint("write it without a leading slash: payments/api"));
+    }
+    if is_reserved(path) {
+        let message = format!(
+            "{path:?} is of the names that Trilith's own parts go by: the server and the machines that joined"
+        );
+        let problem = source.at("ESTATE-IDENTITY-RESERVED", &entry.path, message);
+        source
+            .problems
+            .push(problem.hint("give it a path that does not begin with `trilith`: payments/api"));
     }
     if entry.owner.trim().is_empty() {
         let message = format!("identity `{path}` has no owner: somebody answers for it");

@@ -98,7 +98,12 @@ async fn admit<T>(
     Err(Refusal::Denied(
         Finding::new("ADMIN-DENIED", format!("no policy lets uid {uid} {action}"))
             .expected(format!(
-                "a policy that permits Admin::\"uid:{uid}\" to {action} {resource}"
+                "a policy that permits Admin::\"uid:{uid}\" to {action} {}",
+                match action {
+                    // By what it names, a stranger would learn what there is.
+                    Action::Revoke | Action::Restore => "this".to_owned(),
+                    _ => resource.to_string(),
+                }
             ))
             .observed(if decision.policies.is_empty() {
                 "none".to_owned()
@@ -210,8 +215,9 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RevokeRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let target = acts::target(&self.0, request.get_ref())?;
-        let admitted = admit(&self.0, &request, Action::Revoke, target.resource.clone()).await?;
+        let asked = acts::target(&self.0, request.get_ref());
+        let admitted = admit(&self.0, &request, Action::Revoke, asked.resource).await?;
+        let target = asked.named?;
         let revoked = acts::revoke(&self.0, &admitted, target, request.into_inner()).await?;
         Ok(document(&revoked)?)
     }
@@ -220,7 +226,7 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::ReadmitRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let machine = ResourceRef::machine(request.get_ref().node.clone());
+        let machine = acts::machine(&request.get_ref().node);
         let admitted = admit(&self.0, &request, Action::Readmit, machine).await?;
         let readmitted = acts::readmit(&self.0, &admitted, request.into_inner()).await?;
         Ok(document(&readmitted)?)
@@ -230,9 +236,9 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::RestoreRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let path = acts::identity_path(&self.0, &request.get_ref().identity)?;
-        let resource = acts::identity_resource(&self.0, &path);
-        let admitted = admit(&self.0, &request, Action::Revoke, resource).await?;
+        let asked = acts::identity(&self.0, &request.get_ref().identity);
+        let admitted = admit(&self.0, &request, Action::Restore, asked.resource).await?;
+        let path = asked.named?;
         let restored = acts::restore(&self.0, &admitted, &path, request.into_inner()).await?;
         Ok(document(&restored)?)
     }
@@ -299,8 +305,8 @@ impl Admin for AdminService {
         request: Request<v1::PackRequest>,
     ) -> Result<Response<Self::PackStream>, Status> {
         let admitted = self.may(&request, Action::Pack).await?;
-        let question = request.into_inner().question;
-        record_act(&self.0, &admitted, &question).await?;
+        let question = packs::question(&request.into_inner().question)?;
+        record_act(&self.0, &admitted, &question.to_json()).await?;
         let chunks = packs::build(&self.0, question).await?;
         Ok(Response::new(Box::pin(tokio_stream::iter(
             chunks.into_iter().map(Ok),

@@ -79,7 +79,10 @@ fn is_gateway(core: &Core, svid: &SvidRow) -> Result<(), Refusal> {
     let prefix = format!("spiffe://{}/", core.trust_domain);
     let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
     let kind = current.estate.identity(path).map(|identity| identity.kind);
-    if kind == Some(IdentityKind::Gateway) {
+    // Issued on a version of the estate: what a machine or the server itself was issued is no gateway's,
+    // whatever an estate calls it.
+    let granted = svid.estate.is_some() && !estate::is_reserved(path);
+    if granted && kind == Some(IdentityKind::Gateway) {
         return Ok(());
     }
     Err(Refusal::Denied(

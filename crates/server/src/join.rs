@@ -132,7 +132,7 @@ fn admit<T>(core: &Core, request: &Request<T>) -> Result<Peer, Refusal> {
 /// The name of the node whose standing SVID `peer` has shown.
 fn member(core: &Core, peer: &Peer) -> Option<String> {
     let svid = core.caller(peer).ok()?;
-    crate::state::node_name(&svid.spiffe_id).map(str::to_owned)
+    crate::state::node_of(&svid).map(str::to_owned)
 }
 
 /// Every connection has one.

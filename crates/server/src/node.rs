@@ -66,12 +66,12 @@ impl Node for NodeService {
 fn caller<T>(core: &Core, request: &Request<T>) -> Result<Caller, Refusal> {
     let peer = peer(request)?;
     let svid = core.caller(&peer)?;
-    let node = crate::state::node_name(&svid.spiffe_id)
+    let node = crate::state::node_of(&svid)
         .and_then(|name| core.state().node(name).cloned())
         .ok_or_else(|| {
             Refusal::Denied(
                 Finding::new("CALLER-NOT-NODE", "this service is for node agents")
-                    .expected("the SVID of a machine that has joined")
+                    .expected("the SVID that a machine was issued when it joined or renewed")
                     .observed(svid.spiffe_id.clone()),
             )
         })?;

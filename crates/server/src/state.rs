@@ -7,7 +7,7 @@
 mod fold;
 
 pub use fold::FoldError;
-pub(crate) use fold::node_name;
+pub(crate) use fold::node_of;
 
 use ledger::Digest;
 use ledger::body::TargetKind;

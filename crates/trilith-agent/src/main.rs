@@ -11,6 +11,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tracing_subscriber::field::MakeExt as _;
+use tracing_subscriber::fmt::format::debug_fn;
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse(std::env::args_os().skip(1)) {
@@ -31,11 +33,21 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> anyhow::Result<()> {
+    agent::hide().context("cannot keep this process out of core files")?;
     let filter = tracing_subscriber::EnvFilter::try_new(&arguments.log).context("--log")?;
+    // What a peer wrote stays on its line of the log, and does not act on the terminal.
+    let fields = debug_fn(|writer, field, value| {
+        let value = shown(&format!("{value:?}"));
+        match field.name() {
+            "message" => writer.write_str(&value),
+            name => write!(writer, "{name}={value}"),
+        }
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(false)
+        .fmt_fields(fields.delimited(" "))
         .init();
     let mut config =
         agent::AgentConfig::load(&arguments.config).map_err(|error| error.finding())?;
@@ -54,6 +66,19 @@ fn run(arguments: &Arguments) -> anyhow::Result<()> {
                 .await
                 .map_err(|error| error.finding().into())
         })
+}
+
+/// Control characters as `\u{1b}`.
+fn shown(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
 }
 
 /// Cancels at the first SIGINT or SIGTERM.

@@ -195,7 +195,7 @@ fn is_leaf(value: &Value) -> bool {
 fn leaf(value: &Value) -> String {
     match value {
         Value::Null => "-".to_owned(),
-        Value::String(text) => text.clone(),
+        Value::String(text) => output::value(text),
         Value::Object(_) => "-".to_owned(),
         Value::Array(items) if items.is_empty() => "-".to_owned(),
         Value::Array(items) => items.iter().map(leaf).collect::<Vec<_>>().join(", "),

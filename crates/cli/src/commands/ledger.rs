@@ -31,7 +31,7 @@ async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failu
         if global.json {
             output::json(&json!({ "ledger": item.ledger, "index": item.index, "record": record }));
         } else {
-            output::line(summary(item, &record));
+            output::line(output::value(&summary(item, &record)));
         }
     })
     .await?;

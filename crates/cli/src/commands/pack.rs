@@ -113,7 +113,27 @@ fn trust_file(path: &Path) -> Result<Trust, Failure> {
     let bytes = files::read(path, MAX_TRUST)?
         .ok_or_else(|| wrong(format!("it has more than {MAX_TRUST} bytes")))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
-    Trust::from_json(text).map_err(|error| wrong(error.to_string()).into())
+    let trust = Trust::from_json(text).map_err(|error| wrong(error.to_string()))?;
+    let domain = &trust.trust_domain;
+    if !is_trust_domain(domain) {
+        return Err(wrong(format!("{domain:?} is no trust domain")).into());
+    }
+    // A server's ledger is named by its trust domain.
+    let origin = trust.ledger_key.origin().as_str();
+    let of = origin.strip_prefix(domain.as_str());
+    if !of.is_some_and(|rest| rest.starts_with('/')) {
+        let what = format!("its ledger key is of {origin}, and not of the trust domain {domain}");
+        return Err(wrong(what).into());
+    }
+    Ok(trust)
+}
+
+/// SPIFFE-ID section 2.1.
+fn is_trust_domain(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && name.bytes().all(|byte| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || b".-_".contains(&byte)
+        })
 }
 
 pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(), Failure> {
@@ -221,8 +241,8 @@ fn tell(report: &Report) {
             entry.record.origin(),
             entry.index,
             entry.record.kind().as_str(),
-            entry.record.actor(),
-            entry.record.body()
+            output::value(entry.record.actor()),
+            output::value(entry.record.body())
         ));
     }
 }
@@ -249,4 +269,40 @@ fn answers(report: &Report) -> usize {
 
 fn time(milliseconds: u64) -> String {
     Timestamp::from_millis(milliseconds).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A pack of one record verified by a trust file whose trust domain nobody had looked at.
+    #[test]
+    fn a_trust_file_without_a_real_trust_domain_is_refused() {
+        let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        let signer = ledger::LedgerSigner::new("example.org/server", std::sync::Arc::new(key));
+        let key = signer.unwrap().key().to_string();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trust.json");
+        let read = |domain: &str| {
+            let text = json!({ "trust_domain": domain, "ledger_key": key }).to_string();
+            files::write(&path, text.as_bytes()).unwrap();
+            trust_file(&path)
+        };
+        assert_eq!(read("example.org").unwrap().trust_domain, "example.org");
+        for garbage in [
+            "",
+            "\u{1b}[31m",
+            "Example.org",
+            "no domain",
+            "example.com",
+            "example.or",
+        ] {
+            let refused = read(garbage).unwrap_err();
+            assert_eq!(
+                refused.findings()[0].code,
+                "VERIFY-TRUST-FILE",
+                "{garbage:?}"
+            );
+        }
+    }
 }

@@ -12,6 +12,13 @@ use std::path::{Path, PathBuf};
 const SERVER_THREADS: usize = 2;
 const GATEWAY_THREADS: usize = 2;
 
+/// INVARIANT 2: a role that would leave its keys in a core file does not start.
+fn protected(outcome: std::io::Result<()>) -> Result<(), Failure> {
+    outcome
+        .context("cannot keep this process out of core files")
+        .map_err(Failure::from)
+}
+
 pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
     if let Some(ServerCommand::RebuildState(ConfigArgument { config })) = arguments.command {
         let rebuilt =
@@ -23,6 +30,7 @@ pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
         ));
         return Ok(());
     }
+    protected(device::memory::hide())?;
     let config = server_config(&given(arguments.config)?)?;
     block_on(SERVER_THREADS, async {
         let cancelled = cancelled_by_signal()?;
@@ -33,6 +41,7 @@ pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
 }
 
 pub(crate) fn agent(config: Option<PathBuf>, token: Option<agent::Token>) -> Result<(), Failure> {
+    protected(device::memory::hide())?;
     let mut config = agent::AgentConfig::load(&given(config)?).map_err(|error| error.finding())?;
     config.token_given = token;
     agent::runtime()
@@ -51,6 +60,8 @@ pub(crate) fn gateway(config: &Path) -> Result<(), Failure> {
             .next("name a file with --config; docs/reference/config.md lists its keys")
             .into());
     }
+    // The node agent looks at what the gateway runs, and may do so under the same uid.
+    protected(device::memory::no_core_files())?;
     let config = gateway_postgres::Config::read(config)?;
     block_on(GATEWAY_THREADS, async {
         let cancelled = cancelled_by_signal()?;

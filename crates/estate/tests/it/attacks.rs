@@ -183,3 +183,48 @@ fn what_reaches_undeclared_schemas_and_databases_is_listed() {
         );
     }
 }
+
+/// A workload under such a path was issued the identity of the server, or of a machine, and was taken for it.
+#[test]
+fn the_names_of_trilith_s_own_parts_are_not_declared() {
+    for path in [
+        "trilith",
+        "trilith/server",
+        "trilith/node/m1",
+        "Trilith/node/m1",
+    ] {
+        let text = format!("[[identity]]\npath = \"{path}\"\nkind = \"gateway\"\nowner = \"o\"\n");
+        let problems = problems_with("identities/x.toml", &text);
+        assert!(
+            problems.starts_with("identities/x.toml:2: ESTATE-IDENTITY-RESERVED: ")
+                && problems.contains("does not begin with `trilith`"),
+            "{path}: {problems}"
+        );
+        // In a ledger of before it still compiles: the server refuses what it would issue by it.
+        let mut files = shop_files();
+        files.insert("identities/x.toml", text);
+        let recorded = Estate::compile_recorded(&files).unwrap();
+        assert!(recorded.identity(path).is_some() && estate::is_reserved(path));
+    }
+    let text = "[[identity]]\npath = \"trilithic/node\"\nkind = \"service\"\nowner = \"o\"\n";
+    assert_eq!(problems_with("identities/x.toml", text), "no problem");
+}
+
+/// An AI agent whose certificate had the gateway's DNS name posed as the gateway to clients that check no more.
+#[test]
+fn a_dns_name_belongs_to_one_identity() {
+    for name in ["localhost", "LocalHost"] {
+        let text = format!(
+            "[[identity]]\npath = \"agents/evil\"\nkind = \"ai-agent\"\nowner = \"o\"\ndns_names = [\"{name}\"]\n"
+        );
+        let problems = problems_with("identities/x.toml", &text);
+        let refused = "identities/x.toml:5: ESTATE-DNS-SHARED: ";
+        assert!(
+            problems.contains(refused)
+                && problems.contains("`gateway/pg` already, at identities/shop.toml:46"),
+            "{problems}"
+        );
+    }
+    let text = "[[identity]]\npath = \"a/b\"\nkind = \"service\"\nowner = \"o\"\ndns_names = [\"a.b\", \"a.b\"]\n";
+    assert_eq!(problems_with("identities/x.toml", text), "no problem");
+}

@@ -136,7 +136,7 @@ impl Following {
         };
         let files =
             EstateFiles::from_blob(blob).map_err(|problem| unusable(problem.to_string()))?;
-        let estate = Estate::compile(&files).map_err(|problems| {
+        let estate = Estate::compile_recorded(&files).map_err(|problems| {
             unusable(
                 problems
                     .first()

@@ -28,13 +28,7 @@ pub(super) async fn token_create(
         0 => TOKEN_TTL_S,
         ttl => ttl,
     };
-    let plain = |text: &str| {
-        (1..=128).contains(&text.len())
-            && text
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
-    };
-    if !plain(&request.node) || !plain(&request.pool) || ttl > LONGEST_TTL_S {
+    if !is_plain(&request.node) || !is_plain(&request.pool) || ttl > LONGEST_TTL_S {
         return Err(Refusal::Invalid(
             Finding::new("TOKEN-REQUEST", "such a token is not made")
                 .expected("node and pool of letters, digits, `.`, `-`, `_`; at most seven days")
@@ -99,25 +93,39 @@ pub(super) fn did_you_mean<'a>(
     Some(format!("did you mean `{closest}`?"))
 }
 
-/// What is to be revoked, as the ledger and as Cedar name it.
+/// What somebody asks to act on. It is looked up once, and nothing of what was found is told before the
+/// caller is admitted to `resource`: what exists is no stranger's business.
+pub(super) struct Asked<T> {
+    /// As Cedar names it; the estate for what cannot be named.
+    pub(super) resource: ResourceRef,
+    pub(super) named: Result<T, Refusal>,
+}
+
+impl<T> Asked<T> {
+    fn nothing(core: &Core, refusal: Refusal) -> Self {
+        Self {
+            resource: ResourceRef::estate(core.trust_domain.as_str()),
+            named: Err(refusal),
+        }
+    }
+}
+
+/// What is to be revoked, as the ledger names it.
 pub(super) struct Target {
     kind: TargetKind,
     value: String,
-    pub(super) resource: ResourceRef,
 }
 
 /// Reads a revocation's target; what nobody knows is refused, so that a slip of the pen is seen.
-pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target, Refusal> {
-    let kind = target_kind(&request.kind).ok_or_else(|| {
-        Refusal::Invalid(
-            Finding::new("REVOKE-KIND", "this cannot be revoked")
-                .expected("identity, serial or machine")
-                .observed(request.kind.clone()),
-        )
-    })?;
+pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> {
+    let Some(kind) = target_kind(&request.kind) else {
+        let finding = Finding::new("REVOKE-KIND", "this cannot be revoked")
+            .expected("identity, serial or machine")
+            .observed(request.kind.clone());
+        return Asked::nothing(core, Refusal::Invalid(finding));
+    };
     // A server that was rolled back does not know all that it has issued: what it is asked to cut is cut.
     let behind = core.signing.check().is_err();
-    let whole = || ResourceRef::estate(core.trust_domain.as_str());
     let unknown = |what: &str, next: &str| {
         Refusal::Unknown(
             Finding::new("REVOKE-UNKNOWN", format!("there is no such {what}"))
@@ -125,64 +133,111 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Result<Target,
                 .next(next),
         )
     };
-    let (value, resource) = match kind {
+    let whole = || ResourceRef::estate(core.trust_domain.as_str());
+    let asked = match kind {
         TargetKind::Identity => {
-            let path = identity_path(core, &request.value)?;
-            let value = format!("spiffe://{}/{path}", core.trust_domain);
-            let declared = core
-                .current
-                .load()
-                .as_ref()
-                .is_some_and(|current| current.estate.identity(&path).is_some());
-            if !declared && !behind && core.state().svids_of(&value).next().is_none() {
-                return Err(unknown(
+            let asked = identity(core, &request.value);
+            let named = asked.named.and_then(|path| {
+                let value = format!("spiffe://{}/{path}", core.trust_domain);
+                if declared_identity(core, &path)
+                    || behind
+                    || core.state().svids_of(&value).next().is_some()
+                {
+                    return Ok(value);
+                }
+                Err(unknown(
                     "identity",
                     "the estate declares them: trilith estate export DIR",
-                ));
+                ))
+            });
+            Asked {
+                resource: asked.resource,
+                named,
             }
-            let resource = identity_resource(core, &path);
-            (value, resource)
         }
         TargetKind::Serial => {
-            let state = core.state();
+            let svid = core.state().svid(&request.value).cloned();
             let prefix = format!("spiffe://{}/", core.trust_domain);
-            match state.svid(&request.value) {
+            match svid {
                 Some(svid) => {
                     let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
-                    (svid.serial.clone(), identity_resource(core, path))
+                    Asked {
+                        resource: identity_resource(core, path),
+                        named: Ok(svid.serial.clone()),
+                    }
                 }
-                None if behind => (named(&request.value)?, whole()),
-                None => {
-                    return Err(unknown(
+                None if behind => Asked {
+                    resource: whole(),
+                    named: named(&request.value),
+                },
+                None => Asked::nothing(
+                    core,
+                    unknown(
                         "live SVID",
                         "trilith ledger search --ledger server --type issuance",
-                    ));
-                }
+                    ),
+                ),
             }
         }
         TargetKind::Machine => {
-            let state = core.state();
-            match state.node(&request.value) {
-                Some(node) => (node.name.clone(), ResourceRef::machine(node.name.clone())),
-                None if behind => (named(&request.value)?, whole()),
-                None => return Err(unknown("machine", "trilith agent list")),
+            let known = core.state().node(&request.value).is_some();
+            match known {
+                true => Asked {
+                    resource: machine(&request.value),
+                    named: Ok(request.value.clone()),
+                },
+                false if behind => Asked {
+                    resource: whole(),
+                    named: named(&request.value),
+                },
+                // Decided on as a known one would be.
+                false => Asked {
+                    resource: machine(&request.value),
+                    named: Err(unknown("machine", "trilith agent list")),
+                },
             }
         }
     };
-    Ok(Target {
-        kind,
-        value,
-        resource,
-    })
+    Asked {
+        resource: asked.resource,
+        named: asked.named.map(|value| Target { kind, value }),
+    }
+}
+
+/// A machine as Cedar knows it. What can be no machine's name is decided on as one, and is none.
+pub(super) fn machine(name: &str) -> ResourceRef {
+    let name = if is_plain(name) { name } else { "?" };
+    ResourceRef::machine(name.to_owned())
+}
+
+/// The identity that `text` names, by its path.
+pub(super) fn identity(core: &Core, text: &str) -> Asked<String> {
+    match identity_path(core, text) {
+        Ok(path) => Asked {
+            resource: identity_resource(core, &path),
+            named: Ok(path),
+        },
+        Err(refusal) => Asked::nothing(core, refusal),
+    }
+}
+
+fn declared_identity(core: &Core, path: &str) -> bool {
+    let current = core.current.load();
+    current
+        .as_ref()
+        .is_some_and(|current| current.estate.identity(path).is_some())
+}
+
+fn is_plain(name: &str) -> bool {
+    (1..=128).contains(&name.len())
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte))
 }
 
 /// A serial or a machine's name that nothing here knows, as far as it can be one.
 fn named(value: &str) -> Result<String, Refusal> {
-    let plain = (1..=128).contains(&value.len())
-        && value
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte));
-    if plain {
+    if is_plain(value) {
         return Ok(value.to_owned());
     }
     Err(Refusal::Invalid(
@@ -192,12 +247,8 @@ fn named(value: &str) -> Result<String, Refusal> {
 }
 
 /// The identity as Cedar knows it, or the estate if it is declared no more.
-pub(super) fn identity_resource(core: &Core, path: &str) -> ResourceRef {
-    let current = core.current.load();
-    let declared = current
-        .as_ref()
-        .is_some_and(|current| current.estate.identity(path).is_some());
-    if declared {
+fn identity_resource(core: &Core, path: &str) -> ResourceRef {
+    if declared_identity(core, path) {
         ResourceRef::identity(path)
     } else {
         ResourceRef::estate(core.trust_domain.as_str())

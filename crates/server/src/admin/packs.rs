@@ -26,8 +26,9 @@ const MOST_TILES: usize = 64 << 20;
 /// Records of one ledger that answer, at most: the newest, and the question says so.
 const MOST_ACCESSES: u64 = 10_000;
 
-pub(super) async fn build(core: &Arc<Core>, question: String) -> Result<Vec<Chunk>, Refusal> {
-    let asked = Question::read(question.as_bytes()).ok_or_else(|| {
+/// What is asked. Whatever is none is refused before anything is recorded of it.
+pub(super) fn question(text: &str) -> Result<Question, Refusal> {
+    Question::read(text.as_bytes()).ok_or_else(|| {
         Refusal::Invalid(
             Finding::new("PACK-QUESTION", "this is no question that a pack answers")
                 .expected(
@@ -37,7 +38,10 @@ pub(super) async fn build(core: &Arc<Core>, question: String) -> Result<Vec<Chun
                 )
                 .next("docs/reference/cli.md says how `trilith pack` asks each"),
         )
-    })?;
+    })
+}
+
+pub(super) async fn build(core: &Arc<Core>, asked: Question) -> Result<Vec<Chunk>, Refusal> {
     let core = Arc::clone(core);
     let pack = tokio::task::spawn_blocking(move || collect(&core, asked))
         .await

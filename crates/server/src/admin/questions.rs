@@ -426,7 +426,7 @@ fn compile(blob: &[u8]) -> Result<Estate, Refusal> {
         )
     };
     let files = EstateFiles::from_blob(blob).map_err(|problem| unreadable(problem.to_string()))?;
-    Estate::compile(&files).map_err(|problems| {
+    Estate::compile_recorded(&files).map_err(|problems| {
         unreadable(
             problems
                 .first()

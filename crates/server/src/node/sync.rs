@@ -294,7 +294,21 @@ fn invalid(what: &str) -> Refusal {
     )
 }
 
+/// Refuses what no workload is issued whatever the estate says, and what is revoked.
 fn barred(core: &Core, id: &SpiffeId) -> Result<(), Refusal> {
+    // INVARIANT: only a join makes a node, and only the server itself the server. An estate that was
+    // applied before it was refused there may still declare such a name.
+    if estate::is_reserved(id.identity_path()) {
+        return Err(Refusal::Denied(
+            Finding::new(
+                "IDENTITY-RESERVED",
+                "the identity is one of Trilith's own: no workload is issued it",
+            )
+            .expected("a path that does not begin with `trilith`")
+            .observed(id.to_string())
+            .next("take it out of the estate's identities and apply that"),
+        ));
+    }
     let barred = core.state().barred(id.as_str());
     let observed = match barred {
         Some(index) => format!("record {index}"),

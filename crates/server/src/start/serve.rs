@@ -395,7 +395,7 @@ fn version(core: &Core, row: &EstateRow) -> Result<Arc<Current>, StartError> {
     let blob = core.blobs.get(&digest)?;
     let blob = blob.ok_or_else(|| unreadable("its blob is not there".to_owned()))?;
     let files = EstateFiles::from_blob(&blob).map_err(|problem| unreadable(problem.to_string()))?;
-    let estate = Estate::compile(&files).map_err(|problems| {
+    let estate = Estate::compile_recorded(&files).map_err(|problems| {
         let first = problems.first().map(ToString::to_string);
         unreadable(first.unwrap_or_default())
     })?;

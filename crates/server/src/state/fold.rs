@@ -354,8 +354,58 @@ fn recovery(index: u64, body: &body::Recovery) -> Vec<Change> {
 }
 
 /// `m1` of `spiffe://example.org/trilith/node/m1`.
-pub(crate) fn node_name(spiffe_id: &str) -> Option<&str> {
+fn node_name(spiffe_id: &str) -> Option<&str> {
     let rest = spiffe_id.strip_prefix("spiffe://")?;
     let (_, path) = rest.split_once('/')?;
     path.strip_prefix("trilith/node/")
+}
+
+/// The name of the node that `svid` was issued to when it joined or renewed. `None` for what a workload was
+/// issued, whatever it is called: that stands on a version of the estate, a node on its own proof alone.
+pub(crate) fn node_of(svid: &SvidRow) -> Option<&str> {
+    node_name(&svid.spiffe_id)
+        .filter(|name| svid.kind == "x509" && svid.estate.is_none() && svid.node == *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An estate of before declared `trilith/node/m1`: what a workload was issued by it opened the stream
+    /// of nodes, and was issued any identity by its own word.
+    #[test]
+    fn a_workload_that_was_issued_a_nodes_name_is_no_node() {
+        let joined = SvidRow {
+            index: 7,
+            serial: "01".to_owned(),
+            spiffe_id: "spiffe://example.org/trilith/node/m1".to_owned(),
+            kind: "x509".to_owned(),
+            node: "m1".to_owned(),
+            key: "00".repeat(32),
+            not_before: 0,
+            not_after: 1,
+            estate: None,
+        };
+        assert_eq!(node_of(&joined), Some("m1"));
+        let by_estate = SvidRow {
+            estate: Some(3),
+            ..joined.clone()
+        };
+        let of_another = SvidRow {
+            node: "m2".to_owned(),
+            ..joined.clone()
+        };
+        let token = SvidRow {
+            kind: "jwt".to_owned(),
+            ..joined.clone()
+        };
+        let server = SvidRow {
+            spiffe_id: "spiffe://example.org/trilith/server".to_owned(),
+            node: String::new(),
+            ..joined
+        };
+        for row in [by_estate, of_another, token, server] {
+            assert_eq!(node_of(&row), None, "{row:?}");
+        }
+    }
 }

@@ -351,3 +351,140 @@ async fn who_asks_for_what_is_not_there_is_told() {
             .is_some_and(|expected| !expected.contains("assume"))
     );
 }
+
+/// [`estate`], whose administrator may do `actions` and nothing else.
+fn estate_for(actions: &str) -> estate::EstateFiles {
+    let mut files = estate();
+    files.insert(
+        "policies/administrators.cedar",
+        format!(
+            "@id(\"operators\") permit (principal is Admin in Group::\"operators\", \
+             action in [{actions}], resource);\n"
+        ),
+    );
+    files
+}
+
+/// Whoever could revoke could undo the revocations of others.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_right_to_revoke_is_no_right_to_restore() {
+    let fixture = Fixture::start().await;
+    fixture
+        .apply(&estate_for("Action::\"apply\", Action::\"revoke\""))
+        .await
+        .unwrap();
+    let mut admin = fixture.admin().await;
+    let request = v1::RevokeRequest {
+        kind: "identity".to_owned(),
+        value: "payments/api".to_owned(),
+        reason: "stolen".to_owned(),
+    };
+    admin.revoke(request).await.unwrap();
+    let request = v1::RestoreRequest {
+        identity: "payments/api".to_owned(),
+        reason: "I would like it back".to_owned(),
+    };
+    let refused = admin.restore(request.clone()).await.unwrap_err();
+    let finding = finding(&refused);
+    assert_eq!(finding.code, "ADMIN-DENIED");
+    assert!(finding.message.contains("restore"), "{finding:?}");
+
+    // The other way round, and the refusal is on record.
+    fixture
+        .apply(&estate_for(
+            "Action::\"apply\", Action::\"restore\", Action::\"query\"",
+        ))
+        .await
+        .unwrap();
+    admin.restore(request).await.unwrap();
+    let acts = fixture.records(&["admin"]).await;
+    let restores: Vec<bool> = acts
+        .iter()
+        .map(|(_, record)| &record["body"])
+        .filter(|body| body["action"] == "restore")
+        .map(|body| body["allow"].as_bool().unwrap())
+        .collect();
+    assert_eq!(restores, [false, true]);
+}
+
+/// What there is was told to whoever asked to act on it, and that they had asked was not recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_act_learns_nothing_of_what_there_is_and_is_recorded() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = crate::harness::program(1000, crate::harness::PROGRAM);
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let serial = issued.svids[0].serial.clone();
+    fixture
+        .apply(&estate_for("Action::\"apply\", Action::\"query\""))
+        .await
+        .unwrap();
+    let mut admin = fixture.admin().await;
+    let long = "x".repeat(100_000);
+    let mut refusals = Vec::new();
+    for (kind, value) in [
+        ("identity", "payments/api"),
+        ("identity", "payments/nobody"),
+        ("identity", "//"),
+        ("serial", &serial),
+        ("serial", "00"),
+        ("serial", &long),
+        ("machine", "m1"),
+        ("machine", "m2"),
+        ("machine", &long),
+        ("planet", "earth"),
+    ] {
+        let request = v1::RevokeRequest {
+            kind: kind.to_owned(),
+            value: value.to_owned(),
+            reason: "to see".to_owned(),
+        };
+        refusals.push(finding(&admin.revoke(request).await.unwrap_err()));
+    }
+    assert_eq!(refusals[0].code, "ADMIN-DENIED");
+    assert!(
+        refusals.iter().all(|refusal| *refusal == refusals[0]),
+        "{refusals:?}"
+    );
+    for node in ["m1", "m2", &long] {
+        let request = v1::ReadmitRequest {
+            node: node.to_owned(),
+            reason: "to see".to_owned(),
+        };
+        let refused = admin.readmit(request).await.unwrap_err();
+        assert_eq!(finding(&refused).code, "ADMIN-DENIED", "{node}");
+    }
+    let mut restores = Vec::new();
+    for identity in ["payments/api", "payments/nobody", "//"] {
+        let request = v1::RestoreRequest {
+            identity: identity.to_owned(),
+            reason: "to see".to_owned(),
+        };
+        restores.push(finding(&admin.restore(request).await.unwrap_err()));
+    }
+    assert_eq!(restores[0].code, "ADMIN-DENIED");
+    assert!(restores.iter().all(|refusal| *refusal == restores[0]));
+    let acts = fixture.records(&["admin"]).await;
+    let denied = acts
+        .iter()
+        .filter(|(_, record)| record["body"]["allow"] == false)
+        .count();
+    assert_eq!(denied, refusals.len() + 3 + restores.len());
+}
+
+/// What is no question was written into the ledger as it came, before it was read.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_question_is_not_recorded_as_one() {
+    let fixture = Fixture::start().await;
+    let mut admin = fixture.admin().await;
+    let before = fixture.records(&["admin"]).await.len();
+    for question in ["\u{1b}[2J\u{1b}]0;owned\u{7}", "", "{\"kind\":\"all\"}"] {
+        let request = v1::PackRequest {
+            question: question.to_owned(),
+        };
+        let refused = admin.pack(request).await.err().unwrap();
+        assert_eq!(finding(&refused).code, "PACK-QUESTION");
+    }
+    assert_eq!(fixture.records(&["admin"]).await.len(), before);
+}

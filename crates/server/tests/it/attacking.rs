@@ -103,3 +103,82 @@ async fn a_revoked_machine_is_out_at_once() {
     let refused = fixture.join_with(&token).await.err().unwrap();
     assert_eq!(crate::harness::finding(&refused).code, "AGENT-LOCKED");
 }
+
+/// A workload was issued `trilith/node/NAME` and was taken for that machine, or `trilith/server` and stood in
+/// the server's place. Such an estate is applied no more; a ledger of before may still have one in force.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_estate_calls_by_triliths_own_names_is_nobody() {
+    use crate::follower::Gateway;
+    use crate::harness::{config, estate, finding};
+    use proto::v1::node_message::Message;
+    use proto::v1::node_update::Update;
+    let mut files = estate();
+    let own = ["trilith/node/m1", "trilith/node/m2", "trilith/server"];
+    let mut identities = files.0["identities/all.toml"].clone();
+    let mut policies = String::new();
+    for path in own {
+        identities.push_str(&format!(
+            "[[identity]]\npath = \"{path}\"\nkind = \"gateway\"\nowner = \"nobody\"\n"
+        ));
+        policies.push_str(&format!(
+            "@id(\"{path}\") permit (principal in Pool::\"demo\", action == Action::\"assume\", \
+             resource == Identity::\"{path}\")\n\
+             when {{ principal has uid && principal.uid == 1000 }};\n"
+        ));
+    }
+    files.insert("identities/all.toml", identities);
+    files.insert("policies/evil.cedar", policies);
+    let mut fixture = Fixture::start().await;
+    fixture.join("m1").await;
+    let refused = finding(&fixture.apply(&files).await.unwrap_err());
+    assert_eq!(refused.code, "ESTATE-PROBLEMS");
+    assert!(
+        refused
+            .observed
+            .as_deref()
+            .is_some_and(|seen| seen.contains("ESTATE-IDENTITY-RESERVED")),
+        "{refused:?}"
+    );
+
+    fixture.stop().await;
+    crate::surviving::record_version(fixture.dir.path(), &files);
+    fixture.server = Some(server::start(config(fixture.dir.path())).await.unwrap());
+    let machine = fixture.join("m2").await;
+    let mut sync = machine.sync().await.unwrap();
+    let facts = program(1000, PROGRAM);
+    let (issued, _) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    let held: Vec<&str> = issued.svids.iter().map(|svid| &*svid.spiffe_id).collect();
+    assert_eq!(held, ["spiffe://example.org/payments/api"]);
+    for path in own {
+        let id = format!("spiffe://example.org/{path}");
+        let refused = issued
+            .refused
+            .iter()
+            .find(|refused| refused.spiffe_id == id);
+        let why: Vec<facts::Finding> = serde_json::from_slice(&refused.unwrap().findings).unwrap();
+        assert_eq!(why[0].code, "IDENTITY-RESERVED", "{path}");
+    }
+    // Nor a token.
+    let ask = v1::JwtRequest {
+        request: 9,
+        workload: "w1".to_owned(),
+        spiffe_id: "spiffe://example.org/trilith/node/m1".to_owned(),
+        audience: vec!["shop".to_owned()],
+        without_receipt: false,
+    };
+    sync.send(Message::Jwt(ask)).await;
+    let refused = loop {
+        match sync.next().await.unwrap() {
+            Update::Refused(refused) => break refused,
+            Update::Jwt(issued) => panic!("{} tokens", issued.svids.len()),
+            _ => {}
+        }
+    };
+    let refused: facts::Finding = serde_json::from_slice(&refused.finding).unwrap();
+    assert_eq!(refused.code, "IDENTITY-RESERVED");
+    // A machine that the estate calls a gateway is none.
+    let chain = machine.joined.certificate_chain.clone();
+    let own = OwnSvid::new(chain, std::sync::Arc::clone(&machine.key) as _).unwrap();
+    let refused = Gateway::connect_as(&fixture, (own, machine.anchors.clone())).await;
+    assert_eq!(finding(&refused.err().unwrap()).code, "FOLLOW-KIND");
+}

@@ -71,7 +71,7 @@ async fn a_restored_old_backup_signs_nothing() {
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
     // Not even that it started, or was asked.
     let request = proto::v1::PackRequest {
-        question: "why".to_owned(),
+        question: r#"{"kind":"record","ledger":"server","index":0}"#.to_owned(),
     };
     let refused = fixture.admin().await.pack(request).await.err().unwrap();
     assert_eq!(finding(&refused).code, "SERVER-BEHIND-PEER");
@@ -625,7 +625,7 @@ async fn a_lock_is_enforced_by_the_start_after_a_crash() {
 }
 
 /// Appends the record of `files` to the ledger of a stopped server.
-fn record_version(dir: &std::path::Path, files: &estate::EstateFiles) {
+pub(crate) fn record_version(dir: &std::path::Path, files: &estate::EstateFiles) {
     use ledger::body::{self, BlobRef, Body as _};
     let blob = files.to_blob();
     let digest = ledger::HexDigest(crypto::sha256(&blob));
