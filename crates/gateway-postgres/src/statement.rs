@@ -16,7 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// In the place of a fingerprint.
 const UNPARSED: &str = "unparsed";
 
-/// Drivers prepare again at its SQLSTATE, as when the server says that a plan's result has changed.
+/// Code of a finding: drivers prepare again at its SQLSTATE, as when the server says that what a plan
+/// returns has changed.
 pub(crate) const PREPARE_AGAIN: &str = "SQL-PREPARE-AGAIN";
 
 /// What a statement was decided under.
@@ -379,7 +380,7 @@ impl Judge {
         // The server may keep what the names led to when it prepared the statement, or look them up again.
         if !statement.resolved().means_the_same(&resolved) {
             return Err(Finding::new(
-                PREPARE_AGAIN,
+                "SQL-PREPARE-AGAIN",
                 "a name in the prepared statement now leads to something else than when it was prepared",
             )
             .next("prepare the statement again"));

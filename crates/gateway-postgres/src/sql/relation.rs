@@ -318,7 +318,7 @@ impl Walker<'_> {
         };
         let inner = known?;
         self.work
-            .spend(inner.accesses.len() + inner.relations.len());
+            .spend(inner.accesses.len() + inner.relations.len() + inner.names.len());
         let resource = self.table_of(view);
         let tables: Vec<ResourceRef> = inner.tables().cloned().collect();
         let stands_alone = tables.is_empty();

@@ -333,8 +333,8 @@ impl Walker<'_> {
         })
     }
 
-    fn table_elements(&mut self, elements: &[Node]) -> Result<(), Finding> {
-        for element in elements {
+    fn table_elements(&mut self, nodes: &[Node]) -> Result<(), Finding> {
+        for element in nodes {
             match element.node.as_ref() {
                 Some(N::ColumnDef(column)) => {
                     self.type_name(column.type_name.as_ref())?;
@@ -350,10 +350,31 @@ impl Walker<'_> {
                     }
                     self.optional(constraint.raw_expr.as_deref())?;
                     self.optional(constraint.where_clause.as_deref())?;
-                    // Options of an identity column's sequence: numbers and names.
+                    // Options of an identity column's sequence: numbers, and its name.
+                    for option in elements(&constraint.options)? {
+                        self.sequence_name(option)?;
+                    }
                 }
                 _ => return Err(unsupported("this part of CREATE TABLE")),
             }
+        }
+        Ok(())
+    }
+
+    /// `SEQUENCE NAME …`: a relation of any name comes into being.
+    fn sequence_name(&mut self, option: &DefElem) -> Result<(), Finding> {
+        if option.defname != "sequence_name" {
+            return Ok(());
+        }
+        let Some(N::List(list)) = option.arg.as_deref().and_then(|arg| arg.node.as_ref()) else {
+            return Err(unsupported("this name of a sequence"));
+        };
+        if let Some(name) = super::expression::names(&list.items)?.last() {
+            self.out.definitions.insert(Definition {
+                schema: String::new(),
+                name: (*name).to_owned(),
+                table: false,
+            });
         }
         Ok(())
     }

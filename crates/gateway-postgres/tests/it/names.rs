@@ -115,6 +115,13 @@ async fn what_a_transaction_drops_is_not_decided_by_the_catalogue_before_it() {
     client.simple("DROP TABLE scratch.cards").await.unwrap();
     refused_by("SQL-DEFINED", client.execute("early").await);
     client.simple("ROLLBACK").await.unwrap();
+    client.simple("BEGIN").await.unwrap();
+    client
+        .simple("CREATE TABLE scratch.lines (id int GENERATED ALWAYS AS IDENTITY (SEQUENCE NAME scratch.products))")
+        .await
+        .unwrap();
+    refused_by("SQL-DEFINED", client.simple("SELECT * FROM products").await);
+    client.simple("ROLLBACK").await.unwrap();
     // In one segment of the extended protocol.
     let mut bytes = Vec::new();
     for sql in ["DROP TABLE scratch.cards", "SELECT count(*) FROM cards"] {
