@@ -75,8 +75,6 @@ pub struct Name {
     /// Nothing of what the catalogue does not know.
     pub oid: Option<u32>,
     pub sequence: bool,
-    /// The statement names it itself: no view does.
-    pub direct: bool,
 }
 
 /// A relation that a statement brings into being, changes or drops.
@@ -86,6 +84,8 @@ pub struct Definition {
     pub name: String,
     /// It is a plain table afterwards: its name stands for nothing but itself.
     pub table: bool,
+    /// It is `CREATE OR REPLACE VIEW`: other views may lead to it.
+    pub replaces: bool,
 }
 
 /// One statement, resolved.
@@ -108,8 +108,10 @@ pub struct Resolved {
     /// The catalogue may have changed when it is done.
     pub defines: bool,
     pub definitions: BTreeSet<Definition>,
-    /// Every relation that was looked up by name, here and in definitions of views.
+    /// Every relation that the statement itself names. Views hold what they lead to, not its name.
     pub names: BTreeSet<Name>,
+    /// A view is among them, and not only to be defined.
+    pub through_view: bool,
     /// Functions outside the safe ones that the statement itself may call, by schema and name.
     pub functions: BTreeSet<(String, String)>,
 }
@@ -128,6 +130,7 @@ impl Resolved {
             defines: false,
             definitions: BTreeSet::new(),
             names: BTreeSet::new(),
+            through_view: false,
             functions: BTreeSet::new(),
         }
     }
@@ -164,9 +167,11 @@ impl Resolved {
         if defined.is_empty() {
             return None;
         }
+        let through = self.through_view && defined.iter().any(|definition| definition.replaces);
         self.names.iter().find(|name| {
             // Sequences come and go with the tables whose columns they feed, and get names of their own.
-            name.sequence
+            through
+                || name.sequence
                 || name.name.contains("_seq")
                 || defined.iter().any(|definition| {
                     let same = definition.name == name.name;
@@ -178,26 +183,20 @@ impl Resolved {
     /// Whether both name the same things themselves. What views stand for may differ: PostgreSQL reads
     /// their definitions anew, as is done here.
     pub(crate) fn means_the_same(&self, other: &Self) -> bool {
-        let direct = |resolved: &Self| {
-            let names = resolved.names.iter().filter(|name| name.direct);
-            names.cloned().collect::<Vec<_>>()
-        };
-        self.functions == other.functions && direct(self) == direct(other)
+        self.functions == other.functions && self.names == other.names
     }
 
     /// Takes over what a view stands for.
     pub(crate) fn absorb_view(&mut self, view: &Self) {
         self.absorb_accesses(view);
-        self.names.extend(view.names.iter().map(|name| Name {
-            direct: false,
-            ..name.clone()
-        }));
+        self.through_view = true;
     }
 
     /// Takes over what `inner` touches, as `EXPLAIN` and `DECLARE` do.
     pub(crate) fn absorb(&mut self, inner: &Self) {
         self.absorb_accesses(inner);
         self.defines |= inner.defines;
+        self.through_view |= inner.through_view;
         self.definitions.extend(inner.definitions.iter().cloned());
         self.names.extend(inner.names.iter().cloned());
         self.functions.extend(inner.functions.iter().cloned());

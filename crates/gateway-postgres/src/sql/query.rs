@@ -87,7 +87,7 @@ impl Walker<'_> {
                 .rel
                 .as_ref()
                 .ok_or_else(|| unsupported("SELECT INTO"))?;
-            self.create(target, true)?;
+            self.create(target, true, false)?;
         }
         let outer = self.locking;
         for node in &select.locking_clause {

@@ -122,7 +122,12 @@ impl Walker<'_> {
     }
 
     /// A relation that comes into being: without a schema in the first one of the path that exists.
-    pub(super) fn create(&mut self, target: &RangeVar, table: bool) -> Result<(), Finding> {
+    pub(super) fn create(
+        &mut self,
+        target: &RangeVar,
+        table: bool,
+        replaces: bool,
+    ) -> Result<(), Finding> {
         self.check_range(target)?;
         self.met.relations += 1;
         self.out.defines = true;
@@ -143,6 +148,7 @@ impl Walker<'_> {
             schema: schema.to_owned(),
             name: name.to_owned(),
             table,
+            replaces,
         });
         match catalog.find(Some(schema), name, &[]) {
             Found::Relation(relation) => self.touch_relation(relation, Action::Define, false),
@@ -165,6 +171,7 @@ impl Walker<'_> {
             schema: schema.unwrap_or_default().to_owned(),
             name: name.to_owned(),
             table: false,
+            replaces: false,
         });
         Ok(())
     }
@@ -318,7 +325,7 @@ impl Walker<'_> {
         };
         let inner = known?;
         self.work
-            .spend(inner.accesses.len() + inner.relations.len() + inner.names.len());
+            .spend(inner.accesses.len() + inner.relations.len());
         let resource = self.table_of(view);
         let tables: Vec<ResourceRef> = inner.tables().cloned().collect();
         let stands_alone = tables.is_empty();
@@ -353,6 +360,5 @@ fn looked_up(found: &Found<'_>) -> Name {
         name: name.clone(),
         oid: relation.map(|relation| relation.oid),
         sequence: relation.is_some_and(|relation| relation.kind == RelationKind::Sequence),
-        direct: true,
     }
 }

@@ -309,7 +309,7 @@ impl Walker<'_> {
             .ok_or_else(|| unsupported("CREATE TABLE AS"))?;
         let table = create.objtype == ObjectType::ObjectTable as i32;
         self.verb("CREATE TABLE AS", Effect::Write, |walker| {
-            walker.create(target, table)?;
+            walker.create(target, table, false)?;
             walker.query(query)
         })
     }
@@ -327,7 +327,7 @@ impl Walker<'_> {
             .as_ref()
             .ok_or_else(|| unsupported("CREATE TABLE"))?;
         self.verb("CREATE TABLE", Effect::Write, |walker| {
-            walker.create(target, true)?;
+            walker.create(target, true, false)?;
             walker.table_elements(&create.table_elts)?;
             walker.table_elements(&create.constraints)
         })
@@ -374,6 +374,7 @@ impl Walker<'_> {
                 schema: String::new(),
                 name: (*name).to_owned(),
                 table: false,
+                replaces: false,
             });
         }
         Ok(())
@@ -390,6 +391,7 @@ impl Walker<'_> {
                 schema: table.schemaname.clone(),
                 name: index.idxname.clone(),
                 table: false,
+                replaces: false,
             });
             walker.expressions(&index.index_params)?;
             walker.expressions(&index.index_including_params)?;
@@ -407,7 +409,7 @@ impl Walker<'_> {
             .as_deref()
             .ok_or_else(|| unsupported("CREATE VIEW"))?;
         self.verb("CREATE VIEW", Effect::Write, |walker| {
-            walker.create(target, false)?;
+            walker.create(target, false, view.replace)?;
             walker.query(query)
         })
     }
