@@ -202,14 +202,7 @@ impl Database {
             self.measure(upstream::capacity(admin).await?);
         }
         if changed {
-            let catalog = upstream::snapshot(admin, &self.name).await?;
-            let generation = self.generations.fetch_add(1, Ordering::Relaxed);
-            tracing::info!(database = self.name, generation, "catalogue read");
-            *self
-                .snapshot
-                .write()
-                .unwrap_or_else(PoisonError::into_inner) =
-                Arc::new(Snapshot::new(catalog, generation));
+            self.read_catalog(admin).await?;
         }
         let Some(current) = current else {
             return Ok(());
@@ -241,6 +234,21 @@ impl Database {
             "grants are those of the estate"
         );
         *reconciled = Some(wanted);
+        // Names are resolved by what roles may use.
+        if report.granted + report.revoked > 0 {
+            self.read_catalog(admin).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_catalog(&self, admin: &mut Admin) -> Result<(), AdminError> {
+        let catalog = upstream::snapshot(admin, &self.name).await?;
+        let generation = self.generations.fetch_add(1, Ordering::Relaxed);
+        tracing::info!(database = self.name, generation, "catalogue read");
+        *self
+            .snapshot
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(Snapshot::new(catalog, generation));
         Ok(())
     }
 

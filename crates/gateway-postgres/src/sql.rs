@@ -21,7 +21,7 @@ mod system;
 mod utility;
 mod views;
 
-pub use access::{Access, Coverage, Effect, NamedEffect, Resolved};
+pub use access::{Access, Coverage, Definition, Effect, Name, NamedEffect, Resolved};
 pub use catalog::{Catalog, Function, Reference, ReferentialAction, Relation, RelationKind};
 pub use resolve::{Declared, Environment, Limits, Refusal, resolve, resolve_quickly, stands_for};
 pub use settings::{StartupParameter, startup_parameter};

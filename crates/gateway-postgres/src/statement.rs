@@ -16,6 +16,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// In the place of a fingerprint.
 const UNPARSED: &str = "unparsed";
 
+/// Code of a finding: drivers prepare again at its SQLSTATE, as when the server says that what a plan
+/// returns has changed.
+pub(crate) const PREPARE_AGAIN: &str = "SQL-PREPARE-AGAIN";
+
 /// What a statement was decided under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Epoch {
@@ -44,12 +48,26 @@ struct Origin {
     text: Arc<str>,
     index: usize,
     inner: bool,
+    /// Types that the client gives its parameters, by OID; only those that are not the system's own.
+    parameters: Arc<[u32]>,
 }
 
 #[derive(Debug)]
 struct Judged {
     resolved: Arc<Resolved>,
     verdict: Arc<Verdict>,
+}
+
+impl Origin {
+    /// What runs for the values of its parameters no text shows.
+    fn with_parameters(&self, mut resolved: Resolved, snapshot: &Snapshot) -> Resolved {
+        let mut parameters = self.parameters.iter();
+        if parameters.any(|oid| snapshot.catalog.is_opaque_oid(*oid)) {
+            resolved.coverage = Coverage::Opaque;
+            resolved.writes();
+        }
+        resolved
+    }
 }
 
 /// Shared between the names that lead to it and the runs in flight.
@@ -77,6 +95,8 @@ pub(crate) struct Judge {
     pub(crate) database: Arc<Database>,
     pub(crate) principal: Principal,
     pub(crate) search_path: Vec<String>,
+    /// As whom the session is logged in.
+    role: String,
     /// Of the session: stands before every name that is recorded by digest.
     salt: Salt,
     /// Facts of the principal as the estate of this index takes them.
@@ -156,7 +176,9 @@ impl Judge {
         principal: Principal,
         search_path: Vec<String>,
     ) -> Self {
+        let role = database.roles.name(&principal.path);
         Self {
+            role,
             following,
             database,
             principal,
@@ -171,8 +193,13 @@ impl Judge {
     ///
     /// # Errors
     /// [`Unread`].
-    pub(crate) async fn read(self: &Arc<Self>, text: &str) -> Result<Vec<Arc<Statement>>, Unread> {
-        if let Some(read) = self.read_quickly(text) {
+    pub(crate) async fn read(
+        self: &Arc<Self>,
+        text: &str,
+        parameters: &[u32],
+    ) -> Result<Vec<Arc<Statement>>, Unread> {
+        let parameters: Arc<[u32]> = parameters.into();
+        if let Some(read) = self.read_quickly(text, &parameters) {
             return read;
         }
         let (judge, text) = (Arc::clone(self), text.to_owned());
@@ -181,7 +208,7 @@ impl Judge {
             let views = snapshot.views(&current.estate);
             let environment = judge.environment(&current, &snapshot, &views);
             let resolved = sql::resolve(&text, environment, judge.database.limits);
-            judge.statements(&text, resolved, &current, &snapshot)
+            judge.statements(&text, &parameters, resolved, &current, &snapshot)
         };
         let pool = &self.database.pool;
         match pool.run(&self.principal.path, reading).await {
@@ -190,7 +217,11 @@ impl Judge {
         }
     }
 
-    fn read_quickly(&self, text: &str) -> Option<Result<Vec<Arc<Statement>>, Unread>> {
+    fn read_quickly(
+        &self,
+        text: &str,
+        parameters: &Arc<[u32]>,
+    ) -> Option<Result<Vec<Arc<Statement>>, Unread>> {
         let (current, snapshot) = match self.now() {
             Ok(now) => now,
             Err(stale) => return Some(Err(self.denied("", stale))),
@@ -198,7 +229,7 @@ impl Judge {
         let views = snapshot.views(&current.estate);
         let environment = self.environment(&current, &snapshot, &views);
         let resolved = sql::resolve_quickly(text, environment, self.database.limits)?;
-        Some(self.statements(text, resolved, &current, &snapshot))
+        Some(self.statements(text, parameters, resolved, &current, &snapshot))
     }
 
     /// What decisions rest on now.
@@ -215,6 +246,7 @@ impl Judge {
     fn statements(
         &self,
         text: &str,
+        parameters: &Arc<[u32]>,
         resolved: Result<Vec<Resolved>, Refusal>,
         current: &Current,
         snapshot: &Snapshot,
@@ -235,7 +267,9 @@ impl Judge {
                 text: Arc::clone(&whole),
                 index,
                 inner: false,
+                parameters: Arc::clone(parameters),
             };
+            let resolved = origin.with_parameters(resolved, snapshot);
             let label = if index == 0 {
                 fingerprint.clone()
             } else {
@@ -333,7 +367,8 @@ impl Judge {
         })?;
         let gone = || Finding::new("SQL-STATEMENT", "the statement cannot be read any more");
         let outer = again.into_iter().nth(statement.origin.index);
-        let outer = Arc::new(outer.ok_or_else(gone)?);
+        let outer = outer.ok_or_else(gone)?;
+        let outer = Arc::new(statement.origin.with_parameters(outer, snapshot));
         let resolved = match (&outer.named, statement.origin.inner) {
             (_, false) => outer,
             (
@@ -342,6 +377,14 @@ impl Judge {
             ) => Arc::clone(inner),
             _ => return Err(gone()),
         };
+        // The server may keep what the names led to when it prepared the statement, or look them up again.
+        if !statement.resolved().means_the_same(&resolved) {
+            return Err(Finding::new(
+                "SQL-PREPARE-AGAIN",
+                "a name in the prepared statement now leads to something else than when it was prepared",
+            )
+            .next("prepare the statement again"));
+        }
         let verdict = Arc::new(self.decide(&statement.fingerprint, &resolved, current, snapshot));
         *statement.lock() = Judged {
             resolved,
@@ -360,6 +403,7 @@ impl Judge {
             catalog: &snapshot.catalog,
             search_path: &self.search_path,
             declared: &current.estate,
+            role: Some(&self.role),
             views,
         }
     }

@@ -11,15 +11,17 @@ mod tags;
 mod transaction;
 
 use super::names::{MAX_NAME, Names};
-use crate::sql::Effect;
-use crate::statement::{Judge, Statement, Unread, Verdict};
+use crate::sql::catalog::FIRST_OWN;
+use crate::sql::{Definition, Effect, Resolved};
+use crate::statement::{Judge, PREPARE_AGAIN, Statement, Unread, Verdict};
 use crate::wire::{self, Notice, WireError};
 use bytes::{Buf as _, BytesMut};
 use facts::Finding;
 use gateway::{Ending, IntentId, Operation, RecordingStopped, SessionRecorder};
-use lookup::{Allowed, Judgement, Kind, Lookup};
-use std::collections::VecDeque;
+use lookup::{Allowed, Clash, Judgement, Kind, Lookup};
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 use transaction::Transaction;
 
 /// What PostgreSQL's grammar refuses in every version.
@@ -31,6 +33,10 @@ const TOGETHER: usize = 64;
 /// Of a strict result, this much is held until its outcome is durable; of a longer one the rest, the
 /// intent being durable already.
 const HOLD: usize = 256 * 1024;
+/// Names that one transaction may define.
+const MAX_DEFINED: usize = 10_000;
+/// What the catalogue may take to be read again after a definition.
+const RENEWAL: Duration = Duration::from_secs(5);
 /// Longest message of the server that is read whole.
 const MAX_READ: usize = 1 << 20;
 
@@ -127,6 +133,10 @@ pub(crate) struct Relay {
     portals: Names,
     expected: VecDeque<Expect>,
     transaction: Transaction,
+    /// What statements define whose transaction is not known to be over: the catalogue does not know it.
+    defined: BTreeSet<Definition>,
+    /// Definitions have been committed since the catalogue was read.
+    stale: bool,
     copying_in: bool,
     /// The server has said an error and skips what comes until Sync, which has not come yet.
     skipping: bool,
@@ -151,6 +161,8 @@ impl Relay {
             portals: Names::default(),
             expected: VecDeque::new(),
             transaction: Transaction::default(),
+            defined: BTreeSet::new(),
+            stale: false,
             copying_in: false,
             skipping: false,
             waiting: None,
@@ -225,9 +237,21 @@ impl Relay {
             self.refuse_extended(notice)?;
             return Ok(Taken::Done);
         }
+        if self.stale
+            && matches!(tag, b'Q' | b'P' | b'B' | b'E')
+            && let Some(finding) = self.renew().await
+        {
+            let notice = self.denied_by(finding, None).await?;
+            if tag == b'Q' {
+                self.refuse_query(notice)?;
+            } else {
+                self.refuse_extended(notice)?;
+            }
+            return Ok(Taken::Done);
+        }
         match tag {
             b'Q' => return self.query(message, body).await,
-            b'P' => self.parse(message, body).await?,
+            b'P' => return self.parse(message, body).await,
             b'B' => return self.bind(message, names).await,
             b'E' => return self.execute(message, names).await,
             b'D' => {
@@ -289,6 +313,34 @@ impl Relay {
         }
     }
 
+    /// Reads the catalogue again after definitions of this session: nothing is decided by the old one. Why
+    /// that cannot be done.
+    async fn renew(&mut self) -> Option<Finding> {
+        let Judge {
+            database,
+            following,
+            ..
+        } = &*self.judge;
+        let reading = tokio::time::timeout(RENEWAL, database.bring_up_to_date(following));
+        let failed = match reading.await {
+            Ok(Ok(())) => {
+                self.stale = false;
+                return None;
+            }
+            Ok(Err(error)) => error.to_string(),
+            // What is being defined right now, here or elsewhere, may be locked until its transaction ends.
+            Err(_) => "it takes too long".to_owned(),
+        };
+        Some(
+            Finding::new(
+                "GATEWAY-CATALOG",
+                "what this session defined is not known yet: the catalogue cannot be read",
+            )
+            .observed(failed)
+            .next("try again; the gateway's log says why the database is not maintained"),
+        )
+    }
+
     /// Whether a COPY that reads data is not over.
     fn copy_in_flight(&self) -> bool {
         let reads = |run: &Run| run.statement.resolved().verb == "COPY FROM";
@@ -327,7 +379,7 @@ impl Relay {
         let Some((text, [])) = wire::text_at(body) else {
             return Err(malformed("Query"));
         };
-        let statements = match self.judge.read(text).await {
+        let statements = match self.judge.read(text, &[]).await {
             Ok(statements) => statements,
             Err(unread) => {
                 let notice = self.unread(unread).await?;
@@ -353,30 +405,44 @@ impl Relay {
             return Ok(Taken::Done);
         }
         // INVARIANT: what is expected holds every intent that is on its way, so that a cut finds it.
+        self.note_definitions(runs.iter().map(|run| run.statement.resolved()))?;
         self.expected.push_back(Expect::Query(runs));
         self.record_intents().await?;
         self.forward(message)?;
         Ok(Taken::Done)
     }
 
-    async fn parse(&mut self, message: &[u8], body: &[u8]) -> Result<(), End> {
+    async fn parse(&mut self, message: &[u8], body: &[u8]) -> Result<Taken, End> {
         let names = wire::text_at(body)
-            .and_then(|(name, rest)| wire::text_at(rest).map(|(text, _)| (name, text)));
-        let Some((name, text)) = names else {
+            .and_then(|(name, rest)| wire::text_at(rest).map(|(text, rest)| (name, text, rest)));
+        let Some((name, text, rest)) = names else {
             return Err(malformed("Parse"));
         };
-        let statements = match self.judge.read(text).await {
-            Ok(statements) => statements,
-            Err(unread) => {
-                let notice = self.unread(unread).await?;
-                return self.refuse_extended(notice);
-            }
+        let parameters = parameters(rest).ok_or_else(|| malformed("Parse"))?;
+        let notice = match self.judge.read(text, &parameters).await {
+            Ok(statements) => match self.parsed(message, name, statements).await? {
+                Ok(taken) => return Ok(taken),
+                Err(notice) => notice,
+            },
+            Err(unread) => self.unread(unread).await?,
         };
+        self.refuse_extended(notice)?;
+        Ok(Taken::Done)
+    }
+
+    /// What was read is passed on, waits, or is refused by what is returned.
+    async fn parsed(
+        &mut self,
+        message: &[u8],
+        name: &str,
+        statements: Vec<Arc<Statement>>,
+    ) -> Result<Result<Taken, Notice>, End> {
         let statement = match <[Arc<Statement>; 1]>::try_from(statements) {
             Ok([statement]) => statement,
             Err(other) if other.is_empty() => {
                 // An empty statement runs to EmptyQueryResponse; a comment in place of it decides it.
-                return self.parse_empty(message, name).await;
+                self.parse_empty(message, name).await?;
+                return Ok(Ok(Taken::Done));
             }
             Err(several) => {
                 let first = several.first();
@@ -385,33 +451,42 @@ impl Relay {
                     "SQL-SEVERAL",
                     "several statements in one prepared statement",
                 );
-                let notice = self.denied_by(finding, first).await?;
-                return self.refuse_extended(notice);
+                return Ok(Err(self.denied_by(finding, first).await?));
             }
         };
+        let known = Some(statement.fingerprint());
         match self.judge.verdict(&statement).await {
             Ok(verdict) if verdict.allow => {}
-            Ok(verdict) => {
-                let notice = self.denied(&verdict).await?;
-                return self.refuse_extended(notice);
-            }
-            Err(finding) => {
-                let notice = self
-                    .denied_by(finding, Some(statement.fingerprint()))
-                    .await?;
-                return self.refuse_extended(notice);
-            }
+            Ok(verdict) => return Ok(Err(self.denied(&verdict).await?)),
+            Err(finding) => return Ok(Err(self.denied_by(finding, known).await?)),
+        }
+        match self.clash(&statement.resolved(), std::iter::empty()) {
+            Clash::None => {}
+            Clash::Wait => return Ok(Ok(Taken::Wait)),
+            Clash::With(finding) => return Ok(Err(self.denied_by(finding, known).await?)),
         }
         self.expected.push_back(Expect::Parse {
             name: name.into(),
             statement,
         });
-        self.forward(message)
+        self.forward(message)?;
+        Ok(Ok(Taken::Done))
+    }
+
+    /// These are about to run.
+    fn note_definitions(&mut self, runs: impl Iterator<Item = Arc<Resolved>>) -> Result<(), End> {
+        for resolved in runs.filter(|resolved| resolved.defines) {
+            self.defined.extend(resolved.definitions.iter().cloned());
+        }
+        if self.defined.len() > MAX_DEFINED {
+            return Err(End::Misuse("defines too much in one transaction"));
+        }
+        Ok(())
     }
 
     async fn parse_empty(&mut self, message: &[u8], name: &str) -> Result<(), End> {
         // `SHOW` of a harmless parameter stands for "nothing" among the statements that are known.
-        let Ok(mut statements) = self.judge.read("SHOW server_version").await else {
+        let Ok(mut statements) = self.judge.read("SHOW server_version", &[]).await else {
             return Err(End::Misuse("prepares nothing while nothing may be decided"));
         };
         let Some(statement) = statements.pop() else {
@@ -432,12 +507,18 @@ impl Relay {
         };
         let notice = match self.judge.verdict(&statement).await {
             Ok(verdict) if verdict.allow => {
-                self.expected.push_back(Expect::Bind {
-                    portal: portal.into(),
-                    statement,
-                });
-                self.forward(message)?;
-                return Ok(Taken::Done);
+                match self.clash(&statement.resolved(), std::iter::empty()) {
+                    Clash::None => {
+                        self.expected.push_back(Expect::Bind {
+                            portal: portal.into(),
+                            statement,
+                        });
+                        self.forward(message)?;
+                        return Ok(Taken::Done);
+                    }
+                    Clash::Wait => return Ok(Taken::Wait),
+                    Clash::With(finding) => self.denied_by(finding, None).await?,
+                }
             }
             Ok(verdict) => self.denied(&verdict).await?,
             Err(finding) => self.denied_by(finding, None).await?,
@@ -454,6 +535,7 @@ impl Relay {
         };
         let notice = match self.judge_run(&statement, std::iter::empty()).await {
             Judgement::Allowed(allowed) => {
+                self.note_definitions(std::iter::once(statement.resolved()))?;
                 let run = Run::new(statement, allowed);
                 // INVARIANT: as in `query`.
                 self.expected.push_back(Expect::Execute(run));
@@ -570,6 +652,9 @@ impl Relay {
             .map(|finding| finding.code.to_string())
             .collect();
         let id = self.recorder.decided(operation, false, codes).await?;
+        let again = findings
+            .first()
+            .is_some_and(|finding| finding.code == PREPARE_AGAIN);
         let what = match &access {
             Some((action, resource)) => format!("{action} on {resource}"),
             None => "this statement".to_owned(),
@@ -588,7 +673,7 @@ impl Relay {
         };
         Ok(Notice {
             fatal: false,
-            sqlstate: "42501",
+            sqlstate: if again { "0A000" } else { "42501" },
             message: format!("permission denied by trilith: {what} (decision {id})"),
             detail: findings.first().map(ToString::to_string),
             hint: Some(hint),
@@ -598,6 +683,19 @@ impl Relay {
 
 fn malformed(what: &'static str) -> End {
     End::Client(WireError::Malformed(what))
+}
+
+/// OIDs of the types that a Parse gives its parameters, without the system's own.
+fn parameters(rest: &[u8]) -> Option<Vec<u32>> {
+    let (count, rest) = rest.split_first_chunk::<2>()?;
+    let (types, []) = rest.as_chunks::<4>() else {
+        return None;
+    };
+    if types.len() != usize::from(u16::from_be_bytes(*count)) {
+        return None;
+    }
+    let types = types.iter().map(|bytes| u32::from_be_bytes(*bytes));
+    Some(types.filter(|oid| *oid >= FIRST_OWN).collect())
 }
 
 /// The names that a message of the extended protocol uses; empty where it has none.

@@ -66,6 +66,28 @@ pub enum NamedEffect {
     DiscardAll,
 }
 
+/// The name of a relation, and what it led to when it was looked up.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Name {
+    /// Where it was found, or would be looked for first.
+    pub schema: String,
+    pub name: String,
+    /// Nothing of what the catalogue does not know.
+    pub oid: Option<u32>,
+    pub sequence: bool,
+}
+
+/// A relation that a statement brings into being, changes or drops.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Definition {
+    pub schema: String,
+    pub name: String,
+    /// It is a plain table afterwards: its name stands for nothing but itself.
+    pub table: bool,
+    /// It is `CREATE OR REPLACE VIEW`: other views may lead to it.
+    pub replaces: bool,
+}
+
 /// One statement, resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
@@ -85,6 +107,13 @@ pub struct Resolved {
     pub named: Option<NamedEffect>,
     /// The catalogue may have changed when it is done.
     pub defines: bool,
+    pub definitions: BTreeSet<Definition>,
+    /// Every relation that the statement itself names. Views hold what they lead to, not its name.
+    pub names: BTreeSet<Name>,
+    /// A view is among them, and not only to be defined.
+    pub through_view: bool,
+    /// Functions outside the safe ones that the statement itself may call, by schema and name.
+    pub functions: BTreeSet<(String, String)>,
 }
 
 impl Resolved {
@@ -99,6 +128,10 @@ impl Resolved {
             coverage: Coverage::Parsed,
             named: None,
             defines: false,
+            definitions: BTreeSet::new(),
+            names: BTreeSet::new(),
+            through_view: false,
+            functions: BTreeSet::new(),
         }
     }
 
@@ -128,8 +161,48 @@ impl Resolved {
         )
     }
 
+    /// The first name that may lead to something else than the catalogue says, because of what `defined`
+    /// holds. Names of indexes and constraints are none that a query could read.
+    pub(crate) fn clash(&self, defined: &[&Definition]) -> Option<&Name> {
+        if defined.is_empty() {
+            return None;
+        }
+        let through = self.through_view && defined.iter().any(|definition| definition.replaces);
+        self.names.iter().find(|name| {
+            // Sequences come and go with the tables whose columns they feed, and get names of their own.
+            through
+                || name.sequence
+                || name.name.contains("_seq")
+                || defined.iter().any(|definition| {
+                    let same = definition.name == name.name;
+                    same && !(definition.table && definition.schema == name.schema)
+                })
+        })
+    }
+
+    /// Whether both name the same things themselves. What views stand for may differ: PostgreSQL reads
+    /// their definitions anew, as is done here.
+    pub(crate) fn means_the_same(&self, other: &Self) -> bool {
+        self.functions == other.functions && self.names == other.names
+    }
+
+    /// Takes over what a view stands for.
+    pub(crate) fn absorb_view(&mut self, view: &Self) {
+        self.absorb_accesses(view);
+        self.through_view = true;
+    }
+
     /// Takes over what `inner` touches, as `EXPLAIN` and `DECLARE` do.
     pub(crate) fn absorb(&mut self, inner: &Self) {
+        self.absorb_accesses(inner);
+        self.defines |= inner.defines;
+        self.through_view |= inner.through_view;
+        self.definitions.extend(inner.definitions.iter().cloned());
+        self.names.extend(inner.names.iter().cloned());
+        self.functions.extend(inner.functions.iter().cloned());
+    }
+
+    fn absorb_accesses(&mut self, inner: &Self) {
         self.accesses.extend(inner.accesses.iter().cloned());
         self.relations.extend(&inner.relations);
         self.unknown.extend(inner.unknown.iter().cloned());

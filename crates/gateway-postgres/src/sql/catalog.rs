@@ -4,6 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 
+/// First OID that is not the system's own (`FirstNormalObjectId`).
+pub(crate) const FIRST_OWN: u32 = 16_384;
+
 /// What `pg_class.relkind` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RelationKind {
@@ -77,8 +80,9 @@ pub struct Catalog {
     pub server_version: u32,
     relations: HashMap<u32, Relation>,
     by_name: HashMap<(String, String), u32>,
-    /// Those of relations and functions.
     schemas: HashSet<String>,
+    /// Who may use a schema, by its name: roles, and nothing for all.
+    usage: HashSet<(String, Option<String>)>,
     /// By the table that is referred to.
     references: HashMap<u32, Vec<Reference>>,
     functions: HashMap<String, Vec<Function>>,
@@ -87,6 +91,8 @@ pub struct Catalog {
     system_relations: HashSet<(String, String)>,
     /// Names of types outside `pg_catalog` for whose values something of its own runs: all but enums.
     opaque_types: HashSet<String>,
+    /// Types outside the system's for whose values nothing of its own runs: enums, and arrays of them.
+    harmless_types: HashSet<u32>,
     /// Functions of casts that somebody defined, by the name of the type that they lead to.
     casts: HashMap<String, Vec<(String, String)>>,
     /// Names of operators outside `pg_catalog`, each with the functions behind it.
@@ -158,6 +164,34 @@ impl Catalog {
             .entry(name)
             .or_default()
             .push((schema, function));
+    }
+
+    pub fn add_schema(&mut self, schema: String) {
+        self.schemas.insert(schema);
+    }
+
+    /// `role` may use the schema, or all may.
+    pub fn add_usage(&mut self, schema: String, role: Option<String>) {
+        self.usage.insert((schema, role));
+    }
+
+    pub fn add_harmless_type(&mut self, oid: u32) {
+        self.harmless_types.insert(oid);
+    }
+
+    /// Whether something of its own may run for values of this type: a type that nobody knows counts.
+    pub(crate) fn is_opaque_oid(&self, oid: u32) -> bool {
+        oid >= FIRST_OWN && !self.harmless_types.contains(&oid)
+    }
+
+    /// Whether `role` has USAGE on a schema. Of one that does not exist nobody needs it.
+    pub(crate) fn may_use(&self, role: &str, schema: &str) -> bool {
+        let has = |role| self.usage.contains(&(schema.to_owned(), role));
+        !self.schemas.contains(schema) || has(None) || has(Some(role.to_owned()))
+    }
+
+    pub(crate) fn knows_relation(&self, schema: &str, name: &str) -> bool {
+        self.find_in(schema, name).is_some()
     }
 
     pub fn add_opaque_type(&mut self, name: String) {

@@ -191,6 +191,7 @@ fn describe(text: &str) -> String {
         catalog: &catalog,
         search_path: &search_path,
         declared: &Listed,
+        role: None,
         views: &views,
     };
     let mut out = String::new();
@@ -274,6 +275,7 @@ fn an_operator_that_the_grammar_implies_is_a_call() {
         catalog: &catalog,
         search_path: &search_path,
         declared: &Listed,
+        role: None,
         views: &views,
     };
     for text in [
@@ -305,10 +307,11 @@ fn what_the_catalogue_does_not_know_is_marked() {
         catalog: &catalog,
         search_path: &search_path,
         declared: &Listed,
+        role: None,
         views: &views,
     };
     for (text, unknown) in [
-        ("SELECT nextval('4111 1111 1111 1111')", 1),
+        ("SELECT nextval('\"4111 1111 1111 1111\"')", 1),
         ("SELECT * FROM \"4111 1111 1111 1111\"", 1),
         ("SELECT * FROM pg_catalog.\"4111\"", 1),
         ("SELECT \"4111\"(1)", 1),
@@ -350,6 +353,7 @@ fn with_views(
         catalog,
         search_path: &search_path,
         declared: &Listed,
+        role: None,
         views,
     };
     resolve(text, environment, LIMITS)

@@ -4,6 +4,7 @@ use super::access::Coverage;
 use super::catalog::effective;
 use super::functions;
 use super::resolve::{Walker, unsupported};
+use super::settings;
 use estate::{Action, ResourceKind, ResourceRef};
 use facts::Finding;
 use pg_query::NodeEnum as N;
@@ -212,11 +213,15 @@ impl Walker<'_> {
         let name = string.sval.as_str();
         let catalog = self.environment.catalog;
         let unsafe_builtin = catalog.is_system_function(name) && !functions::is_safe(name);
-        let own = catalog.functions_named(name).iter().any(|function| {
-            function.required <= 1
-                && function.most.is_none_or(|most| most >= 1)
-                && effective(self.environment.search_path).any(|schema| schema == function.schema)
-        });
+        let takes_it = |schema: &str| {
+            catalog.functions_named(name).iter().any(|function| {
+                function.schema == schema
+                    && function.required <= 1
+                    && function.most.is_none_or(|most| most >= 1)
+            })
+        };
+        self.usable(takes_it)?;
+        let own = effective(self.environment.search_path).any(takes_it);
         if unsafe_builtin || own {
             self.function(None, name, 1, &[])?;
         }
@@ -288,7 +293,13 @@ impl Walker<'_> {
             }
             _ => return Err(unsupported("this function name")),
         };
-        self.function(schema, name, call.args.len(), &call.args)?;
+        // Ordered-set aggregates take what they are ordered by as arguments too.
+        let ordered = if call.agg_within_group {
+            call.agg_order.len()
+        } else {
+            0
+        };
+        self.function(schema, name, call.args.len() + ordered, &call.args)?;
         self.expressions(&call.args)?;
         self.expressions(&call.agg_order)?;
         self.optional(call.agg_filter.as_deref())?;
@@ -315,6 +326,7 @@ impl Walker<'_> {
             }
             None => {}
         }
+        self.usable(|schema| catalog.knows_function(schema, name))?;
         let mut found = false;
         for schema in effective(self.environment.search_path) {
             if schema == "pg_catalog" {
@@ -384,6 +396,9 @@ impl Walker<'_> {
         if !self.environment.catalog.knows_function(schema, name) {
             self.out.unknown.insert(resource.clone());
         }
+        self.out
+            .functions
+            .insert((schema.to_owned(), name.to_owned()));
         self.out.touch(Action::Execute, resource);
         self.out.coverage = Coverage::Opaque;
         self.out.writes();
@@ -397,18 +412,34 @@ fn literal(node: &Node) -> Option<&str> {
             a_const::Val::Sval(string) => Some(&string.sval),
             _ => None,
         },
-        N::TypeCast(cast) => literal(cast.arg.as_deref()?),
+        // A cast to anything else may make another name of it, or a number.
+        N::TypeCast(cast) => match names(&cast.type_name.as_ref()?.names).ok()?.as_slice() {
+            ["regclass" | "text"] | ["pg_catalog", "regclass" | "text"] => {
+                literal(cast.arg.as_deref()?)
+            }
+            _ => None,
+        },
         _ => None,
     }
 }
 
-/// One part of a name as `regclass` input reads it.
+/// One part of a name as `regclass` input reads it. It takes numbers for OIDs, drops white space around
+/// a part and cuts long ones: nothing of the kind is a name here.
 fn folded(part: &str) -> Result<String, Finding> {
     let quoted = part
         .strip_prefix('"')
         .and_then(|rest| rest.strip_suffix('"'));
     let name = quoted.map_or_else(|| part.to_ascii_lowercase(), str::to_owned);
-    if name.is_empty() || name.contains(['"', '.']) {
+    let plain = |letter: char| letter.is_ascii_alphabetic() || letter == '_' || !letter.is_ascii();
+    let word = name.starts_with(plain)
+        && name
+            .chars()
+            .all(|letter| plain(letter) || letter.is_ascii_digit() || letter == '$');
+    if name.is_empty()
+        || name.len() > settings::MAX_NAME
+        || name.contains(['"', '.'])
+        || (quoted.is_none() && !word)
+    {
         return Err(
             Finding::new("SQL-SEQUENCE", "the sequence's name cannot be read")
                 .observed(part.to_owned()),

@@ -87,7 +87,7 @@ impl Walker<'_> {
                 .rel
                 .as_ref()
                 .ok_or_else(|| unsupported("SELECT INTO"))?;
-            self.define(target)?;
+            self.create(target, true, false)?;
         }
         let outer = self.locking;
         for node in &select.locking_clause {
@@ -284,7 +284,7 @@ impl Walker<'_> {
         })
     }
 
-    /// A relation that comes into being, changes or goes.
+    /// A relation that changes.
     pub(super) fn define(&mut self, target: &RangeVar) -> Result<(), Finding> {
         self.out.defines = true;
         self.write(target, Action::Define)

@@ -1,9 +1,9 @@
 //! From a relation's name to the resources that it stands for: views to their base tables,
 //! parents to children, partitions to what governs them.
 
-use super::access::{Coverage, Effect};
+use super::access::{Coverage, Definition, Effect, Name};
 use super::catalog::{Found, ReferentialAction, Relation, RelationKind};
-use super::resolve::Walker;
+use super::resolve::{Environment, Walker};
 use super::system;
 use estate::{Action, ResourceKind, ResourceRef};
 use facts::Finding;
@@ -45,6 +45,12 @@ impl Walker<'_> {
     }
 
     pub(super) fn touch_range(&mut self, range: &RangeVar, action: Action) -> Result<(), Finding> {
+        self.check_range(range)?;
+        let schema = Some(range.schemaname.as_str()).filter(|schema| !schema.is_empty());
+        self.touch_name(schema, &range.relname, action, range.inh)
+    }
+
+    fn check_range(&self, range: &RangeVar) -> Result<(), Finding> {
         let catalog = self.environment.catalog;
         if !range.catalogname.is_empty() && range.catalogname != catalog.database {
             return Err(
@@ -59,8 +65,7 @@ impl Walker<'_> {
                 "temporary relations are not available: what is copied into one leaves policy's sight",
             ));
         }
-        let schema = Some(range.schemaname.as_str()).filter(|schema| !schema.is_empty());
-        self.touch_name(schema, &range.relname, action, range.inh)
+        Ok(())
     }
 
     pub(super) fn touch_name(
@@ -72,7 +77,12 @@ impl Walker<'_> {
     ) -> Result<(), Finding> {
         self.work.spend(1);
         let catalog = self.environment.catalog;
-        match catalog.find(schema, name, self.environment.search_path) {
+        if schema.is_none() {
+            self.usable(|schema| catalog.knows_relation(schema, name))?;
+        }
+        let found = catalog.find(schema, name, self.environment.search_path);
+        self.out.names.insert(looked_up(&found));
+        match found {
             Found::System { schema, name } => self.touch_system(&schema, &name, action),
             Found::Unknown { schema, name } => {
                 let resource = self.table(&schema, &name);
@@ -85,6 +95,85 @@ impl Walker<'_> {
             }
             Found::Relation(relation) => self.touch_relation(relation, action, inherited),
         }
+    }
+
+    /// PostgreSQL passes over a schema of the path that the role may not use, and searches it as soon as
+    /// the role may: what such a schema knows is not resolved by the path.
+    pub(super) fn usable(&self, knows: impl Fn(&str) -> bool) -> Result<(), Finding> {
+        let Environment {
+            catalog,
+            search_path,
+            role,
+            ..
+        } = self.environment;
+        let Some(role) = role else { return Ok(()) };
+        let path = search_path.iter().map(String::as_str);
+        for schema in path.filter(|schema| !catalog.may_use(role, schema)) {
+            if knows(schema) {
+                return Err(Finding::new(
+                    "SQL-SCHEMA-USAGE",
+                    "a name stands in a schema of search_path that the role may not use",
+                )
+                .observed(schema.to_owned())
+                .next("qualify the name, or leave the schema out of search_path"));
+            }
+        }
+        Ok(())
+    }
+
+    /// A relation that comes into being: without a schema in the first one of the path that exists.
+    pub(super) fn create(
+        &mut self,
+        target: &RangeVar,
+        table: bool,
+        replaces: bool,
+    ) -> Result<(), Finding> {
+        self.check_range(target)?;
+        self.met.relations += 1;
+        self.out.defines = true;
+        self.out.writes();
+        self.work.spend(1);
+        let catalog = self.environment.catalog;
+        let schema = if target.schemaname.is_empty() {
+            let path = self.environment.search_path;
+            let existing = path.iter().find(|schema| catalog.knows_schema(schema));
+            self.usable(|schema| existing.is_some_and(|existing| existing == schema))?;
+            let schema = existing.or_else(|| path.first());
+            schema.map_or("public", String::as_str)
+        } else {
+            target.schemaname.as_str()
+        };
+        let name = target.relname.as_str();
+        self.out.definitions.insert(Definition {
+            schema: schema.to_owned(),
+            name: name.to_owned(),
+            table,
+            replaces,
+        });
+        match catalog.find(Some(schema), name, &[]) {
+            Found::Relation(relation) => self.touch_relation(relation, Action::Define, false),
+            _ if super::catalog::is_system_schema(schema) => {
+                self.touch_system(schema, name, Action::Define)
+            }
+            _ => {
+                let resource = self.table(schema, name);
+                self.out.unknown.insert(resource.clone());
+                self.out.touch(Action::Define, resource);
+                Ok(())
+            }
+        }
+    }
+
+    /// As [`Self::touch_name`], of what is dropped.
+    pub(super) fn drop_name(&mut self, schema: Option<&str>, name: &str) -> Result<(), Finding> {
+        self.touch_name(schema, name, Action::Define, false)?;
+        self.out.definitions.insert(Definition {
+            schema: schema.unwrap_or_default().to_owned(),
+            name: name.to_owned(),
+            table: false,
+            replaces: false,
+        });
+        Ok(())
     }
 
     pub(super) fn table(&self, schema: &str, name: &str) -> ResourceRef {
@@ -224,6 +313,12 @@ impl Walker<'_> {
 
     /// A view is another name for its base tables; declared, it is also a resource of its own.
     fn touch_view(&mut self, view: &Relation, action: Action) -> Result<(), Finding> {
+        // Its tables stay as they are, whatever becomes of the view.
+        if action == Action::Define {
+            let resource = self.table_of(view);
+            self.out.touch(action, resource);
+            return Ok(());
+        }
         let Some(known) = self.environment.views.find(view.oid) else {
             self.missing.insert(view.oid);
             return Ok(());
@@ -244,7 +339,7 @@ impl Walker<'_> {
                 }
             }
         }
-        self.out.absorb(&inner);
+        self.out.absorb_view(&inner);
         if inner.effect > Effect::ReadOnly {
             self.out.writes();
         }
@@ -252,5 +347,18 @@ impl Walker<'_> {
             self.out.touch(action, resource);
         }
         Ok(())
+    }
+}
+
+fn looked_up(found: &Found<'_>) -> Name {
+    let (schema, name, relation) = match found {
+        Found::Relation(relation) => (&relation.schema, &relation.name, Some(relation)),
+        Found::System { schema, name } | Found::Unknown { schema, name } => (schema, name, None),
+    };
+    Name {
+        schema: schema.clone(),
+        name: name.clone(),
+        oid: relation.map(|relation| relation.oid),
+        sequence: relation.is_some_and(|relation| relation.kind == RelationKind::Sequence),
     }
 }

@@ -50,6 +50,8 @@ pub struct Environment<'a> {
     /// Of the session, fixed at its start.
     pub search_path: &'a [String],
     pub declared: &'a dyn Declared,
+    /// Whose rights to use schemas count; without one every schema may be used.
+    pub role: Option<&'a str>,
     /// Of this catalogue and what this estate declares, and of no other.
     pub views: &'a Views,
 }

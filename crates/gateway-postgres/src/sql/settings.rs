@@ -54,6 +54,20 @@ const SETTABLE: &[&str] = &[
     "xmloption",
 ];
 
+/// Whether `name` may become `value`, or its default again: a commit that the server says is done has to
+/// last, or the record of it would not be true. `PostgreSQL` compares the words without case.
+pub(super) fn lasts(name: &str, value: Option<&str>) -> bool {
+    let Some(value) = value.filter(|_| name.eq_ignore_ascii_case("synchronous_commit")) else {
+        return true;
+    };
+    ["on", "true", "yes", "1", "remote_apply"]
+        .iter()
+        .any(|lasting| value.eq_ignore_ascii_case(lasting))
+}
+
+/// Longest name that `PostgreSQL` does not cut (`NAMEDATALEN` - 1).
+pub(super) const MAX_NAME: usize = 63;
+
 /// Readable besides: nothing that tells of other sessions or of the server's files.
 const SHOWABLE: &[&str] = &[
     "client_encoding",
@@ -110,7 +124,9 @@ pub fn startup_parameter(name: &str, value: &str) -> StartupParameter {
             schemas(value).map_or(StartupParameter::Refuse, StartupParameter::SearchPath)
         }
         "standard_conforming_strings" if value.eq_ignore_ascii_case("on") => StartupParameter::Drop,
-        settable if is_settable(settable) => StartupParameter::Forward,
+        settable if is_settable(settable) && lasts(settable, Some(value)) => {
+            StartupParameter::Forward
+        }
         _ => StartupParameter::Refuse,
     }
 }
@@ -130,7 +146,7 @@ fn schemas(value: &str) -> Option<Vec<String>> {
         let plain = name
             .chars()
             .all(|letter| letter.is_alphanumeric() || matches!(letter, '_' | '-' | '$'));
-        if name.is_empty() || !plain || name.starts_with("pg_temp") {
+        if name.is_empty() || name.len() > MAX_NAME || !plain || name.starts_with("pg_temp") {
             return None;
         }
         if name != "$user" {

@@ -265,3 +265,34 @@ SELECT 1; SELECT * FROM cards; COMMIT
 
 SELEC 1
 SELECT 'unfinished
+
+-- sequences by other words than their name
+SELECT nextval('11')
+SELECT nextval('11'::regclass)
+SELECT nextval(cast('11' as oid))
+SELECT nextval(' orders_id_seq')
+SELECT nextval(E'orders_id_seq\t')
+SELECT nextval('public . orders_id_seq')
+SELECT nextval('"orders_id_seq"')
+SELECT nextval('"public"."orders_id_seq"'::regclass)
+SELECT nextval('orders_id_seqorders_id_seqorders_id_seqorders_id_seqorders_id_seq')
+CREATE TABLE fresh (id int DEFAULT nextval('11'))
+CREATE TABLE fresh (id int DEFAULT nextval('orders_id_seq'))
+
+-- a commit that does not last
+SET synchronous_commit = off
+SET LOCAL synchronous_commit TO 'OFF'
+SET synchronous_commit = local
+SET synchronous_commit = remote_write
+SET synchronous_commit = 0
+SET SYNCHRONOUS_COMMIT = false
+SET synchronous_commit = on
+SET synchronous_commit = 'remote_apply'
+SET synchronous_commit TO DEFAULT
+RESET synchronous_commit
+
+-- a view's name is its own
+DROP VIEW card_numbers
+DROP MATERIALIZED VIEW card_copy
+CREATE OR REPLACE VIEW card_numbers AS SELECT 1 AS number
+CREATE OR REPLACE VIEW constant AS SELECT id AS one FROM cards

@@ -1,6 +1,6 @@
 //! Statements that are not queries: an allow-list. Everything else is refused.
 
-use super::access::{Effect, NamedEffect, Resolved};
+use super::access::{Definition, Effect, NamedEffect, Resolved};
 use super::resolve::{Walker, unsupported};
 use super::settings;
 use estate::Action;
@@ -267,7 +267,9 @@ impl Walker<'_> {
                 | VariableSetKind::VarSetDefault
                 | VariableSetKind::VarSetCurrent
                 | VariableSetKind::VarReset,
-            ) if settings::is_settable(&set.name) => Ok(()),
+            ) if settings::is_settable(&set.name) && settings::lasts(&set.name, set_to(set)) => {
+                Ok(())
+            }
             Ok(VariableSetKind::VarSetValue)
                 if set.name == "client_encoding" && value.is_some_and(settings::is_utf8) =>
             {
@@ -305,8 +307,9 @@ impl Walker<'_> {
             .query
             .as_deref()
             .ok_or_else(|| unsupported("CREATE TABLE AS"))?;
+        let table = create.objtype == ObjectType::ObjectTable as i32;
         self.verb("CREATE TABLE AS", Effect::Write, |walker| {
-            walker.define(target)?;
+            walker.create(target, table, false)?;
             walker.query(query)
         })
     }
@@ -324,14 +327,14 @@ impl Walker<'_> {
             .as_ref()
             .ok_or_else(|| unsupported("CREATE TABLE"))?;
         self.verb("CREATE TABLE", Effect::Write, |walker| {
-            walker.define(target)?;
+            walker.create(target, true, false)?;
             walker.table_elements(&create.table_elts)?;
             walker.table_elements(&create.constraints)
         })
     }
 
-    fn table_elements(&mut self, elements: &[Node]) -> Result<(), Finding> {
-        for element in elements {
+    fn table_elements(&mut self, nodes: &[Node]) -> Result<(), Finding> {
+        for element in nodes {
             match element.node.as_ref() {
                 Some(N::ColumnDef(column)) => {
                     self.type_name(column.type_name.as_ref())?;
@@ -347,10 +350,32 @@ impl Walker<'_> {
                     }
                     self.optional(constraint.raw_expr.as_deref())?;
                     self.optional(constraint.where_clause.as_deref())?;
-                    // Options of an identity column's sequence: numbers and names.
+                    // Options of an identity column's sequence: numbers, and its name.
+                    for option in elements(&constraint.options)? {
+                        self.sequence_name(option)?;
+                    }
                 }
                 _ => return Err(unsupported("this part of CREATE TABLE")),
             }
+        }
+        Ok(())
+    }
+
+    /// `SEQUENCE NAME …`: a relation of any name comes into being.
+    fn sequence_name(&mut self, option: &DefElem) -> Result<(), Finding> {
+        if option.defname != "sequence_name" {
+            return Ok(());
+        }
+        let Some(N::List(list)) = option.arg.as_deref().and_then(|arg| arg.node.as_ref()) else {
+            return Err(unsupported("this name of a sequence"));
+        };
+        if let Some(name) = super::expression::names(&list.items)?.last() {
+            self.out.definitions.insert(Definition {
+                schema: String::new(),
+                name: (*name).to_owned(),
+                table: false,
+                replaces: false,
+            });
         }
         Ok(())
     }
@@ -362,6 +387,12 @@ impl Walker<'_> {
             .ok_or_else(|| unsupported("CREATE INDEX"))?;
         self.verb("CREATE INDEX", Effect::Write, |walker| {
             walker.define(table)?;
+            walker.out.definitions.insert(Definition {
+                schema: table.schemaname.clone(),
+                name: index.idxname.clone(),
+                table: false,
+                replaces: false,
+            });
             walker.expressions(&index.index_params)?;
             walker.expressions(&index.index_including_params)?;
             walker.optional(index.where_clause.as_deref())
@@ -378,7 +409,7 @@ impl Walker<'_> {
             .as_deref()
             .ok_or_else(|| unsupported("CREATE VIEW"))?;
         self.verb("CREATE VIEW", Effect::Write, |walker| {
-            walker.define(target)?;
+            walker.create(target, false, view.replace)?;
             walker.query(query)
         })
     }
@@ -400,7 +431,7 @@ impl Walker<'_> {
                 [schema, name] => (Some(*schema), *name),
                 _ => return Err(unsupported("this DROP")),
             };
-            self.touch_name(schema, name, Action::Define, false)?;
+            self.drop_name(schema, name)?;
         }
         Ok(())
     }
@@ -421,6 +452,9 @@ fn setting(verb: &str, name: &str) -> Finding {
     match name {
         "search_path" => finding.next("give search_path when connecting, or qualify the names"),
         "role" | "session_authorization" => finding.next("the session's role is its identity"),
+        "synchronous_commit" => {
+            finding.next("on and remote_apply: what is recorded as done has to last")
+        }
         _ => finding,
     }
 }
@@ -458,6 +492,16 @@ fn constant(node: &Node) -> Option<&str> {
             a_const::Val::Sval(string) => Some(&string.sval),
             _ => None,
         },
+        _ => None,
+    }
+}
+
+/// The one value that a parameter is set to, if it is a word; nothing where it goes back to its default.
+fn set_to(set: &VariableSetStmt) -> Option<&str> {
+    match VariableSetKind::try_from(set.kind) {
+        Ok(VariableSetKind::VarSetValue) => {
+            Some(set.args.first().and_then(constant).unwrap_or_default())
+        }
         _ => None,
     }
 }

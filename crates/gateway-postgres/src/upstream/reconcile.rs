@@ -391,6 +391,7 @@ fn wanted(
         catalog,
         search_path: &[],
         declared: estate,
+        role: None,
         views,
     };
     for relation in catalog.relations() {

@@ -80,6 +80,7 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
             opaque: opaque == "t",
         });
     }
+    schemas(admin, &mut catalog).await?;
     references(admin, &mut catalog).await?;
     functions(admin, &mut catalog).await?;
     Ok(catalog)
@@ -108,8 +109,28 @@ fn referential_action(letter: &str) -> Result<ReferentialAction, AdminError> {
     }
 }
 
+async fn schemas(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {
+    for row in admin.query("SELECT nspname FROM pg_namespace").await? {
+        let [schema] = columns(&row)?;
+        catalog.add_schema(schema.to_owned());
+    }
+    let usage = "SELECT n.nspname, a.grantee, coalesce(r.rolname, '')
+         FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+         LEFT JOIN pg_roles r ON r.oid = a.grantee WHERE a.privilege_type = 'USAGE'";
+    for row in admin.query(usage).await? {
+        let [schema, grantee, role] = columns(&row)?;
+        let role = (grantee != "0").then(|| role.to_owned());
+        catalog.add_usage(schema.to_owned(), role);
+    }
+    Ok(())
+}
+
+/// Of a procedure the arguments that it gives back are written down in a CALL too, and stand in
+/// `proallargtypes` only.
 async fn functions(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {
-    let own = "SELECT n.nspname, p.proname, p.pronargs - p.pronargdefaults, p.pronargs, p.provariadic <> 0
+    let own = "SELECT n.nspname, p.proname, p.pronargs - p.pronargdefaults,
+           CASE WHEN p.prokind = 'p' THEN coalesce(cardinality(p.proallargtypes), p.pronargs) ELSE p.pronargs END,
+           p.provariadic <> 0
          FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname <> 'pg_catalog'";
     for row in admin.query(own).await? {
         let [schema, name, required, most, variadic] = columns(&row)?;
@@ -145,6 +166,12 @@ async fn functions(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), Admin
     for row in admin.query(types).await? {
         let [name] = columns(&row)?;
         catalog.add_opaque_type(name.to_owned());
+    }
+    let harmless = "SELECT t.oid FROM pg_type t WHERE t.oid >= 16384 AND (t.typtype = 'e'
+           OR EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typtype = 'e'))";
+    for row in admin.query(harmless).await? {
+        let [id] = columns(&row)?;
+        catalog.add_harmless_type(oid(id)?);
     }
     let casts = "SELECT t.typname, n.nspname, p.proname FROM pg_cast c JOIN pg_type t ON t.oid = c.casttarget
          JOIN pg_proc p ON p.oid = c.castfunc JOIN pg_namespace n ON n.oid = p.pronamespace

@@ -311,6 +311,12 @@ async fn startup_parameters_that_change_the_rules_are_refused() {
         ("replication", "database"),
         ("search_path", "pg_temp, public"),
         ("row_security", "off"),
+        // PostgreSQL cuts it to 63 bytes.
+        ("search_path", &format!("{}, public", "l".repeat(64))),
+        ("options", &format!("-c search_path={}", "l".repeat(64))),
+        ("synchronous_commit", "off"),
+        ("synchronous_commit", "LOCAL"),
+        ("options", "-c synchronous_commit=remote_write"),
     ] {
         let Err((sqlstate, message)) =
             Client::try_connect(&world, &payments, &[(name, value)]).await

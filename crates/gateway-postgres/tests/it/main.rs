@@ -15,6 +15,7 @@ mod cut;
 mod flood;
 mod fuzz;
 mod kill;
+mod names;
 mod plane;
 mod psql;
 mod records;

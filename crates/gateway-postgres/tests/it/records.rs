@@ -277,6 +277,7 @@ async fn a_literal_in_the_place_of_a_name_is_not_recorded() {
     let mut client = Client::connect(&world, &world.plane.issue("payments/api")).await;
     for text in [
         "SELECT nextval('4111111111111111')",
+        "SELECT nextval('\"4111111111111111\"')",
         "SELECT * FROM \"4111111111111111\"",
         "SELECT * FROM \"4111111111111111\".cards",
         "SELECT \"4111111111111111\"(1)",

@@ -90,6 +90,9 @@ impl Relay {
                     return Err(unexpected(tag));
                 }
                 self.expected.pop_front();
+                if state == b'I' {
+                    self.settle_definitions();
+                }
                 // This may answer to what was sent before the writes of a transaction that follows.
                 if !self.transaction.is_open() && self.transaction.wrote {
                     self.transaction.wrote = self.writes_in_flight();
@@ -139,6 +142,24 @@ impl Relay {
     fn note_copy(&mut self) {
         if let Some(run) = self.running() {
             run.copies = true;
+        }
+    }
+
+    /// No transaction is open: what was defined is in force, or will never be.
+    fn settle_definitions(&mut self) {
+        if self.defined.is_empty() {
+            return;
+        }
+        self.stale = true;
+        self.judge.database.look_again();
+        let defines = |run: &Run| run.statement.resolved().defines;
+        let in_flight = self.expected.iter().any(|expect| match expect {
+            Expect::Execute(run) => defines(run),
+            Expect::Query(runs) => runs.iter().any(defines),
+            _ => false,
+        });
+        if !in_flight {
+            self.defined.clear();
         }
     }
 
@@ -192,9 +213,6 @@ impl Relay {
             .unwrap_or_default();
         if tag == b'C' {
             self.apply_names(&run)?;
-            if run.statement.resolved().defines {
-                self.judge.database.look_again();
-            }
         }
         let rows = command
             .rsplit(' ')
@@ -377,6 +395,9 @@ impl Relay {
 
     /// The conversation is over: what was in flight was cut. False when that could not be recorded.
     pub(crate) async fn cut(&mut self) -> bool {
+        if !self.defined.is_empty() {
+            self.judge.database.look_again();
+        }
         let mut open: Finished = std::mem::take(&mut self.finished);
         self.transaction.cut(&mut open);
         let runs = self.expected.drain(..).flat_map(|expect| match expect {

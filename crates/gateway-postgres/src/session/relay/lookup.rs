@@ -7,7 +7,7 @@
 //! whoever uses its name waits until the server has said.
 
 use super::{Expect, Relay, Run};
-use crate::sql::{Effect, NamedEffect};
+use crate::sql::{Definition, Effect, NamedEffect, Resolved};
 use crate::statement::{Statement, Verdict};
 use facts::Finding;
 use std::sync::Arc;
@@ -41,6 +41,14 @@ pub(super) enum Judgement {
     Wait,
 }
 
+/// Whether a name leads to what the catalogue says, considering what is defined but not known yet.
+pub(super) enum Clash {
+    None,
+    /// Nobody knows before the server has answered.
+    Wait,
+    With(Finding),
+}
+
 /// What a statement does together with what it runs by name.
 pub(super) struct Allowed {
     pub(super) verdict: Arc<Verdict>,
@@ -64,7 +72,7 @@ impl Relay {
     pub(super) async fn judge_run<'a>(
         &self,
         statement: &Arc<Statement>,
-        text: impl DoubleEndedIterator<Item = &'a Run>,
+        text: impl DoubleEndedIterator<Item = &'a Run> + Clone,
     ) -> Judgement {
         let own = match self.judge.verdict(statement).await {
             Ok(own) if own.allow => own,
@@ -72,6 +80,11 @@ impl Relay {
             Err(finding) => return Judgement::Refused(finding),
         };
         let resolved = statement.resolved();
+        match self.clash(&resolved, text.clone()) {
+            Clash::None => {}
+            Clash::Wait => return Judgement::Wait,
+            Clash::With(finding) => return Judgement::Refused(finding),
+        }
         let (name, kind) = match &resolved.named {
             Some(NamedEffect::Execute { name }) => (name, Kind::Statement),
             Some(NamedEffect::Fetch { name }) => (name, Kind::Portal),
@@ -83,7 +96,7 @@ impl Relay {
                 });
             }
         };
-        let inner = match self.lookup_after(text, name, kind) {
+        let inner = match self.lookup_after(text.clone(), name, kind) {
             Ok(Lookup::Statement(inner)) => inner,
             Ok(Lookup::Wait) => return Judgement::Wait,
             Ok(Lookup::Nothing) => {
@@ -97,6 +110,11 @@ impl Relay {
         match self.judge.verdict(&inner).await {
             Ok(verdict) if verdict.allow => {
                 let led = inner.resolved();
+                match self.clash(&led, text) {
+                    Clash::None => {}
+                    Clash::Wait => return Judgement::Wait,
+                    Clash::With(finding) => return Judgement::Refused(finding),
+                }
                 // The protocol prepares what PREPARE does not, and EXECUTE runs it: then what becomes
                 // of names and transactions would be hidden.
                 if !led.is_query() {
@@ -118,6 +136,44 @@ impl Relay {
             Ok(verdict) => Judgement::Denied(verdict),
             Err(finding) => Judgement::Refused(finding),
         }
+    }
+
+    /// PostgreSQL looks names up when it comes to a statement, after all that the session has defined
+    /// before it; the catalogue knows of that once it is committed and read again.
+    ///
+    /// INVARIANT: a name that an unfinished transaction may have changed is not decided by the catalogue.
+    pub(super) fn clash<'a>(
+        &self,
+        resolved: &Resolved,
+        text: impl Iterator<Item = &'a Run>,
+    ) -> Clash {
+        let earlier: Vec<_> = text.map(|run| run.statement.resolved()).collect();
+        let here: Vec<&Definition> = earlier
+            .iter()
+            .flat_map(|resolved| &resolved.definitions)
+            .collect();
+        let before: Vec<&Definition> = self.defined.iter().collect();
+        let name = match (resolved.clash(&here), resolved.clash(&before)) {
+            (None, None) => return Clash::None,
+            // The transaction may be over once the server has answered.
+            (None, Some(_)) if self.expected.iter().any(Expect::ends_segment) => {
+                return Clash::Wait;
+            }
+            (Some(name), _) | (None, Some(name)) => name,
+        };
+        Clash::With(
+            Finding::new(
+                "SQL-DEFINED",
+                "a name that was defined, changed or dropped before in the same transaction or message",
+            )
+            .expected("nothing that leads to what the transaction itself changes, but tables that it makes")
+            .observed(if name.oid.is_some() {
+                format!("{}.{}", name.schema, name.name)
+            } else {
+                "a name that the catalogue does not know".to_owned()
+            })
+            .next("commit what was defined first, and send what uses it afterwards"),
+        )
     }
 
     fn lookup_after<'a>(
