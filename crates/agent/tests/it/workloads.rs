@@ -233,13 +233,18 @@ async fn an_svid_that_was_not_recorded_is_handed_to_nobody() {
     };
     server.state.push(Update::Reconsider(all)).await;
     server.state.until(|book| book.facts.len() > asked).await;
-    let status = loop {
-        let status = client.status(None).await.unwrap();
-        if status["refused_identities"][0].is_object() {
-            break status;
+    let refused = async {
+        loop {
+            let status = client.status(None).await.unwrap();
+            if status["refused_identities"][0].is_object() {
+                return status;
+            }
+            tokio::task::yield_now().await;
         }
-        tokio::task::yield_now().await;
     };
+    let status = tokio::time::timeout(std::time::Duration::from_secs(60), refused)
+        .await
+        .expect("it is refused");
     let finding = &status["refused_identities"][0]["findings"][0];
     assert_eq!(finding["code"], "SVID-RECEIPT-MISSING", "{status}");
     let refused = client.x509().await.unwrap_err();
