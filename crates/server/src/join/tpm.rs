@@ -261,15 +261,16 @@ pub(crate) async fn prove(
         return Err(first(verdict.findings));
     };
     let (name, pool) = placed(core, &proven.ek_sha256)?;
-    let approved = {
-        let current = core.estate()?;
+    let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
+    let judged = core.pool.run(move || {
         let values = &current.estate.references().values;
-        super::boot::judge(&proven, values, pool.as_deref().unwrap_or_default(), now)
-    };
-    let approved = match approved {
-        Ok(approved) => approved,
-        Err(findings) => return Err(first(findings)),
-    };
+        let approved = super::boot::judge(&proven, values, &ring, now);
+        (proven, approved)
+    });
+    let (proven, approved) = judged
+        .await
+        .map_err(|error| Refusal::internal("judging a boot", &error))?;
+    let approved = approved.map_err(first)?;
     not_rewound(core, &name, proven.boot).await?;
     for blob in evidence.blobs() {
         core.put_blob(blob.bytes.to_vec()).await?;
