@@ -280,7 +280,7 @@ impl Estate {
     pub(crate) fn partially(&self, case: &Case<'_>) -> Result<Option<Partial>, String> {
         let mut slice = PolicySet::new();
         let mut permitted = false;
-        for policy in case.slice(self).flat_map(PolicySet::policies) {
+        for policy in case.slice_for_any_facts(self).flat_map(PolicySet::policies) {
             permitted |= policy.effect() == Effect::Permit;
             slice
                 .add(policy.clone())

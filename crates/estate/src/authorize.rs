@@ -8,7 +8,7 @@ use crate::entities::{
 };
 use crate::estate::Estate;
 use crate::fact_schema::context_pairs;
-use crate::index::Met;
+use crate::index::{Facts, Met};
 use crate::model::TableInfo;
 use crate::resource::{ResourceKind, ResourceRef};
 use cedar_policy::{
@@ -18,12 +18,20 @@ use cedar_policy::{
 use facts::FactSet;
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// The facts of a session in the form that decisions take. Make it once a session, not once a
 /// request; it stays right for every version of the estate with the same code references, and
 /// [`Estate::prepare`] is cheap enough to call again at each new version.
 #[derive(Debug, Clone)]
-pub struct Prepared(Result<Context, String>);
+pub struct Prepared(Result<Known, String>);
+
+/// Facts as Cedar takes them, and those of them that are texts by their names.
+#[derive(Debug, Clone)]
+struct Known {
+    context: Context,
+    texts: Arc<BTreeMap<String, String>>,
+}
 
 /// Everything that one evaluation needs. Borrows from the estate where it can.
 pub(crate) struct Case<'a> {
@@ -31,6 +39,8 @@ pub(crate) struct Case<'a> {
     pub(crate) action: Action,
     pub(crate) resource: EntityUid,
     pub(crate) context: Context,
+    /// What the context says in texts; nothing where the context is empty.
+    texts: Arc<BTreeMap<String, String>>,
     pub(crate) entities: Cow<'a, Entities>,
     principal_side: OwnedMet<'a>,
     resource_side: OwnedMet<'a>,
@@ -141,11 +151,29 @@ impl Case<'_> {
         .map_err(|error| Unanswerable::new("ESTATE-REQUEST", error.to_string()))
     }
 
-    pub(crate) fn slice<'e>(&'e self, estate: &'e Estate) -> impl Iterator<Item = &'e PolicySet> {
+    /// What the case can meet with the facts that it has.
+    fn slice<'e>(&'e self, estate: &'e Estate) -> impl Iterator<Item = &'e PolicySet> {
+        self.slice_for(estate, Some(&self.texts))
+    }
+
+    /// What the case can meet with any facts at all.
+    pub(crate) fn slice_for_any_facts<'e>(
+        &'e self,
+        estate: &'e Estate,
+    ) -> impl Iterator<Item = &'e PolicySet> {
+        self.slice_for(estate, None)
+    }
+
+    fn slice_for<'e>(
+        &'e self,
+        estate: &'e Estate,
+        facts: Facts<'e>,
+    ) -> impl Iterator<Item = &'e PolicySet> {
         estate.index.slice(
             self.action,
             self.principal_side.met(),
             self.resource_side.met(),
+            facts,
         )
     }
 
@@ -190,10 +218,14 @@ impl Estate {
     /// The facts of a session as decisions take them.
     #[must_use]
     pub fn prepare(&self, facts: &FactSet) -> Prepared {
-        let pairs = context_pairs(facts, &self.model.references).map_err(|error| error.to_string());
-        Prepared(
-            pairs.and_then(|pairs| Context::from_pairs(pairs).map_err(|error| error.to_string())),
-        )
+        let known = || {
+            let (pairs, texts) =
+                context_pairs(facts, &self.model.references).map_err(|error| error.to_string())?;
+            let context = Context::from_pairs(pairs).map_err(|error| error.to_string())?;
+            let texts = Arc::new(texts);
+            Ok(Known { context, texts })
+        };
+        Prepared(known())
     }
 
     fn decision(&self, verdicts: Verdicts) -> Decision {
@@ -232,7 +264,7 @@ impl Estate {
             let message = format!("`{action}` is no use of a resource");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }
-        let context = prepared
+        let Known { context, texts } = prepared
             .0
             .clone()
             .map_err(|message| Unanswerable::new("ESTATE-FACT-TYPE", message))?;
@@ -249,6 +281,7 @@ impl Estate {
             action,
             resource: resource_uid,
             context,
+            texts,
             entities,
             principal_side: OwnedMet::from(node),
             resource_side,
@@ -349,6 +382,7 @@ impl Estate {
             action: Action::Assume,
             resource,
             context: Context::empty(),
+            texts: Arc::default(),
             entities: Cow::Owned(self.store(known, [entity])?),
             principal_side: OwnedMet {
                 stranger: Some(workload_uid()),
@@ -403,6 +437,7 @@ impl Estate {
             action,
             resource,
             context: Context::empty(),
+            texts: Arc::default(),
             entities,
             principal_side,
             resource_side,

@@ -90,12 +90,12 @@ pub(crate) enum FactError {
 struct Branch(BTreeMap<String, Node>);
 
 enum Node {
-    Leaf(RestrictedExpression),
+    Leaf(Value),
     Branch(Branch),
 }
 
 impl Branch {
-    fn put(&mut self, path: &[&str], value: RestrictedExpression) {
+    fn put(&mut self, path: &[&str], value: Value) {
         match path {
             [] => {}
             [last] => {
@@ -120,12 +120,30 @@ impl Branch {
         }
     }
 
+    /// Every leaf that is a text, by its path.
+    fn texts(&self, above: &str, into: &mut BTreeMap<String, String>) {
+        for (name, node) in &self.0 {
+            let name = if above.is_empty() {
+                name.clone()
+            } else {
+                format!("{above}.{name}")
+            };
+            match node {
+                Node::Leaf(Value::Text(text)) => {
+                    into.insert(name, text.clone());
+                }
+                Node::Leaf(_) => {}
+                Node::Branch(branch) => branch.texts(&name, into),
+            }
+        }
+    }
+
     fn into_pairs(self) -> Vec<(String, RestrictedExpression)> {
         self.0
             .into_iter()
             .map(|(name, node)| {
                 let value = match node {
-                    Node::Leaf(value) => value,
+                    Node::Leaf(value) => expression(&value),
                     Node::Branch(branch) => branch.into_record(),
                 };
                 (name, value)
@@ -155,14 +173,12 @@ fn branches(facts: &FactSet, references: &References) -> Result<Branch, FactErro
             });
         }
         let path: Vec<&str> = fact.name.split('.').collect();
-        root.put(&path, expression(&fact.value));
+        root.put(&path, fact.value.clone());
     }
     if let Some(sha256) = facts.text(names::CODE_SHA256) {
         let known_as = known_as(facts, references, sha256);
-        let texts = known_as
-            .into_iter()
-            .map(|name| RestrictedExpression::new_string(name.to_owned()));
-        root.put(&["code", "known_as"], RestrictedExpression::new_set(texts));
+        let names = known_as.into_iter().map(str::to_owned).collect();
+        root.put(&["code", "known_as"], Value::List(names));
     } else {
         // What is known of code is about its digest.
         root.take_branch("code");
@@ -192,17 +208,22 @@ fn expression(value: &Value) -> RestrictedExpression {
     }
 }
 
+/// Attributes of a record, and its texts by their paths.
+pub(crate) type Pairs = (
+    Vec<(String, RestrictedExpression)>,
+    BTreeMap<String, String>,
+);
+
 /// `context` of a use: `{ machine, workload, code? }`.
-pub(crate) fn context_pairs(
-    facts: &FactSet,
-    references: &References,
-) -> Result<Vec<(String, RestrictedExpression)>, FactError> {
+pub(crate) fn context_pairs(facts: &FactSet, references: &References) -> Result<Pairs, FactError> {
     let mut root = branches(facts, references)?;
     for required in ["machine", "workload"] {
         let branch = root.take_branch(required);
         root.0.insert(required.to_owned(), Node::Branch(branch));
     }
-    Ok(root.into_pairs())
+    let mut texts = BTreeMap::new();
+    root.texts("", &mut texts);
+    Ok((root.into_pairs(), texts))
 }
 
 /// Attributes of a `Workload`: `machine`, `code?`, and the workload's own facts flat.
@@ -243,7 +264,7 @@ mod tests {
     #[test]
     fn the_base_schema_knows_every_fact_and_its_type() {
         let schema = crate::policy::base_schema().unwrap();
-        let pairs = context_pairs(&every_fact(), &References::default()).unwrap();
+        let (pairs, _) = context_pairs(&every_fact(), &References::default()).unwrap();
         let context = Context::from_pairs(pairs).unwrap();
         let select = crate::entities::action_uid(crate::Action::Select);
         context.validate(&schema, &select).unwrap();
@@ -271,10 +292,12 @@ mod tests {
             Source::Verified,
             now,
         );
-        let pairs = context_pairs(&facts, &References::default()).unwrap();
+        let (pairs, texts) = context_pairs(&facts, &References::default()).unwrap();
         assert!(pairs.iter().all(|(name, _)| name != "code"));
+        assert!(texts.is_empty(), "{texts:?}");
         facts.state(names::CODE_SHA256, "00", Source::Asserted, now);
-        let pairs = context_pairs(&facts, &References::default()).unwrap();
+        let (pairs, texts) = context_pairs(&facts, &References::default()).unwrap();
+        assert_eq!(texts[names::CODE_SOURCE], "github.com/acme/x");
         assert!(pairs.iter().any(|(name, _)| name == "code"));
     }
 

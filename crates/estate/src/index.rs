@@ -1,7 +1,8 @@
 //! The scope index: which policies a request can meet, so that Cedar evaluates only those.
 //!
 //! Each policy is filed once, under the scope entity with the fewest descendants, else under a guard
-//! (`principal.kind == "ai-agent"`), else under nothing. A request looks under its principal's and
+//! (`principal.kind == "ai-agent"`), else under nothing; never under a guard over facts
+//! (`context.machine.join == "tpm"`), which it has to meet all the same where facts are known. A request looks under its principal's and
 //! resource's lineages, under the guards that its attributes satisfy, and under nothing, and meets
 //! what it finds there if action, the other side's scope and all further guards fit. What it does not
 //! meet cannot match and cannot err: its scope, evaluated first, is
@@ -25,7 +26,7 @@ struct Key {
 }
 
 impl Key {
-    fn is_met(&self, action: u32, principal: Met<'_>, resource: Met<'_>) -> bool {
+    fn is_met(&self, action: u32, principal: Met<'_>, resource: Met<'_>, facts: Facts<'_>) -> bool {
         self.actions & action != 0
             && self
                 .principal
@@ -37,6 +38,10 @@ impl Key {
                 let texts = match guard.side {
                     Side::Principal => principal.texts,
                     Side::Resource => resource.texts,
+                    Side::Facts => match facts {
+                        Some(texts) => texts,
+                        None => return true,
+                    },
                 };
                 texts.get(&guard.name) == Some(&guard.value)
             })
@@ -57,11 +62,12 @@ impl Bucket {
         action: u32,
         principal: Met<'a>,
         resource: Met<'a>,
+        facts: Facts<'a>,
     ) -> impl Iterator<Item = &'a PolicySet> {
         self.keys
             .iter()
             .zip(&self.policies)
-            .filter(move |(key, _)| key.is_met(action, principal, resource))
+            .filter(move |(key, _)| key.is_met(action, principal, resource, facts))
             .map(|(_, policies)| policies)
     }
 }
@@ -127,6 +133,10 @@ pub(crate) struct ScopeIndex {
     rest: Bucket,
 }
 
+/// The session's facts that are texts, by name; `None` where they are not known, and every guard over
+/// them is met.
+pub(crate) type Facts<'a> = Option<&'a BTreeMap<String, String>>;
+
 /// One side of a request, as the index needs it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Met<'a> {
@@ -185,6 +195,7 @@ impl ScopeIndex {
         action: Action,
         principal: Met<'a>,
         resource: Met<'a>,
+        facts: Facts<'a>,
     ) -> impl Iterator<Item = &'a PolicySet> {
         let action = bit(action);
         let of_principal = principal
@@ -202,6 +213,7 @@ impl ScopeIndex {
                 let texts = match side {
                     Side::Principal => principal.texts,
                     Side::Resource => resource.texts,
+                    Side::Facts => return None,
                 };
                 values.get(texts.get(name)?)
             });
@@ -214,7 +226,7 @@ impl ScopeIndex {
             .chain(strangers)
             .chain(guarded)
             .chain(std::iter::once(&self.rest))
-            .flat_map(move |bucket| bucket.met(action, principal, resource))
+            .flat_map(move |bucket| bucket.met(action, principal, resource, facts))
     }
 }
 
@@ -250,9 +262,12 @@ fn place(info: &PolicyInfo, graph: &Graph) -> (Place, Key) {
         (Some(_), Some((_, id))) => Place::Resource(id),
         (None, None) => match info.principal.uid().or(info.resource.uid()) {
             Some(uid) => Place::Stranger(uid.clone()),
-            None if key.guards.is_empty() => Place::Rest,
-            // The most selective stands first.
-            None => Place::Guarded(key.guards.remove(0)),
+            // The most selective stands first. Facts are no place: where they are not known, all of them
+            // have to be met.
+            None => match key.guards.first() {
+                Some(guard) if guard.side != Side::Facts => Place::Guarded(key.guards.remove(0)),
+                _ => Place::Rest,
+            },
         },
     };
     (place, key)

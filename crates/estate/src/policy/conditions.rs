@@ -4,11 +4,13 @@
 use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, Template, UnaryOp, Var};
 use std::sync::Arc;
 
-/// Which side of a request an attribute belongs to.
+/// Which part of a request an attribute belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Side {
     Principal,
     Resource,
+    /// The facts of the session: `context`.
+    Facts,
 }
 
 /// `principal.kind == "ai-agent"`: without it the policy does not apply, with no error possible
@@ -16,7 +18,7 @@ pub(crate) enum Side {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Guard {
     pub(crate) side: Side,
-    /// An attribute, or `tag:name`.
+    /// An attribute, or `tag:name`; of facts the fact's name: `machine.tpm.kind`.
     pub(crate) name: String,
     pub(crate) value: String,
 }
@@ -56,9 +58,9 @@ fn flatten(expr: &Arc<Expr>, into: &mut Vec<Arc<Expr>>) {
 /// denial.
 pub(crate) fn guards(body: &Template) -> Vec<Guard> {
     let mut found = Vec::new();
-    let mut tags = Vec::new();
+    let mut ensured = Ensured::default();
     for conjunct in conjuncts(body) {
-        match total(&conjunct, &mut tags) {
+        match total(&conjunct, &mut ensured) {
             Total::No => break,
             Total::Other => {}
             Total::Guard(guard) => found.push(guard),
@@ -68,15 +70,36 @@ pub(crate) fn guards(body: &Template) -> Vec<Guard> {
     found
 }
 
-/// Labels and owners split an estate finer than kinds and classifications do.
+/// Labels and owners split an estate finer than kinds and classifications do; facts differ between
+/// sessions, not between what is declared.
 fn weight(guard: &Guard) -> u8 {
-    match guard.name.as_str() {
-        "kind" => 0,
-        "classification" => 1,
-        "owner" => 2,
-        _ => 3,
+    match (guard.side, guard.name.as_str()) {
+        (Side::Facts, _) => 0,
+        (_, "kind") => 1,
+        (_, "classification") => 2,
+        (_, "owner") => 3,
+        _ => 4,
     }
 }
+
+/// What earlier conjuncts have asked for, so that reading it cannot err.
+#[derive(Default)]
+struct Ensured {
+    tags: Vec<(Side, String)>,
+    /// Names of facts, and of what holds them: `machine.tpm`.
+    facts: Vec<String>,
+}
+
+impl Ensured {
+    /// The name of what `expr` reads of the context, if it is there.
+    fn fact(&self, expr: &Expr) -> Option<String> {
+        let name = fact_name(expr)?;
+        (REQUIRED.contains(&name.as_str()) || self.facts.contains(&name)).then_some(name)
+    }
+}
+
+/// The base schema requires these of every context that has any attributes.
+const REQUIRED: [&str; 2] = ["machine", "workload"];
 
 enum Total {
     /// It may err.
@@ -85,16 +108,32 @@ enum Total {
     Guard(Guard),
 }
 
-/// `tags` are those that an earlier `hasTag` ensured.
-fn total(conjunct: &Expr, tags: &mut Vec<(Side, String)>) -> Total {
+fn total(conjunct: &Expr, ensured: &mut Ensured) -> Total {
     match conjunct {
+        Expr::HasAttr { expr, attrs } => {
+            let mut name = match expr.as_ref() {
+                Expr::Var(Var::Context) => String::new(),
+                inner => match ensured.fact(inner) {
+                    Some(name) => name,
+                    None => return Total::No,
+                },
+            };
+            for attr in attrs {
+                if !name.is_empty() {
+                    name.push('.');
+                }
+                name.push_str(attr.as_str());
+                ensured.facts.push(name.clone());
+            }
+            Total::Other
+        }
         Expr::BinaryOp {
             op: BinaryOp::HasTag,
             left,
             right,
         } => match (side(left), text(right)) {
             (Some(side), Some(tag)) => {
-                tags.push((side, tag.to_owned()));
+                ensured.tags.push((side, tag.to_owned()));
                 Total::Other
             }
             _ => Total::No,
@@ -103,7 +142,7 @@ fn total(conjunct: &Expr, tags: &mut Vec<(Side, String)>) -> Total {
             op: BinaryOp::Eq,
             left,
             right,
-        } => match comparison(left, right, tags).or_else(|| comparison(right, left, tags)) {
+        } => match comparison(left, right, ensured).or_else(|| comparison(right, left, ensured)) {
             Some(guard) => Total::Guard(guard),
             None => Total::No,
         },
@@ -116,16 +155,24 @@ fn total(conjunct: &Expr, tags: &mut Vec<(Side, String)>) -> Total {
     }
 }
 
-/// An attribute that every entity of its type has, or a tag known to be there, against a text.
-fn comparison(left: &Expr, right: &Expr, tags: &[(Side, String)]) -> Option<Guard> {
+/// An attribute that every entity of its type has, or a tag or fact known to be there, against a text.
+fn comparison(left: &Expr, right: &Expr, ensured: &Ensured) -> Option<Guard> {
     let value = text(right)?.to_owned();
     match left {
         Expr::GetAttr { expr, attr } => {
+            if let Some(name) = ensured.fact(left) {
+                return Some(Guard {
+                    side: Side::Facts,
+                    name,
+                    value,
+                });
+            }
             let side = side(expr)?;
             let required = match side {
                 Side::Principal => matches!(attr.as_str(), "kind" | "owner"),
                 // `owner` is optional on tables, so asking for it may err.
                 Side::Resource => attr == "classification",
+                Side::Facts => false,
             };
             required.then(|| Guard {
                 side,
@@ -138,14 +185,25 @@ fn comparison(left: &Expr, right: &Expr, tags: &[(Side, String)]) -> Option<Guar
             left,
             right,
         } => {
-            let ensured = (side(left)?, text(right)?.to_owned());
-            tags.contains(&ensured).then(|| Guard {
-                side: ensured.0,
-                name: format!("tag:{}", ensured.1),
+            let tag = (side(left)?, text(right)?.to_owned());
+            ensured.tags.contains(&tag).then(|| Guard {
+                side: tag.0,
+                name: format!("tag:{}", tag.1),
                 value,
             })
         }
         _ => None,
+    }
+}
+
+/// `machine.tpm.kind` of `context.machine.tpm.kind`.
+fn fact_name(expr: &Expr) -> Option<String> {
+    let Expr::GetAttr { expr, attr } = expr else {
+        return None;
+    };
+    match expr.as_ref() {
+        Expr::Var(Var::Context) => Some(attr.to_string()),
+        inner => Some(format!("{}.{attr}", fact_name(inner)?)),
     }
 }
 
@@ -339,6 +397,30 @@ mod tests {
             ),
             (r#"principal.kind == "a" || principal.kind == "b""#, None),
             (r#"resource.owner == "x""#, None),
+            (
+                r#"context.machine has join && context.machine.join == "tpm""#,
+                Some("machine.join"),
+            ),
+            (
+                r#"context.machine has tpm.kind && "discrete" == context.machine.tpm.kind"#,
+                Some("machine.tpm.kind"),
+            ),
+            (
+                r#"context has code && context.code has source && context.code.source == "x""#,
+                Some("code.source"),
+            ),
+            (
+                r#"context.machine has tpm && context.machine.tpm.kind == "x""#,
+                None,
+            ),
+            (
+                r#"context.code has source && context.code.source == "x""#,
+                None,
+            ),
+            (
+                r#"(context.machine has join || true) && context.machine.join == "tpm""#,
+                None,
+            ),
         ] {
             let found = guards(&body(condition));
             assert_eq!(

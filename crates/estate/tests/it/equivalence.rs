@@ -52,7 +52,7 @@ fn policy(
     };
     let (kind, class) = (pick(&KINDS, detail), pick(&CLASSES, detail / 3));
     let team = usize::from(detail) % 3;
-    let condition = match condition % 12 {
+    let condition = match condition % 15 {
         0 | 1 => String::new(),
         2 => format!("when {{ principal.kind == \"{kind}\" }}"),
         3 => format!(
@@ -77,6 +77,12 @@ fn policy(
         10 => format!(
             "when {{ principal.owner == \"o{team}\" }} unless {{ resource.classification == \"{class}\" }}"
         ),
+        // A guard over facts: alone, and before and after what overflows.
+        11 => format!(
+            "when {{ principal.kind == \"{kind}\" && context.machine has join && context.machine.join == \"token\" }}"
+        ),
+        12 => "when { context.machine has join && context.machine.join == \"tpm\" && context.workload has uid && 9223372036854775806 + context.workload.uid > 0 }".to_owned(),
+        13 => "when { context.workload has uid && 9223372036854775806 + context.workload.uid > 0 && context.machine has join && context.machine.join == \"tpm\" }".to_owned(),
         _ => format!("when {{ principal in Group::\"g{team}\" }}"),
     };
     let effect = effect(number, forbid);
