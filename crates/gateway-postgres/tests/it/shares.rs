@@ -91,8 +91,7 @@ async fn more_than_the_database_bears_is_not_promised() {
     refused(&world, &payments, "allows 5").await;
     drop(held);
     // Somebody else has taken what there is: the client is told that it is the database which is full.
-    let mut others = Vec::new();
-    for _ in 0..8 {
+    let take = || {
         let mut psql = Command::new(testkit::tool("psql").unwrap());
         psql.args(["-XAtq", "-U", "trilith_gateway", "-d", "shop", "-h"])
             .arg(world.postgres.socket_folder())
@@ -100,15 +99,23 @@ async fn more_than_the_database_bears_is_not_promised() {
             .env("PGPASSWORD", "maintenance")
             .stdout(Stdio::null())
             .stderr(Stdio::null());
-        others.push(psql.spawn().unwrap());
-    }
+        psql.spawn().unwrap()
+    };
+    let mut others: Vec<_> = (0..8).map(|_| take()).collect();
     let full = async {
-        loop {
-            if let Err((sqlstate, message)) = Client::try_connect(&world, &payments, &[]).await {
-                return (sqlstate, message);
+        for _ in 0..600 {
+            if let Err(refused) = Client::try_connect(&world, &payments, &[]).await {
+                return refused;
+            }
+            // A place that the sessions before still held is taken as soon as it is free.
+            for other in &mut others {
+                if other.try_wait().unwrap().is_some() {
+                    *other = take();
+                }
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+        panic!("there was always a place left");
     };
     let (sqlstate, message) = full.await;
     assert_eq!(sqlstate, "53300", "{message}");
