@@ -88,6 +88,10 @@ pub(crate) const FOR_TEST: &[Package] = &[
         present: || has("pgbouncer"),
     },
     Package {
+        name: "procps",
+        present: || has("kill"),
+    },
+    Package {
         name: "xz-utils",
         present: || has("xz"),
     },

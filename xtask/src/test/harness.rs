@@ -1,12 +1,15 @@
-//! Runs `cargo test`, hands its output on line by line, and counts what the harnesses report.
+//! Runs `cargo test`, hands its output on line by line, and counts what the harnesses report. A harness
+//! that says nothing any more is ended, and the next one begins.
 
 use super::skips;
-use crate::shell::{Doing as _, Failure, Result};
+use crate::shell::{Doing as _, Failure, Result, run as run_program};
 use crate::workspace::{cargo, evidence, target};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{BufRead as _, BufReader};
-use std::process::Stdio;
+use std::process::{ChildStdout, Command, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::time::Duration;
 
 /// What the tests came to.
 #[derive(Default)]
@@ -60,12 +63,7 @@ pub(crate) fn run(crates: &[String], tally: &mut Tally) -> Result<()> {
     }
     let mut child = command.spawn().doing("cargo test")?;
     if let Some(stdout) = child.stdout.take() {
-        for line in BufReader::new(stdout).split(b'\n') {
-            let line = line.doing("output of cargo test")?;
-            let line = String::from_utf8_lossy(&line);
-            println!("{line}");
-            tally.read(&line);
-        }
+        hand_on(stdout, child.id(), tally)?;
     }
     let status = child.wait().doing("cargo test")?;
 
@@ -77,6 +75,68 @@ pub(crate) fn run(crates: &[String], tally: &mut Tally) -> Result<()> {
         return Ok(());
     }
     Err(Failure::new(format!("cargo test: {status}")))
+}
+
+/// Reads to the end. Until the first line comes, cargo builds, and takes the time that it takes.
+fn hand_on(stdout: ChildStdout, cargo: u32, tally: &mut Tally) -> Result<()> {
+    let (sender, lines) = mpsc::channel();
+    let reading = std::thread::spawn(move || {
+        for line in BufReader::new(stdout).split(b'\n') {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    let mut patience = Duration::MAX;
+    loop {
+        match lines.recv_timeout(patience) {
+            Ok(line) => {
+                let line = line.doing("output of cargo test")?;
+                let line = String::from_utf8_lossy(&line);
+                println!("{line}");
+                tally.read(&line);
+                patience = PATIENCE;
+            }
+            Err(RecvTimeoutError::Timeout) => end(cargo, tally)?,
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+    }
+    // It has sent all it had.
+    drop(reading.join());
+    Ok(())
+}
+
+/// How long a harness may say nothing; the longest test takes two minutes.
+const PATIENCE: Duration = Duration::from_mins(12);
+
+/// Ends what `cargo` runs just now. The harness has named each test that runs for over a minute.
+fn end(cargo: u32, tally: &mut Tally) -> Result<()> {
+    for child in children(cargo) {
+        let program = std::fs::read_link(format!("/proc/{child}/exe"));
+        let name = program.map_or_else(|_| child.to_string(), |path| path.display().to_string());
+        let line = format!(
+            "{name} said nothing for {} minutes FAILED",
+            PATIENCE.as_secs() / 60
+        );
+        println!("{line}");
+        tally.failures.push(line);
+        run_program(Command::new("kill").args(["-ABRT", &child.to_string()]))?;
+    }
+    Ok(())
+}
+
+/// The processes whose parent is `parent`.
+fn children(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let numbers = processes.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .filter(|number| {
+            let stat = std::fs::read_to_string(format!("/proc/{number}/stat")).unwrap_or_default();
+            // After the name, which may hold anything, come the state and the parent.
+            let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+            after.split_whitespace().nth(1) == Some(&parent.to_string())
+        })
+        .collect()
 }
 
 impl Tally {
@@ -101,7 +161,17 @@ impl Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::Tally;
+    use super::{Tally, children};
+    use std::process::Command;
+
+    #[test]
+    fn what_cargo_runs_is_found() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        assert!(children(std::process::id()).contains(&child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!children(std::process::id()).contains(&child.id()));
+    }
 
     #[test]
     fn results_of_several_harnesses_add_up() {
