@@ -120,6 +120,7 @@ impl Attestor {
                 name: executable.name.clone(),
                 path: executable.path.as_deref().and_then(text),
                 digest: self::digest(&executable.digest),
+                fsverity: executable.verity.as_ref().and_then(fsverity),
             },
             cgroup: snapshot.cgroup.clone(),
             unit: snapshot.unit.clone(),
@@ -132,6 +133,7 @@ impl Attestor {
                 name: program.name.clone(),
                 path: program.path.as_deref().and_then(text),
                 digest: self::digest(&program.digest),
+                fsverity: program.verity.as_ref().and_then(fsverity),
             }),
         }
     }
@@ -149,6 +151,10 @@ fn digest(digest: &process::Digest) -> attest_code::Digest {
         process::Digest::MadeUp => absent("on a file system that another program makes up (FUSE)"),
         process::Digest::Unreadable(why) => absent(why),
     }
+}
+
+fn fsverity(measured: &process::Verity) -> Option<attest_code::FsVerityDigest> {
+    attest_code::FsVerityDigest::measured(measured.algorithm, &measured.digest)
 }
 
 /// Over names and values; not over their age.

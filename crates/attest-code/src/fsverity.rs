@@ -115,6 +115,17 @@ impl FsVerityDigest {
         })
     }
 
+    /// As the kernel gives it: `FS_VERITY_HASH_ALG_…` and the bytes. `None` for an algorithm that is not one
+    /// of these, or another length.
+    #[must_use]
+    pub fn measured(algorithm: u16, digest: &[u8]) -> Option<Self> {
+        let algorithms = [FsVerityAlgorithm::Sha256, FsVerityAlgorithm::Sha512];
+        let algorithm = algorithms
+            .into_iter()
+            .find(|known| u16::from(known.number()) == algorithm)?;
+        (digest.len() == algorithm.hash().length()).then(|| algorithm.wrap(digest))
+    }
+
     #[must_use]
     pub const fn algorithm(&self) -> FsVerityAlgorithm {
         match self {
@@ -263,6 +274,16 @@ mod tests {
             FsVerityDigest::compute(FsVerityAlgorithm::Sha256, read),
             Err("broken")
         );
+    }
+
+    #[test]
+    fn what_the_kernel_measured_is_taken_only_whole() {
+        let digest = FsVerityDigest::of_bytes(FsVerityAlgorithm::Sha512, b"x");
+        let bytes = digest.as_bytes();
+        assert_eq!(FsVerityDigest::measured(2, bytes), Some(digest));
+        assert_eq!(FsVerityDigest::measured(1, bytes), None);
+        assert_eq!(FsVerityDigest::measured(3, bytes), None);
+        assert_eq!(FsVerityDigest::measured(2, &bytes[1..]), None);
     }
 
     #[test]

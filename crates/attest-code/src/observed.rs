@@ -1,5 +1,7 @@
 //! What was seen of a process, in words that are free of any kernel interface.
 
+use crate::FsVerityDigest;
+
 /// How sure it is that the process seen is the one that asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Caller {
@@ -22,6 +24,8 @@ pub struct Program {
     /// Present only if the file at that path on this machine is the file meant.
     pub path: Option<String>,
     pub digest: Digest,
+    /// What the kernel measures of it, if it has a Merkle tree.
+    pub fsverity: Option<FsVerityDigest>,
 }
 
 /// A process as it was at one moment.

@@ -10,7 +10,7 @@ const MAX_GROUPS: usize = 256;
 
 /// The facts of `observed`, seen at `now`.
 ///
-/// `workload.path` and `code.sha256` are those of the program that the process runs; for a helper those
+/// `workload.path`, `code.sha256` and `code.fsverity` are those of the program that the process runs; for a helper those
 /// of the program that it is about to execute, with `workload.helper = "exec"`. The digest of Trilith
 /// itself and that of an interpreter are never stated: neither is anybody's code.
 #[must_use]
@@ -46,8 +46,13 @@ pub fn workload_facts(observed: &Observed, now: Timestamp) -> FactSet {
         state(names::WORKLOAD_PATH, path.into());
     }
     state(names::WORKLOAD_INTERPRETER, interprets(program).into());
-    if let (Some(digest), true) = (sha256(program), speaks_for_itself(observed)) {
-        state(names::CODE_SHA256, crypto::hex::encode(digest).into());
+    if speaks_for_itself(observed) {
+        if let Some(digest) = sha256(program) {
+            state(names::CODE_SHA256, crypto::hex::encode(digest).into());
+        }
+        if let Some(digest) = &program.fsverity {
+            state(names::CODE_FSVERITY, digest.to_string().into());
+        }
     }
     facts
 }

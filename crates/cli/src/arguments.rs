@@ -3,8 +3,8 @@
 mod refs;
 
 pub(crate) use refs::{
-    DebianArguments, FindArguments, GenerationArguments, ImportCommand, OciArguments,
-    PhaseArgument, RefsCommand, SlsaArguments, UefiArguments, UkiArguments,
+    CodeArguments, DebianArguments, FindArguments, GenerationArguments, ImportCommand,
+    OciArguments, PhaseArgument, RefsCommand, SlsaArguments, UefiArguments, UkiArguments,
 };
 
 use clap::{Args, Parser, Subcommand};

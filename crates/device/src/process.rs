@@ -14,10 +14,12 @@ mod digest;
 mod executable;
 mod peer;
 mod text;
+mod verity;
 
 pub use digest::{Digests, MAX_EXECUTABLE};
 pub use executable::{Digest, Executable, FileId, Program};
 pub use text::unit_of_cgroup;
+pub use verity::Verity;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -232,6 +232,14 @@ pub(crate) struct ReferencesFile {
     pub(crate) tpm_roots: Vec<TpmRootEntry>,
     #[serde(default)]
     pub(crate) code: Vec<CodeEntry>,
+    #[serde(default, rename = "trusted_root")]
+    pub(crate) trusted_roots: Vec<TrustedRootEntry>,
+    #[serde(default, rename = "signer")]
+    pub(crate) signers: Vec<SignerEntry>,
+    #[serde(default)]
+    pub(crate) provenance: Vec<ProvenanceEntry>,
+    #[serde(default)]
+    pub(crate) evidence: Vec<EvidenceEntry>,
     /// What `trilith refs import` writes.
     #[serde(default, rename = "generation")]
     pub(crate) generations: Vec<references::Generation>,
@@ -279,8 +287,87 @@ pub(crate) struct CodeEntry {
     #[schemars(with = "String")]
     pub(crate) name: Spanned<String>,
     /// SHA-256 of each executable that goes by the name, hex.
+    #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) sha256: Vec<Spanned<String>>,
+    /// fs-verity digest of each executable that goes by the name: `sha256:` and hex.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) fsverity: Vec<Spanned<String>>,
+}
+
+/// A Sigstore deployment: whose certificates and logs count.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TrustedRootEntry {
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// Its trusted root, JSON of media type `application/vnd.dev.sigstore.trustedroot+json;version=0.1`.
+    #[schemars(with = "String")]
+    pub(crate) json: Spanned<String>,
+}
+
+/// Who may vouch for code: somebody whom a Sigstore deployment identified (`root`, `identity` and `issuer`), or
+/// whoever holds a key (`key`). There is no default for any of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SignerEntry {
+    /// What `code.approved_by` says.
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// A trusted root. With `key`: whose log has to hold what the key signs.
+    pub(crate) root: Option<String>,
+    /// As the certificate says: a workflow at a ref, or an e-mail address. One `*` may stand for the end of a ref.
+    pub(crate) identity: Option<String>,
+    /// Who identified the signer: `https://token.actions.githubusercontent.com`.
+    pub(crate) issuer: Option<String>,
+    /// A public key, PEM.
+    pub(crate) key: Option<String>,
+    /// Types of statements, beside provenance, that count as approval of their subjects.
+    #[serde(default)]
+    pub(crate) approves: Vec<String>,
+}
+
+/// Whose provenance counts, for which builder and source.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ProvenanceEntry {
+    /// What `code.approved_by` says.
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    pub(crate) signers: Vec<String>,
+    /// The builder's URI, as provenance writes it.
+    pub(crate) builder: String,
+    /// `github.com/acme/payments`
+    pub(crate) source: String,
+    /// `refs/tags/v1.2.3`, or `refs/tags/*`.
+    #[serde(rename = "ref")]
+    pub(crate) reference: Option<String>,
+    /// `.github/workflows/release.yml`
+    pub(crate) workflow: Option<String>,
+    pub(crate) build_type: Option<String>,
+}
+
+/// What somebody said of some code. It counts if a signer of the references signed it, whoever brought it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvidenceEntry {
+    /// SHA-256 of the executable that it is about, hex.
+    #[schemars(with = "String")]
+    pub(crate) sha256: Spanned<String>,
+    pub(crate) form: EvidenceForm,
+    /// JSON of a bundle or an envelope; base64 of a signature.
+    #[schemars(with = "String")]
+    pub(crate) content: Spanned<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum EvidenceForm {
+    SigstoreBundle,
+    DsseEnvelope,
+    /// Over the executable's bytes, by a signer's key.
+    Signature,
 }
 
 /// `tests/*`

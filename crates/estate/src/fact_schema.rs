@@ -192,7 +192,8 @@ fn known_as<'a>(facts: &FactSet, references: &'a References, sha256: &'a str) ->
     if facts.value(names::WORKLOAD_INTERPRETER) == Some(&Value::Bool(true)) {
         return Vec::new();
     }
-    references.names_of_code(sha256).collect()
+    let fsverity = facts.text(names::CODE_FSVERITY);
+    references.names_of_code(sha256, fsverity).collect()
 }
 
 fn expression(value: &Value) -> RestrictedExpression {

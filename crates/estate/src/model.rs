@@ -89,6 +89,9 @@ pub struct References {
     /// Generations of files, PCRs and images, and what was withdrawn of them.
     #[serde(skip)]
     pub values: references::References,
+    /// Who may vouch for code, and what they said.
+    #[serde(skip)]
+    pub(crate) vouching: Vouching,
 }
 
 impl References {
@@ -100,11 +103,19 @@ impl References {
             .find(|machine| machine.ek_sha256.contains(ek_sha256))
     }
 
-    /// The names that a digest goes by. `sha256` is lower-case hex.
-    pub fn names_of_code(&self, sha256: &str) -> impl Iterator<Item = &str> {
+    /// The names that code goes by, by either digest. `sha256` is lower-case hex, `fsverity` as
+    /// `code.fsverity` has it.
+    pub fn names_of_code(
+        &self,
+        sha256: &str,
+        fsverity: Option<&str>,
+    ) -> impl Iterator<Item = &str> {
         self.code
             .values()
-            .filter(move |code| code.sha256.contains(sha256))
+            .filter(move |code| {
+                let measured = fsverity.is_some_and(|digest| code.fsverity.contains(digest));
+                measured || code.sha256.contains(sha256)
+            })
             .map(|code| code.name.as_str())
     }
 }
@@ -129,6 +140,15 @@ pub struct CodeReference {
     pub name: String,
     /// Lower-case hex.
     pub sha256: BTreeSet<String>,
+    /// `sha256:` and lower-case hex.
+    pub fsverity: BTreeSet<String>,
+}
+
+/// Who may vouch for code, and what somebody said of it, by the code's SHA-256.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Vouching {
+    pub(crate) by: attest_code::CodeReferences,
+    pub(crate) evidence: BTreeMap<[u8; 32], Vec<attest_code::CodeEvidence>>,
 }
 
 /// A database or schema: what its members inherit.

@@ -105,9 +105,14 @@ impl Estate {
     /// `payments-api (sha256 …, …)`
     fn digests_of(&self, name: &str) -> String {
         match self.model.references.code.get(name) {
-            Some(code) if !code.sha256.is_empty() => {
-                let digests: Vec<_> = code.sha256.iter().map(String::as_str).collect();
-                format!("{name} (sha256 {})", digests.join(", "))
+            Some(code) if !code.sha256.is_empty() || !code.fsverity.is_empty() => {
+                let sha256 = code.sha256.iter().map(|digest| format!("sha256 {digest}"));
+                let measured = code
+                    .fsverity
+                    .iter()
+                    .map(|digest| format!("fs-verity {digest}"));
+                let digests: Vec<_> = sha256.chain(measured).collect();
+                format!("{name} ({})", digests.join(", "))
             }
             _ => format!("{name} (no digest is declared)"),
         }

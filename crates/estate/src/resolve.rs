@@ -3,6 +3,7 @@
 mod parse;
 mod references;
 mod resources;
+mod vouching;
 
 use crate::declare::{
     EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile, ResourcesFile,

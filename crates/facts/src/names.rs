@@ -130,6 +130,9 @@ pub const WORKLOAD_INTERPRETER: &str = "workload.interpreter";
 
 /// SHA-256 of the running executable, lower-case hex.
 pub const CODE_SHA256: &str = "code.sha256";
+/// fs-verity digest of the running executable, as the kernel measures it: `sha256:` and lower-case hex. It
+/// does not rest on a reading of the file, and holds whatever becomes of the file's name.
+pub const CODE_FSVERITY: &str = "code.fsverity";
 /// The reference value that the digest goes by: the owner's label.
 pub const CODE_REFERENCE: &str = "code.reference";
 /// The signer, or the rule for provenance, that approved the code: the owner's label.
@@ -227,6 +230,7 @@ pub const ALL: &[&str] = &[
     WORKLOAD_HELPER,
     WORKLOAD_INTERPRETER,
     CODE_SHA256,
+    CODE_FSVERITY,
     CODE_REFERENCE,
     CODE_APPROVED_BY,
     CODE_SIGNER_IDENTITY,

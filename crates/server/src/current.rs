@@ -1,14 +1,18 @@
 //! The estate version in force, compiled, with what it has answered already.
 
-use estate::Estate;
+use estate::{Estate, is_derived_of_code};
 use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Duration;
 
 /// Answers remembered at once; beyond, all are forgotten: they cost some 50 µs each to find again.
 const REMEMBERED: usize = 65_536;
+
+/// How long what is known of code is not asked again: a reference value may end meanwhile.
+const CODE_KNOWN: Duration = Duration::from_secs(30);
 
 /// Findings that say more than that a policy is about others.
 const TELLING: [&str; 2] = ["ASSUME-CODE-DIGEST", "ASSUME-FORBIDDEN"];
@@ -21,6 +25,17 @@ pub(crate) struct Current {
     pub(crate) version: HexDigest,
     /// By digest of the facts. Sound, because an answer depends on the version and the facts alone.
     answers: RwLock<HashMap<[u8; 32], Answer>>,
+    /// What is known of code, by what it is known from: signatures are verified once in a while.
+    code: RwLock<HashMap<[u8; 32], Code>>,
+}
+
+/// What the estate makes of the digests of some code.
+#[derive(Clone)]
+struct Code {
+    at: Timestamp,
+    facts: Arc<FactSet>,
+    /// What was wrong with it.
+    findings: Arc<[Finding]>,
 }
 
 /// What the estate says to one set of facts.
@@ -59,6 +74,7 @@ impl Current {
             index,
             version,
             answers: RwLock::default(),
+            code: RwLock::default(),
         }
     }
 
@@ -124,6 +140,64 @@ impl Current {
             );
         }
         Cow::Owned(placed)
+    }
+
+    /// The facts of a workload as this version has them: placed, and with what it makes of the digests of its
+    /// code now. What another version made of them is left out. Beside them, what is wrong with its code.
+    pub(crate) fn known<'a>(
+        &self,
+        facts: &'a FactSet,
+        now: Timestamp,
+    ) -> (Cow<'a, FactSet>, Arc<[Finding]>) {
+        let placed = self.placed(facts);
+        let stale = placed.iter().any(|fact| is_derived_of_code(&fact.name));
+        if !self.estate.judges_code() && !stale {
+            return (placed, Arc::default());
+        }
+        let observed = placed.iter().filter(|fact| !is_derived_of_code(&fact.name));
+        let mut known: FactSet = observed.cloned().collect();
+        let code = self.code(&known, now);
+        for fact in code.facts.iter() {
+            known.insert(fact.clone());
+        }
+        if digest(&known) == digest(&placed) {
+            return (placed, code.findings);
+        }
+        (Cow::Owned(known), code.findings)
+    }
+
+    fn code(&self, facts: &FactSet, now: Timestamp) -> Code {
+        let from = [
+            names::CODE_SHA256,
+            names::CODE_FSVERITY,
+            names::MACHINE_POOL,
+            names::WORKLOAD_PATH,
+        ];
+        let from: FactSet = from
+            .iter()
+            .filter_map(|name| facts.fact(name))
+            .cloned()
+            .collect();
+        let key = digest(&from);
+        if let Ok(code) = self.code.read()
+            && let Some(known) = code.get(&key)
+            && now.since(known.at) < CODE_KNOWN
+        {
+            return known.clone();
+        }
+        let (facts, findings) = self.estate.code_facts(facts, now);
+        let known = Code {
+            at: now,
+            facts: Arc::new(facts),
+            findings: findings.into(),
+        };
+        if let Ok(mut code) = self.code.write() {
+            if code.len() >= REMEMBERED {
+                code.clear();
+            }
+            code.insert(key, known.clone());
+        }
+        known
     }
 
     fn answer(&self, facts: &FactSet, digest: &[u8; 32]) -> Answer {

@@ -27,7 +27,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("references", &["crypto", "facts"]),
     ("device", &["attest-tpm", "crypto"]),
     ("workload-api", &["facts", "proto"]),
-    ("estate", &["crypto", "facts", "references"]),
+    ("estate", &["attest-code", "crypto", "facts", "references"]),
     ("estate-prove", &["estate"]),
     ("store", &[]),
     (

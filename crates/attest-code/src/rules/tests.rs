@@ -8,6 +8,7 @@ fn program(path: &str) -> Program {
         name: path.rsplit('/').next().map(str::to_owned),
         path: Some(path.to_owned()),
         digest: Digest::Sha256([0xab; 32]),
+        fsverity: None,
     }
 }
 
@@ -41,6 +42,19 @@ fn check(observed: &Observed, expected: &Expect) {
         shown.push_str(&format!("! {}\n", note.code));
     }
     expected.assert_eq(&shown);
+}
+
+#[test]
+fn what_the_kernel_measures_is_stated_of_a_program_and_of_no_interpreter() {
+    let measured = crate::FsVerityDigest::Sha256([0xcd; 32]);
+    for (path, stated) in [("/usr/bin/payments", true), ("/usr/bin/python3", false)] {
+        let mut observed = observed(path);
+        observed.program.fsverity = Some(measured);
+        let facts = workload_facts(&observed, Timestamp::EPOCH);
+        let expected = format!("sha256:{}", "cd".repeat(32));
+        let expected = stated.then_some(expected.as_str());
+        assert_eq!(facts.text(names::CODE_FSVERITY), expected, "{path}");
+    }
 }
 
 #[test]

@@ -42,6 +42,11 @@ pub enum ImportCommand {
         after_long_help = "Example:\n  trilith refs import slsa provenance.intoto.json --key builder.pem --output build.json"
     )]
     Slsa(SlsaArguments),
+    /// What somebody said of a program, beside the program's digest: a Sigstore bundle, an envelope, a signature
+    #[command(
+        after_long_help = "What is said counts if a [[signer]] of the estate said it. The file is written whole, for the estate's\nreferences folder.\n\nExamples:\n  trilith refs import code ./payments-api --bundle payments-api.sigstore.json --output estate/references/payments.json\n  trilith refs import code ./payments-api --envelope provenance.intoto.json --output payments.json\n  trilith refs import code ./payments-api --signature payments-api.sig --output payments.json"
+    )]
+    Code(CodeArguments),
 }
 
 /// What every import is asked.
@@ -154,6 +159,24 @@ pub struct SlsaArguments {
     /// Public key of the builder, PEM; may be given more than once
     #[arg(long = "key", value_name = "FILE", required = true)]
     pub keys: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct CodeArguments {
+    /// The executable that it was said of
+    pub program: PathBuf,
+    /// The references file to write; replaced if it exists
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// A Sigstore bundle; may be given more than once
+    #[arg(long = "bundle", value_name = "FILE", required_unless_present_any = ["envelopes", "signatures"])]
+    pub bundles: Vec<PathBuf>,
+    /// A DSSE envelope by a signer's key; may be given more than once
+    #[arg(long = "envelope", value_name = "FILE")]
+    pub envelopes: Vec<PathBuf>,
+    /// A signature over the program's bytes by a signer's key, raw or base64; may be given more than once
+    #[arg(long = "signature", value_name = "FILE")]
+    pub signatures: Vec<PathBuf>,
 }
 
 #[derive(Debug, Args)]

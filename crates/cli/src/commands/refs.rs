@@ -1,6 +1,7 @@
 //! Reference values: computed from files on this machine, written to one file, and looked up. No server
 //! is asked and nothing is fetched.
 
+mod code;
 mod debian;
 mod images;
 
@@ -28,6 +29,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Import(ImportCommand::Uefi(arguments)) => images::uefi(&arguments, global),
         RefsCommand::Import(ImportCommand::Oci(arguments)) => images::oci(&arguments, global),
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
+        RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
     }
 }

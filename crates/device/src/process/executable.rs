@@ -3,6 +3,7 @@
 //! The digest is of the open executable, not of a path, so a file swapped in under the same name changes
 //! nothing. The kernel refuses writes to a file that is being executed.
 
+use super::verity::{self, Verity};
 use super::{Digests, Entry, MAX_EXECUTABLE, ObserveError, Snapshot};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat};
@@ -83,6 +84,8 @@ pub struct Executable {
     /// anything under any name.
     pub path: Option<PathBuf>,
     pub digest: Digest,
+    /// What the kernel measures of it, if it does.
+    pub verity: Option<Verity>,
 }
 
 /// A program that a helper is about to execute.
@@ -92,6 +95,7 @@ pub struct Program {
     /// Resolved. Absent if the file at that path here is another one.
     pub path: Option<PathBuf>,
     pub digest: Digest,
+    pub verity: Option<Verity>,
 }
 
 pub(super) fn running_id(entry: &Entry) -> Result<FileId, ObserveError> {
@@ -105,7 +109,7 @@ pub(super) fn running(entry: &Entry, digests: &Digests) -> Result<Executable, Ob
     let link = rustix::fs::readlinkat(&entry.directory, "exe", Vec::new())
         .map_err(|errno| Entry::error(entry.pid, "exe", errno))?;
     let link = PathBuf::from(std::ffi::OsString::from_vec(link.into_bytes()));
-    let digest = digest_of(&opened, &id, digests, || {
+    let (digest, verity) = measured(&opened, &id, digests, || {
         open(entry, OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::other)
     });
     let path = if shows(&link, &id) {
@@ -118,6 +122,7 @@ pub(super) fn running(entry: &Entry, digests: &Digests) -> Result<Executable, Ob
         name: name_of(&link),
         path,
         digest,
+        verity,
     })
 }
 
@@ -151,7 +156,7 @@ pub(super) fn program(
         return Err(refuse("the caller may not execute it".to_owned()));
     }
     let id = FileId::from_stat(&stat);
-    let digest = digest_of(&opened, &id, digests, || {
+    let (digest, verity) = measured(&opened, &id, digests, || {
         open_in_root(OFlags::RDONLY | OFlags::NONBLOCK).map_err(io::Error::from)
     });
     let resolved = resolved(&opened);
@@ -160,6 +165,7 @@ pub(super) fn program(
         name: resolved.as_deref().and_then(name_of),
         path,
         digest,
+        verity,
     })
 }
 
@@ -183,34 +189,36 @@ fn proc_error(entry: &Entry, source: io::Error) -> ObserveError {
 
 /// `opened` is a path descriptor: nothing has been read, and no other program asked, until the file
 /// system is known to be of a kind that can be believed.
-fn digest_of(
+fn measured(
     opened: &OwnedFd,
     id: &FileId,
     digests: &Digests,
     reopen: impl FnOnce() -> io::Result<OwnedFd>,
-) -> Digest {
-    if id.size > MAX_EXECUTABLE {
-        return Digest::TooLarge;
-    }
+) -> (Digest, Option<Verity>) {
     match rustix::fs::fstatfs(opened) {
         Ok(found) if u64::try_from(found.f_type).is_ok_and(|kind| kind == FUSE_SUPER_MAGIC) => {
-            return Digest::MadeUp;
+            return (Digest::MadeUp, None);
         }
         Ok(_) => {}
-        Err(errno) => return Digest::Unreadable(errno.to_string()),
+        Err(errno) => return (Digest::Unreadable(errno.to_string()), None),
     }
-    if let Some(digest) = digests.known(id) {
-        return Digest::Sha256(digest);
-    }
-    let hashed = reopen().and_then(|file| {
+    let file = reopen().and_then(|file| {
         if FileId::of(&file)? != *id {
             return Err(io::Error::other("it was replaced while it was looked at"));
         }
-        digests.digest(&mut File::from(file), id)
+        Ok(File::from(file))
     });
-    match hashed {
-        Ok(digest) => Digest::Sha256(digest),
-        Err(error) => Digest::Unreadable(error.to_string()),
+    let mut file = match file {
+        Ok(file) => file,
+        Err(error) => return (Digest::Unreadable(error.to_string()), None),
+    };
+    let verity = verity::measure(&file);
+    if id.size > MAX_EXECUTABLE {
+        return (Digest::TooLarge, verity);
+    }
+    match digests.digest(&mut file, id) {
+        Ok(digest) => (Digest::Sha256(digest), verity),
+        Err(error) => (Digest::Unreadable(error.to_string()), verity),
     }
 }
 

@@ -13,6 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Refuses each policy about uses that reads a fact which an identity within its scope does not show.
 pub(crate) fn check(policies: &Policies, model: &Model, graph: &Graph) -> Vec<Problem> {
     let classes = Classes::of(model);
+    let mut code = model.references.code.values();
+    let measured = code.any(|code| !code.fsverity.is_empty());
     // Thousands of policies ask the same few questions.
     let mut asked: HashMap<Question<'_>, Option<Hidden<'_>>> = HashMap::new();
     let mut problems = Vec::new();
@@ -20,7 +22,7 @@ pub(crate) fn check(policies: &Policies, model: &Model, graph: &Graph) -> Vec<Pr
         if !speaks_of_uses(info) {
             continue;
         }
-        let read = facts_read(info);
+        let read = facts_read(info, measured);
         if read.is_empty() {
             continue;
         }
@@ -112,16 +114,22 @@ fn speaks_of_uses(info: &PolicyInfo) -> bool {
 }
 
 /// The facts below `context` that the policy reads: whole names, and `machine.tpm` where it asks only
-/// whether there are any.
-fn facts_read(info: &PolicyInfo) -> BTreeSet<String> {
+/// whether there are any. `measured`: code goes by its fs-verity digest as well.
+fn facts_read(info: &PolicyInfo, measured: bool) -> BTreeSet<String> {
     let mut read: BTreeSet<String> = super::conditions::conjuncts(&info.body)
         .iter()
         .flat_map(|conjunct| paths(conjunct))
         .filter_map(|path| path.strip_prefix("context.").map(str::to_owned))
-        .map(|path| match path.as_str() {
-            // Derived from the digest.
-            "code.known_as" => names::CODE_SHA256.to_owned(),
-            _ => path,
+        .flat_map(|path| match path.as_str() {
+            // Derived from the digests.
+            "code.known_as" if measured => {
+                vec![
+                    names::CODE_SHA256.to_owned(),
+                    names::CODE_FSVERITY.to_owned(),
+                ]
+            }
+            "code.known_as" => vec![names::CODE_SHA256.to_owned()],
+            _ => vec![path],
         })
         .filter(|path| !matches!(path.as_str(), "machine" | "workload"))
         .collect();

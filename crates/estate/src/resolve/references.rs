@@ -1,7 +1,7 @@
 //! `references/`: machines, pools, hardware roots, code digests, generations of reference values.
 //! Certificates are not parsed here: what a root is worth is for the verifier that uses it.
 
-use super::{Seen, Source, declarations, parse};
+use super::{Seen, Source, declarations, parse, vouching};
 use crate::declare::ReferencesFile;
 use crate::files::EstateFiles;
 use crate::model::{CodeReference, Machine, References, TpmRoot};
@@ -50,6 +50,7 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
         code(&mut source, declared, &mut seen, &mut references);
         values(&mut source, declared, &mut references);
     }
+    references.vouching = vouching::resolve(&parsed, &mut seen, problems);
     references
 }
 
@@ -153,9 +154,19 @@ fn code(
         let reference = CodeReference {
             name: name.clone(),
             sha256: digests(source, &entry.sha256),
+            fsverity: measured(source, &entry.fsverity),
         };
         references.code.insert(name.clone(), reference);
     }
+}
+
+fn measured(source: &mut Source<'_>, list: &[Spanned<String>]) -> BTreeSet<String> {
+    for digest in list {
+        if let Err(finding) = attest_code::FsVerityDigest::parse(digest.get_ref()) {
+            source.problem("ESTATE-DIGEST", digest, finding.to_string());
+        }
+    }
+    list.iter().map(|digest| digest.get_ref().clone()).collect()
 }
 
 fn digests(source: &mut Source<'_>, list: &[Spanned<String>]) -> BTreeSet<String> {

@@ -12,6 +12,7 @@
 mod assume;
 mod attacks;
 mod changes;
+mod code;
 mod documents;
 mod equivalence;
 mod fixture;

@@ -272,13 +272,18 @@ fn fresh(core: &Core, current: &Current, evidence_time: u64) -> Result<(), Refus
     ))
 }
 
-/// What an agent may say: of workloads and their code, and as its own word.
+/// Whether an agent may say it of the code that it sees.
+fn observed_of_code(name: &str) -> bool {
+    name.starts_with("code.") && !estate::is_derived_of_code(name)
+}
+
+/// What an agent may say: of workloads, the digests of their code, and as its own word.
 fn assertions(bytes: &[u8]) -> Result<FactSet, Refusal> {
     let facts: FactSet =
         serde_json::from_slice(bytes).map_err(|_| invalid("facts that do not parse"))?;
     let may = |fact: &facts::Fact| {
         fact.source == Source::Asserted
-            && (fact.name.starts_with("workload.") || fact.name.starts_with("code."))
+            && (fact.name.starts_with("workload.") || observed_of_code(&fact.name))
     };
     if let Some(fact) = facts.iter().find(|fact| !may(fact)) {
         return Err(invalid(&format!("the fact {} from an agent", fact.name)));
@@ -289,7 +294,9 @@ fn assertions(bytes: &[u8]) -> Result<FactSet, Refusal> {
 fn invalid(what: &str) -> Refusal {
     Refusal::Invalid(
         Finding::new("SYNC-REQUEST", "the agent's request cannot be taken")
-            .expected("facts `workload.*` and `code.*` with source `asserted`, within limits")
+            .expected(
+                "facts `workload.*` and digests of code with source `asserted`, within limits",
+            )
             .observed(what.to_owned()),
     )
 }
@@ -378,6 +385,7 @@ fn near_misses(
     core: &Core,
     node: &str,
     near: &[NearMiss],
+    code: &[Finding],
     nobody: bool,
 ) -> Vec<v1::RefusedIdentity> {
     let mut counts = core
@@ -401,7 +409,8 @@ fn near_misses(
                 let seen = finding.observed.clone().unwrap_or_default();
                 counts.count((node.to_owned(), id.clone(), seen), finding);
             }
-            Some(refused_identity(&id, &miss.findings))
+            let findings: Vec<Finding> = miss.findings.iter().chain(code).cloned().collect();
+            Some(refused_identity(&id, &findings))
         })
         .collect()
 }

@@ -91,12 +91,74 @@ async fn an_agent_cannot_speak_for_the_machine_or_for_hardware() {
         ("machine.pool", Source::Asserted),
         ("machine.tpm.kind", Source::Asserted),
         ("workload.uid", Source::Hardware),
+        // Follows from the digest, or nothing does.
+        ("code.source", Source::Asserted),
+        ("code.approved_by", Source::Asserted),
     ] {
         let mut facts = FactSet::new();
         facts.state(name, "demo", source, Timestamp::now());
         let refused = sync.ask("w1", &facts, Vec::new()).await.err().unwrap();
         assert_eq!(refused.code, "SYNC-REQUEST", "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn signed_code_is_an_identity_for_as_long_as_the_estate_holds_the_signature() {
+    use crypto::Signer as _;
+    let signer = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let code = b"a program that is in no list";
+    let sha256 = crypto::hex::encode(&crypto::sha256(code));
+    let signature = crypto::base64::encode(&signer.sign(code).unwrap());
+    let der = crypto::base64::encode(signer.public_key().spki_der());
+    let key = format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n");
+    let vouching = |signature: &str| {
+        format!(
+            "[[signer]]\nname = \"release key\"\nkey = \"\"\"\n{key}\"\"\"\n\
+             [[evidence]]\nsha256 = \"{sha256}\"\nform = \"signature\"\ncontent = \"{signature}\"\n"
+        )
+    };
+    let mut files = crate::harness::estate();
+    files.insert(
+        "policies/signed.cedar",
+        "@id(\"what the release key signed\") permit (principal in Pool::\"demo\", \
+         action == Action::\"assume\", resource == Identity::\"payments/api\") when { principal has uid && \
+         principal.uid == 1000 && principal has code && principal.code has approved_by && \
+         principal.code.approved_by == \"release key\" };",
+    );
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let workload = program(1000, &sha256);
+
+    // A signature by somebody else: the workload hears what is wrong with it.
+    let stranger = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let forged = crypto::base64::encode(&stranger.sign(code).unwrap());
+    files.insert("references/signed.toml", vouching(&forged));
+    fixture.apply(&files).await.unwrap();
+    let (issued, held) = sync.ask("w1", &workload, Vec::new()).await.unwrap();
+    assert!(held.is_empty());
+    let heard = issued.refused.iter().any(|refused| {
+        let findings: Vec<facts::Finding> = serde_json::from_slice(&refused.findings).unwrap();
+        findings
+            .iter()
+            .any(|finding| finding.code == "CODE-SIGNATURE")
+    });
+    assert!(heard, "{:?}", issued.refused);
+
+    files.insert("references/signed.toml", vouching(&signature));
+    fixture.apply(&files).await.unwrap();
+    let (_, held) = sync.ask("w1", &workload, Vec::new()).await.unwrap();
+    let serial = held[0].svid.serial.clone();
+
+    // What it rested on is taken out, and everything is judged again.
+    files.insert("references/signed.toml", vouching(&forged));
+    fixture.apply(&files).await.unwrap();
+    let mut revoked = Vec::new();
+    while revoked.is_empty() {
+        revoked = fixture.records(&["revocation"]).await;
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(revoked[0].1["body"]["target"]["value"], serial);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -268,3 +268,71 @@ fn an_image_layout_is_imported_by_its_digest() {
     ]);
     assert_eq!(usage.status.code(), Some(2));
 }
+
+#[test]
+fn what_openssl_signed_of_a_program_counts_in_the_estate_that_names_its_key() {
+    let folder = testkit::temp_dir().expect("a folder");
+    let at = |name: &str| folder.path().join(name);
+    let openssl = |arguments: &[&str]| {
+        let mut openssl = Command::new(testkit::tool("openssl").expect("openssl is there"));
+        let done = openssl.current_dir(&folder).args(arguments).output();
+        let done = done.expect("openssl starts");
+        assert!(done.status.success(), "{arguments:?}: {done:?}");
+    };
+    std::fs::write(at("program"), b"\x7fELF and more").expect("a program");
+    let curve = "ec_paramgen_curve:P-256";
+    openssl(&[
+        "genpkey",
+        "-algorithm",
+        "EC",
+        "-pkeyopt",
+        curve,
+        "-out",
+        "key",
+    ]);
+    openssl(&["pkey", "-in", "key", "-pubout", "-out", "pub"]);
+    openssl(&["dgst", "-sha256", "-sign", "key", "-out", "sig", "program"]);
+
+    let (program, signature) = (at("program"), at("sig"));
+    let import = |form: &str, output: &Path| {
+        let said = [text(&program), form, text(&signature)];
+        trilith(
+            &[
+                &["import", "code"][..],
+                &said,
+                &["--output", text(output), "--json"],
+            ]
+            .concat(),
+        )
+    };
+    let output = at("vouching.json");
+    let written = import("--signature", &output);
+    assert!(written.status.success(), "{written:?}");
+    let said: Value = serde_json::from_slice(&written.stdout).expect("JSON");
+    let sha256 = said["sha256"].as_str().expect("a digest").to_owned();
+
+    let mut files = estate::EstateFiles::new();
+    files.insert("estate.toml", "trust_domain = \"t\"\n");
+    let said = std::fs::read_to_string(&output).expect("it was written");
+    files.insert("references/said.json", said);
+    let key = std::fs::read_to_string(at("pub")).expect("a key");
+    let who = format!("[[signer]]\nname = \"openssl\"\nkey = '''\n{key}'''\n");
+    files.insert("references/who.toml", who);
+    let estate = estate::Estate::compile(&files).expect("it compiles");
+    let now = facts::Timestamp::now();
+    let mut running = facts::FactSet::new();
+    let source = facts::Source::Asserted;
+    running.state(facts::names::CODE_SHA256, sha256, source, now);
+    let (derived, findings) = estate.code_facts(&running, now);
+    assert!(findings.is_empty(), "{findings:?}");
+    let approved = derived.text(facts::names::CODE_APPROVED_BY);
+    assert_eq!(approved, Some("openssl"));
+
+    // Named as what it is not, it is refused and nothing is written.
+    let other = at("other.json");
+    let refused = import("--bundle", &other);
+    assert_eq!(refused.status.code(), Some(1));
+    let words = String::from_utf8_lossy(&refused.stderr);
+    assert!(words.contains("REF-EVIDENCE"), "{refused:?}");
+    assert!(!other.exists());
+}

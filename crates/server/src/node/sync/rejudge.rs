@@ -87,7 +87,7 @@ fn judge(core: &Core, old: Option<&Current>, new: &Current) -> Judged {
     let mut known = HashSet::new();
     let reissue = reissued(core, old, new);
     for (node, name, workload) in core.workloads.all() {
-        let facts = match new.placed(&workload.facts) {
+        let facts = match new.known(&workload.facts, core.now()).0 {
             Cow::Borrowed(_) => Arc::clone(&workload.facts),
             Cow::Owned(placed) => Arc::new(placed),
         };

@@ -43,6 +43,8 @@ struct Decided {
     digest: [u8; 32],
     allowed: Arc<[Allowed]>,
     near: Arc<[NearMiss]>,
+    /// What is wrong with the workload's code.
+    code: Arc<[Finding]>,
     /// The keys that came with them, one for each identity.
     keys: Vec<Result<PublicKey, Refusal>>,
 }
@@ -154,6 +156,8 @@ impl Asked {
         for fact in assertions(&self.request.facts)?.iter() {
             facts.insert(fact.clone());
         }
+        let (facts, code) = current.known(&facts, core.now());
+        let facts = facts.into_owned();
         let digest = crate::current::digest(&facts);
         let (allowed, near) = current.judged(&facts, &digest);
         // A key that no identity is there for is not looked at.
@@ -165,6 +169,7 @@ impl Asked {
             digest,
             allowed,
             near,
+            code,
             keys,
         })
     }
@@ -226,10 +231,11 @@ impl Asked {
             facts,
             allowed,
             near,
+            code,
             keys,
             ..
         } = decided;
-        let mut refused = near_misses(core, &node.name, &near, allowed.is_empty());
+        let mut refused = near_misses(core, &node.name, &near, &code, allowed.is_empty());
         let basis = Arc::new(Basis {
             node: node.name,
             verdict: node.verdict,

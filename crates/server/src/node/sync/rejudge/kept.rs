@@ -38,5 +38,5 @@ fn allowed(core: &Core, new: &Current, commit: &Commitment) -> Option<Arc<[Allow
         }
     };
     let facts = crate::current::from_canonical(Commitment::opened(&opening, "facts")?)?;
-    Some(new.assumable(&new.placed(&facts)))
+    Some(new.assumable(&new.known(&facts, core.now()).0))
 }
