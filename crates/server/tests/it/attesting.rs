@@ -6,6 +6,7 @@ use crate::harness::{Fixture, Machine, PATIENCE, PROGRAM, Sync, finding, metric,
 use crate::kernel::{Kernel, LISTED, content, entry, quote, references};
 use crate::surviving::spawn;
 use crate::tpm::{evidence, pin};
+use crate::tpm_renewal::renew_with;
 use crypto::{Algorithm, KeyPair, hex, sha256};
 use facts::Finding;
 use proto::v1;
@@ -225,6 +226,40 @@ async fn a_list_that_grows_by_listed_files_goes_on_and_an_unlisted_one_cuts_the_
     let mut sync = connect(&machine).await;
     let (_, held) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
     assert_eq!(held.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_is_judged_by_the_whole_list_and_a_bad_one_evicts() {
+    let Some(mut kernel) = Kernel::boot("server.ima-renewal") else {
+        return;
+    };
+    let fixture = kernel.fixture(SLOW).await;
+    let renew = async |machine: &Machine, kernel: &Kernel, list: Vec<u8>| {
+        let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
+        renew_with(machine, &kernel.chip, crypto::random(), key, list).await
+    };
+    let machine = kernel.join(&fixture).await.unwrap();
+    // A list that is too short to be all of it is no list; the machine comes in again by a good one.
+    let short = renew(&machine, &kernel, Vec::new()).await.err().unwrap();
+    assert_eq!(finding(&short).code, "IMA-LIST-MISSING");
+    assert_eq!(locked(&fixture).await, "AGENT-EVICTED");
+    let machine = kernel.join(&fixture).await.unwrap();
+    kernel.measure(LISTED, content(LISTED));
+    let machine = renew(&machine, &kernel, kernel.list(0)).await.unwrap();
+    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let entries = verdict.facts.value("machine.ima.entries").unwrap();
+    assert_eq!(entries.to_string(), "3");
+
+    kernel.measure("/tmp/evil", [9; 32]);
+    let bad = renew(&machine, &kernel, kernel.list(0))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(finding(&bad).code, "IMA-FILE");
+    assert_eq!(locked(&fixture).await, "AGENT-EVICTED");
+    let status = machine.sync().await.err().unwrap();
+    assert_eq!(finding(&status).code, "CALLER-REVOKED");
+    assert_eq!(refused(&fixture, 2).await[0].code, "IMA-FILE");
 }
 
 #[tokio::test(flavor = "multi_thread")]
