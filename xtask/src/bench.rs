@@ -114,6 +114,18 @@ const FIGURES: &[Figure] = &[
         Aim::AtLeast(150.0),
     ),
     figure(
+        "attest.ima_incremental_per_s",
+        "attest-tpm",
+        "continuous_bench",
+        Aim::None,
+    ),
+    figure(
+        "attest.fleet_10k_detect_to_cut_p99_ms",
+        "server",
+        "fleet_bench",
+        Aim::AtMost(3_000.0),
+    ),
+    figure(
         "ledger.append_1k_batched",
         "ledger-store",
         "append_bench",

@@ -63,7 +63,14 @@ impl std::fmt::Debug for Token {
 #[serde(tag = "method", rename_all = "lowercase", deny_unknown_fields)]
 pub enum JoinConfig {
     /// By its TPM: `device:/dev/tpmrm0`, or `swtpm:/path/to/socket` for an emulated one.
-    Tpm { tpm: String },
+    Tpm {
+        tpm: String,
+        /// The kernel's list of what it measured. With a `device:` it is
+        /// `/sys/kernel/security/ima/binary_runtime_measurements`, which the agent has to be able to read,
+        /// and `runtime_measurements_count` beside it; an emulator has none unless it is named here.
+        #[serde(default)]
+        ima_list: Option<PathBuf>,
+    },
     /// By a one-time token. It proves nothing about the machine, and the facts say so.
     Token {
         /// A file with the token, readable by the agent only; else `TRILITH_JOIN_TOKEN` or `--token`. It is
@@ -76,7 +83,11 @@ pub enum JoinConfig {
 impl std::fmt::Debug for JoinConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tpm { tpm } => f.debug_struct("Tpm").field("tpm", tpm).finish(),
+            Self::Tpm { tpm, ima_list } => f
+                .debug_struct("Tpm")
+                .field("tpm", tpm)
+                .field("ima_list", ima_list)
+                .finish(),
             Self::Token { token_file } => f
                 .debug_struct("Token")
                 .field("token_file", token_file)

@@ -5,6 +5,7 @@
 
 use crate::config::{AgentConfig, JoinConfig};
 use crate::join::{self, Before, JoinError, refused};
+use crate::measured::List;
 use crate::node_state::{Blob, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle};
 use crate::receipts::Receipts;
 use crate::shared::Shared;
@@ -29,7 +30,12 @@ const AT_MOST_EVERY_S: u64 = 10;
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LAST_RETRY: Duration = Duration::from_secs(300);
 /// The server's words for an SVID with which nothing can be renewed any more: only a new join helps.
-const OVER: [&str; 3] = ["CALLER-REVOKED", "CALLER-EXPIRED", "CALLER-UNRECORDED"];
+const OVER: [&str; 4] = [
+    "CALLER-REVOKED",
+    "CALLER-EXPIRED",
+    "CALLER-UNRECORDED",
+    "AGENT-EVICTED",
+];
 /// Its words for a machine that is locked out, or whose state is dead.
 const LOCKED: [&str; 3] = ["AGENT-LOCKED", "AGENT-STATE-LOCKED", "AGENT-STATE-DEAD"];
 /// Nothing renews before there is an identity, and with it what SVIDs are checked with.
@@ -381,10 +387,11 @@ impl Renewal {
         );
         let tpm = match &self.config.join {
             JoinConfig::Token { .. } => None,
-            JoinConfig::Tpm { tpm } => Some(
-                join::tpm_evidence(tpm, &identity.trust_domain, &link, bundles.as_ref(), &key)
-                    .await?,
-            ),
+            JoinConfig::Tpm { tpm, ima_list } => {
+                let list = List::of(tpm, ima_list.as_deref());
+                let domain = &identity.trust_domain;
+                Some(join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key).await?)
+            }
         };
         let request = v1::RenewRequest {
             public_key: spki.to_vec(),

@@ -2,6 +2,7 @@
 
 use crate::ConfigError;
 use crate::config::{AgentConfig, JoinConfig};
+use crate::measured::List;
 use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
 use attest::transcript;
 use attest_tpm::{Challenge, Channel, JoinAnswer};
@@ -115,9 +116,11 @@ pub(crate) async fn join(
             let state = node_state(config, ledger_key, stored, joined)?;
             Ok(Node { state, key })
         }
-        JoinConfig::Tpm { tpm } => {
+        JoinConfig::Tpm { tpm, ima_list } => {
             let key = Arc::new(fresh_key()?);
-            let mut finish = tpm_evidence(tpm, trust_domain, &link, bundles.as_ref(), &key).await?;
+            let list = List::of(tpm, ima_list.as_deref());
+            let mut finish =
+                tpm_evidence(tpm, list, trust_domain, &link, bundles.as_ref(), &key).await?;
             if let Some((join_state, renewal_id)) = kept {
                 finish.join_state.clone_from(&join_state.0);
                 finish.renewal_id.clone_from(&renewal_id.0);
@@ -182,9 +185,11 @@ async fn by_token(
         .map_err(|status| refused("Join.Token", &status))
 }
 
-/// Has the TPM at `address` answer a challenge over `link`, vouching for `key`.
+/// Has the TPM at `address` answer a challenge over `link`, vouching for `key`. `list` is what the kernel
+/// has measured into it.
 pub(crate) async fn tpm_evidence(
     address: &str,
+    list: Option<List>,
     trust_domain: &TrustDomain,
     link: &Link,
     bundles: &dyn BundleSource,
@@ -218,9 +223,14 @@ pub(crate) async fn tpm_evidence(
     let session = challenge.session.clone();
     let challenge = read_challenge(challenge)?;
     let key = Arc::clone(key);
-    let answer = blocking(move || begun.answer(&challenge, &channel, Some(key.as_ref())))
-        .await?
-        .map_err(failed)?;
+    let answer = blocking(move || {
+        let mut answer = begun.answer(&challenge, &channel, Some(key.as_ref()))?;
+        // After the quote, so that it holds whatever was quoted.
+        answer.ima_list = list.map(|list| list.read()).unwrap_or_default();
+        Ok(answer)
+    })
+    .await?
+    .map_err(failed)?;
     Ok(finish(session, answer))
 }
 
@@ -261,6 +271,7 @@ fn finish(session: Vec<u8>, answer: JoinAnswer) -> v1::TpmFinishRequest {
         vouch: answer.vouch,
         join_state: Vec::new(),
         renewal_id: Vec::new(),
+        ima_list: answer.ima_list,
     }
 }
 

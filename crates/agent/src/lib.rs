@@ -23,6 +23,7 @@
     )
 )]
 
+mod attesting;
 mod attestor;
 pub mod client;
 mod config;
@@ -31,6 +32,7 @@ pub mod helper;
 mod helper_service;
 mod identity;
 mod join;
+mod measured;
 mod metrics;
 mod node_state;
 mod receipts;

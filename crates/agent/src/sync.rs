@@ -2,6 +2,7 @@
 //!
 //! One task. It alone takes asks and the outbox from the core; attestation and key making run beside it.
 
+use crate::attesting::{Answered, Attesting};
 use crate::attestor::{Attestor, Process};
 use crate::config::AgentConfig;
 use crate::identity::{Identity, is_lock, is_over, lock};
@@ -16,7 +17,7 @@ use proto::v1::node_client::NodeClient;
 use proto::v1::node_update::Update;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -123,9 +124,11 @@ impl Sync {
         )
         .await?;
         let (sender, outgoing) = mpsc::channel(OUTGOING);
+        let attesting = Attesting::of(&self.config.join);
         let hello = v1::NodeHello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bundle_sequence: self.shared.quietly(|core| core.trust_sequence()),
+            attests: attesting.is_some(),
         };
         send(&sender, v1::node_message::Message::Hello(hello)).await?;
         let mut updates = NodeClient::new(link.channel)
@@ -136,8 +139,23 @@ impl Sync {
         tracing::info!(server = %self.config.server, "connected");
         self.shared.quietly(|core| core.connected());
         let mut asking: JoinSet<Asked> = JoinSet::new();
+        let mut answering: JoinSet<Answered> = JoinSet::new();
+        // How long the IMA list is, and was when it was last answered for.
+        let (marks, mut mark) = watch::channel(None);
+        let mut told = None;
+        let mut looking = JoinSet::new();
+        if let Some(attesting) = attesting.clone() {
+            looking.spawn(attesting.look(marks));
+        }
         loop {
             self.start_asking(&mut asking);
+            // What is being answered says by itself how far it went.
+            let now = *mark.borrow();
+            if told.is_some() && now > told && answering.is_empty() {
+                told = now;
+                let wanted = v1::node_message::Message::Wanted(v1::AttestWanted {});
+                send(&sender, wanted).await?;
+            }
             for message in self.shared.quietly(|core| core.take_outbox()) {
                 if let Some(message) = message.message {
                     send(&sender, message).await?;
@@ -145,6 +163,11 @@ impl Sync {
             }
             tokio::select! {
                 update = updates.message() => match update? {
+                    Some(v1::NodeUpdate { update: Some(Update::Attest(asked)) }) => {
+                        if let Some(attesting) = attesting.clone() {
+                            answering.spawn(attesting.answer(asked));
+                        }
+                    }
                     Some(update) => self.take(update).await,
                     None => return Err(SyncError::Closed),
                 },
@@ -153,6 +176,15 @@ impl Sync {
                         self.asked(&name, result);
                     }
                 }
+                Some(answered) = answering.join_next() => match answered {
+                    Ok(Answered::Answer(answer, before)) => {
+                        told = before;
+                        send(&sender, v1::node_message::Message::Attestation(answer)).await?;
+                    }
+                    Ok(Answered::OtherBoot) => self.identity.stale.notify_one(),
+                    Ok(Answered::Failed) | Err(_) => {}
+                },
+                Ok(()) = mark.changed() => {}
                 () = self.shared.work.notified() => {}
                 () = self.identity.renewed.notified() => return Ok(()),
             }
@@ -211,7 +243,7 @@ impl Sync {
                 self.shared
                     .quietly(|core| core.refused(refused.request, finding, now));
             }
-            Some(Update::Heartbeat(_)) | None => {}
+            Some(Update::Heartbeat(_) | Update::Attest(_)) | None => {}
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();

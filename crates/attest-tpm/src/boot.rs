@@ -34,6 +34,7 @@ pub use measurement::{Meaning, Measurement, Note};
 pub use references::{References, SbatFloor, Sections, SecureBootRule};
 pub use secure_boot::{Authority, Permission, SecureBoot};
 pub use verify::{Boot, verify};
+pub(crate) use verify::{PHASES, gone_on};
 
 /// Why something of a boot cannot be known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

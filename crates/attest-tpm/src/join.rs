@@ -135,6 +135,10 @@ pub struct Proven {
     pub root: Source,
     /// What was booted, if an event log of SHA-256 came along.
     pub booted: Option<boot::Boot>,
+    /// The attestation key, by which the machine goes on to attest.
+    pub attestation_key: PublicKey,
+    /// What was quoted.
+    pub quoted: Quoted,
 }
 
 /// The verdict, and what it proved if it is affirmed.
@@ -270,6 +274,8 @@ fn examine(
                 boot,
                 root: statement::root(&trust),
                 booted: booted.flatten(),
+                attestation_key: ak.key,
+                quoted: quoted.clone(),
             };
             let facts = statement::facts(&trust, &quoted, &proven, expectation.now);
             Ok((facts, proven))

@@ -7,7 +7,7 @@
 //! crypto backend's padding in [`make_credential`]; secrets and seeds are passed in.
 //! The other side, which talks to the chip, is `device::tpm`.
 //!
-//! Start at [`join`], or at [`boot`]. What each fact proves, and what not, is in `docs/attestation/tpm.md`.
+//! Start at [`join`], at [`continuous`] for what follows it, or at [`boot`]. What each fact proves, and what not, is in `docs/attestation/tpm.md`.
 //! Structures and their numbers follow TCG TPM 2.0 Library, Part 2, revision 1.59.
 
 #![forbid(unsafe_code)]
@@ -26,6 +26,7 @@ mod attested;
 pub mod boot;
 mod bytes;
 mod certify;
+pub mod continuous;
 mod credential;
 pub mod efi;
 mod ek;

@@ -4,6 +4,13 @@
 
 use attest::Evidence;
 
+/// Some 1,000 entries.
+const LIST_PART: usize = 128 * 1024;
+
+fn list_part(part: &[u8]) -> Evidence<'_> {
+    Evidence::new("ima-list", part)
+}
+
 /// First message, from the agent: the keys of its TPM.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JoinRequest {
@@ -60,6 +67,8 @@ pub struct JoinAnswer {
     pub pcr_values: Vec<Vec<u8>>,
     /// TCG event log; empty when the machine has none.
     pub event_log: Vec<u8>,
+    /// The kernel's list of what it measured (IMA), whole and in its binary form; empty when it has none.
+    pub ima_list: Vec<u8>,
     /// DER SPKI of the key in memory that the SVID is for; empty when it is for the identity key.
     pub session_key: Vec<u8>,
     /// By the session key over the join transcript.
@@ -78,6 +87,9 @@ pub struct JoinEvidence {
 impl JoinEvidence {
     /// The blobs that a verdict names, in a fixed order; what is empty is left out. The activated
     /// secret is no evidence: it proves something to the one who made it, and to nobody else.
+    ///
+    /// The IMA list comes in parts that stay the same while it grows, so that who keeps them by their
+    /// digests keeps each once, however often the machine proves itself.
     #[must_use]
     pub fn blobs(&self) -> Vec<Evidence<'_>> {
         let (request, answer) = (&self.request, &self.answer);
@@ -97,6 +109,7 @@ impl JoinEvidence {
             Evidence::new("session-key-vouch", &answer.vouch),
         ]
         .into_iter()
+        .chain(answer.ima_list.chunks(LIST_PART).map(list_part))
         .filter(|evidence| !evidence.bytes.is_empty())
         .collect()
     }

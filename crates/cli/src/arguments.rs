@@ -199,6 +199,17 @@ pub enum AgentCommand {
     /// List the node agents that ever joined
     #[command(after_long_help = "Example:\n  trilith agent list")]
     List,
+    /// Take everything from a machine, at once, until it joins clean
+    #[command(
+        after_long_help = "Example:\n  trilith agent evict db-1 --reason 'rebuilt while we watch it'"
+    )]
+    Evict {
+        /// The node's name
+        node: String,
+        /// Why, for the record
+        #[arg(long)]
+        reason: String,
+    },
     /// Free a node agent that was locked because two copies of its state were seen
     #[command(
         after_long_help = "Example:\n  trilith agent readmit db-1 --reason 'restored from its image'"

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod attest;
 mod command;
 mod endorsement;
 mod error;
@@ -15,6 +16,7 @@ pub mod join;
 pub mod template;
 mod transport;
 
+pub use attest::{Quote, quote};
 pub use command::{Hierarchy, Object, Signed};
 pub use endorsement::Endorsement;
 pub use error::{Error, ResponseCode};

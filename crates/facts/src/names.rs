@@ -54,7 +54,7 @@ pub const MACHINE_BOOT_LABELS: &str = "machine.boot.labels";
 /// Numbers of the PCRs that reference values speak of: `4`.
 pub const MACHINE_BOOT_JUDGED: &str = "machine.boot.judged";
 /// `approved` when every executed file that was measured is allowed, `measured` when the list replays to
-/// PCR 10.
+/// PCR 10, `none` when the kernel has measured nothing, `unknown` when it has and did not say what.
 pub const MACHINE_IMA_STATE: &str = "machine.ima.state";
 /// How many entries of the list are verified.
 pub const MACHINE_IMA_ENTRIES: &str = "machine.ima.entries";

@@ -35,6 +35,8 @@ pub struct Config {
     pub lifetimes: Lifetimes,
     #[serde(default)]
     pub limits: Limits,
+    #[serde(default)]
+    pub attestation: Attestation,
 }
 
 /// Where keys live. CA and ledger keys must not live in one place: whoever takes one of the two
@@ -100,11 +102,33 @@ impl Default for Lifetimes {
     }
 }
 
+/// How machines with a TPM go on proving themselves after they joined, in seconds.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Attestation {
+    /// A machine is asked for a quote this often; when its kernel measures something it is asked at once.
+    /// 30: a chip takes half a second for a quote.
+    pub interval_s: u64,
+    /// A machine that reference values speak of and that has not answered for so long is evicted.
+    /// 180: agents connect again within 30 s after a server has restarted.
+    pub window_s: u64,
+}
+
+impl Default for Attestation {
+    fn default() -> Self {
+        Self {
+            interval_s: 30,
+            window_s: 180,
+        }
+    }
+}
+
 /// What callers may cost.
 #[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Bytes of one gRPC message from a node or gateway. 1 MiB: an event log fits.
+    /// Bytes of one gRPC message from a node or gateway. 4 MiB: an event log and an IMA list of 30,000
+    /// entries fit.
     pub message_bytes: usize,
     /// Bytes of one message to the admin socket. 32 MiB: a large estate.
     pub admin_message_bytes: usize,
@@ -144,7 +168,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            message_bytes: 1 << 20,
+            message_bytes: 4 << 20,
             admin_message_bytes: 32 << 20,
             connections: 20_000,
             strangers: 1_024,
@@ -269,6 +293,18 @@ impl Config {
                 20_000 * day,
             ),
             ("lifetimes.skew_s", self.lifetimes.skew_s, 0, 600),
+            (
+                "attestation.interval_s",
+                self.attestation.interval_s,
+                1,
+                3_600,
+            ),
+            (
+                "attestation.window_s",
+                self.attestation.window_s,
+                self.attestation.interval_s.saturating_mul(2),
+                day,
+            ),
             ("limits.stranger_s", self.limits.stranger_s, 1, 3_600),
             ("limits.reissue_s", self.limits.reissue_s, 0, 60),
             (

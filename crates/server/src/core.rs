@@ -1,6 +1,7 @@
 //! What every service of the server shares: configuration, journal, estate, authority, who is
 //! connected. Services decide here and write through the journal; nothing else holds state.
 
+use crate::attesting::Watched;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::current::{self, Current};
@@ -56,6 +57,8 @@ pub(crate) struct Core {
     /// Keys whose records are on their way.
     pub(crate) claims: Arc<Claims>,
     pub(crate) joins: Joins,
+    /// Machines that are asked to prove themselves again.
+    pub(crate) watched: Watched,
     /// By node and identity.
     /// By node, identity and what was seen.
     pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,

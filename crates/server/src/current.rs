@@ -1,5 +1,6 @@
 //! The estate version in force, compiled, with what it has answered already.
 
+use crate::attesting::Demands;
 use estate::{Estate, is_derived_of_code};
 use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};
@@ -27,6 +28,8 @@ pub(crate) struct Current {
     answers: RwLock<HashMap<[u8; 32], Answer>>,
     /// What is known of code, by what it is known from: signatures are verified once in a while.
     code: RwLock<HashMap<[u8; 32], Code>>,
+    /// By ring, which are the estate's pools and that of machines in none.
+    demands: RwLock<HashMap<String, Arc<Demands>>>,
 }
 
 /// What the estate makes of the digests of some code.
@@ -75,7 +78,32 @@ impl Current {
             version,
             answers: RwLock::default(),
             code: RwLock::default(),
+            demands: RwLock::default(),
         }
+    }
+
+    /// What reference values ask of machines of `ring`. Made at the first question for it, which takes
+    /// some milliseconds: for threads of the pool.
+    pub(crate) fn demands(&self, ring: &str) -> Arc<Demands> {
+        if let Ok(demands) = self.demands.read()
+            && let Some(known) = demands.get(ring)
+        {
+            return Arc::clone(known);
+        }
+        let made = Arc::new(Demands::of(&self.estate.references().values, ring));
+        if let Ok(mut demands) = self.demands.write() {
+            demands.insert(ring.to_owned(), Arc::clone(&made));
+        }
+        made
+    }
+
+    /// The ring of the machine with these facts: its pool, as this version places it.
+    pub(crate) fn ring(&self, facts: &FactSet) -> String {
+        let ek = facts.text(names::MACHINE_TPM_EK);
+        let machine = ek.and_then(|ek| self.estate.references().machine_of_ek(ek));
+        machine
+            .and_then(|machine| machine.pool.clone())
+            .unwrap_or_default()
     }
 
     pub(crate) const fn reference(&self) -> EstateRef {

@@ -1,6 +1,7 @@
 //! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
 
 mod boot;
+mod ima;
 mod limits;
 mod token;
 mod tpm;
@@ -15,7 +16,7 @@ use crate::authority::Term;
 use crate::core::{Core, draft, recorded};
 use crate::issue::{Basis, Issued, Order, Signed, What, fact_value, issue_one};
 use crate::listener::Peer;
-use crate::lock::not_locked;
+use crate::lock::may_join;
 use crate::metrics;
 use crate::node::Claims;
 use crate::refusal::Refusal;
@@ -198,7 +199,7 @@ pub(crate) async fn admit_node(
     let _claim = Claims::claim(core, &admission.key, id.as_str(), &admission.name)?;
     let known = core.state().node(&admission.name).cloned();
     if let Some(node) = &known {
-        not_locked(node)?;
+        may_join(node)?;
     }
     let facts = Arc::new(admission.verdict.facts.clone());
     let blob = serde_json::to_vec(facts.as_ref())

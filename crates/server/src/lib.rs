@@ -22,6 +22,7 @@
 )]
 
 mod admin;
+mod attesting;
 mod authority;
 pub mod bench;
 mod config;
@@ -29,6 +30,7 @@ mod connection;
 mod core;
 mod crl;
 mod current;
+mod evict;
 mod follow;
 mod http;
 mod hub;
@@ -50,5 +52,5 @@ pub mod state;
 mod upkeep;
 mod workloads;
 
-pub use config::{Config, ConfigError, Custodies, Custody, Lifetimes, Limits};
+pub use config::{Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits};
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

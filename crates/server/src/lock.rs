@@ -8,6 +8,7 @@
 //! state of the generations so far is dead: it is refused and locks nobody.
 
 use crate::core::{Core, draft, recorded};
+use crate::evict::{EVICTED, is_evicted};
 use crate::join::is_join_state;
 use crate::node::{Lost, cut, withdraw};
 use crate::refusal::Refusal;
@@ -64,10 +65,23 @@ fn placed(node: &NodeRow, generation: u64, renewal: &[u8; 32], known_state: bool
     }
 }
 
+/// Refuses a machine that may not even join.
+pub(crate) fn may_join(node: &NodeRow) -> Result<(), Refusal> {
+    if is_evicted(node) {
+        return Ok(());
+    }
+    not_locked(node)
+}
+
 /// Refuses a machine that is locked out.
 pub(crate) fn not_locked(node: &NodeRow) -> Result<(), Refusal> {
     match &node.locked {
         None => Ok(()),
+        Some(_) if is_evicted(node) => Err(Refusal::Denied(
+            Finding::new(EVICTED, "this machine is evicted until it joins clean")
+                .expected("a join whose evidence is as it should be")
+                .next("trilith ledger search --ledger server --type verdict says why; join again"),
+        )),
         Some(why) => Err(Refusal::Denied(
             Finding::new("AGENT-LOCKED", "this machine is locked out")
                 .observed(why.clone())
@@ -174,7 +188,7 @@ fn reason(node: &NodeRow) -> String {
 
 /// What workloads of the nodes hold. The nodes' own SVIDs stay: without one nobody could renew once the
 /// machine is readmitted.
-fn held(core: &Core, nodes: &[NodeRow]) -> Vec<Lost> {
+pub(crate) fn held(core: &Core, nodes: &[NodeRow]) -> Vec<Lost> {
     let now = core.now().as_millis();
     let own: HashMap<&str, String> = nodes
         .iter()

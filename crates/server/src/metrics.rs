@@ -29,6 +29,10 @@ pub(crate) struct Metrics {
     pub(crate) joins_refused: Family<Code, Counter>,
     pub(crate) assumes_refused: Family<Code, Counter>,
     pub(crate) revocations: Counter,
+    pub(crate) attestations: Counter,
+    pub(crate) measured: Counter,
+    pub(crate) attestations_refused: Family<Code, Counter>,
+    pub(crate) evictions: Family<Code, Counter>,
     pub(crate) unrecorded: Gauge,
     pub(crate) nodes_connected: Gauge,
     pub(crate) gateways_connected: Gauge,
@@ -48,6 +52,10 @@ impl Metrics {
             joins_refused: Family::default(),
             assumes_refused: Family::default(),
             revocations: Counter::default(),
+            attestations: Counter::default(),
+            measured: Counter::default(),
+            attestations_refused: Family::default(),
+            evictions: Family::default(),
             unrecorded: Gauge::default(),
             nodes_connected: Gauge::default(),
             gateways_connected: Gauge::default(),
@@ -79,6 +87,26 @@ impl Metrics {
             "revocations",
             "Revocations recorded",
             self.revocations.clone(),
+        );
+        registry.register(
+            "attestations",
+            "Answers of machines that were asked again, and were as they should be",
+            self.attestations.clone(),
+        );
+        registry.register(
+            "ima_entries",
+            "Entries of IMA lists verified after the join",
+            self.measured.clone(),
+        );
+        registry.register(
+            "attestations_refused",
+            "Answers that counted for nothing, by code",
+            self.attestations_refused.clone(),
+        );
+        registry.register(
+            "evictions",
+            "Machines evicted, by code",
+            self.evictions.clone(),
         );
         registry.register(
             "revocations_unrecorded",

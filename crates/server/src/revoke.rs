@@ -38,9 +38,14 @@ pub(crate) async fn revoke(
     core: &Arc<Core>,
     revocation: Revocation,
 ) -> Result<Option<u64>, Refusal> {
-    core.hub.cut(cut(&revocation));
+    cut_now(core, &revocation);
     tell_nodes(core, &revocation);
     record_cut(core, revocation).await
+}
+
+/// Tells gateways, which wait for no record.
+pub(crate) fn cut_now(core: &Core, revocation: &Revocation) {
+    core.hub.cut(cut(revocation));
 }
 
 fn cut(revocation: &Revocation) -> Cut {

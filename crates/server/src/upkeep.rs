@@ -42,6 +42,7 @@ pub(crate) async fn run(
         crate::revoke::record_waiting(&core).await;
         let step = async {
             if core.signing.check().is_ok() {
+                crate::attesting::sweep(&core).await;
                 // Before what a full disk may refuse: it needs no room there.
                 revocation_lists(&core).await?;
                 // First: it is issued on a full disk as well, and nobody connects without it.

@@ -219,7 +219,10 @@ async fn a_tpm_renewal_whose_answer_was_lost_is_known_by_its_id_also_after_a_res
         book.renewals = vec![Err(Finding::new("LOST", "")); 50];
     });
     let mut machine = Machine::new(&server);
-    machine.config.join = agent::JoinConfig::Tpm { tpm: chip.uri() };
+    machine.config.join = agent::JoinConfig::Tpm {
+        tpm: chip.uri(),
+        ima_list: None,
+    };
     machine.start();
     server.state.until(|book| book.renewed.len() >= 2).await;
     let renewed = server.state.book(|book| book.renewed.clone());

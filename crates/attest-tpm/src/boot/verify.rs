@@ -12,7 +12,7 @@ use facts::Finding;
 /// The PCRs that firmware, boot loaders and stubs log. PCR 10 is IMA's, 15 systemd's, and what comes
 /// behind is for debugging, dynamic launch and applications.
 const LOGGED: [u32; 14] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14];
-const PHASES: u32 = 11;
+pub(crate) const PHASES: u32 = 11;
 /// What systemd-pcrphase extends into PCR 11 as the boot goes on, in order, without the firmware's log.
 const WORDS: [&str; 6] = [
     "enter-initrd",
@@ -121,7 +121,7 @@ impl Boot {
 }
 
 /// The words, some of [`WORDS`] in their order, that lead from `from` to `to`.
-fn gone_on(from: &[u8], to: &[u8; 32]) -> Option<Vec<&'static str>> {
+pub(crate) fn gone_on(from: &[u8], to: &[u8; 32]) -> Option<Vec<&'static str>> {
     (1u32..1 << WORDS.len()).find_map(|choice| {
         let words: Vec<&'static str> = (0..)
             .zip(WORDS)

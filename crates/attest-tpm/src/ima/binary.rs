@@ -26,6 +26,28 @@ pub(super) fn parse(list: &[u8], first: u64) -> Result<Vec<Entry<'_>>, Finding> 
     Ok(entries)
 }
 
+/// The part of `list` that begins with entry `entries`; absent if it has fewer, or cannot be read as far.
+/// Nothing is verified: for the machine itself, which sends what is new.
+#[must_use]
+pub fn after(list: &[u8], entries: u64) -> Option<&[u8]> {
+    let mut bytes = Bytes::new(list);
+    for _ in 0..entries {
+        skip(&mut bytes)?;
+    }
+    Some(bytes.rest())
+}
+
+fn skip(bytes: &mut Bytes<'_>) -> Option<()> {
+    bytes.u32()?;
+    bytes.array::<20>()?;
+    let length = bytes.u32().filter(|length| *length <= LONGEST_NAME)?;
+    if bytes.take_u32(length)? == b"ima" {
+        bytes.array::<20>()?;
+    }
+    let length = bytes.u32()?;
+    bytes.take_u32(length).map(|_| ())
+}
+
 fn entry<'a>(bytes: &mut Bytes<'a>, index: u64) -> Result<Entry<'a>, &'static str> {
     const SHORT: &str = "it is cut off";
     let pcr = bytes.u32().ok_or(SHORT)?;

@@ -178,7 +178,7 @@ impl Approved {
     }
 }
 
-fn facts(state: &str, progress: Progress, root: Source, now: Timestamp) -> FactSet {
+pub(super) fn facts(state: &str, progress: Progress, root: Source, now: Timestamp) -> FactSet {
     let mut facts = FactSet::new();
     facts.state(
         names::MACHINE_IMA_STATE,

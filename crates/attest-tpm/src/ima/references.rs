@@ -79,6 +79,16 @@ impl References {
         references
     }
 
+    /// Adds what is said of a path when its file is not listed, without asking that a listed one be there:
+    /// a package knows its files by other names than a machine may have for them.
+    #[must_use]
+    pub fn hinting(mut self, hints: impl IntoIterator<Item = (Arc<str>, Value<String>)>) -> Self {
+        for (path, value) in hints {
+            self.by_path.entry(path).or_default().push(value);
+        }
+        self
+    }
+
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.by_digest.is_empty()

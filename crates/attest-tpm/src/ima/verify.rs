@@ -43,6 +43,12 @@ impl Progress {
     pub const fn violations(&self) -> u64 {
         self.violations
     }
+
+    /// PCR 10 after the last of them.
+    #[must_use]
+    pub const fn pcr(&self) -> &[u8; 32] {
+        &self.pcr
+    }
 }
 
 /// Whether the list's first entry is of the quoted PCRs.

@@ -262,7 +262,7 @@ pub(crate) fn endorsement_public(attributes: u32, key: &KeyPair) -> Vec<u8> {
     .concat()
 }
 
-fn public(name_algorithm: u16, attributes: u32, policy: &[u8]) -> Vec<u8> {
+pub(crate) fn public(name_algorithm: u16, attributes: u32, policy: &[u8]) -> Vec<u8> {
     [
         &[0, 0x23][..],
         &name_algorithm.to_be_bytes(),
@@ -272,7 +272,7 @@ fn public(name_algorithm: u16, attributes: u32, policy: &[u8]) -> Vec<u8> {
     .concat()
 }
 
-fn curve_and_point(key: &KeyPair) -> Vec<u8> {
+pub(crate) fn curve_and_point(key: &KeyPair) -> Vec<u8> {
     let (x, y) = key.public_key().xy().unwrap();
     [&[0, 3, 0, 0x10][..], &sized(x), &sized(y)].concat()
 }

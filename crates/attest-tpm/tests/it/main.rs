@@ -15,6 +15,7 @@ mod attacks;
 mod booted;
 mod boots;
 mod chip;
+mod continuous;
 mod evidence;
 mod flips;
 mod forge;

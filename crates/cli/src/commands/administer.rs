@@ -86,6 +86,14 @@ pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(),
     let mut client = admin::connect(&global.admin_socket).await?;
     let answer = match command {
         AgentCommand::List => client.agents(v1::StatusRequest {}).await,
+        AgentCommand::Evict { node, reason } => {
+            let request = v1::RevokeRequest {
+                kind: "eviction".to_owned(),
+                value: node,
+                reason,
+            };
+            client.revoke(request).await
+        }
         AgentCommand::Readmit { node, reason } => {
             client.readmit(v1::ReadmitRequest { node, reason }).await
         }

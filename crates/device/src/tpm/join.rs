@@ -1,15 +1,12 @@
 //! The agent's half of a join: everything that the chip has to say, so that the agent only carries
 //! bytes. The server's half is `attest_tpm::join`.
 
+use super::attest::quoted;
 use super::{Endorsement, Error, Hierarchy, Object, Tpm, template};
 pub use attest_tpm::{Challenge, Channel, JoinAnswer, JoinRequest};
 
-use attest_tpm::join::Boot;
-use attest_tpm::{Attested, Body, PcrSelection, SigningKey};
+use attest_tpm::{PcrSelection, SigningKey};
 use crypto::Signer;
-
-/// How often PCRs are read and quoted again because they changed in between.
-const ATTEMPTS: u32 = 5;
 
 /// A join that waits for its challenge. Holds the chip, and two or three of its slots, until it is
 /// answered or dropped.
@@ -91,7 +88,7 @@ impl Join {
             &challenge.credential_blob,
             &challenge.encrypted_secret,
         )?;
-        let quoted = self.quote(&challenge.nonce, &pcrs)?;
+        let quoted = quoted(&mut self.tpm, &self.attestation, &challenge.nonce, &pcrs)?;
         let transcript = attest_tpm::join_transcript(
             channel,
             &challenge.nonce,
@@ -123,35 +120,4 @@ impl Join {
         }
         Ok(answer)
     }
-
-    /// A quote and the very values that it is about.
-    fn quote(&mut self, nonce: &[u8; 32], pcrs: &PcrSelection) -> Result<QuotedValues, Error> {
-        for _ in 0..ATTEMPTS {
-            let values = self.tpm.read_pcrs(pcrs)?;
-            let signed = self.tpm.quote(&self.attestation, nonce, pcrs)?;
-            let unreadable = |_| Error::Response {
-                command: tpm2_protocol::data::TpmCc::Quote,
-                problem: "not a TPMS_ATTEST",
-            };
-            let attested = Attested::parse(&signed.attested).map_err(unreadable)?;
-            if let Body::Quote { digest, .. } = &attested.body
-                && pcrs.digest(&values).is_some_and(|ours| ours == **digest)
-            {
-                return Ok(QuotedValues {
-                    attested: signed.attested,
-                    signature: signed.signature,
-                    values,
-                    boot: Boot::from(attested.clock),
-                });
-            }
-        }
-        Err(Error::PcrsChanged)
-    }
-}
-
-struct QuotedValues {
-    attested: Vec<u8>,
-    signature: Vec<u8>,
-    values: Vec<Vec<u8>>,
-    boot: Boot,
 }

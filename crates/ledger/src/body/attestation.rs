@@ -109,7 +109,7 @@ pub struct TokenSpent {
 #[serde(deny_unknown_fields)]
 pub struct NodeState {
     pub node: String,
-    /// `joined`, `renewed`, `left`.
+    /// `joined`, `renewed`, `left`; `evicted` right before the revocation that it goes with.
     pub state: String,
     pub generation: Decimal,
     /// SHA-256 of the renewal's id: a repeated request is known by it.

@@ -99,6 +99,9 @@ pub struct TpmFinishRequest {
     pub join_state: ::prost::alloc::vec::Vec<u8>,
     #[prost(bytes = "vec", tag = "13")]
     pub renewal_id: ::prost::alloc::vec::Vec<u8>,
+    /// The kernel's list of what it measured (IMA), whole and binary; empty: it has none.
+    #[prost(bytes = "vec", tag = "14")]
+    pub ima_list: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Joined {
@@ -157,7 +160,7 @@ pub struct Bundle {
 /// ------------------------------------------------------------------ node agent
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeMessage {
-    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<node_message::Message>,
 }
 /// Nested message and enum types in `NodeMessage`.
@@ -172,6 +175,10 @@ pub mod node_message {
         Jwt(super::JwtRequest),
         #[prost(message, tag = "4")]
         Gone(super::WorkloadGone),
+        #[prost(message, tag = "5")]
+        Attestation(super::Attestation),
+        #[prost(message, tag = "6")]
+        Wanted(super::AttestWanted),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -180,7 +187,35 @@ pub struct NodeHello {
     pub version: ::prost::alloc::string::String,
     #[prost(uint64, tag = "2")]
     pub bundle_sequence: u64,
+    /// The machine has a TPM and answers `AttestRequest`.
+    #[prost(bool, tag = "3")]
+    pub attests: bool,
 }
+/// The answer to an `AttestRequest`.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Attestation {
+    /// of the request
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+    /// TPMS_ATTEST
+    #[prost(bytes = "vec", tag = "2")]
+    pub quote: ::prost::alloc::vec::Vec<u8>,
+    /// TPMT_SIGNATURE
+    #[prost(bytes = "vec", tag = "3")]
+    pub quote_signature: ::prost::alloc::vec::Vec<u8>,
+    /// in the order of the selection
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub pcr_values: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// index of the first entry of `ima_list`
+    #[prost(uint64, tag = "5")]
+    pub ima_first: u64,
+    /// what is new; empty: nothing
+    #[prost(bytes = "vec", tag = "6")]
+    pub ima_list: ::prost::alloc::vec::Vec<u8>,
+}
+/// The kernel has measured something: ask now.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttestWanted {}
 /// The facts that the agent asserts of one workload, and public keys that it made for it.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct WorkloadRequest {
@@ -227,7 +262,7 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -248,7 +283,29 @@ pub mod node_update {
         Heartbeat(super::Heartbeat),
         #[prost(message, tag = "7")]
         Refused(super::Refused),
+        #[prost(message, tag = "8")]
+        Attest(super::AttestRequest),
     }
+}
+/// The machine proves itself again: a quote of these PCRs for this nonce, and what is new in its IMA list.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttestRequest {
+    /// good for one answer
+    #[prost(bytes = "vec", tag = "1")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256 bank
+    #[prost(uint32, repeated, tag = "2")]
+    pub pcrs: ::prost::alloc::vec::Vec<u32>,
+    /// How far the list is verified, in the boot that the TPM counts so; in another boot it begins anew.
+    #[prost(uint64, tag = "3")]
+    pub ima_entries: u64,
+    #[prost(uint32, tag = "4")]
+    pub reset_count: u32,
+    #[prost(uint32, tag = "5")]
+    pub restart_count: u32,
+    /// an answer after that counts for nothing
+    #[prost(uint32, tag = "6")]
+    pub within_s: u32,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Issued {
@@ -1781,7 +1838,7 @@ pub struct TokenCreated {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeRequest {
-    /// identity | serial | machine
+    /// identity | serial | machine | eviction: a machine, until it joins clean
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]

@@ -16,6 +16,8 @@ use std::sync::Arc;
 
 /// 1 h: long enough to carry it to the machine.
 const TOKEN_TTL_S: u32 = 3_600;
+/// A kind of revocation that the next clean join lifts.
+const EVICTION: &str = "eviction";
 const LONGEST_TTL_S: u32 = 7 * 86_400;
 
 pub(super) async fn token_create(
@@ -114,13 +116,21 @@ impl<T> Asked<T> {
 pub(super) struct Target {
     kind: TargetKind,
     value: String,
+    /// A machine, until it joins clean.
+    evict: bool,
 }
 
 /// Reads a revocation's target; what nobody knows is refused, so that a slip of the pen is seen.
 pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> {
-    let Some(kind) = target_kind(&request.kind) else {
+    let evict = request.kind == EVICTION;
+    let kind = if evict {
+        Some(TargetKind::Machine)
+    } else {
+        target_kind(&request.kind)
+    };
+    let Some(kind) = kind else {
         let finding = Finding::new("REVOKE-KIND", "this cannot be revoked")
-            .expected("identity, serial or machine")
+            .expected("identity, serial, machine or eviction")
             .observed(request.kind.clone());
         return Asked::nothing(core, Refusal::Invalid(finding));
     };
@@ -200,7 +210,7 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> 
     };
     Asked {
         resource: asked.resource,
-        named: asked.named.map(|value| Target { kind, value }),
+        named: asked.named.map(|value| Target { kind, value, evict }),
     }
 }
 
@@ -283,7 +293,18 @@ pub(super) async fn revoke(
         by: admitted.name(),
         auth: "peercred",
     };
-    let index = crate::revoke::revoke(core, revocation).await?;
+    let index = if target.evict {
+        let node = core.state().node(&target.value).cloned();
+        match node {
+            Some(node) if node.locked.is_none() => {
+                crate::evict::by_hand(core, &node, revocation).await?
+            }
+            Some(node) => return Err(not_evicted(&node.name, "it is out already")),
+            None => return Err(not_evicted(&target.value, "it is not known here")),
+        }
+    } else {
+        crate::revoke::revoke(core, revocation).await?
+    };
     // The revocation itself is recorded; that it was an administrator's act may wait for disk space.
     let detail = format!("{} {}: {reason}", request.kind, target.value);
     if index.is_some()
@@ -317,6 +338,15 @@ pub(super) async fn revoke(
         fields.insert("finding".to_owned(), json!(note));
     }
     Ok(document)
+}
+
+fn not_evicted(node: &str, why: &str) -> Refusal {
+    Refusal::Precondition(
+        Finding::new("NODE-NOT-EVICTED", "the machine cannot be evicted")
+            .expected("a machine that has joined and is neither locked nor evicted")
+            .observed(format!("{node}: {why}"))
+            .next("trilith agent list"),
+    )
 }
 
 pub(super) async fn readmit(

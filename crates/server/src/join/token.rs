@@ -3,7 +3,7 @@
 use super::{Admission, admit_node, certify_node, prove_key};
 use crate::core::{Core, draft};
 use crate::listener::Peer;
-use crate::lock::not_locked;
+use crate::lock::may_join;
 use crate::node::Claims;
 use crate::refusal::Refusal;
 use attest::transcript::token_join;
@@ -59,7 +59,7 @@ pub(super) async fn join(
     let _joining = core.busy(format!("node {}", token.node))?;
     let known = core.state().node(&token.node).cloned();
     if let Some(node) = &known {
-        not_locked(node)?;
+        may_join(node)?;
     }
     let id = core.node_id(&token.node)?;
     let _claim = Claims::claim(core, &key, id.as_str(), &token.node)?;

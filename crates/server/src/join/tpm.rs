@@ -2,23 +2,25 @@
 //! `attest_tpm::join`; here are the sessions between the two messages and what is recorded.
 
 use super::{Admission, admit_node, read_join_state, verdict_body};
+use crate::attesting::{self, PCRS};
 use crate::core::{Core, draft};
+use crate::evict::{evict, is_evicted};
 use crate::listener::Peer;
-use crate::lock::{Kept, Place, dead, lock, not_locked, place};
+use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
+use attest_tpm::continuous::Standing;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
-use facts::{FactSet, Finding, Source, Timestamp, Value, Verdict, names};
+use facts::{Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
+use store::NodeRow;
 
 /// A session that is not answered in time is over.
 const SESSION_S: u64 = 60;
-/// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel and what it was given.
-const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14];
 /// What a machine may present in one field; an event log may have more.
 const LONGEST_FIELD: usize = 16 * 1024;
 /// A name, a number and a MAC.
@@ -36,6 +38,8 @@ struct Session {
     secret: SecretBytes,
     exporter: [u8; 32],
     until: Timestamp,
+    /// Size of the ledger when it was begun.
+    size: u64,
     /// Begun by a node that has shown its SVID.
     member: bool,
 }
@@ -45,6 +49,15 @@ pub(crate) struct Evidence {
     pub(crate) verdict: Verdict,
     pub(crate) proven: Proven,
     pub(crate) name: String,
+    /// What it is compared with from now on, and the index of the estate's version that it was judged by.
+    standing: (Standing, u64),
+}
+
+impl Evidence {
+    /// What the machine goes on from, once it is admitted.
+    pub(crate) fn standing(&self) -> (Standing, u64) {
+        self.standing.clone()
+    }
 }
 
 pub(super) async fn challenge(
@@ -72,7 +85,8 @@ pub(super) async fn challenge(
     }
     let member = super::member(core, peer).is_some();
     room(core, member)?;
-    let checkpoint = core.journal.reader().head().note.as_ref().to_owned();
+    let head = core.journal.reader().head();
+    let checkpoint = head.note.as_ref().to_owned();
     let secret = crypto::random::<32>();
     let entropy = Entropy {
         nonce: crypto::random(),
@@ -93,6 +107,7 @@ pub(super) async fn challenge(
         secret: SecretBytes::new(secret.to_vec()),
         exporter: peer.exporter,
         until: core.now().plus_secs(SESSION_S),
+        size: head.checkpoint.size,
         member,
     };
     sessions(core).open.insert(id, session);
@@ -134,6 +149,8 @@ pub(super) async fn join(
         }
         None => ([0; 32], false),
     };
+    let (standing, judged) = evidence.standing();
+    let name = evidence.name.clone();
     let admission = Admission {
         name: evidence.name,
         key: evidence.proven.session_key,
@@ -145,7 +162,9 @@ pub(super) async fn join(
         replaces: None,
         auth: auth(&evidence.proven.ek_sha256),
     };
-    admit_node(core, admission).await
+    let joined = admit_node(core, admission).await?;
+    attesting::stands(core, &name, standing, judged);
+    Ok(joined)
 }
 
 /// A machine that joins again brings the state that it has kept: true if it does so because the answer was
@@ -188,7 +207,7 @@ async fn kept_state(
         // The machine has another name now, or had joined without its TPM.
         Some(_) | None => return Ok(false),
     }
-    not_locked(&node)?;
+    may_join(&node)?;
     match place(core, &node, kept) {
         Place::Next => Ok(false),
         Place::Again => Ok(true),
@@ -243,6 +262,7 @@ pub(crate) async fn prove(
             certify_signature: request.certify_signature,
             pcr_values: request.pcr_values,
             event_log: request.event_log,
+            ima_list: request.ima_list,
             session_key: request.session_key,
             session_key_proof: request.session_key_proof,
             vouch: request.vouch,
@@ -261,21 +281,31 @@ pub(crate) async fn prove(
         return Err(first(verdict.findings));
     };
     let (name, pool) = placed(core, &proven.ek_sha256)?;
+    overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
+    let (version, sent) = (current.index, Arc::clone(&evidence));
     let judged = core.pool.run(move || {
-        let values = &current.estate.references().values;
-        let approved = super::boot::judge(&proven, values, &ring, now);
-        (proven, approved)
+        let judged = super::ima::judge(&proven, &sent.answer.ima_list, &current, &ring, now);
+        (proven, judged)
     });
-    let (proven, approved) = judged
+    let (proven, judged) = judged
         .await
-        .map_err(|error| Refusal::internal("judging a boot", &error))?;
-    let approved = approved.map_err(first)?;
+        .map_err(|error| Refusal::internal("judging a machine", &error))?;
+    let (approved, list) = match judged {
+        Ok(judged) => judged,
+        Err(findings) => {
+            let blobs = evidence.blobs().into_iter();
+            let blobs = blobs.map(|one| (one.kind, one.bytes.into_owned()));
+            let node = known_as(core, peer, &proven.ek_sha256).unwrap_or(name);
+            evict(core, &node, findings.clone(), blobs.collect()).await?;
+            return Err(first(findings));
+        }
+    };
     not_rewound(core, &name, proven.boot).await?;
     for blob in evidence.blobs() {
         core.put_blob(blob.bytes.to_vec()).await?;
     }
-    for fact in approved.iter().flat_map(FactSet::iter) {
+    for fact in approved.iter() {
         verdict.facts.insert(fact.clone());
     }
     verdict
@@ -286,10 +316,12 @@ pub(crate) async fn prove(
             .facts
             .state(names::MACHINE_POOL, pool, Source::Verified, now);
     }
+    let standing = (Standing::of(&proven, list), version);
     Ok(Evidence {
         verdict,
         proven,
         name,
+        standing,
     })
 }
 
@@ -355,11 +387,39 @@ fn take(core: &Core, id: &[u8], now: Timestamp) -> Result<Session, Refusal> {
         })
 }
 
+/// The node that shows its SVID, if it joined by this endorsement key: the estate may call the machine
+/// otherwise by now.
+fn known_as(core: &Core, peer: &Peer, ek_sha256: &[u8; 32]) -> Option<String> {
+    let name = super::member(core, peer)?;
+    let node = core.state().node(&name).cloned()?;
+    let facts = core.machine_facts(&node).ok()?;
+    let ek = crypto::hex::encode(ek_sha256);
+    (facts.text(names::MACHINE_TPM_EK) == Some(ek.as_str())).then_some(name)
+}
+
+/// What lifts an eviction was said after it: `size` is that of the ledger when the challenge was made.
+fn overtaken(core: &Core, name: &str, size: u64) -> Result<(), Refusal> {
+    let node = core.state().node(name).cloned();
+    let evicted = node.filter(is_evicted).and_then(|node| node.locked_at);
+    if evicted.is_none_or(|at| at < size) {
+        return Ok(());
+    }
+    Err(Refusal::Denied(
+        Finding::new(
+            "JOIN-OVERTAKEN",
+            "the machine was evicted after this join had begun",
+        )
+        .next("join again"),
+    ))
+}
+
 /// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until
 /// an administrator readmits it, and what it counts then is where it begins anew.
 async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Refusal> {
     let known = core.state().node(name).cloned();
-    let Some(node) = known.filter(|node| node.readmitted.is_none() && node.locked.is_none()) else {
+    let counts =
+        |node: &NodeRow| node.readmitted.is_none() && (node.locked.is_none() || is_evicted(node));
+    let Some(node) = known.filter(counts) else {
         return Ok(());
     };
     let facts = core.machine_facts(&node)?;

@@ -68,6 +68,7 @@ pub(super) async fn renew(
     }
     let facts = core.machine_facts(&node)?;
     let by_tpm = facts.text(names::MACHINE_JOIN) == Some("tpm");
+    let mut standing = None;
     let admission = match (by_tpm, request.tpm) {
         (true, Some(tpm)) => {
             let proved = tpm_prove(core, &caller.peer, tpm).await;
@@ -96,6 +97,7 @@ pub(super) async fn renew(
                     "the TPM vouches for another key than the one to be certified",
                 )));
             }
+            standing = Some(evidence.standing());
             Admission {
                 name: name.clone(),
                 key,
@@ -129,7 +131,11 @@ pub(super) async fn renew(
             auth: format!("x509:{}", caller.svid.serial),
         },
     };
-    admit_node(core, admission).await
+    let renewed = admit_node(core, admission).await?;
+    if let Some((standing, judged)) = standing {
+        crate::attesting::stands(core, name, standing, judged);
+    }
+    Ok(renewed)
 }
 
 /// The endorsement key is the one that the node joined by.

@@ -9,6 +9,7 @@ pub(crate) use rejudge::{Lost, cut, rejudge, withdraw};
 pub(crate) use workload::workload;
 
 use super::Caller;
+use crate::attesting;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
 use crate::issue::{Issued, Order, Signed, What};
@@ -107,6 +108,9 @@ impl Session {
                     let beat = v1::Heartbeat { time: self.core.now().as_millis() };
                     // A full queue is noticed by whoever sends what matters.
                     drop(self.updates.try_send(Ok(update(Update::Heartbeat(beat)))));
+                    if let Some(question) = attesting::question(&self.core, &self.caller.node.name) {
+                        drop(self.updates.try_send(Ok(update(question))));
+                    }
                 }
                 permit = Arc::clone(&self.permits).acquire_owned(), if place.is_none() => {
                     let Ok(permit) = permit else { return Ok(()) };
@@ -147,9 +151,26 @@ impl Session {
         match message {
             Message::Hello(hello) => {
                 let bundle = self.core.bundle();
-                if bundle.sequence != hello.bundle_sequence {
-                    self.begin(place, async move { vec![Update::Bundle(bundle)] });
-                }
+                let bundle = (bundle.sequence != hello.bundle_sequence).then_some(bundle);
+                let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
+                self.begin(place, async move {
+                    let mut updates: Vec<Update> = bundle.map(Update::Bundle).into_iter().collect();
+                    if hello.attests {
+                        updates.extend(told(attesting::connected(&core, &caller).await));
+                    }
+                    updates
+                });
+            }
+            Message::Wanted(_) => {
+                let question = attesting::wanted(&self.core, &self.caller.node.name);
+                self.begin(place, async move { question.into_iter().collect() });
+            }
+            Message::Attestation(sent) => {
+                let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
+                self.begin(place, async move {
+                    let next = attesting::answer(&core, &caller, sent).await;
+                    told(next).into_iter().collect()
+                });
             }
             Message::Gone(gone) => {
                 self.core
@@ -210,6 +231,14 @@ impl Session {
             drop(place);
         });
     }
+}
+
+/// The next question. What failed stands in the log: the agent is asked again.
+fn told(next: Result<Option<Update>, Refusal>) -> Option<Update> {
+    next.unwrap_or_else(|refusal| {
+        tracing::info!(%refusal, "an attestation");
+        None
+    })
 }
 
 fn refused(request: u64, refusal: &Refusal) -> Vec<Update> {

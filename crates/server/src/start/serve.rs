@@ -267,6 +267,7 @@ fn assemble(
         rates: crate::node::Rates::default(),
         claims: Arc::default(),
         joins: Joins::default(),
+        watched: crate::attesting::Watched::default(),
         assume_refusals: std::sync::Mutex::default(),
         signing,
         head,
@@ -290,6 +291,7 @@ fn assemble(
         admin::install(&core, &current).map_err(|refusal| refused(&refusal))?;
     }
     crate::revoke::take_up(&core).map_err(|refusal| refused(&refusal))?;
+    crate::attesting::take_up(&core);
     // Of a ledger that was rolled back they would hold fewer than before: nothing is better.
     if !blocked {
         crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;

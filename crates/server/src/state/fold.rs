@@ -2,6 +2,7 @@
 //! that a new one is decided on here.
 
 use super::{ABANDONED, GRACE, State, target_name};
+use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
 use std::sync::Arc;
@@ -178,12 +179,24 @@ impl State {
         let Some(known) = self.nodes.get(&body.node) else {
             return Vec::new();
         };
+        if body.state == evict::STATE {
+            return vec![Change::Node(NodeRow {
+                locked: Some(evict::EVICTED.to_owned()),
+                locked_at: Some(index),
+                ..known.clone()
+            })];
+        }
+        // A verdict from after the eviction lifts it; one that came before it was overtaken.
+        let verdict = body.verdict.map_or(0, |verdict| verdict.0);
+        let lifted = evict::is_evicted(known) && known.locked_at.is_none_or(|at| at < verdict);
         vec![Change::Node(NodeRow {
             generation: body.generation.0,
             renewal: Some(body.renewal.to_string()),
             key: Some(body.key.to_string()),
             readmitted: None,
             stated: Some(index),
+            locked: known.locked.clone().filter(|_| !lifted),
+            locked_at: known.locked_at.filter(|_| !lifted),
             ..known.clone()
         })]
     }
@@ -217,10 +230,13 @@ impl State {
         })]
     }
 
+    /// A machine is out until it is readmitted; one that was evicted by the record before this one, until
+    /// it joins clean.
     fn revocation(&self, index: u64, body: body::Revocation) -> Vec<Change> {
         let mut changes = Vec::with_capacity(2);
         if body.target.kind == TargetKind::Machine
             && let Some(known) = self.nodes.get(&body.target.value)
+            && !(evict::is_evicted(known) && known.locked_at.map(|at| at + 1) == Some(index))
         {
             changes.push(Change::Node(NodeRow {
                 locked: Some("AGENT-REVOKED".to_owned()),

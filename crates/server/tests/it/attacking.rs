@@ -12,7 +12,7 @@ async fn an_oversized_message_is_refused_before_it_is_read() {
     let anchors = fixture.anchors(&token.pin).await;
     let link = crate::harness::Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
     let request = v1::TokenJoinRequest {
-        token: "x".repeat(2 << 20),
+        token: "x".repeat(5 << 20),
         ..v1::TokenJoinRequest::default()
     };
     let refused = JoinClient::new(link.channel)

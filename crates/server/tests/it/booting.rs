@@ -219,3 +219,28 @@ async fn a_boot_that_is_as_predicted_is_approved_and_any_other_refused() {
 fn events(pcr: &PcrValue) -> Vec<String> {
     pcr.events.iter().map(|event| event.what.clone()).collect()
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_that_is_withdrawn_evicts_its_machine_without_asking_it() {
+    let Some(machine) = Machine::boot("server.booting").await else {
+        return;
+    };
+    let predictions = |withdrawn| {
+        let pcrs = [4, 7].map(|pcr| machine.predicted(pcr, |_| {}));
+        machine.estate(pcrs.to_vec(), withdrawn)
+    };
+    machine.fixture.apply(&predictions(false)).await.unwrap();
+    machine.join(Some(&machine.log)).await.unwrap();
+    machine.fixture.apply(&predictions(true)).await.unwrap();
+    let records = machine.fixture.records(&["verdict", "revocation"]).await;
+    let [.., (_, verdict), (_, revocation)] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    assert_eq!(verdict["body"]["outcome"], "refused");
+    assert_eq!(verdict["body"]["findings"][0]["code"], "REF-WITHDRAWN");
+    assert_eq!(revocation["body"]["target"]["kind"], "machine");
+
+    // As it is good again, so is the machine, once it has proved itself.
+    machine.fixture.apply(&predictions(false)).await.unwrap();
+    machine.join(Some(&machine.log)).await.unwrap();
+}

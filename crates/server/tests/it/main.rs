@@ -12,6 +12,7 @@
 mod administering;
 mod anchoring;
 mod attacking;
+mod attesting;
 mod authority;
 mod booting;
 mod flooding;
@@ -22,6 +23,7 @@ mod harness;
 mod hostile;
 mod issuing;
 mod joining;
+mod kernel;
 mod packs;
 mod recovering;
 mod resumption;

@@ -146,7 +146,7 @@ pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
 }
 
 /// This test binary again, as a server process that is killed.
-struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -172,7 +172,7 @@ fn child_server() {
     });
 }
 
-fn spawn(config: &std::path::Path) -> (Process, std::net::SocketAddr) {
+pub(crate) fn spawn(config: &std::path::Path) -> (Process, std::net::SocketAddr) {
     let mut child = Command::new(std::env::current_exe().unwrap())
         .args(["surviving::child_server", "--exact", "--nocapture"])
         .env(CHILD, config)

@@ -102,6 +102,7 @@ pub(crate) async fn answer(
         vouch: answer.vouch,
         join_state: Vec::new(),
         renewal_id: Vec::new(),
+        ima_list: answer.ima_list,
     }
 }
 

@@ -66,6 +66,17 @@ async fn renew(
     id: [u8; 16],
     key: Arc<KeyPair>,
 ) -> Result<Machine, Status> {
+    renew_with(machine, chip, id, key, Vec::new()).await
+}
+
+/// As [`renew`], with an IMA list.
+pub(crate) async fn renew_with(
+    machine: &Machine,
+    chip: &Swtpm,
+    id: [u8; 16],
+    key: Arc<KeyPair>,
+    ima_list: Vec<u8>,
+) -> Result<Machine, Status> {
     let link: Link = machine.link().await;
     let spki = key.public_key().spki_der().to_vec();
     let signed = transcript(&[
@@ -82,7 +93,10 @@ async fn renew(
         generation: machine.joined.generation,
         renewal_id: id.to_vec(),
         proof: key.sign(&signed).unwrap(),
-        tpm: Some(answer(&link, machine.anchors.as_ref(), chip, &key).await),
+        tpm: Some(v1::TpmFinishRequest {
+            ima_list,
+            ..answer(&link, machine.anchors.as_ref(), chip, &key).await
+        }),
     };
     let joined = NodeClient::new(link.channel).renew(request).await?;
     Ok(Machine {

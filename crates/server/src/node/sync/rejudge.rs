@@ -36,6 +36,7 @@ pub(crate) async fn rejudge(
     old: Option<Arc<Current>>,
     new: Arc<Current>,
 ) -> Result<(usize, usize), Refusal> {
+    let before = old.clone();
     let (judging, version) = (Arc::clone(core), Arc::clone(&new));
     let Judged {
         refused,
@@ -50,6 +51,7 @@ pub(crate) async fn rejudge(
     let revoked = refused.len() + unread.len();
     withdraw(core, refused, &reason).await?;
     withdraw(core, unread, "what it rested on cannot be read").await?;
+    crate::attesting::judge_again(core, before, Arc::clone(&new)).await;
     let done = body::Admin {
         principal: core.authority.server_id().to_string(),
         action: "estate-judge".to_owned(),

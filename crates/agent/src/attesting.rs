@@ -1,0 +1,107 @@
+//! Answers to a server that asks this machine to prove itself again: a quote, and what is new in the IMA list.
+
+use crate::config::JoinConfig;
+use crate::measured::List;
+use attest_tpm::join::Boot;
+use device::tpm::{self, Tpm};
+use proto::v1;
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often it is looked whether the list has grown: one small read.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What answers: the chip, and the list.
+#[derive(Debug, Clone)]
+pub(crate) struct Attesting {
+    address: String,
+    list: Option<List>,
+}
+
+/// What came of a question.
+pub(crate) enum Answered {
+    /// To be sent; and how long the list was before it was quoted.
+    Answer(v1::Attestation, Option<u64>),
+    /// The chip counts another boot than the server knows: this machine has to renew first.
+    OtherBoot,
+    /// It stands in the log. The server asks again.
+    Failed,
+}
+
+impl Attesting {
+    /// Absent for a machine that joins by token: it is never asked.
+    pub(crate) fn of(join: &JoinConfig) -> Option<Self> {
+        match join {
+            JoinConfig::Tpm { tpm, ima_list } => Some(Self {
+                address: tpm.clone(),
+                list: List::of(tpm, ima_list.as_deref()),
+            }),
+            JoinConfig::Token { .. } => None,
+        }
+    }
+
+    /// A chip takes its time: never on an async thread.
+    pub(crate) async fn answer(self, asked: v1::AttestRequest) -> Answered {
+        let answered = tokio::task::spawn_blocking(move || self.quote(&asked)).await;
+        match answered {
+            Ok(Ok(answered)) => answered,
+            Ok(Err(error)) => {
+                tracing::warn!(error = %facts::with_causes(&error), "the TPM did not quote");
+                Answered::Failed
+            }
+            Err(_) => Answered::Failed,
+        }
+    }
+
+    fn quote(&self, asked: &v1::AttestRequest) -> Result<Answered, tpm::Error> {
+        let Ok(nonce) = <[u8; 32]>::try_from(asked.nonce.as_slice()) else {
+            return Ok(Answered::Failed);
+        };
+        // Before the quote: whatever comes behind is noticed as new.
+        let mark = self.list.as_ref().and_then(List::mark);
+        let quote = tpm::quote(Tpm::open(&self.address)?, &nonce, &asked.pcrs)?;
+        let known = Boot {
+            reset_count: asked.reset_count,
+            restart_count: asked.restart_count,
+        };
+        if quote.boot != known {
+            return Ok(Answered::OtherBoot);
+        }
+        let list = self.list.as_ref().map(List::read).unwrap_or_default();
+        let (ima_first, new) = match attest_tpm::ima::after(&list, asked.ima_entries) {
+            Some(new) => (asked.ima_entries, new),
+            None => (0, list.as_slice()),
+        };
+        let attestation = v1::Attestation {
+            nonce: asked.nonce.clone(),
+            quote: quote.attested,
+            quote_signature: quote.signature,
+            pcr_values: quote.values,
+            ima_first,
+            ima_list: new.to_vec(),
+        };
+        Ok(Answered::Answer(attestation, mark))
+    }
+
+    /// Tells `marks` how long the list is, whenever that changes. Ends when nobody listens.
+    pub(crate) async fn look(self, marks: watch::Sender<Option<u64>>) {
+        let Some(list) = self.list else {
+            return marks.closed().await;
+        };
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let looking = list.clone();
+            let Ok(mark) = tokio::task::spawn_blocking(move || looking.mark()).await else {
+                return;
+            };
+            marks.send_if_modified(|last| {
+                let grown = *last != mark;
+                *last = mark;
+                grown
+            });
+            if marks.is_closed() {
+                return;
+            }
+        }
+    }
+}

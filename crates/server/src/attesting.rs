@@ -1,0 +1,364 @@
+//! Machines that joined by TPM go on proving themselves: over their agents' streams they are asked for a
+//! quote on a schedule and whenever their kernel measures something, and only what is new is verified.
+//!
+//! What a machine proved stands in memory; after a restart it is read back from the evidence of its verdict,
+//! and its IMA list is then sent whole. What follows a refusal is [`crate::evict`]'s. Good answers are
+//! counted and not recorded.
+
+mod demands;
+mod watch;
+
+pub(crate) use demands::Demands;
+
+use crate::core::Core;
+use crate::current::Current;
+use crate::evict::evict;
+use crate::metrics::Code;
+use crate::node::Caller;
+use crate::refusal::Refusal;
+use attest_tpm::PcrSelection;
+use attest_tpm::continuous::{Answer, Standing, verify};
+use attest_tpm::ima::Round;
+use facts::{FactSet, Finding, Timestamp, names};
+use ledger::body;
+use proto::v1;
+use proto::v1::node_update::Update;
+use references::At;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use store::NodeRow;
+use watch::{ANSWER_S, Answered, Pace, Question, Watches};
+
+/// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel and what it was given, and what the
+/// kernel measures (10).
+pub(crate) const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
+
+/// What is known of every machine. One lock: every operation is short and none waits.
+#[derive(Default)]
+pub(crate) struct Watched(Mutex<Watches>);
+
+impl Watched {
+    fn lock(&self) -> MutexGuard<'_, Watches> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn forget(&self, node: &str) {
+        self.lock().forget(node);
+    }
+}
+
+fn pace(core: &Core) -> Pace {
+    let settings = core.config.attestation;
+    Pace {
+        interval: settings.interval_s.saturating_mul(1_000),
+        window: settings.window_s.saturating_mul(1_000),
+    }
+}
+
+/// Every machine of an earlier run has a window to come back in.
+pub(crate) fn take_up(core: &Core) {
+    let now = core.now();
+    let state = core.state();
+    let mut watches = core.watched.lock();
+    for node in state.nodes().filter(|node| node.locked.is_none()) {
+        watches.begin(&node.name, now, pace(core));
+    }
+}
+
+/// `node` has proved itself: what it is compared with from now on. `judged` is the index of the estate's
+/// version that it was judged by.
+pub(crate) fn stands(core: &Core, node: &str, standing: Standing, judged: u64) {
+    let current = core.current.load();
+    let newer = current.as_ref().is_some_and(|one| one.index != judged);
+    let standing = if newer { standing.anew() } else { standing };
+    core.watched
+        .lock()
+        .stands(node, standing, core.now(), pace(core));
+}
+
+/// The agent of `caller` has connected and answers questions: the first one, if its machine has a TPM.
+///
+/// # Errors
+/// What cannot be read back.
+pub(crate) async fn connected(
+    core: &Arc<Core>,
+    caller: &Caller,
+) -> Result<Option<Update>, Refusal> {
+    let name = &caller.node.name;
+    let node = core.state().node(name).cloned();
+    let node = node.unwrap_or_else(|| caller.node.clone());
+    if core.machine_facts(&node)?.text(names::MACHINE_JOIN) != Some("tpm") {
+        return Ok(None);
+    }
+    if core.watched.lock().standing(name).is_none() {
+        let (reading, row) = (Arc::clone(core), node.clone());
+        let kept = tokio::task::spawn_blocking(move || read_back(&reading, &row)).await;
+        let kept = kept.map_err(|error| Refusal::internal("reading evidence", &error))?;
+        let mut watches = core.watched.lock();
+        // It may have proved itself anew in between.
+        if watches.standing(name).is_none() {
+            watches.stands(name, kept?, core.now(), pace(core));
+        }
+    }
+    core.watched.lock().answers(name, core.now());
+    Ok(question(core, name))
+}
+
+/// What the verdict of `node` rests on, from its record and blobs.
+fn read_back(core: &Core, node: &NodeRow) -> Result<Standing, Refusal> {
+    let failed = |what: &str| {
+        Refusal::Unavailable(
+            Finding::new("SERVER-BLOB", "the evidence of a verdict is not there")
+                .expected(format!("{what} of record {}", node.verdict))
+                .next("let the machine prove itself again"),
+        )
+    };
+    let record = core.journal.reader().record(node.verdict);
+    let record = record.map_err(|error| Refusal::internal("reading a record", &error))?;
+    let verdict: body::Verdict = record
+        .expect_body()
+        .map_err(|error| Refusal::internal("reading a verdict", &error))?;
+    let blob = |kind: &str| {
+        let named = verdict.evidence.iter().find(|one| one.kind == kind);
+        let named = named.ok_or_else(|| failed(kind))?;
+        let bytes = core.blobs.get(&named.sha256);
+        let bytes = bytes.map_err(|error| Refusal::internal("reading a blob", &error))?;
+        bytes.ok_or_else(|| failed(kind))
+    };
+    let (key, quote) = (blob("tpm-ak-public")?, blob("tpm-quote")?);
+    Standing::kept(&key, &quote, &blob("tpm-pcr-values")?).map_err(Refusal::Unavailable)
+}
+
+/// The kernel of `node` has measured something.
+pub(crate) fn wanted(core: &Core, node: &str) -> Option<Update> {
+    core.watched.lock().wanted(node, core.now());
+    question(core, node)
+}
+
+/// What `node` is to be asked now, if its time has come.
+pub(crate) fn question(core: &Core, node: &str) -> Option<Update> {
+    let (nonce, now) = (crypto::random(), core.now());
+    let asked = core.watched.lock().question(node, nonce, now, pace(core))?;
+    let Question { nonce, standing } = asked;
+    let boot = standing.boot();
+    Some(Update::Attest(v1::AttestRequest {
+        nonce: nonce.to_vec(),
+        pcrs: PCRS.to_vec(),
+        ima_entries: standing.list().map_or(0, |list| list.entries()),
+        reset_count: boot.reset_count,
+        restart_count: boot.restart_count,
+        within_s: u32::try_from(ANSWER_S).unwrap_or(u32::MAX),
+    }))
+}
+
+/// Judges an answer on the pool; the next question, if there is one already. A machine that is not as it
+/// should be is evicted.
+///
+/// # Errors
+/// `ATTEST-NONCE`, which changes nothing; what an eviction cannot record.
+pub(crate) async fn answer(
+    core: &Arc<Core>,
+    caller: &Caller,
+    sent: v1::Attestation,
+) -> Result<Option<Update>, Refusal> {
+    let (name, now) = (&caller.node.name, core.now());
+    let taken = core.watched.lock().answered(name, &sent.nonce, now);
+    let asked = taken.map_err(|finding| {
+        refused(core, &finding);
+        Refusal::Denied(finding)
+    })?;
+    let (current, facts) = (core.estate()?, core.machine_facts(&caller.node)?);
+    let answer = Answer {
+        quote: sent.quote,
+        quote_signature: sent.quote_signature,
+        pcr_values: sent.pcr_values,
+        ima_first: sent.ima_first,
+        ima_list: sent.ima_list,
+    };
+    let epoch = asked.epoch;
+    let judged = core
+        .pool
+        .run(move || {
+            let judged = judge(&answer, &asked, &current, &facts, now);
+            (answer, judged)
+        })
+        .await;
+    let (answer, judged) = judged.map_err(|error| Refusal::internal("judging a quote", &error))?;
+    match judged {
+        Ok((standing, round)) => {
+            let mut watches = core.watched.lock();
+            if watches.passed(name, epoch, standing, core.now(), pace(core)) {
+                core.metrics.attestations.inc();
+                let fresh = u64::try_from(round.fresh()).unwrap_or(u64::MAX);
+                core.metrics.measured.inc_by(fresh);
+            }
+        }
+        Err(findings) if core.watched.lock().counts(name, epoch) => {
+            for finding in &findings {
+                refused(core, finding);
+            }
+            evict(core, name, findings, evidence(&answer)).await?;
+        }
+        // The machine has proved itself otherwise since, or is asked anew.
+        Err(_) => {}
+    }
+    Ok(question(core, name))
+}
+
+fn judge(
+    answer: &Answer,
+    asked: &Answered,
+    current: &Current,
+    facts: &FactSet,
+    now: Timestamp,
+) -> Result<(Standing, Round), Vec<Finding>> {
+    let selection = PcrSelection::new(PCRS).map_err(|finding| vec![finding])?;
+    let ring = current.ring(facts);
+    let demands = current.demands(&ring);
+    let (nonce, before) = (&asked.nonce, asked.standing.as_ref());
+    let passed = verify(
+        answer,
+        nonce,
+        &selection,
+        before,
+        demands.files.as_ref(),
+        now,
+    )?;
+    // What booted has not changed; whether it is still good may have.
+    let at = At { now, ring: &ring };
+    let values = &current.estate.references().values;
+    let lapsed = demands.lapsed(values, before.pcrs(), at);
+    if lapsed.is_empty() {
+        Ok(passed)
+    } else {
+        Err(lapsed)
+    }
+}
+
+fn refused(core: &Core, finding: &Finding) {
+    let code = finding.code.to_string();
+    core.metrics
+        .attestations_refused
+        .get_or_create(&Code { code })
+        .inc();
+}
+
+fn evidence(answer: &Answer) -> Vec<(&'static str, Vec<u8>)> {
+    vec![
+        ("tpm-quote", answer.quote.clone()),
+        ("tpm-quote-signature", answer.quote_signature.clone()),
+        ("tpm-pcr-values", answer.pcr_values.concat()),
+        ("ima-list", answer.ima_list.clone()),
+    ]
+}
+
+/// After a new version of the estate: PCRs that it does not allow evict their machines now, and the lists of
+/// the others are judged from their beginning within an interval.
+pub(crate) async fn judge_again(core: &Arc<Core>, old: Option<Arc<Current>>, new: Arc<Current>) {
+    let before = old.as_ref().map(|old| old.estate.references());
+    let after = new.estate.references();
+    if before
+        .is_some_and(|before| before.values == after.values && before.machines == after.machines)
+    {
+        return;
+    }
+    let (judging, known) = (Arc::clone(core), core.watched.lock().standings());
+    let lapsed = core.pool.run(move || lapsed(&judging, &new, known)).await;
+    match lapsed {
+        Ok(lapsed) => {
+            for (node, findings) in lapsed {
+                if let Err(refusal) = evict(core, &node, findings, Vec::new()).await {
+                    tracing::error!(%refusal, node, "evicted, and not recorded");
+                }
+            }
+        }
+        Err(error) => tracing::error!(%error, "machines were not judged again"),
+    }
+}
+
+/// The machines that `new` does not allow; the others are to be asked for their whole lists.
+fn lapsed(
+    core: &Core,
+    new: &Current,
+    known: Vec<(String, Arc<Standing>)>,
+) -> Vec<(String, Vec<Finding>)> {
+    let (now, pace) = (core.now(), pace(core));
+    let values = &new.estate.references().values;
+    let mut lapsed = Vec::new();
+    for (name, standing) in known {
+        let node = core.state().node(&name).cloned();
+        let Some(facts) = node.and_then(|node| core.machine_facts(&node).ok()) else {
+            continue;
+        };
+        let ring = new.ring(&facts);
+        let demands = new.demands(&ring);
+        let findings = demands.lapsed(values, standing.pcrs(), At { now, ring: &ring });
+        if findings.is_empty() {
+            // Not all at once.
+            let spread = u64::from_be_bytes(crypto::random()) % pace.interval.max(1);
+            core.watched.lock().anew(&name, now, spread);
+        } else {
+            lapsed.push((name, findings));
+        }
+    }
+    lapsed
+}
+
+/// Evicts machines that reference values speak of and that have been silent for too long.
+pub(crate) async fn sweep(core: &Arc<Core>) {
+    let now = core.now();
+    let overdue = core.watched.lock().overdue(now, pace(core));
+    for name in overdue {
+        let node = core.state().node(&name).cloned();
+        let Some(node) = node.filter(|node| node.locked.is_none()) else {
+            core.watched.forget(&name);
+            continue;
+        };
+        match has_to_answer(core, &node).await {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(refusal) => {
+                tracing::warn!(%refusal, node = name, "not known whether it has to answer");
+                continue;
+            }
+        }
+        let window = core.config.attestation.window_s;
+        let finding = Finding::new(
+            "ATTEST-MISSED",
+            "the machine has not proved itself for too long",
+        )
+        .expected(format!("an answer within {window} s"))
+        .observed("none")
+        .next("look at the node agent and its way to the server; it joins again by itself");
+        if let Err(refusal) = evict(core, &name, vec![finding], Vec::new()).await {
+            tracing::error!(%refusal, node = name, "evicted, and not recorded");
+        }
+    }
+}
+
+/// Whether silence of `node` means something: it joined by TPM and holds something that stands; and
+/// reference values say which files it may run, or what it boots and its agent is one that answers.
+async fn has_to_answer(core: &Arc<Core>, node: &NodeRow) -> Result<bool, Refusal> {
+    let Some(current) = core.current.load_full() else {
+        return Ok(false);
+    };
+    let facts = core.machine_facts(node)?;
+    if facts.text(names::MACHINE_JOIN) != Some("tpm") {
+        core.watched.forget(&node.name);
+        return Ok(false);
+    }
+    let demands = core
+        .pool
+        .run(move || current.demands(&current.ring(&facts)))
+        .await
+        .map_err(|error| Refusal::internal("reading references", &error))?;
+    let answers = core.watched.lock().has_answered(&node.name);
+    if demands.files.is_none() && (demands.is_empty() || !answers) {
+        return Ok(false);
+    }
+    let now = core.now().as_millis();
+    let state = core.state();
+    let holds = state
+        .svids()
+        .any(|svid| svid.node == node.name && svid.not_after > now && state.stands(svid));
+    Ok(holds)
+}

@@ -1,0 +1,134 @@
+//! What reference values ask of the machines of one ring, in the form that verifiers take.
+
+use attest_tpm::QuotedPcrs;
+use attest_tpm::ima::{self, File, Kind};
+use attest_tpm::reference::{Value, Window};
+use crypto::Hash;
+use facts::{Finding, Timestamp};
+use references::{Artefact, At, Digest, FileValue, Generation, References};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Folders that are the same with and without `/usr` where a machine has merged them.
+const MERGED: [&str; 4] = ["/bin/", "/sbin/", "/lib/", "/lib64/"];
+
+/// Of one ring, under one version of the estate.
+#[derive(Debug, Default)]
+pub(crate) struct Demands {
+    /// The PCRs that are predicted.
+    pub(crate) pcrs: BTreeSet<u8>,
+    /// Which files may run; absent if no generation of the ring lists files.
+    pub(crate) files: Option<ima::References>,
+}
+
+impl Demands {
+    pub(crate) fn of(values: &References, ring: &str) -> Self {
+        let generations = values.generations().iter().filter(|one| one.is_for(ring));
+        let mut files = Vec::new();
+        let mut hints = Vec::new();
+        for generation in generations {
+            for artefact in &generation.artefacts {
+                let named = Named::of(values, generation, artefact);
+                for file in &artefact.files {
+                    named.add(file, &mut files, &mut hints);
+                }
+            }
+        }
+        Self {
+            pcrs: values.predicted(ring),
+            files: (!files.is_empty()).then(|| ima::References::new(files).hinting(hints)),
+        }
+    }
+
+    /// Nothing is asked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pcrs.is_empty() && self.files.is_none()
+    }
+
+    /// Why the PCRs of a machine that goes on are good no more.
+    pub(crate) fn lapsed(
+        &self,
+        values: &References,
+        pcrs: &QuotedPcrs,
+        at: At<'_>,
+    ) -> Vec<Finding> {
+        let judged = self.pcrs.iter().filter_map(|index| {
+            let value = pcrs.value(u32::from(*index))?;
+            values.judge_pcr(*index, &Digest(*value), &[], at).err()
+        });
+        judged.collect()
+    }
+}
+
+/// An artefact as findings name it, and when its values count.
+struct Named {
+    label: Arc<str>,
+    source: Arc<str>,
+    window: Window,
+}
+
+impl Named {
+    fn of(values: &References, generation: &Generation, artefact: &Artefact) -> Self {
+        let withdrawn = values
+            .withdrawn()
+            .iter()
+            .filter(|one| one.concerns(artefact));
+        let withdrawn = withdrawn.min_by_key(|one| one.at);
+        let mut label = format!("{} {}", artefact.name, artefact.version);
+        if let Some(withdrawn) = withdrawn {
+            label = format!("{}, withdrawn: {}", label.trim_end(), withdrawn.reason);
+        }
+        let ends = [generation.valid_until, withdrawn.map(|one| one.at)];
+        let until = ends.into_iter().flatten().min();
+        Self {
+            label: label.trim_end().into(),
+            source: format!("{} of generation {}", artefact.source, generation.name).into(),
+            window: Window {
+                not_before: Some(generation.valid_from),
+                // Generations end before that moment, windows with it.
+                not_after: until
+                    .map(|until| Timestamp::from_millis(until.as_millis().saturating_sub(1))),
+            },
+        }
+    }
+
+    fn add(
+        &self,
+        file: &FileValue,
+        files: &mut Vec<Value<File>>,
+        hints: &mut Vec<(Arc<str>, Value<String>)>,
+    ) {
+        let digests = [
+            (Kind::Content, Some(file.sha256)),
+            (Kind::Verity, file.fsverity),
+        ];
+        for (kind, digest) in digests {
+            let Some(digest) = digest else { continue };
+            let value = File {
+                kind,
+                hash: Hash::Sha256,
+                digest: digest.0.to_vec(),
+                // A package names its files by one of the names that a machine may have for them.
+                path: None,
+            };
+            files.push(self.value(value));
+        }
+        for path in alike(&file.path) {
+            hints.push((path.into(), self.value(format!("sha256:{}", file.sha256))));
+        }
+    }
+
+    fn value<T>(&self, value: T) -> Value<T> {
+        Value::new(value, Arc::clone(&self.label), Arc::clone(&self.source)).within(self.window)
+    }
+}
+
+/// `path`, and what it is called on a machine with merged folders.
+fn alike(path: &str) -> Vec<String> {
+    let bare = path.strip_prefix("/usr").unwrap_or(path);
+    if MERGED.iter().any(|folder| bare.starts_with(folder)) {
+        vec![bare.to_owned(), format!("/usr{bare}")]
+    } else {
+        vec![path.to_owned()]
+    }
+}

@@ -1,0 +1,140 @@
+//! Eviction: a machine that is not as it should be loses everything that it was issued, at once, until it
+//! joins clean.
+//!
+//! It is not a ban: `revoke machine` locks a machine until an administrator readmits it, an eviction is
+//! lifted by the next join whose evidence was made after it and is affirmed. Both cut the same way.
+//! Recorded in one commit: the refused verdict with its findings, the node's state `evicted`, and the
+//! revocation that gateways follow.
+
+use crate::core::{Core, draft};
+use crate::join::verdict_body;
+use crate::lock::held;
+use crate::metrics::Code;
+use crate::refusal::Refusal;
+use crate::revoke::{self, Revocation};
+use facts::{Finding, Verdict};
+use ledger::body::{self, Body as _, TargetKind};
+use ledger::{Decimal, Draft, HexDigest};
+use proto::v1::{NodeUpdate, Withdrawn, node_update};
+use std::sync::Arc;
+use store::NodeRow;
+
+/// Of [`NodeRow::locked`].
+pub(crate) const EVICTED: &str = "AGENT-EVICTED";
+/// Of [`body::NodeState`].
+pub(crate) const STATE: &str = "evicted";
+
+/// Whether `node` is out until it joins clean.
+pub(crate) fn is_evicted(node: &NodeRow) -> bool {
+    node.locked.as_deref() == Some(EVICTED)
+}
+
+/// Evicts `node` for `findings`; `evidence` is what they were found in. Does nothing to a machine that is
+/// out already.
+///
+/// # Errors
+/// When it cannot be recorded. The cut has been made then.
+pub(crate) async fn evict(
+    core: &Arc<Core>,
+    node: &str,
+    findings: Vec<Finding>,
+    evidence: Vec<(&'static str, Vec<u8>)>,
+) -> Result<(), Refusal> {
+    let known = core.state().node(node).cloned();
+    let Some(known) = known.filter(|known| known.locked.is_none()) else {
+        return Ok(());
+    };
+    let Some(first) = findings.first() else {
+        return Ok(());
+    };
+    let code = first.code.to_string();
+    tracing::warn!(node, finding = %first, "evicted");
+    let revocation = Revocation {
+        kind: TargetKind::Machine,
+        value: node.to_owned(),
+        reason: format!("{}: {}", first.code, first.message),
+        by: core.authority.server_id().to_string(),
+        auth: "self",
+    };
+    cut(core, &known, &revocation);
+    let mut kept = Vec::new();
+    for (kind, bytes) in evidence.into_iter().filter(|(_, bytes)| !bytes.is_empty()) {
+        let digest = attest::Evidence::new(kind, bytes.as_slice()).digest();
+        match core.put_blob(bytes).await {
+            Ok(_) => kept.push(digest),
+            Err(refusal) => tracing::error!(%refusal, node, "the evidence is not kept"),
+        }
+    }
+    let id = core.node_id(node)?;
+    let verdict = Verdict::refused(findings, kept);
+    let verdict = verdict_body(id.as_str(), &verdict, None).record();
+    let verdict = core.by_server(verdict)?;
+    record(core, &known, vec![verdict], revocation).await?;
+    core.metrics.evictions.get_or_create(&Code { code }).inc();
+    Ok(())
+}
+
+/// Evicts `node` by an administrator's word. Returns the index of the revocation, `None` if its record waits.
+///
+/// # Errors
+/// As [`evict`].
+pub(crate) async fn by_hand(
+    core: &Arc<Core>,
+    node: &NodeRow,
+    revocation: Revocation,
+) -> Result<Option<u64>, Refusal> {
+    cut(core, node, &revocation);
+    record(core, node, Vec::new(), revocation).await
+}
+
+/// Gateways first; then the agent, which hands out nothing of it any more.
+fn cut(core: &Core, node: &NodeRow, revocation: &Revocation) {
+    revoke::cut_now(core, revocation);
+    for svid in held(core, std::slice::from_ref(node)) {
+        let withdrawn = Withdrawn {
+            spiffe_id: svid.spiffe_id,
+            serial: svid.serial,
+            reason: revocation.reason.clone(),
+        };
+        let update = Some(node_update::Update::Withdrawn(withdrawn));
+        core.workloads.send(&node.name, NodeUpdate { update });
+    }
+    core.workloads.drop_connection(&node.name);
+    core.watched.forget(&node.name);
+}
+
+async fn record(
+    core: &Arc<Core>,
+    node: &NodeRow,
+    mut drafts: Vec<Draft>,
+    revocation: Revocation,
+) -> Result<Option<u64>, Refusal> {
+    let digest = |text: &Option<String>| -> HexDigest {
+        let known = text.as_deref().and_then(|text| text.parse().ok());
+        known.unwrap_or(HexDigest([0; 32]))
+    };
+    let state = body::NodeState {
+        node: node.name.clone(),
+        state: STATE.to_owned(),
+        generation: Decimal(node.generation),
+        renewal: digest(&node.renewal),
+        key: digest(&node.key),
+        verdict: None,
+    };
+    // INVARIANT: the state right before the revocation, by which the fold tells an eviction from a ban.
+    drafts.push(draft(
+        state.record().actor(&revocation.by, revocation.auth),
+    )?);
+    drafts.push(revoke::record(&revocation)?);
+    let entries = drafts.into_iter().map(Into::into).collect();
+    match core.journal.append_reserved(entries).await {
+        Ok(committed) => {
+            core.metrics.revocations.inc();
+            Ok(committed.last().map(ledger_store::Committed::index))
+        }
+        // What can be recorded later is the revocation alone: the machine is then out until it is
+        // readmitted.
+        Err(failure) if failure.waits() => revoke::record_cut(core, revocation).await,
+        Err(failure) => Err(failure.into()),
+    }
+}
