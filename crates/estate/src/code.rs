@@ -9,10 +9,42 @@ use references::{At, Digest, Known};
 /// The facts of code that are observed. All others of `code.` follow from them.
 const OBSERVED: [&str; 2] = [names::CODE_SHA256, names::CODE_FSVERITY];
 
-/// Whether a fact of this name is what the estate makes of the digests, and nobody's to assert.
+/// Whether a fact of this name is a digest, which whoever looks at a process may state.
+#[must_use]
+pub fn is_digest_of_code(name: &str) -> bool {
+    OBSERVED.contains(&name)
+}
+
+/// Whether a fact of this name is what an estate makes of the digests.
 #[must_use]
 pub fn is_derived_of_code(name: &str) -> bool {
-    name.starts_with("code.") && !OBSERVED.contains(&name)
+    name.starts_with("code.") && !is_digest_of_code(name) && name != names::CODE_ROOTED_IN_HARDWARE
+}
+
+/// The digests of code that are SHA-256.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sha256Digests {
+    /// Of the file's content.
+    pub sha256: Option<[u8; 32]>,
+    /// Of its fs-verity tree.
+    pub fsverity: Option<[u8; 32]>,
+    /// Whether another digest is stated as well, by another function.
+    pub others: bool,
+}
+
+/// Reads the digests out of `facts`.
+#[must_use]
+pub fn sha256_digests_of_code(facts: &FactSet) -> Sha256Digests {
+    let observed = Digests::of(facts);
+    let fsverity = observed.fsverity.map(|(digest, _)| match digest {
+        FsVerityDigest::Sha256(digest) => Ok(digest),
+        FsVerityDigest::Sha512(_) => Err(()),
+    });
+    Sha256Digests {
+        sha256: observed.sha256.map(|(digest, _)| digest),
+        fsverity: fsverity.and_then(Result::ok),
+        others: fsverity.is_some_and(|digest| digest.is_err()),
+    }
 }
 
 impl Estate {
@@ -33,23 +65,18 @@ impl Estate {
     pub fn code_facts(&self, facts: &FactSet, now: Timestamp) -> (FactSet, Vec<Finding>) {
         let observed = Digests::of(facts);
         let mut derived = FactSet::new();
-        let Some(source) = observed.source else {
-            return (derived, Vec::new());
-        };
         let at = At {
             now,
             ring: facts.text(names::MACHINE_POOL).unwrap_or_default(),
         };
         match self.reference(&observed, facts, at) {
-            Ok(Some(label)) => derived.state(names::CODE_REFERENCE, label, source, now),
+            Ok(Some((label, source))) => derived.state(names::CODE_REFERENCE, label, source, now),
             Ok(None) => {}
             Err(finding) => return (FactSet::new(), vec![finding]),
         }
         let vouching = &self.references().vouching;
-        let evidence = observed
-            .sha256
-            .and_then(|digest| vouching.evidence.get(&digest));
-        let Some(evidence) = evidence else {
+        let of_code = |(digest, source)| Some((vouching.evidence.get(&digest)?, source));
+        let Some((evidence, source)) = observed.sha256.and_then(of_code) else {
             return (derived, Vec::new());
         };
         let running = Running {
@@ -69,13 +96,13 @@ impl Estate {
         observed: &Digests,
         facts: &FactSet,
         at: At<'_>,
-    ) -> Result<Option<String>, Finding> {
+    ) -> Result<Option<(String, Source)>, Finding> {
         let values = &self.references().values;
         let path = facts.text(names::WORKLOAD_PATH).unwrap_or_default();
         let mut lapsed = None;
-        for digest in observed.as_references() {
+        for (digest, source) in observed.as_references() {
             match values.look_up(&digest, at) {
-                Known::Good(found) => return Ok(Some(found.label())),
+                Known::Good(found) => return Ok(Some((found.label(), source))),
                 Known::Lapsed(..) => lapsed = values.judge_file(path, &digest, at).err(),
                 Known::Unknown => {}
             }
@@ -84,46 +111,39 @@ impl Estate {
     }
 }
 
-/// The digests of what runs.
+/// The digests of what runs, and who says so of each.
 struct Digests {
-    sha256: Option<[u8; 32]>,
-    fsverity: Option<FsVerityDigest>,
-    /// Of the digest that counts; `None` if there is none.
-    source: Option<Source>,
+    sha256: Option<([u8; 32], Source)>,
+    fsverity: Option<(FsVerityDigest, Source)>,
 }
 
 impl Digests {
     fn of(facts: &FactSet) -> Self {
-        let sha256 = facts.text(names::CODE_SHA256);
-        let sha256 = sha256.and_then(|hex| crypto::hex::decode(hex).ok()?.try_into().ok());
-        let fsverity = facts.text(names::CODE_FSVERITY);
-        let fsverity = fsverity.and_then(|text| FsVerityDigest::parse(text).ok());
-        let stated = OBSERVED.iter().filter_map(|name| facts.fact(name));
-        // Both are of one file: the word of the weaker observer is what ties them.
-        let source = if sha256.is_none() && fsverity.is_none() {
-            None
-        } else {
-            stated.map(|fact| fact.source).min()
-        };
-        Self {
-            sha256,
-            fsverity,
-            source,
-        }
+        let stated = |name| Some((facts.text(name)?, facts.fact(name)?.source));
+        let sha256 = stated(names::CODE_SHA256).and_then(|(hex, source)| {
+            let bytes = crypto::hex::decode(hex).ok()?.try_into().ok()?;
+            Some((bytes, source))
+        });
+        let fsverity = stated(names::CODE_FSVERITY)
+            .and_then(|(text, source)| Some((FsVerityDigest::parse(text).ok()?, source)));
+        Self { sha256, fsverity }
     }
 
     fn all(&self) -> Vec<CodeDigest> {
-        let sha256 = self.sha256.map(CodeDigest::Sha256);
-        let fsverity = self.fsverity.map(CodeDigest::FsVerity);
+        let sha256 = self.sha256.map(|(digest, _)| CodeDigest::Sha256(digest));
+        let fsverity = self
+            .fsverity
+            .map(|(digest, _)| CodeDigest::FsVerity(digest));
         sha256.into_iter().chain(fsverity).collect()
     }
 
     /// fs-verity digests of SHA-512 are in no reference values.
-    fn as_references(&self) -> impl Iterator<Item = Digest> {
-        let fsverity = self.fsverity.and_then(|digest| match digest {
-            FsVerityDigest::Sha256(digest) => Some(digest),
+    fn as_references(&self) -> impl Iterator<Item = (Digest, Source)> {
+        let fsverity = self.fsverity.and_then(|(digest, source)| match digest {
+            FsVerityDigest::Sha256(digest) => Some((digest, source)),
             FsVerityDigest::Sha512(_) => None,
         });
-        [fsverity, self.sha256].into_iter().flatten().map(Digest)
+        let both = [fsverity, self.sha256].into_iter().flatten();
+        both.map(|(digest, source)| (Digest(digest), source))
     }
 }

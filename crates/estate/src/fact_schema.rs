@@ -65,6 +65,7 @@ fn type_of(name: &str) -> Option<Type> {
         | names::MACHINE_BOOT_JUDGED
         | names::MACHINE_TEE_TCB_ADVISORIES => Type::List,
         names::WORKLOAD_INTERPRETER
+        | names::CODE_ROOTED_IN_HARDWARE
         | names::MACHINE_BOOT_SECURE_BOOT
         | names::MACHINE_BOOT_SHIM
         | names::MACHINE_TEE_DEBUG => Type::Bool,

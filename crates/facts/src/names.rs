@@ -133,6 +133,9 @@ pub const CODE_SHA256: &str = "code.sha256";
 /// fs-verity digest of the running executable, as the kernel measures it: `sha256:` and lower-case hex. It
 /// does not rest on a reading of the file, and holds whatever becomes of the file's name.
 pub const CODE_FSVERITY: &str = "code.fsverity";
+/// True when the machine's kernel has measured a file of this digest in this boot, and its TPM quoted that: the
+/// agent cannot have made it up. That it is this process which runs the file is the agent's word.
+pub const CODE_ROOTED_IN_HARDWARE: &str = "code.rooted_in_hardware";
 /// The reference value that the digest goes by: the owner's label.
 pub const CODE_REFERENCE: &str = "code.reference";
 /// The signer, or the rule for provenance, that approved the code: the owner's label.
@@ -231,6 +234,7 @@ pub const ALL: &[&str] = &[
     WORKLOAD_INTERPRETER,
     CODE_SHA256,
     CODE_FSVERITY,
+    CODE_ROOTED_IN_HARDWARE,
     CODE_REFERENCE,
     CODE_APPROVED_BY,
     CODE_SIGNER_IDENTITY,

@@ -174,6 +174,18 @@ impl References {
         self.standing(digest, at, |via| !matches!(via, Via::Pcr(_)))
     }
 
+    /// Whether some file has both digests, whenever and wherever it was good: then who has seen the one has
+    /// seen the other.
+    #[must_use]
+    pub fn of_one_file(&self, sha256: &Digest, fsverity: &Digest) -> bool {
+        let places = self.by_digest.get(fsverity).map(Vec::as_slice);
+        let places = places.unwrap_or_default().iter();
+        places
+            .filter(|place| place.via == Via::FsVerity)
+            .filter_map(|place| self.found(*place)?.file)
+            .any(|file| file.sha256 == *sha256)
+    }
+
     /// The same for the value of PCR `index`.
     #[must_use]
     pub fn look_up_pcr(&self, index: u8, value: &Digest, at: At<'_>) -> Known<'_> {

@@ -13,17 +13,19 @@ pub(crate) use demands::Demands;
 use crate::core::Core;
 use crate::current::Current;
 use crate::evict::evict;
+use crate::join::Proved;
 use crate::metrics::Code;
 use crate::node::Caller;
 use crate::refusal::Refusal;
 use attest_tpm::PcrSelection;
 use attest_tpm::continuous::{Answer, Standing, verify};
-use attest_tpm::ima::Round;
+use attest_tpm::ima::{Kind, Round};
 use facts::{FactSet, Finding, Timestamp, names};
 use ledger::body;
 use proto::v1;
 use proto::v1::node_update::Update;
-use references::At;
+use references::{At, Digest};
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::NodeRow;
 use watch::{ANSWER_S, Answered, Pace, Question, Watches};
@@ -64,15 +66,80 @@ pub(crate) fn take_up(core: &Core) {
     }
 }
 
-/// `node` has proved itself: what it is compared with from now on. `judged` is the index of the estate's
-/// version that it was judged by.
-pub(crate) fn stands(core: &Core, node: &str, standing: Standing, judged: u64) {
+/// `node` has proved itself: what it is compared with from now on.
+pub(crate) fn stands(core: &Core, node: &str, proved: Proved) {
+    let Proved {
+        standing,
+        list,
+        judged,
+    } = proved;
     let current = core.current.load();
     let newer = current.as_ref().is_some_and(|one| one.index != judged);
+    let boot = standing.boot();
     let standing = if newer { standing.anew() } else { standing };
-    core.watched
-        .lock()
-        .stands(node, standing, core.now(), pace(core));
+    let mut watches = core.watched.lock();
+    watches.stands(node, standing, core.now(), pace(core));
+    if let Some(list) = list {
+        watches.saw(node, boot, list.files());
+    }
+}
+
+/// States which digests of a workload's code the kernel of `node` has measured in this boot: then they are
+/// not the agent's word alone. A file that has both of its digests stated is measured by either if reference
+/// values know them as one file's.
+pub(crate) fn root_in_hardware(core: &Core, node: &str, facts: &mut FactSet, current: &Current) {
+    // What the machine itself proved has the source that its TPM gives it.
+    let Some(proved) = facts.fact(names::MACHINE_BOOT_RESET_COUNT) else {
+        return;
+    };
+    let (source, now) = (proved.source, proved.observed_at);
+    let digests = estate::sha256_digests_of_code(facts);
+    let values = &current.estate.references().values;
+    let seen = |digest: Option<[u8; 32]>, kind| {
+        digest.map(|digest| core.watched.lock().has_seen(node, kind, &digest))
+    };
+    let content = seen(digests.sha256, Kind::Content);
+    let tree = seen(digests.fsverity, Kind::Verity);
+    let of_one_file = || match (digests.sha256, digests.fsverity) {
+        (Some(sha256), Some(tree)) => values.of_one_file(&Digest(sha256), &Digest(tree)),
+        _ => false,
+    };
+    let rooted = match (content, tree) {
+        (None, None) => return,
+        (Some(seen), None) | (None, Some(seen)) => seen && !digests.others,
+        (Some(content), Some(tree)) => content && tree || (content || tree) && of_one_file(),
+    };
+    if !rooted {
+        return;
+    }
+    for name in [names::CODE_SHA256, names::CODE_FSVERITY] {
+        if let Some(value) = facts.value(name).cloned() {
+            facts.state(name, value, source, now);
+        }
+    }
+    facts.state(names::CODE_ROOTED_IN_HARDWARE, true, source, now);
+}
+
+/// Has the workloads of `node` ask again whose code its kernel has measured by now.
+fn tell_of(core: &Core, node: &str, files: &[(Kind, [u8; 32])]) {
+    let fresh: HashSet<&[u8; 32]> = files.iter().map(|(_, digest)| digest).collect();
+    let asks = |facts: &FactSet| {
+        let digests = estate::sha256_digests_of_code(facts);
+        let is_fresh = |digest: Option<[u8; 32]>| digest.is_some_and(|one| fresh.contains(&one));
+        facts.fact(names::CODE_ROOTED_IN_HARDWARE).is_none()
+            && (is_fresh(digests.sha256) || is_fresh(digests.fsverity))
+    };
+    let workloads = core.workloads.of(node, asks);
+    if workloads.is_empty() {
+        return;
+    }
+    let estate_index = core.current.load().as_ref().map_or(0, |one| one.index);
+    let reconsider = v1::Reconsider {
+        workloads,
+        estate_index,
+    };
+    let update = crate::node::update(Update::Reconsider(reconsider));
+    core.workloads.send(node, update);
 }
 
 /// The agent of `caller` has connected and answers questions: the first one, if its machine has a TPM.
@@ -186,7 +253,11 @@ pub(crate) async fn answer(
     match judged {
         Ok((standing, round)) => {
             let mut watches = core.watched.lock();
+            let boot = standing.boot();
             if watches.passed(name, epoch, standing, core.now(), pace(core)) {
+                watches.saw(name, boot, round.files());
+                drop(watches);
+                tell_of(core, name, round.files());
                 core.metrics.attestations.inc();
                 let fresh = u64::try_from(round.fresh()).unwrap_or(u64::MAX);
                 core.metrics.measured.inc_by(fresh);

@@ -5,6 +5,7 @@
 
 use crate::attesting;
 use crate::core::Core;
+use crate::join::Proved;
 use crate::join::{Admission, admit_node};
 use crate::listener::Peer;
 use crate::node::{Caller, workload};
@@ -91,7 +92,12 @@ impl Node {
     /// The refusal's finding.
     pub async fn stands(&self, standing: Standing) -> Result<Option<AttestRequest>, Finding> {
         let judged = self.core.current.load().as_ref().map_or(0, |one| one.index);
-        attesting::stands(&self.core, &self.caller.node.name, standing, judged);
+        let proved = Proved {
+            standing,
+            list: None,
+            judged,
+        };
+        attesting::stands(&self.core, &self.caller.node.name, proved);
         let asked = attesting::connected(&self.core, &self.caller).await;
         asked
             .map(asked_for)

@@ -9,7 +9,8 @@ mod tpm;
 pub(crate) use limits::Refusals;
 pub(crate) use token::hash as token_hash;
 pub(crate) use tpm::{
-    Evidence as TpmEvidence, Sessions, auth as tpm_auth, fail as tpm_fail, prove as tpm_prove,
+    Evidence as TpmEvidence, Proved, Sessions, auth as tpm_auth, fail as tpm_fail,
+    prove as tpm_prove,
 };
 
 use crate::authority::Term;

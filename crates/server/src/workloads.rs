@@ -170,6 +170,14 @@ impl Workloads {
         turn
     }
 
+    /// Names of the workloads of `node` of whose facts `is` holds.
+    pub(crate) fn of(&self, node: &str, is: impl Fn(&FactSet) -> bool) -> Vec<String> {
+        let nodes = self.lock();
+        let workloads = nodes.get(node).into_iter().flat_map(|node| &node.workloads);
+        let named = workloads.filter(|(_, workload)| is(&workload.facts));
+        named.map(|(name, _)| name.clone()).collect()
+    }
+
     /// The facts of `workload`.
     pub(crate) fn facts(&self, node: &str, workload: &str) -> Option<Arc<FactSet>> {
         let nodes = self.lock();

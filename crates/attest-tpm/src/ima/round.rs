@@ -1,6 +1,6 @@
 //! One round of a machine's list: what it sent, compared with a quote and judged by what may run.
 
-use super::entry::{List, PCR};
+use super::entry::{Kind, List, PCR};
 use super::judge::{facts, judge};
 use super::references::References;
 use super::verify::{Progress, verify};
@@ -19,11 +19,12 @@ pub struct Sent<'a> {
 }
 
 /// What is known of the list after a round. Only [`round`] makes it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Round {
     state: &'static str,
     progress: Option<Progress>,
     fresh: usize,
+    files: Box<[(Kind, [u8; 32])]>,
 }
 
 impl Round {
@@ -37,6 +38,12 @@ impl Round {
     #[must_use]
     pub const fn fresh(&self) -> usize {
         self.fresh
+    }
+
+    /// The files that this round verified, as [`super::Seen`] takes them.
+    #[must_use]
+    pub fn files(&self) -> &[(Kind, [u8; 32])] {
+        &self.files
     }
 
     /// `machine.ima.state`: `approved` if every entry of this round may run, `measured` if nobody says
@@ -91,6 +98,7 @@ pub fn round(
         state: if is_some { state } else { "none" },
         progress: is_some.then_some(progress),
         fresh: measured.fresh().len(),
+        files: measured.files().collect(),
     })
 }
 
@@ -100,6 +108,7 @@ fn silent(quoted: &Quoted, before: Option<&Progress>, judged: bool) -> Result<Ro
         state,
         progress,
         fresh: 0,
+        files: Box::default(),
     };
     match (quoted.pcrs.value(PCR), before) {
         (Some(value), Some(before)) if value == before.pcr() => Ok(known(

@@ -1,6 +1,6 @@
 //! Replays a list to a quoted PCR 10, from the beginning or from where the last round ended.
 
-use super::entry::{Entry, List, PCR};
+use super::entry::{Entry, Kind, List, PCR};
 use crate::join::Boot;
 use crate::pcr::QuotedPcrs;
 use crate::quote::Quoted;
@@ -83,6 +83,15 @@ impl<'a> Measured<'a> {
     #[must_use]
     pub fn fresh(&self) -> &[Entry<'a>] {
         self.entries.get(self.fresh..).unwrap_or_default()
+    }
+
+    /// The digests of [`Measured::fresh`] that name a file: SHA-256 of its content, or of its fs-verity tree
+    /// with SHA-256. SHA-1 can be made to collide, and a buffer is no file.
+    pub fn files(&self) -> impl Iterator<Item = (Kind, [u8; 32])> {
+        let files = self.fresh().iter().filter(|entry| {
+            !entry.is_violation() && entry.hash == Some(Hash::Sha256) && entry.template != "ima-buf"
+        });
+        files.filter_map(|entry| Some((entry.kind, entry.digest.as_slice().try_into().ok()?)))
     }
 
     /// How many entries came that the quote does not reach yet. They are to be sent again.

@@ -210,10 +210,10 @@ fn a_list_that_has_grown_is_verified_as_far_as_the_quote_reaches() {
     let all: Vec<_> = list.entries().to_vec();
     let first = verify(list, &quoted, None).unwrap();
     assert_eq!((first.entries().len(), first.pending()), (40, 18));
-    let mut seen = Seen::new();
-    seen.extend(&first);
-    let app = hex::decode(APP).unwrap();
-    assert_eq!(seen.find(Kind::Verity, Hash::Sha256, &app), None);
+    let mut seen = Seen::new([1; 32]);
+    seen.extend(first.progress().boot(), first.files());
+    let app: [u8; 32] = hex::decode(APP).unwrap().try_into().unwrap();
+    assert!(!seen.has(Kind::Verity, &app));
 
     // The next quote, by a key of software, of the PCR as the kernel would have extended it.
     let mut pcrs: Pcrs = quoted
@@ -235,12 +235,11 @@ fn a_list_that_has_grown_is_verified_as_far_as_the_quote_reaches() {
     let second = verify(list, &next, Some(&before)).unwrap();
     assert_eq!((second.fresh().len(), second.pending()), (18, 0));
     assert_eq!(second.progress().entries(), 58);
-    seen.extend(&second);
-    let at = seen.find(Kind::Verity, Hash::Sha256, &app).unwrap();
-    assert_eq!(all[at as usize].path, "/mnt/app");
-    // As a digest of content it is not known, nor under another function.
-    assert_eq!(seen.find(Kind::Content, Hash::Sha256, &app), None);
-    assert_eq!(seen.find(Kind::Verity, Hash::Sha512, &app), None);
+    seen.extend(second.progress().boot(), second.files());
+    assert!(seen.has(Kind::Verity, &app));
+    let measured = all.iter().find(|entry| entry.digest == app).unwrap();
+    assert_eq!(measured.path, "/mnt/app");
+    assert!(!seen.has(Kind::Content, &app), "it is no digest of content");
 }
 
 /// What the kernel hashed for a line of the text form, written out here.
@@ -682,23 +681,19 @@ fn what_was_seen_is_known_by_digest_within_its_boot() {
         violation("/bin/b"),
         file("/bin/a"),
     ];
-    let mut seen = Seen::new();
-    assert_eq!(
-        seen.find(Kind::Content, Hash::Sha256, &sha256(b"/bin/a")),
-        None
-    );
-    seen.extend(&verified(&lines, &quoted(&lines, 1)));
-    let find = |seen: &Seen, digest: &[u8]| seen.find(Kind::Content, Hash::Sha256, digest);
-    assert_eq!(find(&seen, &sha256(b"/bin/a")), Some(1));
-    assert_eq!(
-        find(&seen, &[0; 32]),
-        None,
-        "what a violation says was not measured"
-    );
-    assert_eq!(seen.find(Kind::Content, Hash::Sha1, &[5; 20]), None);
+    let mut seen = Seen::new([1; 32]);
+    let has = |seen: &Seen, digest: &[u8; 32]| seen.has(Kind::Content, digest);
+    assert!(!has(&seen, &sha256(b"/bin/a")));
+    let first = verified(&lines, &quoted(&lines, 1));
+    seen.extend(first.progress().boot(), first.files());
+    assert!(has(&seen, &sha256(b"/bin/a")));
+    // What a violation says was not measured, and SHA-1 says nothing.
+    assert!(!has(&seen, &[0; 32]));
+    assert_eq!(first.files().count(), 3);
     let restarted = [aggregate(), file("/bin/b")];
-    seen.extend(&verified(&restarted, &quoted(&restarted, 2)));
-    assert_eq!(find(&seen, &sha256(b"/bin/a")), None);
-    assert_eq!(find(&seen, &sha256(b"/bin/b")), Some(1));
+    let second = verified(&restarted, &quoted(&restarted, 2));
+    seen.extend(second.progress().boot(), second.files());
+    assert!(!has(&seen, &sha256(b"/bin/a")));
+    assert!(has(&seen, &sha256(b"/bin/b")));
     assert_eq!(seen.boot().unwrap().reset_count, 2);
 }

@@ -1,6 +1,8 @@
 //! Who is asked when, and what is known of each machine. Pure: the clock and randomness are arguments.
 
 use attest_tpm::continuous::Standing;
+use attest_tpm::ima::{Kind, Seen};
+use attest_tpm::join::Boot;
 use facts::{Finding, Timestamp};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,6 +30,8 @@ struct Watch {
     last: Timestamp,
     /// When its silence has lasted too long.
     until: Timestamp,
+    /// What its kernel has measured in this boot.
+    seen: Seen,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +91,7 @@ impl Watches {
             due: now,
             last: Timestamp::EPOCH,
             until: plus(now, pace.window),
+            seen: Seen::new(crypto::random()),
         });
     }
 
@@ -102,6 +107,21 @@ impl Watches {
             watch.due = now;
             watch.until = plus(now, pace.window);
         }
+    }
+
+    /// The kernel of `node` has measured these files, in that boot.
+    pub(super) fn saw(&mut self, node: &str, boot: Boot, files: &[(Kind, [u8; 32])]) {
+        if let Some(watch) = self.all.get_mut(node) {
+            watch.seen.extend(boot, files.iter().copied());
+        }
+    }
+
+    /// Whether it has measured this one, in the boot that `node` is in.
+    pub(super) fn has_seen(&self, node: &str, kind: Kind, digest: &[u8; 32]) -> bool {
+        self.all.get(node).is_some_and(|watch| {
+            let boot = watch.standing.as_ref().map(|standing| standing.boot());
+            boot == watch.seen.boot() && watch.seen.has(kind, digest)
+        })
     }
 
     pub(super) fn standing(&self, node: &str) -> Option<Arc<Standing>> {

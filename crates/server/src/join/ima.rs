@@ -2,11 +2,11 @@
 
 use super::boot;
 use crate::current::Current;
-use attest_tpm::ima::{Progress, Sent, round};
+use attest_tpm::ima::{Round, Sent, round};
 use attest_tpm::join::Proven;
 use facts::{FactSet, Finding, Timestamp};
 
-/// The facts of boot and list of a machine that is as it should be, and how far its list was verified.
+/// The facts of boot and list of a machine that is as it should be, and what is known of its list.
 /// `ring` is the machine's pool. For threads of the pool.
 ///
 /// # Errors
@@ -17,7 +17,7 @@ pub(super) fn judge(
     current: &Current,
     ring: &str,
     now: Timestamp,
-) -> Result<(FactSet, Option<Progress>), Vec<Finding>> {
+) -> Result<(FactSet, Round), Vec<Finding>> {
     let values = &current.estate.references().values;
     let demands = current.demands(ring);
     let booted = boot::judge(proven, values, ring, now);
@@ -29,7 +29,7 @@ pub(super) fn judge(
             for fact in booted.iter().flat_map(FactSet::iter) {
                 facts.insert(fact.clone());
             }
-            Ok((facts, listed.progress()))
+            Ok((facts, listed))
         }
         (booted, listed) => {
             let booted = booted.err().unwrap_or_default();

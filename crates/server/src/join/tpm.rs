@@ -9,6 +9,7 @@ use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use attest_tpm::continuous::Standing;
+use attest_tpm::ima::Round;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
@@ -49,13 +50,22 @@ pub(crate) struct Evidence {
     pub(crate) verdict: Verdict,
     pub(crate) proven: Proven,
     pub(crate) name: String,
-    /// What it is compared with from now on, and the index of the estate's version that it was judged by.
-    standing: (Standing, u64),
+    standing: Proved,
+}
+
+/// What a machine is compared with from now on.
+#[derive(Debug, Clone)]
+pub(crate) struct Proved {
+    pub(crate) standing: Standing,
+    /// What its list said.
+    pub(crate) list: Option<Round>,
+    /// Index of the estate's version that it was judged by.
+    pub(crate) judged: u64,
 }
 
 impl Evidence {
     /// What the machine goes on from, once it is admitted.
-    pub(crate) fn standing(&self) -> (Standing, u64) {
+    pub(crate) fn standing(&self) -> Proved {
         self.standing.clone()
     }
 }
@@ -149,7 +159,7 @@ pub(super) async fn join(
         }
         None => ([0; 32], false),
     };
-    let (standing, judged) = evidence.standing();
+    let proved = evidence.standing();
     let name = evidence.name.clone();
     let admission = Admission {
         name: evidence.name,
@@ -163,7 +173,7 @@ pub(super) async fn join(
         auth: auth(&evidence.proven.ek_sha256),
     };
     let joined = admit_node(core, admission).await?;
-    attesting::stands(core, &name, standing, judged);
+    attesting::stands(core, &name, proved);
     Ok(joined)
 }
 
@@ -316,7 +326,11 @@ pub(crate) async fn prove(
             .facts
             .state(names::MACHINE_POOL, pool, Source::Verified, now);
     }
-    let standing = (Standing::of(&proven, list), version);
+    let standing = Proved {
+        standing: Standing::of(&proven, list.progress()),
+        list: Some(list),
+        judged: version,
+    };
     Ok(Evidence {
         verdict,
         proven,

@@ -132,8 +132,8 @@ pub(super) async fn renew(
         },
     };
     let renewed = admit_node(core, admission).await?;
-    if let Some((standing, judged)) = standing {
-        crate::attesting::stands(core, name, standing, judged);
+    if let Some(proved) = standing {
+        crate::attesting::stands(core, name, proved);
     }
     Ok(renewed)
 }

@@ -277,7 +277,7 @@ fn charge(core: &Core, caller: &Caller, issued: &Result<Vec<Update>, Refusal>) {
     core.rates.charge(&caller.node.name, more);
 }
 
-pub(super) const fn update(update: Update) -> NodeUpdate {
+pub(crate) const fn update(update: Update) -> NodeUpdate {
     NodeUpdate {
         update: Some(update),
     }
@@ -301,18 +301,13 @@ fn fresh(core: &Core, current: &Current, evidence_time: u64) -> Result<(), Refus
     ))
 }
 
-/// Whether an agent may say it of the code that it sees.
-fn observed_of_code(name: &str) -> bool {
-    name.starts_with("code.") && !estate::is_derived_of_code(name)
-}
-
 /// What an agent may say: of workloads, the digests of their code, and as its own word.
 fn assertions(bytes: &[u8]) -> Result<FactSet, Refusal> {
     let facts: FactSet =
         serde_json::from_slice(bytes).map_err(|_| invalid("facts that do not parse"))?;
     let may = |fact: &facts::Fact| {
         fact.source == Source::Asserted
-            && (fact.name.starts_with("workload.") || observed_of_code(&fact.name))
+            && (fact.name.starts_with("workload.") || estate::is_digest_of_code(&fact.name))
     };
     if let Some(fact) = facts.iter().find(|fact| !may(fact)) {
         return Err(invalid(&format!("the fact {} from an agent", fact.name)));

@@ -609,3 +609,63 @@ async fn a_whole_agent_tells_at_once_what_ran_and_comes_back_when_it_is_clean() 
     stop.cancel();
     drop(running.await);
 }
+
+/// The agent names a digest; only what the kernel has measured in this boot counts where the policy asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn code_that_the_kernel_has_not_measured_is_the_agents_word_alone() {
+    const RUNS: &str = "/usr/bin/program";
+    let Some(mut kernel) = Kernel::boot("server.rooted-code") else {
+        return;
+    };
+    let fixture = Fixture::configured(SLOW).await;
+    let mut files = kernel.estate(Some(&references(&[RUNS, "/usr/bin/other"])));
+    files.insert(
+        "policies/rooted.cedar",
+        "@id(\"what the kernel has seen\") permit (principal in Pool::\"demo\", \
+         action == Action::\"assume\", resource == Identity::\"payments/api\") \
+         when { principal has uid && principal.uid == 1000 && principal has code && \
+         principal.code has rooted_in_hardware && principal.code.rooted_in_hardware && \
+         principal.code has reference && principal.code.reference like \"listed 1 *\" };",
+    );
+    fixture.apply(&files).await.unwrap();
+    let machine = kernel.join(&fixture).await.unwrap();
+    let mut sync = connect(&machine).await;
+    let asked = question(&mut sync).await;
+    let says = |path: &str| program(1000, &hex::encode(&content(path)));
+    let (_, held) = sync.ask("w1", &says(RUNS), Vec::new()).await.unwrap();
+    assert!(held.is_empty(), "it has not been measured yet");
+
+    kernel.measure(RUNS, content(RUNS));
+    let answer = kernel.answer(&asked).await;
+    sync.send(Message::Attestation(answer)).await;
+    let told = loop {
+        if let Update::Reconsider(told) = sync.next().await.unwrap() {
+            break told;
+        }
+    };
+    assert_eq!(told.workloads, ["w1"]);
+    let (_, held) = sync.ask("w1", &says(RUNS), Vec::new()).await.unwrap();
+    assert_eq!(held.len(), 1);
+
+    // A file that may run, and has not.
+    let lie = says("/usr/bin/other");
+    let (_, held) = sync.ask("w2", &lie, Vec::new()).await.unwrap();
+    assert!(held.is_empty());
+    // Beside a digest that was measured, another that was not.
+    for other in [
+        "sha256:".to_owned() + &"1".repeat(64),
+        "sha512:".to_owned() + &"1".repeat(128),
+    ] {
+        let mut lie = says(RUNS);
+        let now = facts::Timestamp::now();
+        lie.state("code.fsverity", other, facts::Source::Asserted, now);
+        let (_, held) = sync.ask("w3", &lie, Vec::new()).await.unwrap();
+        assert!(held.is_empty());
+    }
+    // What was measured in another boot.
+    kernel.reboot();
+    let machine = kernel.join(&fixture).await.unwrap();
+    let mut sync = connect(&machine).await;
+    let (_, held) = sync.ask("w4", &says(RUNS), Vec::new()).await.unwrap();
+    assert!(held.is_empty());
+}

@@ -156,6 +156,7 @@ impl Asked {
         for fact in assertions(&self.request.facts)?.iter() {
             facts.insert(fact.clone());
         }
+        crate::attesting::root_in_hardware(core, &node.name, &mut facts, current);
         let (facts, code) = current.known(&facts, core.now());
         let facts = facts.into_owned();
         let digest = crate::current::digest(&facts);
