@@ -144,7 +144,10 @@ async fn a_flood_of_refused_joins_leaves_few_records() {
         let records = fixture.records(&["join-refused"]).await;
         // A window is a second long here.
         let windows = begun.elapsed().as_secs() + 2;
-        assert!(records.len() as u64 <= windows, "one record for each window at most");
+        assert!(
+            records.len() as u64 <= windows,
+            "one record for each window at most"
+        );
         assert!(windows < 60, "{counted} are recorded");
         counted = records
             .iter()
