@@ -131,7 +131,11 @@ mod tests {
         let made = std::process::Command::new("mkfifo").arg(&path).status();
         assert!(made.unwrap().success());
         let begun = Instant::now();
-        let refused = read(&path, 5).unwrap_err();
+        // Beside this thread: what waits without end is to fail.
+        let (tells, told) = std::sync::mpsc::channel();
+        let waited_for = path.clone();
+        std::thread::spawn(move || tells.send(read(&waited_for, 5)));
+        let refused = told.recv_timeout(3 * WRITER).unwrap().unwrap_err();
         assert_eq!(refused.findings()[0].code, "CLI-PIPE");
         assert!(begun.elapsed() >= WRITER);
 

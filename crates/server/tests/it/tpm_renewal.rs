@@ -271,7 +271,9 @@ impl Agent {
 
     /// Why it did not start.
     async fn refused(&mut self) -> Finding {
-        let ended = self.running.take().unwrap().await.unwrap();
+        let running = self.running.take().unwrap();
+        let ended = tokio::time::timeout(HUNG, running).await;
+        let ended = ended.expect("the agent is refused").unwrap();
         let Err(RunError::Identity(error)) = ended else {
             panic!("{ended:?}");
         };
