@@ -15,7 +15,7 @@ pub mod postgres;
 mod skip;
 pub mod swtpm;
 
-pub use find::{evidence, peer, postgres_tool, tool, tools, venv_python, workspace};
+pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};
 pub use skip::skip;
 
 /// A fresh directory, removed when dropped.
