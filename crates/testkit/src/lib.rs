@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod debian;
 mod find;
+pub mod guest;
 pub mod hostile;
 pub mod http;
 pub mod postgres;
