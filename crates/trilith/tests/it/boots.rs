@@ -1,0 +1,65 @@
+//! Real machines join a real server: Debian kernels under OVMF with Secure Boot and a TPM, in QEMU, with the
+//! static node agent inside. Each boot takes half a minute; one runs at a time.
+
+mod pieces;
+mod server;
+
+use pieces::{Pieces, WORKLOAD};
+use std::time::Duration;
+use testkit::guest::report;
+
+/// What only a hung guest uses up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identity() {
+    let pieces = match Pieces::new() {
+        Ok(pieces) => pieces,
+        Err(why) => return testkit::skip("trilith.boots", &why),
+    };
+    let mut initramfs = pieces.initramfs();
+    let program = pieces.workload(&mut initramfs);
+    let image = pieces.image("good", initramfs, pieces::CMDLINE);
+    // Before it boots anywhere: what its TPM will hold.
+    let references = pieces.predict(&image);
+    pieces.apply(&references, Some(&program));
+
+    let mut guest = pieces.boot("good", &image);
+    let joined = pieces.join(&mut guest);
+    let facts = pieces.server.facts(&joined.verdict);
+    let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
+    assert_eq!(fact("machine.boot.state"), "approved", "{facts:#?}");
+    assert_eq!(
+        fact("machine.boot.judged"),
+        r#"["4","7","9","11"]"#,
+        "{facts:#?}"
+    );
+    assert_eq!(fact("machine.boot.secure_boot"), "true", "{facts:#?}");
+    assert_eq!(fact("machine.name"), "guest-1", "{facts:#?}");
+    assert_eq!(fact("machine.tpm.kind"), "emulated", "{facts:#?}");
+
+    let asked =
+        format!("SPIFFE_ENDPOINT_SOCKET=unix:///run/trilith/workload.sock {WORKLOAD} < /dev/null");
+    let ran = guest.run(&asked, PATIENCE).expect("the guest obeys");
+    assert!(
+        ran.output.contains("spiffe://boots.example/payments/api"),
+        "{ran:?} {}",
+        pieces.agent_log(&mut guest)
+    );
+    // The same program with one byte more is another program.
+    let other = format!("cp {WORKLOAD} /tmp/other; echo >> /tmp/other; chmod 755 /tmp/other; ")
+        + &asked.replace(WORKLOAD, "/tmp/other");
+    let ran = guest.run(&other, PATIENCE).expect("the guest obeys");
+    assert!(ran.output.contains("\"event\":\"refused\""), "{ran:?}");
+    // What ran after the join stands in the kernel's list.
+    let listed = "grep -c ' /tmp/other' /sys/kernel/security/ima/ascii_runtime_measurements";
+    let ran = guest.run(listed, PATIENCE).expect("the guest obeys");
+    assert_eq!(ran.output.trim(), "1", "{ran:?}");
+    report(&format!(
+        "own keys: {} booted in {:.1} s, joined {:.2} s later; approved by {}",
+        guest.greeting,
+        guest.booted_in.as_secs_f64(),
+        joined.after.as_secs_f64(),
+        fact("machine.boot.labels"),
+    ));
+}
