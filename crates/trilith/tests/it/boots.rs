@@ -63,3 +63,28 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
         fact("machine.boot.labels"),
     ));
 }
+
+#[test]
+fn a_signed_image_with_another_command_line_is_refused_by_the_name_of_its_section() {
+    let pieces = match Pieces::new() {
+        Ok(pieces) => pieces,
+        Err(why) => return testkit::skip("trilith.boots", &why),
+    };
+    let image = pieces.image("good", pieces.initramfs(), pieces::CMDLINE);
+    pieces.apply(&pieces.predict(&image), None);
+    // Whoever holds the key that signs images can make it start; it is still another boot.
+    let altered = format!("{} module.sig_enforce=0", pieces::CMDLINE);
+    let altered = pieces.image_of("altered", &pieces.path("good.initrd"), &altered);
+
+    let mut guest = pieces.boot("altered", &altered);
+    let said = pieces.refused(&mut guest);
+    assert!(said.contains("REF-PCR-UNKNOWN"), "{said}");
+    assert!(said.contains("PCR 11"), "{said}");
+    assert!(said.contains("event 5: .cmdline"), "{said}");
+    assert_eq!(pieces.server.joined(), None);
+    report(&format!(
+        "altered command line: booted in {:.1} s; refused: {}",
+        guest.booted_in.as_secs_f64(),
+        said.trim(),
+    ));
+}

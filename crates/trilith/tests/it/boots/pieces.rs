@@ -237,6 +237,14 @@ impl Pieces {
         }
     }
 
+    /// Has the node agent try to join, and gives what it ends with.
+    pub(crate) fn refused(&self, guest: &mut Guest) -> String {
+        let agent = "trilith-agent --config /run/agent.toml";
+        let ran = guest.run(agent, PATIENCE).expect("it ends");
+        assert_eq!(ran.status, 1, "{ran:?}");
+        ran.output
+    }
+
     pub(crate) fn agent_log(&self, guest: &mut Guest) -> String {
         let log = guest.run("cat /run/agent.log", PATIENCE);
         log.map_or_else(|error| error.to_string(), |ran| ran.output)
