@@ -1,9 +1,11 @@
 //! Real machines join a real server: Debian kernels under OVMF with Secure Boot and a TPM, in QEMU, with the
 //! static node agent inside. Each boot takes half a minute; one runs at a time.
 
+mod debian;
 mod pieces;
 mod server;
 
+use debian::Debian;
 use pieces::{Pieces, WORKLOAD};
 use std::time::Duration;
 use testkit::guest::report;
@@ -86,5 +88,38 @@ fn a_signed_image_with_another_command_line_is_refused_by_the_name_of_its_sectio
         "altered command line: booted in {:.1} s; refused: {}",
         guest.booted_in.as_secs_f64(),
         said.trim(),
+    ));
+}
+
+#[test]
+fn a_machine_from_a_shop_joins_by_what_debian_signed_alone() {
+    let pieces = match Pieces::new() {
+        Ok(pieces) => pieces,
+        Err(why) => return testkit::skip("trilith.boots", &why),
+    };
+    let chain = match Debian::chain(&pieces) {
+        Ok(chain) => chain,
+        Err(why) => return testkit::skip("trilith.boots", &why),
+    };
+    let references = chain.predict(&pieces);
+    pieces.apply(&references, None);
+
+    let mut guest = chain.boot(&pieces);
+    let joined = pieces.join(&mut guest);
+    let facts = pieces.server.facts(&joined.verdict);
+    let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
+    assert_eq!(fact("machine.boot.state"), "approved", "{facts:#?}");
+    assert_eq!(
+        fact("machine.boot.judged"),
+        r#"["4","7","14"]"#,
+        "{facts:#?}"
+    );
+    assert_eq!(fact("machine.boot.secure_boot"), "true", "{facts:#?}");
+    report(&format!(
+        "Debian's chain: {} booted in {:.1} s, joined {:.2} s later; approved by {}",
+        guest.greeting,
+        guest.booted_in.as_secs_f64(),
+        joined.after.as_secs_f64(),
+        fact("machine.boot.labels"),
     ));
 }
