@@ -2,10 +2,12 @@
 //! static node agent inside. Each boot takes half a minute; one runs at a time.
 
 mod debian;
+mod enforcement;
 mod pieces;
 mod server;
 
 use debian::Debian;
+use enforcement::Programs;
 use pieces::{Pieces, WORKLOAD};
 use std::time::Duration;
 use testkit::guest::report;
@@ -121,5 +123,77 @@ fn a_machine_from_a_shop_joins_by_what_debian_signed_alone() {
         guest.booted_in.as_secs_f64(),
         joined.after.as_secs_f64(),
         fact("machine.boot.labels"),
+    ));
+}
+
+#[test]
+fn a_kernel_that_enforces_runs_what_is_listed_and_nothing_else() {
+    let pieces = match Pieces::with_kernel("6.12.") {
+        Ok(pieces) => pieces,
+        Err(why) => return testkit::skip("trilith.boots", &why),
+    };
+    let programs = Programs::new(&pieces);
+    let mut initramfs = pieces.initramfs();
+    programs.prepare(&mut initramfs);
+    let image = pieces.image("enforcing", initramfs, pieces::CMDLINE);
+    pieces.apply(&pieces.predict(&image), None);
+
+    let esp = pieces.disk("enforcing", &image);
+    let mut guest = pieces.boot_from(
+        "enforcing",
+        &pieces.own_variables(),
+        &[&esp, &programs.disk],
+    );
+    let joined = pieces.join(&mut guest);
+    let facts = pieces.server.facts(&joined.verdict);
+    assert_eq!(
+        facts.get("machine.boot.state").map(String::as_str),
+        Some("approved"),
+        "{facts:#?}"
+    );
+    let mut status = |line: &str| {
+        let ran = guest.run(line, PATIENCE).expect("the guest obeys");
+        (ran.status, ran.output)
+    };
+    let done = (0, String::new());
+    assert_eq!(status("mount -t ext4 /dev/vdb /mnt"), done);
+    for name in ["listed", "other"] {
+        assert_eq!(
+            status(&format!("fsverity enable /mnt/busybox-{name}")),
+            done
+        );
+    }
+    // Each of them is a program that works.
+    for name in ["listed", "other", "copy"] {
+        assert_eq!(status(&format!("/mnt/busybox-{name} true")), done, "{name}");
+    }
+    // A policy by somebody else's key is none.
+    let (refused, _) = status("cat /etc/foreign.p7b > /sys/kernel/security/ipe/new_policy");
+    assert_ne!(refused, 0);
+    let install = "cat /etc/policy.p7b > /sys/kernel/security/ipe/new_policy";
+    assert_eq!(status(install), done);
+    let activate = "echo 1 > /sys/kernel/security/ipe/policies/trilith/active";
+    assert_eq!(status(activate), done);
+    assert_eq!(status("cat /sys/kernel/security/ipe/enforce").1.trim(), "1");
+    let active = status("cat /sys/kernel/security/ipe/policies/trilith/active").1;
+    assert_eq!(active.trim(), "1");
+    // What the kernel holds is, byte for byte, what was signed.
+    let held = status("sha256sum < /sys/kernel/security/ipe/policies/trilith/pkcs7").1;
+    assert!(held.starts_with(&programs.policy_sha256), "{held}");
+
+    assert_eq!(status("/mnt/busybox-listed true"), done);
+    for name in ["other", "copy"] {
+        let (refused, said) = status(&format!("/mnt/busybox-{name} true"));
+        assert_eq!(refused, 126, "{name}: {said}");
+        assert!(said.contains("Permission denied"), "{name}: {said}");
+    }
+    // The node agent, out of the initramfs that the firmware verified, goes on.
+    assert_eq!(pieces.server.joined(), Some(joined.verdict));
+    report(&format!(
+        "enforcing: {} booted in {:.1} s, joined {:.2} s later; policy {} is active",
+        guest.greeting,
+        guest.booted_in.as_secs_f64(),
+        joined.after.as_secs_f64(),
+        programs.policy_sha256,
     ));
 }
