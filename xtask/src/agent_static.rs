@@ -3,6 +3,7 @@
 use crate::arguments::Arguments;
 use crate::shell::{Doing as _, Failure, Result, read, run as run_program};
 use crate::workspace::{cargo, root, target};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
 pub(crate) const HELP: &str = "\
@@ -21,6 +22,8 @@ Examples:
 ";
 
 const DEFAULT_TARGET: &str = "x86_64-unknown-linux-gnu";
+/// Of the workspace's manifest.
+const PROFILE: &str = "slim";
 
 /// What the slim agent must not contain, as its dependency tree would name it.
 const ABSENT: [&str; 4] = ["cedar-policy-core", "libsqlite3-sys", "pg_query", "estate"];
@@ -31,22 +34,37 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
         .pop()
         .unwrap_or_else(|| DEFAULT_TARGET.to_owned());
     arguments.finish()?;
-    check_tree(&triple)?;
-
-    let mut build = cargo(&["build", "--release", "-p", "trilith-agent", "--target"]);
-    // An explicit target keeps the flag away from build scripts and macros, which must stay dynamic.
-    build.arg(&triple).env(
-        "RUSTFLAGS",
-        "-C target-feature=+crt-static -C strip=symbols",
-    );
-    run_program(&mut build)?;
-
-    let binary = target().join(&triple).join("release/trilith-agent");
-    check_static(&binary)?;
+    let binary = build(&triple)?;
     let size = std::fs::metadata(&binary).doing(binary.display())?.len();
     let shown = binary.strip_prefix(root()).unwrap_or(&binary);
     println!("{}  {:.1} MiB, static", shown.display(), mebibytes(size));
     Ok(ExitCode::SUCCESS)
+}
+
+/// For the machine that tests run on: real guests boot with it inside.
+pub(crate) fn for_tests() -> Result<()> {
+    build(DEFAULT_TARGET).map(drop)
+}
+
+/// Builds it, and checks that it is static and links nothing that it must not.
+fn build(triple: &str) -> Result<PathBuf> {
+    check_tree(triple)?;
+    let mut build = cargo(&[
+        "build",
+        "--profile",
+        PROFILE,
+        "-p",
+        "trilith-agent",
+        "--target",
+    ]);
+    // An explicit target keeps the flag away from build scripts and macros, which must stay dynamic.
+    build
+        .arg(triple)
+        .env("RUSTFLAGS", "-C target-feature=+crt-static");
+    run_program(&mut build)?;
+    let binary = target().join(triple).join(PROFILE).join("trilith-agent");
+    check_static(&binary)?;
+    Ok(binary)
 }
 
 fn check_tree(triple: &str) -> Result<()> {

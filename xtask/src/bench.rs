@@ -174,6 +174,12 @@ const FIGURES: &[Figure] = &[
         "site_bench",
         Aim::AtMost(25.0),
     ),
+    figure(
+        "agent.static_size_mib",
+        "testkit",
+        "size_bench",
+        Aim::AtMost(8.0),
+    ),
 ];
 
 pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {

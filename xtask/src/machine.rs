@@ -68,6 +68,18 @@ pub(crate) const FOR_TEST: &[Package] = &[
         present: || has("objcopy"),
     },
     Package {
+        name: "busybox-static",
+        present: || has("busybox"),
+    },
+    Package {
+        name: "dosfstools",
+        present: || has("mkfs.vfat"),
+    },
+    Package {
+        name: "e2fsprogs",
+        present: || has("mkfs.ext4"),
+    },
+    Package {
         name: "fsverity",
         present: || has("fsverity"),
     },
@@ -80,8 +92,16 @@ pub(crate) const FOR_TEST: &[Package] = &[
         present: || has("ip"),
     },
     Package {
+        name: "mtools",
+        present: || has("mcopy"),
+    },
+    Package {
         name: "osslsigncode",
         present: || has("osslsigncode"),
+    },
+    Package {
+        name: "ovmf",
+        present: || Path::new("/usr/share/OVMF/OVMF_CODE_4M.secboot.fd").is_file(),
     },
     Package {
         name: "pgbouncer",
@@ -90,6 +110,18 @@ pub(crate) const FOR_TEST: &[Package] = &[
     Package {
         name: "procps",
         present: || has("kill"),
+    },
+    Package {
+        name: "qemu-system-x86",
+        present: || has("qemu-system-x86_64"),
+    },
+    Package {
+        name: "sbsigntool",
+        present: || has("sbsign"),
+    },
+    Package {
+        name: "systemd-boot-efi",
+        present: || Path::new("/usr/lib/systemd/boot/efi/linuxx64.efi.stub").is_file(),
     },
     Package {
         name: "xz-utils",

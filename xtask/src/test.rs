@@ -8,15 +8,16 @@ use crate::arguments::Arguments;
 use crate::machine::{self, Consent};
 use crate::shell::{Failure, Result, run as run_program};
 use crate::workspace::{cargo, evidence};
-use crate::{codegen, tidy};
+use crate::{agent_static, codegen, tidy};
 use harness::Tally;
 use std::process::ExitCode;
 use std::time::Instant;
 
 pub(crate) const HELP: &str = "\
 Runs everything that judges this project, and installs what that needs: Debian packages (as root; else
-the command is shown), the Python packages of tests/peers/requirements.txt in target/venv, and the
-programs of tests/peers in target/peers.
+the command is shown), the Python packages of tests/peers/requirements.txt in target/venv, the programs
+of tests/peers in target/peers, and for the guests that tests boot the static node agent
+(`cargo xtask agent-static`).
 
 Stages, in this order; one that fails does not stop the next:
   tidy     the house rules (`cargo xtask tidy`)
@@ -54,7 +55,7 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
     }
     let needs_tools = only.is_empty() || only.iter().any(|stage| stage == "tests");
     if install {
-        prepare(needs_tools)?;
+        prepare(needs_tools, &crates)?;
     }
 
     let mut tally = Tally::default();
@@ -87,12 +88,15 @@ pub(crate) fn run(mut arguments: Arguments) -> Result<ExitCode> {
 }
 
 /// The machine first: the workspace does not build without libclang.
-fn prepare(tests: bool) -> Result<()> {
+fn prepare(tests: bool, crates: &[String]) -> Result<()> {
     let started = Instant::now();
     machine::install(machine::FOR_TEST, Consent::Given)?;
     if tests {
         machine::python()?;
         machine::peers()?;
+    }
+    if tests && (crates.is_empty() || crates.iter().any(|name| name == "trilith")) {
+        agent_static::for_tests()?;
     }
     match evidence() {
         Some(folder) => println!("evidence: {}", folder.display()),

@@ -36,6 +36,57 @@ pub fn package(name: &str, version: Option<&str>) -> Result<PathBuf, String> {
     })
 }
 
+/// The files of a package that [`package`] downloaded, in a folder beside it.
+///
+/// # Errors
+/// Why not, for [`crate::skip`].
+pub fn unpacked(deb: &std::path::Path) -> Result<PathBuf, String> {
+    let _one_at_a_time = DOWNLOAD.lock().unwrap_or_else(PoisonError::into_inner);
+    let files = deb.with_extension("files");
+    if files.is_dir() {
+        return Ok(files);
+    }
+    // Renamed once it is whole: another process may do the same.
+    let part = deb.with_extension(format!("part-{}", std::process::id()));
+    let unpacked = apt("dpkg-deb")?.arg("-x").arg(deb).arg(&part).status();
+    if !unpacked.is_ok_and(|status| status.success()) {
+        return Err(format!("dpkg-deb cannot unpack {}", deb.display()));
+    }
+    match fs::rename(&part, &files) {
+        Err(error) if !files.is_dir() => Err(error.to_string()),
+        Err(_) => fs::remove_dir_all(&part)
+            .map(|()| files)
+            .map_err(|error| error.to_string()),
+        Ok(()) => Ok(files),
+    }
+}
+
+/// The package with the highest version in its name, of those named `PREFIX…SUFFIX` that apt could download.
+///
+/// # Errors
+/// Why there is none, for [`crate::skip`].
+pub fn newest(prefix: &str, suffix: &str) -> Result<String, String> {
+    let output = apt("apt-cache")?
+        .args(["pkgnames", prefix])
+        .output()
+        .map_err(|error| error.to_string())?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut names: Vec<&str> = said.lines().filter(|name| name.ends_with(suffix)).collect();
+    names.sort_by_key(|name| std::cmp::Reverse(numbers(name)));
+    names
+        .into_iter()
+        .find(|name| candidate(name).is_ok())
+        .map(str::to_owned)
+        .ok_or_else(|| format!("apt knows no package {prefix}*{suffix}"))
+}
+
+/// Every number in a name, in order.
+fn numbers(name: &str) -> Vec<u64> {
+    name.split(|letter: char| !letter.is_ascii_digit())
+        .filter_map(|digits| digits.parse().ok())
+        .collect()
+}
+
 /// apt's folder of signed lists, if it has any.
 ///
 /// # Errors

@@ -84,6 +84,13 @@ pub fn peer(name: &str) -> Option<PathBuf> {
     program.is_file().then_some(program)
 }
 
+/// `trilith-agent` as `cargo xtask agent-static` builds it: one file, as machines get it.
+#[must_use]
+pub fn static_agent() -> Option<PathBuf> {
+    let program = target_folder().join("x86_64-unknown-linux-gnu/slim/trilith-agent");
+    program.is_file().then_some(program)
+}
+
 fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }

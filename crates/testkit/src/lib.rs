@@ -9,13 +9,14 @@
 pub mod bench;
 pub mod debian;
 mod find;
+pub mod guest;
 pub mod hostile;
 pub mod http;
 pub mod postgres;
 mod skip;
 pub mod swtpm;
 
-pub use find::{evidence, peer, postgres_tool, tool, tools, venv_python, workspace};
+pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};
 pub use skip::skip;
 
 /// A fresh directory, removed when dropped.

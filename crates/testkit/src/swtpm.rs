@@ -87,27 +87,31 @@ impl Swtpm {
         if self.pid.is_some() {
             return Ok(());
         }
-        let [program] = find::tools(["swtpm"]).map_err(SwtpmError::Missing)?;
         let socket = self.socket();
-        let pid_file = self.folder.path().join("pid");
         // tpm2-tools' TCTI looks for the control channel at the server's path with `.ctrl`.
-        run(Command::new(program)
-            .args([
-                "socket",
-                "--tpm2",
-                "--flags",
-                "not-need-init,startup-clear",
-                "--daemon",
-            ])
+        self.launch(
+            Command::new(program()?)
+                .args([
+                    "socket",
+                    "--tpm2",
+                    "--flags",
+                    "not-need-init,startup-clear",
+                    "--daemon",
+                ])
+                .arg("--server")
+                .arg(format!("type=unixio,path={}", socket.display()))
+                .arg("--ctrl")
+                .arg(format!("type=unixio,path={}.ctrl", socket.display())),
+        )
+    }
+
+    /// Starts `swtpm` on the chip's state, and keeps the process's id.
+    fn launch(&mut self, command: &mut Command) -> Result<(), SwtpmError> {
+        let state = self.folder.path().join("state");
+        let pid_file = self.folder.path().join("pid");
+        run(command
             .arg("--tpmstate")
-            .arg(format!(
-                "dir={}",
-                self.folder.path().join("state").display()
-            ))
-            .arg("--server")
-            .arg(format!("type=unixio,path={}", socket.display()))
-            .arg("--ctrl")
-            .arg(format!("type=unixio,path={}.ctrl", socket.display()))
+            .arg(format!("dir={}", state.display()))
             .arg("--pid")
             .arg(format!("file={}", pid_file.display())))?;
         let pid = fs::read_to_string(&pid_file)?;
@@ -120,6 +124,22 @@ impl Swtpm {
             return Err(SwtpmError::Pid(pid_file));
         }
         Ok(())
+    }
+
+    /// Starts the process as the chip of a virtual machine, which initialises it and ends it; cuts the power
+    /// first if it runs. Returns the control socket, as QEMU's `tpmdev` takes it.
+    ///
+    /// # Errors
+    /// When `swtpm` does not start.
+    pub fn power_on_for_guest(&mut self) -> Result<PathBuf, SwtpmError> {
+        self.power_off();
+        let control = self.folder.path().join("guest.ctrl");
+        self.launch(
+            Command::new(program()?)
+                .args(["socket", "--tpm2", "--daemon", "--terminate", "--ctrl"])
+                .arg(format!("type=unixio,path={}", control.display())),
+        )?;
+        Ok(control)
     }
 
     /// Cuts the power: SIGKILL, no orderly shutdown.
@@ -192,6 +212,11 @@ pub fn certificate(pem: &Path) -> Result<Vec<u8>, SwtpmError> {
             crypto::base64::decode(&body).ok()
         })
         .ok_or_else(|| SwtpmError::Certificate(pem.to_owned()))
+}
+
+fn program() -> Result<PathBuf, SwtpmError> {
+    let [program] = find::tools(["swtpm"]).map_err(SwtpmError::Missing)?;
+    Ok(program)
 }
 
 fn configure(folder: &Path, authority: &Path, localca: &Path) -> Result<PathBuf, SwtpmError> {

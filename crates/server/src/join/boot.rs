@@ -8,7 +8,7 @@ use attest_tpm::join::Proven;
 use attest_tpm::reference::Value;
 use facts::{FactSet, Finding, Timestamp};
 use references::{At, Digest, References};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The facts of a boot that is as it should be; `None` where nothing says how it should be. `ring` is the
 /// machine's pool.
@@ -42,7 +42,7 @@ pub(super) fn judge(
     let at = At { now, ring };
     let mut findings = Vec::new();
     let mut pcrs = BTreeMap::new();
-    for index in &predicted {
+    for index in &telling(predicted, booted) {
         let pcr = u32::from(*index);
         let Some(value) = booted.pcrs().value(pcr) else {
             // It was not quoted, which `boot::judge` says.
@@ -72,17 +72,27 @@ pub(super) fn judge(
     Ok(Some(approved.facts(proven.root, now)))
 }
 
+/// In the order in which they tell what differs. An image that is not what it should be differs in PCR 4 as a
+/// whole, and in PCR 11, if a stub measured it, by the section.
+fn telling(predicted: BTreeSet<u8>, booted: &Boot) -> Vec<u8> {
+    let mut indices: Vec<u8> = predicted.into_iter().collect();
+    if !events(booted, SECTIONS).is_empty() {
+        indices.sort_by_key(|index| u32::from(*index) != SECTIONS);
+    }
+    indices
+}
+
 /// The digests that were extended into `pcr`, in their order.
 fn events(booted: &Boot, pcr: u32) -> Vec<Digest> {
     let logged = booted.measurements().iter();
     let logged = logged.filter(|one| one.pcr == pcr);
     let mut events: Vec<Digest> = logged.map(|one| Digest(one.digest)).collect();
-    if pcr == PHASES {
+    if pcr == SECTIONS {
         let phases = booted.phases().iter();
         events.extend(phases.map(|word| Digest::of(word.as_bytes())));
     }
     events
 }
 
-/// By systemd, without the firmware's log.
-const PHASES: u32 = 11;
+/// By systemd-stub; then the phases of the boot by systemd, without the firmware's log.
+const SECTIONS: u32 = 11;

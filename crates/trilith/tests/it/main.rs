@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "tests may panic")]
 
+mod boots;
 mod demo;
 mod refs;
 mod site;

@@ -1,0 +1,142 @@
+//! `trilith server` as its users start it, and the command line that administers it.
+
+use estate::EstateFiles;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+pub(crate) const DOMAIN: &str = "boots.example";
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Ends when dropped.
+pub(crate) struct Server {
+    process: Child,
+    folder: PathBuf,
+    pub(crate) port: u16,
+}
+
+impl Server {
+    /// In `folder`, on loopback.
+    pub(crate) fn start(folder: &Path) -> Self {
+        let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+        let ports = listeners.map(|one| one.local_addr().expect("an address").port());
+        let data = folder.join("server");
+        let config = folder.join("server.toml");
+        let text = format!(
+            "trust_domain = \"{DOMAIN}\"\ndata_dir = \"{0}\"\nlisten = \"127.0.0.1:{1}\"\n\
+             http_listen = \"127.0.0.1:{2}\"\n[custody.ca]\nkind = \"file\"\ndir = \"{0}/keys-ca\"\n\
+             [custody.ledger]\nkind = \"file\"\ndir = \"{0}/keys-ledger\"\n",
+            data.display(),
+            ports[0],
+            ports[1],
+        );
+        std::fs::write(&config, text).expect("written");
+        let log = std::fs::File::create(folder.join("server.log")).expect("a log");
+        let process = Command::new(env!("CARGO_BIN_EXE_trilith"))
+            .args(["server", "--config"])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("it starts");
+        let server = Self {
+            process,
+            folder: folder.to_owned(),
+            port: ports[0],
+        };
+        let limit = Instant::now() + PATIENCE;
+        while !server.run(&["status"]).status.success() {
+            assert!(Instant::now() < limit, "{}", server.log());
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        server
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_trilith"))
+            .env(
+                "TRILITH_ADMIN_SOCKET",
+                self.folder.join("server/admin.sock"),
+            )
+            .args(arguments)
+            .arg("--json")
+            .stdin(Stdio::null())
+            .output()
+            .expect("it runs")
+    }
+
+    /// The one JSON document that a command prints.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Value {
+        let ran = self.run(arguments);
+        assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+        serde_json::from_slice(&ran.stdout).expect("JSON")
+    }
+
+    pub(crate) fn apply(&self, files: &EstateFiles) {
+        let folder = self.folder.join("estate");
+        for (name, text) in &files.0 {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+            std::fs::write(path, text).expect("written");
+        }
+        let folder = folder.to_str().expect("UTF-8");
+        self.ask(&["estate", "apply", folder, "--message", "guests"]);
+    }
+
+    /// The verdict's index of the node that is connected, if there is one.
+    pub(crate) fn joined(&self) -> Option<String> {
+        let agents = self.ask(&["agent", "list"]);
+        let agent = agents.pointer("/agents/0")?;
+        let connected = agent.get("connected")?.as_bool()?;
+        let index = text(agent, "verdict");
+        connected.then_some(index)
+    }
+
+    /// Names and values of the facts in a verdict.
+    pub(crate) fn facts(&self, verdict: &str) -> BTreeMap<String, String> {
+        let explained = self.ask(&["attest", "explain", verdict]);
+        let facts = explained.pointer("/verdict/facts");
+        let facts: Vec<&Value> = match facts.or_else(|| explained.get("facts")) {
+            Some(Value::Array(facts)) => facts.iter().collect(),
+            Some(Value::Object(facts)) => facts.values().collect(),
+            _ => Vec::new(),
+        };
+        assert!(!facts.is_empty(), "{explained}");
+        facts
+            .into_iter()
+            .map(|fact| (text(fact, "name"), text(fact, "value")))
+            .collect()
+    }
+
+    /// What connects a machine to this server and no other.
+    pub(crate) fn pin(&self) -> String {
+        text(&self.ask(&["status"]), "pin")
+    }
+
+    /// By which an estate knows a TPM.
+    pub(crate) fn endorsement(&self, tpm: &str) -> String {
+        text(&self.ask(&["tpm", "show", "--tpm", tpm]), "ek_sha256")
+    }
+}
+
+/// A field, as JSON where it is no text.
+fn text(value: &Value, field: &str) -> String {
+    let value = value.get(field).unwrap_or(&Value::Null);
+    value
+        .as_str()
+        .map_or_else(|| value.to_string(), str::to_owned)
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _gone = self.process.wait();
+    }
+}
