@@ -18,7 +18,7 @@ fn main() -> anyhow::Result<()> {
         .status()
         .context("cargo")?;
     anyhow::ensure!(built.success(), "cargo xtask agent-static: {built}");
-    let agent = testkit::static_agent().context("it was built, and is not there")?;
+    let agent = testkit::static_agent("slim").context("it was built, and is not there")?;
     // Without a library of this machine, as in a guest that has nothing else.
     let version = Command::new(&agent).arg("--version").env_clear().output()?;
     let said = String::from_utf8_lossy(&version.stdout);

@@ -70,7 +70,8 @@ impl Lab {
             }
         }
         let [busybox] = find::tools(["busybox"])?;
-        let agent = find::static_agent().ok_or("no static agent; run cargo xtask agent-static")?;
+        let agent = find::static_agent("guest")
+            .ok_or("no static agent; run cargo xtask agent-static --profile guest")?;
         Ok(Self { agent, busybox })
     }
 }
