@@ -26,6 +26,9 @@ const LISTED: u32 = 10;
 pub struct Standing {
     key: PublicKey,
     boot: Boot,
+    /// As the join quoted them: what booted.
+    booted: QuotedPcrs,
+    /// As they were quoted last.
     pcrs: QuotedPcrs,
     list: Option<Progress>,
 }
@@ -52,6 +55,7 @@ impl Standing {
         Self {
             key: proven.attestation_key.clone(),
             boot: proven.boot,
+            booted: proven.quoted.pcrs.clone(),
             pcrs: proven.quoted.pcrs.clone(),
             list,
         }
@@ -93,6 +97,7 @@ impl Standing {
         Ok(Self {
             key: key.key,
             boot: Boot::from(parsed.clock),
+            booted: pcrs.clone(),
             pcrs,
             list: None,
         })
@@ -101,6 +106,12 @@ impl Standing {
     #[must_use]
     pub const fn boot(&self) -> Boot {
         self.boot
+    }
+
+    /// As the join quoted them: by these it is judged what booted. PCR 11 may have gone on since.
+    #[must_use]
+    pub const fn booted(&self) -> &QuotedPcrs {
+        &self.booted
     }
 
     /// As they were quoted last.
@@ -170,6 +181,7 @@ pub fn verify(
     let standing = Standing {
         key: before.key.clone(),
         boot,
+        booted: before.booted.clone(),
         pcrs: quoted.pcrs,
         list: round.progress(),
     };

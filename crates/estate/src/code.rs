@@ -9,6 +9,9 @@ use references::{At, Digest, Known};
 /// The facts of code that are observed. All others of `code.` follow from them.
 const OBSERVED: [&str; 2] = [names::CODE_SHA256, names::CODE_FSVERITY];
 
+/// Of a path that a finding shows.
+const LONGEST_PATH: usize = 256;
+
 /// Whether a fact of this name is a digest, which whoever looks at a process may state.
 #[must_use]
 pub fn is_digest_of_code(name: &str) -> bool {
@@ -19,6 +22,22 @@ pub fn is_digest_of_code(name: &str) -> bool {
 #[must_use]
 pub fn is_derived_of_code(name: &str) -> bool {
     name.starts_with("code.") && !is_digest_of_code(name) && name != names::CODE_ROOTED_IN_HARDWARE
+}
+
+/// The name of a digest in `facts` that is written otherwise than digests are.
+#[must_use]
+pub fn malformed_digest_of_code(facts: &FactSet) -> Option<&'static str> {
+    let observed = Digests::of(facts);
+    let sha256 = observed
+        .sha256
+        .map(|(digest, _)| crypto::hex::encode(&digest));
+    let fsverity = observed.fsverity.map(|(digest, _)| digest.to_string());
+    let whole = [sha256, fsverity];
+    let named = OBSERVED.into_iter().zip(whole);
+    let mut wrong = named.filter(|(name, whole)| {
+        facts.value(name).is_some() && facts.text(name) != whole.as_deref()
+    });
+    wrong.next().map(|(name, _)| name)
 }
 
 /// The digests of code that are SHA-256.
@@ -89,8 +108,8 @@ impl Estate {
         (derived, verdict.findings)
     }
 
-    /// The label of a file that is good here and now. One digest that is good is enough; one that was good
-    /// and is not speaks against the code.
+    /// The label of a file that is good here and now. One digest that is good is enough, unless the other one
+    /// was good and is not.
     fn reference(
         &self,
         observed: &Digests,
@@ -99,15 +118,19 @@ impl Estate {
     ) -> Result<Option<(String, Source)>, Finding> {
         let values = &self.references().values;
         let path = facts.text(names::WORKLOAD_PATH).unwrap_or_default();
-        let mut lapsed = None;
+        let path: String = path.chars().take(LONGEST_PATH).collect();
+        let (mut good, mut lapsed) = (None, None);
         for (digest, source) in observed.as_references() {
             match values.look_up(&digest, at) {
-                Known::Good(found) => return Ok(Some((found.label(), source))),
-                Known::Lapsed(..) => lapsed = values.judge_file(path, &digest, at).err(),
+                Known::Good(found) => good = good.or(Some((found.label(), source))),
+                Known::Lapsed(..) => lapsed = values.judge_file(&path, &digest, at).err(),
                 Known::Unknown => {}
             }
         }
-        lapsed.map_or(Ok(None), Err)
+        match lapsed {
+            Some(finding) => Err(finding),
+            None => Ok(good),
+        }
     }
 }
 

@@ -51,7 +51,10 @@ mod today;
 pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
 pub use authorize::Prepared;
-pub use code::{Sha256Digests, is_derived_of_code, is_digest_of_code, sha256_digests_of_code};
+pub use code::{
+    Sha256Digests, is_derived_of_code, is_digest_of_code, malformed_digest_of_code,
+    sha256_digests_of_code,
+};
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
 pub use declare::{IdentityKind, RecordingMode, json_schema};
 pub use diff::{AccessChange, Diff, Named, diff};

@@ -133,8 +133,8 @@ pub const CODE_SHA256: &str = "code.sha256";
 /// fs-verity digest of the running executable, as the kernel measures it: `sha256:` and lower-case hex. It
 /// does not rest on a reading of the file, and holds whatever becomes of the file's name.
 pub const CODE_FSVERITY: &str = "code.fsverity";
-/// True when the machine's kernel has measured a file of this digest in this boot, and its TPM quoted that: the
-/// agent cannot have made it up. That it is this process which runs the file is the agent's word.
+/// True when the machine's IMA list, which its TPM quoted, has a file of this digest in this boot. That it is this
+/// process which runs the file is the agent's word.
 pub const CODE_ROOTED_IN_HARDWARE: &str = "code.rooted_in_hardware";
 /// The reference value that the digest goes by: the owner's label.
 pub const CODE_REFERENCE: &str = "code.reference";

@@ -20,7 +20,7 @@ use crate::refusal::Refusal;
 use attest_tpm::PcrSelection;
 use attest_tpm::continuous::{Answer, Standing, verify};
 use attest_tpm::ima::{Kind, Round};
-use facts::{FactSet, Finding, Timestamp, names};
+use facts::{FactSet, Finding, Source, Timestamp, names};
 use ledger::body;
 use proto::v1;
 use proto::v1::node_update::Update;
@@ -73,51 +73,47 @@ pub(crate) fn stands(core: &Core, node: &str, proved: Proved) {
         list,
         judged,
     } = proved;
+    // Under the lock: who judges again after an estate sees it, or it sees that estate.
+    let mut watches = core.watched.lock();
     let current = core.current.load();
     let newer = current.as_ref().is_some_and(|one| one.index != judged);
     let boot = standing.boot();
     let standing = if newer { standing.anew() } else { standing };
-    let mut watches = core.watched.lock();
     watches.stands(node, standing, core.now(), pace(core));
     if let Some(list) = list {
         watches.saw(node, boot, list.files());
     }
 }
 
-/// States which digests of a workload's code the kernel of `node` has measured in this boot: then they are
-/// not the agent's word alone. A file that has both of its digests stated is measured by either if reference
-/// values know them as one file's.
+/// States that the kernel of `node` has measured a workload's code in this boot, as the machine's list says.
+/// Two digests count only if reference values know them as one file's: else they may be of two.
 pub(crate) fn root_in_hardware(core: &Core, node: &str, facts: &mut FactSet, current: &Current) {
-    // What the machine itself proved has the source that its TPM gives it.
     let Some(proved) = facts.fact(names::MACHINE_BOOT_RESET_COUNT) else {
         return;
     };
-    let (source, now) = (proved.source, proved.observed_at);
+    let now = proved.observed_at;
     let digests = estate::sha256_digests_of_code(facts);
     let values = &current.estate.references().values;
-    let seen = |digest: Option<[u8; 32]>, kind| {
-        digest.map(|digest| core.watched.lock().has_seen(node, kind, &digest))
-    };
-    let content = seen(digests.sha256, Kind::Content);
-    let tree = seen(digests.fsverity, Kind::Verity);
-    let of_one_file = || match (digests.sha256, digests.fsverity) {
-        (Some(sha256), Some(tree)) => values.of_one_file(&Digest(sha256), &Digest(tree)),
-        _ => false,
-    };
-    let rooted = match (content, tree) {
-        (None, None) => return,
-        (Some(seen), None) | (None, Some(seen)) => seen && !digests.others,
-        (Some(content), Some(tree)) => content && tree || (content || tree) && of_one_file(),
-    };
+    let seen = |digest: &[u8; 32], kind| core.watched.lock().has_seen(node, kind, digest);
+    let rooted = !digests.others
+        && match (&digests.sha256, &digests.fsverity) {
+            (None, None) => false,
+            (Some(content), None) => seen(content, Kind::Content),
+            (None, Some(tree)) => seen(tree, Kind::Verity),
+            (Some(content), Some(tree)) => {
+                values.of_one_file(&Digest(*content), &Digest(*tree))
+                    && (seen(content, Kind::Content) || seen(tree, Kind::Verity))
+            }
+        };
     if !rooted {
         return;
     }
     for name in [names::CODE_SHA256, names::CODE_FSVERITY] {
         if let Some(value) = facts.value(name).cloned() {
-            facts.state(name, value, source, now);
+            facts.state(name, value, Source::Verified, now);
         }
     }
-    facts.state(names::CODE_ROOTED_IN_HARDWARE, true, source, now);
+    facts.state(names::CODE_ROOTED_IN_HARDWARE, true, Source::Verified, now);
 }
 
 /// Has the workloads of `node` ask again whose code its kernel has measured by now.
@@ -297,7 +293,7 @@ fn judge(
     // What booted has not changed; whether it is still good may have.
     let at = At { now, ring: &ring };
     let values = &current.estate.references().values;
-    let lapsed = demands.lapsed(values, before.pcrs(), at);
+    let lapsed = demands.lapsed(values, before.booted(), at);
     if lapsed.is_empty() {
         Ok(passed)
     } else {
@@ -362,7 +358,7 @@ fn lapsed(
         };
         let ring = new.ring(&facts);
         let demands = new.demands(&ring);
-        let findings = demands.lapsed(values, standing.pcrs(), At { now, ring: &ring });
+        let findings = demands.lapsed(values, standing.booted(), At { now, ring: &ring });
         if findings.is_empty() {
             // Not all at once.
             let spread = u64::from_be_bytes(crypto::random()) % pace.interval.max(1);

@@ -49,6 +49,7 @@ impl Node {
             how: "joined",
             replaces: None,
             auth: "bench".to_owned(),
+            begun: core.journal.reader().size(),
         };
         let told = |refusal: crate::refusal::Refusal| refusal.finding().clone();
         admit_node(&core, admission).await.map_err(told)?;

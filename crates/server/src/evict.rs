@@ -44,6 +44,20 @@ pub(crate) async fn evict(
     let Some(known) = known.filter(|known| known.locked.is_none()) else {
         return Ok(());
     };
+    // INVARIANT: what has been cut is recorded, also when whoever asked goes away in between.
+    let (core, node) = (Arc::clone(core), node.to_owned());
+    let evicting = async move { evict_known(&core, &node, known, findings, evidence).await };
+    let evicted = tokio::spawn(evicting).await;
+    evicted.map_err(|error| Refusal::internal("evicting a machine", &error))?
+}
+
+async fn evict_known(
+    core: &Arc<Core>,
+    node: &str,
+    known: NodeRow,
+    findings: Vec<Finding>,
+    evidence: Vec<(&'static str, Vec<u8>)>,
+) -> Result<(), Refusal> {
     let Some(first) = findings.first() else {
         return Ok(());
     };
@@ -83,8 +97,13 @@ pub(crate) async fn by_hand(
     node: &NodeRow,
     revocation: Revocation,
 ) -> Result<Option<u64>, Refusal> {
-    cut(core, node, &revocation);
-    record(core, node, Vec::new(), revocation).await
+    let (core, node) = (Arc::clone(core), node.clone());
+    let evicting = async move {
+        cut(&core, &node, &revocation);
+        record(&core, &node, Vec::new(), revocation).await
+    };
+    let evicted = tokio::spawn(evicting).await;
+    evicted.map_err(|error| Refusal::internal("evicting a machine", &error))?
 }
 
 /// Gateways first; then the agent, which hands out nothing of it any more.
@@ -100,7 +119,6 @@ fn cut(core: &Core, node: &NodeRow, revocation: &Revocation) {
         core.workloads.send(&node.name, NodeUpdate { update });
     }
     core.workloads.drop_connection(&node.name);
-    core.watched.forget(&node.name);
 }
 
 async fn record(
@@ -129,6 +147,8 @@ async fn record(
     let entries = drafts.into_iter().map(Into::into).collect();
     match core.journal.append_reserved(entries).await {
         Ok(committed) => {
+            // Until then it goes on being asked, and is overdue if this fails.
+            core.watched.forget(&node.name);
             core.metrics.revocations.inc();
             Ok(committed.last().map(ledger_store::Committed::index))
         }

@@ -15,6 +15,7 @@ pub(crate) use tpm::{
 
 use crate::authority::Term;
 use crate::core::{Core, draft, recorded};
+use crate::evict::is_evicted;
 use crate::issue::{Basis, Issued, Order, Signed, What, fact_value, issue_one};
 use crate::listener::Peer;
 use crate::lock::may_join;
@@ -189,6 +190,24 @@ pub(crate) struct Admission {
     /// The SVID that it renews.
     pub(crate) replaces: Option<String>,
     pub(crate) auth: String,
+    /// Size of the ledger when the evidence was asked for: an eviction from then on it does not lift.
+    pub(crate) begun: u64,
+}
+
+/// Refuses what was begun before an eviction of the node.
+pub(crate) fn not_overtaken(core: &Core, name: &str, begun: u64) -> Result<(), Refusal> {
+    let node = core.state().node(name).cloned();
+    let evicted = node.filter(is_evicted).and_then(|node| node.locked_at);
+    if evicted.is_none_or(|at| at < begun) {
+        return Ok(());
+    }
+    Err(Refusal::Denied(
+        Finding::new(
+            "JOIN-OVERTAKEN",
+            "the machine was evicted after this join had begun",
+        )
+        .next("join again"),
+    ))
 }
 
 /// Records verdict and node, then issues the node's SVID. The caller has reserved the node's name.
@@ -224,6 +243,8 @@ pub(crate) async fn admit_node(
         .get(at)
         .map(ledger_store::Committed::index)
         .unwrap_or_default();
+    // One that is recorded from here on has a higher index than the verdict, and is not lifted by it.
+    not_overtaken(core, &admission.name, admission.begun)?;
     let state = body::NodeState {
         node: admission.name.clone(),
         state: admission.how.to_owned(),

@@ -1,6 +1,6 @@
 //! Which files were measured in a boot, for those who ask about one of them.
 
-use super::entry::Kind;
+use super::entry::{ENTRIES, Kind};
 use crate::join::Boot;
 use std::collections::HashSet;
 
@@ -25,13 +25,16 @@ impl Seen {
         }
     }
 
-    /// Adds what was verified of the list of `boot`. What was seen in another boot is forgotten.
+    /// Adds what was verified of the list of `boot`, up to as many files as a list may have entries. What was seen in another boot is forgotten.
     pub fn extend(&mut self, boot: Boot, files: impl IntoIterator<Item = (Kind, [u8; 32])>) {
         if self.boot != Some(boot) {
             self.files.clear();
             self.boot = Some(boot);
         }
         for (kind, digest) in files {
+            if self.files.len() >= ENTRIES {
+                return;
+            }
             let file = self.short(kind, &digest);
             self.files.insert(file);
         }

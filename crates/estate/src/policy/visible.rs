@@ -133,6 +133,10 @@ fn facts_read(info: &PolicyInfo, measured: bool) -> BTreeSet<String> {
         })
         .filter(|path| !matches!(path.as_str(), "machine" | "workload"))
         .collect();
+    // Without its digest there is no code at all.
+    if read.iter().any(|path| path.starts_with("code.")) {
+        read.insert(names::CODE_SHA256.to_owned());
+    }
     // `x has tpm && x.tpm.kind == …` asks for the branch and for the fact: the fact is what counts.
     let branches: Vec<String> = read
         .iter()

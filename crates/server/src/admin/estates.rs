@@ -244,10 +244,17 @@ pub(super) async fn apply(
     let committed = core.journal.append_one(entry).await?;
     let current = Arc::new(Current::new(estate, committed.index(), version));
     let installing = (Arc::clone(core), Arc::clone(&current));
-    tokio::task::spawn_blocking(move || install(&installing.0, &installing.1))
-        .await
-        .map_err(|error| Refusal::internal("taking up the estate", &error))??;
-    let (revoked, reconsidered) = rejudge(core, old, Arc::clone(&current)).await?;
+    // INVARIANT: a version that is recorded is taken up and judged by, also when whoever applied it goes away.
+    let taking_up = async move {
+        let (core, current) = (Arc::clone(&installing.0), Arc::clone(&installing.1));
+        tokio::task::spawn_blocking(move || install(&installing.0, &installing.1))
+            .await
+            .map_err(|error| Refusal::internal("taking up the estate", &error))??;
+        rejudge(&core, old, current).await
+    };
+    let judged = tokio::spawn(taking_up).await;
+    let judged = judged.map_err(|error| Refusal::internal("taking up the estate", &error))?;
+    let (revoked, reconsidered) = judged?;
     let mut document = planned.document;
     if let Value::Object(fields) = &mut document {
         fields.insert("index".to_owned(), json!(current.index));

@@ -133,7 +133,8 @@ impl Watches {
         if let Some(watch) = self.all.get_mut(node) {
             watch.answers = true;
             watch.asked = None;
-            watch.due = now;
+            // Who connects again and again is not asked more often for it.
+            watch.due = plus(watch.last, GAP_MS).max(now);
         }
     }
 

@@ -26,6 +26,7 @@ pub(super) async fn join(
     peer: &Peer,
     request: v1::TokenJoinRequest,
 ) -> Result<v1::Joined, Refusal> {
+    let begun = core.journal.reader().size();
     if request.token.len() > LONGEST {
         return Err(unknown());
     }
@@ -100,6 +101,7 @@ pub(super) async fn join(
         how: "joined",
         replaces: None,
         auth,
+        begun,
     };
     admit_node(core, admission).await
 }

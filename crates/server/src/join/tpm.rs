@@ -51,6 +51,8 @@ pub(crate) struct Evidence {
     pub(crate) proven: Proven,
     pub(crate) name: String,
     standing: Proved,
+    /// Size of the ledger when the machine was challenged.
+    pub(crate) begun: u64,
 }
 
 /// What a machine is compared with from now on.
@@ -171,6 +173,7 @@ pub(super) async fn join(
         how: "joined",
         replaces: None,
         auth: auth(&evidence.proven.ek_sha256),
+        begun: evidence.begun,
     };
     let joined = admit_node(core, admission).await?;
     attesting::stands(core, &name, proved);
@@ -291,7 +294,7 @@ pub(crate) async fn prove(
         return Err(first(verdict.findings));
     };
     let (name, pool) = placed(core, &proven.ek_sha256)?;
-    overtaken(core, &name, session.size)?;
+    super::not_overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
     let judged = core.pool.run(move || {
@@ -336,6 +339,7 @@ pub(crate) async fn prove(
         proven,
         name,
         standing,
+        begun: session.size,
     })
 }
 
@@ -409,22 +413,6 @@ fn known_as(core: &Core, peer: &Peer, ek_sha256: &[u8; 32]) -> Option<String> {
     let facts = core.machine_facts(&node).ok()?;
     let ek = crypto::hex::encode(ek_sha256);
     (facts.text(names::MACHINE_TPM_EK) == Some(ek.as_str())).then_some(name)
-}
-
-/// What lifts an eviction was said after it: `size` is that of the ledger when the challenge was made.
-fn overtaken(core: &Core, name: &str, size: u64) -> Result<(), Refusal> {
-    let node = core.state().node(name).cloned();
-    let evicted = node.filter(is_evicted).and_then(|node| node.locked_at);
-    if evicted.is_none_or(|at| at < size) {
-        return Ok(());
-    }
-    Err(Refusal::Denied(
-        Finding::new(
-            "JOIN-OVERTAKEN",
-            "the machine was evicted after this join had begun",
-        )
-        .next("join again"),
-    ))
 }
 
 /// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until

@@ -20,6 +20,8 @@ pub(super) async fn renew(
     core.signing.check()?;
     let name = &caller.node.name;
     let _renewing = core.busy(format!("node {name}"))?;
+    // Before it is looked whether the node is evicted.
+    let begun = core.journal.reader().size();
     // Read again: whoever held the name before may have moved it on.
     let node = core.state().node(name).cloned();
     let node = node.unwrap_or_else(|| caller.node.clone());
@@ -108,6 +110,7 @@ pub(super) async fn renew(
                 how: "renewed",
                 replaces: Some(caller.svid.serial.clone()),
                 auth: tpm_auth(&evidence.proven.ek_sha256),
+                begun: evidence.begun,
             }
         }
         (true, None) => {
@@ -129,6 +132,7 @@ pub(super) async fn renew(
             how: "renewed",
             replaces: Some(caller.svid.serial.clone()),
             auth: format!("x509:{}", caller.svid.serial),
+            begun,
         },
     };
     let renewed = admit_node(core, admission).await?;

@@ -17,7 +17,7 @@ use crate::lock::not_locked;
 use crate::metrics;
 use crate::refusal::Refusal;
 use crate::workloads::{Holding, Updates};
-use facts::{FactSet, Finding, Source, Timestamp};
+use facts::{FactSet, Finding, Source, Timestamp, Value, names};
 use jwt::jwt;
 use ledger::body::TargetKind;
 use proto::v1::node_message::Message;
@@ -311,6 +311,14 @@ fn assertions(bytes: &[u8]) -> Result<FactSet, Refusal> {
     };
     if let Some(fact) = facts.iter().find(|fact| !may(fact)) {
         return Err(invalid(&format!("the fact {} from an agent", fact.name)));
+    }
+    if let Some(name) = estate::malformed_digest_of_code(&facts) {
+        return Err(invalid(&format!("{name}, which is no digest")));
+    }
+    // An interpreter's digest says nothing of the code that it runs, whatever an agent says.
+    if facts.value(names::WORKLOAD_INTERPRETER) == Some(&Value::Bool(true)) {
+        let rest = facts.iter().filter(|fact| !fact.name.starts_with("code."));
+        return Ok(rest.cloned().collect());
     }
     Ok(facts)
 }

@@ -180,6 +180,10 @@ impl State {
             return Vec::new();
         };
         if body.state == evict::STATE {
+            // A ban or a lock that came first stays what it is.
+            if known.locked.is_some() && !evict::is_evicted(known) {
+                return Vec::new();
+            }
             return vec![Change::Node(NodeRow {
                 locked: Some(evict::EVICTED.to_owned()),
                 locked_at: Some(index),
