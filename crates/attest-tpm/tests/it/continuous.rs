@@ -233,6 +233,9 @@ fn pcr_11_goes_on_by_the_words_of_systemd_and_by_nothing_else() {
     machine.extend(11, sha256(b"sysinit"));
     machine.extend(11, sha256(b"ready"));
     let (after, _) = ask(&machine.answer(0), &before, None).unwrap();
+    // What booted is judged by what the join quoted: it is no other boot for being further on.
+    assert_eq!(after.booted().value(11), before.booted().value(11));
+    assert_ne!(after.pcrs().value(11), before.pcrs().value(11));
     machine.extend(11, sha256(b"shutdown"));
     ask(&machine.answer(2), &after, None).unwrap();
     machine.extend(11, sha256(b"anything"));

@@ -292,3 +292,37 @@ fn who_may_vouch_is_written_out_or_refused() {
         assert!(problems.contains(expected), "{text}: {problems}");
     }
 }
+
+/// A gateway sees no code without its digest: a `forbid` over its source would never match there.
+#[test]
+fn what_rests_on_the_digest_needs_the_digest_to_be_visible() {
+    let mut files = shop_files();
+    for (path, visible) in [
+        ("blind", "\"code.source\""),
+        ("sees", "\"code.source\", \"code.sha256\""),
+    ] {
+        files.insert(
+            format!("identities/{path}.toml"),
+            format!(
+                "[[identity]]\npath = \"{path}\"\nkind = \"service\"\nowner = \"o\"\nvisible = [{visible}]\n"
+            ),
+        );
+    }
+    let policy = |path: &str| {
+        format!(
+            "@id(\"by source\") forbid (principal == Identity::\"{path}\", action == Action::\"select\", resource) \
+             when {{ context has code && context.code has source && context.code.source == \"bad\" }};"
+        )
+    };
+    files.insert("policies/source.cedar", policy("sees"));
+    compile(&files);
+    files.insert("policies/source.cedar", policy("blind"));
+    let problems = estate::Estate::compile(&files).unwrap_err();
+    let codes: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        codes
+            .iter()
+            .any(|one| one.contains("ESTATE-FACT-NOT-VISIBLE")),
+        "{codes:?}"
+    );
+}

@@ -101,6 +101,23 @@ async fn an_agent_cannot_speak_for_the_machine_or_for_hardware() {
         let refused = sync.ask("w1", &facts, Vec::new()).await.err().unwrap();
         assert_eq!(refused.code, "SYNC-REQUEST", "{name}");
     }
+    // A digest in another spelling would stand for none, and be taken for one.
+    for (name, value) in [
+        ("code.sha256", "AB".repeat(32)),
+        ("code.sha256", "ab".to_owned()),
+        ("code.fsverity", "ab".repeat(32)),
+    ] {
+        let mut facts = FactSet::new();
+        facts.state(name, value, Source::Asserted, Timestamp::now());
+        let refused = sync.ask("w1", &facts, Vec::new()).await.err().unwrap();
+        assert_eq!(refused.code, "SYNC-REQUEST", "{name}");
+    }
+    // An interpreter goes by no name, also if the agent says both.
+    let mut facts = program(1000, PROGRAM);
+    let now = Timestamp::now();
+    facts.state("workload.interpreter", true, Source::Asserted, now);
+    let (_, held) = sync.ask("w1", &facts, Vec::new()).await.unwrap();
+    assert!(held.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
