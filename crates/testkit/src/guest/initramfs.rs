@@ -38,6 +38,8 @@ pub struct Initramfs {
     archive: Archive,
     /// Folders and files that are there.
     present: BTreeSet<String>,
+    /// Absolute path and SHA-256 of each file.
+    files: Vec<(String, [u8; 32])>,
 }
 
 impl Initramfs {
@@ -49,6 +51,7 @@ impl Initramfs {
         let mut this = Self {
             archive: Archive::default(),
             present: BTreeSet::new(),
+            files: Vec::new(),
         };
         this.folder("dev");
         // The kernel opens it for the first program.
@@ -74,7 +77,14 @@ impl Initramfs {
         }
         if self.present.insert(path.to_owned()) {
             self.archive.file(path, mode, bytes);
+            self.files.push((format!("/{path}"), crypto::sha256(bytes)));
         }
+    }
+
+    /// Absolute path and SHA-256 of each file so far: what a kernel that measures will find in it.
+    #[must_use]
+    pub fn files(&self) -> &[(String, [u8; 32])] {
+        &self.files
     }
 
     /// A program of the host at `path`, with the libraries that it asks for where it looks for them.

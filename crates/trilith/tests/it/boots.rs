@@ -3,13 +3,15 @@
 
 mod debian;
 mod enforcement;
+mod measured;
 mod pieces;
 mod server;
 
 use debian::Debian;
 use enforcement::Programs;
+use measured::{Known, OTHER, UNLISTED, WITH_TREE};
 use pieces::{Pieces, WORKLOAD};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use testkit::guest::report;
 
 /// What only a hung guest uses up.
@@ -23,12 +25,14 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
     };
     let mut initramfs = pieces.initramfs();
     let program = pieces.workload(&mut initramfs);
+    let known = Known::new(&pieces, &mut initramfs, &program);
     let image = pieces.image("good", initramfs, pieces::CMDLINE);
     // Before it boots anywhere: what its TPM will hold.
     let references = pieces.predict(&image);
-    pieces.apply(&references, Some(&program));
+    pieces.apply(&references, Some(&known));
 
-    let mut guest = pieces.boot("good", &image);
+    let disks = [&*pieces.disk("good", &image), &known.disk];
+    let mut guest = pieces.boot_from("good", &pieces.own_variables(), &disks);
     let joined = pieces.join(&mut guest);
     let facts = pieces.server.facts(&joined.verdict);
     let fact = |name: &str| facts.get(name).cloned().unwrap_or_default();
@@ -42,29 +46,77 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
     assert_eq!(fact("machine.name"), "guest-1", "{facts:#?}");
     assert_eq!(fact("machine.tpm.kind"), "emulated", "{facts:#?}");
 
-    let asked =
-        format!("SPIFFE_ENDPOINT_SOCKET=unix:///run/trilith/workload.sock {WORKLOAD} < /dev/null");
-    let ran = guest.run(&asked, PATIENCE).expect("the guest obeys");
-    assert!(
-        ran.output.contains("spiffe://boots.example/payments/api"),
-        "{ran:?} {}",
-        pieces.agent_log(&mut guest)
-    );
+    // Everything that the kernel has measured until then is listed.
+    assert_eq!(fact("machine.ima.state"), "approved", "{facts:#?}");
+
+    // Its first start tells the kernel of it, and the server counts it once the kernel's list says so.
+    let by_content = pieces.identified(&mut guest, WORKLOAD);
     // The same program with one byte more is another program.
-    let other = format!("cp {WORKLOAD} /tmp/other; echo >> /tmp/other; chmod 755 /tmp/other; ")
-        + &asked.replace(WORKLOAD, "/tmp/other");
-    let ran = guest.run(&other, PATIENCE).expect("the guest obeys");
-    assert!(ran.output.contains("\"event\":\"refused\""), "{ran:?}");
+    let copy = format!("cp {WORKLOAD} {OTHER}; echo >> {OTHER}; chmod 755 {OTHER}");
+    let ran = guest.run(&copy, PATIENCE).expect("the guest obeys");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let ran = guest.run(&pieces::asking(OTHER), PATIENCE);
+    let said = ran.expect("the guest obeys").output;
+    assert!(said.contains("\"event\":\"refused\""), "{said}");
+    // Another one, known by the digest of its Merkle tree alone: the kernel measures its content, and reference
+    // values say that the two are one file's.
+    let tree = format!("mount -t ext4 /dev/vdb /mnt && fsverity enable {WITH_TREE}");
+    let ran = guest.run(&tree, PATIENCE).expect("the guest obeys");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let by_tree = pieces.identified(&mut guest, WITH_TREE);
+    // By now the server knows that the kernel has measured the other program as well, which is still nobody.
+    let ran = guest.run(&pieces::asking(OTHER), PATIENCE);
+    let said = ran.expect("the guest obeys").output;
+    assert!(said.contains("\"event\":\"refused\""), "{said}");
+    assert!(!said.contains("AGENT-OFFLINE"), "{said}");
     // What ran after the join stands in the kernel's list.
-    let listed = "grep -c ' /tmp/other' /sys/kernel/security/ima/ascii_runtime_measurements";
-    let ran = guest.run(listed, PATIENCE).expect("the guest obeys");
+    let listed = format!("grep -c ' {OTHER}' /sys/kernel/security/ima/ascii_runtime_measurements");
+    let ran = guest.run(&listed, PATIENCE).expect("the guest obeys");
     assert_eq!(ran.output.trim(), "1", "{ran:?}");
+    assert_eq!(pieces.server.locked(), None, "{}", pieces.server.log());
+
+    // A program that is not listed.
+    let copy = format!("cp /bin/busybox {UNLISTED}; echo >> {UNLISTED}; chmod 755 {UNLISTED}");
+    let ran = guest.run(&copy, PATIENCE).expect("the guest obeys");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let started = Instant::now();
+    let ran = guest.run(&format!("{UNLISTED} true"), PATIENCE);
+    assert_eq!(ran.expect("the guest obeys").status, 0, "it runs");
+    let evicted = pieces.evicted();
+    let cut = evicted.seen.duration_since(started);
+    let finding = evicted.findings.first().expect("a finding");
+    assert_eq!(measured::text(finding, "/code"), "IMA-FILE", "{evicted:#?}");
+    let names_it = measured::text(finding, "/message").contains(UNLISTED);
+    assert!(names_it, "{evicted:#?}");
+    assert_eq!(pieces.server.locked().as_deref(), Some("AGENT-EVICTED"));
+    // What gateways follow: all that the machine holds.
+    let revoked = |field| measured::text(&evicted.revocation, field);
+    assert_eq!(revoked("/body/target/value"), "guest-1", "{evicted:#?}");
+    assert!(
+        revoked("/body/reason").starts_with("IMA-FILE"),
+        "{evicted:#?}"
+    );
+    // The node agent has dropped what it held, and hands out nothing any more.
+    let withdrawn = "until grep -q 'withdrawn identity=spiffe://boots.example/payments/api reason=IMA-FILE' \
+                     /run/agent.log; do sleep 1; done";
+    let ran = guest.run(withdrawn, PATIENCE).expect("the guest obeys");
+    assert_eq!(ran.status, 0, "{ran:?}");
+    let ran = guest.run(&pieces::asking(WORKLOAD), PATIENCE);
+    let said = ran.expect("the guest obeys").output;
+    assert!(said.contains("\"event\":\"refused\""), "{said}");
     report(&format!(
-        "own keys: {} booted in {:.1} s, joined {:.2} s later; approved by {}",
+        "own keys: {} booted in {:.1} s, joined {:.2} s later; approved by {}; {} IMA entries approved; \
+         identity by SHA-256 {:.2} s and by fs-verity {:.2} s after the program's first start; \
+         evicted {:.2} s after an unlisted program: {}",
         guest.greeting,
         guest.booted_in.as_secs_f64(),
         joined.after.as_secs_f64(),
         fact("machine.boot.labels"),
+        fact("machine.ima.entries"),
+        by_content.as_secs_f64(),
+        by_tree.as_secs_f64(),
+        cut.as_secs_f64(),
+        measured::text(finding, "/message"),
     ));
 }
 

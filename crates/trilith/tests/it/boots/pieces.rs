@@ -1,9 +1,9 @@
 //! What a boot is made of, and a server that knows of it.
 
 use super::PATIENCE;
+use super::measured::Known;
 use super::server::{DOMAIN, Server};
 use estate::EstateFiles;
-use references::Digest;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -78,8 +78,8 @@ impl Pieces {
         initramfs
     }
 
-    /// Puts the demo's payments-api into the guest, and gives its SHA-256.
-    pub(crate) fn workload(&self, initramfs: &mut Initramfs) -> Digest {
+    /// Puts the demo's payments-api into the guest, and gives its content.
+    pub(crate) fn workload(&self, initramfs: &mut Initramfs) -> Vec<u8> {
         let built = Path::new(env!("CARGO_BIN_EXE_trilith")).with_file_name("payments-api");
         assert!(
             built.is_file(),
@@ -93,7 +93,7 @@ impl Pieces {
             .status();
         assert!(status.is_ok_and(|status| status.success()));
         initramfs.program(WORKLOAD, &stripped).expect("a program");
-        Digest::of(&std::fs::read(&stripped).expect("a program"))
+        std::fs::read(&stripped).expect("a program")
     }
 
     /// A signed kernel image.
@@ -127,8 +127,8 @@ impl Pieces {
         self.import(&["uki", image, "--uefi", variables, "--phase", "stub"])
     }
 
-    /// An estate in which this guest's TPM is known, boots by `references`, and `program` is payments/api.
-    pub(crate) fn apply(&self, references: &str, program: Option<&Digest>) {
+    /// An estate in which this guest's TPM is known and boots by `references`, and what runs on it is `known`.
+    pub(crate) fn apply(&self, references: &str, known: Option<&Known>) {
         let uid = rustix::process::getuid().as_raw();
         let tpm = self.tpm.borrow();
         let tpm = tpm.as_ref().expect("a chip that is not in a guest yet");
@@ -157,11 +157,19 @@ impl Pieces {
             ),
         );
         files.insert("references/boot.json", references);
-        let program = program.copied().unwrap_or(Digest([1; 32]));
-        files.insert(
-            "references/code.toml",
-            format!("[[code]]\nname = \"payments-api\"\nsha256 = [\"{program}\"]\n"),
-        );
+        let mut code = "[[code]]\nname = \"payments-api\"\n".to_owned();
+        match known {
+            Some(known) => {
+                files.insert("references/files.json", known.may_run.as_str());
+                let (sha256, fsverity) = (known.sha256, known.fsverity);
+                code.push_str(&format!(
+                    "sha256 = [\"{sha256}\"]\nfsverity = [\"{fsverity}\"]\n"
+                ));
+            }
+            // Of no program.
+            None => code.push_str(&format!("sha256 = [\"{}\"]\n", "1".repeat(64))),
+        }
+        files.insert("references/code.toml", code);
         files.insert(
             "policies/all.cedar",
             "@id(\"operators administer\")\n\
@@ -170,7 +178,8 @@ impl Pieces {
              permit (principal in Pool::\"guests\", action == Action::\"assume\", \
              resource == Identity::\"payments/api\")\n\
              when { principal has uid && principal.uid == 0 && principal has code && \
-             principal.code.known_as.contains(\"payments-api\") };\n",
+             principal.code.known_as.contains(\"payments-api\") && \
+             principal.code has rooted_in_hardware && principal.code.rooted_in_hardware };\n",
         );
         self.server.apply(&files);
     }
@@ -237,6 +246,24 @@ impl Pieces {
         }
     }
 
+    /// Starts `program` until it has its identity: how long that takes from its first start, of which the
+    /// kernel tells the server.
+    pub(crate) fn identified(&self, guest: &mut Guest, program: &str) -> Duration {
+        let started = Instant::now();
+        loop {
+            let ran = guest.run(&asking(program), PATIENCE).expect("it obeys");
+            if ran.output.contains("spiffe://boots.example/payments/api") {
+                return started.elapsed();
+            }
+            assert!(
+                started.elapsed() < PATIENCE,
+                "{ran:?} {}{}",
+                self.agent_log(guest),
+                self.server.log()
+            );
+        }
+    }
+
     /// Has the node agent try to join, and gives what it ends with.
     pub(crate) fn refused(&self, guest: &mut Guest) -> String {
         let agent = "trilith-agent --config /run/agent.toml";
@@ -249,4 +276,9 @@ impl Pieces {
         let log = guest.run("cat /run/agent.log", PATIENCE);
         log.map_or_else(|error| error.to_string(), |ran| ran.output)
     }
+}
+
+/// Runs `program` of the demo, which asks for its identity, prints it and ends.
+pub(crate) fn asking(program: &str) -> String {
+    format!("SPIFFE_ENDPOINT_SOCKET=unix:///run/trilith/workload.sock {program} < /dev/null")
 }

@@ -99,6 +99,25 @@ impl Server {
         connected.then_some(index)
     }
 
+    /// The server's records of one type, oldest first.
+    pub(crate) fn records(&self, kind: &str) -> Vec<Value> {
+        let ran = self.run(&["ledger", "search", "--ledger", "server", "--type", kind]);
+        assert!(ran.status.success(), "{ran:?}");
+        let lines = String::from_utf8_lossy(&ran.stdout);
+        let found = lines.lines().map(|line| {
+            let found: Value = serde_json::from_str(line).expect("JSON");
+            found.get("record").cloned().expect("a record")
+        });
+        found.collect()
+    }
+
+    /// Why the node that is known is locked, if it is.
+    pub(crate) fn locked(&self) -> Option<String> {
+        let agents = self.ask(&["agent", "list"]);
+        let locked = agents.pointer("/agents/0/locked")?.as_str()?;
+        Some(locked.to_owned())
+    }
+
     /// Names and values of the facts in a verdict.
     pub(crate) fn facts(&self, verdict: &str) -> BTreeMap<String, String> {
         let explained = self.ask(&["attest", "explain", verdict]);
