@@ -76,6 +76,21 @@ impl Known {
     }
 }
 
+/// `predicted`, and whatever is in `initramfs` as files that may run.
+pub(crate) fn with_files(predicted: &str, initramfs: &Initramfs) -> String {
+    let files = initramfs.files().iter().map(|(path, sha256)| FileValue {
+        path: path.clone(),
+        sha256: Digest(*sha256),
+        fsverity: None,
+        authenticode: None,
+    });
+    let parse = |text: &str| ReferenceFile::parse(text).expect("a file of references");
+    let mut all = parse(predicted);
+    all.generations
+        .extend(parse(&references(files.collect())).generations);
+    all.to_json()
+}
+
 fn references(files: Vec<FileValue>) -> String {
     let at = Timestamp::from_secs(1_700_000_000);
     let pinned = || "pinned".to_owned();
