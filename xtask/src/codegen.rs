@@ -15,8 +15,9 @@ Writes what is made from other files and committed:
   docs/reference/records.md   what each record says, from ledger::body
   docs/reference/metrics.md   what each process counts, from its metrics.rs
   docs/reference/config.md    every key of the configuration files, from their schemas
+  docs/reference/estate.md    every key of an estate's files, from their schema
   docs/reference/cli.md       every command, from its arguments
-  docs/reference/*.schema.json  JSON Schemas of the configuration files, as `trilith config schema`
+  docs/reference/*.schema.json  JSON Schemas of these files, as `trilith config schema` and `estate schema`
 
 The last two are written, and with the other tests compared, by tests of `cli`, which alone links what
 they are made from; `--check` leaves them to those.

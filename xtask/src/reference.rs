@@ -12,6 +12,7 @@ use crate::shell::Result;
 pub(crate) fn pages() -> Result<Vec<(&'static str, String)>> {
     Ok(vec![
         ("docs/reference/config.md", configuration::page()?),
+        ("docs/reference/estate.md", configuration::estate()?),
         ("docs/reference/findings.md", findings::page()?),
         ("docs/reference/metrics.md", metrics::page()?),
         ("docs/reference/records.md", records::page()?),

@@ -311,10 +311,13 @@ impl Renewal {
             source = cause.source();
         }
         tracing::warn!(error = %chain, "the node's identity was not renewed");
-        if let Some(finding) = finding(error)
-            && is_lock(finding)
-        {
-            lock(&self.shared, finding);
+        match finding(error) {
+            Some(finding) if is_lock(finding) => lock(&self.shared, finding),
+            Some(finding) => {
+                let finding = finding.clone();
+                self.shared.quietly(|core| core.turned_away(finding));
+            }
+            None => {}
         }
     }
 

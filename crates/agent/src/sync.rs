@@ -76,6 +76,11 @@ impl Sync {
                 () = stop.cancelled() => Ok(()),
                 ended = self.session() => ended,
             };
+            if let Err(SyncError::Ended(status)) = &ended
+                && let Some(finding) = finding_of(status)
+            {
+                self.shared.quietly(|core| core.turned_away(finding));
+            }
             self.shared.with(|core| core.disconnected());
             match ended {
                 // The identity was renewed: on again at once.

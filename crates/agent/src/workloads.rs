@@ -54,6 +54,8 @@ pub(crate) struct Workloads<P> {
     next_entry: u64,
     connected: bool,
     locked: Option<Finding>,
+    /// Why the server has turned this machine away, while it does.
+    turned_away: Option<Finding>,
     jitter: Jitter,
 }
 
@@ -72,6 +74,7 @@ impl<P: Clone> Workloads<P> {
             next_entry: 1,
             connected: false,
             locked: None,
+            turned_away: None,
             jitter: Jitter(seed),
         }
     }
@@ -115,7 +118,7 @@ impl<P: Clone> Workloads<P> {
 
     fn admit(&mut self, subject: &Subject<P>, now: Timestamp) -> Result<Attached, Refusal> {
         if !self.connected {
-            return Err(offline());
+            return Err(self.offline());
         }
         let of_uid = self
             .entries
@@ -334,6 +337,7 @@ impl<P: Clone> Workloads<P> {
     pub(crate) fn connected(&mut self) {
         self.connected = true;
         self.locked = None;
+        self.turned_away = None;
         self.outbox.clear();
         self.reconsider(Vec::new());
     }
@@ -342,12 +346,35 @@ impl<P: Clone> Workloads<P> {
     pub(crate) fn disconnected(&mut self) {
         self.connected = false;
         self.outbox.clear();
-        self.jwts.disconnected();
+        let offline = self.offline();
+        self.jwts.disconnected(&offline);
         for entry in self.entries.values_mut() {
             entry.forget_request();
             if matches!(*entry.states.borrow(), State::Pending) {
-                entry.refuse(offline());
+                entry.refuse(offline.clone());
             }
+        }
+    }
+
+    /// The server is there, and gives this machine nothing until it has proved itself again.
+    pub(crate) fn turned_away(&mut self, finding: Finding) {
+        self.turned_away = Some(finding);
+    }
+
+    /// Callers on this machine learn the code alone; what was found is for the log.
+    fn offline(&self) -> Refusal {
+        match &self.turned_away {
+            None => {
+                Refusal::unavailable("AGENT-OFFLINE", "the server cannot be reached; try again")
+            }
+            Some(finding) => Refusal::Unavailable(
+                Finding::new(
+                    "AGENT-OUT",
+                    "the server gives this machine no identity until it has proved itself again",
+                )
+                .observed(finding.code.to_string())
+                .next("the node agent's log says what was found"),
+            ),
         }
     }
 
@@ -355,7 +382,7 @@ impl<P: Clone> Workloads<P> {
     /// withdrawn.
     pub(crate) fn lock(&mut self, finding: Finding) {
         self.asks.clear();
-        self.jwts.disconnected();
+        self.jwts.disconnected(&self.offline());
         for entry in self.entries.values_mut() {
             entry.forget_request();
             if entry.held.is_empty() {
@@ -438,7 +465,7 @@ impl<P: Clone> Workloads<P> {
             return Ok(JwtAnswer::Now(cached));
         }
         if !self.connected {
-            return Err(offline());
+            return Err(self.offline());
         }
         let request = self.next_request;
         self.next_request += 1;
@@ -608,10 +635,6 @@ fn changed() -> Refusal {
 
 fn gone() -> Refusal {
     Refusal::Denied(vec![Finding::new("WORKLOAD-GONE", "the process has ended")])
-}
-
-fn offline() -> Refusal {
-    Refusal::unavailable("AGENT-OFFLINE", "the server cannot be reached; try again")
 }
 
 /// Spreads what would otherwise happen at once. SplitMix64.

@@ -176,6 +176,17 @@ fn the_schemas_are_what_the_structs_say() {
     }
 }
 
+/// The schemas of an estate's files are what the structs say that parse them.
+#[test]
+fn the_schema_of_an_estate_is_what_the_structs_say() {
+    let schema = estate::json_schema();
+    for (glob, schema) in schema.as_object().unwrap() {
+        assert_eq!(schema["additionalProperties"], false, "{glob} is strict");
+    }
+    let text = serde_json::to_string_pretty(&schema).unwrap();
+    expect_file!["../../../docs/reference/estate.schema.json"].assert_eq(&format!("{text}\n"));
+}
+
 /// What a message tells its reader to run can be run: the command is there, with every argument that it
 /// needs and none that it does not know. In code such words stand in texts, after a quote, a colon or a
 /// backtick. A bare `trilith token create` in backticks is a name and not a call.

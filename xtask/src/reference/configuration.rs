@@ -1,4 +1,4 @@
-//! The page of configuration files: every key, from the JSON Schemas, which follow from the structs that
+//! The pages of configuration files and of an estate's files: every key, from the JSON Schemas, which follow from the structs that
 //! parse the files. A section is a table of the file, under the name that it has there.
 
 use crate::shell::{Doing as _, Result};
@@ -21,6 +21,26 @@ TOML, strict: an unknown key is refused, with its line.
 No key and no environment variable turns a check off.
 This page is made by `cargo xtask codegen` from the JSON Schemas beside it, and they from the structs that parse the files; a test fails when it is stale.
 ";
+
+/// An object: a schema for each kind of file.
+const ESTATE: &str = "docs/reference/estate.schema.json";
+
+const ESTATE_HEAD: &str = "\
+# Files of an estate
+
+A folder; TOML, or JSON of the same shape, strict: an unknown key is refused, with its line.
+Beside these stand `policies/*.cedar` and `invariants/*.cedar`; [`examples/estate-shop`](../../examples/estate-shop) has every kind of file.
+This page is made by `cargo xtask codegen` from the JSON Schema beside it, which `trilith estate schema` prints, and that from the structs that parse the files; a test fails when it is stale.
+";
+
+pub(super) fn estate() -> Result<String> {
+    let mut page = ESTATE_HEAD.to_owned();
+    let schemas: Value = serde_json::from_str(&read_text(ESTATE)?).doing(ESTATE)?;
+    for (glob, schema) in schemas.as_object().into_iter().flatten() {
+        page.push_str(&section(glob, schema));
+    }
+    Ok(page)
+}
 
 pub(super) fn page() -> Result<String> {
     let mut page = HEAD.to_owned();
@@ -119,7 +139,9 @@ impl<'a> Page<'a> {
             let kind = match &table {
                 Some(Below { repeated: true, .. }) => format!("`[[{key}]]`, a table for each"),
                 Some(_) => "table".to_owned(),
-                None => kind(property),
+                None => self
+                    .choices(property)
+                    .unwrap_or_else(|| self.kind(property)),
             };
             let is_required = required.is_some_and(|names| names.iter().any(|name| name == key));
             let default = match property.get("default") {
@@ -140,6 +162,32 @@ impl<'a> Page<'a> {
                 "\n| key | type | required | default | |\n|---|---|---|---|---|\n{rows}"
             );
         }
+    }
+
+    /// Of `property`, or of the definition that it refers to.
+    fn kind(&self, property: &Value) -> String {
+        let own = kind(property);
+        match reference(property) {
+            Some(name) if own.is_empty() => kind(self.definition(name)),
+            _ => own,
+        }
+    }
+
+    /// The words that `property` is one of.
+    fn choices(&self, property: &Value) -> Option<String> {
+        let schema = self.definition(reference(property)?);
+        let listed = schema.get("enum").and_then(Value::as_array);
+        let variants = schema.get("oneOf").and_then(Value::as_array);
+        let words = listed.into_iter().flatten();
+        let words = words.chain(variants.into_iter().flatten().flat_map(|variant| {
+            let listed = variant.get("enum").and_then(Value::as_array);
+            variant
+                .get("const")
+                .into_iter()
+                .chain(listed.into_iter().flatten())
+        }));
+        let words: Vec<String> = words.map(|word| format!("`{word}`")).collect();
+        (!words.is_empty()).then(|| words.join(" "))
     }
 
     /// The table that `property` is, or those that it is a list of.

@@ -149,9 +149,9 @@ impl Jwts {
         true
     }
 
-    pub(super) fn disconnected(&mut self) {
+    pub(super) fn disconnected(&mut self, offline: &Refusal) {
         for (_, waiting) in self.waiting.drain() {
-            drop(waiting.reply.send(Err(super::offline())));
+            drop(waiting.reply.send(Err(offline.clone())));
         }
     }
 

@@ -229,6 +229,16 @@ fn what_is_held_is_served_while_the_server_is_away_until_it_expires() {
     assert_eq!(shown(&states), Ok(vec![A.to_owned()]));
     assert!(shown(&waiting).unwrap_err().contains("AGENT-OFFLINE"));
     assert!(core.attested(&subject(3, 1), now()).is_err());
+    // A server that has turned the machine away is not called unreachable, and no caller hears more of why.
+    let found = Finding::new("IMA-FILE", "a file ran that is not listed").observed("/opt/secret");
+    core.turned_away(found);
+    let refused = core.attested(&subject(3, 1), now()).map(drop).unwrap_err();
+    let refused = format!("{refused:?}");
+    assert!(
+        refused.contains("AGENT-OUT") && refused.contains("IMA-FILE"),
+        "{refused}"
+    );
+    assert!(!refused.contains("secret"), "{refused}");
 
     let half = Timestamp::from_millis(now().as_millis() + HOUR_MS * 6 / 10);
     core.tick(half);
