@@ -80,7 +80,7 @@ pub(crate) fn not_locked(node: &NodeRow) -> Result<(), Refusal> {
         Some(_) if is_evicted(node) => Err(Refusal::Denied(
             Finding::new(EVICTED, "this machine is evicted until it joins clean")
                 .expected("a join whose evidence is as it should be")
-                .next("trilith ledger search --ledger server --type verdict says why; join again"),
+                .next("see why: trilith ledger search --ledger server --type verdict; then join again"),
         )),
         Some(why) => Err(Refusal::Denied(
             Finding::new("AGENT-LOCKED", "this machine is locked out")
