@@ -139,12 +139,7 @@ fn same_key(certificate: &X509Certificate<'_>, key: &PublicKey) -> bool {
     bits.unused_bits == 0 && bits.data.as_ref() == key.raw()
 }
 
-fn usage(
-    certificate: &X509Certificate<'_>,
-    key: &PublicKey,
-    kind: &Kind,
-    findings: &mut Findings,
-) {
+fn usage(certificate: &X509Certificate<'_>, key: &PublicKey, kind: &Kind, findings: &mut Findings) {
     let refused = |message: String| {
         let purposes: Vec<String> = kind.purposes.iter().map(Oid::to_id_string).collect();
         Finding::new(kind.usages, message)

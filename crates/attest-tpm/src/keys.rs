@@ -113,9 +113,7 @@ impl Role {
                 bits: 2048,
                 exponent: 0 | 65537,
                 modulus,
-            } if self.rsa && modulus.len() == 256 => {
-                PublicKey::from_rsa(modulus, &[1, 0, 1]).ok()
-            }
+            } if self.rsa && modulus.len() == 256 => PublicKey::from_rsa(modulus, &[1, 0, 1]).ok(),
             _ => None,
         };
         Ok(SigningKey {

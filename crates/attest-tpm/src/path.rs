@@ -165,12 +165,7 @@ impl Search<'_> {
                 continue;
             }
             if !valid_at(issuer.validity(), self.now) {
-                self.failure = Some(expired(
-                    kind,
-                    &authority.title,
-                    issuer.validity(),
-                    self.now,
-                ));
+                self.failure = Some(expired(kind, &authority.title, issuer.validity(), self.now));
                 continue;
             }
             if let Some(emulated) = root.or_else(|| self.from(&issuer, below + 1)) {
@@ -188,12 +183,7 @@ fn broken(kind: &Kind, observed: String) -> Finding {
         .observed(observed)
 }
 
-pub(crate) fn expired(
-    kind: &Kind,
-    title: &str,
-    validity: &Validity,
-    now: Timestamp,
-) -> Finding {
+pub(crate) fn expired(kind: &Kind, title: &str, validity: &Validity, now: Timestamp) -> Finding {
     let message = format!("the certificate {title} is not valid now");
     Finding::new(kind.validity, message)
         .expected(format!("{} to {}", validity.not_before, validity.not_after))

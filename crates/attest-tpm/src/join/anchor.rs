@@ -52,7 +52,9 @@ impl Anchor {
                 "TPM-JOIN-ANCHOR",
                 "a certificate came along for a key that the join does not rest on",
             )
-            .expected("an endorsement key and its certificate, or the attestation key's certificate")
+            .expected(
+                "an endorsement key and its certificate, or the attestation key's certificate",
+            )
             .next("let the node agent read the keys"));
         }
         if none {

@@ -2,8 +2,8 @@
 
 use super::anchor::Trust;
 use super::{Chip, Proven};
-use crate::{ak, ek};
 use crate::quote::Quoted;
+use crate::{ak, ek};
 use crypto::hex;
 use facts::{FactSet, Source, Timestamp, names};
 

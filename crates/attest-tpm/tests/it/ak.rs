@@ -187,16 +187,14 @@ fn googles_certificate_of_a_recorded_machine_holds_and_its_key_signed_the_quote(
                 },
             ),
         }
-    "#]].assert_debug_eq(&trust.unwrap());
+    "#]]
+    .assert_debug_eq(&trust.unwrap());
 
     let judged = |references: &References, ak: &SigningKey, now| {
         let refused = references.trust_attestation(ak, certificate, None, now);
         codes(&refused.unwrap_err()).join(" ")
     };
-    let later = by(
-        "gcp_ek_ak_ca_root.crt",
-        "gcp_ek_ak_ca_intermediate_v3.crt",
-    );
+    let later = by("gcp_ek_ak_ca_root.crt", "gcp_ek_ak_ca_intermediate_v3.crt");
     assert_eq!(judged(&later, &ak, then), "TPM-AK-CHAIN");
     assert_eq!(
         judged(&google, &ak, Timestamp::from_secs(1_600_000_000)),

@@ -1,6 +1,6 @@
 //! Joins on a software TPM that a cloud of the test's own gave to its machine.
 
-use crate::chip::{channel, challenged, open};
+use crate::chip::{challenged, channel, open};
 use crate::evidence::codes;
 use crate::hostile::nothing_changed_is_affirmed;
 use attest_tpm::join::verify;
@@ -85,7 +85,8 @@ fn a_machine_of_a_cloud_joins_by_the_certificate_of_its_attestation_key() {
         machine.tpm.firmware = (its own) (verified)
         machine.tpm.kind = cloud (verified)
         machine.tpm.manufacturer = GOOG (verified)
-    "#]].assert_eq(&seen);
+    "#]]
+    .assert_eq(&seen);
     let refused = verify(&evidence, &expected, &References::default());
     assert_eq!(codes(&refused.verdict.findings), ["TPM-AK-CHAIN"]);
     nothing_changed_is_affirmed(&evidence, &expected, &references);

@@ -4,8 +4,8 @@
 use crate::tools::pcr_values;
 use attest_tpm::structure::{verify_certify, verify_quote};
 use attest_tpm::{
-    Attested, Authorities, Authority, Body, EndorsementKey, PcrSelection, References, Signature, SigningKey,
-    Trust,
+    Attested, Authorities, Authority, Body, EndorsementKey, PcrSelection, References, Signature,
+    SigningKey, Trust,
 };
 use crypto::{PublicKey, base64, hex};
 use expect_test::expect;

@@ -211,13 +211,12 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
         &body(script.certify.kind),
     );
     let mut answer = JoinAnswer {
-        activated_secret: script
-            .activated_secret
-            .clone()
-            .unwrap_or_else(|| match script.endorsed {
+        activated_secret: script.activated_secret.clone().unwrap_or_else(|| {
+            match script.endorsed {
                 true => expected.secret.expose().to_vec(),
                 false => Vec::new(),
-            }),
+            }
+        }),
         quote_signature: by(&script.quote, &quote),
         certify_signature: by(&script.certify, &certify),
         quote,

@@ -104,9 +104,7 @@ impl Join {
             identity.key.spki_der(),
             &quoted.attested,
         );
-        let certified = self
-            .tpm
-            .certify(attestation, &self.identity, &transcript)?;
+        let certified = self.tpm.certify(attestation, &self.identity, &transcript)?;
         let mut answer = JoinAnswer {
             activated_secret: secret.expose().to_vec(),
             quote: quoted.attested,

@@ -41,12 +41,20 @@ impl Cloud {
         let chip = Swtpm::uncertified()?;
         let cloud = Self { chip };
         cloud.authority()?;
-        let [create, read] = find::tools(["tpm2_createprimary", "tpm2_readpublic"])
-            .map_err(SwtpmError::Missing)?;
+        let [create, read] =
+            find::tools(["tpm2_createprimary", "tpm2_readpublic"]).map_err(SwtpmError::Missing)?;
         cloud.tool(
             &create,
             [
-                "-C", "e", "-g", "sha256", "-G", "ecc256:ecdsa-sha256:null", "-a", ATTRIBUTES, "-c",
+                "-C",
+                "e",
+                "-g",
+                "sha256",
+                "-G",
+                "ecc256:ecdsa-sha256:null",
+                "-a",
+                ATTRIBUTES,
+                "-c",
                 "ak.ctx",
             ],
         )?;
@@ -88,7 +96,9 @@ impl Cloud {
         fs::write(self.file("ak.ext"), EXTENSIONS)?;
         self.openssl("genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out cloud.key")?;
         self.openssl("req -new -key cloud.key -subj /CN=cloud -out cloud.csr")?;
-        self.openssl("x509 -req -in cloud.csr -signkey cloud.key -extfile ca.ext -days 365 -out cloud.pem")?;
+        self.openssl(
+            "x509 -req -in cloud.csr -signkey cloud.key -extfile ca.ext -days 365 -out cloud.pem",
+        )?;
         // A request is signed by its key, and the chip's signs none: its certificate is made from this
         // one's, with the key put in.
         self.openssl("req -new -key cloud.key -subj / -out any.csr")
