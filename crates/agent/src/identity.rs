@@ -4,10 +4,13 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::join::{self, Before, JoinError, refused};
+use crate::join::{self, Before, JoinError, Node, refused};
 use crate::measured::List;
-use crate::node_state::{Blob, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle};
+use crate::node_state::{
+    Blob, Kept, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle,
+};
 use crate::receipts::Receipts;
+use crate::sealed::{self, Sealing};
 use crate::shared::Shared;
 use crate::trust::{self, Current};
 use attest::transcript;
@@ -69,6 +72,7 @@ pub(crate) struct Identity {
     /// Rung when the server wants newer evidence of this machine than it has, or a newer SVID.
     pub(crate) stale: Notify,
     directory: StateDir,
+    sealing: Sealing,
     // Held while the file is written, so that two writes cannot cross. Never across an await.
     state: Mutex<NodeState>,
 }
@@ -80,13 +84,26 @@ impl Identity {
         trust_domain: &TrustDomain,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, IdentityError> {
-        let directory = StateDir::open(&config.data_dir)?;
-        let (state, key) = match directory.load()? {
-            Some(state) => resume(config, trust_domain, &directory, state).await?,
-            None => {
-                let node = join::join(config, trust_domain, &directory, None).await?;
-                (node.state, node.key)
+        let by_tpm = matches!(config.join, JoinConfig::Tpm { .. });
+        let directory = StateDir::open(&config.data_dir)?.vouched(by_tpm);
+        let kept = match directory.load()? {
+            Kept::Nothing => None,
+            Kept::Plain(state) => Some(*state),
+            Kept::Sealed(envelope) => {
+                sealed::open(config, trust_domain, &directory, *envelope).await?
             }
+        };
+        let sealing = Sealing::of(config, trust_domain);
+        if !sealing.is_on() {
+            directory.sealed_by(None);
+        }
+        let Node {
+            state,
+            key,
+            approvals,
+        } = match kept {
+            Some(state) => resume(config, trust_domain, &directory, state).await?,
+            None => join::join(config, trust_domain, &directory, None).await?,
         };
         let receipts = Receipts::new(trust_domain, &state.ledger_key.0);
         let receipts = receipts.map_err(IdentityError::Refused)?;
@@ -98,14 +115,37 @@ impl Identity {
         let bundle = state.bundle.message(trust_domain.as_str());
         trust::take(shared, trust_domain, &bundle).map_err(IdentityError::Refused)?;
         let chain = state.chain.iter().map(|blob| blob.0.clone()).collect();
-        Ok(Arc::new(Self {
+        let identity = Arc::new(Self {
             trust_domain: trust_domain.clone(),
             own: OwnSvid::new(chain, key)?,
             renewed: Notify::new(),
             stale: Notify::new(),
             directory,
+            sealing,
             state: Mutex::new(state),
-        }))
+        });
+        identity.approvals(approvals).await;
+        Ok(identity)
+    }
+
+    /// Seals the state, seals it anew, or keeps it in memory alone, as the server tells. What fails stands in
+    /// the log: the node goes on with the key that it has.
+    pub(crate) async fn approvals(self: &Arc<Self>, told: Vec<u8>) {
+        if told.is_empty() {
+            return;
+        }
+        let identity = Arc::clone(self);
+        let adopted = tokio::task::spawn_blocking(move || {
+            let store = || identity.change(|_| {});
+            identity.sealing.adopt(&identity.directory, &told, store)
+        });
+        match adopted.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(error = %facts::with_causes(&error), "the node's state is not sealed as told");
+            }
+            Err(error) => tracing::warn!(%error, "the node's state is not sealed as told"),
+        }
     }
 
     /// Keeps a bundle that was taken. Blocks.
@@ -146,7 +186,7 @@ async fn resume(
     trust_domain: &TrustDomain,
     directory: &StateDir,
     mut state: NodeState,
-) -> Result<(NodeState, Arc<KeyPair>), IdentityError> {
+) -> Result<Node, IdentityError> {
     if state.trust_domain != config.trust_domain {
         return Err(IdentityError::Refused(
             Finding::new(
@@ -158,9 +198,17 @@ async fn resume(
             .next(format!("remove {} to join anew", config.data_dir.display())),
         ));
     }
-    if lasts(trust_domain, &state) && !state.key.0.is_empty() {
-        let key = KeyPair::from_pkcs8(&state.key.0)?;
-        return Ok((state, Arc::new(key)));
+    // INVARIANT: a renewal that was begun with a key that is gone is repeated by a join with its id, and by
+    // nothing else: another renewal would look like a second machine.
+    let pending = state.renewal.as_ref();
+    let repeatable = pending.is_none_or(|pending| !pending.key.0.is_empty());
+    if lasts(trust_domain, &state) && !state.key.0.is_empty() && repeatable {
+        let key = Arc::new(KeyPair::from_pkcs8(&state.key.0)?);
+        return Ok(Node {
+            state,
+            key,
+            approvals: Vec::new(),
+        });
     }
     if !config.can_join_again() {
         return Err(expired(&state));
@@ -173,7 +221,7 @@ async fn resume(
     let before = before(&state, Arc::new(bundle));
     let mut node = join::join(config, trust_domain, directory, Some(before)).await?;
     newer_bundle(&mut node.state, &state);
-    Ok((node.state, node.key))
+    Ok(node)
 }
 
 /// Makes sure that `state` names what is asked for next. An answer that was lost is known by it.
@@ -251,12 +299,10 @@ pub(crate) struct Renewal {
     pub(crate) config: Arc<AgentConfig>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) shared: Arc<Shared>,
-    /// Id and key of the renewal under way, where a TPM vouches for keys in memory.
-    pub(crate) begun: Option<(Blob, Arc<KeyPair>)>,
 }
 
 impl Renewal {
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         // What was begun before a crash is finished first.
         let mut at = match self.identity.state().renewal {
             Some(_) => Timestamp::now(),
@@ -322,7 +368,7 @@ impl Renewal {
     }
 
     /// By the SVID that the node has. When that is over, it proves itself anew.
-    async fn renew(&mut self) -> Result<(), IdentityError> {
+    async fn renew(&self) -> Result<(), IdentityError> {
         if !lasts(&self.identity.trust_domain, &self.identity.state()) {
             return self.join_again().await;
         }
@@ -368,7 +414,7 @@ impl Renewal {
         Ok(())
     }
 
-    async fn renew_by_svid(&mut self) -> Result<(), IdentityError> {
+    async fn renew_by_svid(&self) -> Result<(), IdentityError> {
         let (pending, key) = self.begin()?;
         let identity = &self.identity;
         let state = identity.state();
@@ -390,10 +436,17 @@ impl Renewal {
         );
         let tpm = match &self.config.join {
             JoinConfig::Token { .. } => None,
-            JoinConfig::Tpm { tpm, ima_list } => {
+            JoinConfig::Tpm {
+                tpm,
+                ima_list,
+                event_log,
+            } => {
                 let list = List::of(tpm, ima_list.as_deref());
                 let domain = &identity.trust_domain;
-                Some(join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key).await?)
+                let evidence = join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key);
+                let mut evidence = evidence.await?;
+                join::named_log(event_log.as_deref(), &mut evidence).await?;
+                Some(evidence)
             }
         };
         let request = v1::RenewRequest {
@@ -416,31 +469,22 @@ impl Renewal {
     }
 
     /// The renewal to make: the one begun before, or a new one, which is durable before its first try.
-    /// A key that a TPM vouches for stays in memory: after a restart there is a new join with the same id.
-    fn begin(&mut self) -> Result<(Pending, Arc<KeyPair>), IdentityError> {
-        if let Some(pending) = self.identity.state().renewal {
-            if !pending.key.0.is_empty() {
-                let key = Arc::new(KeyPair::from_pkcs8(&pending.key.0)?);
-                return Ok((pending, key));
-            }
-            if let Some((id, key)) = &self.begun
-                && *id == pending.id
-            {
-                let key = Arc::clone(key);
-                return Ok((pending, key));
-            }
+    /// A key that a TPM vouches for stays in memory unless the state is sealed: after a restart there is a new
+    /// join with the same id then.
+    fn begin(&self) -> Result<(Pending, Arc<KeyPair>), IdentityError> {
+        if let Some(pending) = self.identity.state().renewal
+            && !pending.key.0.is_empty()
+        {
+            let key = Arc::new(KeyPair::from_pkcs8(&pending.key.0)?);
+            return Ok((pending, key));
         }
         let key = Arc::new(KeyPair::generate(crypto::Algorithm::EcdsaP256)?);
         let pending = Pending {
             id: Blob(crypto::random::<16>().to_vec()),
-            key: match self.config.join {
-                JoinConfig::Token { .. } => Blob(key.to_pkcs8()?.to_vec()),
-                JoinConfig::Tpm { .. } => Blob::default(),
-            },
+            key: Blob(key.to_pkcs8()?.to_vec()),
         };
         self.identity
             .change(|state| state.renewal = Some(pending.clone()))?;
-        self.begun = Some((pending.id.clone(), Arc::clone(&key)));
         Ok((pending, key))
     }
 

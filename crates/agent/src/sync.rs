@@ -149,11 +149,20 @@ impl Sync {
         let (marks, mut mark) = watch::channel(None);
         let mut told = None;
         let mut looking = JoinSet::new();
+        // The chip takes its time to seal: one set after the other, and of those that wait the last.
+        let mut sealing: JoinSet<()> = JoinSet::new();
+        let mut approvals = None;
         if let Some(attesting) = attesting.clone() {
             looking.spawn(attesting.look(marks));
         }
         loop {
             self.start_asking(&mut asking);
+            if sealing.is_empty()
+                && let Some(told) = approvals.take()
+            {
+                let identity = Arc::clone(&self.identity);
+                sealing.spawn(async move { identity.approvals(told).await });
+            }
             // What is being answered says by itself how far it went.
             let now = *mark.borrow();
             if told.is_some() && now > told && answering.is_empty() {
@@ -173,6 +182,9 @@ impl Sync {
                             answering.spawn(attesting.answer(asked));
                         }
                     }
+                    Some(v1::NodeUpdate { update: Some(Update::Approvals(told)) }) => {
+                        approvals = Some(told.set);
+                    }
                     Some(update) => self.take(update).await,
                     None => return Err(SyncError::Closed),
                 },
@@ -190,6 +202,7 @@ impl Sync {
                     Ok(Answered::Failed) | Err(_) => {}
                 },
                 Ok(()) = mark.changed() => {}
+                Some(_) = sealing.join_next() => {}
                 () = self.shared.work.notified() => {}
                 () = self.identity.renewed.notified() => return Ok(()),
             }
@@ -248,7 +261,7 @@ impl Sync {
                 self.shared
                     .quietly(|core| core.refused(refused.request, finding, now));
             }
-            Some(Update::Heartbeat(_) | Update::Attest(_)) | None => {}
+            Some(Update::Heartbeat(_) | Update::Attest(_) | Update::Approvals(_)) | None => {}
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();

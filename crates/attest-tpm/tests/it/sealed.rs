@@ -11,6 +11,8 @@ use device::tpm::Tpm;
 use device::tpm::seal::{Sealed, UnsealError};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::Command;
 use testkit::swtpm::Swtpm;
@@ -237,6 +239,86 @@ fn what_was_sealed_and_changed_is_not_opened() {
     }
     let opened = machine.open(&sealed, &key, &scope, &approval);
     assert_eq!(opened.unwrap(), SECRET);
+}
+
+/// What sits on the bus: it hears every byte, and may change one in what the chip answers to `TPM2_Unseal`.
+struct Wire {
+    folder: tempfile::TempDir,
+    heard: std::sync::Arc<std::sync::Mutex<Vec<u8>>>,
+}
+
+impl Wire {
+    fn tap(chip: &Swtpm, flip: Option<usize>) -> Self {
+        let folder = testkit::temp_dir().unwrap();
+        let listener = UnixListener::bind(folder.path().join("wire.sock")).unwrap();
+        let heard = std::sync::Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let (log, behind) = (std::sync::Arc::clone(&heard), chip.socket());
+        std::thread::spawn(move || {
+            for mut client in listener.incoming().flatten() {
+                let mut chip = UnixStream::connect(&behind).unwrap();
+                while let Some(command) = frame(&mut client) {
+                    chip.write_all(&command).unwrap();
+                    let Some(mut answer) = frame(&mut chip) else {
+                        break;
+                    };
+                    log.lock().unwrap().extend([&command[..], &answer].concat());
+                    let unseals = command[6..10] == 0x15e_u32.to_be_bytes();
+                    if let Some(at) = flip.filter(|at| unseals && *at < answer.len()) {
+                        answer[at] ^= 1;
+                    }
+                    drop(client.write_all(&answer));
+                }
+            }
+        });
+        Self { folder, heard }
+    }
+
+    fn uri(&self) -> String {
+        format!("swtpm:{}", self.folder.path().join("wire.sock").display())
+    }
+}
+
+fn frame(stream: &mut UnixStream) -> Option<Vec<u8>> {
+    let mut header = [0; 10];
+    stream.read_exact(&mut header).ok()?;
+    let length = u32::from_be_bytes(header[2..6].try_into().unwrap());
+    let mut rest = vec![0; usize::try_from(length).unwrap() - 10];
+    stream.read_exact(&mut rest).ok()?;
+    Some([&header[..], &rest].concat())
+}
+
+#[test]
+fn the_secret_is_not_seen_on_the_bus_and_a_changed_answer_is_not_taken() {
+    let Some(machine) = Machine::new("attest_tpm::sealed") else {
+        return;
+    };
+    let (key, scope) = (key(), scope());
+    let approval = approve(&key, &scope, machine.now());
+    let secret = SecretBytes::new(SECRET.to_vec());
+    let wire = Wire::tap(&machine.chip, None);
+    let mut tpm = Tpm::open(&wire.uri()).unwrap();
+    let sealed = tpm.seal(&secret, &approver(&key), &scope).unwrap();
+    let opened = tpm.unseal(&sealed, &approver(&key), &scope, &approval);
+    assert_eq!(opened.unwrap().expose(), SECRET);
+    drop(tpm);
+    let heard = wire.heard.lock().unwrap().clone();
+    assert!(heard.len() > 1000);
+    let eight = SECRET.first_chunk::<8>().unwrap();
+    assert!(
+        !heard.windows(8).any(|seen| seen == eight),
+        "the secret was heard"
+    );
+    // Header 10, length of the parameters 4, length of the secret 2: from 16 on it is the secret itself.
+    for at in [16, 20, 47, 50, 80, 90] {
+        let wire = Wire::tap(&machine.chip, Some(at));
+        let mut tpm = Tpm::open(&wire.uri()).unwrap();
+        let refused = tpm.unseal(&sealed, &approver(&key), &scope, &approval);
+        let session = matches!(
+            refused,
+            Err(UnsealError::Tpm(device::tpm::Error::Session(_)))
+        );
+        assert!(session, "byte {at}");
+    }
 }
 
 /// Debian's tpm2-tools have the chip compute the same two digests.
