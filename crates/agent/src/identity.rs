@@ -10,7 +10,7 @@ use crate::node_state::{
     Blob, Kept, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle,
 };
 use crate::receipts::Receipts;
-use crate::sealed::{self, Sealing};
+use crate::sealed::{self, SealError, Sealing};
 use crate::shared::Shared;
 use crate::trust::{self, Current};
 use attest::transcript;
@@ -124,27 +124,33 @@ impl Identity {
             sealing,
             state: Mutex::new(state),
         });
+        // What the chip does not do now is told again over the stream.
         identity.approvals(approvals).await;
         Ok(identity)
     }
 
     /// Seals the state, seals it anew, or keeps it in memory alone, as the server tells. What fails stands in
-    /// the log: the node goes on with the key that it has.
-    pub(crate) async fn approvals(self: &Arc<Self>, told: Vec<u8>) {
+    /// the log: the node goes on with the key that it has. Returns what to try again, if that may help.
+    pub(crate) async fn approvals(self: &Arc<Self>, told: Vec<u8>) -> Option<Vec<u8>> {
         if told.is_empty() {
-            return;
+            return None;
         }
         let identity = Arc::clone(self);
         let adopted = tokio::task::spawn_blocking(move || {
             let store = || identity.change(|_| {});
-            identity.sealing.adopt(&identity.directory, &told, store)
+            let adopted = identity.sealing.adopt(&identity.directory, &told, store);
+            (adopted, told)
         });
         match adopted.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
+            Ok((Ok(()), _)) => None,
+            Ok((Err(error), told)) => {
                 tracing::warn!(error = %facts::with_causes(&error), "the node's state is not sealed as told");
+                (!matches!(error, SealError::Refused(_))).then_some(told)
             }
-            Err(error) => tracing::warn!(%error, "the node's state is not sealed as told"),
+            Err(error) => {
+                tracing::warn!(%error, "the node's state is not sealed as told");
+                None
+            }
         }
     }
 
@@ -198,11 +204,7 @@ async fn resume(
             .next(format!("remove {} to join anew", config.data_dir.display())),
         ));
     }
-    // INVARIANT: a renewal that was begun with a key that is gone is repeated by a join with its id, and by
-    // nothing else: another renewal would look like a second machine.
-    let pending = state.renewal.as_ref();
-    let repeatable = pending.is_none_or(|pending| !pending.key.0.is_empty());
-    if lasts(trust_domain, &state) && !state.key.0.is_empty() && repeatable {
+    if lasts(trust_domain, &state) && has_its_keys(&state) {
         let key = Arc::new(KeyPair::from_pkcs8(&state.key.0)?);
         return Ok(Node {
             state,
@@ -222,6 +224,13 @@ async fn resume(
     let mut node = join::join(config, trust_domain, directory, Some(before)).await?;
     newer_bundle(&mut node.state, &state);
     Ok(node)
+}
+
+/// INVARIANT: what was begun with a key that is gone is repeated by a join with its id, and by nothing else:
+/// another renewal would look like a second machine.
+fn has_its_keys(state: &NodeState) -> bool {
+    let pending = state.renewal.as_ref();
+    !state.key.0.is_empty() && pending.is_none_or(|pending| !pending.key.0.is_empty())
 }
 
 /// Makes sure that `state` names what is asked for next. An answer that was lost is known by it.
@@ -553,4 +562,35 @@ pub(crate) fn lock(shared: &Shared, seen: &Finding) {
     .next("find the copy, then on the server: trilith agent readmit NODE --reason TEXT");
     tracing::error!(%finding, "locked");
     shared.with(|core| core.lock(finding));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A join whose answer was lost, and a sealed key from before it: a renewal under another id would have
+    /// locked the machine.
+    #[test]
+    fn a_join_that_was_begun_is_repeated_although_a_key_is_there() {
+        let mut state = NodeState {
+            v: 1,
+            trust_domain: "example.org".to_owned(),
+            pin: String::new(),
+            ledger_key: Blob::default(),
+            node_id: String::new(),
+            key: Blob(vec![1]),
+            chain: Vec::new(),
+            join_state: Blob(vec![2]),
+            generation: 1,
+            bundle: StoredBundle::default(),
+            renewal: None,
+        };
+        assert!(has_its_keys(&state));
+        asked(&mut state);
+        assert!(!has_its_keys(&state), "its id is all that is left of it");
+        state.renewal.as_mut().unwrap().key = Blob(vec![3]);
+        assert!(has_its_keys(&state), "a renewal is repeated as it was");
+        state.key = Blob::default();
+        assert!(!has_its_keys(&state));
+    }
 }

@@ -8,7 +8,7 @@
 mod adopt;
 mod open;
 
-pub(crate) use adopt::Sealing;
+pub(crate) use adopt::{SealError, Sealing};
 pub(crate) use open::open;
 
 use crate::node_state::{Blob, NodeState};

@@ -32,6 +32,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
+/// After a chip that did not seal: somebody else may have been using it.
+const SEAL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The server's word for evidence of this machine that is too old.
 const STALE: &str = "EVIDENCE-STALE";
@@ -150,7 +152,7 @@ impl Sync {
         let mut told = None;
         let mut looking = JoinSet::new();
         // The chip takes its time to seal: one set after the other, and of those that wait the last.
-        let mut sealing: JoinSet<()> = JoinSet::new();
+        let mut sealing: JoinSet<Option<Vec<u8>>> = JoinSet::new();
         let mut approvals = None;
         if let Some(attesting) = attesting.clone() {
             looking.spawn(attesting.look(marks));
@@ -161,7 +163,11 @@ impl Sync {
                 && let Some(told) = approvals.take()
             {
                 let identity = Arc::clone(&self.identity);
-                sealing.spawn(async move { identity.approvals(told).await });
+                sealing.spawn(async move {
+                    let again = identity.approvals(told).await?;
+                    tokio::time::sleep(SEAL_AGAIN).await;
+                    Some(again)
+                });
             }
             // What is being answered says by itself how far it went.
             let now = *mark.borrow();
@@ -202,7 +208,10 @@ impl Sync {
                     Ok(Answered::Failed) | Err(_) => {}
                 },
                 Ok(()) = mark.changed() => {}
-                Some(_) = sealing.join_next() => {}
+                Some(sealed) = sealing.join_next() => {
+                    let again = sealed.ok().flatten();
+                    approvals = approvals.or(again);
+                }
                 () = self.shared.work.notified() => {}
                 () = self.identity.renewed.notified() => return Ok(()),
             }
