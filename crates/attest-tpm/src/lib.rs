@@ -39,6 +39,7 @@ mod pcr;
 mod public;
 mod quote;
 pub mod reference;
+pub mod seal;
 mod signature;
 mod transcript;
 mod wire;

@@ -27,4 +27,5 @@ mod lies;
 mod logs;
 mod measure;
 mod roots;
+mod sealed;
 mod tools;
