@@ -36,9 +36,26 @@ pub struct AgentConfig {
     #[serde(default = "default_true")]
     pub jwt_receipt: bool,
     pub join: JoinConfig,
+    /// What is kept of the node's key on a machine with a TPM, where the server approves boots.
+    #[serde(default)]
+    pub seal: SealConfig,
     /// A token from the command line or the environment; it goes before the file.
     #[serde(skip)]
     pub token_given: Option<Token>,
+}
+
+/// Whether the node's key outlives the agent, and what becomes of it in a boot that is not approved.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum SealConfig {
+    /// It is kept, sealed to the TPM for the boots that the authority has approved. In any other boot the agent
+    /// does not start.
+    #[default]
+    Strict,
+    /// It is kept likewise; in any other boot the state is set aside, and the machine joins anew.
+    Rejoin,
+    /// It is not kept: each start of the agent joins anew. A state that was sealed is opened once more.
+    Off,
 }
 
 /// A join token. Never printed.
@@ -70,6 +87,10 @@ pub enum JoinConfig {
         /// and `runtime_measurements_count` beside it; an emulator has none unless it is named here.
         #[serde(default)]
         ima_list: Option<PathBuf>,
+        /// The firmware's log of what it measured. With a `device:` it is what the kernel kept; an emulator has
+        /// none unless it is named here.
+        #[serde(default)]
+        event_log: Option<PathBuf>,
     },
     /// By a one-time token. It proves nothing about the machine, and the facts say so.
     Token {
@@ -83,10 +104,15 @@ pub enum JoinConfig {
 impl std::fmt::Debug for JoinConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Tpm { tpm, ima_list } => f
+            Self::Tpm {
+                tpm,
+                ima_list,
+                event_log,
+            } => f
                 .debug_struct("Tpm")
                 .field("tpm", tpm)
                 .field("ima_list", ima_list)
+                .field("event_log", event_log)
                 .finish(),
             Self::Token { token_file } => f
                 .debug_struct("Token")

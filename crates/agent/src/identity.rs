@@ -4,10 +4,13 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::join::{self, Before, JoinError, refused};
+use crate::join::{self, Before, JoinError, Node, refused};
 use crate::measured::List;
-use crate::node_state::{Blob, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle};
+use crate::node_state::{
+    Blob, Kept, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle,
+};
 use crate::receipts::Receipts;
+use crate::sealed::{self, SealError, Sealing};
 use crate::shared::Shared;
 use crate::trust::{self, Current};
 use attest::transcript;
@@ -69,6 +72,7 @@ pub(crate) struct Identity {
     /// Rung when the server wants newer evidence of this machine than it has, or a newer SVID.
     pub(crate) stale: Notify,
     directory: StateDir,
+    sealing: Sealing,
     // Held while the file is written, so that two writes cannot cross. Never across an await.
     state: Mutex<NodeState>,
 }
@@ -80,13 +84,26 @@ impl Identity {
         trust_domain: &TrustDomain,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, IdentityError> {
-        let directory = StateDir::open(&config.data_dir)?;
-        let (state, key) = match directory.load()? {
-            Some(state) => resume(config, trust_domain, &directory, state).await?,
-            None => {
-                let node = join::join(config, trust_domain, &directory, None).await?;
-                (node.state, node.key)
+        let by_tpm = matches!(config.join, JoinConfig::Tpm { .. });
+        let directory = StateDir::open(&config.data_dir)?.vouched(by_tpm);
+        let kept = match directory.load()? {
+            Kept::Nothing => None,
+            Kept::Plain(state) => Some(*state),
+            Kept::Sealed(envelope) => {
+                sealed::open(config, trust_domain, &directory, *envelope).await?
             }
+        };
+        let sealing = Sealing::of(config, trust_domain);
+        if !sealing.is_on() {
+            directory.sealed_by(None);
+        }
+        let Node {
+            state,
+            key,
+            approvals,
+        } = match kept {
+            Some(state) => resume(config, trust_domain, &directory, state).await?,
+            None => join::join(config, trust_domain, &directory, None).await?,
         };
         let receipts = Receipts::new(trust_domain, &state.ledger_key.0);
         let receipts = receipts.map_err(IdentityError::Refused)?;
@@ -98,14 +115,43 @@ impl Identity {
         let bundle = state.bundle.message(trust_domain.as_str());
         trust::take(shared, trust_domain, &bundle).map_err(IdentityError::Refused)?;
         let chain = state.chain.iter().map(|blob| blob.0.clone()).collect();
-        Ok(Arc::new(Self {
+        let identity = Arc::new(Self {
             trust_domain: trust_domain.clone(),
             own: OwnSvid::new(chain, key)?,
             renewed: Notify::new(),
             stale: Notify::new(),
             directory,
+            sealing,
             state: Mutex::new(state),
-        }))
+        });
+        // What the chip does not do now is told again over the stream.
+        identity.approvals(approvals).await;
+        Ok(identity)
+    }
+
+    /// Seals the state, seals it anew, or keeps it in memory alone, as the server tells. What fails stands in
+    /// the log: the node goes on with the key that it has. Returns what to try again, if that may help.
+    pub(crate) async fn approvals(self: &Arc<Self>, told: Vec<u8>) -> Option<Vec<u8>> {
+        if told.is_empty() {
+            return None;
+        }
+        let identity = Arc::clone(self);
+        let adopted = tokio::task::spawn_blocking(move || {
+            let store = || identity.change(|_| {});
+            let adopted = identity.sealing.adopt(&identity.directory, &told, store);
+            (adopted, told)
+        });
+        match adopted.await {
+            Ok((Ok(()), _)) => None,
+            Ok((Err(error), told)) => {
+                tracing::warn!(error = %facts::with_causes(&error), "the node's state is not sealed as told");
+                (!matches!(error, SealError::Refused(_))).then_some(told)
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the node's state is not sealed as told");
+                None
+            }
+        }
     }
 
     /// Keeps a bundle that was taken. Blocks.
@@ -146,7 +192,7 @@ async fn resume(
     trust_domain: &TrustDomain,
     directory: &StateDir,
     mut state: NodeState,
-) -> Result<(NodeState, Arc<KeyPair>), IdentityError> {
+) -> Result<Node, IdentityError> {
     if state.trust_domain != config.trust_domain {
         return Err(IdentityError::Refused(
             Finding::new(
@@ -158,9 +204,13 @@ async fn resume(
             .next(format!("remove {} to join anew", config.data_dir.display())),
         ));
     }
-    if lasts(trust_domain, &state) && !state.key.0.is_empty() {
-        let key = KeyPair::from_pkcs8(&state.key.0)?;
-        return Ok((state, Arc::new(key)));
+    if lasts(trust_domain, &state) && has_its_keys(&state) {
+        let key = Arc::new(KeyPair::from_pkcs8(&state.key.0)?);
+        return Ok(Node {
+            state,
+            key,
+            approvals: Vec::new(),
+        });
     }
     if !config.can_join_again() {
         return Err(expired(&state));
@@ -173,7 +223,14 @@ async fn resume(
     let before = before(&state, Arc::new(bundle));
     let mut node = join::join(config, trust_domain, directory, Some(before)).await?;
     newer_bundle(&mut node.state, &state);
-    Ok((node.state, node.key))
+    Ok(node)
+}
+
+/// INVARIANT: what was begun with a key that is gone is repeated by a join with its id, and by nothing else:
+/// another renewal would look like a second machine.
+fn has_its_keys(state: &NodeState) -> bool {
+    let pending = state.renewal.as_ref();
+    !state.key.0.is_empty() && pending.is_none_or(|pending| !pending.key.0.is_empty())
 }
 
 /// Makes sure that `state` names what is asked for next. An answer that was lost is known by it.
@@ -251,12 +308,10 @@ pub(crate) struct Renewal {
     pub(crate) config: Arc<AgentConfig>,
     pub(crate) identity: Arc<Identity>,
     pub(crate) shared: Arc<Shared>,
-    /// Id and key of the renewal under way, where a TPM vouches for keys in memory.
-    pub(crate) begun: Option<(Blob, Arc<KeyPair>)>,
 }
 
 impl Renewal {
-    pub(crate) async fn run(mut self, stop: CancellationToken) {
+    pub(crate) async fn run(self, stop: CancellationToken) {
         // What was begun before a crash is finished first.
         let mut at = match self.identity.state().renewal {
             Some(_) => Timestamp::now(),
@@ -322,7 +377,7 @@ impl Renewal {
     }
 
     /// By the SVID that the node has. When that is over, it proves itself anew.
-    async fn renew(&mut self) -> Result<(), IdentityError> {
+    async fn renew(&self) -> Result<(), IdentityError> {
         if !lasts(&self.identity.trust_domain, &self.identity.state()) {
             return self.join_again().await;
         }
@@ -368,7 +423,7 @@ impl Renewal {
         Ok(())
     }
 
-    async fn renew_by_svid(&mut self) -> Result<(), IdentityError> {
+    async fn renew_by_svid(&self) -> Result<(), IdentityError> {
         let (pending, key) = self.begin()?;
         let identity = &self.identity;
         let state = identity.state();
@@ -390,10 +445,17 @@ impl Renewal {
         );
         let tpm = match &self.config.join {
             JoinConfig::Token { .. } => None,
-            JoinConfig::Tpm { tpm, ima_list } => {
+            JoinConfig::Tpm {
+                tpm,
+                ima_list,
+                event_log,
+            } => {
                 let list = List::of(tpm, ima_list.as_deref());
                 let domain = &identity.trust_domain;
-                Some(join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key).await?)
+                let evidence = join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key);
+                let mut evidence = evidence.await?;
+                join::named_log(event_log.as_deref(), &mut evidence).await?;
+                Some(evidence)
             }
         };
         let request = v1::RenewRequest {
@@ -416,31 +478,22 @@ impl Renewal {
     }
 
     /// The renewal to make: the one begun before, or a new one, which is durable before its first try.
-    /// A key that a TPM vouches for stays in memory: after a restart there is a new join with the same id.
-    fn begin(&mut self) -> Result<(Pending, Arc<KeyPair>), IdentityError> {
-        if let Some(pending) = self.identity.state().renewal {
-            if !pending.key.0.is_empty() {
-                let key = Arc::new(KeyPair::from_pkcs8(&pending.key.0)?);
-                return Ok((pending, key));
-            }
-            if let Some((id, key)) = &self.begun
-                && *id == pending.id
-            {
-                let key = Arc::clone(key);
-                return Ok((pending, key));
-            }
+    /// A key that a TPM vouches for stays in memory unless the state is sealed: after a restart there is a new
+    /// join with the same id then.
+    fn begin(&self) -> Result<(Pending, Arc<KeyPair>), IdentityError> {
+        if let Some(pending) = self.identity.state().renewal
+            && !pending.key.0.is_empty()
+        {
+            let key = Arc::new(KeyPair::from_pkcs8(&pending.key.0)?);
+            return Ok((pending, key));
         }
         let key = Arc::new(KeyPair::generate(crypto::Algorithm::EcdsaP256)?);
         let pending = Pending {
             id: Blob(crypto::random::<16>().to_vec()),
-            key: match self.config.join {
-                JoinConfig::Token { .. } => Blob(key.to_pkcs8()?.to_vec()),
-                JoinConfig::Tpm { .. } => Blob::default(),
-            },
+            key: Blob(key.to_pkcs8()?.to_vec()),
         };
         self.identity
             .change(|state| state.renewal = Some(pending.clone()))?;
-        self.begun = Some((pending.id.clone(), Arc::clone(&key)));
         Ok((pending, key))
     }
 
@@ -509,4 +562,35 @@ pub(crate) fn lock(shared: &Shared, seen: &Finding) {
     .next("find the copy, then on the server: trilith agent readmit NODE --reason TEXT");
     tracing::error!(%finding, "locked");
     shared.with(|core| core.lock(finding));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A join whose answer was lost, and a sealed key from before it: a renewal under another id would have
+    /// locked the machine.
+    #[test]
+    fn a_join_that_was_begun_is_repeated_although_a_key_is_there() {
+        let mut state = NodeState {
+            v: 1,
+            trust_domain: "example.org".to_owned(),
+            pin: String::new(),
+            ledger_key: Blob::default(),
+            node_id: String::new(),
+            key: Blob(vec![1]),
+            chain: Vec::new(),
+            join_state: Blob(vec![2]),
+            generation: 1,
+            bundle: StoredBundle::default(),
+            renewal: None,
+        };
+        assert!(has_its_keys(&state));
+        asked(&mut state);
+        assert!(!has_its_keys(&state), "its id is all that is left of it");
+        state.renewal.as_mut().unwrap().key = Blob(vec![3]);
+        assert!(has_its_keys(&state), "a renewal is repeated as it was");
+        state.key = Blob::default();
+        assert!(!has_its_keys(&state));
+    }
 }

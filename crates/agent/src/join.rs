@@ -13,9 +13,14 @@ use link::{AnchorsError, Link, LinkError};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
 use spiffe_core::TrustDomain;
+use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 use svid_tls::{BundleSource, OwnSvid};
 use tonic::Status;
+
+/// Longer than any firmware's log; a longer one is cut, and refused.
+const LONGEST_LOG: u64 = 1 << 20;
 
 #[derive(Debug, thiserror::Error)]
 pub enum JoinError {
@@ -65,6 +70,8 @@ pub(crate) fn refused(call: &'static str, status: &Status) -> JoinError {
 pub(crate) struct Node {
     pub(crate) state: NodeState,
     pub(crate) key: Arc<KeyPair>,
+    /// The approved boots of its ring, as the server told them; empty: it told none.
+    pub(crate) approvals: Vec<u8>,
 }
 
 /// What a machine has from an earlier join.
@@ -114,13 +121,22 @@ pub(crate) async fn join(
             let key = Arc::new(KeyPair::from_pkcs8(&stored.0)?);
             let joined = by_token(config, &link, &token, &key).await?;
             let state = node_state(config, ledger_key, stored, joined)?;
-            Ok(Node { state, key })
+            Ok(Node {
+                state,
+                key,
+                approvals: Vec::new(),
+            })
         }
-        JoinConfig::Tpm { tpm, ima_list } => {
+        JoinConfig::Tpm {
+            tpm,
+            ima_list,
+            event_log,
+        } => {
             let key = Arc::new(fresh_key()?);
             let list = List::of(tpm, ima_list.as_deref());
             let mut finish =
                 tpm_evidence(tpm, list, trust_domain, &link, bundles.as_ref(), &key).await?;
+            named_log(event_log.as_deref(), &mut finish).await?;
             if let Some((join_state, renewal_id)) = kept {
                 finish.join_state.clone_from(&join_state.0);
                 finish.renewal_id.clone_from(&renewal_id.0);
@@ -130,9 +146,15 @@ pub(crate) async fn join(
                 .await
                 .map_err(|status| refused("Join.TpmFinish", &status))?
                 .into_inner();
-            // A key that a TPM vouches for is good for this boot, so it is not kept.
-            let state = node_state(config, ledger_key, Blob::default(), joined)?;
-            Ok(Node { state, key })
+            let approvals = joined.approvals.clone();
+            // Kept only sealed.
+            let stored = Blob(key.to_pkcs8()?.to_vec());
+            let state = node_state(config, ledger_key, stored, joined)?;
+            Ok(Node {
+                state,
+                key,
+                approvals,
+            })
         }
     }
 }
@@ -158,6 +180,48 @@ async fn anchors(
             },
         })?;
     Ok((Arc::new(pinned), Blob(told.ledger_key)))
+}
+
+/// What the server approves for the machines of `ring`, asked for without any identity.
+pub(crate) async fn approvals(
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+    ring: &str,
+) -> Result<Vec<u8>, JoinError> {
+    let (bundles, _) = anchors(config, trust_domain).await?;
+    let own = OwnSvid::empty();
+    let link = link::authenticated(&config.server, trust_domain, own, bundles).await?;
+    let request = v1::ApprovalsRequest {
+        ring: ring.to_owned(),
+    };
+    JoinClient::new(link.channel)
+        .approvals(request)
+        .await
+        .map(|answer| answer.into_inner().set)
+        .map_err(|status| refused("Join.Approvals", &status))
+}
+
+/// Puts the firmware's log that the configuration names into the evidence. One that cannot be read leaves the
+/// boot unknown, which is for the server to judge.
+pub(crate) async fn named_log(
+    path: Option<&Path>,
+    finish: &mut v1::TpmFinishRequest,
+) -> Result<(), JoinError> {
+    let Some(path) = path.map(Path::to_owned) else {
+        return Ok(());
+    };
+    let read = blocking(move || {
+        let mut log = Vec::new();
+        let file = std::fs::File::open(&path)?;
+        file.take(LONGEST_LOG).read_to_end(&mut log)?;
+        Ok::<_, std::io::Error>(log)
+    })
+    .await?;
+    match read {
+        Ok(log) => finish.event_log = log,
+        Err(error) => tracing::warn!(%error, "the event log is not sent"),
+    }
+    Ok(())
 }
 
 async fn by_token(

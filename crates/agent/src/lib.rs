@@ -37,6 +37,7 @@ mod metrics;
 mod node_state;
 mod receipts;
 mod run;
+mod sealed;
 mod shared;
 mod source;
 mod sync;
@@ -45,7 +46,7 @@ mod workloads;
 
 pub use device::memory::hide;
 
-pub use config::{AgentConfig, ConfigError, JoinConfig, Token};
+pub use config::{AgentConfig, ConfigError, JoinConfig, SealConfig, Token};
 pub use identity::IdentityError;
 pub use join::JoinError;
 pub use node_state::StateError;

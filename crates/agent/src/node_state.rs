@@ -4,18 +4,21 @@
 //! leaves the old or the new. Mode 0600 in a directory of mode 0700. Who can read it is this node until
 //! the next renewal, when the server sees two of them and locks both.
 
+use crate::sealed::{self, Envelope, Seal};
+use attest_tpm::seal::ApprovalSet;
 use facts::Finding;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use zeroize::Zeroizing;
 
 const FILE: &str = "node.json";
 /// The key of a token join whose answer has not been stored.
 const JOINING: &str = "join.json";
-const MAX_FILE: u64 = 1 << 20;
+const MAX_FILE: u64 = 4 << 20;
 
 /// Bytes in base64.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -59,7 +62,8 @@ pub(crate) struct NodeState {
     /// SPKI of the server ledger's key, pinned with it.
     pub(crate) ledger_key: Blob,
     pub(crate) node_id: String,
-    /// PKCS#8 of the key that the SVID certifies.
+    /// PKCS#8 of the key that the SVID certifies. On the disk of a machine with a TPM it is empty, unless the
+    /// state is sealed.
     pub(crate) key: Blob,
     /// DER, leaf first.
     pub(crate) chain: Vec<Blob>,
@@ -86,7 +90,7 @@ pub(crate) struct StoredBundle {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Renewal {
     pub(crate) id: Blob,
-    /// PKCS#8; empty where a TPM vouches for keys in memory.
+    /// PKCS#8, as that of the state.
     pub(crate) key: Blob,
 }
 
@@ -143,8 +147,29 @@ pub enum StateError {
     },
     #[error("a key to join with")]
     Key(#[source] crypto::Error),
+    #[error("to encrypt {path:?}")]
+    Seal {
+        path: PathBuf,
+        #[source]
+        source: crypto::Error,
+    },
     #[error("{0}")]
     Refused(Finding),
+}
+
+/// What an earlier start has left.
+#[derive(Debug)]
+pub(crate) enum Kept {
+    /// This machine has not joined yet.
+    Nothing,
+    Plain(Box<NodeState>),
+    Sealed(Box<Envelope>),
+}
+
+/// What every version of `node.json` says.
+#[derive(Deserialize)]
+struct Version {
+    v: u32,
 }
 
 /// The data directory, locked for this process.
@@ -152,6 +177,10 @@ pub enum StateError {
 pub(crate) struct StateDir {
     path: PathBuf,
     _lock: File,
+    /// Of a machine with a TPM: keys are kept sealed or not at all.
+    vouched: bool,
+    /// What the state is encrypted by.
+    seal: Mutex<Option<Seal>>,
 }
 
 impl StateDir {
@@ -202,17 +231,94 @@ impl StateDir {
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,
+            vouched: false,
+            seal: Mutex::default(),
         })
     }
 
-    /// `None` if this machine has not joined yet.
-    pub(crate) fn load(&self) -> Result<Option<NodeState>, StateError> {
-        self.read(FILE)
+    /// As it is of a machine whose TPM vouches for keys in memory.
+    pub(crate) fn vouched(mut self, by_tpm: bool) -> Self {
+        self.vouched = by_tpm;
+        self
     }
 
-    /// Durable when it returns. Blocks.
+    pub(crate) fn load(&self) -> Result<Kept, StateError> {
+        let Some(text) = self.read(FILE)? else {
+            return Ok(Kept::Nothing);
+        };
+        let form = |source| StateError::Form {
+            path: self.path.join(FILE),
+            source,
+        };
+        let version: Version = serde_json::from_slice(&text).map_err(form)?;
+        if version.v == sealed::VERSION {
+            return serde_json::from_slice(&text)
+                .map(|envelope| Kept::Sealed(Box::new(envelope)))
+                .map_err(form);
+        }
+        serde_json::from_slice(&text)
+            .map(|state| Kept::Plain(Box::new(state)))
+            .map_err(form)
+    }
+
+    /// Durable when it returns: sealed, if there is a seal. Blocks.
     pub(crate) fn store(&self, state: &NodeState) -> Result<(), StateError> {
-        self.write(FILE, state)
+        let seal = self.seal();
+        if let Some(seal) = seal.as_ref() {
+            let envelope = seal.around(state).map_err(|source| StateError::Seal {
+                path: self.path.join(FILE),
+                source,
+            })?;
+            return self.write(FILE, &envelope);
+        }
+        if !self.vouched {
+            return self.write(FILE, state);
+        }
+        // INVARIANT: a key that a TPM vouches for is on the disk only sealed.
+        let mut state = state.clone();
+        state.key = Blob::default();
+        if let Some(renewal) = &mut state.renewal {
+            renewal.key = Blob::default();
+        }
+        self.write(FILE, &state)
+    }
+
+    /// From the next [`StateDir::store`] on. Returns whether it was sealed before.
+    pub(crate) fn sealed_by(&self, seal: Option<Seal>) -> bool {
+        std::mem::replace(&mut *self.seal(), seal).is_some()
+    }
+
+    /// Keeps the approvals with the next store, if they open what it is sealed by: whether they are others than
+    /// before. Absent if they do not.
+    pub(crate) fn keep_approvals(&self, set: &ApprovalSet) -> Option<bool> {
+        let mut seal = self.seal();
+        let seal = seal.as_mut().filter(|seal| seal.is_of(set))?;
+        Some(seal.keep(set))
+    }
+
+    /// Moves a state that does not open out of the way; where to.
+    pub(crate) fn set_aside(&self) -> Result<PathBuf, StateError> {
+        let path = self.path.join(FILE);
+        let failed = |source| StateError::Io {
+            action: "set aside",
+            path: path.clone(),
+            source,
+        };
+        let bytes = fs::read(&path).map_err(failed)?;
+        let digest = crypto::hex::encode(&crypto::sha256(&bytes));
+        let digest = digest.get(..16).unwrap_or_default();
+        let aside = self.path.join(format!("node-{digest}.unopened"));
+        fs::rename(&path, &aside).map_err(failed)?;
+        self.sync_directory().map_err(failed)?;
+        Ok(aside)
+    }
+
+    fn seal(&self) -> MutexGuard<'_, Option<Seal>> {
+        self.seal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn sync_directory(&self) -> io::Result<()> {
+        File::open(&self.path).and_then(|directory| directory.sync_all())
     }
 
     /// PKCS#8 of the key to join with by this token. It is durable before it is used, and the same until
@@ -224,7 +330,8 @@ impl StateDir {
     ) -> Result<Blob, StateError> {
         let token = crypto::hex::encode(token_sha256);
         // One that cannot be read was never used.
-        let begun: Option<Joining> = self.read(JOINING).ok().flatten();
+        let begun = self.read(JOINING).ok().flatten();
+        let begun: Option<Joining> = begun.and_then(|text| serde_json::from_slice(&text).ok());
         if let Some(begun) = begun
             && begun.token == token
         {
@@ -246,7 +353,7 @@ impl StateDir {
         drop(fs::remove_file(self.path.join(JOINING)));
     }
 
-    fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StateError> {
+    fn read(&self, name: &str) -> Result<Option<Zeroizing<Vec<u8>>>, StateError> {
         let path = self.path.join(name);
         let failed = |source| StateError::Io {
             action: "read",
@@ -260,12 +367,7 @@ impl StateDir {
         };
         let mut text = Zeroizing::new(Vec::new());
         io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut text).map_err(failed)?;
-        serde_json::from_slice(&text)
-            .map(Some)
-            .map_err(|source| StateError::Form {
-                path: path.clone(),
-                source,
-            })
+        Ok(Some(text))
     }
 
     fn write(&self, name: &str, content: &impl Serialize) -> Result<(), StateError> {
@@ -293,8 +395,7 @@ impl StateDir {
             .map_err(|error| failed("write", error))?;
         file.sync_all().map_err(|error| failed("sync", error))?;
         fs::rename(&beside, &path).map_err(|error| failed("replace", error))?;
-        File::open(&self.path)
-            .and_then(|directory| directory.sync_all())
+        self.sync_directory()
             .map_err(|error| failed("sync the directory of", error))
     }
 }
@@ -320,14 +421,52 @@ mod tests {
         }
     }
 
+    fn plain(directory: &StateDir) -> NodeState {
+        match directory.load().unwrap() {
+            Kept::Plain(state) => *state,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Without a seal it would be there for whoever reads the disk.
+    #[test]
+    fn a_key_that_a_tpm_vouches_for_is_not_on_the_disk_in_the_clear() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("agent");
+        let directory = StateDir::open(&path).unwrap().vouched(true);
+        let mut with_keys = state();
+        with_keys.renewal = Some(Renewal {
+            id: Blob(vec![9; 16]),
+            key: Blob(vec![8; 32]),
+        });
+        directory.store(&with_keys).unwrap();
+        let kept = plain(&directory);
+        assert!(kept.key.0.is_empty());
+        let renewal = kept.renewal.unwrap();
+        assert!(renewal.key.0.is_empty());
+        assert_eq!(renewal.id.0, [9; 16]);
+    }
+
+    #[test]
+    fn a_state_that_does_not_open_is_set_aside_and_not_deleted() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("agent");
+        let directory = StateDir::open(&path).unwrap();
+        directory.store(&state()).unwrap();
+        let before = fs::read(path.join(FILE)).unwrap();
+        let aside = directory.set_aside().unwrap();
+        assert_eq!(fs::read(aside).unwrap(), before);
+        assert!(matches!(directory.load().unwrap(), Kept::Nothing));
+    }
+
     #[test]
     fn what_was_stored_is_loaded_and_only_ours_to_read() {
         let parent = tempfile::tempdir().unwrap();
         let path = parent.path().join("agent");
         let directory = StateDir::open(&path).unwrap();
-        assert_eq!(directory.load().unwrap(), None);
+        assert!(matches!(directory.load().unwrap(), Kept::Nothing));
         directory.store(&state()).unwrap();
-        assert_eq!(directory.load().unwrap(), Some(state()));
+        assert_eq!(plain(&directory), state());
         let mode = fs::metadata(path.join(FILE)).unwrap().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(matches!(
@@ -359,9 +498,9 @@ mod tests {
         let directory = StateDir::open(&path).unwrap();
         directory.store(&state()).unwrap();
         fs::write(path.join("node.json.new"), b"{\"v\":").unwrap();
-        assert_eq!(directory.load().unwrap(), Some(state()));
+        assert_eq!(plain(&directory), state());
         directory.store(&state()).unwrap();
-        assert_eq!(directory.load().unwrap(), Some(state()));
+        assert_eq!(plain(&directory), state());
     }
 
     #[test]

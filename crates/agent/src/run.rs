@@ -126,7 +126,6 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
             config: Arc::clone(&config),
             identity: Arc::clone(&identity),
             shared: Arc::clone(&shared),
-            begun: None,
         }
         .run(stop.clone()),
     );

@@ -32,6 +32,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(100);
 const LAST_RETRY: Duration = Duration::from_secs(30);
 /// A connection that lasted this long was a good one.
 const GOOD: Duration = Duration::from_secs(10);
+/// After a chip that did not seal: somebody else may have been using it.
+const SEAL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The server's word for evidence of this machine that is too old.
 const STALE: &str = "EVIDENCE-STALE";
@@ -149,11 +151,24 @@ impl Sync {
         let (marks, mut mark) = watch::channel(None);
         let mut told = None;
         let mut looking = JoinSet::new();
+        // The chip takes its time to seal: one set after the other, and of those that wait the last.
+        let mut sealing: JoinSet<Option<Vec<u8>>> = JoinSet::new();
+        let mut approvals = None;
         if let Some(attesting) = attesting.clone() {
             looking.spawn(attesting.look(marks));
         }
         loop {
             self.start_asking(&mut asking);
+            if sealing.is_empty()
+                && let Some(told) = approvals.take()
+            {
+                let identity = Arc::clone(&self.identity);
+                sealing.spawn(async move {
+                    let again = identity.approvals(told).await?;
+                    tokio::time::sleep(SEAL_AGAIN).await;
+                    Some(again)
+                });
+            }
             // What is being answered says by itself how far it went.
             let now = *mark.borrow();
             if told.is_some() && now > told && answering.is_empty() {
@@ -173,6 +188,9 @@ impl Sync {
                             answering.spawn(attesting.answer(asked));
                         }
                     }
+                    Some(v1::NodeUpdate { update: Some(Update::Approvals(told)) }) => {
+                        approvals = Some(told.set);
+                    }
                     Some(update) => self.take(update).await,
                     None => return Err(SyncError::Closed),
                 },
@@ -190,6 +208,10 @@ impl Sync {
                     Ok(Answered::Failed) | Err(_) => {}
                 },
                 Ok(()) = mark.changed() => {}
+                Some(sealed) = sealing.join_next() => {
+                    let again = sealed.ok().flatten();
+                    approvals = approvals.or(again);
+                }
                 () = self.shared.work.notified() => {}
                 () = self.identity.renewed.notified() => return Ok(()),
             }
@@ -248,7 +270,7 @@ impl Sync {
                 self.shared
                     .quietly(|core| core.refused(refused.request, finding, now));
             }
-            Some(Update::Heartbeat(_) | Update::Attest(_)) | None => {}
+            Some(Update::Heartbeat(_) | Update::Attest(_) | Update::Approvals(_)) | None => {}
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();

@@ -42,6 +42,7 @@ mod pcr;
 mod public;
 mod quote;
 pub mod reference;
+pub mod seal;
 mod signature;
 mod transcript;
 mod wire;

@@ -13,7 +13,7 @@ pub(crate) const CFB: u16 = 0x0043;
 pub(crate) const ECDSA: u16 = 0x0018;
 pub(crate) const NIST_P256: u16 = 0x0003;
 const RSA: u16 = 0x0001;
-const ECC: u16 = 0x0023;
+pub(crate) const ECC: u16 = 0x0023;
 const RSAES: u16 = 0x0015;
 const ECDAA: u16 = 0x001a;
 

@@ -58,6 +58,22 @@ impl Signature {
         Some([&[0x30, length][..], &body].concat())
     }
 
+    /// The `TPMT_SIGNATURE` of an ASN.1 DER signature by ECDSA on P-256 with SHA-256. Absent for anything else.
+    #[must_use]
+    pub fn p256_from_der(der: &[u8]) -> Option<Vec<u8>> {
+        let (&[0x30, length], body) = der.split_first_chunk::<2>()? else {
+            return None;
+        };
+        if usize::from(length) != body.len() {
+            return None;
+        }
+        let (r, rest) = der_number(body)?;
+        let (s, rest) = der_number(rest)?;
+        let heads = [ECDSA, SHA256, 32].map(u16::to_be_bytes).concat();
+        rest.is_empty()
+            .then(|| [&heads[..], &r, &[0, 32], &s].concat())
+    }
+
     /// Whether this is ECDSA over SHA-256 of `message` by the P-256 key, or RSASSA over it by the RSA
     /// key. No other scheme is accepted.
     #[must_use]
@@ -94,9 +110,41 @@ fn der_integer(number: &[u8]) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
+/// A positive DER INTEGER of at most 32 bytes, padded to them, and what follows it.
+fn der_number(bytes: &[u8]) -> Option<([u8; 32], &[u8])> {
+    let (&[0x02, length], rest) = bytes.split_first_chunk::<2>()? else {
+        return None;
+    };
+    let (number, rest) = rest.split_at_checked(length.into())?;
+    let number = match number {
+        [0, more @ ..] => more,
+        number => number,
+    };
+    let mut padded = [0; 32];
+    let at = padded.len().checked_sub(number.len())?;
+    padded.get_mut(at..)?.copy_from_slice(number);
+    Some((padded, rest))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_signature_for_the_chip_is_the_one_that_was_made() {
+        use crypto::Signer as _;
+        let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+        // Numbers of all lengths come up.
+        for turn in 0..64_u8 {
+            let der = key.sign(&[turn]).unwrap();
+            let bytes = Signature::p256_from_der(&der).unwrap();
+            let back = Signature::parse(&bytes).unwrap();
+            assert!(back.verifies(key.public_key(), &[turn]));
+            for cut in 0..der.len() {
+                assert!(Signature::p256_from_der(&der[..cut]).is_none());
+            }
+        }
+    }
 
     #[test]
     fn der_has_no_spare_zero_and_no_sign() {

@@ -3,8 +3,9 @@
 mod refs;
 
 pub(crate) use refs::{
-    CodeArguments, DebianArguments, FindArguments, GenerationArguments, ImportCommand,
-    OciArguments, PhaseArgument, RefsCommand, SlsaArguments, UefiArguments, UkiArguments,
+    ApprovalsArguments, CodeArguments, DebianArguments, FindArguments, GenerationArguments,
+    ImportCommand, OciArguments, PhaseArgument, RefsCommand, SlsaArguments, UefiArguments,
+    UkiArguments,
 };
 
 use clap::{Args, Parser, Subcommand};

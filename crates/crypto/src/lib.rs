@@ -4,6 +4,7 @@
 //! It knows nothing of certificates, tokens or records; those are built above it.
 
 #![forbid(unsafe_code)]
+pub mod aead;
 pub mod base64;
 pub mod chain;
 mod custody;

@@ -5,7 +5,9 @@
 
 use crate::{Algorithm, Error, PublicKey, Sha256, hmac_sha256};
 use aws_lc_rs::agreement::{self, ECDH_P256, ECDH_P384, PrivateKey, UnparsedPublicKey};
-use aws_lc_rs::cipher::{AES_128, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::cipher::{
+    AES_128, DecryptingKey, DecryptionContext, EncryptingKey, EncryptionContext, UnboundCipherKey,
+};
 use aws_lc_rs::rsa::{OAEP_SHA256_MGF1SHA256, OaepPublicEncryptingKey, PublicEncryptingKey};
 use zeroize::Zeroizing;
 
@@ -72,12 +74,43 @@ pub fn kdfe_sha256(
 /// # Errors
 /// [`Error::Backend`].
 pub fn aes128_cfb_encrypt(key: &[u8; 16], plaintext: &[u8]) -> Result<Vec<u8>, Error> {
+    aes128_cfb_encrypt_from(key, &[0; 16], plaintext)
+}
+
+/// AES-128 in CFB mode from `iv` on, as a session encrypts a parameter (Part 1, section 21.3).
+///
+/// # Errors
+/// [`Error::Backend`].
+pub fn aes128_cfb_encrypt_from(
+    key: &[u8; 16],
+    iv: &[u8; 16],
+    plaintext: &[u8],
+) -> Result<Vec<u8>, Error> {
     let refused = |_| Error::Backend("AES-128-CFB");
     let key = UnboundCipherKey::new(&AES_128, key)
         .and_then(EncryptingKey::cfb128)
         .map_err(refused)?;
     let mut bytes = plaintext.to_vec();
-    key.less_safe_encrypt(&mut bytes, EncryptionContext::Iv128([0; 16].into()))
+    key.less_safe_encrypt(&mut bytes, EncryptionContext::Iv128((*iv).into()))
+        .map_err(refused)?;
+    Ok(bytes)
+}
+
+/// The other way round.
+///
+/// # Errors
+/// [`Error::Backend`].
+pub fn aes128_cfb_decrypt_from(
+    key: &[u8; 16],
+    iv: &[u8; 16],
+    ciphertext: &[u8],
+) -> Result<Zeroizing<Vec<u8>>, Error> {
+    let refused = |_| Error::Backend("AES-128-CFB");
+    let key = UnboundCipherKey::new(&AES_128, key)
+        .and_then(DecryptingKey::cfb128)
+        .map_err(refused)?;
+    let mut bytes = Zeroizing::new(ciphertext.to_vec());
+    key.decrypt(&mut bytes, DecryptionContext::Iv128((*iv).into()))
         .map_err(refused)?;
     Ok(bytes)
 }

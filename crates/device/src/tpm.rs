@@ -15,6 +15,9 @@ mod error;
 mod frame;
 pub mod join;
 mod nv;
+mod policy;
+pub mod seal;
+mod session;
 pub mod template;
 mod transport;
 
@@ -28,7 +31,7 @@ use frame::Response;
 use std::io;
 use std::time::Duration;
 use tpm2_protocol::TpmWriter;
-use tpm2_protocol::data::{TpmSt, TpmsAuthCommand};
+use tpm2_protocol::data::{TpmCc, TpmSt, TpmsAuthCommand};
 use tpm2_protocol::frame::{TpmFrame, tpm_marshal_command};
 use transport::Connection;
 
@@ -97,11 +100,17 @@ impl Tpm {
                 source,
             }
         })?;
+        self.transmit(name, writer.as_bytes(), handles)
+    }
+
+    /// As [`Tpm::execute`] for the bytes of a whole command. They are the same at each try: what the chip
+    /// answered with "later" it has not begun.
+    fn transmit(&mut self, name: TpmCc, bytes: &[u8], handles: usize) -> Result<Response, Error> {
         let mut swept = false;
         for _ in 0..RETRIES {
             let answer = self
                 .connection
-                .transact(writer.as_bytes())
+                .transact(bytes)
                 .map_err(|source| Error::Transport {
                     command: name,
                     source,

@@ -16,7 +16,7 @@ pub use attestation::{
     Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit, TokenCreated,
     TokenSpent, Verdict, VerdictOutcome,
 };
-pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation};
+pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
 pub use estate::{BlobRef, EstateVersion, InvariantResult, Proof};
 pub use issuance::{AssumeRefused, Issuance, Revocation, SvidKind, Target, TargetKind};
 pub use upkeep::{Admin, Anchor, Gap, Recovery, Retention, Snapshot, Start, Stop};
@@ -83,6 +83,7 @@ bodies!(
     Snapshot,
     Retention,
     Recovery,
+    SealApproval,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

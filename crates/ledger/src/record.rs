@@ -128,6 +128,8 @@ record_types! {
     Retention = "retention",
     /// A restored ledger goes on, although somebody has seen more of it.
     Recovery = "recovery",
+    /// A boot in which the machines of a ring may open what they have sealed.
+    SealApproval = "seal-approval",
 }
 
 impl fmt::Display for RecordType {

@@ -24,6 +24,7 @@
 
 pub mod archive;
 pub mod boot;
+mod boots;
 mod bytes;
 pub mod debian;
 mod der;
@@ -43,6 +44,7 @@ pub mod uefi;
 pub mod unpack;
 pub mod verity;
 
+pub use boots::{Boot, Boots};
 pub use digest::Digest;
 pub use file::{FileDigests, Hasher};
 pub use generation::{

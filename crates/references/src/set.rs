@@ -214,6 +214,12 @@ impl References {
             })
     }
 
+    /// Every artefact that is good here and now.
+    pub(crate) fn good_artefacts<'a>(&'a self, at: At<'a>) -> impl Iterator<Item = Found<'a>> {
+        self.found_all()
+            .filter(move |found| self.lapse(found, at).is_none())
+    }
+
     /// The PCRs that any generation for machines of `ring` predicts, whether it holds now or not: what was
     /// withdrawn or is over is no reason not to ask.
     #[must_use]

@@ -172,6 +172,15 @@ impl Admin for AdminService {
         Ok(document(&questions::agents(&self.0))?)
     }
 
+    async fn boot_approvals(
+        &self,
+        request: Request<v1::BootApprovalsRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        let ring = request.into_inner().ring;
+        Ok(Response::new(questions::boot_approvals(&self.0, &ring)?))
+    }
+
     async fn estate_plan(
         &self,
         request: Request<v1::EstateRequest>,

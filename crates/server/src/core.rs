@@ -59,6 +59,8 @@ pub(crate) struct Core {
     pub(crate) joins: Joins,
     /// Machines that are asked to prove themselves again.
     pub(crate) watched: Watched,
+    /// The boots that are approved for each ring.
+    pub(crate) seals: crate::seals::Seals,
     /// By node and identity.
     /// By node, identity and what was seen.
     pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,

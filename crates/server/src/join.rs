@@ -81,6 +81,28 @@ impl Join for JoinService {
         let joined = tpm::join(&self.0, &peer, request.into_inner()).await;
         answer(&self.0, "tpm", joined)
     }
+
+    async fn approvals(
+        &self,
+        request: Request<v1::ApprovalsRequest>,
+    ) -> Result<Response<v1::Approvals>, Status> {
+        admit(&self.0, &request)?;
+        let ring = request.into_inner().ring;
+        ring_name(&ring)?;
+        let set = self.0.seals.of_ring(self.0.trust_domain.as_str(), &ring);
+        let set = set.to_json().into_bytes();
+        Ok(Response::new(v1::Approvals { set }))
+    }
+}
+
+fn ring_name(ring: &str) -> Result<(), Refusal> {
+    const LONGEST: usize = 256;
+    if ring.len() <= LONGEST {
+        return Ok(());
+    }
+    Err(Refusal::Invalid(
+        Finding::new("SEAL-RING", "this is no ring of machines").expected("the name of a pool"),
+    ))
 }
 
 fn answer<T>(
@@ -315,6 +337,7 @@ pub(crate) async fn certify_node(
         node_id: id.to_string(),
         verdict_index: node.verdict,
         verdict: serde_json::to_vec(&verdict).unwrap_or_default(),
+        approvals: crate::seals::told(core, &verdict.facts),
     })
 }
 

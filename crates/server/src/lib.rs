@@ -46,6 +46,7 @@ mod pool;
 mod prover;
 mod refusal;
 mod revoke;
+mod seals;
 mod signing;
 mod start;
 pub mod state;

@@ -297,6 +297,21 @@ impl State {
         self.bundles.values().next_back()
     }
 
+    /// Rings for which boots were approved, with the last epoch and the indices of its approvals.
+    pub(crate) fn seals(&self) -> impl Iterator<Item = (&str, u64, Vec<u64>)> {
+        let rows = self.meta.range(fold::SEAL.to_owned()..);
+        rows.map_while(|(key, value)| Some((key.strip_prefix(fold::SEAL)?, value)))
+            .filter_map(|(ring, value)| {
+                let mut numbers = value.split(' ').filter_map(|number| number.parse().ok());
+                Some((ring, numbers.next()?, numbers.collect()))
+            })
+    }
+
+    /// The SPKI of the key that approves boots, as last recorded.
+    pub(crate) fn seal_key(&self) -> Option<Vec<u8>> {
+        crypto::base64::decode(self.meta.get(fold::SEAL_KEY)?).ok()
+    }
+
     #[must_use]
     pub fn gateway(&self, origin: &str) -> Option<&GatewayRow> {
         self.gateways.get(origin)

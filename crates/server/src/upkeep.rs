@@ -62,6 +62,13 @@ pub(crate) async fn run(
         if let Err(refusal) = step.await {
             tracing::warn!(%refusal, "upkeep: trying again");
         }
+        // Generations begin and end by the clock.
+        if core.signing.check().is_ok()
+            && count.is_multiple_of(ROTATION)
+            && let Err(refusal) = crate::seals::refresh(&core).await
+        {
+            tracing::warn!(%refusal, "boots are not approved yet");
+        }
     }
     if core.signing.check().is_ok()
         && let Err(refusal) = record_refusals(&core).await

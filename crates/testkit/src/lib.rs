@@ -14,6 +14,7 @@ pub mod hostile;
 pub mod http;
 pub mod postgres;
 mod skip;
+pub mod slow_chip;
 pub mod swtpm;
 
 pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};

@@ -104,6 +104,7 @@ impl State {
                 .to_string(),
             verdict_index: 1,
             verdict: b"{}".to_vec(),
+            approvals: Vec::new(),
         }
     }
 }
@@ -371,6 +372,13 @@ impl Join for State {
         let kept = (request.join_state, request.renewal_id);
         self.book(|book| book.joined_by_tpm.push(kept));
         Ok(Response::new(self.joined(&request.session_key, 1)))
+    }
+
+    async fn approvals(
+        &self,
+        _request: Request<v1::ApprovalsRequest>,
+    ) -> Result<Response<v1::Approvals>, Status> {
+        Err(Status::unimplemented("no boots are approved here"))
     }
 }
 

@@ -29,4 +29,5 @@ mod lies;
 mod logs;
 mod measure;
 mod roots;
+mod sealed;
 mod tools;

@@ -13,6 +13,11 @@ pub enum RefsCommand {
         after_long_help = "Examples:\n  trilith refs find /usr/bin/openssl estate/references/debian.json\n  trilith refs find 26f2e57c99338feaf71c46fa4babdc7e1a6c115943002d109fdb746667104f5f estate/references/*.json"
     )]
     Find(FindArguments),
+    /// Show the boots in which the machines of RING may open what they have sealed, by the server's signatures
+    #[command(
+        after_long_help = "Examples:\n  trilith refs approvals production\n  trilith refs approvals production --out new-kernel.json\n  trilith refs approvals production --json"
+    )]
+    Approvals(ApprovalsArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -177,6 +182,15 @@ pub struct CodeArguments {
     /// A signature over the program's bytes by a signer's key, raw or base64; may be given more than once
     #[arg(long = "signature", value_name = "FILE")]
     pub signatures: Vec<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ApprovalsArguments {
+    /// A pool of the estate; empty: machines in none
+    pub ring: String,
+    /// Write them to FILE, for a machine that reaches no server; replaced if it exists
+    #[arg(long, value_name = "FILE")]
+    pub out: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

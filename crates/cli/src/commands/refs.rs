@@ -1,11 +1,13 @@
-//! Reference values: computed from files on this machine, written to one file, and looked up. No server
-//! is asked and nothing is fetched.
+//! Reference values: computed from files on this machine, written to one file, and looked up. Nothing is
+//! fetched, and the server is asked for the boots that it has approved alone.
 
+mod approvals;
 mod code;
 mod debian;
 mod images;
 
 use crate::arguments::{FindArguments, GenerationArguments, Global, ImportCommand, RefsCommand};
+use crate::runtime::block_on;
 use crate::{Failure, output};
 use anyhow::Context as _;
 use facts::{Finding, Timestamp};
@@ -31,6 +33,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
         RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
+        RefsCommand::Approvals(arguments) => block_on(1, approvals::show(arguments, global)),
     }
 }
 

@@ -1,7 +1,12 @@
 //! Known answers from the standards, and round trips with keys that OpenSSL made.
 
-#![expect(clippy::unwrap_used, reason = "tests may panic")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
 
+mod aead;
 mod jws;
 mod keys;
 mod tpm;

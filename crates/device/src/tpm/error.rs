@@ -29,6 +29,10 @@ pub enum Error {
     Challenge(&'static str),
     #[error("the PCRs changed while they were quoted")]
     PcrsChanged,
+    #[error("the answer to {0:?} was not made by the TPM that the session is with")]
+    Session(TpmCc),
+    #[error("what a session is made of was refused")]
+    Secret(#[source] crypto::Error),
     #[error("the session key did not sign")]
     SessionKey(#[source] crypto::Error),
 }
@@ -47,6 +51,15 @@ impl ResponseCode {
     /// `YIELDED`, `TESTING`, `RETRY`. Seen right after an unclean stop.
     pub(super) const fn asks_for_retry(self) -> bool {
         matches!(self.0, 0x908 | 0x90a | 0x922)
+    }
+
+    /// A format-one code without the parameter, handle or session that it is about (Part 2, section 6.6.2).
+    pub(super) const fn base(self) -> u32 {
+        if self.0 & 0x80 == 0 {
+            self.0
+        } else {
+            self.0 & 0xbf
+        }
     }
 
     /// `OBJECT_MEMORY`, `SESSION_MEMORY`, `SESSION_HANDLES`, `OBJECT_HANDLES`.

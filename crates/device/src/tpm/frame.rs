@@ -13,6 +13,8 @@ pub(super) struct Response {
     code: ResponseCode,
     handles: Vec<u32>,
     parameters: Vec<u8>,
+    /// What the sessions answered; empty without any.
+    sessions: Vec<u8>,
 }
 
 impl Response {
@@ -29,22 +31,25 @@ impl Response {
                 code,
                 handles: Vec::new(),
                 parameters: Vec::new(),
+                sessions: Vec::new(),
             });
         }
         let handles = (0..handles)
             .map(|_| reader.u32())
             .collect::<Result<_, _>>()?;
         // With sessions the parameters have a length, and the sessions' answers follow.
-        let parameters = if tag == SESSIONS {
+        let (parameters, sessions) = if tag == SESSIONS {
             let length = usize::try_from(reader.u32()?).unwrap_or(usize::MAX);
-            reader.take(length)?.to_vec()
+            let parameters = reader.take(length)?.to_vec();
+            (parameters, reader.0.to_vec())
         } else {
-            reader.0.to_vec()
+            (reader.0.to_vec(), Vec::new())
         };
         Ok(Self {
             code,
             handles,
             parameters,
+            sessions,
         })
     }
 
@@ -59,6 +64,11 @@ impl Response {
     pub(super) fn parameters(&self) -> Reader<'_> {
         Reader(&self.parameters)
     }
+
+    /// `TPMS_AUTH_RESPONSE` of each session of the command, in its order.
+    pub(super) fn sessions(&self) -> Reader<'_> {
+        Reader(&self.sessions)
+    }
 }
 
 /// The length of the whole response, from its first bytes.
@@ -69,7 +79,7 @@ pub(super) fn announced(header: [u8; HEADER]) -> u32 {
 
 /// What is left to read of the parameters.
 #[derive(Debug)]
-pub(super) struct Reader<'a>(&'a [u8]);
+pub(super) struct Reader<'a>(pub(super) &'a [u8]);
 
 impl<'a> Reader<'a> {
     pub(super) fn take(&mut self, length: usize) -> Result<&'a [u8], &'static str> {

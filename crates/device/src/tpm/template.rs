@@ -68,6 +68,25 @@ fn aes_128_cfb() -> TpmtSymDefObject {
     }
 }
 
+/// Storage key, as the TCG's TPM v2.0 Provisioning Guidance, section 7.5.1, has it: P-256, empty
+/// authorisation, exempt from the dictionary-attack lockout.
+///
+/// # Errors
+/// None in practice: the constants fit.
+pub fn storage_key() -> TpmResult<TpmtPublic> {
+    Ok(TpmtPublic {
+        object_attributes: TpmaObject::FIXED_TPM
+            | TpmaObject::FIXED_PARENT
+            | TpmaObject::SENSITIVE_DATA_ORIGIN
+            | TpmaObject::USER_WITH_AUTH
+            | TpmaObject::NO_DA
+            | TpmaObject::RESTRICTED
+            | TpmaObject::DECRYPT,
+        auth_policy: Tpm2bDigest::default(),
+        ..p256_endorsement()?
+    })
+}
+
 /// Attestation key: restricted, so that it signs only what the TPM itself says.
 #[must_use]
 pub fn attestation_key() -> TpmtPublic {

@@ -430,6 +430,12 @@ impl v1::join_server::Join for Service {
     ) -> Result<Response<v1::Joined>, Status> {
         unimplemented()
     }
+    async fn approvals(
+        &self,
+        _: Request<v1::ApprovalsRequest>,
+    ) -> Result<Response<v1::Approvals>, Status> {
+        unimplemented()
+    }
 }
 
 type Deltas = ReceiverStream<Result<Delta, Status>>;

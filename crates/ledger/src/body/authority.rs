@@ -1,7 +1,7 @@
 //! Bodies about the authority itself: its ledger, its keys, its trust bundle.
 
 use super::BlobRef;
-use crate::{Base64, Decimal};
+use crate::{Base64, Decimal, HexDigest};
 use serde::{Deserialize, Serialize};
 
 /// The first record of every ledger.
@@ -38,7 +38,7 @@ pub struct JwtAuthority {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KeyRotation {
-    /// `ledger`, `x509-root`, `x509-issuing`, `jwt`.
+    /// `ledger`, `x509-root`, `x509-issuing`, `jwt`, `seal`.
     pub what: String,
     /// SPKI; `null` for the first key of its kind.
     pub old: Option<Base64>,
@@ -48,4 +48,34 @@ pub struct KeyRotation {
     pub old_signature: Option<Base64>,
     pub new_signature: Option<Base64>,
     pub reason: String,
+}
+
+/// The authority approves a boot: machines of a ring may open in it what their TPMs have sealed for the epoch.
+/// Durable before it is handed out. What it says is public.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SealApproval {
+    /// The machines' pool; empty for those in none.
+    pub ring: String,
+    pub epoch: Decimal,
+    /// Artefacts and the generations that predict them.
+    pub label: String,
+    /// Of the SHA-256 bank, ascending.
+    pub pcrs: Vec<PcrItem>,
+    /// Digest of `TPM2_PolicyPCR` over them.
+    pub policy: HexDigest,
+    /// What binds the signature to trust domain, ring and epoch.
+    pub policy_ref: HexDigest,
+    /// SPKI of the key `seal`.
+    pub key: Base64,
+    /// ECDSA over policy and reference, ASN.1 DER.
+    pub signature: Base64,
+}
+
+/// One PCR.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PcrItem {
+    pub index: u32,
+    pub sha256: HexDigest,
 }

@@ -126,6 +126,22 @@ pub struct Joined {
     /// JSON of facts::Verdict
     #[prost(bytes = "vec", tag = "7")]
     pub verdict: ::prost::alloc::vec::Vec<u8>,
+    /// Of a machine that joined by its TPM, the approved boots of its ring; empty: nothing is said of them.
+    #[prost(bytes = "vec", tag = "12")]
+    pub approvals: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApprovalsRequest {
+    /// the machines' pool; empty: machines in none
+    #[prost(string, tag = "1")]
+    pub ring: ::prost::alloc::string::String,
+}
+/// What `trilith refs approvals RING --out FILE` writes: JSON, read by `attest_tpm::seal::ApprovalSet`. A set
+/// without approvals takes back those before.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Approvals {
+    #[prost(bytes = "vec", tag = "1")]
+    pub set: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
@@ -265,7 +281,7 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12")]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -288,6 +304,9 @@ pub mod node_update {
         Refused(super::Refused),
         #[prost(message, tag = "8")]
         Attest(super::AttestRequest),
+        /// Whenever they change, and once at each connection.
+        #[prost(message, tag = "12")]
+        Approvals(super::Approvals),
     }
 }
 /// The machine proves itself again: a quote of these PCRs for this nonce, and what is new in its IMA list.
@@ -785,6 +804,27 @@ pub mod join_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Join", "TpmFinish"));
             self.inner.unary(req, path, codec).await
         }
+        /// The boots that are approved for a ring: public, and worth what their signatures are worth.
+        pub async fn approvals(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApprovalsRequest>,
+        ) -> std::result::Result<tonic::Response<super::Approvals>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Join/Approvals",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Join", "Approvals"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -816,6 +856,11 @@ pub mod join_server {
             &self,
             request: tonic::Request<super::TpmFinishRequest>,
         ) -> std::result::Result<tonic::Response<super::Joined>, tonic::Status>;
+        /// The boots that are approved for a ring: public, and worth what their signatures are worth.
+        async fn approvals(
+            &self,
+            request: tonic::Request<super::ApprovalsRequest>,
+        ) -> std::result::Result<tonic::Response<super::Approvals>, tonic::Status>;
     }
     /// First contact: TLS with the server's SVID, pinned by the digest that `trilith token create` printed.
     /// The caller has no identity yet.
@@ -1052,6 +1097,49 @@ pub mod join_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = TpmFinishSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Join/Approvals" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApprovalsSvc<T: Join>(pub Arc<T>);
+                    impl<T: Join> tonic::server::UnaryService<super::ApprovalsRequest>
+                    for ApprovalsSvc<T> {
+                        type Response = super::Approvals;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApprovalsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Join>::approvals(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApprovalsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
@@ -1781,6 +1869,11 @@ pub mod follow_server {
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct StatusRequest {}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BootApprovalsRequest {
+    #[prost(string, tag = "1")]
+    pub ring: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Document {
     #[prost(string, tag = "1")]
     pub json: ::prost::alloc::string::String,
@@ -2334,6 +2427,28 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Agents"));
             self.inner.unary(req, path, codec).await
         }
+        /// The boots that are approved for a ring, as their file.
+        pub async fn boot_approvals(
+            &mut self,
+            request: impl tonic::IntoRequest<super::BootApprovalsRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Admin/BootApprovals",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Admin", "BootApprovals"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2426,6 +2541,11 @@ pub mod admin_server {
         async fn agents(
             &self,
             request: tonic::Request<super::StatusRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// The boots that are approved for a ring, as their file.
+        async fn boot_approvals(
+            &self,
+            request: tonic::Request<super::BootApprovalsRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
     }
     #[derive(Debug)]
@@ -3185,6 +3305,51 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = AgentsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/BootApprovals" => {
+                    #[allow(non_camel_case_types)]
+                    struct BootApprovalsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::UnaryService<super::BootApprovalsRequest>
+                    for BootApprovalsSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::BootApprovalsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::boot_approvals(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = BootApprovalsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,6 +10,7 @@
     reason = "tests may panic"
 )]
 
+mod approvable;
 mod boots;
 mod evidence;
 mod forge;

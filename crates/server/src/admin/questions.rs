@@ -83,6 +83,24 @@ pub(super) fn agents(core: &Core) -> Value {
     json!({ "agents": agents })
 }
 
+/// The approvals of `ring`, as their file.
+pub(super) fn boot_approvals(core: &Core, ring: &str) -> Result<v1::Document, Refusal> {
+    let current = core.estate()?;
+    let pools = &current.estate.references().pools;
+    if !ring.is_empty() && !pools.contains(ring) {
+        let pools: Vec<&str> = pools.iter().map(String::as_str).collect();
+        return Err(Refusal::Unknown(
+            Finding::new("SEAL-RING", "this is no ring of machines")
+                .expected(format!("a pool of the estate: {}", pools.join(", ")))
+                .observed(ring.to_owned())
+                .next("name a pool; machines in none are named by an empty ring"),
+        ));
+    }
+    let set = core.seals.of_ring(core.trust_domain.as_str(), ring);
+    let json = set.to_json();
+    Ok(v1::Document { json })
+}
+
 pub(super) async fn who_can(
     core: &Arc<Core>,
     request: v1::WhoCanRequest,

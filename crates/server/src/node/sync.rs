@@ -16,6 +16,7 @@ use crate::issue::{Issued, Order, Signed, What};
 use crate::lock::not_locked;
 use crate::metrics;
 use crate::refusal::Refusal;
+use crate::seals;
 use crate::workloads::{Holding, Updates};
 use facts::{FactSet, Finding, Source, Timestamp, Value, names};
 use jwt::jwt;
@@ -156,6 +157,7 @@ impl Session {
                 self.begin(place, async move {
                     let mut updates: Vec<Update> = bundle.map(Update::Bundle).into_iter().collect();
                     if hello.attests {
+                        updates.extend(approvals(&core, &caller));
                         updates.extend(told(attesting::connected(&core, &caller).await));
                     }
                     updates
@@ -231,6 +233,12 @@ impl Session {
             drop(place);
         });
     }
+}
+
+/// What a machine with a TPM may open its state by.
+fn approvals(core: &Core, caller: &Caller) -> Option<Update> {
+    let facts = core.machine_facts(&caller.node).ok()?;
+    seals::of_machine(core, &facts).map(|set| seals::update(&set))
 }
 
 /// The next question. What failed stands in the log: the agent is asked again.

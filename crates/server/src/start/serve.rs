@@ -137,6 +137,9 @@ pub(crate) async fn take_up(core: &Arc<Core>) {
     if let Err(refusal) = crate::lock::cut_again(core).await {
         tracing::error!(%refusal, "what locked machines hold was not cut");
     }
+    if let Err(refusal) = crate::seals::refresh(core).await {
+        tracing::error!(%refusal, "boots were not approved");
+    }
 }
 
 async fn blocking<T: Send + 'static>(
@@ -252,6 +255,13 @@ fn assemble(
 
     let document = document(&journal, &blobs)?;
     let server_key = ca.load_or_generate("server", Algorithm::EcdsaP256)?;
+    let seals = crate::seals::Seals::open(
+        ca.as_ref(),
+        &config.trust_domain,
+        &journal.state(),
+        journal.reader(),
+    )
+    .map_err(StartError::Refused)?;
     let authority = Authority::open(document, lifetimes, config.lifetimes.node_s, ca, server_id)?;
     let core = Arc::new(Core {
         trust_domain,
@@ -268,6 +278,7 @@ fn assemble(
         claims: Arc::default(),
         joins: Joins::default(),
         watched: crate::attesting::Watched::default(),
+        seals,
         assume_refusals: std::sync::Mutex::default(),
         signing,
         head,

@@ -115,10 +115,11 @@ impl State {
             RecordType::Anchor => anchor(index, record.expect_body()?),
             RecordType::Admin => self.admin(&record.expect_body()?),
             RecordType::Recovery => recovery(index, &record.expect_body()?),
+            RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
+            RecordType::KeyRotation => key_rotation(&record.expect_body()?),
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
-            | RecordType::KeyRotation
             | RecordType::Proof
             | RecordType::JoinRefused
             | RecordType::AssumeRefused
@@ -276,6 +277,33 @@ impl State {
             }
             _ => Vec::new(),
         }
+    }
+}
+
+/// One row a ring: its epoch, and where the approvals of that epoch stand.
+pub(super) const SEAL: &str = "seal ";
+pub(super) const SEAL_KEY: &str = "seal-key";
+
+impl State {
+    fn seal_approval(&self, index: u64, body: &body::SealApproval) -> Vec<Change> {
+        let key = format!("{SEAL}{}", body.ring);
+        let epoch = body.epoch.0.to_string();
+        let known = self.meta.get(&key).filter(|row| {
+            let of = row.split(' ').next();
+            of == Some(epoch.as_str())
+        });
+        let value = format!("{} {index}", known.unwrap_or(&epoch));
+        vec![Change::Meta(MetaRow { key, value })]
+    }
+}
+
+fn key_rotation(body: &body::KeyRotation) -> Vec<Change> {
+    match &body.new {
+        Some(key) if body.what == "seal" => vec![Change::Meta(MetaRow {
+            key: SEAL_KEY.to_owned(),
+            value: crypto::base64::encode(&key.0),
+        })],
+        _ => Vec::new(),
     }
 }
 

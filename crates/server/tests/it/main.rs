@@ -28,6 +28,8 @@ mod kernel;
 mod packs;
 mod recovering;
 mod resumption;
+mod sealing;
+mod slow_chip;
 mod surviving;
 mod tpm;
 mod tpm_renewal;

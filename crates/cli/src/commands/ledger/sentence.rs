@@ -23,6 +23,12 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("reason")
         ),
         "key-rotation" => format!("{} key: {}", text("what"), text("reason")),
+        "seal-approval" => format!(
+            "ring {:?} may open what it has sealed in the boot of {} (epoch {})",
+            text("ring"),
+            text("label"),
+            text("epoch")
+        ),
         "bundle" => format!("trust bundle {}", text("sequence")),
         "estate-version" => format!(
             "estate {} by {}: {}",

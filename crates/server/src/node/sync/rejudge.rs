@@ -52,6 +52,10 @@ pub(crate) async fn rejudge(
     withdraw(core, refused, &reason).await?;
     withdraw(core, unread, "what it rested on cannot be read").await?;
     crate::attesting::judge_again(core, before, Arc::clone(&new)).await;
+    if let Err(refusal) = crate::seals::refresh(core).await {
+        // Upkeep tries again.
+        tracing::warn!(%refusal, "boots are not approved yet");
+    }
     let done = body::Admin {
         principal: core.authority.server_id().to_string(),
         action: "estate-judge".to_owned(),

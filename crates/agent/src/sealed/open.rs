@@ -1,0 +1,263 @@
+//! A start on a sealed state: by the approvals that are here, else by those that the server has. Nothing that
+//! does not open is deleted.
+
+use super::Envelope;
+use crate::config::{AgentConfig, JoinConfig, SealConfig};
+use crate::identity::IdentityError;
+use crate::join::{self, JoinError};
+use crate::node_state::{NodeState, StateDir};
+use attest_tpm::PcrSelection;
+use attest_tpm::seal::{ApprovalSet, Approver, LONGEST, Scope};
+use crypto::SecretBytes;
+use device::tpm::seal::UnsealError;
+use device::tpm::{self, Tpm};
+use facts::Finding;
+use spiffe_core::TrustDomain;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
+use std::path::Path;
+
+/// Where a person puts approvals for a machine that reaches no server, below the data directory.
+pub(crate) const FOLDER: &str = "approvals";
+const MOST_FILES: usize = 16;
+
+/// What a chip said to some approvals.
+enum Tried {
+    Opened(SecretBytes),
+    /// This boot is not among them: its PCRs.
+    Other(BTreeMap<u32, [u8; 32]>),
+}
+
+/// The state that `envelope` holds; nothing if it does not open and the machine may join anew.
+///
+/// # Errors
+/// `AGENT-SEALED` in a boot that nobody has approved, `AGENT-SEALED-CHIP`, `AGENT-SEALED-CHANGED`,
+/// `AGENT-SEALED-METHOD`; of the chip.
+pub(crate) async fn open(
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+    directory: &StateDir,
+    envelope: Envelope,
+) -> Result<Option<NodeState>, IdentityError> {
+    match opened(config, trust_domain, &envelope).await {
+        Ok(key) => {
+            let (state, seal) = envelope.opened(key).map_err(IdentityError::Refused)?;
+            directory.sealed_by(Some(seal));
+            Ok(Some(state))
+        }
+        Err(IdentityError::Refused(finding)) if config.seal == SealConfig::Rejoin => {
+            let aside = directory.set_aside()?;
+            tracing::warn!(%finding, aside = %aside.display(), "the sealed state is set aside; joining anew");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+async fn opened(
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+    envelope: &Envelope,
+) -> Result<SecretBytes, IdentityError> {
+    let JoinConfig::Tpm { tpm: address, .. } = &config.join else {
+        return Err(IdentityError::Refused(
+            Finding::new(
+                "AGENT-SEALED-METHOD",
+                "the agent's state is sealed to a TPM",
+            )
+            .expected("join.method = \"tpm\"")
+            .observed("another method")
+            .next("name the TPM in agent.toml; to join anew, move node.json away"),
+        ));
+    };
+    let (Some(scope), Some(approver)) = (envelope.scope(), envelope.approver()) else {
+        return Err(IdentityError::Refused(Finding::new(
+            "AGENT-SEALED-CHANGED",
+            "the sealed state does not say what it was sealed for",
+        )));
+    };
+    let mut kept: Vec<ApprovalSet> = ApprovalSet::parse(&envelope.approvals.0)
+        .into_iter()
+        .collect();
+    let folder = config.data_dir.join(FOLDER);
+    kept.extend(files(&folder));
+    kept.retain(|set| envelope.takes(set));
+    let chip = Chip {
+        address: address.clone(),
+        envelope: envelope.clone(),
+        scope: scope.clone(),
+        approver,
+    };
+    let booted = match chip.clone().tries(kept.clone()).await? {
+        Tried::Opened(key) => return Ok(key),
+        Tried::Other(booted) => booted,
+    };
+    // Nothing secret is shown for approvals: they are public.
+    let asked = match join::approvals(config, trust_domain, &scope.ring).await {
+        Ok(bytes) => match ApprovalSet::parse(&bytes) {
+            Ok(set) if envelope.takes(&set) => {
+                if let Tried::Opened(key) = chip.tries(vec![set.clone()]).await? {
+                    return Ok(key);
+                }
+                kept.push(set);
+                "the server approves no such boot".to_owned()
+            }
+            Ok(set) => format!(
+                "the server's approvals are of epoch {} by now, or by another key, and this was sealed under \
+                 epoch {}",
+                set.scope.epoch, scope.epoch
+            ),
+            Err(finding) => format!("the server's approvals cannot be read: {finding}"),
+        },
+        Err(error) => format!("the server was not reached: {}", facts::with_causes(&error)),
+    };
+    Err(IdentityError::Refused(refusal(
+        &kept, &booted, &asked, &folder,
+    )))
+}
+
+/// In words: the approved boot that is nearest, and which PCR differs.
+fn refusal(
+    kept: &[ApprovalSet],
+    booted: &BTreeMap<u32, [u8; 32]>,
+    asked: &str,
+    folder: &Path,
+) -> Finding {
+    let approvals = kept.iter().flat_map(ApprovalSet::approvals);
+    let nearest = approvals
+        .map(|approval| {
+            let pcrs = approval.pcrs.iter();
+            let other = pcrs.filter(|(index, value)| booted.get(index) != Some(*value));
+            let other: Vec<(u32, [u8; 32])> = other.map(|(index, value)| (index, *value)).collect();
+            (other, approval)
+        })
+        .min_by_key(|(other, _)| other.len());
+    let finding = Finding::new(
+        "AGENT-SEALED",
+        "the agent's state is sealed, and the authority has not approved what this machine has booted",
+    );
+    let finding = match nearest {
+        Some((other, approval)) => {
+            let list = |values: Vec<(u32, String)>| {
+                let each = values.into_iter();
+                let each: Vec<String> = each
+                    .map(|(pcr, value)| format!("PCR {pcr} {value}"))
+                    .collect();
+                each.join(", ")
+            };
+            let expected = other.iter().map(|(pcr, value)| (*pcr, hex(Some(value))));
+            let observed = other.iter().map(|(pcr, _)| (*pcr, hex(booted.get(pcr))));
+            let (expected, observed) = (list(expected.collect()), list(observed.collect()));
+            finding
+                .expected(format!("{expected}, as in the boot of {}", approval.label))
+                .observed(format!("{observed}; {asked}"))
+        }
+        None => finding
+            .expected("an approved boot")
+            .observed(format!("no approval is here; {asked}")),
+    };
+    finding.next(format!(
+        "boot what is approved; or approve this boot at the server (trilith refs import …, trilith estate \
+         apply) and start the agent again; without a network, put what `trilith refs approvals RING --out \
+         FILE` writes there into {}; to give the state up and join anew: seal = \"rejoin\" in agent.toml",
+        folder.display()
+    ))
+}
+
+fn hex(value: Option<&[u8; 32]>) -> String {
+    value.map_or_else(|| "unread".to_owned(), |value| crypto::hex::encode(value))
+}
+
+/// What a person has put there. A file that is none is said so, and passed over.
+fn files(folder: &Path) -> Vec<ApprovalSet> {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let paths: BTreeSet<_> = entries.flatten().map(|entry| entry.path()).collect();
+    let paths = paths.into_iter().take(MOST_FILES);
+    let read = |path: &Path| -> Result<ApprovalSet, Finding> {
+        let unread = |error: std::io::Error| {
+            Finding::new("SEAL-FILE", "a file of approvals cannot be read")
+                .observed(error.to_string())
+        };
+        let mut bytes = Vec::new();
+        let limit = u64::try_from(LONGEST).unwrap_or(u64::MAX).saturating_add(1);
+        let file = std::fs::File::open(path).map_err(unread)?;
+        file.take(limit).read_to_end(&mut bytes).map_err(unread)?;
+        ApprovalSet::parse(&bytes)
+    };
+    let mut sets = Vec::new();
+    for path in paths {
+        match read(&path) {
+            Ok(set) => sets.push(set),
+            Err(finding) => tracing::warn!(%finding, path = %path.display(), "not taken"),
+        }
+    }
+    sets
+}
+
+#[derive(Clone)]
+struct Chip {
+    address: String,
+    envelope: Envelope,
+    scope: Scope,
+    approver: Approver,
+}
+
+impl Chip {
+    /// A chip takes its time: never on an async thread.
+    async fn tries(self, sets: Vec<ApprovalSet>) -> Result<Tried, IdentityError> {
+        let address = self.address.clone();
+        let tried = tokio::task::spawn_blocking(move || self.try_all(&sets)).await;
+        let tried = tried.map_err(|_| JoinError::Answer("the TPM's thread ended"))?;
+        match tried {
+            Ok(tried) => Ok(tried),
+            Err(UnsealError::Tpm(source)) => Err(IdentityError::Join(JoinError::Tpm {
+                address,
+                source: Box::new(source),
+            })),
+            Err(error) => Err(IdentityError::Refused(
+                Finding::new("AGENT-SEALED-CHIP", "the TPM does not open the agent's state")
+                    .expected("the chip, and its owner hierarchy, that it was sealed by")
+                    .observed(facts::with_causes(&error))
+                    .next(
+                        "name the right TPM in join.tpm; a chip that was cleared has lost it: give the state \
+                         up and join anew by seal = \"rejoin\" in agent.toml",
+                    ),
+            )),
+        }
+    }
+
+    fn try_all(&self, sets: &[ApprovalSet]) -> Result<Tried, UnsealError> {
+        let mut tpm = Tpm::open(&self.address)?;
+        let booted = booted(&mut tpm, sets)?;
+        let value = |index| booted.get(&index).copied();
+        for set in sets {
+            let Some(approval) = set.of(value) else {
+                continue;
+            };
+            let sealed = self.envelope.sealed();
+            match tpm.unseal(&sealed, &self.approver, &self.scope, approval) {
+                Ok(key) => return Ok(Tried::Opened(key)),
+                // Something was measured in between.
+                Err(UnsealError::Boot(error)) => tracing::warn!(%error, "the boot has changed"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Tried::Other(booted))
+    }
+}
+
+/// The PCRs that `sets` speak of, as they are now.
+pub(super) fn booted(
+    tpm: &mut Tpm,
+    sets: &[ApprovalSet],
+) -> Result<BTreeMap<u32, [u8; 32]>, tpm::Error> {
+    let approvals = sets.iter().flat_map(ApprovalSet::approvals);
+    let indices: BTreeSet<u32> = approvals.flat_map(|one| one.pcrs.indices()).collect();
+    let indices: Vec<u32> = indices.into_iter().collect();
+    match PcrSelection::new(&indices) {
+        Ok(selection) => Ok(tpm.pcr_values(&selection)?.into_iter().collect()),
+        Err(_) => Ok(BTreeMap::new()),
+    }
+}

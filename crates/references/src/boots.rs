@@ -1,0 +1,144 @@
+//! Whole boots: the values of all PCRs that are predicted for a ring, put together from what is good now.
+//!
+//! [`References::judge_pcr`] asks for one PCR after the other; who approves a boot as a whole, before it has
+//! happened, needs the combinations. One artefact speaks of several PCRs, and its values belong together.
+
+use crate::set::{At, Found, References};
+use crate::{Artefact, Digest};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Combinations that are tried; beyond, no further boots are looked for.
+const MOST_TRIED: usize = 20_000;
+
+/// One boot that is good here and now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Boot {
+    /// Every PCR that the ring predicts.
+    pub pcrs: BTreeMap<u8, Digest>,
+    /// Artefacts and generations that the values come from, for people.
+    pub label: String,
+}
+
+/// The boots of a ring, those of the newest generations first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Boots {
+    pub boots: Vec<Boot>,
+    /// There are more than were asked for.
+    pub more: bool,
+}
+
+impl References {
+    /// The boots that are good here and now, at most `most` of them: none if nothing is predicted for the
+    /// ring, or if some PCR that is predicted has no good value.
+    #[must_use]
+    pub fn boots(&self, at: At<'_>, most: usize) -> Boots {
+        let predicted = self.predicted(at.ring);
+        if predicted.is_empty() {
+            return Boots::default();
+        }
+        let mut good: Vec<Found<'_>> = self
+            .good_artefacts(at)
+            .filter(|found| !found.artefact.pcrs.is_empty())
+            .collect();
+        // INVARIANT: one order whatever order the files come in, so that the same boots are named again.
+        good.sort_by(|one, other| {
+            let key = |found: &Found<'_>| (found.generation.name.clone(), found.label());
+            other
+                .generation
+                .valid_from
+                .cmp(&one.generation.valid_from)
+                .then_with(|| key(one).cmp(&key(other)))
+        });
+        let mut search = Search {
+            predicted: &predicted,
+            good: &good,
+            most,
+            tried: 0,
+            found: Boots::default(),
+        };
+        search.go_on(&BTreeMap::new(), &[]);
+        search.found
+    }
+}
+
+struct Search<'a> {
+    predicted: &'a BTreeSet<u8>,
+    good: &'a [Found<'a>],
+    most: usize,
+    tried: usize,
+    found: Boots,
+}
+
+impl Search<'_> {
+    /// Chooses an artefact for the first PCR that has no value yet.
+    fn go_on(&mut self, pcrs: &BTreeMap<u8, Digest>, labels: &[String]) {
+        let missing = self
+            .predicted
+            .iter()
+            .find(|index| !pcrs.contains_key(index));
+        let Some(missing) = missing.copied() else {
+            return self.keep(pcrs, labels);
+        };
+        let good = self.good;
+        for found in good {
+            if found.artefact.pcrs.iter().all(|pcr| pcr.index != missing) {
+                continue;
+            }
+            let mut labels = labels.to_vec();
+            labels.push(format!("{} ({})", found.label(), found.generation.name));
+            for chosen in with(pcrs, found.artefact) {
+                self.tried += 1;
+                if self.tried > MOST_TRIED || self.found.more {
+                    self.found.more = true;
+                    return;
+                }
+                self.go_on(&chosen, &labels);
+            }
+        }
+    }
+
+    fn keep(&mut self, pcrs: &BTreeMap<u8, Digest>, labels: &[String]) {
+        if self.found.boots.iter().any(|boot| boot.pcrs == *pcrs) {
+            return;
+        }
+        if self.found.boots.len() >= self.most {
+            self.found.more = true;
+            return;
+        }
+        self.found.boots.push(Boot {
+            pcrs: pcrs.clone(),
+            label: labels.join(", "),
+        });
+    }
+}
+
+/// `pcrs` with the values of `artefact`, in every way in which they fit together.
+fn with(pcrs: &BTreeMap<u8, Digest>, artefact: &Artefact) -> Vec<BTreeMap<u8, Digest>> {
+    let indices: BTreeSet<u8> = artefact.pcrs.iter().map(|pcr| pcr.index).collect();
+    let mut partial = vec![pcrs.clone()];
+    for index in indices {
+        let values: BTreeSet<Digest> = artefact
+            .pcrs
+            .iter()
+            .filter(|pcr| pcr.index == index)
+            .map(|pcr| pcr.sha256)
+            .collect();
+        partial = partial
+            .into_iter()
+            .flat_map(|chosen| match chosen.get(&index) {
+                Some(value) if values.contains(value) => vec![chosen],
+                Some(_) => Vec::new(),
+                None => values
+                    .iter()
+                    .map(|value| {
+                        let mut chosen = chosen.clone();
+                        chosen.insert(index, *value);
+                        chosen
+                    })
+                    .collect(),
+            })
+            .take(MOST_TRIED)
+            .collect();
+    }
+    partial
+}

@@ -1,0 +1,755 @@
+//! Sealed startup, with whole agents, the real server and a chip that is measured into as real machines' were:
+//! what opens in which boot, what a crash leaves, and what a withdrawal takes away.
+
+use crate::harness::{DOMAIN, Fixture, estate};
+use crate::tpm::pin;
+use agent::{AgentConfig, IdentityError, JoinError, RunError};
+use attest_tpm::eventlog::Log;
+use attest_tpm::seal::ApprovalSet;
+use crypto::{Hash, hex, sha256};
+use estate::EstateFiles;
+use facts::Finding;
+use proto::v1;
+use references::{
+    Artefact, ArtefactKind, Digest, Generation, PcrEvent, PcrValue, ReferenceFile, Source,
+    SourceKind, Withdrawal,
+};
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use testkit::swtpm::Swtpm;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// What two real machines booted: the one stands for the kernel of today, the other for the next.
+const OLD: &str = "eventlog/rhel8-uefi.bin";
+const NEW: &str = "eventlog/cos-101-amd-sev.bin";
+const JUDGED: [u32; 2] = [4, 7];
+/// Longer than any wait here takes.
+const HUNG: Duration = Duration::from_secs(90);
+/// Names the configuration of an agent that is to run in a process of its own.
+const OWN_PROCESS: &str = "TRILITH_TEST_AGENT";
+
+/// A machine with a chip, and the evidence that it boots by.
+struct Machine {
+    chip: Swtpm,
+    extend: PathBuf,
+    evidence: PathBuf,
+    folder: tempfile::TempDir,
+    ek: String,
+}
+
+impl Machine {
+    /// Booted into [`OLD`].
+    fn boot(test: &str) -> Option<Self> {
+        let evidence = testkit::evidence().filter(|all| all.join(OLD).exists());
+        let Some(evidence) = evidence else {
+            testkit::skip(test, &format!("no evidence {OLD}"));
+            return None;
+        };
+        let extend = match testkit::tools(["tpm2_pcrextend"]) {
+            Ok([path]) => path,
+            Err(why) => {
+                testkit::skip(test, &why);
+                return None;
+            }
+        };
+        let chip = match Swtpm::start() {
+            Ok(chip) => chip,
+            Err(why) => {
+                testkit::skip(test, &why.to_string());
+                return None;
+            }
+        };
+        let mut tpm = device::tpm::Tpm::open(&chip.uri()).unwrap();
+        let ek = hex::encode(&sha256(&tpm.endorsement().unwrap().public));
+        drop(tpm);
+        let machine = Self {
+            chip,
+            extend,
+            evidence,
+            folder: testkit::temp_dir().unwrap(),
+            ek,
+        };
+        machine.measure(OLD);
+        Some(machine)
+    }
+
+    fn reboot(&mut self, log: &str) {
+        self.chip.power_off();
+        self.chip.power_on().unwrap();
+        self.measure(log);
+    }
+
+    /// As the firmware does: into the chip, and into the log.
+    fn measure(&self, log: &str) {
+        let bytes = std::fs::read(self.evidence.join(log)).unwrap();
+        let parsed = Log::parse(&bytes).unwrap();
+        let events: Vec<String> = parsed
+            .measured()
+            .filter(|event| event.pcr < 15)
+            .map(|event| {
+                let digest = event.digest(Hash::Sha256).unwrap();
+                format!("{}:sha256={}", event.pcr, hex::encode(digest))
+            })
+            .collect();
+        for some in events.chunks(64) {
+            self.extend(some);
+        }
+        std::fs::write(self.log(), bytes).unwrap();
+    }
+
+    fn extend(&self, events: &[String]) {
+        let mut command = Command::new(&self.extend);
+        command.env("TPM2TOOLS_TCTI", self.chip.tcti()).args(events);
+        assert!(command.status().unwrap().success());
+    }
+
+    fn log(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    /// The artefact that predicts what `log` gives.
+    fn artefact(&self, name: &str, log: &str) -> Artefact {
+        let bytes = std::fs::read(self.evidence.join(log)).unwrap();
+        let log = Log::parse(&bytes).unwrap();
+        let pcrs = JUDGED.map(|pcr| {
+            let events = log.measured().filter(|event| event.pcr == pcr);
+            let events: Vec<PcrEvent> = events
+                .map(|event| PcrEvent {
+                    what: event.title(),
+                    sha256: Digest(event.digest(Hash::Sha256).unwrap().try_into().unwrap()),
+                })
+                .collect();
+            PcrValue {
+                index: u8::try_from(pcr).unwrap(),
+                sha256: references::pcr::replay(&events),
+                events,
+            }
+        });
+        Artefact {
+            kind: ArtefactKind::BootChain,
+            name: name.to_owned(),
+            version: "1".to_owned(),
+            architecture: String::new(),
+            sha256: Digest::of(name.as_bytes()),
+            source: "pinned".to_owned(),
+            made_of: Vec::new(),
+            files: Vec::new(),
+            pcrs: pcrs.to_vec(),
+            unpredicted: Vec::new(),
+        }
+    }
+
+    /// An estate where this machine is `m1` of the pool `demo`, and these boots are good there.
+    fn estate(&self, boots: &[(&str, &str)], withdrawn: &[&str]) -> EstateFiles {
+        let pem = [self.chip.root_pem(), self.chip.issuer_pem()];
+        let pem = pem.map(|path| std::fs::read_to_string(path).unwrap());
+        let mut files = estate();
+        files.insert(
+            "references/tpm.toml",
+            format!(
+                "[[tpm_root]]\nname = \"test\"\nemulated = true\npem = '''\n{}'''\n\
+                 [[machine]]\nname = \"m1\"\nek_sha256 = [\"{}\"]\npool = \"demo\"\n",
+                pem.concat(),
+                self.ek
+            ),
+        );
+        let at = facts::Timestamp::from_secs(1_700_000_000);
+        let generations = boots.iter().map(|(name, log)| Generation {
+            name: format!("generation-{name}"),
+            rings: vec!["demo".to_owned()],
+            valid_from: at,
+            valid_until: None,
+            imported_at: at,
+            sources: vec![Source {
+                id: "pinned".to_owned(),
+                kind: SourceKind::Pinned,
+                name: "recorded".to_owned(),
+                sha256: Digest([7; 32]),
+                signed_by: Vec::new(),
+                signed_at: None,
+            }],
+            artefacts: vec![self.artefact(name, log)],
+        });
+        let file = ReferenceFile {
+            generations: generations.collect(),
+            withdrawn: withdrawn
+                .iter()
+                .map(|name| Withdrawal {
+                    name: (*name).to_owned(),
+                    version: None,
+                    at,
+                    reason: "CVE-2026-1234".to_owned(),
+                })
+                .collect(),
+        };
+        if !boots.is_empty() {
+            files.insert("references/boot.json", file.to_json());
+        }
+        files
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.data().join("node.json")
+    }
+
+    /// `agent.toml` of this machine.
+    fn text(&self, server: &str, pin: &str, more: &str) -> String {
+        let here = self.folder.path().display();
+        format!(
+            "trust_domain = \"{DOMAIN}\"\nserver = \"{server}\"\npin = \"{pin}\"\n\
+             data_dir = \"{here}/data\"\nworkload_socket = \"{here}/api.sock\"\n{more}\
+             [join]\nmethod = \"tpm\"\ntpm = \"{}\"\nevent_log = \"{}\"\n",
+            self.chip.uri(),
+            self.log().display()
+        )
+    }
+
+    async fn start(&self, fixture: &Fixture) -> Agent {
+        let (server, pin) = (fixture.address().to_string(), pin(fixture).await);
+        Agent::start(self, &self.text(&server, &pin, ""))
+    }
+
+    /// Where nobody answers.
+    async fn start_offline(&self, fixture: &Fixture) -> Agent {
+        let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = nobody.local_addr().unwrap().to_string();
+        drop(nobody);
+        Agent::start(self, &self.text(&address, &pin(fixture).await, ""))
+    }
+
+    /// What is on the disk, once `holds` of it.
+    async fn until(&self, holds: impl Fn(&Value) -> bool) -> Value {
+        let waited = async {
+            loop {
+                let text = std::fs::read(self.state()).unwrap_or_default();
+                if let Ok(state) = serde_json::from_slice::<Value>(&text)
+                    && holds(&state)
+                {
+                    return state;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = tokio::time::timeout(HUNG, waited).await;
+        waited.expect("the state comes to be so")
+    }
+}
+
+fn is_sealed(state: &Value) -> bool {
+    state["v"] == 2
+}
+
+fn approved(state: &Value) -> usize {
+    let text = state["approvals"].as_str().unwrap_or_default();
+    let bytes = crypto::base64::decode(text).unwrap();
+    ApprovalSet::parse(&bytes).unwrap().approvals().len()
+}
+
+struct Agent {
+    config: AgentConfig,
+    stop: CancellationToken,
+    running: Option<JoinHandle<Result<(), RunError>>>,
+}
+
+impl Agent {
+    fn start(machine: &Machine, text: &str) -> Self {
+        // One socket is for one agent; the one before has ended.
+        drop(std::fs::remove_file(machine.folder.path().join("api.sock")));
+        let config = AgentConfig::parse(text, Path::new("agent.toml")).unwrap();
+        let stop = CancellationToken::new();
+        let running = tokio::spawn(agent::run(config.clone(), stop.clone()));
+        Self {
+            config,
+            stop,
+            running: Some(running),
+        }
+    }
+
+    /// It has an identity, and serves workloads.
+    async fn serves(&mut self) {
+        let address = format!("unix://{}", self.config.workload_socket.display());
+        let serves = async {
+            loop {
+                if let Ok(client) = agent::client::Client::connect(&address).await
+                    && client.status(None).await.is_ok()
+                {
+                    return;
+                }
+                let running = self.running.as_mut().unwrap();
+                assert!(!running.is_finished(), "{:?}", running.await);
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let served = tokio::time::timeout(HUNG, serves).await;
+        served.expect("the agent serves");
+    }
+
+    async fn stop(&mut self) {
+        self.stop.cancel();
+        let running = self.running.take().unwrap();
+        let ended = tokio::time::timeout(HUNG, running).await;
+        ended.expect("the agent ends").unwrap().unwrap();
+    }
+
+    /// Why it does not start.
+    async fn refused(mut self) -> Finding {
+        let running = self.running.take().unwrap();
+        let ended = tokio::time::timeout(HUNG, running).await;
+        let ended = ended.expect("the agent is refused").unwrap();
+        match ended {
+            Err(RunError::Identity(error)) => match *error {
+                IdentityError::Refused(finding)
+                | IdentityError::Join(JoinError::Refused(finding)) => finding,
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+async fn states(fixture: &Fixture, wanted: &str) -> usize {
+    let records = fixture.records(&["node-state"]).await;
+    let states = records
+        .iter()
+        .filter(|(_, record)| record["body"]["state"] == wanted);
+    states.count()
+}
+
+async fn until_renewed(fixture: &Fixture, least: usize) {
+    let waited = async {
+        while states(fixture, "renewed").await < least {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let waited = tokio::time::timeout(HUNG, waited).await;
+    waited.expect("the machine renews");
+}
+
+async fn approvals(fixture: &Fixture, ring: &str) -> String {
+    let request = v1::BootApprovalsRequest {
+        ring: ring.to_owned(),
+    };
+    let answer = fixture.admin().await.boot_approvals(request).await;
+    answer.unwrap().into_inner().json
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_reboots_into_an_approved_kernel_and_goes_on_without_joining_again() {
+    let Some(mut machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    fixture
+        .apply(&machine.estate(&[("old", OLD)], &[]))
+        .await
+        .unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    machine.until(is_sealed).await;
+    // What it holds is not to be seen: neither the key, nor anything else of the state.
+    let disk = std::fs::read_to_string(machine.state()).unwrap();
+    assert!(
+        !disk.contains("join_state") && !disk.contains("node_id"),
+        "{disk}"
+    );
+
+    let records = fixture.records(&["seal-approval"]).await;
+    let [(_, record)] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    assert_eq!(record["actor"], "spiffe://example.org/trilith/server");
+    assert_eq!(record["body"]["ring"], "demo");
+    assert_eq!(record["body"]["epoch"], "1");
+    assert_eq!(record["body"]["label"], "old 1 (generation-old)");
+    assert_eq!(record["body"]["pcrs"].as_array().unwrap().len(), 2);
+    let rotations = fixture.records(&["key-rotation"]).await;
+    let seal = rotations
+        .iter()
+        .filter(|(_, one)| one["body"]["what"] == "seal");
+    assert_eq!(seal.count(), 1);
+
+    // The next kernel is known before anybody boots it.
+    fixture
+        .apply(&machine.estate(&[("old", OLD), ("new", NEW)], &[]))
+        .await
+        .unwrap();
+    let told = machine
+        .until(|state| is_sealed(state) && approved(state) == 2)
+        .await;
+    assert_eq!(told["epoch"], "1", "nothing is sealed anew for it");
+    assert_eq!(fixture.records(&["seal-approval"]).await.len(), 2);
+    agent.stop().await;
+
+    machine.reboot(NEW);
+    let mut agent = machine.start_offline(&fixture).await;
+    agent.serves().await;
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 1);
+
+    // With the server: the chip vouches for this boot by a renewal, and nothing is joined.
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    until_renewed(&fixture, 1).await;
+    assert_eq!(states(&fixture, "joined").await, 1);
+    machine.until(is_sealed).await;
+    agent.stop().await;
+
+    // A restart of the agent alone is no join either.
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 1);
+    assert!(fixture.records(&["lock"]).await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unapproved_boot_opens_nothing_until_it_is_approved() {
+    let Some(mut machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    fixture
+        .apply(&machine.estate(&[("old", OLD)], &[]))
+        .await
+        .unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    machine.until(is_sealed).await;
+    agent.stop().await;
+    let sealed = std::fs::read(machine.state()).unwrap();
+
+    machine.reboot(NEW);
+    for offline in [true, false] {
+        let agent = match offline {
+            true => machine.start_offline(&fixture).await,
+            false => machine.start(&fixture).await,
+        };
+        let refused = agent.refused().await;
+        assert_eq!(refused.code, "AGENT-SEALED", "{refused}");
+        let (expected, observed) = (refused.expected.unwrap(), refused.observed.unwrap());
+        assert!(expected.contains("PCR 4 ") && expected.contains("old 1 (generation-old)"));
+        assert!(observed.contains("PCR 4 "), "{observed}");
+        assert_eq!(
+            std::fs::read(machine.state()).unwrap(),
+            sealed,
+            "it is left as it was"
+        );
+    }
+
+    // Measured by something else in the approved boot: the same.
+    machine.reboot(OLD);
+    machine.extend(&[format!("4:sha256={}", "7".repeat(64))]);
+    let agent = machine.start_offline(&fixture).await;
+    assert_eq!(agent.refused().await.code, "AGENT-SEALED");
+
+    // Approved, and brought to the machine by hand.
+    machine.reboot(NEW);
+    fixture
+        .apply(&machine.estate(&[("old", OLD), ("new", NEW)], &[]))
+        .await
+        .unwrap();
+    let folder = machine.data().join("approvals");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("a-broken.json"), b"{").unwrap();
+    std::fs::write(folder.join("b.json"), approvals(&fixture, "demo").await).unwrap();
+    let mut agent = machine.start_offline(&fixture).await;
+    agent.serves().await;
+    agent.stop().await;
+
+    // Without the file it is the server that has it; who asks shows no identity.
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::write(machine.state(), &sealed).unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    until_renewed(&fixture, 1).await;
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_may_join_anew_sets_aside_what_it_cannot_open() {
+    let Some(mut machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    fixture
+        .apply(&machine.estate(&[("old", OLD)], &[]))
+        .await
+        .unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    machine.until(is_sealed).await;
+    agent.stop().await;
+    let sealed = std::fs::read(machine.state()).unwrap();
+
+    // The server judges the boot that joins, and would take this one: what was sealed is for another epoch.
+    machine.reboot(NEW);
+    fixture
+        .apply(&machine.estate(&[("old", OLD), ("new", NEW)], &["old"]))
+        .await
+        .unwrap();
+    let refused = machine.start(&fixture).await.refused().await;
+    assert_eq!(refused.code, "AGENT-SEALED");
+    assert!(refused.observed.unwrap().contains("of epoch 2 by now"));
+    let (server, pin) = (fixture.address().to_string(), pin(&fixture).await);
+    let text = machine.text(&server, &pin, "seal = \"rejoin\"\n");
+    let mut agent = Agent::start(&machine, &text);
+    agent.serves().await;
+    let state = machine.until(is_sealed).await;
+    assert_eq!(state["epoch"], "2");
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 2);
+    let aside = std::fs::read_dir(machine.data()).unwrap().flatten();
+    let aside: Vec<PathBuf> = aside
+        .map(|entry| entry.path())
+        .filter(|path| path.extension().is_some_and(|it| it == "unopened"))
+        .collect();
+    let [aside] = aside.as_slice() else {
+        panic!("{aside:?}");
+    };
+    assert_eq!(std::fs::read(aside).unwrap(), sealed);
+
+    // And one that keeps nothing opens what it has once more.
+    let text = machine.text(&server, &pin, "seal = \"off\"\n");
+    let mut agent = Agent::start(&machine, &text);
+    agent.serves().await;
+    let state = machine.until(|state| !is_sealed(state)).await;
+    assert_eq!(state["key"], "", "no key is there in the clear");
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_withdrawn_opens_nothing_that_is_sealed_from_then_on() {
+    let Some(mut machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    let both = [("old", OLD), ("new", NEW)];
+    fixture.apply(&machine.estate(&both, &[])).await.unwrap();
+    machine.reboot(NEW);
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    let before = machine.until(is_sealed).await;
+    assert_eq!(
+        (approved(&before), &before["epoch"]),
+        (2, &Value::from("1"))
+    );
+    let old_approvals = approvals(&fixture, "demo").await;
+
+    fixture
+        .apply(&machine.estate(&both, &["old"]))
+        .await
+        .unwrap();
+    let after = machine.until(|state| state["epoch"] == "2").await;
+    assert_eq!(approved(&after), 1);
+    assert_ne!(before["private"], after["private"], "sealed anew");
+    agent.stop().await;
+
+    // Somebody boots the old kernel, and has kept its approval.
+    machine.reboot(OLD);
+    let folder = machine.data().join("approvals");
+    std::fs::create_dir(&folder).unwrap();
+    std::fs::write(folder.join("old.json"), old_approvals).unwrap();
+    let refused = machine.start_offline(&fixture).await.refused().await;
+    assert_eq!(refused.code, "AGENT-SEALED", "{refused}");
+
+    // When nothing is approved any more, nothing is kept.
+    machine.reboot(NEW);
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    fixture.apply(&machine.estate(&[], &[])).await.unwrap();
+    let plain = machine.until(|state| !is_sealed(state)).await;
+    assert_eq!(plain["key"], "");
+    agent.stop().await;
+
+    // The server remembers what it has approved, and does not sign it again.
+    let count = fixture.records(&["seal-approval"]).await.len();
+    fixture
+        .apply(&machine.estate(&both, &["old"]))
+        .await
+        .unwrap();
+    let approved = approvals(&fixture, "demo").await;
+    assert!(approved.contains("\"epoch\": \"4\""), "{approved}");
+    let mut fixture = fixture;
+    fixture.restart().await;
+    assert_eq!(approvals(&fixture, "demo").await, approved);
+    assert_eq!(fixture.records(&["seal-approval"]).await.len(), count + 1);
+}
+
+/// A state of a version before sealing, or of a ring that nobody predicts, is plain: it is read, and sealed
+/// once boots are approved.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plain_state_is_sealed_once_boots_are_approved() {
+    let Some(machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    fixture.apply(&machine.estate(&[], &[])).await.unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    let plain = machine.until(|state| state["v"] == 1).await;
+    assert_eq!(plain["key"], "", "no key without a seal");
+    agent.stop().await;
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    assert_eq!(states(&fixture, "joined").await, 2, "nothing was kept");
+    fixture
+        .apply(&machine.estate(&[("old", OLD)], &[]))
+        .await
+        .unwrap();
+    machine.until(is_sealed).await;
+    agent.stop().await;
+    let mut agent = machine.start_offline(&fixture).await;
+    agent.serves().await;
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 2);
+    // Rings that nobody has are not asked about; those without approvals are.
+    assert!(approvals(&fixture, "").await.contains("\"approvals\": []"));
+}
+
+/// As after the theft of the key: the server makes another, and machines seal anew when they connect.
+#[tokio::test(flavor = "multi_thread")]
+async fn machines_that_connect_seal_anew_under_another_key() {
+    let Some(machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let mut fixture = Fixture::configured("").await;
+    fixture
+        .apply(&machine.estate(&[("old", OLD)], &[]))
+        .await
+        .unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    let before = machine.until(is_sealed).await;
+    agent.stop().await;
+    let stolen = approvals(&fixture, "demo").await;
+
+    fixture.stop().await;
+    std::fs::remove_file(fixture.dir.path().join("keys/ca/seal.pk8")).unwrap();
+    let config = crate::harness::config(fixture.dir.path());
+    fixture.server = Some(server::start(config).await.unwrap());
+    assert_ne!(approvals(&fixture, "demo").await, stolen);
+    let rotations = fixture.records(&["key-rotation"]).await;
+    let seal = rotations.iter().map(|(_, record)| &record["body"]);
+    let seal: Vec<&Value> = seal.filter(|body| body["what"] == "seal").collect();
+    assert_eq!(seal.len(), 2);
+    assert_eq!(seal[1]["old"], seal[0]["new"]);
+
+    // It opens by what it has, and goes on under the new key.
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    let after = machine.until(|state| state["epoch"] == "2").await;
+    assert_ne!(before["key"], after["key"]);
+    agent.stop().await;
+    assert_eq!(states(&fixture, "joined").await, 1);
+    let mut agent = machine.start_offline(&fixture).await;
+    agent.serves().await;
+    agent.stop().await;
+}
+
+/// Not a test of its own: the agent of the one below, in a process that can be killed.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_in_a_process_of_its_own() {
+    let Some(path) = std::env::var_os(OWN_PROCESS) else {
+        return;
+    };
+    let config = AgentConfig::load(Path::new(&path)).unwrap();
+    // As a service manager runs it: again, while the server still works on what the one before had asked.
+    loop {
+        match agent::run(config.clone(), CancellationToken::new()).await {
+            Err(RunError::Identity(error)) if is_busy(&error) => {}
+            ended => return ended.unwrap(),
+        }
+    }
+}
+
+fn is_busy(error: &IdentityError) -> bool {
+    matches!(error, IdentityError::Join(JoinError::Refused(finding)) if finding.code == "SERVER-BUSY")
+}
+
+fn spawn(machine: &Machine, text: &str) -> Child {
+    drop(std::fs::remove_file(machine.folder.path().join("api.sock")));
+    let path = machine.folder.path().join("agent.toml");
+    std::fs::write(&path, text).unwrap();
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "sealing::an_agent_in_a_process_of_its_own"])
+        .env(OWN_PROCESS, path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_killed_around_the_switch_loses_nothing() {
+    let Some(machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    let (none, good) = (
+        machine.estate(&[], &[]),
+        machine.estate(&[("old", OLD)], &[]),
+    );
+    fixture.apply(&none).await.unwrap();
+    let (server, pin) = (fixture.address().to_string(), pin(&fixture).await);
+    let text = machine.text(&server, &pin, "");
+    let mut sealed_before = 0;
+    for delay in [0, 15, 40, 80, 130, 200, 320, 500] {
+        let mut child = spawn(&machine, &text);
+        let connected = async {
+            let agents = async || {
+                let answer = fixture.admin().await.agents(v1::StatusRequest {}).await;
+                let json = answer.unwrap().into_inner().json;
+                serde_json::from_str::<Value>(&json).unwrap()
+            };
+            while agents().await["agents"][0]["connected"] != true {
+                assert!(
+                    child.try_wait().unwrap().is_none(),
+                    "it starts, after {delay} ms"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(HUNG, connected)
+            .await
+            .expect("a connection");
+        // To the seal, or away from it.
+        let is = serde_json::from_slice::<Value>(&std::fs::read(machine.state()).unwrap()).unwrap();
+        let target = if is_sealed(&is) { &none } else { &good };
+        sealed_before += usize::from(is_sealed(&is));
+        fixture.apply(target).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(delay)).await;
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // Old or new, and whole.
+        let left = std::fs::read(machine.state()).unwrap();
+        let left: Value = serde_json::from_slice(&left).unwrap();
+        assert!(left["v"] == 1 || left["v"] == 2, "{left}");
+    }
+    println!("it was sealed before {sealed_before} of 8 kills");
+    fixture.apply(&good).await.unwrap();
+    let mut agent = machine.start(&fixture).await;
+    agent.serves().await;
+    machine.until(is_sealed).await;
+    agent.stop().await;
+    // Nothing looked like a second machine, or like another.
+    assert!(fixture.records(&["lock"]).await.is_empty());
+    assert!(fixture.records(&["revocation"]).await.is_empty());
+    let mut agent = machine.start_offline(&fixture).await;
+    agent.serves().await;
+    agent.stop().await;
+}
