@@ -279,6 +279,7 @@ pub(crate) async fn tpm_evidence(
             ek_public: request.ek_public.clone(),
             ek_certificate: request.ek_certificate.clone(),
             ak_public: request.ak_public.clone(),
+            ak_certificate: request.ak_certificate.clone(),
             identity_public: request.identity_public.clone(),
         })
         .await

@@ -8,7 +8,7 @@ use crypto::tpm::{aes128_cfb_encrypt, ecdh, kdfa_sha256, kdfe_sha256, rsa_oaep_s
 use crypto::{Algorithm, Error, PublicKey, hmac_sha256};
 
 /// What the agent passes to `TPM2_ActivateCredential`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Credential {
     /// Body of a `TPM2B_ID_OBJECT`: integrity, then the wrapped secret.
     pub blob: Vec<u8>,

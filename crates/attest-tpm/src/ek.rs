@@ -2,15 +2,12 @@
 //!
 //! Not here: proof that the TPM holds the key, which is activation (`credential`).
 
-mod certificate;
-mod path;
-
-pub use path::Authority;
-
+use crate::certificate::{self, EK_CERTIFICATE, Kind};
+use crate::path::Authorities;
 use crate::public::{
     AES, Attributes, CFB, Key, NIST_P256, NULL, Public, SHA256, Scheme, Symmetric,
 };
-use crypto::{PublicKey, hex};
+use crypto::{Algorithm, PublicKey, hex};
 use facts::{Finding, Timestamp};
 
 /// PolicySecret(endorsement), SHA-256: `PolicyA` of the TCG EK Credential Profile, section B.2.
@@ -110,14 +107,14 @@ fn templated(public: &Public) -> Option<PublicKey> {
 /// configuration; nothing is built in.
 #[derive(Debug, Clone, Default)]
 pub struct References {
-    /// Vendors of TPMs. What chains to one of them is stated with source `hardware`.
-    pub ek_roots: Vec<Authority>,
-    /// Makers of emulated TPMs. What chains to one of them is `emulated`, whatever else it claims.
-    pub emulated_roots: Vec<Authority>,
-    /// For building paths only; not trusted by themselves.
-    pub ek_intermediates: Vec<Authority>,
+    /// Who certifies endorsement keys. What chains to a vendor is stated with source `hardware`.
+    pub ek: Authorities,
     /// SHA-256 of the public areas of single endorsement keys that are trusted without a chain.
     pub pinned_ek: Vec<[u8; 32]>,
+    /// Who certifies attestation keys: clouds, for the TPMs of their machines.
+    pub ak: Authorities,
+    /// SHA-256 of the public areas of single attestation keys that are trusted without a chain.
+    pub pinned_ak: Vec<[u8; 32]>,
 }
 
 /// Why an endorsement key is trusted.
@@ -130,6 +127,28 @@ pub enum Trust {
     },
     Pinned,
 }
+
+/// The endorsement certificate of the TCG EK Credential Profile, section 3.2: keyEncipherment for RSA,
+/// keyAgreement for ECC.
+static CERTIFICATE: Kind = Kind {
+    title: "the endorsement certificate",
+    of: "endorsement key",
+    place: "at NV index 0x1c00002 or 0x1c0000a",
+    purposes: &[EK_CERTIFICATE],
+    usage: |usage, key| match key.algorithm() {
+        Algorithm::Rsa => usage.key_encipherment(),
+        _ => usage.key_agreement(),
+    },
+    says_usage: false,
+    known: &[],
+    structure: "TPM-EK-CERT-STRUCTURE",
+    key: "TPM-EK-CERT-KEY",
+    usages: "TPM-EK-CERT-USAGE",
+    name: "TPM-EK-CERT-NAME",
+    critical: "TPM-EK-CERT-CRITICAL",
+    validity: "TPM-EK-CERT-VALIDITY",
+    chain: "TPM-EK-CHAIN",
+};
 
 impl References {
     /// Why `ek` is trusted at `now`: its certificate (DER, empty for none) if that holds, else a pin.
@@ -146,7 +165,12 @@ impl References {
         let chain = if certificate.is_empty() {
             Err(vec![self.unknown(ek)])
         } else {
-            certificate::verify(certificate, ek, self, now)
+            certificate::verify(certificate, ek.key(), &CERTIFICATE, &self.ek, now).map(|held| {
+                Trust::Chain {
+                    emulated: held.emulated,
+                    manufacturer: held.manufacturer,
+                }
+            })
         };
         match chain {
             Err(_) if self.pinned_ek.contains(ek.sha256()) => Ok(Trust::Pinned),

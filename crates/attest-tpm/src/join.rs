@@ -6,10 +6,15 @@
 //! that what booted is good: `machine.boot.state` is `measured`, and without a log `unknown`.
 //! Rate limits, sessions and records are the server's.
 
+mod anchor;
 mod session;
 mod statement;
 
+pub use anchor::Chip;
+
+use crate::ak::Vouched;
 use crate::attested::Clock;
+use crate::credential::Credential;
 use crate::ek::{EndorsementKey, References};
 use crate::eventlog::{Format, Log};
 use crate::keys::SigningKey;
@@ -19,6 +24,7 @@ use crate::public::Name;
 use crate::quote::Quoted;
 use crate::transcript::{Transcript, nonce};
 use crate::{boot, certify, make_credential, quote};
+use anchor::Anchor;
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
 use facts::{FactSet, Finding, Source, Timestamp};
@@ -53,14 +59,34 @@ pub fn challenge(
     entropy: &Entropy,
 ) -> Result<Challenge, Vec<Finding>> {
     let mut findings = Findings::new();
-    let ek = findings.take(EndorsementKey::parse(&request.ek_public));
+    let anchor = findings.take(Anchor::read(request));
     let ak = findings.take(SigningKey::attestation(&request.ak_public));
     findings.take(SigningKey::identity(&request.identity_public));
     let selection = findings.take(PcrSelection::new(pcrs));
-    let (Some(ek), Some(ak), Some(selection), true) = (ek, ak, selection, findings.is_empty())
+    let (Some(anchor), Some(ak), Some(selection), true) =
+        (anchor, ak, selection, findings.is_empty())
     else {
         return Err(findings.into_vec());
     };
+    let credential = match &anchor {
+        Anchor::Endorsement(ek) => credential(ek, &ak, entropy)?,
+        Anchor::Attestation => Credential::default(),
+    };
+    Ok(Challenge {
+        credential_blob: credential.blob,
+        encrypted_secret: credential.encrypted_secret,
+        nonce: nonce(checkpoint, &entropy.nonce),
+        nonce_random: entropy.nonce,
+        nonce_checkpoint: checkpoint.to_owned(),
+        pcrs: selection.indices().to_vec(),
+    })
+}
+
+fn credential(
+    ek: &EndorsementKey,
+    ak: &SigningKey,
+    entropy: &Entropy,
+) -> Result<Credential, Vec<Finding>> {
     let unusable = |observed: &str| {
         vec![
             Finding::new(
@@ -76,16 +102,7 @@ pub fn challenge(
     ) else {
         return Err(unusable("secret or seed that is not 32 bytes"));
     };
-    let credential = make_credential(&ek, &ak.name, secret, seed)
-        .map_err(|error| unusable(&error.to_string()))?;
-    Ok(Challenge {
-        credential_blob: credential.blob,
-        encrypted_secret: credential.encrypted_secret,
-        nonce: nonce(checkpoint, &entropy.nonce),
-        nonce_random: entropy.nonce,
-        nonce_checkpoint: checkpoint.to_owned(),
-        pcrs: selection.indices().to_vec(),
-    })
+    make_credential(ek, &ak.name, secret, seed).map_err(|error| unusable(&error.to_string()))
 }
 
 /// What the server knows of the join that an answer belongs to.
@@ -102,6 +119,9 @@ pub struct JoinExpectation {
     pub now: Timestamp,
     /// The boot that this TPM last proved, if it is known already.
     pub previous: Option<Boot>,
+    /// Whose word stands for the attestation key of a TPM that brings no endorsement key, if another
+    /// verifier has given it.
+    pub vouched: Option<Vouched>,
 }
 
 /// Which boot of a machine something was said in, as its TPM counts them.
@@ -124,8 +144,8 @@ impl From<Clock> for Boot {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Proven {
-    /// SHA-256 of the endorsement key's public area: the machine's TPM.
-    pub ek_sha256: [u8; 32],
+    /// The machine's TPM.
+    pub chip: Chip,
     /// In the TPM.
     pub identity_key: PublicKey,
     /// The key to certify: in memory and vouched for by the identity key, or the identity key itself.
@@ -191,29 +211,20 @@ fn examine(
             .expected(format!("at most {LONGEST_EVENT_LOG} bytes"))
             .observed(format!("{} bytes", answer.event_log.len()))
     });
-    let ek = findings.take(EndorsementKey::parse(&request.ek_public));
+    let anchor = findings.take(Anchor::read(request));
     let ak = findings.take(SigningKey::attestation(&request.ak_public));
     let identity = findings.take(SigningKey::identity(&request.identity_public));
     let selection = findings.take(PcrSelection::new(&expectation.pcrs));
     // Without the keys there is nothing to check anything else against.
-    let (Some(ek), Some(ak), Some(identity), Some(selection)) = (ek, ak, identity, selection)
+    let (Some(anchor), Some(ak), Some(identity), Some(selection)) =
+        (anchor, ak, identity, selection)
     else {
         return Err(findings.into_vec());
     };
 
-    let trust = references.trust(&ek, &request.ek_certificate, expectation.now);
+    let trust = anchor.trust(&ak, request, references, expectation);
     let trust = gather(&mut findings, trust);
-    findings.check(
-        check_secret(&expectation.secret, &answer.activated_secret),
-        || {
-            Finding::new(
-                "TPM-ACTIVATION",
-                "the endorsement key's TPM does not hold the attestation key",
-            )
-            .expected("the secret that was encrypted to this endorsement key for this key's name")
-            .next("answer with the TPM that the endorsement key was read from")
-        },
-    );
+    findings.take(anchor.activated(expectation, answer));
     let quoted = quote::verify(
         &answer.quote,
         &answer.quote_signature,
@@ -268,7 +279,7 @@ fn examine(
     match (trust, quoted, boot, session) {
         (Some(trust), Some(quoted), Some(boot), Some(session)) if findings.is_empty() => {
             let proven = Proven {
-                ek_sha256: *ek.sha256(),
+                chip: anchor.chip(&ak),
                 session_key: session.unwrap_or_else(|| identity.key.clone()),
                 identity_key: identity.key,
                 boot,

@@ -1,7 +1,9 @@
 //! The two signing keys of a join: the attestation key, which signs only what the TPM itself says,
-//! and the identity key, which never leaves it. One scheme: ECDSA on P-256 with SHA-256.
+//! and the identity key, which never leaves it. One scheme: ECDSA on P-256 with SHA-256; attestation
+//! keys that a cloud made may be RSA 2048 with RSASSA and SHA-256.
 
 use crate::public::{Attributes, ECDSA, Key, NIST_P256, Name, Public, SHA256, Scheme};
+use crate::signature::RSASSA;
 use crypto::PublicKey;
 use facts::Finding;
 
@@ -16,6 +18,8 @@ const RESIDENT: Attributes = Attributes::FIXED_TPM
 pub struct SigningKey {
     pub key: PublicKey,
     pub name: Name,
+    /// Of the public area.
+    pub(crate) sha256: [u8; 32],
 }
 
 impl SigningKey {
@@ -30,6 +34,7 @@ impl SigningKey {
             scheme: "TPM-AK-SCHEME",
             required: RESIDENT.and(Attributes::RESTRICTED).and(Attributes::SIGN),
             forbidden: Attributes::DECRYPT,
+            rsa: true,
         }
         .read(public)
     }
@@ -45,6 +50,7 @@ impl SigningKey {
             scheme: "TPM-KEY-SCHEME",
             required: RESIDENT.and(Attributes::SIGN),
             forbidden: Attributes::RESTRICTED.and(Attributes::DECRYPT),
+            rsa: false,
         }
         .read(public)
     }
@@ -56,6 +62,7 @@ struct Role {
     scheme: &'static str,
     required: Attributes,
     forbidden: Attributes,
+    rsa: bool,
 }
 
 impl Role {
@@ -74,28 +81,46 @@ impl Role {
         }
         let scheme = || {
             Finding::new(self.scheme, format!("the {what} signs by another scheme"))
-                .expected("ECDSA on P-256 with SHA-256, named by SHA-256")
+                .expected(if self.rsa {
+                    "ECDSA on P-256 or RSASSA with 2048 bits, with SHA-256, named by SHA-256"
+                } else {
+                    "ECDSA on P-256 with SHA-256, named by SHA-256"
+                })
                 .observed(describe(&public))
                 .next("let the node agent create the key")
         };
         let name = public.name().ok_or_else(scheme)?;
-        let Key::Ecc {
-            symmetric: None,
-            scheme:
-                Scheme {
-                    algorithm: ECDSA,
-                    hash: Some(SHA256),
-                },
-            curve: NIST_P256,
-            x,
-            y,
-            ..
-        } = &public.key
-        else {
-            return Err(scheme());
+        let key = match &public.key {
+            Key::Ecc {
+                symmetric: None,
+                scheme:
+                    Scheme {
+                        algorithm: ECDSA,
+                        hash: Some(SHA256),
+                    },
+                curve: NIST_P256,
+                x,
+                y,
+                ..
+            } => PublicKey::from_p256_xy(x, y).ok(),
+            Key::Rsa {
+                symmetric: None,
+                scheme:
+                    Scheme {
+                        algorithm: RSASSA,
+                        hash: Some(SHA256),
+                    },
+                bits: 2048,
+                exponent: 0 | 65537,
+                modulus,
+            } if self.rsa && modulus.len() == 256 => PublicKey::from_rsa(modulus, &[1, 0, 1]).ok(),
+            _ => None,
         };
-        let key = PublicKey::from_p256_xy(x, y).map_err(|_| scheme())?;
-        Ok(SigningKey { key, name })
+        Ok(SigningKey {
+            key: key.ok_or_else(scheme)?,
+            name,
+            sha256: crypto::sha256(bytes),
+        })
     }
 }
 

@@ -22,9 +22,11 @@
     )
 )]
 
+pub mod ak;
 mod attested;
 pub mod boot;
 mod bytes;
+mod certificate;
 mod certify;
 pub mod continuous;
 mod credential;
@@ -35,6 +37,7 @@ pub mod ima;
 pub mod join;
 mod keys;
 mod message;
+mod path;
 mod pcr;
 mod public;
 mod quote;
@@ -46,9 +49,10 @@ mod wire;
 
 pub use attested::{Attested, Body, Clock, Selection};
 pub use credential::{Credential, make_credential};
-pub use ek::{Authority, EndorsementKey, POLICY_A, References, Trust};
+pub use ek::{EndorsementKey, POLICY_A, References, Trust};
 pub use keys::SigningKey;
 pub use message::{Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest};
+pub use path::{Authorities, Authority};
 pub use pcr::{PcrSelection, QuotedPcrs};
 pub use public::{Attributes, Key, Name, Public};
 pub use quote::Quoted;

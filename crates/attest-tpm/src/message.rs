@@ -12,6 +12,8 @@ fn list_part(part: &[u8]) -> Evidence<'_> {
 }
 
 /// First message, from the agent: the keys of its TPM.
+///
+/// Where the endorsement key is empty, the join rests on the attestation key alone ([`crate::ak`]).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JoinRequest {
     /// `TPMT_PUBLIC` of the endorsement key.
@@ -20,6 +22,8 @@ pub struct JoinRequest {
     pub ek_certificate: Vec<u8>,
     /// `TPMT_PUBLIC` of the attestation key.
     pub ak_public: Vec<u8>,
+    /// DER; only where there is no endorsement key.
+    pub ak_certificate: Vec<u8>,
     /// `TPMT_PUBLIC` of the identity key.
     pub identity_public: Vec<u8>,
 }
@@ -27,7 +31,7 @@ pub struct JoinRequest {
 /// Second message, from the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Challenge {
-    /// Body of a `TPM2B_ID_OBJECT`.
+    /// Body of a `TPM2B_ID_OBJECT`; empty, as the next, where there is no endorsement key.
     pub credential_blob: Vec<u8>,
     /// Body of a `TPM2B_ENCRYPTED_SECRET`.
     pub encrypted_secret: Vec<u8>,
@@ -97,6 +101,7 @@ impl JoinEvidence {
             Evidence::new("tpm-ek-public", &request.ek_public),
             Evidence::new("ek-certificate", &request.ek_certificate),
             Evidence::new("tpm-ak-public", &request.ak_public),
+            Evidence::new("ak-certificate", &request.ak_certificate),
             Evidence::new("tpm-identity-public", &request.identity_public),
             Evidence::new("tpm-quote", &answer.quote),
             Evidence::new("tpm-quote-signature", &answer.quote_signature),

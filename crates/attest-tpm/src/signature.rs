@@ -2,9 +2,9 @@
 
 use crate::public::{ECDSA, SHA256};
 use crate::wire::{Malformed, Reader};
-use crypto::PublicKey;
+use crypto::{Algorithm, PublicKey};
 
-const RSASSA: u16 = 0x0014;
+pub(crate) const RSASSA: u16 = 0x0014;
 const RSAPSS: u16 = 0x0016;
 
 /// A parsed signature. Numbers are big-endian, as the TPM padded them.
@@ -74,10 +74,23 @@ impl Signature {
             .then(|| [&heads[..], &r, &[0, 32], &s].concat())
     }
 
-    /// Whether this is ECDSA over SHA-256 of `message` by the P-256 key. No other scheme is accepted.
-    pub(crate) fn verifies(&self, key: &PublicKey, message: &[u8]) -> bool {
-        self.p256_der()
-            .is_some_and(|der| key.verify(message, &der).is_ok())
+    /// Whether this is ECDSA over SHA-256 of `message` by the P-256 key, or RSASSA over it by the RSA
+    /// key. No other scheme is accepted.
+    #[must_use]
+    pub fn verifies(&self, key: &PublicKey, message: &[u8]) -> bool {
+        let bytes = match (self, key.algorithm()) {
+            (Self::Ecdsa { .. }, Algorithm::EcdsaP256) => self.p256_der(),
+            (
+                Self::Rsa {
+                    scheme: RSASSA,
+                    hash: SHA256,
+                    bytes,
+                },
+                Algorithm::Rsa,
+            ) => Some(bytes.clone()),
+            _ => None,
+        };
+        bytes.is_some_and(|bytes| key.verify(message, &bytes).is_ok())
     }
 }
 

@@ -120,6 +120,7 @@ impl Vector {
             _ => {}
         }
         let known = facts.fact(names::MACHINE_TPM_EK).is_some()
+            || facts.fact(names::MACHINE_TPM_AK).is_some()
             || facts.fact(names::MACHINE_TEE_PLATFORM).is_some();
         if known {
             vector.instance_identity = Claim::GOOD;
@@ -149,7 +150,8 @@ impl Vector {
     }
 
     fn tpm(&mut self, facts: &FactSet) {
-        let chip = facts.fact(names::MACHINE_TPM_EK);
+        let keys = [names::MACHINE_TPM_EK, names::MACHINE_TPM_AK];
+        let chip = keys.into_iter().find_map(|name| facts.fact(name));
         self.hardware = match (facts.text(names::MACHINE_TPM_KIND), chip) {
             (Some("emulated"), _) => Claim::UNRECOGNISED,
             (_, Some(chip)) if chip.source == Source::Hardware => Claim::GOOD,

@@ -7,12 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod anchor;
 mod attest;
 mod command;
 mod endorsement;
 mod error;
 mod frame;
 pub mod join;
+mod nv;
 mod policy;
 pub mod seal;
 mod session;

@@ -265,6 +265,21 @@ pub(crate) struct MachineEntry {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) ek_sha256: Vec<Spanned<String>>,
+    /// Pinned attestation keys of TPMs without an endorsement key: SHA-256 of the public area, hex.
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) ak_sha256: Vec<Spanned<String>>,
+}
+
+/// Which keys of a TPM an authority's certificates count for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Certifies {
+    /// Endorsement keys, as makers of TPMs do.
+    #[default]
+    EndorsementKeys,
+    /// Attestation keys, as clouds do for TPMs without an endorsement certificate.
+    AttestationKeys,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -278,6 +293,9 @@ pub(crate) struct TpmRootEntry {
     /// Chips under this root are software: `machine.tpm.kind` is `emulated`.
     #[serde(default)]
     pub(crate) emulated: bool,
+    /// Which of a chip's keys this root may vouch for.
+    #[serde(default)]
+    pub(crate) certifies: Certifies,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -56,7 +56,7 @@ pub use code::{
     sha256_digests_of_code,
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
-pub use declare::{IdentityKind, RecordingMode, json_schema};
+pub use declare::{Certifies, IdentityKind, RecordingMode, json_schema};
 pub use diff::{AccessChange, Diff, Named, diff};
 pub use estate::Estate;
 pub use expectations::TestOutcome;

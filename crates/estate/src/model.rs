@@ -1,6 +1,6 @@
 //! What the files declare, resolved: every name leads somewhere, every classification is known.
 
-use crate::declare::{IdentityKind, RecordingMode};
+use crate::declare::{Certifies, IdentityKind, RecordingMode};
 use crate::resource::ResourceRef;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -103,6 +103,14 @@ impl References {
             .find(|machine| machine.ek_sha256.contains(ek_sha256))
     }
 
+    /// The machine to which an attestation key is pinned. `ak_sha256` is lower-case hex.
+    #[must_use]
+    pub fn machine_of_ak(&self, ak_sha256: &str) -> Option<&Machine> {
+        self.machines
+            .values()
+            .find(|machine| machine.ak_sha256.contains(ak_sha256))
+    }
+
     /// The names that code goes by, by either digest. `sha256` is lower-case hex, `fsverity` as
     /// `code.fsverity` has it.
     pub fn names_of_code(
@@ -126,6 +134,9 @@ pub struct Machine {
     pub pool: Option<String>,
     /// Lower-case hex.
     pub ek_sha256: BTreeSet<String>,
+    /// Lower-case hex.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub ak_sha256: BTreeSet<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -133,6 +144,7 @@ pub struct TpmRoot {
     pub name: String,
     pub pem: String,
     pub emulated: bool,
+    pub certifies: Certifies,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

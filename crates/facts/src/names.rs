@@ -4,13 +4,30 @@ pub const MACHINE_NAME: &str = "machine.name";
 pub const MACHINE_POOL: &str = "machine.pool";
 /// How the machine joined: `tpm` or `token`.
 pub const MACHINE_JOIN: &str = "machine.join";
-/// `emulated`, `discrete` or `unknown`.
+/// `emulated`, `cloud` (a cloud's word), `tee` (inside a trusted execution environment) or `unknown`.
 pub const MACHINE_TPM_KIND: &str = "machine.tpm.kind";
 /// SHA-256 of the endorsement key's public area, lower-case hex.
 pub const MACHINE_TPM_EK: &str = "machine.tpm.ek_sha256";
 /// `verified` (certificate chain) or `pinned` (by hash).
 pub const MACHINE_TPM_EK_CHAIN: &str = "machine.tpm.ek_chain";
-/// The vendor that the endorsement key's certificate names: TCG vendor id (`INTC`, `IFX`, `STM`).
+/// SHA-256 of the attestation key's public area, lower-case hex, where the machine's TPM has no
+/// endorsement key and is known by this one.
+pub const MACHINE_TPM_AK: &str = "machine.tpm.ak_sha256";
+/// `verified` (a cloud's certificate), `vouched` (by a paravisor in a trusted execution environment) or
+/// `pinned` (by hash).
+pub const MACHINE_TPM_AK_CHAIN: &str = "machine.tpm.ak_chain";
+/// Which machine a cloud certified the attestation key for: `google`.
+pub const MACHINE_CLOUD_PROVIDER: &str = "machine.cloud.provider";
+/// `europe-west3-a`.
+pub const MACHINE_CLOUD_ZONE: &str = "machine.cloud.zone";
+pub const MACHINE_CLOUD_PROJECT: &str = "machine.cloud.project";
+/// Decimal digits.
+pub const MACHINE_CLOUD_PROJECT_NUMBER: &str = "machine.cloud.project_number";
+/// Decimal digits; never given to another machine.
+pub const MACHINE_CLOUD_INSTANCE_ID: &str = "machine.cloud.instance_id";
+/// The owner's name for the machine.
+pub const MACHINE_CLOUD_INSTANCE: &str = "machine.cloud.instance";
+/// The vendor that the key's certificate names: TCG vendor id (`INTC`, `IFX`, `STM`).
 pub const MACHINE_TPM_MANUFACTURER: &str = "machine.tpm.manufacturer";
 /// Firmware version as the TPM itself signed it, 16 lower-case hex digits.
 pub const MACHINE_TPM_FIRMWARE: &str = "machine.tpm.firmware";
@@ -167,6 +184,14 @@ pub const ALL: &[&str] = &[
     MACHINE_TPM_KIND,
     MACHINE_TPM_EK,
     MACHINE_TPM_EK_CHAIN,
+    MACHINE_TPM_AK,
+    MACHINE_TPM_AK_CHAIN,
+    MACHINE_CLOUD_PROVIDER,
+    MACHINE_CLOUD_ZONE,
+    MACHINE_CLOUD_PROJECT,
+    MACHINE_CLOUD_PROJECT_NUMBER,
+    MACHINE_CLOUD_INSTANCE_ID,
+    MACHINE_CLOUD_INSTANCE,
     MACHINE_TPM_MANUFACTURER,
     MACHINE_TPM_FIRMWARE,
     MACHINE_BOOT_STATE,

@@ -1,7 +1,8 @@
 //! The estate version in force, compiled, with what it has answered already.
 
 use crate::attesting::Demands;
-use estate::{Estate, is_derived_of_code};
+use crate::join::chip;
+use estate::{Certifies, Estate, is_derived_of_code};
 use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};
 use std::borrow::Cow;
@@ -99,9 +100,7 @@ impl Current {
 
     /// The ring of the machine with these facts: its pool, as this version places it.
     pub(crate) fn ring(&self, facts: &FactSet) -> String {
-        let ek = facts.text(names::MACHINE_TPM_EK);
-        let machine = ek.and_then(|ek| self.estate.references().machine_of_ek(ek));
-        machine
+        chip::machine(self.estate.references(), facts)
             .and_then(|machine| machine.pool.clone())
             .unwrap_or_default()
     }
@@ -134,18 +133,24 @@ impl Current {
     }
 
     /// The facts of a machine, or of a workload on it, as this version places it: its pool is what the
-    /// estate says of its endorsement key now. One whose key is pinned no longer, or of whose vendors none
+    /// estate says of its TPM's key now. One whose key is pinned no longer, or of whose vendors none
     /// is trusted any more, keeps nothing but its name. (Which of several vendors signed its certificate
     /// is looked at when it proves itself again.)
     pub(crate) fn placed<'a>(&self, facts: &'a FactSet) -> Cow<'a, FactSet> {
-        let Some(ek) = facts.text(names::MACHINE_TPM_EK) else {
+        let Some(known) = chip::fact(facts) else {
             return Cow::Borrowed(facts);
         };
         let references = self.estate.references();
-        let machine = references.machine_of_ek(ek);
-        let trusted = match facts.text(names::MACHINE_TPM_EK_CHAIN) {
+        let machine = chip::machine(references, facts);
+        let (chain, certifies) = if known.name == names::MACHINE_TPM_EK {
+            (names::MACHINE_TPM_EK_CHAIN, Certifies::EndorsementKeys)
+        } else {
+            (names::MACHINE_TPM_AK_CHAIN, Certifies::AttestationKeys)
+        };
+        let mut roots = references.tpm_roots.values();
+        let trusted = match facts.text(chain) {
             Some("pinned") => machine.is_some(),
-            _ => !references.tpm_roots.is_empty(),
+            _ => roots.any(|root| root.certifies == certifies),
         };
         let pool = machine.and_then(|machine| machine.pool.as_deref());
         if trusted && facts.text(names::MACHINE_POOL) == pool {
@@ -159,8 +164,7 @@ impl Current {
         };
         let kept = facts.iter().filter(|fact| stays(&fact.name)).cloned();
         let mut placed: FactSet = kept.collect();
-        if let (true, Some(pool), Some(known)) = (trusted, pool, facts.fact(names::MACHINE_TPM_EK))
-        {
+        if let (true, Some(pool)) = (trusted, pool) {
             placed.state(
                 names::MACHINE_POOL,
                 pool,

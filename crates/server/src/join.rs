@@ -1,6 +1,7 @@
 //! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
 
 mod boot;
+pub(crate) mod chip;
 mod ima;
 mod limits;
 mod token;
@@ -8,10 +9,7 @@ mod tpm;
 
 pub(crate) use limits::Refusals;
 pub(crate) use token::hash as token_hash;
-pub(crate) use tpm::{
-    Evidence as TpmEvidence, Proved, Sessions, auth as tpm_auth, fail as tpm_fail,
-    prove as tpm_prove,
-};
+pub(crate) use tpm::{Proved, Sessions, auth as tpm_auth, fail as tpm_fail, prove as tpm_prove};
 
 use crate::authority::Term;
 use crate::core::{Core, draft, recorded};

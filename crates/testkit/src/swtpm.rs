@@ -4,6 +4,10 @@
 //! [`Swtpm::sibling`]. The process dies with the value. Not for running programs: `trilith demo` starts
 //! its own emulator.
 
+mod cloud;
+
+pub use cloud::Cloud;
+
 use crate::find;
 use std::fs;
 use std::io;
@@ -41,7 +45,15 @@ impl Swtpm {
     /// When `swtpm`, `swtpm_setup` or `swtpm_localca` is missing or fails; the message holds what they
     /// printed.
     pub fn start() -> Result<Self, SwtpmError> {
-        Self::manufacture(Arc::new(crate::temp_dir()?))
+        Self::manufacture(Arc::new(crate::temp_dir()?), true)
+    }
+
+    /// A new chip without certificates, as clouds make them. Its authority has certified nothing.
+    ///
+    /// # Errors
+    /// As [`Swtpm::start`].
+    pub fn uncertified() -> Result<Self, SwtpmError> {
+        Self::manufacture(Arc::new(crate::temp_dir()?), false)
     }
 
     /// Another chip, certified by the same authority.
@@ -49,23 +61,24 @@ impl Swtpm {
     /// # Errors
     /// As [`Swtpm::start`].
     pub fn sibling(&self) -> Result<Self, SwtpmError> {
-        Self::manufacture(Arc::clone(&self.authority))
+        Self::manufacture(Arc::clone(&self.authority), true)
     }
 
-    fn manufacture(authority: Arc<TempDir>) -> Result<Self, SwtpmError> {
+    fn manufacture(authority: Arc<TempDir>, certified: bool) -> Result<Self, SwtpmError> {
         let [_, setup, localca] =
             find::tools(["swtpm", "swtpm_setup", "swtpm_localca"]).map_err(SwtpmError::Missing)?;
         let folder = crate::temp_dir()?;
         let state = folder.path().join("state");
         fs::create_dir(&state)?;
         let configuration = configure(folder.path(), authority.path(), &localca)?;
+        let certificates: &[&str] = if certified {
+            &["--create-ek-cert", "--create-platform-cert", "--ecc"]
+        } else {
+            &["--ecc"]
+        };
         run(Command::new(setup)
-            .args([
-                "--tpm2",
-                "--create-ek-cert",
-                "--create-platform-cert",
-                "--ecc",
-            ])
+            .arg("--tpm2")
+            .args(certificates)
             .args(["--lock-nvram", "--overwrite", "--tpmstate"])
             .arg(&state)
             .arg("--config")

@@ -342,6 +342,7 @@ impl Join for State {
             ek_public: request.ek_public,
             ek_certificate: request.ek_certificate,
             ak_public: request.ak_public,
+            ak_certificate: request.ak_certificate,
             identity_public: request.identity_public,
         };
         let secret = || crypto::SecretBytes::new(crypto::random::<32>().to_vec());

@@ -1,29 +1,41 @@
 //! The facts of an affirmed join, each with the source that really stands behind it.
 
-use super::Proven;
-use crate::ek::Trust;
+use super::anchor::Trust;
+use super::{Chip, Proven};
 use crate::quote::Quoted;
+use crate::{ak, ek};
 use crypto::hex;
 use facts::{FactSet, Source, Timestamp, names};
 
-/// Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
+/// Emulators, clouds and pinned keys may be honest, but no hardware vendor stands behind them.
 pub(super) const fn root(trust: &Trust) -> Source {
     match trust {
-        Trust::Chain {
+        Trust::Endorsement(ek::Trust::Chain {
             emulated: false, ..
-        } => Source::Hardware,
-        Trust::Chain { .. } | Trust::Pinned => Source::Verified,
+        }) => Source::Hardware,
+        Trust::Attestation(ak::Trust::Vouched(source)) => *source,
+        Trust::Endorsement(_) | Trust::Attestation(_) => Source::Verified,
+    }
+}
+
+/// What kind of TPM it is, and how the key that it is known by is trusted.
+const fn kind(trust: &Trust) -> (&'static str, &'static str) {
+    match trust {
+        Trust::Endorsement(ek::Trust::Chain { emulated: true, .. })
+        | Trust::Attestation(ak::Trust::Chain { emulated: true, .. }) => ("emulated", "verified"),
+        Trust::Endorsement(ek::Trust::Chain { .. }) => ("unknown", "verified"),
+        Trust::Attestation(ak::Trust::Chain { .. }) => ("cloud", "verified"),
+        Trust::Attestation(ak::Trust::Vouched(_)) => ("tee", "vouched"),
+        Trust::Endorsement(ek::Trust::Pinned) | Trust::Attestation(ak::Trust::Pinned) => {
+            ("unknown", "pinned")
+        }
     }
 }
 
 pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
     let checked = Source::Verified;
     let root = proven.root;
-    let (kind, chain) = match trust {
-        Trust::Chain { emulated: true, .. } => ("emulated", "verified"),
-        Trust::Chain { .. } => ("unknown", "verified"),
-        Trust::Pinned => ("unknown", "pinned"),
-    };
+    let (kind, chain) = kind(trust);
     let mut facts = match &proven.booted {
         Some(booted) => booted.facts(root, now),
         None => {
@@ -34,21 +46,25 @@ pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timest
     };
     facts.state(names::MACHINE_JOIN, "tpm", checked, now);
     facts.state(names::MACHINE_TPM_KIND, kind, checked, now);
-    facts.state(names::MACHINE_TPM_EK_CHAIN, chain, checked, now);
-    if let Trust::Chain { manufacturer, .. } = trust {
-        facts.state(
-            names::MACHINE_TPM_MANUFACTURER,
-            manufacturer.as_str(),
-            checked,
-            now,
-        );
+    let (digest, how) = match proven.chip {
+        Chip::Endorsement(_) => (names::MACHINE_TPM_EK, names::MACHINE_TPM_EK_CHAIN),
+        Chip::Attestation(_) => (names::MACHINE_TPM_AK, names::MACHINE_TPM_AK_CHAIN),
+    };
+    facts.state(how, chain, checked, now);
+    facts.state(digest, hex::encode(proven.chip.sha256()), root, now);
+    if let Trust::Endorsement(ek::Trust::Chain { manufacturer, .. })
+    | Trust::Attestation(ak::Trust::Chain { manufacturer, .. }) = trust
+    {
+        let maker = manufacturer.as_str();
+        facts.state(names::MACHINE_TPM_MANUFACTURER, maker, checked, now);
     }
-    facts.state(
-        names::MACHINE_TPM_EK,
-        hex::encode(&proven.ek_sha256),
-        root,
-        now,
-    );
+    if let Trust::Attestation(ak::Trust::Chain {
+        instance: Some(instance),
+        ..
+    }) = trust
+    {
+        instance.state(&mut facts, checked, now);
+    }
     facts.state(
         names::MACHINE_TPM_FIRMWARE,
         format!("{:016x}", quoted.firmware),

@@ -4,7 +4,7 @@ use crate::hostile::nothing_changed_is_affirmed;
 use crate::tools;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, challenge, verify};
 use attest_tpm::{
-    Authority, Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest, References,
+    Authorities, Authority, Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest, References,
 };
 use crypto::{Algorithm, KeyPair, SecretBytes};
 use device::tpm::join::Join;
@@ -35,8 +35,11 @@ pub(crate) fn chip(test: &str) -> Option<Swtpm> {
 /// Trusts the manufacturer of `chip` as one of emulators.
 pub(crate) fn references(chip: &Swtpm) -> References {
     References {
-        emulated_roots: vec![Authority::from_der(&chip.root_der().unwrap()).unwrap()],
-        ek_intermediates: vec![Authority::from_der(&chip.issuer_der().unwrap()).unwrap()],
+        ek: Authorities {
+            emulated: vec![Authority::from_der(&chip.root_der().unwrap()).unwrap()],
+            intermediates: vec![Authority::from_der(&chip.issuer_der().unwrap()).unwrap()],
+            ..Authorities::default()
+        },
         ..References::default()
     }
 }
@@ -60,6 +63,7 @@ pub(crate) fn challenged_for(request: &JoinRequest, pcrs: &[u32]) -> (Challenge,
         channel: channel(),
         now: Timestamp::now(),
         previous: None,
+        vouched: None,
     };
     (sent, expected)
 }
@@ -229,6 +233,10 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
     let good = references(&chip);
     let mut seen = String::new();
     let mut note = |what: &str, outcome: String| writeln!(seen, "{what}: {outcome}").unwrap();
+    let by = |ek: Authorities| References {
+        ek,
+        ..References::default()
+    };
     note(
         "the manufacturer's root",
         judge(&evidence, &expected, &good),
@@ -238,11 +246,11 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         judge(
             &evidence,
             &expected,
-            &References {
-                ek_roots: good.emulated_roots.clone(),
-                emulated_roots: Vec::new(),
-                ..good.clone()
-            },
+            &by(Authorities {
+                roots: good.ek.emulated.clone(),
+                emulated: Vec::new(),
+                ..good.ek.clone()
+            }),
         ),
     );
     note(
@@ -250,10 +258,10 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         judge(
             &evidence,
             &expected,
-            &References {
-                ek_roots: good.emulated_roots.clone(),
-                ..good.clone()
-            },
+            &by(Authorities {
+                roots: good.ek.emulated.clone(),
+                ..good.ek.clone()
+            }),
         ),
     );
     note(
@@ -261,10 +269,10 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         judge(
             &evidence,
             &expected,
-            &References {
-                emulated_roots: good.ek_intermediates.clone(),
-                ..References::default()
-            },
+            &by(Authorities {
+                emulated: good.ek.intermediates.clone(),
+                ..Authorities::default()
+            }),
         ),
     );
     note(
@@ -272,10 +280,10 @@ fn the_chain_of_the_endorsement_key_has_to_hold() {
         judge(
             &evidence,
             &expected,
-            &References {
-                ek_intermediates: Vec::new(),
-                ..good.clone()
-            },
+            &by(Authorities {
+                intermediates: Vec::new(),
+                ..good.ek.clone()
+            }),
         ),
     );
     note(

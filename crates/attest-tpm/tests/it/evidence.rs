@@ -4,8 +4,8 @@
 use crate::tools::pcr_values;
 use attest_tpm::structure::{verify_certify, verify_quote};
 use attest_tpm::{
-    Attested, Authority, Body, EndorsementKey, PcrSelection, References, Signature, SigningKey,
-    Trust,
+    Attested, Authorities, Authority, Body, EndorsementKey, PcrSelection, References, Signature,
+    SigningKey, Trust,
 };
 use crypto::{PublicKey, base64, hex};
 use expect_test::expect;
@@ -78,8 +78,11 @@ fn a_join_recorded_with_tpm2_tools_verifies() {
     let authority =
         |name: &str| Authority::from_pem(&String::from_utf8(read(&lab, name)).unwrap()).unwrap();
     let references = References {
-        emulated_roots: authority("swtpm-localca-rootca-cert.pem"),
-        ek_intermediates: authority("issuercert.pem"),
+        ek: Authorities {
+            emulated: authority("swtpm-localca-rootca-cert.pem"),
+            intermediates: authority("issuercert.pem"),
+            ..Authorities::default()
+        },
         ..References::default()
     };
     let trust = references

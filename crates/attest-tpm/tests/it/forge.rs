@@ -16,6 +16,8 @@ pub(crate) const RESTRICTED: u32 = 1 << 16;
 
 /// What the lying TPM is made of and what it says. The default tells the truth.
 pub(crate) struct Script {
+    /// Without, the join rests on the attestation key alone.
+    pub(crate) endorsed: bool,
     pub(crate) ek_attributes: u32,
     pub(crate) ak_attributes: u32,
     pub(crate) ak_hash: u16,
@@ -77,6 +79,7 @@ impl Default for Script {
     fn default() -> Self {
         let values = vec![vec![0; 32], vec![0; 32], vec![9; 32]];
         Self {
+            endorsed: true,
             ek_attributes: 0x0003_00b2,
             ak_attributes: RESIDENT_SIGNER | RESTRICTED,
             ak_hash: 0x000b,
@@ -108,6 +111,7 @@ pub(crate) fn expectation() -> JoinExpectation {
         channel: channel(),
         now: NOW,
         previous: None,
+        vouched: None,
     }
 }
 
@@ -119,12 +123,16 @@ pub(crate) fn channel() -> Channel {
     }
 }
 
-/// The answer to [`expectation`], and the references that trust its endorsement key by a pin.
+/// The answer to [`expectation`], and the references that trust its keys by pins.
 pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
     let expected = expectation();
     let [endorsement, ak, identity, session, other] =
         [(); 5].map(|()| KeyPair::generate(Algorithm::EcdsaP256).unwrap());
-    let ek_public = endorsement_public(script.ek_attributes, &endorsement);
+    let ek_public = if script.endorsed {
+        endorsement_public(script.ek_attributes, &endorsement)
+    } else {
+        Vec::new()
+    };
     let signing = |name_algorithm, attributes, hash: u16, key: &KeyPair| {
         [
             &public(name_algorithm, attributes, &[])[..],
@@ -203,10 +211,12 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
         &body(script.certify.kind),
     );
     let mut answer = JoinAnswer {
-        activated_secret: script
-            .activated_secret
-            .clone()
-            .unwrap_or_else(|| expected.secret.expose().to_vec()),
+        activated_secret: script.activated_secret.clone().unwrap_or_else(|| {
+            match script.endorsed {
+                true => expected.secret.expose().to_vec(),
+                false => Vec::new(),
+            }
+        }),
         quote_signature: by(&script.quote, &quote),
         certify_signature: by(&script.certify, &certify),
         quote,
@@ -239,12 +249,14 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
     }
     let references = References {
         pinned_ek: vec![sha256(&ek_public)],
+        pinned_ak: vec![sha256(&ak_public)],
         ..References::default()
     };
     let request = JoinRequest {
         ek_public,
         ek_certificate: Vec::new(),
         ak_public,
+        ak_certificate: Vec::new(),
         identity_public,
     };
     (JoinEvidence { request, answer }, references)

@@ -15,6 +15,7 @@ pub(crate) fn parts(evidence: &mut JoinEvidence) -> Vec<(&'static str, &mut Vec<
         ("ek public", &mut request.ek_public),
         ("ek certificate", &mut request.ek_certificate),
         ("ak public", &mut request.ak_public),
+        ("ak certificate", &mut request.ak_certificate),
         ("identity public", &mut request.identity_public),
         ("secret", &mut answer.activated_secret),
         ("quote", &mut answer.quote),

@@ -11,10 +11,12 @@
     reason = "tests may panic"
 )]
 
+mod ak;
 mod attacks;
 mod booted;
 mod boots;
 mod chip;
+mod cloud;
 mod continuous;
 mod evidence;
 mod flips;

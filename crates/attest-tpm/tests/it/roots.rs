@@ -1,8 +1,8 @@
 //! Endorsement certificates and authorities of every kind, good and bad, made by OpenSSL.
 
-use crate::forge::endorsement_public;
+use crate::forge::{RESIDENT_SIGNER, RESTRICTED, curve_and_point, endorsement_public, public};
 use crate::tools::{pem, succeed};
-use attest_tpm::{Authority, EndorsementKey, References, Trust};
+use attest_tpm::{Authorities, Authority, EndorsementKey, References, SigningKey, Trust};
 use crypto::{Algorithm, KeyPair, base64};
 use expect_test::expect;
 use facts::Timestamp;
@@ -54,6 +54,8 @@ impl Default for Recipe {
 
 struct Made {
     ek: EndorsementKey,
+    /// The same key in another role.
+    ak: SigningKey,
     certificate: Vec<u8>,
     references: References,
 }
@@ -147,12 +149,24 @@ fn make(folder: &Path, recipe: &Recipe) -> Result<Made, String> {
         .lines()
         .filter(|line| !line.starts_with('-'))
         .collect();
+    let authorities = Authorities {
+        roots: authority("root.pem")?,
+        intermediates: authority("middle.pem")?,
+        ..Authorities::default()
+    };
+    let ak_public = [
+        &public(0x000b, RESIDENT_SIGNER | RESTRICTED, &[])[..],
+        &[0, 0x10, 0, 0x18, 0, 0x0b],
+        &curve_and_point(&ek),
+    ]
+    .concat();
     Ok(Made {
+        ak: SigningKey::attestation(&ak_public).unwrap(),
         ek: EndorsementKey::parse(&endorsement_public(0x0003_00b2, &ek)).unwrap(),
         certificate: base64::decode(&body).unwrap(),
         references: References {
-            ek_roots: authority("root.pem")?,
-            ek_intermediates: authority("middle.pem")?,
+            ek: authorities.clone(),
+            ak: authorities,
             ..References::default()
         },
     })
@@ -299,6 +313,137 @@ fn endorsement_certificates_are_judged_one_fault_at_a_time() {
         an intermediate that is no authority: not loaded: TPM-ROOT-STRUCTURE not an authority
         an intermediate that may not certify: not loaded: TPM-ROOT-STRUCTURE its key may not sign certificates
         an intermediate for some names only: not loaded: TPM-ROOT-STRUCTURE a critical extension that is not understood
+    "#]].assert_eq(&seen);
+}
+
+/// The same certificates, presented for the same key as an attestation key.
+#[test]
+fn certificates_of_attestation_keys_are_judged_one_fault_at_a_time() {
+    const SIGNS: &str = "keyUsage=critical,digitalSignature\nbasicConstraints=critical,CA:FALSE\n";
+    const AIK: &str = "extendedKeyUsage=2.23.133.8.3\n";
+    /// Zone, project's number and id, instance's id and name.
+    const INSTANCE: &str = "1.3.6.1.4.1.11129.2.1.21=ASN1:SEQUENCE:instance\n";
+    const NAMED: &str = "[instance]\na=UTF8:europe-west3-a\nb=INTEGER:17\nc=UTF8:acme\n\
+        d=INTEGER:0x123456789\ne=UTF8:web-1\n";
+    if let Err(why) = testkit::tools(["openssl"]) {
+        testkit::skip("attest_tpm::attestation_certificates", &why);
+        return;
+    }
+    let recipes: &[(&str, String)] = &[
+        ("good", [AIK, SIGNS, NAMES].concat()),
+        ("as Google makes them", [EKU, SIGNS, NAMES].concat()),
+        (
+            "for an instance",
+            [AIK, SIGNS, INSTANCE, NAMES, NAMED].concat(),
+        ),
+        (
+            "for an instance with a field more",
+            [AIK, SIGNS, INSTANCE, NAMES, NAMED, "f=NULL\ng=NULL\n"].concat(),
+        ),
+        (
+            "for an instance without its name",
+            [AIK, SIGNS, INSTANCE, NAMES, NAMED]
+                .concat()
+                .replace("e=UTF8:web-1\n", ""),
+        ),
+        (
+            "for an instance with an empty project",
+            [AIK, SIGNS, INSTANCE, NAMES, NAMED]
+                .concat()
+                .replace("UTF8:acme", "UTF8:"),
+        ),
+        ("of an endorsement key", [EKU, USAGE, NAMES].concat()),
+        (
+            "of a key that encrypts as well",
+            [
+                EKU,
+                &SIGNS.replace("Signature", "Signature,keyEncipherment"),
+                NAMES,
+            ]
+            .concat(),
+        ),
+        ("without key usage", [AIK, NAMES].concat()),
+        (
+            "for servers",
+            ["extendedKeyUsage=serverAuth\n", SIGNS, NAMES].concat(),
+        ),
+        ("of an authority", [AIK, CA, NAMES].concat()),
+        ("without names", [AIK, SIGNS].concat()),
+        (
+            "with an unknown critical extension",
+            [AIK, SIGNS, "1.2.3.4=critical,ASN1:NULL\n", NAMES].concat(),
+        ),
+    ];
+    let now = Timestamp::now().plus_secs(3600);
+    let mut seen = String::new();
+    let mut note = |what: &str, made: &Made, references: &References, now| {
+        let outcome = match references.trust_attestation(&made.ak, &made.certificate, None, now) {
+            Ok(trust) => format!("{trust:?}"),
+            Err(findings) => {
+                let codes = findings.iter().map(|one| one.code.clone().into_owned());
+                codes.collect::<Vec<_>>().join(" ")
+            }
+        };
+        writeln!(seen, "{what}: {outcome}").unwrap();
+    };
+    let mut good = None;
+    for (what, extensions) in recipes {
+        let folder = testkit::temp_dir().unwrap();
+        let recipe = Recipe {
+            extensions: extensions.clone(),
+            ..Recipe::default()
+        };
+        let made = make(folder.path(), &recipe).unwrap();
+        note(what, &made, &made.references, now);
+        good.get_or_insert(made);
+    }
+    let made = good.unwrap();
+    let folder = testkit::temp_dir().unwrap();
+    let another = Recipe {
+        another_key: true,
+        extensions: [AIK, SIGNS, NAMES].concat(),
+        ..Recipe::default()
+    };
+    let another = make(folder.path(), &another).unwrap();
+    note("of another key", &another, &another.references, now);
+    let by = |ak: Authorities, ek: Authorities| References {
+        ak,
+        ek,
+        ..References::default()
+    };
+    let trusted = made.references.ak.clone();
+    let mixed = by(Authorities::default(), trusted.clone());
+    note("by an authority for endorsement keys", &made, &mixed, now);
+    let emulated = Authorities {
+        emulated: trusted.roots.clone(),
+        ..trusted
+    };
+    let emulated = by(emulated, Authorities::default());
+    note("by a maker of emulators", &made, &emulated, now);
+    note(
+        "lapsed",
+        &made,
+        &made.references,
+        now.plus_secs(31 * 86_400),
+    );
+    expect![[r#"
+        good: Chain { emulated: false, manufacturer: "INTC", instance: None }
+        as Google makes them: Chain { emulated: false, manufacturer: "INTC", instance: None }
+        for an instance: Chain { emulated: false, manufacturer: "INTC", instance: Some(Instance { zone: "europe-west3-a", project_number: 17, project: "acme", id: 4886718345, name: "web-1" }) }
+        for an instance with a field more: TPM-AK-CERT-INSTANCE
+        for an instance without its name: TPM-AK-CERT-INSTANCE
+        for an instance with an empty project: TPM-AK-CERT-INSTANCE
+        of an endorsement key: TPM-AK-CERT-USAGE
+        of a key that encrypts as well: TPM-AK-CERT-USAGE
+        without key usage: TPM-AK-CERT-USAGE
+        for servers: TPM-AK-CERT-USAGE
+        of an authority: TPM-AK-CERT-USAGE TPM-AK-CERT-USAGE
+        without names: TPM-AK-CERT-NAME
+        with an unknown critical extension: TPM-AK-CERT-CRITICAL
+        of another key: TPM-AK-CERT-KEY
+        by an authority for endorsement keys: TPM-AK-CHAIN
+        by a maker of emulators: Chain { emulated: true, manufacturer: "INTC", instance: None }
+        lapsed: TPM-AK-CERT-VALIDITY
     "#]].assert_eq(&seen);
 }
 

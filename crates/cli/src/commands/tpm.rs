@@ -4,25 +4,32 @@ use crate::Failure;
 use crate::arguments::{Global, TpmCommand};
 use crate::commands::administer;
 use attest_tpm::EndorsementKey;
+use device::tpm::join::Join;
 use device::tpm::{self, Tpm};
 use facts::Finding;
 use serde_json::json;
 
 pub(crate) fn run(command: TpmCommand, global: &Global) -> Result<(), Failure> {
     let TpmCommand::Show { tpm: address } = command;
-    let mut tpm = Tpm::open(&address).map_err(|error| unusable(&address, &error))?;
-    let endorsement = tpm
-        .endorsement()
+    let join = Tpm::open(&address)
+        .and_then(Join::begin)
         .map_err(|error| unusable(&address, &error))?;
-    let key = EndorsementKey::parse(&endorsement.public)?;
-    administer::print(
-        &json!({
+    let request = join.request();
+    let shown = if request.ek_public.is_empty() {
+        json!({
+            "tpm": address,
+            "ak_sha256": crypto::hex::encode(&crypto::sha256(&request.ak_public)),
+            "ak_certificate": !request.ak_certificate.is_empty(),
+        })
+    } else {
+        let key = EndorsementKey::parse(&request.ek_public)?;
+        json!({
             "tpm": address,
             "ek_sha256": crypto::hex::encode(key.sha256()),
-            "ek_certificate": !endorsement.certificate.is_empty(),
-        }),
-        global,
-    );
+            "ek_certificate": !request.ek_certificate.is_empty(),
+        })
+    };
+    administer::print(&shown, global);
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! A quote and the very values that it is about: for a join, and for whoever has joined and is asked again.
 
-use super::{Error, Hierarchy, Object, Tpm, template};
+use super::{Error, Object, Tpm};
 use attest_tpm::join::Boot;
 use attest_tpm::{Attested, Body, PcrSelection};
 
@@ -28,7 +28,7 @@ pub struct Quote {
 pub fn quote(mut tpm: Tpm, nonce: &[u8; 32], pcrs: &[u32]) -> Result<Quote, Error> {
     let pcrs = PcrSelection::new(pcrs)
         .map_err(|_| Error::Challenge("it selects no PCRs, or some that do not exist"))?;
-    let key = tpm.create_primary(Hierarchy::Endorsement, template::attestation_key())?;
+    let key = tpm.attestation_key()?;
     quoted(&mut tpm, &key, nonce, &pcrs)
 }
 

@@ -318,7 +318,7 @@ impl Tpm {
 }
 
 /// Authorisation with an empty password.
-fn empty_password() -> TpmsAuthCommand {
+pub(super) fn empty_password() -> TpmsAuthCommand {
     TpmsAuthCommand {
         session_handle: TpmRh::Pw.value().into(),
         session_attributes: TpmaSession::CONTINUE_SESSION,

@@ -1,19 +1,14 @@
 //! The endorsement key and its certificate, where the TCG EK Credential Profile puts them.
 
-use super::command::{Hierarchy, read};
-use super::{Error, ResponseCode, Tpm, template};
-use tpm2_protocol::data::{TpmCc, TpmRh, TpmaNv, TpmaSession, TpmsAuthCommand};
-use tpm2_protocol::frame::{TpmNvReadCommand, TpmNvReadPublicCommand};
+use super::command::Hierarchy;
+use super::{Error, Tpm, template};
+use tpm2_protocol::data::TpmCc;
 
 /// Where makers persist the RSA key (Profile 2.5, section 7.8).
 const RSA_KEY: u32 = 0x8101_0001;
 /// Certificates in the low range (section 2.2.1.4): RSA 2048 and ECC P-256.
-const RSA_CERTIFICATE: u32 = 0x01c0_0002;
-const P256_CERTIFICATE: u32 = 0x01c0_000a;
-/// Every chip reads this much at once (`TPM_PT_NV_BUFFER_MAX` is 512 or more).
-const CHUNK: u16 = 512;
-/// Longer than any endorsement certificate in use.
-const LONGEST: u16 = 8192;
+pub(super) const RSA_CERTIFICATE: u32 = 0x01c0_0002;
+pub(super) const P256_CERTIFICATE: u32 = 0x01c0_000a;
 
 /// The endorsement key that a join uses.
 #[derive(Debug)]
@@ -86,59 +81,15 @@ impl Tpm {
     /// [`Error`] of the chip or the connection; an index that is not there, not written, or not
     /// readable without a password is no error.
     pub fn endorsement_certificate(&mut self, index: u32) -> Result<Option<Vec<u8>>, Error> {
-        let command = TpmNvReadPublicCommand {
-            handles: [index.into()],
-        };
-        let response = match self.execute(&command, &[], 0) {
-            Ok(response) => response,
-            Err(Error::Refused { code, .. }) if code == ResponseCode::NO_SUCH_HANDLE => {
-                return Ok(None);
-            }
-            Err(error) => return Err(error),
-        };
-        let (attributes, size) = read(&command, || {
-            let mut parameters = response.parameters();
-            let _area_size = parameters.u16()?;
-            let _index = parameters.u32()?;
-            let _name_algorithm = parameters.u16()?;
-            let attributes = TpmaNv::from_bits_truncate(parameters.u32()?);
-            let _policy = parameters.sized()?;
-            Ok((attributes, parameters.u16()?))
-        })?;
-        let authority = if attributes.contains(TpmaNv::OWNERREAD) {
-            TpmRh::Owner.value()
-        } else if attributes.contains(TpmaNv::AUTHREAD) {
-            index
-        } else {
+        let Some(written) = self.nv_written(index)? else {
             return Ok(None);
         };
-        if !attributes.contains(TpmaNv::WRITTEN) || size > LONGEST {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        for offset in (0..size).step_by(usize::from(CHUNK)) {
-            let command = TpmNvReadCommand {
-                handles: [authority.into(), index.into()],
-                size: CHUNK.min(size - offset).into(),
-                offset: offset.into(),
-            };
-            let password = TpmsAuthCommand {
-                session_handle: TpmRh::Pw.value().into(),
-                session_attributes: TpmaSession::CONTINUE_SESSION,
-                ..TpmsAuthCommand::default()
-            };
-            let response = self.execute(&command, &[password], 0)?;
-            let chunk = read(&command, || {
-                response.parameters().sized().map(<[u8]>::to_vec)
-            })?;
-            bytes.extend(chunk);
-        }
-        Ok(without_padding(bytes))
+        Ok(without_padding(self.nv_read(written)?))
     }
 }
 
 /// The one DER SEQUENCE at the start of `bytes`, if there is one.
-fn without_padding(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
+pub(super) fn without_padding(mut bytes: Vec<u8>) -> Option<Vec<u8>> {
     let length = match *bytes.get(..4)? {
         [0x30, 0x82, high, low] => 4 + usize::from(u16::from_be_bytes([high, low])),
         [0x30, 0x81, length, _] => 3 + usize::from(length),

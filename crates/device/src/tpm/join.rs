@@ -1,20 +1,20 @@
 //! The agent's half of a join: everything that the chip has to say, so that the agent only carries
 //! bytes. The server's half is `attest_tpm::join`.
 
+use super::anchor::Anchor;
 use super::attest::quoted;
 use super::{Endorsement, Error, Hierarchy, Object, Tpm, template};
 pub use attest_tpm::{Challenge, Channel, JoinAnswer, JoinRequest};
 
 use attest_tpm::{PcrSelection, SigningKey};
-use crypto::Signer;
+use crypto::{SecretBytes, Signer};
 
 /// A join that waits for its challenge. Holds the chip, and two or three of its slots, until it is
 /// answered or dropped.
 #[derive(Debug)]
 pub struct Join {
     tpm: Tpm,
-    endorsement: Endorsement,
-    attestation: Object,
+    anchor: Anchor,
     identity: Object,
     request: JoinRequest,
 }
@@ -26,8 +26,8 @@ impl Join {
     /// # Errors
     /// [`Error`] of the chip or the connection.
     pub fn begin(mut tpm: Tpm) -> Result<Self, Error> {
-        let endorsement = tpm.endorsement()?;
-        Self::with(tpm, endorsement)
+        let anchor = tpm.anchor()?;
+        Self::resting_on(tpm, anchor)
     }
 
     /// As [`Join::begin`] with a certain endorsement key.
@@ -37,17 +37,20 @@ impl Join {
     pub fn with(mut tpm: Tpm, endorsement: Endorsement) -> Result<Self, Error> {
         let attestation =
             tpm.create_primary(Hierarchy::Endorsement, template::attestation_key())?;
-        let identity = tpm.create_primary(Hierarchy::Owner, template::identity_key())?;
-        let request = JoinRequest {
-            ek_public: endorsement.public.clone(),
-            ek_certificate: endorsement.certificate.clone(),
-            ak_public: attestation.public.clone(),
-            identity_public: identity.public.clone(),
+        let anchor = Anchor {
+            endorsement: Some(endorsement),
+            attestation,
+            certificate: Vec::new(),
         };
+        Self::resting_on(tpm, anchor)
+    }
+
+    fn resting_on(mut tpm: Tpm, anchor: Anchor) -> Result<Self, Error> {
+        let identity = tpm.create_primary(Hierarchy::Owner, template::identity_key())?;
+        let request = anchor.request(identity.public.clone());
         Ok(Self {
             tpm,
-            endorsement,
-            attestation,
+            anchor,
             identity,
             request,
         })
@@ -82,13 +85,17 @@ impl Join {
         let unreadable = |_| Error::Challenge("the keys of this chip are not what it takes");
         let ak = SigningKey::attestation(&self.request.ak_public).map_err(unreadable)?;
         let identity = SigningKey::identity(&self.request.identity_public).map_err(unreadable)?;
-        let secret = self.tpm.activate_credential(
-            &self.attestation,
-            self.endorsement.handle,
-            &challenge.credential_blob,
-            &challenge.encrypted_secret,
-        )?;
-        let quoted = quoted(&mut self.tpm, &self.attestation, &challenge.nonce, &pcrs)?;
+        let attestation = &self.anchor.attestation;
+        let secret = match &self.anchor.endorsement {
+            Some(endorsement) => self.tpm.activate_credential(
+                attestation,
+                endorsement.handle,
+                &challenge.credential_blob,
+                &challenge.encrypted_secret,
+            )?,
+            None => SecretBytes::new(Vec::new()),
+        };
+        let quoted = quoted(&mut self.tpm, attestation, &challenge.nonce, &pcrs)?;
         let transcript = attest_tpm::join_transcript(
             channel,
             &challenge.nonce,
@@ -97,9 +104,7 @@ impl Join {
             identity.key.spki_der(),
             &quoted.attested,
         );
-        let certified = self
-            .tpm
-            .certify(&self.attestation, &self.identity, &transcript)?;
+        let certified = self.tpm.certify(attestation, &self.identity, &transcript)?;
         let mut answer = JoinAnswer {
             activated_secret: secret.expose().to_vec(),
             quote: quoted.attested,

@@ -95,10 +95,9 @@ fn machines(
                 references.pools.iter().map(String::as_str),
             );
         }
-        for digest in &entry.ek_sha256 {
+        for digest in entry.ek_sha256.iter().chain(&entry.ak_sha256) {
             if let Some(other) = pinned.insert(digest.get_ref().clone(), name.clone()) {
-                let message =
-                    format!("this endorsement key is already pinned to machine `{other}`");
+                let message = format!("this key is already pinned to machine `{other}`");
                 source.problem("ESTATE-DUPLICATE", digest, message);
             }
         }
@@ -106,6 +105,7 @@ fn machines(
             name: name.clone(),
             pool: entry.pool.as_ref().map(|pool| pool.get_ref().clone()),
             ek_sha256: digests(source, &entry.ek_sha256),
+            ak_sha256: digests(source, &entry.ak_sha256),
         };
         references.machines.insert(name.clone(), machine);
     }
@@ -134,6 +134,7 @@ fn tpm_roots(
             name: name.clone(),
             pem: entry.pem.get_ref().clone(),
             emulated: entry.emulated,
+            certifies: entry.certifies,
         };
         references.tpm_roots.insert(name.clone(), root);
     }

@@ -26,7 +26,7 @@ pub struct TokenJoinRequest {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TpmChallengeRequest {
-    /// TPMT_PUBLIC
+    /// TPMT_PUBLIC; empty: the join rests on the attestation key alone
     #[prost(bytes = "vec", tag = "1")]
     pub ek_public: ::prost::alloc::vec::Vec<u8>,
     /// DER, empty when the TPM has none
@@ -38,6 +38,9 @@ pub struct TpmChallengeRequest {
     /// TPMT_PUBLIC of the key that lives in the TPM
     #[prost(bytes = "vec", tag = "4")]
     pub identity_public: ::prost::alloc::vec::Vec<u8>,
+    /// DER, by a cloud; only without an endorsement key
+    #[prost(bytes = "vec", tag = "5")]
+    pub ak_certificate: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TpmChallenge {

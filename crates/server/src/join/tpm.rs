@@ -1,7 +1,7 @@
 //! Joining by TPM: a challenge, an answer, a verdict. What is proved, and what not, is said in
 //! `attest_tpm::join`; here are the sessions between the two messages and what is recorded.
 
-use super::{Admission, admit_node, read_join_state, verdict_body};
+use super::{Admission, admit_node, chip, read_join_state, verdict_body};
 use crate::attesting::{self, PCRS};
 use crate::core::{Core, draft};
 use crate::evict::{evict, is_evicted};
@@ -10,13 +10,14 @@ use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
-use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
+use attest_tpm::join::{Boot, Chip, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
+use estate::{Certifies, Machine};
 use facts::{Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, PoisonError};
 use store::NodeRow;
 
@@ -81,12 +82,14 @@ pub(super) async fn challenge(
         ek_public: request.ek_public,
         ek_certificate: request.ek_certificate,
         ak_public: request.ak_public,
+        ak_certificate: request.ak_certificate,
         identity_public: request.identity_public,
     };
     let fields = [
         &request.ek_public,
         &request.ek_certificate,
         &request.ak_public,
+        &request.ak_certificate,
         &request.identity_public,
     ];
     if fields.iter().any(|field| field.len() > LONGEST_FIELD) {
@@ -172,7 +175,7 @@ pub(super) async fn join(
         before: Vec::new(),
         how: "joined",
         replaces: None,
-        auth: auth(&evidence.proven.ek_sha256),
+        auth: auth(&evidence.proven.chip),
         begun: evidence.begun,
     };
     let joined = admit_node(core, admission).await?;
@@ -191,10 +194,9 @@ async fn kept_state(
     let Some(node) = core.state().node(name).cloned() else {
         return Ok(false);
     };
-    let ek = crypto::hex::encode(&evidence.proven.ek_sha256);
     let facts = core.machine_facts(&node)?;
-    match facts.text(names::MACHINE_TPM_EK) {
-        Some(known) if known != ek => {
+    match chip::fact(&facts) {
+        Some(_) if !chip::is_of(&facts, &evidence.proven.chip) => {
             let seen = format!("the state of {name} came from the TPM of {}", evidence.name);
             if node.locked.is_none() {
                 lock(core, &node, kept.generation, &seen).await;
@@ -232,9 +234,8 @@ async fn kept_state(
     }
 }
 
-pub(crate) fn auth(ek_sha256: &[u8; 32]) -> String {
-    let ek = crypto::hex::encode(ek_sha256);
-    format!("tpm:{}", ek.get(..16).unwrap_or_default())
+pub(crate) fn auth(chip: &Chip) -> String {
+    format!("tpm:{}", chip::hex(chip).get(..16).unwrap_or_default())
 }
 
 /// Judges an answer and keeps its evidence. A refused verdict about a machine that is a node cuts it.
@@ -264,6 +265,7 @@ pub(crate) async fn prove(
         },
         now,
         previous: None,
+        vouched: None,
     };
     let evidence = Arc::new(JoinEvidence {
         request: session.request,
@@ -293,7 +295,7 @@ pub(crate) async fn prove(
     let Some(proven) = proven else {
         return Err(first(verdict.findings));
     };
-    let (name, pool) = placed(core, &proven.ek_sha256)?;
+    let (name, pool) = placed(core, &proven.chip)?;
     super::not_overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
@@ -309,7 +311,7 @@ pub(crate) async fn prove(
         Err(findings) => {
             let blobs = evidence.blobs().into_iter();
             let blobs = blobs.map(|one| (one.kind, one.bytes.into_owned()));
-            let node = known_as(core, peer, &proven.ek_sha256).unwrap_or(name);
+            let node = known_as(core, peer, &proven.chip).unwrap_or(name);
             evict(core, &node, findings.clone(), blobs.collect()).await?;
             return Err(first(findings));
         }
@@ -405,14 +407,13 @@ fn take(core: &Core, id: &[u8], now: Timestamp) -> Result<Session, Refusal> {
         })
 }
 
-/// The node that shows its SVID, if it joined by this endorsement key: the estate may call the machine
-/// otherwise by now.
-fn known_as(core: &Core, peer: &Peer, ek_sha256: &[u8; 32]) -> Option<String> {
+/// The node that shows its SVID, if it joined by this chip: the estate may call the machine otherwise by
+/// now.
+fn known_as(core: &Core, peer: &Peer, chip: &Chip) -> Option<String> {
     let name = super::member(core, peer)?;
     let node = core.state().node(&name).cloned()?;
     let facts = core.machine_facts(&node).ok()?;
-    let ek = crypto::hex::encode(ek_sha256);
-    (facts.text(names::MACHINE_TPM_EK) == Some(ek.as_str())).then_some(name)
+    chip::is_of(&facts, chip).then_some(name)
 }
 
 /// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until
@@ -449,34 +450,41 @@ fn references(core: &Core) -> Result<References, Refusal> {
     let mut references = References::default();
     for root in declared.tpm_roots.values() {
         // The root stands first; what follows it helps to build paths and is not trusted by itself.
-        let mut authorities = Authority::from_pem(&root.pem)
+        let mut given = Authority::from_pem(&root.pem)
             .map_err(Refusal::Precondition)?
             .into_iter();
-        let roots = if root.emulated {
-            &mut references.emulated_roots
-        } else {
-            &mut references.ek_roots
+        let authorities = match root.certifies {
+            Certifies::EndorsementKeys => &mut references.ek,
+            Certifies::AttestationKeys => &mut references.ak,
         };
-        roots.extend(authorities.next());
-        references.ek_intermediates.extend(authorities);
+        let roots = if root.emulated {
+            &mut authorities.emulated
+        } else {
+            &mut authorities.roots
+        };
+        roots.extend(given.next());
+        authorities.intermediates.extend(given);
     }
-    references.pinned_ek = declared
-        .machines
-        .values()
-        .flat_map(|machine| &machine.ek_sha256)
-        .filter_map(|ek| crypto::hex::decode(ek).ok()?.try_into().ok())
-        .collect();
+    let pins = |of: fn(&Machine) -> &BTreeSet<String>| {
+        let digests = declared.machines.values().flat_map(of);
+        let read = |digest: &String| crypto::hex::decode(digest).ok()?.try_into().ok();
+        digests.filter_map(read).collect()
+    };
+    references.pinned_ek = pins(|machine| &machine.ek_sha256);
+    references.pinned_ak = pins(|machine| &machine.ak_sha256);
     Ok(references)
 }
 
-/// Name and pool of the machine with this endorsement key. One that the estate does not name is known
-/// by its key and stands in no pool.
-fn placed(core: &Core, ek_sha256: &[u8; 32]) -> Result<(String, Option<String>), Refusal> {
-    let ek = crypto::hex::encode(ek_sha256);
+/// Name and pool of the machine with this chip. One that the estate does not name is known by its key and
+/// stands in no pool.
+fn placed(core: &Core, chip: &Chip) -> Result<(String, Option<String>), Refusal> {
     let current = core.estate()?;
-    Ok(match current.estate.references().machine_of_ek(&ek) {
+    Ok(match chip::pinned(current.estate.references(), chip) {
         Some(machine) => (machine.name.clone(), machine.pool.clone()),
-        None => (format!("tpm-{}", ek.get(..12).unwrap_or_default()), None),
+        None => {
+            let hex = chip::hex(chip);
+            (format!("tpm-{}", hex.get(..12).unwrap_or_default()), None)
+        }
     })
 }
 

@@ -3,8 +3,7 @@
 use super::Caller;
 use crate::core::Core;
 use crate::join::{
-    Admission, TpmEvidence, admit_node, certify_node, prove_key, public_key, tpm_auth, tpm_fail,
-    tpm_prove,
+    Admission, admit_node, certify_node, chip, prove_key, public_key, tpm_auth, tpm_fail, tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
@@ -77,7 +76,11 @@ pub(super) async fn renew(
             let evidence = match proved {
                 // A machine that the estate calls otherwise by now is the same one by its key; its next
                 // join gives it the new name.
-                Ok(evidence) if evidence.name == *name || is_of(&facts, &evidence) => evidence,
+                Ok(evidence)
+                    if evidence.name == *name || chip::is_of(&facts, &evidence.proven.chip) =>
+                {
+                    evidence
+                }
                 Ok(evidence) => {
                     let finding = Finding::new("TPM-OTHER", "another machine's TPM answered")
                         .expected(name.clone())
@@ -109,7 +112,7 @@ pub(super) async fn renew(
                 before: Vec::new(),
                 how: "renewed",
                 replaces: Some(caller.svid.serial.clone()),
-                auth: tpm_auth(&evidence.proven.ek_sha256),
+                auth: tpm_auth(&evidence.proven.chip),
                 begun: evidence.begun,
             }
         }
@@ -140,12 +143,6 @@ pub(super) async fn renew(
         crate::attesting::stands(core, name, proved);
     }
     Ok(renewed)
-}
-
-/// The endorsement key is the one that the node joined by.
-fn is_of(facts: &FactSet, evidence: &TpmEvidence) -> bool {
-    let ek = crypto::hex::encode(&evidence.proven.ek_sha256);
-    facts.text(names::MACHINE_TPM_EK) == Some(ek.as_str())
 }
 
 /// The facts of a machine that joined by token, seen again now: it still holds its key.

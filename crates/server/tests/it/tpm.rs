@@ -66,6 +66,7 @@ pub(crate) async fn answer(
             ek_public: request.ek_public.clone(),
             ek_certificate: request.ek_certificate.clone(),
             ak_public: request.ak_public.clone(),
+            ak_certificate: request.ak_certificate.clone(),
             identity_public: request.identity_public.clone(),
         })
         .await

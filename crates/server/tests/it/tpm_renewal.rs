@@ -40,7 +40,7 @@ fn key() -> Arc<KeyPair> {
 }
 
 /// A machine that joins with `chip` and presents what it has kept, if anything.
-async fn join(
+pub(crate) async fn join(
     fixture: &Fixture,
     chip: &Swtpm,
     kept: Option<(&Machine, [u8; 16])>,
@@ -60,7 +60,7 @@ async fn join(
     })
 }
 
-async fn renew(
+pub(crate) async fn renew(
     machine: &Machine,
     chip: &Swtpm,
     id: [u8; 16],

@@ -1,15 +1,16 @@
-//! Certification paths of endorsement certificates, and the authorities that they may end in.
+//! Certification paths of what vendors and clouds certify about TPMs, and the authorities that they may
+//! end in.
 //!
 //! RFC 5280 section 6 as far as TPM vendors use it: names, signatures, validity, basic constraints,
 //! key usage, path length. No revocation: vendors' CRLs are mostly unreachable and the owner's list of
 //! roots is the decision. Name and policy constraints, when critical, are refused.
 
-use super::References;
+use crate::certificate::Kind;
 use attest::x509::{self, may_certify, signed_by, valid_at};
 use facts::{Finding, Timestamp};
 use x509_parser::certificate::{Validity, X509Certificate};
 
-/// Intermediates between an endorsement certificate and its root.
+/// Intermediates between a key's certificate and its root.
 const DEEPEST: usize = 4;
 /// Signature checks for one path: bounds the work that a certificate can cause.
 const BUDGET: usize = 32;
@@ -67,6 +68,35 @@ impl Authority {
     }
 }
 
+/// Whom certificates of one kind may come from. All of it is the owner's choice and comes with the
+/// estate; nothing is built in.
+#[derive(Debug, Clone, Default)]
+pub struct Authorities {
+    /// Those who are what they say: makers of TPMs, clouds.
+    pub roots: Vec<Authority>,
+    /// Makers of emulated TPMs. What chains to one of them is `emulated`, whatever else it claims.
+    pub emulated: Vec<Authority>,
+    /// For building paths only; not trusted by themselves.
+    pub intermediates: Vec<Authority>,
+}
+
+impl Authorities {
+    /// Those with `subject` as their name: roots with whether they are emulated, then the rest.
+    fn issuers<'a>(
+        &'a self,
+        subject: &'a [u8],
+    ) -> impl Iterator<Item = (&'a Authority, Option<bool>)> {
+        // INVARIANT: emulated first. A root that stands in both lists is emulated.
+        let emulated = self.emulated.iter().map(|one| (one, Some(true)));
+        let roots = self.roots.iter().map(|one| (one, Some(false)));
+        let between = self.intermediates.iter().map(|one| (one, None));
+        emulated
+            .chain(roots)
+            .chain(between)
+            .filter(move |(authority, _)| authority.subject() == subject)
+    }
+}
+
 fn unusable(problem: &str) -> Finding {
     Finding::new(
         "TPM-ROOT-STRUCTURE",
@@ -77,25 +107,27 @@ fn unusable(problem: &str) -> Finding {
     .next("remove it from the references")
 }
 
-/// Whether the path from `leaf` ends in an emulated root (true) or a vendor's (false).
+/// Whether the path from `leaf` ends in an emulated root (true) or another (false).
 ///
 /// # Errors
-/// `TPM-EK-CHAIN`, or `TPM-EK-CERT-VALIDITY` if a path fails by time alone.
-pub(super) fn find(
+/// The kind's code for chains, or for validity if a path fails by time alone.
+pub(crate) fn find(
     leaf: &X509Certificate<'_>,
-    references: &References,
+    kind: &'static Kind,
+    authorities: &Authorities,
     now: Timestamp,
 ) -> Result<bool, Finding> {
     let mut search = Search {
-        references,
+        authorities,
+        kind,
         now,
         budget: BUDGET,
         failure: None,
     };
     search.from(leaf, 0).ok_or_else(|| {
         search.failure.unwrap_or_else(|| {
-            broken(format!("issuer {}", leaf.issuer())).next(
-                "add the vendor's root and intermediate certificates to the references, \
+            broken(kind, format!("issuer {}", leaf.issuer())).next(
+                "add the root and intermediate certificates of its issuer to the references, \
                  or pin the key",
             )
         })
@@ -103,7 +135,8 @@ pub(super) fn find(
 }
 
 struct Search<'a> {
-    references: &'a References,
+    authorities: &'a Authorities,
+    kind: &'static Kind,
     now: Timestamp,
     budget: usize,
     /// Why the most promising path failed.
@@ -111,10 +144,10 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// `below` intermediates lie between `certificate`'s issuer and the endorsement certificate.
+    /// `below` intermediates lie between `certificate`'s issuer and the key's certificate.
     fn from(&mut self, certificate: &X509Certificate<'_>, below: usize) -> Option<bool> {
-        let references = self.references;
-        for (authority, root) in references.issuers(certificate.issuer().as_raw()) {
+        let (authorities, kind) = (self.authorities, self.kind);
+        for (authority, root) in authorities.issuers(certificate.issuer().as_raw()) {
             if self.budget == 0 || below > DEEPEST {
                 return None;
             }
@@ -124,20 +157,15 @@ impl Search<'_> {
             };
             if let Err(problem) = signed_by(certificate, &issuer) {
                 self.failure
-                    .get_or_insert(broken(format!("{}: {problem}", authority.title)));
+                    .get_or_insert(broken(kind, format!("{}: {problem}", authority.title)));
                 continue;
             }
             if let Err(problem) = may_certify(&issuer, Some(below)) {
-                self.failure = Some(broken(format!("{}: {problem}", authority.title)));
+                self.failure = Some(broken(kind, format!("{}: {problem}", authority.title)));
                 continue;
             }
             if !valid_at(issuer.validity(), self.now) {
-                self.failure = Some(expired(
-                    "TPM-EK-CERT-VALIDITY",
-                    &authority.title,
-                    issuer.validity(),
-                    self.now,
-                ));
+                self.failure = Some(expired(kind, &authority.title, issuer.validity(), self.now));
                 continue;
             }
             if let Some(emulated) = root.or_else(|| self.from(&issuer, below + 1)) {
@@ -148,23 +176,17 @@ impl Search<'_> {
     }
 }
 
-fn broken(observed: String) -> Finding {
-    Finding::new(
-        "TPM-EK-CHAIN",
-        "the endorsement certificate does not lead to a trusted root",
-    )
-    .expected("a path to one of the roots in the references")
-    .observed(observed)
+fn broken(kind: &Kind, observed: String) -> Finding {
+    let message = format!("{} does not lead to a trusted root", kind.title);
+    Finding::new(kind.chain, message)
+        .expected("a path to one of the roots in the references")
+        .observed(observed)
 }
 
-pub(super) fn expired(
-    code: &'static str,
-    title: &str,
-    validity: &Validity,
-    now: Timestamp,
-) -> Finding {
-    Finding::new(code, format!("the certificate {title} is not valid now"))
+pub(crate) fn expired(kind: &Kind, title: &str, validity: &Validity, now: Timestamp) -> Finding {
+    let message = format!("the certificate {title} is not valid now");
+    Finding::new(kind.validity, message)
         .expected(format!("{} to {}", validity.not_before, validity.not_after))
         .observed(now.to_string())
-        .next("check the server's clock; for a lapsed vendor certificate, pin the key")
+        .next("check the server's clock; for a lapsed certificate, pin the key")
 }

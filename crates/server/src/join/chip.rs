@@ -1,0 +1,45 @@
+//! The key that a machine's TPM is known by, and the machine that the estate means by it.
+
+use attest_tpm::join::Chip;
+use estate::{Machine, References};
+use facts::{Fact, FactSet, names};
+
+/// The fact that says which chip a machine has: its endorsement key, or its attestation key where it has
+/// no other. None for a machine that joined without a TPM.
+pub(crate) fn fact(facts: &FactSet) -> Option<&Fact> {
+    let names = [names::MACHINE_TPM_EK, names::MACHINE_TPM_AK];
+    names.into_iter().find_map(|name| facts.fact(name))
+}
+
+/// Whether the facts are of a machine with this chip.
+pub(crate) fn is_of(facts: &FactSet, chip: &Chip) -> bool {
+    facts.text(name(chip)) == Some(hex(chip).as_str())
+}
+
+/// The machine that the estate means, by what is known of its chip.
+pub(crate) fn machine<'a>(references: &'a References, facts: &FactSet) -> Option<&'a Machine> {
+    if let Some(ek) = facts.text(names::MACHINE_TPM_EK) {
+        return references.machine_of_ek(ek);
+    }
+    references.machine_of_ak(facts.text(names::MACHINE_TPM_AK)?)
+}
+
+/// As [`machine`], by the chip itself.
+pub(crate) fn pinned<'a>(references: &'a References, chip: &Chip) -> Option<&'a Machine> {
+    match chip {
+        Chip::Endorsement(_) => references.machine_of_ek(&hex(chip)),
+        Chip::Attestation(_) => references.machine_of_ak(&hex(chip)),
+    }
+}
+
+/// Lower-case.
+pub(crate) fn hex(chip: &Chip) -> String {
+    crypto::hex::encode(chip.sha256())
+}
+
+const fn name(chip: &Chip) -> &'static str {
+    match chip {
+        Chip::Endorsement(_) => names::MACHINE_TPM_EK,
+        Chip::Attestation(_) => names::MACHINE_TPM_AK,
+    }
+}
