@@ -7,11 +7,13 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod chip;
 pub mod debian;
 mod find;
 pub mod guest;
 pub mod hostile;
 pub mod http;
+pub mod mutation;
 pub mod postgres;
 mod skip;
 pub mod swtpm;

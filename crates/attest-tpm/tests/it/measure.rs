@@ -2,13 +2,13 @@
 
 use crate::evidence::{der_of, folder, read};
 use crate::forge::{QUOTE, Statement, sized, statement, tpm_signature};
-use crate::tools::pcr_values;
 use attest_tpm::eventlog::{Kind, Log};
 use attest_tpm::structure::verify_quote;
 use attest_tpm::{PcrSelection, Quoted};
 use crypto::{Algorithm, Hash, KeyPair, PublicKey, Signer as _, hex, sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use testkit::chip::pcr_values;
 
 pub(crate) type Pcrs = BTreeMap<u32, [u8; 32]>;
 
