@@ -4,7 +4,7 @@
 
 use crate::arguments::Arguments;
 use crate::shell::{Doing as _, Failure, Result, line, read, succeeds};
-use crate::workspace::{cargo, root, target};
+use crate::workspace::{cargo, evidence, root, target};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 
@@ -99,6 +99,9 @@ fn seeds(folder: &Path, wanted: &[String]) -> Result<Vec<String>> {
         "seeds",
         "--",
     ]);
+    if let Some(evidence) = evidence() {
+        write.env("TRILITH_EVIDENCE", evidence);
+    }
     let names = read(write.arg(folder).args(wanted))?;
     Ok(names.lines().map(str::to_owned).collect())
 }
@@ -162,6 +165,9 @@ fn search(program: &Path, folder: &Path, name: &str, seconds: u32) -> Result<Sea
         std::fs::create_dir_all(folder).doing(folder.display())?;
     }
     let mut search = Command::new(program);
+    if let Some(evidence) = evidence() {
+        search.env("TRILITH_EVIDENCE", evidence);
+    }
     search
         .arg(format!("-max_total_time={seconds}"))
         .arg(format!("-timeout={TIMEOUT}"))
@@ -169,7 +175,7 @@ fn search(program: &Path, folder: &Path, name: &str, seconds: u32) -> Result<Sea
         .arg(format!("-malloc_limit_mb={MALLOC_MIB}"))
         .arg(format!("-rss_limit_mb={RSS_MIB}"))
         .arg(format!("-artifact_prefix={}/{name}-", found.display()))
-        .args(["-print_final_stats=1", "-use_value_profile=0"])
+        .arg("-print_final_stats=1")
         .arg(&corpus)
         .arg(folder.join("seeds").join(name))
         .env("TRILITH_FUZZ", name)

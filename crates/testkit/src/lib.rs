@@ -14,6 +14,7 @@ pub mod guest;
 pub mod hostile;
 pub mod http;
 pub mod mutation;
+pub mod pe;
 pub mod postgres;
 mod skip;
 pub mod swtpm;
