@@ -12,7 +12,7 @@ use facts::{Source, Timestamp};
 use references::uefi::SignatureLists;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use testkit::chip::Chip;
+use testkit::chip::{Chip, event_log};
 
 /// A log takes no more than it is, replays as its digests say, and is of no recorded boot but its own.
 pub(crate) fn log(bytes: &[u8]) {
@@ -121,25 +121,10 @@ pub(crate) fn log_seeds() -> Vec<Vec<u8>> {
 
 /// A crypto-agile log of SHA-256 with two events.
 fn made_log() -> Vec<u8> {
-    let mut header = b"Spec ID Event03\0".to_vec();
-    header.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
-    let mut bytes = vec![0, 0, 0, 0, 3, 0, 0, 0];
-    bytes.extend([0; 20]);
-    bytes.extend(u32::try_from(header.len()).unwrap().to_le_bytes());
-    bytes.extend(header);
-    for (pcr, kind, data) in [
-        (7_u32, Kind::SEPARATOR, &[0; 4][..]),
-        (4, Kind::EFI_ACTION, b"text"),
-    ] {
-        for number in [pcr, kind.0, 1] {
-            bytes.extend(number.to_le_bytes());
-        }
-        bytes.extend([0x0b, 0]);
-        bytes.extend(sha256(data));
-        bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-        bytes.extend(data);
-    }
-    bytes
+    let (mut chip, mut log) = (Chip::new().unwrap(), event_log());
+    chip.boot_event(&mut log, 7, Kind::SEPARATOR.0, &[0; 4]);
+    chip.boot_event(&mut log, 4, Kind::EFI_ACTION.0, b"text");
+    log
 }
 
 /// `EFI_SIGNATURE_LIST`: the two readers of this workspace, of machines' logs and of files, see the same.

@@ -90,6 +90,17 @@ impl Chip {
         *value = sha256(&[*value, digest].concat());
     }
 
+    /// Measures `data` as firmware does: its digest into `pcr`, and an event behind `log`, which
+    /// [`event_log`] begins.
+    pub fn boot_event(&mut self, log: &mut Vec<u8>, pcr: u32, kind: u32, data: &[u8]) {
+        let digest = sha256(data);
+        self.extend(pcr, digest);
+        log.extend([pcr, kind, 1].map(u32::to_le_bytes).concat());
+        log.extend([0x0b, 0]);
+        log.extend(digest);
+        log.extend(framed(data));
+    }
+
     /// Measures a file as IMA does, by the template `ima-sig` without a signature.
     pub fn measure(&mut self, path: &str, digest: [u8; 32]) {
         let (entry, extended) = ima_entry("ima-sig", path, digest, false);
@@ -147,6 +158,18 @@ impl Chip {
             values,
         })
     }
+}
+
+/// The head of a crypto-agile TCG event log whose one bank is SHA-256 (PC Client Platform Firmware Profile
+/// 1.06, section 10.4.5.1).
+#[must_use]
+pub fn event_log() -> Vec<u8> {
+    let mut header = b"Spec ID Event03\0".to_vec();
+    header.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
+    let mut log = vec![0, 0, 0, 0, 3, 0, 0, 0];
+    log.extend([0; 20]);
+    log.extend(framed(&header));
+    log
 }
 
 /// One entry of `binary_runtime_measurements` by the template `ima-ng` or `ima-sig`, and what the kernel
