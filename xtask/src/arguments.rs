@@ -50,6 +50,14 @@ impl Arguments {
         self.0
     }
 
+    /// What is left where it is names; refuses an option that nobody took.
+    pub(crate) fn words(self) -> Result<Vec<String>> {
+        match self.0.iter().find(|word| word.starts_with('-')) {
+            None => Ok(self.0),
+            Some(word) => Err(Failure::usage(format!("`{word}` is not understood here"))),
+        }
+    }
+
     /// Refuses what nobody took.
     pub(crate) fn finish(self) -> Result<()> {
         match self.0.first() {

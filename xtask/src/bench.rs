@@ -114,6 +114,12 @@ const FIGURES: &[Figure] = &[
         Aim::AtLeast(150.0),
     ),
     figure(
+        "attest.tpm_full_per_s",
+        "attest-tpm",
+        "continuous_bench",
+        Aim::None,
+    ),
+    figure(
         "attest.ima_incremental_per_s",
         "attest-tpm",
         "continuous_bench",
@@ -124,6 +130,12 @@ const FIGURES: &[Figure] = &[
         "server",
         "fleet_bench",
         Aim::AtMost(3_000.0),
+    ),
+    figure(
+        "attest.join_swtpm_ms",
+        "server",
+        "join_bench",
+        Aim::AtMost(150.0),
     ),
     figure(
         "ledger.append_1k_batched",

@@ -15,6 +15,7 @@ mod arguments;
 mod bench;
 mod codegen;
 mod demo;
+mod fuzz;
 mod machine;
 mod mutants;
 mod reference;
@@ -39,6 +40,7 @@ Commands:
   bench         measure the figures, each beside its limit or peer in the same run
   tidy          check the house rules
   mutants       remove one check at a time and expect its attack tests to fail
+  fuzz          search for bytes that a parser must not trip over
   codegen       generate the gRPC code and the reference pages
   agent-static  build the slim static node agent
 
@@ -52,7 +54,7 @@ struct Command {
     run: fn(Arguments) -> Result<ExitCode>,
 }
 
-const COMMANDS: [Command; 7] = [
+const COMMANDS: [Command; 8] = [
     Command {
         name: "test",
         help: test::HELP,
@@ -77,6 +79,11 @@ const COMMANDS: [Command; 7] = [
         name: "mutants",
         help: mutants::HELP,
         run: mutants::run,
+    },
+    Command {
+        name: "fuzz",
+        help: fuzz::HELP,
+        run: fuzz::run,
     },
     Command {
         name: "codegen",

@@ -89,6 +89,14 @@ pub struct JoinEvidence {
 }
 
 impl JoinEvidence {
+    /// Drops what stands behind the first `entries` of the IMA list, of which the quote says nothing: a
+    /// machine could write there what it likes, and have it kept.
+    pub fn keep_list(&mut self, entries: u64) {
+        let list = &mut self.answer.ima_list;
+        let behind = crate::ima::after(list, entries).map_or(0, <[u8]>::len);
+        list.truncate(list.len().saturating_sub(behind));
+    }
+
     /// The blobs that a verdict names, in a fixed order; what is empty is left out. The activated
     /// secret is no evidence: it proves something to the one who made it, and to nobody else.
     ///

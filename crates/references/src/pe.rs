@@ -18,6 +18,10 @@ const SECTION: usize = 40;
 const PKCS7: u16 = 2;
 const MOST_CERTIFICATES: usize = 16;
 
+/// What a section has in memory beyond the file. Kernels that unpack themselves in place ask for what they
+/// unpack to.
+const MOST_ZEROS: usize = 128 * 1024 * 1024;
+
 /// One row of the section table. Names longer than eight bytes are looked up as GNU tools write them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Section<'a> {
@@ -41,6 +45,27 @@ impl Section<'_> {
         let mut bytes = self.raw.get(..length).unwrap_or(self.raw).to_vec();
         bytes.resize(length, 0);
         Some(bytes)
+    }
+
+    /// SHA-256 of the section as it stands in memory, made without its zeros. Nothing if more than
+    /// [`MOST_ZEROS`] of it are not in the file: a few bytes would have a terabyte hashed.
+    #[must_use]
+    pub fn digest(&self) -> Option<Digest> {
+        const ZEROS: [u8; 4096] = [0; 4096];
+        let length = usize::try_from(self.virtual_size).ok()?;
+        let in_file = self.raw.get(..length).unwrap_or(self.raw);
+        let mut zeros = length.saturating_sub(in_file.len());
+        if zeros > MOST_ZEROS {
+            return None;
+        }
+        let mut hash = crypto::Sha256::new();
+        hash.update(in_file);
+        while zeros > 0 {
+            let some = ZEROS.get(..zeros).unwrap_or(&ZEROS);
+            hash.update(some);
+            zeros -= some.len();
+        }
+        Some(Digest(hash.finish()))
     }
 }
 

@@ -17,19 +17,23 @@
     reason = "a benchmark stops at the first surprise"
 )]
 
+#[path = "shared/start.rs"]
+mod start;
+
 use attest_tpm::continuous::Standing;
-use crypto::{Algorithm, Hash, KeyPair, Signer, sha256};
-use estate::EstateFiles;
+use crypto::{Algorithm, KeyPair, Signer, sha256};
 use facts::{FactSet, Source, Timestamp, names};
 use proto::v1::{AttestRequest, Attestation};
 use references::{
     Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, SourceKind,
 };
 use server::bench::{Node, cuts};
+use start::{apply, config, estate};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use testkit::bench::{Plan, row};
+use testkit::chip::Chip;
 use tokio::sync::Mutex;
 
 /// As in the `trilith` binary.
@@ -37,8 +41,6 @@ use tokio::sync::Mutex;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const ID: &str = "attest.fleet_10k_detect_to_cut_p99_ms";
-const DOMAIN: &str = "bench.example";
-const PCRS: [u32; 15] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 const EVERY: Duration = Duration::from_secs(5);
 /// How often an agent looks at its list.
 const LOOK_MS: u64 = 500;
@@ -59,23 +61,26 @@ fn main() {
 
 struct Member {
     node: Node,
-    machine: Mutex<Machine>,
+    machine: Mutex<Chip>,
 }
 
 impl Member {
     /// Answers `asked`, and whatever is asked next at once.
-    async fn answer(&self, machine: &Machine, asked: AttestRequest) {
+    async fn answer(&self, machine: &Chip, asked: AttestRequest) {
         let mut asked = Some(asked);
         while let Some(question) = asked {
-            asked = self.node.answer(machine.answer(&question)).await.unwrap();
+            asked = self.node.answer(answer(machine, &question)).await.unwrap();
         }
     }
 }
 
 async fn bench(count: usize, time: Duration, evil: usize) {
     let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
-    let server = server::start(config(dir.path())).await.unwrap();
-    apply(dir.path()).await;
+    let pace = "[attestation]\ninterval_s = 4\nwindow_s = 600\n";
+    let server = server::start(config(dir.path(), pace)).await.unwrap();
+    let mut files = estate();
+    files.insert("references/files.json", listed().to_json());
+    apply(dir.path(), &files).await;
     let begun = Instant::now();
     let members = members(&server, count).await;
     eprintln!("{count} machines joined in {:?}", begun.elapsed());
@@ -162,16 +167,16 @@ async fn member(server: &server::Running, number: usize) -> Arc<Member> {
     let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
     let node = Node::admit(server, &name, key.public_key().clone(), facts);
     let node = node.await.unwrap();
-    let mut machine = Machine::boot();
+    let mut machine = Chip::booted().unwrap();
     for file in 0..20 {
-        machine.run(file);
+        run(&mut machine, file);
     }
     let member = Member {
         node,
         machine: Mutex::new(machine),
     };
     let machine = member.machine.lock().await;
-    let asked = member.node.stands(machine.stands()).await.unwrap();
+    let asked = member.node.stands(stands(&machine)).await.unwrap();
     member.answer(&machine, asked.unwrap()).await;
     drop(machine);
     Arc::new(member)
@@ -181,43 +186,6 @@ async fn member(server: &server::Running, number: usize) -> Arc<Member> {
 fn cpu() -> f64 {
     let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
     used.tv_sec as f64 + used.tv_nsec as f64 / 1e9
-}
-
-fn config(dir: &std::path::Path) -> server::Config {
-    let path = dir.join("server.toml");
-    let text = format!(
-        "trust_domain = \"{DOMAIN}\"\ndata_dir = \"data\"\nlisten = \"127.0.0.1:0\"\n\
-         http_listen = \"127.0.0.1:0\"\n\
-         [custody.ca]\nkind = \"file\"\ndir = \"keys/ca\"\n\
-         [custody.ledger]\nkind = \"file\"\ndir = \"keys/ledger\"\n\
-         [attestation]\ninterval_s = 4\nwindow_s = 600\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    server::Config::load(&path).unwrap()
-}
-
-/// An estate that lists what the machines run.
-async fn apply(dir: &std::path::Path) {
-    let uid = rustix::process::getuid().as_raw();
-    let mut files = EstateFiles::bootstrap(DOMAIN, uid);
-    files.insert("references/files.json", listed().to_json());
-    let socket = dir.join("data/admin.sock");
-    let channel = tonic::transport::Endpoint::from_static("http://admin.invalid")
-        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
-            let socket = socket.clone();
-            async move {
-                let stream = tokio::net::UnixStream::connect(socket).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
-        }))
-        .await
-        .unwrap();
-    let mut admin = proto::v1::admin_client::AdminClient::new(channel);
-    let request = proto::v1::EstateRequest {
-        files: files.to_blob(),
-        ..proto::v1::EstateRequest::default()
-    };
-    admin.estate_apply(request).await.unwrap();
 }
 
 fn listed() -> ReferenceFile {
@@ -268,109 +236,24 @@ fn content(number: u32) -> [u8; 32] {
     sha256(&number.to_be_bytes())
 }
 
-/// A chip of software, and the list of its kernel.
-struct Machine {
-    key: KeyPair,
-    pcr_10: [u8; 32],
-    list: Vec<Vec<u8>>,
+/// It runs a file that is listed.
+fn run(chip: &mut Chip, number: u32) {
+    chip.measure(&path(number), content(number));
 }
 
-impl Machine {
-    fn boot() -> Self {
-        let mut machine = Self {
-            key: KeyPair::generate(Algorithm::EcdsaP256).unwrap(),
-            pcr_10: [0; 32],
-            list: Vec::new(),
-        };
-        machine.measure("boot_aggregate", sha256(&[0; 320]));
-        machine
-    }
-
-    fn run(&mut self, number: u32) {
-        self.measure(&path(number), content(number));
-    }
-
-    fn measure(&mut self, path: &str, digest: [u8; 32]) {
-        let mut data = Vec::new();
-        for field in [
-            [b"sha256:\0".as_slice(), &digest].concat(),
-            format!("{path}\0").into_bytes(),
-            Vec::new(),
-        ] {
-            data.extend(u32::try_from(field.len()).unwrap().to_le_bytes());
-            data.extend(field);
-        }
-        let mut entry = 10_u32.to_le_bytes().to_vec();
-        entry.extend(Hash::Sha1.digest(&[&data]));
-        entry.extend(7_u32.to_le_bytes());
-        entry.extend(b"ima-sig");
-        entry.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-        entry.extend(&data);
-        self.pcr_10 = sha256(&[self.pcr_10, sha256(&data)].concat());
-        self.list.push(entry);
-    }
-
-    fn values(&self) -> Vec<Vec<u8>> {
-        let value = |pcr: u32| if pcr == 10 { self.pcr_10 } else { [0; 32] };
-        PCRS.iter().map(|pcr| value(*pcr).to_vec()).collect()
-    }
-
-    /// `TPMS_ATTEST`
-    fn quote(&self, nonce: &[u8; 32]) -> Vec<u8> {
-        [
-            &0xff54_4347_u32.to_be_bytes()[..],
-            &0x8018_u16.to_be_bytes(),
-            &sized(b"signer"),
-            &sized(nonce),
-            &[0; 8],
-            &7_u32.to_be_bytes(),
-            &0_u32.to_be_bytes(),
-            &[1],
-            &[0; 8],
-            &1_u32.to_be_bytes(),
-            &[0, 0x0b, 3, 0xff, 0x7f, 0],
-            &sized(&sha256(&self.values().concat())),
-        ]
-        .concat()
-    }
-
-    fn stands(&self) -> Standing {
-        let (x, y) = self.key.public_key().xy().unwrap();
-        let public = [
-            &[0, 0x23, 0, 0x0b][..],
-            // fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, restricted, sign
-            &0x0005_0072_u32.to_be_bytes(),
-            &[0, 0, 0, 0x10, 0, 0x18, 0, 0x0b, 0, 3, 0, 0x10],
-            &sized(x),
-            &sized(y),
-        ]
-        .concat();
-        Standing::kept(&public, &self.quote(&[0; 32]), &self.values().concat()).unwrap()
-    }
-
-    fn answer(&self, asked: &AttestRequest) -> Attestation {
-        let nonce = asked.nonce.as_slice().try_into().unwrap();
-        let quote = self.quote(&nonce);
-        let der = self.key.sign(&quote).unwrap();
-        let r_length = usize::from(der[3]);
-        let unsigned = |number: &[u8]| sized(number.strip_prefix(&[0]).unwrap_or(number));
-        let first = usize::try_from(asked.ima_entries).unwrap();
-        Attestation {
-            nonce: asked.nonce.clone(),
-            quote_signature: [
-                &[0, 0x18, 0, 0x0b][..],
-                &unsigned(&der[4..4 + r_length]),
-                &unsigned(&der[6 + r_length..]),
-            ]
-            .concat(),
-            quote,
-            pcr_values: self.values(),
-            ima_first: asked.ima_entries,
-            ima_list: self.list[first..].concat(),
-        }
-    }
+fn stands(chip: &Chip) -> Standing {
+    let quote = chip.quote(&[0; 32]).unwrap();
+    Standing::kept(&chip.public(), &quote.attested, &quote.values.concat()).unwrap()
 }
 
-fn sized(bytes: &[u8]) -> Vec<u8> {
-    [&u16::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
+fn answer(chip: &Chip, asked: &AttestRequest) -> Attestation {
+    let quote = chip.quote(&asked.nonce).unwrap();
+    Attestation {
+        nonce: asked.nonce.clone(),
+        quote: quote.attested,
+        quote_signature: quote.signature,
+        pcr_values: quote.values,
+        ima_first: asked.ima_entries,
+        ima_list: chip.list_from(usize::try_from(asked.ima_entries).unwrap()),
+    }
 }

@@ -14,13 +14,16 @@
     reason = "a benchmark stops at the first surprise"
 )]
 
+#[path = "shared/start.rs"]
+mod start;
+
 use crypto::{Algorithm, KeyPair, PublicKey, Signer};
-use estate::EstateFiles;
 use facts::{FactSet, Source, Timestamp, names};
 use prost::Message as _;
 use proto::v1::node_update::Update;
 use proto::v1::{WorkloadRequest, X509Svid};
 use server::bench::Node;
+use start::{DOMAIN, config};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -30,7 +33,6 @@ use std::time::{Duration, Instant};
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CALLERS: usize = 64;
-const DOMAIN: &str = "bench.example";
 
 fn main() {
     let quick = std::env::args().any(|argument| argument == "--quick");
@@ -41,7 +43,7 @@ fn main() {
 
 async fn bench(time: Duration) {
     let dir = tempfile::tempdir_in(std::env::current_dir().unwrap()).unwrap();
-    let server = server::start(config(dir.path())).await.unwrap();
+    let server = server::start(config(dir.path(), "")).await.unwrap();
     let ledger_key = apply(dir.path()).await;
     // Keys are made by agents, before and elsewhere.
     let keys = keys(time);
@@ -101,7 +103,7 @@ async fn bench(time: Duration) {
     );
     let state = server.state();
     server.stop().await.unwrap();
-    let rebuilt = server::rebuild_state(&config(dir.path())).unwrap();
+    let rebuilt = server::rebuild_state(&config(dir.path(), "")).unwrap();
     assert!(rebuilt.records >= state.records);
     println!(
         "{}",
@@ -245,22 +247,9 @@ fn verify(issued: &[X509Svid], bundle: &spiffe_core::Bundle, key: &ledger::Ledge
     issued.len()
 }
 
-fn config(dir: &std::path::Path) -> server::Config {
-    let path = dir.join("server.toml");
-    let text = format!(
-        "trust_domain = \"{DOMAIN}\"\ndata_dir = \"data\"\nlisten = \"127.0.0.1:0\"\n\
-         http_listen = \"127.0.0.1:0\"\n\
-         [custody.ca]\nkind = \"file\"\ndir = \"keys/ca\"\n\
-         [custody.ledger]\nkind = \"file\"\ndir = \"keys/ledger\"\n"
-    );
-    std::fs::write(&path, text).unwrap();
-    server::Config::load(&path).unwrap()
-}
-
 /// One identity behind one policy; returns the ledger's key.
 async fn apply(dir: &std::path::Path) -> ledger::LedgerKey {
-    let uid = rustix::process::getuid().as_raw();
-    let mut files = EstateFiles::bootstrap(DOMAIN, uid);
+    let mut files = start::estate();
     files.insert(
         "identities/all.toml",
         "[[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"bench\"\n\
@@ -272,29 +261,8 @@ async fn apply(dir: &std::path::Path) -> ledger::LedgerKey {
         "@id(\"bench\") permit (principal in Pool::\"bench\", action == Action::\"assume\", \
          resource == Identity::\"payments/api\") when { principal has uid && principal.uid == 1000 };",
     );
-    let socket = dir.join("data/admin.sock");
-    let channel = tonic::transport::Endpoint::from_static("http://admin.invalid")
-        .connect_with_connector(tower::service_fn(move |_: tonic::transport::Uri| {
-            let socket = socket.clone();
-            async move {
-                let stream = tokio::net::UnixStream::connect(socket).await?;
-                Ok::<_, std::io::Error>(hyper_util::rt::TokioIo::new(stream))
-            }
-        }))
-        .await
-        .unwrap();
-    let mut admin = proto::v1::admin_client::AdminClient::new(channel);
-    let request = proto::v1::EstateRequest {
-        files: files.to_blob(),
-        ..proto::v1::EstateRequest::default()
-    };
-    admin.estate_apply(request).await.unwrap();
-    let status = admin
-        .status(proto::v1::StatusRequest {})
-        .await
-        .unwrap()
-        .into_inner();
-    let status: serde_json::Value = serde_json::from_str(&status.json).unwrap();
+    let mut admin = start::apply(dir, &files).await;
+    let status = start::status(&mut admin).await;
     status["ledger"]["key"].as_str().unwrap().parse().unwrap()
 }
 

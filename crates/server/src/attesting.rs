@@ -402,8 +402,8 @@ pub(crate) async fn sweep(core: &Arc<Core>) {
     }
 }
 
-/// Whether silence of `node` means something: it joined by TPM and holds something that stands; and
-/// reference values say which files it may run, or what it boots and its agent is one that answers.
+/// Whether silence of `node` means something: it joined by TPM and holds something that stands, and
+/// reference values say what it boots or which files it may run. What its agent says of itself does not count.
 async fn has_to_answer(core: &Arc<Core>, node: &NodeRow) -> Result<bool, Refusal> {
     let Some(current) = core.current.load_full() else {
         return Ok(false);
@@ -418,14 +418,13 @@ async fn has_to_answer(core: &Arc<Core>, node: &NodeRow) -> Result<bool, Refusal
         .run(move || current.demands(&current.ring(&facts)))
         .await
         .map_err(|error| Refusal::internal("reading references", &error))?;
-    let answers = core.watched.lock().has_answered(&node.name);
-    if demands.files.is_none() && (demands.is_empty() || !answers) {
+    if demands.is_empty() {
         return Ok(false);
     }
     let now = core.now().as_millis();
     let state = core.state();
     let holds = state
-        .svids()
-        .any(|svid| svid.node == node.name && svid.not_after > now && state.stands(svid));
+        .svids_on(&node.name)
+        .any(|svid| svid.not_after > now && state.stands(svid));
     Ok(holds)
 }

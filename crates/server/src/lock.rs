@@ -15,7 +15,6 @@ use crate::refusal::Refusal;
 use facts::Finding;
 use ledger::Decimal;
 use ledger::body::{self, Body as _};
-use std::collections::HashMap;
 use std::sync::Arc;
 use store::{NodeRow, SvidRow};
 
@@ -190,24 +189,19 @@ fn reason(node: &NodeRow) -> String {
 /// machine is readmitted.
 pub(crate) fn held(core: &Core, nodes: &[NodeRow]) -> Vec<Lost> {
     let now = core.now().as_millis();
-    let own: HashMap<&str, String> = nodes
+    let own: Vec<(&str, String)> = nodes
         .iter()
         .filter_map(|node| {
-            Some((
-                node.name.as_str(),
-                core.node_id(&node.name).ok()?.to_string(),
-            ))
+            let id = core.node_id(&node.name).ok()?.to_string();
+            Some((node.name.as_str(), id))
         })
         .collect();
     let state = core.state();
-    state
-        .svids()
-        .filter(|svid| {
-            let own = own.get(svid.node.as_str());
-            own.is_some_and(|own| svid.spiffe_id != *own)
-        })
-        .filter(|svid| svid.not_after > now && state.stands(svid))
-        .map(|svid| Lost {
+    own.iter()
+        .flat_map(|(node, own)| state.svids_on(node).map(move |svid| (svid, own)))
+        .filter(|(svid, own)| svid.spiffe_id != **own)
+        .filter(|(svid, _)| svid.not_after > now && state.stands(svid))
+        .map(|(svid, _)| Lost {
             node: svid.node.clone(),
             spiffe_id: svid.spiffe_id.clone(),
             serial: svid.serial.clone(),

@@ -43,6 +43,7 @@ pub struct State {
     // -- indices, made from the rows
     by_serial: HashMap<String, u64>,
     by_identity: HashMap<String, BTreeSet<u64>>,
+    by_node: HashMap<String, BTreeSet<u64>>,
     /// The first half of the key's digest.
     by_key: HashMap<u128, u64>,
     /// (Unix milliseconds, index).
@@ -166,6 +167,15 @@ impl State {
             .filter_map(|index| self.svids.get(index))
     }
 
+    /// Those that were issued to a node and its workloads.
+    pub fn svids_on(&self, node: &str) -> impl Iterator<Item = &Arc<SvidRow>> {
+        self.by_node
+            .get(node)
+            .into_iter()
+            .flatten()
+            .filter_map(|index| self.svids.get(index))
+    }
+
     /// The live SVID that certifies a key; `key` is the SHA-256 of its SPKI.
     #[must_use]
     pub fn svid_of_key(&self, key: &[u8; 32]) -> Option<&Arc<SvidRow>> {
@@ -227,14 +237,10 @@ impl State {
                 }
             }
         }
-        if !machines.is_empty() {
-            let of_machines = self.svids.values().filter_map(|svid| {
-                let at = machines
-                    .get(svid.node.as_str())
-                    .filter(|at| **at > svid.index)?;
-                Some((svid.index, *at))
-            });
-            hit.extend(of_machines);
+        for (machine, at) in machines {
+            let svids = self.by_node.get(machine).into_iter().flatten();
+            let before = svids.filter(|svid| **svid < at);
+            hit.extend(before.map(|svid| (*svid, at)));
         }
         let mut serials: Vec<(String, u64)> = hit
             .into_iter()
@@ -376,15 +382,8 @@ impl State {
 
     fn absorb_svid(&mut self, row: &Arc<SvidRow>) {
         self.by_serial.insert(row.serial.clone(), row.index);
-        match self.by_identity.get_mut(&row.spiffe_id) {
-            Some(indices) => {
-                indices.insert(row.index);
-            }
-            None => {
-                let first = BTreeSet::from([row.index]);
-                self.by_identity.insert(row.spiffe_id.clone(), first);
-            }
-        }
+        index(&mut self.by_identity, &row.spiffe_id, row.index);
+        index(&mut self.by_node, &row.node, row.index);
         if let Some(key) = key_half(row) {
             self.by_key.insert(key, row.index);
         }
@@ -398,16 +397,33 @@ impl State {
         };
         self.by_serial.remove(&row.serial);
         self.by_expiry.remove(&(row.not_after, index));
-        if let Some(indices) = self.by_identity.get_mut(&row.spiffe_id) {
-            indices.remove(&index);
-            if indices.is_empty() {
-                self.by_identity.remove(&row.spiffe_id);
-            }
-        }
+        unindex(&mut self.by_identity, &row.spiffe_id, index);
+        unindex(&mut self.by_node, &row.node, index);
         if let Some(key) = key_half(&row)
             && self.by_key.get(&key) == Some(&index)
         {
             self.by_key.remove(&key);
+        }
+    }
+}
+
+/// A name is copied only where it is new.
+fn index(indices: &mut HashMap<String, BTreeSet<u64>>, name: &str, index: u64) {
+    match indices.get_mut(name) {
+        Some(indices) => {
+            indices.insert(index);
+        }
+        None => {
+            indices.insert(name.to_owned(), BTreeSet::from([index]));
+        }
+    }
+}
+
+fn unindex(indices: &mut HashMap<String, BTreeSet<u64>>, name: &str, index: u64) {
+    if let Some(of_name) = indices.get_mut(name) {
+        of_name.remove(&index);
+        if of_name.is_empty() {
+            indices.remove(name);
         }
     }
 }

@@ -7,11 +7,14 @@
 #![forbid(unsafe_code)]
 
 pub mod bench;
+pub mod chip;
 pub mod debian;
 mod find;
 pub mod guest;
 pub mod hostile;
 pub mod http;
+pub mod mutation;
+pub mod pe;
 pub mod postgres;
 mod skip;
 pub mod slow_chip;

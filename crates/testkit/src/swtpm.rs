@@ -30,6 +30,10 @@ pub enum SwtpmError {
     Pid(PathBuf),
 }
 
+const EXTEND: &str = "tpm2_pcrextend";
+/// Arguments of one call.
+const AT_ONCE: usize = 64;
+
 /// A running TPM emulator and the authority that certified its endorsement keys.
 #[derive(Debug)]
 pub struct Swtpm {
@@ -54,6 +58,39 @@ impl Swtpm {
     /// As [`Swtpm::start`].
     pub fn uncertified() -> Result<Self, SwtpmError> {
         Self::manufacture(Arc::new(crate::temp_dir()?), false)
+    }
+
+    /// As [`Swtpm::start`], for a test that has the chip measure: it says that it skips where the emulator or
+    /// tpm2-tools are missing.
+    #[must_use]
+    pub fn for_test(test: &str) -> Option<Self> {
+        let started = find::tools([EXTEND])
+            .map_err(SwtpmError::Missing)
+            .and_then(|_| Self::start());
+        match started {
+            Ok(chip) => Some(chip),
+            Err(why) => {
+                crate::skip(test, &why.to_string());
+                None
+            }
+        }
+    }
+
+    /// Extends digests into PCRs of SHA-256, in order, by tpm2-tools.
+    ///
+    /// # Errors
+    /// When `tpm2_pcrextend` is missing or fails.
+    pub fn extend(&self, digests: &[(u32, [u8; 32])]) -> Result<(), SwtpmError> {
+        let [program] = find::tools([EXTEND]).map_err(SwtpmError::Missing)?;
+        for some in digests.chunks(AT_ONCE) {
+            let words = some
+                .iter()
+                .map(|(pcr, digest)| format!("{pcr}:sha256={}", crypto::hex::encode(digest)));
+            run(Command::new(&program)
+                .env("TPM2TOOLS_TCTI", self.tcti())
+                .args(words))?;
+        }
+        Ok(())
     }
 
     /// Another chip, certified by the same authority.

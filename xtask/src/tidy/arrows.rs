@@ -112,6 +112,21 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trilith-agent", &["agent"]),
     ("demo-workloads", &[]),
     ("testkit", &["crypto"]),
+    (
+        "hostile",
+        &[
+            "attest",
+            "attest-code",
+            "attest-tee",
+            "attest-tpm",
+            "crypto",
+            "facts",
+            "ledger",
+            "references",
+            "spiffe",
+            "testkit",
+        ],
+    ),
     ("xtask", &[]),
     ("codegen", &[]),
 ];

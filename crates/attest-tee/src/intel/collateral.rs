@@ -44,6 +44,8 @@ pub struct Collateral {
     /// From when to when the certificates above it are valid, in seconds.
     valid: (i64, i64),
     ca: Ca,
+    /// DER of the authority that issues platforms' certificates: signed by the root, whose DER is `root`.
+    issuing: Vec<u8>,
     root: Vec<u8>,
 }
 
@@ -94,6 +96,11 @@ impl Collateral {
 
     pub(super) fn is_under(&self, root: &[u8]) -> bool {
         self.root == root
+    }
+
+    /// Whether this very certificate is that of the authority, whose signature by the root was checked.
+    pub(super) fn is_issued_by(&self, authority: &[u8]) -> bool {
+        self.issuing == authority
     }
 
     /// Notes each part that does not count at `now`.
@@ -209,6 +216,7 @@ fn open(bytes: &CollateralBytes, roots: &Roots) -> Result<Collateral, String> {
         root_crl,
         valid,
         ca,
+        issuing,
         root: roots.der().to_vec(),
     })
 }

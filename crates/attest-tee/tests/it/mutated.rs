@@ -9,67 +9,12 @@ use crate::snp_recorded::{self, lenient};
 use attest_tee::intel::{Body, Collateral, Quote, Roots, TcbStatus};
 use attest_tee::{azure, nitro, sgx, snp, tdx};
 use facts::{Outcome, Verdict};
+use testkit::mutation::changed;
 
 /// Changes that are judged, of each piece of evidence.
 const JUDGED: u64 = 1_000;
 /// Changes that are read and not judged, of each.
 const READ: u64 = 2_000;
-
-/// xorshift64*: the same changes in every run.
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % bound.max(1)
-    }
-}
-
-/// One to four changes of the kinds that readers trip over: bits, bytes and lengths at their limits,
-/// pieces that are missing, twice or elsewhere, and cuts.
-fn changed(bytes: &[u8], seed: u64) -> Vec<u8> {
-    let mut random = Random::new(seed);
-    let mut changed = bytes.to_vec();
-    for _ in 0..=random.below(4) {
-        if changed.is_empty() {
-            break;
-        }
-        let at = random.below(changed.len());
-        let piece = at..(at + 1 + random.below(48)).min(changed.len());
-        match random.below(15) {
-            0..=5 => changed[at] ^= 1 << random.below(8),
-            6..=8 => changed[at] = [0, 1, 0x7f, 0x80, 0xff][random.below(5)],
-            9..=10 => {
-                let lengths = [0_u32, 1, 0xff, 0xffff, 0x7fff_ffff, 0xffff_ffff];
-                let length = lengths[random.below(6)].to_be_bytes();
-                for (to, from) in changed[at..].iter_mut().zip(length) {
-                    *to = from;
-                }
-            }
-            11 => drop(changed.drain(piece)),
-            12 => {
-                let copy = changed[piece].to_vec();
-                let to = random.below(changed.len());
-                changed.splice(to..to, copy);
-            }
-            13 => {
-                let copy = changed[piece].to_vec();
-                let to = random.below(changed.len());
-                for (to, from) in changed[to..].iter_mut().zip(copy) {
-                    *to = from;
-                }
-            }
-            _ => changed.truncate(at),
-        }
-    }
-    changed
-}
 
 /// Reads changes of `bytes`, judges some of them, and compares those that are affirmed: `same` says
 /// whether what was signed is as it was.

@@ -65,3 +65,38 @@ impl Seen {
         u64::from_be_bytes(short)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Boot, ENTRIES, Kind, Seen};
+
+    const BOOT: Boot = Boot {
+        reset_count: 1,
+        restart_count: 0,
+    };
+
+    fn file(number: usize) -> (Kind, [u8; 32]) {
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&number.to_be_bytes());
+        (Kind::Content, digest)
+    }
+
+    /// A machine measures what it likes, one file after the other, for as long as it is up.
+    #[test]
+    fn what_was_seen_is_bounded_and_begins_anew_with_a_boot() {
+        let mut seen = Seen::new([7; 32]);
+        seen.extend(BOOT, (0..ENTRIES).map(file));
+        seen.extend(BOOT, [file(ENTRIES), file(ENTRIES + 1)]);
+        assert_eq!(seen.files.len(), ENTRIES);
+        assert!(seen.has(Kind::Content, &file(ENTRIES - 1).1));
+        assert!(!seen.has(Kind::Content, &file(ENTRIES).1));
+        assert!(!seen.has(Kind::Verity, &file(0).1));
+        let next = Boot {
+            reset_count: 2,
+            ..BOOT
+        };
+        seen.extend(next, [file(ENTRIES)]);
+        assert_eq!((seen.files.len(), seen.boot()), (1, Some(next)));
+        assert!(!seen.has(Kind::Content, &file(0).1));
+    }
+}

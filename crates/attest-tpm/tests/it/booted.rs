@@ -2,7 +2,6 @@
 
 use crate::chip::{challenged_for, channel, chip, open, references};
 use crate::evidence::{folder, read};
-use crate::tools::succeed;
 use attest_tpm::eventlog::Log;
 use attest_tpm::join::{Judgement, verify};
 use attest_tpm::{JoinEvidence, JoinRequest, References};
@@ -11,7 +10,6 @@ use device::tpm::join::Join;
 use expect_test::expect;
 use facts::names;
 use std::fmt::Write as _;
-use std::path::Path;
 use testkit::swtpm::Swtpm;
 
 /// As the server asks for them.
@@ -35,7 +33,7 @@ impl Machine {
             return None;
         }
         let log = read(&folder, RECORDED);
-        extend(&folder, &chip, &log);
+        extend(&chip, &log);
         Some(Self {
             references: references(&chip),
             chip,
@@ -58,20 +56,17 @@ impl Machine {
     }
 }
 
-fn extend(folder: &Path, chip: &Swtpm, log: &[u8]) {
+fn extend(chip: &Swtpm, log: &[u8]) {
     let log = Log::parse(log).unwrap();
-    let banks: Vec<String> = log
+    let digests: Vec<(u32, [u8; 32])> = log
         .measured()
         .filter(|event| PCRS.contains(&event.pcr))
         .map(|event| {
             let digest = event.digest(Hash::Sha256).unwrap();
-            format!("{}:sha256={}", event.pcr, crypto::hex::encode(digest))
+            (event.pcr, digest.try_into().unwrap())
         })
         .collect();
-    for some in banks.chunks(64) {
-        let some: Vec<&str> = some.iter().map(String::as_str).collect();
-        succeed(folder, &chip.tcti(), "tpm2_pcrextend", &some);
-    }
+    chip.extend(&digests).unwrap();
 }
 
 fn codes(judgement: &Judgement) -> String {

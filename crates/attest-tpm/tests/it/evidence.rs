@@ -1,7 +1,6 @@
 //! Recorded evidence of machines that nobody here made up: quotes of seven boots, a join transcript by
 //! tpm2-tools, attestations of other projects, vendors' roots.
 
-use crate::tools::pcr_values;
 use attest_tpm::structure::{verify_certify, verify_quote};
 use attest_tpm::{
     Attested, Authorities, Authority, Body, EndorsementKey, PcrSelection, References, Signature,
@@ -12,6 +11,7 @@ use expect_test::expect;
 use facts::Timestamp;
 use std::fs;
 use std::path::{Path, PathBuf};
+use testkit::chip::pcr_values;
 
 /// When the lab's certificates were young.
 const THEN: Timestamp = Timestamp::from_secs(1_795_500_000);

@@ -330,10 +330,5 @@ pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
 
 /// `TPMT_SIGNATURE` of ECDSA with SHA-256.
 pub(crate) fn tpm_signature(key: &KeyPair, message: &[u8]) -> Vec<u8> {
-    let der = key.sign(message).unwrap();
-    let r_length = usize::from(der[3]);
-    let r = &der[4..4 + r_length];
-    let s = &der[6 + r_length..];
-    let unsigned = |number: &[u8]| sized(number.strip_prefix(&[0]).unwrap_or(number));
-    [&[0, 0x18, 0, 0x0b][..], &unsigned(r), &unsigned(s)].concat()
+    testkit::chip::tpmt_signature(&key.sign(message).unwrap())
 }

@@ -2,13 +2,13 @@
 
 use crate::evidence::{der_of, folder, read};
 use crate::forge::{QUOTE, Statement, sized, statement, tpm_signature};
-use crate::tools::pcr_values;
 use attest_tpm::eventlog::{Kind, Log};
 use attest_tpm::structure::verify_quote;
 use attest_tpm::{PcrSelection, Quoted};
 use crypto::{Algorithm, Hash, KeyPair, PublicKey, Signer as _, hex, sha256};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use testkit::chip::pcr_values;
 
 pub(crate) type Pcrs = BTreeMap<u32, [u8; 32]>;
 
@@ -98,13 +98,7 @@ pub(crate) struct Writer(pub(crate) Vec<u8>);
 
 impl Writer {
     pub(crate) fn new() -> Self {
-        let mut header = b"Spec ID Event03\0".to_vec();
-        header.extend([0, 0, 0, 0, 0, 2, 0, 2, 1, 0, 0, 0, 0x0b, 0, 32, 0, 0]);
-        let mut bytes = vec![0, 0, 0, 0, 3, 0, 0, 0];
-        bytes.extend([0; 20]);
-        bytes.extend((header.len() as u32).to_le_bytes());
-        bytes.extend(header);
-        Self(bytes)
+        Self(testkit::chip::event_log())
     }
 
     /// An event whose digest is what it is told.

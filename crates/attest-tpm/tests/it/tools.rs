@@ -57,18 +57,3 @@ pub(crate) fn pcr_file(bitmap: [u8; 3], values: &[Vec<u8>]) -> Vec<u8> {
     }
     file
 }
-
-/// The values in such a file.
-pub(crate) fn pcr_values(file: &[u8]) -> Vec<Vec<u8>> {
-    let number = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().unwrap()) as usize;
-    let mut values = Vec::new();
-    for list in 0..number(132) {
-        let at = 136 + list * (4 + 8 * 66);
-        for value in 0..number(at) {
-            let value = &file[at + 4 + value * 66..];
-            let length = usize::from(u16::from_le_bytes([value[0], value[1]]));
-            values.push(value[2..2 + length].to_vec());
-        }
-    }
-    values
-}

@@ -29,7 +29,8 @@ const OLDEST: u32 = 252;
 /// From here on the stub always makes an initrd of its own.
 const OWN_INITRD: u32 = 257;
 const MAGIC: &str = "#### LoaderInfo: systemd-stub ";
-const LARGEST_SECTION: usize = 1024 * 1024 * 1024;
+/// Kernels take 2 KiB.
+const LONGEST_CMDLINE: usize = 64 * 1024;
 
 /// A stage of the boot that systemd measures into PCR 11 from the running system
 /// (systemd-pcrphase.service(8)).
@@ -93,12 +94,15 @@ impl Uki {
                 }
                 continue;
             }
-            let loaded = section
-                .loaded(LARGEST_SECTION)
-                .ok_or_else(|| refused("a section of more than 1 GiB"))?;
-            let digest = Digest::of(&loaded);
+            let digest = section
+                .digest()
+                .ok_or_else(|| refused("a section of which most is not in the image"))?;
             match *name {
-                ".cmdline" => cmdline = Some(loaded),
+                ".cmdline" => {
+                    let loaded = section.loaded(LONGEST_CMDLINE);
+                    let too_long = || refused("a command line of more than 64 KiB");
+                    cmdline = Some(loaded.ok_or_else(too_long)?);
+                }
                 ".initrd" => initrd = Some(digest),
                 _ => {}
             }

@@ -98,6 +98,36 @@ fn every_byte_of_a_real_signature_and_variable_store_may_be_anything() {
     }
 }
 
+/// A section of eight bytes in the file said that it has a gigabyte in memory, and that was made for it.
+#[test]
+fn a_section_that_is_not_in_the_file_is_not_made() {
+    let sections: [(&str, &[u8]); 3] = [
+        (".sdmagic", b"#### LoaderInfo: systemd-stub 254.1 ####\0"),
+        (".cmdline", b"root=/dev/vda\0"),
+        (".linux", b"a kernel"),
+    ];
+    let image = testkit::pe::pe_image(&sections);
+    assert!(Uki::parse(&image).is_ok());
+    let with = |name: &[u8], size: u32| {
+        let row = image.windows(8).position(|at| at == name).unwrap();
+        let mut image = image.clone();
+        image[row + 8..row + 12].copy_from_slice(&size.to_le_bytes());
+        Uki::parse(&image).map_err(|finding| finding.observed.unwrap_or_default())
+    };
+    // Zeros that a kernel may ask for are hashed as they stand in memory.
+    let filled = with(b".linux\0\0", 1 << 20).unwrap();
+    let mut memory = b"a kernel".to_vec();
+    memory.resize(1 << 20, 0);
+    let linux = filled.sections.iter().find(|(name, _)| name == ".linux");
+    assert_eq!(linux.unwrap().1, references::Digest::of(&memory));
+    for size in [129 << 20, (1 << 30) - 1, u32::MAX] {
+        let refused = with(b".linux\0\0", size).unwrap_err();
+        assert!(refused.contains("not in the image"), "{refused}");
+    }
+    let refused = with(b".cmdline", 65 << 10).unwrap_err();
+    assert!(refused.contains("command line"), "{refused}");
+}
+
 #[test]
 fn archives_do_not_outgrow_their_limits() {
     // A megabyte of zeros is a kilobyte in gzip, and refused where less is expected.

@@ -4,7 +4,7 @@ use attest_tpm::continuous::Standing;
 use attest_tpm::ima::{Kind, Seen};
 use attest_tpm::join::Boot;
 use facts::{Finding, Timestamp};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 /// Between two questions to one machine, however often its kernel measures something.
@@ -58,7 +58,9 @@ pub(super) struct Question {
 /// All machines, and how often they are asked.
 #[derive(Debug, Default)]
 pub(super) struct Watches {
-    all: HashMap<String, Watch>,
+    all: HashMap<Arc<str>, Watch>,
+    /// INVARIANT: `until` of every machine, and nothing else.
+    deadlines: BTreeSet<(Timestamp, Arc<str>)>,
     epochs: u64,
 }
 
@@ -81,8 +83,12 @@ impl Watches {
 
     /// A machine that joined in an earlier run of the server.
     pub(super) fn begin(&mut self, node: &str, now: Timestamp, pace: Pace) {
-        let epoch = self.epoch();
-        self.all.entry(node.to_owned()).or_insert_with(|| Watch {
+        if self.all.contains_key(node) {
+            return;
+        }
+        let (epoch, name, until) = (self.epoch(), Arc::from(node), plus(now, pace.window));
+        self.deadlines.insert((until, Arc::clone(&name)));
+        let watch = Watch {
             standing: None,
             epoch,
             asked: None,
@@ -90,9 +96,23 @@ impl Watches {
             answers: false,
             due: now,
             last: Timestamp::EPOCH,
-            until: plus(now, pace.window),
+            until,
             seen: Seen::new(crypto::random()),
-        });
+        };
+        self.all.insert(name, watch);
+    }
+
+    /// The silence of `node` has lasted too long at `until`.
+    fn extend(&mut self, node: &str, until: Timestamp) {
+        let Some((name, watch)) = self.all.get_key_value(node) else {
+            return;
+        };
+        let (before, name) = ((watch.until, Arc::clone(name)), Arc::clone(name));
+        self.deadlines.remove(&before);
+        self.deadlines.insert((until, name));
+        if let Some(watch) = self.all.get_mut(node) {
+            watch.until = until;
+        }
     }
 
     /// A machine has proved itself, by a join, a renewal, or evidence that was read back.
@@ -105,8 +125,8 @@ impl Watches {
             watch.asked = None;
             watch.again = false;
             watch.due = now;
-            watch.until = plus(now, pace.window);
         }
+        self.extend(node, plus(now, pace.window));
     }
 
     /// The kernel of `node` has measured these files, in that boot.
@@ -136,10 +156,6 @@ impl Watches {
             // Who connects again and again is not asked more often for it.
             watch.due = plus(watch.last, GAP_MS).max(now);
         }
-    }
-
-    pub(super) fn has_answered(&self, node: &str) -> bool {
-        self.all.get(node).is_some_and(|watch| watch.answers)
     }
 
     /// Its kernel has measured something.
@@ -220,10 +236,10 @@ impl Watches {
             return false;
         };
         watch.standing = Some(Arc::new(standing));
-        watch.until = plus(now, pace.window);
         if watch.again {
             watch.due = plus(watch.last, GAP_MS).max(now);
         }
+        self.extend(node, plus(now, pace.window));
         true
     }
 
@@ -236,7 +252,7 @@ impl Watches {
     pub(super) fn standings(&self) -> Vec<(String, Arc<Standing>)> {
         let known = self.all.iter().filter_map(|(node, watch)| {
             let standing = watch.standing.clone()?;
-            Some((node.clone(), standing))
+            Some((node.as_ref().to_owned(), standing))
         });
         known.collect()
     }
@@ -253,18 +269,80 @@ impl Watches {
         }
     }
 
-    /// Machines that have not answered in their window. Each is named once a window.
+    /// Machines that have not answered in their window. Each is named once a window. Costs what there is to
+    /// name, not what is watched.
     pub(super) fn overdue(&mut self, now: Timestamp, pace: Pace) -> Vec<String> {
-        let overdue = self.all.iter_mut().filter(|(_, watch)| watch.until <= now);
+        let mut overdue = Vec::new();
+        while let Some((until, node)) = self.deadlines.first().cloned() {
+            if until > now {
+                break;
+            }
+            // Later than now, even by a window of nothing.
+            let next = plus(now, pace.window.max(1));
+            self.extend(&node, next);
+            overdue.push(node.as_ref().to_owned());
+        }
         overdue
-            .map(|(node, watch)| {
-                watch.until = plus(now, pace.window);
-                node.clone()
-            })
-            .collect()
     }
 
     pub(super) fn forget(&mut self, node: &str) {
-        self.all.remove(node);
+        if let Some((name, watch)) = self.all.remove_entry(node) {
+            self.deadlines.remove(&(watch.until, name));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Pace, Watches};
+    use facts::Timestamp;
+    use std::time::Instant;
+
+    const PACE: Pace = Pace {
+        interval: 1_000,
+        window: 10_000,
+    };
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(1_795_500_000_000 + millis)
+    }
+
+    #[test]
+    fn who_is_overdue_is_named_once_a_window_in_order_of_deadlines() {
+        let mut watches = Watches::default();
+        watches.begin("late", at(5), PACE);
+        watches.begin("early", at(0), PACE);
+        watches.begin("gone", at(0), PACE);
+        // A second beginning changes nothing.
+        watches.begin("early", at(9_000), PACE);
+        watches.forget("gone");
+        assert!(watches.overdue(at(9_999), PACE).is_empty());
+        assert_eq!(watches.overdue(at(10_010), PACE), ["early", "late"]);
+        assert!(watches.overdue(at(20_009), PACE).is_empty());
+        assert_eq!(watches.overdue(at(20_010), PACE), ["early", "late"]);
+        watches.forget("early");
+        assert_eq!(watches.overdue(at(40_000), PACE), ["late"]);
+        assert_eq!(watches.deadlines.len(), watches.all.len());
+    }
+
+    /// It is asked every second, under the one lock that every stream takes.
+    #[test]
+    fn looking_for_the_overdue_does_not_walk_the_fleet() {
+        let looked = |machines: u64| {
+            let mut watches = Watches::default();
+            for number in 0..machines {
+                watches.begin(&format!("m{number}"), at(number % 1_000), PACE);
+            }
+            let begun = Instant::now();
+            for _ in 0..200 {
+                assert!(watches.overdue(at(9_999), PACE).is_empty());
+            }
+            begun.elapsed()
+        };
+        let (few, many) = (looked(10), looked(100_000));
+        assert!(
+            many < few * 50 + std::time::Duration::from_millis(20),
+            "{few:?} {many:?}"
+        );
     }
 }

@@ -267,7 +267,7 @@ pub(crate) async fn prove(
         previous: None,
         vouched: None,
     };
-    let evidence = Arc::new(JoinEvidence {
+    let mut evidence = Arc::new(JoinEvidence {
         request: session.request,
         answer: JoinAnswer {
             activated_secret: request.activated_secret,
@@ -316,6 +316,14 @@ pub(crate) async fn prove(
             return Err(first(findings));
         }
     };
+    // Nothing vouches for what is behind the verified entries.
+    let verified = list.progress().map_or(0, |progress| progress.entries());
+    Arc::make_mut(&mut evidence).keep_list(verified);
+    verdict.evidence = evidence
+        .blobs()
+        .iter()
+        .map(attest::Evidence::digest)
+        .collect();
     not_rewound(core, &name, proven.boot).await?;
     for blob in evidence.blobs() {
         core.put_blob(blob.bytes.to_vec()).await?;

@@ -456,4 +456,66 @@ mod tests {
             assert_eq!(node_of(&row), None, "{row:?}");
         }
     }
+
+    fn node(locked: Option<&str>) -> State {
+        let row = NodeRow {
+            name: "m1".to_owned(),
+            generation: 1,
+            renewal: None,
+            verdict: 1,
+            evidence_time: 0,
+            facts: String::new(),
+            key: None,
+            locked: locked.map(str::to_owned),
+            locked_at: locked.map(|_| 2),
+            readmitted: None,
+            dead: None,
+            dead_before: None,
+            stated: None,
+        };
+        let mut state = State::default();
+        state.absorb(&Change::Node(row));
+        state
+    }
+
+    /// An eviction as it is recorded: the state of the node, and the revocation right behind it.
+    fn evicted(state: &mut State, index: u64) -> Option<String> {
+        let body = body::NodeState {
+            node: "m1".to_owned(),
+            state: evict::STATE.to_owned(),
+            generation: ledger::Decimal(1),
+            renewal: ledger::HexDigest([0; 32]),
+            key: ledger::HexDigest([0; 32]),
+            verdict: None,
+        };
+        let revocation = body::Revocation {
+            target: body::Target {
+                kind: TargetKind::Machine,
+                value: "m1".to_owned(),
+            },
+            reason: "IMA-FILE".to_owned(),
+            by: "spiffe://example.org/trilith/server".to_owned(),
+        };
+        for change in state.node_state(index, &body) {
+            state.absorb(&change);
+        }
+        for change in state.revocation(index + 1, revocation) {
+            state.absorb(&change);
+        }
+        state.node("m1").and_then(|node| node.locked.clone())
+    }
+
+    /// The record of an eviction may wait, and an administrator ban the machine meanwhile: the eviction, which
+    /// a clean join lifts, is not to take the place of the ban, which it does not.
+    #[test]
+    fn an_eviction_that_is_recorded_after_a_ban_leaves_the_ban() {
+        assert_eq!(evicted(&mut node(None), 5).as_deref(), Some(evict::EVICTED));
+        for ban in ["AGENT-REVOKED", "AGENT-STATE-LOCKED"] {
+            let mut state = node(Some(ban));
+            let locked = evicted(&mut state, 5);
+            assert_ne!(locked.as_deref(), Some(evict::EVICTED), "{ban}");
+            let known = state.node("m1").unwrap();
+            assert!(!evict::is_evicted(known) && known.locked.is_some());
+        }
+    }
 }

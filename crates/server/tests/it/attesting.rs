@@ -7,6 +7,7 @@ use crate::kernel::{Kernel, LISTED, content, entry, quote, references};
 use crate::surviving::spawn;
 use crate::tpm::{evidence, pin};
 use crate::tpm_renewal::renew_with;
+use attest_tpm::continuous::Standing;
 use crypto::{Algorithm, KeyPair, hex, sha256};
 use facts::Finding;
 use proto::v1;
@@ -16,8 +17,10 @@ use proto::v1::node_update::Update;
 use proto::v1::{AttestRequest, delta};
 use references::Withdrawal;
 use serde_json::Value;
+use server::bench::{Node, cuts};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use testkit::chip::Chip;
 
 const PACE: &str = "[attestation]\ninterval_s = 1\nwindow_s = 5\n";
 /// Nobody is evicted for silence.
@@ -63,7 +66,7 @@ async fn ended(sync: &mut Sync) {
 }
 
 /// The findings of the newest refused verdict, once there are `count`.
-async fn refused(fixture: &Fixture, count: usize) -> Vec<Finding> {
+pub(crate) async fn refused(fixture: &Fixture, count: usize) -> Vec<Finding> {
     let seen = async {
         loop {
             let records = fixture.records(&["verdict"]).await;
@@ -150,6 +153,89 @@ async fn a_list_is_judged_at_the_join_by_what_may_run() {
     let joined = kernel.join_with(&fixture, Vec::new()).await.unwrap();
     let verdict: facts::Verdict = serde_json::from_slice(&joined.joined.verdict).unwrap();
     assert_eq!(fact(&verdict, "machine.ima.state"), Some("unknown"));
+}
+
+/// A machine wrote megabytes behind the entries that its quote reaches, and each of its joins kept them.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_quote_reaches_is_not_kept_with_a_join() {
+    let Some(kernel) = Kernel::boot("server.ima-tail") else {
+        return;
+    };
+    let fixture = kernel.fixture(SLOW).await;
+    let good = kernel.list(0);
+    let (noise, _) = entry("/tmp/noise", [1; 32], false);
+    let longer = [good.clone(), noise.repeat(5_000)].concat();
+    kernel.join_with(&fixture, longer).await.unwrap();
+    let records = fixture.records(&["verdict"]).await;
+    let kept = records.last().unwrap().1["body"]["evidence"].clone();
+    let lists = kept.as_array().unwrap().iter();
+    let lists = lists.filter(|one| one["kind"] == "ima-list");
+    let lengths: Vec<String> = lists
+        .map(|one| one["length"].to_string().replace('"', ""))
+        .collect();
+    assert_eq!(lengths, [good.len().to_string()], "{kept}");
+    // What is named is there, and nothing else.
+    let folder = fixture.dir.path().join("data/blobs");
+    let largest = largest_file(&folder);
+    assert!(largest < 100_000, "a blob of {largest} bytes");
+}
+
+fn largest_file(folder: &std::path::Path) -> u64 {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let sizes = entries.map(|entry| {
+        let entry = entry.unwrap();
+        match entry.file_type().unwrap().is_dir() {
+            true => largest_file(&entry.path()),
+            false => entry.metadata().unwrap().len(),
+        }
+    });
+    sizes.max().unwrap_or_default()
+}
+
+/// The caller is gone at the moment of the cut: its stream ended, or its connection.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_whose_caller_goes_away_is_recorded_all_the_same() {
+    let fixture = Fixture::start_with(SLOW).await;
+    let files = references(&[]).to_json();
+    let mut estate = crate::harness::estate();
+    estate.insert("references/files.json", files);
+    fixture.apply(&estate).await.unwrap();
+    let mut chip = Chip::booted().unwrap();
+    let now = facts::Timestamp::now();
+    let mut facts = facts::FactSet::new();
+    for (name, value) in [("machine.name", "m1"), ("machine.join", "tpm")] {
+        facts.state(name, value, facts::Source::Verified, now);
+    }
+    let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+    let key = crypto::Signer::public_key(&key).clone();
+    let node = Node::admit(fixture.running(), "m1", key, facts)
+        .await
+        .unwrap();
+    let quoted = chip.quote(&[0; 32]).unwrap();
+    let standing = Standing::kept(&chip.public(), &quoted.attested, &quoted.values.concat());
+    let asked = node.stands(standing.unwrap()).await.unwrap().unwrap();
+
+    chip.measure("/tmp/evil", [9; 32]);
+    let quoted = chip.quote(&asked.nonce).unwrap();
+    let answer = v1::Attestation {
+        nonce: asked.nonce,
+        quote: quoted.attested,
+        quote_signature: quoted.signature,
+        pcr_values: quoted.values,
+        ima_first: 0,
+        ima_list: chip.list_from(0),
+    };
+    let mut cuts = cuts(fixture.running());
+    let answering = Box::pin(node.answer(answer));
+    tokio::select! {
+        biased;
+        cut = cuts.recv() => assert_eq!(cut.unwrap().0, "m1"),
+        answered = answering => panic!("it was answered before the cut was heard: {answered:?}"),
+    }
+    // The answer was dropped at the cut.
+    assert_eq!(refused(&fixture, 1).await[0].code, "IMA-FILE");
+    let seen = async { while locked(&fixture).await != "AGENT-EVICTED" {} };
+    tokio::time::timeout(PATIENCE, seen).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

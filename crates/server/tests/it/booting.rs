@@ -12,7 +12,6 @@ use references::{
     Artefact, ArtefactKind, Digest, Generation, PcrEvent, PcrValue, ReferenceFile, Source,
     SourceKind, Withdrawal,
 };
-use std::process::Command;
 use std::sync::Arc;
 use testkit::swtpm::Swtpm;
 use tonic::Status;
@@ -27,42 +26,25 @@ struct Machine {
 }
 
 impl Machine {
-    async fn boot(test: &str) -> Option<Self> {
+    async fn boot(test: &str, more: &str) -> Option<Self> {
         let log = testkit::evidence().and_then(|all| std::fs::read(all.join(RECORDED)).ok());
         let Some(log) = log else {
             testkit::skip(test, &format!("no evidence {RECORDED}"));
             return None;
         };
-        let extend = match testkit::tools(["tpm2_pcrextend"]) {
-            Ok([path]) => path,
-            Err(why) => {
-                testkit::skip(test, &why);
-                return None;
-            }
-        };
-        let chip = match Swtpm::start() {
-            Ok(chip) => chip,
-            Err(why) => {
-                testkit::skip(test, &why.to_string());
-                return None;
-            }
-        };
+        let chip = Swtpm::for_test(test)?;
         let parsed = Log::parse(&log).unwrap();
-        let events: Vec<String> = parsed
+        let digests: Vec<(u32, [u8; 32])> = parsed
             .measured()
             .filter(|event| LOGGED.contains(&event.pcr))
             .map(|event| {
                 let digest = event.digest(Hash::Sha256).unwrap();
-                format!("{}:sha256={}", event.pcr, crypto::hex::encode(digest))
+                (event.pcr, digest.try_into().unwrap())
             })
             .collect();
-        for some in events.chunks(64) {
-            let mut command = Command::new(&extend);
-            command.env("TPM2TOOLS_TCTI", chip.tcti()).args(some);
-            assert!(command.status().unwrap().success());
-        }
+        chip.extend(&digests).unwrap();
         Some(Self {
-            fixture: Fixture::configured("").await,
+            fixture: Fixture::configured(more).await,
             chip,
             log,
         })
@@ -164,7 +146,7 @@ fn generation(pcrs: Vec<PcrValue>, withdrawn: bool) -> ReferenceFile {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_that_is_as_predicted_is_approved_and_any_other_refused() {
-    let Some(machine) = Machine::boot("server.booting").await else {
+    let Some(machine) = Machine::boot("server.booting", "").await else {
         return;
     };
     // Nothing says how it should be: what it was stands there.
@@ -222,7 +204,7 @@ fn events(pcr: &PcrValue) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_boot_that_is_withdrawn_evicts_its_machine_without_asking_it() {
-    let Some(machine) = Machine::boot("server.booting").await else {
+    let Some(machine) = Machine::boot("server.booting", "").await else {
         return;
     };
     let predictions = |withdrawn| {
@@ -243,4 +225,23 @@ async fn a_boot_that_is_withdrawn_evicts_its_machine_without_asking_it() {
     // As it is good again, so is the machine, once it has proved itself.
     machine.fixture.apply(&predictions(false)).await.unwrap();
     machine.join(Some(&machine.log)).await.unwrap();
+}
+
+/// The server had forgotten that the agent answers, and did not ask one that says nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn silence_after_a_restart_evicts_where_only_the_boot_is_predicted() {
+    let pace = "[attestation]\ninterval_s = 1\nwindow_s = 3\n";
+    let Some(mut machine) = Machine::boot("server.booting", pace).await else {
+        return;
+    };
+    let pcrs = [4, 7].map(|pcr| machine.predicted(pcr, |_| {}));
+    let files = machine.estate(pcrs.to_vec(), false);
+    machine.fixture.apply(&files).await.unwrap();
+    machine.join(Some(&machine.log)).await.unwrap();
+    machine.fixture.stop().await;
+    let path = machine.fixture.dir.path().join("server.toml");
+    let config = server::Config::load(&path).unwrap();
+    machine.fixture.server = Some(server::start(config).await.unwrap());
+    let found = crate::attesting::refused(&machine.fixture, 1).await;
+    assert_eq!(found[0].code, "ATTEST-MISSED");
 }

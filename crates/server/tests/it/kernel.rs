@@ -3,15 +3,13 @@
 
 use crate::harness::{Fixture, Machine, estate};
 use crate::tpm::{evidence, pin};
-use crypto::{Algorithm, Hash, KeyPair, hex, sha256};
+use crypto::{Algorithm, KeyPair, hex, sha256};
 use estate::EstateFiles;
 use proto::v1::join_client::JoinClient;
 use proto::v1::{AttestRequest, Attestation};
 use references::{
     Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, Source, SourceKind,
 };
-use std::path::PathBuf;
-use std::process::Command;
 use std::sync::Arc;
 use testkit::swtpm::Swtpm;
 use tonic::Status;
@@ -21,26 +19,7 @@ pub(crate) const LISTED: &str = "/usr/bin/listed";
 
 /// One entry of `binary_runtime_measurements`, and what the kernel extends for it.
 pub(crate) fn entry(path: &str, digest: [u8; 32], is_violation: bool) -> (Vec<u8>, [u8; 32]) {
-    let mut data = Vec::new();
-    for field in [
-        [b"sha256:\0".as_slice(), &digest].concat(),
-        format!("{path}\0").into_bytes(),
-    ] {
-        data.extend(u32::try_from(field.len()).unwrap().to_le_bytes());
-        data.extend(field);
-    }
-    let (sha1, extended) = if is_violation {
-        (vec![0; 20], [0xff; 32])
-    } else {
-        (Hash::Sha1.digest(&[&data]), sha256(&data))
-    };
-    let mut bytes = 10_u32.to_le_bytes().to_vec();
-    bytes.extend(sha1);
-    bytes.extend(6_u32.to_le_bytes());
-    bytes.extend(b"ima-ng");
-    bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
-    bytes.extend(data);
-    (bytes, extended)
+    testkit::chip::ima_entry("ima-ng", path, digest, is_violation)
 }
 
 /// What the file at `path` is.
@@ -51,30 +30,15 @@ pub(crate) fn content(path: &str) -> [u8; 32] {
 /// A machine with a chip, and the list of its kernel.
 pub(crate) struct Kernel {
     pub(crate) chip: Swtpm,
-    extend: PathBuf,
     pub(crate) entries: Vec<Vec<u8>>,
 }
 
 impl Kernel {
     /// Booted: its list begins with the aggregate of PCRs that are all zero.
     pub(crate) fn boot(test: &str) -> Option<Self> {
-        let extend = match testkit::tools(["tpm2_pcrextend"]) {
-            Ok([path]) => path,
-            Err(why) => {
-                testkit::skip(test, &why);
-                return None;
-            }
-        };
-        let chip = match Swtpm::start() {
-            Ok(chip) => chip,
-            Err(why) => {
-                testkit::skip(test, &why.to_string());
-                return None;
-            }
-        };
+        let chip = Swtpm::for_test(test)?;
         let mut kernel = Self {
             chip,
-            extend,
             entries: Vec::new(),
         };
         kernel.measure("boot_aggregate", sha256(&[0; 320]));
@@ -92,10 +56,7 @@ impl Kernel {
     }
 
     pub(crate) fn extend(&self, pcr: u32, digest: &[u8; 32]) {
-        let mut command = Command::new(&self.extend);
-        command.env("TPM2TOOLS_TCTI", self.chip.tcti());
-        command.arg(format!("{pcr}:sha256={}", hex::encode(digest)));
-        assert!(command.status().unwrap().success());
+        self.chip.extend(&[(pcr, *digest)]).unwrap();
     }
 
     pub(crate) fn measure(&mut self, path: &str, digest: [u8; 32]) {
