@@ -36,9 +36,21 @@ pub struct AgentConfig {
     #[serde(default = "default_true")]
     pub jwt_receipt: bool,
     pub join: JoinConfig,
+    #[serde(default)]
+    pub enforcement: EnforcementConfig,
     /// A token from the command line or the environment; it goes before the file.
     #[serde(skip)]
     pub token_given: Option<Token>,
+}
+
+/// What the agent may make the kernel enforce.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnforcementConfig {
+    /// Whether the agent installs the IPE policy that the estate names for this machine, and gives the files
+    /// that it lists a Merkle tree. Without it the agent only says what the kernel enforces. It takes root.
+    #[serde(default)]
+    pub install: bool,
 }
 
 /// A join token. Never printed.
@@ -323,6 +335,7 @@ mod tests {
             Path::new("/run/trilith/workload.sock")
         );
         assert!(config.http_listen.is_none() && config.jwt_receipt);
+        assert!(!config.enforcement.install, "a machine opts in");
     }
 
     #[test]

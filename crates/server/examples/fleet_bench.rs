@@ -367,6 +367,7 @@ impl Machine {
             pcr_values: self.values(),
             ima_first: asked.ima_entries,
             ima_list: self.list[first..].concat(),
+            enforcement: None,
         }
     }
 }

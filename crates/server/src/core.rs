@@ -5,6 +5,7 @@ use crate::attesting::Watched;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::current::{self, Current};
+use crate::enforcing::Enforcing;
 use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
 use crate::journal::{Entry, Failure, Journal};
@@ -59,6 +60,8 @@ pub(crate) struct Core {
     pub(crate) joins: Joins,
     /// Machines that are asked to prove themselves again.
     pub(crate) watched: Watched,
+    /// What kernels of machines enforce, by the word of their agents.
+    pub(crate) enforcing: Enforcing,
     /// By node and identity.
     /// By node, identity and what was seen.
     pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,

@@ -160,7 +160,7 @@ pub struct Bundle {
 /// ------------------------------------------------------------------ node agent
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeMessage {
-    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6, 12")]
     pub message: ::core::option::Option<node_message::Message>,
 }
 /// Nested message and enum types in `NodeMessage`.
@@ -179,6 +179,8 @@ pub mod node_message {
         Attestation(super::Attestation),
         #[prost(message, tag = "6")]
         Wanted(super::AttestWanted),
+        #[prost(message, tag = "12")]
+        Enforcement(super::Enforcement),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -190,6 +192,9 @@ pub struct NodeHello {
     /// The machine has a TPM and answers `AttestRequest`.
     #[prost(bool, tag = "3")]
     pub attests: bool,
+    /// It installs what `Enforce` brings.
+    #[prost(bool, tag = "12")]
+    pub enforces: bool,
 }
 /// The answer to an `AttestRequest`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -212,6 +217,38 @@ pub struct Attestation {
     /// what is new; empty: nothing
     #[prost(bytes = "vec", tag = "6")]
     pub ima_list: ::prost::alloc::vec::Vec<u8>,
+    /// as it is now
+    #[prost(message, optional, tag = "12")]
+    pub enforcement: ::core::option::Option<Enforcement>,
+}
+/// What the machine's kernel enforces (IPE), as the agent reads it. Sent first on a stream, with each
+/// `Attestation`, and when it changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Enforcement {
+    /// The kernel has IPE, and the agent may read it.
+    #[prost(bool, tag = "1")]
+    pub supported: bool,
+    /// What is not listed is refused; else it is only written to the audit log.
+    #[prost(bool, tag = "2")]
+    pub enforce: bool,
+    /// The active policy; empty: none.
+    #[prost(string, tag = "3")]
+    pub policy: ::prost::alloc::string::String,
+    /// as the kernel writes it
+    #[prost(string, tag = "4")]
+    pub version: ::prost::alloc::string::String,
+    /// of the signed policy that the kernel holds; empty: it is not signed
+    #[prost(bytes = "vec", tag = "5")]
+    pub policy_sha256: ::prost::alloc::vec::Vec<u8>,
+    /// Digests of the agent's own executable.
+    #[prost(bytes = "vec", tag = "6")]
+    pub agent_sha256: ::prost::alloc::vec::Vec<u8>,
+    /// as the kernel writes it; empty: none
+    #[prost(string, tag = "7")]
+    pub agent_fsverity: ::prost::alloc::string::String,
+    /// What went wrong with the last `Enforce`: JSON list of facts::Finding.
+    #[prost(bytes = "vec", tag = "8")]
+    pub findings: ::prost::alloc::vec::Vec<u8>,
 }
 /// The kernel has measured something: ask now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -262,7 +299,7 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12")]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -285,7 +322,31 @@ pub mod node_update {
         Refused(super::Refused),
         #[prost(message, tag = "8")]
         Attest(super::AttestRequest),
+        #[prost(message, tag = "12")]
+        Enforce(super::Enforce),
     }
+}
+/// What the estate names for the machine's ring, complete; an empty policy: it names none, and nothing on the
+/// machine is changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Enforce {
+    /// PKCS #7 in DER, as the kernel takes it
+    #[prost(bytes = "vec", tag = "1")]
+    pub policy: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "2")]
+    pub enforce: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub files: ::prost::alloc::vec::Vec<VerityFile>,
+}
+/// A file that gets an fs-verity Merkle tree, if its content has this digest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerityFile {
+    /// absolute
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// `sha256:` and hex
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
 }
 /// The machine proves itself again: a quote of these PCRs for this nonce, and what is new in its IMA list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -268,6 +268,7 @@ fn assemble(
         claims: Arc::default(),
         joins: Joins::default(),
         watched: crate::attesting::Watched::default(),
+        enforcing: crate::enforcing::Enforcing::default(),
         assume_refusals: std::sync::Mutex::default(),
         signing,
         head,

@@ -15,6 +15,7 @@ mod attacking;
 mod attesting;
 mod authority;
 mod booting;
+mod enforcing;
 mod flooding;
 mod follower;
 mod following;
