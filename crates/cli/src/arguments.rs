@@ -4,7 +4,8 @@ mod refs;
 
 pub(crate) use refs::{
     CodeArguments, DebianArguments, FindArguments, GenerationArguments, ImportCommand,
-    OciArguments, PhaseArgument, RefsCommand, SlsaArguments, UefiArguments, UkiArguments,
+    IpeArguments, OciArguments, PhaseArgument, RefsCommand, SlsaArguments, UefiArguments,
+    UkiArguments,
 };
 
 use clap::{Args, Parser, Subcommand};

@@ -4,6 +4,7 @@
 mod code;
 mod debian;
 mod images;
+mod ipe;
 
 use crate::arguments::{FindArguments, GenerationArguments, Global, ImportCommand, RefsCommand};
 use crate::{Failure, output};
@@ -30,6 +31,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Import(ImportCommand::Oci(arguments)) => images::oci(&arguments, global),
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
         RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
+        RefsCommand::Ipe(arguments) => ipe::emit(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
     }
 }
