@@ -1,10 +1,12 @@
 //! Answers to a server that asks this machine to prove itself again: a quote, and what is new in the IMA list.
 
 use crate::config::JoinConfig;
+use crate::enforcing::Enforcer;
 use crate::measured::List;
 use attest_tpm::join::Boot;
 use device::tpm::{self, Tpm};
 use proto::v1;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -16,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(500);
 pub(crate) struct Attesting {
     address: String,
     list: Option<List>,
+    enforcer: Arc<Enforcer>,
 }
 
 /// What came of a question.
@@ -30,11 +33,12 @@ pub(crate) enum Answered {
 
 impl Attesting {
     /// Absent for a machine that joins by token: it is never asked.
-    pub(crate) fn of(join: &JoinConfig) -> Option<Self> {
+    pub(crate) fn of(join: &JoinConfig, enforcer: &Arc<Enforcer>) -> Option<Self> {
         match join {
             JoinConfig::Tpm { tpm, ima_list, .. } => Some(Self {
                 address: tpm.clone(),
                 list: List::of(tpm, ima_list.as_deref()),
+                enforcer: Arc::clone(enforcer),
             }),
             JoinConfig::Token { .. } => None,
         }
@@ -79,6 +83,7 @@ impl Attesting {
             pcr_values: quote.values,
             ima_first,
             ima_list: new.to_vec(),
+            enforcement: Some(self.enforcer.report()),
         };
         Ok(Answered::Answer(attestation, mark))
     }

@@ -50,6 +50,11 @@ impl Attestor {
         }
     }
 
+    /// SHA-256 of the agent's own executable.
+    pub(crate) const fn own(&self) -> Option<[u8; 32]> {
+        self.own
+    }
+
     /// Looks at `process` now, and makes `keys` fresh keys for it.
     pub(crate) async fn attest(
         self: &Arc<Self>,

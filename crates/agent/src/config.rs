@@ -39,6 +39,8 @@ pub struct AgentConfig {
     /// What is kept of the node's key on a machine with a TPM, where the server approves boots.
     #[serde(default)]
     pub seal: SealConfig,
+    #[serde(default)]
+    pub enforcement: EnforcementConfig,
     /// A token from the command line or the environment; it goes before the file.
     #[serde(skip)]
     pub token_given: Option<Token>,
@@ -56,6 +58,16 @@ pub enum SealConfig {
     Rejoin,
     /// It is not kept: each start of the agent joins anew. A state that was sealed is opened once more.
     Off,
+}
+
+/// What the agent may make the kernel enforce.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EnforcementConfig {
+    /// Whether the agent installs the IPE policy that the estate names for this machine, and gives the files
+    /// that it lists a Merkle tree. Without it the agent only says what the kernel enforces. It takes root.
+    #[serde(default)]
+    pub install: bool,
 }
 
 /// A join token. Never printed.
@@ -349,6 +361,7 @@ mod tests {
             Path::new("/run/trilith/workload.sock")
         );
         assert!(config.http_listen.is_none() && config.jwt_receipt);
+        assert!(!config.enforcement.install, "a machine opts in");
     }
 
     #[test]

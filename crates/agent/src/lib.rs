@@ -27,6 +27,7 @@ mod attesting;
 mod attestor;
 pub mod client;
 mod config;
+mod enforcing;
 mod health;
 pub mod helper;
 mod helper_service;

@@ -2,6 +2,7 @@
 
 use crate::attestor::Attestor;
 use crate::config::AgentConfig;
+use crate::enforcing::Enforcer;
 use crate::health;
 use crate::helper_service::HelperService;
 use crate::identity::{Identity, IdentityError, Renewal};
@@ -118,6 +119,10 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     };
     tracing::info!(node = %identity.node_id(), "SPIFFE_ENDPOINT_SOCKET={}", listener.uri());
 
+    let enforcer = Enforcer::new(&config, attestor.own());
+    let resuming = Arc::clone(&enforcer);
+    // Beside the rest: a machine enforces what it did whether its server is there or not.
+    drop(tokio::task::spawn_blocking(move || resuming.resume()));
     let stop = shutdown.child_token();
     let mut tasks = JoinSet::new();
     tasks.spawn(sync::tick(Arc::clone(&shared), stop.clone()));
@@ -135,6 +140,7 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
             identity: Arc::clone(&identity),
             shared: Arc::clone(&shared),
             attestor: Arc::clone(&attestor),
+            enforcer,
         }
         .run(stop.clone()),
     );

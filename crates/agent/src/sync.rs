@@ -5,6 +5,7 @@
 use crate::attesting::{Answered, Attesting};
 use crate::attestor::{Attestor, Process};
 use crate::config::AgentConfig;
+use crate::enforcing::Enforcer;
 use crate::identity::{Identity, is_lock, is_over, lock};
 use crate::join::finding_of;
 use crate::shared::Shared;
@@ -61,6 +62,7 @@ pub(crate) struct Sync {
     pub(crate) identity: Arc<Identity>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) attestor: Arc<Attestor>,
+    pub(crate) enforcer: Arc<Enforcer>,
 }
 
 type Asked = (
@@ -131,13 +133,18 @@ impl Sync {
         )
         .await?;
         let (sender, outgoing) = mpsc::channel(OUTGOING);
-        let attesting = Attesting::of(&self.config.join);
+        let attesting = Attesting::of(&self.config.join, &self.enforcer);
         let hello = v1::NodeHello {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             bundle_sequence: self.shared.quietly(|core| core.trust_sequence()),
             attests: attesting.is_some(),
+            enforces: self.enforcer.installs(),
         };
         send(&sender, v1::node_message::Message::Hello(hello)).await?;
+        // Before anything is asked for that is decided by it.
+        let enforced = self.enforcer.reported().await;
+        let message = v1::node_message::Message::Enforcement(enforced.clone());
+        send(&sender, message).await?;
         let mut updates = NodeClient::new(link.channel)
             .max_decoding_message_size(MAX_MESSAGE)
             .sync(ReceiverStream::new(outgoing))
@@ -157,6 +164,8 @@ impl Sync {
         if let Some(attesting) = attesting.clone() {
             looking.spawn(attesting.look(marks));
         }
+        let (reports, mut report) = watch::channel(enforced);
+        looking.spawn(Arc::clone(&self.enforcer).look(reports));
         loop {
             self.start_asking(&mut asking);
             if sealing.is_empty()
@@ -191,6 +200,11 @@ impl Sync {
                     Some(v1::NodeUpdate { update: Some(Update::Approvals(told)) }) => {
                         approvals = Some(told.set);
                     }
+                    Some(v1::NodeUpdate { update: Some(Update::Enforce(sent)) }) => {
+                        let enforcer = Arc::clone(&self.enforcer);
+                        // What comes of it is told like any change.
+                        drop(tokio::task::spawn_blocking(move || enforcer.take(&sent)));
+                    }
                     Some(update) => self.take(update).await,
                     None => return Err(SyncError::Closed),
                 },
@@ -211,6 +225,10 @@ impl Sync {
                 Some(sealed) = sealing.join_next() => {
                     let again = sealed.ok().flatten();
                     approvals = approvals.or(again);
+                }
+                Ok(()) = report.changed() => {
+                    let enforced = report.borrow_and_update().clone();
+                    send(&sender, v1::node_message::Message::Enforcement(enforced)).await?;
                 }
                 () = self.shared.work.notified() => {}
                 () = self.identity.renewed.notified() => return Ok(()),
@@ -270,7 +288,13 @@ impl Sync {
                 self.shared
                     .quietly(|core| core.refused(refused.request, finding, now));
             }
-            Some(Update::Heartbeat(_) | Update::Attest(_) | Update::Approvals(_)) | None => {}
+            Some(
+                Update::Heartbeat(_)
+                | Update::Attest(_)
+                | Update::Approvals(_)
+                | Update::Enforce(_),
+            )
+            | None => {}
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();

@@ -33,7 +33,32 @@ impl std::fmt::Display for PolicyVersion {
 }
 
 impl PolicyVersion {
-    fn parse(text: &str) -> Option<Self> {
+    /// The next higher one; `None` after the highest.
+    #[must_use]
+    pub fn next(self) -> Option<Self> {
+        let Self {
+            mut major,
+            mut minor,
+            mut revision,
+        } = self;
+        if let Some(next) = revision.checked_add(1) {
+            revision = next;
+        } else if let Some(next) = minor.checked_add(1) {
+            (minor, revision) = (next, 0);
+        } else {
+            major = major.checked_add(1)?;
+            (minor, revision) = (0, 0);
+        }
+        Some(Self {
+            major,
+            minor,
+            revision,
+        })
+    }
+
+    /// Reads `1.2.3`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
         let mut parts = text.split('.').map(|part| {
             let plain = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
             plain.then(|| part.parse::<u16>().ok()).flatten()
@@ -106,9 +131,7 @@ impl IpePolicy {
         references: &CodeReferences,
         now: Timestamp,
     ) -> Result<Self, Finding> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        let named = plan.name.bytes().all(plain) && (1..=64).contains(&plan.name.len());
-        if !named || plan.name.starts_with('.') {
+        if !is_name(&plan.name) {
             return Err(Finding::new("IPE-NAME", "the policy cannot have this name")
                 .expected("1 to 64 letters, digits, `-`, `_`, `.`, the first no `.`")
                 .observed(format!("{:?}", plan.name)));
@@ -259,17 +282,7 @@ impl SignedPolicy {
     /// # Errors
     /// `IPE-STRUCTURE`, `IPE-SIGNER`, `IPE-SIGNATURE`.
     pub fn verify(der: &[u8], certificates: &[&[u8]]) -> Result<Self, Finding> {
-        let malformed = |observed: &str| {
-            Finding::new("IPE-STRUCTURE", "the signed policy cannot be read")
-                .expected("PKCS #7 in DER around a policy, with one signer")
-                .observed(observed)
-        };
-        if der.len() > MAX_POLICY {
-            return Err(malformed("more than 4 MiB"));
-        }
-        let message = SignedData::parse(der)
-            .filter(|message| message.content_type == cms::DATA.as_bytes())
-            .ok_or_else(|| malformed("another message"))?;
+        let message = message(der)?;
         let trusted: Vec<Vec<u8>> = certificates
             .iter()
             .map(|one| certificate_der(one))
@@ -283,14 +296,37 @@ impl SignedPolicy {
             Finding::new("IPE-SIGNATURE", "the policy's signature does not verify")
                 .expected(format!("a signature by {}", signer.title()))
         })?;
+        Self::of(&message, der)
+    }
+
+    /// Reads a signed policy whose signature somebody else checks: a kernel takes none that no key of its
+    /// keyrings signed.
+    ///
+    /// # Errors
+    /// `IPE-STRUCTURE`.
+    pub fn read(der: &[u8]) -> Result<Self, Finding> {
+        Self::of(&message(der)?, der)
+    }
+
+    fn of(message: &SignedData<'_>, der: &[u8]) -> Result<Self, Finding> {
         let text = str::from_utf8(message.content).map_err(|_| malformed("no text"))?;
         let (name, version) = header(text).ok_or_else(|| malformed("no policy header"))?;
+        if !is_name(name) {
+            return Err(malformed("a name that is none"));
+        }
         Ok(Self {
             name: name.to_owned(),
             version,
             text: text.to_owned(),
             der: der.to_vec(),
         })
+    }
+
+    /// What it lets execute; `None` if that is more than listed digests and the initramfs that the firmware
+    /// verified, or a rule says something that is not understood here.
+    #[must_use]
+    pub fn execution(&self) -> Option<Execution> {
+        Execution::read(&self.text)
     }
 
     #[must_use]
@@ -319,6 +355,72 @@ impl SignedPolicy {
     pub fn sha256(&self) -> [u8; 32] {
         crypto::sha256(&self.der)
     }
+}
+
+/// What a policy lets execute, where it denies the rest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Execution {
+    pub digests: BTreeSet<FsVerityDigest>,
+    /// Files of the initramfs that the firmware verified.
+    pub boot_verified: bool,
+}
+
+impl Execution {
+    /// The first rule that fits decides, else the default of the operation, else that of the policy
+    /// (ipe.rst, "Policy"). Only rules that allow are understood: then their order does not matter.
+    fn read(text: &str) -> Option<Self> {
+        let lines = text.lines().map(|line| {
+            let (line, _comment) = line.split_once('#').unwrap_or((line, ""));
+            line.split_whitespace().collect::<Vec<_>>()
+        });
+        let mut lines = lines.filter(|words| !words.is_empty());
+        lines.next()?;
+        let (mut whole, mut own) = (None, None);
+        let mut execution = Self {
+            digests: BTreeSet::new(),
+            boot_verified: false,
+        };
+        for words in lines {
+            match words.as_slice() {
+                ["DEFAULT", action] => whole = Some(*action == "action=DENY"),
+                ["DEFAULT", "op=EXECUTE", action] => own = Some(*action == "action=DENY"),
+                ["op=EXECUTE", "boot_verified=TRUE", "action=ALLOW"] => {
+                    execution.boot_verified = true;
+                }
+                ["op=EXECUTE", property, "action=ALLOW"] => {
+                    let digest = property.strip_prefix("fsverity_digest=")?;
+                    let digest = FsVerityDigest::parse(digest).ok()?;
+                    execution.digests.insert(digest);
+                }
+                ["op=EXECUTE", ..] => return None,
+                ["DEFAULT", ..] => {}
+                [operation, ..] if operation.starts_with("op=") => {}
+                _ => return None,
+            }
+        }
+        own.or(whole)?.then_some(execution)
+    }
+}
+
+fn malformed(observed: &str) -> Finding {
+    Finding::new("IPE-STRUCTURE", "the signed policy cannot be read")
+        .expected("PKCS #7 in DER around a policy, with one signer")
+        .observed(observed)
+}
+
+fn message(der: &[u8]) -> Result<SignedData<'_>, Finding> {
+    if der.len() > MAX_POLICY {
+        return Err(malformed("more than 4 MiB"));
+    }
+    SignedData::parse(der)
+        .filter(|message| message.content_type == cms::DATA.as_bytes())
+        .ok_or_else(|| malformed("another message"))
+}
+
+/// A name that is one folder of the kernel's.
+fn is_name(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    name.bytes().all(plain) && (1..=64).contains(&name.len()) && !name.starts_with('.')
 }
 
 /// `policy_name=NAME policy_version=1.2.3`, the first line that is not empty or a comment.
@@ -384,6 +486,44 @@ mod tests {
             "1.2.+3",
         ] {
             assert_eq!(PolicyVersion::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_next_version_is_higher_until_there_is_none() {
+        let of = |text| PolicyVersion::parse(text).unwrap();
+        assert_eq!(of("1.2.3").next(), Some(of("1.2.4")));
+        assert_eq!(of("1.2.65535").next(), Some(of("1.3.0")));
+        assert_eq!(of("1.65535.65535").next(), Some(of("2.0.0")));
+        assert_eq!(of("65535.65535.65535").next(), None);
+    }
+
+    #[test]
+    fn a_policy_restricts_execution_only_if_every_rule_is_understood() {
+        let digest = format!("sha256:{}", "ab".repeat(32));
+        let listed = format!("op=EXECUTE fsverity_digest={digest} action=ALLOW");
+        let of =
+            |rules: &str| Execution::read(&format!("policy_name=a policy_version=0.0.1\n{rules}"));
+        let read = of(&format!(
+            "DEFAULT action=ALLOW\nDEFAULT op=EXECUTE action=DENY # x\n\n# y\n{listed}\nop=KMODULE boot_verified=TRUE action=ALLOW"
+        ));
+        let read = read.unwrap();
+        assert_eq!(read.digests.len(), 1);
+        assert!(!read.boot_verified);
+        let read = of("DEFAULT action=DENY\nop=EXECUTE boot_verified=TRUE action=ALLOW").unwrap();
+        assert!(read.boot_verified && read.digests.is_empty());
+        for more in [
+            "DEFAULT action=ALLOW",
+            "DEFAULT action=DENY\nDEFAULT op=EXECUTE action=ALLOW",
+            "DEFAULT action=DENY\nop=EXECUTE action=ALLOW",
+            "DEFAULT action=DENY\nop=EXECUTE fsverity_signature=TRUE action=ALLOW",
+            "DEFAULT action=DENY\nop=EXECUTE fsverity_digest=sha256:00 action=ALLOW",
+            "DEFAULT action=DENY\nop=EXECUTE boot_verified=FALSE action=ALLOW",
+            "DEFAULT action=DENY\nop=EXECUTE boot_verified=TRUE action=DENY",
+            "DEFAULT action=DENY\nsomething else",
+            "",
+        ] {
+            assert_eq!(of(more), None, "{more}");
         }
     }
 

@@ -53,7 +53,7 @@ mod vouched;
 pub use artifact::Artifact;
 pub use fsverity::{FsVerityAlgorithm, FsVerityDigest};
 pub use interpreter::{INTERPRETERS, is_interpreter};
-pub use ipe::{IpePolicy, Operation, PolicyPlan, PolicyVersion, SignedPolicy};
+pub use ipe::{Execution, IpePolicy, Operation, PolicyPlan, PolicyVersion, SignedPolicy};
 pub use judge::{CodeEvidence, Form, Running, judge};
 pub use key_signed::{verify_blob, verify_envelope, verify_simple_signing};
 pub use manifest::{Manifest, ManifestFile, ManifestPolicy};

@@ -37,6 +37,9 @@ pub struct ManifestFile {
     pub fsverity: String,
     pub label: String,
     pub source: String,
+    /// Where machines have it, if that is known.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub path: Option<String>,
     /// Milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub from: Option<Timestamp>,
@@ -57,6 +60,7 @@ impl Manifest {
                 fsverity: digest.to_string(),
                 label: reference.label.clone(),
                 source: reference.source.clone(),
+                path: None,
                 from,
                 until,
             })
@@ -70,6 +74,24 @@ impl Manifest {
             }),
             files: files.collect(),
         }
+    }
+
+    /// The same, with the paths that `of` has for a digest.
+    #[must_use]
+    pub fn placed(mut self, of: impl Fn(&str) -> Vec<String>) -> Self {
+        let files = self.files.into_iter().flat_map(|file| {
+            let paths = of(&file.fsverity);
+            if paths.is_empty() {
+                return vec![file];
+            }
+            let placed = paths.into_iter().map(|path| ManifestFile {
+                path: Some(path),
+                ..file.clone()
+            });
+            placed.collect()
+        });
+        self.files = files.collect();
+        self
     }
 
     /// JSON, one spelling for the same references.

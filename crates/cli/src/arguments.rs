@@ -4,8 +4,8 @@ mod refs;
 
 pub(crate) use refs::{
     ApprovalsArguments, CodeArguments, DebianArguments, FindArguments, GenerationArguments,
-    ImportCommand, OciArguments, PhaseArgument, RefsCommand, SlsaArguments, UefiArguments,
-    UkiArguments,
+    ImportCommand, IpeArguments, OciArguments, PhaseArgument, RefsCommand, SlsaArguments,
+    UefiArguments, UkiArguments,
 };
 
 use clap::{Args, Parser, Subcommand};

@@ -20,6 +20,7 @@ pub use digest::{Digests, MAX_EXECUTABLE};
 pub use executable::{Digest, Executable, FileId, Program};
 pub use text::unit_of_cgroup;
 pub use verity::Verity;
+pub(crate) use verity::measure as measure_verity;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};

@@ -21,7 +21,9 @@ pub fn is_digest_of_code(name: &str) -> bool {
 /// Whether a fact of this name is what an estate makes of the digests.
 #[must_use]
 pub fn is_derived_of_code(name: &str) -> bool {
-    name.starts_with("code.") && !is_digest_of_code(name) && name != names::CODE_ROOTED_IN_HARDWARE
+    // What a machine measured and enforces is no matter of reference values alone.
+    let of_the_machine = [names::CODE_ROOTED_IN_HARDWARE, names::CODE_ENFORCEMENT];
+    name.starts_with("code.") && !is_digest_of_code(name) && !of_the_machine.contains(&name)
 }
 
 /// The name of a digest in `facts` that is written otherwise than digests are.
@@ -38,6 +40,21 @@ pub fn malformed_digest_of_code(facts: &FactSet) -> Option<&'static str> {
         facts.value(name).is_some() && facts.text(name) != whole.as_deref()
     });
     wrong.next().map(|(name, _)| name)
+}
+
+/// Reads an fs-verity digest as the kernel writes it.
+#[must_use]
+pub fn fsverity_digest(text: &str) -> Option<FsVerityDigest> {
+    FsVerityDigest::parse(text).ok()
+}
+
+/// The bytes of one that is SHA-256.
+#[must_use]
+pub const fn sha256_of_fsverity(digest: FsVerityDigest) -> Option<[u8; 32]> {
+    match digest {
+        FsVerityDigest::Sha256(digest) => Some(digest),
+        FsVerityDigest::Sha512(_) => None,
+    }
 }
 
 /// The digests of code that are SHA-256.

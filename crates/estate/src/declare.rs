@@ -245,6 +245,38 @@ pub(crate) struct ReferencesFile {
     pub(crate) generations: Vec<references::Generation>,
     #[serde(default)]
     pub(crate) withdrawn: Vec<references::Withdrawal>,
+    /// What `trilith refs ipe` writes.
+    #[serde(default)]
+    pub(crate) enforcement: Vec<EnforcementEntry>,
+}
+
+/// What the kernels of some machines let run: an IPE policy, and the files that it is about.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnforcementEntry {
+    /// Rings of machines, which are pools; `*` is every ring that no other entry names.
+    #[schemars(with = "Vec<String>")]
+    pub(crate) rings: Vec<Spanned<String>>,
+    /// Whether kernels refuse what is not listed. Else they only say in their audit log what they would refuse.
+    #[serde(default)]
+    pub(crate) enforce: bool,
+    /// The signed policy: PKCS #7 in base64.
+    #[schemars(with = "String")]
+    pub(crate) policy: Spanned<String>,
+    /// Files that get a Merkle tree where their content has this digest.
+    #[serde(default, rename = "file")]
+    pub(crate) files: Vec<EnforcedFileEntry>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EnforcedFileEntry {
+    /// Absolute.
+    #[schemars(with = "String")]
+    pub(crate) path: Spanned<String>,
+    /// `sha256:` and hex.
+    #[schemars(with = "String")]
+    pub(crate) fsverity: Spanned<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

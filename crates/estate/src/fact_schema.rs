@@ -68,6 +68,7 @@ fn type_of(name: &str) -> Option<Type> {
         | names::CODE_ROOTED_IN_HARDWARE
         | names::MACHINE_BOOT_SECURE_BOOT
         | names::MACHINE_BOOT_SHIM
+        | names::MACHINE_IPE_ROOTED
         | names::MACHINE_TEE_DEBUG => Type::Bool,
         _ => Type::Text,
     })
@@ -275,7 +276,9 @@ mod tests {
             .lines()
             .take_while(|line| !line.contains("entity Workload"))
             .collect::<String>();
-        let nested = ["tpm?", "boot?", "ima?", "tee?", "tcb?", "code?", "signer?"];
+        let nested = [
+            "tpm?", "boot?", "ima?", "ipe?", "tee?", "tcb?", "code?", "signer?",
+        ];
         let leaves = optional.matches("?: ").count() - nested.len();
         assert_eq!(
             leaves + ["code.sha256"].len(),

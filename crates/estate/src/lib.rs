@@ -31,6 +31,7 @@ mod decision;
 mod declare;
 mod diff;
 mod duration;
+mod enforcement;
 mod entities;
 mod estate;
 mod expectations;
@@ -52,18 +53,19 @@ pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
 pub use authorize::Prepared;
 pub use code::{
-    Sha256Digests, is_derived_of_code, is_digest_of_code, malformed_digest_of_code,
-    sha256_digests_of_code,
+    Sha256Digests, fsverity_digest, is_derived_of_code, is_digest_of_code,
+    malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
 pub use declare::{Certifies, IdentityKind, RecordingMode, json_schema};
 pub use diff::{AccessChange, Diff, Named, diff};
+pub use enforcement::{Emitted, EnforcementPlan};
 pub use estate::Estate;
 pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
-    CodeReference, Column, Identity, Machine, References, Settings, TableInfo, TpmRoot,
+    CodeReference, Column, Enforcement, Identity, Machine, References, Settings, TableInfo, TpmRoot,
 };
 pub use problem::{Problem, closest};
 pub use resolve::is_reserved;

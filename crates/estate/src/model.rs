@@ -92,6 +92,22 @@ pub struct References {
     /// Who may vouch for code, and what they said.
     #[serde(skip)]
     pub(crate) vouching: Vouching,
+    /// What kernels are to let run.
+    #[serde(skip)]
+    pub enforcement: Vec<Enforcement>,
+}
+
+/// What the kernels of some machines are to let run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Enforcement {
+    pub rings: BTreeSet<String>,
+    /// Whether they refuse the rest, or only say so.
+    pub enforce: bool,
+    pub policy: attest_code::SignedPolicy,
+    /// What the policy says of execution.
+    pub execution: attest_code::Execution,
+    /// Absolute paths, and the digests that their files should have.
+    pub files: Vec<(String, attest_code::FsVerityDigest)>,
 }
 
 impl References {
@@ -109,6 +125,13 @@ impl References {
         self.machines
             .values()
             .find(|machine| machine.ak_sha256.contains(ak_sha256))
+    }
+
+    /// What the kernels of `ring` are to let run.
+    #[must_use]
+    pub fn enforcement_of(&self, ring: &str) -> Option<&Enforcement> {
+        let of = |ring: &str| self.enforcement.iter().find(|one| one.rings.contains(ring));
+        of(ring).or_else(|| of(references::ALL_RINGS))
     }
 
     /// The names that code goes by, by either digest. `sha256` is lower-case hex, `fsverity` as

@@ -1,5 +1,6 @@
 //! From files to a [`Model`]: parses, resolves every name, and collects all problems, not the first.
 
+mod enforcement;
 mod parse;
 mod references;
 mod resources;

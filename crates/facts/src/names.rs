@@ -132,6 +132,18 @@ pub const MACHINE_TEE_TCB_TEE: &str = "machine.tee.tcb.tee";
 pub const MACHINE_TEE_TCB_SNP: &str = "machine.tee.tcb.snp";
 pub const MACHINE_TEE_TCB_MICROCODE: &str = "machine.tee.tcb.microcode";
 
+/// `enforced` when the kernel enforces the policy that the estate names for the machine's ring, else `observed`.
+pub const MACHINE_ENFORCEMENT: &str = "machine.enforcement";
+/// Name of the IPE policy that is active.
+pub const MACHINE_IPE_POLICY: &str = "machine.ipe.policy";
+/// Its version: `2026.1128.1747`.
+pub const MACHINE_IPE_VERSION: &str = "machine.ipe.version";
+/// SHA-256 of the signed policy as the kernel holds it, lower-case hex.
+pub const MACHINE_IPE_SHA256: &str = "machine.ipe.sha256";
+/// True when everything that ran in this boot is approved, by a list that the TPM quoted, and the node agent
+/// which reads what the kernel enforces is among it.
+pub const MACHINE_IPE_ROOTED: &str = "machine.ipe.rooted_in_hardware";
+
 pub const WORKLOAD_UID: &str = "workload.uid";
 pub const WORKLOAD_GID: &str = "workload.gid";
 pub const WORKLOAD_GROUPS: &str = "workload.groups";
@@ -153,6 +165,9 @@ pub const CODE_FSVERITY: &str = "code.fsverity";
 /// True when the machine's IMA list, which its TPM quoted, has a file of this digest in this boot. That it is this
 /// process which runs the file is the agent's word.
 pub const CODE_ROOTED_IN_HARDWARE: &str = "code.rooted_in_hardware";
+/// `enforced` when the policy that the machine's kernel enforces lists the code's fs-verity digest, else
+/// `observed`.
+pub const CODE_ENFORCEMENT: &str = "code.enforcement";
 /// The reference value that the digest goes by: the owner's label.
 pub const CODE_REFERENCE: &str = "code.reference";
 /// The signer, or the rule for provenance, that approved the code: the owner's label.
@@ -248,6 +263,11 @@ pub const ALL: &[&str] = &[
     MACHINE_TEE_TCB_TEE,
     MACHINE_TEE_TCB_SNP,
     MACHINE_TEE_TCB_MICROCODE,
+    MACHINE_ENFORCEMENT,
+    MACHINE_IPE_POLICY,
+    MACHINE_IPE_VERSION,
+    MACHINE_IPE_SHA256,
+    MACHINE_IPE_ROOTED,
     WORKLOAD_UID,
     WORKLOAD_GID,
     WORKLOAD_GROUPS,
@@ -260,6 +280,7 @@ pub const ALL: &[&str] = &[
     CODE_SHA256,
     CODE_FSVERITY,
     CODE_ROOTED_IN_HARDWARE,
+    CODE_ENFORCEMENT,
     CODE_REFERENCE,
     CODE_APPROVED_BY,
     CODE_SIGNER_IDENTITY,

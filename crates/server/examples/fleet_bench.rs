@@ -255,5 +255,6 @@ fn answer(chip: &Chip, asked: &AttestRequest) -> Attestation {
         pcr_values: quote.values,
         ima_first: asked.ima_entries,
         ima_list: chip.list_from(usize::try_from(asked.ima_entries).unwrap()),
+        enforcement: None,
     }
 }

@@ -116,6 +116,24 @@ pub(crate) fn root_in_hardware(core: &Core, node: &str, facts: &mut FactSet, cur
     facts.state(names::CODE_ROOTED_IN_HARDWARE, true, Source::Verified, now);
 }
 
+/// Whether the list of `node` has been verified since this server started.
+pub(crate) fn is_listed(core: &Core, node: &str) -> bool {
+    core.watched.lock().has_list(node)
+}
+
+/// The digest by which the kernel of `node` has measured a file in this boot, as the machine's list says.
+pub(crate) fn has_run(
+    core: &Core,
+    node: &str,
+    content: Option<[u8; 32]>,
+    tree: Option<[u8; 32]>,
+) -> Option<[u8; 32]> {
+    let watches = core.watched.lock();
+    let seen = |digest: &[u8; 32], kind| watches.has_seen(node, kind, digest);
+    let content = content.filter(|digest| seen(digest, Kind::Content));
+    content.or_else(|| tree.filter(|digest| seen(digest, Kind::Verity)))
+}
+
 /// Has the workloads of `node` ask again whose code its kernel has measured by now.
 fn tell_of(core: &Core, node: &str, files: &[(Kind, [u8; 32])]) {
     let fresh: HashSet<&[u8; 32]> = files.iter().map(|(_, digest)| digest).collect();
@@ -229,6 +247,11 @@ pub(crate) async fn answer(
         refused(core, &finding);
         Refusal::Denied(finding)
     })?;
+    if let Some(enforcement) = &sent.enforcement
+        && crate::enforcing::told(core, name, enforcement)?
+    {
+        crate::enforcing::judge(core, name).await?;
+    }
     let (current, facts) = (core.estate()?, core.machine_facts(&caller.node)?);
     let answer = Answer {
         quote: sent.quote,
@@ -248,15 +271,23 @@ pub(crate) async fn answer(
     let (answer, judged) = judged.map_err(|error| Refusal::internal("judging a quote", &error))?;
     match judged {
         Ok((standing, round)) => {
-            let mut watches = core.watched.lock();
-            let boot = standing.boot();
-            if watches.passed(name, epoch, standing, core.now(), pace(core)) {
-                watches.saw(name, boot, round.files());
-                drop(watches);
+            let passed = {
+                let mut watches = core.watched.lock();
+                let boot = standing.boot();
+                let passed = watches.passed(name, epoch, standing, core.now(), pace(core));
+                if passed {
+                    watches.saw(name, boot, round.files());
+                }
+                passed
+            };
+            if passed {
                 tell_of(core, name, round.files());
                 core.metrics.attestations.inc();
                 let fresh = u64::try_from(round.fresh()).unwrap_or(u64::MAX);
                 core.metrics.measured.inc_by(fresh);
+                if crate::enforcing::look_again(core, name) {
+                    crate::enforcing::judge(core, name).await?;
+                }
             }
         }
         Err(findings) if core.watched.lock().counts(name, epoch) => {

@@ -5,6 +5,7 @@ use crate::attesting::Watched;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::current::{self, Current};
+use crate::enforcing::Enforcing;
 use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
 use crate::journal::{Entry, Failure, Journal};
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) watched: Watched,
     /// The boots that are approved for each ring.
     pub(crate) seals: crate::seals::Seals,
+    /// What kernels of machines enforce, by the word of their agents.
+    pub(crate) enforcing: Enforcing,
     /// By node and identity.
     /// By node, identity and what was seen.
     pub(crate) assume_refusals: Mutex<Refusals<(String, String, String)>>,

@@ -159,7 +159,7 @@ impl Current {
         let stays = |name: &str| match name {
             names::MACHINE_POOL => false,
             names::MACHINE_NAME => true,
-            names::CODE_ROOTED_IN_HARDWARE => trusted,
+            names::CODE_ROOTED_IN_HARDWARE | names::CODE_ENFORCEMENT => trusted,
             name => trusted || !name.starts_with("machine."),
         };
         let kept = facts.iter().filter(|fact| stays(&fact.name)).cloned();

@@ -30,6 +30,7 @@ mod connection;
 mod core;
 mod crl;
 mod current;
+mod enforcing;
 mod evict;
 mod follow;
 mod http;

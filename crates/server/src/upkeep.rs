@@ -43,6 +43,9 @@ pub(crate) async fn run(
         let step = async {
             if core.signing.check().is_ok() {
                 crate::attesting::sweep(&core).await;
+                for node in crate::enforcing::lapsed(&core) {
+                    crate::enforcing::judge(&core, &node).await?;
+                }
                 // Before what a full disk may refuse: it needs no room there.
                 revocation_lists(&core).await?;
                 // First: it is issued on a full disk as well, and nobody connects without it.

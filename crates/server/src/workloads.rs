@@ -232,6 +232,15 @@ impl Workloads {
             .collect()
     }
 
+    /// What is known of the workloads of `node`, by their names.
+    pub(crate) fn all_of(&self, node: &str) -> Vec<(String, Workload)> {
+        let nodes = self.lock();
+        let workloads = nodes.get(node).into_iter().flat_map(|node| &node.workloads);
+        workloads
+            .map(|(name, workload)| (name.clone(), workload.clone()))
+            .collect()
+    }
+
     /// Forgets SVIDs that have ended, and workloads of unconnected nodes that hold none.
     pub(crate) fn sweep(&self, now_ms: u64) {
         self.lock().retain(|_, node| {

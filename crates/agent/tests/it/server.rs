@@ -433,7 +433,10 @@ impl Node for NodeSide {
         tokio::spawn(async move {
             while let Ok(Some(message)) = messages.message().await {
                 let update = match message.message.unwrap() {
-                    Message::Hello(_) | Message::Attestation(_) | Message::Wanted(_) => continue,
+                    Message::Hello(_)
+                    | Message::Attestation(_)
+                    | Message::Wanted(_)
+                    | Message::Enforcement(_) => continue,
                     Message::Workload(request) => Update::Issued(state.issue(request)),
                     Message::Jwt(request) => Update::Jwt(state.issue_jwt(&request)),
                     Message::Gone(gone) => {

@@ -18,6 +18,48 @@ pub enum RefsCommand {
         after_long_help = "Examples:\n  trilith refs approvals production\n  trilith refs approvals production --out new-kernel.json\n  trilith refs approvals production --json"
     )]
     Approvals(ApprovalsArguments),
+    /// Make the policy that kernels of a ring enforce (IPE) from an estate's references, and sign it
+    #[command(
+        after_long_help = "The file goes into the estate's references folder. Programs are listed by fs-verity digest. What has not\nchanged keeps its version; else the version is a higher one.\n\nExamples:\n  trilith refs ipe ./estate --ring web --certificate db.crt --key db.key --output estate/references/enforcement.json\n  trilith refs ipe ./estate --ring web --certificate db.crt --key db.key --boot-verified --enforce --output estate/references/enforcement.json"
+    )]
+    Ipe(IpeArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct IpeArguments {
+    /// Folder of the estate
+    #[arg(value_name = "DIR")]
+    pub estate: PathBuf,
+    /// Ring of machines that it is for
+    #[arg(long, value_name = "RING")]
+    pub ring: String,
+    /// Certificate that the kernels trust, PEM or DER; with Secure Boot, one of the firmware's db
+    #[arg(long, value_name = "FILE")]
+    pub certificate: PathBuf,
+    /// Its private key: PKCS #8 in PEM
+    #[arg(long, value_name = "FILE")]
+    pub key: PathBuf,
+    /// The file of references to write, usually in the estate's references folder; replaced if it exists
+    #[arg(long, short, value_name = "FILE")]
+    pub output: PathBuf,
+    /// The policy's name on the machines
+    #[arg(long, value_name = "NAME", default_value = "trilith")]
+    pub name: String,
+    /// What was in the initramfs that the firmware verified may run
+    #[arg(long)]
+    pub boot_verified: bool,
+    /// Refuse what is not listed; else kernels only say in their audit log what they would refuse
+    #[arg(long)]
+    pub enforce: bool,
+    /// Also write the signed policy, as the kernel takes it
+    #[arg(long, value_name = "FILE")]
+    pub p7b: Option<PathBuf>,
+    /// Also write the list of files and their fs-verity digests
+    #[arg(long, value_name = "FILE")]
+    pub manifest: Option<PathBuf>,
+    /// When, as 2026-07-11T00:00:00Z; by default now
+    #[arg(long, value_name = "TIME")]
+    pub at: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -212,7 +212,7 @@ fn prove(directory: &Path, timeout: u64, global: &Global) -> Result<ExitCode, Fa
     Ok(ExitCode::from(crate::EXIT_VERIFICATION))
 }
 
-fn compile(files: &EstateFiles) -> Result<Estate, Failure> {
+pub(crate) fn compile(files: &EstateFiles) -> Result<Estate, Failure> {
     Estate::compile(files)
         .map_err(|problems| Failure::verification(problems.iter().map(finding).collect()))
 }

@@ -5,6 +5,7 @@ mod approvals;
 mod code;
 mod debian;
 mod images;
+mod ipe;
 
 use crate::arguments::{FindArguments, GenerationArguments, Global, ImportCommand, RefsCommand};
 use crate::runtime::block_on;
@@ -32,6 +33,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Import(ImportCommand::Oci(arguments)) => images::oci(&arguments, global),
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
         RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
+        RefsCommand::Ipe(arguments) => ipe::emit(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
         RefsCommand::Approvals(arguments) => block_on(1, approvals::show(arguments, global)),
     }

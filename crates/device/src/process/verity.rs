@@ -15,7 +15,7 @@ pub struct Verity {
 
 /// The digest of `file`, opened for reading; `None` if it has no Merkle tree, or its file system knows none.
 /// Takes as long for a large file as for a small one: nothing is read.
-pub(super) fn measure(file: impl AsFd) -> Option<Verity> {
+pub(crate) fn measure(file: impl AsFd) -> Option<Verity> {
     let asked = Measure(Answer {
         algorithm: 0,
         size: LARGEST,

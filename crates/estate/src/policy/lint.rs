@@ -7,8 +7,10 @@ use crate::decision::Effect;
 use crate::problem::Problem;
 
 /// Facts that the node agent asserts: whoever has root there writes them.
-const ASSERTED: [&str; 10] = [
+const ASSERTED: [&str; 12] = [
     "code",
+    "machine.enforcement",
+    "machine.ipe",
     "uid",
     "gid",
     "groups",

@@ -225,6 +225,16 @@ fn assume_without_placement_is_refused() {
         &policy("principal", ""),
         "ESTATE-ASSUME-PLACEMENT",
     );
+    for word in [
+        "principal.machine has enforcement && principal.machine.enforcement == \"enforced\"",
+        "principal.machine has ipe && principal.machine.ipe has sha256 && principal.machine.ipe.sha256 == \"00\"",
+    ] {
+        refused(
+            "policies/x.cedar",
+            &policy("principal", &format!(" when {{ {word} }}")),
+            "ESTATE-ASSUME-PLACEMENT",
+        );
+    }
     let either = " when { principal.machine has pool && principal.machine.pool == \"demo\" || principal has uid && principal.uid == 0 }";
     refused(
         "policies/x.cedar",

@@ -76,6 +76,7 @@ pub(super) fn agents(core: &Core) -> Value {
                 "connected": core.workloads.connected(&node.name),
                 "workloads": core.workloads.count(&node.name),
                 "verdict": node.verdict,
+                "enforcement": crate::enforcing::shown(core, &node.name),
                 "evidence": Timestamp::from_millis(node.evidence_time).to_string(),
             })
         })

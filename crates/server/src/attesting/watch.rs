@@ -144,6 +144,14 @@ impl Watches {
         })
     }
 
+    /// Whether its list was verified by this server, in the boot that it is in.
+    pub(super) fn has_list(&self, node: &str) -> bool {
+        self.all.get(node).is_some_and(|watch| {
+            let boot = watch.standing.as_ref().map(|standing| standing.boot());
+            boot.is_some() && boot == watch.seen.boot()
+        })
+    }
+
     pub(super) fn standing(&self, node: &str) -> Option<Arc<Standing>> {
         self.all.get(node)?.standing.clone()
     }

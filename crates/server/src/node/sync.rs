@@ -5,13 +5,14 @@ mod jwt;
 mod rejudge;
 mod workload;
 
-pub(crate) use rejudge::{Lost, cut, rejudge, withdraw};
+pub(crate) use rejudge::{Lost, cut, rejudge, rejudge_node, withdraw};
 pub(crate) use workload::workload;
 
 use super::Caller;
 use crate::attesting;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
+use crate::enforcing;
 use crate::issue::{Issued, Order, Signed, What};
 use crate::lock::not_locked;
 use crate::metrics;
@@ -154,8 +155,11 @@ impl Session {
                 let bundle = self.core.bundle();
                 let bundle = (bundle.sequence != hello.bundle_sequence).then_some(bundle);
                 let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
+                let enforce =
+                    enforcing::connected(&self.core, &self.caller.node.name, hello.enforces);
                 self.begin(place, async move {
                     let mut updates: Vec<Update> = bundle.map(Update::Bundle).into_iter().collect();
+                    updates.extend(enforce);
                     if hello.attests {
                         updates.extend(approvals(&core, &caller));
                         updates.extend(told(attesting::connected(&core, &caller).await));
@@ -173,6 +177,19 @@ impl Session {
                     let next = attesting::answer(&core, &caller, sent).await;
                     told(next).into_iter().collect()
                 });
+            }
+            // At once: what the agent asks for behind it is decided by it.
+            Message::Enforcement(said) => {
+                let node = &self.caller.node.name;
+                if enforcing::told(&self.core, node, &said)? {
+                    let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
+                    self.begin(place, async move {
+                        if let Err(refusal) = enforcing::judge(&core, &caller.node.name).await {
+                            tracing::error!(%refusal, "cut, and not recorded");
+                        }
+                        Vec::new()
+                    });
+                }
             }
             Message::Gone(gone) => {
                 self.core

@@ -279,6 +279,7 @@ fn assemble(
         joins: Joins::default(),
         watched: crate::attesting::Watched::default(),
         seals,
+        enforcing: crate::enforcing::Enforcing::default(),
         assume_refusals: std::sync::Mutex::default(),
         signing,
         head,

@@ -38,6 +38,7 @@ async fn hello(sync: &Sync, attests: bool) {
         version: "1".to_owned(),
         bundle_sequence: 0,
         attests,
+        enforces: false,
     };
     sync.send(Message::Hello(hello)).await;
 }

@@ -16,6 +16,7 @@ mod attesting;
 mod authority;
 mod booting;
 mod cloud;
+mod enforcing;
 mod flooding;
 mod follower;
 mod following;

@@ -8,7 +8,7 @@ mod pieces;
 mod server;
 
 use debian::Debian;
-use enforcement::Programs;
+use enforcement::{COPY, OWN_TREE};
 use measured::{Known, OTHER, UNLISTED, WITH_TREE};
 use pieces::{Pieces, WORKLOAD};
 use std::time::{Duration, Instant};
@@ -186,68 +186,102 @@ fn a_kernel_that_enforces_runs_what_is_listed_and_nothing_else() {
         Ok(pieces) => pieces,
         Err(why) => return testkit::skip("trilith.boots", &why),
     };
-    let programs = Programs::new(&pieces);
     let mut initramfs = pieces.initramfs();
-    programs.prepare(&mut initramfs);
+    let program = pieces.workload(&mut initramfs);
+    let known = Known::new(&pieces, &mut initramfs, &program);
     let image = pieces.image("enforcing", initramfs, pieces::CMDLINE);
-    pieces.apply(&pieces.predict(&image), None);
+    // What is listed is what the kernel lets run: both are made from the same values.
+    let policy = pieces.enforce(&pieces.predict(&image), &known);
 
     let esp = pieces.disk("enforcing", &image);
-    let mut guest = pieces.boot_from(
-        "enforcing",
-        &pieces.own_variables(),
-        &[&esp, &programs.disk],
-    );
-    let joined = pieces.join(&mut guest);
-    let facts = pieces.server.facts(&joined.verdict);
-    assert_eq!(
-        facts.get("machine.boot.state").map(String::as_str),
-        Some("approved"),
-        "{facts:#?}"
-    );
+    let disks = [&*esp, &known.disk];
+    let mut guest = pieces.boot_from("enforcing", &pieces.own_variables(), &disks);
     let mut status = |line: &str| {
         let ran = guest.run(line, PATIENCE).expect("the guest obeys");
         (ran.status, ran.output)
     };
     let done = (0, String::new());
     assert_eq!(status("mount -t ext4 /dev/vdb /mnt"), done);
-    for name in ["listed", "other"] {
-        assert_eq!(
-            status(&format!("fsverity enable /mnt/busybox-{name}")),
-            done
-        );
-    }
-    // Each of them is a program that works.
-    for name in ["listed", "other", "copy"] {
-        assert_eq!(status(&format!("/mnt/busybox-{name} true")), done, "{name}");
+    // Programs that work, until it is enforced that they are not listed: a copy of one that is, and another
+    // with a Merkle tree of its own.
+    for (path, make) in [
+        (COPY, format!("cp {WITH_TREE} {COPY}")),
+        (
+            OWN_TREE,
+            format!("cp {WORKLOAD} {OWN_TREE} && echo >> {OWN_TREE} && fsverity enable {OWN_TREE}"),
+        ),
+    ] {
+        assert_eq!(status(&make), done);
+        // It has nobody to ask, and ends.
+        assert_ne!(status(&format!("{path} < /dev/null")).0, 126, "{path} runs");
     }
     // A policy by somebody else's key is none.
-    let (refused, _) = status("cat /etc/foreign.p7b > /sys/kernel/security/ipe/new_policy");
-    assert_ne!(refused, 0);
-    let install = "cat /etc/policy.p7b > /sys/kernel/security/ipe/new_policy";
-    assert_eq!(status(install), done);
-    let activate = "echo 1 > /sys/kernel/security/ipe/policies/trilith/active";
-    assert_eq!(status(activate), done);
-    assert_eq!(status("cat /sys/kernel/security/ipe/enforce").1.trim(), "1");
-    let active = status("cat /sys/kernel/security/ipe/policies/trilith/active").1;
-    assert_eq!(active.trim(), "1");
+    let foreign = crypto::base64::encode(&pieces.foreign());
+    for piece in foreign.as_bytes().chunks(2_000) {
+        let piece = str::from_utf8(piece).expect("base64");
+        assert_eq!(status(&format!("echo {piece} >> /tmp/foreign")), done);
+    }
+    let decode = "tr -d '\\n' < /tmp/foreign | base64 -d > /tmp/foreign.p7b";
+    assert_eq!(status(decode), done);
+    let foreign = status("cat /tmp/foreign.p7b > /sys/kernel/security/ipe/new_policy");
+    assert_ne!(foreign.0, 0);
+    assert!(foreign.1.contains("key"), "{foreign:?}");
+    let config = "printf '[enforcement]\\ninstall = true\\n' >> /run/agent.toml";
+    assert_eq!(status(config), done);
+
+    let joined = pieces.join(&mut guest);
+    let facts = pieces.server.facts(&joined.verdict);
+    let fact = |name: &str| facts.get(name).map(String::as_str);
+    assert_eq!(fact("machine.boot.state"), Some("approved"), "{facts:#?}");
+    assert_eq!(fact("machine.ima.state"), Some("approved"), "{facts:#?}");
+    // The agent installs what the server sends, and its listed program becomes what only one may that runs under
+    // that policy.
+    let identified = pieces.identified(&mut guest, WITH_TREE);
+    let issued = pieces
+        .server
+        .records("issuance")
+        .into_iter()
+        .rfind(|record| record.to_string().contains("/payments/api"))
+        .expect("an issuance");
+    for shown in [
+        r#""machine.enforcement":"enforced""#,
+        r#""code.enforcement":"enforced""#,
+        r#""machine.ipe.rooted_in_hardware":true"#,
+        &format!("\"machine.ipe.sha256\":\"{policy}\""),
+    ] {
+        assert!(issued.to_string().contains(shown), "{shown} {issued:#}");
+    }
+    let mut status = |line: &str| {
+        let ran = guest.run(line, PATIENCE).expect("the guest obeys");
+        (ran.status, ran.output)
+    };
     // What the kernel holds is, byte for byte, what was signed.
     let held = status("sha256sum < /sys/kernel/security/ipe/policies/trilith/pkcs7").1;
-    assert!(held.starts_with(&programs.policy_sha256), "{held}");
-
-    assert_eq!(status("/mnt/busybox-listed true"), done);
-    for name in ["other", "copy"] {
-        let (refused, said) = status(&format!("/mnt/busybox-{name} true"));
-        assert_eq!(refused, 126, "{name}: {said}");
-        assert!(said.contains("Permission denied"), "{name}: {said}");
+    assert!(held.starts_with(&policy), "{held}");
+    for path in [COPY, OWN_TREE] {
+        let (refused, said) = status(&pieces::asking(path));
+        assert_eq!(refused, 126, "{path}: {said}");
+        assert!(said.contains("Permission denied"), "{path}: {said}");
     }
-    // The node agent, out of the initramfs that the firmware verified, goes on.
-    assert_eq!(pieces.server.joined(), Some(joined.verdict));
+
+    // Whoever has root turns it off: the identity that rests on it ends.
+    let off = Instant::now();
+    assert_eq!(status("echo 0 > /sys/kernel/security/ipe/enforce"), done);
+    let reason = pieces.revoked();
+    let off = off.elapsed();
+    assert!(reason.starts_with("ENFORCEMENT"), "{reason}");
+    let said = status(&pieces::asking(WITH_TREE)).1;
+    assert!(said.contains("\"event\":\"refused\""), "{said}");
+    assert_eq!(status("echo 1 > /sys/kernel/security/ipe/enforce"), done);
+    pieces.identified(&mut guest, WITH_TREE);
+    assert_eq!(pieces.server.locked(), None, "{}", pieces.server.log());
     report(&format!(
-        "enforcing: {} booted in {:.1} s, joined {:.2} s later; policy {} is active",
+        "enforcing: {} booted in {:.1} s, joined {:.2} s later; identity of an enforced program {:.2} s after \
+         its start; revoked {:.2} s after enforcement was turned off; policy {policy} is active",
         guest.greeting,
         guest.booted_in.as_secs_f64(),
         joined.after.as_secs_f64(),
-        programs.policy_sha256,
+        identified.as_secs_f64(),
+        off.as_secs_f64(),
     ));
 }

@@ -336,3 +336,135 @@ fn what_openssl_signed_of_a_program_counts_in_the_estate_that_names_its_key() {
     assert!(words.contains("REF-EVIDENCE"), "{refused:?}");
     assert!(!other.exists());
 }
+
+/// An estate that lists `files` by digests of their trees.
+fn estate_of(folder: &Path, files: &[(&str, [u8; 32])]) {
+    let plain = serde_json::json!({ "path": "/usr/bin/plain", "sha256": "6".repeat(64) });
+    let listed = files.iter();
+    let mut listed: Vec<Value> = listed
+        .map(|(path, tree)| {
+            let tree = crypto::hex::encode(tree);
+            let sha256 = crypto::hex::encode(&crypto::sha256(path.as_bytes()));
+            serde_json::json!({ "path": path, "sha256": sha256, "fsverity": tree })
+        })
+        .collect();
+    listed.push(plain);
+    let pinned = "7".repeat(64);
+    let references = serde_json::json!({ "generation": [{
+        "name": "g1",
+        "rings": ["web"],
+        "valid_from": "2024-01-02T03:04:05Z",
+        "imported_at": "2024-01-02T03:04:05Z",
+        "source": [{ "id": "p", "kind": "pinned", "name": "the test", "sha256": pinned }],
+        "artefact": [{ "kind": "deb", "name": "web", "version": "1", "sha256": pinned, "source": "p", "file": listed }],
+    }]});
+    std::fs::create_dir_all(folder.join("references")).expect("a folder");
+    let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
+    write("estate.toml", "trust_domain = \"example.org\"\n");
+    write("references/web.json", &references.to_string());
+}
+
+#[test]
+fn a_policy_is_made_from_what_is_listed_and_only_a_change_makes_a_new_one() {
+    let folder = testkit::temp_dir().expect("a folder");
+    let estate = folder.path().join("estate");
+    let owner = testkit::guest::Owner::new(&folder.path().join("owner")).expect("keys");
+    let output = estate.join("references/enforcement.json");
+    let (p7b, manifest) = (
+        folder.path().join("p7b"),
+        folder.path().join("manifest.json"),
+    );
+    let run = |ring: &str, certificate: &Path, key: &Path| {
+        trilith(&[
+            "ipe",
+            text(&estate),
+            "--ring",
+            ring,
+            "--certificate",
+            text(certificate),
+            "--key",
+            text(key),
+            "--enforce",
+            "--output",
+            text(&output),
+            "--p7b",
+            text(&p7b),
+            "--manifest",
+            text(&manifest),
+            "--json",
+        ])
+    };
+    let (db, key) = (owner.certificate("db"), owner.key("db"));
+    let made = || {
+        let ran = run("web", &db, &key);
+        assert!(ran.status.success(), "{ran:?}");
+        let said: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+        said
+    };
+    let refused = |ran: Output, code: &str| {
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(said.contains(code), "{code}: {said}");
+    };
+    estate_of(&estate, &[]);
+    refused(run("web", &db, &key), "IPE-EMPTY");
+    assert!(!output.exists(), "nothing half-written");
+
+    estate_of(&estate, &[("/usr/bin/web", [1; 32])]);
+    let first = made();
+    // The moment since which that is listed.
+    assert_eq!(first["version"], "2024.102.304", "{first}");
+    assert_eq!(first["programs"], 1);
+    assert_eq!(first["unchanged"], false);
+    // OpenSSL, which knows nothing of this, finds the same signature and text.
+    let verified = Command::new("openssl")
+        .args(["cms", "-verify", "-inform", "DER", "-binary", "-CAfile"])
+        .arg(&db)
+        .args(["-purpose", "any", "-in"])
+        .arg(&p7b)
+        .output()
+        .expect("openssl runs");
+    assert!(verified.status.success(), "{verified:?}");
+    let policy = String::from_utf8(verified.stdout).expect("text");
+    assert!(
+        policy.starts_with("policy_name=trilith policy_version=2024.102.304\n"),
+        "{policy}"
+    );
+    assert!(policy.contains(&format!(
+        "fsverity_digest=sha256:{} action=ALLOW",
+        "01".repeat(32)
+    )));
+    let listed = std::fs::read_to_string(&manifest).expect("a manifest");
+    assert!(listed.contains("/usr/bin/web"), "{listed}");
+
+    let bytes = std::fs::read(&output).expect("a file");
+    let again = made();
+    assert_eq!(again["unchanged"], true);
+    assert_eq!(std::fs::read(&output).expect("a file"), bytes);
+
+    // A program more: a higher version, though nothing else says so.
+    estate_of(
+        &estate,
+        &[("/usr/bin/web", [1; 32]), ("/usr/bin/more", [2; 32])],
+    );
+    let second = made();
+    assert_eq!(second["version"], "2024.102.305", "{second}");
+    // And one less: never the version of before.
+    estate_of(&estate, &[("/usr/bin/web", [1; 32])]);
+    assert_eq!(made()["version"], "2024.102.306");
+
+    refused(run("db", &db, &key), "IPE-EMPTY");
+    refused(run("web", &owner.certificate("KEK"), &key), "IPE-SIGNER");
+    refused(run("web", &db, &db), "IPE-KEY-FILE");
+    // What is no policy is no estate.
+    std::fs::write(
+        &output,
+        "{\"enforcement\":[{\"rings\":[\"web\"],\"policy\":\"AAAA\"}]}",
+    )
+    .expect("written");
+    let ran = run("web", &db, &key);
+    assert!(
+        String::from_utf8_lossy(&ran.stderr).contains("ESTATE-ENFORCEMENT"),
+        "{ran:?}"
+    );
+}

@@ -37,6 +37,8 @@ pub(crate) async fn rejudge(
     new: Arc<Current>,
 ) -> Result<(usize, usize), Refusal> {
     let before = old.clone();
+    // First: what machines enforce by the version before counts for a while.
+    crate::enforcing::named_anew(core, before.as_deref(), &new);
     let (judging, version) = (Arc::clone(core), Arc::clone(&new));
     let Judged {
         refused,
@@ -93,25 +95,50 @@ fn judge(core: &Core, old: Option<&Current>, new: &Current) -> Judged {
     let mut known = HashSet::new();
     let reissue = reissued(core, old, new);
     for (node, name, workload) in core.workloads.all() {
-        let facts = match new.known(&workload.facts, core.now()).0 {
-            Cow::Borrowed(_) => Arc::clone(&workload.facts),
-            Cow::Owned(placed) => Arc::new(placed),
+        judged.workload(core, new, (&node, &name, workload), &mut known, reissue);
+    }
+    if old.is_none_or(|old| !old.estate.assumes_as(&new.estate)) {
+        let earlier = |svid: &SvidRow| svid.estate.is_some_and(|estate| estate < new.index);
+        untold(core, new, &known, earlier, Kept::default(), &mut judged);
+    }
+    judged
+}
+
+impl Judged {
+    /// Judges what runs on a node, by its name there.
+    fn workload(
+        &mut self,
+        core: &Core,
+        new: &Current,
+        (node, name, workload): (&str, &str, Workload),
+        known: &mut HashSet<String>,
+        reissue: bool,
+    ) {
+        let restated = crate::enforcing::restated(core, node, &workload.facts, new);
+        let facts = match (new.known(&restated, core.now()).0, &restated) {
+            (Cow::Borrowed(_), Cow::Borrowed(_)) => Arc::clone(&workload.facts),
+            (placed, _) => Arc::new(placed.into_owned()),
         };
         let moved = !Arc::ptr_eq(&facts, &workload.facts);
         let allowed = new.assumable(&facts);
         for held in &workload.held {
             known.insert(held.serial.clone());
-            if allowed.iter().all(|identity| identity.path != held.path) {
-                judged.refused.push(Lost {
-                    node: node.clone(),
+            let stands = {
+                let state = core.state();
+                state.svid(&held.serial).is_none_or(|row| state.stands(row))
+            };
+            // What was taken away before is not taken away again.
+            if stands && allowed.iter().all(|identity| identity.path != held.path) {
+                self.refused.push(Lost {
+                    node: node.to_owned(),
                     spiffe_id: format!("spiffe://{}/{}", core.trust_domain, held.path),
                     serial: held.serial.clone(),
                 });
             }
         }
         if allowed != workload.allowed || moved || reissue {
-            let changed = judged.changed.entry(node.clone()).or_default();
-            changed.push(name.clone());
+            let changed = self.changed.entry(node.to_owned()).or_default();
+            changed.push(name.to_owned());
             let held = workload.held;
             let workload = Workload {
                 facts,
@@ -119,13 +146,59 @@ fn judge(core: &Core, old: Option<&Current>, new: &Current) -> Judged {
                 allowed,
                 answer: None,
             };
-            core.workloads.set(&node, &name, workload);
+            core.workloads.set(node, name, workload);
         }
     }
-    if old.is_none_or(|old| !old.estate.assumes_as(&new.estate)) {
-        untold(core, new, &known, &mut judged);
+}
+
+/// Cuts what the estate does not grant any more to workloads of `node`, of which something else is known now,
+/// and has its agent ask again for what changed.
+///
+/// # Errors
+/// What cannot be recorded. The cut has been made then.
+pub(crate) async fn rejudge_node(
+    core: &Arc<Core>,
+    node: &str,
+    reason: &str,
+) -> Result<(), Refusal> {
+    let Some(current) = core.current.load_full() else {
+        return Ok(());
+    };
+    let estate_index = current.index;
+    let (judging, name) = (Arc::clone(core), node.to_owned());
+    let judged = core.pool.run(move || {
+        let mut judged = Judged::default();
+        let mut known = HashSet::new();
+        for (workload_name, workload) in judging.workloads.all_of(&name) {
+            // Of which nothing else is known now holds what it did.
+            let restated = crate::enforcing::restated(&judging, &name, &workload.facts, &current);
+            if matches!(restated, Cow::Borrowed(_)) {
+                known.extend(workload.held.into_iter().map(|held| held.serial));
+                continue;
+            }
+            let workload = (name.as_str(), workload_name.as_str(), workload);
+            judged.workload(&judging, &current, workload, &mut known, false);
+        }
+        let of_it = |svid: &SvidRow| svid.node == name && svid.estate.is_some();
+        let kept = Kept::by_machine();
+        untold(&judging, &current, &known, of_it, kept, &mut judged);
+        judged
+    });
+    let Judged {
+        refused, changed, ..
+    } = judged
+        .await
+        .map_err(|error| Refusal::internal("judging again", &error))?;
+    withdraw(core, refused, reason).await?;
+    for (node, workloads) in changed {
+        let reconsider = Reconsider {
+            workloads,
+            estate_index,
+        };
+        core.workloads
+            .send(&node, update(Update::Reconsider(reconsider)));
     }
-    judged
+    Ok(())
 }
 
 /// Whether what was issued before `new` is below its floor: everything is asked for again.
@@ -137,18 +210,24 @@ fn reissued(core: &Core, old: Option<&Current>, new: &Current) -> bool {
 }
 
 /// Judges the SVIDs of workloads that nobody tells of.
-fn untold(core: &Core, new: &Current, known: &HashSet<String>, judged: &mut Judged) {
+fn untold(
+    core: &Core,
+    new: &Current,
+    known: &HashSet<String>,
+    concerned: impl Fn(&SvidRow) -> bool,
+    mut kept: Kept,
+    judged: &mut Judged,
+) {
     let now = core.now().as_millis();
     // The state is not held while the disk is read.
     let untold: Vec<Arc<SvidRow>> = {
         let state = core.state();
         let untold = state.svids().filter(|svid| {
-            let earlier = svid.estate.is_some_and(|estate| estate < new.index);
-            earlier && svid.not_after > now && !known.contains(&svid.serial) && state.stands(svid)
+            let lives = svid.not_after > now && state.stands(svid);
+            concerned(svid) && lives && !known.contains(&svid.serial)
         });
         untold.cloned().collect()
     };
-    let mut kept = Kept::default();
     for svid in untold {
         let lost = match kept.grants(core, new, &svid) {
             Some(true) => continue,

@@ -72,6 +72,20 @@ pub(crate) async fn workload(
     request: v1::WorkloadRequest,
 ) -> Result<Vec<Update>, Refusal> {
     within_limits(core, caller, &request)?;
+    let epoch = core.enforcing.epoch(&caller.node.name);
+    let answer = decided(core, caller, request).await;
+    if core.enforcing.epoch(&caller.node.name) != epoch {
+        // It was decided by what the machine enforced before.
+        crate::enforcing::judge(core, &caller.node.name).await?;
+    }
+    answer
+}
+
+async fn decided(
+    core: &Arc<Core>,
+    caller: &Arc<Caller>,
+    request: v1::WorkloadRequest,
+) -> Result<Vec<Update>, Refusal> {
     let asked = Arc::new(Asked {
         core: Arc::clone(core),
         caller: Arc::clone(caller),
@@ -157,6 +171,7 @@ impl Asked {
             facts.insert(fact.clone());
         }
         crate::attesting::root_in_hardware(core, &node.name, &mut facts, current);
+        crate::enforcing::state(core, &node.name, &mut facts, current, false);
         let (facts, code) = current.known(&facts, core.now());
         let facts = facts.into_owned();
         let digest = crate::current::digest(&facts);

@@ -1,90 +1,96 @@
-//! Programs with fs-verity digests, and the policy under which a kernel runs one of them.
+//! What a guest's kernel enforces: the policy that `trilith refs ipe` makes from the estate's references, one by
+//! another key, and what is recorded when it is enforced no more.
 
+use super::PATIENCE;
+use super::measured::{Known, text};
 use super::pieces::Pieces;
-use attest_code::{CodeDigest, CodeReferences, DigestReference, Window};
-use attest_code::{
-    FsVerityAlgorithm, FsVerityDigest, IpePolicy, Operation, PolicyPlan, PolicyVersion,
-    SignedPolicy,
-};
-use crypto::KeyPair;
-use facts::Timestamp;
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
-use testkit::guest::{Initramfs, Owner, disk};
+use serde_json::Value;
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+use testkit::guest::Owner;
 
-/// Three programs on a disk: the one that is listed, another one, and a copy of the one that is listed.
-pub(crate) struct Programs {
-    pub(crate) disk: PathBuf,
-    pub(crate) policy_sha256: String,
-    policy: SignedPolicy,
-    foreign: SignedPolicy,
-}
+/// What is listed, without a Merkle tree.
+pub(crate) const COPY: &str = "/mnt/copy";
+/// With a tree, and not listed by it.
+pub(crate) const OWN_TREE: &str = "/mnt/own-tree";
 
-impl Programs {
-    pub(crate) fn new(pieces: &Pieces) -> Self {
-        let folder = pieces.path("programs");
-        std::fs::create_dir(&folder).expect("a folder");
-        let listed = std::fs::read(&pieces.lab.busybox).expect("a program");
-        let other = [listed.as_slice(), b"\n"].concat();
-        for (name, bytes) in [("listed", &listed), ("other", &other), ("copy", &listed)] {
-            let path = folder.join(format!("busybox-{name}"));
-            std::fs::write(&path, bytes).expect("written");
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-            std::fs::set_permissions(&path, mode).expect("a mode");
-        }
-        let disk = pieces.path("programs.ext4");
-        disk::ext4(&disk, 32, &folder).expect("a disk");
-        let digest = FsVerityDigest::of_bytes(FsVerityAlgorithm::Sha256, &listed);
-        let stranger = Owner::new(&pieces.path("stranger")).expect("keys");
-        let policy = policy(digest, &pieces.owner);
-        Self {
-            disk,
-            policy_sha256: crypto::hex::encode(&policy.sha256()),
-            policy,
-            foreign: self::policy(digest, &stranger),
-        }
+/// Facts that issuances show.
+const VISIBLE: &str = "visible = [\"machine.enforcement\", \"code.enforcement\", \"machine.ipe.sha256\", \
+                       \"machine.ipe.rooted_in_hardware\"]\n";
+const ENFORCED: &str = "@id(\"payments-api, where nothing else runs\")\n\
+    permit (principal in Pool::\"guests\", action == Action::\"assume\", \
+    resource == Identity::\"payments/api\")\n\
+    when { principal has uid && principal.uid == 0 && principal has code && \
+    principal.code.known_as.contains(\"payments-api\") && \
+    principal.code has enforcement && principal.code.enforcement == \"enforced\" && \
+    principal.machine has enforcement && principal.machine.enforcement == \"enforced\" && \
+    principal.machine has ipe && principal.machine.ipe has rooted_in_hardware && \
+    principal.machine.ipe.rooted_in_hardware };\n";
+
+impl Pieces {
+    /// Applies an estate whose identity is for a program that runs where nothing else does. SHA-256 of its policy.
+    pub(crate) fn enforce(&self, references: &str, known: &Known) -> String {
+        let mut files = self.estate(references, Some(known));
+        let identities = files.0.get("identities/all.toml").expect("identities");
+        let identities = format!("{identities}{VISIBLE}");
+        files.insert("identities/all.toml", identities);
+        let policies = files.0.get("policies/all.cedar").expect("policies");
+        let (administer, _) = policies.split_once("@id(\"payments-api").expect("two");
+        let policies = format!("{administer}{ENFORCED}");
+        files.insert("policies/all.cedar", policies);
+        let folder = self.server.put(&files);
+        let made = refs_ipe(
+            &folder,
+            &self.owner,
+            &folder.join("references/enforcement.json"),
+            None,
+        );
+        self.server.apply_folder();
+        text(&made, "/sha256").to_owned()
     }
 
-    /// Puts the policies, and what turns fs-verity on, into the guest.
-    pub(crate) fn prepare(&self, initramfs: &mut Initramfs) {
-        initramfs.content("/etc/policy.p7b", 0o644, self.policy.der());
-        initramfs.content("/etc/foreign.p7b", 0o644, self.foreign.der());
-        let fsverity = testkit::tool("fsverity").expect("the lab has looked for it");
-        initramfs
-            .program("/bin/fsverity", &fsverity)
-            .expect("a program");
+    /// The same policy, signed by a key that the guest's firmware does not know.
+    pub(crate) fn foreign(&self) -> Vec<u8> {
+        let stranger = Owner::new(&self.path("stranger")).expect("keys");
+        let p7b = self.path("foreign.p7b");
+        let output = self.path("foreign.json");
+        refs_ipe(&self.path("estate"), &stranger, &output, Some(&p7b));
+        std::fs::read(p7b).expect("a policy")
+    }
+
+    /// Waits for the first revocation, and gives its reason.
+    pub(crate) fn revoked(&self) -> String {
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            if let Some(revocation) = self.server.records("revocation").pop() {
+                return text(&revocation, "/body/reason").to_owned();
+            }
+            assert!(Instant::now() < limit, "not revoked: {}", self.server.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
     }
 }
 
-/// Only `digest` and what the firmware verified may run, says `owner`.
-fn policy(digest: FsVerityDigest, owner: &Owner) -> SignedPolicy {
-    let listed = DigestReference {
-        digest: CodeDigest::FsVerity(digest),
-        label: "busybox".to_owned(),
-        source: "the test".to_owned(),
-        window: Window::default(),
-    };
-    let references = CodeReferences::new(BTreeMap::new(), vec![listed], Vec::new(), Vec::new());
-    let plan = PolicyPlan {
-        name: "trilith".to_owned(),
-        version: PolicyVersion {
-            major: 1,
-            minor: 0,
-            revision: 0,
-        },
-        after: None,
-        deny: BTreeSet::from([Operation::Execute]),
-        boot_verified: true,
-    };
-    let references = references.expect("they are consistent");
-    let policy = IpePolicy::new(plan, &references, Timestamp::now()).expect("a policy");
-    let key = KeyPair::from_pkcs8(&private_key(&owner.key("db"))).expect("a key");
-    let certificate = std::fs::read(owner.certificate("db")).expect("a certificate");
-    policy.sign(&certificate, &key).expect("a signature")
-}
-
-fn private_key(pem: &Path) -> Vec<u8> {
-    let text = std::fs::read_to_string(pem).expect("a key");
-    let body = text.lines().filter(|line| !line.starts_with("-----"));
-    crypto::base64::decode(&body.collect::<String>()).expect("base64")
+/// What the command says it made.
+fn refs_ipe(estate: &Path, owner: &Owner, output: &Path, p7b: Option<&Path>) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
+    command.args([
+        "refs",
+        "ipe",
+        "--ring",
+        "guests",
+        "--boot-verified",
+        "--enforce",
+        "--json",
+    ]);
+    command.arg("--certificate").arg(owner.certificate("db"));
+    command.arg("--key").arg(owner.key("db"));
+    command.arg("--output").arg(output);
+    if let Some(p7b) = p7b {
+        command.arg("--p7b").arg(p7b);
+    }
+    let ran = command.arg(estate).output().expect("it runs");
+    assert!(ran.status.success(), "{ran:?}");
+    serde_json::from_slice(&ran.stdout).expect("JSON")
 }

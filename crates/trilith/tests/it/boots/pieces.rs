@@ -129,6 +129,11 @@ impl Pieces {
 
     /// An estate in which this guest's TPM is known and boots by `references`, and what runs on it is `known`.
     pub(crate) fn apply(&self, references: &str, known: Option<&Known>) {
+        self.server.apply(&self.estate(references, known));
+    }
+
+    /// The same, not applied yet.
+    pub(crate) fn estate(&self, references: &str, known: Option<&Known>) -> EstateFiles {
         let uid = rustix::process::getuid().as_raw();
         let tpm = self.tpm.borrow();
         let tpm = tpm.as_ref().expect("a chip that is not in a guest yet");
@@ -181,7 +186,7 @@ impl Pieces {
              principal.code.known_as.contains(\"payments-api\") && \
              principal.code has rooted_in_hardware && principal.code.rooted_in_hardware };\n",
         );
-        self.server.apply(&files);
+        files
     }
 
     /// Boots a kernel image under the owner's keys.

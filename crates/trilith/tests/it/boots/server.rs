@@ -80,12 +80,24 @@ impl Server {
     }
 
     pub(crate) fn apply(&self, files: &EstateFiles) {
+        self.put(files);
+        self.apply_folder();
+    }
+
+    /// Writes the estate to its folder.
+    pub(crate) fn put(&self, files: &EstateFiles) -> PathBuf {
         let folder = self.folder.join("estate");
         for (name, text) in &files.0 {
             let path = folder.join(name);
             std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
             std::fs::write(path, text).expect("written");
         }
+        folder
+    }
+
+    /// Applies what stands there.
+    pub(crate) fn apply_folder(&self) {
+        let folder = self.folder.join("estate");
         let folder = folder.to_str().expect("UTF-8");
         self.ask(&["estate", "apply", folder, "--message", "guests"]);
     }

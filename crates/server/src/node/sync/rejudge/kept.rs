@@ -3,33 +3,59 @@
 use crate::core::Core;
 use crate::current::{Allowed, Current};
 use ledger::{Commitment, body};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 use store::SvidRow;
 
 /// What one version of the estate says to facts that were committed to, each read and asked once.
 #[derive(Default)]
-pub(super) struct Kept(HashMap<[u8; 32], Option<Arc<[Allowed]>>>);
+pub(super) struct Kept {
+    said: HashMap<[u8; 32], Option<Said>>,
+    /// Only what a machine enforces has changed: facts that say nothing of it are granted what they were.
+    by_machine: bool,
+}
+
+enum Said {
+    Unchanged,
+    Allowed(Arc<[Allowed]>),
+}
 
 impl Kept {
+    pub(super) fn by_machine() -> Self {
+        Self {
+            by_machine: true,
+            ..Self::default()
+        }
+    }
+
     /// Whether `new` grants what `svid` says to the facts that it was issued on, on the machine where
     /// `new` places it. `None` if the record or the opening cannot be read. Reads the disk.
     pub(super) fn grants(&mut self, core: &Core, new: &Current, svid: &SvidRow) -> Option<bool> {
         let record = core.journal.reader().record(svid.index).ok()?;
         let issuance: body::Issuance = record.expect_body().ok()?;
-        let allowed = self
-            .0
+        let by_machine = self.by_machine;
+        let said = self
+            .said
             .entry(issuance.commit.0.0)
-            .or_insert_with(|| allowed(core, new, &issuance.commit));
+            .or_insert_with(|| said(core, new, &svid.node, &issuance.commit, by_machine));
         let path = svid
             .spiffe_id
             .strip_prefix(&format!("spiffe://{}/", core.trust_domain))?;
-        let mut allowed = allowed.as_ref()?.iter();
-        Some(allowed.any(|identity| identity.path == path))
+        match said.as_ref()? {
+            Said::Unchanged => Some(true),
+            Said::Allowed(allowed) => Some(allowed.iter().any(|identity| identity.path == path)),
+        }
     }
 }
 
-fn allowed(core: &Core, new: &Current, commit: &Commitment) -> Option<Arc<[Allowed]>> {
+fn said(
+    core: &Core,
+    new: &Current,
+    node: &str,
+    commit: &Commitment,
+    by_machine: bool,
+) -> Option<Said> {
     let opening = match core.blobs.get(&ledger::HexDigest(commit.0.0)) {
         Ok(opening) => opening?,
         Err(error) => {
@@ -38,5 +64,10 @@ fn allowed(core: &Core, new: &Current, commit: &Commitment) -> Option<Arc<[Allow
         }
     };
     let facts = crate::current::from_canonical(Commitment::opened(&opening, "facts")?)?;
-    Some(new.assumable(&new.known(&facts, core.now()).0))
+    let facts = crate::enforcing::restated(core, node, &facts, new);
+    if by_machine && matches!(facts, Cow::Borrowed(_)) {
+        return Some(Said::Unchanged);
+    }
+    let known = new.known(&facts, core.now()).0;
+    Some(Said::Allowed(new.assumable(&known)))
 }
