@@ -1,4 +1,4 @@
-//! The machine side: the TPM's transport and commands, processes by pidfd.
+//! The machine side: the TPM's transport and commands, reports of confidential hardware, processes by pidfd.
 //!
 //! Collects evidence and judges none of it: verifiers live in the `attest*` crates. The only crate
 //! in which `unsafe` may appear.
@@ -17,3 +17,4 @@
 pub mod memory;
 pub mod process;
 pub mod tpm;
+pub mod tsm;
