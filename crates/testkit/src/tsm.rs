@@ -228,10 +228,13 @@ impl Shared {
                 Some(found) => Reply::entry(found, is_folder(found)),
                 None => Reply::Error(ENOENT),
             },
-            wire::GETATTR | wire::SETATTR => match node == ROOT || self.place(node).is_some() {
-                true => Reply::attributes(node, is_folder(node)),
-                false => Reply::Error(ENOENT),
-            },
+            wire::GETATTR | wire::SETATTR => {
+                if node == ROOT || self.place(node).is_some() {
+                    Reply::attributes(node, is_folder(node))
+                } else {
+                    Reply::Error(ENOENT)
+                }
+            }
             wire::MKDIR => self.make(node, request.name_after(8)),
             wire::RMDIR => self.remove(node, request.name()),
             wire::OPEN | wire::OPENDIR => Reply::opened(),
@@ -241,8 +244,9 @@ impl Shared {
             },
             wire::WRITE => self.write(node, request.written()),
             wire::FLUSH => self.closed(node),
-            wire::RELEASE | wire::RELEASEDIR | wire::DESTROY => Reply::Bytes(Vec::new()),
-            wire::READDIR => Reply::Bytes(Vec::new()),
+            wire::RELEASE | wire::RELEASEDIR | wire::DESTROY | wire::READDIR => {
+                Reply::Bytes(Vec::new())
+            }
             _ => Reply::Error(ENOSYS),
         })
     }
