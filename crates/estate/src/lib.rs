@@ -56,14 +56,18 @@ pub use code::{
     sha256_digests_of_code,
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
-pub use declare::{IdentityKind, RecordingMode, json_schema};
+pub use declare::{
+    GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode, TcbStatus, TeeGeneration, TeeKind,
+    TeeRevocation, json_schema,
+};
 pub use diff::{AccessChange, Diff, Named, diff};
 pub use estate::Estate;
 pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
-    CodeReference, Column, Identity, Machine, References, Settings, TableInfo, TpmRoot,
+    CodeReference, Column, Identity, Machine, References, Settings, SnpBy, SnpImage, SnpPolicy,
+    SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::{Problem, closest};
 pub use resolve::is_reserved;

@@ -3,6 +3,7 @@
 mod parse;
 mod references;
 mod resources;
+mod tee;
 mod vouching;
 
 use crate::declare::{
