@@ -32,7 +32,7 @@ impl Attesting {
     /// Absent for a machine that joins by token: it is never asked.
     pub(crate) fn of(join: &JoinConfig) -> Option<Self> {
         match join {
-            JoinConfig::Tpm { tpm, ima_list } => Some(Self {
+            JoinConfig::Tpm { tpm, ima_list, .. } => Some(Self {
                 address: tpm.clone(),
                 list: List::of(tpm, ima_list.as_deref()),
             }),

@@ -4,7 +4,8 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::join::{self, Before, JoinError, refused};
+use crate::hardware::Hardware;
+use crate::join::{self, Before, Beside, JoinError, refused};
 use crate::measured::List;
 use crate::node_state::{Blob, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle};
 use crate::receipts::Receipts;
@@ -390,10 +391,13 @@ impl Renewal {
         );
         let tpm = match &self.config.join {
             JoinConfig::Token { .. } => None,
-            JoinConfig::Tpm { tpm, ima_list } => {
-                let list = List::of(tpm, ima_list.as_deref());
+            JoinConfig::Tpm { tpm, ima_list, tee } => {
+                let beside = Beside {
+                    list: List::of(tpm, ima_list.as_deref()),
+                    hardware: Hardware::of(tpm, tee.as_ref()),
+                };
                 let domain = &identity.trust_domain;
-                Some(join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key).await?)
+                Some(join::tpm_evidence(tpm, beside, domain, &link, bundles.as_ref(), &key).await?)
             }
         };
         let request = v1::RenewRequest {

@@ -27,6 +27,7 @@ mod attesting;
 mod attestor;
 pub mod client;
 mod config;
+mod hardware;
 mod health;
 pub mod helper;
 mod helper_service;
@@ -45,7 +46,7 @@ mod workloads;
 
 pub use device::memory::hide;
 
-pub use config::{AgentConfig, ConfigError, JoinConfig, Token};
+pub use config::{AgentConfig, ConfigError, JoinConfig, TeeConfig, Token};
 pub use identity::IdentityError;
 pub use join::JoinError;
 pub use node_state::StateError;

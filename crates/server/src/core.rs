@@ -5,6 +5,7 @@ use crate::attesting::Watched;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::current::{self, Current};
+use crate::endorsements::Endorsements;
 use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
 use crate::journal::{Entry, Failure, Journal};
@@ -57,6 +58,8 @@ pub(crate) struct Core {
     /// Keys whose records are on their way.
     pub(crate) claims: Arc<Claims>,
     pub(crate) joins: Joins,
+    /// Of confidential machines.
+    pub(crate) endorsements: Endorsements,
     /// Machines that are asked to prove themselves again.
     pub(crate) watched: Watched,
     /// By node and identity.

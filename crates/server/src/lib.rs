@@ -30,6 +30,7 @@ mod connection;
 mod core;
 mod crl;
 mod current;
+mod endorsements;
 mod evict;
 mod follow;
 mod http;

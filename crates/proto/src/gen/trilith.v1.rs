@@ -102,6 +102,26 @@ pub struct TpmFinishRequest {
     /// The kernel's list of what it measured (IMA), whole and binary; empty: it has none.
     #[prost(bytes = "vec", tag = "14")]
     pub ima_list: ::prost::alloc::vec::Vec<u8>,
+    /// What the hardware says that the machine runs in; absent where it runs in none, or does not say.
+    #[prost(message, optional, tag = "20")]
+    pub tee: ::core::option::Option<TeeEvidence>,
+}
+/// A report of confidential hardware for the report data H("trilith-tee-report-v1", SPKI of the attestation
+/// key, nonce of the challenge); see docs/attestation/snp.md.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TeeEvidence {
+    /// `sev-snp` or `tdx`
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// SEV-SNP's attestation report, TDX's quote
+    #[prost(bytes = "vec", tag = "2")]
+    pub report: ::prost::alloc::vec::Vec<u8>,
+    /// SEV-SNP: the host's table of certificates
+    #[prost(bytes = "vec", tag = "3")]
+    pub auxiliary: ::prost::alloc::vec::Vec<u8>,
+    /// TDX: what the CCEL table points at
+    #[prost(bytes = "vec", tag = "4")]
+    pub event_log: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Joined {
@@ -1922,6 +1942,15 @@ pub struct VerdictRequest {
     pub index: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EarRequest {
+    /// name, or SPIFFE ID
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// the relying party's, 8 to 64 bytes; empty: none
+    #[prost(bytes = "vec", tag = "2")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PackRequest {
     /// JSON; see crates/server, admin::packs
     #[prost(string, tag = "1")]
@@ -2292,6 +2321,25 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Verdict"));
             self.inner.unary(req, path, codec).await
         }
+        /// A signed statement about a machine that stands now, for relying parties that are not Trilith.
+        pub async fn ear(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EarRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/trilith.v1.Admin/Ear");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Ear"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn pack(
             &mut self,
             request: impl tonic::IntoRequest<super::PackRequest>,
@@ -2409,6 +2457,11 @@ pub mod admin_server {
         async fn verdict(
             &self,
             request: tonic::Request<super::VerdictRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// A signed statement about a machine that stands now, for relying parties that are not Trilith.
+        async fn ear(
+            &self,
+            request: tonic::Request<super::EarRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         /// Server streaming response type for the Pack method.
         type PackStream: tonic::codegen::tokio_stream::Stream<
@@ -3093,6 +3146,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerdictSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/Ear" => {
+                    #[allow(non_camel_case_types)]
+                    struct EarSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::EarRequest>
+                    for EarSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EarRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::ear(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EarSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -267,6 +267,7 @@ fn assemble(
         rates: crate::node::Rates::default(),
         claims: Arc::default(),
         joins: Joins::default(),
+        endorsements: crate::endorsements::Endorsements::open(config.tee_endorsements.clone()),
         watched: crate::attesting::Watched::default(),
         assume_refusals: std::sync::Mutex::default(),
         signing,
