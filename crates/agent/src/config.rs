@@ -103,6 +103,10 @@ pub enum JoinConfig {
         /// none unless it is named here.
         #[serde(default)]
         event_log: Option<PathBuf>,
+        /// Where the kernel reports on confidential hardware. With a `device:` it is in its usual place, if
+        /// this machine runs in such hardware; an emulator has none unless it is named here.
+        #[serde(default)]
+        tee: Option<TeeConfig>,
     },
     /// By a one-time token. It proves nothing about the machine, and the facts say so.
     Token {
@@ -113,6 +117,17 @@ pub enum JoinConfig {
     },
 }
 
+/// A machine that is named here joins with a report or not at all.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TeeConfig {
+    /// The folder of the kernel's configfs-tsm: `/sys/kernel/config/tsm/report`.
+    pub reports: PathBuf,
+    /// TDX: the event log of the boot, `/sys/firmware/acpi/tables/data/CCEL`.
+    #[serde(default)]
+    pub event_log: Option<PathBuf>,
+}
+
 impl std::fmt::Debug for JoinConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -120,11 +135,13 @@ impl std::fmt::Debug for JoinConfig {
                 tpm,
                 ima_list,
                 event_log,
+                tee,
             } => f
                 .debug_struct("Tpm")
                 .field("tpm", tpm)
                 .field("ima_list", ima_list)
                 .field("event_log", event_log)
+                .field("tee", tee)
                 .finish(),
             Self::Token { token_file } => f
                 .debug_struct("Token")

@@ -4,7 +4,8 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::join::{self, Before, JoinError, Node, refused};
+use crate::hardware::Hardware;
+use crate::join::{self, Before, Beside, JoinError, Node, refused};
 use crate::measured::List;
 use crate::node_state::{
     Blob, Kept, NodeState, Renewal as Pending, StateDir, StateError, StoredBundle,
@@ -449,10 +450,15 @@ impl Renewal {
                 tpm,
                 ima_list,
                 event_log,
+                tee,
             } => {
-                let list = List::of(tpm, ima_list.as_deref());
+                let beside = Beside {
+                    list: List::of(tpm, ima_list.as_deref()),
+                    hardware: Hardware::of(tpm, tee.as_ref()),
+                };
                 let domain = &identity.trust_domain;
-                let evidence = join::tpm_evidence(tpm, list, domain, &link, bundles.as_ref(), &key);
+                let evidence =
+                    join::tpm_evidence(tpm, beside, domain, &link, bundles.as_ref(), &key);
                 let mut evidence = evidence.await?;
                 join::named_log(event_log.as_deref(), &mut evidence).await?;
                 Some(evidence)

@@ -2,6 +2,7 @@
 
 use crate::ConfigError;
 use crate::config::{AgentConfig, JoinConfig};
+use crate::hardware::Hardware;
 use crate::measured::List;
 use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
 use attest::transcript;
@@ -131,11 +132,15 @@ pub(crate) async fn join(
             tpm,
             ima_list,
             event_log,
+            tee,
         } => {
             let key = Arc::new(fresh_key()?);
-            let list = List::of(tpm, ima_list.as_deref());
+            let beside = Beside {
+                list: List::of(tpm, ima_list.as_deref()),
+                hardware: Hardware::of(tpm, tee.as_ref()),
+            };
             let mut finish =
-                tpm_evidence(tpm, list, trust_domain, &link, bundles.as_ref(), &key).await?;
+                tpm_evidence(tpm, beside, trust_domain, &link, bundles.as_ref(), &key).await?;
             named_log(event_log.as_deref(), &mut finish).await?;
             if let Some((join_state, renewal_id)) = kept {
                 finish.join_state.clone_from(&join_state.0);
@@ -249,11 +254,18 @@ async fn by_token(
         .map_err(|status| refused("Join.Token", &status))
 }
 
-/// Has the TPM at `address` answer a challenge over `link`, vouching for `key`. `list` is what the kernel
-/// has measured into it.
+/// What a machine shows beside its TPM's answer.
+pub(crate) struct Beside {
+    /// What the kernel has measured into it.
+    pub(crate) list: Option<List>,
+    /// What it runs in.
+    pub(crate) hardware: Option<Hardware>,
+}
+
+/// Has the TPM at `address` answer a challenge over `link`, vouching for `key`.
 pub(crate) async fn tpm_evidence(
     address: &str,
-    list: Option<List>,
+    beside: Beside,
     trust_domain: &TrustDomain,
     link: &Link,
     bundles: &dyn BundleSource,
@@ -288,15 +300,23 @@ pub(crate) async fn tpm_evidence(
     let session = challenge.session.clone();
     let challenge = read_challenge(challenge)?;
     let key = Arc::clone(key);
-    let answer = blocking(move || {
+    let ak_public = request.ak_public.clone();
+    let Beside { list, hardware } = beside;
+    let (answer, tee) = blocking(move || {
+        let nonce = challenge.nonce;
         let mut answer = begun.answer(&challenge, &channel, Some(key.as_ref()))?;
         // After the quote, so that it holds whatever was quoted.
         answer.ima_list = list.map(|list| list.read()).unwrap_or_default();
-        Ok(answer)
+        let tee = hardware.map(|hardware| hardware.report(&ak_public, &nonce));
+        Ok((answer, tee))
     })
     .await?
     .map_err(failed)?;
-    Ok(finish(session, answer))
+    let tee = tee.transpose().map_err(JoinError::Refused)?.flatten();
+    Ok(v1::TpmFinishRequest {
+        tee,
+        ..finish(session, answer)
+    })
 }
 
 async fn blocking<T: Send + 'static>(
@@ -337,6 +357,7 @@ fn finish(session: Vec<u8>, answer: JoinAnswer) -> v1::TpmFinishRequest {
         join_state: Vec::new(),
         renewal_id: Vec::new(),
         ima_list: answer.ima_list,
+        tee: None,
     }
 }
 

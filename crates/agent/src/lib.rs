@@ -28,6 +28,7 @@ mod attestor;
 pub mod client;
 mod config;
 mod enforcing;
+mod hardware;
 mod health;
 pub mod helper;
 mod helper_service;
@@ -47,7 +48,7 @@ mod workloads;
 
 pub use device::memory::hide;
 
-pub use config::{AgentConfig, ConfigError, JoinConfig, SealConfig, Token};
+pub use config::{AgentConfig, ConfigError, JoinConfig, SealConfig, TeeConfig, Token};
 pub use identity::IdentityError;
 pub use join::JoinError;
 pub use node_state::StateError;

@@ -116,6 +116,14 @@ impl Bundle {
         self.chains.iter().try_for_each(|pem| roots.extend(pem))
     }
 
+    /// As [`Bundle::extend`], where nobody answers for the bundle: what hangs below no root of `roots` is
+    /// left out.
+    pub fn offer(&self, roots: &mut Roots) {
+        for pem in &self.chains {
+            drop(roots.extend(pem));
+        }
+    }
+
     /// The collateral for a platform.
     #[must_use]
     pub fn collateral(&self, tdx: bool, fmspc: [u8; 6], ca: Ca) -> Option<&CollateralBytes> {

@@ -27,6 +27,7 @@ pub mod azure;
 mod bundle;
 mod code;
 mod crl;
+pub mod endorsed;
 pub mod intel;
 pub mod nitro;
 pub mod sgx;

@@ -24,8 +24,8 @@ use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::chain::{self, Kind};
 use crypto::hex;
 use facts::{FactSet, Finding, Timestamp};
-pub(crate) use key::named;
 use key::{Identity, ReportKey};
+pub(crate) use key::{generation, named};
 
 /// What a machine presents, and what endorses it.
 #[derive(Debug, Clone, Copy)]

@@ -103,13 +103,16 @@ impl Vector {
         vector
     }
 
-    fn affirmed(facts: &FactSet) -> Self {
+    /// What the facts of a machine amount to that a verdict affirmed.
+    #[must_use]
+    pub fn affirmed(facts: &FactSet) -> Self {
         let mut vector = Self::default();
         if let Some(kind) = facts.text(names::MACHINE_TEE_KIND) {
             vector.tee(facts, kind);
         } else {
             vector.tpm(facts);
         }
+        vector.loaded(facts);
         match facts.value(names::MACHINE_BOOT_SECURE_BOOT) {
             Some(Value::Bool(true)) => {
                 vector.configuration = vector.configuration.and(Claim::GOOD);
@@ -131,7 +134,12 @@ impl Vector {
     fn tee(&mut self, facts: &FactSet, kind: &str) {
         let status = facts.text(names::MACHINE_TEE_TCB_STATUS);
         // AMD and AWS give no status: the owner's floors were checked.
+        // Under a root that is no vendor's, it is whoever's the estate says, and no hardware that is known.
+        let known = facts
+            .fact(names::MACHINE_TEE_KIND)
+            .is_some_and(|fact| fact.source == Source::Hardware);
         self.hardware = match status {
+            _ if !known => Claim::UNRECOGNISED,
             None | Some("UpToDate") => Claim::GOOD,
             Some(_) => Claim::KNOWN_WEAK,
         };
@@ -144,7 +152,7 @@ impl Vector {
             None => Claim::UNRECOGNISED_CODE,
         };
         // AWS's documents do not say how memory is kept from the operator.
-        if matches!(kind, "sev-snp" | "tdx" | "sgx") {
+        if known && matches!(kind, "sev-snp" | "tdx" | "sgx") {
             self.runtime_opaque = Claim::GOOD;
         }
     }
@@ -156,6 +164,24 @@ impl Vector {
             (Some("emulated"), _) => Claim::UNRECOGNISED,
             (_, Some(chip)) if chip.source == Source::Hardware => Claim::GOOD,
             _ => Claim::NONE,
+        };
+    }
+
+    /// What reference values say of the boot, and of what ran since.
+    fn loaded(&mut self, facts: &FactSet) {
+        let approved = |name| facts.text(name) == Some("approved");
+        if !approved(names::MACHINE_BOOT_STATE) {
+            return;
+        }
+        let loaded = if approved(names::MACHINE_IMA_STATE) {
+            Claim::GOOD
+        } else {
+            Claim::APPROVED_BOOT
+        };
+        self.executables = match self.executables {
+            // A firmware image that was recognised, or nothing said, and everything that it loaded.
+            Claim::NONE | Claim::APPROVED_BOOT => loaded,
+            other => other,
         };
     }
 
@@ -205,6 +231,24 @@ impl Vector {
         ]
         .into_iter()
         .filter(|(_, claim)| *claim != Claim::NONE)
+    }
+
+    /// The claims in a few bytes, for records: `hw2 ex3 cf2 id2 ro2`. `None` where nothing is claimed.
+    #[must_use]
+    pub fn short(&self) -> Option<String> {
+        let claims = [
+            ("hw", self.hardware),
+            ("ex", self.executables),
+            ("cf", self.configuration),
+            ("fs", self.file_system),
+            ("id", self.instance_identity),
+            ("ro", self.runtime_opaque),
+        ];
+        let claimed = claims.iter().filter(|(_, claim)| *claim != Claim::NONE);
+        let words: Vec<_> = claimed
+            .map(|(name, claim)| format!("{name}{}", claim.value()))
+            .collect();
+        (!words.is_empty()).then(|| words.join(" "))
     }
 
     /// The tier of the worst claim.
@@ -280,6 +324,43 @@ mod tests {
             ]);
             assert_eq!(vector.hardware.value(), hardware, "{kind} {source}");
         }
+    }
+
+    #[test]
+    fn hardware_under_a_root_that_is_no_vendors_is_not_recognised() {
+        let kind = (names::MACHINE_TEE_KIND, "sev-snp", Source::Verified);
+        let image = (names::MACHINE_TEE_IMAGE, "prod", Source::Verified);
+        let vector = affirmed(&[kind, image]);
+        assert_eq!(vector.hardware, Claim::UNRECOGNISED);
+        assert_eq!(vector.runtime_opaque, Claim::NONE);
+    }
+
+    #[test]
+    fn what_was_loaded_is_approved_by_reference_values_alone() {
+        let boot = (names::MACHINE_BOOT_STATE, "approved", Source::Verified);
+        let list = (names::MACHINE_IMA_STATE, "approved", Source::Verified);
+        let measured = (names::MACHINE_BOOT_STATE, "measured", Source::Verified);
+        for (facts, executables) in [
+            (&[boot][..], 3),
+            (&[boot, list], 2),
+            (&[list], 0),
+            (&[measured, list], 0),
+            (&[TDX, boot, list], 33),
+        ] {
+            assert_eq!(
+                affirmed(facts).executables.value(),
+                executables,
+                "{facts:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_holds_it_in_a_few_bytes() {
+        let image = (names::MACHINE_TEE_IMAGE, "prod", Source::Hardware);
+        let vector = affirmed(&[TDX, CHIP, image]);
+        assert_eq!(vector.short().unwrap(), "hw2 ex3 cf2 id2 ro2");
+        assert_eq!(Vector::default().short(), None);
     }
 
     #[test]

@@ -62,7 +62,9 @@ impl Ear<'_> {
             Algorithm::Ed25519 => "EdDSA",
             Algorithm::EcdsaP384 | Algorithm::Rsa => return Err(EarError::Key(algorithm)),
         };
-        let header = json!({"alg": name, "kid": key_id, "typ": "JWT"});
+        // RFC 9782: with a type of its own, and neither subject nor audience, it is no token of anybody's
+        // identity although the same key signs those.
+        let header = json!({"alg": name, "kid": key_id, "typ": "eat+jwt"});
         let claims = self.claims()?;
         let encode = |value: &Value| base64::encode_url(value.to_string().as_bytes());
         let message = format!("{}.{}", encode(&header), encode(&claims));

@@ -457,6 +457,29 @@ pub enum AttestCommand {
         #[arg(value_name = "RECORD", value_parser = server_record)]
         index: u64,
     },
+    /// Print a signed statement about a machine that stands now, for relying parties that are not Trilith
+    /// (EAR, a JWT by a key of the trust bundle)
+    #[command(
+        after_long_help = "Examples:\n  trilith attest ear db-1\n  trilith attest ear db-1 --nonce 0a1b2c3d4e5f6071"
+    )]
+    Ear {
+        /// The node's name
+        node: String,
+        /// What the relying party sent: 8 to 64 bytes, hexadecimal
+        #[arg(long, value_name = "HEX", value_parser = hex_bytes)]
+        nonce: Option<Nonce>,
+    },
+}
+
+/// Bytes that were typed in hexadecimal digits.
+#[derive(Debug, Clone)]
+pub struct Nonce(pub Vec<u8>);
+
+fn hex_bytes(text: &str) -> Result<Nonce, String> {
+    let bytes = crypto::hex::decode(text);
+    bytes
+        .map(Nonce)
+        .map_err(|_| "expected an even number of hexadecimal digits".to_owned())
 }
 
 fn server_record(text: &str) -> Result<u64, String> {

@@ -1,4 +1,5 @@
-//! The machine side: the TPM's transport and commands, processes by pidfd, Merkle trees of files.
+//! The machine side: the TPM's transport and commands, reports of confidential hardware, processes by pidfd,
+//! Merkle trees of files.
 //!
 //! Collects evidence and judges none of it: verifiers live in the `attest*` crates. The only crate
 //! in which `unsafe` may appear.
@@ -17,4 +18,5 @@
 pub mod memory;
 pub mod process;
 pub mod tpm;
+pub mod tsm;
 pub mod verity;

@@ -1,6 +1,11 @@
 //! The shape of the TOML and JSON files, before anything is resolved. Unknown keys are refused.
 //! The published JSON Schema is derived from these types.
 
+mod tee;
+
+pub use tee::{GuestPolicyBit, PlatformBit, TcbStatus, TeeGeneration, TeeKind, TeeRevocation};
+pub(crate) use tee::{TeeEntry, TeeImageEntry, TeeRootEntry};
+
 use crate::action::Action;
 use crate::duration::Seconds;
 use facts::Value;
@@ -230,6 +235,10 @@ pub(crate) struct ReferencesFile {
     pub(crate) machines: Vec<MachineEntry>,
     #[serde(default, rename = "tpm_root")]
     pub(crate) tpm_roots: Vec<TpmRootEntry>,
+    #[serde(default, rename = "tee")]
+    pub(crate) tees: Vec<TeeEntry>,
+    #[serde(default, rename = "tee_root")]
+    pub(crate) tee_roots: Vec<TeeRootEntry>,
     #[serde(default)]
     pub(crate) code: Vec<CodeEntry>,
     #[serde(default, rename = "trusted_root")]

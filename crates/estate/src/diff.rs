@@ -189,6 +189,14 @@ fn references(estate: &Estate) -> BTreeMap<String, String> {
         .tpm_roots
         .iter()
         .map(|(name, root)| (format!("tpm_root {name}"), format!("{root:?}")));
+    let tees = references.tees.iter().map(|tee| {
+        let kind = tee.kind().as_str();
+        (format!("tee {kind} of {}", tee.pool), format!("{tee:?}"))
+    });
+    let tee_roots = references
+        .tee_roots
+        .iter()
+        .map(|(name, root)| (format!("tee_root {name}"), format!("{root:?}")));
     let code = references
         .code
         .iter()
@@ -208,6 +216,8 @@ fn references(estate: &Estate) -> BTreeMap<String, String> {
     pools
         .chain(machines)
         .chain(roots)
+        .chain(tees)
+        .chain(tee_roots)
         .chain(code)
         .chain(generations)
         .chain(withdrawn)

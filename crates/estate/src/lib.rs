@@ -57,7 +57,10 @@ pub use code::{
     malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
-pub use declare::{Certifies, IdentityKind, RecordingMode, json_schema};
+pub use declare::{
+    Certifies, GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode, TcbStatus, TeeGeneration,
+    TeeKind, TeeRevocation, json_schema,
+};
 pub use diff::{AccessChange, Diff, Named, diff};
 pub use enforcement::{Emitted, EnforcementPlan};
 pub use estate::Estate;
@@ -65,7 +68,9 @@ pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
-    CodeReference, Column, Enforcement, Identity, Machine, References, Settings, TableInfo, TpmRoot,
+    CodeReference, Column, Enforcement, Identity, Machine, References, Settings, SnpBy, SnpImage,
+    SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms,
+    TpmRoot,
 };
 pub use problem::{Problem, closest};
 pub use resolve::is_reserved;

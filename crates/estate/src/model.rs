@@ -1,5 +1,12 @@
 //! What the files declare, resolved: every name leads somewhere, every classification is known.
 
+mod tee;
+
+pub use tee::{
+    SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference, TeeReference, TeeRoot,
+    TeeTerms,
+};
+
 use crate::declare::{Certifies, IdentityKind, RecordingMode};
 use crate::resource::ResourceRef;
 use serde::Serialize;
@@ -85,6 +92,10 @@ pub struct References {
     pub pools: BTreeSet<String>,
     pub machines: BTreeMap<String, Machine>,
     pub tpm_roots: BTreeMap<String, TpmRoot>,
+    /// What confidential machines have to show, by their pools.
+    #[serde(skip)]
+    pub tees: Vec<TeeReference>,
+    pub tee_roots: BTreeMap<String, TeeRoot>,
     pub code: BTreeMap<String, CodeReference>,
     /// Generations of files, PCRs and images, and what was withdrawn of them.
     #[serde(skip)]
@@ -132,6 +143,11 @@ impl References {
     pub fn enforcement_of(&self, ring: &str) -> Option<&Enforcement> {
         let of = |ring: &str| self.enforcement.iter().find(|one| one.rings.contains(ring));
         of(ring).or_else(|| of(references::ALL_RINGS))
+    }
+
+    /// What machines of `pool` have to show of confidential hardware: one of each kind at most.
+    pub fn tees_of(&self, pool: &str) -> impl Iterator<Item = &TeeReference> {
+        self.tees.iter().filter(move |tee| tee.pool == pool)
     }
 
     /// The names that code goes by, by either digest. `sha256` is lower-case hex, `fsverity` as

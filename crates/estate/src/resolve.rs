@@ -4,6 +4,7 @@ mod enforcement;
 mod parse;
 mod references;
 mod resources;
+mod tee;
 mod vouching;
 
 use crate::declare::{

@@ -110,6 +110,8 @@ pub const MACHINE_TEE_ENDORSEMENT: &str = "machine.tee.endorsement";
 pub const MACHINE_TEE_REVOCATION: &str = "machine.tee.revocation";
 /// SHA-256 of the SPKI of the vTPM's attestation key that the report is bound to.
 pub const MACHINE_TEE_AK: &str = "machine.tee.ak_sha256";
+/// Whose root the report's key hangs below: `amd`, `intel`, or the name of a root that the estate declares.
+pub const MACHINE_TEE_ROOT: &str = "machine.tee.root";
 /// `replayed` when a log came along and its events give the measured registers.
 pub const MACHINE_TEE_EVENT_LOG: &str = "machine.tee.event_log";
 /// Runtime measurement registers of TDX, lower-case hex.
@@ -249,6 +251,7 @@ pub const ALL: &[&str] = &[
     MACHINE_TEE_ENDORSEMENT,
     MACHINE_TEE_REVOCATION,
     MACHINE_TEE_AK,
+    MACHINE_TEE_ROOT,
     MACHINE_TEE_EVENT_LOG,
     MACHINE_TEE_RTMR0,
     MACHINE_TEE_RTMR1,

@@ -17,6 +17,7 @@ pub(crate) fn join(bytes: &[u8]) {
         ek_public: part(),
         ek_certificate: part(),
         ak_public: part(),
+        ak_certificate: part(),
         identity_public: part(),
     };
     let entropy = Entropy {
@@ -27,7 +28,8 @@ pub(crate) fn join(bytes: &[u8]) {
     let pcrs: Vec<u32> = (0..15).collect();
     match challenge(&request, "note", &pcrs, &entropy) {
         Ok(challenge) => {
-            assert!(EndorsementKey::parse(&request.ek_public).is_ok());
+            let alone = request.ek_public.is_empty();
+            assert!(alone || EndorsementKey::parse(&request.ek_public).is_ok());
             assert!(SigningKey::attestation(&request.ak_public).is_ok());
             assert!(SigningKey::identity(&request.identity_public).is_ok());
             assert!(challenge.credential_blob.len() + challenge.encrypted_secret.len() < 1024);
@@ -58,6 +60,7 @@ pub(crate) fn join(bytes: &[u8]) {
         },
         now: seeds::at(1_795_500_000),
         previous: None,
+        vouched: None,
     };
     let evidence = JoinEvidence { request, answer };
     let kept: usize = evidence.blobs().iter().map(|blob| blob.bytes.len()).sum();
@@ -88,6 +91,7 @@ pub(crate) fn join_seeds() -> Vec<Vec<u8>> {
         public("ek.pub"),
         file("ekcert.der"),
         public("ak.pub"),
+        Vec::new(),
         public("tls.pub"),
         vec![2; 32],
         quote.attested,
@@ -101,8 +105,14 @@ pub(crate) fn join_seeds() -> Vec<Vec<u8>> {
         Vec::new(),
     ];
     parts.extend(quote.values);
+    let mut alone = parts.clone();
+    for part in alone.iter_mut().take(2) {
+        part.clear();
+    }
+    let joined = |parts: &[Vec<u8>]| parts.iter().flat_map(|part| sized(part)).collect();
     vec![
-        parts.iter().flat_map(|part| sized(part)).collect(),
+        joined(&parts),
+        joined(&alone),
         vec![0; 64],
     ]
 }

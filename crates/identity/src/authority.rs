@@ -207,6 +207,20 @@ impl Authority {
             })
     }
 
+    /// Signs what is no identity and stands in no issuance record, by the JWT key of `now`: `sign` gets it
+    /// and its id. What it signs must not be readable as anybody's SVID.
+    ///
+    /// # Errors
+    /// [`AuthorityError::NoneSigns`].
+    pub fn with_jwt_key<T>(
+        &self,
+        now: Timestamp,
+        sign: impl FnOnce(&dyn Signer, &str) -> T,
+    ) -> Result<T, AuthorityError> {
+        let (authority, signer) = self.jwt_key(now)?;
+        Ok(sign(signer.as_ref(), &authority.kid))
+    }
+
     /// The JWT key that signs at `now`, and its id.
     pub(crate) fn jwt_key(
         &self,

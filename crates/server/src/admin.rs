@@ -2,6 +2,7 @@
 //! Cedar decision by the estate in force, and every act is a record.
 
 mod acts;
+mod ear;
 mod estates;
 mod listener;
 mod packs;
@@ -307,6 +308,16 @@ impl Admin for AdminService {
         self.may(&request, Action::Query).await?;
         let index = request.into_inner().index;
         Ok(document(&questions::verdict(&self.0, index)?)?)
+    }
+
+    async fn ear(
+        &self,
+        request: Request<v1::EarRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let admitted = self.may(&request, Action::Pack).await?;
+        Ok(document(
+            &ear::ear(&self.0, &admitted, request.into_inner()).await?,
+        )?)
     }
 
     async fn pack(

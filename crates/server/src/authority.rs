@@ -2,7 +2,7 @@
 //! whole when keys rotate or the estate sets other lifetimes.
 
 use arc_swap::ArcSwap;
-use crypto::{Custody, PublicKey};
+use crypto::{Custody, PublicKey, Signer};
 use facts::Timestamp;
 use identity::{
     AuthorityDocument, AuthorityError, IssueError, Lifetimes, PreparedJwt, PreparedX509,
@@ -107,6 +107,16 @@ impl Authority {
         let id = Serial::from_random(crypto::random());
         let opened = self.opened.load();
         opened.workloads.prepare_jwt(spiffe_id, audience, id, now)
+    }
+
+    /// Has `sign` sign by the key of JWTs, whose id it gets, what is nobody's identity. Whether it may be signed
+    /// is the caller's to see to.
+    pub(crate) fn with_jwt_key<T>(
+        &self,
+        now: Timestamp,
+        sign: impl FnOnce(&dyn Signer, &str) -> T,
+    ) -> Result<T, AuthorityError> {
+        self.opened.load().workloads.with_jwt_key(now, sign)
     }
 
     /// The document that should be recorded and then installed, if it is time for one.

@@ -30,6 +30,11 @@ pub struct Config {
     /// The cvc5 program that proves invariants: a path, or a name to be found on `PATH`.
     #[serde(default = "default_solver")]
     pub solver: PathBuf,
+    /// Endorsements of confidential machines: one JSON file with certificates, revocation lists and
+    /// collateral, as docs/attestation/snp.md describes it. It is not trusted, and read again when it has
+    /// changed. Absent: only what a machine brings endorses it.
+    #[serde(default)]
+    pub tee_endorsements: Option<PathBuf>,
     pub custody: Custodies,
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -348,6 +353,8 @@ impl Config {
     fn rebase(&mut self, base: &Path) {
         self.data_dir = base.join(&self.data_dir);
         self.admin_socket = self.admin_socket.as_ref().map(|path| base.join(path));
+        let endorsements = self.tee_endorsements.as_ref();
+        self.tee_endorsements = endorsements.map(|path| base.join(path));
         for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
             let Custody::File { dir } = custody;
             *dir = base.join(&*dir);

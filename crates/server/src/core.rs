@@ -5,6 +5,7 @@ use crate::attesting::Watched;
 use crate::authority::Authority;
 use crate::config::Config;
 use crate::current::{self, Current};
+use crate::endorsements::Endorsements;
 use crate::enforcing::Enforcing;
 use crate::hub::Hub;
 use crate::join::{Joins, Refusals};
@@ -58,6 +59,8 @@ pub(crate) struct Core {
     /// Keys whose records are on their way.
     pub(crate) claims: Arc<Claims>,
     pub(crate) joins: Joins,
+    /// Of confidential machines.
+    pub(crate) endorsements: Endorsements,
     /// Machines that are asked to prove themselves again.
     pub(crate) watched: Watched,
     /// The boots that are approved for each ring.

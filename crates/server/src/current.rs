@@ -1,7 +1,7 @@
 //! The estate version in force, compiled, with what it has answered already.
 
 use crate::attesting::Demands;
-use crate::join::chip;
+use crate::join::{TeeStanding, chip, tee_stands};
 use estate::{Certifies, Estate, is_derived_of_code};
 use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};
@@ -135,12 +135,18 @@ impl Current {
     /// The facts of a machine, or of a workload on it, as this version places it: its pool is what the
     /// estate says of its TPM's key now. One whose key is pinned no longer, or of whose vendors none
     /// is trusted any more, keeps nothing but its name. (Which of several vendors signed its certificate
-    /// is looked at when it proves itself again.)
+    /// is looked at when it proves itself again.) So it is with one of a pool that asks for confidential
+    /// hardware that it has not shown, or not as this version asks for it.
     pub(crate) fn placed<'a>(&self, facts: &'a FactSet) -> Cow<'a, FactSet> {
-        let Some(known) = chip::fact(facts) else {
-            return Cow::Borrowed(facts);
-        };
         let references = self.estate.references();
+        let Some(known) = chip::fact(facts) else {
+            // It joined by token, which shows nothing of hardware.
+            let ring = facts.text(names::MACHINE_POOL).unwrap_or_default();
+            return match tee_stands(references, ring, facts) {
+                TeeStanding::Good => Cow::Borrowed(facts),
+                TeeStanding::Forgotten | TeeStanding::Lacking => Cow::Owned(unplaced(facts)),
+            };
+        };
         let machine = chip::machine(references, facts);
         let (chain, certifies) = if known.name == names::MACHINE_TPM_EK {
             (names::MACHINE_TPM_EK_CHAIN, Certifies::EndorsementKeys)
@@ -153,18 +159,20 @@ impl Current {
             _ => roots.any(|root| root.certifies == certifies),
         };
         let pool = machine.and_then(|machine| machine.pool.as_deref());
-        if trusted && facts.text(names::MACHINE_POOL) == pool {
+        let tee = tee_stands(references, pool.unwrap_or_default(), facts);
+        if !trusted || tee == TeeStanding::Lacking {
+            return Cow::Owned(unplaced(facts));
+        }
+        if facts.text(names::MACHINE_POOL) == pool && tee == TeeStanding::Good {
             return Cow::Borrowed(facts);
         }
-        let stays = |name: &str| match name {
-            names::MACHINE_POOL => false,
-            names::MACHINE_NAME => true,
-            names::CODE_ROOTED_IN_HARDWARE | names::CODE_ENFORCEMENT => trusted,
-            name => trusted || !name.starts_with("machine."),
+        let stays = |name: &str| {
+            name != names::MACHINE_POOL
+                && (tee == TeeStanding::Good || !name.starts_with("machine.tee."))
         };
         let kept = facts.iter().filter(|fact| stays(&fact.name)).cloned();
         let mut placed: FactSet = kept.collect();
-        if let (true, Some(pool)) = (trusted, pool) {
+        if let Some(pool) = pool {
             placed.state(
                 names::MACHINE_POOL,
                 pool,
@@ -283,6 +291,17 @@ impl Current {
             })
             .collect()
     }
+}
+
+/// What is left of a machine that this version does not take: its name, and what it says of workloads.
+fn unplaced(facts: &FactSet) -> FactSet {
+    let stays = |name: &str| match name {
+        names::MACHINE_NAME => true,
+        names::CODE_ROOTED_IN_HARDWARE | names::CODE_ENFORCEMENT => false,
+        name => !name.starts_with("machine."),
+    };
+    let kept = facts.iter().filter(|fact| stays(&fact.name));
+    kept.cloned().collect()
 }
 
 /// Over names, values and sources; not over the times of observation, which no policy sees.

@@ -13,6 +13,7 @@ use crate::metrics::Kind;
 use crate::node::Claim;
 use crate::pool::Job;
 use crate::refusal::Refusal;
+use attest::ar4si::Vector;
 use crypto::PublicKey;
 use facts::{FactSet, Finding, Timestamp};
 use identity::{IssueError, PreparedJwt, PreparedX509};
@@ -263,6 +264,7 @@ fn shared(order: &Order, serial: String) -> Issuance {
         commit: basis.commit,
         facts: visible(&order.visible, &basis.facts),
         replaces: order.replaces.clone(),
+        ar4si: Vector::affirmed(&basis.facts).short(),
         serial,
     }
 }

@@ -4,10 +4,12 @@ mod boot;
 pub(crate) mod chip;
 mod ima;
 mod limits;
+mod tee;
 mod token;
 mod tpm;
 
 pub(crate) use limits::Refusals;
+pub(crate) use tee::{Standing as TeeStanding, required as tee_required, stands as tee_stands};
 pub(crate) use token::hash as token_hash;
 pub(crate) use tpm::{Proved, Sessions, auth as tpm_auth, fail as tpm_fail, prove as tpm_prove};
 
@@ -20,6 +22,7 @@ use crate::lock::may_join;
 use crate::metrics;
 use crate::node::Claims;
 use crate::refusal::Refusal;
+use attest::ar4si::Vector;
 use crypto::PublicKey;
 use facts::{FactSet, Finding, Outcome, Verdict};
 use ledger::body::{self, Body as _, VerdictOutcome};
@@ -405,5 +408,6 @@ pub(crate) fn verdict_body(
             })
             .collect(),
         findings: verdict.findings.iter().map(recorded).collect(),
+        ar4si: Vector::of(verdict).short(),
     }
 }

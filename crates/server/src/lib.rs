@@ -30,6 +30,7 @@ mod connection;
 mod core;
 mod crl;
 mod current;
+mod endorsements;
 mod enforcing;
 mod evict;
 mod follow;

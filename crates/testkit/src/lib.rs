@@ -19,6 +19,7 @@ pub mod postgres;
 mod skip;
 pub mod slow_chip;
 pub mod swtpm;
+pub mod tsm;
 
 pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};
 pub use skip::skip;

@@ -74,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "server",
         &[
             "attest",
+            "attest-tee",
             "attest-tpm",
             "crypto",
             "custody",

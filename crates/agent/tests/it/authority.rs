@@ -148,6 +148,7 @@ impl Authority {
             commit: Commitment::new(&Salt([7; 16]), "facts", b"{}"),
             facts: BTreeMap::new(),
             replaces: None,
+            ar4si: None,
         }
     }
 

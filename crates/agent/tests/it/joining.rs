@@ -223,6 +223,7 @@ async fn a_tpm_renewal_whose_answer_was_lost_is_known_by_its_id_also_after_a_res
         tpm: chip.uri(),
         ima_list: None,
         event_log: None,
+        tee: None,
     };
     machine.start();
     server.state.until(|book| book.renewed.len() >= 2).await;

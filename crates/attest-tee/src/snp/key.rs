@@ -79,6 +79,15 @@ fn malformed(problem: &str) -> Finding {
     .next("take it from AMD's key server or the host's certificate table")
 }
 
+/// The generation that a certificate says it is of. Nothing of it is checked.
+pub(crate) fn generation(der: &[u8]) -> Option<Generation> {
+    let certificate = x509::parse(der).ok()?;
+    let product = product(&certificate)?;
+    Generation::ALL
+        .into_iter()
+        .find(|generation| generation.name() == product)
+}
+
 /// What a certificate says whose key it is: a chip's, its id padded as reports have it, or a
 /// provider's; and at which TCB. Nothing of it is checked.
 pub(crate) fn named(der: &[u8]) -> Result<(Option<[u8; 64]>, [u8; 8]), &'static str> {

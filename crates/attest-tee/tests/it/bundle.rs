@@ -10,7 +10,7 @@ use attest_tee::snp::{Evidence, Generation, References, Report, Roots, verify};
 use crypto::base64;
 use serde_json::{Value, json};
 
-fn file(machines: &[Machine], platforms: &[Platform]) -> Value {
+pub(crate) fn file(machines: &[Machine], platforms: &[Platform]) -> Value {
     let encoded = |der: Vec<u8>| base64::encode(&der);
     let intel: Vec<_> = platforms
         .iter()
@@ -48,7 +48,7 @@ fn file(machines: &[Machine], platforms: &[Platform]) -> Value {
     })
 }
 
-fn parse(file: &Value) -> Bundle {
+pub(crate) fn parse(file: &Value) -> Bundle {
     Bundle::parse(file.to_string().as_bytes()).unwrap()
 }
 

@@ -17,6 +17,7 @@ mod azure_recorded;
 mod bundle;
 mod ccel;
 mod der;
+mod endorsed;
 mod evidence;
 mod forge_azure;
 mod forge_intel;

@@ -104,13 +104,36 @@ pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(),
 }
 
 pub(crate) async fn attest(command: AttestCommand, global: &Global) -> Result<(), Failure> {
-    let AttestCommand::Explain { index } = command;
+    let index = match command {
+        AttestCommand::Explain { index } => index,
+        AttestCommand::Ear { node, nonce } => {
+            let nonce = nonce.map(|nonce| nonce.0).unwrap_or_default();
+            return ear(node, nonce, global).await;
+        }
+    };
     let answer = admin::connect(&global.admin_socket)
         .await?
         .verdict(v1::VerdictRequest { index })
         .await
         .map_err(|status| admin::refusal(&status))?;
     print(&admin::document(answer)?, global);
+    Ok(())
+}
+
+/// The token alone, so that it can be handed on; with `--json` what else is known of it.
+async fn ear(node: String, nonce: Vec<u8>, global: &Global) -> Result<(), Failure> {
+    let answer = admin::connect(&global.admin_socket)
+        .await?
+        .ear(v1::EarRequest { node, nonce })
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    let document = admin::document(answer)?;
+    if global.json {
+        output::json(&document);
+    } else {
+        let token = document.get("token").and_then(Value::as_str);
+        output::line(token.unwrap_or_default());
+    }
     Ok(())
 }
 

@@ -158,6 +158,7 @@ impl Thief {
             not_after: draft.not_after.as_secs(),
             evidence_time: now.as_millis(),
             replaces: None,
+            ar4si: None,
             ..genuine.expect_body()?
         };
         let mut builder = issuance.record().actor(genuine.actor(), genuine.auth());

@@ -85,6 +85,7 @@ fn issue(authority: &Authority, ledger: &LedgerSigner) -> (Vec<Vec<u8>>, String)
         commit: Commitment::new(&Salt([7; 16]), "facts", b"{}"),
         facts: BTreeMap::new(),
         replaces: None,
+        ar4si: None,
     };
     let origin = ledger.key().origin();
     let stamp = Stamp { wall: 1, mono: 1 };

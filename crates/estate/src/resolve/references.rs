@@ -1,7 +1,7 @@
 //! `references/`: machines, pools, hardware roots, code digests, generations of reference values.
 //! Certificates are not parsed here: what a root is worth is for the verifier that uses it.
 
-use super::{Seen, Source, declarations, enforcement, parse, vouching};
+use super::{Seen, Source, declarations, enforcement, parse, tee, vouching};
 use crate::declare::ReferencesFile;
 use crate::files::EstateFiles;
 use crate::model::{CodeReference, Machine, References, TpmRoot};
@@ -47,9 +47,18 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
             &mut references,
         );
         tpm_roots(&mut source, declared, &mut seen, &mut references);
+        tee::roots(&mut source, declared, &mut seen, &mut references);
         code(&mut source, declared, &mut seen, &mut references);
         values(&mut source, declared, &mut references);
         enforcement::resolve(&mut source, declared, &mut seen, &mut references);
+    }
+    for (file, text, declared) in &parsed {
+        let mut source = Source {
+            file,
+            lines: Lines::of(text),
+            problems,
+        };
+        tee::resolve(&mut source, declared, &mut seen, &mut references);
     }
     references.vouching = vouching::resolve(&parsed, &mut seen, problems);
     references

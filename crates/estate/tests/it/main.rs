@@ -19,3 +19,4 @@ mod fixture;
 mod generations;
 mod hostile;
 mod shop;
+mod tee;

@@ -285,6 +285,7 @@ impl Plane {
             commit: Commitment::new(&Salt([0; 16]), "facts", b"{}"),
             facts: facts(),
             replaces: None,
+            ar4si: None,
         };
         let mut record = issuance.record().actor("test", "test");
         if let Some(estate) = self.state.lock().unwrap().estate {

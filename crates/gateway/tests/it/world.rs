@@ -235,6 +235,7 @@ impl World {
                 ("workload.uid".to_owned(), FactValue::Integer(1000)),
             ]),
             replaces: None,
+            ar4si: None,
         }
     }
 

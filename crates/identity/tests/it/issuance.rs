@@ -147,6 +147,7 @@ fn an_issued_token_and_its_receipt_verify() {
         commit: ledger::Commitment::new(&ledger::Salt([7; 16]), "facts", b"{}"),
         facts: std::collections::BTreeMap::new(),
         replaces: None,
+        ar4si: None,
     });
     for with_receipt in [true, false] {
         let token = prepared.finish(&receipt, with_receipt).unwrap();

@@ -69,6 +69,7 @@ impl World {
             commit: Commitment::new(&ledger::Salt([7; 16]), "facts", b"{}"),
             facts: BTreeMap::new(),
             replaces: None,
+            ar4si: None,
         })
     }
 

@@ -17,6 +17,11 @@ pub struct Verdict {
     /// The facts that the estate marks as visible.
     pub facts: Vec<FactItem>,
     pub findings: Vec<Finding>,
+    /// What it comes to, as AR4SI numbers it: `hw2 ex3 cf2 id2`. Hardware, executables, configuration,
+    /// file system, instance identity, runtime opaque; what nothing is claimed of is left out. Absent in
+    /// records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ar4si: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -40,6 +40,9 @@ pub struct Issuance {
     /// Serial of the SVID that this one renews.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replaces: Option<String>,
+    /// What is known of the machine, as a verdict's `ar4si`. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ar4si: Option<String>,
 }
 
 impl Issuance {

@@ -233,6 +233,7 @@ pub(crate) fn verdict() -> Verdict {
         evidence: Vec::new(),
         facts: Vec::new(),
         findings: Vec::new(),
+        ar4si: None,
     }
 }
 

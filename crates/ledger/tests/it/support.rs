@@ -47,6 +47,7 @@ pub(crate) fn issuance() -> Issuance {
         commit: Commitment::new(&Salt([7; 16]), "facts", b"{}"),
         facts: BTreeMap::new(),
         replaces: None,
+        ar4si: None,
     }
 }
 

@@ -105,6 +105,26 @@ pub struct TpmFinishRequest {
     /// The kernel's list of what it measured (IMA), whole and binary; empty: it has none.
     #[prost(bytes = "vec", tag = "14")]
     pub ima_list: ::prost::alloc::vec::Vec<u8>,
+    /// What the hardware says that the machine runs in; absent where it runs in none, or does not say.
+    #[prost(message, optional, tag = "20")]
+    pub tee: ::core::option::Option<TeeEvidence>,
+}
+/// A report of confidential hardware for the report data H("trilith-tee-report-v1", SPKI of the attestation
+/// key, nonce of the challenge); see docs/attestation/snp.md.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TeeEvidence {
+    /// `sev-snp` or `tdx`
+    #[prost(string, tag = "1")]
+    pub kind: ::prost::alloc::string::String,
+    /// SEV-SNP's attestation report, TDX's quote
+    #[prost(bytes = "vec", tag = "2")]
+    pub report: ::prost::alloc::vec::Vec<u8>,
+    /// SEV-SNP: the host's table of certificates
+    #[prost(bytes = "vec", tag = "3")]
+    pub auxiliary: ::prost::alloc::vec::Vec<u8>,
+    /// TDX: what the CCEL table points at
+    #[prost(bytes = "vec", tag = "4")]
+    pub event_log: ::prost::alloc::vec::Vec<u8>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Joined {
@@ -179,7 +199,7 @@ pub struct Bundle {
 /// ------------------------------------------------------------------ node agent
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeMessage {
-    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6, 12")]
     pub message: ::core::option::Option<node_message::Message>,
 }
 /// Nested message and enum types in `NodeMessage`.
@@ -198,6 +218,8 @@ pub mod node_message {
         Attestation(super::Attestation),
         #[prost(message, tag = "6")]
         Wanted(super::AttestWanted),
+        #[prost(message, tag = "12")]
+        Enforcement(super::Enforcement),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -209,6 +231,9 @@ pub struct NodeHello {
     /// The machine has a TPM and answers `AttestRequest`.
     #[prost(bool, tag = "3")]
     pub attests: bool,
+    /// It installs what `Enforce` brings.
+    #[prost(bool, tag = "12")]
+    pub enforces: bool,
 }
 /// The answer to an `AttestRequest`.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -231,6 +256,38 @@ pub struct Attestation {
     /// what is new; empty: nothing
     #[prost(bytes = "vec", tag = "6")]
     pub ima_list: ::prost::alloc::vec::Vec<u8>,
+    /// as it is now
+    #[prost(message, optional, tag = "12")]
+    pub enforcement: ::core::option::Option<Enforcement>,
+}
+/// What the machine's kernel enforces (IPE), as the agent reads it. Sent first on a stream, with each
+/// `Attestation`, and when it changes.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Enforcement {
+    /// The kernel has IPE, and the agent may read it.
+    #[prost(bool, tag = "1")]
+    pub supported: bool,
+    /// What is not listed is refused; else it is only written to the audit log.
+    #[prost(bool, tag = "2")]
+    pub enforce: bool,
+    /// The active policy; empty: none.
+    #[prost(string, tag = "3")]
+    pub policy: ::prost::alloc::string::String,
+    /// as the kernel writes it
+    #[prost(string, tag = "4")]
+    pub version: ::prost::alloc::string::String,
+    /// of the signed policy that the kernel holds; empty: it is not signed
+    #[prost(bytes = "vec", tag = "5")]
+    pub policy_sha256: ::prost::alloc::vec::Vec<u8>,
+    /// Digests of the agent's own executable.
+    #[prost(bytes = "vec", tag = "6")]
+    pub agent_sha256: ::prost::alloc::vec::Vec<u8>,
+    /// as the kernel writes it; empty: none
+    #[prost(string, tag = "7")]
+    pub agent_fsverity: ::prost::alloc::string::String,
+    /// What went wrong with the last `Enforce`: JSON list of facts::Finding.
+    #[prost(bytes = "vec", tag = "8")]
+    pub findings: ::prost::alloc::vec::Vec<u8>,
 }
 /// The kernel has measured something: ask now.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
@@ -281,7 +338,7 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12")]
+    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13")]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -307,7 +364,31 @@ pub mod node_update {
         /// Whenever they change, and once at each connection.
         #[prost(message, tag = "12")]
         Approvals(super::Approvals),
+        #[prost(message, tag = "13")]
+        Enforce(super::Enforce),
     }
+}
+/// What the estate names for the machine's ring, complete; an empty policy: it names none, and nothing on the
+/// machine is changed.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Enforce {
+    /// PKCS #7 in DER, as the kernel takes it
+    #[prost(bytes = "vec", tag = "1")]
+    pub policy: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bool, tag = "2")]
+    pub enforce: bool,
+    #[prost(message, repeated, tag = "3")]
+    pub files: ::prost::alloc::vec::Vec<VerityFile>,
+}
+/// A file that gets an fs-verity Merkle tree, if its content has this digest.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct VerityFile {
+    /// absolute
+    #[prost(string, tag = "1")]
+    pub path: ::prost::alloc::string::String,
+    /// `sha256:` and hex
+    #[prost(string, tag = "2")]
+    pub digest: ::prost::alloc::string::String,
 }
 /// The machine proves itself again: a quote of these PCRs for this nonce, and what is new in its IMA list.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2018,6 +2099,15 @@ pub struct VerdictRequest {
     pub index: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EarRequest {
+    /// name, or SPIFFE ID
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+    /// the relying party's, 8 to 64 bytes; empty: none
+    #[prost(bytes = "vec", tag = "2")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PackRequest {
     /// JSON; see crates/server, admin::packs
     #[prost(string, tag = "1")]
@@ -2388,6 +2478,25 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Verdict"));
             self.inner.unary(req, path, codec).await
         }
+        /// A signed statement about a machine that stands now, for relying parties that are not Trilith.
+        pub async fn ear(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EarRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/trilith.v1.Admin/Ear");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Ear"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn pack(
             &mut self,
             request: impl tonic::IntoRequest<super::PackRequest>,
@@ -2527,6 +2636,11 @@ pub mod admin_server {
         async fn verdict(
             &self,
             request: tonic::Request<super::VerdictRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// A signed statement about a machine that stands now, for relying parties that are not Trilith.
+        async fn ear(
+            &self,
+            request: tonic::Request<super::EarRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         /// Server streaming response type for the Pack method.
         type PackStream: tonic::codegen::tokio_stream::Stream<
@@ -3216,6 +3330,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerdictSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/Ear" => {
+                    #[allow(non_camel_case_types)]
+                    struct EarSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::EarRequest>
+                    for EarSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EarRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::ear(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EarSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

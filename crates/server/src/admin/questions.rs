@@ -507,5 +507,6 @@ pub(super) fn verdict(core: &Core, index: u64) -> Result<Value, Refusal> {
         "facts": facts,
         "findings": verdict.findings,
         "evidence": verdict.evidence,
+        "ar4si": verdict.ar4si,
     }))
 }

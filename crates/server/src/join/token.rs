@@ -1,6 +1,6 @@
 //! Joining with a one-time token. It proves nothing of the machine, and the facts say so.
 
-use super::{Admission, admit_node, certify_node, prove_key};
+use super::{Admission, admit_node, certify_node, prove_key, tee};
 use crate::core::{Core, draft};
 use crate::listener::Peer;
 use crate::lock::may_join;
@@ -57,6 +57,10 @@ pub(super) async fn join(
         &request.public_key,
     );
     let key = prove_key(&request.public_key, &transcript, &request.proof)?;
+    let current = core.current.load_full();
+    if let Some(missing) = current.and_then(|current| tee::required(&current, &token.pool)) {
+        return Err(Refusal::Denied(missing));
+    }
     let _joining = core.busy(format!("node {}", token.node))?;
     let known = core.state().node(&token.node).cloned();
     if let Some(node) = &known {

@@ -1,6 +1,7 @@
 //! Joining by TPM: a challenge, an answer, a verdict. What is proved, and what not, is said in
 //! `attest_tpm::join`; here are the sessions between the two messages and what is recorded.
 
+use super::tee::{self, Offered};
 use super::{Admission, admit_node, chip, read_join_state, verdict_body};
 use crate::attesting::{self, PCRS};
 use crate::core::{Core, draft};
@@ -14,7 +15,7 @@ use attest_tpm::join::{Boot, Chip, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
 use estate::{Certifies, Machine};
-use facts::{Finding, Source, Timestamp, Value, Verdict, names};
+use facts::{Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
 use std::collections::{BTreeSet, HashMap};
@@ -245,6 +246,7 @@ pub(crate) async fn prove(
     request: v1::TpmFinishRequest,
 ) -> Result<Evidence, Refusal> {
     let now = core.now();
+    let offered = Offered::of(request.tee)?;
     let session = take(core, &request.session, now)?;
     if session.exporter != peer.exporter {
         return Err(Refusal::Denied(
@@ -299,34 +301,44 @@ pub(crate) async fn prove(
     super::not_overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
+    let (nonce, judging) = (session.nonce, Arc::clone(core));
     let judged = core.pool.run(move || {
         let judged = super::ima::judge(&proven, &sent.answer.ima_list, &current, &ring, now);
-        (proven, judged)
+        let question = tee::Question {
+            attestation_key: &proven.attestation_key,
+            nonce,
+            now,
+        };
+        let at_hand = &judging.endorsements;
+        let hardware = tee::judge(offered.as_ref(), &question, &current, &ring, at_hand);
+        (proven, judged, hardware)
     });
-    let (proven, judged) = judged
+    let (proven, judged, hardware) = judged
         .await
         .map_err(|error| Refusal::internal("judging a machine", &error))?;
-    let (approved, list) = match judged {
-        Ok(judged) => judged,
-        Err(findings) => {
-            let blobs = evidence.blobs().into_iter();
-            let blobs = blobs.map(|one| (one.kind, one.bytes.into_owned()));
+    let ((approved, list), hardware) = match (judged, hardware) {
+        (Ok(judged), Ok(hardware)) => (judged, hardware),
+        (judged, hardware) => {
             let node = known_as(core, peer, &proven.chip).unwrap_or(name);
-            evict(core, &node, findings.clone(), blobs.collect()).await?;
-            return Err(first(findings));
+            let measured = judged.err().unwrap_or_default();
+            return Err(refuse(core, &node, &evidence, measured, hardware.err()).await?);
         }
     };
     // Nothing vouches for what is behind the verified entries.
     let verified = list.progress().map_or(0, |progress| progress.entries());
     Arc::make_mut(&mut evidence).keep_list(verified);
-    verdict.evidence = evidence
-        .blobs()
-        .iter()
-        .map(attest::Evidence::digest)
-        .collect();
+    let mut blobs = evidence.blobs();
+    verdict.evidence = blobs.iter().map(attest::Evidence::digest).collect();
+    if let Some(hardware) = hardware {
+        verdict = attest::compose(vec![verdict, hardware.verdict]);
+        if verdict.outcome() == Outcome::Refused {
+            return Err(first(verdict.findings));
+        }
+        blobs.extend(hardware.blobs);
+    }
     not_rewound(core, &name, proven.boot).await?;
-    for blob in evidence.blobs() {
-        core.put_blob(blob.bytes.to_vec()).await?;
+    for blob in blobs {
+        core.put_blob(blob.bytes.into_owned()).await?;
     }
     for fact in approved.iter() {
         verdict.facts.insert(fact.clone());
@@ -351,6 +363,31 @@ pub(crate) async fn prove(
         standing,
         begun: session.size,
     })
+}
+
+/// The refusal of a machine that is not as it should be, which evicts it. One that shows too little of its
+/// hardware, or whose endorsements are not at hand, is let in no more, and goes on until its SVID ends.
+async fn refuse(
+    core: &Arc<Core>,
+    node: &str,
+    evidence: &JoinEvidence,
+    measured: Vec<Finding>,
+    hardware: Option<tee::Refused>,
+) -> Result<Refusal, Refusal> {
+    let accused = !measured.is_empty() || hardware.as_ref().is_some_and(tee::Refused::accuses);
+    let blobs = evidence.blobs().into_iter();
+    let mut blobs: Vec<_> = blobs
+        .map(|one| (one.kind, one.bytes.into_owned()))
+        .collect();
+    let mut findings = measured;
+    if let Some(hardware) = hardware {
+        findings.extend(hardware.findings);
+        blobs.extend(hardware.blobs);
+    }
+    if accused {
+        evict(core, node, findings.clone(), blobs).await?;
+    }
+    Ok(first(findings))
 }
 
 /// Cuts a node that failed to prove itself again, and records why. The cut waits for no record.

@@ -3,7 +3,8 @@
 use super::Caller;
 use crate::core::Core;
 use crate::join::{
-    Admission, admit_node, certify_node, chip, prove_key, public_key, tpm_auth, tpm_fail, tpm_prove,
+    Admission, admit_node, certify_node, chip, prove_key, public_key, tee_required, tpm_auth,
+    tpm_fail, tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
@@ -69,6 +70,12 @@ pub(super) async fn renew(
     }
     let facts = core.machine_facts(&node)?;
     let by_tpm = facts.text(names::MACHINE_JOIN) == Some("tpm");
+    // By TPM it is judged with the TPM's answer.
+    let ring = facts.text(names::MACHINE_POOL).unwrap_or_default();
+    let current = core.current.load_full().filter(|_| !by_tpm);
+    if let Some(missing) = current.and_then(|current| tee_required(&current, ring)) {
+        return Err(Refusal::Denied(missing));
+    }
     let mut standing = None;
     let admission = match (by_tpm, request.tpm) {
         (true, Some(tpm)) => {

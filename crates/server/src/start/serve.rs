@@ -277,6 +277,7 @@ fn assemble(
         rates: crate::node::Rates::default(),
         claims: Arc::default(),
         joins: Joins::default(),
+        endorsements: crate::endorsements::Endorsements::open(config.tee_endorsements.clone()),
         watched: crate::attesting::Watched::default(),
         seals,
         enforcing: crate::enforcing::Enforcing::default(),

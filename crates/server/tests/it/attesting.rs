@@ -225,6 +225,7 @@ async fn an_eviction_whose_caller_goes_away_is_recorded_all_the_same() {
         pcr_values: quoted.values,
         ima_first: 0,
         ima_list: chip.list_from(0),
+        enforcement: None,
     };
     let mut cuts = cuts(fixture.running());
     let answering = Box::pin(node.answer(answer));

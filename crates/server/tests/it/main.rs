@@ -32,5 +32,11 @@ mod resumption;
 mod sealing;
 mod slow_chip;
 mod surviving;
+mod tee;
+mod tee_forged;
+mod telling;
 mod tpm;
 mod tpm_renewal;
+
+// Where the shared forgers look for them.
+use tee_forged::{der, evidence};

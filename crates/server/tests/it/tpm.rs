@@ -47,6 +47,16 @@ pub(crate) async fn answer(
     chip: &Swtpm,
     key: &Arc<KeyPair>,
 ) -> v1::TpmFinishRequest {
+    answered(link, anchors, chip, key).await.0
+}
+
+/// As [`answer`], with what a report of the machine's hardware has to be of.
+pub(crate) async fn answered(
+    link: &Link,
+    anchors: &dyn BundleSource,
+    chip: &Swtpm,
+    key: &Arc<KeyPair>,
+) -> (v1::TpmFinishRequest, [u8; 64]) {
     let now = facts::Timestamp::now();
     let server = svid_tls::peer::validate(&link.server, anchors, now).unwrap();
     let channel = attest_tpm::Channel {
@@ -82,6 +92,8 @@ pub(crate) async fn answer(
         pcrs: challenge.pcrs,
     };
     let key = Arc::clone(key);
+    let ak = attest_tpm::SigningKey::attestation(&request.ak_public).unwrap();
+    let asked = attest::transcript::tee_report_data(ak.key.spki_der(), &challenge.nonce);
     let answer = tokio::task::spawn_blocking(move || {
         begun
             .answer(&challenge, &channel, Some(key.as_ref()))
@@ -89,7 +101,7 @@ pub(crate) async fn answer(
     })
     .await
     .unwrap();
-    v1::TpmFinishRequest {
+    let finish = v1::TpmFinishRequest {
         session,
         activated_secret: answer.activated_secret,
         quote: answer.quote,
@@ -104,7 +116,9 @@ pub(crate) async fn answer(
         join_state: Vec::new(),
         renewal_id: Vec::new(),
         ima_list: answer.ima_list,
-    }
+        tee: None,
+    };
+    (finish, asked)
 }
 
 #[tokio::test(flavor = "multi_thread")]

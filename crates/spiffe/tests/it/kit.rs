@@ -112,6 +112,7 @@ impl Domain {
             commit: Commitment::new(&Salt([7; 16]), "facts", b"{}"),
             facts: [].into(),
             replaces: None,
+            ar4si: None,
         }
     }
 

@@ -1,0 +1,199 @@
+//! From what the estate declares to what the verifiers take.
+
+use attest_tee::snp::{self, Generation, Policy, Tcb};
+use attest_tee::{Code, Revocation, intel, tdx};
+use estate::{
+    GuestPolicyBit, PlatformBit, SnpBy, SnpPolicy, SnpReference, TcbStatus, TdxReference,
+    TeeGeneration, TeeRevocation, TeeRoot,
+};
+use facts::Finding;
+
+/// # Errors
+/// `TEE-ROOT-STRUCTURE`.
+pub(super) fn snp(
+    terms: &SnpReference,
+    root: Option<&TeeRoot>,
+) -> Result<snp::References, Finding> {
+    let roots = match root {
+        None => snp::Roots::amd()?,
+        Some(root) => {
+            let mut roots = snp::Roots::default();
+            if let Some(of) = root.generation {
+                roots.add(generation(of), &root.pem)?;
+            }
+            roots
+        }
+    };
+    let images = terms.images.as_ref().map(|images| {
+        let images = images.iter().map(|image| snp::Image {
+            name: image.name.clone(),
+            by: match image.by {
+                SnpBy::Measurement(digest) => snp::By::Measurement(digest),
+                SnpBy::IdKey(digest) => snp::By::IdKey(digest),
+                SnpBy::AuthorKey(digest) => snp::By::AuthorKey(digest),
+            },
+            minimum_svn: image.minimum_svn,
+            family_id: image.family_id,
+            image_id: image.image_id,
+            host_data: image.host_data,
+        });
+        Code::Listed(images.collect())
+    });
+    let floors = terms.floors.iter().map(|(of, parts)| {
+        let [fmc, bootloader, tee, snp, microcode] = *parts;
+        let floor = Tcb {
+            fmc,
+            bootloader,
+            tee,
+            snp,
+            microcode,
+        };
+        (generation(*of), floor)
+    });
+    Ok(snp::References {
+        roots,
+        revocation: match terms.revocation {
+            TeeRevocation::Required => Revocation::Required,
+            TeeRevocation::IfPresent => Revocation::IfPresent,
+        },
+        generations: floors.collect(),
+        code: images.unwrap_or(Code::LeftToPolicy),
+        policy: policy(&terms.policy),
+    })
+}
+
+fn policy(declared: &SnpPolicy) -> Policy {
+    let bits = |list: &[GuestPolicyBit]| list.iter().fold(0, |bits, one| bits | guest(*one));
+    let default = Policy::default();
+    let platform = declared.platform.iter();
+    Policy {
+        forbidden: declared
+            .forbidden
+            .as_deref()
+            .map_or(default.forbidden, bits),
+        required: bits(&declared.required),
+        platform: platform.fold(0, |bits, one| bits | host(*one)),
+        vmpl: u32::from(declared.vmpl),
+    }
+}
+
+const fn guest(bit: GuestPolicyBit) -> u64 {
+    match bit {
+        GuestPolicyBit::Smt => Policy::SMT,
+        GuestPolicyBit::Migration => Policy::MIGRATION,
+        GuestPolicyBit::SingleSocket => Policy::SINGLE_SOCKET,
+        GuestPolicyBit::Cxl => Policy::CXL,
+        GuestPolicyBit::Aes256Xts => Policy::AES_256_XTS,
+        GuestPolicyBit::RaplDisabled => Policy::RAPL_DISABLED,
+        GuestPolicyBit::CiphertextHiding => Policy::CIPHERTEXT_HIDING,
+        GuestPolicyBit::PageSwapDisabled => Policy::PAGE_SWAP_DISABLED,
+    }
+}
+
+const fn host(bit: PlatformBit) -> u64 {
+    match bit {
+        PlatformBit::Tsme => Policy::PLATFORM_TSME,
+        PlatformBit::Ecc => Policy::PLATFORM_ECC,
+        PlatformBit::RaplDisabled => Policy::PLATFORM_RAPL_DISABLED,
+        PlatformBit::CiphertextHiding => Policy::PLATFORM_CIPHERTEXT_HIDING,
+        PlatformBit::AliasChecked => Policy::PLATFORM_ALIAS_CHECKED,
+    }
+}
+
+const fn generation(declared: TeeGeneration) -> Generation {
+    match declared {
+        TeeGeneration::Milan => Generation::Milan,
+        TeeGeneration::Genoa => Generation::Genoa,
+        TeeGeneration::Turin => Generation::Turin,
+    }
+}
+
+/// # Errors
+/// `TEE-ROOT-STRUCTURE`.
+pub(super) fn tdx(
+    terms: &TdxReference,
+    root: Option<&TeeRoot>,
+) -> Result<tdx::References, Finding> {
+    let images = terms.images.as_ref().map(|images| {
+        let images = images.iter().map(|image| tdx::Image {
+            name: image.name.clone(),
+            mr_td: image.mrtd,
+            rtmr: image.rtmr,
+            mr_config_id: image.host_data,
+        });
+        Code::Listed(images.collect())
+    });
+    let default = intel::TcbPolicy::default();
+    let statuses = terms.statuses.as_ref();
+    Ok(tdx::References {
+        roots: match root {
+            None => intel::Roots::intel()?,
+            Some(root) => intel::Roots::from_pem(&root.pem)?,
+        },
+        tcb: intel::TcbPolicy {
+            accepted: statuses.map_or(default.accepted, |statuses| {
+                statuses.iter().map(|one| status(*one)).collect()
+            }),
+            minimum_evaluation: terms.minimum_evaluation,
+        },
+        code: images.unwrap_or(Code::LeftToPolicy),
+        ..tdx::References::default()
+    })
+}
+
+const fn status(declared: TcbStatus) -> intel::TcbStatus {
+    match declared {
+        TcbStatus::UpToDate => intel::TcbStatus::UpToDate,
+        TcbStatus::SWHardeningNeeded => intel::TcbStatus::SWHardeningNeeded,
+        TcbStatus::ConfigurationNeeded => intel::TcbStatus::ConfigurationNeeded,
+        TcbStatus::ConfigurationAndSWHardeningNeeded => {
+            intel::TcbStatus::ConfigurationAndSWHardeningNeeded
+        }
+        TcbStatus::TDRelaunchAdvised => intel::TcbStatus::TDRelaunchAdvised,
+        TcbStatus::TDRelaunchAdvisedConfigurationNeeded => {
+            intel::TcbStatus::TDRelaunchAdvisedConfigurationNeeded
+        }
+        TcbStatus::OutOfDate => intel::TcbStatus::OutOfDate,
+        TcbStatus::OutOfDateConfigurationNeeded => intel::TcbStatus::OutOfDateConfigurationNeeded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_mean_what_the_vendors_mean() {
+        for one in [
+            TcbStatus::UpToDate,
+            TcbStatus::SWHardeningNeeded,
+            TcbStatus::ConfigurationNeeded,
+            TcbStatus::ConfigurationAndSWHardeningNeeded,
+            TcbStatus::TDRelaunchAdvised,
+            TcbStatus::TDRelaunchAdvisedConfigurationNeeded,
+            TcbStatus::OutOfDate,
+            TcbStatus::OutOfDateConfigurationNeeded,
+        ] {
+            assert_eq!(one.as_str(), status(one).name());
+        }
+        for one in [
+            TeeGeneration::Milan,
+            TeeGeneration::Genoa,
+            TeeGeneration::Turin,
+        ] {
+            assert_eq!(one.as_str(), generation(one).name().to_lowercase());
+        }
+        let declared = SnpPolicy::default();
+        assert_eq!(policy(&declared), Policy::default());
+        let none = SnpPolicy {
+            forbidden: Some(Vec::new()),
+            required: vec![GuestPolicyBit::SingleSocket, GuestPolicyBit::Aes256Xts],
+            ..SnpPolicy::default()
+        };
+        assert_eq!(policy(&none).forbidden, 0);
+        assert_eq!(
+            policy(&none).required,
+            Policy::SINGLE_SOCKET | Policy::AES_256_XTS
+        );
+    }
+}
