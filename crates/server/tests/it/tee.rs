@@ -196,6 +196,9 @@ fn shown(kind: &str, report: Vec<u8>) -> Option<v1::TeeEvidence> {
     })
 }
 
+/// What a machine makes of what was asked.
+type Show<'a> = Box<dyn FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence> + 'a>;
+
 /// What an honest guest shows.
 fn honest(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
     shown("sev-snp", report(&guest(), asked))
@@ -276,7 +279,7 @@ async fn each_lie_about_the_hardware_is_refused_and_nobody_joins() {
             shown("sev-snp", report(&guest, asked))
         }
     };
-    let cases: Vec<(&str, Box<dyn FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence>>)> = vec![
+    let cases: Vec<(&str, Show<'_>)> = vec![
         // Made for a join that was begun before.
         (
             "TEE-SNP-REPORT-DATA",
@@ -376,7 +379,8 @@ async fn each_lie_about_the_hardware_is_refused_and_nobody_joins() {
 fn table(certificate: &[u8]) -> Vec<u8> {
     let mut table = crypto::hex::decode("63da758de6644564adc5f4b93be8accd").unwrap();
     table.extend(48_u32.to_le_bytes());
-    table.extend((certificate.len() as u32).to_le_bytes());
+    let length = u32::try_from(certificate.len()).unwrap();
+    table.extend(length.to_le_bytes());
     table.extend([0; 24]);
     table.extend(certificate);
     table
