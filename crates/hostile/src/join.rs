@@ -110,9 +110,5 @@ pub(crate) fn join_seeds() -> Vec<Vec<u8>> {
         part.clear();
     }
     let joined = |parts: &[Vec<u8>]| parts.iter().flat_map(|part| sized(part)).collect();
-    vec![
-        joined(&parts),
-        joined(&alone),
-        vec![0; 64],
-    ]
+    vec![joined(&parts), joined(&alone), vec![0; 64]]
 }
