@@ -11,7 +11,7 @@ use crate::public::{
     AES, Attributes, CFB, Key, NIST_P256, NULL, Public, SHA256, Scheme, Symmetric,
 };
 use crypto::{PublicKey, hex};
-use facts::{Finding, Timestamp};
+use facts::{Finding, Source, Timestamp};
 
 /// PolicySecret(endorsement), SHA-256: `PolicyA` of the TCG EK Credential Profile, section B.2.
 pub const POLICY_A: [u8; 32] = [
@@ -129,6 +129,20 @@ pub enum Trust {
         manufacturer: String,
     },
     Pinned,
+}
+
+impl Trust {
+    /// What stands behind a chip that is trusted so. Emulators and pinned keys may be honest, but no
+    /// hardware vendor stands behind them.
+    #[must_use]
+    pub const fn root(&self) -> Source {
+        match self {
+            Self::Chain {
+                emulated: false, ..
+            } => Source::Hardware,
+            Self::Chain { .. } | Self::Pinned => Source::Verified,
+        }
+    }
 }
 
 impl References {

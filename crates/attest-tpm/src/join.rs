@@ -272,7 +272,7 @@ fn examine(
                 session_key: session.unwrap_or_else(|| identity.key.clone()),
                 identity_key: identity.key,
                 boot,
-                root: statement::root(&trust),
+                root: trust.root(),
                 booted: booted.flatten(),
                 attestation_key: ak.key,
                 quoted: quoted.clone(),
@@ -286,7 +286,10 @@ fn examine(
 
 /// What the machine booted, if it says: a log that is none, or not of what was quoted, refuses the join,
 /// since an honest machine has no use for it. One of SHA-1 alone says nothing that could be relied upon.
-fn booted(log: &[u8], quoted: &Quoted) -> Result<Option<boot::Boot>, Vec<Finding>> {
+///
+/// # Errors
+/// What [`Log::parse`] and [`boot::verify`] find.
+pub fn booted(log: &[u8], quoted: &Quoted) -> Result<Option<boot::Boot>, Vec<Finding>> {
     if log.is_empty() || log.len() > LONGEST_EVENT_LOG {
         return Ok(None);
     }

@@ -1,6 +1,6 @@
 //! The estate version in force, compiled, with what it has answered already.
 
-use crate::attesting::Demands;
+use appraise::Demands;
 use estate::{Estate, is_derived_of_code};
 use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};

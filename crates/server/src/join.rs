@@ -1,7 +1,5 @@
 //! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
 
-mod boot;
-mod ima;
 mod limits;
 mod token;
 mod tpm;
@@ -10,7 +8,7 @@ pub(crate) use limits::Refusals;
 pub(crate) use token::hash as token_hash;
 pub(crate) use tpm::{
     Evidence as TpmEvidence, Proved, Sessions, auth as tpm_auth, fail as tpm_fail,
-    prove as tpm_prove,
+    placed as tpm_placed, prove as tpm_prove, references as tpm_references,
 };
 
 use crate::authority::Term;

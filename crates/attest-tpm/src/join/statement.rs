@@ -6,16 +6,6 @@ use crate::quote::Quoted;
 use crypto::hex;
 use facts::{FactSet, Source, Timestamp, names};
 
-/// Emulators and pinned keys may be honest, but no hardware vendor stands behind them.
-pub(super) const fn root(trust: &Trust) -> Source {
-    match trust {
-        Trust::Chain {
-            emulated: false, ..
-        } => Source::Hardware,
-        Trust::Chain { .. } | Trust::Pinned => Source::Verified,
-    }
-}
-
 pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timestamp) -> FactSet {
     let checked = Source::Verified;
     let root = proven.root;

@@ -1,8 +1,8 @@
-//! Tokens, revocation, node agents, verdicts and the state of the server.
+//! Tokens, revocation, node agents and the state of the server.
 
 use crate::arguments::{
-    AgentCommand, AttestCommand, Global, RecoverArguments, RestoreArguments, RevocationKind,
-    RevokeArguments, TokenCommand,
+    AgentCommand, Global, RecoverArguments, RestoreArguments, RevocationKind, RevokeArguments,
+    TokenCommand,
 };
 use crate::{Failure, admin, output};
 use facts::Timestamp;
@@ -99,17 +99,6 @@ pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(),
         }
     }
     .map_err(|status| admin::refusal(&status))?;
-    print(&admin::document(answer)?, global);
-    Ok(())
-}
-
-pub(crate) async fn attest(command: AttestCommand, global: &Global) -> Result<(), Failure> {
-    let AttestCommand::Explain { index } = command;
-    let answer = admin::connect(&global.admin_socket)
-        .await?
-        .verdict(v1::VerdictRequest { index })
-        .await
-        .map_err(|status| admin::refusal(&status))?;
     print(&admin::document(answer)?, global);
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! Reference values: computed from files on this machine, written to one file, and looked up. No server
 //! is asked and nothing is fetched.
 
+mod change;
 mod code;
 mod debian;
 mod images;
@@ -31,6 +32,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
         RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
+        RefsCommand::Change(arguments) => change::change(&arguments, global),
     }
 }
 

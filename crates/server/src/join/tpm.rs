@@ -8,11 +8,13 @@ use crate::evict::{evict, is_evicted};
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
+use appraise::{Asked, Presented};
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Boot, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
+use estate::Estate;
 use facts::{Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
@@ -252,7 +254,7 @@ pub(crate) async fn prove(
                 .next("join again, over one connection"),
         ));
     }
-    let references = references(core)?;
+    let references = references(&core.estate()?.estate)?;
     let expectation = JoinExpectation {
         nonce: session.nonce,
         secret: session.secret,
@@ -293,12 +295,20 @@ pub(crate) async fn prove(
     let Some(proven) = proven else {
         return Err(first(verdict.findings));
     };
-    let (name, pool) = placed(core, &proven.ek_sha256)?;
+    let (name, pool) = placed(&core.estate()?.estate, &proven.ek_sha256);
     super::not_overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
     let judged = core.pool.run(move || {
-        let judged = super::ima::judge(&proven, &sent.answer.ima_list, &current, &ring, now);
+        let demands = current.demands(&ring);
+        let asked = Asked {
+            values: &current.estate.references().values,
+            demands: &demands,
+            ring: &ring,
+            now,
+        };
+        let presented = Presented::by_join(&proven, &sent.answer.ima_list);
+        let judged = appraise::judge(&presented, &asked);
         (proven, judged)
     });
     let (proven, judged) = judged
@@ -442,10 +452,9 @@ async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Ref
     Err(lock(core, &node, node.generation, seen).await)
 }
 
-/// The estate in force says whose TPMs are trusted.
-fn references(core: &Core) -> Result<References, Refusal> {
-    let current = core.estate()?;
-    let declared = current.estate.references();
+/// An estate says whose TPMs are trusted.
+pub(crate) fn references(estate: &Estate) -> Result<References, Refusal> {
+    let declared = estate.references();
     let mut references = References::default();
     for root in declared.tpm_roots.values() {
         // The root stands first; what follows it helps to build paths and is not trusted by itself.
@@ -471,13 +480,12 @@ fn references(core: &Core) -> Result<References, Refusal> {
 
 /// Name and pool of the machine with this endorsement key. One that the estate does not name is known
 /// by its key and stands in no pool.
-fn placed(core: &Core, ek_sha256: &[u8; 32]) -> Result<(String, Option<String>), Refusal> {
+pub(crate) fn placed(estate: &Estate, ek_sha256: &[u8; 32]) -> (String, Option<String>) {
     let ek = crypto::hex::encode(ek_sha256);
-    let current = core.estate()?;
-    Ok(match current.estate.references().machine_of_ek(&ek) {
+    match estate.references().machine_of_ek(&ek) {
         Some(machine) => (machine.name.clone(), machine.pool.clone()),
         None => (format!("tpm-{}", ek.get(..12).unwrap_or_default()), None),
-    })
+    }
 }
 
 /// The first finding speaks for the refusal; the others stand in the log.
