@@ -205,7 +205,9 @@ pub(crate) fn kernel_version_of(view: &View<'_>) -> Option<String> {
 pub(crate) fn version_in(text: &str) -> Option<String> {
     ["vmlinuz-", "linux-image-"].into_iter().find_map(|before| {
         let (_, rest) = text.split_once(before)?;
-        let version = rest.split([' ', '/', '\\']).next()?;
+        // Whoever wrote the line may be hostile, and the version goes into commands: it is as packages write it.
+        let is_part = |one: char| one.is_ascii_alphanumeric() || "._+~-".contains(one);
+        let version = rest.split(|one| !is_part(one)).next()?;
         let version = version.strip_suffix(".efi").unwrap_or(version);
         let is_version = version.starts_with(|one: char| one.is_ascii_digit());
         is_version.then(|| version.to_owned())
@@ -368,6 +370,8 @@ mod tests {
             ),
             ("linux-image-6.12.9-amd64 6.12.9-1 /boot/x", "6.12.9-amd64"),
             ("\\EFI\\Linux\\vmlinuz-6.1.0.efi", "6.1.0"),
+            ("/vmlinuz-6.1$(reboot) quiet", "6.1"),
+            ("/vmlinuz-6\"; reboot", "6"),
         ] {
             assert_eq!(version_in(text).as_deref(), Some(version), "{text}");
         }

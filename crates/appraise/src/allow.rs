@@ -155,7 +155,7 @@ fn file(
             );
         }
         None => (
-            format!("apt-get download \"$(dpkg-query --search {} | cut --delimiter=: --fields=1)\"", quoted(path)),
+            format!("apt-get download \"$(dpkg-query --search -- {} | cut --delimiter=: --fields=1)\"", quoted(path)),
             "package".to_owned(),
             Some("run the first command on the machine; a file of no package is allowed by the image or the provenance that it came with (trilith refs import oci, slsa)".to_owned()),
         ),

@@ -521,7 +521,7 @@ fn an_evicted_machine_is_explained_compared_and_allowed_by_an_estate_that_was_tr
     assert_eq!(refusal["subject"]["file"]["entry"], 2, "{refusal}");
     let download = texts(refusal, "/allow")[0];
     assert!(
-        download.contains(&format!("dpkg-query --search {EVIL} ")),
+        download.contains(&format!("dpkg-query --search -- {EVIL} ")),
         "{download}"
     );
     let refused = told["index"].to_string();
