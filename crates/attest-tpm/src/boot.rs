@@ -19,6 +19,7 @@
 
 mod approved;
 mod chain;
+mod claimed;
 mod facts;
 mod judge;
 mod measurement;
@@ -29,6 +30,7 @@ mod verify;
 
 pub use approved::Approved;
 pub use chain::{CommandLine, Image, Loader, Mok, Piece};
+pub use claimed::{Claimed, Outline};
 pub use judge::judge;
 pub use measurement::{Meaning, Measurement, Note};
 pub use references::{References, SbatFloor, Sections, SecureBootRule};

@@ -24,7 +24,7 @@ mod verify;
 
 pub use binary::after;
 pub use entry::{Entry, Kind, LONGEST, List};
-pub use judge::{Approved, judge};
+pub use judge::{Approved, faults, judge};
 pub use references::{Exempt, File, References, Violations};
 pub use round::{Round, Sent, round};
 pub use seen::Seen;

@@ -10,7 +10,7 @@ mod anchor;
 mod session;
 mod statement;
 
-pub use anchor::Chip;
+pub use anchor::{Anchor, Chip, Trust};
 
 use crate::ak::Vouched;
 use crate::attested::Clock;
@@ -24,7 +24,6 @@ use crate::public::Name;
 use crate::quote::Quoted;
 use crate::transcript::{Transcript, nonce};
 use crate::{boot, certify, make_credential, quote};
-use anchor::Anchor;
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
 use facts::{FactSet, Finding, Source, Timestamp};
@@ -222,7 +221,13 @@ fn examine(
         return Err(findings.into_vec());
     };
 
-    let trust = anchor.trust(&ak, request, references, expectation);
+    let trust = anchor.trust(
+        &ak,
+        request,
+        references,
+        expectation.vouched.as_ref(),
+        expectation.now,
+    );
     let trust = gather(&mut findings, trust);
     findings.take(anchor.activated(expectation, answer));
     let quoted = quote::verify(
@@ -283,7 +288,7 @@ fn examine(
                 session_key: session.unwrap_or_else(|| identity.key.clone()),
                 identity_key: identity.key,
                 boot,
-                root: statement::root(&trust),
+                root: trust.root(),
                 booted: booted.flatten(),
                 attestation_key: ak.key,
                 quoted: quoted.clone(),
@@ -297,7 +302,10 @@ fn examine(
 
 /// What the machine booted, if it says: a log that is none, or not of what was quoted, refuses the join,
 /// since an honest machine has no use for it. One of SHA-1 alone says nothing that could be relied upon.
-fn booted(log: &[u8], quoted: &Quoted) -> Result<Option<boot::Boot>, Vec<Finding>> {
+///
+/// # Errors
+/// What [`Log::parse`] and [`boot::verify`] find.
+pub fn booted(log: &[u8], quoted: &Quoted) -> Result<Option<boot::Boot>, Vec<Finding>> {
     if log.is_empty() || log.len() > LONGEST_EVENT_LOG {
         return Ok(None);
     }

@@ -73,6 +73,11 @@ impl QuotedPcrs {
             .map(Self)
     }
 
+    /// Values that nobody signed, for what says so in its own type.
+    pub(crate) const fn claimed(values: BTreeMap<u32, [u8; 32]>) -> Self {
+        Self(values)
+    }
+
     /// Absent if that PCR was not quoted.
     #[must_use]
     pub fn value(&self, pcr: u32) -> Option<&[u8; 32]> {

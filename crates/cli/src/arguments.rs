@@ -1,11 +1,15 @@
 //! What can be typed. Each command's long help ends with examples that run as printed.
 
+mod attest;
 mod refs;
 
+pub(crate) use attest::{
+    AttestCommand, DiffArguments, DryRunArguments, EarArguments, ExplainArguments, Side, Verdict,
+};
 pub(crate) use refs::{
-    ApprovalsArguments, CodeArguments, DebianArguments, FindArguments, GenerationArguments,
-    ImportCommand, IpeArguments, OciArguments, PhaseArgument, RefsCommand, SlsaArguments,
-    UefiArguments, UkiArguments,
+    ApprovalsArguments, ChangeArguments, CodeArguments, DebianArguments, FindArguments,
+    GenerationArguments, ImportCommand, IpeArguments, OciArguments, PhaseArgument, RefsCommand,
+    SlsaArguments, UefiArguments, UkiArguments,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -99,7 +103,7 @@ pub enum Command {
     /// Look at what configuration files may say
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Explain verdicts
+    /// Explain verdicts and boots, compare two, and try an estate on evidence that is kept
     #[command(subcommand)]
     Attest(AttestCommand),
     /// Compute reference values from signed packages, boot chains and images
@@ -446,49 +450,6 @@ pub enum Role {
     Gateway,
 }
 
-#[derive(Debug, Subcommand)]
-pub enum AttestCommand {
-    /// Show a recorded verdict: its facts with their sources, or what was wrong and what to do next
-    #[command(
-        after_long_help = "Examples:\n  trilith attest explain server:7\n  trilith attest explain 7"
-    )]
-    Explain {
-        /// The verdict's record in the server's ledger: `server:INDEX`, or its index alone
-        #[arg(value_name = "RECORD", value_parser = server_record)]
-        index: u64,
-    },
-    /// Print a signed statement about a machine that stands now, for relying parties that are not Trilith
-    /// (EAR, a JWT by a key of the trust bundle)
-    #[command(
-        after_long_help = "Examples:\n  trilith attest ear db-1\n  trilith attest ear db-1 --nonce 0a1b2c3d4e5f6071"
-    )]
-    Ear {
-        /// The node's name
-        node: String,
-        /// What the relying party sent: 8 to 64 bytes, hexadecimal
-        #[arg(long, value_name = "HEX", value_parser = hex_bytes)]
-        nonce: Option<Nonce>,
-    },
-}
-
-/// Bytes that were typed in hexadecimal digits.
-#[derive(Debug, Clone)]
-pub struct Nonce(pub Vec<u8>);
-
-fn hex_bytes(text: &str) -> Result<Nonce, String> {
-    let bytes = crypto::hex::decode(text);
-    bytes
-        .map(Nonce)
-        .map_err(|_| "expected an even number of hexadecimal digits".to_owned())
-}
-
-fn server_record(text: &str) -> Result<u64, String> {
-    let index = text.strip_prefix("server:").unwrap_or(text);
-    index.parse().map_err(|_| {
-        "verdicts are records of the server's ledger: name one as server:20, or 20".to_owned()
-    })
-}
-
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 pub enum RevocationKind {
     Identity,
@@ -662,16 +623,27 @@ mod tests {
 
     #[test]
     fn a_verdict_is_named_as_records_are() {
-        for words in ["attest explain server:20", "attest explain 20"] {
+        let verdict = |words: &str| {
             let arguments = read(words).unwrap();
-            let Command::Attest(AttestCommand::Explain { index }) = arguments.command else {
+            let Command::Attest(AttestCommand::Explain(arguments)) = arguments.command else {
                 panic!("{words}");
             };
-            assert_eq!(index, 20);
+            arguments.verdict.unwrap()
+        };
+        for words in ["attest explain server:20", "attest explain 20"] {
+            assert_eq!(verdict(words), Verdict::Record(20));
         }
-        for record in ["pg-1:20", "server:", "x"] {
+        assert_eq!(
+            verdict("attest explain db-1"),
+            Verdict::Node("db-1".to_owned())
+        );
+        for record in ["pg-1:20", "server:"] {
             let told = refused(&format!("attest explain {record}"));
             assert!(told.contains("server:20"), "{told}");
+        }
+        read("attest explain --event-log a --ima b --pcrs c").unwrap();
+        for words in ["attest explain", "attest explain 7 --event-log a"] {
+            refused(words);
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod administer;
 mod ask;
+mod attest;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
@@ -50,7 +51,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Token(command) => block_on(ASKING_THREADS, administer::token(command, &global))?,
         Command::Tpm(command) => tpm::run(command, &global)?,
         Command::Config(ConfigCommand::Schema { role }) => output::json(&roles::schema(role)),
-        Command::Attest(command) => block_on(ASKING_THREADS, administer::attest(command, &global))?,
+        Command::Attest(command) => return attest::run(command, &global),
         Command::Refs(command) => refs::run(command, &global)?,
         Command::Revoke(arguments) => {
             block_on(ASKING_THREADS, administer::revoke(arguments, &global))?

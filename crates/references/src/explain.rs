@@ -78,13 +78,33 @@ impl References {
         }
     }
 
+    /// The prediction of PCR `index` that is good here and now and has most events alike from the start, and
+    /// how many: the event at that place differs.
+    #[must_use]
+    pub fn closest<'a>(
+        &'a self,
+        index: u8,
+        events: &[Digest],
+        at: At<'_>,
+    ) -> Option<(Found<'a>, &'a PcrValue, usize)> {
+        let all = self.found_all();
+        let good = all.filter(|found| self.lapse(found, at).is_none());
+        let predicted = good.flat_map(|found| {
+            let pcrs = found.artefact.pcrs.iter();
+            pcrs.filter(|pcr| pcr.index == index).map(move |pcr| {
+                let via = crate::Via::Pcr(index);
+                (Found { via, ..found }, pcr)
+            })
+        });
+        predicted
+            .map(|(found, predicted)| (found, predicted, alike(predicted, events)))
+            .max_by_key(|(_, _, alike)| *alike)
+    }
+
     fn unknown_pcr(&self, index: u8, value: &Digest, events: &[Digest], at: At<'_>) -> Finding {
         let finding = Finding::new("REF-PCR-UNKNOWN", format!("PCR {index} is of no boot that is good here"))
             .next("import what the machine boots (trilith refs import uki, debian or uefi), or boot what was imported");
-        let closest = self
-            .pcrs(index, at)
-            .max_by_key(|(_, predicted)| alike(predicted, events));
-        let Some((found, predicted)) = closest else {
+        let Some((found, predicted, position)) = self.closest(index, events, at) else {
             return finding
                 .expected(format!(
                     "a prediction of PCR {index} for ring {}; there is none",
@@ -92,7 +112,6 @@ impl References {
                 ))
                 .observed(value.to_string());
         };
-        let position = alike(predicted, events);
         let expected = match predicted.events.get(position) {
             Some(event) => format!(
                 "{}, event {position}: {} ({})",

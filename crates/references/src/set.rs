@@ -174,6 +174,21 @@ impl References {
         self.standing(digest, at, |via| !matches!(via, Via::Pcr(_)))
     }
 
+    /// What `digest` is of, whenever and wherever it was good: for naming it. Of a file before a whole artefact.
+    #[must_use]
+    pub fn known(&self, digest: &Digest) -> Option<Found<'_>> {
+        let places = self.by_digest.get(digest)?;
+        let mut found = places
+            .iter()
+            .filter(|place| !matches!(place.via, Via::Pcr(_)))
+            .filter_map(|place| self.found(*place));
+        let first = found.next()?;
+        match first.file {
+            Some(_) => Some(first),
+            None => found.find(|other| other.file.is_some()).or(Some(first)),
+        }
+    }
+
     /// Whether some file has both digests, whenever and wherever it was good: then who has seen the one has
     /// seen the other.
     #[must_use]
@@ -282,7 +297,7 @@ impl References {
     }
 
     /// Why a value is not good; nothing if it is.
-    fn lapse(&self, found: &Found<'_>, at: At<'_>) -> Option<Lapse> {
+    pub(crate) fn lapse(&self, found: &Found<'_>, at: At<'_>) -> Option<Lapse> {
         let (generation, artefact) = (found.generation, found.artefact);
         let withdrawn = self
             .withdrawn
@@ -316,7 +331,7 @@ impl References {
         })
     }
 
-    fn found_all(&self) -> impl Iterator<Item = Found<'_>> {
+    pub(crate) fn found_all(&self) -> impl Iterator<Item = Found<'_>> {
         self.generations.iter().flat_map(|generation| {
             generation.artefacts.iter().map(move |artefact| Found {
                 generation,

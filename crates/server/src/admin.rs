@@ -2,6 +2,7 @@
 //! Cedar decision by the estate in force, and every act is a record.
 
 mod acts;
+mod attest;
 mod ear;
 mod estates;
 mod listener;
@@ -155,6 +156,8 @@ impl AdminService {
 #[tonic::async_trait]
 impl Admin for AdminService {
     type RecordsStream = Pin<Box<dyn Stream<Item = Result<v1::RecordItem, Status>> + Send>>;
+    type AttestExplainStream = Pin<Box<dyn Stream<Item = Result<v1::Chunk, Status>> + Send>>;
+    type AttestDryRunStream = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
     type PackStream = Pin<Box<dyn Stream<Item = Result<v1::Chunk, Status>> + Send>>;
 
     async fn status(
@@ -331,5 +334,25 @@ impl Admin for AdminService {
         Ok(Response::new(Box::pin(tokio_stream::iter(
             chunks.into_iter().map(Ok),
         ))))
+    }
+
+    async fn attest_explain(
+        &self,
+        request: Request<v1::AttestQuestion>,
+    ) -> Result<Response<Self::AttestExplainStream>, Status> {
+        self.may(&request, Action::Query).await?;
+        let chunks = attest::explain(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            chunks.into_iter().map(Ok),
+        ))))
+    }
+
+    async fn attest_dry_run(
+        &self,
+        request: Request<v1::DryRunRequest>,
+    ) -> Result<Response<Self::AttestDryRunStream>, Status> {
+        self.may(&request, Action::Plan).await?;
+        let stream = attest::dry_run(&self.0, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(stream)))
     }
 }

@@ -5,10 +5,7 @@
 //! and its IMA list is then sent whole. What follows a refusal is [`crate::evict`]'s. Good answers are
 //! counted and not recorded.
 
-mod demands;
 mod watch;
-
-pub(crate) use demands::Demands;
 
 use crate::core::Core;
 use crate::current::Current;
@@ -17,9 +14,10 @@ use crate::join::Proved;
 use crate::metrics::Code;
 use crate::node::Caller;
 use crate::refusal::Refusal;
+use appraise::Kept;
 use attest_tpm::PcrSelection;
 use attest_tpm::continuous::{Answer, Standing, verify};
-use attest_tpm::ima::{Kind, Round};
+use attest_tpm::ima::{Kind, Progress, Round};
 use facts::{FactSet, Finding, Source, Timestamp, names};
 use ledger::body;
 use proto::v1;
@@ -261,6 +259,7 @@ pub(crate) async fn answer(
         ima_list: sent.ima_list,
     };
     let epoch = asked.epoch;
+    let before = asked.standing.list().copied();
     let judged = core
         .pool
         .run(move || {
@@ -294,7 +293,7 @@ pub(crate) async fn answer(
             for finding in &findings {
                 refused(core, finding);
             }
-            evict(core, name, findings, evidence(&answer)).await?;
+            evict(core, name, findings, evidence(&answer, before)).await?;
         }
         // The machine has proved itself otherwise since, or is asked anew.
         Err(_) => {}
@@ -340,8 +339,14 @@ fn refused(core: &Core, finding: &Finding) {
         .inc();
 }
 
-fn evidence(answer: &Answer) -> Vec<(&'static str, Vec<u8>)> {
+/// `before` is how far the list was verified: what was sent is the part behind it.
+fn evidence(answer: &Answer, before: Option<Progress>) -> Vec<(&'static str, Vec<u8>)> {
+    let before = before.filter(|_| answer.ima_first > 0);
     vec![
+        (
+            Kept::BEFORE,
+            before.map_or_else(Vec::new, |before| before.to_bytes().to_vec()),
+        ),
         ("tpm-quote", answer.quote.clone()),
         ("tpm-quote-signature", answer.quote_signature.clone()),
         ("tpm-pcr-values", answer.pcr_values.concat()),
@@ -380,16 +385,11 @@ fn lapsed(
     known: Vec<(String, Arc<Standing>)>,
 ) -> Vec<(String, Vec<Finding>)> {
     let (now, pace) = (core.now(), pace(core));
-    let values = &new.estate.references().values;
     let mut lapsed = Vec::new();
     for (name, standing) in known {
-        let node = core.state().node(&name).cloned();
-        let Some(facts) = node.and_then(|node| core.machine_facts(&node).ok()) else {
+        let Some(findings) = lapses(core, new, &name, &standing, now) else {
             continue;
         };
-        let ring = new.ring(&facts);
-        let demands = new.demands(&ring);
-        let findings = demands.lapsed(values, standing.booted(), At { now, ring: &ring });
         if findings.is_empty() {
             // Not all at once.
             let spread = u64::from_be_bytes(crypto::random()) % pace.interval.max(1);
@@ -399,6 +399,49 @@ fn lapsed(
         }
     }
     lapsed
+}
+
+/// Why the PCRs of one machine are good no more under `new`; `None` if nothing is known of it.
+fn lapses(
+    core: &Core,
+    new: &Current,
+    name: &str,
+    standing: &Standing,
+    now: Timestamp,
+) -> Option<Vec<Finding>> {
+    let node = core.state().node(name).cloned()?;
+    let facts = core.machine_facts(&node).ok()?;
+    let ring = new.ring(&facts);
+    let values = &new.estate.references().values;
+    let at = At { now, ring: &ring };
+    let demands = new.demands(&ring);
+    Some(demands.lapsed(values, standing.booted(), at))
+}
+
+/// The machines that would be evicted at once if `new` were in force, of how many; their lists are not looked
+/// at.
+pub(crate) fn would_lapse(core: &Core, new: &Current) -> (usize, Vec<(String, Vec<Finding>)>) {
+    let (now, known) = (core.now(), core.watched.lock().standings());
+    let mut judged = 0;
+    let mut failing = Vec::new();
+    for (name, standing) in known {
+        match lapses(core, new, &name, &standing, now) {
+            None => {}
+            Some(findings) => {
+                judged += 1;
+                if !findings.is_empty() {
+                    failing.push((name, findings));
+                }
+            }
+        }
+    }
+    (judged, failing)
+}
+
+/// How many entries of its list a machine has been verified up to, if it is known.
+pub(crate) fn verified_entries(core: &Core, node: &str) -> Option<u64> {
+    let standing = core.watched.lock().standing(node)?;
+    Some(standing.list()?.entries())
 }
 
 /// Evicts machines that reference values speak of and that have been silent for too long.

@@ -1,7 +1,7 @@
 //! The estate version in force, compiled, with what it has answered already.
 
-use crate::attesting::Demands;
 use crate::join::{TeeStanding, chip, tee_stands};
+use appraise::Demands;
 use estate::{Certifies, Estate, is_derived_of_code};
 use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
 use ledger::{EstateRef, HexDigest};

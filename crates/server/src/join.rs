@@ -1,8 +1,6 @@
 //! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
 
-mod boot;
 pub(crate) mod chip;
-mod ima;
 mod limits;
 mod tee;
 mod token;
@@ -11,7 +9,10 @@ mod tpm;
 pub(crate) use limits::Refusals;
 pub(crate) use tee::{Standing as TeeStanding, required as tee_required, stands as tee_stands};
 pub(crate) use token::hash as token_hash;
-pub(crate) use tpm::{Proved, Sessions, auth as tpm_auth, fail as tpm_fail, prove as tpm_prove};
+pub(crate) use tpm::{
+    Proved, Sessions, auth as tpm_auth, fail as tpm_fail, placed as tpm_placed, prove as tpm_prove,
+    references as tpm_references,
+};
 
 use crate::authority::Term;
 use crate::core::{Core, draft, recorded};

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("attest-tee", &["attest", "crypto", "facts"]),
     ("attest-code", &["attest", "crypto", "facts", "ledger"]),
     ("references", &["crypto", "facts"]),
+    ("appraise", &["attest-tpm", "crypto", "facts", "references"]),
     ("device", &["attest-tpm", "crypto"]),
     ("workload-api", &["facts", "proto"]),
     ("estate", &["attest-code", "crypto", "facts", "references"]),
@@ -73,6 +74,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "appraise",
             "attest",
             "attest-tee",
             "attest-tpm",
@@ -96,6 +98,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         "cli",
         &[
             "agent",
+            "appraise",
             "attest-tpm",
             "crypto",
             "device",

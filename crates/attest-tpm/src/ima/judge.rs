@@ -1,6 +1,6 @@
 //! Compares verified entries with reference values.
 
-use super::entry::Entry;
+use super::entry::{Entry, List};
 use super::references::{References, Violations};
 use super::verify::{Measured, Progress};
 use crate::bytes::shown;
@@ -33,7 +33,8 @@ pub fn judge(
     let mut more = 0_usize;
     let mut labels = BTreeSet::new();
     for entry in measured.fresh() {
-        match fault(measured, entry, references, now, &mut labels) {
+        let is_aggregate = measured.is_aggregate(entry);
+        match fault(entry, is_aggregate, references, now, &mut labels) {
             None => {}
             Some(finding) if findings.len() < MOST => findings.push(finding),
             Some(_) => more += 1,
@@ -53,9 +54,27 @@ pub fn judge(
     }
 }
 
+/// Which entries of a list that nobody vouches for [`judge`] would find fault with, and how; at most `most`
+/// of them. For people: what follows from it is nothing.
+#[must_use]
+pub fn faults<'l, 'a>(
+    list: &'l List<'a>,
+    references: &References,
+    now: Timestamp,
+    most: usize,
+) -> Vec<(&'l Entry<'a>, Finding)> {
+    let mut labels = BTreeSet::new();
+    let faults = list.entries().iter().filter_map(|entry| {
+        let is_aggregate = entry.is_claimed_aggregate();
+        let finding = fault(entry, is_aggregate, references, now, &mut labels)?;
+        Some((entry, finding))
+    });
+    faults.take(most).collect()
+}
+
 fn fault(
-    measured: &Measured<'_>,
     entry: &Entry<'_>,
+    is_aggregate: bool,
     references: &References,
     now: Timestamp,
     labels: &mut BTreeSet<String>,
@@ -64,7 +83,7 @@ fn fault(
     if entry.is_violation() {
         return (references.violations == Violations::Refuse).then(|| violation(entry));
     }
-    if references.is_exempt(&entry.path) || measured.is_aggregate(entry) {
+    if references.is_exempt(&entry.path) || is_aggregate {
         return None;
     }
     let values = references.of(entry);

@@ -1,6 +1,7 @@
 //! Replays a list to a quoted PCR 10, from the beginning or from where the last round ended.
 
 use super::entry::{Entry, Kind, List, PCR};
+use crate::bytes::Bytes;
 use crate::join::Boot;
 use crate::pcr::QuotedPcrs;
 use crate::quote::Quoted;
@@ -49,6 +50,46 @@ impl Progress {
     pub const fn pcr(&self) -> &[u8; 32] {
         &self.pcr
     }
+
+    /// For who keeps part of a list, to judge it again: reset and restart count, entries and violations,
+    /// big-endian, and PCR 10.
+    #[must_use]
+    pub fn to_bytes(&self) -> [u8; Self::LENGTH] {
+        let mut bytes = [0; Self::LENGTH];
+        let fields = [
+            self.boot.reset_count.to_be_bytes().as_slice(),
+            &self.boot.restart_count.to_be_bytes(),
+            &self.entries.to_be_bytes(),
+            &self.violations.to_be_bytes(),
+            &self.pcr,
+        ]
+        .concat();
+        for (to, from) in bytes.iter_mut().zip(fields) {
+            *to = from;
+        }
+        bytes
+    }
+
+    /// What [`Progress::to_bytes`] wrote. Nothing is verified: it is for who wrote it.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let mut bytes = Bytes::new(bytes);
+        let progress = Self {
+            boot: Boot {
+                reset_count: u32::from_be_bytes(*bytes.array()?),
+                restart_count: u32::from_be_bytes(*bytes.array()?),
+            },
+            entries: u64::from_be_bytes(*bytes.array()?),
+            violations: u64::from_be_bytes(*bytes.array()?),
+            pcr: *bytes.array()?,
+        };
+        bytes.is_empty().then_some(progress)
+    }
+}
+
+impl Progress {
+    /// Of [`Progress::to_bytes`].
+    pub const LENGTH: usize = 56;
 }
 
 /// Whether the list's first entry is of the quoted PCRs.
@@ -114,9 +155,17 @@ impl<'a> Measured<'a> {
     /// Whether an entry is the kernel's own statement about the boot: the first one of the list, or one
     /// after a kexec that is of the quoted PCRs. Any other of that name is a file.
     pub(super) fn is_aggregate(&self, entry: &Entry<'_>) -> bool {
-        entry.path == AGGREGATE
-            && !entry.is_violation()
-            && (entry.index == 0 || self.aggregates.iter().any(|one| entry.digest == one))
+        entry.is_claimed_aggregate()
+            || entry.path == AGGREGATE
+                && !entry.is_violation()
+                && self.aggregates.iter().any(|one| entry.digest == one)
+    }
+}
+
+impl Entry<'_> {
+    /// The first entry of a list, if it says that it is of the boot.
+    pub(super) fn is_claimed_aggregate(&self) -> bool {
+        self.index == 0 && self.path == AGGREGATE && !self.is_violation()
     }
 }
 

@@ -3,13 +3,14 @@
 //! attestation key itself.
 
 use super::{JoinExpectation, check_secret};
-use crate::ak;
+use crate::ak::{self, Vouched};
 use crate::ek::{self, EndorsementKey, References};
 use crate::keys::SigningKey;
 use crate::message::{JoinAnswer, JoinRequest};
-use facts::Finding;
+use facts::{Finding, Source, Timestamp};
 
-pub(super) enum Anchor {
+#[derive(Debug, Clone)]
+pub enum Anchor {
     Endorsement(EndorsementKey),
     Attestation,
 }
@@ -23,9 +24,25 @@ pub enum Chip {
 }
 
 /// Why a machine's TPM is trusted.
-pub(super) enum Trust {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
     Endorsement(ek::Trust),
     Attestation(ak::Trust),
+}
+
+impl Trust {
+    /// What stands behind a chip that is trusted so. Emulators, clouds and pinned keys may be honest, but no
+    /// hardware vendor stands behind them.
+    #[must_use]
+    pub const fn root(&self) -> Source {
+        match self {
+            Self::Endorsement(ek::Trust::Chain {
+                emulated: false, ..
+            }) => Source::Hardware,
+            Self::Attestation(ak::Trust::Vouched(source)) => *source,
+            Self::Endorsement(_) | Self::Attestation(_) => Source::Verified,
+        }
+    }
 }
 
 impl Chip {
@@ -38,9 +55,11 @@ impl Chip {
 }
 
 impl Anchor {
+    /// What the join rests on.
+    ///
     /// # Errors
     /// `TPM-STRUCTURE`, `TPM-EK-KEY`; `TPM-JOIN-ANCHOR` for both kinds at once.
-    pub(super) fn read(request: &JoinRequest) -> Result<Self, Finding> {
+    pub fn read(request: &JoinRequest) -> Result<Self, Finding> {
         let none = request.ek_public.is_empty();
         let spare = if none {
             !request.ek_certificate.is_empty()
@@ -63,22 +82,27 @@ impl Anchor {
         EndorsementKey::parse(&request.ek_public).map(Self::Endorsement)
     }
 
-    pub(super) fn chip(&self, ak: &SigningKey) -> Chip {
+    /// The key that the machine's TPM is known by.
+    #[must_use]
+    pub fn chip(&self, ak: &SigningKey) -> Chip {
         match self {
             Self::Endorsement(ek) => Chip::Endorsement(*ek.sha256()),
             Self::Attestation => Chip::Attestation(ak.sha256),
         }
     }
 
-    /// Why the machine's TPM is trusted.
-    pub(super) fn trust(
+    /// Why the machine's TPM is trusted at `now`; `vouched` is another verifier's word.
+    ///
+    /// # Errors
+    /// As [`References::trust`] and [`References::trust_attestation`].
+    pub fn trust(
         &self,
         ak: &SigningKey,
         request: &JoinRequest,
         references: &References,
-        expectation: &JoinExpectation,
+        vouched: Option<&Vouched>,
+        now: Timestamp,
     ) -> Result<Trust, Vec<Finding>> {
-        let now = expectation.now;
         match self {
             Self::Endorsement(ek) => references
                 .trust(ek, &request.ek_certificate, now)
@@ -87,7 +111,7 @@ impl Anchor {
                 .trust_attestation(
                     ak,
                     &request.ak_certificate,
-                    expectation.vouched.as_ref(),
+                    vouched,
                     now,
                 )
                 .map(Trust::Attestation),

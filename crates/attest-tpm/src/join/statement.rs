@@ -7,17 +7,6 @@ use crate::{ak, ek};
 use crypto::hex;
 use facts::{FactSet, Source, Timestamp, names};
 
-/// Emulators, clouds and pinned keys may be honest, but no hardware vendor stands behind them.
-pub(super) const fn root(trust: &Trust) -> Source {
-    match trust {
-        Trust::Endorsement(ek::Trust::Chain {
-            emulated: false, ..
-        }) => Source::Hardware,
-        Trust::Attestation(ak::Trust::Vouched(source)) => *source,
-        Trust::Endorsement(_) | Trust::Attestation(_) => Source::Verified,
-    }
-}
-
 /// What kind of TPM it is, and how the key that it is known by is trusted.
 const fn kind(trust: &Trust) -> (&'static str, &'static str) {
     match trust {

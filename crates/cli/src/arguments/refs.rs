@@ -23,6 +23,11 @@ pub enum RefsCommand {
         after_long_help = "The file goes into the estate's references folder. Programs are listed by fs-verity digest. What has not\nchanged keeps its version; else the version is a higher one.\n\nExamples:\n  trilith refs ipe ./estate --ring web --certificate db.crt --key db.key --output estate/references/enforcement.json\n  trilith refs ipe ./estate --ring web --certificate db.crt --key db.key --boot-verified --enforce --output estate/references/enforcement.json"
     )]
     Ipe(IpeArguments),
+    /// Change when and for which machines a generation holds; the values stay as they were imported
+    #[command(
+        after_long_help = "Examples:\n  trilith refs change estate/references/debian.json --valid-until 2026-12-31T00:00:00Z\n  trilith refs change estate/references/debian.json --generation debian-1 --add-ring production"
+    )]
+    Change(ChangeArguments),
 }
 
 #[derive(Debug, Args)]
@@ -60,6 +65,25 @@ pub struct IpeArguments {
     /// When, as 2026-07-11T00:00:00Z; by default now
     #[arg(long, value_name = "TIME")]
     pub at: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true, id = "change", args = ["valid_from", "valid_until", "add_rings"])]
+pub struct ChangeArguments {
+    /// The references file, as JSON; written anew
+    pub file: PathBuf,
+    /// Which generation, where the file has several
+    #[arg(long, value_name = "NAME")]
+    pub generation: Option<String>,
+    /// From when it holds, as 2026-07-11T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub valid_from: Option<String>,
+    /// Until when it holds
+    #[arg(long, value_name = "TIME")]
+    pub valid_until: Option<String>,
+    /// Another ring of machines that it holds for; may be given more than once
+    #[arg(long = "add-ring", value_name = "RING")]
+    pub add_rings: Vec<String>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,8 +1,8 @@
-//! Tokens, revocation, node agents, verdicts and the state of the server.
+//! Tokens, revocation, node agents and the state of the server.
 
 use crate::arguments::{
-    AgentCommand, AttestCommand, Global, RecoverArguments, RestoreArguments, RevocationKind,
-    RevokeArguments, TokenCommand,
+    AgentCommand, Global, RecoverArguments, RestoreArguments, RevocationKind, RevokeArguments,
+    TokenCommand,
 };
 use crate::{Failure, admin, output};
 use facts::Timestamp;
@@ -100,40 +100,6 @@ pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(),
     }
     .map_err(|status| admin::refusal(&status))?;
     print(&admin::document(answer)?, global);
-    Ok(())
-}
-
-pub(crate) async fn attest(command: AttestCommand, global: &Global) -> Result<(), Failure> {
-    let index = match command {
-        AttestCommand::Explain { index } => index,
-        AttestCommand::Ear { node, nonce } => {
-            let nonce = nonce.map(|nonce| nonce.0).unwrap_or_default();
-            return ear(node, nonce, global).await;
-        }
-    };
-    let answer = admin::connect(&global.admin_socket)
-        .await?
-        .verdict(v1::VerdictRequest { index })
-        .await
-        .map_err(|status| admin::refusal(&status))?;
-    print(&admin::document(answer)?, global);
-    Ok(())
-}
-
-/// The token alone, so that it can be handed on; with `--json` what else is known of it.
-async fn ear(node: String, nonce: Vec<u8>, global: &Global) -> Result<(), Failure> {
-    let answer = admin::connect(&global.admin_socket)
-        .await?
-        .ear(v1::EarRequest { node, nonce })
-        .await
-        .map_err(|status| admin::refusal(&status))?;
-    let document = admin::document(answer)?;
-    if global.json {
-        output::json(&document);
-    } else {
-        let token = document.get("token").and_then(Value::as_str);
-        output::line(token.unwrap_or_default());
-    }
     Ok(())
 }
 

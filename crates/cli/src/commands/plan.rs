@@ -27,6 +27,9 @@ pub(crate) fn print(document: &Value) {
     if let Some(diff) = document.get("diff").filter(|diff| !diff.is_null()) {
         difference(diff);
     }
+    if let Some(machines) = document.get("machines").filter(|one| !one.is_null()) {
+        evictions(machines);
+    }
     if let Some(version) = document.get("version").and_then(Value::as_str) {
         output::line(format_args!("version {version}"));
     }
@@ -41,6 +44,23 @@ pub(crate) fn print(document: &Value) {
         output::line("it can be applied");
     } else {
         output::line("it cannot be applied");
+    }
+}
+
+/// What a change of reference values does to machines, by what they booted.
+fn evictions(machines: &Value) {
+    output::line(format_args!(
+        "evicts {} of {} machines by what they booted; trilith attest dry-run tries what they ran as well",
+        text(machines, "/count"),
+        text(machines, "/judged"),
+    ));
+    for machine in list(machines, "/evicted") {
+        output::line(format_args!(
+            "  {}: {}: {}",
+            text(machine, "/node"),
+            text(machine, "/finding/code"),
+            text(machine, "/finding/message")
+        ));
     }
 }
 

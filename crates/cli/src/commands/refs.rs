@@ -2,6 +2,7 @@
 //! fetched, and the server is asked for the boots that it has approved alone.
 
 mod approvals;
+mod change;
 mod code;
 mod debian;
 mod images;
@@ -36,6 +37,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Ipe(arguments) => ipe::emit(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
         RefsCommand::Approvals(arguments) => block_on(1, approvals::show(arguments, global)),
+        RefsCommand::Change(arguments) => change::change(&arguments, global),
     }
 }
 

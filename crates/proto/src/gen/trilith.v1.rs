@@ -2118,6 +2118,35 @@ pub struct Chunk {
     #[prost(bytes = "vec", tag = "1")]
     pub data: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttestQuestion {
+    /// of the verdict's record
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// or: the newest verdict of this node
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// the estate's folder, as commands in the answer name it; empty: `estate`
+    #[prost(string, tag = "3")]
+    pub folder: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DryRunRequest {
+    /// estate::EstateFiles, canonical JSON blob
+    #[prost(bytes = "vec", tag = "1")]
+    pub files: ::prost::alloc::vec::Vec<u8>,
+    /// empty: every one
+    #[prost(string, tag = "2")]
+    pub node: ::prost::alloc::string::String,
+    /// With `past`: refused verdicts from this record on as well.
+    #[prost(bool, tag = "3")]
+    pub past: bool,
+    #[prost(uint64, tag = "4")]
+    pub since: u64,
+    /// as in AttestQuestion
+    #[prost(string, tag = "5")]
+    pub folder: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -2558,6 +2587,56 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("trilith.v1.Admin", "BootApprovals"));
             self.inner.unary(req, path, codec).await
         }
+        /// A verdict and what its evidence says, in parts of one JSON document.
+        pub async fn attest_explain(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AttestQuestion>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Chunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Admin/AttestExplain",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Admin", "AttestExplain"));
+            self.inner.server_streaming(req, path, codec).await
+        }
+        /// Tries an estate on the evidence of machines that is kept: a document for each, and one of them all.
+        pub async fn attest_dry_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DryRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Document>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Admin/AttestDryRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Admin", "AttestDryRun"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -2661,6 +2740,34 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::BootApprovalsRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Server streaming response type for the AttestExplain method.
+        type AttestExplainStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Chunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A verdict and what its evidence says, in parts of one JSON document.
+        async fn attest_explain(
+            &self,
+            request: tonic::Request<super::AttestQuestion>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AttestExplainStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the AttestDryRun method.
+        type AttestDryRunStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Document, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// Tries an estate on the evidence of machines that is kept: a document for each, and one of them all.
+        async fn attest_dry_run(
+            &self,
+            request: tonic::Request<super::DryRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::AttestDryRunStream>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -3518,6 +3625,98 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/AttestExplain" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttestExplainSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::AttestQuestion>
+                    for AttestExplainSvc<T> {
+                        type Response = super::Chunk;
+                        type ResponseStream = T::AttestExplainStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AttestQuestion>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::attest_explain(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttestExplainSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/AttestDryRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttestDryRunSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<super::DryRunRequest>
+                    for AttestDryRunSvc<T> {
+                        type Response = super::Document;
+                        type ResponseStream = T::AttestDryRunStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DryRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::attest_dry_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttestDryRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -85,10 +85,12 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
     let begun = Instant::now();
     let report = prover::prove(&estate, &core.config.solver).await;
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-    let (estate, tests, diff) = tokio::task::spawn_blocking(move || {
+    let asking = Arc::clone(core);
+    let (estate, tests, diff, machines) = tokio::task::spawn_blocking(move || {
         let tests = estate.run_tests();
+        let machines = current.as_ref().map(|old| machines(&asking, old, &estate));
         let diff = current.map(|current| estate::diff(&current.estate, &estate));
-        (estate, tests, diff)
+        (estate, tests, diff, machines.flatten())
     })
     .await
     .map_err(|error| Refusal::internal("comparing estates", &error))?;
@@ -131,6 +133,7 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         "proof": report.document,
         "proof_millis": millis,
         "diff": diff,
+        "machines": machines,
     });
     Ok(Planned {
         blob,
@@ -140,6 +143,25 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         document,
         refused,
     })
+}
+
+/// Machines that a plan names; all are counted.
+const MOST_MACHINES: usize = 32;
+
+/// What a change of reference values would do to the machines that stand, by what they booted. Nothing, if
+/// there is no such change.
+fn machines(core: &Core, old: &Current, new: &Arc<Estate>) -> Option<Value> {
+    let (before, after) = (old.estate.references(), new.references());
+    if before.values == after.values && before.machines == after.machines {
+        return None;
+    }
+    let planned = Current::new(Arc::clone(new), 0, HexDigest([0; 32]));
+    let (judged, lapsed) = crate::attesting::would_lapse(core, &planned);
+    let named = lapsed.iter().take(MOST_MACHINES);
+    let named: Vec<Value> = named
+        .map(|(node, findings)| json!({ "node": node, "finding": findings.first() }))
+        .collect();
+    Some(json!({ "judged": judged, "count": lapsed.len(), "evicted": named }))
 }
 
 /// Where versions stand.

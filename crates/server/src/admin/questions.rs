@@ -434,7 +434,7 @@ fn version_of(core: &Core, record: &Record) -> Result<Estate, Refusal> {
     compile(&blob(core, &row.blob)?)
 }
 
-fn compile(blob: &[u8]) -> Result<Estate, Refusal> {
+pub(super) fn compile(blob: &[u8]) -> Result<Estate, Refusal> {
     let unreadable = |what: String| {
         Refusal::Unavailable(
             Finding::new(

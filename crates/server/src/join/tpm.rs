@@ -9,12 +9,13 @@ use crate::evict::{evict, is_evicted};
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
+use appraise::{Asked, Presented};
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Boot, Chip, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
-use estate::{Certifies, Machine};
+use estate::{Certifies, Estate, Machine};
 use facts::{Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
@@ -255,7 +256,7 @@ pub(crate) async fn prove(
                 .next("join again, over one connection"),
         ));
     }
-    let references = references(core)?;
+    let references = references(&core.estate()?.estate)?;
     let expectation = JoinExpectation {
         nonce: session.nonce,
         secret: session.secret,
@@ -297,13 +298,21 @@ pub(crate) async fn prove(
     let Some(proven) = proven else {
         return Err(first(verdict.findings));
     };
-    let (name, pool) = placed(core, &proven.chip)?;
+    let (name, pool) = placed(&core.estate()?.estate, &proven.chip);
     super::not_overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
     let (nonce, judging) = (session.nonce, Arc::clone(core));
     let judged = core.pool.run(move || {
-        let judged = super::ima::judge(&proven, &sent.answer.ima_list, &current, &ring, now);
+        let demands = current.demands(&ring);
+        let asked = Asked {
+            values: &current.estate.references().values,
+            demands: &demands,
+            ring: &ring,
+            now,
+        };
+        let presented = Presented::by_join(&proven, &sent.answer.ima_list);
+        let judged = appraise::judge(&presented, &asked);
         let question = tee::Question {
             attestation_key: &proven.attestation_key,
             nonce,
@@ -488,10 +497,9 @@ async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Ref
     Err(lock(core, &node, node.generation, seen).await)
 }
 
-/// The estate in force says whose TPMs are trusted.
-fn references(core: &Core) -> Result<References, Refusal> {
-    let current = core.estate()?;
-    let declared = current.estate.references();
+/// An estate says whose TPMs are trusted.
+pub(crate) fn references(estate: &Estate) -> Result<References, Refusal> {
+    let declared = estate.references();
     let mut references = References::default();
     for root in declared.tpm_roots.values() {
         // The root stands first; what follows it helps to build paths and is not trusted by itself.
@@ -522,15 +530,14 @@ fn references(core: &Core) -> Result<References, Refusal> {
 
 /// Name and pool of the machine with this chip. One that the estate does not name is known by its key and
 /// stands in no pool.
-fn placed(core: &Core, chip: &Chip) -> Result<(String, Option<String>), Refusal> {
-    let current = core.estate()?;
-    Ok(match chip::pinned(current.estate.references(), chip) {
+pub(crate) fn placed(estate: &Estate, chip: &Chip) -> (String, Option<String>) {
+    match chip::pinned(estate.references(), chip) {
         Some(machine) => (machine.name.clone(), machine.pool.clone()),
         None => {
             let hex = chip::hex(chip);
             (format!("tpm-{}", hex.get(..12).unwrap_or_default()), None)
         }
-    })
+    }
 }
 
 /// The first finding speaks for the refusal; the others stand in the log.

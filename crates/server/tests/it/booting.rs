@@ -88,6 +88,44 @@ impl Machine {
         files
     }
 
+    async fn dry_run(&self, files: &EstateFiles) -> Vec<serde_json::Value> {
+        let request = v1::DryRunRequest {
+            files: files.to_blob(),
+            ..v1::DryRunRequest::default()
+        };
+        let mut admin = self.fixture.admin().await;
+        let mut documents = admin.attest_dry_run(request).await.unwrap().into_inner();
+        let mut told = Vec::new();
+        while let Some(document) = documents.message().await.unwrap() {
+            told.push(serde_json::from_str(&document.json).unwrap());
+        }
+        told
+    }
+
+    async fn plan(&self, files: &EstateFiles) -> serde_json::Value {
+        let request = v1::EstateRequest {
+            files: files.to_blob(),
+            ..v1::EstateRequest::default()
+        };
+        let mut admin = self.fixture.admin().await;
+        let plan = admin.estate_plan(request).await.unwrap().into_inner();
+        serde_json::from_str(&plan.json).unwrap()
+    }
+
+    async fn explain(&self, index: u64) -> serde_json::Value {
+        let question = v1::AttestQuestion {
+            index,
+            ..v1::AttestQuestion::default()
+        };
+        let mut admin = self.fixture.admin().await;
+        let mut chunks = admin.attest_explain(question).await.unwrap().into_inner();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = chunks.message().await.unwrap() {
+            bytes.extend(chunk.data);
+        }
+        serde_json::from_slice(&bytes).unwrap()
+    }
+
     async fn join(&self, log: Option<&[u8]>) -> Result<facts::FactSet, Status> {
         let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
         assert!(!pin(&self.fixture).await.is_empty());
@@ -213,7 +251,45 @@ async fn a_boot_that_is_withdrawn_evicts_its_machine_without_asking_it() {
     };
     machine.fixture.apply(&predictions(false)).await.unwrap();
     machine.join(Some(&machine.log)).await.unwrap();
+    // Who asks before is told the same, and nothing happens.
+    let tried = machine.dry_run(&predictions(true)).await;
+    assert_eq!(tried[0]["outcome"], "evicted", "{tried:?}");
+    let refusal = &tried[0]["refusals"][0];
+    assert_eq!(refusal["finding"]["code"], "REF-WITHDRAWN", "{refusal}");
+    assert_eq!(refusal["subject"]["pcr"]["index"], 4, "{refusal}");
+    assert_eq!(refusal["would_match"]["name"], "recorded-boot", "{refusal}");
+    assert_eq!(refusal["allow"], serde_json::json!([]), "{refusal}");
+    assert_eq!(tried[1]["counts"]["evicted"], 1, "{tried:?}");
+    let tried = machine.dry_run(&predictions(false)).await;
+    assert_eq!(tried[0]["outcome"], "kept", "{tried:?}");
+    let plan = machine.plan(&predictions(true)).await;
+    assert_eq!(plan["machines"]["count"], 1, "{plan}");
+    let evicted = &plan["machines"]["evicted"][0];
+    assert_eq!(evicted["finding"]["code"], "REF-WITHDRAWN", "{plan}");
+    assert_eq!(plan["machines"]["judged"], 1, "{plan}");
+    let verdicts = machine.fixture.records(&["verdict"]).await;
+    assert_eq!(verdicts.len(), 1, "nothing was decided");
+    // Chips that the estate trusts no longer would not come in, whatever they booted.
+    let mut untrusted = predictions(false);
+    untrusted.0.remove("references/tpm.toml");
+    let tried = machine.dry_run(&untrusted).await;
+    let code = &tried[0]["findings"][0]["code"];
+    assert_eq!(tried[0]["outcome"], "evicted", "{tried:?}");
+    assert!(code.to_string().contains("TPM-EK"), "{tried:?}");
+
     machine.fixture.apply(&predictions(true)).await.unwrap();
+    let told = machine.explain(verdicts[0].0).await;
+    assert_eq!(told["outcome"], "affirmed", "{told}");
+    assert_eq!(told["today"]["outcome"], "refused", "{told}");
+    let account = &told["account"];
+    assert_eq!(account["quoted"], true, "{told}");
+    assert_eq!(account["outline"]["secure_boot"], true, "{told}");
+    assert_eq!(account["outline"]["loader"], "grub", "{told}");
+    let version = account["outline"]["kernel_version"].as_str().unwrap();
+    assert!(version.starts_with("4.18.0-240"), "{version}");
+    let known = account["events"].as_array().unwrap().iter();
+    let known = known.filter(|event| event["known"].to_string().contains("recorded-boot 1"));
+    assert!(known.count() > 5, "events of PCR 4 and 7 are named: {told}");
     let records = machine.fixture.records(&["verdict", "revocation"]).await;
     let [.., (_, verdict), (_, revocation)] = records.as_slice() else {
         panic!("{records:?}");

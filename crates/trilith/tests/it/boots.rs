@@ -5,7 +5,7 @@ mod debian;
 mod enforcement;
 mod measured;
 mod pieces;
-mod server;
+pub(crate) mod server;
 
 use debian::Debian;
 use enforcement::{COPY, OWN_TREE};

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![expect(clippy::expect_used, reason = "tests may panic")]
 
+mod attest;
 mod boots;
 mod demo;
 mod refs;

@@ -7,6 +7,7 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use testkit::swtpm::Swtpm;
 
 pub(crate) const DOMAIN: &str = "boots.example";
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -59,7 +60,7 @@ impl Server {
         std::fs::read_to_string(self.folder.join("server.log")).unwrap_or_default()
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_trilith"))
             .env(
                 "TRILITH_ADMIN_SOCKET",
@@ -70,6 +71,50 @@ impl Server {
             .stdin(Stdio::null())
             .output()
             .expect("it runs")
+    }
+
+    /// What a command says to people.
+    pub(crate) fn text(&self, arguments: &[&str]) -> String {
+        let ran = Command::new(env!("CARGO_BIN_EXE_trilith"))
+            .arg("--admin-socket")
+            .arg(self.folder.join("server/admin.sock"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output()
+            .expect("it runs");
+        assert!(ran.status.success(), "{arguments:?}: {ran:?}");
+        String::from_utf8_lossy(&ran.stdout).into_owned()
+    }
+
+    /// An estate in which the chip's machine is `name`, and whoever runs the test administers.
+    pub(crate) fn estate(&self, tpm: &Swtpm, name: &str) -> EstateFiles {
+        let uid = rustix::process::getuid().as_raw();
+        let ek = self.endorsement(&tpm.uri());
+        let pem = [tpm.root_pem(), tpm.issuer_pem()]
+            .map(|path| std::fs::read_to_string(path).expect("a certificate"));
+        let mut files = EstateFiles::new();
+        files.insert(
+            "estate.toml",
+            format!(
+                "trust_domain = \"{DOMAIN}\"\n[[administrator]]\nuid = {uid}\ngroups = [\"operators\"]\n"
+            ),
+        );
+        files.insert("identities/all.toml", "[[group]]\nname = \"operators\"\n");
+        files.insert(
+            "references/machines.toml",
+            format!(
+                "[[pool]]\nname = \"guests\"\n\
+                 [[machine]]\nname = \"{name}\"\npool = \"guests\"\nek_sha256 = [\"{ek}\"]\n\
+                 [[tpm_root]]\nname = \"test\"\nemulated = true\npem = '''\n{}'''\n",
+                pem.concat()
+            ),
+        );
+        files.insert(
+            "policies/all.cedar",
+            "@id(\"operators administer\")\n\
+             permit (principal is Admin in Group::\"operators\", action, resource);\n",
+        );
+        files
     }
 
     /// The one JSON document that a command prints.

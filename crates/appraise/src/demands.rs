@@ -14,15 +14,16 @@ const MERGED: [&str; 4] = ["/bin/", "/sbin/", "/lib/", "/lib64/"];
 
 /// Of one ring, under one version of the estate.
 #[derive(Debug, Default)]
-pub(crate) struct Demands {
+pub struct Demands {
     /// The PCRs that are predicted.
-    pub(crate) pcrs: BTreeSet<u8>,
+    pub pcrs: BTreeSet<u8>,
     /// Which files may run; absent if no generation of the ring lists files.
-    pub(crate) files: Option<ima::References>,
+    pub files: Option<ima::References>,
 }
 
 impl Demands {
-    pub(crate) fn of(values: &References, ring: &str) -> Self {
+    #[must_use]
+    pub fn of(values: &References, ring: &str) -> Self {
         let generations = values.generations().iter().filter(|one| one.is_for(ring));
         let mut files = Vec::new();
         let mut hints = Vec::new();
@@ -41,17 +42,14 @@ impl Demands {
     }
 
     /// Nothing is asked.
-    pub(crate) fn is_empty(&self) -> bool {
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
         self.pcrs.is_empty() && self.files.is_none()
     }
 
     /// Why the PCRs of a machine that goes on are good no more.
-    pub(crate) fn lapsed(
-        &self,
-        values: &References,
-        pcrs: &QuotedPcrs,
-        at: At<'_>,
-    ) -> Vec<Finding> {
+    #[must_use]
+    pub fn lapsed(&self, values: &References, pcrs: &QuotedPcrs, at: At<'_>) -> Vec<Finding> {
         let judged = self.pcrs.iter().filter_map(|index| {
             let value = pcrs.value(u32::from(*index))?;
             values.judge_pcr(*index, &Digest(*value), &[], at).err()
