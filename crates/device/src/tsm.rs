@@ -256,6 +256,3 @@ fn capped(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
     File::open(path)?.take(limit).read_to_end(&mut bytes)?;
     Ok((bytes.len() <= most).then_some(bytes))
 }
-
-#[cfg(test)]
-mod tests;

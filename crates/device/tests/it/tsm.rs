@@ -1,9 +1,15 @@
 //! Against a stand-in for the kernel's folder: this machine has no such hardware.
 
-use super::*;
+use device::tsm::{Error, event_log, report};
+use std::fs;
 use testkit::tsm::{EAGAIN, EBUSY, EIO, Fault, Tsm};
 
 const DATA: [u8; 64] = [7; 64];
+/// What is taken at most, and how often is asked.
+const LONGEST_REPORT: usize = 32 * 1024;
+const LONGEST_AUXILIARY: usize = 64 * 1024;
+const LONGEST_EVENT_LOG: usize = 1 << 20;
+const TRIES: u32 = 6;
 
 /// Hardware that reports what it was asked.
 fn mount(test: &str, provider: &str, floor: Option<u64>) -> Option<Tsm> {
