@@ -108,12 +108,7 @@ impl Anchor {
                 .trust(ek, &request.ek_certificate, now)
                 .map(Trust::Endorsement),
             Self::Attestation => references
-                .trust_attestation(
-                    ak,
-                    &request.ak_certificate,
-                    vouched,
-                    now,
-                )
+                .trust_attestation(ak, &request.ak_certificate, vouched, now)
                 .map(Trust::Attestation),
         }
     }
