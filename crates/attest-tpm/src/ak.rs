@@ -14,6 +14,7 @@ pub use instance::Instance;
 use crate::certificate::{self, AK_CERTIFICATE, EK_CERTIFICATE, Kind};
 use crate::ek::References;
 use crate::keys::SigningKey;
+use crate::path::Cloud;
 use crypto::{PublicKey, hex};
 use facts::{Finding, Source, Timestamp};
 
@@ -25,7 +26,7 @@ pub enum Trust {
         emulated: bool,
         /// As the certificate names the maker: `GOOG`.
         manufacturer: String,
-        /// Which machine it was certified for, if the certificate says so.
+        /// Which machine it was certified for, if a root that may say so does.
         instance: Option<Instance>,
     },
     /// By the digest of its public area.
@@ -95,9 +96,14 @@ impl References {
         now: Timestamp,
     ) -> Result<Trust, Vec<Finding>> {
         let held = certificate::verify(certificate, &ak.key, &CERTIFICATE, &self.ak, now)?;
-        let instance = Instance::of(&held.certificate).map_err(|finding| vec![finding])?;
+        let instance = match held.root.cloud {
+            Some(Cloud::Google) => {
+                Instance::of(&held.certificate).map_err(|finding| vec![finding])?
+            }
+            None => None,
+        };
         Ok(Trust::Chain {
-            emulated: held.emulated,
+            emulated: held.root.emulated,
             manufacturer: held.manufacturer,
             instance,
         })

@@ -3,7 +3,7 @@
 //!
 //! Own checks, because web PKI libraries refuse a critical directory name and an empty subject.
 
-use crate::path::{self, Authorities};
+use crate::path::{self, Authorities, Ended};
 use attest::{Findings, x509};
 use crypto::PublicKey;
 use facts::{Finding, Timestamp};
@@ -54,7 +54,7 @@ pub(crate) struct Kind {
 #[derive(Debug)]
 pub(crate) struct Held<'a> {
     pub(crate) certificate: X509Certificate<'a>,
-    pub(crate) emulated: bool,
+    pub(crate) root: Ended,
     /// As the certificate names the maker.
     pub(crate) manufacturer: String,
 }
@@ -102,11 +102,11 @@ pub(crate) fn verify<'a>(
             now,
         )
     });
-    let emulated = findings.take(path::find(&certificate, kind, authorities, now));
-    match (manufacturer, emulated) {
-        (Some(manufacturer), Some(emulated)) if findings.is_empty() => Ok(Held {
+    let root = findings.take(path::find(&certificate, kind, authorities, now));
+    match (manufacturer, root) {
+        (Some(manufacturer), Some(root)) if findings.is_empty() => Ok(Held {
             certificate,
-            emulated,
+            root,
             manufacturer,
         }),
         _ => Err(findings.into_vec()),

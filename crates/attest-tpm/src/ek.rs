@@ -167,7 +167,7 @@ impl References {
         } else {
             certificate::verify(certificate, ek.key(), &CERTIFICATE, &self.ek, now).map(|held| {
                 Trust::Chain {
-                    emulated: held.emulated,
+                    emulated: held.root.emulated,
                     manufacturer: held.manufacturer,
                 }
             })

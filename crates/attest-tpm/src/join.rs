@@ -12,7 +12,7 @@ mod statement;
 
 pub use anchor::{Anchor, Chip, Trust};
 
-use crate::ak::Vouched;
+use crate::ak::{Instance, Vouched};
 use crate::attested::Clock;
 use crate::credential::Credential;
 use crate::ek::{EndorsementKey, References};
@@ -145,6 +145,8 @@ impl From<Clock> for Boot {
 pub struct Proven {
     /// The machine's TPM.
     pub chip: Chip,
+    /// The machine of a cloud that the TPM was given to, if the cloud says so.
+    pub instance: Option<Instance>,
     /// In the TPM.
     pub identity_key: PublicKey,
     /// The key to certify: in memory and vouched for by the identity key, or the identity key itself.
@@ -285,6 +287,7 @@ fn examine(
         (Some(trust), Some(quoted), Some(boot), Some(session)) if findings.is_empty() => {
             let proven = Proven {
                 chip: anchor.chip(&ak),
+                instance: trust.instance().cloned(),
                 session_key: session.unwrap_or_else(|| identity.key.clone()),
                 identity_key: identity.key,
                 boot,

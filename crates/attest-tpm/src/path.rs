@@ -21,6 +21,21 @@ pub struct Authority {
     der: Vec<u8>,
     subject: Vec<u8>,
     title: String,
+    cloud: Option<Cloud>,
+}
+
+/// A cloud whose certificates name its machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cloud {
+    Google,
+}
+
+/// Where a path ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ended {
+    pub(crate) emulated: bool,
+    /// Whose machines the root may name; never an emulated one's.
+    pub(crate) cloud: Option<Cloud>,
 }
 
 impl Authority {
@@ -38,6 +53,7 @@ impl Authority {
             der: der.to_vec(),
             subject: parsed.subject().as_raw().to_vec(),
             title: parsed.subject().to_string(),
+            cloud: None,
         })
     }
 
@@ -48,6 +64,14 @@ impl Authority {
     pub fn from_pem(text: &str) -> Result<Vec<Self>, Finding> {
         let blocks = x509::pem(text).map_err(unusable)?;
         blocks.iter().map(|der| Self::from_der(der)).collect()
+    }
+
+    /// The same, as a root that may say which machine of `cloud` a key is of. What others say about
+    /// machines is not stated.
+    #[must_use]
+    pub const fn of_cloud(mut self, cloud: Cloud) -> Self {
+        self.cloud = Some(cloud);
+        self
     }
 
     /// The raw DER name.
@@ -81,14 +105,26 @@ pub struct Authorities {
 }
 
 impl Authorities {
-    /// Those with `subject` as their name: roots with whether they are emulated, then the rest.
+    /// Those with `subject` as their name: roots with what they are, then the rest.
     fn issuers<'a>(
         &'a self,
         subject: &'a [u8],
-    ) -> impl Iterator<Item = (&'a Authority, Option<bool>)> {
+    ) -> impl Iterator<Item = (&'a Authority, Option<Ended>)> {
         // INVARIANT: emulated first. A root that stands in both lists is emulated.
-        let emulated = self.emulated.iter().map(|one| (one, Some(true)));
-        let roots = self.roots.iter().map(|one| (one, Some(false)));
+        let emulated = self.emulated.iter().map(|one| {
+            let ended = Ended {
+                emulated: true,
+                cloud: None,
+            };
+            (one, Some(ended))
+        });
+        let roots = self.roots.iter().map(|one| {
+            let ended = Ended {
+                emulated: false,
+                cloud: one.cloud,
+            };
+            (one, Some(ended))
+        });
         let between = self.intermediates.iter().map(|one| (one, None));
         emulated
             .chain(roots)
@@ -107,7 +143,7 @@ fn unusable(problem: &str) -> Finding {
     .next("remove it from the references")
 }
 
-/// Whether the path from `leaf` ends in an emulated root (true) or another (false).
+/// In what kind of root the path from `leaf` ends.
 ///
 /// # Errors
 /// The kind's code for chains, or for validity if a path fails by time alone.
@@ -116,7 +152,7 @@ pub(crate) fn find(
     kind: &'static Kind,
     authorities: &Authorities,
     now: Timestamp,
-) -> Result<bool, Finding> {
+) -> Result<Ended, Finding> {
     let mut search = Search {
         authorities,
         kind,
@@ -145,7 +181,7 @@ struct Search<'a> {
 
 impl Search<'_> {
     /// `below` intermediates lie between `certificate`'s issuer and the key's certificate.
-    fn from(&mut self, certificate: &X509Certificate<'_>, below: usize) -> Option<bool> {
+    fn from(&mut self, certificate: &X509Certificate<'_>, below: usize) -> Option<Ended> {
         let (authorities, kind) = (self.authorities, self.kind);
         for (authority, root) in authorities.issuers(certificate.issuer().as_raw()) {
             if self.budget == 0 || below > DEEPEST {
@@ -168,8 +204,8 @@ impl Search<'_> {
                 self.failure = Some(expired(kind, &authority.title, issuer.validity(), self.now));
                 continue;
             }
-            if let Some(emulated) = root.or_else(|| self.from(&issuer, below + 1)) {
-                return Some(emulated);
+            if let Some(ended) = root.or_else(|| self.from(&issuer, below + 1)) {
+                return Some(ended);
             }
         }
         None

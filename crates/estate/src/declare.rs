@@ -337,6 +337,17 @@ pub(crate) struct TpmRootEntry {
     /// Which of a chip's keys this root may vouch for.
     #[serde(default)]
     pub(crate) certifies: Certifies,
+    /// The cloud for whose machines this root speaks: what its certificates say about the machine becomes
+    /// `machine.cloud`. For attestation keys, and not for emulated ones.
+    #[schemars(with = "Option<Cloud>")]
+    pub(crate) cloud: Option<Spanned<Cloud>>,
+}
+
+/// A cloud whose certificates name its machines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Cloud {
+    Google,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -7,7 +7,7 @@ pub use tee::{
     TeeTerms,
 };
 
-use crate::declare::{Certifies, IdentityKind, RecordingMode};
+use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode};
 use crate::resource::ResourceRef;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -184,6 +184,8 @@ pub struct TpmRoot {
     pub pem: String,
     pub emulated: bool,
     pub certifies: Certifies,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<Cloud>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

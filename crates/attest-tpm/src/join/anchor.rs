@@ -43,6 +43,13 @@ impl Trust {
             Self::Endorsement(_) | Self::Attestation(_) => Source::Verified,
         }
     }
+
+    pub(super) const fn instance(&self) -> Option<&ak::Instance> {
+        match self {
+            Self::Attestation(ak::Trust::Chain { instance, .. }) => instance.as_ref(),
+            Self::Endorsement(_) | Self::Attestation(_) => None,
+        }
+    }
 }
 
 impl Chip {

@@ -47,11 +47,7 @@ pub(super) fn facts(trust: &Trust, quoted: &Quoted, proven: &Proven, now: Timest
         let maker = manufacturer.as_str();
         facts.state(names::MACHINE_TPM_MANUFACTURER, maker, checked, now);
     }
-    if let Trust::Attestation(ak::Trust::Chain {
-        instance: Some(instance),
-        ..
-    }) = trust
-    {
+    if let Some(instance) = trust.instance() {
         instance.state(&mut facts, checked, now);
     }
     facts.state(

@@ -5,7 +5,7 @@ use crate::forge::{NOW, Script, expectation, forge};
 use crate::hostile::nothing_changed_is_affirmed;
 use attest_tpm::ak::{Trust, Vouched};
 use attest_tpm::join::{Chip, challenge, verify};
-use attest_tpm::{Authorities, Authority, References, Signature, SigningKey};
+use attest_tpm::{Authorities, Authority, Cloud, References, Signature, SigningKey};
 use crypto::{Algorithm, KeyPair, SecretBytes, Signer as _};
 use expect_test::expect;
 use facts::{Source, Timestamp, names};
@@ -164,7 +164,10 @@ fn googles_certificate_of_a_recorded_machine_holds_and_its_key_signed_the_quote(
     };
     let by = |root: &str, intermediate: &str| References {
         ak: Authorities {
-            roots: authority(root),
+            roots: authority(root)
+                .into_iter()
+                .map(|root| root.of_cloud(Cloud::Google))
+                .collect(),
             intermediates: authority(intermediate),
             ..Authorities::default()
         },

@@ -36,9 +36,12 @@ fn cloud(test: &str) -> Option<Cloud> {
 
 fn references(cloud: &Cloud) -> References {
     let root = std::fs::read_to_string(cloud.root_pem()).unwrap();
+    let roots = Authority::from_pem(&root).unwrap().into_iter();
     References {
         ak: Authorities {
-            roots: Authority::from_pem(&root).unwrap(),
+            roots: roots
+                .map(|root| root.of_cloud(attest_tpm::Cloud::Google))
+                .collect(),
             ..Authorities::default()
         },
         ..References::default()

@@ -2,7 +2,7 @@
 
 use crate::forge::{RESIDENT_SIGNER, RESTRICTED, curve_and_point, endorsement_public, public};
 use crate::tools::{pem, succeed};
-use attest_tpm::{Authorities, Authority, EndorsementKey, References, SigningKey, Trust};
+use attest_tpm::{Authorities, Authority, Cloud, EndorsementKey, References, SigningKey, Trust};
 use crypto::{Algorithm, KeyPair, base64};
 use expect_test::expect;
 use facts::Timestamp;
@@ -149,8 +149,9 @@ fn make(folder: &Path, recipe: &Recipe) -> Result<Made, String> {
         .lines()
         .filter(|line| !line.starts_with('-'))
         .collect();
+    let root = authority("root.pem")?.into_iter();
     let authorities = Authorities {
-        roots: authority("root.pem")?,
+        roots: root.map(|root| root.of_cloud(Cloud::Google)).collect(),
         intermediates: authority("middle.pem")?,
         ..Authorities::default()
     };
@@ -416,10 +417,31 @@ fn certificates_of_attestation_keys_are_judged_one_fault_at_a_time() {
     note("by an authority for endorsement keys", &made, &mixed, now);
     let emulated = Authorities {
         emulated: trusted.roots.clone(),
-        ..trusted
+        ..trusted.clone()
     };
     let emulated = by(emulated, Authorities::default());
     note("by a maker of emulators", &made, &emulated, now);
+    // Which machine it is counts from a root that speaks for a cloud alone.
+    let folder = testkit::temp_dir().unwrap();
+    let named = Recipe {
+        extensions: [AIK, SIGNS, INSTANCE, NAMES, NAMED].concat(),
+        ..Recipe::default()
+    };
+    let named = make(folder.path(), &named).unwrap();
+    let plain = Authorities {
+        roots: vec![Authority::from_der(named.references.ak.roots[0].der()).unwrap()],
+        ..named.references.ak.clone()
+    };
+    let emulated = Authorities {
+        emulated: named.references.ak.roots.clone(),
+        ..named.references.ak.clone()
+    };
+    for (what, ak) in [
+        ("for an instance, by no cloud", plain),
+        ("for an instance, by a maker of emulators", emulated),
+    ] {
+        note(what, &named, &by(ak, Authorities::default()), now);
+    }
     note(
         "lapsed",
         &made,
@@ -443,6 +465,8 @@ fn certificates_of_attestation_keys_are_judged_one_fault_at_a_time() {
         of another key: TPM-AK-CERT-KEY
         by an authority for endorsement keys: TPM-AK-CHAIN
         by a maker of emulators: Chain { emulated: true, manufacturer: "INTC", instance: None }
+        for an instance, by no cloud: Chain { emulated: false, manufacturer: "INTC", instance: None }
+        for an instance, by a maker of emulators: Chain { emulated: true, manufacturer: "INTC", instance: None }
         lapsed: TPM-AK-CERT-VALIDITY
     "#]].assert_eq(&seen);
 }

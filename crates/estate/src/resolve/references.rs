@@ -2,7 +2,7 @@
 //! Certificates are not parsed here: what a root is worth is for the verifier that uses it.
 
 use super::{Seen, Source, declarations, enforcement, parse, tee, vouching};
-use crate::declare::ReferencesFile;
+use crate::declare::{Certifies, ReferencesFile};
 use crate::files::EstateFiles;
 use crate::model::{CodeReference, Machine, References, TpmRoot};
 use crate::problem::{Lines, Problem};
@@ -140,11 +140,18 @@ fn tpm_roots(
                 "expected a certificate in PEM",
             );
         }
+        let speaks = entry.certifies == Certifies::AttestationKeys && !entry.emulated;
+        if let Some(cloud) = entry.cloud.as_ref().filter(|_| !speaks) {
+            let message =
+                "a root that speaks for a cloud certifies attestation keys, and is not emulated";
+            source.problem("ESTATE-TPM-ROOT", cloud, message);
+        }
         let root = TpmRoot {
             name: name.clone(),
             pem: entry.pem.get_ref().clone(),
             emulated: entry.emulated,
             certifies: entry.certifies,
+            cloud: entry.cloud.as_ref().map(|cloud| *cloud.get_ref()),
         };
         references.tpm_roots.insert(name.clone(), root);
     }

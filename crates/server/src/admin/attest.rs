@@ -35,7 +35,9 @@ impl Version {
 
     /// The pool of the machine with this chip; empty for one that is in none.
     fn ring(&self, kept: &Kept) -> String {
-        let placed = kept.chip().map(|chip| tpm_placed(&self.estate, &chip));
+        let placed = kept
+            .chip()
+            .map(|chip| tpm_placed(&self.estate, &chip, None));
         placed.and_then(|(_, pool)| pool).unwrap_or_default()
     }
 

@@ -10,12 +10,13 @@ use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use appraise::{Asked, Presented};
+use attest_tpm::ak::Instance;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Boot, Chip, Entropy, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
 use crypto::SecretBytes;
-use estate::{Certifies, Estate, Machine};
+use estate::{Certifies, Cloud, Estate, Machine};
 use facts::{Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use ledger::body::Body as _;
 use proto::v1;
@@ -198,7 +199,8 @@ async fn kept_state(
     };
     let facts = core.machine_facts(&node)?;
     match chip::fact(&facts) {
-        Some(_) if !chip::is_of(&facts, &evidence.proven.chip) => {
+        // The estate may mean one machine by several of its keys.
+        Some(_) if name != evidence.name && !chip::is_of(&facts, &evidence.proven.chip) => {
             let seen = format!("the state of {name} came from the TPM of {}", evidence.name);
             if node.locked.is_none() {
                 lock(core, &node, kept.generation, &seen).await;
@@ -298,7 +300,12 @@ pub(crate) async fn prove(
     let Some(proven) = proven else {
         return Err(first(verdict.findings));
     };
-    let (name, pool) = placed(&core.estate()?.estate, &proven.chip);
+    let (name, pool) = placed(
+        &core.estate()?.estate,
+        &proven.chip,
+        proven.instance.as_ref(),
+    );
+    not_banned(core, &name, proven.instance.as_ref())?;
     super::not_overtaken(core, &name, session.size)?;
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
@@ -515,7 +522,11 @@ pub(crate) fn references(estate: &Estate) -> Result<References, Refusal> {
         } else {
             &mut authorities.roots
         };
-        roots.extend(given.next());
+        let first = given.next();
+        roots.extend(match root.cloud {
+            Some(Cloud::Google) => first.map(|root| root.of_cloud(attest_tpm::Cloud::Google)),
+            None => first,
+        });
         authorities.intermediates.extend(given);
     }
     let pins = |of: fn(&Machine) -> &BTreeSet<String>| {
@@ -528,16 +539,49 @@ pub(crate) fn references(estate: &Estate) -> Result<References, Refusal> {
     Ok(references)
 }
 
-/// Name and pool of the machine with this chip. One that the estate does not name is known by its key and
-/// stands in no pool.
-pub(crate) fn placed(estate: &Estate, chip: &Chip) -> (String, Option<String>) {
-    match chip::pinned(estate.references(), chip) {
-        Some(machine) => (machine.name.clone(), machine.pool.clone()),
-        None => {
-            let hex = chip::hex(chip);
-            (format!("tpm-{}", hex.get(..12).unwrap_or_default()), None)
+/// Name and pool of the machine with this chip. One that the estate does not name is known by what its cloud
+/// calls it, else by its key, and stands in no pool.
+pub(crate) fn placed(
+    estate: &Estate,
+    chip: &Chip,
+    instance: Option<&Instance>,
+) -> (String, Option<String>) {
+    if let Some(machine) = chip::pinned(estate.references(), chip) {
+        return (machine.name.clone(), machine.pool.clone());
+    }
+    let name = match instance {
+        // A chip may have several keys that a cloud certified: they are one machine.
+        Some(Instance {
+            project_number, id, ..
+        }) => format!("google-{project_number}-{id}"),
+        None => format!("tpm-{}", chip::hex(chip).get(..12).unwrap_or_default()),
+    };
+    (name, None)
+}
+
+/// A machine of a cloud that is banned under one name does not come back under another, by another of its
+/// keys.
+fn not_banned(core: &Core, name: &str, instance: Option<&Instance>) -> Result<(), Refusal> {
+    let Some(instance) = instance else {
+        return Ok(());
+    };
+    let project = instance.project_number.to_string();
+    let id = instance.id.to_string();
+    let banned: Vec<NodeRow> = {
+        let state = core.state();
+        let out = |node: &&NodeRow| node.name != name && node.locked.is_some() && !is_evicted(node);
+        state.nodes().filter(out).cloned().collect()
+    };
+    for node in banned {
+        let facts = core.machine_facts(&node)?;
+        let of = |name, value: &str| facts.text(name) == Some(value);
+        if of(names::MACHINE_CLOUD_INSTANCE_ID, &id)
+            && of(names::MACHINE_CLOUD_PROJECT_NUMBER, &project)
+        {
+            may_join(&node)?;
         }
     }
+    Ok(())
 }
 
 /// The first finding speaks for the refusal; the others stand in the log.

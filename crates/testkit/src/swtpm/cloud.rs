@@ -8,6 +8,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+/// RSA 2048, with the attributes of [`TEMPLATE`].
+const RSA_TEMPLATE: &[u8] = &[
+    0, 1, 0, 0x0b, 0, 5, 0, 0x72, 0, 0, 0, 0x10, 0, 0x14, 0, 0x0b, 8, 0, 0, 0, 0, 0, 0, 0,
+];
 /// P-256, fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, restricted, sign: not the attributes
 /// that the node agent would choose, so that it is seen whether it takes the cloud's.
 const TEMPLATE: &[u8] = &[
@@ -41,30 +45,36 @@ impl Cloud {
         let chip = Swtpm::uncertified()?;
         let cloud = Self { chip };
         cloud.authority()?;
+        cloud.certify("ecc256:ecdsa-sha256:null", 0x01c1_0002, TEMPLATE)?;
+        Ok(cloud)
+    }
+
+    /// Takes the key away, and gives the same machine an RSA one.
+    ///
+    /// # Errors
+    /// When tpm2-tools or `openssl` are missing or fail.
+    pub fn change_key(&self) -> Result<(), SwtpmError> {
+        let [undefine] = find::tools(["tpm2_nvundefine"]).map_err(SwtpmError::Missing)?;
+        for index in ["0x1c10002", "0x1c10003"] {
+            self.tool(&undefine, [index, "-C", "o"])?;
+        }
+        self.certify("rsa2048:rsassa-sha256:null", 0x01c1_0000, RSA_TEMPLATE)
+    }
+
+    /// Certifies the key of `template`: the certificate at `index`, the template behind it.
+    fn certify(&self, algorithm: &str, index: u32, template: &[u8]) -> Result<(), SwtpmError> {
         let [create, read] =
             find::tools(["tpm2_createprimary", "tpm2_readpublic"]).map_err(SwtpmError::Missing)?;
-        cloud.tool(
-            &create,
-            [
-                "-C",
-                "e",
-                "-g",
-                "sha256",
-                "-G",
-                "ecc256:ecdsa-sha256:null",
-                "-a",
-                ATTRIBUTES,
-                "-c",
-                "ak.ctx",
-            ],
-        )?;
-        cloud.tool(&read, ["-c", "ak.ctx", "-f", "pem", "-o", "ak.pem"])?;
-        cloud.flush()?;
-        cloud.openssl("x509 -req -in any.csr -force_pubkey ak.pem -CA cloud.pem -CAkey cloud.key -set_serial 8 -days 30 -extfile ak.ext -out akcert.pem")?;
-        let der = certificate(&cloud.file("akcert.pem"))?;
-        cloud.write(0x01c1_0002, &der)?;
-        cloud.write(0x01c1_0003, TEMPLATE)?;
-        Ok(cloud)
+        let key = [
+            "-C", "e", "-g", "sha256", "-G", algorithm, "-a", ATTRIBUTES, "-c", "ak.ctx",
+        ];
+        self.tool(&create, key)?;
+        self.tool(&read, ["-c", "ak.ctx", "-f", "pem", "-o", "ak.pem"])?;
+        self.flush()?;
+        self.openssl("x509 -req -in any.csr -force_pubkey ak.pem -CA cloud.pem -CAkey cloud.key -set_serial 8 -days 30 -extfile ak.ext -out akcert.pem")?;
+        let der = certificate(&self.file("akcert.pem"))?;
+        self.write(index, &der)?;
+        self.write(index + 1, template)
     }
 
     /// The root of the cloud's authority, PEM.
