@@ -87,13 +87,16 @@ impl Identity {
     ) -> Result<Arc<Self>, IdentityError> {
         let by_tpm = matches!(config.join, JoinConfig::Tpm { .. });
         let directory = StateDir::open(&config.data_dir)?.vouched(by_tpm);
-        let kept = match directory.load()? {
+        let loaded = directory.load()?;
+        let sealed = matches!(loaded, Kept::Sealed(_));
+        let kept = match loaded {
             Kept::Nothing => None,
             Kept::Plain(state) => Some(*state),
             Kept::Sealed(envelope) => {
                 sealed::open(config, trust_domain, &directory, *envelope).await?
             }
         };
+        let unopened = sealed && kept.is_none();
         let sealing = Sealing::of(config, trust_domain);
         if !sealing.is_on() {
             directory.sealed_by(None);
@@ -111,6 +114,11 @@ impl Identity {
         recorded(&receipts, trust_domain, &state)?;
         // There is one identity in the life of a process.
         drop(shared.receipts.set(receipts));
+        // INVARIANT: what does not open stays in its place until something that holds takes it.
+        if unopened {
+            let aside = directory.set_aside()?;
+            tracing::warn!(aside = %aside.display(), "the sealed state is set aside");
+        }
         directory.store(&state)?;
         directory.joined();
         let bundle = state.bundle.message(trust_domain.as_str());

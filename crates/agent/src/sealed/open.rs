@@ -21,6 +21,14 @@ use std::path::Path;
 pub(crate) const FOLDER: &str = "approvals";
 const MOST_FILES: usize = 16;
 
+/// Why a state does not open.
+enum Closed {
+    /// By what the chip or the server said: it may be given up where that is configured.
+    Said(Finding),
+    /// Nobody has said that it will not open later.
+    Unknown(IdentityError),
+}
+
 /// What a chip said to some approvals.
 enum Tried {
     Opened(SecretBytes),
@@ -28,7 +36,7 @@ enum Tried {
     Other(BTreeMap<u32, [u8; 32]>),
 }
 
-/// The state that `envelope` holds; nothing if it does not open and the machine may join anew.
+/// The state that `envelope` holds; nothing if it does not open and the machine may join anew. Nothing is moved.
 ///
 /// # Errors
 /// `AGENT-SEALED` in a boot that nobody has approved, `AGENT-SEALED-CHIP`, `AGENT-SEALED-CHANGED`,
@@ -45,12 +53,12 @@ pub(crate) async fn open(
             directory.sealed_by(Some(seal));
             Ok(Some(state))
         }
-        Err(IdentityError::Refused(finding)) if config.seal == SealConfig::Rejoin => {
-            let aside = directory.set_aside()?;
-            tracing::warn!(%finding, aside = %aside.display(), "the sealed state is set aside; joining anew");
+        Err(Closed::Said(finding)) if config.seal == SealConfig::Rejoin => {
+            tracing::warn!(%finding, "the sealed state does not open; joining anew");
             Ok(None)
         }
-        Err(error) => Err(error),
+        Err(Closed::Said(finding)) => Err(IdentityError::Refused(finding)),
+        Err(Closed::Unknown(error)) => Err(error),
     }
 }
 
@@ -58,9 +66,9 @@ async fn opened(
     config: &AgentConfig,
     trust_domain: &TrustDomain,
     envelope: &Envelope,
-) -> Result<SecretBytes, IdentityError> {
+) -> Result<SecretBytes, Closed> {
     let JoinConfig::Tpm { tpm: address, .. } = &config.join else {
-        return Err(IdentityError::Refused(
+        return Err(Closed::Said(
             Finding::new(
                 "AGENT-SEALED-METHOD",
                 "the agent's state is sealed to a TPM",
@@ -71,7 +79,7 @@ async fn opened(
         ));
     };
     let (Some(scope), Some(approver)) = (envelope.scope(), envelope.approver()) else {
-        return Err(IdentityError::Refused(Finding::new(
+        return Err(Closed::Said(Finding::new(
             "AGENT-SEALED-CHANGED",
             "the sealed state does not say what it was sealed for",
         )));
@@ -93,6 +101,7 @@ async fn opened(
         Tried::Other(booted) => booted,
     };
     // Nothing secret is shown for approvals: they are public.
+    let mut answered = true;
     let asked = match join::approvals(config, trust_domain, &scope.ring).await {
         Ok(bytes) => match ApprovalSet::parse(&bytes) {
             Ok(set) if envelope.takes(&set) => {
@@ -107,13 +116,22 @@ async fn opened(
                  epoch {}",
                 set.scope.epoch, scope.epoch
             ),
-            Err(finding) => format!("the server's approvals cannot be read: {finding}"),
+            Err(finding) => {
+                answered = false;
+                format!("the server's approvals cannot be read: {finding}")
+            }
         },
-        Err(error) => format!("the server was not reached: {}", facts::with_causes(&error)),
+        Err(error) => {
+            answered = false;
+            format!("the server was not reached: {}", facts::with_causes(&error))
+        }
     };
-    Err(IdentityError::Refused(refusal(
-        &kept, &booted, &asked, &folder,
-    )))
+    let finding = refusal(&kept, &booted, &asked, &folder);
+    // INVARIANT: an outage costs no state.
+    Err(match answered {
+        true => Closed::Said(finding),
+        false => Closed::Unknown(IdentityError::Refused(finding)),
+    })
 }
 
 /// In words: the approved boot that is nearest, and which PCR differs.
@@ -206,17 +224,18 @@ struct Chip {
 
 impl Chip {
     /// A chip takes its time: never on an async thread.
-    async fn tries(self, sets: Vec<ApprovalSet>) -> Result<Tried, IdentityError> {
+    async fn tries(self, sets: Vec<ApprovalSet>) -> Result<Tried, Closed> {
         let address = self.address.clone();
         let tried = tokio::task::spawn_blocking(move || self.try_all(&sets)).await;
-        let tried = tried.map_err(|_| JoinError::Answer("the TPM's thread ended"))?;
+        let unknown = |error: JoinError| Closed::Unknown(IdentityError::Join(error));
+        let tried = tried.map_err(|_| unknown(JoinError::Answer("the TPM's thread ended")))?;
         match tried {
             Ok(tried) => Ok(tried),
-            Err(UnsealError::Tpm(source)) => Err(IdentityError::Join(JoinError::Tpm {
+            Err(UnsealError::Tpm(source)) => Err(unknown(JoinError::Tpm {
                 address,
                 source: Box::new(source),
             })),
-            Err(error) => Err(IdentityError::Refused(
+            Err(error) => Err(Closed::Said(
                 Finding::new("AGENT-SEALED-CHIP", "the TPM does not open the agent's state")
                     .expected("the chip, and its owner hierarchy, that it was sealed by")
                     .observed(facts::with_causes(&error))
@@ -259,5 +278,87 @@ pub(super) fn booted(
     match PcrSelection::new(&indices) {
         Ok(selection) => Ok(tpm.pcr_values(&selection)?.into_iter().collect()),
         Err(_) => Ok(BTreeMap::new()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::Identity;
+    use crate::sealed::Seal;
+    use crate::sealed::tests::{set, state};
+    use crate::shared::Shared;
+    use crate::workloads::Workloads;
+    use crypto::{Algorithm, KeyPair, aead};
+    use device::tpm::seal::Sealed;
+
+    /// A start on a sealed state, with nobody at the server's address: what it says, and whether all in the data
+    /// directory is as it was.
+    async fn start(join: &str) -> (IdentityError, bool) {
+        let parent = tempfile::tempdir().unwrap();
+        let data = parent.path().join("agent");
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let server = closed.local_addr().unwrap();
+        drop(closed);
+        let pin = "0".repeat(64);
+        let text = format!(
+            "trust_domain = \"example.org\"\nserver = \"{server}\"\npin = \"tl1:{pin}\"\n\
+             data_dir = {data:?}\nseal = \"rejoin\"\n[join]\n{join}\n"
+        );
+        let config = AgentConfig::parse(&text, Path::new("agent.toml")).unwrap();
+        drop(StateDir::open(&data).unwrap());
+        let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+        let sealed = Sealed {
+            private: vec![1],
+            public: vec![2],
+            parent: vec![3],
+        };
+        let secret = SecretBytes::new(vec![9; aead::KEY]);
+        let envelope = Seal::new(secret, &set(1, &key), sealed).around(&state());
+        let before = serde_json::to_vec(&envelope.unwrap()).unwrap();
+        std::fs::write(data.join("node.json"), &before).unwrap();
+        let trust_domain = TrustDomain::new("example.org").unwrap();
+        let shared = Shared::new(Workloads::new(1));
+        let error = Identity::establish(&config, &trust_domain, &shared).await;
+        let error = error.map(drop).unwrap_err();
+        let names = std::fs::read_dir(&data).unwrap().flatten();
+        let mut names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+        names.sort();
+        let same = std::fs::read(data.join("node.json")).is_ok_and(|bytes| bytes == before);
+        (error, same && names == ["lock", "node.json"])
+    }
+
+    /// Another boot, and the server is away: it may approve this boot, and was not heard.
+    #[tokio::test]
+    async fn an_outage_costs_no_sealed_state() {
+        let Some(chip) = testkit::swtpm::Swtpm::for_test("agent.sealed") else {
+            return;
+        };
+        let join = format!("method = \"tpm\"\ntpm = \"{}\"", chip.uri());
+        let (error, kept) = start(&join).await;
+        assert!(kept, "it was given up: {error}");
+        let IdentityError::Refused(finding) = error else {
+            panic!("{error}");
+        };
+        assert_eq!(finding.code, "AGENT-SEALED");
+        assert!(finding.observed.unwrap().contains("was not reached"));
+    }
+
+    /// It would not open on this machine, and was given up for a join that came to nothing.
+    #[tokio::test]
+    async fn a_join_that_fails_costs_no_sealed_state() {
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            token.path(),
+            "tlj1_0000000000000000000000000000000000000000000",
+        )
+        .unwrap();
+        let join = format!("method = \"token\"\ntoken_file = {:?}", token.path());
+        let (error, kept) = start(&join).await;
+        assert!(
+            matches!(error, IdentityError::Join(JoinError::Link(_))),
+            "{error}"
+        );
+        assert!(kept, "it was given up");
     }
 }
