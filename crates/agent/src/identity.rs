@@ -87,13 +87,16 @@ impl Identity {
     ) -> Result<Arc<Self>, IdentityError> {
         let by_tpm = matches!(config.join, JoinConfig::Tpm { .. });
         let directory = StateDir::open(&config.data_dir)?.vouched(by_tpm);
-        let kept = match directory.load()? {
+        let loaded = directory.load()?;
+        let sealed = matches!(loaded, Kept::Sealed(_));
+        let kept = match loaded {
             Kept::Nothing => None,
             Kept::Plain(state) => Some(*state),
             Kept::Sealed(envelope) => {
                 sealed::open(config, trust_domain, &directory, *envelope).await?
             }
         };
+        let unopened = sealed && kept.is_none();
         let sealing = Sealing::of(config, trust_domain);
         if !sealing.is_on() {
             directory.sealed_by(None);
@@ -103,7 +106,7 @@ impl Identity {
             key,
             approvals,
         } = match kept {
-            Some(state) => resume(config, trust_domain, &directory, state).await?,
+            Some(state) => resume(config, trust_domain, &directory, state, sealed).await?,
             None => join::join(config, trust_domain, &directory, None).await?,
         };
         let receipts = Receipts::new(trust_domain, &state.ledger_key.0);
@@ -111,6 +114,11 @@ impl Identity {
         recorded(&receipts, trust_domain, &state)?;
         // There is one identity in the life of a process.
         drop(shared.receipts.set(receipts));
+        // INVARIANT: what does not open stays in its place until something that holds takes it.
+        if unopened {
+            let aside = directory.set_aside()?;
+            tracing::warn!(aside = %aside.display(), "the sealed state is set aside");
+        }
         directory.store(&state)?;
         directory.joined();
         let bundle = state.bundle.message(trust_domain.as_str());
@@ -187,12 +195,14 @@ impl Identity {
     }
 }
 
-/// A node that joined before: by its kept key while the SVID lasts, else it proves itself again.
+/// A node that joined before: by its kept key while the SVID lasts, else it proves itself again. `sealed`: the
+/// chip has opened `state`.
 async fn resume(
     config: &AgentConfig,
     trust_domain: &TrustDomain,
     directory: &StateDir,
     mut state: NodeState,
+    sealed: bool,
 ) -> Result<Node, IdentityError> {
     if state.trust_domain != config.trust_domain {
         return Err(IdentityError::Refused(
@@ -205,6 +215,7 @@ async fn resume(
             .next(format!("remove {} to join anew", config.data_dir.display())),
         ));
     }
+    let anchored = doubted(config, &mut state, sealed);
     if lasts(trust_domain, &state) && has_its_keys(&state) {
         let key = Arc::new(KeyPair::from_pkcs8(&state.key.0)?);
         return Ok(Node {
@@ -216,15 +227,46 @@ async fn resume(
     if !config.can_join_again() {
         return Err(expired(&state));
     }
-    let bundle = trust::read(trust_domain, &state.bundle.message(trust_domain.as_str()))
-        .map_err(IdentityError::Refused)?
-        .0;
+    let bundle = match anchored {
+        true => {
+            let message = state.bundle.message(trust_domain.as_str());
+            let read = trust::read(trust_domain, &message);
+            Some(read.map_err(IdentityError::Refused)?.0)
+        }
+        false => None,
+    };
     asked(&mut state);
     directory.store(&state)?;
-    let before = before(&state, Arc::new(bundle));
+    let bundle = bundle.map(|bundle| Arc::new(bundle) as Arc<dyn BundleSource>);
+    let before = before(&state, bundle);
     let mut node = join::join(config, trust_domain, directory, Some(before)).await?;
     newer_bundle(&mut node.state, &state);
     Ok(node)
+}
+
+/// Takes out of `state` what its form does not vouch for; whether its anchors stay.
+///
+/// INVARIANT: on a machine with a TPM no key is used that comes from the disk in the clear, because this agent
+/// leaves none there: somebody else has put it there. Such a state, and one for another pin than the configured,
+/// says what the node has asked for and nothing of whom to trust.
+fn doubted(config: &AgentConfig, state: &mut NodeState, sealed: bool) -> bool {
+    if matches!(config.join, JoinConfig::Token { .. }) {
+        return true;
+    }
+    let anchored = state.pin == config.pin && (sealed || state.key.0.is_empty());
+    if !sealed || !anchored {
+        state.key = Blob::default();
+        if let Some(renewal) = &mut state.renewal {
+            renewal.key = Blob::default();
+        }
+    }
+    if !anchored {
+        // No later start takes them either, until the node has joined.
+        state.pin = String::new();
+        state.ledger_key = Blob::default();
+        state.bundle = StoredBundle::default();
+    }
+    anchored
 }
 
 /// INVARIANT: what was begun with a key that is gone is repeated by a join with its id, and by nothing else:
@@ -243,11 +285,10 @@ fn asked(state: &mut NodeState) {
 }
 
 /// What a new join needs of `state`.
-fn before(state: &NodeState, bundles: Arc<dyn BundleSource>) -> Before {
+fn before(state: &NodeState, bundles: Option<Arc<dyn BundleSource>>) -> Before {
     let renewal = state.renewal.as_ref();
     Before {
-        bundles,
-        ledger_key: state.ledger_key.clone(),
+        anchors: bundles.map(|bundles| (bundles, state.ledger_key.clone())),
         join_state: state.join_state.clone(),
         renewal_id: renewal
             .map(|renewal| renewal.id.clone())
@@ -398,7 +439,7 @@ impl Renewal {
         }
         identity.change(asked)?;
         let bundles = Arc::new(Current(Arc::clone(&self.shared)));
-        let before = before(&identity.state(), bundles);
+        let before = before(&identity.state(), Some(bundles));
         let node = join::join(
             &self.config,
             &identity.trust_domain,
@@ -573,6 +614,77 @@ pub(crate) fn lock(shared: &Shared, seen: &Finding) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Somebody had put a key, an SVID and anchors of their own on the disk, and the agent went on with them.
+    #[test]
+    fn a_state_that_was_put_there_gives_neither_key_nor_anchors() {
+        let config = |join: &str| {
+            let pin = format!("tl1:{}", "0".repeat(64));
+            let text = format!(
+                "trust_domain = \"example.org\"\nserver = \"localhost:1\"\npin = \"{pin}\"\n[join]\n{join}"
+            );
+            AgentConfig::parse(&text, std::path::Path::new("agent.toml")).unwrap()
+        };
+        let tpm = config("method = \"tpm\"\ntpm = \"/dev/tpmrm0\"");
+        let put = NodeState {
+            v: 1,
+            trust_domain: "example.org".to_owned(),
+            pin: tpm.pin.clone(),
+            ledger_key: Blob(vec![1]),
+            node_id: "spiffe://example.org/trilith/node/a".to_owned(),
+            key: Blob(vec![2; 32]),
+            chain: vec![Blob(vec![3])],
+            join_state: Blob(vec![4]),
+            generation: 5,
+            bundle: StoredBundle {
+                sequence: u64::MAX,
+                x509_authorities: vec![Blob(vec![6])],
+                ..StoredBundle::default()
+            },
+            renewal: Some(Pending {
+                id: Blob(vec![7; 16]),
+                key: Blob(vec![8; 32]),
+            }),
+        };
+        let mut without_key = put.clone();
+        without_key.key = Blob::default();
+        let mut other_pin = put.clone();
+        other_pin.pin = format!("tl1:{}", "1".repeat(64));
+        let left = |state: &NodeState, sealed| {
+            let mut state = state.clone();
+            let anchored = doubted(&tpm, &mut state, sealed);
+            // What the server knows a repetition and a copy by.
+            assert_eq!(state.join_state, put.join_state);
+            assert_eq!(state.generation, put.generation);
+            assert_eq!(state.renewal.as_ref().unwrap().id.0, [7; 16]);
+            let anchors = !state.ledger_key.0.is_empty()
+                && state.bundle == put.bundle
+                && state.pin == tpm.pin;
+            assert_eq!(anchors, anchored);
+            if !anchors {
+                assert!(state.ledger_key.0.is_empty() && state.pin.is_empty());
+                assert_eq!(state.bundle, StoredBundle::default());
+                assert!(
+                    !doubted(&tpm, &mut state.clone(), sealed),
+                    "nor at the next start"
+                );
+            }
+            let renewal = &state.renewal.as_ref().unwrap().key;
+            (has_its_keys(&state) && !renewal.0.is_empty(), anchors)
+        };
+        // Key and anchors of what the chip has opened; the anchors of what this agent keeps without a seal.
+        assert_eq!(left(&put, true), (true, true));
+        assert_eq!(left(&without_key, false), (false, true));
+        assert_eq!(left(&put, false), (false, false), "a key in the clear");
+        assert_eq!(left(&other_pin, true), (false, false), "another pin");
+        assert_eq!(left(&other_pin, false), (false, false));
+
+        // Without a chip the disk is all there is.
+        let token = config("method = \"token\"");
+        let mut state = other_pin.clone();
+        assert!(doubted(&token, &mut state, false));
+        assert_eq!(state, other_pin);
+    }
 
     /// A join whose answer was lost, and a sealed key from before it: a renewal under another id would have
     /// locked the machine.

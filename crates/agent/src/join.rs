@@ -77,9 +77,8 @@ pub(crate) struct Node {
 
 /// What a machine has from an earlier join.
 pub(crate) struct Before {
-    /// Trusted like the pin.
-    pub(crate) bundles: Arc<dyn BundleSource>,
-    pub(crate) ledger_key: Blob,
+    /// The bundles and the ledger's key, trusted like the pin. Without them the pin decides, as at first contact.
+    pub(crate) anchors: Option<(Arc<dyn BundleSource>, Blob)>,
     pub(crate) join_state: Blob,
     /// Durable before the first try, and the same until it is answered.
     pub(crate) renewal_id: Blob,
@@ -96,16 +95,13 @@ pub(crate) async fn join(
     if matches!(config.join, JoinConfig::Token { .. }) {
         config.token(before.is_some())?;
     }
-    let (bundles, ledger_key, kept) = match before {
-        Some(before) => (
-            before.bundles,
-            before.ledger_key,
-            Some((before.join_state, before.renewal_id)),
-        ),
-        None => {
-            let (bundles, ledger_key) = anchors(config, trust_domain).await?;
-            (bundles, ledger_key, None)
-        }
+    let (kept_anchors, kept) = match before {
+        Some(before) => (before.anchors, Some((before.join_state, before.renewal_id))),
+        None => (None, None),
+    };
+    let (bundles, ledger_key) = match kept_anchors {
+        Some(anchors) => anchors,
+        None => anchors(config, trust_domain).await?,
     };
     let link = link::authenticated(
         &config.server,
@@ -319,7 +315,7 @@ pub(crate) async fn tpm_evidence(
     })
 }
 
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
     tokio::task::spawn_blocking(work)

@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 const FILE: &str = "node.json";
 /// The key of a token join whose answer has not been stored.
 const JOINING: &str = "join.json";
-const MAX_FILE: u64 = 4 << 20;
+/// More than comes of the longest message: what is in it is base64, and sealed it is so twice.
+const MAX_FILE: u64 = 16 << 20;
 
 /// Bytes in base64.
 #[derive(Clone, Default, PartialEq, Eq)]
@@ -179,8 +180,15 @@ pub(crate) struct StateDir {
     _lock: File,
     /// Of a machine with a TPM: keys are kept sealed or not at all.
     vouched: bool,
-    /// What the state is encrypted by.
-    seal: Mutex<Option<Seal>>,
+    seal: Mutex<Held>,
+}
+
+/// What the state is encrypted by.
+#[derive(Debug, Default)]
+struct Held {
+    by: Option<Seal>,
+    /// Whether the file is behind that: a write that fails is made up for.
+    unwritten: bool,
 }
 
 impl StateDir {
@@ -263,8 +271,14 @@ impl StateDir {
 
     /// Durable when it returns: sealed, if there is a seal. Blocks.
     pub(crate) fn store(&self, state: &NodeState) -> Result<(), StateError> {
-        let seal = self.seal();
-        if let Some(seal) = seal.as_ref() {
+        let mut held = self.held();
+        self.store_by(held.by.as_ref(), state)?;
+        held.unwritten = false;
+        Ok(())
+    }
+
+    fn store_by(&self, seal: Option<&Seal>, state: &NodeState) -> Result<(), StateError> {
+        if let Some(seal) = seal {
             let envelope = seal.around(state).map_err(|source| StateError::Seal {
                 path: self.path.join(FILE),
                 source,
@@ -285,18 +299,29 @@ impl StateDir {
 
     /// From the next [`StateDir::store`] on. Returns whether it was sealed before.
     pub(crate) fn sealed_by(&self, seal: Option<Seal>) -> bool {
-        std::mem::replace(&mut *self.seal(), seal).is_some()
+        let mut held = self.held();
+        let changes = seal.is_some() || held.by.is_some();
+        held.unwritten |= changes;
+        std::mem::replace(&mut held.by, seal).is_some()
     }
 
-    /// Keeps the approvals with the next store, if they open what it is sealed by: whether they are others than
-    /// before. Absent if they do not.
-    pub(crate) fn keep_approvals(&self, set: &ApprovalSet) -> Option<bool> {
-        let mut seal = self.seal();
-        let seal = seal.as_mut().filter(|seal| seal.is_of(set))?;
-        Some(seal.keep(set))
+    /// Keeps the approvals with the next store, if they open what it is sealed by; whether they do.
+    pub(crate) fn keep_approvals(&self, set: &ApprovalSet) -> bool {
+        let mut held = self.held();
+        let Some(seal) = held.by.as_mut().filter(|seal| seal.is_of(set)) else {
+            return false;
+        };
+        let changed = seal.keep(set);
+        held.unwritten |= changed;
+        true
     }
 
-    /// Moves a state that does not open out of the way; where to.
+    /// Whether a store is due: the file is sealed otherwise than it has to be.
+    pub(crate) fn is_unwritten(&self) -> bool {
+        self.held().unwritten
+    }
+
+    /// Gives a state that does not open another name, which it keeps when the next store replaces it; which.
     pub(crate) fn set_aside(&self) -> Result<PathBuf, StateError> {
         let path = self.path.join(FILE);
         let failed = |source| StateError::Io {
@@ -308,12 +333,18 @@ impl StateDir {
         let digest = crypto::hex::encode(&crypto::sha256(&bytes));
         let digest = digest.get(..16).unwrap_or_default();
         let aside = self.path.join(format!("node-{digest}.unopened"));
-        fs::rename(&path, &aside).map_err(failed)?;
+        match fs::hard_link(&path, &aside) {
+            // A start before this one came as far.
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                return Err(failed(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         self.sync_directory().map_err(failed)?;
         Ok(aside)
     }
 
-    fn seal(&self) -> MutexGuard<'_, Option<Seal>> {
+    fn held(&self) -> MutexGuard<'_, Held> {
         self.seal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -366,7 +397,9 @@ impl StateDir {
             Err(error) => return Err(failed(error)),
         };
         let mut text = Zeroizing::new(Vec::new());
-        io::Read::read_to_end(&mut io::Read::take(file, MAX_FILE), &mut text).map_err(failed)?;
+        let limit = MAX_FILE.saturating_add(1);
+        io::Read::read_to_end(&mut io::Read::take(file, limit), &mut text).map_err(failed)?;
+        fits(&path, &text)?;
         Ok(Some(text))
     }
 
@@ -384,6 +417,7 @@ impl StateDir {
                 path: path.clone(),
                 source,
             })?;
+        fits(&path, &text)?;
         let mut file = OpenOptions::new()
             .create(true)
             .truncate(true)
@@ -398,6 +432,19 @@ impl StateDir {
         self.sync_directory()
             .map_err(|error| failed("sync the directory of", error))
     }
+}
+
+/// INVARIANT: nothing is written that would not be read: no start would get past it.
+fn fits(path: &Path, text: &[u8]) -> Result<(), StateError> {
+    if u64::try_from(text.len()).is_ok_and(|length| length <= MAX_FILE) {
+        return Ok(());
+    }
+    Err(StateError::Refused(
+        Finding::new("AGENT-STATE-SIZE", "the agent's state is too long to keep")
+            .expected(format!("at most {MAX_FILE} bytes"))
+            .observed(format!("{} or more, for {}", text.len(), path.display()))
+            .next("look at the size of the server's trust bundle and its lists of revocations"),
+    ))
 }
 
 #[cfg(test)]
@@ -455,8 +502,15 @@ mod tests {
         directory.store(&state()).unwrap();
         let before = fs::read(path.join(FILE)).unwrap();
         let aside = directory.set_aside().unwrap();
-        assert_eq!(fs::read(aside).unwrap(), before);
-        assert!(matches!(directory.load().unwrap(), Kept::Nothing));
+        assert_eq!(fs::read(&aside).unwrap(), before);
+        // It stays in its place until there is another, and a start that was killed here does the same.
+        assert_eq!(plain(&directory), state());
+        assert_eq!(directory.set_aside().unwrap(), aside);
+        let mut other = state();
+        other.generation = 6;
+        directory.store(&other).unwrap();
+        assert_eq!(plain(&directory), other);
+        assert_eq!(fs::read(&aside).unwrap(), before);
     }
 
     #[test]
@@ -473,6 +527,26 @@ mod tests {
             StateDir::open(&path),
             Err(StateError::Refused(finding)) if finding.code == "AGENT-STATE-LOCK"
         ));
+    }
+
+    /// A file that was longer than what is read again ended every start.
+    #[test]
+    fn a_state_too_long_to_be_read_again_is_not_written() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("agent");
+        let directory = StateDir::open(&path).unwrap();
+        let mut long = state();
+        // As long as a message may be.
+        long.bundle.crl = vec![Blob(vec![1; link::MAX_MESSAGE])];
+        directory.store(&long).unwrap();
+        assert_eq!(plain(&directory), long);
+        let before = fs::read(path.join(FILE)).unwrap();
+        long.bundle.crl = vec![Blob(vec![1; 13 << 20])];
+        assert!(matches!(
+            directory.store(&long),
+            Err(StateError::Refused(finding)) if finding.code == "AGENT-STATE-SIZE"
+        ));
+        assert_eq!(fs::read(path.join(FILE)).unwrap(), before);
     }
 
     #[test]

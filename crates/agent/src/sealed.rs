@@ -176,7 +176,7 @@ mod tests {
     use attest_tpm::seal::Pcrs;
     use crypto::{Algorithm, KeyPair, Signer as _};
 
-    fn state() -> NodeState {
+    pub(super) fn state() -> NodeState {
         NodeState {
             v: 1,
             trust_domain: "example.org".to_owned(),
@@ -192,7 +192,7 @@ mod tests {
         }
     }
 
-    fn set(epoch: u64, key: &KeyPair) -> ApprovalSet {
+    pub(super) fn set(epoch: u64, key: &KeyPair) -> ApprovalSet {
         let scope = Scope {
             trust_domain: "example.org".to_owned(),
             ring: "production".to_owned(),

@@ -195,10 +195,7 @@ impl Tpm {
         let mut session = self.salted(Kind::Policy, storage)?;
         let shown = self
             .policy_pcr(session.handle, &approval.pcrs)
-            .map_err(|error| match error {
-                Error::Refused { .. } => UnsealError::Boot(error),
-                error => UnsealError::Tpm(error),
-            })
+            .map_err(other_pcrs)
             .and_then(|()| {
                 let handle = session.handle;
                 self.policy_authorize(handle, approver, scope, &approval.pcrs, &ticket)
@@ -225,10 +222,25 @@ impl Tpm {
     }
 }
 
+/// `TPM_RC_PCR_CHANGED` (Part 2, section 6.6.3).
+const PCR_CHANGED: u32 = 0x128;
+
+/// What a refusal of `TPM2_PolicyPCR` means (Part 3, section 23.7). A chip that is busy, or out of memory, has
+/// said nothing about the boot.
+fn other_pcrs(error: Error) -> UnsealError {
+    /// `TPM_RC_VALUE`: the PCRs are others.
+    const VALUE: u32 = 0x84;
+    match error {
+        Error::Refused { code, .. } if matches!(code.base(), VALUE | PCR_CHANGED) => {
+            UnsealError::Boot(error)
+        }
+        error => UnsealError::Tpm(error),
+    }
+}
+
 fn refused(error: Error) -> UnsealError {
-    /// `TPM_RC_POLICY_FAIL` and `TPM_RC_PCR_CHANGED` (Part 2, section 6.6.3).
+    /// `TPM_RC_POLICY_FAIL` (Part 2, section 6.6.3).
     const POLICY_FAIL: u32 = 0x9d;
-    const PCR_CHANGED: u32 = 0x128;
     match error {
         Error::Refused { code, .. } if code.base() == POLICY_FAIL => UnsealError::Policy,
         Error::Refused { code, .. } if code.base() == PCR_CHANGED => UnsealError::Boot(error),
@@ -248,4 +260,29 @@ fn name(key: &Object) -> Result<Vec<u8>, Error> {
 /// `nameAlg` and the digest of the public area (Part 1, section 16).
 fn sealed_name(public: &[u8]) -> Vec<u8> {
     [&SHA256.to_be_bytes()[..], &crypto::sha256(public)].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tpm::ResponseCode;
+
+    /// It was taken for another boot, and the state behind it was given up.
+    #[test]
+    fn a_chip_that_is_busy_has_not_said_that_the_boot_is_another() {
+        let said = |code| {
+            other_pcrs(Error::Refused {
+                command: TpmCc::PolicyPcr,
+                code: ResponseCode(code),
+            })
+        };
+        // VALUE of the first parameter, and PCR_CHANGED.
+        for code in [0x1c4, PCR_CHANGED] {
+            assert!(matches!(said(code), UnsealError::Boot(_)), "{code:#x}");
+        }
+        // RETRY, MEMORY, LOCKOUT, FAILURE, REFERENCE_S0, and HANDLE of the first handle.
+        for code in [0x922, 0x904, 0x921, 0x101, 0x918, 0x18b] {
+            assert!(matches!(said(code), UnsealError::Tpm(_)), "{code:#x}");
+        }
+    }
 }
