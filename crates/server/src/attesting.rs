@@ -26,7 +26,7 @@ use references::{At, Digest};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::NodeRow;
-use watch::{ANSWER_S, Answered, Pace, Question, Watches};
+use watch::{ANSWER_S, Answered, Over, Pace, Question, Watches};
 
 /// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel and what it was given, and what the
 /// kernel measures (10).
@@ -154,7 +154,18 @@ fn tell_of(core: &Core, node: &str, files: &[(Kind, [u8; 32])]) {
     core.workloads.send(node, update);
 }
 
-/// The agent of `caller` has connected and answers questions: the first one, if its machine has a TPM.
+/// Has every workload of `node` ask again: some were refused before it had proved itself.
+fn ask_again(core: &Core, node: &str) {
+    let estate_index = core.current.load().as_ref().map_or(0, |one| one.index);
+    let reconsider = v1::Reconsider {
+        workloads: Vec::new(),
+        estate_index,
+    };
+    let update = crate::node::update(Update::Reconsider(reconsider));
+    core.workloads.send(node, update);
+}
+
+/// The agent of `caller` has connected: the first question, if its machine has a TPM.
 ///
 /// # Errors
 /// What cannot be read back.
@@ -178,8 +189,9 @@ pub(crate) async fn connected(
             watches.stands(name, kept?, core.now(), pace(core));
         }
     }
-    core.watched.lock().answers(name, core.now());
-    Ok(question(core, name))
+    let over = Over::of(caller);
+    core.watched.lock().answers(name, over, core.now());
+    Ok(question(core, caller))
 }
 
 /// What the verdict of `node` rests on, from its record and blobs.
@@ -207,16 +219,20 @@ fn read_back(core: &Core, node: &NodeRow) -> Result<Standing, Refusal> {
     Standing::kept(&key, &quote, &blob("tpm-pcr-values")?).map_err(Refusal::Unavailable)
 }
 
-/// The kernel of `node` has measured something.
-pub(crate) fn wanted(core: &Core, node: &str) -> Option<Update> {
-    core.watched.lock().wanted(node, core.now());
-    question(core, node)
+/// The kernel of the machine of `caller` has measured something.
+pub(crate) fn wanted(core: &Core, caller: &Caller) -> Option<Update> {
+    core.watched.lock().wanted(&caller.node.name, core.now());
+    question(core, caller)
 }
 
-/// What `node` is to be asked now, if its time has come.
-pub(crate) fn question(core: &Core, node: &str) -> Option<Update> {
-    let (nonce, now) = (crypto::random(), core.now());
-    let asked = core.watched.lock().question(node, nonce, now, pace(core))?;
+/// What the machine of `caller` is to be asked now on its stream, if the time has come.
+pub(crate) fn question(core: &Core, caller: &Caller) -> Option<Update> {
+    let over = Over::of(caller);
+    let (node, nonce, now) = (&caller.node.name, crypto::random(), core.now());
+    let asked = core
+        .watched
+        .lock()
+        .question(node, over, nonce, now, pace(core))?;
     let Question { nonce, standing } = asked;
     let boot = standing.boot();
     Some(Update::Attest(v1::AttestRequest {
@@ -240,7 +256,8 @@ pub(crate) async fn answer(
     sent: v1::Attestation,
 ) -> Result<Option<Update>, Refusal> {
     let (name, now) = (&caller.node.name, core.now());
-    let taken = core.watched.lock().answered(name, &sent.nonce, now);
+    let over = Over::of(caller);
+    let taken = core.watched.lock().answered(name, over, &sent.nonce, now);
     let asked = taken.map_err(|finding| {
         refused(core, &finding);
         Refusal::Denied(finding)
@@ -280,6 +297,9 @@ pub(crate) async fn answer(
                 passed
             };
             if passed {
+                if caller.proof.proved() {
+                    ask_again(core, name);
+                }
                 tell_of(core, name, round.files());
                 core.metrics.attestations.inc();
                 let fresh = u64::try_from(round.fresh()).unwrap_or(u64::MAX);
@@ -298,7 +318,7 @@ pub(crate) async fn answer(
         // The machine has proved itself otherwise since, or is asked anew.
         Err(_) => {}
     }
-    Ok(question(core, name))
+    Ok(question(core, caller))
 }
 
 fn judge(

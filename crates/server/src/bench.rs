@@ -69,6 +69,7 @@ impl Node {
                     .ok_or_else(none)?,
                 node: state.node(name).cloned().ok_or_else(none)?,
                 stream: None,
+                proof: Arc::default(),
             }
         };
         Ok(Self {
@@ -108,13 +109,13 @@ impl Node {
     /// What the machine is asked now, if its time has come.
     #[must_use]
     pub fn question(&self) -> Option<AttestRequest> {
-        asked_for(attesting::question(&self.core, &self.caller.node.name))
+        asked_for(attesting::question(&self.core, &self.caller))
     }
 
     /// Its kernel has measured something.
     #[must_use]
     pub fn wanted(&self) -> Option<AttestRequest> {
-        asked_for(attesting::wanted(&self.core, &self.caller.node.name))
+        asked_for(attesting::wanted(&self.core, &self.caller))
     }
 
     /// An answer, judged as the stream would; the next question.

@@ -1,6 +1,7 @@
 //! For node agents, over mTLS with the node's SVID: renewal, and the stream that workloads live by.
 
 mod keys;
+mod proof;
 mod rates;
 mod renew;
 mod sync;
@@ -20,6 +21,7 @@ use tokio_stream::Stream;
 use tonic::{Request, Response, Status, Streaming};
 
 pub(crate) use keys::{Claim, Claims};
+pub(crate) use proof::Proof;
 pub(crate) use rates::Rates;
 pub(crate) use sync::{Lost, cut, rejudge, rejudge_node, update, withdraw, workload};
 
@@ -33,6 +35,8 @@ pub(crate) struct Caller {
     pub(crate) node: NodeRow,
     /// Number of the stream that it asks over.
     pub(crate) stream: Option<u64>,
+    /// Whether the machine has proved itself over that stream.
+    pub(crate) proof: Arc<Proof>,
 }
 
 #[tonic::async_trait]
@@ -80,5 +84,6 @@ fn caller<T>(core: &Core, request: &Request<T>) -> Result<Caller, Refusal> {
         svid,
         node,
         stream: None,
+        proof: Arc::default(),
     })
 }

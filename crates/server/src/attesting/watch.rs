@@ -1,5 +1,6 @@
 //! Who is asked when, and what is known of each machine. Pure: the clock and randomness are arguments.
 
+use crate::node::Caller;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::{Kind, Seen};
 use attest_tpm::join::Boot;
@@ -22,7 +23,7 @@ struct Watch {
     asked: Option<Asked>,
     /// It has measured more while it was being asked.
     again: bool,
-    /// Its agent has said that it answers.
+    /// Its agent has connected.
     answers: bool,
     /// When it is asked next.
     due: Timestamp,
@@ -38,6 +39,25 @@ struct Watch {
 struct Asked {
     nonce: [u8; 32],
     until: Timestamp,
+    /// Number of the stream that it was asked on.
+    stream: Option<u64>,
+}
+
+/// The stream that a machine is asked on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Over {
+    pub(super) stream: Option<u64>,
+    /// It has answered well on this stream.
+    pub(super) proved: bool,
+}
+
+impl Over {
+    pub(super) fn of(caller: &Caller) -> Self {
+        Self {
+            stream: caller.stream,
+            proved: caller.proof.is_proved(),
+        }
+    }
 }
 
 /// A question that has been answered, and what the answer is to be compared with.
@@ -156,11 +176,11 @@ impl Watches {
         self.all.get(node)?.standing.clone()
     }
 
-    /// Its agent has connected and says that it answers; whatever was asked before is lost.
-    pub(super) fn answers(&mut self, node: &str, now: Timestamp) {
+    /// Its agent has connected; whatever was asked before, on another stream, is lost.
+    pub(super) fn answers(&mut self, node: &str, over: Over, now: Timestamp) {
         if let Some(watch) = self.all.get_mut(node) {
             watch.answers = true;
-            watch.asked = None;
+            watch.asked = watch.asked.filter(|asked| asked.stream == over.stream);
             // Who connects again and again is not asked more often for it.
             watch.due = plus(watch.last, GAP_MS).max(now);
         }
@@ -174,23 +194,30 @@ impl Watches {
         }
     }
 
-    /// What `node` is to be asked now, if its time has come. `nonce` is fresh.
+    /// What `node` is to be asked now, if its time has come; on a stream that it has not proved itself on, that
+    /// is at once. `nonce` is fresh.
     pub(super) fn question(
         &mut self,
         node: &str,
+        over: Over,
         nonce: [u8; 32],
         now: Timestamp,
         pace: Pace,
     ) -> Option<Question> {
         let watch = self.all.get_mut(node)?;
         let standing = watch.standing.clone()?;
-        let waits = watch.asked.is_some_and(|asked| asked.until > now);
-        if !watch.answers || waits || watch.due > now {
+        let waits = |asked: Asked| asked.until > now && asked.stream == over.stream;
+        let due = match over.proved {
+            true => watch.due,
+            false => watch.due.min(plus(watch.last, GAP_MS)),
+        };
+        if !watch.answers || watch.asked.is_some_and(waits) || due > now {
             return None;
         }
         watch.asked = Some(Asked {
             nonce,
             until: now.plus_secs(ANSWER_S),
+            stream: over.stream,
         });
         watch.again = false;
         watch.last = now;
@@ -198,13 +225,15 @@ impl Watches {
         Some(Question { nonce, standing })
     }
 
-    /// Takes the question that `nonce` answers: each is for one answer.
+    /// Takes the question that `nonce` answers: each is for one answer, on the stream that it was asked on.
+    /// INVARIANT: else an answer that was made in an earlier boot could be held back for a stream of this one.
     ///
     /// # Errors
     /// `ATTEST-NONCE`
     pub(super) fn answered(
         &mut self,
         node: &str,
+        over: Over,
         nonce: &[u8],
         now: Timestamp,
     ) -> Result<Answered, Finding> {
@@ -212,6 +241,7 @@ impl Watches {
         let taken = watch.and_then(|watch| {
             let asked = watch
                 .asked
+                .filter(|asked| asked.stream == over.stream)
                 .filter(|asked| crypto::constant_time_eq(&asked.nonce, nonce))?;
             watch.asked = None;
             (asked.until > now).then_some(Answered {
@@ -302,7 +332,8 @@ impl Watches {
 
 #[cfg(test)]
 mod tests {
-    use super::{Pace, Watches};
+    use super::{Over, Pace, Watches};
+    use attest_tpm::continuous::Standing;
     use facts::Timestamp;
     use std::time::Instant;
 
@@ -331,6 +362,38 @@ mod tests {
         watches.forget("early");
         assert_eq!(watches.overdue(at(40_000), PACE), ["late"]);
         assert_eq!(watches.deadlines.len(), watches.all.len());
+    }
+
+    /// It was made in the boot before, and held back on the way.
+    #[test]
+    fn an_answer_counts_on_the_stream_that_it_was_asked_on() {
+        let chip = testkit::chip::Chip::booted().unwrap();
+        let quoted = chip.quote(&[0; 32]).unwrap();
+        let standing = Standing::kept(&chip.public(), &quoted.attested, &quoted.values.concat());
+        let mut watches = Watches::default();
+        watches.stands("m1", standing.unwrap(), at(0), PACE);
+        let over = |stream, proved| Over {
+            stream: Some(stream),
+            proved,
+        };
+        watches.answers("m1", over(1, false), at(0));
+        let asked = watches.question("m1", over(1, false), [1; 32], at(0), PACE);
+        assert!(asked.is_some());
+        let there = watches.answered("m1", over(2, false), &[1; 32], at(10));
+        assert_eq!(there.unwrap_err().code, "ATTEST-NONCE");
+        // Another stream is asked for itself, without waiting for that answer or its turn.
+        let asked = watches.question("m1", over(2, false), [2; 32], at(300), PACE);
+        assert!(asked.is_some());
+        let early = watches.answered("m1", over(1, false), &[2; 32], at(310));
+        assert!(early.is_err());
+        assert!(
+            watches
+                .answered("m1", over(2, false), &[2; 32], at(310))
+                .is_ok()
+        );
+        // Of one that it has proved itself on, the turn counts.
+        let asked = watches.question("m1", over(2, true), [3; 32], at(600), PACE);
+        assert!(asked.is_none());
     }
 
     /// It is asked every second, under the one lock that every stream takes.

@@ -9,6 +9,7 @@ pub(crate) use rejudge::{Lost, cut, rejudge, rejudge_node, withdraw};
 pub(crate) use workload::workload;
 
 use super::Caller;
+use super::proof::proved;
 use crate::attesting;
 use crate::core::Core;
 use crate::current::{Allowed, Current, NearMiss};
@@ -110,7 +111,7 @@ impl Session {
                     let beat = v1::Heartbeat { time: self.core.now().as_millis() };
                     // A full queue is noticed by whoever sends what matters.
                     drop(self.updates.try_send(Ok(update(Update::Heartbeat(beat)))));
-                    if let Some(question) = attesting::question(&self.core, &self.caller.node.name) {
+                    if let Some(question) = attesting::question(&self.core, &self.caller) {
                         drop(self.updates.try_send(Ok(update(question))));
                     }
                 }
@@ -160,15 +161,14 @@ impl Session {
                 self.begin(place, async move {
                     let mut updates: Vec<Update> = bundle.map(Update::Bundle).into_iter().collect();
                     updates.extend(enforce);
-                    if hello.attests {
-                        updates.extend(approvals(&core, &caller));
-                        updates.extend(told(attesting::connected(&core, &caller).await));
-                    }
+                    // INVARIANT: whether a machine with a TPM is asked is not for whoever connects to say.
+                    updates.extend(approvals(&core, &caller));
+                    updates.extend(told(attesting::connected(&core, &caller).await));
                     updates
                 });
             }
             Message::Wanted(_) => {
-                let question = attesting::wanted(&self.core, &self.caller.node.name);
+                let question = attesting::wanted(&self.core, &self.caller);
                 self.begin(place, async move { question.into_iter().collect() });
             }
             Message::Attestation(sent) => {
@@ -201,7 +201,7 @@ impl Session {
                 let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
                 let number = request.request;
                 self.begin(place, async move {
-                    let issued = match rate(&core, &caller) {
+                    let issued = match may_ask(&core, &caller).await {
                         Ok(()) => workload(&core, &caller, request).await,
                         Err(refusal) => Err(refusal),
                     };
@@ -214,7 +214,7 @@ impl Session {
                 let (core, caller) = (Arc::clone(&self.core), Arc::clone(&self.caller));
                 let number = request.request;
                 self.begin(place, async move {
-                    let issued = match rate(&core, &caller) {
+                    let issued = match may_ask(&core, &caller).await {
                         Ok(()) => jwt(&core, &caller, request).await,
                         Err(refusal) => Err(refusal),
                     };
@@ -279,7 +279,13 @@ fn stuck() -> Refusal {
     )
 }
 
-/// Whether the node may be issued anything now.
+/// Whether the node may be issued anything now: INVARIANT: no sooner than it has proved the boot that it asks
+/// from.
+async fn may_ask(core: &Core, caller: &Caller) -> Result<(), Refusal> {
+    proved(core, caller).await?;
+    rate(core, caller)
+}
+
 fn rate(core: &Core, caller: &Caller) -> Result<(), Refusal> {
     let limits = &core.config.limits;
     let (a_second, burst) = (limits.issued_per_node, limits.issued_per_node_burst);

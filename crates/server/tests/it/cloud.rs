@@ -62,7 +62,7 @@ async fn a_machine_of_a_cloud_joins_renews_and_loses_all_when_the_cloud_is_trust
     assert_eq!(name, "google-17-4886718345");
     assert_eq!(verdict.facts.text("machine.cloud.project"), Some("acme"));
     let program = program(1000, PROGRAM);
-    let mut sync = stranger.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&cloud.chip, &stranger).await;
     let (_, held) = sync.ask("w1", &program, Vec::new()).await.unwrap();
     assert!(held.is_empty(), "it is in no pool");
 
@@ -71,7 +71,7 @@ async fn a_machine_of_a_cloud_joins_renews_and_loses_all_when_the_cloud_is_trust
     fixture.apply(&declared(&ours, &pins)).await.unwrap();
     let machine = join(&fixture, &cloud.chip, None).await.unwrap();
     assert!(machine.joined.node_id.ends_with("/web-1"));
-    let mut sync = machine.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&cloud.chip, &machine).await;
     let (issued, held) = sync.ask("w1", &program, Vec::new()).await.unwrap();
     assert_eq!(held.len(), 1);
     let serial = issued.svids[0].serial.clone();

@@ -158,6 +158,7 @@ async fn an_identity_that_asks_for_enforcement_ends_when_it_is_turned_off() {
     fixture.apply(&files).await.unwrap();
     let mut sync = connect(&kernel, &fixture).await;
     let sent = sent(&mut sync).await;
+    kernel.prove(&mut sync).await;
     assert!(sent.enforce && sha256(&sent.policy) == policy);
     let listed: Vec<&str> = sent.files.iter().map(|file| file.path.as_str()).collect();
     assert!(listed.contains(&RUNS), "{listed:?}");
@@ -221,6 +222,7 @@ async fn a_policy_that_is_only_observed_enforces_nothing() {
     fixture.apply(&files).await.unwrap();
     let mut sync = connect(&kernel, &fixture).await;
     assert!(!sent(&mut sync).await.enforce);
+    kernel.prove(&mut sync).await;
     tell(&sync, report(policy, &version, true)).await;
     let (_, held) = sync.ask("w1", &says(tree()), Vec::new()).await.unwrap();
     assert!(held.is_empty());
@@ -238,6 +240,7 @@ async fn a_new_policy_is_sent_and_what_is_held_stays_until_it_is_installed() {
     fixture.apply(&first).await.unwrap();
     let mut sync = connect(&kernel, &fixture).await;
     sent(&mut sync).await;
+    kernel.prove(&mut sync).await;
     tell(&sync, report(policy, &version, true)).await;
     let (_, held) = sync.ask("w1", &says(tree()), Vec::new()).await.unwrap();
     assert_eq!(held.len(), 1);

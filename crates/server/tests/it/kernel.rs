@@ -1,11 +1,14 @@
 //! A machine with a software chip and the list that a kernel would keep: what is measured is extended into
 //! the chip and written as the kernel writes it.
 
-use crate::harness::{Fixture, Machine, estate};
+use crate::harness::{Fixture, Machine, Sync, estate};
 use crate::tpm::{evidence, pin};
 use crypto::{Algorithm, KeyPair, hex, sha256};
 use estate::EstateFiles;
+use proto::v1;
 use proto::v1::join_client::JoinClient;
+use proto::v1::node_message::Message;
+use proto::v1::node_update::Update;
 use proto::v1::{AttestRequest, Attestation};
 use references::{
     Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, Source, SourceKind,
@@ -129,6 +132,13 @@ impl Kernel {
         })
     }
 
+    /// Answers the next question on `sync` honestly.
+    pub(crate) async fn prove(&self, sync: &mut Sync) {
+        let asked = question(sync).await;
+        let answer = self.answer(&asked).await;
+        sync.send(Message::Attestation(answer)).await;
+    }
+
     /// What an honest agent answers.
     pub(crate) async fn answer(&self, asked: &AttestRequest) -> Attestation {
         let quote = quote(&self.chip, asked).await;
@@ -154,6 +164,24 @@ pub(crate) async fn quote(chip: &Swtpm, asked: &AttestRequest) -> Attestation {
         quote_signature: quote.signature,
         pcr_values: quote.values,
         ..Attestation::default()
+    }
+}
+
+/// A stream of a machine that keeps no list and has answered the first question.
+pub(crate) async fn attested(chip: &Swtpm, machine: &Machine) -> Sync {
+    let mut sync = machine.sync().await.unwrap();
+    sync.send(Message::Hello(v1::NodeHello::default())).await;
+    let asked = question(&mut sync).await;
+    let answer = quote(chip, &asked).await;
+    sync.send(Message::Attestation(answer)).await;
+    sync
+}
+
+pub(crate) async fn question(sync: &mut Sync) -> AttestRequest {
+    loop {
+        if let Update::Attest(asked) = sync.next().await.unwrap() {
+            return asked;
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 use crate::harness::{DOMAIN, Fixture, estate};
 use crate::tpm::pin;
+use agent::client::ClientError;
 use agent::{AgentConfig, IdentityError, JoinError, RunError};
 use attest_tpm::eventlog::Log;
 use attest_tpm::seal::ApprovalSet;
@@ -413,6 +414,60 @@ async fn a_machine_reboots_into_an_approved_kernel_and_goes_on_without_joining_a
     agent.stop().await;
     assert_eq!(states(&fixture, "joined").await, 1);
     assert!(fixture.records(&["lock"]).await.is_empty());
+}
+
+/// Nothing is issued before a quote on the very stream: neither a restart of the agent, nor one of the server,
+/// nor a boot that the agent has to renew in, may cost a workload more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_agent_gets_its_workloads_svids_after_restarts_and_a_reboot() {
+    let Some(mut machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let mut fixture = Fixture::configured("").await;
+    let mut files = machine.estate(&[("old", OLD), ("new", NEW)], &[]);
+    files.insert(
+        "policies/this.cedar",
+        format!(
+            "@id(\"this process\") permit (principal in Pool::\"demo\", \
+             action == Action::\"assume\", resource == Identity::\"payments/api\") \
+             when {{ principal has uid && principal.uid == {} }};",
+            rustix::process::getuid().as_raw()
+        ),
+    );
+    fixture.apply(&files).await.unwrap();
+    let mut joined = 0;
+    for then in ["joined", "the agent again", "the server again", "rebooted"] {
+        match then {
+            "the server again" => fixture.restart().await,
+            "rebooted" => machine.reboot(NEW),
+            _ => {}
+        }
+        let mut agent = machine.start(&fixture).await;
+        agent.serves().await;
+        let address = format!("unix://{}", agent.config.workload_socket.display());
+        let begun = std::time::Instant::now();
+        // Until it is connected the agent has clients try again; from then on nobody is refused.
+        let first = async {
+            loop {
+                let client = agent::client::Client::connect(&address).await.unwrap();
+                let first = async { client.x509().await?.next().await };
+                match first.await {
+                    Err(ClientError::Unavailable(_)) => {}
+                    first => return first,
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let svids = tokio::time::timeout(HUNG, first).await;
+        let svids = svids.expect(then).expect(then);
+        println!("{then}: {:?}", begun.elapsed());
+        assert_eq!(svids[0].spiffe_id, "spiffe://example.org/payments/api");
+        joined = states(&fixture, "joined").await;
+        machine.until(is_sealed).await;
+        agent.stop().await;
+    }
+    assert_eq!(joined, 1);
+    assert!(fixture.records(&["revocation"]).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

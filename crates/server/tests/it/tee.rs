@@ -248,7 +248,7 @@ async fn a_machine_shows_chip_and_hardware_as_one_and_both_are_kept() {
     }
 
     // The same number rests in the record of what the machine is issued, which receipts cover.
-    let mut sync = machine.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&site.chip, &machine).await;
     let (_, held) = sync
         .ask("w1", &program(1000, PROGRAM), Vec::new())
         .await
@@ -410,7 +410,7 @@ async fn a_renewal_brings_fresh_evidence_and_a_replayed_report_evicts() {
     site.endorse(&bundle(&stale, &domain()));
     let refused = site.renew(&renewed, [3; 16], honest).await.err().unwrap();
     assert_eq!(finding(&refused).code, "TEE-SNP-CRL");
-    let mut sync = renewed.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&site.chip, &renewed).await;
     let (_, held) = sync
         .ask("w1", &program(1000, PROGRAM), Vec::new())
         .await
@@ -509,7 +509,7 @@ async fn a_newer_estate_takes_back_at_once_what_rested_on_hardware() {
         return;
     };
     let machine = site.join(honest).await.unwrap();
-    let mut sync = machine.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&site.chip, &machine).await;
     // By the hardware, and by the pool alone.
     let (by_image, by_pool) = (program(1000, PROGRAM), program(2000, PROGRAM));
     let worse = [
@@ -552,7 +552,7 @@ async fn what_is_not_required_is_judged_where_it_is_shown() {
     };
     let plain = site.join(|_| None).await.unwrap();
     assert_eq!(facts_of(&plain).text("machine.tee.kind"), None);
-    let mut sync = plain.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&site.chip, &plain).await;
     let (_, held) = sync
         .ask("w1", &program(1000, PROGRAM), Vec::new())
         .await

@@ -467,7 +467,7 @@ async fn a_machine_that_is_taken_out_of_a_pool_loses_what_the_pool_gave_at_once(
     let machine = join(&fixture, &chip, None).await.unwrap();
     let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let ek = verdict.facts.text("machine.tpm.ek_sha256").unwrap();
-    let mut sync = machine.sync().await.unwrap();
+    let mut sync = crate::kernel::attested(&chip, &machine).await;
     let program = crate::harness::program(1000, crate::harness::PROGRAM);
     let (_, held) = sync.ask("w1", &program, Vec::new()).await.unwrap();
     assert!(held.is_empty(), "it is in no pool");
