@@ -1955,6 +1955,14 @@ pub struct BootApprovalsRequest {
     pub ring: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BootApprovalsAnswer {
+    #[prost(string, tag = "1")]
+    pub json: ::prost::alloc::string::String,
+    /// why none of the boots that are good is approved; JSON, may be empty
+    #[prost(string, tag = "2")]
+    pub finding: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Document {
     #[prost(string, tag = "1")]
     pub json: ::prost::alloc::string::String,
@@ -2540,7 +2548,10 @@ pub mod admin_client {
         pub async fn boot_approvals(
             &mut self,
             request: impl tonic::IntoRequest<super::BootApprovalsRequest>,
-        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::BootApprovalsAnswer>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -2660,7 +2671,10 @@ pub mod admin_server {
         async fn boot_approvals(
             &self,
             request: tonic::Request<super::BootApprovalsRequest>,
-        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::BootApprovalsAnswer>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -3484,7 +3498,7 @@ pub mod admin_server {
                         T: Admin,
                     > tonic::server::UnaryService<super::BootApprovalsRequest>
                     for BootApprovalsSvc<T> {
-                        type Response = super::Document;
+                        type Response = super::BootApprovalsAnswer;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,
