@@ -24,7 +24,7 @@ pub(crate) struct Attesting {
 /// What came of a question.
 pub(crate) enum Answered {
     /// To be sent; and how long the list was before it was quoted.
-    Answer(v1::Attestation, Option<u64>),
+    Answer(Box<v1::Attestation>, Option<u64>),
     /// The chip counts another boot than the server knows: this machine has to renew first.
     OtherBoot,
     /// It stands in the log. The server asks again.
@@ -85,7 +85,7 @@ impl Attesting {
             ima_list: new.to_vec(),
             enforcement: Some(self.enforcer.report()),
         };
-        Ok(Answered::Answer(attestation, mark))
+        Ok(Answered::Answer(Box::new(attestation), mark))
     }
 
     /// Tells `marks` how long the list is, whenever that changes. Ends when nobody listens.

@@ -216,7 +216,7 @@ impl Sync {
                 Some(answered) = answering.join_next() => match answered {
                     Ok(Answered::Answer(answer, before)) => {
                         told = before;
-                        send(&sender, v1::node_message::Message::Attestation(answer)).await?;
+                        send(&sender, v1::node_message::Message::Attestation(*answer)).await?;
                     }
                     Ok(Answered::OtherBoot) => self.identity.stale.notify_one(),
                     Ok(Answered::Failed) | Err(_) => {}

@@ -25,6 +25,23 @@ pub struct Boots {
     pub boots: Vec<Boot>,
     /// There are more than were asked for.
     pub more: bool,
+    /// What is not predicted for the ring and would have to be for a boot to be told from another.
+    pub unpinned: Option<&'static str>,
+}
+
+/// What is missing for PCRs of these indices to say what boots: the boot loader and the kernel are in 4; the
+/// initrd and the command line in 11, where they are sections of one image, or in 8 and 9, where GRUB reads
+/// them. `None` if nothing is.
+///
+/// Source: UAPI Group, Linux TPM PCR Registry; what each PCR leaves open is in docs/operate/sealed-startup.md.
+fn unpinned(predicted: &BTreeSet<u8>) -> Option<&'static str> {
+    let all = |pcrs: &[u8]| pcrs.iter().all(|pcr| predicted.contains(pcr));
+    match (all(&[4]), all(&[11]) || all(&[8, 9])) {
+        (true, true) => None,
+        (false, true) => Some("PCR 4"),
+        (true, false) => Some("PCR 11, or PCR 8 and 9"),
+        (false, false) => Some("PCR 4, and PCR 11 or 8 and 9"),
+    }
 }
 
 impl References {
@@ -54,7 +71,10 @@ impl References {
             good: &good,
             most,
             tried: 0,
-            found: Boots::default(),
+            found: Boots {
+                unpinned: unpinned(&predicted),
+                ..Boots::default()
+            },
         };
         search.go_on(&BTreeMap::new(), &[]);
         search.found

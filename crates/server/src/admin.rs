@@ -179,7 +179,7 @@ impl Admin for AdminService {
     async fn boot_approvals(
         &self,
         request: Request<v1::BootApprovalsRequest>,
-    ) -> Result<Response<v1::Document>, Status> {
+    ) -> Result<Response<v1::BootApprovalsAnswer>, Status> {
         self.may(&request, Action::Query).await?;
         let ring = request.into_inner().ring;
         Ok(Response::new(questions::boot_approvals(&self.0, &ring)?))

@@ -37,6 +37,8 @@ pub(crate) struct Seals {
 #[derive(Default)]
 struct Rings {
     sets: BTreeMap<String, Arc<ApprovalSet>>,
+    /// Rings of which boots are predicted and not approved, and which PCRs they lack.
+    unpinned: BTreeMap<String, &'static str>,
     /// The version of the estate of which every machine was told.
     told: u64,
 }
@@ -74,13 +76,46 @@ impl Seals {
         Ok(Self {
             approver,
             key,
-            rings: Mutex::new(Rings { sets, told: 0 }),
+            rings: Mutex::new(Rings {
+                sets,
+                ..Rings::default()
+            }),
             refreshing: tokio::sync::Mutex::default(),
         })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Rings> {
         self.rings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Of `ring`, whose boots are good and not approved, what is not predicted.
+    fn unpinned(&self, ring: &str, missing: Option<&'static str>) {
+        let mut rings = self.lock();
+        let before = match missing {
+            Some(missing) => rings.unpinned.insert(ring.to_owned(), missing),
+            None => rings.unpinned.remove(ring),
+        };
+        if let Some(missing) = missing.filter(|missing| before != Some(missing)) {
+            tracing::warn!(
+                ring,
+                missing,
+                "no boot is approved: what is predicted does not say what boots"
+            );
+        }
+    }
+
+    /// Why no boot of `ring` is approved although some are good there.
+    pub(crate) fn why_none(&self, ring: &str) -> Option<Finding> {
+        let missing = *self.lock().unpinned.get(ring)?;
+        Some(
+            Finding::new(
+                "SEAL-UNPINNED",
+                "boots of this ring are predicted and not approved: another initrd or command line would open",
+            )
+            .expected("values for PCR 4, and for PCR 11 or PCR 8 and 9")
+            .observed(format!("none for {missing}"))
+            .next("predict unified kernel images: trilith refs import uki; docs/operate/sealed-startup.md says why"),
+        )
     }
 
     /// The approvals of `ring`; where nothing was ever approved, none under epoch 0.

@@ -1955,6 +1955,14 @@ pub struct BootApprovalsRequest {
     pub ring: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct BootApprovalsAnswer {
+    #[prost(string, tag = "1")]
+    pub json: ::prost::alloc::string::String,
+    /// why none of the boots that are good is approved; JSON, may be empty
+    #[prost(string, tag = "2")]
+    pub finding: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Document {
     #[prost(string, tag = "1")]
     pub json: ::prost::alloc::string::String,
@@ -2569,7 +2577,10 @@ pub mod admin_client {
         pub async fn boot_approvals(
             &mut self,
             request: impl tonic::IntoRequest<super::BootApprovalsRequest>,
-        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+        ) -> std::result::Result<
+            tonic::Response<super::BootApprovalsAnswer>,
+            tonic::Status,
+        > {
             self.inner
                 .ready()
                 .await
@@ -2739,7 +2750,10 @@ pub mod admin_server {
         async fn boot_approvals(
             &self,
             request: tonic::Request<super::BootApprovalsRequest>,
-        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        ) -> std::result::Result<
+            tonic::Response<super::BootApprovalsAnswer>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the AttestExplain method.
         type AttestExplainStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::Chunk, tonic::Status>,
@@ -3591,7 +3605,7 @@ pub mod admin_server {
                         T: Admin,
                     > tonic::server::UnaryService<super::BootApprovalsRequest>
                     for BootApprovalsSvc<T> {
-                        type Response = super::Document;
+                        type Response = super::BootApprovalsAnswer;
                         type Future = BoxFuture<
                             tonic::Response<Self::Response>,
                             tonic::Status,

@@ -85,7 +85,7 @@ pub(super) fn agents(core: &Core) -> Value {
 }
 
 /// The approvals of `ring`, as their file.
-pub(super) fn boot_approvals(core: &Core, ring: &str) -> Result<v1::Document, Refusal> {
+pub(super) fn boot_approvals(core: &Core, ring: &str) -> Result<v1::BootApprovalsAnswer, Refusal> {
     let current = core.estate()?;
     let pools = &current.estate.references().pools;
     if !ring.is_empty() && !pools.contains(ring) {
@@ -98,8 +98,12 @@ pub(super) fn boot_approvals(core: &Core, ring: &str) -> Result<v1::Document, Re
         ));
     }
     let set = core.seals.of_ring(core.trust_domain.as_str(), ring);
-    let json = set.to_json();
-    Ok(v1::Document { json })
+    let finding = core.seals.why_none(ring);
+    let finding = finding.map(|finding| serde_json::to_string(&finding).unwrap_or_default());
+    Ok(v1::BootApprovalsAnswer {
+        json: set.to_json(),
+        finding: finding.unwrap_or_default(),
+    })
 }
 
 pub(super) async fn who_can(

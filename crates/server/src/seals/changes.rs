@@ -56,7 +56,15 @@ pub(super) fn changes(
     for ring in rings {
         let found = references.values.boots(At { now, ring: &ring }, MOST);
         let mut wanted: Vec<(Pcrs, String)> = Vec::new();
-        for boot in found.boots {
+        // INVARIANT: what is approved says what boots. Where another initrd or command line gives the same
+        // PCRs, nothing is.
+        let missing = found.unpinned.filter(|_| !found.boots.is_empty());
+        let boots = match missing {
+            None => found.boots,
+            Some(_) => Vec::new(),
+        };
+        core.seals.unpinned(&ring, missing);
+        for boot in boots {
             let pcrs = boot.pcrs.iter();
             let pcrs = pcrs.map(|(index, value)| (u32::from(*index), value.0));
             wanted.push((Pcrs::new(pcrs.collect())?, label(&boot.label)));

@@ -26,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 /// What two real machines booted: the one stands for the kernel of today, the other for the next.
 const OLD: &str = "eventlog/rhel8-uefi.bin";
 const NEW: &str = "eventlog/cos-101-amd-sev.bin";
-const JUDGED: [u32; 2] = [4, 7];
+const JUDGED: [u32; 4] = [4, 7, 8, 9];
 /// Longer than any wait here takes.
 const HUNG: Duration = Duration::from_secs(90);
 /// Names the configuration of an agent that is to run in a process of its own.
@@ -375,7 +375,7 @@ async fn a_machine_reboots_into_an_approved_kernel_and_goes_on_without_joining_a
     assert_eq!(record["body"]["ring"], "demo");
     assert_eq!(record["body"]["epoch"], "1");
     assert_eq!(record["body"]["label"], "old 1 (generation-old)");
-    assert_eq!(record["body"]["pcrs"].as_array().unwrap().len(), 2);
+    assert_eq!(record["body"]["pcrs"].as_array().unwrap().len(), 4);
     let rotations = fixture.records(&["key-rotation"]).await;
     let seal = rotations
         .iter()
@@ -643,6 +643,50 @@ async fn what_is_withdrawn_opens_nothing_that_is_sealed_from_then_on() {
     fixture.restart().await;
     assert_eq!(approvals(&fixture, "demo").await, approved);
     assert_eq!(fixture.records(&["seal-approval"]).await.len(), count + 1);
+}
+
+/// As `refs import debian` predicts: another initrd, or a shell as the command line's init, gives the same PCRs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_boot_whose_initrd_and_command_line_nobody_predicts_is_not_approved() {
+    let Some(machine) = Machine::boot("server.sealing") else {
+        return;
+    };
+    let fixture = Fixture::configured("").await;
+    let good = machine.estate(&[("old", OLD)], &[]);
+    let only = |judged: &[u8]| {
+        let mut files = good.clone();
+        let text = &files.0["references/boot.json"];
+        let mut file = ReferenceFile::parse(text).unwrap();
+        let pcrs = &mut file.generations[0].artefacts[0].pcrs;
+        pcrs.retain(|pcr| judged.contains(&pcr.index));
+        assert_eq!(pcrs.len(), judged.len());
+        let text = file.to_json();
+        files.insert("references/boot.json", text);
+        files
+    };
+    let said = async || {
+        let request = v1::BootApprovalsRequest {
+            ring: "demo".to_owned(),
+        };
+        let answer = fixture.admin().await.boot_approvals(request).await;
+        let answer = answer.unwrap().into_inner();
+        let set = ApprovalSet::parse(answer.json.as_bytes()).unwrap();
+        (set.approvals().len(), set.scope.epoch, answer.finding)
+    };
+    for judged in [&[7][..], &[4, 7], &[4, 7, 9], &[4, 8], &[8, 9]] {
+        fixture.apply(&only(judged)).await.unwrap();
+        let (approved, _, finding) = said().await;
+        assert_eq!(approved, 0, "{judged:?}");
+        assert!(finding.contains("SEAL-UNPINNED"), "{judged:?}: {finding}");
+    }
+    assert!(fixture.records(&["seal-approval"]).await.is_empty());
+    fixture.apply(&good).await.unwrap();
+    assert_eq!(said().await, (1, 1, String::new()));
+    // What was approved is taken back with the last value that told it from others.
+    fixture.apply(&only(&[4, 7])).await.unwrap();
+    let (approved, epoch, finding) = said().await;
+    assert_eq!((approved, epoch), (0, 2));
+    assert!(finding.contains("PCR 11, or PCR 8 and 9"), "{finding}");
 }
 
 /// A state of a version before sealing, or of a ring that nobody predicts, is plain: it is read, and sealed

@@ -16,7 +16,11 @@ pub(super) async fn show(arguments: ApprovalsArguments, global: &Global) -> Resu
         .boot_approvals(request)
         .await
         .map_err(|status| admin::refusal(&status))?;
-    let text = answer.into_inner().json;
+    let answer = answer.into_inner();
+    if let Ok(finding) = serde_json::from_str::<facts::Finding>(&answer.finding) {
+        output::note(format_args!("{finding}"));
+    }
+    let text = answer.json;
     let set = ApprovalSet::parse(text.as_bytes())?;
     if let Some(out) = &arguments.out {
         write_whole(out, text.as_bytes())?;
