@@ -114,7 +114,10 @@ impl Seals {
             )
             .expected("values for PCR 4, and for PCR 11 or PCR 8 and 9")
             .observed(format!("none for {missing}"))
-            .next("predict unified kernel images: trilith refs import uki; docs/operate/sealed-startup.md says why"),
+            .next(
+                "predict unified kernel images: trilith refs import uki IMAGE --output FILE; \
+                 docs/operate/sealed-startup.md says why",
+            ),
         )
     }
 

@@ -152,7 +152,8 @@ fn refused(policy: &SignedPolicy, folder: &Path, error: &io::Error) -> Finding {
             Finding::new("IPE-KEY", "the kernel trusts no key that signed the policy")
                 .expected("a key of its platform keyring, which with Secure Boot is the firmware's db, or of its secondary one")
                 .observed(observed)
-                .next("sign by such a key: trilith refs ipe --certificate FILE --key FILE")
+                .next("sign by such a key: trilith refs ipe DIR --ring RING --certificate FILE --key FILE \
+                     --output FILE")
         }
         Some(ESTALE | EINVAL) => {
             let held = read(&folder.join("version")).map(|bytes| lossy(&bytes));
@@ -161,7 +162,8 @@ fn refused(policy: &SignedPolicy, folder: &Path, error: &io::Error) -> Finding {
             Finding::new("IPE-OLDER", "the kernel takes no policy that is not newer than its own")
                 .expected(format!("a version above {held}"))
                 .observed(policy.version().to_string())
-                .next("make the policy again: trilith refs ipe; or boot the machine again")
+                .next("make the policy again: trilith refs ipe DIR --ring RING --certificate FILE --key FILE \
+                     --output FILE; or boot the machine again")
         }
         Some(EPERM) => Finding::new("IPE-PERMISSION", "the agent may not change what is enforced")
             .expected("CAP_MAC_ADMIN")
