@@ -53,13 +53,13 @@ fn a_report_is_judged_by_the_certificate_that_fits_wherever_it_is() {
     let mut stranger = Machine::new(Generation::Milan);
     stranger.certificate.extensions[2].2 = vec![0xdd; 64];
     let (own, other) = (machine.key_certificate(), stranger.key_certificate());
-    let whole = parse(&file(&[machine.clone()], &[]));
-    let mut keyless = file(&[machine.clone()], &[]);
+    let whole = parse(&file(std::slice::from_ref(&machine), &[]));
+    let mut keyless = file(std::slice::from_ref(&machine), &[]);
     keyless["snp"]["keys"] = json!([]);
     let keyless = parse(&keyless);
     for (table, bundle) in [
         (Vec::new(), &whole),
-        (table(&[own.clone()]), &keyless),
+        (table(std::slice::from_ref(&own)), &keyless),
         (table(&[other.clone(), own.clone()]), &keyless),
         (table(&[b"junk".to_vec(), other.clone()]), &whole),
     ] {
@@ -86,7 +86,7 @@ fn a_report_is_judged_by_the_certificate_that_fits_wherever_it_is() {
 #[test]
 fn what_a_bundle_brings_under_a_root_of_its_own_counts_for_nothing() {
     let machine = Machine::new(Generation::Milan);
-    let bundle = parse(&file(&[machine.clone()], &[]));
+    let bundle = parse(&file(std::slice::from_ref(&machine), &[]));
     let judged = snp(
         &machine.signed_report(),
         &[],

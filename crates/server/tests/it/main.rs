@@ -29,6 +29,7 @@ mod kernel;
 mod packs;
 mod recovering;
 mod resumption;
+mod reviving;
 mod sealing;
 mod slow_chip;
 mod surviving;
