@@ -448,11 +448,11 @@ fn fits(path: &Path, text: &[u8]) -> Result<(), StateError> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn state() -> NodeState {
+    pub(crate) fn state() -> NodeState {
         NodeState {
             v: 1,
             trust_domain: "example.org".to_owned(),

@@ -172,25 +172,9 @@ impl Envelope {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::node_state::StoredBundle;
+    pub(super) use crate::node_state::tests::state;
     use attest_tpm::seal::Pcrs;
     use crypto::{Algorithm, KeyPair, Signer as _};
-
-    pub(super) fn state() -> NodeState {
-        NodeState {
-            v: 1,
-            trust_domain: "example.org".to_owned(),
-            pin: "00".to_owned(),
-            ledger_key: Blob(vec![1]),
-            node_id: "spiffe://example.org/trilith/node/a".to_owned(),
-            key: Blob(vec![2; 32]),
-            chain: vec![Blob(vec![3])],
-            join_state: Blob(vec![4]),
-            generation: 5,
-            bundle: StoredBundle::default(),
-            renewal: None,
-        }
-    }
 
     pub(super) fn set(epoch: u64, key: &KeyPair) -> ApprovalSet {
         let scope = Scope {

@@ -61,21 +61,10 @@ impl Enabling {
     /// # Errors
     /// The system's: its file system has no such trees, or somebody has it open for writing.
     pub fn enable(&self) -> io::Result<()> {
-        let asked = Enable(Argument {
-            version: 1,
-            hash_algorithm: SHA256,
-            block_size: BLOCK,
-            salt_size: 0,
-            salt: 0,
-            signature_size: 0,
-            reserved_1: 0,
-            signature: 0,
-            reserved_2: [0; 11],
-        });
         #[expect(unsafe_code, reason = "rustix has no FS_IOC_ENABLE_VERITY")]
         // SAFETY: `Enable` describes the call as the kernel defines it; it reads the structure and neither
         // keeps nor writes anything.
-        match unsafe { ioctl(self.0.as_fd(), asked) } {
+        match unsafe { ioctl(self.0.as_fd(), TREE) } {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
             Err(error) => Err(error.into()),
         }
@@ -108,6 +97,19 @@ struct Argument {
 
 struct Enable(Argument);
 
+/// SHA-256, blocks of 4096 bytes, no salt, no signature.
+const TREE: Enable = Enable(Argument {
+    version: 1,
+    hash_algorithm: SHA256,
+    block_size: BLOCK,
+    salt_size: 0,
+    salt: 0,
+    signature_size: 0,
+    reserved_1: 0,
+    signature: 0,
+    reserved_2: [0; 11],
+});
+
 #[expect(unsafe_code, reason = "rustix has no FS_IOC_ENABLE_VERITY")]
 // SAFETY: the number is `_IOW('f', 133, struct fsverity_enable_arg)`, and the pointer is to such a structure.
 unsafe impl Ioctl for Enable {
@@ -134,18 +136,7 @@ mod tests {
 
     #[test]
     fn the_call_has_the_kernels_number() {
-        let asked = Enable(Argument {
-            version: 1,
-            hash_algorithm: SHA256,
-            block_size: BLOCK,
-            salt_size: 0,
-            salt: 0,
-            signature_size: 0,
-            reserved_1: 0,
-            signature: 0,
-            reserved_2: [0; 11],
-        });
-        assert_eq!(asked.opcode(), 0x4080_6685);
+        assert_eq!(TREE.opcode(), 0x4080_6685);
     }
 
     #[test]
