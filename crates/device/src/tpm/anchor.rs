@@ -1,9 +1,8 @@
 //! Which key this machine's TPM is known by, and the attestation key that goes with it.
 //!
-//! A TPM with an endorsement certificate is known by its endorsement key. Clouds leave it out and
-//! vouch for the attestation key: Google with a certificate beside a template in non-volatile memory
-//! (0x1c10000 and following), Azure's paravisor with a report that its hardware signs (0x1400001).
-//! A TPM with none of it is known by its endorsement key, to be pinned.
+//! A TPM with an endorsement certificate is known by its endorsement key. Google leaves it out and
+//! vouches for the attestation key, by a certificate beside a template in non-volatile memory (0x1c10000
+//! and following). A TPM with none of it is known by its endorsement key, to be pinned.
 
 use super::command::{Hierarchy, Object};
 use super::endorsement::{P256_CERTIFICATE, RSA_CERTIFICATE, without_padding};
@@ -14,16 +13,12 @@ use tpm2_protocol::data::{TpmCc, TpmtPublic};
 
 /// Certificate and template of Google's attestation keys: P-256 first, then RSA.
 const GOOGLE: [(u32, u32); 2] = [(0x01c1_0002, 0x01c1_0003), (0x01c1_0000, 0x01c1_0001)];
-/// Azure's paravisor: its report, and the attestation key that the report names.
-const PARAVISOR_REPORT: u32 = 0x0140_0001;
-const PARAVISOR_KEY: u32 = 0x8100_0003;
 
 /// What the chip has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Endorsement,
     Google { certificate: u32, template: u32 },
-    Paravisor,
 }
 
 /// The keys that a join rests on, loaded.
@@ -63,7 +58,6 @@ impl Tpm {
                 let certificate = self.nv_held(certificate)?.and_then(without_padding);
                 (None, certificate.unwrap_or_default())
             }
-            Kind::Paravisor => (None, Vec::new()),
         };
         Ok(Anchor {
             endorsement,
@@ -81,18 +75,6 @@ impl Tpm {
         self.attestation(kind)
     }
 
-    /// The report by which Azure's paravisor ties this chip's attestation key to the hardware under it,
-    /// as it is in non-volatile memory; absent everywhere else.
-    ///
-    /// # Errors
-    /// [`Error`] of the chip or the connection.
-    pub fn paravisor_report(&mut self) -> Result<Option<Vec<u8>>, Error> {
-        match self.kind()? {
-            Kind::Paravisor => self.nv_held(PARAVISOR_REPORT),
-            Kind::Endorsement | Kind::Google { .. } => Ok(None),
-        }
-    }
-
     fn kind(&mut self) -> Result<Kind, Error> {
         for certificate in [RSA_CERTIFICATE, P256_CERTIFICATE] {
             if self.nv_written(certificate)?.is_some() {
@@ -106,10 +88,6 @@ impl Tpm {
                     template,
                 });
             }
-        }
-        let reported = self.nv_written(PARAVISOR_REPORT)?.is_some();
-        if reported && self.read_public(PARAVISOR_KEY)?.is_some() {
-            return Ok(Kind::Paravisor);
         }
         Ok(Kind::Endorsement)
     }
@@ -125,13 +103,6 @@ impl Tpm {
                         source,
                     })?;
                 template
-            }
-            Kind::Paravisor => {
-                let public = self.read_public(PARAVISOR_KEY)?;
-                return Ok(Object {
-                    handle: PARAVISOR_KEY,
-                    public: public.unwrap_or_default(),
-                });
             }
         };
         self.create_primary(Hierarchy::Endorsement, template)
