@@ -2,12 +2,23 @@
 //! returns, so that the record which names it can be appended. Reading checks the content.
 
 use crate::StoreError;
-use crate::disk::{Disk, read_file};
+use crate::disk::{Disk, DiskFile, read_file};
 use ledger::HexDigest;
 use ledger::body::BlobRef;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Files that are open at once.
+const TOGETHER: usize = 64;
+
+/// A blob that has no name yet.
+struct Written {
+    file: Box<dyn DiskFile>,
+    temporary: PathBuf,
+    path: PathBuf,
+}
 
 /// A directory of blobs. Cheap to clone.
 #[derive(Clone)]
@@ -42,35 +53,77 @@ impl Blobs {
 
     /// Keeps `bytes` and returns what a record says of them.
     pub fn put(&self, bytes: &[u8]) -> Result<BlobRef, StoreError> {
-        let (length, limit) = (bytes.len(), self.limit);
-        if length > limit {
+        self.put_some(&[bytes])?;
+        Ok(BlobRef::of(bytes))
+    }
+
+    /// As [`Blobs::put`] for all of `many`. The disk is waited for once for many of them: what is written before
+    /// the first is forced out goes out with it. If it fails, some may be kept.
+    pub fn put_all(&self, many: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
+        many.chunks(TOGETHER)
+            .try_for_each(|some| self.put_some(some))
+    }
+
+    fn put_some(&self, some: &[impl AsRef<[u8]>]) -> Result<(), StoreError> {
+        let limit = self.limit;
+        let mut lengths = some.iter().map(|bytes| bytes.as_ref().len());
+        if let Some(length) = lengths.find(|length| *length > limit) {
             return Err(StoreError::BlobTooLarge { length, limit });
         }
-        let blob = BlobRef::of(bytes);
-        let path = self.path(&blob.sha256);
-        let dir = path.parent().unwrap_or(&self.dir);
-        if self.get(&blob.sha256)?.is_none() {
-            let made = self.disk.create_dir_all(dir);
-            made.map_err(StoreError::io("cannot create", dir))?;
-            self.write(&path, bytes)
-                .map_err(StoreError::io("cannot write", &path))?;
+        let mut written = Vec::with_capacity(some.len());
+        let outcome = self.write_and_name(some, &mut written);
+        if outcome.is_err() {
+            for one in &written {
+                // One that has its name by now is not there any more.
+                drop(self.disk.remove(&one.temporary));
+            }
         }
-        // Also for a blob that was there: whoever put it may not have come this far.
-        for dir in [dir, &self.dir] {
+        outcome
+    }
+
+    fn write_and_name(
+        &self,
+        some: &[impl AsRef<[u8]>],
+        written: &mut Vec<Written>,
+    ) -> Result<(), StoreError> {
+        let mut dirs = BTreeSet::new();
+        for bytes in some {
+            let bytes = bytes.as_ref();
+            let sha256 = HexDigest::of(bytes);
+            let path = self.path(&sha256);
+            let dir = path.parent().unwrap_or(&self.dir);
+            if self.get(&sha256)?.is_none() {
+                let made = self.disk.create_dir_all(dir);
+                made.map_err(StoreError::io("cannot create", dir))?;
+                let number = self.next.fetch_add(1, Ordering::Relaxed);
+                let temporary = self.dir.join("tmp").join(number.to_string());
+                let made = self.disk.create(&temporary);
+                let file = made.map_err(StoreError::io("cannot write", &path))?;
+                let begun = file.truncate(0).and_then(|()| file.write_at(bytes, 0));
+                written.push(Written {
+                    file,
+                    temporary,
+                    path: path.clone(),
+                });
+                begun.map_err(StoreError::io("cannot write", &path))?;
+            }
+            // Also of a blob that was there: whoever put it may not have come this far.
+            dirs.insert(dir.to_owned());
+        }
+        for one in &*written {
+            let synced = one.file.sync();
+            synced.map_err(StoreError::io("cannot write", &one.path))?;
+        }
+        // INVARIANT: a blob has its name only once its content is durable.
+        for one in &*written {
+            let named = self.disk.rename(&one.temporary, &one.path);
+            named.map_err(StoreError::io("cannot write", &one.path))?;
+        }
+        for dir in dirs.iter().chain([&self.dir]) {
             let synced = self.disk.sync_dir(dir);
             synced.map_err(StoreError::io("cannot sync", dir))?;
         }
-        Ok(blob)
-    }
-
-    fn write(&self, path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.dir.join("tmp").join(number.to_string());
-        let file = self.disk.create(&temporary)?;
-        file.truncate(0)?;
-        file.write_at(bytes, 0)?;
-        file.sync()?;
-        self.disk.rename(&temporary, path)
+        Ok(())
     }
 
     /// The blob, if it is there and is what its name says.

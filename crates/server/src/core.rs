@@ -182,8 +182,20 @@ impl Core {
 
     /// Writes a blob off the async threads. Durable when it returns.
     pub(crate) async fn put_blob(&self, bytes: Vec<u8>) -> Result<ledger::body::BlobRef, Refusal> {
+        self.keeping(move |blobs| blobs.put(&bytes)).await
+    }
+
+    /// As [`Core::put_blob`] for all of `many`, which the disk is waited for together.
+    pub(crate) async fn put_blobs(&self, many: Vec<Vec<u8>>) -> Result<(), Refusal> {
+        self.keeping(move |blobs| blobs.put_all(&many)).await
+    }
+
+    async fn keeping<T: Send + 'static>(
+        &self,
+        put: impl FnOnce(&Blobs) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
         let blobs = self.blobs.clone();
-        tokio::task::spawn_blocking(move || blobs.put(&bytes))
+        tokio::task::spawn_blocking(move || put(&blobs))
             .await
             .map_err(|error| Refusal::internal("keeping a blob", &error))?
             .map_err(|error| match error {

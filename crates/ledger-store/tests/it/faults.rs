@@ -4,9 +4,9 @@ use crate::fault_disk::{Fault, MemoryDisk};
 use crate::ledger_basics::copy;
 use crate::support::{ORIGIN, check_whole, draft, key, open, signer, text_of};
 use crypto::Signer;
-use ledger::Code;
 use ledger::body::Stop;
-use ledger_store::{Ledger, Options, StoreError};
+use ledger::{Code, HexDigest};
+use ledger_store::{Blobs, Ledger, Options, StoreError};
 use proptest::prelude::*;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -331,4 +331,34 @@ fn a_damaged_end_that_was_published_is_refused_as_well() {
     std::fs::remove_file(&path).unwrap();
     let error = open(dir.path(), &signer).err().unwrap();
     assert_eq!(error.code(), "LEDGER-ROLLED-BACK");
+}
+
+/// Many are forced out together: each of them is whole all the same, or not there.
+#[test]
+fn blobs_that_were_kept_together_survive_a_crash_and_none_is_half_there() {
+    let many: Vec<Vec<u8>> = (0..5).map(|number| vec![number; 300]).collect();
+    let open = |disk: &MemoryDisk| {
+        Blobs::open(Path::new("/blobs"), 1_000, Arc::new(disk.clone())).unwrap()
+    };
+    for fault in [Fault::FailedNotStored, Fault::FailedAndStored, Fault::Short] {
+        for after in 0.. {
+            let disk = MemoryDisk::default();
+            let blobs = open(&disk);
+            disk.fail(after, fault);
+            let kept = blobs.put_all(&many).is_ok();
+            for dice in [0, 1, 2, 3] {
+                let blobs = open(&disk.crash(|_| dice));
+                for bytes in &many {
+                    let found = blobs.get(&HexDigest::of(bytes)).unwrap();
+                    assert!(found.is_some() || !kept, "{fault:?} {after}: it is lost");
+                    assert!(found.is_none_or(|found| found == *bytes));
+                }
+            }
+            // Whoever tries again is not in the way of what was left.
+            open(&disk.healed()).put_all(&many).unwrap();
+            if kept {
+                break;
+            }
+        }
+    }
 }

@@ -99,6 +99,17 @@ fn blobs_are_what_their_name_says() {
     assert_eq!(blobs.get(&blob.sha256).unwrap(), None);
     blobs.put(b"evidence").unwrap();
     assert_eq!(blobs.get(&blob.sha256).unwrap().unwrap(), b"evidence");
+
+    // More than there are files open at once, one of them twice, and one that is there.
+    let mut many: Vec<Vec<u8>> = (0_u8..200).map(|number| vec![number; 9]).collect();
+    many.extend([vec![7; 9], b"evidence".to_vec()]);
+    blobs.put_all(&many).unwrap();
+    for bytes in &many {
+        let found = blobs.get(&HexDigest::of(bytes)).unwrap();
+        assert_eq!(found.unwrap(), *bytes);
+    }
+    many.push(vec![0; 1001]);
+    assert_eq!(blobs.put_all(&many).unwrap_err().code(), "LEDGER-BLOB-SIZE");
 }
 
 #[test]

@@ -353,9 +353,8 @@ pub(crate) async fn prove(
         blobs.extend(hardware.blobs);
     }
     not_rewound(core, &name, proven.boot).await?;
-    for blob in blobs {
-        core.put_blob(blob.bytes.into_owned()).await?;
-    }
+    let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
+    core.put_blobs(blobs.collect()).await?;
     for fact in approved.iter() {
         verdict.facts.insert(fact.clone());
     }
