@@ -33,6 +33,8 @@ pub enum RunError {
     Identity(#[from] Box<IdentityError>),
     #[error("serving the Workload API")]
     Serve(#[from] tonic::transport::Error),
+    #[error("looking at the agent's own executable")]
+    Ended(#[source] tokio::task::JoinError),
     #[error("serving health and metrics on {address}")]
     Http {
         address: std::net::SocketAddr,
@@ -79,7 +81,7 @@ impl RunError {
                     "check `server` and `pin`, and the server's log",
                 ),
             },
-            Self::Serve(_) => finding("AGENT-SERVE", "start the agent again"),
+            Self::Serve(_) | Self::Ended(_) => finding("AGENT-SERVE", "start the agent again"),
         }
     }
 }
@@ -112,13 +114,16 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
     let shared = Shared::new(Workloads::new(u64::from_be_bytes(crypto::random())));
     // The socket comes first: a second agent is refused before it can touch the server.
     let listener = Listener::bind(&config.workload_socket)?;
-    let attestor = Arc::new(Attestor::new());
+    // Beside the join, which has no use for it: a large program is longer in hashing than a chip in answering.
+    let attestor = tokio::task::spawn_blocking(Attestor::new);
     let identity = tokio::select! {
         () = shutdown.cancelled() => return Ok(()),
         identity = Identity::establish(&config, &trust_domain, &shared) => identity.map_err(Box::new)?,
     };
     tracing::info!(node = %identity.node_id(), "SPIFFE_ENDPOINT_SOCKET={}", listener.uri());
 
+    let attestor = attestor.await.map_err(RunError::Ended)?;
+    let attestor = Arc::new(attestor);
     let enforcer = Enforcer::new(&config, attestor.own());
     let resuming = Arc::clone(&enforcer);
     // Beside the rest: a machine enforces what it did whether its server is there or not.
