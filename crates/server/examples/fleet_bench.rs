@@ -24,9 +24,7 @@ use attest_tpm::continuous::Standing;
 use crypto::{Algorithm, KeyPair, Signer, sha256};
 use facts::{FactSet, Source, Timestamp, names};
 use proto::v1::{AttestRequest, Attestation};
-use references::{
-    Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, SourceKind,
-};
+use references::ReferenceFile;
 use server::bench::{Node, cuts};
 use start::{apply, config, estate};
 use std::collections::HashMap;
@@ -34,6 +32,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use testkit::bench::{Plan, row};
 use testkit::chip::Chip;
+use testkit::pinned;
 use tokio::sync::Mutex;
 
 /// As in the `trilith` binary.
@@ -189,43 +188,13 @@ fn cpu() -> f64 {
 }
 
 fn listed() -> ReferenceFile {
-    let at = Timestamp::from_secs(1_700_000_000);
-    let files = (0..FILES).map(|number| FileValue {
-        path: path(number),
-        sha256: Digest(content(number)),
-        fsverity: None,
-        authenticode: None,
-    });
-    ReferenceFile {
-        generations: vec![Generation {
-            name: "bench".to_owned(),
-            rings: vec![references::ALL_RINGS.to_owned()],
-            valid_from: at,
-            valid_until: None,
-            imported_at: at,
-            sources: vec![references::Source {
-                id: "pinned".to_owned(),
-                kind: SourceKind::Pinned,
-                name: "bench".to_owned(),
-                sha256: Digest([7; 32]),
-                signed_by: Vec::new(),
-                signed_at: None,
-            }],
-            artefacts: vec![Artefact {
-                kind: ArtefactKind::Deb,
-                name: "bench".to_owned(),
-                version: "1".to_owned(),
-                architecture: String::new(),
-                sha256: Digest([8; 32]),
-                source: "pinned".to_owned(),
-                made_of: Vec::new(),
-                files: files.collect(),
-                pcrs: Vec::new(),
-                unpredicted: Vec::new(),
-            }],
-        }],
-        withdrawn: Vec::new(),
-    }
+    let files = (0..FILES).map(|number| pinned::file(&path(number), content(number)));
+    let artefact = pinned::files("bench", files.collect());
+    pinned::only(pinned::generation(
+        "bench",
+        &[references::ALL_RINGS],
+        artefact,
+    ))
 }
 
 fn path(number: u32) -> String {

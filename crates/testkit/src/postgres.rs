@@ -3,6 +3,7 @@
 //! The administrator logs in by peer authentication over the socket, from the user who runs the tests;
 //! everybody else needs SCRAM. Nothing of an installed server is touched.
 
+use crate::mortal::{self, Parting};
 use std::fs;
 use std::io;
 use std::net::TcpListener;
@@ -56,14 +57,19 @@ fn other_user() -> io::Result<Option<(u32, u32)>> {
 }
 
 fn program(name: &str, user: Option<(u32, u32)>) -> io::Result<Command> {
-    let path =
-        crate::tool(name).ok_or_else(|| io::Error::other(format!("{name} is not installed")))?;
-    let mut command = Command::new(path);
+    Ok(as_user(Command::new(find(name)?), user))
+}
+
+fn find(name: &str) -> io::Result<PathBuf> {
+    crate::tool(name).ok_or_else(|| io::Error::other(format!("{name} is not installed")))
+}
+
+fn as_user(mut command: Command, user: Option<(u32, u32)>) -> Command {
     command.stdin(Stdio::null()).current_dir("/");
     if let Some((uid, gid)) = user {
         command.uid(uid).gid(gid);
     }
-    Ok(command)
+    command
 }
 
 fn run(command: &mut Command, what: &str) -> io::Result<()> {
@@ -115,12 +121,11 @@ impl Postgres {
         let port = if options.tcp { free_port()? } else { 5432 };
         configure(&data, folder.path(), port, options, user)?;
         let log = fs::File::create(folder.path().join("log"))?;
-        let server = program("postgres", user)?
-            .arg("-D")
-            .arg(&data)
-            .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()?;
+        let server = mortal::command(find("postgres")?, Parting::Quit)?;
+        let mut server = as_user(server, user);
+        server.arg("-D").arg(&data);
+        server.stdout(log.try_clone()?).stderr(log);
+        let server = mortal::spawn(server)?;
         let mut started = Self {
             folder,
             server,

@@ -9,11 +9,13 @@ mod cloud;
 pub use cloud::Cloud;
 
 use crate::find;
+use crate::mortal::{self, Parting};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 #[derive(Debug, thiserror::Error)]
@@ -26,20 +28,20 @@ pub enum SwtpmError {
     Program { program: String, output: String },
     #[error("{0} holds no PEM certificate")]
     Certificate(PathBuf),
-    #[error("{0} holds no process id")]
-    Pid(PathBuf),
 }
 
 const EXTEND: &str = "tpm2_pcrextend";
 /// Arguments of one call.
 const AT_ONCE: usize = 64;
+/// Longer than it takes on a machine that is busy.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A running TPM emulator and the authority that certified its endorsement keys.
 #[derive(Debug)]
 pub struct Swtpm {
     folder: TempDir,
     authority: Arc<TempDir>,
-    pid: Option<rustix::process::Pid>,
+    process: Option<Child>,
 }
 
 impl Swtpm {
@@ -123,7 +125,7 @@ impl Swtpm {
         let mut chip = Self {
             folder,
             authority,
-            pid: None,
+            process: None,
         };
         chip.power_on()?;
         Ok(chip)
@@ -134,44 +136,56 @@ impl Swtpm {
     /// # Errors
     /// When `swtpm` does not start.
     pub fn power_on(&mut self) -> Result<(), SwtpmError> {
-        if self.pid.is_some() {
+        if self.process.is_some() {
             return Ok(());
         }
         let socket = self.socket();
         // tpm2-tools' TCTI looks for the control channel at the server's path with `.ctrl`.
-        self.launch(
-            Command::new(program()?)
-                .args([
-                    "socket",
-                    "--tpm2",
-                    "--flags",
-                    "not-need-init,startup-clear",
-                    "--daemon",
-                ])
-                .arg("--server")
-                .arg(format!("type=unixio,path={}", socket.display()))
-                .arg("--ctrl")
-                .arg(format!("type=unixio,path={}.ctrl", socket.display())),
-        )
+        let arguments = [
+            "--flags".to_owned(),
+            "not-need-init,startup-clear".to_owned(),
+            "--server".to_owned(),
+            format!("type=unixio,path={}", socket.display()),
+            "--ctrl".to_owned(),
+            format!("type=unixio,path={}.ctrl", socket.display()),
+        ];
+        self.launch(&arguments)
     }
 
-    /// Starts `swtpm` on the chip's state, and keeps the process's id.
-    fn launch(&mut self, command: &mut Command) -> Result<(), SwtpmError> {
+    /// Starts `swtpm` on the chip's state, and waits until it listens.
+    fn launch(&mut self, arguments: &[String]) -> Result<(), SwtpmError> {
         let state = self.folder.path().join("state");
-        let pid_file = self.folder.path().join("pid");
-        run(command
+        let ready = self.folder.path().join("pid");
+        let log = self.folder.path().join("log");
+        // Of a process that was killed.
+        match fs::remove_file(&ready) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            Ok(()) | Err(_) => {}
+        }
+        let output = fs::File::create(&log)?;
+        let mut command = mortal::command(program()?, Parting::Kill)?;
+        command
+            .args(["socket", "--tpm2"])
+            .args(arguments)
             .arg("--tpmstate")
             .arg(format!("dir={}", state.display()))
             .arg("--pid")
-            .arg(format!("file={}", pid_file.display())))?;
-        let pid = fs::read_to_string(&pid_file)?;
-        self.pid = pid
-            .trim()
-            .parse()
-            .ok()
-            .and_then(rustix::process::Pid::from_raw);
-        if self.pid.is_none() {
-            return Err(SwtpmError::Pid(pid_file));
+            .arg(format!("file={}", ready.display()))
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output);
+        let process = self.process.insert(mortal::spawn(command)?);
+        let limit = Instant::now() + PATIENCE;
+        // It writes its id once its sockets are there.
+        while fs::metadata(&ready).map_or(true, |file| file.len() == 0) {
+            if process.try_wait()?.is_some() || Instant::now() > limit {
+                self.power_off();
+                return Err(SwtpmError::Program {
+                    program: "swtpm".to_owned(),
+                    output: fs::read_to_string(&log).unwrap_or_default(),
+                });
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
         Ok(())
     }
@@ -184,19 +198,21 @@ impl Swtpm {
     pub fn power_on_for_guest(&mut self) -> Result<PathBuf, SwtpmError> {
         self.power_off();
         let control = self.folder.path().join("guest.ctrl");
-        self.launch(
-            Command::new(program()?)
-                .args(["socket", "--tpm2", "--daemon", "--terminate", "--ctrl"])
-                .arg(format!("type=unixio,path={}", control.display())),
-        )?;
+        self.launch(&[
+            "--terminate".to_owned(),
+            "--ctrl".to_owned(),
+            format!("type=unixio,path={}", control.display()),
+        ])?;
         Ok(control)
     }
 
-    /// Cuts the power: SIGKILL, no orderly shutdown.
+    /// Cuts the power: SIGKILL, no orderly shutdown. When it returns the process is gone, and with it the lock of
+    /// the chip's state, which the next one takes.
     pub fn power_off(&mut self) {
-        if let Some(pid) = self.pid.take() {
-            // It is not our child (it daemonised), so nothing has to be reaped. Already gone is as good.
-            let _gone = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+        if let Some(mut process) = self.process.take() {
+            // Already gone is as good.
+            let _gone = process.kill();
+            let _gone = process.wait();
         }
     }
 

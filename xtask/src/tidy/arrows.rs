@@ -115,7 +115,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("trilith", &["cli"]),
     ("trilith-agent", &["agent"]),
     ("demo-workloads", &[]),
-    ("testkit", &["crypto"]),
+    ("testkit", &["crypto", "facts", "references"]),
     (
         "hostile",
         &[

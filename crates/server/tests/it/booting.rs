@@ -8,11 +8,9 @@ use crypto::{Algorithm, Hash, KeyPair};
 use estate::EstateFiles;
 use proto::v1;
 use proto::v1::join_client::JoinClient;
-use references::{
-    Artefact, ArtefactKind, Digest, Generation, PcrEvent, PcrValue, ReferenceFile, Source,
-    SourceKind, Withdrawal,
-};
+use references::{Artefact, ArtefactKind, Digest, PcrEvent, PcrValue, ReferenceFile, Withdrawal};
 use std::sync::Arc;
+use testkit::pinned;
 use testkit::swtpm::Swtpm;
 use tonic::Status;
 
@@ -33,16 +31,7 @@ impl Machine {
             return None;
         };
         let chip = Swtpm::for_test(test)?;
-        let parsed = Log::parse(&log).unwrap();
-        let digests: Vec<(u32, [u8; 32])> = parsed
-            .measured()
-            .filter(|event| LOGGED.contains(&event.pcr))
-            .map(|event| {
-                let digest = event.digest(Hash::Sha256).unwrap();
-                (event.pcr, digest.try_into().unwrap())
-            })
-            .collect();
-        chip.extend(&digests).unwrap();
+        measure(&chip, &log, |pcr| LOGGED.contains(&pcr));
         Some(Self {
             fixture: Fixture::configured(more).await,
             chip,
@@ -50,23 +39,8 @@ impl Machine {
         })
     }
 
-    /// What its log gives for `pcr`, `change` having been at the events.
     fn predicted(&self, pcr: u32, change: impl FnOnce(&mut Vec<PcrEvent>)) -> PcrValue {
-        let log = Log::parse(&self.log).unwrap();
-        let mut events = log
-            .measured()
-            .filter(|event| event.pcr == pcr)
-            .map(|event| PcrEvent {
-                what: event.title(),
-                sha256: Digest(event.digest(Hash::Sha256).unwrap().try_into().unwrap()),
-            })
-            .collect();
-        change(&mut events);
-        PcrValue {
-            index: u8::try_from(pcr).unwrap(),
-            sha256: references::pcr::replay(&events),
-            events,
-        }
+        predicted(&self.log, pcr, change)
     }
 
     /// An estate where machines are good that have these values, in every pool.
@@ -141,44 +115,56 @@ impl Machine {
 }
 
 fn generation(pcrs: Vec<PcrValue>, withdrawn: bool) -> ReferenceFile {
-    let at = facts::Timestamp::from_secs(1_700_000_000);
+    let artefact = Artefact {
+        pcrs,
+        ..pinned::artefact(ArtefactKind::BootChain, "recorded-boot")
+    };
+    let generation = pinned::generation("boot-1", &[references::ALL_RINGS], artefact);
+    let withdrawal = withdrawn.then(|| withdrawal("recorded-boot"));
     ReferenceFile {
-        generations: vec![Generation {
-            name: "boot-1".to_owned(),
-            rings: vec![references::ALL_RINGS.to_owned()],
-            valid_from: at,
-            valid_until: None,
-            imported_at: at,
-            sources: vec![Source {
-                id: "pinned".to_owned(),
-                kind: SourceKind::Pinned,
-                name: "recorded".to_owned(),
-                sha256: Digest([7; 32]),
-                signed_by: Vec::new(),
-                signed_at: None,
-            }],
-            artefacts: vec![Artefact {
-                kind: ArtefactKind::BootChain,
-                name: "recorded-boot".to_owned(),
-                version: "1".to_owned(),
-                architecture: String::new(),
-                sha256: Digest([7; 32]),
-                source: "pinned".to_owned(),
-                made_of: Vec::new(),
-                files: Vec::new(),
-                pcrs,
-                unpredicted: Vec::new(),
-            }],
-        }],
-        withdrawn: withdrawn
-            .then(|| Withdrawal {
-                name: "recorded-boot".to_owned(),
-                version: None,
-                at,
-                reason: "CVE-2026-1234".to_owned(),
-            })
-            .into_iter()
-            .collect(),
+        withdrawn: withdrawal.into_iter().collect(),
+        ..pinned::only(generation)
+    }
+}
+
+/// Every version of the artefact, since long ago.
+pub(crate) fn withdrawal(name: &str) -> Withdrawal {
+    Withdrawal {
+        name: name.to_owned(),
+        version: None,
+        at: facts::Timestamp::from_secs(1_700_000_000),
+        reason: "CVE-2026-1234".to_owned(),
+    }
+}
+
+/// Extends what `log` says of these PCRs, as the machine did.
+pub(crate) fn measure(chip: &Swtpm, log: &[u8], of: impl Fn(u32) -> bool) {
+    let log = Log::parse(log).unwrap();
+    let events = log.measured().filter(|event| of(event.pcr));
+    let digests = events.map(|event| {
+        let digest = event.digest(Hash::Sha256).unwrap();
+        (event.pcr, digest.try_into().unwrap())
+    });
+    let digests: Vec<(u32, [u8; 32])> = digests.collect();
+    chip.extend(&digests).unwrap();
+}
+
+/// What `log` gives for `pcr`, `change` having been at the events.
+pub(crate) fn predicted(log: &[u8], pcr: u32, change: impl FnOnce(&mut Vec<PcrEvent>)) -> PcrValue {
+    let log = Log::parse(log).unwrap();
+    let mut events = log
+        .measured()
+        .filter(|event| event.pcr == pcr)
+        .map(|event| PcrEvent {
+            what: event.title(),
+            sha256: Digest(event.digest(Hash::Sha256).unwrap().try_into().unwrap()),
+        })
+        .collect();
+    change(&mut events);
+    PcrValue {
+        index: u8::try_from(pcr).unwrap(),
+        sha256: references::pcr::replay(&events),
+        events,
     }
 }
 

@@ -10,10 +10,9 @@ use proto::v1::join_client::JoinClient;
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
 use proto::v1::{AttestRequest, Attestation};
-use references::{
-    Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, Source, SourceKind,
-};
+use references::ReferenceFile;
 use std::sync::Arc;
+use testkit::pinned;
 use testkit::swtpm::Swtpm;
 use tonic::Status;
 
@@ -187,41 +186,12 @@ pub(crate) async fn question(sync: &mut Sync) -> AttestRequest {
 
 /// [`LISTED`] and `more` may run on every machine.
 pub(crate) fn references(more: &[&str]) -> ReferenceFile {
-    let at = facts::Timestamp::from_secs(1_700_000_000);
-    let files = [LISTED].iter().chain(more).map(|path| FileValue {
-        path: (*path).to_owned(),
-        sha256: Digest(content(path)),
-        fsverity: None,
-        authenticode: None,
-    });
-    ReferenceFile {
-        generations: vec![Generation {
-            name: "files-1".to_owned(),
-            rings: vec![references::ALL_RINGS.to_owned()],
-            valid_from: at,
-            valid_until: None,
-            imported_at: at,
-            sources: vec![Source {
-                id: "pinned".to_owned(),
-                kind: SourceKind::Pinned,
-                name: "for the test".to_owned(),
-                sha256: Digest([7; 32]),
-                signed_by: Vec::new(),
-                signed_at: None,
-            }],
-            artefacts: vec![Artefact {
-                kind: ArtefactKind::Deb,
-                name: "listed".to_owned(),
-                version: "1".to_owned(),
-                architecture: "amd64".to_owned(),
-                sha256: Digest([8; 32]),
-                source: "pinned".to_owned(),
-                made_of: Vec::new(),
-                files: files.collect(),
-                pcrs: Vec::new(),
-                unpredicted: Vec::new(),
-            }],
-        }],
-        withdrawn: Vec::new(),
-    }
+    let files = [LISTED].iter().chain(more);
+    let files = files.map(|path| pinned::file(path, content(path)));
+    let artefact = pinned::files("listed", files.collect());
+    pinned::only(pinned::generation(
+        "files-1",
+        &[references::ALL_RINGS],
+        artefact,
+    ))
 }

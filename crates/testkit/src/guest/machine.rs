@@ -2,7 +2,8 @@
 //! host on its network, and a serial line on which it obeys.
 
 use super::run::at;
-use super::{GuestError, firmware, run::program};
+use super::{GuestError, firmware};
+use crate::mortal::{self, Parting};
 use crate::swtpm::Swtpm;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -73,9 +74,9 @@ impl Guest {
         let own = folder.join("variables.fd");
         fs::copy(variables, &own).map_err(|source| at(&own, source))?;
         let console = folder.join("console.log");
-        let mut qemu = program("setpriv")?;
-        // The kernel ends it with the test's thread, however that ends.
-        qemu.args(["--pdeathsig", "KILL", "--", "qemu-system-x86_64"]);
+        let mut qemu = mortal::command("qemu-system-x86_64", Parting::Kill)
+            .map_err(|error| GuestError::Missing(error.to_string()))?;
+        qemu.env("LC_ALL", "C.UTF-8");
         qemu.args([
             "-accel",
             "tcg,thread=multi",
@@ -122,10 +123,9 @@ impl Guest {
             what,
             console: String::new(),
         };
-        let mut qemu = qemu
-            .stderr(errors)
-            .spawn()
-            .map_err(|error| failed(format!("does not start: {error}")))?;
+        qemu.stderr(errors);
+        let mut qemu =
+            mortal::spawn(qemu).map_err(|error| failed(format!("does not start: {error}")))?;
         let (Some(input), Some(output)) = (qemu.stdin.take(), qemu.stdout.take()) else {
             return Err(failed("has no serial line".to_owned()));
         };

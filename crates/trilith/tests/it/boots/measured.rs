@@ -4,14 +4,12 @@
 use super::PATIENCE;
 use super::pieces::Pieces;
 use attest_code::{FsVerityAlgorithm, FsVerityDigest};
-use facts::Timestamp;
-use references::{
-    Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, Source, SourceKind,
-};
+use references::{Digest, FileValue, Generation, ReferenceFile};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use testkit::guest::{Initramfs, disk};
+use testkit::pinned;
 
 /// One byte more than the program of the initramfs: it may run, and is nobody.
 pub(crate) const OTHER: &str = "/tmp/other";
@@ -55,20 +53,17 @@ impl Known {
         };
         let root = root.expect("SHA-256 was asked for");
 
-        let file = |path: &str, sha256, fsverity| FileValue {
-            path: path.to_owned(),
-            sha256,
-            fsverity,
-            authenticode: None,
-        };
         let files = initramfs.files().iter();
         let mut files: Vec<_> = files
-            .map(|(path, sha256)| file(path, Digest(*sha256), None))
+            .map(|(path, sha256)| pinned::file(path, *sha256))
             .collect();
-        files.push(file(OTHER, Digest::of(&other), None));
-        files.push(file(WITH_TREE, Digest::of(&on_disk), Some(Digest(root))));
+        files.push(pinned::file(OTHER, Digest::of(&other).0));
+        files.push(FileValue {
+            fsverity: Some(Digest(root)),
+            ..pinned::file(WITH_TREE, Digest::of(&on_disk).0)
+        });
         Self {
-            may_run: references(files),
+            may_run: pinned::only(generation(files)).to_json(),
             sha256: Digest::of(program),
             fsverity: tree,
             disk,
@@ -78,53 +73,16 @@ impl Known {
 
 /// `predicted`, and whatever is in `initramfs` as files that may run.
 pub(crate) fn with_files(predicted: &str, initramfs: &Initramfs) -> String {
-    let files = initramfs.files().iter().map(|(path, sha256)| FileValue {
-        path: path.clone(),
-        sha256: Digest(*sha256),
-        fsverity: None,
-        authenticode: None,
-    });
-    let parse = |text: &str| ReferenceFile::parse(text).expect("a file of references");
-    let mut all = parse(predicted);
-    all.generations
-        .extend(parse(&references(files.collect())).generations);
+    let files = initramfs.files().iter();
+    let files = files.map(|(path, sha256)| pinned::file(path, *sha256));
+    let mut all = ReferenceFile::parse(predicted).expect("a file of references");
+    all.generations.push(generation(files.collect()));
     all.to_json()
 }
 
-fn references(files: Vec<FileValue>) -> String {
-    let at = Timestamp::from_secs(1_700_000_000);
-    let pinned = || "pinned".to_owned();
-    let references = ReferenceFile {
-        generations: vec![Generation {
-            name: "guest-files".to_owned(),
-            rings: vec!["guests".to_owned()],
-            valid_from: at,
-            valid_until: None,
-            imported_at: at,
-            sources: vec![Source {
-                id: pinned(),
-                kind: SourceKind::Pinned,
-                name: "the test made the initramfs".to_owned(),
-                sha256: Digest([7; 32]),
-                signed_by: Vec::new(),
-                signed_at: None,
-            }],
-            artefacts: vec![Artefact {
-                kind: ArtefactKind::Deb,
-                name: "guest".to_owned(),
-                version: "1".to_owned(),
-                architecture: "amd64".to_owned(),
-                sha256: Digest([8; 32]),
-                source: pinned(),
-                made_of: Vec::new(),
-                files,
-                pcrs: Vec::new(),
-                unpredicted: Vec::new(),
-            }],
-        }],
-        withdrawn: Vec::new(),
-    };
-    references.to_json()
+fn generation(files: Vec<FileValue>) -> Generation {
+    let artefact = pinned::files("guest", files);
+    pinned::generation("guest-files", &["guests"], artefact)
 }
 
 /// Record and time of the eviction: the refused verdict, and the revocation that gateways follow.
