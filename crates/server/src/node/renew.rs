@@ -2,6 +2,7 @@
 
 use super::Caller;
 use crate::core::Core;
+use crate::evict::evict;
 use crate::join::{
     Admission, admit_node, certify_node, chip, prove_key, public_key, tee_required, tpm_auth,
     tpm_fail, tpm_prove,
@@ -11,6 +12,19 @@ use crate::refusal::Refusal;
 use facts::{FactSet, Finding, Source, Verdict, names};
 use proto::v1;
 use std::sync::Arc;
+
+/// Nobody who is trusted vouches for the chip that answered: a certificate has ended, a reference value is gone
+/// or was never there. That is no lie of the machine. It is evicted, and joins again once somebody does.
+const UNVOUCHED: [&str; 6] = [
+    "TPM-AK-CERT-VALIDITY",
+    "TPM-AK-CHAIN",
+    "TPM-AK-UNKNOWN",
+    "TPM-EK-CERT-VALIDITY",
+    "TPM-EK-CHAIN",
+    "TPM-EK-UNKNOWN",
+];
+/// It booted in the middle of an answer: it answers again.
+const RESTARTED: &str = "TPM-BOOT-CHANGED";
 
 pub(super) async fn renew(
     core: &Arc<Core>,
@@ -96,7 +110,9 @@ pub(super) async fn renew(
                     return Err(Refusal::Denied(finding));
                 }
                 Err(Refusal::Denied(finding)) => {
-                    if finding.code.starts_with("TPM-") {
+                    if UNVOUCHED.contains(&&*finding.code) {
+                        evict(core, name, vec![finding.clone()], Vec::new()).await?;
+                    } else if finding.code.starts_with("TPM-") && finding.code != RESTARTED {
                         tpm_fail(core, name, &finding).await?;
                     }
                     return Err(Refusal::Denied(finding));

@@ -2,19 +2,19 @@
 //! everything else is what runs.
 
 use crate::harness::{
-    DOMAIN, Fixture, Link, Machine, PROGRAM, config_text, estate, finding, program, transcript,
+    DOMAIN, Fixture, Link, Machine, PROGRAM, config_text, estate, finding, program,
 };
 use crate::tee_forged::forge_intel::Platform;
 use crate::tee_forged::forge_snp::Machine as Guest;
 use crate::tee_forged::{bundle, der, domain, guest, report, snp_root, tdx_root};
 use crate::tpm::{answered, pin};
+use crate::tpm_renewal::renew_showing;
 use agent::AgentConfig;
-use crypto::{Algorithm, KeyPair, Signer as _};
+use crypto::{Algorithm, KeyPair};
 use estate::EstateFiles;
 use facts::{Source, Timestamp, Value};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
-use proto::v1::node_client::NodeClient;
 use server::Config;
 use std::path::Path;
 use std::sync::Arc;
@@ -122,32 +122,10 @@ impl Site {
         show: impl FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence>,
     ) -> Result<Machine, Status> {
         let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
-        let link = machine.link().await;
-        let spki = key.public_key().spki_der().to_vec();
-        let signed = transcript(&[
-            b"trilith-renew-v1",
-            DOMAIN.as_bytes(),
-            &link.exporter,
-            &id,
-            &crypto::sha256(&machine.joined.join_state),
-            &spki,
-        ]);
-        let (mut finish, asked) = answered(&link, machine.anchors.as_ref(), &self.chip, &key).await;
-        finish.tee = show(&asked);
-        let request = v1::RenewRequest {
-            public_key: spki,
-            join_state: machine.joined.join_state.clone(),
-            generation: machine.joined.generation,
-            renewal_id: id.to_vec(),
-            proof: key.sign(&signed).unwrap(),
-            tpm: Some(finish),
-        };
-        let joined = NodeClient::new(link.channel).renew(request).await?;
-        Ok(Machine {
-            key,
-            joined: joined.into_inner(),
-            ..machine.clone()
+        renew_showing(machine, &self.chip, id, key, |finish, asked| {
+            finish.tee = show(asked);
         })
+        .await
     }
 
     /// How many records of these types there are.

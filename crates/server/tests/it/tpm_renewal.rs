@@ -2,7 +2,7 @@
 //! copied. The chips are software, everything else is what runs: the agents are whole ones.
 
 use crate::harness::{DOMAIN, Fixture, Link, Machine, finding, transcript};
-use crate::tpm::{answer, evidence, pin, start};
+use crate::tpm::{answered, evidence, pin, start};
 use agent::{AgentConfig, IdentityError, JoinError, RunError};
 use crypto::{Algorithm, KeyPair, Signer as _};
 use facts::Finding;
@@ -10,8 +10,8 @@ use proto::v1;
 use proto::v1::join_client::JoinClient;
 use proto::v1::node_client::NodeClient;
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use testkit::swtpm::Swtpm;
@@ -77,6 +77,21 @@ pub(crate) async fn renew_with(
     key: Arc<KeyPair>,
     ima_list: Vec<u8>,
 ) -> Result<Machine, Status> {
+    renew_showing(machine, chip, id, key, |finish, _| {
+        finish.ima_list = ima_list;
+    })
+    .await
+}
+
+/// As [`renew`], with whatever `show` puts beside the chip's answer. It is told what a report of the machine's
+/// hardware has to be of.
+pub(crate) async fn renew_showing(
+    machine: &Machine,
+    chip: &Swtpm,
+    id: [u8; 16],
+    key: Arc<KeyPair>,
+    show: impl FnOnce(&mut v1::TpmFinishRequest, &[u8; 64]),
+) -> Result<Machine, Status> {
     let link: Link = machine.link().await;
     let spki = key.public_key().spki_der().to_vec();
     let signed = transcript(&[
@@ -87,16 +102,15 @@ pub(crate) async fn renew_with(
         &crypto::sha256(&machine.joined.join_state),
         &spki,
     ]);
+    let (mut finish, asked) = answered(&link, machine.anchors.as_ref(), chip, &key).await;
+    show(&mut finish, &asked);
     let request = v1::RenewRequest {
         public_key: spki,
         join_state: machine.joined.join_state.clone(),
         generation: machine.joined.generation,
         renewal_id: id.to_vec(),
         proof: key.sign(&signed).unwrap(),
-        tpm: Some(v1::TpmFinishRequest {
-            ima_list,
-            ..answer(&link, machine.anchors.as_ref(), chip, &key).await
-        }),
+        tpm: Some(finish),
     };
     let joined = NodeClient::new(link.channel).renew(request).await?;
     Ok(Machine {
@@ -199,6 +213,106 @@ async fn another_machines_tpm_that_answers_a_renewal_is_refused_and_recorded() {
         .await
         .unwrap();
     renew(&freed, &chip, [4; 16], key()).await.unwrap();
+}
+
+/// A machine whose chip nobody vouched for at a renewal was banned, although it had told no lie: a certificate
+/// that ended, or an authority that the estate left out, cost an administrator's readmission.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_nobody_vouches_for_evicts_its_machine_and_bans_it_not() {
+    let Some((chip, _)) = chips("server.tpm-unvouched") else {
+        return;
+    };
+    let fixture = start(&chip, "").await;
+    let mut machine = join(&fixture, &chip, None).await.unwrap();
+    for (stranger, code) in [
+        (Swtpm::start().unwrap(), "TPM-EK-CHAIN"),
+        (Swtpm::uncertified().unwrap(), "TPM-EK-UNKNOWN"),
+    ] {
+        let refused = renew(&machine, &stranger, [1; 16], key()).await;
+        assert_eq!(finding(&refused.err().unwrap()).code, code);
+        let revoked = fixture.records(&["revocation"]).await;
+        let (_, revoked) = revoked.last().unwrap();
+        assert_eq!(revoked["body"]["target"]["value"], name(&machine).as_str());
+        let reason = revoked["body"]["reason"].as_str().unwrap();
+        assert!(reason.starts_with(code), "{reason}");
+        // What it holds is cut; by its own chip it is in again, and nobody has to readmit it.
+        let cut = renew(&machine, &chip, [2; 16], key()).await.err().unwrap();
+        assert_eq!(finding(&cut).code, "CALLER-REVOKED");
+        let joined = join(&fixture, &chip, Some((&machine, [3; 16]))).await;
+        machine = joined.unwrap();
+        machine = renew(&machine, &chip, [4; 16], key()).await.unwrap();
+    }
+}
+
+/// Holds whoever reads a blob of evidence that the server keeps, until it is let go.
+struct Held(PathBuf);
+
+impl Held {
+    /// The evidence of this kind that the last verdict names.
+    async fn blob(fixture: &Fixture, kind: &str) -> Self {
+        let verdicts = fixture.records(&["verdict"]).await;
+        let (_, verdict) = verdicts.last().unwrap();
+        let evidence = verdict["body"]["evidence"].as_array().unwrap();
+        let of_kind = evidence.iter().find(|one| one["kind"] == kind).unwrap();
+        let name = of_kind["sha256"].as_str().unwrap();
+        let path = fixture.dir.path().join("data/blobs").join(&name[..2]);
+        let path = path.join(name);
+        std::fs::remove_file(&path).unwrap();
+        let (pipe, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, mode, 0).unwrap();
+        Self(path)
+    }
+
+    /// Once somebody is held there: lets it go.
+    async fn release(self) {
+        let waited = async {
+            let mut to = std::fs::OpenOptions::new();
+            // There is nobody to write to until somebody reads.
+            to.write(true).custom_flags(nonblocking());
+            while to.open(&self.0).is_err() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = tokio::time::timeout(HUNG, waited).await;
+        waited.expect("the evidence is kept");
+    }
+}
+
+fn nonblocking() -> i32 {
+    rustix::fs::OFlags::NONBLOCK.bits().try_into().unwrap()
+}
+
+/// The evidence is good and from before the eviction: the renewal would have let the machine in again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renewal_that_is_overtaken_by_an_eviction_does_not_lift_it() {
+    let Some((chip, _)) = chips("server.tpm-renewal-overtaken") else {
+        return;
+    };
+    let fixture = start(&chip, "").await;
+    let machine = join(&fixture, &chip, None).await.unwrap();
+    let first = Held::blob(&fixture, "tpm-ek-public").await;
+    let second = Held::blob(&fixture, "ek-certificate").await;
+    let renewing = renew(&machine, &chip, [1; 16], key());
+    let evicting = async {
+        // It has answered, and is found to be as it should be; then it is evicted.
+        first.release().await;
+        let request = v1::RevokeRequest {
+            kind: "eviction".to_owned(),
+            value: name(&machine),
+            reason: "we look at it".to_owned(),
+        };
+        fixture.admin().await.revoke(request).await.unwrap();
+        second.release().await;
+    };
+    let (renewed, ()) = tokio::join!(renewing, evicting);
+    let refused = finding(&renewed.err().unwrap());
+    assert_eq!(refused.code, "JOIN-OVERTAKEN");
+    let still = renew(&machine, &chip, [2; 16], key()).await.err().unwrap();
+    assert_eq!(finding(&still).code, "CALLER-REVOKED");
+    assert_eq!(renewals_of(&fixture).await, 0);
+    join(&fixture, &chip, Some((&machine, [3; 16])))
+        .await
+        .unwrap();
 }
 
 /// As a service manager runs it: again, if another request for the same machine was under way.
