@@ -8,18 +8,19 @@
 mod changes;
 
 use crate::core::Core;
+use crate::current::Current;
 use crate::refusal::Refusal;
 use crate::state::State;
 use attest_tpm::seal::{Approval, ApprovalSet, Approver, MOST, Pcrs, Scope};
-use changes::{Change, changes};
+use changes::Wanted;
 use crypto::{Algorithm, Custody, PublicKey, Signer};
-use facts::{FactSet, Finding, names};
+use facts::{FactSet, Finding, Timestamp, names};
 use ledger::Base64;
 use ledger::body::{self, Body as _};
 use ledger_store::Reader;
 use proto::v1;
 use proto::v1::node_update::Update;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Its name in the authority's custody.
@@ -37,6 +38,10 @@ pub(crate) struct Seals {
 #[derive(Default)]
 struct Rings {
     sets: BTreeMap<String, Arc<ApprovalSet>>,
+    /// Rings from whose sets boots were taken: their epoch is over as soon as the next one is recorded.
+    ending: BTreeSet<String>,
+    /// Rings whose approvals were not recorded when it was tried last, and why.
+    unrecorded: BTreeMap<String, String>,
     /// Rings of which boots are predicted and not approved, and which PCRs they lack.
     unpinned: BTreeMap<String, &'static str>,
     /// The version of the estate of which every machine was told.
@@ -104,9 +109,57 @@ impl Seals {
         }
     }
 
-    /// Why no boot of `ring` is approved although some are good there.
+    /// Takes out of what is told whatever is good no longer.
+    ///
+    /// INVARIANT: it waits for no record. The ring's epoch goes on for what is left, until the next one is in
+    /// the ledger or [`Seals::end`] ends it.
+    fn withdraw(&self, wanted: &[Wanted]) {
+        let mut rings = self.lock();
+        for one in wanted {
+            let Some(set) = rings.sets.get(&one.ring) else {
+                continue;
+            };
+            let Some(left) = one.left_of(set, &self.approver) else {
+                continue;
+            };
+            tracing::info!(ring = %one.ring, epoch = set.scope.epoch, left = left.approvals().len(),
+                "boots are approved no longer");
+            rings.sets.insert(one.ring.clone(), Arc::new(left));
+            rings.ending.insert(one.ring.clone());
+        }
+    }
+
+    /// Ends the epochs of rings from which something was withdrawn and whose next one is not recorded: their
+    /// machines keep nothing, until it is. Which rings.
+    fn end(&self, now: Timestamp) -> BTreeSet<String> {
+        let mut rings = self.lock();
+        let ending = std::mem::take(&mut rings.ending);
+        for ring in &ending {
+            if let Some(set) = rings.sets.get(ring) {
+                let scope = changes::next(&set.scope, now);
+                let none = ApprovalSet::empty(scope, self.approver.clone());
+                rings.sets.insert(ring.clone(), Arc::new(none));
+            }
+        }
+        ending
+    }
+
+    /// Why no boot of `ring` is approved although some are good there, or not all of them.
     pub(crate) fn why_none(&self, ring: &str) -> Option<Finding> {
-        let missing = *self.lock().unpinned.get(ring)?;
+        let rings = self.lock();
+        if let Some(why) = rings.unrecorded.get(ring) {
+            return Some(
+                Finding::new(
+                    "SEAL-UNRECORDED",
+                    "boots of this ring are good and not approved: the approval is not recorded yet",
+                )
+                .expected("a ledger that takes records, and a key that signs")
+                .observed(why.clone())
+                .next("mend what is observed; it is tried again every few seconds"),
+            );
+        }
+        let missing = *rings.unpinned.get(ring)?;
+        drop(rings);
         Some(
             Finding::new(
                 "SEAL-UNPINNED",
@@ -174,69 +227,133 @@ pub(crate) fn told(core: &Core, facts: &FactSet) -> Vec<u8> {
 }
 
 /// Approves what the estate in force makes good by now and has not been approved, and takes back what it makes
-/// good no longer; then tells the machines whom it concerns.
+/// good no longer; then tells the machines whom it concerns. What is taken back is told of no more from the first
+/// moment on; where what stays good cannot be recorded, machines are told to keep nothing.
 ///
 /// # Errors
 /// What cannot be recorded: nobody has it then, and it is tried again.
 pub(crate) async fn refresh(core: &Arc<Core>) -> Result<(), Refusal> {
     let _alone = core.seals.refreshing.lock().await;
-    core.signing.check()?;
     let Some(current) = core.current.load_full() else {
         return Ok(());
     };
-    let (judging, estate) = (Arc::clone(core), Arc::clone(&current));
-    let changes = core
-        .pool
-        .run(move || changes(&judging, &estate, judging.now()))
-        .await
-        .map_err(|error| Refusal::internal("predicting boots", &error))?
-        .map_err(Refusal::Unavailable)?;
-    let mut drafts = Vec::new();
-    let spki = core.seals.key.public_key().spki_der();
-    if changes.iter().any(|change| !change.fresh.is_empty()) {
-        let known = core.state().seal_key();
-        if known.as_deref() != Some(spki) {
-            let rotation = body::KeyRotation {
-                what: KEY.to_owned(),
-                old: known.map(Base64),
-                new: Some(Base64(spki.to_vec())),
-                old_signature: None,
-                new_signature: None,
-                reason: format!("key {KEY} begins its tenure"),
-            };
-            drafts.push(core.by_server(rotation.record())?);
-        }
+    let wanted = wanted(core, &current).await?;
+    core.seals.withdraw(&wanted);
+    let approved = approve(core, &current, wanted).await;
+    let mut changed = core.seals.end(core.now());
+    if let Ok(rings) = &approved {
+        changed.extend(rings.iter().cloned());
     }
-    for record in changes.iter().flat_map(Change::records) {
-        drafts.push(core.by_server(record.record().estate(current.reference()))?);
-    }
-    // INVARIANT: an approval is in the ledger before anybody has it.
-    if !drafts.is_empty() {
-        core.append(drafts).await?;
-    }
-    let changed: Vec<String> = changes.iter().map(|one| one.ring.clone()).collect();
-    let everybody = {
-        let mut rings = core.seals.lock();
-        for change in changes {
-            tracing::info!(ring = %change.ring, epoch = change.set.scope.epoch,
-                approved = change.set.approvals().len(), "boots are approved");
-            rings.sets.insert(change.ring, Arc::new(change.set));
-        }
-        // A new version may have moved machines to other rings.
-        std::mem::replace(&mut rings.told, current.index) != current.index
-    };
+    // A new version may have moved machines to other rings.
+    let told = std::mem::replace(&mut core.seals.lock().told, current.index);
+    let everybody = told != current.index;
     if everybody || !changed.is_empty() {
         let telling = Arc::clone(core);
         let rings = (!everybody).then_some(changed);
-        tokio::task::spawn_blocking(move || tell(&telling, rings.as_deref()))
+        tokio::task::spawn_blocking(move || tell(&telling, rings.as_ref()))
             .await
             .map_err(|error| Refusal::internal("telling of boots", &error))?;
     }
+    approved.map(drop)
+}
+
+/// The first half of [`refresh`] alone: nobody is told of what is good no longer.
+///
+/// # Errors
+/// When it cannot be said what is good.
+pub(crate) async fn withdraw(core: &Arc<Core>) -> Result<(), Refusal> {
+    let _alone = core.seals.refreshing.lock().await;
+    let Some(current) = core.current.load_full() else {
+        return Ok(());
+    };
+    let wanted = wanted(core, &current).await?;
+    core.seals.withdraw(&wanted);
     Ok(())
 }
 
+async fn wanted(core: &Arc<Core>, current: &Arc<Current>) -> Result<Vec<Wanted>, Refusal> {
+    let (judging, estate) = (Arc::clone(core), Arc::clone(current));
+    core.pool
+        .run(move || changes::wanted(&judging, &estate, judging.now()))
+        .await
+        .map_err(|error| Refusal::internal("predicting boots", &error))
+}
+
+/// Signs and records what is wanted, in one commit; which rings have another set by it. A ring of which
+/// something cannot be signed or drafted stands in the way of no other.
+async fn approve(
+    core: &Arc<Core>,
+    current: &Current,
+    wanted: Vec<Wanted>,
+) -> Result<Vec<String>, Refusal> {
+    core.signing.check()?;
+    let judging = Arc::clone(core);
+    let changes = core
+        .pool
+        .run(move || changes::changes(&judging, wanted))
+        .await
+        .map_err(|error| Refusal::internal("approving boots", &error))?;
+    let spki = core.seals.key.public_key().spki_der();
+    let known = core.state().seal_key();
+    let mut drafts = Vec::new();
+    let mut unrecorded = BTreeMap::new();
+    let mut recorded = Vec::new();
+    for (ring, change) in changes {
+        let drafted = change.map_err(Refusal::Unavailable).and_then(|change| {
+            let records = change.records();
+            let drafts: Result<Vec<_>, Refusal> = records
+                .map(|record| core.by_server(record.record().estate(current.reference())))
+                .collect();
+            Ok((change, drafts?))
+        });
+        match drafted {
+            Ok((change, some)) => {
+                drafts.extend(some);
+                recorded.push(change);
+            }
+            Err(refusal) => {
+                tracing::error!(%ring, %refusal, "boots of this ring are not approved");
+                unrecorded.insert(ring, refusal.finding().to_string());
+            }
+        }
+    }
+    if !drafts.is_empty() && known.as_deref() != Some(spki) {
+        let rotation = body::KeyRotation {
+            what: KEY.to_owned(),
+            old: known.map(Base64),
+            new: Some(Base64(spki.to_vec())),
+            old_signature: None,
+            new_signature: None,
+            reason: format!("key {KEY} begins its tenure"),
+        };
+        drafts.insert(0, core.by_server(rotation.record())?);
+    }
+    // INVARIANT: an approval is in the ledger before anybody has it.
+    let appended = match drafts.is_empty() {
+        true => Ok(()),
+        false => core.append(drafts).await.map(drop),
+    };
+    let mut rings = core.seals.lock();
+    if let Err(refusal) = appended {
+        let why = refusal.finding().to_string();
+        let waiting = recorded.iter().filter(|change| !change.fresh.is_empty());
+        unrecorded.extend(waiting.map(|change| (change.ring.clone(), why.clone())));
+        rings.unrecorded = unrecorded;
+        return Err(refusal);
+    }
+    rings.unrecorded = unrecorded;
+    let changed = recorded.iter().map(|one| one.ring.clone()).collect();
+    for change in recorded {
+        tracing::info!(ring = %change.ring, epoch = change.set.scope.epoch,
+            approved = change.set.approvals().len(), "boots are approved");
+        rings.ending.remove(&change.ring);
+        rings.sets.insert(change.ring, Arc::new(change.set));
+    }
+    Ok(changed)
+}
+
 /// Sends their approvals to the connected machines of `rings`, or to all of them.
-fn tell(core: &Core, rings: Option<&[String]>) {
+fn tell(core: &Core, rings: Option<&BTreeSet<String>>) {
     let nodes: Vec<_> = core.state().nodes().cloned().collect();
     for node in nodes {
         if !core.workloads.connected(&node.name) {

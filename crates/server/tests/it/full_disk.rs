@@ -10,10 +10,10 @@ use std::process::Command;
 const NAME: &str = "server full disk";
 
 /// A file system in memory, 48 MiB large.
-struct Small(PathBuf);
+pub(crate) struct Small(PathBuf);
 
 impl Small {
-    fn mount(at: &Path) -> Option<Self> {
+    pub(crate) fn mount(at: &Path) -> Option<Self> {
         if !rustix::process::geteuid().is_root() {
             testkit::skip(NAME, "mounting a small file system takes root");
             return None;
@@ -32,7 +32,7 @@ impl Small {
     }
 
     /// Takes every block that is left.
-    fn fill(&self) {
+    pub(crate) fn fill(&self) {
         let mut file = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
@@ -43,7 +43,7 @@ impl Small {
         }
     }
 
-    fn free(&self) {
+    pub(crate) fn free(&self) {
         std::fs::remove_file(self.0.join("filler")).unwrap();
     }
 }

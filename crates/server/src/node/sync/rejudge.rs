@@ -37,6 +37,10 @@ pub(crate) async fn rejudge(
     new: Arc<Current>,
 ) -> Result<(usize, usize), Refusal> {
     let before = old.clone();
+    // What follows may wait for the disk, or fail on it.
+    if let Err(refusal) = crate::seals::withdraw(core).await {
+        tracing::error!(%refusal, "boots that are withdrawn may still be told of");
+    }
     // First: what machines enforce by the version before counts for a while.
     crate::enforcing::named_anew(core, before.as_deref(), &new);
     let (judging, version) = (Arc::clone(core), Arc::clone(&new));

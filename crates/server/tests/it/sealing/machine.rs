@@ -1,23 +1,20 @@
 //! Whole agents on machines with a chip that is measured into as real machines' were.
 
 use super::{HUNG, JUDGED, OLD};
+use crate::booting::{measure, predicted, withdrawal};
 use crate::harness::{DOMAIN, Fixture, estate};
 use crate::tpm::pin;
 use agent::{AgentConfig, IdentityError, JoinError, RunError};
-use attest_tpm::eventlog::Log;
 use attest_tpm::seal::ApprovalSet;
-use crypto::{Hash, hex, sha256};
+use crypto::{hex, sha256};
 use estate::EstateFiles;
 use facts::Finding;
 use proto::v1;
-use references::{
-    Artefact, ArtefactKind, Digest, Generation, PcrEvent, PcrValue, ReferenceFile, Source,
-    SourceKind, Withdrawal,
-};
+use references::{Artefact, ArtefactKind, ReferenceFile};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
+use testkit::pinned;
 use testkit::swtpm::Swtpm;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 /// A machine with a chip, and the evidence that it boots by.
 pub(super) struct Machine {
     pub(super) chip: Swtpm,
-    pub(super) extend: PathBuf,
     pub(super) evidence: PathBuf,
     pub(super) folder: tempfile::TempDir,
     pub(super) ek: String,
@@ -39,26 +35,12 @@ impl Machine {
             testkit::skip(test, &format!("no evidence {OLD}"));
             return None;
         };
-        let extend = match testkit::tools(["tpm2_pcrextend"]) {
-            Ok([path]) => path,
-            Err(why) => {
-                testkit::skip(test, &why);
-                return None;
-            }
-        };
-        let chip = match Swtpm::start() {
-            Ok(chip) => chip,
-            Err(why) => {
-                testkit::skip(test, &why.to_string());
-                return None;
-            }
-        };
+        let chip = Swtpm::for_test(test)?;
         let mut tpm = device::tpm::Tpm::open(&chip.uri()).unwrap();
         let ek = hex::encode(&sha256(&tpm.endorsement().unwrap().public));
         drop(tpm);
         let machine = Self {
             chip,
-            extend,
             evidence,
             folder: testkit::temp_dir().unwrap(),
             ek,
@@ -76,25 +58,8 @@ impl Machine {
     /// As the firmware does: into the chip, and into the log.
     pub(super) fn measure(&self, log: &str) {
         let bytes = std::fs::read(self.evidence.join(log)).unwrap();
-        let parsed = Log::parse(&bytes).unwrap();
-        let events: Vec<String> = parsed
-            .measured()
-            .filter(|event| event.pcr < 15)
-            .map(|event| {
-                let digest = event.digest(Hash::Sha256).unwrap();
-                format!("{}:sha256={}", event.pcr, hex::encode(digest))
-            })
-            .collect();
-        for some in events.chunks(64) {
-            self.extend(some);
-        }
+        measure(&self.chip, &bytes, |pcr| pcr < 15);
         std::fs::write(self.log(), bytes).unwrap();
-    }
-
-    pub(super) fn extend(&self, events: &[String]) {
-        let mut command = Command::new(&self.extend);
-        command.env("TPM2TOOLS_TCTI", self.chip.tcti()).args(events);
-        assert!(command.status().unwrap().success());
     }
 
     pub(super) fn log(&self) -> PathBuf {
@@ -103,33 +68,11 @@ impl Machine {
 
     /// The artefact that predicts what `log` gives.
     pub(super) fn artefact(&self, name: &str, log: &str) -> Artefact {
-        let bytes = std::fs::read(self.evidence.join(log)).unwrap();
-        let log = Log::parse(&bytes).unwrap();
-        let pcrs = JUDGED.map(|pcr| {
-            let events = log.measured().filter(|event| event.pcr == pcr);
-            let events: Vec<PcrEvent> = events
-                .map(|event| PcrEvent {
-                    what: event.title(),
-                    sha256: Digest(event.digest(Hash::Sha256).unwrap().try_into().unwrap()),
-                })
-                .collect();
-            PcrValue {
-                index: u8::try_from(pcr).unwrap(),
-                sha256: references::pcr::replay(&events),
-                events,
-            }
-        });
+        let log = std::fs::read(self.evidence.join(log)).unwrap();
+        let pcrs = JUDGED.map(|pcr| predicted(&log, pcr, |_| {}));
         Artefact {
-            kind: ArtefactKind::BootChain,
-            name: name.to_owned(),
-            version: "1".to_owned(),
-            architecture: String::new(),
-            sha256: Digest::of(name.as_bytes()),
-            source: "pinned".to_owned(),
-            made_of: Vec::new(),
-            files: Vec::new(),
             pcrs: pcrs.to_vec(),
-            unpredicted: Vec::new(),
+            ..pinned::artefact(ArtefactKind::BootChain, name)
         }
     }
 
@@ -147,34 +90,13 @@ impl Machine {
                 self.ek
             ),
         );
-        let at = facts::Timestamp::from_secs(1_700_000_000);
-        let generations = boots.iter().map(|(name, log)| Generation {
-            name: format!("generation-{name}"),
-            rings: vec!["demo".to_owned()],
-            valid_from: at,
-            valid_until: None,
-            imported_at: at,
-            sources: vec![Source {
-                id: "pinned".to_owned(),
-                kind: SourceKind::Pinned,
-                name: "recorded".to_owned(),
-                sha256: Digest([7; 32]),
-                signed_by: Vec::new(),
-                signed_at: None,
-            }],
-            artefacts: vec![self.artefact(name, log)],
+        let generations = boots.iter().map(|(name, log)| {
+            let artefact = self.artefact(name, log);
+            pinned::generation(&format!("generation-{name}"), &["demo"], artefact)
         });
         let file = ReferenceFile {
             generations: generations.collect(),
-            withdrawn: withdrawn
-                .iter()
-                .map(|name| Withdrawal {
-                    name: (*name).to_owned(),
-                    version: None,
-                    at,
-                    reason: "CVE-2026-1234".to_owned(),
-                })
-                .collect(),
+            withdrawn: withdrawn.iter().map(|name| withdrawal(name)).collect(),
         };
         if !boots.is_empty() {
             files.insert("references/boot.json", file.to_json());
@@ -335,4 +257,10 @@ pub(super) async fn approvals(fixture: &Fixture, ring: &str) -> String {
     };
     let answer = fixture.admin().await.boot_approvals(request).await;
     answer.unwrap().into_inner().json
+}
+
+/// Of the ring `demo`, as states have it.
+pub(super) async fn epoch(fixture: &Fixture) -> String {
+    let set = ApprovalSet::parse(approvals(fixture, "demo").await.as_bytes()).unwrap();
+    set.scope.epoch.to_string()
 }
