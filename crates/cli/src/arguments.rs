@@ -542,8 +542,8 @@ impl Arguments {
     /// Reads the words of a command line, the program's name first.
     ///
     /// # Errors
-    /// What clap finds, and an admin socket for a server, which has it from its configuration: that flag is
-    /// for those who ask. The environment variable may be there for them.
+    /// What clap finds, and an admin socket for a role, which has what it needs from its configuration: that
+    /// flag is for those who ask. The environment variable may be there for them.
     pub fn read<W: Into<std::ffi::OsString> + Clone>(
         words: impl IntoIterator<Item = W>,
     ) -> Result<Self, clap::Error> {
@@ -553,14 +553,36 @@ impl Arguments {
             .map_err(|error| error.format(&mut tree))?;
         let given =
             matches.value_source("admin_socket") == Some(clap::parser::ValueSource::CommandLine);
-        if given && matches!(arguments.command, Command::Server(_)) {
-            return Err(tree.error(
+        match arguments
+            .command
+            .says_where_its_server_is()
+            .filter(|_| given)
+        {
+            None => Ok(arguments),
+            Some(said) => Err(tree.error(
                 clap::error::ErrorKind::ArgumentConflict,
-                "--admin-socket is for commands that ask a server; where the server itself has its socket, \
-                 `admin_socket` in server.toml says (admin.sock in its data_dir by default)",
-            ));
+                format!("--admin-socket is for commands that ask a server; {said}"),
+            )),
         }
-        Ok(arguments)
+    }
+}
+
+impl Command {
+    /// Of a role, what says so instead of a flag.
+    const fn says_where_its_server_is(&self) -> Option<&'static str> {
+        match self {
+            Self::Server(_) => Some(
+                "where the server itself has its socket, `admin_socket` in server.toml says \
+                 (admin.sock in its data_dir by default)",
+            ),
+            Self::Agent(AgentArguments { command: None, .. }) => {
+                Some("where the node agent's server is, `server` in agent.toml says")
+            }
+            Self::Gateway(_) => {
+                Some("where the gateway's server is, `server` in gateway.toml says")
+            }
+            _ => None,
+        }
     }
 }
 
@@ -584,7 +606,7 @@ mod tests {
 
     /// It was taken and ignored, and the server listened elsewhere.
     #[test]
-    fn a_server_is_not_told_its_admin_socket_by_a_flag() {
+    fn a_role_is_not_told_of_an_admin_socket_by_a_flag() {
         for words in [
             "server --config s.toml --admin-socket /tmp/a.sock",
             "--admin-socket /tmp/a.sock server --config s.toml",
@@ -592,8 +614,23 @@ mod tests {
         ] {
             assert!(refused(words).contains("server.toml"), "{words}");
         }
+        for (words, file) in [
+            ("agent --config a.toml --admin-socket /tmp/a", "agent.toml"),
+            (
+                "gateway --config g.toml --admin-socket /tmp/a",
+                "gateway.toml",
+            ),
+            (
+                "--admin-socket /tmp/a gateway --config g.toml",
+                "gateway.toml",
+            ),
+        ] {
+            assert!(refused(words).contains(file), "{words}");
+        }
         for words in [
             "server --config s.toml",
+            "agent --config a.toml",
+            "agent list --admin-socket /tmp/a.sock",
             "status --admin-socket /tmp/a.sock",
             "--admin-socket /tmp/a.sock status",
         ] {
