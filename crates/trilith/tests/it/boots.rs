@@ -6,11 +6,13 @@ mod enforcement;
 mod measured;
 mod pieces;
 pub(crate) mod server;
+mod shop;
 
 use debian::Debian;
 use enforcement::{COPY, OWN_TREE};
 use measured::{Known, OTHER, UNLISTED, WITH_TREE};
 use pieces::{Pieces, WORKLOAD};
+use shop::{Session, Shop};
 use std::time::{Duration, Instant};
 use testkit::guest::report;
 
@@ -29,7 +31,10 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
     let image = pieces.image("good", initramfs, pieces::CMDLINE);
     // Before it boots anywhere: what its TPM will hold.
     let references = pieces.predict(&image);
-    pieces.apply(&references, Some(&known));
+    let mut files = pieces.estate(&references, Some(&known));
+    shop::declare(&mut files);
+    pieces.server.apply(&files);
+    let shop = Shop::open(&pieces);
 
     let disks = [&*pieces.disk("good", &image), &known.disk];
     let mut guest = pieces.boot_from("good", &pieces.own_variables(), &disks);
@@ -79,11 +84,31 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
     let copy = format!("cp /bin/busybox {UNLISTED}; echo >> {UNLISTED}; chmod 755 {UNLISTED}");
     let ran = guest.run(&copy, PATIENCE).expect("the guest obeys");
     assert_eq!(ran.status, 0, "{ran:?}");
-    let started = Instant::now();
-    let ran = guest.run(&format!("{UNLISTED} true"), PATIENCE);
-    assert_eq!(ran.expect("the guest obeys").status, 0, "it runs");
+    // Its workload holds a session, and reads. What the session sees of the end is by the guest's clock.
+    let mut session = Session::begin(&mut guest, &shop);
+    let reading = session.keep_reading(&mut guest);
+    std::thread::sleep(Duration::from_millis(500));
+    let (started, exec) = (Instant::now(), shop::now());
+    let ran = guest.run(&format!("{}; {UNLISTED} true", shop::UPTIME), PATIENCE);
+    let ran = ran.expect("the guest obeys");
+    assert_eq!(ran.status, 0, "it runs: {ran:?}");
+    let before = shop::uptime(&ran.output).saturating_sub(reading);
     let evicted = pieces.evicted();
     let cut = evicted.seen.duration_since(started);
+    let end = session.answer(&mut guest);
+    assert_eq!(end["ok"], false, "{end}");
+    let read_for = Duration::from_secs_f64(end["ms"].as_f64().expect("a time") / 1e3);
+    assert!(read_for > before, "it read until then: {end}");
+    let seen = read_for.saturating_sub(before);
+    let ended = shop::ended(&pieces.server);
+    assert_eq!(ended.reason, "revoked", "{ended:?}");
+    assert!(ended.detail.contains("IMA-FILE"), "{ended:?}");
+    assert!(ended.operations > 1, "{ended:?}");
+    assert!(ended.at >= exec, "{ended:?}");
+    // Nor does it get another.
+    let again = session.ask(&mut guest, &shop::query("select 1"));
+    assert_eq!(again["ok"], false, "{again}");
+    assert_eq!(session.connect(&mut guest, &shop)["ok"], false);
     let finding = evicted.findings.first().expect("a finding");
     assert_eq!(measured::text(finding, "/code"), "IMA-FILE", "{evicted:#?}");
     let names_it = measured::text(finding, "/message").contains(UNLISTED);
@@ -107,7 +132,8 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
     report(&format!(
         "own keys: {} booted in {:.1} s, joined {:.2} s later; approved by {}; {} IMA entries approved; \
          identity by SHA-256 {:.2} s and by fs-verity {:.2} s after the program's first start; \
-         evicted {:.2} s after an unlisted program: {}",
+         an unlisted program ran after {} statements of an open session: {}; the machine was evicted {:.2} s \
+         after it; the session cut {:.2} s after it by the client's clock, and by the gateway's record {:.2} s",
         guest.greeting,
         guest.booted_in.as_secs_f64(),
         joined.after.as_secs_f64(),
@@ -115,8 +141,11 @@ fn a_kernel_image_of_ones_own_joins_as_predicted_and_its_workload_gets_an_identi
         fact("machine.ima.entries"),
         by_content.as_secs_f64(),
         by_tree.as_secs_f64(),
-        cut.as_secs_f64(),
+        ended.operations,
         measured::text(finding, "/message"),
+        cut.as_secs_f64(),
+        seen.as_secs_f64(),
+        (ended.at - exec).as_secs_f64(),
     ));
 }
 

@@ -7,10 +7,29 @@ use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
+use testkit::mortal::{self, Parting};
 use testkit::swtpm::Swtpm;
 
 pub(crate) const DOMAIN: &str = "boots.example";
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Two on loopback that nothing listened on a moment ago.
+pub(crate) fn ports() -> [u16; 2] {
+    let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
+    listeners.map(|one| one.local_addr().expect("an address").port())
+}
+
+/// `trilith ROLE` on a configuration of this content, logging beside it.
+pub(crate) fn role(folder: &Path, role: &str, config: &str) -> Child {
+    let path = folder.join(format!("{role}.toml"));
+    std::fs::write(&path, config).expect("written");
+    let log = std::fs::File::create(folder.join(format!("{role}.log"))).expect("a log");
+    let program = env!("CARGO_BIN_EXE_trilith");
+    let mut command = mortal::command(program, Parting::Kill).expect("setpriv");
+    command.args([role, "--config"]).arg(&path);
+    command.stdin(Stdio::null()).stderr(log);
+    mortal::spawn(command).expect("it starts")
+}
 
 /// Ends when dropped.
 pub(crate) struct Server {
@@ -22,10 +41,8 @@ pub(crate) struct Server {
 impl Server {
     /// In `folder`, on loopback.
     pub(crate) fn start(folder: &Path) -> Self {
-        let listeners = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").expect("a free port"));
-        let ports = listeners.map(|one| one.local_addr().expect("an address").port());
+        let ports = ports();
         let data = folder.join("server");
-        let config = folder.join("server.toml");
         let text = format!(
             "trust_domain = \"{DOMAIN}\"\ndata_dir = \"{0}\"\nlisten = \"127.0.0.1:{1}\"\n\
              http_listen = \"127.0.0.1:{2}\"\n[custody.ca]\nkind = \"file\"\ndir = \"{0}/keys-ca\"\n\
@@ -34,15 +51,7 @@ impl Server {
             ports[0],
             ports[1],
         );
-        std::fs::write(&config, text).expect("written");
-        let log = std::fs::File::create(folder.join("server.log")).expect("a log");
-        let process = Command::new(env!("CARGO_BIN_EXE_trilith"))
-            .args(["server", "--config"])
-            .arg(&config)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("it starts");
+        let process = role(folder, "server", &text);
         let server = Self {
             process,
             folder: folder.to_owned(),
@@ -147,18 +156,30 @@ impl Server {
         self.ask(&["estate", "apply", folder, "--message", "guests"]);
     }
 
-    /// The verdict's index of the node that is connected, if there is one.
-    pub(crate) fn joined(&self) -> Option<String> {
+    /// The machine in the guest, if it is known. The host may be another.
+    fn guest(&self) -> Option<Value> {
         let agents = self.ask(&["agent", "list"]);
-        let agent = agents.pointer("/agents/0")?;
+        let agents = agents.get("agents")?.as_array()?;
+        let guest = |agent: &&Value| text(agent, "node") != "host-1";
+        agents.iter().find(guest).cloned()
+    }
+
+    /// The verdict's index of the guest, once it is connected.
+    pub(crate) fn joined(&self) -> Option<String> {
+        let agent = self.guest()?;
         let connected = agent.get("connected")?.as_bool()?;
-        let index = text(agent, "verdict");
+        let index = text(&agent, "verdict");
         connected.then_some(index)
     }
 
     /// The server's records of one type, oldest first.
     pub(crate) fn records(&self, kind: &str) -> Vec<Value> {
-        let ran = self.run(&["ledger", "search", "--ledger", "server", "--type", kind]);
+        self.records_of("server", kind)
+    }
+
+    /// Those of any ledger.
+    pub(crate) fn records_of(&self, ledger: &str, kind: &str) -> Vec<Value> {
+        let ran = self.run(&["ledger", "search", "--ledger", ledger, "--type", kind]);
         assert!(ran.status.success(), "{ran:?}");
         let lines = String::from_utf8_lossy(&ran.stdout);
         let found = lines.lines().map(|line| {
@@ -168,10 +189,10 @@ impl Server {
         found.collect()
     }
 
-    /// Why the node that is known is locked, if it is.
+    /// Why the guest is locked, if it is.
     pub(crate) fn locked(&self) -> Option<String> {
-        let agents = self.ask(&["agent", "list"]);
-        let locked = agents.pointer("/agents/0/locked")?.as_str()?;
+        let guest = self.guest()?;
+        let locked = guest.get("locked")?.as_str()?;
         Some(locked.to_owned())
     }
 
