@@ -76,13 +76,13 @@ mod tests {
             spawn(sleep).unwrap()
         };
         // The thread that asked for it is gone long before this process is.
-        let child = std::thread::spawn(start).join().unwrap();
+        let mut child = std::thread::spawn(start).join().unwrap();
         std::thread::sleep(Duration::from_millis(50));
         let told = std::path::PathBuf::from(file);
         let part = told.with_extension("part");
         std::fs::write(&part, child.id().to_string()).unwrap();
         std::fs::rename(part, told).unwrap();
-        std::thread::sleep(Duration::from_secs(600));
+        child.wait().unwrap();
     }
 
     fn runs(pid: &str) -> bool {

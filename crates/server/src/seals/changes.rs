@@ -266,7 +266,7 @@ mod tests {
     /// After a recovery from an older ledger the same number was counted again.
     #[test]
     fn the_same_ledger_at_another_time_names_another_epoch() {
-        let at = |second| Timestamp::from_secs(1_800_000_000 + second);
+        let at = |second: u64| Timestamp::from_secs(1_800_000_000 + second);
         let lost = epoch_after(7, at(0), 5);
         let again = epoch_after(7, at(1), 5);
         assert!(lost < again && lost > 7);

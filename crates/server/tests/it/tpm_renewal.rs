@@ -255,7 +255,8 @@ impl Held {
         let evidence = verdict["body"]["evidence"].as_array().unwrap();
         let of_kind = evidence.iter().find(|one| one["kind"] == kind).unwrap();
         let name = of_kind["sha256"].as_str().unwrap();
-        let path = fixture.dir.path().join("data/blobs").join(&name[..2]);
+        let (shard, _) = name.split_at(2);
+        let path = fixture.dir.path().join("data/blobs").join(shard);
         let path = path.join(name);
         std::fs::remove_file(&path).unwrap();
         let (pipe, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
