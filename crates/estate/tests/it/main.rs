@@ -18,5 +18,6 @@ mod equivalence;
 mod fixture;
 mod generations;
 mod hostile;
+mod images;
 mod shop;
 mod tee;
