@@ -19,5 +19,6 @@ mod fixture;
 mod generations;
 mod hostile;
 mod images;
+mod keyless;
 mod shop;
 mod tee;
