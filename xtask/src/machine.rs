@@ -120,8 +120,16 @@ pub(crate) const FOR_TEST: &[Package] = &[
         present: || has("sbsign"),
     },
     Package {
+        name: "skopeo",
+        present: || has("skopeo"),
+    },
+    Package {
         name: "systemd-boot-efi",
         present: || Path::new("/usr/lib/systemd/boot/efi/linuxx64.efi.stub").is_file(),
+    },
+    Package {
+        name: "umoci",
+        present: || has("umoci"),
     },
     Package {
         name: "xz-utils",

@@ -85,13 +85,23 @@ pub enum Depth {
     Layers,
 }
 
+/// One layer of an image: an archive, packed as its media type says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    pub digest: BlobDigest,
+    pub media_type: String,
+    /// Of the archive that it unpacks to, which is not looked at here.
+    pub unpacked: BlobDigest,
+}
+
 /// An image whose blobs are what their digests say, and what is attached to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// Every digest that names it, the one that was asked for first, its own manifest's last.
     pub names: Vec<BlobDigest>,
     pub config: BlobDigest,
-    pub layers: Vec<BlobDigest>,
+    /// Lowest first.
+    pub layers: Vec<Layer>,
     /// None of it is verified.
     pub evidence: Vec<CodeEvidence>,
     /// Attached things that say nothing about who approved the image, or not in a way that is read here.
@@ -101,7 +111,8 @@ pub struct Image {
 /// Reads the image that `digest` names, which is its manifest's or that of an index that holds it.
 ///
 /// # Errors
-/// `IMAGE-BLOB-MISSING`, `IMAGE-BLOB-DIGEST`, `IMAGE-BLOB-SIZE`, `IMAGE-MANIFEST`, `IMAGE-PLATFORM`.
+/// `IMAGE-BLOB-MISSING`, `IMAGE-BLOB-DIGEST`, `IMAGE-BLOB-SIZE`, `IMAGE-DIGEST`, `IMAGE-MANIFEST`, `IMAGE-CONFIG`,
+/// `IMAGE-PLATFORM`.
 pub fn read(
     layout: &Layout<'_>,
     digest: BlobDigest,
@@ -126,7 +137,7 @@ pub fn read(
         return Err(malformed(&format!("{} layers", manifest.layers.len())));
     }
     let config = fetch(layout, &manifest.config, MAX_MANIFEST)?;
-    manifest.check_config(&config)?;
+    let unpacked = manifest.unpacked(&config)?;
     if depth == Depth::Layers {
         for layer in &manifest.layers {
             fetch(layout, layer, usize::MAX)?;
@@ -136,7 +147,16 @@ pub fn read(
     Ok(Image {
         names,
         config: manifest.config.digest,
-        layers: manifest.layers.iter().map(|layer| layer.digest).collect(),
+        layers: manifest
+            .layers
+            .into_iter()
+            .zip(unpacked)
+            .map(|(layer, unpacked)| Layer {
+                digest: layer.digest,
+                media_type: layer.media_type,
+                unpacked,
+            })
+            .collect(),
         evidence,
         passed_over,
     })

@@ -111,6 +111,9 @@ pub fn judge(
             provenance::state(found, &mut facts, now);
         }
         state(&mut facts, names::CODE_APPROVED_BY, &approval.label, now);
+        if let Some(name) = approval.vouched.name().filter(|_| approval.of_image) {
+            state(&mut facts, names::CODE_IMAGE_NAME, name, now);
+        }
     }
     if let Some(listed) = listed {
         state(&mut facts, names::CODE_REFERENCE, &listed.label, now);
@@ -184,6 +187,7 @@ struct Approval {
     label: String,
     vouched: Vouched,
     provenance: Option<Provenance>,
+    of_image: bool,
 }
 
 fn approve(
@@ -219,7 +223,11 @@ fn approve(
             }
         },
     };
-    weigh(vouched, references)
+    let approval = weigh(vouched, references)?;
+    Ok(Approval {
+        of_image: matches!(evidence.about, CodeDigest::Image(_)),
+        ..approval
+    })
 }
 
 /// Whether what a signer said approves the code.
@@ -256,6 +264,7 @@ fn weigh(vouched: Vouched, references: &CodeReferences) -> Result<Approval, Vec<
                     label: rule.label().to_owned(),
                     vouched,
                     provenance: Some(found),
+                    of_image: false,
                 });
             }
             Err(findings) => {
@@ -298,5 +307,6 @@ fn signed(vouched: Vouched, references: &CodeReferences) -> Result<Approval, Vec
         label: vouched.label().to_owned(),
         vouched,
         provenance: None,
+        of_image: false,
     })
 }

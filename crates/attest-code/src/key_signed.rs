@@ -58,7 +58,7 @@ pub fn verify_simple_signing(
     if critical.image.digest != expected {
         return Err(payload_is_not(&expected).observed(format!("{:?}", critical.image.digest)));
     }
-    Ok(Vouched::by_key(signer, key, None, None))
+    Ok(Vouched::by_key(signer, key, None, None).of_name(critical.identity.name))
 }
 
 /// Verifies an envelope with an in-toto statement about `artifact`.
@@ -83,9 +83,17 @@ struct Payload {
 
 #[derive(Deserialize)]
 struct Critical {
+    #[serde(default)]
+    identity: Named,
     image: Image,
     #[serde(rename = "type")]
     kind: String,
+}
+
+#[derive(Default, Deserialize)]
+struct Named {
+    #[serde(rename = "docker-reference")]
+    name: Option<String>,
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,5 @@
 //! in-toto statements (version 0.1 and 1): who signs one says something, the predicate, about subjects that
-//! are named by digest. Names of subjects are decoration.
+//! are named by digest. Names of subjects count for nothing; the one of the code that was asked for is kept.
 
 use crate::Artifact;
 use crypto::chain::Hash;
@@ -16,6 +16,7 @@ const MAX_SUBJECTS: usize = 16_384;
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
     predicate_type: String,
+    subject: Option<String>,
     pub(crate) predicate: Value,
 }
 
@@ -32,6 +33,7 @@ struct Document {
 
 #[derive(Deserialize)]
 struct Subject {
+    name: Option<String>,
     #[serde(default)]
     digest: BTreeMap<String, String>,
 }
@@ -65,7 +67,7 @@ impl Statement {
         if document.subject.len() > MAX_SUBJECTS {
             return Err(malformed(format!("{} subjects", document.subject.len())));
         }
-        if !document.subject.iter().any(|one| one.is(artifact)) {
+        let Some(subject) = document.subject.iter().find(|one| one.is(artifact)) else {
             let named = document.subject.iter().take(4).map(Subject::shown);
             let named: Vec<String> = named.collect();
             return Err(
@@ -74,8 +76,9 @@ impl Statement {
                     .observed(named.join(", "))
                     .next("attach the statement that was made for this build"),
             );
-        }
+        };
         Ok(Self {
+            subject: subject.name.clone(),
             predicate_type: document.predicate_type,
             predicate: document.predicate,
         })
@@ -84,6 +87,11 @@ impl Statement {
     #[must_use]
     pub fn predicate_type(&self) -> &str {
         &self.predicate_type
+    }
+
+    /// What it calls the code.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
     }
 }
 

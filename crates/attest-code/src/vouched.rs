@@ -1,6 +1,6 @@
 //! What a signer of the references is known to have said of some code. Only a verifier makes one.
 
-use crate::signer::{Keyless, PinnedKey, Signer, Who};
+use crate::signer::{Keyless, PinnedKey, Signer, Who, is_plain};
 use crate::sigstore::{self, Claims, Examined, Read, TrustedRoot};
 use crate::statement::Statement;
 use crate::{Artifact, CodeReferences};
@@ -14,6 +14,8 @@ pub struct Vouched {
     by: By,
     statement: Option<Statement>,
     signed_at: Option<Timestamp>,
+    /// What a signature that is over no statement calls the code.
+    named: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -43,6 +45,20 @@ impl Vouched {
     #[must_use]
     pub const fn signed_at(&self) -> Option<Timestamp> {
         self.signed_at
+    }
+
+    /// What was signed calls the code, if it calls it anything that can be shown.
+    pub(crate) fn name(&self) -> Option<&str> {
+        let subject = self.statement.as_ref().and_then(Statement::subject);
+        self.named
+            .as_deref()
+            .or(subject)
+            .filter(|name| is_plain(name))
+    }
+
+    pub(crate) fn of_name(mut self, name: Option<String>) -> Self {
+        self.named = name;
+        self
     }
 
     /// What the certificate says of the build.
@@ -78,6 +94,7 @@ impl Vouched {
             by: By::Key(key.key.spki_sha256()),
             statement,
             signed_at,
+            named: None,
         }
     }
 }
@@ -190,6 +207,7 @@ fn by_identity(
             },
             statement: None,
             signed_at,
+            named: None,
         }),
         _ => Err(findings.into_vec()),
     }

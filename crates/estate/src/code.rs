@@ -1,10 +1,13 @@
 //! What is known of the code that a workload runs: from its digests to facts, by the estate's reference
 //! values, its signers and what they said.
 
+mod images;
+
 use crate::estate::Estate;
-use attest_code::{CodeDigest, FsVerityDigest, Running};
-use facts::{FactSet, Finding, Source, Timestamp, names};
+use attest_code::{CodeDigest, CodeEvidence, FsVerityDigest, Running};
+use facts::{FactSet, Finding, Source, Timestamp, Verdict, names};
 use references::{At, Digest, Known};
+use std::sync::Arc;
 
 /// The facts of code that are observed. All others of `code.` follow from them.
 const OBSERVED: [&str; 2] = [names::CODE_SHA256, names::CODE_FSVERITY];
@@ -83,6 +86,14 @@ pub fn sha256_digests_of_code(facts: &FactSet) -> Sha256Digests {
     }
 }
 
+/// What evidence is judged about: a program, or an image by every digest that names it. One estate judges what
+/// was said of equal ones alike.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Subject(Vec<CodeDigest>);
+
+/// What comes of the evidence about a subject: [`Estate::judge_evidence`], or what is remembered of it.
+pub type Judged<'a> = dyn Fn(&Subject) -> Arc<Verdict> + 'a;
+
 impl Estate {
     /// Whether this estate knows anything of code but names: without it nothing is derived.
     #[must_use]
@@ -99,6 +110,18 @@ impl Estate {
     /// for evidence that does not hold, the findings say why.
     #[must_use]
     pub fn code_facts(&self, facts: &FactSet, now: Timestamp) -> (FactSet, Vec<Finding>) {
+        self.code_facts_by(facts, now, &|of| Arc::new(self.judge_evidence(of, now)))
+    }
+
+    /// As [`Estate::code_facts`], by what `judged` says of the evidence: verifying signatures is what costs.
+    /// It is asked only about what this estate has evidence of.
+    #[must_use]
+    pub fn code_facts_by(
+        &self,
+        facts: &FactSet,
+        now: Timestamp,
+        judged: &Judged<'_>,
+    ) -> (FactSet, Vec<Finding>) {
         let observed = Digests::of(facts);
         let mut derived = FactSet::new();
         let at = At {
@@ -110,19 +133,37 @@ impl Estate {
             Ok(None) => {}
             Err(finding) => return (FactSet::new(), vec![finding]),
         }
-        let vouching = &self.references().vouching;
-        let of_code = |(digest, source)| Some((vouching.evidence.get(&digest)?, source));
-        let Some((evidence, source)) = observed.sha256.and_then(of_code) else {
-            return (derived, Vec::new());
-        };
-        let running = Running {
-            digests: observed.all(),
-        };
-        let verdict = attest_code::judge(&running, evidence, &vouching.by, now);
-        for fact in verdict.facts.iter() {
-            derived.state(&fact.name, fact.value.clone(), source, now);
+        let mut findings = Vec::new();
+        if let Some((digest, source)) = observed.sha256 {
+            let subject = Subject(vec![CodeDigest::Sha256(digest)]);
+            if self.is_spoken_of(&subject) {
+                let verdict = judged(&subject);
+                for fact in verdict.facts.iter() {
+                    derived.state(&fact.name, fact.value.clone(), source, now);
+                }
+                findings.extend(verdict.findings.iter().cloned());
+            }
         }
-        (derived, verdict.findings)
+        findings.extend(self.image_facts((&observed, facts), at, judged, &mut derived));
+        (derived, findings)
+    }
+
+    /// Judges what was said of `subject`. What comes of it depends on this estate, the subject and `now` alone.
+    #[must_use]
+    pub fn judge_evidence(&self, subject: &Subject, now: Timestamp) -> Verdict {
+        let vouching = &self.references().vouching;
+        let Subject(digests) = subject;
+        let evidence = digests.iter().filter_map(|one| vouching.evidence.get(one));
+        let evidence: Vec<CodeEvidence> = evidence.flatten().cloned().collect();
+        let running = Running {
+            digests: digests.clone(),
+        };
+        attest_code::judge(&running, &evidence, &vouching.by, now)
+    }
+
+    fn is_spoken_of(&self, Subject(digests): &Subject) -> bool {
+        let evidence = &self.references().vouching.evidence;
+        digests.iter().any(|digest| evidence.contains_key(digest))
     }
 
     /// The label of a file that is good here and now. One digest that is good is enough, unless the other one
@@ -169,12 +210,11 @@ impl Digests {
         Self { sha256, fsverity }
     }
 
-    fn all(&self) -> Vec<CodeDigest> {
-        let sha256 = self.sha256.map(|(digest, _)| CodeDigest::Sha256(digest));
-        let fsverity = self
-            .fsverity
-            .map(|(digest, _)| CodeDigest::FsVerity(digest));
-        sha256.into_iter().chain(fsverity).collect()
+    /// SHA-256 of the content, and where that is not known the fs-verity digest.
+    fn exact_first(&self) -> impl Iterator<Item = (Digest, Source)> {
+        let content = self.sha256.map(|(digest, source)| (Digest(digest), source));
+        let other = self.as_references().filter(move |_| content.is_none());
+        content.into_iter().chain(other)
     }
 
     /// fs-verity digests of SHA-512 are in no reference values.

@@ -422,13 +422,20 @@ pub(crate) struct ProvenanceEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvidenceEntry {
-    /// SHA-256 of the executable that it is about, hex.
-    #[schemars(with = "String")]
-    pub(crate) sha256: Spanned<String>,
+    /// SHA-256 of the executable that it is about, hex. Either this or `image`.
+    #[schemars(with = "Option<String>")]
+    pub(crate) sha256: Option<Spanned<String>>,
+    /// The container image that it is about: `sha256:` and hex, of its manifest or of the index by which it was
+    /// imported.
+    #[schemars(with = "Option<String>")]
+    pub(crate) image: Option<Spanned<String>>,
     pub(crate) form: EvidenceForm,
-    /// JSON of a bundle or an envelope; base64 of a signature.
+    /// JSON of a bundle, an envelope or cosign's payload; base64 of a signature.
     #[schemars(with = "String")]
     pub(crate) content: Spanned<String>,
+    /// With `simple-signing`: the signature over the payload, base64.
+    #[schemars(with = "Option<String>")]
+    pub(crate) signature: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
@@ -438,6 +445,8 @@ pub(crate) enum EvidenceForm {
     DsseEnvelope,
     /// Over the executable's bytes, by a signer's key.
     Signature,
+    /// cosign's payload, which names an image, and its signature by a signer's key.
+    SimpleSigning,
 }
 
 /// `tests/*`

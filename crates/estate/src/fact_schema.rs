@@ -277,7 +277,17 @@ mod tests {
             .take_while(|line| !line.contains("entity Workload"))
             .collect::<String>();
         let nested = [
-            "tpm?", "boot?", "ima?", "ipe?", "tee?", "tcb?", "cloud?", "code?", "signer?",
+            "tpm?",
+            "boot?",
+            "ima?",
+            "ipe?",
+            "tee?",
+            "tcb?",
+            "cloud?",
+            "code?",
+            "signer?",
+            "image?",
+            "image.signer?",
         ];
         let leaves = optional.matches("?: ").count() - nested.len();
         assert_eq!(

@@ -53,7 +53,7 @@ pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
 pub use authorize::Prepared;
 pub use code::{
-    Sha256Digests, fsverity_digest, is_derived_of_code, is_digest_of_code,
+    Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,
     malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};

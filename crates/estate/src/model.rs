@@ -197,11 +197,11 @@ pub struct CodeReference {
     pub fsverity: BTreeSet<String>,
 }
 
-/// Who may vouch for code, and what somebody said of it, by the code's SHA-256.
+/// Who may vouch for code, and what somebody said of it, by the SHA-256 of the program or of the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Vouching {
     pub(crate) by: attest_code::CodeReferences,
-    pub(crate) evidence: BTreeMap<[u8; 32], Vec<attest_code::CodeEvidence>>,
+    pub(crate) evidence: BTreeMap<attest_code::CodeDigest, Vec<attest_code::CodeEvidence>>,
 }
 
 /// A database or schema: what its members inherit.

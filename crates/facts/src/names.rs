@@ -192,6 +192,31 @@ pub const CODE_WORKFLOW: &str = "code.workflow";
 pub const CODE_BUILDER: &str = "code.builder";
 /// URI of the kind of build.
 pub const CODE_BUILD_TYPE: &str = "code.build_type";
+/// The container image that holds the running file: its manifest, `sha256:` and lower-case hex. Absent where
+/// several that are good here and now hold it; every other fact of the image is absent where they differ in it.
+pub const CODE_IMAGE_DIGEST: &str = "code.image.digest";
+/// What the signed statement calls the image: `registry.example/acme/payments`. Where it came from is not known.
+pub const CODE_IMAGE_NAME: &str = "code.image.name";
+/// The signer, or the rule for provenance, that approved the image: the owner's label.
+pub const CODE_IMAGE_APPROVED_BY: &str = "code.image.approved_by";
+/// As [`CODE_SIGNER_IDENTITY`], of the image.
+pub const CODE_IMAGE_SIGNER_IDENTITY: &str = "code.image.signer.identity";
+/// As [`CODE_SIGNER_ISSUER`], of the image.
+pub const CODE_IMAGE_SIGNER_ISSUER: &str = "code.image.signer.issuer";
+/// As [`CODE_SIGNER_KEY`], of the image.
+pub const CODE_IMAGE_SIGNER_KEY: &str = "code.image.signer.key";
+/// The repository that the image was built from.
+pub const CODE_IMAGE_SOURCE: &str = "code.image.source";
+/// The ref that the image was built from.
+pub const CODE_IMAGE_REF: &str = "code.image.ref";
+/// The commit that the image was built from, lower-case hex.
+pub const CODE_IMAGE_COMMIT: &str = "code.image.commit";
+/// Path, in the source, of the workflow that built the image.
+pub const CODE_IMAGE_WORKFLOW: &str = "code.image.workflow";
+/// URI of the image's builder.
+pub const CODE_IMAGE_BUILDER: &str = "code.image.builder";
+/// URI of the kind of build of the image.
+pub const CODE_IMAGE_BUILD_TYPE: &str = "code.image.build_type";
 
 /// Every name above.
 pub const ALL: &[&str] = &[
@@ -295,4 +320,16 @@ pub const ALL: &[&str] = &[
     CODE_WORKFLOW,
     CODE_BUILDER,
     CODE_BUILD_TYPE,
+    CODE_IMAGE_DIGEST,
+    CODE_IMAGE_NAME,
+    CODE_IMAGE_APPROVED_BY,
+    CODE_IMAGE_SIGNER_IDENTITY,
+    CODE_IMAGE_SIGNER_ISSUER,
+    CODE_IMAGE_SIGNER_KEY,
+    CODE_IMAGE_SOURCE,
+    CODE_IMAGE_REF,
+    CODE_IMAGE_COMMIT,
+    CODE_IMAGE_WORKFLOW,
+    CODE_IMAGE_BUILDER,
+    CODE_IMAGE_BUILD_TYPE,
 ];

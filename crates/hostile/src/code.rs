@@ -3,8 +3,8 @@
 use crate::seeds;
 use attest_code::image::{BlobDigest, Depth, Layout, Platform, read};
 use attest_code::{
-    Artifact, CodeReferences, Identity, IpePolicy, Operation, PolicyPlan, PolicyVersion,
-    SignedPolicy, Signer, TrustedRoot, Vouched, verify_bundle,
+    Artifact, CodeDigest, CodeReferences, Identity, IpePolicy, Operation, PolicyPlan,
+    PolicyVersion, SignedPolicy, Signer, TrustedRoot, Vouched, verify_bundle,
 };
 use crypto::{Algorithm, KeyPair, sha256};
 use spiffe_core::x509::authority::{AuthorityParams, root};
@@ -68,12 +68,10 @@ pub(crate) fn bundle_seeds() -> Vec<Vec<u8>> {
     all
 }
 
-/// A manifest behind its own digest: both readers bound what they keep, and no blob is believed that is
+/// A manifest behind its own digest: its reader bounds what it keeps, and no blob is believed that is
 /// not there.
 pub(crate) fn manifest(bytes: &[u8]) {
-    let digest = references::Digest(sha256(bytes));
-    let _refused = references::oci::document(bytes, &digest);
-    let name = BlobDigest::new(digest.0);
+    let name = BlobDigest::new(sha256(bytes));
     let blobs = |asked: &BlobDigest| (*asked == name).then_some(Cow::Borrowed(bytes));
     let platform = Platform {
         architecture: "amd64".to_owned(),
@@ -86,6 +84,81 @@ pub(crate) fn manifest(bytes: &[u8]) {
     };
     // Its configuration would have to be itself.
     assert!(read(&layout, name, &platform, Depth::Layers).is_err());
+    attached(bytes);
+}
+
+/// A good image in a layout whose index, and whose blob that may be attached, is anything: the image stays what
+/// it is, and what is found is about it and bounded.
+fn attached(bytes: &[u8]) {
+    let (image, blobs) = &*IMAGE;
+    let found = |asked: &BlobDigest| {
+        let own = blobs.get(asked).map(Vec::as_slice);
+        let other = (*asked == BlobDigest::new(sha256(bytes))).then_some(bytes);
+        own.or(other).map(Cow::Borrowed)
+    };
+    let platform = Platform {
+        architecture: "amd64".to_owned(),
+        os: "linux".to_owned(),
+        variant: None,
+    };
+    let layout = Layout {
+        index: bytes,
+        blobs: &found,
+    };
+    let read = read(&layout, *image, &platform, Depth::Layers).expect("a good image is read");
+    assert_eq!(read.names, [*image]);
+    assert!(read.evidence.len() <= 64 && read.passed_over.len() <= 64);
+    let about = CodeDigest::Image(*image.as_bytes());
+    assert!(read.evidence.iter().all(|one| one.about == about));
+}
+
+/// The manifest of an image with one layer, and all of its blobs.
+static IMAGE: LazyLock<(BlobDigest, BTreeMap<BlobDigest, Vec<u8>>)> = LazyLock::new(|| {
+    let mut blobs = BTreeMap::new();
+    let mut put = |kind: &str, bytes: &str| {
+        let digest = BlobDigest::new(sha256(bytes.as_bytes()));
+        blobs.insert(digest, bytes.as_bytes().to_vec());
+        let size = bytes.len();
+        let descriptor = format!(
+            r#"{{"mediaType":"application/vnd.oci.image.{kind}","digest":"{digest}","size":{size}}}"#
+        );
+        (digest, descriptor)
+    };
+    let (unpacked, layer) = put("layer.v1.tar", "a layer");
+    let config = format!(r#"{{"rootfs":{{"diff_ids":["{unpacked}"]}}}}"#);
+    let (_, config) = put("config.v1+json", &config);
+    let manifest = format!(r#"{{"schemaVersion":2,"config":{config},"layers":[{layer}]}}"#);
+    let (image, _) = put("manifest.v1+json", &manifest);
+    (image, blobs)
+});
+
+/// An index that says of the image's own manifest, by tag, that it holds the image's signatures; and an artefact
+/// that refers to the image.
+fn attached_seeds() -> Vec<Vec<u8>> {
+    let (image, blobs) = &*IMAGE;
+    let size = blobs.get(image).map_or(0, Vec::len);
+    let hex = crypto::hex::encode(image.as_bytes());
+    let kind = "application/vnd.oci.image.manifest.v1+json";
+    let named = |digest: &str, size: usize, more: &str| {
+        format!(r#"{{"mediaType":"{kind}","digest":"{digest}","size":{size}{more}}}"#)
+    };
+    let own = named(&image.to_string(), size, "");
+    let mut seeds = Vec::new();
+    for name in [format!("sha256-{hex}.sig"), format!("sha256-{hex}")] {
+        let other = format!("sha256:{}", "ab".repeat(32));
+        let tag = format!(r#","annotations":{{"org.opencontainers.image.ref.name":"{name}"}}"#);
+        let tagged = named(&other, 7, &tag);
+        seeds.push(format!(
+            r#"{{"schemaVersion":2,"manifests":[{own},{tagged}]}}"#
+        ));
+    }
+    let bundle = format!(
+        r#"{{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","digest":"{image}","size":{size}}}"#
+    );
+    seeds.push(format!(
+        r#"{{"schemaVersion":2,"config":{bundle},"layers":[{bundle}],"subject":{own}}}"#
+    ));
+    seeds.into_iter().map(String::into_bytes).collect()
 }
 
 pub(crate) fn manifest_seeds() -> Vec<Vec<u8>> {
@@ -103,7 +176,9 @@ pub(crate) fn manifest_seeds() -> Vec<Vec<u8>> {
     let index = format!(
         r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{digest}","size":7,{platform}}}]}}"#
     );
-    vec![manifest.into_bytes(), index.into_bytes()]
+    let mut seeds = vec![manifest.into_bytes(), index.into_bytes()];
+    seeds.extend(attached_seeds());
+    seeds
 }
 
 /// A signed policy made here and the recorded one: those who signed them, and what they say.

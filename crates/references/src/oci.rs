@@ -1,115 +1,25 @@
-//! Container images: a manifest or index that is pinned by digest, and the files that its layers leave
-//! (OCI Image Format 1.1; Docker's schema 2 is the same with other names).
+//! Container images: the files that the layers of one leave (OCI Image Format 1.1; Docker's schema 2 is the same
+//! with other names). Which layers an image has, `attest_code::image` reads from its manifest.
 
 use crate::archive::{Kind, Tar};
 use crate::debian::hash_entry;
-use crate::unpack::{self, Packing};
+use crate::unpack::{self, Limited, Packing};
 use crate::{Digest, FileDigests};
 use facts::Finding;
-use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 
-const LARGEST_MANIFEST: usize = 4 * 1024 * 1024;
-const LARGEST_LAYER: u64 = 64 * 1024 * 1024 * 1024;
-const MOST_LAYERS: usize = 256;
+/// What the layers of one image may unpack to, together.
+const LARGEST: u64 = 64 * 1024 * 1024 * 1024;
 const MOST_FILES: usize = 2_000_000;
 const WHITEOUT: &str = ".wh.";
 const OPAQUE: &str = ".wh..wh..opq";
-
-/// What a digest names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Document {
-    /// One image for each platform.
-    Index(Vec<Descriptor>),
-    /// The layers of one image, lowest first.
-    Manifest(Vec<Descriptor>),
-}
-
-/// A blob by its digest.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Descriptor {
-    pub media_type: String,
-    pub sha256: Digest,
-    pub size: u64,
-    /// `linux/amd64`, in an index.
-    pub platform: String,
-}
-
-/// Unknown fields are allowed: the format is not ours, and grows.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Raw {
-    schema_version: u32,
-    manifests: Option<Vec<RawDescriptor>>,
-    layers: Option<Vec<RawDescriptor>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawDescriptor {
-    media_type: String,
-    digest: String,
-    size: u64,
-    platform: Option<Platform>,
-}
-
-#[derive(Deserialize)]
-struct Platform {
-    os: String,
-    architecture: String,
-    variant: Option<String>,
-}
 
 fn refused(what: impl Into<String>) -> Finding {
     Finding::new("REF-OCI", "the image cannot be read")
         .expected("an OCI or Docker schema 2 image whose blobs are named by SHA-256")
         .observed(what)
         .next("fetch the image again, for example with skopeo copy")
-}
-
-/// Reads the manifest or index that `pinned` names.
-///
-/// # Errors
-/// `REF-OCI-DIGEST`, `REF-OCI`.
-pub fn document(bytes: &[u8], pinned: &Digest) -> Result<Document, Finding> {
-    check_blob(bytes, pinned)?;
-    if bytes.len() > LARGEST_MANIFEST {
-        return Err(refused("a manifest of more than 4 MiB"));
-    }
-    let raw: Raw = serde_json::from_slice(bytes).map_err(|error| refused(error.to_string()))?;
-    if raw.schema_version != 2 {
-        return Err(refused("another schema version"));
-    }
-    match (raw.manifests, raw.layers) {
-        (Some(manifests), None) => descriptors(manifests).map(Document::Index),
-        (None, Some(layers)) => descriptors(layers).map(Document::Manifest),
-        _ => Err(refused("neither an index nor a manifest")),
-    }
-}
-
-fn descriptors(raw: Vec<RawDescriptor>) -> Result<Vec<Descriptor>, Finding> {
-    if raw.len() > MOST_LAYERS {
-        return Err(refused("too many blobs"));
-    }
-    raw.into_iter()
-        .map(|raw| {
-            let sha256 = raw
-                .digest
-                .strip_prefix("sha256:")
-                .and_then(|hex| hex.parse().ok());
-            let platform = raw.platform.map(|platform| {
-                let variant = platform.variant.map(|variant| format!("/{variant}"));
-                let variant = variant.unwrap_or_default();
-                format!("{}/{}{variant}", platform.os, platform.architecture)
-            });
-            Ok(Descriptor {
-                media_type: raw.media_type,
-                sha256: sha256.ok_or_else(|| refused(format!("the digest {:?}", raw.digest)))?,
-                size: raw.size,
-                platform: platform.unwrap_or_default(),
-            })
-        })
-        .collect()
 }
 
 fn check_blob(bytes: &[u8], expected: &Digest) -> Result<(), Finding> {
@@ -126,23 +36,52 @@ fn check_blob(bytes: &[u8], expected: &Digest) -> Result<(), Finding> {
     .next("fetch the image again"))
 }
 
+/// A layer, as manifest and configuration of its image name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layer<'a> {
+    /// Says how it is packed.
+    pub media_type: &'a str,
+    pub sha256: Digest,
+    /// Of the archive that it unpacks to: its `diff_id`, by which runtimes check what they unpacked.
+    pub unpacked: Digest,
+}
+
 /// The files of an image, as its layers come in.
-#[derive(Debug, Clone, Default)]
-pub struct ImageFiles(BTreeMap<String, FileDigests>);
+#[derive(Debug, Clone)]
+pub struct ImageFiles {
+    by_path: BTreeMap<String, FileDigests>,
+    /// How much the layers to come may unpack to.
+    left: u64,
+}
+
+impl Default for ImageFiles {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl ImageFiles {
     #[must_use]
     pub const fn new() -> Self {
-        Self(BTreeMap::new())
+        Self::within(LARGEST)
     }
 
-    /// Lays one layer over those before it.
+    /// Of an image whose layers unpack to `most` bytes at most.
+    #[must_use]
+    pub const fn within(most: u64) -> Self {
+        Self {
+            by_path: BTreeMap::new(),
+            left: most,
+        }
+    }
+
+    /// Lays one layer over those before it. After an error nothing that was laid counts.
     ///
     /// # Errors
     /// `REF-OCI-DIGEST`, `REF-OCI`, `REF-TAR`, `REF-UNPACK`, `REF-UNPACK-SIZE`.
-    pub fn apply(&mut self, layer: &Descriptor, bytes: &[u8]) -> Result<(), Finding> {
+    pub fn apply(&mut self, layer: &Layer<'_>, bytes: &[u8]) -> Result<(), Finding> {
         check_blob(bytes, &layer.sha256)?;
-        let kind = layer.media_type.as_str();
+        let kind = layer.media_type;
         let packing = match kind.rsplit_once(['+', '.']).map(|(_, end)| end) {
             Some("gzip") => Packing::Gzip,
             Some("zstd") => Packing::Zstd,
@@ -151,7 +90,8 @@ impl ImageFiles {
         };
         // Whiteouts speak of the layers below, wherever in this one they stand.
         let mut added = BTreeMap::new();
-        let mut tar = Tar::new(unpack::reader(packing, bytes, LARGEST_LAYER)?);
+        let mut archive = Archive::new(unpack::reader(packing, bytes, self.left)?);
+        let mut tar = Tar::new(&mut archive);
         while let Some(entry) = tar.next_entry()? {
             let (folder, name) = entry.path.rsplit_once('/').unwrap_or_default();
             if name == OPAQUE {
@@ -159,12 +99,12 @@ impl ImageFiles {
             } else if let Some(hidden) = name.strip_prefix(WHITEOUT) {
                 let path = format!("{folder}/{hidden}");
                 self.remove_below(&path);
-                self.0.remove(&path);
+                self.by_path.remove(&path);
             } else if entry.kind == Kind::File {
                 added.insert(entry.path.clone(), Some(hash_entry(&mut tar)?));
             } else if let Kind::HardLink(target) = &entry.kind {
                 let linked = added.get(target).cloned().flatten();
-                let linked = linked.or_else(|| self.0.get(target).cloned());
+                let linked = linked.or_else(|| self.by_path.get(target).cloned());
                 let linked = linked.ok_or_else(|| refused("a hard link to no file"))?;
                 added.insert(entry.path.clone(), Some(linked));
             } else {
@@ -174,14 +114,25 @@ impl ImageFiles {
                     self.remove_below(&entry.path);
                 }
             }
-            if self.0.len().saturating_add(added.len()) > MOST_FILES {
+            if self.by_path.len().saturating_add(added.len()) > MOST_FILES {
                 return Err(refused("too many files"));
             }
         }
+        let (unpacked, length) = archive.finish()?;
+        if unpacked != layer.unpacked {
+            return Err(Finding::new(
+                "REF-OCI-DIGEST",
+                "a layer does not unpack to what the image's configuration lists",
+            )
+            .expected(format!("sha256:{}", layer.unpacked))
+            .observed(format!("sha256:{unpacked}"))
+            .next("build the image again; a runtime would refuse this one"));
+        }
+        self.left = self.left.saturating_sub(length);
         for (path, digests) in added {
             match digests {
-                Some(digests) => self.0.insert(path, digests),
-                None => self.0.remove(&path),
+                Some(digests) => self.by_path.insert(path, digests),
+                None => self.by_path.remove(&path),
             };
         }
         Ok(())
@@ -189,13 +140,46 @@ impl ImageFiles {
 
     /// By path.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &FileDigests)> {
-        self.0
+        self.by_path
             .iter()
             .map(|(path, digests)| (path.as_str(), digests))
     }
 
     fn remove_below(&mut self, folder: &str) {
         let prefix = format!("{folder}/");
-        self.0.retain(|path, _| !path.starts_with(&prefix));
+        self.by_path.retain(|path, _| !path.starts_with(&prefix));
+    }
+}
+
+/// An unpacked layer that is hashed as it is read.
+struct Archive<'a> {
+    reader: Limited<'a>,
+    hash: crypto::Sha256,
+    length: u64,
+}
+
+impl<'a> Archive<'a> {
+    fn new(reader: Limited<'a>) -> Self {
+        Self {
+            reader,
+            hash: crypto::Sha256::new(),
+            length: 0,
+        }
+    }
+
+    /// Reads on behind the last entry: SHA-256 and length of everything.
+    fn finish(mut self) -> Result<(Digest, u64), Finding> {
+        io::copy(&mut self, &mut io::sink()).map_err(|error| unpack::finding(&error))?;
+        Ok((Digest(self.hash.finish()), self.length))
+    }
+}
+
+impl Read for Archive<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.reader.read(buffer)?;
+        self.hash.update(buffer.get(..read).unwrap_or_default());
+        let length = u64::try_from(read).unwrap_or(u64::MAX);
+        self.length = self.length.saturating_add(length);
+        Ok(read)
     }
 }

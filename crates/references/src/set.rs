@@ -3,7 +3,8 @@
 
 use crate::Digest;
 use crate::generation::{
-    Artefact, FileValue, Generation, PcrValue, ReferenceFile, Source, Withdrawal,
+    Artefact, ArtefactKind, FileValue, Generation, PcrValue, ReferenceFile, Source, SourceKind,
+    Withdrawal,
 };
 use facts::{Finding, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
@@ -199,6 +200,29 @@ impl References {
             .filter(|place| place.via == Via::FsVerity)
             .filter_map(|place| self.found(*place)?.file)
             .any(|file| file.sha256 == *sha256)
+    }
+
+    /// The container images that are good here and now and hold a file with `digest`: by the digest of the
+    /// manifest, every digest that names it. An image that was pinned by the index that holds it has that name too.
+    #[must_use]
+    pub fn images(&self, digest: &Digest, at: At<'_>) -> BTreeMap<Digest, BTreeSet<Digest>> {
+        let mut images: BTreeMap<Digest, BTreeSet<Digest>> = BTreeMap::new();
+        let places = self.by_digest.get(digest).map(Vec::as_slice);
+        let places = places.unwrap_or_default().iter();
+        let found = places
+            .filter(|place| matches!(place.via, Via::Sha256 | Via::FsVerity))
+            .filter_map(|place| self.found(*place))
+            .filter(|found| found.artefact.kind == ArtefactKind::Oci)
+            .filter(|found| self.lapse(found, at).is_none());
+        for found in found {
+            let manifest = found.artefact.sha256;
+            let names = images.entry(manifest).or_default();
+            names.insert(manifest);
+            let source = found.source();
+            let pinned = source.filter(|source| source.kind == SourceKind::Pinned);
+            names.extend(pinned.map(|source| source.sha256));
+        }
+        images
     }
 
     /// The same for the value of PCR `index`.

@@ -1,10 +1,13 @@
 //! The estate version in force, compiled, with what it has answered already.
 
+mod said;
+
 use crate::join::{TeeStanding, chip, tee_stands};
 use appraise::Demands;
-use estate::{Certifies, Estate, is_derived_of_code};
-use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, names};
+use estate::{Certifies, Estate, Subject, is_derived_of_code};
+use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::{EstateRef, HexDigest};
+use said::Said;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock, RwLock};
@@ -27,8 +30,10 @@ pub(crate) struct Current {
     pub(crate) version: HexDigest,
     /// By digest of the facts. Sound, because an answer depends on the version and the facts alone.
     answers: RwLock<HashMap<[u8; 32], Answer>>,
-    /// What is known of code, by what it is known from: signatures are verified once in a while.
+    /// What is known of code, by what it is known from.
     code: RwLock<HashMap<[u8; 32], Code>>,
+    /// What came of the signatures over it, which is what costs.
+    said: Said,
     /// By ring, which are the estate's pools and that of machines in none.
     demands: RwLock<HashMap<String, Arc<Demands>>>,
 }
@@ -79,6 +84,7 @@ impl Current {
             version,
             answers: RwLock::default(),
             code: RwLock::default(),
+            said: Said::default(),
             demands: RwLock::default(),
         }
     }
@@ -208,11 +214,23 @@ impl Current {
     }
 
     fn code(&self, facts: &FactSet, now: Timestamp) -> Code {
+        self.code_by(facts, now, |subject| {
+            self.estate.judge_evidence(subject, now)
+        })
+    }
+
+    fn code_by(
+        &self,
+        facts: &FactSet,
+        now: Timestamp,
+        judge: impl Fn(&Subject) -> Verdict,
+    ) -> Code {
         let from = [
             names::CODE_SHA256,
             names::CODE_FSVERITY,
             names::MACHINE_POOL,
             names::WORKLOAD_PATH,
+            names::WORKLOAD_INTERPRETER,
         ];
         let from: FactSet = from
             .iter()
@@ -226,7 +244,8 @@ impl Current {
         {
             return known.clone();
         }
-        let (facts, findings) = self.estate.code_facts(facts, now);
+        let said = |subject: &Subject| self.said.verdict(subject, (now, CODE_KNOWN), &judge);
+        let (facts, findings) = self.estate.code_facts_by(facts, now, &said);
         let known = Code {
             at: now,
             facts: Arc::new(facts),
@@ -351,6 +370,98 @@ mod tests {
         assert_eq!(base, set("web", Source::Verified, 2));
         assert_ne!(base, set("db", Source::Verified, 1));
         assert_ne!(base, set("web", Source::Asserted, 1));
+    }
+
+    /// Programs that somebody signed, in a pool.
+    fn signed(programs: u8) -> (Current, Vec<String>) {
+        use crypto::Signer as _;
+        let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+        let der = crypto::base64::encode(key.public_key().spki_der());
+        let mut text = format!(
+            "[[pool]]\nname = \"demo\"\n[[signer]]\nname = \"release key\"\n\
+             key = \"\"\"\n-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n\"\"\"\n"
+        );
+        let mut digests = Vec::new();
+        for program in 0..programs {
+            let sha256 = crypto::hex::encode(&crypto::sha256(&[program]));
+            let signature = crypto::base64::encode(&key.sign(&[program]).unwrap());
+            text += &format!(
+                "[[evidence]]\nsha256 = \"{sha256}\"\nform = \"signature\"\ncontent = \"{signature}\"\n"
+            );
+            digests.push(sha256);
+        }
+        let mut files = estate::EstateFiles::new();
+        files.insert("estate.toml", "trust_domain = \"example.org\"\n");
+        files.insert("references/signed.toml", text);
+        let estate = Arc::new(Estate::compile(&files).unwrap());
+        (Current::new(estate, 0, HexDigest([0; 32])), digests)
+    }
+
+    /// Each path under which a program was started had its signatures verified again.
+    #[test]
+    fn signatures_are_verified_once_in_a_while_whatever_else_an_agent_says() {
+        let (current, digests) = signed(3);
+        let verified = std::cell::Cell::new(0);
+        let start = Timestamp::from_secs(1_800_000_000);
+        let ask = |sha256: &str, said: u32, now: Timestamp| {
+            let mut facts = FactSet::new();
+            let source = Source::Asserted;
+            facts.state(names::CODE_SHA256, sha256, source, now);
+            let measured = format!("sha256:{said:064x}");
+            facts.state(names::CODE_FSVERITY, measured, source, now);
+            let path = format!("/tmp/{said}/program");
+            facts.state(names::WORKLOAD_PATH, path, source, now);
+            facts.state(names::WORKLOAD_INTERPRETER, said % 2 == 0, source, now);
+            let code = current.code_by(&facts, now, |subject| {
+                verified.set(verified.get() + 1);
+                current.estate.judge_evidence(subject, now)
+            });
+            assert_eq!(
+                code.facts.text(names::CODE_APPROVED_BY),
+                (sha256 != "0".repeat(64)).then_some("release key"),
+            );
+        };
+        for said in 0..100 {
+            for sha256 in &digests {
+                ask(sha256, said, start);
+            }
+            // Nobody said anything of this one.
+            ask(&"0".repeat(64), said, start);
+        }
+        assert_eq!(verified.get(), 3);
+        ask(&digests[0], 0, start.plus_secs(31));
+        ask(&digests[0], 1, start.plus_secs(31));
+        assert_eq!(verified.get(), 4);
+    }
+
+    /// Another version of the estate begins with nothing.
+    #[test]
+    fn what_one_estate_holds_good_is_judged_anew_by_the_next() {
+        let (old, digests) = signed(1);
+        let (new, _) = signed(1);
+        let now = Timestamp::from_secs(1_800_000_000);
+        let mut facts = FactSet::new();
+        facts.state(
+            names::CODE_SHA256,
+            digests[0].as_str(),
+            Source::Asserted,
+            now,
+        );
+        let approved = old
+            .known(&facts, now)
+            .0
+            .text(names::CODE_APPROVED_BY)
+            .map(str::to_owned);
+        assert_eq!(approved.as_deref(), Some("release key"));
+        // The same digest, and a signature by another key of the same name: what the old version held is not asked.
+        let judged = std::cell::Cell::new(false);
+        let code = new.code_by(&facts, now, |subject| {
+            judged.set(true);
+            new.estate.judge_evidence(subject, now)
+        });
+        assert!(judged.get());
+        let key = |facts: &FactSet| facts.text(names::CODE_SIGNER_KEY).map(str::to_owned);
+        assert_ne!(key(&code.facts), key(&old.known(&facts, now).0));
     }
 
     #[test]

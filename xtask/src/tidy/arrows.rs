@@ -99,6 +99,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "agent",
             "appraise",
+            "attest-code",
             "attest-tpm",
             "crypto",
             "device",

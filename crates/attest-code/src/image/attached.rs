@@ -1,7 +1,8 @@
 //! What is attached to an image: referrers (OCI 1.1, by `subject` or by the tag that stands in for it), and
 //! cosign's own tags, `sha256-<hex>.sig` and `sha256-<hex>.att`.
 //!
-//! A layout lists all of them in `index.json`. Anybody who can write to a registry can attach things: what
+//! A layout lists all of them in `index.json`. One that `cosign save` wrote holds a single image and says by an
+//! annotation which manifest has its signatures. Anybody who can write to a registry can attach things: what
 //! cannot be read is passed over, and what nobody vouches for counts for nothing.
 
 use super::manifest::{Descriptor, Document, Index, Manifest};
@@ -9,6 +10,7 @@ use super::{BlobDigest, Layout, MAX_MANIFEST, fetch};
 use crate::judge::{CodeEvidence, Form};
 use crate::references::CodeDigest;
 use facts::Finding;
+use serde_json::Value;
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle";
 const SIMPLE_SIGNING: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -16,6 +18,9 @@ const ENVELOPE: &str = "application/vnd.dsse.envelope.v1+json";
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const CERTIFICATE: &str = "dev.sigstore.cosign/certificate";
 const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const KIND: &str = "kind";
+const SAVED_SIGNATURES: &str = "dev.cosignproject.cosign/sigs";
+const SAVED_ATTESTATIONS: &str = "dev.cosignproject.cosign/atts";
 
 /// Manifests of a layout that are looked into, and pieces of evidence that are kept.
 const MAX_LOOKED_INTO: usize = 256;
@@ -24,6 +29,7 @@ const MAX_FOUND: usize = 64;
 /// Evidence about the image of these names, and what was passed over.
 pub(super) fn find(layout: &Layout<'_>, names: &[BlobDigest]) -> (Vec<CodeEvidence>, Vec<Finding>) {
     let mut found = Found {
+        names,
         evidence: Vec::new(),
         passed_over: Vec::new(),
     };
@@ -37,7 +43,8 @@ pub(super) fn find(layout: &Layout<'_>, names: &[BlobDigest]) -> (Vec<CodeEviden
     (found.evidence, found.passed_over)
 }
 
-struct Found {
+struct Found<'a> {
+    names: &'a [BlobDigest],
     evidence: Vec<CodeEvidence>,
     passed_over: Vec<Finding>,
 }
@@ -46,13 +53,14 @@ struct Found {
 enum Attachment {
     /// It says itself, in `subject`.
     Perhaps,
-    Signatures(BlobDigest),
-    Attestations(BlobDigest),
+    /// To the image of this name; without one, to whichever name was signed.
+    Signatures(Option<BlobDigest>),
+    Attestations(Option<BlobDigest>),
     /// An index of referrers under the tag `sha256-<hex>`.
     Referrers,
 }
 
-impl Found {
+impl Found<'_> {
     fn in_index(&mut self, layout: &Layout<'_>, names: &[BlobDigest], index: &Index, follow: bool) {
         for descriptor in index.manifests.iter().take(MAX_LOOKED_INTO) {
             if names.contains(&descriptor.digest) {
@@ -92,11 +100,11 @@ impl Found {
     ) {
         for layer in &manifest.layers {
             if layer.media_type.starts_with(BUNDLE) {
-                self.keep(layout, subject, layer, Form::Bundle);
+                self.keep(layout, Some(subject), layer, Form::Bundle);
             } else if layer.media_type == ENVELOPE {
-                self.keep(layout, subject, layer, Form::Envelope);
+                self.keep(layout, Some(subject), layer, Form::Envelope);
             } else if layer.media_type == SIMPLE_SIGNING {
-                self.simple_signing(layout, subject, layer);
+                self.simple_signing(layout, Some(subject), layer);
             } else {
                 let kind = manifest
                     .artifact_type
@@ -112,14 +120,24 @@ impl Found {
         }
     }
 
-    fn signatures(&mut self, layout: &Layout<'_>, subject: BlobDigest, manifest: &Manifest) {
+    fn signatures(
+        &mut self,
+        layout: &Layout<'_>,
+        subject: Option<BlobDigest>,
+        manifest: &Manifest,
+    ) {
         for layer in &manifest.layers {
             self.simple_signing(layout, subject, layer);
         }
     }
 
     /// cosign's signature: the payload is the layer, the signature stands beside it.
-    fn simple_signing(&mut self, layout: &Layout<'_>, subject: BlobDigest, layer: &Descriptor) {
+    fn simple_signing(
+        &mut self,
+        layout: &Layout<'_>,
+        subject: Option<BlobDigest>,
+        layer: &Descriptor,
+    ) {
         if layer
             .annotation(CERTIFICATE)
             .is_some_and(|text| !text.is_empty())
@@ -145,7 +163,7 @@ impl Found {
         }
     }
 
-    fn envelopes(&mut self, layout: &Layout<'_>, subject: BlobDigest, manifest: &Manifest) {
+    fn envelopes(&mut self, layout: &Layout<'_>, subject: Option<BlobDigest>, manifest: &Manifest) {
         for layer in &manifest.layers {
             if layer
                 .annotation(CERTIFICATE)
@@ -161,19 +179,26 @@ impl Found {
     fn keep(
         &mut self,
         layout: &Layout<'_>,
-        subject: BlobDigest,
+        subject: Option<BlobDigest>,
         layer: &Descriptor,
         form: impl Fn(Vec<u8>) -> Form,
     ) {
         if self.evidence.len() == MAX_FOUND {
             return;
         }
-        match fetch(layout, layer, MAX_MANIFEST) {
-            Ok(bytes) => self.evidence.push(CodeEvidence {
+        let bytes = match fetch(layout, layer, MAX_MANIFEST) {
+            Ok(bytes) => bytes,
+            Err(finding) => return self.pass_over(finding),
+        };
+        match subject.or_else(|| named(&bytes, self.names)) {
+            Some(subject) => self.evidence.push(CodeEvidence {
                 about: CodeDigest::Image(*subject.as_bytes()),
                 form: form(bytes.into_owned()),
             }),
-            Err(finding) => self.pass_over(finding),
+            None => self.pass_over(
+                Finding::new("IMAGE-ATTACHED", "what was signed names another image")
+                    .observed(layer.digest.to_string()),
+            ),
         }
     }
 
@@ -195,8 +220,23 @@ fn unproved() -> Finding {
     .next("sign again by `cosign sign --new-bundle-format`, or with cosign 3")
 }
 
-/// By the tag in a descriptor's name: `…:sha256-<hex>.sig`, `.att`, or nothing after it.
+/// The name that stands in what was signed. Whether that was signed, and says so, is judged later.
+fn named(bytes: &[u8], names: &[BlobDigest]) -> Option<BlobDigest> {
+    let payload = serde_json::from_slice::<Value>(bytes).ok()?;
+    let inner = payload.get("payload").and_then(Value::as_str);
+    let inner = inner.and_then(|text| crypto::base64::decode(text).ok());
+    let text = String::from_utf8_lossy(inner.as_deref().unwrap_or(bytes));
+    let stands = |name: &&BlobDigest| text.contains(&crypto::hex::encode(name.as_bytes()));
+    names.iter().find(stands).copied()
+}
+
+/// By the kind that `cosign save` writes, or by the tag in a descriptor's name: `…:sha256-<hex>.sig`, `.att`, or nothing after it.
 fn attachment(descriptor: &Descriptor, names: &[BlobDigest]) -> Attachment {
+    match descriptor.annotation(KIND) {
+        Some(SAVED_SIGNATURES) => return Attachment::Signatures(None),
+        Some(SAVED_ATTESTATIONS) => return Attachment::Attestations(None),
+        _ => {}
+    }
     let tag = descriptor.annotation(REF_NAME).unwrap_or_default();
     let tag = tag.rsplit(':').next().unwrap_or_default();
     let tagged = |name: &&BlobDigest| {
@@ -208,8 +248,8 @@ fn attachment(descriptor: &Descriptor, names: &[BlobDigest]) -> Attachment {
         return Attachment::Perhaps;
     };
     match tag.rsplit('.').next() {
-        Some("sig") => Attachment::Signatures(*name),
-        Some("att") => Attachment::Attestations(*name),
+        Some("sig") => Attachment::Signatures(Some(*name)),
+        Some("att") => Attachment::Attestations(Some(*name)),
         _ => Attachment::Referrers,
     }
 }

@@ -191,20 +191,19 @@ impl Index {
 }
 
 impl Manifest {
-    /// The configuration lists the layers that the manifest has, uncompressed.
+    /// What each layer unpacks to, lowest first: the configuration lists as many as the manifest has layers.
     ///
     /// # Errors
-    /// `IMAGE-CONFIG`.
-    pub(super) fn check_config(&self, bytes: &[u8]) -> Result<(), Finding> {
+    /// `IMAGE-CONFIG`, `IMAGE-DIGEST`.
+    pub(super) fn unpacked(&self, bytes: &[u8]) -> Result<Vec<BlobDigest>, Finding> {
         let config: Value =
             serde_json::from_slice(bytes).map_err(|error| malformed(&error.to_string()))?;
-        let listed = config
-            .pointer("/rootfs/diff_ids")
-            .and_then(Value::as_array)
-            .map(Vec::len);
-        if listed == Some(self.layers.len()) {
-            return Ok(());
+        let listed = config.pointer("/rootfs/diff_ids").and_then(Value::as_array);
+        if let Some(listed) = listed.filter(|listed| listed.len() == self.layers.len()) {
+            let digests = listed.iter().map(|one| one.as_str().unwrap_or_default());
+            return digests.map(BlobDigest::parse).collect();
         }
+        let listed = listed.map(Vec::len);
         Err(Finding::new(
             "IMAGE-CONFIG",
             "the image's configuration lists other layers than its manifest",

@@ -52,7 +52,7 @@ impl Store {
             "application/vnd.oci.image.config.v1+json",
             &json!({
                 "os": "linux", "architecture": "amd64",
-                "rootfs": {"type": "layers", "diff_ids": ["sha256:aa", "sha256:bb"]},
+                "rootfs": {"type": "layers", "diff_ids": [format!("sha256:{}", "aa".repeat(32)), format!("sha256:{}", "bb".repeat(32))]},
             }),
         );
         let mut manifest = self.put_json(
@@ -169,6 +169,7 @@ fn an_image_is_read_down_to_its_layers() {
     let image = store.read(&index).unwrap();
     assert_eq!(image.names, [digest_of(&index), digest_of(&manifest)]);
     assert_eq!(image.layers.len(), 2);
+    assert_eq!(image.layers[1].unpacked, BlobDigest::new([0xbb; 32]));
     assert!(image.evidence.is_empty() && image.passed_over.is_empty());
     let alone = store.read(&manifest).unwrap();
     assert_eq!(alone.names, [digest_of(&manifest)]);
@@ -246,6 +247,12 @@ fn manifests_that_can_be_read_in_two_ways_are_refused() {
     let mut sha512 = as_manifest.clone();
     sha512["layers"][0]["digest"] = json!(format!("sha512:{}", "00".repeat(64)));
     let descriptor = store.put_json(MANIFEST, &sha512);
+    assert_eq!(code(&store.read(&descriptor)), "IMAGE-DIGEST");
+    let mut config = bytes(&store, &as_manifest["config"]);
+    config["rootfs"]["diff_ids"][1] = json!("sha256:bb");
+    let mut unread = as_manifest.clone();
+    unread["config"] = store.put_json("application/vnd.oci.image.config.v1+json", &config);
+    let descriptor = store.put_json(MANIFEST, &unread);
     assert_eq!(code(&store.read(&descriptor)), "IMAGE-DIGEST");
     let mut fewer = as_manifest;
     fewer["layers"].as_array_mut().unwrap().pop();
@@ -381,6 +388,31 @@ fn cosign_tags_hold_signatures_and_attestations() {
         ["CODE-UNKNOWN", "IMAGE-PAYLOAD"]
     );
 
+    // As `cosign save` writes it: by kind, in a layout of its own, of the index and of the manifest.
+    for of_index in [false, true] {
+        let mut store = Store::default();
+        let (index, manifest) = store.image();
+        let signed = if of_index { &index } else { &manifest };
+        let layer = simple_signing(&mut store, &pair, signed);
+        let mut signatures = store.artifact("", &[layer], None);
+        signatures["annotations"] = json!({"kind": "dev.cosignproject.cosign/sigs"});
+        store.manifests.push(signatures);
+        let verdict = by_key(&store, &index, &pair);
+        assert_eq!(codes_of(&verdict.findings), [""; 0]);
+        assert_eq!(verdict.outcome(), Outcome::Affirmed);
+    }
+    let mut store = Store::default();
+    let (index, manifest) = store.image();
+    let mut other = manifest.clone();
+    other["digest"] = json!(format!("sha256:{}", "00".repeat(32)));
+    let layer = simple_signing(&mut store, &pair, &other);
+    let mut signatures = store.artifact("", &[layer], None);
+    signatures["annotations"] = json!({"kind": "dev.cosignproject.cosign/sigs"});
+    store.manifests.push(signatures);
+    let image = store.read(&index).unwrap();
+    assert!(image.evidence.is_empty());
+    assert_eq!(codes_of(&image.passed_over), ["IMAGE-ATTACHED"]);
+
     // An attestation: an envelope with provenance, by a key.
     let mut store = Store::default();
     let (index, manifest) = store.image();
@@ -398,6 +430,9 @@ fn cosign_tags_hold_signatures_and_attestations() {
     let attestations = store.artifact("", &[layer], None);
     let tag = format!("{}.att", tag_of(&manifest));
     store.tag(&attestations, &tag);
+    let mut saved = attestations.clone();
+    saved["annotations"] = json!({"kind": "dev.cosignproject.cosign/atts"});
+    store.manifests.push(saved);
     let signer = Signer::key("release", pair.public_key().clone()).unwrap();
     let references = crate::common::references(deployment.root(), vec![signer], vec![rule()]);
     let verdict = store.read(&index).unwrap().judge(&references, NOW);
@@ -406,6 +441,18 @@ fn cosign_tags_hold_signatures_and_attestations() {
         Some("payments"),
         "{:?}",
         verdict.findings
+    );
+    // What was signed calls it so.
+    let name = &statement["subject"][0]["name"];
+    assert_eq!(
+        verdict.facts.text(names::CODE_IMAGE_NAME),
+        name.as_str(),
+        "{name}"
+    );
+    assert_eq!(
+        store.read(&index).unwrap().evidence.len(),
+        2,
+        "by tag, and by kind"
     );
 }
 

@@ -103,9 +103,9 @@ pub enum ImportCommand {
         after_long_help = "Examples:\n  trilith refs import uefi /sys/firmware/efi/efivars --image debian.efi --output uefi.json\n  trilith refs import uefi OVMF_VARS_4M.ms.fd --image shimx64.efi.signed --then grubx64.efi.signed --output uefi.json"
     )]
     Uefi(UefiArguments),
-    /// From a container image on disk (an OCI layout), pinned by digest: every file of its layers
+    /// From a container image on disk (an OCI layout), pinned by digest: every file of its layers, and what is attached
     #[command(
-        after_long_help = "Example:\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json"
+        after_long_help = "What is attached counts if a [[signer]] of the estate made it.\n\nExamples:\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json --attached payments-signed.json"
     )]
     Oci(OciArguments),
     /// From SLSA provenance that a known key signed: the digests of its subjects
@@ -208,7 +208,7 @@ pub struct UefiArguments {
 pub struct OciArguments {
     #[command(flatten)]
     pub generation: GenerationArguments,
-    /// Folder with `blobs/sha256`
+    /// Folder with `index.json` and `blobs/sha256`
     pub layout: PathBuf,
     /// Digest of the image's manifest or index, as your registry or signature names it
     #[arg(long, value_name = "sha256:HEX")]
@@ -219,6 +219,9 @@ pub struct OciArguments {
     /// What to call it; by default the name of the folder
     #[arg(long)]
     pub name: Option<String>,
+    /// Write the signatures and attestations that are attached to it to FILE, for the estate's references folder too
+    #[arg(long, value_name = "FILE")]
+    pub attached: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

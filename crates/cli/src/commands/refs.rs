@@ -7,6 +7,7 @@ mod code;
 mod debian;
 mod images;
 mod ipe;
+mod oci;
 
 use crate::arguments::{FindArguments, GenerationArguments, Global, ImportCommand, RefsCommand};
 use crate::runtime::block_on;
@@ -31,7 +32,7 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
         RefsCommand::Import(ImportCommand::Debian(arguments)) => debian::import(&arguments, global),
         RefsCommand::Import(ImportCommand::Uki(arguments)) => images::uki(&arguments, global),
         RefsCommand::Import(ImportCommand::Uefi(arguments)) => images::uefi(&arguments, global),
-        RefsCommand::Import(ImportCommand::Oci(arguments)) => images::oci(&arguments, global),
+        RefsCommand::Import(ImportCommand::Oci(arguments)) => oci::import(&arguments, global),
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
         RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
         RefsCommand::Ipe(arguments) => ipe::emit(&arguments, global),

@@ -6,6 +6,7 @@ use crate::declare::{
 };
 use crate::model::Vouching;
 use crate::problem::{Lines, Problem};
+use attest_code::image::BlobDigest;
 use attest_code::{
     CodeDigest, CodeEvidence, CodeReferences, Form, Identity, ProvenanceRule, Signer, TrustedRoot,
 };
@@ -27,7 +28,7 @@ pub(super) fn resolve(
 ) -> Vouching {
     let mut roots = BTreeMap::new();
     let (mut signers, mut rules) = (Vec::new(), Vec::new());
-    let mut evidence: BTreeMap<[u8; 32], Vec<CodeEvidence>> = BTreeMap::new();
+    let mut evidence: BTreeMap<CodeDigest, Vec<CodeEvidence>> = BTreeMap::new();
     let mut count = 0;
     for (file, text, declared) in parsed {
         let mut source = Source {
@@ -54,14 +55,15 @@ pub(super) fn resolve(
         }
         for entry in &declared.evidence {
             count += 1;
-            if let Some((digest, one)) = said(&mut source, entry) {
-                let of_one = evidence.entry(digest).or_default();
+            if let Some(one) = said(&mut source, entry) {
+                let of_one = evidence.entry(one.about).or_default();
                 of_one.push(one);
                 if of_one.len() > MOST_OF_ONE || count > MOST {
                     let message = format!(
                         "too much evidence: at most {MOST_OF_ONE} of one piece of code, {MOST} in all"
                     );
-                    source.problem("ESTATE-EVIDENCE", &entry.sha256, message);
+                    let at = entry.sha256.as_ref().or(entry.image.as_ref());
+                    source.problem("ESTATE-EVIDENCE", at.unwrap_or(&entry.content), message);
                 }
             }
         }
@@ -143,28 +145,62 @@ fn rule(entry: &ProvenanceEntry) -> Result<ProvenanceRule, Finding> {
 }
 
 /// What is said is judged when the code runs, by who said it; here only its form is.
-fn said(source: &mut Source<'_>, entry: &EvidenceEntry) -> Option<([u8; 32], CodeEvidence)> {
-    let hex = entry.sha256.get_ref();
-    let digest = crypto::hex::decode(hex).ok();
-    let digest: Option<[u8; 32]> = digest.and_then(|bytes| bytes.try_into().ok());
-    let digest = digest.filter(|digest| crypto::hex::encode(digest) == *hex);
-    let Some(digest) = digest else {
-        let message = format!("{hex:?} is no SHA-256: 64 lower-case hexadecimal digits");
-        source.problem("ESTATE-DIGEST", &entry.sha256, message);
-        return None;
-    };
+fn said(source: &mut Source<'_>, entry: &EvidenceEntry) -> Option<CodeEvidence> {
+    let about = about(source, entry)?;
     let text = entry.content.get_ref();
-    let form = match entry.form {
-        EvidenceForm::SigstoreBundle => Form::Bundle(text.clone().into_bytes()),
-        EvidenceForm::DsseEnvelope => Form::Envelope(text.clone().into_bytes()),
-        EvidenceForm::Signature => match crypto::base64::decode(text.trim()) {
-            Ok(signature) => Form::Signature(signature),
-            Err(error) => {
-                source.problem("ESTATE-EVIDENCE", &entry.content, error.to_string());
-                return None;
+    let form = match (entry.form, &entry.signature, &about) {
+        (EvidenceForm::SigstoreBundle, None, _) => Form::Bundle(text.clone().into_bytes()),
+        (EvidenceForm::DsseEnvelope, None, _) => Form::Envelope(text.clone().into_bytes()),
+        (EvidenceForm::Signature, None, CodeDigest::Sha256(_)) => {
+            Form::Signature(signature(source, &entry.content)?)
+        }
+        (EvidenceForm::SimpleSigning, Some(base64), CodeDigest::Image(_)) => Form::SimpleSigning {
+            payload: text.clone().into_bytes(),
+            signature: signature(source, base64)?,
+        },
+        _ => {
+            let message = "evidence of another form: `signature` is of a program, `simple-signing` of an \
+                           image with the signature beside the payload";
+            source.problem("ESTATE-EVIDENCE", &entry.content, message);
+            return None;
+        }
+    };
+    Some(CodeEvidence { about, form })
+}
+
+fn about(source: &mut Source<'_>, entry: &EvidenceEntry) -> Option<CodeDigest> {
+    match (&entry.sha256, &entry.image) {
+        (Some(hex), None) => {
+            let bytes = crypto::hex::decode(hex.get_ref()).ok();
+            let digest: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
+            let digest = digest.filter(|digest| crypto::hex::encode(digest) == *hex.get_ref());
+            if digest.is_none() {
+                let message = format!(
+                    "{:?} is no SHA-256: 64 lower-case hexadecimal digits",
+                    hex.get_ref()
+                );
+                source.problem("ESTATE-DIGEST", hex, message);
+            }
+            digest.map(CodeDigest::Sha256)
+        }
+        (None, Some(name)) => match BlobDigest::parse(name.get_ref()) {
+            Ok(digest) => Some(CodeDigest::Image(*digest.as_bytes())),
+            Err(finding) => {
+                source.problem("ESTATE-DIGEST", name, finding.to_string());
+                None
             }
         },
-    };
-    let about = CodeDigest::Sha256(digest);
-    Some((digest, CodeEvidence { about, form }))
+        _ => {
+            let message = "evidence is about a program (`sha256`) or about an image (`image`)";
+            source.problem("ESTATE-EVIDENCE", &entry.content, message);
+            None
+        }
+    }
+}
+
+fn signature(source: &mut Source<'_>, text: &Spanned<String>) -> Option<Vec<u8>> {
+    let decoded = crypto::base64::decode(text.get_ref().trim());
+    decoded
+        .map_err(|error| source.problem("ESTATE-EVIDENCE", text, error.to_string()))
+        .ok()
 }

@@ -7,17 +7,17 @@ use facts::{FactSet, Source, Timestamp, names};
 use serde_json::json;
 
 const CODE: &[u8] = b"the program";
-const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 fn digest() -> String {
     crypto::hex::encode(&crypto::sha256(CODE))
 }
 
-fn key() -> KeyPair {
+pub(crate) fn key() -> KeyPair {
     KeyPair::generate(Algorithm::EcdsaP256).unwrap()
 }
 
-fn pem(key: &KeyPair) -> String {
+pub(crate) fn pem(key: &KeyPair) -> String {
     let der = crypto::base64::encode(key.public_key().spki_der());
     format!("-----BEGIN PUBLIC KEY-----\n{der}\n-----END PUBLIC KEY-----\n")
 }
@@ -33,7 +33,7 @@ fn running(sha256: &str) -> FactSet {
 }
 
 /// The shop with these references, JSON.
-fn estate(references: &serde_json::Value) -> Estate {
+pub(crate) fn estate(references: &serde_json::Value) -> Estate {
     let mut files = shop_files();
     files.insert("references/vouching.json", references.to_string());
     compile(&files)
@@ -281,6 +281,26 @@ fn who_may_vouch_is_written_out_or_refused() {
         ),
         (
             format!("[[evidence]]\nsha256 = \"{}\"\nform = \"signature\"\ncontent = \"?\"\n", digest()),
+            "ESTATE-EVIDENCE",
+        ),
+        (
+            "[[evidence]]\nform = \"dsse-envelope\"\ncontent = \"{}\"\n".to_owned(),
+            "references/bad.toml:3: ESTATE-EVIDENCE",
+        ),
+        (
+            "[[evidence]]\nimage = \"latest\"\nform = \"dsse-envelope\"\ncontent = \"{}\"\n".to_owned(),
+            "references/bad.toml:2: ESTATE-DIGEST",
+        ),
+        (
+            format!("[[evidence]]\nimage = \"sha256:{0}\"\nsha256 = \"{0}\"\nform = \"dsse-envelope\"\ncontent = \"{{}}\"\n", digest()),
+            "ESTATE-EVIDENCE",
+        ),
+        (
+            format!("[[evidence]]\nimage = \"sha256:{}\"\nform = \"simple-signing\"\ncontent = \"{{}}\"\n", digest()),
+            "ESTATE-EVIDENCE",
+        ),
+        (
+            format!("[[evidence]]\nsha256 = \"{}\"\nform = \"simple-signing\"\ncontent = \"{{}}\"\nsignature = \"AA==\"\n", digest()),
             "ESTATE-EVIDENCE",
         ),
         (

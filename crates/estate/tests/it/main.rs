@@ -18,5 +18,7 @@ mod equivalence;
 mod fixture;
 mod generations;
 mod hostile;
+mod images;
+mod keyless;
 mod shop;
 mod tee;

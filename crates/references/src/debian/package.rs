@@ -7,6 +7,7 @@ use crate::unpack::{self, Limited, Packing};
 use crate::{Digest, FileDigests, Hasher};
 use facts::Finding;
 use std::collections::BTreeMap;
+use std::io::Read;
 
 /// `linux-image` with debug symbols unpacks to some 6 GB.
 const LARGEST_DATA: u64 = 16 * 1024 * 1024 * 1024;
@@ -147,7 +148,7 @@ impl<'a> Package<'a> {
     }
 }
 
-pub(crate) fn hash_entry(tar: &mut Tar<Limited<'_>>) -> Result<FileDigests, Finding> {
+pub(crate) fn hash_entry<R: Read>(tar: &mut Tar<R>) -> Result<FileDigests, Finding> {
     let mut hasher = Hasher::new();
     let mut buffer = vec![0; 64 * 1024];
     loop {

@@ -1,16 +1,17 @@
 //! Bytes that somebody made up: nothing panics, nothing grows without end.
 
 use crate::forge::Forged;
-use crate::images::tar;
+use crate::images::{layer, tar};
 use facts::Timestamp;
 use proptest::prelude::*;
 use references::archive::{Tar, ar};
 use references::boot::{Shim, Uki};
+use references::oci::ImageFiles;
 use references::openpgp::{Keyring, verify};
 use references::pe::{Image, SignedImage};
 use references::uefi::{SignatureLists, UefiVariables};
 use references::unpack::{self, Packing};
-use references::{ReferenceFile, oci, slsa};
+use references::{ReferenceFile, slsa};
 use std::io::Read as _;
 
 fn program() -> Option<(Vec<u8>, Vec<u8>, Vec<u8>)> {
@@ -199,7 +200,8 @@ proptest! {
         let _refused = verify(&bytes, &keyring.unwrap_or_default(), Timestamp::from_secs(1));
         let _refused = (ar::members(&bytes), Image::parse(&bytes), Uki::parse(&bytes));
         let _refused = (SignatureLists::parse(&bytes), UefiVariables::from_varstore(&bytes));
-        let _refused = (slsa::verify(&bytes, &[]), oci::document(&bytes, &references::Digest::of(&bytes)));
+        let layer = layer("application/vnd.oci.image.layer.v1.tar+gzip", &bytes);
+        let _refused = (slsa::verify(&bytes, &[]), ImageFiles::new().apply(&layer, &bytes));
         if let Ok(text) = str::from_utf8(&bytes) {
             let _refused = ReferenceFile::parse(text);
         }

@@ -2,10 +2,13 @@
 
 use crate::evidence::{digest, folder};
 use crypto::{Algorithm, KeyPair, PublicKey, Signer as _};
-use references::oci::{self, Document, ImageFiles};
+use references::oci::{ImageFiles, Layer};
+use references::unpack::{self, Packing};
 use references::{Digest, slsa};
 use std::io::Write as _;
 use std::process::{Command, Stdio};
+
+const TAR: &str = "application/vnd.oci.image.layer.v1.tar";
 
 /// A tar archive of plain files and folders, by hand.
 pub(crate) fn tar(entries: &[(&str, u8, &[u8])]) -> Vec<u8> {
@@ -55,34 +58,26 @@ pub(crate) fn compressed_with(program: &str, arguments: &[&str], bytes: &[u8]) -
     output.stdout
 }
 
-fn layers(blobs: &[(&str, Vec<u8>)]) -> (Vec<u8>, Digest) {
-    let list: Vec<String> = blobs
-        .iter()
-        .map(|(kind, bytes)| {
-            format!(
-                r#"{{"mediaType":"application/vnd.oci.image.layer.v1.{kind}","digest":"sha256:{}","size":{}}}"#,
-                Digest::of(bytes),
-                bytes.len()
-            )
-        })
-        .collect();
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:{}","size":2}},"layers":[{}]}}"#,
-        Digest::of(b"{}"),
-        list.join(",")
-    );
-    let digest = Digest::of(manifest.as_bytes());
-    (manifest.into_bytes(), digest)
+/// The layer that `bytes` are, of what they unpack to.
+pub(crate) fn layer<'a>(media_type: &'a str, bytes: &[u8]) -> Layer<'a> {
+    let packing = match media_type.rsplit_once('+') {
+        Some((_, "gzip")) => Packing::Gzip,
+        Some((_, "zstd")) => Packing::Zstd,
+        _ => Packing::Plain,
+    };
+    let unpacked = unpack::all(packing, bytes, 1 << 24).unwrap_or_default();
+    Layer {
+        media_type,
+        sha256: Digest::of(bytes),
+        unpacked: Digest::of(&unpacked),
+    }
 }
 
 fn files(blobs: &[(&str, Vec<u8>)]) -> Result<Vec<(String, Digest)>, facts::Finding> {
-    let (manifest, pinned) = layers(blobs);
-    let Document::Manifest(list) = oci::document(&manifest, &pinned)? else {
-        panic!("a manifest");
-    };
     let mut image = ImageFiles::new();
-    for (layer, (_, bytes)) in list.iter().zip(blobs) {
-        image.apply(layer, bytes)?;
+    for (kind, bytes) in blobs {
+        let kind = format!("application/vnd.oci.image.layer.v1.{kind}");
+        image.apply(&layer(&kind, bytes), bytes)?;
     }
     let found = image
         .iter()
@@ -142,29 +137,74 @@ fn layers_add_hide_and_replace() {
 }
 
 #[test]
-fn a_blob_is_the_one_that_was_named() {
-    let layer = tar(&[("a", b'0', b"a")]);
-    let (manifest, pinned) = layers(&[("tar", layer.clone())]);
-    let Document::Manifest(list) = oci::document(&manifest, &pinned).unwrap() else {
-        panic!("a manifest");
-    };
-    let mut changed = layer.clone();
+fn a_layer_is_the_one_that_was_named() {
+    let plain = tar(&[("a", b'0', b"a")]);
+    let named = layer(TAR, &plain);
+    let mut changed = plain.clone();
     changed[600] ^= 1;
-    let refused = ImageFiles::new().apply(&list[0], &changed).unwrap_err();
+    let refused = ImageFiles::new().apply(&named, &changed).unwrap_err();
     assert_eq!(refused.code, "REF-OCI-DIGEST");
-    let other = [manifest.as_slice(), b" "].concat();
-    assert_eq!(
-        oci::document(&other, &pinned).unwrap_err().code,
-        "REF-OCI-DIGEST"
-    );
-    assert_eq!(files(&[("tar+brotli", layer)]).unwrap_err().code, "REF-OCI");
+    assert_eq!(files(&[("tar+brotli", plain)]).unwrap_err().code, "REF-OCI");
     let outside = tar(&[("../../etc/passwd", b'0', b"x")]);
+    assert_eq!(files(&[("tar", outside)]).unwrap_err().code, "REF-TAR");
+    let outside = tar(&[("a", b'1', b"../../etc/passwd")]);
     assert_eq!(files(&[("tar", outside)]).unwrap_err().code, "REF-TAR");
     let dangling = tar(&[("a", b'1', b"b")]);
     assert_eq!(files(&[("tar", dangling)]).unwrap_err().code, "REF-OCI");
     let short = compressed("gzip", &tar(&[("a", b'0', &[7; 5000])]));
     let cut = short[..short.len() / 2].to_vec();
     assert_eq!(files(&[("tar+gzip", cut)]).unwrap_err().code, "REF-UNPACK");
+}
+
+/// A blob may be what its digest says, and unpack here to other files than where it runs.
+#[test]
+fn a_layer_that_unpacks_to_what_its_image_does_not_list_is_refused() {
+    let plain = tar(&[("a", b'0', b"a")]);
+    let packed = compressed("gzip", &plain);
+    let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let good = layer(gzip, &packed);
+    ImageFiles::new().apply(&good, &packed).unwrap();
+    // What stands behind the last entry is part of the archive.
+    let longer = [plain, b"more".to_vec()].concat();
+    for bytes in [compressed("gzip", &longer), compressed("gzip", b"")] {
+        let lied = Layer {
+            sha256: Digest::of(&bytes),
+            ..good
+        };
+        let refused = ImageFiles::new().apply(&lied, &bytes).unwrap_err();
+        assert_eq!(refused.code, "REF-OCI-DIGEST");
+    }
+}
+
+#[test]
+fn layers_unpack_to_no_more_than_an_image_may_have() {
+    // Small as blobs: a megabyte of nothing each.
+    let bytes = compressed("gzip", &tar(&[("zeros", b'0', &vec![0; 1 << 20])]));
+    let gzip = "application/vnd.oci.image.layer.v1.tar+gzip";
+    let zeros = layer(gzip, &bytes);
+    let mut image = ImageFiles::within(5 << 19);
+    image.apply(&zeros, &bytes).unwrap();
+    image.apply(&zeros, &bytes).unwrap();
+    let refused = image.apply(&zeros, &bytes).unwrap_err();
+    assert_eq!(refused.code, "REF-UNPACK-SIZE");
+    // An entry that only claims to be large.
+    let mut claims = tar(&[("a", b'0', b"a")]);
+    claims[124..136].copy_from_slice(b"77777777777\0");
+    claims[148..156].fill(b' ');
+    let sum: u32 = claims[..512].iter().map(|byte| u32::from(*byte)).sum();
+    claims[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    assert_eq!(files(&[("tar", claims)]).unwrap_err().code, "REF-TAR");
+}
+
+#[test]
+fn of_one_path_twice_in_a_layer_the_last_counts_and_a_hidden_file_is_none() {
+    let twice = tar(&[("a", b'0', b"first"), ("a", b'0', b"second")]);
+    let found = files(&[("tar", twice)]).unwrap();
+    assert_eq!(found, [("/a".to_owned(), Digest::of(b"second"))]);
+    let lower = tar(&[("bin/a", b'0', b"a"), ("bin/link", b'1', b"bin/a")]);
+    let upper = tar(&[("bin/.wh.a", b'0', b"")]);
+    let found = files(&[("tar", lower), ("tar", upper)]).unwrap();
+    assert_eq!(found, [("/bin/link".to_owned(), Digest::of(b"a"))]);
 }
 
 fn envelope(key: &KeyPair, payload: &str) -> Vec<u8> {

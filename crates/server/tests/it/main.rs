@@ -23,6 +23,7 @@ mod following;
 mod full_disk;
 mod harness;
 mod hostile;
+mod images;
 mod issuing;
 mod joining;
 mod kernel;

@@ -6,6 +6,7 @@
 mod attest;
 mod boots;
 mod demo;
+mod images;
 mod refs;
 mod site;
 mod verify;

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 const PACKAGES: &str = "references::debian_packages";
 
-fn trilith(arguments: &[&str]) -> Output {
+pub(crate) fn trilith(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_trilith"))
         .arg("refs")
         .args(arguments)
@@ -15,7 +15,7 @@ fn trilith(arguments: &[&str]) -> Output {
         .expect("the binary starts")
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("paths of tests are UTF-8")
 }
 
@@ -41,7 +41,7 @@ fn debs(names: &[(&str, Option<&str>)]) -> Option<tempfile::TempDir> {
     Some(folder)
 }
 
-fn generation(path: &Path) -> ReferenceFile {
+pub(crate) fn generation(path: &Path) -> ReferenceFile {
     let text = std::fs::read_to_string(path).expect("it was written");
     ReferenceFile::parse(&text).expect("it is a references file")
 }
@@ -206,67 +206,6 @@ fn a_boot_chain_is_imported_before_it_boots_and_is_what_a_tpm_quoted() {
     ]);
     let found: Value = serde_json::from_slice(&said.stdout).expect("one module");
     assert!(found["file"]["fsverity"].is_string());
-}
-
-#[test]
-fn an_image_layout_is_imported_by_its_digest() {
-    let folder = testkit::temp_dir().expect("a folder");
-    let blobs = folder.path().join("blobs/sha256");
-    std::fs::create_dir_all(&blobs).expect("a folder");
-    let store = |bytes: &[u8]| {
-        let digest = Digest::of(bytes);
-        std::fs::write(blobs.join(digest.to_string()), bytes).expect("a blob");
-        digest
-    };
-    let content = folder.path().join("app");
-    std::fs::write(&content, b"program").expect("a file");
-    let layer = Command::new("tar")
-        .args(["-cf", "-", "-C"])
-        .arg(folder.path())
-        .arg("app")
-        .output()
-        .expect("tar");
-    let layer = store(&layer.stdout);
-    let manifest = format!(
-        r#"{{"schemaVersion":2,"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:{layer}","size":1}}]}}"#
-    );
-    let manifest = store(manifest.as_bytes());
-    let index = format!(
-        r#"{{"schemaVersion":2,"manifests":[{{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"sha256:{manifest}","size":1,"platform":{{"os":"linux","architecture":"amd64"}}}}]}}"#
-    );
-    let index = store(index.as_bytes());
-    let output = folder.path().join("app.json");
-    let digest = format!("sha256:{index}");
-    let import = [
-        "import",
-        "oci",
-        text(folder.path()),
-        "--digest",
-        &digest,
-        "--output",
-        text(&output),
-    ];
-    let done = trilith(&[&import[..], &["--name", "app"]].concat());
-    assert!(done.status.success(), "{done:?}");
-    let file = generation(&output);
-    let artefact = &file.generations[0].artefacts[0];
-    assert_eq!(artefact.sha256, manifest);
-    assert_eq!(artefact.files[0].sha256, Digest::of(b"program"));
-    let other = trilith(&[&import[..], &["--platform", "linux/arm64"]].concat());
-    assert!(
-        String::from_utf8_lossy(&other.stderr).contains("REF-OCI-PLATFORM"),
-        "{other:?}"
-    );
-    let usage = trilith(&[
-        "import",
-        "oci",
-        text(folder.path()),
-        "--digest",
-        "latest",
-        "--output",
-        "x",
-    ]);
-    assert_eq!(usage.status.code(), Some(2));
 }
 
 #[test]

@@ -1,15 +1,11 @@
-//! `refs import uki`, `uefi`, `oci` and `slsa`.
+//! `refs import uki`, `uefi` and `slsa`.
 
-use super::{file_name, progress, read, variables, write};
+use super::{file_name, read, variables, write};
 use crate::Failure;
-use crate::arguments::{
-    Global, OciArguments, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments,
-};
+use crate::arguments::{Global, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments};
 use anyhow::Context as _;
 use crypto::PublicKey;
-use facts::Finding;
 use references::boot::Phase;
-use references::oci::{self, Descriptor, Document, ImageFiles};
 use references::{Digest, import, slsa as provenance};
 use std::path::Path;
 
@@ -45,59 +41,6 @@ pub(super) fn uefi(arguments: &UefiArguments, global: &Global) -> Result<(), Fai
     let name = file_name(&arguments.variables);
     let (source, artefact) = import::uefi(&name, &known, (&first.0, &first.1), then)?;
     write(&arguments.generation, vec![source], vec![artefact], global)
-}
-
-pub(super) fn oci(arguments: &OciArguments, global: &Global) -> Result<(), Failure> {
-    let pinned: Digest = arguments
-        .digest
-        .strip_prefix("sha256:")
-        .and_then(|hex| hex.parse().ok())
-        .ok_or_else(|| Failure::usage("--digest is sha256: and 64 hexadecimal digits"))?;
-    let (manifest, layers) = manifest(arguments, pinned)?;
-    let mut files = ImageFiles::new();
-    for (number, layer) in layers.iter().enumerate() {
-        progress(
-            format_args!("layer {} of {}", number + 1, layers.len()),
-            global,
-        );
-        files.apply(layer, &blob(&arguments.layout, &layer.sha256)?)?;
-    }
-    let folder = file_name(&arguments.layout);
-    let name = arguments.name.as_deref().unwrap_or(&folder);
-    let (source, artefact) = import::oci(name, pinned, manifest, &files);
-    write(&arguments.generation, vec![source], vec![artefact], global)
-}
-
-/// The manifest that the digest names, through an index if it is one.
-fn manifest(
-    arguments: &OciArguments,
-    pinned: Digest,
-) -> Result<(Digest, Vec<Descriptor>), Failure> {
-    let platforms = match oci::document(&blob(&arguments.layout, &pinned)?, &pinned)? {
-        Document::Manifest(layers) => return Ok((pinned, layers)),
-        Document::Index(platforms) => platforms,
-    };
-    let names: Vec<&str> = platforms.iter().map(|one| one.platform.as_str()).collect();
-    let image = platforms
-        .iter()
-        .find(|one| one.platform == arguments.platform);
-    let image = image.ok_or_else(|| {
-        Finding::new(
-            "REF-OCI-PLATFORM",
-            "the index has no image of that platform",
-        )
-        .expected(&arguments.platform)
-        .observed(names.join(", "))
-        .next("give one of them with --platform")
-    })?;
-    match oci::document(&blob(&arguments.layout, &image.sha256)?, &image.sha256)? {
-        Document::Manifest(layers) => Ok((image.sha256, layers)),
-        Document::Index(_) => Err(Failure::usage("an index within an index")),
-    }
-}
-
-fn blob(layout: &Path, digest: &Digest) -> Result<Vec<u8>, Failure> {
-    read(&layout.join("blobs/sha256").join(digest.to_string()))
 }
 
 pub(super) fn slsa(arguments: &SlsaArguments, global: &Global) -> Result<(), Failure> {
