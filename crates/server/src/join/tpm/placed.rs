@@ -9,7 +9,7 @@ use attest_tpm::ak::Instance;
 use attest_tpm::join::Chip;
 use attest_tpm::{Authority, References};
 use estate::{Certifies, Cloud, Estate, Machine};
-use facts::names;
+use facts::{FactSet, names};
 use std::collections::BTreeSet;
 use store::NodeRow;
 
@@ -69,17 +69,11 @@ pub(crate) fn placed(
 }
 
 /// A machine of a cloud that is banned under one name does not come back under another, by another of its
-/// keys.
-pub(super) fn not_banned(
-    core: &Core,
-    name: &str,
-    instance: Option<&Instance>,
-) -> Result<(), Refusal> {
-    let Some(instance) = instance else {
+/// keys. `facts` say which machine of its cloud it is, if they do.
+pub(super) fn not_banned(core: &Core, name: &str, facts: &FactSet) -> Result<(), Refusal> {
+    let Some(instance) = instance(facts) else {
         return Ok(());
     };
-    let project = instance.project_number.to_string();
-    let id = instance.id.to_string();
     let banned: Vec<NodeRow> = {
         let state = core.state();
         let out = |node: &&NodeRow| node.name != name && node.locked.is_some() && !is_evicted(node);
@@ -87,12 +81,22 @@ pub(super) fn not_banned(
     };
     for node in banned {
         let facts = core.machine_facts(&node)?;
-        let of = |name, value: &str| facts.text(name) == Some(value);
-        if of(names::MACHINE_CLOUD_INSTANCE_ID, &id)
-            && of(names::MACHINE_CLOUD_PROJECT_NUMBER, &project)
-        {
+        if self::instance(&facts) == Some(instance) {
             may_join(&node)?;
         }
     }
     Ok(())
+}
+
+/// What a machine's cloud calls it: provider, project where it has such, and the machine's own id.
+fn instance(facts: &FactSet) -> Option<[&str; 3]> {
+    let provider = facts.text(names::MACHINE_CLOUD_PROVIDER)?;
+    let project = facts
+        .text(names::MACHINE_CLOUD_PROJECT_NUMBER)
+        .unwrap_or_default();
+    Some([
+        provider,
+        project,
+        facts.text(names::MACHINE_CLOUD_INSTANCE_ID)?,
+    ])
 }

@@ -13,10 +13,11 @@ use crate::lock::lock;
 use crate::refusal::Refusal;
 use appraise::{Asked, Presented};
 use attest_tee::endorsed::Endorsed;
+use attest_tpm::ak::Vouched;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
-use attest_tpm::join::{Boot, Chip, JoinExpectation, Judgement, Proven};
-use attest_tpm::{Channel, JoinAnswer, JoinEvidence};
+use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
+use attest_tpm::{Channel, JoinAnswer, JoinEvidence, SigningKey};
 use facts::{FactSet, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use proto::v1;
 use std::sync::Arc;
@@ -62,18 +63,26 @@ pub(crate) async fn prove(
     let (nonce, begun) = (session.nonce, session.size);
     let current = core.estate()?;
     let (mut evidence, expectation) = answered(core, session, request, now);
+    let vouching = vouching(core, &current, &evidence, offered.clone(), now).await?;
+    let expectation = JoinExpectation {
+        vouched: taken_for(&vouching, &evidence),
+        ..expectation
+    };
     let Judgement { verdict, proven } = chip(core, &current, &evidence, expectation).await?;
     let Some(proven) = proven else {
         return Err(first(verdict.findings));
     };
     let (name, pool) = placed(&current.estate, &proven.chip, proven.instance.as_ref());
-    not_banned(core, &name, proven.instance.as_ref())?;
+    let vouched = vouching.as_ref().ok().and_then(Option::as_ref);
+    let instance = vouched.map_or(&verdict.facts, |one| &one.endorsed.verdict.facts);
+    not_banned(core, &name, instance)?;
     not_overtaken(core, &name, begun)?;
     let machine = Machine {
         current,
         ring: pool.clone().unwrap_or_default(),
         evidence: Arc::clone(&evidence),
         offered,
+        vouching,
         proven: Arc::new(proven),
         nonce,
         now,
@@ -169,6 +178,56 @@ fn answered(
     (Arc::new(evidence), expectation)
 }
 
+/// What the hardware says of the attestation key of a machine that brings no other, before it is known whether
+/// the machine has that key.
+async fn vouching(
+    core: &Arc<Core>,
+    current: &Arc<Current>,
+    evidence: &JoinEvidence,
+    offered: Option<Offered>,
+    now: Timestamp,
+) -> Result<Vouching, Refusal> {
+    let request = &evidence.request;
+    let Ok((Anchor::Attestation, key)) = Anchor::read(request)
+        .and_then(|anchor| Ok((anchor, SigningKey::attestation(&request.ak_public)?)))
+    else {
+        return Ok(Ok(None));
+    };
+    let (_, pool) = placed(&current.estate, &Anchor::Attestation.chip(&key), None);
+    let (core, current) = (Arc::clone(core), Arc::clone(current));
+    core.pool
+        .clone()
+        .run(move || {
+            let ring = pool.unwrap_or_default();
+            tee::vouched(
+                offered.as_ref(),
+                &current.estate,
+                &ring,
+                &core.endorsements,
+                now,
+            )
+        })
+        .await
+        .map_err(|error| Refusal::internal("judging a machine", &error))
+}
+
+/// Whose word the chip is judged by. Where the hardware's is bad, the machine is refused for that, once it is
+/// known that it is the machine: nobody else speaks against it.
+fn taken_for(vouching: &Vouching, evidence: &JoinEvidence) -> Option<Vouched> {
+    match vouching {
+        Ok(vouching) => vouching.as_ref().map(|one| one.key.clone()),
+        Err(_) => {
+            let key = SigningKey::attestation(&evidence.request.ak_public)
+                .ok()?
+                .key;
+            Some(Vouched {
+                key,
+                source: Source::Asserted,
+            })
+        }
+    }
+}
+
 /// What the chip proved, and whether it is one that the estate trusts.
 async fn chip(
     core: &Core,
@@ -190,10 +249,14 @@ struct Machine {
     ring: String,
     evidence: Arc<JoinEvidence>,
     offered: Option<Offered>,
+    vouching: Vouching,
     proven: Arc<Proven>,
     nonce: [u8; 32],
     now: Timestamp,
 }
+
+/// What hardware says of the machine's attestation key, if it is known by that.
+type Vouching = Result<Option<tee::Vouching>, tee::Refused>;
 
 /// What reference values make of boot and list, and what is made of the hardware.
 type Judged = (
@@ -205,7 +268,10 @@ impl Machine {
     async fn judged(self, core: &Arc<Core>) -> Result<Judged, Refusal> {
         let judging = Arc::clone(core);
         core.pool
-            .run(move || (self.measured(), self.hardware(&judging)))
+            .run(move || {
+                let measured = self.measured();
+                (measured, self.hardware(&judging))
+            })
             .await
             .map_err(|error| Refusal::internal("judging a machine", &error))
     }
@@ -222,7 +288,10 @@ impl Machine {
         appraise::judge(&presented, &asked)
     }
 
-    fn hardware(&self, core: &Core) -> Result<Option<Endorsed>, tee::Refused> {
+    fn hardware(self, core: &Core) -> Result<Option<Endorsed>, tee::Refused> {
+        if let Some(vouching) = self.vouching? {
+            return Ok(Some(vouching.endorsed));
+        }
         let question = tee::Question {
             attestation_key: &self.proven.attestation_key,
             nonce: self.nonce,
