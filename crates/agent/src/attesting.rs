@@ -1,10 +1,11 @@
 //! Answers to a server that asks this machine to prove itself again: a quote, and what is new in the IMA list.
 
-use crate::config::JoinConfig;
+use crate::config::{JoinConfig, TeeConfig};
 use crate::enforcing::Enforcer;
+use crate::hardware;
 use crate::measured::List;
 use attest_tpm::join::Boot;
-use device::tpm::{self, Tpm};
+use device::tpm;
 use proto::v1;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +18,7 @@ const LOOK: Duration = Duration::from_millis(500);
 #[derive(Debug, Clone)]
 pub(crate) struct Attesting {
     address: String,
+    tee: Option<TeeConfig>,
     list: Option<List>,
     enforcer: Arc<Enforcer>,
 }
@@ -35,8 +37,11 @@ impl Attesting {
     /// Absent for a machine that joins by token: it is never asked.
     pub(crate) fn of(join: &JoinConfig, enforcer: &Arc<Enforcer>) -> Option<Self> {
         match join {
-            JoinConfig::Tpm { tpm, ima_list, .. } => Some(Self {
+            JoinConfig::Tpm {
+                tpm, ima_list, tee, ..
+            } => Some(Self {
                 address: tpm.clone(),
+                tee: tee.clone(),
                 list: List::of(tpm, ima_list.as_deref()),
                 enforcer: Arc::clone(enforcer),
             }),
@@ -63,7 +68,11 @@ impl Attesting {
         };
         // Before the quote: whatever comes behind is noticed as new.
         let mark = self.list.as_ref().and_then(List::mark);
-        let quote = tpm::quote(Tpm::open(&self.address)?, &nonce, &asked.pcrs)?;
+        let quote = tpm::quote(
+            hardware::open(&self.address, self.tee.as_ref())?,
+            &nonce,
+            &asked.pcrs,
+        )?;
         let known = Boot {
             reset_count: asked.reset_count,
             restart_count: asked.restart_count,

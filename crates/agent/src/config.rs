@@ -103,9 +103,10 @@ pub enum JoinConfig {
         /// none unless it is named here.
         #[serde(default)]
         event_log: Option<PathBuf>,
-        /// Where the kernel reports on confidential hardware. With a `device:` it is in its usual place, if
-        /// this machine runs in such hardware; an emulator has none unless it is named here.
+        /// Who reports on the confidential hardware that this machine runs in. With a `device:` it is the
+        /// kernel, in its usual place, if there is such hardware; an emulator has none unless it is named here.
         #[serde(default)]
+        #[schemars(with = "Option<TeeEntry>")]
         tee: Option<TeeConfig>,
     },
     /// By a one-time token. It proves nothing about the machine, and the facts say so.
@@ -117,15 +118,62 @@ pub enum JoinConfig {
     },
 }
 
-/// A machine that is named here joins with a report or not at all.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
+/// Who reports on the hardware of a machine, which then joins with a report or not at all.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "TeeEntry")]
+pub enum TeeConfig {
+    /// The kernel, through configfs-tsm: anew for each join.
+    Kernel {
+        reports: PathBuf,
+        event_log: Option<PathBuf>,
+    },
+    /// A paravisor, at each boot.
+    Paravisor(Paravisor),
+    /// AWS's hypervisor, by this program: anew for each join.
+    NitroTpm(PathBuf),
+}
+
+/// A machine that is named here joins with a report or not at all. Exactly one of `reports`, `paravisor` and
+/// `nitro_tpm_attest`.
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct TeeConfig {
+struct TeeEntry {
     /// The folder of the kernel's configfs-tsm: `/sys/kernel/config/tsm/report`.
-    pub reports: PathBuf,
+    #[serde(default)]
+    reports: Option<PathBuf>,
     /// TDX: the event log of the boot, `/sys/firmware/acpi/tables/data/CCEL`.
     #[serde(default)]
-    pub event_log: Option<PathBuf>,
+    event_log: Option<PathBuf>,
+    /// Whose paravisor reports. The machine is then known by the attestation key that it vouches for, and no more
+    /// by the endorsement key of its TPM.
+    #[serde(default)]
+    paravisor: Option<Paravisor>,
+    /// AWS's program that asks for the document about a NitroTPM: `/usr/bin/nitro-tpm-attest`.
+    #[serde(default)]
+    nitro_tpm_attest: Option<PathBuf>,
+}
+
+impl TryFrom<TeeEntry> for TeeConfig {
+    type Error = &'static str;
+
+    fn try_from(entry: TeeEntry) -> Result<Self, Self::Error> {
+        let event_log = entry.event_log;
+        match (entry.reports, entry.paravisor, entry.nitro_tpm_attest) {
+            (Some(reports), None, None) => Ok(Self::Kernel { reports, event_log }),
+            (None, Some(of), None) if event_log.is_none() => Ok(Self::Paravisor(of)),
+            (None, None, Some(program)) if event_log.is_none() => Ok(Self::NitroTpm(program)),
+            _ => Err(
+                "name one of `reports`, `paravisor` and `nitro_tpm_attest`, and `event_log` with `reports` alone",
+            ),
+        }
+    }
+}
+
+/// A maker of paravisors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Paravisor {
+    Azure,
 }
 
 impl std::fmt::Debug for JoinConfig {
@@ -398,6 +446,39 @@ mod tests {
                 parse(&GOOD.replacen(from, to, 1)).is_err(),
                 "{from} -> {to}"
             );
+        }
+    }
+
+    #[test]
+    fn one_speaks_for_the_hardware_of_a_machine() {
+        let with = |tee: &str| {
+            let text = format!("[join]\nmethod = \"tpm\"\ntpm = \"swtpm:/x\"\n[join.tee]\n{tee}");
+            let before = GOOD.split("[join]").next().unwrap();
+            let config = parse(&(before.to_owned() + &text)).ok()?;
+            match config.join {
+                JoinConfig::Tpm { tee, .. } => tee,
+                JoinConfig::Token { .. } => None,
+            }
+        };
+        let azure = with("paravisor = \"azure\"\n").unwrap();
+        assert_eq!(azure, TeeConfig::Paravisor(Paravisor::Azure));
+        let kernel = with("reports = \"/r\"\nevent_log = \"/l\"\n").unwrap();
+        assert!(matches!(
+            kernel,
+            TeeConfig::Kernel {
+                event_log: Some(_),
+                ..
+            }
+        ));
+        assert!(with("nitro_tpm_attest = \"/bin/attest\"\n").is_some());
+        for none in [
+            "",
+            "paravisor = \"other\"\n",
+            "paravisor = \"azure\"\nreports = \"/r\"\n",
+            "paravisor = \"azure\"\nevent_log = \"/l\"\n",
+            "event_log = \"/l\"\n",
+        ] {
+            assert!(with(none).is_none(), "{none}");
         }
     }
 

@@ -1,16 +1,30 @@
 //! What the confidential hardware says that this machine runs in, bound to the TPM's attestation key.
+//!
+//! The kernel is asked anew for each challenge; a paravisor was asked at boot, and says whose the key is.
 
-use crate::config::TeeConfig;
+use crate::config::{Paravisor, TeeConfig};
 use attest::transcript::tee_report_data;
 use attest_tpm::SigningKey;
-use device::tsm;
+use device::tpm::join::Join;
+use device::tpm::{self, Tpm};
+use device::{nitro, tsm};
 use facts::Finding;
 use proto::v1;
 use std::path::{Path, PathBuf};
 
+/// Who reports on it.
+#[derive(Debug, Clone)]
+pub(crate) enum Hardware {
+    Kernel(Reports),
+    /// Whoever gave the machine its TPM, by the chip itself.
+    Paravisor,
+    /// AWS's hypervisor, by this program.
+    NitroTpm(PathBuf),
+}
+
 /// Where the kernel reports, and whether the machine has to have it.
 #[derive(Debug, Clone)]
-pub(crate) struct Hardware {
+pub(crate) struct Reports {
     reports: PathBuf,
     event_log: Option<PathBuf>,
     /// The configuration names it.
@@ -20,13 +34,94 @@ pub(crate) struct Hardware {
 impl Hardware {
     /// What is named; else the kernel's own, for a chip that is of this machine.
     pub(crate) fn of(tpm: &str, named: Option<&TeeConfig>) -> Option<Self> {
-        if let Some(named) = named {
-            return Some(Self {
-                reports: named.reports.clone(),
-                event_log: named.event_log.clone(),
+        match named {
+            Some(TeeConfig::Kernel { reports, event_log }) => Some(Self::Kernel(Reports {
+                reports: reports.clone(),
+                event_log: event_log.clone(),
                 named: true,
-            });
+            })),
+            Some(TeeConfig::Paravisor(Paravisor::Azure)) => Some(Self::Paravisor),
+            Some(TeeConfig::NitroTpm(program)) => Some(Self::NitroTpm(program.clone())),
+            None => Reports::usual(tpm).map(Self::Kernel),
         }
+    }
+
+    /// The evidence for a challenge's `nonce`, from the machine whose chip is about to answer it. Without a report
+    /// of hardware that is understood there is none; the server says whether it takes the machine then. Blocks.
+    ///
+    /// # Errors
+    /// `AGENT-TEE`, if the configuration names it.
+    pub(crate) fn report(
+        &self,
+        join: &mut Join,
+        nonce: &[u8; 32],
+    ) -> Result<Option<v1::TeeEvidence>, Finding> {
+        match self {
+            Self::Kernel(reports) => reports.report(&join.request().ak_public, nonce),
+            Self::Paravisor => match join.paravisor_report() {
+                Ok(report) => Ok(Some(evidence("azure-snp", report))),
+                Err(error) => Err(silent(&facts::with_causes(&error))
+                    .expected(
+                        "a report of Azure's paravisor in the TPM, as join.tee of agent.toml says",
+                    )
+                    .next("take join.tee out of agent.toml, if no paravisor made this TPM")),
+            },
+            Self::NitroTpm(program) => {
+                match nitro_document(program, &join.request().ak_public, nonce) {
+                    Ok(document) => Ok(Some(evidence("nitro-tpm", document))),
+                    Err(why) => Err(silent(&why)
+                        .expected("a document by nitro-tpm-attest, as join.tee of agent.toml says")
+                        .next(
+                            "install AWS's NitroTPM-Tools, let the agent use /dev/tpm0, and name the program; \
+                             or take join.tee out of agent.toml",
+                        )),
+                }
+            }
+        }
+    }
+}
+
+/// The TPM at `address`, known by the key that its machine joins with.
+///
+/// # Errors
+/// As [`Tpm::open`].
+pub(crate) fn open(address: &str, tee: Option<&TeeConfig>) -> Result<Tpm, tpm::Error> {
+    let tpm = Tpm::open(address)?;
+    Ok(match tee {
+        Some(TeeConfig::Paravisor(_)) => tpm.by_paravisor(),
+        Some(TeeConfig::Kernel { .. } | TeeConfig::NitroTpm(_)) | None => tpm,
+    })
+}
+
+fn nitro_document(program: &Path, ak_public: &[u8], nonce: &[u8; 32]) -> Result<Vec<u8>, String> {
+    let document = nitro::document(program, &report_data(ak_public, nonce)?);
+    document.map_err(|error| facts::with_causes(&error))
+}
+
+/// What the hardware has to sign for a challenge's `nonce`.
+fn report_data(ak_public: &[u8], nonce: &[u8; 32]) -> Result<[u8; 64], String> {
+    let ak = SigningKey::attestation(ak_public).map_err(|finding| finding.to_string())?;
+    Ok(tee_report_data(ak.key.spki_der(), nonce))
+}
+
+fn evidence(kind: &str, report: Vec<u8>) -> v1::TeeEvidence {
+    v1::TeeEvidence {
+        kind: kind.to_owned(),
+        report,
+        ..v1::TeeEvidence::default()
+    }
+}
+
+fn silent(why: &str) -> Finding {
+    Finding::new(
+        "AGENT-TEE",
+        "the hardware that this machine runs in says nothing",
+    )
+    .observed(why)
+}
+
+impl Reports {
+    fn usual(tpm: &str) -> Option<Self> {
         let usual = Path::new(tsm::REPORTS);
         (tpm.starts_with("device:") && usual.is_dir()).then(|| Self {
             reports: usual.to_owned(),
@@ -35,32 +130,23 @@ impl Hardware {
         })
     }
 
-    /// The evidence for a challenge's `nonce`, of a machine with this `TPMT_PUBLIC` of an attestation key. Without
-    /// a report of hardware that is understood there is none; the server says whether it takes the machine then.
-    /// Blocks.
-    ///
-    /// # Errors
-    /// `AGENT-TEE`, if the configuration names it.
-    pub(crate) fn report(
+    /// Of a machine with this `TPMT_PUBLIC` of an attestation key.
+    fn report(
         &self,
         ak_public: &[u8],
         nonce: &[u8; 32],
     ) -> Result<Option<v1::TeeEvidence>, Finding> {
         match self.ask(ak_public, nonce) {
             Ok(evidence) => Ok(Some(evidence)),
-            Err(why) if self.named => Err(Finding::new(
-                "AGENT-TEE",
-                "the hardware that this machine runs in says nothing",
-            )
-            .expected(format!(
-                "a report through {}, as join.tee of agent.toml says",
-                self.reports.display()
-            ))
-            .observed(why)
-            .next(
-                "mount configfs, load sev-guest or tdx-guest, and let the agent write to that folder; \
-                 or take join.tee out of agent.toml",
-            )),
+            Err(why) if self.named => Err(silent(&why)
+                .expected(format!(
+                    "a report through {}, as join.tee of agent.toml says",
+                    self.reports.display()
+                ))
+                .next(
+                    "mount configfs, load sev-guest or tdx-guest, and let the agent write to that folder; \
+                     or take join.tee out of agent.toml",
+                )),
             Err(why) => {
                 tracing::warn!(%why, "no report of confidential hardware is sent");
                 Ok(None)
@@ -69,8 +155,7 @@ impl Hardware {
     }
 
     fn ask(&self, ak_public: &[u8], nonce: &[u8; 32]) -> Result<v1::TeeEvidence, String> {
-        let ak = SigningKey::attestation(ak_public).map_err(|finding| finding.to_string())?;
-        let data = tee_report_data(ak.key.spki_der(), nonce);
+        let data = report_data(ak_public, nonce)?;
         let report = tsm::report(&self.reports, &data);
         let report = report.map_err(|error| facts::with_causes(&error))?;
         let kind = report
@@ -106,16 +191,16 @@ mod tests {
     #[test]
     fn hardware_that_is_named_and_says_nothing_ends_the_join() {
         let folder = tempfile::tempdir().unwrap();
-        let named = TeeConfig {
+        let named = Reports {
             reports: folder.path().join("report"),
             event_log: None,
+            named: true,
         };
-        let hardware = Hardware::of("swtpm:/x", Some(&named)).unwrap();
-        let refused = hardware.report(&[], &[0; 32]).unwrap_err();
+        let refused = named.report(&[], &[0; 32]).unwrap_err();
         assert_eq!(refused.code, "AGENT-TEE");
-        let usual = Hardware {
+        let usual = Reports {
             named: false,
-            ..hardware
+            ..named
         };
         assert_eq!(usual.report(&[], &[0; 32]).unwrap(), None);
     }

@@ -4,7 +4,6 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
-use crate::hardware::Hardware;
 use crate::join::{self, Before, Beside, JoinError, Node, refused};
 use crate::measured::List;
 use crate::node_state::{
@@ -495,7 +494,7 @@ impl Renewal {
             } => {
                 let beside = Beside {
                     list: List::of(tpm, ima_list.as_deref()),
-                    hardware: Hardware::of(tpm, tee.as_ref()),
+                    tee: tee.clone(),
                 };
                 let domain = &identity.trust_domain;
                 let evidence =

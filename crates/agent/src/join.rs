@@ -1,8 +1,8 @@
 //! First contact and joining: pin, then token or TPM, to a [`NodeState`].
 
 use crate::ConfigError;
-use crate::config::{AgentConfig, JoinConfig};
-use crate::hardware::Hardware;
+use crate::config::{AgentConfig, JoinConfig, TeeConfig};
+use crate::hardware::{self, Hardware};
 use crate::measured::List;
 use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
 use attest::transcript;
@@ -133,7 +133,7 @@ pub(crate) async fn join(
             let key = Arc::new(fresh_key()?);
             let beside = Beside {
                 list: List::of(tpm, ima_list.as_deref()),
-                hardware: Hardware::of(tpm, tee.as_ref()),
+                tee: tee.clone(),
             };
             let mut finish =
                 tpm_evidence(tpm, beside, trust_domain, &link, bundles.as_ref(), &key).await?;
@@ -254,8 +254,8 @@ async fn by_token(
 pub(crate) struct Beside {
     /// What the kernel has measured into it.
     pub(crate) list: Option<List>,
-    /// What it runs in.
-    pub(crate) hardware: Option<Hardware>,
+    /// Who says what it runs in, if the configuration does.
+    pub(crate) tee: Option<TeeConfig>,
 }
 
 /// Has the TPM at `address` answer a challenge over `link`, vouching for `key`.
@@ -277,10 +277,13 @@ pub(crate) async fn tpm_evidence(
         address: address.to_owned(),
         source: Box::new(source),
     };
+    let Beside { list, tee } = beside;
+    let hardware = Hardware::of(address, tee.as_ref());
     let name = address.to_owned();
     // A chip takes seconds: never on an async thread.
-    let begun = blocking(move || tpm::join::Join::begin(tpm::Tpm::open(&name)?)).await?;
-    let begun = begun.map_err(failed)?;
+    let begun =
+        blocking(move || tpm::join::Join::begin(hardware::open(&name, tee.as_ref())?)).await?;
+    let mut begun = begun.map_err(failed)?;
     let request = begun.request();
     let challenge = JoinClient::new(link.channel.clone())
         .tpm_challenge(v1::TpmChallengeRequest {
@@ -296,14 +299,11 @@ pub(crate) async fn tpm_evidence(
     let session = challenge.session.clone();
     let challenge = read_challenge(challenge)?;
     let key = Arc::clone(key);
-    let ak_public = request.ak_public.clone();
-    let Beside { list, hardware } = beside;
     let (answer, tee) = blocking(move || {
-        let nonce = challenge.nonce;
+        let tee = hardware.map(|hardware| hardware.report(&mut begun, &challenge.nonce));
         let mut answer = begun.answer(&challenge, &channel, Some(key.as_ref()))?;
         // After the quote, so that it holds whatever was quoted.
         answer.ima_list = list.map(|list| list.read()).unwrap_or_default();
-        let tee = hardware.map(|hardware| hardware.report(&ak_public, &nonce));
         Ok((answer, tee))
     })
     .await?

@@ -2,6 +2,7 @@
 //! could see.
 
 use crate::presented::Presented;
+use attest_tpm::ak::Vouched;
 use attest_tpm::boot::Boot;
 use attest_tpm::ima::{self, Progress, Sent};
 use attest_tpm::join::booted;
@@ -83,6 +84,7 @@ pub struct Kept {
     request: JoinRequest,
     list: Vec<u8>,
     before: Option<Progress>,
+    paravisor: Vec<u8>,
 }
 
 impl Kept {
@@ -131,6 +133,7 @@ impl Kept {
             },
             list: blobs.get(LIST).to_vec(),
             before,
+            paravisor: blobs.get("hcl-report").to_vec(),
         })
     }
 
@@ -161,15 +164,26 @@ impl Kept {
         Some(anchor.chip(&self.ak))
     }
 
-    /// What stands behind the chip, by these roots and pins. That the keys belong to one chip was proved to
+    /// What a paravisor said of the attestation key; empty: none did.
+    #[must_use]
+    pub fn paravisor_report(&self) -> &[u8] {
+        &self.paravisor
+    }
+
+    /// What stands behind the chip, by these roots and pins, or by the word of the verifier that `vouched`. That the keys belong to one chip was proved to
     /// whoever asked, and is in no blob.
     ///
     /// # Errors
     /// `ATTEST-EVIDENCE` without a key that can be read; else as `attest_tpm::join::Anchor::trust`.
-    pub fn root(&self, references: &References, now: Timestamp) -> Result<Source, Vec<Finding>> {
+    pub fn root(
+        &self,
+        references: &References,
+        vouched: Option<&Vouched>,
+        now: Timestamp,
+    ) -> Result<Source, Vec<Finding>> {
         let anchor = Anchor::read(&self.request)
             .map_err(|_| vec![unreadable("the key that its TPM is known by")])?;
-        let trust = anchor.trust(&self.ak, &self.request, references, None, now)?;
+        let trust = anchor.trust(&self.ak, &self.request, references, vouched, now)?;
         Ok(trust.root())
     }
 

@@ -133,12 +133,22 @@ pub fn verify(
             ak: None,
         };
     }
-    verdict.facts.state(
-        names::MACHINE_TEE_AK,
-        hex::encode(&hcl.ak.spki_sha256()),
-        Source::Hardware,
-        now,
-    );
+    let ak = hex::encode(&hcl.ak.spki_sha256());
+    // What was launched is a paravisor, and no guest of the owner's: never taken for the hardware's own kind.
+    for (name, value) in [
+        (names::MACHINE_TEE_KIND, hcl.kind.fact()),
+        (names::MACHINE_TEE_AK, ak.as_str()),
+    ] {
+        verdict.facts.state(name, value, Source::Hardware, now);
+    }
+    if let Some(id) = &hcl.vm_id {
+        for (name, value) in [
+            (names::MACHINE_CLOUD_PROVIDER, "azure"),
+            (names::MACHINE_CLOUD_INSTANCE_ID, id.as_str()),
+        ] {
+            verdict.facts.state(name, value, Source::Verified, now);
+        }
+    }
     Judgement {
         verdict,
         ak: Some(hcl.ak),

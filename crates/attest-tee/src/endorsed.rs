@@ -3,12 +3,13 @@
 //! Nothing is fetched. That nothing endorses evidence is told apart from evidence that is bad: the first is
 //! mended at the verifier.
 
+use crate::azure::{self, Hcl};
 use crate::intel::{self, Ca, Collateral, CollateralBytes};
 use crate::snp::{self, Report};
-use crate::{Bundle, tdx};
+use crate::{Bundle, nitro, tdx};
 use attest::{Evidence as Blob, Verdict};
-use crypto::hex;
-use facts::{Finding, Outcome};
+use crypto::{PublicKey, hex};
+use facts::{Finding, Outcome, Timestamp};
 
 /// Certificates that are tried for one report.
 const MOST: usize = 16;
@@ -63,39 +64,104 @@ pub fn snp(
     expected: &snp::Expectation,
     references: &snp::References,
 ) -> Endorsed {
-    let blob = || vec![Blob::new("snp-report", report.to_vec())];
-    let parsed = match Report::parse(report) {
-        Ok(parsed) => parsed,
-        Err(finding) => return Endorsed::refused(vec![finding], blob()),
-    };
     let mut references = references.clone();
     bundle.offer(&mut references.roots);
+    let judged = by_each_key(report, table, bundle, &references.roots, |evidence| {
+        (snp::verify(evidence, expected, &references), ())
+    });
+    let shown = Blob::new("snp-report", report.to_vec());
+    match judged {
+        Ok((verdict, (), used)) => Endorsed {
+            verdict,
+            blobs: [vec![shown], used].concat(),
+        },
+        Err(finding) => Endorsed::refused(vec![finding], vec![shown]),
+    }
+}
+
+/// Judges the report of a paravisor on SEV-SNP, as [`snp`] does the report in it. The attestation key is that
+/// of the machine's vTPM, and there if the verdict is affirmed.
+///
+/// The hardware was asked once, at boot, so that nothing here is fresh: that is for a quote by the key.
+///
+/// # Errors
+/// None: a refusal is a verdict, with the codes of [`azure::verify`].
+#[must_use]
+pub fn azure_snp(
+    hcl: &[u8],
+    table: &[u8],
+    bundle: &Bundle,
+    now: Timestamp,
+    references: &snp::References,
+) -> (Endorsed, Option<PublicKey>) {
+    let shown = Blob::new("hcl-report", hcl.to_vec());
+    let report = match Hcl::parse(hcl) {
+        Ok(parsed) => parsed.report,
+        Err(finding) => return (Endorsed::refused(vec![finding], vec![shown]), None),
+    };
+    let mut references = azure::References {
+        snp: references.clone(),
+        tdx: tdx::References::default(),
+    };
+    bundle.offer(&mut references.snp.roots);
+    let expected = azure::Expectation {
+        user_data: None,
+        now,
+    };
+    let judged = by_each_key(report, table, bundle, &references.snp.roots, |evidence| {
+        let hardware = azure::Hardware::Snp {
+            key: evidence.key,
+            crl: evidence.crl,
+        };
+        let evidence = azure::Evidence { hcl, hardware };
+        let judged = azure::verify(&evidence, &expected, &references);
+        (judged.verdict, judged.ak)
+    });
+    match judged {
+        Ok((mut verdict, ak, used)) => {
+            let blobs = [vec![shown], used].concat();
+            // The hardware's report is part of the paravisor's.
+            verdict.evidence = blobs.iter().map(Blob::digest).collect();
+            (Endorsed { verdict, blobs }, ak)
+        }
+        Err(finding) => (Endorsed::refused(vec![finding], vec![shown]), None),
+    }
+}
+
+/// Judges by each certificate that might be of the key that signed `report`: what came of the best, and that
+/// certificate with its list.
+fn by_each_key<T>(
+    report: &[u8],
+    table: &[u8],
+    bundle: &Bundle,
+    roots: &snp::Roots,
+    judge: impl Fn(&snp::Evidence<'_>) -> (Verdict, T),
+) -> Result<(Verdict, T, Vec<Blob<'static>>), Finding> {
+    let parsed = Report::parse(report)?;
     let in_bundle = bundle.snp_keys(&parsed).iter().map(Vec::as_slice);
     let candidates = snp::certificates(table).into_iter().chain(in_bundle);
-    let mut best: Option<Endorsed> = None;
+    let mut best: Option<(Verdict, T, Vec<Blob<'static>>)> = None;
     for key in candidates.take(MOST) {
         let generation = snp::generation(key);
-        let crl = generation.and_then(|one| bundle.snp_crl(&references.roots, one));
-        let evidence = snp::Evidence { report, key, crl };
-        let verdict = snp::verify(&evidence, expected, &references);
+        let crl = generation.and_then(|one| bundle.snp_crl(roots, one));
+        let (verdict, more) = judge(&snp::Evidence { report, key, crl });
         let faults = verdict.findings.len();
         if best
             .as_ref()
-            .is_some_and(|best| best.verdict.findings.len() <= faults)
+            .is_some_and(|(best, ..)| best.findings.len() <= faults)
         {
             continue;
         }
         let affirmed = verdict.outcome() == Outcome::Affirmed;
-        let mut blobs = blob();
-        blobs.push(Blob::new("snp-key", key.to_vec()));
-        blobs.extend(crl.map(|crl| Blob::new("snp-crl", crl.to_vec())));
-        best = Some(Endorsed { verdict, blobs });
+        let mut used = vec![Blob::new("snp-key", key.to_vec())];
+        used.extend(crl.map(|crl| Blob::new("snp-crl", crl.to_vec())));
+        best = Some((verdict, more, used));
         if affirmed {
             break;
         }
     }
-    best.unwrap_or_else(|| {
-        let finding = Finding::new(
+    best.ok_or_else(|| {
+        Finding::new(
             "TEE-ENDORSEMENT-MISSING",
             "there is no certificate of the key that signed the report",
         )
@@ -108,8 +174,7 @@ pub fn snp(
         .observed("none")
         .next(
             "fetch it from AMD's key server into the server's bundle; see docs/attestation/snp.md",
-        );
-        Endorsed::refused(vec![finding], blob())
+        )
     })
 }
 
@@ -157,6 +222,30 @@ pub fn tdx(
     let mut verdict = tdx::verify(evidence, &collateral, expected, references);
     verdict.evidence = blobs.iter().map(Blob::digest).collect();
     Endorsed { verdict, blobs }
+}
+
+/// Judges the document of a NitroTPM, which brings all that endorses it. One of an enclave says nothing of a TPM.
+///
+/// # Errors
+/// None: a refusal is a verdict. `TEE-NITRO-KIND` for the document of an enclave.
+#[must_use]
+pub fn nitro_tpm(
+    document: &[u8],
+    expected: &nitro::Expectation,
+    references: &nitro::References,
+) -> Endorsed {
+    let blobs = vec![Blob::new("nitro-document", document.to_vec())];
+    let kind = nitro::Document::parse(document).map(|document| document.kind);
+    if matches!(kind, Ok(nitro::Kind::Enclave)) {
+        let finding = Finding::new("TEE-NITRO-KIND", "the document is of an enclave")
+            .expected("a document of the instance's NitroTPM")
+            .next("send what nitro-tpm-attest returns");
+        return Endorsed::refused(vec![finding], blobs);
+    }
+    Endorsed {
+        verdict: nitro::verify(document, expected, references),
+        blobs,
+    }
 }
 
 const fn authority(ca: Ca) -> &'static str {

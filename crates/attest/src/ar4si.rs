@@ -152,7 +152,7 @@ impl Vector {
             None => Claim::UNRECOGNISED_CODE,
         };
         // AWS's documents do not say how memory is kept from the operator.
-        if known && matches!(kind, "sev-snp" | "tdx" | "sgx") {
+        if known && matches!(kind, "sev-snp" | "tdx" | "sgx" | "azure-snp" | "azure-tdx") {
             self.runtime_opaque = Claim::GOOD;
         }
     }

@@ -16,6 +16,7 @@
 )]
 
 pub mod memory;
+pub mod nitro;
 pub mod process;
 pub mod tpm;
 pub mod tsm;

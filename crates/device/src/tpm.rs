@@ -48,6 +48,8 @@ pub struct Tpm {
     address: Address,
     connection: Connection,
     loaded: Vec<u32>,
+    /// It joins by the key that a paravisor vouches for.
+    by_paravisor: bool,
 }
 
 impl Tpm {
@@ -65,6 +67,7 @@ impl Tpm {
             address,
             connection,
             loaded: Vec::new(),
+            by_paravisor: false,
         })
     }
 

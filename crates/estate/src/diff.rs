@@ -191,7 +191,11 @@ fn references(estate: &Estate) -> BTreeMap<String, String> {
         .map(|(name, root)| (format!("tpm_root {name}"), format!("{root:?}")));
     let tees = references.tees.iter().map(|tee| {
         let kind = tee.kind().as_str();
-        (format!("tee {kind} of {}", tee.pool), format!("{tee:?}"))
+        let name = match tee.pool.as_str() {
+            "" => format!("tee {kind} of machines in no pool"),
+            pool => format!("tee {kind} of {pool}"),
+        };
+        (name, format!("{tee:?}"))
     });
     let tee_roots = references
         .tee_roots

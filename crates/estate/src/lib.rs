@@ -68,9 +68,9 @@ pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
-    CodeReference, Column, Enforcement, Identity, Machine, References, Settings, SnpBy, SnpImage,
-    SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms,
-    TpmRoot,
+    CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
+    Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,
+    TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::{Problem, closest};
 pub use resolve::is_reserved;

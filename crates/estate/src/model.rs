@@ -3,8 +3,8 @@
 mod tee;
 
 pub use tee::{
-    SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference, TeeReference, TeeRoot,
-    TeeTerms,
+    NitroImage, NitroReference, SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference,
+    TeeReference, TeeRoot, TeeTerms,
 };
 
 use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode};

@@ -118,7 +118,7 @@ impl Seen {
         source: &mut Source<'_>,
         what: &str,
         key: String,
-        at: &Spanned<String>,
+        at: &Spanned<impl std::fmt::Display>,
     ) -> bool {
         let place = format!("{}:{}", source.file, source.line(at));
         if let Some(first) = self.0.get(&key) {

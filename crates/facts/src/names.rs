@@ -16,14 +16,15 @@ pub const MACHINE_TPM_AK: &str = "machine.tpm.ak_sha256";
 /// `verified` (a cloud's certificate), `vouched` (by a paravisor in a trusted execution environment) or
 /// `pinned` (by hash).
 pub const MACHINE_TPM_AK_CHAIN: &str = "machine.tpm.ak_chain";
-/// Which machine a cloud certified the attestation key for: `google`.
+/// Whose machine it is by a cloud's own word: `google`, by the certificate of the attestation key, or `azure`, by
+/// what the host told the paravisor.
 pub const MACHINE_CLOUD_PROVIDER: &str = "machine.cloud.provider";
 /// `europe-west3-a`.
 pub const MACHINE_CLOUD_ZONE: &str = "machine.cloud.zone";
 pub const MACHINE_CLOUD_PROJECT: &str = "machine.cloud.project";
 /// Decimal digits.
 pub const MACHINE_CLOUD_PROJECT_NUMBER: &str = "machine.cloud.project_number";
-/// Decimal digits; never given to another machine.
+/// Google's: decimal digits, never given to another machine. Azure's `vmUniqueId`: a UUID in lower case.
 pub const MACHINE_CLOUD_INSTANCE_ID: &str = "machine.cloud.instance_id";
 /// The owner's name for the machine.
 pub const MACHINE_CLOUD_INSTANCE: &str = "machine.cloud.instance";
@@ -80,7 +81,7 @@ pub const MACHINE_IMA_VIOLATIONS: &str = "machine.ima.violations";
 /// Where the machine's identity key lives: `tpm`, `memory` or `memory-vouched-by-tpm`.
 pub const MACHINE_KEY: &str = "machine.key";
 
-/// `sev-snp`, `tdx`, `sgx`, `nitro` or `nitro-tpm`.
+/// `sev-snp`, `tdx`, `sgx`, `nitro` or `nitro-tpm`; `azure-snp` or `azure-tdx` of a paravisor on either.
 pub const MACHINE_TEE_KIND: &str = "machine.tee.kind";
 /// Of the report or quote: 2, 3, 5 (SEV-SNP), 4, 5 (TDX), 3 (SGX).
 pub const MACHINE_TEE_VERSION: &str = "machine.tee.version";

@@ -160,12 +160,16 @@ impl Current {
             (names::MACHINE_TPM_AK_CHAIN, Certifies::AttestationKeys)
         };
         let mut roots = references.tpm_roots.values();
-        let trusted = match facts.text(chain) {
-            Some("pinned") => machine.is_some(),
-            _ => roots.any(|root| root.certifies == certifies),
-        };
         let pool = machine.and_then(|machine| machine.pool.as_deref());
         let tee = tee_stands(references, pool.unwrap_or_default(), facts);
+        let trusted = match facts.text(chain) {
+            Some("pinned") => machine.is_some(),
+            // By the hardware alone, if it stands as this version asks for it.
+            Some("vouched") => {
+                tee == TeeStanding::Good && facts.fact(names::MACHINE_TEE_KIND).is_some()
+            }
+            _ => roots.any(|root| root.certifies == certifies),
+        };
         if !trusted || tee == TeeStanding::Lacking {
             return Cow::Owned(unplaced(facts));
         }

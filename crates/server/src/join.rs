@@ -7,7 +7,10 @@ mod token;
 mod tpm;
 
 pub(crate) use limits::Refusals;
-pub(crate) use tee::{Standing as TeeStanding, required as tee_required, stands as tee_stands};
+pub(crate) use tee::{
+    Offered as TeeOffered, Standing as TeeStanding, required as tee_required, stands as tee_stands,
+    vouched as tee_vouched,
+};
 pub(crate) use token::hash as token_hash;
 pub(crate) use tpm::{
     Proved, Sessions, auth as tpm_auth, fail as tpm_fail, placed as tpm_placed, prove as tpm_prove,

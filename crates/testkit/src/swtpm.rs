@@ -5,11 +5,14 @@
 //! its own emulator.
 
 mod cloud;
+mod paravisor;
 
 pub use cloud::Cloud;
+pub use paravisor::{Attributes, Paravisor};
 
 use crate::find;
 use crate::mortal::{self, Parting};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -93,6 +96,36 @@ impl Swtpm {
                 .args(words))?;
         }
         Ok(())
+    }
+
+    /// Writes `bytes` to an index of the chip's non-volatile memory that everybody may read, and that is
+    /// not there yet.
+    ///
+    /// # Errors
+    /// When tpm2-tools are missing or fail.
+    pub fn write(&self, index: u32, bytes: &[u8]) -> Result<(), SwtpmError> {
+        let [define, write] =
+            find::tools(["tpm2_nvdefine", "tpm2_nvwrite"]).map_err(SwtpmError::Missing)?;
+        fs::write(self.folder.path().join("value"), bytes)?;
+        let (index, size) = (format!("{index:#x}"), bytes.len().to_string());
+        let attributes = "ownerread|ownerwrite|authread";
+        self.tool(
+            &define,
+            [index.as_str(), "-C", "o", "-s", &size, "-a", attributes],
+        )?;
+        self.tool(&write, [index.as_str(), "-C", "o", "-i", "value"])
+    }
+
+    /// One of tpm2-tools, on this chip and in its folder.
+    fn tool<S: AsRef<OsStr>>(
+        &self,
+        program: &Path,
+        arguments: impl IntoIterator<Item = S>,
+    ) -> Result<(), SwtpmError> {
+        run(Command::new(program)
+            .current_dir(self.folder.path())
+            .env("TPM2TOOLS_TCTI", self.tcti())
+            .args(arguments))
     }
 
     /// Another chip, certified by the same authority.

@@ -156,13 +156,13 @@ fn kept_evidence_is_verified_again() {
     let read = Kept::read(&blobs(&good)).unwrap();
     assert!(read.chip().is_some());
     let now = facts::Timestamp::from_secs(1_795_500_000);
-    let unknown = read.root(&attest_tpm::References::default(), now);
+    let unknown = read.root(&attest_tpm::References::default(), None, now);
     assert!(unknown.is_err(), "nobody trusts its maker");
     let pinned = attest_tpm::References {
         pinned_ek: [*read.chip().unwrap().sha256()].into(),
         ..attest_tpm::References::default()
     };
-    assert_eq!(read.root(&pinned, now), Ok(facts::Source::Verified));
+    assert_eq!(read.root(&pinned, None, now), Ok(facts::Source::Verified));
     for kind in [
         "tpm-ak-public",
         "tpm-quote",

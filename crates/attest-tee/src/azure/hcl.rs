@@ -29,6 +29,14 @@ impl Kind {
             Self::Tdx => "tdx",
         }
     }
+
+    /// What `machine.tee.kind` says.
+    pub(super) const fn fact(self) -> &'static str {
+        match self {
+            Self::Snp => "azure-snp",
+            Self::Tdx => "azure-tdx",
+        }
+    }
 }
 
 /// A report that can be read.
@@ -42,6 +50,8 @@ pub struct Hcl<'a> {
     pub runtime: &'a [u8],
     /// The vTPM's attestation key.
     pub ak: PublicKey,
+    /// What Azure calls the machine (`vmUniqueId`), in lower case: the host's word, which the paravisor passes on.
+    pub vm_id: Option<String>,
     /// What the guest wrote for it.
     pub user_data: Option<[u8; 64]>,
 }
@@ -51,6 +61,14 @@ struct Runtime {
     keys: Vec<Jwk>,
     #[serde(default, rename = "user-data")]
     user_data: Option<String>,
+    #[serde(default, rename = "vm-configuration")]
+    machine: Configuration,
+}
+
+#[derive(Default, Deserialize)]
+struct Configuration {
+    #[serde(default, rename = "vmUniqueId")]
+    id: Option<String>,
 }
 
 /// RFC 7517.
@@ -115,6 +133,10 @@ fn read(bytes: &[u8]) -> Result<Hcl<'_>, &'static str> {
         report,
         runtime,
         ak: public_key(key).ok_or("an attestation key that is not RSA")?,
+        vm_id: match claims.machine.id {
+            None => None,
+            Some(id) => Some(vm_id(&id).ok_or("a machine's id of another form")?),
+        },
         user_data,
     })
 }
@@ -144,6 +166,16 @@ fn frame(bytes: &[u8]) -> Option<(Kind, &[u8], &[u8])> {
         .iter()
         .all(|byte| *byte == 0)
         .then_some((kind, report, runtime))
+}
+
+/// A UUID (RFC 9562, section 4), in one spelling.
+fn vm_id(id: &str) -> Option<String> {
+    let lengths = id.split('-').map(str::len);
+    let is_uuid = lengths.eq([8, 4, 4, 4, 12])
+        && id
+            .bytes()
+            .all(|byte| byte == b'-' || byte.is_ascii_hexdigit());
+    is_uuid.then(|| id.to_ascii_lowercase())
 }
 
 fn public_key(key: &Jwk) -> Option<PublicKey> {

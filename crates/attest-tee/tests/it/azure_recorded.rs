@@ -115,7 +115,7 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.endorsement = vcek
         machine.tee.generation = milan
         machine.tee.host_data = 000000… 32 bytes
-        machine.tee.kind = sev-snp
+        machine.tee.kind = azure-snp
         machine.tee.measurement = 6a063b… 48 bytes
         machine.tee.platform = 66a5a7… 64 bytes
         machine.tee.revocation = unchecked
@@ -135,7 +135,7 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.endorsement = vcek
         machine.tee.generation = milan
         machine.tee.host_data = 000000… 32 bytes
-        machine.tee.kind = sev-snp
+        machine.tee.kind = azure-snp
         machine.tee.measurement = 5b0ce6… 48 bytes
         machine.tee.platform = 2e0e62… 64 bytes
         machine.tee.revocation = unchecked
@@ -155,7 +155,7 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.endorsement = vcek
         machine.tee.generation = milan
         machine.tee.host_data = 000000… 32 bytes
-        machine.tee.kind = sev-snp
+        machine.tee.kind = azure-snp
         machine.tee.measurement = 6a063b… 48 bytes
         machine.tee.platform = 065afa… 64 bytes
         machine.tee.revocation = unchecked
@@ -175,7 +175,7 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.endorsement = vcek
         machine.tee.generation = milan
         machine.tee.host_data = 000000… 32 bytes
-        machine.tee.kind = sev-snp
+        machine.tee.kind = azure-snp
         machine.tee.measurement = 9e2e8b… 48 bytes
         machine.tee.platform = 28efc6… 64 bytes
         machine.tee.revocation = unchecked
@@ -293,7 +293,7 @@ fn a_recorded_machine_with_tdx_is_affirmed_and_names_the_key_that_quotes() {
         machine.tee.debug = false
         machine.tee.endorsement = pck-platform
         machine.tee.host_data = 000000… 48 bytes
-        machine.tee.kind = tdx
+        machine.tee.kind = azure-tdx
         machine.tee.measurement = 273828… 48 bytes
         machine.tee.platform = 432c45… 16 bytes
         machine.tee.revocation = checked
@@ -401,6 +401,13 @@ fn runtime_data_name_one_attestation_key() {
         parse(&format!(r#"{{"keys":[{ak}],"user-data":"{data}"}}"#)).unwrap(),
         Some([0x5a; 64])
     );
+    // One spelling, so that a ban is of one machine.
+    let named = r#","vm-configuration":{"vmUniqueId":"26F8BC30-774E-4290-8E7A-535F3B672AEE"}"#;
+    let named = hcl(&format!(r#"{{"keys":[{ak}]{named}}}"#));
+    assert_eq!(
+        Hcl::parse(&named).unwrap().vm_id.as_deref(),
+        Some("26f8bc30-774e-4290-8e7a-535f3b672aee")
+    );
     for claims in [
         String::new(),
         "{}".to_owned(),
@@ -413,6 +420,12 @@ fn runtime_data_name_one_attestation_key() {
         format!(r#"{{"keys":[{}]}}"#, ak.replace(&n, "AQAB")),
         format!(r#"{{"keys":[{ak}],"user-data":"5a"}}"#),
         format!(r#"{{"keys":[{ak}],"user-data":"x"}}"#),
+        format!(r#"{{"keys":[{ak}],"vm-configuration":{{"vmUniqueId":"web-1"}}}}"#),
+        format!(r#"{{"keys":[{ak}],"vm-configuration":{{"vmUniqueId":7}}}}"#),
+        format!(
+            r#"{{"keys":[{ak}],"vm-configuration":{{"vmUniqueId":"26F8BC30-774E-4290-8E7A-535F3B672AEG"}}}}"#
+        ),
+        format!(r#"{{"keys":[{ak}],"vm-configuration":{{}},"vm-configuration":{{}}}}"#),
     ] {
         let code = parse(&claims).err().map(|refused| refused.code);
         assert_eq!(code.as_deref(), Some("TEE-AZURE-STRUCTURE"), "{claims}");

@@ -3,9 +3,11 @@
 use crate::bundle::{file, parse};
 use crate::der::pem;
 use crate::evidence::outcome;
+use crate::forge_azure::{SNP, claims, hcl, report_data};
 use crate::forge_intel::{Platform, now};
-use crate::forge_snp::{Machine, ROOT};
-use attest_tee::endorsed::{Endorsed, lacks_endorsement, snp, tdx};
+use crate::forge_nitro::Enclave;
+use crate::forge_snp::{self, Machine, ROOT};
+use attest_tee::endorsed::{Endorsed, azure_snp, lacks_endorsement, nitro_tpm, snp, tdx};
 use attest_tee::snp::{Generation, References, Roots};
 use attest_tee::{Bundle, tdx as td};
 use serde_json::json;
@@ -145,4 +147,57 @@ fn a_quote_is_judged_by_the_collateral_of_its_platform() {
     let refused = judge(&Platform::tdx(4), &stale);
     assert_eq!(outcome(&refused.verdict), ["TEE-INTEL-COLLATERAL-TIME"]);
     assert!(lacks_endorsement(&refused.verdict.findings));
+}
+
+#[test]
+fn a_paravisors_report_is_judged_by_the_certificate_of_the_report_in_it() {
+    let claims = claims(0x55, [0; 64]);
+    let mut machine = Machine::new(Generation::Milan);
+    machine.put(0x50, &report_data(&claims));
+    let references = References {
+        roots: machine.roots(),
+        ..machine.references.clone()
+    };
+    let report = hcl(SNP, &machine.signed_report(), &claims);
+    let bundle = parse(&file(std::slice::from_ref(&machine), &[]));
+    let judge = |report: &[u8], bundle: &Bundle| {
+        azure_snp(report, &[], bundle, forge_snp::now(), &references)
+    };
+    let (judged, key) = judge(&report, &bundle);
+    assert_eq!(outcome(&judged.verdict), [""; 0]);
+    assert_eq!(
+        judged.verdict.facts.text("machine.tee.kind"),
+        Some("azure-snp")
+    );
+    assert!(key.is_some());
+    let kinds: Vec<_> = judged.blobs.iter().map(|blob| blob.kind).collect();
+    assert_eq!(kinds, ["hcl-report", "snp-key", "snp-crl"]);
+    let digests: Vec<_> = judged.blobs.iter().map(|blob| blob.digest()).collect();
+    assert_eq!(judged.verdict.evidence, digests, "what is named is kept");
+
+    let (refused, key) = judge(&report, &Bundle::default());
+    assert_eq!(outcome(&refused.verdict), ["TEE-ENDORSEMENT-MISSING"]);
+    assert!(lacks_endorsement(&refused.verdict.findings) && key.is_none());
+    let other = claims.replace("HCLAkPub", "HCLEkPub");
+    let (refused, key) = judge(&hcl(SNP, &machine.signed_report(), &other), &bundle);
+    assert_eq!(outcome(&refused.verdict), ["TEE-AZURE-STRUCTURE"]);
+    assert!(key.is_none());
+    machine.put(0x50, &[0; 64]);
+    let (refused, key) = judge(&hcl(SNP, &machine.signed_report(), &claims), &bundle);
+    assert_eq!(outcome(&refused.verdict), ["TEE-SNP-REPORT-DATA"]);
+    assert!(key.is_none());
+}
+
+#[test]
+fn an_enclaves_document_says_nothing_of_a_tpm() {
+    for (instance, codes) in [
+        (Enclave::tpm(), &[][..]),
+        (Enclave::new(), &["TEE-NITRO-KIND"][..]),
+    ] {
+        let document = instance.document();
+        let judged = nitro_tpm(&document, &instance.expectation, &instance.references());
+        assert_eq!(outcome(&judged.verdict), codes);
+        let kept: Vec<_> = judged.blobs.iter().map(|blob| blob.digest()).collect();
+        assert_eq!(judged.verdict.evidence, kept);
+    }
 }

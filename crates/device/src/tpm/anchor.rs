@@ -2,7 +2,9 @@
 //!
 //! A TPM with an endorsement certificate is known by its endorsement key. Google leaves it out and
 //! vouches for the attestation key, by a certificate beside a template in non-volatile memory (0x1c10000
-//! and following). A TPM with none of it is known by its endorsement key, to be pinned.
+//! and following). A TPM with none of it is known by its endorsement key, to be pinned. Azure's paravisor
+//! vouches for an attestation key as well (its report at 0x1400001, the key at 0x81000003): a machine rests on
+//! that where its agent is told so, since by either key it is another machine to whoever pins one.
 
 use super::command::{Hierarchy, Object};
 use super::endorsement::{P256_CERTIFICATE, RSA_CERTIFICATE, without_padding};
@@ -14,11 +16,16 @@ use tpm2_protocol::data::{TpmCc, TpmtPublic};
 /// Certificate and template of Google's attestation keys: P-256 first, then RSA.
 const GOOGLE: [(u32, u32); 2] = [(0x01c1_0002, 0x01c1_0003), (0x01c1_0000, 0x01c1_0001)];
 
+/// Azure's paravisor: its report, and the attestation key that the report names.
+const PARAVISOR_REPORT: u32 = 0x0140_0001;
+const PARAVISOR_KEY: u32 = 0x8100_0003;
+
 /// What the chip has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Endorsement,
     Google { certificate: u32, template: u32 },
+    Paravisor,
 }
 
 /// The keys that a join rests on, loaded.
@@ -58,6 +65,7 @@ impl Tpm {
                 let certificate = self.nv_held(certificate)?.and_then(without_padding);
                 (None, certificate.unwrap_or_default())
             }
+            Kind::Paravisor => (None, Vec::new()),
         };
         Ok(Anchor {
             endorsement,
@@ -75,7 +83,27 @@ impl Tpm {
         self.attestation(kind)
     }
 
+    /// The same connection to a chip that joins by the key that Azure's paravisor vouches for, or not at all.
+    #[must_use]
+    pub fn by_paravisor(mut self) -> Self {
+        self.by_paravisor = true;
+        self
+    }
+
+    /// The report by which the paravisor ties that key to the hardware under it, as it stands in non-volatile
+    /// memory: that of this boot.
+    ///
+    /// # Errors
+    /// [`Error::Paravisor`] where there is none; else of the chip or the connection.
+    pub(super) fn paravisor_report(&mut self) -> Result<Vec<u8>, Error> {
+        self.nv_held(PARAVISOR_REPORT)?
+            .ok_or(Error::Paravisor("no report at NV index 0x1400001"))
+    }
+
     fn kind(&mut self) -> Result<Kind, Error> {
+        if self.by_paravisor {
+            return Ok(Kind::Paravisor);
+        }
         for certificate in [RSA_CERTIFICATE, P256_CERTIFICATE] {
             if self.nv_written(certificate)?.is_some() {
                 return Ok(Kind::Endorsement);
@@ -103,6 +131,13 @@ impl Tpm {
                         source,
                     })?;
                 template
+            }
+            Kind::Paravisor => {
+                let public = self.read_public(PARAVISOR_KEY)?;
+                return Ok(Object {
+                    handle: PARAVISOR_KEY,
+                    public: public.ok_or(Error::Paravisor("no key at handle 0x81000003"))?,
+                });
             }
         };
         self.create_primary(Hierarchy::Endorsement, template)

@@ -27,6 +27,8 @@ pub enum Error {
     },
     #[error("the server's challenge is unusable: {0}")]
     Challenge(&'static str),
+    #[error("the TPM is not that of a machine with Azure's paravisor: {0}")]
+    Paravisor(&'static str),
     #[error("the PCRs changed while they were quoted")]
     PcrsChanged,
     #[error("the answer to {0:?} was not made by the TPM that the session is with")]

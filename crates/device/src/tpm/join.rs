@@ -62,6 +62,14 @@ impl Join {
         &self.request
     }
 
+    /// What a paravisor says of the attestation key, for a chip that joins by it.
+    ///
+    /// # Errors
+    /// [`Error::Paravisor`] where there is none; else of the chip or the connection.
+    pub fn paravisor_report(&mut self) -> Result<Vec<u8>, Error> {
+        self.tpm.paravisor_report()
+    }
+
     /// The third message, to the server's challenge, for the connection that it came over. `session` is
     /// the key in memory that the SVID is for; without one it is for the identity key itself.
     ///

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use toml::Spanned;
 
 /// A kind of confidential hardware, as `machine.tee.kind` names it.
@@ -12,6 +13,10 @@ use toml::Spanned;
 pub enum TeeKind {
     SevSnp,
     Tdx,
+    /// A paravisor of Azure's on SEV-SNP, which vouches for the attestation key of the machine's vTPM.
+    AzureSnp,
+    /// AWS's document about the TPM that it gives to an instance.
+    NitroTpm,
 }
 
 impl TeeKind {
@@ -20,16 +25,38 @@ impl TeeKind {
         match self {
             Self::SevSnp => "sev-snp",
             Self::Tdx => "tdx",
+            Self::AzureSnp => "azure-snp",
+            Self::NitroTpm => "nitro-tpm",
         }
     }
+
+    /// The hardware, by which roots are told apart.
+    #[must_use]
+    pub const fn hardware(self) -> Self {
+        match self {
+            Self::SevSnp | Self::AzureSnp => Self::SevSnp,
+            Self::Tdx => Self::Tdx,
+            Self::NitroTpm => Self::NitroTpm,
+        }
+    }
+
+    /// All that an estate may ask for.
+    pub const ALL: [Self; 4] = [Self::SevSnp, Self::Tdx, Self::AzureSnp, Self::NitroTpm];
 
     /// What `machine.tee.root` says under the roots that its vendor publishes.
     #[must_use]
     pub const fn vendor(self) -> &'static str {
         match self {
-            Self::SevSnp => "amd",
+            Self::SevSnp | Self::AzureSnp => "amd",
             Self::Tdx => "intel",
+            Self::NitroTpm => "aws",
         }
+    }
+}
+
+impl std::fmt::Display for TeeKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -128,22 +155,24 @@ pub enum PlatformBit {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeeEntry {
-    /// The pool, as machines are placed by their TPM's endorsement key.
-    #[schemars(with = "String")]
-    pub(crate) pool: Spanned<String>,
-    pub(crate) kind: TeeKind,
+    /// The pool, as machines are placed by their TPM's key. Default: the machines that stand in none.
+    #[schemars(with = "Option<String>")]
+    pub(crate) pool: Option<Spanned<String>>,
+    #[schemars(with = "TeeKind")]
+    pub(crate) kind: Spanned<TeeKind>,
     /// A machine of the pool that shows no evidence is refused; with several kinds, one of them is enough. If
     /// false, evidence is judged where a machine shows some. Default true.
     #[serde(default = "yes")]
     pub(crate) require: bool,
-    /// A `tee_root`, which then stands in the place of the vendor's roots. Default: those that AMD or Intel
-    /// publishes.
+    /// A `tee_root`, which then stands in the place of the vendor's roots. Default: those that AMD, Intel
+    /// or AWS publishes.
     #[schemars(with = "Option<String>")]
     pub(crate) root: Option<Spanned<String>>,
     /// The images that may run; none is listed by default, and so none accepted.
     #[serde(default, rename = "image")]
     pub(crate) images: Vec<TeeImageEntry>,
-    /// Any image may run: policies judge `machine.tee.measurement`. Not with a list. Default false.
+    /// Any image may run: policies judge `machine.tee.measurement`. Not with a list, and not for `azure-snp`,
+    /// whose paravisor's word is what counts. Default false.
     #[serde(default)]
     pub(crate) any_image: bool,
     /// SEV-SNP: the generations that are accepted, each with the least TCB.
@@ -163,8 +192,8 @@ const fn yes() -> bool {
     true
 }
 
-/// One image, by what of it is measured: for SEV-SNP exactly one of `measurement`, `id_key` and `author_key`,
-/// for TDX `mrtd`. 96 hexadecimal digits each unless it says otherwise.
+/// One image, by what of it is measured: for SEV-SNP, and for a paravisor on it, exactly one of `measurement`, `id_key` and `author_key`,
+/// for TDX `mrtd`, for a NitroTPM `pcrs`. 96 hexadecimal digits each unless it says otherwise.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeeImageEntry {
@@ -203,6 +232,11 @@ pub(crate) struct TeeImageEntry {
     pub(crate) rtmr2: Option<Spanned<String>>,
     #[schemars(with = "Option<String>")]
     pub(crate) rtmr3: Option<Spanned<String>>,
+    /// NitroTPM: registers of the SHA-384 bank, by their number (`4`, `7`, `11`); one that is absent is left to
+    /// policy.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, String>")]
+    pub(crate) pcrs: BTreeMap<String, Spanned<String>>,
 }
 
 /// The least TCB of one generation of SEV-SNP; a part that is absent asks for nothing.
@@ -246,13 +280,14 @@ pub(crate) struct TeePolicyEntry {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeeRootEntry {
-    /// Not `amd` or `intel`.
+    /// Not `amd`, `intel` or `aws`.
     #[schemars(with = "String")]
     pub(crate) name: Spanned<String>,
+    /// `sev-snp`, `tdx` or `nitro-tpm`: a paravisor has the roots of what it runs on.
     pub(crate) kind: TeeKind,
     /// SEV-SNP: the generation that it stands for.
     pub(crate) generation: Option<TeeGeneration>,
-    /// PEM: for SEV-SNP one self-signed root and the intermediates that it signed, for TDX one root.
+    /// PEM: for SEV-SNP one self-signed root and the intermediates that it signed, else one root.
     #[schemars(with = "String")]
     pub(crate) pem: Spanned<String>,
 }

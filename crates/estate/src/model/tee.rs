@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What the machines of one pool have to show, if their hardware is of the kind of `terms`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TeeReference {
+    /// Empty: of machines in none.
     pub pool: String,
     /// A machine of the pool without evidence is refused.
     pub require: bool,
@@ -23,6 +24,8 @@ impl TeeReference {
         match self.terms {
             TeeTerms::SevSnp(_) => TeeKind::SevSnp,
             TeeTerms::Tdx(_) => TeeKind::Tdx,
+            TeeTerms::AzureSnp(_) => TeeKind::AzureSnp,
+            TeeTerms::NitroTpm(_) => TeeKind::NitroTpm,
         }
     }
 
@@ -37,6 +40,9 @@ impl TeeReference {
 pub enum TeeTerms {
     SevSnp(SnpReference),
     Tdx(TdxReference),
+    /// Of the paravisor that was launched.
+    AzureSnp(SnpReference),
+    NitroTpm(NitroReference),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -92,6 +98,19 @@ pub struct TdxImage {
     pub mrtd: [u8; 48],
     pub rtmr: [Option<[u8; 48]>; 4],
     pub host_data: Option<[u8; 48]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NitroReference {
+    /// `None`: any, which policies judge.
+    pub images: Option<Vec<NitroImage>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NitroImage {
+    pub name: String,
+    /// SHA-384, by number; not empty.
+    pub pcrs: BTreeMap<u8, [u8; 48]>,
 }
 
 /// A root that is no vendor's.

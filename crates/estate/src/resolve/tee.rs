@@ -3,9 +3,10 @@
 use super::{Seen, Source};
 use crate::declare::{ReferencesFile, TeeEntry, TeeImageEntry, TeeKind, TeeRootEntry};
 use crate::model::{
-    References, SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference, TeeReference,
-    TeeRoot, TeeTerms,
+    NitroImage, NitroReference, References, SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage,
+    TdxReference, TeeReference, TeeRoot, TeeTerms,
 };
+use std::collections::BTreeMap;
 use toml::Spanned;
 
 const ESTATE_TEE: &str = "ESTATE-TEE";
@@ -19,10 +20,7 @@ pub(super) fn roots(
     for entry in &declared.tee_roots {
         let name = entry.name.get_ref();
         source.check_word("TEE root", &entry.name);
-        if [TeeKind::SevSnp, TeeKind::Tdx]
-            .map(TeeKind::vendor)
-            .contains(&name.as_str())
-        {
+        if TeeKind::ALL.map(TeeKind::vendor).contains(&name.as_str()) {
             let message = format!("`{name}` is what the vendor's own roots are called");
             source.problem(ESTATE_TEE, &entry.name, message);
         }
@@ -39,8 +37,16 @@ fn root(source: &mut Source<'_>, entry: &TeeRootEntry) -> Option<TeeRoot> {
     if !entry.pem.get_ref().contains("-----BEGIN CERTIFICATE-----") {
         source.problem(ESTATE_TEE, &entry.pem, "expected a certificate in PEM");
     }
+    if entry.kind.hardware() != entry.kind {
+        let message = format!(
+            "a root is of hardware, here `{}`: what runs on it has none of its own",
+            entry.kind.hardware().as_str()
+        );
+        source.problem(ESTATE_TEE, &entry.name, message);
+        return None;
+    }
     if (entry.kind == TeeKind::SevSnp) != entry.generation.is_some() {
-        let message = "a root of SEV-SNP is for one `generation`, one of TDX for none";
+        let message = "a root of SEV-SNP is for one `generation`, any other for none";
         source.problem(ESTATE_TEE, &entry.name, message);
         return None;
     }
@@ -60,14 +66,15 @@ pub(super) fn resolve(
     references: &mut References,
 ) {
     for entry in &declared.tees {
-        let (pool, kind) = (entry.pool.get_ref(), entry.kind.as_str());
-        if !references.pools.contains(pool) {
-            let message = format!("no pool `{pool}` is declared");
+        if let Some(pool) = &entry.pool
+            && !references.pools.contains(pool.get_ref())
+        {
+            let message = format!("no pool `{}` is declared", pool.get_ref());
             let known = references.pools.iter().map(String::as_str);
-            source.unknown("ESTATE-POOL", &entry.pool, message, known);
+            source.unknown("ESTATE-POOL", pool, message, known);
         }
-        let key = format!("tee {kind} {pool}");
-        if !seen.first(source, "what the pool has to show", key, &entry.pool) {
+        let key = format!("tee {} {}", entry.kind.get_ref(), pool(entry));
+        if !seen.first(source, "what the pool has to show", key, &entry.kind) {
             continue;
         }
         if let Some(reference) = reference(source, entry, references) {
@@ -76,46 +83,72 @@ pub(super) fn resolve(
     }
 }
 
+/// Empty for the machines in none.
+fn pool(entry: &TeeEntry) -> &str {
+    entry.pool.as_ref().map_or("", |pool| pool.get_ref())
+}
+
 fn reference(
     source: &mut Source<'_>,
     entry: &TeeEntry,
     references: &References,
 ) -> Option<TeeReference> {
+    let kind = *entry.kind.get_ref();
     if let Some(root) = &entry.root {
         let roots = &references.tee_roots;
-        let fits = roots.get(root.get_ref()).map(|one| one.kind == entry.kind);
+        let fits = roots
+            .get(root.get_ref())
+            .map(|one| one.kind == kind.hardware());
         if fits != Some(true) {
-            let kind = entry.kind.as_str();
+            let kind = kind.hardware().as_str();
             let message = format!("no `tee_root` for {kind} is called `{}`", root.get_ref());
             source.unknown(ESTATE_TEE, root, message, roots.keys().map(String::as_str));
         }
     }
     if entry.any_image != entry.images.is_empty() {
         let message = "either list an `image`, or leave images to policy with `any_image = true`";
-        source.problem(ESTATE_TEE, &entry.pool, message);
+        source.problem(ESTATE_TEE, &entry.kind, message);
     }
-    let terms = match entry.kind {
+    let terms = match kind {
         TeeKind::SevSnp => TeeTerms::SevSnp(snp(source, entry)?),
         TeeKind::Tdx => TeeTerms::Tdx(tdx(source, entry)?),
+        TeeKind::AzureSnp => {
+            only_a_paravisor(source, entry);
+            TeeTerms::AzureSnp(snp(source, entry)?)
+        }
+        TeeKind::NitroTpm => TeeTerms::NitroTpm(nitro(source, entry)?),
     };
     Some(TeeReference {
-        pool: entry.pool.get_ref().clone(),
+        pool: pool(entry).to_owned(),
         require: entry.require,
         root: entry.root.as_ref().map(|root| root.get_ref().clone()),
         terms,
     })
 }
 
+/// A paravisor vouches for keys: one that nobody listed, or whoever else may ask the same hardware beside it,
+/// would vouch for any.
+fn only_a_paravisor(source: &mut Source<'_>, entry: &TeeEntry) {
+    if entry.any_image {
+        let message = "a paravisor vouches for keys: list each that may run as an `image`";
+        source.problem(ESTATE_TEE, &entry.kind, message);
+    }
+    if entry.policy.as_ref().is_some_and(|policy| policy.vmpl != 0) {
+        let message = "a paravisor asks at `vmpl` 0; the guest above it speaks for itself alone";
+        source.problem(ESTATE_TEE, &entry.kind, message);
+    }
+}
+
 fn snp(source: &mut Source<'_>, entry: &TeeEntry) -> Option<SnpReference> {
     if entry.tcb_status.is_some() || entry.minimum_evaluation.is_some() {
         let message = "`tcb_status` and `minimum_evaluation` are of TDX";
-        source.problem(ESTATE_TEE, &entry.pool, message);
+        source.problem(ESTATE_TEE, &entry.kind, message);
     }
     if entry.floors.is_empty() {
         let message = "name each generation that is accepted, with its least TCB: `[[tee.floor]]`";
-        source.problem(ESTATE_TEE, &entry.pool, message);
+        source.problem(ESTATE_TEE, &entry.kind, message);
     }
-    let mut floors = std::collections::BTreeMap::new();
+    let mut floors = BTreeMap::new();
     for floor in &entry.floors {
         let parts = [
             floor.fmc,
@@ -137,7 +170,7 @@ fn snp(source: &mut Source<'_>, entry: &TeeEntry) -> Option<SnpReference> {
         .collect::<Option<_>>()?;
     let policy = entry.policy.as_ref();
     if policy.is_some_and(|policy| policy.vmpl > 3) {
-        source.problem(ESTATE_TEE, &entry.pool, "`vmpl` is 0 to 3");
+        source.problem(ESTATE_TEE, &entry.kind, "`vmpl` is 0 to 3");
     }
     Some(SnpReference {
         images: (!entry.any_image).then_some(images),
@@ -164,6 +197,7 @@ fn snp_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<SnpImage>
     let ways = [&image.measurement, &image.id_key, &image.author_key];
     let way = ways.iter().position(|way| way.is_some());
     if tdx.iter().any(|field| field.is_some())
+        || !image.pcrs.is_empty()
         || ways.iter().flat_map(|way| way.iter()).count() != 1
     {
         let message = "an image of SEV-SNP has one of `measurement`, `id_key` and `author_key`";
@@ -188,7 +222,7 @@ fn snp_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<SnpImage>
 fn tdx(source: &mut Source<'_>, entry: &TeeEntry) -> Option<TdxReference> {
     if !entry.floors.is_empty() || entry.revocation.is_some() || entry.policy.is_some() {
         let message = "`floor`, `revocation` and `policy` are of SEV-SNP";
-        source.problem(ESTATE_TEE, &entry.pool, message);
+        source.problem(ESTATE_TEE, &entry.kind, message);
     }
     let images = entry.images.iter().map(|image| tdx_image(source, image));
     let images = images
@@ -214,6 +248,7 @@ fn tdx_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<TdxImage>
     ];
     if snp.iter().any(|field| field.is_some())
         || image.minimum_svn.is_some()
+        || !image.pcrs.is_empty()
         || image.mrtd.is_none()
     {
         let message = "an image of TDX has an `mrtd`, and none of what SEV-SNP measures";
@@ -230,6 +265,61 @@ fn tdx_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<TdxImage>
             hex(source, image.rtmr3.as_ref())?,
         ],
         host_data: hex(source, image.host_data.as_ref())?,
+    })
+}
+
+fn nitro(source: &mut Source<'_>, entry: &TeeEntry) -> Option<NitroReference> {
+    let snp = !entry.floors.is_empty() || entry.revocation.is_some() || entry.policy.is_some();
+    if snp || entry.tcb_status.is_some() || entry.minimum_evaluation.is_some() {
+        let message = "a NitroTPM has neither a TCB nor a `policy`: it has `image`s";
+        source.problem(ESTATE_TEE, &entry.kind, message);
+    }
+    let images = entry.images.iter().map(|image| nitro_image(source, image));
+    let images = images
+        .collect::<Vec<_>>()
+        .into_iter()
+        .collect::<Option<_>>()?;
+    Some(NitroReference {
+        images: (!entry.any_image).then_some(images),
+    })
+}
+
+fn nitro_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<NitroImage> {
+    name(source, image);
+    let others = [
+        &image.measurement,
+        &image.id_key,
+        &image.author_key,
+        &image.family_id,
+        &image.image_id,
+        &image.host_data,
+        &image.mrtd,
+        &image.rtmr0,
+        &image.rtmr1,
+        &image.rtmr2,
+        &image.rtmr3,
+    ];
+    if others.iter().any(|field| field.is_some())
+        || image.minimum_svn.is_some()
+        || image.pcrs.is_empty()
+    {
+        let message = "an image of a NitroTPM has `pcrs`, and nothing else";
+        source.problem(ESTATE_TEE, &image.name, message);
+        return None;
+    }
+    let mut pcrs = BTreeMap::new();
+    for (number, digest) in &image.pcrs {
+        let known = number.parse().ok().filter(|number| *number < 24);
+        let Some(known) = known else {
+            let message = format!("there is no register `{number}`: 0 to 23");
+            source.problem(ESTATE_TEE, digest, message);
+            return None;
+        };
+        pcrs.insert(known, hex(source, Some(digest))??);
+    }
+    Some(NitroImage {
+        name: image.name.get_ref().clone(),
+        pcrs,
     })
 }
 

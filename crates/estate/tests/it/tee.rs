@@ -92,3 +92,88 @@ fn what_would_accept_anything_or_nothing_is_refused() {
         assert!(said.contains(code), "{from} -> {to}: {said}");
     }
 }
+
+fn paravisor() -> String {
+    format!(
+        "[[tee_root]]\nname = \"lab\"\nkind = \"sev-snp\"\ngeneration = \"milan\"\npem = {PEM}\n\
+         [[tee]]\nkind = \"azure-snp\"\nroot = \"lab\"\n\
+         [[tee.floor]]\ngeneration = \"milan\"\nsnp = 24\n\
+         [[tee.image]]\nname = \"hcl\"\nid_key = \"{}\"\n",
+        "3e".repeat(48)
+    )
+}
+
+#[test]
+fn a_paravisor_is_asked_of_machines_in_no_pool_and_has_the_roots_of_its_hardware() {
+    let mut files = shop_files();
+    files.insert("references/tee.toml", paravisor());
+    let estate = compile(&files);
+    let asked: Vec<_> = estate.references().tees_of("").collect();
+    assert_eq!(asked.len(), 1);
+    assert_eq!(asked[0].kind().as_str(), "azure-snp");
+    assert_eq!(estate.references().tees_of("demo").count(), 0);
+    for (from, to) in [
+        ("kind = \"sev-snp\"", "kind = \"azure-snp\""),
+        ("root = \"lab\"\n[[tee.floor", "root = \"amd\"\n[[tee.floor"),
+    ] {
+        let text = paravisor().replacen(from, to, 1);
+        assert_ne!(text, paravisor(), "{from}");
+        let said = problems_with("references/tee.toml", &text);
+        assert!(said.contains("ESTATE-TEE"), "{from} -> {to}: {said}");
+    }
+}
+
+/// Whoever may ask the hardware in the place of a listed paravisor vouches for any key.
+#[test]
+fn a_paravisor_that_nobody_listed_vouches_for_nothing() {
+    let image = paravisor().find("[[tee.image]]").unwrap();
+    let any = paravisor()[..image].replacen("root =", "any_image = true\nroot =", 1);
+    let said = problems_with("references/tee.toml", &any);
+    assert!(said.contains("vouches for keys"), "{said}");
+    for (vmpl, refused) in [(0, false), (1, true), (3, true)] {
+        let asked = format!("{}[tee.policy]\nvmpl = {vmpl}\n", paravisor());
+        if refused {
+            let said = problems_with("references/tee.toml", &asked);
+            assert!(said.contains("ESTATE-TEE"), "{vmpl}: {said}");
+        } else {
+            let mut files = shop_files();
+            files.insert("references/tee.toml", asked);
+            compile(&files);
+        }
+    }
+}
+
+#[test]
+fn a_nitro_tpm_is_recognised_by_its_registers() {
+    let good = format!(
+        "[[tee]]\npool = \"demo\"\nkind = \"nitro-tpm\"\n[[tee.image]]\nname = \"os\"\n\
+         [tee.image.pcrs]\n4 = \"{}\"\n",
+        "05".repeat(48)
+    );
+    let mut files = shop_files();
+    files.insert("references/tee.toml", good.clone());
+    let estate = compile(&files);
+    let asked = estate.references().tees_of("demo").next().unwrap();
+    assert_eq!(asked.root_name(), "aws");
+    let TeeTerms::NitroTpm(terms) = &asked.terms else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(terms.images.as_ref().unwrap()[0].pcrs[&4], [5; 48]);
+    for (from, to, code) in [
+        ("4 =", "24 =", "ESTATE-TEE"),
+        ("4 =", "four =", "ESTATE-TEE"),
+        ("\"05", "\"5", "ESTATE-DIGEST"),
+        ("[tee.image.pcrs]\n4", "measurement", "ESTATE-TEE"),
+        (
+            "kind = \"nitro-tpm\"",
+            "kind = \"nitro-tpm\"\nrevocation = \"required\"",
+            "ESTATE-TEE",
+        ),
+        ("kind = \"nitro-tpm\"", "kind = \"tdx\"", "ESTATE-TEE"),
+    ] {
+        let text = good.replacen(from, to, 1);
+        assert_ne!(text, good, "{from}");
+        let said = problems_with("references/tee.toml", &text);
+        assert!(said.contains(code), "{from} -> {to}: {said}");
+    }
+}

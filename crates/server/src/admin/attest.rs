@@ -8,7 +8,8 @@ mod explain;
 pub(super) use dry_run::dry_run;
 pub(super) use explain::explain;
 
-use crate::join::{tpm_placed, tpm_references};
+use crate::endorsements::Endorsements;
+use crate::join::{TeeOffered, tee_vouched, tpm_placed, tpm_references};
 use crate::refusal::Refusal;
 use appraise::{Asked, Demands, Kept, Printed, Refusal as Told, judge, refusals};
 use estate::{Estate, EstateFiles};
@@ -48,13 +49,23 @@ impl Version {
     }
 
     /// What a join with this evidence would come to at `now`: nothing, or what is wrong with it.
-    fn try_on(&mut self, kept: &Kept, now: Timestamp) -> Result<Vec<Finding>, Refusal> {
+    fn try_on(
+        &mut self,
+        kept: &Kept,
+        endorsements: &Endorsements,
+        now: Timestamp,
+    ) -> Result<Vec<Finding>, Refusal> {
         let trusted = tpm_references(&self.estate)?;
-        let root = match kept.root(&trusted, now) {
+        let ring = self.ring(kept);
+        let shown = TeeOffered::kept(kept.paravisor_report());
+        let vouched = match tee_vouched(shown.as_ref(), &self.estate, &ring, endorsements, now) {
+            Ok(vouching) => vouching.map(|vouching| vouching.key),
+            Err(refused) => return Ok(refused.findings),
+        };
+        let root = match kept.root(&trusted, vouched.as_ref(), now) {
             Ok(root) => root,
             Err(findings) => return Ok(findings),
         };
-        let ring = self.ring(kept);
         let demands = self.demands(&ring);
         let asked = Asked {
             values: &self.estate.references().values,

@@ -5,17 +5,19 @@
 
 mod references;
 mod standing;
+mod vouched;
 
 pub(crate) use standing::{Standing, stands};
+pub(crate) use vouched::{Vouching, vouched};
 
 use crate::current::Current;
 use crate::endorsements::Endorsements;
 use crate::refusal::Refusal;
 use attest::transcript::tee_report_data;
 use attest_tee::endorsed::{self, Endorsed, lacks_endorsement};
-use attest_tee::{snp, tdx};
+use attest_tee::{Bundle, nitro, snp, tdx};
 use crypto::PublicKey;
-use estate::{TeeKind, TeeReference, TeeTerms};
+use estate::{Estate, TeeKind, TeeReference, TeeRoot, TeeTerms};
 use facts::{Fact, FactSet, Finding, Outcome, Source, Timestamp, Verdict, names};
 use proto::v1;
 
@@ -24,9 +26,12 @@ const LONGEST_REPORT: usize = 32 * 1024;
 const LONGEST_AUXILIARY: usize = 64 * 1024;
 const LONGEST_EVENT_LOG: usize = 1 << 20;
 
+/// Nitro's documents say when they were made; it is the nonce that makes them fresh.
+const DOCUMENT_S: u64 = 300;
+
 /// What a machine shows, within limits.
 #[derive(Debug, Clone)]
-pub(super) struct Offered {
+pub(crate) struct Offered {
     kind: Option<TeeKind>,
     report: Vec<u8>,
     auxiliary: Vec<u8>,
@@ -56,7 +61,7 @@ impl Offered {
                 ));
             }
         }
-        let kind = [TeeKind::SevSnp, TeeKind::Tdx]
+        let kind = TeeKind::ALL
             .into_iter()
             .find(|kind| kind.as_str() == evidence.kind);
         Ok(Some(Self {
@@ -65,6 +70,16 @@ impl Offered {
             auxiliary: evidence.auxiliary,
             event_log: evidence.event_log,
         }))
+    }
+
+    /// The report of a paravisor as it was kept; `None` where none was.
+    pub(crate) fn kept(report: &[u8]) -> Option<Self> {
+        (!report.is_empty()).then(|| Self {
+            kind: Some(TeeKind::AzureSnp),
+            report: report.to_vec(),
+            auxiliary: Vec::new(),
+            event_log: Vec::new(),
+        })
     }
 }
 
@@ -77,8 +92,8 @@ pub(super) struct Question<'a> {
 }
 
 /// Why evidence is refused, and what to keep of it.
-pub(super) struct Refused {
-    pub(super) findings: Vec<Finding>,
+pub(crate) struct Refused {
+    pub(crate) findings: Vec<Finding>,
     pub(super) blobs: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -128,23 +143,11 @@ pub(super) fn judge(
             None => Ok(None),
         };
     };
-    let root = reference
-        .root
-        .as_ref()
-        .map(|name| {
-            references
-                .tee_roots
-                .get(name)
-                // The estate is refused otherwise.
-                .ok_or_else(|| {
-                    Finding::new("TEE-ROOT-STRUCTURE", "the estate declares no such root")
-                })
-        })
-        .transpose()?;
     let at_hand = endorsements.now();
     let report_data = tee_report_data(question.attestation_key.spki_der(), &question.nonce);
     let now = question.now;
-    let mut judged = match &reference.terms {
+    let root = root(reference, &current.estate)?;
+    let judged = match &reference.terms {
         TeeTerms::SevSnp(terms) => endorsed::snp(
             &offered.report,
             &offered.auxiliary,
@@ -161,44 +164,106 @@ pub(super) fn judge(
             &tdx::Expectation { report_data, now },
             &references::tdx(terms, root)?,
         ),
-    };
-    if judged.verdict.outcome() != Outcome::Affirmed {
-        let mut findings = judged.verdict.findings;
-        if lacks_endorsement(&findings) {
-            findings.extend(at_hand.problem);
+        // Of a machine that is known by an endorsement key: its attestation key is proved to be of that chip,
+        // and has to be the one that the paravisor vouches for.
+        TeeTerms::AzureSnp(terms) => {
+            let references = references::snp(terms, root)?;
+            let (mut judged, key) = azure_snp(offered, &at_hand.bundle, now, &references);
+            if key.is_some_and(|key| key != *question.attestation_key) {
+                judged.verdict = Verdict::refused(vec![other_key()], judged.verdict.evidence);
+            }
+            judged
         }
-        let blobs = judged.blobs.into_iter();
-        let blobs = blobs.map(|blob| (blob.kind, blob.bytes.into_owned()));
-        return Err(Refused {
-            findings,
-            blobs: blobs.collect(),
-        });
-    }
-    judged.verdict = stated(&judged.verdict, reference, question);
-    Ok(Some(judged))
+        TeeTerms::NitroTpm(terms) => endorsed::nitro_tpm(
+            &offered.report,
+            &nitro::Expectation {
+                nonce: None,
+                user_data: Some(report_data.to_vec()),
+                public_key: None,
+                max_age: DOCUMENT_S,
+                now,
+            },
+            &references::nitro(terms, root)?,
+        ),
+    };
+    affirmed(judged, at_hand.problem)
+        .map(|judged| Some(stated(judged, reference, question.attestation_key, now)))
 }
 
-/// The verdict with what it rests on. Under a root that is no vendor's nothing follows from hardware.
-fn stated(verdict: &Verdict, reference: &TeeReference, question: &Question<'_>) -> Verdict {
-    let source = match reference.root {
-        None => Source::Hardware,
-        Some(_) => Source::Verified,
+fn azure_snp(
+    offered: &Offered,
+    bundle: &Bundle,
+    now: Timestamp,
+    references: &snp::References,
+) -> (Endorsed, Option<PublicKey>) {
+    let Offered {
+        report, auxiliary, ..
+    } = offered;
+    endorsed::azure_snp(report, auxiliary, bundle, now, references)
+}
+
+fn other_key() -> Finding {
+    Finding::new(
+        "TEE-AZURE-KEY",
+        "the TPM answered by another attestation key than the paravisor vouches for",
+    )
+    .next("set join.tee of agent.toml to `paravisor = \"azure\"`")
+}
+
+fn root<'a>(reference: &TeeReference, estate: &'a Estate) -> Result<Option<&'a TeeRoot>, Finding> {
+    let declared = &estate.references().tee_roots;
+    let named = |name| {
+        // The estate is refused otherwise.
+        let undeclared = || Finding::new("TEE-ROOT-STRUCTURE", "the estate declares no such root");
+        declared.get(name).ok_or_else(undeclared)
     };
+    reference.root.as_ref().map(named).transpose()
+}
+
+/// What was affirmed; else why not, with what lacks on this side.
+fn affirmed(judged: Endorsed, problem: Option<Finding>) -> Result<Endorsed, Refused> {
+    if judged.verdict.outcome() == Outcome::Affirmed {
+        return Ok(judged);
+    }
+    let mut findings = judged.verdict.findings;
+    if lacks_endorsement(&findings) {
+        findings.extend(problem);
+    }
+    let blobs = judged.blobs.into_iter();
+    let blobs = blobs.map(|blob| (blob.kind, blob.bytes.into_owned()));
+    Err(Refused {
+        findings,
+        blobs: blobs.collect(),
+    })
+}
+
+/// What was judged, with what it rests on. Under a root that is no vendor's nothing follows from hardware.
+fn stated(
+    mut judged: Endorsed,
+    reference: &TeeReference,
+    attestation_key: &PublicKey,
+    now: Timestamp,
+) -> Endorsed {
+    let source = source(reference);
+    let verdict = &judged.verdict;
     let facts = verdict.facts.iter().map(|fact| Fact {
         source: fact.source.min(source),
         ..fact.clone()
     });
     let mut facts: FactSet = facts.collect();
-    let ak = crypto::hex::encode(&question.attestation_key.spki_sha256());
-    facts.state(names::MACHINE_TEE_AK, ak, source, question.now);
+    let ak = crypto::hex::encode(&attestation_key.spki_sha256());
+    facts.state(names::MACHINE_TEE_AK, ak, source, now);
     let root = reference.root_name();
-    facts.state(
-        names::MACHINE_TEE_ROOT,
-        root,
-        Source::Verified,
-        question.now,
-    );
-    Verdict::affirmed(facts, verdict.evidence.clone())
+    facts.state(names::MACHINE_TEE_ROOT, root, Source::Verified, now);
+    judged.verdict = Verdict::affirmed(facts, verdict.evidence.clone());
+    judged
+}
+
+const fn source(reference: &TeeReference) -> Source {
+    match reference.root {
+        None => Source::Hardware,
+        Some(_) => Source::Verified,
+    }
 }
 
 /// The refusal of a machine of `ring` that shows nothing; `None` where nothing is asked.
@@ -215,14 +280,19 @@ pub(crate) fn required(current: &Current, ring: &str) -> Option<Finding> {
             "the machine shows nothing of the hardware that it runs in",
         )
         .expected(format!(
-            "a report of {}, which the pool {ring:?} asks for, beside the TPM's quote",
-            kinds.join(" or ")
+            "a report of {}, which {} for, beside the TPM's quote",
+            kinds.join(" or "),
+            match ring {
+                "" => "machines in no pool are asked".to_owned(),
+                pool => format!("the pool {pool:?} asks"),
+            }
         ))
         .observed("none")
         .next(
             "let the machine join by its TPM, run in such hardware, and have the kernel's configfs-tsm \
-             (/sys/kernel/config/tsm/report), which the node agent has to be able to write to; else take \
-             the machine out of the pool, or `require` out of the estate's [[tee]]",
+             (/sys/kernel/config/tsm/report), which the node agent has to be able to write to, or for a \
+             paravisor or a NitroTPM join.tee in agent.toml; else take the machine out of the pool, or \
+             `require` out of the estate's [[tee]]",
         ),
     )
 }
@@ -231,7 +301,10 @@ fn other_kind(current: &Current, ring: &str, offered: &Offered) -> Finding {
     let kinds = current.estate.references().tees_of(ring);
     let kinds: Vec<&str> = kinds.map(|one| one.kind().as_str()).collect();
     Finding::new("TEE-KIND", "the machine runs in hardware of another kind")
-        .expected(format!("{} for the pool {ring:?}", kinds.join(" or ")))
+        .expected(match ring {
+            "" => kinds.join(" or "),
+            pool => format!("{} for the pool {pool:?}", kinds.join(" or ")),
+        })
         .observed(
             offered
                 .kind

@@ -1,28 +1,26 @@
 //! Joining by TPM: a challenge, an answer, a verdict. What is proved, and what not, is said in
 //! `attest_tpm::join`; here are the sessions between the two messages and what is recorded.
 
-use super::tee::{self, Offered};
+mod placed;
+mod prove;
+
+pub(crate) use placed::{placed, references};
+pub(crate) use prove::{Evidence, Proved, prove};
+
 use super::{Admission, admit_node, chip, read_join_state, verdict_body};
 use crate::attesting::{self, PCRS};
 use crate::core::{Core, draft};
-use crate::evict::{evict, is_evicted};
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
-use appraise::{Asked, Presented};
-use attest_tpm::ak::Instance;
-use attest_tpm::continuous::Standing;
-use attest_tpm::ima::Round;
-use attest_tpm::join::{Boot, Chip, Entropy, JoinExpectation, Judgement, Proven};
-use attest_tpm::{Authority, Channel, JoinAnswer, JoinEvidence, JoinRequest, References};
+use attest_tpm::JoinRequest;
+use attest_tpm::join::{Chip, Entropy};
 use crypto::SecretBytes;
-use estate::{Certifies, Cloud, Estate, Machine};
-use facts::{Finding, Outcome, Source, Timestamp, Value, Verdict, names};
+use facts::{Finding, Timestamp, Verdict};
 use ledger::body::Body as _;
 use proto::v1;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
-use store::NodeRow;
 
 /// A session that is not answered in time is over.
 const SESSION_S: u64 = 60;
@@ -47,33 +45,6 @@ struct Session {
     size: u64,
     /// Begun by a node that has shown its SVID.
     member: bool,
-}
-
-/// A machine that proved itself, before it is decided what becomes of it.
-pub(crate) struct Evidence {
-    pub(crate) verdict: Verdict,
-    pub(crate) proven: Proven,
-    pub(crate) name: String,
-    standing: Proved,
-    /// Size of the ledger when the machine was challenged.
-    pub(crate) begun: u64,
-}
-
-/// What a machine is compared with from now on.
-#[derive(Debug, Clone)]
-pub(crate) struct Proved {
-    pub(crate) standing: Standing,
-    /// What its list said.
-    pub(crate) list: Option<Round>,
-    /// Index of the estate's version that it was judged by.
-    pub(crate) judged: u64,
-}
-
-impl Evidence {
-    /// What the machine goes on from, once it is admitted.
-    pub(crate) fn standing(&self) -> Proved {
-        self.standing.clone()
-    }
 }
 
 pub(super) async fn challenge(
@@ -242,169 +213,6 @@ pub(crate) fn auth(chip: &Chip) -> String {
     format!("tpm:{}", chip::hex(chip).get(..16).unwrap_or_default())
 }
 
-/// Judges an answer and keeps its evidence. A refused verdict about a machine that is a node cuts it.
-pub(crate) async fn prove(
-    core: &Arc<Core>,
-    peer: &Peer,
-    request: v1::TpmFinishRequest,
-) -> Result<Evidence, Refusal> {
-    let now = core.now();
-    let offered = Offered::of(request.tee)?;
-    let session = take(core, &request.session, now)?;
-    if session.exporter != peer.exporter {
-        return Err(Refusal::Denied(
-            Finding::new("JOIN-CHANNEL", "the answer came over another connection")
-                .expected("the connection that the challenge was sent over")
-                .next("join again, over one connection"),
-        ));
-    }
-    let references = references(&core.estate()?.estate)?;
-    let expectation = JoinExpectation {
-        nonce: session.nonce,
-        secret: session.secret,
-        pcrs: PCRS.to_vec(),
-        channel: Channel {
-            trust_domain: core.trust_domain.to_string(),
-            server_key: core.server_spki.clone(),
-            exporter: peer.exporter.to_vec(),
-        },
-        now,
-        previous: None,
-        vouched: None,
-    };
-    let mut evidence = Arc::new(JoinEvidence {
-        request: session.request,
-        answer: JoinAnswer {
-            activated_secret: request.activated_secret,
-            quote: request.quote,
-            quote_signature: request.quote_signature,
-            certify: request.certify,
-            certify_signature: request.certify_signature,
-            pcr_values: request.pcr_values,
-            event_log: request.event_log,
-            ima_list: request.ima_list,
-            session_key: request.session_key,
-            session_key_proof: request.session_key_proof,
-            vouch: request.vouch,
-        },
-    });
-    let judged = Arc::clone(&evidence);
-    let Judgement {
-        mut verdict,
-        proven,
-    } = core
-        .pool
-        .run(move || attest_tpm::join::verify(&judged, &expectation, &references))
-        .await
-        .map_err(|error| Refusal::internal("verifying a TPM", &error))?;
-    let Some(proven) = proven else {
-        return Err(first(verdict.findings));
-    };
-    let (name, pool) = placed(
-        &core.estate()?.estate,
-        &proven.chip,
-        proven.instance.as_ref(),
-    );
-    not_banned(core, &name, proven.instance.as_ref())?;
-    super::not_overtaken(core, &name, session.size)?;
-    let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
-    let (version, sent) = (current.index, Arc::clone(&evidence));
-    let (nonce, judging) = (session.nonce, Arc::clone(core));
-    let judged = core.pool.run(move || {
-        let demands = current.demands(&ring);
-        let asked = Asked {
-            values: &current.estate.references().values,
-            demands: &demands,
-            ring: &ring,
-            now,
-        };
-        let presented = Presented::by_join(&proven, &sent.answer.ima_list);
-        let judged = appraise::judge(&presented, &asked);
-        let question = tee::Question {
-            attestation_key: &proven.attestation_key,
-            nonce,
-            now,
-        };
-        let at_hand = &judging.endorsements;
-        let hardware = tee::judge(offered.as_ref(), &question, &current, &ring, at_hand);
-        (proven, judged, hardware)
-    });
-    let (proven, judged, hardware) = judged
-        .await
-        .map_err(|error| Refusal::internal("judging a machine", &error))?;
-    let ((approved, list), hardware) = match (judged, hardware) {
-        (Ok(judged), Ok(hardware)) => (judged, hardware),
-        (judged, hardware) => {
-            let node = known_as(core, peer, &proven.chip).unwrap_or(name);
-            let measured = judged.err().unwrap_or_default();
-            return Err(refuse(core, &node, &evidence, measured, hardware.err()).await?);
-        }
-    };
-    // Nothing vouches for what is behind the verified entries.
-    let verified = list.progress().map_or(0, |progress| progress.entries());
-    Arc::make_mut(&mut evidence).keep_list(verified);
-    let mut blobs = evidence.blobs();
-    verdict.evidence = blobs.iter().map(attest::Evidence::digest).collect();
-    if let Some(hardware) = hardware {
-        verdict = attest::compose(vec![verdict, hardware.verdict]);
-        if verdict.outcome() == Outcome::Refused {
-            return Err(first(verdict.findings));
-        }
-        blobs.extend(hardware.blobs);
-    }
-    not_rewound(core, &name, proven.boot).await?;
-    let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
-    core.put_blobs(blobs.collect()).await?;
-    for fact in approved.iter() {
-        verdict.facts.insert(fact.clone());
-    }
-    verdict
-        .facts
-        .state(names::MACHINE_NAME, name.as_str(), Source::Verified, now);
-    if let Some(pool) = pool {
-        verdict
-            .facts
-            .state(names::MACHINE_POOL, pool, Source::Verified, now);
-    }
-    let standing = Proved {
-        standing: Standing::of(&proven, list.progress()),
-        list: Some(list),
-        judged: version,
-    };
-    Ok(Evidence {
-        verdict,
-        proven,
-        name,
-        standing,
-        begun: session.size,
-    })
-}
-
-/// The refusal of a machine that is not as it should be, which evicts it. One that shows too little of its
-/// hardware, or whose endorsements are not at hand, is let in no more, and goes on until its SVID ends.
-async fn refuse(
-    core: &Arc<Core>,
-    node: &str,
-    evidence: &JoinEvidence,
-    measured: Vec<Finding>,
-    hardware: Option<tee::Refused>,
-) -> Result<Refusal, Refusal> {
-    let accused = !measured.is_empty() || hardware.as_ref().is_some_and(tee::Refused::accuses);
-    let blobs = evidence.blobs().into_iter();
-    let mut blobs: Vec<_> = blobs
-        .map(|one| (one.kind, one.bytes.into_owned()))
-        .collect();
-    let mut findings = measured;
-    if let Some(hardware) = hardware {
-        findings.extend(hardware.findings);
-        blobs.extend(hardware.blobs);
-    }
-    if accused {
-        evict(core, node, findings.clone(), blobs).await?;
-    }
-    Ok(first(findings))
-}
-
 /// Cuts a node that failed to prove itself again, and records why. The cut waits for no record.
 pub(crate) async fn fail(core: &Arc<Core>, node: &str, finding: &Finding) -> Result<(), Refusal> {
     let reason = format!("{}: {}", finding.code, finding.message);
@@ -465,122 +273,6 @@ fn take(core: &Core, id: &[u8], now: Timestamp) -> Result<Session, Refusal> {
                 .next("join again"),
             )
         })
-}
-
-/// The node that shows its SVID, if it joined by this chip: the estate may call the machine otherwise by
-/// now.
-fn known_as(core: &Core, peer: &Peer, chip: &Chip) -> Option<String> {
-    let name = super::member(core, peer)?;
-    let node = core.state().node(&name).cloned()?;
-    let facts = core.machine_facts(&node).ok()?;
-    chip::is_of(&facts, chip).then_some(name)
-}
-
-/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until
-/// an administrator readmits it, and what it counts then is where it begins anew.
-async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Refusal> {
-    let known = core.state().node(name).cloned();
-    let counts =
-        |node: &NodeRow| node.readmitted.is_none() && (node.locked.is_none() || is_evicted(node));
-    let Some(node) = known.filter(counts) else {
-        return Ok(());
-    };
-    let facts = core.machine_facts(&node)?;
-    let count = |name| match facts.value(name) {
-        Some(Value::Integer(count)) => u32::try_from(*count).ok(),
-        _ => None,
-    };
-    let previous = count(names::MACHINE_BOOT_RESET_COUNT)
-        .zip(count(names::MACHINE_BOOT_RESTART_COUNT))
-        .map(|(reset_count, restart_count)| Boot {
-            reset_count,
-            restart_count,
-        });
-    if previous.is_none_or(|previous| boot >= previous) {
-        return Ok(());
-    }
-    let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
-    Err(lock(core, &node, node.generation, seen).await)
-}
-
-/// An estate says whose TPMs are trusted.
-pub(crate) fn references(estate: &Estate) -> Result<References, Refusal> {
-    let declared = estate.references();
-    let mut references = References::default();
-    for root in declared.tpm_roots.values() {
-        // The root stands first; what follows it helps to build paths and is not trusted by itself.
-        let mut given = Authority::from_pem(&root.pem)
-            .map_err(Refusal::Precondition)?
-            .into_iter();
-        let authorities = match root.certifies {
-            Certifies::EndorsementKeys => &mut references.ek,
-            Certifies::AttestationKeys => &mut references.ak,
-        };
-        let roots = if root.emulated {
-            &mut authorities.emulated
-        } else {
-            &mut authorities.roots
-        };
-        let first = given.next();
-        roots.extend(match root.cloud {
-            Some(Cloud::Google) => first.map(|root| root.of_cloud(attest_tpm::Cloud::Google)),
-            None => first,
-        });
-        authorities.intermediates.extend(given);
-    }
-    let pins = |of: fn(&Machine) -> &BTreeSet<String>| {
-        let digests = declared.machines.values().flat_map(of);
-        let read = |digest: &String| crypto::hex::decode(digest).ok()?.try_into().ok();
-        digests.filter_map(read).collect()
-    };
-    references.pinned_ek = pins(|machine| &machine.ek_sha256);
-    references.pinned_ak = pins(|machine| &machine.ak_sha256);
-    Ok(references)
-}
-
-/// Name and pool of the machine with this chip. One that the estate does not name is known by what its cloud
-/// calls it, else by its key, and stands in no pool.
-pub(crate) fn placed(
-    estate: &Estate,
-    chip: &Chip,
-    instance: Option<&Instance>,
-) -> (String, Option<String>) {
-    if let Some(machine) = chip::pinned(estate.references(), chip) {
-        return (machine.name.clone(), machine.pool.clone());
-    }
-    let name = match instance {
-        // A chip may have several keys that a cloud certified: they are one machine.
-        Some(Instance {
-            project_number, id, ..
-        }) => format!("google-{project_number}-{id}"),
-        None => format!("tpm-{}", chip::hex(chip).get(..12).unwrap_or_default()),
-    };
-    (name, None)
-}
-
-/// A machine of a cloud that is banned under one name does not come back under another, by another of its
-/// keys.
-fn not_banned(core: &Core, name: &str, instance: Option<&Instance>) -> Result<(), Refusal> {
-    let Some(instance) = instance else {
-        return Ok(());
-    };
-    let project = instance.project_number.to_string();
-    let id = instance.id.to_string();
-    let banned: Vec<NodeRow> = {
-        let state = core.state();
-        let out = |node: &&NodeRow| node.name != name && node.locked.is_some() && !is_evicted(node);
-        state.nodes().filter(out).cloned().collect()
-    };
-    for node in banned {
-        let facts = core.machine_facts(&node)?;
-        let of = |name, value: &str| facts.text(name) == Some(value);
-        if of(names::MACHINE_CLOUD_INSTANCE_ID, &id)
-            && of(names::MACHINE_CLOUD_PROJECT_NUMBER, &project)
-        {
-            may_join(&node)?;
-        }
-    }
-    Ok(())
 }
 
 /// The first finding speaks for the refusal; the others stand in the log.

@@ -153,8 +153,7 @@ pub(crate) async fn quote(chip: &Swtpm, asked: &AttestRequest) -> Attestation {
     let (uri, nonce, pcrs) = (chip.uri(), asked.nonce.clone(), asked.pcrs.clone());
     let nonce: [u8; 32] = nonce.try_into().unwrap();
     let quote = tokio::task::spawn_blocking(move || {
-        let tpm = device::tpm::Tpm::open(&uri).unwrap();
-        device::tpm::quote(tpm, &nonce, &pcrs).unwrap()
+        device::tpm::quote(crate::tpm::opened(&uri), &nonce, &pcrs).unwrap()
     });
     let quote = quote.await.unwrap();
     Attestation {

@@ -33,15 +33,15 @@ const TDX: &str = "[[tee]]\npool = \"demo\"\nkind = \"tdx\"\nroot = \"lab-tdx\"\
     mrtd = \"3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d\"\n";
 
 /// A server whose pool `demo` is asked for hardware, and the chip of the one machine in it.
-struct Site {
-    fixture: Fixture,
-    chip: Swtpm,
+pub(crate) struct Site {
+    pub(crate) fixture: Fixture,
+    pub(crate) chip: Swtpm,
     files: EstateFiles,
 }
 
 impl Site {
     /// `asked` is what stands under `[[tee]]`; `None`: the chip cannot be started here.
-    async fn start(test: &str, asked: &str, configuration: &str) -> Option<Self> {
+    pub(crate) async fn start(test: &str, asked: &str, configuration: &str) -> Option<Self> {
         let chip = match Swtpm::start() {
             Ok(chip) => chip,
             Err(missing) => {
@@ -79,7 +79,7 @@ impl Site {
     }
 
     /// Applies the estate that asks for this.
-    async fn ask(&self, asked: &str) {
+    pub(crate) async fn ask(&self, asked: &str) {
         let mut files = self.files.clone();
         files.insert("references/tee.toml", asked.to_owned());
         self.fixture.apply(&files).await.unwrap();
@@ -95,7 +95,7 @@ impl Site {
     }
 
     /// Joins with whatever `show` makes of what was asked.
-    async fn join(
+    pub(crate) async fn join(
         &self,
         show: impl FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence>,
     ) -> Result<Machine, Status> {
@@ -110,12 +110,15 @@ impl Site {
         })
     }
 
-    async fn refused(&self, show: impl FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence>) -> String {
+    pub(crate) async fn refused(
+        &self,
+        show: impl FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence>,
+    ) -> String {
         let refused = self.join(show).await.err().expect("it is refused");
         finding(&refused).code.to_string()
     }
 
-    async fn renew(
+    pub(crate) async fn renew(
         &self,
         machine: &Machine,
         id: [u8; 16],
@@ -129,7 +132,7 @@ impl Site {
     }
 
     /// How many records of these types there are.
-    async fn count(&self, kind: &str) -> usize {
+    pub(crate) async fn count(&self, kind: &str) -> usize {
         self.fixture.records(&[kind]).await.len()
     }
 }
@@ -166,7 +169,7 @@ fn files(chip: &Swtpm) -> EstateFiles {
     files
 }
 
-fn shown(kind: &str, report: Vec<u8>) -> Option<v1::TeeEvidence> {
+pub(crate) fn shown(kind: &str, report: Vec<u8>) -> Option<v1::TeeEvidence> {
     Some(v1::TeeEvidence {
         kind: kind.to_owned(),
         report,
@@ -188,7 +191,7 @@ fn honest_domain(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
     shown("tdx", domain.quote())
 }
 
-fn facts_of(machine: &Machine) -> facts::FactSet {
+pub(crate) fn facts_of(machine: &Machine) -> facts::FactSet {
     let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
     verdict.facts
 }

@@ -14,14 +14,19 @@ use serde_json::json;
 
 #[path = "../../../attest-tee/tests/it/der.rs"]
 pub(crate) mod der;
+#[path = "../../../attest-tee/tests/it/forge_azure.rs"]
+pub(crate) mod forge_azure;
 #[path = "../../../attest-tee/tests/it/forge_intel.rs"]
 pub(crate) mod forge_intel;
+#[path = "../../../attest-tee/tests/it/forge_nitro.rs"]
+pub(crate) mod forge_nitro;
 #[path = "../../../attest-tee/tests/it/forge_snp.rs"]
 pub(crate) mod forge_snp;
 
 pub(crate) use attest_tee::snp::Generation;
 use der::{List, pem};
 use forge_intel::{Platform, ROOT_NAME};
+use forge_nitro::Enclave;
 use forge_snp::{AUTHORITY, Machine, ROOT};
 
 /// What the forgers need of their own tests' helpers.
@@ -75,6 +80,24 @@ pub(crate) fn domain() -> Platform {
 pub(crate) fn tdx_root() -> String {
     let domain = Platform::tdx(4);
     pem(&domain.root.sign(&forge_intel::ROOT, &forge_intel::ROOT))
+}
+
+/// A good NitroTPM of today, asked for this.
+pub(crate) fn nitro_tpm(asked: &[u8; 64]) -> Enclave {
+    let mut instance = Enclave::tpm();
+    instance.set(
+        "timestamp",
+        forge_nitro::number(Timestamp::now().as_millis()),
+    );
+    instance.set("user_data", forge_nitro::bytes(asked));
+    instance.set("nonce", vec![forge_nitro::NULL]);
+    instance.set("public_key", vec![forge_nitro::NULL]);
+    instance
+}
+
+pub(crate) fn nitro_root() -> String {
+    let instance = Enclave::tpm();
+    pem(&instance.root.sign(&forge_nitro::ROOT, &forge_nitro::ROOT))
 }
 
 /// What endorses them.

@@ -29,6 +29,15 @@ pub(crate) async fn pin(fixture: &Fixture) -> String {
     fixture.status().await["pin"].as_str().unwrap().to_owned()
 }
 
+/// The chip, known by a paravisor's key where it has one.
+pub(crate) fn opened(uri: &str) -> device::tpm::Tpm {
+    let mut chip = device::tpm::Tpm::open(uri).unwrap();
+    match chip.read_public(0x8100_0003).unwrap() {
+        Some(_) => chip.by_paravisor(),
+        None => chip,
+    }
+}
+
 pub(crate) async fn evidence(
     fixture: &Fixture,
     chip: &Swtpm,
@@ -65,11 +74,10 @@ pub(crate) async fn answered(
         exporter: link.exporter.to_vec(),
     };
     let uri = chip.uri();
-    let begun = tokio::task::spawn_blocking(move || {
-        device::tpm::join::Join::begin(device::tpm::Tpm::open(&uri).unwrap()).unwrap()
-    })
-    .await
-    .unwrap();
+    let begun =
+        tokio::task::spawn_blocking(move || device::tpm::join::Join::begin(opened(&uri)).unwrap())
+            .await
+            .unwrap();
     let request = begun.request();
     let challenge = JoinClient::new(link.channel.clone())
         .tpm_challenge(v1::TpmChallengeRequest {

@@ -1,12 +1,11 @@
 //! A TPM as a cloud gives one to its machines: without endorsement certificates, with a certificate of
 //! its attestation key by the cloud's authority where Google puts it.
 
-use super::{Swtpm, SwtpmError, certificate, run};
+use super::{Swtpm, SwtpmError, certificate};
 use crate::find;
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// RSA 2048, with the attributes of [`TEMPLATE`].
 const RSA_TEMPLATE: &[u8] = &[
@@ -83,22 +82,12 @@ impl Cloud {
         self.file("cloud.pem")
     }
 
-    /// Writes `bytes` to an index of the chip's non-volatile memory that everybody may read, and that is
-    /// not there yet.
+    /// As [`Swtpm::write`].
     ///
     /// # Errors
     /// When tpm2-tools are missing or fail.
     pub fn write(&self, index: u32, bytes: &[u8]) -> Result<(), SwtpmError> {
-        let [define, write] =
-            find::tools(["tpm2_nvdefine", "tpm2_nvwrite"]).map_err(SwtpmError::Missing)?;
-        fs::write(self.file("value"), bytes)?;
-        let (index, size) = (format!("{index:#x}"), bytes.len().to_string());
-        let attributes = "ownerread|ownerwrite|authread";
-        self.tool(
-            &define,
-            [index.as_str(), "-C", "o", "-s", &size, "-a", attributes],
-        )?;
-        self.tool(&write, [index.as_str(), "-C", "o", "-i", "value"])
+        self.chip.write(index, bytes)
     }
 
     fn authority(&self) -> Result<(), SwtpmError> {
@@ -129,10 +118,7 @@ impl Cloud {
         program: &Path,
         arguments: impl IntoIterator<Item = S>,
     ) -> Result<(), SwtpmError> {
-        run(Command::new(program)
-            .current_dir(self.chip.folder.path())
-            .env("TPM2TOOLS_TCTI", self.chip.tcti())
-            .args(arguments))
+        self.chip.tool(program, arguments)
     }
 
     fn file(&self, name: &str) -> PathBuf {

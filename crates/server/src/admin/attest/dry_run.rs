@@ -228,7 +228,10 @@ impl Run {
             Ok(kept) => kept,
             Err(findings) => return Tried::plain(Outcome::Unknown, findings),
         };
-        let findings = match self.version.try_on(&kept, self.now) {
+        let findings = match self
+            .version
+            .try_on(&kept, &self.core.endorsements, self.now)
+        {
             Ok(findings) => findings,
             Err(refusal) => {
                 return Tried::plain(Outcome::Unknown, vec![refusal.finding().clone()]);

@@ -80,7 +80,7 @@ fn judged(core: &Core, recorded: &Recorded, kept: &Kept, folder: &str) -> Result
         Some(current) => {
             let files = current_files(core)?;
             let mut version = Version::new(Arc::clone(&current.estate), files);
-            let findings = version.try_on(kept, now)?;
+            let findings = version.try_on(kept, &core.endorsements, now)?;
             json!({
                 "estate": current.version.to_string(),
                 "outcome": if findings.is_empty() { "affirmed" } else { "refused" },

@@ -1,10 +1,10 @@
 //! From what the estate declares to what the verifiers take.
 
 use attest_tee::snp::{self, Generation, Policy, Tcb};
-use attest_tee::{Code, Revocation, intel, tdx};
+use attest_tee::{Code, Revocation, intel, nitro, tdx};
 use estate::{
-    GuestPolicyBit, PlatformBit, SnpBy, SnpPolicy, SnpReference, TcbStatus, TdxReference,
-    TeeGeneration, TeeRevocation, TeeRoot,
+    GuestPolicyBit, NitroReference, PlatformBit, SnpBy, SnpPolicy, SnpReference, TcbStatus,
+    TdxReference, TeeGeneration, TeeRevocation, TeeRoot,
 };
 use facts::Finding;
 
@@ -138,6 +138,28 @@ pub(super) fn tdx(
         },
         code: images.unwrap_or(Code::LeftToPolicy),
         ..tdx::References::default()
+    })
+}
+
+/// # Errors
+/// `TEE-ROOT-STRUCTURE`.
+pub(super) fn nitro(
+    terms: &NitroReference,
+    root: Option<&TeeRoot>,
+) -> Result<nitro::References, Finding> {
+    let images = terms.images.as_ref().map(|images| {
+        let images = images.iter().map(|image| nitro::Image {
+            name: image.name.clone(),
+            pcrs: image.pcrs.clone(),
+        });
+        Code::Listed(images.collect())
+    });
+    Ok(nitro::References {
+        roots: match root {
+            None => nitro::Roots::aws()?,
+            Some(root) => nitro::Roots::from_pem(&root.pem)?,
+        },
+        code: images.unwrap_or(Code::LeftToPolicy),
     })
 }
 

@@ -2,7 +2,8 @@
 //! not say (the launch TCB, bits of policy) is judged again with the next renewal.
 
 use estate::{
-    References, SnpBy, SnpReference, TdxReference, TeeReference, TeeRevocation, TeeTerms,
+    NitroReference, References, SnpBy, SnpReference, TdxReference, TeeReference, TeeRevocation,
+    TeeTerms,
 };
 use facts::{FactSet, Value, names};
 
@@ -38,8 +39,9 @@ pub(crate) fn stands(references: &References, ring: &str, facts: &FactSet) -> St
 fn holds(reference: &TeeReference, facts: &FactSet) -> bool {
     let root = facts.text(names::MACHINE_TEE_ROOT) == Some(reference.root_name());
     root && match &reference.terms {
-        TeeTerms::SevSnp(terms) => snp(terms, facts),
+        TeeTerms::SevSnp(terms) | TeeTerms::AzureSnp(terms) => snp(terms, facts),
         TeeTerms::Tdx(terms) => tdx(terms, facts),
+        TeeTerms::NitroTpm(terms) => nitro(terms, facts),
     }
 }
 
@@ -113,6 +115,17 @@ fn tdx(terms: &TdxReference, facts: &FactSet) -> bool {
         })
     });
     accepted && evaluation.is_some_and(|it| it >= i64::from(terms.minimum_evaluation)) && listed
+}
+
+/// Of its registers the facts have the boot loader's alone; the others are judged with the next renewal.
+fn nitro(terms: &NitroReference, facts: &FactSet) -> bool {
+    let measured = facts.text(names::MACHINE_TEE_MEASUREMENT);
+    let is = |digest: &[u8; 48]| measured == Some(crypto::hex::encode(digest).as_str());
+    terms.images.as_ref().is_none_or(|images| {
+        images
+            .iter()
+            .any(|image| called(facts, &image.name) && image.pcrs.get(&4).is_none_or(is))
+    })
 }
 
 /// Policies speak of images by their names: one that goes by another name now is judged again first.
