@@ -27,6 +27,7 @@ mod issuing;
 mod joining;
 mod kernel;
 mod packs;
+mod passing;
 mod recovering;
 mod resumption;
 mod reviving;
