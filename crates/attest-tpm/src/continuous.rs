@@ -31,6 +31,8 @@ pub struct Standing {
     /// As they were quoted last.
     pcrs: QuotedPcrs,
     list: Option<Progress>,
+    /// The last moment at which every file of the list may run; absent if that is for ever.
+    until: Option<Timestamp>,
 }
 
 /// What a machine answers.
@@ -49,15 +51,16 @@ pub struct Answer {
 }
 
 impl Standing {
-    /// What a join proved; `list` is how far its IMA list was verified.
+    /// What a join proved; `list` is what was found of its IMA list.
     #[must_use]
-    pub fn of(proven: &Proven, list: Option<Progress>) -> Self {
+    pub fn of(proven: &Proven, list: &Round) -> Self {
         Self {
             key: proven.attestation_key.clone(),
             boot: proven.boot,
             booted: proven.quoted.pcrs.clone(),
             pcrs: proven.quoted.pcrs.clone(),
-            list,
+            list: list.progress(),
+            until: list.until(),
         }
     }
 
@@ -100,6 +103,7 @@ impl Standing {
             booted: pcrs.clone(),
             pcrs,
             list: None,
+            until: None,
         })
     }
 
@@ -129,7 +133,18 @@ impl Standing {
     /// The same, its list to be judged anew from the beginning.
     #[must_use]
     pub fn anew(self) -> Self {
-        Self { list: None, ..self }
+        Self {
+            list: None,
+            until: None,
+            ..self
+        }
+    }
+
+    /// Whether some file of the list may run no more at `now`, as far as was said when it was judged: the
+    /// list is to be judged anew.
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        self.until.is_some_and(|until| until < now)
     }
 }
 
@@ -178,12 +193,14 @@ pub fn verify(
         list: &answer.ima_list,
     };
     let round = round(sent, &quoted, before.list.as_ref(), references, now)?;
+    let earlier = before.list.and(before.until);
     let standing = Standing {
         key: before.key.clone(),
         boot,
         booted: before.booted.clone(),
         pcrs: quoted.pcrs,
         list: round.progress(),
+        until: [earlier, round.until()].into_iter().flatten().min(),
     };
     Ok((standing, round))
 }

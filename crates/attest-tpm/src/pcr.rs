@@ -73,6 +73,13 @@ impl QuotedPcrs {
             .map(Self)
     }
 
+    /// SHA-256 over the values in order of their PCRs.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        let values: Vec<u8> = self.0.values().flatten().copied().collect();
+        crypto::sha256(&values)
+    }
+
     /// Values that nobody signed, for what says so in its own type.
     pub(crate) const fn claimed(values: BTreeMap<u32, [u8; 32]>) -> Self {
         Self(values)

@@ -13,8 +13,8 @@ mod upkeep;
 
 pub use access::{ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart};
 pub use attestation::{
-    Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit, TokenCreated,
-    TokenSpent, Verdict, VerdictOutcome,
+    Attested, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit,
+    TokenCreated, TokenSpent, Verdict, VerdictOutcome,
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
 pub use estate::{BlobRef, EstateVersion, InvariantResult, Proof};
@@ -64,6 +64,7 @@ bodies!(
     EstateVersion,
     Proof,
     Verdict,
+    Attested,
     JoinRefused,
     Issuance,
     AssumeRefused,

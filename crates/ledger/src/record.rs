@@ -104,6 +104,8 @@ record_types! {
     EstateVersion = "estate-version",
     Proof = "proof",
     Verdict = "verdict",
+    /// A machine went on proving itself.
+    Attested = "attested",
     JoinRefused = "join-refused",
     Issuance = "issuance",
     AssumeRefused = "assume-refused",

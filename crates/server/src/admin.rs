@@ -313,6 +313,16 @@ impl Admin for AdminService {
         Ok(document(&questions::verdict(&self.0, index)?)?)
     }
 
+    async fn attest_ask(
+        &self,
+        request: Request<v1::AttestAskRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        Ok(document(
+            &attest::ask(&self.0, &request.into_inner().node).await?,
+        )?)
+    }
+
     async fn ear(
         &self,
         request: Request<v1::EarRequest>,

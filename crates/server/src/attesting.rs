@@ -3,13 +3,15 @@
 //!
 //! What a machine proved stands in memory; after a restart it is read back from the evidence of its verdict,
 //! and its IMA list is then sent whole. What follows a refusal is [`crate::evict`]'s. Good answers are
-//! counted and not recorded.
+//! recorded together.
 
+mod demand;
+mod tally;
 mod watch;
 
 use crate::core::Core;
 use crate::current::Current;
-use crate::evict::evict;
+use crate::evict::{evict, is_evicted};
 use crate::join::Proved;
 use crate::metrics::Code;
 use crate::node::Caller;
@@ -18,27 +20,41 @@ use appraise::Kept;
 use attest_tpm::PcrSelection;
 use attest_tpm::continuous::{Answer, Standing, verify};
 use attest_tpm::ima::{Kind, Progress, Round};
+pub(crate) use demand::{Outcome, demand};
 use facts::{FactSet, Finding, Source, Timestamp, names};
-use ledger::body;
+use ledger::Draft;
+use ledger::body::{self, Attested, Body as _};
 use proto::v1;
 use proto::v1::node_update::Update;
 use references::{At, Digest};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::NodeRow;
+use tally::{Shown, Tallies};
+use tokio::sync::watch as watch_channel;
 use watch::{ANSWER_S, Answered, Over, Pace, Question, Watches};
 
 /// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel and what it was given, and what the
 /// kernel measures (10).
 pub(crate) const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
-/// What is known of every machine. One lock: every operation is short and none waits.
+/// What is known of every machine. One lock for what is asked and one for what is counted: every operation is
+/// short and none waits.
 #[derive(Default)]
-pub(crate) struct Watched(Mutex<Watches>);
+pub(crate) struct Watched {
+    watches: Mutex<Watches>,
+    tallies: Mutex<Tallies>,
+    /// Tells whoever waits for a machine that something has come of some answer.
+    moved: watch_channel::Sender<()>,
+}
 
 impl Watched {
     fn lock(&self) -> MutexGuard<'_, Watches> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.watches.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tallies(&self) -> MutexGuard<'_, Tallies> {
+        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn forget(&self, node: &str) {
@@ -227,8 +243,11 @@ pub(crate) fn wanted(core: &Core, caller: &Caller) -> Option<Update> {
 
 /// What the machine of `caller` is to be asked now on its stream, if the time has come.
 pub(crate) fn question(core: &Core, caller: &Caller) -> Option<Update> {
-    let over = Over::of(caller);
-    let (node, nonce, now) = (&caller.node.name, crypto::random(), core.now());
+    ask(core, &caller.node.name, Over::of(caller))
+}
+
+fn ask(core: &Core, node: &str, over: Over) -> Option<Update> {
+    let (nonce, now) = (crypto::random(), core.now());
     let asked = core
         .watched
         .lock()
@@ -276,6 +295,7 @@ pub(crate) async fn answer(
         ima_list: sent.ima_list,
     };
     let epoch = asked.epoch;
+    let estate = current.version;
     let before = asked.standing.list().copied();
     let judged = core
         .pool
@@ -290,9 +310,17 @@ pub(crate) async fn answer(
             let passed = {
                 let mut watches = core.watched.lock();
                 let boot = standing.boot();
+                let shown = Shown {
+                    resets: boot.reset_count,
+                    restarts: boot.restart_count,
+                    pcrs: standing.pcrs().digest(),
+                    entries: standing.list().map(|list| list.entries()),
+                    estate,
+                };
                 let passed = watches.passed(name, epoch, standing, core.now(), pace(core));
                 if passed {
                     watches.saw(name, boot, round.files());
+                    core.watched.tallies().count(name, core.now(), shown);
                 }
                 passed
             };
@@ -314,11 +342,48 @@ pub(crate) async fn answer(
                 refused(core, finding);
             }
             evict(core, name, findings, evidence(&answer, before)).await?;
+            // How long it had been as it should be.
+            let counted = core.watched.tallies().take(name);
+            record(core, counted.into_iter().collect()).await?;
         }
         // The machine has proved itself otherwise since, or is asked anew.
         Err(_) => {}
     }
+    core.watched.moved.send_replace(());
     Ok(question(core, caller))
+}
+
+/// Records the good answers of machines whose first one is old enough; when the server stops, all.
+///
+/// # Errors
+/// What cannot be recorded stays counted.
+pub(crate) async fn record_passed(core: &Arc<Core>, all: bool) -> Result<(), Refusal> {
+    let wait = if all {
+        0
+    } else {
+        core.config.attestation.record_s
+    };
+    let before = core.now().minus_secs(wait);
+    loop {
+        let counted = core.watched.tallies().take_begun(before);
+        if counted.is_empty() {
+            return Ok(());
+        }
+        record(core, counted).await?;
+    }
+}
+
+async fn record(core: &Arc<Core>, counted: Vec<Attested>) -> Result<(), Refusal> {
+    let drafts = counted.iter().map(|body| core.by_server(body.record()));
+    let drafts: Vec<Draft> = drafts.collect::<Result<_, _>>()?;
+    if drafts.is_empty() {
+        return Ok(());
+    }
+    let appended = core.append(drafts).await;
+    if appended.is_err() {
+        core.watched.tallies().put_back(counted);
+    }
+    appended.map(drop)
 }
 
 fn judge(

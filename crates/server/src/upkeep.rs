@@ -59,6 +59,7 @@ pub(crate) async fn run(
                 if count.is_multiple_of(core.config.limits.refusal_window_s.max(1)) {
                     record_refusals(&core).await?;
                 }
+                crate::attesting::record_passed(&core, false).await?;
             }
             Ok::<(), Refusal>(())
         };
@@ -77,6 +78,11 @@ pub(crate) async fn run(
         && let Err(refusal) = record_refusals(&core).await
     {
         tracing::warn!(%refusal, "the last refusals are not recorded");
+    }
+    if core.signing.check().is_ok()
+        && let Err(refusal) = crate::attesting::record_passed(&core, true).await
+    {
+        tracing::warn!(%refusal, "the last answers of machines are not recorded");
     }
     remember(&core, &mut remembered).await;
 }

@@ -93,6 +93,13 @@ impl Workloads {
             .is_some_and(|node| node.connection.is_some())
     }
 
+    /// Number of the stream that `node` is served by.
+    pub(crate) fn connection(&self, node: &str) -> Option<u64> {
+        let nodes = self.lock();
+        let (number, _) = nodes.get(node)?.connection.as_ref()?;
+        Some(*number)
+    }
+
     /// Number of workloads of `node`.
     pub(crate) fn count(&self, node: &str) -> usize {
         self.lock().get(node).map_or(0, |node| node.workloads.len())

@@ -16,6 +16,15 @@ const MOST: usize = 16;
 pub struct Approved {
     labels: BTreeSet<String>,
     progress: Progress,
+    until: Option<Timestamp>,
+}
+
+/// What matched so far.
+#[derive(Default)]
+struct Matched {
+    labels: BTreeSet<String>,
+    /// The last moment at which all of it counts; absent while all of it counts for ever.
+    until: Option<Timestamp>,
 }
 
 /// Judges the entries that were not verified before, at `now`.
@@ -31,10 +40,10 @@ pub fn judge(
 ) -> Result<Approved, Vec<Finding>> {
     let mut findings = Vec::new();
     let mut more = 0_usize;
-    let mut labels = BTreeSet::new();
+    let mut matched = Matched::default();
     for entry in measured.fresh() {
         let is_aggregate = measured.is_aggregate(entry);
-        match fault(entry, is_aggregate, references, now, &mut labels) {
+        match fault(entry, is_aggregate, references, now, &mut matched) {
             None => {}
             Some(finding) if findings.len() < MOST => findings.push(finding),
             Some(_) => more += 1,
@@ -46,8 +55,9 @@ pub fn judge(
     }
     if findings.is_empty() {
         Ok(Approved {
-            labels,
+            labels: matched.labels,
             progress: measured.progress(),
+            until: matched.until,
         })
     } else {
         Err(findings)
@@ -63,10 +73,10 @@ pub fn faults<'l, 'a>(
     now: Timestamp,
     most: usize,
 ) -> Vec<(&'l Entry<'a>, Finding)> {
-    let mut labels = BTreeSet::new();
+    let mut matched = Matched::default();
     let faults = list.entries().iter().filter_map(|entry| {
         let is_aggregate = entry.is_claimed_aggregate();
-        let finding = fault(entry, is_aggregate, references, now, &mut labels)?;
+        let finding = fault(entry, is_aggregate, references, now, &mut matched)?;
         Some((entry, finding))
     });
     faults.take(most).collect()
@@ -77,7 +87,7 @@ fn fault(
     is_aggregate: bool,
     references: &References,
     now: Timestamp,
-    labels: &mut BTreeSet<String>,
+    matched: &mut Matched,
 ) -> Option<Finding> {
     // First: nothing that a violation's entry says was measured, its path neither.
     if entry.is_violation() {
@@ -90,12 +100,20 @@ fn fault(
     let in_time = |value: &&crate::reference::Value<_>| value.window.holds(now);
     let in_place =
         |path: &Option<std::sync::Arc<str>>| path.as_ref().is_none_or(|path| **path == *entry.path);
+    // Of several the one that counts longest: by it the entry stays good. For ever is longer than any.
+    let end = |value: &&crate::reference::Value<_>| {
+        let until = value.window.not_after;
+        (until.is_none(), until)
+    };
     let good = values
         .iter()
         .filter(in_time)
-        .find(|value| in_place(&value.value));
+        .filter(|value| in_place(&value.value))
+        .max_by_key(end);
     if let Some(value) = good {
-        labels.insert(value.label.to_string());
+        matched.labels.insert(value.label.to_string());
+        let ends = [matched.until, value.window.not_after];
+        matched.until = ends.into_iter().flatten().min();
         return None;
     }
     if let Some(value) = values.iter().find(|value| in_place(&value.value)) {
@@ -187,6 +205,12 @@ impl Approved {
     #[must_use]
     pub const fn labels(&self) -> &BTreeSet<String> {
         &self.labels
+    }
+
+    /// The last moment at which every reference value of this round counts; absent if all count for ever.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        self.until
     }
 
     /// As [`Measured::facts`], `machine.ima.state` being `approved`. That holds of the whole list only

@@ -25,6 +25,7 @@ pub struct Round {
     progress: Option<Progress>,
     fresh: usize,
     files: Box<[(Kind, [u8; 32])]>,
+    until: Option<Timestamp>,
 }
 
 impl Round {
@@ -38,6 +39,13 @@ impl Round {
     #[must_use]
     pub const fn fresh(&self) -> usize {
         self.fresh
+    }
+
+    /// The last moment at which every file of this round may run, as far as is said; absent if that is for
+    /// ever.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        self.until
     }
 
     /// The files that this round verified, as [`super::Seen`] takes them.
@@ -84,12 +92,9 @@ pub fn round(
     }
     let list = List::parse_binary(sent.list, sent.first).map_err(|finding| vec![finding])?;
     let measured = verify(list, quoted, before)?;
-    let state = match references {
-        Some(references) => {
-            judge(&measured, references, now)?;
-            "approved"
-        }
-        None => "measured",
+    let (state, until) = match references {
+        Some(references) => ("approved", judge(&measured, references, now)?.until()),
+        None => ("measured", None),
     };
     let progress = measured.progress();
     // Whatever came behind nothing is not quoted.
@@ -99,6 +104,7 @@ pub fn round(
         progress: is_some.then_some(progress),
         fresh: measured.fresh().len(),
         files: measured.files().collect(),
+        until,
     })
 }
 
@@ -109,6 +115,7 @@ fn silent(quoted: &Quoted, before: Option<&Progress>, judged: bool) -> Result<Ro
         progress,
         fresh: 0,
         files: Box::default(),
+        until: None,
     };
     match (quoted.pcrs.value(PCR), before) {
         (Some(value), Some(before)) if value == before.pcr() => Ok(known(

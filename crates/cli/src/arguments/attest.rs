@@ -20,6 +20,12 @@ pub enum AttestCommand {
         after_long_help = "The judgement is that of a join. What a kernel measured since a machine last proved itself whole is not kept.\nThe machine sends it again when the estate is applied.\n\nExamples:\n  trilith attest dry-run --estate ./estate --all\n  trilith attest dry-run --estate ./estate --node db-1\n  trilith attest dry-run --estate ./estate --all --since server:1000"
     )]
     DryRun(DryRunArguments),
+    /// Ask a machine for a quote now and wait for what comes of it; exit code 3 if it is evicted for its answer
+    #[command(after_long_help = "Example:\n  trilith attest ask db-1")]
+    Ask {
+        /// The node's name
+        node: String,
+    },
     /// Print a signed statement about a machine that stands now, for relying parties that are not Trilith
     /// (EAR, a JWT by a key of the trust bundle)
     #[command(

@@ -1,5 +1,6 @@
 //! Verdicts and the boots behind them: explained, compared, and judged by an estate that is not in force.
 
+mod ask;
 mod diff;
 mod dry_run;
 mod ear;
@@ -29,6 +30,7 @@ pub(super) fn run(command: AttestCommand, global: &Global) -> Result<ExitCode, F
         AttestCommand::DryRun(arguments) => {
             block_on(super::ASKING_THREADS, dry_run::dry_run(&arguments, global))
         }
+        AttestCommand::Ask { node } => block_on(super::ASKING_THREADS, ask::ask(node, global)),
         AttestCommand::Ear(arguments) => {
             block_on(super::ASKING_THREADS, ear::ear(arguments, global))?;
             Ok(ExitCode::SUCCESS)

@@ -74,6 +74,27 @@ pub struct Finding {
     pub next: Option<String>,
 }
 
+/// Good answers of one machine, rolled up: it went on proving itself from the first to the last of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Attested {
+    pub node: String,
+    /// When the first and the last of them came; Unix milliseconds.
+    pub from: u64,
+    pub to: u64,
+    /// How many there were.
+    pub answers: Decimal,
+    /// The boot that the last of them was given in, as the TPM counts.
+    pub resets: u32,
+    pub restarts: u32,
+    /// SHA-256 over the values of the PCRs that the last of them quoted, in ascending order.
+    pub pcrs: HexDigest,
+    /// How many entries of the IMA list were verified with the last of them; `null` if none.
+    pub entries: Option<Decimal>,
+    /// What the list was judged by: the estate's version.
+    pub estate: HexDigest,
+}
+
 /// Refused joins, aggregated: they must not fill a disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

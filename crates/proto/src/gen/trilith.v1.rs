@@ -2107,6 +2107,11 @@ pub struct VerdictRequest {
     pub index: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AttestAskRequest {
+    #[prost(string, tag = "1")]
+    pub node: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EarRequest {
     /// name, or SPIFFE ID
     #[prost(string, tag = "1")]
@@ -2515,6 +2520,28 @@ pub mod admin_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Verdict"));
             self.inner.unary(req, path, codec).await
         }
+        /// Asks a machine for a quote now, and says what came of it.
+        pub async fn attest_ask(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AttestAskRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Admin/AttestAsk",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Admin", "AttestAsk"));
+            self.inner.unary(req, path, codec).await
+        }
         /// A signed statement about a machine that stands now, for relying parties that are not Trilith.
         pub async fn ear(
             &mut self,
@@ -2726,6 +2753,11 @@ pub mod admin_server {
         async fn verdict(
             &self,
             request: tonic::Request<super::VerdictRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Asks a machine for a quote now, and says what came of it.
+        async fn attest_ask(
+            &self,
+            request: tonic::Request<super::AttestAskRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
         /// A signed statement about a machine that stands now, for relying parties that are not Trilith.
         async fn ear(
@@ -3451,6 +3483,49 @@ pub mod admin_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = VerdictSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/AttestAsk" => {
+                    #[allow(non_camel_case_types)]
+                    struct AttestAskSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::AttestAskRequest>
+                    for AttestAskSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AttestAskRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::attest_ask(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AttestAskSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,10 +1,12 @@
 //! Questions to evidence that is kept: what a verdict's machine booted and ran, what a refusal is about, and
 //! what an estate that is not in force would make of the machines.
 
+mod ask;
 mod dry_run;
 mod evidence;
 mod explain;
 
+pub(super) use ask::ask;
 pub(super) use dry_run::dry_run;
 pub(super) use explain::explain;
 

@@ -33,6 +33,8 @@ struct Watch {
     until: Timestamp,
     /// What its kernel has measured in this boot.
     seen: Seen,
+    /// How many of its answers were good.
+    passes: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -118,6 +120,7 @@ impl Watches {
             last: Timestamp::EPOCH,
             until,
             seen: Seen::new(crypto::random()),
+            passes: 0,
         };
         self.all.insert(name, watch);
     }
@@ -172,6 +175,11 @@ impl Watches {
         })
     }
 
+    /// How many answers of `node` were good, since this server watches it.
+    pub(super) fn passes(&self, node: &str) -> u64 {
+        self.all.get(node).map_or(0, |watch| watch.passes)
+    }
+
     pub(super) fn standing(&self, node: &str) -> Option<Arc<Standing>> {
         self.all.get(node)?.standing.clone()
     }
@@ -214,6 +222,12 @@ impl Watches {
         if !watch.answers || watch.asked.is_some_and(waits) || due > now {
             return None;
         }
+        // What was good by a value that counts no more: the whole of it is asked for.
+        let standing = match standing.has_ended(now) {
+            true => Arc::new(Standing::clone(&standing).anew()),
+            false => standing,
+        };
+        watch.standing = Some(Arc::clone(&standing));
         watch.asked = Some(Asked {
             nonce,
             until: now.plus_secs(ANSWER_S),
@@ -274,6 +288,7 @@ impl Watches {
             return false;
         };
         watch.standing = Some(Arc::new(standing));
+        watch.passes += 1;
         if watch.again {
             watch.due = plus(watch.last, GAP_MS).max(now);
         }

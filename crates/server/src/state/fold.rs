@@ -121,6 +121,7 @@ impl State {
             | RecordType::Stop
             | RecordType::Gap
             | RecordType::Proof
+            | RecordType::Attested
             | RecordType::JoinRefused
             | RecordType::AssumeRefused
             | RecordType::Intent

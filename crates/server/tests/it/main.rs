@@ -30,6 +30,7 @@ mod joining;
 mod kernel;
 mod nitro;
 mod packs;
+mod passing;
 mod recovering;
 mod resumption;
 mod reviving;

@@ -38,6 +38,13 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
         ),
         "proof" => format!("estate {}: {}", brief(&text("version")), text("outcome")),
         "verdict" => format!("{} is {}{}", short("node"), text("outcome"), codes(body)),
+        "attested" => format!(
+            "{} proved itself {} times in boot {}, {} entries of its list verified",
+            short("node"),
+            text("answers"),
+            text("resets"),
+            text("entries")
+        ),
         "join-refused" => format!(
             "{} join refused{}, {} times",
             text("method"),

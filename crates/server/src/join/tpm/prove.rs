@@ -114,7 +114,7 @@ pub(crate) async fn prove(
             .state(names::MACHINE_POOL, pool, Source::Verified, now);
     }
     let standing = Proved {
-        standing: Standing::of(&proven, list.progress()),
+        standing: Standing::of(&proven, &list),
         list: Some(list),
         judged: version,
     };
