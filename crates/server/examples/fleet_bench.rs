@@ -222,8 +222,10 @@ fn listed() -> ReferenceFile {
                 files: files.collect(),
                 pcrs: Vec::new(),
                 unpredicted: Vec::new(),
+                parts: references::Parts::default(),
             }],
         }],
+        boots: Vec::new(),
         withdrawn: Vec::new(),
     }
 }

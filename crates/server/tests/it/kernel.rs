@@ -220,8 +220,10 @@ pub(crate) fn references(more: &[&str]) -> ReferenceFile {
                 files: files.collect(),
                 pcrs: Vec::new(),
                 unpredicted: Vec::new(),
+                parts: references::Parts::default(),
             }],
         }],
+        boots: Vec::new(),
         withdrawn: Vec::new(),
     }
 }

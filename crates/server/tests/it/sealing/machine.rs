@@ -130,6 +130,7 @@ impl Machine {
             files: Vec::new(),
             pcrs: pcrs.to_vec(),
             unpredicted: Vec::new(),
+            parts: references::Parts::default(),
         }
     }
 
@@ -166,6 +167,7 @@ impl Machine {
         });
         let file = ReferenceFile {
             generations: generations.collect(),
+            boots: Vec::new(),
             withdrawn: withdrawn
                 .iter()
                 .map(|name| Withdrawal {

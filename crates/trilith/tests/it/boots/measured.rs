@@ -120,8 +120,10 @@ fn references(files: Vec<FileValue>) -> String {
                 files,
                 pcrs: Vec::new(),
                 unpredicted: Vec::new(),
+                parts: references::Parts::default(),
             }],
         }],
+        boots: Vec::new(),
         withdrawn: Vec::new(),
     };
     references.to_json()
