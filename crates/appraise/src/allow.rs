@@ -1,12 +1,13 @@
 //! Commands that allow what was refused. They run as printed where the machine's own files are, in a folder
 //! beside the estate's; nothing here runs them.
 
+use crate::listed::Listed;
 use crate::presented::Asked;
 use crate::refusal::{Seen, Subject};
 use crate::view::View;
 use attest_tpm::boot::{Loader, Meaning, Note};
 use facts::Timestamp;
-use references::{ArtefactKind, Lapse, moment};
+use references::{ArtefactKind, Lapse, ReferenceFile, moment};
 
 /// For how long what had ended is good again.
 const GRACE_MS: u64 = 30 * 24 * 60 * 60 * 1_000;
@@ -27,6 +28,9 @@ pub(crate) fn commands(
     asked: &Asked<'_>,
     printed: &Printed<'_>,
 ) -> (Vec<String>, Option<String>) {
+    if let Some(listed) = &seen.listed {
+        return by_rule(listed, seen, view, asked, printed);
+    }
     if let (Some(lapse), Some(found)) = (&seen.lapse, &seen.found) {
         let name = &found.generation.name;
         let (file, note) = printed.file_of(name);
@@ -61,8 +65,11 @@ pub(crate) fn commands(
         };
     }
     match &seen.subject {
-        Subject::File { path, digest, .. } => file(path, digest.as_deref(), seen, asked, printed),
-        Subject::Pcr { index, .. } => match view {
+        Some(Subject::File { path, digest, .. }) => {
+            file(path, digest.as_deref(), seen, asked, printed)
+        }
+        None => (Vec::new(), None),
+        Some(Subject::Pcr { index, .. }) => match view {
             Some(view) => boot(*index, view, asked, printed),
             None => (Vec::new(), None),
         },
@@ -77,6 +84,38 @@ impl Printed<'_> {
     /// The references file that an import writes.
     fn output(&self, name: &str) -> String {
         quoted(&format!("{}/references/{name}.json", self.estate))
+    }
+
+    /// The same of a rule of `[[boot]]`.
+    fn rule_file(&self, rule: &str) -> (String, Option<String>) {
+        let json = |text: &str| {
+            let file = ReferenceFile::parse(text).unwrap_or_default();
+            file.boots.iter().any(|one| one.name == rule)
+        };
+        let by_hand =
+            |text: &str| text.contains("[[boot]]") && text.contains(&format!("name = \"{rule}\""));
+        let mut files = self.files.iter();
+        let found = files.find(|(path, text)| {
+            path.starts_with("references/")
+                && if text.trim_start().starts_with('{') {
+                    json(text)
+                } else {
+                    by_hand(text)
+                }
+        });
+        match found {
+            Some((path, _)) if path.ends_with(".json") => (path.clone(), None),
+            Some((path, _)) => (
+                path.clone(),
+                Some(format!(
+                    "{path} is TOML: add to the [[boot]] rule {rule} by hand what the command says"
+                )),
+            ),
+            None => (
+                format!("references/{rule}.json"),
+                Some("the file that holds this rule is not known here".to_owned()),
+            ),
+        }
     }
 
     /// The file that holds a generation; what to say if it is not known or cannot be changed by a command.
@@ -105,6 +144,34 @@ impl Printed<'_> {
             ),
         }
     }
+}
+
+/// The rule gets what was seen; what it does not judge by lists is allowed by nothing but another machine.
+fn by_rule(
+    listed: &Listed,
+    seen: &Seen<'_>,
+    view: Option<&View<'_>>,
+    asked: &Asked<'_>,
+    printed: &Printed<'_>,
+) -> (Vec<String>, Option<String>) {
+    if let (true, Some(view)) = (listed.by_import, view) {
+        let (commands, _) = boot(11, view, asked, printed);
+        let note = format!(
+            "the name of the image goes into `from` of the [[boot]] rule {}: look at what differs first",
+            listed.rule
+        );
+        return (commands, Some(note));
+    }
+    let Some(option) = &listed.option else {
+        return (Vec::new(), seen.finding.next.clone());
+    };
+    let (file, note) = printed.rule_file(&listed.rule);
+    let file = quoted(&format!("{}/{file}", printed.estate));
+    let rule = quoted(&listed.rule);
+    let command = format!("trilith refs boot {file} --rule {rule} {option}");
+    let note = note
+        .or_else(|| Some("look at what it is first: whatever the rule lists may boot".to_owned()));
+    (vec![command, printed.apply()], note)
 }
 
 /// What is imported holds for the machine's ring; for every one if it is in none.
@@ -237,7 +304,7 @@ fn image(view: &View<'_>) -> Option<String> {
 }
 
 /// As a shell reads it as one word, whoever wrote it.
-fn quoted(word: &str) -> String {
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |one: char| one.is_ascii_alphanumeric() || "/._-+:=@,~".contains(one);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

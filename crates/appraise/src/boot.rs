@@ -1,32 +1,36 @@
 //! Compares what a machine booted with the estate's reference values.
 //!
-//! A PCR that any generation for the machine's ring predicts has to have a value that is good now. What no
-//! generation speaks of is not judged: the facts say which PCRs were.
+//! A PCR that any generation for the machine's ring predicts has to have a value that is good now, and all of
+//! them have to be those of one boot. Where there are rules (`[[boot]]`) for the ring, the boot has to fit one as
+//! a whole as well, and every PCR of code has to be spoken of. Without rules, what no generation speaks of is not
+//! judged: the facts say which PCRs were.
 
-use crate::View;
+use crate::demands::Demands;
+use crate::{View, rules};
 use attest_tpm::boot::{self, Boot};
 use attest_tpm::reference::Value;
-use facts::{FactSet, Finding, Source, Timestamp};
+use facts::{FactSet, Finding, Source};
 use references::{At, Digest, References};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The facts of a boot that is as it should be; `None` where nothing says how it should be. `ring` is the
-/// machine's pool.
+/// machine's pool, and `demands` those of it.
 ///
 /// # Errors
 /// `BOOT-LOG-MISSING`; for each PCR what [`References::judge_pcr`] finds, which names the first event that
-/// differs; else what [`boot::judge`] finds.
+/// differs; what [`References::judge_whole`] finds; else what [`boot::judge`] finds, by the rule that comes
+/// nearest.
 pub(crate) fn judge(
     booted: Option<&Boot>,
     root: Source,
     values: &References,
-    ring: &str,
-    now: Timestamp,
+    demands: &Demands,
+    at: At<'_>,
 ) -> Result<Option<FactSet>, Vec<Finding>> {
-    let predicted = values.predicted(ring);
-    if predicted.is_empty() {
+    if !demands.judge_boots() {
         return Ok(None);
     }
+    let (ring, now) = (at.ring, at.now);
     let Some(booted) = booted else {
         return Err(vec![
             Finding::new("BOOT-LOG-MISSING", "the machine does not say what it booted")
@@ -40,9 +44,15 @@ pub(crate) fn judge(
                 ),
         ]);
     };
-    let (pcrs, findings) = compare(&View::from(booted), predicted, values, At { now, ring });
+    let (pcrs, findings) = compare(&View::from(booted), demands.pcrs.clone(), values, at);
     if !findings.is_empty() {
         return Err(findings.into_iter().map(|(_, finding)| finding).collect());
+    }
+    if !demands.rules.is_empty() {
+        let facts = rules::judge(booted, &demands.rules, &pcrs, now, |approved| {
+            approved.facts(root, now)
+        });
+        return facts.map(Some);
     }
     let unjudged = boot::References::JUDGED.into_iter();
     let expected = boot::References {
@@ -66,6 +76,7 @@ pub(crate) fn compare(
 ) -> (Allowed, Vec<(u8, Finding)>) {
     let mut findings = Vec::new();
     let mut pcrs = BTreeMap::new();
+    let quoted = predicted.clone();
     for index in telling(predicted, view) {
         let pcr = u32::from(index);
         let Some(value) = view.value(pcr) else {
@@ -82,6 +93,12 @@ pub(crate) fn compare(
             }
             Err(finding) => findings.push((index, finding)),
         }
+    }
+    if findings.is_empty() {
+        let quoted = quoted
+            .into_iter()
+            .filter_map(|index| Some((index, Digest(view.value(u32::from(index))?))));
+        findings.extend(values.judge_whole(&quoted.collect(), at).err());
     }
     (pcrs, findings)
 }

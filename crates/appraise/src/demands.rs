@@ -1,12 +1,13 @@
 //! What reference values ask of the machines of one ring, in the form that verifiers take.
 
+use crate::rules::Rule;
 use attest_tpm::QuotedPcrs;
 use attest_tpm::ima::{self, File, Kind};
 use attest_tpm::reference::{Value, Window};
 use crypto::Hash;
 use facts::{Finding, Timestamp};
 use references::{Artefact, At, Digest, FileValue, Generation, References};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Folders that are the same with and without `/usr` where a machine has merged them.
@@ -17,6 +18,8 @@ const MERGED: [&str; 4] = ["/bin/", "/sbin/", "/lib/", "/lib64/"];
 pub struct Demands {
     /// The PCRs that are predicted.
     pub pcrs: BTreeSet<u8>,
+    /// In which ways its machines may boot; where there is one, a boot has to fit one.
+    pub rules: Vec<Rule>,
     /// Which files may run; absent if no generation of the ring lists files.
     pub files: Option<ima::References>,
 }
@@ -37,6 +40,7 @@ impl Demands {
         }
         Self {
             pcrs: values.predicted(ring),
+            rules: crate::rules::of(values, ring),
             files: (!files.is_empty()).then(|| ima::References::new(files).hinting(hints)),
         }
     }
@@ -44,29 +48,45 @@ impl Demands {
     /// Nothing is asked.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.pcrs.is_empty() && self.files.is_none()
+        !self.judge_boots() && self.files.is_none()
     }
 
-    /// Why the PCRs of a machine that goes on are good no more.
+    /// Whether anything says what its machines may boot.
+    #[must_use]
+    pub fn judge_boots(&self) -> bool {
+        !self.pcrs.is_empty() || !self.rules.is_empty()
+    }
+
+    /// Why the PCRs of a machine that goes on are good no more. What rules say of its log is for its next
+    /// renewal: the log is not sent again.
     #[must_use]
     pub fn lapsed(&self, values: &References, pcrs: &QuotedPcrs, at: At<'_>) -> Vec<Finding> {
-        let judged = self.pcrs.iter().filter_map(|index| {
+        let quoted = self.pcrs.iter().filter_map(|index| {
             let value = pcrs.value(u32::from(*index))?;
-            values.judge_pcr(*index, &Digest(*value), &[], at).err()
+            Some((*index, Digest(*value)))
         });
-        judged.collect()
+        let quoted: BTreeMap<u8, Digest> = quoted.collect();
+        let judged = quoted
+            .iter()
+            .filter_map(|(index, value)| values.judge_pcr(*index, value, &[], at).err());
+        let lapsed: Vec<Finding> = judged.collect();
+        if !lapsed.is_empty() {
+            return lapsed;
+        }
+        let mixed = values.judge_whole(&quoted, at).err();
+        mixed.into_iter().map(|(_, finding)| finding).collect()
     }
 }
 
 /// An artefact as findings name it, and when its values count.
-struct Named {
+pub(crate) struct Named {
     label: Arc<str>,
     source: Arc<str>,
     window: Window,
 }
 
 impl Named {
-    fn of(values: &References, generation: &Generation, artefact: &Artefact) -> Self {
+    pub(crate) fn of(values: &References, generation: &Generation, artefact: &Artefact) -> Self {
         let withdrawn = values
             .withdrawn()
             .iter()
@@ -116,7 +136,7 @@ impl Named {
         }
     }
 
-    fn value<T>(&self, value: T) -> Value<T> {
+    pub(crate) fn value<T>(&self, value: T) -> Value<T> {
         Value::new(value, Arc::clone(&self.label), Arc::clone(&self.source)).within(self.window)
     }
 }

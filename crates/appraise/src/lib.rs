@@ -26,9 +26,11 @@ mod demands;
 mod diff;
 mod files;
 mod kept;
+mod listed;
 mod naming;
 mod presented;
 mod refusal;
+mod rules;
 mod view;
 mod words;
 
@@ -41,4 +43,5 @@ pub use kept::{Blobs, Kept};
 pub use naming::Naming;
 pub use presented::{Asked, Presented, judge};
 pub use refusal::{Package, Refusal, Subject, claimed, refusals};
+pub use rules::Rule;
 pub use view::View;

@@ -8,7 +8,7 @@ use attest_tpm::boot::Boot;
 use attest_tpm::ima::{Progress, Round, Sent, round};
 use attest_tpm::join::Proven;
 use facts::{FactSet, Finding, Source, Timestamp};
-use references::References;
+use references::{At, References};
 
 /// Evidence that a quote stands behind.
 #[derive(Debug, Clone, Copy)]
@@ -62,7 +62,8 @@ pub fn judge(
         ring,
         now,
     } = *asked;
-    let booted = boot::judge(presented.booted, presented.root, values, ring, now);
+    let at = At { now, ring };
+    let booted = boot::judge(presented.booted, presented.root, values, demands, at);
     let (sent, quoted) = (presented.list, presented.quoted);
     let listed = round(sent, quoted, presented.before, demands.files.as_ref(), now);
     match (booted, listed) {

@@ -3,7 +3,9 @@
 use crate::allow::{Printed, commands};
 use crate::boot::compare;
 use crate::files::sha256;
+use crate::listed::{self, Listed};
 use crate::presented::{Asked, Presented};
+use crate::rules;
 use crate::view::View;
 use attest_tpm::ima::{self, List};
 use facts::Finding;
@@ -116,10 +118,13 @@ fn describe(lapse: &Lapse) -> String {
 
 /// What is known of a refusal before its commands are written.
 pub(crate) struct Seen<'a> {
-    pub(crate) subject: Subject,
+    /// Nothing, of a rule that does not hold now.
+    pub(crate) subject: Option<Subject>,
     pub(crate) found: Option<Found<'a>>,
     pub(crate) lapse: Option<Lapse>,
-    finding: Finding,
+    /// If it is a rule's lists that do not allow it.
+    pub(crate) listed: Option<Listed>,
+    pub(crate) finding: Finding,
 }
 
 impl Seen<'_> {
@@ -180,7 +185,7 @@ fn told(
             would_match: one
                 .found
                 .map(|found| Package::of(&found, one.lapse.as_ref())),
-            subject: Some(one.subject),
+            subject: one.subject,
             allow,
             note,
         }
@@ -202,9 +207,17 @@ fn look<'a>(view: Option<&View<'_>>, list: Option<&List<'_>>, asked: &Asked<'a>)
     };
     let mut known = Vec::new();
     if let Some(view) = view {
-        let (_, findings) = compare(view, asked.demands.pcrs.clone(), asked.values, at);
+        let (allowed, findings) = compare(view, asked.demands.pcrs.clone(), asked.values, at);
+        let fits = findings.is_empty();
         let pcrs = findings.into_iter();
         known.extend(pcrs.map(|(index, finding)| pcr(index, finding, view, asked.values, at)));
+        let rules = &asked.demands.rules;
+        if let (true, Some((rule, faults))) =
+            (fits, rules::faults(view, rules, &allowed, asked.now))
+        {
+            let faults = faults.into_iter();
+            known.extend(faults.map(|finding| of_rule(rule, finding, view, asked.values)));
+        }
     }
     if let (Some(list), Some(files)) = (list, &asked.demands.files) {
         let faults = ima::faults(list, files, asked.now, MOST);
@@ -212,18 +225,36 @@ fn look<'a>(view: Option<&View<'_>>, list: Option<&List<'_>>, asked: &Asked<'a>)
             let digest = sha256(entry).map(Digest);
             let (found, lapse) = file(&entry.path, digest.as_ref(), asked.values, at);
             Seen {
-                subject: Subject::File {
+                subject: Some(Subject::File {
                     entry: entry.index,
                     path: entry.path.clone(),
                     digest: digest.map(|digest| digest.to_string()),
-                },
+                }),
                 found,
                 lapse,
+                listed: None,
                 finding,
             }
         }));
     }
     known
+}
+
+/// What was expected is named by its digest where it has one.
+fn of_rule<'a>(rule: &str, finding: Finding, view: &View<'_>, values: &'a References) -> Seen<'a> {
+    let (subject, listed) = listed::of(rule, &finding, view);
+    let expected = finding.expected.as_deref().unwrap_or_default();
+    let digest = expected
+        .split(' ')
+        .next()
+        .and_then(|word| word.parse().ok());
+    Seen {
+        subject,
+        found: digest.and_then(|digest: Digest| values.part(&digest)),
+        lapse: None,
+        listed: Some(listed),
+        finding,
+    }
 }
 
 fn pcr<'a>(
@@ -236,17 +267,20 @@ fn pcr<'a>(
     let number = u32::from(index);
     let value = view.value(number).map(Digest);
     let known = value.map(|value| values.look_up_pcr(index, &value, at));
-    let subject = |event, name, digest| Subject::Pcr {
-        index: number,
-        event,
-        name,
-        digest,
+    let subject = |event, name, digest| {
+        Some(Subject::Pcr {
+            index: number,
+            event,
+            name,
+            digest,
+        })
     };
     if let Some(Known::Lapsed(found, lapse)) = known {
         return Seen {
             subject: subject(None, None, None),
             found: Some(found),
             lapse: Some(lapse),
+            listed: None,
             finding,
         };
     }
@@ -265,6 +299,7 @@ fn pcr<'a>(
         ),
         found: closest.map(|(found, _, _)| found),
         lapse: None,
+        listed: None,
         finding,
     }
 }

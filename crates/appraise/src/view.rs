@@ -1,6 +1,7 @@
 //! One way to look at a boot, whether a quote stands behind it or not. Only for reading.
 
-use attest_tpm::boot::{Authority, Boot, Claimed, Measurement, Outline};
+use attest_tpm::boot::{Authority, Boot, Claimed, Measurement, Outline, References, judge};
+use facts::{Finding, Timestamp};
 use std::collections::BTreeMap;
 
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +41,14 @@ impl<'a> View<'a> {
         match self.of {
             Of::Quoted(boot) => boot.authorities(),
             Of::Claimed(claimed) => claimed.authorities(),
+        }
+    }
+
+    /// What of it `references` do not allow.
+    pub(crate) fn faults(&self, references: &References, now: Timestamp) -> Vec<Finding> {
+        match self.of {
+            Of::Quoted(boot) => judge(boot, references, now).err().unwrap_or_default(),
+            Of::Claimed(claimed) => claimed.faults(references, now),
         }
     }
 

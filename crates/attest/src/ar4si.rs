@@ -6,6 +6,9 @@
 
 use facts::{FactSet, Finding, Outcome, Source, Value, Verdict, names};
 
+/// The PCR of what was started, as facts name it.
+const IMAGES: &str = "4";
+
 /// How far a claim is to be trusted (section 2.3.2). Ordered from best to worst; no claim is not bad.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Tier {
@@ -170,7 +173,11 @@ impl Vector {
     /// What reference values say of the boot, and of what ran since.
     fn loaded(&mut self, facts: &FactSet) {
         let approved = |name| facts.text(name) == Some("approved");
-        if !approved(names::MACHINE_BOOT_STATE) {
+        // Of a boot whose images nobody judged, nothing that was loaded is known.
+        let images = facts.value(names::MACHINE_BOOT_JUDGED).is_some_and(
+            |judged| matches!(judged, Value::List(pcrs) if pcrs.iter().any(|pcr| pcr == IMAGES)),
+        );
+        if !approved(names::MACHINE_BOOT_STATE) || !images {
             return;
         }
         let loaded = if approved(names::MACHINE_IMA_STATE) {
@@ -267,7 +274,19 @@ mod tests {
     use facts::Timestamp;
 
     fn affirmed(facts: &[(&str, &str, Source)]) -> Vector {
+        of(facts, FactSet::new())
+    }
+
+    /// The PCRs `judged` were.
+    fn booted(facts: &[(&str, &str, Source)], judged: &[&str]) -> Vector {
         let mut set = FactSet::new();
+        let judged: Vec<String> = judged.iter().map(|pcr| (*pcr).to_owned()).collect();
+        let (name, source) = (names::MACHINE_BOOT_JUDGED, Source::Verified);
+        set.state(name, judged, source, Timestamp::EPOCH);
+        of(facts, set)
+    }
+
+    fn of(facts: &[(&str, &str, Source)], mut set: FactSet) -> Vector {
         for (name, value, source) in facts {
             set.state(name, *value, *source, Timestamp::EPOCH);
         }
@@ -348,11 +367,24 @@ mod tests {
             (&[TDX, boot, list], 33),
         ] {
             assert_eq!(
-                affirmed(facts).executables.value(),
+                booted(facts, &["4", "7"]).executables.value(),
                 executables,
                 "{facts:?}"
             );
         }
+    }
+
+    /// Secure Boot's variables were as predicted, and nobody had looked at what they let start.
+    #[test]
+    fn what_was_loaded_is_not_approved_where_no_image_was_judged() {
+        let boot = (names::MACHINE_BOOT_STATE, "approved", Source::Verified);
+        let list = (names::MACHINE_IMA_STATE, "approved", Source::Verified);
+        for judged in [&[][..], &["7"], &["14"]] {
+            assert_eq!(booted(&[boot, list], judged).executables, Claim::NONE);
+        }
+        assert_eq!(affirmed(&[boot, list]).executables, Claim::NONE);
+        let partial = (names::MACHINE_BOOT_STATE, "partial", Source::Verified);
+        assert_eq!(booted(&[partial], &["4", "7"]).executables, Claim::NONE);
     }
 
     #[test]

@@ -7,9 +7,9 @@ pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, ExplainArguments, Side, Verdict,
 };
 pub(crate) use refs::{
-    ApprovalsArguments, ChangeArguments, CodeArguments, DebianArguments, FindArguments,
-    GenerationArguments, ImportCommand, IpeArguments, OciArguments, PhaseArgument, RefsCommand,
-    SlsaArguments, UefiArguments, UkiArguments,
+    ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
+    FindArguments, GenerationArguments, ImportCommand, IpeArguments, KernelArguments, OciArguments,
+    PhaseArgument, RefsCommand, SecureBootArgument, SlsaArguments, UefiArguments, UkiArguments,
 };
 
 use clap::{Args, Parser, Subcommand};

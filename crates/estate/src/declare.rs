@@ -252,6 +252,9 @@ pub(crate) struct ReferencesFile {
     /// What `trilith refs import` writes.
     #[serde(default, rename = "generation")]
     pub(crate) generations: Vec<references::Generation>,
+    /// In which ways machines of some rings may boot: by lists, beside what generations predict.
+    #[serde(default, rename = "boot")]
+    pub(crate) boots: Vec<references::BootRule>,
     #[serde(default)]
     pub(crate) withdrawn: Vec<references::Withdrawal>,
     /// What `trilith refs ipe` writes.

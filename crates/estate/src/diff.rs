@@ -210,6 +210,11 @@ fn references(estate: &Estate) -> BTreeMap<String, String> {
         .generations()
         .iter()
         .map(|one| (format!("generation {}", one.name), one.digest().to_string()));
+    let boots = references
+        .values
+        .rules()
+        .iter()
+        .map(|one| (format!("boot {}", one.name), format!("{one:?}")));
     let withdrawn = references.values.withdrawn().iter().map(|one| {
         let version = one.version.as_deref().unwrap_or("*");
         (
@@ -224,6 +229,7 @@ fn references(estate: &Estate) -> BTreeMap<String, String> {
         .chain(tee_roots)
         .chain(code)
         .chain(generations)
+        .chain(boots)
         .chain(withdrawn)
         .collect()
 }

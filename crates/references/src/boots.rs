@@ -5,10 +5,13 @@
 
 use crate::set::{At, Found, References};
 use crate::{Artefact, Digest};
+use facts::Finding;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Combinations that are tried; beyond, no further boots are looked for.
 const MOST_TRIED: usize = 20_000;
+/// Artefacts that a finding names.
+const MOST_NAMED: usize = 3;
 
 /// One boot that is good here and now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +81,69 @@ impl References {
         };
         search.go_on(&BTreeMap::new(), &[]);
         search.found
+    }
+}
+
+impl References {
+    /// Whether `pcrs`, each of which is good by itself, belong to one boot: there has to be, for each that is
+    /// predicted for the ring, an artefact that is good here and now, and that speaks of no PCR which has another
+    /// value. Such artefacts together are one of [`References::boots`], without a bound on how many there are.
+    /// PCRs that are not in `pcrs` are not asked for.
+    ///
+    /// # Errors
+    /// `REF-BOOT-MIXED`, with the PCR that belongs to another boot than the rest.
+    pub fn judge_whole(
+        &self,
+        pcrs: &BTreeMap<u8, Digest>,
+        at: At<'_>,
+    ) -> Result<(), (u8, Finding)> {
+        let value = |index: u8| pcrs.get(&index);
+        let whole: Vec<Found<'_>> = self
+            .good_artefacts(at)
+            .filter(|found| {
+                let mut indices = found.artefact.pcrs.iter().map(|pcr| pcr.index);
+                indices.all(|index| {
+                    let of = |pcr: &&crate::PcrValue| pcr.index == index;
+                    let mut values = found.artefact.pcrs.iter().filter(of);
+                    value(index).is_none_or(|value| values.any(|pcr| pcr.sha256 == *value))
+                })
+            })
+            .collect();
+        let speaks = |found: &Found<'_>, index: u8| {
+            let mut pcrs = found.artefact.pcrs.iter();
+            pcrs.any(|pcr| pcr.index == index)
+        };
+        let alone = self.predicted(at.ring).into_iter().find_map(|index| {
+            let value = value(index)?;
+            let covered = whole.iter().any(|found| speaks(found, index));
+            (!covered).then_some((index, *value))
+        });
+        let Some((index, value)) = alone else {
+            return Ok(());
+        };
+        let by = self.pcrs(index, at).find(|(_, pcr)| pcr.sha256 == value);
+        let by = by.map_or_else(String::new, |(found, _)| found.label());
+        let others: BTreeSet<String> = whole
+            .iter()
+            .filter(|found| !found.artefact.pcrs.is_empty())
+            .map(Found::label)
+            .collect();
+        let others: Vec<String> = others.into_iter().take(MOST_NAMED).collect();
+        let rest = match others.as_slice() {
+            [] => "other PCRs are of other boots".to_owned(),
+            others => format!("the rest is that of {}", others.join(", ")),
+        };
+        let finding = Finding::new(
+            "REF-BOOT-MIXED",
+            "each PCR is good by itself, and together they are no boot that is good here",
+        )
+        .expected(format!(
+            "all PCRs of one boot that is good in ring {}",
+            at.ring
+        ))
+        .observed(format!("PCR {index} of {by}; {rest}"))
+        .next("boot what was imported as it was imported, or import this combination");
+        Err((index, finding))
     }
 }
 

@@ -3,6 +3,9 @@
 
 mod check;
 mod json;
+mod rule;
+
+pub use rule::{BootRule, Part, Parts, SecureBoot};
 
 use crate::Digest;
 use crate::time::moment;
@@ -21,6 +24,9 @@ const LARGEST: usize = 16 * 1024 * 1024;
 pub struct ReferenceFile {
     #[serde(default, rename = "generation", skip_serializing_if = "Vec::is_empty")]
     pub generations: Vec<Generation>,
+    /// How machines may boot, beside what generations predict.
+    #[serde(default, rename = "boot", skip_serializing_if = "Vec::is_empty")]
+    pub boots: Vec<BootRule>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub withdrawn: Vec<Withdrawal>,
 }
@@ -134,6 +140,9 @@ pub struct Artefact {
     pub pcrs: Vec<PcrValue>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unpredicted: Vec<Unpredicted>,
+    /// What booting it measures, for the rules of `[[boot]]` that draw from it.
+    #[serde(default, rename = "boot", skip_serializing_if = "Parts::is_empty")]
+    pub parts: Parts,
 }
 
 /// A file as machines hold it.
@@ -253,24 +262,23 @@ impl ReferenceFile {
         for generation in &mut self.generations {
             generation.sort();
         }
+        self.boots.sort_by(|one, other| one.name.cmp(&other.name));
         self.withdrawn
             .sort_by(|one, other| (&one.name, &one.version).cmp(&(&other.name, &other.version)));
     }
 }
 
-impl Generation {
-    /// Whether it holds values for machines of `ring`.
-    #[must_use]
-    pub fn is_for(&self, ring: &str) -> bool {
-        self.rings.iter().any(|own| own == ALL_RINGS || own == ring)
-    }
+fn is_for(rings: &[String], ring: &str) -> bool {
+    rings.iter().any(|own| own == ALL_RINGS || own == ring)
+}
 
+impl Generation {
     /// SHA-256 of everything it holds, in its one order.
     #[must_use]
     pub fn digest(&self) -> Digest {
         let file = ReferenceFile {
             generations: vec![self.clone()],
-            withdrawn: Vec::new(),
+            ..ReferenceFile::default()
         };
         Digest::of(file.to_json().as_bytes())
     }

@@ -1,19 +1,24 @@
 //! Artefacts and sources of a generation, from what was verified.
 
+mod kernel;
+
+pub use kernel::{Kernel, Loader, kernel};
+
 use crate::boot::{Phase, Shim, Uki, shim_grub_linux};
 use crate::debian::{Package, PackageFile, Release};
 use crate::generation::{
-    Artefact, ArtefactKind, FileValue, PcrValue, Source, SourceKind, Unpredicted,
+    Artefact, ArtefactKind, FileValue, Part, Parts, PcrValue, Source, SourceKind, Unpredicted,
 };
 use crate::oci::ImageFiles;
-use crate::pe::{Image, SignedImage};
+use crate::pe::{Authority, Image, SignedImage};
 use crate::slsa::Statement;
 use crate::uefi::UefiVariables;
 use crate::{Digest, FileDigests};
 use facts::Finding;
 
-const GRUB_COMMANDS: &str =
-    "GRUB measures every command that it runs and every file that it opens; judge it by its events";
+/// Of an `EFI_SIGNATURE_DATA`, before the certificate or digest.
+const OWNER: usize = 16;
+const GRUB_COMMANDS: &str = "GRUB measures every command that it runs and every file that it opens; a [[boot]] rule lists them";
 
 /// A signed Debian release.
 #[must_use]
@@ -58,6 +63,7 @@ pub fn deb(package: &Package<'_>, source: &Source, all: bool) -> Result<Artefact
         files: values.collect(),
         pcrs: Vec::new(),
         unpredicted: Vec::new(),
+        parts: Parts::default(),
     })
 }
 
@@ -116,13 +122,38 @@ pub fn boot_chain(
     } else {
         unpredicted.push(not(7, "no UEFI variables were given"));
     }
-    let parts = [chain.shim.1, chain.grub.1, chain.kernel.1].map(|bytes| Digest::of(bytes).0);
+    let mut authorities = vec![Part::new(
+        "certificate of shim's vendor",
+        Digest::of(shim.vendor()),
+    )];
+    if let Some(variables) = variables {
+        authorities.extend(kernel::authorities(variables, &[&shim_image])?);
+    }
+    let lists = shim.pcr14(known).events.into_iter();
+    let file = |(name, bytes): (&str, &[u8])| Part::new(name, Digest::of(bytes));
+    let parts = Parts {
+        images: [
+            (chain.shim.0, &shim_image),
+            (chain.grub.0, &grub_image),
+            (chain.kernel.0, &kernel_image),
+        ]
+        .map(|(name, image)| Part::new(name, image.authenticode()))
+        .into(),
+        // GRUB reads the kernel, and itself to look for its folder.
+        files: vec![file(chain.kernel), file(chain.grub)],
+        authorities,
+        mok: lists
+            .map(|event| Part::new(event.what, event.sha256))
+            .collect(),
+        ..Parts::default()
+    };
+    let digests = [chain.shim.1, chain.grub.1, chain.kernel.1].map(|bytes| Digest::of(bytes).0);
     Ok(Artefact {
         kind: ArtefactKind::BootChain,
         name: "shim-grub-linux".to_owned(),
         version: chain.version.to_owned(),
         architecture: chain.architecture.to_owned(),
-        sha256: Digest::of(&parts.concat()),
+        sha256: Digest::of(&digests.concat()),
         source: source.id.clone(),
         made_of: [chain.shim.0, chain.grub.0, chain.kernel.0]
             .map(str::to_owned)
@@ -130,6 +161,7 @@ pub fn boot_chain(
         files: Vec::new(),
         pcrs,
         unpredicted,
+        parts,
     })
 }
 
@@ -140,7 +172,7 @@ fn not(index: u8, why: &str) -> Unpredicted {
     }
 }
 
-/// What booting a UKI gives, and who signed it. With variables, Secure Boot has to accept it; without,
+/// What booting a UKI gives, by firmware or a boot loader, and who signed it. With variables, Secure Boot has to accept it; without,
 /// PCR 7 is left out.
 ///
 /// # Errors
@@ -150,17 +182,41 @@ pub fn uki(
     bytes: &[u8],
     variables: Option<&UefiVariables>,
     phase: Phase,
+    loader: Loader<'_>,
 ) -> Result<(Source, Artefact), Finding> {
     let image = Image::parse(bytes)?;
     let parsed = Uki::parse(bytes)?;
-    let mut pcrs: Vec<PcrValue> = vec![parsed.pcr4(), parsed.pcr11(phase)];
+    let loader = loader.map(|(name, bytes)| Ok((name, Image::parse(bytes)?)));
+    let loader = loader.transpose()?;
+    let before = loader.as_ref();
+    let before = before.map(|(name, loader)| (*name, loader.authenticode()));
+    let mut pcrs: Vec<PcrValue> = vec![
+        kernel::pcr4("UKI", parsed.authenticode, before),
+        parsed.pcr11(phase),
+    ];
+    let mut parts = Parts {
+        images: vec![Part::new(name, parsed.authenticode)],
+        command_lines: parsed.command_lines(),
+        sections: parsed.sections.iter().cloned().collect(),
+        ..Parts::default()
+    };
+    let mut made_of = vec![format!("systemd-stub {}", parsed.stub)];
+    let mut images = vec![&image];
+    if let Some((name, loader)) = &loader {
+        parts.images.push(Part::new(*name, loader.authenticode()));
+        made_of.push((*name).to_owned());
+        images.insert(0, loader);
+    }
     let mut unpredicted = Vec::new();
     match parsed.pcr9() {
         Ok(pcr) => pcrs.push(pcr),
         Err(why) => unpredicted.push(why),
     }
     match variables {
-        Some(variables) => pcrs.push(variables.pcr7_of(&image)?),
+        Some(variables) => {
+            pcrs.push(variables.pcr7_of_all(&images)?);
+            parts.authorities = kernel::authorities(variables, &images)?;
+        }
         None => unpredicted.push(not(7, "no UEFI variables were given")),
     }
     let digests = FileDigests::of(bytes);
@@ -172,10 +228,11 @@ pub fn uki(
         architecture: String::new(),
         sha256: digests.sha256,
         source: source.id.clone(),
-        made_of: vec![format!("systemd-stub {}", parsed.stub)],
+        made_of,
         files: Vec::new(),
         pcrs,
         unpredicted,
+        parts,
     };
     Ok((source, artefact))
 }
@@ -219,11 +276,14 @@ pub fn uefi(
 ) -> Result<(Source, Artefact), Finding> {
     let image = Image::parse(first.1)?;
     let mut made_of = vec![first.0.to_owned()];
+    let mut authorities = kernel::authorities(variables, &[&image])?;
     let pcr = match then {
         None => variables.pcr7_of(&image)?,
         Some((next, bytes)) => {
             made_of.push(next.to_owned());
             let shim = Shim::parse(first.1)?;
+            let vendor = Digest::of(shim.vendor());
+            authorities.push(Part::new("certificate of shim's vendor", vendor));
             variables.pcr7_through_shim(&image, &shim, &Image::parse(bytes)?)?
         }
     };
@@ -247,8 +307,19 @@ pub fn uefi(
         files: Vec::new(),
         pcrs: vec![pcr],
         unpredicted: Vec::new(),
+        parts: Parts {
+            authorities,
+            ..Parts::default()
+        },
     };
     Ok((source, artefact))
+}
+
+/// As facts and records name an authority: SHA-256 of its certificate, or the digest of the image itself.
+fn authority_part(what: &str, authority: &Authority) -> Part {
+    let entry = authority.data.get(OWNER..).unwrap_or_default();
+    let digest = entry.as_array::<32>().map(|digest| Digest(*digest));
+    Part::new(what, digest.unwrap_or_else(|| Digest::of(entry)))
 }
 
 /// The files of an image that the operator pinned.
@@ -274,6 +345,7 @@ pub fn oci(name: &str, pinned: Digest, manifest: Digest, files: &ImageFiles) -> 
         files: values.collect(),
         pcrs: Vec::new(),
         unpredicted: Vec::new(),
+        parts: Parts::default(),
     };
     (source, artefact)
 }
@@ -301,6 +373,7 @@ pub fn subjects(name: &str, sha256: Digest, statement: &Statement) -> (Source, V
         files: Vec::new(),
         pcrs: Vec::new(),
         unpredicted: Vec::new(),
+        parts: Parts::default(),
     });
     let artefacts = artefacts.collect();
     (source, artefacts)

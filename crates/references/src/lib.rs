@@ -48,8 +48,8 @@ pub use boots::{Boot, Boots};
 pub use digest::Digest;
 pub use file::{FileDigests, Hasher};
 pub use generation::{
-    ALL_RINGS, Artefact, ArtefactKind, FileValue, Generation, PcrEvent, PcrValue, ReferenceFile,
-    Source, SourceKind, Unpredicted, Withdrawal,
+    ALL_RINGS, Artefact, ArtefactKind, BootRule, FileValue, Generation, Part, Parts, PcrEvent,
+    PcrValue, ReferenceFile, SecureBoot, Source, SourceKind, Unpredicted, Withdrawal,
 };
 pub use set::{At, Found, Known, Lapse, References, Via};
 pub use time::{date, moment, rfc3339};

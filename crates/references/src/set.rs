@@ -3,11 +3,14 @@
 
 use crate::Digest;
 use crate::generation::{
-    Artefact, ArtefactKind, FileValue, Generation, PcrValue, ReferenceFile, Source, SourceKind,
-    Withdrawal,
+    Artefact, ArtefactKind, BootRule, FileValue, Generation, PcrValue, ReferenceFile, Source,
+    SourceKind, Withdrawal,
 };
 use facts::{Finding, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Rules of all files: a join is compared with each one of its ring.
+const MOST_RULES: usize = 512;
 
 /// When, and for a machine of which ring.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +94,7 @@ struct Place {
 pub struct References {
     generations: Vec<Generation>,
     withdrawn: Vec<Withdrawal>,
+    rules: Vec<BootRule>,
     by_digest: BTreeMap<Digest, Vec<Place>>,
     by_path: BTreeMap<String, Vec<Place>>,
     by_name: BTreeMap<String, Vec<Place>>,
@@ -143,9 +147,33 @@ impl References {
                 ),
             }
         }
+        let mut rules = Vec::new();
+        for rule in file.boots {
+            match self.rules.iter().find(|known| known.name == rule.name) {
+                None => rules.push(rule),
+                Some(known) if *known == rule => {}
+                Some(_) => findings.push(
+                    Finding::new(
+                        "REF-BOOT-RULE",
+                        "a [[boot]] rule of this name says otherwise",
+                    )
+                    .expected("one rule of a name in all files")
+                    .observed(rule.name)
+                    .next("remove one of the two, or give it another name"),
+                ),
+            }
+        }
+        if self.rules.len().saturating_add(rules.len()) > MOST_RULES {
+            findings.push(
+                Finding::new("REF-BOOT-RULE", "there are too many ways to boot")
+                    .expected(format!("at most {MOST_RULES} [[boot]] in all files"))
+                    .next("give machines that boot alike one rule, whose lists hold what differs"),
+            );
+        }
         if !findings.is_empty() {
             return Err(findings);
         }
+        self.rules.extend(rules);
         for generation in fresh {
             self.index(&generation);
             self.generations.push(generation);
@@ -161,6 +189,12 @@ impl References {
     #[must_use]
     pub fn generations(&self) -> &[Generation] {
         &self.generations
+    }
+
+    /// Ways in which machines may boot, in no order.
+    #[must_use]
+    pub fn rules(&self) -> &[BootRule] {
+        &self.rules
     }
 
     #[must_use]
@@ -188,6 +222,17 @@ impl References {
             Some(_) => Some(first),
             None => found.find(|other| other.file.is_some()).or(Some(first)),
         }
+    }
+
+    /// The artefact of which `digest` is a part that booting it measures, or a file.
+    #[must_use]
+    pub fn part(&self, digest: &Digest) -> Option<Found<'_>> {
+        let mut all = self.found_all();
+        let part = all.find(|found| {
+            let mut parts = found.artefact.parts.digests();
+            parts.any(|(_, part)| part == *digest)
+        });
+        part.or_else(|| self.known(digest))
     }
 
     /// Whether some file has both digests, whenever and wherever it was good: then who has seen the one has

@@ -167,6 +167,26 @@ impl UefiVariables {
         Ok(self.started(image)?.finish())
     }
 
+    /// PCR 7 when these images are started one after the other by `LoadImage`: an entry of `db` is measured when it
+    /// first lets one run.
+    ///
+    /// # Errors
+    /// As [`UefiVariables::pcr7_of`].
+    pub fn pcr7_of_all(&self, images: &[&Image<'_>]) -> Result<PcrValue, Finding> {
+        let mut pcr = self.pcr7()?;
+        let mut seen = Vec::new();
+        for image in images.iter().filter(|_| self.secure_boot()) {
+            let authority = self.authority(image)?;
+            if seen.contains(&authority.data) {
+                continue;
+            }
+            let event = variable_event(&authority.vendor, authority.variable, &authority.data);
+            pcr = pcr.measure(format!("authority in {}", authority.variable), &event);
+            seen.push(authority.data);
+        }
+        Ok(pcr.finish())
+    }
+
     /// PCR 7 when firmware starts `shim`, and shim starts `next` and then only what `next`'s authority
     /// also signed.
     ///

@@ -3,7 +3,7 @@
 use crypto::sha256;
 use facts::Timestamp;
 use references::{
-    Artefact, ArtefactKind, Digest, FileValue, Generation, ReferenceFile, Source, SourceKind,
+    Artefact, ArtefactKind, Digest, FileValue, Generation, Parts, ReferenceFile, Source, SourceKind,
 };
 
 /// One generation of one artefact, which holds on `rings` from 2023 on.
@@ -33,6 +33,7 @@ pub fn generation(name: &str, rings: &[&str], artefact: Artefact) -> Generation 
 pub fn only(generation: Generation) -> ReferenceFile {
     ReferenceFile {
         generations: vec![generation],
+        boots: Vec::new(),
         withdrawn: Vec::new(),
     }
 }
@@ -51,6 +52,7 @@ pub fn artefact(kind: ArtefactKind, name: &str) -> Artefact {
         files: Vec::new(),
         pcrs: Vec::new(),
         unpredicted: Vec::new(),
+        parts: Parts::default(),
     }
 }
 

@@ -14,6 +14,7 @@ use std::collections::BTreeSet;
 /// applications of a disk into the latter.
 const IMAGES: [u32; 2] = [4, 2];
 const FILES: u32 = 9;
+const SECTIONS: u32 = 11;
 const MOK: u32 = 14;
 
 /// An image, by the digest that its signature covers.
@@ -41,6 +42,16 @@ pub enum Loader {
 }
 
 impl Loader {
+    /// The PCRs by which it was told from the others.
+    pub(super) const fn pcrs(self) -> &'static [u32] {
+        match self {
+            Self::Uki => &[11],
+            Self::Grub => &[8, 11],
+            Self::SystemdBoot => &[8, 11, 12],
+            Self::EfiStub | Self::Unknown => &[8, 9, 11, 12],
+        }
+    }
+
     /// As facts have it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -248,9 +259,10 @@ impl Boot {
         if let Some(path) = line {
             return self.only_file(path);
         }
+        let piece = |image: Image| Piece::noted(image.digest, image.pcr);
         let mut images = self.images();
         match (images.next(), images.next()) {
-            (Some(only), None) => Some(Piece::noted(only.digest)),
+            (Some(only), None) => Some(piece(only)),
             _ => None,
         }
     }
@@ -267,7 +279,7 @@ impl Boot {
         if let Some(first) = by_stub.next() {
             return by_stub
                 .all(|other| other == first)
-                .then_some(Piece::noted(first));
+                .then_some(Piece::noted(first, FILES));
         }
         let mut lines = self
             .grub()
@@ -284,6 +296,7 @@ impl Boot {
             (Some((_, digest)), None) => Some(Piece {
                 digest: *digest,
                 is_named: true,
+                pcr: SECTIONS,
             }),
             _ => None,
         }
@@ -296,7 +309,7 @@ impl Boot {
         let first = found.next()?.digest;
         found
             .all(|other| other.digest == first)
-            .then_some(Piece::noted(first))
+            .then_some(Piece::noted(first, FILES))
     }
 }
 
@@ -306,13 +319,16 @@ pub struct Piece {
     pub digest: [u8; 32],
     /// Whether the digest was measured under its name, rather than noted under it.
     pub is_named: bool,
+    /// Where it was measured.
+    pub pcr: u32,
 }
 
 impl Piece {
-    const fn noted(digest: [u8; 32]) -> Self {
+    const fn noted(digest: [u8; 32], pcr: u32) -> Self {
         Self {
             digest,
             is_named: false,
+            pcr,
         }
     }
 }

@@ -1,13 +1,15 @@
 //! What a log says of a boot that nobody quoted: for people who look at a machine before it is enrolled.
 
 use super::chain::{Loader, Mok, Piece};
+use super::judge::judge;
 use super::measurement::Measurement;
+use super::references::References;
 use super::secure_boot::Authority;
 use super::verify::{Boot, verify};
 use crate::eventlog::Log;
 use crate::pcr::QuotedPcrs;
 use crypto::Hash;
-use facts::Finding;
+use facts::{Finding, Timestamp};
 use std::collections::BTreeMap;
 
 /// A log and the values that it amounts to, or that somebody read out of a chip. No signature stands behind
@@ -47,6 +49,12 @@ impl Claimed {
     #[must_use]
     pub fn value(&self, pcr: u32) -> Option<&[u8; 32]> {
         self.0.pcrs().value(pcr)
+    }
+
+    /// What of it `references` do not allow: nothing, if they allow all. That approves nothing.
+    #[must_use]
+    pub fn faults(&self, references: &References, now: Timestamp) -> Vec<Finding> {
+        judge(&self.0, references, now).err().unwrap_or_default()
     }
 
     /// As [`Boot::authorities`].

@@ -10,6 +10,10 @@ use crypto::hex;
 use facts::{FactSet, Source, Timestamp, Value, names};
 
 const UNKNOWN: &str = "unknown";
+/// Where command lines are measured, in clear or by digest.
+const LINES: [u32; 4] = [8, 9, 11, 12];
+/// shim's variables and lists.
+const SHIM: [u32; 2] = [7, 14];
 
 impl Boot {
     /// What was measured, `machine.boot.state` being `measured`: nobody has said that it is good.
@@ -21,7 +25,7 @@ impl Boot {
     #[must_use]
     pub fn facts(&self, root: Source, now: Timestamp) -> FactSet {
         let mut facts = Facts::new(self, root, now);
-        facts.common("measured", Source::Asserted, Source::Asserted);
+        facts.common("measured", &Worth::Nothing);
         facts.text(
             names::MACHINE_BOOT_CMDLINE,
             self.command_line(),
@@ -32,20 +36,47 @@ impl Boot {
 }
 
 impl Approved<'_> {
-    /// As [`Boot::facts`], `machine.boot.state` being `approved`: what the approved programs measured
-    /// has the source `root` where a digest proves it, and is verified where the log merely notes what
-    /// a digest is of.
+    /// As [`Boot::facts`], `machine.boot.state` being `approved` if all of the boot was judged, and `partial` if
+    /// reference values leave programs, or what went to the kernel, open.
+    ///
+    /// What approved programs measured into PCRs that were judged has the source `root` where a digest proves
+    /// it, and is verified where the log merely notes what a digest is of. All else stays asserted: whoever runs
+    /// the machine may have extended a PCR that nobody judged.
     #[must_use]
     pub fn facts(&self, root: Source, now: Timestamp) -> FactSet {
         let mut facts = Facts::new(self.boot, root, now);
-        facts.common("approved", root, root.min(Source::Verified));
+        let worth = Worth::Of(self);
+        let state = if self.is_pinned() {
+            "approved"
+        } else {
+            "partial"
+        };
+        facts.common(state, &worth);
         let line = self.command_line().map(str::to_owned);
-        facts.text(names::MACHINE_BOOT_CMDLINE, line, root);
+        let source = worth.proven(&LINES, root);
+        facts.text(names::MACHINE_BOOT_CMDLINE, line, source);
         let labels: Vec<String> = self.labels().iter().cloned().collect();
         facts.state(names::MACHINE_BOOT_LABELS, labels, Source::Verified);
         let judged: Vec<String> = self.judged().iter().map(u32::to_string).collect();
         facts.state(names::MACHINE_BOOT_JUDGED, judged, Source::Verified);
         facts.set
+    }
+}
+
+/// What the word of the programs that were started is worth.
+enum Worth<'a> {
+    /// Nobody vouches for them.
+    Nothing,
+    Of(&'a Approved<'a>),
+}
+
+impl Worth<'_> {
+    /// The source of what was measured in clear into `pcrs`.
+    fn proven(&self, pcrs: &[u32], root: Source) -> Source {
+        match self {
+            Self::Of(approved) if approved.vouches_for(pcrs) => root,
+            Self::Of(_) | Self::Nothing => Source::Asserted,
+        }
     }
 }
 
@@ -78,9 +109,10 @@ impl<'a> Facts<'a> {
         }
     }
 
-    /// `proven`: the source of what later programs measured in clear; `noted`: of what a log notes.
-    fn common(&mut self, state: &str, proven: Source, noted: Source) {
+    fn common(&mut self, state: &str, worth: &Worth<'_>) {
         let boot = self.boot;
+        let root = self.root;
+        let proven = |pcrs: &[u32]| worth.proven(pcrs, root);
         self.state(
             names::MACHINE_BOOT_STATE,
             state,
@@ -97,24 +129,26 @@ impl<'a> Facts<'a> {
             );
         }
         if [7, 14].iter().all(|pcr| boot.pcrs.value(*pcr).is_some()) {
-            self.state(names::MACHINE_BOOT_SHIM, boot.has_shim(), proven);
+            self.state(names::MACHINE_BOOT_SHIM, boot.has_shim(), proven(&SHIM));
         }
         let sbat = boot
             .sbat()
             .and_then(sbat::date)
             .map(|date| date.to_string());
-        self.text(names::MACHINE_BOOT_SBAT, sbat, proven);
+        self.text(names::MACHINE_BOOT_SBAT, sbat, proven(&[7]));
         let mok = boot.mok().map(|mok| mok.name().to_owned());
-        self.text(names::MACHINE_BOOT_MOK, mok, proven);
-        self.state(names::MACHINE_BOOT_LOADER, boot.loader().name(), proven);
-        self.piece(names::MACHINE_BOOT_KERNEL, boot.kernel(), proven, noted);
-        self.piece(names::MACHINE_BOOT_INITRD, boot.initrd(), proven, noted);
+        self.text(names::MACHINE_BOOT_MOK, mok, proven(&SHIM));
+        let loader = boot.loader();
+        let source = proven(loader.pcrs());
+        self.state(names::MACHINE_BOOT_LOADER, loader.name(), source);
+        self.piece(names::MACHINE_BOOT_KERNEL, boot.kernel(), worth);
+        self.piece(names::MACHINE_BOOT_INITRD, boot.initrd(), worth);
         let sections: Vec<String> = boot
             .sections()
             .map(|(name, digest)| format!("{name}={}", hex::encode(digest)))
             .collect();
         if boot.pcrs.value(11).is_some() {
-            self.state(names::MACHINE_BOOT_SECTIONS, sections, proven);
+            self.state(names::MACHINE_BOOT_SECTIONS, sections, proven(&[11]));
         }
     }
 
@@ -149,10 +183,16 @@ impl<'a> Facts<'a> {
         self.state(names::MACHINE_BOOT_AUTHORITIES, authorities, root);
     }
 
-    fn piece(&mut self, name: &str, piece: Option<Piece>, proven: Source, noted: Source) {
+    /// The log merely notes what most digests are of; which of the files that were judged is which, it notes
+    /// beside lines of PCR 8.
+    fn piece(&mut self, name: &str, piece: Option<Piece>, worth: &Worth<'_>) {
         let source = match piece {
-            Some(piece) if piece.is_named => proven,
-            _ => noted,
+            Some(piece) if piece.is_named => worth.proven(&[piece.pcr], self.root),
+            Some(piece) => {
+                let source = worth.proven(&[piece.pcr, 8, 11], self.root);
+                source.min(Source::Verified)
+            }
+            None => worth.proven(&LINES, self.root),
         };
         let digest = piece.map(|piece| hex::encode(&piece.digest));
         self.text(name, digest, source);

@@ -127,6 +127,78 @@ fn a_policy_about_secure_boot_alone_refuses_every_boot() {
         BOOT-UNJUDGED: no reference value speaks of PCR 11, where event 24 (PCR 11, EV_IPL) was measured; expected sections, or values of the PCR; saw none; next: run trilith refs import with what this machine is to boot, or list the PCR as unjudged"#]].assert_eq(&texts[0]);
 }
 
+/// What was predicted from variables alone said that everything which ran was known: its facts had the chip's
+/// word, though no image was judged.
+#[test]
+fn what_unjudged_images_measured_stays_their_own_word() {
+    let Some(lab) = lab("attest_tpm::recorded_boots", GOOD) else {
+        return;
+    };
+    let boot = boot_of(&lab);
+    let stated = |pinned: &[u32]| {
+        let mut references = References::default();
+        for pcr in pinned {
+            let value = *lab.quoted.pcrs.value(*pcr).unwrap();
+            let value = Value::new(value, "refs", "refs import uefi");
+            references.pcrs.insert(*pcr, vec![value]);
+        }
+        let open = References::JUDGED.into_iter();
+        references.unjudged = open.filter(|pcr| !pinned.contains(pcr)).collect();
+        let facts = judge(&boot, &references, NOW)
+            .unwrap()
+            .facts(Source::Hardware, NOW);
+        let vector = attest::ar4si::Vector::affirmed(&facts);
+        let of_programs: Vec<String> = lines(&facts)
+            .lines()
+            .filter(|line| {
+                ["loader", "cmdline", "sections", "kernel", "initrd", "shim", "state"]
+                    .iter()
+                    .any(|name| line.starts_with(&format!("machine.boot.{name} ")))
+            })
+            .map(str::to_owned)
+            .collect();
+        format!("{}\n{:?}", of_programs.join("\n"), vector.short())
+    };
+    expect![[r#"
+        machine.boot.cmdline = unknown (asserted)
+        machine.boot.initrd = 47f2a45c… (asserted)
+        machine.boot.kernel = 26f2e57c… (asserted)
+        machine.boot.loader = uki (asserted)
+        machine.boot.sections = .linux=26f2e57c… .osrel=f951cb03… .cmdline=fe8f3ec1… .initrd=47f2a45c… (asserted)
+        machine.boot.shim = false (asserted)
+        machine.boot.state = partial (verified)
+        Some("cf2")"#]].assert_eq(&stated(&[7]));
+    // The programs are known, and what they were given is not.
+    expect![[r#"
+        machine.boot.cmdline = unknown (asserted)
+        machine.boot.initrd = 47f2a45c… (asserted)
+        machine.boot.kernel = 26f2e57c… (asserted)
+        machine.boot.loader = uki (asserted)
+        machine.boot.sections = .linux=26f2e57c… .osrel=f951cb03… .cmdline=fe8f3ec1… .initrd=47f2a45c… (asserted)
+        machine.boot.shim = false (hardware)
+        machine.boot.state = partial (verified)
+        Some("cf2")"#]].assert_eq(&stated(&[4, 7]));
+    // What is given to a kernel says little where the programs are anybody's.
+    expect![[r#"
+        machine.boot.cmdline = unknown (asserted)
+        machine.boot.initrd = 47f2a45c… (asserted)
+        machine.boot.kernel = 26f2e57c… (asserted)
+        machine.boot.loader = uki (asserted)
+        machine.boot.sections = .linux=26f2e57c… .osrel=f951cb03… .cmdline=fe8f3ec1… .initrd=47f2a45c… (asserted)
+        machine.boot.shim = false (asserted)
+        machine.boot.state = partial (verified)
+        Some("cf2")"#]].assert_eq(&stated(&[7, 9, 11]));
+    expect![[r#"
+        machine.boot.cmdline = unknown (asserted)
+        machine.boot.initrd = 47f2a45c… (hardware)
+        machine.boot.kernel = 26f2e57c… (hardware)
+        machine.boot.loader = uki (hardware)
+        machine.boot.sections = .linux=26f2e57c… .osrel=f951cb03… .cmdline=fe8f3ec1… .initrd=47f2a45c… (hardware)
+        machine.boot.shim = false (asserted)
+        machine.boot.state = approved (verified)
+        Some("ex3 cf2")"#]].assert_eq(&stated(&[4, 11]));
+}
+
 /// Pins alone are enough if they are of all that was measured.
 #[test]
 fn values_of_whole_pcrs_tell_the_two_apart_as_well() {

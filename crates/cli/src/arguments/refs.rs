@@ -23,6 +23,11 @@ pub enum RefsCommand {
         after_long_help = "The file goes into the estate's references folder. Programs are listed by fs-verity digest. What has not\nchanged keeps its version; else the version is a higher one.\n\nExamples:\n  trilith refs ipe ./estate --ring web --certificate db.crt --key db.key --output estate/references/enforcement.json\n  trilith refs ipe ./estate --ring web --certificate db.crt --key db.key --boot-verified --enforce --output estate/references/enforcement.json"
     )]
     Ipe(IpeArguments),
+    /// Make a rule of what machines of a ring may boot, or add to one
+    #[command(
+        after_long_help = "A machine has to fit one rule of its ring as a whole, beside what generations predict; what a rule does not\nname is not allowed. --from takes what booting an imported artefact measures.\n\nExamples:\n  trilith refs boot estate/references/boot.json --rule web --ring web --from shim-grub-linux --command-line 'root=LABEL=root ro quiet' --file initrd=26f2e57c99338feaf71c46fa4babdc7e1a6c115943002d109fdb746667104f5f\n  trilith refs boot estate/references/boot.json --rule web --dbx BootHole=80a66d53a945d2286fcadd780fae1c225aa732079cd67b5225dc78aaab4e2ff8 --sbat shim=4"
+    )]
+    Boot(BootArguments),
     /// Change when and for which machines a generation holds; the values stay as they were imported
     #[command(
         after_long_help = "Examples:\n  trilith refs change estate/references/debian.json --valid-until 2026-12-31T00:00:00Z\n  trilith refs change estate/references/debian.json --generation debian-1 --add-ring production"
@@ -68,6 +73,66 @@ pub struct IpeArguments {
 }
 
 #[derive(Debug, Args)]
+pub struct BootArguments {
+    /// The references file, as JSON; written anew, or made
+    pub file: PathBuf,
+    /// Which rule
+    #[arg(long, value_name = "NAME")]
+    pub rule: String,
+    /// Ring of machines that it is for; may be given more than once, as may everything below that is listed
+    #[arg(long = "ring", value_name = "RING")]
+    pub rings: Vec<String>,
+    /// An artefact's name, as an import wrote it, whose parts may boot
+    #[arg(long, value_name = "ARTEFACT")]
+    pub from: Vec<String>,
+    /// Whether Secure Boot has to be on; a new rule requires it
+    #[arg(long, value_enum)]
+    pub secure_boot: Option<SecureBootArgument>,
+    /// What may start (PCR 4), by its Authenticode digest: WHAT=SHA256
+    #[arg(long = "image", value_name = "DIGEST")]
+    pub images: Vec<String>,
+    /// Drivers on add-in cards (PCR 2), by the same
+    #[arg(long = "driver", value_name = "DIGEST")]
+    pub drivers: Vec<String>,
+    /// By which certificate, or digest of an image, programs may start (PCR 7)
+    #[arg(long = "authority", value_name = "DIGEST")]
+    pub authorities: Vec<String>,
+    /// What dbx has to hold (PCR 7)
+    #[arg(long, value_name = "DIGEST")]
+    pub dbx: Vec<String>,
+    /// Lowest level of shim's revocations (PCR 7): COMPONENT=LEVEL
+    #[arg(long, value_name = "LEVEL")]
+    pub sbat: Vec<String>,
+    /// Lists of keys that shim may have (PCR 14)
+    #[arg(long, value_name = "DIGEST")]
+    pub mok: Vec<String>,
+    /// A whole command line of the kernel, without the path that GRUB puts before it (PCR 8, 9, 12)
+    #[arg(long = "command-line", value_name = "TEXT", allow_hyphen_values = true)]
+    pub command_lines: Vec<String>,
+    /// A command that GRUB may run (PCR 8); if there is one, all others are refused
+    #[arg(long = "grub-command", value_name = "TEXT", allow_hyphen_values = true)]
+    pub grub_commands: Vec<String>,
+    /// A file that is loaded: kernel, initrd, grub.cfg (PCR 9, 12, 13)
+    #[arg(long = "file", value_name = "DIGEST")]
+    pub files: Vec<String>,
+    /// A PCR that may hold anything
+    #[arg(long, value_name = "PCR")]
+    pub unjudged: Vec<u8>,
+    /// From when it holds, as 2026-07-11T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub valid_from: Option<String>,
+    /// Until when it holds
+    #[arg(long, value_name = "TIME")]
+    pub valid_until: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum SecureBootArgument {
+    Required,
+    Any,
+}
+
+#[derive(Debug, Args)]
 #[group(required = true, multiple = true, id = "change", args = ["valid_from", "valid_until", "add_rings"])]
 pub struct ChangeArguments {
     /// The references file, as JSON; written anew
@@ -98,6 +163,11 @@ pub enum ImportCommand {
         after_long_help = "Examples:\n  trilith refs import uki /efi/EFI/Linux/debian.efi --output estate/references/uki.json\n  trilith refs import uki debian.efi --uefi OVMF_VARS.fd --phase stub --output uki.json"
     )]
     Uki(UkiArguments),
+    /// From a kernel that firmware or systemd-boot starts: PCR 4, 9 and 12, and 7 where the variables are given
+    #[command(
+        after_long_help = "Linux measures its options from 5.17 on, and an initrd that firmware or systemd-boot hands over (LoadFile2),\nnot one that it reads itself by initrd=.\n\nExamples:\n  trilith refs import kernel /boot/vmlinuz-6.1.0-56-amd64 --cmdline \"$(cat /proc/cmdline)\" --initrd /boot/initrd.img-6.1.0-56-amd64 --loader /usr/lib/systemd/boot/efi/systemd-bootx64.efi --output kernel.json\n  trilith refs import kernel vmlinuz --cmdline 'console=ttyS0' --output kernel.json"
+    )]
+    Kernel(KernelArguments),
     /// From a machine's UEFI variables: PCR 7 when it starts IMAGE
     #[command(
         after_long_help = "Examples:\n  trilith refs import uefi /sys/firmware/efi/efivars --image debian.efi --output uefi.json\n  trilith refs import uefi OVMF_VARS_4M.ms.fd --image shimx64.efi.signed --then grubx64.efi.signed --output uefi.json"
@@ -178,6 +248,29 @@ pub struct UkiArguments {
     /// Up to where PCR 11 is measured when the machine quotes; `stub` without systemd's boot phases
     #[arg(long, value_enum, default_value_t = PhaseArgument::Ready)]
     pub phase: PhaseArgument,
+    /// The boot loader that starts the images, as systemd-bootx64.efi; by default the firmware
+    #[arg(long, value_name = "FILE")]
+    pub loader: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct KernelArguments {
+    #[command(flatten)]
+    pub generation: GenerationArguments,
+    /// The kernel, as the boot loader reads it
+    pub kernel: PathBuf,
+    /// Its command line, as /proc/cmdline has it after such a boot
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
+    pub cmdline: String,
+    /// An initrd that it is handed; several in their order
+    #[arg(long = "initrd", value_name = "FILE")]
+    pub initrds: Vec<PathBuf>,
+    /// systemd-boot, if it starts the kernel; by default the firmware does
+    #[arg(long, value_name = "FILE")]
+    pub loader: Option<PathBuf>,
+    /// UEFI variables of the machines, for PCR 7: a copy of efivars, or an OVMF_VARS file
+    #[arg(long, value_name = "PATH")]
+    pub uefi: Option<PathBuf>,
 }
 
 /// A stage of systemd's boot.

@@ -2,6 +2,7 @@
 //! fetched, and the server is asked for the boots that it has approved alone.
 
 mod approvals;
+mod boot;
 mod change;
 mod code;
 mod debian;
@@ -31,10 +32,12 @@ pub(crate) fn run(command: RefsCommand, global: &Global) -> Result<(), Failure> 
     match command {
         RefsCommand::Import(ImportCommand::Debian(arguments)) => debian::import(&arguments, global),
         RefsCommand::Import(ImportCommand::Uki(arguments)) => images::uki(&arguments, global),
+        RefsCommand::Import(ImportCommand::Kernel(arguments)) => images::kernel(&arguments, global),
         RefsCommand::Import(ImportCommand::Uefi(arguments)) => images::uefi(&arguments, global),
         RefsCommand::Import(ImportCommand::Oci(arguments)) => oci::import(&arguments, global),
         RefsCommand::Import(ImportCommand::Slsa(arguments)) => images::slsa(&arguments, global),
         RefsCommand::Import(ImportCommand::Code(arguments)) => code::import(&arguments, global),
+        RefsCommand::Boot(arguments) => boot::boot(&arguments, global),
         RefsCommand::Ipe(arguments) => ipe::emit(&arguments, global),
         RefsCommand::Find(arguments) => find(&arguments, global),
         RefsCommand::Approvals(arguments) => block_on(1, approvals::show(arguments, global)),
@@ -66,7 +69,7 @@ fn write(
     generation.sort();
     let file = ReferenceFile {
         generations: vec![generation],
-        withdrawn: Vec::new(),
+        ..ReferenceFile::default()
     };
     if let Some(finding) = file.check().into_iter().next() {
         return Err(finding.into());

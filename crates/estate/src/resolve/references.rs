@@ -68,6 +68,7 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
 fn values(source: &mut Source<'_>, declared: &ReferencesFile, references: &mut References) {
     let file = references::ReferenceFile {
         generations: declared.generations.clone(),
+        boots: declared.boots.clone(),
         withdrawn: declared.withdrawn.clone(),
     };
     if let Err(findings) = references.values.merge(file) {

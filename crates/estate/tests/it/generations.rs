@@ -34,6 +34,7 @@ fn imported() -> ReferenceFile {
         }],
         pcrs: Vec::new(),
         unpredicted: Vec::new(),
+        parts: references::Parts::default(),
     };
     let generation = Generation {
         name: "debian".to_owned(),
@@ -46,6 +47,7 @@ fn imported() -> ReferenceFile {
     };
     ReferenceFile {
         generations: vec![generation],
+        boots: Vec::new(),
         withdrawn: Vec::new(),
     }
 }
@@ -107,4 +109,49 @@ fn a_generation_that_contradicts_itself_or_another_does_not_compile() {
         "{}",
         problems[0]
     );
+}
+
+const RULE: &str = "[[boot]]\nname = \"web-debian\"\nrings = [\"web\"]\nfrom = [\"shim-grub-linux\"]\n\
+    sbat = { sbat = 2025021800, shim = 4 }\ncommand_lines = [\"root=LABEL=root ro\"]\n\
+    file = [{ what = \"initrd\", sha256 = \"1111111111111111111111111111111111111111111111111111111111111111\" }]\n";
+
+/// Who writes no more than what may start still asks for Secure Boot.
+#[test]
+fn a_boot_rule_is_written_by_hand_and_asks_for_secure_boot_unless_it_says_otherwise() {
+    let mut files = shop_files();
+    files.insert("references/boot.toml", RULE);
+    let estate = compile(&files);
+    let [rule] = estate.references().values.rules() else {
+        panic!("one rule");
+    };
+    assert_eq!(rule.secure_boot, references::SecureBoot::Required);
+    assert!(rule.is_for("web") && !rule.is_for("db"));
+    let diff = estate::diff(&shop(), &estate);
+    assert_eq!(diff.references.added, ["boot web-debian"]);
+    // The same again in another file says nothing new, and another of that name is refused.
+    files.insert("references/again.toml", RULE);
+    assert_eq!(compile(&files).references().values.rules().len(), 1);
+    let other = RULE.replace(" ro", " ro init=/bin/sh");
+    files.insert("references/again.toml", other);
+    let problems = estate::Estate::compile(&files).unwrap_err();
+    let said = problems[0].to_string();
+    assert!(said.contains("REF-BOOT-RULE"), "{said}");
+}
+
+#[test]
+fn a_boot_rule_that_cannot_be_meant_is_refused() {
+    for (good, bad) in [
+        ("\"web-debian\"", "\"../x\""),
+        ("[\"web\"]", "[]"),
+        (
+            "from",
+            "valid_from = \"2026-02-01T00:00:00Z\"\nvalid_until = \"2026-01-01T00:00:00Z\"\nfrom",
+        ),
+        ("from", "unjudged = [24]\nfrom"),
+        ("from", "imagess = []\nfrom"),
+        ("1111\" }", "111\" }"),
+    ] {
+        let said = problems_with("references/boot.toml", &RULE.replace(good, bad));
+        assert!(said.contains("references/boot.toml"), "{bad}: {said}");
+    }
 }

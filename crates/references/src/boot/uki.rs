@@ -128,6 +128,28 @@ impl Uki {
         boot_loader(("UKI", self.authenticode), &[])
     }
 
+    /// The command line, as text: as the section holds it, which its digest is of, and as the kernel gets it. None
+    /// if it comes from outside the image.
+    #[must_use]
+    pub fn command_lines(&self) -> Vec<String> {
+        let text = self.cmdline.as_deref().map(str::from_utf8);
+        let Some(Ok(text)) = text else {
+            return Vec::new();
+        };
+        let given: String = text
+            .trim_end_matches('\0')
+            .chars()
+            .map(|letter| if letter.is_control() { ' ' } else { letter })
+            .collect();
+        let mut lines = vec![text.to_owned()];
+        for line in [given.trim().to_owned(), given] {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+        }
+        lines
+    }
+
     /// PCR 11 after `phase`.
     #[must_use]
     pub fn pcr11(&self, phase: Phase) -> PcrValue {

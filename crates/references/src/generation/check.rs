@@ -1,11 +1,14 @@
 //! What a references file has to keep, beyond its shape.
 
-use super::{Artefact, Generation, ReferenceFile};
+use super::{Artefact, BootRule, Generation, ReferenceFile};
 use crate::pcr::replay;
 use facts::Finding;
 use std::collections::BTreeSet;
 
 const MOST_VALUES: usize = 500_000;
+/// A join is compared with each one of its ring.
+const MOST_RULES: usize = 64;
+const LONGEST_TEXT: usize = 64 * 1024;
 
 impl ReferenceFile {
     /// Everything that is wrong with it.
@@ -28,8 +31,39 @@ impl ReferenceFile {
             .generations
             .iter()
             .flat_map(|generation| &generation.artefacts)
-            .map(|artefact| artefact.files.len().saturating_add(artefact.pcrs.len()))
+            .map(|artefact| {
+                let parts = artefact.parts.digests().count();
+                let files = artefact.files.len().saturating_add(artefact.pcrs.len());
+                files.saturating_add(parts)
+            })
+            .chain(self.boots.iter().map(BootRule::values))
             .sum();
+        let mut names = BTreeSet::new();
+        if self.boots.len() > MOST_RULES {
+            findings.push(
+                Finding::new("REF-BOOT-RULE", "there are too many ways to boot")
+                    .expected(format!("at most {MOST_RULES} [[boot]] in one file"))
+                    .observed(self.boots.len().to_string())
+                    .next("give machines that boot alike one rule, whose lists hold what differs"),
+            );
+        }
+        for rule in &self.boots {
+            let what = match rule.fault() {
+                _ if !names.insert(&rule.name) => Some("its name is that of another rule"),
+                fault => fault,
+            };
+            if let Some(what) = what {
+                findings.push(
+                    Finding::new("REF-BOOT-RULE", "a [[boot]] rule is not usable")
+                        .expected(
+                            "a name of letters, digits, `.`, `_` and `-`, rings, a window that does not end \
+                             before it begins, and PCR 0 to 23",
+                        )
+                        .observed(format!("{:?}: {what}", rule.name))
+                        .next("see docs/operate/reference-values.md"),
+                );
+            }
+        }
         if values > MOST_VALUES {
             findings.push(
                 Finding::new("REF-FILE-VALUES", "the file holds too many values")
@@ -52,16 +86,38 @@ impl ReferenceFile {
     }
 }
 
+fn is_word(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 128
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+}
+
+impl BootRule {
+    fn fault(&self) -> Option<&'static str> {
+        let is_ring = |ring: &String| ring == super::ALL_RINGS || is_word(ring);
+        let texts = self.command_lines.iter().chain(&self.grub_commands);
+        if !is_word(&self.name) {
+            Some("the name")
+        } else if self.rings.is_empty() || !self.rings.iter().all(is_ring) {
+            Some("the rings")
+        } else if matches!((self.valid_from, self.valid_until), (Some(from), Some(until)) if until <= from)
+        {
+            Some("it ends before it begins")
+        } else if self.unjudged.iter().any(|pcr| *pcr > 23) {
+            Some("a PCR that there is not")
+        } else if texts.into_iter().any(|text| text.len() > LONGEST_TEXT) {
+            Some("a command line of more than 64 KiB")
+        } else {
+            None
+        }
+    }
+}
+
 impl Generation {
     fn check(&self, findings: &mut Vec<Finding>) {
         let name = &self.name;
-        let is_word = |text: &str| {
-            !text.is_empty()
-                && text.len() <= 128
-                && text
-                    .bytes()
-                    .all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
-        };
         if !is_word(name) {
             findings.push(
                 Finding::new("REF-GENERATION-NAME", "a generation's name is not usable")

@@ -32,6 +32,7 @@ fn artefact(name: &str, pcrs: &[(u8, u8)]) -> Artefact {
         files: Vec::new(),
         pcrs: pcrs.collect(),
         unpredicted: Vec::new(),
+        parts: references::Parts::default(),
     }
 }
 
@@ -63,6 +64,7 @@ fn boots(generations: Vec<Generation>, withdrawn: &[&str], ring: &str, most: usi
     });
     let file = ReferenceFile {
         generations,
+        boots: Vec::new(),
         withdrawn: withdrawn.collect(),
     };
     let now = Timestamp::from_secs(NOW);

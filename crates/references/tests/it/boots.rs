@@ -6,7 +6,7 @@ use references::debian::{Listed, Package};
 use references::pcr::{Pcr, replay};
 use references::pe::{Authority, Image};
 use references::uefi::{GLOBAL, SECURITY_DATABASE, UefiVariables, variable_event, x509_list};
-use references::{Digest, PcrEvent};
+use references::{Digest, PcrEvent, import};
 use std::process::Command;
 
 /// The owner that the lab's keys were enrolled under.
@@ -416,6 +416,104 @@ fn a_command_line_from_outside_is_measured_into_pcr_12() {
     let logged: Vec<Digest> = measured.iter().map(|event| event.sha256).collect();
     let digests: Vec<Digest> = predicted.events.iter().map(|event| event.sha256).collect();
     assert_eq!(digests, logged);
+}
+
+const SYSTEMD_BOOT: (&str, Option<&str>) = ("systemd-boot-efi", Some("252.39-1~deb12u2"));
+const SYSTEMD_BOOT_PATH: &str = "/usr/lib/systemd/boot/efi/systemd-bootx64.efi";
+
+/// As `refs import kernel` predicts it, against what Linux and systemd-boot logged.
+#[test]
+fn a_kernel_is_predicted_as_firmware_or_systemd_boot_starts_it() {
+    let test = "references::recorded_boots";
+    let names = [KERNEL, SYSTEMD_BOOT];
+    let (Some(lab), Some(logs), Some([deb, loader_deb])) = (
+        Boot::open(test, "direct-kernel-no-secureboot"),
+        folder(test, "eventlog"),
+        packages("references::debian_packages", names),
+    ) else {
+        return;
+    };
+    let vmlinuz = file_of(&deb, KERNEL, KERNEL_PATH);
+    let loader = file_of(&loader_deb, SYSTEMD_BOOT, SYSTEMD_BOOT_PATH);
+    let mut variables = UefiVariables::new();
+    variables.set(GLOBAL, "SecureBoot", vec![0]).unwrap();
+    let import = |cmdline: &str, initrds: &[(&str, Vec<u8>)], loader| {
+        let kernel = import::Kernel {
+            name: "vmlinuz",
+            image: &vmlinuz,
+            cmdline,
+            initrds,
+            loader,
+        };
+        import::kernel(&kernel, Some(&variables)).unwrap().1
+    };
+    let values = |artefact: &references::Artefact, index| -> Vec<references::PcrValue> {
+        let pcrs = artefact.pcrs.iter().filter(|pcr| pcr.index == index);
+        pcrs.cloned().collect()
+    };
+
+    // By the firmware: options alone here, as the recorded initrd is known by its digest only.
+    let direct = import(&lab.text("cmdline.txt"), &[], None);
+    let nine = values(&direct, 9);
+    assert_eq!(nine[0].events[0].sha256, lab.digests(9)[0]);
+    lab.assert_pcr(&values(&direct, 8)[0]);
+    lab.assert_pcr(&values(&direct, 7)[0]);
+    let events = &values(&direct, 4)[0].events;
+    let authenticode = Image::parse(&vmlinuz).unwrap().authenticode();
+    assert_eq!(events.last().unwrap().sha256, authenticode);
+    assert_eq!(values(&direct, 12), []);
+
+    // By systemd-boot: what it logged of its options on a real machine, and both forms of an initrd.
+    let line = " console=ttyS0 console=tty0 efi=debug ";
+    let log = std::fs::read(logs.join("tpm2tools-sd-boot-fedora37.bin")).unwrap();
+    let logged = crate::log::events(&log);
+    let logged = logged.iter().find(|event| event.pcr == 12).unwrap();
+    let initrds = [("initrd.img", vec![7; 9]), ("microcode.img", vec![8; 4])];
+    let booted = import(line, &initrds, Some(("systemd-boot", &loader)));
+    assert_eq!(values(&booted, 12)[0].events[0].sha256, logged.sha256);
+    let images: Vec<Digest> = values(&booted, 4)[0].events[2..]
+        .iter()
+        .map(|event| event.sha256)
+        .collect();
+    let loader_digest = Image::parse(&loader).unwrap().authenticode();
+    assert_eq!(images, [loader_digest, authenticode]);
+    let plain = [vec![7; 9], vec![8; 4]].concat();
+    let filled = [vec![7; 9], vec![0; 3], vec![8; 4]].concat();
+    let initrds: Vec<Digest> = values(&booted, 9)
+        .iter()
+        .map(|pcr| pcr.events[1].sha256)
+        .collect();
+    assert_eq!(initrds, [Digest::of(&plain), Digest::of(&filled)]);
+
+    // Machines that boot so can be told from others, and sealed to.
+    let generation = references::Generation {
+        name: "kernel".to_owned(),
+        rings: vec!["web".to_owned()],
+        valid_from: facts::Timestamp::EPOCH,
+        valid_until: None,
+        imported_at: facts::Timestamp::EPOCH,
+        sources: vec![references::Source {
+            id: booted.source.clone(),
+            kind: references::SourceKind::Pinned,
+            name: "kernel".to_owned(),
+            sha256: booted.sha256,
+            signed_by: Vec::new(),
+            signed_at: None,
+        }],
+        artefacts: vec![booted],
+    };
+    let file = references::ReferenceFile {
+        generations: vec![generation],
+        ..references::ReferenceFile::default()
+    };
+    let values = references::References::new([file]).unwrap();
+    let at = references::At {
+        now: facts::Timestamp::from_secs(1),
+        ring: "web",
+    };
+    let boots = values.boots(at, 8);
+    assert_eq!(boots.unpinned, None);
+    assert_eq!(boots.boots.len(), 2);
 }
 
 #[test]

@@ -33,6 +33,7 @@ fn program(version: &str) -> Artefact {
                 .finish(),
         ],
         unpredicted: Vec::new(),
+        parts: references::Parts::default(),
     }
 }
 
@@ -64,6 +65,7 @@ fn generation(
 fn file(generations: Vec<Generation>, withdrawn: Vec<Withdrawal>) -> ReferenceFile {
     ReferenceFile {
         generations,
+        boots: Vec::new(),
         withdrawn,
     }
 }

@@ -14,6 +14,8 @@ use testkit::pinned;
 use testkit::swtpm::Swtpm;
 use tonic::Status;
 
+mod rules;
+
 const RECORDED: &str = "eventlog/rhel8-uefi.bin";
 const LOGGED: [u32; 12] = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 14];
 
@@ -25,9 +27,14 @@ struct Machine {
 
 impl Machine {
     async fn boot(test: &str, more: &str) -> Option<Self> {
-        let log = testkit::evidence().and_then(|all| std::fs::read(all.join(RECORDED)).ok());
+        Self::boot_as(RECORDED, test, more).await
+    }
+
+    /// As the machine did whose log was recorded.
+    async fn boot_as(recorded: &str, test: &str, more: &str) -> Option<Self> {
+        let log = testkit::evidence().and_then(|all| std::fs::read(all.join(recorded)).ok());
         let Some(log) = log else {
-            testkit::skip(test, &format!("no evidence {RECORDED}"));
+            testkit::skip(test, &format!("no evidence {recorded}"));
             return None;
         };
         let chip = Swtpm::for_test(test)?;
@@ -45,6 +52,11 @@ impl Machine {
 
     /// An estate where machines are good that have these values, in every pool.
     fn estate(&self, pcrs: Vec<PcrValue>, withdrawn: bool) -> EstateFiles {
+        self.estate_of(&generation(pcrs, withdrawn))
+    }
+
+    /// An estate with these references.
+    fn estate_of(&self, references: &ReferenceFile) -> EstateFiles {
         let pem = [self.chip.root_pem(), self.chip.issuer_pem()];
         let pem = pem.map(|path| std::fs::read_to_string(path).unwrap());
         let mut files = estate();
@@ -55,10 +67,7 @@ impl Machine {
                 pem.concat()
             ),
         );
-        files.insert(
-            "references/boot.json",
-            generation(pcrs, withdrawn).to_json(),
-        );
+        files.insert("references/boot.json", references.to_json());
         files
     }
 
@@ -190,7 +199,8 @@ async fn a_boot_that_is_as_predicted_is_approved_and_any_other_refused() {
 
     machine.fixture.apply(&predictions(false)).await.unwrap();
     let facts = machine.join(Some(&machine.log)).await.unwrap();
-    assert_eq!(facts.text("machine.boot.state"), Some("approved"));
+    // What GRUB read and ran is not predicted.
+    assert_eq!(facts.text("machine.boot.state"), Some("partial"));
     let list = |name: &str| facts.value(name).unwrap().to_string();
     assert_eq!(list("machine.boot.judged"), "[4, 7]");
     assert_eq!(list("machine.boot.labels"), "[recorded-boot 1]");
@@ -220,6 +230,72 @@ async fn a_boot_that_is_as_predicted_is_approved_and_any_other_refused() {
     let refused = finding(&machine.join(Some(&machine.log)).await.unwrap_err());
     assert_eq!(refused.code, "REF-WITHDRAWN");
     assert!(refused.message.contains("CVE-2026-1234"), "{refused}");
+}
+
+/// Secure Boot's variables were as predicted, and everything that they let start counted as known.
+#[tokio::test(flavor = "multi_thread")]
+async fn where_variables_alone_are_predicted_programs_speak_for_themselves() {
+    let Some(machine) = Machine::boot("server.booting", "").await else {
+        return;
+    };
+    let seven = machine.predicted(7, |_| {});
+    let files = machine.estate(vec![seven], false);
+    machine.fixture.apply(&files).await.unwrap();
+    let facts = machine.join(Some(&machine.log)).await.unwrap();
+    assert_eq!(facts.text("machine.boot.state"), Some("partial"));
+    for name in ["loader", "shim", "cmdline", "kernel", "initrd", "mok"] {
+        let fact = facts.fact(&format!("machine.boot.{name}")).unwrap();
+        assert_eq!(fact.source, facts::Source::Asserted, "{fact:?}");
+    }
+    let secure_boot = facts.fact("machine.boot.secure_boot").unwrap();
+    assert!(secure_boot.source > facts::Source::Asserted);
+    let vector = attest::ar4si::Vector::affirmed(&facts);
+    assert_eq!(vector.executables, attest::ar4si::Claim::NONE);
+    assert_eq!(vector.configuration, attest::ar4si::Claim::GOOD);
+}
+
+/// The boot loader of one version with the certificates of another is neither.
+#[tokio::test(flavor = "multi_thread")]
+async fn pcrs_of_two_boots_are_none() {
+    let Some(machine) = Machine::boot("server.booting", "").await else {
+        return;
+    };
+    let other = |pcr| machine.predicted(pcr, |events| events[3].sha256 = Digest([9; 32]));
+    let own = |pcr| machine.predicted(pcr, |_| {});
+    let estate = |boots: Vec<Vec<PcrValue>>| {
+        let mut file = generation(Vec::new(), false);
+        let artefacts = &mut file.generations[0].artefacts;
+        let first = artefacts.pop().unwrap();
+        artefacts.extend(boots.into_iter().zip(1..).map(|(pcrs, number)| Artefact {
+            version: number.to_string(),
+            sha256: Digest([number; 32]),
+            pcrs,
+            ..first.clone()
+        }));
+        machine.estate_of(&file)
+    };
+    let mixed = estate(vec![vec![own(4), other(7)], vec![other(4), own(7)]]);
+    machine.fixture.apply(&mixed).await.unwrap();
+    let refused = finding(&machine.join(Some(&machine.log)).await.unwrap_err());
+    assert_eq!(refused.code, "REF-BOOT-MIXED");
+    assert!(
+        refused
+            .observed
+            .unwrap()
+            .contains("PCR 4 of recorded-boot 1")
+    );
+    // Those that speak of different PCRs go together.
+    let apart = estate(vec![vec![own(4)], vec![own(7)], vec![other(4), other(7)]]);
+    machine.fixture.apply(&apart).await.unwrap();
+    machine.join(Some(&machine.log)).await.unwrap();
+    // What becomes mixed by a change of the estate evicts.
+    let tried = machine.dry_run(&mixed).await;
+    assert_eq!(tried[0]["outcome"], "evicted", "{tried:?}");
+    let refusal = &tried[0]["refusals"][0];
+    assert_eq!(refusal["finding"]["code"], "REF-BOOT-MIXED", "{refusal}");
+    let plan = machine.plan(&mixed).await;
+    let evicted = &plan["machines"]["evicted"][0];
+    assert_eq!(evicted["finding"]["code"], "REF-BOOT-MIXED", "{plan}");
 }
 
 fn events(pcr: &PcrValue) -> Vec<String> {

@@ -92,6 +92,7 @@ fn generation(name: &str, artefact: Artefact, until: Option<u64>) -> ReferenceFi
             }],
             artefacts: vec![artefact],
         }],
+        boots: Vec::new(),
         withdrawn: Vec::new(),
     }
 }
@@ -108,6 +109,7 @@ fn artefact(kind: ArtefactKind, name: &str, version: &str) -> Artefact {
         files: Vec::new(),
         pcrs: Vec::new(),
         unpredicted: Vec::new(),
+        parts: references::Parts::default(),
     }
 }
 

@@ -184,10 +184,15 @@ fn a_machine_from_a_shop_joins_by_what_debian_signed_alone() {
         Ok(chain) => chain,
         Err(why) => return testkit::skip("trilith.boots", &why),
     };
-    // Debian's packages list files, so that every file which runs has to be listed.
+    // Debian's packages list files, so that every file which runs has to be listed. What is in the initramfs, the
+    // command line and GRUB's configuration are the owner's.
     let references = chain.predict(&pieces);
     let references = measured::with_files(&references, &pieces.initramfs());
-    pieces.apply(&references, None);
+    Debian::own(&pieces);
+    let ruled = |line: &str| pieces.estate(&Debian::ruled(&pieces, &references, line), None);
+    let good = ruled(pieces::CMDLINE);
+    let with_shell = ruled(&format!("{} init=/bin/sh", pieces::CMDLINE));
+    pieces.server.apply(&good);
 
     let mut guest = chain.boot(&pieces);
     let joined = pieces.join(&mut guest);
@@ -196,10 +201,24 @@ fn a_machine_from_a_shop_joins_by_what_debian_signed_alone() {
     assert_eq!(fact("machine.boot.state"), "approved", "{facts:#?}");
     assert_eq!(
         fact("machine.boot.judged"),
-        r#"["4","7","14"]"#,
+        r#"["2","4","7","8","9","11","12","13","14"]"#,
         "{facts:#?}"
     );
     assert_eq!(fact("machine.boot.secure_boot"), "true", "{facts:#?}");
+    assert!(
+        fact("machine.boot.cmdline").ends_with(pieces::CMDLINE),
+        "{facts:#?}"
+    );
+    // The same evidence, where the kernel should have been given one word more.
+    let folder = pieces.server.put(&with_shell);
+    let folder = folder.to_str().expect("UTF-8");
+    let tried = pieces
+        .server
+        .run(&["attest", "dry-run", "--all", "--estate", folder]);
+    let tried = String::from_utf8_lossy(&tried.stdout).into_owned();
+    assert!(tried.contains("BOOT-CMDLINE"), "{tried}");
+    assert!(tried.contains("init=/bin/sh of rule shop"), "{tried}");
+    assert!(tried.contains("refs boot"), "{tried}");
     report(&format!(
         "Debian's chain: {} booted in {:.1} s, joined {:.2} s later; approved by {}",
         guest.greeting,

@@ -175,6 +175,22 @@ fn a_boot_chain_is_imported_before_it_boots_and_is_what_a_tpm_quoted() {
     ]);
     assert!(done.status.success(), "{done:?}");
     let imported = generation(&output);
+    // What rules draw from it is what this boot's log shows.
+    let mut artefacts = imported.generations[0].artefacts.iter();
+    let chain = artefacts.find(|one| one.name == "shim-grub-linux");
+    let parts = &chain.expect("the chain").parts;
+    for (list, logged) in [
+        (&parts.images, &["80a66d53", "a68f6d71", "6b1bf35c"][..]),
+        (&parts.files, &["26f2e57c", "78313ff2"]),
+        (&parts.authorities, &["07964697", "48e99b99"]),
+        (&parts.mok, &["342c88bb", "45e89b4a", "4bf5122f"]),
+    ] {
+        let digests: Vec<String> = list.iter().map(|part| part.sha256.to_string()).collect();
+        assert_eq!(digests.len(), logged.len());
+        for (digest, start) in digests.iter().zip(logged) {
+            assert!(digest.starts_with(start), "{digest} {start}");
+        }
+    }
     let from = imported.generations[0].valid_from;
     let references = References::new([imported]).expect("it is consistent");
     let at = At {
@@ -406,4 +422,127 @@ fn a_policy_is_made_from_what_is_listed_and_only_a_change_makes_a_new_one() {
         String::from_utf8_lossy(&ran.stderr).contains("ESTATE-ENFORCEMENT"),
         "{ran:?}"
     );
+}
+
+#[test]
+fn a_boot_rule_is_made_added_to_and_refused_where_it_cannot_be_meant() {
+    let folder = testkit::temp_dir().expect("a folder");
+    let file = folder.path().join("boot.json");
+    let [initrd, image] = ["initrd", "image"].map(|what| Digest::of(what.as_bytes()).to_string());
+    let boot = |words: &[&str]| trilith(&[&["boot", text(&file)], words].concat());
+    // A new rule is for somebody.
+    let refused = boot(&["--rule", "web", "--command-line", "quiet"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(!file.exists(), "nothing was left behind");
+    let initrd = format!("initrd={initrd}");
+    let words = [
+        "--rule",
+        "web",
+        "--ring",
+        "web",
+        "--command-line",
+        "root=LABEL=root ro",
+        "--file",
+        &initrd,
+        "--sbat",
+        "shim=4",
+    ];
+    let made = boot(&words);
+    assert!(made.status.success(), "{made:?}");
+    let image = format!("loader={image}");
+    for _ in 0..2 {
+        // The same again adds nothing.
+        let added = boot(&["--rule", "web", "--image", &image, "--json"]);
+        assert!(added.status.success(), "{added:?}");
+        let told: Value = serde_json::from_slice(&added.stdout).expect("one JSON document");
+        assert_eq!(told["rule"]["image"].as_array().map(Vec::len), Some(1));
+    }
+    let [rule] = generation(&file).boots.try_into().expect("one rule");
+    assert_eq!(rule.secure_boot, references::SecureBoot::Required);
+    assert_eq!(rule.command_lines, ["root=LABEL=root ro"]);
+    assert_eq!((rule.files.len(), rule.images.len()), (1, 1));
+    assert_eq!(rule.sbat.get("shim"), Some(&4));
+    let before = std::fs::read(&file).expect("it is there");
+    for (words, code) in [
+        (&["--image", "loader=1234"][..], 2),
+        (&["--sbat", "shim"], 2),
+        (&["--unjudged", "24"], 1),
+        (
+            &[
+                "--valid-from",
+                "2026-02-01T00:00:00Z",
+                "--valid-until",
+                "2026-01-01T00:00:00Z",
+            ],
+            1,
+        ),
+    ] {
+        let refused = boot(&[&["--rule", "web"], words].concat());
+        assert_eq!(refused.status.code(), Some(code), "{refused:?}");
+        assert_eq!(std::fs::read(&file).expect("it is there"), before);
+    }
+    let by_hand = folder.path().join("boot.toml");
+    std::fs::write(&by_hand, "[[boot]]\nname = \"web\"\nrings = [\"web\"]\n").expect("written");
+    let refused = trilith(&[
+        "boot",
+        text(&by_hand),
+        "--rule",
+        "web",
+        "--command-line",
+        "quiet",
+    ]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("REF-CHANGE-FORM"), "{said}");
+}
+
+const KERNEL: &str = "linux-image-6.1.0-56-amd64";
+const LOADER: (&str, &str) = (
+    "systemd-boot-efi",
+    "usr/lib/systemd/boot/efi/systemd-bootx64.efi",
+);
+
+#[test]
+fn a_kernel_behind_a_boot_loader_is_imported_and_what_it_measures_is_named() {
+    let Some(folder) = debs(&[(KERNEL, Some("6.1.192-2")), (LOADER.0, None)]) else {
+        return;
+    };
+    let unpacked = |name, version| {
+        let deb = testkit::debian::package(name, version).expect("it was there before");
+        testkit::debian::unpacked(&deb).expect("it unpacks")
+    };
+    let kernel = unpacked(KERNEL, Some("6.1.192-2")).join("boot/vmlinuz-6.1.0-56-amd64");
+    let loader = unpacked(LOADER.0, None).join(LOADER.1);
+    let initrd = folder.path().join("initrd.img");
+    std::fs::write(&initrd, [7; 9]).expect("written");
+    let output = folder.path().join("kernel.json");
+    let import = |line: &str| {
+        let words = ["import", "kernel", text(&kernel), "--cmdline", line];
+        let more = ["--initrd", text(&initrd), "--loader", text(&loader)];
+        let output = ["--ring", "web", "--output", text(&output)];
+        trilith(&[&words[..], &more, &output].concat())
+    };
+    let refused = import("quiet\ninit=/bin/sh");
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("REF-KERNEL"), "{said}");
+    let done = import("initrd=\\initrd.img quiet\n");
+    assert!(done.status.success(), "{done:?}");
+    let file = generation(&output);
+    let artefact = &file.generations[0].artefacts[0];
+    let indices: Vec<u8> = artefact.pcrs.iter().map(|pcr| pcr.index).collect();
+    assert_eq!(indices, [4, 8, 9, 9, 12]);
+    assert_eq!(artefact.parts.command_lines, ["initrd=\\initrd.img quiet"]);
+    assert_eq!(artefact.parts.images.len(), 2);
+    assert_eq!(artefact.parts.files[0].sha256, Digest::of(&[7; 9]));
+    // Under the text of another command line, PCR 9 and 12 are others.
+    import("initrd=\\initrd.img quiet init=/bin/sh");
+    let other = generation(&output);
+    let values = |file: &ReferenceFile, index| -> Vec<Digest> {
+        let pcrs = file.generations[0].artefacts[0].pcrs.iter();
+        let pcrs = pcrs.filter(|pcr| pcr.index == index);
+        pcrs.map(|pcr| pcr.sha256).collect()
+    };
+    assert_eq!(values(&file, 4), values(&other, 4));
+    for index in [9, 12] {
+        assert_ne!(values(&file, index), values(&other, index));
+    }
 }

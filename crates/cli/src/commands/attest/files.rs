@@ -73,7 +73,11 @@ pub(super) fn explain(
         output::json(&json!({
             "account": account,
             "estate": compiled.version(),
-            "judged": { "pcrs": demands.pcrs, "files": demands.files.is_some() && list.is_some() },
+            "judged": {
+                "pcrs": demands.pcrs,
+                "files": demands.files.is_some() && list.is_some(),
+                "rules": demands.rules.iter().map(|rule| &rule.name).collect::<Vec<_>>(),
+            },
             "refusals": refusals,
         }));
     } else {

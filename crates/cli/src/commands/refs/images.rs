@@ -1,8 +1,10 @@
-//! `refs import uki`, `uefi` and `slsa`.
+//! `refs import uki`, `kernel`, `uefi` and `slsa`.
 
 use super::{file_name, read, variables, write};
 use crate::Failure;
-use crate::arguments::{Global, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments};
+use crate::arguments::{
+    Global, KernelArguments, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments,
+};
 use anyhow::Context as _;
 use crypto::PublicKey;
 use references::boot::Phase;
@@ -19,13 +21,48 @@ pub(super) fn uki(arguments: &UkiArguments, global: &Global) -> Result<(), Failu
         PhaseArgument::Ready => Phase::Ready,
     };
     let (mut sources, mut artefacts) = (Vec::new(), Vec::new());
+    let loader = loader(arguments.loader.as_deref())?;
+    let loader = loader.as_ref();
+    let loader = loader.map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
     for path in &arguments.images {
         let name = file_name(path);
-        let (source, artefact) = import::uki(&name, &read(path)?, known.as_ref(), phase)?;
+        let (source, artefact) = import::uki(&name, &read(path)?, known.as_ref(), phase, loader)?;
         sources.push(source);
         artefacts.push(artefact);
     }
     write(&arguments.generation, sources, artefacts, global)
+}
+
+/// A boot loader's name and bytes.
+fn loader(path: Option<&Path>) -> Result<Option<(String, Vec<u8>)>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    Ok(Some((file_name(path), read(path)?)))
+}
+
+pub(super) fn kernel(arguments: &KernelArguments, global: &Global) -> Result<(), Failure> {
+    let known = arguments.uefi.as_deref().map(variables).transpose()?;
+    let (image, loader) = (
+        read(&arguments.kernel)?,
+        loader(arguments.loader.as_deref())?,
+    );
+    let mut initrds = Vec::new();
+    for path in &arguments.initrds {
+        initrds.push((file_name(path), read(path)?));
+    }
+    let initrds: Vec<(&str, Vec<u8>)> = initrds
+        .iter_mut()
+        .map(|(name, bytes)| (name.as_str(), std::mem::take(bytes)))
+        .collect();
+    let loader = loader.as_ref();
+    let kernel = import::Kernel {
+        name: &file_name(&arguments.kernel),
+        image: &image,
+        cmdline: &arguments.cmdline,
+        initrds: &initrds,
+        loader: loader.map(|(name, bytes)| (name.as_str(), bytes.as_slice())),
+    };
+    let (source, artefact) = import::kernel(&kernel, known.as_ref())?;
+    write(&arguments.generation, vec![source], vec![artefact], global)
 }
 
 pub(super) fn uefi(arguments: &UefiArguments, global: &Global) -> Result<(), Failure> {

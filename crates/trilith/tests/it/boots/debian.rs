@@ -1,7 +1,9 @@
 //! shim, GRUB and kernel as Debian signs them, on a machine with Microsoft's keys.
 
 use super::pieces::{CMDLINE, Pieces};
+use references::Digest;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use testkit::debian;
 use testkit::guest::{Guest, disk, firmware};
 
@@ -48,8 +50,8 @@ impl Debian {
         pieces.import(&["debian", "--debs", &folder, "--uefi", &variables])
     }
 
-    /// Boots it: GRUB's configuration and the initramfs are the machine's own, and nobody signs them.
-    pub(crate) fn boot(&self, pieces: &Pieces) -> Guest {
+    /// GRUB's configuration and the initramfs are the machine's own, and nobody signs them.
+    pub(crate) fn own(pieces: &Pieces) {
         let at = |name: &str| pieces.path(name);
         pieces.initramfs().write(&at("initrd")).expect("an initrd");
         let configuration = format!(
@@ -57,6 +59,36 @@ impl Debian {
              initrd /initrd\nboot\n"
         );
         std::fs::write(at("grub.cfg"), configuration).expect("written");
+    }
+
+    /// `predicted`, and a rule by which the owner's part may be this and nothing else: `line` for the kernel, the
+    /// initramfs and GRUB's configuration as they stand on the disk.
+    pub(crate) fn ruled(pieces: &Pieces, predicted: &str, line: &str) -> String {
+        let file = pieces.path("ruled.json");
+        std::fs::write(&file, predicted).expect("written");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
+        command.args(["refs", "boot"]).arg(&file);
+        command.args([
+            "--rule",
+            "shop",
+            "--ring",
+            "guests",
+            "--from",
+            "shim-grub-linux",
+        ]);
+        command.args(["--sbat", "shim=4", "--command-line", line]);
+        for name in ["initrd", "grub.cfg"] {
+            let bytes = std::fs::read(pieces.path(name)).expect("the owner's part");
+            command.args(["--file", &format!("{name}={}", Digest::of(&bytes))]);
+        }
+        let ran = command.output().expect("it runs");
+        assert!(ran.status.success(), "{ran:?}");
+        std::fs::read_to_string(file).expect("the references")
+    }
+
+    /// Boots it with [`Debian::own`]'s files.
+    pub(crate) fn boot(&self, pieces: &Pieces) -> Guest {
+        let at = |name: &str| pieces.path(name);
         let kernel = pieces.kernel.image();
         let files: [(&str, &Path); 5] = [
             ("/EFI/BOOT/BOOTX64.EFI", &self.shim),
