@@ -269,7 +269,6 @@ pub(crate) async fn prove(
             exporter: peer.exporter.to_vec(),
         },
         now,
-        previous: None,
         vouched: None,
     };
     let mut evidence = Arc::new(JoinEvidence {
