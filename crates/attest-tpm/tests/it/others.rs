@@ -340,3 +340,40 @@ fn the_laboratorys_key_signed_and_its_credential_has_the_shape_of_ours() {
     assert_ne!(ours.blob, blob);
     assert_eq!(ours.blob[..2], blob[..2]);
 }
+
+/// In the boots of the laboratory the attestation key is a child of the endorsement key, which a quote
+/// says by the name of its signer; the certificate in the chip is of its other, RSA, endorsement key.
+#[test]
+fn quotes_of_recorded_boots_name_the_chip_and_certificates_of_another_key_do_not_count() {
+    let name = |bytes: &[u8]| [&[0, 0x0b][..], &crypto::sha256(bytes)].concat();
+    let mut seen = String::new();
+    for boot in crate::measure::BOOTS {
+        let Some(lab) = crate::measure::lab("attest_tpm::recorded_boots", boot) else {
+            return;
+        };
+        let public = read(&lab.folder, "ek.pub")[2..].to_vec();
+        let parent = name(&[&[0x40, 0, 0, 0x0b], &name(&public)[..]].concat());
+        let signer = name(&[parent, read(&lab.folder, "ak.name")].concat());
+        assert_eq!(lab.quoted.qualified_signer, signer, "{boot}");
+        let text = String::from_utf8(read(&lab.folder, "pcrs.txt")).unwrap();
+        for (pcr, value) in lab.quoted.pcrs.iter() {
+            let value = hex::encode(value).to_uppercase();
+            assert!(text.contains(&format!("{pcr:<2}: 0x{value}")), "{boot} {pcr}");
+        }
+        let ek = attest_tpm::EndorsementKey::parse(&public).unwrap();
+        let certificate = read(&lab.folder, "ekcert.der");
+        let then = facts::Timestamp::from_secs(1_796_000_000);
+        let refused = attest_tpm::References::default()
+            .trust(&ek, &certificate, then)
+            .unwrap_err();
+        writeln!(seen, "{boot}: {}", codes(&refused).join(" ")).unwrap();
+    }
+    expect![[r#"
+        direct-kernel-no-secureboot: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
+        fsverity-ima-ngv2: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
+        shim-grub-debian-signed-ms-keys: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
+        uki-612-ipe-secureboot: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
+        uki-own-keys-secureboot: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
+        uki-signed-but-tampered-cmdline: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
+    "#]].assert_eq(&seen);
+}

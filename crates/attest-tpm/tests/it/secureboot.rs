@@ -1,7 +1,7 @@
 //! Certificates of Secure Boot that others publish, found in the logs of machines that have them.
 
-use crate::evidence::{folder, read};
-use crate::measure::{Pcrs, quote, replayed};
+use crate::evidence::{der_of, folder, read};
+use crate::measure::{Lab, Pcrs, lab, quote, replayed};
 use attest_tpm::boot;
 use attest_tpm::efi::{Content, Guid, Signature, parse_signature_lists};
 use attest_tpm::eventlog::Log;
@@ -172,4 +172,32 @@ fn a_policy_that_only_sha1_stands_behind_says_nothing() {
     assert!(!log.has(Hash::Sha256));
     let refused = boot::verify(&log, &quote(&Pcrs::from([(7, [0; 32])]), 1).pcrs).unwrap_err();
     assert_eq!(refused[0].code, "EVENTLOG-BANK");
+}
+
+/// The owner's own keys: for the platform, for exchanging keys, for what may start.
+#[test]
+fn a_machine_of_its_owner_holds_the_owners_keys() {
+    let Some(Lab {
+        folder,
+        log,
+        quoted,
+    }) = lab("attest_tpm::recorded_boots", "uki-own-keys-secureboot")
+    else {
+        return;
+    };
+    let log = Log::parse(&log).unwrap();
+    let booted = boot::verify(&log, &quoted.pcrs).unwrap();
+    let policy = booted.secure_boot().unwrap();
+    let lists = [
+        ("PK.crt", &policy.platform_keys),
+        ("KEK.crt", &policy.exchange_keys),
+        ("db.crt", &policy.allowed),
+    ];
+    for (name, list) in lists {
+        for (other, _) in lists {
+            let wanted = sha256(&der_of(&read(&folder.join("keys"), other)));
+            let held = list.iter().any(|one| *one.content.digest() == wanted);
+            assert_eq!(held, name == other, "{other} in the list of {name}");
+        }
+    }
 }
