@@ -358,7 +358,10 @@ fn quotes_of_recorded_boots_name_the_chip_and_certificates_of_another_key_do_not
         let text = String::from_utf8(read(&lab.folder, "pcrs.txt")).unwrap();
         for (pcr, value) in lab.quoted.pcrs.iter() {
             let value = hex::encode(value).to_uppercase();
-            assert!(text.contains(&format!("{pcr:<2}: 0x{value}")), "{boot} {pcr}");
+            assert!(
+                text.contains(&format!("{pcr:<2}: 0x{value}")),
+                "{boot} {pcr}"
+            );
         }
         let ek = attest_tpm::EndorsementKey::parse(&public).unwrap();
         let certificate = read(&lab.folder, "ekcert.der");
@@ -375,5 +378,6 @@ fn quotes_of_recorded_boots_name_the_chip_and_certificates_of_another_key_do_not
         uki-612-ipe-secureboot: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
         uki-own-keys-secureboot: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
         uki-signed-but-tampered-cmdline: TPM-EK-CERT-KEY TPM-EK-CERT-USAGE TPM-EK-CHAIN
-    "#]].assert_eq(&seen);
+    "#]]
+    .assert_eq(&seen);
 }
