@@ -45,6 +45,7 @@ pub mod reference;
 pub mod seal;
 mod signature;
 mod transcript;
+mod vendors;
 mod wire;
 
 pub use attested::{Attested, Body, Clock, Selection};
@@ -58,6 +59,7 @@ pub use public::{Attributes, Key, Name, Public};
 pub use quote::Quoted;
 pub use signature::Signature;
 pub use transcript::{join_transcript, nonce, vouch_message};
+pub use vendors::{VENDOR_ROOTS, VendorRoot};
 pub use wire::Malformed;
 
 /// Verification of single structures, for evidence that is not a join.

@@ -60,8 +60,64 @@ pub(crate) fn pe(bytes: &[u8]) {
     }
 }
 
-/// A small UKI, a shim with a vendor's certificate, and a program without sections.
+/// As much of a real image as a search can move about in.
+const HEAD: usize = 8 << 10;
+
+/// The heads of Debian's shim, GRUB and kernels, as far as tests have unpacked them; each as it is, which
+/// ends too early, and with its sections cut to what is there.
+fn real_heads() -> Vec<Vec<u8>> {
+    let mut heads = Vec::new();
+    for folder in testkit::debian::cached() {
+        for place in ["boot", "usr/lib/shim", "usr/lib/grub/x86_64-efi-signed"] {
+            let listed = std::fs::read_dir(folder.join(place));
+            for entry in listed.into_iter().flatten().flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                if !name.starts_with("vmlinuz-") && !name.contains("x64.efi") {
+                    continue;
+                }
+                let mut head = std::fs::read(entry.path()).unwrap_or_default();
+                head.truncate(HEAD);
+                heads.extend(cut(&head));
+                heads.push(head);
+            }
+        }
+    }
+    heads
+}
+
+/// `head` with sections that end where it does, and no table of signatures; `None` if it is no PE32+.
+fn cut(head: &[u8]) -> Option<Vec<u8>> {
+    let number = |bytes: &[u8], at: usize| -> Option<usize> {
+        let field = bytes.get(at..at + 4)?.first_chunk()?;
+        usize::try_from(u32::from_le_bytes(*field)).ok()
+    };
+    let pe = number(head, 0x3c)?;
+    let [count, optional] = [6, 20].map(|at| number(head, pe + at).map(|both| both & 0xffff));
+    let mut cut = head.to_vec();
+    // Data directory 4 of a PE32+ header.
+    cut.get_mut(pe + 24 + 112 + 32..)?.get_mut(..8)?.fill(0);
+    for section in 0..count? {
+        let at = pe + 24 + optional? + 40 * section + 16;
+        let (length, start) = (number(head, at)?, number(head, at + 4)?);
+        let length = length.min(head.len().saturating_sub(start));
+        let length = u32::try_from(length).ok()?;
+        cut.get_mut(at..at + 4)?
+            .copy_from_slice(&length.to_le_bytes());
+        if length == 0 {
+            cut.get_mut(at + 4..at + 8)?.fill(0);
+        }
+    }
+    Some(cut)
+}
+
+/// A small UKI, a shim with a vendor's certificate, a program without sections, and real ones' heads.
 pub(crate) fn pe_seeds() -> Vec<Vec<u8>> {
+    let mut all = made();
+    all.extend(real_heads());
+    all
+}
+
+fn made() -> Vec<Vec<u8>> {
     let sbat = b"sbat,1,SBAT Version,sbat,1,https://github.com/rhboot/shim/blob/main/SBAT.md\n";
     let vendor = [16_u32, 0, 16, 16].map(u32::to_le_bytes).concat();
     vec![

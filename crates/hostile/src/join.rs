@@ -59,7 +59,6 @@ pub(crate) fn join(bytes: &[u8]) {
             exporter: vec![6; 32],
         },
         now: seeds::at(1_795_500_000),
-        previous: None,
         vouched: None,
     };
     let evidence = JoinEvidence { request, answer };

@@ -59,6 +59,7 @@ pub const TARGETS: &[Target] = &[
         packed::references,
         packed::reference_seeds,
     ),
+    target("sgx_quote", tee::sgx, tee::sgx_seeds),
     target("sigstore_bundle", code::bundle, code::bundle_seeds),
     target("snp_report", tee::snp, tee::snp_seeds),
     target("spiffe_id", identity::id, identity::id_seeds),

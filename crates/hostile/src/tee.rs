@@ -5,7 +5,7 @@ use crate::seeds;
 use attest_tee::azure::Hcl;
 use attest_tee::intel::{Body, Collateral, CollateralBytes, Quote, Roots, TcbPolicy, TcbStatus};
 use attest_tee::snp::{Generation, Policy, Report, Tcb};
-use attest_tee::{Code, Revocation, nitro, snp, tdx};
+use attest_tee::{Code, Revocation, nitro, sgx, snp, tdx};
 use crypto::hex;
 use facts::{Outcome, Timestamp, Verdict};
 use std::collections::BTreeSet;
@@ -189,6 +189,71 @@ pub(crate) fn tdx_seeds() -> Vec<Vec<u8>> {
     let mut made = vec![0; 1024];
     made[..4].copy_from_slice(&[4, 0, 2, 0]);
     made[4] = 0x81;
+    all.push(made);
+    all
+}
+
+struct Sgx {
+    quote: Vec<u8>,
+    collateral: Collateral,
+    references: sgx::References,
+}
+
+static SGX: LazyLock<Option<Sgx>> = LazyLock::new(|| {
+    let bytes = collateral("tdx/phala/sgx_quote_collateral.json")?;
+    let roots = Roots::intel().ok()?;
+    let one = Sgx {
+        quote: seeds::file("tdx/phala/sgx_quote")?,
+        collateral: Collateral::open(&bytes, &roots).expect("recorded collateral is good"),
+        references: sgx::References {
+            roots,
+            tcb: TcbPolicy {
+                accepted: TcbStatus::PUBLISHED.into_iter().collect::<BTreeSet<_>>(),
+                minimum_evaluation: 0,
+            },
+            code: Code::LeftToPolicy,
+        },
+    };
+    assert!(
+        is_affirmed(&one.judge(&one.quote)),
+        "a recorded quote is good"
+    );
+    Some(one)
+});
+
+impl Sgx {
+    fn judge(&self, quote: &[u8]) -> Verdict {
+        let report_data = match Quote::parse(quote).map(|quote| quote.body) {
+            Ok(Body::Enclave(report)) => report.report_data,
+            _ => [0; 64],
+        };
+        let expected = sgx::Expectation {
+            report_data,
+            now: TDX_TIME,
+        };
+        sgx::verify(quote, &self.collateral, &expected, &self.references)
+    }
+}
+
+/// An enclave's quote: affirmed only with the body that the quoting enclave signed, and never as a trust
+/// domain's.
+pub(crate) fn sgx(bytes: &[u8]) {
+    let (Ok(parsed), Some(good)) = (Quote::parse(bytes), &*SGX) else {
+        return;
+    };
+    if is_affirmed(&good.judge(bytes)) {
+        let signed = Quote::parse(&good.quote).expect("recorded");
+        assert!(parsed.body == signed.body, "a quote that no enclave made");
+        if let Some(domain) = &*TDX {
+            assert!(!is_affirmed(&domain.judge(bytes)), "taken for another kind");
+        }
+    }
+}
+
+pub(crate) fn sgx_seeds() -> Vec<Vec<u8>> {
+    let mut all = seeds::files(&["tdx/phala/sgx_quote", "tdx/sgx_occlum_quote.dat"]);
+    let mut made = vec![0; 1024];
+    made[..4].copy_from_slice(&[3, 0, 2, 0]);
     all.push(made);
     all
 }

@@ -118,6 +118,22 @@ pub fn keyring() -> Result<PathBuf, String> {
 }
 
 /// `name_VERSION_ARCHITECTURE.deb`, where a colon is `%3a`.
+/// The folders of packages that were downloaded and unpacked before, in the order of their names. Nothing is
+/// fetched.
+#[must_use]
+pub fn cached() -> Vec<PathBuf> {
+    let listed = fs::read_dir(find::workspace().join("target/debian"));
+    let mut folders: Vec<PathBuf> = listed
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir() && path.extension().is_some_and(|end| end == "files"))
+        .collect();
+    folders.sort();
+    folders
+}
+
 fn kept(folder: &std::path::Path, name: &str, version: &str) -> Option<PathBuf> {
     let prefix = format!("{name}_{}_", version.replace(':', "%3a"));
     fs::read_dir(folder)

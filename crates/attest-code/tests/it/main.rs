@@ -19,6 +19,7 @@ mod hostile;
 mod images;
 mod judges;
 mod keys;
+mod limits;
 mod peers;
 mod provenance;
 mod roots;

@@ -14,6 +14,7 @@
 
 mod azure_attacks;
 mod azure_recorded;
+mod beside;
 mod bundle;
 mod ccel;
 mod der;

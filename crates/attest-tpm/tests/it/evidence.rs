@@ -4,7 +4,7 @@
 use attest_tpm::structure::{verify_certify, verify_quote};
 use attest_tpm::{
     Attested, Authorities, Authority, Body, EndorsementKey, PcrSelection, References, Signature,
-    SigningKey, Trust,
+    SigningKey, Trust, VENDOR_ROOTS,
 };
 use crypto::{PublicKey, base64, hex};
 use expect_test::expect;
@@ -202,4 +202,63 @@ fn vendors_roots_are_read() {
         CN=Nuvoton TPM Root CA 1110 + O=Nuvoton Technology Corporation + C=TW
         OU=GlobalSign Trusted Computing Certificate Authority, O=GlobalSign, CN=GlobalSign Trusted Platform Module Root CA
     "#]].assert_eq(&(seen.join("\n") + "\n"));
+}
+
+/// What is shipped is what its table says, of its maker alone, and the same as what others recorded; by
+/// itself it is trusted for nothing.
+#[test]
+fn shipped_roots_are_their_makers_and_are_not_trusted_by_being_shipped() {
+    let readme = include_str!("../../data/README.md");
+    for root in VENDOR_ROOTS {
+        let authorities = Authority::from_pem(root.pem).unwrap();
+        let [authority] = authorities.as_slice() else {
+            panic!("{} is one certificate", root.vendor);
+        };
+        let digest = hex::encode(&crypto::sha256(authority.der()));
+        assert_eq!(digest, root.sha256, "{}", root.vendor);
+        let named = format!("| `{}.pem` | `{}` |", root.vendor, root.vendor);
+        let row = readme.lines().find(|line| line.starts_with(&named));
+        let row = row.unwrap_or_else(|| panic!("no row {named}"));
+        assert!(row.contains(&format!("`{digest}`")), "{row}");
+        assert!(readme.contains(root.published), "{}", root.published);
+        // Self-signed, by its own key, and within its own rules.
+        let parsed = attest::x509::parse(authority.der()).unwrap();
+        assert_eq!(parsed.subject().as_raw(), parsed.issuer().as_raw());
+        attest::x509::signed_by(&parsed, &parsed).unwrap();
+        attest::x509::may_certify(&parsed, Some(0)).unwrap();
+        let then = Timestamp::from_secs(1_795_500_000);
+        assert!(
+            attest::x509::valid_at(parsed.validity(), then),
+            "{}",
+            root.vendor
+        );
+        assert!(root.to_string().contains(root.pem));
+    }
+    let vendors: Vec<&str> = VENDOR_ROOTS.iter().map(|root| root.vendor).collect();
+    assert!(vendors.is_sorted());
+    let nothing = References::default();
+    assert!(nothing.ek.roots.is_empty() && nothing.ek.intermediates.is_empty());
+    assert!(nothing.ak.roots.is_empty() && nothing.ek.emulated.is_empty());
+
+    let Some(folder) = folder("attest_tpm::ek_roots", "ek-roots") else {
+        return;
+    };
+    for (vendor, recorded) in [
+        ("infineon", "INF_ECC_010RT.pem"),
+        ("intel", "INTEL_RT.pem"),
+        ("nuvoton", "NUVO_1110.pem"),
+        ("stmicroelectronics", "GS_TPM_RT.pem"),
+    ] {
+        let text = String::from_utf8(read(&folder, recorded)).unwrap();
+        let recorded = Authority::from_pem(&text).unwrap();
+        let shipped = VENDOR_ROOTS
+            .iter()
+            .find(|root| root.vendor == vendor)
+            .unwrap();
+        assert_eq!(
+            Authority::from_pem(shipped.pem).unwrap(),
+            recorded,
+            "{vendor}"
+        );
+    }
 }

@@ -217,6 +217,11 @@ fn hostile_sizes_are_refused_before_anything_is_made_of_them() {
             "{at} {bytes:?}"
         );
     }
+    // A byte behind the vendor's, within the header.
+    let mut longer = crate::measure::Writer::new().0;
+    longer[28] += 1;
+    longer.push(7);
+    assert_eq!(Log::parse(&longer).unwrap_err().code, "EVENTLOG-STRUCTURE");
     let too_long = vec![0; attest_tpm::eventlog::LONGEST + 1];
     assert_eq!(Log::parse(&too_long).unwrap_err().code, "EVENTLOG-SIZE");
     let mut many = crate::measure::Writer::new();

@@ -20,6 +20,7 @@ pub(crate) struct Script {
     pub(crate) endorsed: bool,
     pub(crate) ek_attributes: u32,
     pub(crate) ak_attributes: u32,
+    pub(crate) ak_scheme: u16,
     pub(crate) ak_hash: u16,
     pub(crate) ak_name_algorithm: u16,
     pub(crate) ak_hierarchy: u32,
@@ -82,6 +83,7 @@ impl Default for Script {
             endorsed: true,
             ek_attributes: 0x0003_00b2,
             ak_attributes: RESIDENT_SIGNER | RESTRICTED,
+            ak_scheme: 0x0018,
             ak_hash: 0x000b,
             ak_name_algorithm: 0x000b,
             ak_hierarchy: 0x4000_000b,
@@ -110,7 +112,6 @@ pub(crate) fn expectation() -> JoinExpectation {
         pcrs: vec![0, 7, 16],
         channel: channel(),
         now: NOW,
-        previous: None,
         vouched: None,
     }
 }
@@ -133,10 +134,11 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
     } else {
         Vec::new()
     };
-    let signing = |name_algorithm, attributes, hash: u16, key: &KeyPair| {
+    let signing = |name_algorithm, attributes, [scheme, hash]: [u16; 2], key: &KeyPair| {
         [
             &public(name_algorithm, attributes, &[])[..],
-            &[0, 0x10, 0, 0x18],
+            &[0, 0x10],
+            &scheme.to_be_bytes(),
             &hash.to_be_bytes(),
             &curve_and_point(key),
         ]
@@ -145,13 +147,13 @@ pub(crate) fn forge(script: &Script) -> (JoinEvidence, References) {
     let ak_public = signing(
         script.ak_name_algorithm,
         script.ak_attributes,
-        script.ak_hash,
+        [script.ak_scheme, script.ak_hash],
         &ak,
     );
     let identity_public = signing(
         0x000b,
         script.identity_attributes,
-        script.identity_hash,
+        [0x0018, script.identity_hash],
         &identity,
     );
     let (ak_name, identity_name) = (name(&ak_public), name(&identity_public));

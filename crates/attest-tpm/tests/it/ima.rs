@@ -369,6 +369,44 @@ fn every_template_is_read_and_nothing_else() {
     );
 }
 
+/// An entry with a signature at its end has two digests. That of the file without it was not measured as
+/// the file's: nothing is judged by it.
+#[test]
+fn the_digest_of_a_modsig_entry_is_that_of_the_whole_file() {
+    let (whole, unsigned) = (digest("sha256", b"whole"), digest("sha256", b"unsigned"));
+    let entry = |digests: [&[u8]; 2]| {
+        let [whole, unsigned] = digests;
+        line("ima-modsig", &[whole, b"/x\0", &[], unsigned, &[0x30]])
+    };
+    let lines = [aggregate(), entry([&whole, &unsigned])];
+    let measured = verified(&lines, &quoted(&lines, 1));
+    let entry = &measured.entries()[1];
+    assert_eq!(
+        (entry.digest.as_slice(), entry.is_signed),
+        (&sha256(b"whole")[..], true)
+    );
+    let listed = |content: &str| {
+        let references = References::new([listed("/x", content, "x 1")]);
+        judge(&measured, &references, NOW)
+            .map(drop)
+            .map_err(|one| one[0].code.clone())
+    };
+    assert_eq!(listed("whole"), Ok(()));
+    assert_eq!(listed("unsigned"), Err("IMA-FILE".into()));
+}
+
+/// As many entries as fit are not read one and all: each costs memory.
+#[test]
+fn a_list_of_more_entries_than_are_read_is_refused() {
+    let entry = write(&[line("ima-ng", &[b"sha256:\0x", b"/\0"])]);
+    let list = entry.repeat(500_001);
+    assert!(list.len() <= attest_tpm::ima::LONGEST);
+    let refused = List::parse_binary(&list, 0).unwrap_err();
+    assert_eq!(refused.code, "IMA-SIZE");
+    let most = List::parse_binary(&list[entry.len()..], 0).unwrap();
+    assert_eq!(most.entries().len(), 500_000);
+}
+
 /// Each byte of a written list, changed: the list is refused, or the change is in what no digest covers.
 #[test]
 fn a_changed_byte_of_a_list_is_noticed() {
@@ -674,12 +712,14 @@ fn what_was_seen_is_known_by_digest_within_its_boot() {
             &[],
         ],
     );
+    let buffer = digest("sha256", b"root=/dev/vda");
     let lines = [
         aggregate(),
         file("/bin/a"),
         sha1,
         violation("/bin/b"),
         file("/bin/a"),
+        line("ima-buf", &[&buffer, b"kexec-cmdline\0", b"root=/dev/vda"]),
     ];
     let mut seen = Seen::new([1; 32]);
     let has = |seen: &Seen, digest: &[u8; 32]| seen.has(Kind::Content, digest);
@@ -689,6 +729,8 @@ fn what_was_seen_is_known_by_digest_within_its_boot() {
     assert!(has(&seen, &sha256(b"/bin/a")));
     // What a violation says was not measured, and SHA-1 says nothing.
     assert!(!has(&seen, &[0; 32]));
+    // A buffer is no file, though its content might be one's.
+    assert!(!has(&seen, &sha256(b"root=/dev/vda")));
     assert_eq!(first.files().count(), 3);
     let restarted = [aggregate(), file("/bin/b")];
     let second = verified(&restarted, &quoted(&restarted, 2));

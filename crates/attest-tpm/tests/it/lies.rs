@@ -686,6 +686,52 @@ fn data_that_is_not_what_was_measured_is_named() {
     .assert_eq(&seen);
 }
 
+/// Types whose digest is of the data beside it, each with other data than was measured.
+#[test]
+fn each_type_that_measures_its_data_is_held_to_it() {
+    let option = variable(Guid::GLOBAL, "Boot0000", b"option");
+    let policy = variable(Guid::IMAGE_SECURITY, "db", b"key");
+    let kinds: [(u32, Kind, &[u8]); 9] = [
+        (5, Kind::SEPARATOR, &[0; 4]),
+        (
+            4,
+            Kind::EFI_ACTION,
+            b"Calling EFI Application from Boot Option",
+        ),
+        (4, Kind::ACTION, b"Calling"),
+        (7, Kind::VARIABLE_DRIVER_CONFIG, &policy),
+        (7, Kind::VARIABLE_AUTHORITY, &policy),
+        (1, Kind::VARIABLE_BOOT, &option),
+        (1, Kind::VARIABLE_BOOT2, &option),
+        (5, Kind::GPT_EVENT, b"a table of partitions"),
+        (5, Kind::OMIT_BOOT_DEVICE_EVENTS, b"BOOT ATTEMPTS OMITTED"),
+    ];
+    for (pcr, kind, data) in kinds {
+        let mut line = of(pcr, kind, data);
+        assert!(boot_of(std::slice::from_ref(&line)).is_ok(), "{kind}");
+        *line.data.last_mut().unwrap() ^= 0x01;
+        let refused = boot_of(std::slice::from_ref(&line)).unwrap_err();
+        assert_eq!(
+            crate::evidence::codes(&refused),
+            ["EVENTLOG-DATA"],
+            "{kind}"
+        );
+    }
+}
+
+/// An event may bring fewer digests than the header lists; without the one that is replayed it says
+/// nothing that a quote could stand behind.
+#[test]
+fn an_event_without_a_digest_of_the_bank_is_refused() {
+    let mut writer = write(&machine());
+    let pcrs = quote(&replayed(&writer.log()), 1).pcrs;
+    for number in [5, Kind::EVENT_TAG.0, 0, 0] {
+        writer.0.extend(number.to_le_bytes());
+    }
+    let refused = verify(&writer.log(), &pcrs).unwrap_err();
+    assert_eq!(crate::evidence::codes(&refused), ["EVENTLOG-BANK"]);
+}
+
 /// A locality is where PCR 0 starts from; said wrongly, twice or late it is refused.
 #[test]
 fn a_startup_locality_is_believed_once_and_first() {

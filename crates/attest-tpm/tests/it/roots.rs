@@ -1,5 +1,6 @@
 //! Endorsement certificates and authorities of every kind, good and bad, made by OpenSSL.
 
+use crate::evidence::der_of;
 use crate::forge::{RESIDENT_SIGNER, RESTRICTED, curve_and_point, endorsement_public, public};
 use crate::tools::{pem, succeed};
 use attest_tpm::{Authorities, Authority, Cloud, EndorsementKey, References, SigningKey, Trust};
@@ -258,6 +259,17 @@ fn endorsement_certificates_are_judged_one_fault_at_a_time() {
         ("names without a model", |r| {
             r.extensions = [EKU, USAGE, &NAMES.replace("b.2.23.133.2.2=model\n", "")].concat();
         }),
+        ("names without a version", |r| {
+            r.extensions = [EKU, USAGE, &NAMES.replace("c.2.23.133.2.3=id:0001\n", "")].concat();
+        }),
+        ("names without a manufacturer", |r| {
+            let maker = "a.2.23.133.2.1=id:494E5443\n";
+            r.extensions = [EKU, USAGE, &NAMES.replace(maker, "")].concat();
+        }),
+        ("an endless extension", |r| {
+            let endless = format!("1.2.3.4=DER:{}\n", "00".repeat(8192));
+            r.extensions = [EKU, USAGE, &endless, NAMES].concat();
+        }),
         ("an unknown critical extension", |r| {
             r.extensions = [EKU, USAGE, "1.2.3.4=critical,ASN1:NULL\n", NAMES].concat();
         }),
@@ -308,6 +320,9 @@ fn endorsement_certificates_are_judged_one_fault_at_a_time() {
         no names: TPM-EK-CERT-NAME
         no subject, and names that are not critical: TPM-EK-CERT-NAME
         names without a model: TPM-EK-CERT-NAME
+        names without a version: TPM-EK-CERT-NAME
+        names without a manufacturer: TPM-EK-CERT-NAME
+        an endless extension: TPM-EK-CERT-STRUCTURE
         an unknown critical extension: TPM-EK-CERT-CRITICAL
         an unknown extension: trusted, emulated false, INTC
         a root with a path length of 0: TPM-EK-CHAIN (CN=root: its path length is exceeded)
@@ -502,6 +517,88 @@ fn every_certificate_of_the_path_has_to_be_valid_now() {
         TPM-EK-CERT-VALIDITY TPM-EK-CERT-VALIDITY
     "#]]
     .assert_eq(&(seen + "\n"));
+}
+
+/// A long path, and a crowd of authorities of one name, cost a bounded number of signatures.
+#[test]
+fn paths_are_short_and_searches_end() {
+    if let Err(why) = testkit::tools(["openssl"]) {
+        testkit::skip("attest_tpm::endorsement_certificates", &why);
+        return;
+    }
+    let now = Timestamp::now().plus_secs(3600);
+    let folder = testkit::temp_dir().unwrap();
+    let mut made = make(folder.path(), &Recipe::default()).unwrap();
+    let openssl = |arguments: &[&str]| succeed(folder.path(), "none", "openssl", arguments);
+    let issue = |name: &str, extensions: &str, by: &str| {
+        let [request, certificate, authority, key] = [
+            format!("{name}.csr"),
+            format!("{name}.pem"),
+            format!("{by}.pem"),
+            format!("{by}.key"),
+        ];
+        let issue = [
+            "x509",
+            "-req",
+            "-in",
+            &request,
+            "-set_serial",
+            "9",
+            "-days",
+            "30",
+            "-extfile",
+            extensions,
+            "-out",
+            &certificate,
+            "-CA",
+            &authority,
+            "-CAkey",
+            &key,
+        ];
+        openssl(&issue);
+        fs::read_to_string(folder.path().join(certificate)).unwrap()
+    };
+    let good = made.references.ek.intermediates.clone();
+    let first = made.certificate.clone();
+    let mut by = "middle".to_owned();
+    let mut seen = Vec::new();
+    for number in 2..=5 {
+        let name = format!("middle{number}");
+        let [key, request, subject] = [
+            format!("{name}.key"),
+            format!("{name}.csr"),
+            format!("/CN={name}"),
+        ];
+        openssl(&[&["genpkey", "-out", &key, "-algorithm"], P256].concat());
+        openssl(&[
+            "req", "-new", "-key", &key, "-subj", &subject, "-out", &request,
+        ]);
+        let authority = issue(&name, "middle.ext", &by);
+        let intermediates = &mut made.references.ek.intermediates;
+        intermediates.extend(Authority::from_pem(&authority).unwrap());
+        made.certificate = der_of(issue("ek", "ek.ext", &name).as_bytes());
+        seen.push(format!("{number}: {}", judge(&made, now)));
+        by = name;
+    }
+    // Another authority of the same name stands before the right one, again and again.
+    let folder = testkit::temp_dir().unwrap();
+    let stranger = make(folder.path(), &Recipe::default()).unwrap();
+    let stranger = &stranger.references.ek.intermediates[0];
+    made.certificate = first;
+    for crowd in [30, 31] {
+        let before = std::iter::repeat_n(stranger, crowd);
+        made.references.ek.intermediates = before.chain(&good).cloned().collect();
+        seen.push(format!("crowd of {crowd}: {}", judge(&made, now)));
+    }
+    expect![[r#"
+        2: trusted, emulated false, INTC
+        3: trusted, emulated false, INTC
+        4: trusted, emulated false, INTC
+        5: TPM-EK-CHAIN (issuer CN=middle5)
+        crowd of 30: trusted, emulated false, INTC
+        crowd of 31: TPM-EK-CHAIN (CN=middle: its key did not sign this)
+    "#]]
+    .assert_eq(&(seen.join("\n") + "\n"));
 }
 
 #[test]

@@ -8,6 +8,8 @@
     reason = "tests may panic"
 )]
 
+mod evidence;
+
 use hostile::{TARGETS, Target};
 use std::time::{Duration, Instant};
 use testkit::mutation::{Random, changed};

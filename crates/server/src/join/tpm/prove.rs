@@ -156,7 +156,6 @@ fn answered(
             exporter: session.exporter.to_vec(),
         },
         now,
-        previous: None,
         vouched: None,
     };
     let evidence = JoinEvidence {
