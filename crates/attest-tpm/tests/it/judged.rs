@@ -151,9 +151,11 @@ fn what_unjudged_images_measured_stays_their_own_word() {
         let of_programs: Vec<String> = lines(&facts)
             .lines()
             .filter(|line| {
-                ["loader", "cmdline", "sections", "kernel", "initrd", "shim", "state"]
-                    .iter()
-                    .any(|name| line.starts_with(&format!("machine.boot.{name} ")))
+                [
+                    "loader", "cmdline", "sections", "kernel", "initrd", "shim", "state",
+                ]
+                .iter()
+                .any(|name| line.starts_with(&format!("machine.boot.{name} ")))
             })
             .map(str::to_owned)
             .collect();

@@ -96,6 +96,7 @@ impl Machine {
         });
         let file = ReferenceFile {
             generations: generations.collect(),
+            boots: Vec::new(),
             withdrawn: withdrawn.iter().map(|name| withdrawal(name)).collect(),
         };
         if !boots.is_empty() {
