@@ -2,6 +2,7 @@
 //! there: over the guest's own network, with the identity that its machine earned.
 
 use super::PATIENCE;
+use super::measured::text;
 use super::pieces::{Pieces, WORKLOAD};
 use super::server::{DOMAIN, Server, role};
 use estate::EstateFiles;
@@ -23,7 +24,8 @@ const OUTPUT: &str = "/run/workload.out";
 pub(crate) fn declare(files: &mut EstateFiles) {
     let uid = rustix::process::getuid().as_raw();
     let settings = "classifications = [\"public\", \"catalog\", \"restricted\"]\n";
-    let (domain, rest) = files.0["estate.toml"].split_once('\n').expect("lines");
+    let estate = files.0.get("estate.toml").expect("an estate");
+    let (domain, rest) = estate.split_once('\n').expect("lines");
     let estate = format!("{domain}\n{settings}{rest}");
     files.insert("estate.toml", estate);
     files.insert(
@@ -179,9 +181,9 @@ impl Session {
         assert_eq!(ran.status, 0, "{ran:?}");
         let mut session = Self { asked: 0 };
         let connected = session.connect(guest, shop);
-        assert_eq!(connected["ok"], true, "{connected}");
+        assert!(is_ok(&connected), "{connected}");
         let counted = session.ask(guest, &query("select count(*) from orders"));
-        assert_eq!(counted["first"], "100", "{counted}");
+        assert_eq!(text(&counted, "/first"), "100", "{counted}");
         session
     }
 
@@ -211,7 +213,7 @@ impl Session {
             let ran = guest.run(&format!("cat {OUTPUT}"), PATIENCE);
             let said = ran.expect("the guest obeys").output;
             let answers = said.lines().map(serde_json::from_str::<Value>);
-            let own = |answer: &Value| answer["id"] == self.asked;
+            let own = |answer: &Value| answer.get("id").and_then(Value::as_u64) == Some(self.asked);
             if let Some(answer) = answers.filter_map(Result::ok).find(own) {
                 return answer;
             }
@@ -234,6 +236,10 @@ impl Session {
     }
 }
 
+pub(crate) fn is_ok(answer: &Value) -> bool {
+    answer.get("ok") == Some(&Value::Bool(true))
+}
+
 pub(crate) fn query(sql: &str) -> Value {
     json!({ "query": { "sql": sql } })
 }
@@ -250,7 +256,6 @@ pub(crate) fn uptime(output: &str) -> Duration {
 /// How a session ended, as the gateway has recorded it.
 #[derive(Debug)]
 pub(crate) struct Ended {
-    pub(crate) session: String,
     pub(crate) reason: String,
     pub(crate) detail: String,
     pub(crate) operations: u64,
@@ -264,21 +269,17 @@ pub(crate) fn ended(server: &Server) -> Ended {
     let records = |kind| server.records_of(GATEWAY, kind);
     loop {
         if let Some(record) = records("session-end").first() {
-            let text = |pointer| {
-                let found = record.pointer(pointer).and_then(Value::as_str);
-                found.unwrap_or_default().to_owned()
-            };
-            let number = |pointer| text(pointer).parse().expect("a number");
+            let number = |pointer| text(record, pointer).parse().expect("a number");
             let started = records("session-start");
             assert_eq!(started.len(), 1, "{started:?}");
             let started = started.first().expect("it began");
-            assert_eq!(started["body"]["session"], record["body"]["session"]);
+            let session = "/body/session";
+            assert_eq!(text(started, session), text(record, session));
             let id = format!("spiffe://{DOMAIN}/payments/api");
-            assert_eq!(started["body"]["spiffe_id"], id.as_str());
+            assert_eq!(text(started, "/body/spiffe_id"), id);
             return Ended {
-                session: text("/body/session"),
-                reason: text("/body/reason"),
-                detail: text("/body/detail"),
+                reason: text(record, "/body/reason").to_owned(),
+                detail: text(record, "/body/detail").to_owned(),
                 operations: number("/body/operations"),
                 at: Duration::from_millis(number("/time/wall")),
             };
