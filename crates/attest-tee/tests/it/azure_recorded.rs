@@ -110,6 +110,8 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
     }
     expect![[r#"
         azure/snp-vtpm/evidence-v1.json
+        machine.cloud.instance_id = 26f8bc30-774e-4290-8e7a-535f3b672aee (verified)
+        machine.cloud.provider = azure (verified)
         machine.tee.ak_sha256 = 18363b… 32 bytes
         machine.tee.debug = false
         machine.tee.endorsement = vcek
@@ -130,6 +132,8 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.vmpl = 0
 
         azure/snp-vtpm/evidence-v2.json
+        machine.cloud.instance_id = 7df7b373-b947-4aaa-96e5-c358f2a03d20 (verified)
+        machine.cloud.provider = azure (verified)
         machine.tee.ak_sha256 = 21cc57… 32 bytes
         machine.tee.debug = false
         machine.tee.endorsement = vcek
@@ -150,6 +154,8 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.vmpl = 0
 
         attestation-rs/az_snp/live-evidence.json
+        machine.cloud.instance_id = 02fe12ec-5b74-4a1b-b261-8ea46fe9af36 (verified)
+        machine.cloud.provider = azure (verified)
         machine.tee.ak_sha256 = 6f9071… 32 bytes
         machine.tee.debug = false
         machine.tee.endorsement = vcek
@@ -170,6 +176,8 @@ fn recorded_machines_with_snp_are_affirmed_and_name_the_key_that_quotes() {
         machine.tee.vmpl = 0
 
         attestation-rs/az_snp/milan-v3-attestation.json
+        machine.cloud.instance_id = d62de809-4115-4c18-b16c-6314707de1fb (verified)
+        machine.cloud.provider = azure (verified)
         machine.tee.ak_sha256 = 55fec2… 32 bytes
         machine.tee.debug = false
         machine.tee.endorsement = vcek
@@ -289,6 +297,8 @@ fn a_recorded_machine_with_tdx_is_affirmed_and_names_the_key_that_quotes() {
     );
     quote_is_by(&judged.ak.unwrap(), &json["tpm_quote"]);
     expect![[r#"
+        machine.cloud.instance_id = 6332533d-5649-4d02-8aa7-8f64b7c3ee21 (verified)
+        machine.cloud.provider = azure (verified)
         machine.tee.ak_sha256 = 25b7d7… 32 bytes
         machine.tee.debug = false
         machine.tee.endorsement = pck-platform
