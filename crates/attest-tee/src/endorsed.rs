@@ -5,7 +5,7 @@
 
 use crate::intel::{self, Ca, Collateral, CollateralBytes};
 use crate::snp::{self, Report};
-use crate::{Bundle, tdx};
+use crate::{Artefact, Bundle, tdx};
 use attest::{Evidence as Blob, Verdict};
 use crypto::hex;
 use facts::{Finding, Outcome};
@@ -14,8 +14,11 @@ use facts::{Finding, Outcome};
 const MOST: usize = 16;
 
 /// Findings that are mended where the evidence is judged, and say nothing of the machine.
-const OURS: [&str; 7] = [
+const OURS: [&str; 10] = [
     "TEE-ENDORSEMENT-MISSING",
+    "TEE-ENDORSEMENT-PENDING",
+    "TEE-ENDORSEMENT-FETCH",
+    "TEE-ENDORSEMENT-LIMIT",
     "TEE-SNP-CRL",
     "TEE-INTEL-COLLATERAL",
     "TEE-INTEL-COLLATERAL-TIME",
@@ -106,9 +109,10 @@ pub fn snp(
             hex::encode(&parsed.reported_tcb),
         ))
         .observed("none")
-        .next(
-            "fetch it from AMD's key server into the server's bundle; see docs/attestation/snp.md",
-        );
+        .next(to_fetch(
+            "AMD's key server",
+            &Artefact::of_snp(report, &accepted(&references)),
+        ));
         Endorsed::refused(vec![finding], blob())
     })
 }
@@ -142,10 +146,13 @@ pub fn tdx(
         .expected(format!(
             "collateral for TDX of FMSPC {}, authority {}, in the bundle of endorsements",
             hex::encode(&pck.fmspc),
-            authority(pck.ca),
+            pck.ca.word(),
         ))
         .observed("none")
-        .next("fetch it from Intel's PCS into the server's bundle; see docs/attestation/snp.md");
+        .next(to_fetch(
+            "Intel's PCS",
+            &Artefact::of_platform(true, pck.fmspc, pck.ca),
+        ));
         return Endorsed::refused(vec![finding], blobs);
     };
     let kept = Blob::new("tdx-collateral", collateral(bytes, pck.fmspc, pck.ca));
@@ -159,11 +166,19 @@ pub fn tdx(
     Endorsed { verdict, blobs }
 }
 
-const fn authority(ca: Ca) -> &'static str {
-    match ca {
-        Ca::Platform => "platform",
-        Ca::Processor => "processor",
-    }
+/// The generations that `references` accept.
+fn accepted(references: &snp::References) -> Vec<snp::Generation> {
+    references.generations.iter().map(|(one, _)| *one).collect()
+}
+
+/// What an operator runs, on whatever machine has a network.
+fn to_fetch(vendor: &str, artefacts: &[Artefact]) -> String {
+    let names: Vec<_> = artefacts.iter().map(ToString::to_string).collect();
+    format!(
+        "fetch it from {vendor} into the server's bundle: trilith attest endorsements fetch --into \
+         endorsements.json {}; or let the server fetch (tee_fetch): docs/attestation/endorsements.md",
+        names.join(" ")
+    )
 }
 
 /// A bundle with nothing but this collateral.
@@ -174,7 +189,7 @@ fn collateral(bytes: &CollateralBytes, fmspc: [u8; 6], ca: Ca) -> Vec<u8> {
         "intel": [{
             "tee": "tdx",
             "fmspc": hex::encode(&fmspc),
-            "ca": authority(ca),
+            "ca": ca.word(),
             "tcb_info": bytes.tcb_info,
             "qe_identity": bytes.qe_identity,
             "signing_chain": bytes.signing_chain,
