@@ -3,9 +3,11 @@
 //! The evidence is judged beside that of the TPM, for the same nonce and bound to its attestation key, and both
 //! make one verdict. A pool that asks for it takes no machine without.
 
+mod fetching;
 mod references;
 mod standing;
 
+pub(super) use fetching::fetched;
 pub(crate) use standing::{Standing, stands};
 
 use crate::current::Current;
@@ -15,6 +17,7 @@ use attest::transcript::tee_report_data;
 use attest_tee::endorsed::{self, Endorsed, lacks_endorsement};
 use attest_tee::{snp, tdx};
 use crypto::PublicKey;
+use endorsements::Want;
 use estate::{TeeKind, TeeReference, TeeTerms};
 use facts::{Fact, FactSet, Finding, Outcome, Source, Timestamp, Verdict, names};
 use proto::v1;
@@ -80,6 +83,8 @@ pub(super) struct Question<'a> {
 pub(super) struct Refused {
     pub(super) findings: Vec<Finding>,
     pub(super) blobs: Vec<(&'static str, Vec<u8>)>,
+    /// What a vendor may be asked for, if it lacks endorsements alone.
+    wants: Vec<Want>,
 }
 
 impl Refused {
@@ -95,6 +100,7 @@ impl From<Finding> for Refused {
         Self {
             findings: vec![finding],
             blobs: Vec::new(),
+            wants: Vec::new(),
         }
     }
 }
@@ -144,11 +150,13 @@ pub(super) fn judge(
     let at_hand = endorsements.now();
     let report_data = tee_report_data(question.attestation_key.spki_der(), &question.nonce);
     let now = question.now;
+    let wants = fetching::wants(offered, reference, root, now, endorsements)?;
+    let bundle = endorsements.with(&at_hand.bundle, &wants, now);
     let mut judged = match &reference.terms {
         TeeTerms::SevSnp(terms) => endorsed::snp(
             &offered.report,
             &offered.auxiliary,
-            &at_hand.bundle,
+            &bundle,
             &snp::Expectation { report_data, now },
             &references::snp(terms, root)?,
         ),
@@ -157,21 +165,24 @@ pub(super) fn judge(
                 quote: &offered.report,
                 event_log: Some(offered.event_log.as_slice()).filter(|log| !log.is_empty()),
             },
-            &at_hand.bundle,
+            &bundle,
             &tdx::Expectation { report_data, now },
             &references::tdx(terms, root)?,
         ),
     };
     if judged.verdict.outcome() != Outcome::Affirmed {
         let mut findings = judged.verdict.findings;
+        let mut lacking = Vec::new();
         if lacks_endorsement(&findings) {
             findings.extend(at_hand.problem);
+            lacking = fetching::lacking(wants, offered, &bundle, now);
         }
         let blobs = judged.blobs.into_iter();
         let blobs = blobs.map(|blob| (blob.kind, blob.bytes.into_owned()));
         return Err(Refused {
             findings,
             blobs: blobs.collect(),
+            wants: lacking,
         });
     }
     judged.verdict = stated(&judged.verdict, reference, question);

@@ -249,7 +249,7 @@ pub(crate) async fn prove(
     request: v1::TpmFinishRequest,
 ) -> Result<Evidence, Refusal> {
     let now = core.now();
-    let offered = Offered::of(request.tee)?;
+    let offered = Arc::new(Offered::of(request.tee)?);
     let session = take(core, &request.session, now)?;
     if session.exporter != peer.exporter {
         return Err(Refusal::Denied(
@@ -310,6 +310,26 @@ pub(crate) async fn prove(
     let (current, ring) = (core.estate()?, pool.clone().unwrap_or_default());
     let (version, sent) = (current.index, Arc::clone(&evidence));
     let (nonce, judging) = (session.nonce, Arc::clone(core));
+    let hardware_again = {
+        let (core, offered) = (Arc::clone(core), Arc::clone(&offered));
+        let (current, ring) = (Arc::clone(&current), ring.clone());
+        let attestation_key = proven.attestation_key.clone();
+        move || {
+            let question = tee::Question {
+                attestation_key: &attestation_key,
+                nonce,
+                now,
+            };
+            let at_hand = &core.endorsements;
+            tee::judge(
+                Option::as_ref(&offered),
+                &question,
+                &current,
+                &ring,
+                at_hand,
+            )
+        }
+    };
     let judged = core.pool.run(move || {
         let demands = current.demands(&ring);
         let asked = Asked {
@@ -326,12 +346,25 @@ pub(crate) async fn prove(
             now,
         };
         let at_hand = &judging.endorsements;
-        let hardware = tee::judge(offered.as_ref(), &question, &current, &ring, at_hand);
+        let hardware = tee::judge(
+            Option::as_ref(&offered),
+            &question,
+            &current,
+            &ring,
+            at_hand,
+        );
         (proven, judged, hardware)
     });
     let (proven, judged, hardware) = judged
         .await
         .map_err(|error| Refusal::internal("judging a machine", &error))?;
+    // Nobody is asked for anything on behalf of a machine that is refused anyway.
+    let hardware = match hardware {
+        Err(lacking) if judged.is_ok() => {
+            tee::fetched(core, lacking, &name, hardware_again).await?
+        }
+        hardware => hardware,
+    };
     let ((approved, list), hardware) = match (judged, hardware) {
         (Ok(judged), Ok(hardware)) => (judged, hardware),
         (judged, hardware) => {
