@@ -101,9 +101,11 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "agent",
             "appraise",
+            "attest-tee",
             "attest-tpm",
             "crypto",
             "device",
+            "endorsements",
             "estate",
             "estate-prove",
             "facts",
