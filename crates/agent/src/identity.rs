@@ -46,6 +46,12 @@ const UNCHECKED: JoinError = JoinError::Answer("there is nothing to check it wit
 /// Its word for a machine that was readmitted and has to renew before anything else.
 const RENEW_FIRST: &str = "AGENT-RENEW-FIRST";
 
+/// The server's word for endorsements that are on their way.
+const PENDING: &str = "TEE-ENDORSEMENT-PENDING";
+const PENDING_PAUSE: Duration = Duration::from_secs(5);
+/// A minute in all; then whoever starts the agent decides.
+const PENDING_TRIES: u32 = 12;
+
 #[derive(Debug, thiserror::Error)]
 pub enum IdentityError {
     #[error("the node's state")]
@@ -106,7 +112,7 @@ impl Identity {
             approvals,
         } = match kept {
             Some(state) => resume(config, trust_domain, &directory, state, sealed).await?,
-            None => join::join(config, trust_domain, &directory, None).await?,
+            None => first_join(config, trust_domain, &directory).await?,
         };
         let receipts = Receipts::new(trust_domain, &state.ledger_key.0);
         let receipts = receipts.map_err(IdentityError::Refused)?;
@@ -192,6 +198,24 @@ impl Identity {
     pub(crate) fn validity(&self) -> Option<(Timestamp, Timestamp)> {
         validity(&self.trust_domain, &self.state())
     }
+}
+
+/// A first join, tried again while the server fetches what endorses this machine's hardware.
+async fn first_join(
+    config: &AgentConfig,
+    trust_domain: &TrustDomain,
+    directory: &StateDir,
+) -> Result<Node, JoinError> {
+    for _ in 0..PENDING_TRIES {
+        match join::join(config, trust_domain, directory, None).await {
+            Err(JoinError::Refused(finding)) if finding.code == PENDING => {
+                tracing::info!(%finding, "joining again in a moment");
+                tokio::time::sleep(PENDING_PAUSE).await;
+            }
+            ended => return ended,
+        }
+    }
+    join::join(config, trust_domain, directory, None).await
 }
 
 /// A node that joined before: by its kept key while the SVID lasts, else it proves itself again. `sealed`: the

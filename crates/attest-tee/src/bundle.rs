@@ -3,12 +3,17 @@
 //! One JSON file, filled wherever there is a network. It is not trusted: all that counts in it is signed
 //! by a vendor, and is checked where it is used. Who can write to it can withhold, not forge.
 
+mod fill;
+
+pub use fill::Listed;
+
 use crate::intel::{Ca, CollateralBytes};
 use crate::snp::{self, Generation, Report, Roots};
 use attest::x509;
 use facts::Finding;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A fleet's worth of certificates.
 const LONGEST: usize = 64 << 20;
@@ -16,7 +21,7 @@ const LONGEST: usize = 64 << 20;
 const MOST: usize = 100_000;
 
 /// What stands in the file. Binary members are base 64, answers of services stand as they came.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
     /// 1.
@@ -27,7 +32,7 @@ struct File {
     intel: Vec<Intel>,
 }
 
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Snp {
     /// VCEK and VLEK certificates.
@@ -42,7 +47,7 @@ struct Snp {
 }
 
 /// One platform's collateral.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Intel {
     /// `sgx` or `tdx`.
@@ -72,6 +77,8 @@ pub struct Bundle {
     /// By the raw name of the issuer.
     crls: BTreeMap<Vec<u8>, Vec<u8>>,
     intel: BTreeMap<PlatformName, CollateralBytes>,
+    /// Counts where there is nothing above.
+    beneath: Option<Arc<Self>>,
 }
 
 impl Bundle {
@@ -96,16 +103,26 @@ impl Bundle {
     #[must_use]
     pub fn snp_keys(&self, report: &Report) -> &[Vec<u8>] {
         let chip = (report.signing_key() == "vcek").then_some(report.chip_id);
-        self.keys
-            .get(&(chip, report.reported_tcb))
-            .map_or(&[], Vec::as_slice)
+        self.keys_of(&(chip, report.reported_tcb))
+    }
+
+    fn keys_of(&self, name: &KeyName) -> &[Vec<u8>] {
+        match (self.keys.get(name), &self.beneath) {
+            (Some(keys), _) => keys,
+            (None, Some(beneath)) => beneath.keys_of(name),
+            (None, None) => &[],
+        }
     }
 
     /// The revocation list of the generation's root in `roots`, DER.
     #[must_use]
     pub fn snp_crl(&self, roots: &Roots, generation: Generation) -> Option<&[u8]> {
-        let issuer = roots.subject(generation)?;
-        self.crls.get(&issuer).map(Vec::as_slice)
+        self.list_of(&roots.subject(generation)?)
+    }
+
+    fn list_of(&self, issuer: &[u8]) -> Option<&[u8]> {
+        let below = || self.beneath.as_ref()?.list_of(issuer);
+        self.crls.get(issuer).map(Vec::as_slice).or_else(below)
     }
 
     /// Adds the intermediates of the bundle to `roots`, whose roots have to have signed them.
@@ -113,7 +130,10 @@ impl Bundle {
     /// # Errors
     /// `TEE-ROOT-STRUCTURE`.
     pub fn extend(&self, roots: &mut Roots) -> Result<(), Finding> {
-        self.chains.iter().try_for_each(|pem| roots.extend(pem))
+        self.chains.iter().try_for_each(|pem| roots.extend(pem))?;
+        self.beneath
+            .as_ref()
+            .map_or(Ok(()), |beneath| beneath.extend(roots))
     }
 
     /// As [`Bundle::extend`], where nobody answers for the bundle: what hangs below no root of `roots` is
@@ -122,12 +142,16 @@ impl Bundle {
         for pem in &self.chains {
             drop(roots.extend(pem));
         }
+        if let Some(beneath) = &self.beneath {
+            beneath.offer(roots);
+        }
     }
 
     /// The collateral for a platform.
     #[must_use]
     pub fn collateral(&self, tdx: bool, fmspc: [u8; 6], ca: Ca) -> Option<&CollateralBytes> {
-        self.intel.get(&(tdx, fmspc, ca))
+        let below = || self.beneath.as_ref()?.collateral(tdx, fmspc, ca);
+        self.intel.get(&(tdx, fmspc, ca)).or_else(below)
     }
 }
 

@@ -78,6 +78,11 @@ impl Crl {
         self.revoked.contains(certificate.raw_serial())
     }
 
+    /// From when to when, in seconds since the Unix epoch.
+    pub(crate) const fn span(&self) -> (i64, i64) {
+        (self.this_update, self.next_update)
+    }
+
     /// From when to when, in seconds since the Unix epoch, for people.
     pub(crate) fn window(&self) -> String {
         let show = |seconds: i64| {

@@ -6,7 +6,7 @@
 use crate::azure::{self, Hcl};
 use crate::intel::{self, Ca, Collateral, CollateralBytes};
 use crate::snp::{self, Report};
-use crate::{Bundle, nitro, tdx};
+use crate::{Artefact, Bundle, nitro, tdx};
 use attest::{Evidence as Blob, Verdict};
 use crypto::{PublicKey, hex};
 use facts::{Finding, Outcome, Timestamp};
@@ -15,8 +15,11 @@ use facts::{Finding, Outcome, Timestamp};
 const MOST: usize = 16;
 
 /// Findings that are mended where the evidence is judged, and say nothing of the machine.
-const OURS: [&str; 7] = [
+const OURS: [&str; 10] = [
     "TEE-ENDORSEMENT-MISSING",
+    "TEE-ENDORSEMENT-PENDING",
+    "TEE-ENDORSEMENT-FETCH",
+    "TEE-ENDORSEMENT-LIMIT",
     "TEE-SNP-CRL",
     "TEE-INTEL-COLLATERAL",
     "TEE-INTEL-COLLATERAL-TIME",
@@ -66,7 +69,8 @@ pub fn snp(
 ) -> Endorsed {
     let mut references = references.clone();
     bundle.offer(&mut references.roots);
-    let judged = by_each_key(report, table, bundle, &references.roots, |evidence| {
+    let accepted = accepted(&references);
+    let judged = by_each_key(report, table, bundle, &references.roots, &accepted, |evidence| {
         (snp::verify(evidence, expected, &references), ())
     });
     let shown = Blob::new("snp-report", report.to_vec());
@@ -108,7 +112,8 @@ pub fn azure_snp(
         user_data: None,
         now,
     };
-    let judged = by_each_key(report, table, bundle, &references.snp.roots, |evidence| {
+    let accepted = accepted(&references.snp);
+    let judged = by_each_key(report, table, bundle, &references.snp.roots, &accepted, |evidence| {
         let hardware = azure::Hardware::Snp {
             key: evidence.key,
             crl: evidence.crl,
@@ -135,6 +140,7 @@ fn by_each_key<T>(
     table: &[u8],
     bundle: &Bundle,
     roots: &snp::Roots,
+    accepted: &[snp::Generation],
     judge: impl Fn(&snp::Evidence<'_>) -> (Verdict, T),
 ) -> Result<(Verdict, T, Vec<Blob<'static>>), Finding> {
     let parsed = Report::parse(report)?;
@@ -172,9 +178,10 @@ fn by_each_key<T>(
             hex::encode(&parsed.reported_tcb),
         ))
         .observed("none")
-        .next(
-            "fetch it from AMD's key server into the server's bundle; see docs/attestation/snp.md",
-        )
+        .next(to_fetch(
+            "AMD's key server",
+            &Artefact::of_snp(report, accepted),
+        ))
     })
 }
 
@@ -207,10 +214,13 @@ pub fn tdx(
         .expected(format!(
             "collateral for TDX of FMSPC {}, authority {}, in the bundle of endorsements",
             hex::encode(&pck.fmspc),
-            authority(pck.ca),
+            pck.ca.word(),
         ))
         .observed("none")
-        .next("fetch it from Intel's PCS into the server's bundle; see docs/attestation/snp.md");
+        .next(to_fetch(
+            "Intel's PCS",
+            &Artefact::of_platform(true, pck.fmspc, pck.ca),
+        ));
         return Endorsed::refused(vec![finding], blobs);
     };
     let kept = Blob::new("tdx-collateral", collateral(bytes, pck.fmspc, pck.ca));
@@ -248,11 +258,19 @@ pub fn nitro_tpm(
     }
 }
 
-const fn authority(ca: Ca) -> &'static str {
-    match ca {
-        Ca::Platform => "platform",
-        Ca::Processor => "processor",
-    }
+/// The generations that `references` accept.
+fn accepted(references: &snp::References) -> Vec<snp::Generation> {
+    references.generations.iter().map(|(one, _)| *one).collect()
+}
+
+/// What an operator runs, on whatever machine has a network.
+fn to_fetch(vendor: &str, artefacts: &[Artefact]) -> String {
+    let names: Vec<_> = artefacts.iter().map(ToString::to_string).collect();
+    format!(
+        "fetch it from {vendor} into the server's bundle: trilith attest endorsements fetch --into \
+         endorsements.json {}; or let the server fetch (tee_fetch): docs/attestation/endorsements.md",
+        names.join(" ")
+    )
 }
 
 /// A bundle with nothing but this collateral.
@@ -263,7 +281,7 @@ fn collateral(bytes: &CollateralBytes, fmspc: [u8; 6], ca: Ca) -> Vec<u8> {
         "intel": [{
             "tee": "tdx",
             "fmspc": hex::encode(&fmspc),
-            "ca": authority(ca),
+            "ca": ca.word(),
             "tcb_info": bytes.tcb_info,
             "qe_identity": bytes.qe_identity,
             "signing_chain": bytes.signing_chain,

@@ -8,6 +8,7 @@
 
 mod appraisal;
 mod collateral;
+mod document;
 mod identity;
 mod pck;
 mod quote;
@@ -17,6 +18,7 @@ mod status;
 mod tcb;
 
 pub use collateral::{Collateral, CollateralBytes};
+pub(crate) use document::{identity_window, pck_list_window, root_list_window, tcb_info_window};
 pub use quote::{Body, Quote};
 pub use report::{EnclaveReport, TdReport};
 pub use roots::Roots;

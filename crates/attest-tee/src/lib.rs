@@ -23,6 +23,7 @@
     )
 )]
 
+mod artefact;
 pub mod azure;
 mod bundle;
 mod code;
@@ -36,6 +37,7 @@ pub mod tdx;
 mod time;
 mod wire;
 
-pub use bundle::Bundle;
+pub use artefact::{Anchors, Answer, Artefact, Endorsement, NotAnArtefact};
+pub use bundle::{Bundle, Listed};
 pub use code::Code;
 pub use crl::Revocation;

@@ -25,7 +25,7 @@ use crypto::chain::{self, Kind};
 use crypto::hex;
 use facts::{FactSet, Finding, Timestamp};
 use key::{Identity, ReportKey};
-pub(crate) use key::{generation, named};
+pub(crate) use key::{certifies, generation, named};
 
 /// What a machine presents, and what endorses it.
 #[derive(Debug, Clone, Copy)]

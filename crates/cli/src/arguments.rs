@@ -4,7 +4,8 @@ mod attest;
 mod refs;
 
 pub(crate) use attest::{
-    AttestCommand, DiffArguments, DryRunArguments, EarArguments, ExplainArguments, Side, Verdict,
+    AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
+    EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,

@@ -1,5 +1,9 @@
 //! `server.toml`: strict, every key documented, every default with its reason.
 
+mod tee_fetch;
+
+pub use tee_fetch::{TeeFetch, TeeSource, TeeVendor};
+
 use facts::Finding;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -35,6 +39,10 @@ pub struct Config {
     /// changed. Absent: only what a machine brings endorses it.
     #[serde(default)]
     pub tee_endorsements: Option<PathBuf>,
+    /// Asks vendors for the endorsements of machines that are not in that file. Absent: nobody is asked for
+    /// anything.
+    #[serde(default)]
+    pub tee_fetch: Option<TeeFetch>,
     pub custody: Custodies,
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -284,6 +292,9 @@ impl Config {
         if let Err(error) = spiffe_core::TrustDomain::new(&self.trust_domain) {
             return Err(ConfigError::TrustDomain(error.to_string()));
         }
+        if let Some(fetch) = &self.tee_fetch {
+            fetch.check()?;
+        }
         let day = 86_400;
         for (key, value, low, high) in [
             ("lifetimes.x509_s", self.lifetimes.x509_s, 10, day),
@@ -360,6 +371,9 @@ impl Config {
         self.admin_socket = self.admin_socket.as_ref().map(|path| base.join(path));
         let endorsements = self.tee_endorsements.as_ref();
         self.tee_endorsements = endorsements.map(|path| base.join(path));
+        if let Some(fetch) = &mut self.tee_fetch {
+            fetch.rebase(base);
+        }
         for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
             let Custody::File { dir } = custody;
             *dir = base.join(&*dir);

@@ -1,8 +1,10 @@
-//! The bundle of endorsements for confidential machines: a file that an operator fills wherever there is a
-//! network. It is not trusted, and read again when it has changed, so that nobody has to tell the server.
+//! Endorsements for confidential machines: a file that an operator fills wherever there is a network, and, if
+//! the configuration says so, what is fetched from vendors. Neither is trusted. The file is read again when it
+//! has changed, so that nobody has to tell the server.
 
 use attest_tee::Bundle;
-use facts::Finding;
+use endorsements::{Fetcher, Obtained, Want};
+use facts::{Finding, Timestamp};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
@@ -17,6 +19,7 @@ type Mark = [i64; 7];
 
 pub(crate) struct Endorsements {
     path: Option<PathBuf>,
+    fetcher: Option<Arc<Fetcher>>,
     read: Mutex<Read>,
 }
 
@@ -37,15 +40,43 @@ pub(crate) struct AtHand {
 impl Endorsements {
     /// Reads the file, if there is one. Blocks. What is wrong with it stands in the log, and in the refusals of
     /// machines that need it.
-    pub(crate) fn open(path: Option<PathBuf>) -> Self {
+    pub(crate) fn open(path: Option<PathBuf>, fetcher: Option<Arc<Fetcher>>) -> Self {
         let endorsements = Self {
             path,
+            fetcher,
             read: Mutex::default(),
         };
         if let Some(problem) = endorsements.now().problem {
             tracing::error!(%problem, "the bundle of endorsements is not read");
         }
         endorsements
+    }
+
+    /// The file's bundle below what was fetched of `wants`. Reads files: for threads of the pool.
+    pub(crate) fn with(&self, bundle: &Arc<Bundle>, wants: &[Want], now: Timestamp) -> Arc<Bundle> {
+        let Some(fetcher) = &self.fetcher else {
+            return Arc::clone(bundle);
+        };
+        let kept = fetcher.at_hand(wants, now);
+        if kept.is_empty() {
+            return Arc::clone(bundle);
+        }
+        let mut above = Bundle::default();
+        above.take_in(&kept);
+        Arc::new(above.over(Arc::clone(bundle)))
+    }
+
+    /// Whether anybody may be asked for what is lacking.
+    pub(crate) const fn may_fetch(&self) -> bool {
+        self.fetcher.is_some()
+    }
+
+    /// Has `wants` asked for in the name of `machine`, and waits within bounds. No lock is held meanwhile.
+    pub(crate) async fn obtain(&self, wants: &[Want], machine: &str) -> Obtained {
+        match &self.fetcher {
+            Some(fetcher) => fetcher.obtain(wants, machine).await,
+            None => Obtained::default(),
+        }
     }
 
     /// What there is now; the file is read again if it is another than before. Blocks: for threads of the pool.
@@ -120,7 +151,7 @@ mod tests {
     fn a_file_that_changed_is_read_again_and_a_broken_one_leaves_what_there_was() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("bundle.json");
-        let endorsements = Endorsements::open(Some(path.clone()));
+        let endorsements = Endorsements::open(Some(path.clone()), None);
         let code = |at_hand: &AtHand| at_hand.problem.as_ref().map(|it| it.code.to_string());
         let broken = Some("TEE-BUNDLE-STRUCTURE".to_owned());
         assert_eq!(code(&endorsements.now()), broken, "it is not there");
@@ -142,6 +173,6 @@ mod tests {
         let second = endorsements.now();
         assert_eq!(code(&second), None);
         assert!(!Arc::ptr_eq(&first.bundle, &second.bundle));
-        assert!(Endorsements::open(None).now().problem.is_none());
+        assert!(Endorsements::open(None, None).now().problem.is_none());
     }
 }

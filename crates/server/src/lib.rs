@@ -55,5 +55,8 @@ pub mod state;
 mod upkeep;
 mod workloads;
 
-pub use config::{Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits};
+pub use config::{
+    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, TeeFetch, TeeSource,
+    TeeVendor,
+};
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

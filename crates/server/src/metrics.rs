@@ -1,6 +1,7 @@
 //! Counters and gauges in the Prometheus text format. Their names are API, listed in
 //! `docs/reference/metrics.md`.
 
+use endorsements::Event;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -19,6 +20,12 @@ pub(crate) struct Code {
 pub(crate) struct Kind {
     /// `x509` or `jwt`.
     pub(crate) kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct Outcome {
+    /// `good`, `unknown`, `busy`, `broken` or `wrong`.
+    pub(crate) outcome: String,
 }
 
 /// All of them. Cheap to clone handles inside.
@@ -41,6 +48,10 @@ pub(crate) struct Metrics {
     pub(crate) estate_index: Gauge,
     pub(crate) append_seconds: Histogram,
     pub(crate) blocked: Gauge,
+    pub(crate) endorsement_requests: Family<Outcome, Counter>,
+    pub(crate) endorsements_found: Counter,
+    pub(crate) endorsements_dropped: Counter,
+    pub(crate) endorsement_cache_bytes: Gauge,
 }
 
 impl Metrics {
@@ -64,6 +75,10 @@ impl Metrics {
             estate_index: Gauge::default(),
             append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             blocked: Gauge::default(),
+            endorsement_requests: Family::default(),
+            endorsements_found: Counter::default(),
+            endorsements_dropped: Counter::default(),
+            endorsement_cache_bytes: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -148,6 +163,51 @@ impl Metrics {
             "1 while the server refuses to sign because a peer knows a longer ledger",
             self.blocked.clone(),
         );
+        registry.register(
+            "endorsement_requests",
+            "Requests to sources of endorsements, by outcome: good, unknown, busy, broken, wrong",
+            self.endorsement_requests.clone(),
+        );
+        registry.register(
+            "endorsements_found",
+            "Judgements of hardware that used endorsements which had been fetched before",
+            self.endorsements_found.clone(),
+        );
+        registry.register(
+            "endorsements_dropped",
+            "Endorsements that were kept and counted no more when they were read again",
+            self.endorsements_dropped.clone(),
+        );
+        registry.register(
+            "endorsement_cache_bytes",
+            "Bytes of endorsements that are kept on disk",
+            self.endorsement_cache_bytes.clone(),
+        );
+    }
+
+    /// Counts what happens to endorsements that are fetched.
+    pub(crate) fn of_endorsements(&self) -> impl Fn(Event) + Send + Sync + use<> {
+        let requests = self.endorsement_requests.clone();
+        let (found, dropped) = (
+            self.endorsements_found.clone(),
+            self.endorsements_dropped.clone(),
+        );
+        let kept = self.endorsement_cache_bytes.clone();
+        move |event| match event {
+            Event::Asked(outcome) => {
+                let outcome = outcome.to_owned();
+                requests.get_or_create(&Outcome { outcome }).inc();
+            }
+            Event::Kept(bytes) => {
+                kept.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+            }
+            Event::Found => {
+                found.inc();
+            }
+            Event::Dropped => {
+                dropped.inc();
+            }
+        }
     }
 
     /// The text that `/metrics` serves.

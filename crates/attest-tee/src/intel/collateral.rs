@@ -13,8 +13,8 @@ use serde_json::value::RawValue;
 use x509_parser::certificate::X509Certificate;
 
 /// TCB info has about twenty kilobytes.
-const LONGEST_JSON: usize = 1 << 20;
-const LONGEST_CHAIN: usize = 32 * 1024;
+pub(super) const LONGEST_JSON: usize = 1 << 20;
+pub(super) const LONGEST_CHAIN: usize = 32 * 1024;
 
 /// The answers of Intel's Provisioning Certification Service, version 4, as they came.
 #[derive(Debug, Clone, Default)]
@@ -166,37 +166,16 @@ fn open(bytes: &CollateralBytes, roots: &Roots) -> Result<Collateral, String> {
     }
 
     let signing = first(&bytes.signing_chain)?;
-    let signer = under(&signing, &root, &root_crl).map_err(|why| format!("the signer: {why}"))?;
-    // An authority's key, or one of another kind, signs no collateral.
-    if signer.is_ca() || x509::key_kind(signer.public_key()) != Some(Kind::P256) {
-        return Err("the signer: not an end certificate on P-256".to_owned());
-    }
-    if title(signer.subject()) != "Intel SGX TCB Signing" {
-        return Err(format!("the signer: {}", title(signer.subject())));
-    }
-    let info: SignedTcbInfo<'_> =
-        serde_json::from_str(&bytes.tcb_info).map_err(|_| "TCB info that is not signed JSON")?;
-    signed(info.body, &info.signature, &signer).map_err(|why| format!("TCB info: {why}"))?;
-    let identity: SignedIdentity<'_> = serde_json::from_str(&bytes.qe_identity)
-        .map_err(|_| "an identity that is not signed JSON")?;
-    signed(identity.body, &identity.signature, &signer)
-        .map_err(|why| format!("the identity: {why}"))?;
-    let (tcb_info, identity) = (
-        TcbInfo::parse(info.body.get())?,
-        Identity::parse(identity.body.get())?,
-    );
+    let signer = signer(&signing, &root, Some(&root_crl))?;
+    let tcb_info = tcb_info(&bytes.tcb_info, &signer)?;
+    let identity = identity(&bytes.qe_identity, &signer)?;
     if tcb_info.tee != identity.tee {
         return Err("TCB info and identity of different kinds of machine".to_owned());
     }
 
     let issuing = first(&bytes.pck_crl_chain)?;
-    let issuer = under(&issuing, &root, &root_crl)
-        .and_then(|issuer| x509::may_certify(&issuer, Some(0)).map(|()| issuer))
-        .map_err(|why| format!("the PCK revocation list's issuer: {why}"))?;
-    let ca =
-        Ca::named(&title(issuer.subject())).ok_or("a PCK revocation list of another issuer")?;
-    let pck_crl = Crl::open(&bytes.pck_crl, &issuer)
-        .map_err(|why| format!("the PCK revocation list: {why}"))?;
+    let issuer = issuer(&issuing, &root, Some(&root_crl))?;
+    let (ca, pck_crl) = pck_list(&bytes.pck_crl, &issuer)?;
     let spans = [&root, &signer, &issuer].map(|one| {
         let validity = one.validity();
         (
@@ -221,15 +200,65 @@ fn open(bytes: &CollateralBytes, roots: &Roots) -> Result<Collateral, String> {
     })
 }
 
-fn first(chain: &str) -> Result<Vec<u8>, &'static str> {
+/// The certificate of the key that signs TCB info and identities.
+pub(super) fn signer<'a>(
+    der: &'a [u8],
+    root: &X509Certificate<'_>,
+    root_crl: Option<&Crl>,
+) -> Result<X509Certificate<'a>, String> {
+    let signer = under(der, root, root_crl).map_err(|why| format!("the signer: {why}"))?;
+    // An authority's key, or one of another kind, signs no collateral.
+    if signer.is_ca() || x509::key_kind(signer.public_key()) != Some(Kind::P256) {
+        return Err("the signer: not an end certificate on P-256".to_owned());
+    }
+    if title(signer.subject()) != "Intel SGX TCB Signing" {
+        return Err(format!("the signer: {}", title(signer.subject())));
+    }
+    Ok(signer)
+}
+
+pub(super) fn tcb_info(text: &str, signer: &X509Certificate<'_>) -> Result<TcbInfo, String> {
+    let info: SignedTcbInfo<'_> =
+        serde_json::from_str(text).map_err(|_| "TCB info that is not signed JSON")?;
+    signed(info.body, &info.signature, signer).map_err(|why| format!("TCB info: {why}"))?;
+    Ok(TcbInfo::parse(info.body.get())?)
+}
+
+pub(super) fn identity(text: &str, signer: &X509Certificate<'_>) -> Result<Identity, String> {
+    let identity: SignedIdentity<'_> =
+        serde_json::from_str(text).map_err(|_| "an identity that is not signed JSON")?;
+    signed(identity.body, &identity.signature, signer)
+        .map_err(|why| format!("the identity: {why}"))?;
+    Ok(Identity::parse(identity.body.get())?)
+}
+
+/// The certificate of an authority for platforms.
+pub(super) fn issuer<'a>(
+    der: &'a [u8],
+    root: &X509Certificate<'_>,
+    root_crl: Option<&Crl>,
+) -> Result<X509Certificate<'a>, String> {
+    under(der, root, root_crl)
+        .and_then(|issuer| x509::may_certify(&issuer, Some(0)).map(|()| issuer))
+        .map_err(|why| format!("the PCK revocation list's issuer: {why}"))
+}
+
+pub(super) fn pck_list(der: &[u8], issuer: &X509Certificate<'_>) -> Result<(Ca, Crl), String> {
+    let ca =
+        Ca::named(&title(issuer.subject())).ok_or("a PCK revocation list of another issuer")?;
+    let list = Crl::open(der, issuer).map_err(|why| format!("the PCK revocation list: {why}"))?;
+    Ok((ca, list))
+}
+
+pub(super) fn first(chain: &str) -> Result<Vec<u8>, &'static str> {
     x509::pem(chain)?.into_iter().next().ok_or("an empty chain")
 }
 
-/// The certificate, if the root issued it and did not revoke it.
+/// The certificate, if the root issued it and, as far as `root_crl` is there, did not revoke it.
 fn under<'a>(
     der: &'a [u8],
     root: &X509Certificate<'_>,
-    root_crl: &Crl,
+    root_crl: Option<&Crl>,
 ) -> Result<X509Certificate<'a>, &'static str> {
     let certificate = x509::parse(der)?;
     if certificate.issuer().as_raw() != root.subject().as_raw() {
@@ -237,7 +266,7 @@ fn under<'a>(
     }
     x509::may_certify(root, Some(0))?;
     x509::signed_by(&certificate, root)?;
-    if root_crl.revokes(&certificate) {
+    if root_crl.is_some_and(|list| list.revokes(&certificate)) {
         return Err("revoked");
     }
     Ok(certificate)

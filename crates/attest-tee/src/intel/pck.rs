@@ -42,6 +42,21 @@ impl Ca {
         }
     }
 
+    /// As bundles and commands write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Platform => "platform",
+            Self::Processor => "processor",
+        }
+    }
+
+    pub(crate) fn by_word(word: &str) -> Option<Self> {
+        [Self::Platform, Self::Processor]
+            .into_iter()
+            .find(|one| one.word() == word)
+    }
+
     pub(crate) const fn endorsement(self) -> &'static str {
         match self {
             Self::Platform => "pck-platform",

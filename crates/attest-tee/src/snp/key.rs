@@ -1,10 +1,11 @@
 //! The certificate of the key that signs reports: a VCEK, which is one chip's at one TCB, or a VLEK,
 //! which is a cloud provider's.
 
-use super::roots::Root;
+use super::roots::{Root, Roots};
 use super::tcb::Generation;
 use super::{Evidence, References};
 use crate::Revocation;
+use crate::artefact::Window;
 use crate::crl::{Crl, title};
 use attest::Findings;
 use attest::x509::{self, der};
@@ -56,7 +57,7 @@ pub(super) fn verify(
     findings: &mut Findings,
 ) -> Option<ReportKey> {
     let certificate = findings.take(x509::parse(evidence.key).map_err(malformed))?;
-    let (root, intermediate) = findings.take(chain(&certificate, references))?;
+    let (root, intermediate) = findings.take(chain(&certificate, &references.roots))?;
     let (ark, ask) = findings.take(
         x509::parse(&root.ark)
             .and_then(|ark| Ok((ark, x509::parse(intermediate)?)))
@@ -110,13 +111,50 @@ pub(crate) fn named(der: &[u8]) -> Result<(Option<[u8; 64]>, [u8; 8]), &'static 
     Ok((chip, key.tcb))
 }
 
+/// Whether this is the certificate of a chip's key at a TCB, below a root of its generation, and valid now;
+/// from when to when it is.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(crate) fn certifies(
+    der: &[u8],
+    roots: &Roots,
+    generation: Generation,
+    (chip, tcb): ([u8; 64], [u8; 8]),
+    now: Timestamp,
+) -> Result<Window, String> {
+    let certificate = x509::parse(der)?;
+    let (root, intermediate) = chain(&certificate, roots)
+        .map_err(|finding| finding.observed.unwrap_or(finding.message))?;
+    if root.generation != generation {
+        return Err("below the root of another generation".to_owned());
+    }
+    for above in [intermediate, root.ark.as_slice()] {
+        if !x509::valid_at(x509::parse(above)?.validity(), now) {
+            return Err("an authority above it is not valid now".to_owned());
+        }
+    }
+    match named(der)? {
+        (Some(of), _) if of != chip => Err("of another chip".to_owned()),
+        (Some(_), at) if at != tcb => Err("for another TCB".to_owned()),
+        (Some(_), _) => {
+            let validity = certificate.validity();
+            Ok((
+                validity.not_before.timestamp(),
+                validity.not_after.timestamp(),
+            ))
+        }
+        (None, _) => Err("of a provider, not a chip".to_owned()),
+    }
+}
+
 /// Root and intermediate that certify it.
 fn chain<'a>(
     certificate: &X509Certificate<'_>,
-    references: &'a References,
+    roots: &'a Roots,
 ) -> Result<(&'a Root, &'a [u8]), Finding> {
     let mut problem = "no accepted authority has this name";
-    for root in references.roots.iter() {
+    for root in roots.iter() {
         for der in &root.intermediates {
             let Ok(issuer) = x509::parse(der) else {
                 continue;
@@ -247,11 +285,8 @@ fn ia5_string(bytes: &[u8]) -> Option<&str> {
 }
 
 fn chip_id(bytes: &[u8], generation: Generation) -> Option<Vec<u8>> {
-    let length = match generation {
-        Generation::Milan | Generation::Genoa => 64,
-        Generation::Turin => 8,
-    };
-    (bytes.len() == length && bytes.iter().any(|byte| *byte != 0)).then(|| bytes.to_vec())
+    (bytes.len() == generation.chip_length() && bytes.iter().any(|byte| *byte != 0))
+        .then(|| bytes.to_vec())
 }
 
 /// `blSPL` and so on, in the order that `TCB_VERSION` has in this generation (KDS, section 3.1).

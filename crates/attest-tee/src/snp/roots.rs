@@ -1,7 +1,7 @@
 //! AMD's roots and intermediates: what a report's key has to chain to.
 
 use super::tcb::Generation;
-use crate::crl::title;
+use crate::crl::{Crl, title};
 use attest::x509;
 use facts::Finding;
 
@@ -94,6 +94,21 @@ impl Roots {
         let root = self.0.iter().find(|root| root.generation == generation)?;
         let ark = x509::parse(&root.ark).ok()?;
         Some(ark.subject().as_raw().to_vec())
+    }
+
+    /// DER of a generation's root.
+    pub(crate) fn root(&self, generation: Generation) -> Option<&[u8]> {
+        let root = self.0.iter().find(|root| root.generation == generation)?;
+        Some(&root.ark)
+    }
+
+    /// A revocation list of a generation's root; its time is not looked at.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub(crate) fn list(&self, generation: Generation, der: &[u8]) -> Result<Crl, &'static str> {
+        let root = self.root(generation).ok_or("there is no root")?;
+        Crl::open(der, &x509::parse(root)?)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Root> {

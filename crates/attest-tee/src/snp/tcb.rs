@@ -25,6 +25,29 @@ impl Generation {
         }
     }
 
+    /// As estates and commands write it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Milan => "milan",
+            Self::Genoa => "genoa",
+            Self::Turin => "turin",
+        }
+    }
+
+    /// By what [`Generation::word`] writes.
+    pub(crate) fn by_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|one| one.word() == word)
+    }
+
+    /// Bytes of a chip's id in certificates and requests.
+    pub(crate) const fn chip_length(self) -> usize {
+        match self {
+            Self::Milan | Self::Genoa => 64,
+            Self::Turin => 8,
+        }
+    }
+
     /// By CPUID `Fn00000001_EAX`: combined family and model (ABI, table 23, `CPUID_FAM_ID`).
     pub(crate) const fn of_cpu(family: u8, model: u8) -> Option<Self> {
         match (family, model) {

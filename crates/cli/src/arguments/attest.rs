@@ -1,5 +1,6 @@
 //! The commands under `attest`: verdicts, the boots behind them, and estates tried on them.
 
+use attest_tee::Artefact;
 use clap::{Args, Subcommand};
 use std::path::PathBuf;
 
@@ -32,6 +33,52 @@ pub enum AttestCommand {
         after_long_help = "Examples:\n  trilith attest ear db-1\n  trilith attest ear db-1 --nonce 0a1b2c3d4e5f6071"
     )]
     Ear(EarArguments),
+    /// Fill and show a bundle of endorsements of confidential machines, for servers that fetch none
+    #[command(subcommand)]
+    Endorsements(EndorsementsCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum EndorsementsCommand {
+    /// Fetch documents from AMD and Intel, check them to the vendors' roots, and add them to a bundle
+    #[command(
+        after_long_help = "Names stand in the refusal of a machine that lacks them. Intel's four documents of a platform go together.\nCopy the bundle to where the server's `tee_endorsements` names it.\n\nExamples:\n  trilith attest endorsements fetch --into endorsements.json snp-crl:milan\n  trilith attest endorsements fetch --into endorsements.json tcb-info:tdx:90c06f000000 qe-identity:tdx pck-crl:platform intel-root-crl\n  trilith attest endorsements fetch --into endorsements.json --intel-url https://pccs.example:8081 --ca pccs.pem tcb-info:tdx:90c06f000000 qe-identity:tdx pck-crl:platform intel-root-crl"
+    )]
+    Fetch(EndorsementsFetchArguments),
+    /// Show what a bundle has, and until when each counts
+    #[command(
+        after_long_help = "Examples:\n  trilith attest endorsements list endorsements.json\n  trilith attest endorsements list endorsements.json --json"
+    )]
+    List(EndorsementsListArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct EndorsementsFetchArguments {
+    /// Documents by name
+    #[arg(value_name = "NAME", required = true)]
+    pub names: Vec<Artefact>,
+    /// The bundle; it is made if it is not there, and replaced whole
+    #[arg(long, value_name = "FILE")]
+    pub into: PathBuf,
+    /// A mirror of AMD's key server
+    #[arg(long, value_name = "URL")]
+    pub amd_url: Option<String>,
+    /// A mirror of Intel's service, or a caching service (PCCS)
+    #[arg(long, value_name = "URL")]
+    pub intel_url: Option<String>,
+    /// The only authorities that may certify what is connected to, PEM; else those of the system
+    #[arg(long, value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// The chain of authorities that the documents lead to, PEM; else the vendors' own
+    #[arg(long, value_name = "FILE")]
+    pub root: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct EndorsementsListArguments {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub bundle: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -4,6 +4,7 @@ mod ask;
 mod diff;
 mod dry_run;
 mod ear;
+mod endorsements;
 mod explain;
 mod files;
 mod told;
@@ -35,6 +36,7 @@ pub(super) fn run(command: AttestCommand, global: &Global) -> Result<ExitCode, F
             block_on(super::ASKING_THREADS, ear::ear(arguments, global))?;
             Ok(ExitCode::SUCCESS)
         }
+        AttestCommand::Endorsements(command) => endorsements::run(command, global),
     }
 }
 

@@ -309,7 +309,7 @@ fn variables(path: &Path) -> Result<UefiVariables, Failure> {
     Ok(variables)
 }
 
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let failed = |error: std::io::Error| crate::files::unwritable(path, &error);
     let folder = path
         .parent()

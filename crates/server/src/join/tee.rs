@@ -3,10 +3,12 @@
 //! The evidence is judged beside that of the TPM, for the same nonce and bound to its attestation key, and both
 //! make one verdict. A pool that asks for it takes no machine without.
 
+mod fetching;
 mod references;
 mod standing;
 mod vouched;
 
+pub(super) use fetching::fetched;
 pub(crate) use standing::{Standing, stands};
 pub(crate) use vouched::{Vouching, vouched};
 
@@ -17,6 +19,7 @@ use attest::transcript::tee_report_data;
 use attest_tee::endorsed::{self, Endorsed, lacks_endorsement};
 use attest_tee::{Bundle, nitro, snp, tdx};
 use crypto::PublicKey;
+use endorsements::Want;
 use estate::{Estate, TeeKind, TeeReference, TeeRoot, TeeTerms};
 use facts::{Fact, FactSet, Finding, Outcome, Source, Timestamp, Verdict, names};
 use proto::v1;
@@ -95,6 +98,8 @@ pub(super) struct Question<'a> {
 pub(crate) struct Refused {
     pub(crate) findings: Vec<Finding>,
     pub(super) blobs: Vec<(&'static str, Vec<u8>)>,
+    /// What a vendor may be asked for, if it lacks endorsements alone.
+    wants: Vec<Want>,
 }
 
 impl Refused {
@@ -103,6 +108,23 @@ impl Refused {
         let missing = |finding: &Finding| finding.code == "TEE-MISSING";
         !lacks_endorsement(&self.findings) && !self.findings.iter().all(missing)
     }
+
+    /// With those of `wants` that are not at hand, if it lacks endorsements alone.
+    fn lacking(
+        self,
+        wants: Vec<Want>,
+        offered: &Offered,
+        bundle: &Bundle,
+        now: Timestamp,
+    ) -> Self {
+        if !lacks_endorsement(&self.findings) {
+            return self;
+        }
+        Self {
+            wants: fetching::lacking(wants, offered, bundle, now),
+            ..self
+        }
+    }
 }
 
 impl From<Finding> for Refused {
@@ -110,6 +132,7 @@ impl From<Finding> for Refused {
         Self {
             findings: vec![finding],
             blobs: Vec::new(),
+            wants: Vec::new(),
         }
     }
 }
@@ -147,11 +170,13 @@ pub(super) fn judge(
     let report_data = tee_report_data(question.attestation_key.spki_der(), &question.nonce);
     let now = question.now;
     let root = root(reference, &current.estate)?;
+    let wants = fetching::wants(offered, reference, root, now, endorsements)?;
+    let bundle = endorsements.with(&at_hand.bundle, &wants, now);
     let judged = match &reference.terms {
         TeeTerms::SevSnp(terms) => endorsed::snp(
             &offered.report,
             &offered.auxiliary,
-            &at_hand.bundle,
+            &bundle,
             &snp::Expectation { report_data, now },
             &references::snp(terms, root)?,
         ),
@@ -160,7 +185,7 @@ pub(super) fn judge(
                 quote: &offered.report,
                 event_log: Some(offered.event_log.as_slice()).filter(|log| !log.is_empty()),
             },
-            &at_hand.bundle,
+            &bundle,
             &tdx::Expectation { report_data, now },
             &references::tdx(terms, root)?,
         ),
@@ -168,7 +193,7 @@ pub(super) fn judge(
         // and has to be the one that the paravisor vouches for.
         TeeTerms::AzureSnp(terms) => {
             let references = references::snp(terms, root)?;
-            let (mut judged, key) = azure_snp(offered, &at_hand.bundle, now, &references);
+            let (mut judged, key) = azure_snp(offered, &bundle, now, &references);
             if key.is_some_and(|key| key != *question.attestation_key) {
                 judged.verdict = Verdict::refused(vec![other_key()], judged.verdict.evidence);
             }
@@ -187,6 +212,7 @@ pub(super) fn judge(
         ),
     };
     affirmed(judged, at_hand.problem)
+        .map_err(|refused| refused.lacking(wants, offered, &bundle, now))
         .map(|judged| Some(stated(judged, reference, question.attestation_key, now)))
 }
 
@@ -234,6 +260,7 @@ fn affirmed(judged: Endorsed, problem: Option<Finding>) -> Result<Endorsed, Refu
     Err(Refused {
         findings,
         blobs: blobs.collect(),
+        wants: Vec::new(),
     })
 }
 

@@ -251,6 +251,11 @@ fn assemble(
         None
     };
     let metrics = Metrics::new();
+    let fetch = config.tee_fetch.as_ref();
+    let fetcher = fetch
+        .map(|fetch| fetch.open(&config.data_dir, metrics.of_endorsements()))
+        .transpose()
+        .map_err(StartError::Refused)?;
     metrics.blocked.set(i64::from(blocked));
 
     let document = document(&journal, &blobs)?;
@@ -277,7 +282,10 @@ fn assemble(
         rates: crate::node::Rates::default(),
         claims: Arc::default(),
         joins: Joins::default(),
-        endorsements: crate::endorsements::Endorsements::open(config.tee_endorsements.clone()),
+        endorsements: crate::endorsements::Endorsements::open(
+            config.tee_endorsements.clone(),
+            fetcher,
+        ),
         watched: crate::attesting::Watched::default(),
         seals,
         enforcing: crate::enforcing::Enforcing::default(),

@@ -36,12 +36,16 @@ mod resumption;
 mod reviving;
 mod sealing;
 mod slow_chip;
+#[path = "../../../endorsements/tests/it/stock.rs"]
+mod stock;
 mod surviving;
 mod tee;
 mod tee_forged;
 mod telling;
 mod tpm;
 mod tpm_renewal;
+#[path = "../../../endorsements/tests/it/vendor.rs"]
+mod vendor;
 
 // Where the shared forgers look for them.
 use tee_forged::{der, evidence};

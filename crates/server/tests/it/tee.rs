@@ -1,6 +1,8 @@
 //! Machines that have to show the hardware that they run in. Chip and hardware are stand-ins, with keys of ours;
 //! everything else is what runs.
 
+mod fetching;
+
 use crate::harness::{
     DOMAIN, Fixture, Link, Machine, PROGRAM, config_text, estate, finding, program,
 };
@@ -129,6 +131,21 @@ impl Site {
             finish.tee = show(asked);
         })
         .await
+    }
+
+    /// How an agent on the machine is configured, whose reports come from there.
+    async fn agent(&self, reports: &Path) -> AgentConfig {
+        let pin = pin(&self.fixture).await;
+        let here = self.fixture.dir.path().display();
+        let text = format!(
+            "trust_domain = \"{DOMAIN}\"\nserver = \"{}\"\npin = \"{pin}\"\n\
+             data_dir = \"{here}/agent\"\nworkload_socket = \"{here}/api.sock\"\n\
+             [join]\nmethod = \"tpm\"\ntpm = \"{}\"\n[join.tee]\nreports = \"{}\"\n",
+            self.fixture.address(),
+            self.chip.uri(),
+            reports.display(),
+        );
+        AgentConfig::parse(&text, Path::new("agent.toml")).unwrap()
     }
 
     /// How many records of these types there are.
@@ -614,28 +631,15 @@ async fn a_whole_agent_collects_for_its_join_and_each_renewal() {
         Ok(tsm) => tsm,
         Err(missing) => return testkit::skip("server.tee-agent", &missing),
     };
-    let pin = pin(&site.fixture).await;
-    let config = |reports: &Path| {
-        let folder = site.fixture.dir.path();
-        let here = folder.display();
-        let text = format!(
-            "trust_domain = \"{DOMAIN}\"\nserver = \"{}\"\npin = \"{pin}\"\n\
-             data_dir = \"{here}/agent\"\nworkload_socket = \"{here}/api.sock\"\n\
-             [join]\nmethod = \"tpm\"\ntpm = \"{}\"\n[join.tee]\nreports = \"{}\"\n",
-            site.fixture.address(),
-            site.chip.uri(),
-            reports.display(),
-        );
-        AgentConfig::parse(&text, Path::new("agent.toml")).unwrap()
-    };
     // Named, and not there: it does not join as something less.
-    let nowhere = config(Path::new("/nonexistent/tsm"));
+    let nowhere = site.agent(Path::new("/nonexistent/tsm")).await;
     let ended = agent::run(nowhere, CancellationToken::new()).await;
     assert!(format!("{:?}", ended.unwrap_err()).contains("AGENT-TEE"));
     assert_eq!(site.count("node-state").await, 0);
 
     let stop = CancellationToken::new();
-    let running = tokio::spawn(agent::run(config(tsm.root()), stop.clone()));
+    let config = site.agent(tsm.root()).await;
+    let running = tokio::spawn(agent::run(config, stop.clone()));
     let renewed = async {
         while site.count("node-state").await < 3 {
             tokio::time::sleep(Duration::from_millis(50)).await;

@@ -6,7 +6,32 @@
 mod attest;
 mod boots;
 mod demo;
+mod endorsements;
 mod images;
 mod refs;
 mod site;
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "shared with tests that may panic so"
+)]
+#[path = "../../../endorsements/tests/it/stock.rs"]
+mod stock;
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "shared with tests that may panic so"
+)]
+#[path = "../../../server/tests/it/tee_forged.rs"]
+mod tee_forged;
+#[allow(
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "shared with tests that may panic so"
+)]
+#[path = "../../../endorsements/tests/it/vendor.rs"]
+mod vendor;
 mod verify;
+
+// Where the shared forgers look for them.
+use tee_forged::{der, evidence};

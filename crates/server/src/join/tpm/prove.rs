@@ -88,7 +88,7 @@ pub(crate) async fn prove(
         now,
     };
     let (version, proven) = (machine.current.index, Arc::clone(&machine.proven));
-    let judged = machine.judged(core).await?;
+    let judged = machine.judged(core, &name).await?;
     let ((approved, list), hardware) = match judged {
         (Ok(judged), Ok(hardware)) => (judged, hardware),
         (judged, hardware) => {
@@ -264,15 +264,31 @@ type Judged = (
 );
 
 impl Machine {
-    async fn judged(self, core: &Arc<Core>) -> Result<Judged, Refusal> {
-        let judging = Arc::clone(core);
-        core.pool
-            .run(move || {
-                let measured = self.measured();
-                (measured, self.hardware(&judging))
-            })
+    async fn judged(mut self, core: &Arc<Core>, name: &str) -> Result<Judged, Refusal> {
+        let vouching = std::mem::replace(&mut self.vouching, Ok(None));
+        let machine = Arc::new(self);
+        let (judging, judged) = (Arc::clone(core), Arc::clone(&machine));
+        let judged = core.pool.run(move || {
+            let hardware = match vouching {
+                Ok(None) => judged.hardware(&judging),
+                Ok(Some(vouching)) => Ok(Some(vouching.endorsed)),
+                Err(refused) => Err(refused),
+            };
+            (judged.measured(), hardware)
+        });
+        let (measured, hardware) = judged
             .await
-            .map_err(|error| Refusal::internal("judging a machine", &error))
+            .map_err(|error| Refusal::internal("judging a machine", &error))?;
+        // Nobody is asked for anything on behalf of a machine that is refused anyway.
+        let hardware = match hardware {
+            Err(lacking) if measured.is_ok() => {
+                let judging = Arc::clone(core);
+                let again = move || machine.hardware(&judging);
+                tee::fetched(core, lacking, name, again).await?
+            }
+            hardware => hardware,
+        };
+        Ok((measured, hardware))
     }
 
     fn measured(&self) -> Result<(FactSet, Round), Vec<Finding>> {
@@ -287,10 +303,7 @@ impl Machine {
         appraise::judge(&presented, &asked)
     }
 
-    fn hardware(self, core: &Core) -> Result<Option<Endorsed>, tee::Refused> {
-        if let Some(vouching) = self.vouching? {
-            return Ok(Some(vouching.endorsed));
-        }
+    fn hardware(&self, core: &Core) -> Result<Option<Endorsed>, tee::Refused> {
         let question = tee::Question {
             attestation_key: &self.proven.attestation_key,
             nonce: self.nonce,
