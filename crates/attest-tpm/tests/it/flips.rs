@@ -164,6 +164,20 @@ fn changed_logs_of_other_machines_are_survived() {
     }
 }
 
+/// An event may bring fewer digests than the header lists; without the one that is replayed it says
+/// nothing that a quote could stand behind.
+#[test]
+fn an_event_without_a_digest_of_the_bank_is_refused() {
+    let mut writer = crate::measure::Writer::new();
+    let pcrs = replayed(&writer.log());
+    let quoted = quote(&pcrs, 1);
+    for number in [5, Kind::EVENT_TAG.0, 0, 0] {
+        writer.0.extend(number.to_le_bytes());
+    }
+    let refused = verify(&writer.log(), &quoted.pcrs).unwrap_err();
+    assert_eq!(refused[0].code, "EVENTLOG-BANK");
+}
+
 /// Lengths and counts that are larger than what is there, at every place where one stands.
 #[test]
 fn hostile_sizes_are_refused_before_anything_is_made_of_them() {

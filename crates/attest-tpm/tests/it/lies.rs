@@ -719,19 +719,6 @@ fn each_type_that_measures_its_data_is_held_to_it() {
     }
 }
 
-/// An event may bring fewer digests than the header lists; without the one that is replayed it says
-/// nothing that a quote could stand behind.
-#[test]
-fn an_event_without_a_digest_of_the_bank_is_refused() {
-    let mut writer = write(&machine());
-    let pcrs = quote(&replayed(&writer.log()), 1).pcrs;
-    for number in [5, Kind::EVENT_TAG.0, 0, 0] {
-        writer.0.extend(number.to_le_bytes());
-    }
-    let refused = verify(&writer.log(), &pcrs).unwrap_err();
-    assert_eq!(crate::evidence::codes(&refused), ["EVENTLOG-BANK"]);
-}
-
 /// A locality is where PCR 0 starts from; said wrongly, twice or late it is refused.
 #[test]
 fn a_startup_locality_is_believed_once_and_first() {

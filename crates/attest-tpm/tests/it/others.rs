@@ -47,7 +47,7 @@ impl Recorded {
         let mut seen = String::new();
         for (what, change) in changes {
             let mut nonce = nonce.to_vec();
-            let mut changed = Recorded {
+            let mut changed = Self {
                 message: self.message.clone(),
                 signature: self.signature.clone(),
                 pcrs: self.pcrs.clone(),

@@ -429,7 +429,7 @@ fn a_boot_rule_is_made_added_to_and_refused_where_it_cannot_be_meant() {
     let folder = testkit::temp_dir().expect("a folder");
     let file = folder.path().join("boot.json");
     let [initrd, image] = ["initrd", "image"].map(|what| Digest::of(what.as_bytes()).to_string());
-    let boot = |words: &[&str]| trilith(&[&["boot", text(&file)], words].concat());
+    let boot = |words: &[&str]| trilith(&[&["boot", text(&file)][..], words].concat());
     // A new rule is for somebody.
     let refused = boot(&["--rule", "web", "--command-line", "quiet"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
@@ -457,7 +457,10 @@ fn a_boot_rule_is_made_added_to_and_refused_where_it_cannot_be_meant() {
         let told: Value = serde_json::from_slice(&added.stdout).expect("one JSON document");
         assert_eq!(told["rule"]["image"].as_array().map(Vec::len), Some(1));
     }
-    let [rule] = generation(&file).boots.try_into().expect("one rule");
+    let written = generation(&file).boots;
+    let [rule] = written.as_slice() else {
+        panic!("one rule: {written:?}");
+    };
     assert_eq!(rule.secure_boot, references::SecureBoot::Required);
     assert_eq!(rule.command_lines, ["root=LABEL=root ro"]);
     assert_eq!((rule.files.len(), rule.images.len()), (1, 1));
@@ -477,7 +480,7 @@ fn a_boot_rule_is_made_added_to_and_refused_where_it_cannot_be_meant() {
             1,
         ),
     ] {
-        let refused = boot(&[&["--rule", "web"], words].concat());
+        let refused = boot(&[&["--rule", "web"][..], words].concat());
         assert_eq!(refused.status.code(), Some(code), "{refused:?}");
         assert_eq!(std::fs::read(&file).expect("it is there"), before);
     }

@@ -95,7 +95,7 @@ fn change(rule: &mut BootRule, arguments: &BootArguments) -> Result<(), Failure>
         }
     }
     for text in &arguments.sbat {
-        let (component, level) = text.split_once('=').unwrap_or((text, ""));
+        let (component, level) = text.split_once('=').unwrap_or((text.as_str(), ""));
         let level = level
             .parse()
             .map_err(|_| Failure::usage(format!("{text:?} is no COMPONENT=LEVEL")))?;
@@ -125,8 +125,8 @@ fn add(list: &mut Vec<String>, given: &[String]) {
 /// `WHAT=SHA256`, or the digest alone.
 fn part(text: &str) -> Result<Part, Failure> {
     let (what, digest) = text.rsplit_once('=').unwrap_or(("", text));
-    let digest: Digest = digest
-        .parse()
+    let digest = digest
+        .parse::<Digest>()
         .map_err(|error| Failure::usage(format!("{text:?}: {error}")))?;
     Ok(Part::new(what, digest))
 }
