@@ -70,9 +70,14 @@ pub fn snp(
     let mut references = references.clone();
     bundle.offer(&mut references.roots);
     let accepted = accepted(&references);
-    let judged = by_each_key(report, table, bundle, &references.roots, &accepted, |evidence| {
-        (snp::verify(evidence, expected, &references), ())
-    });
+    let judged = by_each_key(
+        report,
+        table,
+        bundle,
+        &references.roots,
+        &accepted,
+        |evidence| (snp::verify(evidence, expected, &references), ()),
+    );
     let shown = Blob::new("snp-report", report.to_vec());
     match judged {
         Ok((verdict, (), used)) => Endorsed {
@@ -113,15 +118,22 @@ pub fn azure_snp(
         now,
     };
     let accepted = accepted(&references.snp);
-    let judged = by_each_key(report, table, bundle, &references.snp.roots, &accepted, |evidence| {
-        let hardware = azure::Hardware::Snp {
-            key: evidence.key,
-            crl: evidence.crl,
-        };
-        let evidence = azure::Evidence { hcl, hardware };
-        let judged = azure::verify(&evidence, &expected, &references);
-        (judged.verdict, judged.ak)
-    });
+    let judged = by_each_key(
+        report,
+        table,
+        bundle,
+        &references.snp.roots,
+        &accepted,
+        |evidence| {
+            let hardware = azure::Hardware::Snp {
+                key: evidence.key,
+                crl: evidence.crl,
+            };
+            let evidence = azure::Evidence { hcl, hardware };
+            let judged = azure::verify(&evidence, &expected, &references);
+            (judged.verdict, judged.ak)
+        },
+    );
     match judged {
         Ok((mut verdict, ak, used)) => {
             let blobs = [vec![shown], used].concat();

@@ -110,13 +110,7 @@ impl Refused {
     }
 
     /// With those of `wants` that are not at hand, if it lacks endorsements alone.
-    fn lacking(
-        self,
-        wants: Vec<Want>,
-        offered: &Offered,
-        bundle: &Bundle,
-        now: Timestamp,
-    ) -> Self {
+    fn lacking(self, wants: Vec<Want>, offered: &Offered, bundle: &Bundle, now: Timestamp) -> Self {
         if !lacks_endorsement(&self.findings) {
             return self;
         }

@@ -33,5 +33,5 @@ mod tee_forged;
 mod vendor;
 mod verify;
 
-// Where the shared forgers look for them.
+// The shared vendor speaks TLS by tokio_rustls. Where the shared forgers look for them:
 use tee_forged::{der, evidence};
