@@ -168,7 +168,8 @@ fn by_rule(
     let (file, note) = printed.rule_file(&listed.rule);
     let file = quoted(&format!("{}/{file}", printed.estate));
     let rule = quoted(&listed.rule);
-    let command = format!("trilith refs boot {file} --rule {rule} {option}");
+    let command = format!("trilith refs boot {file} --rule {rule}");
+    let command = format!("{command} {option}");
     let note = note
         .or_else(|| Some("look at what it is first: whatever the rule lists may boot".to_owned()));
     (vec![command, printed.apply()], note)

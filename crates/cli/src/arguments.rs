@@ -109,7 +109,7 @@ pub enum Command {
     Attest(AttestCommand),
     /// Compute reference values from signed packages, boot chains and images
     #[command(subcommand)]
-    Refs(RefsCommand),
+    Refs(Box<RefsCommand>),
     /// Revoke an identity, one SVID or a machine, at once
     #[command(
         after_long_help = "Examples:\n  trilith revoke identity payments/api --reason 'key leaked'\n  trilith revoke machine db-1 --reason stolen"

@@ -52,7 +52,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Tpm(command) => tpm::run(command, &global)?,
         Command::Config(ConfigCommand::Schema { role }) => output::json(&roles::schema(role)),
         Command::Attest(command) => return attest::run(command, &global),
-        Command::Refs(command) => refs::run(command, &global)?,
+        Command::Refs(command) => refs::run(*command, &global)?,
         Command::Revoke(arguments) => {
             block_on(ASKING_THREADS, administer::revoke(arguments, &global))?
         }

@@ -311,7 +311,7 @@ impl Fetcher {
         .observed(problems.join("; "))
         .next(
             "look at [[tee_fetch.source]] of the server; or fetch it elsewhere into the server's \
-             bundle: trilith attest endorsements fetch; see docs/attestation/endorsements.md",
+             bundle: trilith attest endorsements fetch --into FILE NAME; see docs/attestation/endorsements.md",
         );
         tracing::warn!(%finding, "an endorsement was not fetched");
         lock(&self.budget).miss(key, why, finding.clone(), Timestamp::now());

@@ -415,7 +415,12 @@ mod tests {
             facts.state(names::CODE_FSVERITY, measured, source, now);
             let path = format!("/tmp/{said}/program");
             facts.state(names::WORKLOAD_PATH, path, source, now);
-            facts.state(names::WORKLOAD_INTERPRETER, said % 2 == 0, source, now);
+            facts.state(
+                names::WORKLOAD_INTERPRETER,
+                said.is_multiple_of(2),
+                source,
+                now,
+            );
             let code = current.code_by(&facts, now, |subject| {
                 verified.set(verified.get() + 1);
                 current.estate.judge_evidence(subject, now)

@@ -297,7 +297,7 @@ fn a_recorded_machine_with_tdx_is_affirmed_and_names_the_key_that_quotes() {
     );
     quote_is_by(&judged.ak.unwrap(), &json["tpm_quote"]);
     expect![[r#"
-        machine.cloud.instance_id = 6332533d-5649-4d02-8aa7-8f64b7c3ee21 (verified)
+        machine.cloud.instance_id = 69047f12-7ad4-4970-9b31-1157dc14de07 (verified)
         machine.cloud.provider = azure (verified)
         machine.tee.ak_sha256 = 25b7d7… 32 bytes
         machine.tee.debug = false

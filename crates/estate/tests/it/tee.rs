@@ -127,7 +127,11 @@ fn a_paravisor_is_asked_of_machines_in_no_pool_and_has_the_roots_of_its_hardware
 #[test]
 fn a_paravisor_that_nobody_listed_vouches_for_nothing() {
     let image = paravisor().find("[[tee.image]]").unwrap();
-    let any = paravisor()[..image].replacen("root =", "any_image = true\nroot =", 1);
+    let listed = paravisor();
+    let any = listed
+        .get(..image)
+        .unwrap()
+        .replacen("root =", "any_image = true\nroot =", 1);
     let said = problems_with("references/tee.toml", &any);
     assert!(said.contains("vouches for keys"), "{said}");
     for (vmpl, refused) in [(0, false), (1, true), (3, true)] {

@@ -129,8 +129,19 @@ impl<R: Read> Tar<R> {
     fn skip(&mut self) -> Result<(), Finding> {
         let mut buffer = vec![0; 16 * 1024];
         while self.read(&mut buffer)? > 0 {}
-        self.data = self.padding;
-        self.padding = 0;
+        let padding = std::mem::take(&mut self.padding);
+        if padding == 0 {
+            return Ok(());
+        }
+        // Some tools write neither padding nor an end behind the last file, and what unpacks images takes that
+        // for the end.
+        let read = self.reader.read(&mut [0]);
+        let is_there = read.map_err(|error| unpack::finding(&error))? > 0;
+        self.data = if is_there {
+            padding.saturating_sub(1)
+        } else {
+            0
+        };
         while self.read(&mut buffer)? > 0 {}
         Ok(())
     }

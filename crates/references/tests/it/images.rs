@@ -156,6 +156,17 @@ fn a_layer_is_the_one_that_was_named() {
     assert_eq!(files(&[("tar+gzip", cut)]).unwrap_err().code, "REF-UNPACK");
 }
 
+/// As umoci 0.4 writes layers with `insert`.
+#[test]
+fn a_layer_that_ends_behind_its_last_file_is_whole_and_one_that_ends_elsewhere_is_not() {
+    let whole = tar(&[("a", b'0', b"content")]);
+    let ends = |at: usize| files(&[("tar", whole.get(..at).unwrap().to_vec())]);
+    assert_eq!(ends(512 + 7).unwrap(), ends(whole.len()).unwrap());
+    for at in [100, 512 + 6, 512 + 8, 1023] {
+        assert_eq!(ends(at).unwrap_err().code, "REF-TAR", "{at}");
+    }
+}
+
 /// A blob may be what its digest says, and unpack here to other files than where it runs.
 #[test]
 fn a_layer_that_unpacks_to_what_its_image_does_not_list_is_refused() {

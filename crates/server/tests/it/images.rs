@@ -17,7 +17,7 @@ const ANOTHER: &str = "999999999999999999999999999999999999999999999999999999999
 fn generation(name: &str, [pinned, manifest]: [&str; 2], files: &[&str]) -> serde_json::Value {
     let files: Vec<_> = files
         .iter()
-        .map(|sha256| serde_json::json!({ "path": format!("/bin/{}", &sha256[..4]), "sha256": sha256 }))
+        .map(|sha256| serde_json::json!({ "path": format!("/bin/{}", sha256.get(..4).unwrap()), "sha256": sha256 }))
         .collect();
     serde_json::json!({
         "name": name, "rings": ["demo"],

@@ -7,6 +7,7 @@ mod attest;
 mod boots;
 mod demo;
 mod endorsements;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
 mod refs;
 mod site;
@@ -19,6 +20,7 @@ mod site;
 mod stock;
 #[allow(
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::unwrap_used,
     reason = "shared with tests that may panic so"
 )]
@@ -33,5 +35,7 @@ mod tee_forged;
 mod vendor;
 mod verify;
 
-// The shared vendor speaks TLS by tokio_rustls. Where the shared forgers look for them:
+// Where the shared forgers look for them.
 use tee_forged::{der, evidence};
+// What the shared vendor speaks TLS by.
+use tokio_rustls as _;

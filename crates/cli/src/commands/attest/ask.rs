@@ -4,6 +4,7 @@ use crate::arguments::Global;
 use crate::commands::ask::text;
 use crate::{Failure, admin, output};
 use proto::v1;
+use serde_json::Value;
 use std::process::ExitCode;
 
 pub(super) async fn ask(node: String, global: &Global) -> Result<ExitCode, Failure> {
@@ -18,16 +19,17 @@ pub(super) async fn ask(node: String, global: &Global) -> Result<ExitCode, Failu
         output::json(&answer);
     } else if evicted {
         let next = text(&answer, "/next");
-        println!("{} is evicted: {next}", text(&answer, "/node"));
+        output::line(format_args!(
+            "{} is evicted: {next}",
+            text(&answer, "/node")
+        ));
     } else {
-        println!(
+        let verified = answer.get("ima_entries").and_then(Value::as_u64);
+        output::line(format_args!(
             "{} proved itself; {} entries of its list are verified",
             text(&answer, "/node"),
-            answer
-                .get("ima_entries")
-                .and_then(|count| count.as_u64())
-                .unwrap_or(0)
-        );
+            verified.unwrap_or(0)
+        ));
     }
     Ok(if evicted {
         ExitCode::from(crate::EXIT_VERIFICATION)
