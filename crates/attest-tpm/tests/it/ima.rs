@@ -320,6 +320,7 @@ fn every_template_is_read_and_nothing_else() {
         ("no digest", line("n-ng|sig", &[path, &[]])),
         // The name of a template is not measured: read so, the signature would be the path.
         ("another order", line("d-ng|sig|n-ng", &[&ng, &[], path])),
+        ("a signature for a path", line("d-ng|sig", &[&ng, path])),
         ("two paths", line("d-ng|n-ng|n-ng", &[&ng, path, path])),
         ("a field less", line("ima-sig", &[&ng, path])),
         ("a field more", line("ima-ng", &[&ng, path, &[]])),
