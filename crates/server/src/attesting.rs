@@ -341,10 +341,15 @@ pub(crate) async fn answer(
             for finding in &findings {
                 refused(core, finding);
             }
-            evict(core, name, findings, evidence(&answer, before)).await?;
-            // How long it had been as it should be.
+            let evicted = evict(core, name, findings, evidence(&answer, before)).await;
+            // Whoever waits for what comes of it hears it, recorded or not.
+            core.watched.moved.send_replace(());
+            evicted?;
+            // How long it had been as it should be. What cannot be recorded now stays counted.
             let counted = core.watched.tallies().take(name);
-            record(core, counted.into_iter().collect()).await?;
+            if let Err(refusal) = record(core, counted.into_iter().collect()).await {
+                tracing::warn!(%refusal, node = name, "its good answers are recorded later");
+            }
         }
         // The machine has proved itself otherwise since, or is asked anew.
         Err(_) => {}

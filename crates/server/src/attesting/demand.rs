@@ -11,6 +11,9 @@ use std::time::Duration;
 /// Between two tries to ask a machine that is being asked already, or was a moment ago.
 const AGAIN: Duration = Duration::from_millis(100);
 
+/// Between two looks at a machine that has been asked.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// What came of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
@@ -66,7 +69,8 @@ pub(crate) async fn demand(core: &Arc<Core>, name: &str) -> Result<Outcome, Refu
                 _ => return Err(not_asked("it was locked meanwhile")),
             }
             match asked_at {
-                Some(_) => drop(moved.changed().await),
+                // It may be evicted for something else than an answer, which tells nobody here.
+                Some(_) => drop(tokio::time::timeout(LOOK, moved.changed()).await),
                 None => tokio::time::sleep(AGAIN).await,
             }
         }

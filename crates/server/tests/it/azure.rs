@@ -1,20 +1,18 @@
 //! Machines of Azure's with a paravisor: their TPM brings no endorsement key that the estate knows, and the
 //! hardware vouches for its attestation key. Chip, paravisor and hardware are stand-ins, with keys of ours.
 
-use crate::harness::{
-    DOMAIN, Fixture, Machine, PROGRAM, config_text, estate, finding, program, transcript,
-};
+use crate::harness::{DOMAIN, Fixture, Machine, PROGRAM, config_text, estate, finding, program};
 use crate::tee_forged::forge_azure::{SNP, hcl, jwk, report_data};
 use crate::tee_forged::forge_snp::Machine as Guest;
 use crate::tee_forged::{bundle, domain, guest, report, snp_root};
-use crate::tpm::{answered, evidence, opened, pin};
+use crate::tpm::{evidence, opened, pin};
+use crate::tpm_renewal::renew_showing;
 use agent::AgentConfig;
-use crypto::{Algorithm, KeyPair, Signer as _, base64};
+use crypto::{Algorithm, KeyPair, base64};
 use estate::EstateFiles;
 use facts::{FactSet, Source};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
-use proto::v1::node_client::NodeClient;
 use server::Config;
 use std::path::Path;
 use std::sync::Arc;
@@ -115,33 +113,8 @@ impl Site {
         id: [u8; 16],
         tee: Option<v1::TeeEvidence>,
     ) -> Result<Machine, Status> {
-        let (key, link) = (key(), machine.link().await);
-        let spki = key.public_key().spki_der().to_vec();
-        let signed = transcript(&[
-            b"trilith-renew-v1",
-            DOMAIN.as_bytes(),
-            &link.exporter,
-            &id,
-            &crypto::sha256(&machine.joined.join_state),
-            &spki,
-        ]);
         let chip = &self.chip.chip;
-        let (mut finish, _) = answered(&link, machine.anchors.as_ref(), chip, &key).await;
-        finish.tee = tee;
-        let request = v1::RenewRequest {
-            public_key: spki,
-            join_state: machine.joined.join_state.clone(),
-            generation: machine.joined.generation,
-            renewal_id: id.to_vec(),
-            proof: key.sign(&signed).unwrap(),
-            tpm: Some(finish),
-        };
-        let joined = NodeClient::new(link.channel).renew(request).await?;
-        Ok(Machine {
-            key,
-            joined: joined.into_inner(),
-            ..machine.clone()
-        })
+        renew_showing(machine, chip, id, key(), |finish, _| finish.tee = tee).await
     }
 
     async fn count(&self, kind: &str) -> usize {
