@@ -48,6 +48,8 @@ mod resolve;
 mod resource;
 mod statements;
 mod today;
+mod vocabulary;
+mod word;
 
 pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
@@ -69,10 +71,11 @@ pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
-    Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,
+    Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,
     TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::{Problem, closest};
 pub use resolve::is_reserved;
 pub use resource::{ResourceKind, ResourceRef};
 pub use today::{Breach, Today};
+pub use word::Word;

@@ -80,6 +80,7 @@ pub(crate) fn line_of(text: &str, offset: usize) -> u32 {
 }
 
 /// Where the lines of a text begin, to find many of them.
+#[derive(Debug, Clone)]
 pub(crate) struct Lines(Vec<usize>);
 
 impl Lines {
