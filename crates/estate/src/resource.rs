@@ -59,6 +59,11 @@ impl ResourceKind {
     /// A name that no kind of the base schema has is one that an estate may declare.
     #[must_use]
     pub fn from_type_name(name: &str) -> Option<Self> {
+        /// Entity types of the base schema that are no resources.
+        const OTHERS: [&str; 5] = ["Action", "Admin", "Group", "Pool", "Workload"];
+        if OTHERS.contains(&name) {
+            return None;
+        }
         Self::BASE
             .into_iter()
             .find(|kind| kind.type_name() == name)
@@ -280,10 +285,14 @@ mod tests {
         let cards = ResourceRef::table("shop/public/cards");
         assert_eq!("shop/public/cards".parse::<ResourceRef>().unwrap(), cards);
         assert_eq!(cards.to_string().parse::<ResourceRef>().unwrap(), cards);
-        assert!(
-            "Tabel::\"shop/public/cards\""
-                .parse::<ResourceRef>()
-                .is_err()
-        );
+        // A name that the base schema lacks may be an estate's own; what cannot be one is refused.
+        let own: ResourceRef = "Bucket::\"a/b\"".parse().unwrap();
+        assert_eq!(own.kind.type_name(), "Bucket");
+        assert_eq!(own.parent(), None);
+        for text in ["table::\"a\"", "Bucket::a", "Bücher::\"a\"", "Route::\"api/get/x\""] {
+            assert!(text.parse::<ResourceRef>().is_err(), "{text}");
+        }
+        let route: ResourceRef = "Route::\"api/GET/v1/x\"".parse().unwrap();
+        assert_eq!(route.parent(), Some(ResourceRef::new(ResourceKind::Api, "api")));
     }
 }

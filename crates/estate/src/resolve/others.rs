@@ -50,7 +50,7 @@ pub(super) fn resolve(
                 continue;
             }
             let own = vocabulary.own_kind(resource.kind);
-            let one = read(&mut source, entry, &resource, own, model);
+            let one = read(&mut source, file, entry, &resource, own, model);
             pending.insert(resource, one);
         }
     }
@@ -64,11 +64,18 @@ pub(super) fn resolve(
             check_parents(&mut source, entry, &pending, model);
         }
     }
-    let mut others = BTreeMap::new();
+    let mut settling = Settling {
+        pending: &pending,
+        model,
+        settled: BTreeMap::new(),
+        levels: BTreeMap::new(),
+        failed: BTreeSet::new(),
+        problems,
+    };
     for resource in pending.keys() {
-        settle(resource, &pending, model, &mut others, problems, 0);
+        settling.settle(resource, 0);
     }
-    model.others = others;
+    model.others = settling.settled;
 }
 
 /// What the entry declares; a name that does not fit its kind is refused.
@@ -111,7 +118,8 @@ fn resource(
 }
 
 fn read<'a>(
-    source: &mut Source<'a>,
+    source: &mut Source<'_>,
+    file: &'a str,
     entry: &'a ResourceEntry,
     resource: &ResourceRef,
     own: Option<&OwnKind>,
@@ -157,7 +165,7 @@ fn read<'a>(
     });
     Pending {
         entry,
-        file: source.file,
+        file,
         line: source.line(&entry.name),
         parents,
         classification: classification(source, &model.settings, entry.classification.as_ref()),
@@ -210,11 +218,12 @@ fn check_parents(
                 .push(problem.did_you_mean(&resource.path, alike));
             continue;
         }
-        let own = pending
-            .values()
-            .find(|one| std::ptr::eq(one.entry, entry))
+        let itself = ResourceKind::from_type_name(entry.kind.get_ref())
+            .map(|kind| ResourceRef::new(kind, entry.name.get_ref()));
+        let fits = itself
+            .and_then(|itself| pending.get(&itself))
             .is_none_or(|one| one.parents.contains(&resource));
-        if !own {
+        if !fits {
             let kind = entry.kind.get_ref();
             let message = format!("a {kind} does not lie in a {}", resource.kind.type_name());
             source.problem("ESTATE-RESOURCE-PARENT", parent, message);
@@ -222,66 +231,88 @@ fn check_parents(
     }
 }
 
-/// Gives `resource` what it inherits, what it lies in first. Returns whether it could be settled.
-fn settle(
-    resource: &ResourceRef,
-    pending: &BTreeMap<ResourceRef, Pending<'_>>,
-    model: &Model,
-    settled: &mut BTreeMap<ResourceRef, Resource>,
-    problems: &mut Vec<Problem>,
-    level: usize,
-) -> bool {
-    let Some(one) = pending.get(resource) else {
-        return true;
-    };
-    if settled.contains_key(resource) {
-        return true;
-    }
-    if level > MOST_LEVELS {
-        let message = format!(
-            "{resource} lies in itself, or more than {MOST_LEVELS} resources lie one in another"
-        );
-        problems.push(Problem::new("ESTATE-RESOURCE-CYCLE", one.file, one.line, message));
-        return false;
-    }
-    for parent in &one.parents {
-        if !settle(parent, pending, model, settled, problems, level + 1) {
-            return false;
+/// Gives each resource what it inherits, what it lies in first.
+struct Settling<'a> {
+    pending: &'a BTreeMap<ResourceRef, Pending<'a>>,
+    model: &'a Model,
+    settled: BTreeMap<ResourceRef, Resource>,
+    /// How many lie one in another down to each that is settled.
+    levels: BTreeMap<ResourceRef, usize>,
+    /// What lies in itself or too deep: said once for all that lie in it.
+    failed: BTreeSet<ResourceRef>,
+    problems: &'a mut Vec<Problem>,
+}
+
+impl Settling<'_> {
+    /// How deep `resource` lies; nothing if that is too deep. `asked` is how many wait for it.
+    fn settle(&mut self, resource: &ResourceRef, asked: usize) -> Option<usize> {
+        let Some(one) = self.pending.get(resource) else {
+            return Some(0);
+        };
+        if let Some(level) = self.levels.get(resource) {
+            return Some(*level);
         }
+        if self.failed.contains(resource) {
+            return None;
+        }
+        let mut deepest = 0;
+        for parent in &one.parents {
+            let level = (asked < MOST_LEVELS)
+                .then(|| self.settle(parent, asked + 1))
+                .flatten();
+            let Some(level) = level.filter(|level| *level < MOST_LEVELS) else {
+                if self.failed.insert(resource.clone()) && !self.failed.contains(parent) {
+                    let message = format!(
+                        "{resource} lies in itself, or more than {MOST_LEVELS} resources lie one in another"
+                    );
+                    self.problems.push(Problem::new(
+                        "ESTATE-RESOURCE-CYCLE",
+                        one.file,
+                        one.line,
+                        message,
+                    ));
+                }
+                return None;
+            };
+            deepest = deepest.max(level + 1);
+        }
+        self.levels.insert(resource.clone(), deepest);
+        let settled = self.inherit(resource, one);
+        self.settled.insert(resource.clone(), settled);
+        Some(deepest)
     }
-    let above: Vec<Inherited> = one
-        .parents
-        .iter()
-        .filter_map(|parent| match settled.get(parent) {
-            Some(other) => Some(Inherited {
-                classification: (!other.unclassified).then(|| other.classification.clone()),
-                owner: other.owner.clone(),
-                labels: other.labels.clone(),
-            }),
-            None => model.inherited(parent),
-        })
-        .collect();
-    let inherited = inherited(&above, model, one, resource, problems);
-    let classification = one.classification.clone().or(inherited.classification);
-    let mut labels = inherited.labels;
-    labels.extend(one.entry.labels.clone());
-    settled.insert(
-        resource.clone(),
+
+    fn inherit(&mut self, resource: &ResourceRef, one: &Pending<'_>) -> Resource {
+        let above: Vec<Inherited> = one
+            .parents
+            .iter()
+            .filter_map(|parent| match self.settled.get(parent) {
+                Some(other) => Some(Inherited {
+                    classification: (!other.unclassified).then(|| other.classification.clone()),
+                    owner: other.owner.clone(),
+                    labels: other.labels.clone(),
+                }),
+                None => self.model.inherited(parent),
+            })
+            .collect();
+        let inherited = inherited(&above, self.model, one, resource, self.problems);
+        let classification = one.classification.clone().or(inherited.classification);
+        let mut labels = inherited.labels;
+        labels.extend(one.entry.labels.clone());
         Resource {
             resource: resource.clone(),
             parents: one.parents.iter().cloned().collect(),
             unclassified: classification.is_none(),
             classification: classification
-                .unwrap_or_else(|| model.settings.most_restricted().to_owned()),
+                .unwrap_or_else(|| self.model.settings.most_restricted().to_owned()),
             owner: one.entry.owner.clone().or(inherited.owner),
             labels,
             groups: names(&one.entry.groups),
             attributes: one.attributes.clone(),
             file: Arc::from(one.file),
             line: one.line,
-        },
-    );
-    true
+        }
+    }
 }
 
 /// Of several that something lies in: the most restricted classification, where one of them has none none;
@@ -314,10 +345,10 @@ fn inherited(
         classification: classification
             .and_then(|ranked| ranked.into_iter().max())
             .map(|(_, name)| name.clone()),
-        owner: match owners.into_iter().collect::<Vec<_>>()[..] {
-            [owner] => Some(owner.clone()),
-            _ => None,
-        },
+        owner: owners
+            .first()
+            .filter(|_| owners.len() == 1)
+            .map(|owner| (*owner).clone()),
         labels,
     }
 }

@@ -430,6 +430,10 @@ fn action(
         let list = applies.get(key).and_then(Json::as_array);
         list.into_iter().flatten().filter_map(Json::as_str).collect()
     };
+    // What is done by nobody and to nothing stands for the actions that are in it.
+    if texts("principalTypes").is_empty() && texts("resourceTypes").is_empty() {
+        return Ok(Vec::new());
+    }
     if texts("principalTypes") != ["Identity"] {
         return Err(("is done by others than identities".to_owned(), FORM));
     }

@@ -20,5 +20,6 @@ mod generations;
 mod hostile;
 mod images;
 mod keyless;
+mod schema;
 mod shop;
 mod tee;
