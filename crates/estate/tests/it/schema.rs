@@ -1,99 +1,14 @@
 //! What an estate adds to the schema: own kinds of resources, actions and attributes, from the declaration to
 //! every question about them.
 
-use crate::fixture::{compile, problems_with, render, shop_files};
+use crate::fixture::{compile, example, problems_with, render, shop_files};
 use estate::{Action, Estate, EstateFiles, Problem, Request, ResourceRef, diff};
 use expect_test::{Expect, expect};
 use facts::FactSet;
 
-const SCHEMA: &str = r#"
-// Object storage, as the platform team runs it.
-type IdentityAttributes = { tier: Long, teams?: Set<String> };
-type TableAttributes = { retention_days?: Long };
-
-entity Region in [Group] = { classification: String, owner?: String } tags String;
-entity Bucket in [Region, Group] = {
-  classification: String,
-  owner?: String,
-  public?: Bool,
-} tags String;
-
-action reads;
-action "get-object", "list-objects" in [Action::"reads"]
-  appliesTo { principal: [Identity], resource: [Bucket], context: Facts };
-action "put-object" appliesTo { principal: [Identity], resource: [Bucket], context: Facts };
-"#;
-
-const RESOURCES: &str = r#"
-[[resource]]
-kind = "Bucket"
-name = "invoices"
-in = ["Region::\"eu\""]
-labels = { team = "billing" }
-groups = ["finance"]
-
-[[resource]]
-kind = "Bucket"
-name = "site"
-in = ["Region::\"eu\""]
-classification = "public"
-attributes = { public = true }
-
-[[resource]]
-kind = "Region"
-name = "eu"
-classification = "pii"
-owner = "platform"
-labels = { country = "de", team = "platform" }
-
-[[resource]]
-kind = "Bucket"
-name = "scratch"
-"#;
-
-const IDENTITIES: &str = r#"
-[[group]]
-name = "finance"
-
-[[identity]]
-path = "billing/api"
-kind = "service"
-owner = "billing"
-attributes = { tier = 2, teams = ["billing"] }
-
-[[identity]]
-path = "web/site"
-kind = "service"
-owner = "web"
-attributes = { tier = 1 }
-"#;
-
-const POLICIES: &str = r#"
-@id("billing uses what is financial")
-permit (principal == Identity::"billing/api", action in [Action::"reads", Action::"put-object"],
-        resource in Group::"finance");
-
-@id("everybody reads public buckets")
-permit (principal, action in Action::"reads", resource is Bucket)
-when { resource has public && resource.public };
-
-@id("nothing of tier one touches what is German")
-forbid (principal, action in Action::"reads", resource is Bucket)
-when { principal.attributes.tier < 2 && resource.hasTag("country") && resource.getTag("country") == "de"
-       && resource.classification == "pii" };
-
-@id("tier two lists all")
-permit (principal, action == Action::"list-objects", resource is Bucket)
-when { principal.attributes.tier >= 2 };
-"#;
-
+/// `examples/estate-storage` as it stands in the repository.
 fn files() -> EstateFiles {
-    let mut files = EstateFiles::bootstrap("example.org", 0);
-    files.insert("schema/storage.cedarschema", SCHEMA);
-    files.insert("resources/storage.toml", RESOURCES);
-    files.insert("identities/all.toml", IDENTITIES);
-    files.insert("policies/storage.cedar", POLICIES);
-    files
+    example("estate-storage")
 }
 
 fn storage() -> Estate {
@@ -256,7 +171,7 @@ fn invariants_hold_today_of_own_kinds() {
 #[test]
 fn a_change_of_an_own_resource_shows_in_the_diff() {
     let mut changed = files();
-    let text = RESOURCES.replace("groups = [\"finance\"]\n", "");
+    let text = changed.0["resources/storage.toml"].replace("groups = [\"finance\"]\n", "");
     changed.insert("resources/storage.toml", text);
     let diff = diff(&storage(), &compile(&changed));
     assert_eq!(diff.resources.changed, ["Bucket::\"invoices\""]);
@@ -284,9 +199,9 @@ fn tests_of_policies_speak_of_own_actions() {
              resource = 'Bucket::\"invoices\"'\nexpect = \"allow\"\n"
         )
     };
-    files.insert("tests/storage.toml", test("put-object"));
-    let outcomes = compile(&files).run_tests();
-    assert!(outcomes[0].passed, "{:?}", outcomes[0].failure);
+    for outcome in compile(&files).run_tests() {
+        assert!(outcome.passed, "{:?}", outcome.failure);
+    }
     files.insert("tests/storage.toml", test("put-objekt"));
     expect![[r#"
         tests/storage.toml:4: ESTATE-TEST: no schema declares an action `put-objekt` (did you mean `put-object`?)
@@ -525,7 +440,8 @@ fn resources_that_lie_in_one_another_are_refused() {
     let mut files = files();
     files.insert(
         "schema/storage.cedarschema",
-        format!("{SCHEMA}\nentity Folder in [Folder] = {{ classification: String }};"),
+        files.0["schema/storage.cedarschema"].clone()
+            + "\nentity Folder in [Folder] = { classification: String };",
     );
     let folder = |name: usize, parent: usize| {
         format!("[[resource]]\nkind = \"Folder\"\nname = \"f{name}\"\nin = ['Folder::\"f{parent}\"']\n")
