@@ -214,7 +214,14 @@ impl Estate {
         for elsewhere in &elsewhere() {
             for action in self.vocabulary.uses() {
                 for unlisted in unlisted_in(self.vocabulary.kinds_of(action), elsewhere) {
-                    self.ask(principal, action, &unlisted, elsewhere, &prepared, &mut answer);
+                    self.ask(
+                        principal,
+                        action,
+                        &unlisted,
+                        elsewhere,
+                        &prepared,
+                        &mut answer,
+                    );
                 }
             }
         }
@@ -336,7 +343,8 @@ impl Estate {
     fn partial_entities(&self) -> Option<&PartialEntities> {
         self.partial
             .get_or_init(|| {
-                PartialEntities::from_concrete(self.graph.entities.clone(), &self.vocabulary.schema).ok()
+                PartialEntities::from_concrete(self.graph.entities.clone(), &self.vocabulary.schema)
+                    .ok()
             })
             .as_ref()
     }

@@ -3,8 +3,7 @@
 use crate::action::Action;
 use crate::decision::Decision;
 use crate::entities::{
-    Node, NodeId, action_uid, admin_uid, administrator, resource_uid, shown, workload,
-    workload_uid,
+    Node, NodeId, action_uid, admin_uid, administrator, resource_uid, shown, workload, workload_uid,
 };
 use crate::estate::Estate;
 use crate::fact_schema::context_pairs;
@@ -297,7 +296,8 @@ impl Estate {
         action: Action,
         resource: &ResourceRef,
     ) -> Result<(EntityUid, OwnedMet<'a>, Option<Entity>), Unanswerable> {
-        if !self.vocabulary.kinds_of(action).contains(&resource.kind) || !resource.is_well_formed() {
+        let kinds = self.vocabulary.kinds_of(action);
+        if !kinds.contains(&resource.kind) || !resource.is_well_formed() {
             let message = format!("`{action}` does not apply to {resource}");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }

@@ -6,9 +6,7 @@ use crate::model::{Identity, Model, TableInfo};
 use crate::problem::Problem;
 use crate::resource::{ResourceKind, ResourceRef};
 use crate::vocabulary::Vocabulary;
-use cedar_policy::{
-    Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression,
-};
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
 use facts::{FactSet, Value, names};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::LazyLock;
@@ -49,8 +47,22 @@ pub(crate) struct Graph {
 /// The entity types of the base schema. INVARIANT: each is an identifier, so each parses.
 static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
     [
-        "Action", "Admin", "Api", "Database", "Estate", "Function", "Group", "Identity", "Machine",
-        "Pool", "Route", "Schema", "Table", "Tool", "ToolServer", "Workload",
+        "Action",
+        "Admin",
+        "Api",
+        "Database",
+        "Estate",
+        "Function",
+        "Group",
+        "Identity",
+        "Machine",
+        "Pool",
+        "Route",
+        "Schema",
+        "Table",
+        "Tool",
+        "ToolServer",
+        "Workload",
     ]
     .into_iter()
     .filter_map(|name| Some((name, name.parse().ok()?)))
@@ -266,7 +278,10 @@ fn drafts(model: &Model, vocabulary: &Vocabulary) -> Result<Vec<Draft>, BuildErr
         drafts.push(resource_draft(&Shown {
             parents: resource.parent().into_iter().collect(),
             groups: &container.groups,
-            classification: container.classification.as_deref().unwrap_or(most_restricted),
+            classification: container
+                .classification
+                .as_deref()
+                .unwrap_or(most_restricted),
             owner: container.owner.as_deref(),
             labels: &container.labels,
             attributes: Given::None,
@@ -373,10 +388,8 @@ pub(crate) fn shown<'a>(
 impl Shown<'_> {
     /// What the index compares.
     pub(crate) fn texts(&self) -> BTreeMap<String, String> {
-        let mut texts = BTreeMap::from([(
-            "classification".to_owned(),
-            self.classification.to_owned(),
-        )]);
+        let mut texts =
+            BTreeMap::from([("classification".to_owned(), self.classification.to_owned())]);
         if let Some(owner) = self.owner {
             texts.insert("owner".to_owned(), owner.to_owned());
         }
@@ -386,7 +399,11 @@ impl Shown<'_> {
 
     fn parents(&self) -> Vec<EntityUid> {
         let groups = self.groups.iter().map(|group| uid("Group", group));
-        self.parents.iter().map(resource_uid).chain(groups).collect()
+        self.parents
+            .iter()
+            .map(resource_uid)
+            .chain(groups)
+            .collect()
     }
 
     pub(crate) fn entity(&self) -> Result<Entity, BuildError> {
@@ -408,7 +425,12 @@ impl Shown<'_> {
         }
         let uid = resource_uid(self.resource);
         let tags = tags(self.labels);
-        Ok(Entity::new_with_tags(uid, attributes, self.parents(), tags)?)
+        Ok(Entity::new_with_tags(
+            uid,
+            attributes,
+            self.parents(),
+            tags,
+        )?)
     }
 }
 

@@ -26,7 +26,13 @@ struct Key {
 }
 
 impl Key {
-    fn is_met(&self, action: u128, principal: Met<'_>, resource: Met<'_>, facts: Facts<'_>) -> bool {
+    fn is_met(
+        &self,
+        action: u128,
+        principal: Met<'_>,
+        resource: Met<'_>,
+        facts: Facts<'_>,
+    ) -> bool {
         self.actions & action != 0
             && self
                 .principal

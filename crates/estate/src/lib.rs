@@ -71,8 +71,8 @@ pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
-    Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,
-    TeeReference, TeeRoot, TeeTerms, TpmRoot,
+    Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage,
+    TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::{Problem, closest};
 pub use resolve::is_reserved;

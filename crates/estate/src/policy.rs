@@ -13,8 +13,8 @@ use crate::files::EstateFiles;
 use crate::model::Model;
 use crate::problem::{Problem, closest, line_of};
 use crate::resource::{ResourceKind, ResourceRef};
-use crate::vocabulary::Vocabulary;
 use crate::statements::{Statement, depth, statements};
+use crate::vocabulary::Vocabulary;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,

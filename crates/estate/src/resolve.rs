@@ -9,8 +9,8 @@ mod tee;
 mod vouching;
 
 use crate::declare::{
-    Attributes, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile, ResourcesFile,
-    TestEntry, TestsFile,
+    Attributes, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile,
+    ResourcesFile, TestEntry, TestsFile,
 };
 use crate::duration::Seconds;
 use crate::files::EstateFiles;

@@ -110,7 +110,9 @@ impl<'de> Deserialize<'de> for ResourceKind {
             .into_iter()
             .find(|kind| kind.as_str() == text)
             .or_else(|| Word::kind(&text).map(Self::Own))
-            .ok_or_else(|| serde::de::Error::custom(format!("`{text}` can be no kind of resources")))
+            .ok_or_else(|| {
+                serde::de::Error::custom(format!("`{text}` can be no kind of resources"))
+            })
     }
 }
 
@@ -189,9 +191,7 @@ impl ResourceRef {
                 let mut parts = self.path.splitn(3, '/');
                 let api = parts.next().unwrap_or_default();
                 let method = parts.next().unwrap_or_default();
-                return !api.is_empty()
-                    && is_method(method)
-                    && parts.next().is_some();
+                return !api.is_empty() && is_method(method) && parts.next().is_some();
             }
             _ => return !self.path.is_empty(),
         };
@@ -203,7 +203,10 @@ impl ResourceRef {
 /// RFC 9110 section 9.1: a token, by custom of capital letters. An asterisk stands for none in particular.
 fn is_method(text: &str) -> bool {
     text == "*"
-        || (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-'))
+        || (!text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'-'))
 }
 
 fn escape(segment: &str) -> Cow<'_, str> {
@@ -289,10 +292,18 @@ mod tests {
         let own: ResourceRef = "Bucket::\"a/b\"".parse().unwrap();
         assert_eq!(own.kind.type_name(), "Bucket");
         assert_eq!(own.parent(), None);
-        for text in ["table::\"a\"", "Bucket::a", "Bücher::\"a\"", "Route::\"api/get/x\""] {
+        for text in [
+            "table::\"a\"",
+            "Bucket::a",
+            "Bücher::\"a\"",
+            "Route::\"api/get/x\"",
+        ] {
             assert!(text.parse::<ResourceRef>().is_err(), "{text}");
         }
         let route: ResourceRef = "Route::\"api/GET/v1/x\"".parse().unwrap();
-        assert_eq!(route.parent(), Some(ResourceRef::new(ResourceKind::Api, "api")));
+        assert_eq!(
+            route.parent(),
+            Some(ResourceRef::new(ResourceKind::Api, "api"))
+        );
     }
 }

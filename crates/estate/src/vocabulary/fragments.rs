@@ -102,7 +102,8 @@ pub(super) fn extend(files: &EstateFiles) -> Result<Vocabulary, Vec<Problem>> {
         if attribute.required {
             problems.extend(fragments.iter().find_map(|own| {
                 let line = own.line_of("type", "TableAttributes");
-                let message = format!("`{name}` must be optional: tables that no file lists lack it");
+                let message =
+                    format!("`{name}` must be optional: tables that no file lists lack it");
                 (line > 0).then(|| {
                     Problem::new("ESTATE-SCHEMA-TYPE", own.file, line, message)
                         .hint(format!("write `{name}?: …`"))
@@ -134,9 +135,8 @@ fn own(files: &EstateFiles) -> Result<Vec<Own<'_>>, Vec<Problem>> {
             continue;
         }
         if text.len() > MOST_BYTES || brackets(text) > MOST_BRACKETS {
-            let message = format!(
-                "at most {MOST_BYTES} bytes, and {MOST_BRACKETS} brackets one in another"
-            );
+            let message =
+                format!("at most {MOST_BYTES} bytes, and {MOST_BRACKETS} brackets one in another");
             problems.push(Problem::new("ESTATE-SCHEMA-LIMIT", file, 0, message));
             continue;
         }
@@ -233,7 +233,10 @@ fn kinds(fragments: &[Own<'_>], problems: &mut Vec<Problem>) -> BTreeMap<Word, O
             };
             let Some(word) = Word::kind(name) else {
                 let message = format!("`{name}` is no name for a kind of resources");
-                refuse(message, "a capital letter, then at most 61 letters, digits and `_`");
+                refuse(
+                    message,
+                    "a capital letter, then at most 61 letters, digits and `_`",
+                );
                 continue;
             };
             if declared.contains_key("enum") {
@@ -259,11 +262,17 @@ fn kinds(fragments: &[Own<'_>], problems: &mut Vec<Problem>) -> BTreeMap<Word, O
 type Refusal = (String, &'static str);
 
 fn kind(declared: &Map<String, Json>, fragments: &[Own<'_>]) -> Result<OwnKind, Refusal> {
-    const CLASSIFIED: &str = "write `entity … = { classification: String, owner?: String } tags String;`";
+    const CLASSIFIED: &str =
+        "write `entity … = { classification: String, owner?: String } tags String;`";
     let labels = match declared.get("tags") {
         None => false,
         Some(tags) if type_name(tags) == Some("String") => true,
-        Some(_) => return Err(("has tags that are no texts".to_owned(), "write `tags String`")),
+        Some(_) => {
+            return Err((
+                "has tags that are no texts".to_owned(),
+                "write `tags String`",
+            ));
+        }
     };
     let mut shape = declared
         .get("shape")
@@ -284,7 +293,12 @@ fn kind(declared: &Map<String, Json>, fragments: &[Own<'_>]) -> Result<OwnKind, 
             holds: AttributeType::Text,
             required: false,
         }) => true,
-        Some(_) => return Err(("has an `owner` that is not `owner?: String`".to_owned(), CLASSIFIED)),
+        Some(_) => {
+            return Err((
+                "has an `owner` that is not `owner?: String`".to_owned(),
+                CLASSIFIED,
+            ));
+        }
     };
     let mut parents = BTreeSet::new();
     let mut in_groups = false;
@@ -331,7 +345,11 @@ fn record(shape: &Json) -> Result<Shape, String> {
             Some("Long") => AttributeType::Integer,
             Some("Bool" | "Boolean") => AttributeType::Bool,
             Some("Set") if element() == Some("String") => AttributeType::Texts,
-            _ => return Err(format!("has `{name}`, of a type that no declaration can give")),
+            _ => {
+                return Err(format!(
+                    "has `{name}`, of a type that no declaration can give"
+                ));
+            }
         };
         let required = declared.get("required").and_then(Json::as_bool) != Some(false);
         found.insert(name.clone(), Attribute { holds, required });
@@ -361,8 +379,7 @@ fn hook(fragments: &[Own<'_>], name: &str, problems: &mut Vec<Problem>) -> Shape
                 Err(message) => {
                     let message = format!("`{name}` {message}");
                     let problem = own.problem("ESTATE-SCHEMA-TYPE", "type", name, message);
-                    problems
-                        .push(problem.hint("texts, integers, booleans, and sets of texts"));
+                    problems.push(problem.hint("texts, integers, booleans, and sets of texts"));
                 }
             }
         }
@@ -409,8 +426,7 @@ fn action(
     declared: &Map<String, Json>,
     kinds: &BTreeMap<Word, OwnKind>,
 ) -> Result<Vec<ResourceKind>, Refusal> {
-    const FORM: &str =
-        "write `appliesTo { principal: [Identity], resource: […], context: Facts }`";
+    const FORM: &str = "write `appliesTo { principal: [Identity], resource: […], context: Facts }`";
     if Word::action(name).is_none() {
         let hint = "a small letter, then at most 61 letters, digits, `-`, `_`, `.` and `:`";
         return Err(("is no name for an action".to_owned(), hint));
@@ -423,12 +439,18 @@ fn action(
             return Err((message, "declare a group: `action reads;`"));
         }
     }
-    let Some(applies) = declared.get("appliesTo").filter(|applies| !applies.is_null()) else {
+    let Some(applies) = declared
+        .get("appliesTo")
+        .filter(|applies| !applies.is_null())
+    else {
         return Ok(Vec::new());
     };
     let texts = |key: &str| -> Vec<&str> {
         let list = applies.get(key).and_then(Json::as_array);
-        list.into_iter().flatten().filter_map(Json::as_str).collect()
+        list.into_iter()
+            .flatten()
+            .filter_map(Json::as_str)
+            .collect()
     };
     // What is done by nobody and to nothing stands for the actions that are in it.
     if texts("principalTypes").is_empty() && texts("resourceTypes").is_empty() {
@@ -487,7 +509,13 @@ fn schema(
             [one] => one.text,
             _ => "",
         };
-        vec![at_label("ESTATE-SCHEMA-TYPE", &detailed, file, u32::from(!text.is_empty()), text)]
+        vec![at_label(
+            "ESTATE-SCHEMA-TYPE",
+            &detailed,
+            file,
+            u32::from(!text.is_empty()),
+            text,
+        )]
     })
 }
 

@@ -46,7 +46,11 @@ fn matrix(estate: &Estate) -> String {
                 .map(|action| action.to_string())
                 .collect();
             let name = &resource.resource;
-            text.push_str(&format!("{} {name}: {}\n", identity.path, allowed.join(" ")));
+            text.push_str(&format!(
+                "{} {name}: {}\n",
+                identity.path,
+                allowed.join(" ")
+            ));
         }
     }
     text
@@ -77,7 +81,11 @@ fn classification_owner_and_labels_come_from_what_a_resource_lies_in() {
                 "{} {}{} {:?} {:?}\n",
                 one.resource,
                 one.classification,
-                if one.unclassified { " (unclassified)" } else { "" },
+                if one.unclassified {
+                    " (unclassified)"
+                } else {
+                    ""
+                },
                 one.owner,
                 one.labels
             )
@@ -165,7 +173,11 @@ fn invariants_hold_today_of_own_kinds() {
         .collect();
     assert!(found[0].contains("\"holds\""), "{}", found[0]);
     assert!(found[1].contains("\"broken\""), "{}", found[1]);
-    assert!(found[1].contains("invoices") && !found[1].contains("scratch"), "{}", found[1]);
+    assert!(
+        found[1].contains("invoices") && !found[1].contains("scratch"),
+        "{}",
+        found[1]
+    );
 }
 
 #[test]
@@ -287,18 +299,24 @@ fn check_schema(text: &str, expected: &Expect) {
 
 #[test]
 fn a_schema_that_would_make_decisions_unanswerable_is_refused_at_its_line() {
-    check_schema("entity Bucket", &expect![[r#"
+    check_schema(
+        "entity Bucket",
+        &expect![[r#"
         schema/own.cedarschema:1: ESTATE-SCHEMA-SYNTAX: error parsing schema: unexpected end of input: expected `,`, `;`, `=`, `{`, `enum`, `in`, or `tags`
-    "#]]);
+    "#]],
+    );
     check_schema(
         "\nentity Table = { classification: String };\n",
         &expect![[r#"
             schema/own.cedarschema:2: ESTATE-SCHEMA-NAME: `Table` is of the base schema and means what it means
         "#]],
     );
-    check_schema("\n\nentity Bucket;\n", &expect![[r#"
+    check_schema(
+        "\n\nentity Bucket;\n",
+        &expect![[r#"
         schema/own.cedarschema:3: ESTATE-SCHEMA-KIND: `Bucket` has no `classification: String` (write `entity … = { classification: String, owner?: String } tags String;`)
-    "#]]);
+    "#]],
+    );
     check_schema(
         "entity Bucket = { classification: String, keeper: Identity };",
         &expect![[r#"
@@ -355,9 +373,12 @@ fn a_schema_that_would_make_decisions_unanswerable_is_refused_at_its_line() {
             schema/own.cedarschema:1: ESTATE-SCHEMA-KIND: `Bucket` lies in `Regoin`, which is no kind of resources (a resource lies in resources and in `Group`)
         "#]],
     );
-    check_schema("type TableAttributes = { days: Long };", &expect![[r#"
+    check_schema(
+        "type TableAttributes = { days: Long };",
+        &expect![[r#"
         schema/own.cedarschema:1: ESTATE-SCHEMA-TYPE: `days` must be optional: tables that no file lists lack it (write `days?: …`)
-    "#]]);
+    "#]],
+    );
     check_schema(
         "type IdentityAttributes = { tier: Long };",
         &expect![[r#"
@@ -444,12 +465,16 @@ fn resources_that_lie_in_one_another_are_refused() {
             + "\nentity Folder in [Folder] = { classification: String };",
     );
     let folder = |name: usize, parent: usize| {
-        format!("[[resource]]\nkind = \"Folder\"\nname = \"f{name}\"\nin = ['Folder::\"f{parent}\"']\n")
+        format!(
+            "[[resource]]\nkind = \"Folder\"\nname = \"f{name}\"\nin = ['Folder::\"f{parent}\"']\n"
+        )
     };
     files.insert("resources/cycle.toml", folder(0, 1) + &folder(1, 0));
     let found = problems_of(&files);
     assert!(found.contains("ESTATE-RESOURCE-CYCLE"), "{found}");
-    let chain: String = (0..100_000).map(|number| folder(number, number + 1)).collect();
+    let chain: String = (0..100_000)
+        .map(|number| folder(number, number + 1))
+        .collect();
     let end = "[[resource]]\nkind = \"Folder\"\nname = \"f100000\"\nclassification = \"public\"\n";
     files.insert("resources/cycle.toml", chain + end);
     let problems: Vec<Problem> = Estate::compile(&files).unwrap_err();
@@ -462,9 +487,15 @@ fn resources_that_lie_in_one_another_are_refused() {
         let inside = if name == 0 { "" } else { &inside };
         format!("[[resource]]\nkind = \"Folder\"\nname = \"f{name:03}\"\n{inside}")
     };
-    files.insert("resources/cycle.toml", (0..32).map(folder).collect::<String>());
+    files.insert(
+        "resources/cycle.toml",
+        (0..32).map(folder).collect::<String>(),
+    );
     compile(&files);
-    files.insert("resources/cycle.toml", (0..40).map(folder).collect::<String>());
+    files.insert(
+        "resources/cycle.toml",
+        (0..40).map(folder).collect::<String>(),
+    );
     let found = problems_of(&files);
     assert_eq!(found.matches("ESTATE-RESOURCE-CYCLE").count(), 1, "{found}");
 }
