@@ -47,6 +47,7 @@ mod refusal;
 mod resolve;
 mod resource;
 mod statements;
+mod suggest;
 mod today;
 
 pub use action::Action;
@@ -72,7 +73,8 @@ pub use model::{
     Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,
     TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
-pub use problem::{Problem, closest};
+pub use problem::Problem;
 pub use resolve::is_reserved;
 pub use resource::{ResourceKind, ResourceRef};
+pub use suggest::closest;
 pub use today::{Breach, Today};
