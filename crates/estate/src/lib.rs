@@ -38,6 +38,7 @@ mod expectations;
 mod explain;
 mod fact_schema;
 mod files;
+mod format;
 mod index;
 mod invariant;
 mod model;
@@ -67,6 +68,7 @@ pub use enforcement::{Emitted, EnforcementPlan};
 pub use estate::Estate;
 pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
+pub use format::{Formatted, format};
 pub use invariant::{Invariant, InvariantKind};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,

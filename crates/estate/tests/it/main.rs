@@ -16,6 +16,7 @@ mod code;
 mod documents;
 mod equivalence;
 mod fixture;
+mod format;
 mod generations;
 mod hostile;
 mod images;
