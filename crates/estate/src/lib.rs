@@ -41,6 +41,7 @@ mod files;
 mod format;
 mod index;
 mod invariant;
+mod lint;
 mod model;
 mod policy;
 mod problem;
@@ -70,6 +71,7 @@ pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use format::{Formatted, format};
 pub use invariant::{Invariant, InvariantKind};
+pub use lint::{Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
     Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,

@@ -21,5 +21,6 @@ mod generations;
 mod hostile;
 mod images;
 mod keyless;
+mod lint;
 mod shop;
 mod tee;
