@@ -77,7 +77,7 @@ fn statements(file: &str, text: &str) -> Result<Formatted, Vec<Problem>> {
         gap(text.get(after..cut.start).unwrap_or_default(), &mut written);
         let line = line_of(text, cut.start);
         let statement = text.get(cut.start..cut.end).unwrap_or_default();
-        match pretty(statement, cut) {
+        match pretty(statement, cut, set) {
             Ok(pretty) => written.push_str(&pretty),
             Err(Kept::Unreadable(message)) => {
                 problems.push(Problem::new("ESTATE-CEDAR-SYNTAX", file, line, message));
@@ -144,13 +144,19 @@ fn ended(mut text: String) -> String {
     text
 }
 
+#[derive(Debug)]
 enum Kept {
     Unreadable(String),
     Left(String),
 }
 
 /// One statement, set. `never` and `always` are set as `forbid` and `permit`, whose form is the same.
-fn pretty(statement: &str, cut: &Cut) -> Result<String, Kept> {
+/// `set` is trusted with nothing but looks.
+fn pretty(
+    statement: &str,
+    cut: &Cut,
+    set: impl Fn(&str) -> Result<String, Kept>,
+) -> Result<String, Kept> {
     let stands_for = match cut.effect.as_str() {
         "never" => "forbid",
         "always" => "permit",
@@ -284,6 +290,39 @@ mod tests {
             // the end
         "#]]
         .assert_eq(&formatted("policies/a.cedar", text));
+    }
+
+    fn kept(set: impl Fn(&str) -> String) -> String {
+        let statement = "permit (principal, action, resource) // c\nwhen { true };";
+        let cut = Cut {
+            start: 0,
+            end: statement.len(),
+            effect: "permit".to_owned(),
+            effect_offset: 0,
+        };
+        match pretty(statement, &cut, |text| Ok(set(text))) {
+            Ok(pretty) => format!("formatted: {pretty}"),
+            Err(Kept::Left(why) | Kept::Unreadable(why)) => why,
+        }
+    }
+
+    #[test]
+    fn a_formatter_that_loses_a_comment_is_not_followed() {
+        let found = kept(|text| text.replace("// c", ""));
+        assert_eq!(found, "Cedar's formatter would lose a comment of it");
+    }
+
+    #[test]
+    fn a_formatter_that_changes_a_meaning_is_not_followed() {
+        let found = kept(|text| text.replace("true", "false"));
+        assert_eq!(found, "Cedar's formatter would change what it means");
+    }
+
+    #[test]
+    fn a_formatter_that_never_rests_is_not_followed() {
+        let found = kept(|text| format!("{text} "));
+        assert_eq!(found, "Cedar's formatter changes it each time anew");
+        assert!(kept(str::to_owned).starts_with("formatted: permit ("));
     }
 
     #[test]
