@@ -206,7 +206,7 @@ impl Prover<'_> {
             return Ok(());
         }
         let schema = cedar::schema(self.estate);
-        let concern = |policy: &&Policy| cedar::concerns(policy, env.action());
+        let concern = |policy: &&Policy| cedar::concerns(self.estate, policy, env.action());
         let mut slice = PolicySet::new();
         for policy in cedar::policies(self.estate).policies().filter(concern) {
             // Ids are unique in the set that they come from, which is all that can fail.

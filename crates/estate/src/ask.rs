@@ -7,7 +7,7 @@
 use crate::action::Action;
 use crate::authorize::{Case, Prepared};
 use crate::decision::PolicyRef;
-use crate::entities::{action_uid, resource_of};
+use crate::entities::resource_of;
 use crate::estate::Estate;
 use crate::policy::{conjuncts, may_err};
 use crate::resource::{ResourceKind, ResourceRef};
@@ -28,7 +28,7 @@ pub struct Access {
     pub action: Action,
     /// For an action on tables or functions, a schema stands for every one in it that no file lists, a
     /// database for every one in a schema that no file lists, and the database `*` for every other
-    /// database.
+    /// database; so do a tool server and an API for what they have beyond what is listed.
     pub resource: ResourceRef,
     /// The permits that give it, definitely or under a condition.
     pub policies: Vec<Arc<PolicyRef>>,
@@ -109,25 +109,33 @@ impl Partial {
 /// A name that PostgreSQL cannot give anything and that no policy names.
 const UNLISTED: &str = "\u{1}";
 
-/// The databases that no file lists.
-pub(crate) fn elsewhere() -> ResourceRef {
-    ResourceRef::new(ResourceKind::Database, "*")
+/// The databases, tool servers and APIs that no file lists.
+pub(crate) fn elsewhere() -> [ResourceRef; 3] {
+    [
+        ResourceKind::Database,
+        ResourceKind::ToolServer,
+        ResourceKind::Api,
+    ]
+    .map(|kind| ResourceRef::new(kind, "*"))
 }
 
-/// What the action applies to in `container` and no file lists: one of each kind stands for all of it.
+/// What an action on `kinds` applies to in `container` and no file lists: one of each kind stands for all of it.
 /// In a declared database these are the schemas that are not declared; what is in a declared schema
 /// is asked of that schema.
-pub(crate) fn unlisted_in(action: Action, container: &ResourceRef) -> Vec<ResourceRef> {
-    let kinds = action.resource_kinds().iter();
+pub(crate) fn unlisted_in(kinds: &[ResourceKind], container: &ResourceRef) -> Vec<ResourceRef> {
     kinds
+        .iter()
         .filter_map(|kind| {
-            let levels = match (container.kind, kind) {
+            let below = match (container.kind, kind) {
                 (ResourceKind::Schema, ResourceKind::Table | ResourceKind::Function)
-                | (ResourceKind::Database, ResourceKind::Schema) => 1,
-                (ResourceKind::Database, ResourceKind::Table | ResourceKind::Function) => 2,
+                | (ResourceKind::Database, ResourceKind::Schema)
+                | (ResourceKind::ToolServer, ResourceKind::Tool) => format!("/{UNLISTED}"),
+                (ResourceKind::Database, ResourceKind::Table | ResourceKind::Function) => {
+                    format!("/{UNLISTED}/{UNLISTED}")
+                }
+                (ResourceKind::Api, ResourceKind::Route) => format!("/*/{UNLISTED}"),
                 _ => return None,
             };
-            let below = format!("/{UNLISTED}").repeat(levels);
             Some(ResourceRef::new(
                 *kind,
                 format!("{}{below}", container.path),
@@ -141,7 +149,7 @@ impl Estate {
     #[must_use]
     pub fn who_can(&self, action: Action, resource: &ResourceRef) -> Answer {
         let mut answer = self.empty_answer();
-        if !Action::USES.contains(&action) || !action.resource_kinds().contains(&resource.kind) {
+        if !action.is_use() || !self.vocabulary.kinds_of(action).contains(&resource.kind) {
             answer
                 .errors
                 .push(format!("`{action}` does not apply to {resource}"));
@@ -179,8 +187,9 @@ impl Estate {
             else {
                 continue;
             };
-            for action in Action::USES {
-                if action.resource_kinds().contains(&resource.kind) {
+            for action in self.vocabulary.uses() {
+                let kinds = self.vocabulary.kinds_of(action);
+                if kinds.contains(&resource.kind) {
                     self.ask(
                         principal,
                         action,
@@ -190,7 +199,7 @@ impl Estate {
                         &mut answer,
                     );
                 }
-                for unlisted in unlisted_in(action, &resource) {
+                for unlisted in unlisted_in(kinds, &resource) {
                     self.ask(
                         principal,
                         action,
@@ -202,11 +211,18 @@ impl Estate {
                 }
             }
         }
-        let elsewhere = elsewhere();
-        for action in Action::USES {
-            for unlisted in unlisted_in(action, &elsewhere) {
-                let shown = &elsewhere;
-                self.ask(principal, action, &unlisted, shown, &prepared, &mut answer);
+        for elsewhere in &elsewhere() {
+            for action in self.vocabulary.uses() {
+                for unlisted in unlisted_in(self.vocabulary.kinds_of(action), elsewhere) {
+                    self.ask(
+                        principal,
+                        action,
+                        &unlisted,
+                        elsewhere,
+                        &prepared,
+                        &mut answer,
+                    );
+                }
             }
         }
         answer.accesses.sort();
@@ -219,7 +235,8 @@ impl Estate {
     #[must_use]
     pub fn grants(&self, principal: &str) -> Vec<Grant> {
         let mut grants: BTreeMap<ResourceRef, Grant> = BTreeMap::new();
-        for access in self.what_can(principal).accesses {
+        let accesses = self.what_can(principal).accesses.into_iter();
+        for access in accesses.filter(|access| access.resource.kind.is_in_database()) {
             let grant = grants
                 .entry(access.resource.clone())
                 .or_insert_with(|| Grant {
@@ -300,10 +317,10 @@ impl Estate {
     ) -> Result<Partial, String> {
         let request = PartialRequest::new(
             PartialEntityUid::from_concrete(case.principal.clone()),
-            action_uid(case.action),
+            case.action_uid.clone(),
             PartialEntityUid::from_concrete(case.resource.clone()),
             None,
-            &self.schema,
+            &self.vocabulary.schema,
         )
         .map_err(|error| error.to_string())?;
         let small;
@@ -312,13 +329,13 @@ impl Estate {
                 .partial_entities()
                 .ok_or("the entities do not fit the schema")?,
             Cow::Owned(entities) => {
-                small = PartialEntities::from_concrete(entities.clone(), &self.schema)
+                small = PartialEntities::from_concrete(entities.clone(), &self.vocabulary.schema)
                     .map_err(|error| error.to_string())?;
                 &small
             }
         };
         let response = policies
-            .tpe(&request, entities, &self.schema)
+            .tpe(&request, entities, &self.vocabulary.schema)
             .map_err(|error| error.to_string())?;
         Ok(partial(&response))
     }
@@ -326,7 +343,8 @@ impl Estate {
     fn partial_entities(&self) -> Option<&PartialEntities> {
         self.partial
             .get_or_init(|| {
-                PartialEntities::from_concrete(self.graph.entities.clone(), &self.schema).ok()
+                PartialEntities::from_concrete(self.graph.entities.clone(), &self.vocabulary.schema)
+                    .ok()
             })
             .as_ref()
     }

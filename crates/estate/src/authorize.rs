@@ -3,8 +3,7 @@
 use crate::action::Action;
 use crate::decision::Decision;
 use crate::entities::{
-    Node, NodeId, action_uid, admin_uid, administrator, classified, classified_texts, resource_uid,
-    workload, workload_uid,
+    Node, NodeId, action_uid, admin_uid, administrator, resource_uid, shown, workload, workload_uid,
 };
 use crate::estate::Estate;
 use crate::fact_schema::context_pairs;
@@ -37,6 +36,7 @@ struct Known {
 pub(crate) struct Case<'a> {
     pub(crate) principal: EntityUid,
     pub(crate) action: Action,
+    pub(crate) action_uid: EntityUid,
     pub(crate) resource: EntityUid,
     pub(crate) context: Context,
     /// What the context says in texts; nothing where the context is empty.
@@ -143,7 +143,7 @@ impl Case<'_> {
     pub(crate) fn request(&self) -> Result<CedarRequest, Unanswerable> {
         CedarRequest::new(
             self.principal.clone(),
-            action_uid(self.action),
+            self.action_uid.clone(),
             self.resource.clone(),
             self.context.clone(),
             None,
@@ -170,7 +170,7 @@ impl Case<'_> {
         facts: Facts<'e>,
     ) -> impl Iterator<Item = &'e PolicySet> {
         estate.index.slice(
-            self.action,
+            estate.vocabulary.bit(self.action),
             self.principal_side.met(),
             self.resource_side.met(),
             facts,
@@ -260,7 +260,7 @@ impl Estate {
             let message = format!("no identity `{principal}` is declared");
             return Err(Unanswerable::new("ESTATE-IDENTITY-UNKNOWN", message));
         };
-        if !Action::USES.contains(&action) {
+        if !action.is_use() || !self.vocabulary.knows(action) {
             let message = format!("`{action}` is no use of a resource");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }
@@ -273,12 +273,14 @@ impl Estate {
             None => Cow::Borrowed(&self.graph.entities),
             Some(entity) => {
                 let known = node.lineage.iter().chain(resource_side.lineage.iter());
-                Cow::Owned(self.store(known, [entity])?)
+                let groups = self.vocabulary.action_entity(action);
+                Cow::Owned(self.store(known, std::iter::once(entity).chain(groups))?)
             }
         };
         Ok(Case {
             principal: node.uid.clone(),
             action,
+            action_uid: self.vocabulary.action_uid(action),
             resource: resource_uid,
             context,
             texts,
@@ -294,7 +296,8 @@ impl Estate {
         action: Action,
         resource: &ResourceRef,
     ) -> Result<(EntityUid, OwnedMet<'a>, Option<Entity>), Unanswerable> {
-        if !action.resource_kinds().contains(&resource.kind) || !resource.is_well_formed() {
+        if !self.vocabulary.kinds_of(action).contains(&resource.kind) || !resource.is_well_formed()
+        {
             let message = format!("`{action}` does not apply to {resource}");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }
@@ -308,7 +311,7 @@ impl Estate {
             texts: Cow::Owned(BTreeMap::new()),
         };
         let entity = match resource.kind {
-            ResourceKind::Identity | ResourceKind::Estate => {
+            ResourceKind::Identity | ResourceKind::Estate | ResourceKind::Own(_) => {
                 let message = format!("{resource} is not declared");
                 return Err(Unanswerable::new("ESTATE-RESOURCE-UNKNOWN", message));
             }
@@ -316,8 +319,9 @@ impl Estate {
             _ => {
                 let info = self.model.undeclared(resource);
                 side.lineage = Cow::Owned(self.containers_of(resource));
-                side.texts = Cow::Owned(classified_texts(&info));
-                self.undeclared_entity(&info)?
+                let (entity, texts) = self.undeclared_entity(&info)?;
+                side.texts = Cow::Owned(texts);
+                entity
             }
         };
         Ok((uid, side, Some(entity)))
@@ -340,7 +344,10 @@ impl Estate {
     }
 
     /// An undeclared schema stands between an undeclared table and a declared database.
-    fn undeclared_entity(&self, info: &TableInfo) -> Result<Entity, Unanswerable> {
+    fn undeclared_entity(
+        &self,
+        info: &TableInfo,
+    ) -> Result<(Entity, BTreeMap<String, String>), Unanswerable> {
         let failed = |error: String| Unanswerable::new("ESTATE-REQUEST", error);
         let mut parent = info.resource.parent();
         while let Some(container) = &parent {
@@ -349,7 +356,9 @@ impl Estate {
             }
             parent = container.parent();
         }
-        classified(info, parent.as_ref()).map_err(|error| failed(error.to_string()))
+        let shown = shown(info, parent.as_ref(), &self.vocabulary);
+        let entity = shown.entity().map_err(|error| failed(error.to_string()))?;
+        Ok((entity, shown.texts()))
     }
 
     fn store<'a>(
@@ -380,6 +389,7 @@ impl Estate {
         Ok(Case {
             principal: workload_uid(),
             action: Action::Assume,
+            action_uid: action_uid(Action::Assume),
             resource,
             context: Context::empty(),
             texts: Arc::default(),
@@ -435,6 +445,7 @@ impl Estate {
         Ok(Case {
             principal,
             action,
+            action_uid: action_uid(action),
             resource,
             context: Context::empty(),
             texts: Arc::default(),

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 #[must_use]
 pub const fn schema(estate: &Estate) -> &Schema {
-    &estate.schema
+    &estate.vocabulary.schema
 }
 
 #[must_use]
@@ -57,13 +57,18 @@ pub fn is_fragile(invariant: &Invariant) -> bool {
     })
 }
 
-/// Whether a policy can concern `action`, by its scope.
+/// Whether a policy can concern `action`, by its scope, which may name a group of actions.
 #[must_use]
-pub fn concerns(policy: &Policy, action: &EntityUid) -> bool {
+pub fn concerns(estate: &Estate, policy: &Policy, action: &EntityUid) -> bool {
+    let name = action.id().unescaped();
+    let means = |uid: &EntityUid| {
+        let meant = estate.vocabulary.meant_by(uid.id().unescaped());
+        meant.iter().any(|one| one.as_str() == name)
+    };
     match policy.action_constraint() {
         ActionConstraint::Any => true,
         ActionConstraint::Eq(uid) => uid == *action,
-        ActionConstraint::In(uids) => uids.contains(action),
+        ActionConstraint::In(uids) => uids.iter().any(means),
     }
 }
 

@@ -110,6 +110,10 @@ pub(crate) struct IdentityEntry {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) groups: Vec<Spanned<String>>,
+    /// What the estate's own schema calls `IdentityAttributes`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub(crate) attributes: Attributes,
     /// SPIFFE Workload API hint, for workloads with several identities.
     pub(crate) hint: Option<String>,
     #[serde(default)]
@@ -160,12 +164,46 @@ pub(crate) struct GroupEntry {
     pub(crate) groups: Vec<Spanned<String>>,
 }
 
+/// Values by the names that a schema gives them.
+pub(crate) type Attributes = BTreeMap<Spanned<String>, Spanned<Value>>;
+
 /// `resources/*`
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ResourcesFile {
     #[serde(default, rename = "database")]
     pub(crate) databases: Vec<DatabaseEntry>,
+    #[serde(default, rename = "resource")]
+    pub(crate) resources: Vec<ResourceEntry>,
+}
+
+/// What is no part of a database: a tool server, a tool, an API, a route, or of a kind that the estate's own
+/// schema declares.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ResourceEntry {
+    /// Its entity type: `Tool`, or `Bucket` of `schema/*.cedarschema`.
+    #[schemars(with = "String")]
+    pub(crate) kind: Spanned<String>,
+    /// As policies name it. Of a tool `server/tool`, of a route `api/METHOD/path`.
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// What it lies in, as `Kind::"name"`; of tools and routes their names say it.
+    #[serde(default, rename = "in")]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) parents: Vec<Spanned<String>>,
+    #[schemars(with = "Option<String>")]
+    pub(crate) classification: Option<Spanned<String>>,
+    pub(crate) owner: Option<String>,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
+    /// What the schema gives this kind beside its classification and owner.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub(crate) attributes: Attributes,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -176,6 +214,12 @@ pub(crate) struct DatabaseEntry {
     #[schemars(with = "Option<String>")]
     pub(crate) classification: Option<Spanned<String>>,
     pub(crate) owner: Option<String>,
+    /// Inherited by what lies in it, unless that has one of the same name.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
     #[serde(default, rename = "schema")]
     pub(crate) schemas: Vec<SchemaEntry>,
 }
@@ -188,6 +232,12 @@ pub(crate) struct SchemaEntry {
     #[schemars(with = "Option<String>")]
     pub(crate) classification: Option<Spanned<String>>,
     pub(crate) owner: Option<String>,
+    /// Inherited by what lies in it, unless that has one of the same name.
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
     #[serde(default, rename = "table")]
     pub(crate) tables: Vec<TableEntry>,
     #[serde(default, rename = "function")]
@@ -202,6 +252,15 @@ pub(crate) struct TableEntry {
     #[schemars(with = "Option<String>")]
     pub(crate) classification: Option<Spanned<String>>,
     pub(crate) owner: Option<String>,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
+    /// What the estate's own schema calls `TableAttributes`.
+    #[serde(default)]
+    #[schemars(with = "BTreeMap<String, serde_json::Value>")]
+    pub(crate) attributes: Attributes,
     #[serde(default, rename = "column")]
     pub(crate) columns: Vec<ColumnEntry>,
 }
@@ -223,6 +282,11 @@ pub(crate) struct FunctionEntry {
     #[schemars(with = "Option<String>")]
     pub(crate) classification: Option<Spanned<String>>,
     pub(crate) owner: Option<String>,
+    #[serde(default)]
+    pub(crate) labels: BTreeMap<String, String>,
+    #[serde(default)]
+    #[schemars(with = "Vec<String>")]
+    pub(crate) groups: Vec<Spanned<String>>,
 }
 
 /// `references/*`: what good looks like.

@@ -14,7 +14,7 @@ pub struct Diff {
     pub to: String,
     pub settings_changed: bool,
     pub identities: Named,
-    /// Tables and functions, as `Table::"shop/public/cards"`.
+    /// Tables, functions and what is in no database, as `Table::"shop/public/cards"`.
     pub resources: Named,
     /// Machines, pools, hardware roots and code, as `code payments-api`.
     pub references: Named,
@@ -169,10 +169,16 @@ fn identities(estate: &Estate) -> BTreeMap<String, String> {
 }
 
 fn resources(estate: &Estate) -> BTreeMap<String, String> {
-    estate
+    let objects = estate
         .objects()
-        .map(|info| (info.resource.to_string(), format!("{info:?}")))
-        .collect()
+        .map(|info| (info.resource.to_string(), format!("{info:?}")));
+    let others = estate.resources().map(|other| {
+        let mut placeless = other.clone();
+        placeless.file = "".into();
+        placeless.line = 0;
+        (other.resource.to_string(), format!("{placeless:?}"))
+    });
+    objects.chain(others).collect()
 }
 
 fn references(estate: &Estate) -> BTreeMap<String, String> {

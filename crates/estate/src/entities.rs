@@ -1,15 +1,14 @@
 //! The declared estate as Cedar entities, built once, and the short-lived ones that a request adds.
 
 use crate::action::Action;
-use crate::fact_schema::{FactError, workload_pairs};
+use crate::fact_schema::{FactError, expression, workload_pairs};
 use crate::model::{Identity, Model, TableInfo};
 use crate::problem::Problem;
 use crate::resource::{ResourceKind, ResourceRef};
-use cedar_policy::{
-    Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression, Schema,
-};
-use facts::{FactSet, names};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use crate::vocabulary::Vocabulary;
+use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, RestrictedExpression};
+use facts::{FactSet, Value, names};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::LazyLock;
 
 /// Position of an entity in [`Graph::nodes`].
@@ -48,36 +47,56 @@ pub(crate) struct Graph {
 /// The entity types of the base schema. INVARIANT: each is an identifier, so each parses.
 static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(|| {
     [
-        "Action", "Admin", "Database", "Estate", "Function", "Group", "Identity", "Machine",
-        "Pool", "Schema", "Table", "Workload",
+        "Action",
+        "Admin",
+        "Api",
+        "Database",
+        "Estate",
+        "Function",
+        "Group",
+        "Identity",
+        "Machine",
+        "Pool",
+        "Route",
+        "Schema",
+        "Table",
+        "Tool",
+        "ToolServer",
+        "Workload",
     ]
     .into_iter()
     .filter_map(|name| Some((name, name.parse().ok()?)))
     .collect()
 });
 
-/// In the order of [`Action::ALL`], which is that of the variants.
-static ACTIONS: LazyLock<[EntityUid; Action::ALL.len()]> =
-    LazyLock::new(|| Action::ALL.map(|action| uid("Action", action.as_str())));
+/// In the order of [`Action::BASE`], which is that of the variants.
+static ACTIONS: LazyLock<[EntityUid; Action::BASE.len()]> =
+    LazyLock::new(|| Action::BASE.map(|action| uid("Action", action.as_str())));
 
-/// `type_name` is one of the base schema's.
-pub(crate) fn uid(type_name: &'static str, id: &str) -> EntityUid {
+/// `type_name` is one of the base schema's, or an identifier.
+pub(crate) fn uid(type_name: &str, id: &str) -> EntityUid {
+    let own = || type_name.parse().ok();
     #[expect(
         clippy::expect_used,
-        reason = "INVARIANT: callers pass literals that TYPES lists"
+        reason = "INVARIANT: callers pass literals that TYPES lists, or a `Word::kind`, which is an identifier"
     )]
-    let type_name = TYPES.get(type_name).expect("a type of the base schema");
-    EntityUid::from_type_name_and_id(type_name.clone(), EntityId::new(id))
+    let type_name = TYPES
+        .get(type_name)
+        .cloned()
+        .or_else(own)
+        .expect("an entity type");
+    EntityUid::from_type_name_and_id(type_name, EntityId::new(id))
 }
 
 pub(crate) fn resource_uid(resource: &ResourceRef) -> EntityUid {
     uid(resource.kind.type_name(), &resource.path)
 }
 
+/// An estate's own actions have their uids in its vocabulary.
 pub(crate) fn action_uid(action: Action) -> EntityUid {
-    ACTIONS
-        .get(action as usize)
-        .cloned()
+    action
+        .number()
+        .and_then(|number| ACTIONS.get(number).cloned())
         .unwrap_or_else(|| uid("Action", action.as_str()))
 }
 
@@ -91,7 +110,7 @@ pub(crate) fn workload_uid() -> EntityUid {
 }
 
 impl Graph {
-    pub(crate) fn build(model: &Model, schema: &Schema) -> Result<Self, Problem> {
+    pub(crate) fn build(model: &Model, vocabulary: &Vocabulary) -> Result<Self, Problem> {
         let failed = |error: &dyn std::fmt::Display| {
             Problem::new(
                 "ESTATE-ENTITIES",
@@ -100,7 +119,7 @@ impl Graph {
                 format!("the entities do not fit: {error}"),
             )
         };
-        let drafts = drafts(model).map_err(|error| failed(&error))?;
+        let drafts = drafts(model, vocabulary).map_err(|error| failed(&error))?;
         let by_uid: HashMap<_, _> = drafts
             .iter()
             .zip(0..)
@@ -118,7 +137,7 @@ impl Graph {
             .collect();
         let entities = Entities::from_entities(
             drafts.iter().map(|draft| draft.entity.clone()),
-            Some(schema),
+            Some(&vocabulary.schema),
         )
         .map_err(|error| failed(&error))?;
         let mut nodes: Vec<Node> = drafts
@@ -220,7 +239,7 @@ struct Draft {
 
 type BuildError = Box<dyn std::error::Error>;
 
-fn drafts(model: &Model) -> Result<Vec<Draft>, BuildError> {
+fn drafts(model: &Model, vocabulary: &Vocabulary) -> Result<Vec<Draft>, BuildError> {
     let mut drafts = vec![bare(
         uid("Estate", &model.settings.trust_domain),
         Vec::new(),
@@ -250,25 +269,39 @@ fn drafts(model: &Model) -> Result<Vec<Draft>, BuildError> {
             texts: BTreeMap::new(),
         });
     }
+    let nested = !vocabulary.identity_attributes.is_empty();
     for identity in model.identities.values() {
-        drafts.push(identity_draft(identity)?);
+        drafts.push(identity_draft(identity, nested)?);
     }
     for (resource, container) in &model.containers {
-        let info = TableInfo {
-            resource: resource.clone(),
+        let most_restricted = model.settings.most_restricted();
+        drafts.push(resource_draft(&Shown {
+            parents: resource.parent().into_iter().collect(),
+            groups: &container.groups,
             classification: container
                 .classification
-                .clone()
-                .unwrap_or_else(|| model.settings.most_restricted().to_owned()),
-            owner: container.owner.clone(),
-            columns: BTreeMap::new(),
-            declared: true,
-            unclassified: container.classification.is_none(),
-        };
-        drafts.push(classified_draft(&info)?);
+                .as_deref()
+                .unwrap_or(most_restricted),
+            owner: container.owner.as_deref(),
+            labels: &container.labels,
+            attributes: Given::None,
+            resource,
+        })?);
     }
     for info in model.objects.values() {
-        drafts.push(classified_draft(info)?);
+        let parent = info.resource.parent();
+        drafts.push(resource_draft(&shown(info, parent.as_ref(), vocabulary))?);
+    }
+    for other in model.others.values() {
+        drafts.push(resource_draft(&Shown {
+            parents: other.parents.clone(),
+            groups: &other.groups,
+            classification: &other.classification,
+            owner: other.owner.as_deref(),
+            labels: &other.labels,
+            attributes: Given::Flat(&other.attributes),
+            resource: &other.resource,
+        })?);
     }
     Ok(drafts)
 }
@@ -282,7 +315,8 @@ fn bare(uid: EntityUid, parents: Vec<EntityUid>) -> Draft {
     }
 }
 
-fn identity_draft(identity: &Identity) -> Result<Draft, BuildError> {
+/// `nested`: the estate's own schema gives identities attributes.
+fn identity_draft(identity: &Identity, nested: bool) -> Result<Draft, BuildError> {
     let own = uid("Identity", &identity.path);
     let parents: Vec<_> = identity
         .groups
@@ -293,20 +327,13 @@ fn identity_draft(identity: &Identity) -> Result<Draft, BuildError> {
         ("kind".to_owned(), identity.kind.as_str().to_owned()),
         ("owner".to_owned(), identity.owner.clone()),
     ]);
-    let attributes = text_attributes(&texts);
-    let tags: Vec<_> = identity
-        .labels
-        .iter()
-        .map(|(name, value)| {
-            (
-                name.clone(),
-                RestrictedExpression::new_string(value.clone()),
-            )
-        })
-        .collect();
+    let mut attributes = text_attributes(&texts);
+    if nested {
+        attributes.insert("attributes".to_owned(), record(&identity.attributes)?);
+    }
+    let tags = tags(&identity.labels);
     let entity = Entity::new_with_tags(own.clone(), attributes, parents.to_vec(), tags)?;
-    let labels = identity.labels.iter();
-    texts.extend(labels.map(|(name, value)| (format!("tag:{name}"), value.clone())));
+    texts.extend(label_texts(&identity.labels));
     Ok(Draft {
         uid: own,
         parents,
@@ -315,37 +342,126 @@ fn identity_draft(identity: &Identity) -> Result<Draft, BuildError> {
     })
 }
 
-fn classified_draft(info: &TableInfo) -> Result<Draft, BuildError> {
-    let parents: Vec<_> = info.resource.parent().iter().map(resource_uid).collect();
-    let texts = classified_texts(info);
+/// A resource as policies see it.
+pub(crate) struct Shown<'a> {
+    resource: &'a ResourceRef,
+    parents: BTreeSet<ResourceRef>,
+    groups: &'a BTreeSet<String>,
+    classification: &'a str,
+    owner: Option<&'a str>,
+    labels: &'a BTreeMap<String, String>,
+    attributes: Given<'a>,
+}
+
+/// What the estate's own schema gives a resource.
+enum Given<'a> {
+    None,
+    /// Beside its classification.
+    Flat(&'a BTreeMap<String, Value>),
+    /// In the record `attributes`.
+    Nested(&'a BTreeMap<String, Value>),
+}
+
+/// A database object, declared or not, under `parent`.
+pub(crate) fn shown<'a>(
+    info: &'a TableInfo,
+    parent: Option<&ResourceRef>,
+    vocabulary: &Vocabulary,
+) -> Shown<'a> {
+    let nested =
+        info.resource.kind == ResourceKind::Table && !vocabulary.table_attributes.is_empty();
+    Shown {
+        resource: &info.resource,
+        parents: parent.cloned().into_iter().collect(),
+        groups: &info.groups,
+        classification: &info.classification,
+        owner: info.owner.as_deref(),
+        labels: &info.labels,
+        attributes: if nested {
+            Given::Nested(&info.attributes)
+        } else {
+            Given::None
+        },
+    }
+}
+
+impl Shown<'_> {
+    /// What the index compares.
+    pub(crate) fn texts(&self) -> BTreeMap<String, String> {
+        let mut texts =
+            BTreeMap::from([("classification".to_owned(), self.classification.to_owned())]);
+        if let Some(owner) = self.owner {
+            texts.insert("owner".to_owned(), owner.to_owned());
+        }
+        texts.extend(label_texts(self.labels));
+        texts
+    }
+
+    fn parents(&self) -> Vec<EntityUid> {
+        let groups = self.groups.iter().map(|group| uid("Group", group));
+        self.parents
+            .iter()
+            .map(resource_uid)
+            .chain(groups)
+            .collect()
+    }
+
+    pub(crate) fn entity(&self) -> Result<Entity, BuildError> {
+        let text = |text: &str| RestrictedExpression::new_string(text.to_owned());
+        let mut attributes =
+            HashMap::from([("classification".to_owned(), text(self.classification))]);
+        if let Some(owner) = self.owner {
+            attributes.insert("owner".to_owned(), text(owner));
+        }
+        match self.attributes {
+            Given::None => {}
+            Given::Flat(given) => {
+                let given = given.iter();
+                attributes.extend(given.map(|(name, value)| (name.clone(), expression(value))));
+            }
+            Given::Nested(given) => {
+                attributes.insert("attributes".to_owned(), record(given)?);
+            }
+        }
+        let uid = resource_uid(self.resource);
+        let tags = tags(self.labels);
+        Ok(Entity::new_with_tags(
+            uid,
+            attributes,
+            self.parents(),
+            tags,
+        )?)
+    }
+}
+
+fn resource_draft(shown: &Shown<'_>) -> Result<Draft, BuildError> {
     Ok(Draft {
-        uid: resource_uid(&info.resource),
-        entity: classified(info, info.resource.parent().as_ref())?,
-        parents,
-        texts,
+        uid: resource_uid(shown.resource),
+        parents: shown.parents(),
+        entity: shown.entity()?,
+        texts: shown.texts(),
     })
 }
 
-pub(crate) fn classified_texts(info: &TableInfo) -> BTreeMap<String, String> {
-    let mut texts = BTreeMap::from([("classification".to_owned(), info.classification.clone())]);
-    if let Some(owner) = &info.owner {
-        texts.insert("owner".to_owned(), owner.clone());
-    }
-    texts
+fn record(values: &BTreeMap<String, Value>) -> Result<RestrictedExpression, BuildError> {
+    let pairs = values.iter();
+    let pairs = pairs.map(|(name, value)| (name.clone(), expression(value)));
+    Ok(RestrictedExpression::new_record(pairs)?)
 }
 
-/// A database object, declared or not, as an entity under `parent`.
-pub(crate) fn classified(
-    info: &TableInfo,
-    parent: Option<&ResourceRef>,
-) -> Result<Entity, BuildError> {
-    let parents: HashSet<_> = parent.map(resource_uid).into_iter().collect();
-    let attributes = text_attributes(&classified_texts(info));
-    Ok(Entity::new(
-        resource_uid(&info.resource),
-        attributes,
-        parents,
-    )?)
+fn tags(labels: &BTreeMap<String, String>) -> Vec<(String, RestrictedExpression)> {
+    let text = |text: &String| RestrictedExpression::new_string(text.clone());
+    labels
+        .iter()
+        .map(|(name, value)| (name.clone(), text(value)))
+        .collect()
+}
+
+/// Labels under the names that guards give them.
+fn label_texts(labels: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
+    labels
+        .iter()
+        .map(|(name, value)| (format!("tag:{name}"), value.clone()))
 }
 
 fn text_attributes(texts: &BTreeMap<String, String>) -> HashMap<String, RestrictedExpression> {

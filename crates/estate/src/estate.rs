@@ -8,12 +8,13 @@ use crate::expectations::{TestOutcome, run};
 use crate::files::EstateFiles;
 use crate::index::ScopeIndex;
 use crate::invariant::{Invariant, parse_invariants};
-use crate::model::{Identity, Model, References, Settings, TableInfo};
-use crate::policy::{Policies, base_schema, check_visible, parse_policies, unreadable_statements};
+use crate::model::{Identity, Model, References, Resource, Settings, TableInfo};
+use crate::policy::{Policies, check_visible, parse_policies, unreadable_statements};
 use crate::problem::Problem;
 use crate::resolve::{PlacedTest, resolve, unreadable_declarations};
-use crate::resource::ResourceRef;
-use cedar_policy::{Authorizer, PartialEntities, Schema};
+use crate::resource::{ResourceKind, ResourceRef};
+use crate::vocabulary::{Vocabulary, unreadable};
+use cedar_policy::{Authorizer, PartialEntities};
 use facts::FactSet;
 use std::sync::OnceLock;
 
@@ -22,7 +23,7 @@ use std::sync::OnceLock;
 pub struct Estate {
     version: String,
     files: EstateFiles,
-    pub(crate) schema: Schema,
+    pub(crate) vocabulary: Vocabulary,
     pub(crate) model: Model,
     pub(crate) policies: Policies,
     pub(crate) invariants: Vec<Invariant>,
@@ -62,11 +63,11 @@ impl Estate {
     }
 
     fn assemble(files: &EstateFiles, recorded: bool) -> Result<Self, Vec<Problem>> {
-        let schema = base_schema().map_err(|problem| vec![problem])?;
-        let resolved = resolve(files, recorded)?;
+        let vocabulary = Vocabulary::of(files)?;
+        let resolved = resolve(files, &vocabulary, recorded)?;
         let model = resolved.model;
-        let policies = parse_policies(files, &schema, &model);
-        let invariants = parse_invariants(files, &schema, &model);
+        let policies = parse_policies(files, &vocabulary, &model);
+        let invariants = parse_invariants(files, &vocabulary.schema, &model);
         let (policies, invariants) = match (policies, invariants) {
             (Ok(policies), Ok(invariants)) => (policies, invariants),
             (Err(mut problems), Err(more)) => {
@@ -75,17 +76,17 @@ impl Estate {
             }
             (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems),
         };
-        let graph = Graph::build(&model, &schema).map_err(|problem| vec![problem])?;
+        let graph = Graph::build(&model, &vocabulary).map_err(|problem| vec![problem])?;
         let hidden = check_visible(&policies, &model, &graph);
         if !hidden.is_empty() {
             return Err(hidden);
         }
-        let index = ScopeIndex::build(&policies, &graph)
+        let index = ScopeIndex::build(&policies, &graph, &vocabulary)
             .map_err(|error| vec![Problem::new("ESTATE-INDEX", "", 0, error.to_string())])?;
         Ok(Self {
             version: files.version(),
             files: files.clone(),
-            schema,
+            vocabulary,
             model,
             policies,
             invariants,
@@ -148,6 +149,22 @@ impl Estate {
             .get(resource)
             .cloned()
             .unwrap_or_else(|| self.model.undeclared(resource))
+    }
+
+    /// What is declared beside databases, in order of kind and name.
+    pub fn resources(&self) -> impl Iterator<Item = &Resource> {
+        self.model.others.values()
+    }
+
+    /// What identities can do to resources: the actions of the base schema, and the estate's own.
+    pub fn uses(&self) -> impl Iterator<Item = Action> {
+        self.vocabulary.uses()
+    }
+
+    /// What the action can be done to; nothing of one that the estate does not know.
+    #[must_use]
+    pub fn resource_kinds(&self, action: Action) -> &[ResourceKind] {
+        self.vocabulary.kinds_of(action)
     }
 
     /// Declared tables and functions, in order of kind and path.
@@ -286,7 +303,7 @@ fn unreadable_first(files: &EstateFiles, problems: Vec<Problem>) -> Vec<Problem>
     if files.check().is_err() {
         return problems;
     }
-    let mut unreadable = unreadable_declarations(files);
+    let mut unreadable = [unreadable(files), unreadable_declarations(files)].concat();
     unreadable.extend(unreadable_statements(files));
     if unreadable.is_empty() {
         return problems;

@@ -88,14 +88,12 @@ impl Estate {
     #[must_use]
     pub fn undeclared(&self, resource: &crate::ResourceRef) -> Option<String> {
         let model = &self.model;
-        let declared =
-            model.containers.contains_key(resource) || model.objects.contains_key(resource);
-        if declared || !resource.kind.is_classified() {
+        if model.declares(resource) || !resource.kind.is_classified() {
             return None;
         }
         let mut said = "not declared in the estate".to_owned();
-        let candidates = model.containers.keys().chain(model.objects.keys());
-        let paths = candidates
+        let paths = model
+            .resources()
             .filter(|candidate| candidate.kind == resource.kind)
             .map(|candidate| candidate.path.as_str());
         if let Some(near) = closest(&resource.path, paths) {
@@ -105,10 +103,9 @@ impl Estate {
     }
 
     fn classification(&self, resource: &crate::ResourceRef) -> String {
-        match self.model.containers.get(resource) {
-            Some(container) => container
+        match self.model.inherited(resource) {
+            Some(declared) => declared
                 .classification
-                .clone()
                 .unwrap_or_else(|| self.settings().most_restricted().to_owned()),
             None => self.object(resource).classification,
         }

@@ -198,7 +198,7 @@ fn known_as<'a>(facts: &FactSet, references: &'a References, sha256: &'a str) ->
     references.names_of_code(sha256, fsverity).collect()
 }
 
-fn expression(value: &Value) -> RestrictedExpression {
+pub(crate) fn expression(value: &Value) -> RestrictedExpression {
     match value {
         Value::Bool(value) => RestrictedExpression::new_bool(*value),
         Value::Integer(value) => RestrictedExpression::new_long(*value),
@@ -266,7 +266,7 @@ mod tests {
 
     #[test]
     fn the_base_schema_knows_every_fact_and_its_type() {
-        let schema = crate::policy::base_schema().unwrap();
+        let schema = crate::vocabulary::Vocabulary::base().unwrap().schema;
         let (pairs, _) = context_pairs(&every_fact(), &References::default()).unwrap();
         let context = Context::from_pairs(pairs).unwrap();
         let select = crate::entities::action_uid(crate::Action::Select);

@@ -9,9 +9,9 @@
 //! false (cedar-spec, Lean: `isAuthorized_eq_for_scope_based_policy_slice`), or its guard is, before
 //! anything that can err. Tests hold it equal to plain Cedar over all policies.
 
-use crate::action::Action;
 use crate::entities::{Graph, NodeId};
 use crate::policy::{Guard, Policies, PolicyInfo, Side, guards};
+use crate::vocabulary::Vocabulary;
 use cedar_policy::{EntityUid, PolicySet, PolicySetError};
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,14 +19,20 @@ use std::collections::{BTreeMap, HashMap};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     /// One bit for each action.
-    actions: u32,
+    actions: u128,
     principal: Option<NodeId>,
     resource: Option<NodeId>,
     guards: Vec<Guard>,
 }
 
 impl Key {
-    fn is_met(&self, action: u32, principal: Met<'_>, resource: Met<'_>, facts: Facts<'_>) -> bool {
+    fn is_met(
+        &self,
+        action: u128,
+        principal: Met<'_>,
+        resource: Met<'_>,
+        facts: Facts<'_>,
+    ) -> bool {
         self.actions & action != 0
             && self
                 .principal
@@ -59,7 +65,7 @@ struct Bucket {
 impl Bucket {
     fn met<'a>(
         &'a self,
-        action: u32,
+        action: u128,
         principal: Met<'a>,
         resource: Met<'a>,
         facts: Facts<'a>,
@@ -82,7 +88,7 @@ struct ByNode {
 #[derive(Debug, Clone, Copy)]
 struct Slot {
     /// Whatever actions the bucket's policies are about, one bit each.
-    actions: u32,
+    actions: u128,
     /// In [`ByNode::buckets`]; says nothing if `actions` is 0.
     bucket: u32,
 }
@@ -100,7 +106,7 @@ impl ByNode {
     }
 
     /// The node's own bucket, which is about `actions` as well from now on.
-    fn bucket(&mut self, id: NodeId, actions: u32) -> Option<&mut Bucket> {
+    fn bucket(&mut self, id: NodeId, actions: u128) -> Option<&mut Bucket> {
         let slot = self.slots.get_mut(id.index())?;
         if slot.actions == 0 {
             slot.bucket = u32::try_from(self.buckets.len()).ok()?;
@@ -110,16 +116,12 @@ impl ByNode {
         self.buckets.get_mut(slot.bucket as usize)
     }
 
-    fn get(&self, id: NodeId, action: u32) -> Option<&Bucket> {
+    fn get(&self, id: NodeId, action: u128) -> Option<&Bucket> {
         let slot = self.slots.get(id.index())?;
         (slot.actions & action != 0)
             .then(|| self.buckets.get(slot.bucket as usize))
             .flatten()
     }
-}
-
-const fn bit(action: Action) -> u32 {
-    1 << (action as u32)
 }
 
 #[derive(Debug)]
@@ -147,7 +149,11 @@ pub(crate) struct Met<'a> {
 }
 
 impl ScopeIndex {
-    pub(crate) fn build(policies: &Policies, graph: &Graph) -> Result<Self, Box<PolicySetError>> {
+    pub(crate) fn build(
+        policies: &Policies,
+        graph: &Graph,
+        vocabulary: &Vocabulary,
+    ) -> Result<Self, Box<PolicySetError>> {
         let mut index = Self {
             principal: ByNode::new(graph),
             resource: ByNode::new(graph),
@@ -159,7 +165,7 @@ impl ScopeIndex {
         let mut filed: BTreeMap<(Place, Key), PolicySet> = BTreeMap::new();
         for info in &policies.list {
             filed
-                .entry(place(info, graph))
+                .entry(place(info, graph, vocabulary))
                 .or_default()
                 .add(info.policy.clone())?;
         }
@@ -172,7 +178,7 @@ impl ScopeIndex {
     }
 
     /// What names no node of the graph stands with the rest, where every request looks.
-    fn bucket(&mut self, place: Place, actions: u32) -> &mut Bucket {
+    fn bucket(&mut self, place: Place, actions: u128) -> &mut Bucket {
         let found = match place {
             Place::Principal(id) => self.principal.bucket(id, actions),
             Place::Resource(id) => self.resource.bucket(id, actions),
@@ -189,15 +195,14 @@ impl ScopeIndex {
         found.unwrap_or(&mut self.rest)
     }
 
-    /// Every policy that the request can meet, each in exactly one of the sets.
+    /// Every policy that the request can meet, each in exactly one of the sets. `action` is its bit.
     pub(crate) fn slice<'a>(
         &'a self,
-        action: Action,
+        action: u128,
         principal: Met<'a>,
         resource: Met<'a>,
         facts: Facts<'a>,
     ) -> impl Iterator<Item = &'a PolicySet> {
-        let action = bit(action);
         let of_principal = principal
             .lineage
             .iter()
@@ -240,7 +245,7 @@ enum Place {
     Rest,
 }
 
-fn place(info: &PolicyInfo, graph: &Graph) -> (Place, Key) {
+fn place(info: &PolicyInfo, graph: &Graph, vocabulary: &Vocabulary) -> (Place, Key) {
     let node = |uid| {
         let id = graph.find(uid)?;
         Some((graph.node(id)?.descendants, id))
@@ -248,8 +253,9 @@ fn place(info: &PolicyInfo, graph: &Graph) -> (Place, Key) {
     let principal = info.principal.uid().and_then(node);
     let resource = info.resource.uid().and_then(node);
     let mut key = Key {
-        actions: info.actions.as_ref().map_or(u32::MAX, |actions| {
-            actions.iter().fold(0, |bits, one| bits | bit(*one))
+        actions: info.actions.as_ref().map_or(u128::MAX, |actions| {
+            let bits = actions.iter().map(|one| vocabulary.bit(*one));
+            bits.fold(0, |all, bit| all | bit)
         }),
         principal: principal.map(|(_, id)| id),
         resource: resource.map(|(_, id)| id),

@@ -51,6 +51,8 @@ mod resource;
 mod statements;
 mod suggest;
 mod today;
+mod vocabulary;
+mod word;
 
 pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
@@ -74,11 +76,12 @@ pub use invariant::{Invariant, InvariantKind};
 pub use lint::{Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
-    Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference,
-    TeeReference, TeeRoot, TeeTerms, TpmRoot,
+    Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage,
+    TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::Problem;
 pub use resolve::is_reserved;
 pub use resource::{ResourceKind, ResourceRef};
 pub use suggest::closest;
 pub use today::{Breach, Today};
+pub use word::Word;

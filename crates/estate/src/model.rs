@@ -9,6 +9,7 @@ pub use tee::{
 
 use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode};
 use crate::resource::ResourceRef;
+use facts::Value;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -58,6 +59,9 @@ pub struct Identity {
     pub owner: String,
     pub labels: BTreeMap<String, String>,
     pub groups: BTreeSet<String>,
+    /// What the estate's own schema calls `IdentityAttributes`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Value>,
     pub hint: Option<String>,
     pub dns_names: Vec<String>,
     /// Names of the facts that its issuance records show.
@@ -67,13 +71,22 @@ pub struct Identity {
     pub line: u32,
 }
 
-/// What the estate knows of a table or function.
+/// What the estate knows of a table or function, or of what no file lists.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableInfo {
     pub resource: ResourceRef,
     /// The most restricted of its own (or inherited) classification and its columns'.
     pub classification: String,
     pub owner: Option<String>,
+    /// Its own, and those of what it lies in.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Its own; it is in those of what it lies in as well.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub groups: BTreeSet<String>,
+    /// What the estate's own schema calls `TableAttributes`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub attributes: BTreeMap<String, Value>,
     pub columns: BTreeMap<String, Column>,
     /// False for a table that no file lists: it inherits from its schema or database.
     pub declared: bool,
@@ -84,6 +97,27 @@ pub struct TableInfo {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Column {
     pub classification: String,
+}
+
+/// What a `[[resource]]` declares: a tool server, a tool, an API, a route, or of an own kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Resource {
+    pub resource: ResourceRef,
+    /// What it lies in. Groups stand apart.
+    pub parents: BTreeSet<ResourceRef>,
+    /// Its own, or the most restricted of what it lies in.
+    pub classification: String,
+    /// Classified as the most restricted because nobody said anything.
+    pub unclassified: bool,
+    pub owner: Option<String>,
+    /// Its own, and those of what it lies in.
+    pub labels: BTreeMap<String, String>,
+    pub groups: BTreeSet<String>,
+    /// What its schema gives it beside these.
+    pub attributes: BTreeMap<String, Value>,
+    /// Where it is declared: file and line.
+    pub file: Arc<str>,
+    pub line: u32,
 }
 
 /// Reference values: machines, hardware roots, code.
@@ -209,6 +243,8 @@ pub(crate) struct Vouching {
 pub(crate) struct Container {
     pub(crate) classification: Option<String>,
     pub(crate) owner: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) groups: BTreeSet<String>,
 }
 
 /// Everything that is not policy.
@@ -223,28 +259,74 @@ pub(crate) struct Model {
     pub(crate) containers: BTreeMap<ResourceRef, Container>,
     /// Tables and functions.
     pub(crate) objects: BTreeMap<ResourceRef, TableInfo>,
+    /// What is in no database.
+    pub(crate) others: BTreeMap<ResourceRef, Resource>,
     pub(crate) references: References,
 }
 
+/// What lies in something inherits this of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Inherited {
+    pub(crate) classification: Option<String>,
+    pub(crate) owner: Option<String>,
+    pub(crate) labels: BTreeMap<String, String>,
+}
+
 impl Model {
+    /// Every declared resource that carries a classification.
+    pub(crate) fn resources(&self) -> impl Iterator<Item = &ResourceRef> {
+        self.containers
+            .keys()
+            .chain(self.objects.keys())
+            .chain(self.others.keys())
+    }
+
+    pub(crate) fn declares(&self, resource: &ResourceRef) -> bool {
+        self.containers.contains_key(resource)
+            || self.objects.contains_key(resource)
+            || self.others.contains_key(resource)
+    }
+
+    /// What the declared `container` hands down.
+    pub(crate) fn inherited(&self, container: &ResourceRef) -> Option<Inherited> {
+        if let Some(container) = self.containers.get(container) {
+            return Some(Inherited {
+                classification: container.classification.clone(),
+                owner: container.owner.clone(),
+                labels: container.labels.clone(),
+            });
+        }
+        let other = self.others.get(container)?;
+        Some(Inherited {
+            classification: (!other.unclassified).then(|| other.classification.clone()),
+            owner: other.owner.clone(),
+            labels: other.labels.clone(),
+        })
+    }
+
     /// What `resource` counts as when no file lists it: it inherits from its nearest declared
     /// container, and what nobody classified along the way counts as the most restricted.
     pub(crate) fn undeclared(&self, resource: &ResourceRef) -> TableInfo {
         let mut above = resource.parent();
-        let mut container = None;
-        while let Some(resource) = above {
-            container = self.containers.get(&resource);
-            if container.is_some() {
+        let mut inherited = None;
+        while let Some(container) = above {
+            inherited = self.inherited(&container);
+            if inherited.is_some() {
                 break;
             }
-            above = resource.parent();
+            above = container.parent();
         }
-        let inherited = container.and_then(|container| container.classification.clone());
+        let inherited = inherited.unwrap_or_default();
         TableInfo {
             resource: resource.clone(),
-            unclassified: inherited.is_none(),
-            classification: inherited.unwrap_or_else(|| self.settings.most_restricted().to_owned()),
-            owner: container.and_then(|container| container.owner.clone()),
+            unclassified: inherited.classification.is_none(),
+            classification: inherited
+                .classification
+                .unwrap_or_else(|| self.settings.most_restricted().to_owned()),
+            owner: inherited.owner,
+            labels: inherited.labels,
+            groups: BTreeSet::new(),
+            attributes: BTreeMap::new(),
             columns: BTreeMap::new(),
             declared: false,
         }

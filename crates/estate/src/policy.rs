@@ -14,16 +14,16 @@ use crate::model::Model;
 use crate::problem::{Problem, column_of, line_of};
 use crate::resource::{ResourceKind, ResourceRef};
 use crate::statements::{Statement, depth, find_code, statements};
-use crate::suggest::{closest, meant, quoted};
+use crate::suggest::{closest, meant};
+use crate::vocabulary::Vocabulary;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
     ResourceConstraint, Schema, ValidationMode, ValidationWarning, Validator, pst,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-const BASE_SCHEMA: &str = include_str!("base/base.cedarschema");
 const MAX_ID_BYTES: usize = 512;
 /// Longer than any statement a person wrote; short enough for Cedar's recursive passes.
 const MAX_STATEMENT_BYTES: usize = 16 * 1024;
@@ -78,7 +78,12 @@ impl Place<'_> {
         } else {
             0
         };
-        Problem::new(code, self.file, self.line + further, message).column(column + before)
+        let problem = Problem::new(code, self.file, self.line + further, message);
+        if self.line == 0 {
+            problem
+        } else {
+            problem.column(column + before)
+        }
     }
 }
 
@@ -117,20 +122,11 @@ impl Policies {
     }
 }
 
-static SCHEMA: LazyLock<Option<Schema>> =
-    LazyLock::new(|| Some(Schema::from_cedarschema_str(BASE_SCHEMA).ok()?.0));
-
-/// The schema that every estate has.
-pub(crate) fn base_schema() -> Result<Schema, Problem> {
-    let broken = || Problem::new("ESTATE-SCHEMA", "", 0, "the built-in schema does not parse");
-    SCHEMA.clone().ok_or_else(broken)
-}
-
 /// # Errors
 /// Every problem of `policies/*.cedar`: syntax, ids, strict validation, unknown names, lint.
 pub(crate) fn parse_policies(
     files: &EstateFiles,
-    schema: &Schema,
+    vocabulary: &Vocabulary,
     model: &Model,
 ) -> Result<Policies, Vec<Problem>> {
     let mut problems = Vec::new();
@@ -144,7 +140,7 @@ pub(crate) fn parse_policies(
             file,
             text,
             &mut problems,
-            |statement, problems| match parse_policy(file, &statement) {
+            |statement, problems| match parse_policy(file, &statement, vocabulary) {
                 Ok(policy) => list.push(policy),
                 Err(problem) => problems.push(problem),
             },
@@ -154,7 +150,7 @@ pub(crate) fn parse_policies(
         list.iter().map(|info| (&info.reference, &info.policy)),
         &mut problems,
     );
-    validate(&set, schema, &mut problems, |id| {
+    validate(&set, &vocabulary.schema, &mut problems, |id| {
         let info = list.iter().find(|info| info.policy.id() == id)?;
         Some(info.place())
     });
@@ -176,10 +172,13 @@ pub(crate) fn parse_policies(
 /// The policies and invariants that do not parse, of every file.
 pub(crate) fn unreadable_statements(files: &EstateFiles) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let Ok(vocabulary) = Vocabulary::base() else {
+        return problems;
+    };
     for (file, text) in &files.0 {
         let parsed = |statement: Statement<'_>, problems: &mut Vec<Problem>| {
             let parsed = match file.split_once('/') {
-                Some(("policies", _)) => parse_policy(file, &statement).map(drop),
+                Some(("policies", _)) => parse_policy(file, &statement, &vocabulary).map(drop),
                 _ => crate::invariant::parse_invariant(file, &statement).map(drop),
             };
             problems.extend(parsed.err());
@@ -228,7 +227,11 @@ fn check_size(file: &str, statement: &Statement<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-fn parse_policy(file: &str, statement: &Statement<'_>) -> Result<PolicyInfo, Problem> {
+fn parse_policy(
+    file: &str,
+    statement: &Statement<'_>,
+    vocabulary: &Vocabulary,
+) -> Result<PolicyInfo, Problem> {
     if !matches!(statement.effect, "permit" | "forbid") {
         let message = format!(
             "a policy begins with `permit` or `forbid`, not `{}`",
@@ -255,8 +258,7 @@ fn parse_policy(file: &str, statement: &Statement<'_>) -> Result<PolicyInfo, Pro
         .body()
         .clone();
     Ok(PolicyInfo {
-        actions: actions(&policy.action_constraint())
-            .map_err(|error| unknown_action(file, statement, &error.to_string()))?,
+        actions: actions(&policy.action_constraint(), vocabulary),
         principal: principal_scope(policy.principal_constraint()),
         resource: resource_scope(policy.resource_constraint()),
         reference: Arc::new(reference),
@@ -265,24 +267,6 @@ fn parse_policy(file: &str, statement: &Statement<'_>) -> Result<PolicyInfo, Pro
         text: statement.text.to_owned(),
         column: statement.column,
     })
-}
-
-/// At the action's name, with the nearest that there is.
-fn unknown_action(file: &str, statement: &Statement<'_>, message: &str) -> Problem {
-    let place = Place {
-        file,
-        line: statement.line,
-        column: statement.column,
-        text: statement.text,
-    };
-    let named = quoted(message).find_map(|name| {
-        let at = find_code(statement.text, &format!("Action::{name:?}"))?;
-        Some((name, at))
-    });
-    let at = named.map_or(0, |(_, at)| at);
-    let mut problem = place.problem("ESTATE-CEDAR-SYNTAX", at, message.to_owned());
-    problem.hint = meant(message);
-    problem
 }
 
 /// Parses `text`, which is `statement` or its rewritten form of the same lines, and names it.
@@ -406,7 +390,7 @@ pub(crate) fn validate<'a>(
 }
 
 /// A problem where Cedar's label points to.
-fn at_label(code: &'static str, error: &DetailedError, place: Place<'_>) -> Problem {
+pub(crate) fn at_label(code: &'static str, error: &DetailedError, place: Place<'_>) -> Problem {
     let error = error.related.first().unwrap_or(error);
     let label = error.source_locations.first();
     let start = label.map_or(0, |label| label.loc.start);
@@ -459,7 +443,7 @@ fn is_declared(type_name: &str, id: &str, model: &Model) -> bool {
         _ => match ResourceKind::from_type_name(type_name) {
             Some(kind) if kind.is_classified() => {
                 let resource = ResourceRef::new(kind, id);
-                model.objects.contains_key(&resource) || model.containers.contains_key(&resource)
+                model.declares(&resource)
             }
             _ => true,
         },
@@ -473,7 +457,7 @@ fn declared<'a>(type_name: &str, model: &'a Model) -> Vec<&'a str> {
         "Pool" => model.references.pools.iter().map(String::as_str).collect(),
         "Estate" => vec![model.settings.trust_domain.as_str()],
         _ => {
-            let resources = model.containers.keys().chain(model.objects.keys());
+            let resources = model.resources();
             resources
                 .filter(|resource| resource.kind.type_name() == type_name)
                 .map(|resource| resource.path.as_str())
@@ -488,19 +472,18 @@ fn is_administrator(id: &str) -> bool {
         .is_some_and(|uid| id == format!("uid:{uid}"))
 }
 
-fn actions(
-    constraint: &ActionConstraint,
-) -> Result<Option<Vec<Action>>, crate::action::UnknownAction> {
+/// What the scope means: of a group of actions, its members. A name that nothing has is the validator's to
+/// refuse.
+fn actions(constraint: &ActionConstraint, vocabulary: &Vocabulary) -> Option<Vec<Action>> {
     let uids = match constraint {
-        ActionConstraint::Any => return Ok(None),
+        ActionConstraint::Any => return None,
         ActionConstraint::Eq(uid) => std::slice::from_ref(uid),
         ActionConstraint::In(uids) => uids,
     };
-    let parsed: Result<Vec<Action>, _> = uids
+    let meant = uids
         .iter()
-        .map(|uid| uid.id().unescaped().parse())
-        .collect();
-    parsed.map(Some)
+        .flat_map(|uid| vocabulary.meant_by(uid.id().unescaped()));
+    Some(meant.collect())
 }
 
 pub(crate) fn principal_scope(constraint: PrincipalConstraint) -> Scope {

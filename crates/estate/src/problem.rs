@@ -99,6 +99,7 @@ pub(crate) fn column_of(text: &str, offset: usize) -> u32 {
 }
 
 /// Where the lines of a text begin, to find many of them.
+#[derive(Debug, Clone)]
 pub(crate) struct Lines {
     breaks: Vec<usize>,
     /// The bytes that continue a character: they take no column.

@@ -1,6 +1,7 @@
 //! From files to a [`Model`]: parses, resolves every name, and collects all problems, not the first.
 
 mod enforcement;
+mod others;
 mod parse;
 mod references;
 mod resources;
@@ -8,13 +9,15 @@ mod tee;
 mod vouching;
 
 use crate::declare::{
-    EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile, ResourcesFile,
-    TestEntry, TestsFile,
+    Attributes, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile,
+    ResourcesFile, TestEntry, TestsFile,
 };
 use crate::duration::Seconds;
 use crate::files::EstateFiles;
 use crate::model::{Identity, Model, Settings};
 use crate::problem::{Lines, Problem};
+use crate::vocabulary::{Shape, Vocabulary};
+use facts::Value;
 use parse::parse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -150,7 +153,11 @@ const LATER_RULES: [&str; 2] = ["ESTATE-DNS-SHARED", "ESTATE-IDENTITY-RESERVED"]
 ///
 /// # Errors
 /// Every problem of the declarations; policies are not looked at.
-pub(crate) fn resolve(files: &EstateFiles, recorded: bool) -> Result<Resolved, Vec<Problem>> {
+pub(crate) fn resolve(
+    files: &EstateFiles,
+    vocabulary: &Vocabulary,
+    recorded: bool,
+) -> Result<Resolved, Vec<Problem>> {
     let mut problems = Vec::new();
     if let Err(problem) = files.check() {
         return Err(vec![problem]);
@@ -160,19 +167,20 @@ pub(crate) fn resolve(files: &EstateFiles, recorded: bool) -> Result<Resolved, V
         return Err(problems);
     };
     let references = references::resolve(files, &mut problems);
-    let (containers, objects) = resources::resolve(files, &settings, &mut problems);
     let mut model = Model {
         settings,
         identities: BTreeMap::new(),
         groups: BTreeMap::new(),
         administrators: BTreeMap::new(),
-        containers,
-        objects,
+        containers: BTreeMap::new(),
+        objects: BTreeMap::new(),
+        others: BTreeMap::new(),
         references,
     };
-    identities(files, &mut model, &mut problems);
+    identities(files, vocabulary, &mut model, &mut problems);
+    resources::resolve(files, vocabulary, &mut model, &mut problems);
     administrators(files, &mut model, &mut problems);
-    let tests = tests(files, &mut problems);
+    let tests = tests(files, vocabulary, &mut problems);
     if recorded {
         problems.retain(|problem| !LATER_RULES.contains(&problem.code.as_str()));
     }
@@ -220,10 +228,11 @@ fn declarations<'a>(files: &'a EstateFiles, folder: &str) -> Vec<(&'a str, &'a s
 /// silently absent.
 fn check_layout(files: &EstateFiles, problems: &mut Vec<Problem>) {
     const DECLARATIONS: &[&str] = &["toml", "json"];
-    const FOLDERS: [(&str, &[&str]); 6] = [
+    const FOLDERS: [(&str, &[&str]); 7] = [
         ("identities", DECLARATIONS),
         ("resources", DECLARATIONS),
         ("references", DECLARATIONS),
+        ("schema", &["cedarschema"]),
         ("policies", &["cedar"]),
         ("invariants", &["cedar"]),
         ("tests", DECLARATIONS),
@@ -313,7 +322,12 @@ fn settings(files: &EstateFiles, problems: &mut Vec<Problem>) -> Option<Settings
     })
 }
 
-fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem>) {
+fn identities(
+    files: &EstateFiles,
+    vocabulary: &Vocabulary,
+    model: &mut Model,
+    problems: &mut Vec<Problem>,
+) {
     let mut parsed: Vec<(&str, &str, IdentitiesFile)> = Vec::new();
     for (file, text) in declarations(files, "identities") {
         if let Some(declared) = parse(file, text, problems) {
@@ -351,7 +365,7 @@ fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem
             problems,
         };
         for GroupEntry { groups, .. } in &declared.groups {
-            check_groups(&mut source, groups, model);
+            check_groups(&mut source, groups, &model.groups);
         }
         for entry in &declared.identities {
             let path = entry.path.get_ref();
@@ -363,7 +377,7 @@ fn identities(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Problem
                 source.problem("ESTATE-LOOKALIKE", &entry.path, message);
             }
             check_hosts(&mut source, entry, &mut hosts);
-            let identity = identity(&mut source, entry, model);
+            let identity = identity(&mut source, entry, vocabulary, model);
             model.identities.insert(path.clone(), identity);
         }
         check_depth(&mut source, declared, model);
@@ -410,7 +424,12 @@ pub fn is_reserved(path: &str) -> bool {
     first.eq_ignore_ascii_case("trilith")
 }
 
-fn identity(source: &mut Source<'_>, entry: &IdentityEntry, model: &Model) -> Identity {
+fn identity(
+    source: &mut Source<'_>,
+    entry: &IdentityEntry,
+    vocabulary: &Vocabulary,
+    model: &Model,
+) -> Identity {
     let path = entry.path.get_ref();
     // SPIFFE-ID section 2.2: segments of letters, digits, `.`, `-`, `_`; none empty, none relative.
     let fits = path.split('/').all(|segment| {
@@ -440,7 +459,15 @@ fn identity(source: &mut Source<'_>, entry: &IdentityEntry, model: &Model) -> Id
         let message = format!("identity `{path}` has no owner: somebody answers for it");
         source.problem("ESTATE-IDENTITY-OWNER", &entry.path, message);
     }
-    check_groups(source, &entry.groups, model);
+    check_groups(source, &entry.groups, &model.groups);
+    let what = format!("identity `{path}`");
+    let attributes = attributes(
+        source,
+        &entry.path,
+        &what,
+        &entry.attributes,
+        &vocabulary.identity_attributes,
+    );
     for name in &entry.dns_names {
         // RFC 1035 section 2.3.1, lower case; no wildcards.
         let fits = name.get_ref().split('.').all(|label| {
@@ -474,6 +501,7 @@ fn identity(source: &mut Source<'_>, entry: &IdentityEntry, model: &Model) -> Id
         owner: entry.owner.clone(),
         labels: entry.labels.clone(),
         groups: names(&entry.groups),
+        attributes,
         hint: entry.hint.clone(),
         dns_names: entry
             .dns_names
@@ -490,18 +518,63 @@ fn names(list: &[Spanned<String>]) -> BTreeSet<String> {
     list.iter().map(|name| name.get_ref().clone()).collect()
 }
 
-fn check_groups(source: &mut Source<'_>, groups: &[Spanned<String>], model: &Model) {
+/// Group to the groups it is in.
+type Groups = BTreeMap<String, BTreeSet<String>>;
+
+fn check_groups(source: &mut Source<'_>, groups: &[Spanned<String>], known: &Groups) {
     for group in groups {
-        if !model.groups.contains_key(group.get_ref()) {
+        if !known.contains_key(group.get_ref()) {
             let message = format!("no group `{}` is declared", group.get_ref());
             source.unknown(
                 "ESTATE-GROUP",
                 group,
                 message,
-                model.groups.keys().map(String::as_str),
+                known.keys().map(String::as_str),
             );
         }
     }
+}
+
+/// What a declaration gives, held to the shape that the estate's own schema says. `at` and `what` are whose
+/// attributes they are.
+fn attributes(
+    source: &mut Source<'_>,
+    at: &Spanned<String>,
+    what: &str,
+    given: &Attributes,
+    shape: &Shape,
+) -> BTreeMap<String, Value> {
+    let mut found = BTreeMap::new();
+    for (name, value) in given {
+        match shape.get(name.get_ref()) {
+            None => {
+                let message = format!("no schema gives {what} an attribute `{}`", name.get_ref());
+                let known = shape.keys().map(String::as_str);
+                source.unknown("ESTATE-ATTRIBUTE", name, message, known);
+            }
+            Some(attribute) if !attribute.holds.fits(value.get_ref()) => {
+                let message = format!(
+                    "`{}` must be {}, not {}",
+                    name.get_ref(),
+                    attribute.holds.name(),
+                    value.get_ref()
+                );
+                source.problem("ESTATE-ATTRIBUTE", value, message);
+            }
+            Some(_) => {
+                found.insert(name.get_ref().clone(), value.get_ref().clone());
+            }
+        }
+    }
+    for (name, attribute) in shape {
+        if attribute.required && !given.keys().any(|given| given.get_ref() == name) {
+            let message = format!("{what} has no `{name}`, which its schema requires");
+            let problem = source.at("ESTATE-ATTRIBUTE", at, message);
+            let hint = format!("attributes.{name} = … ({})", attribute.holds.name());
+            source.problems.push(problem.hint(hint));
+        }
+    }
+    found
 }
 
 /// Refuses cycles and chains longer than any organisation has.
@@ -555,7 +628,7 @@ fn administrators(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Pro
         problems,
     };
     for entry in &declared.administrators {
-        check_groups(&mut source, &entry.groups, model);
+        check_groups(&mut source, &entry.groups, &model.groups);
         let uid = *entry.uid.get_ref();
         if model
             .administrators
@@ -568,7 +641,11 @@ fn administrators(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Pro
     }
 }
 
-fn tests(files: &EstateFiles, problems: &mut Vec<Problem>) -> Vec<PlacedTest> {
+fn tests(
+    files: &EstateFiles,
+    vocabulary: &Vocabulary,
+    problems: &mut Vec<Problem>,
+) -> Vec<PlacedTest> {
     let mut tests = Vec::new();
     for (file, text) in declarations(files, "tests") {
         let Some(declared) = parse::<TestsFile>(file, text, problems) else {
@@ -581,6 +658,15 @@ fn tests(files: &EstateFiles, problems: &mut Vec<Problem>) -> Vec<PlacedTest> {
         };
         for entry in declared.tests {
             source.check_text("the name of a test", &entry.name);
+            let action = entry.action.get_ref();
+            if !vocabulary.knows(*action) {
+                let message = format!("no schema declares an action `{action}`");
+                let problem = source.at("ESTATE-TEST", &entry.action, message);
+                let known = vocabulary.action_names();
+                source
+                    .problems
+                    .push(problem.did_you_mean(action.as_str(), known));
+            }
             tests.push(PlacedTest {
                 line: source.line(&entry.name),
                 file: file.to_owned(),

@@ -1,75 +1,124 @@
 //! How a resource is named: its kind and its path. Not whether it is declared.
 
-use serde::{Deserialize, Serialize};
+use crate::word::Word;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Hash,
-    Serialize,
-    Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum ResourceKind {
-    Database,
-    Schema,
-    Table,
-    Function,
-    Identity,
-    Machine,
-    Estate,
+macro_rules! base_kinds {
+    ($($variant:ident $type_name:literal $word:literal),* $(,)?) => {
+        /// What a resource is: a kind of the base schema, or one that the estate adds.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum ResourceKind {
+            $($variant,)*
+            /// One that the estate's own schema declares. Whether it does is for the estate to say.
+            Own(Word),
+        }
+
+        impl ResourceKind {
+            /// Those of the base schema.
+            pub const BASE: [Self; [$($word),*].len()] = [$(Self::$variant),*];
+
+            /// The Cedar entity type.
+            #[must_use]
+            pub fn type_name(&self) -> &str {
+                match self {
+                    $(Self::$variant => $type_name,)*
+                    Self::Own(word) => word.as_str(),
+                }
+            }
+
+            /// As records write it: in small letters, but for an estate's own, which begins with a capital.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                match self {
+                    $(Self::$variant => $word,)*
+                    Self::Own(word) => word.as_str(),
+                }
+            }
+        }
+    };
+}
+
+base_kinds! {
+    Database "Database" "database",
+    Schema "Schema" "schema",
+    Table "Table" "table",
+    Function "Function" "function",
+    Identity "Identity" "identity",
+    Machine "Machine" "machine",
+    Estate "Estate" "estate",
+    ToolServer "ToolServer" "tool-server",
+    Tool "Tool" "tool",
+    Api "Api" "api",
+    Route "Route" "route",
 }
 
 impl ResourceKind {
-    /// The Cedar entity type.
+    /// A name that no kind of the base schema has is one that an estate may declare.
     #[must_use]
-    pub const fn type_name(self) -> &'static str {
-        match self {
-            Self::Database => "Database",
-            Self::Schema => "Schema",
-            Self::Table => "Table",
-            Self::Function => "Function",
-            Self::Identity => "Identity",
-            Self::Machine => "Machine",
-            Self::Estate => "Estate",
+    pub fn from_type_name(name: &str) -> Option<Self> {
+        /// Entity types of the base schema that are no resources.
+        const OTHERS: [&str; 5] = ["Action", "Admin", "Group", "Pool", "Workload"];
+        if OTHERS.contains(&name) {
+            return None;
         }
+        Self::BASE
+            .into_iter()
+            .find(|kind| kind.type_name() == name)
+            .or_else(|| Word::kind(name).map(Self::Own))
     }
 
-    pub(crate) fn from_type_name(name: &str) -> Option<Self> {
-        [
-            Self::Database,
-            Self::Schema,
-            Self::Table,
-            Self::Function,
-            Self::Identity,
-            Self::Machine,
-            Self::Estate,
-        ]
-        .into_iter()
-        .find(|kind| kind.type_name() == name)
-    }
-
-    /// True for what lies in a database and carries a classification.
+    /// True for what holds data or does something to it, and carries a classification.
     #[must_use]
     pub const fn is_classified(self) -> bool {
+        !matches!(self, Self::Identity | Self::Machine | Self::Estate)
+    }
+
+    /// True for databases and what lies in them.
+    #[must_use]
+    pub const fn is_in_database(self) -> bool {
         matches!(
             self,
             Self::Database | Self::Schema | Self::Table | Self::Function
         )
     }
+
+    /// What contains one of these by its path.
+    const fn container(self) -> Option<Self> {
+        match self {
+            Self::Table | Self::Function => Some(Self::Schema),
+            Self::Schema => Some(Self::Database),
+            Self::Tool => Some(Self::ToolServer),
+            Self::Route => Some(Self::Api),
+            _ => None,
+        }
+    }
 }
 
-/// One resource. The path of a table is `database/schema/table`; within a segment `%` and `/` are
-/// written `%25` and `%2F`, so that no name can pose as another's path.
+impl Serialize for ResourceKind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+impl<'de> Deserialize<'de> for ResourceKind {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        Self::BASE
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .or_else(|| Word::kind(&text).map(Self::Own))
+            .ok_or_else(|| {
+                serde::de::Error::custom(format!("`{text}` can be no kind of resources"))
+            })
+    }
+}
+
+/// One resource. The path of a table is `database/schema/table`, of a tool `server/tool`; within a segment
+/// `%` and `/` are written `%25` and `%2F`, so that no name can pose as another's path. The path of a route
+/// is `api/METHOD/path`, where the path is as the API has it. Of an estate's own kinds it is any text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ResourceRef {
@@ -120,29 +169,44 @@ impl ResourceRef {
         Self::new(kind, escaped.join("/"))
     }
 
-    /// The path of what contains it, if it lies in a database.
+    /// What contains it, as far as its path says.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
-        let kind = match self.kind {
-            ResourceKind::Table | ResourceKind::Function => ResourceKind::Schema,
-            ResourceKind::Schema => ResourceKind::Database,
-            _ => return None,
+        let kind = self.kind.container()?;
+        let (parent, _) = match self.kind {
+            ResourceKind::Route => self.path.split_once('/')?,
+            _ => self.path.rsplit_once('/')?,
         };
-        let (parent, _) = self.path.rsplit_once('/')?;
         Some(Self::new(kind, parent))
     }
 
     /// Whether the path has as many non-empty segments as its kind asks for.
     pub(crate) fn is_well_formed(&self) -> bool {
         let segments = match self.kind {
-            ResourceKind::Database => 1,
-            ResourceKind::Schema => 2,
+            ResourceKind::Database | ResourceKind::ToolServer | ResourceKind::Api => 1,
+            ResourceKind::Schema | ResourceKind::Tool => 2,
             ResourceKind::Table | ResourceKind::Function => 3,
+            // `api/METHOD/path`: the path itself is free.
+            ResourceKind::Route => {
+                let mut parts = self.path.splitn(3, '/');
+                let api = parts.next().unwrap_or_default();
+                let method = parts.next().unwrap_or_default();
+                return !api.is_empty() && is_method(method) && parts.next().is_some();
+            }
             _ => return !self.path.is_empty(),
         };
         self.path.split('/').count() == segments
             && self.path.split('/').all(|part| !part.is_empty())
     }
+}
+
+/// RFC 9110 section 9.1: a token, by custom of capital letters. An asterisk stands for none in particular.
+fn is_method(text: &str) -> bool {
+    text == "*"
+        || (!text.is_empty()
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte == b'-'))
 }
 
 fn escape(segment: &str) -> Cow<'_, str> {
@@ -224,10 +288,22 @@ mod tests {
         let cards = ResourceRef::table("shop/public/cards");
         assert_eq!("shop/public/cards".parse::<ResourceRef>().unwrap(), cards);
         assert_eq!(cards.to_string().parse::<ResourceRef>().unwrap(), cards);
-        assert!(
-            "Tabel::\"shop/public/cards\""
-                .parse::<ResourceRef>()
-                .is_err()
+        // A name that the base schema lacks may be an estate's own; what cannot be one is refused.
+        let own: ResourceRef = "Bucket::\"a/b\"".parse().unwrap();
+        assert_eq!(own.kind.type_name(), "Bucket");
+        assert_eq!(own.parent(), None);
+        for text in [
+            "table::\"a\"",
+            "Bucket::a",
+            "Bücher::\"a\"",
+            "Route::\"api/get/x\"",
+        ] {
+            assert!(text.parse::<ResourceRef>().is_err(), "{text}");
+        }
+        let route: ResourceRef = "Route::\"api/GET/v1/x\"".parse().unwrap();
+        assert_eq!(
+            route.parent(),
+            Some(ResourceRef::new(ResourceKind::Api, "api"))
         );
     }
 }

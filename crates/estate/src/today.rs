@@ -102,7 +102,7 @@ impl Estate {
     fn actions_of(&self, invariant: &Invariant) -> Vec<Action> {
         let mut actions: Vec<Action> = invariant
             .policy
-            .get_valid_request_envs(&self.schema)
+            .get_valid_request_envs(&self.vocabulary.schema)
             .filter_map(|env| env.action().id().unescaped().parse().ok())
             .collect();
         actions.sort();
@@ -113,12 +113,12 @@ impl Estate {
     /// Every declared resource of the action, and what no file lists: in each schema, in each database
     /// and elsewhere, with how each is shown.
     fn targets(&self, action: Action) -> Vec<(ResourceRef, ResourceRef)> {
-        let kinds = action.resource_kinds();
+        let kinds = self.vocabulary.kinds_of(action);
         let declared = self.graph.nodes().iter();
         let declared = declared.filter_map(|node| resource_of(&node.uid));
         let mut targets = Vec::new();
-        for resource in declared.chain([elsewhere()]) {
-            for unlisted in unlisted_in(action, &resource) {
+        for resource in declared.chain(elsewhere()) {
+            for unlisted in unlisted_in(kinds, &resource) {
                 targets.push((unlisted, resource.clone()));
             }
             if kinds.contains(&resource.kind) {

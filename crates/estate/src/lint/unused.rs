@@ -98,7 +98,9 @@ fn groups_above<'a>(estate: &'a Estate, groups: &'a BTreeSet<String>) -> BTreeSe
 fn groups(estate: &Estate, declared: &Declared, remarks: &mut Vec<Remark>) {
     let mut peopled: BTreeSet<&str> = BTreeSet::new();
     let identities = estate.identities().map(|identity| &identity.groups);
-    for groups in identities.chain(estate.model.administrators.values()) {
+    let resources = estate.model.others.values().map(|one| &one.groups);
+    let members = identities.chain(resources);
+    for groups in members.chain(estate.model.administrators.values()) {
         peopled.extend(groups_above(estate, groups));
     }
     for group in &declared.groups {
@@ -109,7 +111,7 @@ fn groups(estate: &Estate, declared: &Declared, remarks: &mut Vec<Remark>) {
                 "LINT-GROUP-EMPTY",
                 (&group.file, group.line),
                 message,
-                "name it under `groups` of an identity or administrator, or delete it",
+                "name it under `groups` of an identity, a resource or an administrator, or delete it",
             );
         }
     }

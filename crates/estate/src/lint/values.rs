@@ -117,9 +117,7 @@ fn check_one(
 ) {
     for comparison in comparisons(body) {
         let key = match comparison.path.as_str() {
-            path @ ("principal.kind" | "resource.kind" | "resource.classification") => {
-                path.to_owned()
-            }
+            path @ ("principal.kind" | "resource.classification") => path.to_owned(),
             path => match fact_of(path) {
                 Some(fact) => fact,
                 None => continue,
@@ -187,10 +185,6 @@ fn closed<'a>(estate: &'a Estate, declared: &'a Declared) -> BTreeMap<&'static s
         ),
         (
             "principal.kind",
-            KINDS.iter().map(|kind| kind.as_str()).collect(),
-        ),
-        (
-            "resource.kind",
             KINDS.iter().map(|kind| kind.as_str()).collect(),
         ),
     ] {

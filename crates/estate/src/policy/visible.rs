@@ -3,7 +3,6 @@
 
 use super::conditions::{guards, paths};
 use super::{Guard, Policies, PolicyInfo, Scope, Side};
-use crate::action::Action;
 use crate::entities::Graph;
 use crate::model::{Identity, Model};
 use crate::problem::Problem;
@@ -110,7 +109,7 @@ impl<'a> Classes<'a> {
 fn speaks_of_uses(info: &PolicyInfo) -> bool {
     info.actions
         .as_ref()
-        .is_none_or(|actions| actions.iter().any(|action| Action::USES.contains(action)))
+        .is_none_or(|actions| actions.iter().any(|action| action.is_use()))
 }
 
 /// The facts below `context` that the policy reads: whole names, and `machine.tpm` where it asks only

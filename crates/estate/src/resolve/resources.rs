@@ -1,50 +1,69 @@
 //! `resources/`: databases, schemas, tables, columns, functions; classifications inherited down.
 
-use super::{Seen, Source, declarations, parse};
+use super::{Groups, Seen, Source, attributes, check_groups, declarations, names, others, parse};
 use crate::declare::{ColumnEntry, DatabaseEntry, ResourcesFile, SchemaEntry, TableEntry};
 use crate::files::EstateFiles;
-use crate::model::{Column, Container, Settings, TableInfo};
+use crate::model::{Column, Container, Model, Settings, TableInfo};
 use crate::problem::{Lines, Problem};
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::vocabulary::Vocabulary;
 use std::collections::BTreeMap;
 use toml::Spanned;
 
 type Containers = BTreeMap<ResourceRef, Container>;
 type Objects = BTreeMap<ResourceRef, TableInfo>;
+type Labels = BTreeMap<String, String>;
 
 /// Everything is declared once; a database with its schemas stands in one file.
 pub(super) fn resolve(
     files: &EstateFiles,
-    settings: &Settings,
+    vocabulary: &Vocabulary,
+    model: &mut Model,
     problems: &mut Vec<Problem>,
-) -> (Containers, Objects) {
+) {
+    let mut parsed = Vec::new();
+    for (file, text) in declarations(files, "resources") {
+        if let Some(declared) = parse::<ResourcesFile>(file, text, problems) {
+            parsed.push((file, Lines::of(text), declared));
+        }
+    }
     let mut resolver = Resolver {
-        settings,
+        settings: &model.settings,
+        groups: &model.groups,
+        vocabulary,
         seen: Seen::default(),
         containers: Containers::new(),
         objects: Objects::new(),
     };
-    for (file, text) in declarations(files, "resources") {
-        let Some(declared) = parse::<ResourcesFile>(file, text, problems) else {
-            continue;
-        };
+    for (file, lines, declared) in &parsed {
         let mut source = Source {
             file,
-            lines: Lines::of(text),
+            lines: lines.clone(),
             problems,
         };
         for database in &declared.databases {
             resolver.database(&mut source, database);
         }
     }
-    (resolver.containers, resolver.objects)
+    (model.containers, model.objects) = (resolver.containers, resolver.objects);
+    others::resolve(&parsed, vocabulary, model, problems);
 }
 
 struct Resolver<'a> {
     settings: &'a Settings,
+    groups: &'a Groups,
+    vocabulary: &'a Vocabulary,
     seen: Seen,
     containers: Containers,
     objects: Objects,
+}
+
+/// What every database object can say of itself.
+struct Own<'a> {
+    classification: Option<String>,
+    owner: Option<&'a String>,
+    labels: &'a Labels,
+    groups: &'a [Spanned<String>],
 }
 
 impl Resolver<'_> {
@@ -54,9 +73,13 @@ impl Resolver<'_> {
         else {
             return;
         };
+        check_groups(source, &entry.groups, self.groups);
+        others::check_labels(source, &entry.name, &entry.labels);
         let container = Container {
-            classification: self.classification(source, entry.classification.as_ref()),
+            classification: classification(source, self.settings, entry.classification.as_ref()),
             owner: entry.owner.clone(),
+            labels: entry.labels.clone(),
+            groups: names(&entry.groups),
         };
         for schema in &entry.schemas {
             self.schema(source, name, &container, schema);
@@ -75,10 +98,14 @@ impl Resolver<'_> {
         let Some(resource) = self.declare(source, ResourceKind::Schema, &path, &entry.name) else {
             return;
         };
-        let own = self.classification(source, entry.classification.as_ref());
+        check_groups(source, &entry.groups, self.groups);
+        others::check_labels(source, &entry.name, &entry.labels);
+        let own = classification(source, self.settings, entry.classification.as_ref());
         let container = Container {
             classification: own.or_else(|| above.classification.clone()),
             owner: entry.owner.clone().or_else(|| above.owner.clone()),
+            labels: below(&above.labels, &entry.labels),
+            groups: names(&entry.groups),
         };
         for table in &entry.tables {
             let [database, schema] = path;
@@ -98,8 +125,17 @@ impl Resolver<'_> {
             else {
                 continue;
             };
-            let own = self.classification(source, function.classification.as_ref());
-            let info = self.object(&resource, &container, own, function.owner.clone());
+            let own = Own {
+                classification: classification(
+                    source,
+                    self.settings,
+                    function.classification.as_ref(),
+                ),
+                owner: function.owner.as_ref(),
+                labels: &function.labels,
+                groups: &function.groups,
+            };
+            let info = self.object(source, &resource, &container, &function.name, own);
             self.objects.insert(resource, info);
         }
         self.containers.insert(resource, container);
@@ -112,15 +148,27 @@ impl Resolver<'_> {
         above: &Container,
         entry: &TableEntry,
     ) -> TableInfo {
-        let own = self.classification(source, entry.classification.as_ref());
-        let mut info = self.object(resource, above, own, entry.owner.clone());
+        let own = Own {
+            classification: classification(source, self.settings, entry.classification.as_ref()),
+            owner: entry.owner.as_ref(),
+            labels: &entry.labels,
+            groups: &entry.groups,
+        };
+        let mut info = self.object(source, resource, above, &entry.name, own);
+        info.attributes = attributes(
+            source,
+            &entry.name,
+            &format!("table `{}`", entry.name.get_ref()),
+            &entry.attributes,
+            &self.vocabulary.table_attributes,
+        );
         for ColumnEntry {
             name,
-            classification,
+            classification: own,
         } in &entry.columns
         {
             source.check_text("the name of a column", name);
-            let own = self.classification(source, classification.as_ref());
+            let own = classification(source, self.settings, own.as_ref());
             let column = Column {
                 classification: own.unwrap_or_else(|| info.classification.clone()),
             };
@@ -145,18 +193,24 @@ impl Resolver<'_> {
 
     fn object(
         &self,
+        source: &mut Source<'_>,
         resource: &ResourceRef,
         above: &Container,
-        own: Option<String>,
-        owner: Option<String>,
+        at: &Spanned<String>,
+        own: Own<'_>,
     ) -> TableInfo {
-        let classification = own.or_else(|| above.classification.clone());
+        check_groups(source, own.groups, self.groups);
+        others::check_labels(source, at, own.labels);
+        let classification = own.classification.or_else(|| above.classification.clone());
         TableInfo {
             resource: resource.clone(),
             unclassified: classification.is_none(),
             classification: classification
                 .unwrap_or_else(|| self.settings.most_restricted().to_owned()),
-            owner: owner.or_else(|| above.owner.clone()),
+            owner: own.owner.or(above.owner.as_ref()).cloned(),
+            labels: below(&above.labels, own.labels),
+            groups: names(own.groups),
+            attributes: BTreeMap::new(),
             columns: BTreeMap::new(),
             declared: true,
         }
@@ -179,23 +233,30 @@ impl Resolver<'_> {
             .first(source, kind.type_name(), key, name)
             .then_some(resource)
     }
+}
 
-    fn classification(
-        &self,
-        source: &mut Source<'_>,
-        name: Option<&Spanned<String>>,
-    ) -> Option<String> {
-        let name = name?;
-        let known = &self.settings.classifications;
-        if !known.contains(name.get_ref()) {
-            let message = format!("no classification `{}` is known", name.get_ref());
-            source.unknown(
-                "ESTATE-CLASSIFICATION",
-                name,
-                message,
-                known.iter().map(String::as_str),
-            );
-        }
-        Some(name.get_ref().clone())
+/// The labels of what lies in something with labels `above`.
+fn below(above: &Labels, own: &Labels) -> Labels {
+    let mut labels = above.clone();
+    labels.extend(own.clone());
+    labels
+}
+
+pub(super) fn classification(
+    source: &mut Source<'_>,
+    settings: &Settings,
+    name: Option<&Spanned<String>>,
+) -> Option<String> {
+    let name = name?;
+    let known = &settings.classifications;
+    if !known.contains(name.get_ref()) {
+        let message = format!("no classification `{}` is known", name.get_ref());
+        source.unknown(
+            "ESTATE-CLASSIFICATION",
+            name,
+            message,
+            known.iter().map(String::as_str),
+        );
     }
+    Some(name.get_ref().clone())
 }

@@ -7,7 +7,13 @@ use std::path::Path;
 
 /// `examples/estate-shop` as it stands in the repository.
 pub(crate) fn shop_files() -> EstateFiles {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop");
+    example("estate-shop")
+}
+
+/// An estate of `examples/` as it stands in the repository.
+pub(crate) fn example(name: &str) -> EstateFiles {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
+    let root = examples.join(name);
     let mut files = EstateFiles::new();
     read(&root, "", &mut files);
     files

@@ -137,7 +137,7 @@ fn what_leads_nowhere_is_said_where_it_is_declared() {
          [[signer]]\nname = \"ci\"\nkey = \"\"\"\n{key}\"\"\"\n"
     );
     expect![[r#"
-        warning: identities/x.toml:2: LINT-GROUP-EMPTY: group `nobody` has no members (name it under `groups` of an identity or administrator, or delete it)
+        warning: identities/x.toml:2: LINT-GROUP-EMPTY: group `nobody` has no members (name it under `groups` of an identity, a resource or an administrator, or delete it)
         warning: identities/x.toml:5: LINT-IDENTITY-UNREACHABLE: nobody may become identity `x/y` (add a policy for `assume` in policies/, or delete the identity)
         warning: references/x.toml:2: LINT-REFERENCE-UNUSED: pool `spare` is used by nothing (name it in a policy: `principal in Pool::"…"`; or delete it)
         warning: references/x.toml:5: LINT-REFERENCE-UNUSED: code `old` is used by nothing (ask for it: `principal.code.known_as.contains("…")`; or delete it)
@@ -228,7 +228,7 @@ fn remarks_serialize_flat_and_stable() {
           "line": 2,
           "code": "LINT-GROUP-EMPTY",
           "message": "group `nobody` has no members",
-          "hint": "name it under `groups` of an identity or administrator, or delete it",
+          "hint": "name it under `groups` of an identity, a resource or an administrator, or delete it",
           "by": "declarations"
         }"#]]
     .assert_eq(&serde_json::to_string_pretty(&remarks[0]).unwrap());

@@ -22,5 +22,6 @@ mod hostile;
 mod images;
 mod keyless;
 mod lint;
+mod schema;
 mod shop;
 mod tee;

@@ -110,8 +110,9 @@ pub(super) async fn who_can(
     core: &Arc<Core>,
     request: v1::WhoCanRequest,
 ) -> Result<Value, Refusal> {
-    let (action, resource) = (use_of(&request.action)?, resource(&request.resource)?);
     let current = core.estate()?;
+    let action = use_of(&request.action, &current.estate)?;
+    let resource = resource(&request.resource)?;
     blocking(move || {
         let answer = json!(current.estate.who_can(action, &resource));
         with_undeclared(answer, &current.estate, &resource)
@@ -136,33 +137,27 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Refusal::internal("answering", &error))
 }
 
-fn action(text: &str) -> Result<Action, Refusal> {
-    text.parse().map_err(|_| {
-        Refusal::Invalid(
-            Finding::new("QUESTION-ACTION", "there is no such action")
-                .expected(Action::ALL.map(Action::as_str).join(", "))
-                .observed(text.to_owned()),
-        )
-    })
-}
-
-/// An action by which an identity uses a resource: the others are asked about elsewhere.
-fn use_of(text: &str) -> Result<Action, Refusal> {
-    let next = match action(text) {
-        Ok(action) if Action::USES.contains(&action) => return Ok(action),
+/// An action by which an identity uses a resource, in the estate in force: the others are asked about
+/// elsewhere.
+fn use_of(text: &str, estate: &Estate) -> Result<Action, Refusal> {
+    let next = match text.parse() {
+        Ok(action) if estate.uses().any(|known| known == action) => return Ok(action),
         Ok(Action::Assume) => {
             "who becomes what follows from a workload's facts: on its machine, trilith whoami; \
              here, trilith ledger search --identity IDENTITY"
         }
-        Ok(_) => "what administrators may do stands in the policies: trilith estate export DIR",
-        Err(_) => "ask by one of these actions",
+        Ok(action) if action.is_administrative() => {
+            "what administrators may do stands in the policies: trilith estate export DIR"
+        }
+        _ => "ask by one of these actions",
     };
+    let known: Vec<String> = estate.uses().map(|action| action.to_string()).collect();
     Err(Refusal::Invalid(
         Finding::new(
             "QUESTION-ACTION",
             "this is not an action by which an identity uses a resource",
         )
-        .expected(Action::USES.map(Action::as_str).join(", "))
+        .expected(known.join(", "))
         .observed(text.to_owned())
         .next(next),
     ))
@@ -180,7 +175,7 @@ fn resource(text: &str) -> Result<ResourceRef, Refusal> {
     text.parse::<ResourceRef>().map_err(|error| {
         Refusal::Invalid(
             Finding::new("QUESTION-RESOURCE", error.to_string())
-                .next("name it as the estate does: DATABASE/SCHEMA/TABLE"),
+                .next("name it as the estate does: DATABASE/SCHEMA/TABLE, or Kind::\"name\""),
         )
     })
 }
@@ -192,8 +187,9 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         return blocking(move || recorded(&core, &request.decision)).await?;
     }
     let path = super::acts::identity_path(core, &request.principal)?;
-    let (action, resource) = (use_of(&request.action)?, resource(&request.resource)?);
     let current = core.estate()?;
+    let action = use_of(&request.action, &current.estate)?;
+    let resource = resource(&request.resource)?;
     let core = Arc::clone(core);
     blocking(move || {
         let facts = latest_facts(&core, &current, &path);
