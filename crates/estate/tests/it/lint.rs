@@ -275,7 +275,7 @@ fn a_problem_points_at_its_column_and_says_what_was_meant() {
     expect![[r#"
         policies/x.cedar:3:10: ESTATE-POLICY-TYPE: for policy `x`, attribute `clasification` on entity type `Table` not found (did you mean `classification`?)
         policies/x.cedar:2:22: ESTATE-POLICY-TYPE: for policy `x`, unrecognized entity type `Identty` (did you mean `Identity`?)
-        policies/x.cedar:2:42: ESTATE-CEDAR-SYNTAX: `selct` is no action (did you mean `select`?)
+        policies/x.cedar:2:42: ESTATE-POLICY-TYPE: for policy `x`, unrecognized action `Action::"selct"` (did you mean `Action::"select"`?)
         policies/x.cedar:2:16: ESTATE-POLICY-NAME: Group::"shopp" is not declared (did you mean Group::"shop"?)
         policies/x.cedar:4:15: ESTATE-POLICY-NAME: Schema::"shop/publik" is not declared (did you mean Schema::"shop/public"?)
         invariants/x.cedar:2:21: ESTATE-POLICY-NAME: Identity::"payment/api" is not declared (did you mean Identity::"payments/api"?)
