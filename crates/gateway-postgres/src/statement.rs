@@ -494,7 +494,7 @@ impl Judge {
         current: &Current,
         snapshot: &Snapshot,
     ) -> Operation {
-        let mut actions: BTreeMap<&'static str, Vec<String>> = BTreeMap::new();
+        let mut actions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
         for access in &resolved.accesses {
             let shown = self.shown(&access.resource, resolved, current, snapshot);
             actions

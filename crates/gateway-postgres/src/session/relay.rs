@@ -644,7 +644,7 @@ impl Relay {
     async fn denial(
         &self,
         operation: &Operation,
-        access: Option<(&'static str, String)>,
+        access: Option<(&str, String)>,
         findings: Vec<Finding>,
     ) -> Result<Notice, End> {
         let codes = findings

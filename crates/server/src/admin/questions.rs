@@ -269,7 +269,11 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         .unwrap_or_default();
     let mut explanations: Vec<Explanation> = Vec::new();
     for on in &actions {
-        let action = action(&on.action)?;
+        // By what the estate knew then; a name that it cannot have had is a record of somebody else's.
+        let action: Action = on
+            .action
+            .parse()
+            .map_err(|error| Refusal::internal("reading a decision", &error))?;
         for name in &on.resources {
             let Ok(resource) = name.parse() else {
                 continue;
