@@ -67,7 +67,7 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith demo\n  trilith demo --json\n  trilith demo --hold"
     )]
     Demo(DemoArguments),
-    /// Plan, prove, apply and export what is declared
+    /// Check, format, plan, prove, apply and export what is declared
     #[command(subcommand)]
     Estate(EstateCommand),
     /// Say why something is allowed or denied
@@ -286,12 +286,18 @@ pub enum EstateCommand {
         /// Folder of the estate
         directory: PathBuf,
     },
-    /// Check DIR without the server: every problem with file and line
-    #[command(after_long_help = "Example:\n  trilith estate lint estate")]
-    Lint {
-        /// Folder of the estate
-        directory: PathBuf,
-    },
+    /// Check DIR without the server: every problem, and what should not stand although it is none, with file,
+    /// line and what to do; asks cvc5 as well where it is installed, and exits with 1 if there are errors
+    #[command(
+        after_long_help = "Examples:\n  trilith estate lint estate\n  trilith estate lint estate --deny warnings --json"
+    )]
+    Lint(LintArguments),
+    /// Write policies and invariants of DIR by Cedar's own formatter, with every comment and meaning kept, and
+    /// of TOML the blank space; a file that does not parse is left alone
+    #[command(
+        after_long_help = "Examples:\n  trilith estate fmt estate\n  trilith estate fmt estate --check"
+    )]
+    Fmt(FmtArguments),
     /// Write an applied version to a folder
     #[command(
         after_long_help = "Examples:\n  trilith estate export /tmp/estate\n  trilith estate export /tmp/before --version 83b746bf"
@@ -306,6 +312,35 @@ pub enum EstateCommand {
     /// Print the JSON Schema of the estate's files
     #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
     Schema,
+}
+
+#[derive(Debug, Args)]
+pub struct LintArguments {
+    /// Folder of the estate
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// Exit with 1 for warnings as well
+    #[arg(long, value_name = "WHAT")]
+    pub deny: Option<Denied>,
+    /// Seconds that the solver may take in all
+    #[arg(long, default_value_t = 60)]
+    pub timeout: u64,
+}
+
+/// What `--deny` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Denied {
+    Warnings,
+}
+
+#[derive(Debug, Args)]
+pub struct FmtArguments {
+    /// Folder of the estate
+    #[arg(default_value = ".")]
+    pub directory: PathBuf,
+    /// Write nothing; exit with 1 if a file would change
+    #[arg(long)]
+    pub check: bool,
 }
 
 #[derive(Debug, Args)]

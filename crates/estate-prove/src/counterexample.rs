@@ -65,7 +65,7 @@ impl Counterexample {
 }
 
 impl Party {
-    fn of(uid: &EntityUid, entities: &Entities, declared: &Entities) -> Self {
+    pub(crate) fn of(uid: &EntityUid, entities: &Entities, declared: &Entities) -> Self {
         let attributes = attributes(uid, entities);
         let today = attributes_today(uid, declared);
         let supposed = today.map_or_else(Vec::new, |today| {

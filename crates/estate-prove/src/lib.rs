@@ -18,6 +18,7 @@
 )]
 
 mod counterexample;
+mod lint;
 mod options;
 mod pool;
 mod proof;
@@ -25,6 +26,7 @@ mod report;
 mod solver;
 
 pub use counterexample::{Counterexample, Party};
+pub use lint::{Lint, lint_blocking};
 pub use options::Options;
 pub use proof::{prove, prove_blocking};
 pub use report::{Engines, InvariantReport, Report, Result, Unknown};

@@ -24,7 +24,20 @@ const STACK_BYTES: usize = 128 * 1024 * 1024;
 /// Never fails: what goes wrong makes invariants unknown, and unknown is not accepted.
 #[must_use]
 pub fn prove_blocking(estate: &Estate, options: &Options) -> Report {
-    let proved = std::thread::scope(|scope| {
+    let proved = on_a_prover(|| prove_here(estate, options));
+    proved.unwrap_or_else(|error| {
+        let why = Unknown::new("PROVE-THREAD", error.to_string());
+        report(estate, None, Instant::now(), |_| ProofResult::Unknown {
+            why: why.clone(),
+        })
+    })
+}
+
+/// Runs `work` to its end on a thread of its own, whose stack is deep.
+pub(crate) fn on_a_prover<T: Send, F: Future<Output = T>>(
+    work: impl FnOnce() -> F + Send,
+) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
         std::thread::Builder::new()
             .name("estate-prove".to_owned())
             .stack_size(STACK_BYTES)
@@ -32,16 +45,10 @@ pub fn prove_blocking(estate: &Estate, options: &Options) -> Report {
                 let runtime = tokio::runtime::Builder::new_current_thread()
                     .enable_all()
                     .build()?;
-                Ok::<_, std::io::Error>(runtime.block_on(prove_here(estate, options)))
+                Ok(runtime.block_on(work()))
             })?
             .join()
             .unwrap_or_else(|_| Err(std::io::Error::other("the prover did not end as it should")))
-    });
-    proved.unwrap_or_else(|error| {
-        let why = Unknown::new("PROVE-THREAD", error.to_string());
-        report(estate, None, Instant::now(), |_| ProofResult::Unknown {
-            why: why.clone(),
-        })
     })
 }
 

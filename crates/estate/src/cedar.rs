@@ -4,7 +4,9 @@
 use crate::decision::PolicyRef;
 use crate::estate::Estate;
 use crate::invariant::Invariant;
-use crate::policy::{conjuncts, may_err};
+use crate::lint::shadow::{changes_nothing_beside, covers, shadowed};
+use crate::lint::{Means, Remark};
+use crate::policy::{PolicyInfo, conjuncts, may_err};
 use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet, Schema};
 use std::sync::Arc;
 
@@ -68,4 +70,47 @@ pub fn concerns(estate: &Estate, policy: &Policy, action: &EntityUid) -> bool {
         ActionConstraint::Eq(uid) => uid == *action,
         ActionConstraint::In(uids) => uids.iter().any(means),
     }
+}
+
+/// A policy, for questions about one or two of them. Compares by its place in the estate.
+#[derive(Debug, Clone, Copy)]
+pub struct Single<'a>(&'a PolicyInfo);
+
+impl<'a> Single<'a> {
+    #[must_use]
+    pub const fn policy(self) -> &'a Policy {
+        &self.0.policy
+    }
+
+    #[must_use]
+    pub const fn reference(self) -> &'a Arc<PolicyRef> {
+        &self.0.reference
+    }
+
+    /// Whether it may err on some request, as far as its text shows.
+    #[must_use]
+    pub fn is_fragile(self) -> bool {
+        conjuncts(&self.0.body)
+            .iter()
+            .any(|conjunct| may_err(conjunct))
+    }
+
+    /// Whether `wider` could make it needless: its effect would, and its scope takes in this one's whatever
+    /// is declared. Conditions are not looked at.
+    #[must_use]
+    pub fn is_within(self, wider: Self, estate: &Estate) -> bool {
+        changes_nothing_beside(self.0, wider.0)
+            && covers(estate, wider.0, self.0) == Some(Means::Text)
+    }
+
+    /// What is said of it if `wider` matches whenever it does.
+    #[must_use]
+    pub fn shadowed_by(self, wider: Self) -> Remark {
+        shadowed(self.0, wider.0, Means::Solver)
+    }
+}
+
+/// Every policy, in order of file and line.
+pub fn singles(estate: &Estate) -> impl Iterator<Item = Single<'_>> {
+    estate.policies.list.iter().map(Single)
 }

@@ -541,7 +541,11 @@ pub(crate) struct TestEntry {
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub(crate) facts: BTreeMap<String, Value>,
     pub(crate) expect: Expected,
-    /// When given: exactly the policies that determine the decision, by `@id`.
+    /// When given: exactly the policies that determine the decision, each by its `@id` or by file and line,
+    /// `policies/shop.cedar:3`. Of a denial that no policy makes: `[]`.
+    #[schemars(with = "Option<Vec<String>>")]
+    pub(crate) why: Option<Vec<Spanned<String>>>,
+    /// As `why`, by `@id` alone.
     pub(crate) because: Option<Vec<String>>,
 }
 

@@ -316,7 +316,7 @@ fn unreadable_first(files: &EstateFiles, problems: Vec<Problem>) -> Vec<Problem>
 /// Cedar's parser and validator recurse, at up to 50 KiB a level in unoptimised builds, and do not
 /// look at the stack; statements are capped to `policy::MAX_DEPTH` levels. Pages that are not touched
 /// cost nothing.
-fn on_a_deep_stack<T: Send>(
+pub(crate) fn on_a_deep_stack<T: Send>(
     run: impl FnOnce() -> Result<T, Vec<Problem>> + Send,
 ) -> Result<T, Vec<Problem>> {
     const STACK_BYTES: usize = 128 * 1024 * 1024;

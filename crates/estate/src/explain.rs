@@ -6,7 +6,7 @@ use crate::decision::{Condition, Decision, Effect, Explanation, Near, Observed, 
 use crate::entities::NodeId;
 use crate::estate::Estate;
 use crate::policy::{PolicyInfo, Scope, conjuncts, paths};
-use crate::problem::closest;
+use crate::suggest::closest;
 use cedar_policy::{
     EntityUid, EvalResult, Expression, Request as CedarRequest, eval_expression, pst,
 };

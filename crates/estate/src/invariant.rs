@@ -5,8 +5,8 @@ use crate::decision::PolicyRef;
 use crate::files::EstateFiles;
 use crate::model::Model;
 use crate::policy::{
-    Scope, check_names, collect, each_statement, parse_statement, principal_scope, resource_scope,
-    validate,
+    Place, Scope, check_names, collect, each_statement, parse_statement, principal_scope,
+    resource_scope, validate,
 };
 use crate::problem::Problem;
 use crate::statements::Statement;
@@ -31,6 +31,10 @@ pub struct Invariant {
     pub reference: Arc<PolicyRef>,
     /// As written.
     pub text: String,
+    /// As Cedar has it: `permit` in the place of the keyword.
+    rewritten: String,
+    /// Of the text's first letter, from 1.
+    column: u32,
     /// The set of requests that it speaks of, as a permit.
     pub(crate) policy: Policy,
     pub(crate) principal: Scope,
@@ -38,6 +42,15 @@ pub struct Invariant {
 }
 
 impl Invariant {
+    fn place(&self) -> Place<'_> {
+        Place {
+            file: &self.reference.file,
+            line: self.reference.line,
+            column: self.column,
+            text: &self.rewritten,
+        }
+    }
+
     /// Whether its author asks only that it holds of today's declarations: `@proof("today")`.
     /// Otherwise it must hold of all data that fits the schema.
     #[must_use]
@@ -79,16 +92,10 @@ pub(crate) fn parse_invariants(
     let set = collect(pairs, &mut problems);
     validate(&set, schema, &mut problems, |id| {
         let invariant = list.iter().find(|invariant| invariant.policy.id() == id)?;
-        let PolicyRef { file, line, .. } = invariant.reference.as_ref();
-        Some((file.as_str(), *line, invariant.text.as_str()))
+        Some(invariant.place())
     });
     for invariant in &list {
-        check_names(
-            &invariant.policy,
-            &invariant.reference,
-            model,
-            &mut problems,
-        );
+        check_names(&invariant.policy, invariant.place(), model, &mut problems);
     }
     if problems.is_empty() {
         Ok(list)
@@ -114,6 +121,9 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
     // `permit` in the place of the keyword, on the same line: places stay as written.
     let (before, rest) = statement.text.split_at(statement.effect_offset);
     let after = rest.strip_prefix(statement.effect).unwrap_or_default();
+    // The keyword's space makes room, so that columns do as well wherever there is one.
+    let room = usize::from(kind == InvariantKind::Never && after.starts_with(' '));
+    let after = after.get(room..).unwrap_or_default();
     let rewritten = format!("{before}permit{after}");
     let (reference, policy) = parse_statement(file, statement, &rewritten)?;
     let scope = reference.annotations.get("proof");
@@ -125,6 +135,8 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
         kind,
         reference: Arc::new(reference),
         text: statement.text.to_owned(),
+        rewritten,
+        column: statement.column,
         principal: principal_scope(policy.principal_constraint()),
         resource: resource_scope(policy.resource_constraint()),
         policy,

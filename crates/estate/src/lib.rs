@@ -38,8 +38,10 @@ mod expectations;
 mod explain;
 mod fact_schema;
 mod files;
+mod format;
 mod index;
 mod invariant;
+mod lint;
 mod model;
 mod policy;
 mod problem;
@@ -47,6 +49,7 @@ mod refusal;
 mod resolve;
 mod resource;
 mod statements;
+mod suggest;
 mod today;
 mod vocabulary;
 mod word;
@@ -68,14 +71,17 @@ pub use enforcement::{Emitted, EnforcementPlan};
 pub use estate::Estate;
 pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
+pub use format::{Formatted, format};
 pub use invariant::{Invariant, InvariantKind};
+pub use lint::{Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
     Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage,
     TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
-pub use problem::{Problem, closest};
+pub use problem::Problem;
 pub use resolve::is_reserved;
 pub use resource::{ResourceKind, ResourceRef};
+pub use suggest::closest;
 pub use today::{Breach, Today};
 pub use word::Word;

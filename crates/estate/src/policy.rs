@@ -4,23 +4,24 @@ mod conditions;
 mod lint;
 mod visible;
 
-pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, paths};
+pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, path, paths};
 pub(crate) use visible::check as check_visible;
 
 use crate::action::Action;
 use crate::decision::{Effect, PolicyRef};
 use crate::files::EstateFiles;
 use crate::model::Model;
-use crate::problem::{Problem, closest, line_of};
+use crate::problem::{Problem, column_of, line_of};
 use crate::resource::{ResourceKind, ResourceRef};
-use crate::statements::{Statement, depth, statements};
+use crate::statements::{Statement, depth, find_code, statements};
+use crate::suggest::{closest, meant};
 use crate::vocabulary::Vocabulary;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
     ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, PrincipalConstraint,
-    ResourceConstraint, Schema, ValidationMode, Validator, pst,
+    ResourceConstraint, Schema, ValidationMode, ValidationWarning, Validator, pst,
 };
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 const MAX_ID_BYTES: usize = 512;
@@ -36,10 +37,54 @@ pub(crate) struct PolicyInfo {
     pub(crate) policy: Policy,
     pub(crate) body: pst::Template,
     pub(crate) text: String,
+    /// Of the text's first letter, from 1.
+    pub(crate) column: u32,
     /// `None`: any.
     pub(crate) actions: Option<Vec<Action>>,
     pub(crate) principal: Scope,
     pub(crate) resource: Scope,
+}
+
+impl PolicyInfo {
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place {
+            file: &self.reference.file,
+            line: self.reference.line,
+            column: self.column,
+            text: &self.text,
+        }
+    }
+}
+
+/// Where a statement stands.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) file: &'a str,
+    /// Line and column of the text's first letter, from 1.
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+    /// As Cedar has it.
+    pub(crate) text: &'a str,
+}
+
+impl Place<'_> {
+    /// A problem at byte `offset` of the text.
+    fn problem(&self, code: &'static str, offset: usize, message: String) -> Problem {
+        let further = line_of(self.text, offset) - 1;
+        let column = column_of(self.text, offset);
+        // What stands before a statement on its first line is not in its text.
+        let before = if further == 0 {
+            self.column.saturating_sub(1)
+        } else {
+            0
+        };
+        let problem = Problem::new(code, self.file, self.line + further, message);
+        if self.line == 0 {
+            problem
+        } else {
+            problem.column(column + before)
+        }
+    }
 }
 
 /// One side of a policy's scope.
@@ -107,14 +152,10 @@ pub(crate) fn parse_policies(
     );
     validate(&set, &vocabulary.schema, &mut problems, |id| {
         let info = list.iter().find(|info| info.policy.id() == id)?;
-        Some((
-            info.reference.file.as_str(),
-            info.reference.line,
-            info.text.as_str(),
-        ))
+        Some(info.place())
     });
     for info in &list {
-        check_names(&info.policy, &info.reference, model, &mut problems);
+        check_names(&info.policy, info.place(), model, &mut problems);
         lint::check(info, &mut problems);
     }
     if !problems.is_empty() {
@@ -224,6 +265,7 @@ fn parse_policy(
         policy,
         body,
         text: statement.text.to_owned(),
+        column: statement.column,
     })
 }
 
@@ -235,7 +277,13 @@ pub(crate) fn parse_statement(
 ) -> Result<(PolicyRef, Policy), Problem> {
     let policy = Policy::parse(None, text).map_err(|error| {
         let detailed = DetailedError::from(&error);
-        at_label("ESTATE-CEDAR-SYNTAX", &detailed, file, statement.line, text)
+        let place = Place {
+            file,
+            line: statement.line,
+            column: statement.column,
+            text,
+        };
+        at_label("ESTATE-CEDAR-SYNTAX", &detailed, place)
     })?;
     let mut annotations: BTreeMap<String, String> = policy
         .annotations()
@@ -308,59 +356,59 @@ pub(crate) fn validate<'a>(
     set: &PolicySet,
     schema: &Schema,
     problems: &mut Vec<Problem>,
-    place: impl Fn(&PolicyId) -> Option<(&'a str, u32, &'a str)>,
+    place: impl Fn(&PolicyId) -> Option<Place<'a>>,
 ) {
     let result = Validator::new(schema.clone()).validate_with_level(set, ValidationMode::Strict, 1);
+    let nowhere = Place {
+        file: "",
+        line: 0,
+        column: 0,
+        text: "",
+    };
+    let mut untyped: BTreeSet<PolicyId> = BTreeSet::new();
     for error in result.validation_errors() {
-        let (file, line, text) = place(error.policy_id()).unwrap_or(("", 0, ""));
+        untyped.insert(error.policy_id().clone());
+        let place = place(error.policy_id()).unwrap_or(nowhere);
         let detailed = DetailedError::from(error);
-        problems.push(at_label("ESTATE-POLICY-TYPE", &detailed, file, line, text));
+        problems.push(at_label("ESTATE-POLICY-TYPE", &detailed, place));
     }
     // A condition that can never hold is a policy that does nothing: refused, not only warned of.
     // So are mixed scripts and bidirectional controls, which make text read other than it is.
     for warning in result.validation_warnings() {
-        let (file, line, text) = place(warning.policy_id()).unwrap_or(("", 0, ""));
+        // Of a policy that speaks of what there is not, that it never matches follows and says nothing.
+        let follows = matches!(
+            warning,
+            ValidationWarning::ImpossiblePolicy(_) | ValidationWarning::InvalidActionApplication(_)
+        );
+        if follows && untyped.contains(warning.policy_id()) {
+            continue;
+        }
+        let place = place(warning.policy_id()).unwrap_or(nowhere);
         let detailed = DetailedError::from(warning);
-        problems.push(at_label(
-            "ESTATE-POLICY-SUSPECT",
-            &detailed,
-            file,
-            line,
-            text,
-        ));
+        problems.push(at_label("ESTATE-POLICY-SUSPECT", &detailed, place));
     }
 }
 
-/// A problem at the line that Cedar's label points to. `line` is that of `text`'s first byte.
-pub(crate) fn at_label(
-    code: &'static str,
-    error: &DetailedError,
-    file: &str,
-    line: u32,
-    text: &str,
-) -> Problem {
+/// A problem where Cedar's label points to.
+pub(crate) fn at_label(code: &'static str, error: &DetailedError, place: Place<'_>) -> Problem {
     let error = error.related.first().unwrap_or(error);
-    let within = error
-        .source_locations
-        .first()
-        .map_or(1, |label| line_of(text, label.loc.start));
-    let label = error
-        .source_locations
-        .first()
-        .and_then(|label| label.label.clone());
+    let label = error.source_locations.first();
+    let start = label.map_or(0, |label| label.loc.start);
+    let label = label.and_then(|label| label.label.clone());
     let message = match label {
         Some(label) if !error.message.contains(&label) => format!("{}: {label}", error.message),
         _ => error.message.clone(),
     };
-    let mut problem = Problem::new(code, file, line + within - 1, message);
-    problem.hint.clone_from(&error.help);
+    let help = error.help.clone().or_else(|| meant(&message));
+    let mut problem = place.problem(code, start, message);
+    problem.hint = help;
     problem
 }
 
 /// Each entity that a policy names must be declared: a misspelt name grants nothing, silently.
 pub(crate) fn check_names(
     policy: &Policy,
-    reference: &PolicyRef,
+    place: Place<'_>,
     model: &Model,
     problems: &mut Vec<Problem>,
 ) {
@@ -371,12 +419,8 @@ pub(crate) fn check_names(
             continue;
         }
         let message = format!("{type_name}::{id:?} is not declared");
-        let mut problem = Problem::new(
-            "ESTATE-POLICY-NAME",
-            reference.file.as_str(),
-            reference.line,
-            message,
-        );
+        let at = find_code(place.text, &format!("{type_name}::{id:?}"));
+        let mut problem = place.problem("ESTATE-POLICY-NAME", at.unwrap_or(0), message);
         problem.hint = match closest(id, declared(&type_name, model)) {
             Some(candidate) => Some(format!("did you mean {type_name}::{candidate:?}?")),
             None if type_name == "Admin" => Some("write Admin::\"uid:0\"".to_owned()),

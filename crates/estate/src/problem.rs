@@ -1,5 +1,6 @@
 //! What is wrong with an estate: a stable code, the place, and what to write instead.
 
+use crate::suggest::did_you_mean;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -11,6 +12,9 @@ pub struct Problem {
     pub file: String,
     /// From 1; 0 when the whole file is meant.
     pub line: u32,
+    /// Of the character in its line, from 1; 0 when the whole line is meant.
+    #[serde(default, skip_serializing_if = "is_nothing")]
+    pub column: u32,
     /// `ESTATE-…`
     pub code: String,
     pub message: String,
@@ -28,10 +32,17 @@ impl Problem {
         Self {
             file: file.into(),
             line,
+            column: 0,
             code: code.to_owned(),
             message: message.into(),
             hint: None,
         }
+    }
+
+    #[must_use]
+    pub(crate) const fn column(mut self, column: u32) -> Self {
+        self.column = column;
+        self
     }
 
     #[must_use]
@@ -47,20 +58,25 @@ impl Problem {
         word: &str,
         candidates: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        match closest(word, candidates) {
-            Some(candidate) => self.hint(format!("did you mean `{candidate}`?")),
+        match did_you_mean(word, candidates) {
+            Some(hint) => self.hint(hint),
             None => self,
         }
     }
 }
 
-/// `file:line: CODE: message (hint)`
+const fn is_nothing(column: &u32) -> bool {
+    *column == 0
+}
+
+/// `file:line:column: CODE: message (hint)`
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.file.as_str(), self.line) {
-            ("", _) => {}
-            (file, 0) => write!(f, "{file}: ")?,
-            (file, line) => write!(f, "{file}:{line}: ")?,
+        match (self.file.as_str(), self.line, self.column) {
+            ("", ..) => {}
+            (file, 0, _) => write!(f, "{file}: ")?,
+            (file, line, 0) => write!(f, "{file}:{line}: ")?,
+            (file, line, column) => write!(f, "{file}:{line}:{column}: ")?,
         }
         write!(f, "{}: {}", self.code, self.message)?;
         if let Some(hint) = &self.hint {
@@ -74,63 +90,70 @@ impl std::error::Error for Problem {}
 
 /// The line of byte `offset`, from 1.
 pub(crate) fn line_of(text: &str, offset: usize) -> u32 {
-    let before = text.as_bytes().get(..offset).unwrap_or(text.as_bytes());
-    let breaks = before.iter().filter(|byte| **byte == b'\n').count();
-    u32::try_from(breaks).unwrap_or(u32::MAX).saturating_add(1)
+    Lines::of(text).line(offset)
+}
+
+/// The column of byte `offset` in its line, in characters, from 1.
+pub(crate) fn column_of(text: &str, offset: usize) -> u32 {
+    Lines::of(text).column(offset)
 }
 
 /// Where the lines of a text begin, to find many of them.
 #[derive(Debug, Clone)]
-pub(crate) struct Lines(Vec<usize>);
+pub(crate) struct Lines {
+    breaks: Vec<usize>,
+    /// The bytes that continue a character: they take no column.
+    continued: Vec<usize>,
+}
 
 impl Lines {
     pub(crate) fn of(text: &str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self(breaks.map(|(offset, _)| offset).collect())
+        let mut lines = Self {
+            breaks: Vec::new(),
+            continued: Vec::new(),
+        };
+        for (offset, byte) in text.bytes().enumerate() {
+            if byte == b'\n' {
+                lines.breaks.push(offset);
+            } else if continues(byte) {
+                lines.continued.push(offset);
+            }
+        }
+        lines
     }
 
     /// The line of byte `offset`, from 1.
     pub(crate) fn line(&self, offset: usize) -> u32 {
-        let before = self.0.partition_point(|line_break| *line_break < offset);
-        u32::try_from(before).unwrap_or(u32::MAX).saturating_add(1)
+        number(self.breaks_before(offset))
+    }
+
+    /// The column of byte `offset` in its line, in characters, from 1.
+    pub(crate) fn column(&self, offset: usize) -> u32 {
+        let last = self.breaks_before(offset).checked_sub(1);
+        let start = last
+            .and_then(|last| self.breaks.get(last))
+            .map_or(0, |line_break| line_break + 1);
+        let until = |end: usize| self.continued.partition_point(|byte| *byte < end);
+        let continued = until(offset) - until(start);
+        number(offset.saturating_sub(start).saturating_sub(continued))
+    }
+
+    fn breaks_before(&self, offset: usize) -> usize {
+        self.breaks
+            .partition_point(|line_break| *line_break < offset)
     }
 }
 
-/// The candidate within a third of `word`'s length in edits, if there is one.
-#[must_use]
-pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const LONGEST: usize = 128;
-    if word.len() > LONGEST {
-        return None;
-    }
-    let limit = (word.chars().count() / 3).max(1);
-    candidates
-        .into_iter()
-        .filter(|candidate| candidate.len() <= LONGEST && *candidate != word)
-        .map(|candidate| (edits(word, candidate), candidate))
-        .filter(|(distance, _)| *distance <= limit)
-        .min()
-        .map(|(_, candidate)| candidate)
+/// Bytes that continue a character of UTF-8 begin with the bits 10.
+const fn continues(byte: u8) -> bool {
+    byte & 0xc0 == 0x80
 }
 
-/// Levenshtein distance, one row at a time.
-fn edits(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    for (deleted, left) in from.chars().enumerate() {
-        let mut diagonal = deleted;
-        let mut previous = deleted + 1;
-        if let Some(first) = row.first_mut() {
-            *first = previous;
-        }
-        for (cell, right) in row.iter_mut().skip(1).zip(&to) {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = *cell;
-            previous = replaced.min(diagonal + 1).min(previous + 1);
-            *cell = previous;
-        }
-    }
-    row.last().copied().unwrap_or_default()
+/// From 1.
+fn number(from_nothing: usize) -> u32 {
+    u32::try_from(from_nothing)
+        .unwrap_or(u32::MAX)
+        .saturating_add(1)
 }
 
 #[cfg(test)]
@@ -138,18 +161,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_edits() {
-        for (from, to, distance) in [("", "abc", 3), ("kitten", "sitting", 3), ("a", "a", 0)] {
-            assert_eq!(edits(from, to), distance, "{from} → {to}");
+    fn a_place_has_line_and_column() {
+        let text = "ab\ncd é x\n";
+        let lines = Lines::of(text);
+        for (offset, place) in [
+            (0, (1, 1)),
+            (1, (1, 2)),
+            (3, (2, 1)),
+            (8, (2, 5)),
+            (9, (2, 6)),
+        ] {
+            assert_eq!(
+                (lines.line(offset), lines.column(offset)),
+                place,
+                "{offset}"
+            );
         }
-    }
-
-    #[test]
-    fn suggests_only_what_is_close() {
-        assert_eq!(
-            closest("payment/api", ["payments/api", "people/dba"]),
-            Some("payments/api")
-        );
-        assert_eq!(closest("zzz", ["payments/api"]), None);
+        let problem = Problem::new("ESTATE-NAME", "a.toml", 2, "no name").column(5);
+        assert_eq!(problem.to_string(), "a.toml:2:5: ESTATE-NAME: no name");
     }
 }

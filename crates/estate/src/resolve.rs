@@ -63,13 +63,21 @@ impl Source<'_> {
         self.lines.line(spanned.span().start)
     }
 
+    /// The columns of JSON are not those of the TOML form that it is read through.
+    fn column<T>(&self, spanned: &Spanned<T>) -> u32 {
+        if self.file.ends_with(".json") {
+            return 0;
+        }
+        self.lines.column(spanned.span().start)
+    }
+
     fn problem<T>(&mut self, code: &'static str, at: &Spanned<T>, message: impl Into<String>) {
         let problem = self.at(code, at, message);
         self.problems.push(problem);
     }
 
     fn at<T>(&self, code: &'static str, at: &Spanned<T>, message: impl Into<String>) -> Problem {
-        Problem::new(code, self.file, self.line(at), message)
+        Problem::new(code, self.file, self.line(at), message).column(self.column(at))
     }
 
     /// A name that leads nowhere, with the nearest that leads somewhere.

@@ -13,6 +13,8 @@ pub(crate) struct Statement<'a> {
     pub(crate) offset: usize,
     /// Line of `offset`, from 1.
     pub(crate) line: u32,
+    /// Column of `offset`, from 1.
+    pub(crate) column: u32,
     /// Offset within `text` of the effect: `permit`, `forbid`, `never`, `always`.
     pub(crate) effect_offset: usize,
     pub(crate) effect: &'a str,
@@ -42,6 +44,7 @@ pub(crate) fn statements<'a>(file: &str, text: &'a str) -> Result<Vec<Statement<
             text: text.get(offset..cursor.offset).unwrap_or_default(),
             offset,
             line,
+            column: lines.column(offset),
             effect_offset: effect_at - offset,
             effect,
         });
@@ -108,6 +111,50 @@ impl<'a> Cursor<'a> {
         let (at, letter) = code(self.rest()).find(|(_, letter)| *letter == end)?;
         self.offset += at + letter.len_utf8();
         Some(())
+    }
+}
+
+/// Where `wanted`, which begins with no string, first stands in `text` outside of strings and comments.
+pub(crate) fn find_code(text: &str, wanted: &str) -> Option<usize> {
+    code(text)
+        .map(|(at, _)| at)
+        .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(wanted)))
+}
+
+/// The comments of `text`, in order, from `//` on and without white space at their ends.
+pub(crate) fn comments(text: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut expected = 0;
+    // What `code` steps over is a string or a comment.
+    for (at, letter) in code(text).chain([(text.len(), ' ')]) {
+        let skipped = text.get(expected..at).unwrap_or_default();
+        found.extend(comments_of_gap(skipped));
+        expected = at + letter.len_utf8();
+    }
+    found
+}
+
+/// A gap is strings and comments; a comment goes to the end of its line.
+fn comments_of_gap(gap: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let mut rest = gap;
+    loop {
+        if rest.starts_with("//") {
+            let end = rest.find('\n').unwrap_or(rest.len());
+            let (comment, after) = rest.split_at(end);
+            found.push(comment.trim_end());
+            rest = after.strip_prefix('\n').unwrap_or(after);
+        } else if let Some(string) = rest.strip_prefix('"') {
+            let mut escaped = false;
+            let end = string.char_indices().find(|(_, letter)| {
+                let ends = *letter == '"' && !escaped;
+                escaped = *letter == '\\' && !escaped;
+                ends
+            });
+            rest = end.map_or("", |(at, _)| string.get(at + 1..).unwrap_or_default());
+        } else {
+            return found;
+        }
     }
 }
 
@@ -202,6 +249,14 @@ mod tests {
                 "{text:?}"
             );
         }
+    }
+
+    #[test]
+    fn comments_are_told_from_what_looks_like_one() {
+        let text = "// a \n\"// b\" x \"\\\"//\"// c\n// d\ny // e";
+        assert_eq!(comments(text), ["// a", "// c", "// d", "// e"]);
+        assert_eq!(find_code(text, "y"), Some(text.rfind('y').unwrap()));
+        assert_eq!(find_code(text, "b"), None);
     }
 
     #[test]

@@ -30,6 +30,7 @@ const ESTATE_HEAD: &str = "\
 
 A folder; TOML, or JSON of the same shape, strict: an unknown key is refused, with its line.
 Beside these stand `policies/*.cedar` and `invariants/*.cedar`; [`examples/estate-shop`](../../examples/estate-shop) has every kind of file.
+`trilith estate lint DIR` says what is wrong with a folder and what should not stand in it, [`lint.md`](lint.md) what each finding means; `trilith estate fmt DIR` writes its files in one way and keeps every comment.
 This page is made by `cargo xtask codegen` from the JSON Schema beside it, which `trilith estate schema` prints, and that from the structs that parse the files; a test fails when it is stale.
 ";
 

@@ -1,5 +1,8 @@
 //! The estate folder: checked here, planned and applied at the server.
 
+mod fmt;
+pub(crate) mod lint;
+
 use crate::arguments::{EstateCommand, Global};
 use crate::commands::plan;
 use crate::files::unwritable;
@@ -32,7 +35,8 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
         }
         EstateCommand::Prove { directory, timeout } => prove(&directory, timeout, global),
         EstateCommand::Test { directory } => test(&directory, global),
-        EstateCommand::Lint { directory } => lint(&directory, global),
+        EstateCommand::Lint(arguments) => lint::run(&arguments, global),
+        EstateCommand::Fmt(arguments) => fmt::run(&arguments, global),
         EstateCommand::Export { directory, version } => {
             block_on(1, export(&directory, version, global))
         }
@@ -137,21 +141,6 @@ async fn export(
             files.0.len(),
             exported.version,
             directory.display()
-        ));
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn lint(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
-    let estate = compile(&read(directory)?)?;
-    if global.json {
-        output::json(&json!({ "version": estate.version(), "policies": estate.policy_count() }));
-    } else {
-        output::line(format_args!(
-            "no problems; {} policies, {} invariants, version {}",
-            estate.policy_count(),
-            estate.invariants().len(),
-            estate.version()
         ));
     }
     Ok(ExitCode::SUCCESS)

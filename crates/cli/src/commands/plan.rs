@@ -2,6 +2,7 @@
 //! because of which line. `--json` prints the document that this reads.
 
 use super::ask::{list, policy_name, residuals, text};
+use super::estate::lint::count;
 use crate::output;
 use serde_json::Value;
 
@@ -27,6 +28,7 @@ pub(crate) fn print(document: &Value) {
     if let Some(diff) = document.get("diff").filter(|diff| !diff.is_null()) {
         difference(diff);
     }
+    remarks(document);
     if let Some(machines) = document.get("machines").filter(|one| !one.is_null()) {
         evictions(machines);
     }
@@ -44,6 +46,23 @@ pub(crate) fn print(document: &Value) {
         output::line("it can be applied");
     } else {
         output::line("it cannot be applied");
+    }
+}
+
+/// What a look at the whole folder would say, in numbers.
+fn remarks(document: &Value) {
+    let number = |severity: &str| {
+        let number = document.pointer(&format!("/lint/{severity}"));
+        let number = number.and_then(Value::as_u64).unwrap_or_default();
+        usize::try_from(number).unwrap_or(usize::MAX)
+    };
+    let (errors, warnings) = (number("errors"), number("warnings"));
+    if errors + warnings > 0 {
+        output::line(format_args!(
+            "lint: {}, {}; look: trilith estate lint DIR",
+            count(errors, "error"),
+            count(warnings, "warning")
+        ));
     }
 }
 
@@ -69,8 +88,12 @@ fn problem_line(problem: &Value) -> String {
         .get("hint")
         .and_then(Value::as_str)
         .map_or_else(String::new, |hint| format!(" ({hint})"));
+    let column = match problem.get("column").and_then(Value::as_u64) {
+        Some(column) => format!(":{column}"),
+        None => String::new(),
+    };
     format!(
-        "{}:{}: {}: {}{hint}",
+        "{}:{}{column}: {}: {}{hint}",
         text(problem, "/file"),
         text(problem, "/line"),
         text(problem, "/code"),

@@ -11,3 +11,4 @@
 mod bad_solvers;
 mod cvc5;
 mod fixture;
+mod lint;

@@ -238,7 +238,7 @@ pub(crate) fn paths(expr: &Expr) -> Vec<String> {
     )
 }
 
-fn path(expr: &Expr) -> Option<String> {
+pub(crate) fn path(expr: &Expr) -> Option<String> {
     match expr {
         Expr::GetAttr { expr, attr } => Some(format!("{}.{attr}", root(expr)?)),
         Expr::HasAttr { expr, attrs } => {

@@ -1,6 +1,7 @@
 //! One TOML or JSON file to its declared shape, strictly.
 
-use crate::problem::{Problem, closest, line_of};
+use crate::problem::{Problem, column_of, line_of};
+use crate::suggest::did_you_mean;
 use serde::de::DeserializeOwned;
 use std::borrow::Cow;
 
@@ -20,10 +21,15 @@ pub(super) fn parse<T: DeserializeOwned>(
     match toml::from_str(&toml) {
         Ok(declared) => Some(declared),
         Err(error) => {
-            let line = error.span().map_or(0, |span| line_of(&toml, span.start));
+            let start = error.span().map(|span| span.start);
+            let line = start.map_or(0, |start| line_of(&toml, start));
+            // The columns of JSON are not those of its TOML form.
+            let written = start.filter(|_| !file.ends_with(".json"));
+            let column = written.map_or(0, |start| column_of(&toml, start));
             let message = error.message().to_owned();
             let hint = suggestion(&message);
-            let mut problem = Problem::new("ESTATE-DECLARATION", file, line, message);
+            let problem = Problem::new("ESTATE-DECLARATION", file, line, message);
+            let mut problem = problem.column(column);
             problem.hint = hint;
             problems.push(problem);
             None
@@ -49,8 +55,7 @@ fn as_toml<'a>(file: &str, text: &'a str) -> Result<Cow<'a, str>, Problem> {
 fn suggestion(message: &str) -> Option<String> {
     let (unknown, expected) = message.split_once(", expected ")?;
     let word = unknown.split('`').nth(1)?;
-    closest(word, expected.split('`').skip(1).step_by(2))
-        .map(|candidate| format!("did you mean `{candidate}`?"))
+    did_you_mean(word, expected.split('`').skip(1).step_by(2))
 }
 
 #[cfg(test)]
@@ -67,7 +72,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_at_its_line_with_a_suggestion() {
         let text = "[[identity]]\npath = \"a/b\"\nkind = \"service\"\nonwer = \"x\"\n";
-        expect_test::expect!["identities/a.toml:4: ESTATE-DECLARATION: unknown field `onwer`, expected one of `path`, `kind`, `owner`, `labels`, `groups`, `attributes`, `hint`, `dns_names`, `visible`"]
+        expect_test::expect!["identities/a.toml:4:1: ESTATE-DECLARATION: unknown field `onwer`, expected one of `path`, `kind`, `owner`, `labels`, `groups`, `attributes`, `hint`, `dns_names`, `visible`"]
             .assert_eq(&problem("identities/a.toml", text));
     }
 

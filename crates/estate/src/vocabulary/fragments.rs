@@ -5,7 +5,7 @@
 use super::{Attribute, AttributeType, BASE_SCHEMA, OwnAction, OwnKind, Shape, Vocabulary};
 use crate::action::Action;
 use crate::files::EstateFiles;
-use crate::policy::at_label;
+use crate::policy::{Place, at_label};
 use crate::problem::Problem;
 use crate::resource::ResourceKind;
 use crate::word::Word;
@@ -143,7 +143,13 @@ fn own(files: &EstateFiles) -> Result<Vec<Own<'_>>, Vec<Problem>> {
         match SchemaFragment::from_cedarschema_str(text) {
             Err(error) => {
                 let detailed = DetailedError::from(&error);
-                problems.push(at_label("ESTATE-SCHEMA-SYNTAX", &detailed, file, 1, text));
+                let place = Place {
+                    file,
+                    line: 1,
+                    column: 1,
+                    text,
+                };
+                problems.push(at_label("ESTATE-SCHEMA-SYNTAX", &detailed, place));
             }
             Ok((fragment, _)) => match fragment.clone().to_json_value() {
                 Ok(json) => fragments.push(Own {
@@ -509,13 +515,15 @@ fn schema(
             [one] => one.text,
             _ => "",
         };
-        vec![at_label(
-            "ESTATE-SCHEMA-TYPE",
-            &detailed,
+        // Of several, the whole folder is meant.
+        let begins = u32::from(!text.is_empty());
+        let place = Place {
             file,
-            u32::from(!text.is_empty()),
+            line: begins,
+            column: begins,
             text,
-        )]
+        };
+        vec![at_label("ESTATE-SCHEMA-TYPE", &detailed, place)]
     })
 }
 

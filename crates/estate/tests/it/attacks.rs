@@ -196,7 +196,7 @@ fn the_names_of_trilith_s_own_parts_are_not_declared() {
         let text = format!("[[identity]]\npath = \"{path}\"\nkind = \"gateway\"\nowner = \"o\"\n");
         let problems = problems_with("identities/x.toml", &text);
         assert!(
-            problems.starts_with("identities/x.toml:2: ESTATE-IDENTITY-RESERVED: ")
+            problems.starts_with("identities/x.toml:2:8: ESTATE-IDENTITY-RESERVED: ")
                 && problems.contains("does not begin with `trilith`"),
             "{path}: {problems}"
         );
@@ -218,7 +218,7 @@ fn a_dns_name_belongs_to_one_identity() {
             "[[identity]]\npath = \"agents/evil\"\nkind = \"ai-agent\"\nowner = \"o\"\ndns_names = [\"{name}\"]\n"
         );
         let problems = problems_with("identities/x.toml", &text);
-        let refused = "identities/x.toml:5: ESTATE-DNS-SHARED: ";
+        let refused = "identities/x.toml:5:14: ESTATE-DNS-SHARED: ";
         assert!(
             problems.contains(refused)
                 && problems.contains("`gateway/pg` already, at identities/shop.toml:46"),

@@ -257,11 +257,11 @@ fn who_may_vouch_is_written_out_or_refused() {
     for (text, expected) in [
         (
             "[[signer]]\nname = \"a\"\nroot = \"r\"\nidentity = \"x@example.org\"\n".to_owned(),
-            "references/bad.toml:2: ESTATE-VOUCHING",
+            "references/bad.toml:2:8: ESTATE-VOUCHING",
         ),
         (
             "\n[[signer]]\nname = \"a\"\n".to_owned(),
-            "references/bad.toml:3: ESTATE-VOUCHING",
+            "references/bad.toml:3:8: ESTATE-VOUCHING",
         ),
         (
             "[[trusted_root]]\nname = \"r\"\njson = \"{}\"\n".to_owned(),
@@ -277,7 +277,7 @@ fn who_may_vouch_is_written_out_or_refused() {
         ),
         (
             "[[evidence]]\nsha256 = \"00\"\nform = \"signature\"\ncontent = \"AA==\"\n".to_owned(),
-            "references/bad.toml:2: ESTATE-DIGEST",
+            "references/bad.toml:2:10: ESTATE-DIGEST",
         ),
         (
             format!("[[evidence]]\nsha256 = \"{}\"\nform = \"signature\"\ncontent = \"?\"\n", digest()),
@@ -285,11 +285,11 @@ fn who_may_vouch_is_written_out_or_refused() {
         ),
         (
             "[[evidence]]\nform = \"dsse-envelope\"\ncontent = \"{}\"\n".to_owned(),
-            "references/bad.toml:3: ESTATE-EVIDENCE",
+            "references/bad.toml:3:11: ESTATE-EVIDENCE",
         ),
         (
             "[[evidence]]\nimage = \"latest\"\nform = \"dsse-envelope\"\ncontent = \"{}\"\n".to_owned(),
-            "references/bad.toml:2: ESTATE-DIGEST",
+            "references/bad.toml:2:9: ESTATE-DIGEST",
         ),
         (
             format!("[[evidence]]\nimage = \"sha256:{0}\"\nsha256 = \"{0}\"\nform = \"dsse-envelope\"\ncontent = \"{{}}\"\n", digest()),

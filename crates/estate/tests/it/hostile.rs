@@ -15,17 +15,17 @@ fn refused(path: &str, text: &str, code: &str) -> String {
 fn misspelt_names_are_refused_with_a_suggestion() {
     let policy = "\n@id(\"x\")\npermit (principal == Identity::\"payment/api\", action == Action::\"select\",\n  resource == Table::\"shop/public/card\");";
     expect![[r#"
-        policies/x.cedar:2: ESTATE-POLICY-NAME: Identity::"payment/api" is not declared (did you mean Identity::"payments/api"?)
-        policies/x.cedar:2: ESTATE-POLICY-NAME: Table::"shop/public/card" is not declared (did you mean Table::"shop/public/cards"?)
+        policies/x.cedar:3:22: ESTATE-POLICY-NAME: Identity::"payment/api" is not declared (did you mean Identity::"payments/api"?)
+        policies/x.cedar:4:15: ESTATE-POLICY-NAME: Table::"shop/public/card" is not declared (did you mean Table::"shop/public/cards"?)
     "#]].assert_eq(&problems_with("policies/x.cedar", policy));
     expect![[r#"
-        policies/x.cedar:2: ESTATE-POLICY-TYPE: for policy `policies/x.cedar:1`, attribute `clasification` on entity type `Table` not found (did you mean `classification`?)
+        policies/x.cedar:2:8: ESTATE-POLICY-TYPE: for policy `policies/x.cedar:1`, attribute `clasification` on entity type `Table` not found (did you mean `classification`?)
     "#]].assert_eq(&problems_with(
         "policies/x.cedar",
         "permit (principal is Identity, action == Action::\"select\", resource)\nwhen { resource.clasification == \"pii\" };",
     ));
     expect![[r#"
-        identities/x.toml:3: ESTATE-DECLARATION: unknown variant `servise`, expected one of `service`, `job`, `ai-agent`, `person`, `gateway`, `node` (did you mean `service`?)
+        identities/x.toml:3:8: ESTATE-DECLARATION: unknown variant `servise`, expected one of `service`, `job`, `ai-agent`, `person`, `gateway`, `node` (did you mean `service`?)
     "#]].assert_eq(&problems_with(
         "identities/x.toml",
         "[[identity]]\npath = \"x/y\"\nkind = \"servise\"\nowner = \"o\"\n",
@@ -172,7 +172,7 @@ fn on_a_small_stack(run: impl FnOnce() -> String + Send + 'static) -> String {
 #[test]
 fn syntax_errors_have_their_line() {
     expect![[r#"
-        policies/x.cedar:5: ESTATE-CEDAR-SYNTAX: '=' is not a valid operator in Cedar (try using '==' instead)
+        policies/x.cedar:5:3: ESTATE-CEDAR-SYNTAX: '=' is not a valid operator in Cedar (try using '==' instead)
     "#]].assert_eq(&problems_with(
         "policies/x.cedar",
         "// one\n\npermit (principal, action == Action::\"select\", resource)\nwhen {\n  principal.kind = \"x\"\n};",

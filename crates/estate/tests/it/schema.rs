@@ -216,7 +216,7 @@ fn tests_of_policies_speak_of_own_actions() {
     }
     files.insert("tests/storage.toml", test("put-objekt"));
     expect![[r#"
-        tests/storage.toml:4: ESTATE-TEST: no schema declares an action `put-objekt` (did you mean `put-object`?)
+        tests/storage.toml:4:10: ESTATE-TEST: no schema declares an action `put-objekt` (did you mean `put-object`?)
     "#]]
     .assert_eq(&problems_of(&files));
 }
@@ -302,8 +302,8 @@ fn a_schema_that_would_make_decisions_unanswerable_is_refused_at_its_line() {
     check_schema(
         "entity Bucket",
         &expect![[r#"
-        schema/own.cedarschema:1: ESTATE-SCHEMA-SYNTAX: error parsing schema: unexpected end of input: expected `,`, `;`, `=`, `{`, `enum`, `in`, or `tags`
-    "#]],
+            schema/own.cedarschema:1:14: ESTATE-SCHEMA-SYNTAX: error parsing schema: unexpected end of input: expected `,`, `;`, `=`, `{`, `enum`, `in`, or `tags`
+        "#]],
     );
     check_schema(
         "\nentity Table = { classification: String };\n",
@@ -382,11 +382,11 @@ fn a_schema_that_would_make_decisions_unanswerable_is_refused_at_its_line() {
     check_schema(
         "type IdentityAttributes = { tier: Long };",
         &expect![[r#"
-            identities/shop.toml:8: ESTATE-ATTRIBUTE: identity `payments/api` has no `tier`, which its schema requires (attributes.tier = … (an integer))
-            identities/shop.toml:17: ESTATE-ATTRIBUTE: identity `reporting/nightly` has no `tier`, which its schema requires (attributes.tier = … (an integer))
-            identities/shop.toml:26: ESTATE-ATTRIBUTE: identity `agents/helper` has no `tier`, which its schema requires (attributes.tier = … (an integer))
-            identities/shop.toml:36: ESTATE-ATTRIBUTE: identity `people/dba` has no `tier`, which its schema requires (attributes.tier = … (an integer))
-            identities/shop.toml:43: ESTATE-ATTRIBUTE: identity `gateway/pg` has no `tier`, which its schema requires (attributes.tier = … (an integer))
+            identities/shop.toml:8:8: ESTATE-ATTRIBUTE: identity `payments/api` has no `tier`, which its schema requires (attributes.tier = … (an integer))
+            identities/shop.toml:17:8: ESTATE-ATTRIBUTE: identity `reporting/nightly` has no `tier`, which its schema requires (attributes.tier = … (an integer))
+            identities/shop.toml:26:8: ESTATE-ATTRIBUTE: identity `agents/helper` has no `tier`, which its schema requires (attributes.tier = … (an integer))
+            identities/shop.toml:36:8: ESTATE-ATTRIBUTE: identity `people/dba` has no `tier`, which its schema requires (attributes.tier = … (an integer))
+            identities/shop.toml:43:8: ESTATE-ATTRIBUTE: identity `gateway/pg` has no `tier`, which its schema requires (attributes.tier = … (an integer))
         "#]],
     );
 }
@@ -402,56 +402,56 @@ fn declarations_are_held_to_the_schema() {
     check(
         "[[resource]]\nkind = \"Buckett\"\nname = \"a\"\n",
         &expect![[r#"
-            resources/storage.toml:2: ESTATE-RESOURCE-KIND: no schema declares a kind of resources `Buckett` (did you mean `Bucket`?)
+            resources/storage.toml:2:8: ESTATE-RESOURCE-KIND: no schema declares a kind of resources `Buckett` (did you mean `Bucket`?)
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Table\"\nname = \"a/b/c\"\n",
         &expect![[r#"
-            resources/storage.toml:2: ESTATE-RESOURCE-KIND: no schema declares a kind of resources `Table` (what lies in a database stands under `[[database]]`)
+            resources/storage.toml:2:8: ESTATE-RESOURCE-KIND: no schema declares a kind of resources `Table` (what lies in a database stands under `[[database]]`)
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Bucket\"\nname = \"a\"\nattributes = { publik = true }\n",
         &expect![[r#"
-            resources/storage.toml:4: ESTATE-ATTRIBUTE: no schema gives Bucket::"a" an attribute `publik` (did you mean `public`?)
+            resources/storage.toml:4:16: ESTATE-ATTRIBUTE: no schema gives Bucket::"a" an attribute `publik` (did you mean `public`?)
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Bucket\"\nname = \"a\"\nattributes = { public = \"yes\" }\n",
         &expect![[r#"
-            resources/storage.toml:4: ESTATE-ATTRIBUTE: `public` must be true or false, not yes
+            resources/storage.toml:4:25: ESTATE-ATTRIBUTE: `public` must be true or false, not yes
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Bucket\"\nname = \"a\"\nin = [\"Region::\\\"us\\\"\"]\n",
         &expect![[r#"
-            resources/storage.toml:4: ESTATE-RESOURCE-PARENT: Region::"us" is not declared
+            resources/storage.toml:4:7: ESTATE-RESOURCE-PARENT: Region::"us" is not declared
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Region\"\nname = \"r\"\n[[resource]]\nkind = \"Region\"\nname = \"s\"\nin = ['Region::\"r\"']\n",
         &expect![[r#"
-            resources/storage.toml:7: ESTATE-RESOURCE-PARENT: a Region does not lie in a Region
+            resources/storage.toml:7:7: ESTATE-RESOURCE-PARENT: a Region does not lie in a Region
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Bucket\"\nname = \"a\"\n[[resource]]\nkind = \"Bucket\"\nname = \"a\"\n",
         &expect![[r#"
-            resources/storage.toml:6: ESTATE-DUPLICATE: resource `a` is declared twice; first at resources/storage.toml:3
+            resources/storage.toml:6:8: ESTATE-DUPLICATE: resource `a` is declared twice; first at resources/storage.toml:3
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Tool\"\nname = \"a\"\n",
         &expect![[r#"
-            resources/storage.toml:3: ESTATE-NAME: `a` is no name of a Tool (write server/tool)
+            resources/storage.toml:3:8: ESTATE-NAME: `a` is no name of a Tool (write server/tool)
         "#]],
     );
     check(
         "[[resource]]\nkind = \"Bucket\"\nname = \"a\"\nclassification = \"secret\"\ngroups = [\"finanze\"]\n",
         &expect![[r#"
-            resources/storage.toml:4: ESTATE-CLASSIFICATION: no classification `secret` is known
-            resources/storage.toml:5: ESTATE-GROUP: no group `finanze` is declared (did you mean `finance`?)
+            resources/storage.toml:4:18: ESTATE-CLASSIFICATION: no classification `secret` is known
+            resources/storage.toml:5:11: ESTATE-GROUP: no group `finanze` is declared (did you mean `finance`?)
         "#]],
     );
 }

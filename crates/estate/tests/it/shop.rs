@@ -1,6 +1,6 @@
 //! The example estate: its whole matrix as one file to review, its tests, its answers.
 
-use crate::fixture::{facts, shop, shop_files};
+use crate::fixture::{compile, facts, shop, shop_files};
 use estate::{Action, Answer, EstateFiles, Request, ResourceRef};
 use expect_test::{expect, expect_file};
 use facts::{FactSet, names};
@@ -60,7 +60,7 @@ fn a_failing_test_says_what_came_and_why() {
         .filter(|outcome| !outcome.passed)
         .collect();
     assert_eq!(failed.len(), 1);
-    expect![[r#"expected Allow, came Deny; policies/shop.cedar:28 "reporting reads customers, on machines with a TPM" asks for context.machine has join, but context.machine.join is absent; policies/shop.cedar:37 "the shop's own programs read what is not personal" asks for ["public", "internal"].contains(resource.classification), but resource.classification is "pii"; policies/shop.cedar:58 "everyone who may connect may read the catalog" asks for resource.classification == "catalog", but resource.classification is "pii"; policies/shop.cedar:12 "payments reads customers" asks for principal == Identity::"payments/api", but principal is Identity::"reporting/nightly"; policies/shop.cedar:46 "database administrators see and shape everything but personal data" asks for principal in Group::"operators", but principal is Identity::"reporting/nightly""#]].assert_eq(failed[0].failure.as_ref().unwrap());
+    expect![[r#"expected Allow; got Deny, as no policy allows it; policies/shop.cedar:28 "reporting reads customers, on machines with a TPM" asks for context.machine has join, but context.machine.join is absent; policies/shop.cedar:37 "the shop's own programs read what is not personal" asks for ["public", "internal"].contains(resource.classification), but resource.classification is "pii"; policies/shop.cedar:58 "everyone who may connect may read the catalog" asks for resource.classification == "catalog", but resource.classification is "pii"; policies/shop.cedar:12 "payments reads customers" asks for principal == Identity::"payments/api", but principal is Identity::"reporting/nightly"; policies/shop.cedar:46 "database administrators see and shape everything but personal data" asks for principal in Group::"operators", but principal is Identity::"reporting/nightly""#]].assert_eq(failed[0].failure.as_ref().unwrap());
 }
 
 #[test]
@@ -186,4 +186,46 @@ fn lines(answer: &Answer) -> String {
         text.push('\n');
     }
     text
+}
+
+#[test]
+fn an_expected_policy_is_named_by_id_or_place_and_a_failure_says_both() {
+    let mut files = shop_files();
+    let line = files.0["policies/shop.cedar"]
+        .lines()
+        .position(|line| line.contains("payments reads customers"))
+        .unwrap()
+        + 1;
+    files.insert(
+        "tests/x.toml",
+        format!(
+            "[[test]]\nname = \"by place\"\nprincipal = \"payments/api\"\naction = \"select\"\n\
+             resource = \"shop/public/customers\"\nexpect = \"allow\"\nwhy = [\"policies/shop.cedar:{}\"]\n\
+             [[test]]\nname = \"by another\"\nprincipal = \"payments/api\"\naction = \"select\"\n\
+             resource = \"shop/public/cards\"\nexpect = \"allow\"\nwhy = [\"payments reads customers\"]\n\
+             [[test]]\nname = \"denied by default\"\nprincipal = \"gateway/pg\"\naction = \"select\"\n\
+             resource = \"shop/public/cards\"\nexpect = \"deny\"\nwhy = []\n\
+             [[test]]\nname = \"denied by a policy\"\nprincipal = \"agents/helper\"\naction = \"select\"\n\
+             resource = \"shop/public/cards\"\nexpect = \"deny\"\nwhy = []\n\
+             [[test]]\nname = \"by a policy that there is not\"\nprincipal = \"payments/api\"\naction = \"select\"\n\
+             resource = \"shop/public/cards\"\nexpect = \"allow\"\nwhy = [\"payments reads card\"]\n",
+            line + 2
+        ),
+    );
+    let outcomes = compile(&files).run_tests();
+    let said: String = outcomes
+        .iter()
+        .filter(|outcome| outcome.file == "tests/x.toml")
+        .map(|outcome| {
+            let failure = outcome.failure.as_deref().unwrap_or("ok");
+            format!("{}: {failure}\n", outcome.name)
+        })
+        .collect();
+    expect![[r#"
+        by place: ok
+        by another: expected Allow because of policies/shop.cedar:12 "payments reads customers"; got Allow because of policies/shop.cedar:3 "payments reads cards"
+        denied by default: ok
+        denied by a policy: expected Deny, as no policy allows it; got Deny because of policies/shop.cedar:67 "an AI agent never touches personal or unclassified data"
+        by a policy that there is not: ESTATE-TEST-WHY: no policy is "payments reads card" (did you mean `payments reads cards`?)
+    "#]].assert_eq(&said);
 }

@@ -8,7 +8,7 @@ use crate::node::rejudge;
 use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
 use crate::state::State;
-use estate::{Action, Estate, EstateFiles, ResourceRef};
+use estate::{Action, Estate, EstateFiles, ResourceRef, Severity};
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::{Decimal, HexDigest};
@@ -86,11 +86,12 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
     let report = prover::prove(&estate, &core.config.solver).await;
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
     let asking = Arc::clone(core);
-    let (estate, tests, diff, machines) = tokio::task::spawn_blocking(move || {
+    let (estate, tests, lint, diff, machines) = tokio::task::spawn_blocking(move || {
         let tests = estate.run_tests();
+        let lint = remarks(&estate);
         let machines = current.as_ref().map(|old| machines(&asking, old, &estate));
         let diff = current.map(|current| estate::diff(&current.estate, &estate));
-        (estate, tests, diff, machines.flatten())
+        (estate, tests, lint, diff, machines.flatten())
     })
     .await
     .map_err(|error| Refusal::internal("comparing estates", &error))?;
@@ -130,6 +131,7 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         "same": diff.as_ref().is_some_and(|diff| diff.from == estate.version()),
         "problems": [],
         "tests": tests,
+        "lint": lint,
         "proof": report.document,
         "proof_millis": millis,
         "diff": diff,
@@ -143,6 +145,19 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         document,
         refused,
     })
+}
+
+/// How many remarks there are on the text and the declarations. A solver is asked for invariants alone:
+/// whoever plans does not wait for it twice.
+fn remarks(estate: &Estate) -> Value {
+    let remarks = estate.lint();
+    let of = |severity| {
+        remarks
+            .iter()
+            .filter(|one| one.severity == severity)
+            .count()
+    };
+    json!({ "errors": of(Severity::Error), "warnings": of(Severity::Warning) })
 }
 
 /// Machines that a plan names; all are counted.

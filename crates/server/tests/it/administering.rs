@@ -308,6 +308,34 @@ async fn a_pack_of_what_is_not_there_is_refused() {
     fixture.admin().await.pack(request).await.unwrap();
 }
 
+/// Lint judges style and slips: it is counted in a plan, and keeps nothing from being applied.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_plan_counts_what_lint_has_to_say() {
+    let fixture = Fixture::start().await;
+    let plan = async |files: &estate::EstateFiles| {
+        let request = v1::EstateRequest {
+            files: files.to_blob(),
+            ..v1::EstateRequest::default()
+        };
+        let plan = fixture.admin().await.estate_plan(request).await.unwrap();
+        serde_json::from_str::<serde_json::Value>(&plan.into_inner().json).unwrap()
+    };
+    let mut files = estate();
+    let before = plan(&files).await;
+    files.insert(
+        "policies/more.cedar",
+        "forbid (principal is Identity, action == Action::\"insert\", resource is Table)\n\
+         when { principal.kind == \"jobb\" };",
+    );
+    files.insert("identities/more.toml", "[[group]]\nname = \"nobody\"\n");
+    let after = plan(&files).await;
+    assert_eq!(after["applicable"], true, "{after}");
+    for severity in ["errors", "warnings"] {
+        let number = |plan: &serde_json::Value| plan["lint"][severity].as_u64().unwrap();
+        assert_eq!(number(&after), number(&before) + 1, "{severity}: {after}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn applying_what_is_in_force_does_nothing_and_is_no_error() {
     let fixture = Fixture::start().await;

@@ -1,0 +1,142 @@
+//! What is well formed and yet should not stand: policies that can never match, that grant everything,
+//! that ask for what nobody states; names that nobody uses. Cheap, from the text and the declarations alone;
+//! what needs a solver (`estate-prove`) speaks in the same words.
+//!
+//! What must not stand at all, as an `assume` that rests on an agent's word without naming machines, is a
+//! [`Problem`] of compiling: see `policy/lint.rs`.
+
+mod contradiction;
+mod declared;
+mod grants;
+mod reading;
+pub(crate) mod shadow;
+mod stated;
+mod unused;
+mod values;
+
+use crate::decision::PolicyRef;
+use crate::estate::{Estate, on_a_deep_stack};
+use crate::expectations::unknown_names;
+use crate::problem::Problem;
+use serde::Serialize;
+use std::fmt;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Somebody meant something else.
+    Error,
+    /// It may be meant.
+    Warning,
+}
+
+/// What showed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Means {
+    /// The files by themselves: true whatever becomes of the other ones.
+    Text,
+    /// What is declared today.
+    Declarations,
+    /// An SMT solver, of all data that fits the schema.
+    Solver,
+}
+
+/// One thing that should not stand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Remark {
+    pub severity: Severity,
+    #[serde(flatten)]
+    pub problem: Problem,
+    pub by: Means,
+}
+
+impl Remark {
+    /// Of a policy. `next` is what to do.
+    #[must_use]
+    pub fn of_policy(
+        severity: Severity,
+        by: Means,
+        code: &'static str,
+        policy: &PolicyRef,
+        message: impl Into<String>,
+        next: impl Into<String>,
+    ) -> Self {
+        Self::new(
+            severity,
+            by,
+            Problem::new(code, &policy.file, policy.line, message).hint(next),
+        )
+    }
+
+    pub(crate) const fn new(severity: Severity, by: Means, problem: Problem) -> Self {
+        Self {
+            severity,
+            problem,
+            by,
+        }
+    }
+
+    /// In order of file and line, the worst of a line first; each once.
+    pub fn sort(remarks: &mut Vec<Self>) {
+        remarks.sort_by(|one, other| {
+            let place = |remark: &Self| {
+                let problem = &remark.problem;
+                (problem.file.clone(), problem.line, problem.column)
+            };
+            place(one)
+                .cmp(&place(other))
+                .then_with(|| one.severity.cmp(&other.severity))
+                .then_with(|| one.problem.cmp(&other.problem))
+        });
+        remarks.dedup();
+    }
+}
+
+/// What is wrong by itself.
+impl From<Problem> for Remark {
+    fn from(problem: Problem) -> Self {
+        Self::new(Severity::Error, Means::Text, problem)
+    }
+}
+
+/// `error: file:line:column: CODE: message (what to do)`
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let severity = match self.severity {
+            Severity::Error => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{severity}: {}", self.problem)
+    }
+}
+
+impl Estate {
+    /// Everything that the text and the declarations show, in order of file and line. Policies are also worth
+    /// a solver's look; this one asks none.
+    #[must_use]
+    pub fn lint(&self) -> Vec<Remark> {
+        // Conditions nest deep.
+        let found = on_a_deep_stack(|| Ok(self.remarks()));
+        found.unwrap_or_else(|problems| problems.into_iter().map(Remark::from).collect())
+    }
+
+    fn remarks(&self) -> Vec<Remark> {
+        let mut remarks = Vec::new();
+        for info in &self.policies.list {
+            contradiction::check(self, info, &mut remarks);
+            grants::check(info, &mut remarks);
+        }
+        for invariant in &self.invariants {
+            contradiction::check_invariant(invariant, &mut remarks);
+        }
+        remarks.extend(unknown_names(self).into_iter().map(Remark::from));
+        shadow::check(self, &mut remarks);
+        let declared = declared::Declared::of(self.files());
+        values::check(self, &declared, &mut remarks);
+        stated::check(self, &declared, &mut remarks);
+        unused::check(self, &declared, &mut remarks);
+        Remark::sort(&mut remarks);
+        remarks
+    }
+}
