@@ -62,6 +62,9 @@ pub enum Command {
     /// Run the gateways of this machine
     #[command(after_long_help = "Example:\n  trilith gateway --config /etc/trilith/gateway.toml")]
     Gateway(ConfigArgument),
+    /// Answer others' questions about access, by OpenID AuthZEN and Envoy's ext_authz
+    #[command(after_long_help = "Example:\n  trilith pdp --config /etc/trilith/pdp.toml")]
+    Pdp(ConfigArgument),
     /// See all three pillars work on this machine, with a real database and an emulated TPM
     #[command(
         after_long_help = "Examples:\n  trilith demo\n  trilith demo --json\n  trilith demo --hold"
@@ -484,6 +487,7 @@ pub enum Role {
     Server,
     Agent,
     Gateway,
+    Pdp,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -617,6 +621,9 @@ impl Command {
             Self::Gateway(_) => {
                 Some("where the gateway's server is, `server` in gateway.toml says")
             }
+            Self::Pdp(_) => {
+                Some("where the decision point's server is, `server` in pdp.toml says")
+            }
             _ => None,
         }
     }
@@ -660,6 +667,7 @@ mod tests {
                 "--admin-socket /tmp/a gateway --config g.toml",
                 "gateway.toml",
             ),
+            ("pdp --config p.toml --admin-socket /tmp/a", "pdp.toml"),
         ] {
             assert!(refused(words).contains(file), "{words}");
         }

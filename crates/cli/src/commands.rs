@@ -39,6 +39,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             log_to_stderr(&global.log, global.json)?;
             roles::gateway(&arguments.config)?;
         }
+        Command::Pdp(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            roles::pdp(&arguments.config)?;
+        }
         Command::Demo(arguments) => return block_on(2, demo::run(arguments, global)),
         Command::Estate(command) => return estate::run(command, &global),
         Command::Why(arguments) => block_on(ASKING_THREADS, ask::why(arguments, &global))?,

@@ -168,6 +168,10 @@ fn the_schemas_are_what_the_structs_say() {
             Role::Gateway,
             expect_file!["../../../docs/reference/gateway.schema.json"],
         ),
+        (
+            Role::Pdp,
+            expect_file!["../../../docs/reference/pdp.schema.json"],
+        ),
     ] {
         let schema = crate::commands::roles::schema(role);
         assert_eq!(schema["additionalProperties"], false, "{role:?} is strict");

@@ -46,6 +46,7 @@ mod model;
 mod policy;
 mod problem;
 mod refusal;
+mod regardless;
 mod resolve;
 mod resource;
 mod statements;
@@ -80,6 +81,7 @@ pub use model::{
     TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::Problem;
+pub use regardless::Regardless;
 pub use resolve::is_reserved;
 pub use resource::{ResourceKind, ResourceRef};
 pub use suggest::closest;

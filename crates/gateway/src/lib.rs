@@ -39,7 +39,7 @@ pub use follow::{Current, Following, Questions, Step};
 pub use metrics::Metrics;
 pub use own::OwnIdentity;
 pub use recorder::{
-    DecisionId, Ending, IntentId, Operation, Recorder, RecordingStopped, SessionRecorder,
+    Answered, DecisionId, Ending, IntentId, Operation, Recorder, RecordingStopped, SessionRecorder,
 };
 pub use revocations::Revocations;
 pub use sessions::{Cut, CutReason, SessionHandle, Sessions};

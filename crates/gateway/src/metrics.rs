@@ -62,6 +62,14 @@ impl Default for Metrics {
 }
 
 impl Metrics {
+    /// In the Prometheus text format, without its last line: others may follow.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).ok()?;
+        Some(text.trim_end_matches("# EOF\n").to_owned())
+    }
+
     /// Serves `/metrics`, `/healthz` and, as `ready` says, `/readyz`, until the task is aborted.
     ///
     /// # Errors

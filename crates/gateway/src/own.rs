@@ -1,5 +1,6 @@
 //! The gateway's own identity, from the local agent's Workload API, kept renewed.
 
+use arc_swap::ArcSwap;
 use crypto::KeyPair;
 use facts::Finding;
 use hyper_util::rt::TokioIo;
@@ -23,7 +24,13 @@ pub struct OwnIdentity {
     pub svid: Arc<OwnSvid>,
     /// How often it was set.
     pub changed: watch::Receiver<u64>,
+    /// Certificates of the issuing authorities that signed it, newest first: whoever shows a leaf alone was
+    /// signed by one of them.
+    pub issuers: Arc<ArcSwap<Vec<Vec<u8>>>>,
 }
+
+/// An authority that is succeeded has signed nothing that is valid once its successor is succeeded.
+const MOST_ISSUERS: usize = 4;
 
 /// Follows the Workload API at `socket` for the SVID of `id`, for as long as the task is not aborted.
 pub(crate) fn follow(socket: &Path, id: SpiffeId) -> (OwnIdentity, tokio::task::JoinHandle<()>) {
@@ -32,13 +39,15 @@ pub(crate) fn follow(socket: &Path, id: SpiffeId) -> (OwnIdentity, tokio::task::
     let own = OwnIdentity {
         svid: Arc::clone(&svid),
         changed,
+        issuers: Arc::default(),
     };
+    let issuers = Arc::clone(&own.issuers);
     let socket = socket.to_owned();
     let task = tokio::spawn(async move {
         let mut wait = FIRST_RETRY;
         loop {
             let before = *sender.borrow();
-            match stream(&socket, &id, &svid, &sender).await {
+            match stream(&socket, &id, &svid, &issuers, &sender).await {
                 Ok(()) => tracing::info!("the agent ended the stream of this gateway's identity"),
                 Err(finding) => tracing::warn!(%finding, "no identity for this gateway"),
             }
@@ -57,6 +66,7 @@ async fn stream(
     socket: &Path,
     id: &SpiffeId,
     svid: &OwnSvid,
+    issuers: &ArcSwap<Vec<Vec<u8>>>,
     changed: &watch::Sender<u64>,
 ) -> Result<(), Finding> {
     let failed = |what: String| {
@@ -96,13 +106,13 @@ async fn stream(
         }
         failed(status.message().to_owned())
     })? {
-        take(response, id, svid).map_err(failed)?;
+        remember(issuers, take(response, id, svid).map_err(failed)?);
         changed.send_modify(|count| *count += 1);
     }
     Ok(())
 }
 
-fn take(response: X509svidResponse, id: &SpiffeId, own: &OwnSvid) -> Result<(), String> {
+fn take(response: X509svidResponse, id: &SpiffeId, own: &OwnSvid) -> Result<Vec<Vec<u8>>, String> {
     let Some(entry) = response
         .svids
         .into_iter()
@@ -115,6 +125,18 @@ fn take(response: X509svidResponse, id: &SpiffeId, own: &OwnSvid) -> Result<(), 
         X509Svid::parse_concatenated(&entry.x509_svid).map_err(|finding| finding.to_string())?;
     let chain: Vec<Vec<u8>> = chain.chain().map(<[u8]>::to_vec).collect();
     let key = KeyPair::from_pkcs8(&entry.x509_svid_key).map_err(|error| error.to_string())?;
+    let issuers = chain.iter().skip(1).cloned().collect();
     own.set(chain, Arc::new(key))
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+    Ok(issuers)
+}
+
+fn remember(issuers: &ArcSwap<Vec<Vec<u8>>>, mut newest: Vec<Vec<u8>>) {
+    for older in issuers.load().iter() {
+        if !newest.contains(older) {
+            newest.push(older.clone());
+        }
+    }
+    newest.truncate(MOST_ISSUERS);
+    issuers.store(Arc::new(newest));
 }

@@ -3,7 +3,10 @@
 //! INVARIANT 5: what is not proven read-only waits until its intent is durable, and its result waits until
 //! its outcome is. Reads are recorded in groups, a flush interval at most behind.
 
+mod answers;
 mod room;
+
+pub use answers::Answered;
 
 use crate::{Metrics, Principal};
 use arc_swap::ArcSwapOption;
@@ -241,6 +244,7 @@ impl Recorder {
             findings: finding.into_iter().collect(),
             coverage: Coverage::Complete,
             more_policies: None,
+            about: None,
         };
         let (actor, auth) = by.map_or_else(
             || ("unauthenticated".to_owned(), "cancel-key".to_owned()),
@@ -473,6 +477,7 @@ impl SessionRecorder {
             findings,
             coverage: operation.coverage,
             more_policies,
+            about: None,
         };
         let draft = self.draft(&decision, operation.estate.as_ref())?;
         if !allow {

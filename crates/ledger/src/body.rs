@@ -11,7 +11,9 @@ mod estate;
 mod issuance;
 mod upkeep;
 
-pub use access::{ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart};
+pub use access::{
+    About, ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart,
+};
 pub use attestation::{
     Attested, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit,
     TokenCreated, TokenSpent, Verdict, VerdictOutcome,

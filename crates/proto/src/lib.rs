@@ -27,3 +27,15 @@ pub mod v1 {
 pub mod workload {
     include!("gen/_.rs");
 }
+
+/// What Envoy asks an external authorizer.
+#[allow(
+    clippy::all,
+    clippy::pedantic,
+    clippy::nursery,
+    clippy::restriction,
+    reason = "generated"
+)]
+pub mod ext_authz {
+    include!("gen/envoy.service.auth.v3.rs");
+}

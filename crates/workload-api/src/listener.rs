@@ -8,7 +8,11 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use tokio::net::UnixListener;
+use std::time::Duration;
+use tokio::net::{UnixListener, UnixStream};
+
+/// Rest after a failed accept: out of descriptors, most likely.
+const REST: Duration = Duration::from_millis(100);
 
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -79,6 +83,20 @@ impl Listener {
             inode,
             _lock: lock,
         })
+    }
+
+    /// The next connection, for those who serve something else than the Workload API. An accept that fails
+    /// is tried again. Can be dropped without losing a connection.
+    pub async fn accept(&self) -> UnixStream {
+        loop {
+            match self.inner.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(REST).await;
+                }
+            }
+        }
     }
 
     /// For `SPIFFE_ENDPOINT_SOCKET` (endpoint spec, section 4).

@@ -7,11 +7,12 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "trilith/v1/plane.proto",
     "trilith/v1/admin.proto",
     "trilith/v1/helper.proto",
     "spiffe/workload.proto",
+    "envoy/ext_authz.proto",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

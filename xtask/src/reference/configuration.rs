@@ -8,10 +8,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// File, and its schema.
-const FILES: [(&str, &str); 3] = [
+const FILES: [(&str, &str); 4] = [
     ("server.toml", "docs/reference/server.schema.json"),
     ("agent.toml", "docs/reference/agent.schema.json"),
     ("gateway.toml", "docs/reference/gateway.schema.json"),
+    ("pdp.toml", "docs/reference/pdp.schema.json"),
 ];
 
 const HEAD: &str = "\

@@ -55,6 +55,22 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "pdp",
+        &[
+            "crypto",
+            "device",
+            "estate",
+            "facts",
+            "gateway",
+            "ledger",
+            "listen",
+            "proto",
+            "spiffe",
+            "svid-tls",
+            "workload-api",
+        ],
+    ),
+    (
         "agent",
         &[
             "attest",
@@ -112,6 +128,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "facts",
             "gateway-postgres",
             "ledger",
+            "pdp",
             "proto",
             "references",
             "server",

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 /// Issuance is CPU work on a pool of its own; these threads only wait and pass on.
 const SERVER_THREADS: usize = 2;
 const GATEWAY_THREADS: usize = 2;
+/// Decisions are made on other threads.
+const PDP_THREADS: usize = 2;
 
 /// INVARIANT 2: a role that would leave its keys in a core file does not start.
 fn protected(outcome: std::io::Result<()>) -> Result<(), Failure> {
@@ -102,12 +104,46 @@ fn gateway_ended(error: RunError) -> Failure {
     }
 }
 
+pub(crate) fn pdp(config: &Path) -> Result<(), Failure> {
+    // The node agent looks at what this process runs, and may do so under the same uid.
+    protected(device::memory::no_core_files())?;
+    let config = pdp::Config::read(config)?;
+    block_on(PDP_THREADS, async {
+        let cancelled = cancelled_by_signal()?;
+        let (stop, stopping) = tokio::sync::watch::channel(false);
+        tokio::spawn(async move {
+            cancelled.cancelled().await;
+            stop.send_replace(true);
+        });
+        pdp::run(config, stopping).await.map_err(pdp_ended)
+    })
+}
+
+fn pdp_ended(error: pdp::RunError) -> Failure {
+    let taken = |what: String| {
+        Finding::new("PDP-LISTEN", what)
+            .next("end what listens there, or name another place in pdp.toml")
+            .into()
+    };
+    match error {
+        pdp::RunError::Refused(finding) => finding.into(),
+        pdp::RunError::Listen { address, source } => {
+            taken(format!("cannot listen on {address}: {source}"))
+        }
+        pdp::RunError::Socket(source) => taken(facts::with_causes(&source)),
+        other => anyhow::Error::from(other)
+            .context("the decision point ended")
+            .into(),
+    }
+}
+
 /// The JSON Schema of the role's configuration file.
 pub(crate) fn schema(role: Role) -> serde_json::Value {
     match role {
         Role::Server => server::Config::json_schema(),
         Role::Agent => agent::AgentConfig::json_schema(),
         Role::Gateway => gateway_postgres::json_schema(),
+        Role::Pdp => pdp::json_schema(),
     }
 }
 
@@ -137,6 +173,32 @@ mod tests {
         let finding = refused(Path::new("/nonexistent/gateway.toml"));
         assert_eq!(finding.code, "GATEWAY-CONFIG");
         assert!(finding.next.unwrap().starts_with("name a file"));
+    }
+
+    #[test]
+    fn a_decision_point_without_its_file_or_on_a_taken_port_says_so() {
+        let told = |config: &Path| pdp(config).unwrap_err().findings()[0].clone();
+        let finding = told(Path::new("/nonexistent/pdp.toml"));
+        assert_eq!(finding.code, "PDP-CONFIG");
+        assert!(
+            finding.message.contains("/nonexistent/pdp.toml"),
+            "{finding}"
+        );
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let config = folder.path().join("pdp.toml");
+        let pin = format!("tl1:{}", "0".repeat(64));
+        let text = format!(
+            "[pdp]\ntrust_domain = \"example.org\"\nname = \"pdp-1\"\nidentity = \"gateway/pdp\"\n\
+             server = \"127.0.0.1:1\"\npin = \"{pin}\"\ndata_dir = \"{}\"\n\
+             [listen]\naddress = \"{address}\"\n[[caller]]\nidentity = \"envoy/edge\"\n",
+            folder.path().display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let finding = told(&config);
+        assert_eq!(finding.code, "PDP-LISTEN", "{finding}");
+        assert!(finding.message.contains(&address.to_string()) && finding.next.is_some());
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Bodies about access through a gateway. Never a literal, an argument or a result.
 
+use super::FactValue;
 use crate::{Decimal, HexDigest};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// A connection was admitted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,4 +116,21 @@ pub struct Decision {
     /// Policies that the record has no room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more_policies: Option<More>,
+    /// Of an answer to somebody's question: whom it was about. The record's actor is who asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub about: Option<About>,
+}
+
+/// Whom a question was about, and the facts that it was answered by.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct About {
+    /// As it was asked about; whoever asked vouches for it unless `issuance` is there.
+    pub spiffe_id: String,
+    /// Index in the server's ledger of the SVID's issuance, where one was shown: its facts were used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuance: Option<Decimal>,
+    /// Facts that whoever asked stated.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub stated: BTreeMap<String, FactValue>,
 }

@@ -2,7 +2,7 @@
 //! one run this, so that the two cannot come to differ.
 
 use super::Question;
-use crate::body::{EstateVersion, Issuance, Proof, SessionStart, Verdict};
+use crate::body::{Decision, EstateVersion, Issuance, Proof, SessionStart, Verdict};
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -163,7 +163,7 @@ impl Sessions {
     }
 }
 
-/// True if `identity` acted in the record, was acted upon, or if it happened in a session of its. `body` is
+/// True if `identity` acted in the record, was acted upon or asked about, or if it happened in a session of its. `body` is
 /// that of the record.
 pub fn is_about(
     record: &Record,
@@ -181,6 +181,7 @@ pub fn is_about(
     }
     record.actor() == identity
         || text("/spiffe_id") == Some(identity)
+        || text("/about/spiffe_id") == Some(identity)
         || text("/target/value") == Some(identity)
         || text("/session").is_some_and(|session| sessions.0.contains_key(session))
 }
@@ -221,6 +222,15 @@ pub fn grounds(record: &Record) -> Result<Grounds, RecordError> {
         RecordType::SessionStart => {
             let start: SessionStart = record.expect_body()?;
             records.extend(start.issuance.map(|issuance| issuance.0));
+        }
+        RecordType::Decision => {
+            let decision: Decision = record.expect_body()?;
+            records.extend(
+                decision
+                    .about
+                    .and_then(|about| about.issuance)
+                    .map(|at| at.0),
+            );
         }
         RecordType::Issuance => {
             let issuance: Issuance = record.expect_body()?;

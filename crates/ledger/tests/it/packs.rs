@@ -90,6 +90,7 @@ pub(crate) fn world() -> World {
         findings: Vec::new(),
         coverage: Coverage::Complete,
         more_policies: None,
+        about: None,
     };
     world.append(1, denial.record().actor(API, "x509"));
     let end = SessionEnd {

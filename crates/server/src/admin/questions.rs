@@ -251,22 +251,30 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
     }
     .map_err(|error| Refusal::internal("reading a recorded decision", &error))?;
     let estate = version_of(core, record)?;
-    let principal = found.session.as_ref().map_or_else(
-        || record.actor().to_owned(),
-        |start| start.spiffe_id.clone(),
-    );
+    let about = about(record)?;
+    // Of an answer to a question the actor is who asked.
+    let principal = match (&about, &found.session) {
+        (Some(about), _) => about.spiffe_id.clone(),
+        (None, Some(start)) => start.spiffe_id.clone(),
+        (None, None) => record.actor().to_owned(),
+    };
     let prefix = format!("spiffe://{}/", core.trust_domain);
     let path = principal
         .strip_prefix(&prefix)
         .unwrap_or(&principal)
         .to_owned();
-    let facts = found
-        .session
-        .as_ref()
-        .and_then(|start| start.issuance)
+    let shown = about.as_ref().map_or_else(
+        || found.session.as_ref().and_then(|start| start.issuance),
+        |about| about.issuance,
+    );
+    let mut facts = shown
         .map(|index| issued_facts(core, index.0))
         .transpose()?
         .unwrap_or_default();
+    for (name, value) in about.iter().flat_map(|about| &about.stated) {
+        let at = Timestamp::from_millis(record.stamp().wall);
+        facts.state(name, value_of(value), FactSource::Asserted, at);
+    }
     let mut explanations: Vec<Explanation> = Vec::new();
     for on in &actions {
         // By what the estate knew then; a name that it cannot have had is a record of somebody else's.
@@ -306,7 +314,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             "estate": record.estate().map(|estate| json!({
                 "version": estate.version.to_string(), "index": estate.index,
             })),
-            "issuance": found.session.as_ref().and_then(|start| start.issuance).map(|index| index.0),
+            "issuance": shown.map(|index| index.0),
             "body": body,
         },
         "facts": facts.iter().collect::<Vec<_>>(),
@@ -473,16 +481,31 @@ fn issued_facts(core: &Core, index: u64) -> Result<FactSet, Refusal> {
         .into_iter()
         .map(|(name, value)| Fact {
             name,
-            value: match value {
-                FactValue::Bool(value) => FactText::Bool(value),
-                FactValue::Integer(value) => FactText::Integer(value),
-                FactValue::Text(value) => FactText::Text(value),
-                FactValue::List(values) => FactText::List(values),
-            },
+            value: value_of(&value),
             source: FactSource::Verified,
             observed_at: Timestamp::from_millis(issuance.evidence_time),
         })
         .collect())
+}
+
+fn value_of(value: &FactValue) -> FactText {
+    match value {
+        FactValue::Bool(value) => FactText::Bool(*value),
+        FactValue::Integer(value) => FactText::Integer(*value),
+        FactValue::Text(value) => FactText::Text(value.clone()),
+        FactValue::List(values) => FactText::List(values.clone()),
+    }
+}
+
+/// Of an answer to somebody's question: whom it was about.
+fn about(record: &Record) -> Result<Option<body::About>, Refusal> {
+    if record.kind() != RecordType::Decision {
+        return Ok(None);
+    }
+    let decision: body::Decision = record
+        .expect_body()
+        .map_err(|error| Refusal::internal("reading a recorded decision", &error))?;
+    Ok(decision.about)
 }
 
 /// A verdict with all its facts.

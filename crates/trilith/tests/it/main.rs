@@ -9,6 +9,7 @@ mod demo;
 mod endorsements;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
+mod pdp;
 mod refs;
 mod site;
 #[allow(

@@ -1,0 +1,102 @@
+//! How an answer is put: a decision, and in `context` its reasons.
+
+use crate::decider::{Answer, Version};
+use crate::names::shown;
+use crate::question::{Known, Refused};
+use estate::PolicyRef;
+use serde_json::{Map, Value, json};
+
+/// One Decision of AuthZEN. `record` names the record of it, where there is a ledger.
+#[must_use]
+pub fn decision(answer: &Answer, known: &Known, version: &Version, record: Option<&str>) -> Value {
+    json!({
+        "decision": answer.decision.allow,
+        "context": context(answer, known, version, record),
+    })
+}
+
+/// The denial of a question that could not be put.
+#[must_use]
+pub fn refusal(refused: &Refused, record: Option<&str>) -> Value {
+    let mut context = Map::new();
+    let error = json!({
+        "status": refused.status,
+        "code": refused.finding.code,
+        "message": refused.finding.to_string(),
+    });
+    context.insert("error".to_owned(), error);
+    if let Some(record) = record {
+        context.insert("record".to_owned(), record.into());
+    }
+    json!({"decision": false, "context": context})
+}
+
+/// The reasons of an answer.
+#[must_use]
+pub fn context(
+    answer: &Answer,
+    known: &Known,
+    version: &Version,
+    record: Option<&str>,
+) -> Map<String, Value> {
+    let mut context = Map::new();
+    let mut put = |name: &str, value: Value| context.insert(name.to_owned(), value);
+    put("reason", reason(answer).into());
+    let policies = answer.decision.policies.iter().map(|policy| listed(policy));
+    put("policies", policies.collect());
+    if !answer.decision.errors.is_empty() {
+        put("errors", answer.decision.errors.clone().into());
+    }
+    if let Some(access) = &answer.depends {
+        let texts = |list: &[estate::Residual]| -> Value {
+            let texts = list.iter().map(|residual| residual.condition.clone());
+            texts.collect::<Vec<_>>().into()
+        };
+        put(
+            "depends",
+            json!({
+                "when": texts(&access.when),
+                "unless": texts(&access.unless),
+                "if_defined": texts(&access.if_defined),
+            }),
+        );
+    }
+    put("facts", known.as_str().into());
+    put(
+        "estate",
+        json!({"version": version.estate().version(), "index": version.index()}),
+    );
+    if let Some(record) = record {
+        put("record", record.into());
+    }
+    context
+}
+
+/// One sentence for a person.
+fn reason(answer: &Answer) -> String {
+    let decision = &answer.decision;
+    if let Some(error) = decision.errors.first() {
+        return shown(error);
+    }
+    if let Some(policy) = decision.policies.first() {
+        return format!(
+            "{} by {policy}",
+            if decision.allow { "allowed" } else { "denied" }
+        );
+    }
+    if answer.depends.is_some() {
+        return "PDP-FACTS-UNKNOWN: it depends on facts of the subject; show its SVID as \
+                subject.properties.x5c"
+            .to_owned();
+    }
+    "no policy allows it".to_owned()
+}
+
+fn listed(policy: &PolicyRef) -> Value {
+    json!({
+        "id": policy.id,
+        "effect": policy.effect,
+        "file": policy.file,
+        "line": policy.line,
+    })
+}

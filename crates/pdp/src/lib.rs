@@ -1,0 +1,46 @@
+//! Decisions for everybody: the estate's answer to a question, over OpenID AuthZEN, over Envoy's `ext_authz`,
+//! and in the process of whoever links this crate.
+//!
+//! ```text
+//! request ─authzen, ext_authz→ Question ─Decider→ Answer ─recorded→ response
+//! ```
+//! The middle is pure: [`Question`], [`Decider`] and what stands in [`authzen`] and [`ext_authz`] open no
+//! socket and read no clock. Around it, [`run`] is a gateway's core (own identity, followed estate, own
+//! ledger) that forwards nothing: it answers, and each answer is durable before it goes out.
+
+#![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "tests may panic"
+    )
+)]
+
+pub mod authzen;
+mod callers;
+mod check;
+mod config;
+mod connection;
+mod decider;
+pub mod ext_authz;
+mod front;
+mod metrics;
+mod names;
+mod question;
+mod record;
+mod run;
+mod service;
+
+pub use callers::Right;
+pub use config::{
+    CallerConfig, Config, ExtAuthzConfig, ListenConfig, ProcessConfig, RuleConfig, json_schema,
+};
+pub use decider::{Answer, Decider, Judge, Version};
+pub use metrics::Metrics;
+pub use names::{action, resource, subject};
+pub use question::{Known, Question, Refused};
+pub use run::{RunError, run, run_with};

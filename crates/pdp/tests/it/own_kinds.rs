@@ -1,0 +1,180 @@
+//! Kinds and actions that an estate declares itself: the fixture of AuthZEN's certification scenario in its
+//! own words, and the Todo interoperability scenario as far as it rests on roles. Where that rests on what
+//! the caller says of a todo (its owner), there is nothing to try: the estate says what a resource is.
+
+use crate::world::World;
+use pdp::authzen::{EVALUATION, EVALUATIONS, SEARCH_ACTION, SEARCH_RESOURCE, SEARCH_SUBJECT};
+use serde_json::{Value, json};
+
+const SCHEMA: &str = r#"
+type IdentityAttributes = { roles?: Set<String> };
+entity Record in [Group] = { classification: String, owner?: String } tags String;
+entity Todo in [Group] = { classification: String, owner?: String } tags String;
+action "read", "write"
+  appliesTo { principal: [Identity], resource: [Record], context: Facts };
+action "can_read_todos", "can_create_todo", "can_update_todo", "can_delete_todo"
+  appliesTo { principal: [Identity], resource: [Todo], context: Facts };
+"#;
+
+const RESOURCES: &str = r#"
+[[resource]]
+kind = "Record"
+name = "record-1"
+classification = "internal"
+[[resource]]
+kind = "Record"
+name = "record-2"
+classification = "restricted"
+[[resource]]
+kind = "Todo"
+name = "todo-1"
+classification = "internal"
+"#;
+
+/// As the scenario has them: who has which roles.
+const PEOPLE: [(&str, &[&str]); 5] = [
+    ("rick", &["admin", "evil_genius"]),
+    ("morty", &["editor"]),
+    ("summer", &["editor"]),
+    ("beth", &["viewer"]),
+    ("jerry", &["viewer"]),
+];
+
+const POLICIES: &str = r#"
+@id("alice uses own records that are not archived")
+permit (principal == Identity::"alice", action in [Action::"read", Action::"write"], resource is Record)
+unless { resource.classification == "restricted" };
+@id("bob reads every record")
+permit (principal == Identity::"bob", action == Action::"read", resource is Record);
+@id("everybody with a role reads todos")
+permit (principal is Identity, action == Action::"can_read_todos", resource is Todo)
+when { principal.attributes has roles };
+@id("admins and editors create todos")
+permit (principal is Identity, action == Action::"can_create_todo", resource is Todo)
+when { principal.attributes has roles && principal.attributes.roles.containsAny(["admin", "editor"]) };
+@id("an evil genius updates any todo")
+permit (principal is Identity, action == Action::"can_update_todo", resource is Todo)
+when { principal.attributes has roles && principal.attributes.roles.contains("evil_genius") };
+@id("an admin deletes any todo")
+permit (principal is Identity, action == Action::"can_delete_todo", resource is Todo)
+when { principal.attributes has roles && principal.attributes.roles.contains("admin") };
+"#;
+
+async fn world() -> World {
+    let world = World::start().await;
+    let mut files = crate::world::estate();
+    files.insert("schema/own.cedarschema", SCHEMA);
+    files.insert("resources/own.toml", RESOURCES);
+    files.insert("policies/own.cedar", POLICIES);
+    let mut people = String::new();
+    for (name, roles) in PEOPLE {
+        people.push_str(&format!(
+            "[[identity]]\npath = \"people/{name}\"\nkind = \"person\"\nowner = \"us\"\n\
+             visible = [\"machine.join\"]\nattributes = {{ roles = {roles:?} }}\n"
+        ));
+    }
+    files.insert("identities/people.toml", people);
+    if let Err(problems) = estate::Estate::compile(&files) {
+        panic!("{problems:?}");
+    }
+    let mut estates = world.core.following().estate_changed();
+    let index = world.plane.apply(&files);
+    let waited = estates.wait_for(|current| *current >= index);
+    let waited = tokio::time::timeout(crate::world::PATIENCE, waited);
+    waited.await.unwrap().unwrap();
+    world
+}
+
+fn asked(who: &str, what: &str, kind: &str, id: &str) -> Value {
+    json!({
+        "subject": {"type": "identity", "id": who},
+        "action": {"name": what},
+        "resource": {"type": kind, "id": id},
+    })
+}
+
+fn found(answer: &Value, member: &str) -> Vec<String> {
+    let results = answer["results"].as_array().unwrap();
+    let names = results
+        .iter()
+        .map(|one| one[member].as_str().unwrap().to_owned());
+    names.collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_certification_fixture_is_decided_in_its_own_words() {
+    let world = world().await;
+    for (who, what, id, decision) in [
+        ("alice", "read", "record-1", true),
+        ("alice", "write", "record-1", true),
+        ("bob", "read", "record-1", true),
+        ("bob", "write", "record-1", false),
+        ("alice", "write", "record-2", false),
+        ("alice", "erase", "record-1", false),
+        ("alice", "select", "record-1", false),
+        ("nobody", "read", "record-1", false),
+    ] {
+        for kind in ["record", "Record"] {
+            let (status, answer) = world.post(EVALUATION, &asked(who, what, kind, id)).await;
+            let got = (status, &answer["decision"]);
+            assert_eq!(got, (200, &json!(decision)), "{who} {what} {id} {answer}");
+        }
+    }
+    let who = asked("ignored", "read", "record", "record-1");
+    let (_, answer) = world.post(SEARCH_SUBJECT, &who).await;
+    assert_eq!(found(&answer, "id"), ["alice", "bob"]);
+    let (_, answer) = world
+        .post(SEARCH_RESOURCE, &asked("alice", "read", "record", "x"))
+        .await;
+    assert_eq!(found(&answer, "id"), ["record-1"]);
+    let (_, answer) = world
+        .post(SEARCH_ACTION, &asked("alice", "-", "record", "record-1"))
+        .await;
+    assert_eq!(found(&answer, "name"), ["read", "write"]);
+    let (_, answer) = world
+        .post(SEARCH_SUBJECT, &asked("x", "read", "starship", "record-1"))
+        .await;
+    assert_eq!(found(&answer, "id"), Vec::<String>::new());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_todo_scenario_is_decided_as_far_as_it_rests_on_roles() {
+    let world = world().await;
+    for (name, roles) in PEOPLE {
+        let has = |role: &str| roles.contains(&role);
+        let expected = [
+            ("can_read_todos", true),
+            ("can_create_todo", has("admin") || has("editor")),
+            ("can_update_todo", has("evil_genius")),
+            ("can_delete_todo", has("admin")),
+        ];
+        let list: Vec<Value> = expected
+            .iter()
+            .map(|(what, _)| json!({"action": {"name": what}}))
+            .collect();
+        let body = json!({
+            "subject": {"type": "identity", "id": format!("people/{name}")},
+            "resource": {"type": "todo", "id": "todo-1", "properties": {"ownerID": "somebody@the-citadel.com"}},
+            "evaluations": list,
+        });
+        let (status, answer) = world.post(EVALUATIONS, &body).await;
+        assert_eq!(status, 200, "{answer}");
+        let decisions = answer["evaluations"].as_array().unwrap().iter();
+        let decisions: Vec<bool> = decisions
+            .map(|one| one["decision"].as_bool().unwrap())
+            .collect();
+        assert_eq!(
+            decisions,
+            expected.map(|(_, decision)| decision),
+            "{name} {answer}"
+        );
+    }
+    let editors = asked("x", "can_create_todo", "todo", "todo-1");
+    let (_, answer) = world.post(SEARCH_SUBJECT, &editors).await;
+    assert_eq!(
+        found(&answer, "id"),
+        ["people/morty", "people/rick", "people/summer"]
+    );
+    world.stop().await;
+}

@@ -1,0 +1,239 @@
+//! `trilith pdp` as its users run it: beside a server and a node agent, all of them this binary, asked over
+//! its socket; and what the server says of the answers afterwards.
+
+use serde_json::{Value, json};
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// Only a hung process needs so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const ESTATE: &[(&str, &str)] = &[
+    ("estate.toml", "trust_domain = \"example.org\"\n"),
+    (
+        "identities/shop.toml",
+        "[[identity]]\npath = \"gateway/pdp\"\nkind = \"gateway\"\nowner = \"us\"\n\
+         [[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"us\"\n",
+    ),
+    (
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"cards\"\nclassification = \"internal\"\n",
+    ),
+    ("references/machines.toml", "[[pool]]\nname = \"demo\"\n"),
+    (
+        "policies/shop.cedar",
+        "@id(\"administrators\")\npermit (principal == Admin::\"uid:UID\", action, resource);\n\
+         @id(\"the decision point\")\npermit (principal in Pool::\"demo\", action == Action::\"assume\", \
+         resource == Identity::\"gateway/pdp\")\nwhen { principal has uid && principal.uid == UID && \
+         principal has path && principal.path like \"*/trilith\" && !(principal has helper) };\n\
+         @id(\"payments reads cards\")\npermit (principal == Identity::\"payments/api\", \
+         action == Action::\"select\", resource == Table::\"shop/public/cards\");\n",
+    ),
+];
+
+/// Processes that end with the test.
+struct Site {
+    folder: tempfile::TempDir,
+    running: Vec<Child>,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for child in &mut self.running {
+            let _gone = child.kill();
+            let _gone = child.wait();
+        }
+    }
+}
+
+fn uid() -> u32 {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata("/proc/self").expect("/proc").uid()
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+impl Site {
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TRILITH_ADMIN_SOCKET", self.at("server/admin.sock"))
+            .current_dir(self.folder.path())
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// A role, with its log in a file of its name.
+    fn run(&mut self, role: &str) {
+        let file = format!("{role}.toml");
+        let log = std::fs::File::create(self.at(&format!("{role}.log"))).expect("a log");
+        let mut command = self.command(&[role, "--config", &file]);
+        let child = command.stdout(Stdio::null()).stderr(log).spawn();
+        self.running.push(child.expect("it starts"));
+    }
+
+    /// What the command prints; a command that fails fails the test.
+    fn ask(&self, arguments: &[&str]) -> String {
+        let output = self.command(arguments).output().expect("it runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{arguments:?}: {said}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    fn log(&self, role: &str) -> String {
+        std::fs::read_to_string(self.at(&format!("{role}.log"))).unwrap_or_default()
+    }
+
+    fn wait(&self, role: &str, mut ready: impl FnMut() -> bool) {
+        let until = Instant::now() + PATIENCE;
+        while !ready() {
+            assert!(Instant::now() < until, "{role} is late: {}", self.log(role));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let path = self.at(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+        std::fs::write(path, text).expect("written");
+    }
+}
+
+fn evaluation(socket: &Path, subject: &str) -> Option<(u16, Value)> {
+    let body = json!({
+        "subject": {"type": "identity", "id": subject},
+        "action": {"name": "select"},
+        "resource": {"type": "table", "id": "shop/public/cards"},
+    })
+    .to_string();
+    let mut stream = UnixStream::connect(socket).ok()?;
+    let request = format!(
+        "POST /access/v1/evaluation HTTP/1.1\r\nhost: pdp\r\nconnection: close\r\n\
+         content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    Some((status, serde_json::from_str(body).unwrap_or_default()))
+}
+
+#[test]
+fn a_decision_point_answers_and_its_server_says_why() {
+    let mut site = Site {
+        folder: testkit::temp_dir().expect("a folder"),
+        running: Vec::new(),
+    };
+    for (name, text) in ESTATE {
+        let text = text.replace("UID", &uid().to_string());
+        site.write(&format!("estate/{name}"), &text);
+    }
+    let port = free_port();
+    let folder = site.folder.path().display().to_string();
+    site.write(
+        "server.toml",
+        &format!(
+            "trust_domain = \"example.org\"\ndata_dir = \"{folder}/server\"\nlisten = \"127.0.0.1:{port}\"\n\
+             [custody.ca]\nkind = \"file\"\ndir = \"{folder}/keys-ca\"\n\
+             [custody.ledger]\nkind = \"file\"\ndir = \"{folder}/keys-ledger\"\n"
+        ),
+    );
+    site.run("server");
+    let admin = site.at("server/admin.sock");
+    site.wait("server", || UnixStream::connect(&admin).is_ok());
+    site.ask(&["estate", "apply", "estate", "--message", "the shop"]);
+    let token = site.ask(&[
+        "token", "create", "--node", "m1", "--pool", "demo", "--json",
+    ]);
+    let token: Value = serde_json::from_str(&token).expect("JSON");
+    let member = |name: &str| token.get(name).and_then(Value::as_str).expect(name);
+    site.write("token", member("token"));
+    let pin = member("pin");
+    site.write(
+        "agent.toml",
+        &format!(
+            "trust_domain = \"example.org\"\nserver = \"127.0.0.1:{port}\"\npin = \"{pin}\"\n\
+             data_dir = \"{folder}/agent\"\nworkload_socket = \"{folder}/workload.sock\"\n\
+             [join]\nmethod = \"token\"\ntoken_file = \"{folder}/token\"\n"
+        ),
+    );
+    std::fs::set_permissions(
+        site.at("token"),
+        std::os::unix::fs::PermissionsExt::from_mode(0o600),
+    )
+    .expect("a mode");
+    site.run("agent");
+    let workload = site.at("workload.sock");
+    site.wait("agent", || workload.exists());
+    site.write(
+        "pdp.toml",
+        &format!(
+            "[pdp]\ntrust_domain = \"example.org\"\nname = \"pdp-1\"\nidentity = \"gateway/pdp\"\n\
+             server = \"127.0.0.1:{port}\"\npin = \"{pin}\"\nworkload_socket = \"{folder}/workload.sock\"\n\
+             data_dir = \"{folder}/pdp\"\n[listen]\nsocket = \"{folder}/pdp.sock\"\n[[process]]\nuid = {}\n",
+            uid()
+        ),
+    );
+    site.run("pdp");
+    let socket = site.at("pdp.sock");
+    let mut allowed = Value::Null;
+    site.wait("pdp", || match evaluation(&socket, "payments/api") {
+        Some((200, answer)) => {
+            allowed = answer;
+            true
+        }
+        // Until the estate has come: nothing is answered.
+        Some((status, answer)) => {
+            assert_eq!((status, answer), (503, Value::Null));
+            false
+        }
+        None => false,
+    });
+    assert_eq!(
+        allowed.pointer("/decision"),
+        Some(&json!(true)),
+        "{allowed}"
+    );
+    let record = allowed.pointer("/context/record").and_then(Value::as_str);
+    let record = record.expect("an id").to_owned();
+    let (_, denied) = evaluation(&socket, "gateway/pdp").expect("an answer");
+    assert_eq!(denied.pointer("/decision"), Some(&json!(false)), "{denied}");
+
+    // The records reach the server, which explains them.
+    let mut why = String::new();
+    site.wait("pdp", || {
+        let output = site.command(&["why", &record]).output().expect("it runs");
+        why = String::from_utf8_lossy(&output.stdout).into_owned();
+        output.status.success()
+    });
+    assert!(why.contains("payments reads cards"), "{why}");
+    let found = site.ask(&[
+        "ledger",
+        "search",
+        "--identity",
+        "payments/api",
+        "--type",
+        "decision",
+        "--json",
+    ]);
+    assert!(
+        found.contains("spiffe://example.org/payments/api"),
+        "{found}"
+    );
+}
