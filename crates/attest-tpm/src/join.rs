@@ -26,7 +26,7 @@ use crate::transcript::{Transcript, nonce};
 use crate::{boot, certify, make_credential, quote};
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
-use facts::{FactSet, Finding, Source, Timestamp};
+use facts::{FactSet, Finding, Source, Timestamp, Warrant};
 use session::SessionContext;
 
 /// A TCG event log of a machine is some tens of kilobytes.
@@ -35,6 +35,9 @@ const LONGEST_EVENT_LOG: usize = 1 << 20;
 const ENDORSEMENT: u32 = 0x4000_000b;
 
 /// Fresh random bytes for one challenge.
+/// What a chip and its quote show is all of the machine.
+const WARRANT: Warrant = Warrant::of(Source::Hardware, &["machine."]);
+
 pub struct Entropy {
     /// Part of the nonce; becomes public.
     pub nonce: [u8; 32],
@@ -188,7 +191,7 @@ pub fn verify(
         .collect();
     match examine(evidence, expectation, references) {
         Ok((facts, proven)) => Judgement {
-            verdict: Verdict::affirmed(facts, digests),
+            verdict: Verdict::affirmed(&WARRANT, facts, digests),
             proven: Some(proven),
         },
         Err(findings) => Judgement {

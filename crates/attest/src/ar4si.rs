@@ -271,7 +271,7 @@ impl Vector {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use facts::Timestamp;
+    use facts::{Timestamp, Warrant};
 
     fn affirmed(facts: &[(&str, &str, Source)]) -> Vector {
         of(facts, FactSet::new())
@@ -290,7 +290,8 @@ mod tests {
         for (name, value, source) in facts {
             set.state(name, *value, *source, Timestamp::EPOCH);
         }
-        Vector::of(&Verdict::affirmed(set, Vec::new()))
+        let every = Warrant::of(Source::Hardware, &[""]);
+        Vector::of(&Verdict::affirmed(&every, set, Vec::new()))
     }
 
     fn shown(vector: &Vector) -> String {

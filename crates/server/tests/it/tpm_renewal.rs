@@ -534,7 +534,7 @@ async fn a_chip_that_counts_fewer_boots_is_locked_even_after_the_server_restarte
     }
     let mut fixture = start(&chip, "").await;
     let machine = join(&fixture, &chip, None).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let boots = verdict.facts.value("machine.boot.reset_count").cloned();
     assert_ne!(boots, Some(facts::Value::Integer(0)));
     fixture.restart().await;
@@ -580,7 +580,7 @@ async fn a_machine_that_is_taken_out_of_a_pool_loses_what_the_pool_gave_at_once(
     };
     let fixture = start(&chip, "").await;
     let machine = join(&fixture, &chip, None).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let ek = verdict.facts.text("machine.tpm.ek_sha256").unwrap();
     let mut sync = crate::kernel::attested(&chip, &machine).await;
     let program = crate::harness::program(1000, crate::harness::PROGRAM);
