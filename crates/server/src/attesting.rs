@@ -20,7 +20,7 @@ use crate::warranted;
 use appraise::Kept;
 use attest_tpm::continuous::{Answer, Standing, verify};
 use attest_tpm::ima::{Kind, Progress, Round};
-use attest_tpm::PcrSelection;
+use attest_tpm::{Counted, PcrSelection};
 pub(crate) use demand::{Outcome, demand};
 use facts::{Affirmed, FactSet, Finding, Timestamp, names};
 use ledger::Draft;
@@ -235,6 +235,19 @@ fn read_back(core: &Core, node: &NodeRow) -> Result<Standing, Refusal> {
     };
     let (key, quote) = (blob("tpm-ak-public")?, blob("tpm-quote")?);
     Standing::kept(&key, &quote, &blob("tpm-pcr-values")?).map_err(Refusal::Unavailable)
+}
+
+/// What the chip of `node` counted in the quote of its verdict. `None` where that cannot be read back: a machine
+/// that proves itself anew is not refused for what this server has lost.
+pub(crate) async fn counted(core: &Arc<Core>, node: &NodeRow) -> Option<Counted> {
+    let (reading, row) = (Arc::clone(core), node.clone());
+    let kept = tokio::task::spawn_blocking(move || read_back(&reading, &row)).await;
+    match kept {
+        Ok(Ok(kept)) => return Some(kept.counted()),
+        Ok(Err(refusal)) => tracing::warn!(%refusal, node = node.name, "its chip is not compared"),
+        Err(error) => tracing::warn!(%error, node = node.name, "its chip is not compared"),
+    }
+    None
 }
 
 /// The kernel of the machine of `caller` has measured something.

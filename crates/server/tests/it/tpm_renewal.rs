@@ -556,6 +556,51 @@ async fn a_chip_that_counts_fewer_boots_is_locked_even_after_the_server_restarte
     join(&fixture, &chip, None).await.unwrap();
 }
 
+fn tool(chip: &Swtpm, arguments: &[&str]) {
+    let (program, arguments) = arguments.split_first().unwrap();
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .env("TPM2TOOLS_TCTI", chip.tcti())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+}
+
+/// It counts as many boots as before, once it has been started often enough: its clock does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_was_cleared_and_started_often_enough_is_locked_by_its_clock() {
+    let Some((mut chip, _)) = chips("server.tpm-clock") else {
+        return;
+    };
+    if let Err(why) = testkit::tools(["tpm2_clear", "tpm2_setclock", "tpm2_shutdown"]) {
+        return testkit::skip("server.tpm-clock", &why);
+    }
+    // A day.
+    tool(&chip, &["tpm2_setclock", "86400000"]);
+    let fixture = start(&chip, "").await;
+    let machine = join(&fixture, &chip, None).await.unwrap();
+    // What a power cut does to the clock is no fault: it says that it is not safe.
+    chip.power_off();
+    chip.power_on().unwrap();
+    let again = join(&fixture, &chip, None).await.unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&again.joined.verdict).unwrap();
+    let Some(facts::Value::Integer(boots)) = verdict.facts.value("machine.boot.reset_count") else {
+        panic!("a count");
+    };
+    tool(&chip, &["tpm2_clear", "-c", "platform"]);
+    for _ in 0..*boots {
+        tool(&chip, &["tpm2_shutdown", "-c"]);
+        chip.power_off();
+        chip.power_on().unwrap();
+    }
+    let refused = finding(&join(&fixture, &chip, None).await.err().unwrap());
+    assert_eq!(refused.code, "AGENT-LOCKED");
+    let observed = refused.observed.unwrap();
+    assert!(observed.contains("TPM-CLOCK-BACK"), "{observed}");
+    fixture.readmit(&name(&machine)).await;
+    join(&fixture, &chip, None).await.unwrap();
+}
+
 /// The references of `start`, with this machine in a pool.
 async fn declare(fixture: &Fixture, chip: &Swtpm, ek: &str, name: &str, pool: Option<&str>) {
     let pem =

@@ -18,7 +18,7 @@ use attest_tpm::ak::Vouched;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
-use attest_tpm::{Channel, JoinAnswer, JoinEvidence, SigningKey};
+use attest_tpm::{Channel, Counted, JoinAnswer, JoinEvidence, SigningKey};
 use facts::{Affirmed, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use proto::v1;
 use std::sync::Arc;
@@ -101,7 +101,7 @@ pub(crate) async fn prove(
     // Nothing vouches for what is behind the verified entries.
     let verified = list.progress().map_or(0, |progress| progress.entries());
     Arc::make_mut(&mut evidence).keep_list(verified);
-    not_rewound(core, &name, proven.boot).await?;
+    not_rewound(core, &name, &proven, begun).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
     let verdict = kept(core, verdict, &evidence, hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
@@ -366,9 +366,16 @@ fn known_as(core: &Core, peer: &Peer, chip: &Chip) -> Option<String> {
     chip::is_of(&facts, chip).then_some(name)
 }
 
-/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until
-/// an administrator readmits it, and what it counts then is where it begins anew.
-async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Refusal> {
+/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did, or less time, and one may
+/// run older firmware: its node is locked until an administrator readmits it, and what it counts then is where
+/// it begins anew. It was challenged when the ledger had `begun` records.
+async fn not_rewound(
+    core: &Arc<Core>,
+    name: &str,
+    proven: &Proven,
+    begun: u64,
+) -> Result<(), Refusal> {
+    let boot = proven.boot;
     let known = core.state().node(name).cloned();
     let counts =
         |node: &NodeRow| node.readmitted.is_none() && (node.locked.is_none() || is_evicted(node));
@@ -386,9 +393,20 @@ async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Ref
             reset_count,
             restart_count,
         });
-    if previous.is_none_or(|previous| boot >= previous) {
+    if previous.is_some_and(|previous| boot < previous) {
+        let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
+        return Err(lock(core, &node, node.generation, seen).await);
+    }
+    // A verdict from after the challenge may rest on a later quote than this one.
+    if node.verdict >= begun || !chip::is_of(&facts, &proven.chip) {
         return Ok(());
     }
-    let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
-    Err(lock(core, &node, node.generation, seen).await)
+    let Some(before) = crate::attesting::counted(core, &node).await else {
+        return Ok(());
+    };
+    let back = Counted::from(&proven.quoted).since(&before);
+    let Some(finding) = back.first() else {
+        return Ok(());
+    };
+    Err(lock(core, &node, node.generation, &finding.to_string()).await)
 }
