@@ -10,6 +10,36 @@ use std::ops::Deref;
 
 /// What one verifier may state: facts whose names begin so, with this source at most. It is a private constant
 /// of the verifier, and neither read from anywhere nor handed on.
+///
+/// ```
+/// use facts::{FactSet, Source, Timestamp, Verdict, Warrant};
+/// const PLACE: Warrant = Warrant::of(Source::Verified, &["machine.pool"]);
+/// let mut facts = FactSet::new();
+/// facts.state("machine.pool", "web", Source::Verified, Timestamp::EPOCH);
+/// assert!(Verdict::affirmed(&PLACE, facts, Vec::new()).claims().is_some());
+/// ```
+///
+/// There is no other way to what is issued on:
+/// ```compile_fail,E0423
+/// let claims = facts::Affirmed(facts::FactSet::new());
+/// ```
+/// ```compile_fail,E0277
+/// let claims: facts::Affirmed = facts::FactSet::new().into();
+/// ```
+/// ```compile_fail,E0277
+/// let verdict: facts::Verdict = serde_json::from_str("{}").unwrap();
+/// ```
+/// ```compile_fail,E0277
+/// let claims: facts::Affirmed = serde_json::from_str("{}").unwrap();
+/// ```
+/// ```compile_fail,E0423
+/// let verdict = facts::Verdict(facts::Stated::default());
+/// ```
+/// ```compile_fail,E0596
+/// use facts::{Source, Timestamp, Verdict};
+/// let mut verdict = Verdict::default();
+/// verdict.facts.state("machine.pool", "web", Source::Verified, Timestamp::EPOCH);
+/// ```
 #[derive(Debug)]
 pub struct Warrant {
     most: Source,

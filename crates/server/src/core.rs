@@ -21,7 +21,7 @@ use crate::signing::{HeadFile, Signing};
 use crate::state::State;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
-use facts::{Affirmed, FactSet, Finding, Timestamp};
+use facts::{Affirmed, Finding, Timestamp};
 use ledger::body::TargetKind;
 use ledger::{Commitment, Digest, Draft, HexDigest, LedgerKey, RecordBuilder, Salt, Stamp};
 use ledger_store::{Blobs, Committed, StoreError};
@@ -207,7 +207,7 @@ impl Core {
     /// Commits to `facts`, whose opening is kept first: what an issuance rested on can be read later by
     /// whoever may see blobs. The salt follows from the facts and a key that never leaves this machine, so
     /// that nobody else can try values, and one fact set costs one blob however often it is decided on.
-    pub(crate) async fn commit(&self, facts: &FactSet) -> Result<Commitment, Refusal> {
+    pub(crate) async fn commit(&self, facts: &Affirmed) -> Result<Commitment, Refusal> {
         let value = current::canonical(facts);
         let digest = crypto::sha256(&value);
         if let Some(commit) = self.known_commitment(&digest) {
