@@ -39,17 +39,17 @@ impl From<&Attested> for Counted {
 impl Counted {
     /// What went back since `before`, which the same chip signed earlier.
     ///
-    /// `TPM-CLOCK-BACK`: in one boot the clock only goes forward, whatever `safe` says. Into another boot it
-    /// may come back after a power cut, and says so by `safe = NO`; while that is YES, it has shown no higher
-    /// value before (Part 2, section 10.11.1). A boot that counts less than the one before is not compared.
+    /// `TPM-CLOCK-BACK`: in one boot the clock only goes forward, whatever `safe` says. From one boot to another
+    /// it is not compared: after a power cut it goes on from where it was last written, and emulators have been
+    /// seen to call it safe (Part 2, section 10.11.1) while it shows less than before.
     ///
     /// `TPM-FIRMWARE-BACK`: the version of the firmware is lower.
     #[must_use]
     pub fn since(&self, before: &Self) -> Vec<Finding> {
         let (boot, last) = (Boot::from(self.clock), Boot::from(before.clock));
-        let counts = boot == last || (boot > last && self.clock.safe);
+        let back = boot == last && self.clock.clock < before.clock.clock;
         let mut findings = Findings::new();
-        findings.check(!counts || self.clock.clock >= before.clock.clock, || {
+        findings.check(!back, || {
             Finding::new("TPM-CLOCK-BACK", "the TPM's clock has gone back")
                 .expected(format!("at least {} ms", before.clock.clock))
                 .observed(format!("{} ms", self.clock.clock))
@@ -109,11 +109,11 @@ mod tests {
     }
 
     #[test]
-    fn after_a_power_cut_the_clock_may_come_back_and_a_cleared_one_may_not() {
+    fn after_a_power_cut_the_clock_may_come_back() {
         for later in [(7, 2), (8, 0)] {
-            assert!(codes(10, later, false, BEFORE.firmware).is_empty());
-            assert_eq!(codes(10, later, true, BEFORE.firmware), ["TPM-CLOCK-BACK"]);
-            assert!(codes(5_001, later, true, BEFORE.firmware).is_empty());
+            for safe in [true, false] {
+                assert!(codes(10, later, safe, BEFORE.firmware).is_empty());
+            }
         }
         // Fewer boots are refused as such.
         assert!(codes(10, (0, 0), true, BEFORE.firmware).is_empty());

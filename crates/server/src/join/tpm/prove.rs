@@ -366,8 +366,8 @@ fn known_as(core: &Core, peer: &Peer, chip: &Chip) -> Option<String> {
     chip::is_of(&facts, chip).then_some(name)
 }
 
-/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did, or less time, and one may
-/// run older firmware: its node is locked until an administrator readmits it, and what it counts then is where
+/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did, or less time in one boot, and
+/// one may run older firmware: its node is locked until an administrator readmits it, and what it counts then is where
 /// it begins anew. It was challenged when the ledger had `begun` records.
 async fn not_rewound(
     core: &Arc<Core>,
