@@ -6,6 +6,7 @@ mod lock;
 mod manifests;
 mod mutants;
 mod rust;
+mod warrants;
 mod words;
 
 use crate::arguments::Arguments;
@@ -23,6 +24,7 @@ Checks the house rules and prints every break of one as `file:line: what`:
   documents  one number per decision, and each invariant links to attack tests that exist;
              a page that source names is there
   mutants    each entry of tests/mutants finds its text once and names tests that exist
+  warrants   what is issued on comes from verifiers: only they name the type that makes it
   words      no paths of one machine and no registry hosts in tracked files
 
 Usage: cargo xtask tidy
@@ -76,6 +78,7 @@ pub(crate) fn check() -> Result<()> {
     breaks.extend(mutants::check(&files)?);
     breaks.extend(manifests::check(&packages, &files));
     breaks.extend(rust::check_roots(&packages, &files));
+    breaks.extend(warrants::check_list(&files, |file| read_text(file).ok()));
     for file in &files {
         // What is not UTF-8 has no words: images, archives.
         let Ok(text) = read_text(file) else { continue };
@@ -83,6 +86,7 @@ pub(crate) fn check() -> Result<()> {
         breaks.extend(documents::named(file, &text, &files));
         if file.ends_with(".rs") {
             breaks.extend(rust::check(file, &text));
+            breaks.extend(warrants::check(file, &text));
         }
     }
     for broken in &breaks {

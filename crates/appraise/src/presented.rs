@@ -7,8 +7,11 @@ use attest_tpm::Quoted;
 use attest_tpm::boot::Boot;
 use attest_tpm::ima::{Progress, Round, Sent, round};
 use attest_tpm::join::Proven;
-use facts::{FactSet, Finding, Source, Timestamp};
+use facts::{Affirmed, FactSet, Finding, Source, Timestamp, Warrant};
 use references::{At, References};
+
+/// What a machine booted and its kernel measured.
+const WARRANT: Warrant = Warrant::of(Source::Hardware, &["machine.boot.", "machine.ima."]);
 
 /// Evidence that a quote stands behind.
 #[derive(Debug, Clone, Copy)]
@@ -55,7 +58,7 @@ pub struct Asked<'a> {
 pub fn judge(
     presented: &Presented<'_>,
     asked: &Asked<'_>,
-) -> Result<(FactSet, Round), Vec<Finding>> {
+) -> Result<(Affirmed, Round), Vec<Finding>> {
     let Asked {
         values,
         demands,
@@ -72,7 +75,7 @@ pub fn judge(
             for fact in booted.iter().flat_map(FactSet::iter) {
                 facts.insert(fact.clone());
             }
-            Ok((facts, listed))
+            Ok((Affirmed::by(&WARRANT, facts), listed))
         }
         (booted, listed) => {
             let booted = booted.err().unwrap_or_default();

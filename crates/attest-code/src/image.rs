@@ -175,11 +175,14 @@ impl Image {
     /// Judges the image by what is attached to it.
     #[must_use]
     pub fn judge(&self, references: &CodeReferences, now: Timestamp) -> Verdict {
-        let mut verdict = judge(&self.running(), &self.evidence, references, now);
-        if !verdict.findings.is_empty() {
-            verdict.findings.extend(self.passed_over.iter().cloned());
+        let verdict = judge(&self.running(), &self.evidence, references, now);
+        if verdict.findings.is_empty() {
+            return verdict;
         }
-        verdict
+        let said = verdict.into_stated();
+        let passed_over = self.passed_over.iter().cloned();
+        let findings = said.findings.into_iter().chain(passed_over).collect();
+        Verdict::refused(findings, said.evidence)
     }
 }
 

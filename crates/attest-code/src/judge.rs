@@ -9,7 +9,10 @@ use crate::references::{CodeDigest, DigestReference};
 use crate::vouched::{Vouched, verify_bundle};
 use crate::{Artifact, CodeReferences};
 use attest::Evidence;
-use facts::{FactSet, Finding, Source, Timestamp, Verdict, names};
+use facts::{FactSet, Finding, Source, Timestamp, Verdict, Warrant, names};
+
+/// It speaks of code alone.
+const WARRANT: Warrant = Warrant::of(Source::Verified, &["code."]);
 
 /// Pieces of evidence for one piece of code.
 const MAX_EVIDENCE: usize = 64;
@@ -118,7 +121,7 @@ pub fn judge(
     if let Some(listed) = listed {
         state(&mut facts, names::CODE_REFERENCE, &listed.label, now);
     }
-    Verdict::affirmed(facts, digests)
+    Verdict::affirmed(&WARRANT, facts, digests)
 }
 
 fn state(facts: &mut FactSet, name: &str, value: &str, now: Timestamp) {

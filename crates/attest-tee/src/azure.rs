@@ -11,7 +11,7 @@ mod hcl;
 pub use hcl::{Hcl, Kind};
 
 use crate::intel::Collateral;
-use crate::{snp, tdx};
+use crate::{WARRANT, snp, tdx};
 use attest::{Evidence as Blob, Verdict};
 use crypto::{PublicKey, hex};
 use facts::{Finding, Source, Timestamp, names};
@@ -82,7 +82,7 @@ pub fn verify(
     };
     let report_data = hcl.report_data();
     let now = expected.now;
-    let mut verdict = match (hcl.kind, &evidence.hardware) {
+    let verdict = match (hcl.kind, &evidence.hardware) {
         (Kind::Snp, Hardware::Snp { key, crl }) => snp::verify(
             &snp::Evidence {
                 report: hcl.report,
@@ -112,12 +112,13 @@ pub fn verify(
             );
         }
     };
-    verdict.evidence.insert(0, digest);
+    let mut said = verdict.into_stated();
+    said.evidence.insert(0, digest);
     if let Some(expected) = expected.user_data
         && hcl.user_data != Some(expected)
     {
         let observed = hcl.user_data.map(|data| hex::encode(&data));
-        verdict.findings.push(
+        said.findings.push(
             Finding::new(
                 "TEE-AZURE-USER-DATA",
                 "the paravisor's report carries other data than was asked for",
@@ -127,9 +128,9 @@ pub fn verify(
             .next("write the data of this challenge before reading the report"),
         );
     }
-    if !verdict.findings.is_empty() {
+    if !said.findings.is_empty() {
         return Judgement {
-            verdict: Verdict::refused(verdict.findings, verdict.evidence),
+            verdict: Verdict::refused(said.findings, said.evidence),
             ak: None,
         };
     }
@@ -139,18 +140,18 @@ pub fn verify(
         (names::MACHINE_TEE_KIND, hcl.kind.fact()),
         (names::MACHINE_TEE_AK, ak.as_str()),
     ] {
-        verdict.facts.state(name, value, Source::Hardware, now);
+        said.facts.state(name, value, Source::Hardware, now);
     }
     if let Some(id) = &hcl.vm_id {
         for (name, value) in [
             (names::MACHINE_CLOUD_PROVIDER, "azure"),
             (names::MACHINE_CLOUD_INSTANCE_ID, id.as_str()),
         ] {
-            verdict.facts.state(name, value, Source::Verified, now);
+            said.facts.state(name, value, Source::Verified, now);
         }
     }
     Judgement {
-        verdict,
+        verdict: Verdict::affirmed(&WARRANT, said.facts, said.evidence),
         ak: Some(hcl.ak),
     }
 }

@@ -6,10 +6,10 @@
 use crate::azure::{self, Hcl};
 use crate::intel::{self, Ca, Collateral, CollateralBytes};
 use crate::snp::{self, Report};
-use crate::{Artefact, Bundle, nitro, tdx};
+use crate::{Artefact, Bundle, WARRANT, nitro, tdx};
 use attest::{Evidence as Blob, Verdict};
 use crypto::{PublicKey, hex};
-use facts::{Finding, Outcome, Timestamp};
+use facts::{Fact, FactSet, Finding, Outcome, Source, Timestamp, names};
 
 /// Certificates that are tried for one report.
 const MOST: usize = 16;
@@ -42,6 +42,42 @@ impl Endorsed {
         Self {
             verdict: Verdict::refused(findings, digests),
             blobs,
+        }
+    }
+
+    /// What was affirmed, with what it rests on: the root, and the attestation key of the TPM that the evidence
+    /// is bound to. No fact of it has a stronger source than `most`: nothing follows from hardware under a root
+    /// that is no vendor's. A refused one stays as it is.
+    #[must_use]
+    pub fn resting_on(self, root: &str, most: Source, key: &PublicKey, now: Timestamp) -> Self {
+        if self.verdict.outcome() == Outcome::Refused {
+            return self;
+        }
+        let said = self.verdict.into_stated();
+        let mut facts: FactSet = said
+            .facts
+            .iter()
+            .map(|fact| Fact {
+                source: fact.source.min(most),
+                ..fact.clone()
+            })
+            .collect();
+        let key = hex::encode(&key.spki_sha256());
+        facts.state(names::MACHINE_TEE_AK, key, most, now);
+        facts.state(names::MACHINE_TEE_ROOT, root, Source::Verified, now);
+        Self {
+            verdict: Verdict::affirmed(&WARRANT, facts, said.evidence),
+            ..self
+        }
+    }
+
+    /// The same evidence, refused.
+    #[must_use]
+    pub fn refused_for(self, finding: Finding) -> Self {
+        let evidence = self.verdict.into_stated().evidence;
+        Self {
+            verdict: Verdict::refused(vec![finding], evidence),
+            ..self
         }
     }
 }
@@ -135,10 +171,10 @@ pub fn azure_snp(
         },
     );
     match judged {
-        Ok((mut verdict, ak, used)) => {
+        Ok((verdict, ak, used)) => {
             let blobs = [vec![shown], used].concat();
             // The hardware's report is part of the paravisor's.
-            verdict.evidence = blobs.iter().map(Blob::digest).collect();
+            let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
             (Endorsed { verdict, blobs }, ak)
         }
         Err(finding) => (Endorsed::refused(vec![finding], vec![shown]), None),
@@ -241,8 +277,8 @@ pub fn tdx(
         Ok(collateral) => collateral,
         Err(finding) => return Endorsed::refused(vec![finding], blobs),
     };
-    let mut verdict = tdx::verify(evidence, &collateral, expected, references);
-    verdict.evidence = blobs.iter().map(Blob::digest).collect();
+    let verdict = tdx::verify(evidence, &collateral, expected, references);
+    let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
     Endorsed { verdict, blobs }
 }
 

@@ -41,3 +41,8 @@ pub use artefact::{Anchors, Answer, Artefact, Endorsement, NotAnArtefact};
 pub use bundle::{Bundle, Listed};
 pub use code::Code;
 pub use crl::Revocation;
+
+use facts::{Source, Warrant};
+
+/// What hardware and its paravisor say is all of the machine.
+const WARRANT: Warrant = Warrant::of(Source::Hardware, &["machine."]);

@@ -11,8 +11,8 @@ mod path;
 pub use document::{Document, Kind};
 pub use path::Roots;
 
-use crate::Code;
 use crate::code::Recognised;
+use crate::{Code, WARRANT};
 use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::hex;
 use facts::{FactSet, Finding, Source, Timestamp, names};
@@ -55,7 +55,7 @@ pub struct Image {
 pub fn verify(document: &[u8], expected: &Expectation, references: &References) -> Verdict {
     let digests = vec![Blob::new("nitro-document", document).digest()];
     match examine(document, expected, references) {
-        Ok(facts) => Verdict::affirmed(facts, digests),
+        Ok(facts) => Verdict::affirmed(&WARRANT, facts, digests),
         Err(findings) => Verdict::refused(findings, digests),
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! What is checked of the way to Intel's root and of the platform's TCB is in [`crate::intel`].
 
-use crate::Code;
 use crate::code::Recognised;
 use crate::intel::{Body, Collateral, EnclaveReport, Quote, Roots, TcbPolicy, appraise};
 use crate::tdx::platform_facts;
+use crate::{Code, WARRANT};
 use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::hex;
 use facts::{FactSet, Finding, Source, Timestamp, names};
@@ -56,7 +56,7 @@ pub fn verify(
 ) -> Verdict {
     let digests = vec![Blob::new("sgx-quote", quote).digest()];
     match examine(quote, collateral, expected, references) {
-        Ok(facts) => Verdict::affirmed(facts, digests),
+        Ok(facts) => Verdict::affirmed(&WARRANT, facts, digests),
         Err(findings) => Verdict::refused(findings, digests),
     }
 }

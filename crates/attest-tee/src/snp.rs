@@ -19,7 +19,7 @@ pub use roots::Roots;
 pub use table::certificates;
 pub use tcb::{Generation, Tcb};
 
-use crate::{Code, Revocation};
+use crate::{Code, Revocation, WARRANT};
 use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::chain::{self, Kind};
 use crypto::hex;
@@ -95,7 +95,7 @@ pub fn verify(evidence: &Evidence<'_>, expected: &Expectation, references: &Refe
     ];
     digests.extend(evidence.crl.map(|crl| Blob::new("snp-crl", crl).digest()));
     match examine(evidence, expected, references) {
-        Ok(facts) => Verdict::affirmed(facts, digests),
+        Ok(facts) => Verdict::affirmed(&WARRANT, facts, digests),
         Err(findings) => Verdict::refused(findings, digests),
     }
 }

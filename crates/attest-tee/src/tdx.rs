@@ -7,9 +7,9 @@ mod ccel;
 
 pub use ccel::replay;
 
-use crate::Code;
 use crate::code::Recognised;
 use crate::intel::{Appraised, Body, Collateral, Quote, Roots, TcbPolicy, TdReport, appraise};
+use crate::{Code, WARRANT};
 use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::hex;
 use facts::{FactSet, Finding, Source, Timestamp, names};
@@ -95,7 +95,7 @@ pub fn verify(
             .map(|log| Blob::new("ccel", log).digest()),
     );
     match examine(evidence, collateral, expected, references) {
-        Ok(facts) => Verdict::affirmed(facts, digests),
+        Ok(facts) => Verdict::affirmed(&WARRANT, facts, digests),
         Err(findings) => Verdict::refused(findings, digests),
     }
 }

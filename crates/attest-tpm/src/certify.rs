@@ -1,7 +1,8 @@
 //! Verifies a certification: a key with this name is loaded in the TPM that the attestation key
 //! lives in.
 
-use crate::attested::{Attested, Body, Clock, GENERATED};
+use crate::attested::{Attested, Body, GENERATED};
+use crate::counted::Counted;
 use crate::public::Name;
 use crate::quote::describe;
 use crate::signature::Signature;
@@ -23,7 +24,7 @@ pub fn verify(
     key: &PublicKey,
     name: &Name,
     qualifying: &[u8],
-) -> Result<Clock, Vec<Finding>> {
+) -> Result<Counted, Vec<Finding>> {
     let mut findings = Findings::new();
     let parsed =
         findings.take(Attested::parse(certify).map_err(|bad| bad.finding("certification")));
@@ -75,7 +76,7 @@ pub fn verify(
         ),
     }
     if findings.is_empty() {
-        Ok(parsed.clock)
+        Ok(Counted::from(&parsed))
     } else {
         Err(findings.into_vec())
     }

@@ -9,6 +9,7 @@
 
 use crate::attested::{Attested, Body};
 use crate::boot::{PHASES, gone_on};
+use crate::counted::Counted;
 use crate::ima::{Progress, References, Round, Sent, round};
 use crate::join::{Boot, Proven};
 use crate::keys::SigningKey;
@@ -26,6 +27,8 @@ const LISTED: u32 = 10;
 pub struct Standing {
     key: PublicKey,
     boot: Boot,
+    /// As it was signed last.
+    counted: Counted,
     /// As the join quoted them: what booted.
     booted: QuotedPcrs,
     /// As they were quoted last.
@@ -57,6 +60,7 @@ impl Standing {
         Self {
             key: proven.attestation_key.clone(),
             boot: proven.boot,
+            counted: Counted::from(&proven.quoted),
             booted: proven.quoted.pcrs.clone(),
             pcrs: proven.quoted.pcrs.clone(),
             list: list.progress(),
@@ -100,6 +104,7 @@ impl Standing {
         Ok(Self {
             key: key.key,
             boot: Boot::from(parsed.clock),
+            counted: Counted::from(&parsed),
             booted: pcrs.clone(),
             pcrs,
             list: None,
@@ -110,6 +115,12 @@ impl Standing {
     #[must_use]
     pub const fn boot(&self) -> Boot {
         self.boot
+    }
+
+    /// What the chip counted when it signed last.
+    #[must_use]
+    pub const fn counted(&self) -> Counted {
+        self.counted
     }
 
     /// As the join quoted them: by these it is judged what booted. PCR 11 may have gone on since.
@@ -155,7 +166,7 @@ impl Standing {
 ///
 /// # Errors
 /// What the verification of a quote finds; `ATTEST-REBOOTED` if the TPM counts another boot;
-/// `ATTEST-PCR-CHANGED` for each PCR; what [`round`] finds of the list.
+/// what [`Counted::since`] finds; `ATTEST-PCR-CHANGED` for each PCR; what [`round`] finds of the list.
 pub fn verify(
     answer: &Answer,
     nonce: &[u8; 32],
@@ -177,6 +188,10 @@ pub fn verify(
         return Err(vec![rebooted(before.boot, boot)]);
     }
     let mut findings = Findings::new();
+    let counted = Counted::from(&quoted);
+    for finding in counted.since(&before.counted) {
+        findings.push(finding);
+    }
     let known = before.pcrs.iter().filter(|(pcr, _)| *pcr != LISTED);
     for (pcr, was) in known {
         let Some(is) = quoted.pcrs.value(pcr) else {
@@ -197,6 +212,7 @@ pub fn verify(
     let standing = Standing {
         key: before.key.clone(),
         boot,
+        counted,
         booted: before.booted.clone(),
         pcrs: quoted.pcrs,
         list: round.progress(),

@@ -14,6 +14,7 @@ pub use anchor::{Anchor, Chip, Trust};
 
 use crate::ak::{Instance, Vouched};
 use crate::attested::Clock;
+use crate::counted::Counted;
 use crate::credential::Credential;
 use crate::ek::{EndorsementKey, References};
 use crate::eventlog::{Format, Log};
@@ -26,13 +27,16 @@ use crate::transcript::{Transcript, nonce};
 use crate::{boot, certify, make_credential, quote};
 use attest::{Findings, Verdict};
 use crypto::{PublicKey, SecretBytes, hex};
-use facts::{FactSet, Finding, Source, Timestamp};
+use facts::{FactSet, Finding, Source, Timestamp, Warrant};
 use session::SessionContext;
 
 /// A TCG event log of a machine is some tens of kilobytes.
 const LONGEST_EVENT_LOG: usize = 1 << 20;
 /// `TPM_RH_ENDORSEMENT` (Part 2, section 7.4).
 const ENDORSEMENT: u32 = 0x4000_000b;
+
+/// What a chip and its quote show is all of the machine.
+const WARRANT: Warrant = Warrant::of(Source::Hardware, &["machine."]);
 
 /// Fresh random bytes for one challenge.
 pub struct Entropy {
@@ -188,7 +192,7 @@ pub fn verify(
         .collect();
     match examine(evidence, expectation, references) {
         Ok((facts, proven)) => Judgement {
-            verdict: Verdict::affirmed(facts, digests),
+            verdict: Verdict::affirmed(&WARRANT, facts, digests),
             proven: Some(proven),
         },
         Err(findings) => Judgement {
@@ -326,9 +330,9 @@ fn gather<T>(findings: &mut Findings, result: Result<T, Vec<Finding>>) -> Option
 /// Quote and certification are of one boot, counted openly. Whether it comes before the last one seen is
 /// the server's to say, which knows the machine.
 ///
-/// The clock itself is used for nothing, so `safe` refuses nothing: after a power cut it is false for
-/// up to an hour on every machine of a site at once.
-fn clocks(quoted: &Quoted, certified: Clock, ak: &Name, findings: &mut Findings) {
+/// `safe = NO` refuses nothing: after a power cut it is so for up to an hour on every machine of a site at once.
+/// In one boot the clock goes forward all the same, and the key was certified behind the quote.
+fn clocks(quoted: &Quoted, certified: Counted, ak: &Name, findings: &mut Findings) {
     // Part 1, section 36.7: under a key of another hierarchy counters and firmware are obfuscated.
     let expected = ak.qualified(ENDORSEMENT);
     findings.check(quoted.qualified_signer == expected.as_bytes(), || {
@@ -340,7 +344,7 @@ fn clocks(quoted: &Quoted, certified: Clock, ak: &Name, findings: &mut Findings)
         .observed(hex::encode(&quoted.qualified_signer))
         .next("let the node agent create the key")
     });
-    let (boot, other) = (Boot::from(quoted.clock), Boot::from(certified));
+    let (boot, other) = (Boot::from(quoted.clock), Boot::from(certified.clock));
     findings.check(boot == other, || {
         Finding::new(
             "TPM-BOOT-CHANGED",
@@ -350,6 +354,11 @@ fn clocks(quoted: &Quoted, certified: Clock, ak: &Name, findings: &mut Findings)
         .observed(describe(other))
         .next("join again")
     });
+    if boot == other {
+        for finding in certified.since(&Counted::from(quoted)) {
+            findings.push(finding);
+        }
+    }
 }
 
 fn describe(boot: Boot) -> String {

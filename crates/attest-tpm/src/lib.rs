@@ -29,6 +29,7 @@ mod bytes;
 mod certificate;
 mod certify;
 pub mod continuous;
+mod counted;
 mod credential;
 pub mod efi;
 mod ek;
@@ -49,6 +50,7 @@ mod vendors;
 mod wire;
 
 pub use attested::{Attested, Body, Clock, Selection};
+pub use counted::Counted;
 pub use credential::{Credential, make_credential};
 pub use ek::{EndorsementKey, POLICY_A, References, Trust};
 pub use keys::SigningKey;

@@ -116,6 +116,7 @@ impl Vector {
             vector.tpm(facts);
         }
         vector.loaded(facts);
+        vector.files(facts);
         match facts.value(names::MACHINE_BOOT_SECURE_BOOT) {
             Some(Value::Bool(true)) => {
                 vector.configuration = vector.configuration.and(Claim::GOOD);
@@ -190,6 +191,22 @@ impl Vector {
             Claim::NONE | Claim::APPROVED_BOOT => loaded,
             other => other,
         };
+    }
+
+    /// "Only a recognized set of approved files are found" (2) is of directories whose every byte is known. That
+    /// is so of a file system under dm-verity, if its root hash stands in the command line of an approved boot:
+    /// what is not of that hash is not read. What a kernel lets run (IPE) or has run (IMA) says nothing of what
+    /// lies there beside it, and is no such claim.
+    fn files(&mut self, facts: &FactSet) {
+        let approved = facts.text(names::MACHINE_BOOT_STATE) == Some("approved");
+        let line = facts
+            .fact(names::MACHINE_BOOT_CMDLINE)
+            .filter(|line| approved && line.source > Source::Asserted);
+        if let Some(Value::Text(line)) = line.map(|line| &line.value)
+            && is_under_verity(line)
+        {
+            self.file_system = Claim::GOOD;
+        }
     }
 
     /// Which claim a finding is about, by the last words of its code.
@@ -268,10 +285,29 @@ impl Vector {
     }
 }
 
+/// Whether a kernel that is given `line` finds its root, or `/usr`, under dm-verity, as systemd reads it
+/// (systemd-veritysetup-generator): by a root hash, unless something turns that off. Whatever the initrd makes
+/// of it is part of what was approved.
+fn is_under_verity(line: &str) -> bool {
+    let set = |name: &str| {
+        let of = line.split_whitespace();
+        let mut of = of.filter_map(|word| word.split_once('=').filter(|(key, _)| *key == name));
+        // The last one counts.
+        of.next_back().map(|(_, value)| value)
+    };
+    let is_hash = |value: &str| value.len() == 64 && value.bytes().all(|b| b.is_ascii_hexdigit());
+    let is_off =
+        |name: &str| set(name).is_some_and(|value| !matches!(value, "1" | "yes" | "true" | "on"));
+    let hashed = set("roothash")
+        .or_else(|| set("usrhash"))
+        .is_some_and(is_hash);
+    hashed && !is_off("systemd.verity") && !is_off("rd.systemd.verity")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use facts::Timestamp;
+    use facts::{Timestamp, Warrant};
 
     fn affirmed(facts: &[(&str, &str, Source)]) -> Vector {
         of(facts, FactSet::new())
@@ -290,7 +326,8 @@ mod tests {
         for (name, value, source) in facts {
             set.state(name, *value, *source, Timestamp::EPOCH);
         }
-        Vector::of(&Verdict::affirmed(set, Vec::new()))
+        let every = Warrant::of(Source::Hardware, &[""]);
+        Vector::of(&Verdict::affirmed(&every, set, Vec::new()))
     }
 
     fn shown(vector: &Vector) -> String {
@@ -385,6 +422,59 @@ mod tests {
         assert_eq!(affirmed(&[boot, list]).executables, Claim::NONE);
         let partial = (names::MACHINE_BOOT_STATE, "partial", Source::Verified);
         assert_eq!(booted(&[partial], &["4", "7"]).executables, Claim::NONE);
+    }
+
+    fn files(line: &str, source: Source, more: &[(&str, &str, Source)]) -> i8 {
+        let line = (names::MACHINE_BOOT_CMDLINE, line, source);
+        let facts = [&[line], more].concat();
+        booted(&facts, &["4", "11"]).file_system.value()
+    }
+
+    #[test]
+    fn files_are_approved_where_an_approved_boot_reads_them_by_their_hash() {
+        let boot = (names::MACHINE_BOOT_STATE, "approved", Source::Verified);
+        let hash = "5f".repeat(32);
+        for line in [
+            format!("root=/dev/mapper/root roothash={hash} ro"),
+            format!("usrhash={hash}"),
+            format!("roothash={hash} systemd.verity=yes"),
+        ] {
+            assert_eq!(files(&line, Source::Hardware, &[boot]), 2, "{line}");
+            assert_eq!(files(&line, Source::Verified, &[boot]), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn files_are_not_approved_by_less_than_that() {
+        let boot = (names::MACHINE_BOOT_STATE, "approved", Source::Verified);
+        let hash = "5f".repeat(32);
+        let good = format!("roothash={hash}");
+        // Nobody approved the boot, or proved the line.
+        let measured = (names::MACHINE_BOOT_STATE, "measured", Source::Verified);
+        let partial = (names::MACHINE_BOOT_STATE, "partial", Source::Verified);
+        for boot in [&[][..], &[measured], &[partial]] {
+            assert_eq!(files(&good, Source::Hardware, boot), 0, "{boot:?}");
+        }
+        assert_eq!(files(&good, Source::Asserted, &[boot]), 0);
+        for line in [
+            "root=/dev/sda1 ro".to_owned(),
+            "roothash=".to_owned(),
+            format!("roothash={}", &hash[1..]),
+            format!("xroothash={hash}"),
+            format!("{good} systemd.verity=no"),
+            format!("{good} rd.systemd.verity=0"),
+            format!("{good} roothash=none"),
+        ] {
+            assert_eq!(files(&line, Source::Hardware, &[boot]), 0, "{line}");
+        }
+        // What may run, and what has run, is not what lies there.
+        let ipe = [
+            boot,
+            (names::MACHINE_IMA_STATE, "approved", Source::Verified),
+            (names::MACHINE_ENFORCEMENT, "enforced", Source::Verified),
+            (names::CODE_ENFORCEMENT, "enforced", Source::Verified),
+        ];
+        assert_eq!(files("ro", Source::Hardware, &ipe), 0);
     }
 
     #[test]

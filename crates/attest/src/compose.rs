@@ -1,7 +1,10 @@
 //! Composition of verdicts: `cloud AND tpm`. Never OR: which of two roots a machine must have is
 //! policy's to say.
 
-use facts::{Finding, Outcome, Value, Verdict};
+use facts::{Finding, Outcome, Source, Stated, Value, Verdict, Warrant};
+
+/// Whatever the parts state.
+const WARRANT: Warrant = Warrant::of(Source::Hardware, &[""]);
 
 /// One verdict out of several, all of which must be affirmed.
 ///
@@ -14,7 +17,7 @@ use facts::{Finding, Outcome, Value, Verdict};
 /// - Evidence is concatenated in the order of the parts, without repetition.
 #[must_use]
 pub fn compose(parts: Vec<Verdict>) -> Verdict {
-    let mut whole = Verdict::default();
+    let mut whole = Stated::default();
     if parts.is_empty() {
         whole.findings.push(nothing_verified());
     }
@@ -22,6 +25,7 @@ pub fn compose(parts: Vec<Verdict>) -> Verdict {
         if part.outcome() == Outcome::Refused && part.findings.is_empty() {
             whole.findings.push(nothing_verified());
         }
+        let part = part.into_stated();
         whole.findings.extend(part.findings);
         for fact in part.facts.iter() {
             match whole.facts.fact(&fact.name) {
@@ -39,7 +43,7 @@ pub fn compose(parts: Vec<Verdict>) -> Verdict {
         }
     }
     if whole.findings.is_empty() {
-        whole
+        Verdict::affirmed(&WARRANT, whole.facts, whole.evidence)
     } else {
         Verdict::refused(whole.findings, whole.evidence)
     }
@@ -67,7 +71,7 @@ fn conflict(name: &str, held: &Value, other: &Value) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use facts::{EvidenceDigest, FactSet, Source, Timestamp};
+    use facts::{EvidenceDigest, FactSet, Timestamp};
 
     fn affirmed(name: &str, value: &str, source: Source) -> Verdict {
         let mut facts = FactSet::new();
@@ -77,7 +81,7 @@ mod tests {
             sha256: "00".repeat(32),
             length: 0,
         };
-        Verdict::affirmed(facts, vec![evidence])
+        Verdict::affirmed(&WARRANT, facts, vec![evidence])
     }
 
     fn refused(code: &'static str) -> Verdict {

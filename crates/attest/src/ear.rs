@@ -5,7 +5,7 @@
 
 use crate::ar4si::{Tier, Vector};
 use crypto::{Algorithm, Signer, base64, jws};
-use facts::{FactSet, Outcome, Timestamp, Verdict};
+use facts::{Affirmed, Outcome, Timestamp, Verdict};
 use serde_json::{Map, Value, json};
 
 /// Section 3: the profile of this version of the draft.
@@ -47,7 +47,7 @@ pub struct Appraisal<'a> {
     /// What was accepted: the estate's version, or whatever names the reference values.
     pub policies: Vec<&'a str>,
     /// The facts to be told; others stay here.
-    pub shown: FactSet,
+    pub shown: Affirmed,
 }
 
 impl Ear<'_> {
@@ -166,7 +166,7 @@ mod tests {
     use super::*;
     use crypto::KeyPair;
     use crypto::jws::{JwsAlgorithm, VerificationKey};
-    use facts::{Finding, Source, names};
+    use facts::{FactSet, Finding, Source, Warrant, names};
 
     fn affirmed() -> Verdict {
         let mut facts = FactSet::new();
@@ -177,7 +177,7 @@ mod tests {
         ] {
             facts.state(name, value, Source::Hardware, Timestamp::EPOCH);
         }
-        Verdict::affirmed(facts, Vec::new())
+        Verdict::affirmed(&Warrant::of(Source::Hardware, &[""]), facts, Vec::new())
     }
 
     fn ear<'a>(verdict: &'a Verdict, nonce: Option<&'a [u8]>) -> Ear<'a> {
@@ -191,7 +191,10 @@ mod tests {
                 Appraisal {
                     verdict,
                     policies: vec!["estate:1"],
-                    shown: verdict.facts.under("machine.tee.kind"),
+                    shown: verdict
+                        .claims()
+                        .unwrap_or_default()
+                        .only(|fact| fact.name == "machine.tee.kind"),
                 },
             )],
         }

@@ -5,9 +5,12 @@ mod images;
 
 use crate::estate::Estate;
 use attest_code::{CodeDigest, CodeEvidence, FsVerityDigest, Running};
-use facts::{FactSet, Finding, Source, Timestamp, Verdict, names};
+use facts::{Affirmed, FactSet, Finding, Source, Timestamp, Verdict, Warrant, names};
 use references::{At, Digest, Known};
 use std::sync::Arc;
+
+/// What follows from digests is of code alone, and as strong as the digests are.
+const WARRANT: Warrant = Warrant::of(Source::Hardware, &["code."]);
 
 /// The facts of code that are observed. All others of `code.` follow from them.
 const OBSERVED: [&str; 2] = [names::CODE_SHA256, names::CODE_FSVERITY];
@@ -109,7 +112,7 @@ impl Estate {
     /// Nothing follows for code that nobody knows. For a version that was withdrawn, whoever signed it, and
     /// for evidence that does not hold, the findings say why.
     #[must_use]
-    pub fn code_facts(&self, facts: &FactSet, now: Timestamp) -> (FactSet, Vec<Finding>) {
+    pub fn code_facts(&self, facts: &FactSet, now: Timestamp) -> (Affirmed, Vec<Finding>) {
         self.code_facts_by(facts, now, &|of| Arc::new(self.judge_evidence(of, now)))
     }
 
@@ -121,7 +124,7 @@ impl Estate {
         facts: &FactSet,
         now: Timestamp,
         judged: &Judged<'_>,
-    ) -> (FactSet, Vec<Finding>) {
+    ) -> (Affirmed, Vec<Finding>) {
         let observed = Digests::of(facts);
         let mut derived = FactSet::new();
         let at = At {
@@ -131,7 +134,7 @@ impl Estate {
         match self.reference(&observed, facts, at) {
             Ok(Some((label, source))) => derived.state(names::CODE_REFERENCE, label, source, now),
             Ok(None) => {}
-            Err(finding) => return (FactSet::new(), vec![finding]),
+            Err(finding) => return (Affirmed::default(), vec![finding]),
         }
         let mut findings = Vec::new();
         if let Some((digest, source)) = observed.sha256 {
@@ -145,7 +148,7 @@ impl Estate {
             }
         }
         findings.extend(self.image_facts((&observed, facts), at, judged, &mut derived));
-        (derived, findings)
+        (Affirmed::by(&WARRANT, derived), findings)
     }
 
     /// Judges what was said of `subject`. What comes of it depends on this estate, the subject and `now` alone.

@@ -203,6 +203,11 @@ impl FactSet {
         }
     }
 
+    /// Keeps what `keep` holds of, as it leaves it.
+    pub(crate) fn retain(&mut self, mut keep: impl FnMut(&mut Fact) -> bool) {
+        self.0.retain(|_, fact| keep(fact));
+    }
+
     #[must_use]
     pub fn fact(&self, name: &str) -> Option<&Fact> {
         self.0.get(name)

@@ -18,8 +18,10 @@ mod finding;
 pub mod names;
 mod timestamp;
 mod verdict;
+mod warrant;
 
 pub use fact::{Fact, FactSet, Source, Value};
 pub use finding::{Finding, with_causes};
 pub use timestamp::Timestamp;
-pub use verdict::{EvidenceDigest, Outcome, Verdict};
+pub use verdict::{EvidenceDigest, Outcome, Stated, Verdict};
+pub use warrant::{Affirmed, Warrant};

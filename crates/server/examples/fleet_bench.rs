@@ -22,7 +22,7 @@ mod start;
 
 use attest_tpm::continuous::Standing;
 use crypto::{Algorithm, KeyPair, Signer, sha256};
-use facts::{FactSet, Source, Timestamp, names};
+use facts::{FactSet, Source, Timestamp, Verdict, Warrant, names};
 use proto::v1::{AttestRequest, Attestation};
 use references::ReferenceFile;
 use server::bench::{Node, cuts};
@@ -164,7 +164,9 @@ async fn member(server: &server::Running, number: usize) -> Arc<Member> {
     facts.state(names::MACHINE_NAME, name.as_str(), Source::Verified, now);
     facts.state(names::MACHINE_JOIN, "tpm", Source::Verified, now);
     let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
-    let node = Node::admit(server, &name, key.public_key().clone(), facts);
+    let every = Warrant::of(Source::Hardware, &[""]);
+    let verdict = Verdict::affirmed(&every, facts, Vec::new());
+    let node = Node::admit(server, &name, key.public_key().clone(), verdict);
     let node = node.await.unwrap();
     let mut machine = Chip::booted().unwrap();
     for file in 0..20 {

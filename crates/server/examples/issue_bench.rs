@@ -18,7 +18,7 @@
 mod start;
 
 use crypto::{Algorithm, KeyPair, PublicKey, Signer};
-use facts::{FactSet, Source, Timestamp, names};
+use facts::{FactSet, Source, Timestamp, Verdict, Warrant, names};
 use prost::Message as _;
 use proto::v1::node_update::Update;
 use proto::v1::{WorkloadRequest, X509Svid};
@@ -54,6 +54,7 @@ async fn bench(time: Duration) {
     machine.state(names::MACHINE_POOL, "bench", Source::Verified, now);
     machine.state(names::MACHINE_NAME, "m1", Source::Verified, now);
     let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
+    let machine = Verdict::affirmed(&Warrant::of(Source::Verified, &[""]), machine, Vec::new());
     let node = Node::admit(&server, "m1", key.public_key().clone(), machine)
         .await
         .unwrap();

@@ -16,12 +16,13 @@ use crate::join::Proved;
 use crate::metrics::Code;
 use crate::node::Caller;
 use crate::refusal::Refusal;
+use crate::warranted;
 use appraise::Kept;
-use attest_tpm::PcrSelection;
 use attest_tpm::continuous::{Answer, Standing, verify};
 use attest_tpm::ima::{Kind, Progress, Round};
+use attest_tpm::{Counted, PcrSelection};
 pub(crate) use demand::{Outcome, demand};
-use facts::{FactSet, Finding, Source, Timestamp, names};
+use facts::{Affirmed, FactSet, Finding, Timestamp, names};
 use ledger::Draft;
 use ledger::body::{self, Attested, Body as _};
 use proto::v1;
@@ -101,12 +102,17 @@ pub(crate) fn stands(core: &Core, node: &str, proved: Proved) {
 
 /// States that the kernel of `node` has measured a workload's code in this boot, as the machine's list says.
 /// Two digests count only if reference values know them as one file's: else they may be of two.
-pub(crate) fn root_in_hardware(core: &Core, node: &str, facts: &mut FactSet, current: &Current) {
+pub(crate) fn root_in_hardware(
+    core: &Core,
+    node: &str,
+    facts: Affirmed,
+    current: &Current,
+) -> Affirmed {
     let Some(proved) = facts.fact(names::MACHINE_BOOT_RESET_COUNT) else {
-        return;
+        return facts;
     };
     let now = proved.observed_at;
-    let digests = estate::sha256_digests_of_code(facts);
+    let digests = estate::sha256_digests_of_code(&facts);
     let values = &current.estate.references().values;
     let seen = |digest: &[u8; 32], kind| core.watched.lock().has_seen(node, kind, digest);
     let rooted = !digests.others
@@ -120,14 +126,10 @@ pub(crate) fn root_in_hardware(core: &Core, node: &str, facts: &mut FactSet, cur
             }
         };
     if !rooted {
-        return;
+        return facts;
     }
-    for name in [names::CODE_SHA256, names::CODE_FSVERITY] {
-        if let Some(value) = facts.value(name).cloned() {
-            facts.state(name, value, Source::Verified, now);
-        }
-    }
-    facts.state(names::CODE_ROOTED_IN_HARDWARE, true, Source::Verified, now);
+    let measured = warranted::measured(&facts, now);
+    facts.and(&measured)
 }
 
 /// Whether the list of `node` has been verified since this server started.
@@ -233,6 +235,19 @@ fn read_back(core: &Core, node: &NodeRow) -> Result<Standing, Refusal> {
     };
     let (key, quote) = (blob("tpm-ak-public")?, blob("tpm-quote")?);
     Standing::kept(&key, &quote, &blob("tpm-pcr-values")?).map_err(Refusal::Unavailable)
+}
+
+/// What the chip of `node` counted in the quote of its verdict. `None` where that cannot be read back: a machine
+/// that proves itself anew is not refused for what this server has lost.
+pub(crate) async fn counted(core: &Arc<Core>, node: &NodeRow) -> Option<Counted> {
+    let (reading, row) = (Arc::clone(core), node.clone());
+    let kept = tokio::task::spawn_blocking(move || read_back(&reading, &row)).await;
+    match kept {
+        Ok(Ok(kept)) => return Some(kept.counted()),
+        Ok(Err(refusal)) => tracing::warn!(%refusal, node = node.name, "its chip is not compared"),
+        Err(error) => tracing::warn!(%error, node = node.name, "its chip is not compared"),
+    }
+    None
 }
 
 /// The kernel of the machine of `caller` has measured something.

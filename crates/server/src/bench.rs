@@ -12,7 +12,7 @@ use crate::node::{Caller, workload};
 use crate::start::Running;
 use attest_tpm::continuous::Standing;
 use crypto::PublicKey;
-use facts::{FactSet, Finding, Verdict};
+use facts::{Finding, Verdict};
 use proto::v1::node_update::Update;
 use proto::v1::{AttestRequest, Attestation, WorkloadRequest, delta};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -28,7 +28,7 @@ pub struct Node {
 }
 
 impl Node {
-    /// Has `server` admit a machine of which `facts` hold, under `key`.
+    /// Has `server` admit a machine of which `verdict` is, under `key`.
     ///
     /// # Errors
     /// Whatever a join would be refused with.
@@ -36,13 +36,13 @@ impl Node {
         server: &Running,
         name: &str,
         key: PublicKey,
-        facts: FactSet,
+        verdict: Verdict,
     ) -> Result<Self, Finding> {
         let core = Arc::clone(&server.core);
         let admission = Admission {
             name: name.to_owned(),
             key: key.clone(),
-            verdict: Verdict::affirmed(facts, Vec::new()),
+            verdict,
             renewal: [0; 32],
             repeats: false,
             before: Vec::new(),

@@ -21,7 +21,7 @@ use crate::signing::{HeadFile, Signing};
 use crate::state::State;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
-use facts::{FactSet, Finding, Timestamp};
+use facts::{Affirmed, Finding, Timestamp};
 use ledger::body::TargetKind;
 use ledger::{Commitment, Digest, Draft, HexDigest, LedgerKey, RecordBuilder, Salt, Stamp};
 use ledger_store::{Blobs, Committed, StoreError};
@@ -81,7 +81,7 @@ pub(crate) struct Core {
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
     pub(crate) busy: Mutex<HashSet<String>>,
     /// By digest of their blob.
-    pub(crate) machines: RwLock<HashMap<String, Arc<FactSet>>>,
+    pub(crate) machines: RwLock<HashMap<String, Arc<Affirmed>>>,
     /// Fact sets whose openings are kept, by the digest of their canonical form.
     pub(crate) committed: RwLock<HashMap<[u8; 32], Commitment>>,
     pub(crate) connections: AtomicU64,
@@ -207,7 +207,7 @@ impl Core {
     /// Commits to `facts`, whose opening is kept first: what an issuance rested on can be read later by
     /// whoever may see blobs. The salt follows from the facts and a key that never leaves this machine, so
     /// that nobody else can try values, and one fact set costs one blob however often it is decided on.
-    pub(crate) async fn commit(&self, facts: &FactSet) -> Result<Commitment, Refusal> {
+    pub(crate) async fn commit(&self, facts: &Affirmed) -> Result<Commitment, Refusal> {
         let value = current::canonical(facts);
         let digest = crypto::sha256(&value);
         if let Some(commit) = self.known_commitment(&digest) {
@@ -236,7 +236,7 @@ impl Core {
     }
 
     /// The facts that a node's verdict states.
-    pub(crate) fn machine_facts(&self, node: &NodeRow) -> Result<Arc<FactSet>, Refusal> {
+    pub(crate) fn machine_facts(&self, node: &NodeRow) -> Result<Arc<Affirmed>, Refusal> {
         if let Ok(machines) = self.machines.read()
             && let Some(facts) = machines.get(&node.facts)
         {
@@ -252,7 +252,7 @@ impl Core {
         Ok(facts)
     }
 
-    fn read_facts(&self, blob: &str) -> Result<FactSet, Refusal> {
+    fn read_facts(&self, blob: &str) -> Result<Affirmed, Refusal> {
         let gone = || {
             Refusal::Unavailable(
                 Finding::new("SERVER-BLOB", "the facts of a verdict are not there")
@@ -266,7 +266,7 @@ impl Core {
             .get(&digest)
             .map_err(|error| Refusal::internal("reading a blob", &error))?
             .ok_or_else(gone)?;
-        serde_json::from_slice(&bytes).map_err(|_| gone())
+        crate::warranted::recorded(&bytes).ok_or_else(gone)
     }
 
     /// The recorded, standing SVID behind `peer`.

@@ -3,9 +3,10 @@
 mod said;
 
 use crate::join::{TeeStanding, chip, tee_stands};
+use crate::warranted;
 use appraise::Demands;
 use estate::{Certifies, Estate, Subject, is_derived_of_code};
-use facts::{Fact, FactSet, Finding, Source, Timestamp, Value, Verdict, names};
+use facts::{Affirmed, Fact, FactSet, Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::{EstateRef, HexDigest};
 use said::Said;
 use std::borrow::Cow;
@@ -42,7 +43,7 @@ pub(crate) struct Current {
 #[derive(Clone)]
 struct Code {
     at: Timestamp,
-    facts: Arc<FactSet>,
+    facts: Arc<Affirmed>,
     /// What was wrong with it.
     findings: Arc<[Finding]>,
 }
@@ -143,7 +144,7 @@ impl Current {
     /// is trusted any more, keeps nothing but its name. (Which of several vendors signed its certificate
     /// is looked at when it proves itself again.) So it is with one of a pool that asks for confidential
     /// hardware that it has not shown, or not as this version asks for it.
-    pub(crate) fn placed<'a>(&self, facts: &'a FactSet) -> Cow<'a, FactSet> {
+    pub(crate) fn placed<'a>(&self, facts: &'a Affirmed) -> Cow<'a, Affirmed> {
         let references = self.estate.references();
         let Some(known) = chip::fact(facts) else {
             // It joined by token, which shows nothing of hardware.
@@ -176,41 +177,28 @@ impl Current {
         if facts.text(names::MACHINE_POOL) == pool && tee == TeeStanding::Good {
             return Cow::Borrowed(facts);
         }
-        let stays = |name: &str| {
-            name != names::MACHINE_POOL
-                && (tee == TeeStanding::Good || !name.starts_with("machine.tee."))
-        };
-        let kept = facts.iter().filter(|fact| stays(&fact.name)).cloned();
-        let mut placed: FactSet = kept.collect();
-        if let Some(pool) = pool {
-            placed.state(
-                names::MACHINE_POOL,
-                pool,
-                Source::Verified,
-                known.observed_at,
-            );
-        }
-        Cow::Owned(placed)
+        let kept = facts.only(|fact| {
+            fact.name != names::MACHINE_POOL
+                && (tee == TeeStanding::Good || !fact.name.starts_with("machine.tee."))
+        });
+        Cow::Owned(kept.and(&warranted::placed(None, pool, known.observed_at)))
     }
 
     /// The facts of a workload as this version has them: placed, and with what it makes of the digests of its
     /// code now. What another version made of them is left out. Beside them, what is wrong with its code.
     pub(crate) fn known<'a>(
         &self,
-        facts: &'a FactSet,
+        facts: &'a Affirmed,
         now: Timestamp,
-    ) -> (Cow<'a, FactSet>, Arc<[Finding]>) {
+    ) -> (Cow<'a, Affirmed>, Arc<[Finding]>) {
         let placed = self.placed(facts);
         let stale = placed.iter().any(|fact| is_derived_of_code(&fact.name));
         if !self.estate.judges_code() && !stale {
             return (placed, Arc::default());
         }
-        let observed = placed.iter().filter(|fact| !is_derived_of_code(&fact.name));
-        let mut known: FactSet = observed.cloned().collect();
+        let known = placed.only(|fact| !is_derived_of_code(&fact.name));
         let code = self.code(&known, now);
-        for fact in code.facts.iter() {
-            known.insert(fact.clone());
-        }
+        let known = known.and(&code.facts);
         if digest(&known) == digest(&placed) {
             return (placed, code.findings);
         }
@@ -317,14 +305,12 @@ impl Current {
 }
 
 /// What is left of a machine that this version does not take: its name, and what it says of workloads.
-fn unplaced(facts: &FactSet) -> FactSet {
-    let stays = |name: &str| match name {
+fn unplaced(facts: &Affirmed) -> Affirmed {
+    facts.only(|fact| match fact.name.as_str() {
         names::MACHINE_NAME => true,
         names::CODE_ROOTED_IN_HARDWARE | names::CODE_ENFORCEMENT => false,
         name => !name.starts_with("machine."),
-    };
-    let kept = facts.iter().filter(|fact| stays(&fact.name));
-    kept.cloned().collect()
+    })
 }
 
 /// Over names, values and sources; not over the times of observation, which no policy sees.
@@ -456,6 +442,7 @@ mod tests {
             Source::Asserted,
             now,
         );
+        let facts = warranted::told(facts);
         let approved = old
             .known(&facts, now)
             .0

@@ -10,8 +10,9 @@ mod report;
 use crate::core::Core;
 use crate::current::{self, Current};
 use crate::refusal::Refusal;
+use crate::warranted;
 use estate::Enforcement;
-use facts::{FactSet, Source, Timestamp, names};
+use facts::{Affirmed, FactSet, Source, Timestamp, names};
 use proto::v1;
 use proto::v1::node_update::Update;
 use references::{At, Digest, Known};
@@ -69,7 +70,8 @@ pub(crate) fn connected(core: &Core, node: &str, takes: bool) -> Option<Update> 
         .or_default()
         .takes = takes;
     let current = takes.then(|| core.current.load_full()).flatten()?;
-    let ring = ring(&machine(core, node, &current)?);
+    let machine = machine(core, node, &current)?;
+    let ring = ring(&machine);
     Some(wanted(current.estate.references().enforcement_of(&ring)))
 }
 
@@ -115,15 +117,11 @@ pub(crate) fn look_again(core: &Core, node: &str) -> bool {
     let Some(current) = core.current.load_full() else {
         return false;
     };
-    let Some(mut facts) = machine(core, node, &current) else {
+    let Some(facts) = machine(core, node, &current) else {
         return false;
     };
-    state(core, node, &mut facts, &current, false);
-    let said: FactSet = facts
-        .iter()
-        .filter(|fact| NAMES.contains(&fact.name.as_str()))
-        .cloned()
-        .collect();
+    let facts = state(core, node, facts, &current, false);
+    let said = facts.only(|fact| NAMES.contains(&fact.name.as_str()));
     let digest = current::digest(&said);
     let mut all = core.enforcing.lock();
     let Some(told) = all.get_mut(node) else {
@@ -178,7 +176,8 @@ pub(crate) fn named_anew(core: &Core, old: Option<&Current>, new: &Current) {
     let until = core.now().plus_secs(GRACE_S);
     for node in nodes {
         let of = |current: &Current| {
-            let ring = ring(&machine(core, &node, current)?);
+            let machine = machine(core, &node, current)?;
+            let ring = ring(&machine);
             current.estate.references().enforcement_of(&ring).cloned()
         };
         let (before, after) = (old.and_then(of), of(new));
@@ -222,7 +221,7 @@ pub(crate) fn lapsed(core: &Core) -> Vec<String> {
 }
 
 /// The machine's facts, as `current` places it.
-fn machine(core: &Core, node: &str, current: &Current) -> Option<FactSet> {
+fn machine(core: &Core, node: &str, current: &Current) -> Option<Affirmed> {
     let row = core.state().node(node).cloned()?;
     let facts = core.machine_facts(&row).ok()?;
     Some(current.placed(&facts).into_owned())
@@ -238,23 +237,26 @@ fn ring(placed: &FactSet) -> String {
 pub(crate) fn state(
     core: &Core,
     node: &str,
-    facts: &mut FactSet,
+    facts: Affirmed,
     current: &Current,
     was_rooted: bool,
-) {
+) -> Affirmed {
     let (report, before) = {
         let all = core.enforcing.lock();
-        let Some(told) = all.get(node) else { return };
+        let Some(told) = all.get(node) else {
+            return facts;
+        };
         let before = told.before.as_ref().map(|(before, _)| Arc::clone(before));
         (told.report.clone(), before)
     };
-    let Some(report) = report else { return };
-    let named = current.estate.references().enforcement_of(&ring(facts));
+    let Some(report) = report else { return facts };
+    let named = current.estate.references().enforcement_of(&ring(&facts));
     if !report.supported && named.is_none() {
-        return;
+        return facts;
     }
     let now = core.now();
-    let rooted = is_rooted(core, node, facts, &report, current, was_rooted);
+    let rooted = is_rooted(core, node, &facts, &report, current, was_rooted);
+    let mut said = FactSet::new();
     let source = if rooted {
         Source::Verified
     } else {
@@ -270,15 +272,15 @@ pub(crate) fn state(
             known.find(|one| one.enforce && Some(one.policy.sha256()) == sha256)
         });
     let word = |enforced| if enforced { "enforced" } else { "observed" };
-    facts.state(
+    said.state(
         names::MACHINE_ENFORCEMENT,
         word(in_force.is_some()),
         source,
         now,
     );
     if let Some(active) = active {
-        facts.state(names::MACHINE_IPE_POLICY, active.name.as_str(), source, now);
-        facts.state(
+        said.state(names::MACHINE_IPE_POLICY, active.name.as_str(), source, now);
+        said.state(
             names::MACHINE_IPE_VERSION,
             active.version.as_str(),
             source,
@@ -287,22 +289,22 @@ pub(crate) fn state(
     }
     if let Some(sha256) = sha256 {
         let hex = crypto::hex::encode(&sha256);
-        facts.state(names::MACHINE_IPE_SHA256, hex, source, now);
+        said.state(names::MACHINE_IPE_SHA256, hex, source, now);
     }
     if rooted {
-        facts.state(names::MACHINE_IPE_ROOTED, true, source, now);
+        said.state(names::MACHINE_IPE_ROOTED, true, source, now);
     }
-    let Some(code) = facts.fact(names::CODE_SHA256) else {
-        return;
-    };
-    // As the weaker of the two.
-    let source = source.min(code.source);
-    let tree = facts.text(names::CODE_FSVERITY);
-    let tree = tree.and_then(estate::fsverity_digest);
-    let listed = in_force
-        .zip(tree)
-        .is_some_and(|(one, tree)| one.execution.digests.contains(&tree));
-    facts.state(names::CODE_ENFORCEMENT, word(listed), source, now);
+    if let Some(code) = facts.fact(names::CODE_SHA256) {
+        // As the weaker of the two.
+        let source = source.min(code.source);
+        let tree = facts.text(names::CODE_FSVERITY);
+        let tree = tree.and_then(estate::fsverity_digest);
+        let listed = in_force
+            .zip(tree)
+            .is_some_and(|(one, tree)| one.execution.digests.contains(&tree));
+        said.state(names::CODE_ENFORCEMENT, word(listed), source, now);
+    }
+    facts.and(&warranted::enforced(said))
 }
 
 /// Everything that ran on `node` in this boot is approved, by a list that its TPM quoted, and its agent is among
@@ -341,9 +343,9 @@ fn is_rooted(
 pub(crate) fn restated<'a>(
     core: &Core,
     node: &str,
-    facts: &'a FactSet,
+    facts: &'a Affirmed,
     current: &Current,
-) -> Cow<'a, FactSet> {
+) -> Cow<'a, Affirmed> {
     let report = {
         let all = core.enforcing.lock();
         all.get(node).and_then(|told| told.report.clone())
@@ -355,13 +357,10 @@ pub(crate) fn restated<'a>(
     if silent && NAMES.iter().all(|name| facts.fact(name).is_none()) {
         return Cow::Borrowed(facts);
     }
-    let others = facts
-        .iter()
-        .filter(|fact| !NAMES.contains(&fact.name.as_str()));
-    let others: FactSet = others.cloned().collect();
-    let mut restated = current.placed(&others).into_owned();
+    let others = facts.only(|fact| !NAMES.contains(&fact.name.as_str()));
+    let restated = current.placed(&others).into_owned();
     let was_rooted = facts.fact(names::MACHINE_IPE_ROOTED).is_some();
-    state(core, node, &mut restated, current, was_rooted);
+    let restated = state(core, node, restated, current, was_rooted);
     if current::digest(&restated) == current::digest(facts) {
         return Cow::Borrowed(facts);
     }
@@ -373,10 +372,10 @@ pub(crate) fn shown(core: &Core, node: &str) -> Value {
     let Some(current) = core.current.load_full() else {
         return Value::Null;
     };
-    let Some(mut facts) = machine(core, node, &current) else {
+    let Some(facts) = machine(core, node, &current) else {
         return Value::Null;
     };
-    state(core, node, &mut facts, &current, false);
+    let facts = state(core, node, facts, &current, false);
     let Some(word) = facts.text(names::MACHINE_ENFORCEMENT) else {
         return Value::Null;
     };

@@ -15,7 +15,7 @@ use crate::pool::Job;
 use crate::refusal::Refusal;
 use attest::ar4si::Vector;
 use crypto::PublicKey;
-use facts::{FactSet, Finding, Timestamp};
+use facts::{Affirmed, FactSet, Finding, Timestamp};
 use identity::{IssueError, PreparedJwt, PreparedX509};
 use ledger::body::{Body as _, FactValue, Issuance, SvidKind, TargetKind};
 use ledger::{Commitment, Decimal, Digest, EstateRef};
@@ -64,7 +64,8 @@ pub(crate) struct Basis {
     /// Index of the verdict.
     pub(crate) verdict: u64,
     pub(crate) evidence_time: u64,
-    pub(crate) facts: Arc<FactSet>,
+    /// INVARIANT: what verifiers stated, and nothing else can be put here.
+    pub(crate) facts: Arc<Affirmed>,
     /// To the facts; its opening is kept.
     pub(crate) commit: Commitment,
     /// The version that allowed it; absent for the plane's own identities.

@@ -28,7 +28,7 @@ use crate::node::Claims;
 use crate::refusal::Refusal;
 use attest::ar4si::Vector;
 use crypto::PublicKey;
-use facts::{FactSet, Finding, Outcome, Verdict};
+use facts::{Affirmed, Finding, Outcome, Verdict};
 use ledger::body::{self, Body as _, VerdictOutcome};
 use ledger::{Decimal, Draft, HexDigest};
 use limits::JoinLimits;
@@ -248,7 +248,7 @@ pub(crate) async fn admit_node(
     if let Some(node) = &known {
         may_join(node)?;
     }
-    let facts = Arc::new(admission.verdict.facts.clone());
+    let facts = Arc::new(claims(&admission.verdict)?);
     let blob = serde_json::to_vec(facts.as_ref())
         .map_err(|error| Refusal::internal("writing facts", &error))?;
     let blob = core.put_blob(blob).await?;
@@ -301,18 +301,33 @@ pub(crate) async fn admit_node(
     Ok(joined)
 }
 
+/// What a machine is admitted on. Whoever refuses one says so before; here nothing comes of it all the same.
+fn claims(verdict: &Verdict) -> Result<Affirmed, Refusal> {
+    verdict.claims().ok_or_else(|| {
+        let first = verdict.findings.first().cloned();
+        Refusal::Denied(first.unwrap_or_else(|| {
+            Finding::new(
+                "JOIN-VERDICT",
+                "no verifier affirmed anything of the machine",
+            )
+            .expected("a verdict that is affirmed")
+            .next("join again with the evidence that the trust domain asks for")
+        }))
+    })
+}
+
 /// Issues the SVID of a node as the state has it.
 pub(crate) async fn certify_node(
     core: &Arc<Core>,
     node: &NodeRow,
     key: PublicKey,
-    facts: Arc<FactSet>,
+    facts: Arc<Affirmed>,
     replaces: Option<String>,
     auth: &str,
 ) -> Result<v1::Joined, Refusal> {
     let id = core.node_id(&node.name)?;
     let claim = Claims::claim(core, &key, id.as_str(), &node.name)?;
-    let verdict = Verdict::affirmed(facts.as_ref().clone(), Vec::new());
+    let verdict = Verdict::from(facts.as_ref().clone());
     let order = Order {
         claim: Some(Arc::new(claim)),
         spiffe_id: id.clone(),

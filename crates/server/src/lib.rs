@@ -53,6 +53,7 @@ mod signing;
 mod start;
 pub mod state;
 mod upkeep;
+mod warranted;
 mod workloads;
 
 pub use config::{

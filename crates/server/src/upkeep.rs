@@ -6,7 +6,7 @@ use crate::issue::{Basis, Order, Signed, What, issue_own};
 use crate::refusal::Refusal;
 use crate::signing::replace;
 use crypto::Signer;
-use facts::{FactSet, Timestamp};
+use facts::{Affirmed, Timestamp};
 use ledger::body::{self, Body as _};
 use ledger::{Base64, Decimal};
 use proto::v1::{NodeUpdate, node_update};
@@ -124,7 +124,7 @@ pub(crate) async fn own_svid(
     server_key: &Arc<dyn Signer>,
 ) -> Result<(), Refusal> {
     let id = core.authority.server_id().clone();
-    let facts = Arc::new(FactSet::new());
+    let facts = Arc::new(Affirmed::default());
     let order = Order {
         what: What::X509 {
             public_key: server_key.public_key().clone(),

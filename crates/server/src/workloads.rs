@@ -4,7 +4,7 @@
 //! A node's workloads outlive its connection, because their SVIDs do.
 
 use crate::current::Allowed;
-use facts::{FactSet, Timestamp};
+use facts::{Affirmed, FactSet, Timestamp};
 use proto::v1::NodeUpdate;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,7 +26,7 @@ pub(crate) struct Holding {
 #[derive(Debug, Clone)]
 pub(crate) struct Workload {
     /// Asserted and of its machine.
-    pub(crate) facts: Arc<FactSet>,
+    pub(crate) facts: Arc<Affirmed>,
     pub(crate) held: Vec<Holding>,
     /// What the estate allowed when it was last asked.
     pub(crate) allowed: Arc<[Allowed]>,
@@ -114,7 +114,7 @@ impl Workloads {
         &self,
         node: &str,
         workload: &str,
-        facts: Arc<FactSet>,
+        facts: Arc<Affirmed>,
         allowed: Arc<[Allowed]>,
         new: Vec<Holding>,
         answer: Option<Answer>,
@@ -186,7 +186,7 @@ impl Workloads {
     }
 
     /// The facts of `workload`.
-    pub(crate) fn facts(&self, node: &str, workload: &str) -> Option<Arc<FactSet>> {
+    pub(crate) fn facts(&self, node: &str, workload: &str) -> Option<Arc<Affirmed>> {
         let nodes = self.lock();
         let workload = nodes.get(node)?.workloads.get(workload)?;
         Some(Arc::clone(&workload.facts))

@@ -368,7 +368,7 @@ fn jsonwebtoken_reads_our_results() {
                     Appraisal {
                         verdict,
                         policies: vec!["https://estate.example/1"],
-                        shown: verdict.facts.clone(),
+                        shown: verdict.claims().unwrap_or_default(),
                     },
                 )],
             };

@@ -63,7 +63,7 @@ fn another_verifiers_word_counts_for_its_key_alone() {
     });
     let judged = verify(&evidence, &expected, &References::default());
     assert_eq!(judged.proven.unwrap().root, Source::Hardware);
-    let facts = judged.verdict.facts;
+    let facts = judged.verdict.into_stated().facts;
     assert_eq!(facts.text(names::MACHINE_TPM_AK_CHAIN), Some("vouched"));
     assert_eq!(facts.text(names::MACHINE_TPM_KIND), Some("tee"));
 

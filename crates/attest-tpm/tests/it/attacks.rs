@@ -188,6 +188,12 @@ fn each_lie_about_the_keys_of_a_join_is_refused() {
         ("a certification after a restart", |s| {
             s.certify.reset_count += 1
         }),
+        ("a certification from before the quote", |s| {
+            s.certify.clock -= 1
+        }),
+        ("a certification by older firmware", |s| {
+            s.certify.firmware -= 1
+        }),
         ("another TLS connection", |s| {
             s.channel.exporter = vec![1; 32]
         }),
@@ -226,6 +232,8 @@ fn each_lie_about_the_keys_of_a_join_is_refused() {
         a certification of another key: TPM-CERTIFY-NAME
         a certification for an earlier join: TPM-CERTIFY-TRANSCRIPT
         a certification after a restart: TPM-BOOT-CHANGED
+        a certification from before the quote: TPM-CLOCK-BACK
+        a certification by older firmware: TPM-FIRMWARE-BACK
         another TLS connection: TPM-CERTIFY-TRANSCRIPT TPM-SESSION-PROOF
         another server: TPM-CERTIFY-TRANSCRIPT TPM-SESSION-PROOF
         another trust domain: TPM-CERTIFY-TRANSCRIPT TPM-SESSION-PROOF

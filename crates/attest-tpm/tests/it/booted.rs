@@ -148,8 +148,8 @@ fn a_log_that_is_not_of_this_boot_refuses_the_join() {
             continue;
         }
         // What is not measured says nothing: the facts are those of the log as it was.
-        let honest = machine.join(log).verdict.facts;
-        let facts = judged.verdict.facts;
+        let honest = machine.join(log).verdict.into_stated().facts;
+        let facts = judged.verdict.into_stated().facts;
         let boot = |facts: &facts::FactSet| {
             facts
                 .iter()
@@ -170,7 +170,7 @@ fn a_log_of_sha1_alone_says_nothing() {
     let legacy = read(&machine.folder, "tpm2tools-sha1.bin");
     let judgement = machine.join(&legacy);
     assert_eq!(codes(&judgement), "");
-    let facts = judgement.verdict.facts;
+    let facts = judgement.verdict.into_stated().facts;
     assert_eq!(facts.text(names::MACHINE_BOOT_STATE), Some("unknown"));
     assert!(facts.value(names::MACHINE_BOOT_SECURE_BOOT).is_none());
 }

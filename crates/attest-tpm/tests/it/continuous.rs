@@ -19,7 +19,9 @@ const NONCE: [u8; 32] = [7; 32];
 /// A chip of software, and the list of its kernel.
 struct Machine {
     key: KeyPair,
+    clock: u64,
     reset_count: u32,
+    firmware: u64,
     pcrs: [[u8; 32]; 15],
     list: Vec<Vec<u8>>,
 }
@@ -28,7 +30,9 @@ impl Machine {
     fn boot() -> Self {
         let mut machine = Self {
             key: KeyPair::generate(Algorithm::EcdsaP256).unwrap(),
+            clock: 99,
             reset_count: 7,
+            firmware: 5,
             pcrs: [[0; 32]; 15],
             list: Vec::new(),
         };
@@ -73,7 +77,9 @@ impl Machine {
         ]
         .concat();
         let said = Statement {
+            clock: self.clock,
             reset_count: self.reset_count,
+            firmware: self.firmware,
             ..Statement::of(QUOTE)
         };
         let quote = statement(&said, b"\0\x0bsigner", nonce, &quoted);
@@ -224,6 +230,26 @@ fn each_lie_meets_its_own_check() {
     changed.extend(14, [1; 32]);
     let codes = refused(&changed.answer(2), &before, &references);
     assert_eq!(codes, "ATTEST-PCR-CHANGED ATTEST-PCR-CHANGED");
+}
+
+#[test]
+fn a_chip_whose_clock_or_firmware_goes_back_is_refused() {
+    let mut machine = Machine::boot();
+    let references = allowed(&["/usr/bin/a"]);
+    (machine.clock, machine.firmware) = (5_000, 7);
+    let (before, _) = ask(&machine.answer(0), &machine.stands(), Some(&references)).unwrap();
+    machine.clock = 4_999;
+    let back = refused(&machine.answer(2), &before, &references);
+    assert_eq!(back, "TPM-CLOCK-BACK");
+    (machine.clock, machine.firmware) = (5_000, 6);
+    let older = refused(&machine.answer(2), &before, &references);
+    assert_eq!(older, "TPM-FIRMWARE-BACK");
+    // What it counted last is what counts, and not what it joined with.
+    (machine.clock, machine.firmware) = (9_000, 8);
+    let (later, _) = ask(&machine.answer(2), &before, Some(&references)).unwrap();
+    (machine.clock, machine.firmware) = (6_000, 7);
+    let both = refused(&machine.answer(2), &later, &references);
+    assert_eq!(both, "TPM-CLOCK-BACK TPM-FIRMWARE-BACK");
 }
 
 #[test]

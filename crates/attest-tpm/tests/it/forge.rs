@@ -45,7 +45,9 @@ pub(crate) struct Statement {
     pub(crate) magic: u32,
     pub(crate) kind: u16,
     pub(crate) qualifying: Option<Vec<u8>>,
+    pub(crate) clock: u64,
     pub(crate) reset_count: u32,
+    pub(crate) firmware: u64,
     pub(crate) signed_by_another: bool,
 }
 
@@ -55,7 +57,9 @@ impl Statement {
             magic: 0xff54_4347,
             kind,
             qualifying: None,
+            clock: 99,
             reset_count: 7,
+            firmware: 0x0102_0304_0506_0708,
             signed_by_another: false,
         }
     }
@@ -306,11 +310,11 @@ pub(crate) fn statement(
         &statement.kind.to_be_bytes(),
         &sized(signer),
         &sized(statement.qualifying.as_deref().unwrap_or(qualifying)),
-        &99u64.to_be_bytes(),
+        &statement.clock.to_be_bytes(),
         &statement.reset_count.to_be_bytes(),
         &0u32.to_be_bytes(),
         &[1],
-        &0x0102_0304_0506_0708u64.to_be_bytes(),
+        &statement.firmware.to_be_bytes(),
         body,
     ]
     .concat()

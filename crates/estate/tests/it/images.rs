@@ -3,7 +3,7 @@
 use crate::code::{NOW, estate, key, pem};
 use crate::fixture::facts;
 use crypto::{KeyPair, Signer as _};
-use facts::{FactSet, Finding, Source, names};
+use facts::{Affirmed, FactSet, Finding, Source, names};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = "program";
@@ -108,7 +108,7 @@ fn running(program: &str) -> FactSet {
     ])
 }
 
-fn known(references: &Value, running: &FactSet) -> (FactSet, Vec<Finding>) {
+fn known(references: &Value, running: &FactSet) -> (Affirmed, Vec<Finding>) {
     estate(references).code_facts(running, NOW)
 }
 

@@ -8,7 +8,7 @@ use super::{Admitted, record_act};
 use crate::core::Core;
 use crate::refusal::Refusal;
 use attest::ear::{Appraisal, Ear};
-use facts::{FactSet, Finding, Timestamp, Verdict, names};
+use facts::{Affirmed, Finding, Timestamp, Verdict, names};
 use ledger::body::TargetKind;
 use proto::v1;
 use serde_json::{Value, json};
@@ -40,7 +40,7 @@ const SHOWN: [&str; 14] = [
 /// A machine that stands.
 struct Standing {
     node: NodeRow,
-    facts: FactSet,
+    facts: Affirmed,
     /// When its SVID ends.
     until: Timestamp,
     estate: String,
@@ -76,11 +76,8 @@ pub(super) async fn ear(
     let ends = now.plus_secs(LIFETIME_S).min(until);
     let judging = Arc::clone(core);
     let signed = core.pool.run(move || {
-        let shown = facts
-            .iter()
-            .filter(|fact| SHOWN.contains(&fact.name.as_str()));
-        let shown: FactSet = shown.cloned().collect();
-        let verdict = Verdict::affirmed(facts, Vec::new());
+        let shown = facts.only(|fact| SHOWN.contains(&fact.name.as_str()));
+        let verdict = Verdict::from(facts);
         let result = Ear {
             issued_at: now,
             expires_at: ends,

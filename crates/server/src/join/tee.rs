@@ -21,7 +21,7 @@ use attest_tee::{Bundle, nitro, snp, tdx};
 use crypto::PublicKey;
 use endorsements::Want;
 use estate::{Estate, TeeKind, TeeReference, TeeRoot, TeeTerms};
-use facts::{Fact, FactSet, Finding, Outcome, Source, Timestamp, Verdict, names};
+use facts::{Finding, Outcome, Source, Timestamp};
 use proto::v1;
 
 /// Quotes have some 5 KiB; what the agent collects has these limits as well.
@@ -187,11 +187,12 @@ pub(super) fn judge(
         // and has to be the one that the paravisor vouches for.
         TeeTerms::AzureSnp(terms) => {
             let references = references::snp(terms, root)?;
-            let (mut judged, key) = azure_snp(offered, &bundle, now, &references);
+            let (judged, key) = azure_snp(offered, &bundle, now, &references);
             if key.is_some_and(|key| key != *question.attestation_key) {
-                judged.verdict = Verdict::refused(vec![other_key()], judged.verdict.evidence);
+                judged.refused_for(other_key())
+            } else {
+                judged
             }
-            judged
         }
         TeeTerms::NitroTpm(terms) => endorsed::nitro_tpm(
             &offered.report,
@@ -245,7 +246,7 @@ fn affirmed(judged: Endorsed, problem: Option<Finding>) -> Result<Endorsed, Refu
     if judged.verdict.outcome() == Outcome::Affirmed {
         return Ok(judged);
     }
-    let mut findings = judged.verdict.findings;
+    let mut findings = judged.verdict.into_stated().findings;
     if lacks_endorsement(&findings) {
         findings.extend(problem);
     }
@@ -260,24 +261,13 @@ fn affirmed(judged: Endorsed, problem: Option<Finding>) -> Result<Endorsed, Refu
 
 /// What was judged, with what it rests on. Under a root that is no vendor's nothing follows from hardware.
 fn stated(
-    mut judged: Endorsed,
+    judged: Endorsed,
     reference: &TeeReference,
     attestation_key: &PublicKey,
     now: Timestamp,
 ) -> Endorsed {
-    let source = source(reference);
-    let verdict = &judged.verdict;
-    let facts = verdict.facts.iter().map(|fact| Fact {
-        source: fact.source.min(source),
-        ..fact.clone()
-    });
-    let mut facts: FactSet = facts.collect();
-    let ak = crypto::hex::encode(&attestation_key.spki_sha256());
-    facts.state(names::MACHINE_TEE_AK, ak, source, now);
-    let root = reference.root_name();
-    facts.state(names::MACHINE_TEE_ROOT, root, Source::Verified, now);
-    judged.verdict = Verdict::affirmed(facts, verdict.evidence.clone());
-    judged
+    let (root, most) = (reference.root_name(), source(reference));
+    judged.resting_on(root, most, attestation_key, now)
 }
 
 const fn source(reference: &TeeReference) -> Source {

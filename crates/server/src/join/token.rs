@@ -6,8 +6,9 @@ use crate::listener::Peer;
 use crate::lock::may_join;
 use crate::node::Claims;
 use crate::refusal::Refusal;
+use crate::warranted;
 use attest::transcript::token_join;
-use facts::{FactSet, Finding, Source, Verdict, names};
+use facts::Finding;
 use ledger::HexDigest;
 use ledger::body::{self, Body as _};
 use proto::v1;
@@ -89,16 +90,11 @@ pub(super) async fn join(
         };
         before.push(draft(spent.record().actor(id.as_str(), &auth))?);
     }
-    let mut facts = FactSet::new();
-    let checked = Source::Verified;
-    facts.state(names::MACHINE_JOIN, "token", checked, now);
-    facts.state(names::MACHINE_NAME, token.node.as_str(), checked, now);
-    facts.state(names::MACHINE_POOL, token.pool.as_str(), checked, now);
-    facts.state(names::MACHINE_KEY, "memory", checked, now);
+    let verdict = warranted::by_token(&token.node, &token.pool, now);
     let admission = Admission {
         name: token.node,
         key,
-        verdict: Verdict::affirmed(facts, Vec::new()),
+        verdict,
         renewal: [0; 32],
         repeats: false,
         before,

@@ -9,7 +9,8 @@ use crate::join::{
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
-use facts::{FactSet, Finding, Source, Verdict, names};
+use crate::warranted;
+use facts::{Finding, names};
 use proto::v1;
 use std::sync::Arc;
 
@@ -151,7 +152,7 @@ pub(super) async fn renew(
         (false, _) => Admission {
             name: name.clone(),
             key,
-            verdict: Verdict::affirmed(again(core, &facts), Vec::new()),
+            verdict: warranted::seen_again(&facts, core.now()),
             renewal,
             repeats: false,
             before: Vec::new(),
@@ -166,14 +167,4 @@ pub(super) async fn renew(
         crate::attesting::stands(core, name, proved);
     }
     Ok(renewed)
-}
-
-/// The facts of a machine that joined by token, seen again now: it still holds its key.
-fn again(core: &Core, facts: &FactSet) -> FactSet {
-    let now = core.now();
-    let mut fresh = FactSet::new();
-    for fact in facts.iter() {
-        fresh.state(&fact.name, fact.value.clone(), Source::Verified, now);
-    }
-    fresh
 }

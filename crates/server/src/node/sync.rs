@@ -19,8 +19,9 @@ use crate::lock::not_locked;
 use crate::metrics;
 use crate::refusal::Refusal;
 use crate::seals;
+use crate::warranted;
 use crate::workloads::{Holding, Updates};
-use facts::{FactSet, Finding, Source, Timestamp, Value, names};
+use facts::{Affirmed, FactSet, Finding, Source, Timestamp, Value, names};
 use jwt::jwt;
 use ledger::body::TargetKind;
 use proto::v1::node_message::Message;
@@ -333,7 +334,7 @@ fn fresh(core: &Core, current: &Current, evidence_time: u64) -> Result<(), Refus
 }
 
 /// What an agent may say: of workloads, the digests of their code, and as its own word.
-fn assertions(bytes: &[u8]) -> Result<FactSet, Refusal> {
+fn assertions(bytes: &[u8]) -> Result<Affirmed, Refusal> {
     let facts: FactSet =
         serde_json::from_slice(bytes).map_err(|_| invalid("facts that do not parse"))?;
     let may = |fact: &facts::Fact| {
@@ -349,9 +350,9 @@ fn assertions(bytes: &[u8]) -> Result<FactSet, Refusal> {
     // An interpreter's digest says nothing of the code that it runs, whatever an agent says.
     if facts.value(names::WORKLOAD_INTERPRETER) == Some(&Value::Bool(true)) {
         let rest = facts.iter().filter(|fact| !fact.name.starts_with("code."));
-        return Ok(rest.cloned().collect());
+        return Ok(warranted::told(rest.cloned().collect()));
     }
-    Ok(facts)
+    Ok(warranted::told(facts))
 }
 
 fn invalid(what: &str) -> Refusal {

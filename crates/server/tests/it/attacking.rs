@@ -3,6 +3,7 @@
 use crate::harness::{Fixture, PROGRAM, program};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
+use server::bench::Node;
 use svid_tls::OwnSvid;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -51,6 +52,27 @@ async fn a_proof_from_another_connection_does_not_count() {
     assert_eq!(crate::harness::finding(&refused).code, "JOIN-PROOF");
     // The token was not spent on it.
     fixture.join_with(&token).await.unwrap();
+}
+
+/// Whoever judges evidence refuses it; were that forgotten, nobody would be let in all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_verdict_admits_nobody() {
+    let fixture = Fixture::start().await;
+    let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let key = crypto::Signer::public_key(&key);
+    let found = facts::Finding::new("TPM-QUOTE-NONCE", "the quote answers another challenge");
+    for (verdict, code) in [
+        (
+            facts::Verdict::refused(vec![found], Vec::new()),
+            "TPM-QUOTE-NONCE",
+        ),
+        (facts::Verdict::default(), "JOIN-VERDICT"),
+    ] {
+        let admitted = Node::admit(fixture.running(), "m1", key.clone(), verdict).await;
+        assert_eq!(admitted.err().unwrap().code, code);
+    }
+    let records = fixture.records(&["verdict", "node-state"]).await;
+    assert!(records.is_empty(), "{records:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,7 @@ pub(crate) async fn locked(fixture: &Fixture) -> Value {
     m1.unwrap_or_else(|| panic!("{agents}"))["locked"].clone()
 }
 
-fn fact<'a>(verdict: &'a facts::Verdict, name: &str) -> Option<&'a str> {
+fn fact<'a>(verdict: &'a facts::Stated, name: &str) -> Option<&'a str> {
     verdict.facts.text(name)
 }
 
@@ -101,7 +101,7 @@ async fn a_list_is_judged_at_the_join_by_what_may_run() {
     };
     let fixture = kernel.fixture(SLOW).await;
     let joined = kernel.join(&fixture).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&joined.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&joined.joined.verdict).unwrap();
     assert_eq!(fact(&verdict, "machine.ima.state"), Some("approved"));
     let entries = verdict.facts.value("machine.ima.entries").unwrap();
     assert_eq!(entries.to_string(), "2");
@@ -141,10 +141,10 @@ async fn a_list_is_judged_at_the_join_by_what_may_run() {
     // Where nothing says what may run, nothing is judged.
     fixture.apply(&kernel.estate(None)).await.unwrap();
     let joined = kernel.join(&fixture).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&joined.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&joined.joined.verdict).unwrap();
     assert_eq!(fact(&verdict, "machine.ima.state"), Some("measured"));
     let joined = kernel.join_with(&fixture, Vec::new()).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&joined.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&joined.joined.verdict).unwrap();
     assert_eq!(fact(&verdict, "machine.ima.state"), Some("unknown"));
 }
 
@@ -195,13 +195,15 @@ async fn an_eviction_whose_caller_goes_away_is_recorded_all_the_same() {
     fixture.apply(&estate).await.unwrap();
     let mut chip = Chip::booted().unwrap();
     let now = facts::Timestamp::now();
-    let mut facts = facts::FactSet::new();
+    let mut machine = facts::FactSet::new();
     for (name, value) in [("machine.name", "m1"), ("machine.join", "tpm")] {
-        facts.state(name, value, facts::Source::Verified, now);
+        machine.state(name, value, facts::Source::Verified, now);
     }
     let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
     let key = crypto::Signer::public_key(&key).clone();
-    let node = Node::admit(fixture.running(), "m1", key, facts)
+    let every = facts::Warrant::of(facts::Source::Verified, &[""]);
+    let verdict = facts::Verdict::affirmed(&every, machine, Vec::new());
+    let node = Node::admit(fixture.running(), "m1", key, verdict)
         .await
         .unwrap();
     let quoted = chip.quote(&[0; 32]).unwrap();
@@ -328,7 +330,7 @@ async fn a_renewal_is_judged_by_the_whole_list_and_a_bad_one_evicts() {
     let machine = kernel.join(&fixture).await.unwrap();
     kernel.measure(LISTED, content(LISTED));
     let machine = renew(&machine, &kernel, kernel.list(0)).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let entries = verdict.facts.value("machine.ima.entries").unwrap();
     assert_eq!(entries.to_string(), "3");
 

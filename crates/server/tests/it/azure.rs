@@ -171,7 +171,7 @@ fn pinned(ak: &str) -> String {
 }
 
 fn facts_of(machine: &Machine) -> FactSet {
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     verdict.facts
 }
 

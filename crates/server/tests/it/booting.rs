@@ -118,7 +118,7 @@ impl Machine {
             .tpm_finish(finish)
             .await?
             .into_inner();
-        let verdict: facts::Verdict = serde_json::from_slice(&joined.verdict).unwrap();
+        let verdict: facts::Stated = serde_json::from_slice(&joined.verdict).unwrap();
         Ok(verdict.facts)
     }
 }

@@ -56,7 +56,7 @@ async fn a_machine_of_a_cloud_joins_renews_and_loses_all_when_the_cloud_is_trust
 
     fixture.apply(&declared(&ours, "")).await.unwrap();
     let stranger = join(&fixture, &cloud.chip, None).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&stranger.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&stranger.joined.verdict).unwrap();
     let ak = verdict.facts.text("machine.tpm.ak_sha256").unwrap();
     let (_, name) = stranger.joined.node_id.rsplit_once('/').unwrap();
     assert_eq!(name, "google-17-4886718345");
@@ -120,7 +120,7 @@ async fn a_banned_machine_of_a_cloud_does_not_come_back_by_another_of_its_keys()
     );
     fixture.apply(&declared(&root, "")).await.unwrap();
     let machine = join(&fixture, &cloud.chip, None).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let ak = verdict.facts.text("machine.tpm.ak_sha256").unwrap();
     let pins = format!("ak_sha256 = [\"{ak}\"]\n");
     fixture.apply(&declared(&root, &pins)).await.unwrap();

@@ -209,7 +209,7 @@ fn honest_domain(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
 }
 
 pub(crate) fn facts_of(machine: &Machine) -> facts::FactSet {
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     verdict.facts
 }
 

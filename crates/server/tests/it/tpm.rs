@@ -151,7 +151,7 @@ async fn a_machine_joins_by_its_tpm_and_an_answer_counts_once_on_its_connection(
             .node_id
             .starts_with("spiffe://example.org/trilith/node/tpm-")
     );
-    let verdict: facts::Verdict = serde_json::from_slice(&joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&joined.verdict).unwrap();
     assert_eq!(verdict.facts.text("machine.tpm.kind"), Some("emulated"));
     assert_eq!(verdict.facts.text("machine.boot.state"), Some("unknown"));
     let bundle = joined.bundle.clone().unwrap();

@@ -534,7 +534,7 @@ async fn a_chip_that_counts_fewer_boots_is_locked_even_after_the_server_restarte
     }
     let mut fixture = start(&chip, "").await;
     let machine = join(&fixture, &chip, None).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let boots = verdict.facts.value("machine.boot.reset_count").cloned();
     assert_ne!(boots, Some(facts::Value::Integer(0)));
     fixture.restart().await;
@@ -552,6 +552,52 @@ async fn a_chip_that_counts_fewer_boots_is_locked_even_after_the_server_restarte
         "the reason"
     );
     assert_eq!(fixture.records(&["lock"]).await.len(), 1);
+    fixture.readmit(&name(&machine)).await;
+    join(&fixture, &chip, None).await.unwrap();
+}
+
+fn tool(chip: &Swtpm, arguments: &[&str]) {
+    let (program, arguments) = arguments.split_first().unwrap();
+    let output = std::process::Command::new(program)
+        .args(arguments)
+        .env("TPM2TOOLS_TCTI", chip.tcti())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{program}: {output:?}");
+}
+
+/// It counts the boots that it did, once it has been started so often: its clock does not.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_was_cleared_and_counts_the_same_boots_is_locked_by_its_clock() {
+    let Some((mut chip, _)) = chips("server.tpm-clock") else {
+        return;
+    };
+    if let Err(why) = testkit::tools(["tpm2_clear", "tpm2_setclock", "tpm2_shutdown"]) {
+        return testkit::skip("server.tpm-clock", &why);
+    }
+    let fixture = start(&chip, "").await;
+    let machine = join(&fixture, &chip, None).await.unwrap();
+    // What a power cut does to the clock is no fault.
+    chip.power_off();
+    chip.power_on().unwrap();
+    join(&fixture, &chip, None).await.unwrap();
+    // A day.
+    tool(&chip, &["tpm2_setclock", "86400000"]);
+    let again = join(&fixture, &chip, None).await.unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&again.joined.verdict).unwrap();
+    let Some(facts::Value::Integer(boots)) = verdict.facts.value("machine.boot.reset_count") else {
+        panic!("a count");
+    };
+    tool(&chip, &["tpm2_clear", "-c", "platform"]);
+    for _ in 0..*boots {
+        tool(&chip, &["tpm2_shutdown", "-c"]);
+        chip.power_off();
+        chip.power_on().unwrap();
+    }
+    let refused = finding(&join(&fixture, &chip, None).await.err().unwrap());
+    assert_eq!(refused.code, "AGENT-LOCKED");
+    let observed = refused.observed.unwrap();
+    assert!(observed.contains("TPM-CLOCK-BACK"), "{observed}");
     fixture.readmit(&name(&machine)).await;
     join(&fixture, &chip, None).await.unwrap();
 }
@@ -580,7 +626,7 @@ async fn a_machine_that_is_taken_out_of_a_pool_loses_what_the_pool_gave_at_once(
     };
     let fixture = start(&chip, "").await;
     let machine = join(&fixture, &chip, None).await.unwrap();
-    let verdict: facts::Verdict = serde_json::from_slice(&machine.joined.verdict).unwrap();
+    let verdict: facts::Stated = serde_json::from_slice(&machine.joined.verdict).unwrap();
     let ek = verdict.facts.text("machine.tpm.ek_sha256").unwrap();
     let mut sync = crate::kernel::attested(&chip, &machine).await;
     let program = crate::harness::program(1000, crate::harness::PROGRAM);

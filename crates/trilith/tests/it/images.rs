@@ -2,7 +2,7 @@
 //! cosign signs by key.
 
 use crate::refs::{generation, text, trilith};
-use facts::{FactSet, Source, Timestamp, names};
+use facts::{Affirmed, FactSet, Source, Timestamp, names};
 use references::Digest;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -166,7 +166,7 @@ impl Built {
     }
 
     /// What an estate that trusts the key makes of a program with that content.
-    fn known(&self, content: &[u8]) -> FactSet {
+    fn known(&self, content: &[u8]) -> Affirmed {
         let mut files = estate::EstateFiles::new();
         files.insert("estate.toml", "trust_domain = \"t\"\n");
         for name in ["image.json", "attached.json"] {

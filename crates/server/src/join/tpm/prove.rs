@@ -11,14 +11,15 @@ use crate::join::{chip, member, not_overtaken};
 use crate::listener::Peer;
 use crate::lock::lock;
 use crate::refusal::Refusal;
+use crate::warranted;
 use appraise::{Asked, Presented};
 use attest_tee::endorsed::Endorsed;
 use attest_tpm::ak::Vouched;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
-use attest_tpm::{Channel, JoinAnswer, JoinEvidence, SigningKey};
-use facts::{FactSet, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
+use attest_tpm::{Channel, Counted, JoinAnswer, JoinEvidence, SigningKey};
+use facts::{Affirmed, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use proto::v1;
 use std::sync::Arc;
 use store::NodeRow;
@@ -70,7 +71,7 @@ pub(crate) async fn prove(
     };
     let Judgement { verdict, proven } = chip(core, &current, &evidence, expectation).await?;
     let Some(proven) = proven else {
-        return Err(first(verdict.findings));
+        return Err(first(verdict.into_stated().findings));
     };
     let (name, pool) = placed(&current.estate, &proven.chip, proven.instance.as_ref());
     let vouched = vouching.as_ref().ok().and_then(Option::as_ref);
@@ -100,19 +101,10 @@ pub(crate) async fn prove(
     // Nothing vouches for what is behind the verified entries.
     let verified = list.progress().map_or(0, |progress| progress.entries());
     Arc::make_mut(&mut evidence).keep_list(verified);
-    not_rewound(core, &name, proven.boot).await?;
-    let mut verdict = kept(core, verdict, &evidence, hardware).await?;
-    for fact in approved.iter() {
-        verdict.facts.insert(fact.clone());
-    }
-    verdict
-        .facts
-        .state(names::MACHINE_NAME, name.as_str(), Source::Verified, now);
-    if let Some(pool) = pool {
-        verdict
-            .facts
-            .state(names::MACHINE_POOL, pool, Source::Verified, now);
-    }
+    not_rewound(core, &name, &proven, begun).await?;
+    let place = warranted::placed(Some(&name), pool.as_deref(), now);
+    let verdict = kept(core, verdict, &evidence, hardware).await?;
+    let verdict = verdict.and(&approved).and(&place);
     let standing = Proved {
         standing: Standing::of(&proven, &list),
         list: Some(list),
@@ -259,7 +251,7 @@ type Vouching = Result<Option<tee::Vouching>, tee::Refused>;
 
 /// What reference values make of boot and list, and what is made of the hardware.
 type Judged = (
-    Result<(FactSet, Round), Vec<Finding>>,
+    Result<(Affirmed, Round), Vec<Finding>>,
     Result<Option<Endorsed>, tee::Refused>,
 );
 
@@ -291,7 +283,7 @@ impl Machine {
         Ok((measured, hardware))
     }
 
-    fn measured(&self) -> Result<(FactSet, Round), Vec<Finding>> {
+    fn measured(&self) -> Result<(Affirmed, Round), Vec<Finding>> {
         let demands = self.current.demands(&self.ring);
         let asked = Asked {
             values: &self.current.estate.references().values,
@@ -322,16 +314,16 @@ impl Machine {
 /// The verdict of chip and hardware together, whose evidence is kept.
 async fn kept(
     core: &Core,
-    mut verdict: Verdict,
+    verdict: Verdict,
     evidence: &JoinEvidence,
     hardware: Option<Endorsed>,
 ) -> Result<Verdict, Refusal> {
     let mut blobs = evidence.blobs();
-    verdict.evidence = blobs.iter().map(attest::Evidence::digest).collect();
+    let mut verdict = verdict.resting_on(blobs.iter().map(attest::Evidence::digest).collect());
     if let Some(hardware) = hardware {
         verdict = attest::compose(vec![verdict, hardware.verdict]);
         if verdict.outcome() == Outcome::Refused {
-            return Err(first(verdict.findings));
+            return Err(first(verdict.into_stated().findings));
         }
         blobs.extend(hardware.blobs);
     }
@@ -374,9 +366,16 @@ fn known_as(core: &Core, peer: &Peer, chip: &Chip) -> Option<String> {
     chip::is_of(&facts, chip).then_some(name)
 }
 
-/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did: its node is locked until
-/// an administrator readmits it, and what it counts then is where it begins anew.
-async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Refusal> {
+/// A TPM that was cleared, or restored from a copy, counts fewer boots than it did, or less time in one boot, and
+/// one may run older firmware: its node is locked until an administrator readmits it, and what it counts then is where
+/// it begins anew. It was challenged when the ledger had `begun` records.
+async fn not_rewound(
+    core: &Arc<Core>,
+    name: &str,
+    proven: &Proven,
+    begun: u64,
+) -> Result<(), Refusal> {
+    let boot = proven.boot;
     let known = core.state().node(name).cloned();
     let counts =
         |node: &NodeRow| node.readmitted.is_none() && (node.locked.is_none() || is_evicted(node));
@@ -394,9 +393,20 @@ async fn not_rewound(core: &Arc<Core>, name: &str, boot: Boot) -> Result<(), Ref
             reset_count,
             restart_count,
         });
-    if previous.is_none_or(|previous| boot >= previous) {
+    if previous.is_some_and(|previous| boot < previous) {
+        let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
+        return Err(lock(core, &node, node.generation, seen).await);
+    }
+    // A verdict from after the challenge may rest on a later quote than this one.
+    if node.verdict >= begun || !chip::is_of(&facts, &proven.chip) {
         return Ok(());
     }
-    let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
-    Err(lock(core, &node, node.generation, seen).await)
+    let Some(before) = crate::attesting::counted(core, &node).await else {
+        return Ok(());
+    };
+    let back = Counted::from(&proven.quoted).since(&before);
+    let Some(finding) = back.first() else {
+        return Ok(());
+    };
+    Err(lock(core, &node, node.generation, &finding.to_string()).await)
 }

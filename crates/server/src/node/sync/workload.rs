@@ -17,7 +17,7 @@ use crate::pool::{Ended, Job};
 use crate::refusal::Refusal;
 use crate::workloads::Answer;
 use crypto::PublicKey;
-use facts::{FactSet, Finding, Timestamp};
+use facts::{Affirmed, Finding, Timestamp};
 use ledger::Commitment;
 use proto::v1;
 use proto::v1::node_update::Update;
@@ -38,7 +38,7 @@ struct Asked {
 /// What a workload's facts come to.
 struct Decided {
     node: NodeRow,
-    facts: Arc<FactSet>,
+    facts: Arc<Affirmed>,
     /// Of `facts`.
     digest: [u8; 32],
     allowed: Arc<[Allowed]>,
@@ -51,7 +51,7 @@ struct Decided {
 
 /// What the orders of a request are answered with, beside what is issued.
 struct Begun {
-    facts: Arc<FactSet>,
+    facts: Arc<Affirmed>,
     allowed: Arc<[Allowed]>,
     orders: Arc<[Order]>,
     refused: Vec<v1::RefusedIdentity>,
@@ -166,12 +166,10 @@ impl Asked {
         not_locked(&node)?;
         fresh(core, current, node.evidence_time)?;
         let machine = core.machine_facts(&node)?;
-        let mut facts = current.placed(&machine).into_owned();
-        for fact in assertions(&self.request.facts)?.iter() {
-            facts.insert(fact.clone());
-        }
-        crate::attesting::root_in_hardware(core, &node.name, &mut facts, current);
-        crate::enforcing::state(core, &node.name, &mut facts, current, false);
+        let facts = current.placed(&machine).into_owned();
+        let facts = facts.and(&assertions(&self.request.facts)?);
+        let facts = crate::attesting::root_in_hardware(core, &node.name, facts, current);
+        let facts = crate::enforcing::state(core, &node.name, facts, current, false);
         let (facts, code) = current.known(&facts, core.now());
         let facts = facts.into_owned();
         let digest = crate::current::digest(&facts);

@@ -63,7 +63,7 @@ fn said(
             return None;
         }
     };
-    let facts = crate::current::from_canonical(Commitment::opened(&opening, "facts")?)?;
+    let facts = crate::warranted::committed(Commitment::opened(&opening, "facts")?)?;
     let facts = crate::enforcing::restated(core, node, &facts, new);
     if by_machine && matches!(facts, Cow::Borrowed(_)) {
         return Some(Said::Unchanged);
