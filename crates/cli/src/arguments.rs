@@ -621,9 +621,7 @@ impl Command {
             Self::Gateway(_) => {
                 Some("where the gateway's server is, `server` in gateway.toml says")
             }
-            Self::Pdp(_) => {
-                Some("where the decision point's server is, `server` in pdp.toml says")
-            }
+            Self::Pdp(_) => Some("where the decision point's server is, `server` in pdp.toml says"),
             _ => None,
         }
     }
