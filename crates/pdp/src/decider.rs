@@ -115,7 +115,6 @@ impl Version {
         }
     }
 
-    #[must_use]
     pub fn decide(&self, question: &Question) -> Answer {
         self.judge(&question.facts)
             .decide(&question.subject, question.action, &question.resource)
@@ -129,7 +128,6 @@ pub struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    #[must_use]
     pub fn decide(&self, subject: &str, action: Action, resource: &ResourceRef) -> Answer {
         match &self.prepared {
             Some(prepared) => Answer {

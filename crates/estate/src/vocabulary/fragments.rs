@@ -282,7 +282,7 @@ fn kind(declared: &Map<String, Json>, fragments: &[Own<'_>]) -> Result<OwnKind, 
     };
     let mut shape = declared
         .get("shape")
-        .map(|shape| record(shape))
+        .map(record)
         .transpose()
         .map_err(|message| (message, "texts, integers, booleans, and sets of texts"))?
         .unwrap_or_default();
