@@ -74,6 +74,12 @@ enum Text {
 }
 
 impl ProvenanceRule {
+    /// Whether what this signer says counts by this rule.
+    #[must_use]
+    pub fn lists(&self, signer: &str) -> bool {
+        self.signers.contains(signer)
+    }
+
     /// `signers` are labels of the references' signers, at least one. `builder` is the builder's URI as the
     /// provenance writes it. `source` is a repository: `github.com/acme/payments`, or its URL.
     ///

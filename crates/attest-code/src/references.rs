@@ -81,6 +81,20 @@ pub struct CodeReferences {
 }
 
 impl CodeReferences {
+    /// The labels of all signers, in the owner's order.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.signers.iter().map(Signer::label)
+    }
+
+    /// The names under which what this signer says counts: its own, and those of provenance rules that list it.
+    /// Empty if there is no such signer.
+    #[must_use]
+    pub fn approvals_by(&self, signer: &str) -> Vec<&str> {
+        let own = self.labels().filter(|label| *label == signer);
+        let rules = self.provenance.iter().filter(|rule| rule.lists(signer));
+        own.chain(rules.map(ProvenanceRule::label)).collect()
+    }
+
     /// Puts reference values together. The order of signers and of rules is the owner's preference: the first
     /// that fits speaks for the code.
     ///

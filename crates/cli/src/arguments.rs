@@ -84,6 +84,11 @@ pub enum Command {
     /// List everything that PRINCIPAL may do, with the policy that grants it
     #[command(after_long_help = "Example:\n  trilith what-can agents/helper")]
     WhatCan(WhatCanArguments),
+    /// List what whoever takes a machine, some code or a key could become, and what that reaches
+    #[command(
+        after_long_help = "Examples:\n  trilith blast-radius machine db-7\n  trilith blast-radius identity payments/api --estate ./estate\n  trilith blast-radius signer release --json"
+    )]
+    BlastRadius(BlastArguments),
     /// Search and show records of the server's and the gateways' ledgers
     #[command(subcommand)]
     Ledger(LedgerCommand),
@@ -251,10 +256,15 @@ pub struct DemoArguments {
 #[derive(Debug, Subcommand)]
 pub enum EstateCommand {
     /// Show what applying DIR would change, and whether the invariants hold
-    #[command(after_long_help = "Example:\n  trilith estate plan ./estate")]
+    #[command(
+        after_long_help = "Examples:\n  trilith estate plan ./estate\n  trilith estate plan ./estate --markdown > plan.md"
+    )]
     Plan {
         /// Folder of the estate
         directory: PathBuf,
+        /// As GitHub-flavoured Markdown, for a comment on a pull request
+        #[arg(long)]
+        markdown: bool,
     },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(
@@ -282,6 +292,9 @@ pub enum EstateCommand {
         /// Seconds that the solver may take for each invariant
         #[arg(long, default_value_t = 60)]
         timeout: u64,
+        /// Another cvc5, which has to agree on everything that is proved
+        #[arg(long, value_name = "CVC5")]
+        second_solver: Option<PathBuf>,
     },
     /// Run the policy tests of DIR on this machine
     #[command(after_long_help = "Example:\n  trilith estate test estate")]
@@ -368,6 +381,57 @@ pub struct WhoCanArguments {
 pub struct WhatCanArguments {
     /// An identity's path, as `payments/api`, or its SPIFFE ID
     pub principal: String,
+}
+
+#[derive(Debug, Args)]
+pub struct BlastArguments {
+    /// What was taken
+    #[command(subcommand)]
+    pub taken: TakenCommand,
+    /// Folder of the estate; by default the version that the server has in force
+    #[arg(long, value_name = "DIR", global = true)]
+    pub estate: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum TakenCommand {
+    /// Root on a machine
+    #[command(after_long_help = "Example:\n  trilith blast-radius machine db-7 --pool databases")]
+    Machine {
+        /// Its name
+        name: String,
+        /// Its pool, if the estate does not declare the machine
+        #[arg(long)]
+        pool: Option<String>,
+    },
+    /// Whatever runs a program
+    #[command(
+        after_long_help = "Example:\n  trilith blast-radius code $(sha256sum < /usr/bin/psql | cut -c 1-64)"
+    )]
+    Code {
+        /// The program's SHA-256, hex
+        sha256: String,
+    },
+    /// The key or account of a signer
+    #[command(after_long_help = "Example:\n  trilith blast-radius signer release --json")]
+    Signer {
+        /// The signer's name in the estate's references
+        name: String,
+    },
+    /// An identity's SVID and key
+    #[command(after_long_help = "Example:\n  trilith blast-radius identity payments/api")]
+    Identity {
+        /// The identity's path
+        path: String,
+    },
+    /// A gateway, which acts in the name of everybody
+    #[command(after_long_help = "Example:\n  trilith blast-radius gateway gateway/pg")]
+    Gateway {
+        /// The gateway's identity
+        path: String,
+    },
+    /// The server with its keys
+    Server,
 }
 
 #[derive(Debug, Subcommand)]

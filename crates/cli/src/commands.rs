@@ -3,6 +3,7 @@
 mod administer;
 mod ask;
 mod attest;
+mod blast;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
@@ -47,6 +48,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Estate(command) => return estate::run(command, &global),
         Command::Why(arguments) => block_on(ASKING_THREADS, ask::why(arguments, &global))?,
         Command::WhoCan(arguments) => block_on(ASKING_THREADS, ask::who_can(arguments, &global))?,
+        Command::BlastRadius(arguments) => {
+            block_on(ASKING_THREADS, blast::blast_radius(arguments, &global))?;
+        }
         Command::WhatCan(arguments) => block_on(ASKING_THREADS, ask::what_can(arguments, &global))?,
         Command::Ledger(command) => block_on(ASKING_THREADS, ledger::run(command, &global))?,
         Command::Pack(arguments) => block_on(ASKING_THREADS, pack::pack(arguments, &global))?,

@@ -22,11 +22,13 @@ mod lint;
 mod options;
 mod pool;
 mod proof;
+mod questions;
 mod report;
 mod solver;
 
 pub use counterexample::{Counterexample, Party};
 pub use lint::{Lint, lint_blocking};
 pub use options::Options;
-pub use proof::{prove, prove_blocking};
-pub use report::{Engines, InvariantReport, Report, Result, Unknown};
+pub use proof::{prove, prove_beside, prove_blocking};
+pub use questions::Memory;
+pub use report::{Engines, GivenReport, InvariantReport, Report, Result, Unknown};

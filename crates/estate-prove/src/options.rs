@@ -8,7 +8,9 @@ use std::time::Duration;
 pub struct Options {
     /// The cvc5 program: a path, or a name to be found on `PATH`.
     pub solver: PathBuf,
-    /// Processes at once.
+    /// Another one, which has to agree on everything that is proved.
+    pub second: Option<PathBuf>,
+    /// Processes of each at once.
     pub processes: usize,
     /// For one question; after it the process is killed.
     pub question: Duration,
@@ -29,10 +31,26 @@ impl Options {
     }
 }
 
+impl Options {
+    /// The options of each solver, one process of it.
+    pub(crate) fn each_alone(&self) -> Vec<Self> {
+        let solvers = std::iter::once(&self.solver).chain(&self.second);
+        solvers
+            .map(|solver| Self {
+                solver: solver.clone(),
+                second: None,
+                processes: 1,
+                ..self.clone()
+            })
+            .collect()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
             solver: PathBuf::from("cvc5"),
+            second: None,
             // One for each core of the smallest machine that we plan for.
             processes: 2,
             // Ordinary invariants take milliseconds; past this an operator waits for nothing.

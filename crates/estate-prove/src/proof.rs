@@ -7,13 +7,16 @@
 use crate::counterexample::Counterexample;
 use crate::options::Options;
 use crate::pool::{Pool, unknown};
-use crate::report::{Engines, InvariantReport, Report, Result as ProofResult, Unknown};
+use crate::questions::{Memory, Question, Questions};
+use crate::report::{
+    Engines, GivenReport, InvariantReport, Report, Result as ProofResult, Unknown,
+};
 use crate::solver;
 use cedar_policy::{Authorizer, Decision, Policy, PolicySet, RequestEnv};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
 use estate::{Estate, Invariant, InvariantKind, Today, cedar};
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Deep conditions recurse in symbolic compilation as they do in validation.
@@ -24,13 +27,56 @@ const STACK_BYTES: usize = 128 * 1024 * 1024;
 /// Never fails: what goes wrong makes invariants unknown, and unknown is not accepted.
 #[must_use]
 pub fn prove_blocking(estate: &Estate, options: &Options) -> Report {
-    let proved = on_a_prover(|| prove_here(estate, options));
-    proved.unwrap_or_else(|error| {
-        let why = Unknown::new("PROVE-THREAD", error.to_string());
-        report(estate, None, Instant::now(), |_| ProofResult::Unknown {
-            why: why.clone(),
-        })
-    })
+    prove_beside(estate, options, &Memory::default())
+}
+
+/// As [`prove_blocking`]; what `memory` knows to be proved is not asked again.
+#[must_use]
+pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Report {
+    let started = Instant::now();
+    let solvers = on_a_prover(|| solvers(options)).unwrap_or_default();
+    let questions = Questions::new(estate, &solvers);
+    let next = AtomicUsize::new(0);
+    let done: Mutex<Vec<Option<InvariantReport>>> =
+        Mutex::new(estate.invariants().iter().map(|_| None).collect());
+    let work = || async {
+        let prover = Prover {
+            questions: &questions,
+            memory,
+            pools: options.each_alone().iter().map(Pool::new).collect(),
+        };
+        while let Some((place, invariant)) = questions.take(&next) {
+            let began = Instant::now();
+            let result = prover.prove(invariant).await;
+            let report = finish(estate, invariant, result, began);
+            if let Ok(mut done) = done.lock()
+                && let Some(slot) = done.get_mut(place)
+            {
+                *slot = Some(report);
+            }
+        }
+    };
+    // One prover for each process that may run: encoding a question takes as long as answering it.
+    std::thread::scope(|scope| {
+        for _ in 0..options.processes.max(1) {
+            scope.spawn(|| on_a_prover(work));
+        }
+    });
+    let done = done.into_inner().unwrap_or_default();
+    let reports = estate.invariants().iter().zip(done);
+    Report {
+        estate: estate.version().to_owned(),
+        engines: engines(&solvers),
+        invariants: reports
+            .map(|(invariant, report)| {
+                report.unwrap_or_else(|| {
+                    let why = Unknown::new("PROVE-THREAD", "the prover did not end as it should");
+                    finish(estate, invariant, ProofResult::Unknown { why }, started)
+                })
+            })
+            .collect(),
+        milliseconds: milliseconds(started),
+    }
 }
 
 /// Runs `work` to its end on a thread of its own, whose stack is deep.
@@ -52,48 +98,43 @@ pub(crate) fn on_a_prover<T: Send, F: Future<Output = T>>(
     })
 }
 
-/// As [`prove_blocking`], off the async threads.
-pub async fn prove(estate: Arc<Estate>, options: Options) -> Report {
+/// As [`prove_beside`], off the async threads.
+pub async fn prove(estate: Arc<Estate>, options: Options, memory: Arc<Memory>) -> Report {
     let started = Instant::now();
     let blocking = Arc::clone(&estate);
-    match tokio::task::spawn_blocking(move || prove_blocking(&blocking, &options)).await {
-        Ok(report) => report,
-        Err(error) => {
-            let why = Unknown::new("PROVE-THREAD", error.to_string());
-            report(&estate, None, started, |_| ProofResult::Unknown {
-                why: why.clone(),
-            })
+    let proved = tokio::task::spawn_blocking(move || prove_beside(&blocking, &options, &memory));
+    proved.await.unwrap_or_else(|error| {
+        let why = Unknown::new("PROVE-THREAD", error.to_string());
+        let invariants = estate.invariants().iter();
+        Report {
+            estate: estate.version().to_owned(),
+            engines: engines(&[]),
+            invariants: invariants
+                .map(|invariant| {
+                    let result = ProofResult::Unknown { why: why.clone() };
+                    finish(&estate, invariant, result, started)
+                })
+                .collect(),
+            milliseconds: milliseconds(started),
         }
-    }
+    })
 }
 
-fn report(
-    estate: &Estate,
-    solver: Option<String>,
-    started: Instant,
-    mut result: impl FnMut(&Invariant) -> ProofResult,
-) -> Report {
-    let invariants = estate
-        .invariants()
-        .iter()
-        .map(|invariant| {
-            let began = Instant::now();
-            finish(estate, invariant, result(invariant), began)
-        })
-        .collect();
-    Report {
-        estate: estate.version().to_owned(),
-        engines: engines(solver),
-        invariants,
-        milliseconds: milliseconds(started),
+/// What each of the solvers calls itself, in the order of the options.
+async fn solvers(options: &Options) -> Vec<String> {
+    let mut found = Vec::new();
+    for one in options.each_alone() {
+        found.extend(solver::version(&one).await);
     }
+    found
 }
 
-fn engines(solver: Option<String>) -> Engines {
+fn engines(solvers: &[String]) -> Engines {
     Engines {
         cedar: cedar_policy::get_sdk_version().to_string(),
-        solvers: u8::from(solver.is_some()),
-        solver,
+        solvers: u8::try_from(solvers.len()).unwrap_or(u8::MAX),
+        solver: solvers.first().cloned(),
+        second: solvers.get(1).cloned(),
     }
 }
 
@@ -124,53 +165,32 @@ fn finish(
         }
         (result, _) => result,
     };
+    let givens = invariant.givens.iter();
     InvariantReport {
         kind: invariant.kind,
         invariant: Arc::clone(&invariant.reference),
         result,
         today,
+        givens: givens
+            .map(|given| GivenReport {
+                given: given.text.clone(),
+                today: estate.given_today(invariant, given),
+            })
+            .collect(),
         about_today: invariant.is_about_today(),
         milliseconds: milliseconds(began),
     }
 }
 
-async fn prove_here(estate: &Estate, options: &Options) -> Report {
-    let started = Instant::now();
-    let solver = solver::version(options).await;
-    let mut prover = Prover {
-        estate,
-        pool: Pool::new(options),
-        compiled: BTreeMap::new(),
-    };
-    let mut invariants = Vec::new();
-    for invariant in estate.invariants() {
-        let began = Instant::now();
-        let result = prover.prove(invariant).await;
-        invariants.push(finish(estate, invariant, result, began));
-    }
-    Report {
-        estate: estate.version().to_owned(),
-        engines: engines(solver),
-        invariants,
-        milliseconds: milliseconds(started),
-    }
-}
-
-/// The policies that concern one kind of request.
-struct Compiled {
-    policies: CompiledPolicySet,
-    fragile: Vec<CompiledPolicy>,
-}
-
+/// One prover, on a thread of its own, with a pool for each solver.
 struct Prover<'a> {
-    estate: &'a Estate,
-    pool: Pool,
-    /// Compiled once, asked of by every invariant.
-    compiled: BTreeMap<RequestEnv, Compiled>,
+    questions: &'a Questions<'a>,
+    memory: &'a Memory,
+    pools: Vec<Pool>,
 }
 
 impl Prover<'_> {
-    async fn prove(&mut self, invariant: &Invariant) -> ProofResult {
+    async fn prove(&self, invariant: &Invariant) -> ProofResult {
         match self.try_all(invariant).await {
             Ok(None) => ProofResult::Proved,
             Ok(Some(counterexample)) => ProofResult::Broken {
@@ -181,118 +201,111 @@ impl Prover<'_> {
     }
 
     /// Every kind of request that the invariant can speak of; the others it matches never, by type.
-    async fn try_all(&mut self, invariant: &Invariant) -> Result<Option<Counterexample>, Unknown> {
+    async fn try_all(&self, invariant: &Invariant) -> Result<Option<Counterexample>, Unknown> {
+        let schema = cedar::schema(self.questions.estate);
         let policy = cedar::matching(invariant);
-        let envs: Vec<_> = policy
-            .get_valid_request_envs(cedar::schema(self.estate))
-            .collect();
+        let envs: Vec<_> = policy.get_valid_request_envs(schema).collect();
         if envs.is_empty() {
             return Err(Unknown::new(
                 "PROVE-EMPTY",
                 "no request can match the invariant",
             ));
         }
-        for env in envs {
-            self.compile(&env)?;
-            if let Some(counterexample) = self.try_one(invariant, &env).await? {
-                return Ok(Some(counterexample));
+        if cedar::is_fragile(invariant) {
+            for env in &envs {
+                let own = CompiledPolicy::compile(policy, env, schema)
+                    .map_err(|error| unknown(&error))?;
+                self.never_errs(&own, "the invariant itself can err")
+                    .await?;
+            }
+        }
+        for env in &envs {
+            for question in self.questions.about(invariant, env) {
+                if self.memory.knows(&question.digest) {
+                    continue;
+                }
+                if let Some(counterexample) = self.try_one(invariant, env, &question).await? {
+                    return Ok(Some(counterexample));
+                }
+                self.memory.learn(question.digest);
             }
         }
         Ok(None)
-    }
-
-    fn compile(&mut self, env: &RequestEnv) -> Result<(), Unknown> {
-        if self.compiled.contains_key(env) {
-            return Ok(());
-        }
-        let schema = cedar::schema(self.estate);
-        let concern = |policy: &&Policy| cedar::concerns(self.estate, policy, env.action());
-        let mut slice = PolicySet::new();
-        for policy in cedar::policies(self.estate).policies().filter(concern) {
-            // Ids are unique in the set that they come from, which is all that can fail.
-            let _added = slice.add(policy.clone());
-        }
-        let fragile = cedar::fragile(self.estate)
-            .filter(concern)
-            .map(|policy| {
-                CompiledPolicy::compile(policy, env, schema).map_err(|error| unknown(&error))
-            })
-            .collect::<Result<_, _>>()?;
-        let policies =
-            CompiledPolicySet::compile(&slice, env, schema).map_err(|error| unknown(&error))?;
-        self.compiled
-            .insert(env.clone(), Compiled { policies, fragile });
-        Ok(())
     }
 
     async fn try_one(
         &self,
         invariant: &Invariant,
         env: &RequestEnv,
+        question: &Question<'_>,
     ) -> Result<Option<Counterexample>, Unknown> {
-        let Some(compiled) = self.compiled.get(env) else {
-            return Err(Unknown::new(
-                "PROVE-UNSUPPORTED",
-                "the policies were not compiled",
-            ));
+        let schema = cedar::schema(self.questions.estate);
+        let set = |policies: &mut dyn Iterator<Item = &Policy>| {
+            PolicySet::from_policies(policies.cloned())
+                .map_err(|error| Unknown::new("PROVE-UNSUPPORTED", error.to_string()))
         };
-        let schema = cedar::schema(self.estate);
-        let matching = cedar::matching(invariant);
-        if cedar::is_fragile(invariant) {
-            let own =
-                CompiledPolicy::compile(matching, env, schema).map_err(|error| unknown(&error))?;
-            self.never_errs(&own, "the invariant itself can err")
-                .await?;
-        }
-        let set = PolicySet::from_policies([matching.clone()])
-            .map_err(|error| Unknown::new("PROVE-UNSUPPORTED", error.to_string()))?;
-        let matched =
-            CompiledPolicySet::compile(&set, env, schema).map_err(|error| unknown(&error))?;
-        let policies = &compiled.policies;
-        let found = match invariant.kind {
-            InvariantKind::Never => {
-                self.pool
-                    .ask(async |compiler| {
+        let compiled = |policies: &PolicySet| {
+            CompiledPolicySet::compile(policies, env, schema).map_err(|error| unknown(&error))
+        };
+        let matching = set(&mut std::iter::once(cedar::matching(invariant)))?;
+        let matched = compiled(&matching)?;
+        let policies = compiled(&set(&mut question.policies.iter().map(|one| one.policy()))?)?;
+        let mut proved_by = 0;
+        for pool in &self.pools {
+            let answer = match invariant.kind {
+                InvariantKind::Never => {
+                    pool.ask(async |compiler| {
                         compiler
-                            .check_disjoint_with_counterexample_opt(policies, &matched)
+                            .check_disjoint_with_counterexample_opt(&policies, &matched)
                             .await
                     })
                     .await?
-            }
-            InvariantKind::Always => {
-                self.pool
-                    .ask(async |compiler| {
-                        compiler
-                            .check_implies_with_counterexample_opt(&matched, policies)
-                            .await
-                    })
-                    .await?
-            }
-        };
-        match found {
-            Some(found) => self.replay(invariant, &set, &found).map(Some),
-            None => {
-                if invariant.kind == InvariantKind::Always {
-                    for policy in &compiled.fragile {
-                        self.never_errs(policy, "a policy can err, which denies")
-                            .await?;
-                    }
                 }
-                Ok(None)
+                InvariantKind::Always => {
+                    pool.ask(async |compiler| {
+                        compiler
+                            .check_implies_with_counterexample_opt(&matched, &policies)
+                            .await
+                    })
+                    .await?
+                }
+            };
+            match answer {
+                None => proved_by += 1,
+                // One that proves where another finds what breaks it, and it does: the finding is replayed.
+                Some(found) => {
+                    let replayed = self.replay(invariant, &matching, &found);
+                    return match (replayed, proved_by) {
+                        (Err(why), 1..) => Err(Unknown::new(
+                            "PROVE-SOLVERS-DISAGREE",
+                            format!("one solver calls it proved, another not: {}", why.message),
+                        )),
+                        (replayed, _) => replayed.map(Some),
+                    };
+                }
             }
         }
+        if invariant.kind == InvariantKind::Always {
+            for policy in question.policies.iter().filter(|one| one.is_fragile()) {
+                let policy = CompiledPolicy::compile(policy.policy(), env, schema)
+                    .map_err(|error| unknown(&error))?;
+                self.never_errs(&policy, "a policy can err, which denies")
+                    .await?;
+            }
+        }
+        Ok(None)
     }
 
     async fn never_errs(&self, policy: &CompiledPolicy, message: &str) -> Result<(), Unknown> {
-        let never = self
-            .pool
-            .ask(async |compiler| compiler.check_never_errors_opt(policy).await)
-            .await?;
-        if never {
-            Ok(())
-        } else {
-            Err(Unknown::new("PROVE-ERRS", message))
+        for pool in &self.pools {
+            let never = pool
+                .ask(async |compiler| compiler.check_never_errors_opt(policy).await)
+                .await?;
+            if !never {
+                return Err(Unknown::new("PROVE-ERRS", message));
+            }
         }
+        Ok(())
     }
 
     /// What the solver found, evaluated by Cedar. One that does not break the invariant proves
@@ -307,7 +320,7 @@ impl Prover<'_> {
         let matched = authorizer.is_authorized(&found.request, matching, &found.entities);
         let answer = authorizer.is_authorized(
             &found.request,
-            cedar::policies(self.estate),
+            cedar::policies(self.questions.estate),
             &found.entities,
         );
         let errs = answer.diagnostics().errors().next().is_some();
@@ -317,13 +330,13 @@ impl Prover<'_> {
         let because = answer
             .diagnostics()
             .reason()
-            .filter_map(|id| cedar::reference(self.estate, id).cloned())
+            .filter_map(|id| cedar::reference(self.questions.estate, id).cloned())
             .collect();
         let counterexample = Counterexample::new(
             invariant.kind,
             &found.request,
             &found.entities,
-            cedar::entities(self.estate),
+            cedar::entities(self.questions.estate),
             because,
         );
         match counterexample {

@@ -34,7 +34,10 @@ pub struct Engines {
     /// The solver's first line of `--version`; none when it could not be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub solver: Option<String>,
-    /// How many independent solvers agreed. One vouches alone.
+    /// Of the second, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<String>,
+    /// How many solvers agreed on what is proved. One vouches alone.
     pub solvers: u8,
 }
 
@@ -47,19 +50,41 @@ pub struct InvariantReport {
     pub result: Result,
     /// Of what is declared now.
     pub today: Today,
+    /// What the proof takes for granted, and whether that holds of what is declared now.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub givens: Vec<GivenReport>,
     /// Its author asks only for `today`.
     pub about_today: bool,
     pub milliseconds: u64,
 }
 
 impl InvariantReport {
-    /// INVARIANT: unknown is never accepted; nor is anything that today's declarations break.
+    /// INVARIANT: unknown is never accepted; nor is anything that today's declarations break, be it the
+    /// invariant or what its proof takes for granted.
     #[must_use]
-    pub const fn is_accepted(&self) -> bool {
+    pub fn is_accepted(&self) -> bool {
+        if !self.givens.iter().all(GivenReport::holds) {
+            return false;
+        }
         let holds_today = matches!(self.today, Today::Holds { .. });
         let broken_today = matches!(self.today, Today::Broken { .. });
         (matches!(self.result, Result::Proved) && !broken_today)
             || (self.about_today && holds_today)
+    }
+}
+
+/// A `given` of an invariant.
+#[derive(Debug, Clone, Serialize)]
+pub struct GivenReport {
+    /// As written.
+    pub given: String,
+    pub today: Today,
+}
+
+impl GivenReport {
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        matches!(self.today, Today::Holds { .. })
     }
 }
 

@@ -4,7 +4,7 @@ use crate::action::Action;
 use crate::estate::Estate;
 
 /// The folders whose declarations facts and identities are resolved by.
-const FOLDERS: [&str; 2] = ["identities/", "references/"];
+const FOLDERS: [&str; 3] = ["identities/", "references/", "schema/"];
 
 impl Estate {
     /// Nothing differs that an `assume` could depend on: neither identities and references, as they are

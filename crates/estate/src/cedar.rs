@@ -6,7 +6,7 @@ use crate::estate::Estate;
 use crate::invariant::Invariant;
 use crate::lint::shadow::{changes_nothing_beside, covers, shadowed};
 use crate::lint::{Means, Remark};
-use crate::policy::{PolicyInfo, conjuncts, may_err};
+use crate::policy::{PolicyInfo, Scope, conjuncts, guards, may_err};
 use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet, Schema};
 use std::sync::Arc;
 
@@ -72,6 +72,58 @@ pub fn concerns(estate: &Estate, policy: &Policy, action: &EntityUid) -> bool {
     }
 }
 
+/// Whether no request can meet both: what the one asks of principal, resource or an attribute of them before
+/// anything else, the other asks otherwise. By text alone, so whatever is declared.
+#[must_use]
+pub fn apart(invariant: &Invariant, single: Single<'_>) -> bool {
+    let sides = [
+        (&invariant.principal, &single.0.principal),
+        (&invariant.resource, &single.0.resource),
+    ];
+    let named = |sides: (&Scope, &Scope)| match sides {
+        (Scope::Eq(one), Scope::Eq(other)) => one != other,
+        (Scope::Eq(one), Scope::Is(kind)) | (Scope::Is(kind), Scope::Eq(one)) => {
+            one.type_name().to_string() != *kind
+        }
+        (Scope::Is(one), Scope::Is(other)) => one != other,
+        _ => false,
+    };
+    if sides.into_iter().any(named) {
+        return true;
+    }
+    let own = guards(&single.0.body);
+    invariant.guards.iter().any(|guard| {
+        own.iter().any(|other| {
+            (guard.side, &guard.name) == (other.side, &other.name) && guard.value != other.value
+        })
+    })
+}
+
+/// Names a question: the same bytes, the same question, whoever asks it of whatever is declared. `parts` are
+/// told apart.
+#[must_use]
+pub fn digest<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        bytes.extend(part.as_bytes());
+    }
+    crypto::sha256(&bytes)
+}
+
+/// The schema as written: the base's, and the estate's own files.
+pub fn schema_texts(estate: &Estate) -> impl Iterator<Item = &str> {
+    let own = estate.files().0.iter();
+    let own = own.filter(|(path, _)| path.starts_with("schema/"));
+    std::iter::once(crate::vocabulary::BASE_SCHEMA).chain(own.map(|(_, text)| text.as_str()))
+}
+
+/// The invariant as Cedar has it.
+#[must_use]
+pub fn text(invariant: &Invariant) -> &str {
+    &invariant.rewritten
+}
+
 /// A policy, for questions about one or two of them. Compares by its place in the estate.
 #[derive(Debug, Clone, Copy)]
 pub struct Single<'a>(&'a PolicyInfo);
@@ -80,6 +132,12 @@ impl<'a> Single<'a> {
     #[must_use]
     pub const fn policy(self) -> &'a Policy {
         &self.0.policy
+    }
+
+    /// As written.
+    #[must_use]
+    pub fn text(self) -> &'a str {
+        &self.0.text
     }
 
     #[must_use]

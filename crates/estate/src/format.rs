@@ -8,7 +8,7 @@
 use crate::estate::on_a_deep_stack;
 use crate::policy::each_statement;
 use crate::problem::{Problem, line_of};
-use crate::statements::comments;
+use crate::statements::{Clause, clauses, comments};
 use cedar_policy::Policy;
 use cedar_policy::ffi::{FormattingAnswer, FormattingCall};
 use serde_json::json;
@@ -162,7 +162,12 @@ fn pretty(
         "always" => "permit",
         other => other,
     };
-    let cedar = replaced(statement, cut.effect_offset, &cut.effect, stands_for);
+    let written = replaced(statement, cut.effect_offset, &cut.effect, stands_for);
+    // A `given` is set as a `when`: the order of clauses stays, and so tells which they are.
+    let (cedar, givens) = match cut.effect.as_str() {
+        "never" | "always" => without_givens(&written, cut.effect_offset),
+        _ => (written, Vec::new()),
+    };
     let meaning = meaning(&cedar)?;
     let mut passed = set(&cedar)?;
     let mut passes = 1;
@@ -195,9 +200,38 @@ fn pretty(
         .ok()
         .and_then(|found| Some(found.first()?.effect_offset));
     match effect {
-        Some(at) => Ok(replaced(&passed, at, stands_for, &cut.effect)),
+        Some(at) => {
+            let passed = with_givens(passed, at, &givens);
+            Ok(replaced(&passed, at, stands_for, &cut.effect))
+        }
         None => Err(Kept::Left("its effect is not found again".to_owned())),
     }
+}
+
+/// The statement with each `given` as a `when`, and which of its clauses were one.
+fn without_givens(statement: &str, effect_offset: usize) -> (String, Vec<bool>) {
+    let clauses = clauses(statement, effect_offset);
+    let mut cedar = statement.to_owned();
+    let given = |clause: &Clause| clause.keyword == "given";
+    for clause in clauses.iter().rev().filter(|clause| given(clause)) {
+        let keyword = clause.start..clause.start + clause.keyword.len();
+        cedar.replace_range(keyword, "when");
+    }
+    (cedar, clauses.iter().map(given).collect())
+}
+
+fn with_givens(mut statement: String, effect_offset: usize, givens: &[bool]) -> String {
+    let clauses = clauses(&statement, effect_offset);
+    for (clause, _) in clauses
+        .iter()
+        .zip(givens)
+        .rev()
+        .filter(|(_, given)| **given)
+    {
+        let keyword = clause.start..clause.start + clause.keyword.len();
+        statement.replace_range(keyword, "given");
+    }
+    statement
 }
 
 fn replaced(text: &str, at: usize, word: &str, with: &str) -> String {

@@ -1,12 +1,16 @@
 //! Invariants as written: `never (…)` and `always (…)`. They enforce nothing; `estate-prove` proves
 //! them.
 
+mod given;
+
+pub use given::Given;
+
 use crate::decision::PolicyRef;
 use crate::files::EstateFiles;
 use crate::model::Model;
 use crate::policy::{
-    Place, Scope, check_names, collect, each_statement, parse_statement, principal_scope,
-    resource_scope, validate,
+    Guard, Place, Scope, check_names, collect, each_statement, guards, parse_statement,
+    principal_scope, resource_scope, validate,
 };
 use crate::problem::Problem;
 use crate::statements::Statement;
@@ -31,14 +35,18 @@ pub struct Invariant {
     pub reference: Arc<PolicyRef>,
     /// As written.
     pub text: String,
-    /// As Cedar has it: `permit` in the place of the keyword.
-    rewritten: String,
+    /// What its proof takes for granted, which has to hold of what is declared today.
+    pub givens: Vec<Given>,
+    /// As Cedar has it: `permit` in the place of the keyword, and each `given` as one more condition.
+    pub(crate) rewritten: String,
     /// Of the text's first letter, from 1.
     column: u32,
     /// The set of requests that it speaks of, as a permit.
     pub(crate) policy: Policy,
     pub(crate) principal: Scope,
     pub(crate) resource: Scope,
+    /// What it asks before anything that can err.
+    pub(crate) guards: Vec<Guard>,
 }
 
 impl Invariant {
@@ -124,8 +132,10 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
     // The keyword's space makes room, so that columns do as well wherever there is one.
     let room = usize::from(kind == InvariantKind::Never && after.starts_with(' '));
     let after = after.get(room..).unwrap_or_default();
-    let rewritten = format!("{before}permit{after}");
+    let replaced = format!("{before}permit{after}");
+    let rewritten = given::as_conditions(&replaced, statement.effect_offset);
     let (reference, policy) = parse_statement(file, statement, &rewritten)?;
+    let givens = given::of(file, statement, &replaced)?;
     let scope = reference.annotations.get("proof");
     if scope.is_some_and(|scope| scope != "today") {
         let message = "@proof says \"today\" or is left out".to_owned();
@@ -135,8 +145,13 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
         kind,
         reference: Arc::new(reference),
         text: statement.text.to_owned(),
+        givens,
         rewritten,
         column: statement.column,
+        guards: policy
+            .to_pst()
+            .map(|policy| guards(policy.body()))
+            .unwrap_or_default(),
         principal: principal_scope(policy.principal_constraint()),
         resource: resource_scope(policy.resource_constraint()),
         policy,

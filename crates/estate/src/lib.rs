@@ -25,6 +25,7 @@ mod action;
 mod ask;
 mod assumptions;
 mod authorize;
+mod blast;
 pub mod cedar;
 mod code;
 mod decision;
@@ -58,6 +59,7 @@ mod word;
 pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
 pub use authorize::Prepared;
+pub use blast::{Blast, Reach, Taken};
 pub use code::{
     Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,
     malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
@@ -73,7 +75,7 @@ pub use estate::Estate;
 pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use format::{Formatted, format};
-pub use invariant::{Invariant, InvariantKind};
+pub use invariant::{Given, Invariant, InvariantKind};
 pub use lint::{Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,

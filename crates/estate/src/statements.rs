@@ -121,6 +121,57 @@ pub(crate) fn find_code(text: &str, wanted: &str) -> Option<usize> {
         .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(wanted)))
 }
 
+/// A `when`, `unless` or `given` behind a scope, with what it holds in braces.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Clause {
+    pub(crate) keyword: &'static str,
+    /// Offset of the keyword.
+    pub(crate) start: usize,
+    /// Offset behind the closing brace.
+    pub(crate) end: usize,
+}
+
+/// The clauses of one statement, whose effect stands at `effect_offset`.
+pub(crate) fn clauses(text: &str, effect_offset: usize) -> Vec<Clause> {
+    const KEYWORDS: [&str; 3] = ["when", "unless", "given"];
+    let mut found: Vec<Clause> = Vec::new();
+    let mut open = 0_usize;
+    let mut word: Option<usize> = None;
+    let mut begun: Option<(&'static str, usize)> = None;
+    let body = text.get(effect_offset..).unwrap_or_default();
+    for (at, letter) in code(body) {
+        let at = at + effect_offset;
+        if letter.is_ascii_alphanumeric() || letter == '_' {
+            word.get_or_insert(at);
+            continue;
+        }
+        if let Some(start) = word.take().filter(|_| open == 0) {
+            let text = text.get(start..at).unwrap_or_default();
+            let keyword = KEYWORDS.into_iter().find(|keyword| *keyword == text);
+            begun = keyword.map(|keyword| (keyword, start));
+        }
+        match letter {
+            '(' | '[' | '{' => open += 1,
+            ')' | ']' | '}' => {
+                open = open.saturating_sub(1);
+                if open == 0
+                    && letter == '}'
+                    && let Some((keyword, start)) = begun.take()
+                {
+                    let end = at + 1;
+                    found.push(Clause {
+                        keyword,
+                        start,
+                        end,
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The comments of `text`, in order, from `//` on and without white space at their ends.
 pub(crate) fn comments(text: &str) -> Vec<&str> {
     let mut found = Vec::new();
@@ -257,6 +308,26 @@ mod tests {
         assert_eq!(comments(text), ["// a", "// c", "// d", "// e"]);
         assert_eq!(find_code(text, "y"), Some(text.rfind('y').unwrap()));
         assert_eq!(find_code(text, "b"), None);
+    }
+
+    #[test]
+    fn clauses_are_found_where_their_keywords_are_no_names_and_no_text() {
+        let text = "@given(\"x\") never (principal, action, resource)\n\
+                    when { principal.given == \"} given {\" } // given { no }\n\
+                    given{ { \"when\": 1 }.when == 1 } unless { true };";
+        let effect = text.find("never").unwrap();
+        let found: Vec<_> = clauses(text, effect)
+            .into_iter()
+            .map(|clause| (clause.keyword, &text[clause.start..clause.end]))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("when", "when { principal.given == \"} given {\" }"),
+                ("given", "given{ { \"when\": 1 }.when == 1 }"),
+                ("unless", "unless { true }"),
+            ]
+        );
     }
 
     #[test]

@@ -6,9 +6,9 @@ use crate::ask::{Access, Partial, elsewhere, unlisted_in};
 use crate::authorize::{Case, Unanswerable};
 use crate::entities::resource_of;
 use crate::estate::Estate;
-use crate::invariant::{Invariant, InvariantKind};
+use crate::invariant::{Given, Invariant, InvariantKind};
 use crate::resource::ResourceRef;
-use cedar_policy::PolicySet;
+use cedar_policy::{Policy, PolicySet};
 use facts::FactSet;
 use serde::Serialize;
 
@@ -42,6 +42,32 @@ pub struct Breach {
     pub access: Option<Access>,
 }
 
+/// What is tried on everything that is declared.
+struct Question<'a> {
+    invariant: &'a Invariant,
+    /// The requests that are looked at.
+    policy: &'a Policy,
+    wanted: Wanted,
+}
+
+/// What is to hold of each request that is looked at.
+#[derive(Clone, Copy)]
+enum Wanted {
+    Denied,
+    Allowed,
+    /// There is to be none.
+    NoRequest,
+}
+
+impl Wanted {
+    const fn of(kind: InvariantKind) -> Self {
+        match kind {
+            InvariantKind::Never => Self::Denied,
+            InvariantKind::Always => Self::Allowed,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Tally {
     requests: usize,
@@ -54,12 +80,31 @@ impl Estate {
     /// Tries `invariant` on every declared principal and resource that its scope takes in.
     #[must_use]
     pub fn holds_today(&self, invariant: &Invariant) -> Today {
+        self.enumerate(&Question {
+            invariant,
+            policy: &invariant.policy,
+            wanted: Wanted::of(invariant.kind),
+        })
+    }
+
+    /// Tries what the proof of `invariant` takes for granted on every declared principal and resource of which
+    /// it speaks.
+    #[must_use]
+    pub fn given_today(&self, invariant: &Invariant, given: &Given) -> Today {
+        self.enumerate(&Question {
+            invariant,
+            policy: &given.failing,
+            wanted: Wanted::NoRequest,
+        })
+    }
+
+    fn enumerate(&self, question: &Question<'_>) -> Today {
         let mut tally = Tally::default();
         let mut matching = PolicySet::new();
-        if let Err(error) = matching.add(invariant.policy.clone()) {
+        if let Err(error) = matching.add(question.policy.clone()) {
             tally.errors.push(error.to_string());
         }
-        let actions = self.actions_of(invariant);
+        let actions = self.actions_of(question.policy);
         if actions.contains(&Action::Assume) {
             tally
                 .errors
@@ -72,13 +117,13 @@ impl Estate {
                     for uid in self.model.administrators.keys() {
                         let case = self.admin_case(*uid, action, &resource);
                         let principal = format!("Admin::\"uid:{uid}\"");
-                        self.try_case(invariant, &matching, case, &principal, &shown, &mut tally);
+                        self.try_case(question, &matching, case, &principal, &shown, &mut tally);
                     }
                 } else {
                     for identity in self.identities() {
                         let case = self.use_case(&identity.path, action, &resource, &prepared);
                         let principal = format!("Identity::{:?}", identity.path);
-                        self.try_case(invariant, &matching, case, &principal, &shown, &mut tally);
+                        self.try_case(question, &matching, case, &principal, &shown, &mut tally);
                     }
                 }
             }
@@ -99,9 +144,8 @@ impl Estate {
         }
     }
 
-    fn actions_of(&self, invariant: &Invariant) -> Vec<Action> {
-        let mut actions: Vec<Action> = invariant
-            .policy
+    fn actions_of(&self, policy: &Policy) -> Vec<Action> {
+        let mut actions: Vec<Action> = policy
             .get_valid_request_envs(&self.vocabulary.schema)
             .filter_map(|env| env.action().id().unescaped().parse().ok())
             .collect();
@@ -130,7 +174,7 @@ impl Estate {
 
     fn try_case(
         &self,
-        invariant: &Invariant,
+        question: &Question<'_>,
         matching: &PolicySet,
         case: Result<Case<'_>, Unanswerable>,
         principal: &str,
@@ -141,7 +185,7 @@ impl Estate {
             Ok(case) => case,
             Err(unanswerable) => return tally.errors.push(unanswerable.message),
         };
-        if !self.in_invariant_scope(invariant, &case) {
+        if !self.in_invariant_scope(question.invariant, &case) {
             return;
         }
         let outcome = self
@@ -158,9 +202,10 @@ impl Estate {
             return;
         }
         tally.requests += 1;
-        let (broken, possible) = match invariant.kind {
-            InvariantKind::Never => (matched.certain() && allowed.certain(), allowed.possible()),
-            InvariantKind::Always => (matched.certain() && !allowed.possible(), !allowed.certain()),
+        let (broken, possible) = match question.wanted {
+            Wanted::Denied => (matched.certain() && allowed.certain(), allowed.possible()),
+            Wanted::Allowed => (matched.certain() && !allowed.possible(), !allowed.certain()),
+            Wanted::NoRequest => (matched.certain(), true),
         };
         if broken || possible {
             let breach = self.breach(principal, case.action, shown, &allowed);

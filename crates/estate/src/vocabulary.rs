@@ -15,7 +15,7 @@ use facts::Value;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-const BASE_SCHEMA: &str = include_str!("base/base.cedarschema");
+pub(crate) const BASE_SCHEMA: &str = include_str!("base/base.cedarschema");
 
 /// INVARIANT: everything in `kinds` and `actions` stands in `schema`.
 #[derive(Debug, Clone)]

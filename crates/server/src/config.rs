@@ -34,6 +34,9 @@ pub struct Config {
     /// The cvc5 program that proves invariants: a path, or a name to be found on `PATH`.
     #[serde(default = "default_solver")]
     pub solver: PathBuf,
+    /// Another cvc5, which has to agree on everything that is proved. Records say how many solvers did.
+    #[serde(default)]
+    pub second_solver: Option<PathBuf>,
     /// Endorsements of confidential machines: one JSON file with certificates, revocation lists and
     /// collateral, as docs/attestation/snp.md describes it. It is not trusted, and read again when it has
     /// changed. Absent: only what a machine brings endorses it.

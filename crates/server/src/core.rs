@@ -54,6 +54,8 @@ pub(crate) struct Core {
     /// Cuts in force whose records wait for the disk.
     pub(crate) unrecorded: Unrecorded,
     pub(crate) workloads: Workloads,
+    /// What is proved and need not be asked again.
+    pub(crate) proved: Arc<estate_prove::Memory>,
     /// What each node may still be issued.
     pub(crate) rates: Rates,
     /// Keys whose records are on their way.

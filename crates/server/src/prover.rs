@@ -2,11 +2,11 @@
 //!
 //! Everything but `proved` counts as not proved: a refutation, a time-out, a solver that is missing.
 
+use crate::core::Core;
 use estate::{Estate, Today};
 use estate_prove::{InvariantReport, Options, Result};
 use ledger::body::InvariantResult;
 use serde_json::Value;
-use std::path::Path;
 use std::sync::Arc;
 
 pub(crate) struct Proved {
@@ -18,13 +18,15 @@ pub(crate) struct Proved {
     pub(crate) reasons: Vec<String>,
 }
 
-/// Proves every invariant of `estate` with the solver at `solver`.
-pub(crate) async fn prove(estate: &Arc<Estate>, solver: &Path) -> Proved {
+/// Proves every invariant of `estate` that is not known to be proved.
+pub(crate) async fn prove(core: &Core, estate: &Arc<Estate>) -> Proved {
     let options = Options {
-        solver: solver.to_owned(),
+        solver: core.config.solver.clone(),
+        second: core.config.second_solver.clone(),
         ..Options::default()
     };
-    let report = estate_prove::prove(Arc::clone(estate), options).await;
+    let memory = Arc::clone(&core.proved);
+    let report = estate_prove::prove(Arc::clone(estate), options, memory).await;
     let document = serde_json::to_value(&report);
     Proved {
         // A report that cannot be recorded proves nothing.
@@ -55,8 +57,24 @@ fn sentence(report: &InvariantReport) -> String {
         }),
         Today::Holds { .. } | Today::Open { .. } => None,
     };
+    let givens = report.givens.iter().filter(|given| !given.holds());
+    let givens: String = givens
+        .map(|given| {
+            let by = match &given.today {
+                Today::Broken { by } | Today::Open { on: by, .. } => by.first(),
+                Today::Holds { .. } => None,
+            };
+            let by = by.map_or_else(String::new, |first| {
+                format!(" of {} {}", first.principal, first.resource)
+            });
+            format!(
+                "; what it takes for granted does not hold{by}: {}",
+                given.given
+            )
+        })
+        .collect();
     format!(
-        "{}: {}{}",
+        "{}: {}{}{givens}",
         report.invariant,
         report.result,
         today.unwrap_or_default()

@@ -19,7 +19,10 @@ use std::time::Duration;
 
 pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, Failure> {
     match command {
-        EstateCommand::Plan { directory } => block_on(1, plan(&directory, global)),
+        EstateCommand::Plan {
+            directory,
+            markdown,
+        } => block_on(1, plan(&directory, markdown, global)),
         EstateCommand::Apply {
             directory,
             message,
@@ -33,7 +36,11 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             };
             block_on(1, apply(&directory, change, global))
         }
-        EstateCommand::Prove { directory, timeout } => prove(&directory, timeout, global),
+        EstateCommand::Prove {
+            directory,
+            timeout,
+            second_solver,
+        } => prove(&directory, timeout, second_solver, global),
         EstateCommand::Test { directory } => test(&directory, global),
         EstateCommand::Lint(arguments) => lint::run(&arguments, global),
         EstateCommand::Fmt(arguments) => fmt::run(&arguments, global),
@@ -47,7 +54,7 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
     }
 }
 
-async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
+async fn plan(directory: &Path, markdown: bool, global: &Global) -> Result<ExitCode, Failure> {
     let files = read(directory)?;
     let answer = admin::connect(&global.admin_socket)
         .await?
@@ -55,7 +62,11 @@ async fn plan(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
         .await
         .map_err(|status| admin::refusal(&status))?;
     let document = admin::document(answer)?;
-    show(&document, global);
+    if markdown && !global.json {
+        output::line(plan::page(&document));
+    } else {
+        show(&document, global);
+    }
     if document.get("applicable").and_then(Value::as_bool) == Some(false) {
         return Ok(ExitCode::from(crate::EXIT_VERIFICATION));
     }
@@ -118,6 +129,17 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
     }
 }
 
+/// The files of the version that the server has in force.
+pub(crate) async fn in_force(global: &Global) -> Result<EstateFiles, Failure> {
+    let exported = admin::connect(&global.admin_socket)
+        .await?
+        .estate_export(v1::EstateExportRequest::default())
+        .await
+        .map_err(|status| admin::refusal(&status))?
+        .into_inner();
+    EstateFiles::from_blob(&exported.files).map_err(|problem| finding(&problem).into())
+}
+
 async fn export(
     directory: &Path,
     version: Option<String>,
@@ -176,13 +198,19 @@ fn test(directory: &Path, global: &Global) -> Result<ExitCode, Failure> {
     )]))
 }
 
-fn prove(directory: &Path, timeout: u64, global: &Global) -> Result<ExitCode, Failure> {
+fn prove(
+    directory: &Path,
+    timeout: u64,
+    second: Option<PathBuf>,
+    global: &Global,
+) -> Result<ExitCode, Failure> {
     let estate = compile(&read(directory)?)?;
     let question = Duration::from_secs(timeout);
     let count = u32::try_from(estate.invariants().len()).unwrap_or(u32::MAX);
     let defaults = estate_prove::Options::with_solver(std::env::var_os("CVC5"));
     let options = estate_prove::Options {
         question,
+        second,
         // Whoever gives an invariant more time gives it to each.
         total: defaults.total.max(question.saturating_mul(count.max(1))),
         ..defaults

@@ -1,6 +1,10 @@
 //! A plan, an apply and a proof, for people: what holds, what breaks it, who newly reaches what and
 //! because of which line. `--json` prints the document that this reads.
 
+mod markdown;
+
+pub(crate) use markdown::page;
+
 use super::ask::{list, policy_name, residuals, text};
 use super::estate::lint::count;
 use crate::output;
@@ -122,6 +126,13 @@ pub(crate) fn invariants(invariants: &[Value]) {
             _ => {}
         }
         today(report.get("today").unwrap_or(&Value::Null));
+        for given in list(report, "/givens") {
+            output::line(format_args!(
+                "  taken for granted: {}",
+                text(given, "/given")
+            ));
+            today(given.get("today").unwrap_or(&Value::Null));
+        }
     }
 }
 

@@ -11,4 +11,6 @@
 mod bad_solvers;
 mod cvc5;
 mod fixture;
+mod given;
+mod incremental;
 mod lint;

@@ -11,6 +11,7 @@
 
 mod assume;
 mod attacks;
+mod blast;
 mod changes;
 mod code;
 mod documents;

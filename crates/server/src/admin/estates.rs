@@ -83,7 +83,7 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
     }
     let current = core.current.load_full();
     let begun = Instant::now();
-    let report = prover::prove(&estate, &core.config.solver).await;
+    let report = prover::prove(core, &estate).await;
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
     let asking = Arc::clone(core);
     let (estate, tests, lint, diff, machines) = tokio::task::spawn_blocking(move || {

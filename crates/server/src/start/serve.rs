@@ -279,6 +279,7 @@ fn assemble(
         hub,
         unrecorded: crate::revoke::Unrecorded::default(),
         workloads: crate::workloads::Workloads::default(),
+        proved: Arc::default(),
         rates: crate::node::Rates::default(),
         claims: Arc::default(),
         joins: Joins::default(),

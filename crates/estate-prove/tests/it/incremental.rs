@@ -1,0 +1,134 @@
+//! A proof asks again only what a change touches, and agrees with one that knows nothing.
+
+use crate::fixture::{compile, cvc5, shop_files};
+use estate::EstateFiles;
+use estate_prove::{Memory, Options, Report, Result, prove_beside, prove_blocking};
+use std::fmt::Write as _;
+
+/// The shop with very many permits, each for one identity that is no AI agent.
+fn crowd(permits: usize, change: &str) -> EstateFiles {
+    let mut files = shop_files();
+    let mut text = String::new();
+    for number in 0..permits {
+        writeln!(
+            text,
+            "@id(\"permit {number}\") permit (principal == Identity::\"payments/api\", \
+             action == Action::\"select\", resource == Table::\"shop/public/orders\")\n\
+             when {{ principal.owner == \"team {number}\" }};"
+        )
+        .unwrap();
+    }
+    files.insert("policies/crowd.cedar", text + change);
+    files
+}
+
+fn outcomes(report: &Report) -> Vec<String> {
+    report
+        .invariants
+        .iter()
+        .map(|one| format!("{} {}", one.invariant.id, one.result))
+        .collect()
+}
+
+#[test]
+fn one_more_policy_is_asked_about_with_its_neighbours_alone() {
+    let Some(options) = cvc5("one_more_policy_is_asked_about") else {
+        return;
+    };
+    let memory = Memory::default();
+    let before = compile(&crowd(200, ""));
+    let first = prove_beside(&before, &options, &memory);
+    assert!(first.is_accepted(), "{:?}", outcomes(&first));
+    let asked = memory.len();
+    assert!(asked > 8, "{asked} questions");
+    // Nothing has changed: nothing is asked, so that no solver is needed.
+    let deaf = Options {
+        solver: "/bin/false".into(),
+        ..options.clone()
+    };
+    let again = prove_beside(&before, &options, &memory);
+    assert_eq!(outcomes(&again), outcomes(&first));
+    assert_eq!(memory.len(), asked);
+    // What another solver has proved is no proof of this one.
+    assert!(!prove_beside(&before, &deaf, &memory).is_accepted());
+    let change = "@id(\"new\") permit (principal == Identity::\"payments/api\", \
+                  action == Action::\"select\", resource == Table::\"shop/public/products\");";
+    let after = compile(&crowd(200, change));
+    let changed = prove_beside(&after, &options, &memory);
+    assert!(changed.is_accepted());
+    let more = memory.len() - asked;
+    assert!(
+        (1..=4).contains(&more),
+        "{more} of {asked} questions asked again"
+    );
+    assert_eq!(
+        outcomes(&changed),
+        outcomes(&prove_blocking(&after, &options))
+    );
+}
+
+#[test]
+fn a_change_that_breaks_is_found_beside_all_that_is_known() {
+    let Some(options) = cvc5("a_change_that_breaks_is_found") else {
+        return;
+    };
+    let memory = Memory::default();
+    let options = Options {
+        processes: 3,
+        ..options
+    };
+    assert!(prove_beside(&compile(&crowd(60, "")), &options, &memory).is_accepted());
+    let change = "@id(\"leak\") permit (principal == Identity::\"reporting/nightly\", \
+                  action == Action::\"insert\", resource) when { context.machine has join };";
+    let mut files = crowd(60, change);
+    files.insert(
+        "invariants/more.cedar",
+        "@id(\"reporting writes nothing\") never (principal == Identity::\"reporting/nightly\", \
+         action in [Action::\"insert\", Action::\"update\"], resource);",
+    );
+    let broken = prove_beside(&compile(&files), &options, &memory);
+    let of = |report: &Report| {
+        let found = report.invariants.iter();
+        let mut found = found.filter(|one| matches!(one.result, Result::Broken { .. }));
+        found.next().unwrap().result.to_string()
+    };
+    assert!(of(&broken).contains("leak"), "{}", of(&broken));
+    // And again: what is broken is never remembered.
+    let again = prove_beside(&compile(&files), &options, &memory);
+    assert!(of(&again).contains("leak"), "{}", of(&again));
+}
+
+#[test]
+fn a_forbid_that_is_taken_away_is_missed() {
+    let Some(options) = cvc5("a_forbid_that_is_taken_away") else {
+        return;
+    };
+    let memory = Memory::default();
+    assert!(prove_beside(&compile(&shop_files()), &options, &memory).is_accepted());
+    let without = compile(&crate::fixture::shop_without_the_guard());
+    let report = prove_beside(&without, &options, &memory);
+    assert!(!report.is_accepted());
+}
+
+#[test]
+fn a_second_solver_has_to_agree() {
+    let Some(options) = cvc5("a_second_solver_has_to_agree") else {
+        return;
+    };
+    let estate = compile(&shop_files());
+    let two = |second: &str| Options {
+        second: Some(second.into()),
+        ..options.clone()
+    };
+    let itself = options.solver.to_string_lossy().into_owned();
+    let agreed = prove_blocking(&estate, &two(&itself));
+    assert!(agreed.is_accepted());
+    assert_eq!(agreed.engines.solvers, 2);
+    assert_eq!(agreed.engines.second, agreed.engines.solver);
+    let alone = prove_blocking(&estate, &options);
+    assert_eq!((alone.engines.solvers, alone.engines.second), (1, None));
+    // One that is not there leaves the proof to nobody: it was asked for.
+    let absent = prove_blocking(&estate, &two("/nonexistent/cvc5"));
+    assert!(!absent.is_accepted());
+    assert_eq!(absent.engines.solvers, 1);
+}
