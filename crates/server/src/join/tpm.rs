@@ -13,8 +13,9 @@ use crate::core::{Core, draft};
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
-use attest_tpm::JoinRequest;
-use attest_tpm::join::{Chip, Entropy};
+use attest_tpm::continuous::Standing;
+use attest_tpm::join::{Anchor, Chip, Entropy};
+use attest_tpm::{JoinRequest, SigningKey};
 use crypto::SecretBytes;
 use facts::{Finding, Timestamp, Verdict};
 use ledger::body::Body as _;
@@ -45,6 +46,8 @@ struct Session {
     size: u64,
     /// Begun by a node that has shown its SVID.
     member: bool,
+    /// What the machine had shown when it was begun: what its chip signs for this challenge is later.
+    shown: Option<Arc<Standing>>,
 }
 
 pub(super) async fn challenge(
@@ -72,8 +75,10 @@ pub(super) async fn challenge(
                 .expected(format!("at most {LONGEST_FIELD} bytes")),
         ));
     }
-    let member = super::member(core, peer).is_some();
-    room(core, member)?;
+    let member = super::member(core, peer);
+    room(core, member.is_some())?;
+    let name = member.clone().or_else(|| called(core, &request));
+    let shown = name.and_then(|name| attesting::shown(core, &name));
     let head = core.journal.reader().head();
     let checkpoint = head.note.as_ref().to_owned();
     let secret = crypto::random::<32>();
@@ -97,7 +102,8 @@ pub(super) async fn challenge(
         exporter: peer.exporter,
         until: core.now().plus_secs(SESSION_S),
         size: head.checkpoint.size,
-        member,
+        member: member.is_some(),
+        shown,
     };
     sessions(core).open.insert(id, session);
     Ok(v1::TpmChallenge {
@@ -109,6 +115,14 @@ pub(super) async fn challenge(
         nonce_checkpoint: challenge.nonce_checkpoint,
         pcrs: challenge.pcrs,
     })
+}
+
+/// What the machine is called that asks for a challenge, as far as its keys alone say.
+fn called(core: &Core, request: &JoinRequest) -> Option<String> {
+    let current = core.current.load_full()?;
+    let key = SigningKey::attestation(&request.ak_public).ok()?;
+    let chip = Anchor::read(request).ok()?.chip(&key);
+    Some(placed(&current.estate, &chip, None).0)
 }
 
 pub(super) async fn join(
@@ -170,6 +184,14 @@ async fn kept_state(
     };
     let facts = core.machine_facts(&node)?;
     match chip::fact(&facts) {
+        // Left over from before a readmission: whoever has it locks nobody with it, however often they come.
+        Some(_)
+            if name != evidence.name
+                && !chip::is_of(&facts, &evidence.proven.chip)
+                && node.dead.is_some_and(|dead| kept.generation <= dead) =>
+        {
+            return Err(dead(&node));
+        }
         // The estate may mean one machine by several of its keys.
         Some(_) if name != evidence.name && !chip::is_of(&facts, &evidence.proven.chip) => {
             let seen = format!("the state of {name} came from the TPM of {}", evidence.name);

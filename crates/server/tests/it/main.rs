@@ -34,6 +34,7 @@ mod passing;
 mod recovering;
 mod resumption;
 mod reviving;
+mod rewound;
 mod sealing;
 mod slow_chip;
 #[path = "../../../endorsements/tests/it/stock.rs"]
