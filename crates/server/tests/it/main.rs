@@ -18,6 +18,7 @@ mod azure;
 mod booting;
 mod cloud;
 mod enforcing;
+mod evading;
 mod flooding;
 mod follower;
 mod following;
@@ -34,7 +35,6 @@ mod passing;
 mod recovering;
 mod resumption;
 mod reviving;
-mod rewound;
 mod sealing;
 mod slow_chip;
 #[path = "../../../endorsements/tests/it/stock.rs"]

@@ -1,5 +1,5 @@
-//! Chips that are put back to an earlier state, and machines that try to have it forgotten; and whoever would have a
-//! machine locked again and again.
+//! Machines that would have what was found of them unrecorded or forgotten: chips that are put back, and refusals
+//! without an end. And whoever would have a machine locked again and again.
 
 use crate::attesting::{SLOW, locked, refused};
 use crate::harness::{Fixture, PATIENCE, finding};
@@ -14,10 +14,8 @@ use server::bench::Node;
 use testkit::chip::Chip;
 use testkit::swtpm::Swtpm;
 
-/// An eviction would be lifted by the next clean join, which is compared with the last verdict.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_chip_that_is_put_back_between_two_answers_is_locked() {
-    let fixture = Fixture::start_with(SLOW).await;
+/// `m1`, which has a chip of software whose clock shows five seconds, and its first question.
+async fn asked(fixture: &Fixture) -> (Node, Chip, v1::AttestRequest) {
     let mut estate = crate::harness::estate();
     estate.insert("references/files.json", references(&[]).to_json());
     fixture.apply(&estate).await.unwrap();
@@ -38,19 +36,29 @@ async fn a_chip_that_is_put_back_between_two_answers_is_locked() {
     let quoted = chip.quote(&[0; 32]).unwrap();
     let standing = Standing::kept(&chip.public(), &quoted.attested, &quoted.values.concat());
     let asked = node.stands(standing.unwrap()).await.unwrap().unwrap();
+    (node, chip, asked)
+}
 
-    chip.clock = 4_000;
+fn answer(chip: &Chip, asked: &v1::AttestRequest) -> v1::Attestation {
     let quoted = chip.quote(&asked.nonce).unwrap();
-    let answer = v1::Attestation {
-        nonce: asked.nonce,
+    v1::Attestation {
+        nonce: asked.nonce.clone(),
         quote: quoted.attested,
         quote_signature: quoted.signature,
         pcr_values: quoted.values,
         ima_first: 0,
         ima_list: chip.list_from(0),
         enforcement: None,
-    };
-    let next = node.answer(answer).await.unwrap();
+    }
+}
+
+/// An eviction would be lifted by the next clean join, which is compared with the last verdict.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chip_that_is_put_back_between_two_answers_is_locked() {
+    let fixture = Fixture::start_with(SLOW).await;
+    let (node, mut chip, asked) = asked(&fixture).await;
+    chip.clock = 4_000;
+    let next = node.answer(answer(&chip, &asked)).await.unwrap();
     assert!(next.is_none());
     assert_eq!(refused(&fixture, 1).await[0].code, "TPM-CLOCK-BACK");
     assert_eq!(locked(&fixture).await, "AGENT-LOCKED");
@@ -61,6 +69,21 @@ async fn a_chip_that_is_put_back_between_two_answers_is_locked() {
         observed.as_str().unwrap().contains("TPM-CLOCK-BACK"),
         "{observed}"
     );
+}
+
+/// Sixteen files, and names of letters that take four bytes each.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_runs_much_with_long_names_is_evicted_all_the_same() {
+    let fixture = Fixture::start_with(SLOW).await;
+    let (node, mut chip, asked) = asked(&fixture).await;
+    for number in 0..16 {
+        let path = format!("/tmp/{number}{}", "\u{1d54f}".repeat(190));
+        chip.measure(&path, [number; 32]);
+    }
+    node.answer(answer(&chip, &asked)).await.unwrap();
+    assert_eq!(refused(&fixture, 1).await[0].code, "IMA-FILE");
+    assert_eq!(locked(&fixture).await, "AGENT-EVICTED");
+    assert_eq!(fixture.records(&["revocation"]).await.len(), 1);
 }
 
 /// It shows more than at its join, and less than in its last answer.
