@@ -11,6 +11,7 @@ use crypto::{Algorithm, KeyPair};
 use facts::{FactSet, Source, Timestamp, Value, Verdict, Warrant};
 use proto::v1;
 use server::bench::Node;
+use store::{Change, Store};
 use testkit::chip::Chip;
 use testkit::swtpm::Swtpm;
 
@@ -154,4 +155,29 @@ async fn a_stolen_state_locks_its_machine_once_and_not_after_each_readmission() 
         .unwrap();
     assert_eq!(code([4; 16]).await, "AGENT-STATE-DEAD");
     assert_eq!(fixture.records(&["lock"]).await.len(), 2);
+}
+
+/// Whoever writes to the database's file has one machine stand on what another has proved.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_database_says_of_a_machine_is_not_issued_on_unless_the_ledger_says_it() {
+    let mut fixture = Fixture::start().await;
+    let mut machine = fixture.join("m1").await;
+    fixture.join("m2").await;
+    for with_verdict in [false, true] {
+        fixture.stop().await;
+        let mut store = Store::open(&fixture.dir.path().join("data/state.sqlite")).unwrap();
+        let (applied, rows) = store.load().unwrap();
+        let row = |name: &str| rows.nodes.iter().find(|row| row.name == name).unwrap();
+        let (mut changed, other) = (row("m1").clone(), row("m2"));
+        changed.facts.clone_from(&other.facts);
+        if with_verdict {
+            changed.verdict = other.verdict;
+        }
+        store.absorb(applied, [&Change::Node(changed)]).unwrap();
+        drop(store);
+        fixture.go_on().await;
+        machine.address = fixture.address();
+        let refused = machine.renew([1; 16]).await.err().unwrap();
+        assert_eq!(finding(&refused).code, "SERVER-BLOB", "{with_verdict}");
+    }
 }
