@@ -123,12 +123,6 @@ impl Standing {
         self.counted
     }
 
-    /// Whether it was signed by this attestation key.
-    #[must_use]
-    pub fn is_by(&self, key: &PublicKey) -> bool {
-        self.key == *key
-    }
-
     /// As the join quoted them: by these it is judged what booted. PCR 11 may have gone on since.
     #[must_use]
     pub const fn booted(&self) -> &QuotedPcrs {

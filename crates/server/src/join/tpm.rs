@@ -15,9 +15,9 @@ use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use attest_tpm::continuous::Standing;
 use attest_tpm::join::{Anchor, Chip, Entropy};
-use attest_tpm::{JoinRequest, SigningKey};
+use attest_tpm::{Counted, JoinRequest, SigningKey};
 use crypto::SecretBytes;
-use facts::{Finding, Timestamp, Verdict};
+use facts::{Affirmed, Finding, Timestamp, Verdict};
 use ledger::body::Body as _;
 use proto::v1;
 use std::collections::HashMap;
@@ -47,7 +47,28 @@ struct Session {
     /// Begun by a node that has shown its SVID.
     member: bool,
     /// What the machine had shown when it was begun: what its chip signs for this challenge is later.
-    shown: Option<Arc<Standing>>,
+    shown: Option<Shown>,
+}
+
+/// What a machine had shown last, and of which chip.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    standing: Arc<Standing>,
+    facts: Arc<Affirmed>,
+}
+
+impl Shown {
+    fn of(core: &Core, name: &str) -> Option<Self> {
+        let standing = attesting::shown(core, name)?;
+        let node = core.state().node(name).cloned()?;
+        let facts = core.machine_facts(&node).ok()?;
+        Some(Self { standing, facts })
+    }
+
+    /// What `chip` had counted, whichever of its keys attested it.
+    fn counted(&self, chip: &Chip) -> Option<Counted> {
+        chip::is_of(&self.facts, chip).then(|| self.standing.counted())
+    }
 }
 
 pub(super) async fn challenge(
@@ -78,7 +99,7 @@ pub(super) async fn challenge(
     let member = super::member(core, peer);
     room(core, member.is_some())?;
     let name = member.clone().or_else(|| called(core, &request));
-    let shown = name.and_then(|name| attesting::shown(core, &name));
+    let shown = name.and_then(|name| Shown::of(core, &name));
     let head = core.journal.reader().head();
     let checkpoint = head.note.as_ref().to_owned();
     let secret = crypto::random::<32>();

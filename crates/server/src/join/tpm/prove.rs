@@ -2,7 +2,7 @@
 //! runs in, then what is kept of all that.
 
 use super::placed::{not_banned, placed, references};
-use super::{Session, first, take};
+use super::{Session, Shown, first, take};
 use crate::core::Core;
 use crate::current::Current;
 use crate::evict::{evict, is_evicted};
@@ -101,7 +101,7 @@ pub(crate) async fn prove(
     // Nothing vouches for what is behind the verified entries.
     let verified = list.progress().map_or(0, |progress| progress.entries());
     Arc::make_mut(&mut evidence).keep_list(verified);
-    not_rewound(core, &name, &proven, begun, shown.as_deref()).await?;
+    not_rewound(core, &name, &proven, begun, shown.as_ref()).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
     let verdict = kept(core, verdict, &evidence, hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
@@ -374,7 +374,7 @@ async fn not_rewound(
     name: &str,
     proven: &Proven,
     begun: u64,
-    shown: Option<&Standing>,
+    shown: Option<&Shown>,
 ) -> Result<(), Refusal> {
     let boot = proven.boot;
     let known = core.state().node(name).cloned();
@@ -405,9 +405,9 @@ async fn not_rewound(
         crate::attesting::counted(core, &node).await
     };
     // What the machine answered since that verdict.
-    let shown = shown.filter(|shown| shown.is_by(&proven.attestation_key));
+    let shown = shown.and_then(|shown| shown.counted(&proven.chip));
     let counted = Counted::from(&proven.quoted);
-    for before in before.into_iter().chain(shown.map(Standing::counted)) {
+    for before in before.into_iter().chain(shown) {
         let back = counted.since(&before);
         if let Some(finding) = back.first() {
             return Err(lock(core, &node, node.generation, &finding.to_string()).await);
