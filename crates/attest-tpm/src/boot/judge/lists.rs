@@ -36,7 +36,10 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        if self.is_open(OPTIONS) && !references.command_lines.is_empty() {
+        // Where files alone are listed, a line is none of them: `files` passes it over.
+        let listed = !references.command_lines.is_empty();
+        let spoken_of = listed || self.has_list(OPTIONS) && !self.is_pinned(OPTIONS);
+        if self.is_open(OPTIONS) && spoken_of {
             let boot = self.boot;
             for one in boot.of(OPTIONS) {
                 if let Meaning::Text(text) = &one.meaning {
