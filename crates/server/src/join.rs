@@ -473,9 +473,16 @@ mod tests {
             };
             for count in [1, 2, 64, 10_000] {
                 let all = (0..count).map(|_| one()).collect();
-                let verdict = verdict_body("spiffe://example.org/n", &Verdict::refused(all, Vec::new()), None);
+                let verdict = verdict_body(
+                    "spiffe://example.org/n",
+                    &Verdict::refused(all, Vec::new()),
+                    None,
+                );
                 assert!(!verdict.findings.is_empty());
-                assert!(verdict.record().actor("a", "self").draft().is_ok(), "{count}");
+                assert!(
+                    verdict.record().actor("a", "self").draft().is_ok(),
+                    "{count}"
+                );
             }
         }
         let short: Vec<_> = (0..1_000).map(|_| Finding::new("X-Y", "no")).collect();

@@ -20,6 +20,7 @@ fn options_in_clear_are_refused_where_files_are_listed_and_no_command_line() {
     assert_eq!(judged(&lines, &all), "BOOT-CMDLINE");
     // A whole PCR that is predicted speaks for all that is in it.
     let value = crypto::sha256(&[[0; 32], crypto::sha256(&options)].concat());
-    all.pcrs.insert(12, vec![Value::new(value, "pcr", "a test")]);
+    all.pcrs
+        .insert(12, vec![Value::new(value, "pcr", "a test")]);
     assert_eq!(judged(&lines, &all), "approved");
 }

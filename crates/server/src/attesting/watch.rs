@@ -478,9 +478,17 @@ mod tests {
         }
         // Of another answer.
         watches.judged("m1", first.number + 1);
-        assert!(watches.question("m1", over, [2; 32], at(2_000), PACE).is_none());
+        assert!(
+            watches
+                .question("m1", over, [2; 32], at(2_000), PACE)
+                .is_none()
+        );
         watches.judged("m1", first.number);
-        assert!(watches.question("m1", over, [2; 32], at(2_000), PACE).is_some());
+        assert!(
+            watches
+                .question("m1", over, [2; 32], at(2_000), PACE)
+                .is_some()
+        );
     }
 
     /// An eviction is no way to have forgotten what a chip counts.
