@@ -37,6 +37,12 @@ impl From<&Attested> for Counted {
 }
 
 impl Counted {
+    /// Whether `finding` is one of [`Self::since`]'s.
+    #[must_use]
+    pub fn is_back(finding: &Finding) -> bool {
+        matches!(&*finding.code, "TPM-CLOCK-BACK" | "TPM-FIRMWARE-BACK")
+    }
+
     /// What went back since `before`, which the same chip signed earlier.
     ///
     /// `TPM-CLOCK-BACK`: in one boot the clock only goes forward, whatever `safe` says. From one boot to another
@@ -96,6 +102,7 @@ mod tests {
             firmware,
         };
         let findings = now.since(&BEFORE);
+        assert!(findings.iter().all(Counted::is_back));
         findings.into_iter().map(|one| one.code.into()).collect()
     }
 

@@ -147,7 +147,15 @@ impl ImageFiles {
 
     fn remove_below(&mut self, folder: &str) {
         let prefix = format!("{folder}/");
-        self.by_path.retain(|path, _| !path.starts_with(&prefix));
+        // What lies below stands together. A layer may have millions of whiteouts: each costs what it removes.
+        let below = self.by_path.range(prefix.clone()..);
+        let below: Vec<String> = below
+            .take_while(|(path, _)| path.starts_with(&prefix))
+            .map(|(path, _)| path.clone())
+            .collect();
+        for path in below {
+            self.by_path.remove(&path);
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::core::Core;
 use crate::current::Current;
 use crate::evict::{evict, is_evicted};
 use crate::join::Proved;
+use crate::lock::lock;
 use crate::metrics::Code;
 use crate::node::Caller;
 use crate::refusal::Refusal;
@@ -279,8 +280,21 @@ fn ask(core: &Core, node: &str, over: Over) -> Option<Update> {
     }))
 }
 
+/// An answer that is being judged.
+struct Judging<'a> {
+    core: &'a Core,
+    node: &'a str,
+    number: u64,
+}
+
+impl Drop for Judging<'_> {
+    fn drop(&mut self) {
+        self.core.watched.lock().judged(self.node, self.number);
+    }
+}
+
 /// Judges an answer on the pool; the next question, if there is one already. A machine that is not as it
-/// should be is evicted.
+/// should be is evicted, and locked if its chip counts less than it did: a join would not show that.
 ///
 /// # Errors
 /// `ATTEST-NONCE`, which changes nothing; what an eviction cannot record.
@@ -296,6 +310,25 @@ pub(crate) async fn answer(
         refused(core, &finding);
         Refusal::Denied(finding)
     })?;
+    let judging = Judging {
+        core,
+        node: name,
+        number: asked.number,
+    };
+    judged(core, caller, sent, asked, now).await?;
+    drop(judging);
+    core.watched.moved.send_replace(());
+    Ok(question(core, caller))
+}
+
+async fn judged(
+    core: &Arc<Core>,
+    caller: &Caller,
+    sent: v1::Attestation,
+    asked: Answered,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let name = &caller.node.name;
     if let Some(enforcement) = &sent.enforcement
         && crate::enforcing::told(core, name, enforcement)?
     {
@@ -356,7 +389,11 @@ pub(crate) async fn answer(
             for finding in &findings {
                 refused(core, finding);
             }
+            let back = findings.iter().find(|one| Counted::is_back(one)).cloned();
             let evicted = evict(core, name, findings, evidence(&answer, before)).await;
+            if let Some(back) = back {
+                rewound(core, name, &back).await;
+            }
             // Whoever waits for what comes of it hears it, recorded or not.
             core.watched.moved.send_replace(());
             evicted?;
@@ -369,8 +406,22 @@ pub(crate) async fn answer(
         // The machine has proved itself otherwise since, or is asked anew.
         Err(_) => {}
     }
-    core.watched.moved.send_replace(());
-    Ok(question(core, caller))
+    Ok(())
+}
+
+/// The chip of `node`, which is evicted, was put back. INVARIANT: no clean join lifts that.
+async fn rewound(core: &Arc<Core>, node: &str, back: &Finding) {
+    let known = core.state().node(node).cloned();
+    let Some(known) = known.filter(|known| known.locked.is_none() || is_evicted(known)) else {
+        return;
+    };
+    let locked = lock(core, &known, known.generation, &back.to_string()).await;
+    tracing::warn!(refusal = %locked, node, "its chip was put back");
+}
+
+/// What the machine `node` has shown last, for the next that it proves.
+pub(crate) fn shown(core: &Core, node: &str) -> Option<Arc<Standing>> {
+    core.watched.lock().shown(node)
 }
 
 /// Records the good answers of machines whose first one is old enough; when the server stops, all.

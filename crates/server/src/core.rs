@@ -22,7 +22,7 @@ use crate::state::State;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
 use facts::{Affirmed, Finding, Timestamp};
-use ledger::body::TargetKind;
+use ledger::body::{self, TargetKind, VerdictOutcome};
 use ledger::{Commitment, Digest, Draft, HexDigest, LedgerKey, RecordBuilder, Salt, Stamp};
 use ledger_store::{Blobs, Committed, StoreError};
 use spiffe_core::{SpiffeId, TrustDomain};
@@ -83,7 +83,7 @@ pub(crate) struct Core {
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
     pub(crate) busy: Mutex<HashSet<String>>,
     /// By digest of their blob.
-    pub(crate) machines: RwLock<HashMap<String, Arc<Affirmed>>>,
+    pub(crate) machines: RwLock<HashMap<String, (u64, Arc<Affirmed>)>>,
     /// Fact sets whose openings are kept, by the digest of their canonical form.
     pub(crate) committed: RwLock<HashMap<[u8; 32], Commitment>>,
     pub(crate) connections: AtomicU64,
@@ -240,29 +240,42 @@ impl Core {
     /// The facts that a node's verdict states.
     pub(crate) fn machine_facts(&self, node: &NodeRow) -> Result<Arc<Affirmed>, Refusal> {
         if let Ok(machines) = self.machines.read()
-            && let Some(facts) = machines.get(&node.facts)
+            && let Some((verdict, facts)) = machines.get(&node.facts)
+            && *verdict == node.verdict
         {
             return Ok(Arc::clone(facts));
         }
-        let facts = Arc::new(self.read_facts(&node.facts)?);
+        let facts = Arc::new(self.read_facts(node)?);
         if let Ok(mut machines) = self.machines.write() {
             if machines.len() >= MACHINES {
                 machines.clear();
             }
-            machines.insert(node.facts.clone(), Arc::clone(&facts));
+            machines.insert(node.facts.clone(), (node.verdict, Arc::clone(&facts)));
         }
         Ok(facts)
     }
 
-    fn read_facts(&self, blob: &str) -> Result<Affirmed, Refusal> {
+    /// INVARIANT: the ledger says that they are those of the node's verdict. The database is no witness: whoever
+    /// writes to its file could have one machine stand on what another proved.
+    fn read_facts(&self, node: &NodeRow) -> Result<Affirmed, Refusal> {
         let gone = || {
             Refusal::Unavailable(
                 Finding::new("SERVER-BLOB", "the facts of a verdict are not there")
-                    .expected(format!("blob {blob}"))
+                    .expected(format!("blob {} of record {}", node.facts, node.verdict))
                     .next("let the machine prove itself again"),
             )
         };
-        let digest: HexDigest = blob.parse().map_err(|_| gone())?;
+        let digest: HexDigest = node.facts.parse().map_err(|_| gone())?;
+        let record = self.journal.reader().record(node.verdict);
+        let record = record.map_err(|error| Refusal::internal("reading a verdict", &error))?;
+        let verdict: body::Verdict = record.expect_body().map_err(|_| gone())?;
+        let names = verdict.facts_blob.as_ref().map(|blob| blob.sha256);
+        let stated = verdict.outcome == VerdictOutcome::Affirmed
+            && verdict.node == self.node_id(&node.name)?.as_str()
+            && names == Some(digest);
+        if !stated {
+            return Err(gone());
+        }
         let bytes = self
             .blobs
             .get(&digest)

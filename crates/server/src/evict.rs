@@ -6,7 +6,7 @@
 //! Recorded in one commit: the refused verdict with its findings, the node's state `evicted`, and the
 //! revocation that gateways follow.
 
-use crate::core::{Core, draft};
+use crate::core::{Core, draft, recorded};
 use crate::join::verdict_body;
 use crate::lock::held;
 use crate::metrics::Code;
@@ -66,7 +66,10 @@ async fn evict_known(
     let revocation = Revocation {
         kind: TargetKind::Machine,
         value: node.to_owned(),
-        reason: format!("{}: {}", first.code, first.message),
+        reason: {
+            let first = recorded(first);
+            format!("{}: {}", first.code, first.message)
+        },
         by: core.authority.server_id().to_string(),
         auth: "self",
     };

@@ -286,7 +286,7 @@ pub(crate) async fn admit_node(
         Refusal::Unavailable(Finding::new("SERVER-STOPPING", "the server is stopping"))
     })?;
     if let Ok(mut machines) = core.machines.write() {
-        machines.insert(node.facts.clone(), Arc::clone(&facts));
+        machines.insert(node.facts.clone(), (node.verdict, Arc::clone(&facts)));
     }
     let joined = certify_node(
         core,
@@ -426,7 +426,70 @@ pub(crate) fn verdict_body(
                 source: fact.source.to_string(),
             })
             .collect(),
-        findings: verdict.findings.iter().map(recorded).collect(),
+        findings: findings(&verdict.findings),
         ar4si: Vector::of(verdict).short(),
+    }
+}
+
+/// As many findings as a record has room for. INVARIANT: at least the first: nobody escapes a record, and what
+/// follows from it, by having too much found.
+fn findings(all: &[Finding]) -> Vec<body::Finding> {
+    /// Bytes of all findings but the first, which has less than as many again.
+    const ROOM: usize = 4 * 1024;
+    let mut room = ROOM;
+    let mut kept: Vec<body::Finding> = Vec::new();
+    for finding in all {
+        let finding = recorded(finding);
+        let length = serde_json::to_vec(&finding).map_or(usize::MAX, |text| text.len());
+        if !kept.is_empty() {
+            let Some(left) = room.checked_sub(length) else {
+                break;
+            };
+            room = left;
+        }
+        kept.push(finding);
+    }
+    let more = all.len().saturating_sub(kept.len());
+    if let (Some(last), true) = (kept.last_mut(), more > 0) {
+        last.message.push_str(&format!("; {more} more were found"));
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_found_fits_into_a_record_however_much_it_is() {
+        // Four bytes a character, and two for one.
+        for letter in ["\u{1d54f}", "\""] {
+            let text = letter.repeat(4_000);
+            let one = || {
+                Finding::new("IMA-FILE", text.clone())
+                    .expected(text.clone())
+                    .observed(text.clone())
+                    .next(text.clone())
+            };
+            for count in [1, 2, 64, 10_000] {
+                let all = (0..count).map(|_| one()).collect();
+                let verdict = verdict_body(
+                    "spiffe://example.org/n",
+                    &Verdict::refused(all, Vec::new()),
+                    None,
+                );
+                assert!(!verdict.findings.is_empty());
+                assert!(
+                    verdict.record().actor("a", "self").draft().is_ok(),
+                    "{count}"
+                );
+            }
+        }
+        let short: Vec<_> = (0..1_000).map(|_| Finding::new("X-Y", "no")).collect();
+        let kept = findings(&short);
+        assert!((16..1_000).contains(&kept.len()), "{}", kept.len());
+        let more = format!("no; {} more were found", 1_000 - kept.len());
+        assert_eq!(kept.last().unwrap().message, more);
+        assert_eq!(findings(&short[..3]).len(), 3);
     }
 }

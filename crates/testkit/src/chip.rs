@@ -15,6 +15,8 @@ pub struct Chip {
     key: KeyPair,
     /// Boots so far, as the chip counts them.
     pub reset_count: u32,
+    /// Milliseconds in this boot.
+    pub clock: u64,
     pcrs: BTreeMap<u32, [u8; 32]>,
     list: Vec<Vec<u8>>,
 }
@@ -40,6 +42,7 @@ impl Chip {
         Ok(Self {
             key: KeyPair::generate(Algorithm::EcdsaP256)?,
             reset_count: 7,
+            clock: 0,
             pcrs: (0..15).map(|pcr| (pcr, [0; 32])).collect(),
             list: Vec::new(),
         })
@@ -139,7 +142,7 @@ impl Chip {
             &0x8018_u16.to_be_bytes(),
             &sized(b"signer"),
             &sized(nonce),
-            &[0; 8],
+            &self.clock.to_be_bytes(),
             &self.reset_count.to_be_bytes(),
             &0_u32.to_be_bytes(),
             &[1],

@@ -35,11 +35,7 @@ const VERIFIERS: &[&str] = &[
 const TESTS: &[&str] = &["xtask/", "crates/hostile/", "crates/testkit/", "fuzz/"];
 
 pub(super) fn check(file: &str, text: &str) -> Vec<Break> {
-    let in_tests = ["/tests/", "/examples/", "/benches/"];
-    if DEFINED.contains(&file)
-        || TESTS.iter().any(|root| file.starts_with(root))
-        || in_tests.iter().any(|folder| file.contains(folder))
-    {
+    if DEFINED.contains(&file) || is_test(file) {
         return Vec::new();
     }
     let code = without_tests(&code(text));
@@ -60,6 +56,13 @@ pub(super) fn check(file: &str, text: &str) -> Vec<Break> {
             Break::at(file, at + 1, what)
         })
         .collect()
+}
+
+/// Folders beside a crate's `src` are no part of it; one in it that is called so is.
+fn is_test(file: &str) -> bool {
+    let folder = file.split('/').nth(2).unwrap_or_default();
+    TESTS.iter().any(|root| file.starts_with(root))
+        || (file.starts_with("crates/") && ["tests", "examples", "benches"].contains(&folder))
 }
 
 /// Files of the list that are gone, or have no warrant any more.
@@ -106,7 +109,7 @@ fn without_tests(code: &str) -> String {
         kept.push('\n');
         for line in lines.by_ref() {
             kept.push('\n');
-            if line == end {
+            if line.trim_end() == end {
                 break;
             }
         }
@@ -139,6 +142,14 @@ mod tests {
         assert!(lines("crates/server/src/issue.rs", module).is_empty());
         let behind = format!("{module}use facts::Warrant;\n");
         assert_eq!(lines("crates/server/src/issue.rs", &behind), [6]);
+        // A comment is blanks by then.
+        let said = module.replace("\n}\n", "\n} // mod tests\n");
+        let behind = format!("{said}use facts::Warrant;\n");
+        assert_eq!(lines("crates/server/src/issue.rs", &behind), [6]);
+        for inside in ["tests", "examples", "benches"] {
+            let file = format!("crates/server/src/{inside}/made.rs");
+            assert_eq!(lines(&file, MADE), [2, 3], "{file}");
+        }
         let alone = "//! x\n#[cfg(test)]\nuse facts::Warrant;\n";
         assert_eq!(lines("crates/server/src/issue.rs", alone), [3]);
     }

@@ -21,13 +21,13 @@ const LINE: &str = "console=ttyS0 ro";
 /// One event of a written log.
 #[derive(Clone)]
 pub(crate) struct Line {
-    pcr: u32,
+    pub(crate) pcr: u32,
     kind: Kind,
     digest: [u8; 32],
     data: Vec<u8>,
 }
 
-fn of(pcr: u32, kind: Kind, data: &[u8]) -> Line {
+pub(crate) fn of(pcr: u32, kind: Kind, data: &[u8]) -> Line {
     elsewhere(pcr, kind, sha256(data), data)
 }
 
@@ -128,7 +128,7 @@ fn policy() -> Vec<Line> {
 }
 
 /// A machine that boots by shim, GRUB and a unified kernel image all at once.
-fn machine() -> Vec<Line> {
+pub(crate) fn machine() -> Vec<Line> {
     let mut lines = vec![of(0, Kind::S_CRTM_VERSION, b"v\x001\x00\x00\x00")];
     lines.extend(policy());
     lines.push(of(
@@ -162,7 +162,7 @@ fn machine() -> Vec<Line> {
     lines
 }
 
-fn references() -> References {
+pub(crate) fn references() -> References {
     let value = |name: &str| Value::new(sha256(name.as_bytes()), format!("{name} 1"), "a test");
     References {
         images: ["shim", "grub", "kernel"].map(value).to_vec(),
@@ -213,7 +213,7 @@ fn outcome(result: Result<(), Vec<Finding>>) -> String {
     }
 }
 
-fn judged(lines: &[Line], references: &References) -> String {
+pub(crate) fn judged(lines: &[Line], references: &References) -> String {
     outcome(boot_of(lines).and_then(|boot| judge(&boot, references, NOW).map(drop)))
 }
 

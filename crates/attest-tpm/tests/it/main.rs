@@ -34,3 +34,4 @@ mod roots;
 mod sealed;
 mod secureboot;
 mod tools;
+mod unlisted;

@@ -21,6 +21,9 @@ struct Watch {
     /// Moves on whenever `standing` is set from outside: what was asked before counts for nothing.
     epoch: u64,
     asked: Option<Asked>,
+    /// Number of the answer that is being judged. INVARIANT: nothing is asked meanwhile, so that an answer is
+    /// compared with every one before it, and two at once are not both compared with what was there before them.
+    judging: Option<u64>,
     /// It has measured more while it was being asked.
     again: bool,
     /// Its agent has connected.
@@ -68,6 +71,8 @@ pub(super) struct Answered {
     pub(super) nonce: [u8; 32],
     pub(super) standing: Arc<Standing>,
     pub(super) epoch: u64,
+    /// Of [`Watches::judged`].
+    pub(super) number: u64,
 }
 
 /// A question to be sent.
@@ -83,6 +88,9 @@ pub(super) struct Watches {
     all: HashMap<Arc<str>, Watch>,
     /// INVARIANT: `until` of every machine, and nothing else.
     deadlines: BTreeSet<(Timestamp, Arc<str>)>,
+    /// What machines that are out had shown last: the next that one proves is compared with it. No more than
+    /// there are nodes.
+    out: HashMap<Arc<str>, Arc<Standing>>,
     epochs: u64,
 }
 
@@ -114,6 +122,7 @@ impl Watches {
             standing: None,
             epoch,
             asked: None,
+            judging: None,
             again: false,
             answers: false,
             due: now,
@@ -146,9 +155,11 @@ impl Watches {
             watch.standing = Some(Arc::new(standing));
             watch.epoch = epoch;
             watch.asked = None;
+            watch.judging = None;
             watch.again = false;
             watch.due = now;
         }
+        self.out.remove(node);
         self.extend(node, plus(now, pace.window));
     }
 
@@ -182,6 +193,11 @@ impl Watches {
 
     pub(super) fn standing(&self, node: &str) -> Option<Arc<Standing>> {
         self.all.get(node)?.standing.clone()
+    }
+
+    /// What `node` has shown last, also if it is out since.
+    pub(super) fn shown(&self, node: &str) -> Option<Arc<Standing>> {
+        self.standing(node).or_else(|| self.out.get(node).cloned())
     }
 
     /// Its agent has connected; whatever was asked before, on another stream, is lost.
@@ -219,7 +235,8 @@ impl Watches {
             true => watch.due,
             false => watch.due.min(plus(watch.last, GAP_MS)),
         };
-        if !watch.answers || watch.asked.is_some_and(waits) || due > now {
+        let busy = watch.judging.is_some() || watch.asked.is_some_and(waits);
+        if !watch.answers || busy || due > now {
             return None;
         }
         // What was good by a value that counts no more: the whole of it is asked for.
@@ -251,6 +268,7 @@ impl Watches {
         nonce: &[u8],
         now: Timestamp,
     ) -> Result<Answered, Finding> {
+        let number = self.epoch();
         let watch = self.all.get_mut(node);
         let taken = watch.and_then(|watch| {
             let asked = watch
@@ -258,10 +276,16 @@ impl Watches {
                 .filter(|asked| asked.stream == over.stream)
                 .filter(|asked| crypto::constant_time_eq(&asked.nonce, nonce))?;
             watch.asked = None;
-            (asked.until > now).then_some(Answered {
+            let standing = watch.standing.clone()?;
+            if asked.until <= now {
+                return None;
+            }
+            watch.judging = Some(number);
+            Some(Answered {
                 nonce: asked.nonce,
-                standing: watch.standing.clone()?,
+                standing,
                 epoch: watch.epoch,
+                number,
             })
         });
         taken.ok_or_else(|| {
@@ -272,6 +296,15 @@ impl Watches {
             .expected(format!("an answer within {ANSWER_S} s, once"))
             .next("answer the next question")
         })
+    }
+
+    /// The answer of this number has been judged, whatever came of it.
+    pub(super) fn judged(&mut self, node: &str, number: u64) {
+        if let Some(watch) = self.all.get_mut(node)
+            && watch.judging == Some(number)
+        {
+            watch.judging = None;
+        }
     }
 
     /// The answer was good. False if it counts for nothing, because the machine has proved itself otherwise
@@ -340,7 +373,10 @@ impl Watches {
 
     pub(super) fn forget(&mut self, node: &str) {
         if let Some((name, watch)) = self.all.remove_entry(node) {
-            self.deadlines.remove(&(watch.until, name));
+            self.deadlines.remove(&(watch.until, Arc::clone(&name)));
+            if let Some(standing) = watch.standing {
+                self.out.insert(name, standing);
+            }
         }
     }
 }
@@ -409,6 +445,62 @@ mod tests {
         // Of one that it has proved itself on, the turn counts.
         let asked = watches.question("m1", over(2, true), [3; 32], at(600), PACE);
         assert!(asked.is_none());
+    }
+
+    fn stood(watches: &mut Watches) -> Over {
+        let chip = testkit::chip::Chip::booted().unwrap();
+        let quoted = chip.quote(&[0; 32]).unwrap();
+        let standing = Standing::kept(&chip.public(), &quoted.attested, &quoted.values.concat());
+        watches.stands("m1", standing.unwrap(), at(0), PACE);
+        let over = Over {
+            stream: Some(1),
+            proved: true,
+        };
+        watches.answers("m1", over, at(0));
+        over
+    }
+
+    /// The first is a long list; meanwhile the chip is put back to when it was asked, and answers again.
+    #[test]
+    fn while_an_answer_is_judged_nothing_else_is_asked() {
+        let mut watches = Watches::default();
+        let over = stood(&mut watches);
+        assert!(watches.question("m1", over, [1; 32], at(0), PACE).is_some());
+        let first = watches.answered("m1", over, &[1; 32], at(10)).unwrap();
+        for (stream, proved) in [(1, true), (2, false)] {
+            let over = Over {
+                stream: Some(stream),
+                proved,
+            };
+            watches.wanted("m1", at(1_000));
+            let second = watches.question("m1", over, [2; 32], at(2_000), PACE);
+            assert!(second.is_none(), "{over:?}");
+        }
+        // Of another answer.
+        watches.judged("m1", first.number + 1);
+        assert!(
+            watches
+                .question("m1", over, [2; 32], at(2_000), PACE)
+                .is_none()
+        );
+        watches.judged("m1", first.number);
+        assert!(
+            watches
+                .question("m1", over, [2; 32], at(2_000), PACE)
+                .is_some()
+        );
+    }
+
+    /// An eviction is no way to have forgotten what a chip counts.
+    #[test]
+    fn what_a_machine_has_shown_is_known_until_it_proves_itself_anew() {
+        let mut watches = Watches::default();
+        stood(&mut watches);
+        watches.forget("m1");
+        watches.forget("m1");
+        assert!(watches.standing("m1").is_none() && watches.shown("m1").is_some());
+        stood(&mut watches);
+        assert!(watches.out.is_empty() && watches.shown("m1").is_some());
     }
 
     /// It is asked every second, under the one lock that every stream takes.

@@ -13,10 +13,11 @@ use crate::core::{Core, draft};
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
-use attest_tpm::JoinRequest;
-use attest_tpm::join::{Chip, Entropy};
+use attest_tpm::continuous::Standing;
+use attest_tpm::join::{Anchor, Chip, Entropy};
+use attest_tpm::{Counted, JoinRequest, SigningKey};
 use crypto::SecretBytes;
-use facts::{Finding, Timestamp, Verdict};
+use facts::{Affirmed, Finding, Timestamp, Verdict};
 use ledger::body::Body as _;
 use proto::v1;
 use std::collections::HashMap;
@@ -45,6 +46,29 @@ struct Session {
     size: u64,
     /// Begun by a node that has shown its SVID.
     member: bool,
+    /// What the machine had shown when it was begun: what its chip signs for this challenge is later.
+    shown: Option<Shown>,
+}
+
+/// What a machine had shown last, and of which chip.
+#[derive(Clone)]
+pub(crate) struct Shown {
+    standing: Arc<Standing>,
+    facts: Arc<Affirmed>,
+}
+
+impl Shown {
+    fn of(core: &Core, name: &str) -> Option<Self> {
+        let standing = attesting::shown(core, name)?;
+        let node = core.state().node(name).cloned()?;
+        let facts = core.machine_facts(&node).ok()?;
+        Some(Self { standing, facts })
+    }
+
+    /// What `chip` had counted, whichever of its keys attested it.
+    fn counted(&self, chip: &Chip) -> Option<Counted> {
+        chip::is_of(&self.facts, chip).then(|| self.standing.counted())
+    }
 }
 
 pub(super) async fn challenge(
@@ -72,8 +96,10 @@ pub(super) async fn challenge(
                 .expected(format!("at most {LONGEST_FIELD} bytes")),
         ));
     }
-    let member = super::member(core, peer).is_some();
-    room(core, member)?;
+    let member = super::member(core, peer);
+    room(core, member.is_some())?;
+    let name = member.clone().or_else(|| called(core, &request));
+    let shown = name.and_then(|name| Shown::of(core, &name));
     let head = core.journal.reader().head();
     let checkpoint = head.note.as_ref().to_owned();
     let secret = crypto::random::<32>();
@@ -97,7 +123,8 @@ pub(super) async fn challenge(
         exporter: peer.exporter,
         until: core.now().plus_secs(SESSION_S),
         size: head.checkpoint.size,
-        member,
+        member: member.is_some(),
+        shown,
     };
     sessions(core).open.insert(id, session);
     Ok(v1::TpmChallenge {
@@ -109,6 +136,14 @@ pub(super) async fn challenge(
         nonce_checkpoint: challenge.nonce_checkpoint,
         pcrs: challenge.pcrs,
     })
+}
+
+/// What the machine is called that asks for a challenge, as far as its keys alone say.
+fn called(core: &Core, request: &JoinRequest) -> Option<String> {
+    let current = core.current.load_full()?;
+    let key = SigningKey::attestation(&request.ak_public).ok()?;
+    let chip = Anchor::read(request).ok()?.chip(&key);
+    Some(placed(&current.estate, &chip, None).0)
 }
 
 pub(super) async fn join(
@@ -170,6 +205,14 @@ async fn kept_state(
     };
     let facts = core.machine_facts(&node)?;
     match chip::fact(&facts) {
+        // Left over from before a readmission: whoever has it locks nobody with it, however often they come.
+        Some(_)
+            if name != evidence.name
+                && !chip::is_of(&facts, &evidence.proven.chip)
+                && node.dead.is_some_and(|dead| kept.generation <= dead) =>
+        {
+            return Err(dead(&node));
+        }
         // The estate may mean one machine by several of its keys.
         Some(_) if name != evidence.name && !chip::is_of(&facts, &evidence.proven.chip) => {
             let seen = format!("the state of {name} came from the TPM of {}", evidence.name);

@@ -176,6 +176,10 @@ impl Fixture {
 
     pub(crate) async fn restart(&mut self) {
         self.stop().await;
+        self.go_on().await;
+    }
+
+    pub(crate) async fn go_on(&mut self) {
         self.server = Some(server::start(config(self.dir.path())).await.unwrap());
     }
 

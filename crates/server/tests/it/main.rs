@@ -18,6 +18,7 @@ mod azure;
 mod booting;
 mod cloud;
 mod enforcing;
+mod evading;
 mod flooding;
 mod follower;
 mod following;

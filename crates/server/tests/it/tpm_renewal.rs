@@ -24,7 +24,7 @@ const SHORT: &str = "[lifetimes]\nnode_s = 10\nskew_s = 0\n";
 /// Longer than any wait here takes.
 const HUNG: Duration = Duration::from_secs(90);
 
-fn chips(test: &str) -> Option<(Swtpm, Swtpm)> {
+pub(crate) fn chips(test: &str) -> Option<(Swtpm, Swtpm)> {
     let chips = Swtpm::start().and_then(|chip| Ok((chip.sibling()?, chip)));
     match chips {
         Ok((other, chip)) => Some((chip, other)),
@@ -120,7 +120,7 @@ pub(crate) async fn renew_showing(
     })
 }
 
-fn name(machine: &Machine) -> String {
+pub(crate) fn name(machine: &Machine) -> String {
     let (_, name) = machine.joined.node_id.rsplit_once('/').unwrap();
     name.to_owned()
 }
@@ -556,7 +556,7 @@ async fn a_chip_that_counts_fewer_boots_is_locked_even_after_the_server_restarte
     join(&fixture, &chip, None).await.unwrap();
 }
 
-fn tool(chip: &Swtpm, arguments: &[&str]) {
+pub(crate) fn tool(chip: &Swtpm, arguments: &[&str]) {
     let (program, arguments) = arguments.split_first().unwrap();
     let output = std::process::Command::new(program)
         .args(arguments)

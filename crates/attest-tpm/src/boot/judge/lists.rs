@@ -36,7 +36,10 @@ impl<'a> Judge<'a> {
                 }
             }
         }
-        if self.is_open(OPTIONS) && !references.command_lines.is_empty() {
+        // Where files alone are listed, a line is none of them: `files` passes it over.
+        let listed = !references.command_lines.is_empty();
+        let spoken_of = listed || self.has_list(OPTIONS) && !self.is_pinned(OPTIONS);
+        if self.is_open(OPTIONS) && spoken_of {
             let boot = self.boot;
             for one in boot.of(OPTIONS) {
                 if let Meaning::Text(text) = &one.meaning {
@@ -102,15 +105,22 @@ impl<'a> Judge<'a> {
 
     /// Whether the section of a unified image is a command line that is allowed: then its text is known.
     fn section_line(&mut self) {
-        for (name, digest) in self.boot.sections() {
-            if name != ".cmdline" {
-                continue;
-            }
-            let lines = self.references.command_lines.iter();
-            let found = lines
-                .filter(|value| value.window.holds(self.now))
-                .find(|value| crypto::sha256(value.value.as_bytes()) == *digest);
-            if let Some(value) = found {
+        let boot = self.boot;
+        let mut sections = boot
+            .sections()
+            .filter(|(name, _)| *name == ".cmdline")
+            .peekable();
+        if sections.peek().is_none() {
+            return;
+        }
+        // Once for all sections: a log may have thousands.
+        let lines = self.references.command_lines.iter().rev();
+        let lines: BTreeMap<[u8; 32], &'a Value<String>> = lines
+            .filter(|value| value.window.holds(self.now))
+            .map(|value| (crypto::sha256(value.value.as_bytes()), value))
+            .collect();
+        for (_, digest) in sections {
+            if let Some(value) = lines.get(digest) {
                 self.misses.matched(value);
                 self.command_line = Some(&value.value);
             }

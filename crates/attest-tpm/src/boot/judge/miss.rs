@@ -38,6 +38,8 @@ pub(super) struct Misses<'a> {
     labels: BTreeMap<&'a str, usize>,
     matched: BTreeSet<usize>,
     misses: Vec<(Finding, Wanted<'a>)>,
+    /// Beyond those. INVARIANT: nothing is kept of them: each would hold all values that it is not.
+    more: usize,
 }
 
 impl<'a> Misses<'a> {
@@ -47,6 +49,7 @@ impl<'a> Misses<'a> {
             labels: BTreeMap::new(),
             matched: BTreeSet::new(),
             misses: Vec::new(),
+            more: 0,
         }
     }
 
@@ -72,7 +75,18 @@ impl<'a> Misses<'a> {
     }
 
     pub(super) fn push(&mut self, finding: Finding) {
-        self.misses.push((finding, Wanted::Ready));
+        if self.has_room() {
+            self.misses.push((finding, Wanted::Ready));
+        }
+    }
+
+    /// For one more, which is counted if there is none.
+    const fn has_room(&mut self) -> bool {
+        let has_room = self.misses.len() < MOST;
+        if !has_room {
+            self.more += 1;
+        }
+        has_room
     }
 
     /// A value would have matched, but not at this time.
@@ -94,6 +108,9 @@ impl<'a> Misses<'a> {
         values: &'a [Value<T>],
         shown: impl Fn(&T) -> String,
     ) {
+        if !self.has_room() {
+            return;
+        }
         let wanted = values
             .iter()
             .filter(|value| value.window.holds(self.now))
@@ -111,12 +128,11 @@ impl<'a> Misses<'a> {
             labels,
             matched,
             misses,
+            more,
             ..
         } = self;
-        let more = misses.len().saturating_sub(MOST);
         let mut findings: Vec<Finding> = misses
             .into_iter()
-            .take(MOST)
             .map(|(finding, wanted)| match wanted {
                 Wanted::Ready => finding,
                 Wanted::OneOf(values) => finding.expected(one_of(values, &labels, &matched)),
@@ -169,4 +185,39 @@ fn one_of(
         text.push_str(&format!("; and {} more", values.len() - SHOWN));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::cell::Cell;
+
+    /// A log of ten thousand events against thousands of values.
+    #[test]
+    fn what_is_beyond_the_findings_costs_nothing() {
+        let values: Vec<Value<u32>> = (0..1_000)
+            .map(|value| Value::new(value, "release", "a test"))
+            .collect();
+        let mut misses = Misses::new(Timestamp::EPOCH);
+        let shown = Cell::new(0_usize);
+        for _ in 0..10_000 {
+            let miss = Miss {
+                code: "BOOT-FILE",
+                message: "a file".to_owned(),
+                observed: String::new(),
+                next: "nothing",
+            };
+            let show = |value: &u32| {
+                shown.set(shown.get() + 1);
+                value.to_string()
+            };
+            misses.absent(miss, &values, show);
+            misses.push(Finding::new("BOOT-EVENT", "an event"));
+        }
+        assert!(shown.get() <= MOST * values.len(), "{}", shown.get());
+        let findings = misses.into_findings();
+        assert_eq!(findings.len(), MOST);
+        let last = &findings[MOST - 1].message;
+        assert!(last.ends_with("; 19936 more are not allowed"), "{last}");
+    }
 }

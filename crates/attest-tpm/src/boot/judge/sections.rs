@@ -7,6 +7,7 @@ use crate::bytes::shown;
 use crate::reference::Value;
 use crypto::hex;
 use facts::Finding;
+use std::collections::BTreeSet;
 
 const PCR: u32 = 11;
 
@@ -84,10 +85,10 @@ impl<'a> Judge<'a> {
         if alike(nearest) > 0 {
             self.misses.belongs(&nearest.label);
         }
-        let mut seen = Vec::new();
+        let mut seen = BTreeSet::new();
         for (event, name, digest) in measured {
             let expected = nearest.value.get(*name).filter(|_| !seen.contains(name));
-            seen.push(*name);
+            seen.insert(*name);
             if expected == Some(digest) {
                 continue;
             }

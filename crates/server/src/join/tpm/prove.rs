@@ -2,7 +2,7 @@
 //! runs in, then what is kept of all that.
 
 use super::placed::{not_banned, placed, references};
-use super::{Session, first, take};
+use super::{Session, Shown, first, take};
 use crate::core::Core;
 use crate::current::Current;
 use crate::evict::{evict, is_evicted};
@@ -61,7 +61,7 @@ pub(crate) async fn prove(
     let offered = Offered::of(request.tee.take())?;
     let session = take(core, &request.session, now)?;
     on_its_connection(&session, peer)?;
-    let (nonce, begun) = (session.nonce, session.size);
+    let (nonce, begun, shown) = (session.nonce, session.size, session.shown.clone());
     let current = core.estate()?;
     let (mut evidence, expectation) = answered(core, session, request, now);
     let vouching = vouching(core, &current, &evidence, offered.clone(), now).await?;
@@ -101,7 +101,7 @@ pub(crate) async fn prove(
     // Nothing vouches for what is behind the verified entries.
     let verified = list.progress().map_or(0, |progress| progress.entries());
     Arc::make_mut(&mut evidence).keep_list(verified);
-    not_rewound(core, &name, &proven, begun).await?;
+    not_rewound(core, &name, &proven, begun, shown.as_ref()).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
     let verdict = kept(core, verdict, &evidence, hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
@@ -368,12 +368,13 @@ fn known_as(core: &Core, peer: &Peer, chip: &Chip) -> Option<String> {
 
 /// A TPM that was cleared, or restored from a copy, counts fewer boots than it did, or less time in one boot, and
 /// one may run older firmware: its node is locked until an administrator readmits it, and what it counts then is where
-/// it begins anew. It was challenged when the ledger had `begun` records.
+/// it begins anew. It was challenged when the ledger had `begun` records, and the machine had `shown` that.
 async fn not_rewound(
     core: &Arc<Core>,
     name: &str,
     proven: &Proven,
     begun: u64,
+    shown: Option<&Shown>,
 ) -> Result<(), Refusal> {
     let boot = proven.boot;
     let known = core.state().node(name).cloned();
@@ -398,15 +399,19 @@ async fn not_rewound(
         return Err(lock(core, &node, node.generation, seen).await);
     }
     // A verdict from after the challenge may rest on a later quote than this one.
-    if node.verdict >= begun || !chip::is_of(&facts, &proven.chip) {
-        return Ok(());
+    let before = if node.verdict >= begun || !chip::is_of(&facts, &proven.chip) {
+        None
+    } else {
+        crate::attesting::counted(core, &node).await
+    };
+    // What the machine answered since that verdict.
+    let shown = shown.and_then(|shown| shown.counted(&proven.chip));
+    let counted = Counted::from(&proven.quoted);
+    for before in before.into_iter().chain(shown) {
+        let back = counted.since(&before);
+        if let Some(finding) = back.first() {
+            return Err(lock(core, &node, node.generation, &finding.to_string()).await);
+        }
     }
-    let Some(before) = crate::attesting::counted(core, &node).await else {
-        return Ok(());
-    };
-    let back = Counted::from(&proven.quoted).since(&before);
-    let Some(finding) = back.first() else {
-        return Ok(());
-    };
-    Err(lock(core, &node, node.generation, &finding.to_string()).await)
+    Ok(())
 }
