@@ -118,7 +118,9 @@ async fn listed(endpoint: &Endpoint, protocol: Protocol) -> Result<Listed, Findi
 
 fn unanswered(observed: &str) -> Finding {
     Finding::new("SYNC-MCP", "the MCP server does not list its tools")
-        .expected(format!("an answer to tools/list, by revision {STATELESS} or {INITIALIZED}"))
+        .expected(format!(
+            "an answer to tools/list, by revision {STATELESS} or {INITIALIZED}"
+        ))
         .observed(observed)
         .next("check the address and that the server runs; a token goes into --token-file")
 }
@@ -130,9 +132,12 @@ fn malformed(observed: impl Into<String>) -> Finding {
 }
 
 fn beyond(what: impl Into<String>) -> Finding {
-    Finding::new("SYNC-MCP-LIMIT", "the MCP server says more than is listened to")
-        .expected(what)
-        .next("nothing was written; declare what it needs by hand, or split the server")
+    Finding::new(
+        "SYNC-MCP-LIMIT",
+        "the MCP server says more than is listened to",
+    )
+    .expected(what)
+    .next("nothing was written; declare what it needs by hand, or split the server")
 }
 
 /// The way to a server.
@@ -158,10 +163,15 @@ impl<'a> Transport<'a> {
             Self::Stdio(stdio) => stdio.ask(request).await?,
         };
         if let Some(error) = answer.get("error") {
-            let code = error.get("code").and_then(Value::as_i64).unwrap_or_default();
+            let code = error
+                .get("code")
+                .and_then(Value::as_i64)
+                .unwrap_or_default();
             let message = error.get("message").and_then(Value::as_str);
             let message: String = message.unwrap_or_default().chars().take(200).collect();
-            return Err(Failure::Unsupported(format!("it answered {code}, {message:?}")));
+            return Err(Failure::Unsupported(format!(
+                "it answered {code}, {message:?}"
+            )));
         }
         answer
             .get("result")
@@ -200,7 +210,9 @@ async fn stateless(endpoint: &Endpoint, probing: bool) -> Result<Listed, Failure
         // A program of before may take what it does not know for nothing at all.
         let result = if probing && matches!(endpoint, Endpoint::Command(_)) {
             let silent = |_| Failure::Broken("it says nothing".to_owned());
-            tokio::time::timeout(PROBE, asking).await.map_err(silent)??
+            tokio::time::timeout(PROBE, asking)
+                .await
+                .map_err(silent)??
         } else {
             asking.await?
         };

@@ -16,8 +16,7 @@ use facts::Finding;
 use std::collections::BTreeMap;
 
 /// The first line of a file that a merge makes.
-const HEAD: &str =
-    "# Begun by trilith resources sync. Classifications, owners, labels and groups are yours to write.\n";
+const HEAD: &str = "# Begun by trilith resources sync. Classifications, owners, labels and groups are yours to write.\n";
 
 /// What a merge may do beside adding.
 #[derive(Debug, Clone, Copy, Default)]
@@ -49,11 +48,7 @@ pub struct Outcome {
 ///
 /// # Errors
 /// `SYNC-NAME`, `SYNC-TOML`, `SYNC-JSON`, `SYNC-ESTATE-FILE` and `SYNC-EDIT`.
-pub fn merge(
-    files: &EstateFiles,
-    found: &Found,
-    options: &Options,
-) -> Result<Outcome, Finding> {
+pub fn merge(files: &EstateFiles, found: &Found, options: &Options) -> Result<Outcome, Finding> {
     let outcome = once(files, found, options)?;
     let mut after = files.clone();
     for change in &outcome.changes {
@@ -94,8 +89,10 @@ fn once(files: &EstateFiles, found: &Found, options: &Options) -> Result<Outcome
         Found::Api(api) => &api.name,
     };
     if let Some(why) = why_not(name) {
-        return Err(Finding::new("SYNC-NAME", format!("{name:?} is no name: {why}"))
-            .next("give it another name in the estate"));
+        return Err(
+            Finding::new("SYNC-NAME", format!("{name:?} is no name: {why}"))
+                .next("give it another name in the estate"),
+        );
     }
     let mut documents = Vec::new();
     for (file, text) in &files.0 {
@@ -167,7 +164,13 @@ fn file_for(name: &str) -> String {
     let plain: String = name
         .chars()
         .take(80)
-        .map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '-' {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     format!("resources/{plain}.toml")
 }
@@ -180,7 +183,10 @@ fn refuse_json(file: &str, text: &str, found: &Found) -> Result<(), Finding> {
         entries.is_some_and(|entries| entries.iter().any(fits))
     };
     let text_of = |entry: &serde_json::Value, key: &str| {
-        entry.get(key).and_then(serde_json::Value::as_str).map(str::to_owned)
+        entry
+            .get(key)
+            .and_then(serde_json::Value::as_str)
+            .map(str::to_owned)
     };
     let named = |name: &str, kinds: [&str; 2]| {
         has("resource", &|entry| {
@@ -213,13 +219,18 @@ fn escaped(name: &str) -> String {
 
 fn classifications(files: &EstateFiles) -> Result<Vec<String>, Finding> {
     let refused = |what: &str| {
-        Finding::new("SYNC-ESTATE-FILE", format!("estate.toml cannot be read: {what}"))
-            .next("correct it; `trilith estate lint` names the line")
+        Finding::new(
+            "SYNC-ESTATE-FILE",
+            format!("estate.toml cannot be read: {what}"),
+        )
+        .next("correct it; `trilith estate lint` names the line")
     };
     let Some(text) = files.0.get("estate.toml") else {
         return Err(refused("there is none"));
     };
-    let table: toml::Table = text.parse().map_err(|error: toml::de::Error| refused(error.message()))?;
+    let table: toml::Table = text
+        .parse()
+        .map_err(|error: toml::de::Error| refused(error.message()))?;
     let Some(list) = table.get("classifications") else {
         return Ok(estate::CLASSIFICATIONS.map(str::to_owned).to_vec());
     };

@@ -49,7 +49,9 @@ pub fn routes(document: &[u8], name: &str, base: Option<&str>) -> Result<Api, Fi
             continue;
         }
         if !path.starts_with('/') {
-            return Err(refused(format!("the path {path:?} does not begin with a slash")));
+            return Err(refused(format!(
+                "the path {path:?} does not begin with a slash"
+            )));
         }
         let item = resolved(&document, item)
             .ok_or_else(|| refused(format!("what {path:?} refers to is not in the document")))?;
@@ -79,7 +81,9 @@ fn methods(item: &Map<String, Value>) -> Result<Vec<String>, Finding> {
                 .bytes()
                 .all(|byte| byte.is_ascii_uppercase() || byte == b'-');
         if !is_method {
-            return Err(refused(format!("{method:?} is no method that an estate can name")));
+            return Err(refused(format!(
+                "{method:?} is no method that an estate can name"
+            )));
         }
         methods.push(method.clone());
     }
@@ -126,10 +130,13 @@ fn path_of(url: &str) -> &str {
 }
 
 fn refused(observed: impl Into<String>) -> Finding {
-    Finding::new("SYNC-OPENAPI", "the document describes no API that can be read")
-        .expected("an OpenAPI 3 or Swagger 2.0 document, in JSON")
-        .observed(observed)
-        .next("correct the document, and try again")
+    Finding::new(
+        "SYNC-OPENAPI",
+        "the document describes no API that can be read",
+    )
+    .expected("an OpenAPI 3 or Swagger 2.0 document, in JSON")
+    .observed(observed)
+    .next("correct the document, and try again")
 }
 
 fn base_refused(observed: &str) -> Finding {
@@ -184,8 +191,14 @@ mod tests {
             ("{}", "SYNC-OPENAPI"),
             (r#"{"openapi":"4.0"}"#, "SYNC-OPENAPI"),
             (r#"{"openapi":"3.0.0","paths":{"x":{}}}"#, "SYNC-OPENAPI"),
-            (r##"{"openapi":"3.0.0","paths":{"/x":{"$ref":"#/paths/~1x"}}}"##, "SYNC-OPENAPI"),
-            (r#"{"openapi":"3.0.0","paths":{"/x":{"$ref":"other.json"}}}"#, "SYNC-OPENAPI"),
+            (
+                r##"{"openapi":"3.0.0","paths":{"/x":{"$ref":"#/paths/~1x"}}}"##,
+                "SYNC-OPENAPI",
+            ),
+            (
+                r#"{"openapi":"3.0.0","paths":{"/x":{"$ref":"other.json"}}}"#,
+                "SYNC-OPENAPI",
+            ),
             (
                 r#"{"openapi":"3.2.0","paths":{"/x":{"additionalOperations":{"a/b":{}}}}}"#,
                 "SYNC-OPENAPI",

@@ -53,8 +53,7 @@ pub async fn describe(
         None => Login::Peer,
     };
     let described = async {
-        let mut admin =
-            Admin::connect(&address, &place.role, &place.database, &login).await?;
+        let mut admin = Admin::connect(&address, &place.role, &place.database, &login).await?;
         admin
             .query("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             .await?;
@@ -68,9 +67,14 @@ pub async fn describe(
             .next("check --url, that the database runs, and the password in --password-file or PGPASSWORD")
     })?;
     schemas.ok_or_else(|| {
-        Finding::new("SYNC-PG-LIMIT", "the database has more than is listed at once")
-            .expected(format!("at most {MOST_ROWS} columns, and as many functions"))
-            .next("name some schemas with --schema, and the others in another run")
+        Finding::new(
+            "SYNC-PG-LIMIT",
+            "the database has more than is listed at once",
+        )
+        .expected(format!(
+            "at most {MOST_ROWS} columns, and as many functions"
+        ))
+        .next("name some schemas with --schema, and the others in another run")
     })
 }
 

@@ -41,10 +41,12 @@ pub(crate) fn run(command: ResourcesCommand, global: &Global) -> Result<ExitCode
 fn described(arguments: &OpenapiArguments) -> Result<Found, Failure> {
     let most = u64::try_from(discovery::MAX_DOCUMENT).unwrap_or(u64::MAX);
     let Some(document) = files::read(&arguments.file, most)? else {
-        return Err(Finding::new("SYNC-OPENAPI-SIZE", "the document is too large")
-            .expected(format!("at most {most} bytes"))
-            .next("split the document, and give each part a name of its own")
-            .into());
+        return Err(
+            Finding::new("SYNC-OPENAPI-SIZE", "the document is too large")
+                .expected(format!("at most {most} bytes"))
+                .next("split the document, and give each part a name of its own")
+                .into(),
+        );
     };
     let api = discovery::routes(&document, &arguments.api, arguments.base.as_deref())?;
     Ok(Found::Api(api))
@@ -137,11 +139,16 @@ fn compiles(files: &::estate::EstateFiles, outcome: &Outcome) -> Result<(), Fail
         return Ok(());
     }
     let refused = |problem: &::estate::Problem| {
-        Finding::new("SYNC-ESTATE", "with what was found the estate would not compile")
-            .observed(problem.to_string())
-            .next("nothing was written; correct what is declared, or declare this by hand")
+        Finding::new(
+            "SYNC-ESTATE",
+            "with what was found the estate would not compile",
+        )
+        .observed(problem.to_string())
+        .next("nothing was written; correct what is declared, or declare this by hand")
     };
-    Err(Failure::all(problems.iter().take(20).map(refused).collect()))
+    Err(Failure::all(
+        problems.iter().take(20).map(refused).collect(),
+    ))
 }
 
 fn show(outcome: &Outcome, arguments: &SyncArguments, global: &Global) {
@@ -196,7 +203,9 @@ fn show(outcome: &Outcome, arguments: &SyncArguments, global: &Global) {
     ));
     if !report.unclassified.is_empty() || !report.restricted.is_empty() {
         let most = "what nobody classified counts as the most restricted";
-        output::note(format_args!("{most}; write classifications, then: trilith estate plan"));
+        output::note(format_args!(
+            "{most}; write classifications, then: trilith estate plan"
+        ));
     }
 }
 
@@ -217,7 +226,10 @@ fn findings(report: &Report) -> Vec<Finding> {
         let name = output::value(&refused.name.chars().take(200).collect::<String>());
         Finding::new(
             "SYNC-NAME-REFUSED",
-            format!("the {} {name:?} is not declared: {}", refused.kind, refused.why),
+            format!(
+                "the {} {name:?} is not declared: {}",
+                refused.kind, refused.why
+            ),
         )
         .next("have it renamed where it is; what contains it decides until then")
     });

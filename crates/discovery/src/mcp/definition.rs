@@ -69,7 +69,10 @@ mod tests {
         .unwrap();
         assert_eq!(digest(&tool), digest(&turned));
         // printf '{"inputSchema":{"required":["x"],"type":"object"},"name":"a"}' | sha256sum
-        assert_eq!(digest(&turned), "sha256:8e29ffbc29cd069803ce764c45218e5a915bc63715d9339edeb157763d6fa791");
+        assert_eq!(
+            digest(&turned),
+            "sha256:8e29ffbc29cd069803ce764c45218e5a915bc63715d9339edeb157763d6fa791"
+        );
         for other in [
             json!({"name":"a","inputSchema":{"type":"object","required":["y"]}}),
             json!({"name":"a","inputSchema":{"type":"object","required":["x"]},"description":""}),

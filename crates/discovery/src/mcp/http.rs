@@ -3,7 +3,9 @@
 
 use super::{Failure, MAX_MESSAGE, beyond, malformed};
 use facts::Finding;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
+};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
@@ -69,7 +71,9 @@ impl<'a> Http<'a> {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
         Ok(Self {
             host,
-            port: authority.port_u16().unwrap_or(if secure { 443 } else { 80 }),
+            port: authority
+                .port_u16()
+                .unwrap_or(if secure { 443 } else { 80 }),
             authority: authority.to_string(),
             path: path.to_owned(),
             tls,
@@ -111,11 +115,16 @@ impl<'a> Http<'a> {
 
     /// Posts what asks for no answer.
     pub(super) async fn tell(&self, notification: &Value, revision: &str) -> Result<(), Failure> {
-        let response = self.send(Method::POST, Some(notification), revision).await?;
+        let response = self
+            .send(Method::POST, Some(notification), revision)
+            .await?;
         if response.status().is_success() {
             return Ok(());
         }
-        Err(Failure::Unsupported(format!("it answered {}", response.status())))
+        Err(Failure::Unsupported(format!(
+            "it answered {}",
+            response.status()
+        )))
     }
 
     /// Gives a session back. A server need not care.
@@ -140,7 +149,9 @@ impl<'a> Http<'a> {
             .header(header::USER_AGENT, "trilith")
             .header(header::ACCEPT, "application/json, text/event-stream")
             .header(header::CONNECTION, "close");
-        let name = message.and_then(|message| message.get("method")).and_then(Value::as_str);
+        let name = message
+            .and_then(|message| message.get("method"))
+            .and_then(Value::as_str);
         if let Some(name) = name {
             request = request.header(header::CONTENT_TYPE, "application/json");
             request = request.header(METHOD, value(name)?);
@@ -154,8 +165,8 @@ impl<'a> Http<'a> {
         }
         if let Some(token) = self.token {
             let bearer = [b"Bearer ", token.expose()].concat();
-            let mut bearer = HeaderValue::from_maybe_shared(Bytes::from(bearer))
-                .map_err(|_| token_refused())?;
+            let mut bearer =
+                HeaderValue::from_maybe_shared(Bytes::from(bearer)).map_err(|_| token_refused())?;
             bearer.set_sensitive(true);
             request = request.header(header::AUTHORIZATION, bearer);
         }
@@ -203,7 +214,11 @@ async fn exchange<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 /// The next bytes of a body, added to `bytes`; false at its end.
-async fn more(body: &mut Incoming, bytes: &mut Vec<u8>, taken: &mut usize) -> Result<bool, Failure> {
+async fn more(
+    body: &mut Incoming,
+    bytes: &mut Vec<u8>,
+    taken: &mut usize,
+) -> Result<bool, Failure> {
     let Some(frame) = body.frame().await else {
         return Ok(false);
     };
@@ -252,14 +267,19 @@ async fn streamed(mut body: Incoming, id: Option<&Value>) -> Result<Value, Failu
             }
         }
         if !more(&mut body, &mut bytes, &mut taken).await? {
-            return Err(Failure::Broken("the stream ended without the answer".to_owned()));
+            return Err(Failure::Broken(
+                "the stream ended without the answer".to_owned(),
+            ));
         }
     }
 }
 
 /// Whether a message is the answer to the request `id`.
 pub(super) fn answers(message: &Value, id: Option<&Value>) -> bool {
-    let said = message.get("result").or_else(|| message.get("error")).is_some();
+    let said = message
+        .get("result")
+        .or_else(|| message.get("error"))
+        .is_some();
     // Of what could not be read, nobody knows the request.
     let nameless = message.get("id").is_none_or(Value::is_null) && message.get("error").is_some();
     said && (message.get("id") == id || nameless)
@@ -278,7 +298,9 @@ fn value(text: &str) -> Result<HeaderValue, Failure> {
 
 fn no_url(url: &str) -> Finding {
     Finding::new("SYNC-MCP-URL", "this is no address of an MCP server")
-        .expected("https://HOST[:PORT]/PATH without user and fragment; http:// to this machine alone")
+        .expected(
+            "https://HOST[:PORT]/PATH without user and fragment; http:// to this machine alone",
+        )
         .observed(url)
         .next("correct --url; a token goes into --token-file")
 }
@@ -307,10 +329,13 @@ fn client(ca: Option<&Path>) -> Result<ClientConfig, Finding> {
         ),
     };
     let unusable = |observed: &str| {
-        Finding::new("SYNC-MCP-CA", "the authorities that may certify the server cannot be read")
-            .expected(format!("PEM certificates in {file}"))
-            .observed(observed)
-            .next("install ca-certificates, or name a file with --ca-file")
+        Finding::new(
+            "SYNC-MCP-CA",
+            "the authorities that may certify the server cannot be read",
+        )
+        .expected(format!("PEM certificates in {file}"))
+        .observed(observed)
+        .next("install ca-certificates, or name a file with --ca-file")
     };
     let bytes = bytes.ok_or_else(|| unusable("no file that can be read"))?;
     let mut roots = RootCertStore::empty();

@@ -27,7 +27,9 @@ fn keeps(before: &Table, after: &Table, options: &Options) -> bool {
             }
             keeps(&old, new, options)
         }
-        (Value::Array(old), Some(Value::Array(new))) if old.iter().any(Value::is_table) => {
+        (Value::Array(old), Some(Value::Array(new)))
+            if old.iter().chain(new).all(Value::is_table) =>
+        {
             in_order(old, new, options)
         }
         (Value::Array(old), None) => options.prune && old.iter().all(Value::is_table),
@@ -43,7 +45,9 @@ fn in_order(old: &[Value], new: &[Value], options: &Options) -> bool {
         let mut ahead = rest.clone();
         let found = ahead.any(|new| {
             let same = |key: &str| old.get(key) == new.get(key);
-            same("name") && same("kind") && new.as_table().is_some_and(|new| keeps(old, new, options))
+            same("name")
+                && same("kind")
+                && new.as_table().is_some_and(|new| keeps(old, new, options))
         });
         if found {
             rest = ahead;

@@ -76,8 +76,7 @@ impl<'a> Work<'a> {
         let above = whole
             .as_ref()
             .and_then(|entry| entry.element.text("classification"));
-        let unjudged =
-            !parts.is_empty() && self.would_relax(above) && !self.options.inherit;
+        let unjudged = !parts.is_empty() && self.would_relax(above) && !self.options.inherit;
         let mut new = Vec::new();
         if whole.is_none() {
             self.report.added.push(item(family.whole.1, name));
@@ -109,7 +108,9 @@ impl<'a> Work<'a> {
             None => self.append(&file_for(name), "resource", &new),
             Some(first) => {
                 let document = first.document;
-                let same = known.iter().filter(|entry| entry.document.file == document.file);
+                let same = known
+                    .iter()
+                    .filter(|entry| entry.document.file == document.file);
                 let end = same.map(|entry| entry.element.end()).max();
                 let root = document.root();
                 let list = root.list("resource");

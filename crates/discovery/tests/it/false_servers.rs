@@ -43,12 +43,16 @@ fn json(body: &str) -> String {
 }
 
 fn result(number: usize, result: &str) -> String {
-    json(&format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{result}}}"#))
+    json(&format!(
+        r#"{{"jsonrpc":"2.0","id":{number},"result":{result}}}"#
+    ))
 }
 
 async fn code(endpoint: &Endpoint) -> String {
     let begun = std::time::Instant::now();
-    let refused = tools(endpoint, Protocol::Stateless, TIMEOUT).await.unwrap_err();
+    let refused = tools(endpoint, Protocol::Stateless, TIMEOUT)
+        .await
+        .unwrap_err();
     assert!(refused.next.is_some());
     assert!(begun.elapsed() < TIMEOUT + Duration::from_secs(1));
     refused.code.into_owned()
@@ -62,7 +66,10 @@ async fn pages_are_followed_to_their_end() {
         } else {
             String::new()
         };
-        result(number, &format!(r#"{{"tools":[{{"name":"t{number}"}}]{next}}}"#))
+        result(
+            number,
+            &format!(r#"{{"tools":[{{"name":"t{number}"}}]{next}}}"#),
+        )
     })
     .await;
     let listed = tools(&endpoint, Protocol::Either, TIMEOUT).await.unwrap();
@@ -72,11 +79,17 @@ async fn pages_are_followed_to_their_end() {
 #[tokio::test(flavor = "multi_thread")]
 async fn lists_without_an_end_end() {
     let same = serve(|number| {
-        result(number, &format!(r#"{{"tools":[{{"name":"t{number}"}}],"nextCursor":"x"}}"#))
+        result(
+            number,
+            &format!(r#"{{"tools":[{{"name":"t{number}"}}],"nextCursor":"x"}}"#),
+        )
     });
     assert_eq!(code(&same.await).await, "SYNC-MCP-ANSWER");
     let endless = serve(|number| {
-        result(number, &format!(r#"{{"tools":[],"nextCursor":"{number}"}}"#))
+        result(
+            number,
+            &format!(r#"{{"tools":[],"nextCursor":"{number}"}}"#),
+        )
     });
     assert_eq!(code(&endless.await).await, "SYNC-MCP-LIMIT");
     let many = serve(|number| {
@@ -84,7 +97,10 @@ async fn lists_without_an_end_end() {
             .map(|tool| format!(r#"{{"name":"{number}-{tool}"}}"#))
             .collect();
         let tools = tools.join(",");
-        result(number, &format!(r#"{{"tools":[{tools}],"nextCursor":"{number}"}}"#))
+        result(
+            number,
+            &format!(r#"{{"tools":[{tools}],"nextCursor":"{number}"}}"#),
+        )
     });
     assert_eq!(code(&many.await).await, "SYNC-MCP-LIMIT");
     let large = serve(|_| {
@@ -116,7 +132,9 @@ async fn what_is_no_list_is_no_list() {
     }
     let other = serve(|_| result(77, r#"{"tools":[]}"#)).await;
     assert_eq!(code(&other).await, "SYNC-MCP-ANSWER");
-    let html = serve(|_| "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n".to_owned());
+    let html = serve(|_| {
+        "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n".to_owned()
+    });
     assert_eq!(code(&html.await).await, "SYNC-MCP-ANSWER");
     for raw in [
         "HTTP/1.1 307 x\r\nlocation: http://127.0.0.1/\r\ncontent-length: 0\r\n\r\n",
@@ -177,7 +195,10 @@ async fn a_program_that_does_not_speak_is_a_finding() {
     ] {
         let endpoint = Endpoint::Command(words.iter().map(|word| (*word).to_owned()).collect());
         let code = code(&endpoint).await;
-        assert!(["SYNC-MCP", "SYNC-MCP-LIMIT"].contains(&code.as_str()), "{words:?}: {code}");
+        assert!(
+            ["SYNC-MCP", "SYNC-MCP-LIMIT"].contains(&code.as_str()),
+            "{words:?}: {code}"
+        );
     }
     let silent = Endpoint::Command(vec!["sleep".to_owned(), "60".to_owned()]);
     let refused = tools(&silent, Protocol::Stateless, Duration::from_secs(1))

@@ -71,7 +71,9 @@ impl Url {
         let (authority, database) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
         if user.contains(':') {
-            return Err(refused("there is a password in it, which every user of this machine sees"));
+            return Err(refused(
+                "there is a password in it, which every user of this machine sees",
+            ));
         }
         let (host, port) = match host.rsplit_once(':') {
             Some((host, port)) if !port.contains(']') => (host, Some(port)),
@@ -93,8 +95,16 @@ impl Url {
                 "sslrootcert" => ca = Some(PathBuf::from(value)),
                 "sslmode" if value == "verify-full" => {}
                 "sslmode" => return Err(refused("sslmode can only be verify-full")),
-                "password" => return Err(refused("there is a password in it, which every user of this machine sees")),
-                _ => return Err(refused("it has parameters other than host, port, user, dbname, sslrootcert and sslmode")),
+                "password" => {
+                    return Err(refused(
+                        "there is a password in it, which every user of this machine sees",
+                    ));
+                }
+                _ => {
+                    return Err(refused(
+                        "it has parameters other than host, port, user, dbname, sslrootcert and sslmode",
+                    ));
+                }
             }
         }
         for (what, value) in [("role", &role), ("host", &host), ("database", &database)] {
@@ -119,10 +129,15 @@ impl Url {
         let ca_file = ca_file.or_else(|| self.ca.clone());
         let socket = self.host.starts_with('/');
         if !socket && ca_file.is_none() {
-            return Err(Finding::new("SYNC-PG-CA", "over the network only a server that is certified is asked")
-                .expected("a PEM file of the authorities that may certify it")
-                .next("name the file with --ca-file, or give the folder of a Unix socket as ?host=FOLDER")
-                .into());
+            return Err(Finding::new(
+                "SYNC-PG-CA",
+                "over the network only a server that is certified is asked",
+            )
+            .expected("a PEM file of the authorities that may certify it")
+            .next(
+                "name the file with --ca-file, or give the folder of a Unix socket as ?host=FOLDER",
+            )
+            .into());
         }
         Ok(UpstreamConfig {
             socket_folder: socket.then(|| PathBuf::from(&self.host)),
@@ -136,7 +151,9 @@ impl Url {
 /// It does not say what was given: there may be a password in it.
 fn refused(observed: &str) -> Failure {
     Finding::new("SYNC-PG-URL", "this is no address of a database")
-        .expected("postgresql://ROLE@HOST[:PORT]/DATABASE, or postgresql://ROLE@/DATABASE?host=FOLDER")
+        .expected(
+            "postgresql://ROLE@HOST[:PORT]/DATABASE, or postgresql://ROLE@/DATABASE?host=FOLDER",
+        )
         .observed(observed)
         .next("correct --url; a password goes into --password-file or PGPASSWORD")
         .into()
@@ -144,7 +161,8 @@ fn refused(observed: &str) -> Failure {
 
 /// With `%2F` and its like as what they stand for.
 fn decoded(text: &str) -> Result<String, Failure> {
-    let wrong = || refused("a percent sign in it is followed by no two digits, or by what is no text");
+    let wrong =
+        || refused("a percent sign in it is followed by no two digits, or by what is no text");
     let mut bytes = Vec::new();
     let mut rest = text.bytes();
     while let Some(byte) = rest.next() {
@@ -179,7 +197,10 @@ mod tests {
                 database,
                 ca,
             } = Url::parse(url).unwrap();
-            format!("{role} {host} {port} {database} {}", ca.unwrap_or_default().display())
+            format!(
+                "{role} {host} {port} {database} {}",
+                ca.unwrap_or_default().display()
+            )
         };
         assert_eq!(url("postgresql://a@b/c"), "a b 5432 c ");
         assert_eq!(url("postgres://a%40x@[::1]:7/c%2Fd"), "a@x ::1 7 c/d ");
@@ -217,8 +238,16 @@ mod tests {
         let url = Url::parse("postgresql://a@b/c").unwrap();
         let refused = url.upstream(None).unwrap_err();
         assert_eq!(refused.findings()[0].code, "SYNC-PG-CA");
-        assert!(url.upstream(Some("ca.pem".into())).unwrap().ca_file.is_some());
+        assert!(
+            url.upstream(Some("ca.pem".into()))
+                .unwrap()
+                .ca_file
+                .is_some()
+        );
         let socket = Url::parse("postgresql://a@/c?host=/run/x").unwrap();
-        assert_eq!(socket.upstream(None).unwrap().socket_folder, Some("/run/x".into()));
+        assert_eq!(
+            socket.upstream(None).unwrap().socket_folder,
+            Some("/run/x".into())
+        );
     }
 }

@@ -90,13 +90,20 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
     let mut kept = after.lines();
     assert!(before.iter().all(|line| kept.any(|other| other == *line)));
     assert_eq!(code(estate, &sync), 0);
-    assert_eq!(text(estate, "shop.toml"), after, "a second run changes nothing");
+    assert_eq!(
+        text(estate, "shop.toml"),
+        after,
+        "a second run changes nothing"
+    );
 
     let compiled = Estate::compile(&read(estate).unwrap()).unwrap();
-    let table = |path: &str| compiled.table(&::estate::ResourceRef::table(path)).unwrap();
+    let table = |path: &str| compiled.table(path).unwrap();
     assert_eq!(table("shop/public/cards").classification, "pii");
     assert_eq!(
-        table("shop/public/products").columns.keys().collect::<Vec<_>>(),
+        table("shop/public/products")
+            .columns
+            .keys()
+            .collect::<Vec<_>>(),
         ["id", "price"]
     );
     assert_eq!(table("shop/public/products").classification, "public");
@@ -129,7 +136,11 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
     std::fs::write(&secret, "let me read\n").unwrap();
     let other = tempfile::tempdir().unwrap();
     let estate = other.path();
-    std::fs::write(estate.join("estate.toml"), "trust_domain = \"example.org\"\n").unwrap();
+    std::fs::write(
+        estate.join("estate.toml"),
+        "trust_domain = \"example.org\"\n",
+    )
+    .unwrap();
     let url = url.replace("postgres@", "reader@");
     let words = [
         "postgres",
@@ -167,7 +178,10 @@ fn a_document_is_declared_and_a_bad_one_leaves_nothing() {
     let words = ["openapi", "--file", path, "--api", "billing"];
     assert_eq!(code(estate, &words), 0);
     let compiled = Estate::compile(&read(estate).unwrap()).unwrap();
-    let declared: Vec<String> = compiled.resources().map(ToString::to_string).collect();
+    let declared: Vec<String> = compiled
+        .resources()
+        .map(|one| one.resource.to_string())
+        .collect();
     assert!(declared.contains(&"Route::\"billing/PUT/v1/invoices/{id}\"".to_owned()));
     let before = text(estate, "billing.toml");
     std::fs::write(&document, "openapi: 3.0.3\n").unwrap();
@@ -198,7 +212,10 @@ fn a_tool_that_changed_is_told_until_somebody_accepts_it() {
         words.extend(more);
         words.extend(["--command", "env", &doc, "sh", "-c", SERVER]);
         let refused = ran(estate, &words).unwrap_err();
-        let codes = refused.findings().iter().map(|finding| finding.code.clone().into_owned());
+        let codes = refused
+            .findings()
+            .iter()
+            .map(|finding| finding.code.clone().into_owned());
         codes.collect::<Vec<_>>()
     };
     // A name that no estate can declare is told each time; the other tool is declared all the same.

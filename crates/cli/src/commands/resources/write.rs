@@ -26,7 +26,9 @@ pub(super) fn put(estate: &Path, change: &Change) -> Result<(), Failure> {
         .map_err(failed)?;
     file.write_all(change.after.as_bytes()).map_err(failed)?;
     if let Some(permissions) = permissions {
-        file.as_file().set_permissions(permissions).map_err(failed)?;
+        file.as_file()
+            .set_permissions(permissions)
+            .map_err(failed)?;
     }
     file.as_file().sync_all().map_err(failed)?;
     let now = match std::fs::read(&path) {
@@ -74,6 +76,9 @@ mod tests {
             assert_eq!(refused.findings()[0].code, "SYNC-RACED");
         }
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "2");
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1
+        );
     }
 }
