@@ -27,8 +27,8 @@ pub struct Database {
 pub struct Schema {
     /// Tables, views and whatever else has columns, each with these in their order.
     pub tables: BTreeMap<String, Vec<String>>,
-    /// Of the tables, those that are governed by another unless the estate declares them.
-    pub partitions: BTreeSet<String>,
+    /// Of the tables, those that another governs unless the estate declares them: they are not added.
+    pub governed: BTreeSet<String>,
     /// By name alone: all that share one are one resource.
     pub functions: BTreeSet<String>,
 }

@@ -33,8 +33,8 @@ pub struct Wanted {
 pub struct Described {
     /// Tables, views, materialised views and foreign tables, with their columns in order.
     pub tables: BTreeMap<String, Vec<String>>,
-    /// Of the tables, the partitions of others.
-    pub partitions: BTreeSet<String>,
+    /// Of the tables, partitions, which their parents govern, and sequences.
+    pub governed: BTreeSet<String>,
     /// Functions, procedures and aggregates, by name.
     pub functions: BTreeSet<String>,
 }
@@ -42,12 +42,19 @@ pub struct Described {
 /// Reads the catalogue, in one transaction that only reads.
 ///
 /// # Errors
-/// `SYNC-PG` and `SYNC-PG-LIMIT`.
+/// `SYNC-PG-CA`, `SYNC-PG` and `SYNC-PG-LIMIT`.
 pub async fn describe(
     place: &Place,
     wanted: &Wanted,
 ) -> Result<BTreeMap<String, Described>, Finding> {
-    let address = place.upstream.address()?;
+    let address = place.upstream.address().map_err(|finding| {
+        Finding::new(
+            "SYNC-PG-CA",
+            "the authorities that may certify the server cannot be read",
+        )
+        .observed(finding.message)
+        .next("name a PEM file with --ca-file")
+    })?;
     let login = match &place.password {
         Some(password) => Login::Password(password),
         None => Login::Peer,
@@ -94,23 +101,24 @@ async fn read(
         schemas.entry(schema.to_owned()).or_default();
     }
     let tables = format!(
-        "SELECT n.nspname, c.relname, c.relispartition, a.attname IS NOT NULL, coalesce(a.attname, '')
+        "SELECT n.nspname, c.relname, c.relispartition OR c.relkind = 'S', a.attname IS NOT NULL, coalesce(a.attname, '')
          FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
          LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-         WHERE {which} AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+           AND c.relkind <> 'S'
+         WHERE {which} AND c.relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
          ORDER BY c.oid, a.attnum LIMIT {limit}"
     );
     let rows = admin.query(&tables).await?;
     most = most.max(rows.len());
     for row in rows {
-        let [schema, table, partition, has_column, column] = columns(&row)?;
+        let [schema, table, governed, has_column, column] = columns(&row)?;
         let described = schemas.entry(schema.to_owned()).or_default();
         let listed = described.tables.entry(table.to_owned()).or_default();
         if has_column == "t" {
             listed.push(column.to_owned());
         }
-        if partition == "t" {
-            described.partitions.insert(table.to_owned());
+        if governed == "t" {
+            described.governed.insert(table.to_owned());
         }
     }
     let functions = format!(

@@ -204,7 +204,7 @@ fn show(outcome: &Outcome, arguments: &SyncArguments, global: &Global) {
     if !report.unclassified.is_empty() || !report.restricted.is_empty() {
         let most = "what nobody classified counts as the most restricted";
         output::note(format_args!(
-            "{most}; write classifications, then: trilith estate plan"
+            "{most}; write classifications, then: trilith estate plan DIR"
         ));
     }
 }

@@ -243,7 +243,7 @@ fn tree(database: &Database) -> Node<'_> {
         let tables = schema.tables.iter().map(|(name, columns)| Node {
             kind: Kind::Table,
             name,
-            optional: schema.partitions.contains(name),
+            optional: schema.governed.contains(name),
             children: columns
                 .iter()
                 .map(|name| leaf(Kind::Column, name.as_str()))

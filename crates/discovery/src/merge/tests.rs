@@ -271,7 +271,7 @@ fn a_partition_is_kept_where_it_is_declared_and_not_added() {
         unreachable!()
     };
     let schema = found.schemas.get_mut("public").unwrap();
-    schema.partitions = ["y1".to_owned(), "y2".to_owned()].into();
+    schema.governed = ["y1".to_owned(), "y2".to_owned()].into();
     let outcome = merged(&files, &Found::Database(found), Options::default());
     assert_eq!(outcome.changes, []);
     assert_eq!((outcome.report.gone.len(), outcome.report.kept), (0, 3));
@@ -498,34 +498,137 @@ mod any {
         files
     }
 
+    /// The same in brackets, with a comment behind each table.
+    fn in_brackets(found: &Found) -> String {
+        let Found::Database(database) = found else {
+            unreachable!()
+        };
+        let mut tables = String::new();
+        for (name, columns) in database.schemas.values().flat_map(|schema| &schema.tables) {
+            let columns = columns
+                .iter()
+                .map(|name| format!("{{ name = {} }}", crate::edit::quoted(name)));
+            let columns = columns.collect::<Vec<_>>().join(", ");
+            let name = crate::edit::quoted(name);
+            tables.push_str(&format!(
+                "\n  {{ name = {name}, column = [{columns}] }}, # its"
+            ));
+        }
+        format!(
+            "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\ntable = [{tables}\n]\n"
+        )
+    }
+
+    /// Tables with their columns, and functions, by the parser that the estate uses.
+    fn declared(files: &EstateFiles) -> BTreeMap<String, Vec<String>> {
+        fn list<'a>(value: &'a toml::Table, key: &str) -> Vec<&'a toml::Table> {
+            let list = value.get(key).and_then(toml::Value::as_array);
+            list.into_iter()
+                .flatten()
+                .filter_map(toml::Value::as_table)
+                .collect()
+        }
+        let name = |value: &toml::Table| value["name"].as_str().unwrap().to_owned();
+        let file: toml::Table = files.0["resources/shop.toml"].parse().unwrap();
+        let mut declared = BTreeMap::new();
+        for database in list(&file, "database") {
+            for schema in list(database, "schema") {
+                for table in list(schema, "table") {
+                    let mut columns: Vec<String> =
+                        list(table, "column").into_iter().map(name).collect();
+                    columns.sort();
+                    declared.insert(format!("table {}", name(table)), columns);
+                }
+                for function in list(schema, "function") {
+                    declared.insert(format!("function {}", name(function)), Vec::new());
+                }
+            }
+        }
+        declared
+    }
+
+    /// Some of a text is another.
+    fn changed(text: &str, at: usize, length: usize, by: &str) -> String {
+        let mut start = at % (text.len() + 1);
+        while !text.is_char_boundary(start) {
+            start -= 1;
+        }
+        let mut end = (start + length).min(text.len());
+        while !text.is_char_boundary(end) {
+            end += 1;
+        }
+        format!("{}{by}{}", &text[..start], &text[end..])
+    }
+
     proptest! {
         /// One state after another: each merge is whole, a second of the same does nothing, and a pruned file
         /// declares what one made anew declares.
         #[test]
         fn merges_follow_what_is_there(
-            first in tables(), second in tables(), functions in names(),
+            first in tables(), second in tables(), functions in names(), brackets in any::<bool>(),
         ) {
             let empty = estate("x.toml", "");
             let first = found(first, Vec::new());
             let second = found(second, functions);
-            let begun = written(&empty, &merged(&empty, &first, Options::default()));
+            let begun = if brackets {
+                estate("shop.toml", &in_brackets(&first))
+            } else {
+                written(&empty, &merged(&empty, &first, Options::default()))
+            };
             let prune = Options { prune: true, inherit: true, ..Options::default() };
             let both = written(&begun, &merged(&begun, &second, Options::default()));
             prop_assert_eq!(&merged(&both, &second, Options::default()).changes, &[]);
             let pruned = written(&both, &merged(&both, &second, prune));
             prop_assert!(merged(&pruned, &second, prune).report.gone.is_empty());
+            // At once comes to the same.
+            let at_once = written(&begun, &merged(&begun, &second, prune));
             let anew = written(&empty, &merged(&empty, &second, Options::default()));
-            let sorted = |files: &EstateFiles| {
-                let text = files.0.get("resources/shop.toml").cloned().unwrap_or_default();
-                let mut names: Vec<String> = text
-                    .lines()
-                    .filter(|line| line.starts_with("name = "))
-                    .map(str::to_owned)
-                    .collect();
-                names.sort();
-                names
-            };
-            prop_assert_eq!(sorted(&pruned), sorted(&anew));
+            prop_assert_eq!(declared(&pruned), declared(&anew));
+            prop_assert_eq!(declared(&at_once), declared(&anew));
+        }
+
+        /// Whatever stands in a file, it is refused, or kept and added to.
+        #[test]
+        fn any_text_is_refused_or_kept(
+            text in 0..2_usize, changes in proptest::collection::vec(
+                (any::<usize>(), 0..30_usize, "[\\[\\]{}\"'.=,#a \n]{0,6}"), 1..4,
+            ),
+        ) {
+            let second = found([("cards".to_owned(), vec!["x".to_owned()])].into(), Vec::new());
+            let mut text = if text == 0 { SHOP.to_owned() } else { in_brackets(&second) };
+            for (at, length, by) in changes {
+                text = changed(&text, at, length, &by);
+            }
+            let files = estate("shop.toml", &text);
+            for prune in [false, true] {
+                let options = Options { prune, ..Options::default() };
+                match merge(&files, &second, &options) {
+                    Ok(outcome) => {
+                        let after = written(&files, &outcome);
+                        prop_assert_eq!(merged(&after, &second, options).changes, vec![]);
+                    }
+                    Err(finding) => prop_assert!(
+                        ["SYNC-TOML", "SYNC-EDIT"].contains(&finding.code.as_ref()), "{}", finding
+                    ),
+                }
+            }
+        }
+
+        /// Whatever a document says, it is refused, or its routes are names.
+        #[test]
+        fn any_document_is_refused_or_described(
+            at in any::<usize>(), length in 0..12_usize, by in "[{}\":,/$#a-c0\\[\\]]{0,8}",
+        ) {
+            let document = r##"{"openapi":"3.2.0","servers":[{"url":"https://a.example/v1"}],
+                "paths":{"/a/{b}":{"get":{},"additionalOperations":{"COPY":{}}},
+                "/c":{"$ref":"#/components/pathItems/c"}},"components":{"pathItems":{"c":{"put":{}}}}}"##;
+            let document = changed(document, at, length, &by);
+            if let Ok(api) = crate::routes(document.as_bytes(), "billing", None) {
+                for (method, path) in &api.routes {
+                    let route = format!("Route::\"billing/{method}{path}\"");
+                    prop_assert!(route.parse::<::estate::ResourceRef>().is_ok(), "{}", route);
+                }
+            }
         }
     }
 }

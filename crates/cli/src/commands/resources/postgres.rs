@@ -35,7 +35,7 @@ pub(super) async fn found(arguments: &PostgresArguments) -> Result<Found, Failur
     let schemas = described.into_iter().map(|(name, described)| {
         let schema = Schema {
             tables: described.tables,
-            partitions: described.partitions,
+            governed: described.governed,
             functions: described.functions,
         };
         (name, schema)

@@ -18,6 +18,7 @@ CREATE TABLE part_1 PARTITION OF "Or""ders/2 é" FOR VALUES FROM (1) TO (9);
 CREATE FUNCTION area(int) RETURNS int LANGUAGE sql RETURN 1;
 CREATE FUNCTION area(int, int) RETURNS int LANGUAGE sql RETURN 2;
 CREATE PROCEDURE tidy() LANGUAGE sql AS '';
+CREATE SEQUENCE numbers;
 CREATE SCHEMA "a.b";
 CREATE TABLE "a.b".empty ();
 CREATE ROLE reader LOGIN PASSWORD 'let me read';
@@ -116,7 +117,7 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
     assert!(table("shop/a.b/empty").columns.is_empty());
     assert_eq!(after.matches("name = \"area\"").count(), 1);
     assert!(after.contains("name = \"tidy\""));
-    assert!(!after.contains("part_1") && !after.contains("pg_toast"));
+    assert!(!after.contains("part_1") && !after.contains("numbers") && !after.contains("pg_toast"));
 
     // What came, and what went.
     server
@@ -168,7 +169,9 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
 fn a_document_is_declared_and_a_bad_one_leaves_nothing() {
     let folder = folder(None);
     let estate = folder.path();
-    let document = estate.join("openapi.json");
+    // Not in the estate, which has no file of that name.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let document = elsewhere.path().join("openapi.json");
     let path = document.to_str().unwrap();
     std::fs::write(
         &document,
@@ -194,10 +197,10 @@ fn a_document_is_declared_and_a_bad_one_leaves_nothing() {
 const SERVER: &str = r#"
 while read -r line; do
   case "$line" in
-    *'"initialize"'*) echo '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}' ;;
+    *'"initialize"'*) printf '%s\n' '{"jsonrpc":"2.0","id":0,"result":{"protocolVersion":"2025-11-25"}}' ;;
     *notifications/*) ;;
-    *_meta*) echo '{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"initialize first"}}' ;;
-    *) echo '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"read","description":"'"$DOC"'"},{"name":"a\tb"}]}}' ;;
+    *_meta*) printf '%s\n' '{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"initialize first"}}' ;;
+    *) printf '%s\n' '{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"read","description":"'"$DOC"'"},{"name":"a\tb"}]}}' ;;
   esac
 done
 "#;
