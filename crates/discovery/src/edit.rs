@@ -1,6 +1,6 @@
 //! Changes of a text by place, and how what is new is written. It knows no estate.
 
-use crate::document::{Element, List, line_end};
+use crate::document::{Element, List, line_end, line_start};
 use std::fmt::Write as _;
 use std::ops::Range;
 
@@ -39,7 +39,7 @@ impl Edits {
     }
 
     /// Puts `new` under `key` of `parent`, whose header is `path`; at `after`, or else at its end.
-    /// Of `list`, what it holds now, `remains` says whether something stays.
+    /// Of `list`, what it holds now, those in `gone` are taken out at the same time.
     pub(crate) fn add(
         &mut self,
         parent: &Element<'_>,
@@ -47,13 +47,12 @@ impl Edits {
         path: &[&str],
         list: &List<'_>,
         new: &[New],
-        (after, remains): (Option<usize>, bool),
+        (after, gone): (Option<usize>, &[usize]),
     ) {
         let Some(first) = new.first() else { return };
         match list {
             List::Inline(place, elements) => {
-                let last = elements.last().filter(|_| remains).map(Element::span);
-                let Some(last) = last else {
+                let Some(last) = last_that_stays(elements, gone) else {
                     let all: Vec<String> = new.iter().map(inline).collect();
                     self.insert(place.start + 1, all.join(", "));
                     return;
@@ -94,6 +93,7 @@ impl Edits {
     /// Takes `gone` out of `list`.
     pub(crate) fn remove(&mut self, text: &str, list: &List<'_>, gone: &[usize]) {
         match list {
+            _ if gone.is_empty() => {}
             List::Absent => {}
             List::Headers(elements) => {
                 for element in gone.iter().filter_map(|at| elements.get(*at)) {
@@ -105,19 +105,38 @@ impl Edits {
                     }
                 }
             }
-            List::Inline(place, elements) if gone.len() == elements.len() => {
-                self.removals
-                    .push(place.start + 1..place.end.saturating_sub(1));
+            List::Inline(place, elements) => self.remove_inline(text, place, elements, gone),
+        }
+    }
+
+    /// Each with the comma behind it; what ends a list, with the comma before it, unless a comment would go.
+    fn remove_inline(
+        &mut self,
+        text: &str,
+        place: &Range<usize>,
+        elements: &[Element<'_>],
+        gone: &[usize],
+    ) {
+        let stays = last_that_stays(elements, gone);
+        let (from, to) = match (&stays, elements.last()) {
+            (Some(stays), Some(last)) => (stays.end, last.span().end),
+            _ => (place.start + 1, place.end.saturating_sub(1)),
+        };
+        let at_the_end = !text.get(from..to).unwrap_or_default().contains('#');
+        if at_the_end && from < to {
+            self.removals.push(from..to);
+        }
+        for element in gone.iter().filter_map(|at| elements.get(*at)) {
+            let span = element.span().clone();
+            if at_the_end && span.start >= from {
+                continue;
             }
-            List::Inline(_, elements) => {
-                for at in gone {
-                    let span = |at: usize| elements.get(at).map(|element| element.span().clone());
-                    let Some(own) = span(*at) else { continue };
-                    let next = span(at + 1).map(|next| own.start..next.start);
-                    let before = at.checked_sub(1).and_then(span);
-                    let last = before.map(|before| before.end..own.end);
-                    self.removals.extend(next.or(last));
+            match comma(text, span.end) {
+                Some(comma) => {
+                    self.removals.push(comma..comma + 1);
+                    self.removals.push(with_blanks(text, span, comma));
                 }
+                None => self.removals.push(span),
             }
         }
     }
@@ -151,6 +170,48 @@ impl Edits {
         keep(&mut written, text.len());
         written
     }
+}
+
+fn last_that_stays(elements: &[Element<'_>], gone: &[usize]) -> Option<Range<usize>> {
+    let stays = |(at, element): (usize, &Element<'_>)| {
+        (!gone.contains(&at)).then(|| element.span().clone())
+    };
+    elements.iter().enumerate().rev().find_map(stays)
+}
+
+/// Where the comma behind an element stands, past blanks, line breaks and comments.
+fn comma(text: &str, end: usize) -> Option<usize> {
+    let mut in_comment = false;
+    for (at, c) in text.get(end..)?.char_indices() {
+        match c {
+            '\n' => in_comment = false,
+            _ if in_comment => {}
+            '#' => in_comment = true,
+            ',' => return Some(end + at),
+            c if c.is_whitespace() => {}
+            _ => return None,
+        }
+    }
+    None
+}
+
+/// An element, and the blanks that would be left of it: behind its comma on its line, or all of its line.
+fn with_blanks(text: &str, span: Range<usize>, comma: usize) -> Range<usize> {
+    let blank = |part: Option<&str>| part.is_some_and(|part| part.trim().is_empty());
+    if !blank(text.get(span.end..comma)) {
+        return span;
+    }
+    let after = text.get(comma + 1..).unwrap_or_default();
+    let blanks = after.len() - after.trim_start_matches([' ', '\t', '\r']).len();
+    let end = comma + 1 + blanks;
+    let start = line_start(text, span.start);
+    if start < span.start && text.get(end..).is_some_and(|rest| rest.starts_with('\n')) {
+        return start..end + 1;
+    }
+    if text.get(end..).is_some_and(|rest| rest.starts_with('\n')) {
+        return span.start..comma + 1;
+    }
+    span.start..end
 }
 
 /// What stands between two elements of a list, by how its last is written.

@@ -136,6 +136,7 @@ fn once(files: &EstateFiles, found: &Found, options: &Options) -> Result<Outcome
                 after,
             }
         })
+        .filter(|change| change.before.as_ref() != Some(&change.after))
         .collect();
     Ok(Outcome { changes, report })
 }

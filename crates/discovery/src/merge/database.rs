@@ -116,7 +116,7 @@ impl<'a> Work<'a> {
         let (root, text) = (document.root(), document.text);
         let list = root.list(key);
         self.edits(file)
-            .add(&root, text, &[], &list, new, (Some(text.len()), true));
+            .add(&root, text, &[], &list, new, (Some(text.len()), &[]));
     }
 
     fn visit(
@@ -179,16 +179,17 @@ impl<'a> Work<'a> {
             }
         }
         let text = here.document.text;
-        let mut remains = true;
-        if self.options.prune && !gone.is_empty() {
-            remains = gone.len() < list.elements().len();
-            let removed = self.report.gone.iter().rev().take(gone.len()).rev();
+        if self.options.prune {
+            let removed = self.report.gone.len() - gone.len();
+            let removed = self.report.gone.iter().skip(removed);
             self.report.removed.extend(removed.cloned());
             self.edits(here.document.file).remove(text, &list, &gone);
+        } else {
+            gone.clear();
         }
         let header = node.kind.header();
         self.edits(here.document.file)
-            .add(element, text, header, &list, &new, (None, remains));
+            .add(element, text, header, &list, &new, (None, &gone));
     }
 
     /// What is written of something new, with all that lies in it.

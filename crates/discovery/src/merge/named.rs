@@ -99,7 +99,7 @@ impl<'a> Work<'a> {
                 None => new.push(self.new_part(family, path, *definition, above, unjudged)),
             }
         }
-        self.without(family, &parts, found);
+        let gone = self.without(family, &parts, found);
         if new.is_empty() {
             return;
         }
@@ -112,10 +112,11 @@ impl<'a> Work<'a> {
                     .iter()
                     .filter(|entry| entry.document.file == document.file);
                 let end = same.map(|entry| entry.element.end()).max();
+                let gone = gone.get(document.file).map_or(&[][..], Vec::as_slice);
                 let root = document.root();
                 let list = root.list("resource");
                 self.edits(document.file)
-                    .add(&root, document.text, &[], &list, &new, (end, true));
+                    .add(&root, document.text, &[], &list, &new, (end, gone));
             }
         }
     }
@@ -145,13 +146,14 @@ impl<'a> Work<'a> {
         new
     }
 
-    /// What is declared and was not found. A route of every method says more than any description does.
+    /// Tells what is declared and was not found; what goes, by file. A route of every method says more than
+    /// any description does.
     fn without(
         &mut self,
         family: &Family,
         parts: &BTreeMap<&'a str, Entry<'a>>,
         found: &BTreeMap<String, Option<&str>>,
-    ) {
+    ) -> BTreeMap<&'a str, Vec<usize>> {
         let mut gone: BTreeMap<&'a str, Vec<usize>> = BTreeMap::new();
         for (path, entry) in parts {
             let any_method = path.split('/').nth(1) == Some("*") && family.part.0 == "Route";
@@ -165,14 +167,14 @@ impl<'a> Work<'a> {
             }
             self.report.gone.push(this);
         }
-        for (file, mut gone) in gone {
+        for (file, gone) in &mut gone {
             gone.sort_unstable();
-            let Some(document) = self.document(file) else {
-                continue;
-            };
-            let list = document.root().list("resource");
-            self.edits(file).remove(document.text, &list, &gone);
+            if let Some(document) = self.document(file) {
+                let list = document.root().list("resource");
+                self.edits(file).remove(document.text, &list, gone);
+            }
         }
+        gone
     }
 
     /// Sees to it that a declared tool says which definition it was declared for.

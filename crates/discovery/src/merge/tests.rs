@@ -261,6 +261,65 @@ fn lists_in_brackets_and_files_of_other_systems_are_added_to_as_they_are_written
     assert!(!outcome.changes[0].after.replace("\r\n", "").contains('\n'));
 }
 
+/// Two of the end of a list were taken out, and a comma of each side was left.
+#[test]
+fn what_is_taken_out_of_brackets_leaves_its_comment_and_no_comma() {
+    let file = |list: &str| {
+        format!(
+            "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+             [[database.schema.table]]\nname = \"t\"\ncolumn = {list}\n"
+        )
+    };
+    let prune = Options {
+        prune: true,
+        ..Options::default()
+    };
+    for (before, columns, after) in [
+        (
+            "[{ name = 'a' }, { name = 'b' }, { name = 'c' }]",
+            "a",
+            "[{ name = 'a' }]",
+        ),
+        (
+            "[{ name = 'a' }, { name = 'b' }, { name = 'c' }]",
+            "b",
+            "[{ name = 'b' }]",
+        ),
+        (
+            "[{ name = 'a' }, { name = 'b' }, { name = 'c' }]",
+            "c",
+            "[{ name = 'c' }]",
+        ),
+        ("[{ name = 'a' }, { name = 'b' }]", "", "[]"),
+        (
+            "[{ name = 'a' }, { name = 'b' }]",
+            "d",
+            "[{ name = \"d\" }]",
+        ),
+        (
+            "[\n  { name = 'a' }, # A\n  { name = 'b' }, # B\n  { name = 'c' }, # C\n]",
+            "a",
+            "[\n  { name = 'a' }, # A\n  # B\n  # C\n]",
+        ),
+        (
+            "[\n  { name = 'a' }, # A\n  { name = 'b' },\n  { name = 'c' } # C\n]",
+            "ad",
+            "[\n  { name = 'a' },\n  { name = \"d\" }, # A\n   # C\n]",
+        ),
+        (
+            "[\n  # all\n  { name = 'a' },\n  { name = 'b' },\n]",
+            "d",
+            "[{ name = \"d\" }\n  # all\n]",
+        ),
+    ] {
+        let columns: Vec<String> = columns.chars().map(String::from).collect();
+        let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
+        let found = database(&[("t", &columns)], &[]);
+        let outcome = merged(&estate("shop.toml", &file(before)), &found, prune);
+        assert_eq!(outcome.changes[0].after, file(after), "{before}");
+    }
+}
+
 #[test]
 fn a_partition_is_kept_where_it_is_declared_and_not_added() {
     let files = estate(

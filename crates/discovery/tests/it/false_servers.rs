@@ -206,3 +206,40 @@ async fn a_program_that_does_not_speak_is_a_finding() {
         .unwrap_err();
     assert_eq!(refused.code, "SYNC-MCP");
 }
+
+/// The token goes into the header of each request and nowhere else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_is_shown_to_the_server() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut bytes = [0; 4096];
+        let count = stream.read(&mut bytes).await.unwrap();
+        let answer = result(1, r#"{"tools":[]}"#);
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        String::from_utf8_lossy(&bytes[..count]).into_owned()
+    });
+    let endpoint = |token: &[u8]| Endpoint::Http {
+        url: format!("http://localhost:{port}/a/mcp?x=y"),
+        ca: None,
+        token: Some(crypto::SecretBytes::new(token.to_vec())),
+    };
+    tools(&endpoint(b"let.me-in"), Protocol::Stateless, TIMEOUT)
+        .await
+        .unwrap();
+    let request = asked.await.unwrap();
+    for line in [
+        "POST /a/mcp?x=y HTTP/1.1",
+        "authorization: Bearer let.me-in",
+        "mcp-protocol-version: 2026-07-28",
+        "mcp-method: tools/list",
+    ] {
+        assert!(
+            request.lines().any(|other| other == line),
+            "{line}: {request}"
+        );
+    }
+    // It could end the header, and begin another.
+    assert_eq!(code(&endpoint(b"a\r\nx: y")).await, "SYNC-MCP-URL");
+}

@@ -2,7 +2,7 @@
 
 use discovery::{Endpoint, Listed, Protocol, tools};
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -33,7 +33,8 @@ else:
     listener.listen()
     print(listener.getsockname()[1], flush=True)
     app = server.streamable_http_app()
-    uvicorn.Server(uvicorn.Config(app, log_level="error")).run(sockets=[listener])
+    tls = dict(zip(("ssl_certfile", "ssl_keyfile"), sys.argv[2:]))
+    uvicorn.Server(uvicorn.Config(app, log_level="error", **tls)).run(sockets=[listener])
 "#;
 
 fn python(test: &str) -> Option<PathBuf> {
@@ -50,9 +51,11 @@ fn python(test: &str) -> Option<PathBuf> {
 struct Served(Child, u16);
 
 impl Served {
-    fn start(python: &PathBuf) -> Self {
+    /// With TLS if there are files of a certificate and its key.
+    fn start(python: &PathBuf, files: &[&Path]) -> Self {
         let mut child = Command::new(python)
             .args(["-c", SERVER, "http"])
+            .args(files)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -79,7 +82,7 @@ impl Drop for Served {
     }
 }
 
-fn command(python: &std::path::Path, doc: Option<&str>) -> Endpoint {
+fn command(python: &Path, doc: Option<&str>) -> Endpoint {
     let mut words = vec!["env".to_owned()];
     words.extend(doc.map(|doc| format!("DOC={doc}")));
     words.push(python.display().to_string());
@@ -96,7 +99,7 @@ async fn both_revisions_over_both_transports_name_the_same_tools() {
     let Some(python) = python("discovery::python_sdk") else {
         return;
     };
-    let served = Served::start(&python);
+    let served = Served::start(&python, &[]);
     let mut all = Vec::new();
     for endpoint in [served.endpoint("/mcp"), command(&python, None)] {
         for (protocol, revision) in [
@@ -146,10 +149,60 @@ async fn a_wrong_path_is_a_finding() {
     let Some(python) = python("discovery::python_sdk") else {
         return;
     };
-    let served = Served::start(&python);
+    let served = Served::start(&python, &[]);
     let refused = tools(&served.endpoint("/none"), Protocol::Either, TIMEOUT)
         .await
         .unwrap_err();
     assert_eq!(refused.code, "SYNC-MCP");
     assert!(refused.observed.unwrap().contains("404"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn over_tls_only_a_server_that_is_certified_is_heard() {
+    let Some(python) = python("discovery::python_sdk") else {
+        return;
+    };
+    let Some(openssl) = testkit::tool("openssl") else {
+        testkit::skip("discovery::python_sdk", "openssl is not installed");
+        return;
+    };
+    let folder = testkit::temp_dir().unwrap();
+    let (certificate, key) = (folder.path().join("crt"), folder.path().join("key"));
+    let made = Command::new(openssl)
+        .args(["req", "-x509", "-newkey", "ec", "-pkeyopt"])
+        .args(["ec_paramgen_curve:P-256", "-nodes", "-days", "2"])
+        .args(["-subj", "/CN=localhost", "-addext"])
+        .args(["subjectAltName=DNS:localhost", "-addext"])
+        .args(["basicConstraints=critical,CA:FALSE", "-keyout"])
+        .arg(&key)
+        .arg("-out")
+        .arg(&certificate)
+        .stderr(Stdio::null())
+        .status();
+    assert!(made.unwrap().success());
+    let served = Served::start(&python, &[&certificate, &key]);
+    let endpoint = |host: &str, ca: Option<&PathBuf>| Endpoint::Http {
+        url: format!("https://{host}:{}/mcp", served.1),
+        ca: ca.cloned(),
+        token: None,
+    };
+    let good = endpoint("localhost", Some(&certificate));
+    let listed = tools(&good, Protocol::Either, TIMEOUT).await.unwrap();
+    assert_eq!(listed.tools.len(), 3);
+    // Another name than it is certified for, and an authority that nobody named.
+    for bad in [
+        endpoint("127.0.0.1", Some(&certificate)),
+        endpoint("localhost", None),
+    ] {
+        let refused = tools(&bad, Protocol::Either, TIMEOUT).await.unwrap_err();
+        assert!(
+            ["SYNC-MCP", "SYNC-MCP-CA"].contains(&refused.code.as_ref()),
+            "{refused}"
+        );
+    }
+    let no_authority = endpoint("localhost", Some(&key));
+    let refused = tools(&no_authority, Protocol::Either, TIMEOUT)
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code, "SYNC-MCP-CA");
 }

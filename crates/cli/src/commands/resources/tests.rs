@@ -3,7 +3,7 @@
 use super::*;
 use crate::arguments::{Arguments, Command};
 use std::path::Path;
-use testkit::postgres::Postgres;
+use testkit::postgres::{Options as Server, Postgres};
 
 const SHOP: &str = include_str!("../../../../../examples/estate-shop/resources/shop.toml");
 
@@ -70,12 +70,17 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
         testkit::skip("cli::resources_postgres", &why);
         return;
     }
-    let server = Postgres::start().unwrap();
+    let server = Postgres::start_with(&Server {
+        tcp: true,
+        ..Server::default()
+    })
+    .unwrap();
     server.execute("postgres", "CREATE DATABASE shop").unwrap();
     server.execute("shop", SCHEMA).unwrap();
     let url = format!(
-        "postgresql://postgres@/shop?host={}",
-        server.socket_folder().display()
+        "postgresql://postgres@/shop?host={}&port={}",
+        server.socket_folder().display(),
+        server.port()
     );
     let folder = folder(Some(SHOP));
     let estate = folder.path();
@@ -132,7 +137,7 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
     assert!(pruned.contains("# One column makes the whole table as restricted as itself."));
     assert_eq!(code(estate, &check), 0);
 
-    // Another role, with a password, and one schema of the system.
+    // Another role, with a password, over TLS, and one schema of the system.
     let secret = folder.path().join("estate-password");
     std::fs::write(&secret, "let me read\n").unwrap();
     let other = tempfile::tempdir().unwrap();
@@ -142,7 +147,9 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
         "trust_domain = \"example.org\"\n",
     )
     .unwrap();
-    let url = url.replace("postgres@", "reader@");
+    let url = format!("postgresql://reader@localhost:{}/shop", server.port());
+    let certificate = server.certificate();
+    let certificate = certificate.to_str().unwrap();
     let words = [
         "postgres",
         "--url",
@@ -153,6 +160,8 @@ fn a_real_database_is_declared_once_and_kept_in_step() {
         "mine/1",
         "--password-file",
         secret.to_str().unwrap(),
+        "--ca-file",
+        certificate,
     ];
     assert_eq!(code(estate, &words), 0);
     let made = text(estate, "mine_1.toml");
