@@ -5,9 +5,12 @@ use crate::UpstreamConfig;
 use crate::upstream::{Admin, AdminError, Login, columns, literal};
 use facts::{Finding, with_causes};
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// Of each question. A catalogue of more is declared in parts, by `--schema`.
 const MOST_ROWS: usize = 300_000;
+/// For all of it. The largest catalogues take seconds.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where to ask, and as whom.
 pub struct Place {
@@ -68,11 +71,15 @@ pub async fn describe(
         admin.query("COMMIT").await?;
         Ok::<_, AdminError>(schemas)
     };
-    let schemas = described.await.map_err(|error| {
+    let failed = |observed: String| {
         Finding::new("SYNC-PG", "the database does not say what it has")
-            .observed(with_causes(&error))
+            .observed(observed)
             .next("check --url, that the database runs, and the password in --password-file or PGPASSWORD")
-    })?;
+    };
+    let schemas = tokio::time::timeout(PATIENCE, described)
+        .await
+        .map_err(|_| failed(format!("no whole answer within {} s", PATIENCE.as_secs())))?
+        .map_err(|error| failed(with_causes(&error)))?;
     schemas.ok_or_else(|| {
         Finding::new(
             "SYNC-PG-LIMIT",

@@ -87,7 +87,10 @@ fn secret(path: &std::path::Path) -> Result<crypto::SecretBytes, Failure> {
         .next("name a file with the secret alone, in one line")
         .into());
     };
-    while bytes.last().is_some_and(u8::is_ascii_whitespace) {
+    while bytes
+        .last()
+        .is_some_and(|last| matches!(last, b'\n' | b'\r'))
+    {
         bytes.pop();
     }
     Ok(crypto::SecretBytes::new(bytes))

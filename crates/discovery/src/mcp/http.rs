@@ -56,6 +56,10 @@ impl<'a> Http<'a> {
         if authority.as_str().contains('@') || url.contains('#') {
             return Err(no_url(url));
         }
+        let named = authority.as_str().len() > authority.host().len();
+        if named && authority.port_u16().is_none() {
+            return Err(no_url(url));
+        }
         let host = authority.host().trim_matches(['[', ']']).to_owned();
         let secure = match uri.scheme_str() {
             Some("https") => true,

@@ -616,7 +616,8 @@ mod any {
         while !text.is_char_boundary(end) {
             end += 1;
         }
-        format!("{}{by}{}", &text[..start], &text[end..])
+        let (before, after) = (text.get(..start).unwrap(), text.get(end..).unwrap());
+        format!("{before}{by}{after}")
     }
 
     proptest! {

@@ -174,6 +174,7 @@ async fn nobody_is_asked_in_the_clear_but_this_machine() {
         "mcp",
         "https://user:secret@example.org/",
         "https://example.org/#x",
+        "https://example.org:99999/",
     ] {
         let endpoint = Endpoint::Http {
             url: url.to_owned(),
