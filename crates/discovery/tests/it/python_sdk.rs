@@ -83,7 +83,9 @@ impl Drop for Served {
 }
 
 fn command(python: &Path, doc: Option<&str>) -> Endpoint {
-    let mut words = vec!["env".to_owned()];
+    // It warns of a name with a slash, which is what we want to see come through.
+    let quiet = ["sh", "-c", "exec \"$@\" 2>/dev/null", "sh", "env"];
+    let mut words: Vec<String> = quiet.map(str::to_owned).into();
     words.extend(doc.map(|doc| format!("DOC={doc}")));
     words.push(python.display().to_string());
     words.extend(["-c", SERVER, "stdio"].map(str::to_owned));
