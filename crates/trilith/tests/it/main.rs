@@ -11,7 +11,6 @@ mod endorsements;
 mod images;
 mod pdp;
 mod refs;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the test reads")]
 mod resources;
 mod site;
 #[allow(
