@@ -2,6 +2,7 @@
 
 mod attest;
 mod refs;
+mod resources;
 
 pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
@@ -11,6 +12,10 @@ pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
     FindArguments, GenerationArguments, ImportCommand, IpeArguments, KernelArguments, OciArguments,
     PhaseArgument, RefsCommand, SecureBootArgument, SlsaArguments, UefiArguments, UkiArguments,
+};
+pub(crate) use resources::{
+    McpArguments, OpenapiArguments, PostgresArguments, ProtocolArgument, ResourcesCommand,
+    SyncArguments, SyncCommand,
 };
 
 use clap::{Args, Parser, Subcommand};
@@ -118,6 +123,9 @@ pub enum Command {
     /// Compute reference values from signed packages, boot chains and images
     #[command(subcommand)]
     Refs(Box<RefsCommand>),
+    /// Declare what live systems have: databases, APIs, tool servers
+    #[command(subcommand)]
+    Resources(Box<ResourcesCommand>),
     /// Revoke an identity, one SVID or a machine, at once
     #[command(
         after_long_help = "Examples:\n  trilith revoke identity payments/api --reason 'key leaked'\n  trilith revoke machine db-1 --reason stolen"

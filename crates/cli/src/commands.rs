@@ -9,6 +9,7 @@ mod ledger;
 mod pack;
 pub(crate) mod plan;
 mod refs;
+mod resources;
 pub(crate) mod roles;
 mod tpm;
 mod workload;
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Config(ConfigCommand::Schema { role }) => output::json(&roles::schema(role)),
         Command::Attest(command) => return attest::run(command, &global),
         Command::Refs(command) => refs::run(*command, &global)?,
+        Command::Resources(command) => return resources::run(*command, &global),
         Command::Revoke(arguments) => {
             block_on(ASKING_THREADS, administer::revoke(arguments, &global))?
         }

@@ -84,7 +84,7 @@ pub use model::{
 };
 pub use problem::Problem;
 pub use regardless::Regardless;
-pub use resolve::is_reserved;
+pub use resolve::{CLASSIFICATIONS, is_reserved};
 pub use resource::{ResourceKind, ResourceRef};
 pub use suggest::closest;
 pub use today::{Breach, Today};

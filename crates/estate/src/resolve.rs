@@ -42,7 +42,8 @@ pub(crate) struct Resolved {
 const MAX_IDENTITY_PATH: usize = 1024;
 const MAX_TEXT: usize = 4096;
 const MAX_GROUP_DEPTH: usize = 64;
-const CLASSIFICATIONS: [&str; 6] = [
+/// Those of an estate that names none, from least to most restricted.
+pub const CLASSIFICATIONS: [&str; 6] = [
     "public",
     "catalog",
     "internal",

@@ -17,6 +17,7 @@
 
 mod config;
 mod database;
+mod describe;
 mod pool;
 mod run;
 mod session;
@@ -28,4 +29,5 @@ mod wire;
 pub use config::{
     AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, json_schema,
 };
+pub use describe::{Described, Place, Wanted, describe};
 pub use run::{RunError, run, run_with};

@@ -8,10 +8,10 @@ mod roles;
 mod scram;
 mod snapshot;
 
-pub(crate) use admin::{Admin, AdminError};
+pub(crate) use admin::{Admin, AdminError, literal};
 pub(crate) use capacity::{Allowance, Capacity, Wanted, capacity, short};
 pub(crate) use connect::{Address, Connected, Login, TOO_MANY_CONNECTIONS, UpstreamError};
 pub(crate) use reconcile::reconcile;
 pub(crate) use roles::Roles;
 pub(crate) use scram::RoleSecret;
-pub(crate) use snapshot::{fingerprint, snapshot};
+pub(crate) use snapshot::{columns, fingerprint, snapshot};

@@ -32,6 +32,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("estate", &["attest-code", "crypto", "facts", "references"]),
     ("estate-prove", &["estate"]),
     ("store", &[]),
+    ("discovery", &["crypto", "estate", "facts"]),
     (
         "gateway",
         &[
@@ -122,6 +123,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "attest-tpm",
             "crypto",
             "device",
+            "discovery",
             "endorsements",
             "estate",
             "estate-prove",

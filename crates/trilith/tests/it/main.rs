@@ -11,6 +11,7 @@ mod endorsements;
 mod images;
 mod pdp;
 mod refs;
+mod resources;
 mod site;
 #[allow(
     clippy::indexing_slicing,
