@@ -318,7 +318,7 @@ mod tests {
         let effect = text.find("never").unwrap();
         let found: Vec<_> = clauses(text, effect)
             .into_iter()
-            .map(|clause| (clause.keyword, &text[clause.start..clause.end]))
+            .map(|clause| (clause.keyword, text.get(clause.start..clause.end).unwrap()))
             .collect();
         assert_eq!(
             found,
