@@ -90,6 +90,12 @@ const FIGURES: &[Figure] = &[
         Aim::None,
     ),
     figure(
+        "estate.assume_100k_p99_us",
+        "estate",
+        "assume_bench",
+        Aim::AtMost(1_000.0),
+    ),
+    figure(
         "attest.sigstore_per_s",
         "attest-code",
         "sigstore_bench",

@@ -8,8 +8,9 @@ use crate::entities::{
 use crate::estate::Estate;
 use crate::fact_schema::context_pairs;
 use crate::index::{Facts, Met};
-use crate::model::TableInfo;
+use crate::model::{Identity, TableInfo};
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::template::NoInstance;
 use cedar_policy::{
     AuthorizationError, Authorizer, Context, Decision as CedarDecision, Entities, Entity,
     EntityUid, PolicyId, PolicySet, Request as CedarRequest,
@@ -30,6 +31,12 @@ pub struct Prepared(Result<Known, String>);
 struct Known {
     context: Context,
     texts: Arc<BTreeMap<String, String>>,
+}
+
+/// Who asks to become somebody: made once, for however many identities.
+pub(crate) struct Workload {
+    entity: Entity,
+    lineage: Vec<NodeId>,
 }
 
 /// Everything that one evaluation needs. Borrows from the estate where it can.
@@ -256,7 +263,7 @@ impl Estate {
         resource: &ResourceRef,
         prepared: &Prepared,
     ) -> Result<Case<'a>, Unanswerable> {
-        let Some(node) = self.graph.identity(principal) else {
+        let Some(node) = self.identity_node(principal) else {
             let message = format!("no identity `{principal}` is declared");
             return Err(Unanswerable::new("ESTATE-IDENTITY-UNKNOWN", message));
         };
@@ -290,6 +297,12 @@ impl Estate {
         })
     }
 
+    /// What stands in the graph for the identity: of an instance, its template.
+    fn identity_node(&self, path: &str) -> Option<&Node> {
+        let own = self.graph.identity(path);
+        own.or_else(|| self.graph.identity(self.model.templates.of(path)?))
+    }
+
     /// The resource side, and the entity to add if no file declares it.
     fn target<'a>(
         &'a self,
@@ -301,7 +314,11 @@ impl Estate {
             let message = format!("`{action}` does not apply to {resource}");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }
-        if let Some(node) = self.graph.resource(resource) {
+        let declared = match resource.kind {
+            ResourceKind::Identity => self.identity_node(&resource.path),
+            _ => self.graph.resource(resource),
+        };
+        if let Some(node) = declared {
             return Ok((node.uid.clone(), OwnedMet::from(node), None));
         }
         let uid = resource_uid(resource);
@@ -377,29 +394,82 @@ impl Estate {
         facts: &FactSet,
         path: &str,
     ) -> Result<Case<'_>, Unanswerable> {
-        let (resource, resource_side, _) =
-            self.target(Action::Assume, &ResourceRef::identity(path))?;
+        let (Some(identity), Some(node)) = (self.identity(path), self.identity_node(path)) else {
+            let message = format!("{} is not declared", ResourceRef::identity(path));
+            return Err(Unanswerable::new("ESTATE-RESOURCE-UNKNOWN", message));
+        };
+        let instance = self.instance(identity, facts)?;
+        // A template by its own path is whichever instance the facts make.
+        if path != identity.path && path != instance.path {
+            let message = format!(
+                "the facts of this workload make it `{}`, not `{path}`",
+                instance.path
+            );
+            return Err(Unanswerable::new("ASSUME-TEMPLATE-PATH", message));
+        }
+        self.assume_node(&self.workload(facts)?, node)
+    }
+
+    /// The identity as it is issued to a workload of these facts: an instance has its own path.
+    ///
+    /// INVARIANT: the path of an instance is what facts say, letter for letter, or there is none.
+    pub(crate) fn instance<'a>(
+        &self,
+        identity: &'a Identity,
+        facts: &FactSet,
+    ) -> Result<Cow<'a, Identity>, Unanswerable> {
+        let Some(template) = self.model.templates.get(&identity.path) else {
+            return Ok(Cow::Borrowed(identity));
+        };
+        match template.fill(facts) {
+            Ok(path) => Ok(Cow::Owned(Identity {
+                path,
+                ..identity.clone()
+            })),
+            Err(error) => {
+                let code = match error {
+                    NoInstance::Lacks(_) => "ASSUME-TEMPLATE-FACT",
+                    NoInstance::Value { .. } | NoInstance::Long(_) => "ASSUME-TEMPLATE-VALUE",
+                };
+                let message = format!("`{}`: {error}", identity.path);
+                Err(Unanswerable::new(code, message))
+            }
+        }
+    }
+
+    /// The workload that these facts describe.
+    pub(crate) fn workload(&self, facts: &FactSet) -> Result<Workload, Unanswerable> {
         let (entity, pool) = workload(facts, &self.model)
             .map_err(|error| Unanswerable::new("ESTATE-FACT-TYPE", error.to_string()))?;
-        let lineage: Vec<NodeId> = pool
-            .and_then(|pool| self.graph.find(&pool))
-            .into_iter()
-            .collect();
-        let known = lineage.iter().chain(resource_side.lineage.iter());
+        let lineage = pool.and_then(|pool| self.graph.find(&pool));
+        Ok(Workload {
+            entity,
+            lineage: lineage.into_iter().collect(),
+        })
+    }
+
+    /// The workload becomes the identity that stands as `node`.
+    pub(crate) fn assume_node<'a>(
+        &self,
+        workload: &Workload,
+        node: &'a Node,
+    ) -> Result<Case<'a>, Unanswerable> {
+        let Workload { entity, lineage } = workload;
+        let known = lineage.iter().chain(node.lineage.iter());
         Ok(Case {
             principal: workload_uid(),
             action: Action::Assume,
             action_uid: action_uid(Action::Assume),
-            resource,
+            resource: node.uid.clone(),
             context: Context::empty(),
             texts: Arc::default(),
-            entities: Cow::Owned(self.store(known, [entity])?),
+            entities: Cow::Owned(self.store(known, [entity.clone()])?),
             principal_side: OwnedMet {
                 stranger: Some(workload_uid()),
-                lineage: Cow::Owned(lineage),
+                lineage: Cow::Owned(lineage.clone()),
                 texts: Cow::Owned(BTreeMap::new()),
             },
-            resource_side,
+            resource_side: OwnedMet::from(node),
         })
     }
 

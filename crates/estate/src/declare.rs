@@ -99,7 +99,8 @@ pub(crate) struct IdentitiesFile {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct IdentityEntry {
-    /// The path of the SPIFFE ID, without a leading slash: `payments/api`.
+    /// The path of the SPIFFE ID, without a leading slash: `payments/api`. With facts in braces as segments it is a
+    /// template: `pools/{machine.pool}/jobs/{workload.unit}`.
     #[schemars(with = "String")]
     pub(crate) path: Spanned<String>,
     pub(crate) kind: IdentityKind,

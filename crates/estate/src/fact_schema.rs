@@ -74,6 +74,11 @@ fn type_of(name: &str) -> Option<Type> {
     })
 }
 
+/// Whether a fact of this name is a text.
+pub(crate) fn is_text(name: &str) -> bool {
+    type_of(name) == Some(Type::Text)
+}
+
 /// Facts that cannot be put before a policy.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FactError {
@@ -186,6 +191,13 @@ fn branches(facts: &FactSet, references: &References) -> Result<Branch, FactErro
         root.take_branch("code");
     }
     Ok(root)
+}
+
+/// The names that the workload's code goes by.
+pub(crate) fn code_names<'a>(facts: &'a FactSet, references: &'a References) -> Vec<&'a str> {
+    facts
+        .text(names::CODE_SHA256)
+        .map_or_else(Vec::new, |sha256| known_as(facts, references, sha256))
 }
 
 /// The names of a digest. An interpreter's own digest says nothing of the code it runs, so it goes

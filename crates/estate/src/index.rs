@@ -9,6 +9,10 @@
 //! false (cedar-spec, Lean: `isAuthorized_eq_for_scope_based_policy_slice`), or its guard is, before
 //! anything that can err. Tests hold it equal to plain Cedar over all policies.
 
+mod assume;
+
+pub(crate) use assume::AssumeIndex;
+
 use crate::entities::{Graph, NodeId};
 use crate::policy::{Guard, Policies, PolicyInfo, Side, guards};
 use crate::vocabulary::Vocabulary;

@@ -52,6 +52,7 @@ mod resolve;
 mod resource;
 mod statements;
 mod suggest;
+mod template;
 mod today;
 mod vocabulary;
 mod word;

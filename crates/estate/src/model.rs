@@ -9,9 +9,10 @@ pub use tee::{
 
 use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode};
 use crate::resource::ResourceRef;
+use crate::template::{Templates, has_placeholder};
 use facts::Value;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ impl Settings {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Identity {
-    /// `payments/api`
+    /// `payments/api`; of a template `pools/{machine.pool}/jobs/{workload.unit}`.
     pub path: String,
     pub kind: IdentityKind,
     pub owner: String,
@@ -69,6 +70,14 @@ pub struct Identity {
     /// Where it is declared: file and line.
     pub file: Arc<str>,
     pub line: u32,
+}
+
+impl Identity {
+    /// Whether it stands for instances whose paths facts fill in. None is issued by its own path.
+    #[must_use]
+    pub fn is_template(&self) -> bool {
+        has_placeholder(&self.path)
+    }
 }
 
 /// What the estate knows of a table or function, or of what no file lists.
@@ -131,6 +140,9 @@ pub struct References {
     pub tees: Vec<TeeReference>,
     pub tee_roots: BTreeMap<String, TeeRoot>,
     pub code: BTreeMap<String, CodeReference>,
+    /// INVARIANT: of all of `code`, and of nothing else.
+    #[serde(skip)]
+    pub(crate) code_names: CodeNames,
     /// Generations of files, PCRs and images, and what was withdrawn of them.
     #[serde(skip)]
     pub values: references::References,
@@ -191,13 +203,11 @@ impl References {
         sha256: &str,
         fsverity: Option<&str>,
     ) -> impl Iterator<Item = &str> {
-        self.code
-            .values()
-            .filter(move |code| {
-                let measured = fsverity.is_some_and(|digest| code.fsverity.contains(digest));
-                measured || code.sha256.contains(sha256)
-            })
-            .map(|code| code.name.as_str())
+        let measured = fsverity.and_then(|digest| self.code_names.fsverity.get(digest));
+        let hashed = self.code_names.sha256.get(sha256);
+        let found = measured.into_iter().chain(hashed).flatten();
+        let names: BTreeSet<&str> = found.map(String::as_str).collect();
+        names.into_iter()
     }
 }
 
@@ -231,6 +241,31 @@ pub struct CodeReference {
     pub fsverity: BTreeSet<String>,
 }
 
+/// The names that digests go by: what policies ask of a workload at every `assume`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct CodeNames {
+    sha256: HashMap<String, Vec<String>>,
+    fsverity: HashMap<String, Vec<String>>,
+}
+
+impl CodeNames {
+    pub(crate) fn of<'a>(all: impl IntoIterator<Item = &'a CodeReference>) -> Self {
+        let mut names = Self::default();
+        for code in all {
+            for (by_digest, digests) in [
+                (&mut names.sha256, &code.sha256),
+                (&mut names.fsverity, &code.fsverity),
+            ] {
+                for digest in digests {
+                    let of_it = by_digest.entry(digest.clone()).or_default();
+                    of_it.push(code.name.clone());
+                }
+            }
+        }
+        names
+    }
+}
+
 /// Who may vouch for code, and what somebody said of it, by the SHA-256 of the program or of the image.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Vouching {
@@ -251,7 +286,9 @@ pub(crate) struct Container {
 #[derive(Debug, Clone)]
 pub(crate) struct Model {
     pub(crate) settings: Settings,
+    /// Templates among them, by their paths as they are written.
     pub(crate) identities: BTreeMap<String, Identity>,
+    pub(crate) templates: Templates,
     /// Group to the groups it is in. INVARIANT: acyclic, and every parent is a key.
     pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
     /// uid to groups.
@@ -273,6 +310,12 @@ pub(crate) struct Inherited {
 }
 
 impl Model {
+    /// The declaration of an identity: its own, or the template that its path is an instance of.
+    pub(crate) fn identity(&self, path: &str) -> Option<&Identity> {
+        let own = self.identities.get(path);
+        own.or_else(|| self.identities.get(self.templates.of(path)?))
+    }
+
     /// Every declared resource that carries a classification.
     pub(crate) fn resources(&self) -> impl Iterator<Item = &ResourceRef> {
         self.containers

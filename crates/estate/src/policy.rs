@@ -2,9 +2,12 @@
 
 mod conditions;
 mod lint;
+mod needs;
 mod visible;
 
 pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, path, paths};
+pub(crate) use lint::allows_assume;
+pub(crate) use needs::{Atom, Need, TextNeed, Wanted, atoms, needs};
 pub(crate) use visible::check as check_visible;
 
 use crate::action::Action;
@@ -156,7 +159,7 @@ pub(crate) fn parse_policies(
     });
     for info in &list {
         check_names(&info.policy, info.place(), model, &mut problems);
-        lint::check(info, &mut problems);
+        lint::check(info, model, &mut problems);
     }
     if !problems.is_empty() {
         return Err(problems);
@@ -421,6 +424,13 @@ pub(crate) fn check_names(
         let message = format!("{type_name}::{id:?} is not declared");
         let at = find_code(place.text, &format!("{type_name}::{id:?}"));
         let mut problem = place.problem("ESTATE-POLICY-NAME", at.unwrap_or(0), message);
+        if type_name == "Identity"
+            && let Some(template) = model.templates.of(id)
+        {
+            let hint = format!("name its template, which stands for all: Identity::{template:?}");
+            problems.push(problem.hint(hint));
+            continue;
+        }
         problem.hint = match closest(id, declared(&type_name, model)) {
             Some(candidate) => Some(format!("did you mean {type_name}::{candidate:?}?")),
             None if type_name == "Admin" => Some("write Admin::\"uid:0\"".to_owned()),

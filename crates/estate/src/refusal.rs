@@ -16,7 +16,7 @@ impl Estate {
             message: unanswerable.message.clone(),
             expected: None,
             observed: None,
-            next: Some("declare the identity in identities/ and apply the estate".to_owned()),
+            next: Some(next_after(unanswerable.code).to_owned()),
         };
         decision.findings.push(finding);
         decision
@@ -116,5 +116,18 @@ impl Estate {
             }
             _ => format!("{name} (no digest is declared)"),
         }
+    }
+}
+
+fn next_after(code: &str) -> &'static str {
+    match code {
+        "ASSUME-TEMPLATE-FACT" => {
+            "make the template of facts that are stated of such workloads, or declare the identity by itself"
+        }
+        "ASSUME-TEMPLATE-VALUE" => {
+            "name it by letters, digits, `.`, `-` and `_`, or declare the identity by itself"
+        }
+        "ASSUME-TEMPLATE-PATH" => "ask for the identity that its facts make",
+        _ => "declare the identity in identities/ and apply the estate",
     }
 }

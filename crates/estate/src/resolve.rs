@@ -6,6 +6,7 @@ mod parse;
 mod references;
 mod resources;
 mod tee;
+mod templates;
 mod vouching;
 
 use crate::declare::{
@@ -16,6 +17,7 @@ use crate::duration::Seconds;
 use crate::files::EstateFiles;
 use crate::model::{Identity, Model, Settings};
 use crate::problem::{Lines, Problem};
+use crate::template::{MAX_PATH, Templates, has_placeholder, is_segment};
 use crate::vocabulary::{Shape, Vocabulary};
 use facts::Value;
 use parse::parse;
@@ -38,8 +40,6 @@ pub(crate) struct Resolved {
     pub(crate) tests: Vec<PlacedTest>,
 }
 
-/// SPIFFE-ID section 2.3 allows 2048 bytes for the whole ID, 255 of them for the trust domain.
-const MAX_IDENTITY_PATH: usize = 1024;
 const MAX_TEXT: usize = 4096;
 const MAX_GROUP_DEPTH: usize = 64;
 /// Those of an estate that names none, from least to most restricted.
@@ -171,6 +171,7 @@ pub(crate) fn resolve(
     let mut model = Model {
         settings,
         identities: BTreeMap::new(),
+        templates: Templates::default(),
         groups: BTreeMap::new(),
         administrators: BTreeMap::new(),
         containers: BTreeMap::new(),
@@ -383,6 +384,7 @@ fn identities(
         }
         check_depth(&mut source, declared, model);
     }
+    model.templates = templates::resolve(&model.identities, problems);
 }
 
 /// One name, one identity: whoever checks a server by its name must not take one for another. `hosts` is
@@ -432,14 +434,9 @@ fn identity(
     model: &Model,
 ) -> Identity {
     let path = entry.path.get_ref();
-    // SPIFFE-ID section 2.2: segments of letters, digits, `.`, `-`, `_`; none empty, none relative.
-    let fits = path.split('/').all(|segment| {
-        !matches!(segment, "" | "." | "..")
-            && segment
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
-    });
-    if !fits || path.len() > MAX_IDENTITY_PATH {
+    if has_placeholder(path) {
+        templates::check(source, entry);
+    } else if !path.split('/').all(is_segment) || path.len() > MAX_PATH {
         let message =
             format!("{path:?} is no SPIFFE path: segments of letters, digits, `.`, `-`, `_`");
         let problem = source.at("ESTATE-IDENTITY-PATH", &entry.path, message);

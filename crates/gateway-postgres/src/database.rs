@@ -302,7 +302,7 @@ impl Database {
             .cloned()
     }
 
-    /// Logs in as the role of `identity`.
+    /// Logs in as the role of `identity`, by the path that the estate declares.
     pub(crate) async fn log_in(
         &self,
         identity: &str,

@@ -176,7 +176,7 @@ impl Judge {
         principal: Principal,
         search_path: Vec<String>,
     ) -> Self {
-        let role = database.roles.name(&principal.path);
+        let role = database.roles.name(&following.declared_path(&principal));
         Self {
             role,
             following,

@@ -75,6 +75,17 @@ impl Following {
         Ok(principal)
     }
 
+    /// The path by which the estate that decides now declares the principal: of an instance, its template's. Its
+    /// own, where nothing declares it.
+    #[must_use]
+    pub fn declared_path(&self, principal: &Principal) -> String {
+        let current = self.current();
+        let declared = current
+            .as_ref()
+            .and_then(|current| current.estate.identity(&principal.path));
+        declared.map_or_else(|| principal.path.clone(), |identity| identity.path.clone())
+    }
+
     /// # Errors
     /// `GATEWAY-REVOKED`.
     pub fn refuse_revoked(&self, principal: &Principal) -> Result<(), Finding> {

@@ -284,22 +284,31 @@ impl Current {
     }
 
     fn near_misses(&self, facts: &FactSet, allowed: &[Allowed]) -> Arc<[NearMiss]> {
+        // Nothing but the name of the workload stands against these.
+        let unfilled = self.estate.unfilled(facts).into_iter();
+        let unfilled = unfilled.map(|(template, decision)| NearMiss {
+            path: template.path.clone(),
+            findings: decision.findings,
+            telling: false,
+        });
         self.estate
             .identities()
-            .filter(|identity| allowed.iter().all(|held| held.path != identity.path))
-            .filter_map(|identity| {
-                let decision = self.estate.assume(facts, &identity.path);
+            .filter_map(|identity| self.estate.path_for(identity, facts))
+            .filter(|path| allowed.iter().all(|held| held.path != **path))
+            .filter_map(|path| {
+                let decision = self.estate.assume(facts, &path);
                 let telling = decision
                     .findings
                     .iter()
                     .any(|finding| TELLING.contains(&finding.code.as_ref()));
                 let near = !decision.near.is_empty() && allowed.is_empty();
                 (telling || near && !decision.allow).then(|| NearMiss {
-                    path: identity.path.clone(),
+                    path: path.into_owned(),
                     findings: decision.findings,
                     telling,
                 })
             })
+            .chain(unfilled)
             .collect()
     }
 }

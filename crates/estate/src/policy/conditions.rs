@@ -215,7 +215,7 @@ const fn side(expr: &Expr) -> Option<Side> {
     }
 }
 
-fn text(expr: &Expr) -> Option<&str> {
+pub(super) fn text(expr: &Expr) -> Option<&str> {
     match expr {
         Expr::Literal(Literal::String(text)) => Some(text.as_str()),
         _ => None,

@@ -4,7 +4,9 @@ use super::conditions::{conjuncts, names_machines, paths};
 use super::{PolicyInfo, Scope};
 use crate::action::Action;
 use crate::decision::Effect;
+use crate::model::{Identity, Model};
 use crate::problem::Problem;
+use std::collections::BTreeSet;
 
 /// Facts that the node agent asserts: whoever has root there writes them.
 const ASSERTED: [&str; 12] = [
@@ -22,13 +24,14 @@ const ASSERTED: [&str; 12] = [
     "interpreter",
 ];
 
-pub(super) fn check(info: &PolicyInfo, problems: &mut Vec<Problem>) {
+pub(super) fn check(info: &PolicyInfo, model: &Model, problems: &mut Vec<Problem>) {
     if info.reference.effect == Effect::Permit && allows_assume(info) {
-        check_assume(info, problems);
+        check_assume(info, model, problems);
     }
 }
 
-fn allows_assume(info: &PolicyInfo) -> bool {
+/// Whether its scope takes in workloads that become somebody.
+pub(crate) fn allows_assume(info: &PolicyInfo) -> bool {
     let action = info
         .actions
         .as_ref()
@@ -44,7 +47,7 @@ fn allows_assume(info: &PolicyInfo) -> bool {
 
 /// DESIGN section 3, invariant 10: a fact asserted by the node agent counts only on machines that
 /// the policy names. Section 7: code facts hold between uids, so the uid or unit is asked as well.
-fn check_assume(info: &PolicyInfo, problems: &mut Vec<Problem>) {
+fn check_assume(info: &PolicyInfo, model: &Model, problems: &mut Vec<Problem>) {
     let conjuncts = conjuncts(&info.body);
     let read: Vec<String> = conjuncts
         .iter()
@@ -76,10 +79,58 @@ fn check_assume(info: &PolicyInfo, problems: &mut Vec<Problem>) {
         };
         let hint = "write `principal in Pool::\"…\"`, or compare `principal.machine.name`";
         refuse("ESTATE-ASSUME-PLACEMENT", &message, hint);
+    } else if !placed && let Some((path, fact)) = asserted_template(info, model) {
+        let message = format!(
+            "`{path}` is made of `{fact}`, which any node agent can assert, and the policy names no machines"
+        );
+        let hint = "write `principal in Pool::\"…\"`, or compare `principal.machine.name`";
+        refuse("ESTATE-ASSUME-PLACEMENT", &message, hint);
     }
     if reads("code") && !["uid", "unit", "cgroup"].into_iter().any(reads) {
         let hint = "add `principal has uid && principal.uid == …`";
         let message = "it rests on code alone; within one uid, processes can act for each other";
         refuse("ESTATE-ASSUME-UID", message, hint);
     }
+}
+
+/// A template in the policy's scope that is made of an asserted fact: whoever writes it chooses the instance.
+fn asserted_template<'a>(info: &PolicyInfo, model: &'a Model) -> Option<(&'a str, &'a str)> {
+    let asserted = |name: &str| {
+        let name = name.strip_prefix("workload.").unwrap_or(name);
+        ASSERTED.into_iter().any(|one| {
+            let rest = name.strip_prefix(one);
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+    };
+    model.templates.iter().find_map(|(path, template)| {
+        let identity = model.identities.get(path)?;
+        let fact = template.facts().find(|name| asserted(name))?;
+        in_scope(&info.resource, identity, model).then_some((path.as_str(), fact))
+    })
+}
+
+fn in_scope(scope: &Scope, identity: &Identity, model: &Model) -> bool {
+    let Some(uid) = scope.uid() else {
+        return true;
+    };
+    let id: &str = uid.id().unescaped();
+    match uid.type_name().to_string().as_str() {
+        "Identity" => identity.path == id,
+        "Group" => is_member(&identity.groups, id, model),
+        _ => false,
+    }
+}
+
+fn is_member(groups: &BTreeSet<String>, of: &str, model: &Model) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut next: Vec<&String> = groups.iter().collect();
+    while let Some(group) = next.pop() {
+        if group == of {
+            return true;
+        }
+        if seen.insert(group) {
+            next.extend(model.groups.get(group).into_iter().flatten());
+        }
+    }
+    false
 }

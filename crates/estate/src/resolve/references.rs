@@ -4,7 +4,7 @@
 use super::{Seen, Source, declarations, enforcement, parse, tee, vouching};
 use crate::declare::{Certifies, ReferencesFile};
 use crate::files::EstateFiles;
-use crate::model::{CodeReference, Machine, References, TpmRoot};
+use crate::model::{CodeNames, CodeReference, Machine, References, TpmRoot};
 use crate::problem::{Lines, Problem};
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
@@ -52,6 +52,7 @@ pub(super) fn resolve(files: &EstateFiles, problems: &mut Vec<Problem>) -> Refer
         values(&mut source, declared, &mut references);
         enforcement::resolve(&mut source, declared, &mut seen, &mut references);
     }
+    references.code_names = CodeNames::of(references.code.values());
     for (file, text, declared) in &parsed {
         let mut source = Source {
             file,

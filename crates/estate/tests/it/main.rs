@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod assumable;
 mod assume;
 mod attacks;
 mod blast;
@@ -26,3 +27,4 @@ mod lint;
 mod schema;
 mod shop;
 mod tee;
+mod templates;

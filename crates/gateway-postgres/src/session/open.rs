@@ -90,9 +90,11 @@ pub(super) async fn open(
             format!("database \"{wanted}\" is not behind this gateway"),
         )
     })?;
+    // Instances of a template have its role, and share the connections that the role may have.
+    let declared = front.core.following().declared_path(&principal);
     let share = front
         .shares
-        .take(database, &principal.path)
+        .take(database, &declared)
         .map_err(|finding| full(&finding))?;
     let asked = parameters(startup, &front.limits)?;
     let following = front.core.following();
@@ -121,7 +123,7 @@ pub(super) async fn open(
             .map(|(name, value)| (name.as_str(), value.as_str())),
     );
     let upstream = database
-        .log_in(&principal.path, &upstream_parameters, following)
+        .log_in(&declared, &upstream_parameters, following)
         .await
         .map_err(|error| login_failed(&error))?;
 
@@ -133,7 +135,7 @@ pub(super) async fn open(
         serial: principal.serial.clone(),
         issuance: Some(Decimal(principal.issuance)),
         resource: format!("postgres:{}", database.name),
-        role: database.roles.name(&principal.path),
+        role: database.roles.name(&declared),
         application: printable(startup.parameter("application_name").unwrap_or_default()),
     };
     let mut starting = Starting(Some(recorder));

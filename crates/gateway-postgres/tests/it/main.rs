@@ -23,4 +23,5 @@ mod relay;
 mod resumption;
 mod shares;
 mod step;
+mod templates;
 mod world;

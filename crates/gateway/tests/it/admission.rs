@@ -7,6 +7,7 @@ use ledger::LedgerSigner;
 use ledger::body::TargetKind;
 use spiffe_core::Serial;
 use std::sync::Arc;
+use std::time::Duration;
 
 #[tokio::test]
 async fn who_was_recorded_comes_in() {
@@ -240,6 +241,28 @@ async fn only_what_the_estate_declares_comes_in() {
     assert_eq!(world.refused(&svid.chain).await, "GATEWAY-UNDECLARED");
     world.apply(&estate(&[PAYMENTS]), 0);
     world.admit(&svid.chain).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_instance_comes_in_by_its_template_and_is_cut_with_it() {
+    let template = "pools/{machine.pool}/jobs/{workload.unit}";
+    let world = World::without_estate();
+    let svid = world.issue_published("pools/demo/jobs/nightly");
+    world.apply(&estate(&[PAYMENTS]), 0);
+    assert_eq!(world.refused(&svid.chain).await, "GATEWAY-UNDECLARED");
+    world.apply(&estate(&[PAYMENTS, template]), 0);
+    let principal = world.admit(&svid.chain).await.unwrap();
+    assert_eq!(principal.path, "pools/demo/jobs/nightly");
+    assert_eq!(world.following.declared_path(&principal), template);
+    let other = world.issue_published("pools/demo/services/nightly");
+    assert_eq!(world.refused(&other.chain).await, "GATEWAY-UNDECLARED");
+    let own = world.admit(&world.issue_published(PAYMENTS).chain).await;
+    assert_eq!(world.following.declared_path(&own.unwrap()), PAYMENTS);
+
+    let sessions = world.following.sessions();
+    let session = sessions.register(&principal, Duration::from_secs(60), world.now);
+    world.apply(&estate(&[PAYMENTS]), 0);
+    assert!(session.is_cut().is_some());
 }
 
 #[tokio::test]

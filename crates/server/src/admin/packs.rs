@@ -160,14 +160,19 @@ fn issued(core: &Core, serial: &str) -> Result<Vec<u8>, Refusal> {
 /// Refuses an identity that is not declared and was never issued: that it did nothing says nothing.
 fn known(core: &Core, path: &str, id: &str) -> Result<(), Refusal> {
     let current = core.current.load_full();
+    let issued = |issuance: &body::Issuance| issuance.spiffe_id == id;
+    let known = current
+        .as_ref()
+        // That a template could have an instance of this path does not make it one that is declared.
+        .and_then(|current| current.estate.identity(path))
+        .is_some_and(|identity| !identity.is_template());
+    if known || issuance(core, issued)?.is_some() {
+        return Ok(());
+    }
     let declared = current
         .iter()
         .flat_map(|current| current.estate.identities());
     let declared: Vec<&str> = declared.map(|identity| identity.path.as_str()).collect();
-    let issued = |issuance: &body::Issuance| issuance.spiffe_id == id;
-    if declared.contains(&path) || issuance(core, issued)?.is_some() {
-        return Ok(());
-    }
     let meant = super::acts::did_you_mean(path, declared);
     Err(Refusal::Unknown(
         Finding::new(

@@ -124,7 +124,7 @@ pub(super) async fn what_can(
     core: &Arc<Core>,
     request: v1::WhatCanRequest,
 ) -> Result<Value, Refusal> {
-    let path = super::acts::identity_path(core, &request.principal)?;
+    let path = asked_about(core, &request.principal)?;
     let current = core.estate()?;
     blocking(move || json!(current.estate.what_can(&path))).await
 }
@@ -186,7 +186,7 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         let core = Arc::clone(core);
         return blocking(move || recorded(&core, &request.decision)).await?;
     }
-    let path = super::acts::identity_path(core, &request.principal)?;
+    let path = asked_about(core, &request.principal)?;
     let current = core.estate()?;
     let action = use_of(&request.action, &current.estate)?;
     let resource = resource(&request.resource)?;
@@ -203,6 +203,18 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         json!({ "explanation": with_undeclared(explanation, &current.estate, &resource) })
     })
     .await
+}
+
+/// As [`super::acts::identity_path`], and templates as they are declared, which no SPIFFE ID names.
+fn asked_about(core: &Core, text: &str) -> Result<String, Refusal> {
+    let current = core.current.load();
+    let declared = current
+        .as_ref()
+        .and_then(|current| current.estate.identity(text));
+    match declared {
+        Some(identity) if identity.is_template() && identity.path == text => Ok(text.to_owned()),
+        _ => super::acts::identity_path(core, text),
+    }
 }
 
 /// The facts of a workload that is this identity now, if there is one.

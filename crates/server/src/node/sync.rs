@@ -457,8 +457,9 @@ fn near_misses(
         .lock()
         .unwrap_or_else(PoisonError::into_inner);
     near.iter()
-        .filter_map(|miss| {
-            let id = spiffe_id(core, &miss.path).ok()?;
+        .map(|miss| {
+            // A template has braces in its path, and no SPIFFE ID: this is for people to read.
+            let id = format!("spiffe://{}/{}", core.trust_domain, miss.path);
             for finding in &miss.findings {
                 let code = finding.code.to_string();
                 core.metrics
@@ -474,7 +475,7 @@ fn near_misses(
                 counts.count((node.to_owned(), id.clone(), seen), finding);
             }
             let findings: Vec<Finding> = miss.findings.iter().chain(code).cloned().collect();
-            Some(refused_identity(&id, &findings))
+            refused_identity(&id, &findings)
         })
         .collect()
 }

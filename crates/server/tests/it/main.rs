@@ -43,6 +43,7 @@ mod surviving;
 mod tee;
 mod tee_forged;
 mod telling;
+mod templates;
 mod tpm;
 mod tpm_renewal;
 #[path = "../../../endorsements/tests/it/vendor.rs"]
