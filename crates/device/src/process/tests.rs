@@ -13,6 +13,19 @@ struct Peer {
     _directory: tempfile::TempDir,
 }
 
+/// Starts a program that was just written: a child that another test forked meanwhile may hold it open for
+/// writing until it has become its own program, and the kernel runs no such file.
+fn spawn_once_written(command: &mut Command) -> std::process::Child {
+    loop {
+        match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            spawned => return spawned.unwrap(),
+        }
+    }
+}
+
 impl Peer {
     /// Runs `program` (a copy of python) which connects and then does what it is told by line.
     fn python(program: Option<PathBuf>) -> Option<Self> {
@@ -27,12 +40,9 @@ impl Peer {
         let code = "import socket,sys,os\n\
             s=socket.socket(socket.AF_UNIX);s.connect(sys.argv[1]);os.set_inheritable(s.fileno(),True)\n\
             for line in sys.stdin:\n    exec(line)\n    s.send(b'.')\n";
-        let child = Command::new(program.unwrap_or(python))
-            .args(["-c", code])
-            .arg(&path)
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut command = Command::new(program.unwrap_or(python));
+        command.args(["-c", code]).arg(&path).stdin(Stdio::piped());
+        let child = spawn_once_written(&mut command);
         let (connection, _) = listener.accept().unwrap();
         Some(Self {
             child,

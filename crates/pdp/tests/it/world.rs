@@ -157,12 +157,13 @@ impl World {
         let serving = Arc::clone(&core);
         let running = tokio::spawn(run_with(config, serving, Some(listener), stopping));
         tokio::time::timeout(PATIENCE, async {
-            while !socket.exists() {
+            // Bound is not yet listening.
+            while UnixStream::connect(&socket).await.is_err() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         })
         .await
-        .expect("the socket appears");
+        .expect("the socket answers");
         Self {
             plane,
             core,
