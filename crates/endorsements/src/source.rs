@@ -1,22 +1,15 @@
 //! A place that may be asked: named by the operator, and nothing else is ever connected to.
 
 use attest_tee::Artefact;
+use crypto::SYSTEM_AUTHORITIES;
 use facts::Finding;
 use rustls::ClientConfig;
-use rustls::RootCertStore;
-use rustls::client::Resumption;
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls_pki_types::ServerName;
 use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// Authorities of the web, where Debian and Red Hat have them.
-const SYSTEM: [&str; 2] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-];
 const AMD: &str = "https://kdsintf.amd.com";
 const INTEL: &str = "https://api.trustedservices.intel.com";
 /// Intel's service does not have the list of its root: it stands here.
@@ -171,13 +164,13 @@ fn client(ca: Option<&PathBuf>) -> Result<ClientConfig, Finding> {
     let (file, bytes) = match ca {
         Some(path) => (path.display().to_string(), fs::read(path)),
         None => {
-            let found = SYSTEM.into_iter().find_map(|path| {
+            let found = SYSTEM_AUTHORITIES.into_iter().find_map(|path| {
                 let bytes = fs::read(path).ok()?;
                 Some((path.to_owned(), Ok(bytes)))
             });
             found.unwrap_or_else(|| {
                 let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-                (SYSTEM.join(" or "), Err(missing))
+                (SYSTEM_AUTHORITIES.join(" or "), Err(missing))
             })
         }
     };
@@ -191,26 +184,7 @@ fn client(ca: Option<&PathBuf>) -> Result<ClientConfig, Finding> {
         .next("install ca-certificates, or name a file with `ca` under [[tee_fetch.source]]")
     };
     let bytes = bytes.map_err(|error| unusable(&error.to_string()))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|error| unusable(&error.to_string()))?;
-        // A system has authorities that nobody can use any more.
-        let added = roots.add(certificate);
-        if ca.is_some() {
-            added.map_err(|error| unusable(&error.to_string()))?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(unusable("no certificate"));
-    }
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    Ok(config)
+    crypto::client_trusting(&bytes, ca.is_some()).map_err(|error| unusable(&error))
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! everything: header bytes, body bytes. No redirect is followed.
 
 use super::{Failure, MAX_MESSAGE, beyond, malformed};
+use crypto::SYSTEM_AUTHORITIES;
 use facts::Finding;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
@@ -9,10 +10,8 @@ use http::{
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::TokioIo;
-use rustls::client::Resumption;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, ServerName};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -20,11 +19,6 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// Authorities of the web, where Debian and Red Hat have them.
-const SYSTEM: [&str; 2] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-];
 const LONGEST_HEAD: usize = 64 * 1024;
 const MOST_HEADERS: usize = 64;
 const MAX_SESSION: usize = 1_024;
@@ -328,8 +322,10 @@ fn client(ca: Option<&Path>) -> Result<ClientConfig, Finding> {
     let (file, bytes) = match ca {
         Some(path) => (path.display().to_string(), fs::read(path).ok()),
         None => (
-            SYSTEM.join(" or "),
-            SYSTEM.into_iter().find_map(|path| fs::read(path).ok()),
+            SYSTEM_AUTHORITIES.join(" or "),
+            SYSTEM_AUTHORITIES
+                .into_iter()
+                .find_map(|path| fs::read(path).ok()),
         ),
     };
     let unusable = |observed: &str| {
@@ -342,23 +338,5 @@ fn client(ca: Option<&Path>) -> Result<ClientConfig, Finding> {
         .next("install ca-certificates, or name a file with --ca-file")
     };
     let bytes = bytes.ok_or_else(|| unusable("no file that can be read"))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&bytes) {
-        let certificate = certificate.map_err(|error| unusable(&error.to_string()))?;
-        // A system has authorities that nobody can use any more.
-        let added = roots.add(certificate);
-        if ca.is_some() {
-            added.map_err(|error| unusable(&error.to_string()))?;
-        }
-    }
-    if roots.is_empty() {
-        return Err(unusable("no certificate"));
-    }
-    let mut config = ClientConfig::builder_with_provider(crypto::provider())
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unusable(&error.to_string()))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
-    Ok(config)
+    crypto::client_trusting(&bytes, ca.is_some()).map_err(|error| unusable(&error))
 }
