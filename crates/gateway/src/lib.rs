@@ -36,7 +36,7 @@ pub use chain::{Chain, Place};
 pub use config::Config;
 pub use core::{Core, CoreError};
 pub use follow::{Current, Following, Questions, Step};
-pub use metrics::Metrics;
+pub use metrics::{Metrics, serve as serve_metrics};
 pub use own::OwnIdentity;
 pub use recorder::{
     Answered, DecisionId, Ending, IntentId, Operation, Recorder, RecordingStopped, SessionRecorder,

@@ -79,29 +79,37 @@ impl Metrics {
         address: SocketAddr,
         ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
     ) -> std::io::Result<tokio::task::JoinHandle<()>> {
-        let listener = tokio::net::TcpListener::bind(address).await?;
         let text = move || {
             let mut text = String::new();
-            let encoded = encode(&mut text, &self.registry);
-            std::future::ready(
-                encoded.map_or(Err(StatusCode::INTERNAL_SERVER_ERROR), |()| Ok(text)),
-            )
+            encode(&mut text, &self.registry).ok()?;
+            Some(text)
         };
-        let readiness = move || {
-            std::future::ready(if ready() {
-                (StatusCode::OK, "ok")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "not ready")
-            })
-        };
-        let router = Router::new()
-            .route("/metrics", get(text))
-            .route("/healthz", get(|| std::future::ready("ok")))
-            .route("/readyz", get(readiness));
-        Ok(tokio::spawn(listen::serve_http(
-            listener,
-            router,
-            CancellationToken::new(),
-        )))
+        serve(address, text, ready).await
     }
+}
+
+/// Serves `text` as `/metrics`, `/healthz` and, as `ready` says, `/readyz`, until the task is aborted.
+///
+/// # Errors
+/// If the address cannot be bound.
+pub async fn serve(
+    address: SocketAddr,
+    text: impl Fn() -> Option<String> + Clone + Send + Sync + 'static,
+    ready: impl Fn() -> bool + Clone + Send + Sync + 'static,
+) -> std::io::Result<tokio::task::JoinHandle<()>> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    let text = move || std::future::ready(text().ok_or(StatusCode::INTERNAL_SERVER_ERROR));
+    let readiness = move || {
+        std::future::ready(if ready() {
+            (StatusCode::OK, "ok")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready")
+        })
+    };
+    let router = Router::new()
+        .route("/metrics", get(text))
+        .route("/healthz", get(|| std::future::ready("ok")))
+        .route("/readyz", get(readiness));
+    let stop = CancellationToken::new();
+    Ok(tokio::spawn(listen::serve_http(listener, router, stop)))
 }

@@ -1,8 +1,5 @@
 //! Metrics and health over plain HTTP. Their names are listed in `docs/reference/metrics.md`.
 
-use axum::Router;
-use axum::http::StatusCode;
-use axum::routing::get;
 use gateway::Core;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -12,7 +9,6 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio_util::sync::CancellationToken;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Asked {
@@ -97,27 +93,13 @@ impl Metrics {
         address: SocketAddr,
         core: Arc<Core>,
     ) -> std::io::Result<tokio::task::JoinHandle<()>> {
-        let listener = tokio::net::TcpListener::bind(address).await?;
         let following = core.following().clone();
         let counted = Arc::clone(core.metrics());
         let text = move || {
-            let text = counted.text().zip(self.text());
-            let text = text.map(|(core, own)| format!("{core}{own}"));
-            std::future::ready(text.ok_or(StatusCode::INTERNAL_SERVER_ERROR))
+            let (core, own) = counted.text().zip(self.text())?;
+            Some(format!("{core}{own}"))
         };
-        let readiness = move || {
-            let ready = following.fresh(facts::Timestamp::now()).is_ok();
-            std::future::ready(if ready {
-                (StatusCode::OK, "ok")
-            } else {
-                (StatusCode::SERVICE_UNAVAILABLE, "not ready")
-            })
-        };
-        let router = Router::new()
-            .route("/metrics", get(text))
-            .route("/healthz", get(|| std::future::ready("ok")))
-            .route("/readyz", get(readiness));
-        let stop = CancellationToken::new();
-        Ok(tokio::spawn(listen::serve_http(listener, router, stop)))
+        let ready = move || following.fresh(facts::Timestamp::now()).is_ok();
+        gateway::serve_metrics(address, text, ready).await
     }
 }
