@@ -17,6 +17,7 @@ use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
 use estate::{Estate, Invariant, InvariantKind, Today, cedar};
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
+use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
 
 /// Deep conditions recurse in symbolic compilation as they do in validation.
@@ -56,10 +57,13 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
             }
         }
     };
-    // One prover for each process that may run: encoding a question takes as long as answering it.
+    // One prover for each process that may run: encoding a question takes as long as answering it. One that
+    // does not start or end as it should leaves its invariants unknown.
     std::thread::scope(|scope| {
-        for _ in 0..options.processes.max(1) {
-            scope.spawn(|| on_a_prover(work));
+        let provers = 0..options.processes.max(1);
+        let provers: Vec<_> = provers.map(|_| prover(scope, work)).collect();
+        for prover in provers.into_iter().flatten() {
+            drop(prover.join());
         }
     });
     let done = done.into_inner().unwrap_or_default();
@@ -84,18 +88,25 @@ pub(crate) fn on_a_prover<T: Send, F: Future<Output = T>>(
     work: impl FnOnce() -> F + Send,
 ) -> std::io::Result<T> {
     std::thread::scope(|scope| {
-        std::thread::Builder::new()
-            .name("estate-prove".to_owned())
-            .stack_size(STACK_BYTES)
-            .spawn_scoped(scope, || {
-                let runtime = tokio::runtime::Builder::new_current_thread()
-                    .enable_all()
-                    .build()?;
-                Ok(runtime.block_on(work()))
-            })?
-            .join()
-            .unwrap_or_else(|_| Err(std::io::Error::other("the prover did not end as it should")))
+        let ended = prover(scope, work)?.join();
+        ended.unwrap_or_else(|_| Err(std::io::Error::other("the prover did not end as it should")))
     })
+}
+
+/// A thread with a deep stack and a runtime of its own, on which solver processes are spoken to.
+fn prover<'scope, T: Send + 'scope, F: Future<Output = T>>(
+    scope: &'scope Scope<'scope, '_>,
+    work: impl FnOnce() -> F + Send + 'scope,
+) -> std::io::Result<ScopedJoinHandle<'scope, std::io::Result<T>>> {
+    std::thread::Builder::new()
+        .name("estate-prove".to_owned())
+        .stack_size(STACK_BYTES)
+        .spawn_scoped(scope, || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            Ok(runtime.block_on(work()))
+        })
 }
 
 /// As [`prove_beside`], off the async threads.

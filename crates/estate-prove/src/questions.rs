@@ -82,8 +82,7 @@ impl<'a> Questions<'a> {
     /// What has to be proved of one kind of request. Nothing, if no policy can allow what `never` forbids.
     pub(crate) fn about(&self, invariant: &Invariant, env: &RequestEnv) -> Vec<Question<'a>> {
         let concerned = self.singles.iter().copied().filter(|single| {
-            cedar::concerns(self.estate, single.policy(), env.action())
-                && !cedar::apart(invariant, *single)
+            single.concerns(env.action().id().unescaped()) && !cedar::apart(invariant, *single)
         });
         if invariant.kind == InvariantKind::Always {
             return vec![self.question(invariant, env, concerned.collect())];

@@ -6,8 +6,8 @@ use crate::estate::Estate;
 use crate::invariant::Invariant;
 use crate::lint::shadow::{changes_nothing_beside, covers, shadowed};
 use crate::lint::{Means, Remark};
-use crate::policy::{PolicyInfo, Scope, conjuncts, guards, may_err};
-use cedar_policy::{ActionConstraint, Entities, EntityUid, Policy, PolicyId, PolicySet, Schema};
+use crate::policy::{PolicyInfo, Scope, conjuncts, may_err};
+use cedar_policy::{Entities, Policy, PolicyId, PolicySet, Schema};
 use std::sync::Arc;
 
 #[must_use]
@@ -57,21 +57,6 @@ pub fn is_fragile(invariant: &Invariant) -> bool {
     })
 }
 
-/// Whether a policy can concern `action`, by its scope, which may name a group of actions.
-#[must_use]
-pub fn concerns(estate: &Estate, policy: &Policy, action: &EntityUid) -> bool {
-    let name = action.id().unescaped();
-    let means = |uid: &EntityUid| {
-        let meant = estate.vocabulary.meant_by(uid.id().unescaped());
-        meant.iter().any(|one| one.as_str() == name)
-    };
-    match policy.action_constraint() {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(uid) => uid == *action,
-        ActionConstraint::In(uids) => uids.iter().any(means),
-    }
-}
-
 /// Whether no request can meet both: what the one asks of principal, resource or an attribute of them before
 /// anything else, the other asks otherwise. By text alone, so whatever is declared.
 #[must_use]
@@ -91,9 +76,8 @@ pub fn apart(invariant: &Invariant, single: Single<'_>) -> bool {
     if sides.into_iter().any(named) {
         return true;
     }
-    let own = guards(&single.0.body);
     invariant.guards.iter().any(|guard| {
-        own.iter().any(|other| {
+        single.0.guards.iter().any(|other| {
             (guard.side, &guard.name) == (other.side, &other.name) && guard.value != other.value
         })
     })
@@ -132,6 +116,13 @@ impl<'a> Single<'a> {
     #[must_use]
     pub const fn policy(self) -> &'a Policy {
         &self.0.policy
+    }
+
+    /// Whether it can concern the action of this name, by its scope.
+    #[must_use]
+    pub fn concerns(self, action: &str) -> bool {
+        let actions = self.0.actions.as_ref();
+        actions.is_none_or(|actions| actions.iter().any(|one| one.as_str() == action))
     }
 
     /// As written.

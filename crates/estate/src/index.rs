@@ -14,7 +14,7 @@ mod assume;
 pub(crate) use assume::AssumeIndex;
 
 use crate::entities::{Graph, NodeId};
-use crate::policy::{Guard, Policies, PolicyInfo, Side, guards};
+use crate::policy::{Guard, Policies, PolicyInfo, Side};
 use crate::vocabulary::Vocabulary;
 use cedar_policy::{EntityUid, PolicySet, PolicySetError};
 use std::collections::{BTreeMap, HashMap};
@@ -263,7 +263,7 @@ fn place(info: &PolicyInfo, graph: &Graph, vocabulary: &Vocabulary) -> (Place, K
         }),
         principal: principal.map(|(_, id)| id),
         resource: resource.map(|(_, id)| id),
-        guards: guards(&info.body),
+        guards: info.guards.clone(),
     };
     let place = match (principal, resource) {
         (Some((_, id)), None) => Place::Principal(id),

@@ -46,6 +46,8 @@ pub(crate) struct PolicyInfo {
     pub(crate) actions: Option<Vec<Action>>,
     pub(crate) principal: Scope,
     pub(crate) resource: Scope,
+    /// What the condition asks before anything that can err, the most selective first.
+    pub(crate) guards: Vec<Guard>,
 }
 
 impl PolicyInfo {
@@ -262,6 +264,7 @@ fn parse_policy(
         .clone();
     Ok(PolicyInfo {
         actions: actions(&policy.action_constraint(), vocabulary),
+        guards: guards(&body),
         principal: principal_scope(policy.principal_constraint()),
         resource: resource_scope(policy.resource_constraint()),
         reference: Arc::new(reference),

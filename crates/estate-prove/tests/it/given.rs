@@ -122,6 +122,10 @@ fn a_given_over_facts_or_out_of_place_is_refused() {
     expect![[r#"
         invariants/team.cedar:5:9: ESTATE-POLICY-TYPE: for policy `secrets stay in research`, attribute `clasification` on entity type `Table` not found (did you mean `classification`?)
     "#]].assert_eq(&problems("given { resource.clasification == \"x\" }"));
+    let many = "given { resource.hasTag(\"x\") }\n".repeat(9);
+    expect![[r#"
+        invariants/team.cedar:1: ESTATE-INVARIANT-GIVEN: an invariant takes 9 things for granted; at most 8 (join those that belong together by `&&`, or cut the invariant in two)
+    "#]].assert_eq(&problems(&many));
     let mut in_policy = shop_files();
     in_policy.insert(
         "policies/x.cedar",

@@ -8,6 +8,8 @@ use crate::statements::{Clause, Statement, clauses};
 use cedar_policy::Policy;
 
 const GIVEN: &str = "given";
+/// Each is tried on everything that is declared, at every change.
+const MOST: usize = 8;
 
 /// One `given` of an invariant.
 #[derive(Debug, Clone)]
@@ -33,6 +35,14 @@ pub(super) fn as_conditions(text: &str, effect_offset: usize) -> String {
 pub(super) fn of(file: &str, statement: &Statement<'_>, text: &str) -> Result<Vec<Given>, Problem> {
     let all = clauses(text, statement.effect_offset);
     let mut found = Vec::new();
+    let count = all.iter().filter(|one| one.keyword == GIVEN).count();
+    if count > MOST {
+        let message = format!("an invariant takes {count} things for granted; at most {MOST}");
+        let problem = Problem::new("ESTATE-INVARIANT-GIVEN", file, statement.line, message);
+        return Err(
+            problem.hint("join those that belong together by `&&`, or cut the invariant in two")
+        );
+    }
     for (number, given) in all.iter().enumerate() {
         if given.keyword != GIVEN {
             continue;

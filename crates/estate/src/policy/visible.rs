@@ -1,7 +1,7 @@
 //! Whether gateways see the facts that policies read. A gateway knows of a session what the issuance
 //! record shows; a `forbid` over a fact that stands nowhere would never match, and fail open.
 
-use super::conditions::{guards, paths};
+use super::conditions::paths;
 use super::{Guard, Policies, PolicyInfo, Scope, Side};
 use crate::entities::Graph;
 use crate::model::{Identity, Model};
@@ -159,9 +159,11 @@ fn shows(shown: &BTreeSet<String>, name: &str) -> bool {
 }
 
 fn principal_guards(info: &PolicyInfo) -> Vec<Guard> {
-    let mut guards = guards(&info.body);
-    guards.retain(|guard| guard.side == Side::Principal);
-    guards
+    let of_principal = info
+        .guards
+        .iter()
+        .filter(|guard| guard.side == Side::Principal);
+    of_principal.cloned().collect()
 }
 
 /// Whether some request of the identity can meet the policy: by its scope, and by what it asks of the
