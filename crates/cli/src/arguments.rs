@@ -1,12 +1,17 @@
 //! What can be typed. Each command's long help ends with examples that run as printed.
 
 mod attest;
+pub(crate) mod estate;
 mod refs;
 mod resources;
 
 pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
+};
+pub(crate) use estate::{
+    BlastArguments, EstateCommand, FmtArguments, LintArguments, TakenCommand, WhatCanArguments,
+    WhoCanArguments, WhyArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
@@ -259,187 +264,6 @@ pub struct DemoArguments {
     /// Keep the demo's folder, with every log and file in it
     #[arg(long)]
     pub keep: bool,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum EstateCommand {
-    /// Show what applying DIR would change, and whether the invariants hold
-    #[command(
-        after_long_help = "Examples:\n  trilith estate plan ./estate\n  trilith estate plan ./estate --markdown > plan.md"
-    )]
-    Plan {
-        /// Folder of the estate
-        directory: PathBuf,
-        /// As GitHub-flavoured Markdown, for a comment on a pull request
-        #[arg(long)]
-        markdown: bool,
-    },
-    /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
-    #[command(
-        after_long_help = "Examples:\n  trilith estate apply ./estate --message 'reporting reads orders'\n  trilith estate apply ./estate --reissue --message 'after the incident of 12 May'"
-    )]
-    Apply {
-        /// Folder of the estate
-        directory: PathBuf,
-        /// Why, for the record
-        #[arg(long, short, default_value = "")]
-        message: String,
-        /// The version that the change was planned against; refused if it is no longer the current one
-        #[arg(long, value_name = "VERSION")]
-        base: Option<String>,
-        /// Have every identity issued anew under it: gateways let in nothing that was issued before.
-        /// DIR may be the version in force
-        #[arg(long)]
-        reissue: bool,
-    },
-    /// Prove the invariants of DIR on this machine; needs cvc5, not the server
-    #[command(after_long_help = "Example:\n  trilith estate prove estate --timeout 120")]
-    Prove {
-        /// Folder of the estate
-        directory: PathBuf,
-        /// Seconds that the solver may take for each invariant
-        #[arg(long, default_value_t = 60)]
-        timeout: u64,
-        /// Another cvc5, which has to agree on everything that is proved
-        #[arg(long, value_name = "CVC5")]
-        second_solver: Option<PathBuf>,
-    },
-    /// Run the policy tests of DIR on this machine
-    #[command(after_long_help = "Example:\n  trilith estate test estate")]
-    Test {
-        /// Folder of the estate
-        directory: PathBuf,
-    },
-    /// Check DIR without the server: every problem, and what should not stand although it is none, with file,
-    /// line and what to do; asks cvc5 as well where it is installed, and exits with 1 if there are errors
-    #[command(
-        after_long_help = "Examples:\n  trilith estate lint estate\n  trilith estate lint estate --deny warnings --json"
-    )]
-    Lint(LintArguments),
-    /// Write policies and invariants of DIR by Cedar's own formatter, with every comment and meaning kept, and
-    /// of TOML the blank space; a file that does not parse is left alone
-    #[command(
-        after_long_help = "Examples:\n  trilith estate fmt estate\n  trilith estate fmt estate --check"
-    )]
-    Fmt(FmtArguments),
-    /// Write an applied version to a folder
-    #[command(
-        after_long_help = "Examples:\n  trilith estate export /tmp/estate\n  trilith estate export /tmp/before --version 83b746bf"
-    )]
-    Export {
-        /// Folder to write to: new, or empty
-        directory: PathBuf,
-        /// The version; the current one by default
-        #[arg(long, value_name = "VERSION")]
-        version: Option<String>,
-    },
-    /// Print the JSON Schema of the estate's files
-    #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
-    Schema,
-}
-
-#[derive(Debug, Args)]
-pub struct LintArguments {
-    /// Folder of the estate
-    #[arg(default_value = ".")]
-    pub directory: PathBuf,
-    /// Exit with 1 for warnings as well
-    #[arg(long, value_name = "WHAT")]
-    pub deny: Option<Denied>,
-    /// Seconds that the solver may take in all
-    #[arg(long, default_value_t = 60)]
-    pub timeout: u64,
-}
-
-/// What `--deny` takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Denied {
-    Warnings,
-}
-
-#[derive(Debug, Args)]
-pub struct FmtArguments {
-    /// Folder of the estate
-    #[arg(default_value = ".")]
-    pub directory: PathBuf,
-    /// Write nothing; exit with 1 if a file would change
-    #[arg(long)]
-    pub check: bool,
-}
-
-#[derive(Debug, Args)]
-pub struct WhyArguments {
-    /// An identity such as `payments/api`, or the id of a recorded decision such as `pg-1:42`
-    pub principal: String,
-    /// What it does: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
-    pub action: Option<String>,
-    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
-    pub resource: Option<String>,
-}
-
-#[derive(Debug, Args)]
-pub struct WhoCanArguments {
-    /// What is done: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
-    pub action: String,
-    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
-    pub resource: String,
-}
-
-#[derive(Debug, Args)]
-pub struct WhatCanArguments {
-    /// An identity's path, as `payments/api`, or its SPIFFE ID
-    pub principal: String,
-}
-
-#[derive(Debug, Args)]
-pub struct BlastArguments {
-    /// What was taken
-    #[command(subcommand)]
-    pub taken: TakenCommand,
-    /// Folder of the estate; by default the version that the server has in force
-    #[arg(long, value_name = "DIR", global = true)]
-    pub estate: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub enum TakenCommand {
-    /// Root on a machine
-    #[command(after_long_help = "Example:\n  trilith blast-radius machine db-7 --pool databases")]
-    Machine {
-        /// Its name
-        name: String,
-        /// Its pool, if the estate does not declare the machine
-        #[arg(long)]
-        pool: Option<String>,
-    },
-    /// Whatever runs a program
-    #[command(
-        after_long_help = "Example:\n  trilith blast-radius code $(sha256sum < /usr/bin/psql | cut -c 1-64)"
-    )]
-    Code {
-        /// The program's SHA-256, hex
-        sha256: String,
-    },
-    /// The key or account of a signer
-    #[command(after_long_help = "Example:\n  trilith blast-radius signer release --json")]
-    Signer {
-        /// The signer's name in the estate's references
-        name: String,
-    },
-    /// An identity's SVID and key
-    #[command(after_long_help = "Example:\n  trilith blast-radius identity payments/api")]
-    Identity {
-        /// The identity's path
-        path: String,
-    },
-    /// A gateway, which acts in the name of everybody
-    #[command(after_long_help = "Example:\n  trilith blast-radius gateway gateway/pg")]
-    Gateway {
-        /// The gateway's identity
-        path: String,
-    },
-    /// The server with its keys
-    Server,
 }
 
 #[derive(Debug, Subcommand)]

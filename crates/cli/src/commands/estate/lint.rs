@@ -107,7 +107,7 @@ pub(crate) fn count(number: usize, what: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arguments::Denied;
+    use crate::arguments::estate::Denied;
     use std::path::Path;
 
     fn ran(directory: &Path, deny: Option<Denied>) -> String {
