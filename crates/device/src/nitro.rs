@@ -100,13 +100,10 @@ fn end(child: &mut std::process::Child) -> io::Result<std::process::ExitStatus> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     fn program(text: &str) -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("attest");
-        std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        testkit::script(&folder.path().join("attest"), text).unwrap();
         folder
     }
 

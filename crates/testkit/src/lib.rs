@@ -18,12 +18,14 @@ pub mod mutation;
 pub mod pe;
 pub mod pinned;
 pub mod postgres;
+mod script;
 mod skip;
 pub mod slow_chip;
 pub mod swtpm;
 pub mod tsm;
 
 pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};
+pub use script::script;
 pub use skip::skip;
 
 /// A fresh directory, removed when dropped.

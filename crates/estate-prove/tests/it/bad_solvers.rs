@@ -3,16 +3,13 @@
 use crate::fixture::{compile, cvc5, shop, shop_without_the_guard};
 use estate::{Estate, Today};
 use estate_prove::{Options, Report, Result, prove_blocking};
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 /// The report with `script` (a shell script's body) as the solver.
 fn proved_by(script: &str, estate: &Estate) -> Report {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("solver");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    testkit::script(&path, script).unwrap();
     let options = Options {
         solver: path,
         question: Duration::from_millis(500),

@@ -9,7 +9,6 @@ use crate::tpm::pin;
 use agent::AgentConfig;
 use facts::{Source, Timestamp};
 use proto::v1;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
@@ -139,13 +138,12 @@ async fn each_lie_of_a_document_about_an_instance_is_refused_and_nobody_joins() 
 fn program(folder: &Path) -> std::path::PathBuf {
     let here = folder.display();
     let text = format!(
-        "#!/bin/sh\n[ \"$1\" = --user-data ] || exit 2\ncat \"$2\" > {here}/asked.new\n\
+        "[ \"$1\" = --user-data ] || exit 2\ncat \"$2\" > {here}/asked.new\n\
          mv {here}/asked.new {here}/asked\nwhile [ ! -e {here}/answer ]; do sleep 0.02; done\n\
          cat {here}/answer\nrm {here}/answer\n"
     );
     let path = folder.join("nitro-tpm-attest");
-    std::fs::write(&path, text).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    testkit::script(&path, &text).unwrap();
     path
 }
 
