@@ -17,7 +17,7 @@ use crate::model::Model;
 use crate::problem::{Problem, column_of, line_of};
 use crate::resource::{ResourceKind, ResourceRef};
 use crate::statements::{Statement, depth, find_code, statements};
-use crate::suggest::{closest, meant};
+use crate::suggest::{MOST_PROBLEMS, closest, meant};
 use crate::vocabulary::Vocabulary;
 use cedar_policy::ffi::DetailedError;
 use cedar_policy::{
@@ -434,7 +434,11 @@ pub(crate) fn check_names(
             problems.push(problem.hint(hint));
             continue;
         }
-        problem.hint = match closest(id, declared(&type_name, model)) {
+        let candidates = match problems.len() {
+            ..MOST_PROBLEMS => declared(&type_name, model),
+            _ => Vec::new(),
+        };
+        problem.hint = match closest(id, candidates) {
             Some(candidate) => Some(format!("did you mean {type_name}::{candidate:?}?")),
             None if type_name == "Admin" => Some("write Admin::\"uid:0\"".to_owned()),
             None => None,

@@ -17,6 +17,7 @@ use crate::duration::Seconds;
 use crate::files::EstateFiles;
 use crate::model::{Identity, Model, Settings};
 use crate::problem::{Lines, Problem};
+use crate::suggest::MOST_PROBLEMS;
 use crate::template::{MAX_PATH, Templates, has_placeholder, is_segment};
 use crate::vocabulary::{Shape, Vocabulary};
 use facts::Value;
@@ -89,10 +90,11 @@ impl Source<'_> {
         message: String,
         known: impl IntoIterator<Item = &'n str>,
     ) {
-        let problem = self
-            .at(code, name, message)
-            .did_you_mean(name.get_ref(), known);
-        self.problems.push(problem);
+        let problem = self.at(code, name, message);
+        let suggested = self.problems.len() < MOST_PROBLEMS;
+        let known = known.into_iter().filter(|_| suggested);
+        self.problems
+            .push(problem.did_you_mean(name.get_ref(), known));
     }
 
     /// A name that may be any text but an empty, overlong or invisible one.

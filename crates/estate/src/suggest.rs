@@ -1,7 +1,12 @@
 //! What somebody may have meant: the nearest of the names that there are, and the words that a schema
 //! knows. Used wherever a name leads nowhere: in declarations, policies, tests and questions.
 
+use crate::vocabulary::BASE_SCHEMA;
 use std::collections::BTreeSet;
+
+/// A suggestion looks at everything that is declared: behind so many problems, which nobody reads through, none
+/// is made, so that very many wrong names among very many right ones stay cheap.
+pub(crate) const MOST_PROBLEMS: usize = 100;
 
 /// The candidate within a third of `word`'s length in edits, if there is one.
 #[must_use]
@@ -32,7 +37,6 @@ pub(crate) fn did_you_mean<'a>(
 pub(crate) fn meant(message: &str) -> Option<String> {
     const KEYWORDS: &str =
         "permit forbid when unless principal action resource context in is has like if then else";
-    const BASE_SCHEMA: &str = include_str!("base/base.cedarschema");
     let known: BTreeSet<&str> = words_of(BASE_SCHEMA).chain(words_of(KEYWORDS)).collect();
     let mut unknown = quoted(message).filter(|word| !known.contains(word));
     unknown.find_map(|word| did_you_mean(word, known.iter().copied()))

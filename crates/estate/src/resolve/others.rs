@@ -7,6 +7,7 @@ use crate::declare::{ResourceEntry, ResourcesFile};
 use crate::model::{Inherited, Model, Resource};
 use crate::problem::{Lines, Problem};
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::suggest::MOST_PROBLEMS;
 use crate::vocabulary::{OwnKind, Vocabulary};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -208,14 +209,16 @@ fn check_parents(
         if !pending.contains_key(&resource) && !model.declares(&resource) {
             let message = format!("{resource} is not declared");
             let alike = pending.keys().chain(model.resources());
-            let alike: Vec<&str> = alike
+            let alike = alike
                 .filter(|other| other.kind == resource.kind)
-                .map(|other| other.path.as_str())
-                .collect();
+                .map(|other| other.path.as_str());
             let problem = source.at("ESTATE-RESOURCE-PARENT", parent, message);
-            source
-                .problems
-                .push(problem.did_you_mean(&resource.path, alike));
+            let problem = if source.problems.len() < MOST_PROBLEMS {
+                problem.did_you_mean(&resource.path, alike)
+            } else {
+                problem
+            };
+            source.problems.push(problem);
             continue;
         }
         let itself = ResourceKind::from_type_name(entry.kind.get_ref())

@@ -501,6 +501,26 @@ fn resources_that_lie_in_one_another_are_refused() {
 }
 
 #[test]
+fn very_many_wrong_names_are_told_and_the_first_of_them_with_what_was_meant() {
+    let mut files = files();
+    let bucket = |number: usize| {
+        format!(
+            "[[resource]]\nkind = \"Bucket\"\nname = \"b{number}\"\nin = ['Region::\"eu{number}\"']\n"
+        )
+    };
+    files.insert(
+        "resources/many.toml",
+        (0..20_000).map(bucket).collect::<String>(),
+    );
+    let problems: Vec<Problem> = Estate::compile(&files).unwrap_err();
+    assert_eq!(problems.len(), 20_000);
+    let told = |problem: &&Problem| problem.code == "ESTATE-RESOURCE-PARENT";
+    assert_eq!(problems.iter().filter(told).count(), 20_000);
+    let hints = problems.iter().filter(|problem| problem.hint.is_some());
+    assert!(hints.count() <= 100);
+}
+
+#[test]
 fn of_two_that_a_resource_lies_in_the_more_restricted_counts() {
     let mut files = files();
     files.insert(
