@@ -7,18 +7,20 @@
 use crate::action::Action;
 use crate::authorize::{Case, Prepared};
 use crate::decision::PolicyRef;
-use crate::entities::resource_of;
+use crate::entities::{NodeId, resource_of};
 use crate::estate::Estate;
 use crate::policy::{conjuncts, may_err};
 use crate::resource::{ResourceKind, ResourceRef};
 use cedar_policy::{
-    Effect, PartialEntities, PartialEntityUid, PartialRequest, PolicyId, PolicySet, TpeResponse,
+    Effect, PartialEntities, PartialEntityUid, PartialRequest, Policy, PolicyId, PolicySet,
+    TpeResponse,
 };
 use facts::FactSet;
 use serde::Serialize;
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// One way in which an identity can use a resource.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -105,6 +107,9 @@ impl Partial {
             && !(self.true_permits.is_empty() && self.residual_permits.is_empty())
     }
 }
+
+/// Asked of a version one by one, before all its entities are made ready.
+const FEW_QUESTIONS: usize = 256;
 
 /// A name that PostgreSQL cannot give anything and that no policy names.
 const UNLISTED: &str = "\u{1}";
@@ -231,6 +236,29 @@ impl Estate {
         answer
     }
 
+    /// Of what the identity can do, what is of these actions on resources, as answers show them. What is not
+    /// declared here is nothing.
+    pub(crate) fn what_of(
+        &self,
+        principal: &str,
+        keys: &BTreeSet<(Action, ResourceRef)>,
+        prepared: &Prepared,
+    ) -> Answer {
+        let mut answer = self.empty_answer();
+        for (action, shown) in keys {
+            if self.graph.resource(shown).is_none() && !elsewhere().contains(shown) {
+                continue;
+            }
+            let kinds = self.vocabulary.kinds_of(*action);
+            let itself = kinds.contains(&shown.kind).then(|| shown.clone());
+            for resource in itself.into_iter().chain(unlisted_in(kinds, shown)) {
+                self.ask(principal, *action, &resource, shown, prepared, &mut answer);
+            }
+        }
+        answer.accesses.sort();
+        answer
+    }
+
     /// What the identity's role in a database needs, by resource.
     #[must_use]
     pub fn grants(&self, principal: &str) -> Vec<Grant> {
@@ -325,9 +353,15 @@ impl Estate {
         .map_err(|error| error.to_string())?;
         let small;
         let entities = match &case.entities {
-            Cow::Borrowed(_) => self
-                .partial_entities()
-                .ok_or("the entities do not fit the schema")?,
+            Cow::Borrowed(_) => match self.few_entities(case, policies)? {
+                Some(few) => {
+                    small = few;
+                    &small
+                }
+                None => self
+                    .partial_entities()
+                    .ok_or("the entities do not fit the schema")?,
+            },
             Cow::Owned(entities) => {
                 small = PartialEntities::from_concrete(entities.clone(), &self.vocabulary.schema)
                     .map_err(|error| error.to_string())?;
@@ -338,6 +372,32 @@ impl Estate {
             .tpe(&request, entities, &self.vocabulary.schema)
             .map_err(|error| error.to_string())?;
         Ok(partial(&response))
+    }
+
+    /// Of the first questions, what alone they can read: both ends and what the policies name, with all that is
+    /// above them. To make all entities ready takes longer than to answer a few hundred questions.
+    fn few_entities(
+        &self,
+        case: &Case<'_>,
+        policies: &PolicySet,
+    ) -> Result<Option<PartialEntities>, String> {
+        if self.partial.get().is_some()
+            || self.asked_partially.fetch_add(1, Ordering::Relaxed) >= FEW_QUESTIONS
+        {
+            return Ok(None);
+        }
+        let named = policies.policies().flat_map(Policy::entity_literals);
+        let named: Vec<NodeId> = named.filter_map(|uid| self.graph.find(&uid)).collect();
+        let named = named.iter().filter_map(|id| self.graph.node(*id));
+        let ends = case.principal_lineage().iter();
+        let known = ends
+            .chain(case.resource_lineage())
+            .chain(named.flat_map(|node| node.lineage.iter()));
+        let groups = self.vocabulary.action_entity(case.action);
+        let entities = self.graph.store(known, groups)?;
+        PartialEntities::from_concrete(entities, &self.vocabulary.schema)
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 
     fn partial_entities(&self) -> Option<&PartialEntities> {

@@ -54,10 +54,10 @@ pub(crate) struct Case<'a> {
 }
 
 /// [`Met`] with room for what is not declared.
-struct OwnedMet<'a> {
-    stranger: Option<EntityUid>,
-    lineage: Cow<'a, [NodeId]>,
-    texts: Cow<'a, BTreeMap<String, String>>,
+pub(crate) struct OwnedMet<'a> {
+    pub(crate) stranger: Option<EntityUid>,
+    pub(crate) lineage: Cow<'a, [NodeId]>,
+    pub(crate) texts: Cow<'a, BTreeMap<String, String>>,
 }
 
 impl OwnedMet<'_> {
@@ -304,7 +304,7 @@ impl Estate {
     }
 
     /// The resource side, and the entity to add if no file declares it.
-    fn target<'a>(
+    pub(crate) fn target<'a>(
         &'a self,
         action: Action,
         resource: &ResourceRef,

@@ -1,10 +1,16 @@
 //! What a change of the estate comes to: declarations and policies that differ, and the accesses
 //! that differ today, by enumeration.
 
+mod touched;
+
+use crate::action::Action;
 use crate::ask::Access;
+use crate::cedar::schema_texts;
 use crate::estate::Estate;
+use crate::resource::ResourceRef;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
+use touched::Side;
 
 /// From an older version to a newer one.
 #[derive(Debug, Clone, Serialize)]
@@ -26,7 +32,7 @@ pub struct Diff {
     pub widened: Vec<AccessChange>,
     /// No longer possible, or under a condition that differs.
     pub narrowed: Vec<AccessChange>,
-    /// What could not be evaluated: with any, the lists above are not complete.
+    /// What could not be evaluated of what the change touches: with any, the lists above are not complete.
     pub errors: Vec<String>,
 }
 
@@ -88,33 +94,31 @@ pub fn diff(old: &Estate, new: &Estate) -> Diff {
         narrowed: Vec::new(),
         errors: Vec::new(),
     };
+    let schemas_differ = !schema_texts(old).eq(schema_texts(new));
+    let (mut before, mut after) = (Side::new(old, new), Side::new(new, old));
+    for side in [&mut before, &mut after] {
+        // What no file lists is as restricted as the settings say.
+        side.everything |= diff.settings_changed || schemas_differ;
+    }
     let paths: BTreeSet<&str> = old
         .identities()
         .chain(new.identities())
         .map(|identity| identity.path.as_str())
         .collect();
     for path in paths {
-        let before = accesses(old, path, &mut diff.errors);
-        let after = accesses(new, path, &mut diff.errors);
-        compare(before, after, &mut diff);
+        let mut keys = before.touched(path);
+        keys.extend(after.touched(path));
+        if keys.is_empty() {
+            continue;
+        }
+        let was = before.accesses(path, &keys, &mut diff.errors);
+        let now = after.accesses(path, &keys, &mut diff.errors);
+        compare(was, now, &mut diff);
     }
     diff
 }
 
-type Accesses = BTreeMap<(crate::Action, crate::ResourceRef), Access>;
-
-fn accesses(estate: &Estate, path: &str, errors: &mut Vec<String>) -> Accesses {
-    if estate.identity(path).is_none() {
-        return Accesses::new();
-    }
-    let answer = estate.what_can(path);
-    errors.extend(answer.errors);
-    answer
-        .accesses
-        .into_iter()
-        .map(|access| ((access.action, access.resource.clone()), access))
-        .collect()
-}
+type Accesses = BTreeMap<(Action, ResourceRef), Access>;
 
 fn compare(mut before: Accesses, after: Accesses, diff: &mut Diff) {
     for (key, now) in after {

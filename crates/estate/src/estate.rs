@@ -19,6 +19,7 @@ use cedar_policy::{Authorizer, PartialEntities};
 use facts::FactSet;
 use std::borrow::Cow;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicUsize;
 
 /// Immutable; share it behind an `Arc`.
 #[derive(Debug)]
@@ -36,6 +37,8 @@ pub struct Estate {
     pub(crate) tests: Vec<PlacedTest>,
     /// Made at the first question that evaluates partially.
     pub(crate) partial: OnceLock<Option<PartialEntities>>,
+    /// Questions that were evaluated partially before that.
+    pub(crate) asked_partially: AtomicUsize,
 }
 
 impl Estate {
@@ -69,9 +72,14 @@ impl Estate {
         let vocabulary = Vocabulary::of(files)?;
         let resolved = resolve(files, &vocabulary, recorded)?;
         let model = resolved.model;
-        let policies = parse_policies(files, &vocabulary, &model);
-        let invariants = parse_invariants(files, &vocabulary.schema, &model);
-        let (policies, invariants) = match (policies, invariants) {
+        // Policies and entities take the same time, and neither needs the other.
+        let (read, graph) = std::thread::scope(|scope| {
+            let graph = scope.spawn(|| Graph::build(&model, &vocabulary));
+            let policies = parse_policies(files, &vocabulary, &model);
+            let invariants = parse_invariants(files, &vocabulary.schema, &model);
+            ((policies, invariants), graph.join())
+        });
+        let (policies, invariants) = match read {
             (Ok(policies), Ok(invariants)) => (policies, invariants),
             (Err(mut problems), Err(more)) => {
                 problems.extend(more);
@@ -79,7 +87,9 @@ impl Estate {
             }
             (Err(problems), Ok(_)) | (Ok(_), Err(problems)) => return Err(problems),
         };
-        let graph = Graph::build(&model, &vocabulary).map_err(|problem| vec![problem])?;
+        let ended = || Problem::new("ESTATE-THREAD", "", 0, "the entities were not made");
+        let graph = graph.unwrap_or_else(|_| Err(ended()));
+        let graph = graph.map_err(|problem| vec![problem])?;
         let hidden = check_visible(&policies, &model, &graph);
         if !hidden.is_empty() {
             return Err(hidden);
@@ -100,6 +110,7 @@ impl Estate {
             authorizer: Authorizer::new(),
             tests: resolved.tests,
             partial: OnceLock::new(),
+            asked_partially: AtomicUsize::new(0),
         })
     }
 

@@ -26,6 +26,7 @@ mod ask;
 mod assumptions;
 mod authorize;
 mod blast;
+mod candidates;
 pub mod cedar;
 mod code;
 mod decision;

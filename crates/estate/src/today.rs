@@ -2,15 +2,19 @@
 //! about other data.
 
 use crate::action::Action;
-use crate::ask::{Access, Partial, elsewhere, unlisted_in};
-use crate::authorize::{Case, Unanswerable};
-use crate::entities::resource_of;
+use crate::ask::{Access, Partial};
+use crate::authorize::{Case, Prepared};
+use crate::candidates::{Ends, Sieve, Target, Targets};
 use crate::estate::Estate;
 use crate::invariant::{Given, Invariant, InvariantKind};
-use crate::resource::ResourceRef;
-use cedar_policy::{Policy, PolicySet};
+use crate::policy::{Guard, Side, guards};
+use crate::resource::{ResourceKind, ResourceRef};
+use cedar_policy::{Effect, Policy, PolicySet};
 use facts::FactSet;
 use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
 
 /// What enumeration found. Only `holds` is a yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -18,7 +22,8 @@ use serde::Serialize;
 pub enum Today {
     /// Every declared principal and resource was tried, for all facts.
     Holds {
-        /// How many requests the invariant speaks of.
+        /// How many requests its scope takes in, and what it asks of their texts first. That nothing permits
+        /// one of them settles a `never` without an evaluation.
         requests: usize,
     },
     /// These break it, whatever the facts are.
@@ -68,6 +73,33 @@ impl Wanted {
     }
 }
 
+/// A question made ready for very many requests.
+struct Asked<'a> {
+    question: &'a Question<'a>,
+    /// The requests that are looked at, as a set.
+    matching: PolicySet,
+    /// What it asks before anything that can err.
+    guards: Vec<Guard>,
+    prepared: Prepared,
+}
+
+#[derive(Clone, Copy)]
+enum Principal<'a> {
+    Admin(u32),
+    /// By its path.
+    Identity(&'a str),
+}
+
+/// `Identity::"agents/helper"`
+impl fmt::Display for Principal<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Admin(uid) => write!(f, "Admin::\"uid:{uid}\""),
+            Self::Identity(path) => write!(f, "Identity::{path:?}"),
+        }
+    }
+}
+
 #[derive(Default)]
 struct Tally {
     requests: usize,
@@ -110,22 +142,35 @@ impl Estate {
                 .errors
                 .push("workloads are known by their facts and cannot be listed".to_owned());
         }
-        let prepared = self.prepare(&FactSet::new());
+        let asked = Asked {
+            question,
+            matching,
+            guards: question
+                .policy
+                .to_pst()
+                .map(|policy| guards(policy.body()))
+                .unwrap_or_default(),
+            prepared: self.prepare(&FactSet::new()),
+        };
+        let (identities, administrators) = (self.identity_ends(), self.administrator_ends());
+        // Most actions are done to the same things.
+        let mut targets: BTreeMap<Vec<ResourceKind>, Rc<Targets<'_>>> = BTreeMap::new();
         for action in actions {
-            for (resource, shown) in self.targets(action) {
-                if action.is_administrative() {
-                    for uid in self.model.administrators.keys() {
-                        let case = self.admin_case(*uid, action, &resource);
-                        let principal = format!("Admin::\"uid:{uid}\"");
-                        self.try_case(question, &matching, case, &principal, &shown, &mut tally);
-                    }
-                } else {
-                    for identity in self.identities() {
-                        let case = self.use_case(&identity.path, action, &resource, &prepared);
-                        let principal = format!("Identity::{:?}", identity.path);
-                        self.try_case(question, &matching, case, &principal, &shown, &mut tally);
-                    }
-                }
+            let kinds = self.vocabulary.kinds_of(action).to_vec();
+            let targets = targets
+                .entry(kinds)
+                .or_insert_with(|| self.targets(action).into());
+            tally.errors.extend(targets.errors.iter().cloned());
+            if action.is_administrative() {
+                let uids = self.model.administrators.keys();
+                let who: Vec<Principal<'_>> = uids.map(|uid| Principal::Admin(*uid)).collect();
+                self.try_action(&asked, action, (&who, &administrators), targets, &mut tally);
+            } else {
+                let who: Vec<Principal<'_>> = self
+                    .identities()
+                    .map(|identity| Principal::Identity(&identity.path))
+                    .collect();
+                self.try_action(&asked, action, (&who, &identities), targets, &mut tally);
             }
         }
         tally.errors.sort();
@@ -154,43 +199,73 @@ impl Estate {
         actions
     }
 
-    /// Every declared resource of the action, and what no file lists: in each schema, in each database
-    /// and elsewhere, with how each is shown.
-    fn targets(&self, action: Action) -> Vec<(ResourceRef, ResourceRef)> {
-        let kinds = self.vocabulary.kinds_of(action);
-        let declared = self.graph.nodes().iter();
-        let declared = declared.filter_map(|node| resource_of(&node.uid));
-        let mut targets = Vec::new();
-        for resource in declared.chain(elsewhere()) {
-            for unlisted in unlisted_in(kinds, &resource) {
-                targets.push((unlisted, resource.clone()));
-            }
-            if kinds.contains(&resource.kind) {
-                targets.push((resource.clone(), resource));
-            }
-        }
-        targets
-    }
-
-    fn try_case(
+    /// What the question speaks of, of this action. A request that no permit concerns is denied whatever else is
+    /// asked: of what must be denied it is not looked at.
+    fn try_action(
         &self,
-        question: &Question<'_>,
-        matching: &PolicySet,
-        case: Result<Case<'_>, Unanswerable>,
-        principal: &str,
-        shown: &ResourceRef,
+        asked: &Asked<'_>,
+        action: Action,
+        (who, principals): (&[Principal<'_>], &Ends<'_>),
+        targets: &Rc<Targets<'_>>,
         tally: &mut Tally,
     ) {
+        let invariant = asked.question.invariant;
+        let sieve = |scope, side| Sieve::new(scope, &asked.guards, side, &self.graph);
+        let concerned = principals.through(&sieve(&invariant.principal, Side::Principal));
+        let within = targets
+            .ends
+            .through(&sieve(&invariant.resource, Side::Resource));
+        tally.requests = tally
+            .requests
+            .saturating_add(concerned.len().saturating_mul(within.len()));
+        if within.is_empty() {
+            return;
+        }
+        let mut permits = matches!(asked.question.wanted, Wanted::Denied)
+            .then(|| self.concerned_by_permits(action, targets, Some(&within)));
+        for place in concerned {
+            let Some(principal) = who.get(place) else {
+                continue;
+            };
+            match (&mut permits, principals.get(place)) {
+                (Some(permits), Some(end)) => {
+                    for target in permits.by(end) {
+                        self.try_one(asked, *principal, action, target, tally);
+                    }
+                }
+                _ => {
+                    for target in within.iter().filter_map(|place| targets.list.get(*place)) {
+                        self.try_one(asked, *principal, action, target, tally);
+                    }
+                }
+            }
+        }
+    }
+
+    fn try_one(
+        &self,
+        asked: &Asked<'_>,
+        principal: Principal<'_>,
+        action: Action,
+        target: &Target,
+        tally: &mut Tally,
+    ) {
+        let case = match principal {
+            Principal::Admin(uid) => self.admin_case(uid, action, &target.resource),
+            Principal::Identity(path) => {
+                self.use_case(path, action, &target.resource, &asked.prepared)
+            }
+        };
         let case = match case {
             Ok(case) => case,
             Err(unanswerable) => return tally.errors.push(unanswerable.message),
         };
-        if !self.in_invariant_scope(question.invariant, &case) {
-            return;
-        }
-        let outcome = self
-            .evaluate_partially(&case, matching)
-            .and_then(|matched| Ok((matched, self.partially(&case)?.unwrap_or_default())));
+        let outcome = match asked.question.wanted {
+            Wanted::Denied if self.is_forbidden(&case) => return,
+            _ => self
+                .evaluate_partially(&case, &asked.matching)
+                .and_then(|matched| Ok((matched, self.partially(&case)?.unwrap_or_default()))),
+        };
         let (matched, allowed) = match outcome {
             Ok(outcome) => outcome,
             Err(error) => return tally.errors.push(error),
@@ -201,14 +276,13 @@ impl Estate {
         if !matched.possible() {
             return;
         }
-        tally.requests += 1;
-        let (broken, possible) = match question.wanted {
+        let (broken, possible) = match asked.question.wanted {
             Wanted::Denied => (matched.certain() && allowed.certain(), allowed.possible()),
             Wanted::Allowed => (matched.certain() && !allowed.possible(), !allowed.certain()),
             Wanted::NoRequest => (matched.certain(), true),
         };
         if broken || possible {
-            let breach = self.breach(principal, case.action, shown, &allowed);
+            let breach = self.breach(&principal.to_string(), action, &target.shown, &allowed);
             if broken {
                 tally.broken.push(breach)
             } else {
@@ -217,12 +291,19 @@ impl Estate {
         }
     }
 
-    fn in_invariant_scope(&self, invariant: &Invariant, case: &Case<'_>) -> bool {
-        self.in_scope(
-            &invariant.principal,
-            &case.principal,
-            case.principal_lineage(),
-        ) && self.in_scope(&invariant.resource, &case.resource, case.resource_lineage())
+    /// Whether a forbid denies the case whatever the facts are. They are few where permits are many.
+    fn is_forbidden(&self, case: &Case<'_>) -> bool {
+        let slice = case.slice_for_any_facts(self);
+        let policies = slice.flat_map(PolicySet::policies);
+        let forbids = policies.filter(|policy| policy.effect() == Effect::Forbid);
+        let Ok(forbids) = PolicySet::from_policies(forbids.cloned()) else {
+            return false;
+        };
+        if forbids.is_empty() {
+            return false;
+        }
+        let denied = |partial: Partial| !partial.true_forbids.is_empty();
+        self.evaluate_partially(case, &forbids).is_ok_and(denied)
     }
 
     fn breach(

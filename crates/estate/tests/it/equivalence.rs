@@ -14,9 +14,9 @@ const CLASSES: [&str; 3] = ["public", "internal", "pii"];
 const ACTIONS: [Action; 3] = [Action::Select, Action::Insert, Action::Update];
 
 /// One policy in numbers, each taken modulo what there is to choose.
-type Draft = (bool, u8, u8, u8, u8, u8);
+pub(crate) type Draft = (bool, u8, u8, u8, u8, u8);
 
-fn drafts() -> impl Strategy<Value = Vec<Draft>> {
+pub(crate) fn drafts() -> impl Strategy<Value = Vec<Draft>> {
     proptest::collection::vec(any::<Draft>(), 0..24)
 }
 
@@ -24,7 +24,7 @@ fn pick<'a>(from: &[&'a str], number: u8) -> &'a str {
     from[usize::from(number) % from.len()]
 }
 
-fn policy(
+pub(crate) fn policy(
     number: usize,
     (forbid, principal, action, resource, condition, detail): Draft,
 ) -> String {
@@ -226,6 +226,10 @@ fn estate(drafts: &[Draft]) -> Estate {
 }
 
 fn with_policies(drafts: &[Draft], policy: fn(usize, Draft) -> String) -> Estate {
+    compile(&files(drafts, policy))
+}
+
+pub(crate) fn files(drafts: &[Draft], policy: fn(usize, Draft) -> String) -> EstateFiles {
     let mut files = EstateFiles::new();
     files.insert(
         "estate.toml",
@@ -277,7 +281,7 @@ fn with_policies(drafts: &[Draft], policy: fn(usize, Draft) -> String) -> Estate
         .map(|(number, draft)| policy(number, *draft))
         .collect();
     files.insert("policies/p.cedar", policies);
-    compile(&files)
+    files
 }
 
 fn sessions() -> Vec<FactSet> {

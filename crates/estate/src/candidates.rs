@@ -1,0 +1,345 @@
+//! Who and what an enumeration is over, and which of them a policy can concern, so that it asks of those alone.
+//!
+//! A sieve lets through whatever can meet a policy: by its scope, and by what its condition asks of the texts of
+//! principal and resource before anything that can err. What it holds back, the policy neither matches nor errs on.
+
+use crate::action::Action;
+use crate::ask::{elsewhere, unlisted_in};
+use crate::authorize::{OwnedMet, Unanswerable};
+use crate::decision::Effect;
+use crate::entities::{Graph, NodeId, admin_uid, resource_of};
+use crate::estate::Estate;
+use crate::policy::{Guard, PolicyInfo, Scope, Side};
+use crate::resource::ResourceRef;
+use cedar_policy::EntityUid;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::rc::Rc;
+
+/// One principal or one resource.
+pub(crate) struct End<'e> {
+    uid: EntityUid,
+    kind: String,
+    side: OwnedMet<'e>,
+}
+
+impl End<'_> {
+    /// Whether it lies in one of these, or is one.
+    pub(crate) fn is_under_any(&self, nodes: &HashSet<NodeId>) -> bool {
+        self.side.lineage.iter().any(|id| nodes.contains(id))
+    }
+}
+
+/// What a policy asks of one of its sides.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Sieve {
+    under: Under,
+    kind: Option<String>,
+    /// Name and value, each to be among the texts.
+    texts: Vec<(String, String)>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Under {
+    Anything,
+    Is(NodeId),
+    In(NodeId),
+    /// Declared in no file.
+    Stranger(EntityUid),
+}
+
+impl Sieve {
+    pub(crate) fn new(scope: &Scope, guards: &[Guard], side: Side, graph: &Graph) -> Self {
+        let under = match (scope, scope.uid().map(|uid| (uid, graph.find(uid)))) {
+            (Scope::Eq(_), Some((_, Some(id)))) => Under::Is(id),
+            (_, Some((_, Some(id)))) => Under::In(id),
+            (_, Some((uid, None))) => Under::Stranger(uid.clone()),
+            (_, None) => Under::Anything,
+        };
+        let kind = match scope {
+            Scope::Is(kind) | Scope::In(Some(kind), _) => Some(kind.clone()),
+            _ => None,
+        };
+        let guards = guards.iter().filter(|guard| guard.side == side);
+        Self {
+            under,
+            kind,
+            texts: guards
+                .map(|guard| (guard.name.clone(), guard.value.clone()))
+                .collect(),
+        }
+    }
+
+    fn lets(&self, end: &End<'_>) -> bool {
+        let lineage = &end.side.lineage;
+        let under = match &self.under {
+            Under::Anything => true,
+            Under::Is(id) => end.side.stranger.is_none() && lineage.first() == Some(id),
+            Under::In(id) => lineage.contains(id),
+            Under::Stranger(uid) => end.uid == *uid,
+        };
+        let says = |(name, value): &(String, String)| end.side.texts.get(name) == Some(value);
+        under
+            && self.kind.as_ref().is_none_or(|kind| *kind == end.kind)
+            && self.texts.iter().all(says)
+    }
+}
+
+/// All principals, or all resources, of an enumeration, found by what is above them and by what they say.
+pub(crate) struct Ends<'e> {
+    ends: Vec<End<'e>>,
+    under: HashMap<NodeId, Vec<usize>>,
+    saying: BTreeMap<String, HashMap<String, Vec<usize>>>,
+}
+
+impl<'e> Ends<'e> {
+    fn new(ends: Vec<End<'e>>) -> Self {
+        let mut under: HashMap<NodeId, Vec<usize>> = HashMap::new();
+        let mut saying: BTreeMap<String, HashMap<String, Vec<usize>>> = BTreeMap::new();
+        for (place, end) in ends.iter().enumerate() {
+            for id in end.side.lineage.iter() {
+                under.entry(*id).or_default().push(place);
+            }
+            for (name, value) in end.side.texts.iter() {
+                let values = match saying.get_mut(name) {
+                    Some(values) => values,
+                    None => saying.entry(name.clone()).or_default(),
+                };
+                match values.get_mut(value) {
+                    Some(places) => places.push(place),
+                    None => drop(values.insert(value.clone(), vec![place])),
+                }
+            }
+        }
+        Self {
+            ends,
+            under,
+            saying,
+        }
+    }
+
+    /// Places of what the sieve lets through, in order.
+    pub(crate) fn through(&self, sieve: &Sieve) -> Vec<usize> {
+        let by_node = match &sieve.under {
+            Under::Is(id) | Under::In(id) => Some(self.under.get(id)),
+            Under::Anything | Under::Stranger(_) => None,
+        };
+        let texts = sieve.texts.iter();
+        let by_text = texts.map(|(name, value)| Some(self.saying.get(name)?.get(value)?));
+        // Where one of them has nobody, nobody gets through.
+        let shortest = by_text
+            .chain(by_node)
+            .min_by_key(|places| places.map_or(0, Vec::len));
+        let lets = |place: &usize| self.ends.get(*place).is_some_and(|end| sieve.lets(end));
+        match shortest {
+            Some(places) => {
+                let places = places.into_iter().flatten().copied();
+                places.filter(lets).collect()
+            }
+            None => (0..self.ends.len()).filter(lets).collect(),
+        }
+    }
+
+    /// Places of what lies in one of these, or is one.
+    pub(crate) fn under_any(&self, nodes: &HashSet<NodeId>) -> Vec<usize> {
+        let places = nodes.iter().filter_map(|id| self.under.get(id));
+        let places: BTreeSet<usize> = places.flatten().copied().collect();
+        places.into_iter().collect()
+    }
+
+    pub(crate) fn get(&self, place: usize) -> Option<&End<'e>> {
+        self.ends.get(place)
+    }
+}
+
+/// A resource as it is asked about, and as answers show it: what no file lists is shown as what it lies in.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) resource: ResourceRef,
+    pub(crate) shown: ResourceRef,
+}
+
+/// Everything that an action can be done to.
+pub(crate) struct Targets<'e> {
+    pub(crate) list: Vec<Target>,
+    pub(crate) ends: Ends<'e>,
+    /// What could not be asked about.
+    pub(crate) errors: Vec<String>,
+}
+
+/// What a policy asks of both sides.
+struct Sides {
+    principal: Sieve,
+    resource: Sieve,
+}
+
+/// What some policies can concern of an action, asked of one principal after another.
+pub(crate) struct Concerned<'e> {
+    policies: Vec<Sides>,
+    targets: Rc<Targets<'e>>,
+    /// By place, whether it is asked about; without it, everything is.
+    within: Option<Vec<bool>>,
+    /// Policies that ask the same of resources share what they find.
+    found: HashMap<Sieve, Rc<[usize]>>,
+}
+
+impl Concerned<'_> {
+    /// Targets that some policy concerns where this is the principal, in order, each once.
+    pub(crate) fn by(&mut self, principal: &End<'_>) -> impl Iterator<Item = &Target> {
+        let mut places = Vec::new();
+        for sides in &self.policies {
+            if sides.principal.lets(principal) {
+                let found = match self.found.get(&sides.resource) {
+                    Some(found) => Rc::clone(found),
+                    None => {
+                        let mut found = self.targets.ends.through(&sides.resource);
+                        if let Some(within) = &self.within {
+                            found.retain(|place| within.get(*place) == Some(&true));
+                        }
+                        let found: Rc<[usize]> = found.into();
+                        self.found.insert(sides.resource.clone(), Rc::clone(&found));
+                        found
+                    }
+                };
+                places.extend_from_slice(&found);
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        let list = &self.targets.list;
+        places.into_iter().filter_map(move |place| list.get(place))
+    }
+}
+
+impl Estate {
+    /// Every declared identity, in order of their paths.
+    pub(crate) fn identity_ends(&self) -> Ends<'_> {
+        let nodes = self.identities();
+        let nodes = nodes.filter_map(|identity| self.graph.identity(&identity.path));
+        Ends::new(
+            nodes
+                .map(|node| End {
+                    uid: node.uid.clone(),
+                    kind: "Identity".to_owned(),
+                    side: OwnedMet::from(node),
+                })
+                .collect(),
+        )
+    }
+
+    /// Every declared administrator, in order of their numbers.
+    pub(crate) fn administrator_ends(&self) -> Ends<'_> {
+        let numbers = self.model.administrators.keys();
+        let nodes = numbers.filter_map(|number| {
+            let id = self.graph.find(&admin_uid(*number))?;
+            self.graph.node(id)
+        });
+        Ends::new(
+            nodes
+                .map(|node| End {
+                    uid: node.uid.clone(),
+                    kind: "Admin".to_owned(),
+                    side: OwnedMet::from(node),
+                })
+                .collect(),
+        )
+    }
+
+    /// Every declared resource of the action, and what no file lists: in each schema, in each database and
+    /// elsewhere.
+    pub(crate) fn targets(&self, action: Action) -> Targets<'_> {
+        let kinds = self.vocabulary.kinds_of(action);
+        let declared = self.graph.nodes().iter();
+        let declared = declared.filter_map(|node| resource_of(&node.uid));
+        let mut list = Vec::new();
+        for resource in declared.chain(elsewhere()) {
+            for unlisted in unlisted_in(kinds, &resource) {
+                list.push(Target {
+                    resource: unlisted,
+                    shown: resource.clone(),
+                });
+            }
+            if kinds.contains(&resource.kind) {
+                list.push(Target {
+                    shown: resource.clone(),
+                    resource,
+                });
+            }
+        }
+        let mut errors = Vec::new();
+        let mut ends = Vec::new();
+        list.retain(|target| match self.target(action, &target.resource) {
+            Ok((uid, side, _)) => {
+                let kind = uid.type_name().to_string();
+                ends.push(End { uid, kind, side });
+                true
+            }
+            Err(Unanswerable { message, .. }) => {
+                errors.push(message);
+                false
+            }
+        });
+        Targets {
+            list,
+            ends: Ends::new(ends),
+            errors,
+        }
+    }
+
+    /// What permits can concern of an action; if `places` are given, of the targets there.
+    pub(crate) fn concerned_by_permits<'e>(
+        &self,
+        action: Action,
+        targets: &Rc<Targets<'e>>,
+        places: Option<&[usize]>,
+    ) -> Concerned<'e> {
+        let permits = self.policies.list.iter();
+        let permits = permits.filter(|info| info.reference.effect == Effect::Permit);
+        self.concerned_by(
+            permits.filter(|info| concerns(info, action)),
+            targets,
+            places,
+        )
+    }
+
+    /// What `policies` can concern; if `places` are given, of the targets there.
+    pub(crate) fn concerned_by<'e, 'p>(
+        &self,
+        policies: impl Iterator<Item = &'p PolicyInfo>,
+        targets: &Rc<Targets<'e>>,
+        places: Option<&[usize]>,
+    ) -> Concerned<'e> {
+        let within = places.map(|places| {
+            let mut within = vec![false; targets.list.len()];
+            for place in places {
+                if let Some(is_within) = within.get_mut(*place) {
+                    *is_within = true;
+                }
+            }
+            within
+        });
+        let policies = match places {
+            Some([]) => Vec::new(),
+            _ => policies.map(|info| self.sides(info)).collect(),
+        };
+        Concerned {
+            policies,
+            targets: Rc::clone(targets),
+            within,
+            found: HashMap::new(),
+        }
+    }
+
+    fn sides(&self, info: &PolicyInfo) -> Sides {
+        let sieve = |scope, side| Sieve::new(scope, &info.guards, side, &self.graph);
+        Sides {
+            principal: sieve(&info.principal, Side::Principal),
+            resource: sieve(&info.resource, Side::Resource),
+        }
+    }
+}
+
+/// Whether a policy's scope takes the action in.
+pub(crate) fn concerns(info: &PolicyInfo, action: Action) -> bool {
+    let actions = info.actions.as_ref();
+    actions.is_none_or(|actions| actions.contains(&action))
+}
