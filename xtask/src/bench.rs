@@ -96,6 +96,36 @@ const FIGURES: &[Figure] = &[
         Aim::AtMost(1_000.0),
     ),
     figure(
+        "estate.prove_300_ms",
+        "estate-prove",
+        "prove_bench",
+        Aim::None,
+    ),
+    figure(
+        "estate.prove_1000_ms",
+        "estate-prove",
+        "prove_bench",
+        Aim::None,
+    ),
+    figure(
+        "estate.prove_5000_ms",
+        "estate-prove",
+        "prove_bench",
+        Aim::None,
+    ),
+    figure(
+        "estate.reprove_ratio",
+        "estate-prove",
+        "prove_bench",
+        Aim::RatioAtMost(0.2),
+    ),
+    figure(
+        "estate.plan_10k_s",
+        "estate-prove",
+        "plan_bench",
+        Aim::AtMost(5.0),
+    ),
+    figure(
         "attest.sigstore_per_s",
         "attest-code",
         "sigstore_bench",

@@ -82,19 +82,21 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         ));
     }
     let current = core.current.load_full();
+    let (asking, asked) = (Arc::clone(core), Arc::clone(&estate));
+    // Beside the proof, which takes as long.
+    let compared = tokio::task::spawn_blocking(move || {
+        let tests = asked.run_tests();
+        let lint = remarks(&asked);
+        let machines = current.as_ref().map(|old| machines(&asking, old, &asked));
+        let diff = current.map(|current| estate::diff(&current.estate, &asked));
+        (tests, lint, diff, machines.flatten())
+    });
     let begun = Instant::now();
     let report = prover::prove(core, &estate).await;
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-    let asking = Arc::clone(core);
-    let (estate, tests, lint, diff, machines) = tokio::task::spawn_blocking(move || {
-        let tests = estate.run_tests();
-        let lint = remarks(&estate);
-        let machines = current.as_ref().map(|old| machines(&asking, old, &estate));
-        let diff = current.map(|current| estate::diff(&current.estate, &estate));
-        (estate, tests, lint, diff, machines.flatten())
-    })
-    .await
-    .map_err(|error| Refusal::internal("comparing estates", &error))?;
+    let (tests, lint, diff, machines) = compared
+        .await
+        .map_err(|error| Refusal::internal("comparing estates", &error))?;
     let failed: Vec<String> = tests
         .iter()
         .filter(|test| !test.passed)
