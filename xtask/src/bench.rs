@@ -72,6 +72,24 @@ const FIGURES: &[Figure] = &[
         Aim::RatioAtLeast(0.5),
     ),
     figure(
+        "estate.decide_10_p99_us",
+        "estate",
+        "decide_bench",
+        Aim::None,
+    ),
+    figure(
+        "estate.decide_100_p99_us",
+        "estate",
+        "decide_bench",
+        Aim::None,
+    ),
+    figure(
+        "estate.decide_1k_p99_us",
+        "estate",
+        "decide_bench",
+        Aim::None,
+    ),
+    figure(
         "estate.decide_10k_p99_us",
         "estate",
         "decide_bench",
@@ -85,6 +103,12 @@ const FIGURES: &[Figure] = &[
     ),
     figure(
         "estate.decide_10k_unscoped_p99_us",
+        "estate",
+        "decide_bench",
+        Aim::None,
+    ),
+    figure(
+        "estate.decide_100k_p99_us",
         "estate",
         "decide_bench",
         Aim::None,

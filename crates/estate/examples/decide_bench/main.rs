@@ -1,18 +1,24 @@
-//! Measures decisions: 10,000 policies, 10,000 resources, half denied, uniform keys, one core; beside
+//! Measures decisions: 10 to 100,000 policies, 10,000 resources, half denied, uniform keys, one core; beside
 //! plain Cedar over all policies in the same run. One JSON object a line; exits 1 when the decisions
-//! differ. `--quick` measures less.
+//! differ. `--quick` measures less, and no 100,000.
 //!
 //! 95 % of the policies name a principal and a resource, 4 % a group that stands four deep, 1 % only
 //! attributes. No request is decided twice in a row and nothing is remembered between requests but
 //! a session's facts in the form that decisions take, as a gateway holds them.
+//!
+//! Where Go is there, Open Policy Agent decides the same by the same policies, up to 10,000 of them.
 
 #![allow(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
+    clippy::cast_precision_loss,
     reason = "a program for people at a terminal, over data that it made itself"
 )]
+
+mod opa;
 
 use estate::{Action, Estate, EstateFiles, Prepared, Request, ResourceRef};
 use facts::{FactSet, Source, Timestamp, names};
@@ -21,8 +27,21 @@ use std::fmt::Write as _;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+/// What the binary allocates with.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const SEED: u64 = 0x0074_7269_6c69_7468;
-const POLICIES: usize = 10_000;
+/// Rules take it seconds to compile.
+const MOST_FOR_OPA: usize = 10_000;
+/// Policies, as rows call it, and how many decisions of plain Cedar's are waited for.
+const SIZES: [(usize, &str, usize); 5] = [
+    (10, "10", 10_000),
+    (100, "100", 4_000),
+    (1_000, "1k", 1_000),
+    (10_000, "10k", 400),
+    (100_000, "100k", 60),
+];
 const IDENTITIES: usize = 10_000;
 const SCHEMAS: usize = 100;
 const TABLES_PER_SCHEMA: usize = 100;
@@ -53,6 +72,7 @@ impl Random {
 /// Who each scoped policy lets do what to which, so that half the requests can be allowed.
 struct Made {
     estate: Estate,
+    rules: opa::Rules,
     granted: Vec<(String, Action, ResourceRef)>,
 }
 
@@ -112,10 +132,12 @@ fn declarations() -> EstateFiles {
 }
 
 /// 95 % scoped, 4 % by group, 1 % by attributes.
-fn mixed(random: &mut Random) -> Made {
+fn mixed(random: &mut Random, policies: usize) -> Made {
     let mut granted = Vec::new();
     let mut text = String::new();
-    for number in 0..POLICIES {
+    let mut rules = opa::Rules::new();
+    let joined = |join: &str| opa::is("join", join);
+    for number in 0..policies {
         let action = ACTIONS[random.below(ACTIONS.len())];
         let _ = write!(text, "@id(\"p{number}\") ");
         match number % 100 {
@@ -129,6 +151,15 @@ fn mixed(random: &mut Random) -> Made {
                     "permit (principal == Identity::\"{who}\", action == Action::\"{action}\", resource == Table::\"{what}\") \
                      when {{ context.machine has join && context.machine.join == \"tpm\" }};"
                 );
+                rules.add(
+                    "permit",
+                    &[
+                        opa::is("resource", &what),
+                        opa::is("principal", &who),
+                        opa::is("action", action),
+                        joined("tpm"),
+                    ],
+                );
                 granted.push((who, action, ResourceRef::table(what)));
             }
             95..99 => {
@@ -141,20 +172,30 @@ fn mixed(random: &mut Random) -> Made {
                     "permit (principal in Group::\"g{level}-{group}\", action == Action::\"{action}\", resource in Schema::\"db/s{schema}\") \
                      when {{ resource.classification == \"{class}\" }};"
                 );
+                rules.add(
+                    "permit",
+                    &[
+                        opa::is("schema", format!("db/s{schema}")),
+                        opa::is("action", action),
+                        opa::is("classification", class),
+                        format!("\"g{level}-{group}\" in input.groups"),
+                    ],
+                );
             }
-            _ => text.push_str(&by_attributes(random, action)),
+            _ => text.push_str(&by_attributes(random, action, &mut rules)),
         }
     }
     Made {
         estate: compile(text),
+        rules,
         granted,
     }
 }
 
 /// Nothing but attributes, for the worst case: no scope for an index to use.
-fn unscoped(random: &mut Random) -> Estate {
+fn unscoped(random: &mut Random, policies: usize) -> Estate {
     let mut text = String::new();
-    for number in 0..POLICIES {
+    for number in 0..policies {
         let action = ACTIONS[random.below(ACTIONS.len())];
         let class = CLASSES[random.below(CLASSES.len())];
         let kind = KINDS[random.below(KINDS.len())];
@@ -169,21 +210,44 @@ fn unscoped(random: &mut Random) -> Estate {
 }
 
 /// As an organisation writes them: by label, by owner, by kind.
-fn by_attributes(random: &mut Random, action: Action) -> String {
+fn by_attributes(random: &mut Random, action: Action, rules: &mut opa::Rules) -> String {
     let class = CLASSES[random.below(CLASSES.len())];
     let effect = if random.below(4) == 0 {
         "forbid"
     } else {
         "permit"
     };
-    let condition = match random.below(3) {
+    let (condition, asked) = match random.below(3) {
         0 => {
             let team = random.below(TEAMS);
-            format!("principal.hasTag(\"team\") && principal.getTag(\"team\") == \"{team}\"")
+            (
+                format!("principal.hasTag(\"team\") && principal.getTag(\"team\") == \"{team}\""),
+                opa::is("team", team),
+            )
         }
-        1 => format!("principal.owner == \"o{}\"", random.below(50)),
-        _ => format!("principal.kind == \"{}\"", KINDS[random.below(KINDS.len())]),
+        1 => {
+            let owner = format!("o{}", random.below(50));
+            (
+                format!("principal.owner == \"{owner}\""),
+                opa::is("owner", owner),
+            )
+        }
+        _ => {
+            let kind = KINDS[random.below(KINDS.len())];
+            (
+                format!("principal.kind == \"{kind}\""),
+                opa::is("kind", kind),
+            )
+        }
     };
+    let class_is = opa::is("classification", class);
+    let body = [
+        asked,
+        class_is,
+        opa::is("action", action),
+        opa::is("join", "token"),
+    ];
+    rules.add(effect, &body);
     format!(
         "{effect} (principal, action == Action::\"{action}\", resource is Table) \
          when {{ {condition} && resource.classification == \"{class}\" && context.machine has join && context.machine.join == \"token\" }};\n"
@@ -245,6 +309,35 @@ fn session() -> FactSet {
     facts
 }
 
+/// A request as the rules for Open Policy Agent read it.
+fn input((who, action, what): &Asked) -> serde_json::Value {
+    let number = |text: &str| {
+        text.rsplit(['i', 't'])
+            .next()
+            .and_then(|digits| digits.parse().ok())
+    };
+    let identity: usize = number(who).unwrap_or_default();
+    let table: usize = number(&what.path).unwrap_or_default();
+    let mut group = identity % LEVELS[3];
+    let mut groups = Vec::new();
+    for level in (0..LEVELS.len()).rev() {
+        groups.push(format!("g{level}-{group}"));
+        group /= 10;
+    }
+    json!({
+        "principal": who,
+        "kind": KINDS[identity % KINDS.len()],
+        "owner": format!("o{}", identity % 50),
+        "team": (identity % TEAMS).to_string(),
+        "groups": groups,
+        "action": action.as_str(),
+        "resource": what.path,
+        "schema": format!("db/s{}", table / TABLES_PER_SCHEMA),
+        "classification": CLASSES[table % CLASSES.len()],
+        "join": "tpm",
+    })
+}
+
 struct Measured {
     times: Vec<Duration>,
     allowed: usize,
@@ -255,18 +348,13 @@ impl Measured {
         let mut sorted = self.times.clone();
         sorted.sort();
         let last = sorted.len() - 1;
-        #[expect(
-            clippy::cast_sign_loss,
-            clippy::cast_precision_loss,
-            reason = "an index below the length"
-        )]
+        #[expect(clippy::cast_sign_loss, reason = "an index below the length")]
         let index = (last as f64 * share) as usize;
         sorted[index].as_secs_f64() * 1e6
     }
 
     fn per_second(&self) -> f64 {
         let total: Duration = self.times.iter().sum();
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
         let count = self.times.len() as f64;
         count / total.as_secs_f64()
     }
@@ -300,12 +388,85 @@ fn plain(estate: &Estate, facts: &FactSet, (who, action, what): &Asked) -> bool 
     estate.decide_plainly(&request).allow
 }
 
+fn row(id: &str, ours: f64, unit: &str, reference: f64, is: &str) {
+    println!(
+        "{}",
+        json!({"id": id, "ours": ours, "unit": unit, "reference": reference, "reference_is": is, "ratio": ours / reference})
+    );
+}
+
 fn main() -> ExitCode {
-    let quick = std::env::args().any(|argument| argument == "--quick");
-    let (many, few) = if quick { (20_000, 50) } else { (200_000, 400) };
+    let arguments: Vec<String> = std::env::args().collect();
+    let quick = arguments.iter().any(|argument| argument == "--quick");
+    let wanted: Vec<&String> = arguments
+        .iter()
+        .zip(arguments.iter().skip(1))
+        .filter(|(option, _)| *option == "--only")
+        .map(|(_, id)| id)
+        .collect();
+    let mut differing = 0;
+    for (policies, name, plainly) in SIZES {
+        let prefix = format!("estate.decide_{name}_");
+        let asked = wanted.is_empty() || wanted.iter().any(|id| id.starts_with(&prefix));
+        if asked && !(quick && policies > 10_000) {
+            let few = if quick { plainly / 8 } else { plainly };
+            differing += measure_size(policies, name, if quick { 20_000 } else { 200_000 }, few);
+        }
+    }
+    if differing == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// How many decisions of Open Policy Agent's are not ours; none where it cannot be had.
+fn beside_opa(
+    name: &str,
+    rules: &opa::Rules,
+    ours: &Measured,
+    asked: &[Asked],
+    decide: impl Fn(&Asked) -> bool,
+) -> usize {
+    let few = &asked[..asked.len().min(2_000)];
+    let requests: Vec<_> = few.iter().map(input).collect();
+    let theirs = match opa::measure(rules, &requests) {
+        Ok(theirs) => theirs,
+        Err(error) => {
+            eprintln!("not beside Open Policy Agent: {error}");
+            return 0;
+        }
+    };
+    row(
+        &format!("estate.decide_{name}_p99_vs_opa"),
+        ours.microseconds(0.99),
+        "us",
+        theirs.tail,
+        "Open Policy Agent, p99",
+    );
+    row(
+        &format!("estate.decide_{name}_p50_vs_opa"),
+        ours.microseconds(0.5),
+        "us",
+        theirs.median,
+        "Open Policy Agent, p50",
+    );
+    let differing = few.iter().zip(&theirs.allowed);
+    let differing = differing
+        .filter(|(one, allowed)| decide(one) != **allowed)
+        .count();
+    differing + few.len().abs_diff(theirs.allowed.len())
+}
+
+/// How many decisions of the sample are not plain Cedar's.
+fn measure_size(policies: usize, name: &str, many: usize, few: usize) -> usize {
     let mut random = Random(SEED);
     let began = Instant::now();
-    let Made { estate, granted } = mixed(&mut random);
+    let Made {
+        estate,
+        rules,
+        granted,
+    } = mixed(&mut random, policies);
     let compiled = began.elapsed();
     let facts = session();
     let prepared = estate.prepare(&facts);
@@ -324,74 +485,69 @@ fn main() -> ExitCode {
         estate.decide(&request).allow
     });
     let theirs = measure(&sample, |one| plain(&estate, &facts, one));
-    let differing = sample
-        .iter()
-        .filter(|one| indexed(&estate, &prepared, one) != plain(&estate, &facts, one))
-        .count();
+    let differing = |estate: &Estate, prepared: &Prepared| {
+        let differs = |one: &&Asked| indexed(estate, prepared, one) != plain(estate, &facts, one);
+        sample.iter().filter(differs).count()
+    };
+    let mut differ = differing(&estate, &prepared);
 
-    let worst = unscoped(&mut random);
+    if policies <= MOST_FOR_OPA {
+        differ += beside_opa(name, &rules, &ours, &asked, |one| {
+            indexed(&estate, &prepared, one)
+        });
+    }
+
+    let worst = unscoped(&mut random, policies);
     let worst_prepared = worst.prepare(&facts);
     let worst_ours = measure(&sample, |one| indexed(&worst, &worst_prepared, one));
     let worst_theirs = measure(&sample, |one| plain(&worst, &facts, one));
+    differ += differing(&worst, &worst_prepared);
 
-    let row = |id: &str, ours: f64, unit: &str, reference: f64, is: &str| {
-        println!(
-            "{}",
-            json!({"id": id, "ours": ours, "unit": unit, "reference": reference, "reference_is": is, "ratio": ours / reference})
-        );
-    };
-    let plain_p99 = theirs.microseconds(0.99);
+    let id = |what: &str| format!("estate.decide_{name}_{what}");
+    let (median, tail) = (theirs.microseconds(0.5), theirs.microseconds(0.99));
+    let rows = [
+        ("p99_us", ours.microseconds(0.99), tail, "plain Cedar, p99"),
+        ("p50_us", ours.microseconds(0.5), median, "plain Cedar, p50"),
+        (
+            "unprepared_p99_us",
+            unprepared.microseconds(0.99),
+            tail,
+            "plain Cedar, p99",
+        ),
+        (
+            "unscoped_p99_us",
+            worst_ours.microseconds(0.99),
+            worst_theirs.microseconds(0.99),
+            "plain Cedar, p99",
+        ),
+        (
+            "unscoped_p50_us",
+            worst_ours.microseconds(0.5),
+            worst_theirs.microseconds(0.5),
+            "plain Cedar, p50",
+        ),
+    ];
+    for (what, ours, reference, is) in rows {
+        row(&id(what), ours, "us", reference, is);
+    }
     row(
-        "estate.decide_10k_p99_us",
-        ours.microseconds(0.99),
-        "us",
-        plain_p99,
-        "plain Cedar, p99",
-    );
-    row(
-        "estate.decide_10k_p50_us",
-        ours.microseconds(0.5),
-        "us",
-        theirs.microseconds(0.5),
-        "plain Cedar, p50",
-    );
-    row(
-        "estate.decide_10k_vs_cedar",
+        &id("vs_cedar"),
         ours.per_second(),
         "decisions/s",
         theirs.per_second(),
         "plain Cedar",
     );
-    row(
-        "estate.decide_10k_unprepared_p99_us",
-        unprepared.microseconds(0.99),
-        "us",
-        plain_p99,
-        "plain Cedar, p99",
-    );
-    row(
-        "estate.decide_10k_unscoped_p99_us",
-        worst_ours.microseconds(0.99),
-        "us",
-        worst_theirs.microseconds(0.99),
-        "plain Cedar, p99",
-    );
-    row(
-        "estate.compile_10k_ms",
-        compiled.as_secs_f64() * 1e3,
-        "ms",
-        1.0,
-        "nothing",
-    );
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let share = ours.allowed as f64 / many as f64;
-    println!(
-        "{}",
-        json!({"id": "estate.decide_10k_allowed_share", "ours": share, "unit": "", "reference": 0.5, "reference_is": "half", "ratio": share / 0.5, "differing": differing})
-    );
-    if differing == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
+    for (id, ours, unit) in [
+        (
+            format!("estate.compile_{name}_ms"),
+            compiled.as_secs_f64() * 1e3,
+            "ms",
+        ),
+        (id("allowed_share"), share, ""),
+        (id("differing"), differ as f64, ""),
+    ] {
+        println!("{}", json!({"id": id, "ours": ours, "unit": unit}));
     }
+    differ
 }
