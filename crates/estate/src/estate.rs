@@ -177,6 +177,12 @@ impl Estate {
         self.model.objects.values()
     }
 
+    /// Whose signatures count under what weakens an invariant, by name.
+    #[must_use]
+    pub const fn authors(&self) -> &BTreeMap<String, crypto::PublicKey> {
+        &self.model.authors
+    }
+
     #[must_use]
     pub fn invariants(&self) -> &[Invariant] {
         &self.invariants
