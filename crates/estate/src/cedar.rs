@@ -138,7 +138,7 @@ impl<'a> Single<'a> {
     /// Whether it rests on what node agents assert.
     #[must_use]
     pub fn reads_asserted(self) -> bool {
-        reads_asserted(self.0)
+        reads_asserted(&self.0.body)
     }
 
     /// As written.

@@ -18,6 +18,7 @@ use crate::vocabulary::{Vocabulary, unreadable};
 use cedar_policy::{Authorizer, PartialEntities};
 use facts::FactSet;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 /// Immutable; share it behind an `Arc`.

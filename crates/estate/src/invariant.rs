@@ -16,7 +16,7 @@ use crate::policy::{
 };
 use crate::problem::Problem;
 use crate::statements::Statement;
-use cedar_policy::{Policy, Schema};
+use cedar_policy::{Policy, PolicySet, Schema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 

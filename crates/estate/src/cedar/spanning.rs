@@ -1,7 +1,7 @@
 //! An invariant that spans `assume` and use, as two about one identity: what its workloads are, and what it does.
 
 use crate::invariant::{Invariant, InvariantKind};
-use crate::policy::{guards, principal_scope, resource_scope};
+use crate::policy::{guards, principal_scope, reads_asserted, resource_scope};
 use cedar_policy::Policy;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -38,7 +38,8 @@ pub fn becoming(invariant: &Invariant, path: &str) -> Option<Invariant> {
 }
 
 /// That `path` does none of what the invariant speaks of; `by_session`: unless the facts of its session are
-/// what `except` asks of a workload.
+/// what `except` asks of a workload. Not if it asks for what a node agent asserts: at a use, no policy has to name
+/// the machines on which that counts.
 #[must_use]
 pub fn using(invariant: &Invariant, path: &str, by_session: bool) -> Option<Invariant> {
     let mut policy = invariant.policy.to_json().ok()?;
@@ -52,7 +53,11 @@ pub fn using(invariant: &Invariant, path: &str, by_session: bool) -> Option<Inva
         } } }),
     );
     if by_session {
-        let except = invariant.except.as_ref()?.policy.to_json().ok()?;
+        let except = &invariant.except.as_ref()?.policy;
+        if reads_asserted(except.to_pst().ok()?.body()) {
+            return None;
+        }
+        let except = except.to_json().ok()?;
         for condition in except.get("conditions")?.as_array()? {
             let mut body = condition.get("body")?.clone();
             of_the_session(&mut body);

@@ -6,6 +6,7 @@ use crate::action::Action;
 use crate::decision::Effect;
 use crate::model::{Identity, Model};
 use crate::problem::Problem;
+use cedar_policy::pst::Template;
 use std::collections::BTreeSet;
 
 /// Facts that the node agent asserts: whoever has root there writes them.
@@ -55,8 +56,8 @@ pub(crate) fn is_placed(info: &PolicyInfo) -> bool {
 
 /// Whether any of its conditions reads a fact that a node agent asserts. What is not read attribute by attribute
 /// may be one.
-pub(crate) fn reads_asserted(info: &PolicyInfo) -> bool {
-    let read: Vec<String> = conjuncts(&info.body)
+pub(crate) fn reads_asserted(body: &Template) -> bool {
+    let read: Vec<String> = conjuncts(body)
         .iter()
         .flat_map(|conjunct| paths(conjunct))
         .collect();
