@@ -10,7 +10,8 @@ pub(crate) use attest::{
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
 pub(crate) use estate::{
-    BlastArguments, EstateCommand, FmtArguments, LintArguments, TakenCommand, WhatCanArguments,
+    AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
+    LintArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };
 pub(crate) use refs::{
@@ -162,6 +163,9 @@ pub enum Command {
     /// Show the state of the server, its ledger, gateways and node agents
     #[command(after_long_help = "Example:\n  trilith status")]
     Status,
+    /// Make the key by which an author signs what weakens an invariant
+    #[command(subcommand)]
+    Author(AuthorCommand),
 }
 
 #[derive(Debug, Args)]

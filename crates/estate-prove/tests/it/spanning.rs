@@ -57,8 +57,8 @@ fn files(assume: &str, uses: &str) -> EstateFiles {
         ),
         (
             "resources/shop.toml",
-            "[[database]]\nname = \"shop\"\nowner = \"data\"\n\
-             [[table]]\npath = \"shop/public/cards\"\nclassification = \"pii\"\n",
+            "[[database]]\nname = \"shop\"\nowner = \"data\"\n[[database.schema]]\nname = \"public\"\n\
+             [[database.schema.table]]\nname = \"cards\"\nclassification = \"pii\"\n",
         ),
         ("references/pools.toml", "[[pool]]\nname = \"demo\"\n"),
         ("policies/assume.cedar", assume),

@@ -203,6 +203,22 @@ impl Fixture {
         self.applied(files, base, false).await
     }
 
+    /// Applies `files` with these signatures of authors.
+    pub(crate) async fn apply_signed(
+        &self,
+        files: &EstateFiles,
+        approvals: &[estate::Approval],
+    ) -> Result<serde_json::Value, Status> {
+        let approvals = approvals.iter().map(|one| serde_json::to_vec(one).unwrap());
+        let request = v1::EstateRequest {
+            files: files.to_blob(),
+            approvals: approvals.collect(),
+            ..v1::EstateRequest::default()
+        };
+        let answer = self.admin().await.estate_apply(request).await?;
+        Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
+    }
+
     /// Applies `files`, and has all identities issued anew.
     pub(crate) async fn reissue(&self, files: &EstateFiles) -> Result<serde_json::Value, Status> {
         self.applied(files, "", true).await
@@ -219,8 +235,7 @@ impl Fixture {
             message: "for the test".to_owned(),
             base: base.to_owned(),
             document: false,
-            reissue,
-        };
+            reissue, approvals: Vec::new(), };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
     }
