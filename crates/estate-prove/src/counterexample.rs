@@ -19,6 +19,9 @@ pub struct Counterexample {
     pub allowed: bool,
     /// What allows it, or forbids it; empty for a denial by default.
     pub because: Vec<Arc<PolicyRef>>,
+    /// Whether it is so with what is declared now: the same request, of declared parties, or of a workload with
+    /// these facts.
+    pub today: bool,
     /// Of whoever becomes somebody: what that somebody could do then, and never should.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub then: Option<Box<Self>>,
@@ -63,6 +66,7 @@ impl Counterexample {
                 .unwrap_or_default(),
             allowed: kind == InvariantKind::Never,
             because,
+            today: false,
             then: None,
             text: String::new(),
         };

@@ -334,6 +334,39 @@ impl Prover<'_> {
         Ok(())
     }
 
+    /// Whether the request breaks the invariant with what is declared, not with what the solver supposed of it. Of a
+    /// workload nothing is declared: it is what its facts are.
+    fn breaks_today(
+        &self,
+        invariant: &Invariant,
+        matching: &PolicySet,
+        found: &Env,
+        policies: &PolicySet,
+    ) -> bool {
+        let declared = cedar::entities(self.questions.estate);
+        let (Some(principal), Some(resource)) = (found.request.principal(), found.request.resource())
+        else {
+            return false;
+        };
+        let workload = (principal.type_name().to_string() == "Workload")
+            .then(|| found.entities.get(principal).cloned())
+            .flatten();
+        if declared.get(resource).is_none()
+            || (workload.is_none() && declared.get(principal).is_none())
+        {
+            return false;
+        }
+        let Ok(entities) = declared.clone().upsert_entities(workload, None) else {
+            return false;
+        };
+        let authorizer = Authorizer::new();
+        let matched = authorizer.is_authorized(&found.request, matching, &entities);
+        let answer = authorizer.is_authorized(&found.request, policies, &entities);
+        let errs = answer.diagnostics().errors().next().is_some();
+        let allowed = answer.decision() == Decision::Allow && !errs;
+        matched.decision() == Decision::Allow && allowed == (invariant.kind == InvariantKind::Never)
+    }
+
     /// The policies that decide on `request`. What nobody's agent can be believed about is in no question, so
     /// that whoever becomes somebody is asked by the policies of the question alone; everything else by all.
     fn believed<'s>(
@@ -387,7 +420,10 @@ impl Prover<'_> {
             because,
         );
         match counterexample {
-            Some(counterexample) if breaks => Ok(counterexample),
+            Some(counterexample) if breaks => Ok(Counterexample {
+                today: self.breaks_today(invariant, matching, found, &policies),
+                ..counterexample
+            }),
             _ => Err(Unknown::new(
                 "PROVE-REPLAY",
                 "the solver's counterexample does not break the invariant when it is evaluated",

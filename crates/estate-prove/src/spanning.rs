@@ -125,7 +125,7 @@ fn today(reach: Today, faults: &BTreeMap<String, Fault>) -> Today {
     for (breach, certain) in cases.chain(possible.into_iter().map(|one| (one, false))) {
         match faults.get(&breach.principal) {
             None => {}
-            Some(Fault::Broken(found)) if certain && found.resource.supposed.is_empty() => {
+            Some(Fault::Broken(found)) if certain && found.today => {
                 broken.push(breach);
             }
             Some(Fault::Broken(_)) => open.push(breach),

@@ -140,7 +140,12 @@ pub(crate) fn invariants(invariants: &[Value]) {
         match any.as_str() {
             "broken" => {
                 let sentence = text(report, "/result/counterexample/text");
-                output::line(format_args!("  for some data: {sentence}"));
+                let today = report.pointer("/result/counterexample/today");
+                let of = match today.and_then(Value::as_bool) {
+                    Some(true) => "with what is declared now",
+                    _ => "for some data",
+                };
+                output::line(format_args!("  {of}: {sentence}"));
             }
             "unknown" => output::line(format_args!(
                 "  {}: {}",

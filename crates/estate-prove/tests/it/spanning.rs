@@ -112,6 +112,7 @@ fn an_assume_policy_that_asks_for_less_is_named_with_facts_that_pass_it() {
     let then = counterexample.then.as_ref().unwrap();
     assert_eq!(then.principal.id.as_deref(), Some("payments/api"));
     assert_eq!(then.because[0].file, "policies/shop.cedar");
+    assert!(counterexample.today, "a workload with these facts is enough");
     assert!(counterexample.text.contains("policies/assume.cedar:2"), "{}", counterexample.text);
     assert!(counterexample.text.contains("and then"), "{}", counterexample.text);
     assert!(!counterexample.text.contains('{'), "for people: {}", counterexample.text);
@@ -199,6 +200,12 @@ when { context.machine has boot && context.machine.boot has secure_boot && conte
     let lax = "@id(\"lax\")\npermit (principal in Pool::\"demo\", action == Action::\"assume\", \
                resource == Identity::\"payments/api\");\n";
     let mut files = files(lax, clean);
+    let visible = files.0["identities/shop.toml"].replacen(
+        "owner = \"payments\"\n",
+        "owner = \"payments\"\nvisible = [\"machine.boot.secure_boot\", \"code.source\"]\n",
+        1,
+    );
+    files.insert("identities/shop.toml", visible);
     let head = ONLY.split_once("except").unwrap().0;
     files.insert(
         "invariants/cards.cedar",
