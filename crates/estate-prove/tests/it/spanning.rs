@@ -202,7 +202,7 @@ when { context.machine has boot && context.machine.boot has secure_boot && conte
     let mut files = files(lax, clean);
     let visible = files.0["identities/shop.toml"].replacen(
         "owner = \"payments\"\n",
-        "owner = \"payments\"\nvisible = [\"machine.boot.secure_boot\", \"code.source\"]\n",
+        "owner = \"payments\"\nvisible = [\"machine.boot.secure_boot\", \"code.source\", \"code.sha256\"]\n",
         1,
     );
     files.insert("identities/shop.toml", visible);

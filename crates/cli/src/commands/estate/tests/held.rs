@@ -117,7 +117,7 @@ async fn an_invariant_held_until_two_authors_removed_it_and_anyone_can_prove_it_
     };
     for name in ["ada", "bob"] {
         let keys = site.keys(name);
-        assert_eq!(author::key(&keys).unwrap_err().findings()[0].code, "AUTHOR-KEY");
+        assert_eq!(author::key(&keys).err().unwrap().findings()[0].code, "AUTHOR-KEY");
         let create = crate::arguments::AuthorKeyCommand::Create {
             name: name.to_owned(),
             keys: keys.clone(),
