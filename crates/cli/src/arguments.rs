@@ -11,8 +11,7 @@ pub(crate) use attest::{
 };
 pub(crate) use estate::{
     AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
-    LintArguments, SigningArguments, TakenCommand, WhatCanArguments,
-    WhoCanArguments, WhyArguments,
+    LintArguments, SigningArguments, TakenCommand, WhatCanArguments, WhoCanArguments, WhyArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,

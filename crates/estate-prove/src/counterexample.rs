@@ -167,7 +167,10 @@ fn leaves(name: &str, value: &EvalResult, into: &mut BTreeMap<String, String>) {
 fn facts(uid: &EntityUid, entities: &Entities) -> BTreeMap<String, String> {
     let mut found = BTreeMap::new();
     if uid.type_name().to_string() == "Workload" {
-        let attributes = entities.get(uid).into_iter().flat_map(|entity| entity.attrs());
+        let attributes = entities
+            .get(uid)
+            .into_iter()
+            .flat_map(|entity| entity.attrs());
         for (name, value) in attributes {
             if let Ok(value) = value {
                 leaves(name, &value, &mut found);

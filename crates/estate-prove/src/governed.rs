@@ -95,7 +95,10 @@ pub async fn governed(
 }
 
 fn named<'a>(estate: &'a Estate, id: &str) -> Option<&'a Invariant> {
-    estate.invariants().iter().find(|one| one.reference.id == id)
+    estate
+        .invariants()
+        .iter()
+        .find(|one| one.reference.id == id)
 }
 
 /// Once there are two, one alone does not choose who they are.

@@ -12,9 +12,9 @@ use crate::report::{
     Engines, GivenReport, InvariantReport, Report, Result as ProofResult, Unknown,
 };
 use crate::solver;
+use crate::spanning::unproved_today;
 use cedar_policy::{Authorizer, Decision, Effect, Policy, PolicySet, Request, RequestEnv};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
-use crate::spanning::unproved_today;
 use estate::{Action, Estate, Invariant, InvariantKind, Today, cedar};
 use std::borrow::Cow;
 use std::sync::atomic::AtomicUsize;
@@ -79,7 +79,12 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
                     let why = Unknown::new("PROVE-THREAD", "the prover did not end as it should");
                     {
                         let today = unproved_today(estate, invariant);
-                        finish(estate, invariant, (ProofResult::Unknown { why }, today), started)
+                        finish(
+                            estate,
+                            invariant,
+                            (ProofResult::Unknown { why }, today),
+                            started,
+                        )
                     }
                 })
             })
@@ -227,7 +232,10 @@ impl Prover<'_> {
     }
 
     /// Every kind of request that the invariant can speak of; the others it matches never, by type.
-    pub(crate) async fn try_all(&self, invariant: &Invariant) -> Result<Option<Counterexample>, Unknown> {
+    pub(crate) async fn try_all(
+        &self,
+        invariant: &Invariant,
+    ) -> Result<Option<Counterexample>, Unknown> {
         let schema = cedar::schema(self.questions.estate);
         let policy = cedar::matching(invariant);
         let envs: Vec<_> = policy.get_valid_request_envs(schema).collect();
@@ -344,7 +352,8 @@ impl Prover<'_> {
         policies: &PolicySet,
     ) -> bool {
         let declared = cedar::entities(self.questions.estate);
-        let (Some(principal), Some(resource)) = (found.request.principal(), found.request.resource())
+        let (Some(principal), Some(resource)) =
+            (found.request.principal(), found.request.resource())
         else {
             return false;
         };
@@ -378,9 +387,10 @@ impl Prover<'_> {
         let assumes = request
             .action()
             .is_some_and(|action| action.id().unescaped() == Action::Assume.as_str());
-        let elsewhere = question.policies.iter().any(|one| {
-            one.policy().effect() == Effect::Permit && !one.is_placed()
-        });
+        let elsewhere = question
+            .policies
+            .iter()
+            .any(|one| one.policy().effect() == Effect::Permit && !one.is_placed());
         if !(assumes && elsewhere) {
             return Ok(Cow::Borrowed(all));
         }

@@ -92,8 +92,9 @@ impl<'a> Questions<'a> {
         // INVARIANT: on machines that a permit for `assume` does not name, nothing that an agent asserts keeps
         // anybody out: a forbid that rests on it is as if it were not there.
         let assumes = env.action().id().unescaped() == Action::Assume.as_str();
-        let (placed, elsewhere): (Vec<_>, Vec<_>) =
-            permits.into_iter().partition(|permit| !assumes || permit.is_placed());
+        let (placed, elsewhere): (Vec<_>, Vec<_>) = permits
+            .into_iter()
+            .partition(|permit| !assumes || permit.is_placed());
         let mut certain = forbids.clone();
         certain.retain(|forbid| !forbid.reads_asserted());
         let mut questions = self.grouped(invariant, env, placed, &forbids);

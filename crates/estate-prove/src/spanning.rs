@@ -45,7 +45,10 @@ impl Prover<'_> {
                 other.principal()
             );
             let why = Unknown::new("PROVE-EXCEPT", message);
-            return (ProofResult::Unknown { why }, unproved_today(estate, invariant));
+            return (
+                ProofResult::Unknown { why },
+                unproved_today(estate, invariant),
+            );
         }
         let mut faults: BTreeMap<String, Fault> = BTreeMap::new();
         for identity in estate.identities() {
@@ -66,7 +69,12 @@ impl Prover<'_> {
         invariant: &Invariant,
         path: &str,
     ) -> Result<Option<Counterexample>, Unknown> {
-        let unread = || Unknown::new("PROVE-EXCEPT", format!("the invariant cannot be asked of {path}"));
+        let unread = || {
+            Unknown::new(
+                "PROVE-EXCEPT",
+                format!("the invariant cannot be asked of {path}"),
+            )
+        };
         let uses = cedar::using(invariant, path, false).ok_or_else(unread)?;
         let used = self.try_all(&uses).await;
         if matches!(used, Ok(None)) {

@@ -158,12 +158,17 @@ impl Approval {
             .next("sign again: trilith estate approve DIR"));
         }
         if self.expires <= now || self.expires - now > LONGEST_APPROVAL_MS {
-            return Err(Finding::new("ESTATE-APPROVAL-EXPIRED", "the approval is not good now")
-                .expected("one that ends within a week from now")
-                .observed(format!("it ends at {}", self.expires))
-                .next("sign again: trilith estate approve DIR"));
+            return Err(
+                Finding::new("ESTATE-APPROVAL-EXPIRED", "the approval is not good now")
+                    .expected("one that ends within a week from now")
+                    .observed(format!("it ends at {}", self.expires))
+                    .next("sign again: trilith estate approve DIR"),
+            );
         }
-        let verified = self.subject.digest().zip(crypto::base64::decode(&self.signature).ok());
+        let verified = self
+            .subject
+            .digest()
+            .zip(crypto::base64::decode(&self.signature).ok());
         let verified = verified.is_some_and(|(digest, signature)| {
             let signed = approval_bytes(&digest, &self.author, self.expires);
             key.verify(&signed, &signature).is_ok()
@@ -192,22 +197,26 @@ pub fn approved<'a>(
     now: u64,
 ) -> Result<Vec<(&'a Approval, &'a PublicKey)>, Finding> {
     if approvals.len() > MOST {
-        return Err(Finding::new("ESTATE-APPROVAL-MANY", "more approvals than are looked at")
-            .expected(format!("at most {MOST}")));
+        return Err(
+            Finding::new("ESTATE-APPROVAL-MANY", "more approvals than are looked at")
+                .expected(format!("at most {MOST}")),
+        );
     }
     let mut found: Vec<(&Approval, &PublicKey)> = Vec::new();
     for approval in approvals {
         let key = approval.check(subject, authors, now)?;
         // INVARIANT: two approvals are two names and two keys.
-        let known = found.iter().any(|(other, known)| {
-            other.author == approval.author || known.raw() == key.raw()
-        });
+        let known = found
+            .iter()
+            .any(|(other, known)| other.author == approval.author || known.raw() == key.raw());
         if !known {
             found.push((approval, key));
         }
     }
     if found.len() < 2 {
-        let by = found.first().map_or("nobody", |(one, _)| one.author.as_str());
+        let by = found
+            .first()
+            .map_or("nobody", |(one, _)| one.author.as_str());
         let next = if authors.len() < 2 {
             "declare two authors in estate.toml and apply that first: trilith author key create NAME --keys DIR"
         } else {

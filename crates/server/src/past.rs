@@ -7,7 +7,7 @@
 use crate::start::LARGEST_BLOB;
 use facts::Finding;
 use ledger::{HexDigest, LedgerKey, Record};
-use ledger_store::{Blobs, Mirror, Options, RealDisk, Reader};
+use ledger_store::{Blobs, Mirror, Options, Reader, RealDisk};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -86,16 +86,22 @@ impl Past {
         bytes
             .filter(|bytes| HexDigest::of(bytes) == *digest)
             .ok_or_else(|| {
-                Finding::new("HELD-BLOB", "a blob that a record names is not there, or another")
-                    .expected(digest.to_string())
-                    .next("restore it from a backup or a mirror")
+                Finding::new(
+                    "HELD-BLOB",
+                    "a blob that a record names is not there, or another",
+                )
+                .expected(digest.to_string())
+                .next("restore it from a backup or a mirror")
             })
     }
 }
 
 fn unread(path: &Path, what: &str) -> Finding {
-    Finding::new("HELD-LEDGER", format!("the ledger of {} cannot be read", path.display()))
-        .expected("the data directory of a server that does not run, or a copy; and its own ledger key")
-        .observed(what.to_owned())
-        .next("name a copy of the data directory, and what `trilith trust` prints")
+    Finding::new(
+        "HELD-LEDGER",
+        format!("the ledger of {} cannot be read", path.display()),
+    )
+    .expected("the data directory of a server that does not run, or a copy; and its own ledger key")
+    .observed(what.to_owned())
+    .next("name a copy of the data directory, and what `trilith trust` prints")
 }

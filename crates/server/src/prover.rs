@@ -3,8 +3,8 @@
 //! Everything but `proved` counts as not proved: a refutation, a time-out, a solver that is missing.
 
 use crate::core::Core;
-use estate::{Estate, Today};
 use crate::refusal::Refusal;
+use estate::{Estate, Today};
 use estate_prove::{Governed, InvariantReport, Options, Result};
 use ledger::body::InvariantResult;
 use serde_json::Value;
@@ -44,7 +44,12 @@ pub(crate) async fn prove(
     // INVARIANT: where it cannot be told what is weakened, nothing is applied.
     let governed = estate_prove::governed(old, Arc::clone(estate), Arc::clone(&report), options)
         .await
-        .map_err(|why| Refusal::internal("comparing invariants", &std::io::Error::other(why.to_string())))?;
+        .map_err(|why| {
+            Refusal::internal(
+                "comparing invariants",
+                &std::io::Error::other(why.to_string()),
+            )
+        })?;
     let document = serde_json::to_value(&*report);
     let refused: Vec<&InvariantReport> = report
         .invariants

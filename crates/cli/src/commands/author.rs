@@ -26,17 +26,24 @@ pub(crate) fn run(command: AuthorCommand, global: &Global) -> Result<(), Failure
     output::line(format_args!(
         "[[author]]\nname = {name:?}\nkey = \"\"\"\n{pem}\"\"\""
     ));
-    output::note("Put this into estate.toml. Once there are two authors, both sign what changes who they are.");
+    output::note(
+        "Put this into estate.toml. Once there are two authors, both sign what changes who they are.",
+    );
     Ok(())
 }
 
 /// The author's key.
 pub(crate) fn key(keys: &Path) -> Result<Arc<dyn Signer>, Failure> {
-    let key = open(keys)?.load(KEY).map_err(|error| unusable(keys, &error))?;
+    let key = open(keys)?
+        .load(KEY)
+        .map_err(|error| unusable(keys, &error))?;
     key.ok_or_else(|| {
-        Finding::new("AUTHOR-KEY", format!("there is no author's key in {}", keys.display()))
-            .next("trilith author key create NAME --keys DIR")
-            .into()
+        Finding::new(
+            "AUTHOR-KEY",
+            format!("there is no author's key in {}", keys.display()),
+        )
+        .next("trilith author key create NAME --keys DIR")
+        .into()
     })
 }
 
@@ -45,8 +52,11 @@ fn open(keys: &Path) -> Result<FileCustody, Failure> {
 }
 
 fn unusable(keys: &Path, error: &dyn std::error::Error) -> Failure {
-    Finding::new("AUTHOR-KEY", format!("the keys in {} cannot be used", keys.display()))
-        .observed(facts::with_causes(error))
-        .next("name a folder of mode 0700 that is yours")
-        .into()
+    Finding::new(
+        "AUTHOR-KEY",
+        format!("the keys in {} cannot be used", keys.display()),
+    )
+    .observed(facts::with_causes(error))
+    .next("name a folder of mode 0700 that is yours")
+    .into()
 }

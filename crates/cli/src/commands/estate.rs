@@ -61,7 +61,10 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             out,
         } => {
             let signer = approve::Signer::open(author, &keys)?;
-            block_on(1, approve::approve(&directory, &signer, (hours, &out), global))
+            block_on(
+                1,
+                approve::approve(&directory, &signer, (hours, &out), global),
+            )
         }
         EstateCommand::Held(arguments) => held::run(&arguments, global),
         EstateCommand::Schema => {

@@ -82,7 +82,11 @@ fn only_code_of_one_repository_on_a_clean_machine_ever_writes() {
         return;
     };
     assert!(matches!(one.result, Result::Proved), "{}", one.result);
-    assert!(matches!(one.today, Today::Holds { requests: 1 }), "{:?}", one.today);
+    assert!(
+        matches!(one.today, Today::Holds { requests: 1 }),
+        "{:?}",
+        one.today
+    );
     assert!(one.is_accepted());
 }
 
@@ -108,14 +112,32 @@ fn an_assume_policy_that_asks_for_less_is_named_with_facts_that_pass_it() {
     let facts = &counterexample.principal.facts;
     assert_eq!(facts["uid"], "1000", "{facts:?}");
     assert_eq!(facts["code.source"], "\"https://github.com/acme/payments\"");
-    assert_ne!(facts.get("machine.boot.secure_boot").map(String::as_str), Some("true"));
+    assert_ne!(
+        facts.get("machine.boot.secure_boot").map(String::as_str),
+        Some("true")
+    );
     let then = counterexample.then.as_ref().unwrap();
     assert_eq!(then.principal.id.as_deref(), Some("payments/api"));
     assert_eq!(then.because[0].file, "policies/shop.cedar");
-    assert!(counterexample.today, "a workload with these facts is enough");
-    assert!(counterexample.text.contains("policies/assume.cedar:2"), "{}", counterexample.text);
-    assert!(counterexample.text.contains("and then"), "{}", counterexample.text);
-    assert!(!counterexample.text.contains('{'), "for people: {}", counterexample.text);
+    assert!(
+        counterexample.today,
+        "a workload with these facts is enough"
+    );
+    assert!(
+        counterexample.text.contains("policies/assume.cedar:2"),
+        "{}",
+        counterexample.text
+    );
+    assert!(
+        counterexample.text.contains("and then"),
+        "{}",
+        counterexample.text
+    );
+    assert!(
+        !counterexample.text.contains('{'),
+        "for people: {}",
+        counterexample.text
+    );
     let Today::Broken { by } = &one.today else {
         panic!("{:?}", one.today);
     };
@@ -136,7 +158,10 @@ fn a_grant_to_another_identity_breaks_it_by_who_becomes_that() {
     let Result::Broken { counterexample } = &one.result else {
         panic!("{}", one.result);
     };
-    assert_eq!(counterexample.resource.id.as_deref(), Some("reporting/nightly"));
+    assert_eq!(
+        counterexample.resource.id.as_deref(),
+        Some("reporting/nightly")
+    );
     assert_eq!(counterexample.because[0].line, 11);
 }
 
@@ -150,7 +175,11 @@ fn what_membership_alone_keeps_out_holds_today_and_is_not_proved() {
     let Some(one) = prove("what_membership_alone_keeps_out", &files(BUILT, &more)) else {
         return;
     };
-    assert!(matches!(one.result, Result::Broken { .. }), "{}", one.result);
+    assert!(
+        matches!(one.result, Result::Broken { .. }),
+        "{}",
+        one.result
+    );
     assert!(matches!(one.today, Today::Holds { .. }), "{:?}", one.today);
     assert!(!one.is_accepted());
 }
@@ -183,8 +212,15 @@ fn a_template_is_asked_about_as_its_instances_are() {
         panic!("{}", one.result);
     };
     assert_eq!(counterexample.resource.id.as_deref(), Some(template));
-    let closed = BUILT.replace("Identity::\"payments/api\"", &format!("Identity::\"{template}\""));
-    let closed = closed.split_once("@id(\"reporting").unwrap().0.replace("@id(\"", "@id(\"job ");
+    let closed = BUILT.replace(
+        "Identity::\"payments/api\"",
+        &format!("Identity::\"{template}\""),
+    );
+    let closed = closed
+        .split_once("@id(\"reporting")
+        .unwrap()
+        .0
+        .replace("@id(\"", "@id(\"job ");
     let one = prove("a_template_is_asked_about", &with(&closed)).unwrap();
     assert!(matches!(one.result, Result::Proved), "{}", one.result);
 }
@@ -231,7 +267,11 @@ when { context.machine has boot && context.machine.boot has secure_boot && conte
         format!("{head}except {{ principal has code && principal.code has source && principal.code.source == \"x\" }};"),
     );
     let one = prove("a_condition_of_the_use", &files).unwrap();
-    assert!(matches!(one.result, Result::Broken { .. }), "{}", one.result);
+    assert!(
+        matches!(one.result, Result::Broken { .. }),
+        "{}",
+        one.result
+    );
 }
 
 /// The permit names no machines, so only the forbid speaks of code, and what it believes anybody's agent says.
@@ -251,7 +291,10 @@ unless {
   principal.code.source == "https://github.com/acme/payments"
 };
 "#;
-    let placed = unplaced.replace("principal is Workload, action == Action::\"assume\", resource == ", "principal in Pool::\"demo\", action == Action::\"assume\", resource == ");
+    let placed = unplaced.replace(
+        "principal is Workload, action == Action::\"assume\", resource == ",
+        "principal in Pool::\"demo\", action == Action::\"assume\", resource == ",
+    );
     assert_ne!(placed, unplaced);
     let Some(one) = prove("agents_that_nobody_named", &files(&placed, WRITES)) else {
         return;
@@ -261,7 +304,10 @@ unless {
     let Result::Broken { counterexample } = &one.result else {
         panic!("{}", one.result);
     };
-    assert_eq!(counterexample.because[0].id, "payments is anything on a clean machine");
+    assert_eq!(
+        counterexample.because[0].id,
+        "payments is anything on a clean machine"
+    );
     // An invariant about `assume` alone is proved no otherwise.
     let mut direct = files(unplaced, WRITES);
     direct.insert(
@@ -271,7 +317,11 @@ unless {
          principal.code.source == \"https://github.com/acme/payments\" };\n",
     );
     let one = prove("agents_that_nobody_named", &direct).unwrap();
-    assert!(matches!(one.result, Result::Broken { .. }), "{}", one.result);
+    assert!(
+        matches!(one.result, Result::Broken { .. }),
+        "{}",
+        one.result
+    );
 }
 
 #[test]
@@ -279,7 +329,11 @@ fn without_a_solver_nothing_that_spans_both_is_known() {
     let options = estate_prove::Options::with_solver(Some("/nonexistent/cvc5".into()));
     let report = prove_blocking(&compile(&files(BUILT, WRITES)), &options);
     let one = &report.invariants[0];
-    assert!(matches!(one.result, Result::Unknown { .. }), "{}", one.result);
+    assert!(
+        matches!(one.result, Result::Unknown { .. }),
+        "{}",
+        one.result
+    );
     assert!(!matches!(one.today, Today::Holds { .. }), "{:?}", one.today);
     assert!(!one.is_accepted() && one.is_open());
 }

@@ -93,13 +93,19 @@ fn an_approval_is_for_one_version_in_one_place_with_one_list_of_changes() {
         let mut other = subject();
         change(&mut other);
         let signed = two.sign(1, other, NOW + 1_000);
-        assert_eq!(two.code(&[good.clone(), signed.clone()]), "ESTATE-APPROVAL-OTHER");
+        assert_eq!(
+            two.code(&[good.clone(), signed.clone()]),
+            "ESTATE-APPROVAL-OTHER"
+        );
         // The signature of another thing, beside what is asked for.
         let moved = Approval {
             subject: subject(),
             ..signed
         };
-        assert_eq!(two.code(&[good.clone(), moved]), "ESTATE-APPROVAL-SIGNATURE");
+        assert_eq!(
+            two.code(&[good.clone(), moved]),
+            "ESTATE-APPROVAL-SIGNATURE"
+        );
     }
 }
 
@@ -109,12 +115,18 @@ fn an_approval_that_has_expired_or_never_would_is_refused() {
     let good = two.sign(0, subject(), NOW + 1_000);
     for expires in [0, NOW, NOW + LONGEST_APPROVAL_MS + 1, u64::MAX] {
         let signed = two.sign(1, subject(), expires);
-        assert_eq!(two.code(&[good.clone(), signed.clone()]), "ESTATE-APPROVAL-EXPIRED");
+        assert_eq!(
+            two.code(&[good.clone(), signed.clone()]),
+            "ESTATE-APPROVAL-EXPIRED"
+        );
         let longer = Approval {
             expires: NOW + 1_000,
             ..signed
         };
-        assert_eq!(two.code(&[good.clone(), longer]), "ESTATE-APPROVAL-SIGNATURE");
+        assert_eq!(
+            two.code(&[good.clone(), longer]),
+            "ESTATE-APPROVAL-SIGNATURE"
+        );
     }
 }
 
@@ -126,7 +138,10 @@ fn a_stranger_and_a_name_that_is_taken_approve_nothing() {
     let unknown = Approval::sign(subject(), "eve", NOW + 1_000, &stranger).unwrap();
     assert_eq!(two.code(&[good.clone(), unknown]), "ESTATE-APPROVAL-AUTHOR");
     let posing = Approval::sign(subject(), "bob", NOW + 1_000, &stranger).unwrap();
-    assert_eq!(two.code(&[good.clone(), posing]), "ESTATE-APPROVAL-SIGNATURE");
+    assert_eq!(
+        two.code(&[good.clone(), posing]),
+        "ESTATE-APPROVAL-SIGNATURE"
+    );
     let mut renamed = good.clone();
     renamed.author = "bob".to_owned();
     assert_eq!(two.code(&[good, renamed]), "ESTATE-APPROVAL-SIGNATURE");

@@ -28,7 +28,10 @@ pub fn meaning(invariant: &Invariant) -> Option<String> {
 pub fn becoming(invariant: &Invariant, path: &str) -> Option<Invariant> {
     let mut policy = invariant.except.as_ref()?.policy.to_json().ok()?;
     let fields = policy.as_object_mut()?;
-    fields.insert("resource".to_owned(), json!({ "op": "==", "entity": identity(path) }));
+    fields.insert(
+        "resource".to_owned(),
+        json!({ "op": "==", "entity": identity(path) }),
+    );
     for condition in fields.get_mut("conditions")?.as_array_mut()? {
         condition
             .as_object_mut()?
@@ -65,7 +68,10 @@ pub fn using(invariant: &Invariant, path: &str, by_session: bool) -> Option<Inva
         }
     }
     if let Some("All" | "is") = fields.get("principal")?.get("op")?.as_str() {
-        fields.insert("principal".to_owned(), json!({ "op": "==", "entity": identity(path) }));
+        fields.insert(
+            "principal".to_owned(),
+            json!({ "op": "==", "entity": identity(path) }),
+        );
     }
     derived(invariant, policy)
 }

@@ -16,17 +16,15 @@ pub(super) fn resolve(
 ) {
     for entry in declared {
         let name = entry.name.get_ref();
-        if name.trim().is_empty()
-            || name.len() > LONGEST_NAME
-            || name.chars().any(char::is_control)
+        if name.trim().is_empty() || name.len() > LONGEST_NAME || name.chars().any(char::is_control)
         {
-            let message =
-                format!("an author's name has 1 to {LONGEST_NAME} bytes on one line");
+            let message = format!("an author's name has 1 to {LONGEST_NAME} bytes on one line");
             source.problem("ESTATE-AUTHOR", &entry.name, message);
             continue;
         }
         let Some(key) = ed25519(entry.key.get_ref()) else {
-            let message = "expected an Ed25519 key in PEM, as `trilith author key create` prints it";
+            let message =
+                "expected an Ed25519 key in PEM, as `trilith author key create` prints it";
             source.problem("ESTATE-AUTHOR", &entry.key, message);
             continue;
         };

@@ -2,7 +2,9 @@
 //! one run this, so that the two cannot come to differ.
 
 use super::Question;
-use crate::body::{Decision, EstateVersion, InvariantApproval, Issuance, Proof, SessionStart, Verdict};
+use crate::body::{
+    Decision, EstateVersion, InvariantApproval, Issuance, Proof, SessionStart, Verdict,
+};
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, VecDeque};

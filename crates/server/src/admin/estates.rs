@@ -98,9 +98,9 @@ async fn planned(
     let old = current.as_ref().map(|current| Arc::clone(&current.estate));
     let report = prover::prove(core, old, &estate).await?;
     let subject = approving::subject(core, current.as_deref(), &estate, &report.governed);
-    let judged = subject.as_ref().map(|subject| {
-        approving::judge(core, current.as_deref(), subject, &approvals)
-    });
+    let judged = subject
+        .as_ref()
+        .map(|subject| approving::judge(core, current.as_deref(), subject, &approvals));
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
     let asking = Arc::clone(core);
     let (estate, tests, lint, diff, machines) = tokio::task::spawn_blocking(move || {
@@ -333,7 +333,10 @@ pub(super) async fn apply(
     if let Value::Object(fields) = &mut document {
         fields.insert("index".to_owned(), json!(current.index));
         fields.insert("proof_index".to_owned(), json!(proof_index));
-        fields.insert("approval_index".to_owned(), json!(approval_index.map(|at| at.0)));
+        fields.insert(
+            "approval_index".to_owned(),
+            json!(approval_index.map(|at| at.0)),
+        );
         fields.insert("revoked".to_owned(), json!(revoked));
         fields.insert("reconsidered".to_owned(), json!(reconsidered));
     }

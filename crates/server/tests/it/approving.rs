@@ -94,31 +94,56 @@ async fn an_invariant_is_removed_by_two_authors_and_by_nobody_alone() {
 
     let planned = plan(&fixture, &without).await;
     assert_eq!(planned["applicable"], false);
-    assert_eq!(planned["finding"]["code"], "ESTATE-APPROVAL-NEEDED", "{planned}");
+    assert_eq!(
+        planned["finding"]["code"], "ESTATE-APPROVAL-NEEDED",
+        "{planned}"
+    );
     assert_eq!(planned["governed"][0]["kind"], "removed");
     assert_eq!(planned["governed"][0]["of"], "a gateway never writes");
     let subject = subject(&fixture, &without).await;
     let [ada, bob] = authors.both(&subject);
 
-    assert_eq!(refused(&fixture, &without, &[]).await, "ESTATE-APPROVAL-NEEDED");
+    assert_eq!(
+        refused(&fixture, &without, &[]).await,
+        "ESTATE-APPROVAL-NEEDED"
+    );
     let alone = [ada.clone(), ada.clone()];
-    assert_eq!(refused(&fixture, &without, &alone).await, "ESTATE-APPROVAL-ALONE");
+    assert_eq!(
+        refused(&fixture, &without, &alone).await,
+        "ESTATE-APPROVAL-ALONE"
+    );
     let expired = [ada.clone(), authors.sign(1, &subject, now() - 1)];
-    assert_eq!(refused(&fixture, &without, &expired).await, "ESTATE-APPROVAL-EXPIRED");
+    assert_eq!(
+        refused(&fixture, &without, &expired).await,
+        "ESTATE-APPROVAL-EXPIRED"
+    );
     // Signed for this version, and used for another that removes it as well.
     let mut other = without.clone();
-    other.insert("policies/more.cedar", "@id(\"more\") forbid (principal, action == Action::\"define\", resource);\n");
+    other.insert(
+        "policies/more.cedar",
+        "@id(\"more\") forbid (principal, action == Action::\"define\", resource);\n",
+    );
     let both = [ada.clone(), bob.clone()];
-    assert_eq!(refused(&fixture, &other, &both).await, "ESTATE-APPROVAL-OTHER");
+    assert_eq!(
+        refused(&fixture, &other, &both).await,
+        "ESTATE-APPROVAL-OTHER"
+    );
     // A change that brings its own author along.
     let eve = Authors::new();
     let mine = [ada.clone(), eve.sign(1, &subject, now() + HOUR_MS)];
-    assert_eq!(refused(&fixture, &without, &mine).await, "ESTATE-APPROVAL-SIGNATURE");
+    assert_eq!(
+        refused(&fixture, &without, &mine).await,
+        "ESTATE-APPROVAL-SIGNATURE"
+    );
     assert!(fixture.records(&["invariant-approval"]).await.is_empty());
     assert_eq!(fixture.records(&["estate-version"]).await.len(), 1);
 
     let applied = fixture.apply_signed(&without, &both).await.unwrap();
-    assert_eq!(applied["approved_by"], serde_json::json!(["ada", "bob"]), "{applied}");
+    assert_eq!(
+        applied["approved_by"],
+        serde_json::json!(["ada", "bob"]),
+        "{applied}"
+    );
     let approvals = fixture.records(&["invariant-approval"]).await;
     assert_eq!(approvals.len(), 1);
     let body = &approvals[0].1["body"];
@@ -130,7 +155,10 @@ async fn an_invariant_is_removed_by_two_authors_and_by_nobody_alone() {
 
     // What was signed is used up: the same change, after it was undone, is another.
     fixture.apply(&authors.with_invariant()).await.unwrap();
-    assert_eq!(refused(&fixture, &without, &both).await, "ESTATE-APPROVAL-OTHER");
+    assert_eq!(
+        refused(&fixture, &without, &both).await,
+        "ESTATE-APPROVAL-OTHER"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -153,9 +181,15 @@ async fn a_weaker_invariant_takes_two_and_a_stronger_one_none() {
         with("};", "}\ngiven { principal.owner == \"platform\" };"),
         with("resource)", "resource in Database::\"shop\")"),
     ] {
-        assert_eq!(refused(&fixture, &weaker, &[]).await, "ESTATE-APPROVAL-NEEDED");
+        assert_eq!(
+            refused(&fixture, &weaker, &[]).await,
+            "ESTATE-APPROVAL-NEEDED"
+        );
     }
-    let stronger = with("action == Action::\"insert\"", "action in [Action::\"insert\", Action::\"update\"]");
+    let stronger = with(
+        "action == Action::\"insert\"",
+        "action in [Action::\"insert\", Action::\"update\"]",
+    );
     fixture.apply(&stronger).await.unwrap();
     let proof = fixture.records(&["proof"]).await;
     let result = &proof.last().unwrap().1["body"]["invariants"][0];
@@ -178,7 +212,10 @@ async fn what_is_not_known_to_hold_is_taken_on_trust_by_two() {
         refused(&fixture, &unknown, &[bob.clone()]).await,
         "ESTATE-APPROVAL-ALONE"
     );
-    let applied = fixture.apply_signed(&unknown, &[ada.clone(), bob.clone()]).await.unwrap();
+    let applied = fixture
+        .apply_signed(&unknown, &[ada.clone(), bob.clone()])
+        .await
+        .unwrap();
     assert_eq!(applied["governed"][0]["kind"], "unknown");
     let proof = fixture.records(&["proof"]).await;
     let proof = &proof.last().unwrap().1["body"];
@@ -192,7 +229,10 @@ async fn what_is_not_known_to_hold_is_taken_on_trust_by_two() {
         "@id(\"everybody writes\") permit (principal is Identity, action == Action::\"insert\", \
          resource in Database::\"shop\");\n",
     );
-    assert_eq!(refused(&fixture, &broken, &[ada, bob]).await, "ESTATE-UNPROVED");
+    assert_eq!(
+        refused(&fixture, &broken, &[ada, bob]).await,
+        "ESTATE-UNPROVED"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -210,7 +250,12 @@ async fn bytes_that_are_no_approval_are_refused() {
             approvals,
             ..v1::EstateRequest::default()
         };
-        let refused = fixture.admin().await.estate_apply(request).await.unwrap_err();
+        let refused = fixture
+            .admin()
+            .await
+            .estate_apply(request)
+            .await
+            .unwrap_err();
         assert_eq!(finding(&refused).code, "ESTATE-APPROVAL-FORM");
     }
 }

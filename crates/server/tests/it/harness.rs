@@ -235,7 +235,9 @@ impl Fixture {
             message: "for the test".to_owned(),
             base: base.to_owned(),
             document: false,
-            reissue, approvals: Vec::new(), };
+            reissue,
+            approvals: Vec::new(),
+        };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
     }

@@ -78,10 +78,13 @@ pub(super) fn run(arguments: &HeldArguments, global: &Global) -> Result<ExitCode
     let spans = spans(&past, arguments)?;
     let known = spans.iter().any(|span| span.state != State::Absent);
     if !known {
-        return Err(Finding::new("HELD-INVARIANT", "no version of the estate had this invariant")
-            .observed(arguments.invariant.clone())
-            .next("name its @id, or FILE:LINE if it has none")
-            .into());
+        return Err(Finding::new(
+            "HELD-INVARIANT",
+            "no version of the estate had this invariant",
+        )
+        .observed(arguments.invariant.clone())
+        .next("name its @id, or FILE:LINE if it has none")
+        .into());
     }
     let mut checked = 0;
     if arguments.verify {
@@ -124,7 +127,9 @@ pub(super) fn run(arguments: &HeldArguments, global: &Global) -> Result<ExitCode
 
 /// What was true of the invariant, from version to version, in what was asked for.
 fn spans(past: &Past, arguments: &HeldArguments) -> Result<Vec<Span>, Failure> {
-    let end = arguments.to.map_or(past.size(), |to| to.saturating_add(1).min(past.size()));
+    let end = arguments
+        .to
+        .map_or(past.size(), |to| to.saturating_add(1).min(past.size()));
     let mut all: Vec<Span> = Vec::new();
     for index in 0..end {
         let record = past.record(index)?;
@@ -216,7 +221,11 @@ fn again(
 ) -> Result<(), Failure> {
     let wrong = |what: &str| {
         let finding = Finding::new("HELD-DISPROVED", "a record says what is not so")
-            .expected(format!("{}: {}", arguments.invariant, span.state.sentence()))
+            .expected(format!(
+                "{}: {}",
+                arguments.invariant,
+                span.state.sentence()
+            ))
             .observed(format!("version {}: {what}", version.version));
         Failure::verification(vec![finding])
     };
@@ -226,7 +235,11 @@ fn again(
         .iter()
         .find(|one| one.reference.id == arguments.invariant)
         .ok_or_else(|| wrong("it has no such invariant"))?;
-    if span.state.text().is_some_and(|text| *text != found.digest()) {
+    if span
+        .state
+        .text()
+        .is_some_and(|text| *text != found.digest())
+    {
         return Err(wrong("the text of the invariant is another"));
     }
     let options = Options {
@@ -248,8 +261,11 @@ fn again(
 
 fn recorded(past: &Past, version: &EstateVersion) -> Result<Estate, Failure> {
     let unread = |what: String| {
-        Finding::new("HELD-ESTATE", "the estate that a record names cannot be read")
-            .observed(what)
+        Finding::new(
+            "HELD-ESTATE",
+            "the estate that a record names cannot be read",
+        )
+        .observed(what)
     };
     let blob = past.blob(&version.blob.sha256)?;
     let files = EstateFiles::from_blob(&blob).map_err(|problem| unread(problem.to_string()))?;

@@ -75,7 +75,9 @@ pub(crate) async fn another_way_in(
     let path = directory.display().to_string();
     let plan = site.trilith.run(&["estate", "plan", &path]).await?;
     let planned = plan.json()?;
-    let proved = site.trilith.run(&["ledger", "search", "--ledger", "server", "--type", "proof"]);
+    let proved = site
+        .trilith
+        .run(&["ledger", "search", "--ledger", "server", "--type", "proof"]);
     let proved = proved.await?.ok()?.json_lines()?;
     let held = |report: &&Value| text(report, "/id").starts_with("only payments-api");
     let held = proved
@@ -83,8 +85,12 @@ pub(crate) async fn another_way_in(
         .filter_map(|record| record.pointer("/record/body/invariants")?.as_array())
         .flatten()
         .find(held);
-    let any = held.map(|report| text(report, "/any_data")).unwrap_or_default();
-    let counterexample = find(&planned, "counterexample").cloned().unwrap_or_default();
+    let any = held
+        .map(|report| text(report, "/any_data"))
+        .unwrap_or_default();
+    let counterexample = find(&planned, "counterexample")
+        .cloned()
+        .unwrap_or_default();
     let because = text(&counterexample, "/because/0/file");
     story.step(
         "estate-refused-another-way-in",

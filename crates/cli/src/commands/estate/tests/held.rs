@@ -67,15 +67,21 @@ impl Site {
         folder
     }
 
-    async fn apply(&self, folder: &Path, by: Option<&str>, approvals: &[PathBuf]) -> serde_json::Value {
+    async fn apply(
+        &self,
+        folder: &Path,
+        by: Option<&str>,
+        approvals: &[PathBuf],
+    ) -> serde_json::Value {
         let change = super::Change {
             approvals: approve::read(approvals).unwrap(),
-            signer: by.map(|name| {
-                approve::Signer::open(name.to_owned(), &self.keys(name)).unwrap()
-            }),
+            signer: by
+                .map(|name| approve::Signer::open(name.to_owned(), &self.keys(name)).unwrap()),
             ..super::Change::default()
         };
-        super::applied(folder, change, &self.socket()).await.unwrap()
+        super::applied(folder, change, &self.socket())
+            .await
+            .unwrap()
     }
 
     fn held(&self, verify: bool) -> Result<ExitCode, crate::Failure> {
@@ -117,7 +123,10 @@ async fn an_invariant_held_until_two_authors_removed_it_and_anyone_can_prove_it_
     };
     for name in ["ada", "bob"] {
         let keys = site.keys(name);
-        assert_eq!(author::key(&keys).err().unwrap().findings()[0].code, "AUTHOR-KEY");
+        assert_eq!(
+            author::key(&keys).err().unwrap().findings()[0].code,
+            "AUTHOR-KEY"
+        );
         let create = crate::arguments::AuthorKeyCommand::Create {
             name: name.to_owned(),
             keys: keys.clone(),
@@ -133,7 +142,9 @@ async fn an_invariant_held_until_two_authors_removed_it_and_anyone_can_prove_it_
     assert_eq!(alone["finding"]["code"], "ESTATE-APPROVAL-ALONE", "{alone}");
     let file = site.dir.path().join("bob.json");
     let bob = approve::Signer::open("bob".to_owned(), &site.keys("bob")).unwrap();
-    approve::approve(&without, &bob, (1, &file), &site.global()).await.unwrap();
+    approve::approve(&without, &bob, (1, &file), &site.global())
+        .await
+        .unwrap();
     let applied = site.apply(&without, Some("ada"), &[file]).await;
     assert_eq!(applied["applicable"], true, "{applied}");
     let status = crate::admin::connect(&site.socket())
