@@ -201,7 +201,7 @@ async fn a_weaker_invariant_takes_two_and_a_stronger_one_none() {
 /// The solver is gone: nothing is known, and two may answer for it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_known_to_hold_is_taken_on_trust_by_two() {
-    let fixture = Fixture::configured("solver = \"/nonexistent/cvc5\"").await;
+    let fixture = Fixture::solved_by("/nonexistent/cvc5").await;
     let authors = Authors::new();
     fixture.apply(&authors.estate()).await.unwrap();
     let unknown = authors.with_invariant();

@@ -147,6 +147,18 @@ impl Fixture {
         }
     }
 
+    /// A server without an estate, whose solver is the program at `solver`.
+    pub(crate) async fn solved_by(solver: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.solver = solver.into();
+        let server = server::start(config).await.unwrap();
+        Self {
+            dir,
+            server: Some(server),
+        }
+    }
+
     /// As [`Fixture::start`], with more in its configuration.
     pub(crate) async fn start_with(more: &str) -> Self {
         let fixture = Self::configured(more).await;
