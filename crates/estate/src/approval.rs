@@ -155,14 +155,14 @@ impl Approval {
             )
             .expected(shown(subject))
             .observed(shown(&self.subject))
-            .next("sign again: trilith estate approve DIR"));
+            .next("sign again: trilith estate approve DIR --author NAME --keys KEYS"));
         }
         if self.expires <= now || self.expires - now > LONGEST_APPROVAL_MS {
             return Err(
                 Finding::new("ESTATE-APPROVAL-EXPIRED", "the approval is not good now")
                     .expected("one that ends within a week from now")
                     .observed(format!("it ends at {}", self.expires))
-                    .next("sign again: trilith estate approve DIR"),
+                    .next("sign again: trilith estate approve DIR --author NAME --keys KEYS"),
             );
         }
         let verified = self
@@ -220,7 +220,7 @@ pub fn approved<'a>(
         let next = if authors.len() < 2 {
             "declare two authors in estate.toml and apply that first: trilith author key create NAME --keys DIR"
         } else {
-            "have another author run: trilith estate approve DIR; and apply with --key and --approval"
+            "have another author run: trilith estate approve DIR --author NAME --keys KEYS; and apply with --key and --approval"
         };
         return Err(Finding::new(
             "ESTATE-APPROVAL-ALONE",

@@ -29,7 +29,7 @@ pub(super) fn read(approvals: &[Vec<u8>]) -> Result<Vec<Approval>, Refusal> {
             Finding::new("ESTATE-APPROVAL-FORM", "this is no approval")
                 .expected("what `trilith estate approve` writes")
                 .observed(what)
-                .next("sign again: trilith estate approve DIR"),
+                .next("sign again: trilith estate approve DIR --author NAME --keys KEYS"),
         )
     };
     if approvals.len() > MOST {

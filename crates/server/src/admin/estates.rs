@@ -129,7 +129,7 @@ async fn planned(
         let mut finding = inapplicable(finding, &reasons);
         if report.open {
             finding = finding
-                .next("mend it; or have two authors answer for it: trilith estate approve DIR");
+                .next("mend it; or have two authors answer for it: trilith estate approve DIR --author NAME --keys KEYS");
         }
         if reasons
             .iter()
