@@ -220,7 +220,7 @@ pub fn approved<'a>(
         let next = if authors.len() < 2 {
             "declare two authors in estate.toml and apply that first: trilith author key create NAME --keys DIR"
         } else {
-            "have another author run: trilith estate approve DIR --author NAME --keys KEYS; and apply with --key and --approval"
+            "have another author run: trilith estate approve DIR --author NAME --keys KEYS; and apply with --author, --keys and --approval"
         };
         return Err(Finding::new(
             "ESTATE-APPROVAL-ALONE",
