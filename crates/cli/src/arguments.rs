@@ -10,8 +10,8 @@ pub(crate) use attest::{
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
 pub(crate) use estate::{
-    BlastArguments, EstateCommand, FmtArguments, LintArguments, TakenCommand, WhatCanArguments,
-    WhoCanArguments, WhyArguments,
+    AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
+    LintArguments, SigningArguments, TakenCommand, WhatCanArguments, WhoCanArguments, WhyArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
@@ -162,6 +162,9 @@ pub enum Command {
     /// Show the state of the server, its ledger, gateways and node agents
     #[command(after_long_help = "Example:\n  trilith status")]
     Status,
+    /// Make the key by which an author signs what weakens an invariant
+    #[command(subcommand)]
+    Author(AuthorCommand),
 }
 
 #[derive(Debug, Args)]

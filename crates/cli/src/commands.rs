@@ -3,6 +3,7 @@
 mod administer;
 mod ask;
 mod attest;
+mod author;
 mod blast;
 pub(crate) mod estate;
 mod ledger;
@@ -83,6 +84,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Whoami(arguments) => {
             block_on(ASKING_THREADS, workload::whoami(arguments, &global))?
         }
+        Command::Author(command) => author::run(command, &global)?,
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
     }
     Ok(ExitCode::SUCCESS)

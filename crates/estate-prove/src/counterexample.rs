@@ -1,6 +1,6 @@
 //! A counterexample for people: who could do what to what, because of which line.
 
-use cedar_policy::{Entities, EntityUid, Request};
+use cedar_policy::{Entities, EntityUid, EvalResult, Request};
 use estate::{InvariantKind, PolicyRef};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -19,6 +19,12 @@ pub struct Counterexample {
     pub allowed: bool,
     /// What allows it, or forbids it; empty for a denial by default.
     pub because: Vec<Arc<PolicyRef>>,
+    /// Whether it is so with what is declared now: the same request, of declared parties, or of a workload with
+    /// these facts.
+    pub today: bool,
+    /// Of whoever becomes somebody: what that somebody could do then, and never should.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub then: Option<Box<Self>>,
     /// All of it as a sentence.
     pub text: String,
 }
@@ -35,6 +41,9 @@ pub struct Party {
     pub attributes: BTreeMap<String, String>,
     /// Those attributes that a declared entity does not have today, but could.
     pub supposed: Vec<String>,
+    /// Of a workload: its facts, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, String>,
     /// What it is in: `Group::"g2"`, `Schema::"shop/public"`.
     pub within: Vec<String>,
 }
@@ -57,10 +66,21 @@ impl Counterexample {
                 .unwrap_or_default(),
             allowed: kind == InvariantKind::Never,
             because,
+            today: false,
+            then: None,
             text: String::new(),
         };
         found.text = found.to_string();
         Some(found)
+    }
+}
+
+impl Counterexample {
+    /// With what the identity that is become could do.
+    pub(crate) fn and_then(mut self, then: Self) -> Self {
+        self.then = Some(Box::new(then));
+        self.text = self.to_string();
+        self
     }
 }
 
@@ -83,6 +103,7 @@ impl Party {
             kind: uid.type_name().to_string(),
             id: declared.get(uid).map(|_| uid.id().unescaped().to_owned()),
             attributes,
+            facts: facts(uid, entities),
             supposed,
             within,
         }
@@ -101,6 +122,62 @@ fn attributes(uid: &EntityUid, entities: &Entities) -> BTreeMap<String, String> 
 fn attributes_today(uid: &EntityUid, declared: &Entities) -> Option<BTreeMap<String, String>> {
     declared.get(uid)?;
     Some(attributes(uid, declared))
+}
+
+/// Facts that a sentence names; the rest is in the JSON.
+const MOST_FACTS: usize = 6;
+
+impl Party {
+    /// ` with uid 0, machine.pool "demo"`, of a workload, which is nothing but its facts.
+    fn facts(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind != "Workload" {
+            return Ok(());
+        }
+        let shown: Vec<String> = self
+            .facts
+            .iter()
+            .take(MOST_FACTS)
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        if shown.is_empty() {
+            return f.write_str(" of which nothing is known");
+        }
+        write!(f, " with {}", shown.join(", "))?;
+        match self.facts.len().saturating_sub(MOST_FACTS) {
+            0 => Ok(()),
+            more => write!(f, " and {more} more facts"),
+        }
+    }
+}
+
+/// The leaves of a record of facts, by their names.
+fn leaves(name: &str, value: &EvalResult, into: &mut BTreeMap<String, String>) {
+    match value {
+        EvalResult::Record(record) => {
+            for (field, value) in record.iter() {
+                leaves(&format!("{name}.{field}"), value, into);
+            }
+        }
+        value => {
+            into.insert(name.to_owned(), value.to_string());
+        }
+    }
+}
+
+fn facts(uid: &EntityUid, entities: &Entities) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    if uid.type_name().to_string() == "Workload" {
+        let attributes = entities
+            .get(uid)
+            .into_iter()
+            .flat_map(|entity| entity.attrs());
+        for (name, value) in attributes {
+            if let Ok(value) = value {
+                leaves(name, &value, &mut found);
+            }
+        }
+    }
+    found
 }
 
 /// `some Identity of kind "ai-agent" in Group::"g2"`
@@ -126,6 +203,7 @@ impl fmt::Display for Party {
             };
             write!(f, " of {name} {value}{supposed}")?;
         }
+        self.facts(f)?;
         if !self.within.is_empty() {
             write!(f, " in {}", self.within.join(", "))?;
         }
@@ -143,9 +221,13 @@ impl fmt::Display for Counterexample {
         )?;
         let places: Vec<_> = self.because.iter().map(ToString::to_string).collect();
         match (places.is_empty(), self.allowed) {
-            (false, _) => write!(f, ", because of {}", places.join(" and ")),
-            (true, false) => write!(f, ", because no policy allows it"),
-            (true, true) => Ok(()),
+            (false, _) => write!(f, ", because of {}", places.join(" and "))?,
+            (true, false) => write!(f, ", because no policy allows it")?,
+            (true, true) => {}
+        }
+        match &self.then {
+            Some(then) => write!(f, "; and then {then}"),
+            None => Ok(()),
         }
     }
 }

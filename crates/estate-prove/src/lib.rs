@@ -18,6 +18,7 @@
 )]
 
 mod counterexample;
+mod governed;
 mod lint;
 mod options;
 mod pool;
@@ -25,8 +26,10 @@ mod proof;
 mod questions;
 mod report;
 mod solver;
+mod spanning;
 
 pub use counterexample::{Counterexample, Party};
+pub use governed::{Governed, governed, governed_blocking};
 pub use lint::{Lint, lint_blocking};
 pub use options::Options;
 pub use proof::{prove, prove_beside, prove_blocking};

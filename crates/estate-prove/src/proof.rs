@@ -12,9 +12,11 @@ use crate::report::{
     Engines, GivenReport, InvariantReport, Report, Result as ProofResult, Unknown,
 };
 use crate::solver;
-use cedar_policy::{Authorizer, Decision, Policy, PolicySet, RequestEnv};
+use crate::spanning::unproved_today;
+use cedar_policy::{Authorizer, Decision, Effect, Policy, PolicySet, Request, RequestEnv};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
-use estate::{Estate, Invariant, InvariantKind, Today, cedar};
+use estate::{Action, Estate, Invariant, InvariantKind, Today, cedar};
+use std::borrow::Cow;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -48,8 +50,8 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
         };
         while let Some((place, invariant)) = questions.take(&next) {
             let began = Instant::now();
-            let result = prover.prove(invariant).await;
-            let report = finish(estate, invariant, result, began);
+            let (result, today) = prover.both(invariant).await;
+            let report = finish(estate, invariant, (result, today), began);
             if let Ok(mut done) = done.lock()
                 && let Some(slot) = done.get_mut(place)
             {
@@ -75,7 +77,15 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
             .map(|(invariant, report)| {
                 report.unwrap_or_else(|| {
                     let why = Unknown::new("PROVE-THREAD", "the prover did not end as it should");
-                    finish(estate, invariant, ProofResult::Unknown { why }, started)
+                    {
+                        let today = unproved_today(estate, invariant);
+                        finish(
+                            estate,
+                            invariant,
+                            (ProofResult::Unknown { why }, today),
+                            started,
+                        )
+                    }
                 })
             })
             .collect(),
@@ -123,7 +133,8 @@ pub async fn prove(estate: Arc<Estate>, options: Options, memory: Arc<Memory>) -
             invariants: invariants
                 .map(|invariant| {
                     let result = ProofResult::Unknown { why: why.clone() };
-                    finish(&estate, invariant, result, started)
+                    let today = unproved_today(&estate, invariant);
+                    finish(&estate, invariant, (result, today), started)
                 })
                 .collect(),
             milliseconds: milliseconds(started),
@@ -157,10 +168,9 @@ fn milliseconds(since: Instant) -> u64 {
 fn finish(
     estate: &Estate,
     invariant: &Invariant,
-    result: ProofResult,
+    (result, today): (ProofResult, Today),
     began: Instant,
 ) -> InvariantReport {
-    let today = estate.holds_today(invariant);
     let result = match (result, &today) {
         (ProofResult::Proved, Today::Broken { by }) => {
             let breach = by.first().map(|breach| {
@@ -180,6 +190,7 @@ fn finish(
     InvariantReport {
         kind: invariant.kind,
         invariant: Arc::clone(&invariant.reference),
+        digest: invariant.digest(),
         result,
         today,
         givens: givens
@@ -194,13 +205,22 @@ fn finish(
 }
 
 /// One prover, on a thread of its own, with a pool for each solver.
-struct Prover<'a> {
-    questions: &'a Questions<'a>,
+pub(crate) struct Prover<'a> {
+    pub(crate) questions: &'a Questions<'a>,
     memory: &'a Memory,
     pools: Vec<Pool>,
 }
 
 impl Prover<'_> {
+    /// For any data, and for what is declared today.
+    async fn both(&self, invariant: &Invariant) -> (ProofResult, Today) {
+        if invariant.except.is_some() {
+            return self.spanning(invariant).await;
+        }
+        let today = self.questions.estate.holds_today(invariant);
+        (self.prove(invariant).await, today)
+    }
+
     async fn prove(&self, invariant: &Invariant) -> ProofResult {
         match self.try_all(invariant).await {
             Ok(None) => ProofResult::Proved,
@@ -212,7 +232,10 @@ impl Prover<'_> {
     }
 
     /// Every kind of request that the invariant can speak of; the others it matches never, by type.
-    async fn try_all(&self, invariant: &Invariant) -> Result<Option<Counterexample>, Unknown> {
+    pub(crate) async fn try_all(
+        &self,
+        invariant: &Invariant,
+    ) -> Result<Option<Counterexample>, Unknown> {
         let schema = cedar::schema(self.questions.estate);
         let policy = cedar::matching(invariant);
         let envs: Vec<_> = policy.get_valid_request_envs(schema).collect();
@@ -285,7 +308,7 @@ impl Prover<'_> {
                 None => proved_by += 1,
                 // One that proves where another finds what breaks it, and it does: the finding is replayed.
                 Some(found) => {
-                    let replayed = self.replay(invariant, &matching, &found);
+                    let replayed = self.replay(invariant, &matching, &found, question);
                     return match (replayed, proved_by) {
                         (Err(why), 1..) => Err(Unknown::new(
                             "PROVE-SOLVERS-DISAGREE",
@@ -319,6 +342,64 @@ impl Prover<'_> {
         Ok(())
     }
 
+    /// Whether the request breaks the invariant with what is declared, not with what the solver supposed of it. Of a
+    /// workload nothing is declared: it is what its facts are.
+    fn breaks_today(
+        &self,
+        invariant: &Invariant,
+        matching: &PolicySet,
+        found: &Env,
+        policies: &PolicySet,
+    ) -> bool {
+        let declared = cedar::entities(self.questions.estate);
+        let (Some(principal), Some(resource)) =
+            (found.request.principal(), found.request.resource())
+        else {
+            return false;
+        };
+        let workload = (principal.type_name().to_string() == "Workload")
+            .then(|| found.entities.get(principal).cloned())
+            .flatten();
+        if declared.get(resource).is_none()
+            || (workload.is_none() && declared.get(principal).is_none())
+        {
+            return false;
+        }
+        let Ok(entities) = declared.clone().upsert_entities(workload, None) else {
+            return false;
+        };
+        let authorizer = Authorizer::new();
+        let matched = authorizer.is_authorized(&found.request, matching, &entities);
+        let answer = authorizer.is_authorized(&found.request, policies, &entities);
+        let errs = answer.diagnostics().errors().next().is_some();
+        let allowed = answer.decision() == Decision::Allow && !errs;
+        matched.decision() == Decision::Allow && allowed == (invariant.kind == InvariantKind::Never)
+    }
+
+    /// The policies that decide on `request`. What nobody's agent can be believed about is in no question, so
+    /// that whoever becomes somebody is asked by the policies of the question alone; everything else by all.
+    fn believed<'s>(
+        &'s self,
+        request: &Request,
+        question: &Question<'_>,
+    ) -> Result<Cow<'s, PolicySet>, Unknown> {
+        let all = cedar::policies(self.questions.estate);
+        let assumes = request
+            .action()
+            .is_some_and(|action| action.id().unescaped() == Action::Assume.as_str());
+        let elsewhere = question
+            .policies
+            .iter()
+            .any(|one| one.policy().effect() == Effect::Permit && !one.is_placed());
+        if !(assumes && elsewhere) {
+            return Ok(Cow::Borrowed(all));
+        }
+        let asked = question.policies.iter().map(|one| one.policy().clone());
+        PolicySet::from_policies(asked)
+            .map(Cow::Owned)
+            .map_err(|error| Unknown::new("PROVE-UNSUPPORTED", error.to_string()))
+    }
+
     /// What the solver found, evaluated by Cedar. One that does not break the invariant proves
     /// nothing either way.
     fn replay(
@@ -326,14 +407,12 @@ impl Prover<'_> {
         invariant: &Invariant,
         matching: &PolicySet,
         found: &Env,
+        question: &Question<'_>,
     ) -> Result<Counterexample, Unknown> {
         let authorizer = Authorizer::new();
         let matched = authorizer.is_authorized(&found.request, matching, &found.entities);
-        let answer = authorizer.is_authorized(
-            &found.request,
-            cedar::policies(self.questions.estate),
-            &found.entities,
-        );
+        let policies = self.believed(&found.request, question)?;
+        let answer = authorizer.is_authorized(&found.request, &policies, &found.entities);
         let errs = answer.diagnostics().errors().next().is_some();
         let allowed = answer.decision() == Decision::Allow && !errs;
         let breaks = matched.decision() == Decision::Allow
@@ -351,7 +430,10 @@ impl Prover<'_> {
             because,
         );
         match counterexample {
-            Some(counterexample) if breaks => Ok(counterexample),
+            Some(counterexample) if breaks => Ok(Counterexample {
+                today: self.breaks_today(invariant, matching, found, &policies),
+                ..counterexample
+            }),
             _ => Err(Unknown::new(
                 "PROVE-REPLAY",
                 "the solver's counterexample does not break the invariant when it is evaluated",

@@ -7,7 +7,7 @@
 
 use cedar_policy::{Effect, RequestEnv};
 use estate::cedar::{self, Single};
-use estate::{Estate, Invariant, InvariantKind};
+use estate::{Action, Estate, Invariant, InvariantKind};
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -89,6 +89,26 @@ impl<'a> Questions<'a> {
         }
         let (permits, forbids): (Vec<_>, Vec<_>) =
             concerned.partition(|single| single.policy().effect() == Effect::Permit);
+        // INVARIANT: on machines that a permit for `assume` does not name, nothing that an agent asserts keeps
+        // anybody out: a forbid that rests on it is as if it were not there.
+        let assumes = env.action().id().unescaped() == Action::Assume.as_str();
+        let (placed, elsewhere): (Vec<_>, Vec<_>) = permits
+            .into_iter()
+            .partition(|permit| !assumes || permit.is_placed());
+        let mut certain = forbids.clone();
+        certain.retain(|forbid| !forbid.reads_asserted());
+        let mut questions = self.grouped(invariant, env, placed, &forbids);
+        questions.extend(self.grouped(invariant, env, elsewhere, &certain));
+        questions
+    }
+
+    fn grouped(
+        &self,
+        invariant: &Invariant,
+        env: &RequestEnv,
+        permits: Vec<Single<'a>>,
+        forbids: &[Single<'a>],
+    ) -> Vec<Question<'a>> {
         let most = GROUP.max(forbids.len()).next_power_of_two();
         let mut questions = Vec::new();
         let mut group = Vec::new();
@@ -96,12 +116,12 @@ impl<'a> Questions<'a> {
             let ends = ends_a_group(permit, most);
             group.push(permit);
             if ends || group.len() >= 4 * most {
-                group.extend(&forbids);
+                group.extend(forbids);
                 questions.push(self.question(invariant, env, std::mem::take(&mut group)));
             }
         }
         if !group.is_empty() {
-            group.extend(&forbids);
+            group.extend(forbids);
             questions.push(self.question(invariant, env, group));
         }
         questions
@@ -136,6 +156,6 @@ fn ends_a_group(single: Single<'_>, most: usize) -> bool {
     usize::from(u16::from_be_bytes([first, second])) % most == 0
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

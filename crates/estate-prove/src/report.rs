@@ -46,6 +46,8 @@ pub struct InvariantReport {
     pub kind: InvariantKind,
     /// Its id, place and annotations.
     pub invariant: Arc<PolicyRef>,
+    /// SHA-256 of its text as written, hex.
+    pub digest: String,
     /// Of all data that fits the schema.
     pub result: Result,
     /// Of what is declared now.
@@ -70,6 +72,17 @@ impl InvariantReport {
         let broken_today = matches!(self.today, Today::Broken { .. });
         (matches!(self.result, Result::Proved) && !broken_today)
             || (self.about_today && holds_today)
+    }
+}
+
+impl InvariantReport {
+    /// Whether two authors may take it on trust: nobody knows whether it holds, and nothing of today breaks it.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.result, Result::Unknown { .. })
+            && !self.is_accepted()
+            && !matches!(self.today, Today::Broken { .. })
+            && self.givens.iter().all(GivenReport::holds)
     }
 }
 

@@ -1,12 +1,16 @@
 //! The Cedar side of an estate, for `estate-prove` alone. Other crates do not call this: they would
 //! have to name Cedar.
 
+mod spanning;
+
+pub use spanning::{becoming, meaning, using};
+
 use crate::decision::PolicyRef;
 use crate::estate::Estate;
 use crate::invariant::Invariant;
 use crate::lint::shadow::{changes_nothing_beside, covers, shadowed};
 use crate::lint::{Means, Remark};
-use crate::policy::{PolicyInfo, Scope, conjuncts, may_err};
+use crate::policy::{PolicyInfo, Scope, conjuncts, is_placed, may_err, reads_asserted};
 use cedar_policy::{Entities, Policy, PolicyId, PolicySet, Schema};
 use std::sync::Arc;
 
@@ -123,6 +127,18 @@ impl<'a> Single<'a> {
     pub fn concerns(self, action: &str) -> bool {
         let actions = self.0.actions.as_ref();
         actions.is_none_or(|actions| actions.iter().any(|one| one.as_str() == action))
+    }
+
+    /// Whether it names the machines whose agents it believes.
+    #[must_use]
+    pub fn is_placed(self) -> bool {
+        is_placed(self.0)
+    }
+
+    /// Whether it rests on what node agents assert.
+    #[must_use]
+    pub fn reads_asserted(self) -> bool {
+        reads_asserted(&self.0.body)
     }
 
     /// As written.

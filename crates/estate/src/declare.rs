@@ -36,6 +36,8 @@ pub(crate) struct EstateFile {
     pub(crate) max_staleness: Option<Seconds>,
     #[serde(default, rename = "administrator")]
     pub(crate) administrators: Vec<AdministratorEntry>,
+    #[serde(default, rename = "author")]
+    pub(crate) authors: Vec<AuthorEntry>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -84,6 +86,18 @@ pub(crate) struct AdministratorEntry {
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) groups: Vec<Spanned<String>>,
+}
+
+/// Whose signature counts under what weakens an invariant.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AuthorEntry {
+    /// As approvals name the author.
+    #[schemars(with = "String")]
+    pub(crate) name: Spanned<String>,
+    /// An Ed25519 key in PEM, as `trilith author key create` prints it.
+    #[schemars(with = "String")]
+    pub(crate) key: Spanned<String>,
 }
 
 /// `identities/*`

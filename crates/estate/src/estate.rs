@@ -18,6 +18,7 @@ use crate::vocabulary::{Vocabulary, unreadable};
 use cedar_policy::{Authorizer, PartialEntities};
 use facts::FactSet;
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicUsize;
 
@@ -186,6 +187,12 @@ impl Estate {
     /// Declared tables and functions, in order of kind and path.
     pub fn objects(&self) -> impl Iterator<Item = &TableInfo> {
         self.model.objects.values()
+    }
+
+    /// Whose signatures count under what weakens an invariant, by name.
+    #[must_use]
+    pub const fn authors(&self) -> &BTreeMap<String, crypto::PublicKey> {
+        &self.model.authors
     }
 
     #[must_use]

@@ -163,9 +163,9 @@ fn pretty(
         other => other,
     };
     let written = replaced(statement, cut.effect_offset, &cut.effect, stands_for);
-    // A `given` is set as a `when`: the order of clauses stays, and so tells which they are.
-    let (cedar, givens) = match cut.effect.as_str() {
-        "never" | "always" => without_givens(&written, cut.effect_offset),
+    // A `given` is set as a `when`, an `except` as an `unless`: the order of clauses stays, and so tells which they are.
+    let (cedar, own) = match cut.effect.as_str() {
+        "never" | "always" => without_own(&written, cut.effect_offset),
         _ => (written, Vec::new()),
     };
     let meaning = meaning(&cedar)?;
@@ -201,35 +201,41 @@ fn pretty(
         .and_then(|found| Some(found.first()?.effect_offset));
     match effect {
         Some(at) => {
-            let passed = with_givens(passed, at, &givens);
+            let passed = with_own(passed, at, &own);
             Ok(replaced(&passed, at, stands_for, &cut.effect))
         }
         None => Err(Kept::Left("its effect is not found again".to_owned())),
     }
 }
 
-/// The statement with each `given` as a `when`, and which of its clauses were one.
-fn without_givens(statement: &str, effect_offset: usize) -> (String, Vec<bool>) {
+/// What Cedar does not know, and what it is set as.
+const OWN_CLAUSES: [(&str, &str); 2] = [("given", "when"), ("except", "unless")];
+
+/// The statement with each `given` as a `when` and each `except` as an `unless`, and which of its clauses were one.
+fn without_own(statement: &str, effect_offset: usize) -> (String, Vec<Option<&'static str>>) {
     let clauses = clauses(statement, effect_offset);
     let mut cedar = statement.to_owned();
-    let given = |clause: &Clause| clause.keyword == "given";
-    for clause in clauses.iter().rev().filter(|clause| given(clause)) {
-        let keyword = clause.start..clause.start + clause.keyword.len();
-        cedar.replace_range(keyword, "when");
+    let own = |clause: &Clause| {
+        let mut known = OWN_CLAUSES.iter();
+        known.find(|(keyword, _)| *keyword == clause.keyword)
+    };
+    for clause in clauses.iter().rev() {
+        if let Some((_, stands_for)) = own(clause) {
+            let keyword = clause.start..clause.start + clause.keyword.len();
+            cedar.replace_range(keyword, stands_for);
+        }
     }
-    (cedar, clauses.iter().map(given).collect())
+    let owned = clauses.iter().map(|clause| Some(own(clause)?.0));
+    (cedar, owned.collect())
 }
 
-fn with_givens(mut statement: String, effect_offset: usize, givens: &[bool]) -> String {
+fn with_own(mut statement: String, effect_offset: usize, own: &[Option<&str>]) -> String {
     let clauses = clauses(&statement, effect_offset);
-    for (clause, _) in clauses
-        .iter()
-        .zip(givens)
-        .rev()
-        .filter(|(_, given)| **given)
-    {
-        let keyword = clause.start..clause.start + clause.keyword.len();
-        statement.replace_range(keyword, "given");
+    for (clause, own) in clauses.iter().zip(own).rev() {
+        if let Some(own) = own {
+            let keyword = clause.start..clause.start + clause.keyword.len();
+            statement.replace_range(keyword, own);
+        }
     }
     statement
 }

@@ -1,8 +1,10 @@
 //! Invariants as written: `never (…)` and `always (…)`. They enforce nothing; `estate-prove` proves
 //! them.
 
+mod except;
 mod given;
 
+pub use except::Except;
 pub use given::Given;
 
 use crate::decision::PolicyRef;
@@ -14,7 +16,7 @@ use crate::policy::{
 };
 use crate::problem::Problem;
 use crate::statements::Statement;
-use cedar_policy::{Policy, Schema};
+use cedar_policy::{Policy, PolicySet, Schema};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 
@@ -37,10 +39,12 @@ pub struct Invariant {
     pub text: String,
     /// What its proof takes for granted, which has to hold of what is declared today.
     pub givens: Vec<Given>,
+    /// Who may do it all the same: workloads of which this holds, once they became somebody.
+    pub except: Option<Except>,
     /// As Cedar has it: `permit` in the place of the keyword, and each `given` as one more condition.
     pub(crate) rewritten: String,
     /// Of the text's first letter, from 1.
-    column: u32,
+    pub(crate) column: u32,
     /// The set of requests that it speaks of, as a permit.
     pub(crate) policy: Policy,
     pub(crate) principal: Scope,
@@ -50,6 +54,12 @@ pub struct Invariant {
 }
 
 impl Invariant {
+    /// SHA-256 of the text as written, hex: names it in records.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        crypto::hex::encode(&crypto::sha256(self.text.as_bytes()))
+    }
+
     fn place(&self) -> Place<'_> {
         Place {
             file: &self.reference.file,
@@ -57,6 +67,13 @@ impl Invariant {
             column: self.column,
             text: &self.rewritten,
         }
+    }
+
+    fn except_place(&self) -> Option<Place<'_>> {
+        Some(Place {
+            text: &self.except.as_ref()?.rewritten,
+            ..self.place()
+        })
     }
 
     /// Whether its author asks only that it holds of today's declarations: `@proof("today")`.
@@ -105,10 +122,33 @@ pub(crate) fn parse_invariants(
     for invariant in &list {
         check_names(&invariant.policy, invariant.place(), model, &mut problems);
     }
+    excepts(&list, schema, model, &mut problems);
     if problems.is_empty() {
         Ok(list)
     } else {
         Err(problems)
+    }
+}
+
+/// What is said of workloads is well typed, and names what is declared.
+fn excepts(list: &[Invariant], schema: &Schema, model: &Model, problems: &mut Vec<Problem>) {
+    let of: Vec<&Invariant> = list.iter().filter(|one| one.except.is_some()).collect();
+    let mut set = PolicySet::new();
+    for except in of.iter().filter_map(|one| one.except.as_ref()) {
+        // One of each statement, so no two have one id; what is not taken is not valid below.
+        drop(set.add(except.policy.clone()));
+    }
+    validate(&set, schema, problems, |id| {
+        let found = of.iter().find(|one| {
+            let except = one.except.as_ref();
+            except.is_some_and(|except| except.policy.id() == id)
+        })?;
+        found.except_place()
+    });
+    for invariant in of {
+        if let (Some(except), Some(place)) = (&invariant.except, invariant.except_place()) {
+            check_names(&except.policy, place, model, problems);
+        }
     }
 }
 
@@ -133,6 +173,8 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
     let room = usize::from(kind == InvariantKind::Never && after.starts_with(' '));
     let after = after.get(room..).unwrap_or_default();
     let replaced = format!("{before}permit{after}");
+    let never = kind == InvariantKind::Never;
+    let (replaced, except) = except::taken_out(file, statement, &replaced, never)?;
     let rewritten = given::as_conditions(&replaced, statement.effect_offset);
     let (reference, policy) = parse_statement(file, statement, &rewritten)?;
     let givens = given::of(file, statement, &replaced)?;
@@ -146,6 +188,7 @@ pub(crate) fn parse_invariant(file: &str, statement: &Statement<'_>) -> Result<I
         reference: Arc::new(reference),
         text: statement.text.to_owned(),
         givens,
+        except,
         rewritten,
         column: statement.column,
         guards: policy

@@ -22,6 +22,7 @@
 )]
 
 mod action;
+mod approval;
 mod ask;
 mod assumptions;
 mod authorize;
@@ -59,6 +60,10 @@ mod vocabulary;
 mod word;
 
 pub use action::Action;
+pub use approval::{
+    Approval, ApprovalSubject, GovernedChange, GovernedKind, LONGEST_APPROVAL_MS, approval_bytes,
+    approved,
+};
 pub use ask::{Access, Answer, Grant, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
@@ -77,7 +82,7 @@ pub use estate::Estate;
 pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use format::{Formatted, format};
-pub use invariant::{Given, Invariant, InvariantKind};
+pub use invariant::{Except, Given, Invariant, InvariantKind};
 pub use lint::{Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,

@@ -293,6 +293,8 @@ pub(crate) struct Model {
     pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
     /// uid to groups.
     pub(crate) administrators: BTreeMap<u32, BTreeSet<String>>,
+    /// INVARIANT: no key stands under two names.
+    pub(crate) authors: BTreeMap<String, crypto::PublicKey>,
     pub(crate) containers: BTreeMap<ResourceRef, Container>,
     /// Tables and functions.
     pub(crate) objects: BTreeMap<ResourceRef, TableInfo>,

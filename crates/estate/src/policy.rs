@@ -6,7 +6,7 @@ mod needs;
 mod visible;
 
 pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, path, paths};
-pub(crate) use lint::allows_assume;
+pub(crate) use lint::{allows_assume, is_placed, reads_asserted};
 pub(crate) use needs::{Atom, Need, TextNeed, Wanted, atoms, needs};
 pub(crate) use visible::check as check_visible;
 

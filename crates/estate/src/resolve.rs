@@ -1,5 +1,6 @@
 //! From files to a [`Model`]: parses, resolves every name, and collects all problems, not the first.
 
+mod authors;
 mod enforcement;
 mod others;
 mod parse;
@@ -176,6 +177,7 @@ pub(crate) fn resolve(
         templates: Templates::default(),
         groups: BTreeMap::new(),
         administrators: BTreeMap::new(),
+        authors: BTreeMap::new(),
         containers: BTreeMap::new(),
         objects: BTreeMap::new(),
         others: BTreeMap::new(),
@@ -639,6 +641,7 @@ fn administrators(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Pro
             source.problem("ESTATE-DUPLICATE", &entry.uid, message);
         }
     }
+    authors::resolve(&declared.authors, &mut source, &mut model.authors);
 }
 
 fn tests(

@@ -121,7 +121,7 @@ pub(crate) fn find_code(text: &str, wanted: &str) -> Option<usize> {
         .find(|at| text.get(*at..).is_some_and(|rest| rest.starts_with(wanted)))
 }
 
-/// A `when`, `unless` or `given` behind a scope, with what it holds in braces.
+/// A `when`, `unless`, `given` or `except` behind a scope, with what it holds in braces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Clause {
     pub(crate) keyword: &'static str,
@@ -133,7 +133,7 @@ pub(crate) struct Clause {
 
 /// The clauses of one statement, whose effect stands at `effect_offset`.
 pub(crate) fn clauses(text: &str, effect_offset: usize) -> Vec<Clause> {
-    const KEYWORDS: [&str; 3] = ["when", "unless", "given"];
+    const KEYWORDS: [&str; 4] = ["when", "unless", "given", "except"];
     let mut found: Vec<Clause> = Vec::new();
     let mut open = 0_usize;
     let mut word: Option<usize> = None;

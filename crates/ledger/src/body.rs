@@ -19,7 +19,9 @@ pub use attestation::{
     TokenCreated, TokenSpent, Verdict, VerdictOutcome,
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
-pub use estate::{BlobRef, EstateVersion, InvariantResult, Proof};
+pub use estate::{
+    AuthorSignature, BlobRef, EstateVersion, InvariantApproval, InvariantResult, Proof,
+};
 pub use issuance::{AssumeRefused, Issuance, Revocation, SvidKind, Target, TargetKind};
 pub use upkeep::{Admin, Anchor, Gap, Recovery, Retention, Snapshot, Start, Stop};
 
@@ -87,6 +89,7 @@ bodies!(
     Retention,
     Recovery,
     SealApproval,
+    InvariantApproval,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

@@ -132,6 +132,8 @@ record_types! {
     Recovery = "recovery",
     /// A boot in which the machines of a ring may open what they have sealed.
     SealApproval = "seal-approval",
+    /// Two authors answer for an invariant that is weakened, removed or not proved.
+    InvariantApproval = "invariant-approval",
 }
 
 impl fmt::Display for RecordType {

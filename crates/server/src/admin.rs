@@ -2,6 +2,7 @@
 //! Cedar decision by the estate in force, and every act is a record.
 
 mod acts;
+mod approving;
 mod attest;
 mod ear;
 mod estates;

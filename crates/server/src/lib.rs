@@ -44,6 +44,7 @@ mod lock;
 mod metrics;
 mod mirrors;
 mod node;
+mod past;
 mod pool;
 mod prover;
 mod refusal;
@@ -60,4 +61,5 @@ pub use config::{
     Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, TeeFetch, TeeSource,
     TeeVendor,
 };
+pub use past::Past;
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

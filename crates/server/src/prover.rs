@@ -3,8 +3,9 @@
 //! Everything but `proved` counts as not proved: a refutation, a time-out, a solver that is missing.
 
 use crate::core::Core;
+use crate::refusal::Refusal;
 use estate::{Estate, Today};
-use estate_prove::{InvariantReport, Options, Result};
+use estate_prove::{Governed, InvariantReport, Options, Result};
 use ledger::body::InvariantResult;
 use serde_json::Value;
 use std::sync::Arc;
@@ -16,30 +17,59 @@ pub(crate) struct Proved {
     pub(crate) invariants: Vec<InvariantResult>,
     /// A sentence for each invariant that keeps the version from being accepted.
     pub(crate) reasons: Vec<String>,
+    /// What keeps it from being accepted is not known to be wrong: two authors may take it on trust.
+    pub(crate) open: bool,
+    /// What two authors have to sign.
+    pub(crate) governed: Vec<Governed>,
 }
 
-/// Proves every invariant of `estate` that is not known to be proved.
-pub(crate) async fn prove(core: &Core, estate: &Arc<Estate>) -> Proved {
+/// A record is small: with more invariants than this their texts are named by the blob alone.
+const MOST_NAMED: usize = 64;
+
+/// Proves every invariant of `estate` that is not known to be proved, and says what of the version in force it
+/// takes away.
+pub(crate) async fn prove(
+    core: &Core,
+    old: Option<Arc<Estate>>,
+    estate: &Arc<Estate>,
+) -> std::result::Result<Proved, Refusal> {
     let options = Options {
         solver: core.config.solver.clone(),
         second: core.config.second_solver.clone(),
         ..Options::default()
     };
     let memory = Arc::clone(&core.proved);
-    let report = estate_prove::prove(Arc::clone(estate), options, memory).await;
-    let document = serde_json::to_value(&report);
-    Proved {
+    let report = estate_prove::prove(Arc::clone(estate), options.clone(), memory).await;
+    let report = Arc::new(report);
+    // INVARIANT: where it cannot be told what is weakened, nothing is applied.
+    let governed = estate_prove::governed(old, Arc::clone(estate), Arc::clone(&report), options)
+        .await
+        .map_err(|why| {
+            Refusal::internal(
+                "comparing invariants",
+                &std::io::Error::other(why.to_string()),
+            )
+        })?;
+    let document = serde_json::to_value(&*report);
+    let refused: Vec<&InvariantReport> = report
+        .invariants
+        .iter()
+        .filter(|report| !report.is_accepted())
+        .collect();
+    let named = report.invariants.len() <= MOST_NAMED;
+    Ok(Proved {
         // A report that cannot be recorded proves nothing.
         accepted: report.is_accepted() && document.is_ok(),
+        open: refused.iter().all(|one| one.is_open()) && document.is_ok(),
         document: document.unwrap_or_default(),
-        invariants: report.invariants.iter().map(recorded).collect(),
-        reasons: report
+        invariants: report
             .invariants
             .iter()
-            .filter(|report| !report.is_accepted())
-            .map(sentence)
+            .map(|report| recorded(report, named))
             .collect(),
-    }
+        reasons: refused.into_iter().map(sentence).collect(),
+        governed,
+    })
 }
 
 /// Which invariant, what the solver says, and what breaks it already today.
@@ -81,7 +111,7 @@ fn sentence(report: &InvariantReport) -> String {
     )
 }
 
-fn recorded(report: &InvariantReport) -> InvariantResult {
+fn recorded(report: &InvariantReport, named: bool) -> InvariantResult {
     InvariantResult {
         id: report.invariant.id.clone(),
         any_data: match report.result {
@@ -96,5 +126,6 @@ fn recorded(report: &InvariantReport) -> InvariantResult {
             Today::Open { .. } => "unknown",
         }
         .to_owned(),
+        text: report.digest.parse().ok().filter(|_| named),
     }
 }

@@ -3,6 +3,7 @@
 mod open;
 mod serve;
 
+pub(crate) use open::LARGEST_BLOB;
 pub use open::StartError;
 pub use serve::{Running, run, start};
 pub(crate) use serve::{document_bytes, take_up};

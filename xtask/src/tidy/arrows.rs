@@ -122,6 +122,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "attest-tee",
             "attest-tpm",
             "crypto",
+            "custody",
             "device",
             "discovery",
             "endorsements",

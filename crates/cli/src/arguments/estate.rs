@@ -33,6 +33,11 @@ pub enum EstateCommand {
         /// DIR may be the version in force
         #[arg(long)]
         reissue: bool,
+        /// What another author has signed, from `trilith estate approve`; more than once if need be
+        #[arg(long, value_name = "FILE")]
+        approval: Vec<PathBuf>,
+        #[command(flatten)]
+        signing: SigningArguments,
     },
     /// Prove the invariants of DIR on this machine; needs cvc5, not the server
     #[command(after_long_help = "Example:\n  trilith estate prove estate --timeout 120")]
@@ -75,9 +80,92 @@ pub enum EstateCommand {
         #[arg(long, value_name = "VERSION")]
         version: Option<String>,
     },
+    /// Sign, as an author, what DIR takes from invariants: that one is weakened, removed or not proved
+    #[command(
+        after_long_help = "Example:\n  trilith estate approve ./estate --author bob --keys ~/.trilith/author --out bob.json"
+    )]
+    Approve {
+        /// Folder of the estate
+        directory: PathBuf,
+        /// Who signs, as estate.toml of the version in force names the author
+        #[arg(long, value_name = "NAME")]
+        author: String,
+        /// Folder of the author's key, from `trilith author key create`
+        #[arg(long, value_name = "KEYS")]
+        keys: PathBuf,
+        /// Hours for which it is good; at most a week
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u64).range(1..=168))]
+        hours: u64,
+        /// Where to write it, for `trilith estate apply --approval`
+        #[arg(long, default_value = "approval.json", value_name = "FILE")]
+        out: PathBuf,
+    },
+    /// Say from which record to which an invariant held, by a ledger's folder; needs no server
+    #[command(
+        after_long_help = "Examples:\n  trilith estate held 'no AI agent ever writes personal data' --data /backup/trilith --trust trust.json\n  trilith estate held 'no AI agent ever writes personal data' --data /backup/trilith --trust trust.json --verify"
+    )]
+    Held(HeldArguments),
     /// Print the JSON Schema of the estate's files
     #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
     Schema,
+}
+
+/// Whose signature an apply brings along, made on the spot.
+#[derive(Debug, Args)]
+pub struct SigningArguments {
+    /// Sign as this author what the change takes from invariants
+    #[arg(long, value_name = "NAME", requires = "keys")]
+    pub author: Option<String>,
+    /// Folder of the author's key
+    #[arg(long, value_name = "KEYS", requires = "author")]
+    pub keys: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct HeldArguments {
+    /// The invariant's @id
+    pub invariant: String,
+    /// The data directory of a server that does not run, or a copy of it
+    #[arg(long, value_name = "DIR")]
+    pub data: PathBuf,
+    /// Whom to believe, from `trilith trust`
+    #[arg(long, value_name = "FILE")]
+    pub trust: PathBuf,
+    /// From this record of the server's ledger on
+    #[arg(long, value_name = "INDEX", default_value_t = 0)]
+    pub from: u64,
+    /// Up to this record
+    #[arg(long, value_name = "INDEX")]
+    pub to: Option<u64>,
+    /// Prove each span again by cvc5, from the estates that the records name
+    #[arg(long)]
+    pub verify: bool,
+    /// Seconds that the solver may take for each question
+    #[arg(long, default_value_t = 60)]
+    pub timeout: u64,
+}
+
+/// What authors of an estate do with their keys.
+#[derive(Debug, Subcommand)]
+pub enum AuthorCommand {
+    /// An author's key
+    #[command(subcommand)]
+    Key(AuthorKeyCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub enum AuthorKeyCommand {
+    /// Make the key in KEYS if there is none, and print what estate.toml has to say of it
+    #[command(
+        after_long_help = "Example:\n  trilith author key create bob --keys ~/.trilith/author"
+    )]
+    Create {
+        /// The author's name in the estate
+        name: String,
+        /// Folder of the key: this user's alone, made if it is not there
+        #[arg(long, value_name = "KEYS")]
+        keys: PathBuf,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,8 @@
 //! The estate folder: checked here, planned and applied at the server.
 
+mod approve;
 mod fmt;
+mod held;
 pub(crate) mod lint;
 
 use crate::arguments::{EstateCommand, Global};
@@ -28,11 +30,15 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             message,
             base,
             reissue,
+            approval,
+            signing,
         } => {
             let change = Change {
                 message,
                 base,
                 reissue,
+                approvals: approve::read(&approval)?,
+                signer: approve::signer(signing)?,
             };
             block_on(1, apply(&directory, change, global))
         }
@@ -47,6 +53,20 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
         EstateCommand::Export { directory, version } => {
             block_on(1, export(&directory, version, global))
         }
+        EstateCommand::Approve {
+            directory,
+            author,
+            keys,
+            hours,
+            out,
+        } => {
+            let signer = approve::Signer::open(author, &keys)?;
+            block_on(
+                1,
+                approve::approve(&directory, &signer, (hours, &out), global),
+            )
+        }
+        EstateCommand::Held(arguments) => held::run(&arguments, global),
         EstateCommand::Schema => {
             output::json(&estate::json_schema());
             Ok(ExitCode::SUCCESS)
@@ -79,6 +99,8 @@ struct Change {
     message: String,
     base: Option<String>,
     reissue: bool,
+    approvals: Vec<Vec<u8>>,
+    signer: Option<approve::Signer>,
 }
 
 async fn apply(directory: &Path, change: Change, global: &Global) -> Result<ExitCode, Failure> {
@@ -91,8 +113,12 @@ async fn apply(directory: &Path, change: Change, global: &Global) -> Result<Exit
 }
 
 /// The server's answer: the version as it was applied, or why it was not, as a plan would say it.
-async fn applied(directory: &Path, change: Change, socket: &Path) -> Result<Value, Failure> {
+async fn applied(directory: &Path, mut change: Change, socket: &Path) -> Result<Value, Failure> {
     let files = read(directory)?;
+    if let Some(signer) = change.signer.take() {
+        let own = approve::own(&files, &signer, socket).await?;
+        change.approvals.extend(own);
+    }
     let answer = admin::connect(socket)
         .await?
         .estate_apply(request(&files, change))
@@ -126,6 +152,7 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
         base: change.base.unwrap_or_default(),
         document: true,
         reissue: change.reissue,
+        approvals: change.approvals,
     }
 }
 

@@ -101,7 +101,7 @@ pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
 }
 
 /// What the user trusts; a pack or anything else in its place is refused by name.
-fn trust_file(path: &Path) -> Result<Trust, Failure> {
+pub(crate) fn trust_file(path: &Path) -> Result<Trust, Failure> {
     let wrong = |what: String| {
         Finding::new(
             "VERIFY-TRUST-FILE",

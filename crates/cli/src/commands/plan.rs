@@ -29,6 +29,7 @@ pub(crate) fn print(document: &Value) {
         invariants(list(document, "/proof/invariants"));
         tests(list(document, "/tests"));
     }
+    governed(document);
     if let Some(diff) = document.get("diff").filter(|diff| !diff.is_null()) {
         difference(diff);
     }
@@ -50,6 +51,29 @@ pub(crate) fn print(document: &Value) {
         output::line("it can be applied");
     } else {
         output::line("it cannot be applied");
+    }
+}
+
+/// What the change takes from invariants, and who has signed it.
+fn governed(document: &Value) {
+    let changes = list(document, "/governed");
+    for change in changes {
+        let place = text(change, "/place");
+        let place = if place.is_empty() {
+            String::new()
+        } else {
+            format!(" ({place})")
+        };
+        output::line(format_args!(
+            "TWO SIGN {} {}{place}: {}",
+            text(change, "/kind"),
+            text(change, "/of"),
+            text(change, "/why")
+        ));
+    }
+    let signed: Vec<String> = list(document, "/approved_by").iter().map(plain).collect();
+    if !signed.is_empty() {
+        output::line(format_args!("  signed by {}", signed.join(" and ")));
     }
 }
 
@@ -116,7 +140,12 @@ pub(crate) fn invariants(invariants: &[Value]) {
         match any.as_str() {
             "broken" => {
                 let sentence = text(report, "/result/counterexample/text");
-                output::line(format_args!("  for some data: {sentence}"));
+                let today = report.pointer("/result/counterexample/today");
+                let of = match today.and_then(Value::as_bool) {
+                    Some(true) => "with what is declared now",
+                    _ => "for some data",
+                };
+                output::line(format_args!("  {of}: {sentence}"));
             }
             "unknown" => output::line(format_args!(
                 "  {}: {}",

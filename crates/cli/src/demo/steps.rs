@@ -25,6 +25,7 @@ pub(crate) async fn all(story: &mut Story, site: &mut Site) -> anyhow::Result<()
     access::questions(story, site).await?;
     story.chapter("6  A change that would break an invariant");
     change::refused(story, site, &estate).await?;
+    change::another_way_in(story, site, &estate).await?;
     story.chapter("7  The server dies under load");
     change::server_killed(story, site).await?;
     story.chapter("8  The payments identity is revoked");

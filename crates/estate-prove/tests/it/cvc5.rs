@@ -23,6 +23,7 @@ fn the_example_is_proved() {
         no AI agent ever reads or writes personal data: proved
         only payments and reporting ever read customers: proved
         payments can always write orders: proved
+        only payments-api as it was released, in the demo pool, ever touches cards: proved
     "#]]
     .assert_eq(&results(&report));
     assert!(report.is_accepted());
@@ -44,6 +45,7 @@ fn without_its_guard_it_is_broken_by_somebody_nobody_declared_yet() {
         no AI agent ever reads or writes personal data: broken: Identity::"payments/api" of kind "ai-agent" (supposed) could delete Table::"shop/public/orders" of classification "pii" (supposed), because of policies/shop.cedar:20 "payments keeps orders"
         only payments and reporting ever read customers: proved
         payments can always write orders: proved
+        only payments-api as it was released, in the demo pool, ever touches cards: proved
     "#]].assert_eq(&results(&report));
 }
 

@@ -12,5 +12,7 @@ mod bad_solvers;
 mod cvc5;
 mod fixture;
 mod given;
+mod governed;
 mod incremental;
 mod lint;
+mod spanning;

@@ -97,7 +97,7 @@ fn givens(text: &str, effect_offset: usize) -> Vec<Clause> {
     found
 }
 
-fn lines_before(text: &str, offset: usize) -> u32 {
+pub(super) fn lines_before(text: &str, offset: usize) -> u32 {
     let before = text.get(..offset).unwrap_or_default();
     u32::try_from(before.matches('\n').count()).unwrap_or(u32::MAX)
 }

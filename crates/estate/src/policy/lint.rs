@@ -6,6 +6,7 @@ use crate::action::Action;
 use crate::decision::Effect;
 use crate::model::{Identity, Model};
 use crate::problem::Problem;
+use cedar_policy::pst::Template;
 use std::collections::BTreeSet;
 
 /// Facts that the node agent asserts: whoever has root there writes them.
@@ -45,6 +46,33 @@ pub(crate) fn allows_assume(info: &PolicyInfo) -> bool {
     action && principal
 }
 
+/// Whether it names the machines on which facts that a node agent asserts count.
+pub(crate) fn is_placed(info: &PolicyInfo) -> bool {
+    matches!(info.principal, Scope::In(..))
+        || conjuncts(&info.body)
+            .iter()
+            .any(|conjunct| names_machines(conjunct))
+}
+
+/// Whether any of its conditions reads a fact that a node agent asserts. What is not read attribute by attribute
+/// may be one.
+pub(crate) fn reads_asserted(body: &Template) -> bool {
+    let read: Vec<String> = conjuncts(body)
+        .iter()
+        .flat_map(|conjunct| paths(conjunct))
+        .collect();
+    read.iter().any(|read| {
+        let Some(fact) = read.strip_prefix("principal.") else {
+            return false;
+        };
+        fact == "machine"
+            || ASSERTED.into_iter().any(|name| {
+                let rest = fact.strip_prefix(name);
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            })
+    })
+}
+
 /// DESIGN section 3, invariant 10: a fact asserted by the node agent counts only on machines that
 /// the policy names. Section 7: code facts hold between uids, so the uid or unit is asked as well.
 fn check_assume(info: &PolicyInfo, model: &Model, problems: &mut Vec<Problem>) {
@@ -58,8 +86,7 @@ fn check_assume(info: &PolicyInfo, model: &Model, problems: &mut Vec<Problem>) {
         read.iter()
             .any(|read| *read == path || read.starts_with(&format!("{path}.")))
     };
-    let placed = matches!(info.principal, Scope::In(..))
-        || conjuncts.iter().any(|conjunct| names_machines(conjunct));
+    let placed = is_placed(info);
     let mut refuse = |code, message: &str, hint: &str| {
         let problem = Problem::new(
             code,

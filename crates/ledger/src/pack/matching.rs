@@ -2,7 +2,9 @@
 //! one run this, so that the two cannot come to differ.
 
 use super::Question;
-use crate::body::{Decision, EstateVersion, Issuance, Proof, SessionStart, Verdict};
+use crate::body::{
+    Decision, EstateVersion, InvariantApproval, Issuance, Proof, SessionStart, Verdict,
+};
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -249,6 +251,11 @@ pub fn grounds(record: &Record) -> Result<Grounds, RecordError> {
         RecordType::Proof => {
             let proof: Proof = record.expect_body()?;
             blobs.extend(proof.blob.map(|blob| blob.sha256));
+            records.extend(proof.approval_index.map(|approval| approval.0));
+        }
+        RecordType::InvariantApproval => {
+            let approval: InvariantApproval = record.expect_body()?;
+            blobs.push(approval.subject.sha256);
         }
         _ => {}
     }

@@ -45,6 +45,7 @@ pub(crate) fn world() -> World {
         invariants: Vec::new(),
         blob: Some(BlobRef::of(PROOF)),
         millis: 7,
+        approval_index: None,
     };
     world.append(0, proof.record());
     let estate = EstateVersion {

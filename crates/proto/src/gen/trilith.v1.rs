@@ -1986,6 +1986,9 @@ pub struct EstateRequest {
     /// before. The version may be the current one.
     #[prost(bool, tag = "5")]
     pub reissue: bool,
+    /// Of authors, each an estate::Approval as JSON: what weakens an invariant takes two.
+    #[prost(bytes = "vec", repeated, tag = "6")]
+    pub approvals: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EstateExportRequest {

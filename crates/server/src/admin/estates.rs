@@ -1,5 +1,6 @@
 //! Plans and applies: compile, test, prove, compare; and what becomes current is all of it or none.
 
+use super::approving::{self, Approved};
 use super::{Admitted, act};
 use crate::core::{Core, draft};
 use crate::current::Current;
@@ -26,6 +27,8 @@ struct Planned {
     report: Option<Proved>,
     millis: u32,
     document: Value,
+    /// What two authors have signed, if they had to.
+    approval: Option<Approved>,
     /// Why it cannot be applied, if so. The document says so as well, in full.
     refused: Option<Finding>,
 }
@@ -35,10 +38,18 @@ pub(super) async fn plan(
     admitted: &Admitted,
     request: v1::EstateRequest,
 ) -> Result<Value, Refusal> {
-    Ok(planned(core, admitted, request.files).await?.document)
+    Ok(planned(core, admitted, request.files, &request.approvals)
+        .await?
+        .document)
 }
 
-async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result<Planned, Refusal> {
+async fn planned(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    blob: Vec<u8>,
+    approvals: &[Vec<u8>],
+) -> Result<Planned, Refusal> {
+    let approvals = approving::read(approvals)?;
     let files = EstateFiles::from_blob(&blob).map_err(|problem| {
         Refusal::Invalid(
             Finding::new("ESTATE-FILES", "the estate's files cannot be taken")
@@ -61,6 +72,7 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
                 estate: None,
                 report: None,
                 millis: 0,
+                approval: None,
                 document: json!({
                     "applicable": false,
                     "finding": refused,
@@ -92,7 +104,12 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         (tests, lint, diff, machines.flatten())
     });
     let begun = Instant::now();
-    let report = prover::prove(core, &estate).await;
+    let old = current.as_ref().map(|current| Arc::clone(&current.estate));
+    let report = prover::prove(core, old, &estate).await?;
+    let subject = approving::subject(core, current.as_deref(), &estate, &report.governed);
+    let judged = subject
+        .as_ref()
+        .map(|subject| approving::judge(core, current.as_deref(), subject, &approvals));
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
     let (tests, lint, diff, machines) = compared
         .await
@@ -108,10 +125,14 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
     let (refused, reasons) = if !failed.is_empty() {
         let finding = Finding::new("ESTATE-TESTS", "expected decisions do not come out");
         (Some(inapplicable(finding, &failed)), failed)
-    } else if !report.accepted {
+    } else if !(report.accepted || report.open && !approvals.is_empty()) {
         let reasons = report.reasons.clone();
         let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
         let mut finding = inapplicable(finding, &reasons);
+        if report.open {
+            finding = finding
+                .next("mend it; or have two authors answer for it: trilith estate approve DIR --author NAME --keys KEYS");
+        }
         if reasons
             .iter()
             .any(|reason| reason.contains("PROVE-SOLVER-START"))
@@ -120,10 +141,12 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         }
         (Some(finding), reasons)
     } else {
-        let refused = lockout(core, &estate, admitted.uid);
+        let unsigned = || judged.as_ref()?.as_ref().err().cloned();
+        let refused = lockout(core, &estate, admitted.uid).or_else(unsigned);
         let reasons = refused.iter().map(ToString::to_string).collect();
         (refused, reasons)
     };
+    let approval = judged.and_then(Result::ok);
     let document = json!({
         "applicable": refused.is_none(),
         "finding": refused,
@@ -136,6 +159,9 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         "lint": lint,
         "proof": report.document,
         "proof_millis": millis,
+        "governed": report.governed,
+        "subject": subject,
+        "approved_by": approval.as_ref().map(Approved::authors),
         "diff": diff,
         "machines": machines,
     });
@@ -144,6 +170,7 @@ async fn planned(core: &Arc<Core>, admitted: &Admitted, blob: Vec<u8>) -> Result
         estate: Some(estate),
         report: Some(report),
         millis,
+        approval,
         document,
         refused,
     })
@@ -209,8 +236,9 @@ fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
     )
 }
 
-/// INVARIANT: no version becomes current whose tests fail, whose invariants are not all proved, or under
-/// which its author could undo nothing.
+/// INVARIANT: no version becomes current whose tests fail, whose invariants are not all proved, which takes
+/// from the invariants of the one in force, or under which its author could undo nothing. For what is not known
+/// of an invariant, and what is taken from one, two authors may answer.
 pub(super) async fn apply(
     core: &Arc<Core>,
     admitted: &Admitted,
@@ -221,7 +249,7 @@ pub(super) async fn apply(
     core.signing.check()?;
     let old = core.current.load_full();
     based(&request.base, old.as_deref())?;
-    let planned = planned(core, admitted, request.files).await?;
+    let planned = planned(core, admitted, request.files, &request.approvals).await?;
     if let Some(finding) = planned.refused {
         if request.document {
             return Ok(planned.document);
@@ -251,9 +279,18 @@ pub(super) async fn apply(
     let proved = core.put_blob(proved).await?;
 
     let by = |record: ledger::RecordBuilder| draft(record.actor(&admitted.name(), "peercred"));
+    let mut approval_index = None;
+    if let Some(approval) = planned.approval {
+        let named = core.put_blob(approval.subject.clone()).await?;
+        let approval = by(approval.record(version, old.as_deref(), named).record())?;
+        let detail = format!("version {version}: what it does to invariants is signed by two");
+        let committed = core.append(vec![act(admitted, &detail)?, approval]).await?;
+        approval_index = committed.last().map(|one| Decimal(one.index()));
+    }
     let proof = body::Proof {
         version,
-        outcome: "proved".to_owned(),
+        outcome: if report.accepted { "proved" } else { "unknown" }.to_owned(),
+        approval_index,
         invariants: report.invariants,
         blob: Some(proved),
         millis: planned.millis,
@@ -298,6 +335,10 @@ pub(super) async fn apply(
     if let Value::Object(fields) = &mut document {
         fields.insert("index".to_owned(), json!(current.index));
         fields.insert("proof_index".to_owned(), json!(proof_index));
+        fields.insert(
+            "approval_index".to_owned(),
+            json!(approval_index.map(|at| at.0)),
+        );
         fields.insert("revoked".to_owned(), json!(revoked));
         fields.insert("reconsidered".to_owned(), json!(reconsidered));
     }

@@ -19,7 +19,7 @@ use store::{Kept, Store};
 /// Records replayed at once.
 const BATCH: u64 = 8_192;
 /// Bytes of one blob: the largest estate, or an event log.
-const LARGEST_BLOB: usize = 128 << 20;
+pub(crate) const LARGEST_BLOB: usize = 128 << 20;
 
 /// Why the server does not start, or stopped.
 #[derive(Debug, thiserror::Error)]

@@ -121,6 +121,7 @@ impl State {
             | RecordType::Stop
             | RecordType::Gap
             | RecordType::Proof
+            | RecordType::InvariantApproval
             | RecordType::Attested
             | RecordType::JoinRefused
             | RecordType::AssumeRefused

@@ -147,6 +147,18 @@ impl Fixture {
         }
     }
 
+    /// A server without an estate, whose solver is the program at `solver`.
+    pub(crate) async fn solved_by(solver: &str) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = config(dir.path());
+        config.solver = solver.into();
+        let server = server::start(config).await.unwrap();
+        Self {
+            dir,
+            server: Some(server),
+        }
+    }
+
     /// As [`Fixture::start`], with more in its configuration.
     pub(crate) async fn start_with(more: &str) -> Self {
         let fixture = Self::configured(more).await;
@@ -203,6 +215,22 @@ impl Fixture {
         self.applied(files, base, false).await
     }
 
+    /// Applies `files` with these signatures of authors.
+    pub(crate) async fn apply_signed(
+        &self,
+        files: &EstateFiles,
+        approvals: &[estate::Approval],
+    ) -> Result<serde_json::Value, Status> {
+        let approvals = approvals.iter().map(|one| serde_json::to_vec(one).unwrap());
+        let request = v1::EstateRequest {
+            files: files.to_blob(),
+            approvals: approvals.collect(),
+            ..v1::EstateRequest::default()
+        };
+        let answer = self.admin().await.estate_apply(request).await?;
+        Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
+    }
+
     /// Applies `files`, and has all identities issued anew.
     pub(crate) async fn reissue(&self, files: &EstateFiles) -> Result<serde_json::Value, Status> {
         self.applied(files, "", true).await
@@ -220,6 +248,7 @@ impl Fixture {
             base: base.to_owned(),
             document: false,
             reissue,
+            approvals: Vec::new(),
         };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())

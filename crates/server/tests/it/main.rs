@@ -11,6 +11,7 @@
 
 mod administering;
 mod anchoring;
+mod approving;
 mod attacking;
 mod attesting;
 mod authority;

@@ -121,3 +121,5 @@ fn what_is_no_estate_is_said_to_be_none() {
     std::fs::write(folder.path().join("estate.toml"), "").unwrap();
     assert_eq!(read(folder.path()).unwrap().0.len(), 2);
 }
+
+mod held;

@@ -2,6 +2,16 @@
 
 use serde_json::Value;
 
+/// Who signed.
+fn signers(body: &Value) -> String {
+    let signatures = body.get("signatures").and_then(Value::as_array);
+    let authors = signatures.into_iter().flatten();
+    let authors: Vec<&str> = authors
+        .filter_map(|one| one.get("author")?.as_str())
+        .collect();
+    authors.join(" and ")
+}
+
 /// What the record `kind` with this `body` says. A kind that has no sentence here is shown as it is.
 pub(super) fn sentence(kind: &str, body: &Value) -> String {
     let text = |name: &str| text(body.get(name));
@@ -28,6 +38,12 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("ring"),
             text("label"),
             text("epoch")
+        ),
+        "invariant-approval" => format!(
+            "estate {}: {} changes of invariants, signed by {}",
+            brief(&text("version")),
+            text("changes"),
+            signers(body)
         ),
         "bundle" => format!("trust bundle {}", text("sequence")),
         "estate-version" => format!(

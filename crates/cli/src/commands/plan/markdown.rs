@@ -30,6 +30,14 @@ pub(crate) fn page(document: &Value) -> String {
         .collect();
     section(&mut page, "Problems", true, &problems);
     invariants(&mut page, list(document, "/proof/invariants"));
+    let governed: Vec<String> = list(document, "/governed")
+        .iter()
+        .map(|change| {
+            let what = format!("{} {}", text(change, "/kind"), text(change, "/of"));
+            format!("{}: {}", code(&what), code(&text(change, "/why")))
+        })
+        .collect();
+    section(&mut page, "What two authors have to sign", true, &governed);
     changes(&mut page, document);
     let failed: Vec<String> = list(document, "/tests")
         .iter()

@@ -56,6 +56,57 @@ pub(crate) async fn refused(
     Ok(())
 }
 
+/// Somebody lets whoever runs psql become payments, which reads cards: the invariant spans both halves.
+pub(crate) async fn another_way_in(
+    story: &mut Story,
+    site: &mut Site,
+    estate: &EstateFiles,
+) -> anyhow::Result<()> {
+    let mut changed = estate.clone();
+    changed.insert(
+        "policies/psql.cedar",
+        "@id(\"psql may be payments, temporarily\")\npermit (principal in Pool::\"demo\", \
+         action == Action::\"assume\", resource == Identity::\"payments/api\")\n\
+         when { principal has uid && principal has code && principal.code.known_as.contains(\"psql\") };\n",
+    );
+    let directory = site.path("estate-another-way-in");
+    crate::commands::estate::write(&changed, &directory)
+        .map_err(|failure| anyhow::anyhow!("{failure}"))?;
+    let path = directory.display().to_string();
+    let plan = site.trilith.run(&["estate", "plan", &path]).await?;
+    let planned = plan.json()?;
+    let proved = site
+        .trilith
+        .run(&["ledger", "search", "--ledger", "server", "--type", "proof"]);
+    let proved = proved.await?.ok()?.json_lines()?;
+    let held = |report: &&Value| text(report, "/id").starts_with("only payments-api");
+    let held = proved
+        .iter()
+        .filter_map(|record| record.pointer("/record/body/invariants")?.as_array())
+        .flatten()
+        .find(held);
+    let any = held
+        .map(|report| text(report, "/any_data"))
+        .unwrap_or_default();
+    let counterexample = find(&planned, "counterexample")
+        .cloned()
+        .unwrap_or_default();
+    let because = text(&counterexample, "/because/0/file");
+    story.step(
+        "estate-refused-another-way-in",
+        plan.code == 3
+            && any == "proved"
+            && text(&counterexample, "/action") == "assume"
+            && because == "policies/psql.cedar"
+            && counterexample.pointer("/then").is_some(),
+        "only payments-api as it was released ever touches cards: proved across who becomes it and what it may do",
+        &Detail::new()
+            .with("in_force", any)
+            .with("refused", text(&counterexample, "/text")),
+    );
+    Ok(())
+}
+
 /// The first value under `key`, at any depth.
 fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
     match value {
