@@ -20,7 +20,7 @@ pub use tally::{PolicyUse, Use, UseFilter};
 pub use write::{Batch, Entry, SessionTerm, UseDelta};
 
 use crate::Error;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _};
 use std::collections::HashMap;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -94,22 +94,6 @@ impl RecordIndex {
                 anew.ok_or_else(|| Error::Applied("another schema right after it was made".into()))
             }
         }
-    }
-
-    /// As [`RecordIndex::open`], of an index that somebody else keeps: nothing is made, removed or written.
-    /// `None` if there is none, or one of another schema.
-    pub fn open_to_read(path: &Path) -> Result<Option<Self>, Error> {
-        if !path.is_file() {
-            return Ok(None);
-        }
-        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let opened = Connection::open_with_flags(path, flags);
-        let connection = opened.map_err(|source| opening(path, source))?;
-        let schema = connection
-            .busy_timeout(Duration::from_secs(5))
-            .and_then(|()| connection.pragma_query_value(None, "user_version", |row| row.get(0)));
-        let schema: i64 = schema.map_err(|source| opening(path, source))?;
-        Ok((schema == SCHEMA).then(|| Self::of(connection)))
     }
 
     /// An index in memory, for whoever may not write to the folder.

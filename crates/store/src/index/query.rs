@@ -19,8 +19,8 @@ pub struct Clause {
 pub enum Terms {
     /// As records write them, or by what people call them.
     Named(Vec<String>),
-    /// What people call them begins with this: `shop/public/`.
-    Under(String),
+    /// What people call them begins with this, `shop/public/`, or is one of these.
+    Under(String, Vec<String>),
 }
 
 impl Clause {
@@ -33,7 +33,10 @@ impl Clause {
                     let name = name_of(dimension, text);
                     names.iter().any(|one| one == text || one == name)
                 }
-                Terms::Under(prefix) => name_of(dimension, text).starts_with(prefix.as_str()),
+                Terms::Under(prefix, or) => {
+                    let name = name_of(dimension, text);
+                    name.starts_with(prefix.as_str()) || or.iter().any(|one| one == text)
+                }
             }
     }
 }
@@ -132,7 +135,7 @@ impl RecordIndex {
     }
 
     /// The numbers of a clause's terms, and how many records they have in all.
-    fn terms(&self, clause: &Clause) -> rusqlite::Result<(Vec<i64>, u64)> {
+    pub(super) fn terms(&self, clause: &Clause) -> rusqlite::Result<(Vec<i64>, u64)> {
         let mut found: Vec<i64> = Vec::new();
         let mut count = 0;
         let mut take = |id: i64, records: i64| {
@@ -142,32 +145,32 @@ impl RecordIndex {
             }
         };
         let dimension = clause.dimension as u8;
-        match &clause.terms {
-            Terms::Named(names) => {
-                let mut statement = self.connection.prepare_cached(
-                    "SELECT id, count FROM dictionary WHERE dimension = ?1 AND text = ?2
-                     UNION SELECT id, count FROM dictionary WHERE dimension = ?1 AND name = ?2",
-                )?;
-                for name in names {
-                    let mut rows = statement.query(params![dimension, name])?;
-                    while let Some(row) = rows.next()? {
-                        take(row.get(0)?, row.get(1)?);
-                    }
-                }
+        let (names, prefix) = match &clause.terms {
+            Terms::Named(names) => (names, None),
+            Terms::Under(prefix, or) => (or, Some(prefix)),
+        };
+        let mut statement = self.connection.prepare_cached(
+            "SELECT id, count FROM dictionary WHERE dimension = ?1 AND text = ?2
+             UNION SELECT id, count FROM dictionary WHERE dimension = ?1 AND name = ?2",
+        )?;
+        for name in names {
+            let mut rows = statement.query(params![dimension, name])?;
+            while let Some(row) = rows.next()? {
+                take(row.get(0)?, row.get(1)?);
             }
-            Terms::Under(prefix) => {
-                // From the prefix on, as long as names begin with it: names are compared by their bytes.
-                let mut statement = self.connection.prepare_cached(
-                    "SELECT id, count, name FROM dictionary WHERE dimension = ?1 AND name >= ?2 ORDER BY name",
-                )?;
-                let mut rows = statement.query(params![dimension, prefix])?;
-                while let Some(row) = rows.next()? {
-                    let name: String = row.get(2)?;
-                    if !name.starts_with(prefix.as_str()) {
-                        break;
-                    }
-                    take(row.get(0)?, row.get(1)?);
+        }
+        if let Some(prefix) = prefix {
+            // From the prefix on, as long as names begin with it: names are compared by their bytes.
+            let mut statement = self.connection.prepare_cached(
+                "SELECT id, count, name FROM dictionary WHERE dimension = ?1 AND name >= ?2 ORDER BY name",
+            )?;
+            let mut rows = statement.query(params![dimension, prefix])?;
+            while let Some(row) = rows.next()? {
+                let name: String = row.get(2)?;
+                if !name.starts_with(prefix.as_str()) {
+                    break;
                 }
+                take(row.get(0)?, row.get(1)?);
             }
         }
         Ok((found, count))

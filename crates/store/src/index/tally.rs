@@ -43,27 +43,33 @@ const COLUMNS: &str = "SELECT i.text, s.text, a.text, u.allowed, u.issuance, u.c
 impl RecordIndex {
     /// Uses in order of identity, resource, action; `each` is called with one after the other.
     pub fn uses(&self, filter: &UseFilter, mut each: impl FnMut(Use)) -> Result<(), Error> {
-        let clause = filter.resource.as_ref().map(|terms| Clause {
-            dimension: Dimension::Resource,
-            terms: terms.clone(),
-        });
         let asked = || {
-            let condition = if filter.identity.is_some() {
-                " WHERE u.identity = (SELECT id FROM dictionary WHERE dimension = 1 AND text = ?1)"
-            } else {
-                " WHERE ?1 IS NULL"
-            };
-            let sql = format!("{COLUMNS}{condition} ORDER BY i.text, s.text, a.text, u.allowed, u.issuance");
-            let mut statement = self.connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([&filter.identity])?;
-            while let Some(row) = rows.next()? {
-                let found = used(row)?;
-                let wanted = clause
-                    .as_ref()
-                    .is_none_or(|clause| clause.is_met_by(Dimension::Resource, &found.who.resource));
-                if wanted {
-                    each(found);
+            let resources = match &filter.resource {
+                None => None,
+                Some(terms) => {
+                    let (ids, _) = self.terms(&Clause {
+                        dimension: Dimension::Resource,
+                        terms: terms.clone(),
+                    })?;
+                    let ids: Vec<String> = ids.iter().map(ToString::to_string).collect();
+                    Some(format!("[{}]", ids.join(",")))
                 }
+            };
+            let of_whom = match filter.identity {
+                Some(_) => "u.identity = (SELECT id FROM dictionary WHERE dimension = 1 AND text = ?1)",
+                None => "?1 IS NULL",
+            };
+            let of_what = match resources {
+                Some(_) => "u.resource IN (SELECT value FROM json_each(?2))",
+                None => "?2 IS NULL",
+            };
+            let sql = format!(
+                "{COLUMNS} WHERE {of_whom} AND {of_what} ORDER BY i.text, s.text, a.text, u.allowed, u.issuance"
+            );
+            let mut statement = self.connection.prepare_cached(&sql)?;
+            let mut rows = statement.query([&filter.identity, &resources])?;
+            while let Some(row) = rows.next()? {
+                each(used(row)?);
             }
             Ok(())
         };

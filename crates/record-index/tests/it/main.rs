@@ -1,0 +1,12 @@
+//! An index over generated ledgers: it says what the ledgers say, or is told that it lies.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helper functions of tests may panic"
+)]
+
+mod searching;
+mod world;
