@@ -25,6 +25,7 @@ mod proof;
 mod questions;
 mod report;
 mod solver;
+mod widen;
 
 pub use counterexample::{Counterexample, Party};
 pub use lint::{Lint, lint_blocking};
@@ -32,3 +33,4 @@ pub use options::Options;
 pub use proof::{prove, prove_beside, prove_blocking};
 pub use questions::Memory;
 pub use report::{Engines, GivenReport, InvariantReport, Report, Result, Unknown};
+pub use widen::{Widening, newly_allowed_blocking};

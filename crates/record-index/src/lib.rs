@@ -24,21 +24,27 @@
 )]
 
 mod accesses;
+mod changes;
 mod error;
 mod filter;
 mod follow;
+mod history;
 mod replay;
 mod search;
 mod site;
 mod terms;
+mod unused;
 mod verify;
 
 pub use accesses::{AccessRow, Asked, accesses, accesses_verified};
+pub use changes::unified;
 pub use error::Error;
 pub use filter::Filter;
 pub use follow::{Followed, Index};
+pub use history::{About, Change as EstateChange, History, history};
 pub use replay::{Change, Changed, NotReplayed, Replayed, replay};
 pub use search::{Hit, Page, Searched, search};
 pub use site::{Site, Source};
 pub use store::index::{TimeRange, Use};
+pub use unused::{Grant, Patch, PolicyUnused, Unused, patch, unused};
 pub use verify::{Verified, verify};

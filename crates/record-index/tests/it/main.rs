@@ -8,5 +8,6 @@
     reason = "helper functions of tests may panic"
 )]
 
+mod asking;
 mod searching;
 mod world;

@@ -2,11 +2,12 @@
 
 use crypto::{Algorithm, KeyPair, Signer};
 use ledger::body::{
-    ActionOn, Begin, Body as _, Coverage, Decision, FactValue, Intent, Issuance, More, Outcome, SessionEnd,
+    ActionOn, Begin, Body as _, Coverage, Decision, EstateVersion, FactValue, Intent, Issuance, More, Outcome, SessionEnd,
     SessionStart, SvidKind,
 };
 use ledger::{Base64, Commitment, Decimal, Digest, Draft, HexDigest, RecordBuilder, Salt, Stamp};
-use ledger_store::{Ledger, Options};
+use ledger_store::{Blobs, Ledger, Options, RealDisk};
+use estate::EstateFiles;
 use record_index::Site;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -94,6 +95,54 @@ impl World {
     }
 }
 
+/// The example estate, for this trust domain.
+pub(crate) fn shop_files() -> EstateFiles {
+    fn read(folder: &Path, prefix: &str, files: &mut EstateFiles) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                read(&entry.path(), &format!("{name}/"), files);
+            } else {
+                let text = std::fs::read_to_string(entry.path()).unwrap();
+                files.insert(name, text.replace("demo.trilith", DOMAIN));
+            }
+        }
+    }
+    let mut files = EstateFiles::new();
+    read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop"), "", &mut files);
+    files
+}
+
+/// The files without the policy of this id.
+pub(crate) fn without(files: &EstateFiles, id: &str) -> EstateFiles {
+    let mut files = files.clone();
+    let text = &files.0["policies/shop.cedar"];
+    let start = text.find(&format!("@id(\"{id}\")")).unwrap();
+    let end = start + text[start..].find(";\n").unwrap() + 2;
+    let smaller = format!("{}{}", &text[..start], &text[end..]);
+    files.insert("policies/shop.cedar", smaller);
+    files
+}
+
+impl World {
+    /// A version becomes current.
+    pub(crate) fn apply(&mut self, files: &EstateFiles, author: &str) -> u64 {
+        let blobs = Blobs::open(&self.path().join("blobs"), 64 << 20, Arc::new(RealDisk)).unwrap();
+        let blob = blobs.put(&files.to_blob()).unwrap();
+        let body = EstateVersion {
+            version: blob.sha256,
+            blob,
+            parent: None,
+            author: author.to_owned(),
+            message: "a change".to_owned(),
+            proof_index: None,
+            floor: Decimal(0),
+        };
+        self.put(body.record().actor(author, "peercred"))
+    }
+}
+
 pub(crate) fn id(path: &str) -> String {
     format!("spiffe://{DOMAIN}/{path}")
 }
@@ -103,7 +152,7 @@ pub(crate) fn table(path: &str) -> String {
 }
 
 pub(crate) fn issuance(path: &str, node: &str, code: &str) -> RecordBuilder {
-    let facts = [("code.sha256", code), ("machine.pool", "prod")];
+    let facts = [("code.sha256", code), ("machine.join", "tpm")];
     let facts = facts.map(|(name, value)| (name.to_owned(), FactValue::Text(value.to_owned())));
     let body = Issuance {
         kind: SvidKind::X509,

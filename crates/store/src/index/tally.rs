@@ -43,7 +43,7 @@ const COLUMNS: &str = "SELECT i.text, s.text, a.text, u.allowed, u.issuance, u.c
 impl RecordIndex {
     /// Uses in order of identity, resource, action; `each` is called with one after the other.
     pub fn uses(&self, filter: &UseFilter, mut each: impl FnMut(Use)) -> Result<(), Error> {
-        let asked = || {
+        let mut asked = || -> rusqlite::Result<()> {
             let resources = match &filter.resource {
                 None => None,
                 Some(terms) => {
@@ -78,7 +78,7 @@ impl RecordIndex {
 
     /// Every policy that a record names as having allowed something, in order of its id.
     pub fn policy_uses(&self) -> Result<Vec<PolicyUse>, Error> {
-        let asked = || {
+        let asked = || -> rusqlite::Result<Vec<PolicyUse>> {
             let mut statement = self.connection.prepare_cached(
                 "SELECT d.text, p.count, p.first, p.first_time, p.last, p.last_time
                  FROM policies p JOIN dictionary d ON d.id = p.policy ORDER BY d.text",
