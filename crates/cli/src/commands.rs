@@ -8,6 +8,7 @@ pub(crate) mod estate;
 mod ledger;
 mod pack;
 pub(crate) mod plan;
+mod records;
 mod refs;
 mod resources;
 pub(crate) mod roles;
@@ -83,6 +84,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Whoami(arguments) => {
             block_on(ASKING_THREADS, workload::whoami(arguments, &global))?
         }
+        Command::History(arguments) => records::history(&arguments, &global)?,
+        Command::Unused(arguments) => return records::unused(&arguments, &global),
+        Command::Replay(arguments) => records::replay(&arguments, &global)?,
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
     }
     Ok(ExitCode::SUCCESS)

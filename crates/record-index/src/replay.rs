@@ -160,7 +160,7 @@ fn merged(changed: Vec<Changed>) -> Vec<Changed> {
 }
 
 /// The estate that the server's ledger has as current, if its blob is here.
-pub(crate) fn in_force(site: &Site) -> Result<Option<Estate>, Error> {
+pub fn in_force(site: &Site) -> Result<Option<Estate>, Error> {
     let Some(server) = site.server() else {
         return Ok(None);
     };
@@ -281,8 +281,12 @@ impl<'a> Again<'a> {
             .cloned()
             .collect();
         if !held.whole {
+            let text = conditions(&can);
             let missing = visible.iter().filter(|name| facts.fact(name).is_none());
-            let missing: Vec<&str> = missing.map(String::as_str).collect();
+            let missing: Vec<&str> = missing
+                .map(String::as_str)
+                .filter(|name| may_read(&text, name, &facts))
+                .collect();
             if !missing.is_empty() {
                 return Ok(Outcome::Not(format!(
                     "it depends on facts ({}), and the issuance shows no {}",
@@ -350,6 +354,24 @@ fn conditions(access: &Access) -> String {
     let all = access.when.iter().chain(&access.unless).chain(&access.if_defined);
     let texts: BTreeSet<&str> = all.map(|residual| residual.condition.as_str()).collect();
     texts.into_iter().collect::<Vec<_>>().join("; ")
+}
+
+/// Whether conditions of this text may come out otherwise by a fact that is not shown: they name all of it, or ask
+/// whether there is something that it would be in.
+fn may_read(conditions: &str, name: &str, shown: &FactSet) -> bool {
+    if name.split('.').all(|segment| conditions.contains(segment)) {
+        return true;
+    }
+    name.match_indices('.').any(|(at, _)| {
+        let (within, _) = name.split_at(at);
+        let segment = within.rsplit('.').next().unwrap_or(within);
+        let known = shown.iter().any(|fact| {
+            fact.name
+                .strip_prefix(within)
+                .is_some_and(|rest| rest.starts_with('.'))
+        });
+        !known && conditions.contains(&format!("has {segment}"))
+    })
 }
 
 /// The facts of an opened commitment: a line for each, name, source and value.

@@ -131,8 +131,10 @@ fn history_says_since_when_by_which_change_and_by_whom() {
     assert_eq!(of_resource.changes.len(), 3);
     let at = of_resource.now.iter().position(|line| line.starts_with("payments/api select"));
     assert_eq!(of_resource.since[at.unwrap()], fourth);
-    // What others may do has not changed since the beginning.
-    assert!(of_resource.since.contains(&first));
+    // What may be done to another has not changed since the beginning.
+    let of_orders = history(&site, &About::Resource(ResourceRef::table(ORDERS)), false).unwrap();
+    assert_eq!((of_orders.changes.len(), of_orders.changes[0].record), (1, first));
+    assert!(of_orders.since.len() > 3 && of_orders.since.iter().all(|since| *since == first));
     let of_policy = history(&site, &About::Policy("payments reads cards".to_owned()), false).unwrap();
     assert_eq!(of_policy.changes.len(), 3);
     let of_principal = history(&site, &About::Principal("payments/api".to_owned()), false).unwrap();
