@@ -3,7 +3,7 @@
 
 use crate::filter::{resource_terms, spiffe_id};
 use crate::follow::Earlier;
-use crate::search::{each_match, read};
+use crate::search::{every_match, read};
 use crate::site::{Site, Source};
 use crate::terms::Fold;
 use crate::verify::{lied, scan};
@@ -11,7 +11,6 @@ use crate::{Error, Filter};
 use ledger::Receipt;
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use store::index::{Batch, Clause, Dimension, TimeRange, Use, UseDelta, UseFilter};
 
 /// What is asked. Nothing set: everybody's accesses to everything.
@@ -135,13 +134,13 @@ fn windowed(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Use>, Err
     };
     let clauses = filter.clauses(&site.trust_domain, None);
     let mut all = Batch::default();
-    each_match(source, &clauses, 0, |matched| {
+    every_match(source, &clauses, |matched| {
         let bytes = read(source, matched.record)?;
         fold.take(matched.record, &bytes, &mut earlier)?;
         let batch = std::mem::take(&mut fold.batch);
         all.uses.extend(batch.uses);
         all.outcomes.extend(batch.outcomes);
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     })?;
     Ok(counted(site, asked, all))
 }

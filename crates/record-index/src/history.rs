@@ -12,7 +12,6 @@ use ledger::body::EstateVersion;
 use ledger::{Receipt, RecordType};
 use serde::Serialize;
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 
 /// What the history is of.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,9 +77,9 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
         ..Filter::default()
     };
     let clauses = filter.clauses(&site.trust_domain, None);
-    crate::search::each_match(server, &clauses, 0, |matched| {
+    crate::search::every_match(server, &clauses, |matched| {
         versions.push((matched.record, matched.time));
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     })?;
     let mut history = History {
         changes: Vec::new(),

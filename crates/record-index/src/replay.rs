@@ -14,7 +14,6 @@ use ledger::body::{self, FactValue};
 use ledger::{Commitment, HexDigest, RecordType};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
-use std::ops::ControlFlow;
 use store::index::{TimeRange, Use};
 
 /// What the proposed estate makes of a recorded access.
@@ -170,9 +169,9 @@ pub fn in_force(site: &Site) -> Result<Option<Estate>, Error> {
     };
     let mut newest = None;
     let clauses = filter.clauses(&site.trust_domain, None);
-    crate::search::each_match(server, &clauses, 0, |matched| {
+    crate::search::every_match(server, &clauses, |matched| {
         newest = Some(matched.record);
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     })?;
     let Some(index) = newest else {
         return Ok(None);

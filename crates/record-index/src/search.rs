@@ -121,6 +121,18 @@ pub(crate) fn each_match(
     }
 }
 
+/// As [`each_match`], for whoever wants them all.
+pub(crate) fn every_match(
+    source: &Source,
+    clauses: &Clauses,
+    mut each: impl FnMut(Matched) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let ended = each_match(source, clauses, 0, |matched| {
+        each(matched).map(|()| ControlFlow::Continue(()))
+    });
+    ended.map(|_all| ())
+}
+
 /// The record's bytes. An index that names a record that is not there lies.
 pub(crate) fn read(source: &Source, index: u64) -> Result<Vec<u8>, Error> {
     let records = source.reader().read(index..index.saturating_add(1))?;

@@ -210,9 +210,9 @@ impl Site {
         let server = self.needs_server("which machine and which code an identity was issued to")?;
         let clauses = filter.of_issuances().clauses(&self.trust_domain, None);
         let mut found = std::collections::BTreeSet::new();
-        crate::search::each_match(server, &clauses, 0, |matched| {
+        crate::search::every_match(server, &clauses, |matched| {
             found.insert(matched.record);
-            Ok(std::ops::ControlFlow::Continue(()))
+            Ok(())
         })?;
         Ok(Some(found))
     }

@@ -3,13 +3,12 @@
 
 use crate::filter::Clauses;
 use crate::follow::{Earlier, each_record};
-use crate::search::each_match;
+use crate::search::every_match;
 use crate::site::{Site, Source};
 use crate::terms::Fold;
 use crate::{Error, Filter};
 use facts::Finding;
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
 
 /// Places that a finding shows.
 const SHOWN: usize = 8;
@@ -49,9 +48,9 @@ pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Er
 /// The records of one ledger that match, as the ledger says; the index has to say the same.
 fn compare(source: &Source, clauses: &Clauses, verified: &mut Verified) -> Result<BTreeSet<u64>, Error> {
     let mut said = BTreeSet::new();
-    each_match(source, clauses, 0, |matched| {
+    every_match(source, clauses, |matched| {
         said.insert(matched.record);
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     })?;
     let mut found = BTreeSet::new();
     scan(source, |fold| {

@@ -106,7 +106,7 @@ async fn each(
     Ok(())
 }
 
-pub(super) use sentence::path_of;
+pub(in crate::commands) use sentence::path_of;
 
 /// A record that was found in a folder, as one of the server's.
 pub(super) fn show_hit(
