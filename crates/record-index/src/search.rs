@@ -17,6 +17,8 @@ const PAGE: u64 = 1_024;
 pub struct Page<'a> {
     /// A ledger's name, or `*`.
     pub ledger: &'a str,
+    /// In each ledger, from this index on.
+    pub from: u64,
     /// Where to go on, as [`Searched::more`] said.
     pub cursor: Option<&'a str>,
     /// None: all of them.
@@ -61,7 +63,7 @@ pub fn search(
         more: None,
     };
     let (mut from, skipped) = match page.cursor {
-        None => (0, 0),
+        None => (page.from, 0),
         Some(cursor) => place(cursor, &sources)?,
     };
     for source in sources.into_iter().skip(skipped) {
@@ -93,7 +95,7 @@ pub fn search(
         if ended.is_break() {
             break;
         }
-        from = 0;
+        from = page.from;
     }
     Ok(searched)
 }

@@ -86,14 +86,13 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
     };
     let page = Page {
         ledger: &arguments.ledger,
+        from: arguments.from,
         cursor: arguments.cursor.as_deref(),
         limit: (arguments.limit > 0).then_some(arguments.limit),
         receipts: arguments.receipts,
     };
     let searched = record_index::search(&site, &filter, &page, |hit| {
-        if hit.index >= arguments.from {
-            show_hit(&hit.ledger, hit.index, &hit.record, hit.receipt.as_ref(), global);
-        }
+        show_hit(&hit.ledger, hit.index, &hit.record, hit.receipt.as_ref(), global);
         ControlFlow::Continue(())
     });
     let searched = searched.map_err(failed)?;
