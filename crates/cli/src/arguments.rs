@@ -15,8 +15,8 @@ pub(crate) use estate::{
     WhoCanArguments, WhyArguments,
 };
 pub(crate) use records::{
-    AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment, ReplayArguments,
-    UnusedArguments,
+    AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
+    ReplayArguments, UnusedArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
@@ -376,7 +376,10 @@ impl SearchArguments {
             ("--receipts", self.receipts),
             ("--verify", self.verify),
         ];
-        given.into_iter().find(|(_, given)| *given).map(|(name, _)| name)
+        given
+            .into_iter()
+            .find(|(_, given)| *given)
+            .map(|(name, _)| name)
     }
 }
 

@@ -72,9 +72,15 @@ struct Widened<'a> {
 impl Widened<'_> {
     async fn ask(&self) -> Result<Widening, Unknown> {
         let schema = cedar::schema(self.new);
-        let permits = cedar::singles(self.new).filter(|one| one.policy().effect() == Effect::Permit);
+        let permits =
+            cedar::singles(self.new).filter(|one| one.policy().effect() == Effect::Permit);
         let envs: BTreeSet<RequestEnv> = permits
-            .flat_map(|permit| permit.policy().get_valid_request_envs(schema).collect::<Vec<_>>())
+            .flat_map(|permit| {
+                permit
+                    .policy()
+                    .get_valid_request_envs(schema)
+                    .collect::<Vec<_>>()
+            })
             .collect();
         let mut asked = 0;
         for env in &envs {
@@ -106,7 +112,10 @@ impl Widened<'_> {
                 .ask(async |compiler| compiler.check_never_errors_opt(&compiled).await)
                 .await?;
             if !never {
-                let what = format!("{} can err, which denies, and is not there any more", policy.reference());
+                let what = format!(
+                    "{} can err, which denies, and is not there any more",
+                    policy.reference()
+                );
                 return Err(Unknown::new("PROVE-ERRS", what));
             }
         }
@@ -122,12 +131,17 @@ impl Widened<'_> {
         let compiled = |policies: &[Single<'_>]| {
             let set = PolicySet::from_policies(policies.iter().map(|one| one.policy().clone()));
             let set = set.map_err(|error| Unknown::new("PROVE-UNSUPPORTED", error.to_string()))?;
-            CompiledPolicySet::compile(&set, env, cedar::schema(self.new)).map_err(|error| unknown(&error))
+            CompiledPolicySet::compile(&set, env, cedar::schema(self.new))
+                .map_err(|error| unknown(&error))
         };
         let (old, new) = (compiled(before)?, compiled(after)?);
         for pool in &self.pools {
             let found = pool
-                .ask(async |compiler| compiler.check_implies_with_counterexample_opt(&new, &old).await)
+                .ask(async |compiler| {
+                    compiler
+                        .check_implies_with_counterexample_opt(&new, &old)
+                        .await
+                })
                 .await?;
             if let Some(found) = found {
                 return self.replay(&found).map(Some);
@@ -157,7 +171,9 @@ impl Widened<'_> {
                 "the solver's counterexample is not newly allowed when it is evaluated",
             ));
         }
-        let name = |uid: Option<&cedar_policy::EntityUid>| uid.map_or_else(|| "?".to_owned(), ToString::to_string);
+        let name = |uid: Option<&cedar_policy::EntityUid>| {
+            uid.map_or_else(|| "?".to_owned(), ToString::to_string)
+        };
         let request = &found.request;
         Ok(Widening::Something {
             request: format!(
@@ -174,5 +190,7 @@ impl Widened<'_> {
 /// The policies that can concern such requests.
 fn concerned<'a>(estate: &'a Estate, env: &RequestEnv) -> Vec<Single<'a>> {
     let action = env.action().id().unescaped().to_owned();
-    cedar::singles(estate).filter(|one| one.concerns(&action)).collect()
+    cedar::singles(estate)
+        .filter(|one| one.concerns(&action))
+        .collect()
 }

@@ -246,7 +246,14 @@ impl Estate {
         }
         let mut answer = self.empty_answer();
         let prepared = self.prepare(&FactSet::new());
-        self.ask(principal, action, resource, resource, &prepared, &mut answer);
+        self.ask(
+            principal,
+            action,
+            resource,
+            resource,
+            &prepared,
+            &mut answer,
+        );
         match answer.errors.into_iter().next() {
             Some(error) => Err(error),
             None => Ok(answer.accesses.into_iter().next()),

@@ -8,7 +8,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::head::Head;
 use crate::log::Log;
 use crate::segment::Segment;
-use crate::{Options, RealDisk, Reader, StoreError, recovery};
+use crate::{Options, Reader, RealDisk, StoreError, recovery};
 use ledger::body::Begin;
 use ledger::merkle::empty_root;
 use ledger::{Checkpoint, LedgerKey, Record};

@@ -55,8 +55,8 @@ fn kind(action: &str) -> &'static str {
 }
 
 /// The rows in order of ledger, identity, resource and action. `receipts`: with those of each row's first and last
-/// record. A record whose list of resources was cut counts for those that it still names; `trilith ledger
-/// search --resource` shows it for the others. Call [`Site::catch_up`] first.
+/// record. A record whose list of resources was cut counts for those that it still names; a search for any other
+/// resource shows it. Call [`Site::catch_up`] first.
 pub fn accesses(site: &Site, asked: &Asked, receipts: bool) -> Result<Vec<AccessRow>, Error> {
     let mut rows = Vec::new();
     for source in &site.sources {
@@ -75,28 +75,46 @@ pub fn accesses(site: &Site, asked: &Asked, receipts: bool) -> Result<Vec<Access
 ///
 /// # Errors
 /// [`Error::Lied`] where the two differ.
-pub fn accesses_verified(site: &Site, asked: &Asked, receipts: bool) -> Result<Vec<AccessRow>, Error> {
+pub fn accesses_verified(
+    site: &Site,
+    asked: &Asked,
+    receipts: bool,
+) -> Result<Vec<AccessRow>, Error> {
     let rows = accesses(site, asked, receipts)?;
     for source in &site.sources {
         let mut all = Batch::default();
         scan(source, |fold| {
             let batch = std::mem::take(&mut fold.batch);
-            let wanted = batch.entries.iter().all(|entry| asked.times.holds(entry.time));
+            let wanted = batch
+                .entries
+                .iter()
+                .all(|entry| asked.times.holds(entry.time));
             if wanted {
                 all.uses.extend(batch.uses);
                 all.outcomes.extend(batch.outcomes);
             }
         })?;
         let scanned = rows_of(source, &counted(site, asked, all));
-        let said: Vec<&AccessRow> = rows.iter().filter(|row| row.ledger == source.name).collect();
+        let said: Vec<&AccessRow> = rows
+            .iter()
+            .filter(|row| row.ledger == source.name)
+            .collect();
         let plain = |row: &AccessRow| AccessRow {
             receipts: None,
             ..row.clone()
         };
         let differs = |one: &AccessRow, others: &[AccessRow]| !others.contains(&plain(one));
         let said: Vec<AccessRow> = said.into_iter().map(plain).collect();
-        let left_out: Vec<u64> = scanned.iter().filter(|row| differs(row, &said)).map(|row| row.last.0).collect();
-        let invented: Vec<u64> = said.iter().filter(|row| differs(row, &scanned)).map(|row| row.last.0).collect();
+        let left_out: Vec<u64> = scanned
+            .iter()
+            .filter(|row| differs(row, &said))
+            .map(|row| row.last.0)
+            .collect();
+        let invented: Vec<u64> = said
+            .iter()
+            .filter(|row| differs(row, &scanned))
+            .map(|row| row.last.0)
+            .collect();
         if !left_out.is_empty() || !invented.is_empty() {
             return Err(lied(source, &left_out, &invented));
         }
@@ -110,7 +128,10 @@ pub(crate) fn uses(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Us
         return windowed(site, source, asked);
     }
     let filter = UseFilter {
-        identity: asked.by.as_deref().map(|by| spiffe_id(by, &site.trust_domain)),
+        identity: asked
+            .by
+            .as_deref()
+            .map(|by| spiffe_id(by, &site.trust_domain)),
         resource: asked.of.as_deref().map(resource_terms),
     };
     let mut found = Vec::new();
@@ -123,7 +144,9 @@ fn windowed(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Use>, Err
     let filter = Filter {
         identity: asked.by.clone(),
         resource: asked.of.clone(),
-        types: ["intent", "decision", "outcome"].map(str::to_owned).to_vec(),
+        types: ["intent", "decision", "outcome"]
+            .map(str::to_owned)
+            .to_vec(),
         times: asked.times,
         ..Filter::default()
     };
@@ -147,19 +170,26 @@ fn windowed(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Use>, Err
 
 /// Sums of what was folded, of what is asked for.
 fn counted(site: &Site, asked: &Asked, batch: Batch) -> Vec<Use> {
-    let by = asked.by.as_deref().map(|by| spiffe_id(by, &site.trust_domain));
+    let by = asked
+        .by
+        .as_deref()
+        .map(|by| spiffe_id(by, &site.trust_domain));
     let of = asked.of.as_deref().map(|of| Clause {
         dimension: Dimension::Resource,
         terms: resource_terms(of),
     });
     let wanted = |who: &UseDelta| {
         by.as_ref().is_none_or(|by| *by == who.identity)
-            && of.as_ref().is_none_or(|of| of.is_met_by(Dimension::Resource, &who.resource))
+            && of
+                .as_ref()
+                .is_none_or(|of| of.is_met_by(Dimension::Resource, &who.resource))
     };
     let mut sums: BTreeMap<UseDelta, Use> = BTreeMap::new();
     for (who, record, time) in batch.uses {
         if wanted(&who) {
-            let one = sums.entry(who).or_insert_with_key(|who| none(who, (record, time)));
+            let one = sums
+                .entry(who)
+                .or_insert_with_key(|who| none(who, (record, time)));
             one.count += 1;
             one.last = (record, time);
         }
@@ -167,7 +197,11 @@ fn counted(site: &Site, asked: &Asked, batch: Batch) -> Vec<Use> {
     for (who, succeeded) in batch.outcomes {
         // An outcome of what began before the window is told with what began in it, or not at all.
         if let Some(one) = sums.get_mut(&who) {
-            *(if succeeded { &mut one.succeeded } else { &mut one.failed }) += 1;
+            *(if succeeded {
+                &mut one.succeeded
+            } else {
+                &mut one.failed
+            }) += 1;
         }
     }
     sums.into_values().collect()

@@ -82,7 +82,10 @@ fn hunks(edits: &[Edit<'_>]) -> Vec<std::ops::Range<usize>> {
         if matches!(edit, Edit::Same(_)) {
             continue;
         }
-        let (start, end) = (at.saturating_sub(CONTEXT), (at + 1 + CONTEXT).min(edits.len()));
+        let (start, end) = (
+            at.saturating_sub(CONTEXT),
+            (at + 1 + CONTEXT).min(edits.len()),
+        );
         match hunks.last_mut() {
             Some(last) if last.end >= start => last.end = end,
             _ => hunks.push(start..end),
@@ -137,9 +140,17 @@ mod tests {
         let expected = "--- a/x\n+++ b/x\n@@ -2,7 +2,6 @@\n 2\n 3\n 4\n-5\n 6\n 7\n 8\n";
         assert_eq!(unified("x", old, Some(new)), expected);
         assert_eq!(unified("x", old, Some(old)), "");
-        assert_eq!(unified("x", "1\n", None), "--- a/x\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-1\n");
+        assert_eq!(
+            unified("x", "1\n", None),
+            "--- a/x\n+++ /dev/null\n@@ -1,1 +0,0 @@\n-1\n"
+        );
         let without = unified("x", "1\n2", Some("1"));
-        assert!(without.ends_with("-1\n-2\n\\ No newline at end of file\n+1\n\\ No newline at end of file\n"), "{without}");
+        assert!(
+            without.ends_with(
+                "-1\n-2\n\\ No newline at end of file\n+1\n\\ No newline at end of file\n"
+            ),
+            "{without}"
+        );
     }
 
     /// By the program that people use.
@@ -150,7 +161,11 @@ mod tests {
             let _ = writeln!(old, "line {}", line % 7);
         }
         let lines: Vec<&str> = old.lines().collect();
-        for (gone, added) in [(vec![3, 4, 40], vec![]), (vec![0, 59], vec![20]), (vec![], vec![0, 59])] {
+        for (gone, added) in [
+            (vec![3, 4, 40], vec![]),
+            (vec![0, 59], vec![20]),
+            (vec![], vec![0, 59]),
+        ] {
             let mut new = String::new();
             for (number, line) in lines.iter().enumerate() {
                 if added.contains(&number) {
@@ -163,13 +178,20 @@ mod tests {
             }
             let folder = tempfile::tempdir().unwrap();
             std::fs::write(folder.path().join("file"), &old).unwrap();
-            std::fs::write(folder.path().join("patch"), unified("file", &old, Some(&new))).unwrap();
+            std::fs::write(
+                folder.path().join("patch"),
+                unified("file", &old, Some(&new)),
+            )
+            .unwrap();
             let applied = std::process::Command::new("git")
                 .args(["apply", "patch"])
                 .current_dir(folder.path())
                 .status();
             assert!(applied.unwrap().success());
-            assert_eq!(std::fs::read_to_string(folder.path().join("file")).unwrap(), new);
+            assert_eq!(
+                std::fs::read_to_string(folder.path().join("file")).unwrap(),
+                new
+            );
         }
     }
 }

@@ -33,8 +33,9 @@ impl Error {
             Self::Ledger(error) => Finding::new("RECORDS-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),
-            Self::Index(_) => Finding::new("RECORDS-INDEX", facts::with_causes(self))
-                .next("remove the index's file, which is made anew, or keep it elsewhere with --index"),
+            Self::Index(_) => Finding::new("RECORDS-INDEX", facts::with_causes(self)).next(
+                "remove the index's file, which is made anew, or keep it elsewhere with --index",
+            ),
             Self::NoLedger(folder) => Finding::new("RECORDS-NO-LEDGER", self.to_string())
                 .expected("a data_dir, or the folder of one ledger, with `segments` in it")
                 .observed(folder.display().to_string())

@@ -50,20 +50,28 @@ impl Clauses {
 impl Filter {
     /// Checks what has only some values.
     pub fn check(&self) -> Result<(), Error> {
-        if let Some(unknown) = self.types.iter().find(|name| RecordType::from_name(name).is_none()) {
+        if let Some(unknown) = self
+            .types
+            .iter()
+            .find(|name| RecordType::from_name(name).is_none())
+        {
             let known = RecordType::ALL.iter().map(|kind| kind.as_str());
-            return Err(Finding::new("RECORD-TYPE", "there is no such type of record")
-                .expected(known.collect::<Vec<_>>().join(", "))
-                .observed(unknown.clone())
-                .next("search for one of these with --type")
-                .into());
+            return Err(
+                Finding::new("RECORD-TYPE", "there is no such type of record")
+                    .expected(known.collect::<Vec<_>>().join(", "))
+                    .observed(unknown.clone())
+                    .next("search for one of these with --type")
+                    .into(),
+            );
         }
         match self.decision.as_deref() {
             None | Some("allow" | "deny") => Ok(()),
-            Some(other) => Err(Finding::new("RECORDS-DECISION", "a decision is `allow` or `deny`")
-                .observed(other.to_owned())
-                .next("search with --decision deny")
-                .into()),
+            Some(other) => Err(
+                Finding::new("RECORDS-DECISION", "a decision is `allow` or `deny`")
+                    .observed(other.to_owned())
+                    .next("search with --decision deny")
+                    .into(),
+            ),
         }
     }
 
@@ -106,7 +114,10 @@ impl Filter {
                 }
                 if let Some(code) = &self.code {
                     let plain = code.strip_prefix("sha256:").unwrap_or(code);
-                    named(Dimension::Code, vec![plain.to_ascii_lowercase(), code.clone()]);
+                    named(
+                        Dimension::Code,
+                        vec![plain.to_ascii_lowercase(), code.clone()],
+                    );
                 }
             }
         }

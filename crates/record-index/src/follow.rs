@@ -117,7 +117,8 @@ impl Index {
         // Another process was faster. What it added was made of the same records, or it is judged anew.
         self.fold = Fold::default();
         let applied = self.store.applied()?;
-        let applied = applied.map(|applied| self.fits(&applied, origin).map(|fits| (fits, applied)));
+        let applied =
+            applied.map(|applied| self.fits(&applied, origin).map(|fits| (fits, applied)));
         match applied.transpose()? {
             Some((true, applied)) => Ok(applied.size),
             _ => {
@@ -138,11 +139,11 @@ pub(crate) struct Earlier<'a> {
 impl Before for Earlier<'_> {
     type Error = Error;
 
-    fn session(&mut self, session: &str) -> Result<Option<String>, Error> {
-        let Some(store) = self.store else {
-            return Ok(None);
-        };
-        Ok(store.session(session)?.map(|(_, terms)| terms))
+    fn session(&mut self, session: &str) -> Result<Option<(u64, String)>, Error> {
+        match self.store {
+            Some(store) => Ok(store.session(session)?),
+            None => Ok(None),
+        }
     }
 
     fn record(&mut self, index: u64) -> Result<Option<Record>, Error> {
@@ -153,7 +154,10 @@ impl Before for Earlier<'_> {
 /// The record at `index`, if it is one that this version can read.
 pub(crate) fn record_at(reader: &Reader, index: u64) -> Result<Option<Record>, Error> {
     let bytes = reader.read(index..index.saturating_add(1))?;
-    Ok(bytes.into_iter().next().and_then(|bytes| Record::from_vec(bytes).ok()))
+    Ok(bytes
+        .into_iter()
+        .next()
+        .and_then(|bytes| Record::from_vec(bytes).ok()))
 }
 
 /// Every record of a ledger up to `size`, and the root that they lead to.

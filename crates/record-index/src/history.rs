@@ -103,7 +103,10 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
             continue;
         };
         let Some(files) = estate_files(site, &version.blob.sha256)? else {
-            history.unread.push((record, "its files are not among the blobs that are here".to_owned()));
+            history.unread.push((
+                record,
+                "its files are not among the blobs that are here".to_owned(),
+            ));
             continue;
         };
         let relevant = relevant(&files);
@@ -114,8 +117,13 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
         let estate = match Estate::compile_recorded(&files) {
             Ok(estate) => estate,
             Err(problems) => {
-                let first = problems.first().map_or_else(String::new, ToString::to_string);
-                history.unread.push((record, format!("it does not compile in this version: {first}")));
+                let first = problems
+                    .first()
+                    .map_or_else(String::new, ToString::to_string);
+                history.unread.push((
+                    record,
+                    format!("it does not compile in this version: {first}"),
+                ));
                 continue;
             }
         };
@@ -164,7 +172,9 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
     }
     for (name, said) in &state {
         history.now.push(line(name, said));
-        history.since.push(since.get(name).copied().unwrap_or_default());
+        history
+            .since
+            .push(since.get(name).copied().unwrap_or_default());
     }
     Ok(history)
 }
@@ -204,7 +214,11 @@ fn state_of(estate: &Estate, about: &About) -> Result<State, String> {
                 return Ok(State::new());
             }
             // An action or kind that a version did not know yet could not be allowed by it.
-            estate.can(principal, *action, resource).unwrap_or_default().into_iter().collect()
+            estate
+                .can(principal, *action, resource)
+                .unwrap_or_default()
+                .into_iter()
+                .collect()
         }
         About::Principal(principal) => {
             if estate.identity(principal).is_none() {
@@ -242,14 +256,22 @@ fn state_of(estate: &Estate, about: &About) -> Result<State, String> {
 /// named by id.
 fn said(access: &Access) -> (String, String) {
     let name = format!("{} {} {}", access.identity, access.action, access.resource);
-    let mut because: Vec<String> = access.policies.iter().map(|policy| format!("{:?}", policy.id)).collect();
+    let mut because: Vec<String> = access
+        .policies
+        .iter()
+        .map(|policy| format!("{:?}", policy.id))
+        .collect();
     let kinds = [
         ("when", &access.when),
         ("unless", &access.unless),
         ("if defined", &access.if_defined),
     ];
     for (word, residuals) in kinds {
-        because.extend(residuals.iter().map(|residual| format!("{word} {}", residual.condition)));
+        because.extend(
+            residuals
+                .iter()
+                .map(|residual| format!("{word} {}", residual.condition)),
+        );
     }
     (name, format!("because of {}", because.join("; ")))
 }

@@ -4,10 +4,10 @@
 //! issuance's commitment where the server's blobs are there, else with those that the issuance record shows. What
 //! cannot be decided from that is told, with why.
 
+use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::site::Site;
-use crate::Error;
 use estate::{Access, Action, Estate, EstateFiles, Request, ResourceRef};
 use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
 use ledger::body::{self, FactValue};
@@ -143,8 +143,21 @@ fn merged(changed: Vec<Changed>) -> Vec<Changed> {
     let mut rows: Vec<Changed> = Vec::with_capacity(changed.len());
     for one in changed {
         let alike = |row: &&mut Changed| {
-            (row.change, &row.ledger, &row.identity, &row.action, &row.resource, &row.policies)
-                == (one.change, &one.ledger, &one.identity, &one.action, &one.resource, &one.policies)
+            (
+                row.change,
+                &row.ledger,
+                &row.identity,
+                &row.action,
+                &row.resource,
+                &row.policies,
+            ) == (
+                one.change,
+                &one.ledger,
+                &one.identity,
+                &one.action,
+                &one.resource,
+                &one.policies,
+            )
         };
         // Rows come in order of identity, resource and action: what is alike stands side by side.
         if let Some(row) = rows.last_mut().as_mut().filter(|row| alike(row)) {
@@ -182,7 +195,8 @@ pub fn in_force(site: &Site) -> Result<Option<Estate>, Error> {
     let Ok(version) = record.expect_body::<body::EstateVersion>() else {
         return Ok(None);
     };
-    Ok(estate_files(site, &version.blob.sha256)?.and_then(|files| Estate::compile_recorded(&files).ok()))
+    Ok(estate_files(site, &version.blob.sha256)?
+        .and_then(|files| Estate::compile_recorded(&files).ok()))
 }
 
 /// The files of a recorded estate, if its blob is here.
@@ -234,7 +248,9 @@ impl<'a> Again<'a> {
             return Ok(Outcome::Not(why));
         };
         let Ok(action) = one.who.action.parse::<Action>() else {
-            return Ok(Outcome::Not("the record names no action of this version".to_owned()));
+            return Ok(Outcome::Not(
+                "the record names no action of this version".to_owned(),
+            ));
         };
         let Ok(resource) = one.who.resource.parse::<ResourceRef>() else {
             return Ok(Outcome::Not("the record names no resource".to_owned()));
@@ -328,7 +344,9 @@ impl<'a> Again<'a> {
         };
         let at = Timestamp::from_millis(issuance.evidence_time);
         let opening = self.site.blob(&HexDigest(issuance.commit.0.0))?;
-        let opened = opening.as_deref().and_then(|opening| Commitment::opened(opening, "facts"));
+        let opened = opening
+            .as_deref()
+            .and_then(|opening| Commitment::opened(opening, "facts"));
         if let Some(facts) = opened.and_then(|value| committed(value, at)) {
             return Ok(Some(Held { facts, whole: true }));
         }
@@ -346,11 +364,19 @@ impl<'a> Again<'a> {
 }
 
 fn ids(access: &Access) -> Vec<String> {
-    access.policies.iter().map(|policy| policy.id.clone()).collect()
+    access
+        .policies
+        .iter()
+        .map(|policy| policy.id.clone())
+        .collect()
 }
 
 fn conditions(access: &Access) -> String {
-    let all = access.when.iter().chain(&access.unless).chain(&access.if_defined);
+    let all = access
+        .when
+        .iter()
+        .chain(&access.unless)
+        .chain(&access.if_defined);
     let texts: BTreeSet<&str> = all.map(|residual| residual.condition.as_str()).collect();
     texts.into_iter().collect::<Vec<_>>().join("; ")
 }
@@ -375,7 +401,9 @@ fn may_read(conditions: &str, name: &str, shown: &FactSet) -> bool {
 
 /// The facts of an opened commitment: a line for each, name, source and value.
 fn committed(bytes: &[u8], at: Timestamp) -> Option<FactSet> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
     lines
         .map(|line| {
             let (name, source, value) = serde_json::from_slice(line).ok()?;

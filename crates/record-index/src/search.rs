@@ -58,7 +58,10 @@ pub fn search(
     let sources = site.called(page.ledger)?;
     let issuances = site.issuances(filter)?;
     let mut searched = Searched {
-        heads: sources.iter().map(|source| (source.name.clone(), Arc::clone(&source.head))).collect(),
+        heads: sources
+            .iter()
+            .map(|source| (source.name.clone(), Arc::clone(&source.head)))
+            .collect(),
         found: 0,
         more: None,
     };
@@ -67,7 +70,10 @@ pub fn search(
         Some(cursor) => place(cursor, &sources)?,
     };
     for source in sources.into_iter().skip(skipped) {
-        let clauses = filter.clauses(&site.trust_domain, issuances.as_ref().filter(|_| !source.server));
+        let clauses = filter.clauses(
+            &site.trust_domain,
+            issuances.as_ref().filter(|_| !source.server),
+        );
         let ended = each_match(source, &clauses, from, |matched| {
             let index = matched.record;
             if page.limit.is_some_and(|limit| searched.found >= limit) {

@@ -121,7 +121,9 @@ impl Site {
     #[must_use]
     pub fn of(mut sources: Vec<Source>, blobs: Option<BlobFolder>) -> Self {
         sources.sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
-        let origin = sources.first().map(|source| source.head.checkpoint.origin.to_string());
+        let origin = sources
+            .first()
+            .map(|source| source.head.checkpoint.origin.to_string());
         let origin = origin.unwrap_or_default();
         let trust_domain = origin.split('/').next().unwrap_or_default().to_owned();
         Self {
@@ -168,12 +170,19 @@ impl Site {
         let wanted = |source: &&Source| name == "*" || source.is_called(name);
         let found: Vec<_> = self.sources.iter().filter(wanted).collect();
         if found.is_empty() {
-            let known: Vec<_> = self.sources.iter().map(|source| source.name.as_str()).collect();
-            return Err(facts::Finding::new("LEDGER-UNKNOWN", "no ledger of that name is kept here")
-                .expected(known.join(", "))
-                .observed(name.to_owned())
-                .next("ask with --ledger '*'")
-                .into());
+            let known: Vec<_> = self
+                .sources
+                .iter()
+                .map(|source| source.name.as_str())
+                .collect();
+            return Err(facts::Finding::new(
+                "LEDGER-UNKNOWN",
+                "no ledger of that name is kept here",
+            )
+            .expected(known.join(", "))
+            .observed(name.to_owned())
+            .next("ask with --ledger '*'")
+            .into());
         }
         Ok(found)
     }
@@ -185,10 +194,13 @@ impl Site {
     /// The server's, for what only it records.
     pub(crate) fn needs_server(&self, what: &str) -> Result<&Source, Error> {
         self.server().ok_or_else(|| {
-            facts::Finding::new("RECORDS-NEEDS-SERVER", format!("only the server records {what}"))
-                .expected("the server's data_dir among the folders")
-                .next("name it as well: --folder GATEWAY --folder SERVER")
-                .into()
+            facts::Finding::new(
+                "RECORDS-NEEDS-SERVER",
+                format!("only the server records {what}"),
+            )
+            .expected("the server's data_dir among the folders")
+            .next("name it as well: --folder GATEWAY --folder SERVER")
+            .into()
         })
     }
 

@@ -14,6 +14,8 @@ use store::index::{Batch, Dimension, Entry, SessionTerm, UseDelta};
 pub(crate) const CUT: &str = "\u{1}cut";
 /// Intents that wait for their outcomes in memory; an older one is read again.
 const INTENTS: usize = 65_536;
+/// The last millisecond that the index tells from the ones before it.
+const LATEST: u64 = (1 << 63) - 2;
 /// Sessions that are kept in memory; of an older one the index knows.
 const SESSIONS: usize = 65_536;
 
@@ -23,8 +25,8 @@ type Term = (Dimension, String);
 pub(crate) trait Before {
     type Error;
 
-    /// Terms of a session that began before, as [`SessionTerm`] has them.
-    fn session(&mut self, session: &str) -> Result<Option<String>, Self::Error>;
+    /// Where a session first began, and its terms, as [`SessionTerm`] has them.
+    fn session(&mut self, session: &str) -> Result<Option<(u64, String)>, Self::Error>;
 
     /// A record that was read before.
     fn record(&mut self, index: u64) -> Result<Option<Record>, Self::Error>;
@@ -40,7 +42,8 @@ struct Intended {
 pub(crate) struct Fold {
     /// Sessions that are kept in memory.
     most: usize,
-    sessions: HashMap<String, Vec<Term>>,
+    /// By name, where it first began: whoever uses a name again does not change what came before.
+    sessions: HashMap<String, (u64, Vec<Term>)>,
     intents: HashMap<u64, Intended>,
     order: VecDeque<u64>,
     pub(crate) batch: Batch,
@@ -79,7 +82,7 @@ impl Fold {
             ..Entry::default()
         };
         if let Ok(record) = Record::parse(bytes) {
-            entry.time = record.stamp().wall;
+            entry.time = time_of(&record);
             entry.terms = self.terms(index, &record, before)?;
             entry.terms.sort();
             entry.terms.dedup();
@@ -98,17 +101,17 @@ impl Fold {
         match record.kind() {
             RecordType::SessionStart => {
                 if let Ok(start) = record.expect_body::<body::SessionStart>() {
-                    self.begin(index, start, &mut terms);
+                    self.begin(index, start, &mut terms, before)?;
                 }
             }
             RecordType::SessionEnd => {
                 if let Ok(end) = record.expect_body::<body::SessionEnd>() {
-                    terms.extend(self.session(&end.session, before)?);
+                    terms.extend(self.session(&end.session, index, before)?);
                 }
             }
             RecordType::Intent | RecordType::Decision => {
-                let operation = self.operation(record, before)?;
-                let at = record.stamp().wall;
+                let operation = self.operation(index, record, before)?;
+                let at = time_of(record);
                 for on in &operation.uses {
                     self.batch.uses.push((on.clone(), index, at));
                 }
@@ -137,7 +140,7 @@ impl Fold {
             RecordType::Issuance => {
                 if let Ok(issuance) = record.expect_body::<body::Issuance>() {
                     for policy in issuance.policies {
-                        self.batch.policies.push((policy, index, record.stamp().wall));
+                        self.batch.policies.push((policy, index, time_of(record)));
                     }
                 }
             }
@@ -146,47 +149,83 @@ impl Fold {
         Ok(terms)
     }
 
-    fn begin(&mut self, index: u64, start: body::SessionStart, terms: &mut Vec<Term>) {
+    fn begin<B: Before>(
+        &mut self,
+        index: u64,
+        start: body::SessionStart,
+        terms: &mut Vec<Term>,
+        before: &mut B,
+    ) -> Result<(), B::Error> {
         let mut of_session = vec![(Dimension::Identity, start.spiffe_id)];
         if let Some(issuance) = start.issuance {
             of_session.push((Dimension::Issuance, issuance.0.to_string()));
         }
         terms.extend(of_session.iter().cloned());
         terms.push((Dimension::Resource, start.resource));
+        if self.began(&start.session, before)?.is_some() {
+            return Ok(());
+        }
         self.batch.sessions.push(SessionTerm {
             session: start.session.clone(),
             record: index,
             terms: written(&of_session),
         });
+        self.know(start.session, (index, of_session));
+        Ok(())
+    }
+
+    /// The terms of a session that began before the record at `at`.
+    fn session<B: Before>(
+        &mut self,
+        session: &str,
+        at: u64,
+        before: &mut B,
+    ) -> Result<Vec<Term>, B::Error> {
+        let began = self.began(session, before)?;
+        Ok(began
+            .filter(|(start, _)| *start < at)
+            .map_or_else(Vec::new, |(_, terms)| terms))
+    }
+
+    fn began<B: Before>(
+        &mut self,
+        session: &str,
+        before: &mut B,
+    ) -> Result<Option<(u64, Vec<Term>)>, B::Error> {
+        if let Some(known) = self.sessions.get(session) {
+            return Ok(Some(known.clone()));
+        }
+        let kept = before.session(session)?;
+        let of_batch = || {
+            let mut began = self.batch.sessions.iter();
+            let began = began.find(|began| began.session == session)?;
+            Some((began.record, began.terms.clone()))
+        };
+        let Some((record, terms)) = kept.or_else(of_batch) else {
+            return Ok(None);
+        };
+        let found = (record, read(&terms));
+        self.know(session.to_owned(), found.clone());
+        Ok(Some(found))
+    }
+
+    fn know(&mut self, session: String, began: (u64, Vec<Term>)) {
         if self.sessions.len() >= self.most {
             self.sessions.clear();
         }
-        self.sessions.insert(start.session, of_session);
+        self.sessions.insert(session, began);
     }
 
-    fn session<B: Before>(&mut self, session: &str, before: &mut B) -> Result<Vec<Term>, B::Error> {
-        if let Some(known) = self.sessions.get(session) {
-            return Ok(known.clone());
-        }
-        let began = self.batch.sessions.iter().rev();
-        if let Some(began) = began.into_iter().find(|began| began.session == session) {
-            return Ok(read(&began.terms));
-        }
-        let found = before.session(session)?.map_or_else(Vec::new, |terms| read(&terms));
-        if !found.is_empty() {
-            if self.sessions.len() >= self.most {
-                self.sessions.clear();
-            }
-            self.sessions.insert(session.to_owned(), found.clone());
-        }
-        Ok(found)
-    }
-
-    fn operation<B: Before>(&mut self, record: &Record, before: &mut B) -> Result<Operation, B::Error> {
+    fn operation<B: Before>(
+        &mut self,
+        index: u64,
+        record: &Record,
+        before: &mut B,
+    ) -> Result<Operation, B::Error> {
         let Some(told) = Told::of(record) else {
             return Ok(Operation::default());
         };
-        let mut terms = self.session(&told.session, before)?;
+        let mut terms = self.session(&told.session, index, before)?;
         if let Some(about) = told.about {
             // Of an answer to a question the actor is who asked.
             terms.push((Dimension::Identity, about.spiffe_id));
@@ -265,7 +304,7 @@ impl Fold {
         };
         match before.record(place)? {
             Some(intent) if intent.kind() == RecordType::Intent && intent.seq() == seq => {
-                let Operation { terms, uses, .. } = self.operation(&intent, before)?;
+                let Operation { terms, uses, .. } = self.operation(place, &intent, before)?;
                 Ok(Intended { terms, uses })
             }
             _ => Ok(Intended::default()),
@@ -332,7 +371,11 @@ fn own_terms(index: u64, record: &Record) -> Vec<Term> {
     terms
 }
 
-fn body_terms(index: u64, record: &Record, terms: &mut Vec<Term>) -> Result<(), ledger::RecordError> {
+fn body_terms(
+    index: u64,
+    record: &Record,
+    terms: &mut Vec<Term>,
+) -> Result<(), ledger::RecordError> {
     let mut add = |dimension, text: String| terms.push((dimension, text));
     match record.kind() {
         RecordType::Issuance => {
@@ -374,20 +417,35 @@ fn body_terms(index: u64, record: &Record, terms: &mut Vec<Term>) -> Result<(), 
             code(&facts.map(|fact| (fact.name, fact.value)).collect(), terms);
         }
         RecordType::Attested => {
-            add(Dimension::Machine, record.expect_body::<body::Attested>()?.node);
+            add(
+                Dimension::Machine,
+                record.expect_body::<body::Attested>()?.node,
+            );
         }
         RecordType::TokenCreated => {
-            add(Dimension::Machine, record.expect_body::<body::TokenCreated>()?.node);
+            add(
+                Dimension::Machine,
+                record.expect_body::<body::TokenCreated>()?.node,
+            );
         }
         RecordType::TokenSpent => {
-            add(Dimension::Machine, record.expect_body::<body::TokenSpent>()?.node);
+            add(
+                Dimension::Machine,
+                record.expect_body::<body::TokenSpent>()?.node,
+            );
         }
         RecordType::NodeState => {
-            add(Dimension::Machine, record.expect_body::<body::NodeState>()?.node);
+            add(
+                Dimension::Machine,
+                record.expect_body::<body::NodeState>()?.node,
+            );
         }
         RecordType::Lock => add(Dimension::Machine, record.expect_body::<body::Lock>()?.node),
         RecordType::Readmit => {
-            add(Dimension::Machine, record.expect_body::<body::Readmit>()?.node);
+            add(
+                Dimension::Machine,
+                record.expect_body::<body::Readmit>()?.node,
+            );
         }
         RecordType::JoinRefused => add(Dimension::Decision, word(false)),
         RecordType::EstateVersion => {
@@ -407,7 +465,10 @@ fn body_terms(index: u64, record: &Record, terms: &mut Vec<Term>) -> Result<(), 
             add(Dimension::Decision, word(admin.allow));
         }
         RecordType::Anchor => {
-            add(Dimension::Identity, record.expect_body::<body::Anchor>()?.gateway);
+            add(
+                Dimension::Identity,
+                record.expect_body::<body::Anchor>()?.gateway,
+            );
         }
         _ => {}
     }
@@ -434,23 +495,28 @@ fn code(facts: &BTreeMap<String, FactValue>, terms: &mut Vec<Term>) {
     }
 }
 
-/// Terms of a session as text: a dimension's number and the term, each on a line. Neither an SPIFFE ID nor a
-/// number has a line feed in it.
+/// When a record says that it was made, within what SQLite can count: a clock that is beyond it is at its end.
+fn time_of(record: &Record) -> u64 {
+    record.stamp().wall.min(LATEST)
+}
+
+/// The terms of a session as text. A name is a stranger's: it stands in quotes.
 fn written(terms: &[Term]) -> String {
-    let lines = terms.iter().map(|(dimension, text)| match dimension {
-        Dimension::Issuance => format!("issuance {text}"),
-        _ => format!("identity {text}"),
+    let words = terms.iter().map(|(dimension, text)| {
+        let word = match dimension {
+            Dimension::Issuance => "issuance",
+            _ => "identity",
+        };
+        (word, text.as_str())
     });
-    lines.collect::<Vec<_>>().join("\n")
+    serde_json::to_string(&words.collect::<Vec<_>>()).unwrap_or_default()
 }
 
 fn read(text: &str) -> Vec<Term> {
-    let terms = text.lines().filter_map(|line| line.split_once(' '));
-    terms
-        .filter_map(|(dimension, text)| match dimension {
-            "issuance" => Some((Dimension::Issuance, text.to_owned())),
-            "identity" => Some((Dimension::Identity, text.to_owned())),
-            _ => None,
-        })
-        .collect()
+    let words: Vec<(String, String)> = serde_json::from_str(text).unwrap_or_default();
+    let terms = words.into_iter().map(|(word, text)| match word.as_str() {
+        "issuance" => (Dimension::Issuance, text),
+        _ => (Dimension::Identity, text),
+    });
+    terms.collect()
 }

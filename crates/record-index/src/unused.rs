@@ -1,11 +1,11 @@
 //! What is granted and not used in a window, and the smaller estate without it: a patch that is proved not to
 //! widen, and replayed so that it denies nothing of what was observed.
 
+use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::changes::unified;
 use crate::replay::{Again, Outcome};
 use crate::site::Site;
-use crate::Error;
 use estate::{Access, Action, Effect, Estate, EstateFiles, PolicyRef, cedar};
 use estate_prove::{Options, Widening};
 use serde::Serialize;
@@ -78,7 +78,12 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
     let mut seen: BTreeMap<(String, String, String), (bool, u64, String)> = BTreeMap::new();
     let mut policies: BTreeMap<String, (u64, String)> = BTreeMap::new();
     for source in &site.sources {
-        if let Some(first) = source.index.store.matching(&[], TimeRange::default(), 0, 1, 1)?.first() {
+        if let Some(first) = source
+            .index
+            .store
+            .matching(&[], TimeRange::default(), 0, 1, 1)?
+            .first()
+        {
             observed_since = Some(observed_since.map_or(first.time, |since| since.min(first.time)));
         }
         for used in source.index.store.policy_uses()? {
@@ -96,7 +101,11 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
             if within {
                 observed += one.count;
             }
-            let identity = one.who.identity.strip_prefix(&prefix).unwrap_or(&one.who.identity);
+            let identity = one
+                .who
+                .identity
+                .strip_prefix(&prefix)
+                .unwrap_or(&one.who.identity);
             let key = (identity.to_owned(), one.who.action, one.who.resource);
             let place = format!("{}:{}", source.name, one.last.0);
             let known = seen.entry(key).or_insert((false, 0, String::new()));
@@ -125,9 +134,10 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
         if last.as_ref().is_some_and(|(time, _)| *time >= since) {
             continue;
         }
-        let kept = single
-            .is_fragile()
-            .then(|| "it can err at run time, which denies: without it something could be newly allowed".to_owned());
+        let kept = single.is_fragile().then(|| {
+            "it can err at run time, which denies: without it something could be newly allowed"
+                .to_owned()
+        });
         found.policies.push(PolicyUnused {
             policy: Arc::clone(reference),
             last,
@@ -153,7 +163,11 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
                 identity: access.identity,
                 action: access.action.to_string(),
                 resource,
-                policies: access.policies.iter().map(|policy| policy.id.clone()).collect(),
+                policies: access
+                    .policies
+                    .iter()
+                    .map(|policy| policy.id.clone())
+                    .collect(),
                 last: last.map(|(_, time, place)| (time, place)),
             });
         }
@@ -220,18 +234,26 @@ pub fn patch(
         let (files, uncut) = without(estate, &out);
         for id in uncut {
             out.remove(&id);
-            keep(unused, &id, "its text does not stand by itself on lines of its own");
+            keep(
+                unused,
+                &id,
+                "its text does not stand by itself on lines of its own",
+            );
         }
         let smaller = match Estate::compile(&files) {
             Ok(smaller) => smaller,
             Err(problems) => {
-                let first = problems.first().map_or_else(String::new, ToString::to_string);
+                let first = problems
+                    .first()
+                    .map_or_else(String::new, ToString::to_string);
                 return Err(facts::Finding::new(
                     "UNUSED-COMPILE",
                     "the estate without what is not used does not compile",
                 )
                 .observed(first)
-                .next("take the policies out by hand: trilith unused lists them")
+                .next(
+                    "take the policies out by hand; the list of them: trilith unused --folder DIR",
+                )
                 .into());
             }
         };
@@ -239,7 +261,11 @@ pub fn patch(
         if !denied.is_empty() {
             for id in denied {
                 out.remove(&id);
-                keep(unused, &id, "an observed access is allowed by it today, though another policy was recorded");
+                keep(
+                    unused,
+                    &id,
+                    "an observed access is allowed by it today, though another policy was recorded",
+                );
             }
             continue;
         }
@@ -248,7 +274,11 @@ pub fn patch(
 }
 
 fn keep(unused: &mut Unused, id: &str, why: &str) {
-    for policy in unused.policies.iter_mut().filter(|policy| policy.policy.id == id) {
+    for policy in unused
+        .policies
+        .iter_mut()
+        .filter(|policy| policy.policy.id == id)
+    {
         policy.kept = Some(why.to_owned());
     }
 }
@@ -292,16 +322,28 @@ fn denied(
         if matches!(again.decide(smaller, one)?, Outcome::Decided(made) if made.allow) {
             continue;
         }
-        let path = one.who.identity.strip_prefix(&prefix).unwrap_or(&one.who.identity);
+        let path = one
+            .who
+            .identity
+            .strip_prefix(&prefix)
+            .unwrap_or(&one.who.identity);
         let (Ok(action), Ok(resource)) = (one.who.action.parse(), one.who.resource.parse()) else {
             continue;
         };
         let access = estate.can(path, action, &resource).ok().flatten();
         let given = access.into_iter().flat_map(|access| {
-            let whens: Vec<_> = access.when.into_iter().map(|residual| residual.policy).collect();
+            let whens: Vec<_> = access
+                .when
+                .into_iter()
+                .map(|residual| residual.policy)
+                .collect();
             access.policies.into_iter().chain(whens)
         });
-        needed.extend(given.map(|policy| policy.id.clone()).filter(|id| out.contains(id)));
+        needed.extend(
+            given
+                .map(|policy| policy.id.clone())
+                .filter(|id| out.contains(id)),
+        );
     }
     Ok(needed)
 }
@@ -322,7 +364,9 @@ fn finish(
         .map(|test| test.name.clone())
         .collect();
     let tests = smaller.run_tests();
-    let failing = tests.iter().filter(|test| !test.passed && passing.contains(&test.name));
+    let failing = tests
+        .iter()
+        .filter(|test| !test.passed && passing.contains(&test.name));
     let mut diff = String::new();
     for (path, old) in &estate.files().0 {
         diff.push_str(&unified(path, old, files.0.get(path).map(String::as_str)));
@@ -358,9 +402,14 @@ fn without(estate: &Estate, out: &BTreeSet<String>) -> (EstateFiles, Vec<String>
         let Some(text) = files.0.get_mut(&path) else {
             continue;
         };
-        let kept = text.split_inclusive('\n').enumerate().filter(|(number, _)| {
-            !ranges.iter().any(|(first, end)| (*first..*end).contains(number))
-        });
+        let kept = text
+            .split_inclusive('\n')
+            .enumerate()
+            .filter(|(number, _)| {
+                !ranges
+                    .iter()
+                    .any(|(first, end)| (*first..*end).contains(number))
+            });
         *text = kept.map(|(_, line)| line).collect();
     }
     (files, uncut)

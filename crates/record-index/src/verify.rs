@@ -30,7 +30,8 @@ pub struct Verified {
 pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Error> {
     filter.check()?;
     let mut verified = Verified::default();
-    let issuances = if filter.needs_issuances() && site.sources.iter().any(|source| !source.server) {
+    let issuances = if filter.needs_issuances() && site.sources.iter().any(|source| !source.server)
+    {
         let server = site.needs_server("which machine and which code an identity was issued to")?;
         let clauses = filter.of_issuances().clauses(&site.trust_domain, None);
         Some(compare(server, &clauses, &mut verified)?)
@@ -38,7 +39,10 @@ pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Er
         None
     };
     for source in site.called(ledger)? {
-        let clauses = filter.clauses(&site.trust_domain, issuances.as_ref().filter(|_| !source.server));
+        let clauses = filter.clauses(
+            &site.trust_domain,
+            issuances.as_ref().filter(|_| !source.server),
+        );
         let found = compare(source, &clauses, &mut verified)?;
         verified.matching += u64::try_from(found.len()).unwrap_or(u64::MAX);
     }
@@ -46,7 +50,11 @@ pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Er
 }
 
 /// The records of one ledger that match, as the ledger says; the index has to say the same.
-fn compare(source: &Source, clauses: &Clauses, verified: &mut Verified) -> Result<BTreeSet<u64>, Error> {
+fn compare(
+    source: &Source,
+    clauses: &Clauses,
+    verified: &mut Verified,
+) -> Result<BTreeSet<u64>, Error> {
     let mut said = BTreeSet::new();
     every_match(source, clauses, |matched| {
         said.insert(matched.record);
@@ -87,10 +95,13 @@ pub(crate) fn scan(source: &Source, mut each: impl FnMut(&mut Fold)) -> Result<(
         return Ok(());
     }
     Err(Error::Lied(Box::new(
-        Finding::new("RECORDS-LEDGER-ROOT", "the records are not those that the ledger's head was signed for")
-            .expected(crypto::hex::encode(&source.head.checkpoint.root))
-            .observed(crypto::hex::encode(&root))
-            .next("restore the ledger from a backup or a mirror: its segments were changed"),
+        Finding::new(
+            "RECORDS-LEDGER-ROOT",
+            "the records are not those that the ledger's head was signed for",
+        )
+        .expected(crypto::hex::encode(&source.head.checkpoint.root))
+        .observed(crypto::hex::encode(&root))
+        .next("restore the ledger from a backup or a mirror: its segments were changed"),
     )))
 }
 
@@ -115,9 +126,14 @@ pub(crate) fn lied(source: &Source, left_out: &[u64], invented: &[u64]) -> Error
         what.push(format!("it names {}, which do not match", list(invented)));
     }
     Error::Lied(Box::new(
-        Finding::new("RECORDS-INDEX-LIED", format!("the index over {} is not what the ledger says", source.name))
-            .expected("what the ledger's own records say")
-            .observed(what.join("; "))
-            .next("remove index.sqlite in the ledger's folder, find out who wrote to it, and ask again"),
+        Finding::new(
+            "RECORDS-INDEX-LIED",
+            format!("the index over {} is not what the ledger says", source.name),
+        )
+        .expected("what the ledger's own records say")
+        .observed(what.join("; "))
+        .next(
+            "remove index.sqlite in the ledger's folder, find out who wrote to it, and ask again",
+        ),
     ))
 }

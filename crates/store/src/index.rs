@@ -166,11 +166,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<bool> {
     match schema {
         SCHEMA => Ok(true),
         0 => {
-            let making = format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;");
+            let making =
+                format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {SCHEMA}; COMMIT;");
             if let Err(error) = connection.execute_batch(&making) {
                 // Another process may have made it between the look and the lock.
                 connection.execute_batch("ROLLBACK").ok();
-                let now: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+                let now: i64 =
+                    connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
                 return if now == SCHEMA { Ok(true) } else { Err(error) };
             }
             Ok(true)

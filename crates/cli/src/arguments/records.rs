@@ -54,7 +54,11 @@ fn moment(text: &str, now: u64) -> Option<u64> {
     let mut parts = day.split('-');
     let (year, month, date) = (parts.next()?, parts.next()?, parts.next()?);
     let shaped = year.len() == 4 && month.len() == 2 && date.len() == 2 && parts.next().is_none();
-    let days = days(shaped.then_some(year)?.parse().ok()?, month.parse().ok()?, date.parse().ok()?)?;
+    let days = days(
+        shaped.then_some(year)?.parse().ok()?,
+        month.parse().ok()?,
+        date.parse().ok()?,
+    )?;
     let time = time.strip_suffix('Z')?;
     let (clock, fraction) = time.split_once('.').unwrap_or((time, "0"));
     let mut parts = clock.split(':');
@@ -87,7 +91,20 @@ fn ago(text: &str) -> Option<u64> {
 /// Days from 1970 to a date of the Gregorian calendar.
 fn days(year: u64, month: u64, day: u64) -> Option<u64> {
     let leap = (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
-    let lengths = [31, if leap { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let lengths = [
+        31,
+        if leap { 29 } else { 28 },
+        31,
+        30,
+        31,
+        30,
+        31,
+        31,
+        30,
+        31,
+        30,
+        31,
+    ];
     let month = usize::try_from(month.checked_sub(1)?).ok()?;
     if day == 0 || day > *lengths.get(month)? || !(1970..10_000).contains(&year) {
         return None;
@@ -100,7 +117,9 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 }
 
 #[derive(Debug, Args)]
-#[command(after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json")]
+#[command(
+    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
+)]
 pub struct AccessesArguments {
     #[command(flatten)]
     pub at: FolderArguments,
@@ -184,12 +203,29 @@ mod tests {
         assert_eq!(moment("1970-01-01", now), Some(0));
         for day in ["2000-02-29", "2024-12-31", "2026-05-12", "2100-03-01"] {
             let millis = moment(day, now).unwrap();
-            assert_eq!(Timestamp::from_millis(millis).to_string(), format!("{day}T00:00:00.000Z"));
+            assert_eq!(
+                Timestamp::from_millis(millis).to_string(),
+                format!("{day}T00:00:00.000Z")
+            );
         }
         let whole = "2026-05-12T08:30:01.250Z";
-        assert_eq!(Timestamp::from_millis(moment(whole, now).unwrap()).to_string(), whole);
+        assert_eq!(
+            Timestamp::from_millis(moment(whole, now).unwrap()).to_string(),
+            whole
+        );
         assert_eq!(moment("1700000000000", now), Some(1_700_000_000_000));
-        for wrong in ["", "d", "yesterday", "2026-13-01", "2023-02-29", "2026-05-12T25:00:00Z", "2026-05-12T08:30:00", "-5d", "2026-5-1", "ü"] {
+        for wrong in [
+            "",
+            "d",
+            "yesterday",
+            "2026-13-01",
+            "2023-02-29",
+            "2026-05-12T25:00:00Z",
+            "2026-05-12T08:30:00",
+            "-5d",
+            "2026-5-1",
+            "ü",
+        ] {
             assert_eq!(moment(wrong, now), None, "{wrong}");
         }
     }

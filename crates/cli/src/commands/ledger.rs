@@ -123,7 +123,10 @@ pub(super) fn show_hit(
     }
     let mut document = json!({ "ledger": ledger, "index": index, "record": record });
     if let (Value::Object(fields), Some(receipt)) = (&mut document, receipt) {
-        fields.insert("receipt".to_owned(), json!(super::records::receipt_text(receipt)));
+        fields.insert(
+            "receipt".to_owned(),
+            json!(super::records::receipt_text(receipt)),
+        );
     }
     output::json(&document);
 }

@@ -5,8 +5,8 @@ mod print;
 
 use super::estate as estates;
 use crate::arguments::{
-    AccessesArguments, FolderArguments, Global, HistoryArguments, Moment, ReplayArguments, SearchArguments,
-    UnusedArguments,
+    AccessesArguments, FolderArguments, Global, HistoryArguments, Moment, ReplayArguments,
+    SearchArguments, UnusedArguments,
 };
 use crate::commands::ledger::show_hit;
 use crate::{Failure, output};
@@ -92,14 +92,21 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
         receipts: arguments.receipts,
     };
     let searched = record_index::search(&site, &filter, &page, |hit| {
-        show_hit(&hit.ledger, hit.index, &hit.record, hit.receipt.as_ref(), global);
+        show_hit(
+            &hit.ledger,
+            hit.index,
+            &hit.record,
+            hit.receipt.as_ref(),
+            global,
+        );
         ControlFlow::Continue(())
     });
     let searched = searched.map_err(failed)?;
     told(&searched, global);
     if arguments.verify {
         let verified = record_index::verify(&site, &filter, &arguments.ledger).map_err(failed)?;
-        let document = json!({ "verified": { "read": verified.read, "matching": verified.matching } });
+        let document =
+            json!({ "verified": { "read": verified.read, "matching": verified.matching } });
         if global.json {
             output::json(&document);
         } else {
@@ -124,7 +131,10 @@ fn told(searched: &Searched, global: &Global) {
     output::note(format_args!("{} records", searched.found));
     for (ledger, head) in &searched.heads {
         let root = crypto::base64::encode(&head.checkpoint.root);
-        output::note(format_args!("searched {ledger} up to {} records, root {root}", head.checkpoint.size));
+        output::note(format_args!(
+            "searched {ledger} up to {} records, root {root}",
+            head.checkpoint.size
+        ));
     }
     if let Some(more) = &searched.more {
         output::note(format_args!("there is more: --cursor {more}"));
@@ -140,7 +150,10 @@ fn head_json(ledger: &str, head: &record_index::Head) -> Value {
 
 /// The heads of all ledgers that were asked.
 fn heads(site: &Site) -> Value {
-    let heads = site.sources().iter().map(|source| head_json(&source.name, source.head()));
+    let heads = site
+        .sources()
+        .iter()
+        .map(|source| head_json(&source.name, source.head()));
     heads.collect()
 }
 
@@ -167,7 +180,9 @@ pub(crate) fn accesses(arguments: &AccessesArguments, global: &Global) -> Result
         for row in &rows {
             output::json(&print::access_json(row));
         }
-        output::json(&json!({ "searched": heads(&site), "found": rows.len(), "verified": arguments.verify }));
+        output::json(
+            &json!({ "searched": heads(&site), "found": rows.len(), "verified": arguments.verify }),
+        );
     } else {
         print::accesses(&rows);
         print::heads(&site);
@@ -186,7 +201,10 @@ pub(crate) fn history(arguments: &HistoryArguments, global: &Global) -> Result<(
     if global.json {
         let mut document = json!(history);
         if let (true, Value::Object(fields)) = (arguments.receipts, &mut document) {
-            let receipts = history.changes.iter().map(|change| change.receipt.as_deref().map(receipt_text));
+            let receipts = history
+                .changes
+                .iter()
+                .map(|change| change.receipt.as_deref().map(receipt_text));
             fields.insert("receipts".to_owned(), json!(receipts.collect::<Vec<_>>()));
         }
         if let Value::Object(fields) = &mut document {
@@ -202,7 +220,10 @@ pub(crate) fn history(arguments: &HistoryArguments, global: &Global) -> Result<(
     }
     Err(Finding::new(
         "HISTORY-INCOMPLETE",
-        format!("{} versions could not be looked at: the answer is not complete", history.unread.len()),
+        format!(
+            "{} versions could not be looked at: the answer is not complete",
+            history.unread.len()
+        ),
     )
     .next("name the server's data_dir, whose `blobs` hold the versions' files")
     .into())
@@ -222,7 +243,8 @@ fn about(arguments: &HistoryArguments) -> Result<About, Failure> {
         (Some(action), Some(of_what)) => {
             let action = action.parse::<Action>().map_err(|error| {
                 Failure::from(
-                    Finding::new("QUESTION-ACTION", error.to_string()).next("ask by an action such as select"),
+                    Finding::new("QUESTION-ACTION", error.to_string())
+                        .next("ask by an action such as select"),
                 )
             })?;
             Ok(About::Access {
@@ -234,7 +256,9 @@ fn about(arguments: &HistoryArguments) -> Result<About, Failure> {
         _ if arguments.policy => Ok(About::Policy(of)),
         // A table has three parts, an identity seldom; what is quoted is a resource, and what is a path of two
         // parts is an identity.
-        _ if of.contains("::\"") || of.matches('/').count() == 2 => Ok(About::Resource(resource(&of)?)),
+        _ if of.contains("::\"") || of.matches('/').count() == 2 => {
+            Ok(About::Resource(resource(&of)?))
+        }
         _ => Ok(About::Principal(of)),
     }
 }
@@ -262,7 +286,8 @@ pub(crate) fn unused(arguments: &UnusedArguments, global: &Global) -> Result<Exi
         return Ok(ExitCode::SUCCESS);
     }
     let options = estate_prove::Options::with_solver(std::env::var_os("CVC5"));
-    let patch = record_index::patch(&site, &estate, &mut found, window, &options).map_err(failed)?;
+    let patch =
+        record_index::patch(&site, &estate, &mut found, window, &options).map_err(failed)?;
     let proved = patch.widening.is_nothing();
     if global.json {
         output::json(&json!({ "patch": patch, "unused": found, "searched": heads(&site) }));
@@ -277,19 +302,27 @@ pub(crate) fn unused(arguments: &UnusedArguments, global: &Global) -> Result<Exi
         return Ok(ExitCode::SUCCESS);
     }
     Err(Failure::verification(vec![
-        Finding::new("UNUSED-UNPROVED", "it is not proved that the smaller estate allows nothing new")
-            .observed(json!(patch.widening).to_string())
-            .next("install cvc5 or set CVC5, and ask again"),
+        Finding::new(
+            "UNUSED-UNPROVED",
+            "it is not proved that the smaller estate allows nothing new",
+        )
+        .observed(json!(patch.widening).to_string())
+        .next("install cvc5 or set CVC5, and ask again"),
     ]))
 }
 
 fn in_force(site: &Site) -> Result<Estate, Failure> {
-    record_index::in_force(site).map_err(failed)?.ok_or_else(|| {
-        Finding::new("RECORDS-NO-ESTATE", "no estate in force is found in these folders")
+    record_index::in_force(site)
+        .map_err(failed)?
+        .ok_or_else(|| {
+            Finding::new(
+                "RECORDS-NO-ESTATE",
+                "no estate in force is found in these folders",
+            )
             .expected("the server's data_dir, with `blobs` in it")
             .next("name the estate's folder with --estate")
             .into()
-    })
+        })
 }
 
 /// `replay`.

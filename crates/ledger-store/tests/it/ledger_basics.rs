@@ -231,7 +231,13 @@ fn a_commit_of_nothing_writes_nothing() {
     let ledger = open(dir.path(), &signer).unwrap();
     ledger.append(draft("one")).wait().unwrap();
     assert!(ledger.append_many(Vec::new()).wait().unwrap().is_empty());
-    assert!(ledger.append_many_reserved(Vec::new()).wait().unwrap().is_empty());
+    assert!(
+        ledger
+            .append_many_reserved(Vec::new())
+            .wait()
+            .unwrap()
+            .is_empty()
+    );
     ledger.append(draft("two")).wait().unwrap();
     ledger.close().unwrap();
     let ledger = open(dir.path(), &signer).unwrap();

@@ -34,7 +34,13 @@ fn shop() -> (World, World) {
     gateway.put(session("s2", "reporting/nightly", Some(nightly)));
     gateway.put(intent("s1", "payments/api", "select", &[CARDS], false));
     gateway.put(intent("s1", "payments/api", "update", &[ORDERS], false));
-    gateway.put(intent("s2", "reporting/nightly", "select", &[CUSTOMERS], false));
+    gateway.put(intent(
+        "s2",
+        "reporting/nightly",
+        "select",
+        &[CUSTOMERS],
+        false,
+    ));
     gateway.put(denied("s1", "payments/api", "insert", &[CUSTOMERS, ORDERS]));
     (server, gateway)
 }
@@ -49,7 +55,10 @@ fn another_estate_is_told_by_what_it_would_have_denied_and_allowed() {
     let (server, gateway) = shop();
     let site = both(&server, &gateway);
     let same = replay(&site, &compile(&shop_files()), ALL).unwrap();
-    assert!(same.changed.is_empty() && same.not_replayed.is_empty(), "{same:?}");
+    assert!(
+        same.changed.is_empty() && same.not_replayed.is_empty(),
+        "{same:?}"
+    );
     assert_eq!(same.same, 5);
 
     let mut files = without(&shop_files(), "payments reads cards");
@@ -62,7 +71,15 @@ fn another_estate_is_told_by_what_it_would_have_denied_and_allowed() {
     let changed: Vec<_> = other
         .changed
         .iter()
-        .map(|one| (one.change, one.action.as_str(), one.resource.as_str(), one.count, one.last.0))
+        .map(|one| {
+            (
+                one.change,
+                one.action.as_str(),
+                one.resource.as_str(),
+                one.count,
+                one.last.0,
+            )
+        })
         .collect();
     // Orders may be written today: it was not for them that the statement was denied.
     let cards = format!("Table::\"{CARDS}\"");
@@ -92,7 +109,11 @@ fn what_depends_on_facts_that_are_not_here_is_not_replayed() {
         panic!("{replayed:?}");
     };
     assert!(not.identity.ends_with("reporting/nightly"));
-    assert!(not.why.contains("tpm") && not.why.contains("server's ledger is not here"), "{}", not.why);
+    assert!(
+        not.why.contains("tpm") && not.why.contains("server's ledger is not here"),
+        "{}",
+        not.why
+    );
 }
 
 #[test]
@@ -119,23 +140,50 @@ fn history_says_since_when_by_which_change_and_by_whom() {
         .iter()
         .map(|change| {
             assert_eq!(change.receipt.as_ref().unwrap().index, change.record);
-            (change.record, change.author.as_str(), change.gained.len(), change.lost.len())
+            (
+                change.record,
+                change.author.as_str(),
+                change.gained.len(),
+                change.lost.len(),
+            )
         })
         .collect();
-    assert_eq!(changes, [(first, "uid:0", 1, 0), (third, "uid:2", 0, 1), (fourth, "uid:3", 1, 0)]);
+    assert_eq!(
+        changes,
+        [
+            (first, "uid:0", 1, 0),
+            (third, "uid:2", 0, 1),
+            (fourth, "uid:3", 1, 0)
+        ]
+    );
     assert_eq!((told.versions, told.compiled), (4, 3));
     assert_eq!(told.since, [fourth]);
-    assert!(told.now[0].contains("payments reads cards"), "{:?}", told.now);
+    assert!(
+        told.now[0].contains("payments reads cards"),
+        "{:?}",
+        told.now
+    );
 
     let of_resource = history(&site, &About::Resource(ResourceRef::table(CARDS)), false).unwrap();
     assert_eq!(of_resource.changes.len(), 3);
-    let at = of_resource.now.iter().position(|line| line.starts_with("payments/api select"));
+    let at = of_resource
+        .now
+        .iter()
+        .position(|line| line.starts_with("payments/api select"));
     assert_eq!(of_resource.since[at.unwrap()], fourth);
     // What may be done to another has not changed since the beginning.
     let of_orders = history(&site, &About::Resource(ResourceRef::table(ORDERS)), false).unwrap();
-    assert_eq!((of_orders.changes.len(), of_orders.changes[0].record), (1, first));
+    assert_eq!(
+        (of_orders.changes.len(), of_orders.changes[0].record),
+        (1, first)
+    );
     assert!(of_orders.since.len() > 3 && of_orders.since.iter().all(|since| *since == first));
-    let of_policy = history(&site, &About::Policy("payments reads cards".to_owned()), false).unwrap();
+    let of_policy = history(
+        &site,
+        &About::Policy("payments reads cards".to_owned()),
+        false,
+    )
+    .unwrap();
     assert_eq!(of_policy.changes.len(), 3);
     let of_principal = history(&site, &About::Principal("payments/api".to_owned()), false).unwrap();
     assert_eq!(of_principal.changes.len(), 3);
@@ -155,35 +203,72 @@ fn what_nobody_used_is_told_and_the_patch_is_proved_not_to_widen() {
     let mut found = unused(&site, &estate, ALL).unwrap();
     assert_eq!(found.observed, 3);
     let granted = |path: &str, action: &str, of: &str| {
-        found
-            .grants
-            .iter()
-            .any(|grant| grant.identity == path && grant.action == action && grant.resource.contains(of))
+        found.grants.iter().any(|grant| {
+            grant.identity == path && grant.action == action && grant.resource.contains(of)
+        })
     };
-    assert!(granted("payments/api", "select", CUSTOMERS) && granted("payments/api", "delete", ORDERS));
-    assert!(!granted("payments/api", "select", CARDS) && !granted("payments/api", "update", ORDERS));
+    assert!(
+        granted("payments/api", "select", CUSTOMERS) && granted("payments/api", "delete", ORDERS)
+    );
+    assert!(
+        !granted("payments/api", "select", CARDS) && !granted("payments/api", "update", ORDERS)
+    );
     assert!(!granted("reporting/nightly", "select", CUSTOMERS));
     let options = Options::with_solver(std::env::var_os("CVC5"));
-    let known = std::process::Command::new(&options.solver).arg("--version").output();
+    let known = std::process::Command::new(&options.solver)
+        .arg("--version")
+        .output();
     if known.is_err() {
-        testkit::skip("what_nobody_used_is_told_and_the_patch_is_proved_not_to_widen", "cvc5 is neither at $CVC5 nor on PATH");
+        testkit::skip(
+            "what_nobody_used_is_told_and_the_patch_is_proved_not_to_widen",
+            "cvc5 is neither at $CVC5 nor on PATH",
+        );
         return;
     }
     let smaller = patch(&site, &estate, &mut found, ALL, &options).unwrap();
     // Recorded policies are made up in these records: what was observed needs these all the same.
-    for id in ["payments reads cards", "payments keeps orders", "reporting reads customers, on machines with a TPM"] {
-        assert!(!smaller.removed.iter().any(|removed| removed == id), "{id}: {:?}", smaller.removed);
+    for id in [
+        "payments reads cards",
+        "payments keeps orders",
+        "reporting reads customers, on machines with a TPM",
+    ] {
+        assert!(
+            !smaller.removed.iter().any(|removed| removed == id),
+            "{id}: {:?}",
+            smaller.removed
+        );
     }
-    assert!(smaller.removed.iter().any(|removed| removed == "payments reads customers"));
-    assert!(!smaller.removed.iter().any(|removed| removed == "operators administer"));
-    assert!(matches!(smaller.widening, Widening::Nothing { asked: 1.. }), "{:?}", smaller.widening);
+    assert!(
+        smaller
+            .removed
+            .iter()
+            .any(|removed| removed == "payments reads customers")
+    );
+    assert!(
+        !smaller
+            .removed
+            .iter()
+            .any(|removed| removed == "operators administer")
+    );
+    assert!(
+        matches!(smaller.widening, Widening::Nothing { asked: 1.. }),
+        "{:?}",
+        smaller.widening
+    );
     assert_eq!(smaller.replayed, 3);
     git_applies(&estate, &smaller.diff, &smaller.files);
     // The other way round something is newly allowed, which the solver finds.
     let wider = estate_prove::newly_allowed_blocking(&compile(&smaller.files), &estate, &options);
     assert!(matches!(wider, Widening::Something { .. }), "{wider:?}");
     let nobody = Options::with_solver(Some("/no/such/solver".into()));
-    let unknown = patch(&site, &estate, &mut unused(&site, &estate, ALL).unwrap(), ALL, &nobody).unwrap();
+    let unknown = patch(
+        &site,
+        &estate,
+        &mut unused(&site, &estate, ALL).unwrap(),
+        ALL,
+        &nobody,
+    )
+    .unwrap();
     assert!(matches!(unknown.widening, Widening::Unknown { .. }));
 }
 
@@ -200,9 +285,17 @@ fn git_applies(estate: &Estate, diff: &str, files: &EstateFiles) {
         .current_dir(folder.path())
         .output()
         .unwrap();
-    assert!(applied.status.success(), "{}", String::from_utf8_lossy(&applied.stderr));
+    assert!(
+        applied.status.success(),
+        "{}",
+        String::from_utf8_lossy(&applied.stderr)
+    );
     for (path, text) in &files.0 {
-        assert_eq!(&std::fs::read_to_string(folder.path().join(path)).unwrap(), text, "{path}");
+        assert_eq!(
+            &std::fs::read_to_string(folder.path().join(path)).unwrap(),
+            text,
+            "{path}"
+        );
     }
 }
 

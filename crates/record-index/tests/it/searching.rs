@@ -19,7 +19,11 @@ const ALL: Page<'static> = Page {
 fn found(site: &Site, filter: &Filter) -> Vec<String> {
     let mut hits = Vec::new();
     let searched = search(site, filter, &ALL, |hit| {
-        hits.push(format!("{}:{}", hit.ledger.rsplit('/').next().unwrap(), hit.index));
+        hits.push(format!(
+            "{}:{}",
+            hit.ledger.rsplit('/').next().unwrap(),
+            hit.index
+        ));
         ControlFlow::Continue(())
     });
     let searched = searched.unwrap();
@@ -44,9 +48,21 @@ fn shop() -> (World, World) {
     let mut gateway = World::new("pg-1");
     gateway.put(session("s1", "shop/api", Some(first)));
     gateway.put(session("s2", "shop/job", Some(second)));
-    gateway.put(intent("s1", "shop/api", "select", &["shop/public/cards"], false)); // 3
+    gateway.put(intent(
+        "s1",
+        "shop/api",
+        "select",
+        &["shop/public/cards"],
+        false,
+    )); // 3
     gateway.put(outcome(3, "ok"));
-    gateway.put(intent("s2", "shop/job", "update", &["shop/public/orders"], false)); // 5
+    gateway.put(intent(
+        "s2",
+        "shop/job",
+        "update",
+        &["shop/public/orders"],
+        false,
+    )); // 5
     gateway.put(outcome(5, "error"));
     gateway.put(denied("s2", "shop/job", "select", &["shop/public/cards"])); // 7
     gateway.put(ended("s1"));
@@ -65,17 +81,32 @@ fn records_are_found_by_everything_they_are_about() {
     let (server, gateway) = shop();
     let site = both(&server, &gateway);
     let about = |change: fn(&mut Filter)| found(&site, &filter(change));
-    assert_eq!(about(|f| f.identity = Some("shop/api".into())), ["server:1", "pg-1:1", "pg-1:3", "pg-1:4", "pg-1:8"]);
+    assert_eq!(
+        about(|f| f.identity = Some("shop/api".into())),
+        ["server:1", "pg-1:1", "pg-1:3", "pg-1:4", "pg-1:8"]
+    );
     // Which machine and which code it was, the gateway's records say by the issuance that they name.
-    assert_eq!(about(|f| f.machine = Some("m2".into())), ["server:2", "pg-1:2", "pg-1:5", "pg-1:6", "pg-1:7"]);
-    assert_eq!(about(|f| f.code = Some("sha256:AA11".into())), ["server:1", "pg-1:1", "pg-1:3", "pg-1:4", "pg-1:8"]);
+    assert_eq!(
+        about(|f| f.machine = Some("m2".into())),
+        ["server:2", "pg-1:2", "pg-1:5", "pg-1:6", "pg-1:7"]
+    );
+    assert_eq!(
+        about(|f| f.code = Some("sha256:AA11".into())),
+        ["server:1", "pg-1:1", "pg-1:3", "pg-1:4", "pg-1:8"]
+    );
     for name in ["shop/public/cards", "Table::\"shop/public/cards\""] {
         let of = filter(|f| f.resource = Some(name.into()));
         assert_eq!(found(&site, &of), ["pg-1:3", "pg-1:4", "pg-1:7"], "{name}");
     }
-    assert_eq!(about(|f| f.resource = Some("shop/public/*".into())), ["pg-1:3", "pg-1:4", "pg-1:5", "pg-1:6", "pg-1:7"]);
+    assert_eq!(
+        about(|f| f.resource = Some("shop/public/*".into())),
+        ["pg-1:3", "pg-1:4", "pg-1:5", "pg-1:6", "pg-1:7"]
+    );
     assert_eq!(about(|f| f.decision = Some("deny".into())), ["pg-1:7"]);
-    assert_eq!(about(|f| f.types = vec!["issuance".into()]), ["server:1", "server:2"]);
+    assert_eq!(
+        about(|f| f.types = vec!["issuance".into()]),
+        ["server:1", "server:2"]
+    );
     assert_eq!(
         about(|f| {
             f.action = Some("select".into());
@@ -83,7 +114,10 @@ fn records_are_found_by_everything_they_are_about() {
         }),
         ["pg-1:7"]
     );
-    assert_eq!(about(|f| f.resource = Some("shop/public/nothing".into())), [""; 0]);
+    assert_eq!(
+        about(|f| f.resource = Some("shop/public/nothing".into())),
+        [""; 0]
+    );
     let at = |record: u64| crate::world::START + (record + 1) * 1_000;
     let window = filter(|f| {
         f.times = TimeRange {
@@ -111,7 +145,9 @@ fn an_answer_that_was_limited_says_where_to_go_on() {
             hits.push(format!("{}:{}", hit.ledger, hit.index));
             ControlFlow::Continue(())
         });
-        let Some(more) = searched.unwrap().more else { break };
+        let Some(more) = searched.unwrap().more else {
+            break;
+        };
         cursor = Some(more);
     }
     let mut all = Vec::new();
@@ -125,7 +161,9 @@ fn an_answer_that_was_limited_says_where_to_go_on() {
         cursor: Some("elsewhere:x"),
         ..ALL
     };
-    let refused = search(&site, &Filter::default(), &nonsense, |_| ControlFlow::Continue(()));
+    let refused = search(&site, &Filter::default(), &nonsense, |_| {
+        ControlFlow::Continue(())
+    });
     assert_eq!(refused.unwrap_err().finding().code, "RECORDS-CURSOR");
 }
 
@@ -140,19 +178,33 @@ fn receipts_verify_under_the_head_that_the_answer_names() {
     let keys: Vec<LedgerKey> = ["server", "pg-1"]
         .iter()
         .zip([&server, &gateway])
-        .map(|(_, world)| ledger_store::Folder::open(&world.path().join("ledger")).unwrap().key().clone())
+        .map(|(_, world)| {
+            ledger_store::Folder::open(&world.path().join("ledger"))
+                .unwrap()
+                .key()
+                .clone()
+        })
         .collect();
     let mut receipts: Vec<Receipt> = Vec::new();
-    let searched = search(&site, &filter(|f| f.identity = Some("shop/job".into())), &page, |hit| {
-        receipts.push(hit.receipt.unwrap());
-        ControlFlow::Continue(())
-    });
+    let searched = search(
+        &site,
+        &filter(|f| f.identity = Some("shop/job".into())),
+        &page,
+        |hit| {
+            receipts.push(hit.receipt.unwrap());
+            ControlFlow::Continue(())
+        },
+    );
     let heads = searched.unwrap().heads;
     assert_eq!(receipts.len(), 5);
     for receipt in receipts {
         let verified = keys.iter().find_map(|key| receipt.verify(key).ok());
         assert!(verified.is_some());
-        assert!(heads.iter().any(|(_, head)| head.note.as_ref() == receipt.checkpoint));
+        assert!(
+            heads
+                .iter()
+                .any(|(_, head)| head.note.as_ref() == receipt.checkpoint)
+        );
     }
 }
 
@@ -186,10 +238,19 @@ fn accesses_are_counted_by_whom_and_of_what() {
     };
     let cards = table("shop/public/cards");
     let orders = table("shop/public/orders");
-    let job = [format!("job read {cards} denied 1/0/0 7..7"), format!("job modified {orders} 1/0/1 5..5")];
+    let job = [
+        format!("job read {cards} denied 1/0/0 7..7"),
+        format!("job modified {orders} 1/0/1 5..5"),
+    ];
     assert_eq!(ask(Some("shop/job"), None, TimeRange::default()), job);
-    let of_cards = [format!("api read {cards} 1/1/0 3..3"), format!("job read {cards} denied 1/0/0 7..7")];
-    assert_eq!(ask(None, Some("shop/public/cards"), TimeRange::default()), of_cards);
+    let of_cards = [
+        format!("api read {cards} 1/1/0 3..3"),
+        format!("job read {cards} denied 1/0/0 7..7"),
+    ];
+    assert_eq!(
+        ask(None, Some("shop/public/cards"), TimeRange::default()),
+        of_cards
+    );
     // The same from the records of a window that holds everything.
     let window = TimeRange {
         since: Some(1),
@@ -211,7 +272,11 @@ fn a_record_whose_list_was_cut_is_found_by_every_resource() {
     let mut site = gateway.site();
     site.catch_up().unwrap();
     for name in ["shop/public/a", "shop/public/other", "elsewhere/*"] {
-        assert_eq!(found(&site, &filter(|f| f.resource = Some(name.into()))), ["pg-1:2"], "{name}");
+        assert_eq!(
+            found(&site, &filter(|f| f.resource = Some(name.into()))),
+            ["pg-1:2"],
+            "{name}"
+        );
     }
 }
 
@@ -220,18 +285,31 @@ fn an_index_that_lies_is_told() {
     let (server, gateway) = shop();
     let of_cards = filter(|f| f.resource = Some("shop/public/cards".into()));
     let lies = [
-        ("DELETE FROM postings WHERE record = 7", "leaves out example.org/pg-1:7"),
+        (
+            "DELETE FROM postings WHERE record = 7",
+            "leaves out example.org/pg-1:7",
+        ),
         (
             "INSERT INTO postings SELECT id, 5 FROM dictionary WHERE name = 'shop/public/cards'",
             "names example.org/pg-1:5",
         ),
-        ("DELETE FROM records WHERE record = 3", "leaves out example.org/pg-1:3"),
-        ("UPDATE dictionary SET name = 'x', text = 'x' WHERE name = 'shop/public/cards'", "leaves out"),
+        (
+            "DELETE FROM records WHERE record = 3",
+            "leaves out example.org/pg-1:3",
+        ),
+        (
+            "UPDATE dictionary SET name = 'x', text = 'x' WHERE name = 'shop/public/cards'",
+            "leaves out",
+        ),
     ];
     for (lie, told) in lies {
         let site = both(&server, &gateway);
         verify(&site, &of_cards, "*").unwrap();
-        let of_gateway = site.sources().iter().find(|source| source.is_called("pg-1")).unwrap();
+        let of_gateway = site
+            .sources()
+            .iter()
+            .find(|source| source.is_called("pg-1"))
+            .unwrap();
         of_gateway.index().database().tamper(lie).unwrap();
         let finding = verify(&site, &of_cards, "*").unwrap_err().finding();
         assert_eq!(finding.code, "RECORDS-INDEX-LIED", "{lie}");
@@ -239,14 +317,24 @@ fn an_index_that_lies_is_told() {
         drop(site);
         // As it says: without the file it is made anew.
         for suffix in ["", "-wal", "-shm"] {
-            drop(std::fs::remove_file(gateway.path().join(format!("ledger/index.sqlite{suffix}"))));
+            drop(std::fs::remove_file(
+                gateway.path().join(format!("ledger/index.sqlite{suffix}")),
+            ));
         }
     }
     let site = both(&server, &gateway);
     let asked = Asked::default();
     accesses_verified(&site, &asked, false).unwrap();
-    let of_gateway = site.sources().iter().find(|source| source.is_called("pg-1")).unwrap();
-    of_gateway.index().database().tamper("UPDATE uses SET count = 2 WHERE allowed = 0").unwrap();
+    let of_gateway = site
+        .sources()
+        .iter()
+        .find(|source| source.is_called("pg-1"))
+        .unwrap();
+    of_gateway
+        .index()
+        .database()
+        .tamper("UPDATE uses SET count = 2 WHERE allowed = 0")
+        .unwrap();
     assert!(accesses(&site, &asked, false).is_ok());
     let lied = accesses_verified(&site, &asked, false).unwrap_err();
     assert!(matches!(lied, Error::Lied(_)), "{lied}");
@@ -264,7 +352,10 @@ fn an_index_follows_its_ledger_and_is_made_anew_for_another_tree() {
     let followed = later.catch_up().unwrap();
     assert_eq!((followed[0].size, followed[0].rebuilt), (3, false));
     // Whose session began before the index went on.
-    assert_eq!(found(&later, &filter(|f| f.identity = Some("shop/api".into()))), ["pg-1:1", "pg-1:2"]);
+    assert_eq!(
+        found(&later, &filter(|f| f.identity = Some("shop/api".into()))),
+        ["pg-1:1", "pg-1:2"]
+    );
     drop((site, later));
     // Another ledger in the same place, as long as that of the index.
     let mut other = World::new("pg-1");
@@ -277,7 +368,10 @@ fn an_index_follows_its_ledger_and_is_made_anew_for_another_tree() {
     let mut site = other.site();
     let followed = site.catch_up().unwrap();
     assert_eq!((followed[0].size, followed[0].rebuilt), (4, true));
-    assert_eq!(found(&site, &filter(|f| f.identity = Some("shop/api".into()))), [""; 0]);
+    assert_eq!(
+        found(&site, &filter(|f| f.identity = Some("shop/api".into()))),
+        [""; 0]
+    );
     drop(site);
     // A file that is no database is none to keep.
     std::fs::write(other.path().join("ledger/index.sqlite"), vec![7; 9_000]).unwrap();
@@ -308,6 +402,43 @@ fn a_folder_is_read_and_left_as_it_was() {
     assert_eq!(none.finding().code, "RECORDS-NO-LEDGER");
 }
 
+/// What a gateway may write as well: the index says what the scan says, whatever it is.
+#[test]
+fn names_and_times_of_a_hostile_gateway_are_told_as_they_are() {
+    let mut gateway = World::new("pg-1");
+    let forged = "agents/a\nissuance 1\"]";
+    gateway.put(session("s", forged, None));
+    let late = ledger::Stamp {
+        wall: u64::MAX,
+        mono: 0,
+    };
+    gateway
+        .put_as_is(intent("s", "agents/x", "select", &["shop/public/a\"", "x*"], false).at(late));
+    let mut site = gateway.site();
+    site.catch_up().unwrap();
+    // An index that has forgotten the session's beginning reads it from its file.
+    gateway.put(intent("s", "agents/b", "select", &["shop/public/a"], false));
+    gateway.put(session("s", "agents/c", None));
+    gateway.put(outcome(3, "ok"));
+    gateway.put(outcome(99, "ok"));
+    gateway.put(outcome(5, "ok"));
+    drop(site);
+    let mut site = gateway.site();
+    site.catch_up().unwrap();
+    assert_eq!(
+        found(&site, &filter(|f| f.identity = Some(id(forged)))),
+        ["pg-1:1", "pg-1:2", "pg-1:3", "pg-1:5"]
+    );
+    assert_eq!(
+        found(&site, &filter(|f| f.identity = Some("agents/c".into()))),
+        ["pg-1:4"]
+    );
+    let since = filter(|f| f.times.since = Some(u64::MAX - 9));
+    assert_eq!(found(&site, &since), [""; 0]);
+    assert_eq!(found(&site, &Filter::default()).len(), 8);
+    accesses_verified(&site, &Asked::default(), true).unwrap();
+}
+
 /// One thing that happens in a generated ledger.
 #[derive(Debug, Clone)]
 enum Step {
@@ -322,7 +453,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         (0..4_u8, 0..3_u8).prop_map(|(session, who)| Step::Begin(session, who)),
-        (0..4_u8, 0..3_u8, 0..4_u8, prop::bool::weighted(0.1)).prop_map(|(s, a, t, cut)| Step::Act(s, a, t, cut)),
+        (0..4_u8, 0..3_u8, 0..4_u8, prop::bool::weighted(0.1))
+            .prop_map(|(s, a, t, cut)| Step::Act(s, a, t, cut)),
         (0..4_u8, 0..3_u8, 0..4_u8).prop_map(|(s, a, t)| Step::Deny(s, a, t)),
         (0..20_u8, any::<bool>()).prop_map(|(back, good)| Step::Outcome(back, good)),
         (0..4_u8).prop_map(Step::End),
@@ -332,7 +464,12 @@ fn step() -> impl Strategy<Value = Step> {
 
 const WHO: [&str; 3] = ["shop/api", "shop/job", "agents/a"];
 const ACTIONS: [&str; 3] = ["select", "update", "delete"];
-const TABLES: [&str; 4] = ["shop/public/a", "shop/public/b", "shop/private/a", "other/public/a"];
+const TABLES: [&str; 4] = [
+    "shop/public/a",
+    "shop/public/b",
+    "shop/private/a",
+    "other/public/a",
+];
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]

@@ -115,7 +115,12 @@ impl RecordIndex {
 
     /// The part of the range in which records of these times can be. Clocks step, so blocks need not be in
     /// order of time; whether each record's own time fits is asked of it.
-    fn within(&self, times: TimeRange, from: u64, end: u64) -> rusqlite::Result<Option<(u64, u64)>> {
+    fn within(
+        &self,
+        times: TimeRange,
+        from: u64,
+        end: u64,
+    ) -> rusqlite::Result<Option<(u64, u64)>> {
         if times.is_all() {
             return Ok((from < end).then_some((from, end)));
         }
@@ -125,7 +130,9 @@ impl RecordIndex {
         let since = times.since.map_or(0, stored);
         let until = times.until.map_or(i64::MAX, stored);
         let row = statement.query_row([since, until], |row| {
-            Ok(row.get::<_, Option<i64>>(0)?.zip(row.get::<_, Option<i64>>(1)?))
+            Ok(row
+                .get::<_, Option<i64>>(0)?
+                .zip(row.get::<_, Option<i64>>(1)?))
         })?;
         Ok(row.and_then(|(first, last)| {
             let from = from.max(number(first).saturating_mul(256));

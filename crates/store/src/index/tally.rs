@@ -56,7 +56,9 @@ impl RecordIndex {
                 }
             };
             let of_whom = match filter.identity {
-                Some(_) => "u.identity = (SELECT id FROM dictionary WHERE dimension = 1 AND text = ?1)",
+                Some(_) => {
+                    "u.identity = (SELECT id FROM dictionary WHERE dimension = 1 AND text = ?1)"
+                }
                 None => "?1 IS NULL",
             };
             let of_what = match resources {

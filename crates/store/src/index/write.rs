@@ -14,7 +14,7 @@ pub struct Entry {
     pub terms: Vec<(Dimension, String)>,
 }
 
-/// A session that began, with the terms that all its records have: as text that `record-index` wrote.
+/// A session that began for the first time, with the terms that all its records have: as text that `record-index` wrote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SessionTerm {
     pub session: String,
@@ -166,10 +166,14 @@ impl Writer<'_> {
 
     fn sessions(&self, sessions: &[SessionTerm]) -> rusqlite::Result<()> {
         let mut statement = self.transaction.prepare_cached(
-            "INSERT OR REPLACE INTO sessions (session, record, terms) VALUES (?1, ?2, ?3)",
+            "INSERT OR IGNORE INTO sessions (session, record, terms) VALUES (?1, ?2, ?3)",
         )?;
         for session in sessions {
-            statement.execute(params![session.session, stored(session.record), session.terms])?;
+            statement.execute(params![
+                session.session,
+                stored(session.record),
+                session.terms
+            ])?;
         }
         Ok(())
     }
@@ -182,7 +186,11 @@ impl Writer<'_> {
         }
         for (delta, succeeded) in &batch.outcomes {
             let sum = sums.entry(delta).or_insert_with(Sum::none);
-            *(if *succeeded { &mut sum.succeeded } else { &mut sum.failed }) += 1;
+            *(if *succeeded {
+                &mut sum.succeeded
+            } else {
+                &mut sum.failed
+            }) += 1;
         }
         let mut statement = self.transaction.prepare_cached(
             "INSERT INTO uses (identity, resource, action, allowed, issuance, count, succeeded, failed, first, first_time, last, last_time)
@@ -272,7 +280,9 @@ pub(super) fn name_of(dimension: Dimension, text: &str) -> &str {
             .split_once("::\"")
             .and_then(|(_, name)| name.strip_suffix('"'))
             .unwrap_or(text),
-        Dimension::Machine => text.rsplit_once("/trilith/node/").map_or(text, |(_, name)| name),
+        Dimension::Machine => text
+            .rsplit_once("/trilith/node/")
+            .map_or(text, |(_, name)| name),
         _ => text,
     }
 }

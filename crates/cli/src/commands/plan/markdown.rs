@@ -68,7 +68,10 @@ fn replayed(page: &mut String, replayed: &Value) {
         let names = ["/identity", "/action", "/resource"].map(|name| text(one, name));
         let last = format!("{}:{}", text(one, "/ledger"), text(one, "/last/0"));
         let (count, last) = (text(one, "/count"), code(&last));
-        format!("{what}: {}, {count} times, last {last}", code(&names.join(" ")))
+        format!(
+            "{what}: {}, {count} times, last {last}",
+            code(&names.join(" "))
+        )
     };
     let changed = list(replayed, "/changed").iter().map(|one| {
         let denied = one.get("change").and_then(Value::as_str) == Some("denied");
@@ -77,7 +80,10 @@ fn replayed(page: &mut String, replayed: &Value) {
     let unknown = list(replayed, "/not_replayed");
     let unknown = unknown.iter().map(|one| row(one, "not replayed"));
     let rows: Vec<String> = changed.chain(unknown).collect();
-    let title = format!("Accesses of the last {} days that would change", text(replayed, "/days"));
+    let title = format!(
+        "Accesses of the last {} days that would change",
+        text(replayed, "/days")
+    );
     section(page, &title, true, &rows);
 }
 

@@ -14,7 +14,10 @@ pub(super) fn heads(site: &Site) {
     for source in site.sources() {
         let head = &source.head().checkpoint;
         let root = crypto::base64::encode(&head.root);
-        output::note(format_args!("searched {} up to {} records, root {root}", source.name, head.size));
+        output::note(format_args!(
+            "searched {} up to {} records, root {root}",
+            source.name, head.size
+        ));
     }
 }
 
@@ -49,7 +52,9 @@ pub(super) fn accesses(rows: &[AccessRow]) {
             ]
         })
         .collect();
-    let header = ["IDENTITY", "WHAT", "ACTION", "RESOURCE", "TIMES", "OK", "FAILED", "FIRST", "LAST"];
+    let header = [
+        "IDENTITY", "WHAT", "ACTION", "RESOURCE", "TIMES", "OK", "FAILED", "FIRST", "LAST",
+    ];
     output::table(&header, &cells);
 }
 
@@ -63,7 +68,11 @@ pub(super) fn history(history: &History) {
             output::value(&change.message),
             change.version
         ));
-        for (mark, lines) in [("+", &change.gained), ("-", &change.lost), ("~", &change.changed)] {
+        for (mark, lines) in [
+            ("+", &change.gained),
+            ("-", &change.lost),
+            ("~", &change.changed),
+        ] {
             for line in lines {
                 output::line(format_args!("  {mark} {line}"));
             }
@@ -78,7 +87,10 @@ pub(super) fn history(history: &History) {
     for (record, why) in &history.unread {
         output::line(format_args!("not looked at: server:{record}: {why}"));
     }
-    output::note(format_args!("{} versions, {} compiled", history.versions, history.compiled));
+    output::note(format_args!(
+        "{} versions, {} compiled",
+        history.versions, history.compiled
+    ));
 }
 
 pub(super) fn unused(found: &Unused, since: u64) {
@@ -91,15 +103,25 @@ pub(super) fn unused(found: &Unused, since: u64) {
         found.observed
     ));
     if found.observed_since.is_none_or(|first| first > since) {
-        let first = found.observed_since.map_or_else(|| "never".to_owned(), time);
-        output::note(format_args!("note: the records begin later than the window: {first}"));
+        let first = found
+            .observed_since
+            .map_or_else(|| "never".to_owned(), time);
+        output::note(format_args!(
+            "note: the records begin later than the window: {first}"
+        ));
     }
     let last = |last: &Option<(u64, String)>| {
-        last.as_ref()
-            .map_or_else(|| "never".to_owned(), |(at, place)| format!("{} ({place})", time(*at)))
+        last.as_ref().map_or_else(
+            || "never".to_owned(),
+            |(at, place)| format!("{} ({place})", time(*at)),
+        )
     };
     for policy in &found.policies {
-        output::line(format_args!("policy {}: last {}", policy.policy, last(&policy.last)));
+        output::line(format_args!(
+            "policy {}: last {}",
+            policy.policy,
+            last(&policy.last)
+        ));
     }
     let cells: Vec<Vec<String>> = found
         .grants
@@ -115,7 +137,10 @@ pub(super) fn unused(found: &Unused, since: u64) {
         })
         .collect();
     if !cells.is_empty() {
-        output::table(&["IDENTITY", "ACTION", "RESOURCE", "LAST", "BECAUSE OF"], &cells);
+        output::table(
+            &["IDENTITY", "ACTION", "RESOURCE", "LAST", "BECAUSE OF"],
+            &cells,
+        );
     }
     for error in &found.errors {
         output::line(format_args!("not known: {error}"));
@@ -139,7 +164,9 @@ pub(super) fn patch(patch: &Patch, found: &Unused) {
         output::note(format_args!("this policy test would fail: {test}"));
     }
     match &patch.widening {
-        widening if widening.is_nothing() => output::note("proved: nothing is newly allowed, whatever is declared"),
+        widening if widening.is_nothing() => {
+            output::note("proved: nothing is newly allowed, whatever is declared")
+        }
         widening => output::note(format_args!("NOT proved: {}", json!(widening))),
     }
 }
@@ -150,7 +177,12 @@ pub(super) fn replayed(replayed: &Replayed) {
             Change::Denied => ("-", "would be denied"),
             Change::Allowed => ("+", "would be allowed"),
         };
-        let because: Vec<&str> = one.policies.iter().chain(&one.errors).map(String::as_str).collect();
+        let because: Vec<&str> = one
+            .policies
+            .iter()
+            .chain(&one.errors)
+            .map(String::as_str)
+            .collect();
         let because = if because.is_empty() {
             String::new()
         } else {
