@@ -2,6 +2,7 @@
 
 mod attest;
 pub(crate) mod estate;
+mod records;
 mod refs;
 mod resources;
 
@@ -12,6 +13,10 @@ pub(crate) use attest::{
 pub(crate) use estate::{
     AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
     LintArguments, SigningArguments, TakenCommand, WhatCanArguments, WhoCanArguments, WhyArguments,
+};
+pub(crate) use records::{
+    AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
+    ReplayArguments, UnusedArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
@@ -165,6 +170,21 @@ pub enum Command {
     /// Make the key by which an author signs what weakens an invariant
     #[command(subcommand)]
     Author(AuthorCommand),
+    /// Say since when somebody may do something, by which change of the estate and by whom
+    #[command(
+        after_long_help = "Examples:\n  trilith history payments/api select shop/public/cards --folder /var/lib/trilith/server\n  trilith history shop/public/cards --folder /var/lib/trilith/server\n  trilith history --policy 'payments reads cards' --folder /var/lib/trilith/server --receipts --json"
+    )]
+    History(HistoryArguments),
+    /// List what is granted and was not used, and print the smaller estate as a patch
+    #[command(
+        after_long_help = "Examples:\n  trilith unused --folder /var/lib/trilith/server --window 30d\n  trilith unused --folder /var/lib/trilith/server --window 90d --estate ./estate --patch > smaller.patch"
+    )]
+    Unused(UnusedArguments),
+    /// Decide recorded accesses again by another estate: which would be denied, which allowed
+    #[command(
+        after_long_help = "Examples:\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 30d\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 2026-05-12 --json"
+    )]
+    Replay(ReplayArguments),
 }
 
 #[derive(Debug, Args)]
@@ -273,15 +293,17 @@ pub struct DemoArguments {
 pub enum LedgerCommand {
     /// Print records that match, oldest first
     #[command(
-        after_long_help = "Examples:\n  trilith ledger search --identity agents/helper --type outcome\n  trilith ledger search --ledger '*' --resource shop/public/cards --json"
+        after_long_help = "Examples:\n  trilith ledger search --identity agents/helper --type outcome\n  trilith ledger search --ledger '*' --resource shop/public/cards --json\n  trilith ledger search --folder /var/lib/trilith/server --machine db-7 --decision deny --since 30d\n  trilith ledger search --folder /var/lib/trilith/server --resource 'shop/public/*' --limit 100 --receipts --verify --json"
     )]
-    Search(SearchArguments),
+    Search(Box<SearchArguments>),
     /// Print one record whole
     #[command(after_long_help = "Example:\n  trilith ledger show server:12")]
     Show {
         /// `LEDGER:INDEX`, with `server` for the server's ledger
         record: String,
     },
+    /// Count what an identity has read and modified, or who touched a resource
+    Accesses(AccessesArguments),
 }
 
 #[derive(Debug, Args)]
@@ -304,6 +326,64 @@ pub struct SearchArguments {
     /// Stop after this many; 0 means all
     #[arg(long, default_value_t = 0)]
     pub limit: u64,
+    #[command(flatten)]
+    pub at: MaybeFolderArguments,
+    /// Only records of this machine, and of the identities that were issued on it; with --folder
+    #[arg(long, value_name = "MACHINE")]
+    pub machine: Option<String>,
+    /// Only records of code with this digest, and of the identities that were issued to it; with --folder
+    #[arg(long, value_name = "SHA256")]
+    pub code: Option<String>,
+    /// Only records of this action; with --folder
+    #[arg(long)]
+    pub action: Option<String>,
+    /// Only what was allowed or denied; with --folder
+    #[arg(long, value_name = "allow|deny")]
+    pub decision: Option<String>,
+    /// Only records that name this policy by its id; with --folder
+    #[arg(long, value_name = "ID")]
+    pub policy: Option<String>,
+    /// Only records from then on: `30d`, `12h`, `2026-05-12`, `2026-05-12T08:30:00Z`; with --folder
+    #[arg(long, value_name = "TIME")]
+    pub since: Option<Moment>,
+    /// Only records before then; with --folder
+    #[arg(long, value_name = "TIME")]
+    pub until: Option<Moment>,
+    /// Only records made under this version of the estate; with --folder
+    #[arg(long, value_name = "VERSION")]
+    pub estate_version: Option<String>,
+    /// Go on where an answer said that there is more; with --folder
+    #[arg(long, value_name = "CURSOR")]
+    pub cursor: Option<String>,
+    /// With proof for each record that it is in its ledger (in JSON); with --folder
+    #[arg(long)]
+    pub receipts: bool,
+    /// Derive the answer again from every record of the ledgers, and say if the index lied; with --folder
+    #[arg(long)]
+    pub verify: bool,
+}
+
+impl SearchArguments {
+    /// An option that was given and that the server is not asked with.
+    pub(crate) fn only_of_folders(&self) -> Option<&'static str> {
+        let given = [
+            ("--machine", self.machine.is_some()),
+            ("--code", self.code.is_some()),
+            ("--action", self.action.is_some()),
+            ("--decision", self.decision.is_some()),
+            ("--policy", self.policy.is_some()),
+            ("--since", self.since.is_some()),
+            ("--until", self.until.is_some()),
+            ("--estate-version", self.estate_version.is_some()),
+            ("--cursor", self.cursor.is_some()),
+            ("--receipts", self.receipts),
+            ("--verify", self.verify),
+        ];
+        given
+            .into_iter()
+            .find(|(_, given)| *given)
+            .map(|(name, _)| name)
+    }
 }
 
 #[derive(Debug, Args)]

@@ -9,6 +9,7 @@ pub(crate) mod estate;
 mod ledger;
 mod pack;
 pub(crate) mod plan;
+mod records;
 mod refs;
 mod resources;
 pub(crate) mod roles;
@@ -85,6 +86,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             block_on(ASKING_THREADS, workload::whoami(arguments, &global))?
         }
         Command::Author(command) => author::run(command, &global)?,
+        Command::History(arguments) => records::history(&arguments, &global)?,
+        Command::Unused(arguments) => return records::unused(&arguments, &global),
+        Command::Replay(arguments) => records::replay(&arguments, &global)?,
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
     }
     Ok(ExitCode::SUCCESS)

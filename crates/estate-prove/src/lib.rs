@@ -27,6 +27,7 @@ mod questions;
 mod report;
 mod solver;
 mod spanning;
+mod widen;
 
 pub use counterexample::{Counterexample, Party};
 pub use governed::{Governed, governed, governed_blocking};
@@ -35,3 +36,4 @@ pub use options::Options;
 pub use proof::{prove, prove_beside, prove_blocking};
 pub use questions::Memory;
 pub use report::{Engines, GivenReport, InvariantReport, Report, Result, Unknown};
+pub use widen::{Widening, newly_allowed_blocking};

@@ -259,6 +259,35 @@ impl Estate {
         answer
     }
 
+    /// Whether this identity can do this to that, and under which conditions on the session's facts.
+    ///
+    /// # Errors
+    /// What could not be evaluated, which is a denial.
+    pub fn can(
+        &self,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> Result<Option<Access>, String> {
+        if !action.is_use() || !self.vocabulary.kinds_of(action).contains(&resource.kind) {
+            return Err(format!("`{action}` does not apply to {resource}"));
+        }
+        let mut answer = self.empty_answer();
+        let prepared = self.prepare(&FactSet::new());
+        self.ask(
+            principal,
+            action,
+            resource,
+            resource,
+            &prepared,
+            &mut answer,
+        );
+        match answer.errors.into_iter().next() {
+            Some(error) => Err(error),
+            None => Ok(answer.accesses.into_iter().next()),
+        }
+    }
+
     /// What the identity's role in a database needs, by resource.
     #[must_use]
     pub fn grants(&self, principal: &str) -> Vec<Grant> {

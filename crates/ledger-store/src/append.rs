@@ -1,6 +1,6 @@
 //! What an append becomes: a future for whoever waits, and what was committed.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, BatchBuilder};
 use crate::oneshot::{self, Receiver};
 use crate::{Head, StoreError};
 use ledger::{Receipt, Record, RecordError};
@@ -133,6 +133,17 @@ impl Future for AppendMany {
 }
 
 impl Acked {
+    /// Of no record.
+    pub(crate) fn nothing(head: &Head) -> Self {
+        let builder = BatchBuilder::new(ledger::Frontier::new(), 0);
+        Self {
+            batch: Arc::new(builder.finish(head.checkpoint.clone(), &head.note)),
+            at: 0,
+            count: 0,
+            first_seq: 0,
+        }
+    }
+
     fn into_iter(self) -> impl Iterator<Item = Committed> {
         let (batch, first_seq) = (self.batch, self.first_seq);
         (self.at..self.at + self.count)

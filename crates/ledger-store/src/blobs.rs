@@ -128,15 +128,29 @@ impl Blobs {
 
     /// The blob, if it is there and is what its name says.
     pub fn get(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, StoreError> {
-        let path = self.path(sha256);
-        let bytes = read_file(self.disk.as_ref(), &path, self.limit);
-        let bytes = bytes.map_err(StoreError::io("cannot read", &path))?;
-        Ok(bytes.filter(|bytes| HexDigest::of(bytes) == *sha256))
+        read(self.disk.as_ref(), &self.dir, sha256, self.limit)
     }
 
     fn path(&self, sha256: &HexDigest) -> PathBuf {
-        let name = sha256.to_string();
-        let (shard, _) = name.split_at_checked(2).unwrap_or_default();
-        self.dir.join(shard).join(&name)
+        path(&self.dir, sha256)
     }
+}
+
+/// The blob of this name in `dir`, if it is there and is what its name says.
+pub(crate) fn read(
+    disk: &dyn Disk,
+    dir: &Path,
+    sha256: &HexDigest,
+    limit: usize,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let path = path(dir, sha256);
+    let bytes = read_file(disk, &path, limit);
+    let bytes = bytes.map_err(StoreError::io("cannot read", &path))?;
+    Ok(bytes.filter(|bytes| HexDigest::of(bytes) == *sha256))
+}
+
+fn path(dir: &Path, sha256: &HexDigest) -> PathBuf {
+    let name = sha256.to_string();
+    let (shard, _) = name.split_at_checked(2).unwrap_or_default();
+    dir.join(shard).join(&name)
 }

@@ -1,9 +1,9 @@
 //! A ledger of our own: opening it, and the handle that everybody appends and reads through.
 
-use crate::append::{Append, AppendMany};
+use crate::append::{Acked, Append, AppendMany};
 use crate::committer::{Committer, Epoch, Queue, Reserve};
 use crate::head::Head;
-use crate::{Options, Reader, StoreError, recovery, tiler};
+use crate::{Options, Reader, StoreError, oneshot, recovery, tiler};
 use crypto::Signer;
 use ledger::merkle::empty_root;
 use ledger::{Checkpoint, Draft, LedgerKey, LedgerSigner, Origin, Record};
@@ -134,7 +134,15 @@ impl LedgerHandle {
 
     /// As [`LedgerHandle::append`] for records that belong together: all or none, side by side.
     pub fn append_many(&self, drafts: Vec<Draft>) -> AppendMany {
-        AppendMany::new(self.queue.append(drafts, false))
+        self.many(drafts, false)
+    }
+
+    /// A commit of nothing is none: a frame without records is one that no opening takes.
+    fn many(&self, drafts: Vec<Draft>, reserved: bool) -> AppendMany {
+        if drafts.is_empty() {
+            return AppendMany::new(oneshot::ready(Ok(Acked::nothing(&self.reader.head()))));
+        }
+        AppendMany::new(self.queue.append(drafts, reserved))
     }
 
     /// For revocations and the few records that a server needs to go on: may use the disk space that
@@ -145,7 +153,7 @@ impl LedgerHandle {
 
     /// As [`LedgerHandle::append_reserved`] for records that belong together.
     pub fn append_many_reserved(&self, drafts: Vec<Draft>) -> AppendMany {
-        AppendMany::new(self.queue.append(drafts, true))
+        self.many(drafts, true)
     }
 
     #[must_use]

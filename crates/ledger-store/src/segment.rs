@@ -185,6 +185,13 @@ impl Segment {
         }
     }
 
+    /// The record that the segment begins with.
+    pub(crate) fn first_record(&self) -> Result<Vec<u8>, StoreError> {
+        let records = self.records_from(self.first())?;
+        let first = records.into_iter().next();
+        first.ok_or_else(|| self.corrupt(self.data, "there is no record"))
+    }
+
     /// The records of the frame that holds `index`, from `index` on.
     fn records_from(&self, index: u64) -> Result<Vec<Vec<u8>>, StoreError> {
         let (header, offset) = self.find(index)?;

@@ -21,6 +21,12 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    #[error("making the database {path}")]
+    Make {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("removing the state database {path}")]
     Drop {
         path: PathBuf,

@@ -24,6 +24,7 @@
 mod change;
 mod column;
 mod database;
+pub mod index;
 mod projector;
 mod rows;
 mod table;

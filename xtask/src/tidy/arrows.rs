@@ -32,6 +32,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("estate", &["attest-code", "crypto", "facts", "references"]),
     ("estate-prove", &["estate"]),
     ("store", &[]),
+    (
+        "record-index",
+        &[
+            "crypto",
+            "estate",
+            "estate-prove",
+            "facts",
+            "ledger",
+            "ledger-store",
+            "store",
+        ],
+    ),
     ("discovery", &["crypto", "estate", "facts"]),
     (
         "gateway",
@@ -133,6 +145,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "pdp",
             "proto",
+            "record-index",
             "references",
             "server",
         ],

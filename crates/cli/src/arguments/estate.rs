@@ -7,7 +7,7 @@ use std::path::PathBuf;
 pub enum EstateCommand {
     /// Show what applying DIR would change, and whether the invariants hold
     #[command(
-        after_long_help = "Examples:\n  trilith estate plan ./estate\n  trilith estate plan ./estate --markdown > plan.md"
+        after_long_help = "Examples:\n  trilith estate plan ./estate\n  trilith estate plan ./estate --markdown > plan.md\n  trilith estate plan ./estate --replay 30 --folder /var/lib/trilith/server"
     )]
     Plan {
         /// Folder of the estate
@@ -15,6 +15,12 @@ pub enum EstateCommand {
         /// As GitHub-flavoured Markdown, for a comment on a pull request
         #[arg(long)]
         markdown: bool,
+        /// Show the accesses of so many days that would change as well, of the records in --folder
+        #[arg(long, value_name = "DAYS", requires = "folder")]
+        replay: Option<u64>,
+        /// The server's data_dir, with its gateways' records; may be given more than once
+        #[arg(long, value_name = "DIR", requires = "replay")]
+        folder: Vec<PathBuf>,
     },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(

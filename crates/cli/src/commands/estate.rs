@@ -24,7 +24,12 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
         EstateCommand::Plan {
             directory,
             markdown,
-        } => block_on(1, plan(&directory, markdown, global)),
+            replay,
+            folder,
+        } => {
+            let replay = replay.map(|days| (days, folder));
+            block_on(1, plan(&directory, markdown, replay, global))
+        }
         EstateCommand::Apply {
             directory,
             message,
@@ -74,18 +79,36 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
     }
 }
 
-async fn plan(directory: &Path, markdown: bool, global: &Global) -> Result<ExitCode, Failure> {
+async fn plan(
+    directory: &Path,
+    markdown: bool,
+    replay: Option<(u64, Vec<PathBuf>)>,
+    global: &Global,
+) -> Result<ExitCode, Failure> {
     let files = read(directory)?;
     let answer = admin::connect(&global.admin_socket)
         .await?
         .estate_plan(request(&files, Change::default()))
         .await
         .map_err(|status| admin::refusal(&status))?;
-    let document = admin::document(answer)?;
+    let mut document = admin::document(answer)?;
+    let quiet = Global {
+        json: global.json || markdown,
+        ..global.clone()
+    };
+    if !quiet.json {
+        show(&document, global);
+    }
+    if let Some((days, folders)) = replay {
+        let replayed = super::records::of_plan(&folders, directory, days, &quiet)?;
+        if let Value::Object(fields) = &mut document {
+            fields.insert("replayed".to_owned(), replayed);
+        }
+    }
     if markdown && !global.json {
         output::line(plan::page(&document));
-    } else {
-        show(&document, global);
+    } else if global.json {
+        output::json(&document);
     }
     if document.get("applicable").and_then(Value::as_bool) == Some(false) {
         return Ok(ExitCode::from(crate::EXIT_VERIFICATION));

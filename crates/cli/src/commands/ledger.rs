@@ -11,12 +11,21 @@ use serde_json::{Value, json};
 
 pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), Failure> {
     match command {
-        LedgerCommand::Search(arguments) => search(arguments, global).await,
+        LedgerCommand::Search(arguments) => search(*arguments, global).await,
         LedgerCommand::Show { record } => show(&record, global).await,
+        LedgerCommand::Accesses(arguments) => super::records::accesses(&arguments, global),
     }
 }
 
 async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failure> {
+    if !arguments.at.folders.is_empty() {
+        return super::records::search(&arguments, global);
+    }
+    if let Some(option) = arguments.only_of_folders() {
+        return Err(Failure::usage(format!(
+            "{option} is asked of a folder, not of the server: name its data_dir with --folder"
+        )));
+    }
     let request = v1::RecordsRequest {
         ledger: arguments.ledger,
         from_index: arguments.from,
@@ -31,7 +40,7 @@ async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failu
         if global.json {
             output::json(&json!({ "ledger": item.ledger, "index": item.index, "record": record }));
         } else {
-            output::line(output::value(&summary(item, &record)));
+            output::line(output::value(&summary(&item.ledger, item.index, &record)));
         }
     })
     .await?;
@@ -97,7 +106,32 @@ async fn each(
     Ok(())
 }
 
-fn summary(item: &v1::RecordItem, record: &Value) -> String {
+pub(in crate::commands) use sentence::path_of;
+
+/// A record that was found in a folder, as one of the server's.
+pub(super) fn show_hit(
+    ledger: &str,
+    index: u64,
+    bytes: &[u8],
+    receipt: Option<&ledger::Receipt>,
+    global: &Global,
+) {
+    let record: Value = serde_json::from_slice(bytes).unwrap_or_default();
+    if !global.json {
+        output::line(output::value(&summary(ledger, index, &record)));
+        return;
+    }
+    let mut document = json!({ "ledger": ledger, "index": index, "record": record });
+    if let (Value::Object(fields), Some(receipt)) = (&mut document, receipt) {
+        fields.insert(
+            "receipt".to_owned(),
+            json!(super::records::receipt_text(receipt)),
+        );
+    }
+    output::json(&document);
+}
+
+fn summary(ledger: &str, index: u64, record: &Value) -> String {
     let text = |path: &str| match record.pointer(path) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => "-".to_owned(),
@@ -111,8 +145,8 @@ fn summary(item: &v1::RecordItem, record: &Value) -> String {
     let body = record.get("body").unwrap_or(&Value::Null);
     format!(
         "{}:{}  {time}  {}  {kind}  {}",
-        item.ledger,
-        item.index,
+        ledger,
+        index,
         sentence::path_of(&text("/actor")),
         sentence::sentence(&kind, body)
     )

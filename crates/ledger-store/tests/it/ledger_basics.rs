@@ -222,3 +222,25 @@ pub(crate) fn copy(from: &std::path::Path, to: &std::path::Path) {
         }
     }
 }
+
+/// A frame without records was written, after which the ledger did not open any more.
+#[test]
+fn a_commit_of_nothing_writes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let signer = signer();
+    let ledger = open(dir.path(), &signer).unwrap();
+    ledger.append(draft("one")).wait().unwrap();
+    assert!(ledger.append_many(Vec::new()).wait().unwrap().is_empty());
+    assert!(
+        ledger
+            .append_many_reserved(Vec::new())
+            .wait()
+            .unwrap()
+            .is_empty()
+    );
+    ledger.append(draft("two")).wait().unwrap();
+    ledger.close().unwrap();
+    let ledger = open(dir.path(), &signer).unwrap();
+    check_whole(ledger.reader(), &key(&signer));
+    assert_eq!(text_of(ledger.reader(), 1), "two");
+}

@@ -194,13 +194,13 @@ fn killed_it_leaves_no_process_and_the_next_one_removes_its_files() {
 }
 
 /// A demo that runs until it is told to end.
-struct Held {
+pub(crate) struct Held {
     demo: Child,
     told: BufReader<ChildStdout>,
 }
 
 impl Held {
-    fn start(site: &Site) -> Self {
+    pub(crate) fn start(site: &Site) -> Self {
         let mut demo = site
             .trilith()
             .args(["demo", "--hold"])
@@ -212,7 +212,7 @@ impl Held {
     }
 
     /// Everything up to and with the first line that contains `mark`.
-    fn told_until(&mut self, mark: &str) -> String {
+    pub(crate) fn told_until(&mut self, mark: &str) -> String {
         let mut told = String::new();
         loop {
             let before = told.len();
@@ -225,7 +225,7 @@ impl Held {
     }
 
     /// Ctrl-C, and the end.
-    fn interrupt(&mut self) -> std::process::ExitStatus {
+    pub(crate) fn interrupt(&mut self) -> std::process::ExitStatus {
         let pid = rustix::process::Pid::from_child(&self.demo);
         rustix::process::kill_process(pid, rustix::process::Signal::INT).expect("a signal");
         let mut rest = String::new();

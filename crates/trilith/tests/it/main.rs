@@ -10,6 +10,8 @@ mod endorsements;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
 mod pdp;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod records;
 mod refs;
 mod resources;
 mod site;

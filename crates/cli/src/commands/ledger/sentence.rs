@@ -163,7 +163,7 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
 }
 
 /// The path of a SPIFFE ID; anything else as it is.
-pub(super) fn path_of(id: &str) -> &str {
+pub(in crate::commands) fn path_of(id: &str) -> &str {
     id.strip_prefix("spiffe://")
         .and_then(|rest| rest.split_once('/'))
         .map_or(id, |(_, path)| path)

@@ -62,11 +62,37 @@ pub(crate) fn page(document: &Value) -> String {
         })
         .collect();
     section(&mut page, "Machines that it evicts", true, &evicted);
+    replayed(&mut page, document.get("replayed").unwrap_or(&Value::Null));
     let version = text(document, "/version");
     if !version.is_empty() {
         line(&mut page, format_args!("\nVersion {}", code(&version)));
     }
     bounded(page)
+}
+
+/// Recorded accesses that would be decided otherwise, where the plan was asked about them.
+fn replayed(page: &mut String, replayed: &Value) {
+    let row = |one: &Value, what: &str| {
+        let names = ["/identity", "/action", "/resource"].map(|name| text(one, name));
+        let last = format!("{}:{}", text(one, "/ledger"), text(one, "/last/0"));
+        let (count, last) = (text(one, "/count"), code(&last));
+        format!(
+            "{what}: {}, {count} times, last {last}",
+            code(&names.join(" "))
+        )
+    };
+    let changed = list(replayed, "/changed").iter().map(|one| {
+        let denied = one.get("change").and_then(Value::as_str) == Some("denied");
+        row(one, if denied { "denied" } else { "allowed" })
+    });
+    let unknown = list(replayed, "/not_replayed");
+    let unknown = unknown.iter().map(|one| row(one, "not replayed"));
+    let rows: Vec<String> = changed.chain(unknown).collect();
+    let title = format!(
+        "Accesses of the last {} days that would change",
+        text(replayed, "/days")
+    );
+    section(page, &title, true, &rows);
 }
 
 fn invariants(page: &mut String, invariants: &[Value]) {

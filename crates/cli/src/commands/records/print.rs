@@ -1,0 +1,220 @@
+//! Answers from records, for people.
+
+use crate::output;
+use facts::Timestamp;
+use record_index::{AccessRow, Change, History, Patch, Replayed, Site, Unused};
+use serde_json::{Value, json};
+
+fn time(millis: u64) -> String {
+    Timestamp::from_millis(millis).to_string()
+}
+
+/// Up to which heads an answer goes.
+pub(super) fn heads(site: &Site) {
+    for source in site.sources() {
+        let head = &source.head().checkpoint;
+        let root = crypto::base64::encode(&head.root);
+        output::note(format_args!(
+            "searched {} up to {} records, root {root}",
+            source.name, head.size
+        ));
+    }
+}
+
+pub(super) fn access_json(row: &AccessRow) -> Value {
+    let mut document = json!(row);
+    if let (Value::Object(fields), Some(receipts)) = (&mut document, &row.receipts) {
+        let texts = [&receipts.0, &receipts.1].map(super::receipt_text);
+        fields.insert("receipts".to_owned(), json!(texts));
+    }
+    document
+}
+
+pub(super) fn accesses(rows: &[AccessRow]) {
+    if rows.is_empty() {
+        output::line("none");
+        return;
+    }
+    let cells: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            let what = if row.allowed { row.kind } else { "denied" };
+            vec![
+                super::super::ledger::path_of(&row.identity).to_owned(),
+                what.to_owned(),
+                row.action.clone(),
+                row.resource.clone(),
+                row.count.to_string(),
+                row.succeeded.to_string(),
+                row.failed.to_string(),
+                format!("{}:{} {}", row.ledger, row.first.0, time(row.first.1)),
+                format!("{}:{} {}", row.ledger, row.last.0, time(row.last.1)),
+            ]
+        })
+        .collect();
+    let header = [
+        "IDENTITY", "WHAT", "ACTION", "RESOURCE", "TIMES", "OK", "FAILED", "FIRST", "LAST",
+    ];
+    output::table(&header, &cells);
+}
+
+pub(super) fn history(history: &History) {
+    for change in &history.changes {
+        output::line(format_args!(
+            "server:{}  {}  by {}: {}  (estate {})",
+            change.record,
+            time(change.time),
+            output::value(&change.author),
+            output::value(&change.message),
+            change.version
+        ));
+        for (mark, lines) in [
+            ("+", &change.gained),
+            ("-", &change.lost),
+            ("~", &change.changed),
+        ] {
+            for line in lines {
+                output::line(format_args!("  {mark} {line}"));
+            }
+        }
+    }
+    if history.now.is_empty() {
+        output::line("now: nothing");
+    }
+    for (line, since) in history.now.iter().zip(&history.since) {
+        output::line(format_args!("since server:{since}: {line}"));
+    }
+    for (record, why) in &history.unread {
+        output::line(format_args!("not looked at: server:{record}: {why}"));
+    }
+    output::note(format_args!(
+        "{} versions, {} compiled",
+        history.versions, history.compiled
+    ));
+}
+
+pub(super) fn unused(found: &Unused, since: u64) {
+    output::line(format_args!(
+        "{} of {} grants and {} policies were not used since {}; {} accesses were",
+        found.grants.len(),
+        found.granted,
+        found.policies.len(),
+        time(since),
+        found.observed
+    ));
+    if found.observed_since.is_none_or(|first| first > since) {
+        let first = found
+            .observed_since
+            .map_or_else(|| "never".to_owned(), time);
+        output::note(format_args!(
+            "note: the records begin later than the window: {first}"
+        ));
+    }
+    let last = |last: &Option<(u64, String)>| {
+        last.as_ref().map_or_else(
+            || "never".to_owned(),
+            |(at, place)| format!("{} ({place})", time(*at)),
+        )
+    };
+    for policy in &found.policies {
+        output::line(format_args!(
+            "policy {}: last {}",
+            policy.policy,
+            last(&policy.last)
+        ));
+    }
+    let cells: Vec<Vec<String>> = found
+        .grants
+        .iter()
+        .map(|grant| {
+            vec![
+                grant.identity.clone(),
+                grant.action.clone(),
+                grant.resource.clone(),
+                last(&grant.last),
+                grant.policies.join("; "),
+            ]
+        })
+        .collect();
+    if !cells.is_empty() {
+        output::table(
+            &["IDENTITY", "ACTION", "RESOURCE", "LAST", "BECAUSE OF"],
+            &cells,
+        );
+    }
+    for error in &found.errors {
+        output::line(format_args!("not known: {error}"));
+    }
+}
+
+/// Beside the diff itself.
+pub(super) fn patch(patch: &Patch, found: &Unused) {
+    output::note(format_args!(
+        "takes out {} of {} unused policies; {} observed accesses come out allowed as before",
+        patch.removed.len(),
+        found.policies.len(),
+        patch.replayed
+    ));
+    for policy in &found.policies {
+        if let Some(kept) = &policy.kept {
+            output::note(format_args!("left in: {}: {kept}", policy.policy));
+        }
+    }
+    for test in &patch.tests {
+        output::note(format_args!("this policy test would fail: {test}"));
+    }
+    match &patch.widening {
+        widening if widening.is_nothing() => {
+            output::note("proved: nothing is newly allowed, whatever is declared")
+        }
+        widening => output::note(format_args!("NOT proved: {}", json!(widening))),
+    }
+}
+
+pub(super) fn replayed(replayed: &Replayed) {
+    for one in &replayed.changed {
+        let (mark, what) = match one.change {
+            Change::Denied => ("-", "would be denied"),
+            Change::Allowed => ("+", "would be allowed"),
+        };
+        let because: Vec<&str> = one
+            .policies
+            .iter()
+            .chain(&one.errors)
+            .map(String::as_str)
+            .collect();
+        let because = if because.is_empty() {
+            String::new()
+        } else {
+            format!(", because of {}", because.join("; "))
+        };
+        output::line(format_args!(
+            "{mark} {what}: {} {} {}, {} times, last {}:{} {}{because}",
+            super::super::ledger::path_of(&one.identity),
+            one.action,
+            one.resource,
+            one.count,
+            one.ledger,
+            one.last.0,
+            time(one.last.1)
+        ));
+    }
+    for one in &replayed.not_replayed {
+        output::line(format_args!(
+            "? not replayed: {} {} {}, {} times, last {}:{}: {}",
+            super::super::ledger::path_of(&one.identity),
+            one.action,
+            one.resource,
+            one.count,
+            one.ledger,
+            one.last.0,
+            one.why
+        ));
+    }
+    output::line(format_args!(
+        "{} accesses come out the same, {} kinds change, {} kinds could not be replayed",
+        replayed.same,
+        replayed.changed.len(),
+        replayed.not_replayed.len()
+    ));
+}

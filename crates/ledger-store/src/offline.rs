@@ -1,0 +1,186 @@
+//! A ledger's folder read from outside, while the process that owns it may be running: nothing is locked,
+//! written, cut or removed. What is seen is the tree as it was when the folder was opened.
+//!
+//! The key is the one that the ledger's first record names. Whoever reads a folder that he does not trust
+//! compares [`Folder::key`] with one that he has from elsewhere.
+
+use crate::disk::{Disk, DiskFile};
+use crate::head::Head;
+use crate::log::Log;
+use crate::segment::Segment;
+use crate::{Options, Reader, RealDisk, StoreError, recovery};
+use ledger::body::Begin;
+use ledger::merkle::empty_root;
+use ledger::{Checkpoint, LedgerKey, Record};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The owner goes on writing: what is read in the middle of a commit is read again.
+const TRIES: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// A ledger's folder, opened for reading.
+#[derive(Clone)]
+pub struct Folder {
+    reader: Reader,
+    key: LedgerKey,
+}
+
+impl Folder {
+    /// True if a ledger or a mirror lies in `dir`.
+    #[must_use]
+    pub fn is_ledger(dir: &Path) -> bool {
+        Log::segment_dir(dir).join(Segment::name(0)).is_file()
+    }
+
+    /// Opens the ledger or mirror in `dir`.
+    ///
+    /// # Errors
+    /// As opening it for good, but for the lock; and refuses a folder that holds no record yet.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let options = Options {
+            disk: Arc::new(ReadOnly(RealDisk)),
+            ..Options::default()
+        };
+        let mut tries = TRIES;
+        loop {
+            match Self::attempt(dir, &options) {
+                Err(StoreError::Corrupt { .. } | StoreError::RolledBack { .. }) if tries > 1 => {
+                    tries -= 1;
+                    std::thread::sleep(PAUSE);
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn attempt(dir: &Path, options: &Options) -> Result<Self, StoreError> {
+        let segments = Log::segment_dir(dir);
+        let first = Segment::open(options.disk.as_ref(), &segments, 0, false)?;
+        let bytes = first.first_record()?;
+        let unsound = |error| StoreError::Record(Arc::new(error));
+        let record = Record::from_vec(bytes).map_err(unsound)?;
+        let begin: Begin = record.expect_body().map_err(unsound)?;
+        let named = |what: String| StoreError::NotOurs {
+            path: dir.to_owned(),
+            what,
+        };
+        let key = crypto::PublicKey::from_spki_der(&begin.ledger_key.0);
+        let key = key.map_err(|error| named(error.to_string()))?;
+        let key = LedgerKey::new(record.origin(), key).map_err(|error| named(error.to_string()))?;
+        let empty = Head {
+            checkpoint: Checkpoint {
+                origin: key.origin().clone(),
+                size: 0,
+                root: empty_root(),
+            },
+            note: "".into(),
+        };
+        let log = recovery::open(dir, &key, options, empty)?.writer.log;
+        let reader = Reader::new(log);
+        Ok(Self { reader, key })
+    }
+
+    #[must_use]
+    pub const fn reader(&self) -> &Reader {
+        &self.reader
+    }
+
+    /// The key that the first record names, which signed what was found.
+    #[must_use]
+    pub const fn key(&self) -> &LedgerKey {
+        &self.key
+    }
+}
+
+/// A disk on which every change is a thing that does not happen.
+#[derive(Clone, Copy)]
+struct ReadOnly(RealDisk);
+
+struct Unchanged(Box<dyn DiskFile>);
+
+impl DiskFile for Unchanged {
+    fn length(&self) -> io::Result<u64> {
+        self.0.length()
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn write_at(&self, _bytes: &[u8], _offset: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    /// What its owner is writing is left out, and stays there.
+    fn truncate(&self, _length: u64) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Disk for ReadOnly {
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        match dir.is_dir() {
+            true => Ok(()),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        Ok(Box::new(Unchanged(self.0.open(path)?)))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        self.open(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.0.list(dir)
+    }
+
+    fn rename(&self, _from: &Path, _to: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn remove(&self, _path: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn sync_dir(&self, _dir: &Path) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock(&self, _path: &Path) -> io::Result<Box<dyn Send + Sync>> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn reserve(&self, _path: &Path, _bytes: u64) -> io::Result<()> {
+        Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+}
+
+/// Blobs of a folder, read from outside: content is checked, nothing is written.
+#[derive(Clone)]
+pub struct BlobFolder {
+    dir: PathBuf,
+    limit: usize,
+}
+
+impl BlobFolder {
+    /// Blobs in `dir`, of at most `limit` bytes.
+    #[must_use]
+    pub const fn new(dir: PathBuf, limit: usize) -> Self {
+        Self { dir, limit }
+    }
+
+    /// The blob, if it is there and is what its name says.
+    pub fn get(&self, sha256: &ledger::HexDigest) -> Result<Option<Vec<u8>>, StoreError> {
+        crate::blobs::read(&RealDisk, &self.dir, sha256, self.limit)
+    }
+}

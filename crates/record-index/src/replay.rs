@@ -1,0 +1,427 @@
+//! What another estate would have decided of the accesses that were recorded.
+//!
+//! A recorded access is decided again with the facts that its SVID was issued on: from the opening of the
+//! issuance's commitment where the server's blobs are there, else with those that the issuance record shows. What
+//! cannot be decided from that is told, with why.
+
+use crate::Error;
+use crate::accesses::{Asked, uses};
+use crate::follow::record_at;
+use crate::site::Site;
+use estate::{Access, Action, Estate, EstateFiles, Request, ResourceRef};
+use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
+use ledger::body::{self, FactValue};
+use ledger::{Commitment, HexDigest, RecordType};
+use serde::Serialize;
+use std::collections::{BTreeSet, HashMap};
+use store::index::{TimeRange, Use};
+
+/// What the proposed estate makes of a recorded access.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Change {
+    /// It was allowed, and would have been denied.
+    Denied,
+    /// It was denied, and would have been allowed.
+    Allowed,
+}
+
+/// Accesses alike that would have been decided otherwise.
+#[derive(Debug, Clone, Serialize)]
+pub struct Changed {
+    pub change: Change,
+    pub ledger: String,
+    pub identity: String,
+    pub action: String,
+    pub resource: String,
+    pub count: u64,
+    /// Record and Unix milliseconds.
+    pub first: (u64, u64),
+    pub last: (u64, u64),
+    /// What decides it in the proposed estate.
+    pub policies: Vec<String>,
+    /// Why it is denied where no policy says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<String>,
+}
+
+/// Accesses alike that cannot be decided again.
+#[derive(Debug, Clone, Serialize)]
+pub struct NotReplayed {
+    pub ledger: String,
+    pub identity: String,
+    pub action: String,
+    pub resource: String,
+    pub count: u64,
+    pub last: (u64, u64),
+    pub why: String,
+}
+
+/// Every recorded access in the window, sorted by what would have become of it.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct Replayed {
+    /// Versions of the estates, hex; that in force is what denials are held against.
+    pub in_force: Option<String>,
+    pub proposed: String,
+    pub changed: Vec<Changed>,
+    pub not_replayed: Vec<NotReplayed>,
+    /// Accesses, counted by records, that come out the same.
+    pub same: u64,
+}
+
+/// Decides everything again that the site's ledgers have in `times`. Call [`Site::catch_up`] first.
+///
+/// A statement is denied as a whole for one of the things that it touches, so a denial counts as newly allowed
+/// where the estate in force denies that thing itself and the proposed one allows it.
+pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replayed, Error> {
+    let in_force = in_force(site)?;
+    let mut replayed = Replayed {
+        in_force: in_force.as_ref().map(|estate| estate.version().to_owned()),
+        proposed: proposed.version().to_owned(),
+        ..Replayed::default()
+    };
+    let mut again = Again::new(site);
+    let asked = Asked {
+        times,
+        ..Asked::default()
+    };
+    for source in &site.sources {
+        for one in uses(site, source, &asked)? {
+            let then = again.decide(proposed, &one)?;
+            let (decision, why) = match then {
+                Outcome::Decided(decision) => (decision, None),
+                Outcome::Not(why) => (Made::default(), Some(why)),
+            };
+            if let Some(why) = why {
+                replayed.not_replayed.push(NotReplayed {
+                    ledger: source.name.clone(),
+                    identity: one.who.identity,
+                    action: one.who.action,
+                    resource: one.who.resource,
+                    count: one.count,
+                    last: one.last,
+                    why,
+                });
+                continue;
+            }
+            let change = match (one.who.allowed, decision.allow) {
+                (true, false) => Some(Change::Denied),
+                (false, true) => match &in_force {
+                    // Without the estate in force nobody can say which part of a statement was denied.
+                    None => Some(Change::Allowed),
+                    Some(in_force) => match again.decide(in_force, &one)? {
+                        Outcome::Decided(now) if now.allow => None,
+                        _ => Some(Change::Allowed),
+                    },
+                },
+                _ => None,
+            };
+            let Some(change) = change else {
+                replayed.same += one.count;
+                continue;
+            };
+            replayed.changed.push(Changed {
+                change,
+                ledger: source.name.clone(),
+                identity: one.who.identity,
+                action: one.who.action,
+                resource: one.who.resource,
+                count: one.count,
+                first: one.first,
+                last: one.last,
+                policies: decision.policies,
+                errors: decision.errors,
+            });
+        }
+    }
+    replayed.changed = merged(replayed.changed);
+    Ok(replayed)
+}
+
+/// One row for what differs by nothing but the SVID.
+fn merged(changed: Vec<Changed>) -> Vec<Changed> {
+    let mut rows: Vec<Changed> = Vec::with_capacity(changed.len());
+    for one in changed {
+        let alike = |row: &&mut Changed| {
+            (
+                row.change,
+                &row.ledger,
+                &row.identity,
+                &row.action,
+                &row.resource,
+                &row.policies,
+            ) == (
+                one.change,
+                &one.ledger,
+                &one.identity,
+                &one.action,
+                &one.resource,
+                &one.policies,
+            )
+        };
+        // Rows come in order of identity, resource and action: what is alike stands side by side.
+        if let Some(row) = rows.last_mut().as_mut().filter(|row| alike(row)) {
+            row.count += one.count;
+            row.first = row.first.min(one.first);
+            row.last = row.last.max(one.last);
+        } else {
+            rows.push(one);
+        }
+    }
+    rows
+}
+
+/// The estate that the server's ledger has as current, if its blob is here.
+pub fn in_force(site: &Site) -> Result<Option<Estate>, Error> {
+    let Some(server) = site.server() else {
+        return Ok(None);
+    };
+    let filter = crate::Filter {
+        types: vec![RecordType::EstateVersion.as_str().to_owned()],
+        ..crate::Filter::default()
+    };
+    let mut newest = None;
+    let clauses = filter.clauses(&site.trust_domain, None);
+    crate::search::every_match(server, &clauses, |matched| {
+        newest = Some(matched.record);
+        Ok(())
+    })?;
+    let Some(index) = newest else {
+        return Ok(None);
+    };
+    let Some(record) = record_at(server.reader(), index)? else {
+        return Ok(None);
+    };
+    let Ok(version) = record.expect_body::<body::EstateVersion>() else {
+        return Ok(None);
+    };
+    Ok(estate_files(site, &version.blob.sha256)?
+        .and_then(|files| Estate::compile_recorded(&files).ok()))
+}
+
+/// The files of a recorded estate, if its blob is here.
+pub(crate) fn estate_files(site: &Site, sha256: &HexDigest) -> Result<Option<EstateFiles>, Error> {
+    let blob = site.blob(sha256)?;
+    Ok(blob.and_then(|blob| EstateFiles::from_blob(&blob).ok()))
+}
+
+/// What a decision comes to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Made {
+    pub(crate) allow: bool,
+    pub(crate) policies: Vec<String>,
+    pub(crate) errors: Vec<String>,
+}
+
+pub(crate) enum Outcome {
+    Decided(Made),
+    /// It cannot be decided, and why.
+    Not(String),
+}
+
+/// Facts of an issuance.
+#[derive(Clone)]
+struct Held {
+    facts: FactSet,
+    /// All that was known, not only what the record shows.
+    whole: bool,
+}
+
+/// Decides recorded accesses again, by any estate.
+pub(crate) struct Again<'a> {
+    site: &'a Site,
+    held: HashMap<u64, Option<Held>>,
+}
+
+impl<'a> Again<'a> {
+    pub(crate) fn new(site: &'a Site) -> Self {
+        Self {
+            site,
+            held: HashMap::new(),
+        }
+    }
+
+    pub(crate) fn decide(&mut self, estate: &Estate, one: &Use) -> Result<Outcome, Error> {
+        let prefix = format!("spiffe://{}/", self.site.trust_domain);
+        let Some(path) = one.who.identity.strip_prefix(&prefix) else {
+            let why = "the identity is not of this trust domain".to_owned();
+            return Ok(Outcome::Not(why));
+        };
+        let Ok(action) = one.who.action.parse::<Action>() else {
+            return Ok(Outcome::Not(
+                "the record names no action of this version".to_owned(),
+            ));
+        };
+        let Ok(resource) = one.who.resource.parse::<ResourceRef>() else {
+            return Ok(Outcome::Not("the record names no resource".to_owned()));
+        };
+        // What depends on no fact needs none.
+        let can = match estate.can(path, action, &resource) {
+            Err(error) => {
+                return Ok(Outcome::Decided(Made {
+                    errors: vec![error],
+                    ..Made::default()
+                }));
+            }
+            Ok(None) => return Ok(Outcome::Decided(Made::default())),
+            Ok(Some(access)) if access.is_unconditional() => {
+                return Ok(Outcome::Decided(Made {
+                    allow: true,
+                    policies: ids(&access),
+                    errors: Vec::new(),
+                }));
+            }
+            Ok(Some(access)) => access,
+        };
+        let Some(issuance) = one.who.issuance else {
+            return Ok(Outcome::Not(format!(
+                "it depends on facts ({}), and the record names no issuance",
+                conditions(&can)
+            )));
+        };
+        let Some(held) = self.held(issuance)? else {
+            return Ok(Outcome::Not(format!(
+                "it depends on facts ({}), and record {issuance} of the server's ledger is not here",
+                conditions(&can)
+            )));
+        };
+        let visible: BTreeSet<String> = estate
+            .identity(path)
+            .map(|identity| identity.visible.clone())
+            .unwrap_or_default();
+        let facts: FactSet = held
+            .facts
+            .iter()
+            .filter(|fact| visible.contains(&fact.name))
+            .cloned()
+            .collect();
+        if !held.whole {
+            let text = conditions(&can);
+            let missing = visible.iter().filter(|name| facts.fact(name).is_none());
+            let missing: Vec<&str> = missing
+                .map(String::as_str)
+                .filter(|name| may_read(&text, name, &facts))
+                .collect();
+            if !missing.is_empty() {
+                return Ok(Outcome::Not(format!(
+                    "it depends on facts ({}), and the issuance shows no {}",
+                    conditions(&can),
+                    missing.join(", ")
+                )));
+            }
+        }
+        let decision = estate.decide(&Request {
+            principal: path,
+            action,
+            resource,
+            facts: &facts,
+        });
+        Ok(Outcome::Decided(Made {
+            allow: decision.allow,
+            policies: decision.policy_ids(),
+            errors: decision.errors,
+        }))
+    }
+
+    fn held(&mut self, issuance: u64) -> Result<Option<Held>, Error> {
+        if let Some(known) = self.held.get(&issuance) {
+            return Ok(known.clone());
+        }
+        let held = self.read(issuance)?;
+        self.held.insert(issuance, held.clone());
+        Ok(held)
+    }
+
+    fn read(&self, index: u64) -> Result<Option<Held>, Error> {
+        let Some(server) = self.site.server() else {
+            return Ok(None);
+        };
+        let Some(record) = record_at(server.reader(), index)? else {
+            return Ok(None);
+        };
+        let Ok(issuance) = record.expect_body::<body::Issuance>() else {
+            return Ok(None);
+        };
+        let at = Timestamp::from_millis(issuance.evidence_time);
+        let opening = self.site.blob(&HexDigest(issuance.commit.0.0))?;
+        let opened = opening
+            .as_deref()
+            .and_then(|opening| Commitment::opened(opening, "facts"));
+        if let Some(facts) = opened.and_then(|value| committed(value, at)) {
+            return Ok(Some(Held { facts, whole: true }));
+        }
+        let shown = issuance.facts.into_iter().map(|(name, value)| Fact {
+            name,
+            value: value_of(value),
+            source: FactSource::Verified,
+            observed_at: at,
+        });
+        Ok(Some(Held {
+            facts: shown.collect(),
+            whole: false,
+        }))
+    }
+}
+
+fn ids(access: &Access) -> Vec<String> {
+    access
+        .policies
+        .iter()
+        .map(|policy| policy.id.clone())
+        .collect()
+}
+
+fn conditions(access: &Access) -> String {
+    let all = access
+        .when
+        .iter()
+        .chain(&access.unless)
+        .chain(&access.if_defined);
+    let texts: BTreeSet<&str> = all.map(|residual| residual.condition.as_str()).collect();
+    texts.into_iter().collect::<Vec<_>>().join("; ")
+}
+
+/// Whether conditions of this text may come out otherwise by a fact that is not shown: they name all of it, or ask
+/// whether there is something that it would be in.
+fn may_read(conditions: &str, name: &str, shown: &FactSet) -> bool {
+    if name.split('.').all(|segment| conditions.contains(segment)) {
+        return true;
+    }
+    name.match_indices('.').any(|(at, _)| {
+        let (within, _) = name.split_at(at);
+        let segment = within.rsplit('.').next().unwrap_or(within);
+        let known = shown.iter().any(|fact| {
+            fact.name
+                .strip_prefix(within)
+                .is_some_and(|rest| rest.starts_with('.'))
+        });
+        !known && conditions.contains(&format!("has {segment}"))
+    })
+}
+
+/// The facts of an opened commitment: a line for each, name, source and value.
+fn committed(bytes: &[u8], at: Timestamp) -> Option<FactSet> {
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    lines
+        .map(|line| {
+            let (name, source, value) = serde_json::from_slice(line).ok()?;
+            Some(Fact {
+                name,
+                value,
+                source,
+                observed_at: at,
+            })
+        })
+        .collect()
+}
+
+fn value_of(value: FactValue) -> Value {
+    match value {
+        FactValue::Bool(value) => Value::Bool(value),
+        FactValue::Integer(value) => Value::Integer(value),
+        FactValue::Text(value) => Value::Text(value),
+        FactValue::List(values) => Value::List(values),
+    }
+}

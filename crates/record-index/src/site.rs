@@ -1,0 +1,267 @@
+//! The ledgers that are asked together: a server's own and the gateways' that it mirrors, or the one of a gateway
+//! or decision point, each with its index beside it.
+
+use crate::follow::{Followed, Index};
+use crate::{Error, Filter};
+use ledger::{HexDigest, Receipt};
+use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file of an index, in the folder of its ledger.
+const FILE: &str = "index.sqlite";
+/// As the server keeps them.
+const BLOB_BYTES: usize = 128 << 20;
+
+/// One ledger.
+pub struct Source {
+    /// `server`, or the origin of another ledger.
+    pub name: String,
+    pub(crate) server: bool,
+    pub(crate) index: Index,
+    /// What is asked about: set by [`Site::catch_up`], the same for all of an answer.
+    pub(crate) head: Arc<Head>,
+}
+
+/// Ledgers that are asked together.
+pub struct Site {
+    pub trust_domain: String,
+    pub(crate) sources: Vec<Source>,
+    pub(crate) blobs: Option<BlobFolder>,
+    /// What was done otherwise than asked, for people: an index that could not be kept.
+    pub notes: Vec<String>,
+}
+
+impl Source {
+    /// A ledger by its reader and index. `server` if it is the trust domain's own.
+    #[must_use]
+    pub fn new(index: Index) -> Self {
+        let head = index.reader().head();
+        let origin = head.checkpoint.origin.as_str();
+        let server = origin.ends_with("/server");
+        let name = if server { "server" } else { origin }.to_owned();
+        Self {
+            name,
+            server,
+            index,
+            head,
+        }
+    }
+
+    /// Whether somebody who says `name` means this one: its name, its origin, or the origin's last part.
+    #[must_use]
+    pub fn is_called(&self, name: &str) -> bool {
+        let origin = self.head.checkpoint.origin.as_str();
+        name == self.name || name == origin || origin.rsplit('/').next() == Some(name)
+    }
+
+    #[must_use]
+    pub const fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The head that answers are up to.
+    #[must_use]
+    pub fn head(&self) -> &Head {
+        &self.head
+    }
+
+    pub(crate) const fn reader(&self) -> &Reader {
+        &self.index.reader
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.head.checkpoint.size
+    }
+
+    /// The receipt of a record under the head that the answer is up to.
+    pub fn receipt(&self, index: u64) -> Result<Receipt, Error> {
+        let record = self.reader().record(index)?;
+        Ok(Receipt {
+            record: record.into_bytes(),
+            index,
+            proof: self.reader().inclusion(index, self.size())?,
+            checkpoint: self.head.note.as_ref().to_owned(),
+        })
+    }
+}
+
+impl Site {
+    /// The folder of a server, gateway, decision point, or of one ledger; its process may be running. `indices`
+    /// is where indices are kept instead of in the ledgers' folders.
+    pub fn open(folder: &Path, indices: Option<&Path>) -> Result<Self, Error> {
+        let own = if Folder::is_ledger(folder) {
+            folder.to_owned()
+        } else {
+            folder.join("ledger")
+        };
+        if !Folder::is_ledger(&own) {
+            return Err(Error::NoLedger(folder.to_owned()));
+        }
+        let mut notes = Vec::new();
+        let mut sources = vec![source(&own, indices, &mut notes)?];
+        for mirror in folders(&folder.join("mirrors")) {
+            match source(&mirror, indices, &mut notes) {
+                Ok(source) => sources.push(source),
+                // One that a gateway has just begun.
+                Err(Error::Ledger(StoreError::Corrupt { .. })) if Folder::is_ledger(&mirror) => {
+                    notes.push(format!("{} holds no whole record yet", mirror.display()));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        let blobs = own.parent().map(|folder| folder.join("blobs"));
+        let blobs = blobs.filter(|blobs| blobs.is_dir());
+        let mut site = Self::of(sources, blobs.map(|dir| BlobFolder::new(dir, BLOB_BYTES)));
+        site.notes = notes;
+        Ok(site)
+    }
+
+    /// Of ledgers that somebody has open: the server of itself.
+    #[must_use]
+    pub fn of(mut sources: Vec<Source>, blobs: Option<BlobFolder>) -> Self {
+        sources.sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
+        let origin = sources
+            .first()
+            .map(|source| source.head.checkpoint.origin.to_string());
+        let origin = origin.unwrap_or_default();
+        let trust_domain = origin.split('/').next().unwrap_or_default().to_owned();
+        Self {
+            trust_domain,
+            sources,
+            blobs,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Takes another folder's ledgers in: a gateway's beside its server's.
+    pub fn join(&mut self, other: Self) {
+        for source in other.sources {
+            if self.sources.iter().all(|known| known.name != source.name) {
+                self.sources.push(source);
+            }
+        }
+        self.notes.extend(other.notes);
+        if self.blobs.is_none() {
+            self.blobs = other.blobs;
+        }
+        self.sources
+            .sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
+    }
+
+    #[must_use]
+    pub fn sources(&self) -> &[Source] {
+        &self.sources
+    }
+
+    /// Brings every index up to its ledger's head, which is what the next answers are up to.
+    pub fn catch_up(&mut self) -> Result<Vec<Followed>, Error> {
+        let mut all = Vec::with_capacity(self.sources.len());
+        for source in &mut self.sources {
+            // First the head: what the index then has beyond it is not asked for.
+            source.head = source.index.reader.head();
+            all.push(source.index.catch_up()?);
+        }
+        Ok(all)
+    }
+
+    /// The ledgers that `name` means: `*` all of them.
+    pub(crate) fn called(&self, name: &str) -> Result<Vec<&Source>, Error> {
+        let wanted = |source: &&Source| name == "*" || source.is_called(name);
+        let found: Vec<_> = self.sources.iter().filter(wanted).collect();
+        if found.is_empty() {
+            let known: Vec<_> = self
+                .sources
+                .iter()
+                .map(|source| source.name.as_str())
+                .collect();
+            return Err(facts::Finding::new(
+                "LEDGER-UNKNOWN",
+                "no ledger of that name is kept here",
+            )
+            .expected(known.join(", "))
+            .observed(name.to_owned())
+            .next("ask with --ledger '*'")
+            .into());
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn server(&self) -> Option<&Source> {
+        self.sources.iter().find(|source| source.server)
+    }
+
+    /// The server's, for what only it records.
+    pub(crate) fn needs_server(&self, what: &str) -> Result<&Source, Error> {
+        self.server().ok_or_else(|| {
+            facts::Finding::new(
+                "RECORDS-NEEDS-SERVER",
+                format!("only the server records {what}"),
+            )
+            .expected("the server's data_dir among the folders")
+            .next("name it as well: --folder GATEWAY --folder SERVER")
+            .into()
+        })
+    }
+
+    pub(crate) fn blob(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
+        match &self.blobs {
+            Some(blobs) => Ok(blobs.get(sha256)?),
+            None => Ok(None),
+        }
+    }
+
+    /// For ledgers other than the server's: the issuances that come of the filter's machine and code.
+    pub(crate) fn issuances(
+        &self,
+        filter: &Filter,
+    ) -> Result<Option<std::collections::BTreeSet<u64>>, Error> {
+        if !filter.needs_issuances() || self.sources.iter().all(|source| source.server) {
+            return Ok(None);
+        }
+        let server = self.needs_server("which machine and which code an identity was issued to")?;
+        let clauses = filter.of_issuances().clauses(&self.trust_domain, None);
+        let mut found = std::collections::BTreeSet::new();
+        crate::search::every_match(server, &clauses, |matched| {
+            found.insert(matched.record);
+            Ok(())
+        })?;
+        Ok(Some(found))
+    }
+}
+
+fn folders(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .map(|entry| entry.path())
+        .filter(|path| Folder::is_ledger(path))
+        .collect();
+    found.sort();
+    found
+}
+
+fn source(dir: &Path, indices: Option<&Path>, notes: &mut Vec<String>) -> Result<Source, Error> {
+    let ledger = Folder::open(dir)?;
+    let reader = ledger.reader().clone();
+    let path = match indices {
+        None => dir.join(FILE),
+        // An origin is a stranger's text: it names no path.
+        Some(indices) => {
+            let origin = reader.head().checkpoint.origin.to_string();
+            indices.join(format!("{}.sqlite", HexDigest::of(origin.as_bytes())))
+        }
+    };
+    let index = match Index::open(&path, reader.clone()) {
+        Ok(index) => index,
+        Err(Error::Index(error)) if indices.is_none() => {
+            notes.push(format!(
+                "no index is kept in {} ({}): one is made in memory; name a folder with --index to keep it",
+                dir.display(),
+                facts::with_causes(&error)
+            ));
+            Index::in_memory(reader)?
+        }
+        Err(error) => return Err(error),
+    };
+    Ok(Source::new(index))
+}

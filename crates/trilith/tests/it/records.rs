@@ -1,0 +1,210 @@
+//! Questions to the records of a real server and the gateway that it mirrors, while both run: PostgreSQL's clients
+//! have read and written through the gateway before.
+
+use crate::demo::Held;
+use crate::site::Site;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The server's `data_dir`: it alone keeps mirrors.
+fn data_dir(under: &Path) -> Option<PathBuf> {
+    if under.join("mirrors").is_dir() && under.join("ledger/segments").is_dir() {
+        return Some(under.to_owned());
+    }
+    let entries = std::fs::read_dir(under).ok()?;
+    entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+        .find_map(|path| data_dir(&path))
+}
+
+struct Asked<'a> {
+    site: &'a Site,
+    folder: PathBuf,
+    socket: PathBuf,
+}
+
+impl Asked<'_> {
+    fn run(&self, words: &[&str]) -> Output {
+        let folder = self.folder.to_str().expect("UTF-8");
+        let words = words
+            .iter()
+            .map(|word| if *word == "FOLDER" { folder } else { word });
+        self.site
+            .trilith()
+            .env("TRILITH_ADMIN_SOCKET", &self.socket)
+            .args(words)
+            .output()
+            .expect("it runs")
+    }
+
+    /// What it prints, one JSON document a line.
+    fn json(&self, words: &[&str]) -> Vec<Value> {
+        let output = self.run(&[words, &["--json"]].concat());
+        let told = String::from_utf8_lossy(&output.stdout).into_owned();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{words:?}: {told}{said}");
+        told.lines()
+            .map(|line| serde_json::from_str(line).expect("JSON"))
+            .collect()
+    }
+
+    fn hits(&self, words: &[&str]) -> Vec<Value> {
+        let all = self.json(
+            &[
+                &["ledger", "search", "--folder", "FOLDER", "--verify"],
+                words,
+            ]
+            .concat(),
+        );
+        let (hits, rest): (Vec<Value>, Vec<Value>) =
+            all.into_iter().partition(|one| one.get("record").is_some());
+        assert_eq!(rest[0]["found"], hits.len(), "{rest:?}");
+        assert_eq!(rest[1]["verified"]["matching"], hits.len(), "{rest:?}");
+        hits
+    }
+}
+
+#[test]
+fn the_records_of_a_running_server_answer_every_question() {
+    let site = match Site::new(None) {
+        Ok(site) => site,
+        Err(why) => return testkit::skip("questions to the demo's records", &why),
+    };
+    let mut held = Held::start(&site);
+    let told = held.told_until("Everything goes on running until Ctrl-C");
+    assert!(!told.contains("\n  FAIL "), "{told}");
+    let folder = data_dir(&site.temporary()).expect("the server's folder");
+    let socket = ["admin.sock", "../admin.sock"].map(|name| folder.join(name));
+    let socket = socket
+        .into_iter()
+        .find(|path| path.exists())
+        .expect("a socket");
+    let asked = Asked {
+        site: &site,
+        folder,
+        socket,
+    };
+
+    // A gateway's records come by the name of who acted, of what, and of the machine that the SVID was issued on.
+    let denied = asked.hits(&[
+        "--identity",
+        "agents/helper",
+        "--decision",
+        "deny",
+        "--receipts",
+    ]);
+    assert!(!denied.is_empty());
+    assert!(
+        denied.iter().all(|hit| hit["receipt"]
+            .as_str()
+            .is_some_and(|text| text.contains("/pg"))
+            || hit["ledger"] == "server"),
+        "{denied:?}"
+    );
+    let issued = asked.hits(&["--type", "issuance", "--identity", "payments/api"]);
+    let node = issued[0]["record"]["body"]["node"]
+        .as_str()
+        .expect("a node");
+    let on_it = asked.hits(&[
+        "--machine",
+        node,
+        "--type",
+        "intent",
+        "--resource",
+        "shop/public/cards",
+    ]);
+    assert!(!on_it.is_empty());
+    assert!(asked.hits(&["--machine", "no-such-machine"]).is_empty());
+
+    let rows = asked.json(&[
+        "ledger",
+        "accesses",
+        "--folder",
+        "FOLDER",
+        "--by",
+        "payments/api",
+        "--verify",
+        "--receipts",
+    ]);
+    let row = |kind: &str, resource: &str| {
+        rows.iter()
+            .find(|row| {
+                row["kind"] == kind && row["resource"] == resource && row["allowed"] == true
+            })
+            .unwrap_or_else(|| panic!("{kind} {resource}: {rows:?}"))
+    };
+    assert!(row("read", "Table::\"shop/public/cards\"")["succeeded"].as_u64() > Some(0));
+    assert!(row("modified", "Table::\"shop/public/orders\"")["receipts"][1].is_string());
+
+    let history = &asked.json(&[
+        "history",
+        "payments/api",
+        "select",
+        "shop/public/cards",
+        "--folder",
+        "FOLDER",
+    ])[0];
+    assert_eq!(
+        history["changes"].as_array().map(Vec::len),
+        Some(1),
+        "{history}"
+    );
+    assert_eq!(
+        history["since"][0], history["changes"][0]["record"],
+        "{history}"
+    );
+
+    let exported = site.temporary().join("exported");
+    let directory = exported.to_str().expect("UTF-8");
+    let output = asked.run(&["estate", "export", directory]);
+    assert!(output.status.success(), "{output:?}");
+    let printed = asked.run(&["unused", "--folder", "FOLDER", "--window", "1d", "--patch"]);
+    let said = String::from_utf8_lossy(&printed.stderr).into_owned();
+    assert!(
+        printed.status.success() && said.contains("proved: nothing is newly allowed"),
+        "{said}"
+    );
+    std::fs::write(site.temporary().join("smaller.patch"), &printed.stdout).expect("a file");
+    let applied = Command::new("git")
+        .args(["apply", "../smaller.patch"])
+        .current_dir(&exported)
+        .output()
+        .expect("git runs");
+    assert!(applied.status.success(), "{applied:?}");
+    // What was observed comes out the same by the smaller estate, facts of the machine included.
+    let replayed = &asked.json(&[
+        "replay", "--estate", directory, "--folder", "FOLDER", "--since", "1d",
+    ])[0];
+    assert_eq!(replayed["changed"], serde_json::json!([]), "{replayed}");
+    assert_eq!(
+        replayed["not_replayed"],
+        serde_json::json!([]),
+        "{replayed}"
+    );
+    assert!(replayed["same"].as_u64() > Some(0));
+
+    let policies = exported.join("policies/shop.cedar");
+    let text = std::fs::read_to_string(&policies).expect("policies");
+    let (before, rest) = text
+        .split_once("@id(\"payments reads cards\")")
+        .expect("the policy");
+    let (_, behind) = rest.split_once(";\n").expect("its end");
+    std::fs::write(&policies, format!("{before}{behind}")).expect("a file");
+    let words = [
+        "estate", "plan", directory, "--replay", "1", "--folder", "FOLDER", "--json",
+    ];
+    let planned = asked.run(&words);
+    let plan: Value = serde_json::from_slice(&planned.stdout).expect("JSON");
+    let changed = plan["replayed"]["changed"].as_array().expect("a list");
+    assert!(
+        changed
+            .iter()
+            .any(|one| one["change"] == "denied"
+                && one["resource"] == "Table::\"shop/public/cards\""),
+        "{plan}"
+    );
+    assert!(held.interrupt().success());
+}
