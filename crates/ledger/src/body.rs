@@ -15,7 +15,7 @@ pub use access::{
     About, ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart,
 };
 pub use attestation::{
-    Attested, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit,
+    Attested, Counted, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit,
     TokenCreated, TokenSpent, Verdict, VerdictOutcome,
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};

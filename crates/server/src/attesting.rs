@@ -12,7 +12,7 @@ mod watch;
 use crate::core::Core;
 use crate::current::Current;
 use crate::evict::{evict, is_evicted};
-use crate::join::Proved;
+use crate::join::{Proved, chip};
 use crate::lock::lock;
 use crate::metrics::Code;
 use crate::node::Caller;
@@ -201,11 +201,18 @@ pub(crate) async fn connected(
     if core.watched.lock().standing(name).is_none() {
         let (reading, row) = (Arc::clone(core), node.clone());
         let kept = tokio::task::spawn_blocking(move || read_back(&reading, &row)).await;
-        let kept = kept.map_err(|error| Refusal::internal("reading evidence", &error))?;
+        let kept = kept.map_err(|error| Refusal::internal("reading evidence", &error))??;
+        // What it answered to an earlier run of this server is not in the evidence of its join.
+        let facts = core.machine_facts(&node)?;
+        let recorded = chip::known(&facts).and_then(|chip| core.state().counted(chip));
+        let kept = match recorded {
+            Some(recorded) => kept.having_counted(recorded),
+            None => kept,
+        };
         let mut watches = core.watched.lock();
         // It may have proved itself anew in between.
         if watches.standing(name).is_none() {
-            watches.stands(name, kept?, core.now(), pace(core));
+            watches.stands(name, kept, core.now(), pace(core));
         }
     }
     let over = Over::of(caller);
@@ -344,6 +351,7 @@ async fn judged(
     };
     let epoch = asked.epoch;
     let estate = current.version;
+    let chip = chip::known(&facts).map(str::to_owned);
     let before = asked.standing.list().copied();
     let judged = core
         .pool
@@ -364,6 +372,7 @@ async fn judged(
                     pcrs: standing.pcrs().digest(),
                     entries: standing.list().map(|list| list.entries()),
                     estate,
+                    counted: chip::counted(chip.as_deref(), standing.counted()),
                 };
                 let passed = watches.passed(name, epoch, standing, core.now(), pace(core));
                 if passed {

@@ -219,6 +219,8 @@ pub(crate) struct Admission {
     pub(crate) auth: String,
     /// Size of the ledger when the evidence was asked for: an eviction from then on it does not lift.
     pub(crate) begun: u64,
+    /// What its chip counts, if it showed one.
+    pub(crate) counted: Option<body::Counted>,
 }
 
 /// Refuses what was begun before an eviction of the node.
@@ -279,6 +281,7 @@ pub(crate) async fn admit_node(
         renewal: HexDigest(admission.renewal),
         key: HexDigest(admission.key.spki_sha256()),
         verdict: Some(Decimal(verdict_index)),
+        counted: admission.counted,
     };
     core.append_one(by_node(state.record())?).await?;
     let node = core.state().node(&admission.name).cloned();
