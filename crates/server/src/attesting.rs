@@ -6,6 +6,7 @@
 //! recorded together.
 
 mod demand;
+mod kept;
 mod tally;
 mod watch;
 
@@ -209,6 +210,11 @@ pub(crate) async fn connected(
             Some(recorded) => kept.having_counted(recorded),
             None => kept,
         };
+        let outgrown = kept::since_it_joined(core, &node).await?;
+        if !outgrown.is_empty() {
+            evict(core, name, outgrown, Vec::new()).await?;
+            return Ok(None);
+        }
         let mut watches = core.watched.lock();
         // It may have proved itself anew in between.
         if watches.standing(name).is_none() {
@@ -336,11 +342,9 @@ async fn judged(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let name = &caller.node.name;
-    if let Some(enforcement) = &sent.enforcement
-        && crate::enforcing::told(core, name, enforcement)?
-    {
-        crate::enforcing::judge(core, name).await?;
-    }
+    // Read now, and believed once the quote that it comes with is good.
+    let enforcement = sent.enforcement.as_ref();
+    let enforcement = enforcement.map(crate::enforcing::read).transpose()?;
     let (current, facts) = (core.estate()?, core.machine_facts(&caller.node)?);
     let answer = Answer {
         quote: sent.quote,
@@ -389,7 +393,8 @@ async fn judged(
                 core.metrics.attestations.inc();
                 let fresh = u64::try_from(round.fresh()).unwrap_or(u64::MAX);
                 core.metrics.measured.inc_by(fresh);
-                if crate::enforcing::look_again(core, name) {
+                let told = enforcement.is_some_and(|said| crate::enforcing::keep(core, name, said));
+                if told || crate::enforcing::look_again(core, name) {
                     crate::enforcing::judge(core, name).await?;
                 }
             }
@@ -566,7 +571,7 @@ fn lapsed(
     lapsed
 }
 
-/// Why the PCRs of one machine are good no more under `new`; `None` if nothing is known of it.
+/// Why what one machine booted is good no more under `new`; `None` if nothing is known of it.
 fn lapses(
     core: &Core,
     new: &Current,
@@ -580,7 +585,11 @@ fn lapses(
     let values = &new.estate.references().values;
     let at = At { now, ring: &ring };
     let demands = new.demands(&ring);
-    Some(demands.lapsed(values, standing.booted(), at))
+    let lapsed = demands.lapsed(values, standing.booted(), at);
+    if lapsed.is_empty() {
+        return Some(kept::outgrown(core, &node, &demands, values, at));
+    }
+    Some(lapsed)
 }
 
 /// The machines that would be evicted at once if `new` were in force, of how many; their lists are not looked

@@ -151,8 +151,14 @@ async fn chips_of_one_machine_are_compared_each_with_itself() {
         pinned(&often),
         pinned(&seldom)
     );
-    let mut estate = fixture.estate().await;
-    estate.insert("references/two.toml", machine);
+    let roots = [often.root_pem(), often.issuer_pem()];
+    let roots = roots.map(|path| fs::read_to_string(path).unwrap());
+    let root = format!(
+        "[[tpm_root]]\nname = \"test\"\nemulated = true\npem = '''\n{}'''\n",
+        roots.concat()
+    );
+    let mut estate = crate::harness::estate();
+    estate.insert("references/tpm.toml", root + &machine);
     fixture.apply(&estate).await.unwrap();
     for chip in [&often, &seldom, &often] {
         let joined = join(&fixture, chip, None).await.unwrap();
