@@ -82,12 +82,7 @@ impl Demands {
     /// Why the boot of a machine that goes on fits no rule any more, by the log that was kept of its join;
     /// nothing where there are no rules.
     #[must_use]
-    pub fn outgrown(
-        &self,
-        values: &References,
-        booted: Option<&Boot>,
-        at: At<'_>,
-    ) -> Vec<Finding> {
+    pub fn outgrown(&self, values: &References, booted: Option<&Boot>, at: At<'_>) -> Vec<Finding> {
         if self.rules.is_empty() {
             return Vec::new();
         }

@@ -89,9 +89,8 @@ async fn a_verdict_that_no_record_holds_is_refused_by_name() {
         found.state("machine.boot.cmdline", line, facts::Source::Verified, now);
         facts::Verdict::affirmed(&every, found, Vec::new())
     };
-    let admit = async |length| {
-        Node::admit(fixture.running(), "m1", key.clone(), verdict(length)).await
-    };
+    let admit =
+        async |length| Node::admit(fixture.running(), "m1", key.clone(), verdict(length)).await;
     let refused = admit(17 * 1024).await.err().unwrap();
     assert_eq!(refused.code, "JOIN-VERDICT-SIZE");
     assert!(refused.next.is_some() && refused.expected.is_some());

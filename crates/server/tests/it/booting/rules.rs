@@ -306,7 +306,9 @@ async fn a_standing_machine_whose_boot_fits_no_rule_any_more_is_evicted_at_once(
     let mut wider = good.clone();
     wider.command_lines.push("quiet".to_owned());
     apply(wider).await;
-    let planned = machine.plan(&estate(&machine, vec![tightened(&good)])).await;
+    let planned = machine
+        .plan(&estate(&machine, vec![tightened(&good)]))
+        .await;
     assert_eq!(planned["machines"]["count"], 1, "{planned}");
     assert!(machine.fixture.records(&["revocation"]).await.is_empty());
 
