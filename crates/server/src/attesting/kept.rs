@@ -2,7 +2,6 @@
 //! the log that was kept of each, because none is sent again. What cannot be read is not taken for good.
 
 use crate::core::Core;
-use crate::current::Current;
 use crate::refusal::Refusal;
 use appraise::{Blobs, Demands, Kept};
 use facts::Finding;
@@ -51,7 +50,7 @@ pub(super) async fn since_it_joined(
     let facts = core.machine_facts(node)?;
     let (judging, node) = (Arc::clone(core), node.clone());
     let judged = core.pool.run(move || {
-        let ring = Current::ring(&current, &facts);
+        let ring = current.ring(&facts);
         let now = judging.now();
         let values = &current.estate.references().values;
         let demands = current.demands(&ring);
