@@ -1,7 +1,7 @@
 //! Chips that are put back while nobody looks: the server starts again between two answers, or another chip of
 //! the same machine answers.
 
-use crate::attesting::{SLOW, ended, locked, refused};
+use crate::attesting::{SLOW, ended, refused};
 use crate::harness::{Fixture, PATIENCE, Sync, finding};
 use crate::kernel::{attested, question, quote};
 use crate::tpm::start;
@@ -10,6 +10,7 @@ use proto::v1;
 use proto::v1::node_message::Message;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 use testkit::swtpm::Swtpm;
 
 /// Milliseconds, as `tpm2_setclock` takes them.
@@ -65,7 +66,17 @@ async fn next(sync: &mut Sync) -> v1::AttestRequest {
 }
 
 async fn because(fixture: &Fixture) -> String {
-    let locks = fixture.records(&["lock"]).await;
+    let recorded = async {
+        loop {
+            let locks = fixture.records(&["lock"]).await;
+            if !locks.is_empty() {
+                return locks;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let locks = tokio::time::timeout(PATIENCE, recorded).await;
+    let locks = locks.expect("it is locked behind its eviction");
     assert_eq!(locks.len(), 1, "{locks:?}");
     let observed = &locks[0].1["body"]["finding"]["observed"];
     observed.as_str().unwrap().to_owned()
@@ -98,7 +109,6 @@ async fn a_server_that_starts_again_knows_in_an_answer_what_a_chip_counted_in_it
     sync.send(Message::Attestation(answer)).await;
     assert_eq!(refused(&fixture, 1).await[0].code, "TPM-CLOCK-BACK");
     ended(&mut sync).await;
-    assert_eq!(locked(&fixture).await, "AGENT-LOCKED");
     let because = because(&fixture).await;
     assert!(because.contains("TPM-CLOCK-BACK"), "{because}");
 }
