@@ -94,12 +94,6 @@ async fn a_server_that_starts_again_knows_in_an_answer_what_a_chip_counted_in_it
     next(&mut sync).await;
     fixture.restart().await;
     machine.address = fixture.address();
-    // Whoever goes on forward is asked again.
-    let mut sync = attested(&copied.chip, &machine).await;
-    next(&mut sync).await;
-    fixture.restart().await;
-    machine.address = fixture.address();
-
     copied.put_back();
     tool(&copied.chip, &["tpm2_setclock", HALF_A_DAY]);
     let mut sync = machine.sync().await.unwrap();
