@@ -1,11 +1,13 @@
 //! What reference values ask of the machines of one ring, in the form that verifiers take.
 
+use crate::boot;
 use crate::rules::Rule;
 use attest_tpm::QuotedPcrs;
+use attest_tpm::boot::Boot;
 use attest_tpm::ima::{self, File, Kind};
 use attest_tpm::reference::{Value, Window};
 use crypto::Hash;
-use facts::{Finding, Timestamp};
+use facts::{Finding, Source, Timestamp};
 use references::{Artefact, At, Digest, FileValue, Generation, References};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -57,8 +59,8 @@ impl Demands {
         !self.pcrs.is_empty() || !self.rules.is_empty()
     }
 
-    /// Why the PCRs of a machine that goes on are good no more. What rules say of its log is for its next
-    /// renewal: the log is not sent again.
+    /// Why the PCRs of a machine that goes on are good no more. What rules say of its log is
+    /// [`Self::outgrown`]'s to find: the log is not sent again.
     #[must_use]
     pub fn lapsed(&self, values: &References, pcrs: &QuotedPcrs, at: At<'_>) -> Vec<Finding> {
         let quoted = self.pcrs.iter().filter_map(|index| {
@@ -75,6 +77,18 @@ impl Demands {
         }
         let mixed = values.judge_whole(&quoted, at).err();
         mixed.into_iter().map(|(_, finding)| finding).collect()
+    }
+
+    /// Why the boot of a machine that goes on fits no rule any more, by the log that was kept of its join;
+    /// nothing where there are no rules.
+    #[must_use]
+    pub fn outgrown(&self, values: &References, booted: Option<&Boot>, at: At<'_>) -> Vec<Finding> {
+        if self.rules.is_empty() {
+            return Vec::new();
+        }
+        // Whoever stands behind the chip: no fact is made of it.
+        let judged = boot::judge(booted, Source::Asserted, values, self, at);
+        judged.err().unwrap_or_default()
     }
 }
 

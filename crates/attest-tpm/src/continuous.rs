@@ -123,6 +123,17 @@ impl Standing {
         self.counted
     }
 
+    /// The same, of a chip that is known to have counted `later` since.
+    #[must_use]
+    pub fn having_counted(self, later: Counted) -> Self {
+        let mut counted = self.counted;
+        if Boot::from(later.clock) == self.boot && later.clock.clock > counted.clock.clock {
+            counted.clock = later.clock;
+        }
+        counted.firmware = counted.firmware.max(later.firmware);
+        Self { counted, ..self }
+    }
+
     /// As the join quoted them: by these it is judged what booted. PCR 11 may have gone on since.
     #[must_use]
     pub const fn booted(&self) -> &QuotedPcrs {

@@ -3,6 +3,8 @@
 //!
 //! PostgreSQL 15 documentation, chapter 55.
 
+#[cfg(test)]
+mod any_bytes;
 mod message;
 mod startup;
 

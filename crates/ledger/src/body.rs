@@ -15,8 +15,8 @@ pub use access::{
     About, ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart,
 };
 pub use attestation::{
-    Attested, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState, Readmit,
-    TokenCreated, TokenSpent, Verdict, VerdictOutcome,
+    Attested, Counted, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState,
+    Readmit, TokenCreated, TokenSpent, Verdict, VerdictOutcome,
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
 pub use estate::{

@@ -6,13 +6,14 @@
 //! recorded together.
 
 mod demand;
+mod kept;
 mod tally;
 mod watch;
 
 use crate::core::Core;
 use crate::current::Current;
 use crate::evict::{evict, is_evicted};
-use crate::join::Proved;
+use crate::join::{Proved, chip};
 use crate::lock::lock;
 use crate::metrics::Code;
 use crate::node::Caller;
@@ -201,11 +202,23 @@ pub(crate) async fn connected(
     if core.watched.lock().standing(name).is_none() {
         let (reading, row) = (Arc::clone(core), node.clone());
         let kept = tokio::task::spawn_blocking(move || read_back(&reading, &row)).await;
-        let kept = kept.map_err(|error| Refusal::internal("reading evidence", &error))?;
+        let kept = kept.map_err(|error| Refusal::internal("reading evidence", &error))??;
+        // What it answered to an earlier run of this server is not in the evidence of its join.
+        let facts = core.machine_facts(&node)?;
+        let recorded = chip::known(&facts).and_then(|chip| core.state().counted(chip));
+        let kept = match recorded {
+            Some(recorded) => kept.having_counted(recorded),
+            None => kept,
+        };
+        let outgrown = kept::since_it_joined(core, &node).await?;
+        if !outgrown.is_empty() {
+            evict(core, name, outgrown, Vec::new()).await?;
+            return Ok(None);
+        }
         let mut watches = core.watched.lock();
         // It may have proved itself anew in between.
         if watches.standing(name).is_none() {
-            watches.stands(name, kept?, core.now(), pace(core));
+            watches.stands(name, kept, core.now(), pace(core));
         }
     }
     let over = Over::of(caller);
@@ -329,11 +342,9 @@ async fn judged(
     now: Timestamp,
 ) -> Result<(), Refusal> {
     let name = &caller.node.name;
-    if let Some(enforcement) = &sent.enforcement
-        && crate::enforcing::told(core, name, enforcement)?
-    {
-        crate::enforcing::judge(core, name).await?;
-    }
+    // Read now, and believed once the quote that it comes with is good.
+    let enforcement = sent.enforcement.as_ref();
+    let enforcement = enforcement.map(crate::enforcing::read).transpose()?;
     let (current, facts) = (core.estate()?, core.machine_facts(&caller.node)?);
     let answer = Answer {
         quote: sent.quote,
@@ -344,6 +355,7 @@ async fn judged(
     };
     let epoch = asked.epoch;
     let estate = current.version;
+    let chip = chip::known(&facts).map(str::to_owned);
     let before = asked.standing.list().copied();
     let judged = core
         .pool
@@ -364,6 +376,7 @@ async fn judged(
                     pcrs: standing.pcrs().digest(),
                     entries: standing.list().map(|list| list.entries()),
                     estate,
+                    counted: chip::counted(chip.as_deref(), standing.counted()),
                 };
                 let passed = watches.passed(name, epoch, standing, core.now(), pace(core));
                 if passed {
@@ -380,7 +393,8 @@ async fn judged(
                 core.metrics.attestations.inc();
                 let fresh = u64::try_from(round.fresh()).unwrap_or(u64::MAX);
                 core.metrics.measured.inc_by(fresh);
-                if crate::enforcing::look_again(core, name) {
+                let told = enforcement.is_some_and(|said| crate::enforcing::keep(core, name, said));
+                if told || crate::enforcing::look_again(core, name) {
                     crate::enforcing::judge(core, name).await?;
                 }
             }
@@ -557,7 +571,7 @@ fn lapsed(
     lapsed
 }
 
-/// Why the PCRs of one machine are good no more under `new`; `None` if nothing is known of it.
+/// Why what one machine booted is good no more under `new`; `None` if nothing is known of it.
 fn lapses(
     core: &Core,
     new: &Current,
@@ -571,7 +585,11 @@ fn lapses(
     let values = &new.estate.references().values;
     let at = At { now, ring: &ring };
     let demands = new.demands(&ring);
-    Some(demands.lapsed(values, standing.booted(), at))
+    let lapsed = demands.lapsed(values, standing.booted(), at);
+    if lapsed.is_empty() {
+        return Some(kept::outgrown(core, &node, &demands, values, at));
+    }
+    Some(lapsed)
 }
 
 /// The machines that would be evicted at once if `new` were in force, of how many; their lists are not looked

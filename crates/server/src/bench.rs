@@ -50,6 +50,7 @@ impl Node {
             replaces: None,
             auth: "bench".to_owned(),
             begun: core.journal.reader().size(),
+            counted: None,
         };
         let told = |refusal: crate::refusal::Refusal| refusal.finding().clone();
         admit_node(&core, admission).await.map_err(told)?;

@@ -16,7 +16,7 @@ use facts::{Affirmed, FactSet, Source, Timestamp, names};
 use proto::v1;
 use proto::v1::node_update::Update;
 use references::{At, Digest, Known};
-use report::Report;
+pub(crate) use report::Report;
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -91,25 +91,37 @@ fn wanted(named: Option<&Enforcement>) -> Update {
     Update::Enforce(message)
 }
 
-/// Keeps what the agent of `node` says. True if anything that is said of the machine changes by it: then its
-/// workloads are to be judged again.
+/// Keeps what the agent of `node` says on its stream, as [`keep`] does.
 ///
 /// # Errors
 /// `SYNC-REQUEST`
 pub(crate) fn told(core: &Core, node: &str, message: &v1::Enforcement) -> Result<bool, Refusal> {
-    let report = Report::parse(message)?;
+    Ok(keep(core, node, read(message)?))
+}
+
+/// What an agent says, before it counts for anything.
+///
+/// # Errors
+/// `SYNC-REQUEST`
+pub(crate) fn read(message: &v1::Enforcement) -> Result<Report, Refusal> {
+    Report::parse(message)
+}
+
+/// Keeps what the agent of `node` said. True if anything that is said of the machine changes by it: then its
+/// workloads are to be judged again.
+pub(crate) fn keep(core: &Core, node: &str, report: Report) -> bool {
     {
         let mut all = core.enforcing.lock();
         let told = all.entry(node.to_owned()).or_default();
         if told.report.as_deref() == Some(&report) {
-            return Ok(false);
+            return false;
         }
         for finding in &report.findings {
             tracing::warn!(node, %finding, "the machine does not enforce what it should");
         }
         told.report = Some(Arc::new(report));
     }
-    Ok(look_again(core, node))
+    look_again(core, node)
 }
 
 /// Whether something else is to be said of `node` than when this was asked last.

@@ -141,6 +141,7 @@ async fn record(
         renewal: digest(&node.renewal),
         key: digest(&node.key),
         verdict: None,
+        counted: None,
     };
     // INVARIANT: the state right before the revocation, by which the fold tells an eviction from a ban.
     drafts.push(draft(

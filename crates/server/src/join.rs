@@ -30,7 +30,7 @@ use attest::ar4si::Vector;
 use crypto::PublicKey;
 use facts::{Affirmed, Finding, Outcome, Verdict};
 use ledger::body::{self, Body as _, VerdictOutcome};
-use ledger::{Decimal, Draft, HexDigest};
+use ledger::{Decimal, Draft, HexDigest, RecordError};
 use limits::JoinLimits;
 use proto::v1;
 use proto::v1::join_server::Join;
@@ -219,6 +219,8 @@ pub(crate) struct Admission {
     pub(crate) auth: String,
     /// Size of the ledger when the evidence was asked for: an eviction from then on it does not lift.
     pub(crate) begun: u64,
+    /// What its chip counts, if it showed one.
+    pub(crate) counted: Option<body::Counted>,
 }
 
 /// Refuses what was begun before an eviction of the node.
@@ -264,7 +266,8 @@ pub(crate) async fn admit_node(
     if let Some(current) = core.current.load_full() {
         record = record.estate(current.reference());
     }
-    drafts.push(by_node(record)?);
+    let record = record.actor(id.as_str(), &admission.auth).draft();
+    drafts.push(record.map_err(verdict_too_large)?);
     let committed = core.append(drafts).await?;
     let verdict_index = committed
         .get(at)
@@ -279,6 +282,7 @@ pub(crate) async fn admit_node(
         renewal: HexDigest(admission.renewal),
         key: HexDigest(admission.key.spki_sha256()),
         verdict: Some(Decimal(verdict_index)),
+        counted: admission.counted,
     };
     core.append_one(by_node(state.record())?).await?;
     let node = core.state().node(&admission.name).cloned();
@@ -299,6 +303,25 @@ pub(crate) async fn admit_node(
     .await?;
     core.metrics.joins.inc();
     Ok(joined)
+}
+
+/// Nothing is left out of an affirmed verdict, as it is of a refused one: what is recorded is what is issued on.
+fn verdict_too_large(error: RecordError) -> Refusal {
+    let RecordError::TooLarge { length } = error else {
+        return Refusal::internal("drafting a record", &error);
+    };
+    Refusal::Denied(
+        Finding::new(
+            "JOIN-VERDICT-SIZE",
+            "more is to be recorded of the machine than a record holds",
+        )
+        .expected(format!("at most {} bytes of facts and evidence", ledger::MAX_RECORD))
+        .observed(format!("{length} bytes"))
+        .next(
+            "shorten what it measures at length: its command line, and what its firmware and boot loader \
+             name; then join again",
+        ),
+    )
 }
 
 /// What a machine is admitted on. Whoever refuses one says so before; here nothing comes of it all the same.

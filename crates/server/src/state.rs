@@ -4,6 +4,7 @@
 //! stands in the records as an outcome. The same rows, kept by `store`, make the state of the next
 //! start; `rebuild_state` computes them again from the first record, and the two are equal.
 
+mod counted;
 mod fold;
 
 pub use fold::FoldError;
@@ -137,6 +138,13 @@ impl State {
     #[must_use]
     pub fn node(&self, name: &str) -> Option<&NodeRow> {
         self.nodes.get(name)
+    }
+
+    /// What a chip has counted last, as far as it is recorded; `chip` is the lower-case hex SHA-256 of the key
+    /// that it is known by.
+    #[must_use]
+    pub fn counted(&self, chip: &str) -> Option<attest_tpm::Counted> {
+        counted::read(self.meta.get(&counted::key(chip))?)
     }
 
     pub fn nodes(&self) -> impl Iterator<Item = &NodeRow> {

@@ -255,6 +255,13 @@ impl Swtpm {
         self.folder.path().join("tpm.sock")
     }
 
+    /// The folder of what it keeps without power: whoever copies it while the chip is off, and puts it back
+    /// later, has put the chip back.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        self.folder.path().join("state")
+    }
+
     /// As the agent's configuration names it.
     #[must_use]
     pub fn uri(&self) -> String {

@@ -35,20 +35,28 @@ const VERIFIERS: &[&str] = &[
 const TESTS: &[&str] = &["xtask/", "crates/hostile/", "crates/testkit/", "fuzz/"];
 
 pub(super) fn check(file: &str, text: &str) -> Vec<Break> {
-    if DEFINED.contains(&file) || is_test(file) {
+    if is_test(file) {
         return Vec::new();
     }
     let code = without_tests(&code(text));
-    let named = code.lines().enumerate().filter(|(_, line)| names(line));
-    if VERIFIERS.contains(&file) {
-        return named
-            .filter(|(_, line)| hands_on(line))
-            .map(|(at, _)| {
-                let what = "hands a warrant on: it is a private constant of the verifier";
-                Break::at(file, at + 1, what)
-            })
-            .collect();
+    let lines: Vec<&str> = code.lines().collect();
+    let (defined, verifier) = (DEFINED.contains(&file), VERIFIERS.contains(&file));
+    if defined || verifier {
+        let breaks = lines.iter().enumerate().filter_map(|(at, line)| {
+            let what = if renames(line, lines.get(at + 1)) {
+                "gives the warrant another name, by which others could have it"
+            } else if line.contains("macro_rules!") {
+                "makes a macro where warrants are: whoever calls it would make one unnamed"
+            } else if verifier && names(line) && hands_on(&item(&lines, at)) {
+                "hands a warrant on: it is a private constant of the verifier"
+            } else {
+                return None;
+            };
+            Some(Break::at(file, at + 1, what))
+        });
+        return breaks.collect();
     }
+    let named = lines.iter().enumerate().filter(|(_, line)| names(line));
     named
         .map(|(at, _)| {
             let what = "names a warrant, which only verifiers have: \
@@ -84,6 +92,43 @@ fn names(line: &str) -> bool {
     let is_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     line.split(|letter| !is_word(letter))
         .any(|word| word == TYPE)
+}
+
+/// The type under another name: `use … as`, or an alias; the word may stand on the line behind.
+fn renames(line: &str, next: Option<&&str>) -> bool {
+    let mut words = line.split_whitespace().chain(
+        // What goes on there.
+        next.filter(|_| names(line))
+            .into_iter()
+            .flat_map(|next| next.split_whitespace().take(1)),
+    );
+    let alias = {
+        let item = line.trim_start();
+        let item = item.strip_prefix("pub").map_or(item, |rest| {
+            rest.trim_start_matches(|letter| letter != ' ').trim_start()
+        });
+        item.starts_with("type ") && (names(line) || next.is_some_and(|next| names(next)))
+    };
+    let mut before = "";
+    alias
+        || words.any(|word| {
+            let renamed = word == "as" && names(before);
+            before = word;
+            renamed
+        })
+}
+
+/// The line, with what stands before it of the same item: rustfmt may break it anywhere.
+fn item(lines: &[&str], at: usize) -> String {
+    let ends = |line: &&&str| {
+        let line = line.trim_end();
+        line.is_empty() || line.ends_with([';', '{', '}', ','])
+    };
+    let before = lines.iter().take(at).rev().take_while(|line| !ends(line));
+    let mut parts: Vec<&str> = before.copied().collect();
+    parts.reverse();
+    parts.extend(lines.get(at).copied());
+    parts.join(" ")
 }
 
 /// `pub` of any reach, or the type behind an arrow. `pub use`, constants, fields and functions alike.
@@ -160,6 +205,44 @@ mod tests {
         assert_eq!(lines("crates/server/src/issue.rs", renamed), [2]);
         let others = "//! A Warrant.\nlet warranted = \"Warrant\"; let Warrants = 1;\n";
         assert!(lines("crates/server/src/issue.rs", others).is_empty());
+    }
+
+    /// Elsewhere nobody would have to name the type.
+    #[test]
+    fn where_it_may_be_named_it_keeps_its_name() {
+        for line in [
+            "use facts::Warrant as W;",
+            "pub use warrant::Warrant as Permit;",
+            "use facts::{Verdict, Warrant as W};",
+            "type W = Warrant;",
+            "pub(crate) type W = facts::Warrant;",
+            "macro_rules! warrant {",
+        ] {
+            for file in ["crates/server/src/warranted.rs", "crates/facts/src/lib.rs"] {
+                let text = format!("//! x\n{line}\n");
+                assert_eq!(lines(file, &text), [2], "{file}: {line}");
+            }
+        }
+        for fine in [
+            "use facts::Warrant;",
+            "let at = (line as usize, WARRANT);",
+            "type Judged = (u8, u8);",
+        ] {
+            let text = format!("//! x\n{fine}\n");
+            assert!(lines("crates/server/src/warranted.rs", &text).is_empty());
+        }
+        let broken = "//! x\nuse facts::Warrant\n    as W;\n";
+        assert_eq!(lines("crates/server/src/warranted.rs", broken), [2]);
+    }
+
+    #[test]
+    fn an_item_on_several_lines_is_one() {
+        let constant = "//! x\npub(crate) const LONG:\n    Warrant = Warrant::of(S, &[]);\n";
+        assert_eq!(lines("crates/server/src/warranted.rs", constant), [3]);
+        let function = "//! x\nfn warrant(one: u8) ->\n    &'static Warrant {\n";
+        assert_eq!(lines("crates/server/src/warranted.rs", function), [3]);
+        let private = "//! x\npub fn other() {}\nconst LONG:\n    Warrant = Warrant::of(S, &[]);\n";
+        assert!(lines("crates/server/src/warranted.rs", private).is_empty());
     }
 
     #[test]

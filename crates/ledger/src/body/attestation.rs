@@ -93,6 +93,24 @@ pub struct Attested {
     pub entries: Option<Decimal>,
     /// What the list was judged by: the estate's version.
     pub estate: HexDigest,
+    /// What the chip counted in the last of them. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
+}
+
+/// What a TPM counts for itself and signs with a quote: a later quote of the same chip counts no less.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Counted {
+    /// SHA-256 of the key that the chip is known by: of its endorsement key, or of its attestation key where
+    /// it has no other.
+    pub chip: HexDigest,
+    pub resets: u32,
+    pub restarts: u32,
+    /// Milliseconds, as the chip's clock shows them.
+    pub clock: Decimal,
+    /// Version of its firmware, as its maker numbers them.
+    pub firmware: Decimal,
 }
 
 /// Refused joins, aggregated: they must not fill a disk.
@@ -144,6 +162,10 @@ pub struct NodeState {
     pub key: HexDigest,
     /// Index of the verdict that it rests on.
     pub verdict: Option<Decimal>,
+    /// What the chip counted in the quote of that verdict. Absent for machines that show no TPM, and in records
+    /// of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub counted: Option<Counted>,
 }
 
 /// A node is locked out until it is readmitted.

@@ -2,7 +2,7 @@
 //! is an argument.
 
 use facts::Timestamp;
-use ledger::body::Attested;
+use ledger::body::{Attested, Counted};
 use ledger::{Decimal, HexDigest};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(super) struct Shown {
     pub(super) pcrs: [u8; 32],
     pub(super) entries: Option<u64>,
     pub(super) estate: HexDigest,
+    /// Absent where the chip is not known.
+    pub(super) counted: Option<Counted>,
 }
 
 #[derive(Debug, Clone)]
@@ -40,6 +42,7 @@ impl Tally {
             pcrs: HexDigest(self.shown.pcrs),
             entries: self.shown.entries.map(Decimal),
             estate: self.shown.estate,
+            counted: self.shown.counted,
         }
     }
 }
@@ -133,6 +136,7 @@ impl Tallies {
                         pcrs: body.pcrs.0,
                         entries: body.entries.map(|entries| entries.0),
                         estate: body.estate,
+                        counted: body.counted,
                     };
                     let tally = Tally {
                         from,
@@ -164,6 +168,7 @@ mod tests {
             pcrs: [7; 32],
             entries: Some(entries),
             estate: HexDigest([9; 32]),
+            counted: None,
         }
     }
 

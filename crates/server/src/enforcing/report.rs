@@ -19,7 +19,7 @@ pub(super) struct Active {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Report {
+pub(crate) struct Report {
     pub(super) supported: bool,
     pub(super) enforce: bool,
     pub(super) active: Option<Active>,

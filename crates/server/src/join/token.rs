@@ -99,6 +99,7 @@ pub(super) async fn join(
         repeats: false,
         before,
         how: "joined",
+        counted: None,
         replaces: None,
         auth,
         begun,

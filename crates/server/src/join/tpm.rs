@@ -47,27 +47,46 @@ struct Session {
     /// Begun by a node that has shown its SVID.
     member: bool,
     /// What the machine had shown when it was begun: what its chip signs for this challenge is later.
-    shown: Option<Shown>,
+    shown: Shown,
 }
 
-/// What a machine had shown last, and of which chip.
+/// What a machine had shown last, and of which chip; and what its chip has counted last, whatever machine it
+/// was of.
 #[derive(Clone)]
 pub(crate) struct Shown {
-    standing: Arc<Standing>,
-    facts: Arc<Affirmed>,
+    standing: Option<(Arc<Standing>, Arc<Affirmed>)>,
+    recorded: Option<(String, Counted)>,
 }
 
 impl Shown {
-    fn of(core: &Core, name: &str) -> Option<Self> {
-        let standing = attesting::shown(core, name)?;
-        let node = core.state().node(name).cloned()?;
-        let facts = core.machine_facts(&node).ok()?;
-        Some(Self { standing, facts })
+    fn of(core: &Core, name: Option<&str>, request: &JoinRequest) -> Self {
+        let standing = || {
+            let standing = attesting::shown(core, name?)?;
+            let node = core.state().node(name?).cloned()?;
+            let facts = core.machine_facts(&node).ok()?;
+            Some((standing, facts))
+        };
+        let recorded = || {
+            let chip = chip::hex(&chip_of(request)?);
+            let counted = core.state().counted(&chip)?;
+            Some((chip, counted))
+        };
+        Self {
+            standing: standing(),
+            recorded: recorded(),
+        }
     }
 
     /// What `chip` had counted, whichever of its keys attested it.
-    fn counted(&self, chip: &Chip) -> Option<Counted> {
-        chip::is_of(&self.facts, chip).then(|| self.standing.counted())
+    fn counted(&self, chip: &Chip) -> impl Iterator<Item = Counted> {
+        let standing = self.standing.as_ref();
+        let standing = standing.filter(|(_, facts)| chip::is_of(facts, chip));
+        let recorded = self.recorded.as_ref();
+        let recorded = recorded.filter(|(known, _)| *known == chip::hex(chip));
+        standing
+            .map(|(standing, _)| standing.counted())
+            .into_iter()
+            .chain(recorded.map(|(_, counted)| *counted))
     }
 }
 
@@ -99,7 +118,7 @@ pub(super) async fn challenge(
     let member = super::member(core, peer);
     room(core, member.is_some())?;
     let name = member.clone().or_else(|| called(core, &request));
-    let shown = name.and_then(|name| Shown::of(core, &name));
+    let shown = Shown::of(core, name.as_deref(), &request);
     let head = core.journal.reader().head();
     let checkpoint = head.note.as_ref().to_owned();
     let secret = crypto::random::<32>();
@@ -141,9 +160,13 @@ pub(super) async fn challenge(
 /// What the machine is called that asks for a challenge, as far as its keys alone say.
 fn called(core: &Core, request: &JoinRequest) -> Option<String> {
     let current = core.current.load_full()?;
+    Some(placed(&current.estate, &chip_of(request)?, None).0)
+}
+
+/// The chip whose keys these are, if it has them.
+fn chip_of(request: &JoinRequest) -> Option<Chip> {
     let key = SigningKey::attestation(&request.ak_public).ok()?;
-    let chip = Anchor::read(request).ok()?.chip(&key);
-    Some(placed(&current.estate, &chip, None).0)
+    Some(Anchor::read(request).ok()?.chip(&key))
 }
 
 pub(super) async fn join(
@@ -173,7 +196,7 @@ pub(super) async fn join(
         }
         None => ([0; 32], false),
     };
-    let proved = evidence.standing();
+    let (proved, counted) = (evidence.standing(), evidence.counted());
     let name = evidence.name.clone();
     let admission = Admission {
         name: evidence.name,
@@ -186,6 +209,7 @@ pub(super) async fn join(
         replaces: None,
         auth: auth(&evidence.proven.chip),
         begun: evidence.begun,
+        counted,
     };
     let joined = admit_node(core, admission).await?;
     attesting::stands(core, &name, proved);

@@ -127,6 +127,7 @@ pub(super) async fn renew(
                 )));
             }
             standing = Some(evidence.standing());
+            let counted = evidence.counted();
             Admission {
                 name: name.clone(),
                 key,
@@ -138,6 +139,7 @@ pub(super) async fn renew(
                 replaces: Some(caller.svid.serial.clone()),
                 auth: tpm_auth(&evidence.proven.chip),
                 begun: evidence.begun,
+                counted,
             }
         }
         (true, None) => {
@@ -160,6 +162,7 @@ pub(super) async fn renew(
             replaces: Some(caller.svid.serial.clone()),
             auth: format!("x509:{}", caller.svid.serial),
             begun,
+            counted: None,
         },
     };
     let renewed = admit_node(core, admission).await?;

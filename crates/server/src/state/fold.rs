@@ -1,7 +1,7 @@
 //! What each record changes. One function a record type; types that change nothing are listed, so
 //! that a new one is decided on here.
 
-use super::{ABANDONED, GRACE, State, target_name};
+use super::{ABANDONED, GRACE, State, counted, target_name};
 use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
@@ -104,7 +104,13 @@ impl State {
             RecordType::TokenCreated => token(index, &record.expect_body()?),
             RecordType::TokenSpent => self.token_spent(index, &record.expect_body()?),
             RecordType::Verdict => self.verdict(index, wall, &record.expect_body()?),
-            RecordType::NodeState => self.node_state(index, &record.expect_body()?),
+            RecordType::NodeState => {
+                let body = record.expect_body()?;
+                let mut changes = self.node_state(index, &body);
+                changes.extend(body.counted.map(|now| counted::row(&now, wall)));
+                changes
+            }
+            RecordType::Attested => self.attested(&record.expect_body()?),
             RecordType::Lock => self.lock(index, record.expect_body()?),
             RecordType::Readmit => self.readmit(index, &record.expect_body()?),
             RecordType::Issuance => {
@@ -122,7 +128,6 @@ impl State {
             | RecordType::Gap
             | RecordType::Proof
             | RecordType::InvariantApproval
-            | RecordType::Attested
             | RecordType::JoinRefused
             | RecordType::AssumeRefused
             | RecordType::Intent
@@ -206,6 +211,16 @@ impl State {
             locked_at: known.locked_at.filter(|_| !lifted),
             ..known.clone()
         })]
+    }
+
+    /// What a chip counted in good answers. A record may wait: what was shown since counts more.
+    pub(super) fn attested(&self, body: &body::Attested) -> Vec<Change> {
+        let later = body.counted.filter(|now| {
+            let known = self.meta.get(&counted::key(&now.chip.to_string()));
+            known.is_none_or(|row| counted::at(row).is_none_or(|at| at <= body.to))
+        });
+        let row = later.map(|now| counted::row(&now, body.to));
+        row.into_iter().collect()
     }
 
     fn lock(&self, index: u64, body: body::Lock) -> Vec<Change> {
@@ -489,6 +504,7 @@ mod tests {
             renewal: ledger::HexDigest([0; 32]),
             key: ledger::HexDigest([0; 32]),
             verdict: None,
+            counted: None,
         };
         let revocation = body::Revocation {
             target: body::Target {

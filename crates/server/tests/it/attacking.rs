@@ -75,6 +75,29 @@ async fn a_refused_verdict_admits_nobody() {
     assert!(records.is_empty(), "{records:?}");
 }
 
+/// What is left out could be what is issued on.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_verdict_that_no_record_holds_is_refused_by_name() {
+    let fixture = Fixture::start().await;
+    let key = crypto::KeyPair::generate(crypto::Algorithm::EcdsaP256).unwrap();
+    let key = crypto::Signer::public_key(&key);
+    let every = facts::Warrant::of(facts::Source::Verified, &[""]);
+    let verdict = |length: usize| {
+        let mut found = facts::FactSet::new();
+        let now = facts::Timestamp::now();
+        let line = "x".repeat(length);
+        found.state("machine.boot.cmdline", line, facts::Source::Verified, now);
+        facts::Verdict::affirmed(&every, found, Vec::new())
+    };
+    let admit =
+        async |length| Node::admit(fixture.running(), "m1", key.clone(), verdict(length)).await;
+    let refused = admit(17 * 1024).await.err().unwrap();
+    assert_eq!(refused.code, "JOIN-VERDICT-SIZE");
+    assert!(refused.next.is_some() && refused.expected.is_some());
+    assert!(fixture.records(&["verdict"]).await.is_empty());
+    admit(8 * 1024).await.map(drop).unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_key_of_one_identity_does_not_certify_another() {
     let fixture = Fixture::start().await;

@@ -72,6 +72,34 @@ async fn a_chip_that_is_put_back_between_two_answers_is_locked() {
     );
 }
 
+/// What an agent says beside its machine's quote.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_with_a_bad_answer_is_not_believed() {
+    for (clock, believed) in [(4_000, false), (6_000, true)] {
+        let fixture = Fixture::start_with(SLOW).await;
+        let (node, mut chip, asked) = asked(&fixture).await;
+        let told = async || {
+            let agents = fixture.admin().await.agents(v1::StatusRequest {}).await;
+            let agents = agents.unwrap().into_inner().json;
+            let agents: serde_json::Value = serde_json::from_str(&agents).unwrap();
+            agents["agents"][0]["enforcement"].clone()
+        };
+        let before = told().await;
+        chip.clock = clock;
+        let said = v1::Enforcement {
+            supported: true,
+            enforce: true,
+            policy: "trilith".to_owned(),
+            version: "0.0.1".to_owned(),
+            ..v1::Enforcement::default()
+        };
+        let mut sent = answer(&chip, &asked);
+        sent.enforcement = Some(said);
+        node.answer(sent).await.unwrap();
+        assert_eq!(told().await != before, believed, "{before}");
+    }
+}
+
 /// Sixteen files, and names of letters that take four bytes each.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_that_runs_much_with_long_names_is_evicted_all_the_same() {

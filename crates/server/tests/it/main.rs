@@ -36,6 +36,7 @@ mod passing;
 mod recovering;
 mod resumption;
 mod reviving;
+mod rewinding;
 mod sealing;
 mod slow_chip;
 #[path = "../../../endorsements/tests/it/stock.rs"]

@@ -20,6 +20,7 @@ use attest_tpm::ima::Round;
 use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
 use attest_tpm::{Channel, Counted, JoinAnswer, JoinEvidence, SigningKey};
 use facts::{Affirmed, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
+use ledger::body;
 use proto::v1;
 use std::sync::Arc;
 use store::NodeRow;
@@ -48,6 +49,12 @@ impl Evidence {
     /// What the machine goes on from, once it is admitted.
     pub(crate) fn standing(&self) -> Proved {
         self.standing.clone()
+    }
+
+    /// What its chip counts.
+    pub(crate) fn counted(&self) -> Option<body::Counted> {
+        let key = chip::hex(&self.proven.chip);
+        chip::counted(Some(&key), Counted::from(&self.proven.quoted))
     }
 }
 
@@ -101,7 +108,7 @@ pub(crate) async fn prove(
     // Nothing vouches for what is behind the verified entries.
     let verified = list.progress().map_or(0, |progress| progress.entries());
     Arc::make_mut(&mut evidence).keep_list(verified);
-    not_rewound(core, &name, &proven, begun, shown.as_ref()).await?;
+    not_rewound(core, &name, &proven, begun, &shown).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
     let verdict = kept(core, verdict, &evidence, hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
@@ -374,7 +381,7 @@ async fn not_rewound(
     name: &str,
     proven: &Proven,
     begun: u64,
-    shown: Option<&Shown>,
+    shown: &Shown,
 ) -> Result<(), Refusal> {
     let boot = proven.boot;
     let known = core.state().node(name).cloned();
@@ -393,7 +400,12 @@ async fn not_rewound(
         .map(|(reset_count, restart_count)| Boot {
             reset_count,
             restart_count,
-        });
+        })
+        // Of another chip that the estate means by this machine, it says nothing.
+        .filter(|_| chip::is_of(&facts, &proven.chip));
+    let shown: Vec<Counted> = shown.counted(&proven.chip).collect();
+    let recorded = shown.iter().map(|counted| Boot::from(counted.clock));
+    let previous = previous.into_iter().chain(recorded).max();
     if previous.is_some_and(|previous| boot < previous) {
         let seen = "TPM-BOOT-REWOUND: its TPM counts fewer boots than it did before";
         return Err(lock(core, &node, node.generation, seen).await);
@@ -404,8 +416,7 @@ async fn not_rewound(
     } else {
         crate::attesting::counted(core, &node).await
     };
-    // What the machine answered since that verdict.
-    let shown = shown.and_then(|shown| shown.counted(&proven.chip));
+    // And what the machine answered since that verdict.
     let counted = Counted::from(&proven.quoted);
     for before in before.into_iter().chain(shown) {
         let back = counted.since(&before);

@@ -2,12 +2,19 @@
 //! recorded, under a rule that names every part of them, and under rules that differ in one.
 
 use super::{Machine, generation};
+use crate::attesting::{ended, refused};
 use crate::harness::finding;
+use crate::tpm::{evidence, pin};
 use attest_tpm::boot::{Claimed, Meaning, Note, Permission};
 use attest_tpm::eventlog::{Line, Log};
+use crypto::{Algorithm, KeyPair};
 use estate::EstateFiles;
 use facts::Timestamp;
+use proto::v1;
+use proto::v1::join_client::JoinClient;
+use proto::v1::node_message::Message;
 use references::{BootRule, Digest, Part};
+use std::sync::Arc;
 
 const RECORDED: &str = "lab/shim-grub-debian-signed-ms-keys/eventlog.bin";
 const TEST: &str = "server.booting";
@@ -259,4 +266,76 @@ async fn all_commands_of_grub_are_listed_or_none() {
         .unwrap();
     let refused = finding(&machine.join(Some(&machine.log)).await.unwrap_err());
     assert_eq!(refused.code, "BOOT-GRUB");
+}
+
+/// A machine that stands, as its agent holds it.
+async fn stands(machine: &Machine) -> crate::harness::Machine {
+    let key = Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap());
+    let (link, mut finish) = evidence(&machine.fixture, &machine.chip, &key).await;
+    finish.event_log.clone_from(&machine.log);
+    let joined = JoinClient::new(link.channel).tpm_finish(finish).await;
+    crate::harness::Machine {
+        address: machine.fixture.address(),
+        anchors: machine.fixture.anchors(&pin(&machine.fixture).await).await,
+        key,
+        joined: joined.unwrap().into_inner(),
+    }
+}
+
+fn tightened(good: &BootRule) -> BootRule {
+    BootRule {
+        command_lines: vec!["quiet lockdown=integrity".to_owned()],
+        ..good.clone()
+    }
+}
+
+/// Not at its next renewal: the log of its join is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standing_machine_whose_boot_fits_no_rule_any_more_is_evicted_at_once() {
+    let Some(machine) = Machine::boot_as(RECORDED, TEST, "").await else {
+        return;
+    };
+    let good = rule(&machine);
+    let apply = async |rule: BootRule| {
+        let files = estate(&machine, vec![rule]);
+        machine.fixture.apply(&files).await.unwrap();
+    };
+    apply(good.clone()).await;
+    stands(&machine).await;
+    // One that it fits as well: nothing comes of it.
+    let mut wider = good.clone();
+    wider.command_lines.push("quiet".to_owned());
+    apply(wider).await;
+    let planned = machine
+        .plan(&estate(&machine, vec![tightened(&good)]))
+        .await;
+    assert_eq!(planned["machines"]["count"], 1, "{planned}");
+    assert!(machine.fixture.records(&["revocation"]).await.is_empty());
+
+    apply(tightened(&good)).await;
+    assert_eq!(refused(&machine.fixture, 1).await[0].code, "BOOT-CMDLINE");
+    assert_eq!(machine.fixture.records(&["revocation"]).await.len(), 1);
+    // An eviction, which a clean join lifts.
+    apply(good).await;
+    stands(&machine).await;
+}
+
+/// The server knows what it booted by its records alone, until it connects.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_that_came_while_a_machine_was_away_evicts_it_when_it_connects() {
+    let Some(mut machine) = Machine::boot_as(RECORDED, TEST, "").await else {
+        return;
+    };
+    let good = rule(&machine);
+    let files = estate(&machine, vec![good.clone()]);
+    machine.fixture.apply(&files).await.unwrap();
+    let mut standing = stands(&machine).await;
+    machine.fixture.restart().await;
+    standing.address = machine.fixture.address();
+    let files = estate(&machine, vec![tightened(&good)]);
+    machine.fixture.apply(&files).await.unwrap();
+    let mut sync = standing.sync().await.unwrap();
+    sync.send(Message::Hello(v1::NodeHello::default())).await;
+    assert_eq!(refused(&machine.fixture, 1).await[0].code, "BOOT-CMDLINE");
+    ended(&mut sync).await;
 }
