@@ -54,14 +54,14 @@ pub(crate) struct Case<'a> {
 }
 
 /// [`Met`] with room for what is not declared.
-struct OwnedMet<'a> {
+pub(crate) struct OwnedMet<'a> {
     stranger: Option<EntityUid>,
     lineage: Cow<'a, [NodeId]>,
     texts: Cow<'a, BTreeMap<String, String>>,
 }
 
 impl OwnedMet<'_> {
-    fn met(&self) -> Met<'_> {
+    pub(crate) fn met(&self) -> Met<'_> {
         Met {
             stranger: self.stranger.as_ref(),
             lineage: &self.lineage,
@@ -298,13 +298,13 @@ impl Estate {
     }
 
     /// What stands in the graph for the identity: of an instance, its template.
-    fn identity_node(&self, path: &str) -> Option<&Node> {
+    pub(crate) fn identity_node(&self, path: &str) -> Option<&Node> {
         let own = self.graph.identity(path);
         own.or_else(|| self.graph.identity(self.model.templates.of(path)?))
     }
 
     /// The resource side, and the entity to add if no file declares it.
-    fn target<'a>(
+    pub(crate) fn target<'a>(
         &'a self,
         action: Action,
         resource: &ResourceRef,

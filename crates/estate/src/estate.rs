@@ -1,6 +1,7 @@
 //! One version of the estate, compiled: what servers, gateways and agents hold.
 
 use crate::action::Action;
+use crate::ask::Below;
 use crate::authorize::{Case, Prepared, Unanswerable};
 use crate::decision::{Decision, Explanation, Request};
 use crate::entities::{Graph, Node};
@@ -36,6 +37,7 @@ pub struct Estate {
     pub(crate) tests: Vec<PlacedTest>,
     /// Made at the first question that evaluates partially.
     pub(crate) partial: OnceLock<Option<PartialEntities>>,
+    pub(crate) below: OnceLock<Below>,
 }
 
 impl Estate {
@@ -100,6 +102,7 @@ impl Estate {
             authorizer: Authorizer::new(),
             tests: resolved.tests,
             partial: OnceLock::new(),
+            below: OnceLock::new(),
         })
     }
 

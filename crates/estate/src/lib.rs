@@ -58,7 +58,7 @@ mod vocabulary;
 mod word;
 
 pub use action::Action;
-pub use ask::{Access, Answer, Grant, Residual};
+pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
 pub use code::{
