@@ -88,7 +88,8 @@ enum Reach<'a> {
     Any,
     Is(&'a str),
     One(NodeId),
-    Within(Option<&'a str>, NodeId),
+    /// Below the node that it is filed under.
+    Within(Option<&'a str>),
     /// What no file declares.
     Stranger(Option<&'a str>, &'a EntityUid),
 }
@@ -174,7 +175,7 @@ impl<'a> Sweep<'a> {
                 None => (Reach::Stranger(None, uid), None),
             },
             Scope::In(name, uid) => match graph.find(uid) {
-                Some(id) => (Reach::Within(name.as_deref(), id), Some(id)),
+                Some(id) => (Reach::Within(name.as_deref()), Some(id)),
                 None => (Reach::Stranger(name.as_deref(), uid), None),
             },
         };
@@ -288,7 +289,7 @@ impl<'a> Sweep<'a> {
             Reach::Is(name) => is(name),
             Reach::One(id) => candidate.declared && candidate.lineage.first() == Some(&id),
             // Filed under a node of its lineage.
-            Reach::Within(name, _) => name.is_none_or(is),
+            Reach::Within(name) => name.is_none_or(is),
             Reach::Stranger(name, uid) => {
                 !candidate.declared && candidate.uid == uid && name.is_none_or(is)
             }
