@@ -10,8 +10,8 @@ pub(crate) use attest::{
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
 pub(crate) use estate::{
-    BlastArguments, EstateCommand, FmtArguments, LintArguments, TakenCommand, WhatCanArguments,
-    WhoCanArguments, WhyArguments,
+    BlastArguments, EstateCommand, FmtArguments, LintArguments, PartArguments, TakenCommand,
+    WhatCanArguments, WhoCanArguments, WhyArguments,
 };
 pub(crate) use refs::{
     ApprovalsArguments, BootArguments, ChangeArguments, CodeArguments, DebianArguments,
@@ -89,10 +89,14 @@ pub enum Command {
     )]
     Why(WhyArguments),
     /// List every identity that may do ACTION on RESOURCE, with the policy that grants it
-    #[command(after_long_help = "Example:\n  trilith who-can select shop/public/cards")]
+    #[command(
+        after_long_help = "Examples:\n  trilith who-can select shop/public/cards\n  trilith who-can select shop/public/cards --limit 10"
+    )]
     WhoCan(WhoCanArguments),
     /// List everything that PRINCIPAL may do, with the policy that grants it
-    #[command(after_long_help = "Example:\n  trilith what-can agents/helper")]
+    #[command(
+        after_long_help = "Examples:\n  trilith what-can agents/helper\n  trilith what-can agents/helper --lines"
+    )]
     WhatCan(WhatCanArguments),
     /// List what whoever takes a machine, some code or a key could become, and what that reaches
     #[command(
