@@ -166,9 +166,8 @@ impl<'a> Accesses<'a> {
     pub fn after(mut self, cursor: &Cursor) -> Result<Self, CursorError> {
         self.at = cursor.check(self.estate.version(), &self.question)?;
         // An answer that is nothing but an error.
-        for _ in 0..self.at.given {
-            self.ready.pop_front();
-        }
+        let given = self.at.given.min(self.ready.len());
+        self.ready.drain(..given);
         Ok(self)
     }
 
