@@ -235,6 +235,25 @@ impl Estate {
             .collect()
     }
 
+    /// The identities worth comparing a refused workload with, `most` at most, in order of their paths: all if
+    /// there are no more, else those whose permits lack the fewest of what they need of its facts.
+    #[must_use]
+    pub fn nearest(&self, facts: &FactSet, most: usize) -> Vec<&Identity> {
+        if self.model.identities.len() <= most {
+            return self.identities().collect();
+        }
+        let known_as = code_names(facts, &self.model.references);
+        let nearest = self
+            .assume_index
+            .nearest(facts, known_as, &self.graph, most);
+        let paths = nearest.into_iter().filter_map(|id| self.graph.node(id));
+        let mut found: Vec<_> = paths
+            .filter_map(|node| self.model.identities.get(node.path()))
+            .collect();
+        found.sort_by(|left, right| left.path.cmp(&right.path));
+        found
+    }
+
     /// The identities that some permit could give such a workload.
     fn reached(&self, facts: &FactSet) -> impl Iterator<Item = (&Node, &Identity)> {
         let known_as = code_names(facts, &self.model.references);
