@@ -326,7 +326,7 @@ mod tests {
             let pool = if number == 420 { "p" } else { "q" };
             policies += &format!(
                 "permit (principal in Pool::\"{pool}\", action == Action::\"assume\", resource == Identity::\"i{number:03}\") \
-                 when {{ principal has code && principal.code.known_as.contains(\"c{number:03}\") }};\n"
+                 when {{ principal has code && principal.code.known_as.contains(\"c{number:03}\") && principal has uid && principal.uid == 0 }};\n"
             );
         }
         files.insert("identities/a.toml", identities);
@@ -336,6 +336,7 @@ mod tests {
         let mut facts = FactSet::new();
         let now = Timestamp::EPOCH;
         facts.state(names::MACHINE_POOL, "p", Source::Verified, now);
+        facts.state(names::WORKLOAD_UID, 0_u32, Source::Asserted, now);
         facts.state(names::CODE_SHA256, "f".repeat(64), Source::Asserted, now);
         let nearest = |facts: &FactSet, most| -> Vec<String> {
             let found = estate.nearest(facts, most).into_iter();
