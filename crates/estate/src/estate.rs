@@ -242,10 +242,8 @@ impl Estate {
         if self.model.identities.len() <= most {
             return self.identities().collect();
         }
-        let known_as = code_names(facts, &self.model.references);
-        let nearest = self
-            .assume_index
-            .nearest(facts, known_as, &self.graph, most);
+        let names = code_names(facts, &self.model.references);
+        let nearest = self.assume_index.nearest(facts, names, &self.graph, most);
         let paths = nearest.into_iter().filter_map(|id| self.graph.node(id));
         let mut found: Vec<_> = paths
             .filter_map(|node| self.model.identities.get(node.path()))

@@ -372,7 +372,7 @@ pub fn diff(version: &Version, files: BTreeMap<String, String>) -> Result<Value,
                 format!("the proposed estate has {} problems", problems.len()),
             )
             .observed(first.unwrap_or_default())
-            .next("trilith estate test DIR lists all of them"),
+            .next("correct it; `trilith estate plan` lists all of them"),
         }
     })?;
     let changes = estate::diff(version.estate(), &proposed);

@@ -386,8 +386,13 @@ async fn who_asks_for_what_is_not_there_is_told() {
 async fn answers_come_in_pages() {
     let fixture = Fixture::start().await;
     let mut admin = fixture.admin().await;
+    let mut files = estate();
+    files.insert(
+        "policies/pages.cedar",
+        "@id(\"pages\")\npermit (principal is Identity, action in [Action::\"select\", Action::\"insert\"], resource);\n",
+    );
+    fixture.apply(&files).await.unwrap();
     let principal = {
-        let files = estate();
         let estate = estate::Estate::compile(&files).unwrap();
         let most = |path: &&String| estate.what_can(path).accesses.len();
         let paths: Vec<String> = estate.identities().map(|one| one.path.clone()).collect();
@@ -423,7 +428,7 @@ async fn answers_come_in_pages() {
     assert_eq!(finding(&none).code, "QUESTION-CURSOR");
     // The estate changes between two pages: they would not fit together.
     let first = read(admin.what_can(request(1, "")).await.unwrap().into_inner());
-    let mut changed = estate();
+    let mut changed = files.clone();
     changed.insert("policies/more.cedar", "@id(\"more\")\nforbid (principal is Identity, action == Action::\"truncate\", resource);\n");
     fixture.apply(&changed).await.unwrap();
     let next = first["next"].as_str().unwrap();
