@@ -12,7 +12,8 @@ pub(crate) use attest::{
 };
 pub(crate) use estate::{
     AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
-    LintArguments, SigningArguments, TakenCommand, WhatCanArguments, WhoCanArguments, WhyArguments,
+    LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
+    WhoCanArguments, WhyArguments,
 };
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
@@ -94,10 +95,14 @@ pub enum Command {
     )]
     Why(WhyArguments),
     /// List every identity that may do ACTION on RESOURCE, with the policy that grants it
-    #[command(after_long_help = "Example:\n  trilith who-can select shop/public/cards")]
+    #[command(
+        after_long_help = "Examples:\n  trilith who-can select shop/public/cards\n  trilith who-can select shop/public/cards --limit 10"
+    )]
     WhoCan(WhoCanArguments),
     /// List everything that PRINCIPAL may do, with the policy that grants it
-    #[command(after_long_help = "Example:\n  trilith what-can agents/helper")]
+    #[command(
+        after_long_help = "Examples:\n  trilith what-can agents/helper\n  trilith what-can agents/helper --lines"
+    )]
     WhatCan(WhatCanArguments),
     /// List what whoever takes a machine, some code or a key could become, and what that reaches
     #[command(

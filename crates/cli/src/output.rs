@@ -18,6 +18,14 @@ pub(crate) fn json(document: &Value) {
     write(&escaped_json(&document.to_string()));
 }
 
+/// A part of a document, as it comes.
+pub(crate) fn part(text: &str) {
+    use std::io::Write as _;
+    if write!(std::io::stdout(), "{}", escaped_json(text)).is_err() {
+        std::process::exit(0);
+    }
+}
+
 fn write(text: &str) {
     use std::io::Write as _;
     // A closed pipe (`trilith … | head`) is the reader's choice, not an error.
@@ -83,28 +91,63 @@ fn escaped_json(text: &str) -> String {
 
 /// Rows in columns as wide as their widest cell; the last column is never padded or cut.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
-    let rows: Vec<Vec<String>> = rows
-        .iter()
-        .map(|row| row.iter().map(|cell| value(cell)).collect())
-        .collect();
-    let mut widths: Vec<usize> = header.iter().map(|cell| cell.chars().count()).collect();
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
+    let mut table = Table::new(header);
+    if rows.is_empty() {
+        table.head();
+    }
+    table.rows(rows.to_vec());
+}
+
+/// A table that grows as its rows are found: its columns are as wide as those that came first, or wider.
+pub(crate) struct Table {
+    header: Vec<String>,
+    widths: Vec<usize>,
+    begun: bool,
+}
+
+impl Table {
+    pub(crate) fn new(header: &[&str]) -> Self {
+        Self {
+            header: header.iter().map(|cell| (*cell).to_owned()).collect(),
+            widths: header.iter().map(|cell| cell.chars().count()).collect(),
+            begun: false,
         }
     }
-    let render = |cells: &mut dyn Iterator<Item = &str>| {
+
+    /// The header comes with the first rows.
+    pub(crate) fn rows(&mut self, rows: Vec<Vec<String>>) {
+        let shown: Vec<Vec<String>> = rows
+            .iter()
+            .map(|row| row.iter().map(|cell| value(cell)).collect())
+            .collect();
+        for row in &shown {
+            for (width, cell) in self.widths.iter_mut().zip(row) {
+                *width = (*width).max(cell.chars().count());
+            }
+        }
+        if !shown.is_empty() {
+            self.head();
+        }
+        for row in &shown {
+            self.print(row);
+        }
+    }
+
+    fn head(&mut self) {
+        if !self.begun {
+            self.begun = true;
+            self.print(&self.header);
+        }
+    }
+
+    fn print(&self, cells: &[String]) {
         let mut text = String::new();
-        for (cell, width) in cells.zip(&widths) {
+        for (cell, width) in cells.iter().zip(&self.widths) {
             text.push_str(cell);
             let padding = width.saturating_sub(cell.chars().count()) + 2;
             text.extend(std::iter::repeat_n(' ', padding));
         }
-        text.trim_end().to_owned()
-    };
-    line(render(&mut header.iter().copied()));
-    for row in &rows {
-        line(render(&mut row.iter().map(String::as_str)));
+        line(text.trim_end());
     }
 }
 

@@ -4,16 +4,24 @@
 //! The index says which pairs some permit could concern; of those Cedar's type-aware partial
 //! evaluation, with the session's facts unknown, leaves true, false, or a residual condition.
 
+mod accesses;
+mod cursor;
+mod plain;
+mod sweep;
+
+pub use accesses::{Accesses, Page};
+pub use cursor::{Cursor, CursorError};
+pub(crate) use sweep::Below;
+
 use crate::action::Action;
 use crate::authorize::{Case, Prepared};
 use crate::decision::PolicyRef;
-use crate::entities::{NodeId, resource_of};
 use crate::estate::Estate;
 use crate::policy::{conjuncts, may_err};
 use crate::resource::{ResourceKind, ResourceRef};
 use cedar_policy::{
-    Effect, PartialEntities, PartialEntityUid, PartialRequest, Policy, PolicyId, PolicySet,
-    TpeResponse,
+    Effect, EntityUid, PartialEntities, PartialEntityUid, PartialRequest, Policy, PolicyId,
+    PolicySet, TpeResponse,
 };
 use facts::FactSet;
 use serde::Serialize;
@@ -150,89 +158,29 @@ pub(crate) fn unlisted_in(kinds: &[ResourceKind], container: &ResourceRef) -> Ve
 }
 
 impl Estate {
-    /// Which identities can do this to that. `resource` need not be declared.
+    /// Which identities can do this to that. `resource` need not be declared. [`Estate::accesses_to`] has the
+    /// same one after another.
     #[must_use]
     pub fn who_can(&self, action: Action, resource: &ResourceRef) -> Answer {
-        let mut answer = self.empty_answer();
-        if !action.is_use() || !self.vocabulary.kinds_of(action).contains(&resource.kind) {
-            answer
-                .errors
-                .push(format!("`{action}` does not apply to {resource}"));
-            return answer;
-        }
-        let prepared = self.prepare(&FactSet::new());
-        for identity in self.identities() {
-            self.ask(
-                &identity.path,
-                action,
-                resource,
-                resource,
-                &prepared,
-                &mut answer,
-            );
-        }
-        answer.accesses.sort();
-        answer
+        self.whole(self.accesses_to(action, resource))
     }
 
     /// What this identity can do, to every declared resource and to what is not declared: in each
-    /// declared schema, in each declared database, and elsewhere.
+    /// declared schema, in each declared database, and elsewhere. [`Estate::accesses_of`] has the same one
+    /// after another.
     #[must_use]
     pub fn what_can(&self, principal: &str) -> Answer {
+        self.whole(self.accesses_of(principal))
+    }
+
+    fn whole(&self, accesses: Accesses<'_>) -> Answer {
         let mut answer = self.empty_answer();
-        if self.identity(principal).is_none() {
-            answer
-                .errors
-                .push(format!("no identity `{principal}` is declared"));
-            return answer;
-        }
-        let prepared = self.prepare(&FactSet::new());
-        for node in self.graph.nodes() {
-            let Some(resource) = resource_of(&node.uid).filter(|found| found.kind.is_classified())
-            else {
-                continue;
-            };
-            for action in self.vocabulary.uses() {
-                let kinds = self.vocabulary.kinds_of(action);
-                if kinds.contains(&resource.kind) {
-                    self.ask(
-                        principal,
-                        action,
-                        &resource,
-                        &resource,
-                        &prepared,
-                        &mut answer,
-                    );
-                }
-                for unlisted in unlisted_in(kinds, &resource) {
-                    self.ask(
-                        principal,
-                        action,
-                        &unlisted,
-                        &resource,
-                        &prepared,
-                        &mut answer,
-                    );
-                }
+        for found in accesses {
+            match found {
+                Ok(access) => answer.accesses.push(access),
+                Err(error) => answer.errors.push(error),
             }
         }
-        for elsewhere in &elsewhere() {
-            for action in self.vocabulary.uses() {
-                for unlisted in unlisted_in(self.vocabulary.kinds_of(action), elsewhere) {
-                    self.ask(
-                        principal,
-                        action,
-                        &unlisted,
-                        elsewhere,
-                        &prepared,
-                        &mut answer,
-                    );
-                }
-            }
-        }
-        answer.accesses.sort();
-        // `define` applies to a schema and to each kind of thing in it.
-        answer.accesses.dedup();
         answer
     }
 
@@ -319,37 +267,6 @@ impl Estate {
         }
     }
 
-    /// Adds the access of `principal` to `resource`, shown as `shown`, if there can be one.
-    fn ask(
-        &self,
-        principal: &str,
-        action: Action,
-        resource: &ResourceRef,
-        shown: &ResourceRef,
-        prepared: &Prepared,
-        answer: &mut Answer,
-    ) {
-        let outcome = match self.use_case(principal, action, resource, prepared) {
-            Err(unanswerable) => Err(unanswerable.message),
-            Ok(case) => self.partially(&case),
-        };
-        match outcome {
-            Err(error) => answer.errors.push(error),
-            Ok(Some(partial)) if partial.possible() => {
-                answer
-                    .accesses
-                    .push(self.access(principal, action, shown.clone(), &partial));
-            }
-            Ok(Some(partial)) => answer.errors.extend(partial.errors.iter().map(|id| {
-                format!(
-                    "policy {:?} errs, which denies {principal} {action} on {shown}",
-                    id.to_string()
-                )
-            })),
-            Ok(None) => {}
-        }
-    }
-
     /// `None` when no permit concerns the case at all.
     pub(crate) fn partially(&self, case: &Case<'_>) -> Result<Option<Partial>, String> {
         let mut slice = PolicySet::new();
@@ -372,6 +289,62 @@ impl Estate {
         case: &Case<'_>,
         policies: &PolicySet,
     ) -> Result<Partial, String> {
+        if matches!(case.entities, Cow::Borrowed(_))
+            && self.partial.get().is_none()
+            && self.asked_partially.fetch_add(1, Ordering::Relaxed) < FEW_QUESTIONS
+        {
+            let named = policies.policies().flat_map(Policy::entity_literals);
+            let named: Vec<EntityUid> = named.collect();
+            return self.evaluate_partially_among(case, policies, &named);
+        }
+        let small;
+        let entities = match &case.entities {
+            Cow::Borrowed(_) => self
+                .partial_entities()
+                .ok_or("the entities do not fit the schema")?,
+            Cow::Owned(entities) => {
+                small = PartialEntities::from_concrete(entities.clone(), &self.vocabulary.schema)
+                    .map_err(|error| error.to_string())?;
+                &small
+            }
+        };
+        self.evaluate_with(case, policies, entities)
+    }
+
+    /// As [`Estate::evaluate_partially`] with no other entities than the case is about and `policies` name: what
+    /// else is declared is not made ready first. Attributes hold no entities, so nothing else can be read.
+    fn evaluate_partially_among<'a>(
+        &self,
+        case: &Case<'_>,
+        policies: &PolicySet,
+        named: impl IntoIterator<Item = &'a EntityUid>,
+    ) -> Result<Partial, String> {
+        if matches!(case.entities, Cow::Owned(_)) {
+            return self.evaluate_partially(case, policies);
+        }
+        let graph = &self.graph;
+        let named = named
+            .into_iter()
+            .filter_map(|uid| graph.node(graph.find(uid)?));
+        let lineages = [case.principal_lineage(), case.resource_lineage()];
+        let lineages = lineages
+            .into_iter()
+            .chain(named.map(|node| &*node.lineage))
+            .flatten();
+        let groups = self.vocabulary.action_entity(case.action);
+        let entities = self.graph.store(lineages, groups).and_then(|entities| {
+            PartialEntities::from_concrete(entities, &self.vocabulary.schema)
+                .map_err(|error| error.to_string())
+        })?;
+        self.evaluate_with(case, policies, &entities)
+    }
+
+    fn evaluate_with(
+        &self,
+        case: &Case<'_>,
+        policies: &PolicySet,
+        entities: &PartialEntities,
+    ) -> Result<Partial, String> {
         let request = PartialRequest::new(
             PartialEntityUid::from_concrete(case.principal.clone()),
             case.action_uid.clone(),
@@ -380,53 +353,16 @@ impl Estate {
             &self.vocabulary.schema,
         )
         .map_err(|error| error.to_string())?;
-        let small;
-        let entities = match &case.entities {
-            Cow::Borrowed(_) => match self.few_entities(case, policies)? {
-                Some(few) => {
-                    small = few;
-                    &small
-                }
-                None => self
-                    .partial_entities()
-                    .ok_or("the entities do not fit the schema")?,
-            },
-            Cow::Owned(entities) => {
-                small = PartialEntities::from_concrete(entities.clone(), &self.vocabulary.schema)
-                    .map_err(|error| error.to_string())?;
-                &small
-            }
-        };
         let response = policies
             .tpe(&request, entities, &self.vocabulary.schema)
             .map_err(|error| error.to_string())?;
         Ok(partial(&response))
     }
 
-    /// Of the first questions, what alone they can read: both ends and what the policies name, with all that is
-    /// above them. To make all entities ready takes longer than to answer a few hundred questions.
-    fn few_entities(
-        &self,
-        case: &Case<'_>,
-        policies: &PolicySet,
-    ) -> Result<Option<PartialEntities>, String> {
-        if self.partial.get().is_some()
-            || self.asked_partially.fetch_add(1, Ordering::Relaxed) >= FEW_QUESTIONS
-        {
-            return Ok(None);
-        }
-        let named = policies.policies().flat_map(Policy::entity_literals);
-        let named: Vec<NodeId> = named.filter_map(|uid| self.graph.find(&uid)).collect();
-        let named = named.iter().filter_map(|id| self.graph.node(*id));
-        let ends = case.principal_lineage().iter();
-        let known = ends
-            .chain(case.resource_lineage())
-            .chain(named.flat_map(|node| node.lineage.iter()));
-        let groups = self.vocabulary.action_entity(case.action);
-        let entities = self.graph.store(known, groups)?;
-        PartialEntities::from_concrete(entities, &self.vocabulary.schema)
-            .map(Some)
-            .map_err(|error| error.to_string())
+    /// What lies in what permits name. Made at the first question that goes by it.
+    pub(crate) fn below(&self) -> &Below {
+        self.below
+            .get_or_init(|| Below::build(&self.policies, &self.graph))
     }
 
     fn partial_entities(&self) -> Option<&PartialEntities> {

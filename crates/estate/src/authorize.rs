@@ -61,7 +61,7 @@ pub(crate) struct OwnedMet<'a> {
 }
 
 impl OwnedMet<'_> {
-    fn met(&self) -> Met<'_> {
+    pub(crate) fn met(&self) -> Met<'_> {
         Met {
             stranger: self.stranger.as_ref(),
             lineage: &self.lineage,
@@ -298,7 +298,7 @@ impl Estate {
     }
 
     /// What stands in the graph for the identity: of an instance, its template.
-    fn identity_node(&self, path: &str) -> Option<&Node> {
+    pub(crate) fn identity_node(&self, path: &str) -> Option<&Node> {
         let own = self.graph.identity(path);
         own.or_else(|| self.graph.identity(self.model.templates.of(path)?))
     }

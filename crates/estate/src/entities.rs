@@ -33,6 +33,13 @@ pub(crate) struct Node {
     pub(crate) texts: BTreeMap<String, String>,
 }
 
+impl Node {
+    /// Of an identity or a resource.
+    pub(crate) fn path(&self) -> &str {
+        self.uid.id().unescaped()
+    }
+}
+
 /// INVARIANT: `entities` holds exactly the nodes' entities, with the transitive closure computed.
 #[derive(Debug)]
 pub(crate) struct Graph {
@@ -41,6 +48,8 @@ pub(crate) struct Graph {
     /// The same, by what requests are made of: hashing an `EntityUid` costs as much as a decision.
     by_path: HashMap<String, NodeId>,
     by_resource: HashMap<ResourceRef, NodeId>,
+    /// Resources, identities among them, in order of their paths.
+    by_kind: BTreeMap<ResourceKind, Vec<NodeId>>,
     pub(crate) entities: Entities,
 }
 
@@ -171,11 +180,22 @@ impl Graph {
             .iter()
             .filter_map(|node| Some((resource_of(&node.uid)?, found(&node.uid)?)))
             .collect();
+        let mut by_kind: BTreeMap<ResourceKind, Vec<NodeId>> = BTreeMap::new();
+        for (node, index) in nodes.iter().zip(0..) {
+            let kind = ResourceKind::from_type_name(&node.uid.type_name().to_string());
+            if let Some(kind) = kind {
+                by_kind.entry(kind).or_default().push(NodeId(index));
+            }
+        }
+        for list in by_kind.values_mut() {
+            list.sort_by_key(|NodeId(index)| nodes.get(*index as usize).map(Node::path));
+        }
         Ok(Self {
             nodes,
             by_uid,
             by_path,
             by_resource,
+            by_kind,
             entities,
         })
     }
@@ -195,6 +215,16 @@ impl Graph {
 
     pub(crate) fn node(&self, id: NodeId) -> Option<&Node> {
         self.nodes.get(id.0 as usize)
+    }
+
+    /// Everything of this kind that is declared, in order of paths.
+    pub(crate) fn of_kind(&self, kind: ResourceKind) -> &[NodeId] {
+        self.by_kind.get(&kind).map_or(&[], Vec::as_slice)
+    }
+
+    /// The kinds of which something is declared, in their order.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = ResourceKind> {
+        self.by_kind.keys().copied()
     }
 
     pub(crate) fn nodes(&self) -> &[Node] {

@@ -1,6 +1,7 @@
 //! One version of the estate, compiled: what servers, gateways and agents hold.
 
 use crate::action::Action;
+use crate::ask::Below;
 use crate::authorize::{Case, Prepared, Unanswerable};
 use crate::decision::{Decision, Explanation, Request};
 use crate::entities::{Graph, Node};
@@ -40,6 +41,7 @@ pub struct Estate {
     pub(crate) partial: OnceLock<Option<PartialEntities>>,
     /// Questions that were evaluated partially before that.
     pub(crate) asked_partially: AtomicUsize,
+    pub(crate) below: OnceLock<Below>,
 }
 
 impl Estate {
@@ -112,6 +114,7 @@ impl Estate {
             tests: resolved.tests,
             partial: OnceLock::new(),
             asked_partially: AtomicUsize::new(0),
+            below: OnceLock::new(),
         })
     }
 
@@ -248,6 +251,23 @@ impl Estate {
                 decision.allow.then_some((identity, refused))
             })
             .collect()
+    }
+
+    /// The identities worth comparing a refused workload with, `most` at most, in order of their paths: all if
+    /// there are no more, else those whose permits lack the fewest of what they need of its facts.
+    #[must_use]
+    pub fn nearest(&self, facts: &FactSet, most: usize) -> Vec<&Identity> {
+        if self.model.identities.len() <= most {
+            return self.identities().collect();
+        }
+        let names = code_names(facts, &self.model.references);
+        let nearest = self.assume_index.nearest(facts, names, &self.graph, most);
+        let paths = nearest.into_iter().filter_map(|id| self.graph.node(id));
+        let mut found: Vec<_> = paths
+            .filter_map(|node| self.model.identities.get(node.path()))
+            .collect();
+        found.sort_by(|left, right| left.path.cmp(&right.path));
+        found
     }
 
     /// The identities that some permit could give such a workload.

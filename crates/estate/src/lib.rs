@@ -64,7 +64,7 @@ pub use approval::{
     Approval, ApprovalSubject, GovernedChange, GovernedKind, LONGEST_APPROVAL_MS, approval_bytes,
     approved,
 };
-pub use ask::{Access, Answer, Grant, Residual};
+pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
 pub use code::{

@@ -3,11 +3,13 @@
 mod conditions;
 mod lint;
 mod needs;
+mod reads;
 mod visible;
 
 pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, path, paths};
 pub(crate) use lint::{allows_assume, is_placed, reads_asserted};
 pub(crate) use needs::{Atom, Need, TextNeed, Wanted, atoms, needs};
+pub(crate) use reads::{Looks, Reads};
 pub(crate) use visible::check as check_visible;
 
 use crate::action::Action;
@@ -48,6 +50,8 @@ pub(crate) struct PolicyInfo {
     pub(crate) resource: Scope,
     /// What the condition asks before anything that can err, the most selective first.
     pub(crate) guards: Vec<Guard>,
+    /// What the condition looks at of the entities of a request.
+    pub(crate) looks: Looks,
 }
 
 impl PolicyInfo {
@@ -265,6 +269,7 @@ fn parse_policy(
     Ok(PolicyInfo {
         actions: actions(&policy.action_constraint(), vocabulary),
         guards: guards(&body),
+        looks: reads::looks(&body),
         principal: principal_scope(policy.principal_constraint()),
         resource: resource_scope(policy.resource_constraint()),
         reference: Arc::new(reference),

@@ -20,6 +20,7 @@
     )
 )]
 
+pub mod ask;
 pub mod authzen;
 mod callers;
 mod check;

@@ -38,7 +38,7 @@ pub(crate) struct Plane {
     /// Questions under way beyond the processors there are would only wait for one another.
     deciding: Semaphore,
     /// A search is some thousand questions; one at a time leaves room for the others.
-    searching: Semaphore,
+    pub(crate) searching: Semaphore,
 }
 
 impl Plane {
@@ -67,7 +67,8 @@ impl Plane {
             .route(authzen::SEARCH_SUBJECT, post(subjects))
             .route(authzen::SEARCH_RESOURCE, post(resources))
             .route(authzen::SEARCH_ACTION, post(actions))
-            .route(authzen::WELL_KNOWN, get(discovery));
+            .route(authzen::WELL_KNOWN, get(discovery))
+            .merge(crate::ask::routes());
         if self.config.ext_authz.is_some() {
             router = router.route_service(check::PATH, check::service(self));
         }
@@ -107,7 +108,7 @@ impl From<Refused> for Failure {
     }
 }
 
-type Answered = Result<Value, Failure>;
+pub(crate) type Answered = Result<Value, Failure>;
 
 async fn evaluation(Extension(asker): Extension<Arc<Asker>>, request: Request) -> Response {
     let answer = async {
@@ -180,7 +181,11 @@ async fn with_request_id(request: Request, next: Next) -> Response {
 
 impl Asker {
     /// The body of a request that its caller may make.
-    async fn take(&self, request: Request, right: Right) -> Result<(Rights, Vec<u8>), Failure> {
+    pub(crate) async fn take(
+        &self,
+        request: Request,
+        right: Right,
+    ) -> Result<(Rights, Vec<u8>), Failure> {
         let denied = |finding| Failure::new(StatusCode::FORBIDDEN, finding);
         let rights = self.who.rights(&self.plane.callers).await.map_err(denied)?;
         rights.need(right).map_err(denied)?;
@@ -432,7 +437,7 @@ impl Asker {
         })
     }
 
-    fn respond(&self, answer: Answered) -> Response {
+    pub(crate) fn respond(&self, answer: Answered) -> Response {
         match answer {
             Ok(body) => Json(body).into_response(),
             Err(Failure { status, finding }) => {
@@ -452,7 +457,7 @@ fn late() -> Finding {
     .next("ask again, about fewer at once; if it goes on, look at the connection to the server")
 }
 
-fn task(error: &tokio::task::JoinError) -> Failure {
+pub(crate) fn task(error: &tokio::task::JoinError) -> Failure {
     let finding = Finding::new("PDP-TASK", "deciding did not come to its end")
         .observed(error.to_string())
         .next("look at the log of trilith pdp");

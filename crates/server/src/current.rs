@@ -20,6 +20,10 @@ const REMEMBERED: usize = 65_536;
 /// How long what is known of code is not asked again: a reference value may end meanwhile.
 const CODE_KNOWN: Duration = Duration::from_secs(30);
 
+/// Identities that a refused workload is compared with: of more, those that it comes nearest to. Each costs some
+/// 100 µs.
+const MOST_COMPARED: usize = 256;
+
 /// Findings that say more than that a policy is about others.
 const TELLING: [&str; 2] = ["ASSUME-CODE-DIGEST", "ASSUME-FORBIDDEN"];
 
@@ -292,7 +296,8 @@ impl Current {
             telling: false,
         });
         self.estate
-            .identities()
+            .nearest(facts, MOST_COMPARED)
+            .into_iter()
             .filter_map(|identity| self.estate.path_for(identity, facts))
             .filter(|path| allowed.iter().all(|held| held.path != **path))
             .filter_map(|path| {

@@ -219,12 +219,30 @@ pub struct WhoCanArguments {
     pub action: String,
     /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: String,
+    #[command(flatten)]
+    pub part: PartArguments,
 }
 
 #[derive(Debug, Args)]
 pub struct WhatCanArguments {
     /// An identity's path, as `payments/api`, or its SPIFFE ID
     pub principal: String,
+    #[command(flatten)]
+    pub part: PartArguments,
+}
+
+/// Which part of an answer, and how.
+#[derive(Debug, Args)]
+pub struct PartArguments {
+    /// Print this many at most, and how to go on; by default all, as they are found
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Go on where an answer to the same question ended that was cut by `--limit`
+    #[arg(long, value_name = "CURSOR")]
+    pub after: Option<String>,
+    /// Print each access as one line of JSON, and at the end `{"end": …}`
+    #[arg(long)]
+    pub lines: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,7 +1,9 @@
 //! `why`, `who-can`, `what-can`: questions to the estate that is current at the server.
 
+mod accesses;
+
+use self::accesses::Printed;
 use crate::arguments::{Global, WhatCanArguments, WhoCanArguments, WhyArguments};
-use crate::commands::administer;
 use crate::{Failure, admin, output};
 use proto::v1;
 use serde_json::Value;
@@ -148,68 +150,44 @@ fn explain(document: &Value) {
 }
 
 pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Result<(), Failure> {
-    let answer = admin::connect(&global.admin_socket)
-        .await?
-        .who_can(v1::WhoCanRequest {
-            action: arguments.action,
-            resource: arguments.resource,
-        })
-        .await
-        .map_err(|status| admin::refusal(&status))?;
-    accesses(&admin::document(answer)?, global)
+    let WhoCanArguments {
+        action,
+        resource,
+        part,
+    } = arguments;
+    let mut admin = admin::connect(&global.admin_socket).await?;
+    let mut answer = Printed::new(&part, global);
+    while let Some((limit, after)) = answer.wants() {
+        let request = v1::WhoCanRequest {
+            action: action.clone(),
+            resource: resource.clone(),
+            limit,
+            after,
+        };
+        let page = admin.who_can(request).await;
+        answer.page(&admin::document(
+            page.map_err(|status| admin::refusal(&status))?,
+        )?)?;
+    }
+    answer.end()
 }
 
 pub(crate) async fn what_can(arguments: WhatCanArguments, global: &Global) -> Result<(), Failure> {
-    let answer = admin::connect(&global.admin_socket)
-        .await?
-        .what_can(v1::WhatCanRequest {
-            principal: arguments.principal,
-        })
-        .await
-        .map_err(|status| admin::refusal(&status))?;
-    accesses(&admin::document(answer)?, global)
-}
-
-fn accesses(document: &Value, global: &Global) -> Result<(), Failure> {
-    if global.json {
-        output::json(document);
-    } else if list(document, "/accesses").is_empty() {
-        output::line("none");
-    } else {
-        let rows: Vec<Vec<String>> = list(document, "/accesses").iter().map(row).collect();
-        output::table(&["IDENTITY", "ACTION", "RESOURCE", "BECAUSE OF"], &rows);
+    let WhatCanArguments { principal, part } = arguments;
+    let mut admin = admin::connect(&global.admin_socket).await?;
+    let mut answer = Printed::new(&part, global);
+    while let Some((limit, after)) = answer.wants() {
+        let request = v1::WhatCanRequest {
+            principal: principal.clone(),
+            limit,
+            after,
+        };
+        let page = admin.what_can(request).await;
+        answer.page(&admin::document(
+            page.map_err(|status| admin::refusal(&status))?,
+        )?)?;
     }
-    if let Some(said) = document.get("undeclared").and_then(Value::as_str)
-        && !global.json
-    {
-        output::note(format_args!("note: the resource is {said}"));
-    }
-    let errors = list(document, "/errors");
-    if errors.is_empty() {
-        return Ok(());
-    }
-    if !global.json {
-        administer::print(document.get("errors").unwrap_or(&Value::Null), global);
-    }
-    Err(facts::Finding::new(
-        "ESTATE-ANSWER-INCOMPLETE",
-        format!(
-            "{} accesses could not be evaluated: the answer is not complete",
-            errors.len()
-        ),
-    )
-    .into())
-}
-
-fn row(access: &Value) -> Vec<String> {
-    let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
-    because.extend(residuals(access));
-    vec![
-        text(access, "/identity"),
-        text(access, "/action"),
-        text(access, "/resource"),
-        because.join("; "),
-    ]
+    answer.end()
 }
 
 /// The conditions that are left of an access once everything but the session's facts is known.

@@ -24,6 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 /// Whom a permit lets become what.
 #[derive(Debug)]
 struct Entry {
+    filed_under: Option<Need>,
     /// Beside what it is filed under.
     needs: Vec<Need>,
     reach: Reach,
@@ -88,10 +89,10 @@ impl AssumeIndex {
                 .map(|(place, _)| place);
             let filed_under = best.map(|place| others.remove(place));
             let number = index.entries.len();
-            match filed_under {
+            match &filed_under {
                 Some(need) => {
                     for atom in need {
-                        index.filed.entry(atom).or_default().push(number);
+                        index.filed.entry(atom.clone()).or_default().push(number);
                     }
                 }
                 None => index.everywhere.push(number),
@@ -102,6 +103,7 @@ impl AssumeIndex {
             };
             let texts = needs.texts.iter();
             index.entries.push(Entry {
+                filed_under,
                 needs: others,
                 texts: texts
                     .filter(|text| Some(*text) != looked_for)
@@ -175,6 +177,45 @@ impl AssumeIndex {
             }
         }
         reached
+    }
+
+    /// The identities that permits come nearest to giving a workload of these facts, `most` at most: those first
+    /// whose permits lack the fewest of what they need. What no permit is about is not among them.
+    pub(crate) fn nearest<'a>(
+        &self,
+        facts: &FactSet,
+        known_as: impl IntoIterator<Item = &'a str>,
+        graph: &Graph,
+        most: usize,
+    ) -> Vec<NodeId> {
+        let atoms = atoms(facts, known_as);
+        let has = |need: &&Need| need.iter().any(|atom| atoms.contains(atom));
+        let mut ranked: Vec<(usize, usize)> = self
+            .entries
+            .iter()
+            .enumerate()
+            .map(|(number, entry)| {
+                let needs = entry.filed_under.iter().chain(&entry.needs);
+                (needs.filter(|need| !has(need)).count(), number)
+            })
+            .collect();
+        ranked.sort_unstable();
+        let (mut found, mut seen) = (Vec::new(), BTreeSet::new());
+        for entry in ranked
+            .iter()
+            .filter_map(|(_, number)| self.entries.get(*number))
+        {
+            for id in self.within(&entry.reach, facts) {
+                if found.len() >= most {
+                    return found;
+                }
+                if !seen.contains(id) && fits(*id, &entry.texts, facts, graph) {
+                    seen.insert(*id);
+                    found.push(*id);
+                }
+            }
+        }
+        found
     }
 
     fn within<'a>(&'a self, reach: &'a Reach, facts: &FactSet) -> &'a [NodeId] {
@@ -266,5 +307,54 @@ mod tests {
             .filter_map(|id| Some(estate.graph.node(id)?.uid.id().unescaped().to_owned()))
             .collect();
         assert_eq!(found, ["a"]);
+    }
+    /// Whoever is refused was compared with every identity there is.
+    #[test]
+    fn those_are_nearest_whose_permits_lack_least() {
+        let mut files = EstateFiles::new();
+        files.insert("estate.toml", "trust_domain = \"t\"\n");
+        let (mut identities, mut references) = (
+            String::new(),
+            String::from("[[pool]]\nname = \"p\"\n[[pool]]\nname = \"q\"\n"),
+        );
+        let mut policies = String::new();
+        for number in 0..600 {
+            identities +=
+                &format!("[[identity]]\npath = \"i{number:03}\"\nkind = \"job\"\nowner = \"o\"\n");
+            references +=
+                &format!("[[code]]\nname = \"c{number:03}\"\nsha256 = [\"{number:064x}\"]\n");
+            let pool = if number == 420 { "p" } else { "q" };
+            policies += &format!(
+                "permit (principal in Pool::\"{pool}\", action == Action::\"assume\", resource == Identity::\"i{number:03}\") \
+                 when {{ principal has code && principal.code.known_as.contains(\"c{number:03}\") && principal has uid && principal.uid == 0 }};\n"
+            );
+        }
+        files.insert("identities/a.toml", identities);
+        files.insert("references/a.toml", references);
+        files.insert("policies/a.cedar", policies);
+        let estate = Estate::compile(&files).unwrap();
+        let mut facts = FactSet::new();
+        let now = Timestamp::EPOCH;
+        facts.state(names::MACHINE_POOL, "p", Source::Verified, now);
+        facts.state(names::WORKLOAD_UID, 0_u32, Source::Asserted, now);
+        facts.state(names::CODE_SHA256, "f".repeat(64), Source::Asserted, now);
+        let nearest = |facts: &FactSet, most| -> Vec<String> {
+            let found = estate.nearest(facts, most).into_iter();
+            found.map(|identity| identity.path.clone()).collect()
+        };
+        // In the pool of one, with the code of none.
+        assert_eq!(nearest(&facts, 1), ["i420"]);
+        let some = nearest(&facts, 64);
+        assert_eq!(some.len(), 64);
+        assert!(some.contains(&"i420".to_owned()));
+        // With the code of another as well, which lacks one thing, too.
+        facts.state(
+            names::CODE_SHA256,
+            format!("{:064x}", 7),
+            Source::Asserted,
+            now,
+        );
+        assert_eq!(nearest(&facts, 2), ["i007", "i420"]);
+        assert_eq!(nearest(&facts, 600).len(), 600);
     }
 }

@@ -7,11 +7,11 @@ use proptest::prelude::*;
 use std::fmt::Write as _;
 
 const GROUPS: usize = 5;
-const IDENTITIES: usize = 6;
+pub(crate) const IDENTITIES: usize = 6;
 const TABLES: usize = 6;
 const KINDS: [&str; 3] = ["service", "job", "ai-agent"];
 const CLASSES: [&str; 3] = ["public", "internal", "pii"];
-const ACTIONS: [Action; 3] = [Action::Select, Action::Insert, Action::Update];
+pub(crate) const ACTIONS: [Action; 3] = [Action::Select, Action::Insert, Action::Update];
 
 /// One policy in numbers, each taken modulo what there is to choose.
 pub(crate) type Draft = (bool, u8, u8, u8, u8, u8);
@@ -221,7 +221,7 @@ fn workloads() -> Vec<FactSet> {
     workloads
 }
 
-fn estate(drafts: &[Draft]) -> Estate {
+pub(crate) fn estate(drafts: &[Draft]) -> Estate {
     with_policies(drafts, policy)
 }
 
@@ -298,7 +298,7 @@ fn sessions() -> Vec<FactSet> {
 }
 
 /// Declared tables, and one that is not.
-fn tables() -> Vec<ResourceRef> {
+pub(crate) fn tables() -> Vec<ResourceRef> {
     let declared = (0..TABLES).map(|table| format!("d/s{}/t{table}", table % 2));
     declared
         .chain(["d/s0/unlisted".to_owned()])

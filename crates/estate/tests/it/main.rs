@@ -25,6 +25,7 @@ mod hostile;
 mod images;
 mod keyless;
 mod lint;
+mod pages;
 mod schema;
 mod shop;
 mod tee;

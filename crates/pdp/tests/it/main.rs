@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod ask;
 mod callers;
 mod conformance;
 mod envoy;

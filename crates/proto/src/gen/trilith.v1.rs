@@ -2067,17 +2067,28 @@ pub struct WhyRequest {
     #[prost(string, tag = "4")]
     pub decision: ::prost::alloc::string::String,
 }
+/// Answers hold `limit` accesses at most, and then say in `next` with which `after` they go on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhoCanRequest {
     #[prost(string, tag = "1")]
     pub action: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub resource: ::prost::alloc::string::String,
+    /// 0: the whole answer
+    #[prost(uint64, tag = "3")]
+    pub limit: u64,
+    #[prost(string, tag = "4")]
+    pub after: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhatCanRequest {
     #[prost(string, tag = "1")]
     pub principal: ::prost::alloc::string::String,
+    /// 0: the whole answer
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RecordsRequest {

@@ -95,12 +95,13 @@ async fn planned(
     }
     let current = core.current.load_full();
     let (asking, asked) = (Arc::clone(core), Arc::clone(&estate));
+    let before = current.clone();
     // Beside the proof, which takes as long.
     let compared = tokio::task::spawn_blocking(move || {
         let tests = asked.run_tests();
         let lint = remarks(&asked);
-        let machines = current.as_ref().map(|old| machines(&asking, old, &asked));
-        let diff = current.map(|current| estate::diff(&current.estate, &asked));
+        let machines = before.as_ref().map(|old| machines(&asking, old, &asked));
+        let diff = before.map(|before| estate::diff(&before.estate, &asked));
         (tests, lint, diff, machines.flatten())
     });
     let begun = Instant::now();

@@ -5,7 +5,10 @@ use super::records::{Source, sources};
 use crate::core::Core;
 use crate::current::Current;
 use crate::refusal::Refusal;
-use estate::{Action, Estate, EstateFiles, Explanation, Request, ResourceRef};
+use estate::{
+    Accesses, Action, Cursor, CursorError, Estate, EstateFiles, Explanation, Page, Request,
+    ResourceRef,
+};
 use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
 use ledger::body::{self, FactValue};
 use ledger::{Record, RecordType};
@@ -113,11 +116,13 @@ pub(super) async fn who_can(
     let current = core.estate()?;
     let action = use_of(&request.action, &current.estate)?;
     let resource = resource(&request.resource)?;
+    let cut = Cut::read(request.limit, &request.after)?;
     blocking(move || {
-        let answer = json!(current.estate.who_can(action, &resource));
-        with_undeclared(answer, &current.estate, &resource)
+        let estate = &current.estate;
+        let page = cut.page(estate.accesses_to(action, &resource))?;
+        Ok(with_undeclared(json!(page), estate, &resource))
     })
-    .await
+    .await?
 }
 
 pub(super) async fn what_can(
@@ -126,7 +131,52 @@ pub(super) async fn what_can(
 ) -> Result<Value, Refusal> {
     let path = asked_about(core, &request.principal)?;
     let current = core.estate()?;
-    blocking(move || json!(current.estate.what_can(&path))).await
+    let cut = Cut::read(request.limit, &request.after)?;
+    blocking(move || Ok(json!(cut.page(current.estate.accesses_of(&path))?))).await?
+}
+
+/// Which part of an answer is asked for.
+struct Cut {
+    limit: usize,
+    after: Option<Cursor>,
+}
+
+impl Cut {
+    /// Requests to Cedar for one page: about a second.
+    const EVALUATIONS: usize = 20_000;
+
+    /// 0: all, as those ask who know of no pages.
+    fn read(limit: u64, after: &str) -> Result<Self, Refusal> {
+        let after = match after {
+            "" => None,
+            text => Some(text.parse().map_err(cannot_go_on)?),
+        };
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        Ok(Self { limit, after })
+    }
+
+    fn page(&self, mut accesses: Accesses<'_>) -> Result<Page, Refusal> {
+        if let Some(after) = &self.after {
+            accesses = accesses.after(after).map_err(cannot_go_on)?;
+        }
+        Ok(match self.limit {
+            0 => accesses.page(usize::MAX, usize::MAX),
+            limit => accesses.page(limit, Self::EVALUATIONS),
+        })
+    }
+}
+
+fn cannot_go_on(error: CursorError) -> Refusal {
+    let finding = match error {
+        CursorError::Estate => Finding::new(
+            "QUESTION-ESTATE-CHANGED",
+            "the estate has changed since the answer began: its parts would not fit together",
+        ),
+        CursorError::Malformed | CursorError::Question => {
+            Finding::new("QUESTION-CURSOR", error.to_string())
+        }
+    };
+    Refusal::Invalid(finding.next("ask again from the beginning, without a cursor"))
 }
 
 async fn blocking<T: Send + 'static>(

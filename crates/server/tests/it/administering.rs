@@ -362,6 +362,7 @@ async fn who_asks_for_what_is_not_there_is_told() {
     let request = |action: &str| v1::WhoCanRequest {
         action: action.to_owned(),
         resource: "shop/public/crads".to_owned(),
+        ..v1::WhoCanRequest::default()
     };
     let answer = admin.who_can(request("select")).await.unwrap().into_inner();
     assert!(
@@ -378,6 +379,61 @@ async fn who_asks_for_what_is_not_there_is_told() {
             .expected
             .is_some_and(|expected| !expected.contains("assume"))
     );
+}
+
+/// What is asked page by page comes to what is asked at once, and a page says that there is more when there is.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_come_in_pages() {
+    let fixture = Fixture::start().await;
+    let mut admin = fixture.admin().await;
+    let mut files = estate();
+    files.insert(
+        "policies/pages.cedar",
+        "@id(\"pages\")\npermit (principal is Identity, action in [Action::\"select\", Action::\"insert\"], resource);\n",
+    );
+    fixture.apply(&files).await.unwrap();
+    let principal = {
+        let estate = estate::Estate::compile(&files).unwrap();
+        let most = |path: &&String| estate.what_can(path).accesses.len();
+        let paths: Vec<String> = estate.identities().map(|one| one.path.clone()).collect();
+        paths.iter().max_by_key(most).unwrap().clone()
+    };
+    let request = |limit, after: &str| v1::WhatCanRequest {
+        principal: principal.clone(),
+        limit,
+        after: after.to_owned(),
+    };
+    let read =
+        |answer: v1::Document| -> serde_json::Value { serde_json::from_str(&answer.json).unwrap() };
+    let whole = read(admin.what_can(request(0, "")).await.unwrap().into_inner());
+    let all = whole["accesses"].as_array().unwrap();
+    assert!(all.len() > 1 && whole.get("next").is_none(), "{whole}");
+    let (mut found, mut after) = (Vec::new(), String::new());
+    loop {
+        let page = read(
+            admin
+                .what_can(request(1, &after))
+                .await
+                .unwrap()
+                .into_inner(),
+        );
+        found.extend(page["accesses"].as_array().unwrap().clone());
+        match page["next"].as_str() {
+            Some(next) => after = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(&found, all);
+    let none = admin.what_can(request(1, "here")).await.unwrap_err();
+    assert_eq!(finding(&none).code, "QUESTION-CURSOR");
+    // The estate changes between two pages: they would not fit together.
+    let first = read(admin.what_can(request(1, "")).await.unwrap().into_inner());
+    let mut changed = files.clone();
+    changed.insert("policies/more.cedar", "@id(\"more\")\nforbid (principal is Identity, action == Action::\"truncate\", resource);\n");
+    fixture.apply(&changed).await.unwrap();
+    let next = first["next"].as_str().unwrap();
+    let stale = admin.what_can(request(1, next)).await.unwrap_err();
+    assert_eq!(finding(&stale).code, "QUESTION-ESTATE-CHANGED");
 }
 
 /// [`estate`], whose administrator may do `actions` and nothing else.

@@ -81,12 +81,14 @@ async fn questions_take_templates_and_instances() {
     ] {
         let request = v1::WhatCanRequest {
             principal: principal.to_owned(),
+            ..v1::WhatCanRequest::default()
         };
         let answer = fixture.admin().await.what_can(request).await;
         assert!(answer.is_ok(), "{principal}: {answer:?}");
     }
     let request = v1::WhatCanRequest {
         principal: "pools/{machine.name}/jobs".to_owned(),
+        ..v1::WhatCanRequest::default()
     };
     let refused = fixture.admin().await.what_can(request).await.unwrap_err();
     assert_eq!(finding(&refused).code, "IDENTITY-NAME");
