@@ -28,6 +28,7 @@ mod authorize;
 mod blast;
 mod candidates;
 pub mod cedar;
+mod chain;
 mod code;
 mod decision;
 mod declare;
@@ -62,6 +63,10 @@ pub use action::Action;
 pub use ask::{Access, Answer, Grant, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
+pub use chain::{
+    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, DelegationRef, Hop, Link,
+    MOST_PRINCIPALS,
+};
 pub use code::{
     Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,
     malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
@@ -80,9 +85,9 @@ pub use format::{Formatted, format};
 pub use invariant::{Given, Invariant, InvariantKind};
 pub use lint::{Means, Remark, Severity};
 pub use model::{
-    CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
-    Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage,
-    TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
+    CodeReference, Column, Delegation, Enforcement, Identity, Login, Machine, NitroImage,
+    NitroReference, Party, References, Resource, Scope, Settings, SnpBy, SnpImage, SnpPolicy,
+    SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::Problem;
 pub use regardless::Regardless;
