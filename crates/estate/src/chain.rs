@@ -131,16 +131,19 @@ pub struct ChainDecision {
 }
 
 impl ChainDecision {
-    /// The ids of what determined it, as records hold them: of an allow those of every hop and link, of a denial
-    /// those of the hops that deny.
-    #[must_use]
-    pub fn policy_ids(&self) -> Vec<String> {
-        let mut seen = BTreeSet::new();
+    /// As one decision: of an allow what determined every hop, of a denial what denied, and why links are refused.
+    pub fn as_one(&self) -> Decision {
+        let mut one = Decision::deny();
+        one.allow = self.allow;
         let hops = self.hops.iter();
-        hops.filter(|hop| hop.decision.allow == self.allow)
-            .flat_map(|hop| hop.decision.policy_ids())
-            .filter(|id| seen.insert(id.clone()))
-            .collect()
+        for hop in hops.filter(|hop| hop.decision.allow == self.allow) {
+            let new = hop.decision.policies.iter();
+            let new: Vec<_> = new.filter(|policy| !one.policies.contains(policy)).cloned().collect();
+            one.policies.extend(new);
+            one.errors.extend(hop.decision.errors.iter().cloned());
+        }
+        one.findings.extend(self.findings().cloned());
+        one
     }
 
     /// Why links are refused.

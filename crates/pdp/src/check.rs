@@ -128,6 +128,7 @@ impl Asker {
                             facts: principal.facts,
                             issuance: principal.issuance,
                         },
+                        on_behalf_of: None,
                     });
                 }
                 Err(finding) => refused = finding,

@@ -117,6 +117,9 @@ pub struct WhyArguments {
     pub action: Option<String>,
     /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: Option<String>,
+    /// Those for whom it acts, who began it first: `people/ada,agents/assistant`
+    #[arg(long, value_name = "IDENTITIES", value_delimiter = ',')]
+    pub on_behalf_of: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -125,6 +128,9 @@ pub struct WhoCanArguments {
     pub action: String,
     /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: String,
+    /// Only who may do it for these, who began it first: `people/ada,agents/assistant`
+    #[arg(long, value_name = "IDENTITIES", value_delimiter = ',')]
+    pub on_behalf_of: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -13,8 +13,11 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
             action,
             resource,
             decision: String::new(),
+            on_behalf_of: arguments.on_behalf_of,
         },
-        (None, None) if arguments.principal.contains(':') => v1::WhyRequest {
+        (None, None)
+            if arguments.principal.contains(':') && arguments.on_behalf_of.is_empty() =>
+        v1::WhyRequest {
             decision: arguments.principal,
             ..v1::WhyRequest::default()
         },
@@ -32,6 +35,8 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
     let document = admin::document(answer)?;
     if global.json {
         output::json(&document);
+    } else if let Some(chain) = document.get("chain") {
+        explain_chain(chain);
     } else {
         explain(&document);
     }
@@ -147,12 +152,42 @@ fn explain(document: &Value) {
     output::line(format_args!("  estate {}", text(explanation, "/estate")));
 }
 
+/// The whole, then who let whom act, then each hop as if it were asked about alone.
+fn explain_chain(chain: &Value) {
+    let hops = list(chain, "/hops");
+    let names: Vec<String> = hops.iter().map(|hop| text(hop, "/principal")).collect();
+    let allow = chain.get("allow").and_then(Value::as_bool) == Some(true);
+    output::line(format_args!(
+        "{}: {}",
+        if allow { "allowed" } else { "denied" },
+        names.join(" -> ")
+    ));
+    for link in list(chain, "/links") {
+        let (from, to) = (text(link, "/from"), text(link, "/to"));
+        if let Some(finding) = link.get("refused") {
+            let (code, message) = (text(finding, "/code"), text(finding, "/message"));
+            output::line(format_args!("  {from} -> {to}: {code}: {message}"));
+            continue;
+        }
+        for grant in list(link, "/grants") {
+            output::line(format_args!("  {from} -> {to}: by {}", policy_name(grant)));
+        }
+    }
+    for hop in hops {
+        explain(&serde_json::json!({
+            "explanation": hop,
+            "undeclared": chain.get("undeclared"),
+        }));
+    }
+}
+
 pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Result<(), Failure> {
     let answer = admin::connect(&global.admin_socket)
         .await?
         .who_can(v1::WhoCanRequest {
             action: arguments.action,
             resource: arguments.resource,
+            on_behalf_of: arguments.on_behalf_of,
         })
         .await
         .map_err(|status| admin::refusal(&status))?;
@@ -204,6 +239,15 @@ fn accesses(document: &Value, global: &Global) -> Result<(), Failure> {
 fn row(access: &Value) -> Vec<String> {
     let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
     because.extend(residuals(access));
+    // On behalf of others: the same of each of them, and who let it act.
+    for hop in list(access, "/hops") {
+        let policies = list(hop, "/policies").iter().map(policy_name);
+        let of_hop: Vec<String> = policies.chain(residuals(hop)).collect();
+        because.push(format!("{}: {}", text(hop, "/identity"), of_hop.join(", ")));
+    }
+    let links = list(access, "/links").iter();
+    because.extend(links.flat_map(|link| list(link, "/grants").iter().map(policy_name)));
+    let access = list(access, "/hops").last().unwrap_or(access);
     vec![
         text(access, "/identity"),
         text(access, "/action"),

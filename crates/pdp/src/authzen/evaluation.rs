@@ -1,6 +1,7 @@
 //! Evaluation and evaluations: from bytes to what is asked, one question at a time.
 
 use crate::question::{Known, Question, Refused};
+use estate::{Chain, MOST_PRINCIPALS};
 use facts::{FactSet, Finding, Source, Timestamp, Value as FactValue};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
@@ -16,6 +17,8 @@ const MOST_FACTS: usize = 64;
 const MOST_FACT_BYTES: usize = 2048;
 /// What a record can hold as a number.
 const LARGEST: i64 = 1 << 53;
+/// Bytes of all identities on whose behalf somebody acts: they are recorded with the answer.
+const MOST_CHAIN_BYTES: usize = 2048;
 /// Certificates of a chain.
 const MOST_CERTIFICATES: usize = 4;
 
@@ -34,6 +37,9 @@ struct SubjectProperties {
     /// The subject's X.509-SVID: base64 of DER, leaf first, as RFC 7515 has it under this name.
     #[serde(default)]
     x5c: Option<Vec<String>>,
+    /// On whose behalf the subject would act, who began it first: identities by path or SPIFFE ID.
+    #[serde(default)]
+    on_behalf_of: Option<Vec<String>>,
 }
 
 /// A resource as it was asked about.
@@ -94,6 +100,7 @@ impl Evaluation {
             }
         };
         Ok(Question {
+            on_behalf_of: self.subject.acting(trust_domain, &subject)?,
             subject,
             action: crate::action(&self.action.name)?,
             resource: crate::resource(&self.resource.kind, &self.resource.id)?,
@@ -103,6 +110,39 @@ impl Evaluation {
 }
 
 impl Subject {
+    /// Whether it would act for others.
+    #[must_use]
+    pub fn acts_for_others(&self) -> bool {
+        let said = self.properties.as_ref();
+        said.is_some_and(|said| said.0.on_behalf_of.is_some())
+    }
+
+    /// The chain of those on whose behalf the subject `path` would act.
+    fn acting(&self, trust_domain: &TrustDomain, path: &str) -> Result<Option<Chain>, Refused> {
+        let said = self.properties.as_ref();
+        let Some(others) = said.and_then(|said| said.0.on_behalf_of.as_ref()) else {
+            return Ok(None);
+        };
+        let wrong = |what: &str| {
+            Refused::malformed(
+                Finding::new("PDP-DELEGATION", format!("subject.properties.on_behalf_of {what}"))
+                    .expected("identities, who began it first, such as [\"people/ada\"]"),
+            )
+        };
+        if others.is_empty() || others.len() >= MOST_PRINCIPALS {
+            return Err(wrong("has 1 to 7 identities"));
+        }
+        if others.iter().map(String::len).sum::<usize>() > MOST_CHAIN_BYTES {
+            return Err(wrong("is too long for a record"));
+        }
+        let paths: Vec<String> = others
+            .iter()
+            .map(|other| crate::subject(trust_domain, crate::names::IDENTITY, other))
+            .collect::<Result<_, _>>()?;
+        let whole = paths.iter().map(String::as_str).chain([path]);
+        Chain::through(whole).map(Some).map_err(Refused::malformed)
+    }
+
     /// The SVID that was shown, DER, leaf first.
     ///
     /// # Errors

@@ -2063,6 +2063,9 @@ pub struct WhyRequest {
     /// or: the id of a recorded decision
     #[prost(string, tag = "4")]
     pub decision: ::prost::alloc::string::String,
+    /// those for whom it acts, who began it first
+    #[prost(string, repeated, tag = "5")]
+    pub on_behalf_of: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhoCanRequest {
@@ -2070,6 +2073,9 @@ pub struct WhoCanRequest {
     pub action: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub resource: ::prost::alloc::string::String,
+    /// those for whom somebody would act, who began it first
+    #[prost(string, repeated, tag = "3")]
+    pub on_behalf_of: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhatCanRequest {

@@ -5,7 +5,7 @@ use super::records::{Source, sources};
 use crate::core::Core;
 use crate::current::Current;
 use crate::refusal::Refusal;
-use estate::{Action, Estate, EstateFiles, Explanation, Request, ResourceRef};
+use estate::{Action, Chain, Estate, EstateFiles, Explanation, Request, ResourceRef};
 use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
 use ledger::body::{self, FactValue};
 use ledger::{Record, RecordType};
@@ -113,6 +113,14 @@ pub(super) async fn who_can(
     let current = core.estate()?;
     let action = use_of(&request.action, &current.estate)?;
     let resource = resource(&request.resource)?;
+    if let Some((last, before)) = request.on_behalf_of.split_last() {
+        let chain = chain(core, before, last)?;
+        return blocking(move || {
+            let answer = json!(current.estate.who_can_for(&chain, action, &resource));
+            with_undeclared(answer, &current.estate, &resource)
+        })
+        .await;
+    }
     blocking(move || {
         let answer = json!(current.estate.who_can(action, &resource));
         with_undeclared(answer, &current.estate, &resource)
@@ -190,6 +198,17 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
     let current = core.estate()?;
     let action = use_of(&request.action, &current.estate)?;
     let resource = resource(&request.resource)?;
+    if !request.on_behalf_of.is_empty() {
+        let chain = chain(core, &request.on_behalf_of, &request.principal)?;
+        let core = Arc::clone(core);
+        return blocking(move || {
+            // The request is made by the last of them, on its machine.
+            let facts = latest_facts(&core, &current, &path);
+            let explanation = current.estate.why_chain(&chain, action, &resource, &facts);
+            json!({ "chain": with_undeclared(json!(explanation), &current.estate, &resource) })
+        })
+        .await;
+    }
     let core = Arc::clone(core);
     blocking(move || {
         let facts = latest_facts(&core, &current, &path);
@@ -203,6 +222,17 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         json!({ "explanation": with_undeclared(explanation, &current.estate, &resource) })
     })
     .await
+}
+
+/// `last` on behalf of `before`, who began it first.
+fn chain(core: &Core, before: &[String], last: &str) -> Result<Chain, Refusal> {
+    let paths: Vec<String> = before
+        .iter()
+        .map(String::as_str)
+        .chain([last])
+        .map(|text| asked_about(core, text))
+        .collect::<Result<_, _>>()?;
+    Chain::through(paths.iter().map(String::as_str)).map_err(Refusal::Invalid)
 }
 
 /// As [`super::acts::identity_path`], and templates as they are declared, which no SPIFFE ID names.

@@ -362,6 +362,7 @@ async fn who_asks_for_what_is_not_there_is_told() {
     let request = |action: &str| v1::WhoCanRequest {
         action: action.to_owned(),
         resource: "shop/public/crads".to_owned(),
+        on_behalf_of: Vec::new(),
     };
     let answer = admin.who_can(request("select")).await.unwrap().into_inner();
     assert!(
