@@ -138,7 +138,10 @@ impl ChainDecision {
         let hops = self.hops.iter();
         for hop in hops.filter(|hop| hop.decision.allow == self.allow) {
             let new = hop.decision.policies.iter();
-            let new: Vec<_> = new.filter(|policy| !one.policies.contains(policy)).cloned().collect();
+            let new: Vec<_> = new
+                .filter(|policy| !one.policies.contains(policy))
+                .cloned()
+                .collect();
             one.policies.extend(new);
             one.errors.extend(hop.decision.errors.iter().cloned());
         }

@@ -167,7 +167,9 @@ impl Judge<'_> {
         let mut denying = decided.hops.iter().filter(|hop| !hop.decision.allow);
         let depends = match (denying.next(), &self.prepared) {
             (Some(hop), None) => {
-                let regardless = self.estate.decide_regardless(&hop.principal, action, resource);
+                let regardless = self
+                    .estate
+                    .decide_regardless(&hop.principal, action, resource);
                 regardless.depends
             }
             _ => None,

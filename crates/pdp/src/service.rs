@@ -409,7 +409,10 @@ impl Asker {
         rights: &Rights,
         now: Timestamp,
     ) -> Result<Known, Failure> {
-        if search.subject().is_some_and(authzen::Subject::acts_for_others) {
+        if search
+            .subject()
+            .is_some_and(authzen::Subject::acts_for_others)
+        {
             // Without the chain it would list more than the subject may do on behalf of others.
             return Err(Refused::malformed(
                 Finding::new("PDP-DELEGATION-SEARCH", "a search is about what a subject may do itself")

@@ -15,12 +15,12 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
             decision: String::new(),
             on_behalf_of: arguments.on_behalf_of,
         },
-        (None, None)
-            if arguments.principal.contains(':') && arguments.on_behalf_of.is_empty() =>
-        v1::WhyRequest {
-            decision: arguments.principal,
-            ..v1::WhyRequest::default()
-        },
+        (None, None) if arguments.principal.contains(':') && arguments.on_behalf_of.is_empty() => {
+            v1::WhyRequest {
+                decision: arguments.principal,
+                ..v1::WhyRequest::default()
+            }
+        }
         _ => {
             return Err(Failure::usage(
                 "`why` takes IDENTITY ACTION RESOURCE, or the id of a decision as in `pg-1:42`",
@@ -173,11 +173,11 @@ fn explain_chain(chain: &Value) {
             output::line(format_args!("  {from} -> {to}: by {}", policy_name(grant)));
         }
     }
+    if let Some(said) = chain.get("undeclared").and_then(Value::as_str) {
+        output::line(format_args!("  the resource is {said}"));
+    }
     for hop in hops {
-        explain(&serde_json::json!({
-            "explanation": hop,
-            "undeclared": chain.get("undeclared"),
-        }));
+        explain(hop);
     }
 }
 

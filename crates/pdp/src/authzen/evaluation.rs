@@ -125,8 +125,11 @@ impl Subject {
         };
         let wrong = |what: &str| {
             Refused::malformed(
-                Finding::new("PDP-DELEGATION", format!("subject.properties.on_behalf_of {what}"))
-                    .expected("identities, who began it first, such as [\"people/ada\"]"),
+                Finding::new(
+                    "PDP-DELEGATION",
+                    format!("subject.properties.on_behalf_of {what}"),
+                )
+                .expected("identities, who began it first, such as [\"people/ada\"]"),
             )
         };
         if others.is_empty() || others.len() >= MOST_PRINCIPALS {

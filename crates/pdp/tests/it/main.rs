@@ -11,6 +11,7 @@
 
 mod callers;
 mod conformance;
+mod delegation;
 mod envoy;
 mod ext_authz;
 mod facts;

@@ -17,6 +17,7 @@ mod authority;
 mod azure;
 mod booting;
 mod cloud;
+mod delegation;
 mod enforcing;
 mod evading;
 mod flooding;
