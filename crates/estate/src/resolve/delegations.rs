@@ -105,7 +105,12 @@ fn party(source: &mut Source<'_>, text: &Spanned<String>, model: &Model) -> Opti
     if let Some(path) = quoted("Identity") {
         if model.identity(path).is_none() {
             let message = format!("no identity `{path}` is declared");
-            let known: Vec<&str> = model.identities.keys().map(String::as_str).collect();
+            let known: Vec<_> = model
+                .identities
+                .keys()
+                .map(|one| format!("Identity::{one:?}"))
+                .collect();
+            let known = known.iter().map(String::as_str);
             source.unknown("ESTATE-DELEGATION", text, message, known);
             return None;
         }
@@ -114,7 +119,12 @@ fn party(source: &mut Source<'_>, text: &Spanned<String>, model: &Model) -> Opti
     if let Some(name) = quoted("Group") {
         if !model.groups.contains_key(name) {
             let message = format!("no group `{name}` is declared");
-            let known: Vec<&str> = model.groups.keys().map(String::as_str).collect();
+            let known: Vec<_> = model
+                .groups
+                .keys()
+                .map(|one| format!("Group::{one:?}"))
+                .collect();
+            let known = known.iter().map(String::as_str);
             source.unknown("ESTATE-DELEGATION", text, message, known);
             return None;
         }

@@ -416,7 +416,7 @@ fn what_delegates_nothing_is_refused_where_it_stands() {
         (
             "Identity::\"agents/reader\"",
             "Identity::\"agents/raeder\"",
-            "did you mean `agents/reader`?",
+            "(did you mean `Identity::\"agents/reader\"`?)",
         ),
         ("max_hops = 2", "max_hops = 0", "max_hops is 1 to 7"),
         ("max_hops = 2", "max_hops = 8", "max_hops is 1 to 7"),
