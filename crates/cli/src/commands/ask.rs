@@ -76,6 +76,7 @@ fn recorded(document: &Value, record: &Value) {
     for finding in list(record, "/body/findings") {
         output::line(format_args!("  because of {}", plain(finding)));
     }
+    explain_links(document);
     if document.get("agrees").and_then(Value::as_bool) == Some(false) {
         output::line("  WARNING: computed again from what is recorded, it comes out otherwise");
     }
@@ -162,7 +163,18 @@ fn explain_chain(chain: &Value) {
         if allow { "allowed" } else { "denied" },
         names.join(" -> ")
     ));
-    for link in list(chain, "/links") {
+    explain_links(chain);
+    if let Some(said) = chain.get("undeclared").and_then(Value::as_str) {
+        output::line(format_args!("  the resource is {said}"));
+    }
+    for hop in hops {
+        explain(hop);
+    }
+}
+
+/// Who let whom act, by which line, or why not.
+fn explain_links(document: &Value) {
+    for link in list(document, "/links") {
         let (from, to) = (text(link, "/from"), text(link, "/to"));
         if let Some(finding) = link.get("refused") {
             let (code, message) = (text(finding, "/code"), text(finding, "/message"));
@@ -172,12 +184,6 @@ fn explain_chain(chain: &Value) {
         for grant in list(link, "/grants") {
             output::line(format_args!("  {from} -> {to}: by {}", policy_name(grant)));
         }
-    }
-    if let Some(said) = chain.get("undeclared").and_then(Value::as_str) {
-        output::line(format_args!("  the resource is {said}"));
-    }
-    for hop in hops {
-        explain(hop);
     }
 }
 

@@ -162,6 +162,7 @@ fn the_schema_for_editors_covers_every_file() {
     assert_eq!(
         globs,
         [
+            "delegations/*",
             "estate.toml",
             "identities/*",
             "references/*",

@@ -317,6 +317,11 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         let at = Timestamp::from_millis(record.stamp().wall);
         facts.state(name, value_of(value), FactSource::Asserted, at);
     }
+    // On whose behalf it was asked: every hop was decided, and every delegation between them.
+    let others = about.iter().flat_map(|about| &about.on_behalf_of);
+    let whole = others.map(|id| id.strip_prefix(&prefix).unwrap_or(id));
+    let chain = Chain::through(whole.chain([path.as_str()])).map_err(Refusal::Invalid)?;
+    let mut links = Vec::new();
     let mut explanations: Vec<Explanation> = Vec::new();
     for on in &actions {
         // By what the estate knew then; a name that it cannot have had is a record of somebody else's.
@@ -328,12 +333,9 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             let Ok(resource) = name.parse() else {
                 continue;
             };
-            explanations.push(estate.why(&Request {
-                principal: &path,
-                action,
-                resource,
-                facts: &facts,
-            }));
+            let of_chain = estate.why_chain(&chain, action, &resource, &facts);
+            explanations.extend(of_chain.hops);
+            links.extend(of_chain.links);
         }
     }
     // A denial first: it is what the whole came to.
@@ -363,6 +365,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         "agrees": agrees,
         "explanation": explanations.first(),
         "explanations": explanations,
+        "links": links,
     }))
 }
 
