@@ -1,7 +1,7 @@
 //! Evaluation and evaluations: from bytes to what is asked, one question at a time.
 
 use crate::question::{Known, Question, Refused};
-use estate::{Chain, MOST_PRINCIPALS};
+use estate::Chain;
 use facts::{FactSet, Finding, Source, Timestamp, Value as FactValue};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
@@ -17,8 +17,6 @@ const MOST_FACTS: usize = 64;
 const MOST_FACT_BYTES: usize = 2048;
 /// What a record can hold as a number.
 const LARGEST: i64 = 1 << 53;
-/// Bytes of all identities on whose behalf somebody acts: they are recorded with the answer.
-const MOST_CHAIN_BYTES: usize = 2048;
 /// Certificates of a chain.
 const MOST_CERTIFICATES: usize = 4;
 
@@ -123,27 +121,8 @@ impl Subject {
         let Some(others) = said.and_then(|said| said.0.on_behalf_of.as_ref()) else {
             return Ok(None);
         };
-        let wrong = |what: &str| {
-            Refused::malformed(
-                Finding::new(
-                    "PDP-DELEGATION",
-                    format!("subject.properties.on_behalf_of {what}"),
-                )
-                .expected("identities, who began it first, such as [\"people/ada\"]"),
-            )
-        };
-        if others.is_empty() || others.len() >= MOST_PRINCIPALS {
-            return Err(wrong("has 1 to 7 identities"));
-        }
-        if others.iter().map(String::len).sum::<usize>() > MOST_CHAIN_BYTES {
-            return Err(wrong("is too long for a record"));
-        }
-        let paths: Vec<String> = others
-            .iter()
-            .map(|other| crate::subject(trust_domain, crate::names::IDENTITY, other))
-            .collect::<Result<_, _>>()?;
-        let whole = paths.iter().map(String::as_str).chain([path]);
-        Chain::through(whole).map(Some).map_err(Refused::malformed)
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        crate::names::chain(trust_domain, &others, path).map(Some)
     }
 
     /// The SVID that was shown, DER, leaf first.
