@@ -1,8 +1,10 @@
 //! The shape of the TOML and JSON files, before anything is resolved. Unknown keys are refused.
 //! The published JSON Schema is derived from these types.
 
+mod delegation;
 mod tee;
 
+pub(crate) use delegation::{DelegationEntry, DelegationsFile, LoginEntry};
 pub use tee::{GuestPolicyBit, PlatformBit, TcbStatus, TeeGeneration, TeeKind, TeeRevocation};
 pub(crate) use tee::{TeeEntry, TeeImageEntry, TeeRootEntry};
 
@@ -129,6 +131,8 @@ pub(crate) struct IdentityEntry {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, serde_json::Value>")]
     pub(crate) attributes: Attributes,
+    /// Of a person: how an `OpenID` provider knows it. Who logs in has no SVID, and acts through who it delegates to.
+    pub(crate) login: Option<LoginEntry>,
     /// SPIFFE Workload API hint, for workloads with several identities.
     pub(crate) hint: Option<String>,
     #[serde(default)]
@@ -579,6 +583,7 @@ pub fn json_schema() -> serde_json::Value {
         "identities/*": schemars::schema_for!(IdentitiesFile),
         "resources/*": schemars::schema_for!(ResourcesFile),
         "references/*": schemars::schema_for!(ReferencesFile),
+        "delegations/*": schemars::schema_for!(DelegationsFile),
         "tests/*": schemars::schema_for!(TestsFile),
     })
 }

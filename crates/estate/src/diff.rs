@@ -28,6 +28,9 @@ pub struct Diff {
     pub policies: Named,
     /// By `@id`. Removing or weakening one is its own kind of change.
     pub invariants: Named,
+    /// Who may act for whom, by id. They widen nobody's own rights.
+    #[serde(skip_serializing_if = "Named::is_empty")]
+    pub delegations: Named,
     /// Newly possible, or under a condition that differs.
     pub widened: Vec<AccessChange>,
     /// No longer possible, or under a condition that differs.
@@ -90,6 +93,7 @@ pub fn diff(old: &Estate, new: &Estate) -> Diff {
         references: Named::between(&references(old), &references(new)),
         policies: Named::between(&policies(old), &policies(new)),
         invariants: Named::between(&invariants(old), &invariants(new)),
+        delegations: Named::between(&delegations(old), &delegations(new)),
         widened: Vec::new(),
         narrowed: Vec::new(),
         errors: Vec::new(),
@@ -250,6 +254,19 @@ fn policies(estate: &Estate) -> BTreeMap<String, String> {
         .list
         .iter()
         .map(|info| (info.reference.id.clone(), info.text.clone()))
+        .collect()
+}
+
+fn delegations(estate: &Estate) -> BTreeMap<String, String> {
+    estate
+        .delegations()
+        .iter()
+        .map(|delegation| {
+            let mut placeless = delegation.clone();
+            placeless.file = "".into();
+            placeless.line = 0;
+            (delegation.id.clone(), format!("{placeless:?}"))
+        })
         .collect()
 }
 

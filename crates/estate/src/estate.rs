@@ -245,6 +245,9 @@ impl Estate {
         };
         self.reached(facts)
             .filter_map(|(node, identity)| {
+                if !identity.is_template() {
+                    return None;
+                }
                 let why_not = self.instance(identity, facts).err()?;
                 let decision = self.assume_node(&workload, node).ok()?.decide(self);
                 let refused = self.unanswerable_assume(&why_not);

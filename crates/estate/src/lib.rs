@@ -29,6 +29,7 @@ mod authorize;
 mod blast;
 mod candidates;
 pub mod cedar;
+mod chain;
 mod code;
 mod decision;
 mod declare;
@@ -67,6 +68,10 @@ pub use approval::{
 pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
+pub use chain::{
+    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, DelegationRef, Hop, Link,
+    MOST_PRINCIPALS,
+};
 pub use code::{
     Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,
     malformed_digest_of_code, sha256_digests_of_code, sha256_of_fsverity,
@@ -85,9 +90,9 @@ pub use format::{Formatted, format};
 pub use invariant::{Except, Given, Invariant, InvariantKind};
 pub use lint::{Means, Remark, Severity};
 pub use model::{
-    CodeReference, Column, Enforcement, Identity, Machine, NitroImage, NitroReference, References,
-    Resource, Settings, SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage,
-    TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
+    CodeReference, Column, Delegation, Enforcement, Identity, Login, Machine, NitroImage,
+    NitroReference, Party, References, Resource, Scope, Settings, SnpBy, SnpImage, SnpPolicy,
+    SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::Problem;
 pub use regardless::Regardless;

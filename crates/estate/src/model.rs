@@ -1,7 +1,9 @@
 //! What the files declare, resolved: every name leads somewhere, every classification is known.
 
+mod delegation;
 mod tee;
 
+pub use delegation::{Delegation, Login, Party, Scope};
 pub use tee::{
     NitroImage, NitroReference, SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference,
     TeeReference, TeeRoot, TeeTerms,
@@ -63,6 +65,9 @@ pub struct Identity {
     /// What the estate's own schema calls `IdentityAttributes`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
+    /// Of a person who logs in. INVARIANT: such a one is never issued an SVID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<Login>,
     pub hint: Option<String>,
     pub dns_names: Vec<String>,
     /// Names of the facts that its issuance records show.
@@ -301,6 +306,10 @@ pub(crate) struct Model {
     /// What is in no database.
     pub(crate) others: BTreeMap<ResourceRef, Resource>,
     pub(crate) references: References,
+    /// In order of file and line.
+    pub(crate) delegations: Vec<Delegation>,
+    /// Issuer, subject, identity path.
+    pub(crate) logins: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// What lies in something inherits this of it.

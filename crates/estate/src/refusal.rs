@@ -127,6 +127,9 @@ fn next_after(code: &str) -> &'static str {
         "ASSUME-TEMPLATE-VALUE" => {
             "name it by letters, digits, `.`, `-` and `_`, or declare the identity by itself"
         }
+        "ASSUME-PERSON" => {
+            "let the person delegate to an identity of the workload's own (delegations/)"
+        }
         "ASSUME-TEMPLATE-PATH" => "ask for the identity that its facts make",
         _ => "declare the identity in identities/ and apply the estate",
     }

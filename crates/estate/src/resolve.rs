@@ -1,6 +1,7 @@
 //! From files to a [`Model`]: parses, resolves every name, and collects all problems, not the first.
 
 mod authors;
+mod delegations;
 mod enforcement;
 mod others;
 mod parse;
@@ -11,12 +12,12 @@ mod templates;
 mod vouching;
 
 use crate::declare::{
-    Attributes, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry, ReferencesFile,
-    ResourcesFile, TestEntry, TestsFile,
+    Attributes, DelegationsFile, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry,
+    ReferencesFile, ResourcesFile, TestEntry, TestsFile,
 };
 use crate::duration::Seconds;
 use crate::files::EstateFiles;
-use crate::model::{Identity, Model, Settings};
+use crate::model::{Identity, Login, Model, Settings};
 use crate::problem::{Lines, Problem};
 use crate::suggest::MOST_PROBLEMS;
 use crate::template::{MAX_PATH, Templates, has_placeholder, is_segment};
@@ -182,10 +183,13 @@ pub(crate) fn resolve(
         objects: BTreeMap::new(),
         others: BTreeMap::new(),
         references,
+        delegations: Vec::new(),
+        logins: BTreeMap::new(),
     };
     identities(files, vocabulary, &mut model, &mut problems);
     resources::resolve(files, vocabulary, &mut model, &mut problems);
     administrators(files, &mut model, &mut problems);
+    delegations::resolve(files, vocabulary, &mut model, &mut problems);
     let tests = tests(files, vocabulary, &mut problems);
     if recorded {
         problems.retain(|problem| !LATER_RULES.contains(&problem.code.as_str()));
@@ -210,6 +214,7 @@ pub(crate) fn unreadable_declarations(files: &EstateFiles) -> Vec<Problem> {
             "identities" => drop(parse::<IdentitiesFile>(file, text, all)),
             "resources" => drop(parse::<ResourcesFile>(file, text, all)),
             "references" => drop(parse::<ReferencesFile>(file, text, all)),
+            "delegations" => drop(parse::<DelegationsFile>(file, text, all)),
             "tests" => drop(parse::<TestsFile>(file, text, all)),
             _ => {}
         }
@@ -234,13 +239,14 @@ fn declarations<'a>(files: &'a EstateFiles, folder: &str) -> Vec<(&'a str, &'a s
 /// silently absent.
 fn check_layout(files: &EstateFiles, problems: &mut Vec<Problem>) {
     const DECLARATIONS: &[&str] = &["toml", "json"];
-    const FOLDERS: [(&str, &[&str]); 7] = [
+    const FOLDERS: [(&str, &[&str]); 8] = [
         ("identities", DECLARATIONS),
         ("resources", DECLARATIONS),
         ("references", DECLARATIONS),
         ("schema", &["cedarschema"]),
         ("policies", &["cedar"]),
         ("invariants", &["cedar"]),
+        ("delegations", DECLARATIONS),
         ("tests", DECLARATIONS),
     ];
     for path in files.0.keys() {
@@ -363,6 +369,7 @@ fn identities(
     }
     let mut seen = Seen::default();
     let mut folded = BTreeMap::new();
+    let mut logins = Seen::default();
     let mut hosts = BTreeMap::new();
     for (file, text, declared) in &parsed {
         let mut source = Source {
@@ -383,7 +390,15 @@ fn identities(
                 source.problem("ESTATE-LOOKALIKE", &entry.path, message);
             }
             check_hosts(&mut source, entry, &mut hosts);
-            let identity = identity(&mut source, entry, vocabulary, model);
+            let login = delegations::login(&mut source, entry, &mut logins);
+            if let Some(Login { issuer, subject }) = login.clone() {
+                let of_issuer = model.logins.entry(issuer).or_default();
+                of_issuer.insert(subject, path.clone());
+            }
+            let identity = Identity {
+                login,
+                ..identity(&mut source, entry, vocabulary, model)
+            };
             model.identities.insert(path.clone(), identity);
         }
         check_depth(&mut source, declared, model);
@@ -504,6 +519,7 @@ fn identity(
         labels: entry.labels.clone(),
         groups: names(&entry.groups),
         attributes,
+        login: None,
         hint: entry.hint.clone(),
         dns_names: entry
             .dns_names

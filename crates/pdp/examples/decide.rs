@@ -27,6 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         resource: pdp::resource(kind, id).map_err(|refused| refused.finding)?,
         // An SVID's facts would be `Known::Issued`; without them only what holds for any facts is allowed.
         facts: Known::Nothing,
+        on_behalf_of: None,
     };
     let answer = decider.decide(&question, Timestamp::now())?;
     println!(

@@ -4,6 +4,7 @@
 use crate::authzen::Semantic;
 use crate::callers::Right;
 use crate::ext_authz::{self, HttpRequest, Mapped};
+use crate::names;
 use crate::question::{Known, Question, Refused};
 use crate::record::{Outcome, Told};
 use crate::service::{Asker, Plane};
@@ -21,6 +22,8 @@ use tonic::{Request, Response, Status};
 pub(crate) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Where a request that is let through says by which record, and one that is not its client's answer.
 const DECISION: &str = "x-trilith-decision";
+/// For whom the client acts, who began it first, with commas between them. It narrows, so the client may say it.
+const ON_BEHALF_OF: &str = "x-trilith-on-behalf-of";
 
 // google.rpc.Code
 const OK: i32 = 0;
@@ -79,7 +82,11 @@ impl Asker {
         let statement = format!("ext_authz/{}", rule.as_deref().unwrap_or("-"));
         let told = Told::of_request(&source.principal, mapped.as_ref().ok());
         let question = match mapped {
-            Ok(mapped) => self.question_of(&source, mapped).await,
+            Ok(mapped) => {
+                let others = http.headers.get(ON_BEHALF_OF);
+                self.question_of(&source, mapped, others.map(String::as_str))
+                    .await
+            }
             Err(refused) => Err(refused),
         };
         // What decides is what is in force once the principal is known.
@@ -107,6 +114,7 @@ impl Asker {
         &self,
         source: &attribute_context::Peer,
         mapped: Mapped,
+        others: Option<&str>,
     ) -> Result<Question, Refused> {
         let leaf = ext_authz::certificate(&source.certificate)?;
         let core = &self.plane.core;
@@ -120,6 +128,12 @@ impl Asker {
             let chain = [leaf.as_slice(), issuer.as_slice()].map(CertificateDer::from);
             match core.admit(&chain).await {
                 Ok(principal) => {
+                    let on_behalf_of = others
+                        .map(|others| {
+                            let others: Vec<&str> = others.split(',').map(str::trim).collect();
+                            names::chain(core.trust_domain(), &others, &principal.path)
+                        })
+                        .transpose()?;
                     return Ok(Question {
                         subject: principal.path,
                         action: mapped.action,
@@ -128,6 +142,7 @@ impl Asker {
                             facts: principal.facts,
                             issuance: principal.issuance,
                         },
+                        on_behalf_of,
                     });
                 }
                 Err(finding) => refused = finding,

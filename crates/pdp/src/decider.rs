@@ -1,7 +1,10 @@
 //! The estate's answer to a question, in this process: the library that the rest of the crate is a shell of.
 
 use crate::question::{Known, Question};
-use estate::{Access, Action, Decision, Estate, EstateFiles, Prepared, Problem, ResourceRef};
+use estate::{
+    Access, Action, Chain, ChainDecision, Decision, Estate, EstateFiles, Prepared, Problem,
+    ResourceRef,
+};
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following};
 use std::sync::Arc;
@@ -19,6 +22,7 @@ use std::sync::Arc;
 ///     action: pdp::action("select").unwrap(),
 ///     resource: pdp::resource("table", "shop/public/cards").unwrap(),
 ///     facts: Known::Nothing,
+///     on_behalf_of: None,
 /// };
 /// let answer = decider.decide(&question, facts::Timestamp::now()).unwrap();
 /// assert!(!answer.decision.allow);
@@ -116,8 +120,11 @@ impl Version {
     }
 
     pub fn decide(&self, question: &Question) -> Answer {
-        self.judge(&question.facts)
-            .decide(&question.subject, question.action, &question.resource)
+        let judge = self.judge(&question.facts);
+        match &question.on_behalf_of {
+            None => judge.decide(&question.subject, question.action, &question.resource),
+            Some(chain) => judge.decide_chain(chain, question.action, &question.resource),
+        }
     }
 }
 
@@ -135,6 +142,7 @@ impl Judge<'_> {
                     .estate
                     .decide_prepared(subject, action, resource, prepared),
                 depends: None,
+                chain: None,
             },
             // INVARIANT 3: what is not known denies. An empty context would pass a `forbid` that looks at a
             // fact, so that whoever tells nothing would be allowed more.
@@ -143,8 +151,33 @@ impl Judge<'_> {
                 Answer {
                     decision: regardless.decision,
                     depends: regardless.depends,
+                    chain: None,
                 }
             }
+        }
+    }
+
+    /// What every principal of the chain may do, over links that the estate grants. The facts are those of the one
+    /// who makes the request, for all of them.
+    pub fn decide_chain(&self, chain: &Chain, action: Action, resource: &ResourceRef) -> Answer {
+        let decided = match &self.prepared {
+            Some(prepared) => self.estate.decide_chain(chain, action, resource, prepared),
+            None => self.estate.decide_chain_regardless(chain, action, resource),
+        };
+        let mut denying = decided.hops.iter().filter(|hop| !hop.decision.allow);
+        let depends = match (denying.next(), &self.prepared) {
+            (Some(hop), None) => {
+                let regardless = self
+                    .estate
+                    .decide_regardless(&hop.principal, action, resource);
+                regardless.depends
+            }
+            _ => None,
+        };
+        Answer {
+            decision: decided.as_one(),
+            depends,
+            chain: Some(decided),
         }
     }
 }
@@ -156,4 +189,6 @@ pub struct Answer {
     pub decision: Decision,
     /// Of a denial for want of facts: what they would have to be.
     pub depends: Option<Access>,
+    /// Of one who acts for others: what each hop and each delegation came to.
+    pub chain: Option<ChainDecision>,
 }

@@ -2,7 +2,7 @@
 //! estate with kinds of its own is asked about them as soon as [`ResourceRef`] and [`Action`] read them.
 
 use crate::question::Refused;
-use estate::{Action, ResourceRef};
+use estate::{Action, Chain, MOST_PRINCIPALS, ResourceRef};
 use facts::Finding;
 use spiffe_core::{SpiffeId, TrustDomain};
 
@@ -54,6 +54,36 @@ pub fn subject(trust_domain: &TrustDomain, kind: &str, id: &str) -> Result<Strin
         .identity(id)
         .map_err(|error| wrong(format!("the subject: {error}")))?;
     Ok(id.to_owned())
+}
+
+/// The chain of `others`, who began it first, and the identity `path`, which acts for them.
+///
+/// # Errors
+/// `PDP-DELEGATION`, `DELEGATION-CHAIN`, and the codes of [`subject`].
+pub(crate) fn chain(
+    trust_domain: &TrustDomain,
+    others: &[&str],
+    path: &str,
+) -> Result<Chain, Refused> {
+    let wrong = |what: &str| {
+        Refused::malformed(
+            Finding::new("PDP-DELEGATION", format!("those for whom it acts: {what}"))
+                .expected("identities, who began it first, such as people/ada"),
+        )
+    };
+    if others.is_empty() || others.len() >= MOST_PRINCIPALS {
+        return Err(wrong("1 to 7 identities"));
+    }
+    // They are recorded with the answer.
+    if others.iter().map(|other| other.len()).sum::<usize>() > LONGEST {
+        return Err(wrong("too long for a record"));
+    }
+    let paths: Vec<String> = others
+        .iter()
+        .map(|other| subject(trust_domain, IDENTITY, other))
+        .collect::<Result<_, _>>()?;
+    let whole = paths.iter().map(String::as_str).chain([path]);
+    Chain::through(whole).map_err(Refused::malformed)
 }
 
 /// The action of that name, a use of a resource. Whether the estate declares it, if the base schema does

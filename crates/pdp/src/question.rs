@@ -1,6 +1,6 @@
 //! A question in the estate's words, and why something that was asked is none.
 
-use estate::{Action, ResourceRef};
+use estate::{Action, Chain, ResourceRef};
 use facts::{FactSet, Finding};
 use std::fmt;
 
@@ -12,6 +12,8 @@ pub struct Question {
     pub action: Action,
     pub resource: ResourceRef,
     pub facts: Known,
+    /// Of one who acts for others: the whole chain, which ends with `subject`. It narrows, so nobody has to prove it.
+    pub on_behalf_of: Option<Chain>,
 }
 
 /// What is known of the subject's machine, workload and code.

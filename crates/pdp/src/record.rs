@@ -117,18 +117,24 @@ fn on(action: &str, resource: String) -> ActionOn {
 }
 
 fn about(question: &Question, domain: &TrustDomain) -> About {
-    let spiffe_id = domain
-        .identity(&question.subject)
-        .map_or_else(|_| question.subject.clone(), |id| id.to_string());
+    let named = |path: &String| {
+        let id = domain.identity(path);
+        id.map_or_else(|_| path.clone(), |id| id.to_string())
+    };
+    let spiffe_id = named(&question.subject);
     let (issuance, stated) = match &question.facts {
         Known::Nothing => (None, BTreeMap::new()),
         Known::Issued { issuance, .. } => (Some((*issuance).into()), BTreeMap::new()),
         Known::Stated(facts) => (None, values(facts)),
     };
+    let chain = question.on_behalf_of.iter();
+    let others = chain.flat_map(|chain| chain.principals().split_last().map(|(_, others)| others));
+    let on_behalf_of = others.flatten().map(named).collect();
     About {
         spiffe_id,
         issuance,
         stated,
+        claimed_on_behalf_of: on_behalf_of,
     }
 }
 
@@ -153,5 +159,7 @@ fn findings(answer: &Answer) -> Vec<String> {
         .depends
         .iter()
         .map(|_| "PDP-FACTS-UNKNOWN".to_owned());
-    codes.chain(unknown).collect()
+    let links = answer.decision.findings.iter();
+    let links = links.map(|finding| finding.code.to_string());
+    codes.chain(unknown).chain(links).collect()
 }

@@ -414,6 +414,17 @@ impl Asker {
         rights: &Rights,
         now: Timestamp,
     ) -> Result<Known, Failure> {
+        if search
+            .subject()
+            .is_some_and(authzen::Subject::acts_for_others)
+        {
+            // Without the chain it would list more than the subject may do on behalf of others.
+            return Err(Refused::malformed(
+                Finding::new("PDP-DELEGATION-SEARCH", "a search is about what a subject may do itself")
+                    .next("ask evaluations of what was found, with on_behalf_of; or trilith who-can --on-behalf-of"),
+            )
+            .into());
+        }
         let may_state = rights.has(Right::StateFacts);
         let stated = authzen::stated(search.context.as_ref(), may_state, now)?;
         let chain = match search.subject() {

@@ -211,6 +211,9 @@ pub struct WhyArguments {
     pub action: Option<String>,
     /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
     pub resource: Option<String>,
+    /// Those for whom it acts, who began it first: `people/ada,agents/assistant`
+    #[arg(long, value_name = "IDENTITIES", value_delimiter = ',')]
+    pub on_behalf_of: Vec<String>,
 }
 
 #[derive(Debug, Args)]
@@ -221,6 +224,9 @@ pub struct WhoCanArguments {
     pub resource: String,
     #[command(flatten)]
     pub part: PartArguments,
+    /// Only who may do it for these, who began it first: `people/ada,agents/assistant`
+    #[arg(long, value_name = "IDENTITIES", value_delimiter = ',')]
+    pub on_behalf_of: Vec<String>,
 }
 
 #[derive(Debug, Args)]

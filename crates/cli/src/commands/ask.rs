@@ -15,11 +15,14 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
             action,
             resource,
             decision: String::new(),
+            on_behalf_of: arguments.on_behalf_of,
         },
-        (None, None) if arguments.principal.contains(':') => v1::WhyRequest {
-            decision: arguments.principal,
-            ..v1::WhyRequest::default()
-        },
+        (None, None) if arguments.principal.contains(':') && arguments.on_behalf_of.is_empty() => {
+            v1::WhyRequest {
+                decision: arguments.principal,
+                ..v1::WhyRequest::default()
+            }
+        }
         _ => {
             return Err(Failure::usage(
                 "`why` takes IDENTITY ACTION RESOURCE, or the id of a decision as in `pg-1:42`",
@@ -34,6 +37,8 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
     let document = admin::document(answer)?;
     if global.json {
         output::json(&document);
+    } else if let Some(chain) = document.get("chain") {
+        explain_chain(chain);
     } else {
         explain(&document);
     }
@@ -73,6 +78,7 @@ fn recorded(document: &Value, record: &Value) {
     for finding in list(record, "/body/findings") {
         output::line(format_args!("  because of {}", plain(finding)));
     }
+    explain_links(document);
     if document.get("agrees").and_then(Value::as_bool) == Some(false) {
         output::line("  WARNING: computed again from what is recorded, it comes out otherwise");
     }
@@ -149,11 +155,46 @@ fn explain(document: &Value) {
     output::line(format_args!("  estate {}", text(explanation, "/estate")));
 }
 
+/// The whole, then who let whom act, then each hop as if it were asked about alone.
+fn explain_chain(chain: &Value) {
+    let hops = list(chain, "/hops");
+    let names: Vec<String> = hops.iter().map(|hop| text(hop, "/principal")).collect();
+    let allow = chain.get("allow").and_then(Value::as_bool) == Some(true);
+    output::line(format_args!(
+        "{}: {}",
+        if allow { "allowed" } else { "denied" },
+        names.join(" -> ")
+    ));
+    explain_links(chain);
+    if let Some(said) = chain.get("undeclared").and_then(Value::as_str) {
+        output::line(format_args!("  the resource is {said}"));
+    }
+    for hop in hops {
+        explain(hop);
+    }
+}
+
+/// Who let whom act, by which line, or why not.
+fn explain_links(document: &Value) {
+    for link in list(document, "/links") {
+        let (from, to) = (text(link, "/from"), text(link, "/to"));
+        if let Some(finding) = link.get("refused") {
+            let (code, message) = (text(finding, "/code"), text(finding, "/message"));
+            output::line(format_args!("  {from} -> {to}: {code}: {message}"));
+            continue;
+        }
+        for grant in list(link, "/grants") {
+            output::line(format_args!("  {from} -> {to}: by {}", policy_name(grant)));
+        }
+    }
+}
+
 pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Result<(), Failure> {
     let WhoCanArguments {
         action,
         resource,
         part,
+        on_behalf_of,
     } = arguments;
     let mut admin = admin::connect(&global.admin_socket).await?;
     let mut answer = Printed::new(&part, global);
@@ -163,6 +204,7 @@ pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Resu
             resource: resource.clone(),
             limit,
             after,
+            on_behalf_of: on_behalf_of.clone(),
         };
         let page = admin.who_can(request).await;
         answer.page(&admin::document(

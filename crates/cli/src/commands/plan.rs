@@ -236,6 +236,7 @@ fn difference(diff: &Value) {
         ("reference", "references"),
         ("policy", "policies"),
         ("invariant", "invariants"),
+        ("delegation", "delegations"),
     ] {
         for (mark, list_name) in [("+", "added"), ("-", "removed"), ("~", "changed")] {
             for name in list(diff, &format!("/{field}/{list_name}")) {

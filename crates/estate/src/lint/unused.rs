@@ -54,8 +54,9 @@ fn identities(estate: &Estate, remarks: &mut Vec<Remark>) {
         }
     }
     for identity in estate.identities() {
-        // Nodes get theirs when they join.
+        // Nodes get theirs when they join; people who log in have none.
         let reachable = identity.kind == IdentityKind::Node
+            || identity.login.is_some()
             || named.contains(identity.path.as_str())
             || !groups_above(estate, &identity.groups).is_disjoint(&named_groups);
         if reachable {

@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn an_unknown_key_is_refused_at_its_line_with_a_suggestion() {
         let text = "[[identity]]\npath = \"a/b\"\nkind = \"service\"\nonwer = \"x\"\n";
-        expect_test::expect!["identities/a.toml:4:1: ESTATE-DECLARATION: unknown field `onwer`, expected one of `path`, `kind`, `owner`, `labels`, `groups`, `attributes`, `hint`, `dns_names`, `visible`"]
+        expect_test::expect!["identities/a.toml:4:1: ESTATE-DECLARATION: unknown field `onwer`, expected one of `path`, `kind`, `owner`, `labels`, `groups`, `attributes`, `login`, `hint`, `dns_names`, `visible`"]
             .assert_eq(&problem("identities/a.toml", text));
     }
 

@@ -15,6 +15,7 @@ mod attacks;
 mod blast;
 mod changes;
 mod code;
+mod delegation;
 mod difference;
 mod documents;
 mod equivalence;

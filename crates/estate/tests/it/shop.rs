@@ -203,6 +203,7 @@ fn the_schema_for_editors_covers_every_file() {
     assert_eq!(
         globs,
         [
+            "delegations/*",
             "estate.toml",
             "identities/*",
             "references/*",

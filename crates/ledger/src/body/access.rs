@@ -133,4 +133,8 @@ pub struct About {
     /// Facts that whoever asked stated.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stated: BTreeMap<String, FactValue>,
+    /// On whose behalf it would act, who began it first: SPIFFE IDs. Whoever asked vouches for it; it was decided by
+    /// what each of them may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
 }

@@ -3,7 +3,7 @@
 use crate::decider::{Answer, Version};
 use crate::names::shown;
 use crate::question::{Known, Refused};
-use estate::PolicyRef;
+use estate::{ChainDecision, PolicyRef};
 use serde_json::{Map, Value, json};
 
 /// One Decision of AuthZEN. `record` names the record of it, where there is a ledger.
@@ -61,6 +61,9 @@ pub fn context(
             }),
         );
     }
+    if let Some(chain) = &answer.chain {
+        put("on_behalf_of", hops(chain));
+    }
     put("facts", known.as_str().into());
     put(
         "estate",
@@ -78,6 +81,9 @@ fn reason(answer: &Answer) -> String {
     if let Some(error) = decision.errors.first() {
         return shown(error);
     }
+    if let Some(chain) = answer.chain.as_ref().filter(|chain| !chain.allow) {
+        return in_chain(chain, answer.depends.is_some());
+    }
     if let Some(policy) = decision.policies.first() {
         return format!(
             "{} by {policy}",
@@ -85,11 +91,51 @@ fn reason(answer: &Answer) -> String {
         );
     }
     if answer.depends.is_some() {
-        return "PDP-FACTS-UNKNOWN: it depends on facts of the subject; show its SVID as \
-                subject.properties.x5c"
-            .to_owned();
+        return UNKNOWN.to_owned();
     }
     "no policy allows it".to_owned()
+}
+
+const UNKNOWN: &str = "PDP-FACTS-UNKNOWN: it depends on facts of the subject; show its SVID as \
+                       subject.properties.x5c";
+
+/// The first of a chain that may not, or the first delegation that is none.
+fn in_chain(chain: &ChainDecision, depends: bool) -> String {
+    let denying = chain.hops.iter().find(|hop| !hop.decision.allow);
+    let refused = chain.findings().next();
+    match (denying, refused) {
+        (_, Some(finding)) => shown(&finding.to_string()),
+        (Some(_), None) if depends => UNKNOWN.to_owned(),
+        (Some(hop), None) => match hop.decision.policies.first() {
+            Some(policy) => format!("{} is denied by {policy}", hop.principal),
+            None => format!("no policy allows it to {}", hop.principal),
+        },
+        (None, None) => "denied".to_owned(),
+    }
+}
+
+/// What each hop may do by itself, and who let whom act.
+fn hops(chain: &ChainDecision) -> Value {
+    let hops = chain.hops.iter().map(|hop| {
+        let policies = hop.decision.policies.iter().map(|policy| listed(policy));
+        json!({
+            "subject": hop.principal,
+            "decision": hop.decision.allow,
+            "policies": policies.collect::<Vec<_>>(),
+        })
+    });
+    let delegations = chain.links.iter().map(|link| {
+        json!({
+            "from": link.from,
+            "to": link.to,
+            "grants": link.grants,
+            "refused": link.refused.as_ref().map(ToString::to_string),
+        })
+    });
+    json!({
+        "hops": hops.collect::<Vec<_>>(),
+        "delegations": delegations.collect::<Vec<_>>(),
+    })
 }
 
 fn listed(policy: &PolicyRef) -> Value {

@@ -1,6 +1,7 @@
 //! Evaluation and evaluations: from bytes to what is asked, one question at a time.
 
 use crate::question::{Known, Question, Refused};
+use estate::Chain;
 use facts::{FactSet, Finding, Source, Timestamp, Value as FactValue};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeOwned, IgnoredAny, MapAccess, Visitor};
@@ -34,6 +35,9 @@ struct SubjectProperties {
     /// The subject's X.509-SVID: base64 of DER, leaf first, as RFC 7515 has it under this name.
     #[serde(default)]
     x5c: Option<Vec<String>>,
+    /// On whose behalf the subject would act, who began it first: identities by path or SPIFFE ID.
+    #[serde(default)]
+    on_behalf_of: Option<Vec<String>>,
 }
 
 /// A resource as it was asked about.
@@ -94,6 +98,7 @@ impl Evaluation {
             }
         };
         Ok(Question {
+            on_behalf_of: self.subject.acting(trust_domain, &subject)?,
             subject,
             action: crate::action(&self.action.name)?,
             resource: crate::resource(&self.resource.kind, &self.resource.id)?,
@@ -103,6 +108,23 @@ impl Evaluation {
 }
 
 impl Subject {
+    /// Whether it would act for others.
+    #[must_use]
+    pub fn acts_for_others(&self) -> bool {
+        let said = self.properties.as_ref();
+        said.is_some_and(|said| said.0.on_behalf_of.is_some())
+    }
+
+    /// The chain of those on whose behalf the subject `path` would act.
+    fn acting(&self, trust_domain: &TrustDomain, path: &str) -> Result<Option<Chain>, Refused> {
+        let said = self.properties.as_ref();
+        let Some(others) = said.and_then(|said| said.0.on_behalf_of.as_ref()) else {
+            return Ok(None);
+        };
+        let others: Vec<&str> = others.iter().map(String::as_str).collect();
+        crate::names::chain(trust_domain, &others, path).map(Some)
+    }
+
     /// The SVID that was shown, DER, leaf first.
     ///
     /// # Errors

@@ -151,6 +151,64 @@ async fn a_request_is_let_through_for_whom_a_policy_allows_what_it_means() {
     world.stop().await;
 }
 
+/// HTTP status and code of a request of `alice` that says for whom it is.
+async fn on_behalf_of(
+    client: &mut AuthorizationClient<Channel>,
+    alice: &Svid,
+    others: &str,
+) -> (i32, String) {
+    let mut request = request(&alice.id, &forwarded(alice), "GET", "/records");
+    let attributes = request.attributes.as_mut().unwrap();
+    let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+    let header = ("x-trilith-on-behalf-of".to_owned(), others.to_owned());
+    http.headers.extend([header]);
+    let (status, code, _) = told(client.check(request).await.unwrap().into_inner());
+    (status, code)
+}
+
+/// A client's own header narrows what it may, and can do no more than that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_acts_for_others_is_let_through_for_what_they_may() {
+    let world = World::start().await;
+    let mut files = crate::world::estate();
+    files.insert(
+        "delegations/d.toml",
+        "[[delegation]]\nid = \"alice reads for bob\"\nfrom = 'Identity::\"bob\"'\nto = 'Identity::\"alice\"'\n",
+    );
+    let mut client = client(&world).await;
+    let alice = world.plane.issue("alice");
+    // Nobody has delegated anything yet.
+    assert_eq!(
+        on_behalf_of(&mut client, &alice, "bob").await,
+        (403, "PDP-DENIED".to_owned())
+    );
+    world.plane.apply(&files);
+    let mut tries = 0;
+    while on_behalf_of(&mut client, &alice, "bob").await.0 != 200 {
+        tries += 1;
+        assert!(tries < 200, "the delegation never came into force");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    let about = world.decisions().pop().unwrap().about.unwrap();
+    assert_eq!(about.claimed_on_behalf_of, ["spiffe://example.org/bob"]);
+    for (others, code) in [
+        ("envoy/edge", "PDP-DENIED"),
+        ("bob, envoy/edge", "PDP-DENIED"),
+        ("alice", "DELEGATION-CHAIN"),
+        ("bob,bob", "DELEGATION-CHAIN"),
+        ("", "PDP-SUBJECT"),
+        ("bob,", "PDP-SUBJECT"),
+        ("spiffe://other.org/bob", "PDP-SUBJECT-DOMAIN"),
+    ] {
+        assert_eq!(
+            on_behalf_of(&mut client, &alice, others).await,
+            (403, code.to_owned()),
+            "{others:?}"
+        );
+    }
+    world.stop().await;
+}
+
 /// What Envoy says of the principal is not what decides: the certificate is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_principal_without_its_certificate_is_nobody() {

@@ -12,6 +12,7 @@
 mod ask;
 mod callers;
 mod conformance;
+mod delegation;
 mod envoy;
 mod ext_authz;
 mod facts;

@@ -29,17 +29,23 @@ pub mod attribute_context {
         #[prost(string, tag = "5")]
         pub certificate: ::prost::alloc::string::String,
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct Request {
         #[prost(message, optional, tag = "2")]
         pub http: ::core::option::Option<HttpRequest>,
     }
-    #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+    #[derive(Clone, PartialEq, ::prost::Message)]
     pub struct HttpRequest {
         #[prost(string, tag = "1")]
         pub id: ::prost::alloc::string::String,
         #[prost(string, tag = "2")]
         pub method: ::prost::alloc::string::String,
+        /// Names in lower case; of one that came several times, the values with commas between them.
+        #[prost(map = "string, string", tag = "3")]
+        pub headers: ::std::collections::HashMap<
+            ::prost::alloc::string::String,
+            ::prost::alloc::string::String,
+        >,
         /// Percent-encoded, with the query.
         #[prost(string, tag = "4")]
         pub path: ::prost::alloc::string::String,

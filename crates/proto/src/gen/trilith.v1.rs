@@ -2066,6 +2066,9 @@ pub struct WhyRequest {
     /// or: the id of a recorded decision
     #[prost(string, tag = "4")]
     pub decision: ::prost::alloc::string::String,
+    /// those for whom it acts, who began it first
+    #[prost(string, repeated, tag = "5")]
+    pub on_behalf_of: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// Answers hold `limit` accesses at most, and then say in `next` with which `after` they go on.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -2079,6 +2082,9 @@ pub struct WhoCanRequest {
     pub limit: u64,
     #[prost(string, tag = "4")]
     pub after: ::prost::alloc::string::String,
+    /// those for whom somebody would act, who began it first
+    #[prost(string, repeated, tag = "5")]
+    pub on_behalf_of: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WhatCanRequest {

@@ -6,7 +6,7 @@ use crate::core::Core;
 use crate::current::Current;
 use crate::refusal::Refusal;
 use estate::{
-    Accesses, Action, Cursor, CursorError, Estate, EstateFiles, Explanation, Page, Request,
+    Accesses, Action, Chain, Cursor, CursorError, Estate, EstateFiles, Explanation, Page, Request,
     ResourceRef,
 };
 use facts::{Fact, FactSet, Finding, Source as FactSource, Timestamp, Value as FactText};
@@ -116,6 +116,14 @@ pub(super) async fn who_can(
     let current = core.estate()?;
     let action = use_of(&request.action, &current.estate)?;
     let resource = resource(&request.resource)?;
+    if let Some((last, before)) = request.on_behalf_of.split_last() {
+        let chain = chain(core, before, last)?;
+        return blocking(move || {
+            let answer = json!(current.estate.who_can_for(&chain, action, &resource));
+            with_undeclared(answer, &current.estate, &resource)
+        })
+        .await;
+    }
     let cut = Cut::read(request.limit, &request.after)?;
     blocking(move || {
         let estate = &current.estate;
@@ -240,6 +248,17 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
     let current = core.estate()?;
     let action = use_of(&request.action, &current.estate)?;
     let resource = resource(&request.resource)?;
+    if !request.on_behalf_of.is_empty() {
+        let chain = chain(core, &request.on_behalf_of, &request.principal)?;
+        let core = Arc::clone(core);
+        return blocking(move || {
+            // The request is made by the last of them, on its machine.
+            let facts = latest_facts(&core, &current, &path);
+            let explanation = current.estate.why_chain(&chain, action, &resource, &facts);
+            json!({ "chain": with_undeclared(json!(explanation), &current.estate, &resource) })
+        })
+        .await;
+    }
     let core = Arc::clone(core);
     blocking(move || {
         let facts = latest_facts(&core, &current, &path);
@@ -253,6 +272,17 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         json!({ "explanation": with_undeclared(explanation, &current.estate, &resource) })
     })
     .await
+}
+
+/// `last` on behalf of `before`, who began it first.
+fn chain(core: &Core, before: &[String], last: &str) -> Result<Chain, Refusal> {
+    let paths: Vec<String> = before
+        .iter()
+        .map(String::as_str)
+        .chain([last])
+        .map(|text| asked_about(core, text))
+        .collect::<Result<_, _>>()?;
+    Chain::through(paths.iter().map(String::as_str)).map_err(Refusal::Invalid)
 }
 
 /// As [`super::acts::identity_path`], and templates as they are declared, which no SPIFFE ID names.
@@ -337,6 +367,11 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         let at = Timestamp::from_millis(record.stamp().wall);
         facts.state(name, value_of(value), FactSource::Asserted, at);
     }
+    // On whose behalf it was asked: every hop was decided, and every delegation between them.
+    let others = about.iter().flat_map(|about| &about.claimed_on_behalf_of);
+    let whole = others.map(|id| id.strip_prefix(&prefix).unwrap_or(id));
+    let chain = Chain::through(whole.chain([path.as_str()])).map_err(Refusal::Invalid)?;
+    let mut links = Vec::new();
     let mut explanations: Vec<Explanation> = Vec::new();
     for on in &actions {
         // By what the estate knew then; a name that it cannot have had is a record of somebody else's.
@@ -348,12 +383,9 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             let Ok(resource) = name.parse() else {
                 continue;
             };
-            explanations.push(estate.why(&Request {
-                principal: &path,
-                action,
-                resource,
-                facts: &facts,
-            }));
+            let of_chain = estate.why_chain(&chain, action, &resource, &facts);
+            explanations.extend(of_chain.hops);
+            links.extend(of_chain.links);
         }
     }
     // A denial first: it is what the whole came to.
@@ -383,6 +415,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         "agrees": agrees,
         "explanation": explanations.first(),
         "explanations": explanations,
+        "links": links,
     }))
 }
 

@@ -164,6 +164,15 @@ impl Printed {
 fn row(access: &Value) -> Vec<String> {
     let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
     because.extend(residuals(access));
+    // On behalf of others: the same of each of them, and who let it act.
+    for hop in list(access, "/hops") {
+        let policies = list(hop, "/policies").iter().map(policy_name);
+        let of_hop: Vec<String> = policies.chain(residuals(hop)).collect();
+        because.push(format!("{}: {}", text(hop, "/identity"), of_hop.join(", ")));
+    }
+    let links = list(access, "/links").iter();
+    because.extend(links.flat_map(|link| list(link, "/grants").iter().map(policy_name)));
+    let access = list(access, "/hops").last().unwrap_or(access);
     vec![
         text(access, "/identity"),
         text(access, "/action"),

@@ -166,6 +166,7 @@ fn changes(page: &mut String, document: &Value) {
         ("reference", "references"),
         ("policy", "policies"),
         ("invariant", "invariants"),
+        ("delegation", "delegations"),
     ] {
         for (mark, name) in [
             ("added", "added"),

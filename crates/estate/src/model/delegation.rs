@@ -1,0 +1,68 @@
+//! Who may act for whom, resolved.
+
+use crate::action::Action;
+use crate::resource::ResourceRef;
+use serde::Serialize;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a person is known to an `OpenID` provider.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Login {
+    pub issuer: String,
+    pub subject: String,
+}
+
+/// One end of a delegation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Party {
+    /// By path; of a template, all its instances.
+    Identity(String),
+    /// With the groups that are in it.
+    Group(String),
+}
+
+impl fmt::Display for Party {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Identity(path) => write!(f, "Identity::{path:?}"),
+            Self::Group(name) => write!(f, "Group::{name:?}"),
+        }
+    }
+}
+
+/// What something is narrowed to. Both have to fit.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Scope {
+    /// `None`: any action. An empty set: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub actions: Option<BTreeSet<Action>>,
+    /// These and what lies in them. `None`: any resource. An empty set: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<BTreeSet<ResourceRef>>,
+}
+
+impl Scope {
+    /// Narrowed to nothing.
+    #[must_use]
+    pub const fn is_everything(&self) -> bool {
+        self.actions.is_none() && self.resources.is_none()
+    }
+}
+
+/// A `[[delegation]]`: the explicit grant without which nobody acts for anybody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Delegation {
+    pub id: String,
+    pub from: Party,
+    pub to: Party,
+    pub scope: Scope,
+    /// How many delegations may follow from `from`, this one included.
+    pub max_hops: usize,
+    pub max_ttl: Duration,
+    pub file: Arc<str>,
+    pub line: u32,
+}

@@ -1,0 +1,606 @@
+//! Acting for others: what a chain may do is what each of its hops may do, over links that the estate grants.
+
+use crate::equivalence::{drafts, files, policy};
+use crate::fixture::{compile, facts, render, workload};
+use estate::{
+    Action, Chain, ChainDecision, Estate, EstateFiles, Party, Request, ResourceRef, Scope, diff,
+};
+use facts::{FactSet, names};
+use proptest::prelude::*;
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+const GRANTS: &str = r#"
+[[delegation]]
+id = "staff work through assistants"
+from = 'Group::"staff"'
+to = 'Group::"assistants"'
+resources = ['Schema::"shop/public"']
+max_hops = 2
+max_ttl = "1h"
+
+[[delegation]]
+id = "the assistant has a reader"
+from = 'Identity::"agents/assistant"'
+to = 'Identity::"agents/reader"'
+actions = ["select"]
+"#;
+
+const IDENTITIES: &str = r#"
+[[group]]
+name = "staff"
+[[group]]
+name = "leads"
+groups = ["staff"]
+[[group]]
+name = "assistants"
+
+[[identity]]
+path = "people/ada"
+kind = "person"
+owner = "people team"
+groups = ["leads"]
+login = { issuer = "https://login.example.org", subject = "ada-1" }
+
+[[identity]]
+path = "people/bob"
+kind = "person"
+owner = "people team"
+login = { issuer = "https://login.example.org", subject = "bob-2" }
+
+[[identity]]
+path = "agents/assistant"
+kind = "ai-agent"
+owner = "support team"
+groups = ["assistants"]
+
+[[identity]]
+path = "agents/reader"
+kind = "ai-agent"
+owner = "support team"
+
+[[identity]]
+path = "agents/stranger"
+kind = "ai-agent"
+owner = "support team"
+"#;
+
+const POLICIES: &str = r#"
+@id("staff") permit (principal in Group::"staff", action in [Action::"select", Action::"insert"], resource in Schema::"shop/public");
+@id("bob") permit (principal == Identity::"people/bob", action, resource);
+@id("agents") permit (principal is Identity, action in [Action::"select", Action::"insert", Action::"delete"], resource in Database::"shop") when { principal.kind == "ai-agent" };
+@id("no notes") forbid (principal == Identity::"agents/reader", action, resource == Table::"shop/public/notes");
+@id("anybody becomes anybody") permit (principal is Workload in Pool::"demo", action == Action::"assume", resource);
+"#;
+
+fn office() -> EstateFiles {
+    let mut files = EstateFiles::new();
+    files.insert("estate.toml", "trust_domain = \"example.org\"\n");
+    files.insert("identities/i.toml", IDENTITIES);
+    files.insert("delegations/d.toml", GRANTS);
+    files.insert("policies/p.cedar", POLICIES);
+    files.insert("references/r.toml", "[[pool]]\nname = \"demo\"\n");
+    files.insert(
+        "resources/r.toml",
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"notes\"\n[[database.schema.table]]\nname = \"cards\"\n\
+         [[database.schema]]\nname = \"private\"\n[[database.schema.table]]\nname = \"keys\"\n",
+    );
+    files
+}
+
+fn chain(principals: &[&str]) -> Chain {
+    Chain::through(principals.iter().copied()).unwrap()
+}
+
+fn decide(estate: &Estate, chain: &Chain, action: &str, table: &str) -> ChainDecision {
+    let prepared = estate.prepare(&FactSet::new());
+    let action = action.parse().unwrap();
+    estate.decide_chain(chain, action, &ResourceRef::table(table), &prepared)
+}
+
+fn codes(decision: &ChainDecision) -> Vec<&str> {
+    decision
+        .findings()
+        .map(|finding| finding.code.as_ref())
+        .collect()
+}
+
+/// Allowed, the hops that deny, the codes of the links that refuse.
+fn outcome(estate: &Estate, principals: &[&str], action: &str, table: &str) -> String {
+    let decision = decide(estate, &chain(principals), action, table);
+    let denying: Vec<_> = decision
+        .hops
+        .iter()
+        .filter(|hop| !hop.decision.allow)
+        .map(|hop| hop.principal.as_str())
+        .collect();
+    let said = if decision.allow { "allowed" } else { "denied" };
+    format!("{said} {denying:?} {:?}", codes(&decision))
+}
+
+#[test]
+fn a_chain_may_do_what_every_hop_may_do_and_names_who_may_not() {
+    let estate = compile(&office());
+    let (ada, bob) = ("people/ada", "people/bob");
+    let (assistant, reader) = ("agents/assistant", "agents/reader");
+    for (principals, action, table, expected) in [
+        (&[ada][..], "select", "shop/public/notes", "allowed [] []"),
+        (
+            &[ada, assistant],
+            "select",
+            "shop/public/notes",
+            "allowed [] []",
+        ),
+        (
+            &[ada, assistant],
+            "insert",
+            "shop/public/notes",
+            "allowed [] []",
+        ),
+        // The agent may, the person may not: a confused deputy.
+        (
+            &[ada, assistant],
+            "delete",
+            "shop/public/notes",
+            r#"denied ["people/ada"] []"#,
+        ),
+        // The person may, the agent may not.
+        (
+            &[ada, assistant, reader],
+            "select",
+            "shop/public/notes",
+            r#"denied ["agents/reader"] []"#,
+        ),
+        (
+            &[ada, assistant, reader],
+            "select",
+            "shop/public/cards",
+            "allowed [] []",
+        ),
+        // What the grant between the agents leaves out.
+        (
+            &[ada, assistant, reader],
+            "insert",
+            "shop/public/cards",
+            r#"denied [] ["DELEGATION-GRANT"]"#,
+        ),
+        (
+            &[ada, assistant],
+            "select",
+            "shop/private/keys",
+            r#"denied ["people/ada"] ["DELEGATION-GRANT"]"#,
+        ),
+        // Who may everything has delegated nothing.
+        (
+            &[bob, assistant],
+            "select",
+            "shop/public/notes",
+            r#"denied [] ["DELEGATION-NONE"]"#,
+        ),
+        (
+            &[ada, "agents/stranger"],
+            "select",
+            "shop/public/notes",
+            r#"denied [] ["DELEGATION-NONE"]"#,
+        ),
+        // The same people in another order are another chain.
+        (
+            &[assistant, ada],
+            "select",
+            "shop/public/notes",
+            r#"denied [] ["DELEGATION-TO-PERSON"]"#,
+        ),
+        (
+            &[ada, reader, assistant],
+            "select",
+            "shop/public/cards",
+            r#"denied [] ["DELEGATION-NONE", "DELEGATION-NONE"]"#,
+        ),
+        // Nobody of this name.
+        (
+            &[ada, "agents/none"],
+            "select",
+            "shop/public/notes",
+            r#"denied ["agents/none"] ["DELEGATION-NONE"]"#,
+        ),
+    ] {
+        let got = outcome(&estate, principals, action, table);
+        assert_eq!(got, expected, "{principals:?} {action} {table}");
+    }
+}
+
+#[test]
+fn a_grant_says_how_often_it_is_delegated_on() {
+    let mut files = office();
+    files.insert("delegations/d.toml", GRANTS.replace("max_hops = 2\n", ""));
+    let estate = compile(&files);
+    let three = ["people/ada", "agents/assistant", "agents/reader"];
+    assert_eq!(
+        outcome(&estate, &three, "select", "shop/public/cards"),
+        r#"denied [] ["DELEGATION-HOPS"]"#
+    );
+    assert_eq!(
+        outcome(&estate, &three[..2], "select", "shop/public/cards"),
+        "allowed [] []"
+    );
+}
+
+#[test]
+fn a_scope_narrows_and_an_empty_one_leaves_nothing() {
+    let estate = compile(&office());
+    let narrowed = |scope| {
+        Chain::of("people/ada")
+            .then("agents/assistant", scope)
+            .unwrap()
+    };
+    let only = Scope {
+        actions: Some(BTreeSet::from([Action::Select])),
+        resources: Some(BTreeSet::from([ResourceRef::table("shop/public/cards")])),
+    };
+    let chain = narrowed(only);
+    assert!(decide(&estate, &chain, "select", "shop/public/cards").allow);
+    for (action, table) in [
+        ("insert", "shop/public/cards"),
+        ("select", "shop/public/notes"),
+    ] {
+        let decision = decide(&estate, &chain, action, table);
+        assert!(!decision.allow);
+        assert_eq!(codes(&decision), ["DELEGATION-SCOPE"], "{action} {table}");
+    }
+    let nothing = narrowed(Scope {
+        actions: Some(BTreeSet::new()),
+        resources: None,
+    });
+    assert!(!decide(&estate, &nothing, "select", "shop/public/cards").allow);
+    let nowhere = narrowed(Scope {
+        actions: None,
+        resources: Some(BTreeSet::new()),
+    });
+    assert!(!decide(&estate, &nowhere, "select", "shop/public/cards").allow);
+}
+
+#[test]
+fn a_chain_neither_comes_back_nor_goes_on_for_ever() {
+    let code = |principals: &[&str]| {
+        let refused = Chain::through(principals.iter().copied()).unwrap_err();
+        refused.code.to_string()
+    };
+    assert_eq!(code(&[]), "DELEGATION-CHAIN");
+    assert_eq!(code(&["a", "b", "a"]), "DELEGATION-CHAIN");
+    assert_eq!(
+        code(&["a", "b", "c", "d", "e", "f", "g", "h", "i"]),
+        "DELEGATION-CHAIN"
+    );
+    assert!(Chain::through(["a", "b", "c", "d", "e", "f", "g", "h"]).is_ok());
+}
+
+#[test]
+fn the_shortest_of_the_grants_says_how_long() {
+    let estate = compile(&office());
+    let may = |principals: &[&str]| estate.may_delegate(&chain(principals));
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(may(&["people/ada", "agents/assistant"]).unwrap(), hour);
+    let three = ["people/ada", "agents/assistant", "agents/reader"];
+    assert_eq!(may(&three).unwrap(), hour / 4);
+    let code = |principals: &[&str]| may(principals).unwrap_err().code.to_string();
+    assert_eq!(code(&["people/ada"]), "DELEGATION-CHAIN");
+    assert_eq!(code(&["people/bob", "agents/assistant"]), "DELEGATION-NONE");
+}
+
+/// Whoever could become a person would act for it without having been asked.
+#[test]
+fn no_workload_becomes_a_person_who_logs_in() {
+    let estate = compile(&office());
+    let workload = workload('a');
+    let refused = estate.assume(&workload, "people/ada");
+    assert!(!refused.allow);
+    assert_eq!(refused.findings[0].code, "ASSUME-PERSON");
+    let assumable = estate.assumable(&workload);
+    let paths: Vec<_> = assumable.iter().map(|(one, _)| one.path.as_str()).collect();
+    assert_eq!(
+        paths,
+        ["agents/assistant", "agents/reader", "agents/stranger"]
+    );
+    assert!(estate.unfilled(&workload).is_empty());
+}
+
+#[test]
+fn a_person_is_found_by_issuer_and_subject_together() {
+    let estate = compile(&office());
+    let of = |issuer, subject| estate.person(issuer, subject).map(|one| one.path.as_str());
+    assert_eq!(of("https://login.example.org", "ada-1"), Some("people/ada"));
+    assert_eq!(of("https://login.example.org", "ada-2"), None);
+    assert_eq!(of("https://other.example.org", "ada-1"), None);
+    assert_eq!(of("https://login.example.org/", "ada-1"), None);
+}
+
+#[test]
+fn why_explains_every_hop_and_every_link() {
+    let estate = compile(&office());
+    let three = chain(&["people/ada", "agents/assistant", "agents/reader"]);
+    let cards = ResourceRef::table("shop/public/cards");
+    let why = estate.why_chain(&three, Action::Select, &cards, &FactSet::new());
+    assert!(why.allow);
+    let ids: Vec<_> = why
+        .hops
+        .iter()
+        .map(|hop| hop.decision.policy_ids())
+        .collect();
+    assert_eq!(ids, [["staff"], ["agents"], ["agents"]]);
+    assert!(why.hops.iter().all(|hop| hop.texts.len() == 1));
+    let grants: Vec<_> = why
+        .links
+        .iter()
+        .map(|link| link.grants[0].id.as_str())
+        .collect();
+    assert_eq!(
+        grants,
+        [
+            "staff work through assistants",
+            "the assistant has a reader"
+        ]
+    );
+    assert_eq!(
+        (why.links[0].grants[0].line, why.links[1].grants[0].line),
+        (3, 11)
+    );
+}
+
+#[test]
+fn who_can_on_behalf_of_somebody_is_who_was_let_and_may() {
+    let estate = compile(&office());
+    let ask = |principals: &[&str], action: Action, table: &str| {
+        let answer = estate.who_can_for(&chain(principals), action, &ResourceRef::table(table));
+        let found = answer.accesses.iter().map(|one| one.identity.clone());
+        (found.collect::<Vec<_>>(), answer.errors.len())
+    };
+    let cards = "shop/public/cards";
+    assert_eq!(
+        ask(&["people/ada"], Action::Select, cards),
+        (vec!["agents/assistant".to_owned()], 0)
+    );
+    assert_eq!(
+        ask(&["people/ada", "agents/assistant"], Action::Select, cards),
+        (vec!["agents/reader".to_owned()], 0)
+    );
+    assert_eq!(ask(&["people/ada"], Action::Delete, cards), (vec![], 0));
+    assert_eq!(ask(&["people/bob"], Action::Select, cards), (vec![], 0));
+    assert_eq!(ask(&["people/eve"], Action::Select, cards), (vec![], 1));
+}
+
+#[test]
+fn a_change_of_who_may_act_for_whom_is_shown() {
+    let old = compile(&office());
+    let mut files = office();
+    files.insert(
+        "delegations/d.toml",
+        format!(
+            "\n{}",
+            GRANTS.replace("max_ttl = \"1h\"", "max_ttl = \"2h\"")
+        ),
+    );
+    let new = compile(&files);
+    let changed = diff(&old, &new).delegations.changed;
+    assert_eq!(changed, ["staff work through assistants"]);
+    assert!(matches!(&new.delegations()[0].from, Party::Group(name) if name == "staff"));
+}
+
+fn problems(file: &str, from: &str, to: &str) -> String {
+    let mut files = office();
+    let text = files.0[file].replacen(from, to, 1);
+    assert_ne!(text, files.0[file], "{from}");
+    files.insert(file, text);
+    match Estate::compile(&files) {
+        Ok(_) => "no problem".to_owned(),
+        Err(problems) => render(&problems),
+    }
+}
+
+#[test]
+fn what_delegates_nothing_is_refused_where_it_stands() {
+    let file = "delegations/d.toml";
+    for (from, to, code) in [
+        (
+            "Group::\"staff\"",
+            "Group::\"stuff\"",
+            "d.toml:4:8: ESTATE-DELEGATION: no group `stuff`",
+        ),
+        ("'Group::\"staff\"'", "'staff'", "names no party"),
+        (
+            "Identity::\"agents/reader\"",
+            "Identity::\"people/bob\"",
+            "is a person",
+        ),
+        (
+            "Identity::\"agents/reader\"",
+            "Identity::\"agents/raeder\"",
+            "(did you mean `Identity::\"agents/reader\"`?)",
+        ),
+        ("max_hops = 2", "max_hops = 0", "max_hops is 1 to 7"),
+        ("max_hops = 2", "max_hops = 8", "max_hops is 1 to 7"),
+        (
+            "max_ttl = \"1h\"",
+            "max_ttl = \"25h\"",
+            "max_ttl is at most 24h",
+        ),
+        ("\"select\"", "\"apply\"", "`apply` is no use of a resource"),
+        (
+            "Schema::\"shop/public\"",
+            "Estate::\"example.org\"",
+            "nothing that identities use",
+        ),
+        (
+            "the assistant has a reader",
+            "staff work through assistants",
+            "ESTATE-DUPLICATE",
+        ),
+        ("max_hops", "max_hop", "ESTATE-DECLARATION"),
+    ] {
+        let got = problems(file, from, to);
+        assert!(got.contains(code), "{to}: {got}");
+    }
+}
+
+#[test]
+fn two_people_are_not_one_and_only_people_log_in() {
+    let file = "identities/i.toml";
+    for (from, to, code) in [
+        ("bob-2", "ada-1", "ESTATE-DUPLICATE"),
+        (
+            "https://login.example.org",
+            "http://login.example.org",
+            "ESTATE-LOGIN",
+        ),
+        (
+            "https://login.example.org",
+            "https://login.example.org?x=1",
+            "ESTATE-LOGIN",
+        ),
+        (
+            "https://login.example.org",
+            "https://ada@login.example.org",
+            "ESTATE-LOGIN",
+        ),
+        ("ada-1", "", "ESTATE-LOGIN"),
+        ("ada-1", "\u{430}da", "ESTATE-LOGIN"),
+        ("kind = \"person\"", "kind = \"service\"", "only a person"),
+    ] {
+        let got = problems(file, from, to);
+        assert!(got.contains(code), "{to}: {got}");
+    }
+}
+
+/// From, to, actions, resources, `max_hops`: each modulo what there is to choose.
+type Grant = (u8, u8, u8, u8, u8);
+
+fn with_grants(files: &mut EstateFiles, grants: &[Grant]) {
+    let party = |number: u8| match number % 3 {
+        0 => format!("Group::\"g{}\"", number / 3 % 5),
+        _ => format!("Identity::\"i{}\"", number / 3 % 6),
+    };
+    let mut text = String::new();
+    for (number, (from, to, actions, resources, hops)) in grants.iter().enumerate() {
+        let (from, to) = (party(*from), party(*to));
+        let hops = hops % 4 + 1;
+        write!(
+            text,
+            "[[delegation]]\nid = \"{number}\"\nfrom = '{from}'\nto = '{to}'\nmax_hops = {hops}\n"
+        )
+        .unwrap();
+        text.push_str(match actions % 4 {
+            0 => "actions = [\"select\"]\n",
+            1 => "actions = [\"insert\", \"select\"]\n",
+            _ => "",
+        });
+        text.push_str(match resources % 4 {
+            0 => "resources = ['Schema::\"d/s0\"']\n",
+            1 => "resources = [\"d/s1/t1\", \"d/s0/t2\"]\n",
+            _ => "",
+        });
+    }
+    files.insert("delegations/d.toml", text);
+}
+
+/// By what stands in the numbers, not by what the estate made of them.
+fn brute_link(
+    grants: &[Grant],
+    (from, to): (usize, usize),
+    following: usize,
+    action: Action,
+    table: &str,
+) -> bool {
+    // Identity `n` is in group `n % 5`, group `n` in group `(n - 1) / 2`.
+    let fits = |party: u8, identity: usize| {
+        let wanted = usize::from(party / 3);
+        if party % 3 != 0 {
+            return wanted % 6 == identity;
+        }
+        let mut group = identity % 5;
+        loop {
+            if group == wanted % 5 {
+                return true;
+            }
+            if group == 0 {
+                return false;
+            }
+            group = (group - 1) / 2;
+        }
+    };
+    grants
+        .iter()
+        .any(|(giver, taker, actions, resources, hops)| {
+            let of_action = match actions % 4 {
+                0 => action == Action::Select,
+                1 => action != Action::Update,
+                _ => true,
+            };
+            let of_table = match resources % 4 {
+                0 => table.starts_with("d/s0/"),
+                1 => table == "d/s1/t1" || table == "d/s0/t2",
+                _ => true,
+            };
+            fits(*giver, from)
+                && fits(*taker, to)
+                && following <= usize::from(hops % 4 + 1)
+                && of_action
+                && of_table
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
+
+    /// The effective right is the conjunction of what each hop may do by all policies without an index, and of the
+    /// links; and no hop, before or behind, widens it.
+    #[test]
+    fn a_chain_is_the_conjunction_of_its_hops_and_only_narrows(
+        drafts in drafts(),
+        grants in proptest::collection::vec(any::<Grant>(), 0..12),
+        order in Just((0..6_usize).collect::<Vec<_>>()).prop_shuffle(),
+        length in 1..5_usize,
+    ) {
+        let mut files = files(&drafts, policy);
+        with_grants(&mut files, &grants);
+        let estate = compile(&files);
+        let members: Vec<String> = order[..length].iter().map(|number| format!("i{number}")).collect();
+        let names: Vec<&str> = members.iter().map(String::as_str).collect();
+        let whole = chain(&names);
+        let sessions = [
+            FactSet::new(),
+            facts(&[(names::MACHINE_JOIN, "tpm".into()), (names::WORKLOAD_UID, 1_u32.into())]),
+        ];
+        for session in &sessions {
+            let prepared = estate.prepare(session);
+            for action in [Action::Select, Action::Insert, Action::Update] {
+                for table in ["d/s0/t0", "d/s1/t1", "d/s0/t2", "d/s1/t3", "d/s0/new"] {
+                    let resource = ResourceRef::table(table);
+                    let got = estate.decide_chain(&whole, action, &resource, &prepared);
+                    let each = names.iter().all(|principal| estate.decide_plainly(&Request {
+                        principal,
+                        action,
+                        resource: resource.clone(),
+                        facts: session,
+                    }).allow);
+                    let linked = order[..length].windows(2).enumerate().all(|(number, pair)| {
+                        let following = length - 1 - number;
+                        brute_link(&grants, (pair[0], pair[1]), following, action, table)
+                    });
+                    prop_assert_eq!(got.allow, each && linked);
+                    if got.allow {
+                        for (from, to) in [(0, length - 1), (1, length)] {
+                            if from < to {
+                                let part = chain(&names[from..to]);
+                                let part = estate.decide_chain(&part, action, &resource, &prepared);
+                                prop_assert!(part.allow, "a hop more widened it");
+                            }
+                        }
+                    }
+                    let why = estate.why_chain(&whole, action, &resource, session);
+                    prop_assert_eq!(why.allow, got.allow);
+                }
+            }
+        }
+    }
+}
