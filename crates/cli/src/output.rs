@@ -95,7 +95,7 @@ pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) {
     if rows.is_empty() {
         table.head();
     }
-    table.rows(rows.to_vec());
+    table.rows(rows);
 }
 
 /// A table that grows as its rows are found: its columns are as wide as those that came first, or wider.
@@ -115,7 +115,7 @@ impl Table {
     }
 
     /// The header comes with the first rows.
-    pub(crate) fn rows(&mut self, rows: Vec<Vec<String>>) {
+    pub(crate) fn rows(&mut self, rows: &[Vec<String>]) {
         let shown: Vec<Vec<String>> = rows
             .iter()
             .map(|row| row.iter().map(|cell| value(cell)).collect())

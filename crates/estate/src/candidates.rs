@@ -124,7 +124,7 @@ impl<'e> Ends<'e> {
             Under::Anything | Under::Stranger(_) => None,
         };
         let texts = sieve.texts.iter();
-        let by_text = texts.map(|(name, value)| Some(self.saying.get(name)?.get(value)?));
+        let by_text = texts.map(|(name, value)| self.saying.get(name)?.get(value));
         // Where one of them has nobody, nobody gets through.
         let shortest = by_text
             .chain(by_node)

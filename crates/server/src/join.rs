@@ -267,7 +267,7 @@ pub(crate) async fn admit_node(
         record = record.estate(current.reference());
     }
     let record = record.actor(id.as_str(), &admission.auth).draft();
-    drafts.push(record.map_err(verdict_too_large)?);
+    drafts.push(record.map_err(|error| verdict_too_large(&error))?);
     let committed = core.append(drafts).await?;
     let verdict_index = committed
         .get(at)
@@ -306,9 +306,9 @@ pub(crate) async fn admit_node(
 }
 
 /// Nothing is left out of an affirmed verdict, as it is of a refused one: what is recorded is what is issued on.
-fn verdict_too_large(error: RecordError) -> Refusal {
+fn verdict_too_large(error: &RecordError) -> Refusal {
     let RecordError::TooLarge { length } = error else {
-        return Refusal::internal("drafting a record", &error);
+        return Refusal::internal("drafting a record", error);
     };
     Refusal::Denied(
         Finding::new(

@@ -61,7 +61,10 @@ fn two_authors_approve_and_one_alone_does_not() {
     );
     assert_eq!(two.code(&[ada.clone(), bob.clone()]), "2 signed");
     assert_eq!(two.code(&[]), "ESTATE-APPROVAL-ALONE");
-    assert_eq!(two.code(&[ada.clone()]), "ESTATE-APPROVAL-ALONE");
+    assert_eq!(
+        two.code(std::slice::from_ref(&ada)),
+        "ESTATE-APPROVAL-ALONE"
+    );
     let later = two.sign(0, subject(), NOW + 2_000);
     assert_eq!(two.code(&[ada.clone(), later]), "ESTATE-APPROVAL-ALONE");
     assert_eq!(two.code(&vec![ada; MOST + 1]), "ESTATE-APPROVAL-MANY");

@@ -32,6 +32,7 @@ pub struct Accesses<'a> {
     evaluations: usize,
 }
 
+#[expect(clippy::large_enum_variant, reason = "one of a whole question")]
 enum Asked<'a> {
     /// Nothing can be answered.
     Nothing,
@@ -71,6 +72,7 @@ impl Segment<'_> {
 }
 
 /// What one step came to.
+#[expect(clippy::large_enum_variant, reason = "matched at once, never kept")]
 enum Step {
     Item(Result<Access, String>),
     /// Another candidate was looked at, or passed by.

@@ -514,7 +514,7 @@ fn brute_link(
     // Identity `n` is in group `n % 5`, group `n` in group `(n - 1) / 2`.
     let fits = |party: u8, identity: usize| {
         let wanted = usize::from(party / 3);
-        if party % 3 != 0 {
+        if !party.is_multiple_of(3) {
             return wanted % 6 == identity;
         }
         let mut group = identity % 5;

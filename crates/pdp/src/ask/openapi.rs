@@ -43,8 +43,8 @@ pub fn openapi() -> Value {
         let operation = operation(
             id,
             summary,
-            json!({"type": "object"}),
-            json!({
+            &json!({"type": "object"}),
+            &json!({
                 "application/json": {"schema": {"type": "object"}},
             }),
         );
@@ -131,10 +131,10 @@ fn question(kind: Kind) -> Value {
         ),
     );
     let request = serde_json::from_str(&text).unwrap_or(request);
-    operation(id, summary, request, Value::Object(content))
+    operation(id, summary, &request, &Value::Object(content))
 }
 
-fn operation(id: &str, summary: &str, request: Value, content: Value) -> Value {
+fn operation(id: &str, summary: &str, request: &Value, content: &Value) -> Value {
     let refused = |what: &str| {
         json!({
             "description": what,

@@ -148,9 +148,9 @@ pub(crate) fn shop_files() -> EstateFiles {
 pub(crate) fn without(files: &EstateFiles, id: &str) -> EstateFiles {
     let mut files = files.clone();
     let text = &files.0["policies/shop.cedar"];
-    let start = text.find(&format!("@id(\"{id}\")")).unwrap();
-    let end = start + text[start..].find(";\n").unwrap() + 2;
-    let smaller = format!("{}{}", &text[..start], &text[end..]);
+    let (before, of_it) = text.split_once(&format!("@id(\"{id}\")")).unwrap();
+    let (_, behind) = of_it.split_once(";\n").unwrap();
+    let smaller = format!("{before}{behind}");
     files.insert("policies/shop.cedar", smaller);
     files
 }
@@ -239,7 +239,7 @@ fn on(action: &str, tables: &[&str], cut: bool) -> Vec<ActionOn> {
     vec![ActionOn {
         action: action.to_owned(),
         resources: tables.iter().map(|path| table(path)).collect(),
-        more: cut.then(|| More {
+        more: cut.then_some(More {
             count: Decimal(9),
             sha256: HexDigest([0; 32]),
         }),

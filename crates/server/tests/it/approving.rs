@@ -209,7 +209,7 @@ async fn what_is_not_known_to_hold_is_taken_on_trust_by_two() {
     let subject = subject(&fixture, &unknown).await;
     let [ada, bob] = authors.both(&subject);
     assert_eq!(
-        refused(&fixture, &unknown, &[bob.clone()]).await,
+        refused(&fixture, &unknown, std::slice::from_ref(&bob)).await,
         "ESTATE-APPROVAL-ALONE"
     );
     let applied = fixture

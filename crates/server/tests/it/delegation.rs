@@ -43,6 +43,7 @@ fn why(principal: &str, action: &str, on_behalf_of: &[&str]) -> v1::WhyRequest {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "it is read once")]
 fn document(answer: v1::Document) -> Value {
     serde_json::from_str(&answer.json).unwrap()
 }

@@ -91,7 +91,9 @@ impl Printed {
 
     fn print(&mut self, accesses: &[Value]) {
         match self.form {
-            Form::Table => self.table.rows(accesses.iter().map(row).collect()),
+            Form::Table => self
+                .table
+                .rows(&accesses.iter().map(row).collect::<Vec<_>>()),
             Form::Lines => accesses.iter().for_each(output::json),
             Form::Json => {
                 for (number, access) in accesses.iter().enumerate() {

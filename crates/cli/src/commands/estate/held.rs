@@ -311,6 +311,7 @@ fn signatures(past: &Past, index: u64) -> Result<(), Failure> {
     Ok(())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn odd(error: ledger::RecordError) -> Failure {
     Finding::new("HELD-RECORD", "a record has another shape than its type")
         .observed(facts::with_causes(&error))
