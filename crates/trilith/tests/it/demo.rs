@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const NOBODY: u32 = 65_534;
 
 /// The whole story, by the ids that `--json` gives its steps.
-const STEPS: [&str; 43] = [
+const STEPS: [&str; 44] = [
     "database",
     "server",
     "estate-plan",
@@ -41,6 +41,7 @@ const STEPS: [&str; 43] = [
     "what-can",
     "what-did-it-read",
     "estate-refused",
+    "estate-refused-another-way-in",
     "queries-go-on",
     "server-restarted",
     "server-found-again",
