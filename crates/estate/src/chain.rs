@@ -10,6 +10,7 @@ mod ask;
 
 pub use ask::{ChainAccess, ChainAnswer};
 
+use crate::IdentityKind;
 use crate::action::Action;
 use crate::authorize::Prepared;
 use crate::decision::{Decision, Explanation, Request};
@@ -299,22 +300,23 @@ impl Estate {
         }
     }
 
-    /// How long the last delegation of the chain may last, by the estate; whatever it is then used for.
+    /// How long the last delegation of the chain may last, by the estate, whatever it is then used for: as long as
+    /// the shortest grant of each link, so that none is outlived by what another covers.
     ///
     /// # Errors
     /// `DELEGATION-…`: the first link that the estate does not grant.
     pub fn may_delegate(&self, chain: &Chain) -> Result<Duration, Finding> {
-        let mut longest = None;
+        let mut least = None;
         for (from, to, scope, following) in chain.links() {
             let link = self.link(from, to, scope, following, None);
             if let Some(finding) = link.refused {
                 return Err(finding);
             }
             let granted = self.granted(from, to, following);
-            let of_link = granted.map(|one| one.max_ttl).max().unwrap_or_default();
-            longest = Some(longest.map_or(of_link, |shorter: Duration| shorter.min(of_link)));
+            let of_link = granted.map(|one| one.max_ttl).min().unwrap_or_default();
+            least = Some(least.map_or(of_link, |shorter: Duration| shorter.min(of_link)));
         }
-        longest.ok_or_else(|| {
+        least.ok_or_else(|| {
             Finding::new(
                 "DELEGATION-CHAIN",
                 "nobody delegates to anybody in this chain",
@@ -441,7 +443,7 @@ impl Estate {
     ) -> Option<Finding> {
         let person = self
             .identity(to)
-            .is_some_and(|identity| identity.login.is_some());
+            .is_some_and(|identity| identity.kind == IdentityKind::Person);
         if person {
             let message = format!("`{to}` is a person, and only who holds an SVID acts for others");
             return Some(

@@ -52,6 +52,10 @@ impl Estate {
             }
         }
         let before: Option<Vec<Access>> = on_behalf_of.principals().iter().map(of).collect();
+        // One principal more, whoever it is, has to fit. Nobody has this path.
+        if let Err(finding) = on_behalf_of.clone().then("", Scope::default()) {
+            errors.push(finding.to_string());
+        }
         let accesses = before.map_or_else(Vec::new, |before| {
             answer
                 .accesses

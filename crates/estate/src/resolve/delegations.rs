@@ -62,7 +62,7 @@ fn delegation(
     if let Some(Party::Identity(path)) = &to
         && model
             .identity(path)
-            .is_some_and(|identity| identity.login.is_some())
+            .is_some_and(|identity| identity.kind == IdentityKind::Person)
     {
         let message = format!("`{path}` is a person, and only who holds an SVID acts for others");
         source.problem("ESTATE-DELEGATION", &entry.to, message);

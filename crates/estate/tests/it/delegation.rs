@@ -285,6 +285,13 @@ fn the_shortest_of_the_grants_says_how_long() {
     let three = ["people/ada", "agents/assistant", "agents/reader"];
     assert_eq!(may(&three).unwrap(), hour / 4);
     let code = |principals: &[&str]| may(principals).unwrap_err().code.to_string();
+    // What one grant covers for a quarter of an hour must not last an hour because another does.
+    let mut files = office();
+    let grants = files.0["delegations/d.toml"].clone();
+    let brief = "\n[[delegation]]\nid = \"briefly\"\nfrom = 'Identity::\"people/ada\"'\nto = 'Identity::\"agents/assistant\"'\nmax_ttl = \"5m\"\n";
+    files.insert("delegations/d.toml", grants + brief);
+    let both = compile(&files).may_delegate(&chain(&["people/ada", "agents/assistant"]));
+    assert_eq!(both.unwrap(), hour / 12);
     assert_eq!(code(&["people/ada"]), "DELEGATION-CHAIN");
     assert_eq!(code(&["people/bob", "agents/assistant"]), "DELEGATION-NONE");
 }
@@ -368,6 +375,27 @@ fn who_can_on_behalf_of_somebody_is_who_was_let_and_may() {
     assert_eq!(ask(&["people/ada"], Action::Delete, cards), (vec![], 0));
     assert_eq!(ask(&["people/bob"], Action::Select, cards), (vec![], 0));
     assert_eq!(ask(&["people/eve"], Action::Select, cards), (vec![], 1));
+    // Nobody fits behind the longest chain there can be, and that is said.
+    let longest: Vec<String> = (0..8).map(|number| format!("agents/a{number}")).collect();
+    let longest: Vec<&str> = longest.iter().map(String::as_str).collect();
+    let (found, errors) = ask(&longest, Action::Select, cards);
+    assert_eq!((found.len(), errors), (0, 8 + 1));
+}
+
+/// Also one who has not been given a login yet.
+#[test]
+fn nobody_delegates_to_a_person() {
+    let mut files = office();
+    let login = "\nlogin = { issuer = \"https://login.example.org\", subject = \"bob-2\" }";
+    files.insert("identities/i.toml", IDENTITIES.replace(login, ""));
+    let to_bob = chain(&["people/ada", "people/bob"]);
+    let decision = decide(&compile(&files), &to_bob, "select", "shop/public/cards");
+    assert_eq!(codes(&decision), ["DELEGATION-TO-PERSON"]);
+    let grants = files.0["delegations/d.toml"].clone();
+    let grant = "\n[[delegation]]\nid = \"to bob\"\nfrom = 'Identity::\"people/ada\"'\nto = 'Identity::\"people/bob\"'\n";
+    files.insert("delegations/d.toml", grants + grant);
+    let problems = Estate::compile(&files).unwrap_err();
+    assert!(problems.iter().any(|one| one.code == "ESTATE-DELEGATION"));
 }
 
 #[test]
