@@ -13,7 +13,7 @@ use ledger::{Base64, Checkpoint, Decimal, Digest, LedgerKey};
 use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
-use store::SvidRow;
+use store::{GatewayRow, SvidRow};
 use tokio::sync::{mpsc, watch};
 
 /// Records asked for at once; the gateway sends fewer when they are large.
@@ -236,6 +236,7 @@ impl Anchoring {
     async fn anchor(&self, note: &str, checkpoint: &Checkpoint) -> Result<Option<Delta>, Refusal> {
         let origin = self.key.origin().as_str();
         let known = self.core.state().gateway(origin).cloned();
+        self.agrees(checkpoint, known.as_ref()).await?;
         if let Some(known) = known.filter(|known| known.size == checkpoint.size) {
             return Ok(Some(Delta::Anchored(Anchored {
                 size: known.size,
@@ -260,6 +261,45 @@ impl Anchoring {
             size: checkpoint.size,
             index,
         })))
+    }
+
+    /// The head, the records that are kept and the anchor before it are of one ledger that has grown. The
+    /// mirror shows it of records that come; a head without new ones, and a mirror that was lost and
+    /// fetched anew, show it here.
+    async fn agrees(
+        &self,
+        checkpoint: &Checkpoint,
+        known: Option<&GatewayRow>,
+    ) -> Result<(), Refusal> {
+        let Some(kept) = self.kept.clone() else {
+            return Ok(());
+        };
+        let mut heads = vec![(checkpoint.size, Digest(checkpoint.root).to_string())];
+        if let Some(known) = known {
+            if checkpoint.size < known.size {
+                let (size, anchored) = (checkpoint.size, known.size);
+                return Err(self.refused(&format!("{size} records, {anchored} are anchored")));
+            }
+            heads.push((known.size, known.root.clone()));
+        }
+        let differs = tokio::task::spawn_blocking(move || {
+            for (size, root) in heads {
+                if Digest(kept.reader().root(size)?).to_string() != root {
+                    return Ok(Some((size, root)));
+                }
+            }
+            Ok(None)
+        });
+        let differs = differs
+            .await
+            .map_err(|error| Refusal::internal("reading a mirror", &error))?
+            .map_err(|error: StoreError| Refusal::internal("reading a mirror", &error))?;
+        match differs {
+            None => Ok(()),
+            Some((size, root)) => Err(self.refused(&format!(
+                "{size} records with the root {root}, which those kept here do not have"
+            ))),
+        }
     }
 
     /// Records the anchor as soon as the server may sign: a gateway whose server is behind another

@@ -199,3 +199,111 @@ async fn a_gateway_that_names_ever_new_ledgers_opens_no_more_than_one() {
     // The last one, and one or two that were still being let go of when it came.
     assert!(open() <= 3, "{} mirrors", open());
 }
+
+/// Sends the ledger's head, and its records as they are asked for; what the server says of it in the end.
+async fn anchored(gateway: &mut Gateway, ledger: &Ledger, old_size: u64) -> Result<u64, String> {
+    let head = ledger.reader().head();
+    let head = GatewayHead {
+        checkpoint: head.note.as_ref().to_owned(),
+        consistency: Vec::new(),
+        old_size,
+    };
+    gateway.send(Message::Head(head)).await;
+    loop {
+        match gateway.next().await {
+            Ok(delta::Delta::Fetch(fetch)) => {
+                let end = ledger.reader().size().min(fetch.from_index + 130);
+                let records = ledger.reader().read(fetch.from_index..end).unwrap();
+                let segment = SegmentData {
+                    request: fetch.request,
+                    first_index: fetch.from_index,
+                    records,
+                    checkpoint: String::new(),
+                };
+                gateway.send(Message::Segment(segment)).await;
+            }
+            Ok(delta::Delta::Anchored(anchored)) => return Ok(anchored.size),
+            Ok(_) => {}
+            Err(status) => {
+                let finding = finding(&status);
+                let observed = finding.observed.unwrap_or_default();
+                return Err(format!("{}: {observed}", finding.code));
+            }
+        }
+    }
+}
+
+/// A gateway whose ledger is anchored.
+async fn with_anchor() -> (Fixture, Gateway, Ledger) {
+    let fixture = Fixture::start().await;
+    let mut gateway = Gateway::connect(&fixture, 2000).await.unwrap();
+    gateway.hello(0, Vec::new()).await;
+    let signer = Arc::clone(&gateway.signer) as _;
+    let own = open(&fixture.dir.path().join("own"), signer);
+    fill(&own, 1);
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut gateway, &own, 0).await, Ok(size));
+    (fixture, gateway, own)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_of_as_many_records_and_another_root_is_refused() {
+    let (_fixture, mut gateway, own) = with_anchor().await;
+    let size = own.reader().size();
+    let signer = ledger::LedgerSigner::new(
+        &format!("{DOMAIN}/gateway/pg"),
+        Arc::clone(&gateway.signer) as _,
+    );
+    let signer = signer.unwrap();
+    let checkpoint = ledger::Checkpoint {
+        origin: signer.key().origin().clone(),
+        size,
+        root: [7; 32],
+    };
+    // From 0 on no proof is looked at, and of so many records none is fetched.
+    let head = GatewayHead {
+        checkpoint: signer.sign(&checkpoint).unwrap(),
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    gateway.send(Message::Head(head)).await;
+    let refusal = gateway.refusal().await;
+    assert_eq!(refusal.code, "ANCHOR-REFUSED");
+    let observed = refusal.observed.unwrap_or_default();
+    assert!(
+        observed.contains("which those kept here do not have"),
+        "{observed}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_and_a_shorter_ledger_are_refused_after_their_mirror_was_lost() {
+    let (mut fixture, gateway, own) = with_anchor().await;
+    fill(&own, 1);
+    let signer = || Arc::clone(&gateway.signer) as _;
+    let size = own.reader().size();
+    let shorter = open(&fixture.dir.path().join("shorter"), signer());
+    fill(&shorter, 1);
+    let longer = open(&fixture.dir.path().join("longer"), signer());
+    fill(&longer, 4_000_000);
+    assert!(shorter.reader().size() < size && size < longer.reader().size());
+    let mut stream = gateway.again().await;
+    stream.hello(0, Vec::new()).await;
+    assert_eq!(anchored(&mut stream, &own, 0).await, Ok(size));
+
+    for (other, observed) in [
+        (&longer, "which those kept here do not have"),
+        (&shorter, "are anchored"),
+    ] {
+        fixture.stop().await;
+        std::fs::remove_dir_all(fixture.dir.path().join("data/mirrors")).unwrap();
+        fixture.go_on().await;
+        let mut stream = gateway.reconnect(&fixture).await;
+        stream.hello(0, Vec::new()).await;
+        let refused = anchored(&mut stream, other, 0).await.unwrap_err();
+        assert!(refused.starts_with("ANCHOR-REFUSED"), "{refused}");
+        assert!(refused.contains(observed), "{refused}");
+    }
+    let known = fixture.status().await["gateways"][0]["size"].as_u64();
+    assert_eq!(known, Some(size));
+}

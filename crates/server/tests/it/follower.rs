@@ -49,6 +49,16 @@ impl Gateway {
         Self::stream(own, link.channel, Arc::new(signer)).await
     }
 
+    /// A new connection, to a server that was started again, with the same SVID and ledger key.
+    pub(crate) async fn reconnect(&self, fixture: &Fixture) -> Self {
+        let (svid, anchors) = (Arc::clone(&self.own.0), Arc::clone(&self.own.1));
+        let link = Link::dial(fixture.address(), svid, anchors).await;
+        let signer = Arc::clone(&self.signer);
+        Self::stream(self.own.clone(), link.channel, signer)
+            .await
+            .unwrap()
+    }
+
     async fn stream(
         own: (Arc<OwnSvid>, Arc<dyn BundleSource>),
         channel: Channel,
