@@ -3,7 +3,7 @@
 use cedar_policy::{Entities, EntityUid, EvalResult, Request};
 use estate::{InvariantKind, PolicyRef};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -46,6 +46,9 @@ pub struct Party {
     pub facts: BTreeMap<String, String>,
     /// What it is in: `Group::"g2"`, `Schema::"shop/public"`.
     pub within: Vec<String>,
+    /// Names of those facts that the policies and the invariant speak of; the solver sets the others as well.
+    #[serde(skip)]
+    pub(crate) telling: BTreeSet<String>,
 }
 
 impl Counterexample {
@@ -76,6 +79,18 @@ impl Counterexample {
 }
 
 impl Counterexample {
+    /// Names first what the Cedar of `policies` speaks of.
+    pub(crate) fn telling(mut self, policies: &str) -> Self {
+        let words: BTreeSet<&str> = policies
+            .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+            .collect();
+        let party = &mut self.principal;
+        let told = |name: &&String| name.split('.').all(|part| words.contains(part));
+        party.telling = party.facts.keys().filter(told).cloned().collect();
+        self.text = self.to_string();
+        self
+    }
+
     /// With what the identity that is become could do.
     pub(crate) fn and_then(mut self, then: Self) -> Self {
         self.then = Some(Box::new(then));
@@ -106,6 +121,7 @@ impl Party {
             facts: facts(uid, entities),
             supposed,
             within,
+            telling: BTreeSet::new(),
         }
     }
 }
@@ -133,19 +149,24 @@ impl Party {
         if self.kind != "Workload" {
             return Ok(());
         }
-        let shown: Vec<String> = self
+        let matters = |name: &String| self.telling.is_empty() || self.telling.contains(name);
+        let mut shown: Vec<String> = self
             .facts
             .iter()
-            .take(MOST_FACTS)
+            .filter(|(name, _)| matters(name))
             .map(|(name, value)| format!("{name} {value}"))
             .collect();
         if shown.is_empty() {
             return f.write_str(" of which nothing is known");
         }
+        let others = self.facts.len() - shown.len();
+        let more = shown.len().saturating_sub(MOST_FACTS);
+        shown.truncate(MOST_FACTS);
         write!(f, " with {}", shown.join(", "))?;
-        match self.facts.len().saturating_sub(MOST_FACTS) {
-            0 => Ok(()),
-            more => write!(f, " and {more} more facts"),
+        match (more, others) {
+            (0, 0) => Ok(()),
+            (0, others) => write!(f, " (and {others} facts that none of these speaks of)"),
+            (more, _) => write!(f, " and {more} more facts"),
         }
     }
 }

@@ -417,6 +417,17 @@ impl Prover<'_> {
         let allowed = answer.decision() == Decision::Allow && !errs;
         let breaks = matched.decision() == Decision::Allow
             && allowed == (invariant.kind == InvariantKind::Never);
+        let speaking = matching
+            .policies()
+            .chain(
+                answer
+                    .diagnostics()
+                    .reason()
+                    .filter_map(|id| policies.policy(id)),
+            )
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join("\n");
         let because = answer
             .diagnostics()
             .reason()
@@ -432,7 +443,7 @@ impl Prover<'_> {
         match counterexample {
             Some(counterexample) if breaks => Ok(Counterexample {
                 today: self.breaks_today(invariant, matching, found, &policies),
-                ..counterexample
+                ..counterexample.telling(&speaking)
             }),
             _ => Err(Unknown::new(
                 "PROVE-REPLAY",

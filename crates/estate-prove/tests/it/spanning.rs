@@ -13,7 +13,7 @@ never (
 )
 except {
   principal has code && principal.code has source &&
-  principal.code.source == "https://github.com/acme/payments" &&
+  principal.code.source == "github.com/acme/payments" &&
   principal.machine has boot && principal.machine.boot has secure_boot &&
   principal.machine.boot.secure_boot
 };
@@ -33,7 +33,7 @@ permit (principal in Pool::"demo", action == Action::"assume", resource == Ident
 when {
   principal has uid && principal.uid == 1000 &&
   principal has code && principal.code has source &&
-  principal.code.source == "https://github.com/acme/payments" &&
+  principal.code.source == "github.com/acme/payments" &&
   principal.machine has boot && principal.machine.boot has secure_boot &&
   principal.machine.boot.secure_boot
 };
@@ -111,7 +111,7 @@ fn an_assume_policy_that_asks_for_less_is_named_with_facts_that_pass_it() {
     assert_eq!(counterexample.because[0].line, 2);
     let facts = &counterexample.principal.facts;
     assert_eq!(facts["uid"], "1000", "{facts:?}");
-    assert_eq!(facts["code.source"], "\"https://github.com/acme/payments\"");
+    assert_eq!(facts["code.source"], "\"github.com/acme/payments\"");
     assert_ne!(
         facts.get("machine.boot.secure_boot").map(String::as_str),
         Some("true")
@@ -288,7 +288,7 @@ when {
 forbid (principal is Workload, action == Action::"assume", resource)
 unless {
   principal has code && principal.code has source &&
-  principal.code.source == "https://github.com/acme/payments"
+  principal.code.source == "github.com/acme/payments"
 };
 "#;
     let placed = unplaced.replace(
@@ -314,7 +314,7 @@ unless {
         "invariants/cards.cedar",
         "@id(\"only that code\")\nnever (principal is Workload, action == Action::\"assume\", resource)\n\
          unless { principal has code && principal.code has source && \
-         principal.code.source == \"https://github.com/acme/payments\" };\n",
+         principal.code.source == \"github.com/acme/payments\" };\n",
     );
     let one = prove("agents_that_nobody_named", &direct).unwrap();
     assert!(
