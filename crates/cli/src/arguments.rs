@@ -422,6 +422,9 @@ pub struct VerifyArguments {
     /// What you trust: trust domain, ledger key, root certificates
     #[arg(long, value_name = "FILE")]
     pub trust: PathBuf,
+    /// Print every record as it stands, besides the account of what was done
+    #[arg(long)]
+    pub records: bool,
 }
 
 #[derive(Debug, Subcommand)]

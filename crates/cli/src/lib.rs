@@ -4,6 +4,7 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 mod admin;
 mod arguments;
 mod commands;

@@ -30,7 +30,7 @@ pub enum RefsCommand {
     Boot(BootArguments),
     /// Change when and for which machines a generation holds; the values stay as they were imported
     #[command(
-        after_long_help = "Examples:\n  trilith refs change estate/references/debian.json --valid-until 2026-12-31T00:00:00Z\n  trilith refs change estate/references/debian.json --generation debian-1 --add-ring production"
+        after_long_help = "Examples:\n  trilith refs change estate/references/debian-2026-07.json --valid-until 2026-12-31T00:00:00Z\n  trilith refs change estate/references/debian-2026-07.json --generation debian-2026-07 --add-ring production"
     )]
     Change(ChangeArguments),
 }

@@ -2,7 +2,7 @@
 
 use crate::arguments::{Global, PackArguments, VerifyArguments};
 use crate::commands::ledger::reference;
-use crate::{Failure, admin, files, output};
+use crate::{Failure, account, admin, files, output};
 use facts::{Finding, Timestamp};
 use ledger::pack::{Question, Report, Trust};
 use proto::v1;
@@ -158,7 +158,7 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
     if global.json {
         output::json(&document(&report));
     } else {
-        tell(&report);
+        tell(&report, arguments.records);
     }
     Ok(())
 }
@@ -197,7 +197,7 @@ fn document(report: &Report) -> Value {
     })
 }
 
-fn tell(report: &Report) {
+fn tell(report: &Report, records: bool) {
     match report.doubts.split_first() {
         None => output::line(format_args!("verified, and complete{}", up_to(report))),
         Some((first, more)) => {
@@ -235,7 +235,16 @@ fn tell(report: &Report) {
             head.origin, head.size, extent.answers
         ));
     }
-    for entry in &report.records {
+    let account = account::account(report);
+    for line in &account {
+        output::line(line);
+    }
+    // What no account is given of is shown as it stands.
+    let shown = report
+        .records
+        .iter()
+        .filter(|_| records || account.is_empty());
+    for entry in shown {
         output::line(format_args!(
             "  {}:{} {} {} {}",
             entry.record.origin(),

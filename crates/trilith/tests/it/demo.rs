@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 const NOBODY: u32 = 65_534;
 
 /// The whole story, by the ids that `--json` gives its steps.
-const STEPS: [&str; 44] = [
+const STEPS: [&str; 45] = [
     "database",
     "server",
     "estate-plan",
@@ -48,6 +48,7 @@ const STEPS: [&str; 44] = [
     "revoked",
     "revoked-stays-out",
     "pack-verified",
+    "pack-told",
     "tampered-tile",
     "tampered-entries",
     "tampered-checkpoint",

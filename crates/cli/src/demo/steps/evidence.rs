@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
+const JSON: &[&str] = &["--json"];
+
 /// Bytes changed in each kind of section.
 const CHANGES: usize = 8;
 
@@ -23,7 +25,7 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
     let made_ms = millis(started);
     let started = Instant::now();
     let isolation = Isolation::found();
-    let verified = verify(isolation, site.trilith.binary(), &empty, "agent.pack").await?;
+    let verified = verify(isolation, site.trilith.binary(), &empty, "agent.pack", JSON).await?;
     let report: Value = serde_json::from_str(&verified.1).unwrap_or(Value::Null);
     story.step(
         "pack-verified",
@@ -40,6 +42,15 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
             .with("stderr", verified.2.trim())
             .with("made_ms", made_ms)
             .with("verified_ms", millis(started)),
+    );
+
+    let account = verify(isolation, site.trilith.binary(), &empty, "agent.pack", &[]).await?;
+    let chain = chain(&account.1);
+    story.step(
+        "pack-told",
+        chain.is_some(),
+        "the pack alone leads from an access back to policy, identity, code and machine",
+        &chain.unwrap_or_default(),
     );
 
     let bytes = std::fs::read(&file)?;
@@ -63,11 +74,20 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
             if let Some(byte) = changed.get_mut(place) {
                 *byte ^= flip | 1;
             }
+            // Whoever forges a pack writes its table anew, so that only proofs and signatures are left to
+            // find it.
+            let changed = with_table(&changed).context("the pack has no table")?;
             std::fs::write(empty.join("changed.pack"), &changed)?;
-            let (code, _, stderr) =
-                verify(isolation, site.trilith.binary(), &empty, "changed.pack").await?;
+            let (code, _, stderr) = verify(
+                isolation,
+                site.trilith.binary(),
+                &empty,
+                "changed.pack",
+                JSON,
+            )
+            .await?;
             // What was changed is named: a tile, an entry bundle, a checkpoint, a record.
-            if code == 3 && stderr.contains(named_so.1) {
+            if code == 3 && stderr.contains(named_so.1) && !stderr.contains("PACK-DIGEST") {
                 named.push(stderr.trim().to_owned());
             } else {
                 missed += 1;
@@ -77,7 +97,7 @@ pub(crate) async fn pack(story: &mut Story, site: &mut Site) -> anyhow::Result<(
         story.step(
             &format!("tampered-{kind}"),
             missed == 0 && !named.is_empty(),
-            &format!("bytes changed at random in {} of the pack: verification fails each time and says where", named_so.0),
+            &format!("bytes changed at random in {} of the pack, and its table of digests written anew: verification fails each time and says where", named_so.0),
             &Detail::new()
                 .with("changes", CHANGES.min(places.len()))
                 .with("first", named.first().cloned().unwrap_or_default()),
@@ -149,16 +169,41 @@ impl Isolation {
     }
 }
 
+/// The first session of an account, and what was first allowed in it.
+fn chain(account: &str) -> Option<Detail> {
+    let mut lines = account
+        .lines()
+        .skip_while(|line| !line.contains(" reached "));
+    let session = lines.next()?;
+    let of_it: Vec<&str> = lines
+        .take_while(|line| !line.contains(" reached "))
+        .collect();
+    let find = |what: &str| of_it.iter().copied().find(|line| line.contains(what));
+    let mut detail = Detail::new();
+    for (name, line) in [
+        ("access", find("allowed by")?),
+        ("session", session),
+        ("identity", find("its SVID")?),
+        ("machine", find("on the machine")?),
+        ("estate", find("by the estate")?),
+    ] {
+        detail = detail.with(name, line.trim());
+    }
+    Some(detail)
+}
+
 /// Exit code, stdout, stderr.
 async fn verify(
     isolation: Isolation,
     binary: &Path,
     directory: &Path,
     pack: &str,
+    more: &[&str],
 ) -> anyhow::Result<(i32, String, String)> {
     let mut command = isolation.command(binary);
     command
-        .args(["verify", pack, "--trust", "trust.json", "--json"])
+        .args(["verify", pack, "--trust", "trust.json"])
+        .args(more)
         .env_clear()
         .current_dir(directory)
         .stdin(Stdio::null());
@@ -170,6 +215,30 @@ async fn verify(
         String::from_utf8_lossy(&output.stdout).into_owned(),
         String::from_utf8_lossy(&output.stderr).into_owned(),
     ))
+}
+
+/// The pack with the digests of its table, and that of the table, as they are of its sections now.
+fn with_table(pack: &[u8]) -> Option<Vec<u8>> {
+    let head_end = pack.iter().position(|byte| *byte == b'\n')? + 1;
+    let head = std::str::from_utf8(pack.get(..head_end)?).ok()?;
+    let mut words = head.split(' ');
+    let (magic, length) = (words.next()?, words.next()?.parse::<usize>().ok()?);
+    let table_end = head_end.checked_add(length)?;
+    let old = std::str::from_utf8(pack.get(head_end..table_end)?).ok()?;
+    let (mut table, mut at) = (String::new(), table_end);
+    for line in old.lines() {
+        let mut fields = line.splitn(3, ' ');
+        let length: usize = fields.next()?.parse().ok()?;
+        let name = fields.nth(1)?;
+        let end = at.checked_add(length)?;
+        let digest = crypto::hex::encode(&crypto::sha256(pack.get(at..end)?));
+        table.push_str(&format!("{length} {digest} {name}\n"));
+        at = end;
+    }
+    let digest = crypto::hex::encode(&crypto::sha256(table.as_bytes()));
+    let mut made = format!("{magic} {} {digest}\n{table}", table.len()).into_bytes();
+    made.extend_from_slice(pack.get(table_end..)?);
+    Some(made)
 }
 
 /// Offsets of every byte in the sections of one kind. The table of a pack says where they are: one line a
