@@ -24,6 +24,7 @@
 
 pub mod ak;
 mod attested;
+mod bank;
 pub mod boot;
 mod bytes;
 mod certificate;

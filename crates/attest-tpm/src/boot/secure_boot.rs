@@ -51,9 +51,8 @@ pub enum Permission {
     /// An image was started because of this certificate or digest.
     Signature {
         content: Content,
-        /// SHA-256 of the list that shim makes of a certificate of its own, as it measures it into
-        /// PCR 14.
-        list_sha256: Option<[u8; 32]>,
+        /// The list that shim makes of a certificate of its own, as it measures it into PCR 14.
+        list: Option<Vec<u8>>,
     },
     /// shim's revocation level.
     Sbat(String),
@@ -64,14 +63,14 @@ pub enum Permission {
 }
 
 /// Reads PCR 7. Authorities are those before and after firmware handed over.
-pub(super) fn read(
-    measurements: &[Measurement],
-    quoted: &QuotedPcrs,
+pub(super) fn read<const N: usize>(
+    measurements: &[Measurement<N>],
+    quoted: &QuotedPcrs<N>,
 ) -> (Result<SecureBoot, Unknown>, Vec<Authority>) {
     if quoted.value(PCR).is_none() {
         return (Err(Unknown("PCR 7 was not quoted".to_owned())), Vec::new());
     }
-    let seven: Vec<&Measurement> = measurements.iter().filter(|one| one.pcr == PCR).collect();
+    let seven: Vec<&Measurement<N>> = measurements.iter().filter(|one| one.pcr == PCR).collect();
     let boundary = seven
         .iter()
         .position(|one| one.meaning == Meaning::Boundary)
@@ -89,7 +88,10 @@ pub(super) fn read(
 /// Everything before the boundary has to be a sentence or a variable whose name and value were
 /// measured, and each variable of the policy has to be there once. Whoever runs later can neither
 /// write before the boundary nor give what stands there another name.
-fn policy(before: &[&Measurement], after: &[&Measurement]) -> Result<SecureBoot, Unknown> {
+fn policy<const N: usize>(
+    before: &[&Measurement<N>],
+    after: &[&Measurement<N>],
+) -> Result<SecureBoot, Unknown> {
     if after.is_empty() {
         return Err(Unknown("PCR 7 has no separator".to_owned()));
     }
@@ -146,7 +148,7 @@ fn policy(before: &[&Measurement], after: &[&Measurement]) -> Result<SecureBoot,
 }
 
 /// Which variable of the policy a measurement is of.
-fn name(one: &Measurement) -> Option<usize> {
+fn name<const N: usize>(one: &Measurement<N>) -> Option<usize> {
     let Meaning::Variable { vendor, name, .. } = &one.meaning else {
         return None;
     };
@@ -155,7 +157,7 @@ fn name(one: &Measurement) -> Option<usize> {
         .position(|(guid, wanted)| guid == vendor && wanted == name)
 }
 
-fn variable_value(one: &Measurement) -> Option<&[u8]> {
+fn variable_value<const N: usize>(one: &Measurement<N>) -> Option<&[u8]> {
     match &one.meaning {
         Meaning::Variable { value, .. } => Some(value),
         _ => None,
@@ -164,14 +166,14 @@ fn variable_value(one: &Measurement) -> Option<&[u8]> {
 
 /// The use of `db` is measured under the name of `db`, with one entry of it as its value. That is not
 /// a list of signatures, as the variable itself is, so the two cannot be taken for one another.
-fn is_authority(one: &Measurement) -> bool {
+fn is_authority<const N: usize>(one: &Measurement<N>) -> bool {
     matches!(name(one), Some(3 | 4))
         && variable_value(one).is_some_and(|value| {
             one_signature(value).is_some() && parse_signature_lists(value).is_err()
         })
 }
 
-fn authority(one: &Measurement) -> Option<Authority> {
+fn authority<const N: usize>(one: &Measurement<N>) -> Option<Authority> {
     let Meaning::Variable {
         vendor,
         name: variable,
@@ -212,9 +214,7 @@ fn signature(value: &[u8]) -> Option<Permission> {
         _ => None,
     };
     Some(Permission::Signature {
-        list_sha256: certificate
-            .and_then(x509_list)
-            .map(|list| crypto::sha256(&list)),
+        list: certificate.and_then(x509_list),
         content,
     })
 }

@@ -205,7 +205,10 @@ impl<'a> Judge<'a> {
         let vendor: BTreeSet<[u8; 32]> = self.allowed_lists().collect();
         let boot = self.boot;
         for one in boot.of(MOK) {
-            if one.is_routine() || no_keys().contains(&one.digest) || vendor.contains(&one.digest) {
+            if one.is_routine()
+                || no_keys::<32>().contains(&one.digest)
+                || vendor.contains(&one.digest)
+            {
                 continue;
             }
             let miss = Miss {
@@ -243,8 +246,8 @@ impl<'a> Judge<'a> {
             .filter_map(move |one| match &one.permission {
                 Permission::Signature {
                     content,
-                    list_sha256,
-                } if allowed.contains(content.digest()) => *list_sha256,
+                    list: Some(list),
+                } if allowed.contains(content.digest()) => Some(crypto::sha256(list)),
                 _ => None,
             })
     }
