@@ -2,6 +2,7 @@
 //!
 //! All of it is the word of the programs that measured it, from the first image on.
 
+use super::layout::Layout;
 use super::measurement::{Meaning, Measurement, Note};
 use super::secure_boot::Permission;
 use super::verify::Boot;
@@ -10,13 +11,6 @@ use crate::bytes::shown;
 use crate::efi::sha256_list;
 use crate::eventlog::Line;
 use std::collections::BTreeSet;
-
-/// Where firmware measures applications, and drivers of add-in cards. Some clouds measure the
-/// applications of a disk into the latter.
-const IMAGES: [u32; 2] = [4, 2];
-const FILES: u32 = 9;
-const SECTIONS: u32 = 11;
-const MOK: u32 = 14;
 
 /// An image, by the digest that its signature covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,9 +96,10 @@ impl<const N: usize> Boot<N> {
     /// Everything in PCR 4 and PCR 2 that is not one of firmware's sentences, in the order of each PCR.
     /// Drivers of add-in cards are among them.
     pub fn images(&self) -> impl Iterator<Item = Image<N>> {
-        IMAGES.into_iter().flat_map(|pcr| {
+        self.layout.images.iter().flat_map(|pcr| {
+            let pcr = *pcr;
             self.of(pcr)
-                .filter(|one| !one.is_routine())
+                .filter(|one| !self.is_routine(one) && !self.tables.contains(&one.event))
                 .map(move |one| Image {
                     event: one.event,
                     pcr,
@@ -121,33 +116,46 @@ impl<const N: usize> Boot<N> {
 
     /// The sections of unified kernel images in PCR 11: name and digest of the content, in order.
     pub fn sections(&self) -> impl Iterator<Item = (&str, &[u8; N])> {
-        self.of(11).filter_map(|one| match &one.meaning {
-            Meaning::Section(name) => Some((name.as_str(), &one.digest)),
-            _ => None,
-        })
+        self.of(self.layout.sections)
+            .filter_map(|one| match &one.meaning {
+                Meaning::Section(name) => Some((name.as_str(), &one.digest)),
+                _ => None,
+            })
     }
 
     /// What GRUB ran and handed on, in order.
     pub fn grub(&self) -> impl Iterator<Item = (Line, &str)> {
-        self.of(8).filter_map(|one| match &one.meaning {
-            Meaning::Grub(line, text) => Some((*line, text.as_str())),
-            _ => None,
-        })
+        self.of(self.layout.lines)
+            .filter_map(|one| match &one.meaning {
+                Meaning::Grub(line, text) => Some((*line, text.as_str())),
+                _ => None,
+            })
     }
 
     /// Every command line that was measured, in the order of the log. One boot may measure the same
     /// one in several PCRs.
     #[must_use]
     pub fn command_lines(&self) -> Vec<CommandLine<N>> {
+        let Layout {
+            lines,
+            options,
+            files,
+            ..
+        } = self.layout;
         let lines = self.measurements.iter().filter_map(|one| {
-            let (event, digest) = (one.event, one.digest);
-            match (&one.meaning, one.pcr) {
-                (Meaning::Grub(Line::KernelCommandLine, text), 8)
-                | (Meaning::Text(text), 8 | 12) => Some(CommandLine::Text {
+            let (event, digest, pcr) = (one.event, one.digest, one.pcr);
+            match &one.meaning {
+                Meaning::Grub(Line::KernelCommandLine, text) if pcr == lines => {
+                    Some(CommandLine::Text {
+                        event,
+                        text: text.clone(),
+                    })
+                }
+                Meaning::Text(text) if pcr == lines || pcr == options => Some(CommandLine::Text {
                     event,
                     text: text.clone(),
                 }),
-                (Meaning::Elsewhere(Note::LoadOptions), FILES) => {
+                Meaning::Elsewhere(Note::LoadOptions) if pcr == files => {
                     Some(CommandLine::Digest { event, digest })
                 }
                 _ => None,
@@ -181,9 +189,9 @@ impl<const N: usize> Boot<N> {
             Loader::Uki
         } else if self.grub().next().is_some() {
             Loader::Grub
-        } else if has(12, is_text) || has(8, is_text) {
+        } else if has(self.layout.options, is_text) || has(self.layout.lines, is_text) {
             Loader::SystemdBoot
-        } else if has(FILES, |meaning| {
+        } else if has(self.layout.files, |meaning| {
             matches!(
                 meaning,
                 Meaning::Elsewhere(Note::LoadOptions | Note::Initrd)
@@ -199,7 +207,8 @@ impl<const N: usize> Boot<N> {
     #[must_use]
     pub fn has_shim(&self) -> bool {
         let of_shim = |one: &super::Authority| one.vendor == crate::efi::Guid::SHIM;
-        self.authorities.iter().any(of_shim) || self.of(MOK).next().is_some()
+        self.authorities.iter().any(of_shim)
+            || (self.layout.mok).is_some_and(|mok| self.of(mok).next().is_some())
     }
 
     /// shim's revocation level, if it measured exactly one.
@@ -219,13 +228,14 @@ impl<const N: usize> Boot<N> {
             })
     }
 
-    /// Absent if PCR 14 was not quoted.
+    /// Absent if PCR 14 was not quoted, or holds more than shim's lists.
     #[must_use]
     pub fn mok(&self) -> Option<Mok> {
-        self.pcrs.value(MOK)?;
+        let lists = self.layout.mok?;
+        self.pcrs.value(lists)?;
         let vendor: BTreeSet<[u8; N]> = self.vendor_lists().collect();
         let mut mok = Mok::None;
-        for one in self.of(MOK) {
+        for one in self.of(lists) {
             if no_keys::<N>().contains(&one.digest) {
                 continue;
             }
@@ -278,11 +288,12 @@ impl<const N: usize> Boot<N> {
             return Some(section);
         }
         let by_stub = |one: &&Measurement<N>| one.meaning == Meaning::Elsewhere(Note::Initrd);
-        let mut by_stub = self.of(FILES).filter(by_stub).map(|one| one.digest);
+        let files = self.layout.files;
+        let mut by_stub = self.of(files).filter(by_stub).map(|one| one.digest);
         if let Some(first) = by_stub.next() {
             return by_stub
                 .all(|other| other == first)
-                .then_some(Piece::noted(first, FILES));
+                .then_some(Piece::noted(first, files));
         }
         let mut lines = self
             .grub()
@@ -299,20 +310,21 @@ impl<const N: usize> Boot<N> {
             (Some((_, digest)), None) => Some(Piece {
                 digest: *digest,
                 is_named: true,
-                pcr: SECTIONS,
+                pcr: self.layout.sections,
             }),
             _ => None,
         }
     }
 
     fn only_file(&self, path: &str) -> Option<Piece<N>> {
-        let mut found = self.of(FILES).filter(|one| {
+        let files = self.layout.files;
+        let mut found = self.of(files).filter(|one| {
             matches!(&one.meaning, Meaning::Elsewhere(Note::Text(noted)) if noted.as_str() == path)
         });
         let first = found.next()?.digest;
         found
             .all(|other| other.digest == first)
-            .then_some(Piece::noted(first, FILES))
+            .then_some(Piece::noted(first, files))
     }
 }
 

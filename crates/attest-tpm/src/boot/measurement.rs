@@ -1,5 +1,6 @@
 //! One measurement that a quote stands behind, with as much meaning as its digest proves.
 
+use super::layout::Layout;
 use crate::bank;
 use crate::bytes::{shown, utf16};
 use crate::efi::{Guid, image_path};
@@ -7,8 +8,6 @@ use crate::eventlog::{Event, Kind, Line, Said};
 
 /// `EV_EVENT_TAG` of the kernel's EFI stub (Linux, `efistub.h`): tag, length, text.
 const TAG_HEADER: usize = 8;
-/// The PCRs below are firmware's, and shim's.
-const FIRMWARE: u32 = 8;
 
 /// What was extended into a quoted PCR.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,8 +82,8 @@ impl<const N: usize> Measurement<N> {
     /// Whether it is one of the sentences and marks that firmware puts into its own PCRs, where nothing
     /// else that is measured is a short sentence. Behind them GRUB measures its lines, and a line could
     /// be passed off as a sentence: nothing is routine there.
-    pub(super) const fn is_routine(&self) -> bool {
-        self.pcr < FIRMWARE && matches!(self.meaning, Meaning::Boundary | Meaning::Action(_))
+    pub(super) const fn is_routine(&self, layout: &Layout) -> bool {
+        self.pcr < layout.loaders && matches!(self.meaning, Meaning::Boundary | Meaning::Action(_))
     }
 }
 

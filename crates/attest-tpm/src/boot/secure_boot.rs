@@ -2,11 +2,11 @@
 //! measures before it hands over, and the authorities by which images were then started.
 
 use super::Unknown;
+use super::layout::Layout;
 use super::measurement::{Meaning, Measurement};
 use crate::efi::{Content, Guid, Signature, one_signature, parse_signature_lists, x509_list};
 use crate::pcr::QuotedPcrs;
 
-const PCR: u32 = 7;
 /// The policy, in the order in which firmware measures it.
 const POLICY: [(Guid, &str); 5] = [
     (Guid::GLOBAL, "SecureBoot"),
@@ -66,11 +66,16 @@ pub enum Permission {
 pub(super) fn read<const N: usize>(
     measurements: &[Measurement<N>],
     quoted: &QuotedPcrs<N>,
+    layout: &Layout,
 ) -> (Result<SecureBoot, Unknown>, Vec<Authority>) {
-    if quoted.value(PCR).is_none() {
-        return (Err(Unknown("PCR 7 was not quoted".to_owned())), Vec::new());
+    if quoted.value(layout.policy).is_none() {
+        let name = layout.policy_name();
+        return (Err(Unknown(format!("{name} was not quoted"))), Vec::new());
     }
-    let seven: Vec<&Measurement<N>> = measurements.iter().filter(|one| one.pcr == PCR).collect();
+    let seven: Vec<&Measurement<N>> = measurements
+        .iter()
+        .filter(|one| one.pcr == layout.policy)
+        .collect();
     let boundary = seven
         .iter()
         .position(|one| one.meaning == Meaning::Boundary)
@@ -82,29 +87,27 @@ pub(super) fn read<const N: usize>(
     let authorities = early
         .chain(after.iter().filter_map(|one| authority(one)))
         .collect();
-    (policy(before, after), authorities)
+    (policy(before, after, layout), authorities)
 }
 
 /// Everything before the boundary has to be a sentence or a variable whose name and value were
 /// measured, and each variable of the policy has to be there once. Whoever runs later can neither
 /// write before the boundary nor give what stands there another name.
+///
+/// Where the register holds other PCRs as well, firmware's own blobs and tables stand beside the policy, whose
+/// digests are not of what is logged. What of the policy is read is proven all the same, and firmware measures it
+/// once.
 fn policy<const N: usize>(
     before: &[&Measurement<N>],
     after: &[&Measurement<N>],
+    layout: &Layout,
 ) -> Result<SecureBoot, Unknown> {
+    let register = layout.policy_name();
     if after.is_empty() {
-        return Err(Unknown("PCR 7 has no separator".to_owned()));
+        return Err(Unknown(format!("{register} has no separator")));
     }
-    let first = before
-        .iter()
-        .find(|one| !matches!(one.meaning, Meaning::Action(_)));
-    if first.and_then(|one| name(one)) != Some(0) {
-        return Err(Unknown("PCR 7 does not begin with SecureBoot".to_owned()));
-    }
-    for one in before {
-        if !matches!(one.meaning, Meaning::Action(_) | Meaning::Variable { .. }) {
-            return Err(Unknown(format!("{} cannot be read", one.title())));
-        }
+    if !layout.shared {
+        only_policy(before)?;
     }
     if let Some(changed) = after
         .iter()
@@ -124,9 +127,9 @@ fn policy<const N: usize>(
         match (values.next(), values.next()) {
             (Some(value), None) => Ok(value),
             (None, _) => Err(Unknown(format!(
-                "PCR 7 has no {wanted} before its separator"
+                "{register} has no {wanted} before its separator"
             ))),
-            (Some(_), Some(_)) => Err(Unknown(format!("PCR 7 has {wanted} more than once"))),
+            (Some(_), Some(_)) => Err(Unknown(format!("{register} has {wanted} more than once"))),
         }
     };
     let list = |index| -> Result<Vec<Signature>, Unknown> {
@@ -145,6 +148,22 @@ fn policy<const N: usize>(
         forbidden: list(4)?,
         forbidden_sha256: crypto::sha256(value(4)?),
     })
+}
+
+/// Nothing but sentences and variables is there, and the policy stands first.
+fn only_policy<const N: usize>(before: &[&Measurement<N>]) -> Result<(), Unknown> {
+    let first = before
+        .iter()
+        .find(|one| !matches!(one.meaning, Meaning::Action(_)));
+    if first.and_then(|one| name(one)) != Some(0) {
+        return Err(Unknown("PCR 7 does not begin with SecureBoot".to_owned()));
+    }
+    for one in before {
+        if !matches!(one.meaning, Meaning::Action(_) | Meaning::Variable { .. }) {
+            return Err(Unknown(format!("{} cannot be read", one.title())));
+        }
+    }
+    Ok(())
 }
 
 /// Which variable of the policy a measurement is of.

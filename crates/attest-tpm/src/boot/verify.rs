@@ -1,6 +1,7 @@
 //! Compares a log with a quote.
 
 use super::Unknown;
+use super::layout::{CHIP, Layout};
 use super::measurement::{Measurement, measurements};
 use super::secure_boot::{self, Authority, SecureBoot};
 use crate::bank;
@@ -9,6 +10,7 @@ use crate::pcr::QuotedPcrs;
 use attest::Findings;
 use crypto::hex;
 use facts::Finding;
+use std::collections::BTreeSet;
 
 /// The PCRs that firmware, boot loaders and stubs log. PCR 10 is IMA's, 15 systemd's, and what comes
 /// behind is for debugging, dynamic launch and applications.
@@ -33,6 +35,9 @@ pub struct Boot<const N: usize = 32> {
     pub(super) phases: Vec<&'static str>,
     pub(super) secure_boot: Result<SecureBoot, Unknown>,
     pub(super) authorities: Vec<Authority>,
+    pub(super) layout: Layout,
+    /// Places of events that are known to be no image, though nothing but images is told of their register.
+    pub(super) tables: BTreeSet<usize>,
 }
 
 /// Verifies that `log` is the log of the boot whose PCRs were quoted.
@@ -48,6 +53,15 @@ pub struct Boot<const N: usize = 32> {
 pub fn verify<const N: usize>(
     log: &Log<'_>,
     quoted: &QuotedPcrs<N>,
+) -> Result<Boot<N>, Vec<Finding>> {
+    read(log, quoted, CHIP)
+}
+
+/// As [`verify`], of a log that measures as `layout` has it.
+pub(super) fn read<const N: usize>(
+    log: &Log<'_>,
+    quoted: &QuotedPcrs<N>,
+    layout: Layout,
 ) -> Result<Boot<N>, Vec<Finding>> {
     let (hash, name) = (bank::hash::<N>(), bank::name::<N>());
     if log.format == Format::Legacy || !log.has(hash) {
@@ -82,13 +96,15 @@ pub fn verify<const N: usize>(
     }
     let is_quoted = |pcr| LOGGED.contains(&pcr) && quoted.value(pcr).is_some();
     let measurements = measurements(log.measured(), is_quoted);
-    let (secure_boot, authorities) = secure_boot::read(&measurements, quoted);
+    let (secure_boot, authorities) = secure_boot::read(&measurements, quoted, &layout);
     Ok(Boot {
         secure_boot,
         authorities,
         phases,
         measurements,
         pcrs: quoted.clone(),
+        layout,
+        tables: BTreeSet::new(),
     })
 }
 
@@ -122,6 +138,11 @@ impl<const N: usize> Boot<N> {
     #[must_use]
     pub fn authorities(&self) -> &[Authority] {
         &self.authorities
+    }
+
+    /// Whether it is one of the sentences and marks of firmware.
+    pub(super) const fn is_routine(&self, one: &Measurement<N>) -> bool {
+        one.is_routine(&self.layout)
     }
 
     pub(super) fn of(&self, pcr: u32) -> impl Iterator<Item = &Measurement<N>> {

@@ -18,6 +18,7 @@ mod boots;
 mod chip;
 mod cloud;
 mod continuous;
+mod domain;
 mod evidence;
 mod flips;
 mod forge;
