@@ -71,12 +71,21 @@ impl Endorsed {
         }
     }
 
+    /// With what another verifier made of the same evidence.
+    #[must_use]
+    pub fn and(self, more: &facts::Affirmed) -> Self {
+        Self {
+            verdict: self.verdict.and(more),
+            ..self
+        }
+    }
+
     /// The same evidence, refused.
     #[must_use]
-    pub fn refused_for(self, finding: Finding) -> Self {
+    pub fn refused_for(self, findings: Vec<Finding>) -> Self {
         let evidence = self.verdict.into_stated().evidence;
         Self {
-            verdict: Verdict::refused(vec![finding], evidence),
+            verdict: Verdict::refused(findings, evidence),
             ..self
         }
     }

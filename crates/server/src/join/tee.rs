@@ -3,6 +3,7 @@
 //! The evidence is judged beside that of the TPM, for the same nonce and bound to its attestation key, and both
 //! make one verdict. A pool that asks for it takes no machine without.
 
+mod domain;
 mod fetching;
 mod references;
 mod standing;
@@ -18,6 +19,7 @@ use crate::refusal::Refusal;
 use attest::transcript::tee_report_data;
 use attest_tee::endorsed::{self, Endorsed, lacks_endorsement};
 use attest_tee::{Bundle, nitro, snp, tdx};
+use attest_tpm::boot::Boot;
 use crypto::PublicKey;
 use endorsements::Want;
 use estate::{Estate, TeeKind, TeeReference, TeeRoot, TeeTerms};
@@ -92,6 +94,8 @@ pub(super) struct Question<'a> {
     pub(super) attestation_key: &'a PublicKey,
     pub(super) nonce: [u8; 32],
     pub(super) now: Timestamp,
+    /// What its TPM says that it booted.
+    pub(super) booted: Option<&'a Boot>,
 }
 
 /// Why evidence is refused, and what to keep of it.
@@ -174,22 +178,23 @@ pub(super) fn judge(
             &snp::Expectation { report_data, now },
             &references::snp(terms, root)?,
         ),
-        TeeTerms::Tdx(terms) => endorsed::tdx(
-            &tdx::Evidence {
+        TeeTerms::Tdx(terms) => {
+            let evidence = tdx::Evidence {
                 quote: &offered.report,
                 event_log: Some(offered.event_log.as_slice()).filter(|log| !log.is_empty()),
-            },
-            &bundle,
-            &tdx::Expectation { report_data, now },
-            &references::tdx(terms, root)?,
-        ),
+            };
+            let expected = tdx::Expectation { report_data, now };
+            let references = references::tdx(terms, root)?;
+            let judged = endorsed::tdx(&evidence, &bundle, &expected, &references);
+            domain::booted(judged, evidence.event_log, terms, question, current, ring)
+        }
         // Of a machine that is known by an endorsement key: its attestation key is proved to be of that chip,
         // and has to be the one that the paravisor vouches for.
         TeeTerms::AzureSnp(terms) => {
             let references = references::snp(terms, root)?;
             let (judged, key) = azure_snp(offered, &bundle, now, &references);
             if key.is_some_and(|key| key != *question.attestation_key) {
-                judged.refused_for(other_key())
+                judged.refused_for(vec![other_key()])
             } else {
                 judged
             }

@@ -307,6 +307,7 @@ impl Machine {
             attestation_key: &self.proven.attestation_key,
             nonce: self.nonce,
             now: self.now,
+            booted: self.proven.booted.as_ref(),
         };
         tee::judge(
             self.offered.as_ref(),
