@@ -7,9 +7,10 @@ use attest::transcript::tee_report_data;
 use attest_tpm::SigningKey;
 use device::tpm::join::Join;
 use device::tpm::{self, Tpm};
-use device::{nitro, tsm};
+use device::{azure, nitro, tsm};
 use facts::Finding;
 use proto::v1;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Who reports on it.
@@ -17,7 +18,10 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Hardware {
     Kernel(Reports),
     /// Whoever gave the machine its TPM, by the chip itself.
-    Paravisor,
+    Paravisor {
+        /// Who makes a quote of it, on TDX.
+        quotes: SocketAddr,
+    },
     /// AWS's hypervisor, by this program.
     NitroTpm(PathBuf),
 }
@@ -40,7 +44,10 @@ impl Hardware {
                 event_log: event_log.clone(),
                 named: true,
             })),
-            Some(TeeConfig::Paravisor(Paravisor::Azure)) => Some(Self::Paravisor),
+            Some(TeeConfig::Paravisor {
+                of: Paravisor::Azure,
+                quotes,
+            }) => Some(Self::Paravisor { quotes: *quotes }),
             Some(TeeConfig::NitroTpm(program)) => Some(Self::NitroTpm(program.clone())),
             None => Reports::usual(tpm).map(Self::Kernel),
         }
@@ -58,8 +65,8 @@ impl Hardware {
     ) -> Result<Option<v1::TeeEvidence>, Finding> {
         match self {
             Self::Kernel(reports) => reports.report(&join.request().ak_public, nonce),
-            Self::Paravisor => match join.paravisor_report() {
-                Ok(report) => Ok(Some(evidence("azure-snp", report))),
+            Self::Paravisor { quotes } => match join.paravisor_report() {
+                Ok(report) => paravisor(report, *quotes).map(Some),
                 Err(error) => Err(silent(&facts::with_causes(&error))
                     .expected(
                         "a report of Azure's paravisor in the TPM, as join.tee of agent.toml says",
@@ -88,8 +95,26 @@ impl Hardware {
 pub(crate) fn open(address: &str, tee: Option<&TeeConfig>) -> Result<Tpm, tpm::Error> {
     let tpm = Tpm::open(address)?;
     Ok(match tee {
-        Some(TeeConfig::Paravisor(_)) => tpm.by_paravisor(),
+        Some(TeeConfig::Paravisor { .. }) => tpm.by_paravisor(),
         Some(TeeConfig::Kernel { .. } | TeeConfig::NitroTpm(_)) | None => tpm,
+    })
+}
+
+/// What a paravisor says; on TDX with a quote of it, for which the host's service is asked.
+fn paravisor(report: Vec<u8>, quotes: SocketAddr) -> Result<v1::TeeEvidence, Finding> {
+    let Some(asked) = azure::td_report(&report) else {
+        return Ok(evidence("azure-snp", report));
+    };
+    let quote = azure::quote(quotes, asked).map_err(|error| {
+        silent(&facts::with_causes(&error))
+            .expected(format!(
+                "a quote of TDX from http://{quotes}, for what the paravisor reports"
+            ))
+            .next("let the agent reach the host's metadata service, or name another as join.tee.quotes")
+    })?;
+    Ok(v1::TeeEvidence {
+        auxiliary: quote,
+        ..evidence("azure-tdx", report)
     })
 }
 

@@ -77,12 +77,17 @@ impl Offered {
         }))
     }
 
-    /// The report of a paravisor as it was kept; `None` where none was.
-    pub(crate) fn kept(report: &[u8]) -> Option<Self> {
+    /// The report of a paravisor, and the quote beside it, as they were kept; `None` where none was.
+    pub(crate) fn kept(report: &[u8], quote: &[u8]) -> Option<Self> {
+        let kind = if quote.is_empty() {
+            TeeKind::AzureSnp
+        } else {
+            TeeKind::AzureTdx
+        };
         (!report.is_empty()).then(|| Self {
-            kind: Some(TeeKind::AzureSnp),
+            kind: Some(kind),
             report: report.to_vec(),
-            auxiliary: Vec::new(),
+            auxiliary: quote.to_vec(),
             event_log: Vec::new(),
         })
     }
@@ -192,12 +197,11 @@ pub(super) fn judge(
         // and has to be the one that the paravisor vouches for.
         TeeTerms::AzureSnp(terms) => {
             let references = references::snp(terms, root)?;
-            let (judged, key) = azure_snp(offered, &bundle, now, &references);
-            if key.is_some_and(|key| key != *question.attestation_key) {
-                judged.refused_for(vec![other_key()])
-            } else {
-                judged
-            }
+            of_its_key(azure_snp(offered, &bundle, now, &references), question)
+        }
+        TeeTerms::AzureTdx(terms) => {
+            let references = references::tdx(terms, root)?;
+            of_its_key(azure_tdx(offered, &bundle, now, &references), question)
         }
         TeeTerms::NitroTpm(terms) => endorsed::nitro_tpm(
             &offered.report,
@@ -226,6 +230,26 @@ fn azure_snp(
         report, auxiliary, ..
     } = offered;
     endorsed::azure_snp(report, auxiliary, bundle, now, references)
+}
+
+fn azure_tdx(
+    offered: &Offered,
+    bundle: &Bundle,
+    now: Timestamp,
+    references: &tdx::References,
+) -> (Endorsed, Option<PublicKey>) {
+    let Offered {
+        report, auxiliary, ..
+    } = offered;
+    endorsed::azure_tdx(report, auxiliary, bundle, now, references)
+}
+
+fn of_its_key((judged, key): (Endorsed, Option<PublicKey>), question: &Question<'_>) -> Endorsed {
+    if key.is_some_and(|key| key != *question.attestation_key) {
+        judged.refused_for(vec![other_key()])
+    } else {
+        judged
+    }
 }
 
 fn other_key() -> Finding {
