@@ -75,7 +75,10 @@ impl Hardware {
             },
             Self::NitroTpm(program) => {
                 match nitro_document(program, &join.request().ak_public, nonce) {
-                    Ok(document) => Ok(Some(evidence("nitro-tpm", document))),
+                    Ok(document) => Ok(Some(v1::TeeEvidence {
+                        auxiliary: strong_quote(join, nonce),
+                        ..evidence("nitro-tpm", document)
+                    })),
                     Err(why) => Err(silent(&why)
                         .expected("a document by nitro-tpm-attest, as join.tee of agent.toml says")
                         .next(
@@ -116,6 +119,16 @@ fn paravisor(report: Vec<u8>, quotes: SocketAddr) -> Result<v1::TeeEvidence, Fin
         auxiliary: quote,
         ..evidence("azure-tdx", report)
     })
+}
+
+/// The registers of SHA-384 by the chip's own word, which are compared with the document's. Without, the server says
+/// how far the two are bound.
+fn strong_quote(join: &mut Join, nonce: &[u8; 32]) -> Vec<u8> {
+    let quote = join.strong_quote(nonce).unwrap_or_else(|error| {
+        tracing::warn!(error = %facts::with_causes(&error), "no quote of SHA-384 is sent");
+        None
+    });
+    quote.unwrap_or_default()
 }
 
 fn nitro_document(program: &Path, ak_public: &[u8], nonce: &[u8; 32]) -> Result<Vec<u8>, String> {

@@ -71,6 +71,15 @@ impl Endorsed {
         }
     }
 
+    /// With how it is known that the TPM of the join is the one that the document speaks of: `quote`, `event-log` or
+    /// `key`. A refused one stays as it is.
+    #[must_use]
+    pub fn bound_to_tpm(self, by: &'static str, now: Timestamp) -> Self {
+        let mut facts = FactSet::new();
+        facts.state(names::MACHINE_TEE_TPM_BOUND, by, Source::Hardware, now);
+        self.and(&facts::Affirmed::by(&WARRANT, facts))
+    }
+
     /// With what another verifier made of the same evidence.
     #[must_use]
     pub fn and(self, more: &facts::Affirmed) -> Self {

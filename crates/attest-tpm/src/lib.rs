@@ -46,6 +46,7 @@ mod quote;
 pub mod reference;
 pub mod seal;
 mod signature;
+pub mod strong;
 mod transcript;
 mod vendors;
 mod wire;

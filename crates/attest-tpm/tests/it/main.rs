@@ -34,5 +34,6 @@ mod protobuf;
 mod roots;
 mod sealed;
 mod secureboot;
+mod strong;
 mod tools;
 mod unlisted;

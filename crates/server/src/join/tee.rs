@@ -3,6 +3,7 @@
 //! The evidence is judged beside that of the TPM, for the same nonce and bound to its attestation key, and both
 //! make one verdict. A pool that asks for it takes no machine without.
 
+mod bound;
 mod domain;
 mod fetching;
 mod references;
@@ -101,6 +102,8 @@ pub(super) struct Question<'a> {
     pub(super) now: Timestamp,
     /// What its TPM says that it booted.
     pub(super) booted: Option<&'a Boot>,
+    /// The log that says so, as it came.
+    pub(super) event_log: &'a [u8],
 }
 
 /// Why evidence is refused, and what to keep of it.
@@ -203,17 +206,18 @@ pub(super) fn judge(
             let references = references::tdx(terms, root)?;
             of_its_key(azure_tdx(offered, &bundle, now, &references), question)
         }
-        TeeTerms::NitroTpm(terms) => endorsed::nitro_tpm(
-            &offered.report,
-            &nitro::Expectation {
+        TeeTerms::NitroTpm(terms) => {
+            let expected = nitro::Expectation {
                 nonce: None,
                 user_data: Some(report_data.to_vec()),
                 public_key: None,
                 max_age: DOCUMENT_S,
                 now,
-            },
-            &references::nitro(terms, root)?,
-        ),
+            };
+            let references = references::nitro(terms, root)?;
+            let judged = endorsed::nitro_tpm(&offered.report, &expected, &references);
+            bound::bound(judged, offered, question)
+        }
     };
     affirmed(judged, at_hand.problem)
         .map_err(|refused| refused.lacking(wants, offered, &bundle, now))

@@ -308,6 +308,7 @@ impl Machine {
             nonce: self.nonce,
             now: self.now,
             booted: self.proven.booted.as_ref(),
+            event_log: &self.evidence.answer.event_log,
         };
         tee::judge(
             self.offered.as_ref(),
