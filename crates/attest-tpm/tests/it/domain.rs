@@ -73,7 +73,18 @@ fn a_recorded_trust_domain_says_what_it_booted() {
         });
         short.collect::<Vec<_>>().join("\n")
     };
-    expect![[""]].assert_eq(&shown(&boot.facts(Pinned::Both, NOW)));
+    expect![[r#"
+        machine.tee.boot.cmdline = /syslinux/vmlinuz.A init=/usr/lib/systemd/systemd rootwait ro noresume loglevel=7 console=tty1 console=ttyS0,115200 securit…
+        machine.tee.boot.db = a7b8c851… (hardware)
+        machine.tee.boot.dbx_sha256 = d0e6400f… (hardware)
+        machine.tee.boot.images = [5a10026c9ad41d1f90dc9cfe88bcabe1842ccfd85495c81b1a1ab926a9ef23b5d2e60eefeba0415bbe5c8c328a899a0a, b1fb7f4c0689f5a920b800b26…
+        machine.tee.boot.kek = 7b033db4… (hardware)
+        machine.tee.boot.kernel = b1012372f421ad28c9f542e5a1b8c4d312a0d1c8637ffba5e52b632d4b632e504da1b73964f6e8ba047bcd4f1d5a1dfe (hardware)
+        machine.tee.boot.loader = grub (hardware)
+        machine.tee.boot.pk = 7d75af8e… (hardware)
+        machine.tee.boot.sbat = 2021030218 (hardware)
+        machine.tee.boot.secure_boot = false (hardware)
+        machine.tee.boot.state = approved (hardware)"#]].assert_eq(&shown(&boot.facts(Pinned::Both, NOW)));
     // What GRUB and shim say is their word alone, where nobody lists them.
     let unpinned = boot.facts(Pinned::No, NOW);
     let asserted = unpinned
