@@ -128,7 +128,11 @@ pub enum TeeConfig {
         event_log: Option<PathBuf>,
     },
     /// A paravisor, at each boot.
-    Paravisor(Paravisor),
+    Paravisor {
+        of: Paravisor,
+        /// TDX: who makes a quote of what the paravisor reports.
+        quotes: SocketAddr,
+    },
     /// AWS's hypervisor, by this program: anew for each join.
     NitroTpm(PathBuf),
 }
@@ -148,6 +152,11 @@ struct TeeEntry {
     /// by the endorsement key of its TPM.
     #[serde(default)]
     paravisor: Option<Paravisor>,
+    /// A paravisor on TDX: the address of the host's service that makes the quote, by HTTP. Default
+    /// `169.254.169.254:80`, Azure's.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    quotes: Option<SocketAddr>,
     /// AWS's program that asks for the document about a NitroTPM: `/usr/bin/nitro-tpm-attest`.
     #[serde(default)]
     nitro_tpm_attest: Option<PathBuf>,
@@ -158,9 +167,15 @@ impl TryFrom<TeeEntry> for TeeConfig {
 
     fn try_from(entry: TeeEntry) -> Result<Self, Self::Error> {
         let event_log = entry.event_log;
+        if entry.quotes.is_some() && entry.paravisor.is_none() {
+            return Err("`quotes` goes with `paravisor` alone");
+        }
         match (entry.reports, entry.paravisor, entry.nitro_tpm_attest) {
             (Some(reports), None, None) => Ok(Self::Kernel { reports, event_log }),
-            (None, Some(of), None) if event_log.is_none() => Ok(Self::Paravisor(of)),
+            (None, Some(of), None) if event_log.is_none() => Ok(Self::Paravisor {
+                of,
+                quotes: entry.quotes.unwrap_or(device::azure::QUOTES),
+            }),
             (None, None, Some(program)) if event_log.is_none() => Ok(Self::NitroTpm(program)),
             _ => Err(
                 "name one of `reports`, `paravisor` and `nitro_tpm_attest`, and `event_log` with `reports` alone",
@@ -461,7 +476,9 @@ mod tests {
             }
         };
         let azure = with("paravisor = \"azure\"\n").unwrap();
-        assert_eq!(azure, TeeConfig::Paravisor(Paravisor::Azure));
+        let quotes = device::azure::QUOTES;
+        let of = Paravisor::Azure;
+        assert_eq!(azure, TeeConfig::Paravisor { of, quotes });
         let kernel = with("reports = \"/r\"\nevent_log = \"/l\"\n").unwrap();
         assert!(matches!(
             kernel,

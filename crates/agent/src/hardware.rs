@@ -7,9 +7,10 @@ use attest::transcript::tee_report_data;
 use attest_tpm::SigningKey;
 use device::tpm::join::Join;
 use device::tpm::{self, Tpm};
-use device::{nitro, tsm};
+use device::{azure, nitro, tsm};
 use facts::Finding;
 use proto::v1;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 /// Who reports on it.
@@ -17,7 +18,10 @@ use std::path::{Path, PathBuf};
 pub(crate) enum Hardware {
     Kernel(Reports),
     /// Whoever gave the machine its TPM, by the chip itself.
-    Paravisor,
+    Paravisor {
+        /// Who makes a quote of it, on TDX.
+        quotes: SocketAddr,
+    },
     /// AWS's hypervisor, by this program.
     NitroTpm(PathBuf),
 }
@@ -40,7 +44,10 @@ impl Hardware {
                 event_log: event_log.clone(),
                 named: true,
             })),
-            Some(TeeConfig::Paravisor(Paravisor::Azure)) => Some(Self::Paravisor),
+            Some(TeeConfig::Paravisor {
+                of: Paravisor::Azure,
+                quotes,
+            }) => Some(Self::Paravisor { quotes: *quotes }),
             Some(TeeConfig::NitroTpm(program)) => Some(Self::NitroTpm(program.clone())),
             None => Reports::usual(tpm).map(Self::Kernel),
         }
@@ -58,8 +65,8 @@ impl Hardware {
     ) -> Result<Option<v1::TeeEvidence>, Finding> {
         match self {
             Self::Kernel(reports) => reports.report(&join.request().ak_public, nonce),
-            Self::Paravisor => match join.paravisor_report() {
-                Ok(report) => Ok(Some(evidence("azure-snp", report))),
+            Self::Paravisor { quotes } => match join.paravisor_report() {
+                Ok(report) => paravisor(report, *quotes).map(Some),
                 Err(error) => Err(silent(&facts::with_causes(&error))
                     .expected(
                         "a report of Azure's paravisor in the TPM, as join.tee of agent.toml says",
@@ -68,7 +75,10 @@ impl Hardware {
             },
             Self::NitroTpm(program) => {
                 match nitro_document(program, &join.request().ak_public, nonce) {
-                    Ok(document) => Ok(Some(evidence("nitro-tpm", document))),
+                    Ok(document) => Ok(Some(v1::TeeEvidence {
+                        auxiliary: strong_quote(join, nonce),
+                        ..evidence("nitro-tpm", document)
+                    })),
                     Err(why) => Err(silent(&why)
                         .expected("a document by nitro-tpm-attest, as join.tee of agent.toml says")
                         .next(
@@ -88,9 +98,37 @@ impl Hardware {
 pub(crate) fn open(address: &str, tee: Option<&TeeConfig>) -> Result<Tpm, tpm::Error> {
     let tpm = Tpm::open(address)?;
     Ok(match tee {
-        Some(TeeConfig::Paravisor(_)) => tpm.by_paravisor(),
+        Some(TeeConfig::Paravisor { .. }) => tpm.by_paravisor(),
         Some(TeeConfig::Kernel { .. } | TeeConfig::NitroTpm(_)) | None => tpm,
     })
+}
+
+/// What a paravisor says; on TDX with a quote of it, for which the host's service is asked.
+fn paravisor(report: Vec<u8>, quotes: SocketAddr) -> Result<v1::TeeEvidence, Finding> {
+    let Some(asked) = azure::td_report(&report) else {
+        return Ok(evidence("azure-snp", report));
+    };
+    let quote = azure::quote(quotes, asked).map_err(|error| {
+        silent(&facts::with_causes(&error))
+            .expected(format!(
+                "a quote of TDX from http://{quotes}, for what the paravisor reports"
+            ))
+            .next("let the agent reach the host's metadata service, or name another as join.tee.quotes")
+    })?;
+    Ok(v1::TeeEvidence {
+        auxiliary: quote,
+        ..evidence("azure-tdx", report)
+    })
+}
+
+/// The registers of SHA-384 by the chip's own word, which are compared with the document's. Without, the server says
+/// how far the two are bound.
+fn strong_quote(join: &mut Join, nonce: &[u8; 32]) -> Vec<u8> {
+    let quote = join.strong_quote(nonce).unwrap_or_else(|error| {
+        tracing::warn!(error = %facts::with_causes(&error), "no quote of SHA-384 is sent");
+        None
+    });
+    quote.unwrap_or_default()
 }
 
 fn nitro_document(program: &Path, ak_public: &[u8], nonce: &[u8; 32]) -> Result<Vec<u8>, String> {

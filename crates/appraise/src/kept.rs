@@ -85,6 +85,7 @@ pub struct Kept {
     list: Vec<u8>,
     before: Option<Progress>,
     paravisor: Vec<u8>,
+    paravisor_quote: Vec<u8>,
 }
 
 impl Kept {
@@ -134,6 +135,7 @@ impl Kept {
             list: blobs.get(LIST).to_vec(),
             before,
             paravisor: blobs.get("hcl-report").to_vec(),
+            paravisor_quote: blobs.get("tdx-quote").to_vec(),
         })
     }
 
@@ -168,6 +170,12 @@ impl Kept {
     #[must_use]
     pub fn paravisor_report(&self) -> &[u8] {
         &self.paravisor
+    }
+
+    /// The quote of TDX that a paravisor's report is judged with; empty: none was kept.
+    #[must_use]
+    pub fn paravisor_quote(&self) -> &[u8] {
+        &self.paravisor_quote
     }
 
     /// What stands behind the chip, by these roots and pins, or by the word of the verifier that `vouched`. That the keys belong to one chip was proved to

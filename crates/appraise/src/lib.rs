@@ -41,7 +41,7 @@ pub use diff::{Change, Difference, EventChange, FactChange, FileChange, PcrChang
 pub use files::{Files, Listed};
 pub use kept::{Blobs, Kept};
 pub use naming::Naming;
-pub use presented::{Asked, Presented, judge};
+pub use presented::{Asked, Presented, judge, judge_domain};
 pub use refusal::{Package, Refusal, Subject, claimed, refusals};
 pub use rules::Rule;
 pub use view::View;

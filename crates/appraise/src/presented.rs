@@ -2,16 +2,19 @@
 //! estate's reference values. A join, a renewal and whoever tries reference values on evidence that is kept
 //! call the same function.
 
-use crate::{Demands, boot};
+use crate::{Demands, boot, rules};
 use attest_tpm::Quoted;
-use attest_tpm::boot::Boot;
+use attest_tpm::boot::{Boot, DomainBoot, Pinned};
 use attest_tpm::ima::{Progress, Round, Sent, round};
 use attest_tpm::join::Proven;
 use facts::{Affirmed, FactSet, Finding, Source, Timestamp, Warrant};
 use references::{At, References};
 
 /// What a machine booted and its kernel measured.
-const WARRANT: Warrant = Warrant::of(Source::Hardware, &["machine.boot.", "machine.ima."]);
+const WARRANT: Warrant = Warrant::of(
+    Source::Hardware,
+    &["machine.boot.", "machine.ima.", "machine.tee.boot."],
+);
 
 /// Evidence that a quote stands behind.
 #[derive(Debug, Clone, Copy)]
@@ -82,5 +85,52 @@ pub fn judge(
             let listed = listed.err().unwrap_or_default();
             Err(booted.into_iter().chain(listed).collect())
         }
+    }
+}
+
+/// The facts of what a trust domain booted, if nothing of it is against the rules of its ring, nor against what its
+/// TPM says of the same boot (`chip`). `booted` is absent where no log came along.
+///
+/// # Errors
+/// `BOOT-LOG-MISSING` where there are rules and no log; `TEE-TDX-BOOT`; what of the log fits no rule (`BOOT-…`,
+/// `REF-…`).
+pub fn judge_domain(
+    booted: Option<&DomainBoot>,
+    pinned: Pinned,
+    chip: Option<&Boot>,
+    asked: &Asked<'_>,
+) -> Result<Option<Affirmed>, Vec<Finding>> {
+    let Asked { demands, now, .. } = *asked;
+    let Some(booted) = booted else {
+        return if demands.rules.is_empty() {
+            Ok(None)
+        } else {
+            Err(vec![
+                Finding::new(
+                    "BOOT-LOG-MISSING",
+                    "the trust domain does not say what it booted",
+                )
+                .expected(
+                    "the event log of its firmware: boot rules say what machines of its pool boot",
+                )
+                .observed("none")
+                .next(
+                    "let the node agent read /sys/firmware/acpi/tables/data/CCEL; if the firmware keeps no \
+                     such log, take the machine out of the rule's rings",
+                ),
+            ])
+        };
+    };
+    let mut findings = chip.map_or_else(Vec::new, |chip| booted.contradictions(chip));
+    findings.extend(
+        rules::judge_domain(booted, &demands.rules, now)
+            .err()
+            .into_iter()
+            .flatten(),
+    );
+    if findings.is_empty() {
+        Ok(Some(Affirmed::by(&WARRANT, booted.facts(pinned, now))))
+    } else {
+        Err(findings)
     }
 }

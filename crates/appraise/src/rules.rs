@@ -6,7 +6,7 @@
 use crate::View;
 use crate::boot::Allowed;
 use crate::demands::Named;
-use attest_tpm::boot::{self, Approved, Boot, SbatFloor, Sections, SecureBootRule};
+use attest_tpm::boot::{self, Approved, Boot, DomainBoot, SbatFloor, Sections, SecureBootRule};
 use attest_tpm::reference::Value;
 use facts::{Finding, Timestamp};
 use references::{BootRule, Digest, Part, References, SecureBoot, moment};
@@ -182,6 +182,30 @@ pub(crate) fn judge<T>(
         nearest = Some(nearer(nearest, rule, findings));
     }
     Err(nearest.map(Nearest::told).unwrap_or_default())
+}
+
+/// Judges what a trust domain booted by each of `rules`, as far as they speak of it. One is enough, and none asks
+/// for nothing.
+///
+/// # Errors
+/// As [`judge`].
+pub(crate) fn judge_domain(
+    booted: &DomainBoot,
+    rules: &[Rule],
+    now: Timestamp,
+) -> Result<(), Vec<Finding>> {
+    let mut nearest: Option<Nearest<'_>> = None;
+    for rule in rules {
+        let findings = match rule.lapse(now) {
+            Some(lapse) => vec![lapse],
+            None => booted.faults(&rule.lists, now),
+        };
+        if findings.is_empty() {
+            return Ok(());
+        }
+        nearest = Some(nearer(nearest, rule, findings));
+    }
+    nearest.map_or(Ok(()), |nearest| Err(nearest.told()))
 }
 
 /// As [`judge`], of a boot that may be nobody's word: what does not fit, and which rule comes nearest. Nothing

@@ -101,16 +101,7 @@ pub fn verify(
             &tdx::Expectation { report_data, now },
             &references.tdx,
         ),
-        (kind, _) => {
-            return refused(
-                Finding::new(
-                    "TEE-AZURE-KIND",
-                    "the paravisor's report is of other hardware than was presented",
-                )
-                .expected(kind.name())
-                .next("send what belongs to the machine's hardware"),
-            );
-        }
+        (kind, _) => return refused(other_hardware(kind)),
     };
     let mut said = verdict.into_stated();
     said.evidence.insert(0, digest);
@@ -154,4 +145,13 @@ pub fn verify(
         verdict: Verdict::affirmed(&WARRANT, said.facts, said.evidence),
         ak: Some(hcl.ak),
     }
+}
+
+pub(crate) fn other_hardware(kind: Kind) -> Finding {
+    Finding::new(
+        "TEE-AZURE-KIND",
+        "the paravisor's report is of other hardware than was presented",
+    )
+    .expected(kind.name())
+    .next("send what belongs to the machine's hardware")
 }

@@ -71,12 +71,30 @@ impl Endorsed {
         }
     }
 
+    /// With how it is known that the TPM of the join is the one that the document speaks of: `quote`, `event-log` or
+    /// `key`. A refused one stays as it is.
+    #[must_use]
+    pub fn bound_to_tpm(self, by: &'static str, now: Timestamp) -> Self {
+        let mut facts = FactSet::new();
+        facts.state(names::MACHINE_TEE_TPM_BOUND, by, Source::Hardware, now);
+        self.and(&facts::Affirmed::by(&WARRANT, facts))
+    }
+
+    /// With what another verifier made of the same evidence.
+    #[must_use]
+    pub fn and(self, more: &facts::Affirmed) -> Self {
+        Self {
+            verdict: self.verdict.and(more),
+            ..self
+        }
+    }
+
     /// The same evidence, refused.
     #[must_use]
-    pub fn refused_for(self, finding: Finding) -> Self {
+    pub fn refused_for(self, findings: Vec<Finding>) -> Self {
         let evidence = self.verdict.into_stated().evidence;
         Self {
-            verdict: Verdict::refused(vec![finding], evidence),
+            verdict: Verdict::refused(findings, evidence),
             ..self
         }
     }
@@ -250,10 +268,72 @@ pub fn tdx(
             .event_log
             .map(|log| Blob::new("ccel", log.to_vec())),
     );
-    let pck = match intel::platform(evidence.quote, &references.roots, expected.now) {
-        Ok(pck) => pck,
+    let now = expected.now;
+    let collateral = match endorsing(evidence.quote, bundle, &references.roots, now, &mut blobs) {
+        Ok(collateral) => collateral,
         Err(findings) => return Endorsed::refused(findings, blobs),
     };
+    let verdict = tdx::verify(evidence, &collateral, expected, references);
+    let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
+    Endorsed { verdict, blobs }
+}
+
+/// Judges the report of a paravisor on TDX with the `quote` that was fetched for it, by the collateral in `bundle`.
+/// The attestation key is as of [`azure_snp`].
+///
+/// # Errors
+/// None: a refusal is a verdict, with the codes of [`azure::verify`] and of [`tdx()`].
+#[must_use]
+pub fn azure_tdx(
+    hcl: &[u8],
+    quote: &[u8],
+    bundle: &Bundle,
+    now: Timestamp,
+    references: &tdx::References,
+) -> (Endorsed, Option<PublicKey>) {
+    let mut blobs = vec![
+        Blob::new("hcl-report", hcl.to_vec()),
+        Blob::new("tdx-quote", quote.to_vec()),
+    ];
+    let parsed = Hcl::parse(hcl).and_then(|parsed| match parsed.kind {
+        azure::Kind::Tdx => Ok(()),
+        azure::Kind::Snp => Err(azure::other_hardware(parsed.kind)),
+    });
+    if let Err(finding) = parsed {
+        return (Endorsed::refused(vec![finding], blobs), None);
+    }
+    let roots = &references.roots;
+    let collateral = match endorsing(quote, bundle, roots, now, &mut blobs) {
+        Ok(collateral) => collateral,
+        Err(findings) => return (Endorsed::refused(findings, blobs), None),
+    };
+    let hardware = azure::Hardware::Tdx {
+        quote,
+        collateral: &collateral,
+    };
+    let expected = azure::Expectation {
+        user_data: None,
+        now,
+    };
+    let references = azure::References {
+        snp: snp::References::default(),
+        tdx: references.clone(),
+    };
+    let judged = azure::verify(&azure::Evidence { hcl, hardware }, &expected, &references);
+    let verdict = judged.verdict;
+    let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
+    (Endorsed { verdict, blobs }, judged.ak)
+}
+
+/// The collateral of the platform that made `quote`, which is among `blobs` then.
+fn endorsing(
+    quote: &[u8],
+    bundle: &Bundle,
+    roots: &intel::Roots,
+    now: Timestamp,
+    blobs: &mut Vec<Blob<'static>>,
+) -> Result<Collateral, Vec<Finding>> {
+    let pck = intel::platform(quote, roots, now)?;
     let Some(bytes) = bundle.collateral(true, pck.fmspc, pck.ca) else {
         let finding = Finding::new(
             "TEE-ENDORSEMENT-MISSING",
@@ -269,17 +349,11 @@ pub fn tdx(
             "Intel's PCS",
             &Artefact::of_platform(true, pck.fmspc, pck.ca),
         ));
-        return Endorsed::refused(vec![finding], blobs);
+        return Err(vec![finding]);
     };
     let kept = Blob::new("tdx-collateral", collateral(bytes, pck.fmspc, pck.ca));
     blobs.push(kept);
-    let collateral = match Collateral::open(bytes, &references.roots) {
-        Ok(collateral) => collateral,
-        Err(finding) => return Endorsed::refused(vec![finding], blobs),
-    };
-    let verdict = tdx::verify(evidence, &collateral, expected, references);
-    let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
-    Endorsed { verdict, blobs }
+    Collateral::open(bytes, roots).map_err(|finding| vec![finding])
 }
 
 /// Judges the document of a NitroTPM, which brings all that endorses it. One of an enclave says nothing of a TPM.

@@ -15,13 +15,17 @@
 //! - What a boot loader or a stub measures is worth what that program is worth: see
 //!   [`Boot::facts`].
 //!
+//! A trust domain's log is read alike, by the registers of its quote, into a [`DomainBoot`].
+//!
 //! Pure: no I/O, no clock.
 
 mod approved;
 mod chain;
 mod claimed;
+mod domain;
 mod facts;
 mod judge;
+mod layout;
 mod measurement;
 mod references;
 mod sbat;
@@ -31,6 +35,7 @@ mod verify;
 pub use approved::Approved;
 pub use chain::{CommandLine, Image, Loader, Mok, Piece};
 pub use claimed::{Claimed, Outline};
+pub use domain::{DomainBoot, Pinned, Registers};
 pub use judge::judge;
 pub use measurement::{Meaning, Measurement, Note};
 pub use references::{References, SbatFloor, Sections, SecureBootRule};

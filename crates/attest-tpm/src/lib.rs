@@ -24,6 +24,7 @@
 
 pub mod ak;
 mod attested;
+mod bank;
 pub mod boot;
 mod bytes;
 mod certificate;
@@ -45,6 +46,7 @@ mod quote;
 pub mod reference;
 pub mod seal;
 mod signature;
+pub mod strong;
 mod transcript;
 mod vendors;
 mod wire;

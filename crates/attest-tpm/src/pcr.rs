@@ -1,4 +1,5 @@
-//! Which PCRs are asked for, and the digest that a quote of them must hold. Always the SHA-256 bank.
+//! Which PCRs are asked for, and the digest that a quote of them must hold. What is asked for is of the SHA-256
+//! bank.
 
 use facts::Finding;
 use std::collections::BTreeMap;
@@ -55,10 +56,10 @@ impl PcrSelection {
     }
 }
 
-/// Values of the SHA-256 bank that a TPM signed after the nonce was known. Only the verification of a
-/// quote makes it, so that whoever holds one need not ask where it came from.
+/// Values of one bank, of SHA-256 unless it says otherwise, that a TPM signed after the nonce was known. Only the
+/// verification of a quote makes it, so that whoever holds one need not ask where it came from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct QuotedPcrs(BTreeMap<u32, [u8; 32]>);
+pub struct QuotedPcrs<const N: usize = 32>(BTreeMap<u32, [u8; N]>);
 
 impl QuotedPcrs {
     /// The values in the order of the selection; absent if their number or a length is another.
@@ -79,20 +80,22 @@ impl QuotedPcrs {
         let values: Vec<u8> = self.0.values().flatten().copied().collect();
         crypto::sha256(&values)
     }
+}
 
+impl<const N: usize> QuotedPcrs<N> {
     /// Values that nobody signed, for what says so in its own type.
-    pub(crate) const fn claimed(values: BTreeMap<u32, [u8; 32]>) -> Self {
+    pub(crate) const fn claimed(values: BTreeMap<u32, [u8; N]>) -> Self {
         Self(values)
     }
 
     /// Absent if that PCR was not quoted.
     #[must_use]
-    pub fn value(&self, pcr: u32) -> Option<&[u8; 32]> {
+    pub fn value(&self, pcr: u32) -> Option<&[u8; N]> {
         self.0.get(&pcr)
     }
 
     /// In ascending order of the PCRs.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8; 32])> {
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &[u8; N])> {
         self.0.iter().map(|(pcr, value)| (*pcr, value))
     }
 }

@@ -7,6 +7,7 @@ use std::fmt;
 
 pub(crate) const SHA1: u16 = 0x0004;
 pub(crate) const SHA256: u16 = 0x000b;
+pub(crate) const SHA384: u16 = 0x000c;
 pub(crate) const NULL: u16 = 0x0010;
 pub(crate) const AES: u16 = 0x0006;
 pub(crate) const CFB: u16 = 0x0043;

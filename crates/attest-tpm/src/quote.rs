@@ -37,6 +37,49 @@ pub fn verify(
     values: &[Vec<u8>],
 ) -> Result<Quoted, Vec<Finding>> {
     let mut findings = Findings::new();
+    let parsed = genuine(quote, signature, key, nonce, &mut findings);
+    let Some(parsed) = parsed else {
+        return Err(findings.into_vec());
+    };
+    if let Body::Quote { selections, digest } = &parsed.body {
+        selected(selections, selection, &mut findings);
+        let expected = selection.digest(values);
+        findings.check(
+            expected.is_some_and(|expected| digest.as_slice() == expected),
+            || {
+                Finding::new(
+                    "TPM-QUOTE-DIGEST",
+                    "the PCR values are not those that were quoted",
+                )
+                .expected(hex::encode(digest))
+                .observed(expected.map_or_else(
+                    || "other than one value of 32 bytes for each PCR".to_owned(),
+                    |digest| hex::encode(&digest),
+                ))
+                .next("read the PCRs again and quote them before they change")
+            },
+        );
+    }
+    match QuotedPcrs::new(selection, values) {
+        Some(pcrs) if findings.is_empty() => Ok(Quoted {
+            clock: parsed.clock,
+            firmware: parsed.firmware,
+            qualified_signer: parsed.qualified_signer,
+            pcrs,
+        }),
+        _ => Err(findings.into_vec()),
+    }
+}
+
+/// What a TPM said under `key`, fresh by `nonce`, as far as it can be read: whatever is wrong with it is among
+/// `findings`, that it is no quote as well.
+pub(crate) fn genuine(
+    quote: &[u8],
+    signature: &[u8],
+    key: &PublicKey,
+    nonce: &[u8],
+    findings: &mut Findings,
+) -> Option<Attested> {
     let parsed = findings.take(Attested::parse(quote).map_err(|bad| bad.finding("quote")));
     let signature =
         findings.take(Signature::parse(signature).map_err(|bad| bad.finding("quote's signature")));
@@ -50,9 +93,7 @@ pub fn verify(
             .next("quote with the attestation key that was sent first")
         });
     }
-    let Some(parsed) = parsed else {
-        return Err(findings.into_vec());
-    };
+    let parsed = parsed?;
     findings.check(parsed.magic == GENERATED, || {
         Finding::new("TPM-QUOTE-MAGIC", "a TPM did not make this structure")
             .expected(format!("{GENERATED:#010x}"))
@@ -64,41 +105,13 @@ pub fn verify(
             .observed(hex::encode(&parsed.extra_data))
             .next("join again: a challenge is good for one answer")
     });
-    match &parsed.body {
-        Body::Quote { selections, digest } => {
-            selected(selections, selection, &mut findings);
-            let expected = selection.digest(values);
-            findings.check(
-                expected.is_some_and(|expected| digest.as_slice() == expected),
-                || {
-                    Finding::new(
-                        "TPM-QUOTE-DIGEST",
-                        "the PCR values are not those that were quoted",
-                    )
-                    .expected(hex::encode(digest))
-                    .observed(expected.map_or_else(
-                        || "other than one value of 32 bytes for each PCR".to_owned(),
-                        |digest| hex::encode(&digest),
-                    ))
-                    .next("read the PCRs again and quote them before they change")
-                },
-            );
-        }
-        other => findings.push(
-            Finding::new("TPM-QUOTE-TYPE", "the structure is not a quote")
-                .expected("TPM_ST_ATTEST_QUOTE")
-                .observed(describe(other)),
-        ),
-    }
-    match QuotedPcrs::new(selection, values) {
-        Some(pcrs) if findings.is_empty() => Ok(Quoted {
-            clock: parsed.clock,
-            firmware: parsed.firmware,
-            qualified_signer: parsed.qualified_signer,
-            pcrs,
-        }),
-        _ => Err(findings.into_vec()),
-    }
+    let is_quote = matches!(parsed.body, Body::Quote { .. });
+    findings.check(is_quote, || {
+        Finding::new("TPM-QUOTE-TYPE", "the structure is not a quote")
+            .expected("TPM_ST_ATTEST_QUOTE")
+            .observed(describe(&parsed.body))
+    });
+    Some(parsed)
 }
 
 /// Exactly the selection that was asked, in the SHA-256 bank and no other: a quote of other PCRs with

@@ -15,6 +15,7 @@
     )
 )]
 
+pub mod azure;
 pub mod memory;
 pub mod nitro;
 pub mod process;

@@ -28,7 +28,11 @@ pub fn is_digest_of_code(name: &str) -> bool {
 #[must_use]
 pub fn is_derived_of_code(name: &str) -> bool {
     // What a machine measured and enforces is no matter of reference values alone.
-    let of_the_machine = [names::CODE_ROOTED_IN_HARDWARE, names::CODE_ENFORCEMENT];
+    let of_the_machine = [
+        names::CODE_MEASURED_BY,
+        names::CODE_ROOTED_IN_HARDWARE,
+        names::CODE_ENFORCEMENT,
+    ];
     name.starts_with("code.") && !is_digest_of_code(name) && !of_the_machine.contains(&name)
 }
 

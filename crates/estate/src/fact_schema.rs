@@ -63,12 +63,17 @@ fn type_of(name: &str) -> Option<Type> {
         | names::MACHINE_BOOT_SECTIONS
         | names::MACHINE_BOOT_LABELS
         | names::MACHINE_BOOT_JUDGED
+        | names::MACHINE_TEE_BOOT_PK
+        | names::MACHINE_TEE_BOOT_KEK
+        | names::MACHINE_TEE_BOOT_DB
+        | names::MACHINE_TEE_BOOT_IMAGES
         | names::MACHINE_TEE_TCB_ADVISORIES => Type::List,
         names::WORKLOAD_INTERPRETER
         | names::CODE_ROOTED_IN_HARDWARE
         | names::MACHINE_BOOT_SECURE_BOOT
         | names::MACHINE_BOOT_SHIM
         | names::MACHINE_IPE_ROOTED
+        | names::MACHINE_TEE_BOOT_SECURE_BOOT
         | names::MACHINE_TEE_DEBUG => Type::Bool,
         _ => Type::Text,
     })
@@ -294,6 +299,7 @@ mod tests {
             "ima?",
             "ipe?",
             "tee?",
+            "tee.boot?",
             "tcb?",
             "cloud?",
             "code?",

@@ -32,8 +32,9 @@ pub const MACHINE_CLOUD_INSTANCE: &str = "machine.cloud.instance";
 pub const MACHINE_TPM_MANUFACTURER: &str = "machine.tpm.manufacturer";
 /// Firmware version as the TPM itself signed it, 16 lower-case hex digits.
 pub const MACHINE_TPM_FIRMWARE: &str = "machine.tpm.firmware";
-/// `approved` when reference values allow the whole boot, `measured` when the event log replays to the
-/// quoted PCRs, `unknown` without one.
+/// `approved` when reference values allow the whole boot, `partial` when they allow what they speak of and leave
+/// programs or what went to the kernel open, `measured` when the event log replays to the quoted PCRs, `unknown`
+/// without one.
 pub const MACHINE_BOOT_STATE: &str = "machine.boot.state";
 /// Resets that the TPM has counted: with the next, one boot is told from another.
 pub const MACHINE_BOOT_RESET_COUNT: &str = "machine.boot.reset_count";
@@ -120,6 +121,29 @@ pub const MACHINE_TEE_RTMR0: &str = "machine.tee.rtmr0";
 pub const MACHINE_TEE_RTMR1: &str = "machine.tee.rtmr1";
 pub const MACHINE_TEE_RTMR2: &str = "machine.tee.rtmr2";
 pub const MACHINE_TEE_RTMR3: &str = "machine.tee.rtmr3";
+/// How it is known that a NitroTPM's document is of the TPM that answered: `quote` where that TPM quotes the document's
+/// registers of SHA-384, `event-log` where its log amounts to them, `key` where the document carries its key alone.
+pub const MACHINE_TEE_TPM_BOUND: &str = "machine.tee.tpm_bound";
+/// Of the boot that a trust domain's event log tells of: `approved` where an image of the estate lists RTMR 1 and 2,
+/// else `measured`.
+pub const MACHINE_TEE_BOOT_STATE: &str = "machine.tee.boot.state";
+pub const MACHINE_TEE_BOOT_SECURE_BOOT: &str = "machine.tee.boot.secure_boot";
+/// Lists, as [`MACHINE_BOOT_PK`] and those beside it.
+pub const MACHINE_TEE_BOOT_PK: &str = "machine.tee.boot.pk";
+pub const MACHINE_TEE_BOOT_KEK: &str = "machine.tee.boot.kek";
+pub const MACHINE_TEE_BOOT_DB: &str = "machine.tee.boot.db";
+/// SHA-256 of the contents of dbx.
+pub const MACHINE_TEE_BOOT_DBX_SHA256: &str = "machine.tee.boot.dbx_sha256";
+/// List: Authenticode SHA-384 of every image in RTMR 1.
+pub const MACHINE_TEE_BOOT_IMAGES: &str = "machine.tee.boot.images";
+/// Date of shim's revocation list: `2025021800`.
+pub const MACHINE_TEE_BOOT_SBAT: &str = "machine.tee.boot.sbat";
+/// `grub`, `uki`, `systemd-boot`, `efi-stub` or `unknown`.
+pub const MACHINE_TEE_BOOT_LOADER: &str = "machine.tee.boot.loader";
+/// SHA-384 as measured: a section, a file or an image.
+pub const MACHINE_TEE_BOOT_KERNEL: &str = "machine.tee.boot.kernel";
+/// The kernel's command line.
+pub const MACHINE_TEE_BOOT_CMDLINE: &str = "machine.tee.boot.cmdline";
 /// As Intel calls it: `UpToDate`, `SWHardeningNeeded`, …
 pub const MACHINE_TEE_TCB_STATUS: &str = "machine.tee.tcb.status";
 /// Day of the TCB level that the platform has, `2024-03-13T00:00:00Z`.
@@ -165,6 +189,9 @@ pub const CODE_SHA256: &str = "code.sha256";
 /// fs-verity digest of the running executable, as the kernel measures it: `sha256:` and lower-case hex. It
 /// does not rest on a reading of the file, and holds whatever becomes of the file's name.
 pub const CODE_FSVERITY: &str = "code.fsverity";
+/// How the digest was taken, the best of what there is: `ima` where the machine's list has it that its TPM quoted,
+/// `fs-verity` where the kernel measured the file that runs, `file-hash` where whoever looked read the open file.
+pub const CODE_MEASURED_BY: &str = "code.measured_by";
 /// True when the machine's IMA list, which its TPM quoted, has a file of this digest in this boot. That it is this
 /// process which runs the file is the agent's word.
 pub const CODE_ROOTED_IN_HARDWARE: &str = "code.rooted_in_hardware";
@@ -283,6 +310,18 @@ pub const ALL: &[&str] = &[
     MACHINE_TEE_RTMR1,
     MACHINE_TEE_RTMR2,
     MACHINE_TEE_RTMR3,
+    MACHINE_TEE_TPM_BOUND,
+    MACHINE_TEE_BOOT_STATE,
+    MACHINE_TEE_BOOT_SECURE_BOOT,
+    MACHINE_TEE_BOOT_PK,
+    MACHINE_TEE_BOOT_KEK,
+    MACHINE_TEE_BOOT_DB,
+    MACHINE_TEE_BOOT_DBX_SHA256,
+    MACHINE_TEE_BOOT_IMAGES,
+    MACHINE_TEE_BOOT_SBAT,
+    MACHINE_TEE_BOOT_LOADER,
+    MACHINE_TEE_BOOT_KERNEL,
+    MACHINE_TEE_BOOT_CMDLINE,
     MACHINE_TEE_TCB_STATUS,
     MACHINE_TEE_TCB_DATE,
     MACHINE_TEE_TCB_EVALUATION,
@@ -308,6 +347,7 @@ pub const ALL: &[&str] = &[
     WORKLOAD_INTERPRETER,
     CODE_SHA256,
     CODE_FSVERITY,
+    CODE_MEASURED_BY,
     CODE_ROOTED_IN_HARDWARE,
     CODE_ENFORCEMENT,
     CODE_REFERENCE,

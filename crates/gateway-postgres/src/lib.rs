@@ -24,7 +24,7 @@ mod session;
 pub mod sql;
 mod statement;
 mod upstream;
-mod wire;
+pub mod wire;
 
 pub use config::{
     AdminConfig, Config, LimitsConfig, ListenConfig, PostgresConfig, UpstreamConfig, json_schema,

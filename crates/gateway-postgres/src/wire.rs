@@ -1,26 +1,27 @@
 //! PostgreSQL's wire protocol, version 3: framing with caps, and the few messages that the gateway
 //! itself writes. Not a codec: what is passed on is passed on as it came.
 //!
+//! What a client sends is read here, for whoever looks for bytes that should not be: `crates/hostile`.
+//!
 //! PostgreSQL 15 documentation, chapter 55.
 
-#[cfg(test)]
-mod any_bytes;
 mod message;
 mod startup;
 
 pub(crate) use message::{
-    Notice, authentication_ok, backend_key, error, flush, negotiate, parameter_status, parse,
-    query, raw, ready_for_query, sqlstate, text_at,
+    Notice, authentication_ok, backend_key, error, flush, negotiate, parameter_status, raw,
+    ready_for_query, sqlstate,
 };
-pub(crate) use startup::{
+pub use message::{parse, query, text_at};
+pub use startup::{
     CancelKey, FirstMessage, Startup, cancel_message, first_message, startup_message,
 };
 
 /// Longest startup packet (55.2.1: the server itself accepts 10,000 bytes).
-pub(crate) const MAX_STARTUP: usize = 10_000;
+pub const MAX_STARTUP: usize = 10_000;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub(crate) enum WireError {
+pub enum WireError {
     #[error("a message of type {tag:?} has {length} bytes, at most {most} are accepted")]
     TooLong {
         tag: char,
@@ -37,9 +38,9 @@ pub(crate) enum WireError {
 
 /// Tag, and length of the whole message with tag and length field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Head {
-    pub(crate) tag: u8,
-    pub(crate) length: usize,
+pub struct Head {
+    pub tag: u8,
+    pub length: usize,
 }
 
 /// The head of the message that `bytes` begin with, once its five bytes are there.
@@ -59,7 +60,10 @@ pub(crate) fn head(bytes: &[u8]) -> Result<Option<Head>, WireError> {
 
 /// The first whole message in `bytes`: its head and its body. Refuses one over `most` bytes before
 /// it is read.
-pub(crate) fn frame(bytes: &[u8], most: usize) -> Result<Option<(Head, &[u8])>, WireError> {
+///
+/// # Errors
+/// [`WireError::TooShort`], [`WireError::TooLong`].
+pub fn frame(bytes: &[u8], most: usize) -> Result<Option<(Head, &[u8])>, WireError> {
     let Some(head) = head(bytes)? else {
         return Ok(None);
     };

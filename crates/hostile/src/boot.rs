@@ -13,6 +13,7 @@ use references::uefi::SignatureLists;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use testkit::chip::{Chip, event_log};
+use testkit::domain::DomainLog;
 
 /// A log takes no more than it is, replays as its digests say, and is of no recorded boot but its own.
 pub(crate) fn log(bytes: &[u8]) {
@@ -48,6 +49,25 @@ pub(crate) fn log(bytes: &[u8]) {
         assert!(log.contradictions(Hash::Sha256).is_empty());
         assert!(!boot.facts(Source::Hardware, Timestamp::EPOCH).is_empty());
     }
+}
+
+/// The log of a trust domain, which two verifiers read: for its registers, and for what it says.
+pub(crate) fn domain(bytes: &[u8]) {
+    let (Ok(rtmr), Ok(log)) = (attest_tee::tdx::replay(bytes), Log::parse(bytes)) else {
+        return;
+    };
+    if let Ok(replay) = log.replay(Hash::Sha384) {
+        for (register, value) in (1..).zip(rtmr) {
+            assert_eq!(replay.value(register), value, "register {register}");
+        }
+    }
+}
+
+pub(crate) fn domain_seeds() -> Vec<Vec<u8>> {
+    let mut all = seeds::files(&["tdx/ccel_ovmf.dat", "tdx/cos-113/ccel_data.dat"]);
+    all.push(DomainLog::of_grub(true, "/boot/vmlinuz root=/dev/sda1").bytes);
+    all.push(DomainLog::default().policy(false).data(1, 4, &[0; 4]).bytes);
+    all
 }
 
 /// Extends every event as Part 1 has it, without regard to who started the chip.

@@ -21,6 +21,7 @@ mod ima;
 mod image;
 mod join;
 mod packed;
+mod postgres;
 mod seeds;
 mod tee;
 mod tpm;
@@ -44,6 +45,7 @@ pub const TARGETS: &[Target] = &[
     target("azure_hcl", tee::hcl, tee::hcl_seeds),
     target("compressed", packed::compressed, packed::compressed_seeds),
     target("cose_nitro", tee::nitro, tee::nitro_seeds),
+    target("domain_log", boot::domain, boot::domain_seeds),
     target("efi_signatures", boot::signatures, boot::signature_seeds),
     target("ima_ascii", ima::ascii, ima::ascii_seeds),
     target("ima_binary", ima::binary, ima::binary_seeds),
@@ -54,6 +56,12 @@ pub const TARGETS: &[Target] = &[
     target("oci_manifest", code::manifest, code::manifest_seeds),
     target("openpgp", packed::openpgp, packed::openpgp_seeds),
     target("pe", image::pe, image::pe_seeds),
+    target("postgres_first", postgres::first, postgres::first_seeds),
+    target(
+        "postgres_messages",
+        postgres::messages,
+        postgres::message_seeds,
+    ),
     target(
         "reference_file",
         packed::references,

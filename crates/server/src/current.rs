@@ -322,7 +322,7 @@ impl Current {
 fn unplaced(facts: &Affirmed) -> Affirmed {
     facts.only(|fact| match fact.name.as_str() {
         names::MACHINE_NAME => true,
-        names::CODE_ROOTED_IN_HARDWARE | names::CODE_ENFORCEMENT => false,
+        names::CODE_MEASURED_BY | names::CODE_ROOTED_IN_HARDWARE | names::CODE_ENFORCEMENT => false,
         name => !name.starts_with("machine."),
     })
 }

@@ -28,7 +28,12 @@ const PLACE: Warrant = Warrant::of(
 /// A node agent's word.
 const WORD: Warrant = Warrant::of(
     Source::Asserted,
-    &["workload.", names::CODE_SHA256, names::CODE_FSVERITY],
+    &[
+        "workload.",
+        names::CODE_SHA256,
+        names::CODE_FSVERITY,
+        names::CODE_MEASURED_BY,
+    ],
 );
 
 /// A list that a machine's TPM quoted.
@@ -37,6 +42,7 @@ const MEASURED: Warrant = Warrant::of(
     &[
         names::CODE_SHA256,
         names::CODE_FSVERITY,
+        names::CODE_MEASURED_BY,
         names::CODE_ROOTED_IN_HARDWARE,
     ],
 );
@@ -88,8 +94,23 @@ pub(crate) fn placed(name: Option<&str>, pool: Option<&str>, at: Timestamp) -> A
     Affirmed::by(&PLACE, facts)
 }
 
-/// What a node agent says of a workload and the digests of its code, as its own word.
+/// What a node agent says of a workload and the digests of its code, as its own word. How a digest was taken follows
+/// from which digests there are: what an agent says of that is not heard.
 pub(crate) fn told(facts: FactSet) -> Affirmed {
+    let heard = facts
+        .iter()
+        .filter(|fact| fact.name != names::CODE_MEASURED_BY);
+    let mut facts: FactSet = heard.cloned().collect();
+    let way = [
+        (names::CODE_FSVERITY, "fs-verity"),
+        (names::CODE_SHA256, "file-hash"),
+    ];
+    let way = way
+        .into_iter()
+        .find_map(|(digest, way)| Some((facts.fact(digest)?.observed_at, way)));
+    if let Some((at, way)) = way {
+        facts.state(names::CODE_MEASURED_BY, way, Source::Asserted, at);
+    }
     Affirmed::by(&WORD, facts)
 }
 
@@ -101,6 +122,7 @@ pub(crate) fn measured(known: &Affirmed, now: Timestamp) -> Affirmed {
             facts.state(name, value, Source::Verified, now);
         }
     }
+    facts.state(names::CODE_MEASURED_BY, "ima", Source::Verified, now);
     facts.state(names::CODE_ROOTED_IN_HARDWARE, true, Source::Verified, now);
     Affirmed::by(&MEASURED, facts)
 }
@@ -140,6 +162,36 @@ mod tests {
         facts.state(names::CODE_ROOTED_IN_HARDWARE, true, Source::Verified, at);
         facts.state(names::WORKLOAD_UID, 1000_u32, Source::Hardware, at);
         assert_eq!(shown(&told(facts)), ["asserted workload.uid 1000"]);
+    }
+
+    #[test]
+    fn how_a_digest_was_taken_is_not_for_an_agent_to_say() {
+        let at = Timestamp::EPOCH;
+        let told = |digests: &[&str], said: Option<&str>| {
+            let mut facts = FactSet::new();
+            for name in digests {
+                facts.state(name, "00", Source::Asserted, at);
+            }
+            if let Some(said) = said {
+                facts.state(names::CODE_MEASURED_BY, said, Source::Hardware, at);
+            }
+            told(facts)
+        };
+        let way = |known: &Affirmed| known.text(names::CODE_MEASURED_BY).map(str::to_owned);
+        let (content, both) = (
+            &[names::CODE_SHA256][..],
+            &[names::CODE_SHA256, names::CODE_FSVERITY][..],
+        );
+        for said in [None, Some("ima"), Some("anything")] {
+            assert_eq!(way(&told(content, said)).as_deref(), Some("file-hash"));
+            assert_eq!(way(&told(both, said)).as_deref(), Some("fs-verity"));
+            assert_eq!(way(&told(&[], said)), None);
+        }
+        let known = told(both, None);
+        let rooted = known.clone().and(&measured(&known, at));
+        assert_eq!(way(&rooted).as_deref(), Some("ima"));
+        let fact = rooted.fact(names::CODE_MEASURED_BY).unwrap();
+        assert_eq!(fact.source, Source::Verified);
     }
 
     #[test]

@@ -9,6 +9,7 @@
 pub mod bench;
 pub mod chip;
 pub mod debian;
+pub mod domain;
 mod find;
 pub mod guest;
 pub mod hostile;

@@ -54,7 +54,15 @@ impl Swtpm {
     /// When `swtpm`, `swtpm_setup` or `swtpm_localca` is missing or fails; the message holds what they
     /// printed.
     pub fn start() -> Result<Self, SwtpmError> {
-        Self::manufacture(Arc::new(crate::temp_dir()?), true)
+        Self::manufacture(Arc::new(crate::temp_dir()?), true, "sha256")
+    }
+
+    /// As [`Swtpm::start`], with the bank of SHA-384 beside that of SHA-256.
+    ///
+    /// # Errors
+    /// As [`Swtpm::start`].
+    pub fn with_two_banks() -> Result<Self, SwtpmError> {
+        Self::manufacture(Arc::new(crate::temp_dir()?), true, "sha256,sha384")
     }
 
     /// A new chip without certificates, as clouds make them. Its authority has certified nothing.
@@ -62,7 +70,7 @@ impl Swtpm {
     /// # Errors
     /// As [`Swtpm::start`].
     pub fn uncertified() -> Result<Self, SwtpmError> {
-        Self::manufacture(Arc::new(crate::temp_dir()?), false)
+        Self::manufacture(Arc::new(crate::temp_dir()?), false, "sha256")
     }
 
     /// As [`Swtpm::start`], for a test that has the chip measure: it says that it skips where the emulator or
@@ -96,6 +104,18 @@ impl Swtpm {
                 .args(words))?;
         }
         Ok(())
+    }
+
+    /// Extends digests into PCRs of SHA-384, of a chip that has that bank.
+    ///
+    /// # Errors
+    /// When `tpm2_pcrextend` is missing or fails.
+    pub fn extend_strong(&self, digests: &[(u32, [u8; 48])]) -> Result<(), SwtpmError> {
+        let [program] = find::tools([EXTEND]).map_err(SwtpmError::Missing)?;
+        let words = digests
+            .iter()
+            .map(|(pcr, digest)| format!("{pcr}:sha384={}", crypto::hex::encode(digest)));
+        self.tool(&program, words)
     }
 
     /// Writes `bytes` to an index of the chip's non-volatile memory that everybody may read, and that is
@@ -133,16 +153,20 @@ impl Swtpm {
     /// # Errors
     /// As [`Swtpm::start`].
     pub fn sibling(&self) -> Result<Self, SwtpmError> {
-        Self::manufacture(Arc::clone(&self.authority), true)
+        Self::manufacture(Arc::clone(&self.authority), true, "sha256")
     }
 
-    fn manufacture(authority: Arc<TempDir>, certified: bool) -> Result<Self, SwtpmError> {
+    fn manufacture(
+        authority: Arc<TempDir>,
+        certified: bool,
+        banks: &str,
+    ) -> Result<Self, SwtpmError> {
         let [_, setup, localca] =
             find::tools(["swtpm", "swtpm_setup", "swtpm_localca"]).map_err(SwtpmError::Missing)?;
         let folder = crate::temp_dir()?;
         let state = folder.path().join("state");
         fs::create_dir(&state)?;
-        let configuration = configure(folder.path(), authority.path(), &localca)?;
+        let configuration = configure(folder.path(), authority.path(), &localca, banks)?;
         let certificates: &[&str] = if certified {
             &["--create-ek-cert", "--create-platform-cert", "--ecc"]
         } else {
@@ -325,7 +349,12 @@ fn program() -> Result<PathBuf, SwtpmError> {
     Ok(program)
 }
 
-fn configure(folder: &Path, authority: &Path, localca: &Path) -> Result<PathBuf, SwtpmError> {
+fn configure(
+    folder: &Path,
+    authority: &Path,
+    localca: &Path,
+    banks: &str,
+) -> Result<PathBuf, SwtpmError> {
     let (tool, ca) = (localca.display(), authority.display());
     let file = |name: &str| folder.join(name);
     fs::write(
@@ -343,7 +372,7 @@ fn configure(folder: &Path, authority: &Path, localca: &Path) -> Result<PathBuf,
         file("setup.conf"),
         format!(
             "create_certs_tool = {tool}\ncreate_certs_tool_config = {}\n\
-             create_certs_tool_options = {}\nactive_pcr_banks = sha256\n",
+             create_certs_tool_options = {}\nactive_pcr_banks = {banks}\n",
             file("localca.conf").display(),
             file("localca.options").display()
         ),

@@ -163,6 +163,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "attest-tpm",
             "crypto",
             "facts",
+            "gateway-postgres",
             "ledger",
             "references",
             "spiffe",

@@ -5,7 +5,10 @@ use crate::evidence::{base64_of, day, every_byte_counts, facts, folder, hex_of, 
 use crate::forge_azure::{SNP, hcl, jwk, modulus};
 use crate::intel_recorded::{attestation_rs, open, tdx_references};
 use crate::snp_recorded::lenient;
+use attest_tee::Bundle;
 use attest_tee::azure::{Evidence, Expectation, Hardware, Hcl, Kind, References, verify};
+use attest_tee::endorsed::azure_tdx;
+use attest_tee::intel::CollateralBytes;
 use attest_tpm::{Attested, Body, PcrSelection};
 use expect_test::expect;
 use facts::Timestamp;
@@ -16,6 +19,25 @@ fn references() -> References {
         snp: lenient(),
         tdx: tdx_references(),
     }
+}
+
+fn bundle(bytes: &CollateralBytes, fmspc: &str) -> Bundle {
+    let base64 = crypto::base64::encode;
+    let file = serde_json::json!({
+        "version": 1,
+        "intel": [{
+            "tee": "tdx",
+            "fmspc": fmspc,
+            "ca": "platform",
+            "tcb_info": bytes.tcb_info,
+            "qe_identity": bytes.qe_identity,
+            "signing_chain": bytes.signing_chain,
+            "pck_crl": base64(&bytes.pck_crl),
+            "pck_crl_chain": bytes.pck_crl_chain,
+            "root_crl": base64(&bytes.root_crl),
+        }],
+    });
+    Bundle::parse(file.to_string().as_bytes()).unwrap()
 }
 
 fn bytes(json: &Value, name: &str) -> Vec<u8> {
@@ -318,6 +340,24 @@ fn a_recorded_machine_with_tdx_is_affirmed_and_names_the_key_that_quotes() {
         machine.tee.version = 4
     "#]]
     .assert_eq(&facts(&judged.verdict));
+
+    // As a server judges it, by what its bundle has.
+    let bundle = bundle(&attestation_rs(&all, "90c06f000000"), "90c06f000000");
+    let (endorsed, ak) = azure_tdx(&hcl, &quote, &bundle, now, &references().tdx);
+    assert_eq!(outcome(&endorsed.verdict), [""; 0]);
+    assert_eq!(
+        endorsed.verdict.facts.text("machine.tee.kind"),
+        Some("azure-tdx")
+    );
+    quote_is_by(&ak.unwrap(), &json["tpm_quote"]);
+    let kinds: Vec<_> = endorsed.blobs.iter().map(|blob| blob.kind).collect();
+    assert_eq!(kinds, ["hcl-report", "tdx-quote", "tdx-collateral"]);
+    let late = day(2026, 12, 20);
+    let (refused, ak) = azure_tdx(&hcl, &quote, &bundle, late, &references().tdx);
+    assert!(ak.is_none() && !outcome(&refused.verdict).is_empty());
+    let (refused, ak) = azure_tdx(&hcl, &quote, &Bundle::default(), now, &references().tdx);
+    assert_eq!(outcome(&refused.verdict), ["TEE-ENDORSEMENT-MISSING"]);
+    assert!(ak.is_none());
 
     // The report of another machine, and one of the other kind.
     let other = all.read("azure/tdx-vtpm/hcl-report.bin");

@@ -2,29 +2,24 @@
 //!
 //! All of it is the word of the programs that measured it, from the first image on.
 
+use super::layout::Layout;
 use super::measurement::{Meaning, Measurement, Note};
 use super::secure_boot::Permission;
 use super::verify::Boot;
+use crate::bank;
 use crate::bytes::shown;
 use crate::efi::sha256_list;
 use crate::eventlog::Line;
 use std::collections::BTreeSet;
 
-/// Where firmware measures applications, and drivers of add-in cards. Some clouds measure the
-/// applications of a disk into the latter.
-const IMAGES: [u32; 2] = [4, 2];
-const FILES: u32 = 9;
-const SECTIONS: u32 = 11;
-const MOK: u32 = 14;
-
 /// An image, by the digest that its signature covers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Image {
+pub struct Image<const N: usize = 32> {
     pub event: usize,
     /// 4, or 2.
     pub pcr: u32,
-    /// Authenticode SHA-256.
-    pub digest: [u8; 32],
+    /// Authenticode, by the bank's function.
+    pub digest: [u8; N],
     /// The path that the log notes; nothing proves it.
     pub path: Option<String>,
 }
@@ -67,11 +62,11 @@ impl Loader {
 
 /// The kernel's command line, as far as a log says it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CommandLine {
+pub enum CommandLine<const N: usize = 32> {
     /// GRUB's, with the kernel's path before it, or systemd's.
     Text { event: usize, text: String },
-    /// Only a digest was logged: SHA-256 of the options in UTF-16, with or without a zero.
-    Digest { event: usize, digest: [u8; 32] },
+    /// Only a digest was logged: of the options in UTF-16, with or without a zero.
+    Digest { event: usize, digest: [u8; N] },
 }
 
 /// What shim says of machine owner keys.
@@ -97,13 +92,14 @@ impl Mok {
     }
 }
 
-impl Boot {
+impl<const N: usize> Boot<N> {
     /// Everything in PCR 4 and PCR 2 that is not one of firmware's sentences, in the order of each PCR.
     /// Drivers of add-in cards are among them.
-    pub fn images(&self) -> impl Iterator<Item = Image> {
-        IMAGES.into_iter().flat_map(|pcr| {
+    pub fn images(&self) -> impl Iterator<Item = Image<N>> {
+        self.layout.images.iter().flat_map(|pcr| {
+            let pcr = *pcr;
             self.of(pcr)
-                .filter(|one| !one.is_routine())
+                .filter(|one| !self.is_routine(one) && !self.tables.contains(&one.event))
                 .map(move |one| Image {
                     event: one.event,
                     pcr,
@@ -118,35 +114,48 @@ impl Boot {
         })
     }
 
-    /// The sections of unified kernel images in PCR 11: name and SHA-256 of the content, in order.
-    pub fn sections(&self) -> impl Iterator<Item = (&str, &[u8; 32])> {
-        self.of(11).filter_map(|one| match &one.meaning {
-            Meaning::Section(name) => Some((name.as_str(), &one.digest)),
-            _ => None,
-        })
+    /// The sections of unified kernel images in PCR 11: name and digest of the content, in order.
+    pub fn sections(&self) -> impl Iterator<Item = (&str, &[u8; N])> {
+        self.of(self.layout.sections)
+            .filter_map(|one| match &one.meaning {
+                Meaning::Section(name) => Some((name.as_str(), &one.digest)),
+                _ => None,
+            })
     }
 
     /// What GRUB ran and handed on, in order.
     pub fn grub(&self) -> impl Iterator<Item = (Line, &str)> {
-        self.of(8).filter_map(|one| match &one.meaning {
-            Meaning::Grub(line, text) => Some((*line, text.as_str())),
-            _ => None,
-        })
+        self.of(self.layout.lines)
+            .filter_map(|one| match &one.meaning {
+                Meaning::Grub(line, text) => Some((*line, text.as_str())),
+                _ => None,
+            })
     }
 
     /// Every command line that was measured, in the order of the log. One boot may measure the same
     /// one in several PCRs.
     #[must_use]
-    pub fn command_lines(&self) -> Vec<CommandLine> {
+    pub fn command_lines(&self) -> Vec<CommandLine<N>> {
+        let Layout {
+            lines,
+            options,
+            files,
+            ..
+        } = self.layout;
         let lines = self.measurements.iter().filter_map(|one| {
-            let (event, digest) = (one.event, one.digest);
-            match (&one.meaning, one.pcr) {
-                (Meaning::Grub(Line::KernelCommandLine, text), 8)
-                | (Meaning::Text(text), 8 | 12) => Some(CommandLine::Text {
+            let (event, digest, pcr) = (one.event, one.digest, one.pcr);
+            match &one.meaning {
+                Meaning::Grub(Line::KernelCommandLine, text) if pcr == lines => {
+                    Some(CommandLine::Text {
+                        event,
+                        text: text.clone(),
+                    })
+                }
+                Meaning::Text(text) if pcr == lines || pcr == options => Some(CommandLine::Text {
                     event,
                     text: text.clone(),
                 }),
-                (Meaning::Elsewhere(Note::LoadOptions), FILES) => {
+                Meaning::Elsewhere(Note::LoadOptions) if pcr == files => {
                     Some(CommandLine::Digest { event, digest })
                 }
                 _ => None,
@@ -180,9 +189,9 @@ impl Boot {
             Loader::Uki
         } else if self.grub().next().is_some() {
             Loader::Grub
-        } else if has(12, is_text) || has(8, is_text) {
+        } else if has(self.layout.options, is_text) || has(self.layout.lines, is_text) {
             Loader::SystemdBoot
-        } else if has(FILES, |meaning| {
+        } else if has(self.layout.files, |meaning| {
             matches!(
                 meaning,
                 Meaning::Elsewhere(Note::LoadOptions | Note::Initrd)
@@ -198,7 +207,8 @@ impl Boot {
     #[must_use]
     pub fn has_shim(&self) -> bool {
         let of_shim = |one: &super::Authority| one.vendor == crate::efi::Guid::SHIM;
-        self.authorities.iter().any(of_shim) || self.of(MOK).next().is_some()
+        self.authorities.iter().any(of_shim)
+            || (self.layout.mok).is_some_and(|mok| self.of(mok).next().is_some())
     }
 
     /// shim's revocation level, if it measured exactly one.
@@ -218,14 +228,15 @@ impl Boot {
             })
     }
 
-    /// Absent if PCR 14 was not quoted.
+    /// Absent if PCR 14 was not quoted, or holds more than shim's lists.
     #[must_use]
     pub fn mok(&self) -> Option<Mok> {
-        self.pcrs.value(MOK)?;
-        let vendor: BTreeSet<[u8; 32]> = self.vendor_lists().collect();
+        let lists = self.layout.mok?;
+        self.pcrs.value(lists)?;
+        let vendor: BTreeSet<[u8; N]> = self.vendor_lists().collect();
         let mut mok = Mok::None;
-        for one in self.of(MOK) {
-            if no_keys().contains(&one.digest) {
+        for one in self.of(lists) {
+            if no_keys::<N>().contains(&one.digest) {
                 continue;
             }
             if !vendor.contains(&one.digest) {
@@ -237,19 +248,21 @@ impl Boot {
     }
 
     /// What shim measures into PCR 14 for each of its own certificates that PCR 7 shows.
-    fn vendor_lists(&self) -> impl Iterator<Item = [u8; 32]> {
+    fn vendor_lists(&self) -> impl Iterator<Item = [u8; N]> {
         self.authorities
             .iter()
             .filter_map(|one| match &one.permission {
-                Permission::Signature { list_sha256, .. } => *list_sha256,
+                Permission::Signature { list, .. } => {
+                    list.as_ref().map(|list| bank::digest(&[list.as_slice()]))
+                }
                 _ => None,
             })
     }
 
-    /// SHA-256 of the kernel, as it was measured: the section of a unified image, whose name is proven;
+    /// The digest of the kernel, as it was measured: the section of a unified image, whose name is proven;
     /// else the file that GRUB's line names, or the only image, which the log merely notes.
     #[must_use]
-    pub fn kernel(&self) -> Option<Piece> {
+    pub fn kernel(&self) -> Option<Piece<N>> {
         if let Some(section) = self.only_section(".linux") {
             return Some(section);
         }
@@ -259,7 +272,7 @@ impl Boot {
         if let Some(path) = line {
             return self.only_file(path);
         }
-        let piece = |image: Image| Piece::noted(image.digest, image.pcr);
+        let piece = |image: Image<N>| Piece::noted(image.digest, image.pcr);
         let mut images = self.images();
         match (images.next(), images.next()) {
             (Some(only), None) => Some(piece(only)),
@@ -267,19 +280,20 @@ impl Boot {
         }
     }
 
-    /// SHA-256 of the initial ramdisk: the section of a unified image, else what the kernel's stub
+    /// The digest of the initial ramdisk: the section of a unified image, else what the kernel's stub
     /// measured, else the file that GRUB's line names.
     #[must_use]
-    pub fn initrd(&self) -> Option<Piece> {
+    pub fn initrd(&self) -> Option<Piece<N>> {
         if let Some(section) = self.only_section(".initrd") {
             return Some(section);
         }
-        let by_stub = |one: &&Measurement| one.meaning == Meaning::Elsewhere(Note::Initrd);
-        let mut by_stub = self.of(FILES).filter(by_stub).map(|one| one.digest);
+        let by_stub = |one: &&Measurement<N>| one.meaning == Meaning::Elsewhere(Note::Initrd);
+        let files = self.layout.files;
+        let mut by_stub = self.of(files).filter(by_stub).map(|one| one.digest);
         if let Some(first) = by_stub.next() {
             return by_stub
                 .all(|other| other == first)
-                .then_some(Piece::noted(first, FILES));
+                .then_some(Piece::noted(first, files));
         }
         let mut lines = self
             .grub()
@@ -290,41 +304,42 @@ impl Boot {
         }
     }
 
-    fn only_section(&self, name: &str) -> Option<Piece> {
+    fn only_section(&self, name: &str) -> Option<Piece<N>> {
         let mut found = self.sections().filter(|(one, _)| *one == name);
         match (found.next(), found.next()) {
             (Some((_, digest)), None) => Some(Piece {
                 digest: *digest,
                 is_named: true,
-                pcr: SECTIONS,
+                pcr: self.layout.sections,
             }),
             _ => None,
         }
     }
 
-    fn only_file(&self, path: &str) -> Option<Piece> {
-        let mut found = self.of(FILES).filter(|one| {
+    fn only_file(&self, path: &str) -> Option<Piece<N>> {
+        let files = self.layout.files;
+        let mut found = self.of(files).filter(|one| {
             matches!(&one.meaning, Meaning::Elsewhere(Note::Text(noted)) if noted.as_str() == path)
         });
         let first = found.next()?.digest;
         found
             .all(|other| other.digest == first)
-            .then_some(Piece::noted(first, FILES))
+            .then_some(Piece::noted(first, files))
     }
 }
 
 /// Part of what was started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Piece {
-    pub digest: [u8; 32],
+pub struct Piece<const N: usize = 32> {
+    pub digest: [u8; N],
     /// Whether the digest was measured under its name, rather than noted under it.
     pub is_named: bool,
     /// Where it was measured.
     pub pcr: u32,
 }
 
-impl Piece {
-    const fn noted(digest: [u8; 32], pcr: u32) -> Self {
+impl<const N: usize> Piece<N> {
+    const fn noted(digest: [u8; N], pcr: u32) -> Self {
         Self {
             digest,
             is_named: false,
@@ -334,15 +349,15 @@ impl Piece {
 }
 
 /// What shim measures where nothing is enrolled: a list of one digest of zeros, and `MokListTrusted`.
-pub(super) fn no_keys() -> [[u8; 32]; 2] {
+pub(super) fn no_keys<const N: usize>() -> [[u8; N]; 2] {
     let empty = sha256_list(&[0; 32]).unwrap_or_default();
-    [crypto::sha256(&empty), crypto::sha256(&[1])]
+    [bank::digest(&[empty.as_slice()]), bank::digest(&[&[1]])]
 }
 
 /// How the kernel's stub sees options: in UTF-16, usually with a zero behind them.
-pub(super) fn option_digests(text: &str) -> [[u8; 32]; 2] {
+pub(super) fn option_digests<const N: usize>(text: &str) -> [[u8; N]; 2] {
     let mut bytes: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
-    let without = crypto::sha256(&bytes);
+    let without = bank::digest(&[bytes.as_slice()]);
     bytes.extend([0, 0]);
-    [without, crypto::sha256(&bytes)]
+    [without, bank::digest(&[bytes.as_slice()])]
 }

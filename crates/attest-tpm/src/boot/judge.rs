@@ -60,8 +60,27 @@ pub fn judge<'a>(
     }
 }
 
-struct Judge<'a> {
-    boot: &'a Boot,
+/// What a rule says of the boot of a trust domain without knowing its digests: Secure Boot, dbx, shim's level, and
+/// each command line that is seen. A program is told by SHA-384 there, and no value is.
+pub(super) fn judge_domain(
+    boot: &Boot<48>,
+    references: &References,
+    now: Timestamp,
+) -> Vec<Finding> {
+    let mut judge = Judge {
+        boot,
+        references,
+        now,
+        misses: Misses::new(now),
+        command_line: None,
+    };
+    judge.policy();
+    judge.seen_lines();
+    judge.misses.into_findings()
+}
+
+struct Judge<'a, const N: usize = 32> {
+    boot: &'a Boot<N>,
     references: &'a References,
     now: Timestamp,
     misses: Misses<'a>,
@@ -77,7 +96,7 @@ enum Sought<'a, T> {
     Absent,
 }
 
-impl<'a> Judge<'a> {
+impl<'a, const N: usize> Judge<'a, N> {
     /// The value that accepts; every label that does counts for the choice of what is nearest.
     fn seek<T>(&mut self, values: &'a [Value<T>], accepts: impl Fn(&T) -> bool) -> Sought<'a, T> {
         let mut found = None;
@@ -117,7 +136,9 @@ impl<'a> Judge<'a> {
     fn is_open(&self, pcr: u32) -> bool {
         !self.references.unjudged.contains(&pcr)
     }
+}
 
+impl Judge<'_> {
     /// Whether `pcr` has values of its own.
     fn is_pinned(&self, pcr: u32) -> bool {
         self.references.pcrs.contains_key(&pcr)
@@ -139,7 +160,7 @@ impl<'a> Judge<'a> {
                     .next("add it to the PCRs that the server asks for, or list it as unjudged"),
                 );
             } else if !self.is_pinned(pcr) && !self.has_list(pcr) && self.has_content(pcr) {
-                let first = self.boot.of(pcr).find(|one| !one.is_routine());
+                let first = self.boot.of(pcr).find(|one| !self.boot.is_routine(one));
                 let first = first.map(super::Measurement::title).unwrap_or_default();
                 self.misses.push(
                     Finding::new(
@@ -158,7 +179,7 @@ impl<'a> Judge<'a> {
     }
 
     fn has_content(&self, pcr: u32) -> bool {
-        self.boot.of(pcr).any(|one| !one.is_routine())
+        self.boot.of(pcr).any(|one| !self.boot.is_routine(one))
     }
 
     fn has_list(&self, pcr: u32) -> bool {

@@ -1,25 +1,24 @@
 //! One measurement that a quote stands behind, with as much meaning as its digest proves.
 
+use super::layout::Layout;
+use crate::bank;
 use crate::bytes::{shown, utf16};
 use crate::efi::{Guid, image_path};
 use crate::eventlog::{Event, Kind, Line, Said};
-use crypto::Hash;
 
 /// `EV_EVENT_TAG` of the kernel's EFI stub (Linux, `efistub.h`): tag, length, text.
 const TAG_HEADER: usize = 8;
-/// The PCRs below are firmware's, and shim's.
-const FIRMWARE: u32 = 8;
 
 /// What was extended into a quoted PCR.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Measurement {
+pub struct Measurement<const N: usize = 32> {
     /// Place of the event in the log, from 0.
     pub event: usize,
     pub pcr: u32,
     /// As the log says. Nothing proves it.
     pub kind: Kind,
-    /// SHA-256, as extended.
-    pub digest: [u8; 32],
+    /// As extended: SHA-256, or what the bank has.
+    pub digest: [u8; N],
     pub meaning: Meaning,
 }
 
@@ -61,7 +60,7 @@ pub enum Note {
     Text(String),
 }
 
-impl Measurement {
+impl<const N: usize> Measurement<N> {
     /// For findings.
     #[must_use]
     pub fn title(&self) -> String {
@@ -83,19 +82,22 @@ impl Measurement {
     /// Whether it is one of the sentences and marks that firmware puts into its own PCRs, where nothing
     /// else that is measured is a short sentence. Behind them GRUB measures its lines, and a line could
     /// be passed off as a sentence: nothing is routine there.
-    pub(super) const fn is_routine(&self) -> bool {
-        self.pcr < FIRMWARE && matches!(self.meaning, Meaning::Boundary | Meaning::Action(_))
+    pub(super) const fn is_routine(&self, layout: &Layout) -> bool {
+        self.pcr < layout.loaders && matches!(self.meaning, Meaning::Boundary | Meaning::Action(_))
     }
 }
 
 /// The measurements of the events that `quoted` says yes to, in their order.
-pub(super) fn measurements<'a>(
+pub(super) fn measurements<'a, const N: usize>(
     events: impl Iterator<Item = &'a Event<'a>>,
     quoted: impl Fn(u32) -> bool,
-) -> Vec<Measurement> {
-    let mut measurements: Vec<Measurement> = Vec::new();
+) -> Vec<Measurement<N>> {
+    let mut measurements: Vec<Measurement<N>> = Vec::new();
     for event in events.filter(|event| quoted(event.pcr)) {
-        let Some(digest) = event.digest(Hash::Sha256).and_then(<[u8]>::as_array::<32>) else {
+        let Some(digest) = event
+            .digest(bank::hash::<N>())
+            .and_then(<[u8]>::as_array::<N>)
+        else {
             continue;
         };
         let before = measurements
@@ -117,20 +119,24 @@ pub(super) fn measurements<'a>(
 
 /// A separator is known by its digest, whatever the log calls it: what stands before it cannot be
 /// moved behind it by another label.
-fn is_boundary(digest: &[u8; 32]) -> bool {
+fn is_boundary<const N: usize>(digest: &[u8; N]) -> bool {
     [[0x00; 4], [0xff; 4]]
         .iter()
-        .any(|value| crypto::sha256(value) == *digest)
+        .any(|value| bank::digest::<N>(&[value]) == *digest)
 }
 
-fn meaning(event: &Event<'_>, digest: &[u8; 32], before: Option<&Meaning>) -> Meaning {
+fn meaning<const N: usize>(
+    event: &Event<'_>,
+    digest: &[u8; N],
+    before: Option<&Meaning>,
+) -> Meaning {
     if is_boundary(digest) {
         return Meaning::Boundary;
     }
     if let Some(Meaning::SectionName(name)) = before {
         return Meaning::Section(name.clone());
     }
-    match event.said(Hash::Sha256) {
+    match event.said(bank::hash::<N>()) {
         Said::Action(text) => Meaning::Action(text.to_owned()),
         Said::Variable(variable) => Meaning::Variable {
             vendor: variable.vendor,

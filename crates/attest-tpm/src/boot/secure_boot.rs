@@ -2,11 +2,11 @@
 //! measures before it hands over, and the authorities by which images were then started.
 
 use super::Unknown;
+use super::layout::Layout;
 use super::measurement::{Meaning, Measurement};
 use crate::efi::{Content, Guid, Signature, one_signature, parse_signature_lists, x509_list};
 use crate::pcr::QuotedPcrs;
 
-const PCR: u32 = 7;
 /// The policy, in the order in which firmware measures it.
 const POLICY: [(Guid, &str); 5] = [
     (Guid::GLOBAL, "SecureBoot"),
@@ -51,9 +51,8 @@ pub enum Permission {
     /// An image was started because of this certificate or digest.
     Signature {
         content: Content,
-        /// SHA-256 of the list that shim makes of a certificate of its own, as it measures it into
-        /// PCR 14.
-        list_sha256: Option<[u8; 32]>,
+        /// The list that shim makes of a certificate of its own, as it measures it into PCR 14.
+        list: Option<Vec<u8>>,
     },
     /// shim's revocation level.
     Sbat(String),
@@ -64,14 +63,19 @@ pub enum Permission {
 }
 
 /// Reads PCR 7. Authorities are those before and after firmware handed over.
-pub(super) fn read(
-    measurements: &[Measurement],
-    quoted: &QuotedPcrs,
+pub(super) fn read<const N: usize>(
+    measurements: &[Measurement<N>],
+    quoted: &QuotedPcrs<N>,
+    layout: &Layout,
 ) -> (Result<SecureBoot, Unknown>, Vec<Authority>) {
-    if quoted.value(PCR).is_none() {
-        return (Err(Unknown("PCR 7 was not quoted".to_owned())), Vec::new());
+    if quoted.value(layout.policy).is_none() {
+        let name = layout.policy_name();
+        return (Err(Unknown(format!("{name} was not quoted"))), Vec::new());
     }
-    let seven: Vec<&Measurement> = measurements.iter().filter(|one| one.pcr == PCR).collect();
+    let seven: Vec<&Measurement<N>> = measurements
+        .iter()
+        .filter(|one| one.pcr == layout.policy)
+        .collect();
     let boundary = seven
         .iter()
         .position(|one| one.meaning == Meaning::Boundary)
@@ -83,26 +87,27 @@ pub(super) fn read(
     let authorities = early
         .chain(after.iter().filter_map(|one| authority(one)))
         .collect();
-    (policy(before, after), authorities)
+    (policy(before, after, layout), authorities)
 }
 
 /// Everything before the boundary has to be a sentence or a variable whose name and value were
 /// measured, and each variable of the policy has to be there once. Whoever runs later can neither
 /// write before the boundary nor give what stands there another name.
-fn policy(before: &[&Measurement], after: &[&Measurement]) -> Result<SecureBoot, Unknown> {
+///
+/// Where the register holds other PCRs as well, firmware's own blobs and tables stand beside the policy, whose
+/// digests are not of what is logged. What of the policy is read is proven all the same, and firmware measures it
+/// once.
+fn policy<const N: usize>(
+    before: &[&Measurement<N>],
+    after: &[&Measurement<N>],
+    layout: &Layout,
+) -> Result<SecureBoot, Unknown> {
+    let register = layout.policy_name();
     if after.is_empty() {
-        return Err(Unknown("PCR 7 has no separator".to_owned()));
+        return Err(Unknown(format!("{register} has no separator")));
     }
-    let first = before
-        .iter()
-        .find(|one| !matches!(one.meaning, Meaning::Action(_)));
-    if first.and_then(|one| name(one)) != Some(0) {
-        return Err(Unknown("PCR 7 does not begin with SecureBoot".to_owned()));
-    }
-    for one in before {
-        if !matches!(one.meaning, Meaning::Action(_) | Meaning::Variable { .. }) {
-            return Err(Unknown(format!("{} cannot be read", one.title())));
-        }
+    if !layout.shared {
+        only_policy(before)?;
     }
     if let Some(changed) = after
         .iter()
@@ -122,9 +127,9 @@ fn policy(before: &[&Measurement], after: &[&Measurement]) -> Result<SecureBoot,
         match (values.next(), values.next()) {
             (Some(value), None) => Ok(value),
             (None, _) => Err(Unknown(format!(
-                "PCR 7 has no {wanted} before its separator"
+                "{register} has no {wanted} before its separator"
             ))),
-            (Some(_), Some(_)) => Err(Unknown(format!("PCR 7 has {wanted} more than once"))),
+            (Some(_), Some(_)) => Err(Unknown(format!("{register} has {wanted} more than once"))),
         }
     };
     let list = |index| -> Result<Vec<Signature>, Unknown> {
@@ -145,8 +150,24 @@ fn policy(before: &[&Measurement], after: &[&Measurement]) -> Result<SecureBoot,
     })
 }
 
+/// Nothing but sentences and variables is there, and the policy stands first.
+fn only_policy<const N: usize>(before: &[&Measurement<N>]) -> Result<(), Unknown> {
+    let first = before
+        .iter()
+        .find(|one| !matches!(one.meaning, Meaning::Action(_)));
+    if first.and_then(|one| name(one)) != Some(0) {
+        return Err(Unknown("PCR 7 does not begin with SecureBoot".to_owned()));
+    }
+    for one in before {
+        if !matches!(one.meaning, Meaning::Action(_) | Meaning::Variable { .. }) {
+            return Err(Unknown(format!("{} cannot be read", one.title())));
+        }
+    }
+    Ok(())
+}
+
 /// Which variable of the policy a measurement is of.
-fn name(one: &Measurement) -> Option<usize> {
+fn name<const N: usize>(one: &Measurement<N>) -> Option<usize> {
     let Meaning::Variable { vendor, name, .. } = &one.meaning else {
         return None;
     };
@@ -155,7 +176,7 @@ fn name(one: &Measurement) -> Option<usize> {
         .position(|(guid, wanted)| guid == vendor && wanted == name)
 }
 
-fn variable_value(one: &Measurement) -> Option<&[u8]> {
+fn variable_value<const N: usize>(one: &Measurement<N>) -> Option<&[u8]> {
     match &one.meaning {
         Meaning::Variable { value, .. } => Some(value),
         _ => None,
@@ -164,14 +185,14 @@ fn variable_value(one: &Measurement) -> Option<&[u8]> {
 
 /// The use of `db` is measured under the name of `db`, with one entry of it as its value. That is not
 /// a list of signatures, as the variable itself is, so the two cannot be taken for one another.
-fn is_authority(one: &Measurement) -> bool {
+fn is_authority<const N: usize>(one: &Measurement<N>) -> bool {
     matches!(name(one), Some(3 | 4))
         && variable_value(one).is_some_and(|value| {
             one_signature(value).is_some() && parse_signature_lists(value).is_err()
         })
 }
 
-fn authority(one: &Measurement) -> Option<Authority> {
+fn authority<const N: usize>(one: &Measurement<N>) -> Option<Authority> {
     let Meaning::Variable {
         vendor,
         name: variable,
@@ -212,9 +233,7 @@ fn signature(value: &[u8]) -> Option<Permission> {
         _ => None,
     };
     Some(Permission::Signature {
-        list_sha256: certificate
-            .and_then(x509_list)
-            .map(|list| crypto::sha256(&list)),
+        list: certificate.and_then(x509_list),
         content,
     })
 }

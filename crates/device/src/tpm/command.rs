@@ -181,7 +181,26 @@ impl Tpm {
             handles: [key.handle.into()],
             qualifying_data: encode(TpmCc::Quote, Tpm2bData::try_from(qualifying))?,
             in_scheme: TpmtSigScheme::default(),
-            pcr_select: selection(TpmCc::Quote, pcrs.bitmap())?,
+            pcr_select: selection(TpmCc::Quote, TpmAlgId::Sha256, pcrs.bitmap())?,
+        };
+        self.signed(&command, &[empty_password()])
+    }
+
+    /// As [`Tpm::quote`], of the bank of SHA-384. A chip without that bank quotes nothing, or refuses.
+    ///
+    /// # Errors
+    /// [`Error`] of the chip or the connection.
+    pub fn quote_strong(
+        &mut self,
+        key: &Object,
+        qualifying: &[u8],
+        pcrs: &PcrSelection,
+    ) -> Result<Signed, Error> {
+        let command = TpmQuoteCommand {
+            handles: [key.handle.into()],
+            qualifying_data: encode(TpmCc::Quote, Tpm2bData::try_from(qualifying))?,
+            in_scheme: TpmtSigScheme::default(),
+            pcr_select: selection(TpmCc::Quote, TpmAlgId::Sha384, pcrs.bitmap())?,
         };
         self.signed(&command, &[empty_password()])
     }
@@ -244,7 +263,7 @@ impl Tpm {
             }
             let command = TpmPcrReadCommand {
                 handles: [],
-                pcr_selection_in: selection(TpmCc::PcrRead, bits)?,
+                pcr_selection_in: selection(TpmCc::PcrRead, TpmAlgId::Sha256, bits)?,
             };
             let response = self.execute(&command, &[], 0)?;
             let read = read(&command, || digests(&mut response.parameters()))?;
@@ -326,10 +345,10 @@ pub(super) fn empty_password() -> TpmsAuthCommand {
     }
 }
 
-fn selection(command: TpmCc, bits: [u8; 3]) -> Result<TpmlPcrSelection, Error> {
+fn selection(command: TpmCc, bank: TpmAlgId, bits: [u8; 3]) -> Result<TpmlPcrSelection, Error> {
     let mut list = TpmlPcrSelection::new();
     let one = TpmsPcrSelection {
-        hash: TpmAlgId::Sha256,
+        hash: bank,
         pcr_select: encode(command, TpmsPcrSelect::try_from(&bits[..]))?,
     };
     encode(command, list.try_push(one))?;

@@ -6,7 +6,7 @@ use super::attest::quoted;
 use super::{Endorsement, Error, Hierarchy, Object, Tpm, template};
 pub use attest_tpm::{Challenge, Channel, JoinAnswer, JoinRequest};
 
-use attest_tpm::{PcrSelection, SigningKey};
+use attest_tpm::{PcrSelection, SigningKey, strong};
 use crypto::{SecretBytes, Signer};
 
 /// A join that waits for its challenge. Holds the chip, and two or three of its slots, until it is
@@ -68,6 +68,22 @@ impl Join {
     /// [`Error::Paravisor`] where there is none; else of the chip or the connection.
     pub fn paravisor_report(&mut self) -> Result<Vec<u8>, Error> {
         self.tpm.paravisor_report()
+    }
+
+    /// The registers that firmware and boot loaders measure into, quoted in the bank of SHA-384, as
+    /// `attest_tpm::strong` packs it; absent of a chip that has no such bank.
+    ///
+    /// # Errors
+    /// [`Error`] of the chip or the connection.
+    pub fn strong_quote(&mut self, nonce: &[u8; 32]) -> Result<Option<Vec<u8>>, Error> {
+        let pcrs = PcrSelection::new(&strong::PCRS)
+            .map_err(|_| Error::Challenge("it selects PCRs that do not exist"))?;
+        let signed = self
+            .tpm
+            .quote_strong(&self.anchor.attestation, nonce, &pcrs)?;
+        Ok(strong::is_quote(&signed.attested)
+            .then(|| strong::pack(&signed.attested, &signed.signature))
+            .flatten())
     }
 
     /// The third message, to the server's challenge, for the connection that it came over. `session` is

@@ -15,6 +15,8 @@ pub enum TeeKind {
     Tdx,
     /// A paravisor of Azure's on SEV-SNP, which vouches for the attestation key of the machine's vTPM.
     AzureSnp,
+    /// The same on TDX.
+    AzureTdx,
     /// AWS's document about the TPM that it gives to an instance.
     NitroTpm,
 }
@@ -26,6 +28,7 @@ impl TeeKind {
             Self::SevSnp => "sev-snp",
             Self::Tdx => "tdx",
             Self::AzureSnp => "azure-snp",
+            Self::AzureTdx => "azure-tdx",
             Self::NitroTpm => "nitro-tpm",
         }
     }
@@ -35,20 +38,26 @@ impl TeeKind {
     pub const fn hardware(self) -> Self {
         match self {
             Self::SevSnp | Self::AzureSnp => Self::SevSnp,
-            Self::Tdx => Self::Tdx,
+            Self::Tdx | Self::AzureTdx => Self::Tdx,
             Self::NitroTpm => Self::NitroTpm,
         }
     }
 
     /// All that an estate may ask for.
-    pub const ALL: [Self; 4] = [Self::SevSnp, Self::Tdx, Self::AzureSnp, Self::NitroTpm];
+    pub const ALL: [Self; 5] = [
+        Self::SevSnp,
+        Self::Tdx,
+        Self::AzureSnp,
+        Self::AzureTdx,
+        Self::NitroTpm,
+    ];
 
     /// What `machine.tee.root` says under the roots that its vendor publishes.
     #[must_use]
     pub const fn vendor(self) -> &'static str {
         match self {
             Self::SevSnp | Self::AzureSnp => "amd",
-            Self::Tdx => "intel",
+            Self::Tdx | Self::AzureTdx => "intel",
             Self::NitroTpm => "aws",
         }
     }
@@ -171,8 +180,8 @@ pub(crate) struct TeeEntry {
     /// The images that may run; none is listed by default, and so none accepted.
     #[serde(default, rename = "image")]
     pub(crate) images: Vec<TeeImageEntry>,
-    /// Any image may run: policies judge `machine.tee.measurement`. Not with a list, and not for `azure-snp`,
-    /// whose paravisor's word is what counts. Default false.
+    /// Any image may run: policies judge `machine.tee.measurement`. Not with a list, and not for `azure-snp`
+    /// and `azure-tdx`, whose paravisor's word is what counts. Default false.
     #[serde(default)]
     pub(crate) any_image: bool,
     /// SEV-SNP: the generations that are accepted, each with the least TCB.
@@ -193,7 +202,7 @@ const fn yes() -> bool {
 }
 
 /// One image, by what of it is measured: for SEV-SNP, and for a paravisor on it, exactly one of `measurement`, `id_key` and `author_key`,
-/// for TDX `mrtd`, for a NitroTPM `pcrs`. 96 hexadecimal digits each unless it says otherwise.
+/// for TDX, and for a paravisor on it, `mrtd`, for a NitroTPM `pcrs`. 96 hexadecimal digits each unless it says otherwise.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeeImageEntry {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// All that verifiers of this version state of a fact. A test holds the lists against what
 /// `facts::names` says.
-const STATED: [(&str, &[&str]); 18] = [
+const STATED: [(&str, &[&str]); 22] = [
     (names::MACHINE_JOIN, &["tpm", "token"]),
     (
         names::MACHINE_KEY,
@@ -32,7 +32,7 @@ const STATED: [(&str, &[&str]); 18] = [
     (names::MACHINE_CLOUD_PROVIDER, &["google", "azure"]),
     (
         names::MACHINE_BOOT_STATE,
-        &["approved", "measured", "unknown"],
+        &["approved", "partial", "measured", "unknown"],
     ),
     (
         names::MACHINE_BOOT_MOK,
@@ -65,8 +65,15 @@ const STATED: [(&str, &[&str]); 18] = [
     ),
     (names::MACHINE_TEE_REVOCATION, &["checked", "unchecked"]),
     (names::MACHINE_TEE_EVENT_LOG, &["replayed"]),
+    (names::MACHINE_TEE_TPM_BOUND, &["quote", "event-log", "key"]),
+    (names::MACHINE_TEE_BOOT_STATE, &["approved", "measured"]),
+    (
+        names::MACHINE_TEE_BOOT_LOADER,
+        &["grub", "uki", "systemd-boot", "efi-stub", "unknown"],
+    ),
     (names::MACHINE_ENFORCEMENT, &["enforced", "observed"]),
     (names::WORKLOAD_CALLER, &["pidfd", "raceable"]),
+    (names::CODE_MEASURED_BY, &["ima", "fs-verity", "file-hash"]),
     (names::WORKLOAD_HELPER, &["exec"]),
 ];
 

@@ -25,6 +25,7 @@ impl TeeReference {
             TeeTerms::SevSnp(_) => TeeKind::SevSnp,
             TeeTerms::Tdx(_) => TeeKind::Tdx,
             TeeTerms::AzureSnp(_) => TeeKind::AzureSnp,
+            TeeTerms::AzureTdx(_) => TeeKind::AzureTdx,
             TeeTerms::NitroTpm(_) => TeeKind::NitroTpm,
         }
     }
@@ -42,6 +43,8 @@ pub enum TeeTerms {
     Tdx(TdxReference),
     /// Of the paravisor that was launched.
     AzureSnp(SnpReference),
+    /// Of the paravisor that was launched.
+    AzureTdx(TdxReference),
     NitroTpm(NitroReference),
 }
 

@@ -116,6 +116,10 @@ fn reference(
             only_a_paravisor(source, entry);
             TeeTerms::AzureSnp(snp(source, entry)?)
         }
+        TeeKind::AzureTdx => {
+            only_a_paravisor(source, entry);
+            TeeTerms::AzureTdx(tdx(source, entry)?)
+        }
         TeeKind::NitroTpm => TeeTerms::NitroTpm(nitro(source, entry)?),
     };
     Some(TeeReference {

@@ -134,6 +134,22 @@ fn a_paravisor_that_nobody_listed_vouches_for_nothing() {
         .replacen("root =", "any_image = true\nroot =", 1);
     let said = problems_with("references/tee.toml", &any);
     assert!(said.contains("vouches for keys"), "{said}");
+    // The same on TDX.
+    let root = format!("[[tee_root]]\nname = \"lab\"\nkind = \"tdx\"\npem = {PEM}\n");
+    let tdx = |image: &str| format!("{root}[[tee]]\nkind = \"azure-tdx\"\nroot = \"lab\"\n{image}");
+    let said = problems_with("references/tee.toml", &tdx("any_image = true\n"));
+    assert!(said.contains("vouches for keys"), "{said}");
+    let listed = format!(
+        "[[tee.image]]\nname = \"hcl\"\nmrtd = \"{}\"\n",
+        "3e".repeat(48)
+    );
+    let mut files = shop_files();
+    files.insert("references/tee.toml", tdx(&listed));
+    let estate = compile(&files);
+    let kinds: Vec<&str> = (estate.references().tees_of(""))
+        .map(|one| one.kind().as_str())
+        .collect();
+    assert_eq!(kinds, ["azure-tdx"]);
     for (vmpl, refused) in [(0, false), (1, true), (3, true)] {
         let asked = format!("{}[tee.policy]\nvmpl = {vmpl}\n", paravisor());
         if refused {

@@ -83,7 +83,8 @@ pub(crate) fn ready_for_query(out: &mut BytesMut, status: u8) {
     framed(out, b'Z', |out| out.put_u8(status));
 }
 
-pub(crate) fn query(out: &mut BytesMut, sql: &str) {
+/// Query.
+pub fn query(out: &mut BytesMut, sql: &str) {
     framed(out, b'Q', |out| text(out, sql));
 }
 
@@ -93,7 +94,7 @@ pub(crate) fn flush(out: &mut BytesMut) {
 }
 
 /// Parse, without parameter types.
-pub(crate) fn parse(out: &mut BytesMut, name: &str, sql: &str) {
+pub fn parse(out: &mut BytesMut, name: &str, sql: &str) {
     framed(out, b'P', |out| {
         text(out, name);
         text(out, sql);
@@ -107,7 +108,8 @@ pub(crate) fn raw(out: &mut BytesMut, tag: u8, body: &[u8]) {
 }
 
 /// The NUL-terminated string at the start of `bytes`, and what follows.
-pub(crate) fn text_at(bytes: &[u8]) -> Option<(&str, &[u8])> {
+#[must_use]
+pub fn text_at(bytes: &[u8]) -> Option<(&str, &[u8])> {
     let end = bytes.iter().position(|byte| *byte == 0)?;
     let (value, rest) = bytes.split_at_checked(end)?;
     Some((std::str::from_utf8(value).ok()?, rest.get(1..)?))

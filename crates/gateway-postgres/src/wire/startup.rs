@@ -10,18 +10,18 @@ const GSS: u32 = 80_877_104;
 
 /// Names a session to be cancelled. Random for each session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct CancelKey {
-    pub(crate) process: u32,
-    pub(crate) secret: u32,
+pub struct CancelKey {
+    pub process: u32,
+    pub secret: u32,
 }
 
 /// `name=value` pairs, in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Startup {
-    pub(crate) parameters: Vec<(String, String)>,
+pub struct Startup {
+    pub parameters: Vec<(String, String)>,
     /// Minor version and options of the protocol that this gateway does not speak.
-    pub(crate) unsupported: Vec<String>,
-    pub(crate) minor: u16,
+    pub unsupported: Vec<String>,
+    pub minor: u16,
 }
 
 impl Startup {
@@ -33,16 +33,20 @@ impl Startup {
     }
 }
 
+/// What a connection begins with.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum FirstMessage {
+pub enum FirstMessage {
     Tls,
     Gss,
     Cancel(CancelKey),
     Startup(Startup),
 }
 
-/// Reads the untagged message that `bytes` begin with; with it, its length.
-pub(crate) fn first_message(bytes: &[u8]) -> Result<Option<(FirstMessage, usize)>, WireError> {
+/// Reads the untagged message that `bytes` begin with; with it, its length. `None` until it is whole.
+///
+/// # Errors
+/// [`WireError`] for what is no such message, as early as that shows.
+pub fn first_message(bytes: &[u8]) -> Result<Option<(FirstMessage, usize)>, WireError> {
     let malformed = || WireError::Malformed("startup");
     let Some((length, rest)) = number(bytes) else {
         return Ok(None);
@@ -108,7 +112,7 @@ fn parameters(body: &[u8], version: u32) -> Option<Startup> {
 }
 
 /// The startup that the gateway sends upstream.
-pub(crate) fn startup_message(out: &mut BytesMut, parameters: &[(&str, &str)]) {
+pub fn startup_message(out: &mut BytesMut, parameters: &[(&str, &str)]) {
     let at = out.len();
     out.put_u32(0);
     out.put_u32(PROTOCOL_3_0);
@@ -126,7 +130,8 @@ pub(crate) fn startup_message(out: &mut BytesMut, parameters: &[(&str, &str)]) {
 }
 
 /// A CancelRequest for a session upstream.
-pub(crate) fn cancel_message(key: CancelKey) -> BytesMut {
+#[must_use]
+pub fn cancel_message(key: CancelKey) -> BytesMut {
     let mut out = BytesMut::with_capacity(16);
     for field in [16, CANCEL, key.process, key.secret] {
         out.put_u32(field);

@@ -113,14 +113,14 @@ pub struct TpmFinishRequest {
 /// key, nonce of the challenge); see docs/attestation/snp.md.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TeeEvidence {
-    /// `sev-snp`, `tdx` or `nitro-tpm`; `azure-snp`, whose report is of the boot and vouches for the attestation key,
-    /// see docs/attestation/azure.md.
+    /// `sev-snp`, `tdx` or `nitro-tpm`; `azure-snp` or `azure-tdx`, whose report is of the boot and vouches for the
+    /// attestation key, see docs/attestation/azure.md.
     #[prost(string, tag = "1")]
     pub kind: ::prost::alloc::string::String,
     /// SEV-SNP's attestation report, TDX's quote, NitroTPM's document, Azure's HCL report
     #[prost(bytes = "vec", tag = "2")]
     pub report: ::prost::alloc::vec::Vec<u8>,
-    /// SEV-SNP: the host's table of certificates
+    /// SEV-SNP: the host's table of certificates; NitroTPM: a quote of SHA-384; Azure on TDX: the quote
     #[prost(bytes = "vec", tag = "3")]
     pub auxiliary: ::prost::alloc::vec::Vec<u8>,
     /// TDX: what the CCEL table points at

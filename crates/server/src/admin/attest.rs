@@ -59,7 +59,7 @@ impl Version {
     ) -> Result<Vec<Finding>, Refusal> {
         let trusted = tpm_references(&self.estate)?;
         let ring = self.ring(kept);
-        let shown = TeeOffered::kept(kept.paravisor_report());
+        let shown = TeeOffered::kept(kept.paravisor_report(), kept.paravisor_quote());
         let vouched = match tee_vouched(shown.as_ref(), &self.estate, &ring, endorsements, now) {
             Ok(vouching) => vouching.map(|vouching| vouching.key),
             Err(refused) => return Ok(refused.findings),

@@ -3,6 +3,8 @@
 //! The evidence is judged beside that of the TPM, for the same nonce and bound to its attestation key, and both
 //! make one verdict. A pool that asks for it takes no machine without.
 
+mod bound;
+mod domain;
 mod fetching;
 mod references;
 mod standing;
@@ -18,6 +20,7 @@ use crate::refusal::Refusal;
 use attest::transcript::tee_report_data;
 use attest_tee::endorsed::{self, Endorsed, lacks_endorsement};
 use attest_tee::{Bundle, nitro, snp, tdx};
+use attest_tpm::boot::Boot;
 use crypto::PublicKey;
 use endorsements::Want;
 use estate::{Estate, TeeKind, TeeReference, TeeRoot, TeeTerms};
@@ -75,12 +78,17 @@ impl Offered {
         }))
     }
 
-    /// The report of a paravisor as it was kept; `None` where none was.
-    pub(crate) fn kept(report: &[u8]) -> Option<Self> {
+    /// The report of a paravisor, and the quote beside it, as they were kept; `None` where none was.
+    pub(crate) fn kept(report: &[u8], quote: &[u8]) -> Option<Self> {
+        let kind = if quote.is_empty() {
+            TeeKind::AzureSnp
+        } else {
+            TeeKind::AzureTdx
+        };
         (!report.is_empty()).then(|| Self {
-            kind: Some(TeeKind::AzureSnp),
+            kind: Some(kind),
             report: report.to_vec(),
-            auxiliary: Vec::new(),
+            auxiliary: quote.to_vec(),
             event_log: Vec::new(),
         })
     }
@@ -92,6 +100,10 @@ pub(super) struct Question<'a> {
     pub(super) attestation_key: &'a PublicKey,
     pub(super) nonce: [u8; 32],
     pub(super) now: Timestamp,
+    /// What its TPM says that it booted.
+    pub(super) booted: Option<&'a Boot>,
+    /// The log that says so, as it came.
+    pub(super) event_log: &'a [u8],
 }
 
 /// Why evidence is refused, and what to keep of it.
@@ -174,37 +186,38 @@ pub(super) fn judge(
             &snp::Expectation { report_data, now },
             &references::snp(terms, root)?,
         ),
-        TeeTerms::Tdx(terms) => endorsed::tdx(
-            &tdx::Evidence {
+        TeeTerms::Tdx(terms) => {
+            let evidence = tdx::Evidence {
                 quote: &offered.report,
                 event_log: Some(offered.event_log.as_slice()).filter(|log| !log.is_empty()),
-            },
-            &bundle,
-            &tdx::Expectation { report_data, now },
-            &references::tdx(terms, root)?,
-        ),
+            };
+            let expected = tdx::Expectation { report_data, now };
+            let references = references::tdx(terms, root)?;
+            let judged = endorsed::tdx(&evidence, &bundle, &expected, &references);
+            domain::booted(judged, evidence.event_log, terms, question, current, ring)
+        }
         // Of a machine that is known by an endorsement key: its attestation key is proved to be of that chip,
         // and has to be the one that the paravisor vouches for.
         TeeTerms::AzureSnp(terms) => {
             let references = references::snp(terms, root)?;
-            let (judged, key) = azure_snp(offered, &bundle, now, &references);
-            if key.is_some_and(|key| key != *question.attestation_key) {
-                judged.refused_for(other_key())
-            } else {
-                judged
-            }
+            of_its_key(azure_snp(offered, &bundle, now, &references), question)
         }
-        TeeTerms::NitroTpm(terms) => endorsed::nitro_tpm(
-            &offered.report,
-            &nitro::Expectation {
+        TeeTerms::AzureTdx(terms) => {
+            let references = references::tdx(terms, root)?;
+            of_its_key(azure_tdx(offered, &bundle, now, &references), question)
+        }
+        TeeTerms::NitroTpm(terms) => {
+            let expected = nitro::Expectation {
                 nonce: None,
                 user_data: Some(report_data.to_vec()),
                 public_key: None,
                 max_age: DOCUMENT_S,
                 now,
-            },
-            &references::nitro(terms, root)?,
-        ),
+            };
+            let references = references::nitro(terms, root)?;
+            let judged = endorsed::nitro_tpm(&offered.report, &expected, &references);
+            bound::bound(judged, offered, question)
+        }
     };
     affirmed(judged, at_hand.problem)
         .map_err(|refused| refused.lacking(wants, offered, &bundle, now))
@@ -221,6 +234,26 @@ fn azure_snp(
         report, auxiliary, ..
     } = offered;
     endorsed::azure_snp(report, auxiliary, bundle, now, references)
+}
+
+fn azure_tdx(
+    offered: &Offered,
+    bundle: &Bundle,
+    now: Timestamp,
+    references: &tdx::References,
+) -> (Endorsed, Option<PublicKey>) {
+    let Offered {
+        report, auxiliary, ..
+    } = offered;
+    endorsed::azure_tdx(report, auxiliary, bundle, now, references)
+}
+
+fn of_its_key((judged, key): (Endorsed, Option<PublicKey>), question: &Question<'_>) -> Endorsed {
+    if key.is_some_and(|key| key != *question.attestation_key) {
+        judged.refused_for(vec![other_key()])
+    } else {
+        judged
+    }
 }
 
 fn other_key() -> Finding {

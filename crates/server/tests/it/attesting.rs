@@ -709,6 +709,7 @@ async fn code_that_the_kernel_has_not_measured_is_the_agents_word_alone() {
          action == Action::\"assume\", resource == Identity::\"payments/api\") \
          when { principal has uid && principal.uid == 1000 && principal has code && \
          principal.code has rooted_in_hardware && principal.code.rooted_in_hardware && \
+         principal.code has measured_by && principal.code.measured_by == \"ima\" && \
          principal.code has reference && principal.code.reference like \"listed 1 *\" };",
     );
     fixture.apply(&files).await.unwrap();

@@ -4,7 +4,7 @@
 use crate::harness::{DOMAIN, Fixture, Machine, PROGRAM, config_text, estate, finding, program};
 use crate::tee_forged::forge_azure::{SNP, hcl, jwk, report_data};
 use crate::tee_forged::forge_snp::Machine as Guest;
-use crate::tee_forged::{bundle, domain, guest, report, snp_root};
+use crate::tee_forged::{bundle, domain, guest, report, snp_root, tdx_root};
 use crate::tpm::{evidence, opened, pin};
 use crate::tpm_renewal::renew_showing;
 use agent::AgentConfig;
@@ -20,6 +20,8 @@ use std::time::Duration;
 use testkit::swtpm::{Attributes, Paravisor};
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
+
+mod tdx;
 
 const VM: &str = "26F8BC30-774E-4290-8E7A-535F3B672AEE";
 /// The paravisor that may vouch, at the TCB that the good machine has.
@@ -142,8 +144,10 @@ fn shown(report: Vec<u8>) -> Option<v1::TeeEvidence> {
 fn files(asked: &str, machine: &str) -> EstateFiles {
     let mut files = estate();
     let roots = format!(
-        "[[tee_root]]\nname = \"lab\"\nkind = \"sev-snp\"\ngeneration = \"milan\"\npem = '''\n{}'''\n",
-        snp_root()
+        "[[tee_root]]\nname = \"lab\"\nkind = \"sev-snp\"\ngeneration = \"milan\"\npem = '''\n{}'''\n\
+         [[tee_root]]\nname = \"lab-tdx\"\nkind = \"tdx\"\npem = '''\n{}'''\n",
+        snp_root(),
+        tdx_root(),
     );
     files.insert("references/tee.toml", roots + asked);
     if !machine.is_empty() {
@@ -155,7 +159,7 @@ fn files(asked: &str, machine: &str) -> EstateFiles {
     let assume = files.0["policies/assume.cedar"].replacen(
         "when { principal has uid && principal.uid == 1000 &&",
         "when { principal.machine has tee && principal.machine.tee has kind && \
-         principal.machine.tee.kind == \"azure-snp\" && \
+         [\"azure-snp\", \"azure-tdx\"].contains(principal.machine.tee.kind) && \
          principal.machine has tpm && principal.machine.tpm has ak_chain && \
          principal.machine.tpm.ak_chain == \"vouched\" && \
          principal has uid && principal.uid == 1000 &&",

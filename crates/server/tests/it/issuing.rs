@@ -95,6 +95,7 @@ async fn an_agent_cannot_speak_for_the_machine_or_for_hardware() {
         ("code.source", Source::Asserted),
         ("code.approved_by", Source::Asserted),
         ("code.rooted_in_hardware", Source::Asserted),
+        ("code.measured_by", Source::Asserted),
     ] {
         let mut facts = FactSet::new();
         facts.state(name, "demo", source, Timestamp::now());

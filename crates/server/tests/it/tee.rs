@@ -1,6 +1,7 @@
 //! Machines that have to show the hardware that they run in. Chip and hardware are stand-ins, with keys of ours;
 //! everything else is what runs.
 
+mod domains;
 mod fetching;
 
 use crate::harness::{
@@ -22,7 +23,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use svid_tls::OwnSvid;
-use testkit::swtpm::Swtpm;
+use testkit::swtpm::{Swtpm, SwtpmError};
 use testkit::tsm::Tsm;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -44,7 +45,16 @@ pub(crate) struct Site {
 impl Site {
     /// `asked` is what stands under `[[tee]]`; `None`: the chip cannot be started here.
     pub(crate) async fn start(test: &str, asked: &str, configuration: &str) -> Option<Self> {
-        let chip = match Swtpm::start() {
+        Self::with(Swtpm::start(), test, asked, configuration).await
+    }
+
+    pub(crate) async fn with(
+        chip: Result<Swtpm, SwtpmError>,
+        test: &str,
+        asked: &str,
+        configuration: &str,
+    ) -> Option<Self> {
+        let chip = match chip {
             Ok(chip) => chip,
             Err(missing) => {
                 testkit::skip(test, &missing.to_string());
@@ -206,6 +216,20 @@ fn honest_domain(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
     let mut domain = domain();
     domain.put(520, asked);
     shown("tdx", domain.quote())
+}
+
+/// Joins with the log of what the chip measured beside whatever `show` makes of what was asked.
+pub(crate) async fn answered_with(
+    site: &Site,
+    log: &[u8],
+    show: impl FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence>,
+) -> Result<facts::FactSet, Status> {
+    let (link, mut finish, asked, _) = site.evidence().await;
+    finish.event_log = log.to_vec();
+    finish.tee = show(&asked);
+    let joined = JoinClient::new(link.channel).tpm_finish(finish).await?;
+    let verdict: facts::Stated = serde_json::from_slice(&joined.into_inner().verdict).unwrap();
+    Ok(verdict.facts)
 }
 
 pub(crate) fn facts_of(machine: &Machine) -> facts::FactSet {

@@ -20,6 +20,75 @@ const EXTENSIONS: u32 = 13;
 const MOK: u32 = 14;
 const IMPORT_LINE: &str = "if it is to be allowed, run trilith refs import with this command line";
 
+impl<const N: usize> Judge<'_, N> {
+    /// Each command line that the log shows is one that is allowed. Behind a digest that is noted as a file another
+    /// may hide: this refuses what is seen, and vouches for nothing.
+    pub(super) fn seen_lines(&mut self) {
+        if !self.is_open(LINES) || self.references.command_lines.is_empty() {
+            return;
+        }
+        let (boot, references) = (self.boot, self.references);
+        let lines = references.command_lines.iter();
+        let options: BTreeMap<[u8; N], &str> = lines
+            .flat_map(|line| option_digests(&line.value).map(|digest| (digest, &*line.value)))
+            .collect();
+        // What GRUB hands to a kernel is its line in another form.
+        let handed = boot
+            .grub()
+            .filter(|(line, _)| *line == Line::KernelCommandLine);
+        let handed: BTreeSet<[u8; N]> = handed
+            .flat_map(|(_, text)| option_digests(&format!("BOOT_IMAGE={text}")))
+            .collect();
+        for one in &boot.measurements {
+            match &one.meaning {
+                Meaning::Grub(Line::KernelCommandLine, text) => {
+                    self.line(one, text, path_and_options(text));
+                }
+                Meaning::Text(text) if one.pcr == boot.layout.options => {
+                    self.line(one, text, None);
+                }
+                Meaning::Elsewhere(Note::LoadOptions) if !handed.contains(&one.digest) => {
+                    self.digest_of_line(one, options.get(&one.digest).copied());
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// `line` is the one that the digest is of, if it is of one that is known.
+    fn digest_of_line(&mut self, one: &Measurement<N>, line: Option<&str>) {
+        let miss = Miss {
+            code: "BOOT-CMDLINE",
+            message: format!("{}: the kernel's command line is not allowed", one.title()),
+            observed: hex::encode(&one.digest),
+            next: IMPORT_LINE,
+        };
+        self.require(
+            &self.references.command_lines,
+            |value| line == Some(value.as_str()),
+            |value| shown(value),
+            miss,
+        );
+    }
+
+    /// `options` is the line without the kernel's path.
+    fn line(&mut self, one: &Measurement<N>, text: &str, options: Option<&str>) {
+        let miss = Miss {
+            code: "BOOT-CMDLINE",
+            message: format!("{}: the kernel's command line is not allowed", one.title()),
+            observed: shown(text.trim()),
+            next: IMPORT_LINE,
+        };
+        let options = options.map(str::trim);
+        self.require(
+            &self.references.command_lines,
+            |value| value.trim() == text.trim() || options == Some(value.trim()),
+            |value| shown(value),
+            miss,
+        );
+    }
+}
+
 impl<'a> Judge<'a> {
     /// PCR 8: every line that went to a kernel is allowed, and every command if commands are listed.
     pub(super) fn command_lines(&mut self) {
@@ -31,7 +100,7 @@ impl<'a> Judge<'a> {
                     Meaning::Grub(Line::Command, text) => self.command(one, text),
                     Meaning::Grub(_, text) => self.line(one, text, path_and_options(text)),
                     Meaning::Text(text) => self.line(one, text, None),
-                    _ if one.is_routine() => {}
+                    _ if self.boot.is_routine(one) => {}
                     _ => self.unreadable(one),
                 }
             }
@@ -63,23 +132,6 @@ impl<'a> Judge<'a> {
         self.require(allowed, |value| value == text, |value| shown(value), miss);
     }
 
-    /// `options` is the line without the kernel's path.
-    fn line(&mut self, one: &Measurement, text: &str, options: Option<&str>) {
-        let miss = Miss {
-            code: "BOOT-CMDLINE",
-            message: format!("{}: the kernel's command line is not allowed", one.title()),
-            observed: shown(text.trim()),
-            next: IMPORT_LINE,
-        };
-        let options = options.map(str::trim);
-        self.require(
-            &self.references.command_lines,
-            |value| value.trim() == text.trim() || options == Some(value.trim()),
-            |value| shown(value),
-            miss,
-        );
-    }
-
     /// PCR 9, 12 and 13: every file and every digest of a command line is accounted for.
     pub(super) fn files(&mut self) {
         self.section_line();
@@ -95,7 +147,7 @@ impl<'a> Judge<'a> {
             let boot = self.boot;
             for one in boot.of(pcr) {
                 let is_line = pcr == OPTIONS && matches!(one.meaning, Meaning::Text(_));
-                if one.is_routine() || is_line || explained.contains(&one.digest) {
+                if self.boot.is_routine(one) || is_line || explained.contains(&one.digest) {
                     continue;
                 }
                 self.file(one, options.get(&one.digest).copied());
@@ -205,7 +257,10 @@ impl<'a> Judge<'a> {
         let vendor: BTreeSet<[u8; 32]> = self.allowed_lists().collect();
         let boot = self.boot;
         for one in boot.of(MOK) {
-            if one.is_routine() || no_keys().contains(&one.digest) || vendor.contains(&one.digest) {
+            if self.boot.is_routine(one)
+                || no_keys::<32>().contains(&one.digest)
+                || vendor.contains(&one.digest)
+            {
                 continue;
             }
             let miss = Miss {
@@ -243,8 +298,8 @@ impl<'a> Judge<'a> {
             .filter_map(move |one| match &one.permission {
                 Permission::Signature {
                     content,
-                    list_sha256,
-                } if allowed.contains(content.digest()) => *list_sha256,
+                    list: Some(list),
+                } if allowed.contains(content.digest()) => Some(crypto::sha256(list)),
                 _ => None,
             })
     }

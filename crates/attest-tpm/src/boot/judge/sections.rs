@@ -23,7 +23,7 @@ impl<'a> Judge<'a> {
             match &one.meaning {
                 Meaning::Section(name) => measured.push((one.event, name, one.digest)),
                 Meaning::SectionName(_) => {}
-                _ if one.is_routine() => {}
+                _ if self.boot.is_routine(one) => {}
                 _ => self.unreadable(one),
             }
         }

@@ -33,7 +33,7 @@ impl Judge<'_> {
     fn readable(&mut self) {
         let boot = self.boot;
         for one in boot.of(PCR) {
-            if !one.is_routine() && !matches!(one.meaning, Meaning::Variable { .. }) {
+            if !self.boot.is_routine(one) && !matches!(one.meaning, Meaning::Variable { .. }) {
                 self.unreadable(one);
             }
         }
@@ -49,6 +49,41 @@ impl Judge<'_> {
             .observed(hex::encode(&one.digest))
             .next("give the whole PCR values of its own, if what measures this is known"),
         );
+    }
+
+    fn authority(&mut self, authority: &Authority) {
+        let (digest, what) = match &authority.permission {
+            Permission::Signature { content, .. } => (content.digest(), describe(content)),
+            Permission::Other(sha256) => (sha256, "a value of its own".to_owned()),
+            Permission::Sbat(_) | Permission::MokListTrusted => return,
+        };
+        let miss = Miss {
+            code: "BOOT-AUTHORITY",
+            message: format!(
+                "event {} (PCR {PCR}): {} allowed an image by {what}, which is not among the \
+                 reference values",
+                authority.event,
+                shown(&authority.variable),
+            ),
+            observed: hex::encode(digest),
+            next: "if images of this authority may start, run trilith refs import with its certificate",
+        };
+        self.require(
+            &self.references.authorities,
+            |one| one == digest,
+            |one| hex::encode(one),
+            miss,
+        );
+    }
+}
+
+impl<const N: usize> Judge<'_, N> {
+    /// What PCR 7 says beside authorities, wherever it is measured.
+    pub(super) fn policy(&mut self) {
+        if self.is_open(PCR) {
+            self.enabled();
+            self.sbat();
+        }
     }
 
     fn enabled(&mut self) {
@@ -78,31 +113,6 @@ impl Judge<'_> {
         }
     }
 
-    fn authority(&mut self, authority: &Authority) {
-        let (digest, what) = match &authority.permission {
-            Permission::Signature { content, .. } => (content.digest(), describe(content)),
-            Permission::Other(sha256) => (sha256, "a value of its own".to_owned()),
-            Permission::Sbat(_) | Permission::MokListTrusted => return,
-        };
-        let miss = Miss {
-            code: "BOOT-AUTHORITY",
-            message: format!(
-                "event {} (PCR {PCR}): {} allowed an image by {what}, which is not among the \
-                 reference values",
-                authority.event,
-                shown(&authority.variable),
-            ),
-            observed: hex::encode(digest),
-            next: "if images of this authority may start, run trilith refs import with its certificate",
-        };
-        self.require(
-            &self.references.authorities,
-            |one| one == digest,
-            |one| hex::encode(one),
-            miss,
-        );
-    }
-
     /// Everything that has to be forbidden by now is.
     fn forbidden(&mut self, policy: &SecureBoot) {
         let held: BTreeSet<&[u8; 32]> = policy
@@ -121,8 +131,9 @@ impl Judge<'_> {
             Finding::new(
                 "BOOT-DBX",
                 format!(
-                    "dbx, of {} entries in PCR {PCR}, lacks {} that it has to hold",
+                    "dbx, of {} entries in {}, lacks {} that it has to hold",
                     held.len(),
+                    self.boot.layout.policy_name(),
                     missing.len()
                 ),
             )
@@ -161,7 +172,8 @@ impl Judge<'_> {
                 Finding::new(
                     "BOOT-SBAT",
                     format!(
-                        "shim's revocation level (PCR {PCR}) of {} is too low",
+                        "shim's revocation level ({}) of {} is too low",
+                        self.boot.layout.policy_name(),
                         shown(component)
                     ),
                 )

@@ -45,8 +45,11 @@ pub(super) fn wants(
                 Anchors::Intel(roots),
             )
         }
-        // A paravisor's own report is endorsed by what its cloud hands out, and a NitroTPM's document brings it.
-        TeeTerms::AzureSnp(_) | TeeTerms::NitroTpm(_) => return Ok(Vec::new()),
+        // What a paravisor's hardware says decides whether its machine's key counts, before anybody is asked for
+        // anything: that is judged by what is at hand. A NitroTPM's document brings what endorses it.
+        TeeTerms::AzureSnp(_) | TeeTerms::AzureTdx(_) | TeeTerms::NitroTpm(_) => {
+            return Ok(Vec::new());
+        }
     };
     let (anchors, root) = (Arc::new(anchors), reference.root.as_deref().map(Arc::from));
     let want = |artefact| Want {

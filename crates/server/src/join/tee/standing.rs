@@ -40,7 +40,7 @@ fn holds(reference: &TeeReference, facts: &FactSet) -> bool {
     let root = facts.text(names::MACHINE_TEE_ROOT) == Some(reference.root_name());
     root && match &reference.terms {
         TeeTerms::SevSnp(terms) | TeeTerms::AzureSnp(terms) => snp(terms, facts),
-        TeeTerms::Tdx(terms) => tdx(terms, facts),
+        TeeTerms::Tdx(terms) | TeeTerms::AzureTdx(terms) => tdx(terms, facts),
         TeeTerms::NitroTpm(terms) => nitro(terms, facts),
     }
 }

@@ -4,7 +4,7 @@
 //! machine without an endorsement key that the estate trusts joins by that. Nothing here is fresh, or says that
 //! whoever sent it has the key.
 
-use super::{Offered, Refused, affirmed, azure_snp, references, root, source, stated};
+use super::{Offered, Refused, affirmed, azure_snp, azure_tdx, references, root, source, stated};
 use crate::endorsements::Endorsements;
 use attest_tee::endorsed::Endorsed;
 use attest_tpm::ak::Vouched;
@@ -37,13 +37,18 @@ pub(crate) fn vouched(
     let Some(reference) = reference else {
         return Ok(None);
     };
-    let terms = match &reference.terms {
-        TeeTerms::AzureSnp(terms) => terms,
+    let (at_hand, root) = (endorsements.now(), root(reference, estate)?);
+    let (judged, key) = match &reference.terms {
+        TeeTerms::AzureSnp(terms) => {
+            let references = references::snp(terms, root)?;
+            azure_snp(offered, &at_hand.bundle, now, &references)
+        }
+        TeeTerms::AzureTdx(terms) => {
+            let references = references::tdx(terms, root)?;
+            azure_tdx(offered, &at_hand.bundle, now, &references)
+        }
         TeeTerms::SevSnp(_) | TeeTerms::Tdx(_) | TeeTerms::NitroTpm(_) => return Ok(None),
     };
-    let at_hand = endorsements.now();
-    let references = references::snp(terms, root(reference, estate)?)?;
-    let (judged, key) = azure_snp(offered, &at_hand.bundle, now, &references);
     let judged = affirmed(judged, at_hand.problem)?;
     Ok(key.map(|key| Vouching {
         endorsed: stated(judged, reference, &key, now),

@@ -307,6 +307,8 @@ impl Machine {
             attestation_key: &self.proven.attestation_key,
             nonce: self.nonce,
             now: self.now,
+            booted: self.proven.booted.as_ref(),
+            event_log: &self.evidence.answer.event_log,
         };
         tee::judge(
             self.offered.as_ref(),
