@@ -120,6 +120,30 @@ const FIGURES: &[Figure] = &[
         Aim::AtMost(1_000.0),
     ),
     figure(
+        "estate.what_can_1k_10k_ms",
+        "estate",
+        "ask_bench",
+        Aim::AtMost(50.0),
+    ),
+    figure(
+        "estate.what_can_first_answer_ms",
+        "estate",
+        "ask_bench",
+        Aim::AtMost(200.0),
+    ),
+    figure(
+        "estate.who_can_1k_10k_ms",
+        "estate",
+        "ask_bench",
+        Aim::AtMost(50.0),
+    ),
+    figure(
+        "estate.who_can_first_answer_ms",
+        "estate",
+        "ask_bench",
+        Aim::AtMost(200.0),
+    ),
+    figure(
         "estate.prove_300_ms",
         "estate-prove",
         "prove_bench",
@@ -422,4 +446,43 @@ fn save(rows: &[Row]) -> Result<()> {
     let part = folder.join("latest.json.part");
     std::fs::write(&part, format!("[\n{}\n]\n", lines.join(",\n"))).doing(part.display())?;
     std::fs::rename(&part, folder.join("latest.json")).doing(part.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn each_id_stands_once_and_each_program_of_the_table_is_there() {
+        let ids: BTreeSet<&str> = FIGURES.iter().map(|figure| figure.id).collect();
+        assert_eq!(ids.len(), FIGURES.len());
+        let all: Vec<&Figure> = FIGURES.iter().collect();
+        check_programs(&all).unwrap();
+    }
+
+    /// The ids that the issues name: whoever compares runs finds them under these.
+    #[test]
+    fn what_an_estate_is_measured_by_has_its_ids() {
+        let named = [
+            "estate.decide_10_p99_us",
+            "estate.decide_100_p99_us",
+            "estate.decide_1k_p99_us",
+            "estate.decide_10k_p99_us",
+            "estate.decide_100k_p99_us",
+            "estate.assume_100k_p99_us",
+            "estate.what_can_1k_10k_ms",
+            "estate.what_can_first_answer_ms",
+            "estate.who_can_1k_10k_ms",
+            "estate.who_can_first_answer_ms",
+            "estate.prove_300_ms",
+            "estate.prove_1000_ms",
+            "estate.prove_5000_ms",
+            "estate.reprove_ratio",
+            "estate.plan_10k_s",
+        ];
+        for id in named {
+            assert!(FIGURES.iter().any(|figure| figure.id == id), "{id}");
+        }
+    }
 }

@@ -27,6 +27,7 @@ mod questions;
 mod report;
 mod solver;
 mod spanning;
+mod standing;
 mod widen;
 
 pub use counterexample::{Counterexample, Party};
@@ -36,4 +37,5 @@ pub use options::Options;
 pub use proof::{prove, prove_beside, prove_blocking};
 pub use questions::Memory;
 pub use report::{Engines, GivenReport, InvariantReport, Report, Result, Unknown};
+pub use standing::{Standing, standing_blocking};
 pub use widen::{Widening, newly_allowed_blocking};

@@ -1,7 +1,7 @@
 //! `never (…) except { … }`: across `assume` and use, identity by identity. One that can do what never may be
 //! done has to be out of reach of every workload but those that `except` speaks of.
 //!
-//! Each identity is two questions, or three: can it do that at all, whatever anybody is in or is labelled; if so,
+//! First whether anybody can do that at all. Else each identity is two questions, or three: can it do that; if so,
 //! only in sessions with such facts; else, can another workload become it. Templates stand for their instances, as
 //! policies see them. Identities that nobody declared yet come with a version of their own, which is proved again.
 
@@ -49,6 +49,13 @@ impl Prover<'_> {
                 ProofResult::Unknown { why },
                 unproved_today(estate, invariant),
             );
+        }
+        // Where nobody can do it, as where a forbid keeps everybody off, that is one proof and not one for each identity.
+        // Then what enumeration found stands as it is: a breach would be a lie of the solver.
+        if let Some(uses) = cedar::at_all(invariant)
+            && matches!(self.try_all(&uses).await, Ok(None))
+        {
+            return (ProofResult::Proved, reach);
         }
         let mut faults: BTreeMap<String, Fault> = BTreeMap::new();
         for identity in estate.identities() {

@@ -361,8 +361,7 @@ impl Estate {
 
     /// What lies in what permits name. Made at the first question that goes by it.
     pub(crate) fn below(&self) -> &Below {
-        self.below
-            .get_or_init(|| Below::build(&self.policies, &self.graph))
+        self.below.get_or_init(|| Below::build(self))
     }
 
     fn partial_entities(&self) -> Option<&PartialEntities> {

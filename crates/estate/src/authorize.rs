@@ -413,14 +413,15 @@ impl Estate {
     /// The identity as it is issued to a workload of these facts: an instance has its own path.
     ///
     /// INVARIANT: the path of an instance is what facts say, letter for letter, or there is none. No workload is a
-    /// person who logs in, whatever a policy says.
+    /// person, whatever a policy says, and whether the person logs in or not: versions of a time when this was
+    /// allowed still compile, and are refused here.
     pub(crate) fn instance<'a>(
         &self,
         identity: &'a Identity,
         facts: &FactSet,
     ) -> Result<Cow<'a, Identity>, Unanswerable> {
-        if identity.login.is_some() {
-            let message = format!("`{}` is a person who logs in", identity.path);
+        if identity.is_person() {
+            let message = format!("`{}` is a person", identity.path);
             return Err(Unanswerable::new("ASSUME-PERSON", message));
         }
         let Some(template) = self.model.templates.get(&identity.path) else {

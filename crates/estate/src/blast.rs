@@ -9,7 +9,7 @@ use crate::decision::{Effect, PolicyRef};
 use crate::declare::IdentityKind;
 use crate::estate::Estate;
 use crate::model::Identity;
-use crate::policy::{PolicyInfo, Scope, conjuncts, paths};
+use crate::policy::{PolicyInfo, Scope, conjuncts, is_only_asserted, paths};
 use crate::suggest::closest;
 use cedar_policy::pst::Expr;
 use cedar_policy::{EvalResult, Expression, Request as CedarRequest, eval_expression};
@@ -54,11 +54,15 @@ pub struct Blast {
 /// An identity that can be become, and what still has to hold for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Reach {
+    /// Of a template, it stands for whatever instances the thief's facts make.
     pub identity: String,
     /// The policies that allow it.
     pub policies: Vec<Arc<PolicyRef>>,
     /// Unless empty: one of these must hold, and nothing known contradicts it.
     pub when: Vec<Residual>,
+    /// Of a taken machine: what its agent has to assert for it, as it can of anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub asserting: Vec<Residual>,
 }
 
 /// What is known for certain of the workload that a thief presents, and what only he decides.
@@ -68,6 +72,23 @@ struct Known {
     certain: &'static [&'static str],
     /// The policy has to rest on one of these: else what was taken adds nothing to it.
     rests_on: &'static [&'static str],
+    /// Whether the thief is the node agent, so that whatever it asserts is as he wants it.
+    asserts: bool,
+}
+
+/// What of a policy is not certain.
+#[derive(Default)]
+struct Left {
+    /// Has to hold.
+    conditions: Vec<String>,
+    /// Is asserted by a taken agent.
+    asserted: Vec<String>,
+}
+
+impl Left {
+    fn is_empty(&self) -> bool {
+        self.conditions.is_empty() && self.asserted.is_empty()
+    }
 }
 
 /// What a policy asks of code that somebody vouched for.
@@ -163,6 +184,7 @@ impl Estate {
                 &[names::MACHINE_NAME]
             },
             rests_on: &[],
+            asserts: true,
         })
     }
 
@@ -177,6 +199,7 @@ impl Estate {
             facts,
             certain: &[names::CODE_SHA256, "code.known_as"],
             rests_on: &["code"],
+            asserts: false,
         })
     }
 
@@ -196,16 +219,23 @@ impl Estate {
                 facts,
                 certain: &[names::CODE_APPROVED_BY, "code.known_as"],
                 rests_on: &VOUCHED,
+                asserts: false,
             }
         });
         Ok(known.collect())
     }
 
     fn become_by(&self, known: &[Known], blast: &mut Blast) {
-        for identity in self.identities() {
+        // No workload becomes a person.
+        for identity in self.identities().filter(|one| !one.is_person()) {
             let mut reach: Option<Reach> = None;
+            let Some(node) = self.graph.identity(&identity.path) else {
+                continue;
+            };
             for known in known {
-                let case = match self.assume_case(&known.facts, &identity.path) {
+                // A template as it is declared: which instance, the thief's facts say.
+                let case = self.workload(&known.facts);
+                let case = match case.and_then(|workload| self.assume_node(&workload, node)) {
                     Ok(case) => case,
                     Err(unanswerable) => {
                         blast.errors.push(unanswerable.message);
@@ -258,35 +288,31 @@ impl Estate {
                 identity: path.to_owned(),
                 policies: Vec::new(),
                 when: Vec::new(),
+                asserting: Vec::new(),
             });
             if !reach.policies.contains(&info.reference) {
                 reach.policies.push(Arc::clone(&info.reference));
             }
-            let residual = Residual {
-                policy: Arc::clone(&info.reference),
-                condition: left.join(" && "),
-            };
-            if !left.is_empty() && !reach.when.contains(&residual) {
-                reach.when.push(residual);
-            }
+            add(&mut reach.when, info, &left.conditions);
+            add(&mut reach.asserting, info, &left.asserted);
         }
     }
 
-    /// What of the policy is not certain, as conditions; nothing if it certainly does not apply.
+    /// What of the policy is not certain; nothing if it certainly does not apply.
     fn left(
         &self,
         info: &PolicyInfo,
         known: &Known,
         case: &Case<'_>,
         request: &CedarRequest,
-    ) -> Option<Vec<String>> {
+    ) -> Option<Left> {
         if !self.in_scope(&info.resource, &case.resource, case.resource_lineage()) {
             return None;
         }
-        let mut left = Vec::new();
+        let mut left = Left::default();
         let placed = known.certain.contains(&names::MACHINE_POOL);
         match &info.principal {
-            Scope::In(_, pool) if !placed => left.push(format!("principal in {pool}")),
+            Scope::In(_, pool) if !placed => left.conditions.push(format!("principal in {pool}")),
             scope if !self.in_scope(scope, &case.principal, case.principal_lineage()) => {
                 return None;
             }
@@ -294,7 +320,11 @@ impl Estate {
         }
         for conjunct in conjuncts(&info.body) {
             if !is_certain(&conjunct, known, placed) {
-                left.push(conjunct.to_string());
+                let into = match known.asserts && is_only_asserted(&conjunct) {
+                    true => &mut left.asserted,
+                    false => &mut left.conditions,
+                };
+                into.push(conjunct.to_string());
                 continue;
             }
             let expression: Expression = conjunct.to_string().parse().ok()?;
@@ -312,6 +342,17 @@ fn itself(identity: &Identity) -> Reach {
         identity: identity.path.clone(),
         policies: Vec::new(),
         when: Vec::new(),
+        asserting: Vec::new(),
+    }
+}
+
+fn add(to: &mut Vec<Residual>, info: &PolicyInfo, conditions: &[String]) {
+    let residual = Residual {
+        policy: Arc::clone(&info.reference),
+        condition: conditions.join(" && "),
+    };
+    if !conditions.is_empty() && !to.contains(&residual) {
+        to.push(residual);
     }
 }
 

@@ -1,16 +1,15 @@
-//! Who and what an enumeration is over, and which of them a policy can concern, so that it asks of those alone.
-//!
-//! A sieve lets through whatever can meet a policy: by its scope, and by what its condition asks of the texts of
-//! principal and resource before anything that can err. What it holds back, the policy neither matches nor errs on.
+//! Who and what an enumeration of both sides is over, and which of them a policy can concern, so that it asks of those
+//! alone. Where one side stands, `ask/sweep.rs` goes through the other; both leave out by the same sieves.
 
 use crate::action::Action;
 use crate::ask::{elsewhere, unlisted_in};
 use crate::authorize::{OwnedMet, Unanswerable};
 use crate::decision::Effect;
-use crate::entities::{Graph, NodeId, admin_uid, resource_of};
+use crate::entities::{NodeId, admin_uid, resource_of};
 use crate::estate::Estate;
-use crate::policy::{Guard, PolicyInfo, Scope, Side};
+use crate::policy::PolicyInfo;
 use crate::resource::ResourceRef;
+use crate::sieve::{Seen, Sides, Sieve};
 use cedar_policy::EntityUid;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
@@ -23,64 +22,19 @@ pub(crate) struct End<'e> {
 }
 
 impl End<'_> {
-    /// Whether it lies in one of these, or is one.
-    pub(crate) fn is_under_any(&self, nodes: &HashSet<NodeId>) -> bool {
-        self.side.lineage.iter().any(|id| nodes.contains(id))
-    }
-}
-
-/// What a policy asks of one of its sides.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Sieve {
-    under: Under,
-    kind: Option<String>,
-    /// Name and value, each to be among the texts.
-    texts: Vec<(String, String)>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Under {
-    Anything,
-    Is(NodeId),
-    In(NodeId),
-    /// Declared in no file.
-    Stranger(EntityUid),
-}
-
-impl Sieve {
-    pub(crate) fn new(scope: &Scope, guards: &[Guard], side: Side, graph: &Graph) -> Self {
-        let under = match (scope, scope.uid().map(|uid| (uid, graph.find(uid)))) {
-            (Scope::Eq(_), Some((_, Some(id)))) => Under::Is(id),
-            (_, Some((_, Some(id)))) => Under::In(id),
-            (_, Some((uid, None))) => Under::Stranger(uid.clone()),
-            (_, None) => Under::Anything,
-        };
-        let kind = match scope {
-            Scope::Is(kind) | Scope::In(Some(kind), _) => Some(kind.clone()),
-            _ => None,
-        };
-        let guards = guards.iter().filter(|guard| guard.side == side);
-        Self {
-            under,
-            kind,
-            texts: guards
-                .map(|guard| (guard.name.clone(), guard.value.clone()))
-                .collect(),
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            uid: &self.uid,
+            kind: &self.kind,
+            lineage: &self.side.lineage,
+            declared: self.side.stranger.is_none(),
+            texts: &self.side.texts,
         }
     }
 
-    fn lets(&self, end: &End<'_>) -> bool {
-        let lineage = &end.side.lineage;
-        let under = match &self.under {
-            Under::Anything => true,
-            Under::Is(id) => end.side.stranger.is_none() && lineage.first() == Some(id),
-            Under::In(id) => lineage.contains(id),
-            Under::Stranger(uid) => end.uid == *uid,
-        };
-        let says = |(name, value): &(String, String)| end.side.texts.get(name) == Some(value);
-        under
-            && self.kind.as_ref().is_none_or(|kind| *kind == end.kind)
-            && self.texts.iter().all(says)
+    /// Whether it lies in one of these, or is one.
+    pub(crate) fn is_under_any(&self, nodes: &HashSet<NodeId>) -> bool {
+        self.side.lineage.iter().any(|id| nodes.contains(id))
     }
 }
 
@@ -119,17 +73,18 @@ impl<'e> Ends<'e> {
 
     /// Places of what the sieve lets through, in order.
     pub(crate) fn through(&self, sieve: &Sieve) -> Vec<usize> {
-        let by_node = match &sieve.under {
-            Under::Is(id) | Under::In(id) => Some(self.under.get(id)),
-            Under::Anything | Under::Stranger(_) => None,
-        };
-        let texts = sieve.texts.iter();
+        let by_node = sieve.node().map(|id| self.under.get(&id));
+        let texts = sieve.texts().iter();
         let by_text = texts.map(|(name, value)| self.saying.get(name)?.get(value));
         // Where one of them has nobody, nobody gets through.
         let shortest = by_text
             .chain(by_node)
             .min_by_key(|places| places.map_or(0, Vec::len));
-        let lets = |place: &usize| self.ends.get(*place).is_some_and(|end| sieve.lets(end));
+        let lets = |place: &usize| {
+            self.ends
+                .get(*place)
+                .is_some_and(|end| sieve.lets(end.seen()))
+        };
         match shortest {
             Some(places) => {
                 let places = places.into_iter().flatten().copied();
@@ -166,15 +121,9 @@ pub(crate) struct Targets<'e> {
     pub(crate) errors: Vec<String>,
 }
 
-/// What a policy asks of both sides.
-struct Sides {
-    principal: Sieve,
-    resource: Sieve,
-}
-
 /// What some policies can concern of an action, asked of one principal after another.
 pub(crate) struct Concerned<'e> {
-    policies: Vec<Sides>,
+    policies: Vec<&'e Sides>,
     targets: Rc<Targets<'e>>,
     /// By place, whether it is asked about; without it, everything is.
     within: Option<Vec<bool>>,
@@ -187,7 +136,7 @@ impl Concerned<'_> {
     pub(crate) fn by(&mut self, principal: &End<'_>) -> impl Iterator<Item = &Target> {
         let mut places = Vec::new();
         for sides in &self.policies {
-            if sides.principal.lets(principal) {
+            if sides.principal.lets(principal.seen()) {
                 let found = match self.found.get(&sides.resource) {
                     Some(found) => Rc::clone(found),
                     None => {
@@ -287,54 +236,50 @@ impl Estate {
 
     /// What permits can concern of an action; if `places` are given, of the targets there.
     pub(crate) fn concerned_by_permits<'e>(
-        &self,
+        &'e self,
         action: Action,
         targets: &Rc<Targets<'e>>,
         places: Option<&[usize]>,
     ) -> Concerned<'e> {
-        let permits = self.policies.list.iter();
-        let permits = permits.filter(|info| info.reference.effect == Effect::Permit);
-        self.concerned_by(
-            permits.filter(|info| concerns(info, action)),
-            targets,
-            places,
-        )
+        let policies = self.policies.list.iter().zip(self.sides());
+        let permits = policies.filter(|(info, _)| info.reference.effect == Effect::Permit);
+        let concerned = permits.filter(|(info, _)| concerns(info, action));
+        concerned_by(concerned.map(|(_, sides)| sides), targets, places)
     }
 
-    /// What `policies` can concern; if `places` are given, of the targets there.
-    pub(crate) fn concerned_by<'e, 'p>(
-        &self,
-        policies: impl Iterator<Item = &'p PolicyInfo>,
-        targets: &Rc<Targets<'e>>,
-        places: Option<&[usize]>,
-    ) -> Concerned<'e> {
-        let within = places.map(|places| {
-            let mut within = vec![false; targets.list.len()];
-            for place in places {
-                if let Some(is_within) = within.get_mut(*place) {
-                    *is_within = true;
-                }
+    /// What each policy asks of its sides, in their order. Made at the first question that goes by it.
+    pub(crate) fn sides(&self) -> &[Sides] {
+        self.sides.get_or_init(|| {
+            let policies = self.policies.list.iter();
+            policies.map(|info| Sides::of(info, &self.graph)).collect()
+        })
+    }
+}
+
+/// What policies can concern; if `places` are given, of the targets there.
+pub(crate) fn concerned_by<'e>(
+    policies: impl Iterator<Item = &'e Sides>,
+    targets: &Rc<Targets<'e>>,
+    places: Option<&[usize]>,
+) -> Concerned<'e> {
+    let within = places.map(|places| {
+        let mut within = vec![false; targets.list.len()];
+        for place in places {
+            if let Some(is_within) = within.get_mut(*place) {
+                *is_within = true;
             }
-            within
-        });
-        let policies = match places {
-            Some([]) => Vec::new(),
-            _ => policies.map(|info| self.sides(info)).collect(),
-        };
-        Concerned {
-            policies,
-            targets: Rc::clone(targets),
-            within,
-            found: HashMap::new(),
         }
-    }
-
-    fn sides(&self, info: &PolicyInfo) -> Sides {
-        let sieve = |scope, side| Sieve::new(scope, &info.guards, side, &self.graph);
-        Sides {
-            principal: sieve(&info.principal, Side::Principal),
-            resource: sieve(&info.resource, Side::Resource),
-        }
+        within
+    });
+    let policies = match places {
+        Some([]) => Vec::new(),
+        _ => policies.collect(),
+    };
+    Concerned {
+        policies,
+        targets: Rc::clone(targets),
+        within,
+        found: HashMap::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 mod spanning;
 
-pub use spanning::{becoming, meaning, using};
+pub use spanning::{at_all, becoming, meaning, using};
 
 use crate::decision::PolicyRef;
 use crate::estate::Estate;

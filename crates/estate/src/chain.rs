@@ -10,8 +10,8 @@ mod ask;
 
 pub use ask::{ChainAccess, ChainAnswer};
 
-use crate::IdentityKind;
 use crate::action::Action;
+use crate::ask::Access;
 use crate::authorize::Prepared;
 use crate::decision::{Decision, Explanation, Request};
 use crate::entities::resource_uid;
@@ -150,6 +150,17 @@ impl ChainDecision {
         one
     }
 
+    /// Of a denial that some facts of the session would turn into an allow: of every hop that needs facts, which.
+    /// Nothing where one hop is denied whatever the facts are, or a link is refused: then none would help.
+    pub fn depends(&self) -> Vec<&Access> {
+        let denying = self.hops.iter().filter(|hop| !hop.decision.allow);
+        let all: Option<Vec<&Access>> = denying.map(|hop| hop.depends.as_ref()).collect();
+        match self.findings().next() {
+            None => all.unwrap_or_default(),
+            Some(_) => Vec::new(),
+        }
+    }
+
     /// Why links are refused.
     pub fn findings(&self) -> impl Iterator<Item = &Finding> {
         self.links.iter().filter_map(|link| link.refused.as_ref())
@@ -162,6 +173,10 @@ pub struct Hop {
     /// Identity path.
     pub principal: String,
     pub decision: Decision,
+    /// Where nothing is known of the session: of a denial that some facts would turn into an allow, under which
+    /// conditions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depends: Option<Access>,
 }
 
 /// One delegation of the chain.
@@ -231,7 +246,8 @@ impl Estate {
         prepared: &Prepared,
     ) -> ChainDecision {
         self.decide_chain_by(chain, action, resource, |principal| {
-            self.decide_prepared(principal, action, resource, prepared)
+            let decision = self.decide_prepared(principal, action, resource, prepared);
+            (decision, None)
         })
     }
 
@@ -243,7 +259,8 @@ impl Estate {
         resource: &ResourceRef,
     ) -> ChainDecision {
         self.decide_chain_by(chain, action, resource, |principal| {
-            self.decide_regardless(principal, action, resource).decision
+            let regardless = self.decide_regardless(principal, action, resource);
+            (regardless.decision, regardless.depends)
         })
     }
 
@@ -253,14 +270,18 @@ impl Estate {
         chain: &Chain,
         action: Action,
         resource: &ResourceRef,
-        decide: impl Fn(&str) -> Decision,
+        decide: impl Fn(&str) -> (Decision, Option<Access>),
     ) -> ChainDecision {
         let hops: Vec<Hop> = chain
             .principals
             .iter()
-            .map(|principal| Hop {
-                principal: principal.clone(),
-                decision: decide(principal),
+            .map(|principal| {
+                let (decision, depends) = decide(principal);
+                Hop {
+                    principal: principal.clone(),
+                    decision,
+                    depends,
+                }
             })
             .collect();
         let links = self.links(chain, Some((action, resource)));
@@ -356,46 +377,35 @@ impl Estate {
             && of_resources.is_none_or(|among| self.lies_in(action, resource, among))
     }
 
-    fn is_party(&self, party: &Party, principal: &str) -> bool {
+    /// What grants may call the principal: by its path, of an instance also by its template's, and by every group that
+    /// it is in.
+    fn parties(&self, principal: &str) -> BTreeSet<Party> {
+        let mut parties = BTreeSet::new();
         let Some(identity) = self.identity(principal) else {
-            return false;
+            return parties;
         };
-        match party {
-            Party::Identity(path) => path == principal || *path == identity.path,
-            Party::Group(name) => self.is_in_group(&identity.groups, name),
-        }
-    }
-
-    fn is_in_group(&self, groups: &BTreeSet<String>, wanted: &str) -> bool {
+        parties.insert(Party::Identity(principal.to_owned()));
+        parties.insert(Party::Identity(identity.path.clone()));
         // Groups are acyclic; what is reached twice is looked at once.
-        let mut seen = BTreeSet::new();
-        let mut next: Vec<&str> = groups.iter().map(String::as_str).collect();
+        let mut next: Vec<&str> = identity.groups.iter().map(String::as_str).collect();
         while let Some(group) = next.pop() {
-            if group == wanted {
-                return true;
-            }
-            if seen.insert(group) {
+            if parties.insert(Party::Group(group.to_owned())) {
                 let above = self.model.groups.get(group).into_iter().flatten();
                 next.extend(above.map(String::as_str));
             }
         }
-        false
+        parties
     }
 
-    fn between<'a>(&'a self, from: &'a str, to: &'a str) -> impl Iterator<Item = &'a Delegation> {
-        self.model
-            .delegations
-            .iter()
-            .filter(move |one| self.is_party(&one.from, from) && self.is_party(&one.to, to))
+    fn between(&self, from: &str, to: &str) -> impl Iterator<Item = &Delegation> {
+        let granted = &self.model.granted;
+        let places = granted.between(&self.parties(from), &self.parties(to));
+        let all = &self.model.delegations;
+        places.into_iter().filter_map(|place| all.get(place))
     }
 
     /// As [`Estate::between`], where `following` delegations follow from `from`.
-    fn granted<'a>(
-        &'a self,
-        from: &'a str,
-        to: &'a str,
-        following: usize,
-    ) -> impl Iterator<Item = &'a Delegation> {
+    fn granted(&self, from: &str, to: &str, following: usize) -> impl Iterator<Item = &Delegation> {
         self.between(from, to)
             .filter(move |one| following <= one.max_hops)
     }
@@ -441,9 +451,7 @@ impl Estate {
         asked: Asked<'_>,
         grants: &[DelegationRef],
     ) -> Option<Finding> {
-        let person = self
-            .identity(to)
-            .is_some_and(|identity| identity.kind == IdentityKind::Person);
+        let person = self.identity(to).is_some_and(crate::Identity::is_person);
         if person {
             let message = format!("`{to}` is a person, and only who holds an SVID acts for others");
             return Some(

@@ -15,6 +15,7 @@ use crate::policy::{Policies, check_visible, parse_policies, unreadable_statemen
 use crate::problem::Problem;
 use crate::resolve::{PlacedTest, resolve, unreadable_declarations};
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::sieve::Sides;
 use crate::vocabulary::{Vocabulary, unreadable};
 use cedar_policy::{Authorizer, PartialEntities};
 use facts::FactSet;
@@ -42,6 +43,7 @@ pub struct Estate {
     /// Questions that were evaluated partially before that.
     pub(crate) asked_partially: AtomicUsize,
     pub(crate) below: OnceLock<Below>,
+    pub(crate) sides: OnceLock<Vec<Sides>>,
 }
 
 impl Estate {
@@ -100,7 +102,7 @@ impl Estate {
         let index = ScopeIndex::build(&policies, &graph, &vocabulary)
             .map_err(|error| vec![Problem::new("ESTATE-INDEX", "", 0, error.to_string())])?;
         let assume_index = AssumeIndex::build(&policies, &model, &graph);
-        Ok(Self {
+        let estate = Self {
             version: files.version(),
             files: files.clone(),
             vocabulary,
@@ -115,7 +117,11 @@ impl Estate {
             partial: OnceLock::new(),
             asked_partially: AtomicUsize::new(0),
             below: OnceLock::new(),
-        })
+            sides: OnceLock::new(),
+        };
+        // Among a million resources it takes longer than a first answer may, and a hundredth of compiling them.
+        estate.below();
+        Ok(estate)
     }
 
     /// SHA-256 of the blob, lower-case hex.

@@ -16,8 +16,9 @@ use crate::policy::{
 };
 use crate::problem::Problem;
 use crate::statements::Statement;
-use cedar_policy::{Policy, PolicySet, Schema};
+use cedar_policy::{Policy, PolicyId, PolicySet, Schema};
 use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -115,9 +116,12 @@ pub(crate) fn parse_invariants(
         .iter()
         .map(|invariant| (&invariant.reference, &invariant.policy));
     let set = collect(pairs, &mut problems);
+    let placed: HashMap<&PolicyId, &Invariant> = list
+        .iter()
+        .map(|invariant| (invariant.policy.id(), invariant))
+        .collect();
     validate(&set, schema, &mut problems, |id| {
-        let invariant = list.iter().find(|invariant| invariant.policy.id() == id)?;
-        Some(invariant.place())
+        Some(placed.get(id)?.place())
     });
     for invariant in &list {
         check_names(&invariant.policy, invariant.place(), model, &mut problems);

@@ -53,6 +53,7 @@ mod refusal;
 mod regardless;
 mod resolve;
 mod resource;
+mod sieve;
 mod statements;
 mod suggest;
 mod template;

@@ -8,6 +8,7 @@
 mod contradiction;
 mod declared;
 mod grants;
+mod people;
 mod reading;
 pub(crate) mod shadow;
 mod stated;
@@ -136,6 +137,7 @@ impl Estate {
         values::check(self, &declared, &mut remarks);
         stated::check(self, &declared, &mut remarks);
         unused::check(self, &declared, &mut remarks);
+        people::check(self, &mut remarks);
         Remark::sort(&mut remarks);
         remarks
     }

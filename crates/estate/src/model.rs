@@ -3,6 +3,7 @@
 mod delegation;
 mod tee;
 
+pub(crate) use delegation::Granted;
 pub use delegation::{Delegation, Login, Party, Scope};
 pub use tee::{
     NitroImage, NitroReference, SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference,
@@ -65,7 +66,7 @@ pub struct Identity {
     /// What the estate's own schema calls `IdentityAttributes`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub attributes: BTreeMap<String, Value>,
-    /// Of a person who logs in. INVARIANT: such a one is never issued an SVID.
+    /// Of a person who logs in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub login: Option<Login>,
     pub hint: Option<String>,
@@ -82,6 +83,12 @@ impl Identity {
     #[must_use]
     pub fn is_template(&self) -> bool {
         has_placeholder(&self.path)
+    }
+
+    /// INVARIANT: a person is never issued an SVID. What acts for one has an identity of its own.
+    #[must_use]
+    pub fn is_person(&self) -> bool {
+        self.kind == IdentityKind::Person || self.login.is_some()
     }
 }
 
@@ -308,6 +315,8 @@ pub(crate) struct Model {
     pub(crate) references: References,
     /// In order of file and line.
     pub(crate) delegations: Vec<Delegation>,
+    /// Where among them stands what is delegated by whom to whom.
+    pub(crate) granted: Granted,
     /// Issuer, subject, identity path.
     pub(crate) logins: BTreeMap<String, BTreeMap<String, String>>,
 }

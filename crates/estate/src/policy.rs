@@ -7,7 +7,7 @@ mod reads;
 mod visible;
 
 pub(crate) use conditions::{Guard, Side, conjuncts, guards, known_as_names, may_err, path, paths};
-pub(crate) use lint::{allows_assume, is_placed, reads_asserted};
+pub(crate) use lint::{allows_assume, is_only_asserted, is_placed, reads_asserted};
 pub(crate) use needs::{Atom, Need, TextNeed, Wanted, atoms, needs};
 pub(crate) use reads::{Looks, Reads};
 pub(crate) use visible::check as check_visible;
@@ -159,9 +159,11 @@ pub(crate) fn parse_policies(
         list.iter().map(|info| (&info.reference, &info.policy)),
         &mut problems,
     );
+    // Of very many wrong policies each is looked up, so not one after another.
+    let placed: HashMap<&PolicyId, &PolicyInfo> =
+        list.iter().map(|info| (info.policy.id(), info)).collect();
     validate(&set, &vocabulary.schema, &mut problems, |id| {
-        let info = list.iter().find(|info| info.policy.id() == id)?;
-        Some(info.place())
+        Some(placed.get(id)?.place())
     });
     for info in &list {
         check_names(&info.policy, info.place(), model, &mut problems);

@@ -17,7 +17,7 @@ use crate::declare::{
 };
 use crate::duration::Seconds;
 use crate::files::EstateFiles;
-use crate::model::{Identity, Login, Model, Settings};
+use crate::model::{Granted, Identity, Login, Model, Settings};
 use crate::problem::{Lines, Problem};
 use crate::suggest::MOST_PROBLEMS;
 use crate::template::{MAX_PATH, Templates, has_placeholder, is_segment};
@@ -184,12 +184,14 @@ pub(crate) fn resolve(
         others: BTreeMap::new(),
         references,
         delegations: Vec::new(),
+        granted: Granted::default(),
         logins: BTreeMap::new(),
     };
     identities(files, vocabulary, &mut model, &mut problems);
     resources::resolve(files, vocabulary, &mut model, &mut problems);
     administrators(files, &mut model, &mut problems);
     delegations::resolve(files, vocabulary, &mut model, &mut problems);
+    model.granted = Granted::of(&model.delegations);
     let tests = tests(files, vocabulary, &mut problems);
     if recorded {
         problems.retain(|problem| !LATER_RULES.contains(&problem.code.as_str()));

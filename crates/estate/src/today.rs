@@ -4,11 +4,12 @@
 use crate::action::Action;
 use crate::ask::{Access, Partial};
 use crate::authorize::{Case, Prepared};
-use crate::candidates::{Ends, Sieve, Target, Targets};
+use crate::candidates::{Ends, Target, Targets};
 use crate::estate::Estate;
 use crate::invariant::{Given, Invariant, InvariantKind};
 use crate::policy::{Guard, Side, guards};
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::sieve::Sieve;
 use cedar_policy::{Effect, Policy, PolicySet};
 use facts::FactSet;
 use serde::Serialize;

@@ -164,16 +164,8 @@ impl Judge<'_> {
             Some(prepared) => self.estate.decide_chain(chain, action, resource, prepared),
             None => self.estate.decide_chain_regardless(chain, action, resource),
         };
-        let mut denying = decided.hops.iter().filter(|hop| !hop.decision.allow);
-        let depends = match (denying.next(), &self.prepared) {
-            (Some(hop), None) => {
-                let regardless = self
-                    .estate
-                    .decide_regardless(&hop.principal, action, resource);
-                regardless.depends
-            }
-            _ => None,
-        };
+        // Only where facts would help every hop that denies: the first of them stands for all, which the chain lists.
+        let depends = decided.depends().first().map(|access| (*access).clone());
         Answer {
             decision: decided.as_one(),
             depends,
@@ -187,7 +179,7 @@ impl Judge<'_> {
 #[must_use]
 pub struct Answer {
     pub decision: Decision,
-    /// Of a denial for want of facts: what they would have to be.
+    /// Of a denial for want of facts: what they would have to be. Of a chain, for the first hop that needs some.
     pub depends: Option<Access>,
     /// Of one who acts for others: what each hop and each delegation came to.
     pub chain: Option<ChainDecision>,

@@ -6,6 +6,7 @@ use crate::join::{TeeStanding, chip, tee_stands};
 use crate::warranted;
 use appraise::Demands;
 use estate::{Certifies, Estate, Subject, is_derived_of_code};
+use estate_prove::Standing;
 use facts::{Affirmed, Fact, FactSet, Finding, Source, Timestamp, Value, Verdict, names};
 use ledger::{EstateRef, HexDigest};
 use said::Said;
@@ -41,6 +42,8 @@ pub(crate) struct Current {
     said: Said,
     /// By ring, which are the estate's pools and that of machines in none.
     demands: RwLock<HashMap<String, Arc<Demands>>>,
+    /// What holds today of its invariants.
+    standing: OnceLock<Vec<Standing>>,
 }
 
 /// What the estate makes of the digests of some code.
@@ -91,7 +94,20 @@ impl Current {
             code: RwLock::default(),
             said: Said::default(),
             demands: RwLock::default(),
+            standing: OnceLock::new(),
         }
+    }
+
+    /// Tries the invariants, and what their proofs take for granted, on everything that is declared. Takes as long as
+    /// a plan does without its proof: for threads of its own.
+    pub(crate) fn stand(&self) -> &[Standing] {
+        self.standing
+            .get_or_init(|| estate_prove::standing_blocking(&self.estate))
+    }
+
+    /// What [`Current::stand`] found, once it has.
+    pub(crate) fn stood(&self) -> Option<&[Standing]> {
+        self.standing.get().map(Vec::as_slice)
     }
 
     /// What reference values ask of machines of `ring`. Made at the first question for it, which takes

@@ -46,6 +46,7 @@ pub(crate) struct Metrics {
     pub(crate) workloads: Gauge,
     pub(crate) ledger_size: Gauge,
     pub(crate) estate_index: Gauge,
+    pub(crate) estate_invariants_broken: Gauge,
     pub(crate) append_seconds: Histogram,
     pub(crate) blocked: Gauge,
     pub(crate) endorsement_requests: Family<Outcome, Counter>,
@@ -73,6 +74,7 @@ impl Metrics {
             workloads: Gauge::default(),
             ledger_size: Gauge::default(),
             estate_index: Gauge::default(),
+            estate_invariants_broken: Gauge::default(),
             append_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 16)),
             blocked: Gauge::default(),
             endorsement_requests: Family::default(),
@@ -152,6 +154,11 @@ impl Metrics {
             "estate_index",
             "Ledger index of the current estate version",
             self.estate_index.clone(),
+        );
+        registry.register(
+            "estate_invariants_broken",
+            "Invariants of the current estate that what it declares breaks, or whose proof takes for granted what does not hold",
+            self.estate_invariants_broken.clone(),
         );
         registry.register(
             "ledger_append_seconds",

@@ -53,6 +53,10 @@ fn print(document: &Value) {
         for when in list(reach, "/when") {
             output::line(format_args!("    if {}", text(when, "/condition")));
         }
+        for asserting in list(reach, "/asserting") {
+            let condition = text(asserting, "/condition");
+            output::line(format_args!("    its agent need only assert {condition}"));
+        }
     }
     let accesses = list(document, "/accesses");
     let count = counted(accesses.len(), "access", "accesses");

@@ -13,6 +13,7 @@ use crate::runtime::block_on;
 use crate::{Failure, files, output};
 use ::estate::Estate;
 use discovery::{Endpoint, Found, Options, Outcome, Protocol, Report, ToolServer};
+use estate_prove::Standing;
 use facts::Finding;
 use serde_json::json;
 use std::process::ExitCode;
@@ -109,14 +110,16 @@ fn sync(
     };
     let files = read(&arguments.estate)?;
     let outcome = discovery::merge(&files, found, &options)?;
-    compiles(&files, &outcome)?;
+    let after = compiled(&files, &outcome)?;
+    let broken = after.map_or_else(Vec::new, |after| broken(&files, &after));
     if !arguments.check {
         for change in &outcome.changes {
             write::put(&arguments.estate, change)?;
         }
     }
-    show(&outcome, arguments, global);
-    let findings = findings(&outcome.report);
+    show(&outcome, &broken, arguments, global);
+    let mut findings = findings(&outcome.report);
+    findings.extend(broken.iter().map(breaks));
     if !findings.is_empty() {
         return Err(Failure::all(findings));
     }
@@ -125,21 +128,22 @@ fn sync(
     Ok(ExitCode::from(if failed { crate::EXIT_FAILED } else { 0 }))
 }
 
-/// An estate that compiles goes on to.
-fn compiles(files: &::estate::EstateFiles, outcome: &Outcome) -> Result<(), Failure> {
+/// What the estate becomes; nothing if it stays as it is, or did not compile before. One that compiles goes on to.
+fn compiled(files: &::estate::EstateFiles, outcome: &Outcome) -> Result<Option<Estate>, Failure> {
     if outcome.changes.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let mut after = files.clone();
     for change in &outcome.changes {
         after.insert(change.file.as_str(), change.after.as_str());
     }
-    let Err(problems) = Estate::compile(&after) else {
-        return Ok(());
+    let problems = match Estate::compile(&after) {
+        Ok(after) => return Ok(Some(after)),
+        Err(problems) => problems,
     };
     if Estate::compile(files).is_err() {
         output::note("the estate does not compile, and did not before: trilith estate lint");
-        return Ok(());
+        return Ok(None);
     }
     let refused = |problem: &::estate::Problem| {
         Finding::new(
@@ -154,7 +158,34 @@ fn compiles(files: &::estate::EstateFiles, outcome: &Outcome) -> Result<(), Fail
     ))
 }
 
-fn show(outcome: &Outcome, arguments: &SyncArguments, global: &Global) {
+/// Invariants that what was found breaks: by enumeration, as a plan will find them. What is broken already is not
+/// this command's business.
+fn broken(files: &::estate::EstateFiles, after: &Estate) -> Vec<Standing> {
+    let now = estate_prove::standing_blocking(after);
+    if !now.iter().any(Standing::is_broken) {
+        return Vec::new();
+    }
+    let before = Estate::compile(files).map(|before| estate_prove::standing_blocking(&before));
+    let before = before.unwrap_or_default();
+    let was = |one: &Standing| {
+        let of = |other: &&Standing| other.invariant.id == one.invariant.id;
+        before.iter().find(of).is_some_and(Standing::is_broken)
+    };
+    now.into_iter()
+        .filter(|one| one.is_broken() && !was(one))
+        .collect()
+}
+
+fn breaks(standing: &Standing) -> Finding {
+    Finding::new(
+        "SYNC-INVARIANT",
+        "with what was found an invariant does not hold today; no such version is applied",
+    )
+    .observed(standing.to_string())
+    .next("classify what is new, or change who may use it; then: trilith estate plan DIR")
+}
+
+fn show(outcome: &Outcome, broken: &[Standing], arguments: &SyncArguments, global: &Global) {
     let report = &outcome.report;
     let files: Vec<&str> = outcome
         .changes
@@ -166,6 +197,7 @@ fn show(outcome: &Outcome, arguments: &SyncArguments, global: &Global) {
             "changed": files,
             "written": !arguments.check,
             "report": report,
+            "broken": broken,
         }));
         return;
     }
@@ -187,6 +219,9 @@ fn show(outcome: &Outcome, arguments: &SyncArguments, global: &Global) {
             let path = output::value(&item.path);
             output::line(format_args!("{verb:<12}  {} {path}", item.kind));
         }
+    }
+    for standing in broken {
+        output::line(format_args!("breaks        {standing}"));
     }
     for changed in &report.changed {
         let path = output::value(&changed.item.path);

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Answers every request with what `answer` makes of its number, as a whole HTTP answer.
-async fn serve(answer: impl Fn(usize) -> String + Send + 'static) -> Endpoint {
+pub(crate) async fn serve(answer: impl Fn(usize) -> String + Send + 'static) -> Endpoint {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -35,7 +35,7 @@ async fn serve(answer: impl Fn(usize) -> String + Send + 'static) -> Endpoint {
     }
 }
 
-fn json(body: &str) -> String {
+pub(crate) fn json(body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"

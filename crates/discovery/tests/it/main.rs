@@ -8,5 +8,6 @@
     reason = "tests may panic"
 )]
 
+mod any_bytes;
 mod false_servers;
 mod python_sdk;

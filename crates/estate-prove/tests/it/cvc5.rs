@@ -129,7 +129,7 @@ fn what_holds_only_today_is_accepted_only_where_its_author_says_so() {
     let invariant = |proof: &str| {
         format!(
             "@id(\"members\")\n{proof}\nnever (principal is Identity in Group::\"operators\", \
-             action == Action::\"select\", resource) when {{ principal.kind != \"person\" }};"
+             action == Action::\"select\", resource) when {{ principal.owner != \"platform team\" }};"
         )
     };
     for (proof, accepted) in [("", false), ("@proof(\"today\")", true)] {

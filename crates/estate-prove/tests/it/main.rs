@@ -16,3 +16,4 @@ mod governed;
 mod incremental;
 mod lint;
 mod spanning;
+mod standing;

@@ -90,6 +90,26 @@ fn only_code_of_one_repository_on_a_clean_machine_ever_writes() {
     assert!(one.is_accepted());
 }
 
+/// Then who becomes whom is nobody's business: here anybody becomes who could write.
+#[test]
+fn where_a_forbid_keeps_everybody_off_nobody_is_asked_about_one_by_one() {
+    let uses = format!(
+        "{WRITES}@id(\"frozen\") forbid (principal, action, resource == Table::\"shop/public/cards\") \
+         unless {{ action == Action::\"select\" }};\n"
+    );
+    let anybody = "permit (principal in Pool::\"demo\", action == Action::\"assume\", resource);\n";
+    let Some(one) = prove("where_a_forbid_keeps_everybody_off", &files(anybody, &uses)) else {
+        return;
+    };
+    assert!(matches!(one.result, Result::Proved), "{}", one.result);
+    assert!(matches!(one.today, Today::Holds { .. }), "{:?}", one.today);
+    // Without the forbid the same is broken.
+    let Some(two) = prove("where_a_forbid_keeps_everybody_off", &files(anybody, WRITES)) else {
+        return;
+    };
+    assert!(matches!(two.result, Result::Broken { .. }), "{}", two.result);
+}
+
 /// The boot is not asked for: the answer is who, by which line, with which facts.
 #[test]
 fn an_assume_policy_that_asks_for_less_is_named_with_facts_that_pass_it() {

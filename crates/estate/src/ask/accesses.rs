@@ -10,6 +10,7 @@ use crate::entities::{Node, NodeId, resource_uid, shown};
 use crate::estate::Estate;
 use crate::policy::Side;
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::sieve::Seen;
 use cedar_policy::EntityUid;
 use facts::FactSet;
 use serde::Serialize;
@@ -41,6 +42,7 @@ enum Asked<'a> {
         resource: ResourceRef,
         uid: EntityUid,
         lineage: Vec<NodeId>,
+        declared: bool,
         texts: BTreeMap<String, String>,
     },
     What {
@@ -111,6 +113,7 @@ impl Estate {
                     action,
                     resource: resource.clone(),
                     lineage: met.lineage.to_vec(),
+                    declared: met.stranger.is_none(),
                     texts: met.texts.clone(),
                     uid,
                 }
@@ -285,14 +288,17 @@ impl<'a> Accesses<'a> {
         match &self.asked {
             Asked::Who {
                 action,
+                resource,
                 uid,
                 lineage,
+                declared,
                 texts,
-                ..
             } if self.at.turn == 0 => {
-                let met = crate::index::Met {
-                    stranger: None,
+                let stands = Seen {
+                    uid,
+                    kind: resource.kind.type_name(),
                     lineage,
+                    declared: *declared,
                     texts,
                 };
                 let identities = Segment {
@@ -302,20 +308,22 @@ impl<'a> Accesses<'a> {
                 };
                 Some(Turn {
                     action: *action,
-                    sweep: Sweep::new(estate, *action, Side::Principal, uid, met),
+                    sweep: Sweep::new(estate, *action, Side::Principal, stands),
                     segments: vec![identities],
                 })
             }
             Asked::What { node, actions, .. } => {
                 let action = *actions.get(self.at.turn)?;
-                let met = crate::index::Met {
-                    stranger: None,
+                let stands = Seen {
+                    uid: &node.uid,
+                    kind: ResourceKind::Identity.type_name(),
                     lineage: &node.lineage,
+                    declared: true,
                     texts: &node.texts,
                 };
                 Some(Turn {
                     action,
-                    sweep: Sweep::new(estate, action, Side::Resource, &node.uid, met),
+                    sweep: Sweep::new(estate, action, Side::Resource, stands),
                     segments: segments(estate, action),
                 })
             }

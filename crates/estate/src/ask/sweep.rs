@@ -6,15 +6,16 @@
 //! same policies concern, and in which these see the same, are evaluated once. Tests hold this equal to
 //! asking of every pair.
 
-use super::Partial;
+use super::{Partial, unlisted_in};
 use crate::action::Action;
 use crate::authorize::Prepared;
+use crate::candidates::concerns;
 use crate::decision::Effect;
-use crate::entities::{Graph, NodeId};
+use crate::entities::{NodeId, shown};
 use crate::estate::Estate;
-use crate::index::Met;
-use crate::policy::{Policies, PolicyInfo, Reads, Scope, Side};
+use crate::policy::{PolicyInfo, Reads, Side};
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::sieve::{Seen, Sieve};
 use cedar_policy::{EntityUid, PolicySet};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -26,35 +27,90 @@ const MOST_KEPT: usize = 16_384;
 const MANY_EVALUATIONS: usize = 256;
 const FEW_ENTITIES: usize = 50_000;
 
-/// The nodes that lie in what permits name in their scopes, by what is named.
-#[derive(Debug)]
-pub(crate) struct Below(HashMap<NodeId, Vec<NodeId>>);
+/// Where permits lead: to the nodes that lie in what they name in their scopes, by what is named; and, of those that
+/// name nothing there, to the nodes that say what they ask for first.
+#[derive(Debug, Default)]
+pub(crate) struct Below {
+    nodes: HashMap<NodeId, Vec<NodeId>>,
+    /// By name and value. What no file lists is found by what it lies in.
+    saying: HashMap<String, HashMap<String, Vec<NodeId>>>,
+}
 
 impl Below {
-    pub(crate) fn build(policies: &Policies, graph: &Graph) -> Self {
-        let permits = policies
-            .list
-            .iter()
-            .filter(|info| info.reference.effect == Effect::Permit);
-        let mut below: HashMap<NodeId, Vec<NodeId>> = permits
-            .flat_map(|info| [&info.principal, &info.resource])
-            .filter_map(|scope| Some((graph.find(scope.uid()?)?, Vec::new())))
-            .collect();
-        for node in graph.nodes() {
+    pub(crate) fn build(estate: &Estate) -> Self {
+        let mut below = Self::default();
+        for (info, sides) in estate.policies.list.iter().zip(estate.sides()) {
+            if info.reference.effect != Effect::Permit {
+                continue;
+            }
+            for sieve in [&sides.principal, &sides.resource] {
+                if let Some(id) = sieve.node() {
+                    below.nodes.entry(id).or_default();
+                } else if let Some((name, value)) = sieve.texts().first() {
+                    let values = below.saying.entry(name.clone()).or_default();
+                    values.entry(value.clone()).or_default();
+                }
+            }
+        }
+        for node in estate.graph.nodes() {
             let Some(itself) = node.lineage.first() else {
                 continue;
             };
             for above in &*node.lineage {
-                if let Some(members) = below.get_mut(above) {
+                if let Some(members) = below.nodes.get_mut(above) {
                     members.push(*itself);
                 }
             }
+            below.hear(*itself, &node.texts);
         }
-        Self(below)
+        if !below.saying.is_empty() {
+            below.hear_unlisted(estate);
+        }
+        below
+    }
+
+    fn hear(&mut self, id: NodeId, texts: &BTreeMap<String, String>) {
+        for (name, values) in &mut self.saying {
+            let nodes = texts.get(name).and_then(|value| values.get_mut(value));
+            if let Some(nodes) = nodes {
+                nodes.push(id);
+            }
+        }
+    }
+
+    /// What lies in a container and no file lists says what it inherits.
+    fn hear_unlisted(&mut self, estate: &Estate) {
+        let mut kinds: Vec<ResourceKind> = estate
+            .vocabulary
+            .uses()
+            .flat_map(|action| estate.vocabulary.kinds_of(action))
+            .copied()
+            .collect();
+        kinds.sort();
+        kinds.dedup();
+        for kind in estate.graph.kinds().filter(|kind| kind.is_classified()) {
+            if unlisted_in(&kinds, &ResourceRef::new(kind, "-")).is_empty() {
+                continue;
+            }
+            for id in estate.graph.of_kind(kind) {
+                let Some(node) = estate.graph.node(*id) else {
+                    continue;
+                };
+                for unlisted in unlisted_in(&kinds, &ResourceRef::new(kind, node.path())) {
+                    let info = estate.model.undeclared(&unlisted);
+                    self.hear(*id, &shown(&info, None, &estate.vocabulary).texts());
+                }
+            }
+        }
     }
 
     fn of(&self, id: NodeId) -> &[NodeId] {
-        self.0.get(&id).map_or(&[], Vec::as_slice)
+        self.nodes.get(&id).map_or(&[], Vec::as_slice)
+    }
+
+    fn saying(&self, (name, value): &(String, String)) -> &[NodeId] {
+        let nodes = self.saying.get(name).and_then(|values| values.get(value));
+        nodes.map_or(&[], Vec::as_slice)
     }
 }
 
@@ -63,7 +119,7 @@ impl Below {
 pub(super) struct Candidate<'a> {
     pub(super) kind: ResourceKind,
     pub(super) uid: &'a EntityUid,
-    /// As [`Met`] has it: without itself if no file declares it.
+    /// As [`Seen`] has it.
     pub(super) lineage: &'a [NodeId],
     pub(super) declared: bool,
     pub(super) texts: &'a BTreeMap<String, String>,
@@ -74,24 +130,24 @@ impl Candidate<'_> {
         let skipped = usize::from(self.declared);
         self.lineage.get(skipped..).unwrap_or_default()
     }
+
+    fn seen(&self) -> Seen<'_> {
+        Seen {
+            uid: self.uid,
+            kind: self.kind.type_name(),
+            lineage: self.lineage,
+            declared: self.declared,
+            texts: self.texts,
+        }
+    }
 }
 
 /// A policy that can concern the side that stands.
 struct Concerned<'a> {
     info: &'a PolicyInfo,
     reads: Reads,
-    reach: Reach<'a>,
-}
-
-/// The scope on the varied side.
-enum Reach<'a> {
-    Any,
-    Is(&'a str),
-    One(NodeId),
-    /// Below the node that it is filed under.
-    Within(Option<&'a str>),
-    /// What no file declares.
-    Stranger(Option<&'a str>, &'a EntityUid),
+    /// What it asks of the varied side.
+    sieve: &'a Sieve,
 }
 
 /// Candidates of one key come to the same.
@@ -106,7 +162,6 @@ struct Alike {
 pub(super) struct Sweep<'a> {
     estate: &'a Estate,
     action: Action,
-    varied: Side,
     concerned: Vec<Concerned<'a>>,
     /// By the node that the scope on the varied side names.
     filed: HashMap<NodeId, Vec<usize>>,
@@ -121,17 +176,10 @@ pub(super) struct Sweep<'a> {
 
 impl<'a> Sweep<'a> {
     /// `stands` is the side that is not `varied`.
-    pub(super) fn new(
-        estate: &'a Estate,
-        action: Action,
-        varied: Side,
-        stands: &EntityUid,
-        met: Met<'_>,
-    ) -> Self {
+    pub(super) fn new(estate: &'a Estate, action: Action, varied: Side, stands: Seen<'_>) -> Self {
         let mut sweep = Self {
             estate,
             action,
-            varied,
             concerned: Vec::new(),
             filed: HashMap::new(),
             everywhere: Vec::new(),
@@ -139,52 +187,22 @@ impl<'a> Sweep<'a> {
             kept: HashMap::new(),
             evaluations: 0,
         };
-        let concerns = |info: &&PolicyInfo| {
-            let own = match varied {
-                Side::Principal => &info.resource,
-                _ => &info.principal,
+        for (info, sides) in estate.policies.list.iter().zip(estate.sides()) {
+            let (own, sieve, reads) = match varied {
+                Side::Principal => (&sides.resource, &sides.principal, info.looks.principal),
+                _ => (&sides.principal, &sides.resource, info.looks.resource),
             };
-            info.actions
-                .as_ref()
-                .is_none_or(|actions| actions.contains(&action))
-                && estate.in_scope(own, stands, met.lineage)
-                && info
-                    .guards
-                    .iter()
-                    .filter(|guard| guard.side != varied && guard.side != Side::Facts)
-                    .all(|guard| met.texts.get(&guard.name) == Some(&guard.value))
-        };
-        for info in estate.policies.list.iter().filter(concerns) {
-            sweep.file(info);
+            if concerns(info, action) && own.lets(stands) {
+                let number = sweep.concerned.len();
+                match sieve.node() {
+                    Some(id) => sweep.filed.entry(id).or_default().push(number),
+                    None => sweep.everywhere.push(number),
+                }
+                sweep.concerned.push(Concerned { info, reads, sieve });
+            }
         }
         sweep.candidates = sweep.reached();
         sweep
-    }
-
-    fn file(&mut self, info: &'a PolicyInfo) {
-        let (scope, reads) = match self.varied {
-            Side::Principal => (&info.principal, info.looks.principal),
-            _ => (&info.resource, info.looks.resource),
-        };
-        let graph = &self.estate.graph;
-        let (reach, node) = match scope {
-            Scope::Any => (Reach::Any, None),
-            Scope::Is(name) => (Reach::Is(name), None),
-            Scope::Eq(uid) => match graph.find(uid) {
-                Some(id) => (Reach::One(id), Some(id)),
-                None => (Reach::Stranger(None, uid), None),
-            },
-            Scope::In(name, uid) => match graph.find(uid) {
-                Some(id) => (Reach::Within(name.as_deref()), Some(id)),
-                None => (Reach::Stranger(name.as_deref(), uid), None),
-            },
-        };
-        let number = self.concerned.len();
-        match node {
-            Some(id) => self.filed.entry(id).or_default().push(number),
-            None => self.everywhere.push(number),
-        }
-        self.concerned.push(Concerned { info, reads, reach });
     }
 
     fn is_permit(&self, number: usize) -> bool {
@@ -192,9 +210,16 @@ impl<'a> Sweep<'a> {
         self.concerned.get(number).map(effect) == Some(Effect::Permit)
     }
 
-    /// Whatever a permit's scope takes in.
+    /// Whatever a permit's scope takes in, if it names something, or what says what the permit asks for first.
     fn reached(&self) -> Option<Vec<NodeId>> {
-        if self.everywhere.iter().any(|number| self.is_permit(*number)) {
+        let unnamed = || {
+            let permits = self
+                .everywhere
+                .iter()
+                .filter(|number| self.is_permit(**number));
+            permits.filter_map(|number| Some(self.concerned.get(*number)?.sieve.texts().first()))
+        };
+        if unnamed().any(|text| text.is_none()) {
             return None;
         }
         let below = self.estate.below();
@@ -202,10 +227,9 @@ impl<'a> Sweep<'a> {
             .filed
             .iter()
             .filter(|(_, numbers)| numbers.iter().any(|number| self.is_permit(*number)));
-        let mut reached: Vec<_> = permitted
-            .flat_map(|(id, _)| below.of(*id))
-            .copied()
-            .collect();
+        let named = permitted.flat_map(|(id, _)| below.of(*id));
+        let saying = unnamed().flatten().flat_map(|text| below.saying(text));
+        let mut reached: Vec<_> = named.chain(saying).copied().collect();
         reached.sort_unstable();
         reached.dedup();
         Some(reached)
@@ -213,7 +237,7 @@ impl<'a> Sweep<'a> {
 
     /// Whether a permit could concern what is not declared and lies in nothing that is.
     pub(super) fn reaches_elsewhere(&self) -> bool {
-        self.candidates.is_none()
+        self.everywhere.iter().any(|number| self.is_permit(*number))
     }
 
     /// Of `all`, which is in ascending order, the first place from `from` on where a candidate stands.
@@ -275,31 +299,11 @@ impl<'a> Sweep<'a> {
             .copied()
             .filter(|number| {
                 let concerned = self.concerned.get(*number);
-                concerned.is_some_and(|concerned| self.fits(concerned, candidate))
+                concerned.is_some_and(|concerned| concerned.sieve.lets(candidate.seen()))
             })
             .collect();
         numbers.sort_unstable();
         numbers
-    }
-
-    fn fits(&self, concerned: &Concerned<'_>, candidate: &Candidate<'_>) -> bool {
-        let is = |name: &str| candidate.kind.type_name() == name;
-        let in_scope = match concerned.reach {
-            Reach::Any => true,
-            Reach::Is(name) => is(name),
-            Reach::One(id) => candidate.declared && candidate.lineage.first() == Some(&id),
-            // Filed under a node of its lineage.
-            Reach::Within(name) => name.is_none_or(is),
-            Reach::Stranger(name, uid) => {
-                !candidate.declared && candidate.uid == uid && name.is_none_or(is)
-            }
-        };
-        let guards = &concerned.info.guards;
-        in_scope
-            && guards
-                .iter()
-                .filter(|guard| guard.side == self.varied)
-                .all(|guard| candidate.texts.get(&guard.name) == Some(&guard.value))
     }
 
     /// `None`: no other candidate is like it.

@@ -40,6 +40,12 @@ pub fn becoming(invariant: &Invariant, path: &str) -> Option<Invariant> {
     derived(invariant, policy)
 }
 
+/// That nobody does any of what the invariant speaks of, whoever becomes whom.
+#[must_use]
+pub fn at_all(invariant: &Invariant) -> Option<Invariant> {
+    derived(invariant, invariant.policy.to_json().ok()?)
+}
+
 /// That `path` does none of what the invariant speaks of; `by_session`: unless the facts of its session are
 /// what `except` asks of a workload. Not if it asks for what a node agent asserts: at a use, no policy has to name
 /// the machines on which that counts.

@@ -5,12 +5,13 @@
 use super::Accesses;
 use crate::action::Action;
 use crate::authorize::Prepared;
-use crate::candidates::{Concerned, Ends, Target, Targets, concerns};
+use crate::candidates::{Concerned, Ends, Target, Targets, concerned_by, concerns};
 use crate::entities::{NodeId, resource_uid, uid};
 use crate::estate::Estate;
 use crate::model::{Identity, Resource};
 use crate::policy::PolicyInfo;
 use crate::resource::{ResourceKind, ResourceRef};
+use crate::sieve::Sides;
 use cedar_policy::EntityUid;
 use facts::FactSet;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -62,12 +63,13 @@ impl<'e> Side<'e> {
                 .entry(kinds)
                 .or_insert_with(|| estate.targets(action).into());
             let differing = targets.ends.under_any(&changed);
-            let concerning = policies.iter().filter(|info| concerns(info, action));
+            let concerning = policies.iter().filter(|(info, _)| concerns(info, action));
+            let concerning = concerning.map(|(_, sides)| *sides);
             actions.push(Reaches {
                 action,
                 whole: estate.concerned_by_permits(action, targets, None),
                 changed: estate.concerned_by_permits(action, targets, Some(&differing)),
-                by_changed: estate.concerned_by(concerning.copied(), targets, None),
+                by_changed: concerned_by(concerning, targets, None),
             });
         }
         Self {
@@ -192,7 +194,7 @@ fn changed_policies<'e>(
     estate: &'e Estate,
     other: &Estate,
     changed: &[EntityUid],
-) -> Vec<&'e PolicyInfo> {
+) -> Vec<(&'e PolicyInfo, &'e Sides)> {
     let texts: HashSet<&str> = other
         .policies
         .list
@@ -204,8 +206,8 @@ fn changed_policies<'e>(
         let mut literals = info.policy.entity_literals().into_iter();
         !changed.is_empty() && literals.any(|literal| changed.contains(&literal))
     };
-    let policies = estate.policies.list.iter();
+    let policies = estate.policies.list.iter().zip(estate.sides());
     policies
-        .filter(|info| !texts.contains(info.text.as_str()) || names(info))
+        .filter(|(info, _)| !texts.contains(info.text.as_str()) || names(info))
         .collect()
 }

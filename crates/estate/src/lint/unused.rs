@@ -54,9 +54,9 @@ fn identities(estate: &Estate, remarks: &mut Vec<Remark>) {
         }
     }
     for identity in estate.identities() {
-        // Nodes get theirs when they join; people who log in have none.
+        // Nodes get theirs when they join; people have none.
         let reachable = identity.kind == IdentityKind::Node
-            || identity.login.is_some()
+            || identity.is_person()
             || named.contains(identity.path.as_str())
             || !groups_above(estate, &identity.groups).is_disjoint(&named_groups);
         if reachable {

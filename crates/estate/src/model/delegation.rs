@@ -3,7 +3,7 @@
 use crate::action::Action;
 use crate::resource::ResourceRef;
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,4 +65,36 @@ pub struct Delegation {
     pub max_ttl: Duration,
     pub file: Arc<str>,
     pub line: u32,
+}
+
+/// Places of delegations in their list, by who gives and who takes.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Granted(BTreeMap<Party, BTreeMap<Party, Vec<usize>>>);
+
+impl Granted {
+    pub(crate) fn of(delegations: &[Delegation]) -> Self {
+        let mut granted = Self::default();
+        for (place, one) in delegations.iter().enumerate() {
+            let by = granted.0.entry(one.from.clone()).or_default();
+            by.entry(one.to.clone()).or_default().push(place);
+        }
+        granted
+    }
+
+    /// Of what any of `from` delegates to any of `to`, the places in order. Looks at what there is of the two, not
+    /// at all that was ever granted.
+    pub(crate) fn between(&self, from: &BTreeSet<Party>, to: &BTreeSet<Party>) -> Vec<usize> {
+        let mut places = Vec::new();
+        for by in from.iter().filter_map(|party| self.0.get(party)) {
+            if by.len() < to.len() {
+                let taken = by.iter().filter(|(party, _)| to.contains(party));
+                places.extend(taken.flat_map(|(_, places)| places));
+            } else {
+                let taken = to.iter().filter_map(|party| by.get(party));
+                places.extend(taken.flatten());
+            }
+        }
+        places.sort_unstable();
+        places
+    }
 }

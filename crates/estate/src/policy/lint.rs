@@ -6,7 +6,7 @@ use crate::action::Action;
 use crate::decision::Effect;
 use crate::model::{Identity, Model};
 use crate::problem::Problem;
-use cedar_policy::pst::Template;
+use cedar_policy::pst::{Expr, Template};
 use std::collections::BTreeSet;
 
 /// Facts that the node agent asserts: whoever has root there writes them.
@@ -65,12 +65,26 @@ pub(crate) fn reads_asserted(body: &Template) -> bool {
         let Some(fact) = read.strip_prefix("principal.") else {
             return false;
         };
-        fact == "machine"
-            || ASSERTED.into_iter().any(|name| {
-                let rest = fact.strip_prefix(name);
-                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-            })
+        fact == "machine" || ASSERTED.into_iter().any(|name| is_below(fact, name))
     })
+}
+
+/// Whether the condition reads nothing of a workload but what its node agent asserts, and what is declared of the
+/// identity.
+pub(crate) fn is_only_asserted(conjunct: &Expr) -> bool {
+    let read = paths(conjunct);
+    !read.is_empty()
+        && read.iter().all(|read| {
+            let fact = read.strip_prefix("principal.");
+            read.starts_with("resource.")
+                || fact.is_some_and(|fact| ASSERTED.into_iter().any(|name| is_below(fact, name)))
+        })
+}
+
+/// `code.source` is below `code`, and `code` itself is.
+fn is_below(fact: &str, name: &str) -> bool {
+    let rest = fact.strip_prefix(name);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// DESIGN section 3, invariant 10: a fact asserted by the node agent counts only on machines that
@@ -124,10 +138,7 @@ fn check_assume(info: &PolicyInfo, model: &Model, problems: &mut Vec<Problem>) {
 fn asserted_template<'a>(info: &PolicyInfo, model: &'a Model) -> Option<(&'a str, &'a str)> {
     let asserted = |name: &str| {
         let name = name.strip_prefix("workload.").unwrap_or(name);
-        ASSERTED.into_iter().any(|one| {
-            let rest = name.strip_prefix(one);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
+        ASSERTED.into_iter().any(|one| is_below(name, one))
     };
     model.templates.iter().find_map(|(path, template)| {
         let identity = model.identities.get(path)?;

@@ -11,7 +11,7 @@ fn each_program_becomes_its_own_identity_and_no_other() {
         ('1', "payments/api"),
         ('2', "reporting/nightly"),
         ('3', "agents/helper"),
-        ('4', "people/dba"),
+        ('4', "ops/psql"),
     ] {
         let assumable: Vec<_> = estate
             .assumable(&workload(digit))

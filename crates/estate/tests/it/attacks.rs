@@ -48,22 +48,22 @@ fn an_action_that_does_not_apply_is_no_way_around() {
     let estate = crate::fixture::shop();
     for (principal, action, resource) in [
         (
-            "people/dba",
+            "ops/psql",
             Action::Execute,
             ResourceRef::table("shop/public/orders"),
         ),
         (
-            "people/dba",
+            "ops/psql",
             Action::Apply,
             ResourceRef::estate("demo.trilith"),
         ),
         (
-            "people/dba",
+            "ops/psql",
             Action::Assume,
             ResourceRef::identity("payments/api"),
         ),
         (
-            "people/dba",
+            "ops/psql",
             Action::Select,
             ResourceRef::table("shop/public/orders/x"),
         ),

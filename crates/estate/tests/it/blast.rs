@@ -8,9 +8,14 @@ fn reach(estate: &Estate, taken: Taken) -> String {
     let blast: Blast = estate.blast_radius(taken).unwrap();
     assert!(blast.errors.is_empty(), "{:?}", blast.errors);
     let lines = blast.identities.iter().map(|reach| {
-        let when = reach.when.iter();
-        let when: Vec<_> = when.map(|one| one.condition.as_str()).collect();
-        format!("{} {when:?}\n", reach.identity)
+        let texts = |list: &[estate::Residual]| -> Vec<String> {
+            list.iter().map(|one| one.condition.clone()).collect()
+        };
+        let when = texts(&reach.when);
+        match texts(&reach.asserting) {
+            asserting if asserting.is_empty() => format!("{} {when:?}\n", reach.identity),
+            asserting => format!("{} {when:?} asserting {asserting:?}\n", reach.identity),
+        }
     });
     lines.collect()
 }
@@ -25,11 +30,11 @@ fn machine(name: &str, pool: Option<&str>) -> Taken {
 #[test]
 fn root_on_a_machine_is_whatever_its_agent_may_say() {
     expect![[r#"
-        agents/helper ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"agents-helper\")"]
-        gateway/pg ["principal has uid && principal.uid == 0 && principal has path && principal.path like \"*/trilith\" && !(principal has helper)"]
-        payments/api ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"payments-api\")"]
-        people/dba ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"psql\")"]
-        reporting/nightly ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"reporting-nightly\")"]
+        agents/helper [] asserting ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"agents-helper\")"]
+        gateway/pg [] asserting ["principal has uid && principal.uid == 0 && principal has path && principal.path like \"*/trilith\" && !(principal has helper)"]
+        ops/psql [] asserting ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"psql\")"]
+        payments/api [] asserting ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"payments-api\")"]
+        reporting/nightly [] asserting ["principal has uid && principal.uid == 0 && principal has code && principal.code.known_as.contains(\"reporting-nightly\")"]
     "#]].assert_eq(&reach(&shop(), machine("m1", Some("demo"))));
     // Of one that no file declares, it depends on the pool.
     let somewhere = reach(&shop(), machine("m1", None));
@@ -42,6 +47,42 @@ fn root_on_a_machine_is_whatever_its_agent_may_say() {
     let mut files = shop_files();
     files.insert("references/more.toml", "[[machine]]\nname = \"m1\"\n");
     assert_eq!(reach(&compile(&files), machine("m1", None)), "");
+}
+
+/// Instances have their names of facts, which a thief writes; and nobody is a person.
+#[test]
+fn templates_are_reached_and_people_are_not() {
+    let mut files = shop_files();
+    files.insert(
+        "identities/more.toml",
+        "[[identity]]\npath = \"jobs/{workload.unit}\"\nkind = \"job\"\nowner = \"us\"\n\
+         [[identity]]\npath = \"people/ada\"\nkind = \"person\"\nowner = \"us\"\n\
+         login = { issuer = \"https://login.example.org\", subject = \"ada\" }\n",
+    );
+    files.insert(
+        "policies/more.cedar",
+        "@id(\"jobs\") permit (principal in Pool::\"demo\", action == Action::\"assume\", resource) \
+         when { resource.kind == \"job\" || resource.kind == \"person\" };\n\
+         @id(\"measured\") permit (principal in Pool::\"demo\", action == Action::\"assume\", resource == Identity::\"jobs/{workload.unit}\") \
+         when { principal.machine has boot && principal.machine.boot has secure_boot && principal.machine.boot.secure_boot && principal has uid && principal.uid == 7 };\n",
+    );
+    let estate = compile(&files);
+    let blast = estate.blast_radius(machine("m1", Some("demo"))).unwrap();
+    assert!(blast.errors.is_empty(), "{:?}", blast.errors);
+    let reached = |path: &str| blast.identities.iter().find(|one| one.identity == path);
+    assert!(reached("people/ada").is_none());
+    let jobs = reached("jobs/{workload.unit}").unwrap();
+    let texts = |list: &[estate::Residual]| -> Vec<String> {
+        list.iter().map(|one| one.condition.clone()).collect()
+    };
+    // What hardware shows has to hold; the user is what the thief's agent says it is.
+    assert_eq!(
+        (texts(&jobs.when), texts(&jobs.asserting)),
+        (
+            vec!["principal.machine has boot && principal.machine.boot has secure_boot && principal.machine.boot.secure_boot".to_owned()],
+            vec!["principal has uid && principal.uid == 7".to_owned()],
+        )
+    );
 }
 
 #[test]

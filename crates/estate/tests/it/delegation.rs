@@ -298,7 +298,7 @@ fn the_shortest_of_the_grants_says_how_long() {
 
 /// Whoever could become a person would act for it without having been asked.
 #[test]
-fn no_workload_becomes_a_person_who_logs_in() {
+fn no_workload_becomes_a_person() {
     let estate = compile(&office());
     let workload = workload('a');
     let refused = estate.assume(&workload, "people/ada");
@@ -311,6 +311,80 @@ fn no_workload_becomes_a_person_who_logs_in() {
         ["agents/assistant", "agents/reader", "agents/stranger"]
     );
     assert!(estate.unfilled(&workload).is_empty());
+}
+
+/// Versions of a time when such a one was assumed still compile: it is refused when somebody asks.
+#[test]
+fn a_person_without_a_login_is_nobody_and_lint_says_so() {
+    let mut files = office();
+    let login = "\nlogin = { issuer = \"https://login.example.org\", subject = \"bob-2\" }";
+    files.insert("identities/i.toml", IDENTITIES.replace(login, ""));
+    let mut policies = POLICIES.to_owned();
+    policies += "@id(\"bob by name\") permit (principal is Workload in Pool::\"demo\", action == Action::\"assume\", resource == Identity::\"people/bob\");\n";
+    files.insert("policies/p.cedar", policies);
+    for estate in [Some(compile(&files)), Estate::compile_recorded(&files).ok()] {
+        let estate = estate.unwrap();
+        let refused = estate.assume(&workload('a'), "people/bob");
+        assert!(!refused.allow);
+        assert_eq!(refused.findings[0].code, "ASSUME-PERSON");
+        let assumable = estate.assumable(&workload('a'));
+        assert!(assumable.iter().all(|(one, _)| !one.is_person()));
+    }
+    let said: Vec<String> = compile(&files)
+        .lint()
+        .iter()
+        .filter(|remark| remark.problem.code.starts_with("LINT-PERSON"))
+        .map(|remark| {
+            let problem = &remark.problem;
+            format!("{}:{} {}", problem.file, problem.line, problem.code)
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "identities/i.toml:18 LINT-PERSON-NO-LOGIN",
+            "policies/p.cedar:7 LINT-PERSON-ASSUMED"
+        ]
+    );
+    let logged_in = compile(&office()).lint();
+    assert!(
+        logged_in
+            .iter()
+            .all(|remark| !remark.problem.code.starts_with("LINT-PERSON"))
+    );
+}
+
+/// What only the one who acts is asked for facts, and what every hop is.
+#[test]
+fn a_chain_depends_on_facts_only_where_they_would_help_every_hop() {
+    let mut files = office();
+    let mut policies = POLICIES.to_owned();
+    policies += "@id(\"staff by tpm\") permit (principal in Group::\"staff\", action == Action::\"delete\", resource == Table::\"shop/public/notes\") when { context.machine has join && context.machine.join == \"tpm\" };\n";
+    policies += "@id(\"no token\") forbid (principal == Identity::\"agents/assistant\", action == Action::\"delete\", resource == Table::\"shop/public/notes\") when { context.machine has join && context.machine.join == \"token\" };\n";
+    files.insert("policies/p.cedar", policies.clone());
+    let visible = IDENTITIES.replace("owner =", "visible = [\"machine.join\"]\nowner =");
+    files.insert("identities/i.toml", visible);
+    let two = chain(&["people/ada", "agents/assistant"]);
+    let notes = ResourceRef::table("shop/public/notes");
+    let depends = |files: &EstateFiles, chain: &Chain| {
+        let estate = compile(files);
+        let decision = estate.decide_chain_regardless(chain, Action::Delete, &notes);
+        assert!(!decision.allow);
+        let depends = decision.depends();
+        depends
+            .iter()
+            .map(|one| one.identity.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(depends(&files, &two), ["people/ada", "agents/assistant"]);
+    // Whatever the session is, the second may not: no facts of the first would help.
+    let never = "@id(\"never\") forbid (principal == Identity::\"agents/assistant\", action == Action::\"delete\", resource);\n";
+    let mut denied = files.clone();
+    denied.insert("policies/p.cedar", policies.clone() + never);
+    assert_eq!(depends(&denied, &two), [""; 0]);
+    // Nor where nobody lets the second act for the first.
+    files.insert("delegations/d.toml", "");
+    assert_eq!(depends(&files, &two), [""; 0]);
 }
 
 #[test]

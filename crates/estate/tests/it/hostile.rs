@@ -62,6 +62,88 @@ fn look_alike_names_are_refused() {
     refused("policies/x.cedar", mixed, "ESTATE-POLICY-SUSPECT");
 }
 
+/// A Cyrillic letter in the name of a group or a pool, and in a delegation to a group that looks like another.
+#[test]
+fn look_alike_groups_and_parties_are_refused() {
+    refused(
+        "identities/x.toml",
+        "[[group]]\nname = \"sh\u{43e}p\"\n",
+        "ESTATE-NAME",
+    );
+    refused(
+        "references/x.toml",
+        "[[pool]]\nname = \"d\u{435}mo\"\n",
+        "ESTATE-NAME",
+    );
+    let grant = "[[delegation]]\nid = \"x\"\nfrom = 'Group::\"sh\u{43e}p\"'\nto = 'Identity::\"agents/helper\"'\n";
+    let problems = refused("delegations/x.toml", grant, "ESTATE-DELEGATION");
+    assert!(
+        problems.contains("did you mean `Group::\"shop\"`?"),
+        "{problems}"
+    );
+}
+
+/// Once each of them was looked for among all: 100,000 took many minutes.
+#[test]
+fn very_many_wrong_policies_are_told_each_with_its_line() {
+    const WRONG: usize = 4_000;
+    let policy = "forbid (principal is Identity, action == Action::\"select\", resource is Table) when { resource.clasification == \"pii\" };\n";
+    let mut files = shop_files();
+    files.insert("policies/x.cedar", policy.repeat(WRONG));
+    let problems = Estate::compile(&files).unwrap_err();
+    let lines: std::collections::BTreeSet<u32> = problems
+        .iter()
+        .filter(|problem| problem.code == "ESTATE-POLICY-TYPE")
+        .map(|problem| problem.line)
+        .collect();
+    assert_eq!(lines.len(), WRONG);
+    assert!(lines.contains(&1) && lines.contains(&4_000));
+}
+
+/// One identity in very many groups, which are all in one, and very many delegations: everything is answered.
+#[test]
+fn giant_declared_sets_are_answered() {
+    const GROUPS: usize = 5_000;
+    let names: Vec<String> = (0..GROUPS).map(|number| format!("\"g{number}\"")).collect();
+    let mut text = "[[group]]\nname = \"all\"\n".to_owned();
+    let mut grants = String::new();
+    for name in &names {
+        text += &format!("[[group]]\nname = {name}\ngroups = [\"all\"]\n");
+        let from = name.trim_matches('"');
+        grants += &format!(
+            "[[delegation]]\nid = {name}\nfrom = 'Group::\"{from}\"'\nto = 'Group::\"all\"'\n"
+        );
+    }
+    for path in ["giants/one", "giants/two"] {
+        text += &format!(
+            "[[identity]]\npath = \"{path}\"\nkind = \"service\"\nowner = \"o\"\ngroups = [{}]\n",
+            names.join(", ")
+        );
+    }
+    let mut files = shop_files();
+    files.insert("identities/x.toml", text);
+    files.insert("delegations/x.toml", grants);
+    files.insert(
+        "policies/x.cedar",
+        "permit (principal in Group::\"all\", action == Action::\"select\", resource == Table::\"shop/public/products\");",
+    );
+    let estate = Estate::compile(&files).unwrap_or_else(|problems| panic!("{}", render(&problems)));
+    let products = ResourceRef::table("shop/public/products");
+    let answer = estate.who_can(Action::Select, &products);
+    assert!(answer.errors.is_empty(), "{:?}", answer.errors);
+    assert!(
+        answer
+            .accesses
+            .iter()
+            .any(|access| access.identity == "giants/two")
+    );
+    let chain = estate::Chain::through(["giants/one", "giants/two"]).unwrap();
+    let prepared = estate.prepare(&FactSet::new());
+    let decision = estate.decide_chain(&chain, Action::Select, &products, &prepared);
+    assert!(decision.allow);
+    assert_eq!(decision.links[0].grants.len(), GROUPS);
+}
+
 #[test]
 fn groups_in_a_circle_are_refused() {
     let text = "[[group]]\nname = \"a\"\ngroups = [\"b\"]\n[[group]]\nname = \"b\"\ngroups = [\"c\"]\n[[group]]\nname = \"c\"\ngroups = [\"a\"]\n";

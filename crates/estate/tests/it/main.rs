@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod any_bytes;
 mod assumable;
 mod assume;
 mod attacks;

@@ -385,7 +385,7 @@ fn a_schema_that_would_make_decisions_unanswerable_is_refused_at_its_line() {
             identities/shop.toml:8:8: ESTATE-ATTRIBUTE: identity `payments/api` has no `tier`, which its schema requires (attributes.tier = … (an integer))
             identities/shop.toml:17:8: ESTATE-ATTRIBUTE: identity `reporting/nightly` has no `tier`, which its schema requires (attributes.tier = … (an integer))
             identities/shop.toml:26:8: ESTATE-ATTRIBUTE: identity `agents/helper` has no `tier`, which its schema requires (attributes.tier = … (an integer))
-            identities/shop.toml:36:8: ESTATE-ATTRIBUTE: identity `people/dba` has no `tier`, which its schema requires (attributes.tier = … (an integer))
+            identities/shop.toml:36:8: ESTATE-ATTRIBUTE: identity `ops/psql` has no `tier`, which its schema requires (attributes.tier = … (an integer))
             identities/shop.toml:43:8: ESTATE-ATTRIBUTE: identity `gateway/pg` has no `tier`, which its schema requires (attributes.tier = … (an integer))
         "#]],
     );

@@ -228,6 +228,7 @@ fn schemas() -> Value {
             "estate": estate, "taken": {"type": "object"},
             "identities": {"type": "array", "items": object(&["identity", "policies", "when"], &json!({
                 "identity": text, "policies": list("Policy"), "when": list("Residual"),
+                "asserting": list("Residual"),
             }))},
             "accesses": list("Access"), "errors": texts,
         })),

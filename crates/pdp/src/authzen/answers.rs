@@ -3,7 +3,7 @@
 use crate::decider::{Answer, Version};
 use crate::names::shown;
 use crate::question::{Known, Refused};
-use estate::{ChainDecision, PolicyRef};
+use estate::{Access, ChainDecision, PolicyRef};
 use serde_json::{Map, Value, json};
 
 /// One Decision of AuthZEN. `record` names the record of it, where there is a ledger.
@@ -48,18 +48,7 @@ pub fn context(
         put("errors", answer.decision.errors.clone().into());
     }
     if let Some(access) = &answer.depends {
-        let texts = |list: &[estate::Residual]| -> Value {
-            let texts = list.iter().map(|residual| residual.condition.clone());
-            texts.collect::<Vec<_>>().into()
-        };
-        put(
-            "depends",
-            json!({
-                "when": texts(&access.when),
-                "unless": texts(&access.unless),
-                "if_defined": texts(&access.if_defined),
-            }),
-        );
+        put("depends", conditions(access));
     }
     if let Some(chain) = &answer.chain {
         put("on_behalf_of", hops(chain));
@@ -73,6 +62,19 @@ pub fn context(
         put("record", record.into());
     }
     context
+}
+
+/// What the facts would have to be.
+fn conditions(access: &Access) -> Value {
+    let texts = |list: &[estate::Residual]| -> Value {
+        let texts = list.iter().map(|residual| residual.condition.clone());
+        texts.collect::<Vec<_>>().into()
+    };
+    json!({
+        "when": texts(&access.when),
+        "unless": texts(&access.unless),
+        "if_defined": texts(&access.if_defined),
+    })
 }
 
 /// One sentence for a person.
@@ -118,11 +120,15 @@ fn in_chain(chain: &ChainDecision, depends: bool) -> String {
 fn hops(chain: &ChainDecision) -> Value {
     let hops = chain.hops.iter().map(|hop| {
         let policies = hop.decision.policies.iter().map(|policy| listed(policy));
-        json!({
+        let mut said = json!({
             "subject": hop.principal,
             "decision": hop.decision.allow,
             "policies": policies.collect::<Vec<_>>(),
-        })
+        });
+        if let (Some(access), Some(said)) = (&hop.depends, said.as_object_mut()) {
+            said.insert("depends".to_owned(), conditions(access));
+        }
+        said
     });
     let delegations = chain.links.iter().map(|link| {
         json!({

@@ -3,7 +3,7 @@
 use crate::world::{START, World, denied, intent, issuance, session, shop_files, without};
 use estate::{Action, Estate, EstateFiles, Request, ResourceRef};
 use estate_prove::{Options, Widening};
-use facts::FactSet;
+use facts::{FactSet, Source, Timestamp, Value, names};
 use proptest::prelude::*;
 use record_index::{About, Change, Site, TimeRange, history, patch, replay, unused};
 
@@ -299,6 +299,90 @@ fn git_applies(estate: &Estate, diff: &str, files: &EstateFiles) {
     }
 }
 
+/// Facts that the example's policies ask for, as sessions may have them, and others.
+fn contexts() -> Vec<FactSet> {
+    let joins = [None, Some("tpm"), Some("token"), Some("cloud")];
+    let mut contexts = Vec::new();
+    for join in joins {
+        for pool in [None, Some("demo")] {
+            for uid in [None, Some(0_u32), Some(1_000)] {
+                let mut facts = FactSet::new();
+                let mut state = |name: &str, value: Option<Value>| {
+                    if let Some(value) = value {
+                        facts.state(name, value, Source::Verified, Timestamp::EPOCH);
+                    }
+                };
+                state(names::MACHINE_JOIN, join.map(Into::into));
+                state(names::MACHINE_POOL, pool.map(Into::into));
+                state(names::WORKLOAD_UID, uid.map(Into::into));
+                contexts.push(facts);
+            }
+        }
+    }
+    contexts
+}
+
+/// What `new` allows and `old` does not, by plain decisions of one after another: of every identity, action, table and
+/// session. A condition that was loosened is found as a scope is.
+fn newly_allowed(old: &Estate, new: &Estate) -> Option<String> {
+    let mut tables: Vec<ResourceRef> = old.objects().map(|one| one.resource.clone()).collect();
+    tables.push(ResourceRef::table("shop/public/unlisted"));
+    let contexts: Vec<_> = contexts()
+        .into_iter()
+        .map(|facts| (old.prepare(&facts), new.prepare(&facts), facts))
+        .collect();
+    for identity in old.identities() {
+        for action in old.uses() {
+            let kinds = old.resource_kinds(action);
+            for table in tables.iter().filter(|one| kinds.contains(&one.kind)) {
+                for (before, after, facts) in &contexts {
+                    let path = &identity.path;
+                    let now = new.decide_prepared(path, action, table, after).allow;
+                    if now && !old.decide_prepared(path, action, table, before).allow {
+                        return Some(format!("{path} {action} {table} with {facts:?}"));
+                    }
+                }
+            }
+        }
+    }
+    None
+}
+
+/// The judge of the property below, judged: an enumeration that asks only who could reach what by any facts sees
+/// nothing in a condition that is gone.
+#[test]
+fn a_loosened_condition_is_a_widening() {
+    let old = compile(&shop_files());
+    let changed = |from: &str, to: &str| {
+        let mut files = shop_files();
+        let text = files.0["policies/shop.cedar"].clone();
+        assert_eq!(text.matches(from).count(), 1, "{from}");
+        files.insert("policies/shop.cedar", text.replace(from, to));
+        compile(&files)
+    };
+    for (from, to) in [
+        (
+            "context.machine.join == \"tpm\"",
+            "context.machine.join != \"token\"",
+        ),
+        (
+            "when { context.machine has join && context.machine.join == \"tpm\" };",
+            ";",
+        ),
+    ] {
+        let loosened = changed(from, to);
+        let seen = newly_allowed(&old, &loosened).unwrap();
+        assert!(seen.starts_with("reporting/nightly select"), "{seen}");
+        let diff = estate::diff(&old, &loosened);
+        assert!(diff.widened.iter().all(|change| change.before.is_some()));
+    }
+    let narrowed = changed(
+        "context.machine.join == \"tpm\"",
+        "context.machine.join == \"tmp\"",
+    );
+    assert_eq!(newly_allowed(&old, &narrowed), None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
 
@@ -338,5 +422,6 @@ proptest! {
         }
         let diff = estate::diff(&estate, &small);
         prop_assert!(diff.widened.iter().all(|change| change.before.is_some()), "{:?}", diff.widened);
+        prop_assert_eq!(newly_allowed(&estate, &small), None);
     }
 }

@@ -190,6 +190,9 @@ fn remarks(estate: &Estate) -> Value {
     json!({ "errors": of(Severity::Error), "warnings": of(Severity::Warning) })
 }
 
+/// Conditions nest deep, and Cedar recurses.
+const STACK_BYTES: usize = 64 << 20;
+
 /// Machines that a plan names; all are counted.
 const MOST_MACHINES: usize = 32;
 
@@ -249,7 +252,7 @@ pub(super) async fn apply(
     let _alone = core.applying.lock().await;
     core.signing.check()?;
     let old = core.current.load_full();
-    based(&request.base, old.as_deref())?;
+    based(core, &request.base, old.as_deref())?;
     let planned = planned(core, admitted, request.files, &request.approvals).await?;
     if let Some(finding) = planned.refused {
         if request.document {
@@ -357,11 +360,37 @@ pub(crate) fn install(core: &Core, current: &Arc<Current>) -> Result<(), Refusal
         .estate_index
         .set(i64::try_from(current.index).unwrap_or(i64::MAX));
     core.current.store(Some(Arc::clone(current)));
+    stand(core, current);
     Ok(())
 }
 
-/// An empty base means: whatever is current.
-fn based(base: &str, old: Option<&Current>) -> Result<(), Refusal> {
+/// Says what of the version in force does not hold of what it declares. An apply has tried the same before it; a start
+/// may be that of another program than proved the version. Nothing waits for it, and nothing is taken out of force: an
+/// estate that is broken goes on to be enforced, and the next apply has to mend it.
+fn stand(core: &Core, current: &Arc<Current>) {
+    let gauge = core.metrics.estate_invariants_broken.clone();
+    let current = Arc::clone(current);
+    let tried = move || {
+        let broken = current.stand().iter().filter(|one| one.is_broken());
+        let mut count = 0;
+        for standing in broken {
+            count += 1;
+            tracing::error!(
+                code = "ESTATE-INVARIANT-TODAY",
+                version = %current.version,
+                "an invariant of the estate in force does not hold today: {standing}; run: trilith estate plan DIR"
+            );
+        }
+        gauge.set(count);
+    };
+    let thread = std::thread::Builder::new().name("estate-today".to_owned());
+    if let Err(error) = thread.stack_size(STACK_BYTES).spawn(tried) {
+        tracing::error!(%error, "the invariants of the estate in force are not tried");
+    }
+}
+
+/// An empty base means: whatever is current. Whoever comes too late is told what came before: which version, by whom.
+fn based(core: &Core, base: &str, old: Option<&Current>) -> Result<(), Refusal> {
     let current = old.map_or_else(String::new, |old| old.estate.version().to_owned());
     if base.is_empty() || base == current {
         return Ok(());
@@ -372,10 +401,12 @@ fn based(base: &str, old: Option<&Current>) -> Result<(), Refusal> {
             "the estate has changed since the change was planned",
         )
         .expected(format!("base {base}"))
-        .observed(if current.is_empty() {
-            "no estate".to_owned()
-        } else {
-            format!("current {current}")
+        .observed(match core.state().estate().filter(|_| old.is_some()) {
+            None => "no estate".to_owned(),
+            Some(row) => format!(
+                "current {}, applied by {} as record {}: {}",
+                row.version, row.author, row.index, row.message
+            ),
         })
         .next("plan again: trilith estate plan DIR"),
     ))

@@ -19,10 +19,19 @@ use std::sync::Arc;
 pub(super) fn status(core: &Core) -> Value {
     let head = core.journal.reader().head();
     let state = core.state();
+    let current = core.current.load_full();
+    // Of the version that stands beside it: nothing until its invariants have been tried.
+    let today = current.as_ref().and_then(|current| {
+        let stood = current.stood()?;
+        let broken = stood.iter().filter(|one| one.is_broken());
+        let broken: Vec<String> = broken.map(ToString::to_string).collect();
+        Some(json!({ "tried": stood.len(), "broken": broken }))
+    });
     let estate = state.estate().map(|row| {
         json!({
             "version": row.version, "index": row.index, "author": row.author,
             "message": row.message, "applied": Timestamp::from_millis(row.time).to_string(),
+            "today": today,
         })
     });
     let gateways: Vec<Value> = state

@@ -23,10 +23,143 @@ async fn of_two_applies_on_one_base_the_later_is_told() {
         (second, first)
     };
     let won = won.unwrap();
-    assert_eq!(finding(&lost.unwrap_err()).code, "ESTATE-BASE");
+    let lost = finding(&lost.unwrap_err());
+    assert_eq!(lost.code, "ESTATE-BASE");
+    // It lost to a version, an author and a record, and is told which.
+    let lost_to = lost.observed.unwrap();
+    let record = &won["index"];
+    let uid = rustix::process::getuid().as_raw();
+    for said in [
+        format!("current {},", won["version"].as_str().unwrap()),
+        format!("as record {record}: for the test"),
+        format!("uid:{uid}"),
+    ] {
+        assert!(lost_to.contains(&said), "{said}: {lost_to}");
+    }
     let status = fixture.status().await;
     assert_eq!(status["estate"]["version"], won["version"]);
     assert_eq!(fixture.records(&["estate-version"]).await.len(), 2);
+}
+
+/// Many at once, on no base in particular: each is applied whole, one after another, on the one before it.
+#[tokio::test(flavor = "multi_thread")]
+async fn applies_on_no_base_follow_one_another_and_none_is_lost() {
+    let fixture = Fixture::start().await;
+    let versions: Vec<_> = (0..4)
+        .map(|number| {
+            let mut files = estate();
+            let policy = format!(
+                "@id(\"p{number}\") forbid (principal, action == Action::\"truncate\", resource);\n"
+            );
+            files.insert("policies/more.cedar", policy);
+            files
+        })
+        .collect();
+    let applied = tokio::join!(
+        fixture.apply(&versions[0]),
+        fixture.apply(&versions[1]),
+        fixture.apply(&versions[2]),
+        fixture.apply(&versions[3]),
+    );
+    let mut bases = Vec::new();
+    for document in [applied.0, applied.1, applied.2, applied.3] {
+        bases.push(document.unwrap()["base"].as_str().unwrap().to_owned());
+    }
+    // Each stands on another.
+    bases.sort();
+    bases.dedup();
+    assert_eq!(bases.len(), 4);
+    assert_eq!(fixture.records(&["estate-version"]).await.len(), 5);
+}
+
+/// Nothing but data changes: no policy, no invariant, no question that a solver has not answered. What is declared is
+/// tried all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_breaks_an_invariant_today_is_not_applied() {
+    let fixture = Fixture::start().await;
+    let tables = |more: &str| {
+        format!(
+            "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\nclassification = \"public\"\n\
+             [[database.schema.table]]\nname = \"prices\"\n{more}"
+        )
+    };
+    let people = |groups: &str| {
+        format!(
+            "[[group]]\nname = \"readers\"\n[[group]]\nname = \"guests\"\n\
+             [[identity]]\npath = \"jobs/report\"\nkind = \"job\"\nowner = \"us\"\ngroups = [{groups}]\n"
+        )
+    };
+    let mut files = estate();
+    files.insert("resources/shop.toml", tables(""));
+    files.insert("identities/more.toml", people("\"readers\""));
+    files.insert(
+        "policies/reads.cedar",
+        "@id(\"reads\") permit (principal in Group::\"readers\", action == Action::\"select\", resource in Schema::\"shop/public\");\n",
+    );
+    files.insert(
+        "invariants/i.cedar",
+        "@id(\"nobody reads what is restricted\") @proof(\"today\")\n\
+         never (principal is Identity, action == Action::\"select\", resource is Table)\n\
+         when { resource.classification == \"restricted\" };\n\
+         @id(\"no guest reads\") @proof(\"today\")\n\
+         never (principal in Group::\"guests\", action == Action::\"select\", resource is Table);\n",
+    );
+    fixture.apply(&files).await.unwrap();
+    let restricted =
+        "[[database.schema.table]]\nname = \"cards\"\nclassification = \"restricted\"\n";
+    for (file, text, invariant, breach) in [
+        (
+            "resources/shop.toml",
+            tables(restricted),
+            "nobody reads what is restricted",
+            "Identity::\"jobs/report\" select Table::\"shop/public/cards\"",
+        ),
+        (
+            "identities/more.toml",
+            people("\"readers\", \"guests\""),
+            "no guest reads",
+            "Identity::\"jobs/report\" select ",
+        ),
+    ] {
+        let mut changed = files.clone();
+        changed.insert(file, text);
+        let refused = finding(&fixture.apply(&changed).await.unwrap_err());
+        assert_eq!(refused.code, "ESTATE-UNPROVED");
+        let observed = refused.observed.unwrap();
+        assert!(
+            observed.contains(invariant) && observed.contains(breach),
+            "{observed}"
+        );
+    }
+}
+
+/// Whoever starts a server with another program than the one that proved the estate learns what holds of it now.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_tries_the_invariants_of_the_estate_in_force_again() {
+    let mut fixture = Fixture::start().await;
+    let mut files = estate();
+    files.insert(
+        "invariants/i.cedar",
+        "@id(\"nobody truncates\") @proof(\"today\")\n\
+         never (principal is Identity, action == Action::\"truncate\", resource is Table);\n",
+    );
+    fixture.apply(&files).await.unwrap();
+    let clean = serde_json::json!({ "tried": 1, "broken": [] });
+    assert_eq!(tried(&fixture).await, clean);
+    fixture.restart().await;
+    assert_eq!(tried(&fixture).await, clean);
+}
+
+/// What the server found, once it has.
+async fn tried(fixture: &Fixture) -> serde_json::Value {
+    for _ in 0..600 {
+        let today = fixture.status().await["estate"]["today"].clone();
+        if !today.is_null() {
+            return today;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("the invariants were not tried");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -243,3 +243,116 @@ fn a_tool_that_changed_is_told_until_somebody_accepts_it() {
     assert_ne!(text(estate, "notes.toml"), first);
     assert_eq!(mcp("two", &[]), [odd]);
 }
+
+/// A new table counts as the most restricted, so that what may be read in its schema may break an invariant: the sync
+/// says so, before anybody plans.
+#[test]
+fn a_table_that_breaks_an_invariant_today_is_told() {
+    let folder = folder(Some(
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\nclassification = \"public\"\n\
+         [[database.schema.table]]\nname = \"prices\"\n",
+    ));
+    let put = |file: &str, text: &str| {
+        let path = folder.path().join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put(
+        "identities/i.toml",
+        "[[identity]]\npath = \"agents/helper\"\nkind = \"ai-agent\"\nowner = \"us\"\n",
+    );
+    put(
+        "policies/p.cedar",
+        "permit (principal == Identity::\"agents/helper\", action == Action::\"select\", resource in Schema::\"shop/public\");\n",
+    );
+    put(
+        "invariants/i.cedar",
+        "@id(\"agents keep off\") @proof(\"today\")\nnever (principal, action == Action::\"select\", resource is Table)\n\
+         when { principal.kind == \"ai-agent\" && resource.classification == \"restricted\" };\n\
+         @id(\"tables have teams\")\nnever (principal, action == Action::\"delete\", resource is Table)\n\
+         given { resource.hasTag(\"team\") };\n",
+    );
+    let files = read(folder.path()).unwrap();
+    let found = |tables: &[&str]| {
+        let tables = tables.iter().map(|name| ((*name).to_owned(), Vec::new()));
+        let schema = discovery::Schema {
+            tables: tables.collect(),
+            ..discovery::Schema::default()
+        };
+        Found::Database(discovery::Database {
+            name: "shop".to_owned(),
+            schemas: [("public".to_owned(), schema)].into(),
+            scope: discovery::Scope::default(),
+        })
+    };
+    let told = |found: &Found| {
+        let options = Options {
+            prune: false,
+            inherit: false,
+            accept_changed: false,
+        };
+        let outcome = discovery::merge(&files, found, &options).unwrap();
+        let after = compiled(&files, &outcome).unwrap();
+        let broken = after.map_or_else(Vec::new, |after| broken(&files, &after));
+        broken.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&found(&["prices"])), [""; 0]);
+    // The second was broken before: `prices` is no team's.
+    assert_eq!(
+        told(&found(&["prices", "cards"])),
+        [
+            "invariants/i.cedar:1 \"agents keep off\": Identity::\"agents/helper\" select Table::\"shop/public/cards\""
+        ]
+    );
+}
+
+/// As it is typed: it is written, and the command fails.
+#[test]
+fn a_sync_that_breaks_an_invariant_fails_and_says_which() {
+    let folder = folder(None);
+    let estate = folder.path();
+    let put = |file: &str, text: &str| {
+        let path = estate.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    put(
+        "identities/i.toml",
+        "[[identity]]\npath = \"agents/helper\"\nkind = \"ai-agent\"\nowner = \"us\"\n",
+    );
+    put(
+        "resources/billing.toml",
+        "[[resource]]\nkind = \"Api\"\nname = \"billing\"\nclassification = \"public\"\n\
+         [[resource]]\nkind = \"Route\"\nname = \"billing/GET/v1/a\"\n",
+    );
+    put(
+        "policies/p.cedar",
+        "permit (principal == Identity::\"agents/helper\", action == Action::\"call\", resource in Api::\"billing\");\n",
+    );
+    put(
+        "invariants/i.cedar",
+        "@id(\"agents keep off\") @proof(\"today\")\nnever (principal, action == Action::\"call\", resource is Route)\n\
+         when { principal.kind == \"ai-agent\" && resource.classification == \"restricted\" };\n",
+    );
+    let elsewhere = tempfile::tempdir().unwrap();
+    let document = elsewhere.path().join("openapi.json");
+    std::fs::write(
+        &document,
+        r#"{"openapi":"3.0.3","servers":[{"url":"/v1"}],"paths":{"/a":{"get":{}},"/b":{"get":{}}}}"#,
+    )
+    .unwrap();
+    let path = document.to_str().unwrap();
+    let words = ["openapi", "--file", path, "--api", "billing"];
+    let refused = ran(estate, &words).unwrap_err();
+    let findings = refused.findings();
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    assert_eq!(findings[0].code, "SYNC-INVARIANT");
+    let observed = findings[0].observed.as_deref().unwrap();
+    assert!(
+        observed.contains("agents keep off") && observed.contains("Route::\"billing/GET/v1/b\""),
+        "{observed}"
+    );
+    assert!(text(estate, "billing.toml").contains("billing/GET/v1/b"));
+    // It is as it is now: whoever plans is told.
+    assert_eq!(code(estate, &words), 0);
+}
