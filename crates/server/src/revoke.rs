@@ -40,7 +40,17 @@ pub(crate) async fn revoke(
 ) -> Result<Option<u64>, Refusal> {
     cut_now(core, &revocation);
     tell_nodes(core, &revocation);
-    record_cut(core, revocation).await
+    let recorded = record_cut(core, revocation).await?;
+    delegations_fall(core).await;
+    Ok(recorded)
+}
+
+/// What somebody let others act by falls with them. The revocation stands, whatever comes of this: the next
+/// start takes it up.
+pub(crate) async fn delegations_fall(core: &Arc<Core>) {
+    if let Err(refusal) = crate::delegating::settle(core).await {
+        tracing::error!(%refusal, "delegations that rest on what was revoked are not taken back yet");
+    }
 }
 
 /// Tells gateways, which wait for no record.

@@ -53,11 +53,13 @@ fn issue(world: &World) -> Issued {
     let first = Terms::new(ada, vec![link(world, PAYMENTS)]).unwrap();
     let prepared = world.authority.prepare_delegation(&first, world.now).unwrap();
     let recorded = world.record(body(&first, prepared.digest(), prepared.issuer()).record());
+    let elsewhere = other(world);
+    world.publish();
     let terms = first.then(recorded.index(), link(world, AGENT)).unwrap();
     let prepared = world.authority.prepare_delegation(&terms, world.now).unwrap();
     let recorded = world.record(body(&terms, prepared.digest(), prepared.issuer()).record());
     let token = prepared.finish(&recorded.receipt()).unwrap();
-    assert!(prepared.finish(&other(world)).is_err(), "signed for another record");
+    assert!(prepared.finish(&elsewhere).is_err(), "signed for another record");
     world.publish();
     Issued {
         token,

@@ -7,7 +7,7 @@ use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
 use std::sync::Arc;
 use store::{
-    BundleRow, Change, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+    BundleRow, Change, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
 };
 
 /// A record that the fold cannot take: the ledger is not this server's, or not of this version.
@@ -84,6 +84,11 @@ impl State {
                 .copied();
             changes.extend(revocation.map(Change::RevocationGone));
         }
+        for row in self.delegations.ended(wall.saturating_sub(GRACE)) {
+            changes.push(Change::DelegationGone(row.index));
+            let revocation = self.revoked.get(&(TargetKind::Serial, row.jti.clone()));
+            changes.extend(revocation.copied().map(Change::RevocationGone));
+        }
         let ended = self
             .tokens
             .values()
@@ -123,6 +128,7 @@ impl State {
             RecordType::Recovery => recovery(index, &record.expect_body()?),
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
             RecordType::KeyRotation => key_rotation(&record.expect_body()?),
+            RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
@@ -396,6 +402,25 @@ fn svid(index: u64, estate: Option<u64>, body: &body::Issuance) -> Arc<SvidRow> 
         not_before: body.not_before.saturating_mul(1000),
         not_after: body.not_after.saturating_mul(1000),
         estate,
+    })
+}
+
+/// A list of a scope as its row has it.
+fn listed(words: Option<&Vec<String>>) -> String {
+    serde_json::to_string(&words).unwrap_or_default()
+}
+
+fn delegation(index: u64, body: body::Delegation) -> Change {
+    Change::Delegation(DelegationRow {
+        index,
+        jti: body.jti,
+        chain: body.chain,
+        rests_on: body.rests_on,
+        actions: listed(body.actions.as_ref()),
+        resources: listed(body.resources.as_ref()),
+        node: body.node,
+        not_before: body.not_before.saturating_mul(1000),
+        not_after: body.not_after.saturating_mul(1000),
     })
 }
 
