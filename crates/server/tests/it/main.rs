@@ -18,6 +18,7 @@ mod authority;
 mod azure;
 mod booting;
 mod cloud;
+mod delegating;
 mod delegation;
 mod enforcing;
 mod evading;
