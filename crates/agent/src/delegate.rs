@@ -50,7 +50,8 @@ pub struct Delegated {
 pub async fn delegate(options: DelegateOptions) -> Result<Delegated, Finding> {
     let token = DelegationToken::parse(&options.token)?;
     let delegate = token.claimed().last().map(|link| link.to.clone());
-    let delegate = delegate.ok_or_else(|| Finding::new("DELEGATE-TOKEN", "the token lets nobody act"))?;
+    let delegate =
+        delegate.ok_or_else(|| Finding::new("DELEGATE-TOKEN", "the token lets nobody act"))?;
     let svid = svid(&options.socket, &delegate, options.wait).await?;
     let domain = delegate.trust_domain();
     let key = KeyPair::from_pkcs8(&svid.key).map_err(|error| odd(error.to_string()))?;
@@ -108,12 +109,17 @@ async fn svid(socket: &str, delegate: &SpiffeId, wait: Option<Duration>) -> Resu
     };
     let held = held.map_err(|error| error.finding())?;
     let names: Vec<String> = held.iter().map(|svid| svid.spiffe_id.clone()).collect();
-    let found = held.into_iter().find(|svid| svid.spiffe_id == delegate.as_str());
+    let found = held
+        .into_iter()
+        .find(|svid| svid.spiffe_id == delegate.as_str());
     found.ok_or_else(|| {
-        Finding::new("DELEGATE-IDENTITY", "the token lets another act than this process is")
-            .expected(delegate.to_string())
-            .observed(names.join(", "))
-            .next("run it as the workload that the token was made for")
+        Finding::new(
+            "DELEGATE-IDENTITY",
+            "the token lets another act than this process is",
+        )
+        .expected(delegate.to_string())
+        .observed(names.join(", "))
+        .next("run it as the workload that the token was made for")
     })
 }
 

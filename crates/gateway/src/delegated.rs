@@ -61,14 +61,18 @@ impl Following {
         self.fresh(now)?;
         let parsed = DelegationToken::parse(token)?;
         let bundle = self.bundle().ok_or_else(|| {
-            Finding::new("GATEWAY-NO-BUNDLE", "no trust bundle has come from the server yet")
-                .next("look at the connection to the server")
+            Finding::new(
+                "GATEWAY-NO-BUNDLE",
+                "no trust bundle has come from the server yet",
+            )
+            .next("look at the connection to the server")
         })?;
         let recorded = parsed
             .verify(&bundle, presenter, now)?
             .recorded(&self.ledger_key())?;
         // INVARIANT 1: neither the key of JWTs alone, nor a forked ledger, makes a delegation.
-        self.on_chain(&recorded.receipt.checkpoint, CATCH_UP).await?;
+        self.on_chain(&recorded.receipt.checkpoint, CATCH_UP)
+            .await?;
         let delegated = read(&recorded.terms, recorded.receipt.index)?;
         self.still_delegated(&delegated, now)?;
         Ok(delegated)

@@ -39,7 +39,8 @@ mod service;
 
 pub use callers::Right;
 pub use config::{
-    CallerConfig, Config, Delegation, ExtAuthzConfig, ListenConfig, ProcessConfig, RuleConfig, json_schema,
+    CallerConfig, Config, Delegation, ExtAuthzConfig, ListenConfig, ProcessConfig, RuleConfig,
+    json_schema,
 };
 pub use decider::{Answer, Decider, Judge, Version};
 pub use metrics::Metrics;

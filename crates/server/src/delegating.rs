@@ -45,7 +45,11 @@ fn chain(links: &[&DelegationRow], trust_domain: &str) -> Result<Chain, Finding>
     let mut ids = last.unwrap_or_default().iter().map(path);
     let mut chain = Chain::of(ids.next().unwrap_or_default());
     for (to, link) in ids.zip(links) {
-        let words = |json: &str| serde_json::from_str::<Option<Vec<String>>>(json).ok().flatten();
+        let words = |json: &str| {
+            serde_json::from_str::<Option<Vec<String>>>(json)
+                .ok()
+                .flatten()
+        };
         let (actions, resources) = (words(&link.actions), words(&link.resources));
         let scope = Scope::from_words(actions.as_deref(), resources.as_deref())?;
         chain = chain.then(to, scope)?;
@@ -58,7 +62,9 @@ pub(crate) fn list(core: &Arc<Core>, identity: &str) -> Value {
     let now = core.now().as_millis();
     let rows: Vec<DelegationRow> = {
         let state = core.state();
-        let of = |row: &&DelegationRow| identity.is_empty() || row.chain.iter().any(|one| one == identity);
+        let of = |row: &&DelegationRow| {
+            identity.is_empty() || row.chain.iter().any(|one| one == identity)
+        };
         let live = state.delegations().filter(|row| row.not_after > now);
         live.filter(of).cloned().collect()
     };

@@ -8,8 +8,8 @@ mod counted;
 mod delegations;
 mod fold;
 
-pub use fold::FoldError;
 use delegations::Delegations;
+pub use fold::FoldError;
 pub(crate) use fold::node_of;
 
 use ledger::Digest;

@@ -1,7 +1,8 @@
 //! What a record changes in the state, and the state as a whole.
 
 use crate::rows::{
-    BundleRow, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+    BundleRow, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow,
+    TokenRow,
 };
 use crate::table::{self, Row};
 use rusqlite::Connection;

@@ -24,7 +24,12 @@ pub struct DelegateArguments {
     #[arg(long = "resource", value_name = "RESOURCE")]
     pub resources: Vec<String>,
     /// For so many seconds at most; without it as long as it may last
-    #[arg(long, value_name = "SECONDS", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     pub ttl: u64,
     /// Fail after so many seconds without an identity; without this, wait for one
     #[arg(long, value_name = "SECONDS")]

@@ -112,7 +112,9 @@ fn line(one: &Value) -> String {
         )
     };
     let path = |id: &str| {
-        let rest = id.strip_prefix("spiffe://").and_then(|rest| rest.split_once('/'));
+        let rest = id
+            .strip_prefix("spiffe://")
+            .and_then(|rest| rest.split_once('/'));
         rest.map_or(id, |(_, path)| path).to_owned()
     };
     let chain = one.get("chain").and_then(Value::as_array);

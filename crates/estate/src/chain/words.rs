@@ -16,10 +16,17 @@ impl Scope {
         resources: Option<&[String]>,
     ) -> Result<Self, Finding> {
         let wrong = |word: &String, expected: &str| {
-            let plain: String = word.chars().filter(|one| !one.is_control()).take(128).collect();
-            Finding::new("DELEGATION-WORDS", "the scope of a delegation cannot be read")
-                .expected(expected)
-                .observed(plain)
+            let plain: String = word
+                .chars()
+                .filter(|one| !one.is_control())
+                .take(128)
+                .collect();
+            Finding::new(
+                "DELEGATION-WORDS",
+                "the scope of a delegation cannot be read",
+            )
+            .expected(expected)
+            .observed(plain)
         };
         let action = |word: &String| {
             let action = word.parse::<Action>().ok().filter(|action| action.is_use());

@@ -51,19 +51,32 @@ fn body(terms: &Terms, tbs: [u8; 32], issuer: [u8; 32]) -> Delegation {
 fn issue(world: &World) -> Issued {
     let ada = domain().identity("people/ada").unwrap();
     let first = Terms::new(ada, vec![link(world, PAYMENTS)]).unwrap();
-    let prepared = world.authority.prepare_delegation(&first, world.now).unwrap();
+    let prepared = world
+        .authority
+        .prepare_delegation(&first, world.now)
+        .unwrap();
     let recorded = world.record(body(&first, prepared.digest(), prepared.issuer()).record());
     let elsewhere = other(world);
     world.publish();
     let terms = first.then(recorded.index(), link(world, AGENT)).unwrap();
-    let prepared = world.authority.prepare_delegation(&terms, world.now).unwrap();
+    let prepared = world
+        .authority
+        .prepare_delegation(&terms, world.now)
+        .unwrap();
     let recorded = world.record(body(&terms, prepared.digest(), prepared.issuer()).record());
     let token = prepared.finish(&recorded.receipt()).unwrap();
-    assert!(prepared.finish(&elsewhere).is_err(), "signed for another record");
+    assert!(
+        prepared.finish(&elsewhere).is_err(),
+        "signed for another record"
+    );
     world.publish();
     Issued {
         token,
-        jtis: terms.links().iter().map(|link| link.jti.to_string()).collect(),
+        jtis: terms
+            .links()
+            .iter()
+            .map(|link| link.jti.to_string())
+            .collect(),
     }
 }
 
@@ -82,18 +95,31 @@ async fn a_token_proves_its_chain_to_its_delegate_alone() {
     let world = World::new();
     let issued = issue(&world);
     let delegated = proved(&world, &issued.token, AGENT).await.unwrap();
-    assert_eq!(delegated.chain.principals(), ["people/ada", PAYMENTS, AGENT]);
+    assert_eq!(
+        delegated.chain.principals(),
+        ["people/ada", PAYMENTS, AGENT]
+    );
     let scopes = delegated.chain.scopes();
-    assert!(scopes.iter().all(|scope| scope.actions.as_ref().is_some_and(|all| all.len() == 1)));
+    assert!(
+        scopes
+            .iter()
+            .all(|scope| scope.actions.as_ref().is_some_and(|all| all.len() == 1))
+    );
     let said = delegated.on_behalf_of();
     assert_eq!(said[0].spiffe_id, format!("spiffe://{DOMAIN}/people/ada"));
     assert_eq!(said[1].spiffe_id, format!("spiffe://{DOMAIN}/{PAYMENTS}"));
-    assert_eq!([&said[0].jti, &said[1].jti], [&issued.jtis[0], &issued.jtis[1]]);
+    assert_eq!(
+        [&said[0].jti, &said[1].jti],
+        [&issued.jtis[0], &issued.jtis[1]]
+    );
 
     let stolen = proved(&world, &issued.token, PAYMENTS).await.unwrap_err();
     assert_eq!(stolen.code, "DELEGATION-TOKEN-PRESENTER");
     let ended = world.now.plus_secs(600);
-    let refused = world.following.still_delegated(&delegated, ended).unwrap_err();
+    let refused = world
+        .following
+        .still_delegated(&delegated, ended)
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-TOKEN-EXPIRED");
 }
 
@@ -108,7 +134,12 @@ async fn what_rests_on_a_revoked_link_falls_with_it() {
         let refused = proved(&world, &issued.token, AGENT).await.unwrap_err();
         assert_eq!(refused.code, "DELEGATION-TOKEN-REVOKED", "{number}");
         // A session that rests on it is told as well.
-        assert!(world.following.still_delegated(&delegated, world.now).is_err());
+        assert!(
+            world
+                .following
+                .still_delegated(&delegated, world.now)
+                .is_err()
+        );
         // Another delegation of the same people stands.
         let again = issue(&world);
         proved(&world, &again.token, AGENT).await.unwrap();
@@ -138,16 +169,25 @@ async fn a_delegation_of_a_forked_ledger_is_refused() {
     let world = World::new();
     let ada = domain().identity("people/ada").unwrap();
     let terms = Terms::new(ada, vec![link(&world, PAYMENTS)]).unwrap();
-    let prepared = world.authority.prepare_delegation(&terms, world.now).unwrap();
+    let prepared = world
+        .authority
+        .prepare_delegation(&terms, world.now)
+        .unwrap();
     let forged = |signer: &LedgerSigner, size: u64| {
         let body = body(&terms, prepared.digest(), prepared.issuer());
-        prepared.finish(&world.forged_receipt(signer, body.record(), size)).unwrap()
+        prepared
+            .finish(&world.forged_receipt(signer, body.record(), size))
+            .unwrap()
     };
     let size = world.following.head().0;
-    let refused = proved(&world, &forged(&world.stolen, size), PAYMENTS).await.unwrap_err();
+    let refused = proved(&world, &forged(&world.stolen, size), PAYMENTS)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, "FOLLOW-FORKED");
     let key = Arc::new(KeyPair::generate(Algorithm::Ed25519).unwrap());
     let other = LedgerSigner::new("example.org/server", key).unwrap();
-    let refused = proved(&world, &forged(&other, size), PAYMENTS).await.unwrap_err();
+    let refused = proved(&world, &forged(&other, size), PAYMENTS)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-TOKEN-RECEIPT");
 }

@@ -15,7 +15,11 @@ const GRANT: &str = "[[delegation]]\nid = \"alice reads for bob\"\nfrom = 'Ident
 
 /// The token by which bob lets alice act, narrowed to `actions`, and its `jti`.
 pub(crate) fn token(world: &World, actions: &[&str]) -> (String, String) {
-    let id = |path: &str| format!("spiffe://{DOMAIN}/{path}").parse::<SpiffeId>().unwrap();
+    let id = |path: &str| {
+        format!("spiffe://{DOMAIN}/{path}")
+            .parse::<SpiffeId>()
+            .unwrap()
+    };
     let now = Timestamp::now();
     let link = Link {
         to: id("alice"),
@@ -52,7 +56,11 @@ pub(crate) fn token(world: &World, actions: &[&str]) -> (String, String) {
 }
 
 fn asked(what: &str, who: &Svid, token: &str) -> Value {
-    let x5c: Vec<String> = who.chain.iter().map(|der| crypto::base64::encode(der)).collect();
+    let x5c: Vec<String> = who
+        .chain
+        .iter()
+        .map(|der| crypto::base64::encode(der))
+        .collect();
     json!({
         "subject": {"type": "spiffe", "id": who.id, "properties": {"x5c": x5c, "delegation": token}},
         "action": {"name": what},
@@ -66,7 +74,12 @@ pub(crate) async fn delegating() -> World {
     files.insert("delegations/d.toml", GRANT);
     let index = world.plane.apply(&files);
     let mut tries = 0;
-    while world.core.following().current().is_none_or(|current| current.index != index) {
+    while world
+        .core
+        .following()
+        .current()
+        .is_none_or(|current| current.index != index)
+    {
         tries += 1;
         assert!(tries < 600, "the delegation never came into force");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
@@ -78,7 +91,9 @@ async fn decided(world: &World, body: &Value) -> (bool, String) {
     let (status, answer) = world.post(EVALUATION, body).await;
     assert_eq!(status, 200, "{answer}");
     let context = &answer["context"];
-    let code = context["error"]["code"].as_str().or(context["reason"].as_str());
+    let code = context["error"]["code"]
+        .as_str()
+        .or(context["reason"].as_str());
     (answer["decision"] == true, code.unwrap().to_owned())
 }
 
@@ -92,14 +107,20 @@ async fn a_token_proves_for_whom_and_the_record_has_its_jti() {
     let about = world.decisions().pop().unwrap().about.unwrap();
     assert!(about.claimed_on_behalf_of.is_empty());
     assert_eq!(about.on_behalf_of.len(), 1);
-    assert_eq!(about.on_behalf_of[0].spiffe_id, format!("spiffe://{DOMAIN}/bob"));
+    assert_eq!(
+        about.on_behalf_of[0].spiffe_id,
+        format!("spiffe://{DOMAIN}/bob")
+    );
     assert_eq!(about.on_behalf_of[0].jti, jti);
     // Its scope narrows what the grant carries; and bob may not insert, whatever alice may herself.
     let (allow, why) = decided(&world, &asked("insert", &alice, &token)).await;
     assert!(!allow && why.starts_with("DELEGATION-SCOPE"), "{why}");
     let (wide, _) = self::token(&world, &["insert", "select"]);
     let (allow, why) = decided(&world, &asked("insert", &alice, &wide)).await;
-    assert!(!allow && why.contains("no policy allows it to bob"), "{why}");
+    assert!(
+        !allow && why.contains("no policy allows it to bob"),
+        "{why}"
+    );
     world.stop().await;
 }
 
@@ -110,7 +131,10 @@ async fn a_token_counts_with_its_delegates_svid_alone_and_until_it_is_revoked() 
     let (token, jti) = token(&world, &["select"]);
     // Bob presents what he gave to alice.
     let (allow, code) = decided(&world, &asked("select", &bob, &token)).await;
-    assert_eq!((allow, code.as_str()), (false, "DELEGATION-TOKEN-PRESENTER"));
+    assert_eq!(
+        (allow, code.as_str()),
+        (false, "DELEGATION-TOKEN-PRESENTER")
+    );
     // Whoever asks vouches for alice, and nobody shows that she is there.
     let mut unshown = asked("select", &alice, &token);
     let properties = unshown["subject"]["properties"].as_object_mut().unwrap();

@@ -172,7 +172,9 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> 
         TargetKind::Serial => {
             let whose = {
                 let state = core.state();
-                let svid = state.svid(&request.value).map(|svid| svid.spiffe_id.clone());
+                let svid = state
+                    .svid(&request.value)
+                    .map(|svid| svid.spiffe_id.clone());
                 let delegation = state.delegation(&request.value);
                 // Whom it lets act: that is who loses by it.
                 svid.or_else(|| delegation.and_then(|row| row.chain.last().cloned()))
@@ -190,10 +192,9 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> 
                     resource: whole(),
                     named: named(&request.value),
                 },
-                None if request.kind == DELEGATION => Asked::nothing(
-                    core,
-                    unknown("live delegation", "trilith delegation list"),
-                ),
+                None if request.kind == DELEGATION => {
+                    Asked::nothing(core, unknown("live delegation", "trilith delegation list"))
+                }
                 None => Asked::nothing(
                     core,
                     unknown(
@@ -358,7 +359,11 @@ pub(super) async fn revoke(
 pub(super) fn delegations(core: &Arc<Core>, text: &str) -> Result<Value, Refusal> {
     let whose = match text {
         "" => String::new(),
-        text => format!("spiffe://{}/{}", core.trust_domain, identity_path(core, text)?),
+        text => format!(
+            "spiffe://{}/{}",
+            core.trust_domain,
+            identity_path(core, text)?
+        ),
     };
     Ok(crate::delegating::list(core, &whose))
 }

@@ -95,9 +95,10 @@ pub(crate) async fn next(
     ask: Ask,
 ) -> Result<Made, Refusal> {
     let current = core.estate()?;
-    let id: SpiffeId = svid.spiffe_id.parse().map_err(|error: spiffe_core::IdError| {
-        Refusal::internal("reading a SPIFFE ID", &error)
-    })?;
+    let id: SpiffeId = svid
+        .spiffe_id
+        .parse()
+        .map_err(|error: spiffe_core::IdError| Refusal::internal("reading a SPIFFE ID", &error))?;
     let before = presented(core, token, &id)?;
     let by = By {
         id,
@@ -120,9 +121,12 @@ fn presented(core: &Core, token: &str, presenter: &SpiffeId) -> Result<Before, R
     let row = row.filter(|row| row.index == index && row.chain == recorded.delegation.chain);
     let row = row.ok_or_else(|| {
         Refusal::Denied(
-            Finding::new("DELEGATION-TOKEN-UNRECORDED", "this ledger has no such delegation")
-                .observed(recorded.delegation.jti.clone())
-                .next("ask whoever delegated to do so again"),
+            Finding::new(
+                "DELEGATION-TOKEN-UNRECORDED",
+                "this ledger has no such delegation",
+            )
+            .observed(recorded.delegation.jti.clone())
+            .next("ask whoever delegated to do so again"),
         )
     })?;
     if !stands(core, &row) {
@@ -140,9 +144,12 @@ fn presented(core: &Core, token: &str, presenter: &SpiffeId) -> Result<Before, R
 
 fn revoked(jti: &str) -> Refusal {
     Refusal::Denied(
-        Finding::new("DELEGATION-TOKEN-REVOKED", "the delegation is revoked, or one that it rests on")
-            .observed(jti.to_owned())
-            .next("ask whoever delegated to do so again"),
+        Finding::new(
+            "DELEGATION-TOKEN-REVOKED",
+            "the delegation is revoked, or one that it rests on",
+        )
+        .observed(jti.to_owned())
+        .next("ask whoever delegated to do so again"),
     )
 }
 
@@ -157,7 +164,8 @@ async fn make(
     let to = delegate(core, &ask.to)?;
     let list = |words: Vec<String>| (!words.is_empty()).then_some(words);
     let (actions, resources) = (list(ask.actions), list(ask.resources));
-    let scope = Scope::from_words(actions.as_deref(), resources.as_deref()).map_err(Refusal::Invalid)?;
+    let scope =
+        Scope::from_words(actions.as_deref(), resources.as_deref()).map_err(Refusal::Invalid)?;
     let chain = match &before {
         Some(before) => before.chain.clone(),
         None => Chain::of(by.id.identity_path()),
@@ -166,12 +174,18 @@ async fn make(
         .then(to.identity_path(), scope.clone())
         .map_err(Refusal::Denied)?;
     // INVARIANT: the estate grants every link, the ones before again by the version in force.
-    let longest = current.estate.may_delegate(&chain).map_err(Refusal::Denied)?;
+    let longest = current
+        .estate
+        .may_delegate(&chain)
+        .map_err(Refusal::Denied)?;
     if core.state().delegations_of(by.id.as_str()) >= MOST_LIVE {
         return Err(Refusal::Limited(
-            Finding::new("DELEGATION-TOO-MANY", "too many delegations of one identity live at once")
-                .expected(format!("fewer than {MOST_LIVE}"))
-                .next("use one for more than one request, or ask for shorter ones"),
+            Finding::new(
+                "DELEGATION-TOO-MANY",
+                "too many delegations of one identity live at once",
+            )
+            .expected(format!("fewer than {MOST_LIVE}"))
+            .next("use one for more than one request, or ask for shorter ones"),
         ));
     }
     let stamp = stamp();
@@ -263,7 +277,11 @@ fn ends(
     asked: u64,
     before: Option<&Before>,
 ) -> Result<Timestamp, Refusal> {
-    let wanted = if asked == 0 { longest } else { asked.min(longest) };
+    let wanted = if asked == 0 {
+        longest
+    } else {
+        asked.min(longest)
+    };
     let until = core.authority.jwt_until(now);
     let until = until.map_err(|error| Refusal::internal("finding the key of tokens", &error))?;
     let mut ends = now.plus_secs(wanted).min(until);
@@ -273,9 +291,12 @@ fn ends(
     let ends = Timestamp::from_secs(ends.as_secs());
     if ends.as_secs() <= now.as_secs() {
         return Err(Refusal::Denied(
-            Finding::new("DELEGATION-TTL", "the delegation would end before it begins")
-                .expected("a second or more")
-                .next("ask for a longer one, or for a new one of what it rests on"),
+            Finding::new(
+                "DELEGATION-TTL",
+                "the delegation would end before it begins",
+            )
+            .expected("a second or more")
+            .next("ask for a longer one, or for a new one of what it rests on"),
         ));
     }
     Ok(ends)

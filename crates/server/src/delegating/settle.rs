@@ -20,8 +20,18 @@ pub(crate) async fn settle(core: &Arc<Core>) -> Result<usize, Refusal> {
     if count > 0 {
         tracing::info!(count, "delegations are taken back");
     }
-    withdraw(core, fallen, "the identity or machine behind the delegation was revoked").await?;
-    withdraw(core, refused, "the estate does not grant the delegation any more").await?;
+    withdraw(
+        core,
+        fallen,
+        "the identity or machine behind the delegation was revoked",
+    )
+    .await?;
+    withdraw(
+        core,
+        refused,
+        "the estate does not grant the delegation any more",
+    )
+    .await?;
     Ok(count)
 }
 

@@ -75,7 +75,10 @@ impl State {
 
     /// The links of a delegation, the first first, itself last; `None` if one that it rests on is not known.
     #[must_use]
-    pub fn delegation_links<'a>(&'a self, row: &'a DelegationRow) -> Option<Vec<&'a DelegationRow>> {
+    pub fn delegation_links<'a>(
+        &'a self,
+        row: &'a DelegationRow,
+    ) -> Option<Vec<&'a DelegationRow>> {
         let before = row.rests_on.iter().map(|jti| self.delegation(jti));
         before.chain([Some(row)]).collect()
     }
@@ -88,10 +91,13 @@ impl State {
             return false;
         };
         links.iter().all(|link| {
-            let before = |kind, value: &str| self.revoked(kind, value).is_none_or(|at| at < link.index);
+            let before =
+                |kind, value: &str| self.revoked(kind, value).is_none_or(|at| at < link.index);
             let sides = link.chain.iter().rev().take(2);
             self.revoked(TargetKind::Serial, &link.jti).is_none()
-                && sides.into_iter().all(|one| before(TargetKind::Identity, one))
+                && sides
+                    .into_iter()
+                    .all(|one| before(TargetKind::Identity, one))
                 && (link.node.is_empty() || before(TargetKind::Machine, &link.node))
         })
     }

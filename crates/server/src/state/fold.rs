@@ -7,7 +7,8 @@ use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
 use std::sync::Arc;
 use store::{
-    BundleRow, Change, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+    BundleRow, Change, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow,
+    SvidRow, TokenRow,
 };
 
 /// A record that the fold cannot take: the ledger is not this server's, or not of this version.

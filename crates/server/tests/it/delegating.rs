@@ -1,7 +1,9 @@
 //! Delegations as the server makes them, records them and takes them back.
 
 use crate::follower::Gateway;
-use crate::harness::{DOMAIN, Fixture, Held, Link, Machine, PROGRAM, config, estate, finding, program};
+use crate::harness::{
+    DOMAIN, Fixture, Held, Link, Machine, PROGRAM, config, estate, finding, program,
+};
 use estate::EstateFiles;
 use facts::{Finding, Timestamp};
 use proto::v1;
@@ -51,7 +53,10 @@ impl Agent {
     async fn start(fixture: &Fixture, node: &str, uid: u32) -> Self {
         let machine = fixture.join(node).await;
         let mut sync = machine.sync().await.unwrap();
-        let (_, mut held) = sync.ask("agent", &program(uid, PROGRAM), Vec::new()).await.unwrap();
+        let (_, mut held) = sync
+            .ask("agent", &program(uid, PROGRAM), Vec::new())
+            .await
+            .unwrap();
         Self {
             machine,
             held: held.remove(0),
@@ -75,7 +80,11 @@ impl Agent {
 }
 
 async fn first(fixture: &Fixture) -> (String, String) {
-    fixture.running().delegate_first(ADA, "agents/helper", &[], 0).await.unwrap()
+    fixture
+        .running()
+        .delegate_first(ADA, "agents/helper", &[], 0)
+        .await
+        .unwrap()
 }
 
 fn id(path: &str) -> SpiffeId {
@@ -83,7 +92,12 @@ fn id(path: &str) -> SpiffeId {
 }
 
 /// As a decision point reads it.
-async fn proved(fixture: &Fixture, agent: &Agent, token: &str, by: &str) -> Result<Recorded, Finding> {
+async fn proved(
+    fixture: &Fixture,
+    agent: &Agent,
+    token: &str,
+    by: &str,
+) -> Result<Recorded, Finding> {
     let jwks = agent.machine.joined.bundle.clone().unwrap().jwks;
     let bundle = Bundle::from_jwks(TrustDomain::new(DOMAIN).unwrap(), &jwks).unwrap();
     let presented = DelegationToken::parse(token)?.verify(&bundle, &id(by), Timestamp::now())?;
@@ -109,7 +123,9 @@ async fn revoked(fixture: &Fixture) -> Vec<String> {
     let records = fixture.records(&["revocation"]).await;
     let targets = records.iter().map(|(_, record)| &record["body"]["target"]);
     let serials = targets.filter(|target| target["kind"] == "serial");
-    serials.map(|target| target["value"].as_str().unwrap().to_owned()).collect()
+    serials
+        .map(|target| target["value"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 async fn revoke(fixture: &Fixture, kind: &str, value: &str) -> Result<(), Status> {
@@ -127,24 +143,44 @@ async fn a_person_delegates_and_the_delegate_on_each_with_its_record() {
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, jti) = first(&fixture).await;
-    let one = proved(&fixture, &helper, &token, "agents/helper").await.unwrap();
+    let one = proved(&fixture, &helper, &token, "agents/helper")
+        .await
+        .unwrap();
     assert_eq!(one.delegation.jti, jti);
     assert_eq!(one.delegation.node, "");
     // As long as the grant lets it, and no longer than that when more is asked for.
-    assert_eq!(one.delegation.not_after - one.delegation.not_before, 15 * 60);
-    let made = helper.delegates(&token, "agents/summary", 3_600).await.unwrap();
-    let two = proved(&fixture, &helper, &made.token, "agents/summary").await.unwrap();
-    let names: Vec<&str> = two.terms.principals().map(SpiffeId::identity_path).collect();
+    assert_eq!(
+        one.delegation.not_after - one.delegation.not_before,
+        15 * 60
+    );
+    let made = helper
+        .delegates(&token, "agents/summary", 3_600)
+        .await
+        .unwrap();
+    let two = proved(&fixture, &helper, &made.token, "agents/summary")
+        .await
+        .unwrap();
+    let names: Vec<&str> = two
+        .terms
+        .principals()
+        .map(SpiffeId::identity_path)
+        .collect();
     assert_eq!(names, ["people/ada", "agents/helper", "agents/summary"]);
     assert_eq!(two.delegation.not_after - two.delegation.not_before, 5 * 60);
     assert_eq!(two.delegation.rests_on, [jti.as_str()]);
     assert_eq!(two.terms.links()[0].record, Some(one.receipt.index));
-    assert_eq!((two.receipt.index, two.delegation.node.as_str()), (made.index, "m1"));
+    assert_eq!(
+        (two.receipt.index, two.delegation.node.as_str()),
+        (made.index, "m1")
+    );
     // Who asked, and how that is known.
     let records = fixture.records(&["delegation"]).await;
     assert_eq!(records.len(), 2);
     assert_eq!(records[0].1["auth"], "oidc");
-    assert_eq!(records[1].1["actor"], format!("spiffe://{DOMAIN}/agents/helper"));
+    assert_eq!(
+        records[1].1["actor"],
+        format!("spiffe://{DOMAIN}/agents/helper")
+    );
     let auth = format!("x509:{}", helper.held.svid.serial);
     assert_eq!(records[1].1["auth"], auth);
     assert_eq!(listed(&fixture, "people/ada").await.len(), 2);
@@ -168,7 +204,8 @@ async fn nobody_delegates_what_was_not_delegated_to_it() {
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let summary = Agent::start(&fixture, "m2", 4000).await;
     let (token, _) = first(&fixture).await;
-    let refused = |status: Result<v1::Delegated, Status>| finding(&status.unwrap_err()).code.into_owned();
+    let refused =
+        |status: Result<v1::Delegated, Status>| finding(&status.unwrap_err()).code.into_owned();
     // The token of another, which the summariser has found.
     let stolen = summary.delegates(&token, "agents/helper", 0).await;
     assert_eq!(refused(stolen), "DELEGATION-TOKEN-PRESENTER");
@@ -188,13 +225,21 @@ async fn nobody_delegates_what_was_not_delegated_to_it() {
     let further = summary.delegates(&on.token, "payments/api", 0).await;
     assert_eq!(refused(further), "DELEGATION-HOPS");
     // No SVID, and that of a machine.
-    let link = Link::dial(fixture.address(), OwnSvid::empty(), std::sync::Arc::clone(&helper.machine.anchors)).await;
+    let link = Link::dial(
+        fixture.address(),
+        OwnSvid::empty(),
+        std::sync::Arc::clone(&helper.machine.anchors),
+    )
+    .await;
     let request = || v1::DelegateRequest {
         token: token.clone(),
         to: "agents/summary".to_owned(),
         ..v1::DelegateRequest::default()
     };
-    let bare = DelegateClient::new(link.channel).next(request()).await.unwrap_err();
+    let bare = DelegateClient::new(link.channel)
+        .next(request())
+        .await
+        .unwrap_err();
     assert_eq!(finding(&bare).code, "CALLER-NO-SVID");
     let machine = DelegateClient::new(helper.machine.link().await.channel);
     let machine = { machine }.next(request()).await.unwrap_err();
@@ -202,13 +247,26 @@ async fn nobody_delegates_what_was_not_delegated_to_it() {
     // Not by a login that the estate does not know, and for nothing that has no name.
     let running = fixture.running();
     let stranger = ("https://login.example.org", "ada-2");
-    let refused = running.delegate_first(stranger, "agents/helper", &[], 0).await.unwrap_err();
+    let refused = running
+        .delegate_first(stranger, "agents/helper", &[], 0)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-PERSON");
-    let refused = running.delegate_first(ADA, "agents/helper", &["apply"], 0).await.unwrap_err();
+    let refused = running
+        .delegate_first(ADA, "agents/helper", &["apply"], 0)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-WORDS");
-    let refused = running.delegate_first(ADA, "agents/summary", &[], 0).await.unwrap_err();
+    let refused = running
+        .delegate_first(ADA, "agents/summary", &[], 0)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-NONE");
-    assert_eq!(fixture.records(&["delegation"]).await.len(), 2, "what is refused leaves none");
+    assert_eq!(
+        fixture.records(&["delegation"]).await.len(),
+        2,
+        "what is refused leaves none"
+    );
 }
 
 /// A link that was narrowed stays so, whatever those after it ask for.
@@ -217,12 +275,23 @@ async fn what_a_link_was_narrowed_to_holds_for_those_after_it() {
     let fixture = Fixture::start().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
-    let narrowed = fixture.running().delegate_first(ADA, "agents/helper", &["select"], 60).await;
+    let narrowed = fixture
+        .running()
+        .delegate_first(ADA, "agents/helper", &["select"], 60)
+        .await;
     let (token, _) = narrowed.unwrap();
-    let made = helper.delegates(&token, "agents/summary", 3_600).await.unwrap();
-    let two = proved(&fixture, &helper, &made.token, "agents/summary").await.unwrap();
+    let made = helper
+        .delegates(&token, "agents/summary", 3_600)
+        .await
+        .unwrap();
+    let two = proved(&fixture, &helper, &made.token, "agents/summary")
+        .await
+        .unwrap();
     let links = two.terms.links();
-    assert_eq!(links[0].scope.actions.as_deref(), Some(&["select".to_owned()][..]));
+    assert_eq!(
+        links[0].scope.actions.as_deref(),
+        Some(&["select".to_owned()][..])
+    );
     assert_eq!(links[1].scope.actions, None);
     // It ends with what it rests on.
     assert_eq!(links[1].expires_at, links[0].expires_at);
@@ -248,7 +317,10 @@ async fn a_revoked_link_takes_with_it_what_rests_on_it_and_gateways_hear() {
         }
     }
     assert_eq!(stands(&fixture).await, [false, false]);
-    let again = helper.delegates(&token, "agents/summary", 0).await.unwrap_err();
+    let again = helper
+        .delegates(&token, "agents/summary", 0)
+        .await
+        .unwrap_err();
     assert_eq!(finding(&again).code, "DELEGATION-TOKEN-REVOKED");
     let unknown = revoke(&fixture, "delegation", "00").await.unwrap_err();
     assert_eq!(finding(&unknown).code, "REVOKE-UNKNOWN");
@@ -263,7 +335,11 @@ async fn a_delegation_falls_with_its_grant_its_person_and_its_machine() {
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, one) = first(&fixture).await;
-    let two = helper.delegates(&token, "agents/summary", 0).await.unwrap().jti;
+    let two = helper
+        .delegates(&token, "agents/summary", 0)
+        .await
+        .unwrap()
+        .jti;
     // The helper's grant is dropped: what it had let the summariser do falls, and not what Ada lets it do.
     let (only, _) = GRANTS.split_at(GRANTS.rfind("[[delegation]]").unwrap());
     fixture.apply(&office(only)).await.unwrap();
@@ -272,17 +348,28 @@ async fn a_delegation_falls_with_its_grant_its_person_and_its_machine() {
     // It comes back; what was taken stays so.
     fixture.apply(&office(GRANTS)).await.unwrap();
     assert_eq!(stands(&fixture).await, [true, false]);
-    let three = helper.delegates(&token, "agents/summary", 0).await.unwrap().jti;
+    let three = helper
+        .delegates(&token, "agents/summary", 0)
+        .await
+        .unwrap()
+        .jti;
     // The machine from which it was asked for is cut.
     revoke(&fixture, "eviction", "m1").await.unwrap();
     assert_eq!(stands(&fixture).await, [true, false, false]);
     assert!(revoked(&fixture).await.contains(&three));
-    let out = helper.delegates(&token, "agents/summary", 0).await.unwrap_err();
+    let out = helper
+        .delegates(&token, "agents/summary", 0)
+        .await
+        .unwrap_err();
     assert_eq!(finding(&out).code, "CALLER-REVOKED");
     // Ada leaves.
     let mut without = office("");
     let people = without.0["identities/people.toml"].clone();
-    let (_, agents) = people.split_at(people.find("[[identity]]\npath = \"agents/helper\"").unwrap());
+    let (_, agents) = people.split_at(
+        people
+            .find("[[identity]]\npath = \"agents/helper\"")
+            .unwrap(),
+    );
     without.insert("identities/people.toml", agents.to_owned());
     fixture.apply(&without).await.unwrap();
     assert_eq!(revoked(&fixture).await, [two, three, one]);
@@ -296,7 +383,11 @@ async fn a_delegation_that_would_be_shorter_now_and_one_of_a_revoked_identity_ar
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, one) = first(&fixture).await;
-    let two = helper.delegates(&token, "agents/summary", 0).await.unwrap().jti;
+    let two = helper
+        .delegates(&token, "agents/summary", 0)
+        .await
+        .unwrap()
+        .jti;
     let shorter = GRANTS.replace("max_ttl = \"5m\"", "max_ttl = \"1m\"");
     fixture.apply(&office(&shorter)).await.unwrap();
     assert_eq!(revoked(&fixture).await, [two]);
@@ -304,6 +395,9 @@ async fn a_delegation_that_would_be_shorter_now_and_one_of_a_revoked_identity_ar
     assert_eq!(stands(&fixture).await, [false, false]);
     assert!(revoked(&fixture).await.contains(&one));
     let running = fixture.running();
-    let refused = running.delegate_first(ADA, "agents/helper", &[], 0).await.unwrap_err();
+    let refused = running
+        .delegate_first(ADA, "agents/helper", &[], 0)
+        .await
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-PERSON");
 }

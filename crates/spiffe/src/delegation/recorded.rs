@@ -2,8 +2,8 @@
 //!
 //! Whether its checkpoint lies on the chain of checkpoints that one follows is asked by the caller, as for SVIDs.
 
-use super::token::Presented;
 use super::terms::Terms;
+use super::token::Presented;
 use facts::Finding;
 use ledger::body::Delegation;
 use ledger::{LedgerKey, Receipt, RecordType, VerifiedReceipt};
@@ -45,7 +45,8 @@ impl Presented {
 
     fn open(&self, ledger: &LedgerKey) -> Result<(Delegation, VerifiedReceipt), Finding> {
         let bytes = self.receipt.as_deref().ok_or_else(|| {
-            wrong("there is none").next("a token that was not recorded counts for nothing; find out who signed it")
+            wrong("there is none")
+                .next("a token that was not recorded counts for nothing; find out who signed it")
         })?;
         let receipt = Receipt::decode(bytes)
             .map_err(|error| wrong("it does not decode").observed(error.to_string()))?;
@@ -66,5 +67,8 @@ impl Presented {
 }
 
 fn wrong(what: &str) -> Finding {
-    Finding::new("DELEGATION-TOKEN-RECEIPT", format!("the receipt in the delegation token: {what}"))
+    Finding::new(
+        "DELEGATION-TOKEN-RECEIPT",
+        format!("the receipt in the delegation token: {what}"),
+    )
 }

@@ -138,8 +138,9 @@ impl Terms {
             return Err(wrong("the chain is too long").expected(format!("at most {MOST_LINKS}")));
         }
         let id = |text: &str| {
-            text.parse::<SpiffeId>()
-                .map_err(|error| wrong("somebody in the chain is no SPIFFE ID").observed(error.to_string()))
+            text.parse::<SpiffeId>().map_err(|error| {
+                wrong("somebody in the chain is no SPIFFE ID").observed(error.to_string())
+            })
         };
         let read = links.into_iter().map(|link| {
             Ok(Link {
@@ -207,7 +208,9 @@ impl Terms {
                         .observed(format!("{} to {}", link.issued_at, link.expires_at)));
                 }
                 if !last && link.record <= before.record {
-                    return Err(wrong("a delegation was recorded before the one that it rests on"));
+                    return Err(wrong(
+                        "a delegation was recorded before the one that it rests on",
+                    ));
                 }
             }
             before = Some(link);
@@ -245,5 +248,8 @@ impl Narrowed {
 }
 
 fn wrong(what: &str) -> Finding {
-    Finding::new("DELEGATION-TOKEN-CHAIN", format!("the chain of a delegation token: {what}"))
+    Finding::new(
+        "DELEGATION-TOKEN-CHAIN",
+        format!("the chain of a delegation token: {what}"),
+    )
 }

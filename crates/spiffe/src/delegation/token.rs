@@ -67,8 +67,10 @@ impl DelegationToken {
         else {
             return Err(malformed("it is not in compact serialisation"));
         };
-        let decode = |part: &str| base64::decode_url(part).map_err(|_| malformed("it is not base64url"));
-        let (header_json, claims_json, signature) = (decode(head)?, decode(body)?, decode(signature)?);
+        let decode =
+            |part: &str| base64::decode_url(part).map_err(|_| malformed("it is not base64url"));
+        let (header_json, claims_json, signature) =
+            (decode(head)?, decode(body)?, decode(signature)?);
         let key_id = key_id(&header_json)?;
         let read: Claims = serde_json::from_slice(&claims_json)
             .map_err(|error| malformed("its claims cannot be read").observed(error.to_string()))?;
@@ -152,7 +154,11 @@ impl DelegationToken {
     }
 
     fn in_time(&self, now: Timestamp) -> Result<(), Finding> {
-        let ended = self.terms.links().iter().find(|link| now >= link.expires_at);
+        let ended = self
+            .terms
+            .links()
+            .iter()
+            .find(|link| now >= link.expires_at);
         ended.map_or(Ok(()), |link| {
             let what = format!("the delegation to {} has ended", link.to);
             Err(Finding::new("DELEGATION-TOKEN-EXPIRED", what)
@@ -182,7 +188,12 @@ impl DelegationToken {
 fn key_id(json: &[u8]) -> Result<String, Finding> {
     let read: Header = serde_json::from_slice(json)
         .map_err(|error| malformed("its header cannot be read").observed(error.to_string()))?;
-    let shown = |text: &str| -> String { text.chars().take(32).flat_map(char::escape_default).collect() };
+    let shown = |text: &str| -> String {
+        text.chars()
+            .take(32)
+            .flat_map(char::escape_default)
+            .collect()
+    };
     if read.typ != TYPE {
         return Err(
             Finding::new("DELEGATION-TOKEN-TYPE", "this is no delegation token")
@@ -217,5 +228,8 @@ fn spki_sha256(key: &VerificationKey) -> Option<[u8; 32]> {
 }
 
 fn malformed(what: &str) -> Finding {
-    Finding::new("DELEGATION-TOKEN-PARSE", format!("this is no delegation token: {what}"))
+    Finding::new(
+        "DELEGATION-TOKEN-PARSE",
+        format!("this is no delegation token: {what}"),
+    )
 }

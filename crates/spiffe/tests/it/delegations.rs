@@ -55,17 +55,27 @@ fn record(domain: &Domain, terms: &Terms, tbs: &DelegationTbs) -> Delegation {
 
 fn receipt(domain: &Domain, delegation: &Delegation) -> Vec<u8> {
     let origin = domain.ledger_key().origin();
-    let sealed = delegation.record().seal(origin, 0, Stamp::default()).unwrap();
+    let sealed = delegation
+        .record()
+        .seal(origin, 0, Stamp::default())
+        .unwrap();
     prove(&domain.ledger, &sealed)
 }
 
 fn token(domain: &Domain, terms: &Terms) -> String {
     let tbs = DelegationTbs::new(terms, "jwt-1").unwrap();
     let receipt = receipt(domain, &record(domain, terms, &tbs));
-    tbs.with_receipt(&receipt).sign(domain.jwt.as_ref()).unwrap()
+    tbs.with_receipt(&receipt)
+        .sign(domain.jwt.as_ref())
+        .unwrap()
 }
 
-fn present(domain: &Domain, token: &str, by: &SpiffeId, now: Timestamp) -> Result<Presented, Finding> {
+fn present(
+    domain: &Domain,
+    token: &str,
+    by: &SpiffeId,
+    now: Timestamp,
+) -> Result<Presented, Finding> {
     DelegationToken::parse(token)?.verify(&domain.bundle(), by, now)
 }
 
@@ -79,7 +89,10 @@ fn sign(domain: &Domain, header: &str, claims: &str) -> String {
     let encode = |text: &str| base64::encode_url(text.as_bytes());
     let input = format!("{}.{}", encode(header), encode(claims));
     let der = domain.jwt.sign(input.as_bytes()).unwrap();
-    format!("{input}.{}", base64::encode_url(&es256_from_der(&der).unwrap()))
+    format!(
+        "{input}.{}",
+        base64::encode_url(&es256_from_der(&der).unwrap())
+    )
 }
 
 fn part(token: &str, number: usize) -> String {
@@ -139,7 +152,10 @@ fn what_was_changed_is_not_what_was_signed() {
     let (head, rest) = text.split_once('.').unwrap();
     let (_, signature) = rest.split_once('.').unwrap();
     let with = |claims: &str| {
-        format!("{head}.{}.{signature}", base64::encode_url(claims.as_bytes()))
+        format!(
+            "{head}.{}.{signature}",
+            base64::encode_url(claims.as_bytes())
+        )
     };
     // Widened: the first link carries more than Ada said.
     let claims = part(&text, 1);
@@ -180,7 +196,10 @@ fn a_signature_does_not_mend_what_cannot_be() {
             claims.replace(AUDIENCE, "reports"),
             "DELEGATION-TOKEN-PARSE",
         ),
-        (claims.replace("{\"iss\"", "{ \"iss\""), "DELEGATION-TOKEN-PARSE"),
+        (
+            claims.replace("{\"iss\"", "{ \"iss\""),
+            "DELEGATION-TOKEN-PARSE",
+        ),
         (
             claims.replace("\"aud\"", "\"admin\":true,\"aud\""),
             "DELEGATION-TOKEN-PARSE",
@@ -216,15 +235,25 @@ fn a_signature_does_not_mend_what_cannot_be() {
         ),
     ] {
         assert_ne!(changed, claims, "{expected}");
-        assert_eq!(code(&domain, &sign(&domain, &header, &changed)), expected, "{changed}");
+        assert_eq!(
+            code(&domain, &sign(&domain, &header, &changed)),
+            expected,
+            "{changed}"
+        );
     }
 }
 
 #[test]
 fn a_link_never_outlasts_what_it_rests_on() {
     let domain = Domain::new("example.org");
-    let first = Terms::new(domain.id("people/ada"), vec![link(&domain, "agents/helper", 10)]).unwrap();
-    let refused = first.then(7, link(&domain, "agents/summary", 11)).unwrap_err();
+    let first = Terms::new(
+        domain.id("people/ada"),
+        vec![link(&domain, "agents/helper", 10)],
+    )
+    .unwrap();
+    let refused = first
+        .then(7, link(&domain, "agents/summary", 11))
+        .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-TOKEN-CHAIN");
     // Nor is it older, nor is somebody in it twice, nor is it longer than anybody can answer for.
     let mut early = link(&domain, "agents/summary", 10);
@@ -251,7 +280,11 @@ fn one_algorithm_and_one_key_and_not_the_tokens_choice() {
     for alg in ["none", "None", "HS256", "RS256", "ES384", "EdDSA", ""] {
         let header = header.replace("ES256", alg);
         let expected = "DELEGATION-TOKEN-ALGORITHM";
-        assert_eq!(code(&domain, &sign(&domain, &header, &claims)), expected, "{alg}");
+        assert_eq!(
+            code(&domain, &sign(&domain, &header, &claims)),
+            expected,
+            "{alg}"
+        );
     }
     for (from, to) in [
         ("\"kid\"", "\"jwk\":{},\"kid\""),
@@ -259,7 +292,10 @@ fn one_algorithm_and_one_key_and_not_the_tokens_choice() {
         ("{", "{ "),
     ] {
         let header = header.replacen(from, to, 1);
-        assert_eq!(code(&domain, &sign(&domain, &header, &claims)), "DELEGATION-TOKEN-PARSE");
+        assert_eq!(
+            code(&domain, &sign(&domain, &header, &claims)),
+            "DELEGATION-TOKEN-PARSE"
+        );
     }
     // A key that the bundle has not, another domain's of the same name, and no signature at all.
     let unknown = sign(&domain, &header.replace("jwt-1", "jwt-2"), &claims);
@@ -268,7 +304,10 @@ fn one_algorithm_and_one_key_and_not_the_tokens_choice() {
     std::mem::swap(&mut other.jwt, &mut key(Algorithm::EcdsaP256));
     assert_eq!(code(&other, &text), "DELEGATION-TOKEN-SIGNATURE");
     let (input, _) = text.rsplit_once('.').unwrap();
-    assert_eq!(code(&domain, &format!("{input}.")), "DELEGATION-TOKEN-SIGNATURE");
+    assert_eq!(
+        code(&domain, &format!("{input}.")),
+        "DELEGATION-TOKEN-SIGNATURE"
+    );
     let foreign = Domain::new("other.org");
     assert_eq!(code(&foreign, &text), "DELEGATION-TOKEN-DOMAIN");
 }
@@ -306,7 +345,11 @@ fn the_key_alone_makes_no_delegation() {
     let by = domain.id("agents/summary");
     let refused = |text: &str| {
         let presented = present(&domain, text, &by, NOW).unwrap();
-        presented.recorded(domain.ledger_key()).unwrap_err().code.into_owned()
+        presented
+            .recorded(domain.ledger_key())
+            .unwrap_err()
+            .code
+            .into_owned()
     };
     let good = record(&domain, &terms, &tbs);
     let signed = |receipt: &[u8]| tbs.with_receipt(receipt).sign(domain.jwt.as_ref()).unwrap();
@@ -327,7 +370,10 @@ fn the_key_alone_makes_no_delegation() {
     ] {
         let mut moved = good.clone();
         change(&mut moved);
-        assert_eq!(refused(&signed(&receipt(&domain, &moved))), "DELEGATION-TOKEN-RECEIPT");
+        assert_eq!(
+            refused(&signed(&receipt(&domain, &moved))),
+            "DELEGATION-TOKEN-RECEIPT"
+        );
     }
     assert_eq!(
         Delegation::committed_tbs(
