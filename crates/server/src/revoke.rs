@@ -40,8 +40,12 @@ pub(crate) async fn revoke(
 ) -> Result<Option<u64>, Refusal> {
     cut_now(core, &revocation);
     tell_nodes(core, &revocation);
+    // Of a serial nothing else follows: what rests on a link falls by its `jti`.
+    let more = revocation.kind != TargetKind::Serial;
     let recorded = record_cut(core, revocation).await?;
-    delegations_fall(core).await;
+    if more {
+        delegations_fall(core).await;
+    }
     Ok(recorded)
 }
 
