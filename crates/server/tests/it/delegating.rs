@@ -18,7 +18,7 @@ use tonic::Status;
 const ADA: (&str, &str) = ("https://login.example.org", "ada-1");
 
 /// Ada lets the helper, who lets the summariser and no other.
-fn office(delegations: &str) -> EstateFiles {
+pub(crate) fn office(delegations: &str) -> EstateFiles {
     let mut files = estate();
     files.insert(
         "identities/people.toml",
@@ -38,19 +38,19 @@ fn office(delegations: &str) -> EstateFiles {
     files
 }
 
-const GRANTS: &str = "[[delegation]]\nid = \"ada has a helper\"\nfrom = 'Identity::\"people/ada\"'\n\
+pub(crate) const GRANTS: &str = "[[delegation]]\nid = \"ada has a helper\"\nfrom = 'Identity::\"people/ada\"'\n\
      to = 'Identity::\"agents/helper\"'\nmax_hops = 2\n\
      [[delegation]]\nid = \"the helper has a summariser\"\nfrom = 'Identity::\"agents/helper\"'\n\
      to = 'Identity::\"agents/summary\"'\nmax_ttl = \"5m\"\nactions = [\"select\"]\n";
 
 /// A workload with its SVID, on a machine of its own.
-struct Agent {
-    machine: Machine,
-    held: Held,
+pub(crate) struct Agent {
+    pub(crate) machine: Machine,
+    pub(crate) held: Held,
 }
 
 impl Agent {
-    async fn start(fixture: &Fixture, node: &str, uid: u32) -> Self {
+    pub(crate) async fn start(fixture: &Fixture, node: &str, uid: u32) -> Self {
         let machine = fixture.join(node).await;
         let mut sync = machine.sync().await.unwrap();
         let (_, mut held) = sync
@@ -79,7 +79,7 @@ impl Agent {
     }
 }
 
-async fn first(fixture: &Fixture) -> (String, String) {
+pub(crate) async fn first(fixture: &Fixture) -> (String, String) {
     fixture
         .running()
         .delegate_first(ADA, "agents/helper", &[], 0)
@@ -92,7 +92,7 @@ fn id(path: &str) -> SpiffeId {
 }
 
 /// As a decision point reads it.
-async fn proved(
+pub(crate) async fn proved(
     fixture: &Fixture,
     agent: &Agent,
     token: &str,

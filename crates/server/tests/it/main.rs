@@ -18,6 +18,7 @@ mod authority;
 mod azure;
 mod booting;
 mod cloud;
+mod delegate_client;
 mod delegating;
 mod delegation;
 mod enforcing;
