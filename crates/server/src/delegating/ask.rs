@@ -3,6 +3,7 @@
 use super::{LoggedIn, chain, stands};
 use crate::core::{Core, draft, stamp};
 use crate::current::Current;
+use crate::metrics::Kind;
 use crate::refusal::Refusal;
 use estate::{Chain, IdentityKind, Scope};
 use facts::{Finding, Timestamp};
@@ -239,6 +240,8 @@ async fn make(
     let token = prepared
         .finish(&committed.receipt())
         .map_err(|error| Refusal::internal("signing a delegation", &error))?;
+    let kind = Kind { kind: "delegation" };
+    core.metrics.issued.get_or_create(&kind).inc();
     Ok(Made {
         token,
         jti,

@@ -500,6 +500,52 @@ mod tests {
         }
     }
 
+    /// A revocation is told to gateways for as long as what it hit may come, and no longer.
+    #[test]
+    fn a_delegation_and_its_revocation_leave_once_it_has_ended_for_long() {
+        let end = 1_000_000;
+        let row = |index: u64, jti: &str, rests_on: &[&str]| DelegationRow {
+            index,
+            jti: jti.to_owned(),
+            chain: vec![
+                "spiffe://example.org/a".to_owned(),
+                "spiffe://example.org/b".to_owned(),
+            ],
+            rests_on: rests_on.iter().map(|&one| one.to_owned()).collect(),
+            actions: "null".to_owned(),
+            resources: "null".to_owned(),
+            node: String::new(),
+            not_before: 0,
+            not_after: end,
+        };
+        let mut state = State::default();
+        state.absorb(&Change::Delegation(row(3, "one", &[])));
+        state.absorb(&Change::Delegation(row(4, "two", &["one"])));
+        let two = state.delegation("two").cloned().unwrap();
+        assert!(state.delegation_stands(&two));
+        let lost = row(5, "three", &["gone"]);
+        assert!(
+            !state.delegation_stands(&lost),
+            "what it rests on is not known"
+        );
+        state.absorb(&Change::Revocation(RevocationRow {
+            index: 6,
+            kind: "serial".to_owned(),
+            value: "one".to_owned(),
+            reason: String::new(),
+            by: String::new(),
+        }));
+        assert!(!state.delegation_stands(&two), "it rests on the first");
+        let mut changes = Vec::new();
+        state.advance(end + GRACE, &mut changes);
+        assert!(state.revoked(TargetKind::Serial, "one").is_some());
+        assert_eq!(state.delegations_of("spiffe://example.org/a"), 2);
+        state.advance(end + GRACE + 1000, &mut changes);
+        assert!(state.revoked(TargetKind::Serial, "one").is_none());
+        assert_eq!(state.delegations_of("spiffe://example.org/a"), 0);
+        assert_eq!(state.delegations().count(), 0);
+    }
+
     fn node(locked: Option<&str>) -> State {
         let row = NodeRow {
             name: "m1".to_owned(),
