@@ -25,16 +25,17 @@ use store::DelegationRow;
 /// Whether it and all that it rests on stand, cuts included that are not recorded yet.
 fn stands(core: &Core, row: &DelegationRow) -> bool {
     let state = core.state();
-    let cut = |kind, value: &str| core.unrecorded.holds(kind, value);
-    let Some(links) = state.delegation_links(row) else {
-        return false;
-    };
-    let ahead = links.iter().any(|link| {
-        cut(TargetKind::Serial, &link.jti)
-            || link.chain.iter().any(|one| cut(TargetKind::Identity, one))
-            || cut(TargetKind::Machine, &link.node)
-    });
+    let links = state.delegation_links(row).unwrap_or_default();
+    let ahead = links.iter().any(|link| is_cut(core, link));
     !ahead && state.delegation_stands(row)
+}
+
+/// Whether a cut that waits for its record hits this link.
+fn is_cut(core: &Core, link: &DelegationRow) -> bool {
+    let cut = |kind, value: &str| core.unrecorded.holds(kind, value);
+    cut(TargetKind::Serial, &link.jti)
+        || link.chain.iter().any(|one| cut(TargetKind::Identity, one))
+        || cut(TargetKind::Machine, &link.node)
 }
 
 /// The chain of recorded links, as the estate decides over it.

@@ -1,7 +1,7 @@
 //! Taking back what may be no more: the estate grants it no longer, or the machine from which it was asked for
 //! was cut. Decision points are told by `jti`, as of a revoked SVID; what rests on one falls with it there.
 
-use super::chain;
+use super::{chain, is_cut};
 use crate::core::Core;
 use crate::node::{Lost, withdraw};
 use crate::refusal::Refusal;
@@ -51,7 +51,11 @@ struct Live {
 fn live(core: &Core) -> Vec<Live> {
     let now = core.now().as_millis();
     let state = core.state();
-    let taken = |row: &DelegationRow| state.revoked(TargetKind::Serial, &row.jti).is_some();
+    // Its own cut may wait for its record.
+    let taken = |row: &DelegationRow| {
+        state.revoked(TargetKind::Serial, &row.jti).is_some()
+            || core.unrecorded.holds(TargetKind::Serial, &row.jti)
+    };
     let locked = |row: &DelegationRow| {
         let node = state.node(&row.node);
         node.is_some_and(|node| node.locked_at.is_some_and(|at| at > row.index))
@@ -61,7 +65,8 @@ fn live(core: &Core) -> Vec<Live> {
         let links = state.delegation_links(row)?;
         let over = links.iter().any(|link| taken(link));
         (!over).then(|| Live {
-            fallen: !state.delegation_stands(row) || links.iter().any(|link| locked(link)),
+            fallen: !state.delegation_stands(row)
+                || links.iter().any(|link| locked(link) || is_cut(core, link)),
             links: links.into_iter().cloned().collect(),
         })
     })
