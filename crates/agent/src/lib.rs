@@ -27,6 +27,7 @@ mod attesting;
 mod attestor;
 pub mod client;
 mod config;
+pub mod delegate;
 mod enforcing;
 mod hardware;
 mod health;

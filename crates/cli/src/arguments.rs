@@ -1,6 +1,7 @@
 //! What can be typed. Each command's long help ends with examples that run as printed.
 
 mod attest;
+mod delegation;
 pub(crate) mod estate;
 mod records;
 mod refs;
@@ -10,6 +11,7 @@ pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
+pub(crate) use delegation::{DelegateArguments, DelegationCommand};
 pub(crate) use estate::{
     AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
@@ -190,6 +192,14 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 30d\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 2026-05-12 --json"
     )]
     Replay(ReplayArguments),
+    /// Let another act for whom this workload acts, narrowed or not; prints the token for it
+    #[command(
+        after_long_help = "Examples:\n  trilith delegate --to agents/summary --token ada.token --server trilith.example.org:7443\n  trilith delegate --to agents/summary --token ada.token --server trilith.example.org:7443 --action select --resource shop/public/cards --ttl 300 > summary.token"
+    )]
+    Delegate(DelegateArguments),
+    /// List and take back delegations
+    #[command(subcommand)]
+    Delegation(DelegationCommand),
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@ mod ask;
 mod attest;
 mod author;
 mod blast;
+mod delegation;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
@@ -90,6 +91,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Unused(arguments) => return records::unused(&arguments, &global),
         Command::Replay(arguments) => records::replay(&arguments, &global)?,
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
+        Command::Delegate(arguments) => {
+            block_on(ASKING_THREADS, delegation::delegate(arguments, &global))?
+        }
+        Command::Delegation(command) => {
+            block_on(ASKING_THREADS, delegation::run(command, &global))?
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,7 @@
 
 mod boot;
 mod code;
+mod delegation;
 mod identity;
 mod ima;
 mod image;
@@ -45,6 +46,11 @@ pub const TARGETS: &[Target] = &[
     target("azure_hcl", tee::hcl, tee::hcl_seeds),
     target("compressed", packed::compressed, packed::compressed_seeds),
     target("cose_nitro", tee::nitro, tee::nitro_seeds),
+    target(
+        "delegation_token",
+        delegation::token,
+        delegation::token_seeds,
+    ),
     target("domain_log", boot::domain, boot::domain_seeds),
     target("efi_signatures", boot::signatures, boot::signature_seeds),
     target("ima_ascii", ima::ascii, ima::ascii_seeds),

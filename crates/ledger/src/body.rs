@@ -7,18 +7,21 @@
 mod access;
 mod attestation;
 mod authority;
+mod delegation;
 mod estate;
 mod issuance;
 mod upkeep;
 
 pub use access::{
-    About, ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart,
+    About, ActionOn, Coverage, Decision, Intent, More, OnBehalfOf, Outcome, SessionEnd,
+    SessionStart,
 };
 pub use attestation::{
     Attested, Counted, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState,
     Readmit, TokenCreated, TokenSpent, Verdict, VerdictOutcome,
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
+pub use delegation::Delegation;
 pub use estate::{
     AuthorSignature, BlobRef, EstateVersion, InvariantApproval, InvariantResult, Proof,
 };
@@ -90,6 +93,7 @@ bodies!(
     Recovery,
     SealApproval,
     InvariantApproval,
+    Delegation,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

@@ -5,7 +5,7 @@ use crate::authzen::Semantic;
 use crate::callers::Right;
 use crate::ext_authz::{self, HttpRequest, Mapped};
 use crate::names;
-use crate::question::{Known, Question, Refused};
+use crate::question::{Known, OnBehalfOf, Question, Refused};
 use crate::record::{Outcome, Told};
 use crate::service::{Asker, Plane};
 use facts::{Finding, Timestamp};
@@ -22,8 +22,11 @@ use tonic::{Request, Response, Status};
 pub(crate) const PATH: &str = "/envoy.service.auth.v3.Authorization/Check";
 /// Where a request that is let through says by which record, and one that is not its client's answer.
 const DECISION: &str = "x-trilith-decision";
-/// For whom the client acts, who began it first, with commas between them. It narrows, so the client may say it.
+/// For whom the client acts, who began it first, with commas between them. It narrows, so the client may say it
+/// where `delegation = "claimed"` lets it.
 const ON_BEHALF_OF: &str = "x-trilith-on-behalf-of";
+/// The client's delegation token, which proves for whom it acts.
+const DELEGATION: &str = "x-trilith-delegation";
 
 // google.rpc.Code
 const OK: i32 = 0;
@@ -84,8 +87,9 @@ impl Asker {
         let question = match mapped {
             Ok(mapped) => {
                 let others = http.headers.get(ON_BEHALF_OF);
-                self.question_of(&source, mapped, others.map(String::as_str))
-                    .await
+                let token = http.headers.get(DELEGATION);
+                let said = (others.map(String::as_str), token.map(String::as_str));
+                self.question_of(&source, mapped, said).await
             }
             Err(refused) => Err(refused),
         };
@@ -114,7 +118,7 @@ impl Asker {
         &self,
         source: &attribute_context::Peer,
         mapped: Mapped,
-        others: Option<&str>,
+        (others, token): (Option<&str>, Option<&str>),
     ) -> Result<Question, Refused> {
         let leaf = ext_authz::certificate(&source.certificate)?;
         let core = &self.plane.core;
@@ -128,12 +132,15 @@ impl Asker {
             let chain = [leaf.as_slice(), issuer.as_slice()].map(CertificateDer::from);
             match core.admit(&chain).await {
                 Ok(principal) => {
-                    let on_behalf_of = others
+                    let told = others
                         .map(|others| {
                             let others: Vec<&str> = others.split(',').map(str::trim).collect();
                             names::chain(core.trust_domain(), &others, &principal.path)
                         })
-                        .transpose()?;
+                        .transpose()?
+                        .map(OnBehalfOf::Claimed);
+                    let presenter = Some(&principal.spiffe_id);
+                    let on_behalf_of = self.plane.acting(told, token, presenter).await?;
                     return Ok(Question {
                         subject: principal.path,
                         action: mapped.action,

@@ -18,6 +18,11 @@ pub struct Config {
     pub pdp: gateway::Config,
     /// Where questions come in.
     pub listen: ListenConfig,
+    /// How it has to be known on whose behalf a subject acts. `proven`, so that what is recorded as done for
+    /// somebody was agreed to by them: a chain that is only told is denied. `claimed` takes one as well, which
+    /// only narrows and is recorded as told.
+    #[serde(default)]
+    pub delegation: Delegation,
     /// Identities that may ask over TCP. None by default.
     #[serde(default, rename = "caller")]
     pub callers: Vec<CallerConfig>,
@@ -27,6 +32,17 @@ pub struct Config {
     /// What HTTP requests mean that Envoy asks about. Without it Envoy's questions are not served.
     #[serde(default)]
     pub ext_authz: Option<ExtAuthzConfig>,
+}
+
+/// What shows on whose behalf a subject acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delegation {
+    /// A delegation token, and nothing else.
+    #[default]
+    Proven,
+    /// A token, or the word of whoever asks.
+    Claimed,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -315,6 +331,9 @@ mod tests {
         assert_eq!(config.processes[0].may, [Right::Evaluate]);
         assert_eq!(config.listen.max_evaluations, 256);
         assert!(config.rules().is_empty() && config.callers.is_empty());
+        assert_eq!(config.delegation, Delegation::Proven);
+        let told = Config::parse(&format!("delegation = \"claimed\"\n{FILE}")).unwrap();
+        assert_eq!(told.delegation, Delegation::Claimed);
     }
 
     #[test]
@@ -335,6 +354,7 @@ mod tests {
             ("uid = 101", "uid = 101\nsha256 = \"abc\""),
             ("uid = 101", "uid = 101\nmay = [\"everything\"]"),
             ("unit =", "units ="),
+            ("[listen]", "delegation = \"told\"\n[listen]"),
             ("[listen]", "[listen]\nmax_page = 0"),
             ("[listen]", "[listen]\nurl = \"http://x\""),
             ("[listen]", "[listen]\nurl = \"https://x/y\""),

@@ -123,7 +123,7 @@ impl Version {
         let judge = self.judge(&question.facts);
         match &question.on_behalf_of {
             None => judge.decide(&question.subject, question.action, &question.resource),
-            Some(chain) => judge.decide_chain(chain, question.action, &question.resource),
+            Some(others) => judge.decide_chain(others.chain(), question.action, &question.resource),
         }
     }
 }

@@ -27,6 +27,7 @@ mod check;
 mod config;
 mod connection;
 mod decider;
+mod delegation;
 pub mod ext_authz;
 mod front;
 mod metrics;
@@ -38,10 +39,11 @@ mod service;
 
 pub use callers::Right;
 pub use config::{
-    CallerConfig, Config, ExtAuthzConfig, ListenConfig, ProcessConfig, RuleConfig, json_schema,
+    CallerConfig, Config, Delegation, ExtAuthzConfig, ListenConfig, ProcessConfig, RuleConfig,
+    json_schema,
 };
 pub use decider::{Answer, Decider, Judge, Version};
 pub use metrics::Metrics;
 pub use names::{action, resource, subject};
-pub use question::{Known, Question, Refused};
+pub use question::{Known, OnBehalfOf, Question, Refused};
 pub use run::{RunError, run, run_with};

@@ -2,6 +2,7 @@
 
 use estate::{Action, Chain, ResourceRef};
 use facts::{FactSet, Finding};
+use gateway::Delegated;
 use std::fmt;
 
 /// May `subject` do `action` to `resource`?
@@ -12,8 +13,27 @@ pub struct Question {
     pub action: Action,
     pub resource: ResourceRef,
     pub facts: Known,
-    /// Of one who acts for others: the whole chain, which ends with `subject`. It narrows, so nobody has to prove it.
-    pub on_behalf_of: Option<Chain>,
+    /// Of one who acts for others: the whole chain, which ends with `subject`.
+    pub on_behalf_of: Option<OnBehalfOf>,
+}
+
+/// On whose behalf, and how that is known. What may be done is the same by both: a chain only narrows.
+#[derive(Debug, Clone)]
+pub enum OnBehalfOf {
+    /// Whoever asks says so, and nobody has shown that the others agreed.
+    Claimed(Chain),
+    /// By a delegation token that the subject presented.
+    Proven(Box<Delegated>),
+}
+
+impl OnBehalfOf {
+    #[must_use]
+    pub fn chain(&self) -> &Chain {
+        match self {
+            Self::Claimed(chain) => chain,
+            Self::Proven(delegated) => &delegated.chain,
+        }
+    }
 }
 
 /// What is known of the subject's machine, workload and code.

@@ -4,7 +4,7 @@ use crate::authzen::Evaluation;
 use crate::decider::{Answer, Version};
 use crate::ext_authz::Mapped;
 use crate::names::shown;
-use crate::question::{Known, Question, Refused};
+use crate::question::{Known, OnBehalfOf, Question, Refused};
 use facts::{FactSet, Value};
 use gateway::{Answered, Operation};
 use ledger::body::{About, ActionOn, Coverage, FactValue};
@@ -127,14 +127,21 @@ fn about(question: &Question, domain: &TrustDomain) -> About {
         Known::Issued { issuance, .. } => (Some((*issuance).into()), BTreeMap::new()),
         Known::Stated(facts) => (None, values(facts)),
     };
-    let chain = question.on_behalf_of.iter();
-    let others = chain.flat_map(|chain| chain.principals().split_last().map(|(_, others)| others));
-    let on_behalf_of = others.flatten().map(named).collect();
+    let (claimed_on_behalf_of, on_behalf_of) = match &question.on_behalf_of {
+        None => (Vec::new(), Vec::new()),
+        Some(OnBehalfOf::Claimed(chain)) => {
+            let others = chain.principals().split_last().map(|(_, others)| others);
+            let others = others.into_iter().flatten();
+            (others.map(named).collect(), Vec::new())
+        }
+        Some(OnBehalfOf::Proven(delegated)) => (Vec::new(), delegated.on_behalf_of()),
+    };
     About {
         spiffe_id,
         issuance,
         stated,
-        claimed_on_behalf_of: on_behalf_of,
+        claimed_on_behalf_of,
+        on_behalf_of,
     }
 }
 

@@ -21,6 +21,7 @@ use gateway::{Core, SessionRecorder};
 use http_body_util::LengthLimitError;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
+use spiffe_core::SpiffeId;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -301,13 +302,26 @@ impl Asker {
             None => None,
             Some(chain) => Some(self.shown(&chain, &evaluation.subject).await),
         };
+        let (shown, presenter) = match shown {
+            Some(Ok((known, presenter))) => (Some(Ok(known)), Some(presenter)),
+            Some(Err(finding)) => (Some(Err(finding)), None),
+            None => (None, None),
+        };
         let may_state = rights.has(Right::StateFacts);
         let domain = self.plane.core.trust_domain();
-        evaluation.question(domain, shown, may_state, now)
+        let mut question = evaluation.question(domain, shown, may_state, now)?;
+        let told = question.on_behalf_of.take();
+        let token = evaluation.subject.delegation();
+        question.on_behalf_of = self.plane.acting(told, token, presenter.as_ref()).await?;
+        Ok(question)
     }
 
     /// What the SVID of a subject says, if it would be let in at a gateway.
-    async fn shown(&self, chain: &[Vec<u8>], subject: &authzen::Subject) -> Result<Known, Finding> {
+    async fn shown(
+        &self,
+        chain: &[Vec<u8>],
+        subject: &authzen::Subject,
+    ) -> Result<(Known, SpiffeId), Finding> {
         let ders: Vec<_> = chain
             .iter()
             .map(|der| CertificateDer::from(der.as_slice()))
@@ -316,10 +330,11 @@ impl Asker {
         let domain = self.plane.core.trust_domain();
         let path = crate::subject(domain, &subject.kind, &subject.id);
         if path.is_ok_and(|path| path == principal.path) {
-            return Ok(Known::Issued {
+            let known = Known::Issued {
                 facts: principal.facts,
                 issuance: principal.issuance,
-            });
+            };
+            return Ok((known, principal.spiffe_id));
         }
         Err(Finding::new(
             "PDP-SUBJECT-CERTIFICATE",
@@ -442,6 +457,7 @@ impl Asker {
             (Some((subject, chain)), None) => self
                 .shown(&chain, subject)
                 .await
+                .map(|(known, _)| known)
                 .map_err(Refused::forbidden)?,
             (None, Some(stated)) => Known::Stated(stated),
             (None, None) => Known::Nothing,

@@ -389,6 +389,12 @@ fn body_terms(
             }
             code(&issuance.facts, terms);
         }
+        RecordType::Delegation => {
+            let delegation: body::Delegation = record.expect_body()?;
+            for one in delegation.chain {
+                add(Dimension::Identity, one);
+            }
+        }
         RecordType::AssumeRefused => {
             let refused: body::AssumeRefused = record.expect_body()?;
             if let Some(identity) = refused.spiffe_id {

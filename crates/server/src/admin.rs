@@ -366,4 +366,13 @@ impl Admin for AdminService {
         let stream = attest::dry_run(&self.0, request.into_inner()).await?;
         Ok(Response::new(Box::pin(stream)))
     }
+
+    async fn delegations(
+        &self,
+        request: Request<v1::DelegationsRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        self.may(&request, Action::Query).await?;
+        let whose = request.into_inner().identity;
+        Ok(document(&acts::delegations(&self.0, &whose)?)?)
+    }
 }

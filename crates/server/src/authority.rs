@@ -109,6 +109,19 @@ impl Authority {
         opened.workloads.prepare_jwt(spiffe_id, audience, id, now)
     }
 
+    pub(crate) fn prepare_delegation(
+        &self,
+        terms: &spiffe_core::delegation::Terms,
+        now: Timestamp,
+    ) -> Result<identity::PreparedDelegation, IssueError> {
+        self.opened.load().workloads.prepare_delegation(terms, now)
+    }
+
+    /// When the key that signs tokens at `now` ends.
+    pub(crate) fn jwt_until(&self, now: Timestamp) -> Result<Timestamp, AuthorityError> {
+        self.opened.load().workloads.jwt_until(now)
+    }
+
     /// Has `sign` sign by the key of JWTs, whose id it gets, what is nobody's identity. Whether it may be signed
     /// is the caller's to see to.
     pub(crate) fn with_jwt_key<T>(

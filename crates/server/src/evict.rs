@@ -154,6 +154,7 @@ async fn record(
             // Until then it goes on being asked, and is overdue if this fails.
             core.watched.forget(&node.name);
             core.metrics.revocations.inc();
+            revoke::delegations_fall(core).await;
             Ok(committed.last().map(ledger_store::Committed::index))
         }
         // What can be recorded later is the revocation alone: the machine is then out until it is

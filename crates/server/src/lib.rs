@@ -30,6 +30,7 @@ mod connection;
 mod core;
 mod crl;
 mod current;
+mod delegating;
 mod endorsements;
 mod enforcing;
 mod evict;

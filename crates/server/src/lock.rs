@@ -168,7 +168,9 @@ async fn lock_out(
     core.journal
         .append_reserved(vec![draft(record)?.into()])
         .await?;
-    withdraw(core, held(core, std::slice::from_ref(node)), &reason).await
+    withdraw(core, held(core, std::slice::from_ref(node)), &reason).await?;
+    crate::revoke::delegations_fall(core).await;
+    Ok(())
 }
 
 /// Cuts what a crash between a lock and its cuts has left.

@@ -18,7 +18,7 @@ pub(crate) struct Code {
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct Kind {
-    /// `x509` or `jwt`.
+    /// `x509`, `jwt` or `delegation`.
     pub(crate) kind: &'static str,
 }
 
@@ -88,7 +88,7 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("svids_issued", "SVIDs signed", self.issued.clone());
+        registry.register("svids_issued", "SVIDs and delegation tokens signed", self.issued.clone());
         registry.register("joins", "Machines that joined", self.joins.clone());
         registry.register(
             "joins_refused",

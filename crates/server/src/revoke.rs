@@ -40,7 +40,21 @@ pub(crate) async fn revoke(
 ) -> Result<Option<u64>, Refusal> {
     cut_now(core, &revocation);
     tell_nodes(core, &revocation);
-    record_cut(core, revocation).await
+    // Of a serial nothing else follows: what rests on a link falls by its `jti`.
+    let more = revocation.kind != TargetKind::Serial;
+    let recorded = record_cut(core, revocation).await?;
+    if more {
+        delegations_fall(core).await;
+    }
+    Ok(recorded)
+}
+
+/// What somebody let others act by falls with them. The revocation stands, whatever comes of this: the next
+/// start takes it up.
+pub(crate) async fn delegations_fall(core: &Arc<Core>) {
+    if let Err(refusal) = crate::delegating::settle(core).await {
+        tracing::error!(%refusal, "delegations that rest on what was revoked are not taken back yet");
+    }
 }
 
 /// Tells gateways, which wait for no record.

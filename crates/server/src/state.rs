@@ -5,8 +5,10 @@
 //! start; `rebuild_state` computes them again from the first record, and the two are equal.
 
 mod counted;
+mod delegations;
 mod fold;
 
+use delegations::Delegations;
 pub use fold::FoldError;
 pub(crate) use fold::node_of;
 
@@ -41,6 +43,7 @@ pub struct State {
     estates: BTreeMap<u64, EstateRow>,
     bundles: BTreeMap<u64, BundleRow>,
     gateways: BTreeMap<String, GatewayRow>,
+    delegations: Delegations,
     // -- indices, made from the rows
     by_serial: HashMap<String, u64>,
     by_identity: HashMap<String, BTreeSet<u64>>,
@@ -78,7 +81,8 @@ impl State {
             .chain(snapshot.revocations.into_iter().map(Change::Revocation))
             .chain(snapshot.estates.into_iter().map(Change::Estate))
             .chain(snapshot.bundles.into_iter().map(Change::Bundle))
-            .chain(snapshot.gateways.into_iter().map(Change::Gateway));
+            .chain(snapshot.gateways.into_iter().map(Change::Gateway))
+            .chain(snapshot.delegations.into_iter().map(Change::Delegation));
         for change in changes {
             state.absorb(&change);
         }
@@ -108,6 +112,7 @@ impl State {
             estates: self.estates.values().cloned().collect(),
             bundles: self.bundles.values().cloned().collect(),
             gateways: self.gateways.values().cloned().collect(),
+            delegations: self.delegations.all().cloned().collect(),
         }
     }
 
@@ -385,6 +390,8 @@ impl State {
             Change::Gateway(row) => {
                 self.gateways.insert(row.origin.clone(), row.clone());
             }
+            Change::Delegation(row) => self.delegations.put(row),
+            Change::DelegationGone(index) => self.delegations.remove(*index),
         }
     }
 

@@ -11,7 +11,7 @@ mod validate;
 
 pub use build::{BuildError, Issuer, LeafParams, Tbs, ToBeSigned};
 pub use oid::RECEIPT as RECEIPT_OID_DER;
-pub use parse::X509Svid;
+pub use parse::{X509Svid, split_certificates};
 pub use serial::Serial;
 pub use validate::ValidatedSvid;
 

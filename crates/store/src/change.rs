@@ -1,7 +1,8 @@
 //! What a record changes in the state, and the state as a whole.
 
 use crate::rows::{
-    BundleRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+    BundleRow, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow,
+    TokenRow,
 };
 use crate::table::{self, Row};
 use rusqlite::Connection;
@@ -22,6 +23,8 @@ pub enum Change {
     Estate(EstateRow),
     Bundle(BundleRow),
     Gateway(GatewayRow),
+    Delegation(DelegationRow),
+    DelegationGone(u64),
 }
 
 impl Change {
@@ -40,6 +43,10 @@ impl Change {
             Self::Estate(row) => table::upsert(connection, row),
             Self::Bundle(row) => table::upsert(connection, row),
             Self::Gateway(row) => table::upsert(connection, row),
+            Self::Delegation(row) => table::upsert(connection, row),
+            Self::DelegationGone(index) => {
+                table::remove::<DelegationRow>(connection, &key(*index)?)
+            }
         }
     }
 }
@@ -59,6 +66,7 @@ pub struct Snapshot {
     pub estates: Vec<EstateRow>,
     pub bundles: Vec<BundleRow>,
     pub gateways: Vec<GatewayRow>,
+    pub delegations: Vec<DelegationRow>,
 }
 
 impl Snapshot {
@@ -70,7 +78,8 @@ impl Snapshot {
         table::create::<RevocationRow>(connection)?;
         table::create::<EstateRow>(connection)?;
         table::create::<BundleRow>(connection)?;
-        table::create::<GatewayRow>(connection)
+        table::create::<GatewayRow>(connection)?;
+        table::create::<DelegationRow>(connection)
     }
 
     pub(crate) fn load(connection: &Connection) -> rusqlite::Result<Self> {
@@ -83,6 +92,7 @@ impl Snapshot {
             estates: table::list(connection)?,
             bundles: table::list(connection)?,
             gateways: table::list(connection)?,
+            delegations: table::list(connection)?,
         })
     }
 
@@ -95,7 +105,8 @@ impl Snapshot {
         table::replace(connection, &self.revocations)?;
         table::replace(connection, &self.estates)?;
         table::replace(connection, &self.bundles)?;
-        table::replace(connection, &self.gateways)
+        table::replace(connection, &self.gateways)?;
+        table::replace(connection, &self.delegations)
     }
 
     /// The canonical dump: one line a row, tables and rows in a fixed order. Two states are equal
@@ -111,6 +122,7 @@ impl Snapshot {
         lines(&mut out, &self.estates);
         lines(&mut out, &self.bundles);
         lines(&mut out, &self.gateways);
+        lines(&mut out, &self.delegations);
         out
     }
 }

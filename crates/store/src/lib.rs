@@ -33,6 +33,7 @@ pub use change::{Change, Snapshot};
 pub use database::{Error, Store};
 pub use projector::{Kept, Projector, Whole};
 pub use rows::{
-    BundleRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+    BundleRow, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow,
+    TokenRow,
 };
 pub use table::Row;

@@ -75,6 +75,25 @@ table! {
 }
 
 table! {
+    /// A delegation that has not ended, by the index of its record.
+    DelegationRow in "delegation" {
+        index: u64,
+        jti: String,
+        /// SPIFFE IDs, who began it first, whom it lets act last.
+        chain: Vec<String>,
+        /// `jti` of each that it rests on, the first first.
+        rests_on: Vec<String>,
+        /// What it was narrowed to, or whether it was: JSON, `null` for any.
+        actions: String,
+        resources: String,
+        /// Machine of the SVID by which it was asked for; empty of a person's own.
+        node: String,
+        not_before: u64,
+        not_after: u64,
+    }
+}
+
+table! {
     /// A revocation that still matters, by the index of its record.
     RevocationRow in "revocation" {
         index: u64,

@@ -109,7 +109,16 @@ impl Plane {
                 .roots()
                 .map(|root| Base64(root.to_vec()))
                 .collect(),
-            jwt_authorities: Vec::new(),
+            jwt_authorities: plane
+                .authority
+                .document()
+                .jwt
+                .iter()
+                .map(|jwt| body::JwtAuthority {
+                    kid: jwt.kid.clone(),
+                    spki: Base64(crypto::base64::decode(&jwt.spki).unwrap()),
+                })
+                .collect(),
             blob: None,
         };
         plane.record("bundle", bundle.record(), Vec::new());

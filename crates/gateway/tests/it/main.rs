@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+mod delegated;
 mod faulty_disk;
 mod metrics;
 mod pushed;

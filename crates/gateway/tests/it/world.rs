@@ -86,10 +86,15 @@ impl World {
 
     fn bundle_body(&self) -> body::Bundle {
         let roots = self.authority.roots();
+        let jwt = self.authority.document().jwt.iter();
+        let jwt = jwt.map(|jwt| body::JwtAuthority {
+            kid: jwt.kid.clone(),
+            spki: Base64(crypto::base64::decode(&jwt.spki).unwrap()),
+        });
         body::Bundle {
             sequence: 1.into(),
             x509_authorities: roots.map(|root| Base64(root.to_vec())).collect(),
-            jwt_authorities: Vec::new(),
+            jwt_authorities: jwt.collect(),
             blob: None,
         }
     }
@@ -273,9 +278,20 @@ impl World {
             not_after: self.now.plus_secs(3_600).as_secs(),
             ..self.issuance(PAYMENTS, serial, &key.public_key().spki_sha256())
         };
+        let receipt = self.forged_receipt(ledger, issuance.record(), size);
+        self.sign(&tbs, Some(&receipt.encode().unwrap()))
+    }
+
+    /// A flawless receipt for `builder` as the last of `size` records of a history of its own.
+    pub(crate) fn forged_receipt(
+        &self,
+        ledger: &LedgerSigner,
+        builder: RecordBuilder,
+        size: u64,
+    ) -> Receipt {
         let stamp = ledger::Stamp { wall: 1, mono: 1 };
         let origin = ledger.key().origin();
-        let record = issuance.record().actor("server", "self");
+        let record = builder.actor("server", "self");
         let record = record.seal(origin, size - 1, stamp).unwrap();
         // The record is the last one: its proof is the peaks of what stands before it.
         let mut tree = ledger::Frontier::new();
@@ -289,13 +305,12 @@ impl World {
             size,
             root: tree.root(),
         };
-        let receipt = Receipt {
+        Receipt {
             record: record.into_bytes(),
             index: size - 1,
             proof,
             checkpoint: ledger.sign(&checkpoint).unwrap(),
-        };
-        self.sign(&tbs, Some(&receipt.encode().unwrap()))
+        }
     }
 
     pub(crate) async fn admit(&self, chain: &[Vec<u8>]) -> Result<Principal, Finding> {

@@ -137,4 +137,17 @@ pub struct About {
     /// what each of them may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed_on_behalf_of: Vec<String>,
+    /// On whose behalf it acted, who began it first, as a delegation token proved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<OnBehalfOf>,
+}
+
+/// One who let another act, and by which delegation.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnBehalfOf {
+    /// Who delegated.
+    pub spiffe_id: String,
+    /// `jti` of the delegation, as its record `delegation` has it.
+    pub jti: String,
 }

@@ -1,6 +1,6 @@
 //! Evaluation and evaluations: from bytes to what is asked, one question at a time.
 
-use crate::question::{Known, Question, Refused};
+use crate::question::{Known, OnBehalfOf, Question, Refused};
 use estate::Chain;
 use facts::{FactSet, Finding, Source, Timestamp, Value as FactValue};
 use serde::de::value::MapAccessDeserializer;
@@ -38,6 +38,9 @@ struct SubjectProperties {
     /// On whose behalf the subject would act, who began it first: identities by path or SPIFFE ID.
     #[serde(default)]
     on_behalf_of: Option<Vec<String>>,
+    /// A delegation token of the subject's, which proves on whose behalf it acts. It counts with `x5c`.
+    #[serde(default)]
+    delegation: Option<String>,
 }
 
 /// A resource as it was asked about.
@@ -98,7 +101,10 @@ impl Evaluation {
             }
         };
         Ok(Question {
-            on_behalf_of: self.subject.acting(trust_domain, &subject)?,
+            on_behalf_of: self
+                .subject
+                .acting(trust_domain, &subject)?
+                .map(OnBehalfOf::Claimed),
             subject,
             action: crate::action(&self.action.name)?,
             resource: crate::resource(&self.resource.kind, &self.resource.id)?,
@@ -112,7 +118,14 @@ impl Subject {
     #[must_use]
     pub fn acts_for_others(&self) -> bool {
         let said = self.properties.as_ref();
-        said.is_some_and(|said| said.0.on_behalf_of.is_some())
+        said.is_some_and(|said| said.0.on_behalf_of.is_some() || said.0.delegation.is_some())
+    }
+
+    /// The delegation token that was presented with it.
+    #[must_use]
+    pub fn delegation(&self) -> Option<&str> {
+        let said = self.properties.as_ref();
+        said.and_then(|said| said.0.delegation.as_deref())
     }
 
     /// The chain of those on whose behalf the subject `path` would act.

@@ -108,7 +108,7 @@ fn what_is_no_chain_is_refused_and_not_read_past() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_record_says_on_whose_behalf_and_a_search_does_not_guess() {
-    let world = World::start().await;
+    let world = World::configured(|config| config.delegation = pdp::Delegation::Claimed).await;
     let body = asked("select", "record-1", &json!(["spiffe://example.org/bob"]));
     let (status, answer) = world.post(EVALUATION, &body).await;
     assert_eq!(

@@ -169,7 +169,7 @@ async fn on_behalf_of(
 /// A client's own header narrows what it may, and can do no more than that.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_acts_for_others_is_let_through_for_what_they_may() {
-    let world = World::start().await;
+    let world = World::configured(|config| config.delegation = pdp::Delegation::Claimed).await;
     let mut files = crate::world::estate();
     files.insert(
         "delegations/d.toml",
@@ -206,6 +206,39 @@ async fn a_client_that_acts_for_others_is_let_through_for_what_they_may() {
             "{others:?}"
         );
     }
+    world.stop().await;
+}
+
+/// HTTP status and code of a request of `who` that presents a delegation token.
+async fn presented(
+    client: &mut AuthorizationClient<Channel>,
+    who: &Svid,
+    token: &str,
+) -> (i32, String) {
+    let mut request = request(&who.id, &forwarded(who), "GET", "/records");
+    let attributes = request.attributes.as_mut().unwrap();
+    let http = attributes.request.as_mut().unwrap().http.as_mut().unwrap();
+    let header = ("x-trilith-delegation".to_owned(), token.to_owned());
+    http.headers.extend([header]);
+    let (status, code, _) = told(client.check(request).await.unwrap().into_inner());
+    (status, code)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_proves_for_whom_it_acts_by_a_token_of_its_own() {
+    let world = crate::tokens::delegating().await;
+    let mut client = client(&world).await;
+    let (alice, bob) = (world.plane.issue("alice"), world.plane.issue("bob"));
+    let (token, jti) = crate::tokens::token(&world, &["select"]);
+    assert_eq!(presented(&mut client, &alice, &token).await.0, 200);
+    let about = world.decisions().pop().unwrap().about.unwrap();
+    assert_eq!(about.on_behalf_of[0].jti, jti);
+    assert!(about.claimed_on_behalf_of.is_empty());
+    // Read by somebody else on its way, it is nothing; and what is only told is not believed here.
+    let stolen = presented(&mut client, &bob, &token).await;
+    assert_eq!(stolen, (403, "DELEGATION-TOKEN-PRESENTER".to_owned()));
+    let claimed = on_behalf_of(&mut client, &alice, "bob").await;
+    assert_eq!(claimed, (403, "PDP-DELEGATION-CLAIMED".to_owned()));
     world.stop().await;
 }
 

@@ -27,6 +27,7 @@ mod own_kinds;
 mod plane;
 mod recording;
 mod search;
+mod tokens;
 mod world;
 
 // What the shared stand-ins keep keys and stream by.

@@ -18,6 +18,8 @@ use std::sync::Arc;
 const TOKEN_TTL_S: u32 = 3_600;
 /// A kind of revocation that the next clean join lifts.
 const EVICTION: &str = "eviction";
+/// Recorded and pushed as a serial: its `jti` is one.
+const DELEGATION: &str = "delegation";
 const LONGEST_TTL_S: u32 = 7 * 86_400;
 
 pub(super) async fn token_create(
@@ -125,12 +127,14 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> 
     let evict = request.kind == EVICTION;
     let kind = if evict {
         Some(TargetKind::Machine)
+    } else if request.kind == DELEGATION {
+        Some(TargetKind::Serial)
     } else {
         target_kind(&request.kind)
     };
     let Some(kind) = kind else {
         let finding = Finding::new("REVOKE-KIND", "this cannot be revoked")
-            .expected("identity, serial, machine or eviction")
+            .expected("identity, serial, machine, eviction or delegation")
             .observed(request.kind.clone());
         return Asked::nothing(core, Refusal::Invalid(finding));
     };
@@ -166,20 +170,31 @@ pub(super) fn target(core: &Core, request: &v1::RevokeRequest) -> Asked<Target> 
             }
         }
         TargetKind::Serial => {
-            let svid = core.state().svid(&request.value).cloned();
+            let whose = {
+                let state = core.state();
+                let svid = state
+                    .svid(&request.value)
+                    .map(|svid| svid.spiffe_id.clone());
+                let delegation = state.delegation(&request.value);
+                // Whom it lets act: that is who loses by it.
+                svid.or_else(|| delegation.and_then(|row| row.chain.last().cloned()))
+            };
             let prefix = format!("spiffe://{}/", core.trust_domain);
-            match svid {
-                Some(svid) => {
-                    let path = svid.spiffe_id.strip_prefix(&prefix).unwrap_or_default();
+            match whose {
+                Some(spiffe_id) => {
+                    let path = spiffe_id.strip_prefix(&prefix).unwrap_or_default();
                     Asked {
                         resource: identity_resource(core, path),
-                        named: Ok(svid.serial.clone()),
+                        named: Ok(request.value.clone()),
                     }
                 }
                 None if behind => Asked {
                     resource: whole(),
                     named: named(&request.value),
                 },
+                None if request.kind == DELEGATION => {
+                    Asked::nothing(core, unknown("live delegation", "trilith delegation list"))
+                }
                 None => Asked::nothing(
                     core,
                     unknown(
@@ -338,6 +353,19 @@ pub(super) async fn revoke(
         fields.insert("finding".to_owned(), json!(note));
     }
     Ok(document)
+}
+
+/// The delegations of whoever `text` names, or all.
+pub(super) fn delegations(core: &Arc<Core>, text: &str) -> Result<Value, Refusal> {
+    let whose = match text {
+        "" => String::new(),
+        text => format!(
+            "spiffe://{}/{}",
+            core.trust_domain,
+            identity_path(core, text)?
+        ),
+    };
+    Ok(crate::delegating::list(core, &whose))
 }
 
 fn not_evicted(node: &str, why: &str) -> Refusal {

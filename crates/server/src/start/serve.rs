@@ -6,6 +6,7 @@ use crate::authority::{self, Authority};
 use crate::config::Config;
 use crate::core::Core;
 use crate::current::Current;
+use crate::delegating::DelegateService;
 use crate::follow::FollowService;
 use crate::http;
 use crate::hub::{Hub, Published};
@@ -28,6 +29,7 @@ use ledger::body::{self, Body as _};
 use ledger::{Base64, Decimal, Digest};
 use ledger_store::{Blobs, Ledger};
 use proto::v1::admin_server::AdminServer;
+use proto::v1::delegate_server::DelegateServer;
 use proto::v1::follow_server::FollowServer;
 use proto::v1::join_server::JoinServer;
 use proto::v1::node_server::NodeServer;
@@ -139,6 +141,9 @@ pub(crate) async fn take_up(core: &Arc<Core>) {
     }
     if let Err(refusal) = crate::seals::refresh(core).await {
         tracing::error!(%refusal, "boots were not approved");
+    }
+    if let Err(refusal) = crate::delegating::settle(core).await {
+        tracing::error!(%refusal, "delegations that should be taken back are not");
     }
 }
 
@@ -458,6 +463,8 @@ async fn listeners(
     let node = NodeServer::new(NodeService(Arc::clone(core))).max_decoding_message_size(most);
     let follow = FollowServer::new(FollowService(Arc::clone(core)))
         .max_decoding_message_size(FOLLOW_MESSAGE);
+    let delegate =
+        DelegateServer::new(DelegateService(Arc::clone(core))).max_decoding_message_size(most);
     let stop = core.stop.clone();
     tasks.spawn(async move {
         let served = Server::builder()
@@ -465,6 +472,7 @@ async fn listeners(
             .add_service(join)
             .add_service(node)
             .add_service(follow)
+            .add_service(delegate)
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         ended("the TLS port", served.await);
     });
@@ -559,6 +567,31 @@ impl Running {
         match self.failure.get() {
             Some(what) => Err(StartError::Failed(what.clone())),
             None => Ok(closed?),
+        }
+    }
+
+    /// Lets `to` act for the person whom the provider `issuer` knows as `subject`: what whoever judges logins calls
+    /// once it has. Returns the token and its `jti`. No listener leads here.
+    ///
+    /// # Errors
+    /// A finding: what the estate does not grant, or cannot be recorded.
+    pub async fn delegate_first(
+        &self,
+        (issuer, subject): (&str, &str),
+        to: &str,
+        actions: &[&str],
+        ttl_s: u64,
+    ) -> Result<(String, String), Finding> {
+        let person = crate::delegating::LoggedIn::new(issuer.to_owned(), subject.to_owned());
+        let ask = crate::delegating::Ask {
+            to: to.to_owned(),
+            actions: actions.iter().map(|&one| one.to_owned()).collect(),
+            resources: Vec::new(),
+            ttl_s,
+        };
+        match crate::delegating::first(&self.core, &person, ask).await {
+            Ok(made) => Ok((made.token, made.jti)),
+            Err(refusal) => Err(refusal.finding().clone()),
         }
     }
 

@@ -7,7 +7,8 @@ use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
 use std::sync::Arc;
 use store::{
-    BundleRow, Change, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow, SvidRow, TokenRow,
+    BundleRow, Change, DelegationRow, EstateRow, GatewayRow, MetaRow, NodeRow, RevocationRow,
+    SvidRow, TokenRow,
 };
 
 /// A record that the fold cannot take: the ledger is not this server's, or not of this version.
@@ -84,6 +85,11 @@ impl State {
                 .copied();
             changes.extend(revocation.map(Change::RevocationGone));
         }
+        for row in self.delegations.ended(wall.saturating_sub(GRACE)) {
+            changes.push(Change::DelegationGone(row.index));
+            let revocation = self.revoked.get(&(TargetKind::Serial, row.jti.clone()));
+            changes.extend(revocation.copied().map(Change::RevocationGone));
+        }
         let ended = self
             .tokens
             .values()
@@ -123,6 +129,7 @@ impl State {
             RecordType::Recovery => recovery(index, &record.expect_body()?),
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
             RecordType::KeyRotation => key_rotation(&record.expect_body()?),
+            RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
@@ -399,6 +406,25 @@ fn svid(index: u64, estate: Option<u64>, body: &body::Issuance) -> Arc<SvidRow> 
     })
 }
 
+/// A list of a scope as its row has it.
+fn listed(words: Option<&Vec<String>>) -> String {
+    serde_json::to_string(&words).unwrap_or_default()
+}
+
+fn delegation(index: u64, body: body::Delegation) -> Change {
+    Change::Delegation(DelegationRow {
+        index,
+        jti: body.jti,
+        chain: body.chain,
+        rests_on: body.rests_on,
+        actions: listed(body.actions.as_ref()),
+        resources: listed(body.resources.as_ref()),
+        node: body.node,
+        not_before: body.not_before.saturating_mul(1000),
+        not_after: body.not_after.saturating_mul(1000),
+    })
+}
+
 fn anchor(index: u64, body: body::Anchor) -> Vec<Change> {
     vec![Change::Gateway(GatewayRow {
         origin: body.origin,
@@ -472,6 +498,52 @@ mod tests {
         for row in [by_estate, of_another, token, server] {
             assert_eq!(node_of(&row), None, "{row:?}");
         }
+    }
+
+    /// A revocation is told to gateways for as long as what it hit may come, and no longer.
+    #[test]
+    fn a_delegation_and_its_revocation_leave_once_it_has_ended_for_long() {
+        let end = 1_000_000;
+        let row = |index: u64, jti: &str, rests_on: &[&str]| DelegationRow {
+            index,
+            jti: jti.to_owned(),
+            chain: vec![
+                "spiffe://example.org/a".to_owned(),
+                "spiffe://example.org/b".to_owned(),
+            ],
+            rests_on: rests_on.iter().map(|&one| one.to_owned()).collect(),
+            actions: "null".to_owned(),
+            resources: "null".to_owned(),
+            node: String::new(),
+            not_before: 0,
+            not_after: end,
+        };
+        let mut state = State::default();
+        state.absorb(&Change::Delegation(row(3, "one", &[])));
+        state.absorb(&Change::Delegation(row(4, "two", &["one"])));
+        let two = state.delegation("two").cloned().unwrap();
+        assert!(state.delegation_stands(&two));
+        let lost = row(5, "three", &["gone"]);
+        assert!(
+            !state.delegation_stands(&lost),
+            "what it rests on is not known"
+        );
+        state.absorb(&Change::Revocation(RevocationRow {
+            index: 6,
+            kind: "serial".to_owned(),
+            value: "one".to_owned(),
+            reason: String::new(),
+            by: String::new(),
+        }));
+        assert!(!state.delegation_stands(&two), "it rests on the first");
+        let mut changes = Vec::new();
+        state.advance(end + GRACE, &mut changes);
+        assert!(state.revoked(TargetKind::Serial, "one").is_some());
+        assert_eq!(state.delegations_of("spiffe://example.org/a"), 2);
+        state.advance(end + GRACE + 1000, &mut changes);
+        assert!(state.revoked(TargetKind::Serial, "one").is_none());
+        assert_eq!(state.delegations_of("spiffe://example.org/a"), 0);
+        assert_eq!(state.delegations().count(), 0);
     }
 
     fn node(locked: Option<&str>) -> State {

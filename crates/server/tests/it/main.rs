@@ -18,6 +18,8 @@ mod authority;
 mod azure;
 mod booting;
 mod cloud;
+mod delegate_client;
+mod delegating;
 mod delegation;
 mod enforcing;
 mod evading;

@@ -89,8 +89,11 @@ impl X509Svid {
     }
 }
 
-/// The certificates in `bytes`, which stand there one after another.
-pub(crate) fn split_certificates(bytes: &[u8]) -> Result<Vec<&[u8]>, Finding> {
+/// The certificates in `bytes`, which stand there one after another, as the Workload API carries them.
+///
+/// # Errors
+/// `SVID-PARSE`: it ends within one, or begins with something else.
+pub fn split_certificates(bytes: &[u8]) -> Result<Vec<&[u8]>, Finding> {
     let mut certificates = Vec::new();
     let mut rest = bytes;
     while !rest.is_empty() {

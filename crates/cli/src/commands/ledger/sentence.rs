@@ -93,6 +93,7 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("node"),
             list(body.get("policies"))
         ),
+        "delegation" => delegated(body),
         "assume-refused" => format!(
             "{} refused on {}{}",
             short("spiffe_id"),
@@ -160,6 +161,22 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
     }
     .trim_end()
     .to_owned()
+}
+
+/// `agents/helper lets agents/summary act for people/ada: 4f2d…`
+fn delegated(body: &Value) -> String {
+    let chain = body.get("chain").and_then(Value::as_array);
+    let chain: Vec<&str> = chain
+        .into_iter()
+        .flatten()
+        .filter_map(|one| one.as_str().map(path_of))
+        .collect();
+    let jti = text(body.get("jti"));
+    match chain.as_slice() {
+        [from, to] => format!("{from} lets {to} act: {jti}"),
+        [person, .., from, to] => format!("{from} lets {to} act for {person}: {jti}"),
+        _ => body.to_string(),
+    }
 }
 
 /// The path of a SPIFFE ID; anything else as it is.

@@ -1,0 +1,104 @@
+//! Delegations that have not ended, and which of them stand.
+
+use super::{State, index, unindex};
+use ledger::body::TargetKind;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use store::DelegationRow;
+
+#[derive(Debug, Default)]
+pub(super) struct Delegations {
+    rows: BTreeMap<u64, DelegationRow>,
+    // -- indices, made from the rows
+    by_jti: HashMap<String, u64>,
+    by_delegator: HashMap<String, BTreeSet<u64>>,
+    /// (Unix milliseconds, index).
+    by_end: BTreeSet<(u64, u64)>,
+}
+
+impl Delegations {
+    pub(super) fn all(&self) -> impl Iterator<Item = &DelegationRow> {
+        self.rows.values()
+    }
+
+    pub(super) fn put(&mut self, row: &DelegationRow) {
+        self.by_jti.insert(row.jti.clone(), row.index);
+        if let Some(delegator) = delegator(row) {
+            index(&mut self.by_delegator, delegator, row.index);
+        }
+        self.by_end.insert((row.not_after, row.index));
+        self.rows.insert(row.index, row.clone());
+    }
+
+    pub(super) fn remove(&mut self, index: u64) {
+        let Some(row) = self.rows.remove(&index) else {
+            return;
+        };
+        self.by_jti.remove(&row.jti);
+        if let Some(delegator) = delegator(&row) {
+            unindex(&mut self.by_delegator, delegator, index);
+        }
+        self.by_end.remove(&(row.not_after, index));
+    }
+
+    /// Those that ended before `wall`.
+    pub(super) fn ended(&self, wall: u64) -> impl Iterator<Item = &DelegationRow> {
+        let ended = self.by_end.iter().take_while(move |(end, _)| *end < wall);
+        ended.filter_map(|(_, index)| self.rows.get(index))
+    }
+}
+
+/// Whoever let the last of its chain act.
+pub(crate) fn delegator(row: &DelegationRow) -> Option<&str> {
+    let before = row.chain.len().checked_sub(2)?;
+    row.chain.get(before).map(String::as_str)
+}
+
+impl State {
+    /// By its `jti`, while it has not ended for long.
+    #[must_use]
+    pub fn delegation(&self, jti: &str) -> Option<&DelegationRow> {
+        let index = self.delegations.by_jti.get(jti)?;
+        self.delegations.rows.get(index)
+    }
+
+    /// In the order of their records.
+    pub fn delegations(&self) -> impl Iterator<Item = &DelegationRow> {
+        self.delegations.all()
+    }
+
+    /// How many delegations of `spiffe_id` have not ended.
+    #[must_use]
+    pub fn delegations_of(&self, spiffe_id: &str) -> usize {
+        let of = self.delegations.by_delegator.get(spiffe_id);
+        of.map_or(0, BTreeSet::len)
+    }
+
+    /// The links of a delegation, the first first, itself last; `None` if one that it rests on is not known.
+    #[must_use]
+    pub fn delegation_links<'a>(
+        &'a self,
+        row: &'a DelegationRow,
+    ) -> Option<Vec<&'a DelegationRow>> {
+        let before = row.rests_on.iter().map(|jti| self.delegation(jti));
+        before.chain([Some(row)]).collect()
+    }
+
+    /// True when no revocation covers it or what it rests on: none of a `jti`, and none of an identity on either
+    /// side of a link, or of the machine from which it was asked for, after that link.
+    #[must_use]
+    pub fn delegation_stands(&self, row: &DelegationRow) -> bool {
+        let Some(links) = self.delegation_links(row) else {
+            return false;
+        };
+        links.iter().all(|link| {
+            let before =
+                |kind, value: &str| self.revoked(kind, value).is_none_or(|at| at < link.index);
+            let sides = link.chain.iter().rev().take(2);
+            self.revoked(TargetKind::Serial, &link.jti).is_none()
+                && sides
+                    .into_iter()
+                    .all(|one| before(TargetKind::Identity, one))
+                && (link.node.is_empty() || before(TargetKind::Machine, &link.node))
+        })
+    }
+}
