@@ -30,6 +30,7 @@ mod recorder;
 mod recovery;
 mod revocations;
 mod sessions;
+mod told;
 
 pub use admission::Principal;
 pub use chain::{Chain, Place};
@@ -43,3 +44,4 @@ pub use recorder::{
 };
 pub use revocations::Revocations;
 pub use sessions::{Cut, CutReason, SessionHandle, Sessions};
+pub use told::Told;

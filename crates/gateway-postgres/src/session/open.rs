@@ -6,14 +6,14 @@ use super::cancel::{Entry, Target};
 use super::refusal::{Refusal, fatal, full, refused};
 use super::relay::Relay;
 use super::shares::Share;
-use super::startup::{first, parameters};
+use super::startup::{Asked, first, parameters};
 use crate::database::{Database, LoginError, cause};
 use crate::statement::Judge;
 use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError};
 use crate::wire::{self, CancelKey, FirstMessage, Startup};
 use bytes::BytesMut;
 use facts::{Finding, Timestamp};
-use gateway::{SessionHandle, SessionRecorder};
+use gateway::{Current, Principal, SessionHandle, SessionRecorder, Told};
 use ledger::Decimal;
 use ledger::body::SessionStart;
 use rustls::pki_types::CertificateDer;
@@ -101,10 +101,12 @@ pub(super) async fn open(
     let current = following
         .fresh(Timestamp::now())
         .map_err(|finding| refused(&finding))?;
+    let told = told(&principal, &current, &asked)?;
     let longest = current.estate.settings().session_max;
-    let handle = following
-        .sessions()
-        .register(&principal, longest, Timestamp::now());
+    let handle =
+        following
+            .sessions()
+            .register_for(&principal, told.as_ref(), longest, Timestamp::now());
     // A revocation between admission and registration has not seen this session.
     following
         .refuse_revoked(&principal)
@@ -128,7 +130,8 @@ pub(super) async fn open(
         .map_err(|error| login_failed(&error))?;
 
     let session = crypto::hex::encode(&crypto::random::<8>());
-    let recorder = front.core.recorder().session(&session, &principal);
+    let recorder = front.core.recorder();
+    let recorder = recorder.session_for(&session, &principal, told.as_ref());
     let start = SessionStart {
         session: session.clone(),
         spiffe_id: principal.spiffe_id.to_string(),
@@ -137,6 +140,10 @@ pub(super) async fn open(
         resource: format!("postgres:{}", database.name),
         role: database.roles.name(&declared),
         application: printable(startup.parameter("application_name").unwrap_or_default()),
+        // The recorder knows for whom.
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+        delegations: Vec::new(),
     };
     let mut starting = Starting(Some(recorder));
     if let Some(recorder) = &starting.0 {
@@ -159,6 +166,7 @@ pub(super) async fn open(
         following.clone(),
         Arc::clone(database),
         principal,
+        told,
         asked.search_path,
     );
     let Some(recorder) = starting.0.take() else {
@@ -173,6 +181,23 @@ pub(super) async fn open(
         _cancel: entry,
         _share: share,
     })
+}
+
+/// On whose behalf the session acts. What nobody was ever delegated is refused here, and not at each statement.
+fn told(
+    principal: &Principal,
+    current: &Current,
+    asked: &Asked,
+) -> Result<Option<Told>, Refusal> {
+    let Some(text) = &asked.on_behalf_of else {
+        return Ok(None);
+    };
+    let told = Told::claimed(principal, text).map_err(|finding| refused(&finding))?;
+    current
+        .estate
+        .may_delegate(told.chain())
+        .map_err(|finding| refused(&finding))?;
+    Ok(Some(told))
 }
 
 /// What the client gets instead of being asked for a password.

@@ -1,10 +1,14 @@
 //! What a client says first: the request for TLS, and the startup message with its parameters.
 
-use super::refusal::{Refusal, fatal};
+use super::refusal::{Refusal, fatal, refused};
 use crate::config::Limits;
 use crate::sql::{StartupParameter, startup_parameter};
 use crate::wire::{self, FirstMessage, MAX_STARTUP, Notice, Startup};
+use facts::Finding;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
+
+/// Parameters of ours: they are said once, when the session begins, and never reach the database.
+const ON_BEHALF_OF: &str = "trilith.on_behalf_of";
 
 /// One untagged message, read to its last byte and not beyond: what follows a request for TLS in
 /// cleartext must not be taken for what comes under TLS.
@@ -28,15 +32,18 @@ pub(super) async fn first<S: AsyncRead + Unpin>(stream: &mut S) -> Result<FirstM
     }
 }
 
+#[derive(Default)]
 pub(super) struct Asked {
     pub(super) forward: Vec<(String, String)>,
     pub(super) search_path: Vec<String>,
+    /// For whom the client says that it acts, as it said it.
+    pub(super) on_behalf_of: Option<String>,
 }
 
 pub(super) fn parameters(startup: &Startup, limits: &Limits) -> Result<Asked, Refusal> {
     let mut asked = Asked {
-        forward: Vec::new(),
         search_path: limits.search_path.clone(),
+        ..Asked::default()
     };
     let mut pairs = Vec::new();
     for (name, value) in &startup.parameters {
@@ -52,6 +59,10 @@ pub(super) fn parameters(startup: &Startup, limits: &Limits) -> Result<Asked, Re
         }
     }
     for (name, value) in pairs {
+        if name.eq_ignore_ascii_case(ON_BEHALF_OF) {
+            say_once(&mut asked.on_behalf_of, &name, value)?;
+            continue;
+        }
         match startup_parameter(&name, &value) {
             StartupParameter::Forward => asked.forward.push((name, value)),
             StartupParameter::SearchPath(path) => asked.search_path = path,
@@ -71,6 +82,19 @@ pub(super) fn parameters(startup: &Startup, limits: &Limits) -> Result<Asked, Re
         }
     }
     Ok(asked)
+}
+
+/// INVARIANT: of two chains neither counts. Whoever can add a parameter to somebody's connection, before or behind,
+/// changes nothing but that there is none.
+fn say_once(said: &mut Option<String>, name: &str, value: String) -> Result<(), Refusal> {
+    if said.replace(value).is_some() {
+        return Err(refused(
+            &Finding::new("DELEGATION-TWICE", format!("{name} is said twice"))
+                .expected("once, with commas between several identities")
+                .next("look at PGOPTIONS, the connection string and the driver's settings"),
+        ));
+    }
+    Ok(())
 }
 
 /// `-c name=value`, `-cname=value`, `--name=value`; a backslash before a space keeps it.
@@ -95,6 +119,62 @@ fn options(text: &str) -> Option<Vec<(String, String)>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn asked(pairs: &[(&str, &str)]) -> Result<Asked, Refusal> {
+        let startup = Startup {
+            parameters: pairs
+                .iter()
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
+            ..Startup::default()
+        };
+        let limits = Limits {
+            handshakes: 1,
+            handshake: std::time::Duration::from_secs(1),
+            message_bytes: 1,
+            search_path: Vec::new(),
+        };
+        parameters(&startup, &limits)
+    }
+
+    #[test]
+    fn for_whom_a_session_acts_is_ours_and_not_forwarded() {
+        for said in [
+            ("options", "-c trilith.on_behalf_of=people/ada"),
+            ("options", "--Trilith.On-Behalf-Of=people/ada"),
+            ("trilith.on_behalf_of", "people/ada"),
+        ] {
+            let asked = asked(&[("user", "a"), said]).ok().unwrap();
+            assert_eq!(asked.on_behalf_of.as_deref(), Some("people/ada"));
+            assert!(asked.forward.is_empty());
+        }
+    }
+
+    #[test]
+    fn for_whom_a_session_acts_is_said_once() {
+        let twice: [&[(&str, &str)]; 3] = [
+            &[(
+                "options",
+                "-c trilith.on_behalf_of=people/ada -c trilith.on_behalf_of=people/bob",
+            )],
+            &[
+                ("options", "-c trilith.on_behalf_of=people/ada"),
+                ("TRILITH.on_behalf_of", "people/ada"),
+            ],
+            &[
+                ("options", "-c trilith.on_behalf_of="),
+                ("options", "-c trilith.on_behalf_of=people/ada"),
+            ],
+        ];
+        for pairs in twice {
+            let Err(Refusal::Said(notice)) = asked(pairs) else {
+                panic!("{pairs:?}");
+            };
+            assert!(notice.message.contains("DELEGATION-TWICE"), "{notice:?}");
+        }
+        // No other parameter of ours is taken for something that the database would know.
+        assert!(asked(&[("trilith.on_behalf", "people/ada")]).is_err());
+    }
 
     #[test]
     fn options_are_settings_or_refused() {

@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod acting;
 mod attacks;
 mod client;
 mod cut;

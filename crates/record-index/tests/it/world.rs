@@ -215,6 +215,9 @@ pub(crate) fn session(session: &str, path: &str, issuance: Option<u64>) -> Recor
         resource: "postgres:shop".to_owned(),
         role: "r".to_owned(),
         application: String::new(),
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+        delegations: Vec::new(),
     };
     // What acts is checked when a record is made; what a body says is its writer's word.
     let actor = if path.contains('\n') {
@@ -262,6 +265,9 @@ pub(crate) fn intent(
         policies: vec![format!("{action} is fine")],
         coverage: Coverage::Complete,
         more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+        delegations: Vec::new(),
     };
     body.record().actor(&id(who), "x509:01")
 }
@@ -278,6 +284,9 @@ pub(crate) fn denied(session: &str, who: &str, action: &str, tables: &[&str]) ->
         coverage: Coverage::Complete,
         more_policies: None,
         about: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+        delegations: Vec::new(),
     };
     body.record().actor(&id(who), "x509:01")
 }

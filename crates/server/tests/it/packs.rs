@@ -67,6 +67,9 @@ impl Recording {
             resource: "postgres:shop".to_owned(),
             role: "r".to_owned(),
             application: "psql".to_owned(),
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: Vec::new(),
+            delegations: Vec::new(),
         };
         self.append(identity, start.record());
         for _ in 0..queries {
@@ -82,6 +85,9 @@ impl Recording {
                 policies: vec!["p".to_owned()],
                 coverage: Coverage::Complete,
                 more_policies: None,
+                claimed_on_behalf_of: Vec::new(),
+                on_behalf_of: Vec::new(),
+                delegations: Vec::new(),
             };
             let seq = self.append(identity, intent.record());
             let outcome = Outcome {

@@ -1,0 +1,246 @@
+//! On whose behalf a session acts, and who says so. What such a chain may do is for the estate to say.
+
+use crate::Principal;
+use estate::{Chain, MOST_PRINCIPALS};
+use facts::{Finding, Timestamp};
+use spiffe_core::{SpiffeId, TrustDomain};
+
+/// Bytes of all SPIFFE IDs for whom a session acts: they stand in each of its records.
+const LONGEST: usize = 1024;
+
+/// The chain of those on whose behalf a session acts, which ends with the session's own identity.
+///
+/// INVARIANT: a session has one from its beginning to its end, so what is decided within a session is decided for
+/// its chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// Whoever makes the request says so. It can only narrow, so nobody has to prove it.
+    Claimed(Chain),
+    /// Delegation tokens show that each principal agreed.
+    Proven {
+        chain: Chain,
+        /// `jti` of each link, in order.
+        delegations: Vec<String>,
+        /// When the first of them ends.
+        until: Timestamp,
+    },
+}
+
+/// What records of a session say of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Behalf {
+    pub(crate) claimed: Vec<String>,
+    pub(crate) proven: Vec<String>,
+    pub(crate) delegations: Vec<String>,
+}
+
+impl Told {
+    /// `text` names those for whom `principal` acts: paths or SPIFFE IDs with commas between them, who began it
+    /// first.
+    ///
+    /// # Errors
+    /// `DELEGATION-CLAIM`, `DELEGATION-CHAIN`.
+    pub fn claimed(principal: &Principal, text: &str) -> Result<Self, Finding> {
+        let domain = &principal.spiffe_id.trust_domain();
+        // An identity's path is shorter than its SPIFFE ID: what is longer cannot be recorded.
+        if text.len() > LONGEST {
+            return Err(malformed("it is too long for a record")
+                .expected(format!("at most {LONGEST} bytes"))
+                .observed(format!("{} bytes", text.len())));
+        }
+        let others: Vec<&str> = text.split(',').map(str::trim).collect();
+        if others.len() >= MOST_PRINCIPALS {
+            return Err(malformed("it names too many")
+                .expected(format!("at most {} identities", MOST_PRINCIPALS - 1))
+                .observed(others.len().to_string()));
+        }
+        let paths: Vec<String> = others
+            .into_iter()
+            .map(|other| path(domain, other))
+            .collect::<Result<_, _>>()?;
+        let whole = paths.iter().map(String::as_str);
+        let chain = Chain::through(whole.chain([principal.path.as_str()]))?;
+        recordable(domain, &chain)?;
+        Ok(Self::Claimed(chain))
+    }
+
+    #[must_use]
+    pub const fn chain(&self) -> &Chain {
+        match self {
+            Self::Claimed(chain) | Self::Proven { chain, .. } => chain,
+        }
+    }
+
+    /// When it ends by itself.
+    #[must_use]
+    pub const fn until(&self) -> Option<Timestamp> {
+        match self {
+            Self::Claimed(_) => None,
+            Self::Proven { until, .. } => Some(*until),
+        }
+    }
+
+    /// The links that it rests on, by `jti`: none where nothing is proven.
+    #[must_use]
+    pub fn delegations(&self) -> &[String] {
+        match self {
+            Self::Claimed(_) => &[],
+            Self::Proven { delegations, .. } => delegations,
+        }
+    }
+
+    /// Those for whom it acts, by path, who began it first.
+    #[must_use]
+    pub fn others(&self) -> &[String] {
+        self.chain()
+            .principals()
+            .split_last()
+            .map_or(&[], |(_, others)| others)
+    }
+
+    pub(crate) fn behalf(&self, domain: &TrustDomain) -> Behalf {
+        let others = self.others().iter().map(|path| named(domain, path));
+        let others = others.collect();
+        match self {
+            Self::Claimed(_) => Behalf {
+                claimed: others,
+                ..Behalf::default()
+            },
+            Self::Proven { delegations, .. } => Behalf {
+                proven: others,
+                delegations: delegations.clone(),
+                ..Behalf::default()
+            },
+        }
+    }
+}
+
+impl Behalf {
+    /// The three lists of a session's beginning.
+    pub(crate) fn of(told: Option<&Told>, principal: &Principal) -> Self {
+        told.map_or_else(Self::default, |told| {
+            told.behalf(&principal.spiffe_id.trust_domain())
+        })
+    }
+}
+
+/// A chain whose records would not fit is none.
+///
+/// # Errors
+/// `DELEGATION-CLAIM`.
+fn recordable(domain: &TrustDomain, chain: &Chain) -> Result<(), Finding> {
+    let ids = chain.principals().iter().map(|path| named(domain, path));
+    let length: usize = ids.map(|id| id.len()).sum();
+    if length <= LONGEST {
+        return Ok(());
+    }
+    Err(malformed("it is too long for a record")
+        .expected(format!("SPIFFE IDs of at most {LONGEST} bytes in all"))
+        .observed(format!("{length} bytes")))
+}
+
+fn named(domain: &TrustDomain, path: &str) -> String {
+    format!("spiffe://{domain}/{path}")
+}
+
+fn path(domain: &TrustDomain, text: &str) -> Result<String, Finding> {
+    let wrong = |what: String| malformed(&what).observed(plain(text));
+    if text.starts_with("spiffe:") {
+        let id: SpiffeId = text
+            .parse()
+            .map_err(|error| wrong(format!("it names no identity: {error}")))?;
+        if !id.is_member_of(domain) || id.is_root() {
+            return Err(wrong("it names somebody of another trust domain".to_owned()));
+        }
+        return Ok(id.identity_path().to_owned());
+    }
+    domain
+        .identity(text)
+        .map_err(|error| wrong(format!("it names no identity: {error}")))?;
+    Ok(text.to_owned())
+}
+
+fn malformed(what: &str) -> Finding {
+    Finding::new(
+        "DELEGATION-CLAIM",
+        format!("what was said of whom it acts for cannot be read: {what}"),
+    )
+    .next("name identities, who began it first, with commas between them: people/ada,agents/helper")
+}
+
+/// A stranger's text, short and without control characters.
+fn plain(text: &str) -> String {
+    text.chars()
+        .filter(|letter| !letter.is_control())
+        .take(64)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn helper() -> Principal {
+        let spiffe_id: SpiffeId = "spiffe://example.org/agents/helper".parse().unwrap();
+        Principal {
+            path: "agents/helper".to_owned(),
+            spiffe_id,
+            serial: "01".to_owned(),
+            not_after: Timestamp::from_millis(0),
+            node: "node-1".to_owned(),
+            facts: facts::FactSet::new(),
+            issuance: 1,
+        }
+    }
+
+    #[test]
+    fn a_chain_ends_with_whoever_makes_the_request() {
+        let told = Told::claimed(&helper(), "people/ada, spiffe://example.org/agents/front").unwrap();
+        assert_eq!(
+            told.chain().principals(),
+            ["people/ada", "agents/front", "agents/helper"]
+        );
+        assert_eq!(told.others(), ["people/ada", "agents/front"]);
+        let behalf = told.behalf(&helper().spiffe_id.trust_domain());
+        assert_eq!(
+            behalf.claimed,
+            ["spiffe://example.org/people/ada", "spiffe://example.org/agents/front"]
+        );
+        assert!(behalf.proven.is_empty() && behalf.delegations.is_empty());
+    }
+
+    #[test]
+    fn what_is_no_chain_is_refused_by_its_code() {
+        let long = format!("people/{}", "a".repeat(1_100));
+        let many = ["people/a"; 8].join(",");
+        let wrong = [
+            ("", "DELEGATION-CLAIM"),
+            (",", "DELEGATION-CLAIM"),
+            ("people/ada,", "DELEGATION-CLAIM"),
+            ("people//ada", "DELEGATION-CLAIM"),
+            ("../people/ada", "DELEGATION-CLAIM"),
+            ("spiffe://other.org/people/ada", "DELEGATION-CLAIM"),
+            ("spiffe://example.org", "DELEGATION-CLAIM"),
+            ("people/\u{1b}[2J", "DELEGATION-CLAIM"),
+            (long.as_str(), "DELEGATION-CLAIM"),
+            (many.as_str(), "DELEGATION-CLAIM"),
+            ("people/ada,people/ada", "DELEGATION-CHAIN"),
+            ("agents/helper", "DELEGATION-CHAIN"),
+        ];
+        for (text, code) in wrong {
+            let refused = Told::claimed(&helper(), text).unwrap_err();
+            assert_eq!(refused.code, code, "{text}: {refused}");
+        }
+    }
+
+    #[test]
+    fn a_chain_that_no_record_holds_is_refused_whole() {
+        // Short in the text, long as SPIFFE IDs.
+        let label = "d".repeat(60);
+        let domain = format!("{label}.{label}.{label}.example");
+        let mut helper = helper();
+        helper.spiffe_id = format!("spiffe://{domain}/agents/helper").parse().unwrap();
+        let refused = Told::claimed(&helper, "p/a,p/b,p/c,p/d,p/e,p/f").unwrap_err();
+        assert_eq!(refused.code, "DELEGATION-CLAIM");
+    }
+}
