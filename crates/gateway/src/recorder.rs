@@ -261,7 +261,6 @@ impl Recorder {
             about: None,
             claimed_on_behalf_of: Vec::new(),
             on_behalf_of: Vec::new(),
-            delegations: Vec::new(),
         };
         let (actor, auth) = by.map_or_else(
             || ("unauthenticated".to_owned(), "cancel-key".to_owned()),
@@ -340,14 +339,9 @@ impl SessionRecorder {
         &self,
         mut start: body::SessionStart,
     ) -> Result<(), RecordingStopped> {
-        let Behalf {
-            claimed,
-            proven,
-            delegations,
-        } = self.identity.behalf.clone();
+        let Behalf { claimed, proven } = self.identity.behalf.clone();
         start.claimed_on_behalf_of = claimed;
         start.on_behalf_of = proven;
-        start.delegations = delegations;
         let draft = self.draft(&start, None)?;
         self.recorder.ledger.append(draft).await?;
         Ok(())
@@ -404,7 +398,6 @@ impl SessionRecorder {
             more_policies,
             claimed_on_behalf_of: behalf.claimed,
             on_behalf_of: behalf.proven,
-            delegations: behalf.delegations,
         };
         let draft = self.draft(&intent, operation.estate.as_ref())?;
         self.recorder.metrics.operations.inc();
@@ -513,7 +506,6 @@ impl SessionRecorder {
             about: None,
             claimed_on_behalf_of: behalf.claimed,
             on_behalf_of: behalf.proven,
-            delegations: behalf.delegations,
         };
         let draft = self.draft(&decision, operation.estate.as_ref())?;
         if !allow {

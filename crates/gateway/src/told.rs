@@ -3,6 +3,7 @@
 use crate::Principal;
 use estate::{Chain, MOST_PRINCIPALS};
 use facts::{Finding, Timestamp};
+use ledger::body::OnBehalfOf;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 /// Bytes of all SPIFFE IDs for whom a session acts: they stand in each of its records.
@@ -30,8 +31,7 @@ pub enum Told {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Behalf {
     pub(crate) claimed: Vec<String>,
-    pub(crate) proven: Vec<String>,
-    pub(crate) delegations: Vec<String>,
+    pub(crate) proven: Vec<OnBehalfOf>,
 }
 
 impl Told {
@@ -100,15 +100,19 @@ impl Told {
 
     pub(crate) fn behalf(&self, domain: &TrustDomain) -> Behalf {
         let others = self.others().iter().map(|path| named(domain, path));
-        let others = others.collect();
         match self {
             Self::Claimed(_) => Behalf {
-                claimed: others,
+                claimed: others.collect(),
                 ..Behalf::default()
             },
             Self::Proven { delegations, .. } => Behalf {
-                proven: others,
-                delegations: delegations.clone(),
+                proven: others
+                    .zip(delegations)
+                    .map(|(spiffe_id, jti)| OnBehalfOf {
+                        spiffe_id,
+                        jti: jti.clone(),
+                    })
+                    .collect(),
                 ..Behalf::default()
             },
         }
@@ -116,7 +120,7 @@ impl Told {
 }
 
 impl Behalf {
-    /// The three lists of a session's beginning.
+    /// Of a session's beginning.
     pub(crate) fn of(told: Option<&Told>, principal: &Principal) -> Self {
         told.map_or_else(Self::default, |told| {
             told.behalf(&principal.spiffe_id.trust_domain())
@@ -206,7 +210,7 @@ mod tests {
             behalf.claimed,
             ["spiffe://example.org/people/ada", "spiffe://example.org/agents/front"]
         );
-        assert!(behalf.proven.is_empty() && behalf.delegations.is_empty());
+        assert!(behalf.proven.is_empty());
     }
 
     #[test]

@@ -12,7 +12,8 @@ mod issuance;
 mod upkeep;
 
 pub use access::{
-    About, ActionOn, Coverage, Decision, Intent, More, Outcome, SessionEnd, SessionStart,
+    About, ActionOn, Coverage, Decision, Intent, More, OnBehalfOf, Outcome, SessionEnd,
+    SessionStart,
 };
 pub use attestation::{
     Attested, Counted, Evidence, FactItem, FactValue, Finding, JoinRefused, Lock, NodeState,

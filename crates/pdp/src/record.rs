@@ -135,6 +135,7 @@ fn about(question: &Question, domain: &TrustDomain) -> About {
         issuance,
         stated,
         claimed_on_behalf_of: on_behalf_of,
+        on_behalf_of: Vec::new(),
     }
 }
 

@@ -8,7 +8,8 @@ use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::site::Site;
-use estate::{Access, Action, Estate, EstateFiles, Request, ResourceRef};
+use crate::terms::principals;
+use estate::{Access, Action, Chain, Estate, EstateFiles, Request, ResourceRef};
 use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
 use ledger::body::{self, FactValue};
 use ledger::{Commitment, HexDigest, RecordType};
@@ -241,12 +242,51 @@ impl<'a> Again<'a> {
         }
     }
 
+    /// Of one who acted for others: what each of them may do, and each delegation between them, as it was decided.
     pub(crate) fn decide(&mut self, estate: &Estate, one: &Use) -> Result<Outcome, Error> {
         let prefix = format!("spiffe://{}/", self.site.trust_domain);
-        let Some(path) = one.who.identity.strip_prefix(&prefix) else {
+        let paths: Option<Vec<&str>> = principals(&one.who)
+            .map(|id| id.strip_prefix(&prefix))
+            .collect();
+        let Some(paths) = paths else {
             let why = "the identity is not of this trust domain".to_owned();
             return Ok(Outcome::Not(why));
         };
+        let mut whole = Made {
+            allow: true,
+            ..Made::default()
+        };
+        for path in &paths {
+            match self.decide_hop(estate, one, path)? {
+                Outcome::Decided(hop) if hop.allow => {
+                    let new = hop.policies.into_iter();
+                    let new: Vec<String> =
+                        new.filter(|id| !whole.policies.contains(id)).collect();
+                    whole.policies.extend(new);
+                }
+                other => return Ok(other),
+            }
+        }
+        if paths.len() > 1
+            && let Some(refused) = unlinked(estate, &paths, one)
+        {
+            return Ok(Outcome::Decided(Made {
+                errors: vec![refused],
+                ..Made::default()
+            }));
+        }
+        Ok(Outcome::Decided(whole))
+    }
+
+    /// One principal, with the facts of the session that made the access.
+    fn decide_hop(
+        &mut self,
+        estate: &Estate,
+        one: &Use,
+        path: &str,
+    ) -> Result<Outcome, Error> {
+        let prefix = format!("spiffe://{}/", self.site.trust_domain);
+        let asker = one.who.identity.strip_prefix(&prefix).unwrap_or(path);
         let Ok(action) = one.who.action.parse::<Action>() else {
             return Ok(Outcome::Not(
                 "the record names no action of this version".to_owned(),
@@ -286,7 +326,7 @@ impl<'a> Again<'a> {
             )));
         };
         let visible: BTreeSet<String> = estate
-            .identity(path)
+            .identity(asker)
             .map(|identity| identity.visible.clone())
             .unwrap_or_default();
         let facts: FactSet = held
@@ -361,6 +401,20 @@ impl<'a> Again<'a> {
             whole: false,
         }))
     }
+}
+
+/// Why the estate does not carry the delegations between these.
+fn unlinked(estate: &Estate, paths: &[&str], one: &Use) -> Option<String> {
+    let (Ok(action), Ok(resource)) = (one.who.action.parse(), one.who.resource.parse()) else {
+        return Some("the record names no action on a resource".to_owned());
+    };
+    let chain = match Chain::through(paths.iter().copied()) {
+        Ok(chain) => chain,
+        Err(finding) => return Some(finding.to_string()),
+    };
+    let decided = estate.decide_chain_regardless(&chain, action, &resource);
+    let refused = decided.findings().next().map(ToString::to_string);
+    refused
 }
 
 fn ids(access: &Access) -> Vec<String> {

@@ -118,17 +118,20 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
+    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/server --on-behalf-of people/ada\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
 )]
 pub struct AccessesArguments {
     #[command(flatten)]
     pub at: FolderArguments,
     /// What this identity has read and modified
-    #[arg(long, value_name = "IDENTITY", required_unless_present = "of")]
+    #[arg(long, value_name = "IDENTITY", required_unless_present_any = ["of", "on_behalf_of"])]
     pub by: Option<String>,
     /// Who touched this resource; `shop/public/*` for everything below
     #[arg(long, value_name = "RESOURCE")]
     pub of: Option<String>,
+    /// What was done on behalf of this identity, proven or told
+    #[arg(long, value_name = "IDENTITY")]
+    pub on_behalf_of: Option<String>,
     /// From then on: `30d`, `12h`, `2026-05-12`, `2026-05-12T08:30:00Z`
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,

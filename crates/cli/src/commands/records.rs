@@ -83,6 +83,7 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
         types: arguments.types.clone(),
         estate: arguments.estate_version.clone(),
         policy: arguments.policy.clone(),
+        on_behalf_of: arguments.on_behalf_of.clone(),
         times: times(arguments.since, arguments.until),
     };
     let page = Page {
@@ -169,6 +170,7 @@ pub(crate) fn accesses(arguments: &AccessesArguments, global: &Global) -> Result
     let asked = Asked {
         by: arguments.by.clone(),
         of: arguments.of.clone(),
+        on_behalf_of: arguments.on_behalf_of.clone(),
         times: times(arguments.since, arguments.until),
     };
     let rows = if arguments.verify {

@@ -143,7 +143,6 @@ pub(super) async fn open(
         // The recorder knows for whom.
         claimed_on_behalf_of: Vec::new(),
         on_behalf_of: Vec::new(),
-        delegations: Vec::new(),
     };
     let mut starting = Starting(Some(recorder));
     if let Some(recorder) = &starting.0 {

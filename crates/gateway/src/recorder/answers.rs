@@ -108,7 +108,6 @@ impl SessionRecorder {
             // Of an answer `about` says it.
             claimed_on_behalf_of: Vec::new(),
             on_behalf_of: Vec::new(),
-            delegations: Vec::new(),
         };
         self.draft(&decision, operation.estate.as_ref())
     }

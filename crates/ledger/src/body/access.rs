@@ -25,12 +25,9 @@ pub struct SessionStart {
     /// by what each of them may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed_on_behalf_of: Vec<String>,
-    /// The same, where delegation tokens showed that each of them agreed.
+    /// On whose behalf, who began it first, as a delegation token proved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub on_behalf_of: Vec<String>,
-    /// `jti` of each of those tokens' links, in the same order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub delegations: Vec<String>,
+    pub on_behalf_of: Vec<OnBehalfOf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +90,9 @@ pub struct Intent {
     /// by what each of them may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed_on_behalf_of: Vec<String>,
-    /// The same, where delegation tokens showed that each of them agreed.
+    /// On whose behalf, who began it first, as a delegation token proved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub on_behalf_of: Vec<String>,
-    /// `jti` of each of those tokens' links, in the same order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub delegations: Vec<String>,
+    pub on_behalf_of: Vec<OnBehalfOf>,
 }
 
 /// What became of an intent.
@@ -143,12 +137,9 @@ pub struct Decision {
     /// by what each of them may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed_on_behalf_of: Vec<String>,
-    /// The same, where delegation tokens showed that each of them agreed.
+    /// On whose behalf, who began it first, as a delegation token proved.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub on_behalf_of: Vec<String>,
-    /// `jti` of each of those tokens' links, in the same order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub delegations: Vec<String>,
+    pub on_behalf_of: Vec<OnBehalfOf>,
 }
 
 /// Whom a question was about, and the facts that it was answered by.
@@ -167,4 +158,17 @@ pub struct About {
     /// what each of them may do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed_on_behalf_of: Vec<String>,
+    /// On whose behalf it acted, who began it first, as a delegation token proved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<OnBehalfOf>,
+}
+
+/// One who let another act, and by which delegation.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OnBehalfOf {
+    /// Who delegated.
+    pub spiffe_id: String,
+    /// `jti` of the delegation, as its record `delegation` has it.
+    pub jti: String,
 }

@@ -94,7 +94,6 @@ pub(crate) fn world() -> World {
         about: None,
         claimed_on_behalf_of: Vec::new(),
         on_behalf_of: Vec::new(),
-        delegations: Vec::new(),
     };
     world.append(1, denial.record().actor(API, "x509"));
     let end = SessionEnd {
@@ -253,7 +252,6 @@ pub(crate) fn start(id: &str, session: &str, issuance: u64) -> SessionStart {
         application: "psql".to_owned(),
         claimed_on_behalf_of: Vec::new(),
         on_behalf_of: Vec::new(),
-        delegations: Vec::new(),
     }
 }
 
@@ -272,7 +270,6 @@ pub(crate) fn intent(session: &str, table: &str) -> Intent {
         more_policies: None,
         claimed_on_behalf_of: Vec::new(),
         on_behalf_of: Vec::new(),
-        delegations: Vec::new(),
     }
 }
 

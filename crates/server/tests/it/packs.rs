@@ -69,7 +69,6 @@ impl Recording {
             application: "psql".to_owned(),
             claimed_on_behalf_of: Vec::new(),
             on_behalf_of: Vec::new(),
-            delegations: Vec::new(),
         };
         self.append(identity, start.record());
         for _ in 0..queries {
@@ -87,7 +86,6 @@ impl Recording {
                 more_policies: None,
                 claimed_on_behalf_of: Vec::new(),
                 on_behalf_of: Vec::new(),
-                delegations: Vec::new(),
             };
             let seq = self.append(identity, intent.record());
             let outcome = Outcome {

@@ -40,7 +40,7 @@ pub(super) fn accesses(rows: &[AccessRow]) {
         .map(|row| {
             let what = if row.allowed { row.kind } else { "denied" };
             vec![
-                super::super::ledger::path_of(&row.identity).to_owned(),
+                acting(row),
                 what.to_owned(),
                 row.action.clone(),
                 row.resource.clone(),
@@ -56,6 +56,23 @@ pub(super) fn accesses(rows: &[AccessRow]) {
         "IDENTITY", "WHAT", "ACTION", "RESOURCE", "TIMES", "OK", "FAILED", "FIRST", "LAST",
     ];
     output::table(&header, &cells);
+}
+
+/// Who did it, and on whose behalf: `agents/helper for people/ada`, which is told where it is not proven.
+fn acting(row: &AccessRow) -> String {
+    let path_of = super::super::ledger::path_of;
+    let by = path_of(&row.identity);
+    let names = |others: &[String]| {
+        let paths: Vec<&str> = others.iter().map(|id| path_of(id)).collect();
+        paths.join(", ")
+    };
+    if !row.on_behalf_of.is_empty() {
+        return format!("{by} for {}", names(&row.on_behalf_of));
+    }
+    if !row.claimed_on_behalf_of.is_empty() {
+        return format!("{by} for {} (told)", names(&row.claimed_on_behalf_of));
+    }
+    by.to_owned()
 }
 
 pub(super) fn history(history: &History) {
