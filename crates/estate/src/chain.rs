@@ -7,6 +7,7 @@
 //! link was narrowed to. So a chain can only narrow: there is no policy by which it gains anything.
 
 mod ask;
+mod words;
 
 pub use ask::{ChainAccess, ChainAnswer};
 

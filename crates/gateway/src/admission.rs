@@ -8,7 +8,7 @@ use spiffe_core::{SpiffeId, VerifiedIssuance, receipt};
 use std::time::Duration;
 
 /// A receipt that is newer than the followed chain may arrive while the checkpoint is on its way.
-const CATCH_UP: Duration = Duration::from_secs(2);
+pub(crate) const CATCH_UP: Duration = Duration::from_secs(2);
 
 /// An admitted peer.
 #[derive(Debug, Clone)]

@@ -3,7 +3,7 @@
 //! A revocation hits what was issued before its record, as in the server's own state: an identity that was
 //! restored, or a machine that was readmitted, is issued anew and comes in; what it held before stays out.
 
-use crate::Principal;
+use crate::{DelegatedLink, Principal};
 use ledger::body::{Target, TargetKind};
 use std::collections::BTreeMap;
 
@@ -25,8 +25,9 @@ struct Mark {
 }
 
 impl Mark {
-    const fn hits(self, principal: &Principal) -> bool {
-        self.ahead || principal.issuance < self.recorded
+    /// What was recorded at `index`.
+    const fn hits(self, index: u64) -> bool {
+        self.ahead || index < self.recorded
     }
 }
 
@@ -77,7 +78,9 @@ impl Revocations {
     #[must_use]
     pub fn hit(&self, principal: &Principal) -> Option<&'static str> {
         let hits = |marks: &BTreeMap<String, Mark>, name: &str| {
-            marks.get(name).is_some_and(|mark| mark.hits(principal))
+            marks
+                .get(name)
+                .is_some_and(|mark| mark.hits(principal.issuance))
         };
         if hits(&self.serials, &principal.serial) {
             Some("its SVID is revoked")
@@ -85,6 +88,25 @@ impl Revocations {
             Some("its identity is revoked")
         } else if hits(&self.machines, &principal.node) {
             Some("its machine is revoked")
+        } else {
+            None
+        }
+    }
+
+    /// Whether a delegation is hit, and by what: by its `jti`, which is revoked as a serial, or by the identity
+    /// of either side, revoked since.
+    #[must_use]
+    pub fn hit_link(&self, link: &DelegatedLink) -> Option<&'static str> {
+        let hits = |marks: &BTreeMap<String, Mark>, name: &str| {
+            let mark = marks.get(name);
+            mark.is_some_and(|mark| mark.hits(link.record))
+        };
+        if hits(&self.serials, &link.jti) {
+            Some("it was taken back")
+        } else if hits(&self.identities, link.from.identity_path()) {
+            Some("the identity of who delegated is revoked")
+        } else if hits(&self.identities, link.to.identity_path()) {
+            Some("the identity of its delegate is revoked")
         } else {
             None
         }

@@ -6,8 +6,9 @@
 use crate::{Authority, AuthorityError};
 use crypto::{PublicKey, Signer};
 use facts::Timestamp;
-use ledger::body::Issuance;
+use ledger::body::{Delegation, Issuance};
 use ledger::{Receipt, ReceiptError};
+use spiffe_core::delegation::{DelegationTbs, Terms};
 use spiffe_core::jwt::{JwtError, JwtParams, JwtTbs};
 use spiffe_core::x509::BuildError;
 use spiffe_core::{Issuer, LeafParams, Serial, SpiffeId, Tbs};
@@ -47,6 +48,12 @@ pub struct PreparedJwt {
     id: Serial,
     not_before: Timestamp,
     not_after: Timestamp,
+}
+
+/// A delegation token that is built and not signed.
+pub struct PreparedDelegation {
+    tbs: DelegationTbs,
+    signer: Arc<dyn Signer>,
 }
 
 impl Authority {
@@ -119,6 +126,62 @@ impl Authority {
             not_before: params.issued_at,
             not_after: params.expires_at,
         })
+    }
+}
+
+impl Authority {
+    /// When the key of JWTs that signs at `now` ends: nothing that it signs is to be believed for longer.
+    ///
+    /// # Errors
+    /// [`AuthorityError::NoneSigns`].
+    pub fn jwt_until(&self, now: Timestamp) -> Result<Timestamp, AuthorityError> {
+        Ok(self.jwt_key(now)?.0.tenure.not_after)
+    }
+
+    /// Builds a delegation token.
+    ///
+    /// # Errors
+    /// [`IssueError`] if its chain is of another trust domain.
+    pub fn prepare_delegation(
+        &self,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Result<PreparedDelegation, IssueError> {
+        if !terms.person().is_member_of(&self.trust_domain) {
+            return Err(IssueError::ForeignId(terms.person().clone()));
+        }
+        let (authority, signer) = self.jwt_key(now)?;
+        Ok(PreparedDelegation {
+            tbs: DelegationTbs::new(terms, &authority.kid)?,
+            signer: Arc::clone(signer),
+        })
+    }
+}
+
+impl PreparedDelegation {
+    /// SHA-256 of the signing input without the receipt: what the record commits to.
+    #[must_use]
+    pub fn digest(&self) -> [u8; 32] {
+        self.tbs.sha256()
+    }
+
+    /// SHA-256 of the signing key's SPKI.
+    #[must_use]
+    pub fn issuer(&self) -> [u8; 32] {
+        self.signer.public_key().spki_sha256()
+    }
+
+    /// Signs.
+    ///
+    /// # Errors
+    /// [`IssueError::OtherIssuance`] if `receipt` is not for this very token.
+    pub fn finish(&self, receipt: &Receipt) -> Result<String, IssueError> {
+        match Delegation::committed_tbs(&receipt.record) {
+            Some(tbs) if crypto::constant_time_eq(&tbs.0, &self.digest()) => {}
+            _ => return Err(IssueError::OtherIssuance),
+        }
+        let input = self.tbs.with_receipt(&receipt.encode()?);
+        Ok(input.sign(self.signer.as_ref())?)
     }
 }
 

@@ -24,5 +24,5 @@ mod lifetimes;
 
 pub use authority::{Authority, AuthorityError};
 pub use document::{AuthorityDocument, CertificateAuthority, JwtAuthority, Tenure};
-pub use issue::{IssueError, PreparedJwt, PreparedX509};
+pub use issue::{IssueError, PreparedDelegation, PreparedJwt, PreparedX509};
 pub use lifetimes::Lifetimes;

@@ -7,6 +7,7 @@
 mod access;
 mod attestation;
 mod authority;
+mod delegation;
 mod estate;
 mod issuance;
 mod upkeep;
@@ -20,6 +21,7 @@ pub use attestation::{
     Readmit, TokenCreated, TokenSpent, Verdict, VerdictOutcome,
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
+pub use delegation::Delegation;
 pub use estate::{
     AuthorSignature, BlobRef, EstateVersion, InvariantApproval, InvariantResult, Proof,
 };
@@ -91,6 +93,7 @@ bodies!(
     Recovery,
     SealApproval,
     InvariantApproval,
+    Delegation,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

@@ -134,6 +134,8 @@ record_types! {
     SealApproval = "seal-approval",
     /// Two authors answer for an invariant that is weakened, removed or not proved.
     InvariantApproval = "invariant-approval",
+    /// Somebody lets another act for them.
+    Delegation = "delegation",
 }
 
 impl fmt::Display for RecordType {

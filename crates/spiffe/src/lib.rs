@@ -10,6 +10,7 @@
 
 pub mod bundle;
 pub mod crl;
+pub mod delegation;
 mod der;
 pub mod id;
 pub mod jwt;

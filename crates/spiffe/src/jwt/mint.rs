@@ -139,7 +139,7 @@ impl JwtTbs {
 
 /// The JWS signing input (RFC 7515, section 5.1).
 #[derive(Clone)]
-pub struct JwtToBeSigned(String);
+pub struct JwtToBeSigned(pub(crate) String);
 
 impl JwtToBeSigned {
     #[must_use]

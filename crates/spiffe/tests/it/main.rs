@@ -9,6 +9,7 @@
 
 mod bundles;
 mod crls;
+mod delegations;
 mod forge;
 mod ids;
 mod jwts;
