@@ -240,7 +240,12 @@ impl Judge {
 
     /// What decisions rest on now.
     fn now(&self) -> Result<(Arc<Current>, Arc<Snapshot>), Finding> {
-        let current = self.following.fresh(Timestamp::now())?;
+        let now = Timestamp::now();
+        let current = self.following.fresh(now)?;
+        // INVARIANT 7: a delegation that has ended or was revoked decides nothing more, whatever cuts the session.
+        if let Some(told) = &self.told {
+            told.holds(&self.following, now)?;
+        }
         Ok((current, self.database.snapshot()))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::{Principal, Told};
 use crate::admission::value_of;
-use crate::revocations::concerns;
+use crate::revocations::{concerns, rests_on};
 use facts::Timestamp;
 use ledger::body::{FactValue, Target};
 use std::collections::{BTreeMap, HashMap};
@@ -148,9 +148,19 @@ impl Sessions {
 
     /// Cuts whomever `target` names; returns how many.
     pub fn cut(&self, target: &Target, cut: &Cut, before: u64) -> usize {
-        self.cut_where(cut, |principal| {
+        let whole = self.cut_where(cut, |principal| {
             principal.issuance < before && concerns(target, principal)
-        })
+        });
+        // INVARIANT 7: what rests on a delegation that is revoked falls with it.
+        let of_delegation = Cut {
+            reason: CutReason::Delegation,
+            detail: cut.detail.clone(),
+        };
+        whole
+            + self.cut_acting(&of_delegation, |told| {
+                let mut links = told.links().iter();
+                links.any(|link| link.record < before && rests_on(target, link))
+            })
     }
 
     /// Cuts every session whose principal `hit` holds of; returns how many.
@@ -161,7 +171,12 @@ impl Sessions {
     /// Cuts what rests, or may rest, on an SVID of the record `from` or a later one: which record a renewal
     /// has is not known here.
     pub(crate) fn abandon(&self, cut: &Cut, from: u64) -> usize {
-        self.cut_open(cut, |open| open.renewed || open.principal.issuance >= from)
+        self.cut_open(cut, |open| {
+            let mut links = open.told.iter().flat_map(Told::links);
+            open.renewed
+                || open.principal.issuance >= from
+                || links.any(|link| link.record >= from)
+        })
     }
 
     fn cut_open(&self, cut: &Cut, hit: impl Fn(&Open) -> bool) -> usize {

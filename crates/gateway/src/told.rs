@@ -1,6 +1,6 @@
 //! On whose behalf a session acts, and who says so. What such a chain may do is for the estate to say.
 
-use crate::Principal;
+use crate::{Delegated, DelegatedLink, Following, Principal};
 use estate::{Chain, MOST_PRINCIPALS};
 use facts::{Finding, Timestamp};
 use ledger::body::OnBehalfOf;
@@ -17,14 +17,8 @@ const LONGEST: usize = 1024;
 pub enum Told {
     /// Whoever makes the request says so. It can only narrow, so nobody has to prove it.
     Claimed(Chain),
-    /// Delegation tokens show that each principal agreed.
-    Proven {
-        chain: Chain,
-        /// `jti` of each link, in order.
-        delegations: Vec<String>,
-        /// When the first of them ends.
-        until: Timestamp,
-    },
+    /// A delegation token shows that each principal agreed.
+    Proven(Box<Delegated>),
 }
 
 /// What records of a session say of it.
@@ -64,10 +58,37 @@ impl Told {
         Ok(Self::Claimed(chain))
     }
 
+    /// What `token` proves, which `principal` presents.
+    ///
+    /// # Errors
+    /// As [`Following::delegated`], and `DELEGATION-CLAIM`.
+    pub async fn proven(
+        following: &Following,
+        principal: &Principal,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Self, Finding> {
+        let delegated = following.delegated(token, &principal.spiffe_id, now).await?;
+        recordable(&principal.spiffe_id.trust_domain(), &delegated.chain)?;
+        Ok(Self::Proven(Box::new(delegated)))
+    }
+
     #[must_use]
     pub const fn chain(&self) -> &Chain {
         match self {
-            Self::Claimed(chain) | Self::Proven { chain, .. } => chain,
+            Self::Claimed(chain) => chain,
+            Self::Proven(delegated) => &delegated.chain,
+        }
+    }
+
+    /// Whether it still holds: what was proven may have ended or been revoked since.
+    ///
+    /// # Errors
+    /// As [`Following::still_delegated`].
+    pub fn holds(&self, following: &Following, now: Timestamp) -> Result<(), Finding> {
+        match self {
+            Self::Claimed(_) => Ok(()),
+            Self::Proven(delegated) => following.still_delegated(delegated, now),
         }
     }
 
@@ -76,16 +97,15 @@ impl Told {
     pub const fn until(&self) -> Option<Timestamp> {
         match self {
             Self::Claimed(_) => None,
-            Self::Proven { until, .. } => Some(*until),
+            Self::Proven(delegated) => Some(delegated.expires_at),
         }
     }
 
-    /// The links that it rests on, by `jti`: none where nothing is proven.
-    #[must_use]
-    pub fn delegations(&self) -> &[String] {
+    /// The links that it rests on: none where nothing is proven.
+    pub(crate) fn links(&self) -> &[DelegatedLink] {
         match self {
             Self::Claimed(_) => &[],
-            Self::Proven { delegations, .. } => delegations,
+            Self::Proven(delegated) => &delegated.links,
         }
     }
 
@@ -99,20 +119,16 @@ impl Told {
     }
 
     pub(crate) fn behalf(&self, domain: &TrustDomain) -> Behalf {
-        let others = self.others().iter().map(|path| named(domain, path));
         match self {
-            Self::Claimed(_) => Behalf {
-                claimed: others.collect(),
-                ..Behalf::default()
-            },
-            Self::Proven { delegations, .. } => Behalf {
-                proven: others
-                    .zip(delegations)
-                    .map(|(spiffe_id, jti)| OnBehalfOf {
-                        spiffe_id,
-                        jti: jti.clone(),
-                    })
-                    .collect(),
+            Self::Claimed(_) => {
+                let others = self.others().iter().map(|path| named(domain, path));
+                Behalf {
+                    claimed: others.collect(),
+                    ..Behalf::default()
+                }
+            }
+            Self::Proven(delegated) => Behalf {
+                proven: delegated.on_behalf_of(),
                 ..Behalf::default()
             },
         }

@@ -6,14 +6,14 @@ use super::cancel::{Entry, Target};
 use super::refusal::{Refusal, fatal, full, refused};
 use super::relay::Relay;
 use super::shares::Share;
-use super::startup::{Asked, first, parameters};
+use super::startup::{Acting, first, parameters};
 use crate::database::{Database, LoginError, cause};
 use crate::statement::Judge;
 use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError};
 use crate::wire::{self, CancelKey, FirstMessage, Startup};
 use bytes::BytesMut;
 use facts::{Finding, Timestamp};
-use gateway::{Current, Principal, SessionHandle, SessionRecorder, Told};
+use gateway::{Core, Current, Principal, SessionHandle, SessionRecorder, Told};
 use ledger::Decimal;
 use ledger::body::SessionStart;
 use rustls::pki_types::CertificateDer;
@@ -101,7 +101,7 @@ pub(super) async fn open(
     let current = following
         .fresh(Timestamp::now())
         .map_err(|finding| refused(&finding))?;
-    let told = told(&principal, &current, &asked)?;
+    let told = told(&front.core, &principal, &current, &asked.acting).await?;
     let longest = current.estate.settings().session_max;
     let handle =
         following
@@ -111,6 +111,10 @@ pub(super) async fn open(
     following
         .refuse_revoked(&principal)
         .map_err(|finding| refused(&finding))?;
+    if let Some(told) = &told {
+        told.holds(following, Timestamp::now())
+            .map_err(|finding| refused(&finding))?;
+    }
 
     let search_path: Vec<String> = asked.search_path.iter().map(|name| quoted(name)).collect();
     let search_path = search_path.join(", ");
@@ -183,15 +187,20 @@ pub(super) async fn open(
 }
 
 /// On whose behalf the session acts. What nobody was ever delegated is refused here, and not at each statement.
-fn told(
+async fn told(
+    core: &Core,
     principal: &Principal,
     current: &Current,
-    asked: &Asked,
+    acting: &Acting,
 ) -> Result<Option<Told>, Refusal> {
-    let Some(text) = &asked.on_behalf_of else {
-        return Ok(None);
+    let told = match acting {
+        Acting::Itself => return Ok(None),
+        Acting::For(text) => Told::claimed(principal, text),
+        Acting::By(token) => {
+            Told::proven(core.following(), principal, token, Timestamp::now()).await
+        }
     };
-    let told = Told::claimed(principal, text).map_err(|finding| refused(&finding))?;
+    let told = told.map_err(|finding| refused(&finding))?;
     current
         .estate
         .may_delegate(told.chain())

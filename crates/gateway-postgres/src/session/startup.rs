@@ -9,6 +9,18 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 /// Parameters of ours: they are said once, when the session begins, and never reach the database.
 const ON_BEHALF_OF: &str = "trilith.on_behalf_of";
+const DELEGATION: &str = "trilith.delegation";
+
+/// On whose behalf a client says that it acts.
+#[derive(Default)]
+pub(super) enum Acting {
+    #[default]
+    Itself,
+    /// As it names them.
+    For(String),
+    /// By a delegation token.
+    By(String),
+}
 
 /// One untagged message, read to its last byte and not beyond: what follows a request for TLS in
 /// cleartext must not be taken for what comes under TLS.
@@ -36,8 +48,7 @@ pub(super) async fn first<S: AsyncRead + Unpin>(stream: &mut S) -> Result<FirstM
 pub(super) struct Asked {
     pub(super) forward: Vec<(String, String)>,
     pub(super) search_path: Vec<String>,
-    /// For whom the client says that it acts, as it said it.
-    pub(super) on_behalf_of: Option<String>,
+    pub(super) acting: Acting,
 }
 
 pub(super) fn parameters(startup: &Startup, limits: &Limits) -> Result<Asked, Refusal> {
@@ -60,7 +71,11 @@ pub(super) fn parameters(startup: &Startup, limits: &Limits) -> Result<Asked, Re
     }
     for (name, value) in pairs {
         if name.eq_ignore_ascii_case(ON_BEHALF_OF) {
-            say_once(&mut asked.on_behalf_of, &name, value)?;
+            say_once(&mut asked.acting, Acting::For(value))?;
+            continue;
+        }
+        if name.eq_ignore_ascii_case(DELEGATION) {
+            say_once(&mut asked.acting, Acting::By(value))?;
             continue;
         }
         match startup_parameter(&name, &value) {
@@ -86,15 +101,15 @@ pub(super) fn parameters(startup: &Startup, limits: &Limits) -> Result<Asked, Re
 
 /// INVARIANT: of two chains neither counts. Whoever can add a parameter to somebody's connection, before or behind,
 /// changes nothing but that there is none.
-fn say_once(said: &mut Option<String>, name: &str, value: String) -> Result<(), Refusal> {
-    if said.replace(value).is_some() {
-        return Err(refused(
-            &Finding::new("DELEGATION-TWICE", format!("{name} is said twice"))
-                .expected("once, with commas between several identities")
-                .next("look at PGOPTIONS, the connection string and the driver's settings"),
-        ));
+fn say_once(said: &mut Acting, acting: Acting) -> Result<(), Refusal> {
+    if matches!(std::mem::replace(said, acting), Acting::Itself) {
+        return Ok(());
     }
-    Ok(())
+    Err(refused(
+        &Finding::new("DELEGATION-TWICE", "for whom the session acts is said twice")
+            .expected("trilith.on_behalf_of or trilith.delegation, once")
+            .next("look at PGOPTIONS, the connection string and the driver's settings"),
+    ))
 }
 
 /// `-c name=value`, `-cname=value`, `--name=value`; a backslash before a space keeps it.
@@ -145,14 +160,18 @@ mod tests {
             ("trilith.on_behalf_of", "people/ada"),
         ] {
             let asked = asked(&[("user", "a"), said]).ok().unwrap();
-            assert_eq!(asked.on_behalf_of.as_deref(), Some("people/ada"));
+            assert!(matches!(&asked.acting, Acting::For(text) if text == "people/ada"));
             assert!(asked.forward.is_empty());
         }
     }
 
     #[test]
     fn for_whom_a_session_acts_is_said_once() {
-        let twice: [&[(&str, &str)]; 3] = [
+        let twice: [&[(&str, &str)]; 4] = [
+            &[
+                ("options", "-c trilith.on_behalf_of=people/ada"),
+                ("trilith.delegation", "e30.e30.AA"),
+            ],
             &[(
                 "options",
                 "-c trilith.on_behalf_of=people/ada -c trilith.on_behalf_of=people/bob",

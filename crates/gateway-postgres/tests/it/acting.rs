@@ -62,7 +62,7 @@ permit (principal == Identity::"agents/helper", action == Action::"select",
 permit (principal == Identity::"people/ada", action == Action::"select", resource == Table::"shop/public/cards");
 "#;
 
-fn people() -> EstateFiles {
+pub(crate) fn people() -> EstateFiles {
     let mut files = estate();
     files.insert("identities/people.toml", PEOPLE);
     files.insert("delegations/people.toml", DELEGATIONS);
@@ -71,8 +71,12 @@ fn people() -> EstateFiles {
 }
 
 async fn world() -> (World, Svid) {
+    world_of(&people()).await
+}
+
+pub(crate) async fn world_of(files: &EstateFiles) -> (World, Svid) {
     let world = World::start().await;
-    world.apply(&people()).await;
+    world.apply(files).await;
     // The database enforces it as well, a moment later.
     let granted = "SELECT bool_and(has_table_privilege('trilith/agents/helper@pg-1/shop', t, 'SELECT')) FROM unnest(ARRAY['cards', 'orders', 'products']) t";
     for _ in 0..1_000 {
@@ -85,7 +89,7 @@ async fn world() -> (World, Svid) {
     (world, helper)
 }
 
-fn acting(chain: &str) -> String {
+pub(crate) fn acting(chain: &str) -> String {
     format!("-c trilith.on_behalf_of={chain}")
 }
 
@@ -95,7 +99,7 @@ async fn connect(world: &World, svid: &Svid, chain: &str) -> Client {
     connected.unwrap_or_else(|(sqlstate, said)| panic!("{chain}: {sqlstate} {said}"))
 }
 
-async fn refused(world: &World, svid: &Svid, more: &[(&str, &str)], code: &str) {
+pub(crate) async fn refused(world: &World, svid: &Svid, more: &[(&str, &str)], code: &str) {
     match Client::try_connect(world, svid, more).await {
         Ok(_) => panic!("{more:?} was let in"),
         Err((sqlstate, said)) => {

@@ -13,6 +13,7 @@ mod acting;
 mod attacks;
 mod client;
 mod cut;
+mod delegated;
 mod flood;
 mod fuzz;
 mod kill;
