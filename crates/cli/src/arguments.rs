@@ -367,7 +367,7 @@ pub struct SearchArguments {
     #[arg(long)]
     pub receipts: bool,
     /// Derive the answer again from every record of the ledgers, and say if the index lied; with --folder
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pdp")]
     pub verify: bool,
 }
 

@@ -15,6 +15,7 @@ pub(crate) use serve::routes;
 use crate::question::Refused;
 use facts::Finding;
 use record_index::Error;
+use serde_json::{Value, json};
 
 /// What can be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +59,26 @@ impl Kind {
             Self::Replay => "/ask/v1/replay",
         }
     }
+}
+
+/// What a line may be, for the document.
+pub(crate) fn shape() -> Value {
+    let lines = [
+        ("record", "A record with `ledger`, `index` and, if asked for, `receipt`"),
+        ("access", "Who did what to what, on whose behalf, how often, first and last"),
+        ("change", "A version in which something about it became other than before"),
+        ("policy", "A permit by which nothing was allowed"),
+        ("grant", "An access that is granted and was not seen"),
+        ("changed", "Accesses alike that would have been decided otherwise"),
+        ("not_replayed", "Accesses alike that cannot be decided again, and why"),
+    ];
+    let one = lines.map(|(name, what)| {
+        json!({
+            "type": "object", "required": [name],
+            "properties": {name: {"type": "object", "description": what}},
+        })
+    });
+    json!({"oneOf": one})
 }
 
 /// An answer that there is none, for HTTP.
