@@ -183,6 +183,7 @@ pub(crate) fn resolve(
         objects: BTreeMap::new(),
         others: BTreeMap::new(),
         references,
+        delegations: Vec::new(),
         logins: BTreeMap::new(),
     };
     identities(files, vocabulary, &mut model, &mut problems);
