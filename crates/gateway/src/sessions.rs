@@ -1,8 +1,8 @@
 //! Open sessions, and ending them: at revocation and at expiry, at once, by waking who waits.
 
-use crate::{Principal, Told};
 use crate::admission::value_of;
 use crate::revocations::{concerns, rests_on};
+use crate::{Principal, Told};
 use facts::Timestamp;
 use ledger::body::{FactValue, Target};
 use std::collections::{BTreeMap, HashMap};
@@ -173,9 +173,7 @@ impl Sessions {
     pub(crate) fn abandon(&self, cut: &Cut, from: u64) -> usize {
         self.cut_open(cut, |open| {
             let mut links = open.told.iter().flat_map(Told::links);
-            open.renewed
-                || open.principal.issuance >= from
-                || links.any(|link| link.record >= from)
+            open.renewed || open.principal.issuance >= from || links.any(|link| link.record >= from)
         })
     }
 

@@ -68,7 +68,9 @@ impl Told {
         token: &str,
         now: Timestamp,
     ) -> Result<Self, Finding> {
-        let delegated = following.delegated(token, &principal.spiffe_id, now).await?;
+        let delegated = following
+            .delegated(token, &principal.spiffe_id, now)
+            .await?;
         recordable(&principal.spiffe_id.trust_domain(), &delegated.chain)?;
         Ok(Self::Proven(Box::new(delegated)))
     }
@@ -170,7 +172,9 @@ fn path(domain: &TrustDomain, text: &str) -> Result<String, Finding> {
             .parse()
             .map_err(|error| wrong(format!("it names no identity: {error}")))?;
         if !id.is_member_of(domain) || id.is_root() {
-            return Err(wrong("it names somebody of another trust domain".to_owned()));
+            return Err(wrong(
+                "it names somebody of another trust domain".to_owned(),
+            ));
         }
         return Ok(id.identity_path().to_owned());
     }
@@ -215,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_chain_ends_with_whoever_makes_the_request() {
-        let told = Told::claimed(&helper(), "people/ada, spiffe://example.org/agents/front").unwrap();
+        let told =
+            Told::claimed(&helper(), "people/ada, spiffe://example.org/agents/front").unwrap();
         assert_eq!(
             told.chain().principals(),
             ["people/ada", "agents/front", "agents/helper"]
@@ -224,7 +229,10 @@ mod tests {
         let behalf = told.behalf(&helper().spiffe_id.trust_domain());
         assert_eq!(
             behalf.claimed,
-            ["spiffe://example.org/people/ada", "spiffe://example.org/agents/front"]
+            [
+                "spiffe://example.org/people/ada",
+                "spiffe://example.org/agents/front"
+            ]
         );
         assert!(behalf.proven.is_empty());
     }

@@ -64,13 +64,28 @@ impl Kind {
 /// What a line may be, for the document.
 pub(crate) fn shape() -> Value {
     let lines = [
-        ("record", "A record with `ledger`, `index` and, if asked for, `receipt`"),
-        ("access", "Who did what to what, on whose behalf, how often, first and last"),
-        ("change", "A version in which something about it became other than before"),
+        (
+            "record",
+            "A record with `ledger`, `index` and, if asked for, `receipt`",
+        ),
+        (
+            "access",
+            "Who did what to what, on whose behalf, how often, first and last",
+        ),
+        (
+            "change",
+            "A version in which something about it became other than before",
+        ),
         ("policy", "A permit by which nothing was allowed"),
         ("grant", "An access that is granted and was not seen"),
-        ("changed", "Accesses alike that would have been decided otherwise"),
-        ("not_replayed", "Accesses alike that cannot be decided again, and why"),
+        (
+            "changed",
+            "Accesses alike that would have been decided otherwise",
+        ),
+        (
+            "not_replayed",
+            "Accesses alike that cannot be decided again, and why",
+        ),
     ];
     let one = lines.map(|(name, what)| {
         json!({

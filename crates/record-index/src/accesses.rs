@@ -253,7 +253,10 @@ fn rows_of(source: &Source, uses: &[Use]) -> Vec<AccessRow> {
             who.proven,
         );
         let others = || {
-            let all = who.on_behalf_of.split(',').filter(|other| !other.is_empty());
+            let all = who
+                .on_behalf_of
+                .split(',')
+                .filter(|other| !other.is_empty());
             all.map(str::to_owned).collect()
         };
         let row = rows.entry(key).or_insert_with(|| AccessRow {

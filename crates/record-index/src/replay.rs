@@ -260,8 +260,7 @@ impl<'a> Again<'a> {
             match self.decide_hop(estate, one, path)? {
                 Outcome::Decided(hop) if hop.allow => {
                     let new = hop.policies.into_iter();
-                    let new: Vec<String> =
-                        new.filter(|id| !whole.policies.contains(id)).collect();
+                    let new: Vec<String> = new.filter(|id| !whole.policies.contains(id)).collect();
                     whole.policies.extend(new);
                 }
                 other => return Ok(other),
@@ -279,12 +278,7 @@ impl<'a> Again<'a> {
     }
 
     /// One principal, with the facts of the session that made the access.
-    fn decide_hop(
-        &mut self,
-        estate: &Estate,
-        one: &Use,
-        path: &str,
-    ) -> Result<Outcome, Error> {
+    fn decide_hop(&mut self, estate: &Estate, one: &Use, path: &str) -> Result<Outcome, Error> {
         let prefix = format!("spiffe://{}/", self.site.trust_domain);
         let asker = one.who.identity.strip_prefix(&prefix).unwrap_or(path);
         let Ok(action) = one.who.action.parse::<Action>() else {

@@ -230,7 +230,11 @@ impl Fold {
         };
         let mut terms = self.session(&told.session, index, before)?;
         let (on_behalf_of, proven) = told.chain();
-        terms.extend(on_behalf_of.iter().map(|other| (Dimension::Behalf, other.clone())));
+        terms.extend(
+            on_behalf_of
+                .iter()
+                .map(|other| (Dimension::Behalf, other.clone())),
+        );
         let on_behalf_of = on_behalf_of.join(",");
         if let Some(about) = told.about {
             // Of an answer to a question the actor is who asked.
@@ -504,7 +508,10 @@ fn body_terms(
 
 /// All whose right an access was: those on whose behalf it was made, then who made it.
 pub(crate) fn principals(who: &UseDelta) -> impl Iterator<Item = &str> {
-    let others = who.on_behalf_of.split(',').filter(|other| !other.is_empty());
+    let others = who
+        .on_behalf_of
+        .split(',')
+        .filter(|other| !other.is_empty());
     others.chain([who.identity.as_str()])
 }
 

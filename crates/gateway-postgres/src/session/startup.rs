@@ -106,9 +106,12 @@ fn say_once(said: &mut Acting, acting: Acting) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(refused(
-        &Finding::new("DELEGATION-TWICE", "for whom the session acts is said twice")
-            .expected("trilith.on_behalf_of or trilith.delegation, once")
-            .next("look at PGOPTIONS, the connection string and the driver's settings"),
+        &Finding::new(
+            "DELEGATION-TWICE",
+            "for whom the session acts is said twice",
+        )
+        .expected("trilith.on_behalf_of or trilith.delegation, once")
+        .next("look at PGOPTIONS, the connection string and the driver's settings"),
     ))
 }
 

@@ -80,7 +80,11 @@ pub(crate) async fn world_of(files: &EstateFiles) -> (World, Svid) {
     // The database enforces it as well, a moment later.
     let granted = "SELECT bool_and(has_table_privilege('trilith/agents/helper@pg-1/shop', t, 'SELECT')) FROM unnest(ARRAY['cards', 'orders', 'products']) t";
     for _ in 0..1_000 {
-        if world.postgres.execute("shop", granted).is_ok_and(|said| said == "t") {
+        if world
+            .postgres
+            .execute("shop", granted)
+            .is_ok_and(|said| said == "t")
+        {
             break;
         }
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
@@ -125,10 +129,7 @@ async fn a_session_may_what_each_of_its_chain_may() {
         for_ada.simple("SELECT count(*) FROM cards").await.unwrap(),
         ["50"]
     );
-    let (sqlstate, said) = for_ada
-        .simple("SELECT note FROM orders")
-        .await
-        .unwrap_err();
+    let (sqlstate, said) = for_ada.simple("SELECT note FROM orders").await.unwrap_err();
     assert_eq!(sqlstate, "42501");
     assert!(
         said.contains("POLICY-NONE") && said.contains("people/ada may not"),
@@ -161,7 +162,12 @@ async fn psql_says_for_whom_it_acts_and_every_record_repeats_it() {
     let mut command = std::process::Command::new(testkit::tool("psql").unwrap());
     command
         .args(["-XAt", "-v", "VERBOSITY=verbose"])
-        .args(["-c", "SELECT count(*) FROM cards", "-c", "SELECT note FROM orders"])
+        .args([
+            "-c",
+            "SELECT count(*) FROM cards",
+            "-c",
+            "SELECT note FROM orders",
+        ])
         .args(["-c", "SHOW trilith.on_behalf_of"])
         .envs(world.environment(&helper))
         .env("PGOPTIONS", acting("people/ada"));
@@ -286,7 +292,10 @@ async fn no_statement_changes_for_whom_a_session_acts() {
     // What a pool sends between two of its users leaves the chain as it is.
     for clean in ["ROLLBACK", "RESET ALL", "DISCARD ALL"] {
         let _either = client.simple(clean).await;
-        assert!(client.simple("SELECT note FROM orders").await.is_err(), "{clean}");
+        assert!(
+            client.simple("SELECT note FROM orders").await.is_err(),
+            "{clean}"
+        );
     }
     // And nobody begins to act for somebody in the middle, so that records before and after would differ.
     let mut alone = Client::connect(&world, &helper).await;

@@ -138,7 +138,10 @@ async fn a_delegation_that_ends_ends_its_session() {
     let mut client = connect(&world, &helper, &token).await;
     client.simple("SELECT count(*) FROM cards").await.unwrap();
     closed(&mut client).await;
-    assert!(began.plus_secs(2) <= Timestamp::now(), "it was not cut early");
+    assert!(
+        began.plus_secs(2) <= Timestamp::now(),
+        "it was not cut early"
+    );
     let ended = world.recorded(r#""reason":"delegation""#).await;
     assert_eq!(ended.len(), 1, "{ended:?}");
     let options = by(&token);

@@ -173,11 +173,12 @@ impl Following {
         // those it acts for has nothing to stay for.
         let cut = Cut {
             reason: CutReason::Delegation,
-            detail: "the estate no longer grants the delegation that the session acts by".to_owned(),
+            detail: "the estate no longer grants the delegation that the session acts by"
+                .to_owned(),
         };
-        self.0
-            .sessions
-            .cut_acting(&cut, |told| current.estate.may_delegate(told.chain()).is_err());
+        self.0.sessions.cut_acting(&cut, |told| {
+            current.estate.may_delegate(told.chain()).is_err()
+        });
     }
 
     fn take_revocation(&self, verified: &VerifiedReceipt, receipt: Receipt) -> Result<(), Finding> {

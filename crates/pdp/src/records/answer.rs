@@ -8,8 +8,8 @@
 //! meanwhile is told if it stands behind the cursor.
 
 use super::question::Question;
-use crate::ask::proposed;
 use super::{bad_cursor, refused};
+use crate::ask::proposed;
 use crate::question::Refused;
 use facts::Finding;
 use ledger::{Receipt, Record};
@@ -206,9 +206,14 @@ fn open(folders: &[PathBuf], indices: &Path) -> Result<Site, Refused> {
 /// There are no records here to ask.
 pub(super) fn unconfigured() -> Refused {
     Refused::unknown(
-        Finding::new("QUESTION-NO-RECORDS", "this decision point has no records to ask")
-            .expected("[records] with `folders` in pdp.toml")
-            .next("name the data_dir of a server or gateway there, or ask with trilith on that machine"),
+        Finding::new(
+            "QUESTION-NO-RECORDS",
+            "this decision point has no records to ask",
+        )
+        .expected("[records] with `folders` in pdp.toml")
+        .next(
+            "name the data_dir of a server or gateway there, or ask with trilith on that machine",
+        ),
     )
 }
 
@@ -289,7 +294,14 @@ fn rows(site: &Site, question: Question) -> Result<(Vec<Row>, Value), Refused> {
                 let which = word(&one.change);
                 rows.push(Row {
                     key: named(
-                        ["changed", &which, &one.ledger, &one.identity, &one.action, &one.resource],
+                        [
+                            "changed",
+                            &which,
+                            &one.ledger,
+                            &one.identity,
+                            &one.action,
+                            &one.resource,
+                        ],
                         one.last.0,
                     ),
                     line: json!({ "changed": one }),
@@ -298,7 +310,14 @@ fn rows(site: &Site, question: Question) -> Result<(Vec<Row>, Value), Refused> {
             for one in &replayed.not_replayed {
                 rows.push(Row {
                     key: named(
-                        ["not", "", &one.ledger, &one.identity, &one.action, &one.resource],
+                        [
+                            "not",
+                            "",
+                            &one.ledger,
+                            &one.identity,
+                            &one.action,
+                            &one.resource,
+                        ],
                         one.last.0,
                     ),
                     line: json!({ "not_replayed": one }),

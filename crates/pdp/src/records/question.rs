@@ -285,7 +285,9 @@ fn about(said: &HistoryBody, domain: &TrustDomain) -> Result<About, Refused> {
                 "QUESTION-REQUEST",
                 "a history is of an access, an identity, a resource or a policy",
             )
-            .expected("`principal`, `action` and `resource`; or one of `principal`, `resource`, `policy`")
+            .expected(
+                "`principal`, `action` and `resource`; or one of `principal`, `resource`, `policy`",
+            )
             .next("docs/reference/questions.openapi.yaml has the shape of each question"),
         )),
     }

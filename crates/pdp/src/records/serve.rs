@@ -1,9 +1,9 @@
 //! The questions to records over HTTP: whoever has the right `records` may ask. That a question was asked is recorded
 //! before its answer goes out; ledgers are read on threads of their own, one question at a time.
 
+use super::Kind;
 use super::answer::{Answer, Part, unconfigured};
 use super::question::{Parsed, parse};
-use super::Kind;
 use crate::ask::{LINES, wants_lines};
 use crate::callers::Right;
 use crate::question::Refused;

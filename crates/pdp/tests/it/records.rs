@@ -1,7 +1,9 @@
 //! The questions to records over HTTP: paged, streamed, recorded, and asked of ledgers that are only read.
 
 use crate::ask::lines;
-use crate::ledgers::{For, World as Ledger, acting, intent, issuance, session, shop_files, without};
+use crate::ledgers::{
+    For, World as Ledger, acting, intent, issuance, session, shop_files, without,
+};
 use crate::world::{World, this_process};
 use ledger::RecordType;
 use pdp::records::Kind;
@@ -88,7 +90,10 @@ async fn pages_and_streams_of_records_come_to_the_same() {
         let (status, whole) = world.post(kind.path(), &body).await;
         assert_eq!(status, 200, "{whole}");
         let all = whole["lines"].as_array().unwrap().clone();
-        assert!(all.len() >= most.min(2) && all.len() >= 1, "{kind:?}: {whole}");
+        assert!(
+            all.len() >= most.min(2) && all.len() >= 1,
+            "{kind:?}: {whole}"
+        );
         if kind != Kind::Unused {
             assert_eq!(all.len(), most, "{kind:?}: {whole}");
         }
@@ -267,28 +272,106 @@ async fn what_cannot_be_asked_of_records_has_a_code_and_a_next_step() {
     let (server, gateway) = ledgers();
     let world = world(&server, &gateway, &[Right::Records]).await;
     let (_, page) = world
-        .post(Kind::Search.path(), &json!({"identity": "payments/api", "limit": 1}))
+        .post(
+            Kind::Search.path(),
+            &json!({"identity": "payments/api", "limit": 1}),
+        )
         .await;
     let cursor = page["page"]["next"].as_str().unwrap().to_owned();
     let deep = "[".repeat(10_000);
     for (kind, body, status, code) in [
-        (Kind::Search, json!({"identity": "other", "after": cursor}).to_string(), 400, "QUESTION-CURSOR"),
-        (Kind::Accesses, json!({"after": cursor}).to_string(), 400, "QUESTION-CURSOR"),
-        (Kind::Search, json!({"after": "zz"}).to_string(), 400, "QUESTION-CURSOR"),
-        (Kind::Search, json!({"after": "00".repeat(60_000)}).to_string(), 400, "QUESTION-CURSOR"),
-        (Kind::Search, json!({"ledger": "pg-9"}).to_string(), 404, "LEDGER-UNKNOWN"),
-        (Kind::Search, json!({"types": ["moon"]}).to_string(), 400, "RECORD-TYPE"),
-        (Kind::Search, json!({"decision": "perhaps"}).to_string(), 400, "RECORDS-DECISION"),
-        (Kind::Search, json!({"since": -1}).to_string(), 400, "QUESTION-REQUEST"),
-        (Kind::Search, json!({"who": "me"}).to_string(), 400, "QUESTION-REQUEST"),
+        (
+            Kind::Search,
+            json!({"identity": "other", "after": cursor}).to_string(),
+            400,
+            "QUESTION-CURSOR",
+        ),
+        (
+            Kind::Accesses,
+            json!({"after": cursor}).to_string(),
+            400,
+            "QUESTION-CURSOR",
+        ),
+        (
+            Kind::Search,
+            json!({"after": "zz"}).to_string(),
+            400,
+            "QUESTION-CURSOR",
+        ),
+        (
+            Kind::Search,
+            json!({"after": "00".repeat(60_000)}).to_string(),
+            400,
+            "QUESTION-CURSOR",
+        ),
+        (
+            Kind::Search,
+            json!({"ledger": "pg-9"}).to_string(),
+            404,
+            "LEDGER-UNKNOWN",
+        ),
+        (
+            Kind::Search,
+            json!({"types": ["moon"]}).to_string(),
+            400,
+            "RECORD-TYPE",
+        ),
+        (
+            Kind::Search,
+            json!({"decision": "perhaps"}).to_string(),
+            400,
+            "RECORDS-DECISION",
+        ),
+        (
+            Kind::Search,
+            json!({"since": -1}).to_string(),
+            400,
+            "QUESTION-REQUEST",
+        ),
+        (
+            Kind::Search,
+            json!({"who": "me"}).to_string(),
+            400,
+            "QUESTION-REQUEST",
+        ),
         (Kind::Search, deep, 400, "QUESTION-REQUEST"),
-        (Kind::History, json!({}).to_string(), 400, "QUESTION-REQUEST"),
-        (Kind::History, json!({"principal": "a", "policy": "p"}).to_string(), 400, "QUESTION-REQUEST"),
-        (Kind::History, json!({"principal": "a", "action": "select"}).to_string(), 400, "QUESTION-REQUEST"),
-        (Kind::History, json!({"principal": "a/../b"}).to_string(), 400, "PDP-SUBJECT"),
-        (Kind::History, json!({"resource": "a/b/c/d"}).to_string(), 400, "QUESTION-RESOURCE"),
+        (
+            Kind::History,
+            json!({}).to_string(),
+            400,
+            "QUESTION-REQUEST",
+        ),
+        (
+            Kind::History,
+            json!({"principal": "a", "policy": "p"}).to_string(),
+            400,
+            "QUESTION-REQUEST",
+        ),
+        (
+            Kind::History,
+            json!({"principal": "a", "action": "select"}).to_string(),
+            400,
+            "QUESTION-REQUEST",
+        ),
+        (
+            Kind::History,
+            json!({"principal": "a/../b"}).to_string(),
+            400,
+            "PDP-SUBJECT",
+        ),
+        (
+            Kind::History,
+            json!({"resource": "a/b/c/d"}).to_string(),
+            400,
+            "QUESTION-RESOURCE",
+        ),
         (Kind::Replay, json!({}).to_string(), 400, "QUESTION-REQUEST"),
-        (Kind::Replay, json!({"files": {"estate.toml": "x"}}).to_string(), 422, "QUESTION-ESTATE"),
+        (
+            Kind::Replay,
+            json!({"files": {"estate.toml": "x"}}).to_string(),
+            422,
+            "QUESTION-ESTATE",
+        ),
     ] {
         let answer = world.send(kind.path(), &[], body.as_bytes()).await;
         let shown: String = body.chars().take(80).collect();

@@ -3,8 +3,8 @@
 use crate::world::{For, World, acting, id, intent, issuance, session, shop_files};
 use estate::{Estate, EstateFiles};
 use record_index::{
-    Asked, Change, Error, Filter, Page, Site, TimeRange, accesses_verified, replay, search,
-    unused, verify,
+    Asked, Change, Error, Filter, Page, Site, TimeRange, accesses_verified, replay, search, unused,
+    verify,
 };
 use std::ops::ControlFlow;
 
@@ -147,7 +147,10 @@ fn accesses_are_told_apart_by_those_for_whom_they_were_made() {
             "select true told:ada proven:",
         ]
     );
-    let of_ada = ["select true told:ada proven:", "update false told:ada proven:"];
+    let of_ada = [
+        "select true told:ada proven:",
+        "update false told:ada proven:",
+    ];
     let by_whom = |times| {
         asked(|asked| {
             asked.on_behalf_of = Some("people/ada".to_owned());
@@ -216,7 +219,10 @@ fn what_was_done_for_others_is_decided_again_by_the_whole_chain() {
     assert_eq!(replayed.same, 3);
     // Without Ada's right, what the service did for her is denied, and what it did by itself is not.
     let mut files = people();
-    files.insert("policies/people.cedar", POLICIES.replace("select", "delete"));
+    files.insert(
+        "policies/people.cedar",
+        POLICIES.replace("select", "delete"),
+    );
     let replayed = replay(&site, &compile(&files), TimeRange::default()).unwrap();
     let places: Vec<_> = replayed.changed.iter().map(|one| one.last.0).collect();
     assert!(places.contains(&4) && !places.contains(&2), "{replayed:?}");

@@ -309,13 +309,19 @@ fn records_are_asked_of_the_decision_point(site: &Site) {
     let (live, read) = both(&["ledger", "search", "--identity", "payments/api"]);
     let (end, hits) = live.split_last().expect("an end");
     assert!(end.get("end").is_some() && !hits.is_empty(), "{live:?}");
-    let hits: Vec<_> = hits.iter().filter_map(|hit| hit.pointer("/record/record")).collect();
+    let hits: Vec<_> = hits
+        .iter()
+        .filter_map(|hit| hit.pointer("/record/record"))
+        .collect();
     let records: Vec<_> = read.iter().filter_map(|hit| hit.get("record")).collect();
     assert_eq!(hits, records);
     let (live, read) = both(&["ledger", "accesses", "--of", "shop/public/cards"]);
     let rows: Vec<_> = live.iter().filter_map(|row| row.get("access")).collect();
     assert!(!rows.is_empty(), "{live:?}");
-    let read: Vec<_> = read.iter().filter(|row| row.get("identity").is_some()).collect();
+    let read: Vec<_> = read
+        .iter()
+        .filter(|row| row.get("identity").is_some())
+        .collect();
     assert_eq!(rows, read);
     let access = ["history", "payments/api", "select", "shop/public/cards"];
     let (live, read) = both(&access);
@@ -323,11 +329,17 @@ fn records_are_asked_of_the_decision_point(site: &Site) {
     let read = read.first().and_then(|document| document.get("changes"));
     assert_eq!(Some(&json!(changes)), read);
     let (live, read) = both(&["unused", "--window", "30d"]);
-    let grants = live.iter().filter(|line| line.get("grant").is_some()).count();
+    let grants = live
+        .iter()
+        .filter(|line| line.get("grant").is_some())
+        .count();
     let read = read.first().and_then(|document| document.get("grants"));
     assert_eq!(read.and_then(Value::as_array).map(Vec::len), Some(grants));
     let (live, _) = both(&["replay", "--estate", "estate"]);
-    assert!(live.last().is_some_and(|line| line.pointer("/end/summary/same").is_some()));
+    assert!(
+        live.last()
+            .is_some_and(|line| line.pointer("/end/summary/same").is_some())
+    );
     // For people, and gone on with.
     let first = ["ledger", "search", "--limit", "1", "--pdp", &socket];
     let output = site.command(&first).output().expect("it runs");
@@ -340,9 +352,15 @@ fn records_are_asked_of_the_decision_point(site: &Site) {
     let wrong = ["ledger", "search", "--type", "moon", "--pdp", &socket];
     let output = site.command(&wrong).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("RECORD-TYPE"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains("RECORD-TYPE"),
+        "{said}"
+    );
     let nobody = ["history", "payments/api", "--pdp", "/nowhere/pdp.sock"];
     let output = site.command(&nobody).output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("PDP-UNREACHABLE"), "{said}");
+    assert!(
+        output.status.code() == Some(1) && said.contains("PDP-UNREACHABLE"),
+        "{said}"
+    );
 }

@@ -26,7 +26,9 @@ pub(crate) async fn search(
     global: &Global,
 ) -> Result<(), Failure> {
     if arguments.from > 0 {
-        return Err(Failure::usage("--from is asked of a server or folder: use --since or --cursor"));
+        return Err(Failure::usage(
+            "--from is asked of a server or folder: use --since or --cursor",
+        ));
     }
     let mut body = Map::new();
     let texts = [
@@ -49,7 +51,11 @@ pub(crate) async fn search(
     body.insert("receipts".to_owned(), json!(arguments.receipts));
     put(&mut body, "since", arguments.since.map(|moment| moment.0));
     put(&mut body, "until", arguments.until.map(|moment| moment.0));
-    put(&mut body, "limit", (arguments.limit > 0).then_some(arguments.limit));
+    put(
+        &mut body,
+        "limit",
+        (arguments.limit > 0).then_some(arguments.limit),
+    );
     ask(socket, Kind::Search, body, global).await
 }
 
@@ -178,7 +184,8 @@ async fn sent(
     body: &Value,
 ) -> Result<Response<Incoming>, Box<dyn std::error::Error + Send + Sync>> {
     let stream = UnixStream::connect(socket).await?;
-    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
     let request = Request::post(kind.path())
         .header(header::HOST, "pdp")
@@ -196,8 +203,11 @@ fn unreachable(socket: &Path, error: &dyn std::fmt::Display) -> Finding {
 }
 
 fn cut_short() -> Finding {
-    Finding::new("PDP-ANSWER-CUT", "the answer does not come to its end: what was printed is not all")
-        .next("ask again; the log of trilith pdp says what happened")
+    Finding::new(
+        "PDP-ANSWER-CUT",
+        "the answer does not come to its end: what was printed is not all",
+    )
+    .next("ask again; the log of trilith pdp says what happened")
 }
 
 /// What it said, by its own code.
@@ -255,7 +265,11 @@ fn told(line: &Value) {
             "{}{}  {}  {} {}  {} times, {} ok, {} failed; last {} ({}:{})",
             path_of(&text(access, "/identity")),
             others(access),
-            if allowed { text(access, "/kind") } else { "denied".to_owned() },
+            if allowed {
+                text(access, "/kind")
+            } else {
+                "denied".to_owned()
+            },
             text(access, "/action"),
             text(access, "/resource"),
             text(access, "/count"),
