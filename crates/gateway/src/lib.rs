@@ -46,4 +46,4 @@ pub use recorder::{
 };
 pub use revocations::Revocations;
 pub use sessions::{Cut, CutReason, SessionHandle, Sessions};
-pub use told::Told;
+pub use told::{Delegation, Told};

@@ -4,10 +4,23 @@ use crate::{Delegated, DelegatedLink, Following, Principal};
 use estate::{Chain, MOST_PRINCIPALS};
 use facts::{Finding, Timestamp};
 use ledger::body::OnBehalfOf;
+use schemars::JsonSchema;
+use serde::Deserialize;
 use spiffe_core::{SpiffeId, TrustDomain};
 
 /// Bytes of all SPIFFE IDs for whom a session acts: they stand in each of its records.
 const LONGEST: usize = 1024;
+
+/// How it has to be known on whose behalf a session acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Delegation {
+    /// By a delegation token, and nothing else.
+    #[default]
+    Proven,
+    /// By a token, or the word of whoever connects.
+    Claimed,
+}
 
 /// The chain of those on whose behalf a session acts, which ends with the session's own identity.
 ///
@@ -30,11 +43,24 @@ pub(crate) struct Behalf {
 
 impl Told {
     /// `text` names those for whom `principal` acts: paths or SPIFFE IDs with commas between them, who began it
-    /// first.
+    /// first. It counts where the `delegation` that is asked for is a claim.
     ///
     /// # Errors
-    /// `DELEGATION-CLAIM`, `DELEGATION-CHAIN`.
-    pub fn claimed(principal: &Principal, text: &str) -> Result<Self, Finding> {
+    /// `DELEGATION-CLAIMED`, `DELEGATION-CLAIM`, `DELEGATION-CHAIN`.
+    pub fn claimed(
+        principal: &Principal,
+        text: &str,
+        delegation: Delegation,
+    ) -> Result<Self, Finding> {
+        // INVARIANT: nothing is recorded as done for somebody, where that has to be proven, that was only told.
+        if delegation == Delegation::Proven {
+            return Err(Finding::new(
+                "DELEGATION-CLAIMED",
+                "it is only told on whose behalf the session acts, and here it has to be proven",
+            )
+            .expected("a delegation token, as trilith.delegation")
+            .next("present one; or set delegation = \"claimed\" in gateway.toml, if its word is enough"));
+        }
         let domain = &principal.spiffe_id.trust_domain();
         // An identity's path is shorter than its SPIFFE ID: what is longer cannot be recorded.
         if text.len() > LONGEST {
@@ -217,10 +243,19 @@ mod tests {
         }
     }
 
+    fn claimed(text: &str) -> Result<Told, Finding> {
+        Told::claimed(&helper(), text, Delegation::Claimed)
+    }
+
+    #[test]
+    fn a_word_does_not_count_where_a_proof_is_asked_for() {
+        let refused = Told::claimed(&helper(), "people/ada", Delegation::default());
+        assert_eq!(refused.unwrap_err().code, "DELEGATION-CLAIMED");
+    }
+
     #[test]
     fn a_chain_ends_with_whoever_makes_the_request() {
-        let told =
-            Told::claimed(&helper(), "people/ada, spiffe://example.org/agents/front").unwrap();
+        let told = claimed("people/ada, spiffe://example.org/agents/front").unwrap();
         assert_eq!(
             told.chain().principals(),
             ["people/ada", "agents/front", "agents/helper"]
@@ -256,7 +291,7 @@ mod tests {
             ("agents/helper", "DELEGATION-CHAIN"),
         ];
         for (text, code) in wrong {
-            let refused = Told::claimed(&helper(), text).unwrap_err();
+            let refused = claimed(text).unwrap_err();
             assert_eq!(refused.code, code, "{text}: {refused}");
         }
     }
@@ -268,7 +303,8 @@ mod tests {
         let domain = format!("{label}.{label}.{label}.example");
         let mut helper = helper();
         helper.spiffe_id = format!("spiffe://{domain}/agents/helper").parse().unwrap();
-        let refused = Told::claimed(&helper, "p/a,p/b,p/c,p/d,p/e,p/f").unwrap_err();
+        let refused =
+            Told::claimed(&helper, "p/a,p/b,p/c,p/d,p/e,p/f", Delegation::Claimed).unwrap_err();
         assert_eq!(refused.code, "DELEGATION-CLAIM");
     }
 }

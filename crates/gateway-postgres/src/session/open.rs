@@ -13,7 +13,7 @@ use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError};
 use crate::wire::{self, CancelKey, FirstMessage, Startup};
 use bytes::BytesMut;
 use facts::{Finding, Timestamp};
-use gateway::{Core, Current, Principal, SessionHandle, SessionRecorder, Told};
+use gateway::{Current, Principal, SessionHandle, SessionRecorder, Told};
 use ledger::Decimal;
 use ledger::body::SessionStart;
 use rustls::pki_types::CertificateDer;
@@ -101,7 +101,7 @@ pub(super) async fn open(
     let current = following
         .fresh(Timestamp::now())
         .map_err(|finding| refused(&finding))?;
-    let told = told(&front.core, &principal, &current, &asked.acting).await?;
+    let told = told(front, &principal, &current, &asked.acting).await?;
     let longest = current.estate.settings().session_max;
     let handle =
         following
@@ -188,16 +188,16 @@ pub(super) async fn open(
 
 /// On whose behalf the session acts. What nobody was ever delegated is refused here, and not at each statement.
 async fn told(
-    core: &Core,
+    front: &Front,
     principal: &Principal,
     current: &Current,
     acting: &Acting,
 ) -> Result<Option<Told>, Refusal> {
     let told = match acting {
         Acting::Itself => return Ok(None),
-        Acting::For(text) => Told::claimed(principal, text),
+        Acting::For(text) => Told::claimed(principal, text, front.limits.delegation),
         Acting::By(token) => {
-            Told::proven(core.following(), principal, token, Timestamp::now()).await
+            Told::proven(front.core.following(), principal, token, Timestamp::now()).await
         }
     };
     let told = told.map_err(|finding| refused(&finding))?;

@@ -150,6 +150,7 @@ mod tests {
             handshakes: 1,
             handshake: std::time::Duration::from_secs(1),
             message_bytes: 1,
+            delegation: gateway::Delegation::Claimed,
             search_path: Vec::new(),
         };
         parameters(&startup, &limits)

@@ -4,6 +4,7 @@ use crate::client::Client;
 use crate::plane::Svid;
 use crate::world::{World, estate, skipped};
 use estate::EstateFiles;
+use gateway::Delegation;
 
 const PEOPLE: &str = r#"
 [[identity]]
@@ -71,11 +72,11 @@ pub(crate) fn people() -> EstateFiles {
 }
 
 async fn world() -> (World, Svid) {
-    world_of(&people()).await
+    world_of(&people(), Delegation::Claimed).await
 }
 
-pub(crate) async fn world_of(files: &EstateFiles) -> (World, Svid) {
-    let world = World::start().await;
+pub(crate) async fn world_of(files: &EstateFiles, delegation: Delegation) -> (World, Svid) {
+    let world = World::start_with(&[], |config| config.delegation = delegation).await;
     world.apply(files).await;
     // The database enforces it as well, a moment later.
     let granted = "SELECT bool_and(has_table_privilege('trilith/agents/helper@pg-1/shop', t, 'SELECT')) FROM unnest(ARRAY['cards', 'orders', 'products']) t";

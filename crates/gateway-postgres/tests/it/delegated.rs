@@ -5,6 +5,7 @@ use crate::client::Client;
 use crate::plane::Svid;
 use crate::world::{World, skipped};
 use facts::Timestamp;
+use gateway::Delegation;
 use ledger::body::TargetKind;
 use spiffe_core::delegation::Narrowed;
 use std::time::Duration;
@@ -14,7 +15,7 @@ fn by(token: &str) -> String {
 }
 
 async fn world() -> (World, Svid) {
-    world_of(&people()).await
+    world_of(&people(), Delegation::default()).await
 }
 
 async fn connect(world: &World, svid: &Svid, token: &str) -> Client {
@@ -106,6 +107,9 @@ async fn a_token_counts_with_its_delegate_and_as_it_was_signed() {
     ] {
         refused(&world, &helper, &[("options", &both)], "DELEGATION-TWICE").await;
     }
+    // The word of whoever connects is no proof, and is taken where nobody asks for one.
+    let told = acting("people/ada");
+    refused(&world, &helper, &[("options", &told)], "DELEGATION-CLAIMED").await;
     // Changed.
     let mut parts: Vec<String> = token.split('.').map(str::to_owned).collect();
     let last = parts[2].pop().unwrap();

@@ -73,11 +73,6 @@ impl Plane {
         let now = Timestamp::now();
         let document = Authority::create(&trust_domain, &lifetimes, &custody, now).unwrap();
         let authority = Authority::open(document.clone(), lifetimes, &custody).unwrap();
-        let jwt_authorities = document.jwt.iter().map(|jwt| body::JwtAuthority {
-            kid: jwt.kid.clone(),
-            spki: Base64(crypto::base64::decode(&jwt.spki).unwrap()),
-        });
-        let jwt_authorities = jwt_authorities.collect();
         let lifetimes = Lifetimes {
             x509_s: BRIEF,
             ..Lifetimes::default()
@@ -115,7 +110,16 @@ impl Plane {
                 .roots()
                 .map(|root| Base64(root.to_vec()))
                 .collect(),
-            jwt_authorities,
+            jwt_authorities: plane
+                .authority
+                .document()
+                .jwt
+                .iter()
+                .map(|jwt| body::JwtAuthority {
+                    kid: jwt.kid.clone(),
+                    spki: Base64(crypto::base64::decode(&jwt.spki).unwrap()),
+                })
+                .collect(),
             blob: None,
         };
         plane.record("bundle", bundle.record(), Vec::new());
