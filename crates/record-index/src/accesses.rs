@@ -6,7 +6,7 @@ use crate::filter::{resource_terms, spiffe_id};
 use crate::follow::Earlier;
 use crate::search::{every_match, read};
 use crate::site::{Site, Source};
-use crate::terms::Fold;
+use crate::terms::{Fold, behalf};
 use crate::verify::{lied, scan};
 use crate::{Error, Filter};
 use ledger::Receipt;
@@ -252,28 +252,24 @@ fn rows_of(source: &Source, uses: &[Use]) -> Vec<AccessRow> {
             who.on_behalf_of.as_str(),
             who.proven,
         );
-        let others = || {
-            let all = who
-                .on_behalf_of
-                .split(',')
-                .filter(|other| !other.is_empty());
-            all.map(str::to_owned).collect()
-        };
-        let row = rows.entry(key).or_insert_with(|| AccessRow {
-            ledger: source.name.clone(),
-            identity: who.identity.clone(),
-            resource: who.resource.clone(),
-            action: who.action.clone(),
-            kind: kind(&who.action),
-            allowed: who.allowed,
-            claimed_on_behalf_of: if who.proven { Vec::new() } else { others() },
-            on_behalf_of: if who.proven { others() } else { Vec::new() },
-            count: 0,
-            succeeded: 0,
-            failed: 0,
-            first: one.first,
-            last: one.last,
-            receipts: None,
+        let row = rows.entry(key).or_insert_with(|| {
+            let (claimed_on_behalf_of, on_behalf_of) = behalf(who);
+            AccessRow {
+                ledger: source.name.clone(),
+                identity: who.identity.clone(),
+                resource: who.resource.clone(),
+                action: who.action.clone(),
+                kind: kind(&who.action),
+                allowed: who.allowed,
+                claimed_on_behalf_of,
+                on_behalf_of,
+                count: 0,
+                succeeded: 0,
+                failed: 0,
+                first: one.first,
+                last: one.last,
+                receipts: None,
+            }
         });
         row.count += one.count;
         row.succeeded += one.succeeded;

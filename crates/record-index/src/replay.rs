@@ -8,7 +8,7 @@ use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::site::Site;
-use crate::terms::principals;
+use crate::terms::{behalf, principals};
 use estate::{Access, Action, Chain, Estate, EstateFiles, Request, ResourceRef};
 use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
 use ledger::body::{self, FactValue};
@@ -35,6 +35,12 @@ pub struct Changed {
     pub identity: String,
     pub action: String,
     pub resource: String,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the access vouches for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// The same, where delegation tokens showed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<String>,
     pub count: u64,
     /// Record and Unix milliseconds.
     pub first: (u64, u64),
@@ -53,6 +59,12 @@ pub struct NotReplayed {
     pub identity: String,
     pub action: String,
     pub resource: String,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the access vouches for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// The same, where delegation tokens showed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<String>,
     pub count: u64,
     pub last: (u64, u64),
     pub why: String,
@@ -89,6 +101,7 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
     for source in &site.sources {
         for one in uses(site, source, &asked)? {
             let then = again.decide(proposed, &one)?;
+            let (claimed_on_behalf_of, on_behalf_of) = behalf(&one.who);
             let (decision, why) = match then {
                 Outcome::Decided(decision) => (decision, None),
                 Outcome::Not(why) => (Made::default(), Some(why)),
@@ -99,6 +112,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                     identity: one.who.identity,
                     action: one.who.action,
                     resource: one.who.resource,
+                    claimed_on_behalf_of,
+                    on_behalf_of,
                     count: one.count,
                     last: one.last,
                     why,
@@ -127,6 +142,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                 identity: one.who.identity,
                 action: one.who.action,
                 resource: one.who.resource,
+                claimed_on_behalf_of,
+                on_behalf_of,
                 count: one.count,
                 first: one.first,
                 last: one.last,
@@ -150,6 +167,8 @@ fn merged(changed: Vec<Changed>) -> Vec<Changed> {
                 &row.identity,
                 &row.action,
                 &row.resource,
+                &row.claimed_on_behalf_of,
+                &row.on_behalf_of,
                 &row.policies,
             ) == (
                 one.change,
@@ -157,6 +176,8 @@ fn merged(changed: Vec<Changed>) -> Vec<Changed> {
                 &one.identity,
                 &one.action,
                 &one.resource,
+                &one.claimed_on_behalf_of,
+                &one.on_behalf_of,
                 &one.policies,
             )
         };

@@ -515,6 +515,20 @@ pub(crate) fn principals(who: &UseDelta) -> impl Iterator<Item = &str> {
     others.chain([who.identity.as_str()])
 }
 
+/// On whose behalf an access was made, as it was told and as it was proven: one of them is empty.
+pub(crate) fn behalf(who: &UseDelta) -> (Vec<String>, Vec<String>) {
+    let others = who
+        .on_behalf_of
+        .split(',')
+        .filter(|other| !other.is_empty());
+    let others = others.map(str::to_owned).collect();
+    if who.proven {
+        (Vec::new(), others)
+    } else {
+        (others, Vec::new())
+    }
+}
+
 fn word(allow: bool) -> String {
     if allow { "allow" } else { "deny" }.to_owned()
 }

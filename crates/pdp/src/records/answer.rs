@@ -95,7 +95,8 @@ impl Answer {
             }
             other => {
                 let (mut rows, summary) = rows(&site, other)?;
-                rows.sort_by(|one, other| one.key.cmp(&other.key));
+                rows.sort_by_cached_key(|row| (row.key.clone(), row.line.to_string()));
+                tell_apart(&mut rows);
                 if let Some(after) = after {
                     rows.retain(|row| row.key > after);
                 }
@@ -292,34 +293,18 @@ fn rows(site: &Site, question: Question) -> Result<(Vec<Row>, Value), Refused> {
             let replayed = record_index::replay(site, &proposed, times).map_err(refused)?;
             for one in &replayed.changed {
                 let which = word(&one.change);
+                let names = ["changed", &which, &one.ledger, &one.identity];
+                let others = [&one.on_behalf_of, &one.claimed_on_behalf_of];
                 rows.push(Row {
-                    key: named(
-                        [
-                            "changed",
-                            &which,
-                            &one.ledger,
-                            &one.identity,
-                            &one.action,
-                            &one.resource,
-                        ],
-                        one.last.0,
-                    ),
+                    key: named(names, [&one.action, &one.resource], others),
                     line: json!({ "changed": one }),
                 });
             }
             for one in &replayed.not_replayed {
+                let names = ["not", "", &one.ledger, &one.identity];
+                let others = [&one.on_behalf_of, &one.claimed_on_behalf_of];
                 rows.push(Row {
-                    key: named(
-                        [
-                            "not",
-                            "",
-                            &one.ledger,
-                            &one.identity,
-                            &one.action,
-                            &one.resource,
-                        ],
-                        one.last.0,
-                    ),
+                    key: named(names, [&one.action, &one.resource], others),
                     line: json!({ "not_replayed": one }),
                 });
             }
@@ -330,6 +315,19 @@ fn rows(site: &Site, question: Question) -> Result<(Vec<Row>, Value), Refused> {
         Question::Search { .. } => json!({}),
     };
     Ok((rows, summary))
+}
+
+/// A cursor names one row: those of one name are numbered.
+fn tell_apart(rows: &mut [Row]) {
+    let mut before: (Key, u64) = (Key::new(), 0);
+    for row in rows {
+        if row.key == before.0 {
+            before.1 += 1;
+        } else {
+            before = (row.key.clone(), 0);
+        }
+        row.key.push(number(before.1));
+    }
 }
 
 fn no_estate() -> Refused {
@@ -348,9 +346,10 @@ fn word<T: Serialize>(one: &T) -> String {
     json!(one).as_str().unwrap_or_default().to_owned()
 }
 
-fn named(names: [&str; 6], last: u64) -> Key {
+fn named(names: [&str; 4], what: [&String; 2], others: [&Vec<String>; 2]) -> Key {
     let names = names.into_iter().map(str::to_owned);
-    names.chain([number(last)]).collect()
+    let others = others.map(|ids| ids.join(","));
+    names.chain(what.map(String::clone)).chain(others).collect()
 }
 
 /// As texts are compared.
@@ -391,6 +390,21 @@ fn key_of(cursor: &str, digest: &str) -> Result<Key, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rows_of_one_name_are_told_apart() {
+        let row = |name: &str| Row {
+            key: vec![name.to_owned()],
+            line: json!({}),
+        };
+        let mut rows = vec![row("a"), row("b"), row("b"), row("c")];
+        tell_apart(&mut rows);
+        let mut keys: Vec<_> = rows.into_iter().map(|row| row.key).collect();
+        let told = keys.clone();
+        keys.dedup();
+        assert_eq!(keys, told);
+        assert!(told.is_sorted());
+    }
 
     #[test]
     fn a_cursor_counts_for_its_question_alone() {

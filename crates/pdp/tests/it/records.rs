@@ -79,21 +79,18 @@ async fn pages_and_streams_of_records_come_to_the_same() {
         (Kind::Search, json!({"resource": CARDS}), 12),
         (Kind::Search, json!({"on_behalf_of": "people/ada"}), 5),
         (Kind::Accesses, json!({}), 3),
-        (Kind::History, json!({"resource": CARDS}), 2),
+        (Kind::History, json!({"resource": CARDS}), 1),
         (Kind::Unused, json!({"since": month}), 5),
         (
             Kind::Replay,
             json!({"files": without(&shop_files(), "payments reads cards").0, "since": month}),
-            1,
+            2,
         ),
     ] {
         let (status, whole) = world.post(kind.path(), &body).await;
         assert_eq!(status, 200, "{whole}");
         let all = whole["lines"].as_array().unwrap().clone();
-        assert!(
-            all.len() >= most.min(2) && all.len() >= 1,
-            "{kind:?}: {whole}"
-        );
+        assert!(!all.is_empty(), "{kind:?}: {whole}");
         if kind != Kind::Unused {
             assert_eq!(all.len(), most, "{kind:?}: {whole}");
         }

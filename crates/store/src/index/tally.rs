@@ -77,7 +77,7 @@ impl RecordIndex {
             };
             let sql = format!(
                 "{COLUMNS} WHERE {of_whom} AND {of_what} AND {for_whom}
-                 ORDER BY i.text, s.text, a.text, u.allowed, u.issuance, c.text, u.proven"
+                 ORDER BY i.text, s.text, a.text, u.allowed, c.text, u.proven, u.issuance"
             );
             let mut statement = self.connection.prepare_cached(&sql)?;
             let mut rows = statement.query([&filter.identity, &resources, &filter.on_behalf_of])?;

@@ -29,12 +29,13 @@ pub struct UseDelta {
     pub resource: String,
     pub action: String,
     pub allowed: bool,
-    /// Record of the server's ledger by which the identity was issued.
-    pub issuance: Option<u64>,
     /// On whose behalf, who began it first: SPIFFE IDs with commas between them. Empty of one who acts for itself.
     pub on_behalf_of: String,
     /// Whether delegation tokens showed it.
     pub proven: bool,
+    /// Record of the server's ledger by which the identity was issued. Last: what differs by it alone stands
+    /// side by side.
+    pub issuance: Option<u64>,
 }
 
 /// What follows from some records in a row.

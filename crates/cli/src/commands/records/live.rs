@@ -313,9 +313,10 @@ fn told(line: &Value) {
         )
     } else if let Some(changed) = line.get("changed") {
         format!(
-            "would be {}: {} {} {}  {} times; last {}",
+            "would be {}: {}{} {} {}  {} times; last {}",
             text(changed, "/change"),
             path_of(&text(changed, "/identity")),
+            others(changed),
             text(changed, "/action"),
             text(changed, "/resource"),
             text(changed, "/count"),
@@ -323,8 +324,9 @@ fn told(line: &Value) {
         )
     } else if let Some(not) = line.get("not_replayed") {
         format!(
-            "not decided again: {} {} {}: {}",
+            "not decided again: {}{} {} {}: {}",
             path_of(&text(not, "/identity")),
+            others(not),
             text(not, "/action"),
             text(not, "/resource"),
             text(not, "/why"),
