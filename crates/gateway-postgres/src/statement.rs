@@ -520,10 +520,11 @@ impl Judge {
     /// The question about this access that whoever is denied may ask.
     pub(crate) fn question(&self, action: &str, resource: &str) -> String {
         let path = &self.principal.path;
-        let behalf = self.told.as_ref().map_or_else(String::new, |told| {
-            format!(" --on-behalf-of {}", told.others().join(","))
-        });
-        format!("trilith why {path} {action} '{resource}'{behalf}")
+        let Some(told) = &self.told else {
+            return format!("trilith why {path} {action} '{resource}'");
+        };
+        let others = told.others().join(",");
+        format!("trilith why {path} {action} '{resource}' --on-behalf-of {others}")
     }
 
     fn operation(

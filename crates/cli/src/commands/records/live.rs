@@ -197,7 +197,7 @@ async fn sent(
 
 fn unreachable(socket: &Path, error: &dyn std::fmt::Display) -> Finding {
     Finding::new("PDP-UNREACHABLE", "the decision point cannot be asked")
-        .expected(format!("trilith pdp at {}", socket.display()))
+        .expected(format!("its socket at {}", socket.display()))
         .observed(error.to_string())
         .next("name its `listen.socket` with --pdp, or ask its folder with --folder")
 }
