@@ -358,6 +358,9 @@ pub struct SearchArguments {
     /// Only records that name this policy by its id; with --folder
     #[arg(long, value_name = "ID")]
     pub policy: Option<String>,
+    /// Only records of what was done on behalf of this identity, proven or told; with --folder
+    #[arg(long, value_name = "IDENTITY")]
+    pub on_behalf_of: Option<String>,
     /// Only records from then on: `30d`, `12h`, `2026-05-12`, `2026-05-12T08:30:00Z`; with --folder
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,
@@ -374,7 +377,7 @@ pub struct SearchArguments {
     #[arg(long)]
     pub receipts: bool,
     /// Derive the answer again from every record of the ledgers, and say if the index lied; with --folder
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pdp")]
     pub verify: bool,
 }
 
@@ -387,6 +390,7 @@ impl SearchArguments {
             ("--action", self.action.is_some()),
             ("--decision", self.decision.is_some()),
             ("--policy", self.policy.is_some()),
+            ("--on-behalf-of", self.on_behalf_of.is_some()),
             ("--since", self.since.is_some()),
             ("--until", self.until.is_some()),
             ("--estate-version", self.estate_version.is_some()),

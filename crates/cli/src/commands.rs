@@ -87,9 +87,27 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             block_on(ASKING_THREADS, workload::whoami(arguments, &global))?
         }
         Command::Author(command) => author::run(command, &global)?,
-        Command::History(arguments) => records::history(&arguments, &global)?,
-        Command::Unused(arguments) => return records::unused(&arguments, &global),
-        Command::Replay(arguments) => records::replay(&arguments, &global)?,
+        Command::History(arguments) => match &arguments.at.pdp {
+            Some(pdp) => block_on(
+                ASKING_THREADS,
+                records::live::history(pdp, &arguments, &global),
+            )?,
+            None => records::history(&arguments, &global)?,
+        },
+        Command::Unused(arguments) => match &arguments.at.pdp {
+            Some(pdp) => block_on(
+                ASKING_THREADS,
+                records::live::unused(pdp, &arguments, &global),
+            )?,
+            None => return records::unused(&arguments, &global),
+        },
+        Command::Replay(arguments) => match &arguments.at.pdp {
+            Some(pdp) => block_on(
+                ASKING_THREADS,
+                records::live::replay(pdp, &arguments, &global),
+            )?,
+            None => records::replay(&arguments, &global)?,
+        },
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
         Command::Delegate(arguments) => {
             block_on(ASKING_THREADS, delegation::delegate(arguments, &global))?

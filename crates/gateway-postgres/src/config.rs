@@ -3,6 +3,7 @@
 use crate::sql;
 use crate::upstream::{Address, Wanted};
 use facts::Finding;
+use gateway::Delegation;
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -21,6 +22,11 @@ pub struct Config {
     pub gateway: gateway::Config,
     /// Where clients connect.
     pub listen: ListenConfig,
+    /// How it has to be known on whose behalf a session acts. `proven`, so that what is recorded as done for
+    /// somebody was agreed to by them: `trilith.on_behalf_of` is refused. `claimed` takes it as well, which only
+    /// narrows and is recorded as told.
+    #[serde(default)]
+    pub delegation: Delegation,
     /// What is refused before it is read.
     #[serde(default)]
     pub limits: LimitsConfig,
@@ -160,6 +166,7 @@ pub(crate) struct Limits {
     pub(crate) handshakes: usize,
     pub(crate) handshake: Duration,
     pub(crate) message_bytes: usize,
+    pub(crate) delegation: Delegation,
     /// Of a session that asks for none. `public` as PostgreSQL's own default; `"$user"` names no schema.
     pub(crate) search_path: Vec<String>,
 }
@@ -231,6 +238,7 @@ impl Config {
             handshakes: self.listen.max_handshakes,
             handshake: Duration::from_secs(self.listen.handshake_timeout_s),
             message_bytes: self.listen.max_message_bytes,
+            delegation: self.delegation,
             search_path: vec!["public".to_owned()],
         }
     }

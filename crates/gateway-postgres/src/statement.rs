@@ -5,9 +5,9 @@ use crate::database::{Database, Snapshot};
 use crate::sql::{
     self, Access, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved, Views,
 };
-use estate::{Action, Prepared, RecordingMode, ResourceRef};
+use estate::{Action, ChainDecision, Decision, Estate, Prepared, RecordingMode, ResourceRef};
 use facts::{Finding, Timestamp};
-use gateway::{Current, Following, Operation, Principal};
+use gateway::{Current, Following, Operation, Principal, Told};
 use ledger::body::{self, ActionOn};
 use ledger::{Commitment, Salt};
 use std::collections::BTreeMap;
@@ -94,6 +94,10 @@ pub(crate) struct Judge {
     pub(crate) following: Following,
     pub(crate) database: Arc<Database>,
     pub(crate) principal: Principal,
+    /// On whose behalf it acts.
+    ///
+    /// INVARIANT: never changes, so that a verdict which a statement of the session keeps is its chain's.
+    told: Option<Told>,
     pub(crate) search_path: Vec<String>,
     /// As whom the session is logged in.
     role: String,
@@ -174,6 +178,7 @@ impl Judge {
         following: Following,
         database: Arc<Database>,
         principal: Principal,
+        told: Option<Told>,
         search_path: Vec<String>,
     ) -> Self {
         let role = database.roles.name(&following.declared_path(&principal));
@@ -182,6 +187,7 @@ impl Judge {
             following,
             database,
             principal,
+            told,
             search_path,
             salt: Salt(crypto::random()),
             prepared: Mutex::new(None),
@@ -234,7 +240,12 @@ impl Judge {
 
     /// What decisions rest on now.
     fn now(&self) -> Result<(Arc<Current>, Arc<Snapshot>), Finding> {
-        let current = self.following.fresh(Timestamp::now())?;
+        let now = Timestamp::now();
+        let current = self.following.fresh(now)?;
+        // INVARIANT 7: a delegation that has ended or was revoked decides nothing more, whatever cuts the session.
+        if let Some(told) = &self.told {
+            told.holds(&self.following, now)?;
+        }
         Ok((current, self.database.snapshot()))
     }
 
@@ -455,8 +466,7 @@ impl Judge {
         for (Access { action, resource }, data) in
             accesses.chain(catalog.map(|access| (access, false)))
         {
-            let decision =
-                estate.decide_prepared(&self.principal.path, action, &resource, &prepared);
+            let (decision, denying) = self.decide_one(estate, action, &resource, &prepared);
             for id in decision.policy_ids() {
                 if !verdict.operation.policies.contains(&id) {
                     verdict.operation.policies.push(id);
@@ -478,13 +488,43 @@ impl Judge {
                     .into_iter()
                     .map(|error| Finding::new("POLICY-ERROR", error));
                 verdict.findings.extend(errors);
+                verdict.findings.extend(decision.findings);
                 if verdict.findings.is_empty() {
-                    verdict.findings.push(unallowed(decision.policies.first()));
+                    let finding = unallowed(decision.policies.first());
+                    verdict.findings.push(of_hop(finding, denying));
                 }
                 return verdict;
             }
         }
         verdict
+    }
+
+    /// What policy says of one access. Of one who acts for others: what it says of each of them, and of each
+    /// delegation; where somebody of the chain may not, whom.
+    fn decide_one(
+        &self,
+        estate: &Estate,
+        action: Action,
+        resource: &ResourceRef,
+        prepared: &Prepared,
+    ) -> (Decision, Option<String>) {
+        let Some(told) = &self.told else {
+            let own = estate.decide_prepared(&self.principal.path, action, resource, prepared);
+            return (own, None);
+        };
+        let decided = estate.decide_chain(told.chain(), action, resource, prepared);
+        let denying = denying(&decided);
+        (decided.as_one(), denying)
+    }
+
+    /// The question about this access that whoever is denied may ask.
+    pub(crate) fn question(&self, action: &str, resource: &str) -> String {
+        let path = &self.principal.path;
+        let Some(told) = &self.told else {
+            return format!("trilith why {path} {action} '{resource}'");
+        };
+        let others = told.others().join(",");
+        format!("trilith why {path} {action} '{resource}' --on-behalf-of {others}")
     }
 
     fn operation(
@@ -575,6 +615,21 @@ fn unallowed(policy: Option<&Arc<estate::PolicyRef>>) -> Finding {
         None => Finding::new("POLICY-NONE", "no policy allows it"),
         Some(policy) => Finding::new("POLICY-FORBID", format!("forbidden by {policy}")),
     }
+}
+
+/// The first of the chain that may not do it by itself.
+fn denying(decided: &ChainDecision) -> Option<String> {
+    let mut hops = decided.hops.iter();
+    let hop = hops.find(|hop| !hop.decision.allow)?;
+    Some(hop.principal.clone())
+}
+
+/// Which of the chain may not, where several were asked.
+fn of_hop(mut finding: Finding, hop: Option<String>) -> Finding {
+    if let Some(hop) = hop {
+        finding.message = format!("{}: {hop} may not", finding.message);
+    }
+    finding
 }
 
 /// What is denied comes first, so that a record always has room for it.

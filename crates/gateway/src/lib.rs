@@ -31,6 +31,7 @@ mod recorder;
 mod recovery;
 mod revocations;
 mod sessions;
+mod told;
 
 pub use admission::Principal;
 pub use chain::{Chain, Place};
@@ -45,3 +46,4 @@ pub use recorder::{
 };
 pub use revocations::Revocations;
 pub use sessions::{Cut, CutReason, SessionHandle, Sessions};
+pub use told::{Delegation, Told};

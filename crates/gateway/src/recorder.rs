@@ -8,7 +8,8 @@ mod room;
 
 pub use answers::Answered;
 
-use crate::{Metrics, Principal};
+use crate::told::Behalf;
+use crate::{Metrics, Principal, Told};
 use arc_swap::ArcSwapOption;
 use facts::Finding;
 use ledger::body::{self, ActionOn, Body, Coverage};
@@ -167,6 +168,7 @@ struct SessionIdentity {
     id: String,
     actor: String,
     auth: String,
+    behalf: Behalf,
 }
 
 /// Writes for all sessions of a gateway. Cheap to clone.
@@ -206,12 +208,24 @@ impl Recorder {
     /// A session's own recorder. `id` is unique; `auth` says how the peer was authenticated.
     #[must_use]
     pub fn session(&self, id: &str, principal: &Principal) -> SessionRecorder {
+        self.session_for(id, principal, None)
+    }
+
+    /// As [`Self::session`], of one that acts for others: each of its records says for whom.
+    #[must_use]
+    pub fn session_for(
+        &self,
+        id: &str,
+        principal: &Principal,
+        told: Option<&Told>,
+    ) -> SessionRecorder {
         SessionRecorder {
             recorder: self.clone(),
             identity: Arc::new(SessionIdentity {
                 id: id.to_owned(),
                 actor: principal.spiffe_id.to_string(),
                 auth: auth(principal),
+                behalf: Behalf::of(told, principal),
             }),
             counter: AtomicU64::new(0),
         }
@@ -245,6 +259,8 @@ impl Recorder {
             coverage: Coverage::Complete,
             more_policies: None,
             about: None,
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: Vec::new(),
         };
         let (actor, auth) = by.map_or_else(
             || ("unauthenticated".to_owned(), "cancel-key".to_owned()),
@@ -319,7 +335,13 @@ impl SessionRecorder {
 
     /// # Errors
     /// [`RecordingStopped`].
-    pub async fn session_start(&self, start: body::SessionStart) -> Result<(), RecordingStopped> {
+    pub async fn session_start(
+        &self,
+        mut start: body::SessionStart,
+    ) -> Result<(), RecordingStopped> {
+        let Behalf { claimed, proven } = self.identity.behalf.clone();
+        start.claimed_on_behalf_of = claimed;
+        start.on_behalf_of = proven;
         let draft = self.draft(&start, None)?;
         self.recorder.ledger.append(draft).await?;
         Ok(())
@@ -365,6 +387,7 @@ impl SessionRecorder {
     ) -> Result<IntentId, RecordingStopped> {
         let number = self.counter.load(Ordering::Relaxed);
         let (policies, more_policies) = room::policies(&operation.policies);
+        let behalf = self.identity.behalf.clone();
         let intent = body::Intent {
             session: self.identity.id.clone(),
             statement: operation.statement.clone(),
@@ -373,6 +396,8 @@ impl SessionRecorder {
             policies,
             coverage: operation.coverage,
             more_policies,
+            claimed_on_behalf_of: behalf.claimed,
+            on_behalf_of: behalf.proven,
         };
         let draft = self.draft(&intent, operation.estate.as_ref())?;
         self.recorder.metrics.operations.inc();
@@ -467,6 +492,7 @@ impl SessionRecorder {
         findings.truncate(MOST_FINDINGS);
         let (policies, more_policies) = room::policies(&operation.policies);
         let number = self.counter.load(Ordering::Relaxed);
+        let behalf = self.identity.behalf.clone();
         let decision = body::Decision {
             session: self.identity.id.clone(),
             statement: operation.statement.clone(),
@@ -478,6 +504,8 @@ impl SessionRecorder {
             coverage: operation.coverage,
             more_policies,
             about: None,
+            claimed_on_behalf_of: behalf.claimed,
+            on_behalf_of: behalf.proven,
         };
         let draft = self.draft(&decision, operation.estate.as_ref())?;
         if !allow {

@@ -146,6 +146,18 @@ pub(crate) fn concerns(target: &Target, principal: &Principal) -> bool {
     }
 }
 
+/// Whether `link` rests on `target`: on itself, by its `jti`, or on the identity of either side.
+pub(crate) fn rests_on(target: &Target, link: &DelegatedLink) -> bool {
+    let value = normal(target);
+    match target.kind {
+        TargetKind::Identity => {
+            value == link.from.identity_path() || value == link.to.identity_path()
+        }
+        TargetKind::Serial => value == link.jti,
+        TargetKind::Machine => false,
+    }
+}
+
 /// Whether both name the same, however they are written.
 pub(crate) fn same(one: &Target, other: &Target) -> bool {
     one.kind == other.kind && normal(one) == normal(other)

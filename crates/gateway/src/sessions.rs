@@ -1,8 +1,8 @@
 //! Open sessions, and ending them: at revocation and at expiry, at once, by waking who waits.
 
-use crate::Principal;
 use crate::admission::value_of;
-use crate::revocations::concerns;
+use crate::revocations::{concerns, rests_on};
+use crate::{Principal, Told};
 use facts::Timestamp;
 use ledger::body::{FactValue, Target};
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +16,8 @@ use tokio::sync::watch;
 pub enum CutReason {
     Revoked,
     Expired,
+    /// The delegation that the session acts by has ended, was revoked, or is no longer granted.
+    Delegation,
     /// The estate took the identity away.
     Estate,
     /// The SVID was renewed on other facts than those that the session began with.
@@ -33,6 +35,7 @@ impl CutReason {
         match self {
             Self::Revoked => "revoked",
             Self::Expired => "expired",
+            Self::Delegation => "delegation",
             Self::Estate => "estate",
             Self::Facts => "facts",
             Self::Stale => "stale",
@@ -64,6 +67,8 @@ struct Status {
 
 struct Open {
     principal: Principal,
+    /// On whose behalf it acts.
+    told: Option<Told>,
     /// Rests on a later SVID than the one that it was opened with.
     renewed: bool,
     status: watch::Sender<Status>,
@@ -86,6 +91,8 @@ pub struct SessionHandle {
     status: watch::Receiver<Status>,
     /// However often the SVID is renewed, the session ends then.
     ends: Timestamp,
+    /// When the delegation ends that it acts by.
+    delegated: Option<Timestamp>,
 }
 
 impl Sessions {
@@ -94,6 +101,18 @@ impl Sessions {
     pub fn register(
         &self,
         principal: &Principal,
+        longest: Duration,
+        now: Timestamp,
+    ) -> SessionHandle {
+        self.register_for(principal, None, longest, now)
+    }
+
+    /// As [`Sessions::register`], of one that acts for others: it lasts no longer than that was delegated.
+    #[must_use]
+    pub fn register_for(
+        &self,
+        principal: &Principal,
+        told: Option<&Told>,
         longest: Duration,
         now: Timestamp,
     ) -> SessionHandle {
@@ -108,6 +127,7 @@ impl Sessions {
             number,
             Open {
                 principal: principal.clone(),
+                told: told.cloned(),
                 renewed: false,
                 status,
             },
@@ -117,14 +137,30 @@ impl Sessions {
             number,
             status: receiver,
             ends: now.plus_secs(longest.as_secs()),
+            delegated: told.and_then(Told::until),
         }
+    }
+
+    /// Cuts every session whose chain `hit` holds of; returns how many.
+    pub fn cut_acting(&self, cut: &Cut, hit: impl Fn(&Told) -> bool) -> usize {
+        self.cut_open(cut, |open| open.told.as_ref().is_some_and(&hit))
     }
 
     /// Cuts whomever `target` names; returns how many.
     pub fn cut(&self, target: &Target, cut: &Cut, before: u64) -> usize {
-        self.cut_where(cut, |principal| {
+        let whole = self.cut_where(cut, |principal| {
             principal.issuance < before && concerns(target, principal)
-        })
+        });
+        // INVARIANT 7: what rests on a delegation that is revoked falls with it.
+        let of_delegation = Cut {
+            reason: CutReason::Delegation,
+            detail: cut.detail.clone(),
+        };
+        whole
+            + self.cut_acting(&of_delegation, |told| {
+                let mut links = told.links().iter();
+                links.any(|link| link.record < before && rests_on(target, link))
+            })
     }
 
     /// Cuts every session whose principal `hit` holds of; returns how many.
@@ -135,7 +171,10 @@ impl Sessions {
     /// Cuts what rests, or may rest, on an SVID of the record `from` or a later one: which record a renewal
     /// has is not known here.
     pub(crate) fn abandon(&self, cut: &Cut, from: u64) -> usize {
-        self.cut_open(cut, |open| open.renewed || open.principal.issuance >= from)
+        self.cut_open(cut, |open| {
+            let mut links = open.told.iter().flat_map(Told::links);
+            open.renewed || open.principal.issuance >= from || links.any(|link| link.record >= from)
+        })
     }
 
     fn cut_open(&self, cut: &Cut, hit: impl Fn(&Open) -> bool) -> usize {
@@ -207,15 +246,14 @@ impl SessionHandle {
             if let Some(cut) = cut {
                 return cut;
             }
-            let end = not_after.min(self.ends);
-            let left = end.since(Timestamp::now());
+            let left = self.end(not_after).since(Timestamp::now());
             if left.is_zero() {
-                return expired(not_after, self.ends);
+                return self.expired(not_after);
             }
             tokio::select! {
                 changed = self.status.changed() => {
                     if changed.is_err() {
-                        return expired(not_after, self.ends);
+                        return self.expired(not_after);
                     }
                 }
                 // Wall clocks step: look again at least once a minute.
@@ -229,9 +267,26 @@ impl SessionHandle {
     pub fn is_cut(&self) -> Option<Cut> {
         let status = self.status.borrow();
         status.cut.clone().or_else(|| {
-            let end = status.not_after.min(self.ends);
-            (end <= Timestamp::now()).then(|| expired(status.not_after, self.ends))
+            let end = self.end(status.not_after);
+            (end <= Timestamp::now()).then(|| self.expired(status.not_after))
         })
+    }
+
+    fn end(&self, not_after: Timestamp) -> Timestamp {
+        let end = not_after.min(self.ends);
+        self.delegated.map_or(end, |delegated| end.min(delegated))
+    }
+
+    fn expired(&self, not_after: Timestamp) -> Cut {
+        let others = not_after.min(self.ends);
+        if self.delegated.is_some_and(|delegated| delegated < others) {
+            return Cut {
+                reason: CutReason::Delegation,
+                detail: "the delegation that the session acts by has ended: connect with another"
+                    .to_owned(),
+            };
+        }
+        expired(not_after, self.ends)
     }
 }
 

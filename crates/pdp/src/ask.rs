@@ -1,14 +1,13 @@
 //! The questions about a whole estate, for programs: `why`, `who-can`, `what-can`, `blast-radius`, `lint` and
 //! `diff`, without HTTP. What their bodies say, and how answers are put.
 //!
-//! A question over records (`history`, `unused`, `replay`) becomes one more [`Kind`] and one more body here;
-//! an estate alone does not answer it.
+//! An estate alone does not answer questions to records: those are in `records`.
 
 mod openapi;
 mod serve;
 
 pub use openapi::{openapi, yaml};
-pub(crate) use serve::routes;
+pub(crate) use serve::{LINES, routes, wants_lines};
 
 use crate::decider::Version;
 use crate::names::shown;
@@ -361,9 +360,9 @@ pub fn lint(version: &Version) -> Value {
 }
 
 /// # Errors
-/// `QUESTION-ESTATE`: the proposed estate does not compile.
-pub fn diff(version: &Version, files: BTreeMap<String, String>) -> Result<Value, Refused> {
-    let proposed = Estate::compile(&EstateFiles(files)).map_err(|problems| {
+/// `QUESTION-ESTATE`: it does not compile.
+pub(crate) fn proposed(files: &EstateFiles) -> Result<Estate, Refused> {
+    Estate::compile(files).map_err(|problems| {
         let first = problems.first().map(ToString::to_string);
         Refused {
             status: 422,
@@ -374,7 +373,13 @@ pub fn diff(version: &Version, files: BTreeMap<String, String>) -> Result<Value,
             .observed(first.unwrap_or_default())
             .next("correct it; `trilith estate plan` lists all of them"),
         }
-    })?;
+    })
+}
+
+/// # Errors
+/// `QUESTION-ESTATE`: the proposed estate does not compile.
+pub fn diff(version: &Version, files: BTreeMap<String, String>) -> Result<Value, Refused> {
+    let proposed = proposed(&EstateFiles(files))?;
     let changes = estate::diff(version.estate(), &proposed);
     Ok(json!({
         "estate": self::version(version),

@@ -18,6 +18,8 @@ pub enum Right {
     Evaluate,
     /// Who may, what may be touched, and how: what the estate says of everybody.
     Search,
+    /// What records say that everybody did.
+    Records,
     /// State facts of a subject; its answers rest on what it says.
     StateFacts,
 }
@@ -27,6 +29,7 @@ impl Right {
         match self {
             Self::Evaluate => "evaluate",
             Self::Search => "search",
+            Self::Records => "records",
             Self::StateFacts => "state-facts",
         }
     }

@@ -32,6 +32,30 @@ pub struct Config {
     /// What HTTP requests mean that Envoy asks about. Without it Envoy's questions are not served.
     #[serde(default)]
     pub ext_authz: Option<ExtAuthzConfig>,
+    /// Which records may be asked. Without it none.
+    #[serde(default)]
+    pub records: Option<RecordsConfig>,
+}
+
+/// Ledgers of this machine that are read for questions to records; nothing is written to them.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RecordsConfig {
+    /// The `data_dir` of a server, gateway or decision point, whose process may be running, or the folder of one
+    /// ledger. Absolute.
+    pub folders: Vec<PathBuf>,
+    /// Where the indices over them are kept. `records` in `data_dir`: whoever can write to one can hide records
+    /// from a question.
+    #[serde(default)]
+    pub index: Option<PathBuf>,
+}
+
+impl RecordsConfig {
+    pub(crate) fn indices(&self, data_dir: &Path) -> PathBuf {
+        self.index
+            .clone()
+            .unwrap_or_else(|| data_dir.join("records"))
+    }
 }
 
 /// What shows on whose behalf a subject acts.
@@ -227,6 +251,12 @@ impl Config {
             if host.is_empty() || host.contains(['/', '?', '#', ' ']) {
                 return Err(wrong("`listen.url` is https://HOST or https://HOST:PORT")
                     .observed(url.clone()));
+            }
+        }
+        if let Some(records) = &self.records {
+            let paths = records.folders.iter().chain(&records.index);
+            if records.folders.is_empty() || paths.clone().any(|path| path.is_relative()) {
+                return Err(wrong("`records` names `folders`, and absolute ones"));
             }
         }
         for caller in &self.callers {

@@ -34,13 +34,14 @@ mod metrics;
 mod names;
 mod question;
 mod record;
+pub mod records;
 mod run;
 mod service;
 
 pub use callers::Right;
 pub use config::{
-    CallerConfig, Config, Delegation, ExtAuthzConfig, ListenConfig, ProcessConfig, RuleConfig,
-    json_schema,
+    CallerConfig, Config, Delegation, ExtAuthzConfig, ListenConfig, ProcessConfig, RecordsConfig,
+    RuleConfig, json_schema,
 };
 pub use decider::{Answer, Decider, Judge, Version};
 pub use metrics::Metrics;

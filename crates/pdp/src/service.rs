@@ -40,6 +40,8 @@ pub(crate) struct Plane {
     deciding: Semaphore,
     /// A search is some thousand questions; one at a time leaves room for the others.
     pub(crate) searching: Semaphore,
+    /// A question to records reads files; one at a time.
+    pub(crate) reading: Semaphore,
 }
 
 impl Plane {
@@ -55,6 +57,7 @@ impl Plane {
             discovery: config.listen.url.as_deref().map(Discovery::of),
             deciding: Semaphore::new(processors),
             searching: Semaphore::new(1),
+            reading: Semaphore::new(1),
             core,
             config,
         }))
@@ -69,7 +72,8 @@ impl Plane {
             .route(authzen::SEARCH_RESOURCE, post(resources))
             .route(authzen::SEARCH_ACTION, post(actions))
             .route(authzen::WELL_KNOWN, get(discovery))
-            .merge(crate::ask::routes());
+            .merge(crate::ask::routes())
+            .merge(crate::records::routes());
         if self.config.ext_authz.is_some() {
             router = router.route_service(check::PATH, check::service(self));
         }

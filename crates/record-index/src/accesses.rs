@@ -1,11 +1,12 @@
 //! What somebody has read and modified, and who touched something: counted by identity, resource and action, as far
-//! as records name them (tables, functions, tools, routes), with the first and the last record of each.
+//! as records name them (tables, functions, tools, routes), and by those on whose behalf it was done; with the first
+//! and the last record of each.
 
 use crate::filter::{resource_terms, spiffe_id};
 use crate::follow::Earlier;
 use crate::search::{every_match, read};
 use crate::site::{Site, Source};
-use crate::terms::Fold;
+use crate::terms::{Fold, behalf};
 use crate::verify::{lied, scan};
 use crate::{Error, Filter};
 use ledger::Receipt;
@@ -20,6 +21,8 @@ pub struct Asked {
     pub by: Option<String>,
     /// Of what: as records name it, its path, or `shop/public/*`.
     pub of: Option<String>,
+    /// On whose behalf: as `by`.
+    pub on_behalf_of: Option<String>,
     pub times: TimeRange,
 }
 
@@ -33,6 +36,12 @@ pub struct AccessRow {
     /// `read`, `modified`, `called` or, of an estate's own action, `other`.
     pub kind: &'static str,
     pub allowed: bool,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the access vouches for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// The same, where delegation tokens showed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<String>,
     /// Records of it; of those allowed, how many are known to have succeeded and to have failed.
     pub count: u64,
     pub succeeded: u64,
@@ -133,6 +142,10 @@ pub(crate) fn uses(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Us
             .as_deref()
             .map(|by| spiffe_id(by, &site.trust_domain)),
         resource: asked.of.as_deref().map(resource_terms),
+        on_behalf_of: asked
+            .on_behalf_of
+            .as_deref()
+            .map(|other| spiffe_id(other, &site.trust_domain)),
     };
     let mut found = Vec::new();
     source.index.store.uses(&filter, |one| found.push(one))?;
@@ -144,6 +157,7 @@ fn windowed(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Use>, Err
     let filter = Filter {
         identity: asked.by.clone(),
         resource: asked.of.clone(),
+        on_behalf_of: asked.on_behalf_of.clone(),
         types: ["intent", "decision", "outcome"]
             .map(str::to_owned)
             .to_vec(),
@@ -178,8 +192,15 @@ fn counted(site: &Site, asked: &Asked, batch: Batch) -> Vec<Use> {
         dimension: Dimension::Resource,
         terms: resource_terms(of),
     });
+    let behalf = asked
+        .on_behalf_of
+        .as_deref()
+        .map(|other| spiffe_id(other, &site.trust_domain));
     let wanted = |who: &UseDelta| {
         by.as_ref().is_none_or(|by| *by == who.identity)
+            && behalf
+                .as_ref()
+                .is_none_or(|other| who.on_behalf_of.split(',').any(|one| one == other))
             && of
                 .as_ref()
                 .is_none_or(|of| of.is_met_by(Dimension::Resource, &who.resource))
@@ -220,7 +241,7 @@ fn none(who: &UseDelta, at: (u64, u64)) -> Use {
 
 /// Without the SVIDs.
 fn rows_of(source: &Source, uses: &[Use]) -> Vec<AccessRow> {
-    let mut rows: BTreeMap<(&str, &str, &str, bool), AccessRow> = BTreeMap::new();
+    let mut rows: BTreeMap<(&str, &str, &str, bool, &str, bool), AccessRow> = BTreeMap::new();
     for one in uses {
         let who = &one.who;
         let key = (
@@ -228,20 +249,27 @@ fn rows_of(source: &Source, uses: &[Use]) -> Vec<AccessRow> {
             who.resource.as_str(),
             who.action.as_str(),
             who.allowed,
+            who.on_behalf_of.as_str(),
+            who.proven,
         );
-        let row = rows.entry(key).or_insert_with(|| AccessRow {
-            ledger: source.name.clone(),
-            identity: who.identity.clone(),
-            resource: who.resource.clone(),
-            action: who.action.clone(),
-            kind: kind(&who.action),
-            allowed: who.allowed,
-            count: 0,
-            succeeded: 0,
-            failed: 0,
-            first: one.first,
-            last: one.last,
-            receipts: None,
+        let row = rows.entry(key).or_insert_with(|| {
+            let (claimed_on_behalf_of, on_behalf_of) = behalf(who);
+            AccessRow {
+                ledger: source.name.clone(),
+                identity: who.identity.clone(),
+                resource: who.resource.clone(),
+                action: who.action.clone(),
+                kind: kind(&who.action),
+                allowed: who.allowed,
+                claimed_on_behalf_of,
+                on_behalf_of,
+                count: 0,
+                succeeded: 0,
+                failed: 0,
+                first: one.first,
+                last: one.last,
+                receipts: None,
+            }
         });
         row.count += one.count;
         row.succeeded += one.succeeded;

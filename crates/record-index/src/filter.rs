@@ -27,6 +27,8 @@ pub struct Filter {
     /// SHA-256 of the estate that was in force, hex.
     pub estate: Option<String>,
     pub policy: Option<String>,
+    /// On whose behalf it was done, by an identity's path or SPIFFE ID, whether that was proven or told.
+    pub on_behalf_of: Option<String>,
     pub times: TimeRange,
 }
 
@@ -102,6 +104,9 @@ impl Filter {
         };
         if let Some(identity) = &self.identity {
             named(Dimension::Identity, vec![spiffe_id(identity, trust_domain)]);
+        }
+        if let Some(other) = &self.on_behalf_of {
+            named(Dimension::Behalf, vec![spiffe_id(other, trust_domain)]);
         }
         match issuances {
             Some(issuances) => {

@@ -8,7 +8,8 @@ use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::site::Site;
-use estate::{Access, Action, Estate, EstateFiles, Request, ResourceRef};
+use crate::terms::{behalf, principals};
+use estate::{Access, Action, Chain, Estate, EstateFiles, Request, ResourceRef};
 use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
 use ledger::body::{self, FactValue};
 use ledger::{Commitment, HexDigest, RecordType};
@@ -34,6 +35,12 @@ pub struct Changed {
     pub identity: String,
     pub action: String,
     pub resource: String,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the access vouches for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// The same, where delegation tokens showed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<String>,
     pub count: u64,
     /// Record and Unix milliseconds.
     pub first: (u64, u64),
@@ -52,6 +59,12 @@ pub struct NotReplayed {
     pub identity: String,
     pub action: String,
     pub resource: String,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the access vouches for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// The same, where delegation tokens showed it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<String>,
     pub count: u64,
     pub last: (u64, u64),
     pub why: String,
@@ -88,6 +101,7 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
     for source in &site.sources {
         for one in uses(site, source, &asked)? {
             let then = again.decide(proposed, &one)?;
+            let (claimed_on_behalf_of, on_behalf_of) = behalf(&one.who);
             let (decision, why) = match then {
                 Outcome::Decided(decision) => (decision, None),
                 Outcome::Not(why) => (Made::default(), Some(why)),
@@ -98,6 +112,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                     identity: one.who.identity,
                     action: one.who.action,
                     resource: one.who.resource,
+                    claimed_on_behalf_of,
+                    on_behalf_of,
                     count: one.count,
                     last: one.last,
                     why,
@@ -126,6 +142,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                 identity: one.who.identity,
                 action: one.who.action,
                 resource: one.who.resource,
+                claimed_on_behalf_of,
+                on_behalf_of,
                 count: one.count,
                 first: one.first,
                 last: one.last,
@@ -149,6 +167,8 @@ fn merged(changed: Vec<Changed>) -> Vec<Changed> {
                 &row.identity,
                 &row.action,
                 &row.resource,
+                &row.claimed_on_behalf_of,
+                &row.on_behalf_of,
                 &row.policies,
             ) == (
                 one.change,
@@ -156,6 +176,8 @@ fn merged(changed: Vec<Changed>) -> Vec<Changed> {
                 &one.identity,
                 &one.action,
                 &one.resource,
+                &one.claimed_on_behalf_of,
+                &one.on_behalf_of,
                 &one.policies,
             )
         };
@@ -241,12 +263,45 @@ impl<'a> Again<'a> {
         }
     }
 
+    /// Of one who acted for others: what each of them may do, and each delegation between them, as it was decided.
     pub(crate) fn decide(&mut self, estate: &Estate, one: &Use) -> Result<Outcome, Error> {
         let prefix = format!("spiffe://{}/", self.site.trust_domain);
-        let Some(path) = one.who.identity.strip_prefix(&prefix) else {
+        let paths: Option<Vec<&str>> = principals(&one.who)
+            .map(|id| id.strip_prefix(&prefix))
+            .collect();
+        let Some(paths) = paths else {
             let why = "the identity is not of this trust domain".to_owned();
             return Ok(Outcome::Not(why));
         };
+        let mut whole = Made {
+            allow: true,
+            ..Made::default()
+        };
+        for path in &paths {
+            match self.decide_hop(estate, one, path)? {
+                Outcome::Decided(hop) if hop.allow => {
+                    let new = hop.policies.into_iter();
+                    let new: Vec<String> = new.filter(|id| !whole.policies.contains(id)).collect();
+                    whole.policies.extend(new);
+                }
+                other => return Ok(other),
+            }
+        }
+        if paths.len() > 1
+            && let Some(refused) = unlinked(estate, &paths, one)
+        {
+            return Ok(Outcome::Decided(Made {
+                errors: vec![refused],
+                ..Made::default()
+            }));
+        }
+        Ok(Outcome::Decided(whole))
+    }
+
+    /// One principal, with the facts of the session that made the access.
+    fn decide_hop(&mut self, estate: &Estate, one: &Use, path: &str) -> Result<Outcome, Error> {
+        let prefix = format!("spiffe://{}/", self.site.trust_domain);
+        let asker = one.who.identity.strip_prefix(&prefix).unwrap_or(path);
         let Ok(action) = one.who.action.parse::<Action>() else {
             return Ok(Outcome::Not(
                 "the record names no action of this version".to_owned(),
@@ -286,7 +341,7 @@ impl<'a> Again<'a> {
             )));
         };
         let visible: BTreeSet<String> = estate
-            .identity(path)
+            .identity(asker)
             .map(|identity| identity.visible.clone())
             .unwrap_or_default();
         let facts: FactSet = held
@@ -361,6 +416,20 @@ impl<'a> Again<'a> {
             whole: false,
         }))
     }
+}
+
+/// Why the estate does not carry the delegations between these.
+fn unlinked(estate: &Estate, paths: &[&str], one: &Use) -> Option<String> {
+    let (Ok(action), Ok(resource)) = (one.who.action.parse(), one.who.resource.parse()) else {
+        return Some("the record names no action on a resource".to_owned());
+    };
+    let chain = match Chain::through(paths.iter().copied()) {
+        Ok(chain) => chain,
+        Err(finding) => return Some(finding.to_string()),
+    };
+    let decided = estate.decide_chain_regardless(&chain, action, &resource);
+    let refused = decided.findings().next().map(ToString::to_string);
+    refused
 }
 
 fn ids(access: &Access) -> Vec<String> {

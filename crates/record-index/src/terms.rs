@@ -160,6 +160,9 @@ impl Fold {
         if let Some(issuance) = start.issuance {
             of_session.push((Dimension::Issuance, issuance.0.to_string()));
         }
+        let proven = start.on_behalf_of.into_iter().map(|one| one.spiffe_id);
+        let others = start.claimed_on_behalf_of.into_iter().chain(proven);
+        of_session.extend(others.map(|other| (Dimension::Behalf, other)));
         terms.extend(of_session.iter().cloned());
         terms.push((Dimension::Resource, start.resource));
         if self.began(&start.session, before)?.is_some() {
@@ -226,6 +229,13 @@ impl Fold {
             return Ok(Operation::default());
         };
         let mut terms = self.session(&told.session, index, before)?;
+        let (on_behalf_of, proven) = told.chain();
+        terms.extend(
+            on_behalf_of
+                .iter()
+                .map(|other| (Dimension::Behalf, other.clone())),
+        );
+        let on_behalf_of = on_behalf_of.join(",");
         if let Some(about) = told.about {
             // Of an answer to a question the actor is who asked.
             terms.push((Dimension::Identity, about.spiffe_id));
@@ -258,6 +268,8 @@ impl Fold {
                     action: on.action.clone(),
                     allowed: told.allow,
                     issuance,
+                    on_behalf_of: on_behalf_of.clone(),
+                    proven,
                 });
             }
         }
@@ -327,9 +339,24 @@ pub(crate) struct Told {
     pub(crate) policies: Vec<String>,
     pub(crate) allow: bool,
     pub(crate) about: Option<body::About>,
+    claimed_on_behalf_of: Vec<String>,
+    on_behalf_of: Vec<body::OnBehalfOf>,
 }
 
 impl Told {
+    /// On whose behalf, and whether that was proven.
+    fn chain(&self) -> (Vec<String>, bool) {
+        let (proven, claimed) = match &self.about {
+            Some(about) => (&about.on_behalf_of, &about.claimed_on_behalf_of),
+            None => (&self.on_behalf_of, &self.claimed_on_behalf_of),
+        };
+        if proven.is_empty() {
+            return (claimed.clone(), false);
+        }
+        let proven = proven.iter().map(|one| one.spiffe_id.clone());
+        (proven.collect(), true)
+    }
+
     pub(crate) fn of(record: &Record) -> Option<Self> {
         match record.kind() {
             RecordType::Intent => {
@@ -340,6 +367,8 @@ impl Told {
                     policies: intent.policies,
                     allow: true,
                     about: None,
+                    claimed_on_behalf_of: intent.claimed_on_behalf_of,
+                    on_behalf_of: intent.on_behalf_of,
                 })
             }
             RecordType::Decision => {
@@ -350,6 +379,8 @@ impl Told {
                     policies: decision.policies,
                     allow: decision.allow,
                     about: decision.about,
+                    claimed_on_behalf_of: decision.claimed_on_behalf_of,
+                    on_behalf_of: decision.on_behalf_of,
                 })
             }
             _ => None,
@@ -481,6 +512,29 @@ fn body_terms(
     Ok(())
 }
 
+/// All whose right an access was: those on whose behalf it was made, then who made it.
+pub(crate) fn principals(who: &UseDelta) -> impl Iterator<Item = &str> {
+    let others = who
+        .on_behalf_of
+        .split(',')
+        .filter(|other| !other.is_empty());
+    others.chain([who.identity.as_str()])
+}
+
+/// On whose behalf an access was made, as it was told and as it was proven: one of them is empty.
+pub(crate) fn behalf(who: &UseDelta) -> (Vec<String>, Vec<String>) {
+    let others = who
+        .on_behalf_of
+        .split(',')
+        .filter(|other| !other.is_empty());
+    let others = others.map(str::to_owned).collect();
+    if who.proven {
+        (Vec::new(), others)
+    } else {
+        (others, Vec::new())
+    }
+}
+
 fn word(allow: bool) -> String {
     if allow { "allow" } else { "deny" }.to_owned()
 }
@@ -511,6 +565,7 @@ fn written(terms: &[Term]) -> String {
     let words = terms.iter().map(|(dimension, text)| {
         let word = match dimension {
             Dimension::Issuance => "issuance",
+            Dimension::Behalf => "behalf",
             _ => "identity",
         };
         (word, text.as_str())
@@ -522,6 +577,7 @@ fn read(text: &str) -> Vec<Term> {
     let words: Vec<(String, String)> = serde_json::from_str(text).unwrap_or_default();
     let terms = words.into_iter().map(|(word, text)| match word.as_str() {
         "issuance" => (Dimension::Issuance, text),
+        "behalf" => (Dimension::Behalf, text),
         _ => (Dimension::Identity, text),
     });
     terms.collect()

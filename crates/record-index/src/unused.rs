@@ -6,6 +6,7 @@ use crate::accesses::{Asked, uses};
 use crate::changes::unified;
 use crate::replay::{Again, Outcome};
 use crate::site::Site;
+use crate::terms::principals;
 use estate::{Access, Action, Effect, Estate, EstateFiles, PolicyRef, cedar};
 use estate_prove::{Options, Widening};
 use serde::Serialize;
@@ -101,17 +102,20 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
             if within {
                 observed += one.count;
             }
-            let identity = one
-                .who
-                .identity
-                .strip_prefix(&prefix)
-                .unwrap_or(&one.who.identity);
-            let key = (identity.to_owned(), one.who.action, one.who.resource);
             let place = format!("{}:{}", source.name, one.last.0);
-            let known = seen.entry(key).or_insert((false, 0, String::new()));
-            known.0 |= within;
-            if known.1 <= one.last.1 {
-                (known.1, known.2) = (one.last.1, place);
+            // The right of those on whose behalf it was done was used as well.
+            for identity in principals(&one.who) {
+                let identity = identity.strip_prefix(&prefix).unwrap_or(identity);
+                let key = (
+                    identity.to_owned(),
+                    one.who.action.clone(),
+                    one.who.resource.clone(),
+                );
+                let known = seen.entry(key).or_insert((false, 0, String::new()));
+                known.0 |= within;
+                if known.1 <= one.last.1 {
+                    (known.1, known.2) = (one.last.1, place.clone());
+                }
             }
         }
     }
@@ -322,16 +326,14 @@ fn denied(
         if matches!(again.decide(smaller, one)?, Outcome::Decided(made) if made.allow) {
             continue;
         }
-        let path = one
-            .who
-            .identity
-            .strip_prefix(&prefix)
-            .unwrap_or(&one.who.identity);
         let (Ok(action), Ok(resource)) = (one.who.action.parse(), one.who.resource.parse()) else {
             continue;
         };
-        let access = estate.can(path, action, &resource).ok().flatten();
-        let given = access.into_iter().flat_map(|access| {
+        let each = principals(&one.who).filter_map(|id| {
+            let path = id.strip_prefix(&prefix).unwrap_or(id);
+            estate.can(path, action, &resource).ok().flatten()
+        });
+        let given = each.flat_map(|access| {
             let whens: Vec<_> = access
                 .when
                 .into_iter()

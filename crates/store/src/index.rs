@@ -5,7 +5,7 @@
 //! dictionary  (dimension, text) → a number, and how many records have it
 //! postings    (number, record)  → the inverted index, in order of both
 //! records     record → its time            blocks   256 records → their earliest and latest time
-//! uses        who did what to what, by which issued identity: counted, first and last
+//! uses        who did what to what, by which issued identity, on whose behalf: counted, first and last
 //! policies    by which policies: counted, first and last
 //! ```
 //! What a term is, and which records have it, is for `record-index` to say. Whoever can write to the file can
@@ -27,7 +27,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raised whenever a table or the meaning of a term changes: an older index is made anew.
-const SCHEMA: i64 = 1;
+const SCHEMA: i64 = 2;
 
 /// Numbers of texts that are kept in memory.
 const KNOWN: usize = 200_000;
@@ -42,8 +42,8 @@ CREATE TABLE records (record INTEGER PRIMARY KEY, time INTEGER NOT NULL);
 CREATE TABLE blocks (block INTEGER PRIMARY KEY, earliest INTEGER NOT NULL, latest INTEGER NOT NULL);
 CREATE TABLE sessions (session TEXT PRIMARY KEY, record INTEGER NOT NULL, terms TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE uses (identity INTEGER NOT NULL, resource INTEGER NOT NULL, action INTEGER NOT NULL, allowed INTEGER NOT NULL,
-  issuance INTEGER NOT NULL, count INTEGER NOT NULL, succeeded INTEGER NOT NULL, failed INTEGER NOT NULL, first INTEGER NOT NULL, first_time INTEGER NOT NULL,
-  last INTEGER NOT NULL, last_time INTEGER NOT NULL, PRIMARY KEY (identity, resource, action, allowed, issuance)) WITHOUT ROWID;
+  issuance INTEGER NOT NULL, chain INTEGER NOT NULL, proven INTEGER NOT NULL, count INTEGER NOT NULL, succeeded INTEGER NOT NULL, failed INTEGER NOT NULL, first INTEGER NOT NULL, first_time INTEGER NOT NULL,
+  last INTEGER NOT NULL, last_time INTEGER NOT NULL, PRIMARY KEY (identity, resource, action, allowed, issuance, chain, proven)) WITHOUT ROWID;
 CREATE INDEX uses_resource ON uses (resource, identity);
 CREATE TABLE policies (policy INTEGER PRIMARY KEY, count INTEGER NOT NULL, first INTEGER NOT NULL, first_time INTEGER NOT NULL,
   last INTEGER NOT NULL, last_time INTEGER NOT NULL);
@@ -63,6 +63,10 @@ pub enum Dimension {
     /// The record of the server's ledger by which the identity was issued.
     Issuance = 9,
     Policy = 10,
+    /// One of those on whose behalf somebody acted.
+    Behalf = 11,
+    /// All of them, as [`UseDelta::on_behalf_of`] has them.
+    Chain = 12,
 }
 
 /// How far a ledger has been indexed, and of which tree.

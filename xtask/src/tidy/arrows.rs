@@ -78,6 +78,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "listen",
             "proto",
+            "record-index",
             "spiffe",
             "svid-tls",
             "workload-api",

@@ -9,11 +9,14 @@ use std::path::PathBuf;
 pub struct FolderArguments {
     /// The `data_dir` of a server, gateway or decision point, whose process may be running, or the folder of
     /// one ledger; may be given more than once
-    #[arg(long = "folder", value_name = "DIR", required = true)]
+    #[arg(long = "folder", value_name = "DIR", required_unless_present = "pdp")]
     pub folders: Vec<PathBuf>,
     /// Keep the indices here instead of beside the ledgers
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", requires = "folders")]
     pub index: Option<PathBuf>,
+    /// Ask a decision point that runs, by its socket, instead of folders
+    #[arg(long, value_name = "SOCKET", conflicts_with = "folders")]
+    pub pdp: Option<PathBuf>,
 }
 
 /// As [`FolderArguments`], where the server can be asked instead.
@@ -26,6 +29,9 @@ pub struct MaybeFolderArguments {
     /// Keep the indices here instead of beside the ledgers
     #[arg(long, value_name = "DIR", requires = "folders")]
     pub index: Option<PathBuf>,
+    /// Ask a decision point that runs, by its socket
+    #[arg(long, value_name = "SOCKET", conflicts_with = "folders")]
+    pub pdp: Option<PathBuf>,
 }
 
 /// A point in time: so long ago (`30d`, `12h`), a day or an instant in UTC (`2026-05-12`,
@@ -118,17 +124,20 @@ fn days(year: u64, month: u64, day: u64) -> Option<u64> {
 
 #[derive(Debug, Args)]
 #[command(
-    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
+    after_long_help = "Examples:\n  trilith ledger accesses --folder /var/lib/trilith/server --by agents/helper\n  trilith ledger accesses --folder /var/lib/trilith/server --of shop/public/cards --since 30d --verify\n  trilith ledger accesses --folder /var/lib/trilith/server --on-behalf-of people/ada\n  trilith ledger accesses --folder /var/lib/trilith/gateway --of 'shop/public/*' --receipts --json"
 )]
 pub struct AccessesArguments {
     #[command(flatten)]
     pub at: FolderArguments,
     /// What this identity has read and modified
-    #[arg(long, value_name = "IDENTITY", required_unless_present = "of")]
+    #[arg(long, value_name = "IDENTITY", required_unless_present_any = ["of", "on_behalf_of"])]
     pub by: Option<String>,
     /// Who touched this resource; `shop/public/*` for everything below
     #[arg(long, value_name = "RESOURCE")]
     pub of: Option<String>,
+    /// What was done on behalf of this identity, proven or told
+    #[arg(long, value_name = "IDENTITY")]
+    pub on_behalf_of: Option<String>,
     /// From then on: `30d`, `12h`, `2026-05-12`, `2026-05-12T08:30:00Z`
     #[arg(long, value_name = "TIME")]
     pub since: Option<Moment>,
@@ -139,7 +148,7 @@ pub struct AccessesArguments {
     #[arg(long)]
     pub receipts: bool,
     /// Derive the answer again from every record of the ledgers, and say if the index lied
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pdp")]
     pub verify: bool,
 }
 
@@ -170,10 +179,10 @@ pub struct UnusedArguments {
     #[arg(long, value_name = "TIME", default_value = "30d")]
     pub window: Moment,
     /// The estate's folder; without it, the version in force
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "pdp")]
     pub estate: Option<PathBuf>,
     /// Print the smaller estate as a patch of its folder: proved not to widen, replayed on what was observed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "pdp")]
     pub patch: bool,
 }
 

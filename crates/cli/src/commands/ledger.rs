@@ -13,11 +13,17 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
     match command {
         LedgerCommand::Search(arguments) => search(*arguments, global).await,
         LedgerCommand::Show { record } => show(&record, global).await,
-        LedgerCommand::Accesses(arguments) => super::records::accesses(&arguments, global),
+        LedgerCommand::Accesses(arguments) => match &arguments.at.pdp {
+            Some(socket) => super::records::live::accesses(socket, &arguments, global).await,
+            None => super::records::accesses(&arguments, global),
+        },
     }
 }
 
 async fn search(arguments: SearchArguments, global: &Global) -> Result<(), Failure> {
+    if let Some(socket) = &arguments.at.pdp {
+        return super::records::live::search(socket, &arguments, global).await;
+    }
     if !arguments.at.folders.is_empty() {
         return super::records::search(&arguments, global);
     }
@@ -131,7 +137,7 @@ pub(super) fn show_hit(
     output::json(&document);
 }
 
-fn summary(ledger: &str, index: u64, record: &Value) -> String {
+pub(super) fn summary(ledger: &str, index: u64, record: &Value) -> String {
     let text = |path: &str| match record.pointer(path) {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Null) | None => "-".to_owned(),

@@ -1,6 +1,7 @@
 //! Questions to the records of folders on this machine. What they come to is for `record-index` to say; here it
 //! is typed and printed.
 
+pub(crate) mod live;
 mod print;
 
 use super::estate as estates;
@@ -83,6 +84,7 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
         types: arguments.types.clone(),
         estate: arguments.estate_version.clone(),
         policy: arguments.policy.clone(),
+        on_behalf_of: arguments.on_behalf_of.clone(),
         times: times(arguments.since, arguments.until),
     };
     let page = Page {
@@ -169,6 +171,7 @@ pub(crate) fn accesses(arguments: &AccessesArguments, global: &Global) -> Result
     let asked = Asked {
         by: arguments.by.clone(),
         of: arguments.of.clone(),
+        on_behalf_of: arguments.on_behalf_of.clone(),
         times: times(arguments.since, arguments.until),
     };
     let rows = if arguments.verify {

@@ -6,14 +6,14 @@ use super::cancel::{Entry, Target};
 use super::refusal::{Refusal, fatal, full, refused};
 use super::relay::Relay;
 use super::shares::Share;
-use super::startup::{first, parameters};
+use super::startup::{Acting, first, parameters};
 use crate::database::{Database, LoginError, cause};
 use crate::statement::Judge;
 use crate::upstream::{Connected, TOO_MANY_CONNECTIONS, UpstreamError};
 use crate::wire::{self, CancelKey, FirstMessage, Startup};
 use bytes::BytesMut;
 use facts::{Finding, Timestamp};
-use gateway::{SessionHandle, SessionRecorder};
+use gateway::{Current, Principal, SessionHandle, SessionRecorder, Told};
 use ledger::Decimal;
 use ledger::body::SessionStart;
 use rustls::pki_types::CertificateDer;
@@ -101,14 +101,20 @@ pub(super) async fn open(
     let current = following
         .fresh(Timestamp::now())
         .map_err(|finding| refused(&finding))?;
+    let told = told(front, &principal, &current, &asked.acting).await?;
     let longest = current.estate.settings().session_max;
-    let handle = following
-        .sessions()
-        .register(&principal, longest, Timestamp::now());
+    let handle =
+        following
+            .sessions()
+            .register_for(&principal, told.as_ref(), longest, Timestamp::now());
     // A revocation between admission and registration has not seen this session.
     following
         .refuse_revoked(&principal)
         .map_err(|finding| refused(&finding))?;
+    if let Some(told) = &told {
+        told.holds(following, Timestamp::now())
+            .map_err(|finding| refused(&finding))?;
+    }
 
     let search_path: Vec<String> = asked.search_path.iter().map(|name| quoted(name)).collect();
     let search_path = search_path.join(", ");
@@ -128,7 +134,8 @@ pub(super) async fn open(
         .map_err(|error| login_failed(&error))?;
 
     let session = crypto::hex::encode(&crypto::random::<8>());
-    let recorder = front.core.recorder().session(&session, &principal);
+    let recorder = front.core.recorder();
+    let recorder = recorder.session_for(&session, &principal, told.as_ref());
     let start = SessionStart {
         session: session.clone(),
         spiffe_id: principal.spiffe_id.to_string(),
@@ -137,6 +144,9 @@ pub(super) async fn open(
         resource: format!("postgres:{}", database.name),
         role: database.roles.name(&declared),
         application: printable(startup.parameter("application_name").unwrap_or_default()),
+        // The recorder knows for whom.
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     };
     let mut starting = Starting(Some(recorder));
     if let Some(recorder) = &starting.0 {
@@ -159,6 +169,7 @@ pub(super) async fn open(
         following.clone(),
         Arc::clone(database),
         principal,
+        told,
         asked.search_path,
     );
     let Some(recorder) = starting.0.take() else {
@@ -173,6 +184,28 @@ pub(super) async fn open(
         _cancel: entry,
         _share: share,
     })
+}
+
+/// On whose behalf the session acts. What nobody was ever delegated is refused here, and not at each statement.
+async fn told(
+    front: &Front,
+    principal: &Principal,
+    current: &Current,
+    acting: &Acting,
+) -> Result<Option<Told>, Refusal> {
+    let told = match acting {
+        Acting::Itself => return Ok(None),
+        Acting::For(text) => Told::claimed(principal, text, front.limits.delegation),
+        Acting::By(token) => {
+            Told::proven(front.core.following(), principal, token, Timestamp::now()).await
+        }
+    };
+    let told = told.map_err(|finding| refused(&finding))?;
+    current
+        .estate
+        .may_delegate(told.chain())
+        .map_err(|finding| refused(&finding))?;
+    Ok(Some(told))
 }
 
 /// What the client gets instead of being asked for a password.

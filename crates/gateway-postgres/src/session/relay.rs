@@ -660,12 +660,7 @@ impl Relay {
             None => "this statement".to_owned(),
         };
         let hint = match &access {
-            Some((action, resource)) => {
-                format!(
-                    "trilith why {} {action} '{resource}'",
-                    self.judge.principal.path
-                )
-            }
+            Some((action, resource)) => self.judge.question(action, resource),
             None => findings
                 .first()
                 .and_then(|finding| finding.next.clone())

@@ -451,6 +451,9 @@ fn setting(verb: &str, name: &str) -> Finding {
     );
     match name {
         "search_path" => finding.next("give search_path when connecting, or qualify the names"),
+        name if name.starts_with("trilith.") => finding.next(
+            "for whom a session acts is said when it begins: options='-c trilith.on_behalf_of=people/ada'",
+        ),
         "role" | "session_authorization" => finding.next("the session's role is its identity"),
         "synchronous_commit" => {
             finding.next("on and remote_apply: what is recorded as done has to last")

@@ -9,9 +9,11 @@
     reason = "tests may panic"
 )]
 
+mod acting;
 mod attacks;
 mod client;
 mod cut;
+mod delegated;
 mod flood;
 mod fuzz;
 mod kill;

@@ -13,6 +13,7 @@ use proto::v1::{
     self, Anchored, Anchors, CheckpointDelta, Cut, Delta, GatewayMessage, Heartbeat, Proven,
     RecordDelta, Renewed, delta, gateway_message::Message,
 };
+use spiffe_core::delegation::{Link, Narrowed, Terms};
 use spiffe_core::{Serial, TrustDomain};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -310,6 +311,59 @@ impl Plane {
             serial: prepared.serial().to_string(),
             receipt,
         }
+    }
+
+    /// A token by which each of `principals` but the last lets the next one act, from the first on, in the order of
+    /// the server: each link's record before the token. With the `jti` of each link.
+    pub(crate) fn delegate(
+        &self,
+        principals: &[&str],
+        lasts: u64,
+        scope: &Narrowed,
+    ) -> (String, Vec<String>) {
+        let id = |path: &str| self.trust_domain.identity(path).unwrap();
+        let now = Timestamp::from_secs(Timestamp::now().as_secs());
+        let mut terms: Option<Terms> = None;
+        let mut made = None;
+        let mut jtis: Vec<String> = Vec::new();
+        for to in &principals[1..] {
+            let link = Link {
+                to: id(to),
+                jti: Serial::from_random(crypto::random()),
+                issued_at: now,
+                expires_at: now.plus_secs(lasts),
+                scope: scope.clone(),
+                record: None,
+            };
+            let jti = link.jti.to_string();
+            let next = match (terms, &made) {
+                (Some(terms), Some((_, index))) => terms.then(*index, link).unwrap(),
+                _ => Terms::new(id(principals[0]), vec![link]).unwrap(),
+            };
+            let prepared = self.authority.prepare_delegation(&next, now).unwrap();
+            let record = body::Delegation {
+                jti: jti.clone(),
+                tbs: Digest(prepared.digest()),
+                issuer: Digest(prepared.issuer()),
+                not_before: now.as_secs(),
+                not_after: now.plus_secs(lasts).as_secs(),
+                chain: next.principals().map(ToString::to_string).collect(),
+                rests_on: jtis.clone(),
+                actions: scope.actions.clone(),
+                resources: scope.resources.clone(),
+                node: String::new(),
+            };
+            let draft = record.record().actor("test", "test").draft().unwrap();
+            let committed = self.ledger.append(draft).wait().unwrap();
+            let mut state = self.state.lock().unwrap();
+            self.publish(&mut state);
+            drop(state);
+            let token = prepared.finish(&committed.receipt()).unwrap();
+            made = Some((token, committed.index()));
+            jtis.push(jti);
+            terms = Some(next);
+        }
+        (made.unwrap().0, jtis)
     }
 
     /// Serves Join and Follow over TLS; the gateway's own SVID over a Unix socket.

@@ -205,6 +205,7 @@ impl Site {
                 handshake_timeout_s: 2,
                 max_message_bytes: 1 << 20,
             },
+            delegation: gateway::Delegation::default(),
             limits: LimitsConfig::default(),
             databases: vec![PostgresConfig {
                 database: "shop".to_owned(),

@@ -169,6 +169,16 @@ impl Following {
         self.0.sessions.cut_where(&cut, |principal| {
             current.estate.identity(&principal.path).is_none()
         });
+        // What a session is about to do is decided by the estate in force anyway; one that can do nothing more for
+        // those it acts for has nothing to stay for.
+        let cut = Cut {
+            reason: CutReason::Delegation,
+            detail: "the estate no longer grants the delegation that the session acts by"
+                .to_owned(),
+        };
+        self.0.sessions.cut_acting(&cut, |told| {
+            current.estate.may_delegate(told.chain()).is_err()
+        });
     }
 
     fn take_revocation(&self, verified: &VerifiedReceipt, receipt: Receipt) -> Result<(), Finding> {

@@ -2,6 +2,7 @@
 
 use super::{DecisionId, MOST_FINDINGS, Operation, Recorder, RecordingStopped, SessionIdentity};
 use super::{SessionRecorder, room};
+use crate::told::Behalf;
 use ledger::Draft;
 use ledger::body::{self, About};
 use std::sync::Arc;
@@ -28,6 +29,7 @@ impl Recorder {
                 id: id.to_owned(),
                 actor: actor.to_owned(),
                 auth: auth.to_owned(),
+                behalf: Behalf::default(),
             }),
             counter: AtomicU64::new(0),
         }
@@ -103,6 +105,9 @@ impl SessionRecorder {
             coverage: operation.coverage,
             more_policies,
             about: Some(about.clone()),
+            // Of an answer `about` says it.
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: Vec::new(),
         };
         self.draft(&decision, operation.estate.as_ref())
     }

@@ -213,6 +213,8 @@ async fn when_the_ledger_fails_access_stops() {
         resource: String::new(),
         role: String::new(),
         application: String::new(),
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     };
     assert!(session.session_start(start).await.is_err());
     // The disk works again; the process has to start anew all the same.

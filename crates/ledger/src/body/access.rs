@@ -21,13 +21,20 @@ pub struct SessionStart {
     pub role: String,
     /// As the client named itself; unverified.
     pub application: String,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the request vouches for them; it was decided
+    /// by what each of them may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// On whose behalf, who began it first, as a delegation token proved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<OnBehalfOf>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionEnd {
     pub session: String,
-    /// `closed`, `expired`, `revoked`, `estate`, `stale`, `error`, `shutdown`.
+    /// `closed`, `expired`, `revoked`, `delegation`, `estate`, `stale`, `error`, `shutdown`.
     pub reason: String,
     pub detail: String,
     /// Operations that the session made.
@@ -79,6 +86,13 @@ pub struct Intent {
     /// Policies that the record has no room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more_policies: Option<More>,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the request vouches for them; it was decided
+    /// by what each of them may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// On whose behalf, who began it first, as a delegation token proved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<OnBehalfOf>,
 }
 
 /// What became of an intent.
@@ -119,6 +133,13 @@ pub struct Decision {
     /// Of an answer to somebody's question: whom it was about. The record's actor is who asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub about: Option<About>,
+    /// On whose behalf, who began it first: SPIFFE IDs. Whoever made the request vouches for them; it was decided
+    /// by what each of them may do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub claimed_on_behalf_of: Vec<String>,
+    /// On whose behalf, who began it first, as a delegation token proved.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on_behalf_of: Vec<OnBehalfOf>,
 }
 
 /// Whom a question was about, and the facts that it was answered by.

@@ -92,6 +92,8 @@ pub(crate) fn world() -> World {
         coverage: Coverage::Complete,
         more_policies: None,
         about: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     };
     world.append(1, denial.record().actor(API, "x509"));
     let end = SessionEnd {
@@ -248,6 +250,8 @@ pub(crate) fn start(id: &str, session: &str, issuance: u64) -> SessionStart {
         resource: "postgres:shop".to_owned(),
         role: "r".to_owned(),
         application: "psql".to_owned(),
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     }
 }
 
@@ -264,6 +268,8 @@ pub(crate) fn intent(session: &str, table: &str) -> Intent {
         policies: vec!["p".to_owned()],
         coverage: Coverage::Complete,
         more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     }
 }
 

@@ -3,6 +3,8 @@
 
 use super::{BlastRadiusBody, DiffBody, Kind, LintBody, WhatCanBody, WhoCanBody, WhyBody};
 use crate::authzen;
+use crate::records::{self, AccessesBody, HistoryBody, ReplayBody, SearchBody, UnusedBody};
+use schemars::Schema;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 
@@ -12,6 +14,9 @@ pub fn openapi() -> Value {
     let mut paths = Map::new();
     for kind in Kind::ALL {
         paths.insert(kind.path().to_owned(), json!({"post": question(kind)}));
+    }
+    for kind in records::Kind::ALL {
+        paths.insert(kind.path().to_owned(), json!({"post": of_records(kind)}));
     }
     for (path, id, summary) in [
         (
@@ -110,28 +115,70 @@ fn question(kind: Kind) -> Value {
             "Diff",
         ),
     };
-    let reference =
-        |name: &str| json!({"schema": {"$ref": format!("#/components/schemas/{name}")}});
     let mut content = Map::new();
     content.insert("application/json".to_owned(), reference(answer));
     if matches!(kind, Kind::WhoCan | Kind::WhatCan) {
         content.insert("application/x-ndjson".to_owned(), reference("Line"));
     }
-    let mut request = request.to_value();
+    let request = body(request, kind.path());
+    operation(id, summary, &request, &Value::Object(content))
+}
+
+fn of_records(kind: records::Kind) -> Value {
+    use records::Kind;
+    let (id, summary, request) = match kind {
+        Kind::Search => (
+            "searchRecords",
+            "Every record that is about all of this",
+            schemars::schema_for!(SearchBody),
+        ),
+        Kind::Accesses => (
+            "accesses",
+            "What somebody has read and modified, and who touched something",
+            schemars::schema_for!(AccessesBody),
+        ),
+        Kind::History => (
+            "history",
+            "Since when, by which change of the estate and by whom",
+            schemars::schema_for!(HistoryBody),
+        ),
+        Kind::Unused => (
+            "unused",
+            "What the estate in force grants and nobody used",
+            schemars::schema_for!(UnusedBody),
+        ),
+        Kind::Replay => (
+            "replay",
+            "Which recorded accesses a proposed estate would have decided otherwise",
+            schemars::schema_for!(ReplayBody),
+        ),
+    };
+    let content = json!({
+        "application/json": reference("Told"),
+        "application/x-ndjson": reference("ToldLine"),
+    });
+    operation(id, summary, &body(request, kind.path()), &content)
+}
+
+fn reference(name: &str) -> Value {
+    json!({"schema": {"$ref": format!("#/components/schemas/{name}")}})
+}
+
+/// What a request says. Definitions stand beside what uses them.
+fn body(schema: Schema, path: &str) -> Value {
+    let mut request = schema.to_value();
     if let Value::Object(members) = &mut request {
         members.remove("$schema");
         members.remove("title");
     }
-    // Definitions stand beside what uses them.
     let text = request.to_string().replace(
         "#/$defs/",
         &format!(
             "#/paths/{}/post/requestBody/content/application~1json/schema/$defs/",
-            kind.path().replace('/', "~1")
+            path.replace('/', "~1")
         ),
     );
-    let request = serde_json::from_str(&text).unwrap_or(request);
-    operation(id, summary, &request, &Value::Object(content))
+    serde_json::from_str(&text).unwrap_or(request)
 }
 
 fn operation(id: &str, summary: &str, request: &Value, content: &Value) -> Value {
@@ -172,6 +219,7 @@ fn schemas() -> Value {
     let maybe = json!({"type": ["string", "null"]});
     let estate = json!({"$ref": "#/components/schemas/Estate"});
     let count = json!({"type": "integer", "minimum": 0});
+    let told = records::shape();
     json!({
         "Estate": object(&["version", "index"], &json!({
             "version": {"type": "string", "description": "SHA-256, hex"},
@@ -242,6 +290,26 @@ fn schemas() -> Value {
             "estate": estate, "proposed": {"type": "string", "description": "Version, SHA-256 hex"},
             "diff": {"type": "object"},
         })),
+        "Head": object(&["ledger", "origin", "size", "checkpoint"], &json!({
+            "ledger": text, "origin": text, "size": count,
+            "checkpoint": {"type": "string", "description": "Signed, as c2sp.org/tlog-checkpoint has it"},
+        })),
+        "Told": object(&["searched", "summary", "lines", "page"], &json!({
+            "searched": list("Head"),
+            "summary": {"type": "object", "description": "What is said once of the whole"},
+            "lines": list("ToldOne"),
+            "page": object(&["count", "next"], &json!({
+                "count": count,
+                "next": {"type": ["string", "null"], "description": "Where the rest begins; null at the end"},
+            })),
+        })),
+        "ToldOne": told,
+        "ToldLine": {"oneOf": [
+            {"$ref": "#/components/schemas/ToldOne"},
+            object(&["end"], &json!({"end": object(&["searched", "summary", "count", "next"], &json!({
+                "searched": list("Head"), "summary": {"type": "object"}, "count": count, "next": maybe,
+            }))})),
+        ], "description": "The last line is `end`; a stream without it was cut short"},
         "Finding": {"type": "string", "description": "A code of docs/reference/findings.md, a colon, what was expected and seen, and what to do next"},
     })
 }

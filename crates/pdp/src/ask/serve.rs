@@ -25,7 +25,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-const LINES: &str = "application/x-ndjson";
+pub(crate) const LINES: &str = "application/x-ndjson";
 
 /// Accesses found before the first lines go out, and from then on.
 const FIRST: usize = 64;
@@ -63,6 +63,14 @@ impl Listed {
         Ok(accesses.page(part.limit, part.tries))
     }
 
+    /// What the record says that was asked.
+    fn about(&self) -> String {
+        match self {
+            Self::Who(action, resource) => format!("{action} {resource}"),
+            Self::What(principal) => principal.clone(),
+        }
+    }
+
     fn undeclared(&self, version: &Version) -> Option<String> {
         match self {
             Self::Who(_, resource) => version.estate().undeclared(resource),
@@ -80,14 +88,7 @@ struct Part {
 
 impl Asker {
     async fn ask(self: &Arc<Self>, kind: Kind, request: Request) -> Result<Response, Failure> {
-        let wanted = request.headers().get(header::ACCEPT);
-        let lines = wanted.is_some_and(|wanted| {
-            let wanted = wanted.to_str().unwrap_or_default();
-            wanted.split(',').any(|one| {
-                let essence = one.split(';').next().unwrap_or_default();
-                essence.trim().eq_ignore_ascii_case(LINES)
-            })
-        });
+        let lines = wants_lines(&request);
         let (rights, body) = self.take(request, Right::Search).await?;
         let now = Timestamp::now();
         let version = self.version(now)?;
@@ -114,31 +115,14 @@ impl Asker {
                 let asked: WhoCanBody = read(&body)?;
                 let action = action(estate, &asked.action)?;
                 let listed = Listed::Who(action, resource(&asked.resource)?);
-                let about = format!("{} {}", asked.action, asked.resource);
-                self.listed(
-                    kind,
-                    &about,
-                    version,
-                    listed,
-                    (asked.limit, asked.after),
-                    lines,
-                )
-                .await
+                let wanted = (asked.limit, asked.after);
+                self.listed(kind, version, listed, wanted, lines).await
             }
             Kind::WhatCan => {
                 let asked: WhatCanBody = read(&body)?;
-                let principal = principal(estate, domain, &asked.principal)?;
-                let about = principal.clone();
-                let listed = Listed::What(principal);
-                self.listed(
-                    kind,
-                    &about,
-                    version,
-                    listed,
-                    (asked.limit, asked.after),
-                    lines,
-                )
-                .await
+                let listed = Listed::What(principal(estate, domain, &asked.principal)?);
+                let wanted = (asked.limit, asked.after);
+                self.listed(kind, version, listed, wanted, lines).await
             }
             Kind::BlastRadius => {
                 let BlastRadiusBody { taken } = read(&body)?;
@@ -164,14 +148,18 @@ impl Asker {
     }
 
     /// INVARIANT 5: nothing is answered before it stands in the ledger that it was asked.
-    async fn asked(&self, kind: Kind, about: &str, version: &Version) -> Result<(), Failure> {
+    pub(crate) async fn asked(
+        &self,
+        statement: &str,
+        about: &str,
+        version: &Version,
+    ) -> Result<(), Failure> {
         let estate = (
             version.estate().version().to_owned(),
             version.index().unwrap_or_default(),
         );
-        let statement = format!("ask/{}", kind.as_str());
         self.recorder
-            .searched(&statement, &crate::names::shown(about), &estate)
+            .searched(statement, &crate::names::shown(about), &estate)
             .await
             .map_err(|error| Failure::unavailable(error.finding()))?;
         self.plane.metrics.searches.inc();
@@ -197,20 +185,20 @@ impl Asker {
         version: Version,
         find: impl FnOnce(&Version) -> Result<Value, Refused> + Send + 'static,
     ) -> Result<Response, Failure> {
-        self.asked(kind, about, &version).await?;
+        self.asked(&statement(kind), about, &version).await?;
         Ok(Json(self.found(&version, find).await?).into_response())
     }
 
     async fn listed(
         self: &Arc<Self>,
         kind: Kind,
-        about: &str,
         version: Version,
         listed: Listed,
         (limit, after): (Option<u64>, Option<String>),
         lines: bool,
     ) -> Result<Response, Failure> {
-        self.asked(kind, about, &version).await?;
+        let about = listed.about();
+        self.asked(&statement(kind), &about, &version).await?;
         let listen = &self.plane.config.listen;
         let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).max(1));
         let most = if lines { FIRST } else { listen.max_page };
@@ -289,6 +277,22 @@ impl Asker {
         let body = Body::from_stream(ReceiverStream::new(receiver));
         ([(header::CONTENT_TYPE, LINES)], body).into_response()
     }
+}
+
+/// Whether an answer is wanted line by line, as it is found.
+pub(crate) fn wants_lines(request: &Request) -> bool {
+    let wanted = request.headers().get(header::ACCEPT);
+    wanted.is_some_and(|wanted| {
+        let wanted = wanted.to_str().unwrap_or_default();
+        wanted.split(',').any(|one| {
+            let essence = one.split(';').next().unwrap_or_default();
+            essence.trim().eq_ignore_ascii_case(LINES)
+        })
+    })
+}
+
+fn statement(kind: Kind) -> String {
+    format!("ask/{}", kind.as_str())
 }
 
 fn lines_of(page: &Page) -> String {

@@ -20,10 +20,10 @@ fn compiled() -> estate::Estate {
     estate::Estate::compile(&crate::world::estate()).unwrap()
 }
 
-async fn lines(world: &World, kind: Kind, body: &Value) -> Vec<Value> {
+pub(crate) async fn lines(world: &World, path: &str, body: &Value) -> Vec<Value> {
     let stream = UnixStream::connect(&world.socket).await.unwrap();
     let accept = [("accept", "application/x-ndjson")];
-    let request = post(kind.path(), &accept, body.to_string().as_bytes());
+    let request = post(path, &accept, body.to_string().as_bytes());
     let answer = exchange(stream, &request).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     assert!(answer.head.contains("content-type: application/x-ndjson"));
@@ -58,7 +58,7 @@ async fn pages_and_streams_come_to_the_whole_answer() {
         }
     }
     assert_eq!(found, all);
-    let streamed = lines(&world, Kind::WhatCan, &what("alice")).await;
+    let streamed = lines(&world, Kind::WhatCan.path(), &what("alice")).await;
     let (end, accesses) = streamed.split_last().unwrap();
     let accesses: Vec<Value> = accesses.iter().map(|line| line["access"].clone()).collect();
     assert_eq!(accesses, all);
@@ -67,7 +67,7 @@ async fn pages_and_streams_come_to_the_whole_answer() {
     // Cut, it says where it goes on.
     let cut = lines(
         &world,
-        Kind::WhatCan,
+        Kind::WhatCan.path(),
         &json!({"principal": "alice", "limit": 1}),
     )
     .await;
@@ -75,7 +75,7 @@ async fn pages_and_streams_come_to_the_whole_answer() {
     let next = cut[1]["end"]["next"].as_str().unwrap();
     let rest = lines(
         &world,
-        Kind::WhatCan,
+        Kind::WhatCan.path(),
         &json!({"principal": "alice", "after": next}),
     )
     .await;
@@ -277,7 +277,7 @@ async fn answers_have_the_shape_that_the_document_gives_them() {
         .await;
     assert_eq!(changed["diff"]["policies"]["added"], json!(["more"]));
     assert_eq!(changed["diff"]["widened"].as_array().unwrap().len(), 1);
-    for line in lines(&world, Kind::WhatCan, &what("alice")).await {
+    for line in lines(&world, Kind::WhatCan.path(), &what("alice")).await {
         let schema = &document["components"]["schemas"]["Line"]["oneOf"];
         let name = line.as_object().unwrap().keys().next().unwrap().clone();
         let one = schema

@@ -20,12 +20,16 @@ mod facts;
 #[path = "../../../gateway/tests/it/faulty_disk.rs"]
 mod faulty_disk;
 mod hostile;
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+#[path = "../../../record-index/tests/it/world.rs"]
+mod ledgers;
 mod metrics;
 mod own_kinds;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../gateway-postgres/tests/it/plane.rs"]
 mod plane;
 mod recording;
+mod records;
 mod search;
 mod tokens;
 mod world;

@@ -9,5 +9,6 @@
 )]
 
 mod asking;
+mod behalf;
 mod searching;
 mod world;

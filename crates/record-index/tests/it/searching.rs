@@ -217,6 +217,7 @@ fn accesses_are_counted_by_whom_and_of_what() {
             by: by.map(str::to_owned),
             of: of.map(str::to_owned),
             times,
+            ..Asked::default()
         };
         let rows = accesses_verified(&site, &asked, true).unwrap();
         assert!(rows.iter().all(|row| row.receipts.is_some()));

@@ -4,7 +4,7 @@ use crypto::{Algorithm, KeyPair, Signer};
 use estate::EstateFiles;
 use ledger::body::{
     ActionOn, Begin, Body as _, Coverage, Decision, EstateVersion, FactValue, Intent, Issuance,
-    More, Outcome, SessionEnd, SessionStart, SvidKind,
+    More, OnBehalfOf, Outcome, SessionEnd, SessionStart, SvidKind,
 };
 use ledger::{Base64, Commitment, Decimal, Digest, Draft, HexDigest, RecordBuilder, Salt, Stamp};
 use ledger_store::{Blobs, Ledger, Options, RealDisk};
@@ -215,6 +215,8 @@ pub(crate) fn session(session: &str, path: &str, issuance: Option<u64>) -> Recor
         resource: "postgres:shop".to_owned(),
         role: "r".to_owned(),
         application: String::new(),
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     };
     // What acts is checked when a record is made; what a body says is its writer's word.
     let actor = if path.contains('\n') {
@@ -262,8 +264,88 @@ pub(crate) fn intent(
         policies: vec![format!("{action} is fine")],
         coverage: Coverage::Complete,
         more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     };
     body.record().actor(&id(who), "x509:01")
+}
+
+/// On whose behalf an access was made, as a session told or as it was proven, by path.
+pub(crate) enum For<'a> {
+    Told(&'a [&'a str]),
+    Proven(&'a [&'a str]),
+}
+
+impl For<'_> {
+    fn lists(&self) -> (Vec<String>, Vec<OnBehalfOf>) {
+        match self {
+            Self::Told(others) => (others.iter().map(|path| id(path)).collect(), Vec::new()),
+            Self::Proven(others) => {
+                let proven = others.iter().map(|path| OnBehalfOf {
+                    spiffe_id: id(path),
+                    jti: format!("jti-{path}"),
+                });
+                (Vec::new(), proven.collect())
+            }
+        }
+    }
+}
+
+/// A session of the gateway that acts for others, what it did and what it was denied.
+pub(crate) fn acting(
+    gateway: &mut World,
+    name: &str,
+    (who, issuance): (&str, u64),
+    whom: &For<'_>,
+    allowed: &[(&str, &str)],
+    refused: &[(&str, &str)],
+) {
+    let (claimed, proven) = whom.lists();
+    let start = SessionStart {
+        session: name.to_owned(),
+        spiffe_id: id(who),
+        serial: "01".to_owned(),
+        issuance: Some(Decimal(issuance)),
+        resource: "postgres:shop".to_owned(),
+        role: "r".to_owned(),
+        application: String::new(),
+        claimed_on_behalf_of: claimed.clone(),
+        on_behalf_of: proven.clone(),
+    };
+    gateway.put(start.record().actor(&id(who), "x509:01"));
+    for (number, (action, path)) in allowed.iter().enumerate() {
+        let body = Intent {
+            session: name.to_owned(),
+            statement: "s".to_owned(),
+            actions: on(action, &[path], false),
+            decision: format!("{name}.{number}"),
+            policies: Vec::new(),
+            coverage: Coverage::Complete,
+            more_policies: None,
+            claimed_on_behalf_of: claimed.clone(),
+            on_behalf_of: proven.clone(),
+        };
+        let index = gateway.put(body.record().actor(&id(who), "x509:01"));
+        gateway.put(outcome(index, "ok"));
+    }
+    for (number, (action, path)) in refused.iter().enumerate() {
+        let body = Decision {
+            session: name.to_owned(),
+            statement: "s".to_owned(),
+            actions: on(action, &[path], false),
+            decision: format!("{name}.d{number}"),
+            allow: false,
+            policies: Vec::new(),
+            findings: Vec::new(),
+            coverage: Coverage::Complete,
+            more_policies: None,
+            about: None,
+            claimed_on_behalf_of: claimed.clone(),
+            on_behalf_of: proven.clone(),
+        };
+        gateway.put(body.record().actor(&id(who), "x509:01"));
+    }
+    gateway.put(ended(name));
 }
 
 pub(crate) fn denied(session: &str, who: &str, action: &str, tables: &[&str]) -> RecordBuilder {
@@ -278,6 +360,8 @@ pub(crate) fn denied(session: &str, who: &str, action: &str, tables: &[&str]) ->
         coverage: Coverage::Complete,
         more_policies: None,
         about: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
     };
     body.record().actor(&id(who), "x509:01")
 }

@@ -135,6 +135,7 @@ impl State {
             | RecordType::Gap
             | RecordType::Proof
             | RecordType::InvariantApproval
+            | RecordType::Delegation
             | RecordType::JoinRefused
             | RecordType::AssumeRefused
             | RecordType::Intent

@@ -1,7 +1,10 @@
 //! Questions about who acts on behalf of whom, as administrators ask them.
 
 use crate::harness::{Fixture, estate, finding};
+use crate::packs::Recording;
 use estate::EstateFiles;
+use ledger::body::{ActionOn, Body as _, Coverage, Decision, Intent, OnBehalfOf};
+use ledger::{EstateRef, HexDigest};
 use proto::v1;
 use serde_json::Value;
 
@@ -81,4 +84,75 @@ async fn administrators_ask_about_whole_chains() {
     assert_eq!(found[0]["hops"][0]["identity"], "people/ada");
     let answer = document(admin.who_can(request("insert")).await.unwrap().into_inner());
     assert_eq!(answer["accesses"].as_array().unwrap().len(), 0, "{answer}");
+}
+
+/// What a gateway recorded of one who acted for another is explained by both of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_access_is_explained_by_its_whole_chain() {
+    let fixture = Fixture::start().await;
+    let applied = fixture.apply(&office()).await.unwrap();
+    let estate = EstateRef {
+        version: applied["version"]
+            .as_str()
+            .unwrap()
+            .parse::<HexDigest>()
+            .unwrap(),
+        index: applied["index"].as_u64().unwrap(),
+    };
+    let helper = "spiffe://example.org/agents/helper";
+    let ada = "spiffe://example.org/people/ada".to_owned();
+    let on = |action: &str| {
+        vec![ActionOn {
+            action: action.to_owned(),
+            resources: vec!["Table::\"notes/public/mine\"".to_owned()],
+            more: None,
+        }]
+    };
+    let read = Intent {
+        session: "s".to_owned(),
+        statement: "f".to_owned(),
+        actions: on("select"),
+        decision: "s.0".to_owned(),
+        policies: Vec::new(),
+        coverage: Coverage::Complete,
+        more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: vec![OnBehalfOf {
+            spiffe_id: ada.clone(),
+            jti: "01".to_owned(),
+        }],
+    };
+    let written = Decision {
+        session: "s".to_owned(),
+        statement: "f".to_owned(),
+        actions: on("insert"),
+        decision: "s.1".to_owned(),
+        allow: false,
+        policies: Vec::new(),
+        findings: vec!["POLICY-NONE".to_owned()],
+        coverage: Coverage::Complete,
+        more_policies: None,
+        about: None,
+        claimed_on_behalf_of: vec![ada],
+        on_behalf_of: Vec::new(),
+    };
+    let mut recording = Recording::start(&fixture).await;
+    let read = recording.append(helper, read.record().estate(estate));
+    let written = recording.append(helper, written.record().estate(estate));
+    recording.anchor().await;
+    let mut admin = fixture.admin().await;
+    for (index, allow) in [(read, true), (written, false)] {
+        let request = v1::WhyRequest {
+            decision: format!("pg:{index}"),
+            ..v1::WhyRequest::default()
+        };
+        let answer = document(admin.why(request).await.unwrap().into_inner());
+        let hops = answer["explanations"].as_array().unwrap();
+        assert_eq!(hops.len(), 2, "{answer}");
+        let all = hops.iter().all(|hop| hop["decision"]["allow"] == true);
+        assert_eq!(all, allow, "{answer}");
+        assert_eq!(answer["agrees"], true, "{answer}");
+        let grant = &answer["links"][0]["grants"][0];
+        assert_eq!(grant["file"], "delegations/people.toml", "{answer}");
+    }
 }

@@ -35,14 +35,14 @@ async fn verified(fixture: &Fixture, question: &str) -> Report {
 }
 
 /// A gateway's ledger, which its stream hands to the server.
-struct Recording {
+pub(crate) struct Recording {
     gateway: Gateway,
-    own: Ledger,
+    pub(crate) own: Ledger,
     seen: u64,
 }
 
 impl Recording {
-    async fn start(fixture: &Fixture) -> Self {
+    pub(crate) async fn start(fixture: &Fixture) -> Self {
         let gateway = Gateway::connect(fixture, 2000).await.unwrap();
         gateway.hello(0, Vec::new()).await;
         let dir = fixture.dir.path().join("gateway");
@@ -67,6 +67,8 @@ impl Recording {
             resource: "postgres:shop".to_owned(),
             role: "r".to_owned(),
             application: "psql".to_owned(),
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: Vec::new(),
         };
         self.append(identity, start.record());
         for _ in 0..queries {
@@ -82,6 +84,8 @@ impl Recording {
                 policies: vec!["p".to_owned()],
                 coverage: Coverage::Complete,
                 more_policies: None,
+                claimed_on_behalf_of: Vec::new(),
+                on_behalf_of: Vec::new(),
             };
             let seq = self.append(identity, intent.record());
             let outcome = Outcome {
@@ -96,7 +100,7 @@ impl Recording {
         }
     }
 
-    fn append(&self, identity: &str, record: RecordBuilder) -> u64 {
+    pub(crate) fn append(&self, identity: &str, record: RecordBuilder) -> u64 {
         let draft = record.actor(identity, "x509").draft().unwrap();
         let committed = self.own.append_many(vec![draft]).wait().unwrap();
         drop(committed);
@@ -104,7 +108,7 @@ impl Recording {
     }
 
     /// Until the server has anchored all of it.
-    async fn anchor(&mut self) {
+    pub(crate) async fn anchor(&mut self) {
         let head = self.own.reader().head();
         let size = head.checkpoint.size;
         let consistency = match self.seen {

@@ -35,10 +35,13 @@ pub struct UseFilter {
     pub identity: Option<String>,
     /// By name or prefix, as in a search.
     pub resource: Option<Terms>,
+    /// One of those on whose behalf it was done, by SPIFFE ID.
+    pub on_behalf_of: Option<String>,
 }
 
-const COLUMNS: &str = "SELECT i.text, s.text, a.text, u.allowed, u.issuance, u.count, u.succeeded, u.failed, u.first, u.first_time, u.last, u.last_time
- FROM uses u JOIN dictionary i ON i.id = u.identity JOIN dictionary s ON s.id = u.resource JOIN dictionary a ON a.id = u.action";
+const COLUMNS: &str = "SELECT i.text, s.text, a.text, u.allowed, u.issuance, u.count, u.succeeded, u.failed, u.first, u.first_time, u.last, u.last_time, c.text, u.proven
+ FROM uses u JOIN dictionary i ON i.id = u.identity JOIN dictionary s ON s.id = u.resource JOIN dictionary a ON a.id = u.action
+ JOIN dictionary c ON c.id = u.chain";
 
 impl RecordIndex {
     /// Uses in order of identity, resource, action; `each` is called with one after the other.
@@ -65,11 +68,19 @@ impl RecordIndex {
                 Some(_) => "u.resource IN (SELECT value FROM json_each(?2))",
                 None => "?2 IS NULL",
             };
+            // A SPIFFE ID has no comma.
+            let for_whom = match filter.on_behalf_of {
+                Some(_) => {
+                    "u.chain IN (SELECT id FROM dictionary WHERE dimension = 12 AND instr(',' || text || ',', ',' || ?3 || ',') > 0)"
+                }
+                None => "?3 IS NULL",
+            };
             let sql = format!(
-                "{COLUMNS} WHERE {of_whom} AND {of_what} ORDER BY i.text, s.text, a.text, u.allowed, u.issuance"
+                "{COLUMNS} WHERE {of_whom} AND {of_what} AND {for_whom}
+                 ORDER BY i.text, s.text, a.text, u.allowed, c.text, u.proven, u.issuance"
             );
             let mut statement = self.connection.prepare_cached(&sql)?;
-            let mut rows = statement.query([&filter.identity, &resources])?;
+            let mut rows = statement.query([&filter.identity, &resources, &filter.on_behalf_of])?;
             while let Some(row) = rows.next()? {
                 each(used(row)?);
             }
@@ -108,6 +119,8 @@ fn used(row: &Row<'_>) -> rusqlite::Result<Use> {
             action: row.get(2)?,
             allowed: row.get(3)?,
             issuance: u64::try_from(issuance).ok(),
+            on_behalf_of: row.get(12)?,
+            proven: row.get(13)?,
         },
         count: number(row.get(5)?),
         succeeded: number(row.get(6)?),

@@ -29,7 +29,12 @@ pub struct UseDelta {
     pub resource: String,
     pub action: String,
     pub allowed: bool,
-    /// Record of the server's ledger by which the identity was issued.
+    /// On whose behalf, who began it first: SPIFFE IDs with commas between them. Empty of one who acts for itself.
+    pub on_behalf_of: String,
+    /// Whether delegation tokens showed it.
+    pub proven: bool,
+    /// Record of the server's ledger by which the identity was issued. Last: what differs by it alone stands
+    /// side by side.
     pub issuance: Option<u64>,
 }
 
@@ -193,9 +198,9 @@ impl Writer<'_> {
             }) += 1;
         }
         let mut statement = self.transaction.prepare_cached(
-            "INSERT INTO uses (identity, resource, action, allowed, issuance, count, succeeded, failed, first, first_time, last, last_time)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
-             ON CONFLICT (identity, resource, action, allowed, issuance) DO UPDATE SET
+            "INSERT INTO uses (identity, resource, action, allowed, issuance, count, succeeded, failed, first, first_time, last, last_time, chain, proven)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+             ON CONFLICT (identity, resource, action, allowed, issuance, chain, proven) DO UPDATE SET
                count = count + ?6, succeeded = succeeded + ?7, failed = failed + ?8,
                last = CASE WHEN ?6 > 0 THEN ?11 ELSE last END,
                last_time = CASE WHEN ?6 > 0 THEN ?12 ELSE last_time END",
@@ -204,6 +209,7 @@ impl Writer<'_> {
             let identity = self.term(Dimension::Identity, &delta.identity)?;
             let resource = self.term(Dimension::Resource, &delta.resource)?;
             let action = self.term(Dimension::Action, &delta.action)?;
+            let chain = self.term(Dimension::Chain, &delta.on_behalf_of)?;
             statement.execute(params![
                 identity,
                 resource,
@@ -217,6 +223,8 @@ impl Writer<'_> {
                 stored(sum.first.1),
                 stored(sum.last.0),
                 stored(sum.last.1),
+                chain,
+                delta.proven,
             ])?;
         }
         Ok(())

@@ -186,7 +186,8 @@ fn a_decision_point_answers_and_its_server_says_why() {
         &format!(
             "[pdp]\ntrust_domain = \"example.org\"\nname = \"pdp-1\"\nidentity = \"gateway/pdp\"\n\
              server = \"127.0.0.1:{port}\"\npin = \"{pin}\"\nworkload_socket = \"{folder}/workload.sock\"\n\
-             data_dir = \"{folder}/pdp\"\n[listen]\nsocket = \"{folder}/pdp.sock\"\n[[process]]\nuid = {}\n",
+             data_dir = \"{folder}/pdp\"\n[listen]\nsocket = \"{folder}/pdp.sock\"\n[[process]]\nuid = {}\n\
+             may = [\"evaluate\", \"search\", \"records\"]\n[records]\nfolders = [\"{folder}/server\"]\n",
             uid()
         ),
     );
@@ -235,5 +236,131 @@ fn a_decision_point_answers_and_its_server_says_why() {
     assert!(
         found.contains("spiffe://example.org/payments/api"),
         "{found}"
+    );
+    answers_are_streamed_and_gone_on_with(&site);
+    records_are_asked_of_the_decision_point(&site);
+}
+
+/// One document a line.
+fn lines(printed: &str) -> Vec<Value> {
+    let lines = printed.lines();
+    lines
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
+}
+
+/// `who-can` and `what-can` of the running server: all at once, line by line, and cut and gone on with.
+fn answers_are_streamed_and_gone_on_with(site: &Site) {
+    for question in [
+        &["who-can", "select", "shop/public/cards"][..],
+        &["what-can", "payments/api"][..],
+    ] {
+        let ask = |more: &[&str]| site.ask(&[question, more].concat());
+        let whole: Value = serde_json::from_str(&ask(&["--json"])).expect("one document");
+        let all = whole.get("accesses").and_then(Value::as_array);
+        let all = all.expect("accesses").clone();
+        assert!(!all.is_empty(), "{whole}");
+        let told = lines(&ask(&["--lines"]));
+        let (end, streamed) = told.split_last().expect("an end");
+        assert_eq!(streamed, all, "{question:?}");
+        let estate = |document: &Value, at: &str| document.pointer(at).cloned();
+        assert_eq!(
+            estate(end, "/end/estate"),
+            estate(&whole, "/estate"),
+            "{end}"
+        );
+        assert_eq!(end.pointer("/end/shown"), Some(&json!(all.len())), "{end}");
+        // One at a time.
+        let (mut found, mut after) = (Vec::new(), None::<String>);
+        loop {
+            let mut words = vec!["--lines", "--limit", "1"];
+            if let Some(after) = &after {
+                words.extend(["--after", after.as_str()]);
+            }
+            let part = lines(&ask(&words));
+            let (end, some) = part.split_last().expect("an end");
+            assert!(some.len() <= 1, "{part:?}");
+            found.extend_from_slice(some);
+            match end.pointer("/end/next").and_then(Value::as_str) {
+                Some(next) => after = Some(next.to_owned()),
+                None => break,
+            }
+        }
+        assert_eq!(found, all, "{question:?}");
+        // A cursor counts for its question, and the command says so.
+        let other = site
+            .command(&["what-can", "gateway/pdp", "--after", "nonsense"])
+            .output()
+            .expect("it runs");
+        assert_eq!(other.status.code(), Some(1), "{other:?}");
+    }
+}
+
+/// The questions to records: by the socket of the decision point as from the server's folder.
+fn records_are_asked_of_the_decision_point(site: &Site) {
+    let socket = site.at("pdp.sock").display().to_string();
+    let folder = site.at("server").display().to_string();
+    let index = site.at("index").display().to_string();
+    let both = |words: &[&str]| {
+        let live = site.ask(&[words, &["--json", "--pdp", &socket]].concat());
+        let read = site.ask(&[words, &["--json", "--folder", &folder, "--index", &index]].concat());
+        (lines(&live), lines(&read))
+    };
+    let (live, read) = both(&["ledger", "search", "--identity", "payments/api"]);
+    let (end, hits) = live.split_last().expect("an end");
+    assert!(end.get("end").is_some() && !hits.is_empty(), "{live:?}");
+    let hits: Vec<_> = hits
+        .iter()
+        .filter_map(|hit| hit.pointer("/record/record"))
+        .collect();
+    let records: Vec<_> = read.iter().filter_map(|hit| hit.get("record")).collect();
+    assert_eq!(hits, records);
+    let (live, read) = both(&["ledger", "accesses", "--of", "shop/public/cards"]);
+    let rows: Vec<_> = live.iter().filter_map(|row| row.get("access")).collect();
+    assert!(!rows.is_empty(), "{live:?}");
+    let read: Vec<_> = read
+        .iter()
+        .filter(|row| row.get("identity").is_some())
+        .collect();
+    assert_eq!(rows, read);
+    let access = ["history", "payments/api", "select", "shop/public/cards"];
+    let (live, read) = both(&access);
+    let changes: Vec<_> = live.iter().filter_map(|line| line.get("change")).collect();
+    let read = read.first().and_then(|document| document.get("changes"));
+    assert_eq!(Some(&json!(changes)), read);
+    let (live, read) = both(&["unused", "--window", "30d"]);
+    let grants = live
+        .iter()
+        .filter(|line| line.get("grant").is_some())
+        .count();
+    let read = read.first().and_then(|document| document.get("grants"));
+    assert_eq!(read.and_then(Value::as_array).map(Vec::len), Some(grants));
+    let (live, _) = both(&["replay", "--estate", "estate"]);
+    assert!(
+        live.last()
+            .is_some_and(|line| line.pointer("/end/summary/same").is_some())
+    );
+    // For people, and gone on with.
+    let first = ["ledger", "search", "--limit", "1", "--pdp", &socket];
+    let output = site.command(&first).output().expect("it runs");
+    assert!(output.status.success(), "{output:?}");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let (_, cursor) = said.split_once("--cursor ").expect("more");
+    let next = [&first[..], &["--cursor", cursor.trim()]].concat();
+    assert!(site.ask(&next).contains("server:1 "), "{said}");
+    // What it refuses has its code, and what is not there is said.
+    let wrong = ["ledger", "search", "--type", "moon", "--pdp", &socket];
+    let output = site.command(&wrong).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("RECORD-TYPE"),
+        "{said}"
+    );
+    let nobody = ["history", "payments/api", "--pdp", "/nowhere/pdp.sock"];
+    let output = site.command(&nobody).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.code() == Some(1) && said.contains("PDP-UNREACHABLE"),
+        "{said}"
     );
 }

@@ -40,7 +40,7 @@ pub(super) fn accesses(rows: &[AccessRow]) {
         .map(|row| {
             let what = if row.allowed { row.kind } else { "denied" };
             vec![
-                super::super::ledger::path_of(&row.identity).to_owned(),
+                acting(&row.identity, &row.claimed_on_behalf_of, &row.on_behalf_of),
                 what.to_owned(),
                 row.action.clone(),
                 row.resource.clone(),
@@ -56,6 +56,23 @@ pub(super) fn accesses(rows: &[AccessRow]) {
         "IDENTITY", "WHAT", "ACTION", "RESOURCE", "TIMES", "OK", "FAILED", "FIRST", "LAST",
     ];
     output::table(&header, &cells);
+}
+
+/// Who did it, and on whose behalf: `agents/helper for people/ada`, which is told where it is not proven.
+fn acting(identity: &str, claimed: &[String], proven: &[String]) -> String {
+    let path_of = super::super::ledger::path_of;
+    let by = path_of(identity);
+    let names = |others: &[String]| {
+        let paths: Vec<&str> = others.iter().map(|id| path_of(id)).collect();
+        paths.join(", ")
+    };
+    if !proven.is_empty() {
+        return format!("{by} for {}", names(proven));
+    }
+    if !claimed.is_empty() {
+        return format!("{by} for {} (told)", names(claimed));
+    }
+    by.to_owned()
 }
 
 pub(super) fn history(history: &History) {
@@ -190,7 +207,7 @@ pub(super) fn replayed(replayed: &Replayed) {
         };
         output::line(format_args!(
             "{mark} {what}: {} {} {}, {} times, last {}:{} {}{because}",
-            super::super::ledger::path_of(&one.identity),
+            acting(&one.identity, &one.claimed_on_behalf_of, &one.on_behalf_of),
             one.action,
             one.resource,
             one.count,
@@ -202,7 +219,7 @@ pub(super) fn replayed(replayed: &Replayed) {
     for one in &replayed.not_replayed {
         output::line(format_args!(
             "? not replayed: {} {} {}, {} times, last {}:{}: {}",
-            super::super::ledger::path_of(&one.identity),
+            acting(&one.identity, &one.claimed_on_behalf_of, &one.on_behalf_of),
             one.action,
             one.resource,
             one.count,
