@@ -93,6 +93,7 @@ pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
             .parse()
             .map_err(|error| admin::unusable(format!("the ledger key: {error}")))?,
         x509_authorities: roots,
+        policy: None,
     };
     let document = serde_json::to_value(&trust)
         .map_err(|error| admin::unusable(format!("what it says to trust: {error}")))?;
