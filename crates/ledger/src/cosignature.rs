@@ -148,7 +148,8 @@ impl CosignerKey {
     pub fn verify(&self, note: &Note) -> Result<Option<Cosignature>, CheckpointError> {
         let twice = |_twice| CheckpointError::from(self.refused());
         let line = note.only_line(&self.name, self.id).map_err(twice)?;
-        line.map(|line| self.verify_line(&note.text, line)).transpose()
+        line.map(|line| self.verify_line(&note.text, line))
+            .transpose()
     }
 
     /// Checks one line over a checkpoint's text.
@@ -161,7 +162,9 @@ impl CosignerKey {
         let checkpoint = ForeignCheckpoint::parse(text)?;
         let (time, signature) = line.bytes.split_first_chunk::<8>().ok_or_else(refused)?;
         let time = u64::from_be_bytes(*time);
-        let message = self.message(&checkpoint, time).map_err(|_error| refused())?;
+        let message = self
+            .message(&checkpoint, time)
+            .map_err(|_error| refused())?;
         let named = line.is_by(&self.name, self.id);
         if !named || self.key.verify(&message, signature).is_err() {
             return Err(refused());
@@ -181,17 +184,15 @@ impl CosignerKey {
         text: &str,
         answered: &[NoteSignature],
     ) -> Result<Vec<NoteSignature>, CheckpointError> {
-        let ours = answered.iter().filter(|line| line.is_by(&self.name, self.id));
+        let ours = answered
+            .iter()
+            .filter(|line| line.is_by(&self.name, self.id));
         ours.map(|line| self.verify_line(text, line).map(|_verified| line.clone()))
             .collect()
     }
 
     /// What is signed.
-    fn message(
-        &self,
-        checkpoint: &ForeignCheckpoint,
-        time: u64,
-    ) -> Result<Vec<u8>, CosignerError> {
+    fn message(&self, checkpoint: &ForeignCheckpoint, time: u64) -> Result<Vec<u8>, CosignerError> {
         if time > LAST {
             return Err(CosignerError::Time(time));
         }
@@ -246,7 +247,9 @@ impl FromStr for CosignerKey {
         let (kind, raw) = typed.split_first().ok_or(CosignerError::Format)?;
         let key = match *kind {
             0x04 => raw.try_into().map(PublicKey::from_ed25519_raw),
-            0x06 => raw.try_into().map(|raw| PublicKey::from_ml_dsa_44_raw(&raw)),
+            0x06 => raw
+                .try_into()
+                .map(|raw| PublicKey::from_ml_dsa_44_raw(&raw)),
             found => return Err(CosignerError::Type { found }),
         };
         let key = key.map_err(|_length| CosignerError::Format)?;

@@ -70,7 +70,10 @@ impl Note {
     pub fn merge(&mut self, lines: Vec<NoteSignature>) -> Result<(), NoteError> {
         let mut merged = self.clone();
         for line in lines {
-            let known = merged.signatures.iter_mut().find(|held| held.is_by(&line.name, line.id));
+            let known = merged
+                .signatures
+                .iter_mut()
+                .find(|held| held.is_by(&line.name, line.id));
             match known {
                 Some(held) => *held = line,
                 None => merged.signatures.push(line),

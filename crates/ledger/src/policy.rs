@@ -29,10 +29,7 @@ pub enum PolicyError {
     #[error("line {line}: byte {byte:#04x} is neither text nor tab")]
     Byte { line: usize, byte: u8 },
     #[error("line {line}: expected `{expected}`")]
-    Line {
-        line: usize,
-        expected: &'static str,
-    },
+    Line { line: usize, expected: &'static str },
     #[error("line {line}: the name {name:?} is taken")]
     Taken { line: usize, name: String },
     #[error("line {line}: no witness or group {name:?} is defined on a line before it")]
@@ -41,7 +38,9 @@ pub enum PolicyError {
     Member { line: usize, name: String },
     #[error("line {line}: the same key as that of a line before it")]
     Key { line: usize },
-    #[error("line {line}: the threshold is `all`, `any`, or a number from 1 to the {members} members")]
+    #[error(
+        "line {line}: the threshold is `all`, `any`, or a number from 1 to the {members} members"
+    )]
     Threshold { line: usize, members: usize },
     #[error("line {line}: there is a quorum line before it")]
     SecondQuorum { line: usize },
@@ -88,7 +87,11 @@ impl LogKey {
     pub fn open_any(logs: &[&Self], note: &Note) -> Result<ForeignCheckpoint, CheckpointError> {
         let found = ForeignCheckpoint::parse(&note.text)?.origin;
         let mut refused = CheckpointError::Origin {
-            expected: logs.iter().map(|log| log.name()).collect::<Vec<_>>().join(", "),
+            expected: logs
+                .iter()
+                .map(|log| log.name())
+                .collect::<Vec<_>>()
+                .join(", "),
             found: found.clone(),
         };
         for log in logs.iter().filter(|log| log.name() == found) {

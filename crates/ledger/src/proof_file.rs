@@ -3,7 +3,9 @@
 
 use crate::merkle::{self, MAX_PROOF};
 use crate::scalar::{decode_base64, decode_hash, parse_decimal};
-use crate::{CheckpointError, Code, ForeignCheckpoint, Hash, LogKey, Note, Policy, ProofError, Quorum};
+use crate::{
+    CheckpointError, Code, ForeignCheckpoint, Hash, LogKey, Note, Policy, ProofError, Quorum,
+};
 use std::fmt;
 use std::str::FromStr;
 use thiserror::Error;

@@ -55,8 +55,7 @@ impl AddCheckpoint {
         if proof.len() > MAX_PROOF_LINES {
             return Err(WitnessError::Request("more than 63 hashes"));
         }
-        let checkpoint =
-            ForeignCheckpoint::parse(&note.text).map_err(WitnessError::Checkpoint)?;
+        let checkpoint = ForeignCheckpoint::parse(&note.text).map_err(WitnessError::Checkpoint)?;
         Ok(Self {
             old,
             proof,

@@ -244,7 +244,9 @@ impl<'a> Sections<'a> {
             .map_err(|error| Failure::because(&section, &error))?;
         // INVARIANT: each line is the ledger's or a witness's, verified, and no key has two. Nobody vouches for
         // the line of another key. A gateway's checkpoint is bound to the byte by the anchor that states it.
-        let cosigned = quorum.as_ref().map_or(0, |quorum| quorum.cosignatures.len());
+        let cosigned = quorum
+            .as_ref()
+            .map_or(0, |quorum| quorum.cosignatures.len());
         if parsed.signatures.len() != 1 + cosigned {
             let message = "it has a signature line of a key that the trust file does not name";
             return Err(Failure::at(&section, "PACK-CHECKPOINT", message));

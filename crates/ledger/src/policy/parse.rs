@@ -1,8 +1,6 @@
 //! Reading a policy's lines. Octets are compared, never characters: a name is what it is byte for byte.
 
-use super::{
-    LogKey, MAX_EACH, MAX_POLICY, Party, Policy, PolicyError, PolicyLog, PolicyWitness,
-};
+use super::{LogKey, MAX_EACH, MAX_POLICY, Party, Policy, PolicyError, PolicyLog, PolicyWitness};
 use crate::key::vkey;
 use crate::scalar::parse_decimal;
 use crate::{CosignerError, CosignerKey, KeyError};
@@ -78,7 +76,11 @@ impl<'a> Reading<'a> {
         }
         let key = log_key(line, key)?;
         // "Two vkeys are considered duplicate if they wrap the same underlying public key".
-        if self.logs.iter().any(|log| log.key.public_key() == key.public_key()) {
+        if self
+            .logs
+            .iter()
+            .any(|log| log.key.public_key() == key.public_key())
+        {
             return Err(PolicyError::Key { line });
         }
         let url = url.map(|url| lossy(url));
@@ -102,7 +104,10 @@ impl<'a> Reading<'a> {
             .and_then(str::parse)
             .map_err(cosigner)?;
         let known = self.witnesses.iter();
-        if known.clone().any(|one| one.key.public_key() == key.public_key()) {
+        if known
+            .clone()
+            .any(|one| one.key.public_key() == key.public_key())
+        {
             return Err(PolicyError::Key { line });
         }
         self.define(line, name, Party::Witness(self.witnesses.len()))?;
