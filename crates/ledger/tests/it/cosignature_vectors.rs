@@ -5,7 +5,7 @@ use crate::support::{Memory, SERVER, cosigned, pq_witness, witness};
 use crate::vectors::{b64, compare, dir};
 use ledger::ProofFile;
 use ledger::merkle::{consistency_proof, leaf_hash};
-use ledger::pack::Trust;
+use ledger::pack::{Trust, verify};
 use ledger::witness::{AddCheckpoint, Answer};
 use ledger::{Code, Cosigner, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note, Policy};
 use serde_json::{Value, json};
@@ -279,6 +279,15 @@ fn the_published_witness_requests_and_proofs_are_what_this_version_makes() {
         x509_authorities: Vec::new(),
         policy: Some(policy),
     };
+    let world = crate::witnessed::under_policy();
+    let pack = kept(held, "/pack/pack", || {
+        let note = cosigned(&world.server.note(), &[&witness(11), &pq_witness(15)], TIME);
+        b64(&crate::witnessed::pack_under(&world, &note))
+    });
+    let report = verify(&crypto::base64::decode(&pack).unwrap(), &world.trust).unwrap();
+    assert!(report.is_complete());
+    let witnesses = report.quorum.unwrap().cosignatures;
+    let witnesses: Vec<String> = witnesses.into_iter().map(|one| one.name).collect();
     compare(
         "witness",
         &json!({
@@ -290,6 +299,7 @@ fn the_published_witness_requests_and_proofs_are_what_this_version_makes() {
                 {"name": "from 5 to 13", "body": request.to_string()},
             ],
             "answers": answers,
+            "pack": {"pack": pack, "trust": serde_json::to_value(&world.trust).unwrap(), "witnesses": witnesses},
             "trust": serde_json::to_value(&trust).unwrap(),
             "tlog_proof": {"leaf_hash": b64(&leaf), "proof": file.to_string()},
         }),

@@ -25,7 +25,7 @@ fn policy() -> Policy {
 }
 
 /// The pack that answers, under the server's note as `note` has it; records under the note as it was signed.
-fn pack_under(world: &World, note: &str) -> Vec<u8> {
+pub(crate) fn pack_under(world: &World, note: &str) -> Vec<u8> {
     let plain = world.pack(&accesses(API), true).build();
     let mut pack = PackBuilder::new(&accesses(API), note);
     let report = verify(
@@ -52,7 +52,7 @@ fn pack_under(world: &World, note: &str) -> Vec<u8> {
     pack.build()
 }
 
-fn under_policy() -> World {
+pub(crate) fn under_policy() -> World {
     let mut world = world();
     world.trust.policy = Some(policy());
     world
