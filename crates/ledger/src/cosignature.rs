@@ -178,7 +178,8 @@ impl CosignerKey {
     }
 
     /// Of the lines that a witness answered, those of this cosigner over `text`. Lines of keys that are not
-    /// known are ignored; one of this key that does not verify is an error.
+    /// known are ignored; one of this key that does not verify is an error, and so is one without a time: "The
+    /// cosignature MUST NOT omit the timestamp".
     pub fn accept(
         &self,
         text: &str,
@@ -187,8 +188,11 @@ impl CosignerKey {
         let ours = answered
             .iter()
             .filter(|line| line.is_by(&self.name, self.id));
-        ours.map(|line| self.verify_line(text, line).map(|_verified| line.clone()))
-            .collect()
+        ours.map(|line| match self.verify_line(text, line)?.time {
+            0 => Err(self.refused().into()),
+            _ => Ok(line.clone()),
+        })
+        .collect()
     }
 
     /// What is signed.

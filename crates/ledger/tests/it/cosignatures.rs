@@ -293,6 +293,8 @@ fn a_request_and_its_answers_read_back() {
     let accepted = key.accept(&note.text, &lines).unwrap();
     assert_eq!(accepted, note.signatures[1..]);
     assert_eq!(witness(11).key().accept(&note.text, &lines).unwrap(), []);
+    let untimed = pq_witness(12).cosign(&ForeignCheckpoint::from(&ledger.checkpoint()), 0);
+    assert!(key.accept(&note.text, &[untimed.unwrap()]).is_err());
     let mut forged = lines;
     forged[1].bytes[100] ^= 1;
     assert!(key.accept(&note.text, &forged).is_err());
