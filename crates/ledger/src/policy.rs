@@ -103,16 +103,26 @@ impl LogKey {
         Err(refused)
     }
 
+    /// Whether `note` has a line of this key; one that does not verify, or two, are an error.
+    pub fn signed(&self, note: &Note) -> Result<bool, CheckpointError> {
+        match self {
+            Self::Note(key) => match note.verify(key) {
+                Ok(()) => Ok(true),
+                Err(NoteError::Unsigned { .. }) => Ok(false),
+                Err(error) => Err(error.into()),
+            },
+            Self::Cosigner(key) => Ok(key.verify(note)?.is_some()),
+        }
+    }
+
     /// Reads a signed note and verifies that this log signed it, for its own origin.
     pub fn open(&self, note: &Note) -> Result<ForeignCheckpoint, CheckpointError> {
-        match self {
-            Self::Note(key) => note.verify(key)?,
-            Self::Cosigner(key) => {
-                let expected = || NoteError::Unsigned {
-                    expected: key.to_string(),
-                };
-                let _line = key.verify(note)?.ok_or_else(expected)?;
-            }
+        if !self.signed(note)? {
+            let expected = match self {
+                Self::Note(key) => key.to_string(),
+                Self::Cosigner(key) => key.to_string(),
+            };
+            return Err(NoteError::Unsigned { expected }.into());
         }
         let checkpoint = ForeignCheckpoint::parse(&note.text)?;
         if checkpoint.origin == self.name() {

@@ -1,5 +1,9 @@
 //! What a log asks of a witness, and what it hears: the requests and answers of `add-checkpoint`,
-//! c2sp.org/tlog-witness. Bytes only: no connection, no state, and nothing here is verified.
+//! c2sp.org/tlog-witness, and whether it may cosign ([`consider`]). Bytes only: no connection and no state.
+
+mod consider;
+
+pub use consider::{Known, Refusal, consider};
 
 use crate::scalar::{decode_hash, parse_decimal};
 use crate::{

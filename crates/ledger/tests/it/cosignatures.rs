@@ -3,10 +3,13 @@
 use crate::support::{
     Memory, SERVER, cosigned, fixed_key, fixed_pq_key, issuance_record, pq_witness, witness,
 };
-use ledger::witness::{AddCheckpoint, Answer, MAX_PROOF_LINES, SIZE_TYPE, origin_hash};
+use ledger::merkle::consistency_proof;
+use ledger::witness::{
+    AddCheckpoint, Answer, Known, MAX_PROOF_LINES, SIZE_TYPE, consider, origin_hash,
+};
 use ledger::{
-    Checkpoint, Code, Cosigner, CosignerKey, ForeignCheckpoint, LedgerKey, Note, NoteSignature,
-    Scheme,
+    Checkpoint, Code, Cosigner, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note,
+    NoteSignature, Scheme,
 };
 
 const TIME: u64 = 1_795_312_969;
@@ -302,4 +305,75 @@ fn a_request_and_its_answers_read_back() {
         origin_hash("example.com/behind-the-sofa").to_string(),
         crypto::hex::encode(&crypto::sha256(b"example.com/behind-the-sofa"))
     );
+}
+
+/// The order of the checks is the specification's: who may ask at all comes before what the witness has seen.
+#[test]
+fn a_witness_refuses_by_the_first_thing_that_does_not_hold() {
+    let (mut grown, old) = (ledger(), ledger().checkpoint());
+    for _ in 0..4 {
+        grown.append(issuance_record());
+    }
+    let keys = [
+        LogKey::Note(grown.key().clone()),
+        LogKey::Cosigner(pq_witness(9).key().clone()),
+    ];
+    let Ok(proof) = consistency_proof(3, 7, &grown);
+    let proof = proof.unwrap();
+    let last = Some((old.size, old.root));
+    let decide = |old, proof: &[[u8; 32]], note: &str, last| {
+        let note = Note::parse(note).unwrap();
+        let request = AddCheckpoint::new(old, proof.to_vec(), note).unwrap();
+        consider(&request, Some(&Known { keys: &keys, last }))
+    };
+    let refused = |old, proof: &[[u8; 32]], note: &str, last, code: &str, status: u16| {
+        let refusal = decide(old, proof, note, last).unwrap_err();
+        assert_eq!((refusal.code(), refusal.answer().status()), (code, status));
+    };
+    let note = grown.note();
+    decide(3, &proof, &note, last).unwrap();
+    decide(0, &[], &note, None).unwrap();
+    let again = Some((7, grown.checkpoint().root));
+    decide(7, &[], &note, again).unwrap();
+    let empty = Memory::new(SERVER, 1);
+    decide(0, &[], &empty.note(), None).unwrap();
+    // By the log's other key alone, and by a key that does not have the log's name.
+    let bare = format!("{}\n\u{2014} x AAAAAAA=\n", grown.checkpoint().text());
+    decide(3, &proof, &cosigned(&bare, &[&pq_witness(9)], TIME), last).unwrap();
+
+    let request = AddCheckpoint::new(0, vec![], Note::parse(&note).unwrap()).unwrap();
+    let unknown = consider(&request, None).unwrap_err();
+    assert_eq!(unknown.answer(), Answer::Refused { status: 404 });
+    refused(9, &proof, &bare, last, "LEDGER-WITNESS-SIGNATURE", 403);
+    let mut forged = Note::parse(&cosigned(&note, &[&pq_witness(9)], TIME)).unwrap();
+    forged.signatures[1].bytes[100] ^= 1;
+    let forged = forged.to_string();
+    refused(3, &proof, &forged, last, "LEDGER-WITNESS-SIGNATURE", 403);
+    refused(8, &proof, &note, last, "LEDGER-WITNESS-OLD", 400);
+    refused(4, &proof, &note, last, "LEDGER-WITNESS-CONFLICT", 409);
+    refused(0, &[], &note, last, "LEDGER-WITNESS-CONFLICT", 409);
+    refused(3, &proof, &note, None, "LEDGER-WITNESS-CONFLICT", 409);
+    let inconsistent = "LEDGER-WITNESS-INCONSISTENT";
+    refused(3, &[], &note, last, inconsistent, 422);
+    refused(3, &proof[1..], &note, last, inconsistent, 422);
+    refused(0, &proof, &note, None, inconsistent, 422);
+    refused(3, &proof, &note, Some((3, [9; 32])), inconsistent, 422);
+    refused(7, &[], &note, Some((7, [9; 32])), inconsistent, 422);
+    refused(7, &proof, &note, again, inconsistent, 422);
+    let nothing = Checkpoint {
+        root: [9; 32],
+        ..empty.checkpoint()
+    };
+    let nothing = empty.signer.sign(&nothing).unwrap();
+    refused(0, &[], &nothing, None, inconsistent, 422);
+    // Back to what it has cosigned before.
+    refused(
+        3,
+        &[],
+        &ledger().note(),
+        again,
+        "LEDGER-WITNESS-CONFLICT",
+        409,
+    );
+    refused(7, &[], &ledger().note(), again, "LEDGER-WITNESS-OLD", 400);
 }

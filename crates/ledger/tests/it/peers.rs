@@ -3,7 +3,7 @@
 
 use crate::vectors::dir;
 use ledger::merkle::leaf_hash;
-use ledger::witness::{AddCheckpoint, Answer, SIZE_TYPE};
+use ledger::witness::{AddCheckpoint, Answer, Known, Refusal, SIZE_TYPE, consider};
 use ledger::{
     Checkpoint, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note, Policy, ProofFile, Scheme,
 };
@@ -111,6 +111,38 @@ fn requests_and_answers_of_others_read_back() {
     for expected in [200, 400, 404, 409, 422, 500] {
         assert!(seen.contains(&expected), "{expected} in {seen:?}");
     }
+}
+
+/// Asked the same, we would have cosigned the same and refused the rest alike.
+#[test]
+fn what_another_witness_decided_we_decide() {
+    let made = made();
+    let log = LogKey::Note(text(&made, "/log/key").parse().unwrap());
+    let keys = [log];
+    let mut last = None;
+    for exchange in made["exchanges"].as_array().unwrap() {
+        let request: AddCheckpoint = text(exchange, "/request").parse().unwrap();
+        let known = Known { keys: &keys, last };
+        let of_it = request.checkpoint.origin == text(&made, "/log/origin");
+        let decided = consider(&request, of_it.then_some(&known));
+        let status = match &decided {
+            Ok(()) => 200,
+            Err(refusal) => refusal.answer().status(),
+        };
+        // The specification has 403 where that witness has an error of its own.
+        let theirs = match exchange["status"].as_u64().unwrap() {
+            500 => 403,
+            other => other,
+        };
+        assert_eq!(u64::from(status), theirs, "{exchange}");
+        if let Err(refusal @ Refusal::Conflict { .. }) = &decided {
+            assert_eq!(refusal.answer().body(), text(exchange, "/answer"));
+        }
+        if decided.is_ok() {
+            last = Some((request.checkpoint.size, request.checkpoint.root));
+        }
+    }
+    assert_eq!(last.unwrap().0, 13);
 }
 
 #[test]
