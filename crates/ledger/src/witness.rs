@@ -1,5 +1,5 @@
 //! What a log asks of a witness, and what it hears: the requests and answers of `add-checkpoint`,
-//! c2sp.org/tlog-witness, and whether it may cosign ([`consider`]). Bytes only: no connection and no state.
+//! c2sp.org/tlog-witness, and whether it may cosign ([`consider()`]). Bytes only: no connection and no state.
 
 mod consider;
 
