@@ -25,9 +25,7 @@ pub(crate) fn verify(
     global: &Global,
 ) -> Result<(), Failure> {
     let refused = |code: &'static str, what: String| {
-        Failure::verification(vec![Finding::new(code, what).next(
-            "do not rely on this proof; ask for it again once more witnesses have cosigned, and keep this one as evidence",
-        )])
+        Failure::verification(vec![Finding::new(code, what).next(next(code))])
     };
     let file: ProofFile = std::str::from_utf8(bytes)
         .map_err(|_| refused("LEDGER-PROOF-FILE", "the proof is no text".to_owned()))?
@@ -61,6 +59,17 @@ pub(crate) fn verify(
         tell(&shown, &record);
     }
     Ok(())
+}
+
+/// What to do about a proof that does not hold.
+fn next(code: &str) -> &'static str {
+    match code {
+        "LEDGER-QUORUM" => "ask for the proof again once more witnesses have cosigned",
+        "LEDGER-CHECKPOINT-ORIGIN" => {
+            "name that log in the policy of the trust file; for a gateway's ledger, make a pack with `trilith pack --record`"
+        }
+        _ => "do not rely on this proof; ask for it again, and keep this one as evidence",
+    }
 }
 
 fn document(shown: &VerifiedProof, record: &[u8]) -> Value {
