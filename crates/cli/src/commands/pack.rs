@@ -124,7 +124,8 @@ fn policy_file(path: &Path) -> Result<Policy, Failure> {
         .ok_or_else(|| wrong(format!("it has more than {MAX_TRUST} bytes")))?;
     // A trust file is JSON, which has no other text.
     let text = std::str::from_utf8(&text).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
-    text.parse().map_err(|error| wrong(causes(&error)).into())
+    text.parse::<Policy>()
+        .map_err(|error| wrong(causes(&error)).into())
 }
 
 /// An error and why, on one line.

@@ -27,9 +27,9 @@ pub(crate) fn verify(
     let refused = |code: &'static str, what: String| {
         Failure::verification(vec![Finding::new(code, what).next(next(code))])
     };
-    let file: ProofFile = std::str::from_utf8(bytes)
+    let file = std::str::from_utf8(bytes)
         .map_err(|_| refused("LEDGER-PROOF-FILE", "the proof is no text".to_owned()))?
-        .parse()
+        .parse::<ProofFile>()
         .map_err(|error| refused("LEDGER-PROOF-FILE", causes(&error)))?;
     let record = match (record, &file.extra) {
         (Some(path), _) => files::read(path, MAX_RECORD)?.ok_or_else(|| {
