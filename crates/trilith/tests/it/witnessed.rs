@@ -176,8 +176,9 @@ fn a_proof_file_is_verified_or_refused_by_name() {
         ("no record", proof.to_owned(), None, "--record", 2),
     ] {
         folder.put("c.tlog-proof", content);
-        let record: &[&str] = record.as_ref().map_or(&[], |record| &["--record", record]);
-        let (said, code) = folder.said(&[&["c.tlog-proof"], record].concat());
+        let mut arguments = vec!["c.tlog-proof"];
+        arguments.extend(record.into_iter().flat_map(|record| ["--record", record]));
+        let (said, code) = folder.said(&arguments);
         assert!(
             code == Some(exit) && said.contains(expected),
             "{name}: {code:?} {said}"
