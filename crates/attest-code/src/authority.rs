@@ -222,12 +222,13 @@ pub(crate) fn signed_by(
     )
 }
 
-/// How keys of that kind sign; `None` for Ed25519, which has one way only.
+/// How keys of that kind sign; `None` for Ed25519, which has one way only, and for ML-DSA, which
+/// signs no code here.
 pub(crate) fn kind(key: &PublicKey) -> Option<Kind> {
     match key.algorithm() {
         Algorithm::EcdsaP256 => Some(Kind::P256),
         Algorithm::EcdsaP384 => Some(Kind::P384),
         Algorithm::Rsa => Some(Kind::Rsa),
-        Algorithm::Ed25519 => None,
+        Algorithm::Ed25519 | Algorithm::MlDsa44 => None,
     }
 }

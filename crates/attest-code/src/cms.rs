@@ -236,7 +236,7 @@ pub(crate) fn sign(
             algorithm_identifier(SCHEMES[1].0.as_bytes(), &[]),
         ),
         Algorithm::Rsa => (Hash::Sha256, algorithm_identifier(RSA.as_bytes(), &null)),
-        Algorithm::Ed25519 => return Err(unsupported),
+        Algorithm::Ed25519 | Algorithm::MlDsa44 => return Err(unsupported),
     };
     let digest = HASHES
         .iter()

@@ -60,7 +60,9 @@ impl Ear<'_> {
         let name = match algorithm {
             Algorithm::EcdsaP256 => "ES256",
             Algorithm::Ed25519 => "EdDSA",
-            Algorithm::EcdsaP384 | Algorithm::Rsa => return Err(EarError::Key(algorithm)),
+            Algorithm::EcdsaP384 | Algorithm::Rsa | Algorithm::MlDsa44 => {
+                return Err(EarError::Key(algorithm));
+            }
         };
         // RFC 9782: with a type of its own, and neither subject nor audience, it is no token of anybody's
         // identity although the same key signs those.

@@ -6,6 +6,7 @@ pub(crate) mod estate;
 mod records;
 mod refs;
 mod resources;
+mod verify;
 
 pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
@@ -30,6 +31,7 @@ pub(crate) use resources::{
     McpArguments, OpenapiArguments, PostgresArguments, ProtocolArgument, ResourcesCommand,
     SyncArguments, SyncCommand,
 };
+pub(crate) use verify::{TrustArguments, VerifyArguments};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
@@ -119,12 +121,16 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack"
     )]
     Pack(PackArguments),
-    /// Check a pack offline, and whether it is complete; trust comes from your file, never from the pack
-    #[command(after_long_help = "Example:\n  trilith verify access.pack --trust trust.json")]
+    /// Check a pack or a .tlog-proof offline; trust comes from your file, never from what is checked
+    #[command(
+        after_long_help = "Examples:\n  trilith verify access.pack --trust trust.json\n  trilith verify record.tlog-proof --record record.json --trust trust.json"
+    )]
     Verify(VerifyArguments),
     /// Print the trust file that `verify` takes: keep it where you can find it later
-    #[command(after_long_help = "Example:\n  trilith trust > trust.json")]
-    Trust,
+    #[command(
+        after_long_help = "Examples:\n  trilith trust > trust.json\n  trilith trust --policy witnesses.policy > trust.json"
+    )]
+    Trust(TrustArguments),
     /// Create one-time join tokens
     #[command(subcommand)]
     Token(TokenCommand),
@@ -427,18 +433,6 @@ pub struct PackArguments {
     /// Where to write the pack
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
-}
-
-#[derive(Debug, Args)]
-pub struct VerifyArguments {
-    /// The file that `trilith pack` wrote
-    pub pack: PathBuf,
-    /// What you trust: trust domain, ledger key, root certificates
-    #[arg(long, value_name = "FILE")]
-    pub trust: PathBuf,
-    /// Print every record as it stands, besides the account of what was done
-    #[arg(long)]
-    pub records: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -10,6 +10,7 @@ pub(crate) mod estate;
 mod ledger;
 mod pack;
 pub(crate) mod plan;
+mod proof;
 mod records;
 mod refs;
 mod resources;
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Ledger(command) => block_on(ASKING_THREADS, ledger::run(command, &global))?,
         Command::Pack(arguments) => block_on(ASKING_THREADS, pack::pack(arguments, &global))?,
         Command::Verify(arguments) => pack::verify(&arguments, &global)?,
-        Command::Trust => block_on(ASKING_THREADS, pack::trust(&global))?,
+        Command::Trust(arguments) => block_on(ASKING_THREADS, pack::trust(&arguments, &global))?,
         Command::Token(command) => block_on(ASKING_THREADS, administer::token(command, &global))?,
         Command::Tpm(command) => tpm::run(command, &global)?,
         Command::Config(ConfigCommand::Schema { role }) => output::json(&roles::schema(role)),

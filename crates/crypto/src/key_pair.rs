@@ -5,7 +5,8 @@ use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair,
-    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256, RsaKeyPair,
+    EcdsaSigningAlgorithm, Ed25519KeyPair, KeyPair as _, ML_DSA_44_SIGNING, PqdsaKeyPair,
+    RSA_PKCS1_SHA256, RsaKeyPair,
 };
 use std::fmt;
 use zeroize::Zeroizing;
@@ -32,10 +33,11 @@ enum Private {
     Ed25519(Ed25519KeyPair),
     /// Boxed: several times the size of the others.
     Rsa(Box<RsaKeyPair>),
+    MlDsa(Box<PqdsaKeyPair>),
 }
 
 impl KeyPair {
-    /// A new key; P-256, P-384 or Ed25519.
+    /// A new key; P-256, P-384, Ed25519 or ML-DSA-44.
     ///
     /// # Errors
     /// [`Error::Unsupported`] for RSA, [`Error::Backend`].
@@ -51,6 +53,9 @@ impl KeyPair {
             Algorithm::Ed25519 => Ed25519KeyPair::generate()
                 .map_err(refused)
                 .and_then(Self::ed25519),
+            Algorithm::MlDsa44 => PqdsaKeyPair::generate(&ML_DSA_44_SIGNING)
+                .map_err(refused)
+                .and_then(Self::ml_dsa),
             Algorithm::Rsa => Err(Error::Unsupported {
                 algorithm,
                 operation: "making a private key",
@@ -75,9 +80,14 @@ impl KeyPair {
         if let Ok(pair) = RsaKeyPair::from_pkcs8(pkcs8) {
             return Self::rsa(pair);
         }
-        ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING)
-            .map_err(|_| Error::PrivateKey("not PKCS #8 of a P-256, P-384, Ed25519 or RSA key"))
-            .and_then(|pair| Self::ecdsa(Algorithm::EcdsaP384, pair))
+        if let Ok(pair) = ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING) {
+            return Self::ecdsa(Algorithm::EcdsaP384, pair);
+        }
+        PqdsaKeyPair::from_pkcs8(&ML_DSA_44_SIGNING, pkcs8)
+            .map_err(|_| {
+                Error::PrivateKey("not PKCS #8 of a P-256, P-384, Ed25519, RSA or ML-DSA-44 key")
+            })
+            .and_then(Self::ml_dsa)
     }
 
     /// Unencrypted PKCS #8 version 1, which every other implementation reads.
@@ -88,6 +98,7 @@ impl KeyPair {
         let document = match &self.private {
             Private::Ecdsa(pair) => pair.to_pkcs8v1(),
             Private::Ed25519(pair) => pair.to_pkcs8v1(),
+            Private::MlDsa(pair) => pair.to_pkcs8v1(),
             Private::Rsa(pair) => {
                 return AsDer::<Pkcs8V1Der<'_>>::as_der(pair.as_ref())
                     .map(|der| Zeroizing::new(der.as_ref().to_vec()))
@@ -111,6 +122,14 @@ impl KeyPair {
         let public = PublicKey::from_raw(Algorithm::Ed25519, pair.public_key().as_ref())?;
         Ok(Self {
             private: Private::Ed25519(pair),
+            public,
+        })
+    }
+
+    fn ml_dsa(pair: PqdsaKeyPair) -> Result<Self, Error> {
+        let public = PublicKey::from_raw(Algorithm::MlDsa44, pair.public_key().as_ref())?;
+        Ok(Self {
+            private: Private::MlDsa(Box::new(pair)),
             public,
         })
     }
@@ -140,6 +159,13 @@ impl Signer for KeyPair {
                 return pair
                     .sign(&RSA_PKCS1_SHA256, &random, message, &mut signature)
                     .map(|()| signature)
+                    .map_err(refused);
+            }
+            Private::MlDsa(pair) => {
+                let mut signature = vec![0; pair.algorithm().signature_len()];
+                return pair
+                    .sign(message, &mut signature)
+                    .map(|_length| signature)
                     .map_err(refused);
             }
         }

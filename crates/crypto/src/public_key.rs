@@ -2,7 +2,7 @@
 
 use crate::{Error, sha256, spki};
 use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ParsedPublicKey,
+    self, ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, ML_DSA_44, ParsedPublicKey,
     RSA_PKCS1_2048_8192_SHA256,
 };
 use std::fmt;
@@ -19,6 +19,9 @@ pub enum Algorithm {
     Ed25519,
     /// RSA of 2048 to 8192 bits, PKCS #1 v1.5 with SHA-256. Keys are read, never made.
     Rsa,
+    /// ML-DSA-44 (FIPS 204) with an empty context; signatures are 2420 raw bytes. For cosigners of ledgers
+    /// only: no certificate, token or machine has such a key.
+    MlDsa44,
 }
 
 impl fmt::Display for Algorithm {
@@ -28,6 +31,7 @@ impl fmt::Display for Algorithm {
             Self::EcdsaP384 => "ECDSA P-384",
             Self::Ed25519 => "Ed25519",
             Self::Rsa => "RSA",
+            Self::MlDsa44 => "ML-DSA-44",
         })
     }
 }
@@ -49,9 +53,12 @@ impl PublicKey {
     ///
     /// # Errors
     /// [`Error::PublicKey`] if it is not the DER of a key of a known kind, or the point is not on
-    /// its curve.
+    /// its curve. An ML-DSA key is refused: whoever presents an SPKI wants an identity by it.
     pub fn from_spki_der(spki: &[u8]) -> Result<Self, Error> {
         let (algorithm, key) = spki::parse(spki)?;
+        if algorithm == Algorithm::MlDsa44 {
+            return Err(Error::PublicKey("ML-DSA, which only cosigners have"));
+        }
         Self::new(algorithm, key, spki.into())
     }
 
@@ -61,6 +68,14 @@ impl PublicKey {
     /// [`Error::PublicKey`] if the backend does not take it.
     pub fn from_ed25519_raw(key: [u8; 32]) -> Result<Self, Error> {
         Self::from_raw(Algorithm::Ed25519, &key)
+    }
+
+    /// The encoded ML-DSA-44 key of FIPS 204, algorithm 22.
+    ///
+    /// # Errors
+    /// [`Error::PublicKey`] if the backend does not take it.
+    pub fn from_ml_dsa_44_raw(key: &[u8; 1312]) -> Result<Self, Error> {
+        Self::from_raw(Algorithm::MlDsa44, key)
     }
 
     /// A P-256 point by its big-endian coordinates, at most 32 bytes each.
@@ -104,6 +119,7 @@ impl PublicKey {
             Algorithm::EcdsaP384 => &ECDSA_P384_SHA384_ASN1,
             Algorithm::Ed25519 => &ED25519,
             Algorithm::Rsa => &RSA_PKCS1_2048_8192_SHA256,
+            Algorithm::MlDsa44 => &ML_DSA_44,
         };
         let parsed = ParsedPublicKey::new(scheme, key)
             .map_err(|_| Error::PublicKey("not a valid key of its kind"))?;
@@ -132,8 +148,8 @@ impl PublicKey {
         self.0.algorithm
     }
 
-    /// The key without its wrapping: the uncompressed point, the 32 bytes of Ed25519, or the DER
-    /// `RSAPublicKey`.
+    /// The key without its wrapping: the uncompressed point, the 32 bytes of Ed25519, the 1312 of
+    /// ML-DSA-44, or the DER `RSAPublicKey`.
     #[must_use]
     pub fn raw(&self) -> &[u8] {
         // INVARIANT: the SPKI parsed when this key was made.
@@ -146,7 +162,7 @@ impl PublicKey {
         let half = match self.algorithm() {
             Algorithm::EcdsaP256 => 32,
             Algorithm::EcdsaP384 => 48,
-            Algorithm::Ed25519 | Algorithm::Rsa => return None,
+            Algorithm::Ed25519 | Algorithm::Rsa | Algorithm::MlDsa44 => return None,
         };
         self.raw().strip_prefix(&[4])?.split_at_checked(half)
     }

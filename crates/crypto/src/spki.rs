@@ -17,6 +17,11 @@ const P384: &[u8] = &[
 const ED25519: &[u8] = &[
     0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
 ];
+/// Up to the 1312 bytes of the key (RFC 9881, section 4).
+const ML_DSA_44: &[u8] = &[
+    0x30, 0x82, 0x05, 0x32, 0x30, 0x0b, 0x06, 0x09, 0x60, 0x86, 0x48, 0x01, 0x65, 0x03, 0x04, 0x03,
+    0x11, 0x03, 0x82, 0x05, 0x21, 0x00,
+];
 /// `AlgorithmIdentifier` of rsaEncryption with NULL (RFC 3279, section 2.3.1).
 const RSA: &[u8] = &[
     0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
@@ -28,7 +33,7 @@ const SEQUENCE: u8 = 0x30;
 const BIT_STRING: u8 = 0x03;
 const INTEGER: u8 = 0x02;
 
-/// The kind of key in `spki` and the raw key: a point, 32 bytes, or a DER `RSAPublicKey`.
+/// The kind of key in `spki` and the raw key: a point, 32 or 1312 bytes, or a DER `RSAPublicKey`.
 pub(crate) fn parse(spki: &[u8]) -> Result<(Algorithm, &[u8]), Error> {
     if spki.len() > LONGEST {
         return Err(Error::PublicKey("longer than any key in use"));
@@ -37,6 +42,7 @@ pub(crate) fn parse(spki: &[u8]) -> Result<(Algorithm, &[u8]), Error> {
         (Algorithm::EcdsaP256, P256, 65),
         (Algorithm::EcdsaP384, P384, 97),
         (Algorithm::Ed25519, ED25519, 32),
+        (Algorithm::MlDsa44, ML_DSA_44, 1312),
     ] {
         let Some(key) = spki.strip_prefix(prefix) else {
             continue;
@@ -58,6 +64,7 @@ pub(crate) fn wrap(algorithm: Algorithm, key: &[u8]) -> Vec<u8> {
         Algorithm::EcdsaP256 => P256,
         Algorithm::EcdsaP384 => P384,
         Algorithm::Ed25519 => ED25519,
+        Algorithm::MlDsa44 => ML_DSA_44,
         Algorithm::Rsa => {
             let mut bits = vec![0];
             bits.extend_from_slice(key);

@@ -166,7 +166,7 @@ pub fn ecdh(peer: &PublicKey) -> Result<Shared, Error> {
     let curve = match peer.algorithm() {
         Algorithm::EcdsaP256 => &ECDH_P256,
         Algorithm::EcdsaP384 => &ECDH_P384,
-        algorithm @ (Algorithm::Ed25519 | Algorithm::Rsa) => {
+        algorithm @ (Algorithm::Ed25519 | Algorithm::Rsa | Algorithm::MlDsa44) => {
             return Err(Error::Unsupported {
                 algorithm,
                 operation: "ECDH with a TPM",

@@ -23,6 +23,7 @@ mod image;
 mod join;
 mod packed;
 mod postgres;
+mod records;
 mod seeds;
 mod tee;
 mod tpm;
@@ -57,8 +58,22 @@ pub const TARGETS: &[Target] = &[
     target("ima_binary", ima::binary, ima::binary_seeds),
     target("ipe_policy_cms", code::policy, code::policy_seeds),
     target("join_messages", join::join, join::join_seeds),
+    target("ledger_bundle", records::bundle, records::bundle_seeds),
+    target(
+        "ledger_cosignature",
+        records::cosignature,
+        records::cosignature_seeds,
+    ),
     target("ledger_note", identity::note, identity::note_seeds),
+    target("ledger_pack", records::pack, records::pack_seeds),
+    target("ledger_policy", records::policy, records::policy_seeds),
     target("ledger_receipt", identity::receipt, identity::receipt_seeds),
+    target(
+        "ledger_tile_path",
+        records::tile_path,
+        records::tile_path_seeds,
+    ),
+    target("ledger_witness", records::witness, records::witness_seeds),
     target("oci_manifest", code::manifest, code::manifest_seeds),
     target("openpgp", packed::openpgp, packed::openpgp_seeds),
     target("pe", image::pe, image::pe_seeds),

@@ -1,4 +1,5 @@
-//! Checkpoints, c2sp.org/tlog-checkpoint: origin, size and root. Signing lives in `key`.
+//! Checkpoints, c2sp.org/tlog-checkpoint: origin, size and root. Signing lives in `key`, cosigning in
+//! `cosignature`.
 
 use crate::scalar::{decode_hash, parse_decimal};
 use crate::{Code, Hash, LedgerKey, Note, NoteError, Origin};
@@ -20,6 +21,64 @@ impl Code for CheckpointError {
             Self::Format => "LEDGER-CHECKPOINT-FORMAT",
             Self::Origin { .. } => "LEDGER-CHECKPOINT-ORIGIN",
             Self::Note(error) => error.code(),
+        }
+    }
+}
+
+/// A checkpoint of any log, also of one that nobody here runs: its origin may have spaces, and it may have
+/// extension lines. What we sign is a [`Checkpoint`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignCheckpoint {
+    /// The line as it stands; it names the log.
+    pub origin: String,
+    pub size: u64,
+    pub root: Hash,
+    /// Opaque, and vouched for by nobody.
+    pub extensions: Vec<String>,
+}
+
+impl ForeignCheckpoint {
+    /// The text that is signed.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let root = crypto::base64::encode(&self.root);
+        let mut text = format!("{}\n{}\n{root}\n", self.origin, self.size);
+        for line in &self.extensions {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text
+    }
+
+    /// Reads the text of a note: "a sequence of at least three non-empty lines". INVARIANT:
+    /// `parse(x)?.text() == x`.
+    pub fn parse(text: &str) -> Result<Self, CheckpointError> {
+        let lines = text.strip_suffix('\n').ok_or(CheckpointError::Format)?;
+        let mut lines = lines.split('\n').map(str::to_owned);
+        let (Some(origin), Some(size), Some(root)) = (lines.next(), lines.next(), lines.next())
+        else {
+            return Err(CheckpointError::Format);
+        };
+        let extensions: Vec<String> = lines.collect();
+        if origin.is_empty() || extensions.iter().any(String::is_empty) {
+            return Err(CheckpointError::Format);
+        }
+        Ok(Self {
+            origin,
+            size: parse_decimal(&size).ok_or(CheckpointError::Format)?,
+            root: decode_hash(&root).ok_or(CheckpointError::Format)?,
+            extensions,
+        })
+    }
+}
+
+impl From<&Checkpoint> for ForeignCheckpoint {
+    fn from(ours: &Checkpoint) -> Self {
+        Self {
+            origin: ours.origin.to_string(),
+            size: ours.size,
+            root: ours.root,
+            extensions: Vec::new(),
         }
     }
 }

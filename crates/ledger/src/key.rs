@@ -49,10 +49,7 @@ impl Origin {
     /// c2sp.org/signed-note: key names "MUST be non-empty and MUST NOT contain any Unicode spaces
     /// or plus (U+002B) characters".
     pub fn new(name: &str) -> Result<Self, KeyError> {
-        let fits = (1..=255).contains(&name.len())
-            && json::is_plain(name)
-            && !name.chars().any(|c| c.is_whitespace() || c == '+');
-        if fits {
+        if is_key_name(name) {
             Ok(Self(name.into()))
         } else {
             Err(KeyError::Origin(name.to_owned()))
@@ -82,7 +79,7 @@ pub struct LedgerKey {
 impl LedgerKey {
     pub fn new(origin: &str, key: PublicKey) -> Result<Self, KeyError> {
         let origin = Origin::new(origin)?;
-        let id = key_id(&origin, &raw_ed25519(&key)?);
+        let id = key_id(origin.as_str(), ED25519, &raw_ed25519(&key)?);
         Ok(Self { origin, id, key })
     }
 
@@ -120,11 +117,7 @@ impl FromStr for LedgerKey {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let mut parts = text.splitn(3, '+');
-        let (Some(name), Some(id), Some(key)) = (parts.next(), parts.next(), parts.next()) else {
-            return Err(KeyError::Format);
-        };
-        let typed = decode_base64(key).ok_or(KeyError::Format)?;
+        let (name, id, typed) = vkey(text).ok_or(KeyError::Format)?;
         let Some((&ED25519, raw)) = typed.split_first() else {
             return Err(KeyError::Algorithm);
         };
@@ -189,10 +182,25 @@ fn raw_ed25519(key: &PublicKey) -> Result<[u8; 32], KeyError> {
     raw.copied().ok_or(KeyError::Algorithm)
 }
 
-fn key_id(origin: &Origin, raw: &[u8; 32]) -> u32 {
+/// The parts of a verifier key: its name, its key id as written, and the type byte with the key behind it.
+pub(crate) fn vkey(text: &str) -> Option<(&str, &str, Vec<u8>)> {
+    let mut parts = text.splitn(3, '+');
+    let (name, id, key) = (parts.next()?, parts.next()?, parts.next()?);
+    Some((name, id, decode_base64(key)?))
+}
+
+/// What may stand in a signature line and in a verifier key; as long as a `cosigned_message` takes.
+pub(crate) fn is_key_name(name: &str) -> bool {
+    (1..=255).contains(&name.len())
+        && json::is_plain(name)
+        && !name.chars().any(|c| c.is_whitespace() || c == '+')
+}
+
+/// First four bytes of SHA-256(name ‖ 0x0A ‖ type ‖ key).
+pub(crate) fn key_id(name: &str, kind: u8, raw: &[u8]) -> u32 {
     let mut hash = crypto::Sha256::new();
-    hash.update(origin.as_str().as_bytes());
-    hash.update(&[b'\n', ED25519]);
+    hash.update(name.as_bytes());
+    hash.update(&[b'\n', kind]);
     hash.update(raw);
     let [a, b, c, d, ..] = hash.finish();
     u32::from_be_bytes([a, b, c, d])

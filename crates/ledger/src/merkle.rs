@@ -3,6 +3,10 @@
 //! Proofs are built from a [`NodeReader`] and checked with the algorithms of RFC 9162. Where nodes
 //! are kept (tiles, segments, memory) is the reader's business.
 
+mod subtree;
+
+pub use subtree::{is_subtree, subtree_hash, subtree_proof, verify_subtree};
+
 use crate::Code;
 use crypto::{Sha256, sha256};
 use thiserror::Error;
@@ -34,6 +38,8 @@ pub enum ProofError {
     Index { index: u64, size: u64 },
     #[error("a ledger of {new} records cannot extend one of {old}")]
     Sizes { old: u64, new: u64 },
+    #[error("a ledger of {size} records has no subtree of the records {start} to {end}")]
+    Subtree { start: u64, end: u64, size: u64 },
     #[error("the proof has {found} hashes, which is not what these sizes need")]
     Length { found: usize },
     #[error("the proof leads to another root than the checkpoint's")]
@@ -47,6 +53,7 @@ impl Code for ProofError {
         match self {
             Self::Index { .. } => "LEDGER-PROOF-INDEX",
             Self::Sizes { .. } => "LEDGER-PROOF-SIZES",
+            Self::Subtree { .. } => "LEDGER-PROOF-SUBTREE",
             Self::Length { .. } => "LEDGER-PROOF-LENGTH",
             Self::Root { .. } => "LEDGER-PROOF-ROOT",
             Self::OldRoot { .. } => "LEDGER-PROOF-OLD-ROOT",

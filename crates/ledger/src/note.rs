@@ -1,11 +1,13 @@
-//! Signed notes, c2sp.org/signed-note. Cosignatures and other unknown lines are kept, not judged.
+//! Signed notes, c2sp.org/signed-note. Lines of other keys are kept, not judged: `cosignature` judges those
+//! of witnesses.
 
 use crate::{Code, LedgerKey, json, scalar};
 use std::fmt;
 use thiserror::Error;
 
-/// Bytes of one note, and signatures on it. The specification asks for at least 16.
-pub(crate) const MAX_NOTE: usize = 64 * 1024;
+/// Bytes of one note: 64 lines of ML-DSA-44 fit.
+pub(crate) const MAX_NOTE: usize = 256 * 1024;
+/// Signatures on one note. The specification asks for at least 16.
 const MAX_SIGNATURES: usize = 64;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -58,43 +60,107 @@ impl Note {
         }
         // "the text is separated from the signatures by the last empty line in the note."
         let (text, lines) = note.rsplit_once("\n\n").ok_or(NoteError::Format)?;
-        let lines = lines.strip_suffix('\n').ok_or(NoteError::Format)?;
-        let signatures: Vec<_> = lines
-            .split('\n')
-            .map(|line| signature(line).ok_or(NoteError::Format))
-            .collect::<Result<_, _>>()?;
-        if signatures.len() > MAX_SIGNATURES {
-            return Err(NoteError::TooLarge);
-        }
+        let signatures = NoteSignature::parse_lines(lines)?;
         let text = format!("{text}\n");
         Ok(Self { text, signatures })
+    }
+
+    /// Adds signature lines; one of a key that has a line already takes its place. Nothing is verified, and
+    /// nothing is changed where the note would be too large.
+    pub fn merge(&mut self, lines: Vec<NoteSignature>) -> Result<(), NoteError> {
+        let mut merged = self.clone();
+        for line in lines {
+            let known = merged
+                .signatures
+                .iter_mut()
+                .find(|held| held.is_by(&line.name, line.id));
+            match known {
+                Some(held) => *held = line,
+                None => merged.signatures.push(line),
+            }
+        }
+        if merged.signatures.len() > MAX_SIGNATURES || merged.to_string().len() > MAX_NOTE {
+            return Err(NoteError::TooLarge);
+        }
+        *self = merged;
+        Ok(())
+    }
+
+    /// The note with the lines of `key` alone: what receipts and anchors carry. A line of a post-quantum
+    /// witness is larger than many records.
+    #[must_use]
+    pub fn strip(&self, key: &LedgerKey) -> Self {
+        let lines = self.signatures.iter();
+        let ours = lines.filter(|line| line.is_by(key.origin().as_str(), key.id()));
+        Self {
+            text: self.text.clone(),
+            signatures: ours.cloned().collect(),
+        }
     }
 
     /// "If the key name and ID match a known key, verifiers MUST verify the signature." Lines of
     /// other keys are ignored; two lines of this key are refused.
     pub fn verify(&self, key: &LedgerKey) -> Result<(), NoteError> {
         let expected = key.to_string();
-        let mut ours = self
-            .signatures
-            .iter()
-            .filter(|line| line.id == key.id() && line.name == key.origin().as_str());
-        match (ours.next(), ours.next()) {
-            (None, _) => Err(NoteError::Unsigned { expected }),
-            (Some(line), None) if key.verifies(&self.text, &line.bytes) => Ok(()),
+        match self.only_line(key.origin().as_str(), key.id()) {
+            Ok(None) => Err(NoteError::Unsigned { expected }),
+            Ok(Some(line)) if key.verifies(&self.text, &line.bytes) => Ok(()),
             _ => Err(NoteError::Signature { expected }),
         }
+    }
+
+    /// The line of that key, if there is one. Two of them are an error.
+    pub(crate) fn only_line(&self, name: &str, id: u32) -> Result<Option<&NoteSignature>, Twice> {
+        let mut lines = self.signatures.iter().filter(|line| line.is_by(name, id));
+        match (lines.next(), lines.next()) {
+            (line, None) => Ok(line),
+            _ => Err(Twice),
+        }
+    }
+}
+
+/// A key has signed one note twice.
+pub(crate) struct Twice;
+
+impl NoteSignature {
+    /// Reads signature lines, each with its newline and at least one: the end of a note, and what a witness
+    /// answers.
+    pub fn parse_lines(lines: &str) -> Result<Vec<Self>, NoteError> {
+        if lines.len() > MAX_NOTE {
+            return Err(NoteError::TooLarge);
+        }
+        let lines = lines.strip_suffix('\n').ok_or(NoteError::Format)?;
+        let lines: Vec<&str> = lines.split('\n').collect();
+        if lines.len() > MAX_SIGNATURES {
+            return Err(NoteError::TooLarge);
+        }
+        let lines = lines.into_iter();
+        lines
+            .map(|line| signature(line).ok_or(NoteError::Format))
+            .collect()
+    }
+
+    /// True if the line says that it is by that key. The id is 32 bits: it shows which key to try, no more.
+    #[must_use]
+    pub fn is_by(&self, name: &str, id: u32) -> bool {
+        self.id == id && self.name == name
+    }
+}
+
+/// The line without its newline.
+impl fmt::Display for NoteSignature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut typed = self.id.to_be_bytes().to_vec();
+        typed.extend_from_slice(&self.bytes);
+        write!(f, "— {} {}", self.name, crypto::base64::encode(&typed))
     }
 }
 
 impl fmt::Display for Note {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.text)?;
-        for line in &self.signatures {
-            let mut typed = line.id.to_be_bytes().to_vec();
-            typed.extend_from_slice(&line.bytes);
-            writeln!(f, "— {} {}", line.name, crypto::base64::encode(&typed))?;
-        }
-        Ok(())
+        let mut lines = self.signatures.iter();
+        lines.try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 

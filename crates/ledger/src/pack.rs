@@ -18,8 +18,8 @@
 //! A gateway's record is proven by its checkpoint, which an anchor record of the server's ledger
 //! states together with the gateway's key; that record by the server's checkpoint; and that one by
 //! the key in the trust file. The digests of the table find accidents and say where; against a
-//! forger only the proofs count. The server's checkpoint has one signature line, the trusted key's; a
-//! gateway's has the bytes that its anchor states.
+//! forger only the proofs count. The server's checkpoint has the trusted key's signature line and those that
+//! witnesses of the trust file's policy made, and no other; a gateway's has the bytes that its anchor states.
 //!
 //! A pack holds the records that answer its question, all that those rest on ([`grounds`]), the anchors of
 //! its gateways' checkpoints, and no other record. [`Answers`] says which answer. Where a ledger's tiles are

@@ -110,6 +110,8 @@ impl SvidKey {
             Algorithm::Ed25519 => SignatureScheme::ED25519,
             // PKCS #1 v1.5 does not exist in TLS 1.3: such a key is never chosen.
             Algorithm::Rsa => SignatureScheme::RSA_PKCS1_SHA256,
+            // No certificate has such a key.
+            Algorithm::MlDsa44 => SignatureScheme::ML_DSA_44,
         }
     }
 }
@@ -137,6 +139,8 @@ impl SigningKey for SvidKey {
             Algorithm::EcdsaP256 | Algorithm::EcdsaP384 => SignatureAlgorithm::ECDSA,
             Algorithm::Ed25519 => SignatureAlgorithm::ED25519,
             Algorithm::Rsa => SignatureAlgorithm::RSA,
+            // TLS 1.2 has no number for it.
+            Algorithm::MlDsa44 => SignatureAlgorithm::Anonymous,
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Packs: made by the server, checked by anybody. `verify` opens two files and nothing else.
 
-use crate::arguments::{Global, PackArguments, VerifyArguments};
+use crate::arguments::{Global, PackArguments, TrustArguments, VerifyArguments};
 use crate::commands::ledger::reference;
+use crate::commands::proof;
 use crate::{Failure, account, admin, files, output};
 use facts::{Finding, Timestamp};
+use ledger::Policy;
 use ledger::pack::{Question, Report, Trust};
 use proto::v1;
 use serde_json::{Value, json};
@@ -66,7 +68,8 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
 }
 
 /// The server's own account of what to trust. Worth as much as the way on which it is fetched.
-pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
+pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result<(), Failure> {
+    let policy = arguments.policy.as_deref().map(policy_file).transpose()?;
     let answer = admin::connect(&global.admin_socket)
         .await?
         .status(v1::StatusRequest {})
@@ -93,11 +96,47 @@ pub(crate) async fn trust(global: &Global) -> Result<(), Failure> {
             .parse()
             .map_err(|error| admin::unusable(format!("the ledger key: {error}")))?,
         x509_authorities: roots,
+        policy,
     };
     let document = serde_json::to_value(&trust)
         .map_err(|error| admin::unusable(format!("what it says to trust: {error}")))?;
+    // What is printed is read again: a policy that lists logs has to list this server's.
+    Trust::from_json(&document.to_string()).map_err(|error| {
+        Finding::new("CLI-POLICY", causes(&error))
+            .expected("no log lines, or one with the server's ledger key among them")
+            .next("take the log lines out of the policy, or ask the server that it is for")
+    })?;
     output::line(format_args!("{document:#}"));
     Ok(())
+}
+
+/// A policy as it is written by hand.
+fn policy_file(path: &Path) -> Result<Policy, Failure> {
+    let wrong = |what: String| {
+        Finding::new(
+            "CLI-POLICY",
+            format!("{} is not a policy: {what}", path.display()),
+        )
+        .expected("lines `witness <name> <vkey>`, `group …` and one `quorum …`, as c2sp.org/tlog-policy has them")
+        .next("mend the line that is named")
+    };
+    let text = files::read(path, MAX_TRUST)?
+        .ok_or_else(|| wrong(format!("it has more than {MAX_TRUST} bytes")))?;
+    // A trust file is JSON, which has no other text.
+    let text = std::str::from_utf8(&text).map_err(|_| wrong("it is not UTF-8".to_owned()))?;
+    text.parse::<Policy>()
+        .map_err(|error| wrong(causes(&error)).into())
+}
+
+/// An error and why, on one line.
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
+    let mut told = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        told = format!("{told}: {error}");
+        cause = error.source();
+    }
+    told
 }
 
 /// What the user trusts; a pack or anything else in its place is refused by name.
@@ -113,7 +152,7 @@ pub(crate) fn trust_file(path: &Path) -> Result<Trust, Failure> {
     let bytes = files::read(path, MAX_TRUST)?
         .ok_or_else(|| wrong(format!("it has more than {MAX_TRUST} bytes")))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
-    let trust = Trust::from_json(text).map_err(|error| wrong(error.to_string()))?;
+    let trust = Trust::from_json(text).map_err(|error| wrong(causes(&error)))?;
     let domain = &trust.trust_domain;
     if !is_trust_domain(domain) {
         return Err(wrong(format!("{domain:?} is no trust domain")).into());
@@ -144,6 +183,14 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             .observed("more")
             .next("ask for the pack again, with a narrower question")
     })?;
+    if proof::is_one(&pack) {
+        return proof::verify(&pack, &trust, arguments.record.as_deref(), global);
+    }
+    if arguments.record.is_some() {
+        return Err(Failure::usage(
+            "--record goes with a .tlog-proof: a pack has its records",
+        ));
+    }
     let report = ledger::pack::verify(&pack, &trust).map_err(|failure| {
         let place = failure.record.map_or_else(
             || failure.section.clone(),
@@ -158,7 +205,7 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
     if global.json {
         output::json(&document(&report));
     } else {
-        tell(&report, arguments.records);
+        tell(&report, arguments.raw);
     }
     Ok(())
 }
@@ -193,11 +240,11 @@ fn document(report: &Report) -> Value {
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
         "question": report.question.to_json(), "asked": report.question.to_string(),
         "answers": answers(report), "records": records, "checkpoints": heads,
-        "blobs": report.blobs.len(),
+        "blobs": report.blobs.len(), "quorum": report.quorum.as_ref().map(proof::quorum_json),
     })
 }
 
-fn tell(report: &Report, records: bool) {
+fn tell(report: &Report, raw: bool) {
     match report.doubts.split_first() {
         None => output::line(format_args!("verified, and complete{}", up_to(report))),
         Some((first, more)) => {
@@ -218,6 +265,9 @@ fn tell(report: &Report, records: bool) {
         report.checkpoints.len(),
         report.blobs.len()
     ));
+    if let Some(quorum) = &report.quorum {
+        output::line(format_args!("  {}", proof::quorum_text(quorum)));
+    }
     for (head, extent) in report.checkpoints.iter().zip(&report.extents) {
         let complete = if extent.complete {
             "complete"
@@ -243,7 +293,7 @@ fn tell(report: &Report, records: bool) {
     let shown = report
         .records
         .iter()
-        .filter(|_| records || account.is_empty());
+        .filter(|_| raw || account.is_empty());
     for entry in shown {
         output::line(format_args!(
             "  {}:{} {} {} {}",
@@ -276,7 +326,7 @@ fn answers(report: &Report) -> usize {
     report.records.iter().filter(|entry| entry.answers).count()
 }
 
-fn time(milliseconds: u64) -> String {
+pub(crate) fn time(milliseconds: u64) -> String {
     Timestamp::from_millis(milliseconds).to_string()
 }
 

@@ -75,12 +75,19 @@ fn generated_keys_survive_pkcs8() {
         Algorithm::EcdsaP256,
         Algorithm::EcdsaP384,
         Algorithm::Ed25519,
+        Algorithm::MlDsa44,
     ] {
         let made = KeyPair::generate(algorithm).unwrap();
         let read = KeyPair::from_pkcs8(&made.to_pkcs8().unwrap()).unwrap();
         assert_eq!(made.public_key(), read.public_key());
         assert_eq!(made.public_key().algorithm(), algorithm);
-        let again = PublicKey::from_spki_der(made.public_key().spki_der()).unwrap();
+        let again = match algorithm {
+            Algorithm::MlDsa44 => {
+                PublicKey::from_ml_dsa_44_raw(made.public_key().raw().try_into().unwrap()).unwrap()
+            }
+            _ => PublicKey::from_spki_der(made.public_key().spki_der()).unwrap(),
+        };
+        assert_eq!(&again, made.public_key());
         again
             .verify(b"message", &read.sign(b"message").unwrap())
             .unwrap();
@@ -89,6 +96,42 @@ fn generated_keys_survive_pkcs8() {
         KeyPair::generate(Algorithm::Rsa),
         Err(Error::Unsupported { .. })
     ));
+}
+
+/// Whoever presents an SPKI wants an identity, and nothing that checks identities judges ML-DSA.
+#[test]
+fn an_ml_dsa_key_is_no_identity_and_signs_with_an_empty_context() {
+    let pair = KeyPair::generate(Algorithm::MlDsa44).unwrap();
+    let key = pair.public_key();
+    assert_eq!((key.raw().len(), key.spki_der().len()), (1312, 1334));
+    let refused = PublicKey::from_spki_der(key.spki_der()).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "public key: ML-DSA, which only cosigners have"
+    );
+    let signature = pair.sign(b"message").unwrap();
+    assert_eq!(signature.len(), 2420);
+    key.verify(b"message", &signature).unwrap();
+    assert!(key.verify(b"massage", &signature).is_err());
+    for length in [0, 1, 2419] {
+        let short = signature.get(..length).unwrap();
+        assert!(key.verify(b"message", short).is_err());
+    }
+    assert!(key.xy().is_none());
+}
+
+/// The seed form of RFC 9881, which OpenSSL writes as well: one seed is one key.
+#[test]
+fn an_ml_dsa_key_is_its_seed() {
+    let mut pkcs8 = crypto::hex::decode("3034020100300b060960864801650304031104228020").unwrap();
+    pkcs8.extend_from_slice(&[7; 32]);
+    let pair = KeyPair::from_pkcs8(&pkcs8).unwrap();
+    assert_eq!(pair.public_key().algorithm(), Algorithm::MlDsa44);
+    assert_eq!(pair.to_pkcs8().unwrap().as_slice(), pkcs8);
+    assert_eq!(
+        KeyPair::from_pkcs8(&pkcs8).unwrap().public_key(),
+        pair.public_key()
+    );
 }
 
 #[test]

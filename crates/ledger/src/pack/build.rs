@@ -26,9 +26,13 @@ impl PackBuilder {
         builder
     }
 
-    /// Number of a checkpoint in this pack; the server's is 0.
+    /// Number of a checkpoint in this pack; the server's is 0. What the server signed is one checkpoint, also
+    /// where receipts carry it without the cosignatures of the note that the pack began with.
     pub fn checkpoint(&mut self, note: &str) -> u64 {
-        let known = self.checkpoints.iter().position(|held| held == note);
+        let same = |(number, held): (usize, &String)| {
+            *held == note || (number == 0 && signed(held) == signed(note))
+        };
+        let known = self.checkpoints.iter().enumerate().position(same);
         let number = known.unwrap_or(self.checkpoints.len()) as u64;
         if known.is_none() {
             self.checkpoints.push(note.to_owned());
@@ -80,4 +84,9 @@ impl PackBuilder {
                 .map(|(name, content)| (name, content.as_slice())),
         )
     }
+}
+
+/// The text of a note, which its signatures are over.
+fn signed(note: &str) -> Option<&str> {
+    note.rsplit_once("\n\n").map(|(text, _signatures)| text)
 }

@@ -60,6 +60,10 @@ pub enum Doubt {
         index: u64,
         sha256: HexDigest,
     },
+    #[error(
+        "the checkpoint of {origin} is cosigned by {cosigned} of the trust file's witnesses, which is not its quorum, so that others may be shown another ledger"
+    )]
+    NotWitnessed { origin: String, cosigned: usize },
 }
 
 impl Doubt {
@@ -72,7 +76,8 @@ impl Doubt {
             | Self::Early { origin, .. }
             | Self::Unreadable { origin, .. }
             | Self::Beyond { origin, .. }
-            | Self::NoBlob { origin, .. } => origin,
+            | Self::NoBlob { origin, .. }
+            | Self::NotWitnessed { origin, .. } => origin,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! What a verifier trusts: his own file, never the pack.
 
-use crate::{Base64, Code, KeyError, LedgerKey};
+use crate::{Base64, Code, KeyError, LedgerKey, LogKey, Policy, PolicyError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -10,6 +10,10 @@ pub enum TrustError {
     Shape(#[from] serde_json::Error),
     #[error("the trust file's ledger key")]
     Key(#[from] KeyError),
+    #[error("the trust file's policy")]
+    Policy(#[from] PolicyError),
+    #[error("the trust file's policy lists logs, and its ledger key is of none of them")]
+    OtherLogs,
 }
 
 impl Code for TrustError {
@@ -24,6 +28,10 @@ impl Code for TrustError {
 /// trust_domain = "example.org"
 /// ledger_key = "example.org/server+1f2e3d4c+AT…"
 /// x509_authorities = ["MIIB…"]
+/// policy = '''
+/// witness w1 witness.example/w1+3b5cc5a3+BE…
+/// quorum w1
+/// '''
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, try_from = "File", into = "File")]
@@ -33,6 +41,9 @@ pub struct Trust {
     pub ledger_key: LedgerKey,
     /// Root certificates, DER.
     pub x509_authorities: Vec<Vec<u8>>,
+    /// Whose cosignatures the server's checkpoints need, c2sp.org/tlog-policy. Without one none are asked for,
+    /// and none are taken.
+    pub policy: Option<Policy>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -42,23 +53,44 @@ struct File {
     ledger_key: String,
     #[serde(default)]
     x509_authorities: Vec<Base64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<String>,
 }
 
 impl Trust {
     /// Reads the JSON form.
     pub fn from_json(text: &str) -> Result<Self, TrustError> {
         let file: File = serde_json::from_str(text)?;
-        Ok(Self::try_from(file)?)
+        Self::try_from(file)
+    }
+
+    /// The logs whose proofs count: the server's ledger, and what the policy lists beside it.
+    #[must_use]
+    pub fn logs(&self) -> Vec<LogKey> {
+        let own = LogKey::Note(self.ledger_key.clone());
+        let listed = self.policy.iter().flat_map(Policy::logs);
+        let others = listed.map(|log| log.key.clone()).filter(|key| *key != own);
+        std::iter::once(own.clone()).chain(others).collect()
     }
 }
 
 impl TryFrom<File> for Trust {
-    type Error = KeyError;
+    type Error = TrustError;
 
-    fn try_from(file: File) -> Result<Self, KeyError> {
+    fn try_from(file: File) -> Result<Self, TrustError> {
+        let ledger_key: LedgerKey = file.ledger_key.parse()?;
+        let policy: Option<Policy> = file.policy.map(|text| text.parse()).transpose()?;
+        // "An application where the appropriate log(s) are known from other context may accept a policy with
+        // an empty set of logs."
+        let listed = policy.as_ref().map_or(&[][..], Policy::logs);
+        let own = LogKey::Note(ledger_key.clone());
+        if !listed.is_empty() && !listed.iter().any(|log| log.key == own) {
+            return Err(TrustError::OtherLogs);
+        }
         Ok(Self {
             trust_domain: file.trust_domain,
-            ledger_key: file.ledger_key.parse()?,
+            ledger_key,
+            policy,
             x509_authorities: file.x509_authorities.into_iter().map(|der| der.0).collect(),
         })
     }
@@ -70,6 +102,7 @@ impl From<Trust> for File {
             trust_domain: trust.trust_domain,
             ledger_key: trust.ledger_key.to_string(),
             x509_authorities: trust.x509_authorities.into_iter().map(Base64).collect(),
+            policy: trust.policy.map(|policy| policy.text().to_owned()),
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::body::{self, Anchor, Begin, Issuance};
 use crate::merkle::MAX_PROOF;
 use crate::tile::{self, Kind, TilePath};
 use crate::{
-    Checkpoint, Code, HexDigest, LedgerKey, Note, Receipt, Record, RecordType, bundle::split_entry,
-    decode_bundle,
+    Checkpoint, Code, HexDigest, LedgerKey, Note, Quorum, Receipt, Record, RecordType,
+    bundle::split_entry, decode_bundle,
 };
 use crypto::PublicKey;
 use std::collections::{BTreeMap, BTreeSet};
@@ -90,13 +90,17 @@ pub struct Report {
     pub whole: Vec<u64>,
     /// What is shown of each ledger, in the order of `checkpoints`.
     pub extents: Vec<Extent>,
-    /// Why the pack is not shown to hold all that answers the question; empty if it is.
+    /// What the trust file's witnesses say about the server's checkpoint, and with it about all others; `None`
+    /// if the trust file has no policy.
+    pub quorum: Option<Quorum>,
+    /// Why the pack is not shown to hold all that answers the question, in the one ledger that everybody sees;
+    /// empty if it is.
     pub doubts: Vec<Doubt>,
 }
 
 impl Report {
     /// True if the pack holds everything that answers its question, up to its checkpoints, and all that
-    /// those records rest on.
+    /// those records rest on, and if the trust file's quorum has cosigned the server's checkpoint.
     #[must_use]
     pub fn is_complete(&self) -> bool {
         self.doubts.is_empty()
@@ -152,7 +156,7 @@ pub fn verify_with(
 ) -> Result<Report, Failure> {
     let sections = Sections::read(pack)?;
     let question = sections.question()?;
-    let server = sections.server(trust)?;
+    let (server, quorum) = sections.server(trust)?;
     let mut records = sections.records(0, &server)?;
     for item in &records {
         if let Ok(begin) = item.record.expect_body() {
@@ -177,7 +181,13 @@ pub fn verify_with(
         anchors: &anchors,
         entries: &entries,
     };
-    let shown = verified.check()?;
+    let mut shown = verified.check()?;
+    if let Some(quorum) = quorum.as_ref().filter(|quorum| !quorum.reached) {
+        let (origin, cosigned) = (trust.ledger_key.origin(), quorum.cosignatures.len());
+        let origin = origin.to_string();
+        let doubt = Doubt::NotWitnessed { origin, cosigned };
+        shown.doubts.insert(0, doubt);
+    }
     for item in &mut records {
         item.answers = shown.answers.contains(&(item.checkpoint, item.index));
     }
@@ -191,6 +201,7 @@ pub fn verify_with(
         certificates,
         whole,
         extents: shown.extents,
+        quorum,
         doubts: shown.doubts,
     })
 }
@@ -219,19 +230,28 @@ impl<'a> Sections<'a> {
             .ok_or_else(|| Failure::at(&section, "PACK-CHECKPOINT", "it is missing or not text"))
     }
 
-    fn server(&self, trust: &Trust) -> Result<Checkpoint, Failure> {
+    /// The server's checkpoint, and what the witnesses of the trust file say about it.
+    fn server(&self, trust: &Trust) -> Result<(Checkpoint, Option<Quorum>), Failure> {
         let section = Section::Checkpoint(0);
         let note = self.note(0)?;
         let checkpoint = Checkpoint::open(note, &trust.ledger_key)
             .map_err(|error| Failure::because(&section, &error))?;
-        // Nobody vouches for a line of another key: the trust file names no witness. A gateway's checkpoint
-        // is bound to the byte by the anchor that states it.
         let parsed = Note::parse(note).map_err(|error| Failure::because(&section, &error))?;
-        if parsed.signatures.len() > 1 {
+        let policy = trust.policy.as_ref();
+        let quorum = policy
+            .map(|policy| policy.judge(&parsed))
+            .transpose()
+            .map_err(|error| Failure::because(&section, &error))?;
+        // INVARIANT: each line is the ledger's or a witness's, verified, and no key has two. Nobody vouches for
+        // the line of another key. A gateway's checkpoint is bound to the byte by the anchor that states it.
+        let cosigned = quorum
+            .as_ref()
+            .map_or(0, |quorum| quorum.cosignatures.len());
+        if parsed.signatures.len() != 1 + cosigned {
             let message = "it has a signature line of a key that the trust file does not name";
             return Err(Failure::at(&section, "PACK-CHECKPOINT", message));
         }
-        Ok(checkpoint)
+        Ok((checkpoint, quorum))
     }
 
     /// The other checkpoints, whose numbers follow one another.

@@ -14,10 +14,15 @@
 )]
 
 mod completeness;
+mod cosignature_vectors;
+mod cosignatures;
 mod hostile;
 mod notes;
 mod packs;
+mod peers;
+mod policies;
 mod records;
 mod support;
 mod trees;
 mod vectors;
+mod witnessed;

@@ -119,6 +119,7 @@ pub(crate) fn bare() -> World {
         trust_domain: DOMAIN.to_owned(),
         ledger_key: server.key().clone(),
         x509_authorities: Vec::new(),
+        policy: None,
     };
     World {
         server,

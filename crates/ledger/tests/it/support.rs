@@ -4,8 +4,8 @@ use crypto::{KeyPair, Signer};
 use ledger::body::{Body, Issuance, SvidKind};
 use ledger::merkle::{Hash, Node, NodeReader, node_hash};
 use ledger::{
-    Checkpoint, Commitment, Decimal, Digest, EstateRef, Frontier, HexDigest, LedgerKey,
-    LedgerSigner, Origin, Receipt, RecordBuilder, Salt, Stamp, merkle,
+    Checkpoint, Commitment, Cosigner, Decimal, Digest, EstateRef, ForeignCheckpoint, Frontier,
+    HexDigest, LedgerKey, LedgerSigner, Note, Origin, Receipt, RecordBuilder, Salt, Stamp, merkle,
 };
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -149,4 +149,32 @@ pub(crate) fn naive_root(leaves: &[Hash]) -> Hash {
             node_hash(&naive_root(&leaves[..k]), &naive_root(&leaves[k..]))
         }
     }
+}
+
+/// The ML-DSA-44 key whose seed is `seed` in every byte (RFC 9881, section 6).
+pub(crate) fn fixed_pq_key(seed: u8) -> Arc<dyn Signer> {
+    let prefix = "3034020100300b060960864801650304031104228020";
+    let mut pkcs8 = crypto::hex::decode(prefix).unwrap();
+    pkcs8.extend_from_slice(&[seed; 32]);
+    Arc::new(KeyPair::from_pkcs8(&pkcs8).unwrap())
+}
+
+/// Witness `seed` of Ed25519.
+pub(crate) fn witness(seed: u8) -> Cosigner {
+    Cosigner::new(&format!("witness.example/w{seed}"), fixed_key(seed)).unwrap()
+}
+
+/// Witness `seed` of ML-DSA-44.
+pub(crate) fn pq_witness(seed: u8) -> Cosigner {
+    Cosigner::new(&format!("witness.example/pq{seed}"), fixed_pq_key(seed)).unwrap()
+}
+
+/// `note` with the lines of `witnesses`.
+pub(crate) fn cosigned(note: &str, witnesses: &[&Cosigner], time: u64) -> String {
+    let mut note = Note::parse(note).unwrap();
+    let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
+    let lines = witnesses.iter();
+    let lines = lines.map(|witness| witness.cosign(&checkpoint, time).unwrap());
+    note.merge(lines.collect()).unwrap();
+    note.to_string()
 }

@@ -2,8 +2,9 @@
 
 use crate::support::{Memory, SERVER, naive_root};
 use ledger::merkle::{
-    Frontier, Hash, Node, consistency_proof, inclusion_proof, leaf_hash, root, root_from_inclusion,
-    verify_consistency, verify_inclusion,
+    Frontier, Hash, Node, consistency_proof, inclusion_proof, is_subtree, leaf_hash, root,
+    root_from_inclusion, subtree_hash, subtree_proof, verify_consistency, verify_inclusion,
+    verify_subtree,
 };
 use ledger::tile::{Kind, TilePath, TileReader, WIDTH};
 use proptest::prelude::*;
@@ -51,6 +52,48 @@ fn proofs_of_all_small_trees_verify_and_nothing_near_them_does() {
                 assert_eq!(verified, other == index);
             }
         }
+    }
+}
+
+/// draft-ietf-plants-merkle-tree-certs-03, section 4.1: "start MUST be a multiple of BIT_CEIL(end - start)".
+#[test]
+fn subtrees_of_all_small_trees_verify_and_nothing_near_them_does() {
+    let (ledger, leaves) = tree(34);
+    for size in 0..=34_u64 {
+        let whole = naive_root(&leaves[..size as usize]);
+        for (start, end) in (0..=size).flat_map(|start| (0..=size).map(move |end| (start, end))) {
+            let valid = start < end && start % (end - start).next_power_of_two() == 0;
+            assert_eq!(is_subtree(start, end), valid);
+            let Ok(proof) = subtree_proof(start, end, size, &ledger);
+            let Ok(hash) = subtree_hash(start, end, &ledger);
+            let (Some(proof), Some(hash)) = (proof, hash) else {
+                assert!(!valid);
+                continue;
+            };
+            assert!(valid);
+            assert_eq!(hash, naive_root(&leaves[start as usize..end as usize]));
+            if start == 0 {
+                let Ok(consistency) = consistency_proof(end, size, &ledger);
+                assert_eq!(Some(&proof), consistency.as_ref());
+            }
+            let subtree = (start, end);
+            verify_subtree(subtree, &hash, size, &whole, &proof).unwrap();
+            for wrong in near(&proof) {
+                assert!(verify_subtree(subtree, &hash, size, &whole, &wrong).is_err());
+            }
+            assert!(verify_subtree(subtree, &[9; 32], size, &whole, &proof).is_err());
+            assert!(verify_subtree(subtree, &hash, size, &[9; 32], &proof).is_err());
+            // The same hash elsewhere in the tree.
+            for moved in [(end, 2 * end - start), (0, end - start)] {
+                if moved != subtree {
+                    assert!(verify_subtree(moved, &hash, size, &whole, &proof).is_err());
+                }
+            }
+        }
+        let Ok(beyond) = subtree_proof(0, size + 1, size, &ledger);
+        assert_eq!(beyond, None);
+        let refused = verify_subtree((0, size + 1), &whole, size, &whole, &[]).unwrap_err();
+        assert_eq!(ledger::Code::code(&refused), "LEDGER-PROOF-SUBTREE");
     }
 }
 
@@ -121,5 +164,8 @@ proptest! {
             prop_assert!(verify_consistency(index, &root, size, &[2; 32], &proof).is_err());
         }
         drop(root_from_inclusion(&root, index, size, &proof));
+        drop(verify_subtree((index & (index >> 1), index), &root, size, &[2; 32], &proof));
+        drop(verify_subtree((0, index), &root, size, &[2; 32], &proof));
+        drop(verify_subtree((0, size), &root, size, &[2; 32], &proof));
     }
 }

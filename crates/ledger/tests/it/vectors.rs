@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-fn b64(bytes: &[u8]) -> String {
+pub(crate) fn b64(bytes: &[u8]) -> String {
     crypto::base64::encode(bytes)
 }
 
@@ -401,11 +401,11 @@ fn packs() -> Value {
     })
 }
 
-fn dir() -> PathBuf {
+pub(crate) fn dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/ledger")
 }
 
-fn compare(name: &str, vectors: &Value) {
+pub(crate) fn compare(name: &str, vectors: &Value) {
     let path = dir().join(name).with_extension("json");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(&path, format!("{vectors:#}\n")).unwrap();

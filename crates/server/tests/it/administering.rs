@@ -284,6 +284,7 @@ async fn a_pack_verifies_against_the_trust_of_the_user_alone() {
         trust_domain: "example.org".to_owned(),
         ledger_key: fixture.ledger_key().await,
         x509_authorities: Vec::new(),
+        policy: None,
     };
     let report = ledger::pack::verify(&pack, &trust).unwrap();
     assert!(

@@ -30,6 +30,7 @@ async fn verified(fixture: &Fixture, question: &str) -> Report {
         trust_domain: DOMAIN.to_owned(),
         ledger_key: fixture.ledger_key().await,
         x509_authorities: Vec::new(),
+        policy: None,
     };
     verify(&pack(fixture, question).await, &trust).unwrap()
 }

@@ -308,7 +308,7 @@ pub(crate) fn algorithm_identifier(algorithm: Algorithm) -> Result<&'static [u8]
         Algorithm::EcdsaP256 => Ok(oid::ECDSA_SHA256),
         Algorithm::EcdsaP384 => Ok(oid::ECDSA_SHA384),
         Algorithm::Ed25519 => Ok(oid::ED25519),
-        Algorithm::Rsa => Err(BuildError::Algorithm(algorithm)),
+        Algorithm::Rsa | Algorithm::MlDsa44 => Err(BuildError::Algorithm(algorithm)),
     }
 }
 

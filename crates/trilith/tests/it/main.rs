@@ -38,6 +38,8 @@ mod tee_forged;
 #[path = "../../../endorsements/tests/it/vendor.rs"]
 mod vendor;
 mod verify;
+#[expect(clippy::indexing_slicing, reason = "of JSON that is committed")]
+mod witnessed;
 
 // Where the shared forgers look for them.
 use tee_forged::{der, evidence};
