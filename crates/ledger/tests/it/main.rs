@@ -15,9 +15,11 @@
 
 mod completeness;
 mod hostile;
+mod judges;
 mod notes;
 mod packs;
 mod records;
 mod support;
+mod tampered;
 mod trees;
 mod vectors;

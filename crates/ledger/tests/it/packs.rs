@@ -1,13 +1,12 @@
 //! Packs: a real one verifies; no byte of it can change; a forger who mends the digests fails too.
 
+use crate::judges::verify;
 use crate::support::{Memory, SERVER, STAMP, issuance};
 use ledger::body::{
     ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
     Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
-use ledger::pack::{
-    Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify, verify_with,
-};
+use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
     Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, encode_bundle,
