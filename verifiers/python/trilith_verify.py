@@ -81,6 +81,13 @@ Checkpoint = collections.namedtuple("Checkpoint", "origin size root")
 def is_origin(name):
     return is_name(name) and len(name.encode()) <= 255
 
+def parse_key(text):
+    """A key as C2SP tools write it, `<origin>+<id>+<base64>`; None if it is none."""
+    origin, id, encoded = (text.split("+", 2) + ["", ""])[:3]
+    typed = unbase64(encoded) or b""
+    key = Key(origin, typed[1:])
+    return key if len(typed) == 33 and typed[0] == 1 and is_origin(origin) and key.id.hex() == id else None
+
 def parse_note(note, where):
     """The text of a signed note, and its lines as (name, id, signature). No signature is checked here."""
     wrong = Failure("LEDGER-NOTE-FORMAT", where, "not a signed note: text, an empty line, signature lines")
@@ -129,13 +136,11 @@ def read_trust(data):
     roots, known = found.pop("x509_authorities", []), {"trust_domain", "ledger_key"}
     check(set(found) == known and all(map(is_text, found.values())), "fields are missing, unknown or no text")
     check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
-    domain, (origin, id, encoded) = found["trust_domain"], (found["ledger_key"].split("+", 2) + ["", ""])[:3]
-    typed = unbase64(encoded) or b""
-    check(len(typed) == 33 and typed[0] == 1 and is_origin(origin), "its key is no <origin>+<id>+<Ed25519 key>")
-    check(Key(origin, typed[1:]).id.hex() == id, "the id of its key is not that of name and key")
+    domain, key = found["trust_domain"], parse_key(found["ledger_key"])
+    check(key, "its ledger_key is no <origin>+<id>+<base64 of an Ed25519 key>")
     check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
-    check(origin.startswith(domain + "/"), f"its ledger key is of {origin}, not of the trust domain {domain}")
-    return domain, Key(origin, typed[1:])
+    check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
+    return domain, key
 
 # Records: an envelope, and a body by type. `field=type` in the order of the record; `field?` is left out when not
 # set; `|null`; [list]; {map}, sorted; a/b: one of these words. s text, t truth, n number, u of 32 bits, w of 64, d of
@@ -390,24 +395,27 @@ def section_key(name):
     return (QUESTION,) if name == "question.json" else None
 
 def line_at(data, at):
-    """The words of the line that begins here, and where the next one begins."""
+    """The three words of the line that begins here, and where the next one begins; None and 0 if it has not three."""
     end = data.find(b"\n", at, at + MAX_LINE)
-    return data[at : max(end, at)].decode("utf-8", "replace").split(" "), end + 1
+    try:
+        words = data[at : max(end, at)].decode().split(" ")
+    except UnicodeDecodeError:
+        words = []
+    return (words, end + 1) if len(words) == 3 and end >= 0 else ((None,) * 3, 0)
 
 def read_pack(pack):
     """The sections by name, in order. Every byte is under a digest that was checked, or is one."""
-    words, at = line_at(pack, 0)
-    length = decimal(words[1]) if len(words) == 3 and words[0] == "trilith-pack/1" else None
-    if length is None or length > MAX_TABLE or at + length > len(pack):
+    (magic, length, digest), at = line_at(pack, 0)
+    length = decimal(length)
+    if magic != "trilith-pack/1" or length is None or length > MAX_TABLE or at + length > len(pack):
         raise Failure("PACK-FORMAT", "the header", "it is no pack of version 1")
     table, sections, last, start, at = pack[at : at + length], {}, (-1,), at + length, 0
-    if sha256(table).hex() != words[2]:
+    if sha256(table).hex() != digest:
         raise Failure("PACK-DIGEST", "the table of sections", "it does not have the digest of the header")
     while at < len(table):
-        words, at = line_at(table, at)
-        size, digest, name = words if len(words) == 3 else ("", "", "")
-        key, size = section_key(name), decimal(size)
-        if not at or key is None or size is None or not SCALARS["h"](digest) or key <= last:
+        (size, digest, name), at = line_at(table, at)
+        key, size = section_key(name or ""), decimal(size)
+        if key is None or size is None or not SCALARS["h"](digest) or key <= last:
             raise Failure("PACK-FORMAT", "the table of sections", "a line names no section, or not in order")
         last, start, content = key, start + size, pack[start : start + size]
         if start > len(pack):

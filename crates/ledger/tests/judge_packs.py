@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What verifiers/python/trilith_verify.py says of packs that a test sends: a line of JSON with the text of a trust
-file and the pack's length, then the pack; a line of JSON comes back. One process judges thousands.
+"""What verifiers/python/trilith_verify.py says of packs that a test sends: a line of JSON with what to trust
+and the pack's length, then the pack; a line of JSON comes back. One process judges thousands.
 
 Usage: judge_packs.py VERIFIER
 """
@@ -19,7 +19,7 @@ def main():
         asked = json.loads(line)
         pack = sys.stdin.buffer.read(asked["length"])
         try:
-            told = verifier.verify(pack, *verifier.read_trust(asked["trust"].encode()))
+            told = verifier.verify(pack, asked["trust_domain"], verifier.parse_key(asked["ledger_key"]))
         except verifier.Failure as failure:
             told = {"code": failure.code, "where": failure.where, "record": failure.record}
         except Exception:  # a defect, which the test shows

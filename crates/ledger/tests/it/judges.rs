@@ -96,8 +96,8 @@ static PYTHON: LazyLock<Option<Mutex<Judge>>> = LazyLock::new(|| {
 
 impl Judge {
     fn ask(&mut self, pack: &[u8], trust: &Trust) -> Value {
-        let trust = serde_json::to_string(trust).unwrap();
-        let asked = json!({"trust": trust, "length": pack.len()});
+        let (domain, key) = (&trust.trust_domain, trust.ledger_key.to_string());
+        let asked = json!({"trust_domain": domain, "ledger_key": key, "length": pack.len()});
         writeln!(self.asked, "{asked}").unwrap();
         self.asked.write_all(pack).unwrap();
         self.asked.flush().unwrap();

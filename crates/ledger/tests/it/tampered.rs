@@ -1,13 +1,13 @@
 //! Packs as somebody would bend them, judged twice. The digests of the table are mended each time, so that what
 //! answers is the check behind them.
 
-use crate::completeness::{joined, questions, sections};
+use crate::completeness::{joined, questions, sections, without};
 use crate::judges::verify;
-use crate::packs::{API, GATEWAY, accesses, bare, begin, outcome, start, tiles, world};
+use crate::packs::{API, DOMAIN, GATEWAY, accesses, bare, begin, outcome, start, tiles, world};
 use crate::support::{Memory, SERVER, fixed_key};
 use ledger::body::Body as _;
-use ledger::pack::{PackBuilder, Question, Trust};
-use ledger::{LedgerKey, RecordType};
+use ledger::pack::{Answers, PackBuilder, Question, Trust};
+use ledger::{LedgerKey, Record, RecordType};
 use std::collections::BTreeSet;
 
 type Sections = [(String, Vec<u8>)];
@@ -44,7 +44,7 @@ fn bent(sections: &Sections) -> Vec<Vec<u8>> {
             bend(&|sections| sections[at].0 = name.to_owned());
         }
         for byte in (0..length)
-            .step_by(7)
+            .step_by(11)
             .chain(length.saturating_sub(33)..length)
         {
             bend(&|sections| sections[at].1[byte] ^= 1 << (byte % 8));
@@ -101,12 +101,13 @@ fn order(name: &str) -> (usize, usize, String) {
 fn both_judges_say_the_same_of_every_bent_pack() {
     let world = world();
     let mut codes = BTreeSet::new();
-    for (question, with_tiles) in [
-        (accesses(API), true),
-        (questions()[3].clone(), true),
-        (accesses(API), false),
+    let access = world.pack(&accesses(API), true);
+    for pack in [
+        access.build(),
+        without(&access, &["tiles/1/tile/entries", "tiles/0/"]),
+        world.pack(&questions()[3], true).build(),
+        world.pack(&accesses(API), false).build(),
     ] {
-        let pack = world.pack(&question, with_tiles).build();
         verify(&pack, &world.trust).unwrap();
         for bent in bent(&sections(&pack)) {
             if let Err(failure) = verify(&bent, &world.trust) {
@@ -410,12 +411,12 @@ fn tokens(text: &str) -> Vec<std::ops::Range<usize>> {
 }
 
 /// The text with each token replaced by this and that; each member left out, doubled, moved or joined by another.
-fn variants(text: &str) -> Vec<String> {
+fn variants(text: &str, from: usize) -> Vec<String> {
     let mut variants = vec![
         text.to_owned(),
         text.replacen("\"body\":{", "\"body\":{\"zz\":1,", 1),
     ];
-    for token in tokens(text) {
+    for token in tokens(text).into_iter().filter(|token| token.start >= from) {
         for new in [
             "null",
             "true",
@@ -470,6 +471,10 @@ fn variants(text: &str) -> Vec<String> {
     variants
 }
 
+fn body_of(record: &str) -> usize {
+    record.find("\"body\":{").unwrap() + 8
+}
+
 /// The server's record 0 is this one, and is asked for.
 fn of_one(record: &str) -> (Vec<u8>, Trust) {
     let mut world = bare();
@@ -506,7 +511,9 @@ fn both_judges_know_every_type_of_record_and_every_form_of_its_body() {
                 "{kind}: {failure}"
             ),
         }
-        for changed in variants(&text) {
+        // The envelope is the same of all.
+        let from = if *kind == "stop" { 0 } else { body_of(&text) };
+        for changed in variants(&text, from) {
             let (pack, trust) = of_one(&changed);
             drop(verify(&pack, &trust));
         }
@@ -525,7 +532,8 @@ fn both_judges_read_the_same_in_entries() {
             continue;
         }
         let origin = if access { GATEWAY } else { SERVER };
-        for changed in variants(&sample(kind, body, origin)) {
+        let text = sample(kind, body, origin);
+        for changed in variants(&text, body_of(&text)) {
             let mut world = bare();
             world.append(0, begin(&world.server).record());
             for record in [
@@ -544,12 +552,15 @@ fn both_judges_read_the_same_in_entries() {
             world.anchor(1);
             let serial = "a1".to_owned();
             for question in [accesses(API), Question::Issuance { serial }] {
-                let mut pack = PackBuilder::new(&question, &world.server.note());
-                tiles(0, &world.server, &mut pack);
+                let (server, gateway) = (&world.server, &world.gateway);
+                let mut pack = PackBuilder::new(&question, &server.note());
+                tiles(0, server, &mut pack);
+                answer(&question, server, true, &mut pack);
                 if matches!(question, Question::Access { .. }) {
-                    let number = pack.checkpoint(&world.gateway.note());
-                    tiles(number, &world.gateway, &mut pack);
-                    pack.receipt(&world.server.receipt(world.server.records.len() as u64 - 1));
+                    let number = pack.checkpoint(&gateway.note());
+                    tiles(number, gateway, &mut pack);
+                    answer(&question, gateway, false, &mut pack);
+                    pack.receipt(&server.receipt(server.records.len() as u64 - 1));
                 }
                 drop(verify(&pack.build(), &world.trust));
             }
@@ -557,9 +568,21 @@ fn both_judges_read_the_same_in_entries() {
     }
 }
 
+/// Adds the records of a ledger that answer.
+fn answer(question: &Question, ledger: &Memory, server: bool, pack: &mut PackBuilder) {
+    let mut answers = Answers::new(question, DOMAIN, ledger.origin().as_str(), server);
+    for (index, bytes) in (0..).zip(&ledger.records) {
+        if let Ok(record) = Record::parse(bytes) {
+            answers.see(index, &record);
+        }
+    }
+    for index in answers.indices() {
+        pack.receipt(&ledger.receipt(index));
+    }
+}
+
 #[test]
 fn both_judges_say_the_same_of_what_an_anchor_states() {
-    let honest = world();
     let mut gateway = Memory::new(GATEWAY, 2);
     gateway.append(outcome(1).record());
     let spki = gateway.key().public_key().spki_der().to_vec();
@@ -599,7 +622,6 @@ fn both_judges_say_the_same_of_what_an_anchor_states() {
         "a b",
         "a+b",
         "a\u{2003}b",
-        "\u{ffff}",
         "\u{85}",
         "\u{1c}",
         "é",
@@ -628,7 +650,6 @@ fn both_judges_say_the_same_of_what_an_anchor_states() {
             anchor.checkpoint += &format!("{text}\n").repeat(lines)
         }));
     }
-    assert_eq!(honest.trust.trust_domain, "example.org");
     for code in [
         "",
         "PACK-ANCHOR",
