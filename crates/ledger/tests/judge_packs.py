@@ -1,20 +1,20 @@
 #!/usr/bin/env python3
-"""What verifiers/python/trilith_verify.py says of packs that a test sends: a line of JSON with what to trust
+"""What verifiers/python says of packs that a test sends: a line of JSON with what to trust
 and the pack's length, then the pack; a line of JSON comes back. One process judges thousands.
 
-Usage: judge_packs.py VERIFIER
+Usage: judge_packs.py FOLDER
 """
 
-import importlib.util
 import json
 import sys
 import traceback
 
 
 def main():
-    spec = importlib.util.spec_from_file_location("trilith_verify", sys.argv[1])
-    verifier = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(verifier)
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, sys.argv[1])
+    import trilith_verify as verifier
+
     while line := sys.stdin.buffer.readline():
         asked = json.loads(line)
         pack = sys.stdin.buffer.read(asked["length"])

@@ -82,7 +82,7 @@ static PYTHON: LazyLock<Option<Mutex<Judge>>> = LazyLock::new(|| {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut process = Command::new(python)
         .arg(tests.join("judge_packs.py"))
-        .arg(tests.join("../../../verifiers/python/trilith_verify.py"))
+        .arg(tests.join("../../../verifiers/python"))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
