@@ -407,17 +407,23 @@ def main():
     except Failure as failure:
         told = {"verified": False, "complete": False, "code": failure.code, "where": failure.where,
                 "record": failure.record, "message": failure.message}
-        print("trilith_verify:", json.dumps(told), file=sys.stderr)
-        print(json.dumps(told) if arguments.json and status == 3 else "NOT VERIFIED")
+        if arguments.json and status == 3:
+            print(json.dumps(told))
+        place = "" if failure.record is None else f", record {failure.record}"
+        print(plain(f"trilith_verify: {failure.code}: {failure.where}{place}: {failure.message}"), file=sys.stderr)
         return status
-    # Escaped: names and questions come from whoever wrote them into a record.
-    doubts = "; NOT shown to be complete: " + "; ".join(told["not_shown"])
-    lines = ["verified" + (", and complete" if told["complete"] else doubts), f"  asked: {told['asked']}"]
+    lines = ["verified" + (", and complete" if told["complete"] else "; NOT shown to be complete:")]
+    lines += [*told["not_shown"], f"asked: {told['asked']}"]
     for head in told["checkpoints"]:
         complete = "complete" if head["complete"] else "NOT shown to be complete"
-        lines.append(f"  {head['origin']} of {head['size']} records: {head['answers']} answer; {complete}")
-    print(json.dumps(told) if arguments.json else "\n".join(json.dumps(line)[1:-1] for line in lines))
+        until = "" if head["until"] is None else f", as of {head['until']}"
+        lines.append(f"{head['origin']} of {head['size']} records{until}: {head['answers']} answer; {complete}")
+    print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)))
     return 0
+
+def plain(text):
+    """As it is printed: names and questions come from whoever wrote them, and do not act on a terminal."""
+    return json.dumps(text)[1:-1].replace('\\"', '"')
 
 if __name__ == "__main__":
     sys.exit(main())
