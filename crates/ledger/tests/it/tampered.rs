@@ -616,6 +616,8 @@ fn both_judges_say_the_same_of_what_an_anchor_states() {
         codes.insert(judged(&|anchor| anchor.ledger_key.0[12..].fill(filled)));
     }
     codes.insert(judged(&|anchor| anchor.ledger_key.0.clear()));
+    codes.insert(judged(&|anchor| anchor.size = ledger::Decimal(7)));
+    codes.insert(judged(&|anchor| anchor.root.0[3] ^= 1));
     let long = "o".repeat(256);
     for origin in [
         "",
