@@ -146,13 +146,16 @@ pub(crate) fn trust_file(path: &Path) -> Result<Trust, Failure> {
             "VERIFY-TRUST-FILE",
             format!("{} is not a trust file: {what}", path.display()),
         )
-        .expected("the JSON that `trilith trust` prints")
+        .expected("the JSON that `trilith trust` prints, or TOML with the same fields")
         .next("print one with `trilith trust` at a server that you trust, and name it with --trust")
     };
     let bytes = files::read(path, MAX_TRUST)?
         .ok_or_else(|| wrong(format!("it has more than {MAX_TRUST} bytes")))?;
     let text = std::str::from_utf8(&bytes).map_err(|_| wrong("it is no text".to_owned()))?;
-    let trust = Trust::from_json(text).map_err(|error| wrong(causes(&error)))?;
+    let trust = match text.trim_start().starts_with('{') {
+        true => Trust::from_json(text).map_err(|error| wrong(causes(&error)))?,
+        false => toml::from_str(text).map_err(|error| wrong(causes(&error)))?,
+    };
     let domain = &trust.trust_domain;
     if !is_trust_domain(domain) {
         return Err(wrong(format!("{domain:?} is no trust domain")).into());
@@ -191,23 +194,33 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             "--record goes with a .tlog-proof: a pack has its records",
         ));
     }
-    let report = ledger::pack::verify(&pack, &trust).map_err(|failure| {
-        let place = failure.record.map_or_else(
-            || failure.section.clone(),
-            |index| format!("{}, record {index}", failure.section),
-        );
-        Failure::verification(vec![
-            Finding::new(failure.code, failure.message.clone())
-                .observed(place)
-                .next("do not rely on this pack; ask for it again, and keep this one as evidence"),
-        ])
-    })?;
+    let report =
+        ledger::pack::verify(&pack, &trust).map_err(|failure| refused(&failure, global))?;
     if global.json {
         output::json(&document(&report));
     } else {
         tell(&report, arguments.raw);
     }
     Ok(())
+}
+
+/// A pack that does not verify: a finding, and with `--json` what a program asks for.
+fn refused(failure: &ledger::pack::Failure, global: &Global) -> Failure {
+    if global.json {
+        output::json(&json!({
+            "verified": false, "complete": false, "code": failure.code, "where": failure.section,
+            "record": failure.record, "message": failure.message,
+        }));
+    }
+    let place = failure.record.map_or_else(
+        || failure.section.clone(),
+        |index| format!("{}, record {index}", failure.section),
+    );
+    Failure::verification(vec![
+        Finding::new(failure.code, failure.message.clone())
+            .observed(place)
+            .next("do not rely on this pack; ask for it again, and keep this one as evidence"),
+    ])
 }
 
 fn document(report: &Report) -> Value {
@@ -333,6 +346,23 @@ pub(crate) fn time(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_trust_file_may_be_toml() {
+        let key = "example.org/server+5d8466e4+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("trust.toml");
+        let text = format!("trust_domain = \"example.org\"\nledger_key = \"{key}\"\n");
+        for (text, reads) in [
+            (text.clone(), true),
+            (format!("{text}x509_authorities = [\"AAAA\"]\n"), true),
+            (format!("{text}more = 1\n"), false),
+            (text.replace(" = ", " "), false),
+        ] {
+            files::write(&path, text.as_bytes()).unwrap();
+            assert_eq!(trust_file(&path).is_ok(), reads, "{text}");
+        }
+    }
 
     /// A pack of one record verified by a trust file whose trust domain nobody had looked at.
     #[test]

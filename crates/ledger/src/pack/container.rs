@@ -118,9 +118,10 @@ pub(crate) fn read(pack: &[u8]) -> Result<Vec<(Section, &[u8])>, Failure> {
             return Err(bad_table("the sections are not in order"));
         }
         let name = section.to_string();
-        let (content, after) = contents
-            .split_at_checked(length)
-            .ok_or_else(|| Failure::new("PACK-FORMAT", &name, "the pack ends before it does"))?;
+        let (content, after) = contents.split_at_checked(length).ok_or_else(|| {
+            let message = "the pack ends before it does";
+            Failure::new("PACK-FORMAT", &name, message).of(&section)
+        })?;
         contents = after;
         if HexDigest::of(content) != digest {
             let message = "it does not have the digest that the table states";

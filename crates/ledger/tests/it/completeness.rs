@@ -1,5 +1,6 @@
 //! What is cut out of a pack is refused, or the pack is not called complete.
 
+use crate::judges::verify;
 use crate::packs::{
     API, GATEWAY, HELPER, IDLE, World, accesses, bare, begin, intent, outcome, start, tiles,
     verdict, world,
@@ -7,7 +8,7 @@ use crate::packs::{
 use crate::support::SERVER;
 use ledger::HexDigest;
 use ledger::body::{Body, Gap};
-use ledger::pack::{Doubt, Failure, PackBuilder, Question, Report, verify};
+use ledger::pack::{Doubt, Failure, PackBuilder, Question, Report};
 use proptest::prelude::*;
 
 /// A pack taken apart, as anybody can.
@@ -67,7 +68,7 @@ fn shown(world: &World, pack: &[u8]) -> Report {
 }
 
 /// Everything that can be asked of the sample ledgers and has an answer.
-fn questions() -> Vec<Question> {
+pub(crate) fn questions() -> Vec<Question> {
     let serial = "b2".to_owned();
     vec![
         accesses(API),

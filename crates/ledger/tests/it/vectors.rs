@@ -2,11 +2,11 @@
 //! `BLESS=1` it writes. `check_vectors.py` recomputes them with Python's standard library.
 
 use crate::completeness::without;
+use crate::judges::verify;
 use crate::packs::{API, accesses, world};
 use crate::support::{Memory, SERVER, fixed_key, issuance_record, signer};
 use ledger::body::{BlobRef, Body, Recovery, Retention, Snapshot, Stop};
 use ledger::merkle::{Node, consistency_proof, empty_root, inclusion_proof, leaf_hash, root};
-use ledger::pack::verify;
 use ledger::tile::{Kind, TilePath, WIDTH};
 use ledger::{Checkpoint, Code, Commitment, HexDigest, NodeReader, Record, Salt, encode_bundle};
 use serde_json::{Value, json};

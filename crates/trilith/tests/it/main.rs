@@ -11,6 +11,7 @@ mod endorsements;
 mod images;
 mod pdp;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod python;
 mod records;
 mod refs;
 mod resources;

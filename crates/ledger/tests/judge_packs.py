@@ -1,0 +1,31 @@
+#!/usr/bin/env python3
+"""What verifiers/python says of packs that a test sends: a line of JSON with what to trust
+and the pack's length, then the pack; a line of JSON comes back. One process judges thousands.
+
+Usage: judge_packs.py FOLDER
+"""
+
+import json
+import sys
+import traceback
+
+
+def main():
+    sys.dont_write_bytecode = True
+    sys.path.insert(0, sys.argv[1])
+    import trilith_verify as verifier
+
+    while line := sys.stdin.buffer.readline():
+        asked = json.loads(line)
+        pack = sys.stdin.buffer.read(asked["length"])
+        try:
+            told = verifier.verify(pack, asked["trust_domain"], verifier.parse_key(asked["ledger_key"]))
+        except verifier.Failure as failure:
+            told = {"code": failure.code, "where": failure.where, "record": failure.record}
+        except Exception:  # a defect, which the test shows
+            told = {"crashed": traceback.format_exc()}
+        print(json.dumps(told), flush=True)
+
+
+if __name__ == "__main__":
+    main()
