@@ -182,6 +182,21 @@ pub(super) fn texts(body: &Template) -> Vec<String> {
     found.into_inner()
 }
 
+/// The paths that the conditions read, the longest form of each.
+pub(super) fn paths(body: &Template) -> Vec<String> {
+    let mut found: Vec<String> = body
+        .clauses()
+        .iter()
+        .flat_map(|clause| {
+            let (Clause::When(expr) | Clause::Unless(expr)) = clause;
+            crate::policy::paths(expr)
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    found
+}
+
 /// The fact that a path reads: `machine.join` of `principal.machine.join`, where the principal is a
 /// workload, and of `context.machine.join`; `workload.uid` of `principal.uid`.
 pub(super) fn fact_of(path: &str) -> Option<String> {
