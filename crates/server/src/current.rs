@@ -41,6 +41,8 @@ pub(crate) struct Current {
     said: Said,
     /// By ring, which are the estate's pools and that of machines in none.
     demands: RwLock<HashMap<String, Arc<Demands>>>,
+    /// The version in force, of one that is only tried beside it.
+    in_force: Option<Arc<Self>>,
 }
 
 /// What the estate makes of the digests of some code.
@@ -91,7 +93,21 @@ impl Current {
             code: RwLock::default(),
             said: Said::default(),
             demands: RwLock::default(),
+            in_force: None,
         }
+    }
+
+    /// A version that is only tried, as the one after `in_force`: newer than every record there is.
+    pub(crate) fn tried(estate: Arc<Estate>, in_force: Arc<Self>) -> Self {
+        Self {
+            in_force: Some(in_force),
+            ..Self::new(estate, u64::MAX, HexDigest([0; 32]))
+        }
+    }
+
+    /// The version that this one is tried beside, if it is only tried.
+    pub(crate) fn in_force(&self) -> Option<&Self> {
+        self.in_force.as_deref()
     }
 
     /// What reference values ask of machines of `ring`. Made at the first question for it, which takes

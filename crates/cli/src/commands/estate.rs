@@ -35,6 +35,8 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             message,
             base,
             reissue,
+            evict,
+            revoke,
             approval,
             signing,
         } => {
@@ -42,6 +44,7 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
                 message,
                 base,
                 reissue,
+                seen: (evict, revoke),
                 approvals: approve::read(&approval)?,
                 signer: approve::signer(signing)?,
             };
@@ -122,6 +125,8 @@ struct Change {
     message: String,
     base: Option<String>,
     reissue: bool,
+    /// Machines that it may evict, and SVIDs that it may revoke.
+    seen: (u64, u64),
     approvals: Vec<Vec<u8>>,
     signer: Option<approve::Signer>,
 }
@@ -176,6 +181,8 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
         document: true,
         reissue: change.reissue,
         approvals: change.approvals,
+        evict: change.seen.0,
+        revoke: change.seen.1,
     }
 }
 

@@ -2,12 +2,14 @@
 //! because of which line. `--json` prints the document that this reads.
 
 mod markdown;
+mod running;
 
 pub(crate) use markdown::page;
 
 use super::ask::{list, policy_name, residuals, text};
 use super::estate::lint::count;
 use crate::output;
+use facts::Finding;
 use serde_json::Value;
 
 /// The whole plan.
@@ -37,6 +39,7 @@ pub(crate) fn print(document: &Value) {
     if let Some(machines) = document.get("machines").filter(|one| !one.is_null()) {
         evictions(machines);
     }
+    running::print(document);
     if let Some(version) = document.get("version").and_then(Value::as_str) {
         output::line(format_args!("version {version}"));
     }
@@ -48,9 +51,26 @@ pub(crate) fn print(document: &Value) {
             text(document, "/reconsidered"),
         ));
     } else if document.get("applicable").and_then(Value::as_bool) == Some(true) {
-        output::line("it can be applied");
+        match running::flags(document) {
+            Some(flags) => output::line(format_args!(
+                "it can be applied by whoever means that: trilith estate apply DIR {flags}"
+            )),
+            None => output::line("it can be applied"),
+        }
     } else {
         output::line("it cannot be applied");
+        refused(document);
+    }
+}
+
+/// Why it cannot be applied, and what to do about it.
+fn refused(document: &Value) {
+    let finding = document.get("finding").cloned().unwrap_or_default();
+    if let Ok(finding) = serde_json::from_value::<Finding>(finding) {
+        output::line(format_args!("  {finding}"));
+        if let Some(next) = &finding.next {
+            output::line(format_args!("  next: {next}"));
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! Plans and applies: compile, test, prove, compare; and what becomes current is all of it or none.
 
+mod effect;
+
 use super::approving::{self, Approved};
 use super::{Admitted, act};
 use crate::core::{Core, draft};
@@ -9,6 +11,7 @@ use crate::node::rejudge;
 use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
 use crate::state::State;
+use effect::Effect;
 use estate::{Action, Estate, EstateFiles, ResourceRef, Severity};
 use facts::Finding;
 use ledger::body::{self, Body as _};
@@ -29,6 +32,8 @@ struct Planned {
     document: Value,
     /// What two authors have signed, if they had to.
     approval: Option<Approved>,
+    /// What it would do to what runs; nothing of the first version.
+    effect: Option<Effect>,
     /// Why it cannot be applied, if so. The document says so as well, in full.
     refused: Option<Finding>,
 }
@@ -73,6 +78,7 @@ async fn planned(
                 report: None,
                 millis: 0,
                 approval: None,
+                effect: None,
                 document: json!({
                     "applicable": false,
                     "finding": refused,
@@ -100,9 +106,11 @@ async fn planned(
     let compared = tokio::task::spawn_blocking(move || {
         let tests = asked.run_tests();
         let lint = remarks(&asked);
-        let machines = before.as_ref().map(|old| machines(&asking, old, &asked));
+        let effect = before
+            .as_ref()
+            .map(|old| Effect::of(&asking, Arc::clone(old), &asked));
         let diff = before.map(|before| estate::diff(&before.estate, &asked));
-        (tests, lint, diff, machines.flatten())
+        (tests, lint, diff, effect)
     });
     let begun = Instant::now();
     let old = current.as_ref().map(|current| Arc::clone(&current.estate));
@@ -112,7 +120,7 @@ async fn planned(
         .as_ref()
         .map(|subject| approving::judge(core, current.as_deref(), subject, &approvals));
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-    let (tests, lint, diff, machines) = compared
+    let (tests, lint, diff, effect) = compared
         .await
         .map_err(|error| Refusal::internal("comparing estates", &error))?;
     let failed: Vec<String> = tests
@@ -164,7 +172,9 @@ async fn planned(
         "subject": subject,
         "approved_by": approval.as_ref().map(Approved::authors),
         "diff": diff,
-        "machines": machines,
+        "machines": effect.as_ref().and_then(Effect::machines),
+        "running": effect.as_ref().map(Effect::running),
+        "acknowledge": effect.as_ref().map(Effect::acknowledge),
     });
     Ok(Planned {
         blob,
@@ -172,6 +182,7 @@ async fn planned(
         report: Some(report),
         millis,
         approval,
+        effect,
         document,
         refused,
     })
@@ -188,25 +199,6 @@ fn remarks(estate: &Estate) -> Value {
             .count()
     };
     json!({ "errors": of(Severity::Error), "warnings": of(Severity::Warning) })
-}
-
-/// Machines that a plan names; all are counted.
-const MOST_MACHINES: usize = 32;
-
-/// What a change of reference values would do to the machines that stand, by what they booted. Nothing, if
-/// there is no such change.
-fn machines(core: &Core, old: &Current, new: &Arc<Estate>) -> Option<Value> {
-    let (before, after) = (old.estate.references(), new.references());
-    if before.values == after.values && before.machines == after.machines {
-        return None;
-    }
-    let planned = Current::new(Arc::clone(new), 0, HexDigest([0; 32]));
-    let (judged, lapsed) = crate::attesting::would_lapse(core, &planned);
-    let named = lapsed.iter().take(MOST_MACHINES);
-    let named: Vec<Value> = named
-        .map(|(node, findings)| json!({ "node": node, "finding": findings.first() }))
-        .collect();
-    Some(json!({ "judged": judged, "count": lapsed.len(), "evicted": named }))
 }
 
 /// Where versions stand.
@@ -239,7 +231,8 @@ fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
 
 /// INVARIANT: no version becomes current whose tests fail, whose invariants are not all proved, which takes
 /// from the invariants of the one in force, or under which its author could undo nothing. For what is not known
-/// of an invariant, and what is taken from one, two authors may answer.
+/// of an invariant, and what is taken from one, two authors may answer. Nor one that evicts machines or revokes
+/// most of what stands, unless whoever applies has seen how many.
 pub(super) async fn apply(
     core: &Arc<Core>,
     admitted: &Admitted,
@@ -250,7 +243,21 @@ pub(super) async fn apply(
     core.signing.check()?;
     let old = core.current.load_full();
     based(&request.base, old.as_deref())?;
-    let planned = planned(core, admitted, request.files, &request.approvals).await?;
+    let mut planned = planned(core, admitted, request.files, &request.approvals).await?;
+    let seen = (request.evict, request.revoke);
+    if planned.refused.is_none()
+        && let Some(finding) = planned
+            .effect
+            .as_ref()
+            .and_then(|effect| effect.unseen(seen))
+    {
+        if let Value::Object(fields) = &mut planned.document {
+            fields.insert("applicable".to_owned(), json!(false));
+            fields.insert("finding".to_owned(), json!(finding));
+            fields.insert("reasons".to_owned(), json!([finding.to_string()]));
+        }
+        planned.refused = Some(finding);
+    }
     if let Some(finding) = planned.refused {
         if request.document {
             return Ok(planned.document);
@@ -296,7 +303,9 @@ pub(super) async fn apply(
         blob: Some(proved),
         millis: planned.millis,
     };
-    let detail = format!("version {version}: {}", request.message);
+    let seen = planned.effect.as_ref().map(Effect::recorded);
+    let seen = seen.unwrap_or_default();
+    let detail = format!("version {version}: {}{seen}", request.message);
     let committed = core
         .append(vec![act(admitted, &detail)?, by(proof.record())?])
         .await?;
