@@ -9,6 +9,7 @@ mod contradiction;
 mod declared;
 mod grants;
 mod reading;
+pub(crate) mod rings;
 pub(crate) mod shadow;
 mod stated;
 mod unused;
@@ -136,6 +137,7 @@ impl Estate {
         values::check(self, &declared, &mut remarks);
         stated::check(self, &declared, &mut remarks);
         unused::check(self, &declared, &mut remarks);
+        rings::check(&declared, &mut remarks);
         Remark::sort(&mut remarks);
         remarks
     }

@@ -192,6 +192,23 @@ fn what_follows_from_an_unstated_fact_is_said_for_when_and_unless() {
     }
 }
 
+/// A rule for `webb` bound nobody, and nothing said so.
+#[test]
+fn a_ring_that_is_no_pool_is_a_warning() {
+    let references = "[[pool]]\nname = \"web\"\n\n[[boot]]\nname = \"web\"\nfrom = [\"shim-grub-linux\"]\n\
+                      rings = [\"webb\", \"web\", \"nowhere\"]\n\n[[boot]]\nname = \"all\"\n\
+                      from = [\"shim-grub-linux\"]\nrings = [\"*\"]\n";
+    let said = said(&[("references/x.toml", references)]);
+    let of_rings: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("LINT-RING-UNKNOWN"))
+        .collect();
+    expect![[r#"
+        warning: references/x.toml:7: LINT-RING-UNKNOWN: boot rule `web` is for ring `nowhere`, in which no machine can be: no such pool is declared (there is demo, web; declare it, `[[pool]]`, or name every ring: `*`)
+        warning: references/x.toml:7: LINT-RING-UNKNOWN: boot rule `web` is for ring `webb`, in which no machine can be: no such pool is declared (did you mean `web`?)"#]]
+    .assert_eq(&of_rings.join("\n"));
+}
+
 #[test]
 fn what_leads_nowhere_is_said_where_it_is_declared() {
     let key = crate::code::pem(&crate::code::key());
