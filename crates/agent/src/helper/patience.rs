@@ -77,6 +77,10 @@ impl Patience {
 /// Why there is nothing yet, and what to do. `then` is what comes after that.
 fn nothing(waited: Duration, said: &Said, then: &str) -> Finding {
     let last = said.last();
+    // What to do is said below.
+    let last = last
+        .as_deref()
+        .map(|why| why.split("; next: ").next().unwrap_or(why));
     // A machine that is out: the server runs, and starting it again mends nothing.
     if let Some(out) = last
         .as_deref()

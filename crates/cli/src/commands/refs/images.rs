@@ -5,7 +5,6 @@ use crate::Failure;
 use crate::arguments::{
     Global, KernelArguments, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments,
 };
-use anyhow::Context as _;
 use crypto::PublicKey;
 use facts::Finding;
 use references::boot::Phase;
