@@ -82,10 +82,7 @@ fn nothing(waited: Duration, said: &Said, then: &str) -> Finding {
         .as_deref()
         .map(|why| why.split("; next: ").next().unwrap_or(why));
     // A machine that is out: the server runs, and starting it again mends nothing.
-    if let Some(out) = last
-        .as_deref()
-        .and_then(|why| why.strip_prefix("AGENT-OUT: "))
-    {
+    if let Some(out) = last.and_then(|why| why.strip_prefix("AGENT-OUT: ")) {
         return Finding::new("AGENT-OUT", out)
             .observed(format!("nothing for {} s", waited.as_secs()))
             .next(format!(
@@ -151,8 +148,8 @@ mod tests {
     #[tokio::test]
     async fn a_helper_on_a_machine_that_is_out_says_that_and_not_that_the_server_is_down() {
         let said = Said::default();
-        let out = "AGENT-OUT: the server gives this machine no identity until it has proved itself again \
-                   (seen IMA-FILE)";
+        let out = "AGENT-OUT: the server gives this machine no identity until it has proved itself again; \
+                   saw IMA-FILE; next: the node agent's log says what was found";
         let never = std::future::pending::<Result<(), _>>();
         let patience = Patience {
             limit: Some(QUIET * 2),
@@ -172,7 +169,10 @@ mod tests {
             panic!("{ended:?}");
         };
         assert_eq!(finding.code, "AGENT-OUT");
-        assert!(finding.message.contains("IMA-FILE"), "{finding}");
+        assert!(
+            finding.message.ends_with("again; saw IMA-FILE"),
+            "{finding}"
+        );
         let next = finding.next.unwrap();
         assert!(
             next.contains("attest explain") && !next.contains("start the server"),

@@ -12,8 +12,16 @@ use crate::output;
 use facts::Finding;
 use serde_json::Value;
 
-/// The whole plan.
+/// The whole plan, with why it cannot be applied.
 pub(crate) fn print(document: &Value) {
+    outline(document);
+    if document.get("applicable").and_then(Value::as_bool) == Some(false) {
+        refused(document);
+    }
+}
+
+/// The plan of what was to be applied: whoever was refused is told why at the end of the command.
+pub(crate) fn outline(document: &Value) {
     if document.get("same").and_then(Value::as_bool) == Some(true)
         && document.get("applicable").and_then(Value::as_bool) == Some(true)
         // Applied all the same, to have everything issued anew.
@@ -59,7 +67,6 @@ pub(crate) fn print(document: &Value) {
         }
     } else {
         output::line("it cannot be applied");
-        refused(document);
     }
 }
 
@@ -68,9 +75,6 @@ fn refused(document: &Value) {
     let finding = document.get("finding").cloned().unwrap_or_default();
     if let Ok(finding) = serde_json::from_value::<Finding>(finding) {
         output::line(format_args!("  {finding}"));
-        if let Some(next) = &finding.next {
-            output::line(format_args!("  next: {next}"));
-        }
     }
 }
 

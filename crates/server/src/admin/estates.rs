@@ -71,6 +71,7 @@ async fn planned(
             let refused = inapplicable(
                 Finding::new("ESTATE-PROBLEMS", "the estate does not compile"),
                 &reasons,
+                "correct the lines that are named; trilith estate lint DIR looks without the server",
             );
             return Ok(Planned {
                 blob,
@@ -133,11 +134,21 @@ async fn planned(
         .collect();
     let (refused, reasons) = if !failed.is_empty() {
         let finding = Finding::new("ESTATE-TESTS", "expected decisions do not come out");
-        (Some(inapplicable(finding, &failed)), failed)
+        let next =
+            "correct the policy or the test; trilith estate test DIR tries it without the server";
+        (Some(inapplicable(finding, &failed, next)), failed)
     } else if !(report.accepted || report.open && !approvals.is_empty()) {
         let reasons = report.reasons.clone();
-        let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
-        let mut finding = inapplicable(finding, &reasons);
+        let mut finding = if report.ungiven {
+            let finding = Finding::new(
+                "ESTATE-GIVEN",
+                "what an invariant takes for granted does not hold of what is declared",
+            );
+            inapplicable(finding, &reasons, GIVE)
+        } else {
+            let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
+            inapplicable(finding, &reasons, MEND)
+        };
         if report.open {
             finding = finding
                 .next("mend it; or have two authors answer for it: trilith estate approve DIR --author NAME --keys KEYS");
@@ -390,8 +401,15 @@ fn based(base: &str, old: Option<&Current>) -> Result<(), Refusal> {
     ))
 }
 
+/// What to do about what an invariant takes for granted.
+const GIVE: &str = "declare what the `given` asks for of the identity or resource that is named (add its label, tag or \
+    group), or take the `given` out; trilith estate prove DIR tries it without the server";
+/// What to do about an invariant that does not hold.
+const MEND: &str = "change the policy that breaks it, which the plan names with a request, or the invariant, which two \
+    authors sign; trilith estate prove DIR tries it without the server";
+
 /// In short: a status has room for a few lines. The plan's document says all of it.
-fn inapplicable(finding: Finding, reasons: &[String]) -> Finding {
+fn inapplicable(finding: Finding, reasons: &[String], next: &'static str) -> Finding {
     let first = reasons.first().cloned().unwrap_or_default();
     let observed = match reasons.len() {
         0 | 1 => first,
@@ -400,7 +418,7 @@ fn inapplicable(finding: Finding, reasons: &[String]) -> Finding {
     finding
         .expected("an estate that compiles, passes its tests and whose invariants are proved")
         .observed(observed)
-        .next("trilith estate plan DIR")
+        .next(next)
 }
 
 pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::EstateFiles, Refusal> {
