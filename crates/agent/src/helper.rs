@@ -9,6 +9,7 @@ mod patience;
 mod refusal;
 
 pub use patience::Patience;
+pub use refusal::distance;
 
 pub use exec::{ExecOptions, exec};
 pub use files::{FilesOptions, files};

@@ -572,3 +572,42 @@ async fn what_is_no_question_is_not_recorded_as_one() {
     }
     assert_eq!(fixture.records(&["admin"]).await.len(), before);
 }
+
+/// It was `ESTATE-UNPROVED`, whose next step was to plan again, which said the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_invariant_takes_for_granted_and_does_not_hold_has_a_code_and_a_way_out() {
+    if testkit::tool("cvc5").is_none() {
+        testkit::skip("server.given", "cvc5 is not installed");
+        return;
+    }
+    let fixture = Fixture::start().await;
+    let mut files = estate();
+    files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\nowner = \"data\"\n",
+    );
+    files.insert(
+        "invariants/all.cedar",
+        "@id(\"nobody writes\")\n\
+         never (principal is Identity, action == Action::\"insert\", resource in Database::\"shop\")\n\
+         given { principal.hasTag(\"team\") };\n",
+    );
+    let refused = finding(&fixture.apply(&files).await.unwrap_err());
+    assert_eq!(refused.code, "ESTATE-GIVEN", "{refused}");
+    let next = refused.next.unwrap();
+    assert!(
+        next.contains("label") && !next.contains("estate plan"),
+        "{next}"
+    );
+    // What it asks for is declared, and it is in force.
+    let labelled = files.0["identities/all.toml"].replace(
+        "owner = \"payments\"\n",
+        "owner = \"payments\"\nlabels = { team = \"payments\" }\n",
+    );
+    let labelled = labelled.replace(
+        "owner = \"platform\"\n",
+        "owner = \"platform\"\nlabels = { team = \"platform\" }\n",
+    );
+    files.insert("identities/all.toml", labelled);
+    fixture.apply(&files).await.unwrap();
+}
