@@ -39,7 +39,7 @@ fn cut_off() -> EstateFiles {
     files.insert(
         "policies/tpm.cedar",
         "@id(\"only by TPM\")\nforbid (principal, action == Action::\"assume\", resource)\n\
-         unless { principal.machine.join == \"tpm\" };\n",
+         unless { principal.machine has join && principal.machine.join == \"tpm\" };\n",
     );
     files
 }
