@@ -611,3 +611,16 @@ async fn what_an_invariant_takes_for_granted_and_does_not_hold_has_a_code_and_a_
     files.insert("identities/all.toml", labelled);
     fixture.apply(&files).await.unwrap();
 }
+
+/// It said `0 approved boots`, and no word of why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_without_approved_boots_says_why() {
+    let fixture = Fixture::start().await;
+    let request = v1::BootApprovalsRequest {
+        ring: "demo".to_owned(),
+    };
+    let answer = fixture.admin().await.boot_approvals(request).await;
+    let said: facts::Finding = serde_json::from_str(&answer.unwrap().into_inner().finding).unwrap();
+    assert_eq!(said.code, "SEAL-UNPREDICTED");
+    assert!(said.next.unwrap().contains("refs import"));
+}

@@ -6,9 +6,6 @@ use crate::{Failure, admin, output};
 use attest_tpm::seal::ApprovalSet;
 use proto::v1;
 
-const NONE_PREDICTED: &str = "no boot is approved because no reference value in force predicts one for this ring: \
-    import what its machines boot, `trilith refs import uki|kernel|debian --ring RING`, and apply the estate";
-
 /// Asks the server, verifies every signature, and shows or writes what it says.
 pub(super) async fn show(arguments: ApprovalsArguments, global: &Global) -> Result<(), Failure> {
     let request = v1::BootApprovalsRequest {
@@ -50,10 +47,6 @@ pub(super) async fn show(arguments: ApprovalsArguments, global: &Global) -> Resu
         crypto::hex::encode(&set.approver.key.spki_sha256()),
         set.approvals().len()
     ));
-    if set.approvals().is_empty() && answer.finding.is_empty() {
-        // The server has a reason where something is predicted.
-        output::note(NONE_PREDICTED);
-    }
     for approval in set.approvals() {
         output::line(format_args!("{}", output::value(&approval.label)));
         for (index, value) in approval.pcrs.iter() {
