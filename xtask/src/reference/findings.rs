@@ -66,9 +66,18 @@ fn push_new(list: &mut Vec<String>, item: String) {
 /// the error says of whose variant it is the code.
 fn codes(text: &str) -> Vec<(String, Option<String>)> {
     let running = text.split("#[cfg(test)]\nmod ").next().unwrap_or(text);
-    let parts: Vec<_> = stretches(running)
-        .into_iter()
-        .filter(|(kind, _)| *kind != Kind::Comment)
+    // Code between two literals as one: it comes in words.
+    let mut joined: Vec<(Kind, String)> = Vec::new();
+    for (kind, part) in stretches(running) {
+        match (kind, joined.last_mut()) {
+            (Kind::Comment, _) => {}
+            (Kind::Code, Some((Kind::Code, code))) => code.push_str(part),
+            _ => joined.push((kind, part.to_owned())),
+        }
+    }
+    let parts: Vec<(Kind, &str)> = joined
+        .iter()
+        .map(|(kind, part)| (*kind, part.as_str()))
         .collect();
     let errors = errors(&parts);
     let mut found = Vec::new();
