@@ -61,7 +61,7 @@ pub(crate) fn outline(document: &Value) {
     } else if document.get("applicable").and_then(Value::as_bool) == Some(true) {
         match running::flags(document) {
             Some(flags) => output::line(format_args!(
-                "it can be applied by whoever means that: trilith estate apply DIR {flags}"
+                "it can be applied by whoever means that: estate apply with {flags}"
             )),
             None => output::line("it can be applied"),
         }
