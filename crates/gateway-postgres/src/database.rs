@@ -141,7 +141,7 @@ impl Database {
             estates.mark_unchanged();
             match self.bring_up_to_date(&following).await {
                 Ok(()) => self.failing.over(&self.name),
-                Err(error) => self.failing.tell(&self.name, self.finding(&error)),
+                Err(error) => self.failing.tell(&self.name, &self.finding(&error)),
             }
             tokio::select! {
                 changed = estates.changed() => if changed.is_err() { return },
@@ -183,7 +183,7 @@ impl Database {
             .observed(encoding)
             .next("in other encodings names and quotes may read otherwise; copy it into a database in UTF8")),
             Err(error) => {
-                self.failing.tell(&self.name, self.finding(&error));
+                self.failing.tell(&self.name, &self.finding(&error));
                 Ok(())
             }
         }

@@ -15,8 +15,8 @@ const AGAIN_AFTER: Duration = Duration::from_secs(600);
 pub(super) struct Failing(Mutex<Option<(Finding, Instant)>>);
 
 impl Failing {
-    pub(super) fn tell(&self, database: &str, finding: Finding) {
-        if self.is_news(&finding, Instant::now()) {
+    pub(super) fn tell(&self, database: &str, finding: &Finding) {
+        if self.is_news(finding, Instant::now()) {
             tracing::error!(database, %finding, "the database is not maintained");
         } else {
             tracing::debug!(database, %finding, "the database is not maintained");

@@ -107,9 +107,7 @@ async fn planned(
     let compared = tokio::task::spawn_blocking(move || {
         let tests = asked.run_tests();
         let lint = remarks(&asked);
-        let effect = before
-            .as_ref()
-            .map(|old| Effect::of(&asking, Arc::clone(old), &asked));
+        let effect = before.as_ref().map(|old| Effect::of(&asking, old, &asked));
         let diff = before.map(|before| estate::diff(&before.estate, &asked));
         (tests, lint, diff, effect)
     });

@@ -369,6 +369,23 @@ mod tests {
     }
 
     #[test]
+    fn what_an_apply_has_to_have_seen_stands_at_the_top() {
+        let nobody = json!({ "count": 0, "workloads": [] });
+        let page = page(&json!({
+            "applicable": true,
+            "running": { "standing": 2, "revoked": 2, "identities": [
+                { "identity": "payments/api", "revoked": 2, "loses": nobody, "gains": nobody } ] },
+            "acknowledge": { "evict": 0, "revoke": 2 },
+        }));
+        let title = "### Estate plan: it can be applied by whoever means it: `--revoke 2`";
+        assert!(page.starts_with(title), "{page}");
+        assert!(
+            page.contains("- `revokes 2 SVIDs of payments/api`"),
+            "{page}"
+        );
+    }
+
+    #[test]
     fn a_name_is_no_markup() {
         for (name, shown) in [
             ("a", "`a`"),

@@ -38,10 +38,10 @@ struct Change {
 
 impl Effect {
     /// Of `new` after `old`. Reads the disk.
-    pub(super) fn of(core: &Core, old: Arc<Current>, new: &Arc<Estate>) -> Self {
+    pub(super) fn of(core: &Core, old: &Arc<Current>, new: &Arc<Estate>) -> Self {
         let (before, after) = (old.estate.references(), new.references());
         let judges_anew = before.values != after.values || before.machines != after.machines;
-        let planned = Current::tried(Arc::clone(new), Arc::clone(&old));
+        let planned = Current::tried(Arc::clone(new), Arc::clone(old));
         let (judged, evicted) = if judges_anew {
             let (judged, evicted) = would_lapse(core, &planned);
             (Some(judged), evicted)
@@ -49,7 +49,7 @@ impl Effect {
             (None, Vec::new())
         };
         let out: HashSet<&str> = evicted.iter().map(|(node, _)| node.as_str()).collect();
-        let tried = tried(core, &old, &planned);
+        let tried = tried(core, old, &planned);
         let mut identities: BTreeMap<String, Change> = BTreeMap::new();
         for moved in tried.loses {
             let change = identities.entry(moved.path.clone()).or_default();
