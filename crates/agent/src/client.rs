@@ -44,17 +44,39 @@ impl ClientError {
             Self::Address(_) => Finding::new("AGENT-ADDRESS", self.to_string())
                 .next("set SPIFFE_ENDPOINT_SOCKET or --socket"),
             Self::Connect { path, source } => unreachable(path, deepest(source)),
-            Self::Denied(told) => Finding::new("AGENT-DENIED", told.clone()).next(
-                "what the agent knows of a process, and why it is refused, says: trilith whoami",
-            ),
-            Self::Unavailable(why) => {
+            Self::Denied(told) => coded(told).unwrap_or_else(|| {
+                Finding::new("AGENT-DENIED", told.clone()).next(
+                    "what the agent knows of a process, and why it is refused, says: trilith whoami",
+                )
+            }),
+            Self::Unavailable(why) => coded(why).unwrap_or_else(|| {
                 Finding::new("AGENT-OFFLINE", format!("the agent is not ready: {why}"))
                     .next("look whether the server runs and at the agent's log, then try again")
-            }
+            }),
             Self::Status { .. } | Self::Answer(_) => Finding::new("AGENT-ANSWER", self.to_string())
                 .next("look at the agent's log, and that it has the version of this program"),
         }
     }
+}
+
+/// What an agent told in a sentence, `CODE: message; next: what to do`, as the finding that it was.
+#[must_use]
+pub fn coded(told: &str) -> Option<Finding> {
+    let (code, rest) = told.split_once(": ")?;
+    let is_code = code.contains('-')
+        && code
+            .bytes()
+            .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-');
+    if !is_code {
+        return None;
+    }
+    let (message, next) = match rest.split_once("; next: ") {
+        Some((message, next)) => (message, next),
+        None => (rest, "look whether the server runs and at the agent's log"),
+    };
+    let mut finding = Finding::new("AGENT-DENIED", message).next(next);
+    finding.code = code.to_owned().into();
+    Some(finding)
 }
 
 fn unreachable(path: &Path, cause: &(dyn std::error::Error + 'static)) -> Finding {
@@ -263,6 +285,23 @@ fn ended() -> ClientError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// It was `AGENT-DENIED: AGENT-OUT: …; next: …; next: …`.
+    #[test]
+    fn what_was_told_with_a_code_keeps_it_and_has_one() {
+        let told = "AGENT-OUT: the server gives this machine no identity; saw IMA-FILE; next: look at the log";
+        let finding = coded(told).unwrap();
+        assert_eq!(finding.to_string(), told);
+        for error in [
+            ClientError::Denied(told.to_owned()),
+            ClientError::Unavailable(told.to_owned()),
+        ] {
+            assert_eq!(error.finding(), finding);
+        }
+        for uncoded in ["no identity issued", "the stream: ended", "A: b"] {
+            assert!(coded(uncoded).is_none(), "{uncoded}");
+        }
+    }
 
     /// Once whoever was shut out was told to start the agent, which ran.
     #[tokio::test]

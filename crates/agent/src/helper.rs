@@ -9,12 +9,14 @@ mod patience;
 mod refusal;
 
 pub use patience::Patience;
+pub use refusal::distance;
 
 pub use exec::{ExecOptions, exec};
 pub use files::{FilesOptions, files};
 
 use crate::client::{Client, ClientError, Svid, Svids};
 use facts::Finding;
+use patience::Said;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -66,6 +68,8 @@ struct Follow<'a> {
     /// Whether the last change was [`Change::Held`].
     held: bool,
     retry: Duration,
+    /// Why the agent had nothing, when it was asked last.
+    said: Said,
 }
 
 impl<'a> Follow<'a> {
@@ -77,12 +81,14 @@ impl<'a> Follow<'a> {
             stream: None,
             held: false,
             retry: FIRST_RETRY,
+            said: Said::default(),
         }
     }
 
     /// The first SVID. An agent that is not ready yet is waited for; a refusal is final.
     async fn first(&mut self, patience: &Patience) -> Result<Svid, HelperError> {
-        patience.wait(self.obtain()).await
+        let said = self.said.clone();
+        patience.wait(&said, self.obtain()).await
     }
 
     async fn obtain(&mut self) -> Result<Svid, HelperError> {
@@ -152,6 +158,7 @@ impl<'a> Follow<'a> {
 
     async fn rest(&mut self, why: &str) {
         tracing::debug!(why, "asking the agent again");
+        self.said.keep(why);
         self.stream = None;
         let wait = self.retry;
         self.retry = (wait * 2).min(LAST_RETRY);

@@ -34,7 +34,7 @@ pub(crate) use resources::{
 pub(crate) use verify::{TrustArguments, VerifyArguments};
 
 use clap::{Args, Parser, Subcommand};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Machine identity that is proved, decided and recorded.
 #[derive(Debug, Parser)]
@@ -52,8 +52,9 @@ pub struct Global {
     /// Print JSON, one document or one object a line; fields are only ever added
     #[arg(long, global = true)]
     pub json: bool,
-    /// Unix socket of the server's administration, for the commands that ask it; where a server has it,
-    /// `admin_socket` in server.toml says (`admin.sock` in its data_dir by default)
+    /// Unix socket of the server's administration, for the commands that ask it. If nobody says, that of a
+    /// server with data_dir /var/lib/trilith/server is found as well; where another has it, `admin_socket` in
+    /// server.toml says (`admin.sock` in its data_dir by default)
     #[arg(
         long,
         global = true,
@@ -584,10 +585,16 @@ impl Arguments {
     ) -> Result<Self, clap::Error> {
         let mut tree = command();
         let matches = tree.try_get_matches_from_mut(words)?;
-        let arguments = <Self as clap::FromArgMatches>::from_arg_matches(&matches)
+        let mut arguments = <Self as clap::FromArgMatches>::from_arg_matches(&matches)
             .map_err(|error| error.format(&mut tree))?;
-        let given =
-            matches.value_source("admin_socket") == Some(clap::parser::ValueSource::CommandLine);
+        let source = matches.value_source("admin_socket");
+        if source == Some(clap::parser::ValueSource::DefaultValue) {
+            let socket = &mut arguments.global.admin_socket;
+            if let Some(other) = elsewhere(socket, Path::new(SERVERS_OWN)) {
+                *socket = other;
+            }
+        }
+        let given = source == Some(clap::parser::ValueSource::CommandLine);
         match arguments
             .command
             .says_where_its_server_is()
@@ -620,6 +627,19 @@ impl Command {
             _ => None,
         }
     }
+}
+
+/// Where a server has its socket that was set up as the documentation does and told nothing of it.
+const SERVERS_OWN: &str = "/var/lib/trilith/server/admin.sock";
+
+/// `other`, if it is there and the `usual` place has nothing. A folder that may not be entered is there: whoever
+/// asks is told so then.
+fn elsewhere(usual: &Path, other: &Path) -> Option<PathBuf> {
+    let absent = |path: &Path| {
+        std::fs::symlink_metadata(path)
+            .is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+    };
+    (absent(usual) && !absent(other)).then(|| other.to_owned())
 }
 
 /// The whole command tree, for help snapshots and the reference.
@@ -678,6 +698,29 @@ mod tests {
             asked.unwrap().global.admin_socket,
             PathBuf::from("/tmp/a.sock")
         );
+    }
+
+    /// The server's own default and that of whoever asks it never met.
+    #[test]
+    fn a_server_that_nobody_told_of_a_socket_is_found_where_it_puts_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (usual, own) = (
+            folder.path().join("run.sock"),
+            folder.path().join("own.sock"),
+        );
+        assert_eq!(
+            elsewhere(&usual, &own),
+            None,
+            "neither is there: the usual one is named"
+        );
+        std::fs::write(&own, "").unwrap();
+        assert_eq!(elsewhere(&usual, &own), Some(own.clone()));
+        std::fs::write(&usual, "").unwrap();
+        assert_eq!(elsewhere(&usual, &own), None, "the usual one comes first");
+        // It is what the documented data_dir makes of the server's default.
+        let example = include_str!("../../../docs/operate/first-service.md");
+        let data_dir = Path::new(SERVERS_OWN).parent().unwrap().display();
+        assert!(example.contains(&format!("data_dir = \"{data_dir}\"")));
     }
 
     /// 0 was a token of an hour: to the server it means "as you like".

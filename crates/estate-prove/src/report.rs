@@ -24,6 +24,13 @@ impl Report {
     pub fn is_accepted(&self) -> bool {
         self.invariants.iter().all(InvariantReport::is_accepted)
     }
+
+    /// Whether all that keeps it from being accepted is what invariants take for granted.
+    #[must_use]
+    pub fn lacks_only_givens(&self) -> bool {
+        let mut refused = self.invariants.iter().filter(|one| !one.is_accepted());
+        !self.is_accepted() && refused.all(InvariantReport::lacks_only_givens)
+    }
 }
 
 /// What vouches for the outcome.
@@ -83,6 +90,18 @@ impl InvariantReport {
             && !self.is_accepted()
             && !matches!(self.today, Today::Broken { .. })
             && self.givens.iter().all(GivenReport::holds)
+    }
+}
+
+impl InvariantReport {
+    /// Whether it would be accepted if what it takes for granted held of what is declared.
+    #[must_use]
+    pub fn lacks_only_givens(&self) -> bool {
+        let granted = Self {
+            givens: Vec::new(),
+            ..self.clone()
+        };
+        !self.is_accepted() && granted.is_accepted()
     }
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct EstateFile {
     #[schemars(with = "String")]
     pub(crate) trust_domain: Spanned<String>,
     /// From least to most restricted. What is unclassified counts as the last.
+    /// Default: `public`, `catalog`, `internal`, `confidential`, `pii`, `restricted`.
     #[schemars(with = "Option<Vec<String>>")]
     pub(crate) classifications: Option<Spanned<Vec<String>>>,
     #[serde(default)]
@@ -34,7 +35,7 @@ pub(crate) struct EstateFile {
     pub(crate) session: Session,
     #[serde(default)]
     pub(crate) evidence: Evidence,
-    /// How long a gateway that hears nothing goes on deciding.
+    /// How long a gateway that hears nothing goes on deciding. Default 5 min.
     pub(crate) max_staleness: Option<Seconds>,
     #[serde(default, rename = "administrator")]
     pub(crate) administrators: Vec<AdministratorEntry>,
@@ -45,7 +46,9 @@ pub(crate) struct EstateFile {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Lifetimes {
+    /// Of X.509-SVIDs. Default 1 h; the server's `lifetimes` may say less.
     pub(crate) x509: Option<Seconds>,
+    /// Of JWT-SVIDs. Default 5 min; the server's `lifetimes` may say less.
     pub(crate) jwt: Option<Seconds>,
 }
 
@@ -70,12 +73,14 @@ pub enum RecordingMode {
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Session {
+    /// How long a session through a gateway may last. Default 12 h.
     pub(crate) max: Option<Seconds>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Evidence {
+    /// Evidence older than this issues nothing. Default 1 h.
     pub(crate) max_age: Option<Seconds>,
 }
 

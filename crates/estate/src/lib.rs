@@ -89,6 +89,7 @@ pub use expectations::TestOutcome;
 pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use format::{Formatted, format};
 pub use invariant::{Except, Given, Invariant, InvariantKind};
+pub use lint::rings::unknown_rings;
 pub use lint::{Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Delegation, Enforcement, Identity, Login, Machine, NitroImage,

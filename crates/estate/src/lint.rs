@@ -10,6 +10,7 @@ mod declared;
 mod grants;
 mod people;
 mod reading;
+pub(crate) mod rings;
 pub(crate) mod shadow;
 mod stated;
 mod unused;
@@ -138,6 +139,7 @@ impl Estate {
         stated::check(self, &declared, &mut remarks);
         unused::check(self, &declared, &mut remarks);
         people::check(self, &mut remarks);
+        rings::check(&declared, &mut remarks);
         Remark::sort(&mut remarks);
         remarks
     }

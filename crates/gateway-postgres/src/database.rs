@@ -1,6 +1,8 @@
 //! One database behind the gateway: where it is, who administers it, what it defines, and the secrets
 //! of the roles that sessions log in as.
 
+mod failing;
+
 use crate::config::{AdminConfig, PostgresConfig};
 use crate::pool::Pool;
 use crate::sql::{Catalog, Limits, Views};
@@ -72,6 +74,8 @@ pub(crate) struct Database {
     secrets: RwLock<HashMap<String, Arc<RoleSecret>>>,
     /// What was found when grants were last made right: it is told once, not at every look.
     told: std::sync::Mutex<Vec<Finding>>,
+    /// Why it is not maintained, if so.
+    failing: failing::Failing,
     refresh: Notify,
     generations: AtomicU64,
     /// Where statements are read that take long.
@@ -107,6 +111,7 @@ impl Database {
             maintenance: Mutex::default(),
             secrets: RwLock::default(),
             told: std::sync::Mutex::default(),
+            failing: failing::Failing::default(),
             refresh: Notify::new(),
             generations: AtomicU64::new(1),
             pool,
@@ -134,8 +139,9 @@ impl Database {
         let mut estates = following.estate_changed();
         loop {
             estates.mark_unchanged();
-            if let Err(error) = self.bring_up_to_date(&following).await {
-                tracing::error!(database = self.name, %error, cause = cause(&error), "the database is not maintained");
+            match self.bring_up_to_date(&following).await {
+                Ok(()) => self.failing.over(&self.name),
+                Err(error) => self.failing.tell(&self.name, &self.finding(&error)),
             }
             tokio::select! {
                 changed = estates.changed() => if changed.is_err() { return },
@@ -177,7 +183,7 @@ impl Database {
             .observed(encoding)
             .next("in other encodings names and quotes may read otherwise; copy it into a database in UTF8")),
             Err(error) => {
-                tracing::warn!(database = self.name, %error, cause = cause(&error), "the database cannot be reached yet");
+                self.failing.tell(&self.name, &self.finding(&error));
                 Ok(())
             }
         }
@@ -281,6 +287,10 @@ impl Database {
     async fn connect_admin(&self) -> Result<Admin, AdminError> {
         let login = self.password.as_ref().map_or(Login::Peer, Login::Password);
         Admin::connect(&self.address, &self.admin.role, &self.name, &login).await
+    }
+
+    fn finding(&self, error: &AdminError) -> Finding {
+        failing::finding(&self.name, &self.admin.role, self.password.is_some(), error)
     }
 
     /// The secret of an identity's role; made on first use, and true that it is new.

@@ -44,6 +44,8 @@ pub(crate) struct Current {
     demands: RwLock<HashMap<String, Arc<Demands>>>,
     /// What holds today of its invariants.
     standing: OnceLock<Vec<Standing>>,
+    /// The version in force, of one that is only tried beside it.
+    in_force: Option<Arc<Self>>,
 }
 
 /// What the estate makes of the digests of some code.
@@ -95,6 +97,7 @@ impl Current {
             said: Said::default(),
             demands: RwLock::default(),
             standing: OnceLock::new(),
+            in_force: None,
         }
     }
 
@@ -108,6 +111,19 @@ impl Current {
     /// What [`Current::stand`] found, once it has.
     pub(crate) fn stood(&self) -> Option<&[Standing]> {
         self.standing.get().map(Vec::as_slice)
+    }
+
+    /// A version that is only tried, as the one after `in_force`: newer than every record there is.
+    pub(crate) fn tried(estate: Arc<Estate>, in_force: Arc<Self>) -> Self {
+        Self {
+            in_force: Some(in_force),
+            ..Self::new(estate, u64::MAX, HexDigest([0; 32]))
+        }
+    }
+
+    /// The version that this one is tried beside, if it is only tried.
+    pub(crate) fn in_force(&self) -> Option<&Self> {
+        self.in_force.as_deref()
     }
 
     /// What reference values ask of machines of `ring`. Made at the first question for it, which takes

@@ -277,10 +277,15 @@ pub(crate) fn state(
     let active = report.active.as_ref();
     let sha256 = active.and_then(|active| active.sha256);
     // What was named before counts only while something is named that is to be enforced.
+    // So it is with the version in force while this one is only tried.
+    let tried_beside = current
+        .in_force()
+        .and_then(|old| old.estate.references().enforcement_of(&ring(&facts)));
     let in_force = named
         .filter(|named| named.enforce && report.enforce)
         .and_then(|named| {
-            let mut known = [Some(named), before.as_deref()].into_iter().flatten();
+            let known = [Some(named), before.as_deref(), tried_beside];
+            let mut known = known.into_iter().flatten();
             known.find(|one| one.enforce && Some(one.policy.sha256()) == sha256)
         });
     let word = |enforced| if enforced { "enforced" } else { "observed" };

@@ -23,7 +23,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) use keys::{Claim, Claims};
 pub(crate) use proof::Proof;
 pub(crate) use rates::Rates;
-pub(crate) use sync::{Lost, cut, rejudge, rejudge_node, update, withdraw, workload};
+pub(crate) use sync::{Lost, Moved, cut, rejudge, rejudge_node, tried, update, withdraw, workload};
 
 pub(crate) struct NodeService(pub(crate) Arc<Core>);
 

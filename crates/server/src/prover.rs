@@ -19,6 +19,8 @@ pub(crate) struct Proved {
     pub(crate) reasons: Vec<String>,
     /// What keeps it from being accepted is not known to be wrong: two authors may take it on trust.
     pub(crate) open: bool,
+    /// All that keeps it from being accepted is what invariants take for granted.
+    pub(crate) ungiven: bool,
     /// What two authors have to sign.
     pub(crate) governed: Vec<Governed>,
 }
@@ -61,6 +63,7 @@ pub(crate) async fn prove(
         // A report that cannot be recorded proves nothing.
         accepted: report.is_accepted() && document.is_ok(),
         open: refused.iter().all(|one| one.is_open()) && document.is_ok(),
+        ungiven: report.lacks_only_givens(),
         document: document.unwrap_or_default(),
         invariants: report
             .invariants

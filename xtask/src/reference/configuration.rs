@@ -134,7 +134,9 @@ impl<'a> Page<'a> {
         let mut rows = String::new();
         for (key, property) in properties.into_iter().flatten() {
             let key = key.as_str();
-            if property.get("const").is_some() {
+            // The word by which the table is told from others of its kind.
+            if let Some(word) = property.get("const") {
+                let _ = writeln!(rows, "| `{key}` | `{word}` | yes |  |  |");
                 continue;
             }
             let table = self.table(key, property);
@@ -169,6 +171,17 @@ impl<'a> Page<'a> {
     /// Of `property`, or of the definition that it refers to.
     fn kind(&self, property: &Value) -> String {
         let own = kind(property);
+        // A list of words, whose schema stands elsewhere.
+        if let Some(items) = property
+            .get("items")
+            .filter(|items| reference(items).is_some())
+        {
+            let of = self.choices(items);
+            return match of.unwrap_or_else(|| self.kind(items)) {
+                words if words.starts_with('`') => format!("list of {words}"),
+                kind => format!("list of {kind}s"),
+            };
+        }
         match reference(property) {
             Some(name) if own.is_empty() => kind(self.definition(name)),
             _ => own,
@@ -266,11 +279,13 @@ mod tests {
         let schema = r##"{
             "properties": {
                 "postgres": { "type": "array", "items": { "$ref": "#/$defs/P" } },
+                "may": { "type": "array", "items": { "$ref": "#/$defs/W" } },
                 "wait_s": { "type": "integer", "default": 2 }
             },
             "required": ["postgres"],
             "$defs": {
                 "P": { "properties": { "key": { "$ref": "#/$defs/K" } } },
+                "W": { "enum": ["ask", "explain"] },
                 "K": { "oneOf": [{
                     "properties": { "kind": { "const": "file" }, "dir": { "type": "string" } },
                     "required": ["dir"]
@@ -283,7 +298,9 @@ mod tests {
             "| `wait_s` | integer | no | `2` |  |",
             "### `[[postgres]]`",
             "### `[postgres.key]`",
+            "| `may` | list of `\"ask\"` `\"explain\"` | no |  |  |",
             "With `kind = \"file\"`",
+            "| `kind` | `\"file\"` | yes |  |  |",
             "| `dir` | string | yes |  |  |",
         ] {
             assert!(page.contains(part), "{part}\n{page}");

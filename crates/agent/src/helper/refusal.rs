@@ -82,17 +82,44 @@ fn nearest_first(status: &Value) -> Vec<Finding> {
         seen.push(finding.clone());
         new
     });
+    summed_up(findings)
+}
+
+/// Identities of other machines are many, and none of them was meant: the first stands for all.
+fn summed_up(mut findings: Vec<Finding>) -> Vec<Finding> {
+    let elsewhere = |finding: &Finding| finding.code == ELSEWHERE;
+    let others = findings.iter().filter(|one| elsewhere(one)).count();
+    if others < 2 {
+        return findings;
+    }
+    let first = findings.iter().position(elsewhere);
+    let mut at = 0;
+    findings.retain(|finding| {
+        at += 1;
+        !elsewhere(finding) || Some(at - 1) == first
+    });
+    if let Some(finding) = first.and_then(|first| findings.get_mut(first)) {
+        finding.message = format!(
+            "{}; and {} more identities are for other machines",
+            finding.message,
+            others - 1
+        );
+    }
     findings
 }
 
-/// A digest is compared only where everything else fits; a placement or condition may be of anybody.
-fn distance(code: &str) -> u8 {
+const ELSEWHERE: &str = "ASSUME-PLACEMENT";
+
+/// A digest is compared only where everything else fits; a condition may be of anybody, and a placement is of
+/// another machine.
+#[must_use]
+pub fn distance(code: &str) -> u8 {
     match code {
         "ASSUME-FORBIDDEN" => 0,
         "ASSUME-CODE-DIGEST" => 1,
         "ASSUME-CONDITION" => 2,
-        "ASSUME-PLACEMENT" => 3,
-        _ => 4,
+        ELSEWHERE => 4,
+        _ => 3,
     }
 }
 
@@ -113,6 +140,22 @@ mod tests {
             .map(|finding| finding.code.as_ref())
             .collect();
         assert_eq!(codes, ["ASSUME-CODE-DIGEST", "ASSUME-PLACEMENT"]);
+        let placed = |path: &str| {
+            let message = format!("a policy does not let this workload become {path}");
+            json!({ "spiffe_id": path, "findings": [{ "code": "ASSUME-PLACEMENT", "message": message }] })
+        };
+        let status = json!({ "refused_identities": [
+            placed("a"), placed("b"), refused("ASSUME-NO-POLICY", "c"), placed("d"),
+        ] });
+        let findings = nearest_first(&status);
+        let [near, far] = findings.as_slice() else {
+            panic!("{findings:?}");
+        };
+        assert_eq!(near.code, "ASSUME-NO-POLICY");
+        assert!(
+            far.message
+                .ends_with("become a; and 2 more identities are for other machines")
+        );
         assert!(nearest_first(&json!({})).is_empty());
     }
 }

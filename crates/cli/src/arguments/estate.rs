@@ -24,7 +24,7 @@ pub enum EstateCommand {
     },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(
-        after_long_help = "Examples:\n  trilith estate apply ./estate --message 'reporting reads orders'\n  trilith estate apply ./estate --reissue --message 'after the incident of 12 May'"
+        after_long_help = "Examples:\n  trilith estate apply ./estate --message 'reporting reads orders'\n  trilith estate apply ./estate --reissue --message 'after the incident of 12 May'\n  trilith estate apply ./estate --evict 2 --revoke 14 --message 'the old kernel ends'"
     )]
     Apply {
         /// Folder of the estate
@@ -39,6 +39,13 @@ pub enum EstateCommand {
         /// DIR may be the version in force
         #[arg(long)]
         reissue: bool,
+        /// Machines that it may evict, as many as the plan names; refused if there are more by now
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        evict: u64,
+        /// SVIDs that it may revoke, as many as the plan names; asked for where these are more than half of
+        /// those that stand, and refused if there are more by now
+        #[arg(long, value_name = "N", default_value_t = 0)]
+        revoke: u64,
         /// What another author has signed, from `trilith estate approve`; more than once if need be
         #[arg(long, value_name = "FILE")]
         approval: Vec<PathBuf>,

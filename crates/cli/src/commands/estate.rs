@@ -35,6 +35,8 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             message,
             base,
             reissue,
+            evict,
+            revoke,
             approval,
             signing,
         } => {
@@ -42,6 +44,7 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
                 message,
                 base,
                 reissue,
+                seen: (evict, revoke),
                 approvals: approve::read(&approval)?,
                 signer: approve::signer(signing)?,
             };
@@ -122,13 +125,19 @@ struct Change {
     message: String,
     base: Option<String>,
     reissue: bool,
+    /// Machines that it may evict, and SVIDs that it may revoke.
+    seen: (u64, u64),
     approvals: Vec<Vec<u8>>,
     signer: Option<approve::Signer>,
 }
 
 async fn apply(directory: &Path, change: Change, global: &Global) -> Result<ExitCode, Failure> {
     let document = applied(directory, change, &global.admin_socket).await?;
-    show(&document, global);
+    if global.json {
+        output::json(&document);
+    } else {
+        plan::outline(&document);
+    }
     match refusal(&document) {
         None => Ok(ExitCode::SUCCESS),
         Some(failure) => Err(failure),
@@ -176,6 +185,8 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
         document: true,
         reissue: change.reissue,
         approvals: change.approvals,
+        evict: change.seen.0,
+        revoke: change.seen.1,
     }
 }
 
@@ -276,7 +287,31 @@ fn prove(
     if report.is_accepted() {
         return Ok(ExitCode::SUCCESS);
     }
-    Ok(ExitCode::from(crate::EXIT_VERIFICATION))
+    let refused = report.invariants.iter().filter(|one| !one.is_accepted());
+    let observed = format!("{} of {}", refused.count(), report.invariants.len());
+    Err(Failure::verification(vec![
+        unproved(&report).observed(observed),
+    ]))
+}
+
+/// Why the invariants do not let the version become current, in the words of the server.
+fn unproved(report: &estate_prove::Report) -> Finding {
+    if report.lacks_only_givens() {
+        return Finding::new(
+            "ESTATE-GIVEN",
+            "what an invariant takes for granted does not hold of what is declared",
+        )
+        .next(
+            "declare what the `given` asks for of the identity or resource that is named (add its label, tag \
+             or group), or take the `given` out",
+        );
+    }
+    let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
+    let unasked = |one: &estate_prove::InvariantReport| matches!(&one.result, estate_prove::Result::Unknown { why } if why.code == "PROVE-SOLVER-START");
+    if report.invariants.iter().any(unasked) {
+        return finding.next("apt install cvc5, or name its program: CVC5=PATH");
+    }
+    finding.next("change the policy that breaks it, or the invariant; docs/operate/invariants.md")
 }
 
 pub(crate) fn compile(files: &EstateFiles) -> Result<Estate, Failure> {

@@ -2,16 +2,26 @@
 //! because of which line. `--json` prints the document that this reads.
 
 mod markdown;
+mod running;
 
 pub(crate) use markdown::page;
 
 use super::ask::{list, policy_name, residuals, text};
 use super::estate::lint::count;
 use crate::output;
+use facts::Finding;
 use serde_json::Value;
 
-/// The whole plan.
+/// The whole plan, with why it cannot be applied.
 pub(crate) fn print(document: &Value) {
+    outline(document);
+    if document.get("applicable").and_then(Value::as_bool) == Some(false) {
+        refused(document);
+    }
+}
+
+/// The plan of what was to be applied: whoever was refused is told why at the end of the command.
+pub(crate) fn outline(document: &Value) {
     if document.get("same").and_then(Value::as_bool) == Some(true)
         && document.get("applicable").and_then(Value::as_bool) == Some(true)
         // Applied all the same, to have everything issued anew.
@@ -37,6 +47,7 @@ pub(crate) fn print(document: &Value) {
     if let Some(machines) = document.get("machines").filter(|one| !one.is_null()) {
         evictions(machines);
     }
+    running::print(document);
     if let Some(version) = document.get("version").and_then(Value::as_str) {
         output::line(format_args!("version {version}"));
     }
@@ -48,9 +59,22 @@ pub(crate) fn print(document: &Value) {
             text(document, "/reconsidered"),
         ));
     } else if document.get("applicable").and_then(Value::as_bool) == Some(true) {
-        output::line("it can be applied");
+        match running::flags(document) {
+            Some(flags) => output::line(format_args!(
+                "it can be applied by whoever means that: estate apply with {flags}"
+            )),
+            None => output::line("it can be applied"),
+        }
     } else {
         output::line("it cannot be applied");
+    }
+}
+
+/// Why it cannot be applied, and what to do about it.
+fn refused(document: &Value) {
+    let finding = document.get("finding").cloned().unwrap_or_default();
+    if let Ok(finding) = serde_json::from_value::<Finding>(finding) {
+        output::line(format_args!("  {finding}"));
     }
 }
 

@@ -9,6 +9,7 @@ mod debian;
 mod images;
 mod ipe;
 mod oci;
+mod rings;
 
 use crate::arguments::{FindArguments, GenerationArguments, Global, ImportCommand, RefsCommand};
 use crate::runtime::block_on;
@@ -76,6 +77,7 @@ fn write(
     }
     let text = file.to_json();
     write_whole(&arguments.output, text.as_bytes())?;
+    rings::warn(&arguments.output, &arguments.rings);
     report(arguments, &file, &text, global);
     Ok(())
 }

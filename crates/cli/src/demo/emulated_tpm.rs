@@ -3,6 +3,8 @@
 
 use super::process::{self, Daemon, Parting};
 use anyhow::Context as _;
+use facts::Finding;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +17,9 @@ pub(crate) struct EmulatedTpm {
 impl EmulatedTpm {
     /// Makes a TPM with an EK certificate under `directory` and starts it.
     pub(crate) fn start(directory: &Path, logs: &Path) -> anyhow::Result<Self> {
+        for program in ["swtpm", "swtpm_setup", "swtpm_localca"] {
+            installed(program, std::env::var_os("PATH").as_deref())?;
+        }
         let state = directory.join("state");
         let ca = directory.join("ca");
         std::fs::create_dir_all(&state)?;
@@ -111,5 +116,39 @@ impl EmulatedTpm {
             pem.push_str(text.get(begin..).unwrap_or_default());
         }
         Ok(pem)
+    }
+}
+
+/// Whether the search path has `program`; whoever lacks it is told what brings it.
+fn installed(program: &str, path: Option<&OsStr>) -> Result<(), Finding> {
+    let folders = path.map(std::env::split_paths).into_iter().flatten();
+    // Where Debian has it, also for users whose PATH leaves it out.
+    let mut folders = folders.chain([PathBuf::from("/usr/bin")]);
+    if folders.any(|folder| folder.join(program).is_file()) {
+        return Ok(());
+    }
+    Err(Finding::new(
+        "DEMO-SWTPM",
+        "the emulated TPM of the demo is not installed",
+    )
+    .expected(format!("{program} on the PATH"))
+    .next("apt install swtpm swtpm-tools"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_lacks_the_emulator_is_told_which_packages_bring_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = Some(folder.path().as_os_str());
+        let missing = installed("swtpm_of_nobody", path).unwrap_err();
+        assert_eq!(
+            missing.next.as_deref(),
+            Some("apt install swtpm swtpm-tools")
+        );
+        std::fs::write(folder.path().join("swtpm_of_nobody"), "").unwrap();
+        installed("swtpm_of_nobody", path).unwrap();
     }
 }

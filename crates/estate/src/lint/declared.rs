@@ -31,6 +31,8 @@ pub(super) struct Declared {
     pub(super) provenance: Vec<String>,
     /// Names of signers that approve something by themselves.
     pub(super) approving: Vec<String>,
+    /// Rings that something is for, and what that is.
+    pub(super) rings: Vec<(String, Name)>,
 }
 
 impl Declared {
@@ -60,6 +62,7 @@ impl Declared {
         let Some(parsed) = placed.parse::<ReferencesFile>(text) else {
             return;
         };
+        self.rings(&parsed, placed);
         self.pools
             .extend(parsed.pools.iter().map(|one| placed.name(&one.name)));
         self.code
@@ -84,15 +87,58 @@ impl Declared {
     }
 }
 
+impl Declared {
+    /// Generations and rules are read without places, as imports write them: one is found by its name.
+    fn rings(&mut self, parsed: &ReferencesFile, placed: &Placed<'_>) {
+        for generation in &parsed.generations {
+            let what = format!("generation `{}`", generation.name);
+            for ring in &generation.rings {
+                self.rings
+                    .push((what.clone(), placed.found(&generation.name, ring)));
+            }
+        }
+        for rule in &parsed.boots {
+            let what = format!("boot rule `{}`", rule.name);
+            for ring in &rule.rings {
+                self.rings
+                    .push((what.clone(), placed.found(&rule.name, ring)));
+            }
+        }
+        for entry in &parsed.enforcement {
+            for ring in &entry.rings {
+                let what = "a policy of `[[enforcement]]`".to_owned();
+                self.rings.push((what, placed.name(ring)));
+            }
+        }
+    }
+}
+
 struct Placed<'a> {
     file: &'a str,
+    text: &'a str,
     lines: Option<Lines>,
 }
 
 impl<'a> Placed<'a> {
-    fn of(file: &'a str, text: &str) -> Self {
+    fn of(file: &'a str, text: &'a str) -> Self {
         let lines = (!file.ends_with(".json")).then(|| Lines::of(text));
-        Self { file, lines }
+        Self { file, text, lines }
+    }
+
+    /// `ring` of the entry that is called `entry`: at the first line after its name that has the ring in it.
+    fn found(&self, entry: &str, ring: &str) -> Name {
+        let line = self.lines.as_ref().map_or(0, |lines| {
+            let quoted = |word: &str| format!("\"{word}\"");
+            let start = self.text.find(&quoted(entry)).unwrap_or_default();
+            let after = self.text.get(start..).unwrap_or_default();
+            let offset = after.find(&quoted(ring)).unwrap_or_default();
+            lines.line(start + offset)
+        });
+        Name {
+            name: ring.to_owned(),
+            file: self.file.to_owned(),
+            line,
+        }
     }
 
     fn parse<T: DeserializeOwned>(&self, text: &str) -> Option<T> {

@@ -1,9 +1,9 @@
 //! Facts that nobody states under the declarations of today: of a TPM where no machine joins by one, of
-//! confidential hardware that no `[[tee]]` asks for, of provenance without a rule for it. A permit that
-//! needs one grants nothing; a forbid that asks for one forbids nothing.
+//! confidential hardware that no `[[tee]]` asks for, of provenance without a rule for it. What a policy asks
+//! for in `when` nobody has, so it never applies; what it exempts in `unless` nobody has, so it applies to all.
 
 use super::declared::Declared;
-use super::reading::{comparisons, fact_of, paths};
+use super::reading::{Role, comparisons_by_role, fact_of, paths_by_role};
 use super::{Means, Remark, Severity};
 use crate::decision::Effect;
 use crate::declare::Cloud;
@@ -56,31 +56,42 @@ pub(super) fn check(estate: &Estate, declared: &Declared, remarks: &mut Vec<Rema
     let witnesses = Witnesses::of(estate.references(), declared);
     for info in &estate.policies.list {
         let pool = pool_of(info);
-        let read = paths(&info.body);
-        let mut told: Vec<String> = Vec::new();
-        for fact in read.iter().filter_map(|path| fact_of(path)) {
-            if let Some((why, next)) = witnesses.unstated(&fact, pool)
-                && !told.contains(&why)
-            {
-                remarks.push(remark(info, &format!("`{fact}`"), &why, next));
-                told.push(why);
+        let mut told: Vec<(String, Role)> = Vec::new();
+        for (path, role) in paths_by_role(&info.body) {
+            let Some(fact) = fact_of(&path) else {
+                continue;
+            };
+            if let Some((why, next)) = witnesses.unstated(&fact, pool) {
+                let one = (why, role);
+                if !told.contains(&one) {
+                    remarks.push(remark(info, &format!("`{fact}`"), &one.0, role, next));
+                    told.push(one);
+                }
             }
         }
-        for comparison in comparisons(&info.body) {
+        for (comparison, role) in comparisons_by_role(&info.body) {
             let fact = fact_of(&comparison.path).unwrap_or_default();
             for value in &comparison.texts {
                 if let Some((why, next)) = witnesses.unyielded(&fact, value, pool) {
-                    remarks.push(remark(info, &format!("`{fact}` as {value:?}"), &why, next));
+                    let what = format!("`{fact}` as {value:?}");
+                    remarks.push(remark(info, &what, &why, role, next));
                 }
             }
         }
     }
 }
 
-fn remark(info: &PolicyInfo, what: &str, why: &str, next: &str) -> Remark {
-    let so = match info.reference.effect {
-        Effect::Permit => "what needs it is granted to nobody",
-        Effect::Forbid => "what needs it is forbidden to nobody",
+fn remark(info: &PolicyInfo, what: &str, why: &str, role: Role, next: &str) -> Remark {
+    let so = match (info.reference.effect, role) {
+        (Effect::Permit, Role::Wanted) => "what needs it is granted to nobody",
+        (Effect::Permit, Role::Exempting) => {
+            "what it is to keep from being granted is kept from nobody: it is granted as if the exception \
+             were not there"
+        }
+        (Effect::Forbid, Role::Wanted) => "what needs it is forbidden to nobody",
+        (Effect::Forbid, Role::Exempting) => {
+            "what it is to exempt is exempted for nobody: it is forbidden to everybody in the policy's scope"
+        }
     };
     Remark::of_policy(
         Severity::Warning,

@@ -129,6 +129,86 @@ fn facts_that_nobody_states_are_warnings_until_somebody_does() {
     assert_eq!(pinned, "");
 }
 
+/// A forbid whose exception nobody has forbids everybody: the lint said "forbidden to nobody".
+#[test]
+fn what_follows_from_an_unstated_fact_is_said_for_when_and_unless() {
+    let granted_to_nobody = "what needs it is granted to nobody";
+    let granted_to_all = "it is granted as if the exception were not there";
+    let forbidden_to_nobody = "what needs it is forbidden to nobody";
+    let forbidden_to_all = "it is forbidden to everybody in the policy's scope";
+    let sealed = "principal.machine has boot.secure_boot && principal.machine.boot.secure_boot";
+    let by_tpm = "principal.machine has join && principal.machine.join == \"tpm\"";
+    let not_by_tpm = "principal.machine has join && principal.machine.join != \"tpm\"";
+    let cases = [
+        ("permit", format!("when {{ {sealed} }}"), granted_to_nobody),
+        ("permit", format!("unless {{ {sealed} }}"), granted_to_all),
+        (
+            "forbid",
+            format!("when {{ {sealed} }}"),
+            forbidden_to_nobody,
+        ),
+        ("forbid", format!("unless {{ {sealed} }}"), forbidden_to_all),
+        // A denial turns each of them round.
+        ("permit", format!("when {{ !({sealed}) }}"), granted_to_all),
+        (
+            "permit",
+            format!("unless {{ !({sealed}) }}"),
+            granted_to_nobody,
+        ),
+        (
+            "forbid",
+            format!("when {{ !({sealed}) }}"),
+            forbidden_to_all,
+        ),
+        (
+            "forbid",
+            format!("unless {{ !({sealed}) }}"),
+            forbidden_to_nobody,
+        ),
+        // So does a value that nobody states of a fact that is stated.
+        ("permit", format!("when {{ {by_tpm} }}"), granted_to_nobody),
+        ("permit", format!("when {{ {not_by_tpm} }}"), granted_to_all),
+        ("forbid", format!("unless {{ {by_tpm} }}"), forbidden_to_all),
+        (
+            "forbid",
+            format!("unless {{ {not_by_tpm} }}"),
+            forbidden_to_nobody,
+        ),
+    ];
+    for (effect, clause, so) in cases {
+        let text = format!(
+            "@id(\"x\") {effect} (principal in Pool::\"demo\", action == Action::\"assume\", \
+             resource == Identity::\"payments/api\")\n{clause};"
+        );
+        let said = policy(&text);
+        let unstated: Vec<&str> = said
+            .lines()
+            .filter(|line| line.contains("LINT-FACT-UNSTATED"))
+            .collect();
+        assert!(
+            matches!(unstated.as_slice(), [one] if one.contains(so)),
+            "{effect} {clause}: {said}"
+        );
+    }
+}
+
+/// A rule for `webb` bound nobody, and nothing said so.
+#[test]
+fn a_ring_that_is_no_pool_is_a_warning() {
+    let references = "[[pool]]\nname = \"web\"\n\n[[boot]]\nname = \"web\"\nfrom = [\"shim-grub-linux\"]\n\
+                      rings = [\"webb\", \"web\", \"nowhere\"]\n\n[[boot]]\nname = \"all\"\n\
+                      from = [\"shim-grub-linux\"]\nrings = [\"*\"]\n";
+    let said = said(&[("references/x.toml", references)]);
+    let of_rings: Vec<&str> = said
+        .lines()
+        .filter(|line| line.contains("LINT-RING-UNKNOWN"))
+        .collect();
+    expect![[r#"
+        warning: references/x.toml:7: LINT-RING-UNKNOWN: boot rule `web` is for ring `nowhere`, in which no machine can be: no such pool is declared (there is demo, web; declare it, `[[pool]]`, or name every ring: `*`)
+        warning: references/x.toml:7: LINT-RING-UNKNOWN: boot rule `web` is for ring `webb`, in which no machine can be: no such pool is declared (did you mean `web`?)"#]]
+    .assert_eq(&of_rings.join("\n"));
+}
+
 #[test]
 fn what_leads_nowhere_is_said_where_it_is_declared() {
     let key = crate::code::pem(&crate::code::key());

@@ -2309,6 +2309,12 @@ pub struct EstateRequest {
     /// Of authors, each an estate::Approval as JSON: what weakens an invariant takes two.
     #[prost(bytes = "vec", repeated, tag = "6")]
     pub approvals: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+    /// Machines that it may evict, and standing SVIDs that it may revoke where it would revoke more than half
+    /// of them: as many as whoever applies has seen in the plan.
+    #[prost(uint64, tag = "7")]
+    pub evict: u64,
+    #[prost(uint64, tag = "8")]
+    pub revoke: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct EstateExportRequest {

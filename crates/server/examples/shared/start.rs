@@ -45,6 +45,8 @@ pub(crate) async fn apply(dir: &Path, files: &EstateFiles) -> AdminClient<Channe
     let mut admin = AdminClient::new(channel);
     let request = EstateRequest {
         files: files.to_blob(),
+        evict: u64::MAX,
+        revoke: u64::MAX,
         ..EstateRequest::default()
     };
     admin.estate_apply(request).await.unwrap();

@@ -1,5 +1,7 @@
 //! Plans and applies: compile, test, prove, compare; and what becomes current is all of it or none.
 
+mod effect;
+
 use super::approving::{self, Approved};
 use super::{Admitted, act};
 use crate::core::{Core, draft};
@@ -9,6 +11,7 @@ use crate::node::rejudge;
 use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
 use crate::state::State;
+use effect::Effect;
 use estate::{Action, Estate, EstateFiles, ResourceRef, Severity};
 use facts::Finding;
 use ledger::body::{self, Body as _};
@@ -29,6 +32,8 @@ struct Planned {
     document: Value,
     /// What two authors have signed, if they had to.
     approval: Option<Approved>,
+    /// What it would do to what runs; nothing of the first version.
+    effect: Option<Effect>,
     /// Why it cannot be applied, if so. The document says so as well, in full.
     refused: Option<Finding>,
 }
@@ -66,6 +71,7 @@ async fn planned(
             let refused = inapplicable(
                 Finding::new("ESTATE-PROBLEMS", "the estate does not compile"),
                 &reasons,
+                "correct the lines that are named; trilith estate lint DIR looks without the server",
             );
             return Ok(Planned {
                 blob,
@@ -73,6 +79,7 @@ async fn planned(
                 report: None,
                 millis: 0,
                 approval: None,
+                effect: None,
                 document: json!({
                     "applicable": false,
                     "finding": refused,
@@ -100,9 +107,9 @@ async fn planned(
     let compared = tokio::task::spawn_blocking(move || {
         let tests = asked.run_tests();
         let lint = remarks(&asked);
-        let machines = before.as_ref().map(|old| machines(&asking, old, &asked));
+        let effect = before.as_ref().map(|old| Effect::of(&asking, old, &asked));
         let diff = before.map(|before| estate::diff(&before.estate, &asked));
-        (tests, lint, diff, machines.flatten())
+        (tests, lint, diff, effect)
     });
     let begun = Instant::now();
     let old = current.as_ref().map(|current| Arc::clone(&current.estate));
@@ -112,7 +119,7 @@ async fn planned(
         .as_ref()
         .map(|subject| approving::judge(core, current.as_deref(), subject, &approvals));
     let millis = u32::try_from(begun.elapsed().as_millis()).unwrap_or(u32::MAX);
-    let (tests, lint, diff, machines) = compared
+    let (tests, lint, diff, effect) = compared
         .await
         .map_err(|error| Refusal::internal("comparing estates", &error))?;
     let failed: Vec<String> = tests
@@ -125,11 +132,21 @@ async fn planned(
         .collect();
     let (refused, reasons) = if !failed.is_empty() {
         let finding = Finding::new("ESTATE-TESTS", "expected decisions do not come out");
-        (Some(inapplicable(finding, &failed)), failed)
+        let next =
+            "correct the policy or the test; trilith estate test DIR tries it without the server";
+        (Some(inapplicable(finding, &failed, next)), failed)
     } else if !(report.accepted || report.open && !approvals.is_empty()) {
         let reasons = report.reasons.clone();
-        let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
-        let mut finding = inapplicable(finding, &reasons);
+        let mut finding = if report.ungiven {
+            let finding = Finding::new(
+                "ESTATE-GIVEN",
+                "what an invariant takes for granted does not hold of what is declared",
+            );
+            inapplicable(finding, &reasons, GIVE)
+        } else {
+            let finding = Finding::new("ESTATE-UNPROVED", "an invariant is not proved");
+            inapplicable(finding, &reasons, MEND)
+        };
         if report.open {
             finding = finding
                 .next("mend it; or have two authors answer for it: trilith estate approve DIR --author NAME --keys KEYS");
@@ -164,7 +181,9 @@ async fn planned(
         "subject": subject,
         "approved_by": approval.as_ref().map(Approved::authors),
         "diff": diff,
-        "machines": machines,
+        "machines": effect.as_ref().and_then(Effect::machines),
+        "running": effect.as_ref().map(Effect::running),
+        "acknowledge": effect.as_ref().map(Effect::acknowledge),
     });
     Ok(Planned {
         blob,
@@ -172,6 +191,7 @@ async fn planned(
         report: Some(report),
         millis,
         approval,
+        effect,
         document,
         refused,
     })
@@ -192,25 +212,6 @@ fn remarks(estate: &Estate) -> Value {
 
 /// Conditions nest deep, and Cedar recurses.
 const STACK_BYTES: usize = 64 << 20;
-
-/// Machines that a plan names; all are counted.
-const MOST_MACHINES: usize = 32;
-
-/// What a change of reference values would do to the machines that stand, by what they booted. Nothing, if
-/// there is no such change.
-fn machines(core: &Core, old: &Current, new: &Arc<Estate>) -> Option<Value> {
-    let (before, after) = (old.estate.references(), new.references());
-    if before.values == after.values && before.machines == after.machines {
-        return None;
-    }
-    let planned = Current::new(Arc::clone(new), 0, HexDigest([0; 32]));
-    let (judged, lapsed) = crate::attesting::would_lapse(core, &planned);
-    let named = lapsed.iter().take(MOST_MACHINES);
-    let named: Vec<Value> = named
-        .map(|(node, findings)| json!({ "node": node, "finding": findings.first() }))
-        .collect();
-    Some(json!({ "judged": judged, "count": lapsed.len(), "evicted": named }))
-}
 
 /// Where versions stand.
 pub(super) const VERSIONS: &str = "trilith ledger search --ledger server --type estate-version";
@@ -242,7 +243,8 @@ fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
 
 /// INVARIANT: no version becomes current whose tests fail, whose invariants are not all proved, which takes
 /// from the invariants of the one in force, or under which its author could undo nothing. For what is not known
-/// of an invariant, and what is taken from one, two authors may answer.
+/// of an invariant, and what is taken from one, two authors may answer. Nor one that evicts machines or revokes
+/// most of what stands, unless whoever applies has seen how many.
 pub(super) async fn apply(
     core: &Arc<Core>,
     admitted: &Admitted,
@@ -253,7 +255,21 @@ pub(super) async fn apply(
     core.signing.check()?;
     let old = core.current.load_full();
     based(core, &request.base, old.as_deref())?;
-    let planned = planned(core, admitted, request.files, &request.approvals).await?;
+    let mut planned = planned(core, admitted, request.files, &request.approvals).await?;
+    let seen = (request.evict, request.revoke);
+    if planned.refused.is_none()
+        && let Some(finding) = planned
+            .effect
+            .as_ref()
+            .and_then(|effect| effect.unseen(seen))
+    {
+        if let Value::Object(fields) = &mut planned.document {
+            fields.insert("applicable".to_owned(), json!(false));
+            fields.insert("finding".to_owned(), json!(finding));
+            fields.insert("reasons".to_owned(), json!([finding.to_string()]));
+        }
+        planned.refused = Some(finding);
+    }
     if let Some(finding) = planned.refused {
         if request.document {
             return Ok(planned.document);
@@ -299,7 +315,9 @@ pub(super) async fn apply(
         blob: Some(proved),
         millis: planned.millis,
     };
-    let detail = format!("version {version}: {}", request.message);
+    let seen = planned.effect.as_ref().map(Effect::recorded);
+    let seen = seen.unwrap_or_default();
+    let detail = format!("version {version}: {}{seen}", request.message);
     let committed = core
         .append(vec![act(admitted, &detail)?, by(proof.record())?])
         .await?;
@@ -412,8 +430,15 @@ fn based(core: &Core, base: &str, old: Option<&Current>) -> Result<(), Refusal> 
     ))
 }
 
+/// What to do about what an invariant takes for granted.
+const GIVE: &str = "declare what the `given` asks for of the identity or resource that is named (add its label, tag or \
+    group), or take the `given` out; trilith estate prove DIR tries it without the server";
+/// What to do about an invariant that does not hold.
+const MEND: &str = "change the policy that breaks it, which the plan names with a request, or the invariant, which two \
+    authors sign; trilith estate prove DIR tries it without the server";
+
 /// In short: a status has room for a few lines. The plan's document says all of it.
-fn inapplicable(finding: Finding, reasons: &[String]) -> Finding {
+fn inapplicable(finding: Finding, reasons: &[String], next: &'static str) -> Finding {
     let first = reasons.first().cloned().unwrap_or_default();
     let observed = match reasons.len() {
         0 | 1 => first,
@@ -422,7 +447,7 @@ fn inapplicable(finding: Finding, reasons: &[String]) -> Finding {
     finding
         .expected("an estate that compiles, passes its tests and whose invariants are proved")
         .observed(observed)
-        .next("trilith estate plan DIR")
+        .next(next)
 }
 
 pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::EstateFiles, Refusal> {

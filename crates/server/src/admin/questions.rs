@@ -110,7 +110,21 @@ pub(super) fn boot_approvals(core: &Core, ring: &str) -> Result<v1::BootApproval
         ));
     }
     let set = core.seals.of_ring(core.trust_domain.as_str(), ring);
-    let finding = core.seals.why_none(ring);
+    let unpredicted = || {
+        let none = set.approvals().is_empty();
+        none.then(|| {
+            Finding::new(
+                "SEAL-UNPREDICTED",
+                "no boot of this ring is approved: no reference value in force predicts one",
+            )
+            .expected("a generation for this ring, or for every ring, with PCRs of a boot")
+            .next(
+                "import what its machines boot, `trilith refs import uki IMAGE --ring RING --output FILE`, and apply \
+                 the estate",
+            )
+        })
+    };
+    let finding = core.seals.why_none(ring).or_else(unpredicted);
     let finding = finding.map(|finding| serde_json::to_string(&finding).unwrap_or_default());
     Ok(v1::BootApprovalsAnswer {
         json: set.to_json(),

@@ -5,7 +5,7 @@ mod jwt;
 mod rejudge;
 mod workload;
 
-pub(crate) use rejudge::{Lost, cut, rejudge, rejudge_node, withdraw};
+pub(crate) use rejudge::{Lost, Moved, cut, rejudge, rejudge_node, tried, withdraw};
 pub(crate) use workload::workload;
 
 use super::Caller;

@@ -706,3 +706,55 @@ async fn what_is_no_question_is_not_recorded_as_one() {
     }
     assert_eq!(fixture.records(&["admin"]).await.len(), before);
 }
+
+/// It was `ESTATE-UNPROVED`, whose next step was to plan again, which said the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_invariant_takes_for_granted_and_does_not_hold_has_a_code_and_a_way_out() {
+    if testkit::tool("cvc5").is_none() {
+        testkit::skip("server.given", "cvc5 is not installed");
+        return;
+    }
+    let fixture = Fixture::start().await;
+    let mut files = estate();
+    files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\nowner = \"data\"\n",
+    );
+    files.insert(
+        "invariants/all.cedar",
+        "@id(\"nobody writes\")\n\
+         never (principal is Identity, action == Action::\"insert\", resource in Database::\"shop\")\n\
+         given { principal.hasTag(\"team\") };\n",
+    );
+    let refused = finding(&fixture.apply(&files).await.unwrap_err());
+    assert_eq!(refused.code, "ESTATE-GIVEN", "{refused}");
+    let next = refused.next.unwrap();
+    assert!(
+        next.contains("label") && !next.contains("estate plan"),
+        "{next}"
+    );
+    // What it asks for is declared, and it is in force.
+    let labelled = files.0["identities/all.toml"].replace(
+        "owner = \"payments\"\n",
+        "owner = \"payments\"\nlabels = { team = \"payments\" }\n",
+    );
+    let labelled = labelled.replace(
+        "owner = \"platform\"\n",
+        "owner = \"platform\"\nlabels = { team = \"platform\" }\n",
+    );
+    files.insert("identities/all.toml", labelled);
+    fixture.apply(&files).await.unwrap();
+}
+
+/// It said `0 approved boots`, and no word of why.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_ring_without_approved_boots_says_why() {
+    let fixture = Fixture::start().await;
+    let request = v1::BootApprovalsRequest {
+        ring: "demo".to_owned(),
+    };
+    let answer = fixture.admin().await.boot_approvals(request).await;
+    let said: facts::Finding = serde_json::from_str(&answer.unwrap().into_inner().finding).unwrap();
+    assert_eq!(said.code, "SEAL-UNPREDICTED");
+    assert!(said.next.unwrap().contains("refs import"));
+}

@@ -1,6 +1,7 @@
 //! Machines that say what they booted, judged by the estate's reference values: the chip holds what a real
 //! machine measured, and its log comes along.
 
+use crate::acknowledging;
 use crate::harness::{Fixture, estate, finding};
 use crate::tpm::{evidence, pin};
 use attest_tpm::eventlog::Log;
@@ -329,6 +330,16 @@ async fn a_boot_that_is_withdrawn_evicts_its_machine_without_asking_it() {
     let evicted = &plan["machines"]["evicted"][0];
     assert_eq!(evicted["finding"]["code"], "REF-WITHDRAWN", "{plan}");
     assert_eq!(plan["machines"]["judged"], 1, "{plan}");
+    assert_eq!(plan["acknowledge"]["evict"], 1, "{plan}");
+    // Nor may it be applied by whoever has not seen that.
+    let version = machine.fixture.status().await["estate"]["version"].clone();
+    let unseen = acknowledging::apply(&machine.fixture, &predictions(true), (0, 9)).await;
+    assert_eq!(unseen["finding"]["code"], "ESTATE-EVICTS", "{unseen}");
+    let next = unseen["finding"]["next"].as_str().unwrap();
+    assert!(next.contains("--evict 1"), "{next}");
+    assert!(unseen["index"].is_null(), "{unseen}");
+    let after = machine.fixture.status().await["estate"]["version"].clone();
+    assert_eq!(version, after);
     let verdicts = machine.fixture.records(&["verdict"]).await;
     assert_eq!(verdicts.len(), 1, "nothing was decided");
     // Chips that the estate trusts no longer would not come in, whatever they booted.
@@ -339,7 +350,8 @@ async fn a_boot_that_is_withdrawn_evicts_its_machine_without_asking_it() {
     assert_eq!(tried[0]["outcome"], "evicted", "{tried:?}");
     assert!(code.to_string().contains("TPM-EK"), "{tried:?}");
 
-    machine.fixture.apply(&predictions(true)).await.unwrap();
+    let seen = acknowledging::apply(&machine.fixture, &predictions(true), (1, 0)).await;
+    assert!(seen["index"].is_u64(), "{seen}");
     let told = machine.explain(verdicts[0].0).await;
     assert_eq!(told["outcome"], "affirmed", "{told}");
     assert_eq!(told["today"]["outcome"], "refused", "{told}");

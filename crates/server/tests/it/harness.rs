@@ -123,6 +123,15 @@ pub(crate) fn estate_of_two() -> EstateFiles {
     files
 }
 
+/// Of tests that are not about what is to be seen first: whatever is evicted and revoked is meant.
+pub(crate) fn all_seen() -> v1::EstateRequest {
+    v1::EstateRequest {
+        evict: u64::MAX,
+        revoke: u64::MAX,
+        ..v1::EstateRequest::default()
+    }
+}
+
 impl Fixture {
     /// A server without an estate.
     pub(crate) async fn bare() -> Self {
@@ -225,7 +234,7 @@ impl Fixture {
         let request = v1::EstateRequest {
             files: files.to_blob(),
             approvals: approvals.collect(),
-            ..v1::EstateRequest::default()
+            ..all_seen()
         };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
@@ -246,9 +255,8 @@ impl Fixture {
             files: files.to_blob(),
             message: "for the test".to_owned(),
             base: base.to_owned(),
-            document: false,
             reissue,
-            approvals: Vec::new(),
+            ..all_seen()
         };
         let answer = self.admin().await.estate_apply(request).await?;
         Ok(serde_json::from_str(&answer.into_inner().json).unwrap())

@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod acknowledging;
 mod administering;
 mod anchoring;
 mod approving;

@@ -209,6 +209,8 @@ impl Drop for Site {
 pub(crate) async fn apply(admin: &mut AdminClient<Channel>, files: &EstateFiles) -> Value {
     let request = EstateRequest {
         files: files.to_blob(),
+        evict: u64::MAX,
+        revoke: u64::MAX,
         ..EstateRequest::default()
     };
     let applied = admin.estate_apply(request).await.unwrap().into_inner();

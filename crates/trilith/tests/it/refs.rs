@@ -317,6 +317,7 @@ fn estate_of(folder: &Path, files: &[(&str, [u8; 32])]) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     write("estate.toml", "trust_domain = \"example.org\"\n");
     write("references/web.json", &references.to_string());
+    write("references/pools.toml", "[[pool]]\nname = \"web\"\n");
 }
 
 #[test]
@@ -363,6 +364,11 @@ fn a_policy_is_made_from_what_is_listed_and_only_a_change_makes_a_new_one() {
     };
     estate_of(&estate, &[]);
     refused(run("web", &db, &key), "IPE-EMPTY");
+    // No machine is sent a policy of a ring that nobody is in.
+    let nowhere = run("webb", &db, &key);
+    let said = String::from_utf8_lossy(&nowhere.stderr).into_owned();
+    assert!(said.contains("did you mean `web`?"), "{said}");
+    refused(nowhere, "SEAL-RING");
     assert!(!output.exists(), "nothing half-written");
 
     estate_of(&estate, &[("/usr/bin/web", [1; 32])]);
@@ -496,6 +502,58 @@ fn a_boot_rule_is_made_added_to_and_refused_where_it_cannot_be_meant() {
     ]);
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("REF-CHANGE-FORM"), "{said}");
+}
+
+/// Written into an estate, a mistyped ring is told; the file is written, as the pool may be declared next.
+#[test]
+fn a_ring_that_is_no_pool_of_the_estate_is_told() {
+    let folder = testkit::temp_dir().expect("a folder");
+    let estate = folder.path().join("estate");
+    estate_of(&estate, &[]);
+    let file = estate.join("references/boot.json");
+    let boot = |ring: &str| {
+        let words = ["--rule", "web", "--ring", ring, "--command-line", "quiet"];
+        let ran = trilith(&[&["boot", text(&file)][..], &words].concat());
+        assert!(ran.status.success(), "{ran:?}");
+        String::from_utf8_lossy(&ran.stderr).into_owned()
+    };
+    assert_eq!(boot("web"), "");
+    let said = boot("wbe");
+    assert!(
+        said.contains("SEAL-RING") && said.contains("\"wbe\""),
+        "{said}"
+    );
+    assert!(file.exists());
+}
+
+#[test]
+fn a_key_that_is_none_is_refused_with_a_code() {
+    let folder = testkit::temp_dir().expect("a folder");
+    let (key, provenance) = (folder.path().join("key.pem"), folder.path().join("p.json"));
+    std::fs::write(&provenance, "{}").expect("written");
+    for bytes in [
+        "",
+        "-----BEGIN PUBLIC KEY-----\n?\n-----END PUBLIC KEY-----\n",
+    ] {
+        std::fs::write(&key, bytes).expect("written");
+        let output = folder.path().join("out.json");
+        let ran = trilith(&[
+            "import",
+            "slsa",
+            text(&provenance),
+            "--key",
+            text(&key),
+            "--output",
+            text(&output),
+        ]);
+        assert_eq!(ran.status.code(), Some(1), "{ran:?}");
+        let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+        assert!(
+            said.contains("REF-KEY-FILE") && said.contains("openssl"),
+            "{said}"
+        );
+        assert!(!output.exists());
+    }
 }
 
 const KERNEL: &str = "linux-image-6.1.0-56-amd64";

@@ -2,7 +2,7 @@
 //! change: nothing of them is markup.
 
 use super::super::ask::{list, policy_name, residuals, text};
-use super::{plain, problem_line};
+use super::{plain, problem_line, running};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -15,10 +15,11 @@ const MOST_LINES: usize = 200;
 pub(crate) fn page(document: &Value) -> String {
     let mut page = String::new();
     let applicable = document.get("applicable").and_then(Value::as_bool) == Some(true);
-    let verdict = if applicable {
-        "it can be applied"
-    } else {
-        "**it cannot be applied**"
+    let flags = running::flags(document);
+    let verdict = match (applicable, &flags) {
+        (true, None) => "it can be applied".to_owned(),
+        (true, Some(flags)) => format!("it can be applied by whoever means it: {}", code(flags)),
+        (false, _) => "**it cannot be applied**".to_owned(),
     };
     line(&mut page, format_args!("### Estate plan: {verdict}\n"));
     for reason in list(document, "/reasons") {
@@ -62,6 +63,9 @@ pub(crate) fn page(document: &Value) -> String {
         })
         .collect();
     section(&mut page, "Machines that it evicts", true, &evicted);
+    let sentences = running::sentences(document);
+    let sentences: Vec<String> = sentences.iter().map(|one| code(one)).collect();
+    section(&mut page, "What becomes of what runs", true, &sentences);
     replayed(&mut page, document.get("replayed").unwrap_or(&Value::Null));
     let version = text(document, "/version");
     if !version.is_empty() {
@@ -362,6 +366,23 @@ mod tests {
 
             Version `abc`
         "####]].assert_eq(&page(&document));
+    }
+
+    #[test]
+    fn what_an_apply_has_to_have_seen_stands_at_the_top() {
+        let nobody = json!({ "count": 0, "workloads": [] });
+        let page = page(&json!({
+            "applicable": true,
+            "running": { "standing": 2, "revoked": 2, "identities": [
+                { "identity": "payments/api", "revoked": 2, "loses": nobody, "gains": nobody } ] },
+            "acknowledge": { "evict": 0, "revoke": 2 },
+        }));
+        let title = "### Estate plan: it can be applied by whoever means it: `--revoke 2`";
+        assert!(page.starts_with(title), "{page}");
+        assert!(
+            page.contains("- `revokes 2 SVIDs of payments/api`"),
+            "{page}"
+        );
     }
 
     #[test]

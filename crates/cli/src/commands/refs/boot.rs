@@ -1,6 +1,6 @@
 //! `refs boot`: makes a rule of `[[boot]]`, or adds to one what may boot. The file is JSON, as imports write it.
 
-use super::{first, named, read, time, write_whole};
+use super::{first, named, read, rings, time, write_whole};
 use crate::arguments::{BootArguments, Global, SecureBootArgument};
 use crate::{Failure, output};
 use anyhow::Context as _;
@@ -52,6 +52,7 @@ pub(super) fn boot(arguments: &BootArguments, global: &Global) -> Result<(), Fai
         return Err(first(findings));
     }
     write_whole(path, file.to_json().as_bytes())?;
+    rings::warn(path, &told.rings);
     if global.json {
         output::json(&json!({ "file": path, "rule": told }));
         return Ok(());

@@ -1,6 +1,6 @@
 //! When and where a generation holds. What it holds is what was imported.
 
-use super::{first, named, read, time, write_whole};
+use super::{first, named, read, rings, time, write_whole};
 use crate::arguments::{ChangeArguments, Global};
 use crate::{Failure, output};
 use anyhow::Context as _;
@@ -40,6 +40,7 @@ pub(super) fn change(arguments: &ChangeArguments, global: &Global) -> Result<(),
         return Err(first(findings));
     }
     write_whole(path, file.to_json().as_bytes())?;
+    rings::warn(path, &arguments.add_rings);
     if global.json {
         output::json(&json!({
             "file": path,

@@ -5,8 +5,8 @@ use crate::Failure;
 use crate::arguments::{
     Global, KernelArguments, PhaseArgument, SlsaArguments, UefiArguments, UkiArguments,
 };
-use anyhow::Context as _;
 use crypto::PublicKey;
+use facts::Finding;
 use references::boot::Phase;
 use references::{Digest, import, slsa as provenance};
 use std::path::Path;
@@ -93,13 +93,20 @@ pub(super) fn slsa(arguments: &SlsaArguments, global: &Global) -> Result<(), Fai
 }
 
 fn public_key(path: &Path) -> Result<PublicKey, Failure> {
-    let doing = || format!("{} is no public key in PEM", path.display());
-    let text = String::from_utf8(read(path)?).with_context(doing)?;
-    let body = text
-        .split_once("-----BEGIN PUBLIC KEY-----")
-        .and_then(|(_, rest)| rest.split_once("-----END PUBLIC KEY-----"))
-        .map(|(body, _)| body.split_whitespace().collect::<String>())
-        .with_context(doing)?;
-    let der = crypto::base64::decode(&body).with_context(doing)?;
-    Ok(PublicKey::from_spki_der(&der).with_context(doing)?)
+    let bytes = read(path)?;
+    let key = std::str::from_utf8(&bytes).ok().and_then(|text| {
+        let (_, rest) = text.split_once("-----BEGIN PUBLIC KEY-----")?;
+        let (body, _) = rest.split_once("-----END PUBLIC KEY-----")?;
+        let body: String = body.split_whitespace().collect();
+        PublicKey::from_spki_der(&crypto::base64::decode(&body).ok()?).ok()
+    });
+    key.ok_or_else(|| {
+        Finding::new(
+            "REF-KEY-FILE",
+            format!("{} is no public key that signs provenance", path.display()),
+        )
+        .expected("PEM (`BEGIN PUBLIC KEY`): P-256, P-384, Ed25519 or RSA")
+        .next("the builder's own key, or of a certificate: openssl x509 -in CERT.pem -pubkey -noout > KEY.pem")
+        .into()
+    })
 }

@@ -11,7 +11,12 @@ use serde_json::json;
 use std::path::Path;
 
 pub(super) fn emit(arguments: &IpeArguments, global: &Global) -> Result<(), Failure> {
-    let estate = folder::compile(&folder::read(&arguments.estate)?)?;
+    let files = folder::read(&arguments.estate)?;
+    let estate = folder::compile(&files)?;
+    // A policy that no machine is sent looks like one that is enforced.
+    if let Some(finding) = super::rings::unknown(&files, std::slice::from_ref(&arguments.ring)) {
+        return Err(finding.into());
+    }
     let certificate = read(&arguments.certificate)?;
     let key = key(&arguments.key)?;
     let now = arguments.at.as_deref().map(super::time).transpose()?;

@@ -8,10 +8,11 @@ mod kept;
 
 use super::update;
 use crate::core::Core;
-use crate::current::Current;
+use crate::current::{Allowed, Current};
 use crate::refusal::Refusal;
 use crate::revoke::Revocation;
 use crate::workloads::Workload;
+use facts::Affirmed;
 use kept::Kept;
 use ledger::body::{self, Body as _, TargetKind};
 use proto::v1::node_update::Update;
@@ -109,6 +110,46 @@ fn judge(core: &Core, old: Option<&Current>, new: &Current) -> Judged {
     judged
 }
 
+/// What a version says to a workload.
+struct Seen {
+    facts: Arc<Affirmed>,
+    /// Whether these are others than before.
+    moved: bool,
+    allowed: Arc<[Allowed]>,
+    lost: Vec<Lost>,
+}
+
+/// What `new` says to what runs on `node`. Changes nothing.
+fn seen(core: &Core, new: &Current, node: &str, workload: &Workload) -> Seen {
+    let restated = crate::enforcing::restated(core, node, &workload.facts, new);
+    let facts = match (new.known(&restated, core.now()).0, &restated) {
+        (Cow::Borrowed(_), Cow::Borrowed(_)) => Arc::clone(&workload.facts),
+        (placed, _) => Arc::new(placed.into_owned()),
+    };
+    let allowed = new.assumable(&facts);
+    let mut lost = Vec::new();
+    for held in &workload.held {
+        let stands = {
+            let state = core.state();
+            state.svid(&held.serial).is_none_or(|row| state.stands(row))
+        };
+        // What was taken away before is not taken away again.
+        if stands && allowed.iter().all(|identity| identity.path != held.path) {
+            lost.push(Lost {
+                node: node.to_owned(),
+                spiffe_id: format!("spiffe://{}/{}", core.trust_domain, held.path),
+                serial: held.serial.clone(),
+            });
+        }
+    }
+    Seen {
+        moved: !Arc::ptr_eq(&facts, &workload.facts),
+        facts,
+        allowed,
+        lost,
+    }
+}
+
 impl Judged {
     /// Judges what runs on a node, by its name there.
     fn workload(
@@ -119,28 +160,14 @@ impl Judged {
         known: &mut HashSet<String>,
         reissue: bool,
     ) {
-        let restated = crate::enforcing::restated(core, node, &workload.facts, new);
-        let facts = match (new.known(&restated, core.now()).0, &restated) {
-            (Cow::Borrowed(_), Cow::Borrowed(_)) => Arc::clone(&workload.facts),
-            (placed, _) => Arc::new(placed.into_owned()),
-        };
-        let moved = !Arc::ptr_eq(&facts, &workload.facts);
-        let allowed = new.assumable(&facts);
-        for held in &workload.held {
-            known.insert(held.serial.clone());
-            let stands = {
-                let state = core.state();
-                state.svid(&held.serial).is_none_or(|row| state.stands(row))
-            };
-            // What was taken away before is not taken away again.
-            if stands && allowed.iter().all(|identity| identity.path != held.path) {
-                self.refused.push(Lost {
-                    node: node.to_owned(),
-                    spiffe_id: format!("spiffe://{}/{}", core.trust_domain, held.path),
-                    serial: held.serial.clone(),
-                });
-            }
-        }
+        let Seen {
+            facts,
+            moved,
+            allowed,
+            lost,
+        } = seen(core, new, node, &workload);
+        known.extend(workload.held.iter().map(|held| held.serial.clone()));
+        self.refused.extend(lost);
         if allowed != workload.allowed || moved || reissue {
             let changed = self.changed.entry(node.to_owned()).or_default();
             changed.push(name.to_owned());
@@ -154,6 +181,61 @@ impl Judged {
             core.workloads.set(node, name, workload);
         }
     }
+}
+
+/// A workload that a version would let become an identity, or not any more.
+pub(crate) struct Moved {
+    pub(crate) node: String,
+    pub(crate) facts: Arc<Affirmed>,
+    pub(crate) path: String,
+}
+
+/// What a version would do to what runs, if it were in force.
+#[derive(Default)]
+pub(crate) struct Tried {
+    pub(crate) loses: Vec<Moved>,
+    pub(crate) gains: Vec<Moved>,
+    /// Serials of SVIDs that it would cut.
+    pub(crate) cut: HashSet<String>,
+}
+
+/// Judges as [`rejudge`] would by `new`, and changes nothing. Reads the disk.
+pub(crate) fn tried(core: &Core, old: &Current, new: &Current) -> Tried {
+    let mut tried = Tried::default();
+    let mut known = HashSet::new();
+    for (node, _, workload) in core.workloads.all() {
+        let seen = seen(core, new, &node, &workload);
+        known.extend(workload.held.iter().map(|held| held.serial.clone()));
+        tried
+            .cut
+            .extend(seen.lost.into_iter().map(|lost| lost.serial));
+        let without = |these: &[Allowed], those: &[Allowed], facts: &Arc<Affirmed>| {
+            let only = these
+                .iter()
+                .filter(|one| those.iter().all(|other| other.path != one.path));
+            let moved = only.map(|one| Moved {
+                node: node.clone(),
+                facts: Arc::clone(facts),
+                path: one.path.clone(),
+            });
+            moved.collect::<Vec<_>>()
+        };
+        let before = &workload.allowed;
+        tried
+            .loses
+            .extend(without(before, &seen.allowed, &workload.facts));
+        tried
+            .gains
+            .extend(without(&seen.allowed, before, &seen.facts));
+    }
+    if !old.estate.assumes_as(&new.estate) {
+        let mut judged = Judged::default();
+        let issued = |svid: &SvidRow| svid.estate.is_some();
+        untold(core, new, &known, issued, Kept::default(), &mut judged);
+        let lost = judged.refused.into_iter().chain(judged.unread);
+        tried.cut.extend(lost.map(|lost| lost.serial));
+    }
+    tried
 }
 
 /// Cuts what the estate does not grant any more to workloads of `node`, of which something else is known now,

@@ -153,7 +153,9 @@ impl Server {
     pub(crate) fn apply_folder(&self) {
         let folder = self.folder.join("estate");
         let folder = folder.to_str().expect("UTF-8");
-        self.ask(&["estate", "apply", folder, "--message", "guests"]);
+        // What a change takes from guests is what these tests are about.
+        let meant = ["--evict", "9", "--revoke", "99", "--message", "guests"];
+        self.ask(&[&["estate", "apply", folder][..], &meant].concat());
     }
 
     /// The machine in the guest, if it is known. The host may be another.
