@@ -4,6 +4,7 @@
 //! principal and resource before anything that can err. What it holds back, the policy neither matches nor errs on.
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::ask::{elsewhere, unlisted_in};
 use crate::authorize::{OwnedMet, Unanswerable};
 use crate::decision::Effect;
@@ -226,11 +227,11 @@ impl Estate {
         )
     }
 
-    /// Every declared administrator, in order of their numbers.
+    /// Every declared administrator, in order.
     pub(crate) fn administrator_ends(&self) -> Ends<'_> {
-        let numbers = self.model.administrators.keys();
-        let nodes = numbers.filter_map(|number| {
-            let id = self.graph.find(&admin_uid(*number))?;
+        let administrators = self.model.administrators.keys();
+        let nodes = administrators.filter_map(|who| {
+            let id = self.graph.find(&admin_uid(who))?;
             self.graph.node(id)
         });
         Ends::new(

@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod administrators;
 mod assumable;
 mod assume;
 mod attacks;
