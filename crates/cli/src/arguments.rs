@@ -2,6 +2,7 @@
 
 mod attest;
 pub(crate) mod estate;
+mod people;
 mod records;
 mod refs;
 mod resources;
@@ -10,6 +11,7 @@ pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
+pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use estate::{
     AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
@@ -58,6 +60,23 @@ pub struct Global {
         value_name = "PATH"
     )]
     pub admin_socket: PathBuf,
+    /// Ask this server over the network instead, as the person who has logged in there (`trilith login`)
+    #[arg(
+        long,
+        global = true,
+        env = "TRILITH_ADMIN_SERVER",
+        value_name = "HOST:PORT"
+    )]
+    pub admin_server: Option<String>,
+    /// File of the session with that server; `trilith/session.json` in $XDG_STATE_HOME or ~/.local/state by
+    /// default
+    #[arg(
+        long,
+        global = true,
+        env = "TRILITH_SESSION",
+        value_name = "FILE"
+    )]
+    pub session: Option<PathBuf>,
     /// What to log, as `info` or `server=debug,info`
     #[arg(
         long,
@@ -190,6 +209,14 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 30d\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 2026-05-12 --json"
     )]
     Replay(ReplayArguments),
+    /// Log in at an OpenID provider, to administer a server over the network
+    #[command(
+        after_long_help = "Example:\n  trilith login --admin-server trilith.example.org:7443 --issuer https://login.example.org --trust-domain example.org --pin tl1:0123…"
+    )]
+    Login(LoginArguments),
+    /// End the session that `trilith login` began
+    #[command(after_long_help = "Example:\n  trilith logout --admin-server trilith.example.org:7443")]
+    Logout(LogoutArguments),
 }
 
 #[derive(Debug, Args)]
@@ -575,8 +602,16 @@ impl Arguments {
         let matches = tree.try_get_matches_from_mut(words)?;
         let arguments = <Self as clap::FromArgMatches>::from_arg_matches(&matches)
             .map_err(|error| error.format(&mut tree))?;
-        let given =
-            matches.value_source("admin_socket") == Some(clap::parser::ValueSource::CommandLine);
+        let by_flag = |name: &str| {
+            matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine)
+        };
+        let given = by_flag("admin_socket") || by_flag("admin_server");
+        if by_flag("admin_socket") && by_flag("admin_server") {
+            return Err(tree.error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "--admin-socket is for the server of this machine, --admin-server for one over the network: give one",
+            ));
+        }
         match arguments
             .command
             .says_where_its_server_is()
@@ -585,7 +620,7 @@ impl Arguments {
             None => Ok(arguments),
             Some(said) => Err(tree.error(
                 clap::error::ErrorKind::ArgumentConflict,
-                format!("--admin-socket is for commands that ask a server; {said}"),
+                format!("--admin-socket and --admin-server are for commands that ask a server; {said}"),
             )),
         }
     }
@@ -650,6 +685,8 @@ mod tests {
                 "gateway.toml",
             ),
             ("pdp --config p.toml --admin-socket /tmp/a", "pdp.toml"),
+            ("server --config s.toml --admin-server a:1", "server.toml"),
+            ("status --admin-server a:1 --admin-socket /tmp/a", "give one"),
         ] {
             assert!(refused(words).contains(file), "{words}");
         }

@@ -8,6 +8,7 @@ mod blast;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
+mod people;
 pub(crate) mod plan;
 mod records;
 mod refs;
@@ -89,6 +90,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::History(arguments) => records::history(&arguments, &global)?,
         Command::Unused(arguments) => return records::unused(&arguments, &global),
         Command::Replay(arguments) => records::replay(&arguments, &global)?,
+        Command::Login(arguments) => block_on(ASKING_THREADS, people::login(arguments, &global))?,
+        Command::Logout(arguments) => {
+            block_on(ASKING_THREADS, people::logout(arguments, &global))?;
+        }
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
     }
     Ok(ExitCode::SUCCESS)

@@ -45,6 +45,7 @@ mod metrics;
 mod mirrors;
 mod node;
 mod past;
+mod people;
 mod pool;
 mod prover;
 mod refusal;
@@ -58,7 +59,7 @@ mod warranted;
 mod workloads;
 
 pub use config::{
-    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, TeeFetch, TeeSource,
+    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc, TeeFetch, TeeSource,
     TeeVendor,
 };
 pub use past::Past;
