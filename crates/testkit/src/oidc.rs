@@ -5,16 +5,20 @@ use crate::mortal::{self, Parting};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// Only a hung provider needs so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+static STARTED: AtomicU32 = AtomicU32::new(0);
+
 /// A running provider, gone when dropped.
 #[derive(Debug)]
 pub struct Provider {
     child: Child,
+    copy: PathBuf,
     issuer: String,
 }
 
@@ -44,7 +48,8 @@ impl Provider {
         let (node, folder) = installed().map_err(io::Error::other)?;
         let program = crate::workspace().join("tests/peers/oidc/provider.mjs");
         // It finds its packages beside itself.
-        let copy = folder.join(format!("provider-{}.mjs", std::process::id()));
+        let number = STARTED.fetch_add(1, Ordering::Relaxed);
+        let copy = folder.join(format!("provider-{}-{number}.mjs", std::process::id()));
         std::fs::copy(program, &copy)?;
         let mut command = mortal::command(node, Parting::Kill)?;
         command
@@ -53,7 +58,7 @@ impl Provider {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::null());
-        let mut child = spawned(command)?;
+        let mut child = mortal::spawn(command)?;
         let told = child.stdout.take();
         let mut lines = BufReader::new(told.ok_or_else(|| io::Error::other("no output"))?).lines();
         let issuer = loop {
@@ -67,7 +72,11 @@ impl Provider {
         };
         // What it says later has somewhere to go.
         std::thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        Ok(Self { child, issuer })
+        Ok(Self {
+            child,
+            copy,
+            issuer,
+        })
     }
 
     /// As its tokens name it: `http://127.0.0.1:PORT`.
@@ -77,14 +86,11 @@ impl Provider {
     }
 }
 
-fn spawned(command: Command) -> io::Result<Child> {
-    mortal::spawn(command)
-}
-
 impl Drop for Provider {
     fn drop(&mut self) {
         let _gone = self.child.kill();
         let _waited = self.child.wait();
+        let _removed = std::fs::remove_file(&self.copy);
     }
 }
 
