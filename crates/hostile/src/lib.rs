@@ -20,6 +20,7 @@ mod identity;
 mod ima;
 mod image;
 mod join;
+mod login;
 mod packed;
 mod seeds;
 mod tee;
@@ -45,6 +46,7 @@ pub const TARGETS: &[Target] = &[
     target("compressed", packed::compressed, packed::compressed_seeds),
     target("cose_nitro", tee::nitro, tee::nitro_seeds),
     target("efi_signatures", boot::signatures, boot::signature_seeds),
+    target("id_token", login::token, login::token_seeds),
     target("ima_ascii", ima::ascii, ima::ascii_seeds),
     target("ima_binary", ima::binary, ima::binary_seeds),
     target("ipe_policy_cms", code::policy, code::policy_seeds),
@@ -52,6 +54,7 @@ pub const TARGETS: &[Target] = &[
     target("ledger_note", identity::note, identity::note_seeds),
     target("ledger_receipt", identity::receipt, identity::receipt_seeds),
     target("oci_manifest", code::manifest, code::manifest_seeds),
+    target("oidc_provider", login::provider, login::provider_seeds),
     target("openpgp", packed::openpgp, packed::openpgp_seeds),
     target("pe", image::pe, image::pe_seeds),
     target(

@@ -170,6 +170,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "crypto",
             "facts",
             "ledger",
+            "oidc",
             "references",
             "spiffe",
             "testkit",

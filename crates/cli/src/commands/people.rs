@@ -22,6 +22,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub(crate) async fn login(arguments: LoginArguments, global: &Global) -> Result<(), Failure> {
+    let (browser, json) = (arguments.browser, global.json);
+    let show = |url: &str| {
+        if json {
+            output::json(&json!({ "open": url }));
+        } else {
+            output::note(format_args!("Open this in a browser of this machine:\n\n  {url}\n"));
+        }
+        if browser {
+            open(url);
+        }
+    };
+    log_in(arguments, global, show).await
+}
+
+/// `show` gives the person the address to open.
+async fn log_in(
+    arguments: LoginArguments,
+    global: &Global,
+    show: impl FnOnce(&str),
+) -> Result<(), Failure> {
     let server = server(global)?;
     let path = session::path(global)?;
     let trust_domain = TrustDomain::new(&arguments.trust_domain)
@@ -41,7 +61,7 @@ pub(crate) async fn login(arguments: LoginArguments, global: &Global) -> Result<
         .await
         .map_err(|status| admin::refusal(&status))?
         .into_inner();
-    let id_token = crypto::Zeroizing::new(ask(&arguments, &begun, global).await?);
+    let id_token = crypto::Zeroizing::new(ask(&arguments, &begun, show).await?);
     // The connection of before may have ended while the person looked for a second factor.
     let connected = session::connect(server, &trust_domain, pinned).await?;
     let about = (Purpose::Login, id_token.as_bytes());
@@ -123,7 +143,7 @@ fn server(global: &Global) -> Result<&str, Failure> {
 async fn ask(
     arguments: &LoginArguments,
     begun: &v1::LoginBegun,
-    global: &Global,
+    show: impl FnOnce(&str),
 ) -> Result<String, Failure> {
     let authorities = arguments.ca_file.clone();
     let client = tokio::task::spawn_blocking(move || Client::open(authorities.as_deref()))
@@ -134,14 +154,7 @@ async fn ask(
     let loopback = Loopback::bind().await?;
     let (state, verifier) = (oidc::pkce::verifier(), oidc::pkce::verifier());
     let url = request(&metadata, begun, &loopback.address(), (&state, &verifier));
-    if global.json {
-        output::json(&json!({ "open": url }));
-    } else {
-        output::note(format_args!("Open this in a browser of this machine:\n\n  {url}\n"));
-    }
-    if arguments.browser {
-        open(&url);
-    }
+    show(&url);
     let within = Duration::from_secs(arguments.timeout);
     let answered = tokio::time::timeout(within, loopback.answer(|query| {
         redirect::code(query, &state, &metadata.issuer, metadata.names_issuer)
@@ -235,42 +248,4 @@ fn open(url: &str) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_request_carries_no_secret_and_every_guard() {
-        let metadata = Metadata {
-            issuer: "https://a.example".to_owned(),
-            authorization_endpoint: "https://a.example/auth?tenant=1".to_owned(),
-            token_endpoint: String::new(),
-            jwks_uri: String::new(),
-            names_issuer: false,
-        };
-        let begun = v1::LoginBegun {
-            client_id: "a&b".to_owned(),
-            nonce: "n".to_owned(),
-            expires: 0,
-            max_age_s: 60,
-        };
-        let url = request(&metadata, &begun, "http://127.0.0.1:1/callback", ("s", "v"));
-        let challenge = oidc::pkce::challenge("v");
-        assert_eq!(
-            url,
-            format!(
-                "https://a.example/auth?tenant=1&response_type=code&scope=openid&client_id=a%26b\
-                 &redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcallback&state=s&nonce=n\
-                 &code_challenge={challenge}&code_challenge_method=S256&max_age=60"
-            )
-        );
-    }
-
-    #[test]
-    fn what_is_no_token_answer_is_a_finding() {
-        assert_eq!(token(200, br#"{"id_token":"a.b.c"}"#).unwrap(), "a.b.c");
-        for (status, body) in [(200, "{}"), (400, r#"{"error":"invalid_grant"}"#), (400, r#"{"id_token":"a"}"#), (200, "<html>")] {
-            let refused = token(status, body.as_bytes()).unwrap_err();
-            assert_eq!(refused.findings()[0].code, "CLI-LOGIN-TOKEN");
-        }
-    }
-}
+mod tests;
