@@ -4,7 +4,6 @@
 //! principal and resource before anything that can err. What it holds back, the policy neither matches nor errs on.
 
 use crate::action::Action;
-use crate::administrator::Administrator;
 use crate::ask::{elsewhere, unlisted_in};
 use crate::authorize::{OwnedMet, Unanswerable};
 use crate::decision::Effect;
