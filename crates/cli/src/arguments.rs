@@ -11,12 +11,12 @@ pub(crate) use attest::{
     AttestCommand, DiffArguments, DryRunArguments, EarArguments, EndorsementsCommand,
     EndorsementsFetchArguments, EndorsementsListArguments, ExplainArguments, Side, Verdict,
 };
-pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use estate::{
     AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };
+pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
     ReplayArguments, UnusedArguments,
@@ -70,12 +70,7 @@ pub struct Global {
     pub admin_server: Option<String>,
     /// File of the session with that server; `trilith/session.json` in $XDG_STATE_HOME or ~/.local/state by
     /// default
-    #[arg(
-        long,
-        global = true,
-        env = "TRILITH_SESSION",
-        value_name = "FILE"
-    )]
+    #[arg(long, global = true, env = "TRILITH_SESSION", value_name = "FILE")]
     pub session: Option<PathBuf>,
     /// What to log, as `info` or `server=debug,info`
     #[arg(
@@ -215,7 +210,9 @@ pub enum Command {
     )]
     Login(LoginArguments),
     /// End the session that `trilith login` began
-    #[command(after_long_help = "Example:\n  trilith logout --admin-server trilith.example.org:7443")]
+    #[command(
+        after_long_help = "Example:\n  trilith logout --admin-server trilith.example.org:7443"
+    )]
     Logout(LogoutArguments),
 }
 
@@ -602,9 +599,8 @@ impl Arguments {
         let matches = tree.try_get_matches_from_mut(words)?;
         let arguments = <Self as clap::FromArgMatches>::from_arg_matches(&matches)
             .map_err(|error| error.format(&mut tree))?;
-        let by_flag = |name: &str| {
-            matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine)
-        };
+        let by_flag =
+            |name: &str| matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine);
         let given = by_flag("admin_socket") || by_flag("admin_server");
         if by_flag("admin_socket") && by_flag("admin_server") {
             return Err(tree.error(
@@ -620,7 +616,9 @@ impl Arguments {
             None => Ok(arguments),
             Some(said) => Err(tree.error(
                 clap::error::ErrorKind::ArgumentConflict,
-                format!("--admin-socket and --admin-server are for commands that ask a server; {said}"),
+                format!(
+                    "--admin-socket and --admin-server are for commands that ask a server; {said}"
+                ),
             )),
         }
     }
@@ -686,7 +684,10 @@ mod tests {
             ),
             ("pdp --config p.toml --admin-socket /tmp/a", "pdp.toml"),
             ("server --config s.toml --admin-server a:1", "server.toml"),
-            ("status --admin-server a:1 --admin-socket /tmp/a", "give one"),
+            (
+                "status --admin-server a:1 --admin-socket /tmp/a",
+                "give one",
+            ),
         ] {
             assert!(refused(words).contains(file), "{words}");
         }

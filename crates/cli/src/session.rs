@@ -20,7 +20,8 @@ use svid_tls::pin::{Anchors, PinnedAnchors};
 use tonic::transport::Channel;
 
 const LONGEST_FILE: u64 = 1 << 20;
-const LOGIN: &str = "trilith login --admin-server HOST:PORT --issuer URL --trust-domain DOMAIN --pin PIN";
+const LOGIN: &str =
+    "trilith login --admin-server HOST:PORT --issuer URL --trust-domain DOMAIN --pin PIN";
 
 /// As the file has it. What an attacker who can read it gains: the person's session, until it ends; who can
 /// write it, a server of its own in the place of the true one for this person.
@@ -46,7 +47,11 @@ pub(crate) fn path(global: &Global) -> Result<PathBuf, Failure> {
     if let Some(path) = &global.session {
         return Ok(path.clone());
     }
-    let folder = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|it| it.is_absolute())
+    };
     folder("XDG_STATE_HOME")
         .or_else(|| Some(folder("HOME")?.join(".local/state")))
         .map(|state| state.join("trilith/session.json"))
@@ -106,28 +111,40 @@ impl Session {
                 format!("{} may not be this user's alone", path.display()),
             )
             .expected("a file of this user of mode 0600")
-            .observed(format!("owner {}, mode {:04o}", metadata.uid(), metadata.mode() & 0o7777))
+            .observed(format!(
+                "owner {}, mode {:04o}",
+                metadata.uid(),
+                metadata.mode() & 0o7777
+            ))
             .next("remove it and log in again; whoever could read it had the session")
             .into());
         }
         let bytes = files::read(path, LONGEST_FILE)?.map(crypto::Zeroizing::new);
         let stored: Option<Stored> = bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok());
         let unusable = || {
-            Finding::new("CLI-SESSION-FILE", format!("{} is no session", path.display()))
-                .expected("what `trilith login` has written")
-                .next("remove it and log in again")
+            Finding::new(
+                "CLI-SESSION-FILE",
+                format!("{} is no session", path.display()),
+            )
+            .expected("what `trilith login` has written")
+            .next("remove it and log in again")
         };
         let stored = stored.ok_or_else(unusable)?;
         if stored.server != server {
-            return Err(Finding::new("CLI-SESSION", "the session is with another server")
-                .expected(server)
-                .observed(stored.server)
-                .next(LOGIN)
-                .into());
+            return Err(
+                Finding::new("CLI-SESSION", "the session is with another server")
+                    .expected(server)
+                    .observed(stored.server)
+                    .next(LOGIN)
+                    .into(),
+            );
         }
         if Timestamp::now().as_millis() >= stored.expires {
             return Err(Finding::new("CLI-SESSION", "the session has ended")
-                .expected(format!("a time before {}", Timestamp::from_millis(stored.expires)))
+                .expected(format!(
+                    "a time before {}",
+                    Timestamp::from_millis(stored.expires)
+                ))
                 .next(LOGIN)
                 .into());
         }
@@ -148,7 +165,12 @@ impl Session {
     }
 
     pub(crate) async fn connect(&self) -> Result<Link, Failure> {
-        connect(&self.stored.server, &self.trust_domain, Arc::clone(&self.anchors)).await
+        connect(
+            &self.stored.server,
+            &self.trust_domain,
+            Arc::clone(&self.anchors),
+        )
+        .await
     }
 
     /// What shows that this side of `link` holds the key.
@@ -192,7 +214,13 @@ pub(crate) fn proof(
     (purpose, about): (Purpose, &[u8]),
 ) -> Result<Vec<u8>, Failure> {
     let digest = key.public_key().spki_sha256();
-    let signed = transcript(purpose, trust_domain.as_str(), &link.exporter, &digest, about);
+    let signed = transcript(
+        purpose,
+        trust_domain.as_str(),
+        &link.exporter,
+        &digest,
+        about,
+    );
     key.sign(&signed).map_err(|error| {
         Finding::new("CLI-SESSION", "the session's key cannot sign")
             .observed(error.to_string())
@@ -261,17 +289,27 @@ mod tests {
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         // Replaced whole: nothing else is left beside it.
         keep(&path, &stored()).unwrap();
-        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        assert_eq!(
+            std::fs::read_dir(path.parent().unwrap()).unwrap().count(),
+            1
+        );
         assert_eq!(refused("127.0.0.1:2", &path), "CLI-SESSION");
         for mode in [0o640, 0o604, 0o666] {
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-            assert_eq!(refused("127.0.0.1:1", &path), "CLI-SESSION-FILE", "{mode:o}");
+            assert_eq!(
+                refused("127.0.0.1:1", &path),
+                "CLI-SESSION-FILE",
+                "{mode:o}"
+            );
         }
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&path, &link).unwrap();
         assert_eq!(refused("127.0.0.1:1", &link), "CLI-SESSION-FILE");
-        let ended = Stored { expires: 1, ..stored() };
+        let ended = Stored {
+            expires: 1,
+            ..stored()
+        };
         keep(&path, &ended).unwrap();
         assert_eq!(refused("127.0.0.1:1", &path), "CLI-SESSION");
         forget(&path).unwrap();

@@ -50,7 +50,17 @@ mod tests {
         for text in ["uid:0", "uid:4294967295", "person:people/ada"] {
             assert_eq!(Administrator::parse(text).unwrap().to_string(), text);
         }
-        for text in ["", "0", "uid:", "uid:00", "uid:+1", "uid:-1", "uid:4294967296", "person:", "Person:a"] {
+        for text in [
+            "",
+            "0",
+            "uid:",
+            "uid:00",
+            "uid:+1",
+            "uid:-1",
+            "uid:4294967296",
+            "person:",
+            "Person:a",
+        ] {
             assert_eq!(Administrator::parse(text), None, "{text}");
         }
     }

@@ -13,8 +13,8 @@ mod vouching;
 
 use crate::administrator::Administrator;
 use crate::declare::{
-    AdministratorEntry, Attributes, DelegationsFile, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry,
-    ReferencesFile, ResourcesFile, TestEntry, TestsFile,
+    AdministratorEntry, Attributes, DelegationsFile, EstateFile, GroupEntry, IdentitiesFile,
+    IdentityEntry, ReferencesFile, ResourcesFile, TestEntry, TestsFile,
 };
 use crate::duration::Seconds;
 use crate::files::EstateFiles;

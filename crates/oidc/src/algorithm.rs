@@ -29,7 +29,9 @@ mod tests {
 
     #[test]
     fn what_needs_no_public_key_has_no_name() {
-        for name in ["none", "None", "HS256", "HS384", "HS512", "rs256", "", "A128KW"] {
+        for name in [
+            "none", "None", "HS256", "HS384", "HS512", "rs256", "", "A128KW",
+        ] {
             assert_eq!(Algorithm::from_name(name), None, "{name}");
         }
         for name in DEFAULT_ALGORITHMS {

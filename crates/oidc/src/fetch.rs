@@ -92,7 +92,10 @@ impl Client {
             None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
         };
         let unusable = |observed: &str| {
-            let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+            let names: Vec<String> = files
+                .iter()
+                .map(|file| file.display().to_string())
+                .collect();
             Finding::new(
                 "OIDC-CA",
                 "the authorities that may certify the provider cannot be read",
@@ -134,7 +137,10 @@ impl Client {
         let asked = self.exchange(&address, form);
         match tokio::time::timeout(DEADLINE, asked).await {
             Ok(answer) => answer.map_err(|what| failed(url, &what)),
-            Err(_) => Err(failed(url, &format!("no answer within {} s", DEADLINE.as_secs()))),
+            Err(_) => Err(failed(
+                url,
+                &format!("no answer within {} s", DEADLINE.as_secs()),
+            )),
         }
     }
 
@@ -150,10 +156,9 @@ impl Client {
             .header(header::ACCEPT, "application/json")
             .header(header::CONNECTION, "close");
         if form.is_some() {
-            request = request.method(Method::POST).header(
-                header::CONTENT_TYPE,
-                "application/x-www-form-urlencoded",
-            );
+            request = request
+                .method(Method::POST)
+                .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
         }
         let request = request
             .body(Full::new(Bytes::from(form.unwrap_or_default())))
@@ -206,10 +211,13 @@ async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 
 fn failed(url: &str, what: &str) -> Finding {
     let url: String = url.chars().take(200).collect();
-    Finding::new("OIDC-PROVIDER", "the OpenID provider gives no answer that can be used")
-        .expected(format!("an answer from {url}"))
-        .observed(what)
-        .next("see that the provider runs and is reached from here; then log in again")
+    Finding::new(
+        "OIDC-PROVIDER",
+        "the OpenID provider gives no answer that can be used",
+    )
+    .expected(format!("an answer from {url}"))
+    .observed(what)
+    .next("see that the provider runs and is reached from here; then log in again")
 }
 
 #[cfg(test)]
@@ -239,7 +247,11 @@ mod tests {
             "https://login.example.org/#x",
             "https://login.example.org:99999",
         ] {
-            assert_eq!(Address::parse(bad).unwrap_err().code, "OIDC-ADDRESS", "{bad}");
+            assert_eq!(
+                Address::parse(bad).unwrap_err().code,
+                "OIDC-ADDRESS",
+                "{bad}"
+            );
         }
     }
 }

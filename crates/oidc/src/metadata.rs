@@ -85,8 +85,14 @@ mod tests {
         let parse = |said: &str| Metadata::parse(said.as_bytes(), "https://a.example");
         assert!(parse(SAID).is_ok());
         for (from, to) in [
-            ("\"issuer\":\"https://a.example\"", "\"issuer\":\"https://a.example/\""),
-            ("\"issuer\":\"https://a.example\"", "\"issuer\":\"https://b.example\""),
+            (
+                "\"issuer\":\"https://a.example\"",
+                "\"issuer\":\"https://a.example/\"",
+            ),
+            (
+                "\"issuer\":\"https://a.example\"",
+                "\"issuer\":\"https://b.example\"",
+            ),
             ("\"issuer\":\"https://a.example\",", ""),
             ("https://a.example/token", "http://a.example/token"),
             ("https://a.example/jwks", "file:///etc/passwd"),
@@ -95,7 +101,10 @@ mod tests {
                 "{\"issuer\"",
                 "{\"code_challenge_methods_supported\":[\"plain\"],\"issuer\"",
             ),
-            ("{\"issuer\"", "{\"issuer\":\"https://b.example\",\"issuer\""),
+            (
+                "{\"issuer\"",
+                "{\"issuer\":\"https://b.example\",\"issuer\"",
+            ),
         ] {
             let said = SAID.replace(from, to);
             assert_ne!(said, SAID);

@@ -10,12 +10,7 @@ const LONGEST_QUERY: usize = 8 * 1_024;
 /// # Errors
 /// `OIDC-REDIRECT`; `OIDC-REDIRECT-STATE`: the answer to another request, or forged;
 /// `OIDC-REDIRECT-ISSUER`; `OIDC-REDIRECT-DENIED`: the provider, or the person, said no.
-pub fn code(
-    query: &str,
-    state: &str,
-    issuer: &str,
-    names_issuer: bool,
-) -> Result<String, Finding> {
+pub fn code(query: &str, state: &str, issuer: &str, names_issuer: bool) -> Result<String, Finding> {
     let refused = |what: &str| {
         Finding::new("OIDC-REDIRECT", "this is no answer of a provider")
             .expected("a query with one `code` and one `state`")
@@ -41,9 +36,8 @@ pub fn code(
         }
     }
     // Before anything else: whoever does not know the state did not answer us.
-    let known = said_state.is_some_and(|said| {
-        crypto::constant_time_eq(said.as_bytes(), state.as_bytes())
-    });
+    let known =
+        said_state.is_some_and(|said| crypto::constant_time_eq(said.as_bytes(), state.as_bytes()));
     if !known {
         return Err(Finding::new(
             "OIDC-REDIRECT-STATE",
@@ -64,12 +58,17 @@ pub fn code(
         .next("log in again; tell whoever runs the provider if it stays so"));
     }
     if let Some(error) = error {
-        let error: String = error.chars().filter(|c| c.is_ascii_graphic()).take(64).collect();
-        return Err(
-            Finding::new("OIDC-REDIRECT-DENIED", "the provider did not log the person in")
-                .observed(error)
-                .next("log in again: trilith login"),
-        );
+        let error: String = error
+            .chars()
+            .filter(|c| c.is_ascii_graphic())
+            .take(64)
+            .collect();
+        return Err(Finding::new(
+            "OIDC-REDIRECT-DENIED",
+            "the provider did not log the person in",
+        )
+        .observed(error)
+        .next("log in again: trilith login"));
     }
     code.filter(|code| !code.is_empty())
         .ok_or_else(|| refused("no `code`"))
@@ -115,7 +114,10 @@ mod tests {
     fn only_the_answer_to_this_request_is_taken() {
         let take = |query: &str| code(query, "s1", "https://a.example", false);
         assert_eq!(take("code=a%2Bb&state=s1&x=%zz").unwrap(), "a+b");
-        assert_eq!(take("iss=https%3A%2F%2Fa.example&state=s1&code=c").unwrap(), "c");
+        assert_eq!(
+            take("iss=https%3A%2F%2Fa.example&state=s1&code=c").unwrap(),
+            "c"
+        );
         for (query, refusal) in [
             ("code=c", "OIDC-REDIRECT-STATE"),
             ("code=c&state=", "OIDC-REDIRECT-STATE"),
@@ -126,7 +128,10 @@ mod tests {
             ("code=%f&state=s1", "OIDC-REDIRECT"),
             ("code=&state=s1", "OIDC-REDIRECT"),
             ("state=s1", "OIDC-REDIRECT"),
-            ("code=c&state=s1&iss=https://b.example", "OIDC-REDIRECT-ISSUER"),
+            (
+                "code=c&state=s1&iss=https://b.example",
+                "OIDC-REDIRECT-ISSUER",
+            ),
             ("error=access_denied&state=s1", "OIDC-REDIRECT-DENIED"),
         ] {
             assert_eq!(take(query).unwrap_err().code, refusal, "{query}");

@@ -87,7 +87,8 @@ pub fn verify(
             .observed(shown(&header.key))
             .next("log in again: trilith login")
     })?;
-    let signature = base64::decode_url(parts.signature).map_err(|_| form("the signature is not base64url"))?;
+    let signature =
+        base64::decode_url(parts.signature).map_err(|_| form("the signature is not base64url"))?;
     let algorithm = (header.name.as_str(), header.algorithm);
     if !key.verifies(algorithm, parts.signed.as_bytes(), &signature) {
         return Err(Finding::new(
@@ -97,7 +98,8 @@ pub fn verify(
         .observed(format!("{} by key {}", header.name, shown(&header.key)))
         .next("log in again; a token that was changed on its way looks like this"));
     }
-    let claims = base64::decode_url(parts.claims).map_err(|_| form("the claims are not base64url"))?;
+    let claims =
+        base64::decode_url(parts.claims).map_err(|_| form("the claims are not base64url"))?;
     let claims = Claims(json::object(&claims).map_err(|error| form(&error))?);
     claims.issuer(expected.issuer)?;
     claims.audience(expected)?;
@@ -148,7 +150,8 @@ impl<'a> Parts<'a> {
     }
 
     fn header(&self, algorithms: &[String]) -> Result<Header, Finding> {
-        let header = base64::decode_url(self.header).map_err(|_| form("the header is not base64url"))?;
+        let header =
+            base64::decode_url(self.header).map_err(|_| form("the header is not base64url"))?;
         let header = json::object(&header).map_err(|error| form(&error))?;
         let text = |name: &str| header.get(name).and_then(Value::as_str);
         let name = text("alg").unwrap_or_default();
@@ -167,7 +170,9 @@ impl<'a> Parts<'a> {
             return Err(form("it has critical headers"));
         }
         // RFC 8725, section 3.11: a token of another type is no ID token.
-        if header.contains_key("typ") && !text("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")) {
+        if header.contains_key("typ")
+            && !text("typ").is_some_and(|typ| typ.eq_ignore_ascii_case("JWT"))
+        {
             return Err(form("it is of another type").expected("typ JWT, or none"));
         }
         let key = text("kid").filter(|key| !key.is_empty()).ok_or_else(|| {
@@ -244,7 +249,9 @@ impl Claims {
             return Err(refused("other audiences alone"));
         }
         if expected.audience.is_some_and(|one| !listed.contains(&one)) {
-            return Err(refused("not the audience that has to stand beside the client"));
+            return Err(refused(
+                "not the audience that has to stand beside the client",
+            ));
         }
         let known = |one: &&str| *one == expected.client_id || Some(*one) == expected.audience;
         if !listed.iter().all(known) {
@@ -296,12 +303,11 @@ impl Claims {
         if !expected.is_empty() && crypto::constant_time_eq(said.as_bytes(), expected.as_bytes()) {
             return Ok(());
         }
-        Err(Finding::new(
-            "OIDC-TOKEN-NONCE",
-            "the token was made for another login",
+        Err(
+            Finding::new("OIDC-TOKEN-NONCE", "the token was made for another login")
+                .expected("the nonce that this server gave for this login")
+                .next("log in again: trilith login"),
         )
-        .expected("the nonce that this server gave for this login")
-        .next("log in again: trilith login"))
     }
 
     /// "If the auth_time Claim was requested … the Client SHOULD check the auth_time Claim value."
@@ -345,5 +351,8 @@ fn form(what: &str) -> Finding {
 
 /// A stranger's words, as they may be shown.
 fn shown(text: &str) -> String {
-    text.chars().take(64).flat_map(char::escape_default).collect()
+    text.chars()
+        .take(64)
+        .flat_map(char::escape_default)
+        .collect()
 }

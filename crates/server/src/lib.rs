@@ -59,8 +59,8 @@ mod warranted;
 mod workloads;
 
 pub use config::{
-    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc, TeeFetch, TeeSource,
-    TeeVendor,
+    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc, TeeFetch,
+    TeeSource, TeeVendor,
 };
 pub use past::Past;
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

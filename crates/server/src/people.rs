@@ -136,9 +136,17 @@ impl PeopleService {
                 .expected(format!("at most {} bytes", oidc::MAX_TOKEN));
             return Err(Refusal::Invalid(finding));
         }
-        self.proved(peer, &key, (Purpose::Login, token.as_bytes()), &request.proof)?;
+        self.proved(
+            peer,
+            &key,
+            (Purpose::Login, token.as_bytes()),
+            &request.proof,
+        )?;
         let now = core.now();
-        let given = core.people.nonces.given(&request.issuer, &key, &request.nonce, now)?;
+        let given = core
+            .people
+            .nonces
+            .given(&request.issuer, &key, &request.nonce, now)?;
         let denied = Refusal::Denied;
         let algorithms = &provider.terms.algorithms;
         let named = oidc::claimed_key(token, algorithms).map_err(denied)?;
@@ -158,19 +166,27 @@ impl PeopleService {
         core.people.nonces.used(&request.nonce, given, now)?;
         let current = core.estate()?;
         let person = current.estate.person(subject.issuer(), subject.subject());
-        let person = person.map(|identity| identity.path.clone()).ok_or_else(|| {
-            Refusal::Denied(
-                Finding::new("LOGIN-PERSON", "the estate knows nobody by this login")
-                    .expected("an identity of kind \"person\" with this `login`")
-                    .observed(format!("issuer {}, subject {}", subject.issuer(), subject.subject()))
-                    .next("declare the person in identities/ and apply the estate"),
-            )
-        })?;
+        let person = person
+            .map(|identity| identity.path.clone())
+            .ok_or_else(|| {
+                Refusal::Denied(
+                    Finding::new("LOGIN-PERSON", "the estate knows nobody by this login")
+                        .expected("an identity of kind \"person\" with this `login`")
+                        .observed(format!(
+                            "issuer {}, subject {}",
+                            subject.issuer(),
+                            subject.subject()
+                        ))
+                        .next("declare the person in identities/ and apply the estate"),
+                )
+            })?;
         not_revoked(core, &person)?;
         let until = now.plus_secs(provider.terms.session_s);
         let session = Session::new(&subject, person, key, until);
         let index = self.record(&session, "login").await?;
-        core.people.sessions.begin(Arc::new(session.recorded(index)));
+        core.people
+            .sessions
+            .begin(Arc::new(session.recorded(index)));
         Ok(v1::LoginDone {
             person: session.person().to_owned(),
             expires: until.as_millis(),
@@ -195,7 +211,9 @@ impl PeopleService {
             detail: detail.to_string(),
         };
         let by = format!("person:{}", session.person());
-        let committed = core.append_one(draft(body.record().actor(&by, "oidc"))?).await?;
+        let committed = core
+            .append_one(draft(body.record().actor(&by, "oidc"))?)
+            .await?;
         Ok(committed.index())
     }
 
@@ -236,7 +254,11 @@ impl PeopleRpc for PeopleService {
         let request = request.into_inner();
         let provider = self.0.people.provider(&request.issuer)?;
         let key = client_key(&request.public_key)?;
-        let (nonce, expires) = self.0.people.nonces.give(&request.issuer, &key, self.0.now());
+        let (nonce, expires) = self
+            .0
+            .people
+            .nonces
+            .give(&request.issuer, &key, self.0.now());
         Ok(Response::new(v1::LoginBegun {
             client_id: provider.terms.client_id.clone(),
             nonce,

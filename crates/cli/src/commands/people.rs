@@ -27,7 +27,9 @@ pub(crate) async fn login(arguments: LoginArguments, global: &Global) -> Result<
         if json {
             output::json(&json!({ "open": url }));
         } else {
-            output::note(format_args!("Open this in a browser of this machine:\n\n  {url}\n"));
+            output::note(format_args!(
+                "Open this in a browser of this machine:\n\n  {url}\n"
+            ));
         }
         if browser {
             open(url);
@@ -82,7 +84,11 @@ async fn log_in(
         server: server.to_owned(),
         trust_domain: anchors.trust_domain,
         pin: arguments.pin.trim().to_owned(),
-        roots: anchors.roots.iter().map(|root| crypto::base64::encode(root)).collect(),
+        roots: anchors
+            .roots
+            .iter()
+            .map(|root| crypto::base64::encode(root))
+            .collect(),
         ledger_key: crypto::base64::encode(&anchors.ledger_key),
         issuer: arguments.issuer,
         person: done.person,
@@ -117,7 +123,11 @@ pub(crate) async fn logout(_: LogoutArguments, global: &Global) -> Result<(), Fa
         // The server has none of it, as after its restart: then there is nothing to end there.
         Err(status) => {
             let failure = admin::refusal(&status);
-            if failure.findings().iter().all(|finding| finding.code != "SESSION-NONE") {
+            if failure
+                .findings()
+                .iter()
+                .all(|finding| finding.code != "SESSION-NONE")
+            {
                 return Err(failure);
             }
             None
@@ -156,12 +166,17 @@ async fn ask(
     let url = request(&metadata, begun, &loopback.address(), (&state, &verifier));
     show(&url);
     let within = Duration::from_secs(arguments.timeout);
-    let answered = tokio::time::timeout(within, loopback.answer(|query| {
-        redirect::code(query, &state, &metadata.issuer, metadata.names_issuer)
-    }));
+    let answered = tokio::time::timeout(
+        within,
+        loopback
+            .answer(|query| redirect::code(query, &state, &metadata.issuer, metadata.names_issuer)),
+    );
     let code = answered.await.map_err(|_| {
         Finding::new("CLI-LOGIN-TIME", "nobody has logged in")
-            .expected(format!("the provider's answer within {} s", arguments.timeout))
+            .expected(format!(
+                "the provider's answer within {} s",
+                arguments.timeout
+            ))
             .next("log in again, with a longer --timeout if need be")
     })??;
     let code = crypto::Zeroizing::new(code);
@@ -176,7 +191,9 @@ async fn ask(
         .iter()
         .map(|(name, value)| format!("{name}={}", escaped(value)))
         .collect();
-    let (status, body) = client.post(&metadata.token_endpoint, form.join("&")).await?;
+    let (status, body) = client
+        .post(&metadata.token_endpoint, form.join("&"))
+        .await?;
     token(status, &body)
 }
 
@@ -220,16 +237,23 @@ fn token(status: u16, body: &[u8]) -> Result<String, Failure> {
     }
     let answer: Option<Answer> = serde_json::from_slice(body).ok();
     let error = answer.as_ref().and_then(|answer| answer.error.clone());
-    match answer.and_then(|answer| answer.id_token).filter(|_| status == 200) {
+    match answer
+        .and_then(|answer| answer.id_token)
+        .filter(|_| status == 200)
+    {
         Some(token) => Ok(token),
-        None => Err(Finding::new("CLI-LOGIN-TOKEN", "the provider gives no ID token")
-            .expected("an answer with `id_token` for a public client with PKCE")
-            .observed(match error {
-                Some(error) => format!("status {status}, {}", output::value(&error)),
-                None => format!("status {status}"),
-            })
-            .next("compare the client's registration at the provider with docs/operate/people.md")
-            .into()),
+        None => Err(
+            Finding::new("CLI-LOGIN-TOKEN", "the provider gives no ID token")
+                .expected("an answer with `id_token` for a public client with PKCE")
+                .observed(match error {
+                    Some(error) => format!("status {status}, {}", output::value(&error)),
+                    None => format!("status {status}"),
+                })
+                .next(
+                    "compare the client's registration at the provider with docs/operate/people.md",
+                )
+                .into(),
+        ),
     }
 }
 

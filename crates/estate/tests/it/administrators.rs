@@ -55,7 +55,11 @@ fn a_person_administers_by_the_policies_about_its_groups_and_its_name() {
     };
     assert_eq!(allowed(Action::Plan), ["operators plan"]);
     assert_eq!(allowed(Action::Apply), ["ada applies"]);
-    assert!(!estate.decide_administrator(&person("people/ada"), Action::Export, &whole).allow);
+    assert!(
+        !estate
+            .decide_administrator(&person("people/ada"), Action::Export, &whole)
+            .allow
+    );
 }
 
 /// Bob logs in, and is in the group by which others administer; he is no `[[administrator]]`.
@@ -66,7 +70,11 @@ fn a_person_whom_the_estate_does_not_name_as_administrator_may_nothing() {
         ADA,
         "@id(\"every administrator\")\npermit (principal is Admin, action, resource);\n",
     ));
-    assert!(estate.decide_administrator(&person("people/ada"), Action::Apply, &whole).allow);
+    assert!(
+        estate
+            .decide_administrator(&person("people/ada"), Action::Apply, &whole)
+            .allow
+    );
     for stranger in ["people/bob", "people/eve", "payments/api", "uid:0"] {
         let decision = estate.decide_administrator(&person(stranger), Action::Apply, &whole);
         assert!(!decision.allow, "{stranger}");
@@ -83,7 +91,11 @@ fn no_condition_on_a_number_lets_in_a_person() {
          permit (principal is Admin, action, resource) when { principal.uid >= 0 };\n",
     ));
     assert!(estate.decide_admin(0, Action::Plan, &whole).allow);
-    assert!(!estate.decide_administrator(&person("people/ada"), Action::Plan, &whole).allow);
+    assert!(
+        !estate
+            .decide_administrator(&person("people/ada"), Action::Plan, &whole)
+            .allow
+    );
 }
 
 #[test]
@@ -97,14 +109,29 @@ fn an_administrator_that_nobody_can_be_is_refused() {
         let problems = estate::Estate::compile(&files(administrators, "")).err();
         let problems = problems.unwrap_or_default();
         assert!(
-            problems.iter().any(|problem| problem.code == "ESTATE-ADMINISTRATOR"),
+            problems
+                .iter()
+                .any(|problem| problem.code == "ESTATE-ADMINISTRATOR"),
             "{administrators}: {problems:?}"
         );
     }
     let twice = format!("{ADA}{ADA}");
-    let problems = estate::Estate::compile(&files(&twice, "")).err().unwrap_or_default();
-    assert!(problems.iter().any(|problem| problem.code == "ESTATE-DUPLICATE"));
+    let problems = estate::Estate::compile(&files(&twice, ""))
+        .err()
+        .unwrap_or_default();
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.code == "ESTATE-DUPLICATE")
+    );
     let unnamed = "permit (principal == Admin::\"person:people/bob\", action, resource);\n";
-    let problems = estate::Estate::compile(&files(ADA, unnamed)).err().unwrap_or_default();
-    assert!(problems.iter().any(|problem| problem.code == "ESTATE-POLICY-NAME"), "{problems:?}");
+    let problems = estate::Estate::compile(&files(ADA, unnamed))
+        .err()
+        .unwrap_or_default();
+    assert!(
+        problems
+            .iter()
+            .any(|problem| problem.code == "ESTATE-POLICY-NAME"),
+        "{problems:?}"
+    );
 }

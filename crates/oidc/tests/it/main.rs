@@ -5,6 +5,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::string_slice,
     reason = "tests may panic"
 )]
 
@@ -49,7 +50,9 @@ impl Keys {
         let signature = if header.contains("EdDSA") {
             self.ed.sign(input.as_bytes()).unwrap()
         } else {
-            es256_from_der(&self.p256.sign(input.as_bytes()).unwrap()).unwrap().to_vec()
+            es256_from_der(&self.p256.sign(input.as_bytes()).unwrap())
+                .unwrap()
+                .to_vec()
         };
         format!("{input}.{}", base64::encode_url(&signature))
     }
@@ -114,10 +117,16 @@ fn each_header_that_could_mean_two_things_is_refused() {
         (r#"{"alg":"ES256"}"#, "OIDC-TOKEN-KEY"),
         (r#"{"alg":"ES256","kid":""}"#, "OIDC-TOKEN-KEY"),
         (r#"{"alg":"ES256","kid":1}"#, "OIDC-TOKEN-KEY"),
-        (r#"{"alg":"none","alg":"ES256","kid":"p"}"#, "OIDC-TOKEN-FORM"),
+        (
+            r#"{"alg":"none","alg":"ES256","kid":"p"}"#,
+            "OIDC-TOKEN-FORM",
+        ),
         (r#"{"alg":"ES256","kid":"p","kid":"e"}"#, "OIDC-TOKEN-FORM"),
         (r#"{"alg":"ES256","kid":"p","crit":[]}"#, "OIDC-TOKEN-FORM"),
-        (r#"{"alg":"ES256","kid":"p","typ":"trilith-delegation+jwt"}"#, "OIDC-TOKEN-FORM"),
+        (
+            r#"{"alg":"ES256","kid":"p","typ":"trilith-delegation+jwt"}"#,
+            "OIDC-TOKEN-FORM",
+        ),
         (r#"{"alg":"ES256","kid":"p","typ":1}"#, "OIDC-TOKEN-FORM"),
         ("[]", "OIDC-TOKEN-FORM"),
     ] {
@@ -187,9 +196,17 @@ fn a_token_counts_in_its_time_alone() {
         ("1800000600", "\"1800000600\"", "OIDC-TOKEN-FORM"),
         (",\"exp\":1800000600", "", "OIDC-TOKEN-FORM"),
         ("\"iat\":1800000000,", "", "OIDC-TOKEN-FORM"),
-        ("\"iat\":1800000000", "\"iat\":1799999994", "OIDC-TOKEN-TIME"),
+        (
+            "\"iat\":1800000000",
+            "\"iat\":1799999994",
+            "OIDC-TOKEN-TIME",
+        ),
         ("\"iat\":1800000000", "\"iat\":1799999995", GOOD),
-        ("\"iat\":1800000000", "\"iat\":1800000000,\"nbf\":1800000100", "OIDC-TOKEN-TIME"),
+        (
+            "\"iat\":1800000000",
+            "\"iat\":1800000000,\"nbf\":1800000100",
+            "OIDC-TOKEN-TIME",
+        ),
     ] {
         assert_eq!(of(&keys, P256, &CLAIMS.replace(from, to)), refusal, "{to}");
     }
@@ -206,7 +223,16 @@ fn a_token_counts_in_its_time_alone() {
 fn what_is_no_token_is_refused_and_nothing_panics() {
     let keys = Keys::new();
     let token = keys.token(P256, CLAIMS);
-    for bad in ["", ".", "..", "...", "a.b.c", "é.é.é", &token[1..], &format!("{token}=")] {
+    for bad in [
+        "",
+        ".",
+        "..",
+        "...",
+        "a.b.c",
+        "é.é.é",
+        &token[1..],
+        &format!("{token}="),
+    ] {
         let outcome = judged(&keys, bad, None, None, NOW);
         assert!(outcome.starts_with("OIDC-TOKEN-"), "{bad}: {outcome}");
     }

@@ -68,18 +68,25 @@ impl Oidc {
                 return refused(format!("{issuer}: an issuer has no query"));
             }
             let before = all.iter().take(place);
-            if before.map(|other| &other.issuer).any(|other| other == issuer) {
+            if before
+                .map(|other| &other.issuer)
+                .any(|other| other == issuer)
+            {
                 return refused(format!("{issuer} stands twice"));
             }
             if one.client_id.is_empty() || one.audience.as_deref() == Some("") {
-                return refused(format!("{issuer}: `client_id` and `audience` are not empty"));
+                return refused(format!(
+                    "{issuer}: `client_id` and `audience` are not empty"
+                ));
             }
             let unknown = one
                 .algorithms
                 .iter()
                 .find(|name| oidc::Algorithm::from_name(name).is_none());
             if let Some(name) = unknown {
-                return refused(format!("{issuer}: {name:?} is no signature by a public key"));
+                return refused(format!(
+                    "{issuer}: {name:?} is no signature by a public key"
+                ));
             }
             if one.algorithms.is_empty() {
                 return refused(format!("{issuer}: `algorithms` is empty"));

@@ -50,9 +50,12 @@ impl Provider {
         }
         if !self.may_ask() {
             return self.older().ok_or_else(|| {
-                Finding::new("OIDC-PROVIDER", "the OpenID provider gave no answer a moment ago")
-                    .observed(self.terms.issuer.clone())
-                    .next(format!("try again in {} s", REST.as_secs()))
+                Finding::new(
+                    "OIDC-PROVIDER",
+                    "the OpenID provider gave no answer a moment ago",
+                )
+                .observed(self.terms.issuer.clone())
+                .next(format!("try again in {} s", REST.as_secs()))
             });
         }
         match self.fetch().await {

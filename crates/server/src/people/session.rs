@@ -25,7 +25,10 @@ pub(crate) struct LoggedIn {
     until: Timestamp,
 }
 
-#[expect(dead_code, reason = "what a delegation is minted from; see docs/decisions/0023-delegation.md")]
+#[expect(
+    dead_code,
+    reason = "what a delegation is minted from; see docs/decisions/0023-delegation.md"
+)]
 impl LoggedIn {
     pub(crate) fn issuer(&self) -> &str {
         &self.issuer
@@ -230,9 +233,12 @@ pub(crate) fn logged_in(core: &Core, peer: &Peer) -> Result<LoggedIn, Refusal> {
     if !session.is_of(&core.estate()?.estate) {
         core.people.sessions.end(&session.key_digest());
         return Err(Refusal::Denied(
-            Finding::new("SESSION-PERSON", "the estate knows the person no more by this login")
-                .observed(session.person.clone())
-                .next("let an administrator declare the person and its `login`; then log in again"),
+            Finding::new(
+                "SESSION-PERSON",
+                "the estate knows the person no more by this login",
+            )
+            .observed(session.person.clone())
+            .next("let an administrator declare the person and its `login`; then log in again"),
         ));
     }
     not_revoked(core, &session.person)?;

@@ -128,8 +128,8 @@ fn without_ada(issuer: &str) -> EstateFiles {
     let mut files = with_people(issuer);
     files.insert("estate.toml", estate().0["estate.toml"].clone());
     let people = PEOPLE.replace("ISSUER", issuer);
-    let bob = people.rfind("[[identity]]").unwrap();
-    files.insert("identities/people.toml", people[bob..].to_owned());
+    let (_, bob) = people.rsplit_once("[[identity]]").unwrap();
+    files.insert("identities/people.toml", format!("[[identity]]{bob}"));
     files
 }
 
@@ -192,7 +192,10 @@ impl World {
         let client = self.client(key).await;
         let begun = client.begin(&forger.issuer).await.unwrap();
         let token = forger.token(subject, &begun.nonce);
-        client.finish(&forger.issuer, &begun.nonce, &token).await.unwrap()
+        client
+            .finish(&forger.issuer, &begun.nonce, &token)
+            .await
+            .unwrap()
     }
 
     /// Administration with the session of `key`.
@@ -229,7 +232,12 @@ impl Client {
         Ok(self.people().begin(request).await?.into_inner())
     }
 
-    async fn finish(&self, issuer: &str, nonce: &str, token: &str) -> Result<v1::LoginDone, Status> {
+    async fn finish(
+        &self,
+        issuer: &str,
+        nonce: &str,
+        token: &str,
+    ) -> Result<v1::LoginDone, Status> {
         let request = v1::LoginFinish {
             issuer: issuer.to_owned(),
             public_key: self.spki(),
@@ -259,7 +267,9 @@ impl Client {
 }
 
 fn code<T>(outcome: Result<T, Status>) -> String {
-    finding(&outcome.err().expect("a refusal")).code.into_owned()
+    finding(&outcome.err().expect("a refusal"))
+        .code
+        .into_owned()
 }
 
 async fn status(admin: &mut AdminClient<Channel>) -> Result<(), Status> {
@@ -291,13 +301,18 @@ async fn a_person_who_has_logged_in_administers_and_is_named_in_the_records() {
         ..v1::EstateRequest::default()
     };
     admin.estate_apply(request).await.unwrap();
-    let records = world.fixture.records(&["admin", "token-created", "estate-version"]).await;
+    let records = world
+        .fixture
+        .records(&["admin", "token-created", "estate-version"])
+        .await;
     let by_ada: Vec<String> = records
         .iter()
         .filter(|(_, record)| record["actor"] == "person:people/ada")
         .map(|(_, record)| {
             assert_eq!(record["auth"], "oidc");
-            let action = record["body"]["action"].as_str().or(record["type"].as_str());
+            let action = record["body"]["action"]
+                .as_str()
+                .or(record["type"].as_str());
             format!("{} {}", record["body"]["principal"], action.unwrap())
         })
         .collect();
@@ -305,13 +320,24 @@ async fn a_person_who_has_logged_in_administers_and_is_named_in_the_records() {
         r#""Identity::\"people/ada\"" login"#,
         r#""Admin::\"person:people/ada\"" token-create"#,
     ] {
-        assert!(by_ada.iter().any(|line| line == wanted), "{wanted}: {by_ada:?}");
+        assert!(
+            by_ada.iter().any(|line| line == wanted),
+            "{wanted}: {by_ada:?}"
+        );
     }
-    assert!(records.iter().any(|(_, record)| record["type"] == "estate-version"
-        && record["body"]["author"] == "person:people/ada"));
+    assert!(
+        records
+            .iter()
+            .any(|(_, record)| record["type"] == "estate-version"
+                && record["body"]["author"] == "person:people/ada")
+    );
     // What the provider calls her is in none of them.
-    assert!(records.iter().all(|(_, record)| record["type"] == "estate-version"
-        || !record.to_string().contains("ada-1")));
+    assert!(
+        records
+            .iter()
+            .all(|(_, record)| record["type"] == "estate-version"
+                || !record.to_string().contains("ada-1"))
+    );
 }
 
 /// Bob is known, and in the group by which others administer.
@@ -324,8 +350,12 @@ async fn a_person_whom_no_administrator_entry_names_may_nothing_and_is_recorded(
     let mut admin = world.enter(&bob).await.unwrap();
     assert_eq!(code(status(&mut admin).await), "ADMIN-DENIED");
     let records = world.fixture.records(&["admin"]).await;
-    assert!(records.iter().any(|(_, record)| record["actor"] == "person:people/bob"
-        && record["body"]["allow"] == false));
+    assert!(
+        records
+            .iter()
+            .any(|(_, record)| record["actor"] == "person:people/bob"
+                && record["body"]["allow"] == false)
+    );
 }
 
 type Change = Box<dyn Fn(&mut Value)>;
@@ -343,18 +373,42 @@ async fn each_lie_of_an_id_token_is_refused_by_the_check_that_guards_against_it(
     let issuer = forger.issuer.as_str();
     let now = Timestamp::now().as_secs();
     let changes = [
-        ("OIDC-TOKEN-ISSUER", change(|c| c["iss"] = json!("https://evil.example"))),
-        ("OIDC-TOKEN-ISSUER", change(|c| c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap())))),
+        (
+            "OIDC-TOKEN-ISSUER",
+            change(|c| c["iss"] = json!("https://evil.example")),
+        ),
+        (
+            "OIDC-TOKEN-ISSUER",
+            change(|c| c["iss"] = json!(format!("{}/", c["iss"].as_str().unwrap()))),
+        ),
         ("OIDC-TOKEN-AUDIENCE", change(|c| c["aud"] = json!("other"))),
-        ("OIDC-TOKEN-AUDIENCE", change(|c| c["aud"] = json!(["trilith", "other"]))),
+        (
+            "OIDC-TOKEN-AUDIENCE",
+            change(|c| c["aud"] = json!(["trilith", "other"])),
+        ),
         ("OIDC-TOKEN-AUDIENCE", change(|c| c["azp"] = json!("other"))),
         ("OIDC-TOKEN-AUDIENCE", change(|c| c["aud"] = json!(null))),
-        ("OIDC-TOKEN-EXPIRED", change(move |c| c["exp"] = json!(now - 60))),
-        ("OIDC-TOKEN-TIME", change(move |c| c["iat"] = json!(now - 600))),
-        ("OIDC-TOKEN-TIME", change(move |c| c["iat"] = json!(now + 120))),
-        ("OIDC-TOKEN-TIME", change(move |c| c["nbf"] = json!(now + 120))),
+        (
+            "OIDC-TOKEN-EXPIRED",
+            change(move |c| c["exp"] = json!(now - 60)),
+        ),
+        (
+            "OIDC-TOKEN-TIME",
+            change(move |c| c["iat"] = json!(now - 600)),
+        ),
+        (
+            "OIDC-TOKEN-TIME",
+            change(move |c| c["iat"] = json!(now + 120)),
+        ),
+        (
+            "OIDC-TOKEN-TIME",
+            change(move |c| c["nbf"] = json!(now + 120)),
+        ),
         ("OIDC-TOKEN-FORM", change(|c| c["exp"] = json!("never"))),
-        ("OIDC-TOKEN-NONCE", change(|c| c["nonce"] = json!("another"))),
+        (
+            "OIDC-TOKEN-NONCE",
+            change(|c| c["nonce"] = json!("another")),
+        ),
         ("OIDC-TOKEN-NONCE", change(|c| c["nonce"] = json!(null))),
         ("OIDC-TOKEN-SUBJECT", change(|c| c["sub"] = json!(""))),
         ("LOGIN-PERSON", change(|c| c["sub"] = json!("eve-9"))),
@@ -389,17 +443,47 @@ async fn a_token_that_the_providers_key_did_not_sign_is_refused() {
     let good = forger.signed(&header(), &claims);
     let (signed, _) = good.rsplit_once('.').unwrap();
     let cases = [
-        ("OIDC-TOKEN-ALGORITHM", format!("{}.", input(&none, &claims))),
-        ("OIDC-TOKEN-ALGORITHM", mac(forger.key.public_key().spki_der())),
+        (
+            "OIDC-TOKEN-ALGORITHM",
+            format!("{}.", input(&none, &claims)),
+        ),
+        (
+            "OIDC-TOKEN-ALGORITHM",
+            mac(forger.key.public_key().spki_der()),
+        ),
         ("OIDC-TOKEN-ALGORITHM", mac(forger.key.public_key().raw())),
         // The other provider is one of ours, and its key has the same name.
-        ("OIDC-TOKEN-SIGNATURE", signed_by(&other.key, &header(), &claims)),
+        (
+            "OIDC-TOKEN-SIGNATURE",
+            signed_by(&other.key, &header(), &claims),
+        ),
         ("OIDC-TOKEN-SIGNATURE", format!("{signed}.")),
-        ("OIDC-TOKEN-SIGNATURE", forger.signed(&json!({ "alg": "RS256", "kid": "k1" }), &claims)),
-        ("OIDC-TOKEN-KEY", forger.signed(&json!({ "alg": "ES256" }), &claims)),
-        ("OIDC-TOKEN-KEY", forger.signed(&json!({ "alg": "ES256", "kid": "k2" }), &claims)),
-        ("OIDC-TOKEN-FORM", forger.signed(&json!({ "alg": "ES256", "kid": "k1", "crit": ["b64"] }), &claims)),
-        ("OIDC-TOKEN-FORM", forger.signed(&json!({ "alg": "ES256", "kid": "k1", "typ": "at+jwt" }), &claims)),
+        (
+            "OIDC-TOKEN-SIGNATURE",
+            forger.signed(&json!({ "alg": "RS256", "kid": "k1" }), &claims),
+        ),
+        (
+            "OIDC-TOKEN-KEY",
+            forger.signed(&json!({ "alg": "ES256" }), &claims),
+        ),
+        (
+            "OIDC-TOKEN-KEY",
+            forger.signed(&json!({ "alg": "ES256", "kid": "k2" }), &claims),
+        ),
+        (
+            "OIDC-TOKEN-FORM",
+            forger.signed(
+                &json!({ "alg": "ES256", "kid": "k1", "crit": ["b64"] }),
+                &claims,
+            ),
+        ),
+        (
+            "OIDC-TOKEN-FORM",
+            forger.signed(
+                &json!({ "alg": "ES256", "kid": "k1", "typ": "at+jwt" }),
+                &claims,
+            ),
+        ),
         ("OIDC-TOKEN-FORM", "a.b".to_owned()),
     ];
     for (refusal, token) in cases {
@@ -412,7 +496,10 @@ async fn a_token_that_the_providers_key_did_not_sign_is_refused() {
     assert_eq!(code(finished), "OIDC-TOKEN-SIGNATURE");
     let finished = client.finish(&other.issuer, &begun.nonce, &mixed).await;
     assert_eq!(code(finished), "LOGIN-NONCE");
-    assert_eq!(code(client.begin("https://nobody.example").await), "LOGIN-ISSUER");
+    assert_eq!(
+        code(client.begin("https://nobody.example").await),
+        "LOGIN-ISSUER"
+    );
     client.finish(issuer, &begun.nonce, &good).await.unwrap();
 }
 
@@ -623,7 +710,9 @@ async fn without_a_provider_nobody_administers_over_the_network() {
     let pin = fixture.status().await["pin"].as_str().unwrap().to_owned();
     let anchors = fixture.anchors(&pin).await;
     let link = Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
-    let asked = AdminClient::new(link.channel).status(v1::StatusRequest {}).await;
+    let asked = AdminClient::new(link.channel)
+        .status(v1::StatusRequest {})
+        .await;
     assert_eq!(asked.unwrap_err().code(), tonic::Code::Unimplemented);
 }
 
@@ -631,14 +720,18 @@ async fn without_a_provider_nobody_administers_over_the_network() {
 #[tokio::test(flavor = "multi_thread")]
 async fn people_log_in_at_a_provider_that_nobody_here_wrote() {
     if let Err(missing) = testkit::oidc::installed() {
-        testkit::skip("server::people_log_in_at_a_provider_that_nobody_here_wrote", &missing);
+        testkit::skip(
+            "server::people_log_in_at_a_provider_that_nobody_here_wrote",
+            &missing,
+        );
         return;
     }
     let provider = testkit::oidc::Provider::start().unwrap();
     let issuer = provider.issuer().to_owned();
     let http = ::oidc::fetch::Client::open(None).unwrap();
     for client_id in ["trilith", "trilith-es256", "trilith-eddsa"] {
-        let config = oidc(&issuer, "max_age_s = 600").replace("\"trilith\"", &format!("{client_id:?}"));
+        let config =
+            oidc(&issuer, "max_age_s = 600").replace("\"trilith\"", &format!("{client_id:?}"));
         let world = World::start(&issuer, config).await;
         let ada = key();
         let client = world.client(&ada).await;

@@ -20,9 +20,12 @@ pub(super) struct Loopback {
 impl Loopback {
     pub(super) async fn bind() -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
-            Finding::new("CLI-LOGIN-PORT", "no port of this machine can be listened on")
-                .observed(error.to_string())
-                .next("see that 127.0.0.1 is up")
+            Finding::new(
+                "CLI-LOGIN-PORT",
+                "no port of this machine can be listened on",
+            )
+            .observed(error.to_string())
+            .next("see that 127.0.0.1 is up")
         };
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0))
             .await
@@ -64,7 +67,16 @@ impl Loopback {
                 Ok(_) => "You are logged in. This window can be closed.\n".to_owned(),
                 Err(finding) => format!("{finding}\n"),
             };
-            say(stream, if judged.is_ok() { "200 OK" } else { "400 Bad Request" }, &text).await;
+            say(
+                stream,
+                if judged.is_ok() {
+                    "200 OK"
+                } else {
+                    "400 Bad Request"
+                },
+                &text,
+            )
+            .await;
             return judged.map_err(Failure::from);
         }
     }
@@ -110,8 +122,16 @@ mod tests {
     use super::*;
 
     async fn get(address: &str, target: &str) -> String {
-        let port = address.rsplit(':').next().unwrap().split('/').next().unwrap();
-        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+        let port = address
+            .rsplit(':')
+            .next()
+            .unwrap()
+            .split('/')
+            .next()
+            .unwrap();
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}"))
+            .await
+            .unwrap();
         let request = format!("GET {target} HTTP/1.1\r\nhost: x\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
@@ -128,11 +148,17 @@ mod tests {
     async fn the_first_answer_is_taken_and_no_second() {
         let loopback = Loopback::bind().await.unwrap();
         let address = loopback.address();
-        let silent = TcpStream::connect(address.split('/').nth(2).unwrap()).await.unwrap();
+        let silent = TcpStream::connect(address.split('/').nth(2).unwrap())
+            .await
+            .unwrap();
         let browser = tokio::spawn({
             let address = address.clone();
             async move {
-                assert!(get(&address, "/favicon.ico").await.starts_with("HTTP/1.1 404"));
+                assert!(
+                    get(&address, "/favicon.ico")
+                        .await
+                        .starts_with("HTTP/1.1 404")
+                );
                 get(&address, "/callback?code=c&state=right").await
             }
         });
@@ -147,7 +173,8 @@ mod tests {
     async fn an_answer_with_a_wrong_state_ends_the_login() {
         let loopback = Loopback::bind().await.unwrap();
         let address = loopback.address();
-        let browser = tokio::spawn(async move { get(&address, "/callback?code=c&state=wrong").await });
+        let browser =
+            tokio::spawn(async move { get(&address, "/callback?code=c&state=wrong").await });
         let refused = loopback.answer(judge).await.unwrap_err();
         assert_eq!(refused.findings()[0].code, "OIDC-REDIRECT-STATE");
         assert!(browser.await.unwrap().starts_with("HTTP/1.1 400"));

@@ -20,7 +20,9 @@ async fn server(dir: &Path, issuer: &str) -> Running {
         dir = dir.display()
     );
     std::fs::write(&path, text).unwrap();
-    server::start(server::Config::load(&path).unwrap()).await.unwrap()
+    server::start(server::Config::load(&path).unwrap())
+        .await
+        .unwrap()
 }
 
 fn estate(issuer: &str) -> EstateFiles {
@@ -65,7 +67,10 @@ fn browser(url: &str, change: fn(String) -> String) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_logs_in_administers_from_afar_and_logs_out() {
     if let Err(missing) = testkit::oidc::installed() {
-        testkit::skip("cli::a_person_logs_in_administers_from_afar_and_logs_out", &missing);
+        testkit::skip(
+            "cli::a_person_logs_in_administers_from_afar_and_logs_out",
+            &missing,
+        );
         return;
     }
     let provider = Provider::start().unwrap();
@@ -113,14 +118,18 @@ async fn a_person_logs_in_administers_from_afar_and_logs_out() {
     let refused = log_in(other, &global, |_| panic!("it was asked")).await;
     assert_eq!(code(refused.err()), "TLS-PIN-MISMATCH");
 
-    log_in(arguments(), &global, |url| browser(url, |back| back)).await.unwrap();
+    log_in(arguments(), &global, |url| browser(url, |back| back))
+        .await
+        .unwrap();
     let mode = std::fs::metadata(&session).unwrap().permissions().mode();
     assert_eq!(mode & 0o7777, 0o600);
     let text = std::fs::read_to_string(&session).unwrap();
     assert!(!text.contains("eyJ"), "a token is kept");
     crate::commands::administer::status(&global).await.unwrap();
     let list = crate::arguments::AgentCommand::List;
-    crate::commands::administer::agents(list, &global).await.unwrap();
+    crate::commands::administer::agents(list, &global)
+        .await
+        .unwrap();
     let mut remote = admin::connect(&global).await.unwrap();
     let applied = v1::EstateRequest {
         message: "from afar".to_owned(),
@@ -172,7 +181,12 @@ fn the_request_carries_no_secret_and_every_guard() {
 #[test]
 fn what_is_no_token_answer_is_a_finding() {
     assert_eq!(token(200, br#"{"id_token":"a.b.c"}"#).unwrap(), "a.b.c");
-    for (status, body) in [(200, "{}"), (400, r#"{"error":"invalid_grant"}"#), (400, r#"{"id_token":"a"}"#), (200, "<html>")] {
+    for (status, body) in [
+        (200, "{}"),
+        (400, r#"{"error":"invalid_grant"}"#),
+        (400, r#"{"id_token":"a"}"#),
+        (200, "<html>"),
+    ] {
         let refused = token(status, body.as_bytes()).unwrap_err();
         assert_eq!(refused.findings()[0].code, "CLI-LOGIN-TOKEN");
     }
