@@ -37,14 +37,15 @@ use tonic::{Request, Response, Status};
 /// Providers, the logins that are under way, and the sessions that live.
 pub(crate) struct People {
     nonces: Nonces,
-    providers: Vec<Provider>,
+    providers: Vec<Arc<Provider>>,
     sessions: Sessions,
 }
 
 impl People {
     /// Reads the authorities that certify the providers: blocks.
     pub(crate) fn open(config: &Config) -> Result<Self, Finding> {
-        let providers = config.oidc.iter().map(Provider::open);
+        let providers = config.oidc.iter();
+        let providers = providers.map(|terms| Provider::open(terms).map(Arc::new));
         Ok(Self {
             nonces: Nonces::default(),
             providers: providers.collect::<Result<_, _>>()?,
@@ -57,7 +58,7 @@ impl People {
         self.sessions.retain(|session| session.is_of(estate));
     }
 
-    fn provider(&self, issuer: &str) -> Result<&Provider, Refusal> {
+    fn provider(&self, issuer: &str) -> Result<&Arc<Provider>, Refusal> {
         let found = self
             .providers
             .iter()

@@ -40,10 +40,23 @@ impl Provider {
 
     /// The keys to look for the one called `id` in: those held, if it is among them and they are fresh; else
     /// as the provider has them now, if it was not asked just before.
-    pub(super) async fn keys(&self, id: &str) -> Result<Arc<KeySet>, Finding> {
+    pub(super) async fn keys(self: &Arc<Self>, id: &str) -> Result<Arc<KeySet>, Finding> {
         if let Some(keys) = self.fresh(id) {
             return Ok(keys);
         }
+        // By a task of its own: whoever asks and goes away keeps no answer from those who wait.
+        let (provider, id) = (Arc::clone(self), id.to_owned());
+        let asked = tokio::spawn(async move { provider.ask(&id).await });
+        asked.await.unwrap_or_else(|error| {
+            Err(
+                Finding::new("OIDC-PROVIDER", "the OpenID provider was not asked")
+                    .observed(error.to_string())
+                    .next("log in again"),
+            )
+        })
+    }
+
+    async fn ask(&self, id: &str) -> Result<Arc<KeySet>, Finding> {
         let _alone = self.asking.lock().await;
         if let Some(keys) = self.fresh(id) {
             return Ok(keys);

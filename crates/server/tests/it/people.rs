@@ -28,6 +28,11 @@ struct Forger {
 
 impl Forger {
     async fn start() -> Self {
+        Self::slow(Duration::ZERO).await
+    }
+
+    /// One that takes so long for each answer.
+    async fn slow(delay: Duration) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
@@ -55,6 +60,7 @@ impl Forger {
                 } else {
                     metadata.to_string()
                 };
+                tokio::time::sleep(delay).await;
                 let answer = format!(
                     "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
                     body.len()
@@ -683,6 +689,23 @@ async fn unknown_keys_cost_the_provider_one_answer() {
     }
     assert_eq!(forger.asked.load(Ordering::SeqCst), 1);
     // Nor is a login with a known key in anybody's way.
+    world.login(&forger, &key(), "ada-1").await;
+    assert_eq!(forger.asked.load(Ordering::SeqCst), 1);
+}
+
+/// The first to ask hangs up at once, and again whenever the provider may be asked: the others would hear that
+/// it had given no answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_goes_away_while_the_provider_is_asked_keeps_nobody_out() {
+    let forger = Forger::slow(Duration::from_millis(500)).await;
+    let world = World::of(&forger).await;
+    let rude = world.client(&key()).await;
+    let begun = rude.begin(&forger.issuer).await.unwrap();
+    let token = forger.token("ada-1", &begun.nonce);
+    let finish = rude.finish(&forger.issuer, &begun.nonce, &token);
+    let gone = tokio::time::timeout(Duration::from_millis(200), finish).await;
+    assert!(gone.is_err());
+    drop(rude);
     world.login(&forger, &key(), "ada-1").await;
     assert_eq!(forger.asked.load(Ordering::SeqCst), 1);
 }
