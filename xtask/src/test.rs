@@ -94,6 +94,7 @@ fn prepare(tests: bool, crates: &[String]) -> Result<()> {
     if tests {
         machine::python()?;
         machine::peers()?;
+        machine::oidc()?;
     }
     if tests && (crates.is_empty() || crates.iter().any(|name| name == "trilith")) {
         agent_static::for_tests()?;

@@ -1,22 +1,57 @@
-//! The client of the server's administration: gRPC over its local Unix socket.
+//! The client of the server's administration: gRPC over its local Unix socket, or over TLS with the session of
+//! a person who has logged in.
 
-use crate::Failure;
+use crate::arguments::Global;
+use crate::{Failure, session};
 use facts::Finding;
 use hyper_util::rt::TokioIo;
 use proto::v1::Document;
 use proto::v1::admin_client::AdminClient;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 /// Largest answer taken: an estate export.
 const MAX_MESSAGE: usize = 64 * 1024 * 1024;
 
-/// Connects to the server's administration socket at `path`.
-pub(crate) async fn connect(path: &Path) -> Result<AdminClient<Channel>, Failure> {
+/// Where the server is asked.
+#[derive(Clone, Copy)]
+pub(crate) enum Place<'a> {
+    Socket(&'a Path),
+    /// With a session.
+    Remote(&'a str, &'a Global),
+}
+
+impl<'a> From<&'a Global> for Place<'a> {
+    fn from(global: &'a Global) -> Self {
+        match &global.admin_server {
+            None => Self::Socket(&global.admin_socket),
+            Some(server) => Self::Remote(server, global),
+        }
+    }
+}
+
+impl<'a> From<&'a PathBuf> for Place<'a> {
+    fn from(path: &'a PathBuf) -> Self {
+        Self::Socket(path)
+    }
+}
+
+/// Connects to the server's administration.
+pub(crate) async fn connect<'a>(
+    place: impl Into<Place<'a>>,
+) -> Result<AdminClient<Channel>, Failure> {
+    let channel = match place.into() {
+        Place::Socket(path) => local(path).await?,
+        Place::Remote(server, global) => session::enter(server, global).await?,
+    };
+    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+}
+
+async fn local(path: &Path) -> Result<Channel, Failure> {
     let socket = path.to_owned();
     // The address is never resolved: the connector below opens the socket.
     let endpoint = Endpoint::from_static("http://admin.invalid");
-    let channel = endpoint
+    endpoint
         .connect_with_connector(tower::service_fn(move |_: Uri| {
             let socket = socket.clone();
             async move {
@@ -25,8 +60,7 @@ pub(crate) async fn connect(path: &Path) -> Result<AdminClient<Channel>, Failure
             }
         }))
         .await
-        .map_err(|error| unreachable(path, &error))?;
-    Ok(AdminClient::new(channel).max_decoding_message_size(MAX_MESSAGE))
+        .map_err(|error| unreachable(path, &error).into())
 }
 
 fn unreachable(path: &Path, error: &tonic::transport::Error) -> Finding {

@@ -3,6 +3,7 @@
 mod attest;
 mod delegation;
 pub(crate) mod estate;
+mod people;
 mod records;
 mod refs;
 mod resources;
@@ -18,6 +19,7 @@ pub(crate) use estate::{
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };
+pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
     ReplayArguments, UnusedArguments,
@@ -63,6 +65,18 @@ pub struct Global {
         value_name = "PATH"
     )]
     pub admin_socket: PathBuf,
+    /// Ask this server over the network instead, as the person who has logged in there (`trilith login`)
+    #[arg(
+        long,
+        global = true,
+        env = "TRILITH_ADMIN_SERVER",
+        value_name = "HOST:PORT"
+    )]
+    pub admin_server: Option<String>,
+    /// File of the session with that server; `trilith/session.json` in $XDG_STATE_HOME or ~/.local/state by
+    /// default
+    #[arg(long, global = true, env = "TRILITH_SESSION", value_name = "FILE")]
+    pub session: Option<PathBuf>,
     /// What to log, as `info` or `server=debug,info`
     #[arg(
         long,
@@ -207,6 +221,16 @@ pub enum Command {
     /// List and take back delegations
     #[command(subcommand)]
     Delegation(DelegationCommand),
+    /// Log in at an OpenID provider, to administer a server over the network
+    #[command(
+        after_long_help = "Example:\n  trilith login --admin-server trilith.example.org:7443 --issuer https://login.example.org --trust-domain example.org --pin tl1:0123…"
+    )]
+    Login(LoginArguments),
+    /// End the session that `trilith login` began
+    #[command(
+        after_long_help = "Example:\n  trilith logout --admin-server trilith.example.org:7443"
+    )]
+    Logout(LogoutArguments),
 }
 
 #[derive(Debug, Args)]
@@ -594,7 +618,15 @@ impl Arguments {
                 *socket = other;
             }
         }
-        let given = source == Some(clap::parser::ValueSource::CommandLine);
+        let by_flag =
+            |name: &str| matches.value_source(name) == Some(clap::parser::ValueSource::CommandLine);
+        let given = by_flag("admin_socket") || by_flag("admin_server");
+        if by_flag("admin_socket") && by_flag("admin_server") {
+            return Err(tree.error(
+                clap::error::ErrorKind::ArgumentConflict,
+                "--admin-socket is for the server of this machine, --admin-server for one over the network: give one",
+            ));
+        }
         match arguments
             .command
             .says_where_its_server_is()
@@ -603,7 +635,9 @@ impl Arguments {
             None => Ok(arguments),
             Some(said) => Err(tree.error(
                 clap::error::ErrorKind::ArgumentConflict,
-                format!("--admin-socket is for commands that ask a server; {said}"),
+                format!(
+                    "--admin-socket and --admin-server are for commands that ask a server; {said}"
+                ),
             )),
         }
     }
@@ -681,6 +715,11 @@ mod tests {
                 "gateway.toml",
             ),
             ("pdp --config p.toml --admin-socket /tmp/a", "pdp.toml"),
+            ("server --config s.toml --admin-server a:1", "server.toml"),
+            (
+                "status --admin-server a:1 --admin-socket /tmp/a",
+                "give one",
+            ),
         ] {
             assert!(refused(words).contains(file), "{words}");
         }

@@ -9,6 +9,7 @@ mod delegation;
 pub(crate) mod estate;
 mod ledger;
 mod pack;
+mod people;
 pub(crate) mod plan;
 mod proof;
 mod records;
@@ -109,6 +110,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
             )?,
             None => records::replay(&arguments, &global)?,
         },
+        Command::Login(arguments) => block_on(ASKING_THREADS, people::login(arguments, &global))?,
+        Command::Logout(arguments) => {
+            block_on(ASKING_THREADS, people::logout(arguments, &global))?;
+        }
         Command::Status => block_on(ASKING_THREADS, administer::status(&global))?,
         Command::Delegate(arguments) => {
             block_on(ASKING_THREADS, delegation::delegate(arguments, &global))?

@@ -15,6 +15,7 @@ mod output;
 #[cfg(test)]
 mod reference;
 mod runtime;
+mod session;
 
 pub use arguments::{Arguments, command};
 pub use failure::{EXIT_FAILED, EXIT_USAGE, EXIT_VERIFICATION, Failure};

@@ -1,6 +1,7 @@
 //! One request to Cedar: gather the slice and the entities, evaluate, and deny on any error.
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::decision::Decision;
 use crate::entities::{
     Node, NodeId, action_uid, admin_uid, administrator, resource_uid, shown, workload, workload_uid,
@@ -482,7 +483,7 @@ impl Estate {
     /// An administrator who does something to the estate.
     pub(crate) fn admin_case(
         &self,
-        number: u32,
+        who: &Administrator,
         action: Action,
         resource: &ResourceRef,
     ) -> Result<Case<'_>, Unanswerable> {
@@ -490,7 +491,7 @@ impl Estate {
             let message = format!("`{action}` is no administrative action");
             return Err(Unanswerable::new("ESTATE-REQUEST", message));
         }
-        let principal = admin_uid(number);
+        let principal = admin_uid(who);
         let (resource, resource_side, extra) = self.target(action, resource)?;
         let (principal_side, own) = match self
             .graph
@@ -498,13 +499,19 @@ impl Estate {
             .and_then(|id| self.graph.node(id))
         {
             Some(node) => (OwnedMet::from(node), None),
+            // A user of this machine may stand in a policy alone. Of a person that would let in everybody who
+            // can log in, wherever a policy speaks of all administrators.
+            None if matches!(who, Administrator::Person(_)) => {
+                let message = format!("no [[administrator]] of the estate is {who}");
+                return Err(Unanswerable::new("ESTATE-REQUEST", message));
+            }
             None => {
                 let side = OwnedMet {
                     stranger: Some(principal.clone()),
                     lineage: Cow::Borrowed(&[]),
                     texts: Cow::Owned(BTreeMap::new()),
                 };
-                let entity = administrator(number, std::iter::empty())
+                let entity = administrator(who, std::iter::empty())
                     .map_err(|error| Unanswerable::new("ESTATE-REQUEST", error.to_string()))?;
                 (side, Some(entity))
             }

@@ -175,11 +175,11 @@ impl Estate {
         )
     }
 
-    /// Every declared administrator, in order of their numbers.
+    /// Every declared administrator, in order.
     pub(crate) fn administrator_ends(&self) -> Ends<'_> {
-        let numbers = self.model.administrators.keys();
-        let nodes = numbers.filter_map(|number| {
-            let id = self.graph.find(&admin_uid(*number))?;
+        let administrators = self.model.administrators.keys();
+        let nodes = administrators.filter_map(|who| {
+            let id = self.graph.find(&admin_uid(who))?;
             self.graph.node(id)
         });
         Ends::new(

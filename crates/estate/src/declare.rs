@@ -84,12 +84,19 @@ pub(crate) struct Evidence {
     pub(crate) max_age: Option<Seconds>,
 }
 
-/// A local user who may administer: `Admin::"uid:0"`.
+/// Who may administer, one of the two: a local user, `Admin::"uid:0"`, or a person who logs in,
+/// `Admin::"person:people/ada"`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AdministratorEntry {
-    #[schemars(with = "u32")]
-    pub(crate) uid: Spanned<u32>,
+    /// A user of the server's machine.
+    #[serde(default)]
+    #[schemars(with = "Option<u32>")]
+    pub(crate) uid: Option<Spanned<u32>>,
+    /// The path of an identity of the kind `person` with a `login`.
+    #[serde(default)]
+    #[schemars(with = "Option<String>")]
+    pub(crate) person: Option<Spanned<String>>,
     #[serde(default)]
     #[schemars(with = "Vec<String>")]
     pub(crate) groups: Vec<Spanned<String>>,

@@ -1,6 +1,7 @@
 //! The declared estate as Cedar entities, built once, and the short-lived ones that a request adds.
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::fact_schema::{FactError, expression, workload_pairs};
 use crate::model::{Identity, Model, TableInfo};
 use crate::problem::Problem;
@@ -109,8 +110,8 @@ pub(crate) fn action_uid(action: Action) -> EntityUid {
         .unwrap_or_else(|| uid("Action", action.as_str()))
 }
 
-pub(crate) fn admin_uid(number: u32) -> EntityUid {
-    uid("Admin", &format!("uid:{number}"))
+pub(crate) fn admin_uid(who: &Administrator) -> EntityUid {
+    uid("Admin", &who.to_string())
 }
 
 /// The one workload that an `assume` is about; it has no name of its own.
@@ -289,11 +290,11 @@ fn drafts(model: &Model, vocabulary: &Vocabulary) -> Result<Vec<Draft>, BuildErr
         let parents = machine.pool.iter().map(|pool| uid("Pool", pool)).collect();
         drafts.push(bare(uid("Machine", &machine.name), parents));
     }
-    for (number, groups) in &model.administrators {
-        let entity = administrator(*number, groups.iter().map(String::as_str))?;
+    for (who, groups) in &model.administrators {
+        let entity = administrator(who, groups.iter().map(String::as_str))?;
         let parents = groups.iter().map(|group| uid("Group", group)).collect();
         drafts.push(Draft {
-            uid: admin_uid(*number),
+            uid: admin_uid(who),
             parents,
             entity,
             texts: BTreeMap::new(),
@@ -507,15 +508,15 @@ fn text_attributes(texts: &BTreeMap<String, String>) -> HashMap<String, Restrict
 }
 
 pub(crate) fn administrator<'a>(
-    number: u32,
+    who: &Administrator,
     groups: impl Iterator<Item = &'a str>,
 ) -> Result<Entity, BuildError> {
     let attributes = HashMap::from([(
         "uid".to_owned(),
-        RestrictedExpression::new_long(i64::from(number)),
+        RestrictedExpression::new_long(who.number()),
     )]);
     let parents = groups.map(|group| uid("Group", group)).collect();
-    Ok(Entity::new(admin_uid(number), attributes, parents)?)
+    Ok(Entity::new(admin_uid(who), attributes, parents)?)
 }
 
 /// The workload that these facts describe, and the pool it stands in.

@@ -1,6 +1,7 @@
 //! One version of the estate, compiled: what servers, gateways and agents hold.
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::ask::Below;
 use crate::authorize::{Case, Prepared, Unanswerable};
 use crate::decision::{Decision, Explanation, Request};
@@ -348,7 +349,18 @@ impl Estate {
 
     /// May the local user `uid` do this to the estate, or to an identity or machine of it?
     pub fn decide_admin(&self, uid: u32, action: Action, resource: &ResourceRef) -> Decision {
-        answer(self.admin_case(uid, action, resource), |case| {
+        self.decide_administrator(&Administrator::Uid(uid), action, resource)
+    }
+
+    /// As [`Estate::decide_admin`], of whoever administers. A person whom no `[[administrator]]` names may
+    /// nothing, whatever the policies say.
+    pub fn decide_administrator(
+        &self,
+        who: &Administrator,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> Decision {
+        answer(self.admin_case(who, action, resource), |case| {
             case.decide(self)
         })
     }
@@ -380,7 +392,8 @@ impl Estate {
         action: Action,
         resource: &ResourceRef,
     ) -> Decision {
-        answer(self.admin_case(uid, action, resource), |case| {
+        let who = Administrator::Uid(uid);
+        answer(self.admin_case(&who, action, resource), |case| {
             case.decide_plainly(self)
         })
     }

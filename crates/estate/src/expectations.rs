@@ -1,6 +1,7 @@
 //! `tests/*`: decisions that the estate's authors expect, and the policies that they expect to make them.
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::decision::{Decision, PolicyRef, Request};
 use crate::declare::Expected;
 use crate::estate::Estate;
@@ -167,11 +168,8 @@ fn decide(estate: &Estate, test: &PlacedTest) -> Decision {
             Err(error) => return Decision::error("ESTATE-TEST", error),
         }
     };
-    match principal
-        .strip_prefix("uid:")
-        .and_then(|uid| uid.parse().ok())
-    {
-        Some(uid) => estate.decide_admin(uid, action, &resource),
+    match Administrator::parse(principal) {
+        Some(who) => estate.decide_administrator(&who, action, &resource),
         None => {
             estate
                 .why(&Request {

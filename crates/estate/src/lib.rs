@@ -22,6 +22,7 @@
 )]
 
 mod action;
+mod administrator;
 mod approval;
 mod ask;
 mod assumptions;
@@ -62,6 +63,7 @@ mod vocabulary;
 mod word;
 
 pub use action::Action;
+pub use administrator::Administrator;
 pub use approval::{
     Approval, ApprovalSubject, GovernedChange, GovernedKind, LONGEST_APPROVAL_MS, approval_bytes,
     approved,

@@ -10,6 +10,7 @@ pub use tee::{
     TeeReference, TeeRoot, TeeTerms,
 };
 
+use crate::administrator::Administrator;
 use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode};
 use crate::resource::ResourceRef;
 use crate::template::{Templates, has_placeholder};
@@ -303,8 +304,8 @@ pub(crate) struct Model {
     pub(crate) templates: Templates,
     /// Group to the groups it is in. INVARIANT: acyclic, and every parent is a key.
     pub(crate) groups: BTreeMap<String, BTreeSet<String>>,
-    /// uid to groups.
-    pub(crate) administrators: BTreeMap<u32, BTreeSet<String>>,
+    /// To its groups.
+    pub(crate) administrators: BTreeMap<Administrator, BTreeSet<String>>,
     /// INVARIANT: no key stands under two names.
     pub(crate) authors: BTreeMap<String, crypto::PublicKey>,
     pub(crate) containers: BTreeMap<ResourceRef, Container>,

@@ -13,6 +13,7 @@ pub(crate) use reads::{Looks, Reads};
 pub(crate) use visible::check as check_visible;
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::decision::{Effect, PolicyRef};
 use crate::files::EstateFiles;
 use crate::model::Model;
@@ -460,7 +461,7 @@ fn is_declared(type_name: &str, id: &str, model: &Model) -> bool {
         "Group" => model.groups.contains_key(id),
         "Pool" => model.references.pools.contains(id),
         "Estate" => model.settings.trust_domain == id,
-        "Admin" => is_administrator(id),
+        "Admin" => is_administrator(id, model),
         // A workload is known by its facts, not by a name.
         "Workload" => false,
         // Machines join by token under names that no file lists; actions are the schema's.
@@ -490,10 +491,11 @@ fn declared<'a>(type_name: &str, model: &'a Model) -> Vec<&'a str> {
     }
 }
 
-fn is_administrator(id: &str) -> bool {
-    id.strip_prefix("uid:")
-        .and_then(|digits| digits.parse::<u32>().ok())
-        .is_some_and(|uid| id == format!("uid:{uid}"))
+fn is_administrator(id: &str, model: &Model) -> bool {
+    Administrator::parse(id).is_some_and(|who| match who {
+        Administrator::Uid(_) => true,
+        Administrator::Person(_) => model.administrators.contains_key(&who),
+    })
 }
 
 /// What the scope means: of a group of actions, its members. A name that nothing has is the validator's to

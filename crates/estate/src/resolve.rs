@@ -11,9 +11,10 @@ mod tee;
 mod templates;
 mod vouching;
 
+use crate::administrator::Administrator;
 use crate::declare::{
-    Attributes, DelegationsFile, EstateFile, GroupEntry, IdentitiesFile, IdentityEntry,
-    ReferencesFile, ResourcesFile, TestEntry, TestsFile,
+    AdministratorEntry, Attributes, DelegationsFile, EstateFile, GroupEntry, IdentitiesFile,
+    IdentityEntry, ReferencesFile, ResourcesFile, TestEntry, TestsFile,
 };
 use crate::duration::Seconds;
 use crate::files::EstateFiles;
@@ -649,17 +650,59 @@ fn administrators(files: &EstateFiles, model: &mut Model, problems: &mut Vec<Pro
     };
     for entry in &declared.administrators {
         check_groups(&mut source, &entry.groups, &model.groups);
-        let uid = *entry.uid.get_ref();
+        let Some(who) = administrator(entry, &model.identities, &mut source) else {
+            continue;
+        };
+        let message = format!("administrator {who} is declared twice");
         if model
             .administrators
-            .insert(uid, names(&entry.groups))
+            .insert(who, names(&entry.groups))
             .is_some()
         {
-            let message = format!("administrator {uid} is declared twice");
-            source.problem("ESTATE-DUPLICATE", &entry.uid, message);
+            match (&entry.uid, &entry.person) {
+                (Some(uid), _) => source.problem("ESTATE-DUPLICATE", uid, message),
+                (None, Some(person)) => source.problem("ESTATE-DUPLICATE", person, message),
+                (None, None) => {}
+            }
         }
     }
     authors::resolve(&declared.authors, &mut source, &mut model.authors);
+}
+
+/// Whom an entry names. A person has to be one who can log in: a name that nobody has would be free to take.
+fn administrator(
+    entry: &AdministratorEntry,
+    identities: &BTreeMap<String, Identity>,
+    source: &mut Source<'_>,
+) -> Option<Administrator> {
+    match (&entry.uid, &entry.person) {
+        (Some(uid), None) => Some(Administrator::Uid(*uid.get_ref())),
+        (None, Some(person)) => {
+            let path = person.get_ref();
+            let logs_in = identities
+                .get(path)
+                .is_some_and(|identity| identity.login.is_some());
+            if logs_in {
+                return Some(Administrator::Person(path.clone()));
+            }
+            let message = format!("{path:?} is no person who logs in");
+            let problem = source.at("ESTATE-ADMINISTRATOR", person, message);
+            let hint = "name an identity of kind = \"person\" that has a `login`";
+            source.problems.push(problem.hint(hint));
+            None
+        }
+        (Some(uid), Some(_)) => {
+            let message = "an administrator is a local user or a person, not both";
+            source.problem("ESTATE-ADMINISTRATOR", uid, message);
+            None
+        }
+        (None, None) => {
+            let message = "an administrator has neither `uid` nor `person`";
+            let problem = Problem::new("ESTATE-ADMINISTRATOR", source.file, 0, message);
+            source.problems.push(problem);
+            None
+        }
+    }
 }
 
 fn tests(

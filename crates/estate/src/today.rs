@@ -2,6 +2,7 @@
 //! about other data.
 
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::ask::{Access, Partial};
 use crate::authorize::{Case, Prepared};
 use crate::candidates::{Ends, Target, Targets};
@@ -86,7 +87,7 @@ struct Asked<'a> {
 
 #[derive(Clone, Copy)]
 enum Principal<'a> {
-    Admin(u32),
+    Admin(&'a Administrator),
     /// By its path.
     Identity(&'a str),
 }
@@ -95,7 +96,7 @@ enum Principal<'a> {
 impl fmt::Display for Principal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Admin(uid) => write!(f, "Admin::\"uid:{uid}\""),
+            Self::Admin(who) => write!(f, "Admin::\"{who}\""),
             Self::Identity(path) => write!(f, "Identity::{path:?}"),
         }
     }
@@ -163,8 +164,8 @@ impl Estate {
                 .or_insert_with(|| self.targets(action).into());
             tally.errors.extend(targets.errors.iter().cloned());
             if action.is_administrative() {
-                let uids = self.model.administrators.keys();
-                let who: Vec<Principal<'_>> = uids.map(|uid| Principal::Admin(*uid)).collect();
+                let all = self.model.administrators.keys();
+                let who: Vec<Principal<'_>> = all.map(Principal::Admin).collect();
                 self.try_action(&asked, action, (&who, &administrators), targets, &mut tally);
             } else {
                 let who: Vec<Principal<'_>> = self
@@ -252,7 +253,7 @@ impl Estate {
         tally: &mut Tally,
     ) {
         let case = match principal {
-            Principal::Admin(uid) => self.admin_case(uid, action, &target.resource),
+            Principal::Admin(who) => self.admin_case(who, action, &target.resource),
             Principal::Identity(path) => {
                 self.use_case(path, action, &target.resource, &asked.prepared)
             }

@@ -21,6 +21,7 @@ mod identity;
 mod ima;
 mod image;
 mod join;
+mod login;
 mod packed;
 mod postgres;
 mod records;
@@ -54,6 +55,7 @@ pub const TARGETS: &[Target] = &[
     ),
     target("domain_log", boot::domain, boot::domain_seeds),
     target("efi_signatures", boot::signatures, boot::signature_seeds),
+    target("id_token", login::token, login::token_seeds),
     target("ima_ascii", ima::ascii, ima::ascii_seeds),
     target("ima_binary", ima::binary, ima::binary_seeds),
     target("ipe_policy_cms", code::policy, code::policy_seeds),
@@ -75,6 +77,7 @@ pub const TARGETS: &[Target] = &[
     ),
     target("ledger_witness", records::witness, records::witness_seeds),
     target("oci_manifest", code::manifest, code::manifest_seeds),
+    target("oidc_provider", login::provider, login::provider_seeds),
     target("openpgp", packed::openpgp, packed::openpgp_seeds),
     target("pe", image::pe, image::pe_seeds),
     target("postgres_first", postgres::first, postgres::first_seeds),

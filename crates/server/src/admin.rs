@@ -1,5 +1,6 @@
-//! Administration over the local Unix socket. The caller is who the kernel says it is; every call is a
-//! Cedar decision by the estate in force, and every act is a record.
+//! Administration. Over the local Unix socket the caller is who the kernel says it is, over the network the
+//! person who has entered with a session; every call is a Cedar decision by the estate in force, and every act
+//! is a record.
 
 mod acts;
 mod approving;
@@ -17,8 +18,9 @@ pub(crate) use listener::{accept, bind};
 pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
+use crate::people::LoggedIn;
 use crate::refusal::Refusal;
-use ::estate::{Action, ResourceRef};
+use ::estate::{Action, Administrator, ResourceRef};
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger_store::Committed;
@@ -36,16 +38,23 @@ pub(crate) struct AdminService(pub(crate) Arc<Core>);
 /// An administrator, allowed to do one thing.
 #[derive(Debug, Clone)]
 struct Admitted {
-    uid: u32,
+    who: Administrator,
+    /// How it is known.
+    auth: &'static str,
     action: Action,
     resource: ResourceRef,
     policies: Vec<String>,
 }
 
 impl Admitted {
-    /// `uid:0`, as records name it.
+    /// `uid:0` or `person:people/ada`, as records name it.
     fn name(&self) -> String {
-        format!("uid:{}", self.uid)
+        self.who.to_string()
+    }
+
+    /// As Cedar names it.
+    fn principal(&self) -> String {
+        format!("Admin::\"{}\"", self.who)
     }
 }
 
@@ -56,52 +65,43 @@ async fn admit<T>(
     action: Action,
     resource: ResourceRef,
 ) -> Result<Admitted, Refusal> {
-    let uid = request
-        .extensions()
-        .get::<UdsConnectInfo>()
-        .and_then(|info| info.peer_cred)
-        .map(|credentials| credentials.uid())
-        .ok_or_else(|| {
-            Refusal::Denied(Finding::new(
-                "ADMIN-PEER",
-                "the kernel does not say who calls",
-            ))
-        })?;
+    let (who, auth) = caller(request)?;
     let admitted = |policies| Admitted {
-        uid,
+        who: who.clone(),
+        auth,
         action,
         resource: resource.clone(),
         policies,
     };
     let Some(current) = core.current.load_full() else {
         // Until the first estate says who administers, the server's own user does.
-        if uid == rustix::process::getuid().as_raw() {
+        if who == Administrator::Uid(rustix::process::getuid().as_raw()) {
             return Ok(admitted(vec!["bootstrap".to_owned()]));
         }
         return Err(Refusal::Denied(
             Finding::new("ADMIN-BOOTSTRAP", "no estate has been applied yet")
                 .expected("the user that the server runs as")
-                .observed(format!("uid {uid}"))
+                .observed(who.to_string())
                 .next("apply the first estate as that user"),
         ));
     };
-    let decision = current.estate.decide_admin(uid, action, &resource);
+    let decision = current.estate.decide_administrator(&who, action, &resource);
     if decision.allow {
         return Ok(admitted(decision.policy_ids()));
     }
     let refused = admitted(decision.policy_ids());
     let record = record(&refused, false, &decision.errors.join("; "));
     let recorded = core
-        .append_one(draft(record.actor(&refused.name(), "peercred"))?)
+        .append_one(draft(record.actor(&refused.name(), auth))?)
         .await;
     if let Err(refusal) = recorded {
         // Refused all the same, and for the reason that the caller can mend.
         tracing::warn!(%refusal, "a refused act of administration is not recorded");
     }
     Err(Refusal::Denied(
-        Finding::new("ADMIN-DENIED", format!("no policy lets uid {uid} {action}"))
+        Finding::new("ADMIN-DENIED", format!("no policy lets {who} {action}"))
             .expected(format!(
-                "a policy that permits Admin::\"uid:{uid}\" to {action} {}",
+                "a policy that permits Admin::\"{who}\" to {action} {}",
                 match action {
                     // By what it names, a stranger would learn what there is.
                     Action::Revoke | Action::Restore => "this".to_owned(),
@@ -117,9 +117,29 @@ async fn admit<T>(
     ))
 }
 
+/// Who calls, and how that is known: by the gate of the TLS port, or by the kernel.
+fn caller<T>(request: &Request<T>) -> Result<(Administrator, &'static str), Refusal> {
+    if let Some(person) = request.extensions().get::<LoggedIn>() {
+        let who = Administrator::Person(person.person().to_owned());
+        return Ok((who, "oidc"));
+    }
+    let uid = request
+        .extensions()
+        .get::<UdsConnectInfo>()
+        .and_then(|info| info.peer_cred)
+        .map(|credentials| credentials.uid())
+        .ok_or_else(|| {
+            Refusal::Denied(Finding::new(
+                "ADMIN-PEER",
+                "the kernel does not say who calls",
+            ))
+        })?;
+    Ok((Administrator::Uid(uid), "peercred"))
+}
+
 fn record(admitted: &Admitted, allow: bool, detail: &str) -> ledger::RecordBuilder {
     body::Admin {
-        principal: format!("Admin::\"uid:{}\"", admitted.uid),
+        principal: admitted.principal(),
         action: admitted.action.to_string(),
         resource: admitted.resource.to_string(),
         allow,
@@ -131,7 +151,7 @@ fn record(admitted: &Admitted, allow: bool, detail: &str) -> ledger::RecordBuild
 
 /// The record that an act is about to be done.
 fn act(admitted: &Admitted, detail: &str) -> Result<ledger::Draft, Refusal> {
-    draft(record(admitted, true, detail).actor(&admitted.name(), "peercred"))
+    draft(record(admitted, true, detail).actor(&admitted.name(), admitted.auth))
 }
 
 async fn record_act(core: &Core, admitted: &Admitted, detail: &str) -> Result<Committed, Refusal> {

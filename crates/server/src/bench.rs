@@ -63,6 +63,7 @@ impl Node {
                     exporter: [0; 32],
                     svid: None,
                     close: tokio_util::sync::CancellationToken::new(),
+                    guest: Arc::default(),
                 },
                 svid: state
                     .svid_of_key(&key.spki_sha256())

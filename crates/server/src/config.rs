@@ -1,7 +1,9 @@
 //! `server.toml`: strict, every key documented, every default with its reason.
 
+mod oidc;
 mod tee_fetch;
 
+pub use self::oidc::Oidc;
 pub use tee_fetch::{TeeFetch, TeeSource, TeeVendor};
 
 use facts::Finding;
@@ -53,6 +55,9 @@ pub struct Config {
     pub limits: Limits,
     #[serde(default)]
     pub attestation: Attestation,
+    /// Where people log in. Absent: nowhere, and administration is the local socket's alone.
+    #[serde(default)]
+    pub oidc: Vec<Oidc>,
 }
 
 /// Where keys live. CA and ledger keys must not live in one place: whoever takes one of the two
@@ -246,6 +251,8 @@ pub enum ConfigError {
     },
     #[error("{0}")]
     TrustDomain(String),
+    #[error("[[oidc]]: {0}")]
+    Oidc(String),
 }
 
 impl ConfigError {
@@ -298,6 +305,7 @@ impl Config {
         if let Some(fetch) = &self.tee_fetch {
             fetch.check()?;
         }
+        Oidc::check(&self.oidc)?;
         let day = 86_400;
         for (key, value, low, high) in [
             ("lifetimes.x509_s", self.lifetimes.x509_s, 10, day),
@@ -377,6 +385,9 @@ impl Config {
         if let Some(fetch) = &mut self.tee_fetch {
             fetch.rebase(base);
         }
+        for oidc in &mut self.oidc {
+            oidc.rebase(base);
+        }
         for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
             let Custody::File { dir } = custody;
             *dir = base.join(&*dir);
@@ -423,6 +434,19 @@ mod tests {
         assert!(matches!(load(&shared), Err(ConfigError::OneCustody)));
         let long = format!("{FILE}\n[lifetimes]\nx509_s = 100000\n");
         assert!(matches!(load(&long), Err(ConfigError::Range { .. })));
+        for bad in [
+            "issuer = \"http://login.example.org\"\nclient_id = \"t\"",
+            "issuer = \"https://login.example.org\"\nclient_id = \"\"",
+            "issuer = \"https://login.example.org\"\nclient_id = \"t\"\nalgorithms = [\"none\"]",
+            "issuer = \"https://login.example.org\"\nclient_id = \"t\"\nalgorithms = [\"HS256\"]",
+            "issuer = \"https://login.example.org\"\nclient_id = \"t\"\nalgorithms = []",
+        ] {
+            let file = format!("{FILE}\n[[oidc]]\n{bad}\n");
+            assert!(matches!(load(&file), Err(ConfigError::Oidc(_))), "{bad}");
+        }
+        let long = "issuer = \"https://login.example.org\"\nclient_id = \"t\"\nsession_s = 7200";
+        let file = format!("{FILE}\n[[oidc]]\n{long}\n");
+        assert!(matches!(load(&file), Err(ConfigError::Range { .. })));
         let domain = FILE.replace("example.org", "Example.org");
         assert!(matches!(load(&domain), Err(ConfigError::TrustDomain(_))));
     }

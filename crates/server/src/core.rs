@@ -14,6 +14,7 @@ use crate::listener::Peer;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
 use crate::node::{Claims, Rates};
+use crate::people::People;
 use crate::pool::Pool;
 use crate::refusal::Refusal;
 use crate::revoke::{Postponed, Unrecorded};
@@ -61,6 +62,8 @@ pub(crate) struct Core {
     /// Keys whose records are on their way.
     pub(crate) claims: Arc<Claims>,
     pub(crate) joins: Joins,
+    /// Who logs in.
+    pub(crate) people: People,
     /// Of confidential machines.
     pub(crate) endorsements: Endorsements,
     /// Machines that are asked to prove themselves again.

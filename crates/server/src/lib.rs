@@ -46,6 +46,7 @@ mod metrics;
 mod mirrors;
 mod node;
 mod past;
+mod people;
 mod pool;
 mod prover;
 mod refusal;
@@ -59,8 +60,8 @@ mod warranted;
 mod workloads;
 
 pub use config::{
-    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, TeeFetch, TeeSource,
-    TeeVendor,
+    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc, TeeFetch,
+    TeeSource, TeeVendor,
 };
 pub use past::Past;
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

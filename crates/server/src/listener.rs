@@ -10,6 +10,7 @@
 
 use crate::config::Limits;
 use crate::connection::Connection;
+use crate::people::Guest;
 use facts::Timestamp;
 use listen::{Place, Places, Source};
 use rustls::ServerConfig;
@@ -38,6 +39,8 @@ pub(crate) struct Peer {
     pub(crate) svid: Option<Arc<ValidatedSvid>>,
     /// Cancelled, the connection is closed at once, whatever its peer reads or not.
     pub(crate) close: CancellationToken,
+    /// A person may enter.
+    pub(crate) guest: Arc<Guest>,
 }
 
 /// What is not over so long after the server began to stop is closed.
@@ -134,22 +137,17 @@ fn placed(
     };
     let (close, stop) = (peer.close.clone(), stop.clone());
     let age = peer.svid.is_none().then_some(places.stranger);
+    let guest = Arc::clone(&peer.guest);
     let end = async move {
         let parted = async {
             stop.cancelled().await;
             tokio::time::sleep(PARTING).await;
         };
-        let aged = async {
-            match age {
-                Some(age) => tokio::time::sleep(age).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             () = close.cancelled() => {}
             () = given_away => {}
             () = parted => {}
-            () = aged => {}
+            () = guest.leaves(age) => {}
         }
     };
     Some(Connection::new(stream, peer, held, end))
@@ -178,6 +176,7 @@ async fn handshake(
         exporter,
         svid,
         close: CancellationToken::new(),
+        guest: Arc::default(),
     };
     Ok((stream, peer))
 }

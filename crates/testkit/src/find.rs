@@ -93,7 +93,7 @@ pub fn static_agent(profile: &str) -> Option<PathBuf> {
     program.is_file().then_some(program)
 }
 
-fn target_folder() -> PathBuf {
+pub(crate) fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 

@@ -16,6 +16,7 @@ pub mod hostile;
 pub mod http;
 pub mod mortal;
 pub mod mutation;
+pub mod oidc;
 pub mod pe;
 pub mod pinned;
 pub mod postgres;

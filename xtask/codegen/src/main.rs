@@ -7,9 +7,10 @@
 
 use std::path::PathBuf;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "trilith/v1/plane.proto",
     "trilith/v1/admin.proto",
+    "trilith/v1/people.proto",
     "trilith/v1/helper.proto",
     "spiffe/workload.proto",
     "envoy/ext_authz.proto",

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 pub(crate) async fn token(command: TokenCommand, global: &Global) -> Result<(), Failure> {
     let TokenCommand::Create { node, pool, ttl } = command;
-    let created = admin::connect(&global.admin_socket)
+    let created = admin::connect(global)
         .await?
         .token_create(v1::TokenCreateRequest {
             node: node.clone(),
@@ -44,7 +44,7 @@ pub(crate) async fn revoke(arguments: RevokeArguments, global: &Global) -> Resul
         RevocationKind::Serial => "serial",
         RevocationKind::Machine => "machine",
     };
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .revoke(v1::RevokeRequest {
             kind: kind.to_owned(),
@@ -58,7 +58,7 @@ pub(crate) async fn revoke(arguments: RevokeArguments, global: &Global) -> Resul
 }
 
 pub(crate) async fn restore(arguments: RestoreArguments, global: &Global) -> Result<(), Failure> {
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .restore(v1::RestoreRequest {
             identity: arguments.identity,
@@ -71,7 +71,7 @@ pub(crate) async fn restore(arguments: RestoreArguments, global: &Global) -> Res
 }
 
 pub(crate) async fn recover(arguments: RecoverArguments, global: &Global) -> Result<(), Failure> {
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .recover(v1::RecoverRequest {
             reason: arguments.reason,
@@ -83,7 +83,7 @@ pub(crate) async fn recover(arguments: RecoverArguments, global: &Global) -> Res
 }
 
 pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(), Failure> {
-    let mut client = admin::connect(&global.admin_socket).await?;
+    let mut client = admin::connect(global).await?;
     let answer = match command {
         AgentCommand::List => client.agents(v1::StatusRequest {}).await,
         AgentCommand::Evict { node, reason } => {
@@ -104,7 +104,7 @@ pub(crate) async fn agents(command: AgentCommand, global: &Global) -> Result<(),
 }
 
 pub(crate) async fn status(global: &Global) -> Result<(), Failure> {
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .status(v1::StatusRequest {})
         .await

@@ -29,7 +29,7 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
             ));
         }
     };
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .why(request)
         .await
@@ -196,7 +196,7 @@ pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Resu
         part,
         on_behalf_of,
     } = arguments;
-    let mut admin = admin::connect(&global.admin_socket).await?;
+    let mut admin = admin::connect(global).await?;
     let mut answer = Printed::new(&part, global);
     while let Some((limit, after)) = answer.wants() {
         let request = v1::WhoCanRequest {
@@ -216,7 +216,7 @@ pub(crate) async fn who_can(arguments: WhoCanArguments, global: &Global) -> Resu
 
 pub(crate) async fn what_can(arguments: WhatCanArguments, global: &Global) -> Result<(), Failure> {
     let WhatCanArguments { principal, part } = arguments;
-    let mut admin = admin::connect(&global.admin_socket).await?;
+    let mut admin = admin::connect(global).await?;
     let mut answer = Printed::new(&part, global);
     while let Some((limit, after)) = answer.wants() {
         let request = v1::WhatCanRequest {

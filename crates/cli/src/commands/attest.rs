@@ -51,7 +51,7 @@ async fn ask(verdict: &Verdict, folder: &str, global: &Global) -> Result<Value, 
         node,
         folder: folder.to_owned(),
     };
-    let mut parts = admin::connect(&global.admin_socket)
+    let mut parts = admin::connect(global)
         .await?
         .attest_explain(question)
         .await

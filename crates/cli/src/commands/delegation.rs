@@ -67,7 +67,7 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 pub(crate) async fn run(command: DelegationCommand, global: &Global) -> Result<(), Failure> {
-    let mut client = admin::connect(&global.admin_socket).await?;
+    let mut client = admin::connect(global).await?;
     match command {
         DelegationCommand::List { identity } => {
             let request = v1::DelegationsRequest {

@@ -5,6 +5,7 @@ mod fmt;
 mod held;
 pub(crate) mod lint;
 
+use crate::admin::Place;
 use crate::arguments::{EstateCommand, Global};
 use crate::commands::plan;
 use crate::files::unwritable;
@@ -89,7 +90,7 @@ async fn plan(
     global: &Global,
 ) -> Result<ExitCode, Failure> {
     let files = read(directory)?;
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .estate_plan(request(&files, Change::default()))
         .await
@@ -132,7 +133,7 @@ struct Change {
 }
 
 async fn apply(directory: &Path, change: Change, global: &Global) -> Result<ExitCode, Failure> {
-    let document = applied(directory, change, &global.admin_socket).await?;
+    let document = applied(directory, change, global.into()).await?;
     if global.json {
         output::json(&document);
     } else {
@@ -145,13 +146,13 @@ async fn apply(directory: &Path, change: Change, global: &Global) -> Result<Exit
 }
 
 /// The server's answer: the version as it was applied, or why it was not, as a plan would say it.
-async fn applied(directory: &Path, mut change: Change, socket: &Path) -> Result<Value, Failure> {
+async fn applied(directory: &Path, mut change: Change, place: Place<'_>) -> Result<Value, Failure> {
     let files = read(directory)?;
     if let Some(signer) = change.signer.take() {
-        let own = approve::own(&files, &signer, socket).await?;
+        let own = approve::own(&files, &signer, place).await?;
         change.approvals.extend(own);
     }
-    let answer = admin::connect(socket)
+    let answer = admin::connect(place)
         .await?
         .estate_apply(request(&files, change))
         .await
@@ -192,7 +193,7 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
 
 /// The files of the version that the server has in force.
 pub(crate) async fn in_force(global: &Global) -> Result<EstateFiles, Failure> {
-    let exported = admin::connect(&global.admin_socket)
+    let exported = admin::connect(global)
         .await?
         .estate_export(v1::EstateExportRequest::default())
         .await
@@ -206,7 +207,7 @@ async fn export(
     version: Option<String>,
     global: &Global,
 ) -> Result<ExitCode, Failure> {
-    let exported = admin::connect(&global.admin_socket)
+    let exported = admin::connect(global)
         .await?
         .estate_export(v1::EstateExportRequest {
             version: version.unwrap_or_default(),

@@ -94,7 +94,7 @@ async fn each(
     global: &Global,
     mut take: impl FnMut(&v1::RecordItem, Value),
 ) -> Result<(), Failure> {
-    let mut stream = admin::connect(&global.admin_socket)
+    let mut stream = admin::connect(global)
         .await?
         .records(request)
         .await

@@ -34,7 +34,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
         (_, _, Some(serial)) => Question::Issuance { serial },
         (None, None, None) => return Err(Failure::usage("a pack answers a question: name one")),
     };
-    let mut stream = admin::connect(&global.admin_socket)
+    let mut stream = admin::connect(global)
         .await?
         .pack(v1::PackRequest {
             question: question.to_json(),
@@ -70,7 +70,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
 /// The server's own account of what to trust. Worth as much as the way on which it is fetched.
 pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result<(), Failure> {
     let policy = arguments.policy.as_deref().map(policy_file).transpose()?;
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .status(v1::StatusRequest {})
         .await

@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod administrators;
 mod any_bytes;
 mod assumable;
 mod assume;

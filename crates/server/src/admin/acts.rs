@@ -51,7 +51,7 @@ pub(super) async fn token_create(
         pool: request.pool,
         expires,
     };
-    let record = draft(created.record().actor(&admitted.name(), "peercred"))?;
+    let record = draft(created.record().actor(&admitted.name(), admitted.auth))?;
     let detail = format!("token for node {}", request.node);
     let committed = core.append(vec![act(admitted, &detail)?, record]).await?;
     let roots = core.authority.roots();
@@ -306,7 +306,7 @@ pub(super) async fn revoke(
         value: target.value.clone(),
         reason: reason.clone(),
         by: admitted.name(),
-        auth: "peercred",
+        auth: admitted.auth,
     };
     let index = if target.evict {
         let node = core.state().node(&target.value).cloned();
@@ -403,7 +403,7 @@ pub(super) async fn readmit(
         by: admitted.name(),
         generation: Decimal(node.generation),
     };
-    let record = draft(body.record().actor(&admitted.name(), "peercred"))?;
+    let record = draft(body.record().actor(&admitted.name(), admitted.auth))?;
     let detail = format!("node {}: {reason}", node.name);
     let committed = core.append(vec![act(admitted, &detail)?, record]).await?;
     Ok(json!({
@@ -429,14 +429,14 @@ pub(super) async fn restore(
     }
     let reason: String = request.reason.chars().take(512).collect();
     let body = body::Admin {
-        principal: format!("Admin::\"uid:{}\"", admitted.uid),
+        principal: admitted.principal(),
         action: "restore".to_owned(),
         resource: format!("identity:{id}"),
         allow: true,
         policies: admitted.policies.clone(),
         detail: reason,
     };
-    let record = draft(body.record().actor(&admitted.name(), "peercred"))?;
+    let record = draft(body.record().actor(&admitted.name(), admitted.auth))?;
     let committed = core.append_one(record).await?;
     core.workloads.broadcast(&proto::v1::NodeUpdate {
         update: Some(proto::v1::node_update::Update::Reconsider(v1::Reconsider {

@@ -12,7 +12,7 @@ use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
 use crate::state::State;
 use effect::Effect;
-use estate::{Action, Estate, EstateFiles, ResourceRef, Severity};
+use estate::{Action, Administrator, Estate, EstateFiles, ResourceRef, Severity};
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::{Decimal, HexDigest};
@@ -160,7 +160,7 @@ async fn planned(
         (Some(finding), reasons)
     } else {
         let unsigned = || judged.as_ref()?.as_ref().err().cloned();
-        let refused = lockout(core, &estate, admitted.uid).or_else(unsigned);
+        let refused = lockout(core, &estate, &admitted.who).or_else(unsigned);
         let reasons = refused.iter().map(ToString::to_string).collect();
         (refused, reasons)
     };
@@ -217,9 +217,9 @@ const STACK_BYTES: usize = 64 << 20;
 pub(super) const VERSIONS: &str = "trilith ledger search --ledger server --type estate-version";
 
 /// An estate under which its own author may apply nothing more could be changed by nobody for ever.
-fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
+fn lockout(core: &Core, estate: &Estate, who: &Administrator) -> Option<Finding> {
     let whole = ResourceRef::estate(core.trust_domain.as_str());
-    let decision = estate.decide_admin(uid, Action::Apply, &whole);
+    let decision = estate.decide_administrator(who, Action::Apply, &whole);
     if decision.allow {
         return None;
     }
@@ -234,7 +234,7 @@ fn lockout(core: &Core, estate: &Estate, uid: u32) -> Option<Finding> {
             "whoever applies this estate could apply no other after it",
         )
         .expected(format!(
-            "an estate under which Admin::\"uid:{uid}\" may still apply"
+            "an estate under which Admin::\"{who}\" may still apply"
         ))
         .observed(observed)
         .next("declare the administrator and permit it to apply; or let an administrator who stays apply this"),
@@ -298,7 +298,7 @@ pub(super) async fn apply(
         .map_err(|error| Refusal::internal("writing the proof", &error))?;
     let proved = core.put_blob(proved).await?;
 
-    let by = |record: ledger::RecordBuilder| draft(record.actor(&admitted.name(), "peercred"));
+    let by = |record: ledger::RecordBuilder| draft(record.actor(&admitted.name(), admitted.auth));
     let mut approval_index = None;
     if let Some(approval) = planned.approval {
         let named = core.put_blob(approval.subject.clone()).await?;
@@ -379,6 +379,7 @@ pub(crate) fn install(core: &Core, current: &Arc<Current>) -> Result<(), Refusal
         .set(i64::try_from(current.index).unwrap_or(i64::MAX));
     core.current.store(Some(Arc::clone(current)));
     stand(core, current);
+    core.people.keep(&current.estate);
     Ok(())
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn recover(
             "root": crypto::base64::encode(&head.root),
         }));
         let recovery = recovery(&head, &stays.checkpoint, &reason, &by);
-        drafts.push(draft(recovery.record().actor(&by, "peercred"))?);
+        drafts.push(draft(recovery.record().actor(&by, admitted.auth))?);
     }
     let gap = body::Gap {
         cause: "recovery".to_owned(),
@@ -47,7 +47,7 @@ pub(super) async fn recover(
         lost: None,
         detail: format!("{reason}; {finding}").chars().take(2_048).collect(),
     };
-    drafts.push(draft(gap.record().actor(&by, "peercred"))?);
+    drafts.push(draft(gap.record().actor(&by, admitted.auth))?);
     let unstarted = unstarted(core).clone();
     if let Some(start) = &unstarted {
         drafts.push(draft(start.record().actor(&server, "self"))?);

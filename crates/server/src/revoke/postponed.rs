@@ -85,6 +85,8 @@ impl Postponed {
                 by: stored.by.clone(),
                 auth: if stored.by.starts_with("uid:") {
                     "peercred"
+                } else if stored.by.starts_with("person:") {
+                    "oidc"
                 } else {
                     "self"
                 },

@@ -16,6 +16,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
 use crate::node::{NodeService, rejudge};
+use crate::people::{self, People, PeopleService};
 use crate::pool::Pool;
 use crate::signing::{Foreign, HeadError, Signing, behind};
 use crate::state::State;
@@ -33,6 +34,7 @@ use proto::v1::delegate_server::DelegateServer;
 use proto::v1::follow_server::FollowServer;
 use proto::v1::join_server::JoinServer;
 use proto::v1::node_server::NodeServer;
+use proto::v1::people_server::PeopleServer;
 use spiffe_core::TrustDomain;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -41,10 +43,13 @@ use svid_tls::{ClientAuth, OwnSvid};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Server;
 
 /// Records of a gateway come in batches of this size at most.
 const FOLLOW_MESSAGE: usize = 8 << 20;
+/// An ID token and a proof, from whoever it is.
+const PEOPLE_MESSAGE: usize = 32 << 10;
 
 /// A started server. Dropping it without [`Running::stop`] ends its tasks at the next chance.
 pub struct Running {
@@ -262,6 +267,7 @@ fn assemble(
         .transpose()
         .map_err(StartError::Refused)?;
     metrics.blocked.set(i64::from(blocked));
+    let people = People::open(&config).map_err(StartError::Refused)?;
 
     let document = document(&journal, &blobs)?;
     let server_key = ca.load_or_generate("server", Algorithm::EcdsaP256)?;
@@ -288,6 +294,7 @@ fn assemble(
         rates: crate::node::Rates::default(),
         claims: Arc::default(),
         joins: Joins::default(),
+        people,
         endorsements: crate::endorsements::Endorsements::open(
             config.tee_endorsements.clone(),
             fetcher,
@@ -465,6 +472,14 @@ async fn listeners(
         .max_decoding_message_size(FOLLOW_MESSAGE);
     let delegate =
         DelegateServer::new(DelegateService(Arc::clone(core))).max_decoding_message_size(most);
+    // ------------------------------------------------------------ people, where somebody vouches for them
+    let people = (!config.oidc.is_empty()).then(|| {
+        PeopleServer::new(PeopleService(Arc::clone(core))).max_decoding_message_size(PEOPLE_MESSAGE)
+    });
+    let remote = people.is_some().then(|| {
+        let gate = people::gate(Arc::clone(core));
+        InterceptedService::new(administration(core), gate)
+    });
     let stop = core.stop.clone();
     tasks.spawn(async move {
         let served = Server::builder()
@@ -473,6 +488,8 @@ async fn listeners(
             .add_service(node)
             .add_service(follow)
             .add_service(delegate)
+            .add_optional_service(people)
+            .add_optional_service(remote)
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         ended("the TLS port", served.await);
     });
@@ -485,9 +502,7 @@ async fn listeners(
         path.display()
     );
     let administrators = admin::accept(socket, core.stop.clone());
-    let admin = AdminServer::new(AdminService(Arc::clone(core)))
-        .max_decoding_message_size(config.limits.admin_message_bytes)
-        .max_encoding_message_size(usize::MAX);
+    let admin = administration(core);
     let stop = core.stop.clone();
     tasks.spawn(async move {
         let served = Server::builder()
@@ -505,6 +520,13 @@ async fn listeners(
     let stop = core.stop.clone();
     tasks.spawn(listen::serve_http(listener, router, stop));
     Ok((listen, http_listen))
+}
+
+/// For who may be there: the socket says who calls, or the gate in front of it.
+fn administration(core: &Arc<Core>) -> AdminServer<AdminService> {
+    AdminServer::new(AdminService(Arc::clone(core)))
+        .max_decoding_message_size(core.config.limits.admin_message_bytes)
+        .max_encoding_message_size(usize::MAX)
 }
 
 fn ended(what: &str, outcome: Result<(), tonic::transport::Error>) {

@@ -37,6 +37,7 @@ mod kernel;
 mod nitro;
 mod packs;
 mod passing;
+mod people;
 mod recovering;
 mod resumption;
 mod reviving;

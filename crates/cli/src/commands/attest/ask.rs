@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::process::ExitCode;
 
 pub(super) async fn ask(node: String, global: &Global) -> Result<ExitCode, Failure> {
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .attest_ask(v1::AttestAskRequest { node })
         .await

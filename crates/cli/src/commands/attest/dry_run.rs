@@ -23,7 +23,7 @@ pub(super) async fn dry_run(
         since: arguments.since.unwrap_or_default(),
         folder: arguments.estate.display().to_string(),
     };
-    let mut documents = admin::connect(&global.admin_socket)
+    let mut documents = admin::connect(global)
         .await?
         .attest_dry_run(request)
         .await

@@ -9,7 +9,7 @@ use serde_json::Value;
 pub(super) async fn ear(arguments: EarArguments, global: &Global) -> Result<(), Failure> {
     let EarArguments { node, nonce } = arguments;
     let nonce = nonce.map(|nonce| nonce.0).unwrap_or_default();
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .ear(v1::EarRequest { node, nonce })
         .await

@@ -1,6 +1,7 @@
 //! Signing, as an author, what a change takes from invariants.
 
 use super::{Change, read as read_folder, request};
+use crate::admin::Place;
 use crate::arguments::{Global, SigningArguments};
 use crate::commands::author;
 use crate::{Failure, admin, files, output};
@@ -58,9 +59,9 @@ pub(super) fn read(paths: &[PathBuf]) -> Result<Vec<Vec<u8>>, Failure> {
 /// What there is to sign of these files, if anything is lost by them.
 async fn asked(
     estate: &EstateFiles,
-    socket: &Path,
+    place: Place<'_>,
 ) -> Result<(Value, Option<ApprovalSubject>), Failure> {
-    let answer = admin::connect(socket)
+    let answer = admin::connect(place)
         .await?
         .estate_plan(request(estate, Change::default()))
         .await
@@ -90,9 +91,9 @@ async fn asked(
 pub(super) async fn own(
     estate: &EstateFiles,
     signer: &Signer,
-    socket: &Path,
+    place: Place<'_>,
 ) -> Result<Option<Vec<u8>>, Failure> {
-    let (_, subject) = asked(estate, socket).await?;
+    let (_, subject) = asked(estate, place).await?;
     subject
         .map(|subject| signer.sign(subject, OWN_HOURS))
         .transpose()
@@ -105,7 +106,7 @@ pub(super) async fn approve(
     global: &Global,
 ) -> Result<ExitCode, Failure> {
     let estate = read_folder(directory)?;
-    let (document, subject) = asked(&estate, &global.admin_socket).await?;
+    let (document, subject) = asked(&estate, global.into()).await?;
     let Some(subject) = subject else {
         return Err(Finding::new(
             "ESTATE-APPROVAL-NOTHING",

@@ -79,6 +79,8 @@ mod tests {
         Global {
             json: false,
             admin_socket: "/nonexistent".into(),
+            admin_server: None,
+            session: None,
             log: String::new(),
         }
     }

@@ -119,6 +119,8 @@ mod tests {
         let global = Global {
             json: true,
             admin_socket: "/nonexistent".into(),
+            admin_server: None,
+            session: None,
             log: String::new(),
         };
         format!("{:?}", run(&arguments, &global).unwrap())

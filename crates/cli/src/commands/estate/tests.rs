@@ -71,7 +71,7 @@ async fn a_refused_apply_of_real_size_reaches_its_user() {
         message: "let everybody write".to_owned(),
         ..Change::default()
     };
-    let document = applied(&folder, change, &socket).await.unwrap();
+    let document = applied(&folder, change, (&socket).into()).await.unwrap();
     assert!(document.to_string().len() > 64 * 1024);
     let failure = refusal(&document).expect("it is refused");
     assert_eq!(

@@ -11,7 +11,7 @@ pub(super) async fn show(arguments: ApprovalsArguments, global: &Global) -> Resu
     let request = v1::BootApprovalsRequest {
         ring: arguments.ring.clone(),
     };
-    let answer = admin::connect(&global.admin_socket)
+    let answer = admin::connect(global)
         .await?
         .boot_approvals(request)
         .await

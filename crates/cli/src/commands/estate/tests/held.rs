@@ -27,6 +27,8 @@ impl Site {
     fn global(&self) -> Global {
         Global {
             admin_socket: self.socket(),
+            admin_server: None,
+            session: None,
             ..global()
         }
     }
@@ -79,7 +81,7 @@ impl Site {
                 .map(|name| approve::Signer::open(name.to_owned(), &self.keys(name)).unwrap()),
             ..super::Change::default()
         };
-        super::applied(folder, change, &self.socket())
+        super::applied(folder, change, (&self.socket()).into())
             .await
             .unwrap()
     }
