@@ -60,6 +60,8 @@ fn unproven() -> Refused {
             "it is only told on whose behalf the subject acts, and here it has to be proved",
         )
         .expected("a delegation token")
-        .next("trilith delegate makes one; or set delegation = \"claimed\" in pdp.toml"),
+        .next(
+            "present what `trilith delegate` printed; or set delegation = \"claimed\" in pdp.toml",
+        ),
     )
 }

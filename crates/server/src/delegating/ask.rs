@@ -74,7 +74,7 @@ pub(crate) async fn first(core: &Arc<Core>, person: &LoggedIn, ask: Ask) -> Resu
         return Err(Refusal::Denied(
             Finding::new("DELEGATION-PERSON", "the person's identity is revoked")
                 .observed(id.to_string())
-                .next("trilith restore, if it is to come back"),
+                .next("if it is to come back: trilith restore IDENTITY --reason TEXT"),
         ));
     }
     let by = By {
