@@ -213,9 +213,9 @@ pub enum Command {
         after_long_help = "Examples:\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 30d\n  trilith replay --estate ./estate --folder /var/lib/trilith/server --since 2026-05-12 --json"
     )]
     Replay(ReplayArguments),
-    /// Let another act for whom this workload acts, narrowed or not; prints the token for it
+    /// Let another act for the person who has logged in, or for whom this workload acts; prints the token for it
     #[command(
-        after_long_help = "Examples:\n  trilith delegate --to agents/summary --token ada.token --server trilith.example.org:7443\n  trilith delegate --to agents/summary --token ada.token --server trilith.example.org:7443 --action select --resource shop/public/cards --ttl 300 > summary.token"
+        after_long_help = "Examples:\n  trilith delegate --admin-server trilith.example.org:7443 --to agents/helper --action select --ttl 900 > ada.token\n  trilith delegate --to agents/summary --token ada.token --server trilith.example.org:7443 --resource shop/public/cards > summary.token"
     )]
     Delegate(DelegateArguments),
     /// List and take back delegations

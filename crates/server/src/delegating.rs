@@ -5,12 +5,11 @@
 //! something.
 
 mod ask;
-mod logged_in;
 mod service;
 mod settle;
 
-pub(crate) use ask::{Ask, Made, first, next};
-pub(crate) use logged_in::LoggedIn;
+pub(crate) use ask::{Ask, first, next};
+pub(crate) use service::told;
 pub(crate) use service::DelegateService;
 pub(crate) use settle::settle;
 

@@ -19,6 +19,8 @@ pub(crate) use session::{Guest, LoggedIn, logged_in};
 
 use crate::config::Config;
 use crate::core::{Core, draft};
+use crate::delegating;
+use crate::join::refused;
 use crate::listener::Peer;
 use crate::refusal::Refusal;
 use crypto::{Algorithm, PublicKey};
@@ -304,5 +306,31 @@ impl PeopleRpc for PeopleService {
         self.0.people.sessions.end(&session.key_digest());
         let index = self.record(&session, "logout").await?;
         Ok(Response::new(v1::SessionEnded { index }))
+    }
+
+    async fn delegate(
+        &self,
+        request: Request<v1::DelegateRequest>,
+    ) -> Result<Response<v1::Delegated>, Status> {
+        let core = &self.0;
+        let person = logged_in(core, &peer(&request)?)?;
+        let asked = request.into_inner();
+        if !asked.token.is_empty() {
+            return Err(Refusal::Invalid(
+                Finding::new("DELEGATION-FIRST", "a person delegates by no token")
+                    .expected("a request without one: the session says who delegates")
+                    .next(
+                        "leave the token out, or present it as the workload that it was made for",
+                    ),
+            )
+            .into());
+        }
+        match delegating::first(core, &person, asked.into()).await {
+            Ok(made) => Ok(Response::new(delegating::told(made))),
+            Err(refusal) => {
+                refused(core, "delegate", refusal.finding());
+                Err(refusal.into())
+            }
+        }
     }
 }

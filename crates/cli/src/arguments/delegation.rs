@@ -11,12 +11,12 @@ pub struct DelegateArguments {
     /// Whom it lets act: the path of an identity, or its SPIFFE ID
     #[arg(long, value_name = "IDENTITY")]
     pub to: String,
-    /// The token by which this workload acts; `-` reads standard input
-    #[arg(long, value_name = "FILE")]
+    /// The token by which this workload acts; `-` reads standard input. Without it the person delegates who has logged in
+    #[arg(long, value_name = "FILE", requires = "server")]
     pub token: Option<PathBuf>,
-    /// Where node agents reach the server
-    #[arg(long, value_name = "HOST:PORT")]
-    pub server: String,
+    /// With --token: where node agents reach the server
+    #[arg(long, value_name = "HOST:PORT", requires = "token")]
+    pub server: Option<String>,
     /// Only for this action; repeat for more. Any, without it
     #[arg(long = "action", value_name = "ACTION")]
     pub actions: Vec<String>,

@@ -1,11 +1,13 @@
-//! Delegating on, for workloads that act for somebody; and what administrators do with delegations.
+//! Delegating, for people who have logged in and for workloads that act for somebody; and what administrators do
+//! with delegations.
 
 use crate::arguments::{DelegateArguments, DelegationCommand, Global};
 use crate::commands::administer;
 use crate::{Failure, admin, output};
-use agent::delegate::{DelegateOptions, delegate as ask};
+use agent::delegate::{DelegateOptions, Delegated, delegate as ask};
 use facts::{Finding, Timestamp};
 use proto::v1;
+use proto::v1::people_client::PeopleClient;
 use serde_json::{Value, json};
 use std::io::Read as _;
 use std::path::Path;
@@ -15,19 +17,12 @@ use std::time::Duration;
 const MOST: u64 = 64 * 1024;
 
 pub(crate) async fn delegate(arguments: DelegateArguments, global: &Global) -> Result<(), Failure> {
-    // The one place where a person's own login would give the first link.
-    let Some(path) = &arguments.token else {
-        return Err(Finding::new(
-            "DELEGATE-FIRST",
-            "a delegation rests on another, or on a person who has logged in",
-        )
-        .expected("--token FILE: by which this workload acts for somebody")
-        .next("ask whom it acts for to delegate to it")
-        .into());
+    let (Some(path), Some(server)) = (&arguments.token, arguments.server.clone()) else {
+        return first(arguments, global).await;
     };
     let options = DelegateOptions {
         socket: arguments.socket.socket,
-        server: arguments.server,
+        server,
         token: read(path)?,
         to: arguments.to,
         actions: arguments.actions,
@@ -35,20 +30,54 @@ pub(crate) async fn delegate(arguments: DelegateArguments, global: &Global) -> R
         ttl_s: arguments.ttl,
         wait: arguments.wait.map(Duration::from_secs),
     };
-    let made = ask(options).await?;
+    show(&ask(options).await?, global);
+    Ok(())
+}
+
+/// The first link: the person who has logged in lets somebody act.
+async fn first(arguments: DelegateArguments, global: &Global) -> Result<(), Failure> {
+    let Some(server) = global.admin_server.as_deref() else {
+        return Err(Finding::new(
+            "DELEGATE-FIRST",
+            "a delegation rests on another, or on a person who has logged in",
+        )
+        .expected("--admin-server HOST:PORT of a person, or --token FILE and --server of a workload")
+        .next("log in (trilith login) and name the server; or ask whom this workload acts for to delegate to it")
+        .into());
+    };
+    let channel = crate::session::enter(server, global).await?;
+    let request = v1::DelegateRequest {
+        token: String::new(),
+        to: arguments.to,
+        actions: arguments.actions,
+        resources: arguments.resources,
+        ttl_s: arguments.ttl,
+    };
+    let made = PeopleClient::new(channel).delegate(request).await;
+    let made = made.map_err(|status| admin::refusal(&status))?.into_inner();
+    let made = Delegated {
+        token: made.token,
+        jti: made.jti,
+        expires_at: Timestamp::from_millis(made.expires),
+        index: made.index,
+    };
+    show(&made, global);
+    Ok(())
+}
+
+fn show(made: &Delegated, global: &Global) {
     if global.json {
         output::json(&json!({
             "token": made.token, "jti": made.jti,
             "expires": made.expires_at.as_millis(), "index": made.index,
         }));
-        return Ok(());
+        return;
     }
     output::line(format_args!("{}", made.token));
     output::note(format_args!(
         "{} until {}, record {} of the server's ledger; it counts with the delegate's own SVID and with no other",
         made.jti, made.expires_at, made.index
     ));
-    Ok(())
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

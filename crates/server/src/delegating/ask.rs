@@ -1,11 +1,12 @@
 //! A delegation that somebody asks for: judged by the estate, recorded, signed, in this order.
 
-use super::{LoggedIn, chain, stands};
+use super::{chain, stands};
 use crate::core::{Core, draft, stamp};
 use crate::current::Current;
 use crate::metrics::Kind;
+use crate::people::LoggedIn;
 use crate::refusal::Refusal;
-use estate::{Chain, IdentityKind, Scope};
+use estate::{Chain, Scope};
 use facts::{Finding, Timestamp};
 use ledger::Digest;
 use ledger::body::{Body as _, Delegation};
@@ -57,26 +58,12 @@ struct Before {
 /// The first link: a person lets somebody act.
 ///
 /// # Errors
-/// `DELEGATION-PERSON`, and those of the estate.
+/// Those of the estate. Whether the person is declared, of that login and not revoked is asked where
+/// `person` was made, at this call.
 pub(crate) async fn first(core: &Arc<Core>, person: &LoggedIn, ask: Ask) -> Result<Made, Refusal> {
     let current = core.estate()?;
-    let known = current.estate.person(person.issuer(), person.subject());
-    let known = known.filter(|known| known.kind == IdentityKind::Person);
-    let path = known.map(|known| known.path.clone()).ok_or_else(|| {
-        Refusal::Denied(
-            Finding::new("DELEGATION-PERSON", "the estate knows nobody by this login")
-                .next("declare the person with its `login` under identities/ and apply the estate"),
-        )
-    })?;
-    let id = core.trust_domain.identity(&path);
+    let id = core.trust_domain.identity(person.person());
     let id = id.map_err(|error| Refusal::internal("naming a person", &error))?;
-    if core.state().barred(id.as_str()).is_some() {
-        return Err(Refusal::Denied(
-            Finding::new("DELEGATION-PERSON", "the person's identity is revoked")
-                .observed(id.to_string())
-                .next("if it is to come back: trilith restore IDENTITY --reason TEXT"),
-        ));
-    }
     let by = By {
         id,
         auth: "oidc".to_owned(),

@@ -1,6 +1,7 @@
 //! For delegates, over mTLS with their SVIDs.
 
-use super::{Ask, Made, next};
+use super::ask::Made;
+use super::{Ask, next};
 use crate::core::Core;
 use crate::join::{peer, refused};
 use proto::v1;
@@ -19,14 +20,9 @@ impl Delegate for DelegateService {
         let core = &self.0;
         let peer = peer(&request)?;
         let svid = core.caller(&peer)?;
-        let asked = request.into_inner();
-        let ask = Ask {
-            to: asked.to,
-            actions: asked.actions,
-            resources: asked.resources,
-            ttl_s: asked.ttl_s,
-        };
-        match next(core, &svid, &asked.token, ask).await {
+        let mut asked = request.into_inner();
+        let token = std::mem::take(&mut asked.token);
+        match next(core, &svid, &token, asked.into()).await {
             Ok(made) => Ok(Response::new(told(made))),
             Err(refusal) => {
                 refused(core, "delegate", refusal.finding());
@@ -36,7 +32,18 @@ impl Delegate for DelegateService {
     }
 }
 
-fn told(made: Made) -> v1::Delegated {
+impl From<v1::DelegateRequest> for Ask {
+    fn from(asked: v1::DelegateRequest) -> Self {
+        Self {
+            to: asked.to,
+            actions: asked.actions,
+            resources: asked.resources,
+            ttl_s: asked.ttl_s,
+        }
+    }
+}
+
+pub(crate) fn told(made: Made) -> v1::Delegated {
     v1::Delegated {
         token: made.token,
         jti: made.jti,

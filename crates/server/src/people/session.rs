@@ -19,29 +19,7 @@ const OF_A_PERSON: usize = 16;
 /// at each call anew.
 #[derive(Debug, Clone)]
 pub(crate) struct LoggedIn {
-    issuer: String,
-    subject: String,
     person: String,
-    until: Timestamp,
-}
-
-#[expect(
-    dead_code,
-    reason = "what a delegation is minted from; see docs/decisions/0023-delegation.md"
-)]
-impl LoggedIn {
-    pub(crate) fn issuer(&self) -> &str {
-        &self.issuer
-    }
-
-    pub(crate) fn subject(&self) -> &str {
-        &self.subject
-    }
-
-    /// When the session ends.
-    pub(crate) const fn until(&self) -> Timestamp {
-        self.until
-    }
 }
 
 impl LoggedIn {
@@ -250,10 +228,7 @@ pub(crate) fn logged_in(core: &Core, peer: &Peer) -> Result<LoggedIn, Refusal> {
         return Err(none());
     }
     Ok(LoggedIn {
-        issuer: session.issuer.clone(),
-        subject: session.subject.clone(),
         person: session.person.clone(),
-        until: session.until,
     })
 }
 

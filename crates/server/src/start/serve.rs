@@ -592,31 +592,6 @@ impl Running {
         }
     }
 
-    /// Lets `to` act for the person whom the provider `issuer` knows as `subject`: what whoever judges logins calls
-    /// once it has. Returns the token and its `jti`. No listener leads here.
-    ///
-    /// # Errors
-    /// A finding: what the estate does not grant, or cannot be recorded.
-    pub async fn delegate_first(
-        &self,
-        (issuer, subject): (&str, &str),
-        to: &str,
-        actions: &[&str],
-        ttl_s: u64,
-    ) -> Result<(String, String), Finding> {
-        let person = crate::delegating::LoggedIn::new(issuer.to_owned(), subject.to_owned());
-        let ask = crate::delegating::Ask {
-            to: to.to_owned(),
-            actions: actions.iter().map(|&one| one.to_owned()).collect(),
-            resources: Vec::new(),
-            ttl_s,
-        };
-        match crate::delegating::first(&self.core, &person, ask).await {
-            Ok(made) => Ok((made.token, made.jti)),
-            Err(refusal) => Err(refusal.finding().clone()),
-        }
-    }
-
     /// SHA-256 of the state in memory, and how many records it follows from.
     #[must_use]
     pub fn state(&self) -> super::Rebuilt {

@@ -4,6 +4,8 @@ use crate::follower::Gateway;
 use crate::harness::{
     DOMAIN, Fixture, Held, Link, Machine, PROGRAM, config, estate, finding, program,
 };
+use crate::people::forger::Forger;
+use crate::people::{Client, key, oidc};
 use estate::EstateFiles;
 use facts::{Finding, Timestamp};
 use proto::v1;
@@ -12,21 +14,43 @@ use proto::v1::delta::Delta;
 use serde_json::Value;
 use spiffe_core::delegation::{DelegationToken, Recorded};
 use spiffe_core::{Bundle, SpiffeId, TrustDomain};
+use std::sync::OnceLock;
 use svid_tls::OwnSvid;
 use tonic::Status;
 
-const ADA: (&str, &str) = ("https://login.example.org", "ada-1");
+/// One provider for all of these tests, on a thread that none of them ends.
+fn provider() -> &'static Forger {
+    static PROVIDER: OnceLock<Forger> = OnceLock::new();
+    PROVIDER.get_or_init(|| {
+        let (sender, made) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .unwrap();
+            runtime.block_on(async move {
+                sender.send(Forger::start().await).unwrap();
+                std::future::pending::<()>().await;
+            });
+        });
+        made.recv().unwrap()
+    })
+}
+
+/// A server at which Ada can log in.
+pub(crate) async fn server() -> Fixture {
+    Fixture::start_with(&oidc(&provider().issuer, "")).await
+}
 
 /// Ada lets the helper, who lets the summariser and no other.
 pub(crate) fn office(delegations: &str) -> EstateFiles {
     let mut files = estate();
-    files.insert(
-        "identities/people.toml",
-        "[[identity]]\npath = \"people/ada\"\nkind = \"person\"\nowner = \"people\"\n\
-         login = { issuer = \"https://login.example.org\", subject = \"ada-1\" }\n\
+    let people = "[[identity]]\npath = \"people/ada\"\nkind = \"person\"\nowner = \"people\"\n\
+         login = { issuer = \"ISSUER\", subject = \"ada-1\" }\n\
          [[identity]]\npath = \"agents/helper\"\nkind = \"ai-agent\"\nowner = \"support\"\n\
-         [[identity]]\npath = \"agents/summary\"\nkind = \"ai-agent\"\nowner = \"support\"\n",
-    );
+         [[identity]]\npath = \"agents/summary\"\nkind = \"ai-agent\"\nowner = \"support\"\n";
+    let people = people.replace("ISSUER", &provider().issuer);
+    files.insert("identities/people.toml", people);
     files.insert("delegations/people.toml", delegations);
     files.insert(
         "policies/agents.cedar",
@@ -80,11 +104,43 @@ impl Agent {
 }
 
 pub(crate) async fn first(fixture: &Fixture) -> (String, String) {
-    fixture
-        .running()
-        .delegate_first(ADA, "agents/helper", &[], 0)
-        .await
-        .unwrap()
+    let made = asked(fixture, "ada-1", "agents/helper", &[], 0).await;
+    let made = made.unwrap();
+    (made.token, made.jti)
+}
+
+/// Logs `subject` in, who lets `to` act.
+async fn asked(
+    fixture: &Fixture,
+    subject: &str,
+    to: &str,
+    actions: &[&str],
+    ttl_s: u64,
+) -> Result<v1::Delegated, Finding> {
+    let pin = fixture.status().await["pin"].as_str().unwrap().to_owned();
+    let anchors = fixture.anchors(&pin).await;
+    let link = Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
+    let client = Client { link, key: key() };
+    let request = v1::DelegateRequest {
+        to: to.to_owned(),
+        actions: actions.iter().map(|&action| action.to_owned()).collect(),
+        ttl_s,
+        ..v1::DelegateRequest::default()
+    };
+    let made = async {
+        let issuer = &provider().issuer;
+        let begun = client.begin(issuer).await?;
+        let token = provider().token(subject, &begun.nonce);
+        client.finish(issuer, &begun.nonce, &token).await?;
+        // Who has logged in and not entered is nobody on this connection.
+        let early = client.people().delegate(request.clone()).await.unwrap_err();
+        assert_eq!(finding(&early).code, "SESSION-NONE");
+        drop(client.enter().await?);
+        client.people().delegate(request).await
+    };
+    made.await
+        .map(tonic::Response::into_inner)
+        .map_err(|status: Status| finding(&status))
 }
 
 fn id(path: &str) -> SpiffeId {
@@ -139,7 +195,7 @@ async fn revoke(fixture: &Fixture, kind: &str, value: &str) -> Result<(), Status
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_delegates_and_the_delegate_on_each_with_its_record() {
-    let mut fixture = Fixture::start().await;
+    let mut fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, jti) = first(&fixture).await;
@@ -199,7 +255,7 @@ async fn a_person_delegates_and_the_delegate_on_each_with_its_record() {
 /// A thief, a widening, a stranger: whoever asks gets what the estate grants to whom it has shown to be.
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_delegates_what_was_not_delegated_to_it() {
-    let fixture = Fixture::start().await;
+    let fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let summary = Agent::start(&fixture, "m2", 4000).await;
@@ -245,23 +301,14 @@ async fn nobody_delegates_what_was_not_delegated_to_it() {
     let machine = { machine }.next(request()).await.unwrap_err();
     assert_eq!(finding(&machine).code, "DELEGATION-TOKEN-PRESENTER");
     // Not by a login that the estate does not know, and for nothing that has no name.
-    let running = fixture.running();
-    let stranger = ("https://login.example.org", "ada-2");
-    let refused = running
-        .delegate_first(stranger, "agents/helper", &[], 0)
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code, "DELEGATION-PERSON");
-    let refused = running
-        .delegate_first(ADA, "agents/helper", &["apply"], 0)
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code, "DELEGATION-WORDS");
-    let refused = running
-        .delegate_first(ADA, "agents/summary", &[], 0)
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code, "DELEGATION-NONE");
+    for (subject, to, actions, code) in [
+        ("ada-2", "agents/helper", &[][..], "LOGIN-PERSON"),
+        ("ada-1", "agents/helper", &["apply"], "DELEGATION-WORDS"),
+        ("ada-1", "agents/summary", &[], "DELEGATION-NONE"),
+    ] {
+        let refused = asked(&fixture, subject, to, actions, 0).await.unwrap_err();
+        assert_eq!(refused.code, code);
+    }
     assert_eq!(
         fixture.records(&["delegation"]).await.len(),
         2,
@@ -272,14 +319,11 @@ async fn nobody_delegates_what_was_not_delegated_to_it() {
 /// A link that was narrowed stays so, whatever those after it ask for.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_link_was_narrowed_to_holds_for_those_after_it() {
-    let fixture = Fixture::start().await;
+    let fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
-    let narrowed = fixture
-        .running()
-        .delegate_first(ADA, "agents/helper", &["select"], 60)
-        .await;
-    let (token, _) = narrowed.unwrap();
+    let narrowed = asked(&fixture, "ada-1", "agents/helper", &["select"], 60).await;
+    let token = narrowed.unwrap().token;
     let made = helper
         .delegates(&token, "agents/summary", 3_600)
         .await
@@ -299,7 +343,7 @@ async fn what_a_link_was_narrowed_to_holds_for_those_after_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_link_takes_with_it_what_rests_on_it_and_gateways_hear() {
-    let fixture = Fixture::start().await;
+    let fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, jti) = first(&fixture).await;
@@ -331,7 +375,7 @@ async fn a_revoked_link_takes_with_it_what_rests_on_it_and_gateways_hear() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delegation_falls_with_its_grant_its_person_and_its_machine() {
-    let fixture = Fixture::start().await;
+    let fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, one) = first(&fixture).await;
@@ -379,7 +423,7 @@ async fn a_delegation_falls_with_its_grant_its_person_and_its_machine() {
 /// A shorter `max_ttl` holds for what was let before; and an identity that was revoked takes its own along.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_delegation_that_would_be_shorter_now_and_one_of_a_revoked_identity_are_taken_back() {
-    let fixture = Fixture::start().await;
+    let fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, one) = first(&fixture).await;
@@ -394,10 +438,6 @@ async fn a_delegation_that_would_be_shorter_now_and_one_of_a_revoked_identity_ar
     revoke(&fixture, "identity", "people/ada").await.unwrap();
     assert_eq!(stands(&fixture).await, [false, false]);
     assert!(revoked(&fixture).await.contains(&one));
-    let running = fixture.running();
-    let refused = running
-        .delegate_first(ADA, "agents/helper", &[], 0)
-        .await
-        .unwrap_err();
-    assert_eq!(refused.code, "DELEGATION-PERSON");
+    let refused = asked(&fixture, "ada-1", "agents/helper", &[], 0).await;
+    assert_eq!(refused.unwrap_err().code, "LOGIN-REVOKED");
 }

@@ -1,7 +1,7 @@
 //! People who log in: by a provider of our own that says whatever an attacker wants, and by one that nobody
 //! here wrote.
 
-mod forger;
+pub(crate) mod forger;
 
 use crate::harness::{Fixture, Link, estate, finding};
 use crypto::{Algorithm, KeyPair, Signer as _};
@@ -56,7 +56,7 @@ fn without_ada(issuer: &str) -> EstateFiles {
     files
 }
 
-fn oidc(issuer: &str, more: &str) -> String {
+pub(crate) fn oidc(issuer: &str, more: &str) -> String {
     format!("[[oidc]]\nissuer = \"{issuer}\"\nclient_id = \"trilith\"\n{more}\n")
 }
 
@@ -69,12 +69,12 @@ struct World {
 }
 
 /// A connection, and the key that stands for the person on it.
-struct Client {
-    link: Link,
-    key: Arc<KeyPair>,
+pub(crate) struct Client {
+    pub(crate) link: Link,
+    pub(crate) key: Arc<KeyPair>,
 }
 
-fn key() -> Arc<KeyPair> {
+pub(crate) fn key() -> Arc<KeyPair> {
     Arc::new(KeyPair::generate(Algorithm::EcdsaP256).unwrap())
 }
 
@@ -128,7 +128,7 @@ impl World {
 }
 
 impl Client {
-    fn people(&self) -> PeopleClient<Channel> {
+    pub(crate) fn people(&self) -> PeopleClient<Channel> {
         PeopleClient::new(self.link.channel.clone())
     }
 
@@ -147,7 +147,7 @@ impl Client {
         self.key.sign(&signed).unwrap()
     }
 
-    async fn begin(&self, issuer: &str) -> Result<v1::LoginBegun, Status> {
+    pub(crate) async fn begin(&self, issuer: &str) -> Result<v1::LoginBegun, Status> {
         let request = v1::LoginBegin {
             issuer: issuer.to_owned(),
             public_key: self.spki(),
@@ -155,7 +155,7 @@ impl Client {
         Ok(self.people().begin(request).await?.into_inner())
     }
 
-    async fn finish(
+    pub(crate) async fn finish(
         &self,
         issuer: &str,
         nonce: &str,
@@ -178,7 +178,7 @@ impl Client {
         }
     }
 
-    async fn enter(&self) -> Result<AdminClient<Channel>, Status> {
+    pub(crate) async fn enter(&self) -> Result<AdminClient<Channel>, Status> {
         self.people().enter(self.session(Purpose::Enter)).await?;
         Ok(self.admin())
     }

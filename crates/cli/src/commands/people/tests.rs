@@ -1,6 +1,7 @@
 //! Logging in as users do it: this client, a real server, and a provider that nobody here wrote.
 
 use super::*;
+use crate::arguments::{DelegateArguments, WorkloadSocket};
 use estate::EstateFiles;
 use server::Running;
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,8 +40,14 @@ fn estate(issuer: &str) -> EstateFiles {
         "identities/all.toml",
         format!(
             "[[group]]\nname = \"operators\"\n[[identity]]\npath = \"people/ada\"\nkind = \"person\"\n\
-             owner = \"people\"\nlogin = {{ issuer = \"{issuer}\", subject = \"ada-1\" }}\n"
+             owner = \"people\"\nlogin = {{ issuer = \"{issuer}\", subject = \"ada-1\" }}\n\
+             [[identity]]\npath = \"agents/helper\"\nkind = \"ai-agent\"\nowner = \"support\"\n"
         ),
+    );
+    files.insert(
+        "delegations/all.toml",
+        "[[delegation]]\nid = \"ada has a helper\"\nfrom = 'Identity::\"people/ada\"'\n\
+         to = 'Identity::\"agents/helper\"'\n",
     );
     files.insert(
         "policies/all.cedar",
@@ -137,6 +144,34 @@ async fn a_person_logs_in_administers_from_afar_and_logs_out() {
         ..request
     };
     remote.estate_apply(applied).await.unwrap();
+    // She lets her helper act, and nobody whom the estate does not let her.
+    let delegated = |to: &str| {
+        let to = to.to_owned();
+        let delegating = DelegateArguments {
+            socket: WorkloadSocket {
+                socket: String::new(),
+            },
+            to,
+            token: None,
+            server: None,
+            actions: vec!["select".to_owned()],
+            resources: Vec::new(),
+            ttl: 60,
+            wait: None,
+        };
+        crate::commands::delegation::delegate(delegating, &global)
+    };
+    delegated("agents/helper").await.unwrap();
+    assert_eq!(code(delegated("people/bob").await.err()), "DELEGATION-NONE");
+    let listed = remote.delegations(v1::DelegationsRequest::default()).await;
+    let listed = admin::document(listed.unwrap()).unwrap();
+    assert_eq!(
+        listed["delegations"][0]["chain"],
+        json!([
+            "spiffe://example.org/people/ada",
+            "spiffe://example.org/agents/helper"
+        ])
+    );
     let stolen = dir.path().join("copy.json");
     std::fs::copy(&session, &stolen).unwrap();
 

@@ -10,19 +10,19 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 /// A provider whose key is in the test's hands.
-pub(super) struct Forger {
-    pub(super) issuer: String,
-    pub(super) key: KeyPair,
-    pub(super) asked: Arc<AtomicUsize>,
+pub(crate) struct Forger {
+    pub(crate) issuer: String,
+    pub(crate) key: KeyPair,
+    pub(crate) asked: Arc<AtomicUsize>,
 }
 
 impl Forger {
-    pub(super) async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::slow(Duration::ZERO).await
     }
 
     /// One that takes so long for each answer.
-    pub(super) async fn slow(delay: Duration) -> Self {
+    pub(crate) async fn slow(delay: Duration) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let issuer = format!("http://{}", listener.local_addr().unwrap());
         let key = KeyPair::generate(Algorithm::EcdsaP256).unwrap();
@@ -61,7 +61,7 @@ impl Forger {
         Self { issuer, key, asked }
     }
 
-    pub(super) fn claims(&self, subject: &str, nonce: &str) -> Value {
+    pub(crate) fn claims(&self, subject: &str, nonce: &str) -> Value {
         let now = Timestamp::now().as_secs();
         json!({
             "iss": self.issuer, "sub": subject, "aud": "trilith", "nonce": nonce,
@@ -69,25 +69,25 @@ impl Forger {
         })
     }
 
-    pub(super) fn signed(&self, header: &Value, claims: &Value) -> String {
+    pub(crate) fn signed(&self, header: &Value, claims: &Value) -> String {
         signed_by(&self.key, header, claims)
     }
 
-    pub(super) fn token(&self, subject: &str, nonce: &str) -> String {
+    pub(crate) fn token(&self, subject: &str, nonce: &str) -> String {
         self.signed(&header(), &self.claims(subject, nonce))
     }
 }
 
-pub(super) fn header() -> Value {
+pub(crate) fn header() -> Value {
     json!({ "alg": "ES256", "kid": "k1" })
 }
 
-pub(super) fn input(header: &Value, claims: &Value) -> String {
+pub(crate) fn input(header: &Value, claims: &Value) -> String {
     let encoded = |value: &Value| crypto::base64::encode_url(value.to_string().as_bytes());
     format!("{}.{}", encoded(header), encoded(claims))
 }
 
-pub(super) fn signed_by(key: &KeyPair, header: &Value, claims: &Value) -> String {
+pub(crate) fn signed_by(key: &KeyPair, header: &Value, claims: &Value) -> String {
     let input = input(header, claims);
     let signature = es256_from_der(&key.sign(input.as_bytes()).unwrap()).unwrap();
     format!("{input}.{}", crypto::base64::encode_url(&signature))
