@@ -135,7 +135,6 @@ impl State {
             | RecordType::Gap
             | RecordType::Proof
             | RecordType::InvariantApproval
-            | RecordType::Delegation
             | RecordType::JoinRefused
             | RecordType::AssumeRefused
             | RecordType::Intent
