@@ -7,7 +7,7 @@ import base64, collections, hashlib, json, re
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-MAX_NOTE, MAX_SIGNATURES, MAX_RECORD, MAX_DEPTH, MAX_KEYS, U64 = 64 << 10, 64, 16 << 10, 16, 512, 2**64
+MAX_NOTE, MAX_SIGNATURES, MAX_RECORD, MAX_DEPTH, MAX_KEYS, U64 = 256 << 10, 64, 16 << 10, 16, 512, 2**64
 
 class Failure(Exception):
     """The first thing that does not hold: code, section, and the place of the record that is concerned, if one is."""
@@ -81,7 +81,7 @@ def parse_note(note, where):
     return text + "\n", signatures
 
 def open_checkpoint(note, key, where):
-    """What `key` signed for its own ledger, and how many signature lines there are."""
+    """What `key` signed for its own ledger, and the note's text and lines."""
     text, signatures = parse_note(note, where)
     ours = [signature for name, id, signature in signatures if (name, id) == (key.origin, key.id)]
     if not ours:
@@ -98,7 +98,7 @@ def open_checkpoint(note, key, where):
         raise Failure("LEDGER-CHECKPOINT-FORMAT", where, "not a checkpoint: origin, size, root, each on its line")
     if lines[0] != key.origin:
         raise Failure("LEDGER-CHECKPOINT-ORIGIN", where, f"a checkpoint of {lines[0]}, expected one of {key.origin}")
-    return Checkpoint(lines[0], size, root), len(signatures)
+    return Checkpoint(lines[0], size, root), text, signatures
 
 # Records: an envelope, and a body by type. `field=type` in the order of the record; `field?` is left out when not
 # set; `|null`; [list]; {map}, sorted; a/b: one of these words. s text, t truth, n number, u of 32 bits, w of 64, d of

@@ -7,7 +7,8 @@ It opens these two files, asks no network, and needs Python 3.11 and `cryptograp
 the trust domain and the Ed25519 key of the server's ledger. The first thing that fails is named. In this order:
  1. the container: header, table, order, digest and end of each section;
  2. the question, which has one spelling and which nothing vouches for;
- 3. the server's checkpoint: a C2SP signed note by the trusted key for its own origin, and no other line;
+ 3. the server's checkpoint: a C2SP signed note by the trusted key for its own origin, and beside that
+    line none but those of the witnesses whom the trust file's policy names, each verified;
  4. the records of the server's ledger: RFC 6962 inclusion, one spelling of strict I-JSON, envelope, shape of the
     body by its type; a `begin` record names the trusted domain and key;
  5. the anchors among them: key, signed note, size and root of each gateway's ledger, and one key a ledger;
@@ -18,9 +19,9 @@ the trust domain and the Ed25519 key of the server's ledger. The first thing tha
  9. blobs: a record names each, by its digest.
 NOT checked, here or by `trilith verify`: whether a decision follows from its estate (no Cedar policy is evaluated
 again) or a verdict from its evidence (no quote, event log or certificate is judged again); whether others were
-shown another history, or a newer one (the pack has one checkpoint a ledger, and no cosignature is read).
+shown another history where the policy's quorum is not reached, or a newer one (a pack has one checkpoint a ledger).
 A pack with certificates is refused.
-This file has the pack, trilith_ledger.py beside it what ledgers are made of.
+This file has the pack, trilith_ledger.py what ledgers are made of, trilith_witnesses.py who else saw them.
 
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 a file cannot be read, or the
 trust file is none; 2 usage; 3 the pack does not verify. The codes are those of docs/reference/findings.md.
@@ -33,6 +34,7 @@ from trilith_ledger import (
     compact, decimal, distinct, entry_at, fits, integer, is_origin, is_text, leaf_hash, open_checkpoint, parse_key,
     parse_record, section_key, sha256, unbase64,
 )
+from trilith_witnesses import ED25519, ED25519_NOTE, ML_DSA_44, judge, parse_policy
 
 MAX_PACK, MAX_TRUST, MAX_TABLE, MAX_LINE, MAX_QUESTION, MAX_PROOF = 1 << 30, 1 << 20, 64 << 20, 4096, 4096, 64
 
@@ -47,13 +49,20 @@ def read_trust(data):
     except (ValueError, RecursionError) as error:
         check(False, error)
     roots, known = found.pop("x509_authorities", []), {"trust_domain", "ledger_key"}
+    text = found.pop("policy", None)
     check(set(found) == known and all(map(is_text, found.values())), "fields are missing, unknown or no text")
     check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
     domain, key = found["trust_domain"], parse_key(found["ledger_key"])
     check(key, "its ledger_key is no <origin>+<id>+<base64 of an Ed25519 key>")
     check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
     check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
-    return domain, key
+    try:
+        policy = None if text is None else parse_policy(text)
+    except (ValueError, AttributeError) as error:
+        check(False, f"its policy: {error}")
+    own = (key.origin, ED25519_NOTE, key.raw)
+    check(policy is None or not policy.logs or own in policy.logs, "its policy is of other logs than its ledger key")
+    return domain, key, policy
 
 # The container.
 
@@ -181,8 +190,8 @@ def grounds(record):
 
 # The whole.
 
-def verify(pack, domain, key):
-    """What a pack shows to whoever trusts `key` for `domain`: as `trilith verify --json` says it."""
+def verify(pack, domain, key, policy=None):
+    """What a pack shows to whoever trusts `key` for `domain`, and `policy`: as `trilith verify --json` says it."""
     sections = read_pack(pack)
     question = read_question(sections.get("question.json", b""))
     records, heads, anchored, keys, used = {}, [], {}, {}, []
@@ -191,8 +200,9 @@ def verify(pack, domain, key):
             return sections[f"checkpoint/{number}"].decode()
         except (KeyError, UnicodeDecodeError):
             raise Failure("PACK-CHECKPOINT", f"checkpoint/{number}", "it is missing or not text") from None
-    head, lines = open_checkpoint(note(0), key, "checkpoint/0")
-    if lines > 1:  # The place for cosignatures: each line but the first is of a witness that the trust file names.
+    head, text, lines = open_checkpoint(note(0), key, "checkpoint/0")
+    cosigned, reached = judge(policy, text, lines, "checkpoint/0") if policy else ([], True)
+    if len(lines) != 1 + len(cosigned):
         raise Failure("PACK-CHECKPOINT", "checkpoint/0", "it has a signature line of a key that nobody trusts")
     heads.append(head)
     read_records(sections, 0, head, records)
@@ -234,7 +244,16 @@ def verify(pack, domain, key):
                 raise Failure("PACK-BLOB", name, "no record names it, or its content is not what its name says")
         if kind == "certificate":
             raise Failure("PACK-CERTIFICATE", name, "certificates cannot be checked here")
-    return document(question, heads, records, shown, sum(name.startswith("blob/") for name in sections))
+    blobs = sum(name.startswith("blob/") for name in sections)
+    told = document(question, heads, records, shown, blobs)
+    if not reached:  # It says nothing of what is in the ledger, and so stands beside what is told of each.
+        few = f"the checkpoint of {key.origin} is cosigned by {len(cosigned)} of the trust file's witnesses, which is "
+        told["not_shown"].insert(0, few + "not its quorum, so that others may be shown another ledger")
+    kinds = {ED25519: "ed25519", ML_DSA_44: "ml-dsa-44"}
+    lines = [{"name": witness.name, "key_id": witness.id.hex(), "kind": kinds[witness.kind],
+              "time": time(1000 * at) if at else None} for witness, at in cosigned]
+    quorum = {"reached": reached, "cosignatures": lines} if policy else None
+    return told | {"complete": not told["not_shown"], "quorum": quorum}
 
 def read_records(sections, number, under, records):
     for name in [name for name in sections if name.startswith(f"record/{number}/")]:
@@ -262,7 +281,7 @@ def open_anchor(body, where, keys):
     key = Key(origin, spki[-32:])
     if key.spki != spki or not is_origin(origin) or keys.setdefault(origin, key) != key:
         raise Failure("PACK-ANCHOR", where, "its key is none of a ledger, or another than an earlier anchor states")
-    opened, _ = open_checkpoint(body["checkpoint"], key, where)
+    opened, _, _ = open_checkpoint(body["checkpoint"], key, where)
     if (opened.size, opened.root) != (int(body["size"]), unbase64(body["root"])):
         raise Failure("PACK-ANCHOR", where, "its size and root are not those of its checkpoint")
     return body["checkpoint"], opened
@@ -401,9 +420,9 @@ def main():
     parser.add_argument("--json", action="store_true")
     arguments, status = parser.parse_args(), 1
     try:
-        domain, key = read_trust(read_file(arguments.trust, MAX_TRUST, "VERIFY-TRUST-FILE"))
+        trust = read_trust(read_file(arguments.trust, MAX_TRUST, "VERIFY-TRUST-FILE"))
         pack, status = read_file(arguments.pack, MAX_PACK, "PACK-TOO-LARGE"), 3
-        told = verify(pack, domain, key)
+        told = verify(pack, *trust)
     except Failure as failure:
         told = {"verified": False, "complete": False, "code": failure.code, "where": failure.where,
                 "record": failure.record, "message": failure.message}

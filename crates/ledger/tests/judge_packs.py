@@ -10,6 +10,11 @@ import sys
 import traceback
 
 
+def trust(verifier, asked):
+    policy = asked["policy"] and verifier.parse_policy(asked["policy"])
+    return asked["trust_domain"], verifier.parse_key(asked["ledger_key"]), policy
+
+
 def main():
     sys.dont_write_bytecode = True
     sys.path.insert(0, sys.argv[1])
@@ -19,7 +24,7 @@ def main():
         asked = json.loads(line)
         pack = sys.stdin.buffer.read(asked["length"])
         try:
-            told = verifier.verify(pack, asked["trust_domain"], verifier.parse_key(asked["ledger_key"]))
+            told = verifier.verify(pack, *trust(verifier, asked))
         except verifier.Failure as failure:
             told = {"code": failure.code, "where": failure.where, "record": failure.record}
         except Exception:  # a defect, which the test shows

@@ -51,12 +51,18 @@ fn report(report: &Report) -> Value {
             })
         })
         .collect();
+    let quorum = report.quorum.as_ref().map(|quorum| {
+        let lines = quorum.cosignatures.iter().map(|line| {
+            json!({"name": line.name, "key_id": format!("{:08x}", line.id), "kind": line.scheme.as_str()})
+        });
+        json!({"reached": quorum.reached, "cosignatures": lines.collect::<Vec<_>>()})
+    });
     let doubts: Vec<String> = report.doubts.iter().map(ToString::to_string).collect();
     json!({
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
         "question": report.question.to_json(), "asked": report.question.to_string(),
         "answers": report.records.iter().filter(|item| item.answers).count(),
-        "records": records, "checkpoints": checkpoints, "blobs": report.blobs.len(),
+        "records": records, "checkpoints": checkpoints, "blobs": report.blobs.len(), "quorum": quorum,
     })
 }
 
@@ -97,7 +103,10 @@ static PYTHON: LazyLock<Option<Mutex<Judge>>> = LazyLock::new(|| {
 impl Judge {
     fn ask(&mut self, pack: &[u8], trust: &Trust) -> Value {
         let (domain, key) = (&trust.trust_domain, trust.ledger_key.to_string());
-        let asked = json!({"trust_domain": domain, "ledger_key": key, "length": pack.len()});
+        let policy = trust.policy.as_ref().map(ledger::Policy::text);
+        let asked = json!({
+            "trust_domain": domain, "ledger_key": key, "policy": policy, "length": pack.len(),
+        });
         writeln!(self.asked, "{asked}").unwrap();
         self.asked.write_all(pack).unwrap();
         self.asked.flush().unwrap();
@@ -107,6 +116,12 @@ impl Judge {
         let checkpoints = told.get_mut("checkpoints").and_then(Value::as_array_mut);
         for checkpoint in checkpoints.into_iter().flatten() {
             checkpoint.as_object_mut().unwrap().remove("until");
+        }
+        let lines = told
+            .pointer_mut("/quorum/cosignatures")
+            .and_then(Value::as_array_mut);
+        for line in lines.into_iter().flatten() {
+            line.as_object_mut().unwrap().remove("time");
         }
         told
     }
