@@ -126,11 +126,13 @@ lock: node=s finding=Finding generation=d
 readmit: node=s reason=s by=s generation=d
 revocation: target=Target reason=s by=s
 intent: session=s statement=s actions=[Action] decision=s policies=[s] \
-coverage=complete/parsed-only/blind more_policies?=More
+coverage=complete/parsed-only/blind more_policies?=More claimed_on_behalf_of?=[s] on_behalf_of?=[OnBehalfOf]
 outcome: intent=d result=s sqlstate=s|null rows=d|null tag=s|null transaction?=s
 decision: session=s statement=s actions=[Action] decision=s allow=t policies=[s] findings=[s] \
-coverage=complete/parsed-only/blind more_policies?=More about?=About
-session-start: session=s spiffe_id=s serial=s issuance=d|null resource=s role=s application=s
+coverage=complete/parsed-only/blind more_policies?=More about?=About \
+claimed_on_behalf_of?=[s] on_behalf_of?=[OnBehalfOf]
+session-start: session=s spiffe_id=s serial=s issuance=d|null resource=s role=s application=s \
+claimed_on_behalf_of?=[s] on_behalf_of?=[OnBehalfOf]
 session-end: session=s reason=s detail=s operations=d
 anchor: gateway=s origin=s ledger_key=b size=d root=g checkpoint=s
 admin: principal=s action=s resource=s allow=t policies=[s] detail=s
@@ -138,6 +140,8 @@ snapshot: size=d root=g state=Blob format=s
 retention: minimum_index=d snapshot=d policy=s by=s
 recovery: old_size=d old_root=g old_checkpoint=s|null new_size=d new_root=g reason=s by=s obeyed=d|null
 seal-approval: ring=s epoch=d label=s pcrs=[Pcr] policy=h policy_ref=h key=b signature=b
+delegation: jti=s tbs=g issuer=g not_before=n not_after=n chain=[s] rests_on?=[s] actions=[s]|null resources=[s]|null \
+node=s
 invariant-approval: version=h base=h|null base_index=d subject=Blob changes=u signatures=[AuthorSignature]
 Blob: sha256=h length=d
 JwtAuthority: kid=s spki=b
@@ -149,7 +153,8 @@ Counted: chip=h resets=u restarts=u clock=d firmware=d
 Target: kind=identity/serial/machine value=s
 Action: action=s resources=[s] more?=More
 More: count=d sha256=h
-About: spiffe_id=s issuance?=d stated?={v} claimed_on_behalf_of?=[s]
+About: spiffe_id=s issuance?=d stated?={v} claimed_on_behalf_of?=[s] on_behalf_of?=[OnBehalfOf]
+OnBehalfOf: spiffe_id=s jti=s
 Pcr: index=u sha256=h
 AuthorSignature: author=s key=b expires=n signature=b
 Access: kind=s identity=s resource?=s newest?=w

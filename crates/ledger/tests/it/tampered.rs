@@ -318,7 +318,7 @@ const BODIES: &[(&str, &str)] = &[
     ),
     (
         "intent",
-        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","policies":["p"],"coverage":"parsed-only","more_policies":{"count":"9","sha256":H}}"#,
+        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","policies":["p"],"coverage":"parsed-only","more_policies":{"count":"9","sha256":H},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]}"#,
     ),
     (
         "outcome",
@@ -326,11 +326,11 @@ const BODIES: &[(&str, &str)] = &[
     ),
     (
         "decision",
-        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","allow":false,"policies":["p"],"findings":["A-B"],"coverage":"blind","more_policies":{"count":"9","sha256":H},"about":{"spiffe_id":"spiffe://example.org/payments/api","issuance":"4","stated":{"a":1,"b":["x"]},"claimed_on_behalf_of":["c"]}}"#,
+        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","allow":false,"policies":["p"],"findings":["A-B"],"coverage":"blind","more_policies":{"count":"9","sha256":H},"about":{"spiffe_id":"spiffe://example.org/payments/api","issuance":"4","stated":{"a":1,"b":["x"]},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]}"#,
     ),
     (
         "session-start",
-        r#"{"session":"s9","spiffe_id":"spiffe://example.org/payments/api","serial":"a1","issuance":"4","resource":"r","role":"r","application":"a"}"#,
+        r#"{"session":"s9","spiffe_id":"spiffe://example.org/payments/api","serial":"a1","issuance":"4","resource":"r","role":"r","application":"a","claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]}"#,
     ),
     (
         "session-end",
@@ -359,6 +359,10 @@ const BODIES: &[(&str, &str)] = &[
     (
         "seal-approval",
         r#"{"ring":"r","epoch":"1","label":"l","pcrs":[{"index":7,"sha256":H}],"policy":H,"policy_ref":H,"key":"AAAA","signature":"AAAA"}"#,
+    ),
+    (
+        "delegation",
+        r#"{"jti":"j","tbs":G,"issuer":G,"not_before":1,"not_after":2,"chain":["a","b"],"rests_on":["k"],"actions":["select"],"resources":null,"node":"m1"}"#,
     ),
     (
         "invariant-approval",
