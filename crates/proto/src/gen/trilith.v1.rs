@@ -4507,6 +4507,28 @@ pub mod people_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.People", "Logout"));
             self.inner.unary(req, path, codec).await
         }
+        /// The person whose session this connection is lets another act: the first link. `token` stays empty.
+        pub async fn delegate(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DelegateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Delegated>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.People/Delegate",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.People", "Delegate"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4540,6 +4562,11 @@ pub mod people_server {
             &self,
             request: tonic::Request<super::SessionProof>,
         ) -> std::result::Result<tonic::Response<super::SessionEnded>, tonic::Status>;
+        /// The person whose session this connection is lets another act: the first link. `token` stays empty.
+        async fn delegate(
+            &self,
+            request: tonic::Request<super::DelegateRequest>,
+        ) -> std::result::Result<tonic::Response<super::Delegated>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeopleServer<T> {
@@ -4774,6 +4801,49 @@ pub mod people_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = LogoutSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.People/Delegate" => {
+                    #[allow(non_camel_case_types)]
+                    struct DelegateSvc<T: People>(pub Arc<T>);
+                    impl<T: People> tonic::server::UnaryService<super::DelegateRequest>
+                    for DelegateSvc<T> {
+                        type Response = super::Delegated;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DelegateRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as People>::delegate(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DelegateSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
