@@ -9,8 +9,8 @@ mod service;
 mod settle;
 
 pub(crate) use ask::{Ask, first, next};
-pub(crate) use service::told;
 pub(crate) use service::DelegateService;
+pub(crate) use service::told;
 pub(crate) use settle::settle;
 
 use crate::core::Core;

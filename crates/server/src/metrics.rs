@@ -88,7 +88,11 @@ impl Metrics {
 
     fn register(&mut self) {
         let registry = &mut self.registry;
-        registry.register("svids_issued", "SVIDs and delegation tokens signed", self.issued.clone());
+        registry.register(
+            "svids_issued",
+            "SVIDs and delegation tokens signed",
+            self.issued.clone(),
+        );
         registry.register("joins", "Machines that joined", self.joins.clone());
         registry.register(
             "joins_refused",

@@ -303,10 +303,7 @@ fn tell(report: &Report, raw: bool) {
         output::line(line);
     }
     // What no account is given of is shown as it stands.
-    let shown = report
-        .records
-        .iter()
-        .filter(|_| raw || account.is_empty());
+    let shown = report.records.iter().filter(|_| raw || account.is_empty());
     for entry in shown {
         output::line(format_args!(
             "  {}:{} {} {} {}",

@@ -14,7 +14,9 @@ pub(crate) async fn all(story: &mut Story, site: &mut Site) -> anyhow::Result<()
     let estate = machine::server_and_estate(story, site).await?;
     story.chapter("2  A machine proves itself (trusted execution)");
     let pin = machine::join(story, site).await?;
-    story.chapter("3  Programs get identities; one that is not what was declared does not (identity)");
+    story.chapter(
+        "3  Programs get identities; one that is not what was declared does not (identity)",
+    );
     machine::programs(story, site).await?;
     story.chapter("4  They reach a real database through the gateway (access control)");
     machine::gateway(story, site, &pin).await?;

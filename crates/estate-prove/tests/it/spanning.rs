@@ -104,10 +104,17 @@ fn where_a_forbid_keeps_everybody_off_nobody_is_asked_about_one_by_one() {
     assert!(matches!(one.result, Result::Proved), "{}", one.result);
     assert!(matches!(one.today, Today::Holds { .. }), "{:?}", one.today);
     // Without the forbid the same is broken.
-    let Some(two) = prove("where_a_forbid_keeps_everybody_off", &files(anybody, WRITES)) else {
+    let Some(two) = prove(
+        "where_a_forbid_keeps_everybody_off",
+        &files(anybody, WRITES),
+    ) else {
         return;
     };
-    assert!(matches!(two.result, Result::Broken { .. }), "{}", two.result);
+    assert!(
+        matches!(two.result, Result::Broken { .. }),
+        "{}",
+        two.result
+    );
 }
 
 /// The boot is not asked for: the answer is who, by which line, with which facts.
