@@ -317,7 +317,8 @@ fn estate_of(folder: &Path, files: &[(&str, [u8; 32])]) {
     let write = |name: &str, text: &str| std::fs::write(folder.join(name), text).expect("written");
     write("estate.toml", "trust_domain = \"example.org\"\n");
     write("references/web.json", &references.to_string());
-    write("references/pools.toml", "[[pool]]\nname = \"web\"\n");
+    let pools = "[[pool]]\nname = \"web\"\n[[pool]]\nname = \"db\"\n";
+    write("references/pools.toml", pools);
 }
 
 #[test]
