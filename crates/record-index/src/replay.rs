@@ -428,8 +428,7 @@ fn unlinked(estate: &Estate, paths: &[&str], one: &Use) -> Option<String> {
         Err(finding) => return Some(finding.to_string()),
     };
     let decided = estate.decide_chain_regardless(&chain, action, &resource);
-    let refused = decided.findings().next().map(ToString::to_string);
-    refused
+    decided.findings().next().map(ToString::to_string)
 }
 
 fn ids(access: &Access) -> Vec<String> {

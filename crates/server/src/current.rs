@@ -488,7 +488,7 @@ mod tests {
             Source::Asserted,
             now,
         );
-        let facts = warranted::told(facts);
+        let facts = warranted::told(&facts);
         let approved = old
             .known(&facts, now)
             .0

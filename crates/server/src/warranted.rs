@@ -96,7 +96,7 @@ pub(crate) fn placed(name: Option<&str>, pool: Option<&str>, at: Timestamp) -> A
 
 /// What a node agent says of a workload and the digests of its code, as its own word. How a digest was taken follows
 /// from which digests there are: what an agent says of that is not heard.
-pub(crate) fn told(facts: FactSet) -> Affirmed {
+pub(crate) fn told(facts: &FactSet) -> Affirmed {
     let heard = facts
         .iter()
         .filter(|fact| fact.name != names::CODE_MEASURED_BY);
@@ -161,7 +161,7 @@ mod tests {
         facts.state(names::CODE_REFERENCE, "nginx", Source::Verified, at);
         facts.state(names::CODE_ROOTED_IN_HARDWARE, true, Source::Verified, at);
         facts.state(names::WORKLOAD_UID, 1000_u32, Source::Hardware, at);
-        assert_eq!(shown(&told(facts)), ["asserted workload.uid 1000"]);
+        assert_eq!(shown(&told(&facts)), ["asserted workload.uid 1000"]);
     }
 
     #[test]
@@ -175,7 +175,7 @@ mod tests {
             if let Some(said) = said {
                 facts.state(names::CODE_MEASURED_BY, said, Source::Hardware, at);
             }
-            told(facts)
+            told(&facts)
         };
         let way = |known: &Affirmed| known.text(names::CODE_MEASURED_BY).map(str::to_owned);
         let (content, both) = (

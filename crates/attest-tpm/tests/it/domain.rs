@@ -68,7 +68,7 @@ fn a_recorded_trust_domain_says_what_it_booted() {
     let shown = |facts: &FactSet| {
         let all = lines(facts);
         let short = all.lines().map(|line| match line.char_indices().nth(150) {
-            Some((at, _)) => format!("{}…", &line[..at]),
+            Some(_) => format!("{}…", line.chars().take(150).collect::<String>()),
             None => line.to_owned(),
         });
         short.collect::<Vec<_>>().join("\n")

@@ -31,7 +31,6 @@ pub(crate) type Granted = (String, Action, ResourceRef);
 pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    #[expect(clippy::cast_possible_truncation, reason = "31 bits of it")]
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;

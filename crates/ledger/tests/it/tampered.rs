@@ -11,11 +11,12 @@ use ledger::{LedgerKey, Record, RecordType};
 use std::collections::BTreeSet;
 
 type Sections = [(String, Vec<u8>)];
+type Change<'a> = dyn Fn(&mut Vec<(String, Vec<u8>)>) + 'a;
 
 /// Each section dropped, doubled, moved, given another's name or content, cut, extended, and changed in some bytes.
 fn bent(sections: &Sections) -> Vec<Vec<u8>> {
     let mut packs = Vec::new();
-    let mut bend = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+    let mut bend = |change: &Change<'_>| {
         let mut sections = sections.to_vec();
         change(&mut sections);
         packs.push(joined(&sections));

@@ -151,7 +151,7 @@ async fn a_token_counts_with_its_delegates_svid_alone_and_until_it_is_revoked() 
     let (status, _) = world.post(SEARCH_ACTION, &search).await;
     assert_eq!(status, 400);
     // Not half a token, and nobody's wish for one.
-    for noise in ["", "a.b.c", &token[1..]] {
+    for noise in ["", "a.b.c", token.trim_start_matches('e')] {
         let (allow, code) = decided(&world, &asked("select", &alice, noise)).await;
         assert!(!allow && code == "DELEGATION-TOKEN-PARSE", "{code}");
     }

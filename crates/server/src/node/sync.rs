@@ -350,9 +350,9 @@ fn assertions(bytes: &[u8]) -> Result<Affirmed, Refusal> {
     // An interpreter's digest says nothing of the code that it runs, whatever an agent says.
     if facts.value(names::WORKLOAD_INTERPRETER) == Some(&Value::Bool(true)) {
         let rest = facts.iter().filter(|fact| !fact.name.starts_with("code."));
-        return Ok(warranted::told(rest.cloned().collect()));
+        return Ok(warranted::told(&rest.cloned().collect()));
     }
-    Ok(warranted::told(facts))
+    Ok(warranted::told(&facts))
 }
 
 fn invalid(what: &str) -> Refusal {

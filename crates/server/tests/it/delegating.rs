@@ -387,7 +387,7 @@ async fn a_delegation_falls_with_its_grant_its_person_and_its_machine() {
     // The helper's grant is dropped: what it had let the summariser do falls, and not what Ada lets it do.
     let (only, _) = GRANTS.split_at(GRANTS.rfind("[[delegation]]").unwrap());
     fixture.apply(&office(only)).await.unwrap();
-    assert_eq!(revoked(&fixture).await, [two.clone()]);
+    assert_eq!(revoked(&fixture).await, std::slice::from_ref(&two));
     assert_eq!(stands(&fixture).await, [true, false]);
     // It comes back; what was taken stays so.
     fixture.apply(&office(GRANTS)).await.unwrap();

@@ -10,8 +10,8 @@ mod endorsements;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
 mod pdp;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod python;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
 mod resources;
@@ -39,7 +39,6 @@ mod tee_forged;
 #[path = "../../../endorsements/tests/it/vendor.rs"]
 mod vendor;
 mod verify;
-#[expect(clippy::indexing_slicing, reason = "of JSON that is committed")]
 mod witnessed;
 
 // Where the shared forgers look for them.

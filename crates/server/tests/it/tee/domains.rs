@@ -84,7 +84,7 @@ fn chip_log(secure_boot: bool) -> Vec<u8> {
         }
         bytes.extend([0x0b, 0]);
         bytes.extend(crypto::sha256(data));
-        bytes.extend((data.len() as u32).to_le_bytes());
+        bytes.extend(u32::try_from(data.len()).unwrap().to_le_bytes());
         bytes.extend(data);
     };
     let said = DomainLog::of_grub(secure_boot, LINE);
@@ -112,7 +112,9 @@ async fn a_trust_domain_and_its_tpm_tell_of_one_boot_and_both_fit_the_rules() {
         answered_with(site, &chip, showing(log, said)).await
     };
     let refused = async |site: &Site, log: &DomainLog, said: &[u8]| {
-        let refused = joined(site, log, said).await.err().expect("it is refused");
+        let Err(refused) = joined(site, log, said).await else {
+            panic!("it is refused");
+        };
         let finding = finding(&refused);
         (finding.code.to_string(), finding.message)
     };
