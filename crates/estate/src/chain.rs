@@ -230,6 +230,12 @@ impl Estate {
         &self.model.delegations
     }
 
+    /// Whether an `[[administrator]]` is declared as `who`. What it may do is for the policies.
+    #[must_use]
+    pub fn administers(&self, who: &crate::Administrator) -> bool {
+        self.model.administrators.contains_key(who)
+    }
+
     /// The person whom this provider calls so.
     #[must_use]
     pub fn person(&self, issuer: &str, subject: &str) -> Option<&crate::Identity> {

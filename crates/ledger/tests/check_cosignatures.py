@@ -8,13 +8,32 @@ from check_vectors import (
     b64,
     leaf_hash,
     open_checkpoint,
-    open_pack,
     root_from_path,
     sha256,
     subproof,
     texts,
     tree_root,
 )
+
+
+
+def open_pack(pack):
+    """The sections of a pack by name, in order."""
+    head, rest = pack.split(b"\n", 1)
+    magic, length, digest = head.decode().split(" ")
+    assert magic == "trilith-pack/1"
+    table, contents = rest[: int(length)], rest[int(length) :]
+    assert len(table) == int(length) and sha256(table).hex() == digest
+    sections = {}
+    for line in table.decode().splitlines():
+        size, digest, name = line.split(" ")
+        content, contents = contents[: int(size)], contents[int(size) :]
+        assert len(content) == int(size) and sha256(content).hex() == digest
+        assert name not in sections
+        sections[name] = content
+    assert not contents
+    return sections
+
 
 try:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey

@@ -33,24 +33,53 @@ pub fn transcript(
     about: &[u8],
 ) -> [u8; 32] {
     let about = crypto::sha256(about);
-    let mut bytes = Vec::new();
-    for field in [
+    crypto::sha256(&framed(&[
         purpose.context(),
         trust_domain.as_bytes(),
         exporter,
         key,
         &about,
-    ] {
+    ]))
+}
+
+/// The nonce that a client asks the provider for: of what the server gave it and of its own key. So a server that
+/// hands on another server's nonce has asked for a token that the other takes from this client's key alone.
+#[must_use]
+pub fn nonce(trust_domain: &str, key: &[u8; 32], given: &str) -> String {
+    let bytes = framed(&[
+        b"trilith-person-nonce-v1",
+        trust_domain.as_bytes(),
+        key,
+        given.as_bytes(),
+    ]);
+    crypto::base64::encode_url(&crypto::sha256(&bytes))
+}
+
+fn framed(fields: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for field in fields {
         let length = u32::try_from(field.len()).unwrap_or(u32::MAX);
         bytes.extend(length.to_be_bytes());
         bytes.extend_from_slice(field);
     }
-    crypto::sha256(&bytes)
+    bytes
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nonce_is_of_one_domain_one_key_and_one_login() {
+        let all = [
+            nonce("a", &[1; 32], "x"),
+            nonce("b", &[1; 32], "x"),
+            nonce("a", &[2; 32], "x"),
+            nonce("a", &[1; 32], "y"),
+        ];
+        let distinct: std::collections::BTreeSet<_> = all.iter().collect();
+        assert_eq!(distinct.len(), all.len());
+    }
 
     #[test]
     fn every_part_counts() {

@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 /// Longest token. Providers that put a whole directory entry into one come to 8 KiB.
 pub const MAX_TOKEN: usize = 16 * 1_024;
 const LONGEST_SUBJECT: usize = 255;
+const LONGEST_KEY_ID: usize = 256;
 
 /// What the token has to be for.
 #[derive(Debug, Clone, Copy)]
@@ -175,9 +176,12 @@ impl<'a> Parts<'a> {
         {
             return Err(form("it is of another type").expected("typ JWT, or none"));
         }
-        let key = text("kid").filter(|key| !key.is_empty()).ok_or_else(|| {
+        let named = text("kid").filter(|key| (1..=LONGEST_KEY_ID).contains(&key.len()));
+        let key = named.ok_or_else(|| {
             Finding::new("OIDC-TOKEN-KEY", "the token does not name its key")
-                .expected("`kid` in its header")
+                .expected(format!(
+                    "`kid` in its header, of at most {LONGEST_KEY_ID} bytes"
+                ))
                 .next("let the provider put a `kid` into its tokens")
         })?;
         Ok(Header {

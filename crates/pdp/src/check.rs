@@ -172,6 +172,8 @@ fn said(outcome: &Outcome, id: Option<&str>) -> CheckResponse {
             }),
             http_response: Some(HttpResponse::OkResponse(OkHttpResponse {
                 headers: headers(id),
+                // What shows for whom the client acts is for this decision, and not for whom it leads to.
+                headers_to_remove: vec![ON_BEHALF_OF.to_owned(), DELEGATION.to_owned()],
             })),
         },
         // Who is denied does not learn the policies; the record has them.

@@ -18,7 +18,7 @@ pub(crate) use listener::{accept, bind};
 pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
-use crate::people::LoggedIn;
+use crate::people::{LoggedIn, logged_in};
 use crate::refusal::Refusal;
 use ::estate::{Action, Administrator, ResourceRef};
 use facts::Finding;
@@ -65,7 +65,7 @@ async fn admit<T>(
     action: Action,
     resource: ResourceRef,
 ) -> Result<Admitted, Refusal> {
-    let (who, auth) = caller(request)?;
+    let (who, auth) = caller(core, request)?;
     let admitted = |policies| Admitted {
         who: who.clone(),
         auth,
@@ -118,8 +118,13 @@ async fn admit<T>(
 }
 
 /// Who calls, and how that is known: by the gate of the TLS port, or by the kernel.
-fn caller<T>(request: &Request<T>) -> Result<(Administrator, &'static str), Refusal> {
-    if let Some(person) = request.extensions().get::<LoggedIn>() {
+///
+/// INVARIANT: a person is asked about again once the message is here. The gate saw its head alone, and whoever
+/// holds the rest back for an hour has no session of an hour ago.
+fn caller<T>(core: &Core, request: &Request<T>) -> Result<(Administrator, &'static str), Refusal> {
+    if request.extensions().get::<LoggedIn>().is_some() {
+        let peer = crate::join::peer(request)?;
+        let person = logged_in(core, &peer)?;
         let who = Administrator::Person(person.person().to_owned());
         return Ok((who, "oidc"));
     }

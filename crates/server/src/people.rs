@@ -17,6 +17,7 @@ mod session;
 pub(crate) use gate::gate;
 pub(crate) use session::{Guest, LoggedIn, logged_in};
 
+use self::nonce::Nonces;
 use crate::config::Config;
 use crate::core::{Core, draft};
 use crate::delegating;
@@ -27,8 +28,7 @@ use crypto::{Algorithm, PublicKey};
 use estate::ResourceRef;
 use facts::Finding;
 use ledger::body::{self, Body as _, TargetKind};
-use nonce::Nonces;
-use oidc::proof::{Purpose, transcript};
+use oidc::proof::{Purpose, nonce, transcript};
 use proto::v1;
 use proto::v1::people_server::People as PeopleRpc;
 use provider::Provider;
@@ -154,12 +154,18 @@ impl PeopleService {
         let algorithms = &provider.terms.algorithms;
         let named = oidc::claimed_key(token, algorithms).map_err(denied)?;
         let keys = provider.keys(&named).await.map_err(Refusal::Unavailable)?;
+        // What the client asked the provider for is of this key: see `oidc::proof::nonce`.
+        let asked = nonce(
+            core.trust_domain.as_str(),
+            &key.spki_sha256(),
+            &request.nonce,
+        );
         let expected = oidc::Expected {
             issuer: &provider.terms.issuer,
             client_id: &provider.terms.client_id,
             audience: provider.terms.audience.as_deref(),
             algorithms,
-            nonce: &request.nonce,
+            nonce: &asked,
             asked_at: given.at,
             skew_s: provider.terms.skew_s,
             max_age_s: provider.terms.max_age_s,
@@ -187,6 +193,8 @@ impl PeopleService {
         let until = now.plus_secs(provider.terms.session_s);
         let session = Session::new(&subject, person, key, until);
         let index = self.record(&session, "login").await?;
+        // What came into the ledger before the record counts as well.
+        not_revoked(core, session.person())?;
         core.people
             .sessions
             .begin(Arc::new(session.recorded(index)));

@@ -63,7 +63,12 @@ async fn log_in(
         .await
         .map_err(|status| admin::refusal(&status))?
         .into_inner();
-    let id_token = crypto::Zeroizing::new(ask(&arguments, &begun, show).await?);
+    let asked = oidc::proof::nonce(
+        trust_domain.as_str(),
+        &key.public_key().spki_sha256(),
+        &begun.nonce,
+    );
+    let id_token = crypto::Zeroizing::new(ask(&arguments, &begun, &asked, show).await?);
     // The connection of before may have ended while the person looked for a second factor.
     let connected = session::connect(server, &trust_domain, pinned).await?;
     let about = (Purpose::Login, id_token.as_bytes());
@@ -153,6 +158,7 @@ fn server(global: &Global) -> Result<&str, Failure> {
 async fn ask(
     arguments: &LoginArguments,
     begun: &v1::LoginBegun,
+    nonce: &str,
     show: impl FnOnce(&str),
 ) -> Result<String, Failure> {
     let authorities = arguments.ca_file.clone();
@@ -163,7 +169,12 @@ async fn ask(
     let metadata = Metadata::parse(&description, &arguments.issuer)?;
     let loopback = Loopback::bind().await?;
     let (state, verifier) = (oidc::pkce::verifier(), oidc::pkce::verifier());
-    let url = request(&metadata, begun, &loopback.address(), (&state, &verifier));
+    let url = request(
+        &metadata,
+        begun,
+        &loopback.address(),
+        (&state, nonce, &verifier),
+    );
     show(&url);
     let within = Duration::from_secs(arguments.timeout);
     let answered = tokio::time::timeout(
@@ -202,7 +213,7 @@ fn request(
     metadata: &Metadata,
     begun: &v1::LoginBegun,
     redirect_uri: &str,
-    (state, verifier): (&str, &str),
+    (state, nonce, verifier): (&str, &str, &str),
 ) -> String {
     let challenge = oidc::pkce::challenge(verifier);
     let age = begun.max_age_s.to_string();
@@ -212,7 +223,7 @@ fn request(
         ("client_id", &begun.client_id),
         ("redirect_uri", redirect_uri),
         ("state", state),
-        ("nonce", &begun.nonce),
+        ("nonce", nonce),
         ("code_challenge", &challenge),
         ("code_challenge_method", "S256"),
     ];

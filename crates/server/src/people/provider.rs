@@ -12,6 +12,8 @@ const FRESH: Duration = Duration::from_secs(300);
 const LONGEST: Duration = Duration::from_secs(3_600);
 /// Between two questions: an unknown key costs the provider one answer, however many tokens name one.
 const REST: Duration = Duration::from_secs(10);
+/// Logins that wait for the provider at once.
+const PLACES: usize = 64;
 
 pub(super) struct Provider {
     pub(super) terms: Oidc,
@@ -19,6 +21,8 @@ pub(super) struct Provider {
     held: Mutex<Held>,
     /// Whoever asks the provider holds it; the others wait for what comes back.
     asking: tokio::sync::Mutex<()>,
+    /// Places to wait in: strangers wait here too.
+    places: Arc<tokio::sync::Semaphore>,
 }
 
 #[derive(Default)]
@@ -35,6 +39,7 @@ impl Provider {
             terms: terms.clone(),
             held: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
+            places: Arc::new(tokio::sync::Semaphore::new(PLACES)),
         })
     }
 
@@ -44,9 +49,15 @@ impl Provider {
         if let Some(keys) = self.fresh(id) {
             return Ok(keys);
         }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            return self.held();
+        };
         // By a task of its own: whoever asks and goes away keeps no answer from those who wait.
         let (provider, id) = (Arc::clone(self), id.to_owned());
-        let asked = tokio::spawn(async move { provider.ask(&id).await });
+        let asked = tokio::spawn(async move {
+            let _place = place;
+            provider.ask(&id).await
+        });
         asked.await.unwrap_or_else(|error| {
             Err(
                 Finding::new("OIDC-PROVIDER", "the OpenID provider was not asked")
@@ -62,16 +73,12 @@ impl Provider {
             return Ok(keys);
         }
         if !self.may_ask() {
-            return self.older().ok_or_else(|| {
-                Finding::new(
-                    "OIDC-PROVIDER",
-                    "the OpenID provider gave no answer a moment ago",
-                )
-                .observed(self.terms.issuer.clone())
-                .next(format!("try again in {} s", REST.as_secs()))
-            });
+            return self.held();
         }
-        match self.fetch().await {
+        let fetched = self.fetch().await;
+        // Those who waited for an answer that took long do not each ask for another.
+        self.lock().asked = Some(Instant::now());
+        match fetched {
             Ok(keys) => {
                 let keys = Arc::new(keys);
                 self.lock().keys = Some((Arc::clone(&keys), Instant::now()));
@@ -95,6 +102,18 @@ impl Provider {
         let held = self.lock();
         let (keys, since) = held.keys.as_ref()?;
         (since.elapsed() < FRESH && keys.has(id)).then(|| Arc::clone(keys))
+    }
+
+    /// What it said before, where it is not asked now.
+    fn held(&self) -> Result<Arc<KeySet>, Finding> {
+        self.older().ok_or_else(|| {
+            Finding::new(
+                "OIDC-PROVIDER",
+                "the OpenID provider gave no answer a moment ago",
+            )
+            .observed(self.terms.issuer.clone())
+            .next(format!("try again in {} s", REST.as_secs()))
+        })
     }
 
     fn older(&self) -> Option<Arc<KeySet>> {

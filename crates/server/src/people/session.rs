@@ -219,7 +219,10 @@ pub(crate) fn logged_in(core: &Core, peer: &Peer) -> Result<LoggedIn, Refusal> {
             .next("let an administrator declare the person and its `login`; then log in again"),
         ));
     }
-    not_revoked(core, &session.person)?;
+    if let Err(refusal) = not_revoked(core, &session.person) {
+        core.people.sessions.end(&session.key_digest());
+        return Err(refusal);
+    }
     // What a revocation has cut stays cut when the identity is restored.
     let id = format!("spiffe://{}/{}", core.trust_domain, session.person);
     let revoked = core.state().revoked(TargetKind::Identity, &id);

@@ -50,6 +50,10 @@ use tonic::transport::Server;
 const FOLLOW_MESSAGE: usize = 8 << 20;
 /// An ID token and a proof, from whoever it is.
 const PEOPLE_MESSAGE: usize = 32 << 10;
+/// A token of eight links, and whom it is to let act.
+const DELEGATE_MESSAGE: usize = 128 * 1_024;
+/// Of one connection at once: an agent or a gateway has a handful, and each may hold a message.
+const STREAMS: u32 = 64;
 
 /// A started server. Dropping it without [`Running::stop`] ends its tasks at the next chance.
 pub struct Running {
@@ -470,8 +474,8 @@ async fn listeners(
     let node = NodeServer::new(NodeService(Arc::clone(core))).max_decoding_message_size(most);
     let follow = FollowServer::new(FollowService(Arc::clone(core)))
         .max_decoding_message_size(FOLLOW_MESSAGE);
-    let delegate =
-        DelegateServer::new(DelegateService(Arc::clone(core))).max_decoding_message_size(most);
+    let delegate = DelegateServer::new(DelegateService(Arc::clone(core)))
+        .max_decoding_message_size(DELEGATE_MESSAGE);
     // ------------------------------------------------------------ people, where somebody vouches for them
     let people = (!config.oidc.is_empty()).then(|| {
         PeopleServer::new(PeopleService(Arc::clone(core))).max_decoding_message_size(PEOPLE_MESSAGE)
@@ -484,6 +488,7 @@ async fn listeners(
     tasks.spawn(async move {
         let served = Server::builder()
             .http2_keepalive_interval(Some(std::time::Duration::from_secs(20)))
+            .max_concurrent_streams(STREAMS)
             .add_service(join)
             .add_service(node)
             .add_service(follow)

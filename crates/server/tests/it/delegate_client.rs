@@ -1,6 +1,6 @@
 //! What `trilith delegate` does, against a running server, by the SVID that the local agent gives.
 
-use crate::delegating::{Agent, GRANTS, first, office, proved};
+use crate::delegating::{Agent, GRANTS, first, office, proved, server};
 use crate::harness::Fixture;
 use agent::delegate::{DelegateOptions, delegate};
 use proto::workload as wire;
@@ -97,7 +97,7 @@ fn served(fixture: &Fixture, agent: &Agent, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_workload_lets_another_act_by_the_svid_that_its_agent_gives() {
-    let fixture = Fixture::start().await;
+    let fixture = server().await;
     fixture.apply(&office(GRANTS)).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, _) = first(&fixture).await;

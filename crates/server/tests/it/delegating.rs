@@ -130,7 +130,7 @@ async fn asked(
     let made = async {
         let issuer = &provider().issuer;
         let begun = client.begin(issuer).await?;
-        let token = provider().token(subject, &begun.nonce);
+        let token = provider().token(subject, &client.asked(&begun));
         client.finish(issuer, &begun.nonce, &token).await?;
         // Who has logged in and not entered is nobody on this connection.
         let early = client.people().delegate(request.clone()).await.unwrap_err();

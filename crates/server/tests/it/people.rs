@@ -114,7 +114,7 @@ impl World {
     async fn login(&self, forger: &Forger, key: &Arc<KeyPair>, subject: &str) -> v1::LoginDone {
         let client = self.client(key).await;
         let begun = client.begin(&forger.issuer).await.unwrap();
-        let token = forger.token(subject, &begun.nonce);
+        let token = forger.token(subject, &client.asked(&begun));
         client
             .finish(&forger.issuer, &begun.nonce, &token)
             .await
@@ -153,6 +153,12 @@ impl Client {
             public_key: self.spki(),
         };
         Ok(self.people().begin(request).await?.into_inner())
+    }
+
+    /// The nonce that this client asks the provider for.
+    pub(crate) fn asked(&self, begun: &v1::LoginBegun) -> String {
+        let key = self.key.public_key().spki_sha256();
+        ::oidc::proof::nonce(crate::harness::DOMAIN, &key, &begun.nonce)
     }
 
     pub(crate) async fn finish(
@@ -338,7 +344,7 @@ async fn each_lie_of_an_id_token_is_refused_by_the_check_that_guards_against_it(
     ];
     for (refusal, applied) in &changes {
         let begun = client.begin(issuer).await.unwrap();
-        let mut claims = forger.claims("ada-1", &begun.nonce);
+        let mut claims = forger.claims("ada-1", &client.asked(&begun));
         applied(&mut claims);
         let token = forger.signed(&header(), &claims);
         let finished = client.finish(issuer, &begun.nonce, &token).await;
@@ -355,7 +361,7 @@ async fn a_token_that_the_providers_key_did_not_sign_is_refused() {
     let client = world.client(&key()).await;
     let issuer = forger.issuer.as_str();
     let begun = client.begin(issuer).await.unwrap();
-    let claims = forger.claims("ada-1", &begun.nonce);
+    let claims = forger.claims("ada-1", &client.asked(&begun));
     let none = json!({ "alg": "none", "kid": "k1" });
     let hmac = json!({ "alg": "HS256", "kid": "k1" });
     let mac = |secret: &[u8]| {
@@ -414,7 +420,7 @@ async fn a_token_that_the_providers_key_did_not_sign_is_refused() {
         assert_eq!(code(finished), refusal, "{token}");
     }
     // The token of one provider where the other was asked.
-    let mixed = other.token("ada-1", &begun.nonce);
+    let mixed = other.token("ada-1", &client.asked(&begun));
     let finished = client.finish(issuer, &begun.nonce, &mixed).await;
     assert_eq!(code(finished), "OIDC-TOKEN-SIGNATURE");
     let finished = client.finish(&other.issuer, &begun.nonce, &mixed).await;
@@ -435,12 +441,16 @@ async fn a_stolen_id_token_logs_nobody_in() {
     let (honest, thief) = (world.client(&ada).await, world.client(&eve).await);
     let issuer = forger.issuer.as_str();
     let begun = honest.begin(issuer).await.unwrap();
-    let token = forger.token("ada-1", &begun.nonce);
+    let token = forger.token("ada-1", &honest.asked(&begun));
     // With a key of the thief's, and with the nonce of a login of the thief's.
     let finished = thief.finish(issuer, &begun.nonce, &token).await;
     assert_eq!(code(finished), "LOGIN-NONCE");
     let own = thief.begin(issuer).await.unwrap();
     let finished = thief.finish(issuer, &own.nonce, &token).await;
+    assert_eq!(code(finished), "OIDC-TOKEN-NONCE");
+    // By a server that hands this one's nonce on to those who log in there, with a key of its own.
+    let relayed = forger.token("ada-1", &honest.asked(&own));
+    let finished = thief.finish(issuer, &own.nonce, &relayed).await;
     assert_eq!(code(finished), "OIDC-TOKEN-NONCE");
     // With the key's name, but not the key.
     let request = v1::LoginFinish {
@@ -456,6 +466,59 @@ async fn a_stolen_id_token_logs_nobody_in() {
     // Used, it is used up, for its owner as well.
     let again = honest.finish(issuer, &begun.nonce, &token).await;
     assert_eq!(code(again), "LOGIN-REPLAYED");
+}
+
+/// The head of a call comes while the person may, and its message when it may no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_held_back_until_the_person_is_revoked_does_nothing() {
+    use http_body_util::StreamBody;
+    use hyper::body::{Bytes, Frame};
+    use prost::Message as _;
+    use tower::Service as _;
+
+    let forger = Forger::start().await;
+    let world = World::of(&forger).await;
+    let ada = key();
+    world.login(&forger, &ada, "ada-1").await;
+    let client = world.client(&ada).await;
+    drop(client.enter().await.unwrap());
+    let (sender, frames) = tokio::sync::mpsc::channel::<Result<Frame<Bytes>, Status>>(1);
+    let frames = tokio_stream::wrappers::ReceiverStream::new(frames);
+    let request = tonic::codegen::http::Request::builder()
+        .method("POST")
+        .uri("http://server.invalid/trilith.v1.Admin/TokenCreate")
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(tonic::body::Body::new(StreamBody::new(frames)))
+        .unwrap();
+    let mut channel = client.link.channel.clone();
+    std::future::poll_fn(|context| channel.poll_ready(context))
+        .await
+        .unwrap();
+    let answer = tokio::spawn(channel.call(request));
+    // The server has the head: what it was sent after it is answered.
+    status(&mut client.admin()).await.unwrap();
+    let revoke = v1::RevokeRequest {
+        kind: "identity".to_owned(),
+        value: "people/ada".to_owned(),
+        reason: "her laptop is gone".to_owned(),
+    };
+    world.fixture.admin().await.revoke(revoke).await.unwrap();
+    let message = v1::TokenCreateRequest {
+        node: "evil".to_owned(),
+        pool: "demo".to_owned(),
+        ttl_s: 60,
+    }
+    .encode_to_vec();
+    let mut framed = vec![0];
+    framed.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    framed.extend(message);
+    sender.send(Ok(Frame::data(framed.into()))).await.unwrap();
+    drop(sender);
+    let answer = answer.await.unwrap().unwrap();
+    let refused = Status::from_header_map(answer.headers()).expect("a refusal");
+    assert_eq!(finding(&refused).code, "LOGIN-REVOKED");
+    assert!(world.fixture.records(&["token-created"]).await.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -538,7 +601,7 @@ async fn who_leaves_the_estate_or_is_revoked_is_nobody_at_once() {
     assert_eq!(code(status(&mut admin).await), "SESSION-NONE");
     let client = world.client(&ada).await;
     let begun = client.begin(issuer).await.unwrap();
-    let token = forger.token("ada-1", &begun.nonce);
+    let token = forger.token("ada-1", &client.asked(&begun));
     let finished = client.finish(issuer, &begun.nonce, &token).await;
     assert_eq!(code(finished), "LOGIN-PERSON");
     // She is back, and the session of before is not.
@@ -576,7 +639,7 @@ async fn who_leaves_the_estate_or_is_revoked_is_nobody_at_once() {
     local.revoke(revoke).await.unwrap();
     assert_eq!(code(status(&mut admin).await), "LOGIN-REVOKED");
     let begun = client.begin(issuer).await.unwrap();
-    let token = forger.token("ada-1", &begun.nonce);
+    let token = forger.token("ada-1", &client.asked(&begun));
     let finished = client.finish(issuer, &begun.nonce, &token).await;
     assert_eq!(code(finished), "LOGIN-REVOKED");
     let restore = v1::RestoreRequest {
@@ -600,7 +663,7 @@ async fn unknown_keys_cost_the_provider_one_answer() {
     let begun = client.begin(&forger.issuer).await.unwrap();
     for number in 0..50 {
         let header = json!({ "alg": "ES256", "kid": format!("no-{number}") });
-        let token = forger.signed(&header, &forger.claims("ada-1", &begun.nonce));
+        let token = forger.signed(&header, &forger.claims("ada-1", &client.asked(&begun)));
         let finished = client.finish(&forger.issuer, &begun.nonce, &token).await;
         assert_eq!(code(finished), "OIDC-TOKEN-KEY");
     }
@@ -618,7 +681,7 @@ async fn whoever_goes_away_while_the_provider_is_asked_keeps_nobody_out() {
     let world = World::of(&forger).await;
     let rude = world.client(&key()).await;
     let begun = rude.begin(&forger.issuer).await.unwrap();
-    let token = forger.token("ada-1", &begun.nonce);
+    let token = forger.token("ada-1", &rude.asked(&begun));
     let finish = rude.finish(&forger.issuer, &begun.nonce, &token);
     let gone = tokio::time::timeout(Duration::from_millis(200), finish).await;
     assert!(gone.is_err());
@@ -679,7 +742,8 @@ async fn people_log_in_at_a_provider_that_nobody_here_wrote() {
         for (asked_as, refusal) in [("other", Some("OIDC-TOKEN-AUDIENCE")), (client_id, None)] {
             let begun = client.begin(&issuer).await.unwrap();
             assert_eq!(begun.client_id, client_id);
-            let token = token_of(&http, &issuer, asked_as, &begun).await;
+            let asked = client.asked(&begun);
+            let token = token_of(&http, &issuer, asked_as, &asked).await;
             let finished = client.finish(&issuer, &begun.nonce, &token).await;
             match refusal {
                 Some(refusal) if client_id == "trilith" => assert_eq!(code(finished), refusal),
@@ -697,7 +761,7 @@ async fn token_of(
     http: &::oidc::fetch::Client,
     issuer: &str,
     client_id: &str,
-    begun: &v1::LoginBegun,
+    nonce: &str,
 ) -> String {
     let verifier = ::oidc::pkce::verifier();
     let redirect_uri = "http://127.0.0.1:9/callback";
@@ -706,7 +770,7 @@ async fn token_of(
         "{issuer}/auth?response_type=code&scope=openid&client_id={client_id}&redirect_uri={}&state=s&nonce={}\
          &max_age=600&code_challenge={}&code_challenge_method=S256",
         escaped(redirect_uri),
-        begun.nonce,
+        nonce,
         ::oidc::pkce::challenge(&verifier)
     );
     let back = tokio::task::spawn_blocking(move || testkit::oidc::log_in(&url, "ada-1"));

@@ -201,7 +201,12 @@ fn the_request_carries_no_secret_and_every_guard() {
         expires: 0,
         max_age_s: 60,
     };
-    let url = request(&metadata, &begun, "http://127.0.0.1:1/callback", ("s", "v"));
+    let url = request(
+        &metadata,
+        &begun,
+        "http://127.0.0.1:1/callback",
+        ("s", "n", "v"),
+    );
     let challenge = oidc::pkce::challenge("v");
     assert_eq!(
         url,
