@@ -18,13 +18,25 @@ pub(crate) fn account(report: &Report) -> Vec<String> {
     let pack = Pack(report);
     let mut lines = Vec::new();
     let mut told = 0_usize;
+    let mut estate = None;
     for item in &report.records {
         if told == MOST {
             lines.push("  and more: the records below have them all".to_owned());
             break;
         }
-        match item.record.kind() {
-            RecordType::SessionStart => pack.session(item, &mut lines),
+        let kind = item.record.kind();
+        let version = item.record.estate().map(|estate| estate.index);
+        if let (RecordType::Intent | RecordType::Decision, Some(index)) = (kind, version)
+            && estate != version
+        {
+            pack.estate(index, &mut lines);
+            estate = version;
+        }
+        match kind {
+            RecordType::SessionStart => {
+                pack.session(item, &mut lines);
+                estate = None;
+            }
             RecordType::Intent => pack.intent(item, &mut lines),
             RecordType::Decision => pack.decision(item, &mut lines),
             _ => continue,
@@ -71,15 +83,17 @@ impl Pack<'_> {
                 output::value(&start.serial)
             )),
         }
-        let version = item.record.estate().map(|estate| estate.index);
-        if let Some(version) = version
-            && let Some(body) = self.of_server::<EstateVersion>(version)
-        {
-            let proved = body.proof_index.map_or_else(String::new, |proof| {
+    }
+
+    /// By which estate what follows was decided.
+    fn estate(&self, version: u64, lines: &mut Vec<String>) {
+        let proved = match self.of_server::<EstateVersion>(version) {
+            None => ", which the pack does not hold".to_owned(),
+            Some(body) => body.proof_index.map_or_else(String::new, |proof| {
                 format!(", proved at server:{}", proof.0)
-            });
-            lines.push(format!("      by the estate of server:{version}{proved}"));
-        }
+            }),
+        };
+        lines.push(format!("    by the estate of server:{version}{proved}:"));
     }
 
     fn issuance(&self, index: u64, issuance: &Issuance, lines: &mut Vec<String>) {

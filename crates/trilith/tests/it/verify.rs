@@ -78,6 +78,15 @@ fn a_whole_pack_is_verified_and_complete_up_to_where_it_ends() {
         ),
         "{lines}"
     );
+    // From the access back to the policy, the identity and the machine.
+    let account: Vec<&str> = lines.lines().skip(6).map(str::trim_start).collect();
+    expect_test::expect![[r#"
+        2026-11-22T02:02:49.123Z spiffe://example.org/payments/api reached postgres:shop as the role r (db1:0)
+        its SVID a1, issued at server:4 by "payments-api", with no fact that the estate makes visible
+        on the machine spiffe://example.org/node/m1, affirmed at server:3, from no evidence
+        by the estate of server:2, proved at server:1:
+        2026-11-22T02:02:49.123Z select shop/public/cards: allowed by "p"; ok, 1 rows (db1:1)
+        2026-11-22T02:02:49.123Z select shop/public/cards: DENIED by no policy that permits it (db1:6)"#]].assert_eq(&account.join("\n"));
     let told = vectors.verify(&pack, true);
     let told: Value = serde_json::from_slice(&told.stdout).expect("JSON");
     assert_eq!(
