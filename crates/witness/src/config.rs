@@ -237,7 +237,6 @@ pub fn json_schema() -> serde_json::Value {
 mod tests {
     use super::*;
 
-    /// Of `docs/vectors/ledger/peers.json`.
     const FILE: &str = r#"
         [witness]
         name = "witness.example.org/1"
