@@ -52,9 +52,14 @@ pub(crate) fn state(bytes: &[u8]) {
         assert!(Standing::parse(bytes, HexDigest::of(b"another")).is_err());
     }
     // What is sealed anew is read as far as it is a state: behind the digest nothing is taken for granted.
-    let body = str::from_utf8(bytes).ok().and_then(|text| text.splitn(3, '\n').nth(2));
+    let body = str::from_utf8(bytes)
+        .ok()
+        .and_then(|text| text.splitn(3, '\n').nth(2));
     if let Some(body) = body {
-        let head = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let head = bytes
+            .split(|byte| *byte == b'\n')
+            .next()
+            .unwrap_or_default();
         let mut sealed = [head, b"\nsha256 "].concat();
         sealed.extend_from_slice(HexDigest::of(body.as_bytes()).to_string().as_bytes());
         sealed.push(b'\n');
@@ -75,7 +80,10 @@ fn origin(text: &str) -> Option<HexDigest> {
 
 pub(crate) fn state_seeds() -> Vec<Vec<u8>> {
     let mut notes = seeds::vectors("ledger/cosignatures.json", &["note"]);
-    notes.extend(seeds::vectors("ledger/peers.json", &["cosigned", "foreign_checkpoint"]));
+    notes.extend(seeds::vectors(
+        "ledger/peers.json",
+        &["cosigned", "foreign_checkpoint"],
+    ));
     let states = notes.iter().filter_map(|note| {
         let standing = Standing::new(Note::parse(note).ok()?, 1_795_312_969)?;
         Some(standing.file())

@@ -157,7 +157,9 @@ impl Config {
             return Err(wrong("`keys` names each kind once, and at least one"));
         }
         if self.logs.is_empty() && witness.policies.is_empty() {
-            return Err(wrong("a witness without a [[log]] or `policies` cosigns nothing"));
+            return Err(wrong(
+                "a witness without a [[log]] or `policies` cosigns nothing",
+            ));
         }
         let limits = &self.limits;
         let numbers = [
@@ -222,7 +224,10 @@ fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Finding> {
     let read = file.take(limit + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(path, error))?;
     if bytes.len() as u64 > limit {
-        return Err(unreadable(path, format_args!("it has more than {limit} bytes")));
+        return Err(unreadable(
+            path,
+            format_args!("it has more than {limit} bytes"),
+        ));
     }
     Ok(bytes)
 }
@@ -278,10 +283,19 @@ mod tests {
             ("127.0.0.1:7446", "7446"),
         ] {
             let changed = file().replacen(from, to, 1);
-            assert_eq!(Config::parse(&changed).unwrap_err().code, "WITNESS-CONFIG", "{to}");
+            assert_eq!(
+                Config::parse(&changed).unwrap_err().code,
+                "WITNESS-CONFIG",
+                "{to}"
+            );
         }
         let (alone, _) = FILE.split_once("[[log]]").unwrap();
-        assert!(Config::parse(alone).unwrap_err().message.contains("[[log]]"));
+        assert!(
+            Config::parse(alone)
+                .unwrap_err()
+                .message
+                .contains("[[log]]")
+        );
     }
 
     #[test]
@@ -311,7 +325,11 @@ mod tests {
         let pair = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
         let key = crypto::Signer::public_key(&pair).clone();
         let key = ledger::LedgerKey::new("other.example/log", key).unwrap();
-        std::fs::write(&path, format!("log {key} https://other.example\nquorum none\n")).unwrap();
+        std::fs::write(
+            &path,
+            format!("log {key} https://other.example\nquorum none\n"),
+        )
+        .unwrap();
         assert_eq!(config.logs().unwrap().len(), 2);
         for text in ["quorum none\n", "log x\nquorum none\n", ""] {
             std::fs::write(&path, text).unwrap();

@@ -3,7 +3,8 @@
 
 use crate::limits::Clients;
 use crate::metrics::Metrics;
-use crate::witness::{Moment, Refused, Witness};
+use crate::refused::Refused;
+use crate::witness::{Moment, Witness};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderValue, StatusCode, header};
@@ -60,7 +61,7 @@ async fn add_checkpoint(
     if let Err(wait) = shared.clients.take(source, now.clock) {
         let finding = Finding::new("WITNESS-TOO-OFTEN", "this address asks too often")
             .next("ask less often, or let the operator of the witness raise `limits`");
-        return shared.turned_away(StatusCode::TOO_MANY_REQUESTS, finding, Some(wait));
+        return shared.turned_away(StatusCode::TOO_MANY_REQUESTS, &finding, Some(wait));
     }
     let body = match tokio::time::timeout(BODY, to_bytes(body, MAX_REQUEST)).await {
         Ok(Ok(body)) => body,
@@ -68,12 +69,12 @@ async fn add_checkpoint(
             let message = format!("a request has at most {MAX_REQUEST} bytes, and all it says");
             let finding = Finding::new("WITNESS-BODY", message)
                 .next("send one checkpoint and its proof, whole");
-            return shared.turned_away(StatusCode::PAYLOAD_TOO_LARGE, finding, None);
+            return shared.turned_away(StatusCode::PAYLOAD_TOO_LARGE, &finding, None);
         }
         Err(_) => {
             let finding = Finding::new("WITNESS-SLOW", "the request did not come in time")
                 .next("send it again, at once");
-            return shared.turned_away(StatusCode::REQUEST_TIMEOUT, finding, None);
+            return shared.turned_away(StatusCode::REQUEST_TIMEOUT, &finding, None);
         }
     };
     // Whoever asked may go away; what has begun is done to its end.
@@ -87,7 +88,7 @@ async fn add_checkpoint(
             let finding = Finding::new("WITNESS-LATE", "the witness is not done in time")
                 .next("ask again; it will say which size it has cosigned");
             let again = Some(Duration::from_secs(AGAIN));
-            shared.turned_away(StatusCode::SERVICE_UNAVAILABLE, finding, again)
+            shared.turned_away(StatusCode::SERVICE_UNAVAILABLE, &finding, again)
         }
     }
 }
@@ -111,7 +112,9 @@ impl Shared {
         self.metrics.refused(refused);
         let finding = refused.finding();
         match refused {
-            Refused::Refusal { fork: Some(origin), .. } => {
+            Refused::Refusal {
+                fork: Some(origin), ..
+            } => {
                 self.metrics.fork(origin);
                 tracing::error!(%origin, %finding, "a log has signed two histories; the second is kept beside the state");
             }
@@ -133,10 +136,15 @@ impl Shared {
         told(status(refusal.status()), &finding, wait)
     }
 
-    fn turned_away(&self, status: StatusCode, finding: Finding, wait: Option<Duration>) -> Response {
+    fn turned_away(
+        &self,
+        status: StatusCode,
+        finding: &Finding,
+        wait: Option<Duration>,
+    ) -> Response {
         self.metrics.refused_by(&finding.code);
         tracing::debug!(%finding, "a request is turned away");
-        told(status, &finding, wait)
+        told(status, finding, wait)
     }
 }
 
@@ -144,11 +152,17 @@ impl Shared {
 async fn latest(State(shared): State<Shared>, Path(log): Path<String>) -> Response {
     let found = log.parse::<HexDigest>().ok();
     let Some(note) = found.and_then(|log| shared.witness.latest(&log)) else {
-        let finding = Finding::new("WITNESS-NOTHING", "no checkpoint of such a log was cosigned")
-            .next("name the log by the SHA-256 of its origin, in lower-case hex");
+        let finding = Finding::new(
+            "WITNESS-NOTHING",
+            "no checkpoint of such a log was cosigned",
+        )
+        .next("name the log by the SHA-256 of its origin, in lower-case hex");
         return told(StatusCode::NOT_FOUND, &finding, None);
     };
-    let headers = [(header::CONTENT_TYPE, TEXT), (header::CACHE_CONTROL, "no-store")];
+    let headers = [
+        (header::CONTENT_TYPE, TEXT),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
     (headers, note.as_ref().to_owned()).into_response()
 }
 
@@ -156,7 +170,11 @@ async fn healthz(State(shared): State<Shared>) -> Response {
     if shared.witness.is_alive() {
         return "ok\n".into_response();
     }
-    (StatusCode::SERVICE_UNAVAILABLE, "the state cannot be kept\n").into_response()
+    (
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the state cannot be kept\n",
+    )
+        .into_response()
 }
 
 async fn metrics(State(shared): State<Shared>) -> Response {

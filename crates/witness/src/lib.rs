@@ -28,6 +28,7 @@ mod http;
 mod limits;
 mod logs;
 mod metrics;
+mod refused;
 mod run;
 mod state;
 mod store;
@@ -37,7 +38,8 @@ pub use config::{Config, Kind, LimitsConfig, LogConfig, WitnessConfig, json_sche
 pub use limits::{Clients, Limits, Rate};
 pub use logs::Logs;
 pub use metrics::Metrics;
+pub use refused::Refused;
 pub use run::{RunError, run};
 pub use state::{Roster, Standing, Unreadable};
 pub use store::{Store, StoreError};
-pub use witness::{Cosigned, Moment, Opened, Refused, Witness};
+pub use witness::{Cosigned, Moment, Opened, Witness};

@@ -88,6 +88,8 @@ impl Logs {
 
     /// Each with its keys, by origin.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[LogKey])> {
-        self.0.iter().map(|(origin, keys)| (origin.as_str(), keys.as_slice()))
+        self.0
+            .iter()
+            .map(|(origin, keys)| (origin.as_str(), keys.as_slice()))
     }
 }

@@ -1,6 +1,7 @@
 //! What a witness counts. Names are listed in `docs/reference/metrics.md`.
 
-use crate::witness::{Cosigned, Refused};
+use crate::refused::Refused;
+use crate::witness::Cosigned;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;

@@ -81,9 +81,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         move |source| public.clone().layer(axum::Extension(source)),
         stop.clone(),
     ));
-    let watched = own.map(|own| {
-        tokio::spawn(listen::serve_http(own, http::own(shared), stop.clone()))
-    });
+    let watched =
+        own.map(|own| tokio::spawn(listen::serve_http(own, http::own(shared), stop.clone())));
     let failure = tokio::select! {
         () = stop.cancelled() => None,
         failure = witness.ended() => failure,
@@ -116,7 +115,9 @@ fn open(config: &Config, logs: &crate::Logs) -> Result<Witness, RunError> {
     // Of any kind: what was signed with one that is not named any more was signed.
     for kind in [Kind::MlDsa44, Kind::Ed25519] {
         let held = custody.load(kind.key());
-        old |= held.map_err(|error| keys(facts::with_causes(&error)))?.is_some();
+        old |= held
+            .map_err(|error| keys(facts::with_causes(&error)))?
+            .is_some();
     }
     let opened = Witness::open(Arc::new(disk), &folder.join("state"), old)?;
     let cosigners = kinds.iter().map(|kind| {
@@ -125,7 +126,10 @@ fn open(config: &Config, logs: &crate::Logs) -> Result<Witness, RunError> {
         Cosigner::new(&config.witness.name, signer).map_err(|error| keys(error.to_string()))
     });
     let cosigners: Vec<Cosigner> = cosigners.collect::<Result<_, Finding>>()?;
-    let lines: String = cosigners.iter().map(|one| format!("{}\n", one.key())).collect();
+    let lines: String = cosigners
+        .iter()
+        .map(|one| format!("{}\n", one.key()))
+        .collect();
     let path = folder.join(VERIFIER_KEYS);
     replace(&disk, &path, lines.as_bytes()).map_err(|source| at(&path, source))?;
     Ok(opened.witness(cosigners, logs, config.limits.limits())?)

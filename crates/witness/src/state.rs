@@ -71,7 +71,10 @@ impl Standing {
             .strip_prefix("time ")
             .and_then(|rest| rest.split_once('\n'))
             .ok_or(Unreadable::Content)?;
-        let spelled = time.parse().ok().filter(|read: &u64| read.to_string() == time);
+        let spelled = time
+            .parse()
+            .ok()
+            .filter(|read: &u64| read.to_string() == time);
         let time = spelled.ok_or(Unreadable::Content)?;
         let note = Note::parse(note).map_err(|_| Unreadable::Content)?;
         let standing = Self::new(note, time).ok_or(Unreadable::Content)?;
@@ -136,7 +139,10 @@ mod tests {
 
     fn standing() -> Standing {
         let root = crypto::base64::encode(&[7; 32]);
-        let line = format!("\u{2014} a.example/log {}", crypto::base64::encode(&[1; 68]));
+        let line = format!(
+            "\u{2014} a.example/log {}",
+            crypto::base64::encode(&[1; 68])
+        );
         let note = format!("a.example/log\n5\n{root}\n\n{line}\n");
         Standing::new(Note::parse(&note).unwrap(), 1_795_312_969).unwrap()
     }
@@ -146,7 +152,10 @@ mod tests {
         let (standing, log) = (standing(), origin_hash("a.example/log"));
         let file = standing.file();
         assert_eq!(Standing::parse(&file, log).unwrap(), standing);
-        assert_eq!(Standing::parse(&file, origin_hash("b")), Err(Unreadable::Name));
+        assert_eq!(
+            Standing::parse(&file, origin_hash("b")),
+            Err(Unreadable::Name)
+        );
         for at in 0..file.len() {
             let mut changed = file.clone();
             changed[at] ^= 1;
@@ -155,10 +164,22 @@ mod tests {
         }
         assert!(Standing::parse(&[&file[..], b"\n"].concat(), log).is_err());
         // What is sealed has to be a state.
-        for body in ["", "time 05\n", "time 5\n", "time x\na\n", "time 5\na\n\nb\n"] {
-            assert_eq!(Standing::parse(&sealed(STATE, body), log), Err(Unreadable::Content));
+        for body in [
+            "",
+            "time 05\n",
+            "time 5\n",
+            "time x\na\n",
+            "time 5\na\n\nb\n",
+        ] {
+            assert_eq!(
+                Standing::parse(&sealed(STATE, body), log),
+                Err(Unreadable::Content)
+            );
         }
-        assert_eq!(Standing::parse(&Roster::default().file(), log), Err(Unreadable::Kind));
+        assert_eq!(
+            Standing::parse(&Roster::default().file(), log),
+            Err(Unreadable::Kind)
+        );
     }
 
     #[test]

@@ -36,7 +36,9 @@ pub enum StoreError {
         path: PathBuf,
         source: Arc<io::Error>,
     },
-    #[error("the state of {origin:?} would go from {from} records back to {to}, or to another root")]
+    #[error(
+        "the state of {origin:?} would go from {from} records back to {to}, or to another root"
+    )]
     Backwards { origin: String, from: u64, to: u64 },
     #[error("a write before this one failed")]
     Ended,
@@ -90,13 +92,19 @@ impl Store {
     ) -> Result<(Self, BTreeMap<HexDigest, Standing>), StoreError> {
         let io = |doing, path: &Path| {
             let path = path.to_owned();
-            move |source: io::Error| StoreError::Io { doing, path, source: Arc::new(source) }
+            move |source: io::Error| StoreError::Io {
+                doing,
+                path,
+                source: Arc::new(source),
+            }
         };
         disk.create_dir_all(folder).map_err(io("make", folder))?;
-        let lock = disk.lock(&folder.join(LOCK)).map_err(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => StoreError::InUse(folder.to_owned()),
-            _ => io("lock", folder)(error),
-        })?;
+        let lock = disk
+            .lock(&folder.join(LOCK))
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => StoreError::InUse(folder.to_owned()),
+                _ => io("lock", folder)(error),
+            })?;
         let mut standing = BTreeMap::new();
         for name in disk.list(folder).map_err(io("list", folder))? {
             let Ok(log) = name.parse::<HexDigest>() else {

@@ -2,19 +2,17 @@
 
 use crate::limits::{Bucket, Limits};
 use crate::logs::Logs;
+use crate::refused::Refused;
 use crate::state::Standing;
 use crate::store::{Store, StoreError};
 use facts::Finding;
-use ledger::witness::{AddCheckpoint, Answer, Known, Refusal, WitnessError, consider, origin_hash};
-use ledger::{
-    Code as _, Cosigner, CosignerError, CosignerKey, ForeignCheckpoint, HexDigest, LogKey, Note,
-    NoteSignature,
-};
+use ledger::witness::{AddCheckpoint, Known, Refusal, WitnessError, consider, origin_hash};
+use ledger::{Cosigner, CosignerKey, ForeignCheckpoint, HexDigest, LogKey, Note, NoteSignature};
 use ledger_store::Disk;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
 
 /// When a request came.
@@ -46,77 +44,6 @@ pub struct Cosigned {
     pub lines: Vec<NoteSignature>,
     /// False if they are those of a moment ago.
     pub new: bool,
-}
-
-/// Why no line is given.
-#[derive(Debug)]
-pub enum Refused {
-    /// It cannot be read.
-    Request(WitnessError),
-    /// The specification says no. `fork` is the log, the first time that it is seen to have signed two histories.
-    Refusal { refusal: Refusal, fork: Option<Arc<str>> },
-    /// The log grows faster than this witness follows.
-    Busy { origin: Arc<str>, wait: Duration },
-    /// The witness's clock is at or before 1970.
-    Clock,
-    /// The custody of the key did not sign, or the lines do not fit.
-    Sign(CosignerError),
-    /// It is not known to be durable, so that it is not given. The witness ends.
-    Store(StoreError),
-}
-
-impl Refused {
-    /// As HTTP has it.
-    #[must_use]
-    pub const fn answer(&self) -> Answer {
-        let status = match self {
-            Self::Request(_) => 400,
-            Self::Refusal { refusal, .. } => return refusal.answer(),
-            Self::Busy { .. } => 429,
-            Self::Clock | Self::Sign(_) => 500,
-            Self::Store(_) => 503,
-        };
-        Answer::Refused { status }
-    }
-
-    /// For people.
-    #[must_use]
-    pub fn finding(&self) -> Finding {
-        match self {
-            Self::Request(error) => Finding::new(error.code(), facts::with_causes(error))
-                .next("send what c2sp.org/tlog-witness says of add-checkpoint"),
-            Self::Refusal { refusal, .. } => {
-                Finding::new(refusal.code(), facts::with_causes(refusal)).next(next(refusal))
-            }
-            Self::Busy { origin, .. } => Finding::new(
-                "WITNESS-BUSY",
-                format!("{origin:?} grows faster than this witness follows"),
-            )
-            .next("cosign fewer checkpoints, or ask the operator of the witness for more"),
-            Self::Clock => Finding::new("WITNESS-CLOCK", "the clock of the witness is not set")
-                .next("set the clock of the witness's machine"),
-            Self::Sign(error) => Finding::new("WITNESS-SIGN", facts::with_causes(error))
-                .next("look at the folder of the witness's keys"),
-            Self::Store(error) => error.finding(),
-        }
-    }
-}
-
-const fn next(refusal: &Refusal) -> &'static str {
-    match refusal {
-        Refusal::Origin { .. } => {
-            "ask the operator of the witness to add the log, with its verifier key"
-        }
-        Refusal::Unsigned { .. } | Refusal::Signature(_) => {
-            "compare the log's key with the one that the witness was given"
-        }
-        Refusal::Old { .. } | Refusal::Conflict { .. } => {
-            "prove from the size that the witness answered"
-        }
-        Refusal::EmptyRoot | Refusal::Inconsistent { .. } => {
-            "send the consistency proof of that log from that size; if there is none, its history has changed"
-        }
-    }
 }
 
 /// One log.
@@ -154,11 +81,7 @@ impl Witness {
     ///
     /// # Errors
     /// If there is anything in the state that cannot be believed.
-    pub fn open(
-        disk: Arc<dyn Disk>,
-        folder: &Path,
-        keys: bool,
-    ) -> Result<Opened, StoreError> {
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path, keys: bool) -> Result<Opened, StoreError> {
         let (store, standing) = Store::open(disk, folder, keys)?;
         Ok(Opened { store, standing })
     }
@@ -181,7 +104,10 @@ impl Witness {
     #[must_use]
     pub fn latest(&self, log: &HexDigest) -> Option<Arc<str>> {
         let latest = &self.logs.get(log)?.latest;
-        latest.read().unwrap_or_else(PoisonError::into_inner).clone()
+        latest
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Resolves when a write has failed, with why.
@@ -207,7 +133,10 @@ impl Witness {
             .map_err(Refused::Request)?;
         let Some(log) = self.logs.get(&origin_hash(&request.checkpoint.origin)) else {
             let origin = request.checkpoint.origin;
-            return Err(Refused::Refusal { refusal: Refusal::Origin { origin }, fork: None });
+            return Err(Refused::Refusal {
+                refusal: Refusal::Origin { origin },
+                fork: None,
+            });
         };
         let mut turn = log.turn.lock().unwrap_or_else(PoisonError::into_inner);
         if !self.is_alive() {
@@ -228,7 +157,10 @@ impl Witness {
         }
         turn.taken
             .take(self.limits.log, now.clock)
-            .map_err(|wait| Refused::Busy { origin: Arc::clone(&log.origin), wait })?;
+            .map_err(|wait| Refused::Busy {
+                origin: Arc::clone(&log.origin),
+                wait,
+            })?;
         let (next, lines) = self.cosign(&log.keys, &request, turn.standing.as_ref(), now)?;
         // "The witness MUST persist the new checkpoint before responding."
         self.store
@@ -290,12 +222,19 @@ impl Witness {
         let verified = |line: &&NoteSignature| keys.iter().any(|key| is_by(line, key));
         let mut note = Note {
             text: request.note.text.clone(),
-            signatures: request.note.signatures.iter().filter(verified).cloned().collect(),
+            signatures: request
+                .note
+                .signatures
+                .iter()
+                .filter(verified)
+                .cloned()
+                .collect(),
         };
         let unfit = |_| Refused::Request(WitnessError::Request("too many lines of its log's keys"));
         note.merge(lines.clone()).map_err(unfit)?;
-        let next = Standing::new(note, time)
-            .ok_or(Refused::Request(WitnessError::Request("it is no checkpoint")))?;
+        let next = Standing::new(note, time).ok_or(Refused::Request(WitnessError::Request(
+            "it is no checkpoint",
+        )))?;
         Ok((next, lines))
     }
 

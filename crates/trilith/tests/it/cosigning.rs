@@ -32,7 +32,10 @@ impl Drop for Witness {
 }
 
 fn start(folder: &Path) -> Child {
-    let log = std::fs::File::options().append(true).create(true).open(folder.join("witness.log"));
+    let log = std::fs::File::options()
+        .append(true)
+        .create(true)
+        .open(folder.join("witness.log"));
     Command::new(env!("CARGO_BIN_EXE_trilith"))
         .args(["witness", "--config"])
         .arg(folder.join("witness.toml"))
@@ -70,7 +73,11 @@ impl Witness {
         let begun = Instant::now();
         while TcpStream::connect(self.address).is_err() {
             let ended = self.child.try_wait().expect("asked");
-            assert!(ended.is_none() && begun.elapsed() < PATIENCE, "{}", self.said());
+            assert!(
+                ended.is_none() && begun.elapsed() < PATIENCE,
+                "{}",
+                self.said()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -96,7 +103,8 @@ impl Witness {
     fn monitored(&self) -> Option<String> {
         let hash = crypto::hex::encode(&crypto::sha256(ORIGIN.as_bytes()));
         let mut stream = TcpStream::connect(self.address).expect("connected");
-        let request = format!("GET /{hash}/checkpoint HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let request =
+            format!("GET /{hash}/checkpoint HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).expect("sent");
         let mut said = String::new();
         stream.read_to_string(&mut said).expect("an answer");
@@ -135,13 +143,19 @@ impl Log {
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
-        let output = Command::new(&self.program).args(arguments).stdin(Stdio::null()).output();
+        let output = Command::new(&self.program)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .output();
         output.expect("it runs")
     }
 
     /// Adds entries to the log of that name, cosigned by the key.
     fn grow(&self, name: &str, witness: &Witness, key: &str, entries: &str) -> Output {
-        let (path, url) = (self.folder.path().display().to_string(), format!("http://{}", witness.address));
+        let (path, url) = (
+            self.folder.path().display().to_string(),
+            format!("http://{}", witness.address),
+        );
         self.run(&["grow", &path, name, &url, key, name, entries])
     }
 }
@@ -165,7 +179,10 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
         let output = log.grow("log", &witness, key, entries);
         let said = text(&output);
         assert!(output.status.success(), "{said}\n{}", witness.said());
-        assert!(said.starts_with("cosigned at ") && said.contains("by witness.example/1\n"), "{said}");
+        assert!(
+            said.starts_with("cosigned at ") && said.contains("by witness.example/1\n"),
+            "{said}"
+        );
         let (_, published) = said.split_once('\n').expect("a checkpoint");
         assert!(size(published) > grown, "{said}");
         grown = size(published);
@@ -183,7 +200,11 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
     let mut arguments = vec!["cosigned", &file, &log.key];
     arguments.extend(keys.iter().map(String::as_str));
     let output = log.run(&arguments);
-    assert!(text(&output).starts_with("3 signatures verify"), "{}", text(&output));
+    assert!(
+        text(&output).starts_with("3 signatures verify"),
+        "{}",
+        text(&output)
+    );
 
     // The same key, another history: the log cannot publish it, as far as it has the witness.
     let forked = log.grow("fork", &witness, &keys[0], "7");
@@ -204,5 +225,8 @@ fn a_witness_without_its_file_says_so() {
         .expect("it runs");
     let said = text(&output);
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("WITNESS-CONFIG") && said.contains("/nonexistent/witness.toml"), "{said}");
+    assert!(
+        said.contains("WITNESS-CONFIG") && said.contains("/nonexistent/witness.toml"),
+        "{said}"
+    );
 }

@@ -12,7 +12,12 @@ const SIZES: [u64; 5] = [3, 5, 5, 8, 13];
 
 /// Asks for one size after the other, as a log does; the last size that was answered.
 fn grow(disk: &MemoryDisk, log: &Log) -> (bool, Option<u64>) {
-    let Ok(witness) = open(Arc::new(disk.clone()), Path::new(FOLDER), false, &logs(&[log])) else {
+    let Ok(witness) = open(
+        Arc::new(disk.clone()),
+        Path::new(FOLDER),
+        false,
+        &logs(&[log]),
+    ) else {
         return (false, None);
     };
     let mut answered = None;
@@ -41,22 +46,38 @@ fn judge(disk: MemoryDisk, log: &Log, keys: bool, answered: Option<u64>, what: &
     let witness = open(Arc::new(disk), Path::new(FOLDER), keys, &logs(&[log]));
     let witness = witness.unwrap_or_else(|error| panic!("{what}: {error}"));
     let stands = size(&witness);
-    assert!(stands >= answered, "{what}: {stands:?} stands, {answered:?} was answered");
+    assert!(
+        stands >= answered,
+        "{what}: {stands:?} stands, {answered:?} was answered"
+    );
     let forked = Log::forked();
     let old = stands.unwrap_or(0);
     if old > 0 {
-        for request in [forked.request(old, 20), forked.request(0, old), forked.request(old, old)] {
+        for request in [
+            forked.request(old, 20),
+            forked.request(0, old),
+            forked.request(old, old),
+        ] {
             assert_ne!(status(&witness, &request).0, 200, "{what}");
         }
     }
-    assert_eq!(status(&witness, &log.request(old, 20)), (200, None), "{what}");
+    assert_eq!(
+        status(&witness, &log.request(old, 20)),
+        (200, None),
+        "{what}"
+    );
 }
 
 #[test]
 fn each_write_fails_stored_or_not_and_nothing_that_was_answered_is_forgotten() {
     let log = Log::honest();
     let mut failed = 0;
-    for fault in [Fault::FailedAndStored, Fault::FailedNotStored, Fault::Short, Fault::Full] {
+    for fault in [
+        Fault::FailedAndStored,
+        Fault::FailedNotStored,
+        Fault::Short,
+        Fault::Full,
+    ] {
         for at in 0.. {
             let disk = MemoryDisk::default();
             disk.fail(at, fault);
@@ -70,7 +91,13 @@ fn each_write_fails_stored_or_not_and_nothing_that_was_answered_is_forgotten() {
             for seed in 1..6 {
                 let mut random = Random::new(seed);
                 let crashed = disk.crash(|below| random.below(below as usize) as u64);
-                judge(crashed, &log, started, answered, &format!("{what}, crash {seed}"));
+                judge(
+                    crashed,
+                    &log,
+                    started,
+                    answered,
+                    &format!("{what}, crash {seed}"),
+                );
             }
             judge(disk.healed(), &log, started, answered, &what);
         }
@@ -95,7 +122,13 @@ fn the_power_goes_after_any_answer() {
 fn what_was_stored_and_not_answered_is_answered_by_its_size() {
     let log = Log::honest();
     let disk = MemoryDisk::default();
-    let witness = open(Arc::new(disk.clone()), Path::new(FOLDER), false, &logs(&[&log])).unwrap();
+    let witness = open(
+        Arc::new(disk.clone()),
+        Path::new(FOLDER),
+        false,
+        &logs(&[&log]),
+    )
+    .unwrap();
     ask(&witness, &log.request(0, 3)).unwrap();
     // The last of the five steps of a write: the folder is forced to disk.
     disk.fail(4, Fault::FailedAndStored);

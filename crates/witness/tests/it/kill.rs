@@ -57,13 +57,18 @@ fn a_witness_killed_at_any_step_remembers_what_it_answered() {
         }
         assert!(!child.status.success(), "{said}");
         kills += 1;
-        let answered = said.lines().filter_map(|line| line.strip_prefix("answered "));
+        let answered = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("answered "));
         let answered: Vec<u64> = answered.map(|size| size.parse().unwrap()).collect();
         let keys = !answered.is_empty();
         let answered = answered.last().copied().unwrap_or(0);
         let witness = open(Arc::new(RealDisk), dir.path(), keys, &logs(&[&log])).unwrap();
         let stands = size(&witness).unwrap_or(0);
-        assert!(stands >= answered, "step {step}: {stands} stands, {answered} was answered");
+        assert!(
+            stands >= answered,
+            "step {step}: {stands} stands, {answered} was answered"
+        );
         unanswered += u64::from(stands > answered);
         // Whoever has heard nothing asks again; nobody is told another history.
         let forked = Log::forked();
@@ -77,5 +82,8 @@ fn a_witness_killed_at_any_step_remembers_what_it_answered() {
     }
     assert!(kills >= 20, "{kills} kills");
     // Renamed, or durable, and not answered: for each of the three sizes.
-    assert!(unanswered >= 6, "{unanswered} sizes stood that nobody had heard of");
+    assert!(
+        unanswered >= 6,
+        "{unanswered} sizes stood that nobody had heard of"
+    );
 }

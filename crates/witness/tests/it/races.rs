@@ -20,7 +20,10 @@ fn a_request_that_comes_while_another_is_written_sees_what_it_leaves() {
     let disk = Told {
         disk: Arc::new(MemoryDisk::default()),
         done: Arc::new(move |what, path| {
-            if what == "rename" && path.ends_with(hash().to_string()) && held.swap(false, Ordering::SeqCst) {
+            if what == "rename"
+                && path.ends_with(hash().to_string())
+                && held.swap(false, Ordering::SeqCst)
+            {
                 reached.send(()).unwrap();
                 told.lock().unwrap().recv().unwrap();
             }
@@ -62,7 +65,13 @@ fn a_log_waits_for_itself_only() {
             }
         }),
     };
-    let witness = open(Arc::new(disk), Path::new(FOLDER), false, &logs(&[&log, &other])).unwrap();
+    let witness = open(
+        Arc::new(disk),
+        Path::new(FOLDER),
+        false,
+        &logs(&[&log, &other]),
+    )
+    .unwrap();
     std::thread::scope(|scope| {
         let slow = scope.spawn(|| status(&witness, &log.request(0, 5)));
         at_rename.recv_timeout(Duration::from_secs(30)).unwrap();

@@ -15,7 +15,10 @@ use witness::{Config, RunError, run};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
 }
 
 struct Running {
@@ -54,7 +57,10 @@ impl Running {
         let thread = begin(config(folder.path(), log, address, own, more), stop.clone());
         let begun = Instant::now();
         while TcpStream::connect(address).is_err() || TcpStream::connect(own).is_err() {
-            assert!(begun.elapsed() < PATIENCE && !thread.is_finished(), "it does not listen");
+            assert!(
+                begun.elapsed() < PATIENCE && !thread.is_finished(),
+                "it does not listen"
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         Self {
@@ -86,7 +92,10 @@ impl Running {
 
     fn keys(&self) -> Vec<CosignerKey> {
         let text = std::fs::read_to_string(self.folder.path().join("witness/verifier-keys"));
-        text.unwrap().lines().map(|key| key.parse().unwrap()).collect()
+        text.unwrap()
+            .lines()
+            .map(|key| key.parse().unwrap())
+            .collect()
     }
 }
 
@@ -138,14 +147,23 @@ fn statuses_and_bodies_are_those_of_the_specification() {
 
     let conflict = running.post(&log.request(0, 13));
     assert_eq!((conflict.status, conflict.body.as_str()), (409, "7\n"));
-    assert!(conflict.head.contains("\r\ncontent-type: text/x.tlog.size\r\n"), "{conflict:?}");
+    assert!(
+        conflict
+            .head
+            .contains("\r\ncontent-type: text/x.tlog.size\r\n"),
+        "{conflict:?}"
+    );
     let stranger = Log::new(ORIGIN, 2, "record", 20);
     let unknown = Log::new("log.example/unknown", 1, "record", 20);
-    let fork = AddCheckpoint::new(7, vec![], forked.note(7)).unwrap().to_string();
+    let fork = AddCheckpoint::new(7, vec![], forked.note(7))
+        .unwrap()
+        .to_string();
     for (request, status, code) in [
         ("old 7\n".to_owned(), 400, "LEDGER-WITNESS-REQUEST"),
         (
-            AddCheckpoint::new(9, vec![], log.note(7)).unwrap().to_string(),
+            AddCheckpoint::new(9, vec![], log.note(7))
+                .unwrap()
+                .to_string(),
             400,
             "LEDGER-WITNESS-OLD",
         ),
@@ -156,9 +174,17 @@ fn statuses_and_bodies_are_those_of_the_specification() {
     ] {
         let refused = running.post(&request);
         assert_eq!(refused.status, status, "{refused:?}");
-        assert!(refused.body.starts_with(code) && refused.body.contains("; next: "), "{refused:?}");
+        assert!(
+            refused.body.starts_with(code) && refused.body.contains("; next: "),
+            "{refused:?}"
+        );
     }
-    for path in ["/x/checkpoint", "/checkpoint", "/", &monitored.to_uppercase()] {
+    for path in [
+        "/x/checkpoint",
+        "/checkpoint",
+        "/",
+        &monitored.to_uppercase(),
+    ] {
         assert_eq!(running.get(running.address, path).status, 404, "{path}");
     }
     assert_eq!(running.get(running.address, "/add-checkpoint").status, 405);
@@ -189,7 +215,13 @@ fn a_witness_goes_on_where_it_was_under_the_same_keys() {
     let monitored = format!("/{}/checkpoint", hash());
     let served = running.get(running.address, &monitored).body;
     running.end().unwrap();
-    let again = config(running.folder.path(), &log, running.address, running.own, "");
+    let again = config(
+        running.folder.path(),
+        &log,
+        running.address,
+        running.own,
+        "",
+    );
     running.stop = CancellationToken::new();
     running.thread = Some(begin(again, running.stop.clone()));
     let begun = Instant::now();
@@ -204,8 +236,17 @@ fn a_witness_goes_on_where_it_was_under_the_same_keys() {
     running.end().unwrap();
     // Its state is gone and its keys are there.
     std::fs::remove_dir_all(running.folder.path().join("witness/state")).unwrap();
-    let lost = config(running.folder.path(), &log, running.address, running.own, "");
-    let refused = begin(lost, CancellationToken::new()).join().unwrap().unwrap_err();
+    let lost = config(
+        running.folder.path(),
+        &log,
+        running.address,
+        running.own,
+        "",
+    );
+    let refused = begin(lost, CancellationToken::new())
+        .join()
+        .unwrap()
+        .unwrap_err();
     assert_eq!(refused.finding().code, "WITNESS-STATE-MISSING");
 }
 
@@ -214,7 +255,13 @@ fn a_taken_address_and_a_bad_log_are_told_by_name() {
     let (log, folder) = (Log::honest(), tempfile::tempdir().unwrap());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let start = |config| begin(config, CancellationToken::new()).join().unwrap().unwrap_err().finding();
+    let start = |config| {
+        begin(config, CancellationToken::new())
+            .join()
+            .unwrap()
+            .unwrap_err()
+            .finding()
+    };
     let finding = start(config(folder.path(), &log, address, free(), ""));
     assert_eq!(finding.code, "WITNESS-LISTEN");
     assert!(finding.message.contains(&address.to_string()), "{finding}");
@@ -241,7 +288,10 @@ fn a_client_that_asks_too_often_waits_and_a_log_that_grows_too_fast_too() {
     for _ in 0..6 {
         statuses.push(running.post("nothing").status);
     }
-    assert!(statuses.contains(&429) && statuses[0] == 400, "{statuses:?}");
+    assert!(
+        statuses.contains(&429) && statuses[0] == 400,
+        "{statuses:?}"
+    );
     let often = running.post(&log.request(3, 4));
     assert!(often.body.starts_with("WITNESS-TOO-OFTEN"), "{often:?}");
     // Whoever only reads is not kept out.
@@ -260,23 +310,41 @@ fn large_slow_and_cut_requests_are_turned_away() {
     assert!([413, 400].contains(&running.post(&large).status));
     // As large as one may be, and garbage.
     assert_eq!(running.post(&large[1..]).status, 400);
-    let many: String = format!("old 0\n{}", format!("{}\n", crypto::base64::encode(&[0; 32])).repeat(64));
-    assert_eq!(running.post(&format!("{many}\n{}", log.note(3))).status, 400);
+    let many: String = format!(
+        "old 0\n{}",
+        format!("{}\n", crypto::base64::encode(&[0; 32])).repeat(64)
+    );
+    assert_eq!(
+        running.post(&format!("{many}\n{}", log.note(3))).status,
+        400
+    );
     let begun = Instant::now();
     let mut slow = TcpStream::connect(running.address).unwrap();
     slow.set_read_timeout(Some(PATIENCE)).unwrap();
-    slow.write_all(b"POST /add-checkpoint HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nold 0\n").unwrap();
+    slow.write_all(
+        b"POST /add-checkpoint HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\nold 0\n",
+    )
+    .unwrap();
     // A body without end, and one that is cut: nobody waits for them.
     let mut endless = TcpStream::connect(running.address).unwrap();
     endless
-        .write_all(b"POST /add-checkpoint HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+        .write_all(
+            b"POST /add-checkpoint HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n",
+        )
         .unwrap();
     let mut taken = 0_usize;
-    while endless.write_all(format!("10000\r\n{}\r\n", "y".repeat(65536)).as_bytes()).is_ok() {
+    while endless
+        .write_all(format!("10000\r\n{}\r\n", "y".repeat(65536)).as_bytes())
+        .is_ok()
+    {
         taken += 65536;
         assert!(taken < 16 << 20, "{taken} bytes were taken");
     }
-    drop(TcpStream::connect(running.address).unwrap().write_all(b"POST /add-checkpoint HTTP/1.1\r\ncontent-"));
+    drop(
+        TcpStream::connect(running.address)
+            .unwrap()
+            .write_all(b"POST /add-checkpoint HTTP/1.1\r\ncontent-"),
+    );
     let mut said = String::new();
     drop(slow.read_to_string(&mut said));
     assert!(said.starts_with("HTTP/1.1 408"), "{said:?}");
@@ -293,8 +361,13 @@ fn one_connection_serves_many_requests() {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     for (old, new) in [(0, 3), (3, 5), (5, 8)] {
         let body = log.request(old, new);
-        let head = format!("POST /add-checkpoint HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n", body.len());
-        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        let head = format!(
+            "POST /add-checkpoint HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream
+            .write_all(format!("{head}{body}").as_bytes())
+            .unwrap();
         let mut said = Vec::new();
         let mut byte = [0; 1];
         while !said.ends_with(b"\r\n\r\n") {
@@ -308,7 +381,8 @@ fn one_connection_serves_many_requests() {
         let mut body = vec![0; length];
         stream.read_exact(&mut body).unwrap();
         let mut note = log.note(new);
-        note.merge(NoteSignature::parse_lines(&String::from_utf8(body).unwrap()).unwrap()).unwrap();
+        note.merge(NoteSignature::parse_lines(&String::from_utf8(body).unwrap()).unwrap())
+            .unwrap();
         assert!(running.keys()[1].verify(&note).unwrap().is_some());
     }
 }
@@ -320,7 +394,10 @@ fn a_log_of_a_cosigners_kind_of_key_is_cosigned() {
     let signer = ledger::Cosigner::new("pq.example/log", std::sync::Arc::new(pair)).unwrap();
     let mut log = Log::new("pq.example/log", 9, "record", 20);
     let more = format!("[[log]]\nkey = \"{}\"\n", signer.key());
-    assert!(matches!(witness::Logs::key(&signer.key().to_string()).unwrap(), LogKey::Cosigner(_)));
+    assert!(matches!(
+        witness::Logs::key(&signer.key().to_string()).unwrap(),
+        LogKey::Cosigner(_)
+    ));
     let running = Running::new(&Log::honest(), &more);
     let note = Note {
         text: log.at(7).text(),

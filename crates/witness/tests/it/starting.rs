@@ -38,14 +38,24 @@ fn no_changed_or_cut_state_is_believed() {
         let mut changed = good.clone();
         changed[at] ^= 1;
         std::fs::write(&path, &changed).unwrap();
-        assert_eq!(code(folder.path(), &log), "WITNESS-STATE-UNREADABLE", "byte {at}");
+        assert_eq!(
+            code(folder.path(), &log),
+            "WITNESS-STATE-UNREADABLE",
+            "byte {at}"
+        );
         std::fs::write(&path, &good[..at]).unwrap();
-        assert_eq!(code(folder.path(), &log), "WITNESS-STATE-UNREADABLE", "cut at {at}");
+        assert_eq!(
+            code(folder.path(), &log),
+            "WITNESS-STATE-UNREADABLE",
+            "cut at {at}"
+        );
     }
     // That of another log.
     let other = Log::new("log.example/b", 1, "record", 7);
     std::fs::write(&path, &good).unwrap();
-    let elsewhere = folder.path().join(ledger::witness::origin_hash(&other.origin).to_string());
+    let elsewhere = folder
+        .path()
+        .join(ledger::witness::origin_hash(&other.origin).to_string());
     std::fs::copy(&path, &elsewhere).unwrap();
     assert_eq!(code(folder.path(), &log), "WITNESS-STATE-UNREADABLE");
     std::fs::remove_file(elsewhere).unwrap();
@@ -59,7 +69,9 @@ fn a_state_whose_own_line_does_not_verify_is_not_believed() {
     let note = ledger::Note::parse(&log.note(7).to_string()).unwrap();
     let other = Log::forked();
     let mut forged = other.note(7);
-    forged.merge(vec![cosigner().cosign(&log.at(7), 5).unwrap()]).unwrap();
+    forged
+        .merge(vec![cosigner().cosign(&log.at(7), 5).unwrap()])
+        .unwrap();
     let forged = witness::Standing::new(forged, 5).unwrap();
     std::fs::write(state(&folder), forged.file()).unwrap();
     assert_eq!(code(folder.path(), &log), "WITNESS-STATE-UNREADABLE");
@@ -112,7 +124,9 @@ fn a_log_that_comes_back_goes_on_where_it_was() {
     let mut changed = Log::honest();
     let opened = Witness::open(Arc::new(RealDisk), folder.path(), true).unwrap();
     changed.rekey(3);
-    let witness = opened.witness(vec![cosigner()], &logs(&[&changed]), LIMITS).unwrap();
+    let witness = opened
+        .witness(vec![cosigner()], &logs(&[&changed]), LIMITS)
+        .unwrap();
     assert_eq!(status(&witness, &log.request(7, 13)).0, 403);
     assert_eq!(status(&witness, &changed.request(0, 13)), (409, Some(7)));
     assert_eq!(status(&witness, &changed.request(7, 13)), (200, None));
@@ -121,7 +135,11 @@ fn a_log_that_comes_back_goes_on_where_it_was() {
 #[test]
 fn leftovers_of_a_write_that_was_cut_off_are_no_state() {
     let (folder, log) = begun();
-    for name in [format!("{}.tmp", hash()), "roster.tmp".to_owned(), format!("{}.fork.tmp", hash())] {
+    for name in [
+        format!("{}.tmp", hash()),
+        "roster.tmp".to_owned(),
+        format!("{}.fork.tmp", hash()),
+    ] {
         std::fs::write(folder.path().join(name), "half").unwrap();
     }
     let witness = start(folder.path(), true, &log).unwrap();

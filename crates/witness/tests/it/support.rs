@@ -3,9 +3,7 @@
 use crypto::{Algorithm, KeyPair, Signer};
 use ledger::merkle::{self, Frontier, Hash, Node, NodeReader, consistency_proof};
 use ledger::witness::{AddCheckpoint, origin_hash};
-use ledger::{
-    Cosigner, ForeignCheckpoint, HexDigest, LedgerKey, LogKey, Note, NoteSignature,
-};
+use ledger::{Cosigner, ForeignCheckpoint, HexDigest, LedgerKey, LogKey, Note, NoteSignature};
 use ledger_store::{Disk, DiskFile};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -97,7 +95,11 @@ impl Log {
 
     pub(crate) fn key(&self) -> LedgerKey {
         // A key's name has no space, an origin may.
-        LedgerKey::new(&self.origin.replace(' ', "-"), self.signer.public_key().clone()).unwrap()
+        LedgerKey::new(
+            &self.origin.replace(' ', "-"),
+            self.signer.public_key().clone(),
+        )
+        .unwrap()
     }
 
     pub(crate) fn at(&self, size: u64) -> ForeignCheckpoint {
@@ -135,7 +137,9 @@ impl Log {
     /// What this log sends.
     pub(crate) fn request(&self, old: u64, new: u64) -> String {
         let proof = self.prove(old, new);
-        AddCheckpoint::new(old, proof, self.note(new)).unwrap().to_string()
+        AddCheckpoint::new(old, proof, self.note(new))
+            .unwrap()
+            .to_string()
     }
 }
 
@@ -179,7 +183,11 @@ pub(crate) fn status(witness: &Witness, request: &str) -> (u16, Option<u64>) {
 }
 
 pub(crate) fn size(witness: &Witness) -> Option<u64> {
-    witness.sizes().find(|(origin, _)| *origin == ORIGIN).unwrap().1
+    witness
+        .sizes()
+        .find(|(origin, _)| *origin == ORIGIN)
+        .unwrap()
+        .1
 }
 
 pub(crate) fn hash() -> HexDigest {

@@ -7,7 +7,7 @@ use crate::support::{
     status,
 };
 use ledger::witness::AddCheckpoint;
-use ledger::{Code as _, LedgerKey, LogKey, Note};
+use ledger::{Code as _, LogKey, Note};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,13 @@ use witness::{Limits, Moment, Rate, Refused, Witness};
 
 fn witness(log: &Log) -> (MemoryDisk, Witness) {
     let disk = MemoryDisk::default();
-    let witness = open(Arc::new(disk.clone()), Path::new(FOLDER), false, &logs(&[log])).unwrap();
+    let witness = open(
+        Arc::new(disk.clone()),
+        Path::new(FOLDER),
+        false,
+        &logs(&[log]),
+    )
+    .unwrap();
     (disk, witness)
 }
 
@@ -25,7 +31,9 @@ fn a_log_is_cosigned_as_it_grows_and_its_last_checkpoint_is_served() {
     let disk = MemoryDisk::default();
     let keys = [pq_cosigner(), cosigner()];
     let opened = Witness::open(Arc::new(disk), Path::new(FOLDER), false).unwrap();
-    let witness = opened.witness(keys.to_vec(), &logs(&[&log]), LIMITS).unwrap();
+    let witness = opened
+        .witness(keys.to_vec(), &logs(&[&log]), LIMITS)
+        .unwrap();
     assert_eq!((witness.latest(&hash()), size(&witness)), (None, None));
     let mut old = 0;
     for new in [0, 0, 1, 7, 7, 8, 64, 70] {
@@ -55,23 +63,43 @@ fn every_refusal_has_its_status_and_changes_nothing() {
     let bent = |old, new, bend: &dyn Fn(&mut Note)| {
         let mut note = log.note(new);
         bend(&mut note);
-        AddCheckpoint::new(old, log.prove(old, new), note).unwrap().to_string()
+        AddCheckpoint::new(old, log.prove(old, new), note)
+            .unwrap()
+            .to_string()
     };
     let request = |old, proof, note| AddCheckpoint::new(old, proof, note).unwrap().to_string();
     let garbage = vec![[9; 32]];
     for (what, request, expected) in [
         ("nothing", String::new(), (400, None)),
         ("no request", "old x\n\nx\n".to_owned(), (400, None)),
-        ("an old size above", request(8, vec![], log.note(7)), (400, None)),
-        ("by a stranger", stranger.request(7, 13), (403, None)),
-        ("unsigned", bent(7, 13, &|note| note.signatures[0].id ^= 1), (403, None)),
-        ("badly signed", bent(7, 13, &|note| note.signatures[0].bytes[0] ^= 1), (403, None)),
         (
-            "signed twice",
-            bent(7, 13, &|note| note.signatures.push(note.signatures[0].clone())),
+            "an old size above",
+            request(8, vec![], log.note(7)),
+            (400, None),
+        ),
+        ("by a stranger", stranger.request(7, 13), (403, None)),
+        (
+            "unsigned",
+            bent(7, 13, &|note| note.signatures[0].id ^= 1),
             (403, None),
         ),
-        ("of another text", bent(7, 13, &|note| note.text = forked.at(13).text()), (403, None)),
+        (
+            "badly signed",
+            bent(7, 13, &|note| note.signatures[0].bytes[0] ^= 1),
+            (403, None),
+        ),
+        (
+            "signed twice",
+            bent(7, 13, &|note| {
+                note.signatures.push(note.signatures[0].clone())
+            }),
+            (403, None),
+        ),
+        (
+            "of another text",
+            bent(7, 13, &|note| note.text = forked.at(13).text()),
+            (403, None),
+        ),
         ("unknown", other.request(0, 7), (404, None)),
         ("a smaller old size", log.request(6, 13), (409, Some(7))),
         ("a larger old size", log.request(8, 13), (409, Some(7))),
@@ -79,8 +107,16 @@ fn every_refusal_has_its_status_and_changes_nothing() {
         ("back", log.request(5, 5), (409, Some(7))),
         ("a fork", forked.request(7, 13), (422, None)),
         ("no proof", request(7, vec![], log.note(13)), (422, None)),
-        ("a proof where none is", request(7, garbage.clone(), log.note(7)), (422, None)),
-        ("garbage", request(7, garbage.clone(), log.note(13)), (422, None)),
+        (
+            "a proof where none is",
+            request(7, garbage.clone(), log.note(7)),
+            (422, None),
+        ),
+        (
+            "garbage",
+            request(7, garbage.clone(), log.note(13)),
+            (422, None),
+        ),
     ] {
         assert_eq!(status(&witness, &request), expected, "{what}");
         assert_eq!(witness.latest(&hash()), served, "{what}");
@@ -98,9 +134,13 @@ fn an_empty_log_has_the_root_of_the_empty_tree() {
     let (_disk, witness) = witness(&log);
     let mut wrong = log.at(0);
     wrong.root = [1; 32];
-    let request = AddCheckpoint::new(0, vec![], log.sign(&wrong)).unwrap().to_string();
+    let request = AddCheckpoint::new(0, vec![], log.sign(&wrong))
+        .unwrap()
+        .to_string();
     assert_eq!(status(&witness, &request), (422, None));
-    let proved = AddCheckpoint::new(0, vec![[1; 32]], log.note(7)).unwrap().to_string();
+    let proved = AddCheckpoint::new(0, vec![[1; 32]], log.note(7))
+        .unwrap()
+        .to_string();
     assert_eq!(status(&witness, &proved), (422, None));
     assert_eq!(status(&witness, &log.request(0, 0)), (200, None));
     // It stands, and is as good as nothing.
@@ -113,18 +153,28 @@ fn two_roots_of_one_size_are_never_signed_and_the_second_is_kept() {
     let (disk, witness) = witness(&log);
     ask(&witness, &log.request(0, 7)).unwrap();
     let before = disk.operations();
-    let request = AddCheckpoint::new(7, vec![], forked.note(7)).unwrap().to_string();
+    let request = AddCheckpoint::new(7, vec![], forked.note(7))
+        .unwrap()
+        .to_string();
     let Err(Refused::Refusal { refusal, fork }) = ask(&witness, &request) else {
         panic!("it is cosigned");
     };
-    assert_eq!((refusal.code(), fork.as_deref()), ("LEDGER-WITNESS-INCONSISTENT", Some(ORIGIN)));
+    assert_eq!(
+        (refusal.code(), fork.as_deref()),
+        ("LEDGER-WITNESS-INCONSISTENT", Some(ORIGIN))
+    );
     let after = disk.operations();
     assert!(after > before);
     let path = Path::new(FOLDER).join(format!("{}.fork", hash()));
-    let kept = ledger_store::read_file(&disk, &path, 1 << 20).unwrap().unwrap();
+    let kept = ledger_store::read_file(&disk, &path, 1 << 20)
+        .unwrap()
+        .unwrap();
     assert_eq!(kept, forked.note(7).to_string().into_bytes());
     // Once: a log that goes on with it fills no disk. Whatever size it says, the second history is seen.
-    assert!(matches!(ask(&witness, &request), Err(Refused::Refusal { fork: None, .. })));
+    assert!(matches!(
+        ask(&witness, &request),
+        Err(Refused::Refusal { fork: None, .. })
+    ));
     assert_eq!(status(&witness, &forked.request(0, 7)), (409, Some(7)));
     assert_eq!(disk.operations(), after);
     // And its first history is still cosigned; which of them is true is not for a witness to say.
@@ -154,7 +204,11 @@ fn lines_of_others_are_neither_needed_nor_kept() {
     let request = AddCheckpoint::new(0, vec![], note).unwrap().to_string();
     ask(&witness, &request).unwrap();
     let served = Note::parse(&witness.latest(&hash()).unwrap()).unwrap();
-    let names: Vec<&str> = served.signatures.iter().map(|line| line.name.as_str()).collect();
+    let names: Vec<&str> = served
+        .signatures
+        .iter()
+        .map(|line| line.name.as_str())
+        .collect();
     assert_eq!(names, [ORIGIN, "witness.example/1"]);
 }
 
@@ -163,13 +217,18 @@ fn an_origin_with_spaces_extension_lines_and_two_keys_are_cosigned() {
     let log = Log::new("go.sum database tree", 4, "record", 20);
     let mut both = logs(&[&log]);
     let second = Log::new("go.sum database tree", 5, "record", 20);
-    both.add(&second.origin, LogKey::Note(second.key())).unwrap();
+    both.add(&second.origin, LogKey::Note(second.key()))
+        .unwrap();
     let disk = Arc::new(MemoryDisk::default());
     let witness = open(disk, Path::new(FOLDER), false, &both).unwrap();
     let mut checkpoint = log.at(7);
     checkpoint.extensions = vec!["extension 1".to_owned()];
     let mut note = log.sign(&checkpoint);
-    let request = |note: &Note| AddCheckpoint::new(0, vec![], note.clone()).unwrap().to_string();
+    let request = |note: &Note| {
+        AddCheckpoint::new(0, vec![], note.clone())
+            .unwrap()
+            .to_string()
+    };
     // One of its keys is enough; a bad line of the other is not nothing.
     let mut bent = note.clone();
     bent.merge(second.note(7).signatures).unwrap();
@@ -215,7 +274,9 @@ fn a_log_grows_as_fast_as_it_may_and_a_repeat_is_no_growth() {
         ..LIMITS
     };
     let opened = Witness::open(Arc::new(disk.clone()), Path::new(FOLDER), false).unwrap();
-    let witness = opened.witness(vec![cosigner()], &logs(&[&log, &other]), limits).unwrap();
+    let witness = opened
+        .witness(vec![cosigner()], &logs(&[&log, &other]), limits)
+        .unwrap();
     let begun = moment();
     let ask = |after: u64, request: String| {
         let clock = begun.clock + Duration::from_secs(after);
@@ -245,7 +306,10 @@ fn a_log_grows_as_fast_as_it_may_and_a_repeat_is_no_growth() {
 #[test]
 fn a_log_without_a_key_of_its_name_is_not_taken_for_another() {
     // The same key, under two origins: each has its own history.
-    let (one, two) = (Log::new("one.example", 1, "a", 20), Log::new("two.example", 1, "b", 20));
+    let (one, two) = (
+        Log::new("one.example", 1, "a", 20),
+        Log::new("two.example", 1, "b", 20),
+    );
     let disk = Arc::new(MemoryDisk::default());
     let witness = open(disk, Path::new(FOLDER), false, &logs(&[&one, &two])).unwrap();
     for log in [&one, &two] {
@@ -257,5 +321,4 @@ fn a_log_without_a_key_of_its_name_is_not_taken_for_another() {
     note.text = two.at(20).text();
     let request = AddCheckpoint::new(20, vec![], note).unwrap().to_string();
     assert_eq!(status(&witness, &request).0, 403);
-    let _key: LedgerKey = one.key();
 }
