@@ -71,7 +71,7 @@ impl Witness {
 
     fn wait(&mut self) {
         let begun = Instant::now();
-        while TcpStream::connect(self.address).is_err() {
+        while !self.answers() {
             let ended = self.child.try_wait().expect("asked");
             assert!(
                 ended.is_none() && begun.elapsed() < PATIENCE,
@@ -80,6 +80,19 @@ impl Witness {
             );
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// It listens before it has read its state, and answers after that.
+    fn answers(&self) -> bool {
+        let Ok(mut stream) = TcpStream::connect(self.address) else {
+            return false;
+        };
+        let request = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let mut said = String::new();
+        let read = stream
+            .write_all(request)
+            .and_then(|()| stream.read_to_string(&mut said));
+        read.is_ok() && said.ends_with("\r\n\r\nok\n")
     }
 
     /// SIGKILL, and a new process on what there is.
@@ -150,12 +163,12 @@ impl Log {
         output.expect("it runs")
     }
 
-    /// Adds entries to the log of that name, cosigned by the key.
-    fn grow(&self, name: &str, witness: &Witness, key: &str, entries: &str) -> Output {
-        let (path, url) = (
-            self.folder.path().display().to_string(),
-            format!("http://{}", witness.address),
-        );
+    /// Adds entries to the log of that name, cosigned by the key; by nobody where the witness is `None`.
+    fn grow(&self, name: &str, witness: Option<&Witness>, key: &str, entries: &str) -> Output {
+        let path = self.folder.path().display().to_string();
+        let url = witness.map_or("-".to_owned(), |witness| {
+            format!("http://{}", witness.address)
+        });
         self.run(&["grow", &path, name, &url, key, name, entries])
     }
 }
@@ -176,7 +189,7 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
     // is killed, and the log, which begins with `old 0`, hears from it where it is.
     let mut grown = 0;
     for (key, entries) in keys.iter().zip(["3", "2"]) {
-        let output = log.grow("log", &witness, key, entries);
+        let output = log.grow("log", Some(&witness), key, entries);
         let said = text(&output);
         assert!(output.status.success(), "{said}\n{}", witness.said());
         assert!(
@@ -206,13 +219,28 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
         text(&output)
     );
 
-    // The same key, another history: the log cannot publish it, as far as it has the witness.
-    let forked = log.grow("fork", &witness, &keys[0], "7");
-    assert!(!forked.status.success(), "{}", text(&forked));
-    assert_eq!(witness.monitored().expect("a checkpoint"), monitored);
+    // The same key, another history: the log cannot publish it as far as it has the witness, neither from its
+    // beginning nor when it is longer.
+    for (name, asked, why) in [
+        ("short", false, "larger than log size"),
+        ("long", true, "422"),
+    ] {
+        if asked {
+            let alone = log.grow(name, None, &keys[0], "9");
+            assert!(alone.status.success(), "{}", text(&alone));
+        }
+        let forked = log.grow(name, Some(&witness), &keys[0], "2");
+        let said = text(&forked);
+        assert_eq!(forked.status.code(), Some(1), "{said}");
+        assert!(
+            said.contains("not published") && said.contains(why),
+            "{said}"
+        );
+        assert_eq!(witness.monitored().expect("a checkpoint"), monitored);
+    }
 
     // And the first one goes on.
-    let output = log.grow("log", &witness, &keys[0], "1");
+    let output = log.grow("log", Some(&witness), &keys[0], "1");
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(size(&witness.monitored().expect("a checkpoint")), 6);
 }
