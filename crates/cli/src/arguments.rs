@@ -233,6 +233,9 @@ pub enum Command {
         after_long_help = "Example:\n  trilith logout --admin-server trilith.example.org:7443"
     )]
     Logout(LogoutArguments),
+    /// Cosign the checkpoints of other logs, and never two histories of one (c2sp.org/tlog-witness)
+    #[command(after_long_help = "Example:\n  trilith witness --config /etc/trilith/witness.toml")]
+    Witness(ConfigArgument),
 }
 
 #[derive(Debug, Args)]
@@ -385,6 +388,7 @@ pub enum Role {
     Agent,
     Gateway,
     Pdp,
+    Witness,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -534,6 +538,7 @@ impl Command {
             Self::Gateway(_) => {
                 Some("where the gateway's server is, `server` in gateway.toml says")
             }
+            Self::Witness(_) => Some("a witness asks no server"),
             Self::Pdp(_) => Some("where the decision point's server is, `server` in pdp.toml says"),
             _ => None,
         }

@@ -121,6 +121,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Delegation(command) => {
             block_on(ASKING_THREADS, delegation::run(command, &global))?
         }
+        Command::Witness(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            roles::witness(&arguments.config)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

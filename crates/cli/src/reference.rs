@@ -172,6 +172,10 @@ fn the_schemas_are_what_the_structs_say() {
             Role::Pdp,
             expect_file!["../../../docs/reference/pdp.schema.json"],
         ),
+        (
+            Role::Witness,
+            expect_file!["../../../docs/reference/witness.schema.json"],
+        ),
     ] {
         let schema = crate::commands::roles::schema(role);
         assert_eq!(schema["additionalProperties"], false, "{role:?} is strict");

@@ -28,6 +28,7 @@ mod records;
 mod seeds;
 mod tee;
 mod tpm;
+mod witness_files;
 
 /// One format, what has to hold of it, and where a search begins.
 pub struct Target {
@@ -101,6 +102,16 @@ pub const TARGETS: &[Target] = &[
     target("tpm_public", tpm::public, tpm::public_seeds),
     target("tpm_signature", tpm::signature, tpm::signature_seeds),
     target("tpms_attest", tpm::attest, tpm::attest_seeds),
+    target(
+        "witness_config",
+        witness_files::config,
+        witness_files::config_seeds,
+    ),
+    target(
+        "witness_state",
+        witness_files::state,
+        witness_files::state_seeds,
+    ),
 ];
 
 /// The target of that name.

@@ -168,7 +168,7 @@ fn fill(file: &File, bytes: u64) -> io::Result<()> {
 }
 
 /// Reads a whole small file; `None` if it is missing, an error if it is longer than `limit`.
-pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
+pub fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Result<Option<Vec<u8>>> {
     let file = match disk.open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         file => file?,
@@ -185,7 +185,7 @@ pub(crate) fn read_file(disk: &dyn Disk, path: &Path, limit: usize) -> io::Resul
 
 /// Puts `bytes` in place of `path` as a whole: temporary file, fsync, rename. The caller syncs the
 /// directory, once for as many files as it likes.
-pub(crate) fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub fn replace(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let temporary = path.with_added_extension("tmp");
     let file = disk.create(&temporary)?;
     file.truncate(0)?;

@@ -43,7 +43,7 @@ mod tiler;
 
 pub use append::{Append, AppendMany, Committed};
 pub use blobs::Blobs;
-pub use disk::{Disk, DiskFile, RealDisk};
+pub use disk::{Disk, DiskFile, RealDisk, read_file, replace};
 pub use error::StoreError;
 pub use head::{Head, Heads};
 pub use ledger::{Ledger, LedgerHandle};

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 pub const CONNECTIONS: usize = 256;
 /// A request's head must have come within this time, the next one of a kept connection as well.
 pub const HEAD: Duration = Duration::from_secs(5);
-/// Bytes of a request's head. A body is never read: nothing that is served takes one.
+/// Bytes of a request's head. A body is read by nobody but a router that takes one, and says how much of it.
 pub const LONGEST_HEAD: usize = 32 * 1024;
 /// However slowly somebody reads or asks, the connection ends after this.
 pub const AGE: Duration = Duration::from_secs(120);
@@ -26,6 +26,15 @@ const PARTING: Duration = Duration::from_secs(3);
 
 /// Serves until `stop`. Dropped, it closes every connection.
 pub async fn serve_http(listener: TcpListener, router: Router, stop: CancellationToken) {
+    serve_each(listener, move |_source| router.clone(), stop).await;
+}
+
+/// As [`serve_http`], with a router for each connection that may know whose it is.
+pub async fn serve_each(
+    listener: TcpListener,
+    router: impl Fn(Source) -> Router,
+    stop: CancellationToken,
+) {
     let places = Places::new(CONNECTIONS);
     let mut open = JoinSet::new();
     loop {
@@ -34,8 +43,9 @@ pub async fn serve_http(listener: TcpListener, router: Router, stop: Cancellatio
             _ = open.join_next(), if !open.is_empty() => continue,
             accepted = accept(&listener) => accepted,
         };
-        let place = places.take(Source::of(peer));
-        let (service, stop) = (TowerToHyperService::new(router.clone()), stop.clone());
+        let source = Source::of(peer);
+        let place = places.take(source);
+        let (service, stop) = (TowerToHyperService::new(router(source)), stop.clone());
         open.spawn(async move {
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())

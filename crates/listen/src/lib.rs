@@ -7,7 +7,7 @@ mod http;
 mod places;
 mod source;
 
-pub use http::{AGE, CONNECTIONS, HEAD, LONGEST_HEAD, serve_http};
+pub use http::{AGE, CONNECTIONS, HEAD, LONGEST_HEAD, serve_each, serve_http};
 pub use places::{Ended, Place, Places};
 pub use source::Source;
 

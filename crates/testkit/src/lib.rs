@@ -11,6 +11,7 @@ pub mod chip;
 pub mod debian;
 pub mod domain;
 mod find;
+mod go;
 pub mod guest;
 pub mod hostile;
 pub mod http;
@@ -27,6 +28,7 @@ pub mod swtpm;
 pub mod tsm;
 
 pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};
+pub use go::go_peer;
 pub use script::script;
 pub use skip::skip;
 

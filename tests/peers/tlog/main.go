@@ -3,6 +3,8 @@
 //	go run . make                     prints docs/vectors/ledger/peers.json: their checkpoints, cosignatures and answers
 //	go run . check FOLDER             checks the cosignatures and policies of docs/vectors/ledger that we made
 //
+// and one thing more, by crates/trilith/tests/it/cosigning.rs: to be a log that our witness cosigns (grow.go).
+//
 // They are transparency-dev/witness and transparency-dev/formats (ML-DSA-44 and Ed25519), filippo.io/torchwood
 // (Ed25519), transparency-dev/tessera (policies) and golang.org/x/mod/sumdb (notes and trees).
 package main
@@ -19,6 +21,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"filippo.io/torchwood"
@@ -254,8 +257,15 @@ func main() {
 		makeVectors()
 	case len(os.Args) == 3 && os.Args[1] == "check":
 		check(os.Args[2])
+	case len(os.Args) == 4 && os.Args[1] == "key":
+		makeKey(os.Args[2], os.Args[3])
+	case len(os.Args) == 8 && os.Args[1] == "grow":
+		grow(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6], must(strconv.Atoi(os.Args[7])))
+	case len(os.Args) >= 5 && os.Args[1] == "cosigned":
+		cosigned(os.Args[2], os.Args[3], os.Args[4:])
 	default:
-		fmt.Fprintln(os.Stderr, "usage: tlog make | tlog check FOLDER")
+		fmt.Fprintln(os.Stderr, "usage: tlog make | tlog check FOLDER | tlog key FOLDER ORIGIN |\n"+
+			"  tlog grow FOLDER NAME WITNESS-URL WITNESS-KEY TEXT ENTRIES | tlog cosigned FILE LOG-KEY WITNESS-KEY...")
 		os.Exit(2)
 	}
 }

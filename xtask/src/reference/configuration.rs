@@ -8,11 +8,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// File, and its schema.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("server.toml", "docs/reference/server.schema.json"),
     ("agent.toml", "docs/reference/agent.schema.json"),
     ("gateway.toml", "docs/reference/gateway.schema.json"),
     ("pdp.toml", "docs/reference/pdp.schema.json"),
+    ("witness.toml", "docs/reference/witness.schema.json"),
 ];
 
 const HEAD: &str = "\

@@ -129,6 +129,17 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     (
+        "witness",
+        &[
+            "crypto",
+            "custody",
+            "facts",
+            "ledger",
+            "ledger-store",
+            "listen",
+        ],
+    ),
+    (
         "cli",
         &[
             "agent",
@@ -155,6 +166,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "server",
             "spiffe",
             "svid-tls",
+            "witness",
         ],
     ),
     ("trilith", &["cli"]),
@@ -176,6 +188,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "references",
             "spiffe",
             "testkit",
+            "witness",
         ],
     ),
     ("xtask", &[]),

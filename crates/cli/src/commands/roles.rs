@@ -13,6 +13,8 @@ const SERVER_THREADS: usize = 2;
 const GATEWAY_THREADS: usize = 2;
 /// Decisions are made on other threads.
 const PDP_THREADS: usize = 2;
+/// Signatures and the disk have other threads.
+const WITNESS_THREADS: usize = 2;
 
 /// INVARIANT 2: a role that would leave its keys in a core file does not start.
 fn protected(outcome: std::io::Result<()>) -> Result<(), Failure> {
@@ -137,6 +139,16 @@ fn pdp_ended(error: pdp::RunError) -> Failure {
     }
 }
 
+pub(crate) fn witness(config: &Path) -> Result<(), Failure> {
+    protected(device::memory::hide())?;
+    let config = witness::Config::read(config)?;
+    block_on(WITNESS_THREADS, async {
+        witness::run(config, cancelled_by_signal()?)
+            .await
+            .map_err(|error| error.finding().into())
+    })
+}
+
 /// The JSON Schema of the role's configuration file.
 pub(crate) fn schema(role: Role) -> serde_json::Value {
     match role {
@@ -144,6 +156,7 @@ pub(crate) fn schema(role: Role) -> serde_json::Value {
         Role::Agent => agent::AgentConfig::json_schema(),
         Role::Gateway => gateway_postgres::json_schema(),
         Role::Pdp => pdp::json_schema(),
+        Role::Witness => witness::json_schema(),
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod attest;
 mod boots;
+#[expect(clippy::indexing_slicing, reason = "of keys that the test counted")]
+mod cosigning;
 mod demo;
 mod endorsements;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]

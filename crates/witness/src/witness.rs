@@ -1,0 +1,330 @@
+//! The witness itself: a request in, lines or a refusal out. It knows no connection; time comes with the request.
+
+use crate::limits::{Bucket, Limits};
+use crate::logs::Logs;
+use crate::refused::Refused;
+use crate::state::Standing;
+use crate::store::{Store, StoreError};
+use facts::Finding;
+use ledger::witness::{AddCheckpoint, Known, Refusal, WitnessError, consider, origin_hash};
+use ledger::{Cosigner, CosignerKey, ForeignCheckpoint, HexDigest, LogKey, Note, NoteSignature};
+use ledger_store::Disk;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
+use std::time::{Instant, SystemTime};
+use tokio_util::sync::CancellationToken;
+
+/// When a request came.
+#[derive(Debug, Clone, Copy)]
+pub struct Moment {
+    /// Seconds since 1970: what is stated.
+    pub unix: u64,
+    /// For limits.
+    pub clock: Instant,
+}
+
+impl Moment {
+    #[must_use]
+    pub fn now() -> Self {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Self {
+            unix: since.map_or(0, |since| since.as_secs()),
+            clock: Instant::now(),
+        }
+    }
+}
+
+/// A checkpoint that was cosigned.
+#[derive(Debug, Clone)]
+pub struct Cosigned {
+    pub origin: Arc<str>,
+    pub size: u64,
+    /// This witness's, one a key.
+    pub lines: Vec<NoteSignature>,
+    /// False if they are those of a moment ago.
+    pub new: bool,
+}
+
+/// One log.
+struct Log {
+    origin: Arc<str>,
+    keys: Vec<LogKey>,
+    /// INVARIANT: held from the comparison with what stands until the new state is durable and stands, so that of
+    /// two requests one sees what the other has left.
+    turn: Mutex<Turn>,
+    /// What is handed out; only ever what is durable.
+    latest: RwLock<Option<Arc<str>>>,
+}
+
+#[derive(Default)]
+struct Turn {
+    standing: Option<Standing>,
+    taken: Bucket,
+    /// When this process has cosigned `standing`.
+    since: Option<Instant>,
+}
+
+/// A witness with its state.
+pub struct Witness {
+    cosigners: Vec<Cosigner>,
+    limits: Limits,
+    logs: BTreeMap<HexDigest, Log>,
+    store: Store,
+    /// Why it has ended; from then on nothing is signed.
+    failure: OnceLock<Arc<Finding>>,
+    ended: CancellationToken,
+}
+
+impl Witness {
+    /// Reads the state in `folder` and takes it for this process. `keys` says whether the keys were there before.
+    ///
+    /// # Errors
+    /// If there is anything in the state that cannot be believed.
+    pub fn open(disk: Arc<dyn Disk>, folder: &Path, keys: bool) -> Result<Opened, StoreError> {
+        let (store, standing) = Store::open(disk, folder, keys)?;
+        Ok(Opened { store, standing })
+    }
+
+    /// What checks the lines of this witness.
+    pub fn keys(&self) -> impl Iterator<Item = &CosignerKey> {
+        self.cosigners.iter().map(Cosigner::key)
+    }
+
+    /// Every log, with the size that was cosigned last.
+    pub fn sizes(&self) -> impl Iterator<Item = (&str, Option<u64>)> {
+        self.logs.values().map(|log| {
+            let turn = log.turn.lock().unwrap_or_else(PoisonError::into_inner);
+            let size = turn.standing.as_ref().map(|last| last.checkpoint.size);
+            (&*log.origin, size)
+        })
+    }
+
+    /// The last checkpoint of the log whose origin has this hash, with the log's lines and this witness's.
+    #[must_use]
+    pub fn latest(&self, log: &HexDigest) -> Option<Arc<str>> {
+        let latest = &self.logs.get(log)?.latest;
+        latest
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Resolves when a write has failed, with why.
+    pub async fn ended(&self) -> Option<Arc<Finding>> {
+        self.ended.cancelled().await;
+        self.failure.get().cloned()
+    }
+
+    /// True until a write has failed.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.failure.get().is_none()
+    }
+
+    /// Judges a request and cosigns what it has. Blocks on the disk, and behind other requests of the same log.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn add_checkpoint(&self, body: &[u8], now: Moment) -> Result<Cosigned, Refused> {
+        let request: AddCheckpoint = std::str::from_utf8(body)
+            .map_err(|_| Refused::Request(WitnessError::Request("it is not UTF-8")))?
+            .parse()
+            .map_err(Refused::Request)?;
+        let Some(log) = self.logs.get(&origin_hash(&request.checkpoint.origin)) else {
+            let origin = request.checkpoint.origin;
+            return Err(Refused::Refusal {
+                refusal: Refusal::Origin { origin },
+                fork: None,
+            });
+        };
+        let mut turn = log.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_alive() {
+            return Err(Refused::Store(StoreError::Ended));
+        }
+        let last = turn.standing.as_ref();
+        let known = Known {
+            keys: &log.keys,
+            last: last.map(|last| (last.checkpoint.size, last.checkpoint.root)),
+        };
+        if let Err(refusal) = consider(&request, Some(&known)) {
+            let fork = self.is_new_fork(&request, &refusal, last)?;
+            let fork = fork.then(|| Arc::clone(&log.origin));
+            return Err(Refused::Refusal { refusal, fork });
+        }
+        if let Some(again) = self.again(log, &turn, &request, now) {
+            return Ok(again);
+        }
+        turn.taken
+            .take(self.limits.log, now.clock)
+            .map_err(|wait| Refused::Busy {
+                origin: Arc::clone(&log.origin),
+                wait,
+            })?;
+        let (next, lines) = self.cosign(&log.keys, &request, turn.standing.as_ref(), now)?;
+        // "The witness MUST persist the new checkpoint before responding."
+        self.store
+            .advance(turn.standing.as_ref(), &next)
+            .map_err(|error| self.end(error))?;
+        let latest = Some(Arc::clone(&next.served));
+        *log.latest.write().unwrap_or_else(PoisonError::into_inner) = latest;
+        (turn.standing, turn.since) = (Some(next), Some(now.clock));
+        Ok(Cosigned {
+            origin: Arc::clone(&log.origin),
+            size: request.checkpoint.size,
+            lines,
+            new: true,
+        })
+    }
+
+    /// The lines of a moment ago, if it is the same text.
+    fn again(
+        &self,
+        log: &Log,
+        turn: &Turn,
+        request: &AddCheckpoint,
+        now: Moment,
+    ) -> Option<Cosigned> {
+        let (last, since) = turn.standing.as_ref().zip(turn.since)?;
+        let recent = now.clock.saturating_duration_since(since) < self.limits.repeat;
+        if !recent || last.note.text != request.note.text {
+            return None;
+        }
+        let lines = last.note.signatures.iter();
+        let ours = lines.filter(|line| self.keys().any(|key| line.is_by(key.name(), key.id())));
+        Some(Cosigned {
+            origin: Arc::clone(&log.origin),
+            size: last.checkpoint.size,
+            lines: ours.cloned().collect(),
+            new: false,
+        })
+    }
+
+    /// What will stand, and the lines in it that are ours. Nothing of it may be given away yet.
+    fn cosign(
+        &self,
+        keys: &[LogKey],
+        request: &AddCheckpoint,
+        last: Option<&Standing>,
+        now: Moment,
+    ) -> Result<(Standing, Vec<NoteSignature>), Refused> {
+        // "as of the specified time, the consistent tree head with the largest size": a clock that was set back
+        // does not make an earlier, smaller one later than this.
+        let time = now.unix.max(last.map_or(0, |last| last.time));
+        // "the timestamp MUST NOT be zero".
+        if time == 0 {
+            return Err(Refused::Clock);
+        }
+        let lines = self.cosigners.iter();
+        let lines = lines.map(|cosigner| cosigner.cosign(&request.checkpoint, time));
+        let lines: Vec<NoteSignature> = lines.collect::<Result<_, _>>().map_err(Refused::Sign)?;
+        // "the cosignature from the log key(s) that the witness verified": no line of anybody else.
+        let verified = |line: &&NoteSignature| keys.iter().any(|key| is_by(line, key));
+        let mut note = Note {
+            text: request.note.text.clone(),
+            signatures: request
+                .note
+                .signatures
+                .iter()
+                .filter(verified)
+                .cloned()
+                .collect(),
+        };
+        let unfit = |_| Refused::Request(WitnessError::Request("too many lines of its log's keys"));
+        note.merge(lines.clone()).map_err(unfit)?;
+        let next = Standing::new(note, time).ok_or(Refused::Request(WitnessError::Request(
+            "it is no checkpoint",
+        )))?;
+        Ok((next, lines))
+    }
+
+    /// Two checkpoints of one size with two roots, both signed by the log: it is kept, the first time.
+    fn is_new_fork(
+        &self,
+        request: &AddCheckpoint,
+        refusal: &Refusal,
+        last: Option<&Standing>,
+    ) -> Result<bool, Refused> {
+        let asked: &ForeignCheckpoint = &request.checkpoint;
+        let forked = last.is_some_and(|last| {
+            last.checkpoint.size == asked.size && last.checkpoint.root != asked.root
+        });
+        // Whatever else is wrong with the request, once the log's signature is good.
+        let signed = !matches!(refusal, Refusal::Unsigned { .. } | Refusal::Signature(_));
+        if !forked || !signed {
+            return Ok(false);
+        }
+        let note = request.note.to_string();
+        self.store
+            .keep_fork(&asked.origin, &note)
+            .map_err(|error| self.end(error))
+    }
+
+    /// After a write that failed nothing is signed any more.
+    fn end(&self, error: StoreError) -> Refused {
+        let _first = self.failure.set(Arc::new(error.finding()));
+        self.ended.cancel();
+        Refused::Store(error)
+    }
+}
+
+/// A state that was read.
+pub struct Opened {
+    store: Store,
+    standing: BTreeMap<HexDigest, Standing>,
+}
+
+impl Opened {
+    /// The witness of these keys and logs.
+    ///
+    /// # Errors
+    /// If a line in the state that says it is by one of the keys is not.
+    pub fn witness(
+        mut self,
+        cosigners: Vec<Cosigner>,
+        logs: &Logs,
+        limits: Limits,
+    ) -> Result<Witness, StoreError> {
+        let folder = self.store.folder().to_owned();
+        let mut known = BTreeMap::new();
+        for (origin, keys) in logs.iter() {
+            let hash = origin_hash(origin);
+            let standing = self.standing.remove(&hash);
+            let forged = standing.as_ref().is_some_and(|standing| {
+                let mut keys = cosigners.iter().map(Cosigner::key);
+                keys.any(|key| key.verify(&standing.note).is_err())
+            });
+            if forged {
+                let (path, why) = (folder.join(hash.to_string()), crate::Unreadable::Signature);
+                return Err(StoreError::Unreadable { path, why });
+            }
+            let latest = standing.as_ref().map(|last| Arc::clone(&last.served));
+            let log = Log {
+                origin: origin.into(),
+                keys: keys.to_vec(),
+                turn: Mutex::new(Turn {
+                    standing,
+                    ..Turn::default()
+                }),
+                latest: RwLock::new(latest),
+            };
+            known.insert(hash, log);
+        }
+        Ok(Witness {
+            cosigners,
+            limits,
+            logs: known,
+            store: self.store,
+            failure: OnceLock::new(),
+            ended: CancellationToken::new(),
+        })
+    }
+}
+
+fn is_by(line: &NoteSignature, key: &LogKey) -> bool {
+    let id = match key {
+        LogKey::Note(key) => key.id(),
+        LogKey::Cosigner(key) => key.id(),
+    };
+    line.is_by(key.name(), id)
+}

@@ -1,0 +1,24 @@
+//! A witness as logs see it, with disks that fail and processes that are killed; and over real sockets.
+
+#![forbid(unsafe_code)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::print_stderr,
+    clippy::cast_possible_truncation,
+    reason = "tests may panic"
+)]
+
+#[expect(dead_code, reason = "shared with the tests of ledger-store")]
+#[path = "../../../ledger-store/tests/it/fault_disk.rs"]
+mod fault_disk;
+mod faults;
+mod kill;
+mod races;
+mod serving;
+mod starting;
+mod support;
+mod verdicts;
