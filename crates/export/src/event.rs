@@ -117,3 +117,41 @@ fn is_notable(record: &Record) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    /// A record of a later version, or something that is not even text, is handed on as it is.
+    #[test]
+    fn what_cannot_be_read_is_handed_on_all_the_same() {
+        let later = br#"{"v":2,"type":"later","x":[1, 2]}"#;
+        for bytes in [&later[..], b"\xff\x00", b"{\n}", b""] {
+            let placed = Placed {
+                origin: "example.org/pg-1",
+                index: 4,
+                bytes,
+                record: Record::parse(bytes).ok(),
+                intent: None,
+            };
+            let encoded = crypto::base64::encode(bytes);
+            for format in Format::ALL {
+                let event = placed.event(format);
+                assert_eq!((event.kind, event.notable), ("unread", true));
+                assert!(!event.json.contains('\n'));
+                let json: Value = serde_json::from_str(&event.json).unwrap();
+                let (raw, encoded_at) = match format {
+                    Format::CloudEvents => ("/data", "/data_base64"),
+                    Format::Ocsf => ("/unmapped/record", "/unmapped/record_base64"),
+                };
+                if bytes == later {
+                    assert!(event.json.contains(std::str::from_utf8(later).unwrap()));
+                    assert!(json.pointer(raw).is_some());
+                } else {
+                    assert_eq!(json.pointer(encoded_at).unwrap(), &encoded);
+                }
+            }
+        }
+    }
+}
