@@ -28,8 +28,8 @@ async fn exporting_process() {
         follow: false,
         patience: Patience::default(),
     };
-    let done = export::run(&options, cursor, sink, &CancellationToken::new());
-    done.await.unwrap();
+    let stop = CancellationToken::new();
+    export::run(&options, cursor, sink, &stop).await.unwrap();
 }
 
 fn start(world: &World, to: &str, out: Stdio) -> std::process::Child {

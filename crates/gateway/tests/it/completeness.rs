@@ -72,14 +72,17 @@ async fn what_a_gateway_numbers_is_whole() {
     used(&session).await;
     session.session_end("closed", "").await.unwrap();
     core.recorder().flush().await.unwrap();
-    // While it runs, and after it has stopped.
-    for _ in 0..2 {
+    let whole = || {
         let answer = answer(&world);
         assert!(answer.found.is_empty(), "{:?}", answer.found);
         assert_eq!((answer.counts.complete, answer.counts.blind), (3, 1));
         assert_eq!(answer.counts.open_sessions, 0);
-        drop(core.close().await);
-    }
+    };
+    // While it runs, and after it has stopped.
+    whole();
+    drop(session);
+    core.close().await.unwrap();
+    whole();
 }
 
 #[tokio::test]
