@@ -33,9 +33,7 @@ struct CloudEvent<'a> {
 pub(crate) fn json(placed: &Placed<'_>) -> String {
     let record = placed.record.as_ref();
     let raw = placed.raw();
-    let bytes = raw
-        .is_none()
-        .then(|| crypto::base64::encode(placed.bytes));
+    let bytes = raw.is_none().then(|| crypto::base64::encode(placed.bytes));
     let event = CloudEvent {
         specversion: "1.0",
         id: placed.id(),

@@ -64,9 +64,7 @@ impl Cursor {
     /// # Errors
     /// `EXPORT-CURSOR-HELD`, `EXPORT-CURSOR-OTHER`, `EXPORT-CURSOR`.
     pub fn open(path: &Path, format: &str, to: &str) -> Result<Self, Error> {
-        let failed = |what: &str, error: &io::Error| {
-            unusable(path, &format!("{what}: {error}"))
-        };
+        let failed = |what: &str, error: &io::Error| unusable(path, &format!("{what}: {error}"));
         let lock = path.with_added_extension("lock");
         let lock = open_for_writing(&lock).map_err(|error| failed("its lock", &error))?;
         match flock(&lock, FlockOperation::NonBlockingLockExclusive) {

@@ -137,9 +137,7 @@ pub(crate) fn json(placed: &Placed<'_>) -> String {
         .and_then(|record| mapped(record, placed.intent.as_ref()))
         .unwrap_or_else(|| base(placed.record.as_ref()));
     let raw = placed.raw();
-    let bytes = raw
-        .is_none()
-        .then(|| crypto::base64::encode(placed.bytes));
+    let bytes = raw.is_none().then(|| crypto::base64::encode(placed.bytes));
     let event = Ocsf {
         metadata: Metadata {
             version: VERSION,
@@ -164,7 +162,10 @@ pub(crate) fn json(placed: &Placed<'_>) -> String {
         activity_name: &mapped.activity_name,
         type_uid: mapped.class * 100 + mapped.activity,
         severity_id: mapped.severity,
-        time: placed.record.as_ref().map_or(0, |record| record.stamp().wall),
+        time: placed
+            .record
+            .as_ref()
+            .map_or(0, |record| record.stamp().wall),
         status_id: mapped.status,
         action_id: mapped.allowed.map(|allowed| if allowed { 1 } else { 2 }),
         attributes: &mapped.attributes,
@@ -234,7 +235,8 @@ fn mapped(record: &Record, intent: Option<&Record>) -> Option<Mapped> {
         }
         RecordType::Start => {
             let body = record.expect_body::<Start>().ok()?;
-            let app = json!({ "name": body.program, "vendor_name": "Trilith", "version": body.version });
+            let app =
+                json!({ "name": body.program, "vendor_name": "Trilith", "version": body.version });
             Some(Mapped::new(6002, 3, "Start").with("app", app))
         }
         RecordType::Stop => {
@@ -243,29 +245,70 @@ fn mapped(record: &Record, intent: Option<&Record>) -> Option<Mapped> {
         }
         RecordType::Issuance => {
             let body = record.expect_body::<Issuance>().ok()?;
-            Some(api(record, (1, "Create"), "issue", "identity", &[body.spiffe_id]).status(SUCCESS).allowed(true))
+            Some(
+                api(
+                    record,
+                    (1, "Create"),
+                    "issue",
+                    "identity",
+                    &[body.spiffe_id],
+                )
+                .status(SUCCESS)
+                .allowed(true),
+            )
         }
         RecordType::AssumeRefused => {
             let body = record.expect_body::<AssumeRefused>().ok()?;
-            Some(api(record, (1, "Create"), "issue", "identity", body.spiffe_id.as_slice()).status(FAILURE).allowed(false))
+            Some(
+                api(
+                    record,
+                    (1, "Create"),
+                    "issue",
+                    "identity",
+                    body.spiffe_id.as_slice(),
+                )
+                .status(FAILURE)
+                .allowed(false),
+            )
         }
         RecordType::Revocation => {
             let body = record.expect_body::<Revocation>().ok()?;
-            let mut mapped = api(record, (4, "Delete"), "revoke", "revoked", &[body.target.value]);
+            let mut mapped = api(
+                record,
+                (4, "Delete"),
+                "revoke",
+                "revoked",
+                &[body.target.value],
+            );
             mapped.severity = MEDIUM;
             Some(mapped.status(SUCCESS))
         }
         RecordType::EstateVersion => {
             let body = record.expect_body::<EstateVersion>().ok()?;
-            Some(api(record, (3, "Update"), "apply", "estate", &[body.version.to_string()]).status(SUCCESS))
+            Some(
+                api(
+                    record,
+                    (3, "Update"),
+                    "apply",
+                    "estate",
+                    &[body.version.to_string()],
+                )
+                .status(SUCCESS),
+            )
         }
         RecordType::Admin => {
             let body = record.expect_body::<Admin>().ok()?;
             let status = if body.allow { SUCCESS } else { FAILURE };
             Some(
-                api(record, (OTHER, &body.action), &body.action, "resource", &[body.resource])
-                    .status(status)
-                    .allowed(body.allow),
+                api(
+                    record,
+                    (OTHER, &body.action),
+                    &body.action,
+                    "resource",
+                    &[body.resource],
+                )
+                .status(status)
+                .allowed(body.allow),
             )
         }
         _ => None,
@@ -279,7 +322,9 @@ fn base(record: Option<&Record>) -> Mapped {
     let mut mapped = Mapped::new(0, OTHER, name);
     if matches!(
         kind,
-        None | Some(RecordType::Gap | RecordType::Recovery | RecordType::JoinRefused | RecordType::Lock)
+        None | Some(
+            RecordType::Gap | RecordType::Recovery | RecordType::JoinRefused | RecordType::Lock
+        )
     ) {
         mapped.severity = MEDIUM;
     }
@@ -299,7 +344,10 @@ fn api(
         .collect();
     Mapped::new(6003, activity, name)
         .with("actor", actor(record))
-        .with("api", json!({ "operation": operation, "service": { "name": record.origin() } }))
+        .with(
+            "api",
+            json!({ "operation": operation, "service": { "name": record.origin() } }),
+        )
         .with("src_endpoint", endpoint(record))
         .with("resources", json!(resources))
 }

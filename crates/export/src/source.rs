@@ -152,7 +152,9 @@ impl Source {
                         "a record is not the one that the ledger's tree has",
                     )
                     .observed(format!("{}:{index}", self.origin))
-                    .next("restore the ledger from a backup or a mirror: its segments were changed"),
+                    .next(
+                        "restore the ledger from a backup or a mirror: its segments were changed",
+                    ),
                 ));
             }
             let record = Record::parse(bytes).ok();
@@ -213,7 +215,9 @@ impl Leaves<'_> {
 impl Seen {
     fn of(dir: &Path) -> Self {
         let mut seen = Self::default();
-        let entries = std::fs::read_dir(dir.join("segments")).into_iter().flatten();
+        let entries = std::fs::read_dir(dir.join("segments"))
+            .into_iter()
+            .flatten();
         for entry in entries.flatten() {
             let Ok(metadata) = entry.metadata() else {
                 continue;
@@ -235,7 +239,9 @@ pub(crate) fn ledgers(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     if !Folder::is_ledger(&own) {
         return Err(Error::NoLedger(folder.to_owned()));
     }
-    let mirrors = std::fs::read_dir(folder.join("mirrors")).into_iter().flatten();
+    let mirrors = std::fs::read_dir(folder.join("mirrors"))
+        .into_iter()
+        .flatten();
     let mut mirrors: Vec<PathBuf> = mirrors
         .flatten()
         .map(|entry| entry.path())

@@ -339,7 +339,11 @@ impl Fold {
     ) -> Result<(), R::Error> {
         self.end_run(Some(place));
         let Ok(start) = record.expect_body::<Start>() else {
-            self.here(Cause::Unread, place, "a start without its fields".to_owned());
+            self.here(
+                Cause::Unread,
+                place,
+                "a start without its fields".to_owned(),
+            );
             self.run.begun = true;
             return Ok(());
         };

@@ -82,7 +82,9 @@ pub fn completeness(
     receipts: bool,
 ) -> Result<Vec<Complete>, Error> {
     // As a question's `until`: what is of that moment is not asked for.
-    let until = times.until.map_or(u64::MAX, |until| until.saturating_sub(1));
+    let until = times
+        .until
+        .map_or(u64::MAX, |until| until.saturating_sub(1));
     let window = times.since.unwrap_or(0)..=until;
     let mut anchors: BTreeMap<String, Anchors> = BTreeMap::new();
     let mut answers = Vec::with_capacity(site.sources.len());
@@ -121,7 +123,11 @@ pub fn completeness(
             anchored: of_it.newest,
         });
     }
-    answers.extend(anchors.into_iter().map(|(origin, of_it)| absent(origin, &of_it)));
+    answers.extend(
+        anchors
+            .into_iter()
+            .map(|(origin, of_it)| absent(origin, &of_it)),
+    );
     Ok(answers)
 }
 
@@ -161,7 +167,10 @@ impl Anchors {
             let what = format!("server:{index} anchors {size} records other than those here");
             self.wrong = Some(wrong(size.checked_sub(1), None, what));
         } else if let Some(before) = before.filter(|before| before.size > size) {
-            let what = format!("server:{index} anchors {size} records after {}", before.size);
+            let what = format!(
+                "server:{index} anchors {size} records after {}",
+                before.size
+            );
             self.wrong = Some(wrong(size.checked_sub(1), None, what));
         }
         Ok(())

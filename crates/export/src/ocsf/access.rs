@@ -63,7 +63,7 @@ fn touched(record: &Record, actions: &[ActionOn]) -> Mapped {
         .iter()
         .flat_map(|one| one.resources.iter().map(String::as_str))
         .collect();
-    let stored = resources.iter().filter_map(|uid| stored(uid)).next();
+    let stored = resources.iter().find_map(|uid| stored(uid));
     let Some((kind, path)) = stored else {
         return called(record, &names, &resources);
     };
@@ -76,7 +76,10 @@ fn touched(record: &Record, actions: &[ActionOn]) -> Mapped {
     let mut mapped = Mapped::new(6005, activity, name)
         .with("actor", actor(record))
         .with("src_endpoint", endpoint(record))
-        .with("database", json!({ "name": database, "uid": database, "type_id": 1 }))
+        .with(
+            "database",
+            json!({ "name": database, "uid": database, "type_id": 1 }),
+        )
         .with("type_id", json!(kind));
     if kind == TABLE {
         mapped = mapped.with("table", json!({ "name": path, "uid": path }));
@@ -96,7 +99,10 @@ fn called(record: &Record, names: &[&str], resources: &[&str]) -> Mapped {
     let operation = names.join(" ");
     Mapped::new(6003, OTHER, operation.clone())
         .with("actor", actor(record))
-        .with("api", json!({ "operation": operation, "service": { "name": record.origin() } }))
+        .with(
+            "api",
+            json!({ "operation": operation, "service": { "name": record.origin() } }),
+        )
         .with("src_endpoint", endpoint(record))
         .with("resources", json!(resources))
 }

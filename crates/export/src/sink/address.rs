@@ -71,12 +71,7 @@ impl Address {
         Self::new(host.to_owned(), port, tls, secrets)
     }
 
-    fn new(
-        host: String,
-        port: u16,
-        tls: bool,
-        secrets: &Secrets,
-    ) -> Result<Option<Self>, Finding> {
+    fn new(host: String, port: u16, tls: bool, secrets: &Secrets) -> Result<Option<Self>, Finding> {
         let loopback = host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
         // What records say is not for whoever listens on the way.
         if !tls && !loopback {

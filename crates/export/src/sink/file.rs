@@ -100,7 +100,9 @@ fn whole_lines(file: &File) -> io::Result<u64> {
     match tail.iter().rposition(|byte| *byte == b'\n') {
         Some(at) => Ok(from + u64::try_from(at).unwrap_or_default() + 1),
         None if from == 0 => Ok(0),
-        None => Err(io::Error::other("its last line has more than 1 MiB: it is not of an export")),
+        None => Err(io::Error::other(
+            "its last line has more than 1 MiB: it is not of an export",
+        )),
     }
 }
 

@@ -66,9 +66,9 @@ impl HttpSink {
             StatusCode::PAYLOAD_TOO_LARGE => Err(Refusal::TooLarge(finding(
                 "the collector does not take even one event: it is too large for it",
             ))),
-            StatusCode::REQUEST_TIMEOUT
-            | StatusCode::TOO_EARLY
-            | StatusCode::TOO_MANY_REQUESTS => Err(Refusal::Again { why, after }),
+            StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS => {
+                Err(Refusal::Again { why, after })
+            }
             status if status.is_server_error() => Err(Refusal::Again { why, after }),
             _ => Err(Refusal::Never(finding("the collector refuses the events"))),
         }
@@ -77,7 +77,10 @@ impl HttpSink {
     /// The status, and how long the collector asks to be left alone.
     async fn exchange(&self, events: &[Event]) -> Result<(StatusCode, Option<Duration>), String> {
         let (body, kind) = match self.format {
-            Format::CloudEvents => (array(events), "application/cloudevents-batch+json; charset=UTF-8"),
+            Format::CloudEvents => (
+                array(events),
+                "application/cloudevents-batch+json; charset=UTF-8",
+            ),
             Format::Ocsf => (lines(events), "application/x-ndjson"),
         };
         let mut request = Request::builder()

@@ -75,7 +75,10 @@ fn message(event: &Event) -> String {
         .take(LONGEST_HOST)
         .collect();
     let kind = event.kind;
-    format!("<{priority}>1 {time} {host} trilith - {kind} - {}", event.json)
+    format!(
+        "<{priority}>1 {time} {host} trilith - {kind} - {}",
+        event.json
+    )
 }
 
 #[cfg(test)]

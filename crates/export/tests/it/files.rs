@@ -131,15 +131,18 @@ async fn sinks_that_cannot_be_are_refused() {
         ("file:/dev/null", "EXPORT-SINK-FILE"),
         ("file:/no/such/folder/out", "EXPORT-SINK-FILE"),
     ] {
-        let _ = std::fs::remove_file(world.beside("cursor"));
+        drop(std::fs::remove_file(world.beside("cursor")));
         assert_eq!(code(world.export(to, Format::Ocsf).await), expected, "{to}");
     }
     let long = world.beside("long");
     let mut file = std::fs::File::create(&long).unwrap();
     file.write_all(&vec![b'x'; 2 << 20]).unwrap();
-    let _ = std::fs::remove_file(world.beside("cursor"));
+    drop(std::fs::remove_file(world.beside("cursor")));
     let to = format!("file:{}", long.display());
-    assert_eq!(code(world.export(&to, Format::Ocsf).await), "EXPORT-SINK-FILE");
+    assert_eq!(
+        code(world.export(&to, Format::Ocsf).await),
+        "EXPORT-SINK-FILE"
+    );
     // Nobody's file was cut.
     assert_eq!(std::fs::metadata(&long).unwrap().len(), 2 << 20);
 }

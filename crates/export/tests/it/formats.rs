@@ -109,19 +109,22 @@ fn records() -> Vec<RecordBuilder> {
         reason: "shutdown".to_owned(),
     };
     vec![
-        start.record().actor("trilith-gateway", "self"),                         // 1
-        session.record().actor(WHO, "x509-svid:01").connection("s1", 0),         // 2
-        intent(on("update", &["Table::\"shop/public/orders\""])),                // 3
-        outcome(3, "ok"),                                                        // 4
-        denied(on("select", &["Table::\"shop/public/cards\""])),                 // 5
-        intent(on("call", &["Tool::\"tickets/close\""])),                        // 6
-        outcome(6, "error"),                                                     // 7
-        intent(Vec::new()),                                                      // 8
-        outcome(8, "unknown"),                                                   // 9
-        end.record().actor(WHO, "x509-svid:01").connection("s1", 8),             // 10
-        admin.record().actor("uid:0", "peercred"),                               // 11
-        gap.record().actor("trilith-gateway", "self"),                           // 12
-        stop.record().actor("trilith-gateway", "self"),                          // 13
+        start.record().actor("trilith-gateway", "self"), // 1
+        session
+            .record()
+            .actor(WHO, "x509-svid:01")
+            .connection("s1", 0), // 2
+        intent(on("update", &["Table::\"shop/public/orders\""])), // 3
+        outcome(3, "ok"),                                // 4
+        denied(on("select", &["Table::\"shop/public/cards\""])), // 5
+        intent(on("call", &["Tool::\"tickets/close\""])), // 6
+        outcome(6, "error"),                             // 7
+        intent(Vec::new()),                              // 8
+        outcome(8, "unknown"),                           // 9
+        end.record().actor(WHO, "x509-svid:01").connection("s1", 8), // 10
+        admin.record().actor("uid:0", "peercred"),       // 11
+        gap.record().actor("trilith-gateway", "self"),   // 12
+        stop.record().actor("trilith-gateway", "self"),  // 13
     ]
 }
 
@@ -142,10 +145,16 @@ async fn a_cloud_event_has_the_record_byte_for_byte_and_an_id_for_ever() {
     assert_eq!(events.len(), 14);
     for ((number, event), line) in events.iter().enumerate().zip(text.lines()) {
         let bytes = world.bytes(number as u64);
-        assert!(line.contains(std::str::from_utf8(&bytes).unwrap()), "{line}");
+        assert!(
+            line.contains(std::str::from_utf8(&bytes).unwrap()),
+            "{line}"
+        );
         let fields = event.as_object().unwrap();
         // "CloudEvents attribute names MUST consist of lower-case letters ('a' to 'z') or digits": and `data_base64`.
-        let plain = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let plain = |name: &str| {
+            name.bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+        };
         assert!(fields.keys().all(|name| plain(name)), "{line}");
         let leaf = ledger::merkle::leaf_hash(&bytes);
         assert_eq!(event["leafhash"], crypto::base64::encode(&leaf));
@@ -173,7 +182,11 @@ const REQUIRED: &[(u64, &[&str], &[&str])] = &[
     (3002, &["user"], &["service", "dst_endpoint"]),
     (6002, &["app"], &[]),
     (6003, &["actor", "api", "src_endpoint"], &[]),
-    (6005, &["actor", "src_endpoint"], &["database", "databucket", "table"]),
+    (
+        6005,
+        &["actor", "src_endpoint"],
+        &["database", "databucket", "table"],
+    ),
 ];
 
 #[tokio::test]
@@ -181,7 +194,13 @@ async fn an_ocsf_event_has_what_its_class_requires() {
     let (world, events, text) = exported(Format::Ocsf).await;
     for ((number, event), line) in events.iter().enumerate().zip(text.lines()) {
         for name in [
-            "metadata", "category_uid", "class_uid", "activity_id", "type_uid", "severity_id", "time",
+            "metadata",
+            "category_uid",
+            "class_uid",
+            "activity_id",
+            "type_uid",
+            "severity_id",
+            "time",
         ] {
             assert!(!event[name].is_null(), "{name} of {line}");
         }
@@ -192,14 +211,23 @@ async fn an_ocsf_event_has_what_its_class_requires() {
         assert_eq!(event["type_uid"], class * 100 + activity);
         assert_eq!(event["category_uid"], class / 1_000);
         let (_, required, one_of) = REQUIRED.iter().find(|(known, ..)| *known == class).unwrap();
-        assert!(required.iter().all(|name| event[*name].is_object()), "{line}");
-        assert!(one_of.is_empty() || one_of.iter().any(|name| event[*name].is_object()), "{line}");
+        assert!(
+            required.iter().all(|name| event[*name].is_object()),
+            "{line}"
+        );
+        assert!(
+            one_of.is_empty() || one_of.iter().any(|name| event[*name].is_object()),
+            "{line}"
+        );
         // A profile's attributes are there only if it is named.
         let profile = event["metadata"]["profiles"] == json!(["security_control"]);
         assert_eq!(profile, !event["action_id"].is_null(), "{line}");
         // What was not mapped is whole all the same.
         let bytes = world.bytes(number as u64);
-        assert!(line.contains(std::str::from_utf8(&bytes).unwrap()), "{line}");
+        assert!(
+            line.contains(std::str::from_utf8(&bytes).unwrap()),
+            "{line}"
+        );
         assert_eq!(index(event), number as u64);
     }
 }
@@ -210,7 +238,12 @@ async fn accesses_are_told_as_what_they_are() {
     let told = |at: usize| {
         let event = &events[at];
         let number = |name: &str| event[name].as_u64();
-        (number("class_uid").unwrap(), number("activity_id").unwrap(), number("status_id"), number("action_id"))
+        (
+            number("class_uid").unwrap(),
+            number("activity_id").unwrap(),
+            number("status_id"),
+            number("action_id"),
+        )
     };
     assert_eq!(told(0), (0, 99, None, None), "begin");
     assert_eq!(told(1), (6002, 3, None, None), "start");
@@ -230,8 +263,14 @@ async fn accesses_are_told_as_what_they_are() {
     assert_eq!(events[3]["table"]["name"], "shop/public/orders");
     assert_eq!(events[3]["database"]["name"], "shop");
     assert_eq!(events[3]["policy"]["name"], "shop reads");
-    assert_eq!(events[4]["metadata"]["correlation_uid"], events[3]["metadata"]["uid"]);
+    assert_eq!(
+        events[4]["metadata"]["correlation_uid"],
+        events[3]["metadata"]["uid"]
+    );
     assert_eq!(events[5]["status_code"], "POLICY-NONE");
     assert_eq!(events[7]["status_code"], "23505");
-    assert_eq!(events[6]["resources"][0], json!({ "name": "tickets/close", "type": "Tool" }));
+    assert_eq!(
+        events[6]["resources"][0],
+        json!({ "name": "tickets/close", "type": "Tool" })
+    );
 }

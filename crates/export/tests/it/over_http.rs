@@ -28,7 +28,11 @@ type Shared = Arc<Mutex<Collector>>;
 async fn take(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
     let mut collector = shared.lock().unwrap();
     collector.asked += 1;
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
     collector.kinds.push(text("content-type").unwrap());
     collector.secrets.extend(text("authorization"));
     let events: Vec<Value> = if body.starts_with(b"[") {
@@ -95,7 +99,12 @@ async fn a_batch_that_is_too_large_comes_in_parts() {
     let collector = shared.lock().unwrap();
     assert_eq!(collector.taken.len(), 701);
     whole(&world, &collector.taken);
-    assert!(collector.kinds.iter().all(|kind| kind == "application/x-ndjson"));
+    assert!(
+        collector
+            .kinds
+            .iter()
+            .all(|kind| kind == "application/x-ndjson")
+    );
 }
 
 #[tokio::test]
@@ -103,11 +112,17 @@ async fn what_is_refused_for_good_stays_untaken() {
     let world = World::with(3);
     let (shared, to) = collector(&[401], 10_000).await;
     let code = |result: Result<Exported, Error>| result.unwrap_err().finding().code.into_owned();
-    assert_eq!(code(world.export(&to, Format::Ocsf).await), "EXPORT-SINK-REFUSED");
+    assert_eq!(
+        code(world.export(&to, Format::Ocsf).await),
+        "EXPORT-SINK-REFUSED"
+    );
     assert!(!world.beside("cursor").exists());
     // Redirects are not followed.
     shared.lock().unwrap().answers = vec![307];
-    assert_eq!(code(world.export(&to, Format::Ocsf).await), "EXPORT-SINK-REFUSED");
+    assert_eq!(
+        code(world.export(&to, Format::Ocsf).await),
+        "EXPORT-SINK-REFUSED"
+    );
     world.export(&to, Format::Ocsf).await.unwrap();
     whole(&world, &shared.lock().unwrap().taken);
 }
@@ -132,7 +147,9 @@ async fn headers_come_from_a_file_and_are_not_told() {
     let sink = open("Authorization: Bearer secret\n\n").unwrap();
     let options = world.options(Format::Ocsf);
     let stop = CancellationToken::new();
-    export::run(&options, Cursor::unkept(), sink, &stop).await.unwrap();
+    export::run(&options, Cursor::unkept(), sink, &stop)
+        .await
+        .unwrap();
     assert_eq!(shared.lock().unwrap().secrets, ["Bearer secret"]);
 }
 
@@ -146,6 +163,8 @@ async fn a_server_that_is_not_there_is_told_after_a_while() {
     let mut options = world.options(Format::Ocsf);
     options.patience.in_all = std::time::Duration::from_millis(100);
     let stop = CancellationToken::new();
-    let refused = export::run(&options, Cursor::unkept(), sink, &stop).await.unwrap_err();
+    let refused = export::run(&options, Cursor::unkept(), sink, &stop)
+        .await
+        .unwrap_err();
     assert_eq!(refused.finding().code, "EXPORT-SINK");
 }

@@ -51,11 +51,17 @@ async fn session(world: &World, core: &Core, name: &str) -> SessionRecorder {
 
 async fn used(session: &SessionRecorder) {
     for durable in [true, false, true] {
-        let intent = session.intent(&operation(Coverage::Complete), durable).await.unwrap();
+        let intent = session
+            .intent(&operation(Coverage::Complete), durable)
+            .await
+            .unwrap();
         session.outcome(intent, ok()).await.unwrap();
     }
     let blind = operation(Coverage::Blind);
-    session.decided(&blind, false, vec!["SQL-FUNCTION".to_owned()]).await.unwrap();
+    session
+        .decided(&blind, false, vec!["SQL-FUNCTION".to_owned()])
+        .await
+        .unwrap();
 }
 
 fn answer(world: &World) -> Complete {
@@ -94,14 +100,24 @@ async fn what_a_killed_gateway_lost_is_accounted_for_by_its_next_start() {
     let core = Core::open(world.config()).await.unwrap();
     let session = session(&world, &core, "s1").await;
     used(&session).await;
-    let waiting = session.intent(&operation(Coverage::Complete), false).await.unwrap();
-    let open = session.intent(&operation(Coverage::Complete), true).await.unwrap();
+    let waiting = session
+        .intent(&operation(Coverage::Complete), false)
+        .await
+        .unwrap();
+    let open = session
+        .intent(&operation(Coverage::Complete), true)
+        .await
+        .unwrap();
     // Gone with what waits to be written.
     drop((waiting, open, session, core));
     let core = Core::open(world.config()).await.unwrap();
     let answer = answer(&world);
     assert_eq!(answer.unexplained(), 0, "{:?}", answer.found);
-    let gaps: Vec<Cause> = answer.found.iter().map(|found| found.missing.cause).collect();
+    let gaps: Vec<Cause> = answer
+        .found
+        .iter()
+        .map(|found| found.missing.cause)
+        .collect();
     assert!(gaps.contains(&Cause::Gap), "{gaps:?}");
     assert_eq!(answer.counts.cut_sessions, 1);
     assert!(answer.counts.unknown >= 1);
@@ -115,7 +131,9 @@ async fn what_a_killed_gateway_lost_is_accounted_for_by_its_next_start() {
 async fn a_read_that_was_refused_takes_no_number() {
     let world = World::new();
     let disk = FaultyDisk::default();
-    let core = Core::open_on(world.config(), Arc::new(disk.clone())).await.unwrap();
+    let core = Core::open_on(world.config(), Arc::new(disk.clone()))
+        .await
+        .unwrap();
     let session = session(&world, &core, "s1").await;
     disk.fill();
     let mut refused = 0;

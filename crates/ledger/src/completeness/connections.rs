@@ -104,7 +104,9 @@ impl Connection {
             .ahead
             .iter()
             .map(|(counter, place)| (*counter, *place, true));
-        let promised = self.end.map(|(operations, place)| (operations, place, false));
+        let promised = self
+            .end
+            .map(|(operations, place)| (operations, place, false));
         let mut marks: Vec<(u64, Place, bool)> = seen.chain(promised).collect();
         marks.sort_by_key(|(counter, _, is_there)| (*counter, *is_there));
         // Of each mark, the earliest that it or a later number was written.
@@ -120,7 +122,8 @@ impl Connection {
         since.reverse();
         for ((counter, after, is_there), earliest) in marks.into_iter().zip(since) {
             if counter > expected {
-                let explained = gap.is_some_and(|gap| earliest.saturating_add(FLUSHED_WITHIN) >= gap);
+                let explained =
+                    gap.is_some_and(|gap| earliest.saturating_add(FLUSHED_WITHIN) >= gap);
                 let last = counter.saturating_sub(1);
                 let numbers = match last == expected {
                     true => format!("number {expected} is missing"),

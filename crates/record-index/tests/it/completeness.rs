@@ -1,7 +1,7 @@
 //! Gaps: of a gateway that was killed, of records that were taken out by whoever has the ledger's key, of counters
 //! that were forged, and of ledgers that the server knows more of.
 
-use crate::world::{START, World, ended, id, intent, outcome, session};
+use crate::world::{START, World, id, intent, outcome, session};
 use ledger::body::{Anchor, Body as _, Gap, Recovery, SessionEnd, Start, Stop};
 use ledger::completeness::{Cause, Fold, Roots};
 use ledger::{Base64, Checkpoint, Decimal, Digest, Frontier, Hash, RecordBuilder, Stamp, merkle};
@@ -55,7 +55,9 @@ fn end(name: &str, operations: u64) -> RecordBuilder {
         detail: String::new(),
         operations: operations.into(),
     };
-    body.record().actor("gateway", "self").connection(name, operations)
+    body.record()
+        .actor("gateway", "self")
+        .connection(name, operations)
 }
 
 fn reads(name: &str, counter: u64) -> RecordBuilder {
@@ -85,7 +87,12 @@ fn answers(site: &Site) -> Vec<Complete> {
 fn gaps(answer: &Complete) -> Vec<(Cause, bool, Option<u64>, Option<u64>)> {
     let found = answer.found.iter().map(|found| {
         let missing = &found.missing;
-        (missing.cause, missing.explained, missing.after, missing.before)
+        (
+            missing.cause,
+            missing.explained,
+            missing.after,
+            missing.before,
+        )
     });
     found.collect()
 }
@@ -119,7 +126,10 @@ fn a_whole_ledger_has_no_gaps_and_says_what_it_read() {
     let read = answer.head.as_ref().unwrap();
     assert_eq!(read.checkpoint, head(&world));
     let counts = answer.counts;
-    assert_eq!((counts.records, counts.starts, counts.stops), (read.checkpoint.size, 2, 1));
+    assert_eq!(
+        (counts.records, counts.starts, counts.stops),
+        (read.checkpoint.size, 2, 1)
+    );
     assert_eq!((counts.sessions, counts.complete), (3, 4));
     assert_eq!((counts.open_sessions, counts.open_intents), (1, 1));
     assert_eq!(answer.anchored, None);
@@ -134,7 +144,10 @@ fn a_number_that_a_connection_lacks_is_a_gap_with_proof() {
     let site = world.site();
     let answers = answers(&site);
     // begin, start, session-start, intent, outcome, session-end.
-    assert_eq!(gaps(&answers[0]), [(Cause::Counter, false, Some(4), Some(5))]);
+    assert_eq!(
+        gaps(&answers[0]),
+        [(Cause::Counter, false, Some(4), Some(5))]
+    );
     assert_eq!(answers[0].unexplained(), 1);
     let found = &answers[0].found[0];
     assert_eq!(found.missing.lost, Some(2));
@@ -176,9 +189,14 @@ fn a_crash_explains_what_was_lost_in_its_last_moment_alone() {
     let mut world = World::new("pg-1");
     start(&mut world, 1);
     let killed = START + 600_000;
-    let put = |world: &World, record: RecordBuilder, wall: u64| world.put_as_is(record.at(at(wall)));
+    let put =
+        |world: &World, record: RecordBuilder, wall: u64| world.put_as_is(record.at(at(wall)));
     for (name, wall) in [("late", killed - 30), ("early", killed - 60_000)] {
-        put(&world, session(name, "shop/api", None).connection(name, 0), killed - 120_000);
+        put(
+            &world,
+            session(name, "shop/api", None).connection(name, 0),
+            killed - 120_000,
+        );
         // Number 1 was a read that waited; number 2 was durable at once.
         let seq = put(&world, reads(name, 2), wall);
         put(&world, outcome(seq, "ok").connection(name, 3), wall);
@@ -198,7 +216,10 @@ fn a_crash_explains_what_was_lost_in_its_last_moment_alone() {
         (Cause::Counter, true),
     ];
     assert_eq!(explained, expected, "{found:?}");
-    let early = answers[0].found.iter().find(|found| !found.missing.explained);
+    let early = answers[0]
+        .found
+        .iter()
+        .find(|found| !found.missing.explained);
     assert!(early.unwrap().missing.detail.contains("early"));
     assert_eq!(answers[0].counts.cut_sessions, 2);
     // Of a time before it, nothing is told of the crash itself.
@@ -266,7 +287,10 @@ fn a_recovery_accounts_for_what_it_gave_up() {
     world.put(body.record().actor("uid:0", "peercred"));
     start(&mut world, 2);
     let answers = answers(&world.site());
-    assert_eq!(gaps(&answers[0]), [(Cause::Recovery, true, Some(1), Some(2))]);
+    assert_eq!(
+        gaps(&answers[0]),
+        [(Cause::Recovery, true, Some(1), Some(2))]
+    );
     assert_eq!(answers[0].found[0].missing.lost, Some(7));
 }
 
@@ -335,7 +359,10 @@ fn a_record_that_was_taken_out_leaves_a_gap_whoever_signs() {
     let swapped = forged(&world, |records| records.swap(4, 5));
     let site = Site::open(swapped.path(), None).unwrap();
     let found = gaps(&answers(&site)[0]);
-    assert!(found.iter().any(|gap| gap.0 == Cause::Sequence), "{found:?}");
+    assert!(
+        found.iter().any(|gap| gap.0 == Cause::Sequence),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -345,15 +372,26 @@ fn a_record_that_was_taken_out_of_a_segment_is_no_ledger_any_more() {
     used(&mut world, "s1", &[]);
     world.close();
     let segments = world.path().join("ledger/segments");
-    let path = std::fs::read_dir(segments).unwrap().next().unwrap().unwrap().path();
+    let path = std::fs::read_dir(segments)
+        .unwrap()
+        .next()
+        .unwrap()
+        .unwrap()
+        .path();
     let bytes = std::fs::read(&path).unwrap();
     let text = b"{\"v\":1,\"type\":\"outcome\"";
-    let at = bytes.windows(text.len()).position(|window| window == text).unwrap();
+    let at = bytes
+        .windows(text.len())
+        .position(|window| window == text)
+        .unwrap();
     let length = bytes[at..].iter().position(|byte| *byte == b'}').unwrap();
     std::fs::write(&path, [&bytes[..at], &bytes[at + length..]].concat()).unwrap();
     let refused = Site::open(world.path(), None)
         .and_then(|site| completeness(&site, &ALWAYS, false).map(|answers| answers.len()));
-    assert!(matches!(refused, Err(Error::Ledger(_) | Error::Lied(_))), "{refused:?}");
+    assert!(
+        matches!(refused, Err(Error::Ledger(_) | Error::Lied(_))),
+        "{refused:?}"
+    );
 }
 
 fn anchor(of: &World, size: u64, root: Hash) -> RecordBuilder {
@@ -391,14 +429,22 @@ fn what_the_server_has_anchored_has_to_be_there() {
     let newest = server.put(anchor(&point, size, root));
     let answer = both(&server, point.path());
     assert_eq!(gaps(&answer), []);
-    assert_eq!(answer.anchored.map(|it| (it.size, it.record)), Some((size, newest)));
+    assert_eq!(
+        answer.anchored.map(|it| (it.size, it.record)),
+        Some((size, newest))
+    );
 
     // Cut by somebody with the key.
     let cut = forged(&point, |records| records.truncate(4));
     let answer = both(&server, cut.path());
     let anchors = |answer: &Complete| {
-        let found = answer.found.iter().filter(|found| found.missing.cause == Cause::Anchor);
-        found.map(|found| (found.missing.after, found.missing.lost)).collect::<Vec<_>>()
+        let found = answer
+            .found
+            .iter()
+            .filter(|found| found.missing.cause == Cause::Anchor);
+        found
+            .map(|found| (found.missing.after, found.missing.lost))
+            .collect::<Vec<_>>()
     };
     assert_eq!(anchors(&answer), [(Some(3), Some(size - 4))]);
     // Written anew by somebody with the key.
@@ -419,9 +465,9 @@ fn what_the_server_has_anchored_has_to_be_there() {
     assert_eq!(answers[1].found[0].missing.lost, Some(3));
 }
 
-struct None0;
+struct NoRoots;
 
-impl Roots for None0 {
+impl Roots for NoRoots {
     type Error = std::convert::Infallible;
 
     fn root(&self, _size: u64) -> Result<Hash, Self::Error> {
@@ -445,7 +491,7 @@ proptest! {
         let mut take = |fold: &mut Fold, record: RecordBuilder| {
             let stamp = Stamp { wall: START + seq * 10_000, mono: seq };
             let sealed = record.seal(&origin, seq, stamp).unwrap();
-            fold.take(sealed.bytes(), &None0).unwrap();
+            fold.take(sealed.bytes(), &NoRoots).unwrap();
             seq += 1;
         };
         let start = Start {
@@ -453,7 +499,7 @@ proptest! {
         };
         take(&mut fold, start.record().actor("gateway", "self"));
         for counter in order.iter().filter(|counter| !left_out.contains(counter)) {
-            take(&mut fold, ended("s1").connection("s9", *counter));
+            take(&mut fold, outcome(0, "ok").connection("s9", *counter));
             if twice.contains(counter) {
                 take(&mut fold, outcome(0, "ok").connection("s9", *counter));
             }
@@ -476,7 +522,7 @@ proptest! {
     ) {
         let mut fold = Fold::new("example.org/pg-1", true, 0..=u64::MAX);
         for record in &records {
-            fold.take(record, &None0).unwrap();
+            fold.take(record, &NoRoots).unwrap();
         }
         let outlook = fold.finish();
         prop_assert_eq!(outlook.counts.records, records.len() as u64);

@@ -13,15 +13,16 @@ pub(crate) fn completeness(
     global: &Global,
 ) -> Result<(), Failure> {
     let mut folders = arguments.folders.iter();
-    let first = folders.next().ok_or_else(|| Failure::usage("name a --folder"))?;
+    let first = folders
+        .next()
+        .ok_or_else(|| Failure::usage("name a --folder"))?;
     // No index is asked, so none is brought up to the head.
     let mut site = Site::open(first, None).map_err(failed)?;
     for folder in folders {
         site.join(Site::open(folder, None).map_err(failed)?);
     }
     let window = times(arguments.from, arguments.to);
-    let answers =
-        record_index::completeness(&site, &window, arguments.receipts).map_err(failed)?;
+    let answers = record_index::completeness(&site, &window, arguments.receipts).map_err(failed)?;
     let unexplained: u64 = answers.iter().map(Complete::unexplained).sum();
     for answer in &answers {
         if global.json {
@@ -30,11 +31,8 @@ pub(crate) fn completeness(
             told(answer);
         }
     }
-    let listed: u64 = answers.iter().map(|answer| gaps(answer)).sum();
-    let anchors = site
-        .sources()
-        .iter()
-        .any(|source| source.name == "server");
+    let listed: u64 = answers.iter().map(gaps).sum();
+    let anchors = site.sources().iter().any(|source| source.name == "server");
     if global.json {
         output::json(&json!({
             "gaps": listed, "unexplained": unexplained, "anchors_known": anchors,
@@ -119,7 +117,11 @@ fn told(answer: &Complete) {
         let index = |index: Option<u64>| index.map_or("-".to_owned(), |index| index.to_string());
         output::line(format_args!(
             "{name}: {} gap ({}) between {} and {}, {} to {}: {}",
-            if missing.explained { "explained" } else { "UNEXPLAINED" },
+            if missing.explained {
+                "explained"
+            } else {
+                "UNEXPLAINED"
+            },
             missing.cause.as_str(),
             index(missing.after),
             index(missing.before),
