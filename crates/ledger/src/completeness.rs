@@ -155,6 +155,8 @@ pub struct Outlook {
 struct Run {
     begun: bool,
     stopped: bool,
+    /// Somebody connected before its start or after its stop.
+    outside: bool,
     epoch: u64,
     /// From when on records may be missing, as a record of the run's end says.
     gap: Option<u64>,
@@ -319,6 +321,11 @@ impl Fold {
         let Some(of) = record.connection() else {
             return;
         };
+        if (!self.run.begun || self.run.stopped) && !self.run.outside {
+            self.run.outside = true;
+            let what = "a record of a connection before a start, or after a stop".to_owned();
+            self.here(Cause::Run, place, what);
+        }
         let connections = &mut self.run.connections;
         let begins = record.kind() == RecordType::SessionStart;
         let ends = record
@@ -411,11 +418,11 @@ impl Fold {
     fn end_run(&mut self, next: Option<Place>) {
         let run = std::mem::take(&mut self.run);
         self.run.epoch = run.epoch;
-        if !self.point || !run.begun {
+        if !self.point {
             return;
         }
         let at = next.or(self.last).unwrap_or_default();
-        if !run.stopped && run.gap.is_none() {
+        if run.begun && !run.stopped && run.gap.is_none() {
             let what = "the run before has neither stop nor gap".to_owned();
             self.between(Cause::Run, self.last, at, None, what);
         }

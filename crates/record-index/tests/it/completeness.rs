@@ -244,6 +244,31 @@ fn a_run_without_an_end_is_a_gap() {
     assert!(gaps_of(&world).iter().all(|gap| !gap.1));
 }
 
+/// Without its start, a run is none that could lack anything; without a later one, it seems to be over.
+#[test]
+fn a_start_that_was_taken_out_is_told() {
+    let mut world = World::new("pg-1");
+    start(&mut world, 1); // 1
+    used(&mut world, "s1", &[]); // 2 to 7
+    world.put(stop()); // 8
+    start(&mut world, 2); // 9
+    used(&mut world, "s2", &[]);
+    world.put(stop());
+    assert_eq!(gaps_of(&world), []);
+    for (out, at) in [(1, 1), (9, 9)] {
+        let without = forged(&world, |records| {
+            records.remove(out);
+            renumber(records);
+        });
+        let site = Site::open(without.path(), None).unwrap();
+        let found = gaps(&answers(&site)[0]);
+        assert!(
+            found.contains(&(Cause::Run, false, Some(at - 1), Some(at))),
+            "{found:?}"
+        );
+    }
+}
+
 #[test]
 fn a_start_on_another_tree_is_told() {
     let mut world = World::new("pg-1");
