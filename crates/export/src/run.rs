@@ -6,6 +6,7 @@ use crate::source::{BATCH_RECORDS, Source, ledgers};
 use crate::{Error, Event, Format};
 use facts::Finding;
 use ledger_store::StoreError;
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -66,7 +67,8 @@ pub async fn run(
 ) -> Result<Exported, Error> {
     let mut exported = Exported::default();
     let mut sources = Vec::new();
-    look(options, &cursor, &mut sources)?;
+    let mut passed_over = BTreeSet::new();
+    look(options, &cursor, &mut sources, &mut passed_over)?;
     if let Some(unknown) = unknown(options, &sources) {
         return Err(unknown);
     }
@@ -98,15 +100,20 @@ pub async fn run(
                 Err(error) => return Err(error),
             }
         }
-        look(options, &cursor, &mut sources)?;
+        look(options, &cursor, &mut sources, &mut passed_over)?;
     }
 }
 
-/// Adds what is new in the folders: a gateway that has just joined.
-fn look(options: &Options, cursor: &Cursor, sources: &mut Vec<Source>) -> Result<(), Error> {
+/// Adds what is new in the folders: a gateway that has just joined. What is not wanted is looked at once.
+fn look(
+    options: &Options,
+    cursor: &Cursor,
+    sources: &mut Vec<Source>,
+    passed_over: &mut BTreeSet<PathBuf>,
+) -> Result<(), Error> {
     for folder in &options.folders {
         for dir in ledgers(folder)? {
-            if sources.iter().any(|source| source.is_at(&dir)) {
+            if passed_over.contains(&dir) || sources.iter().any(|source| source.is_at(&dir)) {
                 continue;
             }
             let mut source = match Source::open(&dir) {
@@ -116,11 +123,11 @@ fn look(options: &Options, cursor: &Cursor, sources: &mut Vec<Source>) -> Result
                 Err(error) => return Err(error),
             };
             let wanted = &options.ledgers;
-            if !wanted.is_empty() && !wanted.iter().any(|name| source.is_called(name)) {
-                continue;
-            }
-            // The mirror of a gateway whose own folder is named as well.
-            if sources.iter().any(|known| known.origin == source.origin) {
+            let named = wanted.is_empty() || wanted.iter().any(|name| source.is_called(name));
+            // The other is the mirror of a gateway whose own folder is named as well.
+            let known = sources.iter().any(|known| known.origin == source.origin);
+            if !named || known {
+                passed_over.insert(dir);
                 continue;
             }
             source.resume(cursor.position(&source.origin))?;

@@ -117,6 +117,33 @@ async fn a_record_that_was_changed_on_disk_is_not_handed_on() {
 }
 
 #[tokio::test]
+async fn one_ledger_is_taken_alone_and_one_that_is_not_there_is_told() {
+    let world = World::with(3);
+    let mut mirrored = World::with(5);
+    mirrored.close();
+    let mirrors = world.beside("mirrors");
+    std::fs::create_dir(&mirrors).unwrap();
+    std::fs::rename(mirrored.path().join("ledger"), mirrors.join("one")).unwrap();
+    let exported = async |names: &[&str]| {
+        let sink = Sink::open("file:/dev/null", Format::Ocsf, &Secrets::default());
+        assert!(sink.is_err(), "a device is no file");
+        let to = format!("file:{}", world.beside("out").display());
+        let sink = Sink::open(&to, Format::Ocsf, &Secrets::default()).unwrap();
+        let mut options = world.options(Format::Ocsf);
+        options.ledgers = names.iter().map(|name| (*name).to_owned()).collect();
+        let stop = CancellationToken::new();
+        export::run(&options, Cursor::unkept(), sink, &stop).await
+    };
+    // Both are of one origin: the folder's own is taken, and its mirror passed over.
+    assert_eq!(exported(&[]).await.unwrap().records, 4);
+    assert_eq!(exported(&["pg-1"]).await.unwrap().records, 4);
+    assert_eq!(
+        code(exported(&["pg-1", "pg-9"]).await),
+        "EXPORT-LEDGER-UNKNOWN"
+    );
+}
+
+#[tokio::test]
 async fn sinks_that_cannot_be_are_refused() {
     let world = World::with(1);
     for (to, expected) in [
