@@ -96,7 +96,11 @@ fn called(record: &Record, names: &[&str], resources: &[&str]) -> Mapped {
             None => json!({ "name": uid }),
         })
         .collect();
-    let operation = names.join(" ");
+    // A statement that touches nothing has no action, and a call in OCSF has a name.
+    let operation = match names {
+        [] => record.kind().as_str().to_owned(),
+        names => names.join(" "),
+    };
     Mapped::new(6003, OTHER, operation.clone())
         .with("actor", actor(record))
         .with(

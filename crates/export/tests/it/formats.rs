@@ -219,6 +219,8 @@ async fn an_ocsf_event_has_what_its_class_requires() {
             one_of.is_empty() || one_of.iter().any(|name| event[*name].is_object()),
             "{line}"
         );
+        assert_ne!(event["activity_name"], "", "{line}");
+        assert_ne!(event["api"]["operation"], "", "{line}");
         // A profile's attributes are there only if it is named.
         let profile = event["metadata"]["profiles"] == json!(["security_control"]);
         assert_eq!(profile, !event["action_id"].is_null(), "{line}");
