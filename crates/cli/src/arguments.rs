@@ -20,7 +20,7 @@ pub(crate) use estate::{
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };
-pub(crate) use ledger::{LedgerCommand, SearchArguments};
+pub(crate) use ledger::{CompletenessArguments, ExportArguments, LedgerCommand, SearchArguments};
 pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,

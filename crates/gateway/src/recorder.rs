@@ -385,6 +385,15 @@ impl SessionRecorder {
         operation: &Operation,
         durable: bool,
     ) -> Result<IntentId, RecordingStopped> {
+        // INVARIANT: what is refused, or given up while it waits for a place, takes no number of the session: its
+        // numbers have no gaps.
+        let place = if durable {
+            None
+        } else {
+            self.recorder.check()?;
+            let place = self.recorder.lazy.reserve().await;
+            Some(place.map_err(|_| self.recorder.stopped())?)
+        };
         let number = self.counter.load(Ordering::Relaxed);
         let (policies, more_policies) = room::policies(&operation.policies);
         let behalf = self.identity.behalf.clone();
@@ -401,13 +410,12 @@ impl SessionRecorder {
         };
         let draft = self.draft(&intent, operation.estate.as_ref())?;
         self.recorder.metrics.operations.inc();
-        if durable {
-            // INVARIANT: nothing is waited for after this, so that whoever called holds what is on its way.
+        // INVARIANT: nothing is waited for after this, so that whoever called holds what is on its way.
+        let Some(place) = place else {
             return Ok(IntentId(Place::Coming(self.recorder.ledger.append(draft))));
-        }
-        self.recorder.check()?;
+        };
         let lazy = self.recorder.next_lazy.fetch_add(1, Ordering::Relaxed);
-        self.recorder.hand_over(Lazy::Intent(lazy, draft)).await?;
+        place.send(Lazy::Intent(lazy, draft));
         Ok(IntentId(Place::Lazy(lazy)))
     }
 

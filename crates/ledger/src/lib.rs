@@ -22,6 +22,7 @@ pub mod body;
 mod bundle;
 mod checkpoint;
 mod commitment;
+pub mod completeness;
 mod cosignature;
 mod draft;
 mod error;

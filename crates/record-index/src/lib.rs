@@ -25,6 +25,7 @@
 
 mod accesses;
 mod changes;
+mod completeness;
 mod error;
 mod filter;
 mod follow;
@@ -38,6 +39,7 @@ mod verify;
 
 pub use accesses::{AccessRow, Asked, accesses, accesses_verified};
 pub use changes::unified;
+pub use completeness::{Anchored, Complete, Found, completeness};
 pub use error::Error;
 pub use filter::Filter;
 pub use follow::{Followed, Index};

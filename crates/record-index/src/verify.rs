@@ -91,7 +91,12 @@ pub(crate) fn scan(source: &Source, mut each: impl FnMut(&mut Fold)) -> Result<(
         each(&mut fold);
         Ok(())
     })?;
-    if root == source.head.checkpoint.root {
+    is_root(source, &root)
+}
+
+/// Whether the records that were read are those that the head was signed for.
+pub(crate) fn is_root(source: &Source, root: &ledger::Hash) -> Result<(), Error> {
+    if *root == source.head.checkpoint.root {
         return Ok(());
     }
     Err(Error::Lied(Box::new(
@@ -100,7 +105,7 @@ pub(crate) fn scan(source: &Source, mut each: impl FnMut(&mut Fold)) -> Result<(
             "the records are not those that the ledger's head was signed for",
         )
         .expected(crypto::hex::encode(&source.head.checkpoint.root))
-        .observed(crypto::hex::encode(&root))
+        .observed(crypto::hex::encode(root))
         .next("restore the ledger from a backup or a mirror: its segments were changed"),
     )))
 }

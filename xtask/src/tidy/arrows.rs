@@ -45,6 +45,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "store",
         ],
     ),
+    ("export", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
     (
         "gateway",
@@ -154,6 +155,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "endorsements",
             "estate",
             "estate-prove",
+            "export",
             "facts",
             "gateway-postgres",
             "ledger",

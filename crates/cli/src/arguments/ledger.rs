@@ -2,6 +2,7 @@
 
 use super::{AccessesArguments, MaybeFolderArguments, Moment};
 use clap::{Args, Subcommand};
+use std::path::PathBuf;
 
 #[derive(Debug, Subcommand)]
 pub enum LedgerCommand {
@@ -18,6 +19,63 @@ pub enum LedgerCommand {
     },
     /// Count what an identity has read and modified, or who touched a resource
     Accesses(AccessesArguments),
+    /// Say whether numbered events are missing, and prove what was looked at
+    #[command(
+        after_long_help = "Exit codes: 0 nothing is missing that no record accounts for, 3 something is.\n\nExamples:\n  trilith ledger completeness --folder /var/lib/trilith/server\n  trilith ledger completeness --folder /var/lib/trilith/server --from 30d --receipts --json"
+    )]
+    Completeness(CompletenessArguments),
+    /// Hand records on to a file, a pipe, an HTTP collector or a syslog server, each at least once
+    #[command(
+        after_long_help = "Examples:\n  trilith ledger export --folder /var/lib/trilith/server --to stdout --format ocsf\n  trilith ledger export --folder /var/lib/trilith/server --to file:/var/log/trilith/records.jsonl --cursor /var/lib/trilith-export/cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to https://collector.example.org/events --header-file /etc/trilith/collector.headers --cursor cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to syslog:127.0.0.1:601 --cursor cursor.json"
+    )]
+    Export(ExportArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct CompletenessArguments {
+    /// The `data_dir` of a server, gateway or decision point, whose process may be running, or the folder of
+    /// one ledger; may be given more than once
+    #[arg(long = "folder", value_name = "DIR", required = true)]
+    pub folders: Vec<PathBuf>,
+    /// Only gaps that end then or later: `30d`, `12h`, `2026-05-12`, `2026-05-12T08:30:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub from: Option<Moment>,
+    /// Only gaps that begin before then
+    #[arg(long, value_name = "TIME")]
+    pub to: Option<Moment>,
+    /// With the receipts of the records before and after each gap (in JSON)
+    #[arg(long)]
+    pub receipts: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// The `data_dir` of a server, gateway or decision point, whose process may be running, or the folder of
+    /// one ledger; may be given more than once
+    #[arg(long = "folder", value_name = "DIR", required = true)]
+    pub folders: Vec<PathBuf>,
+    /// Where to: `stdout`, `file:PATH`, `https://HOST/PATH`, `syslog+tls:HOST:PORT`; plain `http://` and `syslog:`
+    /// to addresses of this machine
+    #[arg(long, value_name = "SINK")]
+    pub to: String,
+    /// `cloudevents` (1.0) or `ocsf` (1.3.0)
+    #[arg(long, default_value = "cloudevents")]
+    pub format: String,
+    /// Keep here what was taken, and go on from there
+    #[arg(long, value_name = "FILE")]
+    pub cursor: Option<PathBuf>,
+    /// Go on with new records until it is stopped
+    #[arg(long)]
+    pub follow: bool,
+    /// Only this ledger: `server`, a gateway's name or a whole origin; may be given more than once
+    #[arg(long = "ledger", value_name = "NAME")]
+    pub ledgers: Vec<String>,
+    /// PEM file of the authorities that may certify the collector; without it, the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Send the headers in this file as well, one `Name: value` a line
+    #[arg(long, value_name = "FILE")]
+    pub header_file: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

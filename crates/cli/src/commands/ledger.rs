@@ -1,5 +1,6 @@
 //! Searching and showing records.
 
+mod export;
 mod sentence;
 
 use crate::arguments::{Global, LedgerCommand, SearchArguments};
@@ -17,6 +18,10 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
             Some(socket) => super::records::live::accesses(socket, &arguments, global).await,
             None => super::records::accesses(&arguments, global),
         },
+        LedgerCommand::Completeness(arguments) => {
+            super::records::completeness::completeness(&arguments, global)
+        }
+        LedgerCommand::Export(arguments) => export::export(&arguments, global).await,
     }
 }
 

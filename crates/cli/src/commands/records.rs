@@ -1,6 +1,7 @@
 //! Questions to the records of folders on this machine. What they come to is for `record-index` to say; here it
 //! is typed and printed.
 
+pub(crate) mod completeness;
 pub(crate) mod live;
 mod print;
 

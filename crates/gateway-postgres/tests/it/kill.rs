@@ -71,6 +71,18 @@ fn file(site: &Site) -> String {
     )
 }
 
+/// Whoever judges the gateway's folder finds each kill, and nothing that its records do not account for.
+fn whole(site: &Site) {
+    let ledgers = record_index::Site::open(&site.config.gateway.data_dir, None).unwrap();
+    let times = record_index::TimeRange {
+        since: None,
+        until: None,
+    };
+    let answers = record_index::completeness(&ledgers, &times, false).unwrap();
+    assert_eq!(answers[0].unexplained(), 0, "{:?}", answers[0].found);
+    assert!(!answers[0].found.is_empty());
+}
+
 async fn connect(site: &Site, svid: &crate::plane::Svid) -> Client {
     let address = site.config.listen.address;
     let trying = async {
@@ -166,6 +178,7 @@ async fn a_gateway_killed_under_load_keeps_what_was_acknowledged_and_resolves_th
             "{rows} of {intents}"
         );
         core.close().await.unwrap();
+        whole(&site);
         if round >= 2 && unknown > 0 {
             break;
         }

@@ -10,6 +10,7 @@
 )]
 
 mod admission;
+mod completeness;
 mod delegated;
 mod faulty_disk;
 mod metrics;

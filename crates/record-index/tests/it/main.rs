@@ -10,5 +10,6 @@
 
 mod asking;
 mod behalf;
+mod completeness;
 mod searching;
 mod world;

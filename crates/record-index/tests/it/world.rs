@@ -6,7 +6,9 @@ use ledger::body::{
     ActionOn, Begin, Body as _, Coverage, Decision, EstateVersion, FactValue, Intent, Issuance,
     More, OnBehalfOf, Outcome, SessionEnd, SessionStart, SvidKind,
 };
-use ledger::{Base64, Commitment, Decimal, Digest, Draft, HexDigest, RecordBuilder, Salt, Stamp};
+use ledger::{
+    Base64, Commitment, Decimal, Digest, Draft, HexDigest, LedgerSigner, RecordBuilder, Salt, Stamp,
+};
 use ledger_store::{Blobs, Ledger, Options, RealDisk};
 use record_index::Site;
 use std::collections::BTreeMap;
@@ -63,6 +65,11 @@ impl World {
     pub(crate) fn reopen(&mut self) {
         self.close();
         self.open();
+    }
+
+    /// For who has stolen the ledger's key.
+    pub(crate) fn signer(&self) -> LedgerSigner {
+        LedgerSigner::new(&self.origin, Arc::clone(&self.signer)).unwrap()
     }
 
     pub(crate) fn path(&self) -> &Path {

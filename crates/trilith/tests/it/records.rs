@@ -206,5 +206,72 @@ fn the_records_of_a_running_server_answer_every_question() {
                 && one["resource"] == "Table::\"shop/public/cards\""),
         "{plan}"
     );
+    whole(&asked);
+    handed_on(&asked);
     assert!(held.interrupt().success());
+}
+
+/// Nothing is missing that no record accounts for, and the server anchors its gateways' ledgers.
+fn whole(asked: &Asked<'_>) {
+    let told = asked.json(&["ledger", "completeness", "--folder", "FOLDER", "--receipts"]);
+    let (last, ledgers) = told.split_last().expect("an answer");
+    assert_eq!(last["unexplained"], 0, "{told:?}");
+    assert_eq!(last["anchors_known"], true);
+    assert!(ledgers.len() > 1, "{told:?}");
+    for ledger in ledgers {
+        let read = &ledger["read"];
+        assert_eq!(read["size"], ledger["counts"]["records"], "{ledger}");
+        let anchored = ledger["anchored"]["size"].as_u64();
+        assert!(
+            ledger["ledger"] == "server" || anchored > Some(0),
+            "{ledger}"
+        );
+    }
+}
+
+/// Every record of every ledger, to standard output and to a file with a cursor.
+fn handed_on(asked: &Asked<'_>) {
+    let words = ["ledger", "export", "--folder", "FOLDER", "--to", "stdout"];
+    let output = asked.run(&words);
+    assert!(output.status.success(), "{output:?}");
+    let text = String::from_utf8(output.stdout).expect("UTF-8");
+    let mut of_server = 0_u64;
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(event["specversion"], "1.0");
+        if event["source"]
+            .as_str()
+            .is_some_and(|source| source.ends_with("/server"))
+        {
+            assert_eq!(event["sequence"], format!("{of_server:020}"));
+            of_server += 1;
+        }
+    }
+    assert!(of_server > 10, "{of_server}");
+
+    let out = asked.site.temporary().join("events.jsonl");
+    let cursor = asked.site.temporary().join("cursor.json");
+    let to = format!("file:{}", out.display());
+    let cursor = cursor.to_str().expect("UTF-8");
+    let words = [
+        "ledger", "export", "--folder", "FOLDER", "--to", &to, "--format", "ocsf", "--cursor",
+        cursor,
+    ];
+    for _ in 0..2 {
+        let output = asked.run(&words);
+        assert!(output.status.success(), "{output:?}");
+    }
+    let text = std::fs::read_to_string(&out).expect("events");
+    let mut seen = std::collections::BTreeSet::new();
+    for line in text.lines() {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        assert_eq!(event["metadata"]["version"], "1.3.0");
+        assert!(seen.insert(event["metadata"]["uid"].to_string()), "{line}");
+    }
+    assert!(text.contains("\"class_uid\":6005"));
+    let other = asked.run(&[
+        "ledger", "export", "--folder", "FOLDER", "--to", "stdout", "--cursor", cursor,
+    ]);
+    assert_eq!(other.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&other.stderr).contains("EXPORT-CURSOR-OTHER"));
 }

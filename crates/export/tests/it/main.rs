@@ -1,0 +1,16 @@
+//! Exports of generated ledgers into sinks that fail, and by processes that are killed.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helper functions of tests may panic"
+)]
+
+mod files;
+mod formats;
+mod killed;
+mod over_http;
+mod over_syslog;
+mod world;
