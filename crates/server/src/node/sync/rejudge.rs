@@ -58,7 +58,7 @@ pub(crate) async fn rejudge(
     let revoked = refused.len() + unread.len();
     withdraw(core, refused, &reason).await?;
     withdraw(core, unread, "what it rested on cannot be read").await?;
-    crate::delegating::settle(core).await?;
+    crate::delegating::settle_by(core, before.clone(), Arc::clone(&new)).await?;
     crate::attesting::judge_again(core, before, Arc::clone(&new)).await;
     if let Err(refusal) = crate::seals::refresh(core).await {
         // Upkeep tries again.
