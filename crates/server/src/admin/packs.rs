@@ -9,7 +9,7 @@ use facts::Finding;
 use ledger::body::{self, Anchor};
 use ledger::pack::{Answers, PackBuilder, Question, grounds};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Base64, Record};
+use ledger::{Base64, Checkpoint, Digest, Record};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use std::collections::{BTreeMap, BTreeSet};
