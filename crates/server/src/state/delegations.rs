@@ -135,9 +135,18 @@ mod tests {
     fn node(locked: bool) -> Change {
         Change::Node(NodeRow {
             name: "m1".to_owned(),
+            generation: 1,
+            renewal: None,
+            verdict: 1,
+            evidence_time: 0,
+            facts: String::new(),
+            key: None,
             locked: locked.then(|| "AGENT-REVOKED".to_owned()),
             locked_at: locked.then_some(4),
-            ..NodeRow::default()
+            readmitted: None,
+            dead: None,
+            dead_before: None,
+            stated: None,
         })
     }
 
