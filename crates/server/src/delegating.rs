@@ -71,7 +71,7 @@ fn chain(links: &[&DelegationRow], trust_domain: &str) -> Result<Chain, Finding>
 fn words(json: &str) -> Result<Option<Vec<String>>, Finding> {
     serde_json::from_str(json).map_err(|error| {
         Finding::new(
-            "DELEGATION-SCOPE",
+            "DELEGATION-SCOPE-UNREADABLE",
             "what a delegation was narrowed to cannot be read",
         )
         .expected("a list of names, or null")
@@ -137,7 +137,7 @@ mod tests {
         for bad in ["", "{", "[1]", "\"select\"", "[\"select\""] {
             for row in [row(bad, "null"), row("null", bad)] {
                 let refused = chain(&[&row], "example.org").unwrap_err();
-                assert_eq!(refused.code, "DELEGATION-SCOPE", "{bad}");
+                assert_eq!(refused.code, "DELEGATION-SCOPE-UNREADABLE", "{bad}");
             }
         }
     }
