@@ -20,8 +20,8 @@ pub(crate) async fn settle(core: &Arc<Core>) -> Result<usize, Refusal> {
     take_back(core, by).await
 }
 
-/// As [`settle`], by the version `new`, which has just come into force in the place of `old`. What is recorded
-/// already was let by those whom `old` knew, which none of `old` leaves open.
+/// As [`settle`], by the version `new`, which has come into force in the place of `old` when there were `records`.
+/// What those let was let by the people as `old` knew them; if that cannot be read, by nobody who is known now.
 ///
 /// # Errors
 /// As [`settle`].
@@ -29,8 +29,9 @@ pub(crate) async fn settle_by(
     core: &Arc<Core>,
     old: Option<Arc<Current>>,
     new: Arc<Current>,
+    records: u64,
 ) -> Result<usize, Refusal> {
-    let before = Some((old, core.state().applied()));
+    let before = Some((old, records));
     take_back(core, Some(By { new, before })).await
 }
 
