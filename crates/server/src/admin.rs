@@ -38,7 +38,7 @@ use tonic::{Request, Response, Status};
 pub(crate) struct AdminService(pub(crate) Arc<Core>);
 
 /// An administrator, allowed to do one thing.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Admitted {
     who: Administrator,
     /// How it is known.
