@@ -93,7 +93,8 @@ pub(crate) fn list(core: &Arc<Core>, identity: &str) -> Value {
     };
     let shown = rows.iter().map(|row| {
         // `null` is no bound: what cannot be read is shown as it is.
-        let words = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_else(|_| json.into());
+        let words =
+            |json: &str| serde_json::from_str::<Value>(json).unwrap_or_else(|_| json.into());
         json!({
             "jti": row.jti,
             "chain": row.chain,

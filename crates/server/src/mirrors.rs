@@ -206,10 +206,13 @@ impl Kept {
         let held = self.reader.size();
         if held < size {
             return Err(Refusal::Unavailable(
-                Finding::new("LEDGER-MIRROR", "a gateway's ledger is not here up to its anchor")
-                    .expected(format!("{size} records of {origin}"))
-                    .observed(format!("{held} records"))
-                    .next("wait until the gateway is connected: its records are fetched again"),
+                Finding::new(
+                    "LEDGER-MIRROR",
+                    "a gateway's ledger is not here up to its anchor",
+                )
+                .expected(format!("{size} records of {origin}"))
+                .observed(format!("{held} records"))
+                .next("wait until the gateway is connected: its records are fetched again"),
             ));
         }
         let same = self.has(size, root);

@@ -48,7 +48,9 @@ fn overtaken(path: &str, what: &str) -> Refusal {
             "ADMIN-OVERTAKEN",
             "whoever asked for the act was no administrator any more when its turn came",
         )
-        .expected(format!("Admin::\"person:{path}\" as it was when it was asked for"))
+        .expected(format!(
+            "Admin::\"person:{path}\" as it was when it was asked for"
+        ))
         .observed(what.to_owned())
         .next("nothing was done; log in again, or ask an administrator whom the estate names"),
     )

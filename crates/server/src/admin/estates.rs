@@ -2,8 +2,8 @@
 
 mod effect;
 
-use super::approving::{self, Approved};
 use super::again::again;
+use super::approving::{self, Approved};
 use super::{Admitted, act};
 use crate::core::{Core, draft};
 use crate::current::Current;

@@ -8,8 +8,9 @@ use crate::people::LoggedIn;
 use crate::refusal::Refusal;
 use estate::{Chain, Login, Scope};
 use facts::{Finding, Timestamp};
-use ledger::Digest;
+use identity::PreparedDelegation;
 use ledger::body::{Body as _, Delegation};
+use ledger::{Digest, Draft};
 use spiffe_core::delegation::{DelegationToken, Link, Narrowed, Terms};
 use spiffe_core::{Serial, SpiffeId};
 use std::sync::Arc;
@@ -42,8 +43,8 @@ pub(crate) struct Made {
 
 /// Who delegates, as the record says it, and what shows it.
 pub(super) struct By {
-    id: SpiffeId,
-    auth: String,
+    pub(super) id: SpiffeId,
+    pub(super) auth: String,
     /// Machine of its SVID.
     pub(super) node: String,
     pub(super) shown: Shown,
@@ -57,7 +58,7 @@ pub(super) enum Shown {
 }
 
 /// What a delegation rests on, its last record's index beside it.
-struct Before {
+pub(super) struct Before {
     terms: Terms,
     index: u64,
     chain: Chain,
@@ -158,13 +159,32 @@ async fn make(
     before: Option<Before>,
     ask: Ask,
 ) -> Result<Made, Refusal> {
+    let decided = decide(core, current, &by, before.as_ref(), ask)?;
+    conclude(core, current, &by, decided).await
+}
+
+/// What the estate grants, and neither recorded nor signed yet.
+pub(super) struct Decided {
+    prepared: PreparedDelegation,
+    record: Draft,
+    jti: String,
+    expires_at: Timestamp,
+}
+
+pub(super) fn decide(
+    core: &Core,
+    current: &Current,
+    by: &By,
+    before: Option<&Before>,
+    ask: Ask,
+) -> Result<Decided, Refusal> {
     core.signing.check()?;
     let to = delegate(core, &ask.to)?;
     let list = |words: Vec<String>| (!words.is_empty()).then_some(words);
     let (actions, resources) = (list(ask.actions), list(ask.resources));
     let scope =
         Scope::from_words(actions.as_deref(), resources.as_deref()).map_err(Refusal::Invalid)?;
-    let chain = match &before {
+    let chain = match before {
         Some(before) => before.chain.clone(),
         None => Chain::of(by.id.identity_path()),
     };
@@ -179,7 +199,7 @@ async fn make(
     let prefix = format!("spiffe://{}/", core.trust_domain);
     let principals = chain.principals().iter();
     let principals: Vec<String> = principals.map(|path| format!("{prefix}{path}")).collect();
-    right::holds(core, current, &by, &principals)?;
+    right::holds(core, current, by, &principals)?;
     if core.state().delegations_of(by.id.as_str()) >= MOST_LIVE {
         return Err(Refusal::Limited(
             Finding::new(
@@ -197,7 +217,7 @@ async fn make(
         to,
         jti: Serial::from_random(crypto::random()),
         issued_at: Timestamp::from_secs(now.as_secs()),
-        expires_at: ends(core, now, longest.as_secs(), ask.ttl_s, before.as_ref())?,
+        expires_at: ends(core, now, longest.as_secs(), ask.ttl_s, before)?,
         scope: Narrowed { actions, resources },
         record: None,
     };
@@ -215,7 +235,7 @@ async fn make(
         resources: link.scope.resources.clone(),
         node: by.node.clone(),
     };
-    let terms = match &before {
+    let terms = match before {
         Some(before) => before.terms.then(before.index, link),
         None => Terms::new(by.id.clone(), vec![link]),
     };
@@ -235,9 +255,30 @@ async fn make(
         .actor(by.id.as_str(), &by.auth)
         .at(stamp)
         .estate(current.reference());
-    let committed = core.append_one(draft(record)?).await?;
+    Ok(Decided {
+        prepared,
+        record: draft(record)?,
+        jti,
+        expires_at,
+    })
+}
+
+/// Records, asks again, signs.
+pub(super) async fn conclude(
+    core: &Arc<Core>,
+    current: &Current,
+    by: &By,
+    decided: Decided,
+) -> Result<Made, Refusal> {
+    let Decided {
+        prepared,
+        record,
+        jti,
+        expires_at,
+    } = decided;
+    let committed = core.append_one(record).await?;
     // INVARIANT: a right that ended before the record came into the ledger is none.
-    right::confirm(core, current, &by, &jti).await?;
+    right::confirm(core, current, by, &jti).await?;
     // INVARIANT 1: nothing is signed whose record is not in the ledger.
     let token = prepared
         .finish(&committed.receipt())

@@ -109,3 +109,120 @@ fn still_right(core: &Core, decided: &Current, by: &By, jti: &str) -> Result<(),
     now.estate.may_delegate(&chain).map_err(Refusal::Denied)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::ask::{Ask, Made, conclude, decide};
+    use super::*;
+    use crate::revoke::{Revocation, revoke};
+    use crate::{Config, Running};
+    use estate::{Estate, EstateFiles, Login};
+
+    const ISSUER: &str = "https://login.example.org";
+
+    fn estate(subject: &str) -> Arc<Estate> {
+        let mut files = EstateFiles::new();
+        files.insert("estate.toml", "trust_domain = \"example.org\"\n");
+        files.insert(
+            "identities/all.toml",
+            format!(
+                "[[identity]]\npath = \"people/ada\"\nkind = \"person\"\nowner = \"people\"\n\
+                 login = {{ issuer = \"{ISSUER}\", subject = \"{subject}\" }}\n\
+                 [[identity]]\npath = \"agents/helper\"\nkind = \"ai-agent\"\nowner = \"support\"\n"
+            ),
+        );
+        files.insert(
+            "delegations/all.toml",
+            "[[delegation]]\nid = \"ada has a helper\"\nfrom = 'Identity::\"people/ada\"'\n\
+             to = 'Identity::\"agents/helper\"'\n",
+        );
+        Arc::new(Estate::compile(&files).unwrap())
+    }
+
+    fn put_in_force(core: &Core, subject: &str, index: u64) -> Arc<Current> {
+        let estate = estate(subject);
+        let version = estate.version().parse().unwrap();
+        let current = Arc::new(Current::new(estate, index, version));
+        core.current.store(Some(Arc::clone(&current)));
+        current
+    }
+
+    async fn server(dir: &std::path::Path) -> Running {
+        let path = dir.join("server.toml");
+        let dir = dir.display();
+        let text = format!(
+            "trust_domain = \"example.org\"\ndata_dir = \"{dir}/data\"\nlisten = \"127.0.0.1:0\"\n\
+             http_listen = \"127.0.0.1:0\"\n[custody.ca]\nkind = \"file\"\ndir = \"{dir}/keys/ca\"\n\
+             [custody.ledger]\nkind = \"file\"\ndir = \"{dir}/keys/ledger\"\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        crate::start(Config::load(&path).unwrap()).await.unwrap()
+    }
+
+    /// Ada lets the helper; `between` comes after that was decided and before it is recorded.
+    async fn overtaken(core: &Arc<Core>, between: impl AsyncFnOnce()) -> Result<Made, String> {
+        let current = put_in_force(core, "ada-1", 1);
+        let login = Login {
+            issuer: ISSUER.to_owned(),
+            subject: "ada-1".to_owned(),
+        };
+        let by = By {
+            id: "spiffe://example.org/people/ada".parse().unwrap(),
+            auth: "oidc".to_owned(),
+            node: String::new(),
+            shown: Shown::Login(login),
+        };
+        let ask = Ask {
+            to: "agents/helper".to_owned(),
+            ..Ask::default()
+        };
+        let decided = decide(core, &current, &by, None, ask).unwrap();
+        between().await;
+        let made = conclude(core, &current, &by, decided).await;
+        made.map_err(|refusal| refusal.finding().code.to_string())
+    }
+
+    /// The newest delegation, and whether its `jti` is revoked.
+    fn newest(core: &Core) -> (u64, bool) {
+        let state = core.state();
+        let row = state.delegations().last().unwrap();
+        let revoked = state.revoked(TargetKind::Serial, &row.jti);
+        (row.index, revoked.is_some_and(|at| at > row.index))
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_came_between_the_decision_and_the_record_of_a_delegation_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = server(dir.path()).await;
+        let core = Arc::clone(&running.core);
+        let made = overtaken(&core, async || {}).await.unwrap();
+        assert_eq!(newest(&core), (made.index, false));
+
+        // Her login is somebody else's.
+        let refused = overtaken(&core, async || drop(put_in_force(&core, "ada-2", 2))).await;
+        assert_eq!(refused.unwrap_err(), "DELEGATION-OVERTAKEN");
+        assert!(newest(&core).1, "nobody has its token, and it is revoked");
+
+        // She is revoked: the revocation is in the ledger before the delegation, and so says nothing of it.
+        let revocation = Revocation {
+            kind: TargetKind::Identity,
+            value: "spiffe://example.org/people/ada".to_owned(),
+            reason: "left".to_owned(),
+            by: "uid:0".to_owned(),
+            auth: "peercred",
+        };
+        let revoking = async || drop(revoke(&core, revocation).await.unwrap());
+        let refused = overtaken(&core, revoking).await;
+        assert_eq!(refused.unwrap_err(), "DELEGATION-OVERTAKEN");
+        let (index, taken) = newest(&core);
+        let id = "spiffe://example.org/people/ada";
+        assert!(
+            core.state()
+                .revoked(TargetKind::Identity, id)
+                .is_some_and(|at| at < index)
+        );
+        assert!(taken);
+        drop(core);
+        running.stop().await.unwrap();
+    }
+}

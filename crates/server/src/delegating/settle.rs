@@ -135,8 +135,8 @@ fn judge(core: &Core, by: Option<&By>, live: Vec<Live>) -> Judged {
         }
         let Some(by) = by else { continue };
         let links: Vec<&DelegationRow> = links.iter().collect();
-        let longest = chain(&links, trust_domain)
-            .and_then(|chain| by.new.estate.may_delegate(&chain));
+        let longest =
+            chain(&links, trust_domain).and_then(|chain| by.new.estate.may_delegate(&chain));
         let life = u128::from(row.not_after.saturating_sub(row.not_before));
         if longest.is_err() || longest.is_ok_and(|longest| longest.as_millis() < life) {
             judged.refused.push(lost(row));

@@ -72,10 +72,7 @@ impl Slow {
     }
 
     /// Applies over the socket, in the background, until the solver is asked.
-    async fn applies(
-        &self,
-        files: &EstateFiles,
-    ) -> tokio::task::JoinHandle<Result<(), Status>> {
+    async fn applies(&self, files: &EstateFiles) -> tokio::task::JoinHandle<Result<(), Status>> {
         self.hold();
         let mut admin = self.world.fixture.admin().await;
         let request = request(files);
@@ -149,7 +146,13 @@ async fn an_apply_of_who_is_revoked_while_it_is_proved_is_not_recorded() {
         value: "people/ada".to_owned(),
         reason: "left".to_owned(),
     };
-    slow.world.fixture.admin().await.revoke(revoked).await.unwrap();
+    slow.world
+        .fixture
+        .admin()
+        .await
+        .revoke(revoked)
+        .await
+        .unwrap();
     slow.release();
     // Her connection may have ended first.
     let refused = applying.await.unwrap().unwrap_err();
@@ -178,7 +181,10 @@ async fn an_apply_whose_author_goes_away_while_it_is_proved_is_given_up() {
     let last = slow.recorded().await;
     assert_ne!(last, before);
     assert_eq!(slow.in_force().await, last);
-    assert_eq!(slow.world.fixture.records(&["estate-version"]).await.len(), 2);
+    assert_eq!(
+        slow.world.fixture.records(&["estate-version"]).await.len(),
+        2
+    );
 }
 
 /// Wherever an author goes away, what is recorded is what is in force.
