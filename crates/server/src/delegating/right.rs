@@ -211,7 +211,9 @@ mod tests {
             by: "uid:0".to_owned(),
             auth: "peercred",
         };
-        let revoking = async || drop(revoke(&core, revocation).await.unwrap());
+        let revoking = async || {
+            revoke(&core, revocation).await.unwrap();
+        };
         let refused = overtaken(&core, revoking).await;
         assert_eq!(refused.unwrap_err(), "DELEGATION-OVERTAKEN");
         let (index, taken) = newest(&core);
