@@ -3,6 +3,7 @@
 //! is a record.
 
 mod acts;
+mod again;
 mod approving;
 mod attest;
 mod ear;
@@ -18,6 +19,7 @@ pub(crate) use listener::{accept, bind};
 pub(crate) use recover::recovery;
 
 use crate::core::{Core, draft};
+use crate::current::Current;
 use crate::people::{LoggedIn, logged_in};
 use crate::refusal::Refusal;
 use ::estate::{Action, Administrator, ResourceRef};
@@ -36,7 +38,7 @@ use tonic::{Request, Response, Status};
 pub(crate) struct AdminService(pub(crate) Arc<Core>);
 
 /// An administrator, allowed to do one thing.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 struct Admitted {
     who: Administrator,
     /// How it is known.
@@ -44,6 +46,8 @@ struct Admitted {
     action: Action,
     resource: ResourceRef,
     policies: Vec<String>,
+    /// The version that admitted; none until there is one.
+    by: Option<Arc<Current>>,
 }
 
 impl Admitted {
@@ -66,14 +70,26 @@ async fn admit<T>(
     resource: ResourceRef,
 ) -> Result<Admitted, Refusal> {
     let (who, auth) = caller(core, request)?;
+    decided(core, (who, auth), action, resource).await
+}
+
+/// Decides by the estate in force whether `who` may.
+async fn decided(
+    core: &Arc<Core>,
+    (who, auth): (Administrator, &'static str),
+    action: Action,
+    resource: ResourceRef,
+) -> Result<Admitted, Refusal> {
+    let current = core.current.load_full();
     let admitted = |policies| Admitted {
         who: who.clone(),
         auth,
         action,
         resource: resource.clone(),
         policies,
+        by: current.clone(),
     };
-    let Some(current) = core.current.load_full() else {
+    let Some(current) = &current else {
         // Until the first estate says who administers, the server's own user does.
         if who == Administrator::Uid(rustix::process::getuid().as_raw()) {
             return Ok(admitted(vec!["bootstrap".to_owned()]));

@@ -5,16 +5,18 @@
 //! something.
 
 mod ask;
+mod right;
 mod service;
 mod settle;
 
 pub(crate) use ask::{Ask, first, next};
 pub(crate) use service::DelegateService;
 pub(crate) use service::told;
-pub(crate) use settle::settle;
+pub(crate) use settle::{settle, settle_by};
 
 use crate::core::Core;
-use estate::{Chain, Scope};
+use crate::current::Current;
+use estate::{Chain, Login, Scope};
 use facts::Finding;
 use ledger::body::TargetKind;
 use serde_json::{Value, json};
@@ -37,24 +39,45 @@ fn is_cut(core: &Core, link: &DelegationRow) -> bool {
         || cut(TargetKind::Machine, &link.node)
 }
 
+/// Of an identity of this trust domain; what is of none stays as it is.
+fn path<'a>(id: &'a str, trust_domain: &str) -> &'a str {
+    let rest = id.strip_prefix("spiffe://");
+    let rest = rest.and_then(|rest| rest.strip_prefix(trust_domain));
+    rest.and_then(|rest| rest.strip_prefix('/')).unwrap_or(id)
+}
+
+/// How `version` knows the person at `path`.
+fn login<'a>(version: &'a Current, path: &str) -> Option<&'a Login> {
+    version.estate.identity(path)?.login.as_ref()
+}
+
 /// The chain of recorded links, as the estate decides over it.
 fn chain(links: &[&DelegationRow], trust_domain: &str) -> Result<Chain, Finding> {
-    let prefix = format!("spiffe://{trust_domain}/");
-    let path = |id: &String| id.strip_prefix(&prefix).unwrap_or(id).to_owned();
+    let path = |id: &String| path(id, trust_domain).to_owned();
     let last = links.last().map(|row| row.chain.as_slice());
     let mut ids = last.unwrap_or_default().iter().map(path);
     let mut chain = Chain::of(ids.next().unwrap_or_default());
     for (to, link) in ids.zip(links) {
-        let words = |json: &str| {
-            serde_json::from_str::<Option<Vec<String>>>(json)
-                .ok()
-                .flatten()
-        };
-        let (actions, resources) = (words(&link.actions), words(&link.resources));
+        let (actions, resources) = (words(&link.actions)?, words(&link.resources)?);
         let scope = Scope::from_words(actions.as_deref(), resources.as_deref())?;
         chain = chain.then(to, scope)?;
     }
     Ok(chain)
+}
+
+/// A list of a scope as its row has it.
+///
+/// INVARIANT: what cannot be read is not taken for no bound.
+fn words(json: &str) -> Result<Option<Vec<String>>, Finding> {
+    serde_json::from_str(json).map_err(|error| {
+        Finding::new(
+            "DELEGATION-SCOPE-UNREADABLE",
+            "what a delegation was narrowed to cannot be read",
+        )
+        .expected("a list of names, or null")
+        .observed(error.to_string())
+        .next("make the state anew from the ledger: trilith server rebuild-state; then delegate again")
+    })
 }
 
 /// For `trilith delegation list`: of `identity`, anywhere in the chain, or of everybody.
@@ -69,7 +92,9 @@ pub(crate) fn list(core: &Arc<Core>, identity: &str) -> Value {
         live.filter(of).cloned().collect()
     };
     let shown = rows.iter().map(|row| {
-        let words = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_default();
+        // `null` is no bound: what cannot be read is shown as it is.
+        let words =
+            |json: &str| serde_json::from_str::<Value>(json).unwrap_or_else(|_| json.into());
         json!({
             "jti": row.jti,
             "chain": row.chain,
@@ -84,4 +109,37 @@ pub(crate) fn list(core: &Arc<Core>, identity: &str) -> Value {
         })
     });
     json!({ "delegations": shown.collect::<Vec<_>>() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(actions: &str, resources: &str) -> DelegationRow {
+        let id = |path: &str| format!("spiffe://example.org/{path}");
+        DelegationRow {
+            index: 1,
+            jti: "one".to_owned(),
+            chain: vec![id("people/ada"), id("agents/helper")],
+            rests_on: Vec::new(),
+            actions: actions.to_owned(),
+            resources: resources.to_owned(),
+            node: String::new(),
+            not_before: 0,
+            not_after: 1,
+        }
+    }
+
+    #[test]
+    fn a_scope_that_cannot_be_read_is_not_taken_for_any() {
+        for (actions, resources) in [("null", "null"), ("[\"select\"]", "null")] {
+            assert!(chain(&[&row(actions, resources)], "example.org").is_ok());
+        }
+        for bad in ["", "{", "[1]", "\"select\"", "[\"select\""] {
+            for row in [row(bad, "null"), row("null", bad)] {
+                let refused = chain(&[&row], "example.org").unwrap_err();
+                assert_eq!(refused.code, "DELEGATION-SCOPE-UNREADABLE", "{bad}");
+            }
+        }
+    }
 }

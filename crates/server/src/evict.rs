@@ -159,7 +159,11 @@ async fn record(
         }
         // What can be recorded later is the revocation alone: the machine is then out until it is
         // readmitted.
-        Err(failure) if failure.waits() => revoke::record_cut(core, revocation).await,
+        Err(failure) if failure.waits() => {
+            let waits = revoke::record_cut(core, revocation).await?;
+            revoke::delegations_fall(core).await;
+            Ok(waits)
+        }
         Err(failure) => Err(failure.into()),
     }
 }

@@ -3,13 +3,14 @@
 use crate::core::Core;
 use crate::refusal::Refusal;
 use facts::Finding;
-use ledger::{Base64, Checkpoint, Hash, LedgerKey};
+use ledger::{Base64, Checkpoint, Digest, Hash, LedgerKey};
 use ledger_store::{Mirror, Options, Reader, StoreError};
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use store::{GatewayRow, SvidRow};
+use tokio::sync::OwnedMutexGuard;
 
 /// Ledgers that one gateway identity may have anchored, on all its machines.
 const ORIGINS: usize = 256;
@@ -27,6 +28,8 @@ pub(crate) struct Kept {
     reader: Reader,
     /// A record of this server's ledger names it: it is kept, and kept open.
     named: AtomicBool,
+    /// Held from the look at the anchor in force until the next one is in the ledger, whichever stream it comes by.
+    anchoring: Arc<tokio::sync::Mutex<()>>,
     /// Nothing was here before it was opened.
     new: bool,
 }
@@ -115,6 +118,7 @@ impl Mirrors {
             reader,
             mirror: Mutex::new(mirror),
             named: AtomicBool::new(false),
+            anchoring: Arc::default(),
         });
         open.insert(origin.to_owned(), Arc::clone(&kept));
         Ok(kept)
@@ -136,10 +140,12 @@ impl Mirrors {
         });
     }
 
-    /// As [`Mirrors::open`], for a gateway that has anchored before.
+    /// As [`Mirrors::open`], for a gateway that has anchored before. What is not here up to its anchor, or is not
+    /// what was anchored, nobody reads.
     pub(crate) fn of(&self, row: &GatewayRow) -> Result<Arc<Kept>, Refusal> {
         let kept = self.open(&key_of(row)?)?;
         kept.named();
+        kept.reaches(&row.origin, row.size, &row.root)?;
         Ok(kept)
     }
 
@@ -182,6 +188,42 @@ pub(crate) fn ledger_key(origin: &str, spki: &[u8]) -> Result<LedgerKey, Refusal
 impl Kept {
     pub(crate) const fn reader(&self) -> &Reader {
         &self.reader
+    }
+
+    /// For as long as the guard lives nobody else anchors this ledger.
+    pub(crate) async fn alone(&self) -> OwnedMutexGuard<()> {
+        Arc::clone(&self.anchoring).lock_owned().await
+    }
+
+    /// Whether the first `size` records are those with this root. Blocks on the disk.
+    pub(crate) fn has(&self, size: u64, root: &str) -> Result<bool, StoreError> {
+        Ok(Digest(self.reader.root(size)?).to_string() == root)
+    }
+
+    /// INVARIANT: nobody reads a mirror that is shorter than its anchor, or is not of the ledger that was anchored: an
+    /// answer from it would leave out what happened.
+    pub(crate) fn reaches(&self, origin: &str, size: u64, root: &str) -> Result<(), Refusal> {
+        let held = self.reader.size();
+        if held < size {
+            return Err(Refusal::Unavailable(
+                Finding::new(
+                    "LEDGER-MIRROR",
+                    "a gateway's ledger is not here up to its anchor",
+                )
+                .expected(format!("{size} records of {origin}"))
+                .observed(format!("{held} records"))
+                .next("wait until the gateway is connected: its records are fetched again"),
+            ));
+        }
+        let same = self.has(size, root);
+        if same.map_err(|error| Refusal::internal("reading a mirror", &error))? {
+            return Ok(());
+        }
+        Err(Refusal::Unavailable(
+            Finding::new("LEDGER-MIRROR-OTHER", "a gateway's ledger is kept here as another than was anchored")
+                .expected(format!("{size} records of {origin} with the root {root}"))
+                .next("keep the mirror as evidence, revoke the gateway and look at its machine: trilith ledger search --ledger server --type anchor"),
+        ))
     }
 
     /// A record of this server's ledger names the mirror.

@@ -40,13 +40,24 @@ pub(crate) async fn revoke(
 ) -> Result<Option<u64>, Refusal> {
     cut_now(core, &revocation);
     tell_nodes(core, &revocation);
-    // Of a serial nothing else follows: what rests on a link falls by its `jti`.
-    let more = revocation.kind != TargetKind::Serial;
-    let recorded = record_cut(core, revocation).await?;
-    if more {
-        delegations_fall(core).await;
-    }
-    Ok(recorded)
+    // INVARIANT: what has been cut is recorded, and what rests on it falls, also when whoever asked goes away in
+    // between.
+    let core = Arc::clone(core);
+    let recording = async move {
+        let more = drags(revocation.kind);
+        let recorded = record_cut(&core, revocation).await?;
+        if more {
+            delegations_fall(&core).await;
+        }
+        Ok(recorded)
+    };
+    let recorded = tokio::spawn(recording).await;
+    recorded.map_err(|error| Refusal::internal("recording a revocation", &error))?
+}
+
+/// Whether delegations fall with it. Of a serial nothing else follows: what rests on a link falls by its `jti`.
+fn drags(kind: TargetKind) -> bool {
+    kind != TargetKind::Serial
 }
 
 /// What somebody let others act by falls with them. The revocation stands, whatever comes of this: the next
@@ -148,10 +159,12 @@ pub(crate) async fn are_recorded(core: &Arc<Core>, keys: Vec<Key>) -> Result<(),
 
 /// Records what waits, one by one, until the disk is full again.
 pub(crate) async fn record_waiting(core: &Arc<Core>) {
+    let mut more = false;
     while let Some((key, record)) = core.unrecorded.next() {
         match core.journal.append_reserved(vec![record.into()]).await {
             Ok(_) => {
                 core.metrics.revocations.inc();
+                more |= drags(key.0);
                 // Forgotten only now that the state speaks for it.
                 if let Err(refusal) = are_recorded(core, vec![key]).await {
                     tracing::warn!(%refusal, "a recorded cut is recorded again after the next start");
@@ -159,9 +172,13 @@ pub(crate) async fn record_waiting(core: &Arc<Core>) {
             }
             Err(error) => {
                 tracing::debug!(%error, "a cut is still not recorded");
-                return;
+                break;
             }
         }
+    }
+    // What rests on it was judged when it was cut, and may not have been taken back: the server ended, or failed.
+    if more {
+        delegations_fall(core).await;
     }
 }
 

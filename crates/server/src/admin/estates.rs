@@ -2,6 +2,7 @@
 
 mod effect;
 
+use super::again::again;
 use super::approving::{self, Approved};
 use super::{Admitted, act};
 use crate::core::{Core, draft};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 use store::EstateRow;
+use tokio_util::sync::CancellationToken;
 
 /// What a set of files would be.
 struct Planned {
@@ -250,8 +252,62 @@ pub(super) async fn apply(
     admitted: &Admitted,
     request: v1::EstateRequest,
 ) -> Result<Value, Refusal> {
-    // One at a time; whoever waited finds another base than the one it planned against.
-    let _alone = core.applying.lock().await;
+    let gone = CancellationToken::new();
+    let _here = gone.clone().drop_guard();
+    let (core, admitted) = (Arc::clone(core), admitted.clone());
+    let applying = async move {
+        // One at a time, until what is recorded is in force and judged by; whoever waited finds another base than the
+        // one it planned against.
+        let prepared = async {
+            let alone = core.applying.lock().await;
+            Ok((alone, prepared(&core, &admitted, request).await?))
+        };
+        let prepared: Result<_, Refusal> = tokio::select! {
+            prepared = prepared => prepared,
+            () = gone.cancelled() => Err(left()),
+        };
+        let (_alone, prepared) = prepared?;
+        match prepared {
+            Prepared::Told(document) => Ok(document),
+            // INVARIANT: a version that is recorded is taken up and judged by, also when whoever applied it goes away.
+            Prepared::Ready(ready) => in_force(&core, &admitted, *ready).await,
+        }
+    };
+    let applied = tokio::spawn(applying).await;
+    applied.map_err(|error| Refusal::internal("applying an estate", &error))?
+}
+
+/// Whoever applied has gone away before the version was recorded. Nobody reads it.
+fn left() -> Refusal {
+    let finding = Finding::new("ESTATE-LEFT", "whoever applied the estate went away");
+    Refusal::Unavailable(finding.next("nothing was applied; apply it again"))
+}
+
+/// What comes of the files before anything is in force.
+enum Prepared {
+    /// Nothing more is to be done.
+    Told(Value),
+    Ready(Box<Ready>),
+}
+
+/// A version that may be recorded and put in force.
+struct Ready {
+    entry: Entry,
+    estate: Arc<Estate>,
+    version: HexDigest,
+    old: Option<Arc<Current>>,
+    document: Value,
+    proof_index: Option<u64>,
+    approval_index: Option<Decimal>,
+}
+
+/// Plans, proves, and records why the version may be; `applying` is held.
+async fn prepared(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::EstateRequest,
+) -> Result<Prepared, Refusal> {
+    again(core, admitted).await?;
     core.signing.check()?;
     let old = core.current.load_full();
     based(core, &request.base, old.as_deref())?;
@@ -272,12 +328,12 @@ pub(super) async fn apply(
     }
     if let Some(finding) = planned.refused {
         if request.document {
-            return Ok(planned.document);
+            return Ok(Prepared::Told(planned.document));
         }
         return Err(Refusal::Precondition(finding));
     }
     let (Some(estate), Some(report)) = (planned.estate, planned.report) else {
-        return Ok(planned.document);
+        return Ok(Prepared::Told(planned.document));
     };
     let reissue = request.reissue;
     if !reissue
@@ -286,7 +342,7 @@ pub(super) async fn apply(
             .is_some_and(|old| old.estate.version() == estate.version())
     {
         // Whoever applies what is in force has what they want.
-        return Ok(planned.document);
+        return Ok(Prepared::Told(planned.document));
     }
     let version: HexDigest = estate
         .version()
@@ -297,6 +353,8 @@ pub(super) async fn apply(
     let proved = serde_json::to_vec(&report.document)
         .map_err(|error| Refusal::internal("writing the proof", &error))?;
     let proved = core.put_blob(proved).await?;
+    // The proof may have taken minutes.
+    again(core, admitted).await?;
 
     let by = |record: ledger::RecordBuilder| draft(record.actor(&admitted.name(), admitted.auth));
     let mut approval_index = None;
@@ -339,21 +397,37 @@ pub(super) async fn apply(
         floor: Decimal(floor),
     };
     let entry = Entry::with_blob(by(record.record())?, blob);
+    Ok(Prepared::Ready(Box::new(Ready {
+        entry,
+        estate,
+        version,
+        old,
+        document: planned.document,
+        proof_index,
+        approval_index,
+    })))
+}
+
+/// Records the version, takes it up, and judges by it what runs.
+async fn in_force(core: &Arc<Core>, admitted: &Admitted, ready: Ready) -> Result<Value, Refusal> {
+    let Ready {
+        entry,
+        estate,
+        version,
+        old,
+        mut document,
+        proof_index,
+        approval_index,
+    } = ready;
+    // INVARIANT: right before the record, after all that waits.
+    again(core, admitted).await?;
     let committed = core.journal.append_one(entry).await?;
     let current = Arc::new(Current::new(estate, committed.index(), version));
     let installing = (Arc::clone(core), Arc::clone(&current));
-    // INVARIANT: a version that is recorded is taken up and judged by, also when whoever applied it goes away.
-    let taking_up = async move {
-        let (core, current) = (Arc::clone(&installing.0), Arc::clone(&installing.1));
-        tokio::task::spawn_blocking(move || install(&installing.0, &installing.1))
-            .await
-            .map_err(|error| Refusal::internal("taking up the estate", &error))??;
-        rejudge(&core, old, current).await
-    };
-    let judged = tokio::spawn(taking_up).await;
-    let judged = judged.map_err(|error| Refusal::internal("taking up the estate", &error))?;
-    let (revoked, reconsidered) = judged?;
-    let mut document = planned.document;
+    tokio::task::spawn_blocking(move || install(&installing.0, &installing.1))
+        .await
+        .map_err(|error| Refusal::internal("taking up the estate", &error))??;
+    let (revoked, reconsidered) = rejudge(core, old, Arc::clone(&current)).await?;
     if let Value::Object(fields) = &mut document {
         fields.insert("index".to_owned(), json!(current.index));
         fields.insert("proof_index".to_owned(), json!(proof_index));

@@ -9,7 +9,7 @@ use facts::Finding;
 use ledger::body::{self, Anchor};
 use ledger::pack::{Answers, PackBuilder, Question, grounds};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Base64, Record};
+use ledger::{Base64, Checkpoint, Digest, Record};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -293,6 +293,9 @@ impl Unopened {
         let key = mirrors::ledger_key(&self.origin, &self.key.0)?;
         let kept = core.mirrors.open(&key)?;
         kept.named();
+        let head = Checkpoint::open(&self.checkpoint, &key)
+            .map_err(|error| Refusal::internal("reading an anchor", &error))?;
+        kept.reaches(&self.origin, self.size, &Digest(head.root).to_string())?;
         Ok(Anchored {
             anchor: self.anchor,
             origin: self.origin.clone(),

@@ -1,15 +1,16 @@
 //! A delegation that somebody asks for: judged by the estate, recorded, signed, in this order.
 
-use super::{chain, stands};
+use super::{chain, right, stands};
 use crate::core::{Core, draft, stamp};
 use crate::current::Current;
 use crate::metrics::Kind;
 use crate::people::LoggedIn;
 use crate::refusal::Refusal;
-use estate::{Chain, Scope};
+use estate::{Chain, Login, Scope};
 use facts::{Finding, Timestamp};
-use ledger::Digest;
+use identity::PreparedDelegation;
 use ledger::body::{Body as _, Delegation};
+use ledger::{Digest, Draft};
 use spiffe_core::delegation::{DelegationToken, Link, Narrowed, Terms};
 use spiffe_core::{Serial, SpiffeId};
 use std::sync::Arc;
@@ -40,16 +41,24 @@ pub(crate) struct Made {
     pub(crate) index: u64,
 }
 
-/// Who delegates, as the record says it.
-struct By {
-    id: SpiffeId,
-    auth: String,
+/// Who delegates, as the record says it, and what shows it.
+pub(super) struct By {
+    pub(super) id: SpiffeId,
+    pub(super) auth: String,
     /// Machine of its SVID.
-    node: String,
+    pub(super) node: String,
+    pub(super) shown: Shown,
+}
+
+/// What shows who delegates. The right to it lasts as long as this does.
+pub(super) enum Shown {
+    /// The login of a person's session.
+    Login(Login),
+    Svid(Box<SvidRow>),
 }
 
 /// What a delegation rests on, its last record's index beside it.
-struct Before {
+pub(super) struct Before {
     terms: Terms,
     index: u64,
     chain: Chain,
@@ -68,6 +77,7 @@ pub(crate) async fn first(core: &Arc<Core>, person: &LoggedIn, ask: Ask) -> Resu
         id,
         auth: "oidc".to_owned(),
         node: String::new(),
+        shown: Shown::Login(person.login().clone()),
     };
     make(core, &current, by, None, ask).await
 }
@@ -92,6 +102,7 @@ pub(crate) async fn next(
         id,
         auth: format!("x509:{}", svid.serial),
         node: svid.node.clone(),
+        shown: Shown::Svid(Box::new(svid.clone())),
     };
     make(core, &current, by, Some(before), ask).await
 }
@@ -130,7 +141,7 @@ fn presented(core: &Core, token: &str, presenter: &SpiffeId) -> Result<Before, R
     })
 }
 
-fn revoked(jti: &str) -> Refusal {
+pub(super) fn revoked(jti: &str) -> Refusal {
     Refusal::Denied(
         Finding::new(
             "DELEGATION-TOKEN-REVOKED",
@@ -148,13 +159,32 @@ async fn make(
     before: Option<Before>,
     ask: Ask,
 ) -> Result<Made, Refusal> {
+    let decided = decide(core, current, &by, before.as_ref(), ask)?;
+    conclude(core, current, &by, decided).await
+}
+
+/// What the estate grants, and neither recorded nor signed yet.
+pub(super) struct Decided {
+    prepared: PreparedDelegation,
+    record: Draft,
+    jti: String,
+    expires_at: Timestamp,
+}
+
+pub(super) fn decide(
+    core: &Core,
+    current: &Current,
+    by: &By,
+    before: Option<&Before>,
+    ask: Ask,
+) -> Result<Decided, Refusal> {
     core.signing.check()?;
     let to = delegate(core, &ask.to)?;
     let list = |words: Vec<String>| (!words.is_empty()).then_some(words);
     let (actions, resources) = (list(ask.actions), list(ask.resources));
     let scope =
         Scope::from_words(actions.as_deref(), resources.as_deref()).map_err(Refusal::Invalid)?;
-    let chain = match &before {
+    let chain = match before {
         Some(before) => before.chain.clone(),
         None => Chain::of(by.id.identity_path()),
     };
@@ -166,6 +196,10 @@ async fn make(
         .estate
         .may_delegate(&chain)
         .map_err(Refusal::Denied)?;
+    let prefix = format!("spiffe://{}/", core.trust_domain);
+    let principals = chain.principals().iter();
+    let principals: Vec<String> = principals.map(|path| format!("{prefix}{path}")).collect();
+    right::holds(core, current, by, &principals)?;
     if core.state().delegations_of(by.id.as_str()) >= MOST_LIVE {
         return Err(Refusal::Limited(
             Finding::new(
@@ -183,7 +217,7 @@ async fn make(
         to,
         jti: Serial::from_random(crypto::random()),
         issued_at: Timestamp::from_secs(now.as_secs()),
-        expires_at: ends(core, now, longest.as_secs(), ask.ttl_s, before.as_ref())?,
+        expires_at: ends(core, now, longest.as_secs(), ask.ttl_s, before)?,
         scope: Narrowed { actions, resources },
         record: None,
     };
@@ -199,9 +233,9 @@ async fn make(
         rests_on: rests_on.map(|link| link.jti.to_string()).collect(),
         actions: link.scope.actions.clone(),
         resources: link.scope.resources.clone(),
-        node: by.node,
+        node: by.node.clone(),
     };
-    let terms = match &before {
+    let terms = match before {
         Some(before) => before.terms.then(before.index, link),
         None => Terms::new(by.id.clone(), vec![link]),
     };
@@ -221,8 +255,30 @@ async fn make(
         .actor(by.id.as_str(), &by.auth)
         .at(stamp)
         .estate(current.reference());
-    let committed = core.append_one(draft(record)?).await?;
-    still_right(core, current, &jti)?;
+    Ok(Decided {
+        prepared,
+        record: draft(record)?,
+        jti,
+        expires_at,
+    })
+}
+
+/// Records, asks again, signs.
+pub(super) async fn conclude(
+    core: &Arc<Core>,
+    current: &Current,
+    by: &By,
+    decided: Decided,
+) -> Result<Made, Refusal> {
+    let Decided {
+        prepared,
+        record,
+        jti,
+        expires_at,
+    } = decided;
+    let committed = core.append_one(record).await?;
+    // INVARIANT: a right that ended before the record came into the ledger is none.
+    right::confirm(core, current, by, &jti).await?;
     // INVARIANT 1: nothing is signed whose record is not in the ledger.
     let token = prepared
         .finish(&committed.receipt())
@@ -290,21 +346,4 @@ fn ends(
         ));
     }
     Ok(ends)
-}
-
-/// What came into the ledger between the decision and the record counts as well.
-fn still_right(core: &Core, decided: &Current, jti: &str) -> Result<(), Refusal> {
-    let row = core.state().delegation(jti).cloned();
-    let Some(row) = row.filter(|row| stands(core, row)) else {
-        return Err(revoked(jti));
-    };
-    let now = core.estate()?;
-    if now.index == decided.index {
-        return Ok(());
-    }
-    let state = core.state();
-    let links = state.delegation_links(&row).unwrap_or_default();
-    let chain = chain(&links, core.trust_domain.as_str()).map_err(Refusal::Denied)?;
-    now.estate.may_delegate(&chain).map_err(Refusal::Denied)?;
-    Ok(())
 }

@@ -14,7 +14,7 @@ use ledger_store::StoreError;
 use proto::v1::{Anchored, FetchSegments, GatewayHead, SegmentData, delta::Delta};
 use std::sync::Arc;
 use store::{GatewayRow, SvidRow};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OwnedMutexGuard, mpsc, watch};
 
 /// Records asked for at once; the gateway sends fewer when they are large.
 const AT_ONCE: u32 = 4_096;
@@ -204,6 +204,7 @@ impl Anchoring {
                 let records = std::mem::take(&mut fetching.records);
                 self.keep(fetching.first, records, segment.checkpoint)
                     .await?;
+                self.is_what_was_anchored(fetching.first, end).await?;
                 (fetching.first, fetching.bytes) = (end, 0);
             }
             self.fetching = Some(fetching);
@@ -232,8 +233,30 @@ impl Anchoring {
         Ok(())
     }
 
+    /// Once a mirror that was lost has reached its anchor again: what comes after it is fetched only if this is the
+    /// ledger that was anchored.
+    async fn is_what_was_anchored(&mut self, first: u64, end: u64) -> Result<(), Refusal> {
+        let known = self
+            .core
+            .state()
+            .gateway(self.key.origin().as_str())
+            .cloned();
+        let Some(known) = known.filter(|known| first < known.size && known.size <= end) else {
+            return Ok(());
+        };
+        let kept = self.kept().await?;
+        self.differs(kept, vec![(known.size, known.root)]).await
+    }
+
     /// Records the head, unless that very head is recorded.
-    async fn anchor(&self, note: &str, checkpoint: &Checkpoint) -> Result<Option<Delta>, Refusal> {
+    async fn anchor(
+        &mut self,
+        note: &str,
+        checkpoint: &Checkpoint,
+    ) -> Result<Option<Delta>, Refusal> {
+        let kept = self.kept().await?;
+        // INVARIANT: what agrees with the anchor in force is the next one, whatever other streams of this ledger send.
+        let alone = kept.alone().await;
         let origin = self.key.origin().as_str();
         let known = self.core.state().gateway(origin).cloned();
         self.agrees(checkpoint, known.as_ref()).await?;
@@ -253,10 +276,8 @@ impl Anchoring {
         };
         let auth = format!("x509:{}", self.svid.serial);
         let record = draft(body.record().actor(&self.svid.spiffe_id, &auth))?;
-        let index = self.record(record).await?;
-        if let Some(kept) = &self.kept {
-            kept.named();
-        }
+        let index = self.record(record, alone).await?;
+        kept.named();
         Ok(Some(Delta::Anchored(Anchored {
             size: checkpoint.size,
             index,
@@ -282,9 +303,14 @@ impl Anchoring {
             }
             heads.push((known.size, known.root.clone()));
         }
+        self.differs(kept, heads).await
+    }
+
+    /// Refuses what is kept unless it has each of these sizes with its root.
+    async fn differs(&self, kept: Arc<Kept>, heads: Vec<(u64, String)>) -> Result<(), Refusal> {
         let differs = tokio::task::spawn_blocking(move || {
             for (size, root) in heads {
-                if Digest(kept.reader().root(size)?).to_string() != root {
+                if !kept.has(size, &root)? {
                     return Ok(Some((size, root)));
                 }
             }
@@ -304,10 +330,23 @@ impl Anchoring {
 
     /// Records the anchor as soon as the server may sign: a gateway whose server is behind another
     /// peer goes on following, and hears of cuts.
-    async fn record(&self, record: ledger::Draft) -> Result<u64, Refusal> {
+    async fn record(
+        &self,
+        record: ledger::Draft,
+        mut alone: OwnedMutexGuard<()>,
+    ) -> Result<u64, Refusal> {
         let mut allowed = self.core.signing.watch();
         loop {
-            match self.core.journal.append_one(record.clone()).await {
+            let (core, draft) = (Arc::clone(&self.core), record.clone());
+            // INVARIANT: nobody else looks at the anchor in force while this one is on its way, also when the stream
+            // that it came by ends.
+            let appending =
+                tokio::spawn(async move { (core.journal.append_one(draft).await, alone) });
+            let appended = appending
+                .await
+                .map_err(|error| Refusal::internal("recording an anchor", &error))?;
+            alone = appended.1;
+            match appended.0 {
                 Ok(committed) => return Ok(committed.index()),
                 Err(Failure::Blocked(finding)) => {
                     if allowed.wait_for(|allowed| *allowed).await.is_err() {

@@ -5,7 +5,7 @@ use crate::core::Core;
 use crate::listener::Peer;
 use crate::refusal::Refusal;
 use crypto::PublicKey;
-use estate::Estate;
+use estate::{Estate, Login};
 use facts::{Finding, Timestamp};
 use ledger::body::TargetKind;
 use std::collections::HashMap;
@@ -20,12 +20,18 @@ const OF_A_PERSON: usize = 16;
 #[derive(Debug, Clone)]
 pub(crate) struct LoggedIn {
     person: String,
+    login: Login,
 }
 
 impl LoggedIn {
     /// The path of the person's identity.
     pub(crate) fn person(&self) -> &str {
         &self.person
+    }
+
+    /// What the provider knows the person by.
+    pub(crate) const fn login(&self) -> &Login {
+        &self.login
     }
 }
 
@@ -232,6 +238,10 @@ pub(crate) fn logged_in(core: &Core, peer: &Peer) -> Result<LoggedIn, Refusal> {
     }
     Ok(LoggedIn {
         person: session.person.clone(),
+        login: Login {
+            issuer: session.issuer.clone(),
+            subject: session.subject.clone(),
+        },
     })
 }
 

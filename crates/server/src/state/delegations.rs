@@ -83,6 +83,17 @@ impl State {
         before.chain([Some(row)]).collect()
     }
 
+    /// Who of `chain` may take part in no delegation now: an identity that was revoked and not restored; else
+    /// `node`, if that machine is locked. Of a delegation that came into the ledger after the revocation,
+    /// [`State::delegation_stands`] says nothing: what was revoked before may have been restored since.
+    #[must_use]
+    pub fn delegation_barred<'a>(&self, chain: &'a [String], node: &'a str) -> Option<&'a str> {
+        let mut names = chain.iter().map(String::as_str);
+        let identity = names.find(|one| self.barred(one).is_some());
+        let locked = self.node(node).is_some_and(|node| node.locked.is_some());
+        identity.or_else(|| locked.then_some(node))
+    }
+
     /// True when no revocation covers it or what it rests on: none of a `jti`, and none of an identity on either
     /// side of a link, or of the machine from which it was asked for, after that link.
     #[must_use]
@@ -100,5 +111,65 @@ impl State {
                     .all(|one| before(TargetKind::Identity, one))
                 && (link.node.is_empty() || before(TargetKind::Machine, &link.node))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use store::{Change, MetaRow, NodeRow, RevocationRow};
+
+    const ADA: &str = "spiffe://example.org/people/ada";
+    const HELPER: &str = "spiffe://example.org/agents/helper";
+
+    fn revocation(index: u64, kind: &str, value: &str) -> Change {
+        Change::Revocation(RevocationRow {
+            index,
+            kind: kind.to_owned(),
+            value: value.to_owned(),
+            reason: String::new(),
+            by: String::new(),
+        })
+    }
+
+    fn node(locked: bool) -> Change {
+        Change::Node(NodeRow {
+            name: "m1".to_owned(),
+            generation: 1,
+            renewal: None,
+            verdict: 1,
+            evidence_time: 0,
+            facts: String::new(),
+            key: None,
+            locked: locked.then(|| "AGENT-REVOKED".to_owned()),
+            locked_at: locked.then_some(4),
+            readmitted: None,
+            dead: None,
+            dead_before: None,
+            stated: None,
+        })
+    }
+
+    /// The revocation is record 5, the delegation, decided before it, record 6.
+    #[test]
+    fn a_delegation_that_is_recorded_after_a_revocation_is_barred_by_it() {
+        let chain = [ADA.to_owned(), HELPER.to_owned()];
+        for whose in [ADA, HELPER] {
+            let mut state = State::default();
+            state.absorb(&node(false));
+            assert_eq!(state.delegation_barred(&chain, "m1"), None);
+            state.absorb(&revocation(5, "identity", whose));
+            assert_eq!(state.delegation_barred(&chain, ""), Some(whose));
+            // Who was restored since may again.
+            state.absorb(&Change::Meta(MetaRow {
+                key: format!("restored {whose}"),
+                value: "7".to_owned(),
+            }));
+            assert_eq!(state.delegation_barred(&chain, "m1"), None);
+        }
+        let mut state = State::default();
+        state.absorb(&node(true));
+        assert_eq!(state.delegation_barred(&chain, "m1"), Some("m1"));
+        assert_eq!(state.delegation_barred(&chain, ""), None);
     }
 }

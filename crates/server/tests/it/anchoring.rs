@@ -307,3 +307,85 @@ async fn a_fork_and_a_shorter_ledger_are_refused_after_their_mirror_was_lost() {
     let known = fixture.status().await["gateways"][0]["size"].as_u64();
     assert_eq!(known, Some(size));
 }
+
+/// As [`anchored`], with the gateway's checkpoint after every segment. The first index of each that was asked for, and
+/// what was said in the end.
+async fn fetched(gateway: &mut Gateway, ledger: &Ledger) -> (Vec<u64>, String) {
+    let origin = format!("{DOMAIN}/gateway/pg");
+    let signer = ledger::LedgerSigner::new(&origin, Arc::clone(&gateway.signer) as _).unwrap();
+    let head = ledger.reader().head();
+    let head = GatewayHead {
+        checkpoint: head.note.as_ref().to_owned(),
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    gateway.send(Message::Head(head)).await;
+    let mut from = Vec::new();
+    loop {
+        match gateway.next().await {
+            Ok(delta::Delta::Fetch(fetch)) => {
+                from.push(fetch.from_index);
+                let end = ledger.reader().size().min(fetch.from_index + 40);
+                let checkpoint = ledger::Checkpoint {
+                    origin: signer.key().origin().clone(),
+                    size: end,
+                    root: ledger.reader().root(end).unwrap(),
+                };
+                let segment = SegmentData {
+                    request: fetch.request,
+                    first_index: fetch.from_index,
+                    records: ledger.reader().read(fetch.from_index..end).unwrap(),
+                    checkpoint: signer.sign(&checkpoint).unwrap(),
+                };
+                gateway.send(Message::Segment(segment)).await;
+            }
+            Ok(delta::Delta::Anchored(_)) => return (from, "anchored".to_owned()),
+            Ok(_) => {}
+            Err(status) => return (from, finding(&status).code.into_owned()),
+        }
+    }
+}
+
+/// What is said to whoever reads the mirrored ledger.
+async fn read(fixture: &Fixture) -> Result<u64, String> {
+    let request = proto::v1::RecordsRequest {
+        ledger: "pg".to_owned(),
+        ..proto::v1::RecordsRequest::default()
+    };
+    let code = |status: tonic::Status| finding(&status).code.into_owned();
+    let stream = fixture.admin().await.records(request).await;
+    let mut stream = stream.map_err(code)?.into_inner();
+    let mut count = 0;
+    while stream.message().await.map_err(code)?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A gateway that was taken waits for its mirror to be lost, and brings another past to it, with more records.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_past_for_a_lost_mirror_is_found_at_the_anchor_and_read_by_nobody() {
+    let (mut fixture, gateway, own) = with_anchor().await;
+    let size = own.reader().size();
+    assert_eq!(read(&fixture).await, Ok(size));
+    let other = open(
+        &fixture.dir.path().join("other"),
+        Arc::clone(&gateway.signer) as _,
+    );
+    fill(&other, 9_000_000);
+    assert!(other.reader().size() > size + 400);
+
+    fixture.stop().await;
+    std::fs::remove_dir_all(fixture.dir.path().join("data/mirrors")).unwrap();
+    fixture.go_on().await;
+    assert_eq!(read(&fixture).await, Err("LEDGER-MIRROR".to_owned()));
+    let mut stream = gateway.reconnect(&fixture).await;
+    stream.hello(0, Vec::new()).await;
+    let (from, said) = fetched(&mut stream, &other).await;
+    assert_eq!(said, "ANCHOR-REFUSED");
+    let last = from.last().copied().unwrap();
+    assert!(last < size, "{last} was still fetched, {size} are anchored");
+    assert_eq!(read(&fixture).await, Err("LEDGER-MIRROR-OTHER".to_owned()));
+    let known = fixture.status().await["gateways"][0]["size"].as_u64();
+    assert_eq!(known, Some(size));
+}

@@ -1,5 +1,7 @@
 //! Delegations as the server makes them, records them and takes them back.
 
+mod overtaken;
+
 use crate::follower::Gateway;
 use crate::harness::{
     DOMAIN, Fixture, Held, Link, Machine, PROGRAM, config, estate, finding, program,

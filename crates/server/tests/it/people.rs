@@ -2,6 +2,7 @@
 //! here wrote.
 
 pub(crate) mod forger;
+mod queued;
 
 use crate::harness::{Fixture, Link, estate, finding};
 use crypto::{Algorithm, KeyPair, Signer as _};

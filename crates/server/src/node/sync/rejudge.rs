@@ -38,6 +38,8 @@ pub(crate) async fn rejudge(
     new: Arc<Current>,
 ) -> Result<(usize, usize), Refusal> {
     let before = old.clone();
+    // `new` is in force: what comes into the ledger from here on is confirmed by it.
+    let records = core.state().applied();
     // What follows may wait for the disk, or fail on it.
     if let Err(refusal) = crate::seals::withdraw(core).await {
         tracing::error!(%refusal, "boots that are withdrawn may still be told of");
@@ -58,7 +60,7 @@ pub(crate) async fn rejudge(
     let revoked = refused.len() + unread.len();
     withdraw(core, refused, &reason).await?;
     withdraw(core, unread, "what it rested on cannot be read").await?;
-    crate::delegating::settle(core).await?;
+    crate::delegating::settle_by(core, before.clone(), Arc::clone(&new), records).await?;
     crate::attesting::judge_again(core, before, Arc::clone(&new)).await;
     if let Err(refusal) = crate::seals::refresh(core).await {
         // Upkeep tries again.
