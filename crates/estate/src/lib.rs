@@ -23,6 +23,7 @@
 
 mod action;
 mod administrator;
+mod annotation;
 mod approval;
 mod ask;
 mod assumptions;
@@ -68,6 +69,7 @@ pub use approval::{
     Approval, ApprovalSubject, GovernedChange, GovernedKind, LONGEST_APPROVAL_MS, approval_bytes,
     approved,
 };
+pub use annotation::{ANNOTATIONS, said};
 pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
@@ -92,7 +94,7 @@ pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use format::{Formatted, format};
 pub use invariant::{Except, Given, Invariant, InvariantKind};
 pub use lint::rings::unknown_rings;
-pub use lint::{Means, Remark, Severity};
+pub use lint::{Annotated, Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Delegation, Enforcement, Identity, Login, Machine, NitroImage,
     NitroReference, Party, References, Resource, Scope, Settings, SnpBy, SnpImage, SnpPolicy,
