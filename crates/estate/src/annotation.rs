@@ -87,7 +87,10 @@ mod tests {
             of("me; control SOC2-CC6.1"),
             r#" (owner "me; control SOC2-CC6.1")"#
         );
-        assert_eq!(of("a\nallowed \u{202e}"), r#" (owner "a\nallowed \u{202e}")"#);
+        assert_eq!(
+            of("a\nallowed \u{202e}"),
+            r#" (owner "a\nallowed \u{202e}")"#
+        );
     }
 
     #[test]

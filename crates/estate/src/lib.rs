@@ -65,11 +65,11 @@ mod word;
 
 pub use action::Action;
 pub use administrator::Administrator;
+pub use annotation::{ANNOTATIONS, said};
 pub use approval::{
     Approval, ApprovalSubject, GovernedChange, GovernedKind, LONGEST_APPROVAL_MS, approval_bytes,
     approved,
 };
-pub use annotation::{ANNOTATIONS, said};
 pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};

@@ -310,7 +310,10 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         let explanation = json!(current.estate.why(&request));
         let explanation = with_undeclared(explanation, &current.estate, &resource);
         let facts: Vec<_> = facts.iter().collect();
-        at_record(json!({ "explanation": explanation, "facts": facts }), &current)
+        at_record(
+            json!({ "explanation": explanation, "facts": facts }),
+            &current,
+        )
     })
     .await
 }
