@@ -240,7 +240,11 @@ impl fmt::Display for Counterexample {
             "{} {verb} {} {}",
             self.principal, self.action, self.resource
         )?;
-        let places: Vec<_> = self.because.iter().map(ToString::to_string).collect();
+        let places: Vec<_> = self
+            .because
+            .iter()
+            .map(|policy| policy.with_reasons())
+            .collect();
         match (places.is_empty(), self.allowed) {
             (false, _) => write!(f, ", because of {}", places.join(" and "))?,
             (true, false) => write!(f, ", because no policy allows it")?,

@@ -23,6 +23,7 @@
 
 mod action;
 mod administrator;
+mod annotation;
 mod approval;
 mod ask;
 mod assumptions;
@@ -64,6 +65,7 @@ mod word;
 
 pub use action::Action;
 pub use administrator::Administrator;
+pub use annotation::{ANNOTATIONS, said};
 pub use approval::{
     Approval, ApprovalSubject, GovernedChange, GovernedKind, LONGEST_APPROVAL_MS, approval_bytes,
     approved,
@@ -92,7 +94,7 @@ pub use files::{EstateFiles, MAX_FILES, MAX_TOTAL_BYTES};
 pub use format::{Formatted, format};
 pub use invariant::{Except, Given, Invariant, InvariantKind};
 pub use lint::rings::unknown_rings;
-pub use lint::{Means, Remark, Severity};
+pub use lint::{Annotated, Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Delegation, Enforcement, Identity, Login, Machine, NitroImage,
     NitroReference, Party, References, Resource, Scope, Settings, SnpBy, SnpImage, SnpPolicy,

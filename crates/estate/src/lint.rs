@@ -5,6 +5,7 @@
 //! What must not stand at all, as an `assume` that rests on an agent's word without naming machines, is a
 //! [`Problem`] of compiling: see `policy/lint.rs`.
 
+mod annotations;
 mod contradiction;
 mod declared;
 mod grants;
@@ -21,6 +22,7 @@ use crate::estate::{Estate, on_a_deep_stack};
 use crate::expectations::unknown_names;
 use crate::problem::Problem;
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -51,6 +53,17 @@ pub struct Remark {
     #[serde(flatten)]
     pub problem: Problem,
     pub by: Means,
+    /// Of a policy, its `@id` and what its annotations say of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub policy: Option<Annotated>,
+}
+
+/// Which policy, and what it says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Annotated {
+    pub id: String,
+    /// All but `@id`.
+    pub annotations: BTreeMap<String, String>,
 }
 
 impl Remark {
@@ -64,11 +77,14 @@ impl Remark {
         message: impl Into<String>,
         next: impl Into<String>,
     ) -> Self {
-        Self::new(
-            severity,
-            by,
-            Problem::new(code, &policy.file, policy.line, message).hint(next),
-        )
+        let problem = Problem::new(code, &policy.file, policy.line, message).hint(next);
+        Self {
+            policy: Some(Annotated {
+                id: policy.id.clone(),
+                annotations: policy.annotations.clone(),
+            }),
+            ..Self::new(severity, by, problem)
+        }
     }
 
     pub(crate) const fn new(severity: Severity, by: Means, problem: Problem) -> Self {
@@ -76,6 +92,7 @@ impl Remark {
             severity,
             problem,
             by,
+            policy: None,
         }
     }
 
@@ -102,14 +119,18 @@ impl From<Problem> for Remark {
     }
 }
 
-/// `error: file:line:column: CODE: message (what to do)`
+/// `error: file:line:column: CODE: message (what to do)`, and of a policy that says so, ` (owner …; reason …)`
 impl fmt::Display for Remark {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let severity = match self.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
         };
-        write!(f, "{severity}: {}", self.problem)
+        write!(f, "{severity}: {}", self.problem)?;
+        let said = self.policy.as_ref().map(|policy| {
+            crate::annotation::said(|name| policy.annotations.get(name).map(String::as_str))
+        });
+        f.write_str(&said.unwrap_or_default())
     }
 }
 
@@ -128,9 +149,11 @@ impl Estate {
         for info in &self.policies.list {
             contradiction::check(self, info, &mut remarks);
             grants::check(info, &mut remarks);
+            annotations::check(&info.reference, false, &mut remarks);
         }
         for invariant in &self.invariants {
             contradiction::check_invariant(invariant, &mut remarks);
+            annotations::check(&invariant.reference, true, &mut remarks);
         }
         remarks.extend(unknown_names(self).into_iter().map(Remark::from));
         shadow::check(self, &mut remarks);

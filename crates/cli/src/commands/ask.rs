@@ -39,10 +39,43 @@ pub(crate) async fn why(arguments: WhyArguments, global: &Global) -> Result<(), 
         output::json(&document);
     } else if let Some(chain) = document.get("chain") {
         explain_chain(chain);
+        grounds(&document);
     } else {
         explain(&document);
+        grounds(&document);
     }
     Ok(())
+}
+
+/// On what a live answer rests: the facts of the workload that is the identity now, and the record that made the
+/// estate's version current. A recorded decision has said them of its own time.
+fn grounds(document: &Value) {
+    let Some(place) = estate_record(document) else {
+        return;
+    };
+    let facts = list(document, "/facts");
+    for fact in facts {
+        output::line(format_args!("  {}", fact_line(fact)));
+    }
+    if facts.is_empty() {
+        output::line("  without facts: none is shown of a workload that is it now");
+    }
+    output::line(format_args!("  estate record {place}"));
+}
+
+fn fact_line(fact: &Value) -> String {
+    let source = fact.get("source").and_then(Value::as_str);
+    let source = source.map_or_else(String::new, |source| format!(" ({source})"));
+    format!(
+        "fact {} = {}{source}",
+        text(fact, "/name"),
+        text(fact, "/value")
+    )
+}
+
+/// `server:12`, of answers by the version in force.
+pub(super) fn estate_record(document: &Value) -> Option<&str> {
+    document.get("estate_record").and_then(Value::as_str)
 }
 
 /// What a gateway recorded: where, of whom, under which estate, with which facts, and what it found.
@@ -64,16 +97,12 @@ fn recorded(document: &Value, record: &Value) {
         ));
     }
     output::line(format_args!(
-        "  decided under estate {} (record {})",
+        "  decided under estate {} (record server:{})",
         text(record, "/estate/version"),
         text(record, "/estate/index")
     ));
     for fact in list(document, "/facts") {
-        output::line(format_args!(
-            "  fact {} = {}",
-            text(fact, "/name"),
-            text(fact, "/value")
-        ));
+        output::line(format_args!("  {}", fact_line(fact)));
     }
     for finding in list(record, "/body/findings") {
         output::line(format_args!("  because of {}", plain(finding)));
@@ -247,12 +276,15 @@ pub(super) fn residuals(access: &Value) -> Vec<String> {
     each.collect()
 }
 
+/// `policies/shop.cedar:12 "the shop reads" (owner data team; reason …; control SOC2-CC6.1)`
 pub(super) fn policy_name(policy: &Value) -> String {
+    let annotations = policy.get("annotations");
     format!(
-        "{}:{} {:?}",
+        "{}:{} {:?}{}",
         text(policy, "/file"),
         text(policy, "/line"),
-        text(policy, "/id")
+        text(policy, "/id"),
+        estate::said(|name| annotations?.get(name)?.as_str())
     )
 }
 
@@ -275,5 +307,31 @@ fn plain(value: &Value) -> String {
             fields.get("path").map_or_else(String::new, plain)
         }
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_policy_is_named_with_whose_it_is_and_why_it_stands() {
+        let mut policy = json!({"id": "the shop reads", "file": "policies/shop.cedar", "line": 12});
+        let bare = r#"policies/shop.cedar:12 "the shop reads""#;
+        assert_eq!(policy_name(&policy), bare);
+        policy["annotations"] = json!({"ticket": "OPS-7"});
+        assert_eq!(policy_name(&policy), bare);
+        policy["annotations"] = json!({
+            "control": "SOC2-CC6.1", "owner": "data team", "reason": "it serves pages", "ticket": "OPS-7",
+        });
+        let said = "(owner data team; reason it serves pages; control SOC2-CC6.1)";
+        assert_eq!(policy_name(&policy), format!("{bare} {said}"));
+    }
+
+    #[test]
+    fn a_fact_is_told_with_its_source() {
+        let fact = json!({"name": "machine.join", "value": "tpm", "source": "hardware"});
+        assert_eq!(fact_line(&fact), "fact machine.join = tpm (hardware)");
     }
 }

@@ -1,6 +1,6 @@
 //! `blast-radius`: asked of an estate on this machine, be it a folder or what the server has in force.
 
-use super::ask::{list, policy_name, residuals, text};
+use super::ask::{estate_record, list, policy_name, residuals, text};
 use super::estate;
 use crate::arguments::{BlastArguments, Global, TakenCommand};
 use crate::{Failure, output};
@@ -13,8 +13,8 @@ pub(crate) async fn blast_radius(
     arguments: BlastArguments,
     global: &Global,
 ) -> Result<(), Failure> {
-    let files = match &arguments.estate {
-        Some(folder) => estate::read(folder)?,
+    let (files, record) = match &arguments.estate {
+        Some(folder) => (estate::read(folder)?, None),
         None => estate::in_force(global).await?,
     };
     let estate = estate::compile(&files)?;
@@ -29,7 +29,10 @@ pub(crate) async fn blast_radius(
     let blast = estate.blast_radius(taken).map_err(|message| {
         Finding::new("BLAST-UNKNOWN", message).next("name it as the estate does")
     })?;
-    let document = serde_json::to_value(&blast).context("cannot print the answer")?;
+    let mut document = serde_json::to_value(&blast).context("cannot print the answer")?;
+    if let (Some(record), Value::Object(fields)) = (record, &mut document) {
+        fields.insert("estate_record".to_owned(), record.into());
+    }
     if global.json {
         output::json(&document);
     } else {
@@ -75,7 +78,9 @@ fn print(document: &Value) {
     for error in list(document, "/errors") {
         output::line(format_args!("not known: {error}"));
     }
-    output::line(format_args!("estate {}", text(document, "/estate")));
+    let record = estate_record(document);
+    let record = record.map_or_else(String::new, |record| format!(" (record {record})"));
+    output::line(format_args!("estate {}{record}", text(document, "/estate")));
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {

@@ -191,15 +191,18 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
     }
 }
 
-/// The files of the version that the server has in force.
-pub(crate) async fn in_force(global: &Global) -> Result<EstateFiles, Failure> {
+/// The files of the version that the server has in force, and the place of its record, `server:12`.
+pub(crate) async fn in_force(global: &Global) -> Result<(EstateFiles, Option<String>), Failure> {
     let exported = admin::connect(global)
         .await?
         .estate_export(v1::EstateExportRequest::default())
         .await
         .map_err(|status| admin::refusal(&status))?
         .into_inner();
-    EstateFiles::from_blob(&exported.files).map_err(|problem| finding(&problem).into())
+    let files = EstateFiles::from_blob(&exported.files).map_err(|problem| finding(&problem))?;
+    // No estate is the first record of a ledger: 0 is said by servers that do not know the field.
+    let record = (exported.index > 0).then(|| format!("server:{}", exported.index));
+    Ok((files, record))
 }
 
 async fn export(

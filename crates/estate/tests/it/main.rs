@@ -10,6 +10,7 @@
 )]
 
 mod administrators;
+mod annotations;
 mod any_bytes;
 mod assumable;
 mod assume;

@@ -284,6 +284,9 @@ fn schemas() -> Value {
             "estate": estate,
             "remarks": {"type": "array", "items": object(&["severity", "code", "file", "line", "message"], &json!({
                 "severity": text, "code": text, "file": text, "line": count, "message": text,
+                "policy": object(&["id", "annotations"], &json!({
+                    "id": text, "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
+                })),
             }))},
         })),
         "Diff": object(&["estate", "proposed", "diff"], &json!({

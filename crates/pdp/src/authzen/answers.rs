@@ -88,8 +88,9 @@ fn reason(answer: &Answer) -> String {
     }
     if let Some(policy) = decision.policies.first() {
         return format!(
-            "{} by {policy}",
-            if decision.allow { "allowed" } else { "denied" }
+            "{} by {}",
+            if decision.allow { "allowed" } else { "denied" },
+            policy.with_reasons()
         );
     }
     if answer.depends.is_some() {
@@ -109,7 +110,7 @@ fn in_chain(chain: &ChainDecision, depends: bool) -> String {
         (_, Some(finding)) => shown(&finding.to_string()),
         (Some(_), None) if depends => UNKNOWN.to_owned(),
         (Some(hop), None) => match hop.decision.policies.first() {
-            Some(policy) => format!("{} is denied by {policy}", hop.principal),
+            Some(policy) => format!("{} is denied by {}", hop.principal, policy.with_reasons()),
             None => format!("no policy allows it to {}", hop.principal),
         },
         (None, None) => "denied".to_owned(),
@@ -144,11 +145,13 @@ fn hops(chain: &ChainDecision) -> Value {
     })
 }
 
+/// `annotations` has those that are written: `owner`, `reason`, `control`, and what else stands there.
 fn listed(policy: &PolicyRef) -> Value {
     json!({
         "id": policy.id,
         "effect": policy.effect,
         "file": policy.file,
         "line": policy.line,
+        "annotations": policy.annotations,
     })
 }

@@ -94,6 +94,7 @@ async fn an_answer_says_why() {
     let context = &allowed["context"];
     let policy = json!({
         "id": "alice reads and writes records", "effect": "permit", "file": "policies/app.cedar", "line": 2,
+        "annotations": {},
     });
     assert_eq!(context["policies"], json!([policy]));
     assert_eq!(context["facts"], "unknown");

@@ -9,6 +9,7 @@
     reason = "tests may panic"
 )]
 
+mod annotations;
 mod ask;
 mod callers;
 mod conformance;

@@ -2328,6 +2328,9 @@ pub struct EstateFiles {
     pub version: ::prost::alloc::string::String,
     #[prost(bytes = "vec", tag = "2")]
     pub files: ::prost::alloc::vec::Vec<u8>,
+    /// of the record that made it current; 0: not said
+    #[prost(uint64, tag = "3")]
+    pub index: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenCreateRequest {

@@ -543,6 +543,7 @@ pub(super) async fn export(core: &Arc<Core>, version: &str) -> Result<v1::Estate
     };
     Ok(v1::EstateFiles {
         files: blob(core, &row.blob)?,
+        index: row.index,
         version: row.version,
     })
 }

@@ -143,7 +143,7 @@ pub(super) async fn who_can(
         let chain = chain(core, before, last)?;
         return blocking(move || {
             let answer = json!(current.estate.who_can_for(&chain, action, &resource));
-            with_undeclared(answer, &current.estate, &resource)
+            with_undeclared(at_record(answer, &current), &current.estate, &resource)
         })
         .await;
     }
@@ -151,7 +151,8 @@ pub(super) async fn who_can(
     blocking(move || {
         let estate = &current.estate;
         let page = cut.page(estate.accesses_to(action, &resource))?;
-        Ok(with_undeclared(json!(page), estate, &resource))
+        let page = at_record(json!(page), &current);
+        Ok(with_undeclared(page, estate, &resource))
     })
     .await?
 }
@@ -163,7 +164,11 @@ pub(super) async fn what_can(
     let path = asked_about(core, &request.principal)?;
     let current = core.estate()?;
     let cut = Cut::read(request.limit, &request.after)?;
-    blocking(move || Ok(json!(cut.page(current.estate.accesses_of(&path))?))).await?
+    blocking(move || {
+        let page = cut.page(current.estate.accesses_of(&path))?;
+        Ok(at_record(json!(page), &current))
+    })
+    .await?
 }
 
 /// Which part of an answer is asked for.
@@ -244,6 +249,15 @@ fn use_of(text: &str, estate: &Estate) -> Result<Action, Refusal> {
     ))
 }
 
+/// Where in the server's ledger the version stands that answers: `trilith ledger show server:12`.
+fn at_record(mut answer: Value, current: &Current) -> Value {
+    if let Value::Object(fields) = &mut answer {
+        let place = format!("server:{}", current.index);
+        fields.insert("estate_record".to_owned(), json!(place));
+    }
+    answer
+}
+
 /// Whoever mistypes a resource is answered as if it were there: by what nobody declared.
 fn with_undeclared(mut answer: Value, estate: &Estate, resource: &ResourceRef) -> Value {
     if let (Value::Object(fields), Some(said)) = (&mut answer, estate.undeclared(resource)) {
@@ -278,7 +292,9 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
             // The request is made by the last of them, on its machine.
             let facts = latest_facts(&core, &current, &path);
             let explanation = current.estate.why_chain(&chain, action, &resource, &facts);
-            json!({ "chain": with_undeclared(json!(explanation), &current.estate, &resource) })
+            let chain = with_undeclared(json!(explanation), &current.estate, &resource);
+            let facts: Vec<_> = facts.iter().collect();
+            at_record(json!({ "chain": chain, "facts": facts }), &current)
         })
         .await;
     }
@@ -292,7 +308,12 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
             facts: &facts,
         };
         let explanation = json!(current.estate.why(&request));
-        json!({ "explanation": with_undeclared(explanation, &current.estate, &resource) })
+        let explanation = with_undeclared(explanation, &current.estate, &resource);
+        let facts: Vec<_> = facts.iter().collect();
+        at_record(
+            json!({ "explanation": explanation, "facts": facts }),
+            &current,
+        )
     })
     .await
 }

@@ -12,6 +12,7 @@
 mod acknowledging;
 mod administering;
 mod anchoring;
+mod answering;
 mod approving;
 mod attacking;
 mod attesting;

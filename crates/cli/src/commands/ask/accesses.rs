@@ -1,6 +1,6 @@
 //! Accesses as they are found: page after page, each printed before the next is asked for.
 
-use super::{list, policy_name, residuals, text};
+use super::{estate_record, list, policy_name, residuals, text};
 use crate::arguments::{Global, PartArguments};
 use crate::{Failure, output};
 use facts::Finding;
@@ -32,6 +32,8 @@ pub(super) struct Printed {
     table: output::Table,
     errors: Vec<Value>,
     estate: Value,
+    /// Where that version stands in the server's ledger.
+    record: Option<String>,
     undeclared: Option<Value>,
 }
 
@@ -50,6 +52,7 @@ impl Printed {
             table: output::Table::new(&["IDENTITY", "ACTION", "RESOURCE", "BECAUSE OF"]),
             errors: Vec::new(),
             estate: Value::Null,
+            record: None,
             undeclared: None,
         }
     }
@@ -77,6 +80,7 @@ impl Printed {
         if self.estate.is_null() {
             return Err(crate::admin::unusable("it names no estate".to_owned()).into());
         }
+        self.record = estate_record(page).map(str::to_owned);
         self.undeclared = page.get("undeclared").cloned();
         self.print(accesses);
         self.errors.extend_from_slice(errors);
@@ -115,6 +119,9 @@ impl Printed {
     pub(super) fn end(self) -> Result<(), Failure> {
         let mut end = Map::new();
         end.insert("errors".to_owned(), json!(self.errors));
+        if let Some(record) = &self.record {
+            end.insert("estate_record".to_owned(), json!(record));
+        }
         if let Some(said) = &self.undeclared {
             end.insert("undeclared".to_owned(), said.clone());
         }
@@ -159,6 +166,10 @@ impl Printed {
         if let Some(after) = &self.after {
             let shown = self.shown;
             output::note(format_args!("{shown} shown; more with --after {after}"));
+        }
+        if let Some(record) = &self.record {
+            let version = self.estate.as_str().unwrap_or_default();
+            output::note(format_args!("estate {version} (record {record})"));
         }
     }
 }

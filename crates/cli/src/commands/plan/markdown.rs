@@ -325,7 +325,8 @@ mod tests {
             "diff": { "widened": [ { "after": {
                 "identity": "agents/helper", "action": "select",
                 "resource": { "kind": "table", "path": "shop/public/cards" },
-                "policies": [{ "id": "p", "file": "policies/a.cedar", "line": 1 }] } } ],
+                "policies": [{ "id": "p", "file": "policies/a.cedar", "line": 1,
+                  "annotations": { "owner": "data `team`", "control": "SOC2-CC6.1" } }] } } ],
               "policies": { "added": ["p"], "removed": [], "changed": [] } },
         });
         expect![[r####"
@@ -348,7 +349,7 @@ mod tests {
 
             <details open><summary>Newly possible (1)</summary>
 
-            - `agents/helper select shop/public/cards`, because of `policies/a.cedar:1 "p"`
+            - `agents/helper select shop/public/cards`, because of ``policies/a.cedar:1 "p" (owner "data `team`"; control SOC2-CC6.1)``
 
             </details>
 

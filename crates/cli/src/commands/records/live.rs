@@ -4,6 +4,7 @@
 use crate::arguments::{
     AccessesArguments, Global, HistoryArguments, ReplayArguments, SearchArguments, UnusedArguments,
 };
+use crate::commands::ask::policy_name;
 use crate::commands::ledger::{path_of, summary};
 use crate::{Failure, output};
 use facts::{Finding, Timestamp};
@@ -297,10 +298,8 @@ fn told(line: &Value) {
         whole
     } else if let Some(policy) = line.get("policy") {
         format!(
-            "policy {}:{} {}: last {}",
-            text(policy, "/policy/file"),
-            text(policy, "/policy/line"),
-            text(policy, "/policy/id"),
+            "policy {}: last {}",
+            output::value(&policy.get("policy").map_or_else(String::new, policy_name)),
             time(policy, "/last/0"),
         )
     } else if let Some(grant) = line.get("grant") {

@@ -136,7 +136,7 @@ pub(super) fn unused(found: &Unused, since: u64) {
     for policy in &found.policies {
         output::line(format_args!(
             "policy {}: last {}",
-            policy.policy,
+            policy.policy.with_reasons(),
             last(&policy.last)
         ));
     }

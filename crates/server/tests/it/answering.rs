@@ -1,0 +1,116 @@
+//! What live answers rest on: the record of the estate that gave them, and the facts of whoever is the identity now.
+
+use crate::harness::{Fixture, estate};
+use estate::EstateFiles;
+use facts::{FactSet, Source, Timestamp, names};
+use proto::v1;
+use serde_json::{Value, json};
+
+fn with_jobs() -> EstateFiles {
+    let mut files = estate();
+    files.insert(
+        "identities/jobs.toml",
+        "[[identity]]\npath = \"jobs/nightly\"\nkind = \"job\"\nowner = \"platform\"\n\
+         visible = [\"workload.unit\"]\n",
+    );
+    files.insert(
+        "policies/jobs.cedar",
+        "@id(\"the job\") permit (principal in Pool::\"demo\", action == Action::\"assume\", \
+         resource == Identity::\"jobs/nightly\") when { principal has uid && principal.uid == 3000 };\n\
+         @id(\"jobs read notes\") @owner(\"platform\") @reason(\"nightly figures\") @control(\"SOC2-CC6.1\")\n\
+         permit (principal == Identity::\"jobs/nightly\", action == Action::\"select\", \
+         resource in Schema::\"notes/public\");\n",
+    );
+    files.insert(
+        "resources/notes.toml",
+        "[[database]]\nname = \"notes\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"mine\"\n",
+    );
+    files
+}
+
+fn job() -> FactSet {
+    let mut facts = FactSet::new();
+    let now = Timestamp::now();
+    facts.state(names::WORKLOAD_UID, 3000_u32, Source::Asserted, now);
+    facts.state(names::WORKLOAD_UNIT, "nightly", Source::Asserted, now);
+    facts
+}
+
+fn read(answer: tonic::Response<v1::Document>) -> Value {
+    serde_json::from_str(&answer.into_inner().json).unwrap()
+}
+
+fn why() -> v1::WhyRequest {
+    v1::WhyRequest {
+        principal: "jobs/nightly".to_owned(),
+        action: "select".to_owned(),
+        resource: "notes/public/mine".to_owned(),
+        ..v1::WhyRequest::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn live_answers_name_the_record_of_their_estate_and_what_policies_say_of_themselves() {
+    let fixture = Fixture::start().await;
+    let mut files = with_jobs();
+    fixture.apply(&files).await.unwrap();
+    files.insert("policies/none.cedar", "// A second version.\n");
+    let applied = fixture.apply(&files).await.unwrap();
+    let index = applied["index"].as_u64().unwrap();
+    let record = json!(format!("server:{index}"));
+    let said = json!({"owner": "platform", "reason": "nightly figures", "control": "SOC2-CC6.1"});
+
+    let mut admin = fixture.admin().await;
+    let answer = read(admin.why(why()).await.unwrap());
+    assert_eq!(answer["estate_record"], record, "{answer}");
+    let policies = &answer["explanation"]["decision"]["policies"];
+    assert_eq!(policies[0]["annotations"], said);
+    let request = v1::WhyRequest {
+        on_behalf_of: vec!["jobs/nightly".to_owned()],
+        principal: "payments/api".to_owned(),
+        ..why()
+    };
+    let answer = read(admin.why(request).await.unwrap());
+    assert_eq!(answer["estate_record"], record, "{answer}");
+
+    let request = v1::WhoCanRequest {
+        action: "select".to_owned(),
+        resource: "notes/public/mine".to_owned(),
+        ..v1::WhoCanRequest::default()
+    };
+    let answer = read(admin.who_can(request).await.unwrap());
+    assert_eq!(answer["estate_record"], record, "{answer}");
+    assert_eq!(answer["accesses"][0]["policies"][0]["annotations"], said);
+    let request = v1::WhatCanRequest {
+        principal: "jobs/nightly".to_owned(),
+        ..v1::WhatCanRequest::default()
+    };
+    let answer = read(admin.what_can(request).await.unwrap());
+    assert_eq!(answer["estate_record"], record, "{answer}");
+
+    // `blast-radius` asks the estate that is exported.
+    let exported = admin.estate_export(v1::EstateExportRequest::default());
+    assert_eq!(exported.await.unwrap().into_inner().index, index);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn why_tells_the_facts_of_the_workload_that_is_the_identity_now() {
+    let fixture = Fixture::start().await;
+    fixture.apply(&with_jobs()).await.unwrap();
+    let mut admin = fixture.admin().await;
+    let nobody = read(admin.why(why()).await.unwrap());
+    assert_eq!(nobody["facts"], json!([]), "{nobody}");
+
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (issued, _) = sync.ask("w1", &job(), Vec::new()).await.unwrap();
+    assert_eq!(issued.svids.len(), 1);
+    let answer = read(admin.why(why()).await.unwrap());
+    let facts = answer["facts"].as_array().unwrap();
+    // The uid is not among what the estate lets be seen.
+    assert_eq!(facts.len(), 1, "{answer}");
+    assert_eq!(facts[0]["name"], "workload.unit");
+    assert_eq!(facts[0]["value"], "nightly");
+    assert_eq!(facts[0]["source"], "asserted");
+}
