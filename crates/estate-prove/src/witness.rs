@@ -53,13 +53,13 @@ pub enum Witness {
 }
 
 impl Options {
-    /// For what nobody is kept waiting for long, and one process of each solver.
+    /// For a hint, which nobody waits for long: this time for each direction, and one process of each solver.
     #[must_use]
     pub fn for_a_hint(self) -> Self {
         Self {
             processes: 1,
             question: Duration::from_secs(2),
-            total: Duration::from_secs(4),
+            total: Duration::from_secs(3),
             ..self
         }
     }
@@ -75,14 +75,13 @@ pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Opti
     let begun = Instant::now();
     let found = if cedar::schema_texts(old).eq(cedar::schema_texts(new)) {
         on_a_prover(|| async {
-            let pools: Vec<Pool> = options.each_alone().iter().map(Pool::new).collect();
-            let until = begun + options.total;
+            // Each has its own time: what takes long one way leaves the other.
             let between = |before, after, kind| Between {
                 before,
                 after,
                 kind,
-                pools: &pools,
-                until,
+                pools: options.each_alone().iter().map(Pool::new).collect(),
+                until: Instant::now() + options.total,
             };
             let allowed = between(old, new, InvariantKind::Never).witness().await;
             (
@@ -107,11 +106,7 @@ pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Opti
 }
 
 /// As [`witnesses_blocking`], off the async threads.
-pub async fn witnesses(
-    old: Arc<Estate>,
-    new: Arc<Estate>,
-    options: Options,
-) -> Option<Witnesses> {
+pub async fn witnesses(old: Arc<Estate>, new: Arc<Estate>, options: Options) -> Option<Witnesses> {
     let asked = tokio::task::spawn_blocking(move || witnesses_blocking(&old, &new, &options));
     asked.await.unwrap_or_else(|error| {
         let why = Unknown::new("PROVE-THREAD", error.to_string());
@@ -139,7 +134,7 @@ struct Between<'a> {
     after: &'a Estate,
     /// `Never` where what is found is newly allowed, `Always` where it is newly denied.
     kind: InvariantKind,
-    pools: &'a [Pool],
+    pools: Vec<Pool>,
     until: Instant,
 }
 
@@ -153,7 +148,11 @@ impl<'a> Between<'a> {
         let schema = cedar::schema(self.after);
         let changed = gone.iter().chain(&come);
         let envs: BTreeSet<RequestEnv> = changed
-            .flat_map(|one| one.policy().get_valid_request_envs(schema).collect::<Vec<_>>())
+            .flat_map(|one| {
+                one.policy()
+                    .get_valid_request_envs(schema)
+                    .collect::<Vec<_>>()
+            })
             .collect();
         let mut asked = 0;
         let mut first = None;
@@ -228,7 +227,7 @@ impl<'a> Between<'a> {
                 .map_err(|error| unknown(&error))
         };
         let (more, less) = (compiled(more)?, compiled(less)?);
-        for pool in self.pools {
+        for pool in &self.pools {
             let found = pool
                 .ask(async |compiler| {
                     compiler
@@ -247,7 +246,7 @@ impl<'a> Between<'a> {
         self.in_time()?;
         let compiled = CompiledPolicy::compile(policy.policy(), env, cedar::schema(self.before));
         let compiled = compiled.map_err(|error| unknown(&error))?;
-        for pool in self.pools {
+        for pool in &self.pools {
             let never = pool
                 .ask(async |compiler| compiler.check_never_errors_opt(&compiled).await)
                 .await?;

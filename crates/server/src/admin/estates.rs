@@ -45,7 +45,13 @@ pub(super) async fn plan(
 ) -> Result<Value, Refusal> {
     let files = request.files;
     // Whoever applies has looked, and does not wait for it again.
-    let planned = planned(core, admitted, files, &request.approvals, Looks::AtWitnesses);
+    let planned = planned(
+        core,
+        admitted,
+        files,
+        &request.approvals,
+        Looks::AtWitnesses,
+    );
     Ok(planned.await?.document)
 }
 

@@ -77,7 +77,10 @@ mod tests {
         .assert_eq(&said.join("\n"));
         let page = super::super::page(&found);
         assert!(page.contains("Over any data (2)"), "{page}");
-        assert!(page.contains("- `newly possible for some data: some Identity"), "{page}");
+        assert!(
+            page.contains("- `newly possible for some data: some Identity"),
+            "{page}"
+        );
         assert!(sentences(&json!({ "witnesses": null })).is_empty());
     }
 }
