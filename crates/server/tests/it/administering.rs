@@ -786,6 +786,10 @@ async fn a_plan_says_what_is_decided_otherwise_over_any_data_and_an_apply_does_n
     let applied = blind.apply(&files).await.unwrap();
     assert!(applied["witnesses"].is_null(), "{applied}");
 
+    if testkit::tool("cvc5").is_none() {
+        testkit::skip("server.witnesses", "cvc5 is not installed");
+        return;
+    }
     let fixture = Fixture::start().await;
     let known = plan(&fixture, &files).await;
     assert_eq!(
@@ -793,12 +797,9 @@ async fn a_plan_says_what_is_decided_otherwise_over_any_data_and_an_apply_does_n
         "{known}"
     );
     let allowed = &known["witnesses"]["newly_allowed"];
-    // Without cvc5 other tests of this crate say that they are skipped.
-    if allowed["code"] != "PROVE-SOLVER-START" {
-        assert_eq!(
-            allowed["witness"]["text"],
-            "some Identity could select some Table, because of policies/more.cedar:1 \"more\"",
-            "{known}"
-        );
-    }
+    assert_eq!(
+        allowed["witness"]["text"],
+        "some Identity could select some Table, because of policies/more.cedar:1 \"more\"",
+        "{known}"
+    );
 }
