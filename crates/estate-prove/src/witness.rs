@@ -157,7 +157,7 @@ impl<'a> Between<'a> {
         let mut asked = 0;
         let mut first = None;
         for env in &envs {
-            match self.ask_of(env, &gone, &come, &mut asked).await {
+            match self.ask_of(env, &gone, &had, &mut asked).await {
                 Ok(None) => {}
                 Ok(Some(found)) => return found,
                 Err(why) => {
@@ -172,7 +172,7 @@ impl<'a> Between<'a> {
         &self,
         env: &RequestEnv,
         gone: &[Single<'a>],
-        come: &[Single<'a>],
+        had: &BTreeSet<&str>,
         asked: &mut usize,
     ) -> Result<Option<Witness>, Unknown> {
         let action = env.action().id().unescaped();
@@ -183,7 +183,7 @@ impl<'a> Between<'a> {
         let mut less: Vec<_> = cedar::singles(self.before).filter(concerned).collect();
         if !gone.iter().any(forbids) {
             // What no forbid of `after` meets, none of `before` does.
-            more.retain(|one| forbids(one) || come.iter().any(|new| new.text() == one.text()));
+            more.retain(|one| forbids(one) || !had.contains(one.text()));
             less.retain(|one| !forbids(one));
         }
         if !more.iter().all(forbids) {
