@@ -39,14 +39,24 @@ fn a_permit_that_is_added_widens_and_one_that_is_taken_away_narrows() {
         return;
     };
     let (without, with) = (shop(), shop_with(&[("policies/x.cedar", READS)]));
-    check(&without, &with, &options, &expect![[r#"
+    check(
+        &without,
+        &with,
+        &options,
+        &expect![[r#"
         allowed: some Identity of kind "service" could truncate some Table of classification "public", because of policies/x.cedar:1 "reads" (today: false)
         denied: none: proved
-    "#]]);
-    check(&with, &without, &options, &expect![[r#"
+    "#]],
+    );
+    check(
+        &with,
+        &without,
+        &options,
+        &expect![[r#"
         allowed: none: proved
         denied: some Identity of kind "service" could not truncate some Table of classification "public", because no policy allows it (today: false) policies/x.cedar:1 "reads"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -57,14 +67,24 @@ fn a_forbid_narrows_and_without_it_more_is_possible() {
     let forbid = "@id(\"freeze\")\nforbid (principal, action == Action::\"insert\", resource is Table)\n\
                   when { resource.classification == \"internal\" };";
     let (without, with) = (shop(), shop_with(&[("policies/x.cedar", forbid)]));
-    check(&without, &with, &options, &expect![[r#"
+    check(
+        &without,
+        &with,
+        &options,
+        &expect![[r#"
         allowed: none: proved
         denied: Identity::"payments/api" could not insert Table::"shop/public/orders" of classification "internal", because of policies/x.cedar:1 "freeze" (today: true) policies/shop.cedar:20 "payments keeps orders"
-    "#]]);
-    check(&with, &without, &options, &expect![[r#"
+    "#]],
+    );
+    check(
+        &with,
+        &without,
+        &options,
+        &expect![[r#"
         allowed: Identity::"payments/api" could insert Table::"shop/public/orders" of classification "internal", because of policies/shop.cedar:20 "payments keeps orders" (today: true)
         denied: none: proved
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
@@ -77,10 +97,15 @@ fn another_condition_does_both() {
         shop_with(&[("policies/x.cedar", READS)]),
         shop_with(&[("policies/x.cedar", &other)]),
     );
-    check(&old, &new, &options, &expect![[r#"
+    check(
+        &old,
+        &new,
+        &options,
+        &expect![[r#"
         allowed: some Identity of kind "service" could truncate some Table of classification "internal", because of policies/x.cedar:1 "reads" (today: false)
         denied: some Identity of kind "service" could not truncate some Table of classification "public", because no policy allows it (today: false) policies/x.cedar:1 "reads"
-    "#]]);
+    "#]],
+    );
 }
 
 #[test]
