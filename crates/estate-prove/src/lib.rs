@@ -29,6 +29,7 @@ mod solver;
 mod spanning;
 mod standing;
 mod widen;
+mod witness;
 
 pub use counterexample::{Counterexample, Party};
 pub use governed::{Governed, governed, governed_blocking};
@@ -39,3 +40,4 @@ pub use questions::Memory;
 pub use report::{Engines, GivenReport, InvariantReport, Report, Result, Unknown};
 pub use standing::{Standing, standing_blocking};
 pub use widen::{Widening, newly_allowed_blocking};
+pub use witness::{Witness, Witnesses, witnesses, witnesses_blocking};

@@ -5,7 +5,7 @@
 use crate::core::Core;
 use crate::refusal::Refusal;
 use estate::{Estate, Today};
-use estate_prove::{Governed, InvariantReport, Options, Result};
+use estate_prove::{Governed, InvariantReport, Options, Result, Witnesses};
 use ledger::body::InvariantResult;
 use serde_json::Value;
 use std::sync::Arc;
@@ -35,11 +35,7 @@ pub(crate) async fn prove(
     old: Option<Arc<Estate>>,
     estate: &Arc<Estate>,
 ) -> std::result::Result<Proved, Refusal> {
-    let options = Options {
-        solver: core.config.solver.clone(),
-        second: core.config.second_solver.clone(),
-        ..Options::default()
-    };
+    let options = options(core);
     let memory = Arc::clone(&core.proved);
     let report = estate_prove::prove(Arc::clone(estate), options.clone(), memory).await;
     let report = Arc::new(report);
@@ -73,6 +69,23 @@ pub(crate) async fn prove(
         reasons: refused.into_iter().map(sentence).collect(),
         governed,
     })
+}
+
+fn options(core: &Core) -> Options {
+    Options {
+        solver: core.config.solver.clone(),
+        second: core.config.second_solver.clone(),
+        ..Options::default()
+    }
+}
+
+/// Requests that `estate` decides otherwise than `old`, over any data: beside the proof, bounded by itself.
+pub(crate) fn witnesses(
+    core: &Core,
+    old: Arc<Estate>,
+    estate: &Arc<Estate>,
+) -> impl Future<Output = Option<Witnesses>> + Send + use<> {
+    estate_prove::witnesses(old, Arc::clone(estate), options(core).for_a_hint())
 }
 
 /// Which invariant, what the solver says, and what breaks it already today.

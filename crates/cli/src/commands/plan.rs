@@ -3,6 +3,7 @@
 
 mod markdown;
 mod running;
+mod witnesses;
 
 pub(crate) use markdown::page;
 
@@ -43,6 +44,7 @@ pub(crate) fn outline(document: &Value) {
     if let Some(diff) = document.get("diff").filter(|diff| !diff.is_null()) {
         difference(diff);
     }
+    witnesses::print(document);
     remarks(document);
     if let Some(machines) = document.get("machines").filter(|one| !one.is_null()) {
         evictions(machines);

@@ -10,6 +10,7 @@
 
 mod bad_solvers;
 mod cvc5;
+mod enumerated;
 mod fixture;
 mod given;
 mod governed;
@@ -17,3 +18,4 @@ mod incremental;
 mod lint;
 mod spanning;
 mod standing;
+mod witness;

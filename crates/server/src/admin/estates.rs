@@ -45,9 +45,23 @@ pub(super) async fn plan(
     admitted: &Admitted,
     request: v1::EstateRequest,
 ) -> Result<Value, Refusal> {
-    Ok(planned(core, admitted, request.files, &request.approvals)
-        .await?
-        .document)
+    let files = request.files;
+    // Whoever applies has looked, and does not wait for it again.
+    let planned = planned(
+        core,
+        admitted,
+        files,
+        &request.approvals,
+        Looks::AtWitnesses,
+    );
+    Ok(planned.await?.document)
+}
+
+/// Whether a plan looks for requests that are decided otherwise over any data.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Looks {
+    AtWitnesses,
+    Away,
 }
 
 async fn planned(
@@ -55,6 +69,7 @@ async fn planned(
     admitted: &Admitted,
     blob: Vec<u8>,
     approvals: &[Vec<u8>],
+    looks: Looks,
 ) -> Result<Planned, Refusal> {
     let approvals = approving::read(approvals)?;
     let files = EstateFiles::from_blob(&blob).map_err(|problem| {
@@ -113,8 +128,10 @@ async fn planned(
         let diff = before.map(|before| estate::diff(&before.estate, &asked));
         (tests, lint, diff, effect)
     });
-    let begun = Instant::now();
     let old = current.as_ref().map(|current| Arc::clone(&current.estate));
+    let looking = old.clone().filter(|_| looks == Looks::AtWitnesses);
+    let looking = looking.map(|old| tokio::spawn(prover::witnesses(core, old, &estate)));
+    let begun = Instant::now();
     let report = prover::prove(core, old, &estate).await?;
     let subject = approving::subject(core, current.as_deref(), &estate, &report.governed);
     let judged = subject
@@ -124,6 +141,11 @@ async fn planned(
     let (tests, lint, diff, effect) = compared
         .await
         .map_err(|error| Refusal::internal("comparing estates", &error))?;
+    let witnesses = match looking {
+        // INVARIANT: it informs. That it is not known keeps nobody from anything.
+        Some(looking) => looking.await.ok().flatten(),
+        None => None,
+    };
     let failed: Vec<String> = tests
         .iter()
         .filter(|test| !test.passed)
@@ -183,6 +205,7 @@ async fn planned(
         "subject": subject,
         "approved_by": approval.as_ref().map(Approved::authors),
         "diff": diff,
+        "witnesses": witnesses,
         "machines": effect.as_ref().and_then(Effect::machines),
         "running": effect.as_ref().map(Effect::running),
         "acknowledge": effect.as_ref().map(Effect::acknowledge),
@@ -311,7 +334,8 @@ async fn prepared(
     core.signing.check()?;
     let old = core.current.load_full();
     based(core, &request.base, old.as_deref())?;
-    let mut planned = planned(core, admitted, request.files, &request.approvals).await?;
+    let files = request.files;
+    let mut planned = planned(core, admitted, files, &request.approvals, Looks::Away).await?;
     let seen = (request.evict, request.revoke);
     if planned.refused.is_none()
         && let Some(finding) = planned

@@ -2,7 +2,7 @@
 //! change: nothing of them is markup.
 
 use super::super::ask::{list, policy_name, residuals, text};
-use super::{plain, problem_line, running};
+use super::{plain, problem_line, running, witnesses};
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -40,6 +40,9 @@ pub(crate) fn page(document: &Value) -> String {
         .collect();
     section(&mut page, "What two authors have to sign", true, &governed);
     changes(&mut page, document);
+    let sentences = witnesses::sentences(document);
+    let sentences: Vec<String> = sentences.iter().map(|one| code(one)).collect();
+    section(&mut page, "Over any data", true, &sentences);
     let failed: Vec<String> = list(document, "/tests")
         .iter()
         .filter(|test| test.get("passed").and_then(Value::as_bool) != Some(true))
