@@ -183,6 +183,7 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
     let mut witness = Witness::new(testkit::temp_dir().expect("a folder"), &log.key);
     let keys = witness.keys();
     assert_eq!(keys.len(), 2, "{keys:?}");
+    let first = keys.first().expect("a key");
     assert_eq!(witness.monitored(), None);
 
     // Each kind of line, by a client, a note library and verifiers that are not ours. Between the two the witness
@@ -226,10 +227,10 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
         ("long", true, "422"),
     ] {
         if asked {
-            let alone = log.grow(name, None, &keys[0], "9");
+            let alone = log.grow(name, None, first, "9");
             assert!(alone.status.success(), "{}", text(&alone));
         }
-        let forked = log.grow(name, Some(&witness), &keys[0], "2");
+        let forked = log.grow(name, Some(&witness), first, "2");
         let said = text(&forked);
         assert_eq!(forked.status.code(), Some(1), "{said}");
         assert!(
@@ -240,7 +241,7 @@ fn a_log_of_other_people_is_cosigned_and_its_fork_is_not() {
     }
 
     // And the first one goes on.
-    let output = log.grow("log", Some(&witness), &keys[0], "1");
+    let output = log.grow("log", Some(&witness), first, "1");
     assert!(output.status.success(), "{}", text(&output));
     assert_eq!(size(&witness.monitored().expect("a checkpoint")), 6);
 }

@@ -5,7 +5,6 @@
 
 mod attest;
 mod boots;
-#[expect(clippy::indexing_slicing, reason = "of keys that the test counted")]
 mod cosigning;
 mod demo;
 mod endorsements;

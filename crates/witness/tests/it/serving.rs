@@ -1,6 +1,7 @@
 //! `witness::run` over real sockets: statuses, headers, caps, deadlines and limits as strangers meet them.
 
 use crate::support::{Log, ORIGIN, hash};
+use facts::Finding;
 use ledger::witness::AddCheckpoint;
 use ledger::{CosignerKey, LogKey, Note, NoteSignature};
 use std::io::{Read as _, Write as _};
@@ -48,6 +49,17 @@ fn begin(config: Config, stop: CancellationToken) -> std::thread::JoinHandle<Res
             .unwrap()
             .block_on(run(config, stop))
     })
+}
+
+/// Why it does not start. One that does is ended, which the caller does not expect.
+fn refused(config: Config) -> Finding {
+    let stop = CancellationToken::new();
+    let (thread, begun) = (begin(config, stop.clone()), Instant::now());
+    while !thread.is_finished() && begun.elapsed() < Duration::from_secs(10) {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    stop.cancel();
+    thread.join().unwrap().unwrap_err().finding()
 }
 
 impl Running {
@@ -243,11 +255,7 @@ fn a_witness_goes_on_where_it_was_under_the_same_keys() {
         running.own,
         "",
     );
-    let refused = begin(lost, CancellationToken::new())
-        .join()
-        .unwrap()
-        .unwrap_err();
-    assert_eq!(refused.finding().code, "WITNESS-STATE-MISSING");
+    assert_eq!(refused(lost).code, "WITNESS-STATE-MISSING");
 }
 
 #[test]
@@ -255,22 +263,15 @@ fn a_taken_address_and_a_bad_log_are_told_by_name() {
     let (log, folder) = (Log::honest(), tempfile::tempdir().unwrap());
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();
-    let start = |config| {
-        begin(config, CancellationToken::new())
-            .join()
-            .unwrap()
-            .unwrap_err()
-            .finding()
-    };
-    let finding = start(config(folder.path(), &log, address, free(), ""));
+    let finding = refused(config(folder.path(), &log, address, free(), ""));
     assert_eq!(finding.code, "WITNESS-LISTEN");
     assert!(finding.message.contains(&address.to_string()), "{finding}");
     let bad = "[[log]]\nkey = \"x+00000000+AAAA\"\n";
-    let finding = start(config(folder.path(), &log, free(), free(), bad));
+    let finding = refused(config(folder.path(), &log, free(), free(), bad));
     assert_eq!(finding.code, "WITNESS-LOG");
     // Others can read its keys.
     std::fs::create_dir_all(folder.path().join("witness/keys")).unwrap();
-    let finding = start(config(folder.path(), &log, free(), free(), ""));
+    let finding = refused(config(folder.path(), &log, free(), free(), ""));
     assert_eq!(finding.code, "WITNESS-KEYS");
     assert!(!folder.path().join("witness/state").exists());
 }
