@@ -95,6 +95,9 @@ pub struct OkHttpResponse {
     /// For the upstream; each takes the place of what the client sent under its name.
     #[prost(message, repeated, tag = "2")]
     pub headers: ::prost::alloc::vec::Vec<HeaderValueOption>,
+    /// Of the client's, and not for the upstream.
+    #[prost(string, repeated, tag = "5")]
+    pub headers_to_remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct HttpStatus {
