@@ -42,7 +42,7 @@ fn without_its_guard_it_is_broken_by_somebody_nobody_declared_yet() {
     let report = prove_blocking(&compile(&shop_without_the_guard()), &options);
     assert!(!report.is_accepted());
     expect![[r#"
-        no AI agent ever reads or writes personal data: broken: Identity::"payments/api" of kind "ai-agent" (supposed) could delete Table::"shop/public/orders" of classification "pii" (supposed), because of policies/shop.cedar:20 "payments keeps orders"
+        no AI agent ever reads or writes personal data: broken: Identity::"payments/api" of kind "ai-agent" (supposed) could delete Table::"shop/public/orders" of classification "pii" (supposed), because of policies/shop.cedar:20 "payments keeps orders" (owner payments team)
         only payments and reporting ever read customers: proved
         payments can always write orders: proved
         only payments-api as it was released, in the demo pool, ever touches cards: proved

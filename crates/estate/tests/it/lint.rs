@@ -27,7 +27,7 @@ fn policy(text: &str) -> String {
 #[test]
 fn the_example_has_one_thing_to_say() {
     expect![[r#"
-        warning: policies/shop.cedar:28: LINT-FACT-UNSTATED: nobody states `machine.join` as "tpm": no `[[tpm_root]]` and no `[[machine]]` with a TPM's key is declared: all join by token; what needs it is granted to nobody (declare whose TPMs count, `[[tpm_root]]`, or pin keys: `[[machine]]`)
+        warning: policies/shop.cedar:28: LINT-FACT-UNSTATED: nobody states `machine.join` as "tpm": no `[[tpm_root]]` and no `[[machine]]` with a TPM's key is declared: all join by token; what needs it is granted to nobody (declare whose TPMs count, `[[tpm_root]]`, or pin keys: `[[machine]]`) (owner data team)
     "#]].assert_eq(&lines(&shop().lint()));
 }
 
@@ -60,13 +60,13 @@ fn what_is_declared_otherwise_is_a_warning() {
 #[test]
 fn a_grant_of_everything_is_an_error_and_a_wide_one_a_warning() {
     expect![[r#"
-        warning: policies/shop.cedar:3: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
-        warning: policies/shop.cedar:12: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
-        warning: policies/shop.cedar:20: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
-        warning: policies/shop.cedar:28: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
-        warning: policies/shop.cedar:37: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
-        warning: policies/shop.cedar:46: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
-        warning: policies/shop.cedar:58: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
+        warning: policies/shop.cedar:3: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner payments team; reason it charges them)
+        warning: policies/shop.cedar:12: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner payments team)
+        warning: policies/shop.cedar:20: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner payments team)
+        warning: policies/shop.cedar:28: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner data team)
+        warning: policies/shop.cedar:37: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner platform team)
+        warning: policies/shop.cedar:46: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner platform team)
+        warning: policies/shop.cedar:58: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other) (owner platform team)
         error: policies/x.cedar:1: LINT-GRANTS-ALL: its scope takes in every identity and every action and every resource (name whom, what and where in the scope: `principal in Group::"…"`, `action == Action::"select"`, `resource in Schema::"…"`)
         warning: policies/x.cedar:2: LINT-GRANTS-WIDE: its scope takes in every identity and every resource, and its conditions alone limit it (name whom, what and where in the scope: `principal in Group::"…"`, `action == Action::"select"`, `resource in Schema::"…"`)
         warning: policies/x.cedar:2: LINT-SHADOWED: everything that it permits, policies/x.cedar:1 "all" permits as well (delete one of the two, or narrow the other)
