@@ -791,7 +791,14 @@ async fn a_plan_says_what_is_decided_otherwise_over_any_data_and_an_apply_does_n
         return;
     }
     let fixture = Fixture::start().await;
-    let known = plan(&fixture, &files).await;
+    let mut known = plan(&fixture, &files).await;
+    // Its time is short, and other tests run beside.
+    for _ in 0..5 {
+        if known["witnesses"]["newly_allowed"]["code"] != "PROVE-TIMEOUT" {
+            break;
+        }
+        known = plan(&fixture, &files).await;
+    }
     assert_eq!(
         known["witnesses"]["newly_denied"]["status"], "proved",
         "{known}"
