@@ -38,6 +38,7 @@ mod nitro;
 mod packs;
 mod passing;
 mod people;
+mod planning;
 mod recovering;
 mod resumption;
 mod reviving;
