@@ -58,8 +58,8 @@ impl Options {
     pub fn for_a_hint(self) -> Self {
         Self {
             processes: 1,
-            question: Duration::from_secs(2),
-            total: Duration::from_secs(3),
+            question: Duration::from_secs(4),
+            total: Duration::from_secs(5),
             ..self
         }
     }

@@ -39,6 +39,7 @@ mod nitro;
 mod packs;
 mod passing;
 mod people;
+mod planning;
 mod recovering;
 mod resumption;
 mod reviving;
