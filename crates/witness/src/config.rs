@@ -137,7 +137,7 @@ impl Config {
 
     fn check(&self) -> Result<(), Finding> {
         let witness = &self.witness;
-        if !ledger::Origin::new(&witness.name).is_ok() {
+        if ledger::Origin::new(&witness.name).is_err() {
             return Err(wrong(
                 "`name` has 1 to 255 characters, and no space, plus, quote or control",
             )

@@ -190,7 +190,7 @@ mod tests {
         }
         let backwards: String = logs.iter().rev().map(|log| format!("{log}\n")).collect();
         let twice = format!("{0}\n{0}\n", origin_hash("a"));
-        for body in [&*backwards, &twice, "x\n", &twice[..64]] {
+        for body in [&*backwards, &twice, "x\n", twice.trim_end()] {
             assert_eq!(Roster::parse(&sealed(ROSTER, body)), Err(Unreadable::List));
         }
     }

@@ -88,7 +88,7 @@ fn a_remark_on_a_policy_says_whose_it_is() {
     assert!(wide.to_string().ends_with(said), "{wide}");
     let policy = wide.policy.as_ref().unwrap();
     assert_eq!(
-        (policy.id.as_str(), &policy.annotations["owner"][..]),
+        (policy.id.as_str(), policy.annotations["owner"].as_str()),
         ("wide", "data team")
     );
 }

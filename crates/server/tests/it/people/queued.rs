@@ -27,7 +27,7 @@ fn with_invariant(files: &mut EstateFiles, number: u32) {
          never (principal is Identity, action == Action::\"insert\", resource)\n\
          when {{ principal.kind == \"gateway\" }};\n"
     );
-    files.insert(&format!("invariants/n{number}.cedar"), text);
+    files.insert(format!("invariants/n{number}.cedar"), text);
 }
 
 impl Slow {
