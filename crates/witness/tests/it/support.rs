@@ -194,17 +194,20 @@ pub(crate) fn hash() -> HexDigest {
     origin_hash(ORIGIN)
 }
 
+/// Told of an operation and the name that it changed.
+pub(crate) type Done = Arc<dyn Fn(&'static str, &Path) + Send + Sync>;
+
 /// A disk that calls `done` after each operation that changes it, with what it was and to which name.
 #[derive(Clone)]
 pub(crate) struct Told {
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) done: Arc<dyn Fn(&'static str, &Path) + Send + Sync>,
+    pub(crate) done: Done,
 }
 
 struct ToldFile {
     file: Box<dyn DiskFile>,
     path: std::path::PathBuf,
-    done: Arc<dyn Fn(&'static str, &Path) + Send + Sync>,
+    done: Done,
 }
 
 impl ToldFile {
