@@ -81,9 +81,9 @@ fn a_forbid_narrows_and_without_it_more_is_possible() {
         &without,
         &options,
         &expect![[r#"
-        allowed: Identity::"payments/api" could insert Table::"shop/public/orders" of classification "internal", because of policies/shop.cedar:20 "payments keeps orders" (today: true)
-        denied: none: proved
-    "#]],
+            allowed: Identity::"payments/api" could insert Table::"shop/public/orders" of classification "internal", because of policies/shop.cedar:20 "payments keeps orders" (owner payments team) (today: true)
+            denied: none: proved
+        "#]],
     );
 }
 
