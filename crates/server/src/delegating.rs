@@ -76,7 +76,7 @@ fn words(json: &str) -> Result<Option<Vec<String>>, Finding> {
         )
         .expected("a list of names, or null")
         .observed(error.to_string())
-        .next("make the state anew from the ledger: trilith server rebuild-state; then delegate again")
+        .next("make the state anew from the ledger: trilith server rebuild-state --config FILE; then delegate again")
     })
 }
 

@@ -82,7 +82,7 @@ async fn a_delegation_that_a_revocation_overtakes_does_not_outlive_it() {
         let client = Client { link, key: key() };
         let issuer = &provider().issuer;
         let begun = client.begin(issuer).await.unwrap();
-        let token = provider().token("ada-1", &begun.nonce);
+        let token = provider().token("ada-1", &client.asked(&begun));
         client.finish(issuer, &begun.nonce, &token).await.unwrap();
         drop(client.enter().await.unwrap());
         let mut person = client.people();
