@@ -11,14 +11,14 @@ use spiffe_core::{SpiffeId, TrustDomain};
 /// Bytes of all SPIFFE IDs for whom a session acts: they stand in each of its records.
 const LONGEST: usize = 1024;
 
-/// How it has to be known on whose behalf a session acts.
+/// What shows on whose behalf somebody acts, at gateways and at decision points.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Delegation {
-    /// By a delegation token, and nothing else.
+    /// A delegation token, and nothing else.
     #[default]
     Proven,
-    /// By a token, or the word of whoever connects.
+    /// A token, or the word of whoever connects or asks.
     Claimed,
 }
 

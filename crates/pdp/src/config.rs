@@ -3,6 +3,7 @@
 use crate::callers::Right;
 use crate::ext_authz::Rules;
 use facts::Finding;
+pub use gateway::Delegation;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use spiffe_core::{SpiffeId, TrustDomain};
@@ -56,17 +57,6 @@ impl RecordsConfig {
             .clone()
             .unwrap_or_else(|| data_dir.join("records"))
     }
-}
-
-/// What shows on whose behalf a subject acts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Delegation {
-    /// A delegation token, and nothing else.
-    #[default]
-    Proven,
-    /// A token, or the word of whoever asks.
-    Claimed,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
