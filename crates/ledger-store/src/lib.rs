@@ -1,13 +1,14 @@
 //! The ledger on disk: segments, group commit, tiles, blobs, and mirrors of other ledgers.
 //!
 //! One append-only segment is the point of durability: a commit is one write and one fdatasync of
-//! records and the signed checkpoint that covers them. Tiles and entry bundles are derived from
-//! segments, later and by another thread. Formats and proofs are the business of `ledger`.
+//! records and the signed checkpoint that covers them. Tiles are derived from segments, later and by
+//! another thread; entry bundles when somebody asks for them. Formats and proofs are the business of
+//! `ledger`.
 //!
 //! What an attacker who can write to the directory gains: he can make the ledger refuse to open or
 //! to serve. He cannot make it sign a history other than the one that it signed before, as long as
-//! one peer remembers a checkpoint ([`Options::expected_at_least`]); and what he changes in tiles,
-//! bundles or blobs fails the proof of whoever checks.
+//! one peer remembers a checkpoint ([`Options::expected_at_least`]); and what he changes in tiles
+//! or blobs fails the proof of whoever checks.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

@@ -119,7 +119,7 @@ impl Reader {
     }
 
     /// The bytes of a tile or entry bundle, partial ones too; `None` if the ledger is not that
-    /// large. Partial tiles come from memory and segments, full ones from where they are.
+    /// large. Full tiles of hashes come from their files, partial ones from memory, bundles from segments.
     pub fn tile(&self, path: &TilePath) -> Result<Option<Vec<u8>>, StoreError> {
         let widest = TilePath::at(path.kind, path.index, self.size());
         if widest.is_none_or(|widest| widest.width() < path.width()) {
@@ -139,7 +139,7 @@ impl Reader {
     }
 
     /// The first `width` records of an entry bundle.
-    pub(crate) fn bundle(&self, index: u64, width: u64) -> Result<Vec<Vec<u8>>, StoreError> {
+    fn bundle(&self, index: u64, width: u64) -> Result<Vec<Vec<u8>>, StoreError> {
         let first = index * WIDTH;
         self.log.segments.read(first, first + width, READ_BYTES)
     }

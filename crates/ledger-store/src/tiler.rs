@@ -1,11 +1,11 @@
-//! The background thread that writes full tiles and entry bundles out of what is durable already.
+//! The background thread that writes full tiles of hashes out of what is durable already. Entry bundles
+//! are no files here: they would be every record a second time, and segments answer for them.
 //! Its syncs would slow the committer's, so it works when no commit has come for a moment, or when
 //! too much has piled up.
 
+use crate::StoreError;
 use crate::disk::replace;
 use crate::log::Log;
-use crate::{Reader, StoreError};
-use ledger::encode_bundle;
 use ledger::tile::{Kind, TilePath, WIDTH};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -116,7 +116,7 @@ fn tile(log: &Arc<Log>) -> Result<(), StoreError> {
     publish(log)
 }
 
-/// Writes the next tiles and bundles, makes them durable, and only then relies on them.
+/// Writes the next tiles, makes them durable, and only then relies on them.
 fn round(log: &Arc<Log>) -> Result<(), StoreError> {
     let size = log.heads.get().checkpoint.size;
     let tiled = log.tiled();
@@ -132,11 +132,6 @@ fn round(log: &Arc<Log>) -> Result<(), StoreError> {
         };
         let hashes = log.hashes(level, path.index * WIDTH, 256)?;
         write(log, &path, hashes.as_flattened(), &mut dirs)?;
-        if level == 0 {
-            let bundle = bundle(log, path.index)?;
-            let path = TilePath::full(Kind::Entries, path.index);
-            write(log, &path, &bundle, &mut dirs)?;
-        }
     }
     // The deepest first: a name is durable once its directory is.
     for dir in dirs.iter().rev() {
@@ -149,16 +144,6 @@ fn round(log: &Arc<Log>) -> Result<(), StoreError> {
         .unwrap_or_else(PoisonError::into_inner)
         .trim(upto);
     Ok(())
-}
-
-fn bundle(log: &Arc<Log>, index: u64) -> Result<Vec<u8>, StoreError> {
-    let records = Reader::new(Arc::clone(log)).bundle(index, 256)?;
-    let bundle = encode_bundle(records.iter().map(Vec::as_slice));
-    bundle.map_err(|error| StoreError::Corrupt {
-        path: log.dir.clone(),
-        at: index,
-        what: error.to_string(),
-    })
 }
 
 fn write(

@@ -24,7 +24,7 @@ fn python_finds_the_checkpoints_root_in_the_tiles() {
         let drafts = (0..300).map(|n| draft(&format!("{round}/{n}"))).collect();
         ledger.append_many(drafts).wait().unwrap();
     }
-    // Full tiles are files; partial ones are served, and put beside them here.
+    // Full tiles are files; partial ones and bundles are served, and put beside them here.
     let size = ledger.reader().size();
     let kinds = (0..LEVELS).map(Kind::Hashes).chain([Kind::Entries]);
     for path in kinds.flat_map(|kind| TilePath::all(kind, size)) {
