@@ -3,7 +3,8 @@
 //	go run . make                     prints docs/vectors/ledger/peers.json: their checkpoints, cosignatures and answers
 //	go run . check FOLDER             checks the cosignatures and policies of docs/vectors/ledger that we made
 //
-// and one thing more, by crates/trilith/tests/it/cosigning.rs: to be a log that our witness cosigns (grow.go).
+// and two things more: by crates/trilith/tests/it/cosigning.rs to be a log that our witness cosigns (grow.go), and by
+// crates/ledger-store/examples/append_bench how fast a log of theirs is (append.go).
 //
 // They are transparency-dev/witness and transparency-dev/formats (ML-DSA-44 and Ed25519), filippo.io/torchwood
 // (Ed25519), transparency-dev/tessera (policies) and golang.org/x/mod/sumdb (notes and trees).
@@ -23,6 +24,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"filippo.io/torchwood"
 	fnote "github.com/transparency-dev/formats/note"
@@ -261,11 +263,15 @@ func main() {
 		makeKey(os.Args[2], os.Args[3])
 	case len(os.Args) == 8 && os.Args[1] == "grow":
 		grow(os.Args[2], os.Args[3], os.Args[4], os.Args[5], os.Args[6], must(strconv.Atoi(os.Args[7])))
+	case len(os.Args) == 6 && os.Args[1] == "append":
+		number := func(at int) int { return must(strconv.Atoi(os.Args[at])) }
+		appendRate(os.Args[2], number(3), number(4), time.Duration(number(5))*time.Millisecond)
 	case len(os.Args) >= 5 && os.Args[1] == "cosigned":
 		cosigned(os.Args[2], os.Args[3], os.Args[4:])
 	default:
 		fmt.Fprintln(os.Stderr, "usage: tlog make | tlog check FOLDER | tlog key FOLDER ORIGIN |\n"+
-			"  tlog grow FOLDER NAME WITNESS-URL WITNESS-KEY TEXT ENTRIES | tlog cosigned FILE LOG-KEY WITNESS-KEY...")
+			"  tlog grow FOLDER NAME WITNESS-URL WITNESS-KEY TEXT ENTRIES | tlog cosigned FILE LOG-KEY WITNESS-KEY... |\n"+
+			"  tlog append FOLDER WRITERS BYTES MILLISECONDS")
 		os.Exit(2)
 	}
 }

@@ -1,5 +1,5 @@
-//! Throughput of prepared point selects: through the gateway, through pgbouncer, and directly; afterwards
-//! every transaction has its outcome in the ledger.
+//! Throughput of prepared point selects: through the gateway, as reads of public data are recorded and strictly,
+//! through pgbouncer, and directly; afterwards every transaction has its outcome in the ledger.
 
 use crate::peers::PgBouncer;
 use crate::site::{self, Site};
@@ -10,7 +10,8 @@ use testkit::postgres::{Options, Postgres};
 
 const PREPARED: &str = "gateway.pgbench_prepared_16";
 const DIRECT: &str = "gateway.pgbench_prepared_16_vs_direct";
-pub(crate) const IDS: [&str; 2] = [PREPARED, DIRECT];
+const STRICT: &str = "gateway.strict_cost";
+pub(crate) const IDS: [&str; 3] = [PREPARED, DIRECT, STRICT];
 const PASSWORD: &str = "only-for-this-run";
 
 /// A database that `pgbench -i` filled, and the user `peer` who may read it past the gateway.
@@ -53,12 +54,19 @@ pub(crate) fn database(scale: u32) -> Postgres {
 
 /// The estate in which whoever runs a program like `path` reads what `pgbench -i` made.
 pub(crate) fn estate(path: &str) -> estate::EstateFiles {
+    recorded(path, "default")
+}
+
+/// As [`estate`], with `mode` in its `[recording]`.
+fn recorded(path: &str, mode: &str) -> estate::EstateFiles {
     let tables: String = ["accounts", "branches", "tellers", "history"]
         .iter()
         .map(|name| format!("[[database.schema.table]]\nname = \"pgbench_{name}\"\nclassification = \"public\"\n"))
         .collect();
     site::estate(
-        "classifications = [\"public\", \"catalog\", \"restricted\"]\n",
+        &format!(
+            "classifications = [\"public\", \"catalog\", \"restricted\"]\n[recording]\nmode = \"{mode}\"\n"
+        ),
         "[[identity]]\npath = \"bench/reader\"\nkind = \"service\"\nowner = \"bench\"\n",
         &format!(
             "[[database]]\nname = \"bench\"\n[[database.schema]]\nname = \"public\"\n{tables}\
@@ -81,6 +89,12 @@ pub(crate) fn run(plan: &Plan) {
     let (pairs, seconds) = if plan.quick { (1, 2) } else { (3, 20) };
     let (mut ours, mut theirs, mut direct) = (Vec::new(), Vec::new(), Vec::new());
     let mut transactions = 0;
+    if plan.wants(STRICT) {
+        transactions += cost_of_strict(&site, &postgres, pairs, seconds);
+    }
+    if !plan.wants(PREPARED) && !plan.wants(DIRECT) {
+        return check(&site, transactions);
+    }
     for _ in 0..pairs {
         let ran = through_gateway(&site, seconds);
         ours.push(ran.per_second);
@@ -111,6 +125,42 @@ pub(crate) fn run(plan: &Plan) {
             Some((median(&mut direct), "PostgreSQL with TLS, directly")),
         );
     }
+}
+
+/// The same reads as they are recorded by default, strictly, and not at all; how many went through the gateway.
+fn cost_of_strict(site: &Site, postgres: &Postgres, pairs: u32, seconds: u32) -> u64 {
+    let change = |mode: &str| {
+        let files = recorded("*/pgbench", mode);
+        block_on(async { site::apply(&mut site.admin().await, &files).await });
+    };
+    let (mut prompt, mut strict, mut direct) = (Vec::new(), Vec::new(), Vec::new());
+    let mut transactions = 0;
+    for _ in 0..pairs {
+        for (mode, rates) in [("default", &mut prompt), ("strict", &mut strict)] {
+            change(mode);
+            let ran = through_gateway(site, seconds);
+            rates.push(ran.per_second);
+            transactions += ran.transactions;
+        }
+        direct.push(directly(postgres, seconds).per_second);
+    }
+    change("default");
+    let strict = median(&mut strict);
+    for (id, rates, beside) in [
+        (
+            STRICT,
+            &mut prompt,
+            "the same, recorded within the flush interval, 1/s",
+        ),
+        (
+            "gateway.strict_cost_vs_none",
+            &mut direct,
+            "PostgreSQL with TLS, directly: nothing recorded, 1/s",
+        ),
+    ] {
+        row(id, strict, "1/s", Some((median(rates), beside)));
+    }
+    transactions
 }
 
 /// Each transaction has one outcome, and it is a good one.
