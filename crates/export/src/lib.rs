@@ -8,7 +8,7 @@
 //! same ids. Memory is that of one batch. What is handed on is a copy and proves nothing: who has to show a record
 //! to others takes its receipt or a pack.
 //!
-//! The ledger is only read, and its owner may be running. Kafka and Parquet are not written.
+//! The ledger is only read, and its owner may be running.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(

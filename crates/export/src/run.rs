@@ -2,7 +2,7 @@
 
 use crate::cursor::Cursor;
 use crate::sink::{Refusal, Sink};
-use crate::source::{BATCH_RECORDS, Source, ledgers};
+use crate::source::{Source, ledgers};
 use crate::{Error, Event, Format};
 use facts::Finding;
 use ledger_store::StoreError;
@@ -161,11 +161,11 @@ async fn hand_over(
     stop: &CancellationToken,
     exported: &mut Exported,
 ) -> Result<bool, Error> {
-    let mut most = BATCH_RECORDS;
+    let (mut most, bytes) = sink.batch();
     let mut wait = options.patience.first;
     let mut refused_since: Option<Instant> = None;
     loop {
-        let events = source.batch(options.format, most)?;
+        let events = source.batch(options.format, (most, bytes))?;
         if events.is_empty() {
             return Ok(false);
         }

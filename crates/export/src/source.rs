@@ -11,10 +11,6 @@ use ledger_store::{Folder, Reader, StoreError};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What one batch holds, at most: what is kept in memory.
-pub(crate) const BATCH_RECORDS: u64 = 512;
-const BATCH_BYTES: usize = 1 << 20;
-
 /// One ledger.
 pub(crate) struct Source {
     pub(crate) origin: String,
@@ -126,14 +122,18 @@ impl Source {
         })
     }
 
-    /// The next events, `most` of them at most; none at the head.
-    pub(crate) fn batch(&self, format: Format, most: u64) -> Result<Vec<Event>, Error> {
+    /// The next events, at most `most` of them and of so many bytes; none at the head.
+    pub(crate) fn batch(
+        &self,
+        format: Format,
+        (most, bytes): (u64, usize),
+    ) -> Result<Vec<Event>, Error> {
         let size = self.reader().size();
-        let end = size.min(self.next.saturating_add(most.clamp(1, BATCH_RECORDS)));
+        let end = size.min(self.next.saturating_add(most.max(1)));
         if self.next >= end {
             return Ok(Vec::new());
         }
-        let (records, _) = self.reader().read_signed(self.next..end, BATCH_BYTES)?;
+        let (records, _) = self.reader().read_signed(self.next..end, bytes)?;
         if records.is_empty() {
             let index = self.next;
             return Err(StoreError::NoRecord { index, size }.into());

@@ -93,7 +93,9 @@ pub fn static_agent(profile: &str) -> Option<PathBuf> {
     program.is_file().then_some(program)
 }
 
-pub(crate) fn target_folder() -> PathBuf {
+/// Where this build puts what it makes.
+#[must_use]
+pub fn target_folder() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from)
 }
 

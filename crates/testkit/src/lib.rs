@@ -27,7 +27,9 @@ pub mod slow_chip;
 pub mod swtpm;
 pub mod tsm;
 
-pub use find::{evidence, peer, postgres_tool, static_agent, tool, tools, venv_python, workspace};
+pub use find::{
+    evidence, peer, postgres_tool, static_agent, target_folder, tool, tools, venv_python, workspace,
+};
 pub use go::go_peer;
 pub use script::script;
 pub use skip::skip;

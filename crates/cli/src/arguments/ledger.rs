@@ -24,9 +24,9 @@ pub enum LedgerCommand {
         after_long_help = "Exit codes: 0 nothing is missing that no record accounts for, 3 something is.\n\nExamples:\n  trilith ledger completeness --folder /var/lib/trilith/server\n  trilith ledger completeness --folder /var/lib/trilith/server --from 30d --receipts --json"
     )]
     Completeness(CompletenessArguments),
-    /// Hand records on to a file, a pipe, an HTTP collector or a syslog server, each at least once
+    /// Hand records on to a file, Parquet, a pipe, an HTTP collector, a syslog server or Kafka, each at least once
     #[command(
-        after_long_help = "Examples:\n  trilith ledger export --folder /var/lib/trilith/server --to stdout --format ocsf\n  trilith ledger export --folder /var/lib/trilith/server --to file:/var/log/trilith/records.jsonl --cursor /var/lib/trilith-export/cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to https://collector.example.org/events --header-file /etc/trilith/collector.headers --cursor cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to syslog:127.0.0.1:601 --cursor cursor.json"
+        after_long_help = "Examples:\n  trilith ledger export --folder /var/lib/trilith/server --to stdout --format ocsf\n  trilith ledger export --folder /var/lib/trilith/server --to file:/var/log/trilith/records.jsonl --cursor /var/lib/trilith-export/cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to https://collector.example.org/events --header-file /etc/trilith/collector.headers --cursor cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to kafka+tls://broker.example.org:9093/trilith.records --cursor cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to parquet:records --cursor cursor.json"
     )]
     Export(ExportArguments),
 }
@@ -54,7 +54,8 @@ pub struct ExportArguments {
     /// one ledger; may be given more than once
     #[arg(long = "folder", value_name = "DIR", required = true)]
     pub folders: Vec<PathBuf>,
-    /// Where to: `stdout`, `file:PATH`, `https://HOST/PATH`, `syslog+tls:HOST:PORT`; plain `http://` and `syslog:`
+    /// Where to: `stdout`, `file:PATH`, `https://HOST/PATH`, `parquet:FOLDER`, `syslog+tls:HOST:PORT`,
+    /// `kafka+tls://HOST:PORT/TOPIC`; plain `http://`, `syslog:` and `kafka://`
     /// to addresses of this machine
     #[arg(long, value_name = "SINK")]
     pub to: String,

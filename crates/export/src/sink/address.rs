@@ -94,6 +94,30 @@ impl Address {
         }))
     }
 
+    /// Host and port.
+    pub(super) fn place(&self) -> (String, u16) {
+        (self.host.clone(), self.port)
+    }
+
+    /// Another place, as safe as this one: with the same authorities, or on this machine as well.
+    pub(super) fn beside(&self, host: &str, port: u16) -> Option<Self> {
+        let tls = match &self.tls {
+            Some((_, config)) => {
+                let name = ServerName::try_from(host.to_owned()).ok()?;
+                Some((name, Arc::clone(config)))
+            }
+            None if host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback()) => None,
+            None => return None,
+        };
+        Some(Self {
+            host: host.to_owned(),
+            port,
+            tls,
+            authority: String::new(),
+            path: String::new(),
+        })
+    }
+
     pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, String> {
         let stream = TcpStream::connect((self.host.as_str(), self.port))
             .await

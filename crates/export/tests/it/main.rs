@@ -8,9 +8,11 @@
     reason = "helper functions of tests may panic"
 )]
 
+mod as_parquet;
 mod files;
 mod formats;
 mod killed;
 mod over_http;
+mod over_kafka;
 mod over_syslog;
 mod world;
