@@ -146,9 +146,12 @@ pub struct AllowConfig {
     /// Types of records: `issuance`, `intent`.
     #[serde(default)]
     pub records: Vec<String>,
-    /// Who acts or is spoken of: every identity that the record names.
+    /// Every SPIFFE ID that the record speaks of; of an access, who made it is among them.
     #[serde(default)]
     pub identities: Vec<String>,
+    /// Who acts: of an issuance, the SPIFFE ID of the node that asked.
+    #[serde(default)]
+    pub actors: Vec<String>,
     /// On which nodes: every one that the record names.
     #[serde(default)]
     pub machines: Vec<String>,
