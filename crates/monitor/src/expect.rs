@@ -10,7 +10,7 @@ pub(crate) use about::About;
 use crate::alert::Told;
 use crate::config::{AllowConfig, WatchConfig, wrong};
 use facts::Finding;
-use ledger::{Record, RecordType, merkle};
+use ledger::{MAX_RECORD, Record, RecordType, merkle};
 use std::collections::BTreeSet;
 
 const DAY: u64 = 24 * 60;
@@ -151,7 +151,7 @@ impl Watch {
             wall: read.map(|(record, _)| record.stamp().wall),
             about,
             leaf_hash: crypto::base64::encode(&merkle::leaf_hash(bytes)),
-            text: std::str::from_utf8(bytes).ok().map(str::to_owned),
+            text: (bytes.len() <= MAX_RECORD).then(|| std::str::from_utf8(bytes).ok().map(str::to_owned)).flatten(),
         })
     }
 }
@@ -163,8 +163,12 @@ pub(crate) fn judge(watches: &[Watch], origin: &str, index: u64, bytes: &[u8]) -
         .ok()
         .filter(|record| record.origin() == origin)
         .and_then(|record| About::of(&record).map(|about| (record, about)));
-    let judged = watches.iter().map(|watch| watch.judge(index, bytes, read.as_ref()));
-    judged.flatten().collect()
+    let judged = watches.iter().filter_map(|watch| watch.judge(index, bytes, read.as_ref()));
+    match read {
+        Some(_) => judged.collect(),
+        // It is told once.
+        None => judged.take(1).collect(),
+    }
 }
 
 impl Allow {

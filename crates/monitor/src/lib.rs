@@ -43,4 +43,4 @@ pub use config::{Config, Entries, json_schema};
 pub use evidence::{Evidence, EvidenceError};
 pub use failure::Failure;
 pub use monitor::{Monitor, Seen};
-pub use run::{Ended, watch};
+pub use run::{Ended, Told, watch};

@@ -12,8 +12,8 @@ use ledger::merkle::leaf_hash;
 use ledger::tile::{self, Kind, WIDTH};
 use ledger::{ForeignCheckpoint, Frontier};
 
-/// Tiles of a batch: 4,096 records, of 16 KiB at most.
-const TILES: u64 = 16;
+/// Tiles of a batch: 1,024 records, of 16 KiB at most.
+const TILES: u64 = 4;
 
 /// A batch that hashes to the head, and what is not expected in it.
 pub(crate) struct Batch {
