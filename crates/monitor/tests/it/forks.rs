@@ -1,0 +1,146 @@
+//! Two histories under one key: whoever shows the second one, it is told, and the evidence proves it to anybody.
+
+use crate::support::{Log, Site, WATCH, at, code, config, key, watching};
+use ledger::witness::origin_hash;
+use monitor::{Evidence, Failure, Monitor};
+
+/// A second history that goes its own way from record `from` on.
+fn forked(from: u64, size: u64) -> Log {
+    let mut log = Log::new("a", from);
+    log.grow("b", size);
+    log
+}
+
+fn evidence(failure: Failure) -> Evidence {
+    match failure {
+        Failure::Misbehaved(finding, evidence) => {
+            assert_eq!(finding.code, "MONITOR-FORK");
+            *evidence
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// It proves the fork, and nothing that is changed in it still does.
+fn proves(evidence: &Evidence) {
+    let (first, second) = evidence.verify().unwrap();
+    assert!(first.size <= second.size && first.root != second.root);
+    let (_, bytes) = evidence.file();
+    assert_eq!(&Evidence::parse(&bytes).unwrap(), evidence);
+    let mut changes: Vec<Evidence> = Vec::new();
+    let mut change = |change: &dyn Fn(&mut Evidence)| {
+        let mut changed = evidence.clone();
+        change(&mut changed);
+        changes.push(changed);
+    };
+    change(&|it| it.first.note = it.second.note.clone());
+    change(&|it| it.second.note = it.first.note.clone());
+    change(&|it| it.root = ledger::Digest(first.root));
+    change(&|it| it.root = ledger::Digest([7; 32]));
+    change(&|it| it.proof.push(ledger::Digest([7; 32])));
+    change(&|it| it.origin = "example.org/other".to_owned());
+    change(&|it| it.key = it.key.replace("server", "other"));
+    change(&|it| it.first.note = it.first.note.replacen('\n', "\n1", 1));
+    for changed in changes {
+        assert!(changed.verify().is_err(), "{changed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_forks_from_what_was_seen_is_caught_at_every_size() {
+    for (kept, from, size) in [(300, 0, 300), (300, 299, 300), (300, 299, 301), (256, 255, 700), (257, 100, 1025), (1, 0, 2)] {
+        let site = Site::new(Log::new("a", kept)).await;
+        let (folder, mut monitor) = watching(&site, "", WATCH).await;
+        site.change(|log| *log = forked(from, size));
+        let failure = monitor.round(at(1)).await.unwrap_err();
+        let path = monitor.trouble(Some(&failure), at(1)).unwrap().unwrap();
+        let evidence = evidence(failure);
+        assert_eq!(Evidence::parse(&std::fs::read(&path).unwrap()).unwrap(), evidence);
+        assert!(path.starts_with(folder.path()));
+        proves(&evidence);
+        assert_eq!(evidence.second.by, site.url());
+        // It stays so, however often it is asked; the alert is told once.
+        let again = monitor.round(at(2)).await.unwrap_err();
+        monitor.trouble(Some(&again), at(2)).unwrap();
+        assert_eq!(monitor.waiting().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn two_addresses_that_show_two_histories_are_caught_whichever_is_longer() {
+    for (first, second) in [(300, 300), (300, 500), (500, 300)] {
+        let one = Site::new(Log::new("a", first)).await;
+        let other = Site::new(forked(200, second)).await;
+        let folder = tempfile::tempdir().unwrap();
+        let config = config(folder.path(), &[one.url(), other.url()], "", WATCH);
+        let mut monitor = Monitor::open(config).unwrap();
+        proves(&evidence(monitor.round(at(0)).await.unwrap_err()));
+        // One history, at another size, is no fork.
+        other.change(|log| *log = Log::new("a", second));
+        assert_eq!(monitor.round(at(1)).await.unwrap().agree, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_witness_that_saw_another_history_shows_the_split_view() {
+    let hash = origin_hash(crate::support::ORIGIN);
+    let seen_by_witness = forked(200, 300);
+    let witness = Site::new(seen_by_witness.clone()).await;
+    let site = Site::new(Log::new("a", 400)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("witnesses = [\"{}\"]", witness.url());
+    let mut monitor = Monitor::open(config(folder.path(), &[site.url()], &more, WATCH)).unwrap();
+    let found = evidence(monitor.round(at(0)).await.unwrap_err());
+    assert!(witness.asked().contains(&format!("{hash}/checkpoint")));
+    assert_eq!(found.first.by, format!("witness {}", witness.url()));
+    proves(&found);
+
+    // Ahead of the log: it is remembered, and compared once the log has come so far.
+    let folder = tempfile::tempdir().unwrap();
+    site.change(|log| *log = Log::new("a", 250));
+    let mut monitor = Monitor::open(config(folder.path(), &[site.url()], &more, WATCH)).unwrap();
+    assert_eq!(monitor.round(at(0)).await.unwrap().agree, 0);
+    drop(monitor);
+    // Also where the witness is gone by then, and by another process.
+    drop(witness);
+    let mut monitor = Monitor::open(config(folder.path(), &[site.url()], "", WATCH)).unwrap();
+    site.change(|log| log.grow("a", 350));
+    proves(&evidence(monitor.round(at(1)).await.unwrap_err()));
+}
+
+#[tokio::test]
+async fn an_old_view_is_told_by_what_a_witness_has_seen() {
+    let log = Log::new("a", 400);
+    let witness = Site::new(log.clone()).await;
+    let site = Site::new(log.clone()).await;
+    site.show(Some(log.note_at(300)));
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("witnesses = [\"{}\"]", witness.url());
+    let mut monitor = Monitor::open(config(folder.path(), &[site.url()], &more, WATCH)).unwrap();
+    monitor.round(at(0)).await.unwrap();
+    monitor.round(at(599)).await.unwrap();
+    assert_eq!(code(&monitor.round(at(600)).await), "MONITOR-BEHIND");
+    site.show(None);
+    assert_eq!(monitor.round(at(601)).await.unwrap().agree, 1);
+}
+
+#[tokio::test]
+async fn a_witness_that_is_wrong_is_no_fault_of_the_log() {
+    let site = Site::new(Log::new("a", 40)).await;
+    let witness = Site::new(Log::new("a", 40)).await;
+    witness.show(Some("something else\n".to_owned()));
+    let folder = tempfile::tempdir().unwrap();
+    let more = format!("witnesses = [\"{}\", \"http://127.0.0.1:9\"]", witness.url());
+    let mut monitor = Monitor::open(config(folder.path(), &[site.url()], &more, WATCH)).unwrap();
+    let seen = monitor.round(at(0)).await.unwrap();
+    let codes: Vec<_> = seen.notes.iter().map(|note| note.code.as_ref()).collect();
+    assert_eq!(codes, ["MONITOR-WITNESS", "MONITOR-UNREACHABLE"]);
+    assert!(key().to_string().starts_with("example.org/server+"));
+}
+
+#[test]
+fn no_bytes_make_it_panic() {
+    for bytes in [&b""[..], b"{}", b"[]", b"\xff", b"{\"v\":1}"] {
+        assert!(Evidence::parse(bytes).is_err());
+    }
+}
