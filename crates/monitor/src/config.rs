@@ -3,7 +3,9 @@
 
 use crate::expect::{self, Watch};
 use facts::Finding;
-use ledger::{CheckpointError, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note, NoteError, Policy};
+use ledger::{
+    CheckpointError, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note, NoteError, Policy,
+};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::io::Read as _;
@@ -204,9 +206,16 @@ pub(crate) fn log_key(text: &str) -> Option<LogKey> {
 }
 
 /// The checkpoint of a note that `key` has signed for the log `origin`.
-pub(crate) fn signed_by(note: &Note, key: &LogKey, origin: &str) -> Result<ForeignCheckpoint, CheckpointError> {
+pub(crate) fn signed_by(
+    note: &Note,
+    key: &LogKey,
+    origin: &str,
+) -> Result<ForeignCheckpoint, CheckpointError> {
     if !key.signed(note)? {
-        return Err(NoteError::Unsigned { expected: key.name().to_owned() }.into());
+        return Err(NoteError::Unsigned {
+            expected: key.name().to_owned(),
+        }
+        .into());
     }
     let checkpoint = ForeignCheckpoint::parse(&note.text)?;
     if checkpoint.origin == origin {
@@ -255,10 +264,14 @@ impl Config {
             return Err(wrong("a log has `urls` or a `folder`, and not both"));
         }
         if log.urls.len() > MAX_EACH || log.witnesses.len() > MAX_EACH {
-            return Err(wrong(format!("`urls` and `witnesses` are {MAX_EACH} each at most")));
+            return Err(wrong(format!(
+                "`urls` and `witnesses` are {MAX_EACH} each at most"
+            )));
         }
         if log.max_age_s.is_some() && log.policy.is_none() {
-            return Err(wrong("`max_age_s` is of cosignatures, and there is no `policy`"));
+            return Err(wrong(
+                "`max_age_s` is of cosignatures, and there is no `policy`",
+            ));
         }
         if monitor.interval_s == 0 || monitor.timeout_s == 0 {
             return Err(wrong("`interval_s` and `timeout_s` are 1 at least"));
@@ -267,7 +280,9 @@ impl Config {
             return Err(wrong("a `queue` of 0 takes nothing"));
         }
         if log.entries != Entries::Records && !self.watches.is_empty() {
-            return Err(wrong("what entries say is looked at where `entries` is `records` alone, so a [[watch]] sees nothing"));
+            return Err(wrong(
+                "what entries say is looked at where `entries` is `records` alone, so a [[watch]] sees nothing",
+            ));
         }
         self.key()?;
         self.watched()?;
@@ -298,7 +313,9 @@ impl Config {
             return Ok(None);
         };
         let policy = Policy::parse(&read(path)?);
-        policy.map(Some).map_err(|error| unreadable(path, facts::with_causes(&error)))
+        policy
+            .map(Some)
+            .map_err(|error| unreadable(path, facts::with_causes(&error)))
     }
 
     pub(crate) fn watched(&self) -> Result<Vec<Watch>, Finding> {
@@ -313,7 +330,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Finding> {
     let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
     read.map_err(|error| unreadable(path, error))?;
     if bytes.len() as u64 > MAX_FILE {
-        return Err(unreadable(path, format_args!("it has more than {MAX_FILE} bytes")));
+        return Err(unreadable(
+            path,
+            format_args!("it has more than {MAX_FILE} bytes"),
+        ));
     }
     Ok(bytes)
 }

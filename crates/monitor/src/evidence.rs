@@ -75,12 +75,16 @@ impl Evidence {
         let first = self.opened(&self.first, &key)?;
         let second = self.opened(&self.second, &key)?;
         if first.size > second.size {
-            return Err(EvidenceError("the first history is the longer one".to_owned()));
+            return Err(EvidenceError(
+                "the first history is the longer one".to_owned(),
+            ));
         }
         let proof: Vec<_> = self.proof.iter().map(|hash| hash.0).collect();
         let shown = verify_consistency(first.size, &self.root.0, second.size, &second.root, &proof);
         shown.map_err(|error| {
-            EvidenceError(format!("the second history has not that root at the first one's size: {error}"))
+            EvidenceError(format!(
+                "the second history has not that root at the first one's size: {error}"
+            ))
         })?;
         if self.root.0 == first.root {
             return Err(EvidenceError("the two are one history".to_owned()));
@@ -89,7 +93,8 @@ impl Evidence {
     }
 
     fn opened(&self, shown: &Shown, key: &LogKey) -> Result<ForeignCheckpoint, EvidenceError> {
-        let unsigned = |error: String| EvidenceError(format!("the checkpoint of {}: {error}", shown.by));
+        let unsigned =
+            |error: String| EvidenceError(format!("the checkpoint of {}: {error}", shown.by));
         let note = Note::parse(&shown.note).map_err(|error| unsigned(error.to_string()))?;
         signed_by(&note, key, &self.origin).map_err(|error| unsigned(error.to_string()))
     }

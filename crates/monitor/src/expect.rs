@@ -57,7 +57,9 @@ impl Pattern {
             None => (text, false),
         };
         if text.contains('*') || (text.is_empty() && !begins) {
-            return Err(wrong("a name is exact, or has one `*` at its end").observed(text.to_owned()));
+            return Err(
+                wrong("a name is exact, or has one `*` at its end").observed(text.to_owned())
+            );
         }
         let text = text.to_owned();
         Ok(Self { text, begins })
@@ -86,7 +88,9 @@ pub(crate) fn watches(configs: &[WatchConfig]) -> Result<Vec<Watch>, Finding> {
         .iter()
         .map(|config| {
             if config.name.is_empty() || !names.insert(&config.name) {
-                return Err(wrong("each [[watch]] has a `name` of its own").observed(config.name.clone()));
+                return Err(
+                    wrong("each [[watch]] has a `name` of its own").observed(config.name.clone())
+                );
             }
             Watch::read(config)
         })
@@ -107,7 +111,10 @@ impl Watch {
                 .collect::<Result<_, _>>()?,
         };
         if watch.identities.is_empty() && watch.machines.is_empty() && watch.resources.is_empty() {
-            return Err(wrong("a [[watch]] names `identities`, `machines` or `resources`").observed(watch.name));
+            return Err(
+                wrong("a [[watch]] names `identities`, `machines` or `resources`")
+                    .observed(watch.name),
+            );
         }
         Ok(watch)
     }
@@ -123,7 +130,10 @@ impl Watch {
             let hits = names.iter().filter(|name| any(patterns, name));
             found.extend(hits.map(|name| format!("{kind} {name}")));
         }
-        let acts = about.actor.iter().filter(|actor| any(&self.identities, actor));
+        let acts = about
+            .actor
+            .iter()
+            .filter(|actor| any(&self.identities, actor));
         found.extend(acts.map(|actor| format!("actor {actor}")));
         if about.cut && !self.resources.is_empty() {
             found.push("resources that the record has no room for".to_owned());
@@ -151,7 +161,9 @@ impl Watch {
             wall: read.map(|(record, _)| record.stamp().wall),
             about,
             leaf_hash: crypto::base64::encode(&merkle::leaf_hash(bytes)),
-            text: (bytes.len() <= MAX_RECORD).then(|| std::str::from_utf8(bytes).ok().map(str::to_owned)).flatten(),
+            text: (bytes.len() <= MAX_RECORD)
+                .then(|| std::str::from_utf8(bytes).ok().map(str::to_owned))
+                .flatten(),
         })
     }
 }
@@ -163,7 +175,9 @@ pub(crate) fn judge(watches: &[Watch], origin: &str, index: u64, bytes: &[u8]) -
         .ok()
         .filter(|record| record.origin() == origin)
         .and_then(|record| About::of(&record).map(|about| (record, about)));
-    let judged = watches.iter().filter_map(|watch| watch.judge(index, bytes, read.as_ref()));
+    let judged = watches
+        .iter()
+        .filter_map(|watch| watch.judge(index, bytes, read.as_ref()));
     match read {
         Some(_) => judged.collect(),
         // It is told once.
@@ -174,19 +188,25 @@ pub(crate) fn judge(watches: &[Watch], origin: &str, index: u64, bytes: &[u8]) -
 impl Allow {
     fn read(config: &AllowConfig) -> Result<Self, Finding> {
         let kind = |name: &String| {
-            RecordType::from_name(name)
-                .ok_or_else(|| wrong("`records` are types of docs/reference/records.md").observed(name.clone()))
+            RecordType::from_name(name).ok_or_else(|| {
+                wrong("`records` are types of docs/reference/records.md").observed(name.clone())
+            })
         };
         let digest = |text: &String| {
-            let bytes = crypto::hex::decode(text).ok().filter(|bytes| bytes.len() == 32);
+            let bytes = crypto::hex::decode(text)
+                .ok()
+                .filter(|bytes| bytes.len() == 32);
             bytes
                 .map(|bytes| crypto::hex::encode(&bytes))
-                .ok_or_else(|| wrong("`code` and `issuers` are SHA-256 in hex").observed(text.clone()))
+                .ok_or_else(|| {
+                    wrong("`code` and `issuers` are SHA-256 in hex").observed(text.clone())
+                })
         };
         let day = |name: &String| {
             let at = (0..).zip(DAYS).find(|(_, day)| day == name);
-            at.map(|(at, _)| at)
-                .ok_or_else(|| wrong("`days` are mon, tue, wed, thu, fri, sat, sun").observed(name.clone()))
+            at.map(|(at, _)| at).ok_or_else(|| {
+                wrong("`days` are mon, tue, wed, thu, fri, sat, sun").observed(name.clone())
+            })
         };
         let allow = Self {
             records: config.records.iter().map(kind).collect::<Result<_, _>>()?,
@@ -195,8 +215,16 @@ impl Allow {
             machines: patterns(&config.machines)?,
             resources: patterns(&config.resources)?,
             code: config.code.iter().map(digest).collect::<Result<_, _>>()?,
-            issuers: config.issuers.iter().map(digest).collect::<Result<_, _>>()?,
-            hours: config.hours.iter().map(|text| hours(text)).collect::<Result<_, _>>()?,
+            issuers: config
+                .issuers
+                .iter()
+                .map(digest)
+                .collect::<Result<_, _>>()?,
+            hours: config
+                .hours
+                .iter()
+                .map(|text| hours(text))
+                .collect::<Result<_, _>>()?,
             days: config.days.iter().map(day).collect::<Result<_, _>>()?,
         };
         let asks = [
@@ -211,7 +239,9 @@ impl Allow {
             allow.days.len(),
         ];
         if asks.iter().all(|length| *length == 0) {
-            return Err(wrong("a [[watch.allow]] that says nothing would take everything"));
+            return Err(wrong(
+                "a [[watch.allow]] that says nothing would take everything",
+            ));
         }
         Ok(allow)
     }
@@ -227,12 +257,24 @@ impl Allow {
         };
         (self.records.is_empty() || self.records.contains(&record.kind()))
             && every(&self.identities, &about.identities)
-            && (self.actors.is_empty() || about.actor.as_ref().is_some_and(|actor| any(&self.actors, actor)))
+            && (self.actors.is_empty()
+                || about
+                    .actor
+                    .as_ref()
+                    .is_some_and(|actor| any(&self.actors, actor)))
             && every(&self.machines, &about.machines)
             && every(&self.resources, &about.resources)
             && (self.resources.is_empty() || !about.cut)
-            && (self.code.is_empty() || about.code.as_ref().is_some_and(|code| self.code.contains(code)))
-            && (self.issuers.is_empty() || about.issuer.as_ref().is_some_and(|issuer| self.issuers.contains(issuer)))
+            && (self.code.is_empty()
+                || about
+                    .code
+                    .as_ref()
+                    .is_some_and(|code| self.code.contains(code)))
+            && (self.issuers.is_empty()
+                || about
+                    .issuer
+                    .as_ref()
+                    .is_some_and(|issuer| self.issuers.contains(issuer)))
             && (self.hours.is_empty() || self.hours.iter().any(in_hours))
             && (self.days.is_empty() || self.days.contains(&day))
     }
@@ -252,7 +294,9 @@ fn hours(text: &str) -> Result<(u64, u64), Finding> {
         let at = hour * 60 + minute;
         (minute < 60 && at <= DAY).then_some(at)
     };
-    let read = text.split_once('-').and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
+    let read = text
+        .split_once('-')
+        .and_then(|(from, to)| Some((minute(from)?, minute(to)?)));
     read.filter(|(from, to)| from != to && *from < DAY)
         .ok_or_else(|| wrong("`hours` are of the form 06:00-20:00").observed(text.to_owned()))
 }

@@ -62,7 +62,9 @@ impl Address {
                 .observed(url.chars().take(200).collect::<String>())
                 .next("correct the address in monitor.toml")
         };
-        let uri: Uri = url.parse().map_err(|_error| unusable("this is no address"))?;
+        let uri: Uri = url
+            .parse()
+            .map_err(|_error| unusable("this is no address"))?;
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return Err(unusable("this is no address"));
         };
@@ -86,7 +88,9 @@ impl Address {
             }
             _ => return Err(unusable("an address is of https or http")),
         };
-        let port = authority.port_u16().unwrap_or(if tls.is_some() { 443 } else { 80 });
+        let port = authority
+            .port_u16()
+            .unwrap_or(if tls.is_some() { 443 } else { 80 });
         let prefix = uri.path_and_query().map_or("", |path| path.as_str());
         Ok(Self {
             url: url.to_owned(),
@@ -100,14 +104,30 @@ impl Address {
     }
 
     /// Status, and the body if it is 200.
-    pub(crate) async fn get(&self, path: &str, most: usize) -> Result<(StatusCode, Vec<u8>), Trouble> {
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), Trouble> {
         let path = format!("{}/{path}", self.prefix);
-        self.ask(Method::GET, &path, HeaderMap::new(), Vec::new(), most).await
+        self.ask(Method::GET, &path, HeaderMap::new(), Vec::new(), most)
+            .await
     }
 
-    pub(crate) async fn post(&self, headers: HeaderMap, body: Vec<u8>, most: usize) -> Result<StatusCode, Trouble> {
-        let path = if self.prefix.is_empty() { "/" } else { &self.prefix };
-        self.ask(Method::POST, path, headers, body, most).await.map(|(status, _)| status)
+    pub(crate) async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<StatusCode, Trouble> {
+        let path = if self.prefix.is_empty() {
+            "/"
+        } else {
+            &self.prefix
+        };
+        self.ask(Method::POST, path, headers, body, most)
+            .await
+            .map(|(status, _)| status)
     }
 
     async fn ask(
@@ -131,7 +151,8 @@ impl Address {
         body: Vec<u8>,
         most: usize,
     ) -> Result<(StatusCode, Vec<u8>), Trouble> {
-        let none = |what: &str, error: &dyn std::error::Error| Trouble::None(format!("{what}: {error}"));
+        let none =
+            |what: &str, error: &dyn std::error::Error| Trouble::None(format!("{what}: {error}"));
         let asked = method.clone();
         let mut request = Request::builder()
             .method(method)
@@ -188,15 +209,21 @@ fn trusted(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Finding> {
         Some(path) => vec![path],
         None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
     };
-    let names: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
     let bytes = files.iter().find_map(|file| std::fs::read(file).ok());
     let config = bytes
         .ok_or_else(|| "no file that can be read".to_owned())
         .and_then(|bytes| crypto::client_trusting(&bytes, authorities.is_some()));
     config.map(Arc::new).map_err(|observed| {
-        Finding::new("MONITOR-CA", "the authorities that may certify an address cannot be read")
-            .expected(format!("PEM certificates in {}", names.join(" or ")))
-            .observed(observed)
-            .next("install ca-certificates, or name a file with `ca_file`")
+        Finding::new(
+            "MONITOR-CA",
+            "the authorities that may certify an address cannot be read",
+        )
+        .expected(format!("PEM certificates in {}", names.join(" or ")))
+        .observed(observed)
+        .next("install ca-certificates, or name a file with `ca_file`")
     })
 }

@@ -1,12 +1,12 @@
 //! The records between what was looked at and the head: fetched in batches, hashed to the head's own tree, and only
 //! then judged.
 
+use crate::Failure;
 use crate::alert::{Alert, Kind as AlertKind, Told};
 use crate::config::Entries;
 use crate::expect::{self, Watch};
 use crate::source::{self, Source};
 use crate::tiles::View;
-use crate::Failure;
 use facts::{Finding, Timestamp};
 use ledger::merkle::leaf_hash;
 use ledger::tile::{self, Kind, WIDTH};
@@ -66,15 +66,30 @@ pub(crate) async fn batch(
     if edge.root() != root {
         return Err(not_hashed(source, looked.size(), edge.size()));
     }
-    let alerts = told.into_iter().map(|told| alert(&head.origin, told, now)).collect();
-    Ok(Batch { looked: edge, alerts })
+    let alerts = told
+        .into_iter()
+        .map(|told| alert(&head.origin, told, now))
+        .collect();
+    Ok(Batch {
+        looked: edge,
+        alerts,
+    })
 }
 
 fn alert(origin: &str, told: Told, now: Timestamp) -> Alert {
     let kind = told.record_type.as_deref().unwrap_or("a record");
     let (code, what) = match told.record_type {
-        Some(_) => ("MONITOR-UNEXPECTED", format!("nobody expected this {kind} at record {}", told.index)),
-        None => ("MONITOR-UNREADABLE", format!("record {} cannot be read, and may be about anything", told.index)),
+        Some(_) => (
+            "MONITOR-UNEXPECTED",
+            format!("nobody expected this {kind} at record {}", told.index),
+        ),
+        None => (
+            "MONITOR-UNREADABLE",
+            format!(
+                "record {} cannot be read, and may be about anything",
+                told.index
+            ),
+        ),
     };
     let finding = Finding::new(code, what)
         .expected(format!("what a [[watch.allow]] of {} takes", told.watch))
@@ -93,9 +108,18 @@ fn alert(origin: &str, told: Told, now: Timestamp) -> Alert {
 
 fn not_split(source: &Source, path: &tile::TilePath) -> Failure {
     Failure::Broken(
-        Finding::new("MONITOR-WIDTH", format!("{path} of {} does not split into its entries", source.name()))
-            .expected(format!("{} entries, each after its length, and nothing else", path.width()))
-            .next("tell the log's operator; nothing of it was taken"),
+        Finding::new(
+            "MONITOR-WIDTH",
+            format!(
+                "{path} of {} does not split into its entries",
+                source.name()
+            ),
+        )
+        .expected(format!(
+            "{} entries, each after its length, and nothing else",
+            path.width()
+        ))
+        .next("tell the log's operator; nothing of it was taken"),
     )
 }
 
@@ -103,9 +127,14 @@ fn not_hashed(source: &Source, from: u64, to: u64) -> Failure {
     Failure::Broken(
         Finding::new(
             "MONITOR-RECORDS",
-            format!("the records from {from} to {to} that {} serves are not those of its checkpoint", source.name()),
+            format!(
+                "the records from {from} to {to} that {} serves are not those of its checkpoint",
+                source.name()
+            ),
         )
         .expected("records that hash to the log's own tiles")
-        .next("keep what it serves, and tell the log's operator: nothing of it was taken, or judged"),
+        .next(
+            "keep what it serves, and tell the log's operator: nothing of it was taken, or judged",
+        ),
     )
 }

@@ -129,10 +129,15 @@ impl Monitor {
         let checkpoint = parsed.and_then(|note| signed_by(&note, &self.key, &self.origin));
         let checkpoint = checkpoint.map_err(|error| {
             Failure::Broken(
-                Finding::new("MONITOR-CHECKPOINT", format!("what {by} shows is no checkpoint of {}", self.origin))
-                    .expected(format!("one that {} has signed", self.config.log.key))
-                    .observed(facts::with_causes(&error))
-                    .next("compare `log.key` with what the log's operator tells you; nothing was taken"),
+                Finding::new(
+                    "MONITOR-CHECKPOINT",
+                    format!("what {by} shows is no checkpoint of {}", self.origin),
+                )
+                .expected(format!("one that {} has signed", self.config.log.key))
+                .observed(facts::with_causes(&error))
+                .next(
+                    "compare `log.key` with what the log's operator tells you; nothing was taken",
+                ),
             )
         })?;
         Ok(Head {
@@ -166,7 +171,9 @@ impl Monitor {
                     match opened {
                         Ok(head) => found.push((head, None)),
                         // It is the witness that is wrong, not the log.
-                        Err(failure) => seen.notes.push(witness_wrong(&witness.url, failure.finding())),
+                        Err(failure) => seen
+                            .notes
+                            .push(witness_wrong(&witness.url, failure.finding())),
                     }
                 }
                 Ok(None) => seen.notes.push(witness_knows_none(&witness.url)),
@@ -234,10 +241,19 @@ impl Monitor {
             return Ok(0);
         };
         let note = Note::parse(&head.note).map_err(|error| quorum(head, &error.to_string()))?;
-        let found = policy.judge(&note).map_err(|error| quorum(head, &facts::with_causes(&error)))?;
+        let found = policy
+            .judge(&note)
+            .map_err(|error| quorum(head, &facts::with_causes(&error)))?;
         if !found.reached {
-            let names: Vec<_> = found.cosignatures.iter().map(|one| one.name.as_str()).collect();
-            return Err(quorum(head, &format!("cosignatures of [{}]", names.join(", "))));
+            let names: Vec<_> = found
+                .cosignatures
+                .iter()
+                .map(|one| one.name.as_str())
+                .collect();
+            return Err(quorum(
+                head,
+                &format!("cosignatures of [{}]", names.join(", ")),
+            ));
         }
         let Some(age) = self.config.log.max_age_s else {
             return Ok(found.cosignatures.len());
@@ -250,11 +266,18 @@ impl Monitor {
         };
         let mut note = note;
         note.signatures.retain(|line| recent(&line.name, line.id));
-        let fresh = policy.judge(&note).map_err(|error| quorum(head, &facts::with_causes(&error)))?;
+        let fresh = policy
+            .judge(&note)
+            .map_err(|error| quorum(head, &facts::with_causes(&error)))?;
         if fresh.reached {
             return Ok(fresh.cosignatures.len());
         }
-        let newest = found.cosignatures.iter().map(|one| one.time).max().unwrap_or_default();
+        let newest = found
+            .cosignatures
+            .iter()
+            .map(|one| one.time)
+            .max()
+            .unwrap_or_default();
         Err(Failure::Broken(
             Finding::new("MONITOR-STALE", format!("the head of {} is older than it may be: an old view is shown, or the log stands still", self.origin))
                 .expected(format!("a quorum that cosigned within {age} s"))
@@ -273,20 +296,42 @@ impl Monitor {
         };
         let size = known.note.lines().nth(1).unwrap_or_default();
         Err(Failure::Broken(
-            Finding::new("MONITOR-BEHIND", format!("{} shows an old head, and {} has cosigned a longer one", self.source.name(), known.by))
-                .expected(format!("{size} records or more"))
-                .observed(format!("{} records", self.store.head().map_or(0, |head| head.checkpoint.size)))
-                .next("ask another address of the log: this one hides what was added"),
+            Finding::new(
+                "MONITOR-BEHIND",
+                format!(
+                    "{} shows an old head, and {} has cosigned a longer one",
+                    self.source.name(),
+                    known.by
+                ),
+            )
+            .expected(format!("{size} records or more"))
+            .observed(format!(
+                "{} records",
+                self.store.head().map_or(0, |head| head.checkpoint.size)
+            ))
+            .next("ask another address of the log: this one hides what was added"),
         ))
     }
 
     /// Everything up to the head, or until so many alerts wait that no more are kept.
     async fn look(&mut self, head: &ForeignCheckpoint, now: Timestamp) -> Result<(), Failure> {
-        let most = self.config.webhook.as_ref().map_or(1_000, |webhook| webhook.queue);
+        let most = self
+            .config
+            .webhook
+            .as_ref()
+            .map_or(1_000, |webhook| webhook.queue);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         while self.store.looked().size() < head.size && self.store.document.alerts.len() < most {
             let looked = self.store.looked();
-            let batch = look::batch(&self.source, head, looked, self.config.log.entries, &self.watches, now).await?;
+            let batch = look::batch(
+                &self.source,
+                head,
+                looked,
+                self.config.log.entries,
+                &self.watches,
+                now,
+            )
+            .await?;
             self.store.look(batch.looked, batch.alerts)?;
         }
         // What is ahead was changed, also where nothing is new.
@@ -298,7 +343,11 @@ impl Monitor {
     ///
     /// # Errors
     /// [`Failure::Local`].
-    pub fn trouble(&mut self, failure: Option<&Failure>, now: Timestamp) -> Result<Option<PathBuf>, Failure> {
+    pub fn trouble(
+        &mut self,
+        failure: Option<&Failure>,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, Failure> {
         let Some(failure) = failure else {
             if self.store.document.trouble.take().is_some() {
                 self.store.write()?;
@@ -312,11 +361,20 @@ impl Monitor {
             Failure::Misbehaved(_, evidence) => (Kind::Misbehaviour, false, Some(evidence)),
         };
         let finding = failure.finding();
-        let kept = evidence.map(|evidence| self.store.keep(evidence)).transpose()?;
+        let kept = evidence
+            .map(|evidence| self.store.keep(evidence))
+            .transpose()?;
         let at = now.as_millis();
         let document = &mut self.store.document;
-        let same = document.trouble.take().filter(|known| known.code == finding.code);
-        let mut trouble = same.unwrap_or_else(|| Trouble { code: finding.code.to_string(), since: at, told: false });
+        let same = document
+            .trouble
+            .take()
+            .filter(|known| known.code == finding.code);
+        let mut trouble = same.unwrap_or_else(|| Trouble {
+            code: finding.code.to_string(),
+            since: at,
+            told: false,
+        });
         let patience = u64::from(self.config.monitor.patience_s).saturating_mul(1000);
         let due = !patient || at.saturating_sub(trouble.since) >= patience;
         if due && !trouble.told {
@@ -397,12 +455,18 @@ fn quorum(head: &Head, observed: &str) -> Failure {
 }
 
 fn witness_wrong(url: &str, finding: &Finding) -> Finding {
-    Finding::new("MONITOR-WITNESS", format!("what the witness {url} shows is not of this log"))
-        .observed(finding.to_string())
-        .next("tell the witness's operator; the log is compared with the others")
+    Finding::new(
+        "MONITOR-WITNESS",
+        format!("what the witness {url} shows is not of this log"),
+    )
+    .observed(finding.to_string())
+    .next("tell the witness's operator; the log is compared with the others")
 }
 
 fn witness_knows_none(url: &str) -> Finding {
-    Finding::new("MONITOR-WITNESS", format!("the witness {url} has seen no checkpoint of this log"))
-        .next("ask its operator whether it witnesses this log")
+    Finding::new(
+        "MONITOR-WITNESS",
+        format!("the witness {url} has seen no checkpoint of this log"),
+    )
+    .next("ask its operator whether it witnesses this log")
 }

@@ -58,7 +58,9 @@ pub async fn watch(
         match looked {
             // These end it: what the key says is worth nothing any more, or this machine cannot go on.
             Err(failure @ (Failure::Misbehaved(..) | Failure::Local(_))) => return Err(failure),
-            Err(failure @ Failure::Broken(_)) if once || !monitor.has_webhook() => return Err(failure),
+            Err(failure @ Failure::Broken(_)) if once || !monitor.has_webhook() => {
+                return Err(failure);
+            }
             Err(failure) if once => return Err(failure),
             _ if told > 0 => return Ok(Ended::Unexpected(told)),
             _ if once => return Ok(Ended::Quiet),
@@ -80,7 +82,10 @@ async fn hand_over(
 ) -> Result<usize, Failure> {
     if !monitor.has_webhook() {
         let count = monitor.waiting().len();
-        monitor.waiting().iter().for_each(|alert| tell(Told::Alert(alert)));
+        monitor
+            .waiting()
+            .iter()
+            .for_each(|alert| tell(Told::Alert(alert)));
         if count > 0 {
             monitor.taken(count)?;
         }

@@ -35,8 +35,12 @@ impl Source {
             };
             return Ok((only, Vec::new()));
         }
-        let mut all = Self::addresses(config, &config.log.urls)?.into_iter().map(Self::Http);
-        let first = all.next().ok_or_else(|| crate::config::wrong("a log has `urls` or a `folder`"))?;
+        let mut all = Self::addresses(config, &config.log.urls)?
+            .into_iter()
+            .map(Self::Http);
+        let first = all
+            .next()
+            .ok_or_else(|| crate::config::wrong("a log has `urls` or a `folder`"))?;
         Ok((first, all.collect()))
     }
 
@@ -104,8 +108,13 @@ impl Source {
                 match status {
                     StatusCode::OK => Ok(Some(body)),
                     StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
-                    StatusCode::FORBIDDEN if path.starts_with("tile/entries/") => Err(closed(address)),
-                    other => Err(unreachable(&address.url, format!("/{path} is answered with {other}"))),
+                    StatusCode::FORBIDDEN if path.starts_with("tile/entries/") => {
+                        Err(closed(address))
+                    }
+                    other => Err(unreachable(
+                        &address.url,
+                        format!("/{path} is answered with {other}"),
+                    )),
                 }
             }
         }
@@ -156,15 +165,21 @@ pub(crate) async fn note_of(address: &Address, path: &str) -> Result<Option<Vec<
     match got.map_err(|trouble| failed(address, path, trouble))? {
         (StatusCode::OK, body) => Ok(Some(body)),
         (StatusCode::NOT_FOUND, _) => Ok(None),
-        (other, _) => Err(unreachable(&address.url, format!("/{path} is answered with {other}"))),
+        (other, _) => Err(unreachable(
+            &address.url,
+            format!("/{path} is answered with {other}"),
+        )),
     }
 }
 
 pub(crate) fn text(bytes: Vec<u8>, by: &str) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_error| {
         Failure::Broken(
-            Finding::new("MONITOR-CHECKPOINT", format!("what {by} shows as its checkpoint is no text"))
-                .next("tell the log's operator"),
+            Finding::new(
+                "MONITOR-CHECKPOINT",
+                format!("what {by} shows as its checkpoint is no text"),
+            )
+            .next("tell the log's operator"),
         )
     })
 }
@@ -176,7 +191,9 @@ fn file(path: &Path, most: usize) -> Result<Option<Vec<u8>>, Failure> {
         file => file.map_err(unreadable)?,
     };
     let mut bytes = Vec::new();
-    file.take(most as u64 + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    file.take(most as u64 + 1)
+        .read_to_end(&mut bytes)
+        .map_err(unreadable)?;
     match bytes.len() > most {
         true => Err(too_large(&path.display().to_string())),
         false => Ok(Some(bytes)),
@@ -198,22 +215,31 @@ fn failed(address: &Address, path: &str, trouble: Trouble) -> Failure {
 
 fn too_large(what: &str) -> Failure {
     Failure::Broken(
-        Finding::new("MONITOR-TOO-LARGE", format!("{what} has more bytes than it can have"))
-            .next("tell the log's operator; nothing of it was taken"),
+        Finding::new(
+            "MONITOR-TOO-LARGE",
+            format!("{what} has more bytes than it can have"),
+        )
+        .next("tell the log's operator; nothing of it was taken"),
     )
 }
 
 pub(crate) fn unreachable(what: &str, why: impl std::fmt::Display) -> Failure {
     Failure::Unreachable(
-        Finding::new("MONITOR-UNREACHABLE", format!("{what} cannot be read: {why}"))
-            .next("look at the address and at the log's server; it is tried again"),
+        Finding::new(
+            "MONITOR-UNREACHABLE",
+            format!("{what} cannot be read: {why}"),
+        )
+        .next("look at the address and at the log's server; it is tried again"),
     )
 }
 
 fn closed(address: &Address) -> Failure {
     Failure::Broken(
-        Finding::new("MONITOR-ENTRIES-CLOSED", format!("{} does not serve its records", address.url))
-            .expected("a server with `http_entries = true`")
-            .next("ask its operator, or watch the history alone with `entries = \"closed\"`"),
+        Finding::new(
+            "MONITOR-ENTRIES-CLOSED",
+            format!("{} does not serve its records", address.url),
+        )
+        .expected("a server with `http_entries = true`")
+        .next("ask its operator, or watch the history alone with `entries = \"closed\"`"),
     )
 }

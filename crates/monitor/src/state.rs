@@ -88,30 +88,51 @@ fn failed(code: &'static str, what: String) -> Failure {
 
 impl Store {
     /// Takes the folder, and reads what is there.
-    pub(crate) fn open(disk: Arc<dyn Disk>, folder: &Path, origin: &str, key: &LogKey) -> Result<Self, Failure> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        origin: &str,
+        key: &LogKey,
+    ) -> Result<Self, Failure> {
         let name = origin_hash(origin).to_string();
         let path = folder.join(&name);
         let io = |what: &str, error: std::io::Error| {
-            failed("MONITOR-STATE", format!("cannot {what} {}: {error}", path.display()))
+            failed(
+                "MONITOR-STATE",
+                format!("cannot {what} {}: {error}", path.display()),
+            )
         };
-        disk.create_dir_all(folder).map_err(|error| io("make the folder of", error))?;
-        let lock = disk.lock(&path.with_added_extension("lock")).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => Failure::Local(
-                Finding::new("MONITOR-STATE-IN-USE", format!("another process has {}", path.display()))
+        disk.create_dir_all(folder)
+            .map_err(|error| io("make the folder of", error))?;
+        let lock = disk
+            .lock(&path.with_added_extension("lock"))
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => Failure::Local(
+                    Finding::new(
+                        "MONITOR-STATE-IN-USE",
+                        format!("another process has {}", path.display()),
+                    )
                     .next("end the other one, or give this one another `state_dir`"),
-            ),
-            _ => io("lock", error),
-        })?;
+                ),
+                _ => io("lock", error),
+            })?;
         let read = read_file(&*disk, &path, MAX_STATE).map_err(|error| io("read", error))?;
         let unreadable = |why: String| {
-            failed("MONITOR-STATE-UNREADABLE", format!("{} is not what was written: {why}", path.display()))
+            failed(
+                "MONITOR-STATE-UNREADABLE",
+                format!("{} is not what was written: {why}", path.display()),
+            )
         };
         let document = match read {
             None => Document::new(origin),
-            Some(bytes) => serde_json::from_slice::<Document>(&bytes).map_err(|error| unreadable(error.to_string()))?,
+            Some(bytes) => serde_json::from_slice::<Document>(&bytes)
+                .map_err(|error| unreadable(error.to_string()))?,
         };
         if document.v != 1 || document.origin != origin {
-            return Err(unreadable(format!("it is of version {} and of {:?}", document.v, document.origin)));
+            return Err(unreadable(format!(
+                "it is of version {} and of {:?}",
+                document.v, document.origin
+            )));
         }
         let peaks = document.looked.peaks.iter().map(|peak| peak.0).collect();
         let looked = Frontier::from_peaks(document.looked.size, peaks)
@@ -119,15 +140,31 @@ impl Store {
         let head = match &document.head {
             None => None,
             Some(kept) => {
-                let note = Note::parse(&kept.note).map_err(|error| unreadable(error.to_string()))?;
-                let checkpoint = signed_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
-                Some(Head { by: format!("this monitor, from {}", kept.by), note: kept.note.clone(), checkpoint })
+                let note =
+                    Note::parse(&kept.note).map_err(|error| unreadable(error.to_string()))?;
+                let checkpoint =
+                    signed_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
+                Some(Head {
+                    by: format!("this monitor, from {}", kept.by),
+                    note: kept.note.clone(),
+                    checkpoint,
+                })
             }
         };
         if looked.size() > head.as_ref().map_or(0, |head| head.checkpoint.size) {
-            return Err(unreadable("it has looked at more than its head has".to_owned()));
+            return Err(unreadable(
+                "it has looked at more than its head has".to_owned(),
+            ));
         }
-        Ok(Self { disk, folder: folder.to_owned(), name, document, head, looked, _lock: lock })
+        Ok(Self {
+            disk,
+            folder: folder.to_owned(),
+            name,
+            document,
+            head,
+            looked,
+            _lock: lock,
+        })
     }
 
     /// The newest head that was taken.
@@ -147,9 +184,15 @@ impl Store {
             old.size < new.size || (old.size == new.size && old.root == new.root)
         });
         if !forward {
-            return Err(failed("MONITOR-BACKWARDS", "the state would go back: this is a defect of the monitor".to_owned()));
+            return Err(failed(
+                "MONITOR-BACKWARDS",
+                "the state would go back: this is a defect of the monitor".to_owned(),
+            ));
         }
-        self.document.head = Some(Kept { by: head.by.clone(), note: head.note.clone() });
+        self.document.head = Some(Kept {
+            by: head.by.clone(),
+            note: head.note.clone(),
+        });
         self.write()?;
         self.head = Some(head);
         Ok(())
@@ -158,7 +201,10 @@ impl Store {
     /// Records up to the edge `looked` were looked at, with these alerts.
     pub(crate) fn look(&mut self, looked: Frontier, alerts: Vec<Alert>) -> Result<(), Failure> {
         if looked.size() < self.looked.size() {
-            return Err(failed("MONITOR-BACKWARDS", "the state would go back: this is a defect of the monitor".to_owned()));
+            return Err(failed(
+                "MONITOR-BACKWARDS",
+                "the state would go back: this is a defect of the monitor".to_owned(),
+            ));
         }
         self.document.looked = Looked {
             size: looked.size(),
@@ -188,7 +234,12 @@ impl Store {
         let path = self.folder.join(name);
         replace(&*self.disk, &path, bytes)
             .and_then(|()| self.disk.sync_dir(&self.folder))
-            .map_err(|error| failed("MONITOR-STATE", format!("cannot write {}: {error}", path.display())))
+            .map_err(|error| {
+                failed(
+                    "MONITOR-STATE",
+                    format!("cannot write {}: {error}", path.display()),
+                )
+            })
     }
 }
 
@@ -198,7 +249,10 @@ impl Document {
             v: 1,
             origin: origin.to_owned(),
             head: None,
-            looked: Looked { size: 0, peaks: Vec::new() },
+            looked: Looked {
+                size: 0,
+                peaks: Vec::new(),
+            },
             ahead: Vec::new(),
             trouble: None,
             alerts: Vec::new(),

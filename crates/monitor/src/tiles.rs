@@ -48,10 +48,20 @@ impl<'a> View<'a> {
         let Ok(_) = consistency_proof(size, head.size, &wanted);
         self.hold(wanted.0.into_inner()).await?;
         let reader = TileReader::new(head.size, |path: &TilePath| self.tiles.get(path).cloned());
-        let read = Frontier::read(size, &reader)
-            .and_then(|frontier| Ok((frontier.root(), consistency_proof(size, head.size, &reader)?)));
+        let read = Frontier::read(size, &reader).and_then(|frontier| {
+            Ok((
+                frontier.root(),
+                consistency_proof(size, head.size, &reader)?,
+            ))
+        });
         let (root, proof) = read.map_err(|error| wrong(self.source, head, error))?;
-        let proof = proof.ok_or_else(|| wrong(self.source, head, "it is shorter than what it has to contain"))?;
+        let proof = proof.ok_or_else(|| {
+            wrong(
+                self.source,
+                head,
+                "it is shorter than what it has to contain",
+            )
+        })?;
         verify_consistency(size, &root, head.size, &head.root, &proof)
             .map_err(|error| wrong(self.source, head, error))?;
         Ok((root, proof))
@@ -73,24 +83,37 @@ impl<'a> View<'a> {
     }
 
     /// A tile of this tree, of the width that it has there.
-    pub(crate) async fn tile(&self, kind: Kind, index: u64) -> Result<(TilePath, Vec<u8>), Failure> {
+    pub(crate) async fn tile(
+        &self,
+        kind: Kind,
+        index: u64,
+    ) -> Result<(TilePath, Vec<u8>), Failure> {
         let path = TilePath::at(kind, index, self.head.size);
         let path = path.ok_or_else(|| wrong(self.source, self.head, "there is no such tile"))?;
         let bytes = self.source.tile(&path).await?;
         let bytes = bytes.ok_or_else(|| {
             Failure::Broken(
-                Finding::new("MONITOR-TILE-MISSING", format!("{} does not serve {path}", self.source.name()))
-                    .expected(format!("the tiles of its {} records", self.head.size))
-                    .next("tell the log's operator; it is tried again"),
+                Finding::new(
+                    "MONITOR-TILE-MISSING",
+                    format!("{} does not serve {path}", self.source.name()),
+                )
+                .expected(format!("the tiles of its {} records", self.head.size))
+                .next("tell the log's operator; it is tried again"),
             )
         })?;
         let exact = usize::from(path.width()) * 32;
         if matches!(kind, Kind::Hashes(_)) && bytes.len() != exact {
             return Err(Failure::Broken(
-                Finding::new("MONITOR-WIDTH", format!("{path} of {} has not the width of its name", self.source.name()))
-                    .expected(format!("{exact} bytes"))
-                    .observed(format!("{} bytes", bytes.len()))
-                    .next("tell the log's operator; nothing of it was taken"),
+                Finding::new(
+                    "MONITOR-WIDTH",
+                    format!(
+                        "{path} of {} has not the width of its name",
+                        self.source.name()
+                    ),
+                )
+                .expected(format!("{exact} bytes"))
+                .observed(format!("{} bytes", bytes.len()))
+                .next("tell the log's operator; nothing of it was taken"),
             ));
         }
         Ok((path, bytes))

@@ -28,14 +28,23 @@ impl Webhook {
         let timeout = Duration::from_secs(config.monitor.timeout_s.into());
         let address = Address::new(&webhook.url, webhook.ca_file.as_deref(), timeout, true)?;
         let unusable = |observed: String| {
-            Finding::new("MONITOR-SECRET", "the secret that signs alerts cannot be used")
-                .expected(format!("{SHORTEST_SECRET} bytes or more, in a file that nobody else reads"))
-                .observed(format!("{}: {observed}", webhook.secret_file.display()))
-                .next("write one, as by `head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE`")
+            Finding::new(
+                "MONITOR-SECRET",
+                "the secret that signs alerts cannot be used",
+            )
+            .expected(format!(
+                "{SHORTEST_SECRET} bytes or more, in a file that nobody else reads"
+            ))
+            .observed(format!("{}: {observed}", webhook.secret_file.display()))
+            .next("write one, as by `head -c 32 /dev/urandom | base64 > FILE; chmod 600 FILE`")
         };
-        let kept = std::fs::metadata(&webhook.secret_file).map_err(|error| unusable(error.to_string()))?;
+        let kept =
+            std::fs::metadata(&webhook.secret_file).map_err(|error| unusable(error.to_string()))?;
         if kept.permissions().mode() & 0o077 != 0 {
-            return Err(unusable(format!("its mode is {:04o}", kept.permissions().mode() & 0o7777)));
+            return Err(unusable(format!(
+                "its mode is {:04o}",
+                kept.permissions().mode() & 0o7777
+            )));
         }
         let mut secret = read(&webhook.secret_file)?;
         if secret.last() == Some(&b'\n') {
@@ -67,13 +76,17 @@ impl Webhook {
                 Ok(())
             }
             Err(observed) => {
-                let pause = FIRST.saturating_mul(1 << self.failures.min(16)).min(LONGEST);
+                let pause = FIRST
+                    .saturating_mul(1 << self.failures.min(16))
+                    .min(LONGEST);
                 self.failures = self.failures.saturating_add(1);
                 self.next = now.as_millis().saturating_add(pause);
-                Err(Finding::new("MONITOR-WEBHOOK", "an alert was not taken, and waits")
-                    .expected(format!("an answer of 2xx from {}", self.address.url))
-                    .observed(observed)
-                    .next("look at the receiver; alerts are kept in the state and sent again"))
+                Err(
+                    Finding::new("MONITOR-WEBHOOK", "an alert was not taken, and waits")
+                        .expected(format!("an answer of 2xx from {}", self.address.url))
+                        .observed(observed)
+                        .next("look at the receiver; alerts are kept in the state and sent again"),
+                )
             }
         }
     }
@@ -81,7 +94,10 @@ impl Webhook {
     async fn post(&self, alert: &Alert, now: Timestamp) -> Result<(), String> {
         let body = serde_json::to_vec(alert).map_err(|error| error.to_string())?;
         let mut headers = HeaderMap::new();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         let signature = signature(self.secret.expose(), now.as_secs(), &body);
         let signature = HeaderValue::from_str(&signature).map_err(|error| error.to_string())?;
         headers.insert(HeaderName::from_static("trilith-signature"), signature);

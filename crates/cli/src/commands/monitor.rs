@@ -62,7 +62,10 @@ fn alerted(alert: &Alert, global: &Global) {
     }
     output::line(format_args!("{}", alert.finding));
     if let Some(wall) = alert.record.as_ref().and_then(|told| told.wall) {
-        output::line(format_args!("  made at {} by the log's clock", Timestamp::from_millis(wall)));
+        output::line(format_args!(
+            "  made at {} by the log's clock",
+            Timestamp::from_millis(wall)
+        ));
     }
 }
 
@@ -90,11 +93,16 @@ fn shown(log: &str, seen: &Seen, global: &Global) {
 fn evidence(file: &Path, global: &Global) -> Result<ExitCode, Failure> {
     let refused = |code: &'static str, what: String| {
         Failure::verification(vec![
-            Finding::new(code, what).next("ask whoever gave you the file for the one that their monitor wrote"),
+            Finding::new(code, what)
+                .next("ask whoever gave you the file for the one that their monitor wrote"),
         ])
     };
-    let bytes = files::read(file, MAX_EVIDENCE)?
-        .ok_or_else(|| refused("MONITOR-EVIDENCE", "the file is larger than evidence can be".to_owned()))?;
+    let bytes = files::read(file, MAX_EVIDENCE)?.ok_or_else(|| {
+        refused(
+            "MONITOR-EVIDENCE",
+            "the file is larger than evidence can be".to_owned(),
+        )
+    })?;
     let read = Evidence::parse(&bytes).map_err(|error| refused(error.code(), error.to_string()))?;
     let (first, second) = read
         .verify()

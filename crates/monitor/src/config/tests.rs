@@ -46,7 +46,10 @@ fn what_is_not_understood_is_an_error() {
         ("urls =", "entries = \"opaque\"\nurls ="),
         ("urls =", "entries = \"some\"\nurls ="),
         ("example.org/server+", "example.org/other+"),
-        ("[[watch]]", "[webhook]\nurl = \"https://x\"\nsecret_file = \"s\"\n[[watch]]"),
+        (
+            "[[watch]]",
+            "[webhook]\nurl = \"https://x\"\nsecret_file = \"s\"\n[[watch]]",
+        ),
         ("identities = [\"spiffe://example.org/payments/*\"]", ""),
         ("/payments/*\"]", "/*/api\"]"),
         ("\"issuance\"", "\"issuances\""),

@@ -94,7 +94,8 @@ impl About {
                 self.chain(&delegation.chain, &[]);
                 self.node(delegation.node);
                 self.issuer = Some(crypto::hex::encode(&delegation.issuer.0));
-                self.resources.extend(delegation.resources.unwrap_or_default());
+                self.resources
+                    .extend(delegation.resources.unwrap_or_default());
             }
             RecordType::Verdict => {
                 let verdict: body::Verdict = record.expect_body()?;

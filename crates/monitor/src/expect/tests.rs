@@ -9,7 +9,10 @@ const ORIGIN: &str = "example.org/server";
 const WALL: u64 = 1_795_125_769_123;
 
 fn sealed(record: RecordBuilder) -> Vec<u8> {
-    let stamp = Stamp { wall: WALL, mono: 1 };
+    let stamp = Stamp {
+        wall: WALL,
+        mono: 1,
+    };
     let record = record.seal(&Origin::new(ORIGIN).unwrap(), 3, stamp);
     record.unwrap().into_bytes()
 }
@@ -70,10 +73,25 @@ fn told(watches: &[Watch], bytes: &[u8]) -> Vec<String> {
 fn a_record_is_somebodys_by_what_it_names() {
     let record = session("spiffe://example.org/api", "postgres:shop");
     for (owned, expected) in [
-        ("identities = [\"spiffe://example.org/api\"]", vec!["identity spiffe://example.org/api", "actor spiffe://example.org/api"]),
+        (
+            "identities = [\"spiffe://example.org/api\"]",
+            vec![
+                "identity spiffe://example.org/api",
+                "actor spiffe://example.org/api",
+            ],
+        ),
         ("identities = [\"spiffe://example.org/ap\"]", vec![]),
-        ("identities = [\"spiffe://example.org/ap*\"]", vec!["identity spiffe://example.org/api", "actor spiffe://example.org/api"]),
-        ("resources = [\"postgres:*\"]", vec!["resource postgres:shop"]),
+        (
+            "identities = [\"spiffe://example.org/ap*\"]",
+            vec![
+                "identity spiffe://example.org/api",
+                "actor spiffe://example.org/api",
+            ],
+        ),
+        (
+            "resources = [\"postgres:*\"]",
+            vec!["resource postgres:shop"],
+        ),
         ("resources = [\"postgres:shop/\"]", vec![]),
         ("machines = [\"*\"]", vec![]),
     ] {
@@ -84,12 +102,31 @@ fn a_record_is_somebodys_by_what_it_names() {
 #[test]
 fn a_list_that_was_cut_may_have_held_anything() {
     let owned = watch("resources = [\"shop/*\"]\n[[watch.allow]]\nresources = [\"shop/public/*\"]");
-    assert_eq!(told(&owned, &intent(&["shop/public/orders"], false)), Vec::<String>::new());
-    assert_eq!(told(&owned, &intent(&["other/x"], false)), Vec::<String>::new());
-    assert_eq!(told(&owned, &intent(&["shop/public/orders"], true)).len(), 2);
-    assert_eq!(told(&owned, &intent(&["other/x"], true)), ["resources that the record has no room for"]);
+    assert_eq!(
+        told(&owned, &intent(&["shop/public/orders"], false)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        told(&owned, &intent(&["other/x"], false)),
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        told(&owned, &intent(&["shop/public/orders"], true)).len(),
+        2
+    );
+    assert_eq!(
+        told(&owned, &intent(&["other/x"], true)),
+        ["resources that the record has no room for"]
+    );
     // Every one of them has to be expected.
-    assert_eq!(told(&owned, &intent(&["shop/public/orders", "shop/secret/keys"], false)).len(), 2);
+    assert_eq!(
+        told(
+            &owned,
+            &intent(&["shop/public/orders", "shop/secret/keys"], false)
+        )
+        .len(),
+        2
+    );
 }
 
 #[test]
@@ -106,8 +143,14 @@ fn a_rule_takes_a_record_if_all_of_it_holds() {
         ("actors = [\"spiffe://example.org/b*\"]", false),
         // What the record does not say does not hold.
         ("machines = [\"*\"]", false),
-        ("code = [\"0707070707070707070707070707070707070707070707070707070707070707\"]", false),
-        ("issuers = [\"0707070707070707070707070707070707070707070707070707070707070707\"]", false),
+        (
+            "code = [\"0707070707070707070707070707070707070707070707070707070707070707\"]",
+            false,
+        ),
+        (
+            "issuers = [\"0707070707070707070707070707070707070707070707070707070707070707\"]",
+            false,
+        ),
         ("hours = [\"22:00-22:03\"]", true),
         ("hours = [\"22:03-22:02\"]", false),
         ("hours = [\"22:02-22:03\"]", true),
@@ -141,11 +184,19 @@ fn issuances_say_who_issued_what_runs_and_where() {
         evidence_time: 1,
         policies: Vec::new(),
         commit: ledger::Commitment::new(&ledger::Salt([7; 16]), "facts", b"{}"),
-        facts: [(facts::names::CODE_SHA256.to_owned(), body::FactValue::Text("07".repeat(32)))].into(),
+        facts: [(
+            facts::names::CODE_SHA256.to_owned(),
+            body::FactValue::Text("07".repeat(32)),
+        )]
+        .into(),
         replaces: None,
         ar4si: None,
     };
-    let record = sealed(issuance.record().actor("spiffe://example.org/trilith/node/m1", "x509:02"));
+    let record = sealed(
+        issuance
+            .record()
+            .actor("spiffe://example.org/trilith/node/m1", "x509:02"),
+    );
     let digest = "07".repeat(32);
     for (rule, takes) in [
         (format!("code = [\"{digest}\"]"), true),
@@ -153,8 +204,14 @@ fn issuances_say_who_issued_what_runs_and_where() {
         (format!("code = [\"{}\"]", "08".repeat(32)), false),
         ("machines = [\"m1\"]".to_owned(), true),
         ("machines = [\"m\"]".to_owned(), false),
-        ("identities = [\"spiffe://example.org/api\"]".to_owned(), true),
-        ("actors = [\"spiffe://example.org/trilith/node/m1\"]".to_owned(), true),
+        (
+            "identities = [\"spiffe://example.org/api\"]".to_owned(),
+            true,
+        ),
+        (
+            "actors = [\"spiffe://example.org/trilith/node/m1\"]".to_owned(),
+            true,
+        ),
     ] {
         let owned = watch(&format!("machines = [\"m1\"]\n[[watch.allow]]\n{rule}"));
         assert_eq!(told(&owned, &record).is_empty(), takes, "{rule}");
@@ -170,7 +227,10 @@ fn what_cannot_be_read_is_told_to_one_watch_and_not_passed_over() {
         ("session-start", "session-begin"),
         ("example.org/server", "example.org/other"),
         ("\"role\":\"r\",", ""),
-        ("{\"session\":\"s\",\"spiffe_id\":\"spiffe://example.org/api\"", "{\"spiffe_id\":\"spiffe://example.org/api\",\"session\":\"s\""),
+        (
+            "{\"session\":\"s\",\"spiffe_id\":\"spiffe://example.org/api\"",
+            "{\"spiffe_id\":\"spiffe://example.org/api\",\"session\":\"s\"",
+        ),
     ] {
         let changed = record.replacen(from, to, 1);
         assert_ne!(changed, record);

@@ -31,17 +31,25 @@ impl Hook {
     async fn new(answers: &[u16]) -> Self {
         let taken = Arc::new(Taken::default());
         *taken.answers.lock().unwrap() = answers.iter().rev().copied().collect();
-        let router = Router::new().route("/hook", post(take)).with_state(Arc::clone(&taken));
+        let router = Router::new()
+            .route("/hook", post(take))
+            .with_state(Arc::clone(&taken));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/hook", listener.local_addr().unwrap());
         let mut server = tokio::task::JoinSet::new();
         server.spawn(async move { axum::serve(listener, router).await.unwrap() });
-        Self { url, taken, _server: server }
+        Self {
+            url,
+            taken,
+            _server: server,
+        }
     }
 
     fn got(&self) -> Vec<Alert> {
         let got = self.taken.got.lock().unwrap();
-        got.iter().map(|(_, body)| serde_json::from_slice(body).unwrap()).collect()
+        got.iter()
+            .map(|(_, body)| serde_json::from_slice(body).unwrap())
+            .collect()
     }
 
     fn ids(&self) -> Vec<String> {
@@ -92,13 +100,20 @@ async fn alerts_reach_the_webhook_in_order_and_signed() {
     // The first one was refused twice.
     assert_eq!(hook.ids(), [id(0), id(0), id(0), id(1), id(2)]);
     for (signature, body) in hook.taken.got.lock().unwrap().iter() {
-        let (time, mac) = signature.strip_prefix("t=").unwrap().split_once(",v1=").unwrap();
+        let (time, mac) = signature
+            .strip_prefix("t=")
+            .unwrap()
+            .split_once(",v1=")
+            .unwrap();
         let signed = [time.as_bytes(), b".", body].concat();
         let expected = crypto::hmac_sha256(SECRET.as_bytes(), &signed);
         assert_eq!(mac, crypto::hex::encode(&expected));
     }
     // None of them again.
-    assert_eq!(once(hook.config(folder.path(), &site, 10)).await.unwrap(), Ended::Quiet);
+    assert_eq!(
+        once(hook.config(folder.path(), &site, 10)).await.unwrap(),
+        Ended::Quiet
+    );
     assert_eq!(hook.ids().len(), 5);
 }
 
@@ -107,10 +122,15 @@ async fn what_a_webhook_does_not_take_waits_for_the_next_run() {
     let site = Site::new(theirs(2)).await;
     let hook = Hook::new(&[500; 3]).await;
     let folder = tempfile::tempdir().unwrap();
-    let failure = once(hook.config(folder.path(), &site, 10)).await.unwrap_err();
+    let failure = once(hook.config(folder.path(), &site, 10))
+        .await
+        .unwrap_err();
     assert_eq!(failure.finding().code, "MONITOR-WEBHOOK");
     assert!(matches!(failure, Failure::Local(_)));
-    assert_eq!(once(hook.config(folder.path(), &site, 10)).await.unwrap(), Ended::Quiet);
+    assert_eq!(
+        once(hook.config(folder.path(), &site, 10)).await.unwrap(),
+        Ended::Quiet
+    );
     assert_eq!(hook.ids().last().unwrap(), "example.org/server:1:payments");
     assert_eq!(hook.ids().len(), 5);
 }
@@ -126,7 +146,10 @@ async fn a_full_queue_keeps_the_records_waiting_and_none_is_left_out() {
         let seen = monitor.round(at(round)).await.unwrap();
         // The head is held to what was seen all the same.
         assert_eq!(seen.size, 2500);
-        assert_eq!(u64::try_from(told + monitor.waiting().len()).unwrap(), seen.looked);
+        assert_eq!(
+            u64::try_from(told + monitor.waiting().len()).unwrap(),
+            seen.looked
+        );
         assert!(monitor.waiting().len() <= 1024 && seen.looked <= 1024 * (round + 1));
         told += monitor.waiting().len();
         monitor.taken(usize::MAX).unwrap();
@@ -153,7 +176,10 @@ async fn a_monitor_that_dies_after_it_sent_sends_again_and_nothing_is_lost() {
     assert!(monitor.waiting().is_empty());
     let ids = hook.ids();
     assert_eq!(ids.len(), 2);
-    assert_eq!(ids[0], ids[1], "whoever takes it can tell that it is the same");
+    assert_eq!(
+        ids[0], ids[1],
+        "whoever takes it can tell that it is the same"
+    );
 }
 
 #[tokio::test]
@@ -189,7 +215,13 @@ async fn a_secret_that_others_read_and_an_address_in_the_clear_are_refused() {
     let asked = config();
     std::fs::write(&secret, "short").unwrap();
     assert_eq!(refused(asked), "MONITOR-SECRET");
-    for url in ["http://192.0.2.1/hook", "http://localhost/hook", "ftp://127.0.0.1/", "https://a@b/", "hook"] {
+    for url in [
+        "http://192.0.2.1/hook",
+        "http://localhost/hook",
+        "ftp://127.0.0.1/",
+        "https://a@b/",
+        "hook",
+    ] {
         let mut asked = config();
         asked.webhook.as_mut().unwrap().url = url.to_owned();
         assert_eq!(refused(asked), "MONITOR-ADDRESS", "{url}");

@@ -24,12 +24,19 @@ async fn every_size_is_followed_and_each_record_is_looked_at_once() {
         assert_eq!((seen.size, seen.looked), (size, size));
         assert_eq!(monitor.waiting().len(), theirs, "at {size}");
     }
-    let told = monitor.waiting().iter().map(|alert| alert.record.as_ref().unwrap().index);
+    let told = monitor
+        .waiting()
+        .iter()
+        .map(|alert| alert.record.as_ref().unwrap().index);
     let told: Vec<u64> = told.collect();
     assert_eq!(told, [1, 2, 3, 255, 256, 257, 511, 512, 700, 1300, 1301]);
     site.asked();
     monitor.round(at(2)).await.unwrap();
-    assert_eq!(site.asked(), ["checkpoint"], "nothing is new, and nothing else is asked for");
+    assert_eq!(
+        site.asked(),
+        ["checkpoint"],
+        "nothing is new, and nothing else is asked for"
+    );
 }
 
 #[tokio::test]
@@ -44,12 +51,18 @@ async fn what_is_expected_is_not_told_and_what_is_not_says_why() {
     let [alert] = monitor.waiting() else {
         panic!("{:?}", monitor.waiting());
     };
-    assert_eq!((alert.kind, alert.finding.code.as_ref()), (Kind::Unexpected, "MONITOR-UNEXPECTED"));
+    assert_eq!(
+        (alert.kind, alert.finding.code.as_ref()),
+        (Kind::Unexpected, "MONITOR-UNEXPECTED")
+    );
     assert_eq!(alert.id, "example.org/server:7:payments");
     let told = alert.record.as_ref().unwrap();
     assert_eq!(told.about, ["identity spiffe://example.org/payments/api"]);
     assert_eq!(told.text.as_ref().unwrap().as_bytes(), record);
-    assert_eq!(told.leaf_hash, crypto::base64::encode(&ledger::merkle::leaf_hash(&record)));
+    assert_eq!(
+        told.leaf_hash,
+        crypto::base64::encode(&ledger::merkle::leaf_hash(&record))
+    );
 }
 
 #[tokio::test]
@@ -59,7 +72,11 @@ async fn it_may_begin_with_what_comes_and_still_holds_the_log_to_what_was() {
     let site = Site::new(log).await;
     let (_folder, mut monitor) = watching(&site, "begin = \"now\"", WATCH).await;
     assert!(monitor.waiting().is_empty());
-    assert!(site.asked().iter().all(|path| !path.starts_with("tile/entries")));
+    assert!(
+        site.asked()
+            .iter()
+            .all(|path| !path.starts_with("tile/entries"))
+    );
     site.change(|log| log.push(issuance(301, "payments/api", "m3")));
     let seen = monitor.round(at(1)).await.unwrap();
     assert_eq!((seen.looked, monitor.waiting().len()), (302, 1));
@@ -72,9 +89,11 @@ async fn it_may_begin_with_what_comes_and_still_holds_the_log_to_what_was() {
 #[tokio::test]
 async fn without_records_the_history_alone_is_watched() {
     let site = Site::new(Log::new("a", 700)).await;
-    site.lie(Some(Box::new(|path, truth| match path.starts_with("tile/entries") {
-        true => crate::support::Answer::Status(403),
-        false => crate::support::Answer::Is(truth),
+    site.lie(Some(Box::new(|path, truth| {
+        match path.starts_with("tile/entries") {
+            true => crate::support::Answer::Status(403),
+            false => crate::support::Answer::Is(truth),
+        }
     })));
     let (_folder, mut monitor) = watching(&site, "entries = \"closed\"", "").await;
     site.change(|log| log.grow("a", 900));
@@ -118,14 +137,30 @@ async fn a_partial_tile_that_is_gone_is_taken_from_the_full_one() {
 #[tokio::test]
 async fn a_folder_is_read_as_its_owner_writes_it() {
     let folder = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(&folder.path().join("ledger"), fixed_key(1), ORIGIN, &Options {
-        reserve_bytes: 0,
-        ..Options::default()
-    });
+    let ledger = Ledger::open(
+        &folder.path().join("ledger"),
+        fixed_key(1),
+        ORIGIN,
+        &Options {
+            reserve_bytes: 0,
+            ..Options::default()
+        },
+    );
     let ledger = ledger.unwrap();
     let append = |count: u64| {
-        let draft = |n| Stop { reason: format!("{n}") }.record().actor("a", "self").draft().unwrap();
-        ledger.append_many((0..count).map(draft).collect()).wait().unwrap();
+        let draft = |n| {
+            Stop {
+                reason: format!("{n}"),
+            }
+            .record()
+            .actor("a", "self")
+            .draft()
+            .unwrap()
+        };
+        ledger
+            .append_many((0..count).map(draft).collect())
+            .wait()
+            .unwrap();
     };
     append(300);
     let more = format!("folder = \"{}\"", folder.path().join("ledger").display());

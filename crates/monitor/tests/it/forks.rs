@@ -48,14 +48,24 @@ fn proves(evidence: &Evidence) {
 
 #[tokio::test]
 async fn a_log_that_forks_from_what_was_seen_is_caught_at_every_size() {
-    for (kept, from, size) in [(300, 0, 300), (300, 299, 300), (300, 299, 301), (256, 255, 700), (257, 100, 1025), (1, 0, 2)] {
+    for (kept, from, size) in [
+        (300, 0, 300),
+        (300, 299, 300),
+        (300, 299, 301),
+        (256, 255, 700),
+        (257, 100, 1025),
+        (1, 0, 2),
+    ] {
         let site = Site::new(Log::new("a", kept)).await;
         let (folder, mut monitor) = watching(&site, "", WATCH).await;
         site.change(|log| *log = forked(from, size));
         let failure = monitor.round(at(1)).await.unwrap_err();
         let path = monitor.trouble(Some(&failure), at(1)).unwrap().unwrap();
         let evidence = evidence(failure);
-        assert_eq!(Evidence::parse(&std::fs::read(&path).unwrap()).unwrap(), evidence);
+        assert_eq!(
+            Evidence::parse(&std::fs::read(&path).unwrap()).unwrap(),
+            evidence
+        );
         assert!(path.starts_with(folder.path()));
         proves(&evidence);
         assert_eq!(evidence.second.by, site.url());
@@ -130,7 +140,10 @@ async fn a_witness_that_is_wrong_is_no_fault_of_the_log() {
     let witness = Site::new(Log::new("a", 40)).await;
     witness.show(Some("something else\n".to_owned()));
     let folder = tempfile::tempdir().unwrap();
-    let more = format!("witnesses = [\"{}\", \"http://127.0.0.1:9\"]", witness.url());
+    let more = format!(
+        "witnesses = [\"{}\", \"http://127.0.0.1:9\"]",
+        witness.url()
+    );
     let mut monitor = Monitor::open(config(folder.path(), &[site.url()], &more, WATCH)).unwrap();
     let seen = monitor.round(at(0)).await.unwrap();
     let codes: Vec<_> = seen.notes.iter().map(|note| note.code.as_ref()).collect();

@@ -55,36 +55,127 @@ async fn each_lie_has_its_name_and_nothing_of_it_is_taken() {
         bytes[..first + second].rotate_left(first);
     };
     let lies: Vec<(&str, &str, Lie)> = vec![
-        ("a checkpoint without an end", "MONITOR-TOO-LARGE", lie(checkpoint, |_| Answer::Endless)),
-        ("a slow checkpoint", "MONITOR-SLOW", lie(checkpoint, |_| Answer::Drip)),
-        ("no checkpoint", "MONITOR-UNREACHABLE", lie(checkpoint, |_| Answer::Is(None))),
-        ("an error", "MONITOR-UNREACHABLE", lie(checkpoint, |_| Answer::Status(500))),
-        ("a redirect", "MONITOR-UNREACHABLE", lie(checkpoint, |_| Answer::Status(302))),
-        ("no text", "MONITOR-CHECKPOINT", lie(checkpoint, changed(|note| note[0] = 0xff))),
-        ("no note", "MONITOR-CHECKPOINT", lie(checkpoint, changed(|note| note.truncate(20)))),
-        ("another size", "MONITOR-CHECKPOINT", lie(checkpoint, |note| {
-            let note = String::from_utf8(note).unwrap();
-            Answer::Is(Some(note.replacen("\n900\n", "\n901\n", 1).into_bytes()))
-        })),
+        (
+            "a checkpoint without an end",
+            "MONITOR-TOO-LARGE",
+            lie(checkpoint, |_| Answer::Endless),
+        ),
+        (
+            "a slow checkpoint",
+            "MONITOR-SLOW",
+            lie(checkpoint, |_| Answer::Drip),
+        ),
+        (
+            "no checkpoint",
+            "MONITOR-UNREACHABLE",
+            lie(checkpoint, |_| Answer::Is(None)),
+        ),
+        (
+            "an error",
+            "MONITOR-UNREACHABLE",
+            lie(checkpoint, |_| Answer::Status(500)),
+        ),
+        (
+            "a redirect",
+            "MONITOR-UNREACHABLE",
+            lie(checkpoint, |_| Answer::Status(302)),
+        ),
+        (
+            "no text",
+            "MONITOR-CHECKPOINT",
+            lie(checkpoint, changed(|note| note[0] = 0xff)),
+        ),
+        (
+            "no note",
+            "MONITOR-CHECKPOINT",
+            lie(checkpoint, changed(|note| note.truncate(20))),
+        ),
+        (
+            "another size",
+            "MONITOR-CHECKPOINT",
+            lie(checkpoint, |note| {
+                let note = String::from_utf8(note).unwrap();
+                Answer::Is(Some(note.replacen("\n900\n", "\n901\n", 1).into_bytes()))
+            }),
+        ),
         ("a flipped hash", "MONITOR-TILES", lie(hashes, flipped)),
-        ("a flipped hash above", "MONITOR-TILES", lie(|path| path.starts_with("tile/1/"), flipped)),
-        ("a short tile", "MONITOR-WIDTH", lie(hashes, changed(|tile| tile.truncate(tile.len() - 32)))),
-        ("half a hash", "MONITOR-WIDTH", lie(hashes, changed(|tile| tile.truncate(tile.len() - 7)))),
-        ("an empty tile", "MONITOR-WIDTH", lie(hashes, changed(Vec::clear))),
-        ("a long tile", "MONITOR-TOO-LARGE", lie(hashes, changed(|tile| tile.extend([0; 32])))),
-        ("a tile without an end", "MONITOR-TOO-LARGE", lie(hashes, |_| Answer::Endless)),
+        (
+            "a flipped hash above",
+            "MONITOR-TILES",
+            lie(|path| path.starts_with("tile/1/"), flipped),
+        ),
+        (
+            "a short tile",
+            "MONITOR-WIDTH",
+            lie(hashes, changed(|tile| tile.truncate(tile.len() - 32))),
+        ),
+        (
+            "half a hash",
+            "MONITOR-WIDTH",
+            lie(hashes, changed(|tile| tile.truncate(tile.len() - 7))),
+        ),
+        (
+            "an empty tile",
+            "MONITOR-WIDTH",
+            lie(hashes, changed(Vec::clear)),
+        ),
+        (
+            "a long tile",
+            "MONITOR-TOO-LARGE",
+            lie(hashes, changed(|tile| tile.extend([0; 32]))),
+        ),
+        (
+            "a tile without an end",
+            "MONITOR-TOO-LARGE",
+            lie(hashes, |_| Answer::Endless),
+        ),
         ("a slow tile", "MONITOR-SLOW", lie(hashes, |_| Answer::Drip)),
-        ("no tile", "MONITOR-TILE-MISSING", lie(hashes, |_| Answer::Is(None))),
+        (
+            "no tile",
+            "MONITOR-TILE-MISSING",
+            lie(hashes, |_| Answer::Is(None)),
+        ),
         ("a flipped record", "MONITOR-RECORDS", lie(bundles, flipped)),
-        ("records that change places", "MONITOR-RECORDS", lie(bundles, changed(swap))),
-        ("a short bundle", "MONITOR-WIDTH", lie(bundles, changed(|bundle| {
-            bundle.pop();
-        }))),
-        ("a long bundle", "MONITOR-WIDTH", lie(bundles, changed(|bundle| bundle.extend([0, 0])))),
-        ("an empty bundle", "MONITOR-WIDTH", lie(bundles, changed(Vec::clear))),
-        ("a bundle without an end", "MONITOR-TOO-LARGE", lie(bundles, |_| Answer::Endless)),
-        ("no bundle", "MONITOR-TILE-MISSING", lie(bundles, |_| Answer::Is(None))),
-        ("records of nobody", "MONITOR-ENTRIES-CLOSED", lie(bundles, |_| Answer::Status(403))),
+        (
+            "records that change places",
+            "MONITOR-RECORDS",
+            lie(bundles, changed(swap)),
+        ),
+        (
+            "a short bundle",
+            "MONITOR-WIDTH",
+            lie(
+                bundles,
+                changed(|bundle| {
+                    bundle.pop();
+                }),
+            ),
+        ),
+        (
+            "a long bundle",
+            "MONITOR-WIDTH",
+            lie(bundles, changed(|bundle| bundle.extend([0, 0]))),
+        ),
+        (
+            "an empty bundle",
+            "MONITOR-WIDTH",
+            lie(bundles, changed(Vec::clear)),
+        ),
+        (
+            "a bundle without an end",
+            "MONITOR-TOO-LARGE",
+            lie(bundles, |_| Answer::Endless),
+        ),
+        (
+            "no bundle",
+            "MONITOR-TILE-MISSING",
+            lie(bundles, |_| Answer::Is(None)),
+        ),
+        (
+            "records of nobody",
+            "MONITOR-ENTRIES-CLOSED",
+            lie(bundles, |_| Answer::Status(403)),
+        ),
     ];
     for (what, expected, lie) in lies {
         site.lie(Some(lie));
@@ -92,7 +183,10 @@ async fn each_lie_has_its_name_and_nothing_of_it_is_taken() {
         assert_eq!(code(&round), expected, "{what}: {round:?}");
         let finding = round.unwrap_err().finding().clone();
         assert!(finding.next.is_some(), "{what}: {finding}");
-        assert!(monitor.waiting().is_empty(), "{what}: nothing is judged that is not the log's");
+        assert!(
+            monitor.waiting().is_empty(),
+            "{what}: nothing is judged that is not the log's"
+        );
     }
     site.lie(None);
     let seen = monitor.round(at(2)).await.unwrap();
@@ -111,7 +205,13 @@ async fn a_log_that_becomes_shorter_is_told_and_the_longer_head_stays() {
     }
     // Also for another process on the same state.
     drop(monitor);
-    let mut monitor = monitor::Monitor::open(crate::support::config(folder.path(), &[site.url()], "", WATCH)).unwrap();
+    let mut monitor = monitor::Monitor::open(crate::support::config(
+        folder.path(),
+        &[site.url()],
+        "",
+        WATCH,
+    ))
+    .unwrap();
     assert_eq!(code(&monitor.round(at(1)).await), "MONITOR-REGRESSED");
     site.show(None);
     assert_eq!(monitor.round(at(2)).await.unwrap().size, 500);
@@ -135,6 +235,10 @@ async fn nobody_there_is_no_proof_of_anything_and_is_told_once_it_lasts() {
         let round = monitor.round(at(seconds)).await;
         monitor.trouble(round.as_ref().err(), at(seconds)).unwrap();
     }
-    let codes: Vec<_> = monitor.waiting().iter().map(|alert| alert.finding.code.as_ref()).collect();
+    let codes: Vec<_> = monitor
+        .waiting()
+        .iter()
+        .map(|alert| alert.finding.code.as_ref())
+        .collect();
     assert_eq!(codes, ["MONITOR-UNREACHABLE", "MONITOR-TOO-LARGE"]);
 }

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 fn state(folder: &Path) -> PathBuf {
-    folder.join("state").join(origin_hash(crate::support::ORIGIN).to_string())
+    folder
+        .join("state")
+        .join(origin_hash(crate::support::ORIGIN).to_string())
 }
 
 fn opened(folder: &Path, site: &Site) -> Result<Monitor, Failure> {
@@ -50,14 +52,30 @@ async fn what_is_not_what_was_written_is_not_believed() {
         ("cut", good.split_at(good.len() / 2).0.to_owned()),
         ("empty", String::new()),
         ("another version", good.replacen("\"v\":1", "\"v\":2", 1)),
-        ("another log", good.replacen("example.org/server", "example.org/other", 1)),
-        ("a head that nobody signed", good.replacen("\\n300\\n", "\\n301\\n", 1)),
-        ("an edge of another size", good.replacen(size, "\"looked\":{\"size\":299", 1)),
-        ("an unknown field", good.replacen("{\"v\"", "{\"w\":1,\"v\"", 1)),
+        (
+            "another log",
+            good.replacen("example.org/server", "example.org/other", 1),
+        ),
+        (
+            "a head that nobody signed",
+            good.replacen("\\n300\\n", "\\n301\\n", 1),
+        ),
+        (
+            "an edge of another size",
+            good.replacen(size, "\"looked\":{\"size\":299", 1),
+        ),
+        (
+            "an unknown field",
+            good.replacen("{\"v\"", "{\"w\":1,\"v\"", 1),
+        ),
     ] {
         assert_ne!(bad, good, "{what}");
         std::fs::write(&path, bad).unwrap();
-        assert_eq!(refused(folder.path(), &site), "MONITOR-STATE-UNREADABLE", "{what}");
+        assert_eq!(
+            refused(folder.path(), &site),
+            "MONITOR-STATE-UNREADABLE",
+            "{what}"
+        );
     }
     // Looked at more than there is.
     std::fs::write(&path, good.replacen(size, "\"looked\":{\"size\":311", 1)).unwrap();
@@ -76,7 +94,9 @@ struct Failing {
 struct File(Box<dyn DiskFile>, Arc<AtomicU64>, bool);
 
 fn fails(left: &AtomicU64) -> bool {
-    let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| Some(left.saturating_sub(1)));
+    let before = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+        Some(left.saturating_sub(1))
+    });
     before == Ok(1)
 }
 
@@ -163,7 +183,11 @@ async fn a_write_that_fails_loses_no_alert_and_goes_back_nowhere() {
         for nth in 1..40 {
             let folder = tempfile::tempdir().unwrap();
             let left = Arc::new(AtomicU64::new(0));
-            let disk = Failing { disk: RealDisk, left: Arc::clone(&left), stored };
+            let disk = Failing {
+                disk: RealDisk,
+                left: Arc::clone(&left),
+                stored,
+            };
             let config = config(folder.path(), &[site.url()], "", WATCH);
             let mut monitor = Monitor::on(config, Arc::new(disk)).unwrap();
             left.store(nth, Ordering::SeqCst);
@@ -180,7 +204,10 @@ async fn a_write_that_fails_loses_no_alert_and_goes_back_nowhere() {
             }
             let mut monitor = opened(folder.path(), &site).unwrap();
             let seen = monitor.round(at(1)).await.unwrap();
-            assert_eq!((seen.size, seen.looked, monitor.waiting().len()), (1601.min(seen.size), seen.size, 1));
+            assert_eq!(
+                (seen.size, seen.looked, monitor.waiting().len()),
+                (1601.min(seen.size), seen.size, 1)
+            );
             if done {
                 break;
             }

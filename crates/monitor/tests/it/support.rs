@@ -62,7 +62,10 @@ pub(crate) fn issuance(seq: u64, identity: &str, node: &str) -> Vec<u8> {
     record.unwrap().into_bytes()
 }
 
-pub(crate) const STAMP: Stamp = Stamp { wall: WALL, mono: 1 };
+pub(crate) const STAMP: Stamp = Stamp {
+    wall: WALL,
+    mono: 1,
+};
 
 /// A record that is nobody's.
 pub(crate) fn nobodys(seq: u64, text: &str) -> Vec<u8> {
@@ -97,9 +100,10 @@ impl Log {
 
     pub(crate) fn push(&mut self, entry: Vec<u8>) {
         let nodes = &mut self.nodes;
-        self.frontier.push_with(merkle::leaf_hash(&entry), |node, hash| {
-            nodes.insert(node, hash);
-        });
+        self.frontier
+            .push_with(merkle::leaf_hash(&entry), |node, hash| {
+                nodes.insert(node, hash);
+            });
         self.entries.push(entry);
     }
 
@@ -121,7 +125,10 @@ impl Log {
             size,
             root: merkle::root(size, self).unwrap(),
         };
-        LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap().sign(&checkpoint).unwrap()
+        LedgerSigner::new(ORIGIN, fixed_key(1))
+            .unwrap()
+            .sign(&checkpoint)
+            .unwrap()
     }
 
     pub(crate) fn note(&self) -> String {
@@ -137,7 +144,12 @@ impl Log {
         let all = first..first + u64::from(path.width());
         Some(match path.kind {
             Kind::Hashes(level) => {
-                let nodes = all.map(|index| self.nodes[&Node { level: level * 8, index }]);
+                let nodes = all.map(|index| {
+                    self.nodes[&Node {
+                        level: level * 8,
+                        index,
+                    }]
+                });
                 nodes.collect::<Vec<_>>().as_flattened().to_vec()
             }
             Kind::Entries => {
@@ -305,6 +317,9 @@ pub(crate) fn code(round: &Result<Seen, Failure>) -> String {
 pub(crate) async fn watching(site: &Site, more: &str, rest: &str) -> (tempfile::TempDir, Monitor) {
     let folder = tempfile::tempdir().unwrap();
     let mut monitor = Monitor::open(config(folder.path(), &[site.url()], more, rest)).unwrap();
-    monitor.round(at(0)).await.unwrap_or_else(|failure| panic!("{failure}"));
+    monitor
+        .round(at(0))
+        .await
+        .unwrap_or_else(|failure| panic!("{failure}"));
     (folder, monitor)
 }

@@ -12,7 +12,9 @@ fn cosigner(seed: u8) -> Cosigner {
 fn cosigned(note: &str, lines: &[(u8, u64)]) -> String {
     let mut note = Note::parse(note).unwrap();
     let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
-    let lines = lines.iter().map(|(seed, time)| cosigner(*seed).sign(&checkpoint, *time).unwrap());
+    let lines = lines
+        .iter()
+        .map(|(seed, time)| cosigner(*seed).sign(&checkpoint, *time).unwrap());
     note.merge(lines.collect()).unwrap();
     note.to_string()
 }
@@ -22,7 +24,11 @@ async fn a_head_is_taken_under_a_quorum_that_is_recent() {
     let folder = tempfile::tempdir().unwrap();
     let policy = folder.path().join("witnesses.policy");
     let names = [50, 51, 52].map(|seed| format!("witness w{seed} {}\n", cosigner(seed).key()));
-    let text = format!("log {}\n{}group g 2 w50 w51 w52\nquorum g\n", key(), names.concat());
+    let text = format!(
+        "log {}\n{}group g 2 w50 w51 w52\nquorum g\n",
+        key(),
+        names.concat()
+    );
     std::fs::write(&policy, text).unwrap();
     let log = Log::new("a", 30);
     let site = Site::new(log.clone()).await;
@@ -33,8 +39,16 @@ async fn a_head_is_taken_under_a_quorum_that_is_recent() {
         ("none", vec![], "MONITOR-QUORUM"),
         ("one", vec![(50, now)], "MONITOR-QUORUM"),
         ("a stranger", vec![(50, now), (53, now)], "MONITOR-QUORUM"),
-        ("two that are old", vec![(50, now - 3601), (51, now - 4000)], "MONITOR-STALE"),
-        ("one of them old", vec![(50, now - 3601), (51, now)], "MONITOR-STALE"),
+        (
+            "two that are old",
+            vec![(50, now - 3601), (51, now - 4000)],
+            "MONITOR-STALE",
+        ),
+        (
+            "one of them old",
+            vec![(50, now - 3601), (51, now)],
+            "MONITOR-STALE",
+        ),
     ] {
         site.show(Some(cosigned(&log.note(), &lines)));
         assert_eq!(code(&monitor.round(at(0)).await), expected, "{what}");
@@ -42,7 +56,12 @@ async fn a_head_is_taken_under_a_quorum_that_is_recent() {
     // A line that says that it is a witness's and is not.
     let forged = cosigned(&log.note(), &[(50, now), (51, now)]);
     let other = cosigned(&Log::new("b", 30).note(), &[(50, now)]);
-    let line = |note: &str| note.lines().find(|line| line.contains("witness.example/50")).unwrap().to_owned();
+    let line = |note: &str| {
+        note.lines()
+            .find(|line| line.contains("witness.example/50"))
+            .unwrap()
+            .to_owned()
+    };
     site.show(Some(forged.replace(&line(&forged), &line(&other))));
     assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-QUORUM");
 
