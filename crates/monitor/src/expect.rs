@@ -203,7 +203,7 @@ impl Allow {
                 })
         };
         let day = |name: &String| {
-            let at = (0..).zip(DAYS).find(|(_, day)| day == name);
+            let at = (0..).zip(DAYS).find(|(_, day)| *day == name.as_str());
             at.map(|(at, _)| at).ok_or_else(|| {
                 wrong("`days` are mon, tue, wed, thu, fri, sat, sun").observed(name.clone())
             })

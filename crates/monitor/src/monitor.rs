@@ -13,7 +13,7 @@ use crate::webhook::Webhook;
 use crate::{Failure, look};
 use facts::{Finding, Timestamp};
 use ledger::witness::origin_hash;
-use ledger::{ForeignCheckpoint, LogKey, Note, Policy};
+use ledger::{CheckpointError, ForeignCheckpoint, LogKey, Note, Policy};
 use ledger_store::{Disk, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -125,7 +125,7 @@ impl Monitor {
     }
 
     fn signed(&self, by: &str, note: String) -> Result<Head, Failure> {
-        let parsed = Note::parse(&note).map_err(Into::into);
+        let parsed = Note::parse(&note).map_err(CheckpointError::from);
         let checkpoint = parsed.and_then(|note| signed_by(&note, &self.key, &self.origin));
         let checkpoint = checkpoint.map_err(|error| {
             Failure::Broken(
@@ -200,7 +200,7 @@ impl Monitor {
             one_history(&key, kept, head, &self.source).await?;
         }
         let mut ahead = Vec::new();
-        for known in std::mem::take(&mut self.store.document.ahead) {
+        for known in self.store.document.ahead.clone() {
             match self.signed(&known.by, known.note.clone()) {
                 Ok(other) if other.checkpoint.size <= size => {
                     one_history(&key, &other, head, &self.source).await?;

@@ -4,7 +4,6 @@ use crate::support::{Log, ORIGIN, Site, WATCH, at, code, config, fixed_key, issu
 use ledger::body::{Body as _, Stop};
 use ledger_store::{Ledger, Options};
 use monitor::{Kind, Monitor};
-use std::sync::Arc;
 
 #[tokio::test]
 async fn every_size_is_followed_and_each_record_is_looked_at_once() {
@@ -183,7 +182,6 @@ async fn a_folder_is_read_as_its_owner_writes_it() {
     assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-TOO-LARGE");
     std::fs::remove_file(files.join("checkpoint")).unwrap();
     assert_eq!(code(&monitor.round(at(0)).await), "MONITOR-UNREACHABLE");
-    drop(Arc::new(monitor));
 }
 
 fn write_static(log: &Log, folder: &std::path::Path) {

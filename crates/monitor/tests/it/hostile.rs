@@ -122,7 +122,7 @@ async fn each_lie_has_its_name_and_nothing_of_it_is_taken() {
         (
             "a long tile",
             "MONITOR-TOO-LARGE",
-            lie(hashes, changed(|tile| tile.extend([0; 32]))),
+            lie(hashes, changed(|tile| tile.extend([0_u8; 32]))),
         ),
         (
             "a tile without an end",
@@ -154,7 +154,7 @@ async fn each_lie_has_its_name_and_nothing_of_it_is_taken() {
         (
             "a long bundle",
             "MONITOR-WIDTH",
-            lie(bundles, changed(|bundle| bundle.extend([0, 0]))),
+            lie(bundles, changed(|bundle| bundle.extend([0_u8, 0]))),
         ),
         (
             "an empty bundle",
