@@ -14,7 +14,7 @@ fn cosigned(note: &str, lines: &[(u8, u64)]) -> String {
     let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
     let lines = lines
         .iter()
-        .map(|(seed, time)| cosigner(*seed).sign(&checkpoint, *time).unwrap());
+        .map(|(seed, time)| cosigner(*seed).cosign(&checkpoint, *time).unwrap());
     note.merge(lines.collect()).unwrap();
     note.to_string()
 }
