@@ -151,8 +151,34 @@ async fn a_witness_that_is_wrong_is_no_fault_of_the_log() {
     assert!(key().to_string().starts_with("example.org/server+"));
 }
 
-#[test]
-fn no_bytes_make_it_panic() {
+/// Whatever is changed in a file: it proves the same, or nothing, and nothing panics.
+#[tokio::test]
+async fn no_byte_of_a_file_of_evidence_makes_it_prove_something_else() {
+    let site = Site::new(Log::new("a", 300)).await;
+    let (_folder, mut monitor) = watching(&site, "", WATCH).await;
+    site.change(|log| *log = forked(200, 700));
+    let evidence = evidence(monitor.round(at(1)).await.unwrap_err());
+    let (_, good) = evidence.file();
+    let proved = evidence.verify().unwrap();
+    let mut same = 0;
+    for place in 0..good.len() {
+        for change in [0x01, 0x20, 0x80] {
+            let mut bad = good.clone();
+            bad[place] ^= change;
+            let Ok(read) = Evidence::parse(&bad) else {
+                continue;
+            };
+            if let Ok(found) = read.verify() {
+                assert_eq!(
+                    (found, &read.key),
+                    (proved.clone(), &evidence.key),
+                    "byte {place}"
+                );
+                same += 1;
+            }
+        }
+    }
+    assert!(same > 0, "where it was seen may be written otherwise");
     for bytes in [&b""[..], b"{}", b"[]", b"\xff", b"{\"v\":1}"] {
         assert!(Evidence::parse(bytes).is_err());
     }
