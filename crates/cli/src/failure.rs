@@ -13,7 +13,7 @@ pub const EXIT_USAGE: u8 = 2;
 pub const EXIT_VERIFICATION: u8 = 3;
 /// `monitor` found something that nobody expected.
 pub const EXIT_UNEXPECTED: u8 = 4;
-/// A log has signed two histories, and there is evidence.
+/// A log has signed two histories, and there is a proof.
 pub const EXIT_MISBEHAVIOUR: u8 = 5;
 
 /// What ends a command early: one or more findings, and the kind of exit.

@@ -1,7 +1,7 @@
-//! Whether two signed checkpoints are of one history, and the evidence if they are not.
+//! Whether two signed checkpoints are of one history, and the proof if they are not.
 
 use crate::Failure;
-use crate::evidence::{Evidence, Shown};
+use crate::misbehaviour::{Misbehaviour, Shown};
 use crate::source::Source;
 use crate::tiles::View;
 use facts::Finding;
@@ -39,7 +39,7 @@ fn forked(key: &str, first: &Head, second: &Head, root: Hash, proof: &[Hash]) ->
         by: head.by.clone(),
         note: head.note.clone(),
     };
-    let evidence = Evidence {
+    let misbehaviour = Misbehaviour {
         v: 1,
         origin: first.checkpoint.origin.clone(),
         key: key.to_owned(),
@@ -48,7 +48,7 @@ fn forked(key: &str, first: &Head, second: &Head, root: Hash, proof: &[Hash]) ->
         root: Digest(root),
         proof: proof.iter().copied().map(Digest).collect(),
     };
-    let finding = Finding::new("MONITOR-FORK", format!("{} has signed two histories", evidence.origin))
+    let finding = Finding::new("MONITOR-FORK", format!("{} has signed two histories", misbehaviour.origin))
         .expected(format!(
             "{} records that go on from the {} of {}",
             second.checkpoint.size, first.checkpoint.size, first.by
@@ -57,6 +57,6 @@ fn forked(key: &str, first: &Head, second: &Head, root: Hash, proof: &[Hash]) ->
             "at {} records the history that {} shows is another one",
             first.checkpoint.size, second.by
         ))
-        .next("rely on nothing that this log says from now on; show the evidence to whoever relies on it, who checks it with `trilith monitor --evidence FILE`");
-    Failure::Misbehaved(finding, Box::new(evidence))
+        .next("rely on nothing that this log says from now on; show the file to whoever relies on it, who checks it with `trilith monitor --misbehaviour FILE`");
+    Failure::Misbehaved(finding, Box::new(misbehaviour))
 }

@@ -33,7 +33,7 @@ pub struct Config {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MonitorConfig {
-    /// The head that was seen last, what has been looked at, alerts that are still to be sent, evidence. Made if
+    /// The head that was seen last, what has been looked at, alerts that are still to be sent, proofs of misbehaviour. Made if
     /// absent. Never put an older copy back.
     pub state_dir: PathBuf,
     /// Seconds between two looks; with `--once` there is one. 60: a minute is soon enough to act on, and little to ask.

@@ -1,6 +1,6 @@
 //! Why a round found no good end, by who has to act.
 
-use crate::Evidence;
+use crate::Misbehaviour;
 use facts::Finding;
 
 /// What ends a round.
@@ -13,7 +13,7 @@ pub enum Failure {
     /// What is shown is not what was signed, or does not go on from it. Nothing of it was taken.
     Broken(Finding),
     /// The log's key has signed two histories.
-    Misbehaved(Finding, Box<Evidence>),
+    Misbehaved(Finding, Box<Misbehaviour>),
 }
 
 impl Failure {

@@ -6,7 +6,7 @@
 //!      └ other addresses, witnesses: the same history?                    state (fsync, rename) ┘ └→ webhook
 //! ```
 //! Nothing that a log, a store or a witness says is believed without its proof. A log that has signed two histories
-//! is told by [`Evidence`], which proves it to anybody; what else is wrong has a code. The state goes forward only.
+//! is told by [`Misbehaviour`], a file that proves it to anybody; what else is wrong has a code. The state goes forward only.
 //!
 //! The ledger is only read, and no account at its server is needed. What its server does not serve (records, unless it
 //! has `http_entries`) is not seen: then the history is watched and not what it says.
@@ -26,11 +26,11 @@
 mod alert;
 mod compare;
 mod config;
-mod evidence;
 mod expect;
 mod failure;
 mod http;
 mod look;
+mod misbehaviour;
 mod monitor;
 mod run;
 mod source;
@@ -40,7 +40,7 @@ mod webhook;
 
 pub use alert::{Alert, Kind};
 pub use config::{Config, Entries, json_schema};
-pub use evidence::{Evidence, EvidenceError};
 pub use failure::Failure;
+pub use misbehaviour::{Misbehaviour, MisbehaviourError};
 pub use monitor::{Monitor, Seen};
 pub use run::{Ended, Told, watch};

@@ -92,7 +92,7 @@ impl Monitor {
     /// Looks once, as far as the log goes or as alerts can be kept.
     ///
     /// # Errors
-    /// What is wrong; of a fork the evidence is kept by [`Monitor::trouble`].
+    /// What is wrong; the proof of a fork is kept by [`Monitor::trouble`].
     pub async fn round(&mut self, now: Timestamp) -> Result<Seen, Failure> {
         let mut seen = Seen::default();
         let mut head = self.show().await?;
@@ -338,7 +338,7 @@ impl Monitor {
         self.store.write()
     }
 
-    /// Keeps what a failure shows: evidence in a file, which is returned, and an alert of each kind of trouble once.
+    /// Keeps what a failure shows: the proof of misbehaviour in a file, which is returned, and an alert of each kind of trouble once.
     /// What cannot be reached has `patience_s`.
     ///
     /// # Errors
@@ -354,15 +354,15 @@ impl Monitor {
             }
             return Ok(None);
         };
-        let (kind, patient, evidence) = match failure {
+        let (kind, patient, misbehaviour) = match failure {
             Failure::Local(_) => return Ok(None),
             Failure::Unreachable(_) => (Kind::Log, true, None),
             Failure::Broken(_) => (Kind::Log, false, None),
-            Failure::Misbehaved(_, evidence) => (Kind::Misbehaviour, false, Some(evidence)),
+            Failure::Misbehaved(_, misbehaviour) => (Kind::Misbehaviour, false, Some(misbehaviour)),
         };
         let finding = failure.finding();
-        let kept = evidence
-            .map(|evidence| self.store.keep(evidence))
+        let kept = misbehaviour
+            .map(|misbehaviour| self.store.keep(misbehaviour))
             .transpose()?;
         let at = now.as_millis();
         let document = &mut self.store.document;

@@ -14,7 +14,7 @@ pub enum Told<'a> {
     Seen(&'a Seen),
     Alert(&'a Alert),
     Note(&'a Finding),
-    Evidence(&'a PathBuf),
+    Misbehaviour(&'a PathBuf),
 }
 
 /// How it ended.
@@ -52,7 +52,7 @@ pub async fn watch(
         }
         let kept = monitor.trouble(looked.as_ref().err(), Timestamp::now())?;
         if let Some(path) = &kept {
-            tell(Told::Evidence(path));
+            tell(Told::Misbehaviour(path));
         }
         let told = hand_over(&mut monitor, once, &cancel, &mut tell).await?;
         match looked {

@@ -51,7 +51,7 @@ impl Source {
         urls.iter().map(open).collect()
     }
 
-    /// As findings and evidence call it.
+    /// As findings call it.
     pub(crate) fn name(&self) -> String {
         match self {
             Self::Http(address) => address.url.clone(),

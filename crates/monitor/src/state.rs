@@ -7,7 +7,7 @@
 use crate::alert::Alert;
 use crate::compare::Head;
 use crate::config::signed_by;
-use crate::{Evidence, Failure};
+use crate::{Failure, Misbehaviour};
 use facts::Finding;
 use ledger::witness::origin_hash;
 use ledger::{Digest, Frontier, LogKey, Note};
@@ -223,9 +223,9 @@ impl Store {
         self.put(&self.name, &bytes)
     }
 
-    /// Keeps evidence beside the state, and says where.
-    pub(crate) fn keep(&self, evidence: &Evidence) -> Result<PathBuf, Failure> {
-        let (name, bytes) = evidence.file();
+    /// Keeps the proof of misbehaviour beside the state, and says where.
+    pub(crate) fn keep(&self, misbehaviour: &Misbehaviour) -> Result<PathBuf, Failure> {
+        let (name, bytes) = misbehaviour.file();
         self.put(&name, &bytes)?;
         Ok(self.folder.join(name))
     }

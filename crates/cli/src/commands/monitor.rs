@@ -1,10 +1,10 @@
-//! `trilith monitor`: a ledger watched from outside, and evidence that one has signed two histories.
+//! `trilith monitor`: a ledger watched from outside, and the proof that one has signed two histories.
 
 use crate::arguments::{Global, MonitorArguments};
 use crate::failure::{EXIT_MISBEHAVIOUR, EXIT_UNEXPECTED};
 use crate::runtime::cancelled_by_signal;
 use crate::{Failure, files, output};
-use ::monitor::{Alert, Config, Ended, Evidence, Seen, Told};
+use ::monitor::{Alert, Config, Ended, Misbehaviour, Seen, Told};
 use facts::{Finding, Timestamp};
 use ledger::Code as _;
 use serde_json::json;
@@ -12,13 +12,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 /// Two notes and a proof.
-const MAX_EVIDENCE: u64 = 2 << 20;
+const MAX_FILE: u64 = 2 << 20;
 
 pub(crate) async fn run(arguments: MonitorArguments, global: &Global) -> Result<ExitCode, Failure> {
-    match (arguments.evidence, arguments.config) {
-        (Some(file), _) => evidence(&file, global),
+    match (arguments.misbehaviour, arguments.config) {
+        (Some(file), _) => misbehaviour(&file, global),
         (None, Some(config)) => watch(&config, arguments.once, global).await,
-        (None, None) => Err(Failure::usage("name a --config or --evidence")),
+        (None, None) => Err(Failure::usage("name a --config or --misbehaviour")),
     }
 }
 
@@ -32,7 +32,9 @@ async fn watch(config: &Path, once: bool, global: &Global) -> Result<ExitCode, F
     let ended = ::monitor::watch(config, once, cancelled_by_signal()?, |told| match told {
         Told::Alert(alert) => alerted(alert, global),
         Told::Note(finding) => output::note(format_args!("note: {finding}")),
-        Told::Evidence(path) => output::note(format_args!("evidence: {}", path.display())),
+        Told::Misbehaviour(path) => {
+            output::note(format_args!("the proof is in {}", path.display()))
+        }
         // Again and again the same is not said twice.
         Told::Seen(seen) if last != Some(seen.size) => {
             last = Some(seen.size);
@@ -90,20 +92,21 @@ fn shown(log: &str, seen: &Seen, global: &Global) {
 }
 
 /// What the file proves, to whoever knows whose key that is.
-fn evidence(file: &Path, global: &Global) -> Result<ExitCode, Failure> {
+fn misbehaviour(file: &Path, global: &Global) -> Result<ExitCode, Failure> {
     let refused = |code: &'static str, what: String| {
         Failure::verification(vec![
             Finding::new(code, what)
                 .next("ask whoever gave you the file for the one that their monitor wrote"),
         ])
     };
-    let bytes = files::read(file, MAX_EVIDENCE)?.ok_or_else(|| {
+    let bytes = files::read(file, MAX_FILE)?.ok_or_else(|| {
         refused(
-            "MONITOR-EVIDENCE",
-            "the file is larger than evidence can be".to_owned(),
+            "MONITOR-MISBEHAVIOUR",
+            "the file is larger than such a proof can be".to_owned(),
         )
     })?;
-    let read = Evidence::parse(&bytes).map_err(|error| refused(error.code(), error.to_string()))?;
+    let read =
+        Misbehaviour::parse(&bytes).map_err(|error| refused(error.code(), error.to_string()))?;
     let (first, second) = read
         .verify()
         .map_err(|error| refused(error.code(), format!("this proves nothing: {error}")))?;

@@ -1,8 +1,8 @@
-//! Two histories under one key: whoever shows the second one, it is told, and the evidence proves it to anybody.
+//! Two histories under one key: whoever shows the second one, it is told, and the misbehaviour proves it to anybody.
 
 use crate::support::{Log, Site, WATCH, at, code, config, key, watching};
 use ledger::witness::origin_hash;
-use monitor::{Evidence, Failure, Monitor};
+use monitor::{Failure, Misbehaviour, Monitor};
 
 /// A second history that goes its own way from record `from` on.
 fn forked(from: u64, size: u64) -> Log {
@@ -11,25 +11,25 @@ fn forked(from: u64, size: u64) -> Log {
     log
 }
 
-fn evidence(failure: Failure) -> Evidence {
+fn misbehaviour(failure: Failure) -> Misbehaviour {
     match failure {
-        Failure::Misbehaved(finding, evidence) => {
+        Failure::Misbehaved(finding, misbehaviour) => {
             assert_eq!(finding.code, "MONITOR-FORK");
-            *evidence
+            *misbehaviour
         }
         other => panic!("{other}"),
     }
 }
 
 /// It proves the fork, and nothing that is changed in it still does.
-fn proves(evidence: &Evidence) {
-    let (first, second) = evidence.verify().unwrap();
+fn proves(misbehaviour: &Misbehaviour) {
+    let (first, second) = misbehaviour.verify().unwrap();
     assert!(first.size <= second.size && first.root != second.root);
-    let (_, bytes) = evidence.file();
-    assert_eq!(&Evidence::parse(&bytes).unwrap(), evidence);
-    let mut changes: Vec<Evidence> = Vec::new();
-    let mut change = |change: &dyn Fn(&mut Evidence)| {
-        let mut changed = evidence.clone();
+    let (_, bytes) = misbehaviour.file();
+    assert_eq!(&Misbehaviour::parse(&bytes).unwrap(), misbehaviour);
+    let mut changes: Vec<Misbehaviour> = Vec::new();
+    let mut change = |change: &dyn Fn(&mut Misbehaviour)| {
+        let mut changed = misbehaviour.clone();
         change(&mut changed);
         changes.push(changed);
     };
@@ -61,14 +61,14 @@ async fn a_log_that_forks_from_what_was_seen_is_caught_at_every_size() {
         site.change(|log| *log = forked(from, size));
         let failure = monitor.round(at(1)).await.unwrap_err();
         let path = monitor.trouble(Some(&failure), at(1)).unwrap().unwrap();
-        let evidence = evidence(failure);
+        let misbehaviour = misbehaviour(failure);
         assert_eq!(
-            Evidence::parse(&std::fs::read(&path).unwrap()).unwrap(),
-            evidence
+            Misbehaviour::parse(&std::fs::read(&path).unwrap()).unwrap(),
+            misbehaviour
         );
         assert!(path.starts_with(folder.path()));
-        proves(&evidence);
-        assert_eq!(evidence.second.by, site.url());
+        proves(&misbehaviour);
+        assert_eq!(misbehaviour.second.by, site.url());
         // It stays so, however often it is asked; the alert is told once.
         let again = monitor.round(at(2)).await.unwrap_err();
         monitor.trouble(Some(&again), at(2)).unwrap();
@@ -84,7 +84,7 @@ async fn two_addresses_that_show_two_histories_are_caught_whichever_is_longer() 
         let folder = tempfile::tempdir().unwrap();
         let config = config(folder.path(), &[one.url(), other.url()], "", WATCH);
         let mut monitor = Monitor::open(config).unwrap();
-        proves(&evidence(monitor.round(at(0)).await.unwrap_err()));
+        proves(&misbehaviour(monitor.round(at(0)).await.unwrap_err()));
         // One history, at another size, is no fork.
         other.change(|log| *log = Log::new("a", second));
         assert_eq!(monitor.round(at(1)).await.unwrap().agree, 1);
@@ -100,7 +100,7 @@ async fn a_witness_that_saw_another_history_shows_the_split_view() {
     let folder = tempfile::tempdir().unwrap();
     let more = format!("witnesses = [\"{}\"]", witness.url());
     let mut monitor = Monitor::open(config(folder.path(), &[site.url()], &more, WATCH)).unwrap();
-    let found = evidence(monitor.round(at(0)).await.unwrap_err());
+    let found = misbehaviour(monitor.round(at(0)).await.unwrap_err());
     assert!(witness.asked().contains(&format!("{hash}/checkpoint")));
     assert_eq!(found.first.by, format!("witness {}", witness.url()));
     proves(&found);
@@ -115,7 +115,7 @@ async fn a_witness_that_saw_another_history_shows_the_split_view() {
     drop(witness);
     let mut monitor = Monitor::open(config(folder.path(), &[site.url()], "", WATCH)).unwrap();
     site.change(|log| log.grow("a", 350));
-    proves(&evidence(monitor.round(at(1)).await.unwrap_err()));
+    proves(&misbehaviour(monitor.round(at(1)).await.unwrap_err()));
 }
 
 #[tokio::test]
@@ -157,21 +157,21 @@ async fn no_byte_of_a_file_of_evidence_makes_it_prove_something_else() {
     let site = Site::new(Log::new("a", 300)).await;
     let (_folder, mut monitor) = watching(&site, "", WATCH).await;
     site.change(|log| *log = forked(200, 700));
-    let evidence = evidence(monitor.round(at(1)).await.unwrap_err());
-    let (_, good) = evidence.file();
-    let proved = evidence.verify().unwrap();
+    let misbehaviour = misbehaviour(monitor.round(at(1)).await.unwrap_err());
+    let (_, good) = misbehaviour.file();
+    let proved = misbehaviour.verify().unwrap();
     let mut same = 0;
     for place in 0..good.len() {
         for change in [0x01, 0x20, 0x80] {
             let mut bad = good.clone();
             bad[place] ^= change;
-            let Ok(read) = Evidence::parse(&bad) else {
+            let Ok(read) = Misbehaviour::parse(&bad) else {
                 continue;
             };
             if let Ok(found) = read.verify() {
                 assert_eq!(
                     (found, &read.key),
-                    (proved.clone(), &evidence.key),
+                    (proved.clone(), &misbehaviour.key),
                     "byte {place}"
                 );
                 same += 1;
@@ -180,6 +180,6 @@ async fn no_byte_of_a_file_of_evidence_makes_it_prove_something_else() {
     }
     assert!(same > 0, "where it was seen may be written otherwise");
     for bytes in [&b""[..], b"{}", b"[]", b"\xff", b"{\"v\":1}"] {
-        assert!(Evidence::parse(bytes).is_err());
+        assert!(Misbehaviour::parse(bytes).is_err());
     }
 }

@@ -72,7 +72,7 @@ fn a_log_of_other_people_is_followed_under_its_quorum_and_its_fork_is_not() {
     let said = text(&output);
     assert_eq!(output.status.code(), Some(5), "{said}");
     assert!(
-        said.contains("MONITOR-FORK") && said.contains("evidence: "),
+        said.contains("MONITOR-FORK") && said.contains("the proof is in "),
         "{said}"
     );
 

@@ -530,24 +530,27 @@ fn fork() -> Vec<Told> {
     let world = World::watched();
     Log::new("b", 700).write(&world.site());
     let told = world.monitor("");
-    // The evidence is one that anybody can check.
+    // The proof is one that anybody can check.
     let state = std::fs::read_dir(world.folder.path().join("state")).expect("a state");
-    let evidence = state
+    let misbehaviour = state
         .flatten()
         .map(|entry| entry.path())
         .find(|path| path.extension().is_some_and(|kind| kind == "json"));
-    let evidence = evidence.expect("a file").display().to_string();
-    let checked = run(&["monitor", "--evidence", &evidence]);
+    let misbehaviour = misbehaviour.expect("a file").display().to_string();
+    let checked = run(&["monitor", "--misbehaviour", &misbehaviour]);
     assert!(
         checked.0.contains("has signed two histories"),
         "{}",
         checked.0
     );
-    let bad = std::fs::read_to_string(&evidence)
+    let bad = std::fs::read_to_string(&misbehaviour)
         .expect("text")
         .replace("\"root\": \"", "\"root\": \"A");
-    std::fs::write(&evidence, bad).expect("written");
-    assert_eq!(run(&["monitor", "--evidence", &evidence]).1, Some(3));
+    std::fs::write(&misbehaviour, bad).expect("written");
+    assert_eq!(
+        run(&["monitor", "--misbehaviour", &misbehaviour]).1,
+        Some(3)
+    );
     vec![told, Told(format!("MONITOR-FORK {}", checked.0), checked.1)]
 }
 

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// The file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Evidence {
+pub struct Misbehaviour {
     pub v: u8,
     /// The first line of both checkpoints.
     pub origin: String,
@@ -37,31 +37,32 @@ pub struct Shown {
 
 /// Why a file proves nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EvidenceError(pub String);
+pub struct MisbehaviourError(pub String);
 
-impl Code for EvidenceError {
+impl Code for MisbehaviourError {
     fn code(&self) -> &'static str {
-        "MONITOR-EVIDENCE"
+        "MONITOR-MISBEHAVIOUR"
     }
 }
 
-impl std::fmt::Display for EvidenceError {
+impl std::fmt::Display for MisbehaviourError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl Evidence {
-    /// Reads a file; it proves nothing before [`Evidence::verify`].
+impl Misbehaviour {
+    /// Reads a file; it proves nothing before [`Misbehaviour::verify`].
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn parse(bytes: &[u8]) -> Result<Self, EvidenceError> {
-        let read: Self = serde_json::from_slice(bytes)
-            .map_err(|error| EvidenceError(format!("the file is no evidence: {error}")))?;
+    pub fn parse(bytes: &[u8]) -> Result<Self, MisbehaviourError> {
+        let read: Self = serde_json::from_slice(bytes).map_err(|error| {
+            MisbehaviourError(format!("the file shows no misbehaviour: {error}"))
+        })?;
         match read.v {
             1 => Ok(read),
-            other => Err(EvidenceError(format!("evidence of version {other}"))),
+            other => Err(MisbehaviourError(format!("a file of version {other}"))),
         }
     }
 
@@ -69,32 +70,32 @@ impl Evidence {
     ///
     /// # Errors
     /// The first thing that does not hold.
-    pub fn verify(&self) -> Result<(ForeignCheckpoint, ForeignCheckpoint), EvidenceError> {
+    pub fn verify(&self) -> Result<(ForeignCheckpoint, ForeignCheckpoint), MisbehaviourError> {
         let key = log_key(&self.key)
-            .ok_or_else(|| EvidenceError("the key is no verifier key".to_owned()))?;
+            .ok_or_else(|| MisbehaviourError("the key is no verifier key".to_owned()))?;
         let first = self.opened(&self.first, &key)?;
         let second = self.opened(&self.second, &key)?;
         if first.size > second.size {
-            return Err(EvidenceError(
+            return Err(MisbehaviourError(
                 "the first history is the longer one".to_owned(),
             ));
         }
         let proof: Vec<_> = self.proof.iter().map(|hash| hash.0).collect();
         let shown = verify_consistency(first.size, &self.root.0, second.size, &second.root, &proof);
         shown.map_err(|error| {
-            EvidenceError(format!(
+            MisbehaviourError(format!(
                 "the second history has not that root at the first one's size: {error}"
             ))
         })?;
         if self.root.0 == first.root {
-            return Err(EvidenceError("the two are one history".to_owned()));
+            return Err(MisbehaviourError("the two are one history".to_owned()));
         }
         Ok((first, second))
     }
 
-    fn opened(&self, shown: &Shown, key: &LogKey) -> Result<ForeignCheckpoint, EvidenceError> {
+    fn opened(&self, shown: &Shown, key: &LogKey) -> Result<ForeignCheckpoint, MisbehaviourError> {
         let unsigned =
-            |error: String| EvidenceError(format!("the checkpoint of {}: {error}", shown.by));
+            |error: String| MisbehaviourError(format!("the checkpoint of {}: {error}", shown.by));
         let note = Note::parse(&shown.note).map_err(|error| unsigned(error.to_string()))?;
         signed_by(&note, key, &self.origin).map_err(|error| unsigned(error.to_string()))
     }
