@@ -153,7 +153,7 @@ async fn a_witness_that_is_wrong_is_no_fault_of_the_log() {
 
 /// Whatever is changed in a file: it proves the same, or nothing, and nothing panics.
 #[tokio::test]
-async fn no_byte_of_a_file_of_evidence_makes_it_prove_something_else() {
+async fn no_byte_of_a_proof_makes_it_show_something_else() {
     let site = Site::new(Log::new("a", 300)).await;
     let (_folder, mut monitor) = watching(&site, "", WATCH).await;
     site.change(|log| *log = forked(200, 700));
