@@ -24,6 +24,7 @@
 )]
 
 mod alert;
+mod bundles;
 mod compare;
 mod config;
 mod expect;
@@ -39,6 +40,7 @@ mod tiles;
 mod webhook;
 
 pub use alert::{Alert, Kind};
+pub use bundles::Bundles;
 pub use config::{Config, Entries, json_schema};
 pub use failure::Failure;
 pub use misbehaviour::{Misbehaviour, MisbehaviourError};
