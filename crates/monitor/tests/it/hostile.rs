@@ -35,7 +35,8 @@ fn changed(change: impl Fn(&mut Vec<u8>) + Send + Sync + 'static) -> impl Fn(Vec
 }
 
 fn flipped(mut bytes: Vec<u8>) -> Answer {
-    let middle = bytes.len() / 2;
+    // Not of a length.
+    let middle = bytes.len() / 2 + 40;
     bytes[middle] ^= 1;
     Answer::Is(Some(bytes))
 }
