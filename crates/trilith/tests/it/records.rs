@@ -210,11 +210,7 @@ fn the_records_of_a_running_server_answer_every_question() {
     handed_on(&asked);
     let told = held.told_until("/checkpoint");
     let url = told.rsplit("curl -s ").next().expect("an address");
-    watched(
-        &asked,
-        url.trim_end_matches("/checkpoint"),
-        &issued[0]["record"]["body"],
-    );
+    watched(&asked, url.trim_end_matches("/checkpoint"), &issued);
     assert!(held.interrupt().success());
 }
 
@@ -284,31 +280,40 @@ fn handed_on(asked: &Asked<'_>) {
 }
 
 /// A monitor watches the server from outside, and an answer of its folder is derived again from its tiles.
-fn watched(asked: &Asked<'_>, url: &str, issued: &Value) {
+fn watched(asked: &Asked<'_>, url: &str, issued: &[Value]) {
     let trust: Value = serde_json::from_slice(&asked.run(&["trust"]).stdout).expect("JSON");
     let text = |value: &Value| value.as_str().expect("a text").to_owned();
-    let (key, identity, node) = (
-        text(&trust["ledger_key"]),
-        text(&issued["spiffe_id"]),
-        text(&issued["node"]),
-    );
-    let look = |name: &str, machine: &str| {
+    let bodies: Vec<&Value> = issued.iter().map(|hit| &hit["record"]["body"]).collect();
+    let key = text(&trust["ledger_key"]);
+    let identity = text(&bodies[0]["spiffe_id"]);
+    let nodes: Vec<String> = bodies.iter().map(|body| text(&body["node"])).collect();
+    let others = [
+        "revocation",
+        "assume-refused",
+        "delegation",
+        "decision",
+        "admin",
+        "estate-version",
+    ];
+    let look = |name: &str, machines: &[String]| {
         let config = asked.site.temporary().join(format!("{name}.toml"));
         let state = asked.site.temporary().join(name);
         let file = format!(
             "[monitor]\nstate_dir = \"{}\"\n[log]\nkey = \"{key}\"\nurls = [\"{url}\"]\n\
              [[watch]]\nname = \"w\"\nidentities = [\"{identity}\"]\n\
-             [[watch.allow]]\nmachines = [\"{machine}\"]\n",
+             [[watch.allow]]\nrecords = [\"issuance\"]\nmachines = {machines:?}\n\
+             [[watch.allow]]\nrecords = {others:?}\n",
             state.display()
         );
         std::fs::write(&config, file).expect("written");
         let config = config.to_str().expect("UTF-8");
         asked.run(&["monitor", "--once", "--json", "--config", config])
     };
-    let expected = look("expected", &node);
+    let expected = look("expected", &nodes);
     assert!(expected.status.success(), "{expected:?}");
+    let elsewhere = ["another-machine".to_owned()];
     // On another machine it would be nobody's expectation.
-    let told = look("unexpected", "another-machine");
+    let told = look("unexpected", &elsewhere);
     assert_eq!(told.status.code(), Some(4), "{told:?}");
     let alert = String::from_utf8_lossy(&told.stdout).into_owned();
     assert!(
@@ -316,7 +321,7 @@ fn watched(asked: &Asked<'_>, url: &str, issued: &Value) {
         "{alert}"
     );
     // Once told, and not again.
-    let again = look("unexpected", "another-machine");
+    let again = look("unexpected", &elsewhere);
     assert!(again.status.success(), "{again:?}");
     let found = asked.json(&[
         "ledger",
