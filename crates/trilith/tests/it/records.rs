@@ -209,7 +209,7 @@ fn the_records_of_a_running_server_answer_every_question() {
     whole(&asked);
     handed_on(&asked);
     let told = held.told_until("/checkpoint");
-    let url = told.rsplit("curl -s ").next().expect("an address");
+    let url = told.rsplit("curl -s ").next().expect("an address").trim();
     watched(&asked, url.trim_end_matches("/checkpoint"), &issued);
     assert!(held.interrupt().success());
 }
