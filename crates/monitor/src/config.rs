@@ -54,7 +54,8 @@ pub struct MonitorConfig {
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LogConfig {
-    /// Its verifier key, from its operator and not from its server: `example.org/server+1234abcd+…`.
+    /// Its verifier key, from its operator and not from its server: `example.org/server+1234abcd+…`. Of a gateway's
+    /// ledger, with its `origin`, the `ledger_key` that the server's `anchor` records state of it.
     pub key: String,
     /// The first line of its checkpoints. The key's name by default.
     #[serde(default)]
@@ -290,10 +291,26 @@ impl Config {
     }
 
     pub(crate) fn key(&self) -> Result<LogKey, Finding> {
-        log_key(&self.log.key).ok_or_else(|| {
+        let text = &self.log.key;
+        // As the records of a server have the keys of its gateways' ledgers.
+        let recorded = || {
+            let der = crypto::base64::decode(text).ok()?;
+            let key = crypto::PublicKey::from_spki_der(&der).ok()?;
+            let origin = self.log.origin.as_deref()?;
+            LedgerKey::new(origin, key).ok().map(LogKey::Note)
+        };
+        log_key(text).or_else(recorded).ok_or_else(|| {
             wrong("`log.key` is no verifier key")
-                .expected("<name>+<8 hex digits>+<base64>")
+                .expected("<name>+<8 hex digits>+<base64>; or the base64 of a `ledger_key`, with `origin`")
                 .observed(self.log.key.chars().take(100).collect::<String>())
+        })
+    }
+
+    /// The key as verifier keys are written.
+    pub(crate) fn vkey(&self) -> Result<String, Finding> {
+        Ok(match self.key()? {
+            LogKey::Note(key) => key.to_string(),
+            LogKey::Cosigner(key) => key.to_string(),
         })
     }
 

@@ -37,6 +37,8 @@ pub struct Seen {
 pub struct Monitor {
     config: Config,
     key: LogKey,
+    /// The key in text.
+    vkey: String,
     origin: String,
     policy: Option<Policy>,
     watches: Vec<Watch>,
@@ -74,6 +76,7 @@ impl Monitor {
             watches: config.watched().map_err(local)?,
             witnesses: Source::addresses(&config, &config.log.witnesses).map_err(local)?,
             store: Store::open(disk, &config.monitor.state_dir, &origin, &key)?,
+            vkey: config.vkey().map_err(local)?,
             key,
             origin,
             source,
@@ -133,7 +136,7 @@ impl Monitor {
                     "MONITOR-CHECKPOINT",
                     format!("what {by} shows is no checkpoint of {}", self.origin),
                 )
-                .expected(format!("one that {} has signed", self.config.log.key))
+                .expected(format!("one that {} has signed", self.vkey))
                 .observed(facts::with_causes(&error))
                 .next(
                     "compare `log.key` with what the log's operator tells you; nothing was taken",
@@ -191,7 +194,7 @@ impl Monitor {
         seen: &mut Seen,
         now: Timestamp,
     ) -> Result<(), Failure> {
-        let key = self.config.log.key.clone();
+        let key = self.vkey.clone();
         let size = head.checkpoint.size;
         if let Some(kept) = self.store.head() {
             if size < kept.checkpoint.size {

@@ -71,3 +71,18 @@ fn what_is_not_understood_is_an_error() {
         assert_eq!(code, "MONITOR-CONFIG", "{to}");
     }
 }
+
+#[test]
+fn a_gateways_key_may_be_as_its_anchor_has_it() {
+    let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+    let key = crypto::Signer::public_key(&key).clone();
+    let spki = crypto::base64::encode(key.spki_der());
+    let named = "KEY\"\norigin = \"example.org/pg-1";
+    let file = FILE.replace("KEY", named).replace("KEY", &spki);
+    let config = Config::parse(&file).unwrap();
+    let expected = LedgerKey::new("example.org/pg-1", key).unwrap().to_string();
+    assert_eq!(config.vkey().unwrap(), expected);
+    // Without its origin it is nobody's.
+    let alone = Config::parse(&FILE.replace("KEY", &spki)).map(drop);
+    assert_eq!(alone.unwrap_err().code, "MONITOR-CONFIG");
+}
