@@ -43,12 +43,9 @@ pub async fn watch(
             looked = monitor.round(Timestamp::now()) => looked,
             () = cancel.cancelled() => return Ok(Ended::Quiet),
         };
-        match &looked {
-            Ok(seen) => {
-                seen.notes.iter().for_each(|note| tell(Told::Note(note)));
-                tell(Told::Seen(seen));
-            }
-            Err(failure) => tell(Told::Note(failure.finding())),
+        if let Ok(seen) = &looked {
+            seen.notes.iter().for_each(|note| tell(Told::Note(note)));
+            tell(Told::Seen(seen));
         }
         let kept = monitor.trouble(looked.as_ref().err(), Timestamp::now())?;
         if let Some(path) = &kept {
@@ -61,10 +58,11 @@ pub async fn watch(
             Err(failure @ Failure::Broken(_)) if once || !monitor.has_webhook() => {
                 return Err(failure);
             }
-            Err(failure) if once => return Err(failure),
-            _ if told > 0 => return Ok(Ended::Unexpected(told)),
-            _ if once => return Ok(Ended::Quiet),
-            _ => {}
+            Err(failure) if once || told > 0 => return Err(failure),
+            Err(failure) => tell(Told::Note(failure.finding())),
+            Ok(_) if told > 0 => return Ok(Ended::Unexpected(told)),
+            Ok(_) if once => return Ok(Ended::Quiet),
+            Ok(_) => {}
         }
         tokio::select! {
             () = tokio::time::sleep(interval) => {}

@@ -4,7 +4,7 @@ use crate::arguments::{Global, MonitorArguments};
 use crate::failure::{EXIT_MISBEHAVIOUR, EXIT_UNEXPECTED};
 use crate::runtime::cancelled_by_signal;
 use crate::{Failure, files, output};
-use ::monitor::{Alert, Config, Ended, Misbehaviour, Seen, Told};
+use ::monitor::{Alert, Config, Ended, Kind, Misbehaviour, Seen, Told};
 use facts::{Finding, Timestamp};
 use ledger::Code as _;
 use serde_json::json;
@@ -61,6 +61,10 @@ fn failed(failure: ::monitor::Failure) -> Failure {
 fn alerted(alert: &Alert, global: &Global) {
     if global.json {
         return output::json(&json!(alert));
+    }
+    // What is wrong with the log is said as the failure that it ends with.
+    if alert.kind != Kind::Unexpected {
+        return;
     }
     output::line(format_args!("{}", alert.finding));
     if let Some(wall) = alert.record.as_ref().and_then(|told| told.wall) {
