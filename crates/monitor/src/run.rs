@@ -51,7 +51,16 @@ pub async fn watch(
         if let Some(path) = &kept {
             tell(Told::Misbehaviour(path));
         }
-        let told = hand_over(&mut monitor, once, &cancel, &mut tell).await?;
+        let handed = hand_over(&mut monitor, once, &cancel, &mut tell).await;
+        let told = match (handed, &looked) {
+            (Ok(told), _) => told,
+            (Err(failure), Ok(_)) => return Err(failure),
+            // What is wrong with the log comes before what is wrong with a webhook.
+            (Err(failure), Err(_)) => {
+                tell(Told::Note(failure.finding()));
+                0
+            }
+        };
         match looked {
             // These end it: what the key says is worth nothing any more, or this machine cannot go on.
             Err(failure @ (Failure::Misbehaved(..) | Failure::Local(_))) => return Err(failure),

@@ -227,3 +227,22 @@ async fn a_secret_that_others_read_and_an_address_in_the_clear_are_refused() {
         assert_eq!(refused(asked), "MONITOR-ADDRESS", "{url}");
     }
 }
+
+/// Whatever becomes of the webhook: whoever looks at the exit code hears of the fork, and the alert waits.
+#[tokio::test]
+async fn a_fork_is_told_by_how_it_ends_also_where_no_webhook_takes_it() {
+    let site = Site::new(Log::new("a", 20)).await;
+    let hook = Hook::new(&[500; 3]).await;
+    let folder = tempfile::tempdir().unwrap();
+    let first = once(hook.config(folder.path(), &site, 10)).await.unwrap();
+    assert_eq!(first, Ended::Quiet);
+    site.change(|log| *log = Log::new("b", 30));
+    let ended = once(hook.config(folder.path(), &site, 10)).await;
+    assert!(matches!(ended, Err(Failure::Misbehaved(..))), "{ended:?}");
+    let ended = once(hook.config(folder.path(), &site, 10)).await;
+    assert!(matches!(ended, Err(Failure::Misbehaved(..))), "{ended:?}");
+    let got = hook.got();
+    assert_eq!(got.len(), 4, "three times refused, and taken once");
+    assert_eq!(got[3].finding.code, "MONITOR-FORK");
+    assert_eq!(got[3].kind, monitor::Kind::Misbehaviour);
+}
