@@ -36,7 +36,8 @@ pub struct MonitorConfig {
     /// The head that was seen last, what has been looked at, alerts that are still to be sent, proofs of misbehaviour. Made if
     /// absent. Never put an older copy back.
     pub state_dir: PathBuf,
-    /// Seconds between two looks; with `--once` there is one. 60: a minute is soon enough to act on, and little to ask.
+    /// Seconds between two looks, and for reading records in one; with `--once` there is one. 60: a minute is soon
+    /// enough to act on, and little to ask.
     #[serde(default = "a_minute")]
     pub interval_s: u32,
     /// A whole answer must be there within so many seconds. 20.

@@ -17,6 +17,7 @@ use ledger::{CheckpointError, ForeignCheckpoint, LogKey, Note, Policy};
 use ledger_store::{Disk, RealDisk};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// What a round saw.
 #[derive(Debug, Clone, Default)]
@@ -316,7 +317,8 @@ impl Monitor {
         ))
     }
 
-    /// Everything up to the head, or until so many alerts wait that no more are kept.
+    /// Everything up to the head, or until so many alerts wait that no more are kept, or until it is time to look at
+    /// the head again: a slow log does not keep a fork from being seen.
     async fn look(&mut self, head: &ForeignCheckpoint, now: Timestamp) -> Result<(), Failure> {
         let most = self
             .config
@@ -324,7 +326,12 @@ impl Monitor {
             .as_ref()
             .map_or(1_000, |webhook| webhook.queue);
         let most = usize::try_from(most).unwrap_or(usize::MAX);
-        while self.store.looked().size() < head.size && self.store.document.alerts.len() < most {
+        let begun = Instant::now();
+        let interval = Duration::from_secs(self.config.monitor.interval_s.into());
+        while self.store.looked().size() < head.size
+            && self.store.document.alerts.len() < most
+            && begun.elapsed() < interval
+        {
             let looked = self.store.looked();
             let batch = look::batch(
                 &self.source,
@@ -341,8 +348,8 @@ impl Monitor {
         self.store.write()
     }
 
-    /// Keeps what a failure shows: the proof of misbehaviour in a file, which is returned, and an alert of each kind of trouble once.
-    /// What cannot be reached has `patience_s`.
+    /// Keeps what a failure shows: the proof of misbehaviour in a file, which is returned, and an alert of each kind
+    /// of trouble once. What cannot be reached has `patience_s`.
     ///
     /// # Errors
     /// [`Failure::Local`].

@@ -243,3 +243,21 @@ async fn nobody_there_is_no_proof_of_anything_and_is_told_once_it_lasts() {
         .collect();
     assert_eq!(codes, ["MONITOR-UNREACHABLE", "MONITOR-TOO-LARGE"]);
 }
+
+/// A log that hands out its records as slowly as it may does not keep its head from being looked at.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_log_is_read_in_pieces() {
+    let site = Site::new(Log::new("a", 2500)).await;
+    site.lie(Some(lie(bundles, |truth| {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        Answer::Is(Some(truth))
+    })));
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = crate::support::config(folder.path(), &[site.url()], "", WATCH);
+    config.monitor.interval_s = 1;
+    let mut monitor = monitor::Monitor::open(config).unwrap();
+    for looked in [1024, 2048, 2500] {
+        let seen = monitor.round(at(0)).await.unwrap();
+        assert_eq!((seen.size, seen.looked), (2500, looked));
+    }
+}
