@@ -4,6 +4,7 @@ mod attest;
 mod delegation;
 pub(crate) mod estate;
 mod ledger;
+mod monitor;
 mod people;
 mod records;
 mod refs;
@@ -21,6 +22,7 @@ pub(crate) use estate::{
     WhoCanArguments, WhyArguments,
 };
 pub(crate) use ledger::{CompletenessArguments, ExportArguments, LedgerCommand, SearchArguments};
+pub(crate) use monitor::MonitorArguments;
 pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
@@ -236,6 +238,11 @@ pub enum Command {
     /// Cosign the checkpoints of other logs, and never two histories of one (c2sp.org/tlog-witness)
     #[command(after_long_help = "Example:\n  trilith witness --config /etc/trilith/witness.toml")]
     Witness(ConfigArgument),
+    /// Watch a ledger from outside: that it stays one history, and that nothing unexpected of yours stands in it
+    #[command(
+        after_long_help = "Exit codes: 0 nothing to tell, 1 not reached, 3 not what was signed, 4 something that nobody expected,\n5 the log has signed two histories.\n\nExamples:\n  trilith monitor --config /etc/trilith/monitor.toml\n  trilith monitor --config /etc/trilith/monitor.toml --once --json\n  trilith monitor --misbehaviour misbehaviour-0123456789abcdef.json"
+    )]
+    Monitor(MonitorArguments),
 }
 
 #[derive(Debug, Args)]
@@ -389,6 +396,7 @@ pub enum Role {
     Gateway,
     Pdp,
     Witness,
+    Monitor,
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -539,6 +547,7 @@ impl Command {
                 Some("where the gateway's server is, `server` in gateway.toml says")
             }
             Self::Witness(_) => Some("a witness asks no server"),
+            Self::Monitor(_) => Some("where the log is, `urls` or `folder` in monitor.toml say"),
             Self::Pdp(_) => Some("where the decision point's server is, `server` in pdp.toml says"),
             _ => None,
         }

@@ -8,6 +8,7 @@ mod blast;
 mod delegation;
 pub(crate) mod estate;
 mod ledger;
+mod monitor;
 mod pack;
 mod people;
 pub(crate) mod plan;
@@ -124,6 +125,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode, Failure> {
         Command::Witness(arguments) => {
             log_to_stderr(&global.log, global.json)?;
             roles::witness(&arguments.config)?;
+        }
+        Command::Monitor(arguments) => {
+            log_to_stderr(&global.log, global.json)?;
+            return block_on(ASKING_THREADS, monitor::run(arguments, &global));
         }
     }
     Ok(ExitCode::SUCCESS)

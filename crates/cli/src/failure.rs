@@ -11,6 +11,10 @@ pub const EXIT_FAILED: u8 = 1;
 pub const EXIT_USAGE: u8 = 2;
 /// `verify`, `prove` or `plan` found something broken.
 pub const EXIT_VERIFICATION: u8 = 3;
+/// `monitor` found something that nobody expected.
+pub const EXIT_UNEXPECTED: u8 = 4;
+/// A log has signed two histories, and there is a proof.
+pub const EXIT_MISBEHAVIOUR: u8 = 5;
 
 /// What ends a command early: one or more findings, and the kind of exit.
 #[derive(Debug)]
@@ -56,6 +60,16 @@ impl Failure {
         Self {
             code: EXIT_VERIFICATION,
             findings,
+            source: None,
+        }
+    }
+
+    /// A finding with an exit code of its own.
+    #[must_use]
+    pub fn with_exit(code: u8, finding: Finding) -> Self {
+        Self {
+            code,
+            findings: vec![finding],
             source: None,
         }
     }

@@ -18,11 +18,12 @@ mod runtime;
 mod session;
 
 pub use arguments::{Arguments, command};
-pub use failure::{EXIT_FAILED, EXIT_USAGE, EXIT_VERIFICATION, Failure};
+pub use failure::{EXIT_FAILED, EXIT_MISBEHAVIOUR, EXIT_UNEXPECTED, EXIT_USAGE, EXIT_VERIFICATION, Failure};
 
 use std::process::ExitCode;
 
-/// Runs the command line of this process. 0 done, 1 refused or failed, 2 usage, 3 verification failed.
+/// Runs the command line of this process. 0 done, 1 refused or failed, 2 usage, 3 verification failed; of
+/// `monitor` 4 something unexpected, 5 misbehaviour.
 #[must_use]
 pub fn main() -> ExitCode {
     let arguments = match Arguments::read(std::env::args_os()) {

@@ -9,7 +9,7 @@ const HEAD: &str = "\
 # Commands
 
 What `trilith COMMAND --help` says, on one page.
-Exit codes: 0 done, 1 refused or failed, 2 usage, 3 verification failed.
+Exit codes: 0 done, 1 refused or failed, 2 usage, 3 verification failed; of `trilith monitor` also 4 something that nobody expected, 5 a log has signed two histories.
 This page is compared with the source by a test of `cli`; `UPDATE_EXPECT=1 cargo test -p cli` writes it anew.
 ";
 
@@ -175,6 +175,10 @@ fn the_schemas_are_what_the_structs_say() {
         (
             Role::Witness,
             expect_file!["../../../docs/reference/witness.schema.json"],
+        ),
+        (
+            Role::Monitor,
+            expect_file!["../../../docs/reference/monitor.schema.json"],
         ),
     ] {
         let schema = crate::commands::roles::schema(role);

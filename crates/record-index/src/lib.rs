@@ -34,6 +34,7 @@ mod replay;
 mod search;
 mod site;
 mod terms;
+mod tiles;
 mod unused;
 mod verify;
 
@@ -50,4 +51,4 @@ pub use search::{Hit, Page, Searched, search};
 pub use site::{Site, Source};
 pub use store::index::{TimeRange, Use};
 pub use unused::{Grant, Patch, PolicyUnused, Unused, patch, unused};
-pub use verify::{Verified, verify};
+pub use verify::{Verified, verify, verify_from};

@@ -6,8 +6,9 @@ use crate::follow::{Earlier, each_record};
 use crate::search::every_match;
 use crate::site::{Site, Source};
 use crate::terms::Fold;
-use crate::{Error, Filter};
+use crate::{Error, Filter, tiles};
 use facts::Finding;
+use ledger::tile::TilePath;
 use std::collections::BTreeSet;
 
 /// Places that a finding shows.
@@ -34,7 +35,9 @@ pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Er
     {
         let server = site.needs_server("which machine and which code an identity was issued to")?;
         let clauses = filter.of_issuances().clauses(&site.trust_domain, None);
-        Some(compare(server, &clauses, &mut verified)?)
+        Some(compare(server, &clauses, &mut verified, |each| {
+            scan(server, each)
+        })?)
     } else {
         None
     };
@@ -43,9 +46,43 @@ pub fn verify(site: &Site, filter: &Filter, ledger: &str) -> Result<Verified, Er
             &site.trust_domain,
             issuances.as_ref().filter(|_| !source.server),
         );
-        let found = compare(source, &clauses, &mut verified)?;
+        let found = compare(source, &clauses, &mut verified, |each| scan(source, each))?;
         verified.matching += u64::try_from(found.len()).unwrap_or(u64::MAX);
     }
+    Ok(verified)
+}
+
+/// As [`verify`], of one ledger, from the entry bundles that `fetch` gives at the width that it is asked for: those
+/// that somebody else serves, who is not believed either.
+///
+/// # Errors
+/// As [`verify`]; `RECORDS-TILES` if a bundle does not split into its records, and what `fetch` says.
+pub fn verify_from(
+    site: &Site,
+    filter: &Filter,
+    ledger: &str,
+    fetch: impl FnMut(&TilePath) -> Result<Vec<u8>, Finding>,
+) -> Result<Verified, Error> {
+    filter.check()?;
+    let called: Vec<&Source> = site.called(ledger)?.into_iter().collect();
+    let alone = match called.as_slice() {
+        [source] if source.server || !filter.needs_issuances() => *source,
+        _ => {
+            return Err(Error::refused(
+                Finding::new(
+                    "RECORDS-FROM-ONE",
+                    "one address serves the records of one ledger, and this answer rests on several",
+                )
+                .next("name one with --ledger, as `server`; of a gateway's, ask without --machine and --code"),
+            ));
+        }
+    };
+    let mut verified = Verified::default();
+    let clauses = filter.clauses(&site.trust_domain, None);
+    let found = compare(alone, &clauses, &mut verified, |each| {
+        tiles::scan(alone, fetch, each)
+    })?;
+    verified.matching = u64::try_from(found.len()).unwrap_or(u64::MAX);
     Ok(verified)
 }
 
@@ -54,6 +91,7 @@ fn compare(
     source: &Source,
     clauses: &Clauses,
     verified: &mut Verified,
+    scan: impl FnOnce(&mut dyn FnMut(&mut Fold)) -> Result<(), Error>,
 ) -> Result<BTreeSet<u64>, Error> {
     let mut said = BTreeSet::new();
     every_match(source, clauses, |matched| {
@@ -61,7 +99,7 @@ fn compare(
         Ok(())
     })?;
     let mut found = BTreeSet::new();
-    scan(source, |fold| {
+    scan(&mut |fold: &mut Fold| {
         for entry in std::mem::take(&mut fold.batch.entries) {
             verified.read += 1;
             if clauses.match_entry(&entry) {

@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// File, and its schema.
-const FILES: [(&str, &str); 5] = [
+const FILES: [(&str, &str); 6] = [
     ("server.toml", "docs/reference/server.schema.json"),
     ("agent.toml", "docs/reference/agent.schema.json"),
     ("gateway.toml", "docs/reference/gateway.schema.json"),
     ("pdp.toml", "docs/reference/pdp.schema.json"),
     ("witness.toml", "docs/reference/witness.schema.json"),
+    ("monitor.toml", "docs/reference/monitor.schema.json"),
 ];
 
 const HEAD: &str = "\

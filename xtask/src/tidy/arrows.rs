@@ -46,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         ],
     ),
     ("export", &["crypto", "facts", "ledger", "ledger-store"]),
+    ("monitor", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
     (
         "gateway",
@@ -160,6 +161,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "gateway-postgres",
             "ledger",
             "link",
+            "monitor",
             "oidc",
             "pdp",
             "proto",

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub enum LedgerCommand {
     /// Print records that match, oldest first
     #[command(
-        after_long_help = "Examples:\n  trilith ledger search --identity agents/helper --type outcome\n  trilith ledger search --ledger '*' --resource shop/public/cards --json\n  trilith ledger search --folder /var/lib/trilith/server --machine db-7 --decision deny --since 30d\n  trilith ledger search --folder /var/lib/trilith/server --resource 'shop/public/*' --limit 100 --receipts --verify --json"
+        after_long_help = "Examples:\n  trilith ledger search --identity agents/helper --type outcome\n  trilith ledger search --ledger '*' --resource shop/public/cards --json\n  trilith ledger search --folder /var/lib/trilith/server --machine db-7 --decision deny --since 30d\n  trilith ledger search --folder /var/lib/trilith/server --resource 'shop/public/*' --limit 100 --receipts --verify --json\n  trilith ledger search --folder /var/lib/trilith/server --ledger server --type issuance --verify --from-url https://ledger.example.org"
     )]
     Search(Box<SearchArguments>),
     /// Print one record whole
@@ -137,6 +137,12 @@ pub struct SearchArguments {
     /// Derive the answer again from every record of the ledgers, and say if the index lied; with --folder
     #[arg(long, conflicts_with = "pdp")]
     pub verify: bool,
+    /// With --verify: from the tiles of this ledger that are served there, and not from the folder. Of one --ledger
+    #[arg(long, value_name = "URL", requires = "verify")]
+    pub from_url: Option<String>,
+    /// PEM file of the authorities that may certify --from-url; without it, the system's
+    #[arg(long, value_name = "FILE", requires = "from_url")]
+    pub from_ca_file: Option<PathBuf>,
 }
 
 impl SearchArguments {

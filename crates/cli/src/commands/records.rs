@@ -108,7 +108,17 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
     let searched = searched.map_err(failed)?;
     told(&searched, global);
     if arguments.verify {
-        let verified = record_index::verify(&site, &filter, &arguments.ledger).map_err(failed)?;
+        let verified = match &arguments.from_url {
+            None => record_index::verify(&site, &filter, &arguments.ledger),
+            Some(url) => {
+                let tiles = monitor::Bundles::at(url, arguments.from_ca_file.as_deref())?;
+                let now = tokio::runtime::Handle::current();
+                record_index::verify_from(&site, &filter, &arguments.ledger, |path| {
+                    tokio::task::block_in_place(|| now.block_on(tiles.bundle(path)))
+                })
+            }
+        };
+        let verified = verified.map_err(failed)?;
         let document =
             json!({ "verified": { "read": verified.read, "matching": verified.matching } });
         if global.json {

@@ -157,6 +157,7 @@ pub(crate) fn schema(role: Role) -> serde_json::Value {
         Role::Gateway => gateway_postgres::json_schema(),
         Role::Pdp => pdp::json_schema(),
         Role::Witness => witness::json_schema(),
+        Role::Monitor => monitor::json_schema(),
     }
 }
 

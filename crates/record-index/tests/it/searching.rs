@@ -5,6 +5,7 @@ use ledger::{LedgerKey, Receipt};
 use proptest::prelude::*;
 use record_index::{
     Asked, Error, Filter, Page, Site, TimeRange, accesses, accesses_verified, search, verify,
+    verify_from,
 };
 use std::ops::ControlFlow;
 
@@ -522,4 +523,55 @@ proptest! {
         accesses_verified(&site, &Asked { of: asked.resource.clone(), ..Asked::default() }, false).unwrap();
         accesses_verified(&site, &Asked { by: asked.identity.clone(), ..Asked::default() }, false).unwrap();
     }
+}
+
+/// The answer comes out of bundles that somebody else serves; what they lie about does not hash to the head.
+#[test]
+fn an_answer_is_derived_again_from_bundles_of_elsewhere() {
+    use ledger::tile::TilePath;
+    let (server, gateway) = shop();
+    let alone = server.site();
+    let folder = ledger_store::Folder::open(server.path().join("ledger").as_path())
+        .or_else(|_| ledger_store::Folder::open(server.path()))
+        .unwrap();
+    let serve = |path: &TilePath| Ok(folder.reader().tile(path).unwrap().unwrap());
+    let mut alone = alone;
+    alone.catch_up().unwrap();
+    let issued = filter(|f| f.types = vec!["issuance".into()]);
+    let verified = verify_from(&alone, &issued, "server", serve).unwrap();
+    assert_eq!((verified.read, verified.matching), (3, 2));
+
+    type Lie = fn(Vec<u8>) -> Vec<u8>;
+    let lies: [(Lie, &str); 3] = [
+        (
+            |mut bundle| {
+                let last = bundle.len() - 9;
+                bundle[last] ^= 1;
+                bundle
+            },
+            "RECORDS-LEDGER-ROOT",
+        ),
+        (
+            |mut bundle| {
+                bundle.pop();
+                bundle
+            },
+            "RECORDS-TILES",
+        ),
+        (|_| Vec::new(), "RECORDS-TILES"),
+    ];
+    for (lie, code) in lies {
+        let lied = verify_from(&alone, &issued, "server", |path| serve(path).map(lie));
+        assert_eq!(lied.unwrap_err().finding().code, code);
+    }
+    // The index lies, and the bundles do not.
+    let index = alone.sources()[0].index();
+    let lie = "DELETE FROM postings WHERE record = 2";
+    index.database().tamper(lie).unwrap();
+    let lied = verify_from(&alone, &issued, "server", serve).unwrap_err();
+    assert_eq!(lied.finding().code, "RECORDS-INDEX-LIED");
+    drop(alone);
+    let both = both(&server, &gateway);
+    let refused = verify_from(&both, &issued, "*", serve).unwrap_err();
+    assert_eq!(refused.finding().code, "RECORDS-FROM-ONE");
 }

@@ -18,9 +18,9 @@ fn free() -> SocketAddr {
 }
 
 /// Ends with the test.
-struct Witness {
+pub(crate) struct Witness {
     folder: tempfile::TempDir,
-    address: SocketAddr,
+    pub(crate) address: SocketAddr,
     child: Child,
 }
 
@@ -48,7 +48,7 @@ fn start(folder: &Path) -> Child {
 }
 
 impl Witness {
-    fn new(folder: tempfile::TempDir, log: &str) -> Self {
+    pub(crate) fn new(folder: tempfile::TempDir, log: &str) -> Self {
         let address = free();
         let text = format!(
             "[witness]\nname = \"witness.example/1\"\ndata_dir = \"{}\"\nlisten = \"{address}\"\n\
@@ -107,7 +107,7 @@ impl Witness {
         std::fs::read_to_string(self.folder.path().join("witness.log")).unwrap_or_default()
     }
 
-    fn keys(&self) -> Vec<String> {
+    pub(crate) fn keys(&self) -> Vec<String> {
         let keys = std::fs::read_to_string(self.folder.path().join("data/verifier-keys"));
         keys.expect("its keys").lines().map(str::to_owned).collect()
     }
@@ -131,19 +131,19 @@ fn size(checkpoint: &str) -> u64 {
     size.parse().expect("a number")
 }
 
-struct Log {
+pub(crate) struct Log {
     program: PathBuf,
-    folder: tempfile::TempDir,
-    key: String,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) key: String,
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let both = [output.stdout.as_slice(), &output.stderr].concat();
     String::from_utf8(both).expect("UTF-8")
 }
 
 impl Log {
-    fn new(program: PathBuf) -> Self {
+    pub(crate) fn new(program: PathBuf) -> Self {
         let folder = testkit::temp_dir().expect("a folder");
         let mut log = Self {
             program,
@@ -164,7 +164,7 @@ impl Log {
     }
 
     /// Adds entries to the log of that name, cosigned by the key; by nobody where the witness is `None`.
-    fn grow(&self, name: &str, witness: Option<&Witness>, key: &str, entries: &str) -> Output {
+    pub(crate) fn grow(&self, name: &str, witness: Option<&Witness>, key: &str, entries: &str) -> Output {
         let path = self.folder.path().display().to_string();
         let url = witness.map_or("-".to_owned(), |witness| {
             format!("http://{}", witness.address)

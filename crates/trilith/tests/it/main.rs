@@ -10,6 +10,7 @@ mod demo;
 mod endorsements;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
+mod monitoring;
 mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
@@ -17,6 +18,7 @@ mod records;
 mod refs;
 mod resources;
 mod site;
+mod tamper_monitor;
 #[allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,

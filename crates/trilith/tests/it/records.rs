@@ -208,6 +208,9 @@ fn the_records_of_a_running_server_answer_every_question() {
     );
     whole(&asked);
     handed_on(&asked);
+    let told = held.told_until("/checkpoint");
+    let url = told.rsplit("curl -s ").next().expect("an address").trim();
+    watched(&asked, url.trim_end_matches("/checkpoint"), &issued);
     assert!(held.interrupt().success());
 }
 
@@ -274,4 +277,65 @@ fn handed_on(asked: &Asked<'_>) {
     ]);
     assert_eq!(other.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&other.stderr).contains("EXPORT-CURSOR-OTHER"));
+}
+
+/// A monitor watches the server from outside, and an answer of its folder is derived again from its tiles.
+fn watched(asked: &Asked<'_>, url: &str, issued: &[Value]) {
+    let trust: Value = serde_json::from_slice(&asked.run(&["trust"]).stdout).expect("JSON");
+    let text = |value: &Value| value.as_str().expect("a text").to_owned();
+    let bodies: Vec<&Value> = issued.iter().map(|hit| &hit["record"]["body"]).collect();
+    let key = text(&trust["ledger_key"]);
+    let identity = text(&bodies[0]["spiffe_id"]);
+    let nodes: Vec<String> = bodies.iter().map(|body| text(&body["node"])).collect();
+    let others = [
+        "revocation",
+        "assume-refused",
+        "delegation",
+        "decision",
+        "admin",
+        "estate-version",
+    ];
+    let look = |name: &str, machines: &[String]| {
+        let config = asked.site.temporary().join(format!("{name}.toml"));
+        let state = asked.site.temporary().join(name);
+        let file = format!(
+            "[monitor]\nstate_dir = \"{}\"\n[log]\nkey = \"{key}\"\nurls = [\"{url}\"]\n\
+             [[watch]]\nname = \"w\"\nidentities = [\"{identity}\"]\n\
+             [[watch.allow]]\nrecords = [\"issuance\"]\nmachines = {machines:?}\n\
+             [[watch.allow]]\nrecords = {others:?}\n",
+            state.display()
+        );
+        std::fs::write(&config, file).expect("written");
+        let config = config.to_str().expect("UTF-8");
+        asked.run(&["monitor", "--once", "--json", "--config", config])
+    };
+    let expected = look("expected", &nodes);
+    assert!(expected.status.success(), "{expected:?}");
+    let elsewhere = ["another-machine".to_owned()];
+    // On another machine it would be nobody's expectation.
+    let told = look("unexpected", &elsewhere);
+    assert_eq!(told.status.code(), Some(4), "{told:?}");
+    let alert = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(
+        alert.contains("MONITOR-UNEXPECTED") && alert.contains(&identity),
+        "{alert}"
+    );
+    // Once told, and not again.
+    let again = look("unexpected", &elsewhere);
+    assert!(again.status.success(), "{again:?}");
+    let found = asked.json(&[
+        "ledger",
+        "search",
+        "--folder",
+        "FOLDER",
+        "--ledger",
+        "server",
+        "--type",
+        "issuance",
+        "--verify",
+        "--from-url",
+        url,
+    ]);
+    let last = found.last().expect("an answer");
+    assert!(last["verified"]["matching"].as_u64() > Some(0), "{last}");
 }

@@ -1,0 +1,18 @@
+//! `trilith monitor`.
+
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("what").required(true).args(["config", "misbehaviour"]))]
+pub struct MonitorArguments {
+    /// monitor.toml: the log, its witnesses, and what is expected of what is yours
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Look once and end, as for cron; without it, look every `interval_s` until a signal
+    #[arg(long, requires = "config")]
+    pub once: bool,
+    /// Check a file that shows that a log has signed two histories, and nothing else; it ends with 5 if it is one
+    #[arg(long, value_name = "FILE")]
+    pub misbehaviour: Option<PathBuf>,
+}

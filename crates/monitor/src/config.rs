@@ -1,0 +1,367 @@
+//! `monitor.toml`: which log, where its state is kept, what is watched and what is expected of it. Strict: a key that
+//! is not known is an error. Each default has its reason beside it.
+
+use crate::expect::{self, Watch};
+use facts::Finding;
+use ledger::{
+    CheckpointError, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note, NoteError, Policy,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+/// Bytes of the file and of a policy, at most.
+const MAX_FILE: u64 = 8 << 20;
+/// Addresses and witnesses, of each.
+const MAX_EACH: usize = 16;
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub monitor: MonitorConfig,
+    pub log: LogConfig,
+    /// Where alerts go. Absent: to standard output, and the program ends with 4 at the first one.
+    #[serde(default)]
+    pub webhook: Option<WebhookConfig>,
+    /// What is watched. Without one, the history alone.
+    #[serde(default, rename = "watch")]
+    pub watches: Vec<WatchConfig>,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// The head that was seen last, what has been looked at, alerts that are still to be sent, proofs of misbehaviour. Made if
+    /// absent. Never put an older copy back.
+    pub state_dir: PathBuf,
+    /// Seconds between two looks, and for reading records in one; with `--once` there is one. 60: a minute is soon
+    /// enough to act on, and little to ask.
+    #[serde(default = "a_minute")]
+    pub interval_s: u32,
+    /// A whole answer must be there within so many seconds. 20.
+    #[serde(default = "twenty")]
+    pub timeout_s: u32,
+    /// Seconds for which the log may be unreachable, or behind what a witness has seen, before that is an alert. 600.
+    #[serde(default = "ten_minutes")]
+    pub patience_s: u32,
+    /// PEM file of the authorities that may certify `https` addresses. Absent: those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+}
+
+/// The log that is watched.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LogConfig {
+    /// Its verifier key, from its operator and not from its server: `example.org/server+1234abcd+…`. Of a gateway's
+    /// ledger, with its `origin`, the `ledger_key` that the server's `anchor` records state of it.
+    pub key: String,
+    /// The first line of its checkpoints. The key's name by default.
+    #[serde(default)]
+    pub origin: Option<String>,
+    /// Its addresses, `https://ledger.example.org`: `/checkpoint` and `/tile/…` are below them. The first one is
+    /// read; what the others show has to be the same history.
+    #[serde(default)]
+    pub urls: Vec<String>,
+    /// In the place of addresses: a folder of static tiles, or the folder of a Trilith ledger.
+    #[serde(default)]
+    pub folder: Option<PathBuf>,
+    /// What its entries are.
+    #[serde(default)]
+    pub entries: Entries,
+    /// Where to begin on a first start: at its first record, or with what comes from now on.
+    #[serde(default)]
+    pub begin: Begin,
+    /// A file of c2sp.org/tlog-policy, absolute. A head without its quorum is not taken. Absent: none is asked for.
+    #[serde(default)]
+    pub policy: Option<PathBuf>,
+    /// Seconds that the policy's quorum may have been cosigned before now, by the witnesses' clocks: an older head is
+    /// not taken, which shows that no old view is served. Absent: their age does not matter.
+    #[serde(default)]
+    pub max_age_s: Option<u64>,
+    /// Monitoring prefixes of witnesses: `/<origin hash>/checkpoint` below them has to be the same history.
+    #[serde(default)]
+    pub witnesses: Vec<String>,
+}
+
+/// What the entries of a log are.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Entries {
+    /// Records of Trilith, which its server serves: each is looked at.
+    #[default]
+    Records,
+    /// Entries of some other log: each is hashed, and means nothing here.
+    Opaque,
+    /// They are not served, as a Trilith server does without `http_entries`: the hashes of their tiles are checked.
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Begin {
+    #[default]
+    First,
+    Now,
+}
+
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WebhookConfig {
+    /// `https://…`, or `http://` and an address of this machine in numbers. Each alert is one POST of JSON.
+    pub url: String,
+    /// A file, absolute, of a secret of at least 16 bytes that only this user reads, without its line's end:
+    /// `Trilith-Signature: t=<seconds>,v1=<hex>` is HMAC-SHA256 by it over `<seconds>.<body>`.
+    pub secret_file: PathBuf,
+    /// PEM file of the authorities that may certify it. Absent: those of the system.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// Alerts that wait, at most; with so many the records wait as well, and nothing is left out. 1,000.
+    #[serde(default = "a_thousand")]
+    pub queue: u32,
+}
+
+/// Something that is owned, and what is expected of it. Names are exact, or end in `*`.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WatchConfig {
+    /// As alerts call it.
+    pub name: String,
+    /// SPIFFE IDs: `spiffe://example.org/payments/*`.
+    #[serde(default)]
+    pub identities: Vec<String>,
+    /// Nodes, by name.
+    #[serde(default)]
+    pub machines: Vec<String>,
+    /// Resources as records have them: `shop/public/orders`, `postgres:shop`.
+    #[serde(default)]
+    pub resources: Vec<String>,
+    /// A record that one of these takes is expected; without one, nothing is.
+    #[serde(default, rename = "allow")]
+    pub allows: Vec<AllowConfig>,
+}
+
+/// Takes a record of which everything holds that is said here. What a record does not say does not hold.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AllowConfig {
+    /// Types of records: `issuance`, `intent`.
+    #[serde(default)]
+    pub records: Vec<String>,
+    /// Every SPIFFE ID that the record speaks of; of an access, who made it is among them.
+    #[serde(default)]
+    pub identities: Vec<String>,
+    /// Who acts: of an issuance, the SPIFFE ID of the node that asked.
+    #[serde(default)]
+    pub actors: Vec<String>,
+    /// On which nodes: every one that the record names.
+    #[serde(default)]
+    pub machines: Vec<String>,
+    /// Every resource that the record names.
+    #[serde(default)]
+    pub resources: Vec<String>,
+    /// Digests of code, SHA-256 in hex: the record's `code.sha256`, where the estate makes that fact visible.
+    #[serde(default)]
+    pub code: Vec<String>,
+    /// Issuing authorities, SHA-256 of their SPKI in hex: of issuances and delegations.
+    #[serde(default)]
+    pub issuers: Vec<String>,
+    /// Times of day in UTC, by the log's clock: `06:00-20:00`; over midnight as `22:00-02:00`.
+    #[serde(default)]
+    pub hours: Vec<String>,
+    /// Days of the week: `mon`, `tue`, `wed`, `thu`, `fri`, `sat`, `sun`.
+    #[serde(default)]
+    pub days: Vec<String>,
+}
+
+const fn a_minute() -> u32 {
+    60
+}
+
+const fn twenty() -> u32 {
+    20
+}
+
+const fn ten_minutes() -> u32 {
+    600
+}
+
+const fn a_thousand() -> u32 {
+    1_000
+}
+
+pub(crate) fn wrong(what: impl Into<String>) -> Finding {
+    Finding::new("MONITOR-CONFIG", what)
+        .next("correct monitor.toml; docs/reference/config.md lists its keys")
+}
+
+fn unreadable(path: &Path, error: impl std::fmt::Display) -> Finding {
+    wrong(format!("cannot read {}: {error}", path.display()))
+}
+
+/// A log's own key, of either form.
+pub(crate) fn log_key(text: &str) -> Option<LogKey> {
+    let ours = text.parse::<LedgerKey>().map(LogKey::Note).ok();
+    ours.or_else(|| text.parse::<CosignerKey>().map(LogKey::Cosigner).ok())
+}
+
+/// The checkpoint of a note that `key` has signed for the log `origin`.
+pub(crate) fn signed_by(
+    note: &Note,
+    key: &LogKey,
+    origin: &str,
+) -> Result<ForeignCheckpoint, CheckpointError> {
+    if !key.signed(note)? {
+        return Err(NoteError::Unsigned {
+            expected: key.name().to_owned(),
+        }
+        .into());
+    }
+    let checkpoint = ForeignCheckpoint::parse(&note.text)?;
+    if checkpoint.origin == origin {
+        Ok(checkpoint)
+    } else {
+        let (expected, found) = (origin.to_owned(), checkpoint.origin);
+        Err(CheckpointError::Origin { expected, found })
+    }
+}
+
+impl Config {
+    /// Parses and checks, but for the files that it names.
+    ///
+    /// # Errors
+    /// `MONITOR-CONFIG`.
+    pub fn parse(text: &str) -> Result<Self, Finding> {
+        let config: Self = toml::from_str(text).map_err(|error| wrong(error.to_string()))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// `MONITOR-CONFIG`.
+    pub fn read(path: &Path) -> Result<Self, Finding> {
+        let text = String::from_utf8(read(path)?).map_err(|error| unreadable(path, error))?;
+        Self::parse(&text)
+    }
+
+    fn check(&self) -> Result<(), Finding> {
+        let (monitor, log) = (&self.monitor, &self.log);
+        let webhook = self.webhook.as_ref();
+        let paths = [
+            Some(&monitor.state_dir),
+            monitor.ca_file.as_ref(),
+            log.folder.as_ref(),
+            log.policy.as_ref(),
+            webhook.map(|webhook| &webhook.secret_file),
+            webhook.and_then(|webhook| webhook.ca_file.as_ref()),
+        ];
+        if let Some(path) = paths.into_iter().flatten().find(|path| path.is_relative()) {
+            return Err(wrong("paths are absolute").observed(path.display().to_string()));
+        }
+        if log.urls.is_empty() == log.folder.is_none() {
+            return Err(wrong("a log has `urls` or a `folder`, and not both"));
+        }
+        if log.urls.len() > MAX_EACH || log.witnesses.len() > MAX_EACH {
+            return Err(wrong(format!(
+                "`urls` and `witnesses` are {MAX_EACH} each at most"
+            )));
+        }
+        if log.max_age_s.is_some() && log.policy.is_none() {
+            return Err(wrong(
+                "`max_age_s` is of cosignatures, and there is no `policy`",
+            ));
+        }
+        if monitor.interval_s == 0 || monitor.timeout_s == 0 {
+            return Err(wrong("`interval_s` and `timeout_s` are 1 at least"));
+        }
+        if webhook.is_some_and(|webhook| webhook.queue == 0) {
+            return Err(wrong("a `queue` of 0 takes nothing"));
+        }
+        if log.entries != Entries::Records && !self.watches.is_empty() {
+            return Err(wrong(
+                "what entries say is looked at where `entries` is `records` alone, so a [[watch]] sees nothing",
+            ));
+        }
+        self.key()?;
+        self.watched()?;
+        Ok(())
+    }
+
+    pub(crate) fn key(&self) -> Result<LogKey, Finding> {
+        let text = &self.log.key;
+        // As the records of a server have the keys of its gateways' ledgers.
+        let recorded = || {
+            let der = crypto::base64::decode(text).ok()?;
+            let key = crypto::PublicKey::from_spki_der(&der).ok()?;
+            let origin = self.log.origin.as_deref()?;
+            LedgerKey::new(origin, key).ok().map(LogKey::Note)
+        };
+        log_key(text).or_else(recorded).ok_or_else(|| {
+            wrong("`log.key` is no verifier key")
+                .expected("<name>+<8 hex digits>+<base64>; or the base64 of a `ledger_key`, with `origin`")
+                .observed(self.log.key.chars().take(100).collect::<String>())
+        })
+    }
+
+    /// The key as verifier keys are written.
+    pub(crate) fn vkey(&self) -> Result<String, Finding> {
+        Ok(match self.key()? {
+            LogKey::Note(key) => key.to_string(),
+            LogKey::Cosigner(key) => key.to_string(),
+        })
+    }
+
+    /// The first line of the log's checkpoints.
+    pub(crate) fn origin(&self) -> Result<String, Finding> {
+        match &self.log.origin {
+            Some(origin) if origin.is_empty() || origin.contains('\n') => {
+                Err(wrong("`log.origin` is one line"))
+            }
+            Some(origin) => Ok(origin.clone()),
+            None => Ok(self.key()?.name().to_owned()),
+        }
+    }
+
+    pub(crate) fn policy(&self) -> Result<Option<Policy>, Finding> {
+        let Some(path) = &self.log.policy else {
+            return Ok(None);
+        };
+        let policy = Policy::parse(&read(path)?);
+        policy
+            .map(Some)
+            .map_err(|error| unreadable(path, facts::with_causes(&error)))
+    }
+
+    pub(crate) fn watched(&self) -> Result<Vec<Watch>, Finding> {
+        expect::watches(&self.watches)
+    }
+}
+
+/// A file, whole.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, Finding> {
+    let file = std::fs::File::open(path).map_err(|error| unreadable(path, error))?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_FILE + 1).read_to_end(&mut bytes);
+    read.map_err(|error| unreadable(path, error))?;
+    if bytes.len() as u64 > MAX_FILE {
+        return Err(unreadable(
+            path,
+            format_args!("it has more than {MAX_FILE} bytes"),
+        ));
+    }
+    Ok(bytes)
+}
+
+/// The published schema of `monitor.toml`.
+#[must_use]
+pub fn json_schema() -> serde_json::Value {
+    schemars::schema_for!(Config).to_value()
+}
+
+#[cfg(test)]
+#[path = "config/tests.rs"]
+mod tests;

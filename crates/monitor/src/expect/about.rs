@@ -1,0 +1,165 @@
+//! Whom and what a record names, by its envelope and the body of its type.
+
+use ledger::body::{self, ActionOn, FactValue, OnBehalfOf};
+use ledger::{Record, RecordError, RecordType};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The fact that says which code runs; `facts::names` has it as well.
+const CODE: &str = facts::names::CODE_SHA256;
+
+/// What a record is about.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct About {
+    /// SPIFFE IDs that it speaks of; of an access, who made it is among them.
+    pub(crate) identities: BTreeSet<String>,
+    /// The SPIFFE ID of who acts: of an issuance, the node that asked.
+    pub(crate) actor: Option<String>,
+    /// Nodes.
+    pub(crate) machines: BTreeSet<String>,
+    pub(crate) resources: BTreeSet<String>,
+    /// A list of resources was cut.
+    pub(crate) cut: bool,
+    /// SHA-256 of the code, lower-case hex.
+    pub(crate) code: Option<String>,
+    /// SHA-256 of the issuer's SPKI, lower-case hex.
+    pub(crate) issuer: Option<String>,
+}
+
+impl About {
+    /// `None`: the body is not of the shape of its type.
+    pub(crate) fn of(record: &Record) -> Option<Self> {
+        body::check(record).ok()?;
+        let mut about = Self::default();
+        about.actor = identity(record.actor());
+        about.read(record).ok()?;
+        Some(about)
+    }
+
+    fn identity(&mut self, name: &str) {
+        self.identities.extend(identity(name));
+    }
+
+    fn code(&mut self, facts: &BTreeMap<String, FactValue>) {
+        if let Some(FactValue::Text(digest)) = facts.get(CODE) {
+            self.code = Some(digest.to_ascii_lowercase());
+        }
+    }
+
+    fn chain(&mut self, claimed: &[String], proven: &[OnBehalfOf]) {
+        for one in claimed {
+            self.identity(one);
+        }
+        for one in proven {
+            self.identity(&one.spiffe_id);
+        }
+    }
+
+    fn actions(&mut self, actions: Vec<ActionOn>) {
+        for on in actions {
+            self.cut |= on.more.is_some();
+            self.resources.extend(on.resources);
+        }
+    }
+
+    fn node(&mut self, node: String) {
+        self.machines.insert(node);
+    }
+
+    fn read(&mut self, record: &Record) -> Result<(), RecordError> {
+        match record.kind() {
+            RecordType::Issuance => {
+                let issuance: body::Issuance = record.expect_body()?;
+                self.identity(&issuance.spiffe_id);
+                self.node(issuance.node);
+                self.issuer = Some(crypto::hex::encode(&issuance.issuer.0));
+                self.code(&issuance.facts);
+            }
+            RecordType::AssumeRefused => {
+                let refused: body::AssumeRefused = record.expect_body()?;
+                if let Some(id) = &refused.spiffe_id {
+                    self.identity(id);
+                }
+                self.node(refused.node);
+            }
+            RecordType::Revocation => {
+                let target = record.expect_body::<body::Revocation>()?.target;
+                match target.kind {
+                    body::TargetKind::Identity => self.identity(&target.value),
+                    body::TargetKind::Machine => self.node(target.value),
+                    body::TargetKind::Serial => {}
+                }
+            }
+            RecordType::Delegation => {
+                let delegation: body::Delegation = record.expect_body()?;
+                self.chain(&delegation.chain, &[]);
+                self.node(delegation.node);
+                self.issuer = Some(crypto::hex::encode(&delegation.issuer.0));
+                self.resources
+                    .extend(delegation.resources.unwrap_or_default());
+            }
+            RecordType::Verdict => {
+                let verdict: body::Verdict = record.expect_body()?;
+                self.node(verdict.node);
+            }
+            RecordType::Attested => self.node(record.expect_body::<body::Attested>()?.node),
+            RecordType::TokenCreated => self.node(record.expect_body::<body::TokenCreated>()?.node),
+            RecordType::TokenSpent => self.node(record.expect_body::<body::TokenSpent>()?.node),
+            RecordType::NodeState => self.node(record.expect_body::<body::NodeState>()?.node),
+            RecordType::Lock => self.node(record.expect_body::<body::Lock>()?.node),
+            RecordType::Readmit => self.node(record.expect_body::<body::Readmit>()?.node),
+            RecordType::Anchor => self.identity(&record.expect_body::<body::Anchor>()?.gateway),
+            RecordType::Admin => {
+                let admin: body::Admin = record.expect_body()?;
+                self.identity(&admin.principal);
+                self.resources.insert(admin.resource);
+            }
+            RecordType::EstateVersion => {
+                self.identity(&record.expect_body::<body::EstateVersion>()?.author);
+            }
+            RecordType::SessionStart => {
+                let start: body::SessionStart = record.expect_body()?;
+                self.identity(&start.spiffe_id);
+                self.chain(&start.claimed_on_behalf_of, &start.on_behalf_of);
+                self.resources.insert(start.resource);
+            }
+            RecordType::Intent => {
+                let intent: body::Intent = record.expect_body()?;
+                self.identity(record.actor());
+                self.chain(&intent.claimed_on_behalf_of, &intent.on_behalf_of);
+                self.actions(intent.actions);
+            }
+            RecordType::Decision => {
+                let decision: body::Decision = record.expect_body()?;
+                self.identity(record.actor());
+                self.chain(&decision.claimed_on_behalf_of, &decision.on_behalf_of);
+                self.actions(decision.actions);
+                if let Some(about) = decision.about {
+                    self.identity(&about.spiffe_id);
+                    self.chain(&about.claimed_on_behalf_of, &about.on_behalf_of);
+                    self.code(&about.stated);
+                }
+            }
+            RecordType::Outcome | RecordType::SessionEnd => self.identity(record.actor()),
+            // These name nobody but who acts.
+            RecordType::Begin
+            | RecordType::Start
+            | RecordType::Stop
+            | RecordType::Gap
+            | RecordType::Bundle
+            | RecordType::KeyRotation
+            | RecordType::Proof
+            | RecordType::JoinRefused
+            | RecordType::Snapshot
+            | RecordType::Retention
+            | RecordType::Recovery
+            | RecordType::SealApproval
+            | RecordType::InvariantApproval => {}
+        }
+        Ok(())
+    }
+}
+
+/// Programs and users act too; they are no identities.
+fn identity(name: &str) -> Option<String> {
+    name.starts_with("spiffe://").then(|| name.to_owned())
+}

@@ -1,0 +1,229 @@
+//! One request over one connection, with an end to everything: time, bytes of the head, bytes of the body. No redirect
+//! is followed, no cookie is kept, and nothing is asked to be compressed.
+
+use facts::Finding;
+use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
+use hyper::body::Bytes;
+use hyper::header::{self, HeaderMap};
+use hyper::{Method, Request, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+const LONGEST_HEAD: usize = 32 * 1024;
+const MOST_HEADERS: usize = 64;
+
+/// A connection, plain or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// Whom to ask.
+pub(crate) struct Address {
+    /// As it was configured.
+    pub(crate) url: String,
+    host: String,
+    port: u16,
+    authority: String,
+    /// What stands before each path, without its last slash.
+    prefix: String,
+    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+    timeout: Duration,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// No answer that counts.
+    None(String),
+    /// It did not end in time.
+    Slow,
+    /// It has more bytes than what was asked for can have.
+    TooLarge,
+}
+
+impl Address {
+    /// `secret`: what is sent is not for whoever listens on the way, so plain HTTP is for this machine alone.
+    pub(crate) fn new(
+        url: &str,
+        authorities: Option<&Path>,
+        timeout: Duration,
+        secret: bool,
+    ) -> Result<Self, Finding> {
+        let unusable = |what: &str| {
+            Finding::new("MONITOR-ADDRESS", what)
+                .expected("https://HOST[:PORT][/PREFIX]; http:// for a log or a witness, and for a webhook on 127.0.0.1 or [::1]")
+                .observed(url.chars().take(200).collect::<String>())
+                .next("correct the address in monitor.toml")
+        };
+        let uri: Uri = url
+            .parse()
+            .map_err(|_error| unusable("this is no address"))?;
+        let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+            return Err(unusable("this is no address"));
+        };
+        // A secret in an address ends up in logs.
+        if authority.as_str().contains('@') || url.contains('#') {
+            return Err(unusable("an address has neither a user nor a fragment"));
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let tls = match scheme {
+            "https" => {
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_error| unusable("no certificate can name this host"))?;
+                Some((name, trusted(authorities)?))
+            }
+            "http" => {
+                let loopback = host.parse::<IpAddr>().is_ok_and(|it| it.is_loopback());
+                if secret && !loopback {
+                    return Err(unusable("what is sent there would be sent in the clear"));
+                }
+                None
+            }
+            _ => return Err(unusable("an address is of https or http")),
+        };
+        let port = authority
+            .port_u16()
+            .unwrap_or(if tls.is_some() { 443 } else { 80 });
+        let prefix = uri.path_and_query().map_or("", |path| path.as_str());
+        Ok(Self {
+            url: url.to_owned(),
+            host,
+            port,
+            authority: authority.to_string(),
+            prefix: prefix.trim_end_matches('/').to_owned(),
+            tls,
+            timeout,
+        })
+    }
+
+    /// Status, and the body if it is 200.
+    pub(crate) async fn get(
+        &self,
+        path: &str,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        let path = format!("{}/{path}", self.prefix);
+        self.ask(Method::GET, &path, HeaderMap::new(), Vec::new(), most)
+            .await
+    }
+
+    pub(crate) async fn post(
+        &self,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<StatusCode, Trouble> {
+        let path = if self.prefix.is_empty() {
+            "/"
+        } else {
+            &self.prefix
+        };
+        self.ask(Method::POST, path, headers, body, most)
+            .await
+            .map(|(status, _)| status)
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        let exchanged = self.exchange(method, path, headers, body, most);
+        let exchanged = tokio::time::timeout(self.timeout, exchanged).await;
+        exchanged.map_err(|_elapsed| Trouble::Slow)?
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        headers: HeaderMap,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        let none =
+            |what: &str, error: &dyn std::error::Error| Trouble::None(format!("{what}: {error}"));
+        let asked = method.clone();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, self.authority.as_str())
+            .header(header::USER_AGENT, "trilith")
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| none("no request", &error))?;
+        request.headers_mut().extend(headers);
+        let stream = self.connect().await?;
+        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+            .max_buf_size(LONGEST_HEAD)
+            .max_headers(MOST_HEADERS)
+            .handshake(TokioIo::new(stream))
+            .await
+            .map_err(|error| none("no HTTP", &error))?;
+        // Ends with this function.
+        let mut driver = tokio::task::JoinSet::new();
+        driver.spawn(async move { drop(connection.await) });
+        let answer = sender
+            .send_request(request)
+            .await
+            .map_err(|error| none("no answer", &error))?;
+        let status = answer.status();
+        if asked != Method::GET || status != StatusCode::OK {
+            return Ok((status, Vec::new()));
+        }
+        let collected = Limited::new(answer.into_body(), most).collect().await;
+        let body = collected.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Trouble::TooLarge,
+            false => none("half an answer", error.as_ref()),
+        })?;
+        Ok((status, body.to_bytes().to_vec()))
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Stream>, Trouble> {
+        let stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| Trouble::None(format!("no connection: {error}")))?;
+        let Some((name, config)) = &self.tls else {
+            return Ok(Box::new(stream));
+        };
+        let stream = tokio_rustls::TlsConnector::from(Arc::clone(config))
+            .connect(name.clone(), stream)
+            .await
+            .map_err(|error| Trouble::None(format!("no TLS: {error}")))?;
+        Ok(Box::new(stream))
+    }
+}
+
+fn trusted(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Finding> {
+    let files: Vec<&Path> = match authorities {
+        Some(path) => vec![path],
+        None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
+    };
+    let names: Vec<String> = files
+        .iter()
+        .map(|file| file.display().to_string())
+        .collect();
+    let bytes = files.iter().find_map(|file| std::fs::read(file).ok());
+    let config = bytes
+        .ok_or_else(|| "no file that can be read".to_owned())
+        .and_then(|bytes| crypto::client_trusting(&bytes, authorities.is_some()));
+    config.map(Arc::new).map_err(|observed| {
+        Finding::new(
+            "MONITOR-CA",
+            "the authorities that may certify an address cannot be read",
+        )
+        .expected(format!("PEM certificates in {}", names.join(" or ")))
+        .observed(observed)
+        .next("install ca-certificates, or name a file with `ca_file`")
+    })
+}

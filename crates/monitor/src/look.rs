@@ -1,0 +1,140 @@
+//! The records between what was looked at and the head: fetched in batches, hashed to the head's own tree, and only
+//! then judged.
+
+use crate::Failure;
+use crate::alert::{Alert, Kind as AlertKind, Told};
+use crate::config::Entries;
+use crate::expect::{self, Watch};
+use crate::source::{self, Source};
+use crate::tiles::View;
+use facts::{Finding, Timestamp};
+use ledger::merkle::leaf_hash;
+use ledger::tile::{self, Kind, WIDTH};
+use ledger::{ForeignCheckpoint, Frontier};
+
+/// Tiles of a batch: 1,024 records, of 16 KiB at most.
+const TILES: u64 = 4;
+
+/// A batch that hashes to the head, and what is not expected in it.
+pub(crate) struct Batch {
+    pub(crate) looked: Frontier,
+    pub(crate) alerts: Vec<Alert>,
+}
+
+/// The next records after `looked`.
+pub(crate) async fn batch(
+    source: &Source,
+    head: &ForeignCheckpoint,
+    looked: &Frontier,
+    entries: Entries,
+    watches: &[Watch],
+    now: Timestamp,
+) -> Result<Batch, Failure> {
+    let mut view = View::new(source, head);
+    let mut edge = looked.clone();
+    let mut told: Vec<Told> = Vec::new();
+    let first = looked.size() / WIDTH;
+    for index in first..first.saturating_add(TILES) {
+        if edge.size() >= head.size {
+            break;
+        }
+        let start = index.saturating_mul(WIDTH);
+        if entries == Entries::Closed {
+            let (_, bytes) = view.tile(Kind::Hashes(0), index).await?;
+            for (at, hash) in (start..).zip(tile::hashes(&bytes).unwrap_or_default()) {
+                if at >= looked.size() {
+                    edge.push(hash);
+                }
+            }
+            continue;
+        }
+        let (path, bytes) = view.tile(Kind::Entries, index).await?;
+        let split = source::entries(&bytes, path.width());
+        let split = split.ok_or_else(|| not_split(source, &path))?;
+        for (at, entry) in (start..).zip(split) {
+            if at < looked.size() {
+                continue;
+            }
+            edge.push(leaf_hash(entry));
+            if entries == Entries::Records {
+                told.extend(expect::judge(watches, &head.origin, at, entry));
+            }
+        }
+    }
+    // What was hashed is what the head's own tree has there.
+    let (root, _proof) = view.root_at(edge.size()).await?;
+    if edge.root() != root {
+        return Err(not_hashed(source, looked.size(), edge.size()));
+    }
+    let alerts = told
+        .into_iter()
+        .map(|told| alert(&head.origin, told, now))
+        .collect();
+    Ok(Batch {
+        looked: edge,
+        alerts,
+    })
+}
+
+fn alert(origin: &str, told: Told, now: Timestamp) -> Alert {
+    let kind = told.record_type.as_deref().unwrap_or("a record");
+    let (code, what) = match told.record_type {
+        Some(_) => (
+            "MONITOR-UNEXPECTED",
+            format!("nobody expected this {kind} at record {}", told.index),
+        ),
+        None => (
+            "MONITOR-UNREADABLE",
+            format!(
+                "record {} cannot be read, and may be about anything",
+                told.index
+            ),
+        ),
+    };
+    let finding = Finding::new(code, what)
+        .expected(format!("what a [[watch.allow]] of {} takes", told.watch))
+        .observed(told.about.join(", "))
+        .next("if it is yours, add it to monitor.toml; if not, ask the operator of the log what it is, and keep this document");
+    Alert {
+        v: 1,
+        id: format!("{origin}:{}:{}", told.index, told.watch),
+        kind: AlertKind::Unexpected,
+        log: origin.to_owned(),
+        found: now.as_millis(),
+        finding,
+        record: Some(told),
+    }
+}
+
+fn not_split(source: &Source, path: &tile::TilePath) -> Failure {
+    Failure::Broken(
+        Finding::new(
+            "MONITOR-WIDTH",
+            format!(
+                "{path} of {} does not split into its entries",
+                source.name()
+            ),
+        )
+        .expected(format!(
+            "{} entries, each after its length, and nothing else",
+            path.width()
+        ))
+        .next("tell the log's operator; nothing of it was taken"),
+    )
+}
+
+fn not_hashed(source: &Source, from: u64, to: u64) -> Failure {
+    Failure::Broken(
+        Finding::new(
+            "MONITOR-RECORDS",
+            format!(
+                "the records from {from} to {to} that {} serves are not those of its checkpoint",
+                source.name()
+            ),
+        )
+        .expected("records that hash to the log's own tiles")
+        .next(
+            "keep what it serves, and tell the log's operator: nothing of it was taken, or judged",
+        ),
+    )
+}

@@ -1,0 +1,482 @@
+//! One look at a log: its checkpoint, the others' checkpoints, what is new. What was taken is kept before the next
+//! step, so that a process that ends anywhere goes on from there.
+
+use crate::alert::{Alert, Kind};
+use crate::compare::{Head, one_history};
+use crate::config::{Begin, Config, signed_by};
+use crate::expect::Watch;
+use crate::http::Address;
+use crate::source::{self, Source};
+use crate::state::{Ahead, Store, Trouble};
+use crate::tiles::View;
+use crate::webhook::Webhook;
+use crate::{Failure, look};
+use facts::{Finding, Timestamp};
+use ledger::witness::origin_hash;
+use ledger::{CheckpointError, ForeignCheckpoint, LogKey, Note, Policy};
+use ledger_store::{Disk, RealDisk};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What a round saw.
+#[derive(Debug, Clone, Default)]
+pub struct Seen {
+    /// Records of the head that was taken.
+    pub size: u64,
+    /// Records that were looked at, of all.
+    pub looked: u64,
+    /// Witnesses whose cosignatures the policy counted.
+    pub witnesses: usize,
+    /// Others whose checkpoint is of the same history.
+    pub agree: usize,
+    /// What could not be asked, and does not count against the log yet.
+    pub notes: Vec<Finding>,
+}
+
+/// A log that is watched, and what is remembered of it.
+pub struct Monitor {
+    config: Config,
+    key: LogKey,
+    /// The key in text.
+    vkey: String,
+    origin: String,
+    policy: Option<Policy>,
+    watches: Vec<Watch>,
+    source: Source,
+    others: Vec<Source>,
+    witnesses: Vec<Address>,
+    webhook: Option<Webhook>,
+    store: Store,
+}
+
+impl Monitor {
+    /// Takes the state's folder. Nothing is asked yet.
+    ///
+    /// # Errors
+    /// [`Failure::Local`].
+    pub fn open(config: Config) -> Result<Self, Failure> {
+        Self::on(config, Arc::new(RealDisk))
+    }
+
+    /// As [`Monitor::open`], with the state on that disk.
+    ///
+    /// # Errors
+    /// [`Failure::Local`].
+    pub fn on(config: Config, disk: Arc<dyn Disk>) -> Result<Self, Failure> {
+        let local = Failure::Local;
+        let key = config.key().map_err(local)?;
+        let origin = config.origin().map_err(local)?;
+        let webhook = match &config.webhook {
+            Some(webhook) => Some(Webhook::open(&config, webhook).map_err(local)?),
+            None => None,
+        };
+        let (source, others) = Source::all(&config).map_err(local)?;
+        Ok(Self {
+            policy: config.policy().map_err(local)?,
+            watches: config.watched().map_err(local)?,
+            witnesses: Source::addresses(&config, &config.log.witnesses).map_err(local)?,
+            store: Store::open(disk, &config.monitor.state_dir, &origin, &key)?,
+            vkey: config.vkey().map_err(local)?,
+            key,
+            origin,
+            source,
+            others,
+            webhook,
+            config,
+        })
+    }
+
+    /// The log's first line.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// Looks once, as far as the log goes or as alerts can be kept.
+    ///
+    /// # Errors
+    /// What is wrong; the proof of a fork is kept by [`Monitor::trouble`].
+    pub async fn round(&mut self, now: Timestamp) -> Result<Seen, Failure> {
+        let mut seen = Seen::default();
+        let mut head = self.show().await?;
+        let others = self.ask_others(&mut seen).await?;
+        let longest = others.iter().map(|(other, _)| other.checkpoint.size).max();
+        if longest.is_some_and(|longest| longest > head.checkpoint.size) {
+            // The log may have grown while the others were asked.
+            head = self.show().await?;
+        }
+        self.compare(&head, others, &mut seen, now).await?;
+        seen.witnesses = self.witnessed(&head, now)?;
+        if self.store.head().is_none() && self.config.log.begin == Begin::Now {
+            let edge = View::new(&self.source, &head.checkpoint).frontier().await?;
+            self.store.advance(head.clone())?;
+            self.store.look(edge, Vec::new())?;
+        } else {
+            self.store.advance(head.clone())?;
+        }
+        self.late(now)?;
+        self.look(&head.checkpoint, now).await?;
+        seen.size = head.checkpoint.size;
+        seen.looked = self.store.looked().size();
+        Ok(seen)
+    }
+
+    /// What the log shows, if its key has signed it.
+    async fn show(&mut self) -> Result<Head, Failure> {
+        let note = self.source.checkpoint().await?;
+        self.signed(&self.source.name(), note)
+    }
+
+    fn signed(&self, by: &str, note: String) -> Result<Head, Failure> {
+        let parsed = Note::parse(&note).map_err(CheckpointError::from);
+        let checkpoint = parsed.and_then(|note| signed_by(&note, &self.key, &self.origin));
+        let checkpoint = checkpoint.map_err(|error| {
+            Failure::Broken(
+                Finding::new(
+                    "MONITOR-CHECKPOINT",
+                    format!("what {by} shows is no checkpoint of {}", self.origin),
+                )
+                .expected(format!("one that {} has signed", self.vkey))
+                .observed(facts::with_causes(&error))
+                .next(
+                    "compare `log.key` with what the log's operator tells you; nothing was taken",
+                ),
+            )
+        })?;
+        Ok(Head {
+            by: by.to_owned(),
+            note,
+            checkpoint,
+        })
+    }
+
+    /// The checkpoints that other addresses and witnesses show, each with the place of its tiles, if it has them.
+    async fn ask_others(&mut self, seen: &mut Seen) -> Result<Vec<(Head, Option<usize>)>, Failure> {
+        let mut found = Vec::new();
+        for at in 0..self.others.len() {
+            let Some(other) = self.others.get_mut(at) else {
+                break;
+            };
+            match other.checkpoint().await {
+                Ok(note) => {
+                    let name = other.name();
+                    found.push((self.signed(&name, note)?, Some(at)));
+                }
+                Err(failure) => seen.notes.push(failure.finding().clone()),
+            }
+        }
+        let path = format!("{}/checkpoint", origin_hash(&self.origin));
+        for witness in &self.witnesses {
+            match source::note_of(witness, &path).await {
+                Ok(Some(bytes)) => {
+                    let opened = source::text(bytes, &witness.url)
+                        .and_then(|note| self.signed(&format!("witness {}", witness.url), note));
+                    match opened {
+                        Ok(head) => found.push((head, None)),
+                        // It is the witness that is wrong, not the log.
+                        Err(failure) => seen
+                            .notes
+                            .push(witness_wrong(&witness.url, failure.finding())),
+                    }
+                }
+                Ok(None) => seen.notes.push(witness_knows_none(&witness.url)),
+                Err(failure) => seen.notes.push(failure.finding().clone()),
+            }
+        }
+        Ok(found)
+    }
+
+    /// All of them, what was kept and what was seen ahead are one history, or it is told which are not.
+    async fn compare(
+        &mut self,
+        head: &Head,
+        others: Vec<(Head, Option<usize>)>,
+        seen: &mut Seen,
+        now: Timestamp,
+    ) -> Result<(), Failure> {
+        let key = self.vkey.clone();
+        let size = head.checkpoint.size;
+        if let Some(kept) = self.store.head() {
+            if size < kept.checkpoint.size {
+                return Err(regressed(kept, head));
+            }
+            one_history(&key, kept, head, &self.source).await?;
+        }
+        let mut ahead = Vec::new();
+        for known in self.store.document.ahead.clone() {
+            match self.signed(&known.by, known.note.clone()) {
+                Ok(other) if other.checkpoint.size <= size => {
+                    one_history(&key, &other, head, &self.source).await?;
+                }
+                Ok(_) => ahead.push(known),
+                Err(failure) => return Err(failure),
+            }
+        }
+        for (other, tiles) in others {
+            if other.checkpoint.size <= size {
+                one_history(&key, &other, head, &self.source).await?;
+                seen.agree += 1;
+                continue;
+            }
+            let source = tiles.and_then(|at| self.others.get(at));
+            match source {
+                Some(source) => match one_history(&key, head, &other, source).await {
+                    Ok(()) => seen.agree += 1,
+                    Err(failure @ Failure::Misbehaved(..)) => return Err(failure),
+                    Err(failure) => seen.notes.push(failure.finding().clone()),
+                },
+                // Nobody has its tiles yet: it is compared once the log has come so far.
+                None if ahead.iter().all(|known| known.by != other.by) => ahead.push(Ahead {
+                    by: other.by,
+                    note: other.note,
+                    since: now.as_millis(),
+                }),
+                None => {}
+            }
+        }
+        self.store.document.ahead = ahead;
+        Ok(())
+    }
+
+    /// How many witnesses count, if they are a quorum.
+    fn witnessed(&self, head: &Head, now: Timestamp) -> Result<usize, Failure> {
+        let Some(policy) = &self.policy else {
+            return Ok(0);
+        };
+        let note = Note::parse(&head.note).map_err(|error| quorum(head, &error.to_string()))?;
+        let found = policy
+            .judge(&note)
+            .map_err(|error| quorum(head, &facts::with_causes(&error)))?;
+        if !found.reached {
+            let names: Vec<_> = found
+                .cosignatures
+                .iter()
+                .map(|one| one.name.as_str())
+                .collect();
+            return Err(quorum(
+                head,
+                &format!("cosignatures of [{}]", names.join(", ")),
+            ));
+        }
+        let Some(age) = self.config.log.max_age_s else {
+            return Ok(found.cosignatures.len());
+        };
+        // Weighed again by those alone that are recent.
+        let oldest = now.minus_secs(age).as_secs();
+        let recent = |name: &str, id: u32| {
+            let mut ours = found.cosignatures.iter();
+            ours.any(|one| one.name == name && one.id == id && one.time >= oldest)
+        };
+        let mut note = note;
+        note.signatures.retain(|line| recent(&line.name, line.id));
+        let fresh = policy
+            .judge(&note)
+            .map_err(|error| quorum(head, &facts::with_causes(&error)))?;
+        if fresh.reached {
+            return Ok(fresh.cosignatures.len());
+        }
+        let newest = found
+            .cosignatures
+            .iter()
+            .map(|one| one.time)
+            .max()
+            .unwrap_or_default();
+        Err(Failure::Broken(
+            Finding::new("MONITOR-STALE", format!("the head of {} is older than it may be: an old view is shown, or the log stands still", self.origin))
+                .expected(format!("a quorum that cosigned within {age} s"))
+                .observed(format!("the newest cosignature is of {newest} seconds since 1970"))
+                .next("ask another address of the log, or its witnesses; raise `max_age_s` if it publishes less often"),
+        ))
+    }
+
+    /// A head that a witness has seen and that the log does not come to is an old view that is shown here.
+    fn late(&self, now: Timestamp) -> Result<(), Failure> {
+        let patience = u64::from(self.config.monitor.patience_s).saturating_mul(1000);
+        let mut ahead = self.store.document.ahead.iter();
+        let late = ahead.find(|known| now.as_millis().saturating_sub(known.since) >= patience);
+        let Some(known) = late else {
+            return Ok(());
+        };
+        let size = known.note.lines().nth(1).unwrap_or_default();
+        Err(Failure::Broken(
+            Finding::new(
+                "MONITOR-BEHIND",
+                format!(
+                    "{} shows an old head, and {} has cosigned a longer one",
+                    self.source.name(),
+                    known.by
+                ),
+            )
+            .expected(format!("{size} records or more"))
+            .observed(format!(
+                "{} records",
+                self.store.head().map_or(0, |head| head.checkpoint.size)
+            ))
+            .next("ask another address of the log: this one hides what was added"),
+        ))
+    }
+
+    /// Everything up to the head, or until so many alerts wait that no more are kept, or until it is time to look at
+    /// the head again: a slow log does not keep a fork from being seen.
+    async fn look(&mut self, head: &ForeignCheckpoint, now: Timestamp) -> Result<(), Failure> {
+        let most = self
+            .config
+            .webhook
+            .as_ref()
+            .map_or(1_000, |webhook| webhook.queue);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let begun = Instant::now();
+        let interval = Duration::from_secs(self.config.monitor.interval_s.into());
+        while self.store.looked().size() < head.size
+            && self.store.document.alerts.len() < most
+            && begun.elapsed() < interval
+        {
+            let looked = self.store.looked();
+            let batch = look::batch(
+                &self.source,
+                head,
+                looked,
+                self.config.log.entries,
+                &self.watches,
+                now,
+            )
+            .await?;
+            self.store.look(batch.looked, batch.alerts)?;
+        }
+        // What is ahead was changed, also where nothing is new.
+        self.store.write()
+    }
+
+    /// Keeps what a failure shows: the proof of misbehaviour in a file, which is returned, and an alert of each kind
+    /// of trouble once. What cannot be reached has `patience_s`.
+    ///
+    /// # Errors
+    /// [`Failure::Local`].
+    pub fn trouble(
+        &mut self,
+        failure: Option<&Failure>,
+        now: Timestamp,
+    ) -> Result<Option<PathBuf>, Failure> {
+        let Some(failure) = failure else {
+            if self.store.document.trouble.take().is_some() {
+                self.store.write()?;
+            }
+            return Ok(None);
+        };
+        let (kind, patient, misbehaviour) = match failure {
+            Failure::Local(_) => return Ok(None),
+            Failure::Unreachable(_) => (Kind::Log, true, None),
+            Failure::Broken(_) => (Kind::Log, false, None),
+            Failure::Misbehaved(_, misbehaviour) => (Kind::Misbehaviour, false, Some(misbehaviour)),
+        };
+        let finding = failure.finding();
+        let kept = misbehaviour
+            .map(|misbehaviour| self.store.keep(misbehaviour))
+            .transpose()?;
+        let at = now.as_millis();
+        let document = &mut self.store.document;
+        let same = document
+            .trouble
+            .take()
+            .filter(|known| known.code == finding.code);
+        let mut trouble = same.unwrap_or_else(|| Trouble {
+            code: finding.code.to_string(),
+            since: at,
+            told: false,
+        });
+        let patience = u64::from(self.config.monitor.patience_s).saturating_mul(1000);
+        let due = !patient || at.saturating_sub(trouble.since) >= patience;
+        if due && !trouble.told {
+            trouble.told = true;
+            document.alerts.push(Alert {
+                v: 1,
+                id: format!("{}:{}:{}", self.origin, trouble.code, trouble.since),
+                kind,
+                log: self.origin.clone(),
+                found: at,
+                finding: finding.clone(),
+                record: None,
+            });
+        }
+        document.trouble = Some(trouble);
+        self.store.write()?;
+        Ok(kept)
+    }
+
+    /// Alerts that were not taken yet.
+    #[must_use]
+    pub fn waiting(&self) -> &[Alert] {
+        &self.store.document.alerts
+    }
+
+    /// The first `count` alerts were taken: they are not told again.
+    ///
+    /// # Errors
+    /// [`Failure::Local`]; then they are told again.
+    pub fn taken(&mut self, count: usize) -> Result<(), Failure> {
+        let alerts = &mut self.store.document.alerts;
+        alerts.drain(..count.min(alerts.len()));
+        self.store.write()
+    }
+
+    /// True if alerts go to a webhook.
+    #[must_use]
+    pub const fn has_webhook(&self) -> bool {
+        self.webhook.is_some()
+    }
+
+    /// Sends what waits, one after the other, until one is not taken.
+    ///
+    /// # Errors
+    /// Why one was not taken; it waits, with all after it.
+    pub async fn send(&mut self, now: Timestamp) -> Result<usize, Failure> {
+        let mut sent = 0;
+        loop {
+            let Some(webhook) = self.webhook.as_mut().filter(|webhook| webhook.is_due(now)) else {
+                return Ok(sent);
+            };
+            let Some(alert) = self.store.document.alerts.first() else {
+                return Ok(sent);
+            };
+            webhook.send(alert, now).await.map_err(Failure::Local)?;
+            self.taken(1)?;
+            sent += 1;
+        }
+    }
+}
+
+fn regressed(kept: &Head, head: &Head) -> Failure {
+    Failure::Broken(
+        Finding::new("MONITOR-REGRESSED", format!("{} has become shorter", head.by))
+            .expected(format!("{} records or more, which its key has signed and {} keeps", kept.checkpoint.size, kept.by))
+            .observed(format!("{} records", head.checkpoint.size))
+            .next("an old view is shown, or the log was put back: ask its operator, and do not rely on what it says; the longer head stays in the state"),
+    )
+}
+
+fn quorum(head: &Head, observed: &str) -> Failure {
+    Failure::Broken(
+        Finding::new("MONITOR-QUORUM", format!("the head that {} shows is not witnessed as the policy asks", head.by))
+            .expected("the quorum of `log.policy`")
+            .observed(observed.to_owned())
+            .next("wait for the witnesses if the head is new; if it stays so, others may be shown another history"),
+    )
+}
+
+fn witness_wrong(url: &str, finding: &Finding) -> Finding {
+    Finding::new(
+        "MONITOR-WITNESS",
+        format!("what the witness {url} shows is not of this log"),
+    )
+    .observed(finding.to_string())
+    .next("tell the witness's operator; the log is compared with the others")
+}
+
+fn witness_knows_none(url: &str) -> Finding {
+    Finding::new(
+        "MONITOR-WITNESS",
+        format!("the witness {url} has seen no checkpoint of this log"),
+    )
+    .next("ask its operator whether it witnesses this log")
+}

@@ -1,0 +1,261 @@
+//! What a monitor remembers of a log: one file, replaced as a whole. The head and what was looked at go forward only,
+//! and alerts stay until they were taken.
+//!
+//! Whoever can write to it can have a rewritten history taken for the first one, records passed over and alerts
+//! forgotten; the head is believed only with the log's signature.
+
+use crate::alert::Alert;
+use crate::compare::Head;
+use crate::config::signed_by;
+use crate::{Failure, Misbehaviour};
+use facts::Finding;
+use ledger::witness::origin_hash;
+use ledger::{Digest, Frontier, LogKey, Note};
+use ledger_store::{Disk, read_file, replace};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// A thousand alerts with a record of 16 KiB each, written as JSON, fit.
+const MAX_STATE: usize = 256 << 20;
+
+/// The file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    v: u8,
+    pub(crate) origin: String,
+    /// The newest head that was taken: its note, and who showed it.
+    pub(crate) head: Option<Kept>,
+    looked: Looked,
+    /// Heads that others have seen, longer than the log's own.
+    pub(crate) ahead: Vec<Ahead>,
+    /// Of the trouble that lasts: its code, when it began (Unix milliseconds), whether it was told.
+    pub(crate) trouble: Option<Trouble>,
+    pub(crate) alerts: Vec<Alert>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Kept {
+    pub(crate) by: String,
+    pub(crate) note: String,
+}
+
+/// The right edge of the tree of records that were looked at.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Looked {
+    size: u64,
+    peaks: Vec<Digest>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Ahead {
+    pub(crate) by: String,
+    pub(crate) note: String,
+    pub(crate) since: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Trouble {
+    pub(crate) code: String,
+    pub(crate) since: u64,
+    pub(crate) told: bool,
+}
+
+/// A folder with a log's state, held by this process alone.
+pub(crate) struct Store {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+    name: String,
+    pub(crate) document: Document,
+    head: Option<Head>,
+    looked: Frontier,
+    _lock: Box<dyn Send + Sync>,
+}
+
+fn failed(code: &'static str, what: String) -> Failure {
+    Failure::Local(
+        Finding::new(code, what).next(
+            "look at the disk and at who may write there. If the state is lost, move what there is away and begin anew: \
+             what changed in between is then not seen",
+        ),
+    )
+}
+
+impl Store {
+    /// Takes the folder, and reads what is there.
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        origin: &str,
+        key: &LogKey,
+    ) -> Result<Self, Failure> {
+        let name = origin_hash(origin).to_string();
+        let path = folder.join(&name);
+        let io = |what: &str, error: std::io::Error| {
+            failed(
+                "MONITOR-STATE",
+                format!("cannot {what} {}: {error}", path.display()),
+            )
+        };
+        disk.create_dir_all(folder)
+            .map_err(|error| io("make the folder of", error))?;
+        let lock = disk
+            .lock(&path.with_added_extension("lock"))
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::WouldBlock => Failure::Local(
+                    Finding::new(
+                        "MONITOR-STATE-IN-USE",
+                        format!("another process has {}", path.display()),
+                    )
+                    .next("end the other one, or give this one another `state_dir`"),
+                ),
+                _ => io("lock", error),
+            })?;
+        let read = read_file(&*disk, &path, MAX_STATE).map_err(|error| io("read", error))?;
+        let unreadable = |why: String| {
+            failed(
+                "MONITOR-STATE-UNREADABLE",
+                format!("{} is not what was written: {why}", path.display()),
+            )
+        };
+        let document = match read {
+            None => Document::new(origin),
+            Some(bytes) => serde_json::from_slice::<Document>(&bytes)
+                .map_err(|error| unreadable(error.to_string()))?,
+        };
+        if document.v != 1 || document.origin != origin {
+            return Err(unreadable(format!(
+                "it is of version {} and of {:?}",
+                document.v, document.origin
+            )));
+        }
+        let peaks = document.looked.peaks.iter().map(|peak| peak.0).collect();
+        let looked = Frontier::from_peaks(document.looked.size, peaks)
+            .ok_or_else(|| unreadable("the edge of its tree has another size".to_owned()))?;
+        let head = match &document.head {
+            None => None,
+            Some(kept) => {
+                let note =
+                    Note::parse(&kept.note).map_err(|error| unreadable(error.to_string()))?;
+                let checkpoint =
+                    signed_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
+                Some(Head {
+                    by: format!("this monitor, from {}", kept.by),
+                    note: kept.note.clone(),
+                    checkpoint,
+                })
+            }
+        };
+        if looked.size() > head.as_ref().map_or(0, |head| head.checkpoint.size) {
+            return Err(unreadable(
+                "it has looked at more than its head has".to_owned(),
+            ));
+        }
+        Ok(Self {
+            disk,
+            folder: folder.to_owned(),
+            name,
+            document,
+            head,
+            looked,
+            _lock: lock,
+        })
+    }
+
+    /// The newest head that was taken.
+    pub(crate) const fn head(&self) -> Option<&Head> {
+        self.head.as_ref()
+    }
+
+    /// The tree of the records that were looked at.
+    pub(crate) const fn looked(&self) -> &Frontier {
+        &self.looked
+    }
+
+    /// Takes a head that was shown to go on from the one before.
+    pub(crate) fn advance(&mut self, head: Head) -> Result<(), Failure> {
+        let forward = self.head.as_ref().is_none_or(|old| {
+            let (old, new) = (&old.checkpoint, &head.checkpoint);
+            old.size < new.size || (old.size == new.size && old.root == new.root)
+        });
+        if !forward {
+            return Err(failed(
+                "MONITOR-BACKWARDS",
+                "the state would go back: this is a defect of the monitor".to_owned(),
+            ));
+        }
+        self.document.head = Some(Kept {
+            by: head.by.clone(),
+            note: head.note.clone(),
+        });
+        self.write()?;
+        self.head = Some(head);
+        Ok(())
+    }
+
+    /// Records up to the edge `looked` were looked at, with these alerts.
+    pub(crate) fn look(&mut self, looked: Frontier, alerts: Vec<Alert>) -> Result<(), Failure> {
+        if looked.size() < self.looked.size() {
+            return Err(failed(
+                "MONITOR-BACKWARDS",
+                "the state would go back: this is a defect of the monitor".to_owned(),
+            ));
+        }
+        self.document.looked = Looked {
+            size: looked.size(),
+            peaks: looked.peaks().iter().copied().map(Digest).collect(),
+        };
+        self.document.alerts.extend(alerts);
+        self.write()?;
+        self.looked = looked;
+        Ok(())
+    }
+
+    /// What was changed in the document is durable when this returns.
+    pub(crate) fn write(&self) -> Result<(), Failure> {
+        let bytes = serde_json::to_vec(&self.document)
+            .map_err(|error| failed("MONITOR-STATE", error.to_string()))?;
+        self.put(&self.name, &bytes)
+    }
+
+    /// Keeps the proof of misbehaviour beside the state, and says where.
+    pub(crate) fn keep(&self, misbehaviour: &Misbehaviour) -> Result<PathBuf, Failure> {
+        let (name, bytes) = misbehaviour.file();
+        self.put(&name, &bytes)?;
+        Ok(self.folder.join(name))
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), Failure> {
+        let path = self.folder.join(name);
+        replace(&*self.disk, &path, bytes)
+            .and_then(|()| self.disk.sync_dir(&self.folder))
+            .map_err(|error| {
+                failed(
+                    "MONITOR-STATE",
+                    format!("cannot write {}: {error}", path.display()),
+                )
+            })
+    }
+}
+
+impl Document {
+    fn new(origin: &str) -> Self {
+        Self {
+            v: 1,
+            origin: origin.to_owned(),
+            head: None,
+            looked: Looked {
+                size: 0,
+                peaks: Vec::new(),
+            },
+            ahead: Vec::new(),
+            trouble: None,
+            alerts: Vec::new(),
+        }
+    }
+}

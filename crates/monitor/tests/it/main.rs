@@ -1,0 +1,18 @@
+//! A monitor against logs that tell the truth and logs that do not.
+
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may panic"
+)]
+
+mod alerts;
+mod following;
+mod forks;
+mod hostile;
+mod state;
+mod support;
+mod witnessed;

@@ -1,0 +1,685 @@
+//! The attacks on a ledger that `verify` and `monitor` have to see: each is made, and found by the check that
+//! [`docs/operate/tampering.md`](../../../../docs/operate/tampering.md) names for it. That page has this table.
+
+use crypto::{KeyPair, Signer};
+use ledger::merkle::{self, Frontier, Hash, Node, NodeReader};
+use ledger::tile::{Kind, TilePath};
+use ledger::{Checkpoint, LedgerKey, LedgerSigner, Origin};
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::io::{Read as _, Write as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+/// Attack, who sees it, by which code, and the exit code of the command; or the test that shows it.
+struct Row {
+    attack: &'static str,
+    detector: &'static str,
+    code: &'static str,
+    by: By,
+}
+
+#[derive(Clone, Copy)]
+enum By {
+    /// Made here; the exit code.
+    Here(fn() -> Vec<Told>, i32),
+    /// `file::test` of the workspace.
+    Test(&'static str),
+}
+
+/// What a command said, and its exit code.
+struct Told(String, Option<i32>);
+
+const TABLE: &[Row] = &[
+    Row {
+        attack: "flip a byte of the checkpoint",
+        detector: "monitor",
+        code: "MONITOR-CHECKPOINT",
+        by: By::Here(flip_checkpoint, 3),
+    },
+    Row {
+        attack: "flip a byte of a record",
+        detector: "monitor",
+        code: "MONITOR-RECORDS",
+        by: By::Here(flip_record, 3),
+    },
+    Row {
+        attack: "flip a byte of a tile",
+        detector: "monitor, `entries = \"closed\"`",
+        code: "MONITOR-TILES",
+        by: By::Here(flip_tile, 3),
+    },
+    Row {
+        attack: "flip any byte of a pack",
+        detector: "verify",
+        code: "PACK-",
+        by: By::Here(flip_pack, 3),
+    },
+    Row {
+        attack: "flip a byte of a segment on the server's disk",
+        detector: "the server's start",
+        code: "LEDGER-SEGMENT-CORRUPT",
+        by: By::Test(
+            "crates/ledger-store/tests/it/faults.rs::a_damaged_middle_is_refused_and_left_alone",
+        ),
+    },
+    Row {
+        attack: "drop the tail",
+        detector: "monitor",
+        code: "MONITOR-REGRESSED",
+        by: By::Here(drop_tail, 3),
+    },
+    Row {
+        attack: "drop the tail, and publish the longer checkpoint",
+        detector: "monitor",
+        code: "MONITOR-TILE-MISSING",
+        by: By::Here(drop_tiles, 3),
+    },
+    Row {
+        attack: "reorder records",
+        detector: "monitor",
+        code: "MONITOR-RECORDS",
+        by: By::Here(reorder, 3),
+    },
+    Row {
+        attack: "rewrite the past, and sign it",
+        detector: "monitor",
+        code: "MONITOR-FORK",
+        by: By::Here(fork, 5),
+    },
+    Row {
+        attack: "rewrite the past, and sign it",
+        detector: "gateway",
+        code: "FOLLOW-FORKED",
+        by: By::Test("crates/gateway/tests/it/pushed.rs::another_history_is_never_followed"),
+    },
+    Row {
+        attack: "roll back to a backup",
+        detector: "monitor",
+        code: "MONITOR-REGRESSED",
+        by: By::Here(drop_tail, 3),
+    },
+    Row {
+        attack: "roll back to a backup",
+        detector: "the server's start",
+        code: "SERVER-BEHIND-PEER",
+        by: By::Test("crates/server/tests/it/surviving.rs::a_restored_old_backup_signs_nothing"),
+    },
+    Row {
+        attack: "show an old head to somebody who has none",
+        detector: "monitor, by a witness",
+        code: "MONITOR-BEHIND",
+        by: By::Here(old_head, 3),
+    },
+    Row {
+        attack: "show two views to two clients",
+        detector: "monitor, by a witness",
+        code: "MONITOR-FORK",
+        by: By::Here(split_view, 5),
+    },
+    Row {
+        attack: "show two views at two addresses",
+        detector: "monitor",
+        code: "MONITOR-FORK",
+        by: By::Here(two_addresses, 5),
+    },
+    Row {
+        attack: "steal the log's key, and fork",
+        detector: "witness",
+        code: "LEDGER-WITNESS-INCONSISTENT",
+        by: By::Test(
+            "crates/witness/tests/it/verdicts.rs::two_roots_of_one_size_are_never_signed_and_the_second_is_kept",
+        ),
+    },
+    Row {
+        attack: "steal the log's key and the CA's, and issue in the open",
+        detector: "monitor",
+        code: "MONITOR-UNEXPECTED",
+        by: By::Here(issue_in_the_open, 4),
+    },
+    Row {
+        attack: "steal the log's key and the CA's, and issue in a fork",
+        detector: "monitor",
+        code: "MONITOR-FORK",
+        by: By::Here(fork, 5),
+    },
+    Row {
+        attack: "a record that no version reads, to hide what it says",
+        detector: "monitor",
+        code: "MONITOR-UNREADABLE",
+        by: By::Here(unreadable, 4),
+    },
+    Row {
+        attack: "take an object out of the store",
+        detector: "monitor",
+        code: "MONITOR-TILE-MISSING",
+        by: By::Here(take_out, 3),
+    },
+    Row {
+        attack: "cut an object of the store short",
+        detector: "monitor",
+        code: "MONITOR-WIDTH",
+        by: By::Here(cut_short, 3),
+    },
+    Row {
+        attack: "put one object in the place of another",
+        detector: "monitor",
+        code: "MONITOR-RECORDS",
+        by: By::Here(swap_objects, 3),
+    },
+    Row {
+        attack: "lie in the index",
+        detector: "`ledger search --verify`",
+        code: "RECORDS-INDEX-LIED",
+        by: By::Test("crates/record-index/tests/it/searching.rs::an_index_that_lies_is_told"),
+    },
+];
+
+const ORIGIN: &str = "example.org/server";
+
+fn signer() -> Arc<dyn Signer> {
+    let mut pkcs8 = crypto::hex::decode("302e020100300506032b657004220420").expect("hex");
+    pkcs8.extend_from_slice(&[9; 32]);
+    Arc::new(KeyPair::from_pkcs8(&pkcs8).expect("a key"))
+}
+
+/// A record as the ledger has it, in text.
+fn record(seq: u64, what: &str) -> Vec<u8> {
+    format!(
+        "{{\"v\":1,\"type\":\"stop\",\"origin\":\"{ORIGIN}\",\"seq\":\"{seq}\",\"actor\":\"trilith\",\"auth\":\"self\",\
+         \"time\":{{\"wall\":\"1795312969123\",\"mono\":\"1\"}},\"body\":{{\"reason\":\"{what}\"}}}}"
+    )
+    .into_bytes()
+}
+
+/// A machine is made to join again: what its owner did not expect.
+fn theirs(seq: u64) -> Vec<u8> {
+    String::from_utf8(record(seq, "x"))
+        .expect("text")
+        .replace("\"stop\"", "\"revocation\"")
+        .replace(
+            "{\"reason\":\"x\"}",
+            "{\"target\":{\"kind\":\"machine\",\"value\":\"web-1\"},\"reason\":\"x\",\"by\":\"uid:0\"}",
+        )
+        .into_bytes()
+}
+
+/// A log as a folder of static files.
+struct Log {
+    entries: Vec<Vec<u8>>,
+    nodes: BTreeMap<Node, Hash>,
+    frontier: Frontier,
+}
+
+impl NodeReader for Log {
+    type Error = Infallible;
+
+    fn node(&self, node: Node) -> Result<Hash, Infallible> {
+        Ok(self.nodes.get(&node).copied().unwrap_or_default())
+    }
+}
+
+impl Log {
+    fn new(what: &str, size: u64) -> Self {
+        let mut log = Self {
+            entries: Vec::new(),
+            nodes: BTreeMap::new(),
+            frontier: Frontier::new(),
+        };
+        for seq in 0..size {
+            log.push(record(seq, what));
+        }
+        log
+    }
+
+    fn push(&mut self, entry: Vec<u8>) {
+        let nodes = &mut self.nodes;
+        self.frontier
+            .push_with(merkle::leaf_hash(&entry), |node, hash| {
+                nodes.insert(node, hash);
+            });
+        self.entries.push(entry);
+    }
+
+    fn note(&self, size: u64) -> String {
+        let Ok(root) = merkle::root(size, self);
+        let origin = Origin::new(ORIGIN).expect("an origin");
+        let signed = LedgerSigner::new(ORIGIN, signer()).expect("a signer");
+        signed
+            .sign(&Checkpoint { origin, size, root })
+            .expect("signed")
+    }
+
+    fn tile(&self, path: &TilePath) -> Vec<u8> {
+        let first = path.index * 256;
+        let mut bytes = Vec::new();
+        for index in first..first + u64::from(path.width()) {
+            match path.kind {
+                Kind::Hashes(level) => {
+                    let Ok(hash) = self.node(Node {
+                        level: level * 8,
+                        index,
+                    });
+                    bytes.extend_from_slice(&hash);
+                }
+                Kind::Entries => {
+                    let entry = usize::try_from(index)
+                        .ok()
+                        .and_then(|at| self.entries.get(at));
+                    let entry = entry.expect("an entry");
+                    let length = u16::try_from(entry.len()).expect("a short one");
+                    bytes.extend_from_slice(&length.to_be_bytes());
+                    bytes.extend_from_slice(entry);
+                }
+            }
+        }
+        bytes
+    }
+
+    fn write(&self, folder: &Path) {
+        let kinds = (0..8).map(Kind::Hashes).chain([Kind::Entries]);
+        for path in kinds.flat_map(|kind| TilePath::all(kind, self.frontier.size())) {
+            put(&folder.join(path.to_string()), &self.tile(&path));
+        }
+        put(
+            &folder.join("checkpoint"),
+            self.note(self.frontier.size()).as_bytes(),
+        );
+    }
+}
+
+fn put(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    std::fs::write(path, bytes).expect("written");
+}
+
+/// A log that somebody watches, and the folder that it is served from.
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Of 256 records that the monitor has seen, and 700 now.
+    fn watched() -> Self {
+        let world = Self::new();
+        Log::new("a", 256).write(&world.site());
+        assert_eq!(world.monitor("").1, Some(0), "an honest log is followed");
+        Log::new("a", 700).write(&world.site());
+        world
+    }
+
+    fn new() -> Self {
+        let folder = testkit::temp_dir().expect("a folder");
+        Self { folder }
+    }
+
+    fn site(&self) -> PathBuf {
+        self.folder.path().join("site")
+    }
+
+    /// The file at `path` of the site, changed.
+    fn change(&self, path: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let path = self.site().join(path);
+        let mut bytes = std::fs::read(&path).expect("it is there");
+        change(&mut bytes);
+        std::fs::write(&path, bytes).expect("written");
+    }
+
+    /// One look, with these keys of `[log]` in the place of the folder, if any.
+    fn monitor(&self, more: &str) -> Told {
+        let key = LedgerKey::new(ORIGIN, signer().public_key().clone()).expect("a key");
+        let place = format!("folder = \"{}\"", self.site().display());
+        let place = if more.contains("urls") {
+            String::new()
+        } else {
+            place
+        };
+        let watch = match more.contains("closed") {
+            true => "",
+            false => "[[watch]]\nname = \"web\"\nmachines = [\"web-*\"]\n",
+        };
+        let text = format!(
+            "[monitor]\nstate_dir = \"{}\"\npatience_s = 0\n[log]\nkey = \"{key}\"\n{place}\n{more}\n{watch}",
+            self.folder.path().join("state").display()
+        );
+        let config = self.folder.path().join("monitor.toml");
+        std::fs::write(&config, text).expect("written");
+        run(&[
+            "monitor",
+            "--once",
+            "--config",
+            &config.display().to_string(),
+        ])
+    }
+}
+
+fn run(arguments: &[&str]) -> Told {
+    let output = Command::new(env!("CARGO_BIN_EXE_trilith"))
+        .args(arguments)
+        .env_clear()
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let both = [output.stdout, output.stderr].concat();
+    Told(
+        String::from_utf8_lossy(&both).into_owned(),
+        output.status.code(),
+    )
+}
+
+/// Serves a folder as static files until the process ends.
+pub(crate) fn serve(folder: PathBuf, place: &str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address: SocketAddr = listener.local_addr().expect("an address");
+    let place = place.to_owned();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut stream = stream;
+            let mut asked = Vec::new();
+            let mut byte = [0];
+            while !asked.ends_with(b"\r\n\r\n")
+                && stream.read(&mut byte).is_ok_and(|read| read == 1)
+            {
+                asked.push(byte.first().copied().unwrap_or_default());
+            }
+            let head = String::from_utf8_lossy(&asked).into_owned();
+            let path = head
+                .split(' ')
+                .nth(1)
+                .unwrap_or_default()
+                .trim_start_matches('/')
+                .to_owned();
+            let path = path
+                .strip_prefix(&place)
+                .unwrap_or(&path)
+                .trim_start_matches('/')
+                .to_owned();
+            let answer = match std::fs::read(folder.join(&path)) {
+                Ok(bytes) => {
+                    let mut answer =
+                        format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", bytes.len())
+                            .into_bytes();
+                    answer.extend(bytes);
+                    answer
+                }
+                Err(_) => b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_vec(),
+            };
+            let _gone = stream.write_all(&answer);
+        }
+    });
+    format!("http://{address}")
+}
+
+/// Bytes all over the file, each flipped alone.
+fn flips(world: &World, path: &str, more: &str) -> Vec<Told> {
+    let length = std::fs::metadata(world.site().join(path))
+        .expect("it is there")
+        .len();
+    let length = usize::try_from(length).expect("small");
+    let places = (0..12).map(|n| n * (length - 1) / 11);
+    places
+        .map(|place| {
+            let flip = |bytes: &mut Vec<u8>| {
+                if let Some(byte) = bytes.get_mut(place) {
+                    *byte ^= 0x04;
+                }
+            };
+            world.change(path, flip);
+            let told = world.monitor(more);
+            world.change(path, flip);
+            told
+        })
+        .collect()
+}
+
+fn flip_checkpoint() -> Vec<Told> {
+    flips(&World::watched(), "checkpoint", "")
+}
+
+/// But for the lengths, which the first and the last of the places are not among.
+fn flip_record() -> Vec<Told> {
+    let world = World::watched();
+    let mut told = flips(&world, "tile/entries/001", "");
+    // The first byte is of a length.
+    told.remove(0);
+    told
+}
+
+fn flip_tile() -> Vec<Told> {
+    let world = World::watched();
+    // Of the records that are looked at now, and above them.
+    let mut told = flips(&world, "tile/0/002.p/188", "entries = \"closed\"");
+    told.extend(flips(&world, "tile/1/000.p/2", "entries = \"closed\""));
+    told
+}
+
+fn flip_pack() -> Vec<Told> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/ledger/packs.json");
+    let packs: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(path).expect("the vectors")).expect("JSON");
+    let folder = testkit::temp_dir().expect("a folder");
+    let trust = serde_json::json!({ "trust_domain": packs.get("trust_domain"), "ledger_key": packs.get("ledger_key") });
+    let (pack, trusted) = (
+        folder.path().join("a.pack"),
+        folder.path().join("trust.json"),
+    );
+    std::fs::write(&trusted, trust.to_string()).expect("written");
+    let text = packs
+        .pointer("/valid/0/pack")
+        .and_then(serde_json::Value::as_str)
+        .expect("base64");
+    let good = crypto::base64::decode(text).expect("base64");
+    (0..24)
+        .map(|n| {
+            let mut bad = good.clone();
+            let place = n * (good.len() - 1) / 23;
+            if let Some(byte) = bad.get_mut(place) {
+                *byte ^= 0x10;
+            }
+            std::fs::write(&pack, bad).expect("written");
+            let told = run(&[
+                "verify",
+                &pack.display().to_string(),
+                "--trust",
+                &trusted.display().to_string(),
+            ]);
+            // Which check is first depends on the place: all of them are of packs or of what is in them.
+            let named = ["LEDGER-", "PACK-"]
+                .iter()
+                .any(|code| told.0.contains(code));
+            Told(
+                format!("{}{}", if named { "PACK-" } else { "" }, told.0),
+                told.1,
+            )
+        })
+        .collect()
+}
+
+fn drop_tail() -> Vec<Told> {
+    let world = World::watched();
+    std::fs::remove_dir_all(world.site()).expect("gone");
+    Log::new("a", 250).write(&world.site());
+    vec![world.monitor("")]
+}
+
+fn drop_tiles() -> Vec<Told> {
+    let world = World::watched();
+    let note = std::fs::read(world.site().join("checkpoint")).expect("a checkpoint");
+    std::fs::remove_dir_all(world.site()).expect("gone");
+    Log::new("a", 600).write(&world.site());
+    put(&world.site().join("checkpoint"), &note);
+    vec![world.monitor("")]
+}
+
+fn reorder() -> Vec<Told> {
+    let world = World::watched();
+    world.change("tile/entries/001", |bundle| {
+        let length = record(300, "a").len() + 2;
+        // Records 400 and 401 change places; all of them are of one length.
+        let at = (400 - 256) * length;
+        if let Some(two) = bundle.get_mut(at..at + 2 * length) {
+            two.rotate_left(length);
+        }
+    });
+    vec![world.monitor("")]
+}
+
+fn fork() -> Vec<Told> {
+    let world = World::watched();
+    Log::new("b", 700).write(&world.site());
+    let told = world.monitor("");
+    // The proof is one that anybody can check.
+    let state = std::fs::read_dir(world.folder.path().join("state")).expect("a state");
+    let misbehaviour = state
+        .flatten()
+        .map(|entry| entry.path())
+        .find(|path| path.extension().is_some_and(|kind| kind == "json"));
+    let misbehaviour = misbehaviour.expect("a file").display().to_string();
+    let checked = run(&["monitor", "--misbehaviour", &misbehaviour]);
+    assert!(
+        checked.0.contains("has signed two histories"),
+        "{}",
+        checked.0
+    );
+    let bad = std::fs::read_to_string(&misbehaviour)
+        .expect("text")
+        .replace("\"root\": \"", "\"root\": \"A");
+    std::fs::write(&misbehaviour, bad).expect("written");
+    assert_eq!(
+        run(&["monitor", "--misbehaviour", &misbehaviour]).1,
+        Some(3)
+    );
+    vec![told, Told(format!("MONITOR-FORK {}", checked.0), checked.1)]
+}
+
+/// A witness that has cosigned the true log, as its monitors see it.
+fn witness(world: &World, log: &Log) -> String {
+    let folder = world.folder.path().join("witness");
+    put(
+        &folder.join("checkpoint"),
+        log.note(log.frontier.size()).as_bytes(),
+    );
+    let hash = crypto::hex::encode(&crypto::sha256(ORIGIN.as_bytes()));
+    format!("witnesses = [\"{}\"]", serve(folder, &hash))
+}
+
+fn old_head() -> Vec<Told> {
+    let world = World::new();
+    let witness = witness(&world, &Log::new("a", 700));
+    Log::new("a", 300).write(&world.site());
+    vec![world.monitor(&witness)]
+}
+
+fn split_view() -> Vec<Told> {
+    let world = World::new();
+    let witness = witness(&world, &Log::new("a", 700));
+    Log::new("b", 800).write(&world.site());
+    vec![world.monitor(&witness)]
+}
+
+fn two_addresses() -> Vec<Told> {
+    let world = World::new();
+    let other = world.folder.path().join("other");
+    Log::new("a", 700).write(&world.site());
+    Log::new("b", 500).write(&other);
+    let urls = [serve(world.site(), ""), serve(other, "")];
+    vec![world.monitor(&format!("urls = {urls:?}"))]
+}
+
+fn issue_in_the_open() -> Vec<Told> {
+    let world = World::watched();
+    let mut log = Log::new("a", 700);
+    log.push(theirs(700));
+    log.write(&world.site());
+    vec![world.monitor("")]
+}
+
+fn unreadable() -> Vec<Told> {
+    let world = World::watched();
+    let mut log = Log::new("a", 700);
+    log.push(b"\x00\x01\x02".to_vec());
+    log.write(&world.site());
+    vec![world.monitor("")]
+}
+
+fn take_out() -> Vec<Told> {
+    let world = World::watched();
+    std::fs::remove_file(world.site().join("tile/entries/001")).expect("gone");
+    vec![world.monitor("")]
+}
+
+fn cut_short() -> Vec<Told> {
+    let world = World::watched();
+    world.change("tile/entries/001", |bundle| {
+        bundle.truncate(bundle.len() - 9)
+    });
+    vec![world.monitor("")]
+}
+
+fn swap_objects() -> Vec<Told> {
+    let world = World::watched();
+    let first = std::fs::read(world.site().join("tile/entries/000")).expect("it is there");
+    world.change("tile/entries/001", |bundle| *bundle = first);
+    vec![world.monitor("")]
+}
+
+#[test]
+fn each_attack_is_seen_by_the_check_that_the_table_names() {
+    for row in TABLE {
+        match row.by {
+            By::Here(attack, exit) => {
+                for Told(said, code) in attack() {
+                    assert_eq!(code, Some(exit), "{}: {said}", row.attack);
+                    assert!(
+                        said.contains(row.code),
+                        "{}: {} in {said}",
+                        row.attack,
+                        row.code
+                    );
+                }
+            }
+            By::Test(test) => {
+                let (file, name) = test.split_once("::").expect("file::test");
+                let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+                    .join("../..")
+                    .join(file);
+                let source = std::fs::read_to_string(&path).expect(file);
+                assert!(source.contains(&format!("fn {name}(")), "{test} is no test");
+                assert!(
+                    source.contains(row.code),
+                    "{test} does not say {}",
+                    row.code
+                );
+            }
+        }
+    }
+}
+
+/// The page has this table, as it stands here.
+#[test]
+fn the_page_about_tampering_has_this_table() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operate/tampering.md");
+    let page = std::fs::read_to_string(path).expect("the page");
+    let mut table = "| attack | seen by | code | shown by |\n|---|---|---|---|\n".to_owned();
+    for row in TABLE {
+        let (file, name) = match row.by {
+            By::Here(..) => (
+                "crates/trilith/tests/it/tamper_monitor.rs",
+                "this table's test",
+            ),
+            By::Test(test) => test.split_once("::").expect("file::test"),
+        };
+        let code = match row.code.strip_suffix('-') {
+            Some(family) => format!("`{family}-…`, `LEDGER-…`"),
+            None => format!("`{}`", row.code),
+        };
+        let line = format!(
+            "| {} | {} | {code} | [{name}](../../{file}) |\n",
+            row.attack, row.detector
+        );
+        table.push_str(&line);
+    }
+    assert!(page.contains(&table), "the table is now:\n{table}");
+}
