@@ -143,7 +143,9 @@ impl State {
             | RecordType::SessionStart
             | RecordType::SessionEnd
             | RecordType::Snapshot
-            | RecordType::Retention => Vec::new(),
+            | RecordType::Retention
+            // The revocation that stands beside it is what acts.
+            | RecordType::Misbehaviour => Vec::new(),
         })
     }
 
