@@ -108,7 +108,10 @@ impl Core {
         )?;
         let followed = config.data_dir.join("followed");
         directory(&followed)?;
-        let (following, questions) = Following::open(trust_domain.clone(), key, &followed)?;
+        let watch = config.witnesses.as_ref();
+        let watch = watch.map(crate::Witnesses::read).transpose()?;
+        let (following, questions) =
+            Following::open_watched(trust_domain.clone(), key, &followed, watch)?;
 
         let metrics = Arc::new(Metrics::default());
         let id = trust_domain

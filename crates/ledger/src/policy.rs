@@ -214,6 +214,13 @@ impl Policy {
         self.quorum.is_none()
     }
 
+    /// Whether those of the witnesses that `counts` holds of would be enough.
+    #[must_use]
+    pub fn can_be_reached(&self, counts: impl Fn(&PolicyWitness) -> bool) -> bool {
+        let counted: Vec<bool> = self.witnesses.iter().map(counts).collect();
+        self.reached(&counted)
+    }
+
     /// Verifies the line of every witness that has one in `note`, and weighs them.
     ///
     /// Lines of keys that the policy does not name are ignored. A witness's line that does not verify is an

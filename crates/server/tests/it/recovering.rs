@@ -213,6 +213,7 @@ impl Scene {
             workload_socket: workload_api(fixture.dir.path(), &held.remove(0)),
             data_dir: fixture.dir.path().join("gateway"),
             http_listen: None,
+            witnesses: None,
         };
         std::fs::create_dir(&gateway.data_dir).unwrap();
         prepare(&gateway.data_dir);
