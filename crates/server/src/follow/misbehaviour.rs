@@ -52,10 +52,7 @@ pub(super) async fn cut_off(
     };
     let known = {
         let state = core.state();
-        state
-            .revoked(TargetKind::Identity, &svid.spiffe_id)
-            .is_some()
-            || core.unrecorded.holds(TargetKind::Identity, &svid.spiffe_id)
+        !state.stands(svid) || core.unrecorded.covers(svid)
     };
     // INVARIANT: it is told once the cut has been made, and one that is cut off already is recorded once.
     if !known {
