@@ -3,7 +3,8 @@
 
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, config_with, finding, get, metric};
-use crate::recovering::{copy, until};
+use crate::recovering::until;
+use crate::surviving::copy;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
