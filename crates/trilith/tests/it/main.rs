@@ -13,6 +13,7 @@ mod images;
 mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod quorum;
 mod records;
 mod refs;
 mod resources;
@@ -24,6 +25,7 @@ mod site;
 )]
 #[path = "../../../endorsements/tests/it/stock.rs"]
 mod stock;
+mod tamper;
 #[allow(
     clippy::indexing_slicing,
     clippy::panic,
