@@ -45,6 +45,7 @@ mod shared;
 mod source;
 mod sync;
 mod trust;
+mod witnessed;
 mod workloads;
 
 pub use device::memory::hide;
