@@ -92,7 +92,7 @@ impl Witnessing {
                 // By the ledger's key alone: a policy that was changed since then asks for others.
                 let checkpoint = Checkpoint::open(&note, &opened.key)
                     .map_err(|error| broken(facts::with_causes(&error)))?;
-                let time = opened.seen(&note).unwrap_or_default();
+                let time = opened.seen(&note).unwrap_or(Timestamp::EPOCH);
                 *opened.lock() = Some(Kept {
                     checkpoint,
                     time,

@@ -370,6 +370,7 @@ impl World {
             workload_socket: self.directory.path().join("nobody.sock"),
             data_dir,
             http_listen: None,
+            witnesses: None,
         }
     }
 }
