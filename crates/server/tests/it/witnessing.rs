@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get as read, post};
 use ledger::witness::{AddCheckpoint, Answer, Known, SIZE_TYPE, consider};
 use ledger::{Cosigner, ForeignCheckpoint, Hash, LedgerKey, LogKey, Note, Policy};
-use proto::v1::{PackRequest, RecoverRequest, TokenCreateRequest, delta};
+use proto::v1::{self, PackRequest, RecoverRequest, TokenCreateRequest, delta};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -256,6 +256,14 @@ impl Scene {
         size
     }
 
+    /// Root of the checkpoint that is served, which is of `size` records.
+    async fn running_root(&self, size: u64) -> Hash {
+        let (_, note) = get(self.fixture.running().http_listen, "/checkpoint").await;
+        let checkpoint = ledger::Checkpoint::open(&note, &self.fixture.ledger_key().await).unwrap();
+        assert_eq!(checkpoint.size, size);
+        checkpoint.root
+    }
+
     async fn pack(&self, index: u64) -> Vec<u8> {
         let question = format!("{{\"kind\":\"record\",\"ledger\":\"\",\"index\":{index}}}");
         let mut stream = self
@@ -497,6 +505,48 @@ async fn a_ledger_that_its_witnesses_have_seen_longer_signs_nothing_and_is_not_r
 fn restore(dir: &Path, folder: &str) {
     std::fs::remove_dir_all(dir.join(folder)).unwrap();
     copy(&dir.join("backup").join(folder), &dir.join(folder));
+}
+
+/// F3: only who keeps them hears of them, from the head that it keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_hears_of_what_witnesses_saw_from_where_it_says_that_it_is() {
+    let scene = Scene::set().await;
+    let first = scene.witnessed().await;
+    let key = scene.fixture.ledger_key().await;
+    let before = scene.running_root(first).await;
+    let machine = scene.fixture.join("m1").await;
+    let later = scene.witnessed().await;
+    assert!(later > first);
+    let mut sync = machine.sync().await.unwrap();
+    let keeps = v1::Keeps { size: first };
+    sync.send(v1::node_message::Message::Keeps(keeps)).await;
+    let told = loop {
+        if let v1::node_update::Update::Witnessed(told) = sync.next().await.unwrap() {
+            break told;
+        }
+    };
+    assert_eq!(told.known_size, first);
+    assert!(scene.size(&told.checkpoint).await >= Some(later));
+    let next = ledger::Checkpoint::open(&told.checkpoint, &key).unwrap();
+    let proof: Vec<Hash> = told
+        .consistency
+        .iter()
+        .map(|hash| hash.as_slice().try_into().unwrap())
+        .collect();
+    ledger::merkle::verify_consistency(first, &before, next.size, &next.root, &proof).unwrap();
+
+    // Another that has not asked hears of workloads and nothing else.
+    let machine = scene.fixture.join("m2").await;
+    let mut sync = machine.sync().await.unwrap();
+    scene.witnessed().await;
+    let heard = tokio::time::timeout(Duration::from_secs(3), async {
+        loop {
+            if let v1::node_update::Update::Witnessed(told) = sync.next().await.unwrap() {
+                break told;
+            }
+        }
+    });
+    assert!(heard.await.is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]
