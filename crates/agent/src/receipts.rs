@@ -60,9 +60,9 @@ impl Receipts {
         witnessing: Option<&Witnessing>,
         now: Timestamp,
     ) -> Result<(), Finding> {
-        let valid = X509Svid::parse(&svid.certificate_chain)?.validate(bundle, now)?;
-        let recorded = receipt::check(&valid, &self.ledger)?;
+        let valid = self.x509(bundle, &svid.certificate_chain, now)?;
         if let Some(witnessing) = witnessing {
+            let recorded = receipt::check(&valid, self.key())?;
             witnessing.check(&recorded.receipt.checkpoint, now)?;
         }
         let same = valid.spiffe_id.as_str() == svid.spiffe_id
