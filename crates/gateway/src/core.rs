@@ -121,7 +121,10 @@ impl Core {
         if let Some(address) = config.http_listen {
             let ready = {
                 let following = following.clone();
-                move || following.fresh(Timestamp::now()).is_ok()
+                move || {
+                    let now = Timestamp::now();
+                    following.fresh(now).is_ok() && following.seen_by_others(now).is_ok()
+                }
             };
             let served = Arc::clone(&metrics).serve(address, ready).await;
             listening = Some(served.map_err(CoreError::Metrics)?);

@@ -13,6 +13,7 @@ mod images;
 mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+#[expect(clippy::indexing_slicing, reason = "of what the test read")]
 mod quorum;
 mod records;
 mod refs;
@@ -25,6 +26,7 @@ mod site;
 )]
 #[path = "../../../endorsements/tests/it/stock.rs"]
 mod stock;
+#[expect(clippy::indexing_slicing, reason = "of what the test made")]
 mod tamper;
 #[allow(
     clippy::indexing_slicing,
