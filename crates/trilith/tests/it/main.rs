@@ -12,9 +12,9 @@ mod endorsements;
 mod images;
 mod pdp;
 mod python;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 #[expect(clippy::indexing_slicing, reason = "of what the test read")]
 mod quorum;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
 mod resources;
