@@ -2,8 +2,8 @@
 //! here answer as the specification says, or as it does not; real ones are in the tests of `trilith`.
 
 use crate::follower::Gateway;
-use crate::harness::{DOMAIN, Fixture, config_with, finding, get, metric};
-use crate::recovering::until;
+use crate::harness::{DOMAIN, Fixture, PROGRAM, config_with, finding, get, metric, program};
+use crate::recovering::{admitted, payments, until, workload_api};
 use crate::surviving::copy;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -505,6 +505,52 @@ async fn a_ledger_that_its_witnesses_have_seen_longer_signs_nothing_and_is_not_r
 fn restore(dir: &Path, folder: &str) {
     std::fs::remove_dir_all(dir.join(folder)).unwrap();
     copy(&dir.join("backup").join(folder), &dir.join(folder));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_lets_nobody_in_while_the_witnesses_are_away() {
+    let scene = Scene::set().await;
+    let token = scene.fixture.token("m1").await;
+    let machine = scene.fixture.join_with(&token).await.unwrap();
+    let mut sync = machine.sync().await.unwrap();
+    let (_, mut held) = sync
+        .ask("gateway", &program(2000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
+    let dir = scene.fixture.dir.path();
+    let gateway = gateway::Config {
+        trust_domain: DOMAIN.to_owned(),
+        name: "pg".to_owned(),
+        identity: "gateway/pg".to_owned(),
+        server: scene.fixture.address().to_string(),
+        pin: token.pin.clone(),
+        workload_socket: workload_api(dir, &held.remove(0)),
+        data_dir: dir.join("gateway"),
+        http_listen: None,
+        witnesses: Some(gateway::Witnesses {
+            policy: dir.join("witnesses.policy"),
+            max_unwitnessed_s: 5,
+        }),
+    };
+    let core = gateway::Core::open(gateway).await.unwrap();
+    let svid = payments(&machine, "w1").await;
+    until("it is let in", async || {
+        admitted(&core, &svid).await.is_ok()
+    })
+    .await;
+    scene.moods([Mood::Good, Mood::Silent, Mood::Silent]);
+    until("nobody is let in", async || {
+        admitted(&core, &svid).await == Err("GATEWAY-UNWITNESSED".to_owned())
+    })
+    .await;
+    scene.moods([Mood::Good; 3]);
+    until("it is let in again", async || {
+        admitted(&core, &svid).await.is_ok()
+    })
+    .await;
+    let (size, _) = core.following().witnessed().unwrap();
+    assert!(size > svid.svid.index);
+    core.close().await.unwrap();
 }
 
 /// F3: only who keeps them hears of them, from the head that it keeps.
