@@ -174,7 +174,13 @@ struct Scene {
 
 impl Scene {
     async fn set() -> Self {
+        Self::with_moods([Mood::Good; 3]).await
+    }
+
+    /// Its witnesses are so from the beginning.
+    async fn with_moods(moods: [Mood; 3]) -> Self {
         let scene = Self::unset().await;
+        scene.moods(moods);
         let key = scene.fixture.ledger_key().await;
         for witness in &scene.witnesses {
             witness.with(|inner| inner.log = Some(key.clone()));
@@ -256,12 +262,11 @@ impl Scene {
         size
     }
 
-    /// Root of the checkpoint that is served, which is of `size` records.
-    async fn running_root(&self, size: u64) -> Hash {
+    /// The checkpoint that is served, once the quorum has cosigned one.
+    async fn seen(&self) -> ledger::Checkpoint {
+        self.witnessed().await;
         let (_, note) = get(self.fixture.running().http_listen, "/checkpoint").await;
-        let checkpoint = ledger::Checkpoint::open(&note, &self.fixture.ledger_key().await).unwrap();
-        assert_eq!(checkpoint.size, size);
-        checkpoint.root
+        ledger::Checkpoint::open(&note, &self.fixture.ledger_key().await).unwrap()
     }
 
     async fn pack(&self, index: u64) -> Vec<u8> {
@@ -294,22 +299,23 @@ impl Scene {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_enough_witnesses_have_seen_is_served_and_in_packs_and_in_nothing_else() {
-    let mut scene = Scene::set().await;
     // Two of three are enough.
-    scene.moods([Mood::Good, Mood::Good, Mood::Silent]);
+    let mut scene = Scene::with_moods([Mood::Good, Mood::Good, Mood::Silent]).await;
     let size = scene.witnessed().await;
-    let status = scene.fixture.status().await;
-    let shown = &status["witnesses"];
-    assert_eq!(
-        (&shown["witnessed"]["size"], &shown["witnessed"]["behind"]),
-        (&size.into(), &0.into())
-    );
-    assert!(
-        shown["asked"][2]["failed"].is_string() && shown["asked"][0]["failed"].is_null(),
-        "{shown}"
-    );
+    until(
+        "status says what is witnessed and by whom not",
+        async || {
+            let status = scene.fixture.status().await;
+            let shown = &status["witnesses"];
+            shown["witnessed"]["behind"] == 0
+                && shown["witnessed"]["size"].as_u64() >= Some(size)
+                && shown["asked"][0]["failed"].is_null()
+                && shown["asked"][2]["failed"].is_string()
+        },
+    )
+    .await;
     let http = scene.fixture.running().http_listen;
-    assert_eq!(metric(http, "trilith_server_witnessed_size").await, size);
+    assert!(metric(http, "trilith_server_witnessed_size").await >= size);
 
     // One that grows is witnessed again, and a pack is made under what they have seen.
     scene.fixture.token("m1").await;
@@ -351,16 +357,17 @@ async fn what_enough_witnesses_have_seen_is_served_and_in_packs_and_in_nothing_e
     }
     assert!(plain > 0 && cosigned > Some(size));
 
+    // One request at a time.
+    for witness in &scene.witnesses[..2] {
+        assert_eq!(witness.with(|inner| inner.most_at_once), 1);
+    }
+
     // What was cosigned outlives a restart, also where no witness can be reached.
     let size = scene.witnessed().await;
     scene.moods([Mood::Silent; 3]);
     scene.fixture.stop().await;
     scene.go_on().await;
     assert!(scene.served().await >= Some(size));
-    // Once each at a time.
-    for witness in &scene.witnesses {
-        assert_eq!(witness.with(|inner| inner.most_at_once), 1);
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -418,8 +425,7 @@ async fn a_witness_that_says_another_size_is_given_the_proof_from_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lines_of_others_and_forged_ones_never_count() {
-    let scene = Scene::set().await;
-    scene.moods([Mood::Good, Mood::Forging, Mood::Forging]);
+    let scene = Scene::with_moods([Mood::Good, Mood::Forging, Mood::Forging]).await;
     let size = scene.head().await;
     until("they have all answered", async || {
         let asked = scene
@@ -557,9 +563,9 @@ async fn a_gateway_lets_nobody_in_while_the_witnesses_are_away() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_hears_of_what_witnesses_saw_from_where_it_says_that_it_is() {
     let scene = Scene::set().await;
-    let first = scene.witnessed().await;
+    let before = scene.seen().await;
+    let first = before.size;
     let key = scene.fixture.ledger_key().await;
-    let before = scene.running_root(first).await;
     let machine = scene.fixture.join("m1").await;
     let later = scene.witnessed().await;
     assert!(later > first);
@@ -579,7 +585,7 @@ async fn an_agent_hears_of_what_witnesses_saw_from_where_it_says_that_it_is() {
         .iter()
         .map(|hash| hash.as_slice().try_into().unwrap())
         .collect();
-    ledger::merkle::verify_consistency(first, &before, next.size, &next.root, &proof).unwrap();
+    ledger::merkle::verify_consistency(first, &before.root, next.size, &next.root, &proof).unwrap();
 
     // Another that has not asked hears of workloads and nothing else.
     let machine = scene.fixture.join("m2").await;
@@ -597,10 +603,10 @@ async fn an_agent_hears_of_what_witnesses_saw_from_where_it_says_that_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_could_never_be_met_starts_no_server() {
-    let dir = tempfile::tempdir().unwrap();
     let key = Cosigner::new("witness.example/1", key(crypto::Algorithm::Ed25519)).unwrap();
     let key = key.key();
     let refused = async |policy: &str| {
+        let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("witnesses.policy");
         std::fs::write(&path, policy).unwrap();
         let more = format!("[witnesses]\npolicy = \"{}\"\n", path.display());
