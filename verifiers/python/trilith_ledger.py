@@ -143,6 +143,8 @@ seal-approval: ring=s epoch=d label=s pcrs=[Pcr] policy=h policy_ref=h key=b sig
 delegation: jti=s tbs=g issuer=g not_before=n not_after=n chain=[s] rests_on?=[s] actions=[s]|null resources=[s]|null \
 node=s
 invariant-approval: version=h base=h|null base_index=d subject=Blob changes=u signatures=[AuthorSignature]
+misbehaviour: origin=s ledger_key=b by=s kind=s proved=t first=SignedHead second=SignedHead detail=s
+SignedHead: size=d root=g note=Blob
 Blob: sha256=h length=d
 JwtAuthority: kid=s spki=b
 Invariant: id=s any_data=s today=s text?=h

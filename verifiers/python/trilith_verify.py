@@ -186,6 +186,8 @@ def grounds(record):
         blobs = body["evidence"] + [body["facts_blob"]]
     elif kind in ("estate-version", "proof", "invariant-approval"):
         blobs = [body["subject" if kind == "invariant-approval" else "blob"]]
+    elif kind == "misbehaviour":
+        blobs = [body["first"]["note"], body["second"]["note"]]
     return [int(place) for place in places if place is not None], [blob["sha256"] for blob in blobs if blob]
 
 # The whole.
@@ -244,6 +246,9 @@ def verify(pack, domain, key, policy=None):
                 raise Failure("PACK-BLOB", name, "no record names it, or its content is not what its name says")
         if kind == "certificate":
             raise Failure("PACK-CERTIFICATE", name, "certificates cannot be checked here")
+    for (number, index), record in records.items():
+        if record.kind == "misbehaviour":
+            check_misbehaviour(record.body, sections, f"record/{number}/{index}")
     blobs = sum(name.startswith("blob/") for name in sections)
     told = document(question, heads, records, shown, blobs)
     if not reached:  # It says nothing of what is in the ledger, and so stands beside what is told of each.
@@ -285,6 +290,27 @@ def open_anchor(body, where, keys):
     if (opened.size, opened.root) != (int(body["size"]), unbase64(body["root"])):
         raise Failure("PACK-ANCHOR", where, "its size and root are not those of its checkpoint")
     return body["checkpoint"], opened
+
+def check_misbehaviour(body, sections, where):
+    """What a record says of two notes is what they show; where one of them is not in the pack, that is a doubt."""
+    notes = [sections.get(f"blob/{body[which]['note']['sha256']}") for which in ("first", "second")]
+    if None in notes:
+        return
+    spki, heads = unbase64(body["ledger_key"]), []
+    key = Key(body["origin"], spki[-32:])
+    try:
+        for which, note in zip(("first", "second"), notes):
+            heads.append(open_checkpoint(note.decode(), key, where)[0])
+            said = int(body[which]["size"]), unbase64(body[which]["root"])
+            heads += [] if said == heads[-1][1:] and key.spki == spki and is_origin(key.origin) else [None, None]
+    except (Failure, UnicodeDecodeError):
+        heads = []
+    kind = None
+    if len(heads) == 2 and heads[0] != heads[1]:
+        more = heads[1].size - heads[0].size
+        kind = "fork" if more == 0 else "rollback" if more < 0 else "unproven" if heads[0].size else None
+    if (kind, kind == "fork") != (body["kind"], body["proved"]):
+        raise Failure("PACK-MISBEHAVIOUR", where, "the two notes do not show what the record says")
 
 def check_complete(sections, question, trust, heads, records, used, entries):
     """Finds the answers again. What is missing or does not belong is refused; what may be missing is a doubt."""

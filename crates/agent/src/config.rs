@@ -35,6 +35,9 @@ pub struct AgentConfig {
     /// does `ValidateJWTSVID` here; tokens for others are shorter without. Alike on every machine.
     #[serde(default = "default_true")]
     pub jwt_receipt: bool,
+    /// Who has to have seen the server's ledger. Absent: its key is believed.
+    #[serde(default)]
+    pub witnesses: Option<WitnessesConfig>,
     pub join: JoinConfig,
     /// What is kept of the node's key on a machine with a TPM, where the server approves boots.
     #[serde(default)]
@@ -58,6 +61,24 @@ pub enum SealConfig {
     Rejoin,
     /// It is not kept: each start of the agent joins anew. A state that was sealed is opened once more.
     Off,
+}
+
+/// Whoever takes the server's keys can issue to this machine alone; not with the cosignatures of witnesses that look
+/// at all of its ledger.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WitnessesConfig {
+    /// The file that names them and how many are enough, as c2sp.org/tlog-policy has it. Not the server's copy: from
+    /// the witnesses' operators.
+    pub policy: PathBuf,
+    /// Nothing new is handed out once enough witnesses have not looked at the server's ledger for so many seconds, by
+    /// their clocks. 900: the server tells of them once a minute, and SVIDs are renewed long before they end.
+    #[serde(default = "max_unwitnessed_s")]
+    pub max_unwitnessed_s: u64,
+}
+
+const fn max_unwitnessed_s() -> u64 {
+    900
 }
 
 /// What the agent may make the kernel enforce.

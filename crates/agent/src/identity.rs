@@ -13,6 +13,7 @@ use crate::receipts::Receipts;
 use crate::sealed::{self, SealError, Sealing};
 use crate::shared::Shared;
 use crate::trust::{self, Current};
+use crate::witnessed::Witnessing;
 use attest::transcript;
 use crypto::{KeyPair, Signer};
 use facts::{Finding, Timestamp};
@@ -118,6 +119,14 @@ impl Identity {
         let receipts = receipts.map_err(IdentityError::Refused)?;
         recorded(&receipts, trust_domain, &state)?;
         // There is one identity in the life of a process.
+        if let Some(witnesses) = &config.witnesses {
+            let opened = Witnessing::open(witnesses, &config.data_dir, receipts.key().clone());
+            drop(
+                shared
+                    .witnessing
+                    .set(opened.map_err(IdentityError::Refused)?),
+            );
+        }
         drop(shared.receipts.set(receipts));
         // INVARIANT: what does not open stays in its place until something that holds takes it.
         if unopened {

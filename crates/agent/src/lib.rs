@@ -45,11 +45,14 @@ mod shared;
 mod source;
 mod sync;
 mod trust;
+mod witnessed;
 mod workloads;
 
 pub use device::memory::hide;
 
-pub use config::{AgentConfig, ConfigError, JoinConfig, Paravisor, SealConfig, TeeConfig, Token};
+pub use config::{
+    AgentConfig, ConfigError, JoinConfig, Paravisor, SealConfig, TeeConfig, Token, WitnessesConfig,
+};
 pub use identity::IdentityError;
 pub use join::JoinError;
 pub use node_state::StateError;

@@ -2,8 +2,10 @@
 //! workloads, that it is the one that was asked for.
 //!
 //! The ledger's key was pinned at first contact and is parsed once. The agent does not follow the chain of
-//! checkpoints, so a receipt under a forked one passes here; gateways, which follow it, refuse that.
+//! checkpoints: a receipt under a forked one passes here, unless witnesses are asked for (`witnessed`), and gateways,
+//! which follow it, refuse it.
 
+use crate::witnessed::Witnessing;
 use crypto::PublicKey;
 use facts::{Finding, Timestamp};
 use ledger::LedgerKey;
@@ -30,6 +32,11 @@ impl Receipts {
         Ok(Self { ledger })
     }
 
+    /// Of the server's ledger.
+    pub(crate) const fn key(&self) -> &LedgerKey {
+        &self.ledger
+    }
+
     /// An X.509-SVID that is valid now and was recorded.
     ///
     /// # Errors
@@ -50,9 +57,14 @@ impl Receipts {
         &self,
         bundle: &Bundle,
         svid: &v1::X509Svid,
+        witnessing: Option<&Witnessing>,
         now: Timestamp,
     ) -> Result<(), Finding> {
         let valid = self.x509(bundle, &svid.certificate_chain, now)?;
+        if let Some(witnessing) = witnessing {
+            let recorded = receipt::check(&valid, self.key())?;
+            witnessing.check(&recorded.receipt.checkpoint, now)?;
+        }
         let same = valid.spiffe_id.as_str() == svid.spiffe_id
             && valid.serial == svid.serial
             && valid.public_key.spki_sha256().as_slice() == svid.public_key_sha256;

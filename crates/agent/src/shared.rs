@@ -5,6 +5,7 @@
 
 use crate::attestor::Process;
 use crate::receipts::Receipts;
+use crate::witnessed::Witnessing;
 use crate::workloads::Workloads;
 use arc_swap::ArcSwapOption;
 use spiffe_core::Bundle;
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) bundle: ArcSwapOption<Bundle>,
     /// Set once the node has an identity, before anything is served.
     pub(crate) receipts: OnceLock<Receipts>,
+    /// Set with it, where the configuration names witnesses.
+    pub(crate) witnessing: OnceLock<Witnessing>,
 }
 
 impl Shared {
@@ -34,6 +37,7 @@ impl Shared {
             clock: Notify::new(),
             bundle: ArcSwapOption::empty(),
             receipts: OnceLock::new(),
+            witnessing: OnceLock::new(),
         })
     }
 

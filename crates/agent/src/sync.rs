@@ -10,6 +10,7 @@ use crate::identity::{Identity, is_lock, is_over, lock};
 use crate::join::finding_of;
 use crate::shared::Shared;
 use crate::trust::{self, Current};
+use crate::witnessed::ELSEWHERE;
 use crate::workloads::{FreshKey, Subject};
 use facts::{Finding, Timestamp};
 use link::{LinkError, MAX_MESSAGE};
@@ -49,6 +50,8 @@ pub(crate) enum SyncError {
     Closed,
     #[error("the server does not read")]
     Stuck,
+    #[error("{0}")]
+    Forked(Finding),
 }
 
 impl From<tonic::Status> for SyncError {
@@ -141,6 +144,12 @@ impl Sync {
             enforces: self.enforcer.installs(),
         };
         send(&sender, v1::node_message::Message::Hello(hello)).await?;
+        if let Some(witnessing) = self.shared.witnessing.get() {
+            let keeps = v1::Keeps {
+                size: witnessing.size(),
+            };
+            send(&sender, v1::node_message::Message::Keeps(keeps)).await?;
+        }
         // Before anything is asked for that is decided by it.
         let enforced = self.enforcer.reported().await;
         let message = v1::node_message::Message::Enforcement(enforced.clone());
@@ -204,6 +213,11 @@ impl Sync {
                         let enforcer = Arc::clone(&self.enforcer);
                         // What comes of it is told like any change.
                         drop(tokio::task::spawn_blocking(move || enforcer.take(&sent)));
+                    }
+                    Some(v1::NodeUpdate { update: Some(Update::Witnessed(sent)) }) => {
+                        if let Some(keeps) = self.witnessed(sent).await? {
+                            send(&sender, v1::node_message::Message::Keeps(keeps)).await?;
+                        }
                     }
                     Some(update) => self.take(update).await,
                     None => return Err(SyncError::Closed),
@@ -292,12 +306,39 @@ impl Sync {
                 Update::Heartbeat(_)
                 | Update::Attest(_)
                 | Update::Approvals(_)
-                | Update::Enforce(_),
+                | Update::Enforce(_)
+                | Update::Witnessed(_),
             )
             | None => {}
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();
+    }
+
+    /// What witnesses have cosigned. A server that shows another history is left, and nothing more is taken of it.
+    /// What to say where it has another idea of what is kept here.
+    async fn witnessed(&self, sent: v1::Witnessed) -> Result<Option<v1::Keeps>, SyncError> {
+        let shared = Arc::clone(&self.shared);
+        let taken = tokio::task::spawn_blocking(move || {
+            let witnessing = shared.witnessing.get()?;
+            let taken = witnessing.take(&sent, Timestamp::now());
+            Some((taken, witnessing.size()))
+        });
+        let Ok(Some((taken, size))) = taken.await else {
+            return Ok(None);
+        };
+        match taken {
+            // What was refused for want of it is asked for again.
+            Ok(true) => self.shared.with(|core| core.reconsider(Vec::new())),
+            Ok(false) => {}
+            Err(finding) if finding.code == ELSEWHERE => return Ok(Some(v1::Keeps { size })),
+            Err(finding) if finding.code == "AGENT-LEDGER-FORKED" => {
+                tracing::error!(%finding, "the server is not believed");
+                return Err(SyncError::Forked(finding));
+            }
+            Err(finding) => tracing::warn!(%finding, "not witnessed"),
+        }
+        Ok(None)
     }
 
     /// What was not recorded, or is not what was asked for, is handed to nobody.
@@ -306,7 +347,9 @@ impl Sync {
         let refused = &mut issued.refused;
         issued.svids.retain(|svid| {
             let checked = match &trusted {
-                Some((bundle, receipts)) => receipts.issued(bundle, svid, now),
+                Some((bundle, receipts)) => {
+                    receipts.issued(bundle, svid, self.shared.witnessing.get(), now)
+                }
                 None => Err(Finding::new("AGENT-OFFLINE", "no trust bundle is known yet")),
             };
             let Err(finding) = checked else { return true };

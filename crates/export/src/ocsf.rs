@@ -323,7 +323,11 @@ fn base(record: Option<&Record>) -> Mapped {
     if matches!(
         kind,
         None | Some(
-            RecordType::Gap | RecordType::Recovery | RecordType::JoinRefused | RecordType::Lock
+            RecordType::Gap
+                | RecordType::Recovery
+                | RecordType::JoinRefused
+                | RecordType::Lock
+                | RecordType::Misbehaviour
         )
     ) {
         mapped.severity = MEDIUM;

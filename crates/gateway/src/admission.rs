@@ -32,7 +32,7 @@ impl Following {
     /// and whose checkpoint lies on the followed chain.
     ///
     /// # Errors
-    /// `GATEWAY-STALE`, `GATEWAY-NO-ESTATE`, `GATEWAY-FOREIGN-DOMAIN`, `GATEWAY-REVOKED`,
+    /// `GATEWAY-STALE`, `GATEWAY-UNWITNESSED`, `GATEWAY-NO-ESTATE`, `GATEWAY-FOREIGN-DOMAIN`, `GATEWAY-REVOKED`,
     /// `GATEWAY-BELOW-FLOOR`, `GATEWAY-UNDECLARED`, and the codes of `svid-tls` and `spiffe` for SVID and receipt.
     pub async fn admit(
         &self,
@@ -40,6 +40,7 @@ impl Following {
         now: Timestamp,
     ) -> Result<Principal, Finding> {
         let current = self.fresh(now)?;
+        self.seen_by_others(now)?;
         let svid = svid_tls::peer::validate(chain, self, now)?;
         if !svid.spiffe_id.is_member_of(self.trust_domain()) {
             return Err(Finding::new(

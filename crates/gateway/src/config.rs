@@ -1,11 +1,14 @@
 //! What every gateway's configuration holds, whatever its protocol.
 
+use crate::Watch;
 use facts::Finding;
+use ledger::Policy;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use spiffe_core::TrustDomain;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// The part of `gateway.toml` that all gateways share.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -30,6 +33,54 @@ pub struct Config {
     /// Health and metrics over plain HTTP. Off by default; keep it on loopback: metrics tell who connects.
     #[serde(default)]
     pub http_listen: Option<SocketAddr>,
+    /// Who has to have seen the server's ledger. Absent: its key is believed.
+    #[serde(default)]
+    pub witnesses: Option<Witnesses>,
+}
+
+/// Whoever takes the server's keys can sign another history for this gateway alone; not with the cosignatures of
+/// witnesses that look at all of it.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Witnesses {
+    /// The file that names them and how many are enough, as c2sp.org/tlog-policy has it. Not the server's copy: from
+    /// the witnesses' operators.
+    pub policy: PathBuf,
+    /// New sessions are refused once enough witnesses have not looked at the followed ledger for so many seconds, by
+    /// their clocks. Sessions that are open go on. 600: a witness that is down for some minutes stops nobody, and a
+    /// second history is followed for no longer.
+    #[serde(default = "max_unwitnessed_s")]
+    pub max_unwitnessed_s: u64,
+}
+
+const fn max_unwitnessed_s() -> u64 {
+    600
+}
+
+impl Witnesses {
+    /// Reads the policy. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `GATEWAY-CONFIG`.
+    pub fn read(&self) -> Result<Watch, Finding> {
+        let wrong = |what: String| {
+            Finding::new("GATEWAY-CONFIG", format!("witnesses.policy: {what}"))
+                .observed(self.policy.display().to_string())
+                .next("correct gateway.toml, or the policy that it names")
+        };
+        let text = std::fs::read(&self.policy).map_err(|error| wrong(error.to_string()))?;
+        let policy = Policy::parse(&text).map_err(|error| wrong(facts::with_causes(&error)))?;
+        if policy.asks_for_none() {
+            return Err(wrong("its quorum is `none`".to_owned()));
+        }
+        if self.max_unwitnessed_s == 0 {
+            return Err(wrong("`max_unwitnessed_s` is 1 or more".to_owned()));
+        }
+        Ok(Watch {
+            policy,
+            longest: Duration::from_secs(self.max_unwitnessed_s),
+        })
+    }
 }
 
 fn default_workload_socket() -> PathBuf {

@@ -108,7 +108,10 @@ impl Core {
         )?;
         let followed = config.data_dir.join("followed");
         directory(&followed)?;
-        let (following, questions) = Following::open(trust_domain.clone(), key, &followed)?;
+        let watch = config.witnesses.as_ref();
+        let watch = watch.map(crate::Witnesses::read).transpose()?;
+        let (following, questions) =
+            Following::open_watched(trust_domain.clone(), key, &followed, watch)?;
 
         let metrics = Arc::new(Metrics::default());
         let id = trust_domain
@@ -118,7 +121,10 @@ impl Core {
         if let Some(address) = config.http_listen {
             let ready = {
                 let following = following.clone();
-                move || following.fresh(Timestamp::now()).is_ok()
+                move || {
+                    let now = Timestamp::now();
+                    following.fresh(now).is_ok() && following.seen_by_others(now).is_ok()
+                }
             };
             let served = Arc::clone(&metrics).serve(address, ready).await;
             listening = Some(served.map_err(CoreError::Metrics)?);

@@ -50,7 +50,7 @@ impl Following {
     /// admitted: the token is no bearer's and counts with nobody else.
     ///
     /// # Errors
-    /// `GATEWAY-STALE`, `GATEWAY-NO-ESTATE`, `FOLLOW-FORKED`, `FOLLOW-CHECKPOINT-UNKNOWN`,
+    /// `GATEWAY-STALE`, `GATEWAY-UNWITNESSED`, `GATEWAY-NO-ESTATE`, `FOLLOW-FORKED`, `FOLLOW-CHECKPOINT-UNKNOWN`,
     /// `DELEGATION-TOKEN-…`, `DELEGATION-WORDS`, `DELEGATION-CHAIN`.
     pub async fn delegated(
         &self,
@@ -59,6 +59,7 @@ impl Following {
         now: Timestamp,
     ) -> Result<Delegated, Finding> {
         self.fresh(now)?;
+        self.seen_by_others(now)?;
         let parsed = DelegationToken::parse(token)?;
         let bundle = self.bundle().ok_or_else(|| {
             Finding::new(

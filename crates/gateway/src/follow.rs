@@ -9,9 +9,11 @@ mod apply;
 mod client;
 mod recover;
 mod store;
+mod witnessed;
 
 pub(crate) use client::Client;
 pub use recover::Step;
+pub use witnessed::Watch;
 
 use crate::chain::Chain;
 use crate::revocations::Revocations;
@@ -28,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Carried, Store};
 use tokio::sync::{mpsc, watch};
+use witnessed::Witnessed;
 
 /// The estate that decides now.
 pub struct Current {
@@ -56,6 +59,8 @@ struct Held {
     unsettled: Vec<Target>,
     /// Highest record that was applied.
     applied: u64,
+    /// The newest that the witnesses of `watch` have cosigned.
+    witnessed: Option<Witnessed>,
 }
 
 /// The last word from the server.
@@ -78,6 +83,8 @@ pub struct Following(Arc<Inner>);
 
 struct Inner {
     trust_domain: TrustDomain,
+    /// Who has to have seen what is followed.
+    watch: Option<Watch>,
     held: Mutex<Held>,
     current: ArcSwapOption<Current>,
     bundle: ArcSwapOption<Bundle>,
@@ -101,9 +108,23 @@ impl Following {
         key: LedgerKey,
         directory: &Path,
     ) -> Result<(Self, Questions), Finding> {
+        Self::open_watched(trust_domain, key, directory, None)
+    }
+
+    /// As [`Following::open`], and lets nobody in on what the witnesses of `watch` have not seen for long.
+    ///
+    /// # Errors
+    /// As [`Following::open`].
+    pub fn open_watched(
+        trust_domain: TrustDomain,
+        key: LedgerKey,
+        directory: &Path,
+        watch: Option<Watch>,
+    ) -> Result<(Self, Questions), Finding> {
         let (questions, asked) = mpsc::channel(64);
         let following = Self(Arc::new(Inner {
             trust_domain,
+            watch,
             held: Mutex::new(Held {
                 chain: Chain::new(key),
                 revocations: Revocations::default(),
@@ -113,6 +134,7 @@ impl Following {
                 carried: Vec::new(),
                 unsettled: Vec::new(),
                 applied: 0,
+                witnessed: None,
             }),
             current: ArcSwapOption::empty(),
             bundle: ArcSwapOption::empty(),

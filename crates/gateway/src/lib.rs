@@ -35,10 +35,10 @@ mod told;
 
 pub use admission::Principal;
 pub use chain::{Chain, Place};
-pub use config::Config;
+pub use config::{Config, Witnesses};
 pub use core::{Core, CoreError};
 pub use delegated::{Delegated, DelegatedLink};
-pub use follow::{Current, Following, Questions, Step};
+pub use follow::{Current, Following, Questions, Step, Watch};
 pub use metrics::{Metrics, serve as serve_metrics};
 pub use own::OwnIdentity;
 pub use recorder::{

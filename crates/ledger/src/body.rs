@@ -10,6 +10,7 @@ mod authority;
 mod delegation;
 mod estate;
 mod issuance;
+mod misbehaviour;
 mod upkeep;
 
 pub use access::{
@@ -26,6 +27,7 @@ pub use estate::{
     AuthorSignature, BlobRef, EstateVersion, InvariantApproval, InvariantResult, Proof,
 };
 pub use issuance::{AssumeRefused, Issuance, Revocation, SvidKind, Target, TargetKind};
+pub use misbehaviour::{Misbehaviour, SignedHead};
 pub use upkeep::{Admin, Anchor, Gap, Recovery, Retention, Snapshot, Start, Stop};
 
 use crate::{Record, RecordBuilder, RecordError, RecordType};
@@ -94,6 +96,7 @@ bodies!(
     SealApproval,
     InvariantApproval,
     Delegation,
+    Misbehaviour,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

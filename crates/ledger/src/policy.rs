@@ -181,6 +181,9 @@ pub struct Quorum {
     pub reached: bool,
     /// Verified, in the order of the policy's witnesses.
     pub cosignatures: Vec<Cosignature>,
+    /// The latest time, in seconds since 1970, at which witnesses that are enough by themselves had seen the
+    /// checkpoint, by their clocks; `None` if they are not enough, or the policy asks for none.
+    pub time: Option<u64>,
 }
 
 impl Policy {
@@ -211,21 +214,38 @@ impl Policy {
         self.quorum.is_none()
     }
 
+    /// Whether those of the witnesses that `counts` holds of would be enough.
+    #[must_use]
+    pub fn can_be_reached(&self, counts: impl Fn(&PolicyWitness) -> bool) -> bool {
+        let counted: Vec<bool> = self.witnesses.iter().map(counts).collect();
+        self.reached(&counted)
+    }
+
     /// Verifies the line of every witness that has one in `note`, and weighs them.
     ///
     /// Lines of keys that the policy does not name are ignored. A witness's line that does not verify is an
     /// error: "such a note is malformed", and so is a second line.
     pub fn judge(&self, note: &Note) -> Result<Quorum, CheckpointError> {
-        let mut cosignatures = Vec::new();
-        let mut cosigned = Vec::with_capacity(self.witnesses.len());
+        let mut found = Vec::with_capacity(self.witnesses.len());
         for witness in &self.witnesses {
-            let found = witness.key.verify(note)?;
-            cosigned.push(found.is_some());
-            cosignatures.extend(found);
+            found.push(witness.key.verify(note)?);
         }
+        // Whether those are enough that had seen it at `time` or later.
+        let enough = |time: u64| {
+            let since =
+                |held: &Option<Cosignature>| held.as_ref().is_some_and(|it| it.time >= time);
+            let cosigned: Vec<bool> = found.iter().map(since).collect();
+            self.reached(&cosigned)
+        };
+        let reached = enough(0);
+        let times = found.iter().flatten().map(|line| line.time);
+        let time = times
+            .filter(|time| self.quorum.is_some() && enough(*time))
+            .max();
         Ok(Quorum {
-            reached: self.reached(&cosigned),
-            cosignatures,
+            reached,
+            cosignatures: found.into_iter().flatten().collect(),
+            time,
         })
     }
 

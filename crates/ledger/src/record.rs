@@ -136,6 +136,8 @@ record_types! {
     InvariantApproval = "invariant-approval",
     /// Somebody lets another act for them.
     Delegation = "delegation",
+    /// A ledger's key signed what cannot be of one ledger that only grows.
+    Misbehaviour = "misbehaviour",
 }
 
 impl fmt::Display for RecordType {

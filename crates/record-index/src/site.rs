@@ -3,13 +3,15 @@
 
 use crate::follow::{Followed, Index};
 use crate::{Error, Filter};
-use ledger::{HexDigest, Receipt};
+use ledger::{Checkpoint, HexDigest, Note, Receipt};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The file of an index, in the folder of its ledger.
 const FILE: &str = "index.sqlite";
+/// The newest cosigned checkpoint, in a server's folder.
+const WITNESSED: &str = "witnessed";
 /// As the server keeps them.
 const BLOB_BYTES: usize = 128 << 20;
 
@@ -21,6 +23,8 @@ pub struct Source {
     pub(crate) index: Index,
     /// What is asked about: set by [`Site::catch_up`], the same for all of an answer.
     pub(crate) head: Arc<Head>,
+    /// What the server's witnesses have cosigned, as it keeps that.
+    witnessed: Option<Head>,
 }
 
 /// Ledgers that are asked together.
@@ -45,6 +49,7 @@ impl Source {
             server,
             index,
             head,
+            witnessed: None,
         }
     }
 
@@ -74,15 +79,36 @@ impl Source {
         self.head.checkpoint.size
     }
 
-    /// The receipt of a record under the head that the answer is up to.
+    /// The receipt of a record, under the newest checkpoint that witnesses have cosigned where that reaches it, else
+    /// under the head that the answer is up to.
     pub fn receipt(&self, index: u64) -> Result<Receipt, Error> {
         let record = self.reader().record(index)?;
+        let witnessed = self.witnessed.as_ref();
+        let reaches = |head: &&Head| index < head.checkpoint.size;
+        let head = witnessed.filter(reaches).unwrap_or(&self.head);
         Ok(Receipt {
             record: record.into_bytes(),
             index,
-            proof: self.reader().inclusion(index, self.size())?,
-            checkpoint: self.head.note.as_ref().to_owned(),
+            proof: self.reader().inclusion(index, head.checkpoint.size)?,
+            checkpoint: head.note.as_ref().to_owned(),
         })
+    }
+
+    /// Takes what the server keeps in `path` of its witnesses, if it is of this ledger. Whoever reads a receipt judges
+    /// the lines.
+    fn witnessed_in(&mut self, path: &Path) {
+        let read = std::fs::read_to_string(path).ok();
+        self.witnessed = read.and_then(|note| {
+            let parsed = Note::parse(&note).ok()?;
+            let checkpoint = Checkpoint::parse(&parsed.text).ok()?;
+            let ours = checkpoint.origin == self.head.checkpoint.origin
+                && checkpoint.size <= self.reader().size()
+                && self.reader().root(checkpoint.size).ok()? == checkpoint.root;
+            ours.then(|| Head {
+                checkpoint,
+                note: note.into(),
+            })
+        });
     }
 }
 
@@ -99,7 +125,11 @@ impl Site {
             return Err(Error::NoLedger(folder.to_owned()));
         }
         let mut notes = Vec::new();
-        let mut sources = vec![source(&own, indices, &mut notes)?];
+        let mut first = source(&own, indices, &mut notes)?;
+        if first.server {
+            first.witnessed_in(&folder.join(WITNESSED));
+        }
+        let mut sources = vec![first];
         for mirror in folders(&folder.join("mirrors")) {
             match source(&mirror, indices, &mut notes) {
                 Ok(source) => sources.push(source),

@@ -507,6 +507,12 @@ fn body_terms(
                 record.expect_body::<body::Anchor>()?.gateway,
             );
         }
+        RecordType::Misbehaviour => {
+            add(
+                Dimension::Identity,
+                record.expect_body::<body::Misbehaviour>()?.by,
+            );
+        }
         _ => {}
     }
     Ok(())

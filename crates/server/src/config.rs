@@ -2,9 +2,11 @@
 
 mod oidc;
 mod tee_fetch;
+mod witnesses;
 
 pub use self::oidc::Oidc;
 pub use tee_fetch::{TeeFetch, TeeSource, TeeVendor};
+pub use witnesses::Witnesses;
 
 use facts::Finding;
 use schemars::JsonSchema;
@@ -48,6 +50,9 @@ pub struct Config {
     /// anything.
     #[serde(default)]
     pub tee_fetch: Option<TeeFetch>,
+    /// Who cosigns this ledger's checkpoints. Absent: nobody is asked, and who follows it believes its key.
+    #[serde(default)]
+    pub witnesses: Option<Witnesses>,
     pub custody: Custodies,
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -253,6 +258,8 @@ pub enum ConfigError {
     TrustDomain(String),
     #[error("[[oidc]]: {0}")]
     Oidc(String),
+    #[error("[witnesses]: {0}")]
+    Witnesses(String),
 }
 
 impl ConfigError {
@@ -306,6 +313,9 @@ impl Config {
             fetch.check()?;
         }
         Oidc::check(&self.oidc)?;
+        if let Some(witnesses) = &self.witnesses {
+            witnesses.check()?;
+        }
         let day = 86_400;
         for (key, value, low, high) in [
             ("lifetimes.x509_s", self.lifetimes.x509_s, 10, day),
@@ -387,6 +397,9 @@ impl Config {
         }
         for oidc in &mut self.oidc {
             oidc.rebase(base);
+        }
+        if let Some(witnesses) = &mut self.witnesses {
+            witnesses.rebase(base);
         }
         for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
             let Custody::File { dir } = custody;

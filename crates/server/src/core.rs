@@ -4,6 +4,7 @@
 use crate::attesting::Watched;
 use crate::authority::Authority;
 use crate::config::Config;
+use crate::cosign::Witnesses;
 use crate::current::{self, Current};
 use crate::endorsements::Endorsements;
 use crate::enforcing::Enforcing;
@@ -82,6 +83,8 @@ pub(crate) struct Core {
     /// The `start` record of a server that may not sign: it comes with the recovery.
     pub(crate) unstarted: Mutex<Option<ledger::body::Start>>,
     pub(crate) mirrors: Mirrors,
+    /// Who cosigns; `None` if nobody is asked.
+    pub(crate) witnesses: Option<Witnesses>,
     pub(crate) metrics: Metrics,
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
     pub(crate) busy: Mutex<HashSet<String>>,

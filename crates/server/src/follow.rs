@@ -2,10 +2,14 @@
 //! deltas; and the way back, the gateway's own ledger, mirrored and anchored here.
 
 mod anchor;
+mod misbehaviour;
 mod standing;
 
+pub(crate) use standing::contradicted;
+
 use crate::core::Core;
-use crate::hub::{Batch, Published};
+use crate::cosign::Witnesses;
+use crate::hub::{Batch, Published, witnessed_delta};
 use crate::join::peer;
 use crate::mirrors::{Mirrors, ledger_key};
 use crate::refusal::Refusal;
@@ -298,6 +302,14 @@ impl Follower {
                 old_size: from,
                 consistency: proof.iter().map(|hash| hash.to_vec()).collect(),
             })];
+            // One that is of a later head than the published one comes as a delta.
+            let witnessed = core.witnesses.as_ref().and_then(Witnesses::newest);
+            if let Some(witnessed) = witnessed.filter(|witnessed| witnessed.size <= size) {
+                deltas.extend(witnessed_delta(&witnessed, size, |old, new| {
+                    let proof = reader.consistency(old, new).ok()?;
+                    Some(proof.iter().map(|hash| hash.to_vec()).collect())
+                }));
+            }
             for index in indices {
                 let receipt = receipt(reader, index, &published)?;
                 let blob = match &estate {

@@ -2,6 +2,7 @@
 //! Nothing here is secret; entry bundles name identities and are served on loopback or when configured.
 
 use crate::core::Core;
+use crate::cosign::Witnesses;
 use axum::Router;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
@@ -10,6 +11,9 @@ use axum::routing::get;
 use ledger::tile::{Kind, TilePath};
 use serde_json::json;
 use std::sync::Arc;
+
+/// A tile's bytes, also a partial one's, are those for ever.
+const IMMUTABLE: &str = "public, max-age=604800, immutable";
 
 pub(crate) fn router(core: Arc<Core>, entries: bool) -> Router {
     Router::new()
@@ -61,9 +65,14 @@ async fn metrics(State(shared): State<Shared>) -> Response {
     ([(header::CONTENT_TYPE, kind)], core.metrics.text()).into_response()
 }
 
-/// c2sp.org/tlog-tiles, "Checkpoints": "text/plain; charset=utf-8", short caching.
+/// c2sp.org/tlog-tiles, "Checkpoints": "text/plain; charset=utf-8", short caching. Where there are witnesses, the
+/// newest that enough of them have cosigned: what somebody else may be shown differently is not handed out.
 async fn checkpoint(State(shared): State<Shared>) -> Response {
-    let note = shared.core.journal.reader().head().note.as_ref().to_owned();
+    let witnesses = shared.core.witnesses.as_ref();
+    let note = match witnesses.and_then(Witnesses::newest) {
+        Some(witnessed) => witnessed.note.as_ref().to_owned(),
+        None => shared.core.journal.reader().head().note.as_ref().to_owned(),
+    };
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::CACHE_CONTROL, "no-store"),
@@ -93,8 +102,11 @@ async fn tile(State(shared): State<Shared>, Path(path): Path<String>) -> Respons
     let read = tokio::task::spawn_blocking(move || reader.tile(&path)).await;
     match read {
         Ok(Ok(Some(bytes))) => {
-            let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
-            (kind, bytes).into_response()
+            let headers = [
+                (header::CONTENT_TYPE, "application/octet-stream"),
+                (header::CACHE_CONTROL, IMMUTABLE),
+            ];
+            (headers, bytes).into_response()
         }
         Ok(Ok(None)) => StatusCode::NOT_FOUND.into_response(),
         Ok(Err(error)) => {

@@ -4,6 +4,7 @@
 //! one, each with the proof that it extends the one before. The journal's thread is the only publisher
 //! of checkpoints; cuts come from anybody.
 
+use crate::cosign::Witnessed;
 use proto::v1::{CheckpointDelta, Cut, Delta, delta};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
@@ -83,6 +84,23 @@ impl Hub {
         }]);
     }
 
+    /// Tells followers what witnesses have cosigned, with the proof that the published checkpoint extends it. Whoever
+    /// subscribes later is told with what it begins with.
+    pub(crate) fn witnessed(
+        &self,
+        witnessed: &Witnessed,
+        consistency: impl FnOnce(u64, u64) -> Option<Vec<Vec<u8>>>,
+    ) {
+        let published = self.lock();
+        if self.sender.receiver_count() == 0 {
+            return;
+        }
+        if let Some(delta) = witnessed_delta(witnessed, published.size, consistency) {
+            // Under the lock: the checkpoint that the proof leads to has been sent, and none after it.
+            self.send(vec![Delta { delta: Some(delta) }]);
+        }
+    }
+
     /// A revocation acts first: gateways cut now, the record follows.
     pub(crate) fn cut(&self, cut: Cut) {
         self.send(vec![Delta {
@@ -104,6 +122,19 @@ impl Hub {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// For whoever knows the published checkpoint of `known` records.
+pub(crate) fn witnessed_delta(
+    witnessed: &Witnessed,
+    known: u64,
+    consistency: impl FnOnce(u64, u64) -> Option<Vec<Vec<u8>>>,
+) -> Option<delta::Delta> {
+    Some(delta::Delta::Witnessed(proto::v1::Witnessed {
+        checkpoint: witnessed.note.as_ref().to_owned(),
+        known_size: known,
+        consistency: consistency(witnessed.size, known)?,
+    }))
 }
 
 #[cfg(test)]

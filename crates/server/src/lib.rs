@@ -28,6 +28,7 @@ pub mod bench;
 mod config;
 mod connection;
 mod core;
+mod cosign;
 mod crl;
 mod current;
 mod delegating;
@@ -61,7 +62,7 @@ mod workloads;
 
 pub use config::{
     Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc, TeeFetch,
-    TeeSource, TeeVendor,
+    TeeSource, TeeVendor, Witnesses,
 };
 pub use past::Past;
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

@@ -28,6 +28,14 @@ pub(crate) struct Outcome {
     pub(crate) outcome: String,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct WitnessOutcome {
+    /// Its address.
+    pub(crate) witness: String,
+    /// `cosigned` or `failed`.
+    pub(crate) outcome: &'static str,
+}
+
 /// All of them. Cheap to clone handles inside.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -53,6 +61,9 @@ pub(crate) struct Metrics {
     pub(crate) endorsements_found: Counter,
     pub(crate) endorsements_dropped: Counter,
     pub(crate) endorsement_cache_bytes: Gauge,
+    pub(crate) witnessed_size: Gauge,
+    pub(crate) witnessed_time: Gauge,
+    pub(crate) witness_rounds: Family<WitnessOutcome, Counter>,
 }
 
 impl Metrics {
@@ -81,6 +92,9 @@ impl Metrics {
             endorsements_found: Counter::default(),
             endorsements_dropped: Counter::default(),
             endorsement_cache_bytes: Gauge::default(),
+            witnessed_size: Gauge::default(),
+            witnessed_time: Gauge::default(),
+            witness_rounds: Family::default(),
         };
         metrics.register();
         metrics
@@ -193,6 +207,21 @@ impl Metrics {
             "endorsement_cache_bytes",
             "Bytes of endorsements that are kept on disk",
             self.endorsement_cache_bytes.clone(),
+        );
+        registry.register(
+            "witnessed_size",
+            "Records under the newest checkpoint that the quorum of witnesses has cosigned",
+            self.witnessed_size.clone(),
+        );
+        registry.register(
+            "witnessed_time",
+            "When a quorum of witnesses had looked last, in seconds since 1970 by their clocks",
+            self.witnessed_time.clone(),
+        );
+        registry.register(
+            "witness_rounds",
+            "Checkpoints shown to a witness, by its address and by outcome: cosigned, failed",
+            self.witness_rounds.clone(),
         );
     }
 

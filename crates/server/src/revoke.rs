@@ -55,6 +55,28 @@ pub(crate) async fn revoke(
     recorded.map_err(|error| Refusal::internal("recording a revocation", &error))?
 }
 
+/// Records a cut that has been made, with the records that say why, in one commit. Where that has to wait, the
+/// revocation alone is recorded as soon as it can be.
+pub(crate) async fn with(
+    core: &Arc<Core>,
+    mut drafts: Vec<Draft>,
+    revocation: Revocation,
+) -> Result<Option<u64>, Refusal> {
+    tell_nodes(core, &revocation);
+    drafts.push(record(&revocation)?);
+    let entries = drafts.into_iter().map(Into::into).collect();
+    let recorded = match core.journal.append_reserved(entries).await {
+        Ok(committed) => {
+            core.metrics.revocations.inc();
+            Ok(committed.last().map(ledger_store::Committed::index))
+        }
+        Err(failure) if failure.waits() => record_cut(core, revocation).await,
+        Err(failure) => Err(failure.into()),
+    };
+    delegations_fall(core).await;
+    recorded
+}
+
 /// Whether delegations fall with it. Of a serial nothing else follows: what rests on a link falls by its `jti`.
 fn drags(kind: TargetKind) -> bool {
     kind != TargetKind::Serial

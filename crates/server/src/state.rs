@@ -27,6 +27,8 @@ const GRACE: u64 = 10 * 60 * 1000;
 
 /// Begins the key of the row of a head that a recovery gave up.
 const ABANDONED: &str = "abandoned ";
+/// Begins the key of the row of a ledger whose key signed two histories.
+const MISBEHAVED: &str = "misbehaved ";
 
 /// Everything that follows from the records applied so far.
 #[derive(Debug, Default)]
@@ -274,6 +276,16 @@ impl State {
     pub fn recovered(&self, size: u64, root: &[u8; 32]) -> Option<u64> {
         let head = (size, Digest(*root).to_string());
         self.abandoned.get(&head).map(|(index, _)| *index)
+    }
+
+    /// Ledgers whose keys signed two histories: origin, index of the newest record of it, kind, and by whom.
+    pub(crate) fn misbehaved(&self) -> impl Iterator<Item = (&str, u64, &str, &str)> {
+        self.meta.iter().filter_map(|(key, value)| {
+            let origin = key.strip_prefix(MISBEHAVED)?;
+            let mut words = value.splitn(3, ' ');
+            let (index, kind, by) = (words.next()?, words.next()?, words.next()?);
+            Some((origin, index.parse().ok()?, kind, by))
+        })
     }
 
     /// The size that stayed when a history that reached to `size` was given up.

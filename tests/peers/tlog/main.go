@@ -3,8 +3,9 @@
 //	go run . make                     prints docs/vectors/ledger/peers.json: their checkpoints, cosignatures and answers
 //	go run . check FOLDER             checks the cosignatures and policies of docs/vectors/ledger that we made
 //
-// and two things more: by crates/trilith/tests/it/cosigning.rs to be a log that our witness cosigns (grow.go), and by
-// crates/ledger-store/examples/append_bench how fast a log of theirs is (append.go).
+// and more: by crates/ledger-store/examples/append_bench how fast a log of theirs is (append.go), and, by tests of
+// crates/trilith, to be a log that our witness cosigns (grow.go, cosigning.rs), a witness that cosigns our ledger, and a
+// client that reads all of it (ours.go, quorum.rs).
 //
 // They are transparency-dev/witness and transparency-dev/formats (ML-DSA-44 and Ed25519), filippo.io/torchwood
 // (Ed25519), transparency-dev/tessera (policies) and golang.org/x/mod/sumdb (notes and trees).
@@ -268,10 +269,14 @@ func main() {
 		appendRate(os.Args[2], number(3), number(4), time.Duration(number(5))*time.Millisecond)
 	case len(os.Args) >= 5 && os.Args[1] == "cosigned":
 		cosigned(os.Args[2], os.Args[3], os.Args[4:])
+	case len(os.Args) == 4 && os.Args[1] == "witness":
+		serveWitness(os.Args[2], os.Args[3])
+	case len(os.Args) == 4 && os.Args[1] == "fsck":
+		readAll(os.Args[2], os.Args[3])
 	default:
 		fmt.Fprintln(os.Stderr, "usage: tlog make | tlog check FOLDER | tlog key FOLDER ORIGIN |\n"+
 			"  tlog grow FOLDER NAME WITNESS-URL WITNESS-KEY TEXT ENTRIES | tlog cosigned FILE LOG-KEY WITNESS-KEY... |\n"+
-			"  tlog append FOLDER WRITERS BYTES MILLISECONDS")
+			"  tlog append FOLDER WRITERS BYTES MILLISECONDS | tlog witness ADDRESS LOG-KEY | tlog fsck URL LOG-KEY")
 		os.Exit(2)
 	}
 }

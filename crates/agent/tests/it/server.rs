@@ -436,7 +436,8 @@ impl Node for NodeSide {
                     Message::Hello(_)
                     | Message::Attestation(_)
                     | Message::Wanted(_)
-                    | Message::Enforcement(_) => continue,
+                    | Message::Enforcement(_)
+                    | Message::Keeps(_) => continue,
                     Message::Workload(request) => Update::Issued(state.issue(request)),
                     Message::Jwt(request) => Update::Jwt(state.issue_jwt(&request)),
                     Message::Gone(gone) => {

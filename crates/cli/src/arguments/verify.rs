@@ -44,7 +44,8 @@ pub struct VerifyArguments {
 
 #[derive(Debug, Args)]
 pub struct TrustArguments {
-    /// Put this policy of logs, witnesses and a quorum (c2sp.org/tlog-policy) into the trust file
+    /// Put this policy of logs, witnesses and a quorum (c2sp.org/tlog-policy) into the trust file; else the one of
+    /// the server, if it has one
     #[arg(long, value_name = "FILE")]
     pub policy: Option<PathBuf>,
 }

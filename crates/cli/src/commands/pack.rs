@@ -69,7 +69,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
 
 /// The server's own account of what to trust. Worth as much as the way on which it is fetched.
 pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result<(), Failure> {
-    let policy = arguments.policy.as_deref().map(policy_file).transpose()?;
+    let named = arguments.policy.as_deref().map(policy_file).transpose()?;
     let answer = admin::connect(global)
         .await?
         .status(v1::StatusRequest {})
@@ -90,6 +90,10 @@ pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result
         .map(crypto::base64::decode)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| admin::unusable(format!("a root certificate: {error}")))?;
+    let policy = match named {
+        Some(policy) => Some(policy),
+        None => own_policy(&status)?,
+    };
     let trust = Trust {
         trust_domain: text("/trust_domain")?.to_owned(),
         ledger_key: text("/ledger/key")?
@@ -108,6 +112,21 @@ pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result
     })?;
     output::line(format_args!("{document:#}"));
     Ok(())
+}
+
+/// The policy by which the server asks its witnesses: its packs carry their lines, and a trust file without them
+/// refuses those.
+fn own_policy(status: &Value) -> Result<Option<Policy>, Failure> {
+    let Some(text) = status.pointer("/witnesses/policy").and_then(Value::as_str) else {
+        return Ok(None);
+    };
+    output::note(format_args!(
+        "The witnesses in it are those that the server names. Keys that you have from them are worth more: --policy FILE"
+    ));
+    let policy = text.parse::<Policy>();
+    policy
+        .map(Some)
+        .map_err(|error| admin::unusable(format!("its policy of witnesses: {}", causes(&error))))
 }
 
 /// A policy as it is written by hand.

@@ -194,6 +194,7 @@ impl Site {
             workload_socket: workload,
             data_dir: folder.path().join("gateway"),
             http_listen: None,
+            witnesses: None,
         };
         let config = Config {
             gateway,

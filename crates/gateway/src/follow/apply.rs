@@ -253,6 +253,9 @@ impl Following {
             }
             held.carried = stored.carried;
         }
+        if let Some(note) = &stored.witnessed {
+            self.witnessed_before(note);
+        }
         self.heard_before(Timestamp::from_millis(stored.heard));
         Ok(())
     }

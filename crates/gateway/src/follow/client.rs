@@ -269,6 +269,21 @@ impl Client {
                 tracing::error!(%observed, "the server is behind what this gateway follows");
                 Ok(())
             }
+            delta::Delta::Witnessed(witnessed) => {
+                let proof = hashes(&witnessed.consistency)?;
+                let (note, known) = (&witnessed.checkpoint, witnessed.known_size);
+                match self
+                    .following
+                    .take_witnessed(note, known, &proof, Timestamp::now())
+                {
+                    // Told and not obeyed: without it what is followed grows old, and nobody is let in.
+                    Err(finding) if finding.code == "FOLLOW-WITNESSED" => {
+                        tracing::warn!(%finding, "not witnessed");
+                        Ok(())
+                    }
+                    taken => taken,
+                }
+            }
             delta::Delta::Heartbeat(_) => Ok(()),
         }
     }
@@ -301,6 +316,7 @@ impl Client {
             delta::Delta::Record(record) => record.initial,
             // A cut comes whenever it comes, and what the other two announce is not there yet.
             delta::Delta::Checkpoint(_)
+            | delta::Delta::Witnessed(_)
             | delta::Delta::Cut(_)
             | delta::Delta::Recovered(_)
             | delta::Delta::Behind(_) => true,

@@ -67,6 +67,15 @@ impl Following {
             consistency,
         )
         .map_err(|error| not_ours(error.to_string()))?;
+        // INVARIANT 6: what witnesses have cosigned is given up by nobody.
+        if let Some(witnessed) = &held.witnessed
+            && witnessed.checkpoint.size > body.new_size.0
+        {
+            return Err(not_ours(format!(
+                "it goes on from {} records, and witnesses have cosigned {}",
+                body.new_size.0, witnessed.checkpoint.size
+            )));
+        }
         body.old_checkpoint = held.chain.note().map(str::to_owned);
         body.obeyed = Some(verified.index.into());
         Ok(Step {

@@ -42,6 +42,9 @@ struct Stored {
     /// Of a history that was given up.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     carried: Vec<Carried>,
+    /// The newest checkpoint that witnesses cosigned, where there is a policy of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    witnessed: Option<String>,
     heard: u64,
 }
 
@@ -52,6 +55,7 @@ pub(super) struct Snapshot {
     estate: Option<(Receipt, Arc<[u8]>)>,
     revoked: Vec<Receipt>,
     carried: Vec<Carried>,
+    witnessed: Option<String>,
     heard: u64,
 }
 
@@ -67,6 +71,7 @@ impl Snapshot {
                 .map(|estate| (estate.receipt.clone(), Arc::clone(&estate.blob))),
             revoked: held.revoked.values().cloned().collect(),
             carried: held.carried.clone(),
+            witnessed: held.witnessed.as_ref().map(|it| it.note.clone()),
             heard,
         })
     }
@@ -88,6 +93,7 @@ pub(super) struct Found {
     pub(super) known: Vec<(u64, Hash)>,
     pub(super) records: Vec<(Receipt, Vec<u8>)>,
     pub(super) carried: Vec<Carried>,
+    pub(super) witnessed: Option<String>,
     pub(super) heard: u64,
 }
 
@@ -197,6 +203,7 @@ impl Store {
                 .map(encode)
                 .collect::<Result<_, _>>()?,
             carried: snapshot.carried,
+            witnessed: snapshot.witnessed,
             heard: snapshot.heard,
         };
         let bytes = serde_json::to_vec(&stored)
@@ -236,6 +243,7 @@ impl Store {
             known: self.known()?,
             records,
             carried: stored.carried,
+            witnessed: stored.witnessed,
             heard: stored.heard,
         }))
     }

@@ -19,4 +19,5 @@ mod recording;
 mod recovery;
 mod restart;
 mod sessions;
+mod witnessed;
 mod world;

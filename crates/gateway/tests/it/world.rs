@@ -51,7 +51,18 @@ impl World {
         world
     }
 
+    /// As [`World::new`], whose gateway asks for these witnesses.
+    pub(crate) fn watched(watch: gateway::Watch) -> Self {
+        let world = Self::begun(Some(watch));
+        world.apply(&estate(&[PAYMENTS, "reporting/nightly"]), 0);
+        world
+    }
+
     pub(crate) fn without_estate() -> Self {
+        Self::begun(None)
+    }
+
+    fn begun(watch: Option<gateway::Watch>) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let now = Timestamp::now();
         let custody = FileCustody::open(&directory.path().join("keys-ca")).unwrap();
@@ -66,7 +77,7 @@ impl World {
         let followed = directory.path().join("followed");
         std::fs::create_dir(&followed).unwrap();
         let (following, questions) =
-            Following::open(domain(), stolen.key().clone(), &followed).unwrap();
+            Following::open_watched(domain(), stolen.key().clone(), &followed, watch).unwrap();
         let world = Self {
             authority: Authority::open(document, lifetimes, &custody).unwrap(),
             directory,
@@ -359,6 +370,7 @@ impl World {
             workload_socket: self.directory.path().join("nobody.sock"),
             data_dir,
             http_listen: None,
+            witnesses: None,
         }
     }
 }

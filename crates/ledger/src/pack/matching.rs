@@ -3,7 +3,8 @@
 
 use super::Question;
 use crate::body::{
-    Decision, EstateVersion, InvariantApproval, Issuance, Proof, SessionStart, Verdict,
+    Decision, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof, SessionStart,
+    Verdict,
 };
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
@@ -256,6 +257,13 @@ pub fn grounds(record: &Record) -> Result<Grounds, RecordError> {
         RecordType::InvariantApproval => {
             let approval: InvariantApproval = record.expect_body()?;
             blobs.push(approval.subject.sha256);
+        }
+        RecordType::Misbehaviour => {
+            let misbehaviour: Misbehaviour = record.expect_body()?;
+            blobs.extend([
+                misbehaviour.first.note.sha256,
+                misbehaviour.second.note.sha256,
+            ]);
         }
         _ => {}
     }

@@ -4,8 +4,9 @@
 use super::complete::{Doubt, Extent, Verified};
 use super::container::{Section, read};
 use super::{Question, Trust};
-use crate::body::{self, Anchor, Begin, Issuance};
+use crate::body::{self, Anchor, Begin, Issuance, Misbehaviour, SignedHead};
 use crate::merkle::MAX_PROOF;
+use crate::misbehaviour;
 use crate::tile::{self, Kind, TilePath};
 use crate::{
     Checkpoint, Code, HexDigest, LedgerKey, Note, Quorum, Receipt, Record, RecordType,
@@ -193,6 +194,7 @@ pub fn verify_with(
     }
     let blobs = sections.blobs(&records)?;
     let certificates = sections.certificates(&records, trust, certificates)?;
+    misbehaviours(&records, &blobs)?;
     Ok(Report {
         question,
         checkpoints,
@@ -439,6 +441,45 @@ fn record(
         .map_err(|error| Failure::because(section, &error))?;
     body::check(&record).map_err(|error| Failure::because(section, &error))?;
     Ok(record)
+}
+
+/// What a record says of two notes is what they show. Where one of them is not in the pack, that is a doubt.
+fn misbehaviours(records: &[PackRecord], blobs: &BTreeMap<String, Vec<u8>>) -> Result<(), Failure> {
+    for item in records {
+        let Ok(body) = item.record.expect_body::<Misbehaviour>() else {
+            continue;
+        };
+        let note = |head: &SignedHead| blobs.get(&head.note.sha256.to_string());
+        let (Some(first), Some(second)) = (note(&body.first), note(&body.second)) else {
+            continue;
+        };
+        if shown(&body, first, second) != Some((body.kind.as_str(), body.proved)) {
+            let section = Section::Record {
+                checkpoint: item.checkpoint,
+                index: item.index,
+            };
+            let message = "the two notes do not show what the record says";
+            return Err(Failure::at(&section, "PACK-MISBEHAVIOUR", message));
+        }
+    }
+    Ok(())
+}
+
+/// Kind, and whether the notes prove it.
+fn shown(body: &Misbehaviour, first: &[u8], second: &[u8]) -> Option<(&'static str, bool)> {
+    let key = PublicKey::from_spki_der(&body.ledger_key.0).ok()?;
+    let key = LedgerKey::new(&body.origin, key).ok()?;
+    let (first, second) = (
+        std::str::from_utf8(first).ok()?,
+        std::str::from_utf8(second).ok()?,
+    );
+    let (kind, heads) = misbehaviour::judge(&key, first, second, &[]).ok()?;
+    let stated = [&body.first, &body.second];
+    let same = stated
+        .iter()
+        .zip(&heads)
+        .all(|(stated, head)| stated.size.0 == head.size && stated.root.0 == head.root);
+    same.then_some((kind.as_str(), kind.proves_itself()))
 }
 
 /// The server's first record, wherever the pack has it, must be of the trusted domain and key.

@@ -298,3 +298,33 @@ fn a_note_opens_for_a_log_of_the_policy_by_either_kind_of_key() {
         "LEDGER-NOTE-UNSIGNED"
     );
 }
+
+#[test]
+fn a_quorum_has_seen_a_checkpoint_when_the_last_that_it_needs_had() {
+    let policy: Policy = format!(
+        "witness a {}\nwitness b {}\nwitness c {}\ngroup g 2 a b c\nquorum g\n",
+        witness(11).key(),
+        witness(12).key(),
+        pq_witness(15).key(),
+    )
+    .parse()
+    .unwrap();
+    let note = note();
+    let judged = |lines: &[(&ledger::Cosigner, u64)]| {
+        let mut note = note.clone();
+        for (witness, time) in lines {
+            note = cosigned(&note, &[witness], *time);
+        }
+        let quorum = policy.judge(&Note::parse(&note).unwrap()).unwrap();
+        (quorum.reached, quorum.time)
+    };
+    let (a, b, c) = (witness(11), witness(12), pq_witness(15));
+    assert_eq!(judged(&[]), (false, None));
+    assert_eq!(judged(&[(&a, 900)]), (false, None));
+    // One that is fresh does not make the other fresh.
+    assert_eq!(judged(&[(&a, 900), (&b, 100)]), (true, Some(100)));
+    assert_eq!(
+        judged(&[(&a, 900), (&b, 100), (&c, 500)]),
+        (true, Some(500))
+    );
+}

@@ -369,6 +369,10 @@ const BODIES: &[(&str, &str)] = &[
         "invariant-approval",
         r#"{"version":H,"base":H,"base_index":"1","subject":BLOB,"changes":2,"signatures":[{"author":"a","key":"AAAA","expires":1,"signature":"AAAA"}]}"#,
     ),
+    (
+        "misbehaviour",
+        r#"{"origin":"o","ledger_key":"AAAA","by":"g","kind":"rollback","proved":false,"first":{"size":"2","root":G,"note":BLOB},"second":{"size":"1","root":G,"note":BLOB},"detail":"d"}"#,
+    ),
 ];
 
 fn sample(kind: &str, body: &str, origin: &str) -> String {

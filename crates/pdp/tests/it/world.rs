@@ -143,6 +143,7 @@ impl World {
         // As `pdp::run` does it: metrics are the decision point's to serve.
         let gateway = gateway::Config {
             http_listen: None,
+            witnesses: None,
             ..config.pdp.clone()
         };
         let core = Core::open_on(gateway, disk).await.unwrap();

@@ -200,7 +200,7 @@ pub struct Bundle {
 /// ------------------------------------------------------------------ node agent
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeMessage {
-    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6, 12")]
+    #[prost(oneof = "node_message::Message", tags = "1, 2, 3, 4, 5, 6, 12, 13")]
     pub message: ::core::option::Option<node_message::Message>,
 }
 /// Nested message and enum types in `NodeMessage`.
@@ -221,7 +221,16 @@ pub mod node_message {
         Wanted(super::AttestWanted),
         #[prost(message, tag = "12")]
         Enforcement(super::Enforcement),
+        #[prost(message, tag = "13")]
+        Keeps(super::Keeps),
     }
+}
+/// The agent has a policy of witnesses and keeps the highest checkpoint that they cosigned: wants to hear of later ones.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Keeps {
+    /// zero: it keeps none yet
+    #[prost(uint64, tag = "1")]
+    pub size: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct NodeHello {
@@ -339,7 +348,7 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13")]
+    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14")]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -367,6 +376,9 @@ pub mod node_update {
         Approvals(super::Approvals),
         #[prost(message, tag = "13")]
         Enforce(super::Enforce),
+        /// When there is a newer one, and once at each connection; only to an agent that has sent `Keeps`.
+        #[prost(message, tag = "14")]
+        Witnessed(super::Witnessed),
     }
 }
 /// What the estate names for the machine's ring, complete; an empty policy: it names none, and nothing on the
@@ -589,7 +601,7 @@ pub struct Prove {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Delta {
-    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10")]
+    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub delta: ::core::option::Option<delta::Delta>,
 }
 /// Nested message and enum types in `Delta`.
@@ -616,7 +628,21 @@ pub mod delta {
         Recovered(super::Recovered),
         #[prost(message, tag = "10")]
         Behind(super::Behind),
+        #[prost(message, tag = "11")]
+        Witnessed(super::Witnessed),
     }
+}
+/// A checkpoint of the server's ledger with the lines of its witnesses, and the proof between it and one that the
+/// receiver knows: for a gateway `known_size` is a checkpoint of this stream, not smaller; for a node agent the one
+/// that it keeps, not larger (zero: it keeps none).
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Witnessed {
+    #[prost(string, tag = "1")]
+    pub checkpoint: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub known_size: u64,
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub consistency: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
 }
 /// The server went on from an older copy of its ledger, by an operator's recorded decision. Whoever follows
 /// exactly the head that the record gives up steps over to the receipt's checkpoint.

@@ -14,6 +14,7 @@ use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 const CHUNK: usize = 64 * 1024;
 /// Records read at once.
@@ -25,6 +26,8 @@ const MOST_RECORDS: u64 = 65_536;
 const MOST_TILES: usize = 64 << 20;
 /// Records of one ledger that answer, at most: the newest, and the question says so.
 const MOST_ACCESSES: u64 = 10_000;
+/// Witnesses have so long to look at what a pack is to show.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is asked. Whatever is none is refused before anything is recorded of it.
 pub(super) fn question(text: &str) -> Result<Question, Refusal> {
@@ -42,8 +45,11 @@ pub(super) fn question(text: &str) -> Result<Question, Refusal> {
 }
 
 pub(super) async fn build(core: &Arc<Core>, asked: Question) -> Result<Vec<Chunk>, Refusal> {
+    // Gateways first, then the head: every anchor of these stands below it.
+    let known = rows(core);
+    let head = head(core).await;
     let core = Arc::clone(core);
-    let pack = tokio::task::spawn_blocking(move || collect(&core, asked))
+    let pack = tokio::task::spawn_blocking(move || collect(&core, asked, known, head))
         .await
         .map_err(|error| Refusal::internal("making a pack", &error))??;
     Ok(pack
@@ -52,6 +58,26 @@ pub(super) async fn build(core: &Arc<Core>, asked: Question) -> Result<Vec<Chunk
             data: data.to_vec(),
         })
         .collect())
+}
+
+/// What the pack is made under: the newest checkpoint as its witnesses cosigned it. Where they are not done in time
+/// it is the newest all the same, and whoever verifies the pack is told that too few have seen it.
+async fn head(core: &Core) -> Arc<Head> {
+    let Some(witnesses) = &core.witnesses else {
+        return core.journal.reader().head();
+    };
+    let published = core.hub.published().size;
+    match witnesses.covering(published, PATIENCE).await {
+        Some(witnessed) => Arc::new(Head {
+            checkpoint: Checkpoint {
+                origin: core.ledger_key.origin().clone(),
+                size: witnessed.size,
+                root: witnessed.root,
+            },
+            note: Arc::clone(&witnessed.note),
+        }),
+        None => core.journal.reader().head(),
+    }
 }
 
 /// The pack under construction; what it needs is added once.
@@ -77,22 +103,31 @@ fn failed(error: &dyn std::error::Error) -> Refusal {
     Refusal::internal("making a pack", error)
 }
 
-fn collect(core: &Core, question: Question) -> Result<Vec<u8>, Refusal> {
+fn collect(
+    core: &Core,
+    question: Question,
+    known: Vec<Unopened>,
+    head: Arc<Head>,
+) -> Result<Vec<u8>, Refusal> {
     match question {
-        Question::Record { ledger, index } => one(core, &ledger, index),
-        Question::Issuance { serial } => issued(core, &serial),
+        Question::Record { ledger, index } => one(core, &ledger, index, &known, head),
+        Question::Issuance { serial } => issued(core, &serial, head),
         Question::Access {
             identity,
             resource,
             newest,
-        } => accesses(core, &identity, resource.as_deref(), newest),
+        } => accesses(core, (&identity, resource.as_deref(), newest), known, head),
     }
 }
 
 /// One record, and what it rests on.
-fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
-    let anchored = rows(core);
-    let head = core.journal.reader().head();
+fn one(
+    core: &Core,
+    ledger: &str,
+    index: u64,
+    anchored: &[Unopened],
+    head: Arc<Head>,
+) -> Result<Vec<u8>, Refusal> {
     let source = sources(core, ledger)?.into_iter().next();
     let name = source.map_or_else(String::new, |source| source.name);
     let server = name == super::records::SERVER;
@@ -124,8 +159,7 @@ fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
 }
 
 /// The issuance of an SVID.
-fn issued(core: &Core, serial: &str) -> Result<Vec<u8>, Refusal> {
-    let head = core.journal.reader().head();
+fn issued(core: &Core, serial: &str, head: Arc<Head>) -> Result<Vec<u8>, Refusal> {
     let size = head.checkpoint.size;
     let question = Question::Issuance {
         serial: serial.to_owned(),
@@ -200,16 +234,13 @@ fn unknown_serial(serial: &str) -> Refusal {
 /// The sessions of an identity, what it did in them, and what became of that, in every gateway's ledger.
 fn accesses(
     core: &Core,
-    identity: &str,
-    resource: Option<&str>,
-    newest: Option<u64>,
+    (identity, resource, newest): (&str, Option<&str>, Option<u64>),
+    known_before: Vec<Unopened>,
+    head: Arc<Head>,
 ) -> Result<Vec<u8>, Refusal> {
     let path = super::acts::identity_path(core, identity)?;
     let domain = core.trust_domain.as_str();
     let id = format!("spiffe://{domain}/{path}");
-    // Gateways first, then the head: every anchor of the state stands below it.
-    let known_before = rows(core);
-    let head = core.journal.reader().head();
     let gateways = match head.checkpoint.size {
         0..=MOST_RECORDS => newest_anchors(core, head.checkpoint.size)?,
         _ => known_before,

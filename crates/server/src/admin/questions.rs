@@ -61,6 +61,10 @@ pub(super) fn status(core: &Core) -> Value {
         "workloads": core.workloads.total(),
         "gateways": gateways,
         "signing": core.signing.blocked().map_or(json!("allowed"), |blocked| json!(blocked.finding)),
+        "misbehaviour": state.misbehaved().map(|(origin, index, kind, by)| json!({
+            "origin": origin, "record": index, "kind": kind, "by": by,
+        })).collect::<Vec<_>>(),
+        "witnesses": core.witnesses.as_ref().map(|witnesses| witnesses.status(head.checkpoint.size)),
         "pin": pin(core),
         "x509_authorities": core.authority.roots().iter().map(|root| crypto::base64::encode(root)).collect::<Vec<_>>(),
     })

@@ -3,7 +3,7 @@
 use super::{Admitted, act};
 use crate::core::{Core, draft};
 use crate::refusal::Refusal;
-use crate::signing::Foreign;
+use crate::signing::{Blocked, Foreign};
 use facts::Finding;
 use ledger::body::{self, Body as _};
 use ledger::{Checkpoint, Decimal, Digest};
@@ -26,6 +26,7 @@ pub(super) async fn recover(
             "no peer has seen a longer ledger: there is nothing to recover from",
         )));
     };
+    in_place(core, &blocked)?;
     let finding = blocked.finding.clone();
     let reason: String = request.reason.chars().take(512).collect();
     let (by, server) = (admitted.name(), core.authority.server_id().to_string());
@@ -88,6 +89,35 @@ pub(super) async fn recover(
         "revocations_recorded": recorded,
         "index": committed.last().map(ledger_store::Committed::index),
     }))
+}
+
+/// Whether the ledger may go on under its own name and key. What witnesses have cosigned they never forget: they
+/// would answer this origin with a conflict for ever, and whoever follows under them would be right to call it a fork.
+/// Going on as a new log that names the old one needs no more than another way out of here.
+fn in_place(core: &Core, blocked: &Blocked) -> Result<(), Refusal> {
+    let Some(witnesses) = &core.witnesses else {
+        return Ok(());
+    };
+    // Nothing is given up: the head kept with the key could not be read, and no peer has shown another.
+    let Some(lost) = blocked.heads().last() else {
+        return Ok(());
+    };
+    let seen = witnesses.newest().map_or(0, |newest| newest.size);
+    Err(Refusal::Precondition(
+        Finding::new(
+            "SERVER-WITNESSED-RECOVERY",
+            "this ledger has witnesses: it cannot go on from an older copy under its own name",
+        )
+        .expected(format!("a copy with the {} records that were seen, or more", lost.size))
+        .observed(format!(
+            "{} records; {seen} under the cosigned checkpoint that is kept here",
+            core.journal.reader().size()
+        ))
+        .next(
+            "restore a newer copy of data_dir, or what a mirror keeps of it; where there is none, no cosignature of \
+             this origin can be had again: see docs/operate/witnessed.md, \"When the ledger is lost\"",
+        ),
+    ))
 }
 
 fn unstarted(core: &Core) -> std::sync::MutexGuard<'_, Option<body::Start>> {

@@ -2,6 +2,7 @@
 //! fetched and kept, and only then the head is anchored. However far the gateway is ahead, what is held in
 //! memory is bounded: records are kept as far as a checkpoint that the gateway signed on the way covers them.
 
+use super::misbehaviour::{self, Notes};
 use super::{Deltas, send};
 use crate::core::{Core, draft};
 use crate::journal::Failure;
@@ -31,6 +32,8 @@ struct Anchoring {
     /// The head that records are being fetched for.
     fetching: Option<Fetching>,
     requests: u64,
+    /// What was anchored when the stream began: whatever the gateway signs later is of as many records.
+    before: Option<GatewayRow>,
 }
 
 struct Fetching {
@@ -54,7 +57,9 @@ pub(super) async fn run(
     mut heads: watch::Receiver<Option<GatewayHead>>,
     mut segments: mpsc::Receiver<SegmentData>,
 ) -> Result<(), Refusal> {
+    let before = core.state().gateway(key.origin().as_str()).cloned();
     let mut anchoring = Anchoring {
+        before,
         core,
         svid,
         key,
@@ -133,7 +138,7 @@ impl Anchoring {
         let kept = self.kept().await?;
         let held = kept.reader().size();
         if opened.size < held {
-            return Err(self.refused(&format!("{} records, {held} are kept here", opened.size)));
+            return Err(self.shorter(&kept, &head.checkpoint, &opened).await);
         }
         // A proof from elsewhere than what is kept is not needed: the records themselves will show it.
         if head.old_size == held && held > 0 {
@@ -143,8 +148,12 @@ impl Anchoring {
                 .map(|hash| hash.as_slice().try_into().ok())
                 .collect();
             let proof = proof.ok_or_else(|| self.refused("a hash that is none"))?;
-            kept.extends(&head.checkpoint, &proof)
-                .map_err(|error| self.refused(&error.to_string()))?;
+            if let Err(error) = kept.extends(&head.checkpoint, &proof) {
+                let first = kept.reader().head().note.to_string();
+                return Err(self
+                    .misbehaves(first, &head.checkpoint, &error.to_string())
+                    .await);
+            }
         }
         if opened.size == held {
             return self.anchor(&head.checkpoint, &opened).await;
@@ -245,7 +254,10 @@ impl Anchoring {
             return Ok(());
         };
         let kept = self.kept().await?;
-        self.differs(kept, vec![(known.size, known.root)]).await
+        let second = kept.reader().head().note.to_string();
+        let (size, root) = (known.size, known.root);
+        self.differs(kept, (size, root), known.checkpoint, &second)
+            .await
     }
 
     /// Records the head, unless that very head is recorded.
@@ -259,7 +271,7 @@ impl Anchoring {
         let alone = kept.alone().await;
         let origin = self.key.origin().as_str();
         let known = self.core.state().gateway(origin).cloned();
-        self.agrees(checkpoint, known.as_ref()).await?;
+        self.agrees(note, checkpoint, known.as_ref()).await?;
         if let Some(known) = known.filter(|known| known.size == checkpoint.size) {
             return Ok(Some(Delta::Anchored(Anchored {
                 size: known.size,
@@ -289,43 +301,92 @@ impl Anchoring {
     /// fetched anew, show it here.
     async fn agrees(
         &self,
+        note: &str,
         checkpoint: &Checkpoint,
         known: Option<&GatewayRow>,
     ) -> Result<(), Refusal> {
         let Some(kept) = self.kept.clone() else {
             return Ok(());
         };
-        let mut heads = vec![(checkpoint.size, Digest(checkpoint.root).to_string())];
-        if let Some(known) = known {
-            if checkpoint.size < known.size {
-                let (size, anchored) = (checkpoint.size, known.size);
-                return Err(self.refused(&format!("{size} records, {anchored} are anchored")));
-            }
-            heads.push((known.size, known.root.clone()));
+        if let Some(known) = known.filter(|known| checkpoint.size < known.size) {
+            return Err(self.behind_anchor(note, checkpoint, known).await);
         }
-        self.differs(kept, heads).await
+        let first = kept.reader().head().note.to_string();
+        let head = (checkpoint.size, Digest(checkpoint.root).to_string());
+        self.differs(Arc::clone(&kept), head, first, note).await?;
+        match known {
+            None => Ok(()),
+            Some(known) => {
+                let anchored = (known.size, known.root.clone());
+                self.differs(kept, anchored, known.checkpoint.clone(), note)
+                    .await
+            }
+        }
     }
 
-    /// Refuses what is kept unless it has each of these sizes with its root.
-    async fn differs(&self, kept: Arc<Kept>, heads: Vec<(u64, String)>) -> Result<(), Refusal> {
-        let differs = tokio::task::spawn_blocking(move || {
-            for (size, root) in heads {
-                if !kept.has(size, &root)? {
-                    return Ok(Some((size, root)));
-                }
-            }
-            Ok(None)
-        });
-        let differs = differs
-            .await
-            .map_err(|error| Refusal::internal("reading a mirror", &error))?
-            .map_err(|error: StoreError| Refusal::internal("reading a mirror", &error))?;
-        match differs {
-            None => Ok(()),
-            Some((size, root)) => Err(self.refused(&format!(
-                "{size} records with the root {root}, which those kept here do not have"
-            ))),
+    /// Refuses what is kept unless it has this size with its root. If it does not, the key has signed both notes.
+    async fn differs(
+        &self,
+        kept: Arc<Kept>,
+        (size, root): (u64, String),
+        first: String,
+        second: &str,
+    ) -> Result<(), Refusal> {
+        if has(kept, size, root.clone()).await? {
+            return Ok(());
         }
+        let observed =
+            format!("{size} records with the root {root}, which those kept here do not have");
+        Err(self.misbehaves(first, second, &observed).await)
+    }
+
+    /// A head of fewer records than are kept. One that is on the kept history may be late, and of a stream that has
+    /// ended; not if more was anchored before this stream began.
+    async fn shorter(&self, kept: &Arc<Kept>, note: &str, opened: &Checkpoint) -> Refusal {
+        let reader = kept.reader();
+        let (size, held) = (opened.size, reader.size());
+        let observed = format!("{size} records, {held} are kept here");
+        match has(Arc::clone(kept), size, Digest(opened.root).to_string()).await {
+            Err(refusal) => refusal,
+            Ok(true) => match &self.before {
+                Some(before) if size < before.size => {
+                    self.misbehaves(before.checkpoint.clone(), note, &observed)
+                        .await
+                }
+                _ => Refusal::Denied(self.refusal(&observed)),
+            },
+            Ok(false) => {
+                let first = reader.head().note.to_string();
+                self.misbehaves(first, note, &observed).await
+            }
+        }
+    }
+
+    /// A head of fewer records than are anchored, where the mirror was lost.
+    async fn behind_anchor(
+        &self,
+        note: &str,
+        checkpoint: &Checkpoint,
+        known: &GatewayRow,
+    ) -> Refusal {
+        let (size, anchored) = (checkpoint.size, known.size);
+        let observed = format!("{size} records, {anchored} are anchored");
+        match &self.before {
+            Some(before) if size < before.size => {
+                self.misbehaves(before.checkpoint.clone(), note, &observed)
+                    .await
+            }
+            _ => Refusal::Denied(self.refusal(&observed)),
+        }
+    }
+
+    async fn misbehaves(&self, first: String, second: &str, observed: &str) -> Refusal {
+        let notes = Notes {
+            first,
+            second: second.to_owned(),
+        };
+        let refused = self.refusal(observed);
+        misbehaviour::cut_off(&self.core, &self.svid, &self.key, notes, refused).await
     }
 
     /// Records the anchor as soon as the server may sign: a gateway whose server is behind another
@@ -359,18 +420,28 @@ impl Anchoring {
     }
 
     fn refused(&self, observed: &str) -> Refusal {
-        Refusal::Denied(
-            Finding::new(
-                "ANCHOR-REFUSED",
-                "the gateway's ledger is not the one that is mirrored here, grown",
-            )
-            .expected(format!(
-                "{} with at least {} records",
-                self.key.origin(),
-                self.kept.as_ref().map_or(0, |kept| kept.reader().size())
-            ))
-            .observed(observed.to_owned())
-            .next("keep both ledgers as evidence, revoke the gateway and look at its machine: trilith ledger search --type anchor"),
-        )
+        Refusal::Denied(self.refusal(observed))
     }
+
+    fn refusal(&self, observed: &str) -> Finding {
+        Finding::new(
+            "ANCHOR-REFUSED",
+            "the gateway's ledger is not the one that is mirrored here, grown",
+        )
+        .expected(format!(
+            "{} with at least {} records",
+            self.key.origin(),
+            self.kept.as_ref().map_or(0, |kept| kept.reader().size())
+        ))
+        .observed(observed.to_owned())
+        .next("keep both ledgers as evidence, revoke the gateway and look at its machine: trilith ledger search --type anchor")
+    }
+}
+
+/// Whether the first `size` records that are kept have this root.
+async fn has(kept: Arc<Kept>, size: u64, root: String) -> Result<bool, Refusal> {
+    let has = tokio::task::spawn_blocking(move || kept.has(size, &root));
+    let has = has.await;
+    has.map_err(|error| Refusal::internal("reading a mirror", &error))?
+        .map_err(|error: StoreError| Refusal::internal("reading a mirror", &error))
 }

@@ -1,6 +1,7 @@
 //! Where a gateway stands to this ledger: on it, ahead of it, or on a history that a recovery gave up.
 
 use super::{Follower, receipt};
+use crate::core::Core;
 use crate::hub::Published;
 use crate::refusal::Refusal;
 use crate::signing::{Foreign, behind};
@@ -32,8 +33,6 @@ impl Follower {
         if head.size == 0 || core.has(head.size, &head.root) {
             return Ok(Standing::Follows(head.size));
         }
-        let ours = core.journal.reader().size();
-        let finding = behind(&self.svid.spiffe_id, head.size, ours);
         if head.note.is_none() {
             return Err(Refusal::Precondition(
                 Finding::new(
@@ -64,16 +63,7 @@ impl Follower {
                 Err(refusal) => Err(refusal),
             };
         }
-        core.signing.block(finding.clone(), Some(head.clone()));
-        core.metrics.blocked.set(1);
-        let keeping = Arc::clone(core);
-        let kept = tokio::task::spawn_blocking(move || {
-            let ours = |size, root: &_| keeping.has(size, root);
-            keeping.head.contradict(&head, ours)
-        });
-        if !matches!(kept.await, Ok(Ok(()))) {
-            tracing::warn!("what the gateway has shown is not remembered for the next start");
-        }
+        let finding = contradicted(core, &self.svid.spiffe_id, head).await;
         Ok(Standing::Ahead(finding))
     }
 
@@ -126,6 +116,23 @@ impl Follower {
             .map_err(|error| Refusal::internal("reading a recovery for a gateway", &error))??;
         self.send(delta::Delta::Recovered(recovered)).await
     }
+}
+
+/// `peer` has shown a head that this ledger's key signed and that is not of this ledger: nothing is signed from now
+/// on, also after the next start.
+pub(crate) async fn contradicted(core: &Arc<Core>, peer: &str, head: Foreign) -> Finding {
+    let finding = behind(peer, head.size, core.journal.reader().size());
+    core.signing.block(finding.clone(), Some(head.clone()));
+    core.metrics.blocked.set(1);
+    let keeping = Arc::clone(core);
+    let kept = tokio::task::spawn_blocking(move || {
+        let ours = |size, root: &_| keeping.has(size, root);
+        keeping.head.contradict(&head, ours)
+    });
+    if !matches!(kept.await, Ok(Ok(()))) {
+        tracing::warn!(%peer, "what was shown is not remembered for the next start");
+    }
+    finding
 }
 
 /// The head that a gateway says it follows; with its note, if that is signed by this ledger's `key`.

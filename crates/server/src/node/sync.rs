@@ -2,6 +2,7 @@
 //! when what a workload may hold has changed.
 
 mod jwt;
+mod keeps;
 mod rejudge;
 mod workload;
 
@@ -23,12 +24,13 @@ use crate::warranted;
 use crate::workloads::{Holding, Updates};
 use facts::{Affirmed, FactSet, Finding, Source, Timestamp, Value, names};
 use jwt::jwt;
+use keeps::Keeps;
 use ledger::body::TargetKind;
 use proto::v1::node_message::Message;
 use proto::v1::node_update::Update;
 use proto::v1::{self, NodeMessage, NodeUpdate};
 use spiffe_core::SpiffeId;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::SendTimeoutError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -69,6 +71,7 @@ pub(super) fn start(
         number,
         updates,
         permits: Arc::new(Semaphore::new(AT_ONCE)),
+        keeps: Mutex::default(),
     };
     tokio::spawn(session.run(inbound));
     ReceiverStream::new(outbound)
@@ -80,6 +83,8 @@ struct Session {
     number: u64,
     updates: Updates,
     permits: Arc<Semaphore>,
+    /// Of an agent that wants to hear of witnesses.
+    keeps: Mutex<Option<Keeps>>,
 }
 
 impl Session {
@@ -112,6 +117,7 @@ impl Session {
                     let beat = v1::Heartbeat { time: self.core.now().as_millis() };
                     // A full queue is noticed by whoever sends what matters.
                     drop(self.updates.try_send(Ok(update(Update::Heartbeat(beat)))));
+                    self.tell_witnessed();
                     if let Some(question) = attesting::question(&self.core, &self.caller) {
                         drop(self.updates.try_send(Ok(update(question))));
                     }
@@ -128,6 +134,25 @@ impl Session {
                     (Ok(None) | Err(_), _) => return Ok(()),
                 },
             }
+        }
+    }
+
+    /// Tells of what witnesses have cosigned, if the agent asked and it is time.
+    fn tell_witnessed(&self) {
+        let mut keeps = self.keeps.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = keeps.as_mut().and_then(|keeps| keeps.next(&self.core));
+        if let Some((witnessed, known)) = told {
+            let (core, updates) = (Arc::clone(&self.core), self.updates.clone());
+            tokio::task::spawn_blocking(move || {
+                let proof = core.journal.reader().consistency(known, witnessed.size);
+                let Ok(proof) = proof else { return };
+                let told = v1::Witnessed {
+                    checkpoint: witnessed.note.as_ref().to_owned(),
+                    known_size: known,
+                    consistency: proof.iter().map(|hash| hash.to_vec()).collect(),
+                };
+                drop(updates.try_send(Ok(update(Update::Witnessed(told)))));
+            });
         }
     }
 
@@ -167,6 +192,11 @@ impl Session {
                     updates.extend(told(attesting::connected(&core, &caller).await));
                     updates
                 });
+            }
+            Message::Keeps(keeps) => {
+                let begun = Some(Keeps::begin(keeps.size));
+                *self.keeps.lock().unwrap_or_else(PoisonError::into_inner) = begun;
+                self.tell_witnessed();
             }
             Message::Wanted(_) => {
                 let question = attesting::wanted(&self.core, &self.caller);

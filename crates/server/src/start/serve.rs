@@ -5,6 +5,7 @@ use crate::admin::{self, AdminService};
 use crate::authority::{self, Authority};
 use crate::config::Config;
 use crate::core::Core;
+use crate::cosign::Witnesses;
 use crate::current::Current;
 use crate::delegating::DelegateService;
 use crate::follow::FollowService;
@@ -128,6 +129,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         server_key,
         presented.is_ok(),
     ));
+    tasks.spawn(crate::cosign::run(Arc::clone(&core)));
     tracing::info!(%listen, %http_listen, "serving");
     Ok(Running {
         core,
@@ -271,6 +273,11 @@ fn assemble(
         .transpose()
         .map_err(StartError::Refused)?;
     metrics.blocked.set(i64::from(blocked));
+    let witnesses = config.witnesses.as_ref();
+    let witnesses = witnesses
+        .map(|settings| Witnesses::open(settings, &config.data_dir, ledger.reader(), ledger.key()))
+        .transpose()
+        .map_err(StartError::Refused)?;
     let people = People::open(&config).map_err(StartError::Refused)?;
 
     let document = document(&journal, &blobs)?;
@@ -312,6 +319,7 @@ fn assemble(
         postponed,
         unstarted: std::sync::Mutex::new(unstarted),
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
+        witnesses,
         metrics,
         busy: std::sync::Mutex::default(),
         machines: std::sync::RwLock::default(),

@@ -1,7 +1,7 @@
 //! What each record changes. One function a record type; types that change nothing are listed, so
 //! that a new one is decided on here.
 
-use super::{ABANDONED, GRACE, State, counted, target_name};
+use super::{ABANDONED, GRACE, MISBEHAVED, State, counted, target_name};
 use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
@@ -127,6 +127,7 @@ impl State {
             RecordType::Anchor => anchor(index, record.expect_body()?),
             RecordType::Admin => self.admin(&record.expect_body()?),
             RecordType::Recovery => recovery(index, &record.expect_body()?),
+            RecordType::Misbehaviour => misbehaviour(index, &record.expect_body()?),
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
             RecordType::KeyRotation => key_rotation(&record.expect_body()?),
             RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
@@ -441,6 +442,14 @@ fn recovery(index: u64, body: &body::Recovery) -> Vec<Change> {
     vec![Change::Meta(MetaRow {
         key: format!("{ABANDONED}{} {}", body.old_size.0, body.old_root),
         value: format!("{index} {}", body.new_size.0),
+    })]
+}
+
+/// For `status`: the revocation that stands beside it is what acts.
+fn misbehaviour(index: u64, body: &body::Misbehaviour) -> Vec<Change> {
+    vec![Change::Meta(MetaRow {
+        key: format!("{MISBEHAVED}{}", body.origin),
+        value: format!("{index} {} {}", body.kind, body.by),
     })]
 }
 

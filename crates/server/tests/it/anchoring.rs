@@ -248,7 +248,7 @@ async fn with_anchor() -> (Fixture, Gateway, Ledger) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_of_as_many_records_and_another_root_is_refused() {
-    let (_fixture, mut gateway, own) = with_anchor().await;
+    let (fixture, mut gateway, own) = with_anchor().await;
     let size = own.reader().size();
     let signer = ledger::LedgerSigner::new(
         &format!("{DOMAIN}/gateway/pg"),
@@ -274,38 +274,153 @@ async fn a_head_of_as_many_records_and_another_root_is_refused() {
         observed.contains("which those kept here do not have"),
         "{observed}"
     );
+    assert!(refusal.next.unwrap_or_default().contains("revoked"));
+    told(&fixture, "fork", true).await;
+    // It is out, and not told of twice.
+    let mut again = gateway.again().await;
+    again.hello(0, Vec::new()).await;
+    assert_eq!(again.refusal().await.code, "CALLER-REVOKED");
+}
+
+/// A head that is late, of a stream that goes on beside a newer one, is no regress.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_head_of_the_same_history_is_refused_and_nobody_is_cut_off() {
+    let (fixture, mut gateway, own) = with_anchor().await;
+    let late = own.reader().head().note.as_ref().to_owned();
+    fill(&own, 1);
+    let mut newer = gateway.again().await;
+    newer.hello(0, Vec::new()).await;
+    // Once it is anchored by the other stream.
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut newer, &own, 0).await, Ok(size));
+    let head = GatewayHead {
+        checkpoint: late,
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    gateway.send(Message::Head(head)).await;
+    assert_eq!(gateway.refusal().await.code, "ANCHOR-REFUSED");
+    assert_eq!(fixture.records(&["misbehaviour", "revocation"]).await, []);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_fork_and_a_shorter_ledger_are_refused_after_their_mirror_was_lost() {
+async fn a_gateway_that_was_set_back_is_cut_off() {
+    let (fixture, gateway, own) = with_anchor().await;
+    let before = own.reader().head().note.as_ref().to_owned();
+    fill(&own, 1);
+    let mut stream = gateway.again().await;
+    stream.hello(0, Vec::new()).await;
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut stream, &own, 0).await, Ok(size));
+    drop(stream);
+    let mut stream = gateway.again().await;
+    stream.hello(0, Vec::new()).await;
+    let head = GatewayHead {
+        checkpoint: before,
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    stream.send(Message::Head(head)).await;
+    assert_eq!(stream.refusal().await.code, "ANCHOR-REFUSED");
+    told(&fixture, "rollback", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_is_cut_off_after_its_mirror_was_lost() {
+    let (fixture, refused) = after_the_mirror_was_lost(4_000_000).await;
+    assert!(refused.starts_with("ANCHOR-REFUSED"), "{refused}");
+    assert!(
+        refused.contains("which those kept here do not have"),
+        "{refused}"
+    );
+    told(&fixture, "unproven", false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shorter_ledger_is_cut_off_after_its_mirror_was_lost() {
+    let (fixture, refused) = after_the_mirror_was_lost(1).await;
+    assert!(refused.starts_with("ANCHOR-REFUSED"), "{refused}");
+    assert!(refused.contains("are anchored"), "{refused}");
+    told(&fixture, "rollback", false).await;
+}
+
+/// What a gateway hears that presents another ledger of so many bytes than the one that was anchored.
+async fn after_the_mirror_was_lost(bytes: usize) -> (Fixture, String) {
     let (mut fixture, gateway, own) = with_anchor().await;
     fill(&own, 1);
-    let signer = || Arc::clone(&gateway.signer) as _;
     let size = own.reader().size();
-    let shorter = open(&fixture.dir.path().join("shorter"), signer());
-    fill(&shorter, 1);
-    let longer = open(&fixture.dir.path().join("longer"), signer());
-    fill(&longer, 4_000_000);
-    assert!(shorter.reader().size() < size && size < longer.reader().size());
+    let other = open(
+        &fixture.dir.path().join("other"),
+        Arc::clone(&gateway.signer) as _,
+    );
+    fill(&other, bytes);
+    assert_ne!(other.reader().size(), size);
     let mut stream = gateway.again().await;
     stream.hello(0, Vec::new()).await;
     assert_eq!(anchored(&mut stream, &own, 0).await, Ok(size));
-
-    for (other, observed) in [
-        (&longer, "which those kept here do not have"),
-        (&shorter, "are anchored"),
-    ] {
-        fixture.stop().await;
-        std::fs::remove_dir_all(fixture.dir.path().join("data/mirrors")).unwrap();
-        fixture.go_on().await;
-        let mut stream = gateway.reconnect(&fixture).await;
-        stream.hello(0, Vec::new()).await;
-        let refused = anchored(&mut stream, other, 0).await.unwrap_err();
-        assert!(refused.starts_with("ANCHOR-REFUSED"), "{refused}");
-        assert!(refused.contains(observed), "{refused}");
-    }
+    fixture.stop().await;
+    std::fs::remove_dir_all(fixture.dir.path().join("data/mirrors")).unwrap();
+    fixture.go_on().await;
+    let mut stream = gateway.reconnect(&fixture).await;
+    stream.hello(0, Vec::new()).await;
+    let refused = anchored(&mut stream, &other, 0).await.unwrap_err();
     let known = fixture.status().await["gateways"][0]["size"].as_u64();
     assert_eq!(known, Some(size));
+    (fixture, refused)
+}
+
+/// One record tells of it, right before the revocation; the notes are kept, and show what it says.
+async fn told(fixture: &Fixture, kind: &str, proved: bool) {
+    let records = fixture.records(&["misbehaviour", "revocation"]).await;
+    let [(at, told), (next, revoked)] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    assert_eq!(
+        (told["type"].as_str(), *next),
+        (Some("misbehaviour"), at + 1)
+    );
+    let gateway = format!("spiffe://{DOMAIN}/gateway/pg");
+    assert_eq!(revoked["body"]["target"]["value"], gateway);
+    let body = &told["body"];
+    assert_eq!(
+        (&body["by"], &body["kind"]),
+        (&gateway.as_str().into(), &kind.into())
+    );
+    assert_eq!(body["proved"], proved);
+    let origin = format!("{DOMAIN}/gateway/pg");
+    let shown = &fixture.status().await["misbehaviour"][0];
+    assert_eq!(
+        (&shown["origin"], &shown["kind"]),
+        (&origin.as_str().into(), &kind.into())
+    );
+    assert_eq!(shown["record"], *at);
+
+    // Whoever has a pack of the record needs nobody's word for it.
+    let question = format!("{{\"kind\":\"record\",\"ledger\":\"\",\"index\":{at}}}");
+    let mut stream = fixture
+        .admin()
+        .await
+        .pack(proto::v1::PackRequest { question })
+        .await
+        .unwrap()
+        .into_inner();
+    let mut pack = Vec::new();
+    while let Some(chunk) = stream.message().await.unwrap() {
+        pack.extend_from_slice(&chunk.data);
+    }
+    let trust = ledger::pack::Trust {
+        trust_domain: DOMAIN.to_owned(),
+        ledger_key: fixture.ledger_key().await,
+        x509_authorities: Vec::new(),
+        policy: None,
+    };
+    let report = ledger::pack::verify(&pack, &trust).unwrap();
+    assert_eq!(
+        (report.blobs.len(), report.is_complete()),
+        (2, true),
+        "{:?}",
+        report.doubts
+    );
 }
 
 /// As [`anchored`], with the gateway's checkpoint after every segment. The first index of each that was asked for, and

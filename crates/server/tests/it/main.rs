@@ -57,6 +57,7 @@ mod tpm;
 mod tpm_renewal;
 #[path = "../../../endorsements/tests/it/vendor.rs"]
 mod vendor;
+mod witnessing;
 
 // Where the shared forgers look for them.
 use tee_forged::{der, evidence};

@@ -86,7 +86,7 @@ impl SpiffeWorkloadApi for OneSvid {
 }
 
 /// Serves `held` at a socket in `dir`, until the test ends.
-fn workload_api(dir: &Path, held: &Held) -> PathBuf {
+pub(crate) fn workload_api(dir: &Path, held: &Held) -> PathBuf {
     let path = dir.join("workload.sock");
     let listener = tokio::net::UnixListener::bind(&path).unwrap();
     let answer = X509svidResponse {
@@ -120,14 +120,17 @@ fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
-async fn payments(machine: &Machine, workload: &str) -> Held {
+pub(crate) async fn payments(machine: &Machine, workload: &str) -> Held {
     let mut sync = machine.sync().await.unwrap();
     let facts = program(1000, PROGRAM);
     let (_, mut held) = sync.ask(workload, &facts, Vec::new()).await.unwrap();
     held.remove(0)
 }
 
-async fn admitted(core: &gateway::Core, held: &Held) -> Result<gateway::Principal, String> {
+pub(crate) async fn admitted(
+    core: &gateway::Core,
+    held: &Held,
+) -> Result<gateway::Principal, String> {
     let chain = held.svid.certificate_chain.iter().cloned();
     let chain: Vec<CertificateDer<'static>> = chain.map(CertificateDer::from).collect();
     let admitted = core.admit(&chain).await;
@@ -213,6 +216,7 @@ impl Scene {
             workload_socket: workload_api(fixture.dir.path(), &held.remove(0)),
             data_dir: fixture.dir.path().join("gateway"),
             http_listen: None,
+            witnesses: None,
         };
         std::fs::create_dir(&gateway.data_dir).unwrap();
         prepare(&gateway.data_dir);

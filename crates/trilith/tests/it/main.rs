@@ -13,6 +13,8 @@ mod images;
 mod monitoring;
 mod pdp;
 mod python;
+#[expect(clippy::indexing_slicing, reason = "of what the test read")]
+mod quorum;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
@@ -26,6 +28,8 @@ mod tamper_monitor;
 )]
 #[path = "../../../endorsements/tests/it/stock.rs"]
 mod stock;
+#[expect(clippy::indexing_slicing, reason = "of what the test made")]
+mod tamper;
 #[allow(
     clippy::indexing_slicing,
     clippy::panic,

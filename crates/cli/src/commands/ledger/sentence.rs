@@ -144,6 +144,24 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             prefixed(", SQLSTATE ", body.get("sqlstate"))
         ),
         "anchor" => format!("{} stands at {}", text("origin"), text("size")),
+        "misbehaviour" => {
+            let proved = match body.get("proved") {
+                Some(Value::Bool(true)) => "proved by two notes of one size",
+                _ => "claimed, by the two notes that are kept",
+            };
+            let size = |head: &str| {
+                let size = body.pointer(&format!("/{head}/size"));
+                size.and_then(Value::as_str).unwrap_or("?").to_owned()
+            };
+            format!(
+                "{} of {} by {}: {} records, then {} ({proved})",
+                text("kind"),
+                text("origin"),
+                text("by"),
+                size("first"),
+                size("second")
+            )
+        }
         "admin" => {
             let word = if body.get("allow") == Some(&Value::Bool(true)) {
                 "did"

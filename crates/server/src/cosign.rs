@@ -1,0 +1,356 @@
+//! Witnesses of this ledger: they are shown its checkpoints, in rounds, and what enough of them have cosigned is kept,
+//! served and pushed. Nothing that is appended waits for them: a ledger without its witnesses grows on, and who
+//! follows it sees how far they have looked.
+//!
+//! INVARIANT: what is shown to a witness is a published head of a server that may sign.
+//! INVARIANT: cosignatures stand in what this module keeps and in packs. Receipts, anchors and deltas of checkpoints
+//! carry the ledger's own line alone.
+
+mod ask;
+mod witness;
+
+use crate::config;
+use crate::core::Core;
+use crate::hub::Published;
+use crate::signing::Foreign;
+use ask::Address;
+use facts::Finding;
+use ledger::{Checkpoint, CosignerKey, Hash, LedgerKey, Note, Policy};
+use ledger_store::{Disk as _, Reader, RealDisk, replace};
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use witness::{Lines, Standing, Target};
+
+/// In the data directory.
+const FILE: &str = "witnessed";
+/// Requests that one round may cost a witness: it may have to say twice what it has.
+const ATTEMPTS: u32 = 3;
+/// Cadences until they are asked again, where all have answered and not enough have cosigned.
+const PAUSE: u32 = 2;
+
+/// What enough witnesses have cosigned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Witnessed {
+    pub(crate) size: u64,
+    pub(crate) root: Hash,
+    /// With the lines of the policy's witnesses and the ledger's own, and no other.
+    pub(crate) note: Arc<str>,
+    /// Seconds since 1970: by then a quorum had seen it, by the witnesses' clocks.
+    pub(crate) time: u64,
+}
+
+impl Witnessed {
+    /// As somebody else reads it; `None` where the quorum is not reached.
+    fn read(note: &Note, key: &LedgerKey, policy: &Policy) -> Option<Self> {
+        let quorum = policy.judge(note).ok().filter(|quorum| quorum.reached)?;
+        let text = note.to_string();
+        let checkpoint = Checkpoint::open(&text, key).ok()?;
+        Some(Self {
+            size: checkpoint.size,
+            root: checkpoint.root,
+            note: text.into(),
+            time: quorum.time.unwrap_or_default(),
+        })
+    }
+
+    /// Whether it says more than `other`: of a longer ledger, or of the same one later.
+    fn is_newer(&self, other: &Self) -> bool {
+        (self.size, self.time) > (other.size, other.time)
+    }
+}
+
+/// One address; several keys of the policy may answer there.
+struct Asked {
+    url: String,
+    address: Address,
+    keys: Vec<CosignerKey>,
+}
+
+pub(crate) struct Witnesses {
+    policy: Policy,
+    settings: config::Witnesses,
+    key: LedgerKey,
+    asked: Vec<Asked>,
+    path: PathBuf,
+    newest: watch::Sender<Option<Arc<Witnessed>>>,
+    /// What is known of each of `asked`.
+    standings: Mutex<Vec<Standing>>,
+    /// Somebody waits for the next round.
+    wanted: Notify,
+}
+
+impl Witnesses {
+    /// Reads the policy and what was cosigned before the last stop. Blocks on the disk.
+    pub(crate) fn open(
+        settings: &config::Witnesses,
+        data_dir: &Path,
+        reader: &Reader,
+        key: &LedgerKey,
+    ) -> Result<Self, Finding> {
+        let policy = settings.read(key).map_err(|error| error.finding())?;
+        let mut asked: Vec<Asked> = Vec::new();
+        for witness in policy.witnesses() {
+            let Some(url) = &witness.url else {
+                continue;
+            };
+            if let Some(known) = asked.iter_mut().find(|known| known.url == *url) {
+                known.keys.push(witness.key.clone());
+                continue;
+            }
+            let address = Address::parse(url, || ask::tls(settings.ca.as_deref()));
+            let address = address.map_err(|what| config::ConfigError::Witnesses(what).finding())?;
+            asked.push(Asked {
+                url: url.clone(),
+                address,
+                keys: vec![witness.key.clone()],
+            });
+        }
+        let path = data_dir.join(FILE);
+        let newest = kept(&path, reader, key, &policy);
+        let standings = asked
+            .iter()
+            .map(|asked| Standing::begin(asked, newest.as_deref()));
+        Ok(Self {
+            standings: Mutex::new(standings.collect()),
+            newest: watch::Sender::new(newest),
+            wanted: Notify::new(),
+            settings: settings.clone(),
+            key: key.clone(),
+            policy,
+            asked,
+            path,
+        })
+    }
+
+    /// What enough witnesses have cosigned last.
+    pub(crate) fn newest(&self) -> Option<Arc<Witnessed>> {
+        self.newest.borrow().clone()
+    }
+
+    /// The text of the policy.
+    pub(crate) fn policy(&self) -> &str {
+        self.policy.text()
+    }
+
+    /// The first that is of `size` records or more; `None` if the witnesses are not done in `within`.
+    pub(crate) async fn covering(&self, size: u64, within: Duration) -> Option<Arc<Witnessed>> {
+        let mut newest = self.newest.subscribe();
+        self.wanted.notify_one();
+        let covers = |it: &Option<Arc<Witnessed>>| it.as_ref().is_some_and(|it| it.size >= size);
+        let waited = tokio::time::timeout(within, newest.wait_for(covers)).await;
+        waited.ok()?.ok()?.clone()
+    }
+
+    /// For `trilith status`: what is witnessed, how far that is behind `head`, and what each witness said last.
+    pub(crate) fn status(&self, head: u64) -> Value {
+        let newest = self.newest();
+        let witnessed = newest.map(|it| {
+            json!({
+                "size": it.size, "behind": head.saturating_sub(it.size),
+                "time": witness::time(it.time),
+            })
+        });
+        let standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let asked = self.asked.iter().zip(standings.iter());
+        let asked: Vec<Value> = asked
+            .map(|(asked, standing)| standing.shown(asked))
+            .collect();
+        json!({ "witnessed": witnessed, "asked": asked, "policy": self.policy() })
+    }
+
+    fn standing(&self, at: usize, change: impl FnOnce(&mut Standing)) {
+        let mut standings = self
+            .standings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(standing) = standings.get_mut(at) {
+            change(standing);
+        }
+    }
+
+    /// Longer than a slow witness needs for the answer of the round before, and for this one.
+    fn round(&self) -> Duration {
+        self.settings.timeout() * (ATTEMPTS + 1)
+    }
+}
+
+/// What an earlier run kept, if it still is what the policy asks for and of this ledger. It is public and vouches
+/// for itself; lost or put back, the witnesses are asked again.
+fn kept(path: &Path, reader: &Reader, key: &LedgerKey, policy: &Policy) -> Option<Arc<Witnessed>> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let note = Note::parse(&text).ok();
+    let witnessed = note.and_then(|note| Witnessed::read(&note, key, policy));
+    let ours = witnessed.filter(|it| {
+        it.size <= reader.size() && reader.root(it.size).is_ok_and(|root| root == it.root)
+    });
+    if ours.is_none() {
+        tracing::warn!(path = %path.display(), "what was witnessed before counts no more, and is asked for again");
+    }
+    ours.map(Arc::new)
+}
+
+/// Shows the ledger to its witnesses until the server stops.
+pub(crate) async fn run(core: Arc<Core>) {
+    let Some(witnesses) = &core.witnesses else {
+        return;
+    };
+    let (targets, target) = watch::channel(None);
+    let (lines, mut came) = mpsc::channel(64);
+    let mut asking = JoinSet::new();
+    for at in 0..witnesses.asked.len() {
+        let (core, target, lines) = (Arc::clone(&core), target.clone(), lines.clone());
+        asking.spawn(witness::each(core, at, target, lines));
+    }
+    let mut ticks = tokio::time::interval(witnesses.settings.cadence());
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut round: Option<Round> = None;
+    let mut number = 0;
+    loop {
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            Some(lines) = came.recv() => {
+                if let Some(round) = &mut round {
+                    take(&core, witnesses, round, lines).await;
+                }
+                continue;
+            }
+            _ = ticks.tick() => {}
+            () = witnesses.wanted.notified() => {}
+        }
+        let published = core.hub.published();
+        let due = round
+            .as_ref()
+            .is_none_or(|round| round.is_over(witnesses, published.size));
+        if due && published.size > 0 && core.signing.check().is_ok() {
+            number += 1;
+            round = Round::begin(&published, number);
+            targets.send_replace(round.as_ref().map(|round| round.target.clone()));
+        }
+    }
+}
+
+/// A checkpoint that is shown to all of them. The next one is not begun before enough have cosigned it, so that
+/// those of different speed meet in one.
+struct Round {
+    target: Target,
+    /// With the lines that have come.
+    note: Note,
+    began: Instant,
+    /// By so many, with a line or without.
+    answered: usize,
+    reached: bool,
+}
+
+impl Round {
+    fn begin(published: &Published, number: u64) -> Option<Self> {
+        let note = Note::parse(&published.note).ok()?;
+        Some(Self {
+            target: Target {
+                number,
+                size: published.size,
+                note: note.clone(),
+            },
+            note,
+            began: Instant::now(),
+            answered: 0,
+            reached: false,
+        })
+    }
+
+    fn is_over(&self, witnesses: &Witnesses, size: u64) -> bool {
+        let age = self.began.elapsed();
+        if !self.reached {
+            let all = self.answered >= witnesses.asked.len();
+            let pause = witnesses.settings.cadence() * PAUSE;
+            return age >= witnesses.round() || all && age >= pause;
+        }
+        size > self.target.size || age >= witnesses.settings.refresh()
+    }
+}
+
+async fn take(core: &Arc<Core>, witnesses: &Witnesses, round: &mut Round, lines: Lines) {
+    if lines.number != round.target.number {
+        return;
+    }
+    round.answered += 1;
+    if lines.lines.is_empty() || round.note.merge(lines.lines).is_err() {
+        return;
+    }
+    let Some(witnessed) = Witnessed::read(&round.note, &witnesses.key, &witnesses.policy) else {
+        return;
+    };
+    round.reached = true;
+    let before = witnesses.newest();
+    if before
+        .as_ref()
+        .is_some_and(|before| before.size > witnessed.size)
+    {
+        return;
+    }
+    let newer = before.is_none_or(|before| witnessed.is_newer(&before));
+    let witnessed = Arc::new(witnessed);
+    let (path, keeping) = (witnesses.path.clone(), Arc::clone(&witnessed));
+    let kept = tokio::task::spawn_blocking(move || keep(&path, keeping.note.as_bytes())).await;
+    if !matches!(kept, Ok(Ok(()))) {
+        // The witnesses have it: it is asked for again after the next start.
+        tracing::warn!("what was witnessed is not kept");
+    }
+    let metrics = &core.metrics;
+    metrics
+        .witnessed_size
+        .set(i64::try_from(witnessed.size).unwrap_or(i64::MAX));
+    metrics
+        .witnessed_time
+        .set(i64::try_from(witnessed.time).unwrap_or(i64::MAX));
+    witnesses.newest.send_replace(Some(Arc::clone(&witnessed)));
+    if newer {
+        core.hub.witnessed(&witnessed, |old, new| {
+            let proof = core.journal.reader().consistency(old, new).ok()?;
+            Some(proof.iter().map(|hash| hash.to_vec()).collect())
+        });
+    }
+}
+
+/// After a power cut the file holds one note or the other, whole.
+fn keep(path: &Path, note: &[u8]) -> std::io::Result<()> {
+    replace(&RealDisk, path, note)?;
+    path.parent()
+        .map_or(Ok(()), |parent| RealDisk.sync_dir(parent))
+}
+
+/// What a witness has shown that is not of this ledger. Only a head that this ledger's key signed shows anything:
+/// whoever stands between can claim a size.
+async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
+    let key = &core.ledger_key;
+    let note = match asked.address.latest(key.origin().as_str(), within).await {
+        Ok(note) => note,
+        Err(what) => {
+            tracing::warn!(url = asked.url, %what, "a witness knows another ledger, and does not show it");
+            return;
+        }
+    };
+    let parsed = Note::parse(&note).map(|parsed| parsed.strip(key).to_string());
+    let Some(note) = parsed.ok() else {
+        return;
+    };
+    let Ok(head) = Checkpoint::open(&note, key) else {
+        return;
+    };
+    if core.has(head.size, &head.root) {
+        return;
+    }
+    let head = Foreign {
+        size: head.size,
+        root: head.root,
+        note: Some(note),
+    };
+    crate::follow::contradicted(core, &asked.url, head).await;
+}

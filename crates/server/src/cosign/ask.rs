@@ -1,0 +1,202 @@
+//! One witness over HTTP, asked within bounds: header and body bytes, one deadline, no redirects, no cookies. What
+//! it is sent is public and what it answers is checked by signature, so that plain HTTP is no less true, only less
+//! private.
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Method, Request, Uri, header};
+use hyper_util::rt::TokioIo;
+use ledger::witness::{Answer, origin_hash};
+use rustls::ClientConfig;
+use rustls_pki_types::ServerName;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+const LONGEST_HEAD: usize = 32 * 1024;
+const MOST_HEADERS: usize = 64;
+/// A note with 64 lines of post-quantum witnesses, or an answer with as many.
+const LONGEST_BODY: usize = 256 * 1024;
+
+/// Where a witness is.
+pub(super) struct Address {
+    host: String,
+    port: u16,
+    authority: String,
+    /// Without a slash at its end.
+    prefix: String,
+    tls: Option<(ServerName<'static>, Arc<ClientConfig>)>,
+}
+
+/// An answer as it came.
+struct Came {
+    status: u16,
+    kind: Option<String>,
+    body: Vec<u8>,
+}
+
+impl Address {
+    /// Reads `http[s]://HOST[:PORT][/PREFIX]`; `tls` is asked for where it is `https`.
+    pub(super) fn parse(
+        url: &str,
+        tls: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+    ) -> Result<Self, String> {
+        let uri: Uri = url.parse().map_err(|_| format!("{url:?} is no address"))?;
+        let authority = uri
+            .authority()
+            .ok_or_else(|| format!("{url:?} names no host"))?;
+        if authority.as_str().contains('@') || url.contains(['#', '?']) {
+            return Err(format!("{url:?} has a user, a query or a fragment"));
+        }
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let (tls, port) = match uri.scheme_str() {
+            Some("http") => (None, 80),
+            Some("https") => {
+                let name = ServerName::try_from(host.clone())
+                    .map_err(|_| format!("{url:?} names no host"))?;
+                (Some((name, tls()?)), 443)
+            }
+            _ => return Err(format!("{url:?} is neither http nor https")),
+        };
+        Ok(Self {
+            port: authority.port_u16().unwrap_or(port),
+            authority: authority.to_string(),
+            prefix: uri.path().trim_end_matches('/').to_owned(),
+            host,
+            tls,
+        })
+    }
+
+    /// `POST <submission prefix>/add-checkpoint`.
+    pub(super) async fn add_checkpoint(
+        &self,
+        body: String,
+        within: Duration,
+    ) -> Result<Answer, String> {
+        let came = self
+            .ask(Method::POST, "/add-checkpoint", body.into_bytes(), within)
+            .await?;
+        Answer::parse(came.status, came.kind.as_deref(), &came.body)
+            .map_err(|error| facts::with_causes(&error))
+    }
+
+    /// `GET <monitoring prefix>/<origin hash>/checkpoint`, where both prefixes are one. Verified by nobody yet.
+    pub(super) async fn latest(&self, origin: &str, within: Duration) -> Result<String, String> {
+        let path = format!("/{}/checkpoint", origin_hash(origin));
+        let came = self.ask(Method::GET, &path, Vec::new(), within).await?;
+        if came.status != 200 {
+            return Err(format!("status {}", came.status));
+        }
+        String::from_utf8(came.body).map_err(|_| "it is not UTF-8".to_owned())
+    }
+
+    async fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<Came, String> {
+        let asked = self.exchange(method, path, body);
+        match tokio::time::timeout(within, asked).await {
+            Ok(answer) => answer,
+            Err(_) => Err(format!("no whole answer within {} ms", within.as_millis())),
+        }
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Came, String> {
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.prefix))
+            .header(header::HOST, self.authority.as_str())
+            .header(header::USER_AGENT, "trilith")
+            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+            .header(header::CONNECTION, "close")
+            .body(Full::new(Bytes::from(body)))
+            .map_err(|error| error.to_string())?;
+        let stream = TcpStream::connect((self.host.as_str(), self.port))
+            .await
+            .map_err(|error| format!("no connection: {error}"))?;
+        let Some((name, tls)) = &self.tls else {
+            return over(stream, request).await;
+        };
+        let stream = tokio_rustls::TlsConnector::from(Arc::clone(tls))
+            .connect(name.clone(), stream)
+            .await
+            .map_err(|error| format!("no TLS: {error}"))?;
+        over(stream, request).await
+    }
+}
+
+/// The authorities that may certify witnesses. Blocks on the disk.
+pub(super) fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
+    let files: Vec<&Path> = match authorities {
+        Some(path) => vec![path],
+        None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
+    };
+    let bytes = files.iter().find_map(|file| std::fs::read(file).ok());
+    let bytes = bytes.ok_or("no file of authorities can be read: name one as `ca`")?;
+    crypto::client_trusting(&bytes, authorities.is_some()).map(Arc::new)
+}
+
+async fn over<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    request: Request<Full<Bytes>>,
+) -> Result<Came, String> {
+    let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        .max_buf_size(LONGEST_HEAD)
+        .max_headers(MOST_HEADERS)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(|error| format!("no HTTP: {error}"))?;
+    // Ends with this function, also when that is dropped.
+    let _connection = tokio::task::JoinSet::from_iter([async move { drop(connection.await) }]);
+    let answer = sender
+        .send_request(request)
+        .await
+        .map_err(|error| format!("no answer: {error}"))?;
+    let (head, body) = answer.into_parts();
+    let body = Limited::new(body, LONGEST_BODY)
+        .collect()
+        .await
+        .map_err(|error| format!("half an answer: {error}"))?;
+    let kind = head.headers.get(header::CONTENT_TYPE);
+    Ok(Came {
+        status: head.status.as_u16(),
+        kind: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
+        body: body.to_bytes().to_vec(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_http_or_https_and_nothing_beside() {
+        let none = || Err("no authorities".to_owned());
+        let prefix = |url: &str| Address::parse(url, none).map(|at| (at.port, at.prefix));
+        assert_eq!(prefix("http://w.example"), Ok((80, String::new())));
+        assert_eq!(
+            prefix("http://[::1]:7446/a/b/"),
+            Ok((7446, "/a/b".to_owned()))
+        );
+        for bad in [
+            "",
+            "w.example",
+            "ftp://w.example",
+            "http://u@w.example/",
+            "http://w.example/?x",
+            "file:///x",
+        ] {
+            assert!(prefix(bad).is_err(), "{bad}");
+        }
+        // It is not asked in the clear where TLS cannot be had.
+        assert_eq!(
+            prefix("https://w.example"),
+            Err("no authorities".to_owned())
+        );
+    }
+}

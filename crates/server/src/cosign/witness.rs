@@ -1,0 +1,209 @@
+//! One witness: a request at a time, from the size that it has cosigned last, and what became of it.
+
+use super::{ATTEMPTS, Asked, Witnessed, contradicted};
+use crate::core::Core;
+use crate::metrics::WitnessOutcome;
+use facts::Timestamp;
+use ledger::witness::{AddCheckpoint, Answer};
+use ledger::{Note, NoteSignature};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// What a round shows.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    pub(super) number: u64,
+    pub(super) size: u64,
+    /// With the ledger's own line.
+    pub(super) note: Note,
+}
+
+/// What came of it from one witness: verified lines of its keys.
+pub(super) struct Lines {
+    pub(super) number: u64,
+    pub(super) lines: Vec<NoteSignature>,
+}
+
+/// What is known of a witness.
+#[derive(Debug, Clone)]
+pub(super) struct Standing {
+    /// Of the checkpoint that it has cosigned last, as far as is known. It says itself where that is not so.
+    size: u64,
+    /// When it cosigned last.
+    at: Option<Timestamp>,
+    /// Why it has not cosigned what it was shown last.
+    failed: Option<String>,
+}
+
+impl Standing {
+    /// As what an earlier run kept says.
+    pub(super) fn begin(asked: &Asked, kept: Option<&Witnessed>) -> Self {
+        let note = kept.and_then(|kept| Note::parse(&kept.note).ok());
+        let signed = note.is_some_and(|note| {
+            let by = |line: &NoteSignature| {
+                asked
+                    .keys
+                    .iter()
+                    .any(|key| line.is_by(key.name(), key.id()))
+            };
+            note.signatures.iter().any(by)
+        });
+        Self {
+            size: kept.filter(|_| signed).map_or(0, |kept| kept.size),
+            at: None,
+            failed: None,
+        }
+    }
+
+    pub(super) fn shown(&self, asked: &Asked) -> Value {
+        let names: Vec<String> = asked.keys.iter().map(ToString::to_string).collect();
+        json!({
+            "url": asked.url, "keys": names, "size": self.size,
+            "cosigned": self.at.map(|at| at.to_string()), "failed": self.failed,
+        })
+    }
+}
+
+/// Seconds since 1970, for people.
+pub(super) fn time(seconds: u64) -> String {
+    Timestamp::from_millis(seconds.saturating_mul(1_000)).to_string()
+}
+
+/// Shows every target to the witness at `at`, the newest where it was slower than the rounds.
+pub(super) async fn each(
+    core: Arc<Core>,
+    at: usize,
+    mut targets: watch::Receiver<Option<Target>>,
+    lines: mpsc::Sender<Lines>,
+) {
+    let Some(witnesses) = &core.witnesses else {
+        return;
+    };
+    let Some(asked) = witnesses.asked.get(at) else {
+        return;
+    };
+    let mut old = 0;
+    witnesses.standing(at, |standing| old = standing.size);
+    while targets.changed().await.is_ok() {
+        let Some(target) = targets.borrow_and_update().clone() else {
+            continue;
+        };
+        let cosigned = cosign(&core, asked, &target, &mut old).await;
+        let outcome = if cosigned.is_ok() {
+            "cosigned"
+        } else {
+            "failed"
+        };
+        let label = WitnessOutcome {
+            witness: asked.url.clone(),
+            outcome,
+        };
+        core.metrics.witness_rounds.get_or_create(&label).inc();
+        witnesses.standing(at, |standing| {
+            standing.size = old;
+            match &cosigned {
+                Ok(_) => (standing.at, standing.failed) = (Some(core.now()), None),
+                Err(what) => {
+                    // Said once for as long as it is the same.
+                    if standing.failed.as_ref() != Some(what) {
+                        tracing::warn!(url = asked.url, %what, "a witness has not cosigned");
+                    }
+                    standing.failed = Some(what.clone());
+                }
+            }
+        });
+        // None, where it has not: the round is over once all have answered.
+        let came = Lines {
+            number: target.number,
+            lines: cosigned.unwrap_or_default(),
+        };
+        if lines.send(came).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The lines of the witness over `target`. `old` becomes what it has cosigned last.
+async fn cosign(
+    core: &Arc<Core>,
+    asked: &Asked,
+    target: &Target,
+    old: &mut u64,
+) -> Result<Vec<NoteSignature>, String> {
+    let within = core
+        .witnesses
+        .as_ref()
+        .map(|witnesses| witnesses.settings.timeout())
+        .unwrap_or_default();
+    for _ in 0..ATTEMPTS {
+        if *old > target.size {
+            let (seen, ours) = (*old, core.journal.reader().size());
+            if seen > ours {
+                contradicted(core, asked, within).await;
+                // It is asked again, should it have said so wrongly.
+                *old = 0;
+                return Err(format!(
+                    "it has cosigned {seen} records, and there are {ours} here"
+                ));
+            }
+            return Err(format!("it has cosigned {seen} records already"));
+        }
+        let (from, size) = (*old, target.size);
+        let reading = Arc::clone(core);
+        let proof =
+            tokio::task::spawn_blocking(move || reading.journal.reader().consistency(from, size));
+        let proof = proof
+            .await
+            .map_err(|error| error.to_string())?
+            .map_err(|error| error.to_string())?;
+        let request = AddCheckpoint::new(from, proof, target.note.clone())
+            .map_err(|error| facts::with_causes(&error))?;
+        match asked
+            .address
+            .add_checkpoint(request.to_string(), within)
+            .await?
+        {
+            Answer::Cosigned(answered) => {
+                let lines = verified(asked, &target.note.text, &answered)?;
+                *old = target.size;
+                return Ok(lines);
+            }
+            // "The client … SHOULD retry … with the updated tree size".
+            Answer::Conflict { size } if size != from => *old = size,
+            Answer::Conflict { size } => {
+                return Err(format!(
+                    "it was shown a proof from {size}, and says that it has {size}"
+                ));
+            }
+            Answer::Refused { status } => {
+                if status == 422 {
+                    contradicted(core, asked, within).await;
+                }
+                return Err(format!("it answered {status}"));
+            }
+        }
+    }
+    Err("it says another size each time".to_owned())
+}
+
+/// Lines of keys that the policy does not name are ignored.
+fn verified(
+    asked: &Asked,
+    text: &str,
+    answered: &[NoteSignature],
+) -> Result<Vec<NoteSignature>, String> {
+    let mut lines = Vec::new();
+    for key in &asked.keys {
+        let mut ours = key
+            .accept(text, answered)
+            .map_err(|error| facts::with_causes(&error))?;
+        // Of a key that answers twice, one line: two would make the note malformed.
+        ours.truncate(1);
+        lines.extend(ours);
+    }
+    match lines.is_empty() {
+        true => Err("it answered without a line of a key that the policy names".to_owned()),
+        false => Ok(lines),
+    }
+}
