@@ -12,6 +12,9 @@ use proto::v1::TeeEvidence;
 const FLOOR: &str = "[[tee.floor]]\ngeneration = \"milan\"\n";
 const IMAGE: &str = "[[tee.image]]\nname = \"prod\"\nmeasurement = \"3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e\"\n";
 
+/// Of another guest: a list that is empty is no list.
+const OTHER: &str = "[[tee.image]]\nname = \"other\"\nmeasurement = \"000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f000102030405060708090a0b0c0d0e0f\"\n";
+
 impl Site {
     async fn finding(&self, show: impl FnOnce(&[u8; 64]) -> Option<TeeEvidence>) -> Finding {
         let refused = self.join(show).await.err().expect("it is refused");
@@ -43,7 +46,8 @@ fn as_launched(change: fn(&mut Guest)) -> impl Fn(&[u8; 64]) -> Option<TeeEviden
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_that_a_refusal_names_let_the_same_guest_in() {
-    let Some(site) = Site::start("server.tee-allow", &(SNP.to_owned() + FLOOR), "").await else {
+    let asked = SNP.to_owned() + GOOD;
+    let Some(site) = Site::start("server.tee-allow", &asked, "").await else {
         return;
     };
     type Change = fn(&mut Guest);
@@ -52,8 +56,9 @@ async fn the_lines_that_a_refusal_names_let_the_same_guest_in() {
     // By its code: the estate that refuses the guest, and what stands around the lines in one that does not.
     let newer = GOOD.replace("microcode = 217", "microcode = 218");
     let genoa = FLOOR.replace("milan", "genoa") + IMAGE;
+    let other = FLOOR.to_owned() + OTHER;
     let cases: [(&str, Change, &str, &str, &str); 5] = [
-        ("TEE-SNP-IMAGE", good, FLOOR, FLOOR, ""),
+        ("TEE-SNP-IMAGE", good, &other, &other, ""),
         ("TEE-SNP-TCB", good, &newer, IMAGE, ""),
         ("TEE-SNP-GENERATION", good, &genoa, &genoa, ""),
         ("TEE-SNP-VMPL", spoken_for, GOOD, "[tee.policy]\n", GOOD),
@@ -99,13 +104,15 @@ async fn the_lines_that_a_refusal_names_let_the_same_guest_in() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_lines_that_a_refusal_names_let_the_same_domain_and_instance_in() {
-    let head = TDX.split("[[tee.image]]").next().unwrap();
-    let Some(site) = Site::start("server.tee-allow-domain", head, "").await else {
+    let head = TDX
+        .replace("3d3d3d3d", "00010203")
+        .replace("\"td\"", "\"other\"");
+    let Some(site) = Site::start("server.tee-allow-domain", &head, "").await else {
         return;
     };
     let found = site.finding(honest_domain).await;
     assert_eq!(found.code, "TEE-TDX-IMAGE");
-    site.ask(&(head.to_owned() + &lines(&found))).await;
+    site.ask(&(head + &lines(&found))).await;
     let facts = facts_of(&site.join(honest_domain).await.unwrap());
     assert_eq!(facts.text("machine.tee.image"), Some("NAME"));
 
@@ -122,7 +129,9 @@ async fn the_lines_that_a_refusal_names_let_the_same_domain_and_instance_in() {
 
     let honest = |asked: &[u8; 64]| shown("nitro-tpm", nitro_tpm(asked).document());
     let asked = nitro::asked();
-    let head = asked.split("[[tee.image]]").next().unwrap().to_owned();
+    let head = asked
+        .replace(&"05".repeat(48), &"15".repeat(48))
+        .replace("\"prod\"", "\"other\"");
     site.ask(&head).await;
     let found = site.finding(honest).await;
     assert_eq!(found.code, "TEE-NITRO-IMAGE");

@@ -182,7 +182,8 @@ async fn a_machine_shows_cloud_and_chip_and_hardware_and_each_bad_one_is_refused
     let of = |(_, record): &(u64, serde_json::Value)| record["body"]["target"]["value"] == serial;
     assert!(revoked.iter().any(of), "{revoked:#?}");
     site.trust(&root(&pem, OF_MACHINES)).await;
-    let renewed = site.renew(&machine, [1; 16], another).await;
+    let again = site.join(honest).await.unwrap();
+    let renewed = site.renew(&again, [1; 16], another).await;
     assert_eq!(finding(&renewed.err().unwrap()).code, "TEE-SNP-IMAGE");
     let (_, last) = site.fixture.records(&["revocation"]).await.pop().unwrap();
     assert_eq!(last["body"]["target"]["value"], "web-1");
