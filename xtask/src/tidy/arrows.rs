@@ -47,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("export", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
+    ("registry", &["attest-code", "crypto", "facts"]),
     (
         "gateway",
         &[
@@ -165,6 +166,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "proto",
             "record-index",
             "references",
+            "registry",
             "server",
             "spiffe",
             "svid-tls",
