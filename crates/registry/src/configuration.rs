@@ -106,7 +106,7 @@ impl Registries {
             .collect::<Result<_, _>>()?;
         let mut hosts: Vec<&str> = registries.iter().map(|one| one.host.as_str()).collect();
         hosts.sort_unstable();
-        if let Some([twice, _]) = hosts.array_windows().find(|[one, other]| one == other) {
+        if let Some([twice, ..]) = hosts.windows(2).find(|two| two.first() == two.last()) {
             return Err(unusable(path, format!("{twice} stands there twice")));
         }
         Ok(Self {

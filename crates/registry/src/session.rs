@@ -34,8 +34,8 @@ pub(crate) struct Session<'a> {
 /// As a token service answers; either name is in use.
 #[derive(Deserialize)]
 struct Granted {
-    token: Option<Zeroizing<String>>,
-    access_token: Option<Zeroizing<String>>,
+    token: Option<String>,
+    access_token: Option<String>,
 }
 
 impl<'a> Session<'a> {
@@ -196,6 +196,7 @@ impl<'a> Session<'a> {
         let body = Zeroizing::new(body.map_err(|failure| self.failed(failure))?);
         let granted: Option<Granted> = serde_json::from_slice(&body).ok();
         let token = granted.and_then(|granted| granted.token.or(granted.access_token));
+        let token = token.map(Zeroizing::new);
         let token = token.filter(|token| {
             !token.is_empty() && token.bytes().all(|letter| letter.is_ascii_graphic())
         });

@@ -35,8 +35,8 @@ pub enum Wanted {
 ///
 /// # Errors
 /// As [`read`](super::read), of the manifests that are there.
-pub fn wanted(
-    blobs: &Lookup<'_>,
+pub fn wanted<'a>(
+    blobs: &'a Lookup<'a>,
     digest: BlobDigest,
     platform: &Platform,
 ) -> Result<Wanted, Finding> {
@@ -78,19 +78,22 @@ pub enum Attached {
 /// # Errors
 /// `IMAGE-MANIFEST`, `IMAGE-DIGEST`, and `IMAGE-BLOB-SIZE` for a part that is larger than is read.
 pub fn attached(document: &[u8]) -> Result<Attached, Finding> {
-    let parts = |of: &[Descriptor]| {
-        let parts = of.iter().take(MAX_PARTS).map(part);
-        let large =
-            |part: &Part| usize::try_from(part.size).map_or(true, |size| size > MAX_MANIFEST);
-        let parts: Vec<Part> = parts.collect();
-        match parts.iter().find(|part| large(part)) {
-            Some(part) => Err(too_large(&part.digest, MAX_MANIFEST)),
-            None => Ok(parts),
-        }
-    };
+    let large = |part: &Part| usize::try_from(part.size).map_or(true, |size| size > MAX_MANIFEST);
+    let parts = |of: &[Descriptor]| of.iter().take(MAX_PARTS).map(part).collect::<Vec<_>>();
     match Document::parse(document)? {
-        Document::Manifest(manifest) => Ok(Attached::Manifest(parts(&manifest.layers)?)),
-        Document::Index(index) => Ok(Attached::Index(parts(&index.manifests)?)),
+        Document::Manifest(manifest) => {
+            let parts = parts(&manifest.layers);
+            match parts.iter().find(|part| large(part)) {
+                Some(part) => Err(too_large(&part.digest, MAX_MANIFEST)),
+                None => Ok(Attached::Manifest(parts)),
+            }
+        }
+        // One that nobody would read hides no other.
+        Document::Index(index) => {
+            let mut parts = parts(&index.manifests);
+            parts.retain(|part| !large(part));
+            Ok(Attached::Index(parts))
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod python;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
+mod registry;
 mod resources;
 mod site;
 #[allow(
