@@ -1,6 +1,6 @@
 //! What a registry, or whoever is in its place, may try: it can withhold, and nothing else.
 
-use crate::service::{Asked, BUNDLE, Puller, Reply, Repository, Service, read};
+use crate::service::{Asked, BUNDLE, Puller, Reply, Repository, Service, digest, read};
 use std::time::{Duration, Instant};
 
 /// A registry of `repository`, but for what `lie` answers.
@@ -17,7 +17,7 @@ async fn other_bytes_and_more_bytes_than_were_named_are_refused() {
     let repository = Repository::new();
     let image = repository.image.clone();
     type Lie = fn(&Asked) -> Option<Reply>;
-    let cases: [(&str, &str, Lie); 8] = [
+    let cases: [(&str, &str, Lie); 9] = [
         ("REGISTRY-DIGEST", "another manifest", |it| {
             it.path
                 .contains("/manifests/sha256:")
@@ -32,6 +32,12 @@ async fn other_bytes_and_more_bytes_than_were_named_are_refused() {
             it.path
                 .contains("/blobs/")
                 .then(|| Reply::good(&[b'x'; 100]))
+        }),
+        ("REGISTRY-DIGEST", "another layer of the same size", |it| {
+            let layer = digest(&[b'l'; 100_000]).to_string();
+            it.path
+                .ends_with(&layer)
+                .then(|| Reply::good(&[b'x'; 100_000]))
         }),
         ("REGISTRY-DIGEST", "a layer that is cut short", |it| {
             it.path.contains("/blobs/").then(|| Reply::good(b""))
