@@ -93,13 +93,16 @@ impl Found {
                 continue;
             }
             // It is listed by the registry or by whoever moved the tag: it may be gone, or be something else.
-            match manifest(session, kept, &one.digest).await {
-                Ok(bytes) if self.parts(session, kept, &bytes).await? => {
-                    self.entries.push(entry(&one.digest, &bytes, None));
+            let bytes = match manifest(session, kept, &one.digest).await {
+                Ok(bytes) => bytes,
+                Err(finding) if is_about_content(&finding) => {
+                    self.pass_over(finding);
+                    continue;
                 }
-                Ok(_) => {}
-                Err(finding) if is_about_content(&finding) => self.pass_over(finding),
                 Err(finding) => return Err(finding),
+            };
+            if self.parts(session, kept, &bytes).await? {
+                self.entries.push(entry(&one.digest, &bytes, None));
             }
         }
         Ok(())
