@@ -4,7 +4,6 @@
 use super::{GOOD, SNP, Site, facts_of, finding, honest, shown};
 use crate::harness::{Fixture, PROGRAM, config_text, estate, program};
 use crate::tee_forged::{bundle, domain, guest, report, snp_root};
-use crate::tpm::opened;
 use estate::EstateFiles;
 use proto::v1::TeeEvidence;
 use proto::v1::join_client::JoinClient;
@@ -14,14 +13,16 @@ use tonic::Status;
 
 /// One identity for machines of which all three are known.
 const POLICY: &str = "@id(\"machines of project acme, in hardware that is known\")\n\
-    permit (principal in Pool::\"demo\", action == Action::\"assume\", \
-    resource == Identity::\"payments/api\")\n\
+    permit (principal, action == Action::\"assume\", resource == Identity::\"payments/api\")\n\
     when { principal has machine && principal.machine has cloud && \
     principal.machine.cloud has project && principal.machine.cloud.project == \"acme\" && \
     principal.machine has tpm && principal.machine.tpm has kind && \
     principal.machine.tpm.kind == \"cloud\" && \
     principal.machine has tee && principal.machine.tee has image && \
     principal.machine.tee.image == \"prod\" };\n";
+
+/// As the cloud's certificate has it.
+const NAME: &str = "google-17-4886718345";
 
 /// The root of a cloud as an estate has it: of machines, or of a maker of TPMs.
 fn root(pem: &str, certifies: &str) -> String {
@@ -30,7 +31,7 @@ fn root(pem: &str, certifies: &str) -> String {
 
 const OF_MACHINES: &str = "certifies = \"attestation-keys\"\ncloud = \"google\"\n";
 
-/// A server that asks the machines of its pool for all three, and the machine.
+/// A server that asks machines for all three, and one machine.
 async fn start() -> Option<(Site, String)> {
     let cloud = match Cloud::start() {
         Ok(cloud) => cloud,
@@ -66,24 +67,21 @@ async fn start() -> Option<(Site, String)> {
 }
 
 impl Site {
-    /// Applies the estate with these roots of clouds, and this machine in the pool by its attestation key.
+    /// Applies the estate with these roots of clouds. It names no machine: what a machine is known by is what its
+    /// cloud certified.
     async fn trust(&self, roots: &str) {
-        let uri = self.chip.uri();
-        let key = tokio::task::spawn_blocking(move || {
-            let begun = device::tpm::join::Join::begin(opened(&uri)).unwrap();
-            crypto::hex::encode(&crypto::sha256(&begun.request().ak_public))
-        });
         let mut files: EstateFiles = self.files.clone();
         files.insert(
             "references/tpm.toml",
             format!(
-                "{roots}[[machine]]\nname = \"web-1\"\npool = \"demo\"\nak_sha256 = [\"{}\"]\n\
-                 [[tee_root]]\nname = \"lab\"\nkind = \"sev-snp\"\ngeneration = \"milan\"\npem = '''\n{}'''\n",
-                key.await.unwrap(),
+                "{roots}[[tee_root]]\nname = \"lab\"\nkind = \"sev-snp\"\ngeneration = \"milan\"\npem = '''\n{}'''\n",
                 snp_root(),
             ),
         );
-        files.insert("references/tee.toml", SNP.to_owned() + GOOD);
+        files.insert(
+            "references/tee.toml",
+            SNP.replace("pool = \"demo\"\n", "") + GOOD,
+        );
         self.fixture.apply(&files).await.unwrap();
     }
 
@@ -152,10 +150,10 @@ async fn a_machine_shows_cloud_and_chip_and_hardware_and_each_bad_one_is_refused
 
     // All three.
     let machine = site.join(honest).await.unwrap();
-    assert!(machine.joined.node_id.ends_with("/web-1"));
+    assert!(machine.joined.node_id.ends_with(NAME));
     let facts = facts_of(&machine);
     for (name, value) in [
-        ("machine.name", "web-1"),
+        ("machine.name", NAME),
         ("machine.cloud.project", "acme"),
         ("machine.tpm.kind", "cloud"),
         ("machine.tee.kind", "sev-snp"),
@@ -186,5 +184,5 @@ async fn a_machine_shows_cloud_and_chip_and_hardware_and_each_bad_one_is_refused
     let renewed = site.renew(&again, [1; 16], another).await;
     assert_eq!(finding(&renewed.err().unwrap()).code, "TEE-SNP-IMAGE");
     let (_, last) = site.fixture.records(&["revocation"]).await.pop().unwrap();
-    assert_eq!(last["body"]["target"]["value"], "web-1");
+    assert_eq!(last["body"]["target"]["value"], NAME);
 }
