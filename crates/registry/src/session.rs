@@ -63,7 +63,7 @@ impl<'a> Session<'a> {
             self.log_in(&asked).await?;
             asked = self.once(&origin, &path, accept).await?;
         }
-        let answer = self.followed(asked, origin, path.clone(), accept).await?;
+        let answer = self.followed(asked, origin, accept).await?;
         match answer.status {
             StatusCode::OK => Ok(Had::There(answer)),
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(self.not_let_in(answer.status)),
@@ -97,7 +97,6 @@ impl<'a> Session<'a> {
         &self,
         mut answer: Answer,
         mut origin: Origin,
-        mut path: String,
         accept: &'static str,
     ) -> Result<Answer, Finding> {
         let mut redirects = 0;
@@ -111,7 +110,8 @@ impl<'a> Session<'a> {
             let location = location
                 .and_then(|value| value.to_str().ok())
                 .unwrap_or_default();
-            (origin, path) = self.target(&origin, location)?;
+            let (next, path) = self.target(&origin, location)?;
+            origin = next;
             let itself = origin == self.registry.origin;
             let named = itself || self.registry.blobs.contains(&origin);
             let question = Question {

@@ -169,7 +169,8 @@ async fn blobs_may_be_kept_where_the_operator_says_and_nobody_is_shown_who_asks(
         "credentials = \"credentials\"\nblobs = [\"{}\"]\n",
         store.url()
     );
-    let pulled = Puller::new(&service, &named).pull(&image).await.unwrap();
+    let puller = Puller::new(&service, &named);
+    let pulled = puller.pull(&image).await.unwrap();
     read(&pulled, &image).unwrap();
     let asked = store.asked();
     assert_eq!(asked.len(), 2, "configuration and layer");
@@ -244,7 +245,8 @@ async fn what_strangers_attach_is_passed_over_and_hides_nothing() {
         .manifests
         .insert(format!("{}.sig", image.replace(':', "-")), b"{".to_vec());
     let service = lying(&repository, |_| None).await;
-    let pulled = Puller::new(&service, "").pull(&image).await.unwrap();
+    let puller = Puller::new(&service, "");
+    let pulled = puller.pull(&image).await.unwrap();
     assert_eq!(pulled.passed_over.len(), 4, "{:?}", pulled.passed_over);
     assert_eq!(read(&pulled, &image).unwrap().evidence.len(), 1);
 }

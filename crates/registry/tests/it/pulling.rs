@@ -70,7 +70,8 @@ async fn referrers_are_found_by_the_tag_that_stands_in_for_the_list() {
         move |asked| repository.reply(asked)
     })
     .await;
-    let pulled = Puller::new(&service, "").pull(&image).await.unwrap();
+    let puller = Puller::new(&service, "");
+    let pulled = puller.pull(&image).await.unwrap();
     assert_eq!(read(&pulled, &image).unwrap().evidence.len(), 1);
 }
 
