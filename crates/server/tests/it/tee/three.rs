@@ -176,7 +176,7 @@ async fn a_machine_shows_cloud_and_chip_and_hardware_and_each_bad_one_is_refused
     let serial = issued.svids[0].serial.clone();
 
     // One of them goes: the identities that rested on all three go with it.
-    site.trust(&root(&other, OF_MACHINES)).await;
+    site.trust(&root(&pem, "")).await;
     let revoked = site.fixture.records(&["revocation"]).await;
     let of = |(_, record): &(u64, serde_json::Value)| record["body"]["target"]["value"] == serial;
     assert!(revoked.iter().any(of), "{revoked:#?}");
