@@ -1,9 +1,9 @@
-//! `attest.fleet_10k_detect_to_cut_p99_ms` and `attest.fleet_10k_cpu_cores`: 10,000 machines prove themselves again every 5 s to one server,
-//! each with a quote of its own key; some run what is not listed. From that moment, their agents' look at the
-//! list every half second included, to the moment that a gateway hears of the cut. Everything that a node's
-//! stream calls runs, without TLS and gRPC around it, and the machines' quotes are made on the same cores.
-//! The second is how many cores were busy meanwhile: server and machines together, as both are in this process.
-//! Prints a JSON line for each; fails when another machine is cut than those.
+//! `attest.fleet_10k_detect_to_cut_p99_ms` and `attest.fleet_10k_cpu_cores`: 10,000 machines prove themselves again
+//! every 5 s to one server, each with a quote of its own key; some run what is not listed. From that moment, their
+//! agents' look at the list every half second included, to the moment that a gateway hears of the cut. Everything
+//! that a node's stream calls runs, without TLS and gRPC around it, and the machines' quotes are made on the same
+//! cores. The second is how many cores were busy meanwhile: server and machines together, as both are in this
+//! process. Prints a JSON line for each; fails when another machine is cut than those.
 //!
 //! `--quick` takes 500 machines and less time.
 
