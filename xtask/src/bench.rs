@@ -216,6 +216,12 @@ const FIGURES: &[Figure] = &[
         Aim::AtMost(3_000.0),
     ),
     figure(
+        "attest.fleet_10k_cpu_cores",
+        "server",
+        "fleet_bench",
+        Aim::AtMost(2.0),
+    ),
+    figure(
         "attest.join_swtpm_ms",
         "server",
         "join_bench",
@@ -617,6 +623,40 @@ mod tests {
         ];
         for id in named {
             assert!(FIGURES.iter().any(|figure| figure.id == id), "{id}");
+        }
+    }
+
+    /// As above, for what verifies machines and code, each with what it should reach where that is known.
+    #[test]
+    fn what_trusted_execution_is_measured_by_has_its_ids_and_aims() {
+        let aim = |id: &str| {
+            let figure = FIGURES.iter().find(|figure| figure.id == id);
+            figure.unwrap_or_else(|| panic!("{id}")).aim
+        };
+        for (id, least) in [
+            ("attest.snp_per_s", 250.0),
+            ("attest.tdx_per_s", 1_440.0),
+            ("attest.nitro_per_s", 150.0),
+            ("attest.sigstore_per_s", 1_000.0),
+        ] {
+            assert!(
+                matches!(aim(id), Aim::AtLeast(asked) if asked == least),
+                "{id}"
+            );
+        }
+        for (id, most) in [
+            ("attest.fleet_10k_detect_to_cut_p99_ms", 3_000.0),
+            ("attest.fleet_10k_cpu_cores", 2.0),
+            ("attest.join_swtpm_ms", 150.0),
+            ("agent.static_size_mib", 8.0),
+        ] {
+            assert!(
+                matches!(aim(id), Aim::AtMost(asked) if asked == most),
+                "{id}"
+            );
+        }
+        for id in ["attest.tpm_full_per_s", "attest.ima_incremental_per_s"] {
+            aim(id);
         }
     }
 }

@@ -5,6 +5,7 @@ mod documents;
 mod lock;
 mod manifests;
 mod mutants;
+mod refusals;
 mod rust;
 mod warrants;
 mod words;
@@ -19,6 +20,7 @@ Checks the house rules and prints every break of one as `file:line: what`:
   arrows     which crate may use which; the code map of docs/ARCHITECTURE.md says the same
   confined   Cedar, SQL grammar, SQLite and the crypto backend stay in the crates that own them
   manifests  a crate names the dependencies that it uses, and no other
+  refusals   what refuses confidential machines says what to do next, each code
   rust       `//!` first, no mod.rs, at most 800 lines, forbid(unsafe_code), no ignored tests, no bare allow
   lock       bans of deny.toml, no unknown source, a limit on the number of packages
   documents  one number per decision, and each invariant links to attack tests that exist;
@@ -87,6 +89,7 @@ pub(crate) fn check() -> Result<()> {
         if file.ends_with(".rs") {
             breaks.extend(rust::check(file, &text));
             breaks.extend(warrants::check(file, &text));
+            breaks.extend(refusals::check(file, &text));
         }
     }
     for broken in &breaks {

@@ -4,6 +4,7 @@
 
 mod attached;
 mod manifest;
+mod wanted;
 
 use crate::judge::{CodeEvidence, Running};
 use crate::references::CodeDigest;
@@ -11,6 +12,8 @@ use crate::{CodeReferences, judge};
 use facts::{Finding, Timestamp, Verdict};
 use manifest::{Descriptor, Document};
 use std::borrow::Cow;
+
+pub use wanted::{Attached, Part, Wanted, attached, wanted};
 
 /// "A registry SHOULD enforce some limit … at least 4 MiB" (OCI Distribution 1.1): no larger manifest is read.
 const MAX_MANIFEST: usize = 4 * 1024 * 1024;

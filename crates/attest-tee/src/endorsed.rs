@@ -3,6 +3,7 @@
 //! Nothing is fetched. That nothing endorses evidence is told apart from evidence that is bad: the first is
 //! mended at the verifier.
 
+use crate::allow::to_fetch;
 use crate::azure::{self, Hcl};
 use crate::intel::{self, Ca, Collateral, CollateralBytes};
 use crate::snp::{self, Report};
@@ -353,7 +354,9 @@ fn endorsing(
     };
     let kept = Blob::new("tdx-collateral", collateral(bytes, pck.fmspc, pck.ca));
     blobs.push(kept);
-    Collateral::open(bytes, roots).map_err(|finding| vec![finding])
+    let again = Artefact::of_platform(true, pck.fmspc, pck.ca);
+    Collateral::open(bytes, roots)
+        .map_err(|finding| vec![finding.next(to_fetch("Intel's PCS", &again))])
 }
 
 /// Judges the document of a NitroTPM, which brings all that endorses it. One of an enclave says nothing of a TPM.
@@ -383,16 +386,6 @@ pub fn nitro_tpm(
 /// The generations that `references` accept.
 fn accepted(references: &snp::References) -> Vec<snp::Generation> {
     references.generations.iter().map(|(one, _)| *one).collect()
-}
-
-/// What an operator runs, on whatever machine has a network.
-fn to_fetch(vendor: &str, artefacts: &[Artefact]) -> String {
-    let names: Vec<_> = artefacts.iter().map(ToString::to_string).collect();
-    format!(
-        "fetch it from {vendor} into the server's bundle: trilith attest endorsements fetch --into \
-         endorsements.json {}; or let the server fetch (tee_fetch): docs/attestation/endorsements.md",
-        names.join(" ")
-    )
 }
 
 /// A bundle with nothing but this collateral.

@@ -23,6 +23,7 @@
     )
 )]
 
+mod allow;
 mod artefact;
 pub mod azure;
 mod bundle;

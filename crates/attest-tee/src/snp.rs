@@ -19,7 +19,7 @@ pub use roots::Roots;
 pub use table::certificates;
 pub use tcb::{Generation, Tcb};
 
-use crate::{Code, Revocation, WARRANT};
+use crate::{Artefact, Code, Revocation, WARRANT, allow};
 use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::chain::{self, Kind};
 use crypto::hex;
@@ -172,7 +172,7 @@ fn platform(report: &Report, key: &ReportKey, findings: &mut Findings) {
         )
         .expected(Tcb::read(report.reported_tcb, key.generation).to_string())
         .observed(Tcb::read(key.tcb, key.generation).to_string())
-        .next("take the certificate for the reported TCB")
+        .next(its_certificate(report, key.generation))
     });
     if let Identity::Chip(chip) = &key.identity {
         let (head, tail) = report
@@ -183,7 +183,10 @@ fn platform(report: &Report, key: &ReportKey, findings: &mut Findings) {
             Finding::new("TEE-SNP-CHIP", "the certificate is for another chip")
                 .expected(hex::encode(&report.chip_id))
                 .observed(hex::encode(chip))
-                .next("take the certificate of this chip; its host must not mask the chip id")
+                .next(format!(
+                    "let its host not mask the chip id, and {}",
+                    its_certificate(report, key.generation)
+                ))
         });
     }
     if let Some((family, model, _)) = report.cpuid {
@@ -195,8 +198,19 @@ fn platform(report: &Report, key: &ReportKey, findings: &mut Findings) {
             )
             .expected(key.generation.name())
             .observed(format!("family {family:#04x}, model {model:#04x}"))
+            .next("send the certificate of the machine's own chip; nothing allows that of another generation")
         });
     }
+}
+
+/// The command that gets the certificate of the report's chip at its TCB.
+fn its_certificate(report: &Report, generation: Generation) -> String {
+    let key = Artefact::SnpKey {
+        generation,
+        chip: report.chip_id,
+        tcb: report.reported_tcb,
+    };
+    allow::to_fetch("AMD's key server", &[key])
 }
 
 /// What firmware signed, committed and launched is not older than the owner accepts.
@@ -216,7 +230,10 @@ fn floor(
             )
             .expected(format!("one of: {}", accepted.join(", ")))
             .observed(generation.name())
-            .next("list the generation with its least TCB in the references"),
+            .next(format!(
+                "if machines of this generation are yours, add to the estate's [[tee]] of this pool the lines {}",
+                allow::floor(generation, Tcb::read(report.reported_tcb, generation))
+            )),
         );
         return;
     };
@@ -230,7 +247,11 @@ fn floor(
             Finding::new("TEE-SNP-TCB", format!("the {what} TCB is too old"))
                 .expected(format!("at least {floor}"))
                 .observed(tcb.to_string())
-                .next("update the host's firmware and launch the guest again")
+                .next(format!(
+                    "update the host's firmware and launch the guest again, or accept what it has in the \
+                     estate's [[tee]] of this pool: {}",
+                    allow::floor(generation, tcb.least(floor))
+                ))
         });
     }
 }
@@ -264,7 +285,7 @@ fn recognise<'a>(
                     report.guest_svn,
                     hex::encode(&report.host_data),
                 ))
-                .next("list its measurement or its ID key in the references, if it is yours")
+                .next(allow::image("measurement", &report.measurement))
         },
     )
 }

@@ -9,7 +9,7 @@ pub use ccel::replay;
 
 use crate::code::Recognised;
 use crate::intel::{Appraised, Body, Collateral, Quote, Roots, TcbPolicy, TdReport, appraise};
-use crate::{Code, WARRANT};
+use crate::{Code, WARRANT, allow};
 use attest::{Evidence as Blob, Findings, Verdict};
 use crypto::hex;
 use facts::{FactSet, Finding, Source, Timestamp, names};
@@ -161,7 +161,9 @@ fn attributes(report: &TdReport, references: &References, findings: &mut Finding
         Finding::new("TEE-TDX-DEBUG", "the host may look into the trust domain")
             .expected("no attribute of domains under debug")
             .observed(format!("{attributes:#x}"))
-            .next("launch the domain without debugging and profiling")
+            .next(
+                "launch the domain without debugging and profiling; nothing in an estate allows it",
+            )
     });
     let forbidden = attributes & (SERVICE_EXTENSION | MIGRATABLE | RESERVED);
     let missing = references.attributes & !attributes;
@@ -175,7 +177,7 @@ fn attributes(report: &TdReport, references: &References, findings: &mut Finding
             references.attributes
         ))
         .observed(format!("{attributes:#x}"))
-        .next("launch the domain with other attributes, or change the references")
+        .next("launch the domain with other attributes; nothing in an estate allows these")
     });
     let service = report.current.map_or([0; 48], |(_, service)| service);
     findings.check(service == [0; 48], || {
@@ -229,7 +231,7 @@ fn recognise<'a>(report: &TdReport, code: &'a Code<Image>) -> Result<Recognised<
                     hex::encode(&report.mr_td),
                     hex::encode(&report.mr_config_id),
                 ))
-                .next("list its measurements in the references, if it is yours")
+                .next(allow::image("mrtd", &report.mr_td))
         },
     )
 }

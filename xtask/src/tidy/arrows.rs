@@ -48,6 +48,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("export", &["crypto", "facts", "ledger", "ledger-store"]),
     ("monitor", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
+    ("registry", &["attest-code", "crypto", "facts"]),
     (
         "gateway",
         &[
@@ -167,6 +168,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "proto",
             "record-index",
             "references",
+            "registry",
             "server",
             "spiffe",
             "svid-tls",

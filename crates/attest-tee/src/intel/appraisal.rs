@@ -5,6 +5,7 @@ use super::quote::{Body, Quote};
 use super::tcb::{Level, Tee};
 use super::{Collateral, Roots, TcbPolicy, TcbStatus};
 use crate::crl::title;
+use crate::{Artefact, allow};
 use attest::{Findings, x509};
 use crypto::chain::{self, Kind};
 use facts::{Finding, Timestamp};
@@ -47,7 +48,10 @@ pub(crate) fn appraise(
             crypto::hex::encode(&pck.pce_id),
         ))
         .observed(observed)
-        .next("fetch the collateral for the FMSPC of the quote's PCK certificate")
+        .next(allow::to_fetch(
+            "Intel's PCS",
+            &Artefact::of_platform(tee == Tee::Tdx, pck.fmspc, pck.ca),
+        ))
     };
     let info = &collateral.tcb_info;
     let fits = (info.fmspc, info.pce_id, info.tee) == (pck.fmspc, pck.pce_id, tee)
@@ -97,7 +101,7 @@ fn level(
         )
         .expected("a level of the TCB info")
         .observed(why)
-        .next("update the host's firmware")
+        .next("update the host's firmware; nothing in an estate allows a level that Intel does not list")
     };
     let platform = match &quote.body {
         Body::Enclave(_) => findings.take(info.level(pck, None).map_err(unlisted)),
@@ -143,7 +147,23 @@ fn accept(level: &Level, evaluation: u32, policy: &TcbPolicy, findings: &mut Fin
                 level.date,
                 level.advisories.join(", ")
             ))
-            .next("update the host's firmware, or accept this status in the references")
+            .next(match level.status {
+                TcbStatus::Revoked => {
+                    "take the machine out of service; nothing allows what Intel revoked".to_owned()
+                }
+                status => format!(
+                    "update the host's firmware, or accept \"{}\" in the estate's [[tee]]: \
+                     `tcb_status = [{}]`",
+                    status.name(),
+                    policy
+                        .accepted
+                        .iter()
+                        .chain([&status])
+                        .map(|one| format!("\"{}\"", one.name()))
+                        .collect::<Vec<_>>()
+                        .join(", ")
+                ),
+            })
     });
     findings.check(evaluation >= policy.minimum_evaluation, || {
         Finding::new(
@@ -152,7 +172,10 @@ fn accept(level: &Level, evaluation: u32, policy: &TcbPolicy, findings: &mut Fin
         )
         .expected(format!("number {} or later", policy.minimum_evaluation))
         .observed(evaluation.to_string())
-        .next("fetch the collateral again, with `update=early` if need be")
+        .next(format!(
+            "fetch the collateral again, with `update=early` if need be, or say `minimum_evaluation = {evaluation}` \
+             in the estate's [[tee]]"
+        ))
     });
 }
 
@@ -203,6 +226,9 @@ fn authentic(
             )
             .expected("report data = SHA-256 of attestation key and authentication data")
             .observed(crypto::hex::encode(&quote.qe_report.report_data))
+            .next(
+                "send the quote as the quoting enclave returned it; nothing in an estate allows it",
+            )
         },
     );
     let [leaf, intermediate, root] = quote.chain.as_slice() else {
@@ -252,6 +278,7 @@ fn authentic(
             "the platform did not sign the quoting enclave's report",
         )
         .expected("a signature by the key of the PCK certificate")
+        .next("send the quote as the quoting enclave returned it; nothing in an estate allows it")
     });
     let ca = findings.take(
         Ca::named(&title(intermediate.subject()))
@@ -288,7 +315,10 @@ fn broken(observed: &str) -> Finding {
     )
     .expected("PCK certificate, its authority and the root of the references")
     .observed(observed)
-    .next("send the quote with the chain that the platform was provisioned with")
+    .next(
+        "send the quote with the chain that the platform was provisioned with; of a laboratory's own authority, \
+         declare a [[tee_root]] and name it as `root` of the estate's [[tee]]",
+    )
 }
 
 fn revocation(

@@ -5,6 +5,7 @@ use super::identity::Identity;
 use super::pck::Ca;
 use super::tcb::{TcbInfo, Tee};
 use crate::crl::{Crl, title};
+use crate::{Artefact, allow};
 use attest::{Findings, x509};
 use crypto::chain::{self, Kind};
 use facts::{Finding, Timestamp};
@@ -144,7 +145,13 @@ impl Collateral {
                 )
                 .expected(window)
                 .observed(now.to_string())
-                .next("fetch the collateral again; check the server's clock")
+                .next(format!(
+                    "check the server's clock; {}",
+                    allow::to_fetch(
+                        "Intel's PCS",
+                        &Artefact::of_platform(self.is_tdx(), self.fmspc(), self.ca),
+                    )
+                ))
             });
         }
     }

@@ -70,7 +70,10 @@ impl<'a> Quote<'a> {
                 "quotes of this version are not understood",
             )
             .expected("version 3 of an enclave, 4 or 5 of a trust domain")
-            .observed(version.to_string()));
+            .observed(version.to_string())
+            .next(
+                "upgrade the server to a version that reads it; nothing in an estate allows it",
+            ));
         }
         read(bytes, version).map_err(malformed)
     }

@@ -117,5 +117,8 @@ fn broken(observed: &str) -> Finding {
     )
     .expected("the leaf, its authorities and the root of the references")
     .observed(observed)
-    .next("send the document as the device returned it")
+    .next(
+        "send the document as the device returned it; of a laboratory's own authority, declare a [[tee_root]] \
+         and name it as `root` of the estate's [[tee]]",
+    )
 }

@@ -4,9 +4,9 @@
 use super::roots::{Root, Roots};
 use super::tcb::Generation;
 use super::{Evidence, References};
-use crate::Revocation;
 use crate::artefact::Window;
 use crate::crl::{Crl, title};
+use crate::{Artefact, Revocation, allow};
 use attest::Findings;
 use attest::x509::{self, der};
 use crypto::chain::Kind;
@@ -66,7 +66,14 @@ pub(super) fn verify(
     for one in [&certificate, &ask, &ark] {
         findings.check(x509::valid_at(one.validity(), now), || expired(one, now));
     }
-    revocation(evidence, references, (&ark, &ask), now, findings);
+    revocation(
+        evidence,
+        references,
+        (&ark, &ask),
+        root.generation,
+        now,
+        findings,
+    );
     findings.take(read(&certificate, root.generation).map_err(malformed))
 }
 
@@ -174,7 +181,10 @@ fn chain<'a>(
         Finding::new("TEE-SNP-CHAIN", "the report's key is not certified by AMD")
             .expected("an issuer among the roots of the references")
             .observed(format!("{}: {problem}", title(certificate.issuer())))
-            .next("send the certificate as AMD's key server issued it"),
+            .next(
+        "send the certificate as AMD's key server issued it; of a laboratory's own authority, declare a \
+         [[tee_root]] and name it as `root` of the estate's [[tee]]",
+    ),
     )
 }
 
@@ -195,6 +205,7 @@ fn revocation(
     evidence: &Evidence<'_>,
     references: &References,
     (ark, ask): (&X509Certificate<'_>, &X509Certificate<'_>),
+    generation: Generation,
     now: Timestamp,
     findings: &mut Findings,
 ) {
@@ -202,7 +213,10 @@ fn revocation(
         Finding::new("TEE-SNP-CRL", "there is no revocation list that counts now")
             .expected(format!("a current list signed by {}", title(ark.subject())))
             .observed(observed)
-            .next("fetch the list of this generation from AMD's key server")
+            .next(format!(
+                "{}; or say `revocation = \"if-present\"` in the estate's [[tee]]",
+                allow::to_fetch("AMD's key server", &[Artefact::SnpCrl { generation }])
+            ))
     };
     let Some(der) = evidence.crl else {
         findings.check(references.revocation == Revocation::IfPresent, || {

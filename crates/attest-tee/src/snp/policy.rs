@@ -1,6 +1,7 @@
 //! How a guest may be run: the bits of its policy and of its platform, and who in it may ask.
 
 use super::report::Report;
+use crate::allow;
 use attest::Findings;
 use facts::Finding;
 
@@ -52,7 +53,7 @@ impl Policy {
             )
             .expected("POLICY.DEBUG = 0")
             .observed(format!("{policy:#x}"))
-            .next("launch the guest without the debug bit")
+            .next("launch the guest without the debug bit; nothing in an estate allows it")
         });
         let forbidden = policy & self.forbidden & !Self::DEBUG;
         let missing = (self.required | Self::RESERVED_ONE) & !policy;
@@ -67,7 +68,7 @@ impl Policy {
                 self.forbidden
             ))
             .observed(format!("{policy:#x}"))
-            .next("launch the guest with another policy, or change the references")
+            .next(allow::policy(forbidden, missing))
         });
         let info = report.platform_info;
         findings.check(self.platform & !info == 0, || {
@@ -77,7 +78,7 @@ impl Policy {
             )
             .expected(format!("PLATFORM_INFO bits {:#x} set", self.platform))
             .observed(format!("{info:#x}"))
-            .next("change the host's firmware settings")
+            .next(allow::platform(self.platform & !info))
         });
         findings.check(report.vmpl <= self.vmpl.min(3), || {
             Finding::new(
@@ -86,7 +87,16 @@ impl Policy {
             )
             .expected(format!("VMPL {} or less", self.vmpl.min(3)))
             .observed(report.vmpl.to_string())
-            .next("ask from the most privileged level of the guest")
+            .next(format!(
+                "ask from the most privileged level of the guest{}",
+                match report.vmpl {
+                    level @ 1..=3 => format!(
+                        ", or say `vmpl = {level}` in [tee.policy] of the estate's [[tee]], if what runs there \
+                         speaks for the guest"
+                    ),
+                    _ => String::new(),
+                }
+            ))
         });
     }
 }

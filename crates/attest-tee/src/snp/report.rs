@@ -66,7 +66,10 @@ impl Report {
                 "reports of this version are not understood",
             )
             .expected("version 2, 3 or 5")
-            .observed(version.to_string()));
+            .observed(version.to_string())
+            .next(
+                "upgrade the server to a version that reads it; nothing in an estate allows it",
+            ));
         }
         Self::read(bytes).ok_or_else(|| {
             malformed("another signature algorithm, or bytes after r and s".to_owned())

@@ -108,6 +108,17 @@ impl Tcb {
             && self.snp >= floor.snp
             && self.microcode >= floor.microcode
     }
+
+    /// The lesser of each part: what both reach.
+    pub(crate) fn least(&self, other: &Self) -> Self {
+        Self {
+            fmc: self.fmc.min(other.fmc),
+            bootloader: self.bootloader.min(other.bootloader),
+            tee: self.tee.min(other.tee),
+            snp: self.snp.min(other.snp),
+            microcode: self.microcode.min(other.microcode),
+        }
+    }
 }
 
 impl fmt::Display for Tcb {

@@ -173,9 +173,9 @@ pub enum ImportCommand {
         after_long_help = "Examples:\n  trilith refs import uefi /sys/firmware/efi/efivars --image debian.efi --output uefi.json\n  trilith refs import uefi OVMF_VARS_4M.ms.fd --image shimx64.efi.signed --then grubx64.efi.signed --output uefi.json"
     )]
     Uefi(UefiArguments),
-    /// From a container image on disk (an OCI layout), pinned by digest: every file of its layers, and what is attached
+    /// From a container image by digest, on disk (an OCI layout) or of a registry: every file of its layers, and what is attached
     #[command(
-        after_long_help = "What is attached counts if a [[signer]] of the estate made it.\n\nExamples:\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json --attached payments-signed.json"
+        after_long_help = "What is attached counts if a [[signer]] of the estate made it.\n\nExamples:\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json\n  trilith refs import oci ./layout --digest sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --name payments-api --output payments.json --attached payments-signed.json\n  trilith refs import oci registry.example/payments-api@sha256:7f1c2a3e0c9a1d1f4b2d5e6f7a8b9c0d1e2f3a4b5c6d7e8f9a0b1c2d3e4f5a6b --output payments.json --attached payments-signed.json"
     )]
     Oci(OciArguments),
     /// From SLSA provenance that a known key signed: the digests of its subjects
@@ -301,15 +301,22 @@ pub struct UefiArguments {
 pub struct OciArguments {
     #[command(flatten)]
     pub generation: GenerationArguments,
-    /// Folder with `index.json` and `blobs/sha256`
-    pub layout: PathBuf,
-    /// Digest of the image's manifest or index, as your registry or signature names it
+    /// Folder with `index.json` and `blobs/sha256`, or REGISTRY/NAME@sha256:HEX, which is pulled
+    pub image: String,
+    /// Digest of the manifest or index of an image in a folder, as your registry or signature names it
     #[arg(long, value_name = "sha256:HEX")]
-    pub digest: String,
+    pub digest: Option<String>,
+    /// The registries that may be asked
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/trilith/registries.toml"
+    )]
+    pub registries: PathBuf,
     /// Which image of an index
     #[arg(long, default_value = "linux/amd64")]
     pub platform: String,
-    /// What to call it; by default the name of the folder
+    /// What to call it; by default the name of the folder, or the last part of its name in the registry
     #[arg(long)]
     pub name: Option<String>,
     /// Write the signatures and attestations that are attached to it to FILE, for the estate's references folder too

@@ -1,5 +1,5 @@
 //! Reference values: computed from files on this machine, written to one file, and looked up. Nothing is
-//! fetched, and the server is asked for the boots that it has approved alone.
+//! fetched but images of registries that are listed, and the server is asked for the boots that it has approved alone.
 
 mod approvals;
 mod boot;

@@ -63,7 +63,8 @@ impl Offered {
                         "a field of the hardware's evidence is too long",
                     )
                     .expected(format!("{what} of at most {most} bytes"))
-                    .observed(format!("{length} bytes")),
+                    .observed(format!("{length} bytes"))
+                    .next("send the evidence as the hardware returned it; nothing in an estate allows more"),
                 ));
             }
         }
@@ -268,7 +269,11 @@ fn root<'a>(reference: &TeeReference, estate: &'a Estate) -> Result<Option<&'a T
     let declared = &estate.references().tee_roots;
     let named = |name| {
         // The estate is refused otherwise.
-        let undeclared = || Finding::new("TEE-ROOT-STRUCTURE", "the estate declares no such root");
+        let undeclared = || {
+            Finding::new("TEE-ROOT-STRUCTURE", "the estate declares no such root")
+                .expected(format!("a [[tee_root]] with `name = \"{name}\"`"))
+                .next("declare it in the estate's references, or name another as `root` of [[tee]]")
+        };
         declared.get(name).ok_or_else(undeclared)
     };
     reference.root.as_ref().map(named).transpose()

@@ -14,7 +14,7 @@ use std::time::Duration;
 use testkit::swtpm::Swtpm;
 use tokio_util::sync::CancellationToken;
 
-fn asked() -> String {
+pub(crate) fn asked() -> String {
     let digest = |byte: &str| byte.repeat(48);
     format!(
         "[[tee_root]]\nname = \"lab-aws\"\nkind = \"nitro-tpm\"\npem = '''\n{}'''\n\

@@ -1,8 +1,10 @@
 //! Machines that have to show the hardware that they run in. Chip and hardware are stand-ins, with keys of ours;
 //! everything else is what runs.
 
+mod allowing;
 mod domains;
 mod fetching;
+mod three;
 
 use crate::harness::{
     DOMAIN, Fixture, Link, Machine, PROGRAM, config_text, estate, finding, program,

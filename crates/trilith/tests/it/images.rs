@@ -9,21 +9,21 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use tempfile::TempDir;
 
-const PROGRAM: &[u8] = b"\x7fELF what the image is for";
+pub(crate) const PROGRAM: &[u8] = b"\x7fELF what the image is for";
 const OTHER: &[u8] = b"\x7fELF what was in it before";
 const SIGNATURES: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// A layout on disk with an image of three layers: a program, another in its place and one that a whiteout hides.
-struct Built {
-    folder: TempDir,
+pub(crate) struct Built {
+    pub(crate) folder: TempDir,
     /// `sha256:` and hex, of the manifest.
-    digest: String,
+    pub(crate) digest: String,
 }
 
 impl Built {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let Some(umoci) = testkit::tool("umoci") else {
             testkit::skip("trilith::umoci", "umoci is not installed");
             return None;
@@ -55,7 +55,7 @@ impl Built {
         Some(Self { folder, digest })
     }
 
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
@@ -68,18 +68,37 @@ impl Built {
 
     /// An artefact of these layers in the layout's index, by that tag.
     fn attach(&self, layers: &[Value], tag: &str) {
-        let mut config = self.blob(b"{}");
-        config["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
-        let manifest = json!({
-            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
-        });
-        let mut descriptor = self.blob(manifest.to_string().as_bytes());
-        descriptor["mediaType"] = json!(MANIFEST);
+        let mut descriptor = self.artefact(layers, None);
         descriptor["annotations"] = json!({ "org.opencontainers.image.ref.name": tag });
         self.index(|manifests| manifests.push(descriptor));
     }
 
-    fn index(&self, change: impl FnOnce(&mut Vec<Value>)) {
+    /// A signature of the image, attached by saying of whom it is: there is no tag.
+    pub(crate) fn refer(&self) {
+        let layer = self.signature(&self.digest);
+        let size = std::fs::metadata(self.path_of(&self.digest))
+            .expect("a manifest")
+            .len();
+        let subject = json!({ "mediaType": MANIFEST, "digest": self.digest, "size": size });
+        let descriptor = self.artefact(&[layer], Some(subject));
+        self.index(|manifests| manifests.push(descriptor));
+    }
+
+    fn artefact(&self, layers: &[Value], subject: Option<Value>) -> Value {
+        let mut config = self.blob(b"{}");
+        config["mediaType"] = json!("application/vnd.oci.image.config.v1+json");
+        let mut manifest = json!({
+            "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers,
+        });
+        if let Some(subject) = subject {
+            manifest["subject"] = subject;
+        }
+        let mut descriptor = self.blob(manifest.to_string().as_bytes());
+        descriptor["mediaType"] = json!(MANIFEST);
+        descriptor
+    }
+
+    pub(crate) fn index(&self, change: impl FnOnce(&mut Vec<Value>)) {
         let path = self.at("layout/index.json");
         let mut index = json_of(&path);
         change(index["manifests"].as_array_mut().expect("a list"));
@@ -87,7 +106,12 @@ impl Built {
     }
 
     /// What cosign signs of the image `named`, signed by openssl and attached to the image `to`.
-    fn sign(&self, named: &str, to: &str) {
+    pub(crate) fn sign(&self, named: &str, to: &str) {
+        let layer = self.signature(named);
+        self.attach(&[layer], &format!("{}.sig", to.replace(':', "-")));
+    }
+
+    fn signature(&self, named: &str) -> Value {
         let payload = json!({
             "critical": {
                 "identity": { "docker-reference": "registry.acme.test/payments" },
@@ -118,7 +142,7 @@ impl Built {
         layer["mediaType"] = json!(SIGNATURES);
         let signature = crypto::base64::encode(&signature);
         layer["annotations"] = json!({ "dev.cosignproject.cosign/signature": signature });
-        self.attach(&[layer], &format!("{}.sig", to.replace(':', "-")));
+        layer
     }
 
     /// An index for several platforms with the image in it: its digest.
@@ -166,7 +190,7 @@ impl Built {
     }
 
     /// What an estate that trusts the key makes of a program with that content.
-    fn known(&self, content: &[u8]) -> Affirmed {
+    pub(crate) fn known(&self, content: &[u8]) -> Affirmed {
         let mut files = estate::EstateFiles::new();
         files.insert("estate.toml", "trust_domain = \"t\"\n");
         for name in ["image.json", "attached.json"] {

@@ -18,6 +18,7 @@ mod quorum;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
+mod registry;
 mod resources;
 mod site;
 mod tamper_monitor;

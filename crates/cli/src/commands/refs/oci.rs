@@ -1,13 +1,16 @@
-//! `refs import oci`: the files of a container image, and what is attached to it.
+//! `refs import oci`: the files of a container image, and what is attached to it. The image lies in a folder, or is
+//! pulled from a registry that the operator lists.
 
 use super::{file_name, progress, read, write, write_whole};
 use crate::arguments::{Global, OciArguments};
+use crate::runtime::block_on;
 use crate::{Failure, files, output};
 use attest_code::image::{self, BlobDigest, Depth, Image, Layout, Platform};
 use attest_code::{CodeDigest, CodeEvidence, Form};
 use facts::Finding;
 use references::oci::{ImageFiles, Layer};
 use references::{Digest, import};
+use registry::{Reference, Registries};
 use serde_json::{Value, json};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -19,11 +22,18 @@ const LARGEST: u64 = 4 << 20;
 const MOST: usize = 16;
 
 pub(super) fn import(arguments: &OciArguments, global: &Global) -> Result<(), Failure> {
-    let named = BlobDigest::parse(&arguments.digest);
-    let named =
-        named.map_err(|_| Failure::usage("--digest is sha256: and 64 hexadecimal digits"))?;
-    let folder = &arguments.layout;
-    let index = read(&folder.join("index.json"))?;
+    let platform = platform(&arguments.platform)?;
+    let Here {
+        index,
+        folder,
+        named,
+        called,
+    } = if Reference::is_meant(&arguments.image) {
+        pulled(arguments, &platform, global)?
+    } else {
+        in_folder(arguments)?
+    };
+    let folder = folder.as_path();
     let blobs = |digest: &BlobDigest| {
         let bytes = files::read(&blob(folder, digest), LARGEST).ok().flatten();
         bytes.map(Cow::Owned)
@@ -32,7 +42,6 @@ pub(super) fn import(arguments: &OciArguments, global: &Global) -> Result<(), Fa
         index: &index,
         blobs: &blobs,
     };
-    let platform = platform(&arguments.platform)?;
     let image = image::read(&layout, named, &platform, Depth::Manifest)?;
     let mut files = ImageFiles::new();
     for (number, layer) in image.layers.iter().enumerate() {
@@ -49,8 +58,7 @@ pub(super) fn import(arguments: &OciArguments, global: &Global) -> Result<(), Fa
     }
     let manifest = image.names.last().copied().unwrap_or(named);
     let attached = attached(arguments, &image, [named, manifest])?;
-    let folder = file_name(folder);
-    let name = arguments.name.as_deref().unwrap_or(&folder);
+    let name = arguments.name.as_deref().unwrap_or(&called);
     let [pinned, manifest] = [named, manifest].map(|digest| Digest(*digest.as_bytes()));
     let (source, artefact) = import::oci(name, pinned, manifest, &files);
     write(&arguments.generation, vec![source], vec![artefact], global)?;
@@ -58,6 +66,78 @@ pub(super) fn import(arguments: &OciArguments, global: &Global) -> Result<(), Fa
         write_whole(path, text.as_bytes())?;
     }
     Ok(())
+}
+
+/// An image on disk.
+struct Here {
+    index: Vec<u8>,
+    folder: PathBuf,
+    named: BlobDigest,
+    /// If `--name` does not say otherwise.
+    called: String,
+}
+
+fn in_folder(arguments: &OciArguments) -> Result<Here, Failure> {
+    let folder = PathBuf::from(&arguments.image);
+    let digest = arguments.digest.as_deref();
+    let digest = digest
+        .ok_or_else(|| Failure::usage("name the image in the folder: --digest sha256:HEX"))?;
+    let named = BlobDigest::parse(digest);
+    let named =
+        named.map_err(|_| Failure::usage("--digest is sha256: and 64 hexadecimal digits"))?;
+    Ok(Here {
+        index: read(&folder.join("index.json"))?,
+        called: file_name(&folder),
+        folder,
+        named,
+    })
+}
+
+fn pulled(arguments: &OciArguments, platform: &Platform, global: &Global) -> Result<Here, Failure> {
+    if arguments.digest.is_some() {
+        let what = "an image of a registry has its digest in its name: leave --digest out";
+        return Err(Failure::usage(what));
+    }
+    let reference = Reference::parse(&arguments.image)?;
+    let registries = Registries::open(&arguments.registries)?;
+    let folder = match registries.cache() {
+        Some(folder) => folder.to_owned(),
+        None => cache()?,
+    };
+    let told = |what: &str| progress(format_args!("{what}"), global);
+    let pull = registry::pull(&registries, &reference, platform, &folder, &told);
+    let pulled = block_on(1, async { Ok(pull.await?) })?;
+    for finding in &pulled.passed_over {
+        output::note(finding);
+    }
+    let (_, called) = reference
+        .name()
+        .rsplit_once('/')
+        .unwrap_or(("", reference.name()));
+    Ok(Here {
+        index: pulled.index,
+        folder: pulled.folder,
+        named: reference.digest(),
+        called: called.to_owned(),
+    })
+}
+
+/// Where images are kept if the registries' file does not say it.
+fn cache() -> Result<PathBuf, Failure> {
+    let folder = |name: &str| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|it| it.is_absolute())
+    };
+    folder("XDG_CACHE_HOME")
+        .or_else(|| Some(folder("HOME")?.join(".cache")))
+        .map(|cache| cache.join("trilith/images"))
+        .ok_or_else(|| {
+            Finding::new("CLI-CACHE", "there is no place to keep images")
+                .expected("`cache` in the registries' file, else HOME or XDG_CACHE_HOME in the environment")
+                .next("name a folder as `cache` in the registries' file")
+                .into()
+        })
 }
 
 fn blob(layout: &Path, digest: &BlobDigest) -> PathBuf {
