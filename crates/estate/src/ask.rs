@@ -11,6 +11,7 @@ mod sweep;
 
 pub use accesses::{Accesses, Page};
 pub use cursor::{Cursor, CursorError};
+pub(crate) use cursor::Place;
 pub(crate) use sweep::Below;
 
 use crate::action::Action;
