@@ -127,7 +127,7 @@ async fn decided(
             .observed(if decision.policies.is_empty() {
                 "none".to_owned()
             } else {
-                format!("forbidden by {}", decision.policy_ids().join(", "))
+                format!("forbidden by {}", decision.policy_places().join("; "))
             })
             .next("ask an administrator whom the estate names"),
     ))

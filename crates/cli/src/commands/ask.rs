@@ -299,7 +299,7 @@ pub(super) fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).map_or_else(|| "-".to_owned(), plain)
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         // A resource: people write its path.

@@ -40,6 +40,19 @@ pub enum Step {
 }
 
 impl Step {
+    pub const ALL: [Self; 4] = [Self::Apply, Self::TokenCreate, Self::Gateway, Self::Server];
+
+    /// As documents have it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Apply => "apply",
+            Self::TokenCreate => "token-create",
+            Self::Gateway => "gateway",
+            Self::Server => "server",
+        }
+    }
+
     /// For people.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

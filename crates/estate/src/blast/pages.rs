@@ -70,6 +70,12 @@ impl<'a> BlastAnswer<'a> {
         Ok(self)
     }
 
+    /// The estate's version, SHA-256 hex.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        self.estate.version()
+    }
+
     /// The next parts, `limit` at most and after about `evaluations` requests to Cedar at most, and where the rest
     /// begins: there may be fewer, or none, and more to come.
     #[must_use]
