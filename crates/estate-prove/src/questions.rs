@@ -54,6 +54,18 @@ pub(crate) struct Question<'a> {
     pub(crate) digest: [u8; 32],
 }
 
+impl Question<'_> {
+    /// That it is proved by fewer than all that it names.
+    pub(crate) fn by_fewer(&self) -> [u8; 32] {
+        cedar::digest(["by fewer", &hex(&self.digest)])
+    }
+
+    /// That something breaks it.
+    pub(crate) fn refuted(&self) -> [u8; 32] {
+        cedar::digest(["refuted", &hex(&self.digest)])
+    }
+}
+
 /// Everything that is asked of one version.
 pub(crate) struct Questions<'a> {
     pub(crate) estate: &'a Estate,

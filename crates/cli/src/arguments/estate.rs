@@ -60,8 +60,8 @@ pub enum EstateCommand {
         /// Seconds that the solver may take for each invariant
         #[arg(long, default_value_t = 60)]
         timeout: u64,
-        /// Another cvc5, which has to agree on everything that is proved
-        #[arg(long, value_name = "CVC5")]
+        /// Another cvc5, or a Z3, which has to agree on everything that is proved
+        #[arg(long, value_name = "SOLVER")]
         second_solver: Option<PathBuf>,
     },
     /// Run the policy tests of DIR on this machine
