@@ -280,15 +280,18 @@ impl Prover<'_> {
                     .await?;
             }
         }
-        for env in &envs {
-            for question in self.questions.about(invariant, env) {
-                if self.knows(&question) {
+        let questions = envs.iter().map(|env| (env, self.questions.about(invariant, env)));
+        let questions: Vec<_> = questions.collect();
+        let mut all = questions.iter().flat_map(|(_, questions)| questions);
+        if known && all.any(|question| self.memory.knows(&question.refuted())) {
+            return Ok(Searched::Known);
+        }
+        for (env, questions) in &questions {
+            for question in questions {
+                if self.knows(question) {
                     continue;
                 }
-                if known && self.memory.knows(&question.refuted()) {
-                    return Ok(Searched::Known);
-                }
-                if let Some(found) = self.try_one(invariant, env, &question).await? {
+                if let Some(found) = self.try_one(invariant, env, question).await? {
                     self.memory.learn(question.refuted());
                     return Ok(Searched::Found(Box::new(found)));
                 }
