@@ -14,6 +14,7 @@ mod ask;
 mod callers;
 mod conformance;
 mod delegation;
+mod example;
 mod envoy;
 mod ext_authz;
 mod facts;
@@ -26,6 +27,7 @@ mod hostile;
 mod ledgers;
 mod metrics;
 mod own_kinds;
+mod published;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../gateway-postgres/tests/it/plane.rs"]
 mod plane;
