@@ -13,6 +13,7 @@ mod packs;
 mod questions;
 mod records;
 mod recover;
+mod tokens;
 
 pub(crate) use estates::install;
 pub(crate) use listener::{accept, bind};
