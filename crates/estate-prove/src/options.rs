@@ -53,7 +53,10 @@ impl Options {
     /// Those of a solver of another make, if one is looked for and there. It has a part of the time, so that
     /// the first has enough.
     pub(crate) fn peer(&self) -> Option<Self> {
-        let path = self.find_second.as_ref().filter(|_| self.second.is_none())?;
+        let path = self
+            .find_second
+            .as_ref()
+            .filter(|_| self.second.is_none())?;
         let mut programs = std::env::split_paths(path).map(|folder| folder.join("z3"));
         Some(Self {
             solver: programs.find(|program| program.is_file())?,

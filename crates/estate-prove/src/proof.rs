@@ -280,7 +280,9 @@ impl Prover<'_> {
                     .await?;
             }
         }
-        let questions = envs.iter().map(|env| (env, self.questions.about(invariant, env)));
+        let questions = envs
+            .iter()
+            .map(|env| (env, self.questions.about(invariant, env)));
         let questions: Vec<_> = questions.collect();
         let mut all = questions.iter().flat_map(|(_, questions)| questions);
         if known && all.any(|question| self.memory.knows(&question.refuted())) {

@@ -9,8 +9,8 @@ use cedar_policy::{Effect, RequestEnv};
 use estate::cedar::{self, Single};
 use estate::{Action, Estate, Invariant, InvariantKind};
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Questions that are known to be proved. A day's changes, not a history: at the bound it begins anew.
 const MOST_KNOWN: usize = 100_000;

@@ -124,12 +124,15 @@ impl Solvers {
     async fn ask(&self, asked: &Asked<'_>) -> Result<Said, Unknown> {
         // Whoever named no other than Z3 as the solver has nobody who shows anything.
         if self.pools.is_empty() {
-            let why = "Z3 shows no counterexamples: name a cvc5 as the solver, and Z3 as the second";
+            let why =
+                "Z3 shows no counterexamples: name a cvc5 as the solver, and Z3 as the second";
             return Err(Unknown::new("PROVE-SOLVER-START", why));
         }
         let mut contradicts = false;
         for pool in &self.pools {
-            let found = pool.ask(async |compiler| asked.shown(compiler).await).await?;
+            let found = pool
+                .ask(async |compiler| asked.shown(compiler).await)
+                .await?;
             if let Some(found) = found {
                 return Ok(Said::Found {
                     what: Box::new(found),

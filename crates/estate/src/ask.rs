@@ -10,8 +10,8 @@ mod plain;
 mod sweep;
 
 pub use accesses::{Accesses, Page};
-pub use cursor::{Cursor, CursorError};
 pub(crate) use cursor::Place;
+pub use cursor::{Cursor, CursorError};
 pub(crate) use sweep::Below;
 
 use crate::action::Action;

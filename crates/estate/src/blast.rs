@@ -6,8 +6,8 @@ mod follow;
 mod grants;
 mod pages;
 
-pub use follow::{Path as BlastPath, Step as BlastStep};
 use follow::Path;
+pub use follow::{Path as BlastPath, Step as BlastStep};
 pub use grants::ActsFor;
 pub use pages::{BlastAnswer, BlastItem, BlastPage};
 
@@ -119,9 +119,8 @@ impl Hand {
             Self::Tokens => is_only_asserted(conjunct) || only_places(conjunct),
             Self::Root => {
                 let read = paths(conjunct);
-                let of_either = |path: &String| {
-                    path.starts_with("principal.") || path.starts_with("resource.")
-                };
+                let of_either =
+                    |path: &String| path.starts_with("principal.") || path.starts_with("resource.");
                 !read.is_empty() && read.iter().all(of_either)
             }
         }

@@ -619,10 +619,17 @@ fn unallowed(policies: &[Arc<estate::PolicyRef>]) -> Finding {
     }
     let shown = policies.iter().take(MOST_NAMED).map(ToString::to_string);
     let mut shown: Vec<String> = shown.collect();
-    if let Some(more) = policies.len().checked_sub(MOST_NAMED).filter(|more| *more > 0) {
+    if let Some(more) = policies
+        .len()
+        .checked_sub(MOST_NAMED)
+        .filter(|more| *more > 0)
+    {
         shown.push(format!("and {more} more"));
     }
-    Finding::new("POLICY-FORBID", format!("forbidden by {}", shown.join("; ")))
+    Finding::new(
+        "POLICY-FORBID",
+        format!("forbidden by {}", shown.join("; ")),
+    )
 }
 
 /// The first of the chain that may not do it by itself.

@@ -49,7 +49,11 @@ pub(crate) fn decided(arguments: &[String]) -> Result<String, Box<dyn Error>> {
             writeln!(said, "  if {} ({})", residual.condition, residual.policy)?;
         }
         for residual in &access.unless {
-            writeln!(said, "  unless {} ({})", residual.condition, residual.policy)?;
+            writeln!(
+                said,
+                "  unless {} ({})",
+                residual.condition, residual.policy
+            )?;
         }
     }
     Ok(said)

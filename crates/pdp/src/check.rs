@@ -99,7 +99,11 @@ impl Asker {
             .version(Timestamp::now())
             .map_err(|failure| failure.finding)?;
         let decided = self
-            .decide(vec![Asked { told, question }], Semantic::ExecuteAll, &version)
+            .decide(
+                vec![Asked { told, question }],
+                Semantic::ExecuteAll,
+                &version,
+            )
             .await;
         let outcomes = decided.map_err(|failure| failure.finding)?;
         let ids = self

@@ -353,12 +353,14 @@ mod tests {
 
     #[test]
     fn a_token_is_told_with_what_it_was_narrowed_to() {
-        let narrowed = json!({"jti": "ab", "record": 7, "actions": ["select", "call"], "resources": null});
+        let narrowed =
+            json!({"jti": "ab", "record": 7, "actions": ["select", "call"], "resources": null});
         assert_eq!(
             token_line(&narrowed),
             "token ab (record server:7) for action select, call on resource any"
         );
-        let nothing = json!({"jti": "ab", "record": 7, "actions": [], "resources": ["Table::\"a/b/c\""]});
+        let nothing =
+            json!({"jti": "ab", "record": 7, "actions": [], "resources": ["Table::\"a/b/c\""]});
         assert_eq!(
             token_line(&nothing),
             "token ab (record server:7) for action  on resource Table::\"a/b/c\""

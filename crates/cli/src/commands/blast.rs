@@ -39,7 +39,9 @@ pub(crate) async fn blast_radius(
         let cursor = cursor.parse().map_err(cannot_go_on)?;
         answer = answer.after(&cursor).map_err(cannot_go_on)?;
     }
-    let limit = part.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+    let limit = part.limit.map_or(usize::MAX, |limit| {
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    });
     if part.lines {
         return lines(answer, limit, record.as_deref());
     }
@@ -59,15 +61,12 @@ pub(crate) async fn blast_radius(
 
 /// Why an answer does not go on there.
 pub(super) fn cannot_go_on(error: CursorError) -> Finding {
-    Finding::new(error.code(), error.to_string()).next("ask again from the beginning, without --after")
+    Finding::new(error.code(), error.to_string())
+        .next("ask again from the beginning, without --after")
 }
 
 /// One document an item, each as soon as it is found.
-fn lines(
-    mut answer: BlastAnswer<'_>,
-    limit: usize,
-    record: Option<&str>,
-) -> Result<(), Failure> {
+fn lines(mut answer: BlastAnswer<'_>, limit: usize, record: Option<&str>) -> Result<(), Failure> {
     let (mut left, mut shown, mut errors) = (limit, 0_usize, 0);
     let next = loop {
         let (items, next) = answer.part(left.min(FOUND_AT_ONCE), usize::MAX);
@@ -81,7 +80,8 @@ fn lines(
             break next;
         }
     };
-    let mut end = json!({"estate": answer.version(), "shown": shown, "errors": errors, "next": next});
+    let mut end =
+        json!({"estate": answer.version(), "shown": shown, "errors": errors, "next": next});
     if let (Some(record), Value::Object(fields)) = (record, &mut end) {
         fields.insert("estate_record".to_owned(), record.into());
     }

@@ -188,9 +188,6 @@ fn what_is_reached_is_not_asked_again_of_those_whom_a_change_leaves() {
                 resource == Identity::\"payments/api\") when { principal has uid && principal.uid == 7 };";
     let broken = prove_beside(&spanning(open), &options, &memory);
     let said = outcomes(&broken);
-    assert!(
-        said.len() == 1 && said[0].contains("anybody"),
-        "{said:?}"
-    );
+    assert!(said.len() == 1 && said[0].contains("anybody"), "{said:?}");
     assert_eq!(outcomes(&prove_blocking(&spanning(open), &options)), said);
 }

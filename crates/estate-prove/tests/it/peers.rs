@@ -46,10 +46,13 @@ fn found(script: &str, options: &Options) -> Report {
 }
 
 fn codes(report: &Report) -> Vec<&str> {
-    let each = report.invariants.iter().filter_map(|one| match &one.result {
-        Result::Unknown { why } => Some(why.code),
-        _ => None,
-    });
+    let each = report
+        .invariants
+        .iter()
+        .filter_map(|one| match &one.result {
+            Result::Unknown { why } => Some(why.code),
+            _ => None,
+        });
     each.collect()
 }
 
@@ -87,7 +90,11 @@ fn a_solver_that_contradicts_is_not_passed_over() {
     };
     let report = found(&after_rehearsal("echo sat"), &options);
     assert!(!report.is_accepted());
-    assert!(codes(&report).contains(&"PROVE-SOLVERS-DISAGREE"), "{:?}", codes(&report));
+    assert!(
+        codes(&report).contains(&"PROVE-SOLVERS-DISAGREE"),
+        "{:?}",
+        codes(&report)
+    );
 }
 
 /// Nobody asked for it, so it takes nothing away; and what one proved is not said to be proved by two.

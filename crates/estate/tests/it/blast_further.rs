@@ -55,7 +55,11 @@ fn administrator(who: &str) -> Taken {
 }
 
 fn names(blast: &Blast) -> BTreeSet<&str> {
-    blast.identities.iter().map(|one| one.identity.as_str()).collect()
+    blast
+        .identities
+        .iter()
+        .map(|one| one.identity.as_str())
+        .collect()
 }
 
 fn all(estate: &Estate) -> BTreeSet<&str> {
@@ -63,12 +67,18 @@ fn all(estate: &Estate) -> BTreeSet<&str> {
 }
 
 fn steps(blast: &Blast) -> Vec<(&str, BlastStep)> {
-    blast.paths.iter().map(|path| (path.from.as_str(), path.by)).collect()
+    blast
+        .paths
+        .iter()
+        .map(|path| (path.from.as_str(), path.by))
+        .collect()
 }
 
 /// Everything that everybody can do.
 fn everything(estate: &Estate) -> usize {
-    let each = estate.identities().map(|one| estate.what_can(&one.path).accesses.len());
+    let each = estate
+        .identities()
+        .map(|one| estate.what_can(&one.path).accesses.len());
     each.sum()
 }
 
@@ -83,19 +93,37 @@ fn whoever_may_apply_an_estate_reaches_everything() {
         let blast = blast(&estate, taken.clone());
         assert_eq!(names(&blast), all(&estate), "{taken:?}");
         assert_eq!(blast.accesses.len(), everything(&estate), "{taken:?}");
-        let apply = blast.paths.iter().find(|path| path.by == BlastStep::Apply).unwrap();
+        let apply = blast
+            .paths
+            .iter()
+            .find(|path| path.by == BlastStep::Apply)
+            .unwrap();
         let because: Vec<&str> = apply.policies.iter().map(|one| one.id.as_str()).collect();
         assert_eq!(because, ["operators administer"], "{taken:?}");
-        let payments = blast.identities.iter().find(|one| one.identity == "payments/api");
+        let payments = blast
+            .identities
+            .iter()
+            .find(|one| one.identity == "payments/api");
         assert_eq!(payments.unwrap().through, [apply.from.clone()]);
     }
     // Who administers nothing, and who may do less than apply.
-    assert_eq!(names(&blast(&estate, administrator("uid:7"))), BTreeSet::new());
-    assert_eq!(names(&blast(&estate, identity("people/eve"))), BTreeSet::from(["people/eve"]));
+    assert_eq!(
+        names(&blast(&estate, administrator("uid:7"))),
+        BTreeSet::new()
+    );
+    assert_eq!(
+        names(&blast(&estate, identity("people/eve"))),
+        BTreeSet::from(["people/eve"])
+    );
     for wrong in ["person:people/eve", "person:people/nobody", "ada", "uid:x"] {
-        assert!(estate.blast_radius(administrator(wrong)).is_err(), "{wrong}");
+        assert!(
+            estate.blast_radius(administrator(wrong)).is_err(),
+            "{wrong}"
+        );
     }
-    let near = estate.blast_radius(administrator("person:people/adda")).unwrap_err();
+    let near = estate
+        .blast_radius(administrator("person:people/adda"))
+        .unwrap_err();
     assert!(near.contains("did you mean `person:people/ada`?"), "{near}");
 }
 
@@ -115,7 +143,9 @@ fn whoever_makes_join_tokens_has_a_machine_in_every_pool() {
         .unwrap();
     assert!(payments.when.is_empty(), "{payments:?}");
     assert!(
-        payments.asserting[0].condition.contains("principal in Pool::\"demo\""),
+        payments.asserting[0]
+            .condition
+            .contains("principal in Pool::\"demo\""),
         "{payments:?}"
     );
     // What he becomes has a gateway in it.
@@ -131,9 +161,17 @@ fn a_gateway_that_can_be_become_reaches_what_everybody_does() {
         name: "m1".to_owned(),
         pool: Some("demo".to_owned()),
     };
-    for taken in [machine, identity("gateway/pg"), Taken::Gateway("gateway/pg".to_owned())] {
+    for taken in [
+        machine,
+        identity("gateway/pg"),
+        Taken::Gateway("gateway/pg".to_owned()),
+    ] {
         let blast = blast(&estate, taken.clone());
-        assert_eq!(steps(&blast), [("gateway/pg", BlastStep::Gateway)], "{taken:?}");
+        assert_eq!(
+            steps(&blast),
+            [("gateway/pg", BlastStep::Gateway)],
+            "{taken:?}"
+        );
         assert_eq!(blast.accesses.len(), everything(&estate), "{taken:?}");
     }
 }
@@ -181,18 +219,33 @@ fn the_holder_of_a_root_forges_what_policies_ask_of_hardware() {
         .iter()
         .find(|one| one.identity == "payments/api" && one.through.is_empty())
         .unwrap();
-    let measured = payments.asserting.iter().find(|one| one.policy.id == "measured").unwrap();
+    let measured = payments
+        .asserting
+        .iter()
+        .find(|one| one.policy.id == "measured")
+        .unwrap();
     assert!(measured.condition.contains("secure_boot"), "{measured:?}");
-    let when = payments.when.iter().find(|one| one.policy.id == "measured").unwrap();
+    let when = payments
+        .when
+        .iter()
+        .find(|one| one.policy.id == "measured")
+        .unwrap();
     assert_eq!(when.condition, "principal in Pool::\"demo\"");
-    let unknown = estate.blast_radius(Taken::Root("amt".to_owned())).unwrap_err();
+    let unknown = estate
+        .blast_radius(Taken::Root("amt".to_owned()))
+        .unwrap_err();
     assert_eq!(unknown, "no root `amt` is declared (did you mean `amd`?)");
 }
 
 fn acts(blast: &Blast) -> Vec<String> {
     let lines = blast.acts_for.iter().map(|one| {
         let grants: Vec<&str> = one.grants.iter().map(|grant| grant.id.as_str()).collect();
-        format!("{} for {} by {}", one.identity, one.on_behalf_of, grants.join(", "))
+        format!(
+            "{} for {} by {}",
+            one.identity,
+            one.on_behalf_of,
+            grants.join(", ")
+        )
     });
     lines.collect()
 }
@@ -249,7 +302,8 @@ fn no_chain_that_the_estate_grants_is_missing() {
                     blast.acts_for
                 );
                 for access in estate.what_can(first).accesses {
-                    let decided = estate.decide_chain(&chain, access.action, &access.resource, &prepared);
+                    let decided =
+                        estate.decide_chain(&chain, access.action, &access.resource, &prepared);
                     let reached = blast.accesses.iter().any(|one| {
                         (one.action, &one.resource) == (access.action, &access.resource)
                     });
@@ -275,7 +329,9 @@ fn no_administrator_who_may_apply_is_missing() {
         Administrator::Person("people/tom".to_owned()),
     ];
     for who in everybody {
-        let may = estate.decide_administrator(&who, Action::Apply, &whole).allow;
+        let may = estate
+            .decide_administrator(&who, Action::Apply, &whole)
+            .allow;
         let blast = blast(&estate, administrator(&who.to_string()));
         let said = blast.paths.iter().any(|path| path.by == BlastStep::Apply);
         assert_eq!(said, may, "{who}");
@@ -316,14 +372,27 @@ fn pages_of_any_size_come_to_the_whole() {
                 BlastItem::Access(access) => Some(access.clone()),
                 _ => None,
             });
-            assert!(accesses.eq(whole.accesses.iter().cloned()), "{taken:?} {limit} {tries}");
+            assert!(
+                accesses.eq(whole.accesses.iter().cloned()),
+                "{taken:?} {limit} {tries}"
+            );
             let head = whole.paths.len() + whole.identities.len() + whole.acts_for.len();
-            assert_eq!(items.len(), head + whole.accesses.len(), "{taken:?} {limit} {tries}");
+            assert_eq!(
+                items.len(),
+                head + whole.accesses.len(),
+                "{taken:?} {limit} {tries}"
+            );
         }
     }
     // A cursor goes with its question.
     let (_, next) = estate.blast(Taken::Server).unwrap().part(1, 1);
     let cursor = next.unwrap().parse().unwrap();
-    assert!(estate.blast(identity("people/ada")).unwrap().after(&cursor).is_err());
+    assert!(
+        estate
+            .blast(identity("people/ada"))
+            .unwrap()
+            .after(&cursor)
+            .is_err()
+    );
     assert!(estate.what_can("people/ada").errors.is_empty());
 }

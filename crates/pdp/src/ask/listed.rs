@@ -110,7 +110,8 @@ impl Page {
             };
             let mut members = Some(&mut *document);
             for name in above {
-                let below = members.map(|members| members.entry(*name).or_insert_with(|| json!({})));
+                let below =
+                    members.map(|members| members.entry(*name).or_insert_with(|| json!({})));
                 members = below.and_then(Value::as_object_mut);
             }
             let list = members.map(|members| members.entry(*last).or_insert_with(|| json!([])));
@@ -143,7 +144,12 @@ impl Listed {
         let page = accesses.page(part.limit, part.tries);
         let errors = page.errors.iter().map(|error| Item::error(error));
         Ok(Page {
-            items: page.accesses.iter().map(Item::access).chain(errors).collect(),
+            items: page
+                .accesses
+                .iter()
+                .map(Item::access)
+                .chain(errors)
+                .collect(),
             next: page.next,
         })
     }
@@ -179,7 +185,12 @@ impl Listed {
 
     /// The lists of a document, with nothing in them.
     pub(super) fn lists(&self) -> Map<String, Value> {
-        let empty = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), json!([]))).collect();
+        let empty = |names: &[&str]| {
+            names
+                .iter()
+                .map(|name| ((*name).to_owned(), json!([])))
+                .collect()
+        };
         match self {
             Self::Who(..) | Self::What(_) => empty(&["accesses", "errors"]),
             Self::Blast(_) => empty(&["paths", "identities", "acts_for", "accesses", "errors"]),
@@ -267,9 +278,8 @@ impl Made {
 
 /// What is declared otherwise, each by itself.
 fn declared(diff: &Diff, items: &mut Vec<Item>) {
-    let line = |of: &str, how: &str, name: &str| {
-        json!({"declared": {"of": of, "how": how, "name": name}})
-    };
+    let line =
+        |of: &str, how: &str, name: &str| json!({"declared": {"of": of, "how": how, "name": name}});
     if diff.settings_changed {
         // A document has it beside its lists.
         items.push(Item {

@@ -226,10 +226,13 @@ fn reference_to(name: &str) -> Value {
 
 fn page() -> Value {
     let count = json!({"type": "integer", "minimum": 0});
-    object(&["count", "next"], &json!({
-        "count": count,
-        "next": {"type": ["string", "null"], "description": "Where the rest begins; null at the end"},
-    }))
+    object(
+        &["count", "next"],
+        &json!({
+            "count": count,
+            "next": {"type": ["string", "null"], "description": "Where the rest begins; null at the end"},
+        }),
+    )
 }
 
 /// An answer line by line: one member names what each is, and the last is `end`, with what it says of the whole.

@@ -90,8 +90,10 @@ impl Asker {
             Kind::Lint => {
                 let asked: LintBody = read(&body)?;
                 let wanted = (asked.limit, asked.after);
-                self.made(kind, version, wanted, lines, |version| Ok(Made::lint(version)))
-                    .await
+                self.made(kind, version, wanted, lines, |version| {
+                    Ok(Made::lint(version))
+                })
+                .await
             }
             Kind::Diff => {
                 let asked: DiffBody = read(&body)?;

@@ -251,16 +251,16 @@ async fn what_was_taken_lint_and_differences_come_in_pages_and_line_by_line() {
     let mut proposed = crate::world::estate();
     proposed.insert("policies/more.cedar", "@id(\"more\")\npermit (principal == Identity::\"bob\", action == Action::\"delete\", resource == Table::\"app/public/record-2\");\n@id(\"further\")\npermit (principal == Identity::\"bob\", action == Action::\"insert\", resource == Table::\"app/public/record-2\");\n");
     for (kind, body, least) in [
-        (
-            Kind::BlastRadius,
-            json!({"taken": {"kind": "server"}}),
-            4,
-        ),
+        (Kind::BlastRadius, json!({"taken": {"kind": "server"}}), 4),
         (Kind::Lint, json!({}), 1),
         (Kind::Diff, json!({"files": proposed.0}), 4),
     ] {
         let (status, whole) = world.post(kind.path(), &body).await;
-        assert_eq!((status, &whole["page"]["next"]), (200, &Value::Null), "{whole}");
+        assert_eq!(
+            (status, &whole["page"]["next"]),
+            (200, &Value::Null),
+            "{whole}"
+        );
         let mut all = Vec::new();
         listed(&whole, "", &mut all);
         assert!(all.len() >= least, "{kind:?} {whole}");

@@ -19,11 +19,19 @@ fn it_decides_by_the_estate_and_gives_its_reasons() {
             && allowed.contains("payments reads cards"),
         "{allowed}"
     );
-    assert_eq!(decided(["payments/api", "delete", "table", cards]), "deny\n");
+    assert_eq!(
+        decided(["payments/api", "delete", "table", cards]),
+        "deny\n"
+    );
     let forbidden = decided(["agents/helper", "select", "table", cards]);
     assert!(forbidden.starts_with("deny\n  by "), "{forbidden}");
     // Of whom nothing is known, it says what would have to be.
-    let depends = decided(["reporting/nightly", "select", "table", "shop/public/customers"]);
+    let depends = decided([
+        "reporting/nightly",
+        "select",
+        "table",
+        "shop/public/customers",
+    ]);
     assert!(
         depends.starts_with("deny\n") && depends.contains("  if ") && depends.contains("tpm"),
         "{depends}"

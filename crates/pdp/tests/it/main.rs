@@ -14,8 +14,8 @@ mod ask;
 mod callers;
 mod conformance;
 mod delegation;
-mod example;
 mod envoy;
+mod example;
 mod ext_authz;
 mod facts;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
@@ -27,10 +27,10 @@ mod hostile;
 mod ledgers;
 mod metrics;
 mod own_kinds;
-mod published;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../gateway-postgres/tests/it/plane.rs"]
 mod plane;
+mod published;
 mod recording;
 mod records;
 mod search;

@@ -64,7 +64,12 @@ when { principal.attributes has role && principal.attributes.role == "manager" &
 
 /// Of the todo scenario: how payloads name a person begins so; its name here, its address there, and its roles.
 const PEOPLE: [(&str, &str, &str, &[&str]); 5] = [
-    ("CiRmZDA2", "rick", "rick@the-citadel.com", &["admin", "evil_genius"]),
+    (
+        "CiRmZDA2",
+        "rick",
+        "rick@the-citadel.com",
+        &["admin", "evil_genius"],
+    ),
     ("CiRmZDE2", "morty", "morty@the-citadel.com", &["editor"]),
     ("CiRmZDI2", "summer", "summer@the-smiths.com", &["editor"]),
     ("CiRmZDM2", "beth", "beth@the-smiths.com", &["viewer"]),
@@ -108,7 +113,10 @@ fn todos(value: &Value, found: &mut BTreeMap<String, String>) {
             let owner = value.pointer("/properties/ownerID").and_then(Value::as_str);
             if let (Some(id), Some(owner)) = (members.get("id").and_then(Value::as_str), owner) {
                 let known = found.insert(id.to_owned(), owner.to_owned());
-                assert!(known.is_none_or(|known| known == owner), "{id} has two owners");
+                assert!(
+                    known.is_none_or(|known| known == owner),
+                    "{id} has two owners"
+                );
             }
             members.values().for_each(|member| todos(member, found));
         }
@@ -119,7 +127,11 @@ fn todos(value: &Value, found: &mut BTreeMap<String, String>) {
 
 /// A name as a resource of ours has it.
 fn plain(name: &str) -> String {
-    name.chars().filter(|c| !"{}".contains(*c)).collect::<String>().trim_start_matches('/').replace('/', "-")
+    name.chars()
+        .filter(|c| !"{}".contains(*c))
+        .collect::<String>()
+        .trim_start_matches('/')
+        .replace('/', "-")
 }
 
 /// The request in the words of the estate.
@@ -146,7 +158,12 @@ fn ours(request: &Value) -> Value {
     if let Some(resource) = request.get_mut("resource") {
         resource_in_our_words(resource);
     }
-    for one in request.get_mut("evaluations").and_then(Value::as_array_mut).into_iter().flatten() {
+    for one in request
+        .get_mut("evaluations")
+        .and_then(Value::as_array_mut)
+        .into_iter()
+        .flatten()
+    {
         *one = ours(one);
     }
     request
@@ -180,7 +197,10 @@ async fn world(files: &[(&str, String)]) -> World {
     let mut estates = world.core.following().estate_changed();
     let index = world.plane.apply(&all);
     let waited = estates.wait_for(|current| *current >= index);
-    tokio::time::timeout(crate::world::PATIENCE, waited).await.unwrap().unwrap();
+    tokio::time::timeout(crate::world::PATIENCE, waited)
+        .await
+        .unwrap()
+        .unwrap();
     world
 }
 
@@ -213,10 +233,16 @@ async fn the_todo_and_gateway_payloads_come_to_what_their_authors_expect() {
         resources += &resource("Person", email, "");
     }
     let mut owned = BTreeMap::new();
-    documents.iter().for_each(|document| todos(document, &mut owned));
+    documents
+        .iter()
+        .for_each(|document| todos(document, &mut owned));
     assert_eq!(owned.len(), 5, "{owned:?}");
     for (id, owner) in &owned {
-        resources += &resource("Todo", id, &format!("attributes = {{ ownerID = \"{owner}\" }}"));
+        resources += &resource(
+            "Todo",
+            id,
+            &format!("attributes = {{ ownerID = \"{owner}\" }}"),
+        );
     }
     let routes = documents[1]["evaluation"].as_array().unwrap().iter();
     let routes: BTreeSet<String> = routes
@@ -234,21 +260,37 @@ async fn the_todo_and_gateway_payloads_come_to_what_their_authors_expect() {
     for document in &documents {
         for (request, expected) in cases(document, "evaluation") {
             let (status, answer) = world.post(EVALUATION, &ours(&request)).await;
-            assert_eq!((status, &answer["decision"]), (200, &expected), "{request} {answer}");
+            assert_eq!(
+                (status, &answer["decision"]),
+                (200, &expected),
+                "{request} {answer}"
+            );
             asked += 1;
             allowed += usize::from(expected == true);
         }
     }
     // Both decisions are among them.
-    assert!(asked >= 60 && (20..asked - 10).contains(&allowed), "{allowed} of {asked}");
+    assert!(
+        asked >= 60 && (20..asked - 10).contains(&allowed),
+        "{allowed} of {asked}"
+    );
     for (request, expected) in cases(&documents[0], "evaluations") {
         let (status, answer) = world.post(EVALUATIONS, &ours(&request)).await;
         assert_eq!(status, 200, "{answer}");
         let decisions = |list: &Value| -> Vec<Value> {
-            let list = list.get("evaluations").unwrap_or(list).as_array().unwrap().iter();
+            let list = list
+                .get("evaluations")
+                .unwrap_or(list)
+                .as_array()
+                .unwrap()
+                .iter();
             list.map(|one| one["decision"].clone()).collect()
         };
-        assert_eq!(decisions(&answer), decisions(&expected), "{request} {answer}");
+        assert_eq!(
+            decisions(&answer),
+            decisions(&expected),
+            "{request} {answer}"
+        );
     }
     world.stop().await;
 }
@@ -276,7 +318,12 @@ async fn the_search_payloads_come_to_what_their_authors_expect() {
             "attributes = {{ ownerID = {}, department = {} }}",
             one["owner"], one["department"]
         );
-        write!(records, "{}", resource("Record", &one["id"].to_string(), &attributes)).unwrap();
+        write!(
+            records,
+            "{}",
+            resource("Record", &one["id"].to_string(), &attributes)
+        )
+        .unwrap();
     }
     let world = world(&[
         ("identities/published.toml", people),

@@ -73,7 +73,11 @@ async fn what_is_revoked_while_others_of_the_request_are_waited_for_counts_no_mo
         one
     };
     let (status, before) = world.post(EVALUATION, &first).await;
-    assert_eq!((status, &before["decision"]), (200, &json!(true)), "{before}");
+    assert_eq!(
+        (status, &before["decision"]),
+        (200, &json!(true)),
+        "{before}"
+    );
     // Its record is under no checkpoint that was published, so that it has to be waited for.
     let (token, _) = unpublished(&world, &["select"]);
     let second = asked("select", &alice, &token);

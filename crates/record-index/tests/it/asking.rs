@@ -95,7 +95,11 @@ fn another_estate_is_told_by_what_it_would_have_denied_and_allowed() {
         let line = text.lines().position(|line| line.contains(policy)).unwrap() + 1;
         format!("policies/shop.cedar:{line} {policy:?}")
     };
-    let by: Vec<String> = other.changed[1].decided_by.iter().map(ToString::to_string).collect();
+    let by: Vec<String> = other.changed[1]
+        .decided_by
+        .iter()
+        .map(ToString::to_string)
+        .collect();
     assert_eq!(by, [place("payments writes customers")]);
     assert_eq!(other.changed[1].policies, ["payments writes customers"]);
     assert_eq!(other.same, 3);
@@ -177,9 +181,16 @@ fn history_says_since_when_by_which_change_and_by_whom() {
         let lines = files.0["policies/shop.cedar"].lines();
         let named = |line: &&str| line.contains("@id(\"payments reads cards\")");
         let above = lines.take_while(|line| !named(line)).count();
-        format!("because of policies/shop.cedar:{} \"payments reads cards\"", above + 1)
+        format!(
+            "because of policies/shop.cedar:{} \"payments reads cards\"",
+            above + 1
+        )
     };
-    assert!(told.changes[0].gained[0].ends_with(&place(&files)), "{:?}", told.changes[0]);
+    assert!(
+        told.changes[0].gained[0].ends_with(&place(&files)),
+        "{:?}",
+        told.changes[0]
+    );
     // What moved within its file is what it was, and now stands elsewhere.
     let mut moved = files.clone();
     let further = format!("// One line more.\n{}", files.0["policies/shop.cedar"]);

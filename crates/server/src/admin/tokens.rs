@@ -93,7 +93,10 @@ pub(super) fn chain(core: &Core, others: &[Acting], last: &str) -> Result<Chain,
     let mut chain = Chain::of(path(&first.spiffe_id));
     let next = between.iter().map(|one| one.spiffe_id.as_str());
     for (by, to) in others.iter().zip(next.chain([last])) {
-        let scope = by.token.as_ref().map_or_else(|| Ok(Scope::default()), Token::scope)?;
+        let scope = by
+            .token
+            .as_ref()
+            .map_or_else(|| Ok(Scope::default()), Token::scope)?;
         chain = chain.then(path(to), scope).map_err(Refusal::Invalid)?;
     }
     Ok(chain)

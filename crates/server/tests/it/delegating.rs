@@ -375,7 +375,11 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
         let answer: Value = serde_json::from_str(&answer.json).unwrap();
         let link = &answer["links"][0];
         assert_eq!(link["token"]["jti"], jti.as_str(), "{answer}");
-        assert_eq!(link["token"]["actions"], serde_json::json!(["select"]), "{answer}");
+        assert_eq!(
+            link["token"]["actions"],
+            serde_json::json!(["select"]),
+            "{answer}"
+        );
         assert!(link["token"]["record"].is_u64(), "{answer}");
         let refused = link["refused"]["code"].as_str();
         assert_eq!(refused, (!within).then_some("DELEGATION-SCOPE"), "{answer}");

@@ -65,7 +65,9 @@ impl Shown {
             cursor.given(version, QUESTION)
         });
         let from = from.map_err(cannot_go_on)?.min(all);
-        let most = part.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
+        let most = part.limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
         let until = from.saturating_add(most).min(all);
         let next = Cursor::in_list(version, QUESTION, until);
         Ok(Self {
@@ -111,7 +113,10 @@ fn document(
     add("policies", json!(estate.map(Estate::policy_count)));
     add("errors", json!(lint.count(Severity::Error)));
     add("warnings", json!(lint.count(Severity::Warning)));
-    add("findings", serde_json::to_value(shown.among(lint)).context("cannot print the findings")?);
+    add(
+        "findings",
+        serde_json::to_value(shown.among(lint)).context("cannot print the findings")?,
+    );
     if let Some(next) = &shown.next {
         add("next", json!(next));
     }
@@ -226,7 +231,10 @@ mod tests {
         let last = Shown::of(&part(2, second.next), &version, 5).unwrap();
         assert_eq!((last.findings, last.next), (4..5, None));
         let other = "cd".repeat(32);
-        assert!(Shown::of(&part(2, first.next), &other, 5).is_err(), "another folder");
+        assert!(
+            Shown::of(&part(2, first.next), &other, 5).is_err(),
+            "another folder"
+        );
         assert!(Shown::of(&part(2, Some("x".to_owned())), &version, 5).is_err());
         let whole = Shown::of(&PartArguments::default(), &version, 5).unwrap();
         assert_eq!((whole.findings, whole.next), (0..5, None));

@@ -184,7 +184,12 @@ mod tests {
         let loopback = Loopback::bind().await.unwrap();
         let address = loopback.address();
         let browser = tokio::spawn(async move {
-            for wrong in ["code=c&state=wrong", "code=c", "state=%f", "error=access_denied&state=x"] {
+            for wrong in [
+                "code=c&state=wrong",
+                "code=c",
+                "state=%f",
+                "error=access_denied&state=x",
+            ] {
                 let told = get(&address, &format!("/callback?{wrong}")).await;
                 assert!(told.starts_with("HTTP/1.1 400"), "{told}");
             }
