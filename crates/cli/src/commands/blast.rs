@@ -4,7 +4,7 @@ use super::ask::{estate_record, list, plain, policy_name, residuals, text};
 use super::estate;
 use crate::arguments::{BlastArguments, Global, TakenCommand};
 use crate::{Failure, output};
-use ::estate::{BlastAnswer, BlastItem, BlastStep, CursorError, Taken};
+use ::estate::{BlastAnswer, BlastItem, BlastStep, Cursor, CursorError, Taken};
 use anyhow::Context as _;
 use facts::Finding;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ pub(crate) async fn blast_radius(
     })?;
     let part = &arguments.part;
     if let Some(cursor) = &part.after {
-        let cursor = cursor.parse().map_err(cannot_go_on)?;
+        let cursor: Cursor = cursor.parse().map_err(cannot_go_on)?;
         answer = answer.after(&cursor).map_err(cannot_go_on)?;
     }
     let limit = part.limit.map_or(usize::MAX, |limit| {

@@ -207,13 +207,17 @@ fn the_holder_of_a_root_forges_what_policies_ask_of_hardware() {
     );
     files.insert(
         "references/tee.toml",
-        "[[tee]]\npool = \"demo\"\nkind = \"sev-snp\"\nfloors = { milan = [0, 0, 0, 0, 0] }\n",
+        format!(
+            "[[tee]]\npool = \"demo\"\nkind = \"tdx\"\nrequire = false\ntcb_status = [\"UpToDate\"]\n\
+             [[tee.image]]\nname = \"td\"\nmrtd = \"{}\"\n",
+            "00".repeat(48)
+        ),
     );
     let estate = match Estate::compile(&files) {
         Ok(estate) => estate,
         Err(problems) => panic!("{}", crate::fixture::render(&problems)),
     };
-    let blast = blast(&estate, Taken::Root("amd".to_owned()));
+    let blast = blast(&estate, Taken::Root("intel".to_owned()));
     let payments = blast
         .identities
         .iter()
@@ -232,9 +236,12 @@ fn the_holder_of_a_root_forges_what_policies_ask_of_hardware() {
         .unwrap();
     assert_eq!(when.condition, "principal in Pool::\"demo\"");
     let unknown = estate
-        .blast_radius(Taken::Root("amt".to_owned()))
+        .blast_radius(Taken::Root("intl".to_owned()))
         .unwrap_err();
-    assert_eq!(unknown, "no root `amt` is declared (did you mean `amd`?)");
+    assert_eq!(
+        unknown,
+        "no root `intl` is declared (did you mean `intel`?)"
+    );
 }
 
 fn acts(blast: &Blast) -> Vec<String> {
