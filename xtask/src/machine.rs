@@ -136,6 +136,10 @@ pub(crate) const FOR_TEST: &[Package] = &[
         present: || has("xz"),
     },
     Package {
+        name: "z3",
+        present: || has("z3"),
+    },
+    Package {
         name: "zstd",
         present: || has("zstd"),
     },

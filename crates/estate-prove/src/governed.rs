@@ -6,10 +6,11 @@
 //! more condition, a `given` or `@proof("today")` is a weakening. What cannot be proved counts as one.
 
 use crate::options::Options;
-use crate::pool::{Pool, unknown};
+use crate::pool::unknown;
 use crate::proof::on_a_prover;
 use crate::questions::hex;
 use crate::report::{Report, Unknown};
+use crate::solvers::{Said, Solvers};
 use cedar_policy::{PolicySet, RequestEnv, Schema};
 use cedar_policy_symcc::CompiledPolicySet;
 use estate::{Estate, GovernedChange, GovernedKind, Invariant, cedar};
@@ -46,10 +47,10 @@ pub fn governed_blocking(
             .collect();
         if !changed.is_empty() {
             let judged = on_a_prover(|| async {
-                let pools: Vec<Pool> = options.each_alone().iter().map(Pool::new).collect();
+                let solvers = Solvers::of(options);
                 let mut found = Vec::new();
                 for invariant in &changed {
-                    if let Err(why) = implied(old, new, invariant, &pools).await {
+                    if let Err(why) = implied(old, new, invariant, &solvers).await {
                         found.push(lost(new, invariant, why.to_string()));
                     }
                 }
@@ -169,7 +170,7 @@ async fn implied(
     old: &Estate,
     new: &Estate,
     invariant: &Invariant,
-    pools: &[Pool],
+    solvers: &Solvers,
 ) -> Result<(), Unknown> {
     let weaker = |message: &str| Unknown::new("PROVE-WEAKER", message);
     let candidates: Vec<&Invariant> = new
@@ -209,17 +210,8 @@ async fn implied(
             CompiledPolicySet::compile(policies, env, schema).map_err(|error| unknown(&error))
         };
         let (before, after) = (compiled(&set(&[invariant])?)?, compiled(&set(&speak)?)?);
-        for pool in pools {
-            let found = pool
-                .ask(async |compiler| {
-                    compiler
-                        .check_implies_with_counterexample_opt(&before, &after)
-                        .await
-                })
-                .await?;
-            if found.is_some() {
-                return Err(weaker("requests that it spoke of are spoken of no longer"));
-            }
+        if let Said::Found { .. } = solvers.implies(&before, &after).await? {
+            return Err(weaker("requests that it spoke of are spoken of no longer"));
         }
     }
     Ok(())

@@ -18,6 +18,7 @@
 )]
 
 mod counterexample;
+mod dialect;
 mod governed;
 mod lint;
 mod options;
@@ -26,6 +27,7 @@ mod proof;
 mod questions;
 mod report;
 mod solver;
+mod solvers;
 mod spanning;
 mod standing;
 mod widen;

@@ -8,8 +8,12 @@ use std::time::Duration;
 pub struct Options {
     /// The cvc5 program: a path, or a name to be found on `PATH`.
     pub solver: PathBuf,
-    /// Another one, which has to agree on everything that is proved.
+    /// Another one, which has to agree on everything that is proved: a cvc5, or a program whose name begins with
+    /// `z3`.
     pub second: Option<PathBuf>,
+    /// Where none is named: the folders, as `PATH` has them, in which a solver of another make is looked for. What it
+    /// contradicts is not proved; as long as it answers, two vouched.
+    pub find_second: Option<OsString>,
     /// Processes of each at once.
     pub processes: usize,
     /// For one question; after it the process is killed.
@@ -39,10 +43,30 @@ impl Options {
             .map(|solver| Self {
                 solver: solver.clone(),
                 second: None,
+                find_second: None,
                 processes: 1,
                 ..self.clone()
             })
             .collect()
+    }
+
+    /// Those of a solver of another make, if one is looked for and there. It has a part of the time, so that
+    /// the first has enough.
+    pub(crate) fn peer(&self) -> Option<Self> {
+        let path = self
+            .find_second
+            .as_ref()
+            .filter(|_| self.second.is_none())?;
+        let mut programs = std::env::split_paths(path).map(|folder| folder.join("z3"));
+        Some(Self {
+            solver: programs.find(|program| program.is_file())?,
+            second: None,
+            find_second: None,
+            processes: 1,
+            question: self.question / 4,
+            total: self.total / 4,
+            ..self.clone()
+        })
     }
 }
 
@@ -51,6 +75,7 @@ impl Default for Options {
         Self {
             solver: PathBuf::from("cvc5"),
             second: None,
+            find_second: None,
             // One for each core of the smallest machine that we plan for.
             processes: 2,
             // Ordinary invariants take milliseconds; past this an operator waits for nothing.

@@ -6,18 +6,19 @@
 
 use crate::counterexample::Counterexample;
 use crate::options::Options;
-use crate::pool::{Pool, unknown};
+use crate::pool::unknown;
 use crate::questions::{Memory, Question, Questions};
 use crate::report::{
     Engines, GivenReport, InvariantReport, Report, Result as ProofResult, Unknown,
 };
 use crate::solver;
+use crate::solvers::{Said, Solvers};
 use crate::spanning::unproved_today;
 use cedar_policy::{Authorizer, Decision, Effect, Policy, PolicySet, Request, RequestEnv};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
 use estate::{Action, Estate, Invariant, InvariantKind, Today, cedar};
 use std::borrow::Cow;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::Instant;
@@ -42,11 +43,12 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
     let next = AtomicUsize::new(0);
     let done: Mutex<Vec<Option<InvariantReport>>> =
         Mutex::new(estate.invariants().iter().map(|_| None).collect());
+    let silent = Arc::new(AtomicBool::new(false));
     let work = || async {
         let prover = Prover {
             questions: &questions,
             memory,
-            pools: options.each_alone().iter().map(Pool::new).collect(),
+            solvers: Solvers::sharing(options, &silent),
         };
         while let Some((place, invariant)) = questions.take(&next) {
             let began = Instant::now();
@@ -72,7 +74,7 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
     let reports = estate.invariants().iter().zip(done);
     Report {
         estate: estate.version().to_owned(),
-        engines: engines(&solvers),
+        engines: engines(&solvers, silent.load(Ordering::Relaxed)),
         invariants: reports
             .map(|(invariant, report)| {
                 report.unwrap_or_else(|| {
@@ -129,7 +131,7 @@ pub async fn prove(estate: Arc<Estate>, options: Options, memory: Arc<Memory>) -
         let invariants = estate.invariants().iter();
         Report {
             estate: estate.version().to_owned(),
-            engines: engines(&[]),
+            engines: engines(&[], false),
             invariants: invariants
                 .map(|invariant| {
                     let result = ProofResult::Unknown { why: why.clone() };
@@ -145,13 +147,15 @@ pub async fn prove(estate: Arc<Estate>, options: Options, memory: Arc<Memory>) -
 /// What each of the solvers calls itself, in the order of the options.
 async fn solvers(options: &Options) -> Vec<String> {
     let mut found = Vec::new();
-    for one in options.each_alone() {
+    for one in options.each_alone().into_iter().chain(options.peer()) {
         found.extend(solver::version(&one).await);
     }
     found
 }
 
-fn engines(solvers: &[String]) -> Engines {
+/// One that was found and did not answer vouches for nothing.
+fn engines(solvers: &[String], silent: bool) -> Engines {
+    let solvers = solvers.get(..1).filter(|_| silent).unwrap_or(solvers);
     Engines {
         cedar: cedar_policy::get_sdk_version().to_string(),
         solvers: u8::try_from(solvers.len()).unwrap_or(u8::MAX),
@@ -204,11 +208,19 @@ fn finish(
     }
 }
 
-/// One prover, on a thread of its own, with a pool for each solver.
+/// What was found of an invariant.
+enum Searched {
+    Nothing,
+    Found(Box<Counterexample>),
+    /// Something breaks it, as it did before.
+    Known,
+}
+
+/// One prover, on a thread of its own, with processes of its own.
 pub(crate) struct Prover<'a> {
     pub(crate) questions: &'a Questions<'a>,
     memory: &'a Memory,
-    pools: Vec<Pool>,
+    solvers: Solvers,
 }
 
 impl Prover<'_> {
@@ -231,11 +243,26 @@ impl Prover<'_> {
         }
     }
 
-    /// Every kind of request that the invariant can speak of; the others it matches never, by type.
+    /// What breaks it, if anything does.
     pub(crate) async fn try_all(
         &self,
         invariant: &Invariant,
     ) -> Result<Option<Counterexample>, Unknown> {
+        match self.search(invariant, false).await? {
+            Searched::Found(counterexample) => Ok(Some(*counterexample)),
+            Searched::Nothing | Searched::Known => Ok(None),
+        }
+    }
+
+    /// Whether nothing breaks it. What broke it once breaks it, while its question is the same.
+    pub(crate) async fn is_proved(&self, invariant: &Invariant) -> Result<bool, Unknown> {
+        let searched = self.search(invariant, true).await?;
+        Ok(matches!(searched, Searched::Nothing))
+    }
+
+    /// Every kind of request that the invariant can speak of; the others it matches never, by type. `known` says that
+    /// it is enough to know that something breaks it.
+    async fn search(&self, invariant: &Invariant, known: bool) -> Result<Searched, Unknown> {
         let schema = cedar::schema(self.questions.estate);
         let policy = cedar::matching(invariant);
         let envs: Vec<_> = policy.get_valid_request_envs(schema).collect();
@@ -253,18 +280,42 @@ impl Prover<'_> {
                     .await?;
             }
         }
-        for env in &envs {
-            for question in self.questions.about(invariant, env) {
-                if self.memory.knows(&question.digest) {
+        let questions = envs
+            .iter()
+            .map(|env| (env, self.questions.about(invariant, env)));
+        let questions: Vec<_> = questions.collect();
+        let mut all = questions.iter().flat_map(|(_, questions)| questions);
+        if known && all.any(|question| self.memory.knows(&question.refuted())) {
+            return Ok(Searched::Known);
+        }
+        for (env, questions) in &questions {
+            for question in questions {
+                if self.knows(question) {
                     continue;
                 }
-                if let Some(counterexample) = self.try_one(invariant, env, &question).await? {
-                    return Ok(Some(counterexample));
+                if let Some(found) = self.try_one(invariant, env, question).await? {
+                    self.memory.learn(question.refuted());
+                    return Ok(Searched::Found(Box::new(found)));
                 }
-                self.memory.learn(question.digest);
+                self.memory.learn(match self.solvers.all_answer() {
+                    true => question.digest,
+                    false => question.by_fewer(),
+                });
             }
         }
-        Ok(None)
+        Ok(Searched::Nothing)
+    }
+
+    /// Whether it is known to be proved.
+    fn knows(&self, question: &Question<'_>) -> bool {
+        if self.memory.knows(&question.digest) {
+            return true;
+        }
+        let by_fewer = self.memory.knows(&question.by_fewer());
+        if by_fewer {
+            self.solvers.without_peer();
+        }
+        by_fewer
     }
 
     async fn try_one(
@@ -284,40 +335,20 @@ impl Prover<'_> {
         let matching = set(&mut std::iter::once(cedar::matching(invariant)))?;
         let matched = compiled(&matching)?;
         let policies = compiled(&set(&mut question.policies.iter().map(|one| one.policy()))?)?;
-        let mut proved_by = 0;
-        for pool in &self.pools {
-            let answer = match invariant.kind {
-                InvariantKind::Never => {
-                    pool.ask(async |compiler| {
-                        compiler
-                            .check_disjoint_with_counterexample_opt(&policies, &matched)
-                            .await
-                    })
-                    .await?
-                }
-                InvariantKind::Always => {
-                    pool.ask(async |compiler| {
-                        compiler
-                            .check_implies_with_counterexample_opt(&matched, &policies)
-                            .await
-                    })
-                    .await?
-                }
+        let said = match invariant.kind {
+            InvariantKind::Never => self.solvers.disjoint(&policies, &matched).await?,
+            InvariantKind::Always => self.solvers.implies(&matched, &policies).await?,
+        };
+        // One that proves where another finds what breaks it, and it does: the finding is replayed.
+        if let Said::Found { what, contradicts } = said {
+            let replayed = self.replay(invariant, &matching, &what, question);
+            return match replayed {
+                Err(why) if contradicts => Err(Unknown::new(
+                    "PROVE-SOLVERS-DISAGREE",
+                    format!("one solver calls it proved, another not: {}", why.message),
+                )),
+                replayed => replayed.map(Some),
             };
-            match answer {
-                None => proved_by += 1,
-                // One that proves where another finds what breaks it, and it does: the finding is replayed.
-                Some(found) => {
-                    let replayed = self.replay(invariant, &matching, &found, question);
-                    return match (replayed, proved_by) {
-                        (Err(why), 1..) => Err(Unknown::new(
-                            "PROVE-SOLVERS-DISAGREE",
-                            format!("one solver calls it proved, another not: {}", why.message),
-                        )),
-                        (replayed, _) => replayed.map(Some),
-                    };
-                }
-            }
         }
         if invariant.kind == InvariantKind::Always {
             for policy in question.policies.iter().filter(|one| one.is_fragile()) {
@@ -331,15 +362,10 @@ impl Prover<'_> {
     }
 
     async fn never_errs(&self, policy: &CompiledPolicy, message: &str) -> Result<(), Unknown> {
-        for pool in &self.pools {
-            let never = pool
-                .ask(async |compiler| compiler.check_never_errors_opt(policy).await)
-                .await?;
-            if !never {
-                return Err(Unknown::new("PROVE-ERRS", message));
-            }
+        match self.solvers.never_errs(policy).await? {
+            true => Ok(()),
+            false => Err(Unknown::new("PROVE-ERRS", message)),
         }
-        Ok(())
     }
 
     /// Whether the request breaks the invariant with what is declared, not with what the solver supposed of it. Of a

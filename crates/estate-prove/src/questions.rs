@@ -9,8 +9,8 @@ use cedar_policy::{Effect, RequestEnv};
 use estate::cedar::{self, Single};
 use estate::{Action, Estate, Invariant, InvariantKind};
 use std::collections::HashSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Questions that are known to be proved. A day's changes, not a history: at the bound it begins anew.
 const MOST_KNOWN: usize = 100_000;
@@ -36,7 +36,7 @@ impl Memory {
         }
     }
 
-    /// How many questions are known to be proved.
+    /// How many questions it knows something of: that they are proved, or refuted.
     #[must_use]
     pub fn len(&self) -> usize {
         self.0.lock().map_or(0, |known| known.len())
@@ -54,10 +54,43 @@ pub(crate) struct Question<'a> {
     pub(crate) digest: [u8; 32],
 }
 
+impl Question<'_> {
+    /// That it is proved by fewer than all that it names.
+    pub(crate) fn by_fewer(&self) -> [u8; 32] {
+        cedar::digest(["by fewer", &hex(&self.digest)])
+    }
+
+    /// That something breaks it.
+    pub(crate) fn refuted(&self) -> [u8; 32] {
+        cedar::digest(["refuted", &hex(&self.digest)])
+    }
+}
+
+/// A policy with the digest of its text, hex: it is in many questions.
+#[derive(Clone)]
+struct Known<'a> {
+    single: Single<'a>,
+    digest: Arc<str>,
+    /// Its group ends with it, if groups are of so many and this is divisible by it.
+    ends: u16,
+}
+
+impl<'a> Known<'a> {
+    fn new(single: Single<'a>) -> Self {
+        let digest = cedar::digest([single.text()]);
+        let [first, second, ..] = digest;
+        Self {
+            single,
+            digest: hex(&digest).into(),
+            ends: u16::from_be_bytes([first, second]),
+        }
+    }
+}
+
 /// Everything that is asked of one version.
 pub(crate) struct Questions<'a> {
     pub(crate) estate: &'a Estate,
-    singles: Vec<Single<'a>>,
+    singles: Vec<Known<'a>>,
     /// What answers: the schema and the engines.
     ground: [u8; 32],
 }
@@ -68,7 +101,7 @@ impl<'a> Questions<'a> {
         let engines = std::iter::once(cedar.as_str()).chain(solvers.iter().map(String::as_str));
         Self {
             estate,
-            singles: cedar::singles(estate).collect(),
+            singles: cedar::singles(estate).map(Known::new).collect(),
             ground: cedar::digest(engines.chain(cedar::schema_texts(estate))),
         }
     }
@@ -81,22 +114,24 @@ impl<'a> Questions<'a> {
 
     /// What has to be proved of one kind of request. Nothing, if no policy can allow what `never` forbids.
     pub(crate) fn about(&self, invariant: &Invariant, env: &RequestEnv) -> Vec<Question<'a>> {
-        let concerned = self.singles.iter().copied().filter(|single| {
-            single.concerns(env.action().id().unescaped()) && !cedar::apart(invariant, *single)
+        let action = env.action().id().unescaped();
+        let concerned = self.singles.iter().filter(|known| {
+            known.single.concerns(action) && !cedar::apart(invariant, known.single)
         });
+        let concerned = concerned.cloned();
         if invariant.kind == InvariantKind::Always {
             return vec![self.question(invariant, env, concerned.collect())];
         }
         let (permits, forbids): (Vec<_>, Vec<_>) =
-            concerned.partition(|single| single.policy().effect() == Effect::Permit);
+            concerned.partition(|known| known.single.policy().effect() == Effect::Permit);
         // INVARIANT: on machines that a permit for `assume` does not name, nothing that an agent asserts keeps
         // anybody out: a forbid that rests on it is as if it were not there.
-        let assumes = env.action().id().unescaped() == Action::Assume.as_str();
+        let assumes = action == Action::Assume.as_str();
         let (placed, elsewhere): (Vec<_>, Vec<_>) = permits
             .into_iter()
-            .partition(|permit| !assumes || permit.is_placed());
+            .partition(|permit| !assumes || permit.single.is_placed());
         let mut certain = forbids.clone();
-        certain.retain(|forbid| !forbid.reads_asserted());
+        certain.retain(|forbid| !forbid.single.reads_asserted());
         let mut questions = self.grouped(invariant, env, placed, &forbids);
         questions.extend(self.grouped(invariant, env, elsewhere, &certain));
         questions
@@ -106,22 +141,22 @@ impl<'a> Questions<'a> {
         &self,
         invariant: &Invariant,
         env: &RequestEnv,
-        permits: Vec<Single<'a>>,
-        forbids: &[Single<'a>],
+        permits: Vec<Known<'a>>,
+        forbids: &[Known<'a>],
     ) -> Vec<Question<'a>> {
         let most = GROUP.max(forbids.len()).next_power_of_two();
         let mut questions = Vec::new();
         let mut group = Vec::new();
         for permit in permits {
-            let ends = ends_a_group(permit, most);
+            let ends = usize::from(permit.ends) % most == 0;
             group.push(permit);
             if ends || group.len() >= 4 * most {
-                group.extend(forbids);
+                group.extend_from_slice(forbids);
                 questions.push(self.question(invariant, env, std::mem::take(&mut group)));
             }
         }
         if !group.is_empty() {
-            group.extend(forbids);
+            group.extend_from_slice(forbids);
             questions.push(self.question(invariant, env, group));
         }
         questions
@@ -131,7 +166,7 @@ impl<'a> Questions<'a> {
         &self,
         invariant: &Invariant,
         env: &RequestEnv,
-        policies: Vec<Single<'a>>,
+        policies: Vec<Known<'a>>,
     ) -> Question<'a> {
         let ground = hex(&self.ground);
         let kind = format!(
@@ -142,18 +177,12 @@ impl<'a> Questions<'a> {
             env.resource()
         );
         let head = [ground.as_str(), kind.as_str(), cedar::text(invariant)];
-        let texts = policies.iter().map(|single| single.text());
+        let texts = policies.iter().map(|known| &*known.digest);
         Question {
             digest: cedar::digest(head.into_iter().chain(texts)),
-            policies,
+            policies: policies.into_iter().map(|known| known.single).collect(),
         }
     }
-}
-
-/// By the policy's own text, one of `most`.
-fn ends_a_group(single: Single<'_>, most: usize) -> bool {
-    let [first, second, ..] = cedar::digest([single.text()]);
-    usize::from(u16::from_be_bytes([first, second])) % most == 0
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -1,5 +1,6 @@
 //! One solver process: spoken to in SMT-LIB over pipes, bounded in time, memory and what it may say.
 
+use crate::dialect::{Dialect, for_z3};
 use crate::options::Options;
 use crate::report::Unknown;
 use cedar_policy_symcc::SmtLibScript;
@@ -19,6 +20,10 @@ const START_TIMEOUT: Duration = Duration::from_secs(5);
 /// and exec.
 const LIMITED: &str = "ulimit -v \"$1\" && shift && exec \"$@\"";
 
+/// Of what kinds questions are made: identities by their names, sets of them, texts and integers.
+const OF_ANOTHER_MAKE: &str = "(declare-const x Int)\n(declare-datatype R ((R (eid String))))\n\
+    (declare-fun f (R) (Set R))\n(declare-const r R)\n(declare-const a (Set R))\n(declare-const i (_ BitVec 64))\n";
+
 /// Killed when dropped.
 #[derive(Debug)]
 pub(crate) struct Process {
@@ -26,6 +31,9 @@ pub(crate) struct Process {
     child: Child,
     input: BufWriter<ChildStdin>,
     output: BufReader<ChildStdout>,
+    dialect: Dialect,
+    /// What is still to be said in the words of another make.
+    script: Vec<u8>,
 }
 
 /// A command that runs the solver within `memory_kib`.
@@ -68,9 +76,14 @@ impl Process {
                 format!("cannot start `{solver}`: not found on the PATH of the process that proves")
             }));
         }
+        let dialect = Dialect::of(&options.solver);
+        let bound = options.question.as_millis();
+        let arguments = match dialect {
+            Dialect::Cvc5 => ["--lang=smt".to_owned(), format!("--tlimit-per={bound}")],
+            Dialect::Z3 => ["-in".to_owned(), format!("-t:{bound}")],
+        };
         let mut child = limited(options)
-            .args(["--lang", "smt"])
-            .arg(format!("--tlimit-per={}", options.question.as_millis()))
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -82,6 +95,8 @@ impl Process {
             child,
             input: BufWriter::new(input),
             output: BufReader::new(output),
+            dialect,
+            script: Vec::new(),
         };
         match tokio::time::timeout(START_TIMEOUT, process.rehearse()).await {
             Err(_) => Err(unusable(format!(
@@ -89,18 +104,33 @@ impl Process {
                 options.solver.display()
             ))),
             Ok(Err(error)) => Err(unusable(format!(
-                "{} is no usable cvc5: {error}",
-                options.solver.display()
+                "{} is no usable {}: {error}",
+                options.solver.display(),
+                match dialect {
+                    Dialect::Cvc5 => "cvc5",
+                    Dialect::Z3 => "Z3",
+                }
             ))),
             Ok(Ok(())) => Ok(process),
         }
     }
 
     async fn rehearse(&mut self) -> Result<(), SolverError> {
-        for (assertion, expected) in [("(= x 1)", Decision::Sat), ("(< x x)", Decision::Unsat)] {
-            let script =
-                format!("(reset)\n(set-logic ALL)\n(declare-const x Int)\n(assert {assertion})\n");
-            self.input.write_all(script.as_bytes()).await?;
+        let mut questions = vec![("(= x 1)", Decision::Sat), ("(< x x)", Decision::Unsat)];
+        let mut known = "(declare-const x Int)\n";
+        if self.dialect == Dialect::Z3 {
+            // Whether it understands what is asked at all, in other words than it has.
+            known = OF_ANOTHER_MAKE;
+            questions.extend([
+                ("(set.member r a)", Decision::Sat),
+                ("(and (set.subset a (f r)) (set.member r a) (not (set.member r (f r))))", Decision::Unsat),
+                ("(and (= (eid r) \"\") (str.in_re (eid r) (re.++ re.allchar (re.* re.allchar))))", Decision::Unsat),
+                ("(and (not (bvsaddo i (_ bv1 64))) (= i (_ bv9223372036854775807 64)))", Decision::Unsat),
+            ]);
+        }
+        for (assertion, expected) in questions {
+            let script = format!("(reset)\n(set-logic ALL)\n{known}(assert {assertion})\n");
+            self.smtlib_input().write_all(script.as_bytes()).await?;
             let answer = self.check_sat().await?;
             if answer != expected {
                 let message = format!("it answers {answer:?} where {expected:?} is right");
@@ -137,17 +167,26 @@ fn unrecognized(answer: &str) -> SolverError {
 
 impl Solver for Process {
     fn smtlib_input(&mut self) -> &mut (dyn AsyncWrite + Unpin + Send) {
-        &mut self.input
+        match self.dialect {
+            Dialect::Cvc5 => &mut self.input,
+            Dialect::Z3 => &mut self.script,
+        }
     }
 
     async fn enable_models(&mut self) -> Result<(), SolverError> {
-        self.input
+        self.smtlib_input()
             .set_option("produce-models", "true")
             .await
             .map_err(Into::into)
     }
 
     async fn check_sat(&mut self) -> Result<Decision, SolverError> {
+        if self.dialect == Dialect::Z3 {
+            let script = std::mem::take(&mut self.script);
+            let translated = std::str::from_utf8(&script).ok().and_then(for_z3);
+            let translated = translated.ok_or_else(|| unrecognized("what is to be asked of it"))?;
+            self.input.write_all(translated.as_bytes()).await?;
+        }
         self.input.check_sat().await?;
         self.input.flush().await?;
         let mut budget = MAX_ANSWER_BYTES;

@@ -53,7 +53,7 @@ impl Prover<'_> {
         // Where nobody can do it, as where a forbid keeps everybody off, that is one proof and not one for each identity.
         // Then what enumeration found stands as it is: a breach would be a lie of the solver.
         if let Some(uses) = cedar::at_all(invariant)
-            && matches!(self.try_all(&uses).await, Ok(None))
+            && matches!(self.is_proved(&uses).await, Ok(true))
         {
             return (ProofResult::Proved, reach);
         }
@@ -83,20 +83,21 @@ impl Prover<'_> {
             )
         };
         let uses = cedar::using(invariant, path, false).ok_or_else(unread)?;
-        let used = self.try_all(&uses).await;
-        if matches!(used, Ok(None)) {
+        if matches!(self.is_proved(&uses).await, Ok(true)) {
             return Ok(None);
         }
         if let Some(uses) = cedar::using(invariant, path, true)
-            && matches!(self.try_all(&uses).await, Ok(None))
+            && matches!(self.is_proved(&uses).await, Ok(true))
         {
             return Ok(None);
         }
         let becoming = cedar::becoming(invariant, path).ok_or_else(unread)?;
-        match self.try_all(&becoming).await? {
-            None => Ok(None),
-            Some(becomes) => Ok(used?.map(|used| becomes.and_then(used))),
-        }
+        let Some(becomes) = self.try_all(&becoming).await? else {
+            return Ok(None);
+        };
+        // Only where it is broken matters by which use.
+        let used = self.try_all(&uses).await?;
+        Ok(used.map(|used| becomes.and_then(used)))
     }
 }
 

@@ -6,9 +6,10 @@
 //! was taken away therefore has to be one that never errs.
 
 use crate::options::Options;
-use crate::pool::{Pool, unknown};
+use crate::pool::unknown;
 use crate::proof::on_a_prover;
 use crate::report::Unknown;
+use crate::solvers::{Said, Solvers};
 use cedar_policy::{Authorizer, Decision, Effect, PolicySet, RequestEnv};
 use cedar_policy_symcc::{CompiledPolicy, CompiledPolicySet, Env};
 use estate::cedar::{self, Single};
@@ -51,8 +52,8 @@ pub fn newly_allowed_blocking(old: &Estate, new: &Estate, options: &Options) -> 
         return Widening::Unknown { why };
     }
     let asked = on_a_prover(|| async {
-        let pools = options.each_alone().iter().map(Pool::new).collect();
-        Widened { old, new, pools }.ask().await
+        let solvers = Solvers::of(options);
+        Widened { old, new, solvers }.ask().await
     });
     match asked {
         Ok(Ok(widening)) => widening,
@@ -66,7 +67,7 @@ pub fn newly_allowed_blocking(old: &Estate, new: &Estate, options: &Options) -> 
 struct Widened<'a> {
     old: &'a Estate,
     new: &'a Estate,
-    pools: Vec<Pool>,
+    solvers: Solvers,
 }
 
 impl Widened<'_> {
@@ -107,19 +108,14 @@ impl Widened<'_> {
     async fn never_errs(&self, policy: Single<'_>, env: &RequestEnv) -> Result<(), Unknown> {
         let compiled = CompiledPolicy::compile(policy.policy(), env, cedar::schema(self.old));
         let compiled = compiled.map_err(|error| unknown(&error))?;
-        for pool in &self.pools {
-            let never = pool
-                .ask(async |compiler| compiler.check_never_errors_opt(&compiled).await)
-                .await?;
-            if !never {
-                let what = format!(
-                    "{} can err, which denies, and is not there any more",
-                    policy.reference()
-                );
-                return Err(Unknown::new("PROVE-ERRS", what));
-            }
+        if self.solvers.never_errs(&compiled).await? {
+            return Ok(());
         }
-        Ok(())
+        let what = format!(
+            "{} can err, which denies, and is not there any more",
+            policy.reference()
+        );
+        Err(Unknown::new("PROVE-ERRS", what))
     }
 
     async fn ask_of(
@@ -135,19 +131,10 @@ impl Widened<'_> {
                 .map_err(|error| unknown(&error))
         };
         let (old, new) = (compiled(before)?, compiled(after)?);
-        for pool in &self.pools {
-            let found = pool
-                .ask(async |compiler| {
-                    compiler
-                        .check_implies_with_counterexample_opt(&new, &old)
-                        .await
-                })
-                .await?;
-            if let Some(found) = found {
-                return self.replay(&found).map(Some);
-            }
+        match self.solvers.implies(&new, &old).await? {
+            Said::Found { what, .. } => self.replay(&what).map(Some),
+            Said::Nothing => Ok(None),
         }
-        Ok(None)
     }
 
     /// What the solver found, evaluated by Cedar.

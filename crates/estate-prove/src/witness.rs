@@ -7,9 +7,10 @@
 
 use crate::counterexample::Counterexample;
 use crate::options::Options;
-use crate::pool::{Pool, unknown};
+use crate::pool::unknown;
 use crate::proof::on_a_prover;
 use crate::report::Unknown;
+use crate::solvers::{Said, Solvers};
 use cedar_policy::{
     AuthorizationError, Authorizer, Decision, Effect, Entities, PolicySet, Request, RequestEnv,
 };
@@ -58,6 +59,7 @@ impl Options {
     pub fn for_a_hint(self) -> Self {
         Self {
             processes: 1,
+            find_second: None,
             question: Duration::from_secs(4),
             total: Duration::from_secs(5),
             ..self
@@ -80,7 +82,7 @@ pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Opti
                 before,
                 after,
                 kind,
-                pools: options.each_alone().iter().map(Pool::new).collect(),
+                solvers: Solvers::of(options),
                 until: Instant::now() + options.total,
             };
             let allowed = between(old, new, InvariantKind::Never).witness().await;
@@ -134,7 +136,7 @@ struct Between<'a> {
     after: &'a Estate,
     /// `Never` where what is found is newly allowed, `Always` where it is newly denied.
     kind: InvariantKind,
-    pools: Vec<Pool>,
+    solvers: Solvers,
     until: Instant,
 }
 
@@ -227,38 +229,24 @@ impl<'a> Between<'a> {
                 .map_err(|error| unknown(&error))
         };
         let (more, less) = (compiled(more)?, compiled(less)?);
-        for pool in &self.pools {
-            let found = pool
-                .ask(async |compiler| {
-                    compiler
-                        .check_implies_with_counterexample_opt(&more, &less)
-                        .await
-                })
-                .await?;
-            if let Some(found) = found {
-                return self.replay(&found).map(Some);
-            }
+        match self.solvers.implies(&more, &less).await? {
+            Said::Found { what, .. } => self.replay(&what).map(Some),
+            Said::Nothing => Ok(None),
         }
-        Ok(None)
     }
 
     async fn never_errs(&self, policy: Single<'_>, env: &RequestEnv) -> Result<(), Unknown> {
         self.in_time()?;
         let compiled = CompiledPolicy::compile(policy.policy(), env, cedar::schema(self.before));
         let compiled = compiled.map_err(|error| unknown(&error))?;
-        for pool in &self.pools {
-            let never = pool
-                .ask(async |compiler| compiler.check_never_errors_opt(&compiled).await)
-                .await?;
-            if !never {
-                let what = format!(
-                    "{} can err, which denies, and one of the two versions does not have it",
-                    policy.reference()
-                );
-                return Err(Unknown::new("PROVE-ERRS", what));
-            }
+        if self.solvers.never_errs(&compiled).await? {
+            return Ok(());
         }
-        Ok(())
+        let what = format!(
+            "{} can err, which denies, and one of the two versions does not have it",
+            policy.reference()
+        );
+        Err(Unknown::new("PROVE-ERRS", what))
     }
 
     /// What the solver found, evaluated by Cedar under all policies of both versions.

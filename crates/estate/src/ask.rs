@@ -10,6 +10,7 @@ mod plain;
 mod sweep;
 
 pub use accesses::{Accesses, Page};
+pub(crate) use cursor::Place;
 pub use cursor::{Cursor, CursorError};
 pub(crate) use sweep::Below;
 

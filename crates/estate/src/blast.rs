@@ -2,7 +2,17 @@
 //! data those reach. Everything that is not known for certain is taken to be as the thief wants it, so that
 //! the answer may be too large and is never too small; what then still has to hold is shown as a condition.
 
+mod follow;
+mod grants;
+mod pages;
+
+use follow::Path;
+pub use follow::{Path as BlastPath, Step as BlastStep};
+pub use grants::ActsFor;
+pub use pages::{BlastAnswer, BlastItem, BlastPage};
+
 use crate::action::Action;
+use crate::administrator::Administrator;
 use crate::ask::{Access, Residual};
 use crate::authorize::Case;
 use crate::decision::{Effect, PolicyRef};
@@ -33,6 +43,11 @@ pub enum Taken {
     Identity(String),
     /// A gateway: it acts in the name of everybody whom it lets in.
     Gateway(String),
+    /// Who administers: `uid:0`, or a person's session, `person:people/ada`.
+    Administrator(String),
+    /// The key of a root of hardware, by the name that the estate or `machine.tee.root` has for it: machines that it
+    /// vouches for are whatever its holder says.
+    Root(String),
     /// The server with its keys: every identity.
     Server,
 }
@@ -43,8 +58,13 @@ pub struct Blast {
     /// The estate's version, SHA-256 hex.
     pub estate: String,
     pub taken: Taken,
-    /// What can be become, in order of paths.
+    /// How more is reached than by becoming it: by administering, through a gateway, with the server's keys.
+    pub paths: Vec<Path>,
+    /// What can be become or acted as, in order of paths.
     pub identities: Vec<Reach>,
+    /// On whose behalf those could act by delegations that the estate grants, whether a token for it is out already
+    /// or comes to them later. It gives nobody more data than its own rights: those who are named are accountable.
+    pub acts_for: Vec<ActsFor>,
     /// What those can do, in order of identity, action and resource.
     pub accesses: Vec<Access>,
     /// What could not be evaluated. With any, the answer is not complete.
@@ -52,10 +72,13 @@ pub struct Blast {
 }
 
 /// An identity that can be become, and what still has to hold for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Reach {
     /// Of a template, it stands for whatever instances the thief's facts make.
     pub identity: String,
+    /// Unless empty: by which of the answer's paths, by their `from`, and not by becoming it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub through: Vec<String>,
     /// The policies that allow it.
     pub policies: Vec<Arc<PolicyRef>>,
     /// Unless empty: one of these must hold, and nothing known contradicts it.
@@ -72,8 +95,36 @@ struct Known {
     certain: &'static [&'static str],
     /// The policy has to rest on one of these: else what was taken adds nothing to it.
     rests_on: &'static [&'static str],
-    /// Whether the thief is the node agent, so that whatever it asserts is as he wants it.
-    asserts: bool,
+    hand: Hand,
+}
+
+/// Who the thief is, and so which conditions are as he wants them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hand {
+    /// A workload: none.
+    Workload,
+    /// The node agent: those on what it asserts.
+    Agent,
+    /// An administrator who makes join tokens: in which pool his machine is and how it is called as well.
+    Tokens,
+    /// A root of hardware: all that machines and their agents say.
+    Root,
+}
+
+impl Hand {
+    fn decides(self, conjunct: &Expr) -> bool {
+        match self {
+            Self::Workload => false,
+            Self::Agent => is_only_asserted(conjunct),
+            Self::Tokens => is_only_asserted(conjunct) || only_places(conjunct),
+            Self::Root => {
+                let read = paths(conjunct);
+                let of_either =
+                    |path: &String| path.starts_with("principal.") || path.starts_with("resource.");
+                !read.is_empty() && read.iter().all(of_either)
+            }
+        }
+    }
 }
 
 /// What of a policy is not certain.
@@ -106,12 +157,25 @@ const VOUCHED: [&str; 10] = [
 ];
 
 impl Estate {
+    /// All of it. [`Estate::blast`] has the same one after another.
+    ///
     /// # Errors
     /// What was taken is not known here, with the nearest that is.
     pub fn blast_radius(&self, taken: Taken) -> Result<Blast, String> {
+        let page = self.blast(taken)?.page(usize::MAX, usize::MAX);
+        Ok(page.blast)
+    }
+
+    /// What follows, as it is found.
+    ///
+    /// # Errors
+    /// What was taken is not known here, with the nearest that is.
+    pub fn blast(&self, taken: Taken) -> Result<BlastAnswer<'_>, String> {
         let mut blast = Blast {
             estate: self.version().to_owned(),
+            paths: Vec::new(),
             identities: Vec::new(),
+            acts_for: Vec::new(),
             accesses: Vec::new(),
             errors: Vec::new(),
             taken: taken.clone(),
@@ -119,18 +183,26 @@ impl Estate {
         match taken {
             Taken::Machine { name, pool } => {
                 let known = [self.machine(&name, pool)?];
-                self.become_by(&known, &mut blast);
+                self.become_by(&known, &[], &mut blast);
             }
             Taken::Code(sha256) => {
                 let known = [self.code(&sha256)?];
-                self.become_by(&known, &mut blast);
+                self.become_by(&known, &[], &mut blast);
             }
             Taken::Signer(label) => {
                 let known = self.signed_by(&label)?;
-                self.become_by(&known, &mut blast);
+                self.become_by(&known, &[], &mut blast);
+            }
+            Taken::Root(name) => {
+                let known = [self.vouched_by(&name)?];
+                self.become_by(&known, &[], &mut blast);
             }
             Taken::Identity(path) => {
-                blast.identities.push(itself(self.known_identity(&path)?));
+                let identity = self.known_identity(&path)?;
+                blast.identities.push(itself(identity));
+                if identity.is_person() {
+                    self.administer(&Administrator::Person(path), &mut blast);
+                }
             }
             Taken::Gateway(path) => {
                 let gateway = self.known_identity(&path)?;
@@ -138,17 +210,16 @@ impl Estate {
                     let kind = gateway.kind.as_str();
                     return Err(format!("`{path}` is a {kind}, no gateway"));
                 }
-                blast.identities.extend(self.identities().map(itself));
+                blast.identities.push(itself(gateway));
             }
-            Taken::Server => blast.identities.extend(self.identities().map(itself)),
+            Taken::Administrator(who) => {
+                let who = self.known_administrator(&who)?;
+                self.administer(&who, &mut blast);
+            }
+            Taken::Server => blast.paths.push(Path::server()),
         }
-        for reach in &blast.identities {
-            let answer = self.what_can(&reach.identity);
-            blast.accesses.extend(answer.accesses);
-            blast.errors.extend(answer.errors);
-        }
-        blast.accesses.sort();
-        Ok(blast)
+        self.follow(&mut blast);
+        Ok(BlastAnswer::new(self, blast))
     }
 
     fn known_identity(&self, path: &str) -> Result<&Identity, String> {
@@ -184,7 +255,7 @@ impl Estate {
                 &[names::MACHINE_NAME]
             },
             rests_on: &[],
-            asserts: true,
+            hand: Hand::Agent,
         })
     }
 
@@ -199,7 +270,7 @@ impl Estate {
             facts,
             certain: &[names::CODE_SHA256, "code.known_as"],
             rests_on: &["code"],
-            asserts: false,
+            hand: Hand::Workload,
         })
     }
 
@@ -219,13 +290,14 @@ impl Estate {
                 facts,
                 certain: &[names::CODE_APPROVED_BY, "code.known_as"],
                 rests_on: &VOUCHED,
-                asserts: false,
+                hand: Hand::Workload,
             }
         });
         Ok(known.collect())
     }
 
-    fn become_by(&self, known: &[Known], blast: &mut Blast) {
+    /// `through` says by which path, if it is one.
+    fn become_by(&self, known: &[Known], through: &[String], blast: &mut Blast) {
         // No workload becomes a person.
         for identity in self.identities().filter(|one| !one.is_person()) {
             let mut reach: Option<Reach> = None;
@@ -250,7 +322,10 @@ impl Estate {
                 };
                 self.reach(known, &case, &request, &identity.path, &mut reach);
             }
-            blast.identities.extend(reach);
+            blast.identities.extend(reach.map(|reach| Reach {
+                through: through.to_vec(),
+                ..reach
+            }));
         }
     }
 
@@ -286,6 +361,7 @@ impl Estate {
             };
             let reach = reach.get_or_insert_with(|| Reach {
                 identity: path.to_owned(),
+                through: Vec::new(),
                 policies: Vec::new(),
                 when: Vec::new(),
                 asserting: Vec::new(),
@@ -312,7 +388,17 @@ impl Estate {
         let mut left = Left::default();
         let placed = known.certain.contains(&names::MACHINE_POOL);
         match &info.principal {
-            Scope::In(_, pool) if !placed => left.conditions.push(format!("principal in {pool}")),
+            Scope::In(kind, pool)
+                if !placed
+                    && kind.as_ref().is_none_or(|kind| kind == "Workload")
+                    && pool.type_name().to_string() == "Pool" =>
+            {
+                let into = match known.hand {
+                    Hand::Tokens => &mut left.asserted,
+                    _ => &mut left.conditions,
+                };
+                into.push(format!("principal in {pool}"));
+            }
             scope if !self.in_scope(scope, &case.principal, case.principal_lineage()) => {
                 return None;
             }
@@ -320,7 +406,7 @@ impl Estate {
         }
         for conjunct in conjuncts(&info.body) {
             if !is_certain(&conjunct, known, placed) {
-                let into = match known.asserts && is_only_asserted(&conjunct) {
+                let into = match known.hand.decides(&conjunct) {
                     true => &mut left.asserted,
                     false => &mut left.conditions,
                 };
@@ -340,6 +426,7 @@ impl Estate {
 fn itself(identity: &Identity) -> Reach {
     Reach {
         identity: identity.path.clone(),
+        through: Vec::new(),
         policies: Vec::new(),
         when: Vec::new(),
         asserting: Vec::new(),
@@ -390,6 +477,17 @@ fn is_certain(conjunct: &Expr, known: &Known, placed: bool) -> bool {
         return placed && workload.into_iter().all(certain);
     }
     workload.into_iter().all(certain)
+}
+
+/// Whether the condition reads only where a machine is and how it is called, and what its agent asserts.
+fn only_places(conjunct: &Expr) -> bool {
+    let places = [names::MACHINE_NAME, names::MACHINE_POOL];
+    let read = paths(conjunct);
+    let place = |path: &String| {
+        let fact = path.strip_prefix("principal.");
+        path.starts_with("resource.") || fact.is_some_and(|fact| places.contains(&fact))
+    };
+    !read.is_empty() && read.iter().all(place)
 }
 
 fn reads(read: &[String], name: &str) -> bool {

@@ -386,7 +386,7 @@ impl Estate {
 
     /// What grants may call the principal: by its path, of an instance also by its template's, and by every group that
     /// it is in.
-    fn parties(&self, principal: &str) -> BTreeSet<Party> {
+    pub(crate) fn parties(&self, principal: &str) -> BTreeSet<Party> {
         let mut parties = BTreeSet::new();
         let Some(identity) = self.identity(principal) else {
             return parties;

@@ -95,6 +95,12 @@ impl Decision {
         }
     }
 
+    /// What determined it for people: `policies/shop.cedar:12 "the shop reads"`.
+    #[must_use]
+    pub fn policy_places(&self) -> Vec<String> {
+        self.policies.iter().map(ToString::to_string).collect()
+    }
+
     /// The ids of what determined it, as records hold them.
     #[must_use]
     pub fn policy_ids(&self) -> Vec<String> {

@@ -72,7 +72,9 @@ pub use approval::{
 };
 pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
-pub use blast::{Blast, Reach, Taken};
+pub use blast::{
+    ActsFor, Blast, BlastAnswer, BlastItem, BlastPage, BlastPath, BlastStep, Reach, Taken,
+};
 pub use chain::{
     Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, DelegationRef, Hop, Link,
     MOST_PRINCIPALS,

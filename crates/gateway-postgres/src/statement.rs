@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// In the place of a fingerprint.
 const UNPARSED: &str = "unparsed";
+/// Policies that a refusal names.
+const MOST_NAMED: usize = 4;
 
 /// Code of a finding: drivers prepare again at its SQLSTATE, as when the server says that what a plan
 /// returns has changed.
@@ -490,7 +492,7 @@ impl Judge {
                 verdict.findings.extend(errors);
                 verdict.findings.extend(decision.findings);
                 if verdict.findings.is_empty() {
-                    let finding = unallowed(decision.policies.first());
+                    let finding = unallowed(&decision.policies);
                     verdict.findings.push(of_hop(finding, denying));
                 }
                 return verdict;
@@ -610,11 +612,24 @@ impl Judge {
     }
 }
 
-fn unallowed(policy: Option<&Arc<estate::PolicyRef>>) -> Finding {
-    match policy {
-        None => Finding::new("POLICY-NONE", "no policy allows it"),
-        Some(policy) => Finding::new("POLICY-FORBID", format!("forbidden by {policy}")),
+/// Each with file and line, as they stand in the version that decided.
+fn unallowed(policies: &[Arc<estate::PolicyRef>]) -> Finding {
+    if policies.is_empty() {
+        return Finding::new("POLICY-NONE", "no policy allows it");
     }
+    let shown = policies.iter().take(MOST_NAMED).map(ToString::to_string);
+    let mut shown: Vec<String> = shown.collect();
+    if let Some(more) = policies
+        .len()
+        .checked_sub(MOST_NAMED)
+        .filter(|more| *more > 0)
+    {
+        shown.push(format!("and {more} more"));
+    }
+    Finding::new(
+        "POLICY-FORBID",
+        format!("forbidden by {}", shown.join("; ")),
+    )
 }
 
 /// The first of the chain that may not do it by itself.

@@ -10,11 +10,18 @@ use estate::{Estate, EstateFiles};
 use facts::Timestamp;
 use pdp::{Decider, Known, Question};
 use std::error::Error;
+use std::fmt::Write as _;
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [folder, subject, action, kind, id] = arguments.as_slice() else {
+    print!("{}", decided(&arguments)?);
+    Ok(())
+}
+
+/// The answer, a line for each reason.
+pub(crate) fn decided(arguments: &[String]) -> Result<String, Box<dyn Error>> {
+    let [folder, subject, action, kind, id] = arguments else {
         return Err("usage: decide FOLDER IDENTITY ACTION TYPE ID".into());
     };
     let mut files = EstateFiles::new();
@@ -30,26 +37,26 @@ fn main() -> Result<(), Box<dyn Error>> {
         on_behalf_of: None,
     };
     let answer = decider.decide(&question, Timestamp::now())?;
-    println!(
-        "{}",
-        if answer.decision.allow {
-            "allow"
-        } else {
-            "deny"
-        }
-    );
+    let mut said = match answer.decision.allow {
+        true => "allow\n".to_owned(),
+        false => "deny\n".to_owned(),
+    };
     for policy in &answer.decision.policies {
-        println!("  by {policy}");
+        writeln!(said, "  by {policy}")?;
     }
     if let Some(access) = &answer.depends {
         for residual in &access.when {
-            println!("  if {} ({})", residual.condition, residual.policy);
+            writeln!(said, "  if {} ({})", residual.condition, residual.policy)?;
         }
         for residual in &access.unless {
-            println!("  unless {} ({})", residual.condition, residual.policy);
+            writeln!(
+                said,
+                "  unless {} ({})",
+                residual.condition, residual.policy
+            )?;
         }
     }
-    Ok(())
+    Ok(said)
 }
 
 /// Everything below `folder`, by its path from there.

@@ -3,6 +3,7 @@
 //!
 //! An estate alone does not answer questions to records: those are in `records`.
 
+mod listed;
 mod openapi;
 mod serve;
 
@@ -122,6 +123,12 @@ pub struct WhatCanBody {
 #[serde(deny_unknown_fields)]
 pub struct BlastRadiusBody {
     pub taken: TakenBody,
+    /// Lines of one answer; at most, and by default, `max_page` of pdp.toml. A stream has all by default.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// `next` of an answer to the same question.
+    #[serde(default)]
+    pub after: Option<String>,
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -146,13 +153,43 @@ pub enum TakenBody {
     Gateway {
         path: String,
     },
+    Administrator {
+        /// `uid:0`, `person:people/ada`.
+        who: String,
+    },
+    Root {
+        /// Of TPMs or of confidential machines, as the estate or `machine.tee.root` names it.
+        name: String,
+    },
     Server,
+}
+
+impl From<TakenBody> for Taken {
+    fn from(taken: TakenBody) -> Self {
+        match taken {
+            TakenBody::Machine { name, pool } => Self::Machine { name, pool },
+            TakenBody::Code { sha256 } => Self::Code(sha256.to_ascii_lowercase()),
+            TakenBody::Signer { name } => Self::Signer(name),
+            TakenBody::Identity { path } => Self::Identity(path),
+            TakenBody::Gateway { path } => Self::Gateway(path),
+            TakenBody::Administrator { who } => Self::Administrator(who),
+            TakenBody::Root { name } => Self::Root(name),
+            TakenBody::Server => Self::Server,
+        }
+    }
 }
 
 /// What is wrong with the estate in force?
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct LintBody {}
+pub struct LintBody {
+    /// Lines of one answer; at most, and by default, `max_page` of pdp.toml. A stream has all by default.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// `next` of an answer to the same question.
+    #[serde(default)]
+    pub after: Option<String>,
+}
 
 /// What would this estate change? Nothing is applied, and nothing proved.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -160,6 +197,12 @@ pub struct LintBody {}
 pub struct DiffBody {
     /// The proposed estate: text by path, `policies/payments.cedar`.
     pub files: BTreeMap<String, String>,
+    /// Lines of one answer; at most, and by default, `max_page` of pdp.toml. A stream has all by default.
+    #[serde(default)]
+    pub limit: Option<u64>,
+    /// `next` of an answer to the same question.
+    #[serde(default)]
+    pub after: Option<String>,
 }
 
 /// # Errors
@@ -244,11 +287,15 @@ pub fn resource(text: &str) -> Result<ResourceRef, Refused> {
 /// # Errors
 /// `QUESTION-CURSOR`, `QUESTION-ESTATE-CHANGED`.
 pub fn after<'a>(accesses: Accesses<'a>, cursor: Option<&str>) -> Result<Accesses<'a>, Refused> {
-    let Some(cursor) = cursor else {
-        return Ok(accesses);
-    };
-    let cursor: Cursor = cursor.parse().map_err(cannot_go_on)?;
-    accesses.after(&cursor).map_err(cannot_go_on)
+    match read_cursor(cursor)? {
+        None => Ok(accesses),
+        Some(cursor) => accesses.after(&cursor).map_err(cannot_go_on),
+    }
+}
+
+fn read_cursor(cursor: Option<&str>) -> Result<Option<Cursor>, Refused> {
+    let cursor = cursor.map(str::parse).transpose();
+    cursor.map_err(cannot_go_on)
 }
 
 fn cannot_go_on(error: CursorError) -> Refused {
@@ -330,36 +377,6 @@ pub fn why(
 }
 
 /// # Errors
-/// `BLAST-UNKNOWN`.
-pub fn blast_radius(version: &Version, taken: TakenBody) -> Result<Value, Refused> {
-    let taken = match taken {
-        TakenBody::Machine { name, pool } => Taken::Machine { name, pool },
-        TakenBody::Code { sha256 } => Taken::Code(sha256.to_ascii_lowercase()),
-        TakenBody::Signer { name } => Taken::Signer(name),
-        TakenBody::Identity { path } => Taken::Identity(path),
-        TakenBody::Gateway { path } => Taken::Gateway(path),
-        TakenBody::Server => Taken::Server,
-    };
-    let blast = version.estate().blast_radius(taken).map_err(|message| {
-        Refused::unknown(
-            Finding::new("BLAST-UNKNOWN", shown(&message)).next("name it as the estate does"),
-        )
-    })?;
-    Ok(json!({
-        "estate": self::version(version),
-        "taken": blast.taken,
-        "identities": blast.identities,
-        "accesses": blast.accesses,
-        "errors": blast.errors,
-    }))
-}
-
-#[must_use]
-pub fn lint(version: &Version) -> Value {
-    json!({"estate": self::version(version), "remarks": version.estate().lint()})
-}
-
-/// # Errors
 /// `QUESTION-ESTATE`: it does not compile.
 pub(crate) fn proposed(files: &EstateFiles) -> Result<Estate, Refused> {
     Estate::compile(files).map_err(|problems| {
@@ -374,16 +391,4 @@ pub(crate) fn proposed(files: &EstateFiles) -> Result<Estate, Refused> {
             .next("correct it; `trilith estate plan` lists all of them"),
         }
     })
-}
-
-/// # Errors
-/// `QUESTION-ESTATE`: the proposed estate does not compile.
-pub fn diff(version: &Version, files: BTreeMap<String, String>) -> Result<Value, Refused> {
-    let proposed = proposed(&EstateFiles(files))?;
-    let changes = estate::diff(version.estate(), &proposed);
-    Ok(json!({
-        "estate": self::version(version),
-        "proposed": proposed.version(),
-        "diff": changes,
-    }))
 }

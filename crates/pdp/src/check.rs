@@ -7,8 +7,9 @@ use crate::ext_authz::{self, HttpRequest, Mapped};
 use crate::names;
 use crate::question::{Known, OnBehalfOf, Question, Refused};
 use crate::record::{Outcome, Told};
-use crate::service::{Asker, Plane};
+use crate::service::{Asked, Asker, Plane};
 use facts::{Finding, Timestamp};
+use gateway::Principal;
 use proto::ext_authz::authorization_server::{Authorization, AuthorizationServer};
 use proto::ext_authz::check_response::HttpResponse;
 use proto::ext_authz::{
@@ -98,7 +99,11 @@ impl Asker {
             .version(Timestamp::now())
             .map_err(|failure| failure.finding)?;
         let decided = self
-            .decide(vec![(told, question)], Semantic::ExecuteAll, &version)
+            .decide(
+                vec![Asked { told, question }],
+                Semantic::ExecuteAll,
+                &version,
+            )
             .await;
         let outcomes = decided.map_err(|failure| failure.finding)?;
         let ids = self
@@ -119,7 +124,7 @@ impl Asker {
         source: &attribute_context::Peer,
         mapped: Mapped,
         (others, token): (Option<&str>, Option<&str>),
-    ) -> Result<Question, Refused> {
+    ) -> Result<(Question, Option<Principal>), Refused> {
         let leaf = ext_authz::certificate(&source.certificate)?;
         let core = &self.plane.core;
         let issuers = core.own().issuers.load_full();
@@ -141,16 +146,17 @@ impl Asker {
                         .map(OnBehalfOf::Claimed);
                     let presenter = Some(&principal.spiffe_id);
                     let on_behalf_of = self.plane.acting(told, token, presenter).await?;
-                    return Ok(Question {
-                        subject: principal.path,
+                    let question = Question {
+                        subject: principal.path.clone(),
                         action: mapped.action,
                         resource: mapped.resource,
                         facts: Known::Issued {
-                            facts: principal.facts,
+                            facts: principal.facts.clone(),
                             issuance: principal.issuance,
                         },
                         on_behalf_of,
-                    });
+                    };
+                    return Ok((question, Some(principal)));
                 }
                 Err(finding) => refused = finding,
             }

@@ -1,12 +1,36 @@
 //! On whose behalf a subject acts, and whether that has to be proved.
 
 use crate::config::Delegation;
-use crate::question::{OnBehalfOf, Refused};
+use crate::question::{OnBehalfOf, Question, Refused};
 use crate::service::Plane;
 use facts::{Finding, Timestamp};
+use gateway::Principal;
 use spiffe_core::SpiffeId;
 
 impl Plane {
+    /// Whether what was shown of the question's subject still counts.
+    ///
+    /// # Errors
+    /// `GATEWAY-REVOKED`, and those of [`gateway::Following::still_delegated`].
+    pub(crate) fn still(
+        &self,
+        question: &Question,
+        presenter: Option<&Principal>,
+    ) -> Result<(), Refused> {
+        let following = self.core.following();
+        if let Some(presenter) = presenter {
+            following
+                .refuse_revoked(presenter)
+                .map_err(Refused::forbidden)?;
+        }
+        match &question.on_behalf_of {
+            Some(OnBehalfOf::Proven(delegated)) => following
+                .still_delegated(delegated, Timestamp::now())
+                .map_err(Refused::forbidden),
+            Some(OnBehalfOf::Claimed(_)) | None => Ok(()),
+        }
+    }
+
     /// What counts of what was told and what was presented. `presenter` is the subject, if it has shown its SVID.
     ///
     /// # Errors

@@ -17,11 +17,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use facts::{Finding, Timestamp};
-use gateway::{Core, SessionRecorder};
+use gateway::{Core, Principal, SessionRecorder};
 use http_body_util::LengthLimitError;
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
-use spiffe_core::SpiffeId;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
 
@@ -114,6 +113,12 @@ impl From<Refused> for Failure {
 }
 
 pub(crate) type Answered = Result<Value, Failure>;
+
+/// One question of a request: what was asked, and what that is in the estate's words, by whom it was shown.
+pub(crate) struct Asked {
+    pub(crate) told: Told,
+    pub(crate) question: Result<(Question, Option<Principal>), Refused>,
+}
 
 async fn evaluation(Extension(asker): Extension<Arc<Asker>>, request: Request) -> Response {
     let answer = async {
@@ -266,11 +271,14 @@ impl Asker {
             let mut asked = Vec::with_capacity(questions.len());
             for question in questions {
                 asked.push(match question {
-                    Ok(evaluation) => {
-                        let told = Told::of(&evaluation);
-                        (told, self.question(&evaluation, rights, now).await)
-                    }
-                    Err(refused) => (Told::default(), Err(refused)),
+                    Ok(evaluation) => Asked {
+                        told: Told::of(&evaluation),
+                        question: self.question(&evaluation, rights, now).await,
+                    },
+                    Err(refused) => Asked {
+                        told: Told::default(),
+                        question: Err(refused),
+                    },
                 });
             }
             asked
@@ -301,7 +309,7 @@ impl Asker {
         evaluation: &Evaluation,
         rights: &Rights,
         now: Timestamp,
-    ) -> Result<Question, Refused> {
+    ) -> Result<(Question, Option<Principal>), Refused> {
         let shown = match evaluation.subject.chain()? {
             None => None,
             Some(chain) => Some(self.shown(&chain, &evaluation.subject).await),
@@ -316,8 +324,9 @@ impl Asker {
         let mut question = evaluation.question(domain, shown, may_state, now)?;
         let told = question.on_behalf_of.take();
         let token = evaluation.subject.delegation();
-        question.on_behalf_of = self.plane.acting(told, token, presenter.as_ref()).await?;
-        Ok(question)
+        let id = presenter.as_ref().map(|presenter| &presenter.spiffe_id);
+        question.on_behalf_of = self.plane.acting(told, token, id).await?;
+        Ok((question, presenter))
     }
 
     /// What the SVID of a subject says, if it would be let in at a gateway.
@@ -325,7 +334,7 @@ impl Asker {
         &self,
         chain: &[Vec<u8>],
         subject: &authzen::Subject,
-    ) -> Result<(Known, SpiffeId), Finding> {
+    ) -> Result<(Known, Principal), Finding> {
         let ders: Vec<_> = chain
             .iter()
             .map(|der| CertificateDer::from(der.as_slice()))
@@ -335,10 +344,10 @@ impl Asker {
         let path = crate::subject(domain, &subject.kind, &subject.id);
         if path.is_ok_and(|path| path == principal.path) {
             let known = Known::Issued {
-                facts: principal.facts,
+                facts: principal.facts.clone(),
                 issuance: principal.issuance,
             };
-            return Ok((known, principal.spiffe_id));
+            return Ok((known, principal));
         }
         Err(Finding::new(
             "PDP-SUBJECT-CERTIFICATE",
@@ -351,15 +360,22 @@ impl Asker {
     /// Off the async threads: a question may take a millisecond, and many come in one request.
     pub(crate) async fn decide(
         &self,
-        asked: Vec<(Told, Result<Question, Refused>)>,
+        asked: Vec<Asked>,
         semantic: Semantic,
         version: &Version,
     ) -> Result<Vec<(Told, Outcome)>, Failure> {
         let _permit = self.plane.deciding.acquire().await;
         let version = version.clone();
+        let plane = Arc::clone(&self.plane);
         let deciding = tokio::task::spawn_blocking(move || {
             let mut outcomes = Vec::with_capacity(asked.len());
-            for (told, question) in asked {
+            for Asked { told, question } in asked {
+                // INVARIANT 7: what was revoked since it was shown, be it while others of the request were waited for
+                // or decided, counts no more.
+                let question = question.and_then(|(question, presenter)| {
+                    plane.still(&question, presenter.as_ref())?;
+                    Ok(question)
+                });
                 let outcome = match question {
                     Ok(question) => {
                         let answer = version.decide(&question);

@@ -7,7 +7,7 @@ use crate::follow::record_at;
 use crate::replay::estate_files;
 use crate::site::Site;
 use crate::{Error, Filter};
-use estate::{Access, Action, Estate, EstateFiles, ResourceRef};
+use estate::{Access, Action, Estate, EstateFiles, PolicyRef, ResourceRef};
 use ledger::body::EstateVersion;
 use ledger::{Receipt, RecordType};
 use serde::Serialize;
@@ -66,7 +66,15 @@ pub struct History {
 }
 
 /// By line that names it, what is said of it.
-type State = BTreeMap<String, String>;
+type State = BTreeMap<String, Said>;
+
+/// What something rests on.
+struct Said {
+    /// Where it stands in that version's files.
+    shown: String,
+    /// Without places: lines of files move without anything changing.
+    meant: String,
+}
 
 /// Walks the versions. Call [`Site::catch_up`] first.
 pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Error> {
@@ -152,7 +160,7 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
                     change.gained.push(line(name, said));
                     since.insert(name.clone(), record);
                 }
-                Some(before) if before != said => change.changed.push(line(name, said)),
+                Some(before) if before.meant != said.meant => change.changed.push(line(name, said)),
                 Some(_) => {}
             }
         }
@@ -179,11 +187,11 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
     Ok(history)
 }
 
-fn line(name: &str, said: &str) -> String {
-    if said.is_empty() {
+fn line(name: &str, said: &Said) -> String {
+    if said.shown.is_empty() {
         name.to_owned()
     } else {
-        format!("{name}, {said}")
+        format!("{name}, {}", said.shown)
     }
 }
 
@@ -245,33 +253,39 @@ fn state_of(estate: &Estate, about: &About) -> Result<State, String> {
             all
         }
         About::Policy(id) => {
-            let text = estate.text_of(id);
-            return Ok(text.map(|text| (id.clone(), text)).into_iter().collect());
+            let said = estate.text_of(id).map(|text| Said {
+                shown: text.clone(),
+                meant: text,
+            });
+            return Ok(said.map(|said| (id.clone(), said)).into_iter().collect());
         }
     };
     Ok(accesses.iter().map(said).collect())
 }
 
-/// The access as a line, and what it rests on. Lines of files move without anything changing, so policies are
-/// named by id.
-fn said(access: &Access) -> (String, String) {
+/// The access as a line, and what it rests on.
+fn said(access: &Access) -> (String, Said) {
     let name = format!("{} {} {}", access.identity, access.action, access.resource);
-    let mut because: Vec<String> = access
-        .policies
-        .iter()
-        .map(|policy| format!("{:?}", policy.id))
-        .collect();
     let kinds = [
         ("when", &access.when),
         ("unless", &access.unless),
         ("if defined", &access.if_defined),
     ];
-    for (word, residuals) in kinds {
-        because.extend(
-            residuals
-                .iter()
-                .map(|residual| format!("{word} {}", residual.condition)),
-        );
-    }
-    (name, format!("because of {}", because.join("; ")))
+    let conditions: Vec<String> = kinds
+        .into_iter()
+        .flat_map(|(word, residuals)| {
+            let conditions = residuals.iter().map(|residual| &residual.condition);
+            conditions.map(move |condition| format!("{word} {condition}"))
+        })
+        .collect();
+    let because = |policy: &dyn Fn(&PolicyRef) -> String| {
+        let policies = access.policies.iter().map(|one| policy(one));
+        let all: Vec<String> = policies.chain(conditions.iter().cloned()).collect();
+        format!("because of {}", all.join("; "))
+    };
+    let said = Said {
+        shown: because(&|policy| policy.to_string()),
+        meant: because(&|policy| format!("{:?}", policy.id)),
+    };
+    (name, said)
 }

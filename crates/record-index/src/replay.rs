@@ -9,12 +9,13 @@ use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::site::Site;
 use crate::terms::{behalf, principals};
-use estate::{Access, Action, Chain, Estate, EstateFiles, Request, ResourceRef};
+use estate::{Access, Action, Chain, Estate, EstateFiles, PolicyRef, Request, ResourceRef};
 use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
 use ledger::body::{self, FactValue};
 use ledger::{Commitment, HexDigest, RecordType};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
 use store::index::{TimeRange, Use};
 
 /// What the proposed estate makes of a recorded access.
@@ -45,8 +46,10 @@ pub struct Changed {
     /// Record and Unix milliseconds.
     pub first: (u64, u64),
     pub last: (u64, u64),
-    /// What decides it in the proposed estate.
+    /// What decides it in the proposed estate, by id.
     pub policies: Vec<String>,
+    /// The same, with where each stands in the proposed estate's files.
+    pub decided_by: Vec<Arc<PolicyRef>>,
     /// Why it is denied where no policy says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<String>,
@@ -147,7 +150,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                 count: one.count,
                 first: one.first,
                 last: one.last,
-                policies: decision.policies,
+                policies: decision.policies.iter().map(|one| one.id.clone()).collect(),
+                decided_by: decision.policies,
                 errors: decision.errors,
             });
         }
@@ -231,7 +235,7 @@ pub(crate) fn estate_files(site: &Site, sha256: &HexDigest) -> Result<Option<Est
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Made {
     pub(crate) allow: bool,
-    pub(crate) policies: Vec<String>,
+    pub(crate) policies: Vec<Arc<PolicyRef>>,
     pub(crate) errors: Vec<String>,
 }
 
@@ -281,7 +285,7 @@ impl<'a> Again<'a> {
             match self.decide_hop(estate, one, path)? {
                 Outcome::Decided(hop) if hop.allow => {
                     let new = hop.policies.into_iter();
-                    let new: Vec<String> = new.filter(|id| !whole.policies.contains(id)).collect();
+                    let new: Vec<_> = new.filter(|one| !whole.policies.contains(one)).collect();
                     whole.policies.extend(new);
                 }
                 other => return Ok(other),
@@ -322,7 +326,7 @@ impl<'a> Again<'a> {
             Ok(Some(access)) if access.is_unconditional() => {
                 return Ok(Outcome::Decided(Made {
                     allow: true,
-                    policies: ids(&access),
+                    policies: access.policies,
                     errors: Vec::new(),
                 }));
             }
@@ -373,7 +377,7 @@ impl<'a> Again<'a> {
         });
         Ok(Outcome::Decided(Made {
             allow: decision.allow,
-            policies: decision.policy_ids(),
+            policies: decision.policies,
             errors: decision.errors,
         }))
     }
@@ -429,14 +433,6 @@ fn unlinked(estate: &Estate, paths: &[&str], one: &Use) -> Option<String> {
     };
     let decided = estate.decide_chain_regardless(&chain, action, &resource);
     decided.findings().next().map(ToString::to_string)
-}
-
-fn ids(access: &Access) -> Vec<String> {
-    access
-        .policies
-        .iter()
-        .map(|policy| policy.id.clone())
-        .collect()
 }
 
 fn conditions(access: &Access) -> String {

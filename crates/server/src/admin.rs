@@ -13,6 +13,7 @@ mod packs;
 mod questions;
 mod records;
 mod recover;
+mod tokens;
 
 pub(crate) use estates::install;
 pub(crate) use listener::{accept, bind};
@@ -127,7 +128,7 @@ async fn decided(
             .observed(if decision.policies.is_empty() {
                 "none".to_owned()
             } else {
-                format!("forbidden by {}", decision.policy_ids().join(", "))
+                format!("forbidden by {}", decision.policy_places().join("; "))
             })
             .next("ask an administrator whom the estate names"),
     ))

@@ -38,7 +38,9 @@ pub struct Config {
     /// The cvc5 program that proves invariants: a path, or a name to be found on `PATH`.
     #[serde(default = "default_solver")]
     pub solver: PathBuf,
-    /// Another cvc5, which has to agree on everything that is proved. Records say how many solvers did.
+    /// Another cvc5, or a Z3 (a program whose name begins with `z3`), which has to agree on everything that is proved.
+    /// Records say how many solvers did. Where none is named and `z3` is installed, it is asked as well, and its answers
+    /// count.
     #[serde(default)]
     pub second_solver: Option<PathBuf>,
     /// Endorsements of confidential machines: one JSON file with certificates, revocation lists and

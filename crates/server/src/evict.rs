@@ -167,3 +167,52 @@ async fn record(
         Err(failure) => Err(failure.into()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn machine() -> NodeRow {
+        NodeRow {
+            name: "m1".to_owned(),
+            generation: 1,
+            renewal: None,
+            verdict: 0,
+            evidence_time: 0,
+            facts: String::new(),
+            key: None,
+            locked: None,
+            locked_at: None,
+            readmitted: None,
+            dead: None,
+            dead_before: None,
+            stated: None,
+        }
+    }
+
+    /// A server that may sign nothing cuts, and keeps for later what it can: the revocation.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_eviction_that_cannot_be_recorded_stands_and_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = crate::trial::server(dir.path()).await;
+        let core = Arc::clone(&running.core);
+        let behind = Finding::new("SERVER-BEHIND", "the server is behind a peer");
+        core.signing.block(behind, None);
+        let revocation = Revocation {
+            kind: TargetKind::Machine,
+            value: "m1".to_owned(),
+            reason: "drill".to_owned(),
+            by: "uid:0".to_owned(),
+            auth: "peercred",
+        };
+        let evicted = by_hand(&core, &machine(), revocation).await;
+        assert_eq!(evicted.unwrap(), None);
+        assert!(core.unrecorded.holds(TargetKind::Machine, "m1"));
+        let waiting = core.postponed.waiting();
+        assert_eq!(waiting.len(), 1);
+        assert_eq!(waiting[0].value, "m1");
+        assert!(core.state().revoked(TargetKind::Machine, "m1").is_none());
+        drop(core);
+        running.stop().await.unwrap();
+    }
+}

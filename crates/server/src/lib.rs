@@ -56,6 +56,8 @@ mod seals;
 mod signing;
 mod start;
 pub mod state;
+#[cfg(test)]
+mod trial;
 mod upkeep;
 mod warranted;
 mod workloads;

@@ -75,6 +75,7 @@ fn options(core: &Core) -> Options {
     Options {
         solver: core.config.solver.clone(),
         second: core.config.second_solver.clone(),
+        find_second: std::env::var_os("PATH"),
         ..Options::default()
     }
 }

@@ -240,3 +240,42 @@ fn tell_nodes(core: &Core, revocation: &Revocation) {
         TargetKind::Machine => core.workloads.drop_connection(&revocation.value),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{Future as _, poll_fn};
+    use std::task::Poll;
+    use std::time::Duration;
+
+    /// What comes after the record comes as well.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_cut_is_recorded_also_when_whoever_asked_goes_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let running = crate::trial::server(dir.path()).await;
+        let core = Arc::clone(&running.core);
+        let value = "spiffe://example.org/payments/api";
+        let revocation = Revocation {
+            kind: TargetKind::Identity,
+            value: value.to_owned(),
+            reason: "drill".to_owned(),
+            by: "uid:0".to_owned(),
+            auth: "peercred",
+        };
+        let mut revoking = Box::pin(revoke(&core, revocation));
+        let waits = poll_fn(|context| Poll::Ready(revoking.as_mut().poll(context).is_pending()));
+        assert!(waits.await);
+        drop(revoking);
+        let counted = async {
+            while core.metrics.revocations.get() == 0 {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), counted)
+            .await
+            .unwrap();
+        assert!(core.state().revoked(TargetKind::Identity, value).is_some());
+        drop(core);
+        running.stop().await.unwrap();
+    }
+}

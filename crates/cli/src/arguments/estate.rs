@@ -60,8 +60,8 @@ pub enum EstateCommand {
         /// Seconds that the solver may take for each invariant
         #[arg(long, default_value_t = 60)]
         timeout: u64,
-        /// Another cvc5, which has to agree on everything that is proved
-        #[arg(long, value_name = "CVC5")]
+        /// Another cvc5, or a Z3, which has to agree on everything that is proved
+        #[arg(long, value_name = "SOLVER")]
         second_solver: Option<PathBuf>,
     },
     /// Run the policy tests of DIR on this machine
@@ -192,6 +192,8 @@ pub struct LintArguments {
     /// Seconds that the solver may take in all
     #[arg(long, default_value_t = 60)]
     pub timeout: u64,
+    #[command(flatten)]
+    pub part: PartArguments,
 }
 
 /// What `--deny` takes.
@@ -245,16 +247,16 @@ pub struct WhatCanArguments {
 }
 
 /// Which part of an answer, and how.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, Args)]
 pub struct PartArguments {
     /// Print this many at most, and how to go on; by default all, as they are found
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Go on where an answer to the same question ended that was cut by `--limit`
-    #[arg(long, value_name = "CURSOR")]
+    #[arg(long, global = true, value_name = "CURSOR")]
     pub after: Option<String>,
-    /// Print each access as one line of JSON, and at the end `{"end": …}`
-    #[arg(long)]
+    /// Print each item as one line of JSON, and at the end `{"end": …}`
+    #[arg(long, global = true)]
     pub lines: bool,
 }
 
@@ -266,6 +268,8 @@ pub struct BlastArguments {
     /// Folder of the estate; by default the version that the server has in force
     #[arg(long, value_name = "DIR", global = true)]
     pub estate: Option<PathBuf>,
+    #[command(flatten)]
+    pub part: PartArguments,
 }
 
 #[derive(Debug, Subcommand)]
@@ -307,4 +311,16 @@ pub enum TakenCommand {
     },
     /// The server with its keys
     Server,
+    /// A local user of the server's machine, or a person's session, by which it is administered
+    #[command(after_long_help = "Example:\n  trilith blast-radius administrator person:people/ada")]
+    Administrator {
+        /// As `uid:0`, or `person:people/ada`
+        who: String,
+    },
+    /// The key of a root that vouches for TPMs or confidential machines
+    #[command(after_long_help = "Example:\n  trilith blast-radius root amd")]
+    Root {
+        /// The root's name in the estate's references, or as `machine.tee.root` has the vendor's
+        name: String,
+    },
 }

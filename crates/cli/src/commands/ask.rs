@@ -207,6 +207,9 @@ fn explain_chain(chain: &Value) {
 fn explain_links(document: &Value) {
     for link in list(document, "/links") {
         let (from, to) = (text(link, "/from"), text(link, "/to"));
+        if let Some(token) = link.get("token") {
+            output::line(format_args!("  {from} -> {to}: {}", token_line(token)));
+        }
         if let Some(finding) = link.get("refused") {
             let (code, message) = (text(finding, "/code"), text(finding, "/message"));
             output::line(format_args!("  {from} -> {to}: {code}: {message}"));
@@ -215,6 +218,25 @@ fn explain_links(document: &Value) {
         for grant in list(link, "/grants") {
             output::line(format_args!("  {from} -> {to}: by {}", policy_name(grant)));
         }
+    }
+}
+
+/// A delegation that was presented, and what it was narrowed to.
+fn token_line(token: &Value) -> String {
+    let among = |field: &str| match list(token, field) {
+        [] if token.pointer(field).is_none_or(Value::is_null) => "any".to_owned(),
+        these => these.iter().map(plain).collect::<Vec<_>>().join(", "),
+    };
+    let jti = text(token, "/jti");
+    match token.get("record").and_then(Value::as_u64) {
+        Some(record) => format!(
+            "token {jti} (record server:{record}) for action {} on resource {}",
+            among("/actions"),
+            among("/resources")
+        ),
+        None => format!(
+            "token {jti}, which has ended; what it was narrowed to: trilith ledger search --ledger server --type delegation"
+        ),
     }
 }
 
@@ -299,7 +321,7 @@ pub(super) fn text(value: &Value, pointer: &str) -> String {
     value.pointer(pointer).map_or_else(|| "-".to_owned(), plain)
 }
 
-fn plain(value: &Value) -> String {
+pub(super) fn plain(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         // A resource: people write its path.
@@ -327,6 +349,24 @@ mod tests {
         });
         let said = "(owner data team; reason it serves pages; control SOC2-CC6.1)";
         assert_eq!(policy_name(&policy), format!("{bare} {said}"));
+    }
+
+    #[test]
+    fn a_token_is_told_with_what_it_was_narrowed_to() {
+        let narrowed =
+            json!({"jti": "ab", "record": 7, "actions": ["select", "call"], "resources": null});
+        assert_eq!(
+            token_line(&narrowed),
+            "token ab (record server:7) for action select, call on resource any"
+        );
+        let nothing =
+            json!({"jti": "ab", "record": 7, "actions": [], "resources": ["Table::\"a/b/c\""]});
+        assert_eq!(
+            token_line(&nothing),
+            "token ab (record server:7) for action  on resource Table::\"a/b/c\""
+        );
+        let ended = json!({"jti": "ab", "actions": null, "resources": null});
+        assert!(token_line(&ended).starts_with("token ab, which has ended"));
     }
 
     #[test]

@@ -276,6 +276,7 @@ fn prove(
     let options = estate_prove::Options {
         question,
         second,
+        find_second: std::env::var_os("PATH"),
         // Whoever gives an invariant more time gives it to each.
         total: defaults.total.max(question.saturating_mul(count.max(1))),
         ..defaults

@@ -16,6 +16,7 @@ mod given;
 mod governed;
 mod incremental;
 mod lint;
+mod peers;
 mod spanning;
 mod standing;
 mod witness;

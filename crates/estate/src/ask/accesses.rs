@@ -169,11 +169,22 @@ impl<'a> Accesses<'a> {
     /// # Errors
     /// The cursor belongs to another question or another version.
     pub fn after(mut self, cursor: &Cursor) -> Result<Self, CursorError> {
-        self.at = cursor.check(self.estate.version(), &self.question)?;
+        let place = cursor.check(self.estate.version(), &self.question)?;
+        if place.list != 0 {
+            return Err(CursorError::Malformed);
+        }
+        self = self.at(place);
+        Ok(self)
+    }
+
+    /// Goes on at a place of this answer.
+    #[must_use]
+    pub(crate) fn at(mut self, place: Place) -> Self {
+        self.at = Place { list: 0, ..place };
         // An answer that is nothing but an error.
         let given = self.at.given.min(self.ready.len());
         self.ready.drain(..given);
-        Ok(self)
+        self
     }
 
     /// Where the next access stands.

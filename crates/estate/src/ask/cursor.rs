@@ -17,12 +17,14 @@ pub struct Cursor {
     pub(super) place: Place,
 }
 
-/// After so many accesses of the candidate of that number, in the turn of that number.
+/// After so many accesses of the candidate of that number, in the turn of that number, of the list of that number
+/// where an answer has several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Place {
-    pub(super) turn: usize,
-    pub(super) candidate: usize,
-    pub(super) given: usize,
+pub(crate) struct Place {
+    pub(crate) list: usize,
+    pub(crate) turn: usize,
+    pub(crate) candidate: usize,
+    pub(crate) given: usize,
 }
 
 /// Why an answer does not go on there.
@@ -48,7 +50,29 @@ impl CursorError {
 }
 
 impl Cursor {
-    pub(super) fn new(estate: &str, question: &str, place: Place) -> Self {
+    /// After `given` of an answer that is one list, in an order that the version and the question determine.
+    #[must_use]
+    pub fn in_list(estate: &str, question: &str, given: usize) -> Self {
+        let place = Place {
+            given,
+            ..Place::default()
+        };
+        Self::new(estate, question, place)
+    }
+
+    /// How much of such an answer was given.
+    ///
+    /// # Errors
+    /// The cursor belongs to another question or another version.
+    pub fn given(&self, estate: &str, question: &str) -> Result<usize, CursorError> {
+        self.check(estate, question).map(|place| place.given)
+    }
+
+    pub(crate) const fn place(&self) -> Place {
+        self.place
+    }
+
+    pub(crate) fn new(estate: &str, question: &str, place: Place) -> Self {
         let first = |text: &str| text.get(..DIGITS).unwrap_or(text).to_owned();
         Self {
             estate: first(estate),
@@ -57,7 +81,7 @@ impl Cursor {
         }
     }
 
-    pub(super) fn check(&self, estate: &str, question: &str) -> Result<Place, CursorError> {
+    pub(crate) fn check(&self, estate: &str, question: &str) -> Result<Place, CursorError> {
         let now = Self::new(estate, question, self.place);
         if self.question != now.question {
             return Err(CursorError::Question);
@@ -72,12 +96,13 @@ impl Cursor {
 impl fmt::Display for Cursor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Place {
+            list,
             turn,
             candidate,
             given,
         } = self.place;
         let (estate, question) = (&self.estate, &self.question);
-        write!(f, "{estate}.{question}.{turn}.{candidate}.{given}")
+        write!(f, "{estate}.{question}.{list}.{turn}.{candidate}.{given}")
     }
 }
 
@@ -85,8 +110,8 @@ impl FromStr for Cursor {
     type Err = CursorError;
 
     fn from_str(text: &str) -> Result<Self, CursorError> {
-        let parts: Vec<&str> = text.splitn(6, '.').collect();
-        let [estate, question, turn, candidate, given] = parts.as_slice() else {
+        let parts: Vec<&str> = text.splitn(7, '.').collect();
+        let [estate, question, list, turn, candidate, given] = parts.as_slice() else {
             return Err(CursorError::Malformed);
         };
         let digest = |text: &str| {
@@ -103,6 +128,7 @@ impl FromStr for Cursor {
             estate: digest(estate)?,
             question: digest(question)?,
             place: Place {
+                list: number(list)?,
                 turn: number(turn)?,
                 candidate: number(candidate)?,
                 given: number(given)?,
@@ -118,6 +144,7 @@ mod tests {
     #[test]
     fn a_cursor_is_read_as_it_was_written_and_goes_with_one_question() {
         let place = Place {
+            list: 4,
             turn: 3,
             candidate: 1_000_000,
             given: 2,
@@ -141,6 +168,7 @@ mod tests {
             "....",
             &good.replace('.', ":"),
             &format!("{good}.0"),
+            "0123456789abcdef.0123456789abcdef.0.0.0",
             &format!("{good}1234567890123"),
             &good.replacen('0', "g", 1),
             &good.replace(".0.", ".-1."),

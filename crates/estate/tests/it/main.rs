@@ -16,6 +16,7 @@ mod assumable;
 mod assume;
 mod attacks;
 mod blast;
+mod blast_further;
 mod changes;
 mod code;
 mod delegation;

@@ -204,7 +204,7 @@ fn a_page_says_that_there_is_more_exactly_when_there_is() {
 fn a_cursor_that_points_anywhere_ends() {
     let estate = many(10);
     let good = estate.accesses_of("i00").cursor().to_string();
-    let (digests, _) = good.split_at(good.len() - "0.0.0".len());
+    let (digests, _) = good.split_at(good.len() - "0.0.0.0".len());
     for place in [
         "0.0.9999999999",
         "0.9999999999.0",
@@ -212,10 +212,13 @@ fn a_cursor_that_points_anywhere_ends() {
         "0.5.3",
         "1.1.1",
     ] {
-        let cursor: Cursor = format!("{digests}{place}").parse().unwrap();
+        let cursor: Cursor = format!("{digests}0.{place}").parse().unwrap();
         let asked = estate.accesses_of("i00").after(&cursor).unwrap();
         assert!(asked.count() <= 5, "{place}");
     }
+    // Other lists are of other questions.
+    let other: Cursor = format!("{digests}1.0.0.0").parse().unwrap();
+    assert!(estate.accesses_of("i00").after(&other).is_err());
 }
 
 #[test]

@@ -117,8 +117,15 @@ fn question(kind: Kind) -> Value {
     };
     let mut content = Map::new();
     content.insert("application/json".to_owned(), reference(answer));
-    if matches!(kind, Kind::WhoCan | Kind::WhatCan) {
-        content.insert("application/x-ndjson".to_owned(), reference("Line"));
+    let line = match kind {
+        Kind::WhoCan | Kind::WhatCan => Some("Line"),
+        Kind::BlastRadius => Some("BlastLine"),
+        Kind::Lint => Some("LintLine"),
+        Kind::Diff => Some("DiffLine"),
+        Kind::Why => None,
+    };
+    if let Some(line) = line {
+        content.insert("application/x-ndjson".to_owned(), reference(line));
     }
     let request = body(request, kind.path());
     operation(id, summary, &request, &Value::Object(content))
@@ -213,6 +220,39 @@ fn list(name: &str) -> Value {
     json!({"type": "array", "items": {"$ref": format!("#/components/schemas/{name}")}})
 }
 
+fn reference_to(name: &str) -> Value {
+    json!({"$ref": format!("#/components/schemas/{name}")})
+}
+
+fn page() -> Value {
+    let count = json!({"type": "integer", "minimum": 0});
+    object(
+        &["count", "next"],
+        &json!({
+            "count": count,
+            "next": {"type": ["string", "null"], "description": "Where the rest begins; null at the end"},
+        }),
+    )
+}
+
+/// An answer line by line: one member names what each is, and the last is `end`, with what it says of the whole.
+fn lines(kinds: &[(&str, Value)], end: &Value) -> Value {
+    let mut one_of: Vec<Value> = kinds
+        .iter()
+        .map(|(name, schema)| object(&[*name], &json!({ (*name): schema })))
+        .collect();
+    let count = json!({"type": "integer", "minimum": 0});
+    let mut members = json!({
+        "estate": reference_to("Estate"), "count": count, "errors": count, "next": {"type": ["string", "null"]},
+    });
+    if let (Value::Object(members), Value::Object(more)) = (&mut members, end) {
+        members.extend(more.clone());
+    }
+    let end = object(&["estate", "count", "errors", "next"], &members);
+    one_of.push(object(&["end"], &json!({ "end": end })));
+    json!({"oneOf": one_of, "description": "The last line is `end`; a stream without it was cut short"})
+}
+
 fn schemas() -> Value {
     let text = json!({"type": "string"});
     let texts = json!({"type": "array", "items": {"type": "string"}});
@@ -272,27 +312,51 @@ fn schemas() -> Value {
             "further": {"type": "integer", "minimum": 0, "description": "More of these"},
             "depends": {"oneOf": [{"$ref": "#/components/schemas/Access"}, {"type": "null"}], "description": "Of a denial for want of facts: what they would have to be"},
         })),
-        "BlastRadius": object(&["estate", "taken", "identities", "accesses", "errors"], &json!({
+        "BlastRadius": object(&["estate", "taken", "paths", "identities", "acts_for", "accesses", "errors", "page"], &json!({
             "estate": estate, "taken": {"type": "object"},
-            "identities": {"type": "array", "items": object(&["identity", "policies", "when"], &json!({
-                "identity": text, "policies": list("Policy"), "when": list("Residual"),
-                "asserting": list("Residual"),
-            }))},
-            "accesses": list("Access"), "errors": texts,
+            "paths": list("BlastPath"), "identities": list("BlastReach"), "acts_for": list("ActsFor"),
+            "accesses": list("Access"), "errors": texts, "page": page(),
         })),
-        "Lint": object(&["estate", "remarks"], &json!({
-            "estate": estate,
-            "remarks": {"type": "array", "items": object(&["severity", "code", "file", "line", "message"], &json!({
-                "severity": text, "code": text, "file": text, "line": count, "message": text,
-                "policy": object(&["id", "annotations"], &json!({
-                    "id": text, "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
-                })),
-            }))},
+        "BlastPath": object(&["from", "by", "policies"], &json!({
+            "from": {"type": "string", "description": "Who leads further: an administrator, a gateway, `server`"},
+            "by": {"enum": ["apply", "token-create", "gateway", "server"]},
+            "policies": list("Policy"),
         })),
-        "Diff": object(&["estate", "proposed", "diff"], &json!({
+        "BlastReach": object(&["identity", "policies", "when"], &json!({
+            "identity": text, "policies": list("Policy"), "when": list("Residual"),
+            "through": {"type": "array", "items": {"type": "string"}, "description": "By which paths, by their `from`, and not by becoming it"},
+            "asserting": list("Residual"),
+        })),
+        "ActsFor": object(&["identity", "on_behalf_of", "grants"], &json!({
+            "identity": text, "on_behalf_of": text,
+            "grants": {"type": "array", "items": object(&["id", "file", "line"], &json!({
+                "id": text, "file": text, "line": count,
+            })), "description": "From the one who acts back to the first who delegates"},
+        })),
+        "BlastLine": lines(&[
+            ("path", reference_to("BlastPath")), ("identity", reference_to("BlastReach")),
+            ("acts_for", reference_to("ActsFor")), ("access", reference_to("Access")), ("error", text.clone()),
+        ], &json!({"taken": {"type": "object"}})),
+        "Remark": object(&["severity", "code", "file", "line", "message"], &json!({
+            "severity": text, "code": text, "file": text, "line": count, "message": text,
+            "policy": object(&["id", "annotations"], &json!({
+                "id": text, "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
+            })),
+        })),
+        "Lint": object(&["estate", "remarks", "page"], &json!({
+            "estate": estate, "remarks": list("Remark"), "page": page(),
+        })),
+        "LintLine": lines(&[("remark", reference_to("Remark"))], &json!({})),
+        "Diff": object(&["estate", "proposed", "diff", "page"], &json!({
             "estate": estate, "proposed": {"type": "string", "description": "Version, SHA-256 hex"},
-            "diff": {"type": "object"},
+            "diff": {"type": "object"}, "page": page(),
         })),
+        "DiffLine": lines(&[
+            ("declared", object(&["of", "how", "name"], &json!({
+                "of": text, "how": {"enum": ["added", "removed", "changed"]}, "name": text,
+            }))),
+            ("widened", json!({"type": "object"})), ("narrowed", json!({"type": "object"})), ("error", text.clone()),
+        ], &json!({"proposed": text})),
         "Head": object(&["ledger", "origin", "size", "checkpoint"], &json!({
             "ledger": text, "origin": text, "size": count,
             "checkpoint": {"type": "string", "description": "Signed, as c2sp.org/tlog-checkpoint has it"},

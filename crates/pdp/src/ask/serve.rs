@@ -1,9 +1,10 @@
 //! The questions over HTTP: whoever may search may ask. That a question was asked is recorded before its
 //! answer goes out; a long answer goes out line by line as it is found.
 
+use super::listed::{Listed, Made, Page, Part};
 use super::{
-    BlastRadiusBody, DiffBody, Kind, LintBody, WhatCanBody, WhoCanBody, WhyBody, action, after,
-    principal, read, resource,
+    BlastRadiusBody, DiffBody, Kind, LintBody, WhatCanBody, WhoCanBody, WhyBody, action, principal,
+    read, resource,
 };
 use crate::authzen;
 use crate::callers::Right;
@@ -17,7 +18,6 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use axum::{Json, body};
-use estate::{Accesses, Action, Page, ResourceRef};
 use facts::Timestamp;
 use serde_json::{Value, json};
 use std::convert::Infallible;
@@ -41,49 +41,6 @@ pub(crate) fn routes() -> Router {
         router = router.route(kind.path(), post(handler));
     }
     router
-}
-
-/// A question whose answer is a list of accesses.
-#[derive(Clone)]
-enum Listed {
-    Who(Action, ResourceRef),
-    What(String),
-}
-
-impl Listed {
-    fn accesses<'a>(&self, version: &'a Version) -> Accesses<'a> {
-        match self {
-            Self::Who(action, resource) => version.estate().accesses_to(*action, resource),
-            Self::What(principal) => version.estate().accesses_of(principal),
-        }
-    }
-
-    fn page(&self, version: &Version, part: &Part) -> Result<Page, Refused> {
-        let mut accesses = after(self.accesses(version), part.after.as_deref())?;
-        Ok(accesses.page(part.limit, part.tries))
-    }
-
-    /// What the record says that was asked.
-    fn about(&self) -> String {
-        match self {
-            Self::Who(action, resource) => format!("{action} {resource}"),
-            Self::What(principal) => principal.clone(),
-        }
-    }
-
-    fn undeclared(&self, version: &Version) -> Option<String> {
-        match self {
-            Self::Who(_, resource) => version.estate().undeclared(resource),
-            Self::What(_) => None,
-        }
-    }
-}
-
-#[derive(Clone)]
-struct Part {
-    limit: usize,
-    tries: usize,
-    after: Option<String>,
 }
 
 impl Asker {
@@ -125,24 +82,24 @@ impl Asker {
                 self.listed(kind, version, listed, wanted, lines).await
             }
             Kind::BlastRadius => {
-                let BlastRadiusBody { taken } = read(&body)?;
-                let about = format!("{taken:?}");
-                self.answered(kind, &about, version, move |version| {
-                    super::blast_radius(version, taken)
-                })
-                .await
+                let asked: BlastRadiusBody = read(&body)?;
+                let listed = Listed::Blast(asked.taken.into());
+                let wanted = (asked.limit, asked.after);
+                self.listed(kind, version, listed, wanted, lines).await
             }
             Kind::Lint => {
-                let LintBody {} = read(&body)?;
-                self.answered(kind, "estate", version, |version| Ok(super::lint(version)))
-                    .await
-            }
-            Kind::Diff => {
-                let DiffBody { files } = read(&body)?;
-                self.answered(kind, "estate", version, |version| {
-                    super::diff(version, files)
+                let asked: LintBody = read(&body)?;
+                let wanted = (asked.limit, asked.after);
+                self.made(kind, version, wanted, lines, |version| {
+                    Ok(Made::lint(version))
                 })
                 .await
+            }
+            Kind::Diff => {
+                let asked: DiffBody = read(&body)?;
+                let (files, wanted) = (asked.files, (asked.limit, asked.after));
+                let diff = move |version: &Version| Made::diff(version, files);
+                self.made(kind, version, wanted, lines, diff).await
             }
         }
     }
@@ -189,16 +146,41 @@ impl Asker {
         Ok(Json(self.found(&version, find).await?).into_response())
     }
 
+    /// A list that is made as a whole, once, before any part of it goes out.
+    async fn made(
+        self: &Arc<Self>,
+        kind: Kind,
+        version: Version,
+        wanted: (Option<u64>, Option<String>),
+        lines: bool,
+        make: impl FnOnce(&Version) -> Result<Made, Refused> + Send + 'static,
+    ) -> Result<Response, Failure> {
+        self.asked(&statement(kind), "estate", &version).await?;
+        let made = self.found(&version, make).await?;
+        let listed = Listed::Made(Arc::new(made));
+        self.parts(version, listed, wanted, lines).await
+    }
+
     async fn listed(
         self: &Arc<Self>,
         kind: Kind,
         version: Version,
         listed: Listed,
-        (limit, after): (Option<u64>, Option<String>),
+        wanted: (Option<u64>, Option<String>),
         lines: bool,
     ) -> Result<Response, Failure> {
         let about = listed.about();
         self.asked(&statement(kind), &about, &version).await?;
+        self.parts(version, listed, wanted, lines).await
+    }
+
+    async fn parts(
+        self: &Arc<Self>,
+        version: Version,
+        listed: Listed,
+        (limit, after): (Option<u64>, Option<String>),
+        lines: bool,
+    ) -> Result<Response, Failure> {
         let listen = &self.plane.config.listen;
         let limit = limit.map(|limit| usize::try_from(limit).unwrap_or(usize::MAX).max(1));
         let most = if lines { FIRST } else { listen.max_page };
@@ -216,16 +198,10 @@ impl Asker {
             let left = limit.unwrap_or(usize::MAX);
             return Ok(self.stream(version, listed, part, page, left));
         }
-        let mut answer = json!({
-            "estate": super::version(&version),
-            "accesses": page.accesses,
-            "errors": page.errors,
-            "page": {"count": page.accesses.len(), "next": page.next},
-        });
-        if let (Value::Object(members), Some(said)) = (&mut answer, listed.undeclared(&version)) {
-            members.insert("undeclared".to_owned(), said.into());
-        }
-        Ok(Json(answer).into_response())
+        let mut answer = listed.head(&version);
+        answer.extend(listed.lists());
+        page.document(&mut answer);
+        Ok(Json(Value::Object(answer)).into_response())
     }
 
     /// One page after another by one version; whoever does not read gets no further page made.
@@ -242,21 +218,19 @@ impl Asker {
         tokio::spawn(async move {
             let (mut shown, mut errors) = (0, 0);
             loop {
-                shown += page.accesses.len();
-                errors += page.errors.len();
-                left = left.saturating_sub(page.accesses.len() + page.errors.len());
+                let found = page.items.len();
+                shown += found - page.errors();
+                errors += page.errors();
+                left = left.saturating_sub(found);
                 let ended = page.next.is_none() || left == 0;
-                let mut text = lines_of(&page);
+                let mut text = page.lines();
                 part.after = page.next.take();
                 if ended {
-                    let end = json!({"end": {
-                        "estate": super::version(&version),
-                        "count": shown,
-                        "errors": errors,
-                        "undeclared": listed.undeclared(&version),
-                        "next": part.after,
-                    }});
-                    text.push_str(&format!("{end}\n"));
+                    let mut end = listed.head(&version);
+                    end.insert("count".to_owned(), shown.into());
+                    end.insert("errors".to_owned(), errors.into());
+                    end.insert("next".to_owned(), json!(part.after));
+                    text.push_str(&format!("{}\n", json!({ "end": end })));
                 }
                 let limit = asker.plane.config.listen.timeout();
                 let sending = sender.send(Ok(text.into()));
@@ -293,17 +267,4 @@ pub(crate) fn wants_lines(request: &Request) -> bool {
 
 fn statement(kind: Kind) -> String {
     format!("ask/{}", kind.as_str())
-}
-
-fn lines_of(page: &Page) -> String {
-    let mut text = String::new();
-    for access in &page.accesses {
-        text.push_str(&json!({ "access": access }).to_string());
-        text.push('\n');
-    }
-    for error in &page.errors {
-        text.push_str(&json!({ "error": error }).to_string());
-        text.push('\n');
-    }
-    text
 }

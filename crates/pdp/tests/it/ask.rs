@@ -229,6 +229,81 @@ async fn a_page_of_another_version_is_refused() {
     world.stop().await;
 }
 
+/// Every list of a document, by where it stands.
+fn listed(value: &Value, at: &str, found: &mut Vec<(String, Value)>) {
+    match value {
+        Value::Array(items) => {
+            found.extend(items.iter().map(|item| (at.to_owned(), item.clone())));
+        }
+        Value::Object(members) => {
+            for (name, member) in members {
+                listed(member, &format!("{at}/{name}"), found);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// What is asked of the whole estate is never cut without saying so, and goes on where it was.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_taken_lint_and_differences_come_in_pages_and_line_by_line() {
+    let world = World::start().await;
+    let mut proposed = crate::world::estate();
+    proposed.insert("policies/more.cedar", "@id(\"more\")\npermit (principal == Identity::\"bob\", action == Action::\"delete\", resource == Table::\"app/public/record-2\");\n@id(\"further\")\npermit (principal == Identity::\"bob\", action == Action::\"insert\", resource == Table::\"app/public/record-2\");\n");
+    for (kind, body, least) in [
+        (Kind::BlastRadius, json!({"taken": {"kind": "server"}}), 4),
+        (Kind::Lint, json!({}), 0),
+        (Kind::Diff, json!({"files": proposed.0}), 4),
+    ] {
+        let (status, whole) = world.post(kind.path(), &body).await;
+        assert_eq!(
+            (status, &whole["page"]["next"]),
+            (200, &Value::Null),
+            "{whole}"
+        );
+        let mut all = Vec::new();
+        listed(&whole, "", &mut all);
+        assert!(all.len() >= least, "{kind:?} {whole}");
+        let (mut found, mut after) = (Vec::new(), Value::Null);
+        loop {
+            let mut asked = body.clone();
+            asked["limit"] = json!(1);
+            if !after.is_null() {
+                asked["after"] = after;
+            }
+            let (status, page) = world.post(kind.path(), &asked).await;
+            assert_eq!(status, 200, "{page}");
+            listed(&page, "", &mut found);
+            after = page["page"]["next"].clone();
+            if after.is_null() {
+                break;
+            }
+        }
+        let order = |list: &mut Vec<(String, Value)>| {
+            list.sort_by_key(|(at, item)| format!("{at} {item}"));
+        };
+        order(&mut all);
+        order(&mut found);
+        assert_eq!(found, all, "{kind:?}");
+        let mut streamed = lines(&world, kind.path(), &body).await;
+        let end = streamed.pop().unwrap();
+        assert_eq!(end["end"]["next"], Value::Null, "{end}");
+        assert_eq!(streamed.len(), all.len(), "{kind:?}");
+        assert_eq!(end["end"]["count"], json!(all.len()), "{kind:?}");
+        // A cursor of one question is none of another.
+        let mut cut = body.clone();
+        cut["limit"] = json!(1);
+        let (_, page) = world.post(kind.path(), &cut).await;
+        let mut other = what("alice");
+        other["after"] = page["page"]["next"].clone();
+        if other["after"].is_string() {
+            let (status, refused) = world.post(Kind::WhatCan.path(), &other).await;
+            assert_eq!(status, 400, "{refused}");
+        }
+    }
+    world.stop().await;
+}
+
 /// Every member of every answer is described, and every member that is required is there.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_have_the_shape_that_the_document_gives_them() {
@@ -259,6 +334,10 @@ async fn answers_have_the_shape_that_the_document_gives_them() {
             json!({"taken": {"kind": "identity", "path": "alice"}}),
         ),
         (Kind::BlastRadius, json!({"taken": {"kind": "server"}})),
+        (
+            Kind::BlastRadius,
+            json!({"taken": {"kind": "administrator", "who": "uid:0"}}),
+        ),
         (Kind::Lint, json!({})),
         (Kind::Diff, json!({"files": proposed.0})),
     ] {
@@ -277,16 +356,27 @@ async fn answers_have_the_shape_that_the_document_gives_them() {
         .await;
     assert_eq!(changed["diff"]["policies"]["added"], json!(["more"]));
     assert_eq!(changed["diff"]["widened"].as_array().unwrap().len(), 1);
-    for line in lines(&world, Kind::WhatCan.path(), &what("alice")).await {
-        let schema = &document["components"]["schemas"]["Line"]["oneOf"];
-        let name = line.as_object().unwrap().keys().next().unwrap().clone();
-        let one = schema
-            .as_array()
-            .unwrap()
-            .iter()
-            .find(|one| one["required"][0] == name.as_str())
-            .unwrap();
-        fits(&document, one, &line, &name);
+    for (kind, body, schema) in [
+        (Kind::WhatCan, what("alice"), "Line"),
+        (
+            Kind::BlastRadius,
+            json!({"taken": {"kind": "server"}}),
+            "BlastLine",
+        ),
+        (Kind::Lint, json!({}), "LintLine"),
+        (Kind::Diff, json!({"files": proposed.0}), "DiffLine"),
+    ] {
+        for line in lines(&world, kind.path(), &body).await {
+            let schema = &document["components"]["schemas"][schema]["oneOf"];
+            let name = line.as_object().unwrap().keys().next().unwrap().clone();
+            let one = schema
+                .as_array()
+                .unwrap()
+                .iter()
+                .find(|one| one["required"][0] == name.as_str())
+                .unwrap();
+            fits(&document, one, &line, &name);
+        }
     }
     world.stop().await;
 }

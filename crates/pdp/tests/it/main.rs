@@ -15,6 +15,7 @@ mod callers;
 mod conformance;
 mod delegation;
 mod envoy;
+mod example;
 mod ext_authz;
 mod facts;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
@@ -29,6 +30,7 @@ mod own_kinds;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../gateway-postgres/tests/it/plane.rs"]
 mod plane;
+mod published;
 mod recording;
 mod records;
 mod search;

@@ -5,7 +5,7 @@ use crate::world::{World, estate};
 use facts::Timestamp;
 use ledger::Digest;
 use ledger::body::{Body as _, Delegation, TargetKind};
-use pdp::authzen::{EVALUATION, SEARCH_ACTION};
+use pdp::authzen::{EVALUATION, EVALUATIONS, SEARCH_ACTION};
 use serde_json::{Value, json};
 use spiffe_core::delegation::{Link, Narrowed, Terms};
 use spiffe_core::{Serial, SpiffeId};
@@ -15,6 +15,14 @@ const GRANT: &str = "[[delegation]]\nid = \"alice reads for bob\"\nfrom = 'Ident
 
 /// The token by which bob lets alice act, narrowed to `actions`, and its `jti`.
 pub(crate) fn token(world: &World, actions: &[&str]) -> (String, String) {
+    let made = unpublished(world, actions);
+    // Publishes the checkpoint as well.
+    world.plane.issue("bob");
+    made
+}
+
+/// The same, whose record is under no checkpoint that anybody has.
+fn unpublished(world: &World, actions: &[&str]) -> (String, String) {
     let id = |path: &str| {
         format!("spiffe://{DOMAIN}/{path}")
             .parse::<SpiffeId>()
@@ -49,10 +57,42 @@ pub(crate) fn token(world: &World, actions: &[&str]) -> (String, String) {
     };
     let draft = body.record().actor("test", "test").draft().unwrap();
     let recorded = world.plane.ledger.append(draft).wait().unwrap();
-    // Publishes the checkpoint as well.
-    world.plane.issue("bob");
     let token = prepared.finish(&recorded.receipt()).unwrap();
     (token, body.jti)
+}
+
+/// Once, what was shown first was judged before the others were waited for, and never again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_revoked_while_others_of_the_request_are_waited_for_counts_no_more() {
+    let world = delegating().await;
+    let alice = world.plane.issue("alice");
+    let first = {
+        let mut one = asked("select", &alice, "");
+        let properties = one["subject"]["properties"].as_object_mut().unwrap();
+        properties.remove("delegation");
+        one
+    };
+    let (status, before) = world.post(EVALUATION, &first).await;
+    assert_eq!(
+        (status, &before["decision"]),
+        (200, &json!(true)),
+        "{before}"
+    );
+    // Its record is under no checkpoint that was published, so that it has to be waited for.
+    let (token, _) = unpublished(&world, &["select"]);
+    let second = asked("select", &alice, &token);
+    let body = json!({"evaluations": [first, second]});
+    let (answer, ()) = tokio::join!(world.post(EVALUATIONS, &body), async {
+        // It waits for two seconds at most.
+        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        world.plane.revoke(TargetKind::Serial, &alice.serial);
+    });
+    let (status, answer) = answer;
+    assert_eq!(status, 200, "{answer}");
+    let of_alice = &answer["evaluations"][0];
+    assert_eq!(of_alice["decision"], false, "{answer}");
+    assert!(of_alice.to_string().contains("GATEWAY-REVOKED"), "{answer}");
+    world.stop().await;
 }
 
 fn asked(what: &str, who: &Svid, token: &str) -> Value {
@@ -127,7 +167,7 @@ async fn a_token_proves_for_whom_and_the_record_has_its_jti() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_counts_with_its_delegates_svid_alone_and_until_it_is_revoked() {
     let world = delegating().await;
-    let (alice, bob) = (world.plane.issue("alice"), world.plane.issue("bob"));
+    let alice = world.plane.issue("alice");
     let (token, jti) = token(&world, &["select"]);
     // Bob presents what he gave to alice.
     let (allow, code) = decided(&world, &asked("select", &bob, &token)).await;

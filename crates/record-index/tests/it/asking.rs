@@ -89,6 +89,19 @@ fn another_estate_is_told_by_what_it_would_have_denied_and_allowed() {
         (Change::Allowed, "insert", customers.as_str(), 1, 6),
     ];
     assert_eq!(changed, expected);
+    // By the line at which it stands in what is proposed.
+    let place = |policy: &str| {
+        let text = &files.0["policies/shop.cedar"];
+        let line = text.lines().position(|line| line.contains(policy)).unwrap() + 1;
+        format!("policies/shop.cedar:{line} {policy:?}")
+    };
+    let by: Vec<String> = other.changed[1]
+        .decided_by
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    assert_eq!(by, [place("payments writes customers")]);
+    assert_eq!(other.changed[1].policies, ["payments writes customers"]);
     assert_eq!(other.same, 3);
     // Only what was done since.
     let since = TimeRange {
@@ -164,6 +177,31 @@ fn history_says_since_when_by_which_change_and_by_whom() {
         told.now
     );
 
+    let place = |files: &EstateFiles| {
+        let lines = files.0["policies/shop.cedar"].lines();
+        let named = |line: &&str| line.contains("@id(\"payments reads cards\")");
+        let above = lines.take_while(|line| !named(line)).count();
+        format!(
+            "because of policies/shop.cedar:{} \"payments reads cards\"",
+            above + 1
+        )
+    };
+    assert!(
+        told.changes[0].gained[0].ends_with(&place(&files)),
+        "{:?}",
+        told.changes[0]
+    );
+    // What moved within its file is what it was, and now stands elsewhere.
+    let mut moved = files.clone();
+    let further = format!("// One line more.\n{}", files.0["policies/shop.cedar"]);
+    moved.insert("policies/shop.cedar", further);
+    server.apply(&moved, "uid:4");
+    site.catch_up().unwrap();
+    let later = history(&site, &about, false).unwrap();
+    assert_eq!((later.changes.len(), later.since), (3, vec![fourth]));
+    assert_ne!(place(&files), place(&moved));
+    assert!(later.now[0].ends_with(&place(&moved)), "{:?}", later.now);
+
     let of_resource = history(&site, &About::Resource(ResourceRef::table(CARDS)), false).unwrap();
     assert_eq!(of_resource.changes.len(), 3);
     let at = of_resource
@@ -192,7 +230,7 @@ fn history_says_since_when_by_which_change_and_by_whom() {
     let mut site = server.site();
     site.catch_up().unwrap();
     let told = history(&site, &about, false).unwrap();
-    assert_eq!((told.changes.len(), told.unread.len()), (0, 4));
+    assert_eq!((told.changes.len(), told.unread.len()), (0, 5));
 }
 
 #[test]

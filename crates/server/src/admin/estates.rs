@@ -251,7 +251,7 @@ fn lockout(core: &Core, estate: &Estate, who: &Administrator) -> Option<Finding>
     let observed = if decision.policies.is_empty() {
         "no policy permits it".to_owned()
     } else {
-        format!("forbidden by {}", decision.policy_ids().join(", "))
+        format!("forbidden by {}", decision.policy_places().join("; "))
     };
     Some(
         Finding::new(

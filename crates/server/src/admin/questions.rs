@@ -2,6 +2,7 @@
 
 use super::estates::blob;
 use super::records::{Source, sources};
+use super::tokens;
 use crate::core::Core;
 use crate::current::Current;
 use crate::refusal::Refusal;
@@ -416,11 +417,8 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         facts.state(name, value_of(value), FactSource::Asserted, at);
     }
     // On whose behalf it was asked: every hop was decided, and every delegation between them.
-    let others = acted_for(record, about.as_ref());
-    let whole = others
-        .iter()
-        .map(|id| id.strip_prefix(&prefix).unwrap_or(id));
-    let chain = Chain::through(whole.chain([path.as_str()])).map_err(Refusal::Invalid)?;
+    let others = tokens::acted_for(core, record, about.as_ref());
+    let chain = tokens::chain(core, &others, &path)?;
     let mut links = Vec::new();
     let mut explanations: Vec<Explanation> = Vec::new();
     for on in &actions {
@@ -435,7 +433,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             };
             let of_chain = estate.why_chain(&chain, action, &resource, &facts);
             explanations.extend(of_chain.hops);
-            links.extend(of_chain.links);
+            links.extend(tokens::told(&of_chain.links, &others));
         }
     }
     // A denial first: it is what the whole came to.
@@ -651,30 +649,6 @@ fn about(record: &Record) -> Result<Option<body::About>, Refusal> {
         .expect_body()
         .map_err(|error| Refusal::internal("reading a recorded decision", &error))?;
     Ok(decision.about)
-}
-
-/// On whose behalf it was asked, who began it first: as a delegation proved, or as somebody told.
-fn acted_for(record: &Record, about: Option<&body::About>) -> Vec<String> {
-    let (proven, told) = match about {
-        Some(about) => (
-            about.on_behalf_of.clone(),
-            about.claimed_on_behalf_of.clone(),
-        ),
-        None => match record.kind() {
-            RecordType::Intent => record
-                .expect_body::<body::Intent>()
-                .map(|intent| (intent.on_behalf_of, intent.claimed_on_behalf_of))
-                .unwrap_or_default(),
-            _ => record
-                .expect_body::<body::Decision>()
-                .map(|decision| (decision.on_behalf_of, decision.claimed_on_behalf_of))
-                .unwrap_or_default(),
-        },
-    };
-    if proven.is_empty() {
-        return told;
-    }
-    proven.into_iter().map(|one| one.spiffe_id).collect()
 }
 
 /// A verdict with all its facts.

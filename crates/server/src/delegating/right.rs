@@ -115,7 +115,7 @@ mod tests {
     use super::super::ask::{Ask, Made, conclude, decide};
     use super::*;
     use crate::revoke::{Revocation, revoke};
-    use crate::{Config, Running};
+    use crate::trial::server;
     use estate::{Estate, EstateFiles, Login};
 
     const ISSUER: &str = "https://login.example.org";
@@ -145,18 +145,6 @@ mod tests {
         let current = Arc::new(Current::new(estate, index, version));
         core.current.store(Some(Arc::clone(&current)));
         current
-    }
-
-    async fn server(dir: &std::path::Path) -> Running {
-        let path = dir.join("server.toml");
-        let dir = dir.display();
-        let text = format!(
-            "trust_domain = \"example.org\"\ndata_dir = \"{dir}/data\"\nlisten = \"127.0.0.1:0\"\n\
-             http_listen = \"127.0.0.1:0\"\n[custody.ca]\nkind = \"file\"\ndir = \"{dir}/keys/ca\"\n\
-             [custody.ledger]\nkind = \"file\"\ndir = \"{dir}/keys/ledger\"\n"
-        );
-        std::fs::write(&path, text).unwrap();
-        crate::start(Config::load(&path).unwrap()).await.unwrap()
     }
 
     /// Ada lets the helper; `between` comes after that was decided and before it is recorded.

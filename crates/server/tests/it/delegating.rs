@@ -318,6 +318,74 @@ async fn nobody_delegates_what_was_not_delegated_to_it() {
     );
 }
 
+/// Why a record of somebody who acted for another: by which token, and what that let him do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
+    let fixture = server().await;
+    let mut files = office(GRANTS);
+    files.insert(
+        "policies/notes.cedar",
+        "@id(\"both use notes\") permit (principal is Identity, action in [Action::\"select\", \
+         Action::\"insert\"], resource in Schema::\"notes/public\");\n",
+    );
+    files.insert(
+        "resources/notes.toml",
+        "[[database]]\nname = \"notes\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"mine\"\n",
+    );
+    let applied = fixture.apply(&files).await.unwrap();
+    let estate = ledger::EstateRef {
+        version: applied["version"].as_str().unwrap().parse().unwrap(),
+        index: applied["index"].as_u64().unwrap(),
+    };
+    let made = asked(&fixture, "ada-1", "agents/helper", &["select"], 60).await;
+    let jti = made.unwrap().jti;
+    let mut recording = crate::packs::Recording::start(&fixture).await;
+    let append = |action: &str| {
+        let intent = ledger::body::Intent {
+            session: "s".to_owned(),
+            statement: "f".to_owned(),
+            actions: vec![ledger::body::ActionOn {
+                action: action.to_owned(),
+                resources: vec!["Table::\"notes/public/mine\"".to_owned()],
+                more: None,
+            }],
+            decision: format!("s.{action}"),
+            policies: Vec::new(),
+            coverage: ledger::body::Coverage::Complete,
+            more_policies: None,
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: vec![ledger::body::OnBehalfOf {
+                spiffe_id: id("people/ada").to_string(),
+                jti: jti.clone(),
+            }],
+        };
+        let helper = id("agents/helper").to_string();
+        recording.append(&helper, intent.record().estate(estate))
+    };
+    let (read, written) = (append("select"), append("insert"));
+    recording.anchor().await;
+    let mut admin = fixture.admin().await;
+    for (index, within) in [(read, true), (written, false)] {
+        let request = v1::WhyRequest {
+            decision: format!("pg:{index}"),
+            ..v1::WhyRequest::default()
+        };
+        let answer = admin.why(request).await.unwrap().into_inner();
+        let answer: Value = serde_json::from_str(&answer.json).unwrap();
+        let link = &answer["links"][0];
+        assert_eq!(link["token"]["jti"], jti.as_str(), "{answer}");
+        assert_eq!(
+            link["token"]["actions"],
+            serde_json::json!(["select"]),
+            "{answer}"
+        );
+        assert!(link["token"]["record"].is_u64(), "{answer}");
+        let refused = link["refused"]["code"].as_str();
+        assert_eq!(refused, (!within).then_some("DELEGATION-SCOPE"), "{answer}");
+    }
+}
+
 /// A link that was narrowed stays so, whatever those after it ask for.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_link_was_narrowed_to_holds_for_those_after_it() {

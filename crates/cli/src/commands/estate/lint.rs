@@ -1,12 +1,14 @@
 //! `trilith estate lint`: what is wrong with a folder, and what should not stand although it is not wrong.
 
 use super::read;
-use crate::arguments::{Global, LintArguments};
+use crate::arguments::{Global, LintArguments, PartArguments};
+use crate::commands::blast::cannot_go_on;
 use crate::{Failure, output};
 use anyhow::Context as _;
-use estate::{Estate, Means, Problem, Remark, Severity};
+use estate::{Cursor, Estate, Means, Problem, Remark, Severity};
 use estate_prove::{Lint, Options, lint_blocking};
 use serde_json::{Map, Value, json};
+use std::ops::Range;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -22,10 +24,14 @@ pub(super) fn run(arguments: &LintArguments, global: &Global) -> Result<ExitCode
         Ok(estate) => (lint_blocking(estate, &options), Some(estate)),
         Err(problems) => (uncompiled(problems), None),
     };
-    if global.json {
-        output::json(&document(&lint, estate, &files.version())?);
+    let version = files.version();
+    let shown = Shown::of(&arguments.part, &version, lint.findings.len())?;
+    if arguments.part.lines {
+        lines(&lint, &shown, &version)?;
+    } else if global.json {
+        output::json(&document(&lint, estate, &shown, &version)?);
     } else {
-        print(&lint, estate);
+        print(&lint, estate, &shown);
     }
     let worst = lint.count(Severity::Error) > 0
         || arguments.deny.is_some() && lint.count(Severity::Warning) > 0;
@@ -43,7 +49,60 @@ fn uncompiled(problems: &[Problem]) -> Lint {
     }
 }
 
-fn document(lint: &Lint, estate: Option<&Estate>, version: &str) -> Result<Value, Failure> {
+/// Which of the findings are shown, and how to go on. What is counted, and the exit code, are of all of them.
+struct Shown {
+    findings: Range<usize>,
+    next: Option<String>,
+}
+
+impl Shown {
+    /// # Errors
+    /// The cursor is none of this folder's as it is now.
+    fn of(part: &PartArguments, version: &str, all: usize) -> Result<Self, Failure> {
+        const QUESTION: &str = "lint";
+        let from = part.after.as_deref().map_or(Ok(0), |cursor| {
+            let cursor: Cursor = cursor.parse()?;
+            cursor.given(version, QUESTION)
+        });
+        let from = from.map_err(cannot_go_on)?.min(all);
+        let most = part.limit.map_or(usize::MAX, |limit| {
+            usize::try_from(limit).unwrap_or(usize::MAX)
+        });
+        let until = from.saturating_add(most).min(all);
+        let next = Cursor::in_list(version, QUESTION, until);
+        Ok(Self {
+            findings: from..until,
+            next: (until < all).then(|| next.to_string()),
+        })
+    }
+
+    fn among<'a>(&self, lint: &'a Lint) -> &'a [Remark] {
+        lint.findings.get(self.findings.clone()).unwrap_or_default()
+    }
+}
+
+fn lines(lint: &Lint, shown: &Shown, version: &str) -> Result<(), Failure> {
+    for remark in shown.among(lint) {
+        let remark = serde_json::to_value(remark).context("cannot print a finding")?;
+        output::json(&json!({ "remark": remark }));
+    }
+    output::json(&json!({"end": {
+        "version": version,
+        "shown": shown.findings.len(),
+        "errors": lint.count(Severity::Error),
+        "warnings": lint.count(Severity::Warning),
+        "not_asked": lint.not_asked,
+        "next": shown.next,
+    }}));
+    Ok(())
+}
+
+fn document(
+    lint: &Lint,
+    estate: Option<&Estate>,
+    shown: &Shown,
+    version: &str,
+) -> Result<Value, Failure> {
     let document = serde_json::to_value(lint).context("cannot print the findings")?;
     let mut fields = match document {
         Value::Object(fields) => fields,
@@ -54,12 +113,23 @@ fn document(lint: &Lint, estate: Option<&Estate>, version: &str) -> Result<Value
     add("policies", json!(estate.map(Estate::policy_count)));
     add("errors", json!(lint.count(Severity::Error)));
     add("warnings", json!(lint.count(Severity::Warning)));
+    add(
+        "findings",
+        serde_json::to_value(shown.among(lint)).context("cannot print the findings")?,
+    );
+    if let Some(next) = &shown.next {
+        add("next", json!(next));
+    }
     Ok(Value::Object(fields))
 }
 
-fn print(lint: &Lint, estate: Option<&Estate>) {
-    for remark in &lint.findings {
+fn print(lint: &Lint, estate: Option<&Estate>, shown: &Shown) {
+    for remark in shown.among(lint) {
         output::line(remark);
+    }
+    if let Some(next) = &shown.next {
+        let count = shown.findings.len();
+        output::note(format_args!("{count} shown; more with --after {next}"));
     }
     let by = |means: Means| {
         lint.findings
@@ -115,6 +185,7 @@ mod tests {
             directory: directory.to_owned(),
             deny,
             timeout: 60,
+            part: PartArguments::default(),
         };
         let global = Global {
             json: true,
@@ -143,6 +214,30 @@ mod tests {
         assert_eq!(ran(folder.path(), None), code(1), "LINT-GRANTS-ALL");
         write("policies/all.cedar", "permit (principal is").unwrap();
         assert_eq!(ran(folder.path(), None), code(1), "it does not compile");
+    }
+
+    #[test]
+    fn parts_of_the_findings_come_to_all_of_them() {
+        let part = |limit, after| PartArguments {
+            limit: Some(limit),
+            after,
+            lines: false,
+        };
+        let version = "ab".repeat(32);
+        let first = Shown::of(&part(2, None), &version, 5).unwrap();
+        assert_eq!(first.findings, 0..2);
+        let second = Shown::of(&part(2, first.next.clone()), &version, 5).unwrap();
+        assert_eq!(second.findings, 2..4);
+        let last = Shown::of(&part(2, second.next), &version, 5).unwrap();
+        assert_eq!((last.findings, last.next), (4..5, None));
+        let other = "cd".repeat(32);
+        assert!(
+            Shown::of(&part(2, first.next), &other, 5).is_err(),
+            "another folder"
+        );
+        assert!(Shown::of(&part(2, Some("x".to_owned())), &version, 5).is_err());
+        let whole = Shown::of(&PartArguments::default(), &version, 5).unwrap();
+        assert_eq!((whole.findings, whole.next), (0..5, None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! The loopback address that a provider sends the browser back to (RFC 8252, section 7.3). It takes one
-//! answer, right or wrong.
+//! The loopback address that a provider sends the browser back to (RFC 8252, section 7.3). It takes one answer to the
+//! request of this login, right or wrong; what answers nothing that was asked ends nothing.
 
-use crate::Failure;
+use crate::{Failure, output};
 use facts::Finding;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,6 +11,8 @@ const LONGEST_HEAD: usize = 16 * 1_024;
 /// A browser of this machine sends its head at once.
 const HEAD: Duration = Duration::from_secs(5);
 const PATH: &str = "/callback";
+/// What is said of an answer that does not know what this login asked.
+const ANSWERS_NOTHING: [&str; 2] = ["OIDC-REDIRECT", "OIDC-REDIRECT-STATE"];
 
 pub(super) struct Loopback {
     listener: TcpListener,
@@ -38,8 +40,9 @@ impl Loopback {
         format!("http://127.0.0.1:{}{PATH}", self.port)
     }
 
-    /// What `judge` makes of the query of the first request for the callback; nothing is listened to after it.
-    /// Whoever asks for something else, or says nothing, is in nobody's way.
+    /// What `judge` makes of the query of the first request for the callback that answers this login; nothing is
+    /// listened to after it. Whoever asks for something else, says nothing, or does not know the state is in nobody's
+    /// way: any program of this machine can send that.
     pub(super) async fn answer<T: Send + 'static>(
         &self,
         judge: impl Fn(&str) -> Result<T, Finding>,
@@ -77,6 +80,12 @@ impl Loopback {
                 &text,
             )
             .await;
+            if let Err(finding) = &judged
+                && ANSWERS_NOTHING.contains(&&*finding.code)
+            {
+                output::note(format_args!("not taken for the login: {finding}"));
+                continue;
+            }
             return judged.map_err(Failure::from);
         }
     }
@@ -169,14 +178,37 @@ mod tests {
         assert!(TcpStream::connect(port).await.is_err());
     }
 
+    /// Once, the first that came ended the login, so that any program of the machine could keep people from it.
     #[tokio::test]
-    async fn an_answer_with_a_wrong_state_ends_the_login() {
+    async fn an_answer_with_a_wrong_state_does_not_end_the_login() {
         let loopback = Loopback::bind().await.unwrap();
         let address = loopback.address();
-        let browser =
-            tokio::spawn(async move { get(&address, "/callback?code=c&state=wrong").await });
+        let browser = tokio::spawn(async move {
+            for wrong in [
+                "code=c&state=wrong",
+                "code=c",
+                "state=%f",
+                "error=access_denied&state=x",
+            ] {
+                let told = get(&address, &format!("/callback?{wrong}")).await;
+                assert!(told.starts_with("HTTP/1.1 400"), "{told}");
+            }
+            get(&address, "/callback?code=c&state=right").await
+        });
+        assert_eq!(loopback.answer(judge).await.unwrap(), "c");
+        assert!(browser.await.unwrap().starts_with("HTTP/1.1 200"));
+    }
+
+    /// What the provider says to this login ends it, be it a refusal.
+    #[tokio::test]
+    async fn a_refusal_that_knows_the_state_ends_the_login() {
+        let loopback = Loopback::bind().await.unwrap();
+        let address = loopback.address();
+        let browser = tokio::spawn(async move {
+            get(&address, "/callback?error=access_denied&state=right").await
+        });
         let refused = loopback.answer(judge).await.unwrap_err();
-        assert_eq!(refused.findings()[0].code, "OIDC-REDIRECT-STATE");
+        assert_eq!(refused.findings()[0].code, "OIDC-REDIRECT-DENIED");
         assert!(browser.await.unwrap().starts_with("HTTP/1.1 400"));
     }
 }

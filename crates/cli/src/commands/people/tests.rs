@@ -114,8 +114,12 @@ async fn a_person_logs_in_administers_from_afar_and_logs_out() {
     // Nobody has logged in; and an answer to another request logs nobody in.
     assert_eq!(code(admin::connect(&global).await.err()), "CLI-SESSION");
     let forged = |url: &str| browser(url, |back| back.replace("state=", "state=x"));
-    let refused = log_in(arguments(), &global, forged).await;
-    assert_eq!(code(refused.err()), "OIDC-REDIRECT-STATE");
+    let soon = LoginArguments {
+        timeout: 2,
+        ..arguments()
+    };
+    let refused = log_in(soon, &global, forged).await;
+    assert_eq!(code(refused.err()), "CLI-LOGIN-TIME");
     assert!(!session.exists());
     // The pin is not this server's.
     let other = LoginArguments {

@@ -311,8 +311,14 @@ fn told(line: &Value) {
             time(grant, "/last/0"),
         )
     } else if let Some(changed) = line.get("changed") {
+        let policies = changed.get("decided_by").and_then(Value::as_array);
+        let policies: Vec<String> = policies.into_iter().flatten().map(policy_name).collect();
+        let because = match policies.is_empty() {
+            true => String::new(),
+            false => format!(", because of {}", output::value(&policies.join("; "))),
+        };
         format!(
-            "would be {}: {}{} {} {}  {} times; last {}",
+            "would be {}: {}{} {} {}  {} times; last {}{because}",
             text(changed, "/change"),
             path_of(&text(changed, "/identity")),
             others(changed),

@@ -194,12 +194,8 @@ pub(super) fn replayed(replayed: &Replayed) {
             Change::Denied => ("-", "would be denied"),
             Change::Allowed => ("+", "would be allowed"),
         };
-        let because: Vec<&str> = one
-            .policies
-            .iter()
-            .chain(&one.errors)
-            .map(String::as_str)
-            .collect();
+        let policies = one.decided_by.iter().map(ToString::to_string);
+        let because: Vec<String> = policies.chain(one.errors.iter().cloned()).collect();
         let because = if because.is_empty() {
             String::new()
         } else {

@@ -1,0 +1,149 @@
+//! A second solver of another make: found by itself or named, it agrees, contradicts, or does not answer.
+
+use crate::fixture::{compile, cvc5, shop_files, shop_without_the_guard};
+use estate_prove::{Memory, Options, Report, Result, prove_beside, prove_blocking};
+use std::ffi::OsString;
+use std::path::Path;
+
+/// A folder with a program `z3` in it, as the only one of a `PATH`.
+fn path_with(script: &str) -> (tempfile::TempDir, OsString) {
+    let folder = tempfile::tempdir().unwrap();
+    testkit::script(&folder.path().join("z3"), script).unwrap();
+    let path = folder.path().as_os_str().to_owned();
+    (folder, path)
+}
+
+/// The options with the real one, if it is installed.
+fn z3(name: &str) -> Option<Options> {
+    let options = cvc5(name)?;
+    let path = std::env::var_os("PATH")?;
+    if !std::env::split_paths(&path).any(|folder| folder.join("z3").is_file()) {
+        testkit::skip(name, "z3 is not on PATH");
+        return None;
+    }
+    Some(Options {
+        find_second: Some(path),
+        ..options
+    })
+}
+
+/// Passes the rehearsal, whose answers are known, and then does as told.
+fn after_rehearsal(then: &str) -> String {
+    format!(
+        "case \"$1\" in --version) echo Z3 of a test; exit;; esac\n\
+         n=0\nwhile read -r line; do case \"$line\" in *check-sat*) n=$((n+1));\n\
+         case $n in 1|3) echo sat;; 2|4|5|6) echo unsat;; *) {then};; esac;; esac; done"
+    )
+}
+
+fn found(script: &str, options: &Options) -> Report {
+    let (_folder, path) = path_with(script);
+    let options = Options {
+        find_second: Some(path),
+        ..options.clone()
+    };
+    prove_blocking(&compile(&shop_files()), &options)
+}
+
+fn codes(report: &Report) -> Vec<&str> {
+    let each = report
+        .invariants
+        .iter()
+        .filter_map(|one| match &one.result {
+            Result::Unknown { why } => Some(why.code),
+            _ => None,
+        });
+    each.collect()
+}
+
+/// What cvc5 says of the example, and of it without what makes it hold, Z3 says as well.
+#[test]
+fn a_solver_of_another_make_that_is_installed_is_found_and_agrees() {
+    let Some(options) = z3("a_solver_of_another_make_that_is_installed_is_found_and_agrees") else {
+        return;
+    };
+    let estate = compile(&shop_files());
+    let report = prove_blocking(&estate, &options);
+    assert!(report.is_accepted(), "{:?}", codes(&report));
+    assert_eq!(report.engines.solvers, 2);
+    let second = report.engines.second.clone().unwrap();
+    assert!(second.starts_with("Z3 version"), "{second}");
+    let broken = prove_blocking(&compile(&shop_without_the_guard()), &options);
+    assert!(!broken.is_accepted() && codes(&broken).is_empty());
+    // Named, it is the same.
+    let path = options.find_second.clone().unwrap();
+    let program = std::env::split_paths(&path).map(|folder| folder.join("z3"));
+    let named = Options {
+        second: program.into_iter().find(|program| program.is_file()),
+        find_second: None,
+        ..options
+    };
+    let report = prove_blocking(&estate, &named);
+    assert!(report.is_accepted(), "{:?}", codes(&report));
+    assert_eq!(report.engines.solvers, 2);
+}
+
+#[test]
+fn a_solver_that_contradicts_is_not_passed_over() {
+    let Some(options) = cvc5("a_solver_that_contradicts_is_not_passed_over") else {
+        return;
+    };
+    let report = found(&after_rehearsal("echo sat"), &options);
+    assert!(!report.is_accepted());
+    assert!(
+        codes(&report).contains(&"PROVE-SOLVERS-DISAGREE"),
+        "{:?}",
+        codes(&report)
+    );
+}
+
+/// Nobody asked for it, so it takes nothing away; and what one proved is not said to be proved by two.
+#[test]
+fn a_solver_that_was_found_and_does_not_answer_vouches_for_nothing() {
+    let Some(options) = cvc5("a_solver_that_was_found_and_does_not_answer_vouches_for_nothing")
+    else {
+        return;
+    };
+    for script in [
+        "case \"$1\" in --version) echo Z3 of a test; exit;; esac; exit 1".to_owned(),
+        // It knows no sets.
+        "case \"$1\" in --version) echo Z3 of a test; exit;; esac; while read -r line; do case \"$line\" in *check-sat*) echo unsat;; esac; done".to_owned(),
+        after_rehearsal("echo unknown"),
+        after_rehearsal("exit 1"),
+        after_rehearsal("echo '(error \"no\")'"),
+    ] {
+        let report = found(&script, &options);
+        assert!(report.is_accepted(), "{script} {:?}", codes(&report));
+        assert_eq!(report.engines.solvers, 1, "{script}");
+        assert_eq!(report.engines.second, None, "{script}");
+    }
+    // Named, it has to answer.
+    let (_folder, path) = path_with(&after_rehearsal("echo unknown"));
+    let named = Options {
+        second: Some(Path::new(&path).join("z3")),
+        ..options
+    };
+    assert!(!prove_blocking(&compile(&shop_files()), &named).is_accepted());
+}
+
+/// What one solver proved is known, and is not taken for what two proved once the other is there again.
+#[test]
+fn what_is_known_of_one_is_not_known_of_two() {
+    let Some(options) = cvc5("what_is_known_of_one_is_not_known_of_two") else {
+        return;
+    };
+    let memory = Memory::default();
+    let estate = compile(&shop_files());
+    let (folder, path) = path_with(&after_rehearsal("echo unknown"));
+    let options = Options {
+        find_second: Some(path),
+        ..options
+    };
+    assert_eq!(prove_beside(&estate, &options, &memory).engines.solvers, 1);
+    let known = memory.len();
+    // Of the same name and version, and now it answers: what is known is what one said.
+    testkit::script(&folder.path().join("z3"), &after_rehearsal("echo unsat")).unwrap();
+    let again = prove_beside(&estate, &options, &memory);
+    assert_eq!((again.engines.solvers, memory.len()), (1, known));
+    assert!(again.is_accepted());
+}

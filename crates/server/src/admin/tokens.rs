@@ -1,0 +1,115 @@
+//! By which delegation tokens somebody acted, as a record has it: who let whom act, and what each token was narrowed
+//! to.
+
+use crate::core::Core;
+use crate::refusal::Refusal;
+use estate::{Chain, Link, Scope};
+use ledger::body::{self, Body as _};
+use ledger::{Record, RecordType};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+/// One on whose behalf it was asked: the next one acts for it.
+pub(super) struct Acting {
+    pub(super) spiffe_id: String,
+    /// How that was proved; nothing where whoever asked only said so.
+    token: Option<Token>,
+}
+
+/// A delegation that was presented.
+#[derive(Debug, Clone, Serialize)]
+struct Token {
+    jti: String,
+    /// Its record in the server's ledger; nothing of what has ended, which is looked for by its `jti`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<u64>,
+    /// What it was narrowed to beside what the estate grants. `null`: any.
+    actions: Option<Vec<String>>,
+    resources: Option<Vec<String>>,
+}
+
+impl Token {
+    fn of(core: &Core, jti: String) -> Self {
+        let index = core.state().delegation(&jti).map(|row| row.index);
+        let record = index.and_then(|index| core.journal.reader().record(index).ok());
+        let body = record.and_then(|record| record.expect_body::<body::Delegation>().ok());
+        let (actions, resources) = match body {
+            Some(body) => (body.actions, body.resources),
+            None => (None, None),
+        };
+        Self {
+            jti,
+            record: index,
+            actions,
+            resources,
+        }
+    }
+
+    fn scope(&self) -> Result<Scope, Refusal> {
+        let scope = Scope::from_words(self.actions.as_deref(), self.resources.as_deref());
+        scope.map_err(Refusal::Invalid)
+    }
+}
+
+/// On whose behalf it was asked, who began it first: as delegations proved, or as somebody told.
+pub(super) fn acted_for(core: &Core, record: &Record, about: Option<&body::About>) -> Vec<Acting> {
+    let (proven, told) = match about {
+        Some(about) => (
+            about.on_behalf_of.clone(),
+            about.claimed_on_behalf_of.clone(),
+        ),
+        None => match record.kind() {
+            RecordType::Intent => record
+                .expect_body::<body::Intent>()
+                .map(|intent| (intent.on_behalf_of, intent.claimed_on_behalf_of))
+                .unwrap_or_default(),
+            _ => record
+                .expect_body::<body::Decision>()
+                .map(|decision| (decision.on_behalf_of, decision.claimed_on_behalf_of))
+                .unwrap_or_default(),
+        },
+    };
+    if proven.is_empty() {
+        let told = told.into_iter().map(|spiffe_id| Acting {
+            spiffe_id,
+            token: None,
+        });
+        return told.collect();
+    }
+    let proven = proven.into_iter().map(|one| Acting {
+        spiffe_id: one.spiffe_id,
+        token: Some(Token::of(core, one.jti)),
+    });
+    proven.collect()
+}
+
+/// The chain that ends with `last`, each link narrowed as its token is.
+pub(super) fn chain(core: &Core, others: &[Acting], last: &str) -> Result<Chain, Refusal> {
+    let prefix = format!("spiffe://{}/", core.trust_domain);
+    let path = |id: &str| id.strip_prefix(&prefix).unwrap_or(id).to_owned();
+    let Some((first, between)) = others.split_first() else {
+        return Ok(Chain::of(path(last)));
+    };
+    let mut chain = Chain::of(path(&first.spiffe_id));
+    let next = between.iter().map(|one| one.spiffe_id.as_str());
+    for (by, to) in others.iter().zip(next.chain([last])) {
+        let scope = by
+            .token
+            .as_ref()
+            .map_or_else(|| Ok(Scope::default()), Token::scope)?;
+        chain = chain.then(path(to), scope).map_err(Refusal::Invalid)?;
+    }
+    Ok(chain)
+}
+
+/// The links of one access, each with its token.
+pub(super) fn told(links: &[Link], others: &[Acting]) -> Vec<Value> {
+    let each = links.iter().zip(others).map(|(link, by)| {
+        let mut link = json!(link);
+        if let (Some(token), Value::Object(members)) = (&by.token, &mut link) {
+            members.insert("token".to_owned(), json!(token));
+        }
+        link
+    });
+    each.collect()
+}
