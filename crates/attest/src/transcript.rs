@@ -53,6 +53,45 @@ pub fn tee_report_data(spki: &[u8], nonce: &[u8]) -> [u8; 64] {
     data
 }
 
+/// What joins a machine that is one enclave, without a TPM.
+#[derive(Debug, Clone, Copy)]
+pub struct EnclaveJoin<'a> {
+    pub trust_domain: &'a str,
+    /// SPKI of the server.
+    pub server_key: &'a [u8],
+    /// Of the TLS connection that the challenge came over.
+    pub exporter: &'a [u8],
+    /// Of the challenge.
+    pub nonce: &'a [u8],
+    /// What tells this enclave from others of the same code, of its own choice.
+    pub instance: &'a [u8],
+    /// SPKI of the key that was made in the enclave.
+    pub spki: &'a [u8],
+}
+
+impl EnclaveJoin<'_> {
+    /// What its hardware reports, and what the key signs: H("trilith-enclave-join-v1", trust domain, server key, TLS
+    /// exporter, nonce, instance, SPKI), then 32 zeros. A report of it is of this key, this question and this
+    /// connection: no relay can use it, and no other enclave.
+    #[must_use]
+    pub fn report_data(&self) -> [u8; 64] {
+        let digest = digest(&[
+            b"trilith-enclave-join-v1",
+            self.trust_domain.as_bytes(),
+            self.server_key,
+            self.exporter,
+            self.nonce,
+            self.instance,
+            self.spki,
+        ]);
+        let mut data = [0; 64];
+        for (to, from) in data.iter_mut().zip(digest) {
+            *to = from;
+        }
+        data
+    }
+}
+
 fn digest(fields: &[&[u8]]) -> [u8; 32] {
     let mut hash = crypto::Sha256::new();
     for field in fields {
