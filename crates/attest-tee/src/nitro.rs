@@ -223,10 +223,10 @@ fn allowing(document: &Document<'_>) -> String {
         Kind::Enclave => 0,
         Kind::Tpm => 4,
     };
-    let value = document.pcrs.get(&index).map_or_else(
-        || "…".to_owned(),
-        |value| hex::encode(value),
-    );
+    let value = document
+        .pcrs
+        .get(&index)
+        .map_or_else(|| "…".to_owned(), |value| hex::encode(value));
     format!(
         "if it is yours, list it in the references: `[[tee.image]]` with `name` and `pcrs = {{ {index} = \"{value}\" }}`"
     )
