@@ -28,6 +28,7 @@ mod attestor;
 pub mod client;
 mod config;
 pub mod delegate;
+mod enclave;
 mod enforcing;
 mod hardware;
 mod health;
@@ -49,7 +50,9 @@ mod workloads;
 
 pub use device::memory::hide;
 
-pub use config::{AgentConfig, ConfigError, JoinConfig, Paravisor, SealConfig, TeeConfig, Token};
+pub use config::{
+    AgentConfig, ConfigError, EnclaveConfig, JoinConfig, Paravisor, SealConfig, TeeConfig, Token,
+};
 pub use identity::IdentityError;
 pub use join::JoinError;
 pub use node_state::StateError;

@@ -7,7 +7,9 @@ mod tee;
 mod token;
 mod tpm;
 
-pub(crate) use enclave::{Sessions as EnclaveSessions, auth as enclave_auth, again as enclave_again};
+pub(crate) use enclave::{
+    Sessions as EnclaveSessions, again as enclave_again, auth as enclave_auth,
+};
 pub(crate) use limits::Refusals;
 pub(crate) use tee::{
     Offered as TeeOffered, Standing as TeeStanding, required as tee_required, stands as tee_stands,

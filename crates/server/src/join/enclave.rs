@@ -15,8 +15,8 @@ use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use facts::{Finding, Timestamp, names};
-use prove::{NotProved, prove};
 use proto::v1;
+use prove::{NotProved, prove};
 use std::collections::HashMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 

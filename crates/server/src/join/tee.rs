@@ -172,7 +172,8 @@ pub(super) fn judge(
             None => Ok(None),
         };
     };
-    let beside_a_tpm = |one: &&TeeReference| Some(one.kind()) == offered.kind && !one.kind().is_enclave();
+    let beside_a_tpm =
+        |one: &&TeeReference| Some(one.kind()) == offered.kind && !one.kind().is_enclave();
     let Some(reference) = asked.find(beside_a_tpm) else {
         return match required(current, ring) {
             Some(_) => Err(other_kind(current, ring, offered).into()),

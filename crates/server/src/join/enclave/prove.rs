@@ -115,9 +115,14 @@ pub(super) async fn prove(
     let Placed { endorsed, pool, .. } = placed;
     let mut blobs = endorsed.blobs;
     // What the nonce was made of, so that others see that the evidence is no older than that checkpoint.
-    blobs.push(Blob::new("enclave-checkpoint", session.checkpoint.into_bytes()));
+    blobs.push(Blob::new(
+        "enclave-checkpoint",
+        session.checkpoint.into_bytes(),
+    ));
     blobs.push(Blob::new("enclave-random", session.random.to_vec()));
-    let verdict = endorsed.verdict.and(&warranted::by_enclave(&name, &pool, now));
+    let verdict = endorsed
+        .verdict
+        .and(&warranted::by_enclave(&name, &pool, now));
     let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
     let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
     core.put_blobs(blobs.collect()).await?;
@@ -168,10 +173,14 @@ fn within_limits(request: &v1::EnclaveFinishRequest) -> Result<TeeKind, Refusal>
 fn called(kind: TeeKind, placed: &Placed, instance: &[u8]) -> String {
     let facts = &placed.endorsed.verdict.facts;
     let platform = facts.text(names::MACHINE_TEE_PLATFORM).unwrap_or_default();
-    let measured = facts.text(names::MACHINE_TEE_MEASUREMENT).unwrap_or_default();
+    let measured = facts
+        .text(names::MACHINE_TEE_MEASUREMENT)
+        .unwrap_or_default();
     let root = placed.root.as_ref().map(|root| format!("-{root}"));
     let root = root.unwrap_or_default();
-    let plain = platform.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let plain = platform
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-');
     if kind == TeeKind::Nitro && plain && (1..=64).contains(&platform.len()) {
         return format!("{kind}{root}-{platform}");
     }

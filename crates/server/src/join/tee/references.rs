@@ -3,8 +3,8 @@
 use attest_tee::snp::{self, Generation, Policy, Tcb};
 use attest_tee::{Code, Revocation, intel, nitro, sgx, tdx};
 use estate::{
-    GuestPolicyBit, NitroReference, PlatformBit, SgxBy, SgxReference, SnpBy, SnpPolicy, SnpReference, TcbStatus,
-    TdxReference, TeeGeneration, TeeRevocation, TeeRoot,
+    GuestPolicyBit, NitroReference, PlatformBit, SgxBy, SgxReference, SnpBy, SnpPolicy,
+    SnpReference, TcbStatus, TdxReference, TeeGeneration, TeeRevocation, TeeRoot,
 };
 use facts::Finding;
 use std::collections::BTreeSet;
