@@ -75,7 +75,7 @@ pub(crate) fn open(bytes: &CollateralBytes) -> Collateral {
     Collateral::open(bytes, &Roots::intel().unwrap()).unwrap()
 }
 
-fn report_data(quote: &[u8]) -> [u8; 64] {
+pub(crate) fn report_data(quote: &[u8]) -> [u8; 64] {
     match Quote::parse(quote).unwrap().body {
         Body::Td(report) => report.report_data,
         Body::Enclave(report) => report.report_data,
