@@ -715,6 +715,16 @@ mod tests {
         assert_eq!(left(&other_pin, true), (false, false), "another pin");
         assert_eq!(left(&other_pin, false), (false, false));
 
+        // An enclave takes nothing of what its host may have put there but what the server knows it by.
+        let enclave = config("method = \"enclave\"\nenclave = \"nitro\"");
+        for kept in [&put, &without_key] {
+            let mut state = kept.clone();
+            assert!(!doubted(&enclave, &mut state, false));
+            assert!(state.key.0.is_empty() && state.ledger_key.0.is_empty());
+            assert_eq!(state.bundle, StoredBundle::default());
+            assert_eq!(state.join_state, put.join_state);
+        }
+
         // Without a chip the disk is all there is.
         let token = config("method = \"token\"");
         let mut state = other_pin.clone();

@@ -131,6 +131,63 @@ mod tests {
     }
 
     #[test]
+    fn what_an_enclave_reports_is_fixed_and_of_every_field() {
+        let join = EnclaveJoin {
+            trust_domain: "example.org",
+            server_key: b"server",
+            exporter: &[1; 32],
+            nonce: &[2; 32],
+            instance: &[3; 16],
+            spki: b"spki",
+        };
+        let fields: [&[u8]; 7] = [
+            b"trilith-enclave-join-v1",
+            b"example.org",
+            b"server",
+            &[1; 32],
+            &[2; 32],
+            &[3; 16],
+            b"spki",
+        ];
+        let mut bytes = Vec::new();
+        for field in fields {
+            bytes.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+            bytes.extend(field);
+        }
+        let data = join.report_data();
+        assert_eq!(data[..32], crypto::sha256(&bytes));
+        assert_eq!(data[32..], [0; 32]);
+        for other in [
+            EnclaveJoin {
+                trust_domain: "example.com",
+                ..join
+            },
+            EnclaveJoin {
+                server_key: b"other",
+                ..join
+            },
+            EnclaveJoin {
+                exporter: &[9; 32],
+                ..join
+            },
+            EnclaveJoin {
+                nonce: &[9; 32],
+                ..join
+            },
+            EnclaveJoin {
+                instance: &[9; 16],
+                ..join
+            },
+            EnclaveJoin {
+                spki: b"other",
+                ..join
+            },
+        ] {
+            assert_ne!(other.report_data(), data, "{other:?}");
+        }
+    }
+
+    #[test]
     fn what_hardware_reports_is_fixed() {
         let data = tee_report_data(b"spki", &[1; 32]);
         assert_eq!(
