@@ -245,7 +245,19 @@ pub(crate) async fn renew(
     kind: &str,
     show: impl FnOnce(&mut v1::EnclaveFinishRequest, &Asked),
 ) -> Result<Machine, Status> {
-    let (key, link) = (key(), machine.link().await);
+    let key = key();
+    renew_by(machine, id, kind, (Arc::clone(&key), key), show).await
+}
+
+/// As [`renew`], with one key to be certified and another that the hardware speaks of.
+pub(crate) async fn renew_by(
+    machine: &Machine,
+    id: [u8; 16],
+    kind: &str,
+    (key, shown): (Arc<KeyPair>, Arc<KeyPair>),
+    show: impl FnOnce(&mut v1::EnclaveFinishRequest, &Asked),
+) -> Result<Machine, Status> {
+    let link = machine.link().await;
     let spki = key.public_key().spki_der().to_vec();
     let signed = transcript(&[
         b"trilith-renew-v1",
@@ -255,7 +267,7 @@ pub(crate) async fn renew(
         &crypto::sha256(&machine.joined.join_state),
         &spki,
     ]);
-    let (mut finish, asked) = answered(&link, machine.anchors.as_ref(), &key, kind).await;
+    let (mut finish, asked) = answered(&link, machine.anchors.as_ref(), &shown, kind).await;
     show(&mut finish, &asked);
     let request = v1::RenewRequest {
         public_key: spki,
