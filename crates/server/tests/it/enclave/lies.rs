@@ -311,11 +311,13 @@ async fn an_answer_counts_once_on_its_connection_for_the_key_that_is_held() {
     let (mut finish, asked) = answered(&asked_over, anchors.as_ref(), &own, "nitro").await;
     finish.report = honest(&asked);
     let (other, _) = site.link().await;
-    let relayed = JoinClient::new(other.channel).enclave_finish(finish.clone());
-    assert_eq!(finding(&relayed.await.unwrap_err()).code, "JOIN-CHANNEL");
+    let mut relay = JoinClient::new(other.channel);
+    let relayed = relay.enclave_finish(finish.clone()).await;
+    assert_eq!(finding(&relayed.unwrap_err()).code, "JOIN-CHANNEL");
     // The session is spent by that.
-    let late = JoinClient::new(asked_over.channel).enclave_finish(finish);
-    assert_eq!(finding(&late.await.unwrap_err()).code, "JOIN-SESSION");
+    let mut late = JoinClient::new(asked_over.channel);
+    let late = late.enclave_finish(finish).await;
+    assert_eq!(finding(&late.unwrap_err()).code, "JOIN-SESSION");
 
     // What was made for another connection's challenge, with its own nonce put in.
     let (first, anchors) = site.link().await;
