@@ -34,7 +34,7 @@ pub(crate) enum Answered {
 }
 
 impl Attesting {
-    /// Absent for a machine that joins by token: it is never asked.
+    /// Absent for a machine without a TPM: it is never asked.
     pub(crate) fn of(join: &JoinConfig, enforcer: &Arc<Enforcer>) -> Option<Self> {
         match join {
             JoinConfig::Tpm {
@@ -45,7 +45,7 @@ impl Attesting {
                 list: List::of(tpm, ima_list.as_deref()),
                 enforcer: Arc::clone(enforcer),
             }),
-            JoinConfig::Token { .. } => None,
+            JoinConfig::Enclave { .. } | JoinConfig::Token { .. } => None,
         }
     }
 

@@ -130,6 +130,15 @@ pub enum JoinConfig {
         #[schemars(with = "Option<TeeEntry>")]
         tee: Option<TeeConfig>,
     },
+    /// As an enclave, which has no TPM: by what its hardware signs about it. The key stays in the enclave's memory, and
+    /// each start of the agent joins anew.
+    Enclave {
+        enclave: EnclaveConfig,
+        /// Nitro: the security module, by default `/dev/nsm`, or the socket of an emulator. Gramine: the folder of its
+        /// files, by default `/dev/attestation`.
+        #[serde(default)]
+        device: Option<PathBuf>,
+    },
     /// By a one-time token. It proves nothing about the machine, and the facts say so.
     Token {
         /// A file with the token, readable by the agent only; else `TRILITH_JOIN_TOKEN` or `--token`. It is
@@ -137,6 +146,16 @@ pub enum JoinConfig {
         #[serde(default)]
         token_file: Option<PathBuf>,
     },
+}
+
+/// What an enclave is asked through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EnclaveConfig {
+    /// An enclave of AWS Nitro, by its security module.
+    Nitro,
+    /// An enclave of SGX, by Gramine's files.
+    Gramine,
 }
 
 /// Who reports on the hardware of a machine, which then joins with a report or not at all.
@@ -226,6 +245,11 @@ impl std::fmt::Debug for JoinConfig {
                 .field("ima_list", ima_list)
                 .field("event_log", event_log)
                 .field("tee", tee)
+                .finish(),
+            Self::Enclave { enclave, device } => f
+                .debug_struct("Enclave")
+                .field("enclave", enclave)
+                .field("device", device)
                 .finish(),
             Self::Token { token_file } => f
                 .debug_struct("Token")
@@ -377,9 +401,12 @@ impl AgentConfig {
         schemars::schema_for!(Self).to_value()
     }
 
-    /// Whether this machine can prove itself anew: by its TPM, or by a token that is there.
+    /// Whether this machine can prove itself anew: by its hardware, or by a token that is there.
     pub(crate) fn can_join_again(&self) -> bool {
-        matches!(self.join, JoinConfig::Tpm { .. }) || self.token(true).is_ok()
+        match self.join {
+            JoinConfig::Tpm { .. } | JoinConfig::Enclave { .. } => true,
+            JoinConfig::Token { .. } => self.token(true).is_ok(),
+        }
     }
 
     /// The token to join by: the one given before the file. To join again, the file before the one given,
@@ -387,7 +414,7 @@ impl AgentConfig {
     pub(crate) fn token(&self, again: bool) -> Result<Zeroizing<String>, ConfigError> {
         let file = match &self.join {
             JoinConfig::Token { token_file } => token_file.as_deref(),
-            JoinConfig::Tpm { .. } => None,
+            JoinConfig::Tpm { .. } | JoinConfig::Enclave { .. } => None,
         };
         let token = match (&self.token_given, file) {
             (Some(given), Some(path)) if again => {

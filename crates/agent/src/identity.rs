@@ -4,6 +4,7 @@
 //! [`Identity::bundle`].
 
 use crate::config::{AgentConfig, JoinConfig};
+use crate::enclave::Enclave;
 use crate::join::{self, Before, Beside, JoinError, Node, refused};
 use crate::measured::List;
 use crate::node_state::{
@@ -91,8 +92,8 @@ impl Identity {
         trust_domain: &TrustDomain,
         shared: &Arc<Shared>,
     ) -> Result<Arc<Self>, IdentityError> {
-        let by_tpm = matches!(config.join, JoinConfig::Tpm { .. });
-        let directory = StateDir::open(&config.data_dir)?.vouched(by_tpm);
+        let by_token = matches!(config.join, JoinConfig::Token { .. });
+        let directory = StateDir::open(&config.data_dir)?.vouched(!by_token);
         let loaded = directory.load()?;
         let sealed = matches!(loaded, Kept::Sealed(_));
         let kept = match loaded {
@@ -282,10 +283,13 @@ async fn resume(
 /// leaves none there: somebody else has put it there. Such a state, and one for another pin than the configured,
 /// says what the node has asked for and nothing of whom to trust.
 fn doubted(config: &AgentConfig, state: &mut NodeState, sealed: bool) -> bool {
-    if matches!(config.join, JoinConfig::Token { .. }) {
-        return true;
-    }
-    let anchored = state.pin == config.pin && (sealed || state.key.0.is_empty());
+    let enclave = match config.join {
+        JoinConfig::Token { .. } => return true,
+        JoinConfig::Tpm { .. } => false,
+        // Whatever an enclave finds on a disk its host may have put there: the pin in what was measured decides.
+        JoinConfig::Enclave { .. } => true,
+    };
+    let anchored = !enclave && state.pin == config.pin && (sealed || state.key.0.is_empty());
     if !sealed || !anchored {
         state.key = Blob::default();
         if let Some(renewal) = &mut state.renewal {
@@ -518,7 +522,7 @@ impl Renewal {
             spki,
         );
         let tpm = match &self.config.join {
-            JoinConfig::Token { .. } => None,
+            JoinConfig::Token { .. } | JoinConfig::Enclave { .. } => None,
             JoinConfig::Tpm {
                 tpm,
                 ima_list,
@@ -537,6 +541,14 @@ impl Renewal {
                 Some(evidence)
             }
         };
+        let enclave = match Enclave::of(&self.config.join) {
+            None => None,
+            Some(enclave) => {
+                let (domain, instance) = (&identity.trust_domain, identity.directory.instance());
+                let evidence = enclave.evidence(domain, &link, bundles.as_ref(), instance, &key);
+                Some(evidence.await?)
+            }
+        };
         let request = v1::RenewRequest {
             public_key: spki.to_vec(),
             join_state: state.join_state.0.clone(),
@@ -544,6 +556,7 @@ impl Renewal {
             renewal_id: pending.id.0.clone(),
             proof: key.sign(&signed)?,
             tpm,
+            enclave,
         };
         let joined = NodeClient::new(link.channel)
             .renew(request)
@@ -710,6 +723,16 @@ mod tests {
         assert_eq!(left(&put, false), (false, false), "a key in the clear");
         assert_eq!(left(&other_pin, true), (false, false), "another pin");
         assert_eq!(left(&other_pin, false), (false, false));
+
+        // An enclave takes nothing of what its host may have put there but what the server knows it by.
+        let enclave = config("method = \"enclave\"\nenclave = \"nitro\"");
+        for kept in [&put, &without_key] {
+            let mut state = kept.clone();
+            assert!(!doubted(&enclave, &mut state, false));
+            assert!(state.key.0.is_empty() && state.ledger_key.0.is_empty());
+            assert_eq!(state.bundle, StoredBundle::default());
+            assert_eq!(state.join_state, put.join_state);
+        }
 
         // Without a chip the disk is all there is.
         let token = config("method = \"token\"");

@@ -2,6 +2,7 @@
 
 use crate::ConfigError;
 use crate::config::{AgentConfig, JoinConfig, TeeConfig};
+use crate::enclave::Enclave;
 use crate::hardware::{self, Hardware};
 use crate::measured::List;
 use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
@@ -110,7 +111,14 @@ pub(crate) async fn join(
         Arc::clone(&bundles),
     )
     .await?;
+    if let Some(enclave) = Enclave::of(&config.join) {
+        let server = (trust_domain, bundles.as_ref());
+        let before = (directory, kept);
+        return by_enclave(config, &enclave, link, server, before, ledger_key).await;
+    }
     match &config.join {
+        // Above.
+        JoinConfig::Enclave { .. } => Err(JoinError::Answer("there is no enclave")),
         JoinConfig::Token { .. } => {
             let token = config.token(kept.is_some())?;
             let fresh = || fresh_key().and_then(|key| Ok(Blob(key.to_pkcs8()?.to_vec())));
@@ -158,6 +166,38 @@ pub(crate) async fn join(
             })
         }
     }
+}
+
+/// What the node has, once an enclave has answered over `link`.
+async fn by_enclave(
+    config: &AgentConfig,
+    enclave: &Enclave,
+    link: Link,
+    (trust_domain, bundles): (&TrustDomain, &dyn BundleSource),
+    (directory, kept): (&StateDir, Option<(Blob, Blob)>),
+    ledger_key: Blob,
+) -> Result<Node, JoinError> {
+    let key = Arc::new(fresh_key()?);
+    let instance = directory.instance();
+    let evidence = enclave.evidence(trust_domain, &link, bundles, instance, &key);
+    let mut finish = evidence.await?;
+    if let Some((join_state, renewal_id)) = kept {
+        finish.join_state.clone_from(&join_state.0);
+        finish.renewal_id.clone_from(&renewal_id.0);
+    }
+    let joined = JoinClient::new(link.channel)
+        .enclave_finish(finish)
+        .await
+        .map_err(|status| refused("Join.EnclaveFinish", &status))?
+        .into_inner();
+    // Kept in memory alone.
+    let stored = Blob(key.to_pkcs8()?.to_vec());
+    let state = node_state(config, ledger_key, stored, joined)?;
+    Ok(Node {
+        state,
+        key,
+        approvals: Vec::new(),
+    })
 }
 
 fn fresh_key() -> Result<KeyPair, crypto::Error> {

@@ -28,6 +28,7 @@ mod attestor;
 pub mod client;
 mod config;
 pub mod delegate;
+mod enclave;
 mod enforcing;
 mod hardware;
 mod health;
@@ -51,7 +52,8 @@ mod workloads;
 pub use device::memory::hide;
 
 pub use config::{
-    AgentConfig, ConfigError, JoinConfig, Paravisor, SealConfig, TeeConfig, Token, WitnessesConfig,
+    AgentConfig, ConfigError, EnclaveConfig, JoinConfig, Paravisor, SealConfig, TeeConfig, Token,
+    WitnessesConfig,
 };
 pub use identity::IdentityError;
 pub use join::JoinError;

@@ -178,8 +178,9 @@ struct Version {
 pub(crate) struct StateDir {
     path: PathBuf,
     _lock: File,
-    /// Of a machine with a TPM: keys are kept sealed or not at all.
+    /// Of a machine with a TPM, or an enclave: keys are kept sealed or not at all.
     vouched: bool,
+    instance: [u8; 16],
     seal: Mutex<Held>,
 }
 
@@ -240,14 +241,20 @@ impl StateDir {
             path: path.to_owned(),
             _lock: lock,
             vouched: false,
+            instance: crypto::random(),
             seal: Mutex::default(),
         })
     }
 
-    /// As it is of a machine whose TPM vouches for keys in memory.
-    pub(crate) fn vouched(mut self, by_tpm: bool) -> Self {
-        self.vouched = by_tpm;
+    /// As it is of a machine whose TPM, or of an enclave whose hardware, vouches for keys in memory.
+    pub(crate) fn vouched(mut self, by_hardware: bool) -> Self {
+        self.vouched = by_hardware;
         self
+    }
+
+    /// What tells this run of the agent from others; on no disk.
+    pub(crate) const fn instance(&self) -> &[u8; 16] {
+        &self.instance
     }
 
     pub(crate) fn load(&self) -> Result<Kept, StateError> {

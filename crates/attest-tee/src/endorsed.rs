@@ -3,6 +3,10 @@
 //! Nothing is fetched. That nothing endorses evidence is told apart from evidence that is bad: the first is
 //! mended at the verifier.
 
+mod enclave;
+
+pub use enclave::{nitro_enclave, sgx};
+
 use crate::allow::to_fetch;
 use crate::azure::{self, Hcl};
 use crate::intel::{self, Ca, Collateral, CollateralBytes};
@@ -51,6 +55,16 @@ impl Endorsed {
     /// that is no vendor's. A refused one stays as it is.
     #[must_use]
     pub fn resting_on(self, root: &str, most: Source, key: &PublicKey, now: Timestamp) -> Self {
+        let mut facts = FactSet::new();
+        let key = hex::encode(&key.spki_sha256());
+        facts.state(names::MACHINE_TEE_AK, key, most, now);
+        self.below(root, most, now)
+            .and(&facts::Affirmed::by(&WARRANT, facts))
+    }
+
+    /// As [`Endorsed::resting_on`], of evidence that speaks for no TPM.
+    #[must_use]
+    pub fn below(self, root: &str, most: Source, now: Timestamp) -> Self {
         if self.verdict.outcome() == Outcome::Refused {
             return self;
         }
@@ -63,8 +77,6 @@ impl Endorsed {
                 ..fact.clone()
             })
             .collect();
-        let key = hex::encode(&key.spki_sha256());
-        facts.state(names::MACHINE_TEE_AK, key, most, now);
         facts.state(names::MACHINE_TEE_ROOT, root, Source::Verified, now);
         Self {
             verdict: Verdict::affirmed(&WARRANT, facts, said.evidence),
@@ -270,7 +282,8 @@ pub fn tdx(
             .map(|log| Blob::new("ccel", log.to_vec())),
     );
     let now = expected.now;
-    let collateral = match endorsing(evidence.quote, bundle, &references.roots, now, &mut blobs) {
+    let quote = (true, evidence.quote);
+    let collateral = match endorsing(quote, bundle, &references.roots, now, &mut blobs) {
         Ok(collateral) => collateral,
         Err(findings) => return Endorsed::refused(findings, blobs),
     };
@@ -304,7 +317,7 @@ pub fn azure_tdx(
         return (Endorsed::refused(vec![finding], blobs), None);
     }
     let roots = &references.roots;
-    let collateral = match endorsing(quote, bundle, roots, now, &mut blobs) {
+    let collateral = match endorsing((true, quote), bundle, roots, now, &mut blobs) {
         Ok(collateral) => collateral,
         Err(findings) => return (Endorsed::refused(findings, blobs), None),
     };
@@ -326,33 +339,39 @@ pub fn azure_tdx(
     (Endorsed { verdict, blobs }, judged.ak)
 }
 
-/// The collateral of the platform that made `quote`, which is among `blobs` then.
+/// The collateral of the platform that made `quote`, which is among `blobs` then: of a trust domain, or else of an
+/// enclave.
 fn endorsing(
-    quote: &[u8],
+    (tdx, quote): (bool, &[u8]),
     bundle: &Bundle,
     roots: &intel::Roots,
     now: Timestamp,
     blobs: &mut Vec<Blob<'static>>,
 ) -> Result<Collateral, Vec<Finding>> {
     let pck = intel::platform(quote, roots, now)?;
-    let Some(bytes) = bundle.collateral(true, pck.fmspc, pck.ca) else {
+    let (kind, kept) = if tdx {
+        ("TDX", "tdx-collateral")
+    } else {
+        ("SGX", "sgx-collateral")
+    };
+    let Some(bytes) = bundle.collateral(tdx, pck.fmspc, pck.ca) else {
         let finding = Finding::new(
             "TEE-ENDORSEMENT-MISSING",
             "there is no collateral of the platform that made the quote",
         )
         .expected(format!(
-            "collateral for TDX of FMSPC {}, authority {}, in the bundle of endorsements",
+            "collateral for {kind} of FMSPC {}, authority {}, in the bundle of endorsements",
             hex::encode(&pck.fmspc),
             pck.ca.word(),
         ))
         .observed("none")
         .next(to_fetch(
             "Intel's PCS",
-            &Artefact::of_platform(true, pck.fmspc, pck.ca),
+            &Artefact::of_platform(tdx, pck.fmspc, pck.ca),
         ));
         return Err(vec![finding]);
     };
-    let kept = Blob::new("tdx-collateral", collateral(bytes, pck.fmspc, pck.ca));
+    let kept = Blob::new(kept, collateral(tdx, bytes, pck.fmspc, pck.ca));
     blobs.push(kept);
     let again = Artefact::of_platform(true, pck.fmspc, pck.ca);
     Collateral::open(bytes, roots)
@@ -389,12 +408,12 @@ fn accepted(references: &snp::References) -> Vec<snp::Generation> {
 }
 
 /// A bundle with nothing but this collateral.
-fn collateral(bytes: &CollateralBytes, fmspc: [u8; 6], ca: Ca) -> Vec<u8> {
+fn collateral(tdx: bool, bytes: &CollateralBytes, fmspc: [u8; 6], ca: Ca) -> Vec<u8> {
     let base64 = crypto::base64::encode;
     serde_json::json!({
         "version": 1,
         "intel": [{
-            "tee": "tdx",
+            "tee": if tdx { "tdx" } else { "sgx" },
             "fmspc": hex::encode(&fmspc),
             "ca": ca.word(),
             "tcb_info": bytes.tcb_info,

@@ -18,6 +18,14 @@ use crypto::hex;
 use facts::{FactSet, Finding, Source, Timestamp, names};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Those of an enclave that are stated beside PCR 0 and 8.
+const REGISTERS: [(u8, &str); 4] = [
+    (1, names::MACHINE_TEE_PCR1),
+    (2, names::MACHINE_TEE_PCR2),
+    (3, names::MACHINE_TEE_PCR3),
+    (4, names::MACHINE_TEE_PCR4),
+];
+
 /// How far the hypervisor's clock may be ahead of ours, in seconds.
 const SKEW: u64 = 60;
 
@@ -165,6 +173,10 @@ fn recognise<'a>(
         |image| &image.name,
         is_it,
         |expected| {
+            let (expected, observed) = match code {
+                Code::Listed(images) => nearest(document, images, expected),
+                Code::LeftToPolicy => (expected, String::new()),
+            };
             let asked = match code {
                 Code::Listed(images) => {
                     let images = images.iter();
@@ -174,17 +186,44 @@ fn recognise<'a>(
                 }
                 Code::LeftToPolicy => BTreeSet::new(),
             };
-            let measured: Vec<_> = document
-                .pcrs
-                .iter()
-                .filter(|(_, value)| **value != [0; 48])
-                .map(|(index, value)| format!("PCR{index} {}", hex::encode(value)))
-                .collect();
             Finding::new("TEE-NITRO-IMAGE", "what runs is no image that is listed")
                 .expected(expected)
-                .observed(measured.join(", "))
+                .observed(observed)
                 .next(allow::registers(&document.pcrs, &asked))
         },
+    )
+}
+
+/// How far what runs is from the image that it is nearest to: the registers that differ, as listed and as they are.
+fn nearest(document: &Document<'_>, images: &[Image], names: String) -> (String, String) {
+    let shown = |index: u8| match document.pcrs.get(&index) {
+        Some(value) => format!("PCR {index} {}", hex::encode(value)),
+        None => format!("no PCR {index}"),
+    };
+    let differing = |image: &Image| -> Vec<(u8, [u8; 48])> {
+        let listed = image.pcrs.iter();
+        listed
+            .filter(|(index, value)| document.pcrs.get(index) != Some(value))
+            .map(|(index, value)| (*index, *value))
+            .collect()
+    };
+    let listed = images.iter().filter(|image| !image.pcrs.is_empty());
+    let nearest = listed
+        .map(|image| (image, differing(image)))
+        .min_by_key(|(_, differing)| differing.len());
+    let Some((image, differing)) = nearest else {
+        let set = document.pcrs.iter().filter(|(_, value)| **value != [0; 48]);
+        let set: Vec<_> = set.map(|(index, _)| shown(*index)).collect();
+        return (names, set.join(", "));
+    };
+    let listed = differing
+        .iter()
+        .map(|(index, value)| format!("PCR {index} {}", hex::encode(value)));
+    let listed: Vec<_> = listed.collect();
+    let is: Vec<_> = differing.iter().map(|(index, _)| shown(*index)).collect();
+    (
+        format!("{names}; of {}: {}", image.name, listed.join(", ")),
+        is.join(", "),
     )
 }
 
@@ -209,6 +248,13 @@ fn statement(document: &Document<'_>, image: &Recognised<'_>, now: Timestamp) ->
     }
     if let Some(signer) = signer.and_then(register) {
         state(names::MACHINE_TEE_SIGNER, signer.into());
+    }
+    if document.kind == Kind::Enclave {
+        for (index, name) in REGISTERS {
+            if let Some(value) = register(index) {
+                state(name, value.into());
+            }
+        }
     }
     if let Some(image) = image.name() {
         state(names::MACHINE_TEE_IMAGE, image.into());

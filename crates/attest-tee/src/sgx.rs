@@ -140,7 +140,12 @@ fn recognise<'a>(report: &EnclaveReport, code: &'a Code<Image>) -> Result<Recogn
                     report.product_id,
                     report.svn
                 ))
-                .next("list its measurement or its signer in the references, if it is yours")
+                .next(format!(
+                    "if it is yours, list it in the references: `[[tee.image]]` with `name` and `mrenclave = \"{}\"`, \
+                     or with `mrsigner`, `product` and a `minimum_svn` of at most {}",
+                    hex::encode(&report.mr_enclave),
+                    report.svn
+                ))
         },
     )
 }
@@ -159,6 +164,10 @@ fn statement(report: &EnclaveReport, image: &Recognised<'_>, now: Timestamp) -> 
         hex::encode(&report.mr_signer).into(),
     );
     state(names::MACHINE_TEE_SVN, u32::from(report.svn).into());
+    state(
+        names::MACHINE_TEE_PRODUCT,
+        u32::from(report.product_id).into(),
+    );
     if let Some(image) = image.name() {
         state(names::MACHINE_TEE_IMAGE, image.into());
     }

@@ -53,6 +53,45 @@ pub fn tee_report_data(spki: &[u8], nonce: &[u8]) -> [u8; 64] {
     data
 }
 
+/// What joins a machine that is one enclave, without a TPM.
+#[derive(Debug, Clone, Copy)]
+pub struct EnclaveJoin<'a> {
+    pub trust_domain: &'a str,
+    /// SPKI of the server.
+    pub server_key: &'a [u8],
+    /// Of the TLS connection that the challenge came over.
+    pub exporter: &'a [u8],
+    /// Of the challenge.
+    pub nonce: &'a [u8],
+    /// What tells this enclave from others of the same code, of its own choice.
+    pub instance: &'a [u8],
+    /// SPKI of the key that was made in the enclave.
+    pub spki: &'a [u8],
+}
+
+impl EnclaveJoin<'_> {
+    /// What its hardware reports, and what the key signs: H("trilith-enclave-join-v1", trust domain, server key, TLS
+    /// exporter, nonce, instance, SPKI), then 32 zeros. A report of it is of this key, this question and this
+    /// connection: no relay can use it, and no other enclave.
+    #[must_use]
+    pub fn report_data(&self) -> [u8; 64] {
+        let digest = digest(&[
+            b"trilith-enclave-join-v1",
+            self.trust_domain.as_bytes(),
+            self.server_key,
+            self.exporter,
+            self.nonce,
+            self.instance,
+            self.spki,
+        ]);
+        let mut data = [0; 64];
+        for (to, from) in data.iter_mut().zip(digest) {
+            *to = from;
+        }
+        data
+    }
+}
+
 fn digest(fields: &[&[u8]]) -> [u8; 32] {
     let mut hash = crypto::Sha256::new();
     for field in fields {
@@ -89,6 +128,63 @@ mod tests {
             token_join("example.org", &[1; 32], &token, b"spki"),
             crypto::sha256(&bytes)
         );
+    }
+
+    #[test]
+    fn what_an_enclave_reports_is_fixed_and_of_every_field() {
+        let join = EnclaveJoin {
+            trust_domain: "example.org",
+            server_key: b"server",
+            exporter: &[1; 32],
+            nonce: &[2; 32],
+            instance: &[3; 16],
+            spki: b"spki",
+        };
+        let fields: [&[u8]; 7] = [
+            b"trilith-enclave-join-v1",
+            b"example.org",
+            b"server",
+            &[1; 32],
+            &[2; 32],
+            &[3; 16],
+            b"spki",
+        ];
+        let mut bytes = Vec::new();
+        for field in fields {
+            bytes.extend(u32::try_from(field.len()).unwrap().to_be_bytes());
+            bytes.extend(field);
+        }
+        let data = join.report_data();
+        assert_eq!(data[..32], crypto::sha256(&bytes));
+        assert_eq!(data[32..], [0; 32]);
+        for other in [
+            EnclaveJoin {
+                trust_domain: "example.com",
+                ..join
+            },
+            EnclaveJoin {
+                server_key: b"other",
+                ..join
+            },
+            EnclaveJoin {
+                exporter: &[9; 32],
+                ..join
+            },
+            EnclaveJoin {
+                nonce: &[9; 32],
+                ..join
+            },
+            EnclaveJoin {
+                instance: &[9; 16],
+                ..join
+            },
+            EnclaveJoin {
+                spki: b"other",
+                ..join
+            },
+        ] {
+            assert_ne!(other.report_data(), data, "{other:?}");
+        }
     }
 
     #[test]

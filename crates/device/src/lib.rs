@@ -1,5 +1,5 @@
-//! The machine side: the TPM's transport and commands, reports of confidential hardware, processes by pidfd,
-//! Merkle trees of files.
+//! The machine side: the TPM's transport and commands, reports of confidential hardware and of
+//! enclaves, processes by pidfd, Merkle trees of files.
 //!
 //! Collects evidence and judges none of it: verifiers live in the `attest*` crates. The only crate
 //! in which `unsafe` may appear.
@@ -16,8 +16,10 @@
 )]
 
 pub mod azure;
+pub mod gramine;
 pub mod memory;
 pub mod nitro;
+pub mod nsm;
 pub mod process;
 pub mod tpm;
 pub mod tsm;

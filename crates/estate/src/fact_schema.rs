@@ -47,6 +47,7 @@ fn type_of(name: &str) -> Option<Type> {
         | names::MACHINE_IMA_VIOLATIONS
         | names::MACHINE_TEE_VERSION
         | names::MACHINE_TEE_SVN
+        | names::MACHINE_TEE_PRODUCT
         | names::MACHINE_TEE_VMPL
         | names::MACHINE_TEE_TCB_EVALUATION
         | names::MACHINE_TEE_TCB_FMC

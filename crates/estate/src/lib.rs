@@ -99,8 +99,9 @@ pub use lint::rings::unknown_rings;
 pub use lint::{Annotated, Means, Remark, Severity};
 pub use model::{
     CodeReference, Column, Delegation, Enforcement, Identity, Login, Machine, NitroImage,
-    NitroReference, Party, References, Resource, Scope, Settings, SnpBy, SnpImage, SnpPolicy,
-    SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
+    NitroReference, Party, References, Resource, Scope, Settings, SgxBy, SgxImage, SgxReference,
+    SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference, TeeReference,
+    TeeRoot, TeeTerms, TpmRoot,
 };
 pub use problem::Problem;
 pub use regardless::Regardless;

@@ -6,12 +6,12 @@ mod tee;
 pub(crate) use delegation::Granted;
 pub use delegation::{Delegation, Login, Party, Scope};
 pub use tee::{
-    NitroImage, NitroReference, SnpBy, SnpImage, SnpPolicy, SnpReference, TdxImage, TdxReference,
-    TeeReference, TeeRoot, TeeTerms,
+    NitroImage, NitroReference, SgxBy, SgxImage, SgxReference, SnpBy, SnpImage, SnpPolicy,
+    SnpReference, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms,
 };
 
 use crate::administrator::Administrator;
-use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode};
+use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode, TeeKind};
 use crate::resource::ResourceRef;
 use crate::template::{Templates, has_placeholder};
 use facts::Value;
@@ -202,6 +202,12 @@ impl References {
     pub fn enforcement_of(&self, ring: &str) -> Option<&Enforcement> {
         let of = |ring: &str| self.enforcement.iter().find(|one| one.rings.contains(ring));
         of(ring).or_else(|| of(references::ALL_RINGS))
+    }
+
+    /// What enclaves of `kind` have to show, of every pool: the one that they show places them.
+    pub fn enclaves(&self, kind: TeeKind) -> impl Iterator<Item = &TeeReference> {
+        let of = move |tee: &&TeeReference| kind.is_enclave() && tee.kind() == kind;
+        self.tees.iter().filter(of)
     }
 
     /// What machines of `pool` have to show of confidential hardware: one of each kind at most.

@@ -2,7 +2,7 @@
 
 pub const MACHINE_NAME: &str = "machine.name";
 pub const MACHINE_POOL: &str = "machine.pool";
-/// How the machine joined: `tpm` or `token`.
+/// How the machine joined: `tpm`, `enclave` (by what a confidential machine without a TPM shows) or `token`.
 pub const MACHINE_JOIN: &str = "machine.join";
 /// `emulated`, `cloud` (a cloud's word), `tee` (inside a trusted execution environment) or `unknown`.
 pub const MACHINE_TPM_KIND: &str = "machine.tpm.kind";
@@ -79,7 +79,8 @@ pub const MACHINE_IMA_STATE: &str = "machine.ima.state";
 pub const MACHINE_IMA_ENTRIES: &str = "machine.ima.entries";
 /// How many of them are violations: files that changed while they were measured.
 pub const MACHINE_IMA_VIOLATIONS: &str = "machine.ima.violations";
-/// Where the machine's identity key lives: `tpm`, `memory` or `memory-vouched-by-tpm`.
+/// Where the machine's identity key lives: `tpm`, `memory`, `memory-vouched-by-tpm` or `memory-of-enclave`, which the
+/// hardware vouches for.
 pub const MACHINE_KEY: &str = "machine.key";
 
 /// `sev-snp`, `tdx`, `sgx`, `nitro` or `nitro-tpm`; `azure-snp` or `azure-tdx` of a paravisor on either.
@@ -100,6 +101,8 @@ pub const MACHINE_TEE_SIGNER: &str = "machine.tee.signer";
 pub const MACHINE_TEE_AUTHOR: &str = "machine.tee.author";
 /// The version number that the image's owner gave it: guest SVN, ISVSVN.
 pub const MACHINE_TEE_SVN: &str = "machine.tee.svn";
+/// The number that its signer gave an enclave of SGX: ISVPRODID.
+pub const MACHINE_TEE_PRODUCT: &str = "machine.tee.product";
 /// What the host passed at launch, lower-case hex: HOST_DATA, MRCONFIGID.
 pub const MACHINE_TEE_HOST_DATA: &str = "machine.tee.host_data";
 /// Privilege level of SEV-SNP that asked; 0 is the highest.
@@ -121,6 +124,12 @@ pub const MACHINE_TEE_RTMR0: &str = "machine.tee.rtmr0";
 pub const MACHINE_TEE_RTMR1: &str = "machine.tee.rtmr1";
 pub const MACHINE_TEE_RTMR2: &str = "machine.tee.rtmr2";
 pub const MACHINE_TEE_RTMR3: &str = "machine.tee.rtmr3";
+/// Registers of a Nitro enclave, lower-case hex: kernel and boot, application, the role and the id of its parent
+/// instance. PCR 0 is `machine.tee.measurement`, PCR 8 `machine.tee.signer`.
+pub const MACHINE_TEE_PCR1: &str = "machine.tee.pcr1";
+pub const MACHINE_TEE_PCR2: &str = "machine.tee.pcr2";
+pub const MACHINE_TEE_PCR3: &str = "machine.tee.pcr3";
+pub const MACHINE_TEE_PCR4: &str = "machine.tee.pcr4";
 /// How it is known that a NitroTPM's document is of the TPM that answered: `quote` where that TPM quotes the document's
 /// registers of SHA-384, `event-log` where its log amounts to them, `key` where the document carries its key alone.
 pub const MACHINE_TEE_TPM_BOUND: &str = "machine.tee.tpm_bound";
@@ -298,6 +307,7 @@ pub const ALL: &[&str] = &[
     MACHINE_TEE_SIGNER,
     MACHINE_TEE_AUTHOR,
     MACHINE_TEE_SVN,
+    MACHINE_TEE_PRODUCT,
     MACHINE_TEE_HOST_DATA,
     MACHINE_TEE_VMPL,
     MACHINE_TEE_PLATFORM,
@@ -310,6 +320,10 @@ pub const ALL: &[&str] = &[
     MACHINE_TEE_RTMR1,
     MACHINE_TEE_RTMR2,
     MACHINE_TEE_RTMR3,
+    MACHINE_TEE_PCR1,
+    MACHINE_TEE_PCR2,
+    MACHINE_TEE_PCR3,
+    MACHINE_TEE_PCR4,
     MACHINE_TEE_TPM_BOUND,
     MACHINE_TEE_BOOT_STATE,
     MACHINE_TEE_BOOT_SECURE_BOOT,

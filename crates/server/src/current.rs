@@ -183,7 +183,7 @@ impl Current {
     pub(crate) fn placed<'a>(&self, facts: &'a Affirmed) -> Cow<'a, Affirmed> {
         let references = self.estate.references();
         let Some(known) = chip::fact(facts) else {
-            // It joined by token, which shows nothing of hardware.
+            // It joined by token, which shows nothing of hardware; or it is an enclave, whose pool asks for just that.
             let ring = facts.text(names::MACHINE_POOL).unwrap_or_default();
             return match tee_stands(references, ring, facts) {
                 TeeStanding::Good => Cow::Borrowed(facts),

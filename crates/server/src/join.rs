@@ -1,11 +1,15 @@
 //! First contact: a machine without identity proves what it is, by token or by TPM, and becomes a node.
 
 pub(crate) mod chip;
+mod enclave;
 mod limits;
 mod tee;
 mod token;
 mod tpm;
 
+pub(crate) use enclave::{
+    Sessions as EnclaveSessions, again as enclave_again, auth as enclave_auth,
+};
 pub(crate) use limits::Refusals;
 pub(crate) use tee::{
     Offered as TeeOffered, Standing as TeeStanding, required as tee_required, stands as tee_stands,
@@ -44,6 +48,7 @@ pub(crate) struct Joins {
     limits: Mutex<JoinLimits>,
     pub(crate) refusals: Mutex<Refusals<&'static str>>,
     pub(crate) sessions: Mutex<Sessions>,
+    pub(crate) enclaves: Mutex<EnclaveSessions>,
 }
 
 /// The service that anybody may call.
@@ -87,6 +92,24 @@ impl Join for JoinService {
         let peer = admit(&self.0, &request)?;
         let joined = tpm::join(&self.0, &peer, request.into_inner()).await;
         answer(&self.0, "tpm", joined)
+    }
+
+    async fn enclave_challenge(
+        &self,
+        request: Request<v1::EnclaveChallengeRequest>,
+    ) -> Result<Response<v1::EnclaveChallenge>, Status> {
+        let peer = admit(&self.0, &request)?;
+        let challenge = enclave::challenge(&self.0, &peer);
+        answer(&self.0, "enclave", challenge)
+    }
+
+    async fn enclave_finish(
+        &self,
+        request: Request<v1::EnclaveFinishRequest>,
+    ) -> Result<Response<v1::Joined>, Status> {
+        let peer = admit(&self.0, &request)?;
+        let joined = enclave::join(&self.0, &peer, request.into_inner()).await;
+        answer(&self.0, "enclave", joined)
     }
 
     async fn approvals(

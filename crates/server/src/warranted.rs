@@ -19,6 +19,17 @@ const TOKEN: Warrant = Warrant::of(
     ],
 );
 
+/// An enclave that speaks for itself, and the key that was made in it.
+const ENCLAVE: Warrant = Warrant::of(
+    Source::Verified,
+    &[
+        names::MACHINE_JOIN,
+        names::MACHINE_NAME,
+        names::MACHINE_POOL,
+        names::MACHINE_KEY,
+    ],
+);
+
 /// What the estate calls a machine.
 const PLACE: Warrant = Warrant::of(
     Source::Verified,
@@ -81,6 +92,21 @@ pub(crate) fn seen_again(known: &Affirmed, now: Timestamp) -> Verdict {
         facts.state(&fact.name, fact.value.clone(), Source::Verified, now);
     }
     Verdict::affirmed(&TOKEN, facts, Vec::new())
+}
+
+/// An enclave whose evidence is affirmed, and bound to the key that it joins with: what it is called, and the pool
+/// whose image it is.
+pub(crate) fn by_enclave(name: &str, pool: &str, now: Timestamp) -> Affirmed {
+    let mut facts = FactSet::new();
+    for (fact, value) in [
+        (names::MACHINE_JOIN, "enclave"),
+        (names::MACHINE_NAME, name),
+        (names::MACHINE_POOL, pool),
+        (names::MACHINE_KEY, "memory-of-enclave"),
+    ] {
+        facts.state(fact, value, Source::Verified, now);
+    }
+    Affirmed::by(&ENCLAVE, facts)
 }
 
 /// What the estate calls a machine whose key is known, and its pool.

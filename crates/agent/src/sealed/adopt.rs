@@ -41,7 +41,7 @@ impl Sealing {
     pub(crate) fn of(config: &AgentConfig, trust_domain: &TrustDomain) -> Self {
         let address = match &config.join {
             JoinConfig::Tpm { tpm, .. } if config.seal != SealConfig::Off => Some(tpm.clone()),
-            JoinConfig::Tpm { .. } | JoinConfig::Token { .. } => None,
+            JoinConfig::Tpm { .. } | JoinConfig::Enclave { .. } | JoinConfig::Token { .. } => None,
         };
         Self {
             trust_domain: trust_domain.clone(),

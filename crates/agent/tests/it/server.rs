@@ -374,6 +374,20 @@ impl Join for State {
         Ok(Response::new(self.joined(&request.session_key, 1)))
     }
 
+    async fn enclave_challenge(
+        &self,
+        _request: Request<v1::EnclaveChallengeRequest>,
+    ) -> Result<Response<v1::EnclaveChallenge>, Status> {
+        Err(Status::unimplemented("these machines are no enclaves"))
+    }
+
+    async fn enclave_finish(
+        &self,
+        _request: Request<v1::EnclaveFinishRequest>,
+    ) -> Result<Response<v1::Joined>, Status> {
+        Err(Status::unimplemented("these machines are no enclaves"))
+    }
+
     async fn approvals(
         &self,
         _request: Request<v1::ApprovalsRequest>,

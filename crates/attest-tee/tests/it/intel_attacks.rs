@@ -28,6 +28,7 @@ fn good_platforms_are_affirmed() {
         machine.tee.kind = sgx
         machine.tee.measurement = ececec… 32 bytes
         machine.tee.platform = bbbbbb… 16 bytes
+        machine.tee.product = 7
         machine.tee.revocation = checked
         machine.tee.signer = 515151… 32 bytes
         machine.tee.svn = 9

@@ -75,7 +75,7 @@ pub(crate) fn open(bytes: &CollateralBytes) -> Collateral {
     Collateral::open(bytes, &Roots::intel().unwrap()).unwrap()
 }
 
-fn report_data(quote: &[u8]) -> [u8; 64] {
+pub(crate) fn report_data(quote: &[u8]) -> [u8; 64] {
     match Quote::parse(quote).unwrap().body {
         Body::Td(report) => report.report_data,
         Body::Enclave(report) => report.report_data,
@@ -417,6 +417,7 @@ fn a_recorded_enclave_has_the_status_of_its_time() {
         machine.tee.kind = sgx
         machine.tee.measurement = 33d873… 32 bytes
         machine.tee.platform = d04ec0… 16 bytes
+        machine.tee.product = 0
         machine.tee.revocation = checked
         machine.tee.signer = 815f42… 32 bytes
         machine.tee.svn = 0

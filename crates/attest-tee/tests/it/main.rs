@@ -18,6 +18,7 @@ mod beside;
 mod bundle;
 mod ccel;
 mod der;
+mod enclaves;
 mod endorsed;
 mod evidence;
 mod forge_azure;

@@ -24,6 +24,10 @@ fn good_documents_are_affirmed() {
         machine.tee.image = prod
         machine.tee.kind = nitro
         machine.tee.measurement = 010101… 48 bytes
+        machine.tee.pcr1 = 020202… 48 bytes
+        machine.tee.pcr2 = 030303… 48 bytes
+        machine.tee.pcr3 = 040404… 48 bytes
+        machine.tee.pcr4 = 050505… 48 bytes
         machine.tee.platform = i-0123-enc4567
         machine.tee.revocation = unchecked
         machine.tee.signer = 090909… 48 bytes

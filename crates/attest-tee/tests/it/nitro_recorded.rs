@@ -66,6 +66,10 @@ fn recorded_documents_are_affirmed_at_their_time() {
         machine.tee.endorsement = nitro
         machine.tee.kind = nitro
         machine.tee.measurement = 8bb159… 48 bytes
+        machine.tee.pcr1 = 3b4a7e… 48 bytes
+        machine.tee.pcr2 = f4e86b… 48 bytes
+        machine.tee.pcr3 = 957dae… 48 bytes
+        machine.tee.pcr4 = 5ecf4f… 48 bytes
         machine.tee.platform = i-0bee92034f3d60691-enc01943c5eaab3ad6a
         machine.tee.revocation = unchecked
 
@@ -74,6 +78,10 @@ fn recorded_documents_are_affirmed_at_their_time() {
         machine.tee.endorsement = nitro
         machine.tee.kind = nitro
         machine.tee.measurement = f4d48b… 48 bytes
+        machine.tee.pcr1 = bcdf05… 48 bytes
+        machine.tee.pcr2 = d8f114… 48 bytes
+        machine.tee.pcr3 = 4a9329… 48 bytes
+        machine.tee.pcr4 = 1f442c… 48 bytes
         machine.tee.platform = i-020b6af9246d90e92-enc0183d09086c24190
         machine.tee.revocation = unchecked
         machine.tee.signer = 8790eb… 48 bytes
@@ -83,6 +91,9 @@ fn recorded_documents_are_affirmed_at_their_time() {
         machine.tee.endorsement = nitro
         machine.tee.kind = nitro
         machine.tee.measurement = eb7d0d… 48 bytes
+        machine.tee.pcr1 = 0343b0… 48 bytes
+        machine.tee.pcr2 = d7b0a7… 48 bytes
+        machine.tee.pcr4 = 7b3574… 48 bytes
         machine.tee.platform = i-0827e799ec9232d44-enc019b5640fdf630d6
         machine.tee.revocation = unchecked
 
@@ -91,6 +102,9 @@ fn recorded_documents_are_affirmed_at_their_time() {
         machine.tee.endorsement = nitro
         machine.tee.kind = nitro
         machine.tee.measurement = 5cb702… 48 bytes
+        machine.tee.pcr1 = 0343b0… 48 bytes
+        machine.tee.pcr2 = 743ea1… 48 bytes
+        machine.tee.pcr4 = 7b3574… 48 bytes
         machine.tee.platform = i-0827e799ec9232d44-enc019b55a68bd2ed4b
         machine.tee.revocation = unchecked
 

@@ -19,6 +19,10 @@ pub enum TeeKind {
     AzureTdx,
     /// AWS's document about the TPM that it gives to an instance.
     NitroTpm,
+    /// An enclave of AWS Nitro, which speaks for itself and has no TPM.
+    Nitro,
+    /// An enclave of SGX, which speaks for itself and has no TPM.
+    Sgx,
 }
 
 impl TeeKind {
@@ -30,7 +34,15 @@ impl TeeKind {
             Self::AzureSnp => "azure-snp",
             Self::AzureTdx => "azure-tdx",
             Self::NitroTpm => "nitro-tpm",
+            Self::Nitro => "nitro",
+            Self::Sgx => "sgx",
         }
+    }
+
+    /// Whether a machine of this kind is one enclave: it joins by what it shows alone, and is known by what runs in it.
+    #[must_use]
+    pub const fn is_enclave(self) -> bool {
+        matches!(self, Self::Nitro | Self::Sgx)
     }
 
     /// The hardware, by which roots are told apart.
@@ -40,16 +52,20 @@ impl TeeKind {
             Self::SevSnp | Self::AzureSnp => Self::SevSnp,
             Self::Tdx | Self::AzureTdx => Self::Tdx,
             Self::NitroTpm => Self::NitroTpm,
+            Self::Nitro => Self::Nitro,
+            Self::Sgx => Self::Sgx,
         }
     }
 
     /// All that an estate may ask for.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 7] = [
         Self::SevSnp,
         Self::Tdx,
         Self::AzureSnp,
         Self::AzureTdx,
         Self::NitroTpm,
+        Self::Nitro,
+        Self::Sgx,
     ];
 
     /// What `machine.tee.root` says under the roots that its vendor publishes.
@@ -57,8 +73,8 @@ impl TeeKind {
     pub const fn vendor(self) -> &'static str {
         match self {
             Self::SevSnp | Self::AzureSnp => "amd",
-            Self::Tdx | Self::AzureTdx => "intel",
-            Self::NitroTpm => "aws",
+            Self::Tdx | Self::AzureTdx | Self::Sgx => "intel",
+            Self::NitroTpm | Self::Nitro => "aws",
         }
     }
 }
@@ -164,7 +180,8 @@ pub enum PlatformBit {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeeEntry {
-    /// The pool, as machines are placed by their TPM's key. Default: the machines that stand in none.
+    /// The pool, as machines are placed by their TPM's key. Default: the machines that stand in none. An enclave,
+    /// `nitro` or `sgx`, is placed by this: it stands in the pool whose image it is.
     #[schemars(with = "Option<String>")]
     pub(crate) pool: Option<Spanned<String>>,
     #[schemars(with = "TeeKind")]
@@ -180,8 +197,9 @@ pub(crate) struct TeeEntry {
     /// The images that may run; none is listed by default, and so none accepted.
     #[serde(default, rename = "image")]
     pub(crate) images: Vec<TeeImageEntry>,
-    /// Any image may run: policies judge `machine.tee.measurement`. Not with a list, and not for `azure-snp`
-    /// and `azure-tdx`, whose paravisor's word is what counts. Default false.
+    /// Any image may run: policies judge `machine.tee.measurement`. Not with a list; not for `azure-snp`
+    /// and `azure-tdx`, whose paravisor's word is what counts; and not for `nitro` and `sgx`, which are known by
+    /// their image alone. Default false.
     #[serde(default)]
     pub(crate) any_image: bool,
     /// SEV-SNP: the generations that are accepted, each with the least TCB.
@@ -191,9 +209,9 @@ pub(crate) struct TeeEntry {
     pub(crate) revocation: Option<TeeRevocation>,
     /// SEV-SNP.
     pub(crate) policy: Option<TeePolicyEntry>,
-    /// TDX: what Intel may say of the platform's TCB. Default: `UpToDate` alone.
+    /// TDX, SGX: what Intel may say of the platform's TCB. Default: `UpToDate` alone.
     pub(crate) tcb_status: Option<Vec<TcbStatus>>,
-    /// TDX: the least number of Intel's TCB evaluation. Default 0.
+    /// TDX, SGX: the least number of Intel's TCB evaluation. Default 0.
     pub(crate) minimum_evaluation: Option<u32>,
 }
 
@@ -202,7 +220,8 @@ const fn yes() -> bool {
 }
 
 /// One image, by what of it is measured: for SEV-SNP, and for a paravisor on it, exactly one of `measurement`, `id_key` and `author_key`,
-/// for TDX, and for a paravisor on it, `mrtd`, for a NitroTPM `pcrs`. 96 hexadecimal digits each unless it says otherwise.
+/// for TDX, and for a paravisor on it, `mrtd`, for a NitroTPM and an enclave of Nitro `pcrs`, for SGX one of `mrenclave` and
+/// `mrsigner`. 96 hexadecimal digits each unless it says otherwise.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TeeImageEntry {
@@ -218,7 +237,7 @@ pub(crate) struct TeeImageEntry {
     /// SEV-SNP: SHA-384 of the key that signed the ID key.
     #[schemars(with = "Option<String>")]
     pub(crate) author_key: Option<Spanned<String>>,
-    /// SEV-SNP: the least SVN of the guest, which an ID block sets. Default 0.
+    /// SEV-SNP: the least SVN of the guest, which an ID block sets. SGX: the least ISVSVN, at most 65535. Default 0.
     pub(crate) minimum_svn: Option<u32>,
     /// SEV-SNP: 32 digits.
     #[schemars(with = "Option<String>")]
@@ -241,11 +260,19 @@ pub(crate) struct TeeImageEntry {
     pub(crate) rtmr2: Option<Spanned<String>>,
     #[schemars(with = "Option<String>")]
     pub(crate) rtmr3: Option<Spanned<String>>,
-    /// NitroTPM: registers of the SHA-384 bank, by their number (`4`, `7`, `11`); one that is absent is left to
-    /// policy.
+    /// NitroTPM: registers of the SHA-384 bank, by their number (`4`, `7`, `11`). Nitro: those of the enclave, `0` (the
+    /// image) or `8` (who signed it) among them. One that is absent is left to policy.
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, String>")]
     pub(crate) pcrs: BTreeMap<String, Spanned<String>>,
+    /// SGX: the enclave's measurement. 64 digits.
+    #[schemars(with = "Option<String>")]
+    pub(crate) mrenclave: Option<Spanned<String>>,
+    /// SGX: SHA-256 of the key that signed the enclave, 64 digits; with `product`.
+    #[schemars(with = "Option<String>")]
+    pub(crate) mrsigner: Option<Spanned<String>>,
+    /// SGX: ISVPRODID, by which the enclaves of one signer are told apart.
+    pub(crate) product: Option<u16>,
 }
 
 /// The least TCB of one generation of SEV-SNP; a part that is absent asks for nothing.
@@ -292,7 +319,7 @@ pub(crate) struct TeeRootEntry {
     /// Not `amd`, `intel` or `aws`.
     #[schemars(with = "String")]
     pub(crate) name: Spanned<String>,
-    /// `sev-snp`, `tdx` or `nitro-tpm`: a paravisor has the roots of what it runs on.
+    /// `sev-snp`, `tdx`, `nitro-tpm`, `nitro` or `sgx`: a paravisor has the roots of what it runs on.
     pub(crate) kind: TeeKind,
     /// SEV-SNP: the generation that it stands for.
     pub(crate) generation: Option<TeeGeneration>,

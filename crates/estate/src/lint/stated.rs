@@ -206,6 +206,17 @@ impl Witnesses<'_> {
         match (fact, value) {
             (names::MACHINE_JOIN, "tpm")
             | (names::MACHINE_KEY, "tpm" | "memory-vouched-by-tpm") => self.without_tpm(pool),
+            (names::MACHINE_JOIN, "enclave") | (names::MACHINE_KEY, "memory-of-enclave") => {
+                let mut asked = references.tees.iter();
+                let placed = asked
+                    .any(|tee| tee.kind().is_enclave() && pool.is_none_or(|pool| tee.pool == pool));
+                (!placed).then(|| {
+                    (
+                        "no `[[tee]]` of references/ places enclaves".to_owned(),
+                        "declare which enclaves stand in the pool: `[[tee]]` with `kind = \"nitro\"` or `\"sgx\"`",
+                    )
+                })
+            }
             (names::MACHINE_TEE_KIND, kind) => {
                 let mut asked = references
                     .tees

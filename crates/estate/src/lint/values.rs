@@ -15,10 +15,15 @@ use std::collections::{BTreeMap, BTreeSet};
 /// All that verifiers of this version state of a fact. A test holds the lists against what
 /// `facts::names` says.
 const STATED: [(&str, &[&str]); 22] = [
-    (names::MACHINE_JOIN, &["tpm", "token"]),
+    (names::MACHINE_JOIN, &["tpm", "enclave", "token"]),
     (
         names::MACHINE_KEY,
-        &["tpm", "memory", "memory-vouched-by-tpm"],
+        &[
+            "tpm",
+            "memory",
+            "memory-vouched-by-tpm",
+            "memory-of-enclave",
+        ],
     ),
     (
         names::MACHINE_TPM_KIND,

@@ -27,6 +27,8 @@ impl TeeReference {
             TeeTerms::AzureSnp(_) => TeeKind::AzureSnp,
             TeeTerms::AzureTdx(_) => TeeKind::AzureTdx,
             TeeTerms::NitroTpm(_) => TeeKind::NitroTpm,
+            TeeTerms::Nitro(_) => TeeKind::Nitro,
+            TeeTerms::Sgx(_) => TeeKind::Sgx,
         }
     }
 
@@ -46,6 +48,9 @@ pub enum TeeTerms {
     /// Of the paravisor that was launched.
     AzureTdx(TdxReference),
     NitroTpm(NitroReference),
+    /// Of an enclave, whose images are listed always.
+    Nitro(NitroReference),
+    Sgx(SgxReference),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +119,29 @@ pub struct NitroImage {
     pub name: String,
     /// SHA-384, by number; not empty.
     pub pcrs: BTreeMap<u8, [u8; 48]>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SgxReference {
+    pub images: Vec<SgxImage>,
+    /// `None`: `UpToDate` alone.
+    pub statuses: Option<BTreeSet<TcbStatus>>,
+    pub minimum_evaluation: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SgxImage {
+    pub name: String,
+    pub by: SgxBy,
+    /// Of ISVSVN.
+    pub minimum_svn: u16,
+}
+
+/// How an enclave of SGX is recognised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SgxBy {
+    Measurement([u8; 32]),
+    Signer { signer: [u8; 32], product: u16 },
 }
 
 /// A root that is no vendor's.

@@ -1,5 +1,7 @@
 //! `references/`: what confidential machines have to show. Certificates are not parsed here.
 
+mod enclave;
+
 use super::{Seen, Source};
 use crate::declare::{ReferencesFile, TeeEntry, TeeImageEntry, TeeKind, TeeRootEntry};
 use crate::model::{
@@ -121,6 +123,8 @@ fn reference(
             TeeTerms::AzureTdx(tdx(source, entry)?)
         }
         TeeKind::NitroTpm => TeeTerms::NitroTpm(nitro(source, entry)?),
+        TeeKind::Nitro => TeeTerms::Nitro(enclave::nitro(source, entry)?),
+        TeeKind::Sgx => TeeTerms::Sgx(enclave::sgx(source, entry)?),
     };
     Some(TeeReference {
         pool: pool(entry).to_owned(),
@@ -145,7 +149,7 @@ fn only_a_paravisor(source: &mut Source<'_>, entry: &TeeEntry) {
 
 fn snp(source: &mut Source<'_>, entry: &TeeEntry) -> Option<SnpReference> {
     if entry.tcb_status.is_some() || entry.minimum_evaluation.is_some() {
-        let message = "`tcb_status` and `minimum_evaluation` are of TDX";
+        let message = "`tcb_status` and `minimum_evaluation` are of TDX and SGX";
         source.problem(ESTATE_TEE, &entry.kind, message);
     }
     if entry.floors.is_empty() {
@@ -201,6 +205,7 @@ fn snp_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<SnpImage>
     let ways = [&image.measurement, &image.id_key, &image.author_key];
     let way = ways.iter().position(|way| way.is_some());
     if tdx.iter().any(|field| field.is_some())
+        || enclave::is_named(image)
         || !image.pcrs.is_empty()
         || ways.iter().flat_map(|way| way.iter()).count() != 1
     {
@@ -252,6 +257,7 @@ fn tdx_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<TdxImage>
     ];
     if snp.iter().any(|field| field.is_some())
         || image.minimum_svn.is_some()
+        || enclave::is_named(image)
         || !image.pcrs.is_empty()
         || image.mrtd.is_none()
     {
@@ -275,7 +281,7 @@ fn tdx_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<TdxImage>
 fn nitro(source: &mut Source<'_>, entry: &TeeEntry) -> Option<NitroReference> {
     let snp = !entry.floors.is_empty() || entry.revocation.is_some() || entry.policy.is_some();
     if snp || entry.tcb_status.is_some() || entry.minimum_evaluation.is_some() {
-        let message = "a NitroTPM has neither a TCB nor a `policy`: it has `image`s";
+        let message = "Nitro has neither a TCB nor a `policy`: it has `image`s";
         source.problem(ESTATE_TEE, &entry.kind, message);
     }
     let images = entry.images.iter().map(|image| nitro_image(source, image));
@@ -305,9 +311,10 @@ fn nitro_image(source: &mut Source<'_>, image: &TeeImageEntry) -> Option<NitroIm
     ];
     if others.iter().any(|field| field.is_some())
         || image.minimum_svn.is_some()
+        || enclave::is_named(image)
         || image.pcrs.is_empty()
     {
-        let message = "an image of a NitroTPM has `pcrs`, and nothing else";
+        let message = "an image of Nitro has `pcrs`, and nothing else";
         source.problem(ESTATE_TEE, &image.name, message);
         return None;
     }

@@ -1,7 +1,7 @@
 //! What confidential machines have to show, as the estate declares it.
 
 use crate::fixture::{compile, problems_with, shop_files};
-use estate::{SnpBy, TeeGeneration, TeeTerms};
+use estate::{SgxBy, SnpBy, TeeGeneration, TeeKind, TeeTerms};
 
 const PEM: &str = "'''\n-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n'''";
 
@@ -195,5 +195,103 @@ fn a_nitro_tpm_is_recognised_by_its_registers() {
         assert_ne!(text, good, "{from}");
         let said = problems_with("references/tee.toml", &text);
         assert!(said.contains(code), "{from} -> {to}: {said}");
+    }
+}
+
+fn enclaves() -> String {
+    format!(
+        "[[tee]]\npool = \"demo\"\nkind = \"nitro\"\n[[tee.image]]\nname = \"signer\"\n\
+         [tee.image.pcrs]\n0 = \"{image}\"\n3 = \"{image}\"\n\
+         [[tee]]\npool = \"demo\"\nkind = \"sgx\"\nminimum_evaluation = 18\n\
+         [[tee.image]]\nname = \"vault\"\nmrsigner = \"{signer}\"\nproduct = 7\nminimum_svn = 9\n\
+         [[tee.image]]\nname = \"canary\"\nmrenclave = \"{signer}\"\n",
+        image = "05".repeat(48),
+        signer = "51".repeat(32),
+    )
+}
+
+#[test]
+fn enclaves_are_placed_by_what_runs_in_them() {
+    let mut files = shop_files();
+    files.insert("references/tee.toml", enclaves());
+    let estate = compile(&files);
+    let references = estate.references();
+    let nitro: Vec<_> = references.enclaves(TeeKind::Nitro).collect();
+    assert_eq!((nitro.len(), nitro[0].root_name()), (1, "aws"));
+    let sgx: Vec<_> = references.enclaves(TeeKind::Sgx).collect();
+    assert_eq!((sgx.len(), sgx[0].root_name()), (1, "intel"));
+    let TeeTerms::Sgx(terms) = &sgx[0].terms else {
+        panic!("{sgx:?}");
+    };
+    let signer = SgxBy::Signer {
+        signer: [0x51; 32],
+        product: 7,
+    };
+    assert_eq!(
+        (terms.images[0].by, terms.images[0].minimum_svn),
+        (signer, 9)
+    );
+    assert_eq!(terms.images[1].by, SgxBy::Measurement([0x51; 32]));
+    assert_eq!(terms.minimum_evaluation, 18);
+    assert_eq!(references.enclaves(TeeKind::NitroTpm).count(), 0);
+}
+
+#[test]
+fn an_enclave_that_nobody_listed_stands_in_no_pool() {
+    let nowhere = "an enclave is known by what runs in it";
+    for (from, to, said) in [
+        (
+            "pool = \"demo\"\nkind = \"nitro\"",
+            "kind = \"nitro\"",
+            "name the `pool`",
+        ),
+        (
+            "pool = \"demo\"\nkind = \"sgx\"",
+            "kind = \"sgx\"",
+            "name the `pool`",
+        ),
+        ("0 = \"05", "2 = \"05", nowhere),
+        ("0 = \"05", "0 = \"5", "expected 96 hexadecimal digits"),
+        (
+            &format!("0 = \"{}", "05".repeat(48)),
+            &format!("0 = \"{}", "00".repeat(48)),
+            "debug mode",
+        ),
+        (
+            "kind = \"nitro\"",
+            "kind = \"nitro\"\ntcb_status = []",
+            "neither a TCB",
+        ),
+        (
+            "kind = \"sgx\"",
+            "kind = \"sgx\"\nrevocation = \"required\"",
+            "of SEV-SNP",
+        ),
+        ("product = 7\n", "", "an image of SGX"),
+        (
+            "mrenclave = \"51",
+            "mrenclave = \"1",
+            "expected 64 hexadecimal digits",
+        ),
+        ("mrsigner", "mrenclave", "an image of SGX"),
+        ("minimum_svn = 9", "minimum_svn = 65536", "an image of SGX"),
+        ("minimum_svn = 9", "id_key = \"00\"", "an image of SGX"),
+        ("kind = \"sgx\"", "kind = \"tdx\"", "an image of TDX"),
+        (
+            "kind = \"sgx\"",
+            "kind = \"nitro-tpm\"",
+            "an image of Nitro",
+        ),
+    ] {
+        let text = enclaves().replacen(from, to, 1);
+        assert_ne!(text, enclaves(), "{from}");
+        let problems = problems_with("references/tee.toml", &text);
+        assert!(problems.contains(said), "{from} -> {to}: {problems}");
+    }
+    // Whatever runs is not left to policy.
+    for kind in ["nitro", "sgx"] {
+        let any = format!("[[tee]]\npool = \"demo\"\nkind = \"{kind}\"\nany_image = true\n");
+        let problems = problems_with("references/tee.toml", &any);
+        assert!(problems.contains(nowhere), "{kind}: {problems}");
     }
 }

@@ -117,7 +117,7 @@ pub struct Counted {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JoinRefused {
-    /// `tpm`, `token`.
+    /// `tpm`, `enclave`, `token`.
     pub method: String,
     /// Commitment to the caller's address.
     pub peer: Option<Commitment>,

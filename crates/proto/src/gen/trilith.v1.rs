@@ -127,6 +127,48 @@ pub struct TeeEvidence {
     #[prost(bytes = "vec", tag = "4")]
     pub event_log: ::prost::alloc::vec::Vec<u8>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnclaveChallengeRequest {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnclaveChallenge {
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: ::prost::alloc::vec::Vec<u8>,
+    /// SHA-256(checkpoint note || random)
+    #[prost(bytes = "vec", tag = "2")]
+    pub nonce: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    pub nonce_random: ::prost::alloc::vec::Vec<u8>,
+    /// the recent checkpoint that the nonce commits to
+    #[prost(string, tag = "4")]
+    pub nonce_checkpoint: ::prost::alloc::string::String,
+}
+/// What the hardware of an enclave signs over H("trilith-enclave-join-v1", trust domain, server key, TLS exporter,
+/// nonce, instance, SPKI); see docs/attestation/nitro.md and docs/attestation/sgx.md.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EnclaveFinishRequest {
+    #[prost(bytes = "vec", tag = "1")]
+    pub session: ::prost::alloc::vec::Vec<u8>,
+    /// `nitro` or `sgx`
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    /// the document of /dev/nsm; the quote
+    #[prost(bytes = "vec", tag = "3")]
+    pub report: ::prost::alloc::vec::Vec<u8>,
+    /// SPKI, of a key that was made in the enclave
+    #[prost(bytes = "vec", tag = "4")]
+    pub public_key: ::prost::alloc::vec::Vec<u8>,
+    /// by public_key over what the hardware signed
+    #[prost(bytes = "vec", tag = "5")]
+    pub proof: ::prost::alloc::vec::Vec<u8>,
+    /// 16 bytes that the enclave chose when it started: tells it from others of the same code on the same processor.
+    #[prost(bytes = "vec", tag = "6")]
+    pub instance: ::prost::alloc::vec::Vec<u8>,
+    /// As those of TpmFinishRequest; not in a renewal.
+    #[prost(bytes = "vec", tag = "7")]
+    pub join_state: ::prost::alloc::vec::Vec<u8>,
+    #[prost(bytes = "vec", tag = "8")]
+    pub renewal_id: ::prost::alloc::vec::Vec<u8>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Joined {
     /// leaf first
@@ -180,6 +222,9 @@ pub struct RenewRequest {
     /// A node that joined by TPM proves itself again: session of Join.TpmChallenge and its answer.
     #[prost(message, optional, tag = "6")]
     pub tpm: ::core::option::Option<TpmFinishRequest>,
+    /// Likewise an enclave: session of Join.EnclaveChallenge, over this connection, and its answer.
+    #[prost(message, optional, tag = "12")]
+    pub enclave: ::core::option::Option<EnclaveFinishRequest>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Bundle {
@@ -963,6 +1008,52 @@ pub mod join_client {
             req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Join", "Approvals"));
             self.inner.unary(req, path, codec).await
         }
+        /// A machine that is one enclave, without a TPM.
+        pub async fn enclave_challenge(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnclaveChallengeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnclaveChallenge>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Join/EnclaveChallenge",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Join", "EnclaveChallenge"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn enclave_finish(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EnclaveFinishRequest>,
+        ) -> std::result::Result<tonic::Response<super::Joined>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Join/EnclaveFinish",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Join", "EnclaveFinish"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -999,6 +1090,18 @@ pub mod join_server {
             &self,
             request: tonic::Request<super::ApprovalsRequest>,
         ) -> std::result::Result<tonic::Response<super::Approvals>, tonic::Status>;
+        /// A machine that is one enclave, without a TPM.
+        async fn enclave_challenge(
+            &self,
+            request: tonic::Request<super::EnclaveChallengeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::EnclaveChallenge>,
+            tonic::Status,
+        >;
+        async fn enclave_finish(
+            &self,
+            request: tonic::Request<super::EnclaveFinishRequest>,
+        ) -> std::result::Result<tonic::Response<super::Joined>, tonic::Status>;
     }
     /// First contact: TLS with the server's SVID, pinned by the digest that `trilith token create` printed.
     /// The caller has no identity yet.
@@ -1278,6 +1381,96 @@ pub mod join_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ApprovalsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Join/EnclaveChallenge" => {
+                    #[allow(non_camel_case_types)]
+                    struct EnclaveChallengeSvc<T: Join>(pub Arc<T>);
+                    impl<
+                        T: Join,
+                    > tonic::server::UnaryService<super::EnclaveChallengeRequest>
+                    for EnclaveChallengeSvc<T> {
+                        type Response = super::EnclaveChallenge;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnclaveChallengeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Join>::enclave_challenge(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EnclaveChallengeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Join/EnclaveFinish" => {
+                    #[allow(non_camel_case_types)]
+                    struct EnclaveFinishSvc<T: Join>(pub Arc<T>);
+                    impl<
+                        T: Join,
+                    > tonic::server::UnaryService<super::EnclaveFinishRequest>
+                    for EnclaveFinishSvc<T> {
+                        type Response = super::Joined;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EnclaveFinishRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Join>::enclave_finish(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EnclaveFinishSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

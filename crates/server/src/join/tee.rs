@@ -5,6 +5,7 @@
 
 mod bound;
 mod domain;
+pub(super) mod enclave;
 mod fetching;
 mod references;
 mod standing;
@@ -117,9 +118,14 @@ pub(crate) struct Refused {
 
 impl Refused {
     /// Whether something is known against the machine, and not only too little for it.
-    pub(super) fn accuses(&self) -> bool {
+    pub(crate) fn accuses(&self) -> bool {
         let missing = |finding: &Finding| finding.code == "TEE-MISSING";
         !lacks_endorsement(&self.findings) && !self.findings.iter().all(missing)
+    }
+
+    /// Its findings, and the evidence that they were found in.
+    pub(super) fn into_parts(self) -> (Vec<Finding>, Vec<(&'static str, Vec<u8>)>) {
+        (self.findings, self.blobs)
     }
 
     /// With those of `wants` that are not at hand, if it lacks endorsements alone.
@@ -167,7 +173,9 @@ pub(super) fn judge(
             None => Ok(None),
         };
     };
-    let Some(reference) = asked.find(|one| Some(one.kind()) == offered.kind) else {
+    let beside_a_tpm =
+        |one: &&TeeReference| Some(one.kind()) == offered.kind && !one.kind().is_enclave();
+    let Some(reference) = asked.find(beside_a_tpm) else {
         return match required(current, ring) {
             Some(_) => Err(other_kind(current, ring, offered).into()),
             None => Ok(None),
@@ -218,6 +226,10 @@ pub(super) fn judge(
             let references = references::nitro(terms, root)?;
             let judged = endorsed::nitro_tpm(&offered.report, &expected, &references);
             bound::bound(judged, offered, question)
+        }
+        // An enclave speaks for itself, and for no machine around it.
+        TeeTerms::Nitro(_) | TeeTerms::Sgx(_) => {
+            return Err(other_kind(current, ring, offered).into());
         }
     };
     affirmed(judged, at_hand.problem)
@@ -340,7 +352,7 @@ pub(crate) fn required(current: &Current, ring: &str) -> Option<Finding> {
         .next(
             "let the machine join by its TPM, run in such hardware, and have the kernel's configfs-tsm \
              (/sys/kernel/config/tsm/report), which the node agent has to be able to write to, or for a \
-             paravisor or a NitroTPM join.tee in agent.toml; else take the machine out of the pool, or \
+             paravisor or a NitroTPM join.tee in agent.toml; an enclave joins by `method = \"enclave\"`; else take the machine out of the pool, or \
              `require` out of the estate's [[tee]]",
         ),
     )

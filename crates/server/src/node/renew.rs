@@ -4,8 +4,8 @@ use super::Caller;
 use crate::core::Core;
 use crate::evict::evict;
 use crate::join::{
-    Admission, admit_node, certify_node, chip, prove_key, public_key, tee_required, tpm_auth,
-    tpm_fail, tpm_prove,
+    Admission, admit_node, certify_node, chip, enclave_again, enclave_auth, prove_key, public_key,
+    tee_required, tpm_auth, tpm_fail, tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
@@ -85,14 +85,47 @@ pub(super) async fn renew(
     }
     let facts = core.machine_facts(&node)?;
     let by_tpm = facts.text(names::MACHINE_JOIN) == Some("tpm");
-    // By TPM it is judged with the TPM's answer.
+    let by_enclave = facts.text(names::MACHINE_JOIN) == Some("enclave");
+    // By TPM it is judged with the TPM's answer, and of an enclave it is all that is judged.
     let ring = facts.text(names::MACHINE_POOL).unwrap_or_default();
-    let current = core.current.load_full().filter(|_| !by_tpm);
+    let current = core.current.load_full();
+    let current = current.filter(|_| !by_tpm && !by_enclave);
     if let Some(missing) = current.and_then(|current| tee_required(&current, ring)) {
         return Err(Refusal::Denied(missing));
     }
     let mut standing = None;
     let admission = match (by_tpm, request.tpm) {
+        _ if by_enclave => {
+            let Some(answer) = request.enclave else {
+                return Err(Refusal::Denied(
+                    Finding::new(
+                        "RENEW-ENCLAVE",
+                        "an enclave proves itself again with each renewal",
+                    )
+                    .next("send the answer to a new challenge"),
+                ));
+            };
+            let evidence = enclave_again(core, &caller.peer, name, answer).await?;
+            if evidence.key != key {
+                return Err(Refusal::Denied(Finding::new(
+                    "RENEW-KEY",
+                    "the enclave's hardware vouches for another key than the one to be certified",
+                )));
+            }
+            Admission {
+                name: name.clone(),
+                auth: enclave_auth(&evidence),
+                key,
+                verdict: evidence.verdict,
+                renewal,
+                repeats: false,
+                before: Vec::new(),
+                how: "renewed",
+                replaces: Some(caller.svid.serial.clone()),
+                begun: evidence.begun,
+                counted: None,
+            }
+        }
         (true, Some(tpm)) => {
             let proved = tpm_prove(core, &caller.peer, tpm).await;
             let evidence = match proved {

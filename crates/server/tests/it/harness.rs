@@ -543,6 +543,7 @@ impl Machine {
             renewal_id: id.to_vec(),
             proof: key.sign(&signed).unwrap(),
             tpm: None,
+            enclave: None,
         };
         let joined = NodeClient::new(link.channel).renew(request).await?;
         Ok(Self {

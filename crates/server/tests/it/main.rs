@@ -23,6 +23,7 @@ mod cloud;
 mod delegate_client;
 mod delegating;
 mod delegation;
+mod enclave;
 mod enforcing;
 mod evading;
 mod flooding;

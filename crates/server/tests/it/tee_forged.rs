@@ -61,7 +61,11 @@ pub(crate) fn snp_root() -> String {
 
 /// A good trust domain of today.
 pub(crate) fn domain() -> Platform {
-    let mut domain = Platform::tdx(4);
+    current(Platform::tdx(4))
+}
+
+/// With collateral of today.
+fn current(mut domain: Platform) -> Platform {
     let now = Timestamp::now();
     let text = |at: Timestamp| format!("{}T00:00:00Z", &at.to_string()[..10]);
     let (from, to) = (
@@ -95,6 +99,26 @@ pub(crate) fn nitro_tpm(asked: &[u8; 64]) -> Enclave {
     instance
 }
 
+/// A good enclave of Nitro of today, asked for this: user data, nonce and public key.
+pub(crate) fn nitro_enclave(asked: [&[u8]; 3]) -> Enclave {
+    let mut enclave = Enclave::new();
+    enclave.set(
+        "timestamp",
+        forge_nitro::number(Timestamp::now().as_millis()),
+    );
+    for (name, value) in ["user_data", "nonce", "public_key"].into_iter().zip(asked) {
+        enclave.set(name, forge_nitro::bytes(value));
+    }
+    enclave
+}
+
+/// A good enclave of SGX of today, asked for this.
+pub(crate) fn sgx_enclave(asked: &[u8; 64]) -> Platform {
+    let mut enclave = current(Platform::sgx(3));
+    enclave.put(320, asked);
+    enclave
+}
+
 pub(crate) fn nitro_root() -> String {
     let instance = Enclave::tpm();
     pem(&instance.root.sign(&forge_nitro::ROOT, &forge_nitro::ROOT))
@@ -102,24 +126,29 @@ pub(crate) fn nitro_root() -> String {
 
 /// What endorses them.
 pub(crate) fn bundle(guest: &Machine, domain: &Platform) -> String {
+    let keys = json!({
+        "keys": [base64::encode(&guest.key_certificate())],
+        "crls": guest.crl().iter().map(|crl| base64::encode(crl)).collect::<Vec<_>>(),
+    });
+    json!({"version": 1, "snp": keys, "intel": [collateral("tdx", domain)]}).to_string()
+}
+
+/// What endorses an enclave of SGX.
+pub(crate) fn sgx_bundle(enclave: &Platform) -> String {
+    json!({"version": 1, "intel": [collateral("sgx", enclave)]}).to_string()
+}
+
+fn collateral(tee: &str, domain: &Platform) -> serde_json::Value {
     let bytes = domain.collateral();
     json!({
-        "version": 1,
-        "snp": {
-            "keys": [base64::encode(&guest.key_certificate())],
-            "crls": guest.crl().iter().map(|crl| base64::encode(crl)).collect::<Vec<_>>(),
-        },
-        "intel": [{
-            "tee": "tdx",
-            "fmspc": "f0f0f0f0f0f0",
-            "ca": "platform",
-            "tcb_info": bytes.tcb_info,
-            "qe_identity": bytes.qe_identity,
-            "signing_chain": bytes.signing_chain,
-            "pck_crl": base64::encode(&bytes.pck_crl),
-            "pck_crl_chain": bytes.pck_crl_chain,
-            "root_crl": base64::encode(&bytes.root_crl),
-        }],
+        "tee": tee,
+        "fmspc": "f0f0f0f0f0f0",
+        "ca": "platform",
+        "tcb_info": bytes.tcb_info,
+        "qe_identity": bytes.qe_identity,
+        "signing_chain": bytes.signing_chain,
+        "pck_crl": base64::encode(&bytes.pck_crl),
+        "pck_crl_chain": bytes.pck_crl_chain,
+        "root_crl": base64::encode(&bytes.root_crl),
     })
-    .to_string()
 }

@@ -6,7 +6,7 @@ use proto::v1;
 use serde_json::Value;
 use tonic::Status;
 
-async fn ear(fixture: &Fixture, node: &str, nonce: &[u8]) -> Result<Value, Status> {
+pub(crate) async fn ear(fixture: &Fixture, node: &str, nonce: &[u8]) -> Result<Value, Status> {
     let request = v1::EarRequest {
         node: node.to_owned(),
         nonce: nonce.to_vec(),
@@ -15,7 +15,7 @@ async fn ear(fixture: &Fixture, node: &str, nonce: &[u8]) -> Result<Value, Statu
     Ok(serde_json::from_str(&answer.into_inner().json).unwrap())
 }
 
-fn part(token: &str, index: usize) -> Value {
+pub(crate) fn part(token: &str, index: usize) -> Value {
     let part = token.split('.').nth(index).unwrap();
     serde_json::from_slice(&crypto::base64::decode_url(part).unwrap()).unwrap()
 }

@@ -111,6 +111,7 @@ pub(crate) async fn renew_showing(
         renewal_id: id.to_vec(),
         proof: key.sign(&signed).unwrap(),
         tpm: Some(finish),
+        enclave: None,
     };
     let joined = NodeClient::new(link.channel).renew(request).await?;
     Ok(Machine {

@@ -47,7 +47,12 @@ pub(super) fn wants(
         }
         // What a paravisor's hardware says decides whether its machine's key counts, before anybody is asked for
         // anything: that is judged by what is at hand. A NitroTPM's document brings what endorses it.
-        TeeTerms::AzureSnp(_) | TeeTerms::AzureTdx(_) | TeeTerms::NitroTpm(_) => {
+        // Of enclaves strangers may show any: for those, too, nobody is asked.
+        TeeTerms::AzureSnp(_)
+        | TeeTerms::AzureTdx(_)
+        | TeeTerms::NitroTpm(_)
+        | TeeTerms::Nitro(_)
+        | TeeTerms::Sgx(_) => {
             return Ok(Vec::new());
         }
     };

@@ -1,12 +1,13 @@
 //! From what the estate declares to what the verifiers take.
 
 use attest_tee::snp::{self, Generation, Policy, Tcb};
-use attest_tee::{Code, Revocation, intel, nitro, tdx};
+use attest_tee::{Code, Revocation, intel, nitro, sgx, tdx};
 use estate::{
-    GuestPolicyBit, NitroReference, PlatformBit, SnpBy, SnpPolicy, SnpReference, TcbStatus,
-    TdxReference, TeeGeneration, TeeRevocation, TeeRoot,
+    GuestPolicyBit, NitroReference, PlatformBit, SgxBy, SgxReference, SnpBy, SnpPolicy,
+    SnpReference, TcbStatus, TdxReference, TeeGeneration, TeeRevocation, TeeRoot,
 };
 use facts::Finding;
+use std::collections::BTreeSet;
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
@@ -123,21 +124,67 @@ pub(super) fn tdx(
         });
         Code::Listed(images.collect())
     });
-    let default = intel::TcbPolicy::default();
-    let statuses = terms.statuses.as_ref();
     Ok(tdx::References {
-        roots: match root {
-            None => intel::Roots::intel()?,
-            Some(root) => intel::Roots::from_pem(&root.pem)?,
-        },
-        tcb: intel::TcbPolicy {
-            accepted: statuses.map_or(default.accepted, |statuses| {
-                statuses.iter().map(|one| status(*one)).collect()
-            }),
-            minimum_evaluation: terms.minimum_evaluation,
-        },
+        roots: intel_roots(root)?,
+        tcb: tcb(terms.statuses.as_ref(), terms.minimum_evaluation),
         code: images.unwrap_or(Code::LeftToPolicy),
         ..tdx::References::default()
+    })
+}
+
+fn intel_roots(root: Option<&TeeRoot>) -> Result<intel::Roots, Finding> {
+    match root {
+        None => intel::Roots::intel(),
+        Some(root) => intel::Roots::from_pem(&root.pem),
+    }
+}
+
+fn tcb(statuses: Option<&BTreeSet<TcbStatus>>, minimum_evaluation: u32) -> intel::TcbPolicy {
+    let default = intel::TcbPolicy::default();
+    intel::TcbPolicy {
+        accepted: statuses.map_or(default.accepted, |statuses| {
+            statuses.iter().map(|one| status(*one)).collect()
+        }),
+        minimum_evaluation,
+    }
+}
+
+/// # Errors
+/// `TEE-ROOT-STRUCTURE`.
+pub(super) fn sgx(
+    terms: &SgxReference,
+    root: Option<&TeeRoot>,
+) -> Result<sgx::References, Finding> {
+    let images = terms.images.iter().map(|image| sgx::Image {
+        name: image.name.clone(),
+        by: match image.by {
+            SgxBy::Measurement(measurement) => sgx::By::Measurement(measurement),
+            SgxBy::Signer { signer, product } => sgx::By::Signer { signer, product },
+        },
+        minimum_svn: image.minimum_svn,
+    });
+    Ok(sgx::References {
+        roots: intel_roots(root)?,
+        tcb: tcb(terms.statuses.as_ref(), terms.minimum_evaluation),
+        code: Code::Listed(images.collect()),
+    })
+}
+
+/// As [`nitro`], of enclaves: what is not listed is never left to policy.
+///
+/// # Errors
+/// `TEE-ROOT-STRUCTURE`.
+pub(super) fn nitro_enclave(
+    terms: &NitroReference,
+    root: Option<&TeeRoot>,
+) -> Result<nitro::References, Finding> {
+    let references = nitro(terms, root)?;
+    Ok(nitro::References {
+        code: match references.code {
+            Code::LeftToPolicy => Code::default(),
+            listed @ Code::Listed(_) => listed,
+        },
+        ..references
     })
 }
 

@@ -2,10 +2,11 @@
 //! not say (the launch TCB, bits of policy) is judged again with the next renewal.
 
 use estate::{
-    NitroReference, References, SnpBy, SnpReference, TdxReference, TeeReference, TeeRevocation,
-    TeeTerms,
+    NitroReference, References, SgxBy, SgxReference, SnpBy, SnpReference, TcbStatus, TdxReference,
+    TeeReference, TeeRevocation, TeeTerms,
 };
 use facts::{FactSet, Value, names};
+use std::collections::BTreeSet;
 
 /// What is left of a machine's evidence under `references`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +43,8 @@ fn holds(reference: &TeeReference, facts: &FactSet) -> bool {
         TeeTerms::SevSnp(terms) | TeeTerms::AzureSnp(terms) => snp(terms, facts),
         TeeTerms::Tdx(terms) | TeeTerms::AzureTdx(terms) => tdx(terms, facts),
         TeeTerms::NitroTpm(terms) => nitro(terms, facts),
+        TeeTerms::Nitro(terms) => enclave(terms, facts),
+        TeeTerms::Sgx(terms) => sgx(terms, facts),
     }
 }
 
@@ -87,13 +90,18 @@ fn snp(terms: &SnpReference, facts: &FactSet) -> bool {
     new_enough && listed && checked
 }
 
-fn tdx(terms: &TdxReference, facts: &FactSet) -> bool {
+/// Whether what Intel said of the platform is accepted.
+fn tcb(statuses: Option<&BTreeSet<TcbStatus>>, minimum_evaluation: u32, facts: &FactSet) -> bool {
     let status = facts.text(names::MACHINE_TEE_TCB_STATUS);
-    let accepted = match &terms.statuses {
+    let accepted = match statuses {
         None => status == Some("UpToDate"),
         Some(statuses) => statuses.iter().any(|one| Some(one.as_str()) == status),
     };
     let evaluation = number(facts, names::MACHINE_TEE_TCB_EVALUATION);
+    accepted && evaluation.is_some_and(|it| it >= i64::from(minimum_evaluation))
+}
+
+fn tdx(terms: &TdxReference, facts: &FactSet) -> bool {
     let registers = [
         names::MACHINE_TEE_RTMR0,
         names::MACHINE_TEE_RTMR1,
@@ -114,7 +122,43 @@ fn tdx(terms: &TdxReference, facts: &FactSet) -> bool {
                     .is_none_or(|data| is(names::MACHINE_TEE_HOST_DATA, &data))
         })
     });
-    accepted && evaluation.is_some_and(|it| it >= i64::from(terms.minimum_evaluation)) && listed
+    tcb(terms.statuses.as_ref(), terms.minimum_evaluation, facts) && listed
+}
+
+fn sgx(terms: &SgxReference, facts: &FactSet) -> bool {
+    let is = |name, digest: &[u8]| facts.text(name) == Some(crypto::hex::encode(digest).as_str());
+    let mut images = terms.images.iter();
+    let listed = images.any(|image| {
+        let by = match &image.by {
+            SgxBy::Measurement(digest) => is(names::MACHINE_TEE_MEASUREMENT, digest),
+            SgxBy::Signer { signer, product } => {
+                is(names::MACHINE_TEE_SIGNER, signer)
+                    && number(facts, names::MACHINE_TEE_PRODUCT) == Some(i64::from(*product))
+            }
+        };
+        by && called(facts, &image.name)
+            && number(facts, names::MACHINE_TEE_SVN)
+                .is_some_and(|svn| svn >= i64::from(image.minimum_svn))
+    });
+    tcb(terms.statuses.as_ref(), terms.minimum_evaluation, facts) && listed
+}
+
+/// Of an enclave the facts have the registers that AWS defines; others are judged with the next renewal.
+fn enclave(terms: &NitroReference, facts: &FactSet) -> bool {
+    let holds = |(index, digest): (&u8, &[u8; 48])| {
+        let name = match index {
+            0 => names::MACHINE_TEE_MEASUREMENT,
+            1 => names::MACHINE_TEE_PCR1,
+            2 => names::MACHINE_TEE_PCR2,
+            3 => names::MACHINE_TEE_PCR3,
+            4 => names::MACHINE_TEE_PCR4,
+            8 => names::MACHINE_TEE_SIGNER,
+            _ => return true,
+        };
+        facts.text(name) == Some(crypto::hex::encode(digest).as_str())
+    };
+    let mut images = terms.images.iter().flatten();
+    images.any(|image| called(facts, &image.name) && image.pcrs.iter().all(holds))
 }
 
 /// Of its registers the facts have the boot loader's alone; the others are judged with the next renewal.

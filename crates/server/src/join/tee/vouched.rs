@@ -47,7 +47,11 @@ pub(crate) fn vouched(
             let references = references::tdx(terms, root)?;
             azure_tdx(offered, &at_hand.bundle, now, &references)
         }
-        TeeTerms::SevSnp(_) | TeeTerms::Tdx(_) | TeeTerms::NitroTpm(_) => return Ok(None),
+        TeeTerms::SevSnp(_)
+        | TeeTerms::Tdx(_)
+        | TeeTerms::NitroTpm(_)
+        | TeeTerms::Nitro(_)
+        | TeeTerms::Sgx(_) => return Ok(None),
     };
     let judged = affirmed(judged, at_hand.problem)?;
     Ok(key.map(|key| Vouching {

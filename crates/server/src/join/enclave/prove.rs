@@ -1,0 +1,254 @@
+//! From an enclave's answer to what it proved: that the key is held, then what its hardware says, then what it is
+//! called and what is kept.
+
+use super::{LONGEST_ID, take};
+use crate::core::Core;
+use crate::evict::is_evicted;
+use crate::join::tee::Refused;
+use crate::join::tee::enclave::{Placed, Question, judge};
+use crate::join::{not_overtaken, prove_key};
+use crate::listener::Peer;
+use crate::lock::may_join;
+use crate::refusal::Refusal;
+use crate::warranted;
+use attest::Evidence as Blob;
+use attest::transcript::EnclaveJoin;
+use crypto::{PublicKey, hex};
+use estate::TeeKind;
+use facts::{FactSet, Finding, Verdict, names};
+use proto::v1;
+use std::sync::Arc;
+use store::NodeRow;
+
+/// Quotes have some 5 KiB; what the agent collects has this limit as well.
+const LONGEST_REPORT: usize = 32 * 1024;
+/// Of what tells enclaves of the same code apart.
+const INSTANCE: usize = 16;
+
+/// An enclave that proved itself, before it is decided what becomes of it.
+pub(crate) struct Evidence {
+    pub(crate) verdict: Verdict,
+    pub(crate) key: PublicKey,
+    pub(crate) name: String,
+    /// Size of the ledger when it was challenged.
+    pub(crate) begun: u64,
+}
+
+/// Why it did not.
+pub(super) enum NotProved {
+    Refusal(Refusal),
+    /// By its evidence.
+    Judged(Box<Refused>),
+}
+
+impl From<Refusal> for NotProved {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refusal(refusal)
+    }
+}
+
+impl From<NotProved> for Refusal {
+    fn from(refused: NotProved) -> Self {
+        match refused {
+            NotProved::Refusal(refusal) => refusal,
+            NotProved::Judged(refused) => first(refused.findings),
+        }
+    }
+}
+
+/// The first finding speaks for the refusal; the others stand in the log.
+pub(super) fn first(findings: Vec<Finding>) -> Refusal {
+    for finding in findings.iter().skip(1) {
+        tracing::info!(%finding, "also found");
+    }
+    let first = findings.into_iter().next();
+    Refusal::Denied(
+        first.unwrap_or_else(|| Finding::new("TEE-VERDICT", "the enclave was not affirmed")),
+    )
+}
+
+/// Who vouched, for records: `nitro:` or `sgx:` and the beginning of what runs there.
+pub(crate) fn auth(evidence: &Evidence) -> String {
+    let facts = &evidence.verdict.facts;
+    let kind = facts.text(names::MACHINE_TEE_KIND).unwrap_or_default();
+    let measured = facts.text(names::MACHINE_TEE_MEASUREMENT);
+    let measured = measured.and_then(|text| text.get(..16));
+    format!("{kind}:{}", measured.unwrap_or_default())
+}
+
+pub(super) async fn prove(
+    core: &Arc<Core>,
+    peer: &Peer,
+    request: v1::EnclaveFinishRequest,
+) -> Result<Evidence, NotProved> {
+    let now = core.now();
+    let kind = within_limits(&request)?;
+    let session = take(core, peer, &request.session, now)?;
+    let report_data = EnclaveJoin {
+        trust_domain: core.trust_domain.as_str(),
+        server_key: &core.server_spki,
+        exporter: &session.exporter,
+        nonce: &session.nonce,
+        instance: &request.instance,
+        spki: &request.public_key,
+    }
+    .report_data();
+    let key = prove_key(&request.public_key, &report_data, &request.proof)?;
+    let question = Question {
+        report_data,
+        nonce: session.nonce,
+        key: request.public_key.clone(),
+        now,
+    };
+    let (judging, current) = (Arc::clone(core), core.estate()?);
+    let report = request.report;
+    let judged = core
+        .pool
+        .run(move || judge(kind, &report, &question, &current, &judging.endorsements))
+        .await
+        .map_err(|error| Refusal::internal("judging an enclave", &error))?;
+    let placed = judged.map_err(|refused| NotProved::Judged(Box::new(refused)))?;
+    let facts = &placed.endorsed.verdict.facts;
+    let name = called(kind, &placed, &request.instance);
+    not_banned(core, facts)?;
+    not_overtaken(core, &name, session.size)?;
+    let Placed { endorsed, pool, .. } = placed;
+    let mut blobs = endorsed.blobs;
+    // What the nonce was made of, so that others see that the evidence is no older than that checkpoint.
+    blobs.push(Blob::new(
+        "enclave-checkpoint",
+        session.checkpoint.into_bytes(),
+    ));
+    blobs.push(Blob::new("enclave-random", session.random.to_vec()));
+    let verdict = endorsed
+        .verdict
+        .and(&warranted::by_enclave(&name, &pool, now));
+    let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
+    let blobs = blobs.into_iter().map(|blob| blob.bytes.into_owned());
+    core.put_blobs(blobs.collect()).await?;
+    Ok(Evidence {
+        verdict,
+        key,
+        name,
+        begun: session.size,
+    })
+}
+
+/// The kind of enclave, of evidence that may be looked at.
+fn within_limits(request: &v1::EnclaveFinishRequest) -> Result<TeeKind, Refusal> {
+    let wrong = |expected: String, observed: String| {
+        Refusal::Invalid(
+            Finding::new("ENCLAVE-STRUCTURE", "the enclave's answer cannot be read")
+                .expected(expected)
+                .observed(observed)
+                .next("let a node agent of this version join"),
+        )
+    };
+    for (what, bytes, most) in [
+        ("report", &request.report, LONGEST_REPORT),
+        ("public_key", &request.public_key, LONGEST_REPORT),
+        ("proof", &request.proof, LONGEST_REPORT),
+        ("session", &request.session, LONGEST_ID),
+    ] {
+        if bytes.len() > most {
+            let observed = format!("{} bytes", bytes.len());
+            return Err(wrong(format!("{what} of at most {most} bytes"), observed));
+        }
+    }
+    if request.instance.len() != INSTANCE {
+        let observed = format!("{} bytes", request.instance.len());
+        return Err(wrong(format!("instance of {INSTANCE} bytes"), observed));
+    }
+    let kind = TeeKind::ALL
+        .into_iter()
+        .find(|kind| kind.is_enclave() && kind.as_str() == request.kind);
+    kind.ok_or_else(|| {
+        let observed: String = request.kind.chars().take(32).collect();
+        wrong("an enclave of `nitro` or `sgx`".to_owned(), observed)
+    })
+}
+
+/// What the enclave is called: by the hypervisor, which numbers them; or by processor, code and what the enclave
+/// itself chose, which is in its report. A root that is no vendor's has names of its own.
+fn called(kind: TeeKind, placed: &Placed, instance: &[u8]) -> String {
+    let facts = &placed.endorsed.verdict.facts;
+    let platform = facts.text(names::MACHINE_TEE_PLATFORM).unwrap_or_default();
+    let measured = facts
+        .text(names::MACHINE_TEE_MEASUREMENT)
+        .unwrap_or_default();
+    let root = placed.root.as_ref().map(|root| format!("-{root}"));
+    let root = root.unwrap_or_default();
+    let plain = platform
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if kind == TeeKind::Nitro && plain && (1..=64).contains(&platform.len()) {
+        return format!("{kind}{root}-{platform}");
+    }
+    let instance = match kind {
+        TeeKind::Nitro => String::new(),
+        _ => hex::encode(instance),
+    };
+    let digest = crypto::sha256(format!("{platform}\n{measured}\n{instance}").as_bytes());
+    let digest = hex::encode(&digest);
+    format!("{kind}{root}-{}", digest.get(..16).unwrap_or_default())
+}
+
+/// A ban of an enclave holds for where it runs: it does not come back under another name by being started again.
+fn not_banned(core: &Core, facts: &FactSet) -> Result<(), Refusal> {
+    let banned: Vec<NodeRow> = {
+        let state = core.state();
+        let out = |node: &&NodeRow| node.locked.is_some() && !is_evicted(node);
+        state.nodes().filter(out).cloned().collect()
+    };
+    for node in banned {
+        let known = core.machine_facts(&node)?;
+        let enclave = known.text(names::MACHINE_JOIN) == Some("enclave");
+        if enclave && host(&known) == host(facts) {
+            may_join(&node)?;
+        }
+    }
+    Ok(())
+}
+
+/// Kind, root, and the parent instance or the processor.
+fn host(facts: &FactSet) -> [Option<&str>; 3] {
+    let platform = facts.text(names::MACHINE_TEE_PLATFORM);
+    // `i-0123456789abcdef0-enc0123456789abcdef`
+    let instance = platform.and_then(|id| id.rsplit_once("-enc"));
+    [
+        facts.text(names::MACHINE_TEE_KIND),
+        facts.text(names::MACHINE_TEE_ROOT),
+        instance.map_or(platform, |(instance, _)| Some(instance)),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use facts::{Source, Timestamp};
+
+    fn of(kind: &str, root: &str, platform: &str) -> FactSet {
+        let mut facts = FactSet::new();
+        for (name, value) in [
+            (names::MACHINE_TEE_KIND, kind),
+            (names::MACHINE_TEE_ROOT, root),
+            (names::MACHINE_TEE_PLATFORM, platform),
+        ] {
+            facts.state(name, value, Source::Hardware, Timestamp::EPOCH);
+        }
+        facts
+    }
+
+    #[test]
+    fn enclaves_of_one_instance_have_one_host() {
+        let one = of("nitro", "aws", "i-01-enc02");
+        assert_eq!(host(&one), host(&of("nitro", "aws", "i-01-enc03")));
+        for other in [
+            of("nitro", "aws", "i-02-enc02"),
+            of("nitro", "lab", "i-01-enc02"),
+            of("sgx", "aws", "i-01-enc02"),
+        ] {
+            assert_ne!(host(&one), host(&other));
+        }
+    }
+}
