@@ -74,7 +74,8 @@ pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residu
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
 pub use chain::{
-    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, DelegationRef, Hop, Link,
+    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, ChainFacts, DelegationRef, Hop,
+    HopFacts, Link,
     MOST_PRINCIPALS,
 };
 pub use code::{

@@ -334,6 +334,7 @@ impl Plane {
                 expires_at: now.plus_secs(lasts),
                 scope: scope.clone(),
                 record: None,
+        by: None,
             };
             let jti = link.jti.to_string();
             let next = match (terms, &made) {

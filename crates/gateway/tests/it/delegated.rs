@@ -29,6 +29,7 @@ fn link(world: &World, to: &str) -> Link {
             resources: None,
         },
         record: None,
+        by: None,
     }
 }
 

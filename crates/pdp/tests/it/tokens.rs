@@ -31,6 +31,7 @@ pub(crate) fn token(world: &World, actions: &[&str]) -> (String, String) {
             resources: None,
         },
         record: None,
+        by: None,
     };
     let terms = Terms::new(id("bob"), vec![link.clone()]).unwrap();
     let authority = &world.plane.authority;

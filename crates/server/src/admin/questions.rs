@@ -14,6 +14,7 @@ use ledger::body::{self, FactValue};
 use ledger::{Record, RecordType};
 use proto::v1;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) fn status(core: &Core) -> Value {
@@ -291,7 +292,13 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         return blocking(move || {
             // The request is made by the last of them, on its machine.
             let facts = latest_facts(&core, &current, &path);
-            let explanation = current.estate.why_chain(&chain, action, &resource, &facts);
+            // And who lets another act would do so as it is now.
+            let others = chain.principals().iter().filter(|other| **other != path);
+            let earlier = others.map(|other| (other.clone(), latest_facts(&core, &current, other)));
+            // Of whom none are known, nothing is: no facts are not the same.
+            let earlier = earlier.filter(|(_, facts)| !facts.is_empty()).collect();
+            let estate = &current.estate;
+            let explanation = estate.why_chain(&chain, action, &resource, &facts, &earlier);
             let chain = with_undeclared(json!(explanation), &current.estate, &resource);
             let facts: Vec<_> = facts.iter().collect();
             at_record(json!({ "chain": chain, "facts": facts }), &current)
@@ -413,9 +420,15 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
     }
     // On whose behalf it was asked: every hop was decided, and every delegation between them.
     let others = acted_for(record, about.as_ref());
-    let whole = others
-        .iter()
-        .map(|id| id.strip_prefix(&prefix).unwrap_or(id));
+    let path_of = |id: &String| id.strip_prefix(&prefix).unwrap_or(id).to_owned();
+    let whole: Vec<String> = others.iter().map(|one| path_of(&one.spiffe_id)).collect();
+    let whole = whole.iter().map(String::as_str);
+    let mut earlier = BTreeMap::new();
+    for one in &others {
+        if let Some(index) = one.issuance {
+            earlier.insert(path_of(&one.spiffe_id), issued_facts(core, index.0)?);
+        }
+    }
     let chain = Chain::through(whole.chain([path.as_str()])).map_err(Refusal::Invalid)?;
     let mut links = Vec::new();
     let mut explanations: Vec<Explanation> = Vec::new();
@@ -429,7 +442,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             let Ok(resource) = name.parse() else {
                 continue;
             };
-            let of_chain = estate.why_chain(&chain, action, &resource, &facts);
+            let of_chain = estate.why_chain(&chain, action, &resource, &facts, &earlier);
             explanations.extend(of_chain.hops);
             links.extend(of_chain.links);
         }
@@ -650,7 +663,7 @@ fn about(record: &Record) -> Result<Option<body::About>, Refusal> {
 }
 
 /// On whose behalf it was asked, who began it first: as a delegation proved, or as somebody told.
-fn acted_for(record: &Record, about: Option<&body::About>) -> Vec<String> {
+fn acted_for(record: &Record, about: Option<&body::About>) -> Vec<body::OnBehalfOf> {
     let (proven, told) = match about {
         Some(about) => (
             about.on_behalf_of.clone(),
@@ -668,9 +681,13 @@ fn acted_for(record: &Record, about: Option<&body::About>) -> Vec<String> {
         },
     };
     if proven.is_empty() {
-        return told;
+        let told = told.into_iter().map(|spiffe_id| body::OnBehalfOf {
+            spiffe_id,
+            ..body::OnBehalfOf::default()
+        });
+        return told.collect();
     }
-    proven.into_iter().map(|one| one.spiffe_id).collect()
+    proven
 }
 
 /// A verdict with all its facts.

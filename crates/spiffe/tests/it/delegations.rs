@@ -21,6 +21,7 @@ fn link(domain: &Domain, to: &str, minutes: u64) -> Link {
         expires_at: NOW.plus_secs(minutes * 60),
         scope: Narrowed::default(),
         record: None,
+        by: None,
     }
 }
 
