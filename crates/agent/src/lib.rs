@@ -35,6 +35,7 @@ pub mod helper;
 mod helper_service;
 mod identity;
 mod join;
+mod local;
 mod measured;
 mod metrics;
 mod node_state;
@@ -53,4 +54,5 @@ pub use config::{AgentConfig, ConfigError, JoinConfig, Paravisor, SealConfig, Te
 pub use identity::IdentityError;
 pub use join::JoinError;
 pub use node_state::StateError;
-pub use run::{RunError, run, runtime};
+pub use local::{Known, LocalCallers};
+pub use run::{RunError, run, run_beside, runtime};
