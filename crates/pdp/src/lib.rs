@@ -49,4 +49,4 @@ pub use local::{Attest, Attested, Held, LocalConfig, OfAgent, local_json_schema}
 pub use metrics::Metrics;
 pub use names::{action, resource, subject};
 pub use question::{Known, OnBehalfOf, Question, Refused};
-pub use run::{RunError, run, run_beside, run_with};
+pub use run::{RunError, run, run_beside, run_beside_with, run_with};

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::front;
+use crate::local::Attest;
 use crate::service::Plane;
 use facts::Finding;
 use gateway::{Core, CoreError};
@@ -93,6 +94,19 @@ pub async fn run_beside(
         ..config.pdp.clone()
     })
     .await?;
+    run_beside_with(config, core, attest, shutdown).await
+}
+
+/// As [`run_beside`], with a core that is open already.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run_beside_with(
+    config: Config,
+    core: Arc<Core>,
+    attest: Arc<dyn Attest>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), RunError> {
     let plane = Plane::new(config, Arc::clone(&core), Some(attest))?;
     serve(plane, core, None, shutdown).await
 }
