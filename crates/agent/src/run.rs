@@ -220,3 +220,28 @@ async fn serve(
         () = grace => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The slim agent runs so, and so does whoever forgets to take the section out.
+    #[tokio::test]
+    async fn decisions_that_this_program_does_not_make_are_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let text = format!(
+            "trust_domain = \"example.org\"\nserver = \"127.0.0.1:1\"\npin = \"tl1:{}\"\n\
+             data_dir = \"{at}/data\"\nworkload_socket = \"{at}/run/workload.sock\"\n\
+             [join]\nmethod = \"token\"\n[decisions]\nname = \"m1\"\n",
+            "0".repeat(64)
+        );
+        let config = AgentConfig::parse(&text, Path::new("agent.toml")).unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let refused = run(config, stop).await.unwrap_err();
+        assert_eq!(refused.finding().code, "AGENT-DECISIONS");
+        assert!(!folder.path().join("run").exists(), "nothing was touched");
+    }
+}
