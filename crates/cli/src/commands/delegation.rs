@@ -146,8 +146,10 @@ async fn own_delegations(global: &Global) -> Result<Value, Failure> {
         );
     };
     let channel = crate::session::enter(server, global).await?;
-    let shown = PeopleClient::new(channel).delegations(v1::OwnDelegations {});
-    let shown = shown.await.map_err(|status| admin::refusal(&status))?;
+    let shown = PeopleClient::new(channel)
+        .delegations(v1::OwnDelegations {})
+        .await
+        .map_err(|status| admin::refusal(&status))?;
     serde_json::from_str(&shown.into_inner().json).map_err(|error| {
         Finding::new("DELEGATION-ANSWER", "what the server answered is no JSON")
             .observed(error.to_string())
