@@ -53,6 +53,6 @@ pub use device::memory::hide;
 pub use config::{AgentConfig, ConfigError, JoinConfig, Paravisor, SealConfig, TeeConfig, Token};
 pub use identity::IdentityError;
 pub use join::JoinError;
-pub use node_state::StateError;
 pub use local::{Known, LocalCallers};
+pub use node_state::StateError;
 pub use run::{RunError, run, run_beside, runtime};

@@ -43,7 +43,9 @@ impl LocalCallers {
             Err(_) => return Err(unanswered("the server has not answered about the caller")),
         };
         let held = match state {
-            State::Pending => return Err(unanswered("the server has not answered about the caller")),
+            State::Pending => {
+                return Err(unanswered("the server has not answered about the caller"));
+            }
             State::Refused(refusal) => match refusal.as_ref() {
                 // It was looked at, and is given nothing.
                 Refusal::Denied(_) => Vec::new(),

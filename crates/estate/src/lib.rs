@@ -74,9 +74,8 @@ pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residu
 pub use authorize::Prepared;
 pub use blast::{Blast, Reach, Taken};
 pub use chain::{
-    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, ChainFacts, DelegationRef, Hop,
-    HopFacts, Link,
-    MOST_PRINCIPALS,
+    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, ChainFacts, DelegationRef,
+    Hop, HopFacts, Link, MOST_PRINCIPALS,
 };
 pub use code::{
     Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,

@@ -122,7 +122,9 @@ impl Following {
             let what = "somebody for whom it is said to act was revoked";
             Err(Finding::new("DELEGATION-CLAIM-REVOKED", what)
                 .observed(path.clone())
-                .next("where they were restored since, present a delegation token: trilith delegate"))
+                .next(
+                    "where they were restored since, present a delegation token: trilith delegate",
+                ))
         })
     }
 

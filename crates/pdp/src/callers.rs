@@ -84,13 +84,18 @@ impl Rights {
         if self.has(Right::Evaluate) || self.held(path).is_some() {
             return Ok(());
         }
-        let held: Vec<&str> = self.held.iter().map(|held| held.spiffe_id.as_str()).collect();
-        Err(
-            Finding::new("PDP-CALLER-OWN", "the caller may ask about itself, and about nobody else")
-                .expected(held.join(", "))
-                .observed(crate::names::shown(path))
-                .next("name its identity with may = [\"evaluate\"]"),
+        let held: Vec<&str> = self
+            .held
+            .iter()
+            .map(|held| held.spiffe_id.as_str())
+            .collect();
+        Err(Finding::new(
+            "PDP-CALLER-OWN",
+            "the caller may ask about itself, and about nobody else",
         )
+        .expected(held.join(", "))
+        .observed(crate::names::shown(path))
+        .next("name its identity with may = [\"evaluate\"]"))
     }
 
     /// # Errors
@@ -140,7 +145,10 @@ impl Callers {
             rights.may.extend(&caller.may);
             // Over TCP it has shown its SVID to enter.
             let chain = Vec::new();
-            rights.held = vec![Held { spiffe_id: id, chain }];
+            rights.held = vec![Held {
+                spiffe_id: id,
+                chain,
+            }];
         }
         let processes: Result<_, Finding> = config.processes.iter().map(Process::new).collect();
         Ok(Self {

@@ -2,8 +2,8 @@
 
 use crate::question::{Known, OnBehalfOf, Question};
 use estate::{
-    Access, Action, Chain, ChainDecision, ChainFacts, Decision, Estate, EstateFiles, Prepared, Problem,
-    ResourceRef,
+    Access, Action, Chain, ChainDecision, ChainFacts, Decision, Estate, EstateFiles, Prepared,
+    Problem, ResourceRef,
 };
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following};

@@ -164,7 +164,9 @@ impl LocalConfig {
         }
         let owned = self.processes.iter().map(|process| &process.may);
         if owned.flatten().any(|right| *right == Right::EvaluateOwn) {
-            return Err(wrong("[[decisions.process]] may hold no identity, so `evaluate-own` is for [[decisions.caller]], or `own = true` for all"));
+            return Err(wrong(
+                "[[decisions.process]] may hold no identity, so `evaluate-own` is for [[decisions.caller]], or `own = true` for all",
+            ));
         }
         if self.data_dir.is_relative() {
             return Err(wrong("`decisions.data_dir` is absolute"));

@@ -329,7 +329,9 @@ impl<'a> Again<'a> {
             }
             Ok(Some(access)) => access,
         };
-        let person = estate.identity(path).is_some_and(estate::Identity::is_person);
+        let person = estate
+            .identity(path)
+            .is_some_and(estate::Identity::is_person);
         if path != asker && !person {
             return Ok(Outcome::Not(format!(
                 "it depends on facts ({}) of {path}, who delegated on",

@@ -3,7 +3,8 @@
 use crate::equivalence::{drafts, files, policy};
 use crate::fixture::{compile, facts, render, workload};
 use estate::{
-    Action, Chain, ChainDecision, ChainFacts, Estate, EstateFiles, Party, Request, ResourceRef, Scope, diff,
+    Action, Chain, ChainDecision, ChainFacts, Estate, EstateFiles, Party, Request, ResourceRef,
+    Scope, diff,
 };
 use facts::{FactSet, names};
 use proptest::prelude::*;
@@ -452,7 +453,13 @@ fn why_explains_every_hop_and_every_link() {
     let estate = compile(&office());
     let three = chain(&["people/ada", "agents/assistant", "agents/reader"]);
     let cards = ResourceRef::table("shop/public/cards");
-    let why = estate.why_chain(&three, Action::Select, &cards, &FactSet::new(), &BTreeMap::new());
+    let why = estate.why_chain(
+        &three,
+        Action::Select,
+        &cards,
+        &FactSet::new(),
+        &BTreeMap::new(),
+    );
     assert!(why.allow);
     let ids: Vec<_> = why
         .hops

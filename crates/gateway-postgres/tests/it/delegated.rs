@@ -106,8 +106,13 @@ async fn who_delegated_on_may_what_its_own_facts_let_it() {
     assert_eq!(client.simple(count).await.unwrap(), ["50"]);
     let named = format!("\"jti\":\"{}\",\"issuance\":\"", jtis[1]);
     let starts = world.recorded(r#""type":"session-start""#).await;
-    assert!(starts.iter().all(|record| record.contains(&named)), "{starts:?}");
-    let (token, _) = world.plane.delegate_by(&chain, 900, &wide, &joined("token"));
+    assert!(
+        starts.iter().all(|record| record.contains(&named)),
+        "{starts:?}"
+    );
+    let (token, _) = world
+        .plane
+        .delegate_by(&chain, 900, &wide, &joined("token"));
     let mut client = connect(&world, &helper, &token).await;
     let (_, said) = client.simple(count).await.unwrap_err();
     assert!(said.contains("agents/front may not"), "{said}");

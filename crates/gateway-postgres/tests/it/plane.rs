@@ -332,7 +332,13 @@ impl Plane {
         scope: &Narrowed,
         facts: &BTreeMap<String, FactValue>,
     ) -> (String, Vec<String>) {
-        let estate = self.state.lock().unwrap().estate.as_ref().map_or(0, |estate| estate.index);
+        let estate = self
+            .state
+            .lock()
+            .unwrap()
+            .estate
+            .as_ref()
+            .map_or(0, |estate| estate.index);
         let by = Issued {
             serial: "0c".repeat(16),
             issuance: estate + 1,

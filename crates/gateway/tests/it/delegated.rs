@@ -225,7 +225,10 @@ async fn who_delegated_on_is_known_by_the_svid_that_it_delegated_by() {
     assert_eq!(said[0].issuance, None);
     assert_eq!(said[1].issuance.map(|index| index.0), Some(3));
     let facts = &delegated.links[1].shown.as_ref().unwrap().facts;
-    assert_eq!(facts.value("machine.join"), Some(&facts::Value::Text("tpm".to_owned())));
+    assert_eq!(
+        facts.value("machine.join"),
+        Some(&facts::Value::Text("tpm".to_owned()))
+    );
     let hops = |delegated: &Delegated, current: &gateway::Current| {
         let session = ChainFacts::of(current.estate.prepare(&FactSet::new()));
         let known = delegated.facts(current, session);

@@ -60,7 +60,9 @@ fn asked(subject: &str, action: &str) -> Value {
 }
 
 fn code(answer: &Value) -> &str {
-    answer["context"]["error"]["code"].as_str().unwrap_or_default()
+    answer["context"]["error"]["code"]
+        .as_str()
+        .unwrap_or_default()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +76,11 @@ async fn a_workload_asks_about_itself_by_what_the_agent_knows() {
     let (alice, bob) = (world.plane.issue("alice"), world.plane.issue("bob"));
     agent.gives(&[&alice]);
     let (status, answer) = world.post(EVALUATION, &asked("alice", "select")).await;
-    assert_eq!((status, &answer["decision"]), (200, &json!(true)), "{answer}");
+    assert_eq!(
+        (status, &answer["decision"]),
+        (200, &json!(true)),
+        "{answer}"
+    );
     // Nothing was shown, and its facts are those of its own SVID.
     assert_eq!(answer["context"]["facts"], "issued", "{answer}");
     let record = world.records(RecordType::Decision).pop().unwrap();
@@ -85,17 +91,31 @@ async fn a_workload_asks_about_itself_by_what_the_agent_knows() {
 
     // About another it may not ask, whatever it shows of it.
     let (_, answer) = world.post(EVALUATION, &asked("bob", "select")).await;
-    assert_eq!((&answer["decision"], code(&answer)), (&json!(false), "PDP-CALLER-OWN"));
+    assert_eq!(
+        (&answer["decision"], code(&answer)),
+        (&json!(false), "PDP-CALLER-OWN")
+    );
     let mut shown = asked("bob", "select");
-    let x5c: Vec<String> = bob.chain.iter().map(|der| crypto::base64::encode(der)).collect();
+    let x5c: Vec<String> = bob
+        .chain
+        .iter()
+        .map(|der| crypto::base64::encode(der))
+        .collect();
     shown["subject"]["properties"] = json!({"x5c": x5c});
     let (_, answer) = world.post(EVALUATION, &shown).await;
-    assert_eq!((&answer["decision"], code(&answer)), (&json!(false), "PDP-CALLER-OWN"));
+    assert_eq!(
+        (&answer["decision"], code(&answer)),
+        (&json!(false), "PDP-CALLER-OWN")
+    );
     // Nor in a batch, where the rest is answered.
     let batch = json!({"evaluations": [asked("alice", "select"), asked("bob", "select")]});
     let (_, answer) = world.post(EVALUATIONS, &batch).await;
     assert_eq!(answer["evaluations"][0]["decision"], true, "{answer}");
-    assert_eq!(code(&answer["evaluations"][1]), "PDP-CALLER-OWN", "{answer}");
+    assert_eq!(
+        code(&answer["evaluations"][1]),
+        "PDP-CALLER-OWN",
+        "{answer}"
+    );
     // What is shown beside counts no more than it does elsewhere: an SVID of bob's is not alice's.
     let mut mixed = asked("alice", "select");
     mixed["subject"]["properties"] = json!({"x5c": x5c});
@@ -139,7 +159,11 @@ async fn an_open_connection_asks_no_more_once_its_identity_is_gone() {
     let world = World::beside("own = true", Arc::clone(&agent) as _).await;
     let alice = world.plane.issue("alice");
     agent.gives(&[&alice]);
-    let request = post(EVALUATION, &[], asked("alice", "select").to_string().as_bytes());
+    let request = post(
+        EVALUATION,
+        &[],
+        asked("alice", "select").to_string().as_bytes(),
+    );
     let kept = String::from_utf8(request.clone()).unwrap();
     let kept = kept.replace("connection: close\r\n", "");
     let mut stream = UnixStream::connect(&world.socket).await.unwrap();
@@ -150,7 +174,10 @@ async fn an_open_connection_asks_no_more_once_its_identity_is_gone() {
     agent.gives(&[&world.plane.issue("bob")]);
     let answer = exchange(stream, &request).await;
     let said = format!("{}{}", answer.head, answer.body);
-    assert!(said.contains("PDP-CALLER-CHANGED") && said.contains("403"), "{said}");
+    assert!(
+        said.contains("PDP-CALLER-CHANGED") && said.contains("403"),
+        "{said}"
+    );
     // A renewal is no change.
     agent.gives(&[&world.plane.issue("alice")]);
     let (status, _) = world.post(EVALUATION, &asked("alice", "select")).await;

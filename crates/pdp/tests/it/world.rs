@@ -169,7 +169,15 @@ impl World {
             data_dir: folder.path().join("agent"),
         };
         let config = section.beside(&agent).unwrap();
-        Self::run(folder, plane, config, Arc::new(RealDisk), Some(attest), None).await
+        Self::run(
+            folder,
+            plane,
+            config,
+            Arc::new(RealDisk),
+            Some(attest),
+            None,
+        )
+        .await
     }
 
     async fn run(
@@ -181,7 +189,9 @@ impl World {
         listener: Option<TcpListener>,
     ) -> Self {
         let socket = folder.path().join("pdp.sock");
-        let address = listener.as_ref().map(|listener| listener.local_addr().unwrap());
+        let address = listener
+            .as_ref()
+            .map(|listener| listener.local_addr().unwrap());
         // As `pdp::run` does it: metrics are the decision point's to serve.
         let gateway = gateway::Config {
             http_listen: None,

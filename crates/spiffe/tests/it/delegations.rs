@@ -45,7 +45,9 @@ fn by(facts: &[(&str, FactValue)]) -> Issued {
         serial: "0a".repeat(16),
         issuance: 5,
         estate: 2,
-        facts: facts.map(|(name, value)| (name.to_owned(), value)).collect(),
+        facts: facts
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
     }
 }
 
@@ -58,7 +60,10 @@ fn a_token_says_by_which_svid_each_delegated_on() {
         ("machine.secure_boot", FactValue::Bool(true)),
         ("code.signers", FactValue::List(vec!["a\"b".to_owned()])),
     ]);
-    let first = Terms::new(domain.id("people/ada"), vec![link(&domain, "agents/helper", 15)]);
+    let first = Terms::new(
+        domain.id("people/ada"),
+        vec![link(&domain, "agents/helper", 15)],
+    );
     let next = Link {
         by: Some(shown.clone()),
         ..link(&domain, "agents/summary", 10)
@@ -79,7 +84,10 @@ fn a_token_says_by_which_svid_each_delegated_on() {
         assert_ne!(altered, claims);
         let mut parts: Vec<String> = text.split('.').map(str::to_owned).collect();
         parts[1] = base64::encode_url(altered.as_bytes());
-        assert_eq!(code(&domain, &parts.join(".")), "DELEGATION-TOKEN-SIGNATURE");
+        assert_eq!(
+            code(&domain, &parts.join(".")),
+            "DELEGATION-TOKEN-SIGNATURE"
+        );
     }
     let twice = claims.replace(
         "\"machine.join\":\"tpm\"",
@@ -87,7 +95,10 @@ fn a_token_says_by_which_svid_each_delegated_on() {
     );
     assert_ne!(twice, claims);
     let header = part(&text, 0);
-    assert_eq!(code(&domain, &sign(&domain, &header, &twice)), "DELEGATION-TOKEN-PARSE");
+    assert_eq!(
+        code(&domain, &sign(&domain, &header, &twice)),
+        "DELEGATION-TOKEN-PARSE"
+    );
     // A person shows no SVID, and nobody more than an issuance does.
     let refused = |person: &str, link: Link| {
         let refused = Terms::new(domain.id(person), vec![link]);
@@ -98,9 +109,12 @@ fn a_token_says_by_which_svid_each_delegated_on() {
         by: Some(by(&[("x", FactValue::Text("x".repeat(5_000)))])),
         ..link(&domain, "agents/summary", 10)
     };
-    let refused = Terms::new(domain.id("people/ada"), vec![link(&domain, "agents/helper", 15)])
-        .unwrap()
-        .then(7, long);
+    let refused = Terms::new(
+        domain.id("people/ada"),
+        vec![link(&domain, "agents/helper", 15)],
+    )
+    .unwrap()
+    .then(7, long);
     assert_eq!(refused.unwrap_err().code, "DELEGATION-TOKEN-FACTS");
 }
 

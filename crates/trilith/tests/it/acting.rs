@@ -108,8 +108,19 @@ fn member<'a>(document: &'a Value, name: &str) -> &'a str {
 /// Ada at her browser: the provider's pages, and then where they send it.
 fn log_in(site: &Site, server: &str, issuer: &str, pin: &str) {
     let mut command = site.command(&[
-        "login", "--admin-server", server, "--session", "ada.json", "--issuer", issuer,
-        "--trust-domain", "example.org", "--pin", pin, "--timeout", "60",
+        "login",
+        "--admin-server",
+        server,
+        "--session",
+        "ada.json",
+        "--issuer",
+        issuer,
+        "--trust-domain",
+        "example.org",
+        "--pin",
+        pin,
+        "--timeout",
+        "60",
     ]);
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
@@ -159,7 +170,9 @@ async fn connect(
     token: &str,
 ) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let socket = format!("unix://{}", site.at("workload.sock").display());
-    let client = WorkloadApiClient::connect_to(&socket).await.expect("the agent");
+    let client = WorkloadApiClient::connect_to(&socket)
+        .await
+        .expect("the agent");
     let context = client.fetch_x509_context().await.expect("an identity");
     let svid = context.default_svid().expect("an SVID");
     let mut roots = RootCertStore::empty();
@@ -207,10 +220,21 @@ fn acted_for(site: &Site, folder: &str, kind: &str) -> Vec<Value> {
     let mut found = Vec::new();
     site.wait(folder, || {
         let printed = site.ask(&[
-            "ledger", "search", "--on-behalf-of", "people/ada", "--type", kind, "--folder", &place,
-            "--index", &index, "--json",
+            "ledger",
+            "search",
+            "--on-behalf-of",
+            "people/ada",
+            "--type",
+            kind,
+            "--folder",
+            &place,
+            "--index",
+            &index,
+            "--json",
         ]);
-        let lines = printed.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let lines = printed
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         let records = lines.filter_map(|line: Value| line.get("record").cloned());
         found = records
             .filter_map(|record| {
@@ -226,8 +250,7 @@ fn acted_for(site: &Site, folder: &str, kind: &str) -> Vec<Value> {
 
 #[test]
 fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
-    const NAME: &str =
-        "trilith::a_person_lets_an_agent_let_another_read_and_all_records_name_them";
+    const NAME: &str = "trilith::a_person_lets_an_agent_let_another_read_and_all_records_name_them";
     if let Err(missing) = oidc::installed() {
         return testkit::skip(NAME, &missing);
     }
@@ -238,7 +261,10 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     let postgres = Postgres::start().expect("PostgreSQL");
     let set_up = [
         ("postgres", "CREATE DATABASE shop"),
-        ("shop", "CREATE TABLE notes (id int); INSERT INTO notes VALUES (1), (2)"),
+        (
+            "shop",
+            "CREATE TABLE notes (id int); INSERT INTO notes VALUES (1), (2)",
+        ),
         ("shop", "CREATE TABLE drafts (id int)"),
     ];
     for (database, sql) in set_up {
@@ -247,14 +273,19 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     let mut site = Site::new();
     let issuer = provider.issuer();
     for (name, text) in [
-        ("estate.toml", "trust_domain = \"example.org\"\nclassifications = [\"public\", \"internal\", \"restricted\"]\n"),
+        (
+            "estate.toml",
+            "trust_domain = \"example.org\"\nclassifications = [\"public\", \"internal\", \"restricted\"]\n",
+        ),
         ("identities/all.toml", IDENTITIES),
         ("delegations/all.toml", GRANTS),
         ("resources/all.toml", RESOURCES),
         ("references/all.toml", "[[pool]]\nname = \"demo\"\n"),
         ("policies/all.cedar", POLICIES),
     ] {
-        let text = text.replace("ISSUER", issuer).replace("UID", &uid().to_string());
+        let text = text
+            .replace("ISSUER", issuer)
+            .replace("UID", &uid().to_string());
         site.write(&format!("estate/{name}"), &text);
     }
     let (port, gateway) = (free_port(), free_port());
@@ -274,7 +305,9 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     let admin = site.at("server/admin.sock");
     site.wait("server", || UnixStream::connect(&admin).is_ok());
     site.ask(&["estate", "apply", "estate", "--message", "the office"]);
-    let token = site.ask(&["token", "create", "--node", "m1", "--pool", "demo", "--json"]);
+    let token = site.ask(&[
+        "token", "create", "--node", "m1", "--pool", "demo", "--json",
+    ]);
     let token: Value = serde_json::from_str(&token).expect("JSON");
     site.write("token", member(&token, "/token"));
     let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -312,12 +345,20 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     // Ada, who administers nothing, lets the helper; the helper, by its own SVID, lets the summariser.
     log_in(&site, &server, issuer, pin);
     let as_ada = ["--admin-server", &server, "--session", "ada.json"];
-    let made = site.ask(&[&["delegate", "--to", "agents/helper", "--json"], &as_ada[..]].concat());
+    let made = site.ask(
+        &[
+            &["delegate", "--to", "agents/helper", "--json"],
+            &as_ada[..],
+        ]
+        .concat(),
+    );
     let first: Value = serde_json::from_str(&made).expect("JSON");
     site.write("first.jwt", member(&first, "/token"));
     let socket = format!("unix://{folder}/workload.sock");
     let made = Command::new(copy(&site, "helper"))
-        .args(["delegate", "--socket", &socket, "--server", &server, "--wait", "60"])
+        .args([
+            "delegate", "--socket", &socket, "--server", &server, "--wait", "60",
+        ])
         .args(["--token", "first.jwt", "--to", "agents/summary", "--json"])
         .current_dir(site.at(""))
         .output()
@@ -334,9 +375,13 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
         answer.get("decision").is_some()
     });
     assert_eq!(answer.pointer("/decision"), Some(&json!(true)), "{answer}");
-    let hops = answer.pointer("/context/on_behalf_of/hops").and_then(Value::as_array);
+    let hops = answer
+        .pointer("/context/on_behalf_of/hops")
+        .and_then(Value::as_array);
     let hops = hops.expect("hops").iter();
-    let hops: Vec<_> = hops.map(|hop| (member(hop, "/subject"), member(hop, "/facts"))).collect();
+    let hops: Vec<_> = hops
+        .map(|hop| (member(hop, "/subject"), member(hop, "/facts")))
+        .collect();
     assert_eq!(
         hops,
         [
@@ -348,7 +393,10 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     // What the helper might only do as the summariser's program, nobody may do for it.
     let answer = ask(&site, &token, "drafts").expect("an answer");
     assert_eq!(answer.pointer("/decision"), Some(&json!(false)), "{answer}");
-    assert!(member(&answer, "/context/reason").contains("agents/helper"), "{answer}");
+    assert!(
+        member(&answer, "/context/reason").contains("agents/helper"),
+        "{answer}"
+    );
 
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
@@ -364,17 +412,32 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
             }
         };
         let rows = session.query("SELECT id FROM notes ORDER BY id", &[]).await;
-        assert_eq!(rows.map_err(|error| refusal(&error)).expect("rows").len(), 2);
+        assert_eq!(
+            rows.map_err(|error| refusal(&error)).expect("rows").len(),
+            2
+        );
         let refused = session.query("SELECT id FROM drafts", &[]).await;
         let refused = refusal(&refused.expect_err("denied"));
         assert!(refused.contains("agents/helper"), "{refused}");
 
         // Each record names who let whom, by which delegation, and by whose facts it was decided.
         let expected = [
-            ("spiffe://example.org/people/ada", member(&first, "/jti"), false),
-            ("spiffe://example.org/agents/helper", member(&second, "/jti"), true),
+            (
+                "spiffe://example.org/people/ada",
+                member(&first, "/jti"),
+                false,
+            ),
+            (
+                "spiffe://example.org/agents/helper",
+                member(&second, "/jti"),
+                true,
+            ),
         ];
-        for (folder, kind) in [("pg", "session-start"), ("pg", "decision"), ("decisions", "decision")] {
+        for (folder, kind) in [
+            ("pg", "session-start"),
+            ("pg", "decision"),
+            ("decisions", "decision"),
+        ] {
             for chain in acted_for(&site, folder, kind) {
                 let links = chain.as_array().expect("a list").iter();
                 let said: Vec<_> = links
@@ -388,7 +451,13 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
         }
 
         // Ada takes it back, with no administrator: the session ends, and the agent answers no more.
-        let words = ["delegation", "revoke", member(&first, "/jti"), "--reason", "done"];
+        let words = [
+            "delegation",
+            "revoke",
+            member(&first, "/jti"),
+            "--reason",
+            "done",
+        ];
         site.ask(&[&words[..], &as_ada[..]].concat());
         let until = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while session.query("SELECT id FROM notes", &[]).await.is_ok() {
@@ -398,7 +467,9 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     });
     site.wait("agent", || {
         let answer = ask(&site, &token, "notes").unwrap_or_default();
-        let code = answer.pointer("/context/error/code").and_then(Value::as_str);
+        let code = answer
+            .pointer("/context/error/code")
+            .and_then(Value::as_str);
         code == Some("DELEGATION-TOKEN-REVOKED")
     });
 }

@@ -50,8 +50,13 @@ async fn a_person_takes_back_what_it_let_others_do_and_nothing_else() {
     fixture.apply(&files).await.unwrap();
     let helper = Agent::start(&fixture, "m1", 3000).await;
     let (token, jti) = first(&fixture).await;
-    let next = helper.delegates(&token, "agents/summary", 60).await.unwrap();
-    let again = asked(&fixture, "ada-1", "agents/helper", &[], 0).await.unwrap();
+    let next = helper
+        .delegates(&token, "agents/summary", 60)
+        .await
+        .unwrap();
+    let again = asked(&fixture, "ada-1", "agents/helper", &[], 0)
+        .await
+        .unwrap();
 
     // Bob sees none of it, and takes nothing back; what is not there is refused alike.
     let bob = entered(&fixture, "bob-2").await;
@@ -65,7 +70,10 @@ async fn a_person_takes_back_what_it_let_others_do_and_nothing_else() {
     // Ada administers nothing. A link that rests on hers is hers to end, and hers ends all that rests on it.
     let ada = entered(&fixture, "ada-1").await;
     assert_eq!(shown(&ada).await.len(), 3);
-    assert_eq!(take_back(&ada, &jti, " ").await.unwrap_err(), "DELEGATION-REASON");
+    assert_eq!(
+        take_back(&ada, &jti, " ").await.unwrap_err(),
+        "DELEGATION-REASON"
+    );
     let taken = take_back(&ada, &next.jti, "not that one").await.unwrap();
     assert!(taken.recorded);
     assert_eq!(stands(&fixture).await, [true, false, true]);
@@ -76,13 +84,22 @@ async fn a_person_takes_back_what_it_let_others_do_and_nothing_else() {
     let last = &records.last().unwrap().1;
     assert_eq!(last["actor"], "spiffe://example.org/people/ada");
     assert_eq!(last["auth"], "oidc");
-    let refused = helper.delegates(&token, "agents/summary", 60).await.unwrap_err();
+    let refused = helper
+        .delegates(&token, "agents/summary", 60)
+        .await
+        .unwrap_err();
     assert_eq!(finding(&refused).code, "DELEGATION-TOKEN-REVOKED");
-    helper.delegates(&again.token, "agents/summary", 60).await.unwrap();
+    helper
+        .delegates(&again.token, "agents/summary", 60)
+        .await
+        .unwrap();
     // Whoever has not entered is nobody.
     let pin = fixture.status().await["pin"].as_str().unwrap().to_owned();
     let anchors = fixture.anchors(&pin).await;
     let link = Link::dial(fixture.address(), OwnSvid::empty(), anchors).await;
     let nobody = Client { link, key: key() };
-    assert_eq!(take_back(&nobody, &again.jti, "x").await.unwrap_err(), "SESSION-NONE");
+    assert_eq!(
+        take_back(&nobody, &again.jti, "x").await.unwrap_err(),
+        "SESSION-NONE"
+    );
 }
