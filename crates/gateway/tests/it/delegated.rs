@@ -1,10 +1,10 @@
 //! Who acts for others at a gateway: what a token proves, and that neither stolen keys nor revoked links do.
 
-use crate::world::{DOMAIN, PAYMENTS, World, domain, estate};
+use crate::world::{DOMAIN, PAYMENTS, World, domain, estate, principal};
 use crypto::{Algorithm, KeyPair};
 use estate::{Action, Chain, ChainFacts, ResourceRef};
 use facts::{FactSet, Finding};
-use gateway::{Delegated, Revocations};
+use gateway::{Delegated, Revocations, Told};
 use ledger::body::{Body as _, Delegation, FactValue, TargetKind};
 use ledger::{Digest, LedgerSigner, Receipt};
 use spiffe_core::Serial;
@@ -276,6 +276,20 @@ async fn a_claimed_chain_falls_with_whoever_of_it_is_revoked() {
         reason: gateway::CutReason::Revoked,
         detail: "stolen".to_owned(),
     };
+    // A session that began before is cut, and one for somebody else goes on.
+    let principal = principal(AGENT, "01", world.now.plus_secs(600));
+    let sessions = world.following.sessions();
+    let begun = |whom: &str| {
+        let told = Told::claimed(&principal, whom, gateway::Delegation::Claimed).unwrap();
+        let longest = std::time::Duration::from_secs(600);
+        sessions.register_for(&principal, Some(&told), longest, world.now)
+    };
+    let (by, other) = (begun(&format!("people/ada,{PAYMENTS}")), begun("people/bob"));
     world.following.cut_now(&target, &cut);
     assert!(world.following.none_revoked(&chain(AGENT)).is_err());
+    assert_eq!(
+        by.is_cut().map(|cut| cut.reason),
+        Some(gateway::CutReason::Delegation)
+    );
+    assert!(other.is_cut().is_none());
 }
