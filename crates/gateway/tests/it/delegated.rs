@@ -277,12 +277,13 @@ async fn a_claimed_chain_falls_with_whoever_of_it_is_revoked() {
         detail: "stolen".to_owned(),
     };
     // A session that began before is cut, and one for somebody else goes on.
-    let principal = principal(AGENT, "01", world.now.plus_secs(600));
+    let now = facts::Timestamp::now();
+    let principal = principal(AGENT, "01", now.plus_secs(600));
     let sessions = world.following.sessions();
     let begun = |whom: &str| {
         let told = Told::claimed(&principal, whom, gateway::Delegation::Claimed).unwrap();
         let longest = std::time::Duration::from_secs(600);
-        sessions.register_for(&principal, Some(&told), longest, world.now)
+        sessions.register_for(&principal, Some(&told), longest, now)
     };
     let (by, other) = (begun(&format!("people/ada,{PAYMENTS}")), begun("people/bob"));
     world.following.cut_now(&target, &cut);
