@@ -45,7 +45,7 @@ pub(crate) async fn take_back(
                 "no delegation of a chain that you began has this jti",
             )
             .observed(jti.escape_default().to_string())
-            .next("look: trilith delegation list --own; an administrator takes back any other"),
+            .next("an administrator takes back any other; yours are: trilith delegation list --own"),
         )
     })?;
     let revocation = Revocation {
