@@ -327,6 +327,7 @@ pub(crate) enum Who {
         observed: Observed,
         /// By what the node agent knows of it.
         identity: Option<SpiffeId>,
+        #[expect(dead_code, reason = "it is held, and not looked at")]
         kept: Option<Arc<dyn Any + Send + Sync>>,
     },
 }

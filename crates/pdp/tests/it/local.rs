@@ -15,7 +15,6 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 /// An agent that knows this process by what the test says.
-#[derive(Default)]
 struct Agent(Mutex<Result<Vec<Held>, &'static str>>);
 
 impl Agent {
