@@ -10,28 +10,40 @@ use pdp::{Attest, Attested, Held};
 use serde_json::{Value, json};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
 
 /// An agent that knows this process by what the test says.
-struct Agent(Mutex<Result<Vec<Held>, &'static str>>);
+pub(crate) struct Agent {
+    held: Mutex<Result<Vec<Held>, &'static str>>,
+    /// To whom alone it gives anything.
+    pid: AtomicU32,
+}
 
 impl Agent {
-    fn new() -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Ok(Vec::new()))))
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            held: Mutex::new(Ok(Vec::new())),
+            pid: AtomicU32::new(std::process::id()),
+        })
     }
 
-    fn gives(&self, svids: &[&Svid]) {
+    pub(crate) fn knows(&self, pid: u32) {
+        self.pid.store(pid, Ordering::SeqCst);
+    }
+
+    pub(crate) fn gives(&self, svids: &[&Svid]) {
         let held = svids.iter().map(|svid| Held {
             spiffe_id: svid.id.parse().unwrap(),
             chain: svid.chain.clone(),
         });
-        *self.0.lock().unwrap() = Ok(held.collect());
+        *self.held.lock().unwrap() = Ok(held.collect());
     }
 
     fn fails(&self, code: &'static str) {
-        *self.0.lock().unwrap() = Err(code);
+        *self.held.lock().unwrap() = Err(code);
     }
 }
 
@@ -40,8 +52,12 @@ impl Attest for Agent {
         &self,
         caller: Arc<Caller>,
     ) -> Pin<Box<dyn Future<Output = Result<Attested, Finding>> + Send + '_>> {
-        assert_eq!(u32::try_from(caller.pid()).unwrap(), std::process::id());
-        let held = self.0.lock().unwrap().clone();
+        let same = u32::try_from(caller.pid()).unwrap() == self.pid.load(Ordering::SeqCst);
+        let held = if same {
+            self.held.lock().unwrap().clone()
+        } else {
+            Ok(Vec::new())
+        };
         Box::pin(async move {
             let held = held.map_err(|code| Finding::new(code, "the agent cannot say"))?;
             let kept = Arc::new(());
