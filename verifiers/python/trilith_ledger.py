@@ -156,7 +156,7 @@ Target: kind=identity/serial/machine value=s
 Action: action=s resources=[s] more?=More
 More: count=d sha256=h
 About: spiffe_id=s issuance?=d stated?={v} claimed_on_behalf_of?=[s] on_behalf_of?=[OnBehalfOf]
-OnBehalfOf: spiffe_id=s jti=s
+OnBehalfOf: spiffe_id=s jti=s issuance?=d
 Pcr: index=u sha256=h
 AuthorSignature: author=s key=b expires=n signature=b
 Access: kind=s identity=s resource?=s newest?=w

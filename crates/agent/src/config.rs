@@ -44,6 +44,11 @@ pub struct AgentConfig {
     pub seal: SealConfig,
     #[serde(default)]
     pub enforcement: EnforcementConfig,
+    /// Decisions for local callers. `trilith agent` serves them, and takes the section out; any other program that
+    /// finds it does not start.
+    #[serde(default)]
+    #[schemars(with = "Option<serde_json::Value>")]
+    pub decisions: Option<toml::Table>,
     /// A token from the command line or the environment; it goes before the file.
     #[serde(skip)]
     pub token_given: Option<Token>,

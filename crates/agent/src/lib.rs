@@ -36,6 +36,7 @@ pub mod helper;
 mod helper_service;
 mod identity;
 mod join;
+mod local;
 mod measured;
 mod metrics;
 mod node_state;
@@ -57,5 +58,6 @@ pub use config::{
 };
 pub use identity::IdentityError;
 pub use join::JoinError;
+pub use local::{Known, LocalCallers};
 pub use node_state::StateError;
-pub use run::{RunError, run, runtime};
+pub use run::{RunError, run, run_beside, runtime};

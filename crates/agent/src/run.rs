@@ -7,12 +7,14 @@ use crate::health;
 use crate::helper_service::HelperService;
 use crate::identity::{Identity, IdentityError, Renewal};
 use crate::join::JoinError;
+use crate::local::LocalCallers;
 use crate::shared::Shared;
 use crate::source::AgentSource;
 use crate::sync::{self, Sync};
 use crate::workloads::Workloads;
 use facts::Finding;
 use spiffe_core::TrustDomain;
+use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,25 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 /// [`RunError`] when the agent cannot start, or its socket fails. A server that is away after the node has
 /// joined is not an error.
 pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), RunError> {
+    run_beside(config, shutdown, |_, _| async {}).await
+}
+
+/// As [`run`], with something beside it once the node has its identity: it may ask what is known of local callers,
+/// is told to stop by its token, and is waited for. Its end is not the agent's.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_beside<F>(
+    config: AgentConfig,
+    shutdown: CancellationToken,
+    beside: impl FnOnce(LocalCallers, CancellationToken) -> F,
+) -> Result<(), RunError>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    if config.decisions.is_some() {
+        return Err(RunError::Refused(undecided()));
+    }
     let trust_domain = TrustDomain::new(&config.trust_domain).map_err(|error| {
         RunError::Refused(
             Finding::new("AGENT-CONFIG", format!("trust_domain: {error}"))
@@ -157,10 +178,21 @@ pub async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(),
         tasks.spawn(served);
     }
     let source = AgentSource::new(shared, attestor, config.jwt_receipt);
+    tasks.spawn(beside(LocalCallers(Arc::clone(&source)), stop.clone()));
     let served = serve(listener, source, stop.clone()).await;
     stop.cancel();
     while tasks.join_next().await.is_some() {}
     served
+}
+
+/// INVARIANT: what was asked for and is not served is not passed over.
+fn undecided() -> Finding {
+    Finding::new(
+        "AGENT-DECISIONS",
+        "agent.toml asks for decisions, and this program makes none",
+    )
+    .expected("no [decisions]")
+    .next("run `trilith agent`, which makes them; or remove the section")
 }
 
 async fn serve(
@@ -186,5 +218,30 @@ async fn serve(
     tokio::select! {
         served = serving => Ok(served?),
         () = grace => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    /// The slim agent runs so, and so does whoever forgets to take the section out.
+    #[tokio::test]
+    async fn decisions_that_this_program_does_not_make_are_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().display();
+        let text = format!(
+            "trust_domain = \"example.org\"\nserver = \"127.0.0.1:1\"\npin = \"tl1:{}\"\n\
+             data_dir = \"{at}/data\"\nworkload_socket = \"{at}/run/workload.sock\"\n\
+             [join]\nmethod = \"token\"\n[decisions]\nname = \"m1\"\n",
+            "0".repeat(64)
+        );
+        let config = AgentConfig::parse(&text, Path::new("agent.toml")).unwrap();
+        let stop = CancellationToken::new();
+        stop.cancel();
+        let refused = run(config, stop).await.unwrap_err();
+        assert_eq!(refused.finding().code, "AGENT-DECISIONS");
+        assert!(!folder.path().join("run").exists(), "nothing was touched");
     }
 }

@@ -7,8 +7,10 @@
 //! link was narrowed to. So a chain can only narrow: there is no policy by which it gains anything.
 
 mod ask;
+mod facts;
 mod words;
 
+pub use self::facts::{ChainFacts, HopFacts};
 pub use ask::{ChainAccess, ChainAnswer};
 
 use crate::action::Action;
@@ -19,9 +21,9 @@ use crate::entities::resource_uid;
 use crate::estate::Estate;
 use crate::model::{Delegation, Party, Scope};
 use crate::resource::ResourceRef;
-use facts::{FactSet, Finding};
+use ::facts::{FactSet, Finding};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// A person and seven who act for it, one for another: longer than anybody can answer for.
@@ -148,6 +150,8 @@ impl ChainDecision {
             one.errors.extend(hop.decision.errors.iter().cloned());
         }
         one.findings.extend(self.findings().cloned());
+        one.findings
+            .extend(self.hops.iter().filter_map(Hop::lacking));
         one
     }
 
@@ -174,10 +178,21 @@ pub struct Hop {
     /// Identity path.
     pub principal: String,
     pub decision: Decision,
-    /// Where nothing is known of the session: of a denial that some facts would turn into an allow, under which
+    /// Whose facts it was decided by.
+    pub facts: HopFacts,
+    /// Where nothing is known of whose facts count: of a denial that some would turn into an allow, under which
     /// conditions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depends: Option<Access>,
+}
+
+impl Hop {
+    /// Of one who delegated on and is denied for want of its own facts, that it is.
+    #[must_use]
+    pub fn lacking(&self) -> Option<Finding> {
+        let wanted = self.facts == HopFacts::OwnUnknown && self.depends.is_some();
+        wanted.then(|| facts::unknown(&self.principal))
+    }
 }
 
 /// One delegation of the chain.
@@ -217,6 +232,8 @@ pub struct ChainExplanation {
     pub estate: String,
     /// In the order of the chain.
     pub hops: Vec<Explanation>,
+    /// Whose facts decided of each.
+    pub facts: Vec<HopFacts>,
     pub links: Vec<Link>,
 }
 
@@ -243,53 +260,22 @@ impl Estate {
         self.identity(path)
     }
 
-    /// May the last of the chain do this on behalf of the others? Every hop is asked the same question, with the
-    /// facts of the session that asks: may you do this, there and by that code?
+    /// May the last of the chain do this on behalf of the others? Every hop is asked the same question, by its own
+    /// facts: who makes the request, and the person who began it, by those of the session; who delegated on, by
+    /// those that it had when it did. Where they are not known, what is allowed whatever they are is allowed.
+    ///
+    /// INVARIANT: the conjunction. What one hop may not do, and what one link does not carry, the chain does not.
     pub fn decide_chain(
         &self,
         chain: &Chain,
         action: Action,
         resource: &ResourceRef,
-        prepared: &Prepared,
-    ) -> ChainDecision {
-        self.decide_chain_by(chain, action, resource, |principal| {
-            let decision = self.decide_prepared(principal, action, resource, prepared);
-            (decision, None)
-        })
-    }
-
-    /// As [`Estate::decide_chain`], where nothing is known of the session: what is allowed whatever the facts are.
-    pub fn decide_chain_regardless(
-        &self,
-        chain: &Chain,
-        action: Action,
-        resource: &ResourceRef,
-    ) -> ChainDecision {
-        self.decide_chain_by(chain, action, resource, |principal| {
-            let regardless = self.decide_regardless(principal, action, resource);
-            (regardless.decision, regardless.depends)
-        })
-    }
-
-    /// INVARIANT: the conjunction. What one hop may not do, and what one link does not carry, the chain does not.
-    fn decide_chain_by(
-        &self,
-        chain: &Chain,
-        action: Action,
-        resource: &ResourceRef,
-        decide: impl Fn(&str) -> (Decision, Option<Access>),
+        facts: &ChainFacts,
     ) -> ChainDecision {
         let hops: Vec<Hop> = chain
             .principals
             .iter()
-            .map(|principal| {
-                let (decision, depends) = decide(principal);
-                Hop {
-                    principal: principal.clone(),
-                    decision,
-                    depends,
-                }
-            })
+            .map(|principal| self.hop(chain, principal, action, resource, facts))
             .collect();
         let links = self.links(chain, Some((action, resource)));
         let allow = hops.iter().all(|hop| hop.decision.allow)
@@ -297,7 +283,70 @@ impl Estate {
         ChainDecision { allow, hops, links }
     }
 
-    /// As [`Estate::why`], of a chain.
+    fn hop(
+        &self,
+        chain: &Chain,
+        principal: &str,
+        action: Action,
+        resource: &ResourceRef,
+        facts: &ChainFacts,
+    ) -> Hop {
+        let (whose, known) = self.facts_of(chain, principal, facts);
+        let (decision, depends) = match known {
+            Some(known) => {
+                let decision = self.decide_prepared(principal, action, resource, known);
+                (decision, None)
+            }
+            // INVARIANT 3: what is not known denies.
+            None => {
+                let regardless = self.decide_regardless(principal, action, resource);
+                (regardless.decision, regardless.depends)
+            }
+        };
+        Hop {
+            principal: principal.to_owned(),
+            decision,
+            facts: whose,
+            depends,
+        }
+    }
+
+    /// Whose facts decide of `principal`, and these, if they are known.
+    fn facts_of<'a>(
+        &self,
+        chain: &Chain,
+        principal: &str,
+        facts: &'a ChainFacts,
+    ) -> (HopFacts, Option<&'a Prepared>) {
+        // A person has no machine: what is asked is whether they may do it there and by that code.
+        let person = || {
+            self.identity(principal)
+                .is_some_and(crate::Identity::is_person)
+        };
+        if principal == chain.last() || person() {
+            return match facts.session() {
+                Some(known) => (HopFacts::Session, Some(known)),
+                None => (HopFacts::SessionUnknown, None),
+            };
+        }
+        match facts.earlier(principal) {
+            Some(known) => (HopFacts::Own, Some(known)),
+            None => (HopFacts::OwnUnknown, None),
+        }
+    }
+
+    /// As [`Estate::decide_chain`], where nothing is known of anybody.
+    pub fn decide_chain_regardless(
+        &self,
+        chain: &Chain,
+        action: Action,
+        resource: &ResourceRef,
+    ) -> ChainDecision {
+        self.decide_chain(chain, action, resource, &ChainFacts::default())
+    }
+
+    /// As [`Estate::why`], of a chain whose session has these facts, and who delegated on those of `earlier`, by
+    /// identity path.
     #[must_use]
     pub fn why_chain(
         &self,
@@ -305,26 +354,37 @@ impl Estate {
         action: Action,
         resource: &ResourceRef,
         facts: &FactSet,
+        earlier: &BTreeMap<String, FactSet>,
     ) -> ChainExplanation {
-        let hops: Vec<_> = chain
-            .principals
-            .iter()
-            .map(|principal| {
-                self.why(&Request {
-                    principal,
-                    action,
-                    resource: resource.clone(),
-                    facts,
-                })
-            })
-            .collect();
-        let links = self.links(chain, Some((action, resource)));
+        let mut known = ChainFacts::of(self.prepare(facts));
+        for (principal, facts) in earlier {
+            known = known.with(principal, self.prepare(facts));
+        }
+        let decided = self.decide_chain(chain, action, resource, &known);
+        let explain = |hop: &Hop| {
+            let own = earlier.get(&hop.principal);
+            let own = own.filter(|_| hop.facts == HopFacts::Own);
+            let mut explanation = self.why(&Request {
+                principal: &hop.principal,
+                action,
+                resource: resource.clone(),
+                facts: own.unwrap_or(facts),
+            });
+            // Of one whose facts are not known, those of the session explain nothing.
+            if explanation.decision.allow != hop.decision.allow {
+                explanation.decision = hop.decision.clone();
+                explanation.texts.clear();
+                explanation.further = 0;
+                explanation.decision.findings.extend(hop.lacking());
+            }
+            explanation
+        };
         ChainExplanation {
-            allow: hops.iter().all(|hop| hop.decision.allow)
-                && links.iter().all(|link| link.refused.is_none()),
+            allow: decided.allow,
             estate: self.version().to_owned(),
-            hops,
-            links,
+            hops: decided.hops.iter().map(explain).collect(),
+            facts: decided.hops.iter().map(|hop| hop.facts).collect(),
+            links: decided.links,
         }
     }
 

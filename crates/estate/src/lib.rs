@@ -76,8 +76,8 @@ pub use blast::{
     ActsFor, Blast, BlastAnswer, BlastItem, BlastPage, BlastPath, BlastStep, Reach, Taken,
 };
 pub use chain::{
-    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, DelegationRef, Hop, Link,
-    MOST_PRINCIPALS,
+    Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, ChainFacts, DelegationRef,
+    Hop, HopFacts, Link, MOST_PRINCIPALS,
 };
 pub use code::{
     Judged, Sha256Digests, Subject, fsverity_digest, is_derived_of_code, is_digest_of_code,

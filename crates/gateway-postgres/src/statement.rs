@@ -5,7 +5,9 @@ use crate::database::{Database, Snapshot};
 use crate::sql::{
     self, Access, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved, Views,
 };
-use estate::{Action, ChainDecision, Decision, Estate, Prepared, RecordingMode, ResourceRef};
+use estate::{
+    Action, ChainDecision, ChainFacts, Decision, Estate, Prepared, RecordingMode, ResourceRef,
+};
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following, Operation, Principal, Told};
 use ledger::body::{self, ActionOn};
@@ -105,8 +107,16 @@ pub(crate) struct Judge {
     role: String,
     /// Of the session: stands before every name that is recorded by digest.
     salt: Salt,
-    /// Facts of the principal as the estate of this index takes them.
-    prepared: Mutex<Option<(u64, Arc<Prepared>)>>,
+    /// Facts of the principal, and of those who delegated to it, as the estate of this index takes them.
+    prepared: Mutex<Option<(u64, Known)>>,
+}
+
+/// Facts by which a session is decided, as the estate of one index takes them.
+#[derive(Clone)]
+struct Known {
+    own: Arc<Prepared>,
+    /// Of one who acts for others: these, and what is known of them.
+    chain: Arc<ChainFacts>,
 }
 
 impl Verdict {
@@ -421,16 +431,25 @@ impl Judge {
         }
     }
 
-    fn prepared(&self, current: &Current) -> Arc<Prepared> {
+    fn prepared(&self, current: &Current) -> Known {
         let mut held = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((index, prepared)) = held.as_ref()
+        if let Some((index, known)) = held.as_ref()
             && *index == current.index
         {
-            return Arc::clone(prepared);
+            return known.clone();
         }
-        let prepared = Arc::new(current.estate.prepare(&self.principal.facts));
-        *held = Some((current.index, Arc::clone(&prepared)));
-        prepared
+        let own = Arc::new(current.estate.prepare(&self.principal.facts));
+        let session = ChainFacts::of(Arc::clone(&own));
+        let chain = match &self.told {
+            None => session,
+            Some(told) => told.facts(current, session),
+        };
+        let known = Known {
+            own,
+            chain: Arc::new(chain),
+        };
+        *held = Some((current.index, known.clone()));
+        known
     }
 
     fn decide(
@@ -508,13 +527,13 @@ impl Judge {
         estate: &Estate,
         action: Action,
         resource: &ResourceRef,
-        prepared: &Prepared,
+        known: &Known,
     ) -> (Decision, Option<String>) {
         let Some(told) = &self.told else {
-            let own = estate.decide_prepared(&self.principal.path, action, resource, prepared);
+            let own = estate.decide_prepared(&self.principal.path, action, resource, &known.own);
             return (own, None);
         };
-        let decided = estate.decide_chain(told.chain(), action, resource, prepared);
+        let decided = estate.decide_chain(told.chain(), action, resource, &known.chain);
         let denying = denying(&decided);
         (decided.as_one(), denying)
     }

@@ -5,6 +5,7 @@ use facts::{FactSet, Finding, Source, Timestamp, Value};
 use ledger::body::{FactValue, Issuance};
 use rustls_pki_types::CertificateDer;
 use spiffe_core::{SpiffeId, VerifiedIssuance, receipt};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// A receipt that is newer than the followed chain may arrive while the checkpoint is on its way.
@@ -130,8 +131,12 @@ fn node_name(issuance: &Issuance) -> String {
 /// of workloads and code the node agent did.
 fn facts_of(issuance: &Issuance) -> FactSet {
     let observed = Timestamp::from_millis(issuance.evidence_time);
+    facts_shown(&issuance.facts, observed)
+}
+
+pub(crate) fn facts_shown(shown: &BTreeMap<String, FactValue>, observed: Timestamp) -> FactSet {
     let mut facts = FactSet::new();
-    for (name, value) in &issuance.facts {
+    for (name, value) in shown {
         let source = if name.starts_with("machine.") {
             Source::Verified
         } else {

@@ -5,9 +5,11 @@
 //! grants and policies in force when something is asked.
 
 use crate::Following;
-use crate::admission::CATCH_UP;
-use estate::{Chain, Scope};
-use facts::{Finding, Timestamp};
+use crate::admission::{CATCH_UP, facts_shown};
+use crate::follow::Current;
+use estate::{Chain, ChainFacts, Scope};
+use facts::{FactSet, Finding, Timestamp};
+use ledger::Decimal;
 use ledger::body::OnBehalfOf;
 use spiffe_core::SpiffeId;
 use spiffe_core::delegation::{DelegationToken, Terms};
@@ -31,6 +33,19 @@ pub struct DelegatedLink {
     pub jti: String,
     /// Index in the server's ledger.
     pub record: u64,
+    /// What is known of `from` when it let `to` act; nothing of a person.
+    pub shown: Option<Shown>,
+}
+
+/// The SVID by which somebody delegated on, and what its issuance showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    pub serial: String,
+    /// Index of its record in the server's ledger.
+    pub issuance: u64,
+    /// Index of the record of the estate that it was issued under.
+    pub estate: u64,
+    pub facts: FactSet,
 }
 
 impl Delegated {
@@ -40,8 +55,24 @@ impl Delegated {
         let links = self.links.iter().map(|link| OnBehalfOf {
             spiffe_id: link.from.to_string(),
             jti: link.jti.clone(),
+            issuance: link.shown.as_ref().map(|shown| Decimal(shown.issuance)),
         });
         links.collect()
+    }
+
+    /// By whose facts each of the chain is decided: who delegated on by its own, as it was then.
+    ///
+    /// INVARIANT: facts that an SVID was issued on under an estate below the floor show too little, as that SVID
+    /// would; then nothing is known.
+    #[must_use]
+    pub fn facts(&self, current: &Current, session: ChainFacts) -> ChainFacts {
+        let shown = self.links.iter().filter_map(|link| {
+            let shown = link.shown.as_ref()?;
+            (shown.estate >= current.floor).then_some((link.from.identity_path(), shown))
+        });
+        shown.fold(session, |known, (path, shown)| {
+            known.with(path, current.estate.prepare(&shown.facts))
+        })
     }
 }
 
@@ -77,6 +108,25 @@ impl Following {
         let delegated = read(&recorded.terms, recorded.receipt.index)?;
         self.still_delegated(&delegated, now)?;
         Ok(delegated)
+    }
+
+    /// Whether nobody of a chain that is only told, but its last, was revoked: that one has shown its SVID.
+    ///
+    /// # Errors
+    /// `DELEGATION-CLAIM-REVOKED`.
+    pub fn none_revoked(&self, chain: &Chain) -> Result<(), Finding> {
+        let others = chain.principals().split_last().map(|(_, others)| others);
+        let mut others = others.into_iter().flatten();
+        // INVARIANT 7: whoever was revoked is acted for no more on somebody's word.
+        let hit = self.revocations(|revocations| others.find(|path| revocations.hit_claimed(path)));
+        hit.map_or(Ok(()), |path| {
+            let what = "somebody for whom it is said to act was revoked";
+            Err(Finding::new("DELEGATION-CLAIM-REVOKED", what)
+                .observed(path.clone())
+                .next(
+                    "where they were restored since, present a delegation token: trilith delegate",
+                ))
+        })
     }
 
     /// Whether what was proved before still holds: for a session, before each of its operations.
@@ -123,6 +173,12 @@ fn read(terms: &Terms, last: u64) -> Result<Delegated, Finding> {
             to: link.to.clone(),
             jti: link.jti.to_string(),
             record: link.record.unwrap_or(last),
+            shown: link.by.as_ref().map(|by| Shown {
+                serial: by.serial.clone(),
+                issuance: by.issuance,
+                estate: by.estate,
+                facts: facts_shown(&by.facts, link.issued_at),
+            }),
         });
     }
     Ok(Delegated {

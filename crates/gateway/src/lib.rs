@@ -37,7 +37,7 @@ pub use admission::Principal;
 pub use chain::{Chain, Place};
 pub use config::{Config, Witnesses};
 pub use core::{Core, CoreError};
-pub use delegated::{Delegated, DelegatedLink};
+pub use delegated::{Delegated, DelegatedLink, Shown};
 pub use follow::{Current, Following, Questions, Step, Watch};
 pub use metrics::{Metrics, serve as serve_metrics};
 pub use own::OwnIdentity;

@@ -101,8 +101,11 @@ impl Revocations {
             let mark = marks.get(name);
             mark.is_some_and(|mark| mark.hits(link.record))
         };
+        let shown = link.shown.as_ref();
         if hits(&self.serials, &link.jti) {
             Some("it was taken back")
+        } else if shown.is_some_and(|shown| hits(&self.serials, &shown.serial)) {
+            Some("the SVID by which it was delegated is revoked")
         } else if hits(&self.identities, link.from.identity_path()) {
             Some("the identity of who delegated is revoked")
         } else if hits(&self.identities, link.to.identity_path()) {
@@ -110,6 +113,13 @@ impl Revocations {
         } else {
             None
         }
+    }
+
+    /// Whether somebody who is only told to have let another act was ever revoked. Since when they let it nobody has
+    /// shown, so a restoration does not help.
+    #[must_use]
+    pub fn hit_claimed(&self, path: &str) -> bool {
+        self.identities.contains_key(path)
     }
 
     #[must_use]
@@ -146,16 +156,25 @@ pub(crate) fn concerns(target: &Target, principal: &Principal) -> bool {
     }
 }
 
-/// Whether `link` rests on `target`: on itself, by its `jti`, or on the identity of either side.
+/// Whether `link` rests on `target`: on itself, by its `jti`, on the SVID by which it was asked for, or on the
+/// identity of either side.
 pub(crate) fn rests_on(target: &Target, link: &DelegatedLink) -> bool {
     let value = normal(target);
     match target.kind {
         TargetKind::Identity => {
             value == link.from.identity_path() || value == link.to.identity_path()
         }
-        TargetKind::Serial => value == link.jti,
+        TargetKind::Serial => {
+            let by = link.shown.as_ref().map(|shown| shown.serial.as_str());
+            value == link.jti || by == Some(value)
+        }
         TargetKind::Machine => false,
     }
+}
+
+/// Whether `target` is the identity at `path`.
+pub(crate) fn is_identity(target: &Target, path: &str) -> bool {
+    target.kind == TargetKind::Identity && normal(target) == path
 }
 
 /// Whether both name the same, however they are written.

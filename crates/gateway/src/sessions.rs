@@ -1,7 +1,7 @@
 //! Open sessions, and ending them: at revocation and at expiry, at once, by waking who waits.
 
 use crate::admission::value_of;
-use crate::revocations::{concerns, rests_on};
+use crate::revocations::{concerns, is_identity, rests_on};
 use crate::{Principal, Told};
 use facts::Timestamp;
 use ledger::body::{FactValue, Target};
@@ -160,6 +160,7 @@ impl Sessions {
             + self.cut_acting(&of_delegation, |told| {
                 let mut links = told.links().iter();
                 links.any(|link| link.record < before && rests_on(target, link))
+                    || told.claims(|path| is_identity(target, path))
             })
     }
 

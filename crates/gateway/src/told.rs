@@ -1,7 +1,8 @@
 //! On whose behalf a session acts, and who says so. What such a chain may do is for the estate to say.
 
+use crate::follow::Current;
 use crate::{Delegated, DelegatedLink, Following, Principal};
-use estate::{Chain, MOST_PRINCIPALS};
+use estate::{Chain, ChainFacts, MOST_PRINCIPALS};
 use facts::{Finding, Timestamp};
 use ledger::body::OnBehalfOf;
 use schemars::JsonSchema;
@@ -112,10 +113,10 @@ impl Told {
     /// Whether it still holds: what was proven may have ended or been revoked since.
     ///
     /// # Errors
-    /// As [`Following::still_delegated`].
+    /// As [`Following::still_delegated`], and of [`Following::none_revoked`].
     pub fn holds(&self, following: &Following, now: Timestamp) -> Result<(), Finding> {
         match self {
-            Self::Claimed(_) => Ok(()),
+            Self::Claimed(chain) => following.none_revoked(chain),
             Self::Proven(delegated) => following.still_delegated(delegated, now),
         }
     }
@@ -127,6 +128,20 @@ impl Told {
             Self::Claimed(_) => None,
             Self::Proven(delegated) => Some(delegated.expires_at),
         }
+    }
+
+    /// By whose facts each of the chain is decided, where `session` are those of who makes the request.
+    #[must_use]
+    pub fn facts(&self, current: &Current, session: ChainFacts) -> ChainFacts {
+        match self {
+            Self::Claimed(_) => session,
+            Self::Proven(delegated) => delegated.facts(current, session),
+        }
+    }
+
+    /// Whether it is a claim, and `hit` holds of somebody for whom it says that it acts.
+    pub(crate) fn claims(&self, hit: impl Fn(&str) -> bool) -> bool {
+        matches!(self, Self::Claimed(_)) && self.others().iter().any(|path| hit(path))
     }
 
     /// The links that it rests on: none where nothing is proven.

@@ -45,6 +45,7 @@ fn link(to: &str, number: u8, seconds: u64) -> Link {
             resources: Some(vec!["Table::\"shop/public/cards\"".to_owned()]),
         },
         record: None,
+        by: None,
     }
 }
 

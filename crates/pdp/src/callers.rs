@@ -1,11 +1,13 @@
 //! Who may ask what: identities by their SVID, processes of this machine by what they run.
 
 use crate::config::{Config, ProcessConfig};
+use crate::local::{Attest, Held};
 use device::process::{Caller, Digests, Snapshot};
 use facts::Finding;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use spiffe_core::SpiffeId;
+use std::any::Any;
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use std::sync::Arc;
 pub enum Right {
     /// Whether something is allowed.
     Evaluate,
+    /// Whether something is allowed to the caller itself.
+    EvaluateOwn,
     /// Who may, what may be touched, and how: what the estate says of everybody.
     Search,
     /// What records say that everybody did.
@@ -25,9 +29,10 @@ pub enum Right {
 }
 
 impl Right {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Evaluate => "evaluate",
+            Self::EvaluateOwn => "evaluate-own",
             Self::Search => "search",
             Self::Records => "records",
             Self::StateFacts => "state-facts",
@@ -35,13 +40,62 @@ impl Right {
     }
 }
 
-/// What one caller may.
+impl Right {
+    /// Whether a node agent serves what it is for.
+    pub(crate) const fn is_local(self) -> bool {
+        matches!(self, Self::Evaluate | Self::EvaluateOwn | Self::StateFacts)
+    }
+}
+
+/// What one caller may, and who it is.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct Rights(BTreeSet<Right>);
+pub(crate) struct Rights {
+    may: BTreeSet<Right>,
+    /// What it is shown to be, whatever it says.
+    held: Vec<Held>,
+}
 
 impl Rights {
     pub(crate) fn has(&self, right: Right) -> bool {
-        self.0.contains(&right)
+        self.may.contains(&right)
+    }
+
+    /// The identity at `path`, if the caller is shown to have it.
+    pub(crate) fn held(&self, path: &str) -> Option<&Held> {
+        let mut held = self.held.iter();
+        held.find(|held| held.spiffe_id.identity_path() == path)
+    }
+
+    /// To ask about somebody by AuthZEN; about whom is looked at when that is known.
+    ///
+    /// # Errors
+    /// `PDP-CALLER-RIGHT`.
+    pub(crate) fn need_some_evaluation(&self) -> Result<(), Finding> {
+        if self.has(Right::EvaluateOwn) {
+            return Ok(());
+        }
+        self.need(Right::Evaluate)
+    }
+
+    /// # Errors
+    /// `PDP-CALLER-OWN`.
+    pub(crate) fn need_about(&self, path: &str) -> Result<(), Finding> {
+        // INVARIANT: about others asks whom the configuration lets.
+        if self.has(Right::Evaluate) || self.held(path).is_some() {
+            return Ok(());
+        }
+        let held: Vec<&str> = self
+            .held
+            .iter()
+            .map(|held| held.spiffe_id.as_str())
+            .collect();
+        Err(Finding::new(
+            "PDP-CALLER-OWN",
+            "the caller may ask about itself, and about nobody else",
+        )
+        .expected(held.join(", "))
+        .observed(crate::names::shown(path))
+        .next("name its identity with may = [\"evaluate\"]"))
     }
 
     /// # Errors
@@ -59,11 +113,14 @@ impl Rights {
 }
 
 /// Everybody who is named in `pdp.toml`.
-#[derive(Debug)]
 pub(crate) struct Callers {
     members: HashMap<SpiffeId, Rights>,
     processes: Vec<Process>,
     digests: Digests,
+    /// In a node agent: who knows what local callers are.
+    attest: Option<Arc<dyn Attest>>,
+    /// Then: whoever holds an identity may ask about it.
+    own: bool,
 }
 
 /// A process as `[[process]]` describes it.
@@ -73,24 +130,33 @@ struct Process {
     unit: Option<String>,
     executable: Option<PathBuf>,
     sha256: Option<[u8; 32]>,
-    may: Rights,
+    may: BTreeSet<Right>,
 }
 
 impl Callers {
     /// # Errors
     /// `PDP-CONFIG`.
-    pub(crate) fn new(config: &Config) -> Result<Self, Finding> {
+    pub(crate) fn new(config: &Config, attest: Option<Arc<dyn Attest>>) -> Result<Self, Finding> {
         let domain = config.trust_domain()?;
         let mut members: HashMap<SpiffeId, Rights> = HashMap::new();
         for caller in &config.callers {
-            let rights = members.entry(caller.id(&domain)?).or_default();
-            rights.0.extend(&caller.may);
+            let id = caller.id(&domain)?;
+            let rights = members.entry(id.clone()).or_default();
+            rights.may.extend(&caller.may);
+            // Over TCP it has shown its SVID to enter.
+            let chain = Vec::new();
+            rights.held = vec![Held {
+                spiffe_id: id,
+                chain,
+            }];
         }
         let processes: Result<_, Finding> = config.processes.iter().map(Process::new).collect();
         Ok(Self {
             members,
             processes: processes?,
             digests: Digests::new(),
+            attest,
+            own: config.own,
         })
     }
 
@@ -104,15 +170,52 @@ impl Callers {
         })
     }
 
-    /// What the process at the other end is now, and what it may. Blocks on file I/O.
+    /// What the process at the other end is now, and what it may. `anonymous` holds no identity, and is not asked
+    /// for one again.
     ///
     /// # Errors
-    /// `PDP-CALLER`, `PDP-CALLER-UNSEEN`.
-    pub(crate) fn observe(&self, caller: &Caller) -> Result<(Observed, Rights), Finding> {
-        let snapshot = caller.observe(&self.digests).map_err(|error| {
-            Finding::new("PDP-CALLER-UNSEEN", "the caller cannot be looked at")
-                .observed(facts::with_causes(&error))
-        })?;
+    /// `PDP-CALLER`, `PDP-CALLER-UNSEEN`, and those of the agent.
+    pub(crate) async fn look(
+        self: &Arc<Self>,
+        caller: &Arc<Caller>,
+        anonymous: bool,
+    ) -> Result<Local, Finding> {
+        let (this, looked_at) = (Arc::clone(self), Arc::clone(caller));
+        let seen = tokio::task::spawn_blocking(move || this.observe(&looked_at));
+        let (observed, mut rights) = seen.await.map_err(|error| unseen(error.to_string()))??;
+        let attested = match &self.attest {
+            Some(agent) if !anonymous => Some(agent.attest(Arc::clone(caller)).await?),
+            _ => None,
+        };
+        // INVARIANT: who a caller is, the agent says that attested it, and not the caller.
+        for held in attested.iter().flat_map(|attested| &attested.held) {
+            if let Some(member) = self.members.get(&held.spiffe_id) {
+                rights.may.extend(&member.may);
+            }
+            if self.own {
+                rights.may.insert(Right::EvaluateOwn);
+            }
+            rights.held.push(held.clone());
+        }
+        if rights.may.is_empty() {
+            let next = match self.attest {
+                None => "add a [[process]] to pdp.toml",
+                Some(_) => "add a [[decisions.caller]] or a [[decisions.process]] to agent.toml",
+            };
+            return Err(stranger().observed(observed.auth()).next(next));
+        }
+        Ok(Local {
+            observed,
+            rights,
+            kept: attested.map(|attested| attested.kept),
+        })
+    }
+
+    /// Blocks on file I/O.
+    fn observe(&self, caller: &Caller) -> Result<(Observed, Rights), Finding> {
+        let snapshot = caller
+            .observe(&self.digests)
+            .map_err(|error| unseen(facts::with_causes(&error)))?;
         let observed = Observed::of(&snapshot);
         let mut rights = Rights::default();
         let fitting = self
@@ -120,15 +223,29 @@ impl Callers {
             .iter()
             .filter(|process| process.fits(&snapshot));
         for process in fitting {
-            rights.0.extend(&process.may.0);
-        }
-        if rights.0.is_empty() {
-            return Err(stranger()
-                .observed(observed.auth())
-                .next("add a [[process]] to pdp.toml"));
+            rights.may.extend(&process.may);
         }
         Ok((observed, rights))
     }
+}
+
+/// A local caller as it is now.
+pub(crate) struct Local {
+    pub(crate) observed: Observed,
+    pub(crate) rights: Rights,
+    /// For as long as it is kept, the agent keeps what the caller holds renewed.
+    pub(crate) kept: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl Local {
+    /// As whom it asks: the first identity that it holds.
+    pub(crate) fn identity(&self) -> Option<SpiffeId> {
+        self.rights.held.first().map(|held| held.spiffe_id.clone())
+    }
+}
+
+pub(crate) fn unseen(what: String) -> Finding {
+    Finding::new("PDP-CALLER-UNSEEN", "the caller cannot be looked at").observed(what)
 }
 
 fn stranger() -> Finding {
@@ -142,7 +259,7 @@ impl Process {
             unit: config.unit.clone(),
             executable: config.executable.clone(),
             sha256: config.digest()?,
-            may: Rights(config.may.iter().copied().collect()),
+            may: config.may.iter().copied().collect(),
         })
     }
 
@@ -208,6 +325,10 @@ pub(crate) enum Who {
     Local {
         caller: Arc<Caller>,
         observed: Observed,
+        /// By what the node agent knows of it.
+        identity: Option<SpiffeId>,
+        #[expect(dead_code, reason = "it is held, and not looked at")]
+        kept: Option<Arc<dyn Any + Send + Sync>>,
     },
 }
 
@@ -215,6 +336,9 @@ impl Who {
     pub(crate) fn actor(&self) -> String {
         match self {
             Self::Member { id, .. } => id.to_string(),
+            Self::Local {
+                identity: Some(id), ..
+            } => id.to_string(),
             Self::Local { observed, .. } => observed.actor(),
         }
     }
@@ -232,25 +356,29 @@ impl Who {
     /// # Errors
     /// `PDP-CALLER`, `PDP-CALLER-UNSEEN`, `PDP-CALLER-CHANGED`.
     pub(crate) async fn rights(&self, callers: &Arc<Callers>) -> Result<Rights, Finding> {
-        let (caller, before) = match self {
+        let (caller, before, identity) = match self {
             Self::Member { id, .. } => return callers.member(id),
-            Self::Local { caller, observed } => (Arc::clone(caller), observed),
+            Self::Local {
+                caller,
+                observed,
+                identity,
+                ..
+            } => (caller, observed, identity),
         };
-        let callers = Arc::clone(callers);
-        let seen = tokio::task::spawn_blocking(move || callers.observe(&caller));
-        let (observed, rights) = seen.await.map_err(|error| {
-            Finding::new("PDP-CALLER-UNSEEN", "the caller cannot be looked at")
-                .observed(error.to_string())
-        })??;
-        if observed != *before {
+        let now = callers.look(caller, identity.is_none()).await?;
+        let same = now.observed == *before
+            && identity
+                .as_ref()
+                .is_none_or(|id| now.rights.held(id.identity_path()).is_some());
+        if !same {
             return Err(Finding::new(
                 "PDP-CALLER-CHANGED",
                 "the caller is not what it was when it connected",
             )
             .expected(before.auth())
-            .observed(observed.auth())
+            .observed(now.observed.auth())
             .next("connect again"));
         }
-        Ok(rights)
+        Ok(now.rights)
     }
 }

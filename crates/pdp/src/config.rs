@@ -36,6 +36,9 @@ pub struct Config {
     /// Which records may be asked. Without it none.
     #[serde(default)]
     pub records: Option<RecordsConfig>,
+    /// Of decisions in a node agent: whoever holds an identity may ask what it may do itself.
+    #[serde(skip)]
+    pub(crate) own: bool,
 }
 
 /// Ledgers of this machine that are read for questions to records; nothing is written to them.
@@ -212,12 +215,26 @@ impl Config {
             code: "PDP-CONFIG".into(),
             ..finding.next("correct pdp.toml")
         })?;
+        self.check_listeners()?;
+        self.check_rest(&domain)
+    }
+
+    /// As [`Config::parse`] checks, without the lists that a file has to have.
+    ///
+    /// # Errors
+    /// `PDP-CONFIG`.
+    pub(crate) fn check_all(&self) -> Result<(), Finding> {
+        let domain = self.pdp.check().map_err(|finding| Finding {
+            code: "PDP-CONFIG".into(),
+            ..finding
+        })?;
+        self.check_rest(&domain)
+    }
+
+    fn check_listeners(&self) -> Result<(), Finding> {
         let listen = &self.listen;
         if listen.socket.is_none() && listen.address.is_none() {
             return Err(wrong("`listen` has neither `socket` nor `address`"));
-        }
-        if let Some(socket) = listen.socket.as_ref().filter(|path| path.is_relative()) {
-            return Err(wrong("`listen.socket` is absolute").observed(socket.display().to_string()));
         }
         // Over TCP nobody may ask but whom the file names.
         if listen.address.is_some() && self.callers.is_empty() {
@@ -225,6 +242,14 @@ impl Config {
         }
         if listen.socket.is_some() && self.processes.is_empty() {
             return Err(wrong("`listen.socket` without a [[process]] serves nobody"));
+        }
+        Ok(())
+    }
+
+    fn check_rest(&self, domain: &TrustDomain) -> Result<(), Finding> {
+        let listen = &self.listen;
+        if let Some(socket) = listen.socket.as_ref().filter(|path| path.is_relative()) {
+            return Err(wrong("`listen.socket` is absolute").observed(socket.display().to_string()));
         }
         let numbers = [
             listen.max_connections,
@@ -250,7 +275,7 @@ impl Config {
             }
         }
         for caller in &self.callers {
-            caller.id(&domain)?;
+            caller.id(domain)?;
         }
         for process in &self.processes {
             process.digest()?;

@@ -1,9 +1,9 @@
 //! The estate's answer to a question, in this process: the library that the rest of the crate is a shell of.
 
-use crate::question::{Known, Question};
+use crate::question::{Known, OnBehalfOf, Question};
 use estate::{
-    Access, Action, Chain, ChainDecision, Decision, Estate, EstateFiles, Prepared, Problem,
-    ResourceRef,
+    Access, Action, Chain, ChainDecision, ChainFacts, Decision, Estate, EstateFiles, Prepared,
+    Problem, ResourceRef,
 };
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following};
@@ -110,7 +110,7 @@ impl Version {
         let prepared = match known {
             Known::Nothing => None,
             Known::Stated(facts) | Known::Issued { facts, .. } => {
-                Some(self.estate().prepare(facts))
+                Some(Arc::new(self.estate().prepare(facts)))
             }
         };
         Judge {
@@ -121,17 +121,27 @@ impl Version {
 
     pub fn decide(&self, question: &Question) -> Answer {
         let judge = self.judge(&question.facts);
-        match &question.on_behalf_of {
-            None => judge.decide(&question.subject, question.action, &question.resource),
-            Some(others) => judge.decide_chain(others.chain(), question.action, &question.resource),
-        }
+        let Some(others) = &question.on_behalf_of else {
+            return judge.decide(&question.subject, question.action, &question.resource);
+        };
+        let session = judge
+            .prepared
+            .clone()
+            .map_or_else(ChainFacts::default, ChainFacts::of);
+        let facts = match (others, &self.0) {
+            (OnBehalfOf::Proven(delegated), Held::Followed(current)) => {
+                delegated.facts(current, session)
+            }
+            _ => session,
+        };
+        judge.decide_chain(others.chain(), question.action, &question.resource, &facts)
     }
 }
 
 /// Decides by one version and one set of facts.
 pub struct Judge<'a> {
     estate: &'a Estate,
-    prepared: Option<Prepared>,
+    prepared: Option<Arc<Prepared>>,
 }
 
 impl Judge<'_> {
@@ -157,13 +167,15 @@ impl Judge<'_> {
         }
     }
 
-    /// What every principal of the chain may do, over links that the estate grants. The facts are those of the one
-    /// who makes the request, for all of them.
-    pub fn decide_chain(&self, chain: &Chain, action: Action, resource: &ResourceRef) -> Answer {
-        let decided = match &self.prepared {
-            Some(prepared) => self.estate.decide_chain(chain, action, resource, prepared),
-            None => self.estate.decide_chain_regardless(chain, action, resource),
-        };
+    /// What every principal of the chain may do, over links that the estate grants, each by its own facts.
+    pub fn decide_chain(
+        &self,
+        chain: &Chain,
+        action: Action,
+        resource: &ResourceRef,
+        facts: &ChainFacts,
+    ) -> Answer {
+        let decided = self.estate.decide_chain(chain, action, resource, facts);
         // Only where facts would help every hop that denies: the first of them stands for all, which the chain lists.
         let depends = decided.depends().first().map(|access| (*access).clone());
         Answer {

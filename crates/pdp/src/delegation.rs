@@ -34,7 +34,7 @@ impl Plane {
     /// What counts of what was told and what was presented. `presenter` is the subject, if it has shown its SVID.
     ///
     /// # Errors
-    /// `PDP-DELEGATION-TWICE`, `PDP-DELEGATION-CLAIMED`, `PDP-DELEGATION-SVID`, and those of
+    /// `PDP-DELEGATION-TWICE`, `PDP-DELEGATION-CLAIMED`, `PDP-DELEGATION-SVID`, `DELEGATION-CLAIM-REVOKED`, and those of
     /// [`gateway::Following::delegated`].
     pub(crate) async fn acting(
         &self,
@@ -46,7 +46,14 @@ impl Plane {
             // INVARIANT: nothing is recorded as agreed to that nobody has shown to be.
             return match told {
                 Some(_) if self.config.delegation == Delegation::Proven => Err(unproven()),
-                told => Ok(told),
+                Some(told) => {
+                    let following = self.core.following();
+                    following
+                        .none_revoked(told.chain())
+                        .map_err(Refused::forbidden)?;
+                    Ok(Some(told))
+                }
+                None => Ok(None),
             };
         };
         if told.is_some() {

@@ -1,6 +1,6 @@
 //! Both listeners: TLS by SVID over TCP, and the Unix socket whose callers are attested by pidfd.
 
-use crate::callers::{Observed, Who};
+use crate::callers::{Who, unseen};
 use crate::connection::serve;
 use crate::service::{Asker, Plane};
 use device::process::{BootTime, Caller};
@@ -157,11 +157,10 @@ async fn local(
     place: &Place<u32>,
     stop: CancellationToken,
 ) {
-    let (caller, observed) = match attest(&plane, &stream, accepted).await {
-        Ok(attested) => attested,
+    let who = match attest(&plane, &stream, accepted).await {
+        Ok(who) => who,
         Err(finding) => return refused(&plane, &finding),
     };
-    let who = Who::Local { caller, observed };
     let over = async {
         tokio::select! {
             () = place.given_away() => {}
@@ -175,17 +174,19 @@ async fn attest(
     plane: &Arc<Plane>,
     stream: &UnixStream,
     accepted: BootTime,
-) -> Result<(Arc<Caller>, Observed), Finding> {
-    let unseen = |what: String| {
-        Finding::new("PDP-CALLER-UNSEEN", "the caller cannot be looked at").observed(what)
-    };
+) -> Result<Who, Finding> {
     let caller =
         Caller::of(stream, accepted).map_err(|error| unseen(facts::with_causes(&error)))?;
     let caller = Arc::new(caller);
-    let (callers, looked_at) = (Arc::clone(&plane.callers), Arc::clone(&caller));
-    let seen = tokio::task::spawn_blocking(move || callers.observe(&looked_at));
-    let (observed, _) = seen.await.map_err(|error| unseen(error.to_string()))??;
-    Ok((caller, observed))
+    let limit = plane.config.listen.timeout();
+    let local = tokio::time::timeout(limit, plane.callers.look(&caller, false)).await;
+    let local = local.map_err(|_| unseen("not in time".to_owned()))??;
+    Ok(Who::Local {
+        caller,
+        identity: local.identity(),
+        observed: local.observed,
+        kept: local.kept,
+    })
 }
 
 fn asker(plane: &Arc<Plane>, who: Who) -> Arc<Asker> {

@@ -30,6 +30,7 @@ mod decider;
 mod delegation;
 pub mod ext_authz;
 mod front;
+mod local;
 mod metrics;
 mod names;
 mod question;
@@ -44,7 +45,8 @@ pub use config::{
     RuleConfig, json_schema,
 };
 pub use decider::{Answer, Decider, Judge, Version};
+pub use local::{Attest, Attested, Held, LocalConfig, OfAgent, local_json_schema};
 pub use metrics::Metrics;
 pub use names::{action, resource, subject};
 pub use question::{Known, OnBehalfOf, Question, Refused};
-pub use run::{RunError, run, run_with};
+pub use run::{RunError, run, run_beside, run_beside_with, run_with};

@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::front;
+use crate::local::Attest;
 use crate::service::Plane;
 use facts::Finding;
 use gateway::{Core, CoreError};
@@ -34,6 +35,14 @@ pub enum RunError {
     Recording(Arc<str>),
 }
 
+impl RunError {
+    /// Whether it may go away by itself: the server could not be reached for the first contact.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        matches!(self, Self::Core(CoreError::Anchors(_)))
+    }
+}
+
 /// Runs until `shutdown` becomes true, or records can no longer be kept.
 ///
 /// # Errors
@@ -64,9 +73,50 @@ pub async fn run_with(
     config: Config,
     core: Arc<Core>,
     tcp: Option<TcpListener>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let plane = Plane::new(config, Arc::clone(&core), None)?;
+    serve(plane, core, tcp, shutdown).await
+}
+
+/// In the process of a node agent, for its local callers, whom it attests. `config` is what
+/// [`LocalConfig::beside`](crate::LocalConfig::beside) made.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run_beside(
+    config: Config,
+    attest: Arc<dyn Attest>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let core = Core::open(gateway::Config {
+        http_listen: None,
+        ..config.pdp.clone()
+    })
+    .await?;
+    run_beside_with(config, core, attest, shutdown).await
+}
+
+/// As [`run_beside`], with a core that is open already.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run_beside_with(
+    config: Config,
+    core: Arc<Core>,
+    attest: Arc<dyn Attest>,
+    shutdown: watch::Receiver<bool>,
+) -> Result<(), RunError> {
+    let plane = Plane::new(config, Arc::clone(&core), Some(attest))?;
+    serve(plane, core, None, shutdown).await
+}
+
+async fn serve(
+    plane: Arc<Plane>,
+    core: Arc<Core>,
+    tcp: Option<TcpListener>,
     mut shutdown: watch::Receiver<bool>,
 ) -> Result<(), RunError> {
-    let plane = Plane::new(config, Arc::clone(&core))?;
     let metrics = match plane.config.pdp.http_listen {
         None => None,
         Some(address) => Some(

@@ -6,6 +6,7 @@ use crate::check;
 use crate::config::Config;
 use crate::decider::{Decider, Version};
 use crate::ext_authz::Rules;
+use crate::local::Attest;
 use crate::metrics::Metrics;
 use crate::question::{Known, Question, Refused};
 use crate::record::{self, Outcome, Told};
@@ -35,6 +36,8 @@ pub(crate) struct Plane {
     pub(crate) rules: Rules,
     pub(crate) metrics: Arc<Metrics>,
     discovery: Option<Discovery>,
+    /// In a node agent, which evaluates and does nothing else.
+    local: bool,
     /// Questions under way beyond the processors there are would only wait for one another.
     deciding: Semaphore,
     /// A search is some thousand questions; one at a time leaves room for the others.
@@ -46,11 +49,16 @@ pub(crate) struct Plane {
 impl Plane {
     /// # Errors
     /// `PDP-CONFIG`.
-    pub(crate) fn new(config: Config, core: Arc<Core>) -> Result<Arc<Self>, Finding> {
+    pub(crate) fn new(
+        config: Config,
+        core: Arc<Core>,
+        attest: Option<Arc<dyn Attest>>,
+    ) -> Result<Arc<Self>, Finding> {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Arc::new(Self {
             decider: Decider::follow(core.following().clone()),
-            callers: Arc::new(Callers::new(&config)?),
+            local: attest.is_some(),
+            callers: Arc::new(Callers::new(&config, attest)?),
             rules: Rules::new(config.rules())?,
             metrics: Arc::default(),
             discovery: config.listen.url.as_deref().map(Discovery::of),
@@ -66,13 +74,16 @@ impl Plane {
     pub(crate) fn router(self: &Arc<Self>) -> Router {
         let mut router = Router::new()
             .route(authzen::EVALUATION, post(evaluation))
-            .route(authzen::EVALUATIONS, post(evaluations))
-            .route(authzen::SEARCH_SUBJECT, post(subjects))
-            .route(authzen::SEARCH_RESOURCE, post(resources))
-            .route(authzen::SEARCH_ACTION, post(actions))
-            .route(authzen::WELL_KNOWN, get(discovery))
-            .merge(crate::ask::routes())
-            .merge(crate::records::routes());
+            .route(authzen::EVALUATIONS, post(evaluations));
+        if !self.local {
+            router = router
+                .route(authzen::SEARCH_SUBJECT, post(subjects))
+                .route(authzen::SEARCH_RESOURCE, post(resources))
+                .route(authzen::SEARCH_ACTION, post(actions))
+                .route(authzen::WELL_KNOWN, get(discovery))
+                .merge(crate::ask::routes())
+                .merge(crate::records::routes());
+        }
         if self.config.ext_authz.is_some() {
             router = router.route_service(check::PATH, check::service(self));
         }
@@ -198,7 +209,11 @@ impl Asker {
     ) -> Result<(Rights, Vec<u8>), Failure> {
         let denied = |finding| Failure::new(StatusCode::FORBIDDEN, finding);
         let rights = self.who.rights(&self.plane.callers).await.map_err(denied)?;
-        rights.need(right).map_err(denied)?;
+        let allowed = match right {
+            Right::Evaluate => rights.need_some_evaluation(),
+            other => rights.need(other),
+        };
+        allowed.map_err(denied)?;
         let kind = request.headers().get(header::CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         let essence = kind.split(';').next().unwrap_or_default().trim();
@@ -310,9 +325,23 @@ impl Asker {
         rights: &Rights,
         now: Timestamp,
     ) -> Result<(Question, Option<Principal>), Refused> {
-        let shown = match evaluation.subject.chain()? {
+        let subject = &evaluation.subject;
+        let path = crate::subject(self.plane.core.trust_domain(), &subject.kind, &subject.id);
+        if let Ok(path) = &path {
+            rights.need_about(path).map_err(Refused::forbidden)?;
+        }
+        let chain = match subject.chain()? {
+            // What the agent holds for the caller shows as much, and nobody can show another's.
+            None => {
+                let held = path.ok().and_then(|path| rights.held(&path));
+                let chain = held.map(|held| held.chain.clone());
+                chain.filter(|chain| !chain.is_empty())
+            }
+            shown => shown,
+        };
+        let shown = match chain {
             None => None,
-            Some(chain) => Some(self.shown(&chain, &evaluation.subject).await),
+            Some(chain) => Some(self.shown(&chain, subject).await),
         };
         let (shown, presenter) = match shown {
             Some(Ok((known, presenter))) => (Some(Ok(known)), Some(presenter)),

@@ -302,7 +302,8 @@ impl<'a> Again<'a> {
         Ok(Outcome::Decided(whole))
     }
 
-    /// One principal, with the facts of the session that made the access.
+    /// One principal, with the facts of the session that made the access; of one who delegated on, and is no person,
+    /// whatever its facts were, which the index does not keep.
     fn decide_hop(&mut self, estate: &Estate, one: &Use, path: &str) -> Result<Outcome, Error> {
         let prefix = format!("spiffe://{}/", self.site.trust_domain);
         let asker = one.who.identity.strip_prefix(&prefix).unwrap_or(path);
@@ -332,6 +333,15 @@ impl<'a> Again<'a> {
             }
             Ok(Some(access)) => access,
         };
+        let person = estate
+            .identity(path)
+            .is_some_and(estate::Identity::is_person);
+        if path != asker && !person {
+            return Ok(Outcome::Not(format!(
+                "it depends on facts ({}) of {path}, who delegated on",
+                conditions(&can)
+            )));
+        }
         let Some(issuance) = one.who.issuance else {
             return Ok(Outcome::Not(format!(
                 "it depends on facts ({}), and the record names no issuance",

@@ -8,11 +8,13 @@ mod ask;
 mod right;
 mod service;
 mod settle;
+mod take_back;
 
 pub(crate) use ask::{Ask, first, next};
 pub(crate) use service::DelegateService;
 pub(crate) use service::told;
 pub(crate) use settle::{settle, settle_by};
+pub(crate) use take_back::{begun_by, take_back};
 
 use crate::core::Core;
 use crate::current::Current;
@@ -82,14 +84,18 @@ fn words(json: &str) -> Result<Option<Vec<String>>, Finding> {
 
 /// For `trilith delegation list`: of `identity`, anywhere in the chain, or of everybody.
 pub(crate) fn list(core: &Arc<Core>, identity: &str) -> Value {
+    shown(core, |row| {
+        identity.is_empty() || row.chain.iter().any(|one| one == identity)
+    })
+}
+
+/// Those that have not ended and of which `of` holds.
+fn shown(core: &Arc<Core>, of: impl Fn(&DelegationRow) -> bool) -> Value {
     let now = core.now().as_millis();
     let rows: Vec<DelegationRow> = {
         let state = core.state();
-        let of = |row: &&DelegationRow| {
-            identity.is_empty() || row.chain.iter().any(|one| one == identity)
-        };
         let live = state.delegations().filter(|row| row.not_after > now);
-        live.filter(of).cloned().collect()
+        live.filter(|row| of(row)).cloned().collect()
     };
     let shown = rows.iter().map(|row| {
         // `null` is no bound: what cannot be read is shown as it is.

@@ -33,6 +33,7 @@ use proto::v1;
 use proto::v1::people_server::People as PeopleRpc;
 use provider::Provider;
 use session::{Session, Sessions};
+use spiffe_core::SpiffeId;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
@@ -341,4 +342,40 @@ impl PeopleRpc for PeopleService {
             }
         }
     }
+
+    async fn delegations(
+        &self,
+        request: Request<v1::OwnDelegations>,
+    ) -> Result<Response<v1::DelegationsShown>, Status> {
+        let core = &self.0;
+        let person = logged_in(core, &peer(&request)?)?;
+        let shown = delegating::begun_by(core, &id(core, &person)?);
+        Ok(Response::new(v1::DelegationsShown {
+            json: shown.to_string(),
+        }))
+    }
+
+    async fn take_back(
+        &self,
+        request: Request<v1::TakeBackRequest>,
+    ) -> Result<Response<v1::TakenBack>, Status> {
+        let core = &self.0;
+        let person = logged_in(core, &peer(&request)?)?;
+        let id = id(core, &person)?;
+        match delegating::take_back(core, &id, request.into_inner()).await {
+            Ok(index) => Ok(Response::new(v1::TakenBack {
+                index: index.unwrap_or_default(),
+                recorded: index.is_some(),
+            })),
+            Err(refusal) => {
+                refused(core, "take back", refusal.finding());
+                Err(refusal.into())
+            }
+        }
+    }
+}
+
+fn id(core: &Core, person: &LoggedIn) -> Result<SpiffeId, Refusal> {
+    let id = core.trust_domain.identity(person.person());
+    id.map_err(|error| Refusal::internal("naming a person", &error))
 }

@@ -15,7 +15,7 @@ mod token;
 
 pub use mint::DelegationTbs;
 pub use recorded::Recorded;
-pub use terms::{Link, Narrowed, Terms};
+pub use terms::{Issued, Link, Narrowed, Terms};
 pub use token::{DelegationToken, Presented};
 
 /// `typ` of the header: whatever else reads JWTs is to see that this is none of its own.

@@ -1,7 +1,7 @@
 //! A machine with an agent on it.
 
 use crate::server::{Server, TOKEN};
-use agent::{AgentConfig, RunError, Token};
+use agent::{AgentConfig, LocalCallers, RunError, Token};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -61,6 +61,16 @@ impl Machine {
     pub(crate) fn start(&mut self) {
         self.stop = CancellationToken::new();
         let run = agent::run(self.config.clone(), self.stop.clone());
+        self.running = Some(tokio::spawn(run));
+    }
+
+    /// As [`Machine::start`], with something beside it.
+    pub(crate) fn start_beside<F: Future<Output = ()> + Send + 'static>(
+        &mut self,
+        beside: impl FnOnce(LocalCallers, CancellationToken) -> F + Send + 'static,
+    ) {
+        self.stop = CancellationToken::new();
+        let run = agent::run_beside(self.config.clone(), self.stop.clone(), beside);
         self.running = Some(tokio::spawn(run));
     }
 

@@ -14,6 +14,7 @@ mod authority;
 mod helpers;
 mod hostile;
 mod joining;
+mod local;
 mod machine;
 mod server;
 mod workload;

@@ -40,15 +40,21 @@ pub struct DelegateArguments {
 pub enum DelegationCommand {
     /// List the delegations that have not ended, and whether each stands
     #[command(
-        after_long_help = "Examples:\n  trilith delegation list\n  trilith delegation list people/ada --json"
+        after_long_help = "Examples:\n  trilith delegation list\n  trilith delegation list people/ada --json\n  trilith --admin-server server.example.org:7443 delegation list --own"
     )]
     List {
         /// Only those with this identity in the chain: its path, or its SPIFFE ID
         identity: Option<String>,
+        /// Those of the chains that you began, by your login and not as an administrator
+        #[arg(long, conflicts_with = "identity")]
+        own: bool,
     },
     /// Take a delegation back, and with it all that rest on it, at once
+    ///
+    /// With --admin-server whoever has logged in takes back what it let others do itself; anything else is for
+    /// administrators.
     #[command(
-        after_long_help = "Example:\n  trilith delegation revoke 4f2d9c7a1b3e5d60718293a4b5c6d7e8 --reason 'the task is over'"
+        after_long_help = "Examples:\n  trilith delegation revoke 4f2d9c7a1b3e5d60718293a4b5c6d7e8 --reason 'the task is over'\n  trilith --admin-server server.example.org:7443 delegation revoke 4f2d9c7a1b3e5d60718293a4b5c6d7e8 --reason 'the task is over'"
     )]
     Revoke {
         /// Its `jti`, as `delegation list` shows it

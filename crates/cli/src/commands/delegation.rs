@@ -96,14 +96,18 @@ fn read(path: &Path) -> Result<String, Failure> {
 }
 
 pub(crate) async fn run(command: DelegationCommand, global: &Global) -> Result<(), Failure> {
-    let mut client = admin::connect(global).await?;
     match command {
-        DelegationCommand::List { identity } => {
-            let request = v1::DelegationsRequest {
-                identity: identity.unwrap_or_default(),
+        DelegationCommand::List { identity, own } => {
+            let document = if own {
+                own_delegations(global).await?
+            } else {
+                let request = v1::DelegationsRequest {
+                    identity: identity.unwrap_or_default(),
+                };
+                let mut client = admin::connect(global).await?;
+                let answer = client.delegations(request).await;
+                admin::document(answer.map_err(|status| admin::refusal(&status))?)?
             };
-            let answer = client.delegations(request).await;
-            let document = admin::document(answer.map_err(|status| admin::refusal(&status))?)?;
             if global.json {
                 output::json(&document);
                 return Ok(());
@@ -114,6 +118,10 @@ pub(crate) async fn run(command: DelegationCommand, global: &Global) -> Result<(
             }
         }
         DelegationCommand::Revoke { jti, reason } => {
+            if take_back(&jti, &reason, global).await? {
+                return Ok(());
+            }
+            let mut client = admin::connect(global).await?;
             let request = v1::RevokeRequest {
                 kind: "delegation".to_owned(),
                 value: jti,
@@ -125,6 +133,64 @@ pub(crate) async fn run(command: DelegationCommand, global: &Global) -> Result<(
         }
     }
     Ok(())
+}
+
+/// Those of the chains that the person began who has logged in.
+async fn own_delegations(global: &Global) -> Result<Value, Failure> {
+    let Some(server) = global.admin_server.as_deref() else {
+        return Err(
+            Finding::new("DELEGATION-LOGIN", "whose they are is said by a login")
+                .expected("--admin-server HOST:PORT")
+                .next("log in (trilith login) and name the server")
+                .into(),
+        );
+    };
+    let channel = crate::session::enter(server, global).await?;
+    let shown = PeopleClient::new(channel)
+        .delegations(v1::OwnDelegations {})
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    serde_json::from_str(&shown.into_inner().json).map_err(|error| {
+        Finding::new("DELEGATION-ANSWER", "what the server answered is no JSON")
+            .observed(error.to_string())
+            .next("look whether the server has the version of this program")
+            .into()
+    })
+}
+
+/// By the session of whoever has logged in: what it began itself. False where that is for an administrator.
+async fn take_back(jti: &str, reason: &str, global: &Global) -> Result<bool, Failure> {
+    let Some(server) = global.admin_server.as_deref() else {
+        return Ok(false);
+    };
+    let channel = crate::session::enter(server, global).await?;
+    let request = v1::TakeBackRequest {
+        jti: jti.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let taken = match PeopleClient::new(channel).take_back(request).await {
+        Ok(taken) => taken.into_inner(),
+        // A server of an earlier version has no such call.
+        Err(status) if status.code() == tonic::Code::Unimplemented => return Ok(false),
+        Err(status) => {
+            let failure = admin::refusal(&status);
+            let not_own = |finding: &Finding| finding.code == "DELEGATION-NOT-OWN";
+            return if failure.findings().iter().any(not_own) {
+                Ok(false)
+            } else {
+                Err(failure)
+            };
+        }
+    };
+    let document = json!({
+        "kind": "delegation",
+        "value": jti,
+        "reason": reason,
+        "index": taken.recorded.then_some(taken.index),
+        "recorded": taken.recorded,
+    });
+    administer::print(&document, global);
+    Ok(true)
 }
 
 /// `4f2d…  people/ada > agents/helper  select on anything  until 2026-…`

@@ -1,5 +1,7 @@
 //! The long-running roles: configuration in, a plane until it is told to stop.
 
+mod decisions;
+
 use crate::arguments::{ConfigArgument, Role, ServerArguments, ServerCommand};
 use crate::runtime::{block_on, cancelled_by_signal};
 use crate::{Failure, output};
@@ -48,6 +50,9 @@ pub(crate) fn agent(config: Option<PathBuf>, token: Option<agent::Token>) -> Res
     protected(device::memory::hide())?;
     let mut config = agent::AgentConfig::load(&given(config)?).map_err(|error| error.finding())?;
     config.token_given = token;
+    if let Some(section) = config.decisions.take() {
+        return decisions::agent(config, section);
+    }
     agent::runtime()
         .context("cannot start the async runtime")?
         .block_on(async {
@@ -153,7 +158,7 @@ pub(crate) fn witness(config: &Path) -> Result<(), Failure> {
 pub(crate) fn schema(role: Role) -> serde_json::Value {
     match role {
         Role::Server => server::Config::json_schema(),
-        Role::Agent => agent::AgentConfig::json_schema(),
+        Role::Agent => decisions::schema(),
         Role::Gateway => gateway_postgres::json_schema(),
         Role::Pdp => pdp::json_schema(),
         Role::Witness => witness::json_schema(),

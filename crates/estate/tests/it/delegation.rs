@@ -3,11 +3,12 @@
 use crate::equivalence::{drafts, files, policy};
 use crate::fixture::{compile, facts, render, workload};
 use estate::{
-    Action, Chain, ChainDecision, Estate, EstateFiles, Party, Request, ResourceRef, Scope, diff,
+    Action, Chain, ChainDecision, ChainFacts, Estate, EstateFiles, Party, Request, ResourceRef,
+    Scope, diff,
 };
 use facts::{FactSet, names};
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -95,9 +96,17 @@ fn chain(principals: &[&str]) -> Chain {
 }
 
 fn decide(estate: &Estate, chain: &Chain, action: &str, table: &str) -> ChainDecision {
-    let prepared = estate.prepare(&FactSet::new());
+    let known = known(estate, chain, &FactSet::new());
     let action = action.parse().unwrap();
-    estate.decide_chain(chain, action, &ResourceRef::table(table), &prepared)
+    estate.decide_chain(chain, action, &ResourceRef::table(table), &known)
+}
+
+/// The session and whoever delegated on have the same facts.
+fn known(estate: &Estate, chain: &Chain, session: &FactSet) -> ChainFacts {
+    let principals = chain.principals().iter();
+    principals.fold(ChainFacts::of(estate.prepare(session)), |known, one| {
+        known.with(one, estate.prepare(session))
+    })
 }
 
 fn codes(decision: &ChainDecision) -> Vec<&str> {
@@ -387,6 +396,48 @@ fn a_chain_depends_on_facts_only_where_they_would_help_every_hop() {
     assert_eq!(depends(&files, &two), [""; 0]);
 }
 
+/// The assistant may delete from a machine that joined by a TPM, the reader from anywhere. Decided by the reader's
+/// facts, the assistant would gain what it never had.
+#[test]
+fn who_delegated_on_is_decided_by_its_own_facts() {
+    let mut files = office();
+    let policies = "@id(\"person\") permit (principal == Identity::\"people/ada\", action, resource);\n\
+         @id(\"by tpm\") permit (principal == Identity::\"agents/assistant\", action, resource) \
+         when { context.machine has join && context.machine.join == \"tpm\" };\n\
+         @id(\"reader\") permit (principal == Identity::\"agents/reader\", action, resource);\n\
+         @id(\"anybody becomes anybody\") permit (principal is Workload in Pool::\"demo\", action == Action::\"assume\", resource);\n";
+    files.insert("policies/p.cedar", policies);
+    let visible = IDENTITIES.replace("owner =", "visible = [\"machine.join\"]\nowner =");
+    files.insert("identities/i.toml", visible);
+    let estate = compile(&files);
+    let of = |join: &str| estate.prepare(&facts(&[(names::MACHINE_JOIN, join.into())]));
+    let three = chain(&["people/ada", "agents/assistant", "agents/reader"]);
+    let decided = |known: &ChainFacts| {
+        let notes = ResourceRef::table("shop/public/notes");
+        let decision = estate.decide_chain(&three, Action::Select, &notes, known);
+        let hops = decision.hops.iter();
+        let hops = hops.map(|hop| (hop.facts.as_str(), hop.decision.allow));
+        (decision.allow, hops.collect::<Vec<_>>(), decision.as_one())
+    };
+    let good = ChainFacts::of(of("token")).with("agents/assistant", of("tpm"));
+    let (allow, hops, _) = decided(&good);
+    assert!(allow);
+    assert_eq!(hops, [("session", true), ("own", true), ("session", true)]);
+    // The session joined by a TPM, who delegated to it did not.
+    let lost = ChainFacts::of(of("tpm")).with("agents/assistant", of("token"));
+    let (allow, hops, _) = decided(&lost);
+    assert!(!allow);
+    assert_eq!(hops, [("session", true), ("own", false), ("session", true)]);
+    // And where nothing is known of it, the session's facts are not taken for its own.
+    let (allow, hops, one) = decided(&ChainFacts::of(of("tpm")));
+    assert!(!allow);
+    assert_eq!(
+        hops,
+        [("session", true), ("own-unknown", false), ("session", true)]
+    );
+    assert_eq!(one.findings[0].code, "DELEGATION-HOP-FACTS");
+}
+
 #[test]
 fn a_person_is_found_by_issuer_and_subject_together() {
     let estate = compile(&office());
@@ -402,7 +453,13 @@ fn why_explains_every_hop_and_every_link() {
     let estate = compile(&office());
     let three = chain(&["people/ada", "agents/assistant", "agents/reader"]);
     let cards = ResourceRef::table("shop/public/cards");
-    let why = estate.why_chain(&three, Action::Select, &cards, &FactSet::new());
+    let why = estate.why_chain(
+        &three,
+        Action::Select,
+        &cards,
+        &FactSet::new(),
+        &BTreeMap::new(),
+    );
     assert!(why.allow);
     let ids: Vec<_> = why
         .hops
@@ -662,6 +719,8 @@ proptest! {
         grants in proptest::collection::vec(any::<Grant>(), 0..12),
         order in Just((0..6_usize).collect::<Vec<_>>()).prop_shuffle(),
         length in 1..5_usize,
+        told in any::<bool>(),
+        elsewhere in any::<bool>(),
     ) {
         let mut files = files(&drafts, policy);
         with_grants(&mut files, &grants);
@@ -674,17 +733,42 @@ proptest! {
             facts(&[(names::MACHINE_JOIN, "tpm".into()), (names::WORKLOAD_UID, 1_u32.into())]),
         ];
         for session in &sessions {
-            let prepared = estate.prepare(session);
+            // Whoever delegated on did so elsewhere: none, these, or the other session's.
+            let of_others = &sessions[usize::from(elsewhere)];
+            let mut known = ChainFacts::of(estate.prepare(session));
+            for other in names.iter().take(length - 1).filter(|_| told) {
+                known = known.with(*other, estate.prepare(of_others));
+            }
+            let earlier: BTreeMap<String, FactSet> = names[..length - 1]
+                .iter()
+                .filter(|_| told)
+                .map(|other| ((*other).to_owned(), of_others.clone()))
+                .collect();
             for action in [Action::Select, Action::Insert, Action::Update] {
                 for table in ["d/s0/t0", "d/s1/t1", "d/s0/t2", "d/s1/t3", "d/s0/new"] {
                     let resource = ResourceRef::table(table);
-                    let got = estate.decide_chain(&whole, action, &resource, &prepared);
-                    let each = names.iter().all(|principal| estate.decide_plainly(&Request {
+                    let got = estate.decide_chain(&whole, action, &resource, &known);
+                    let by = |principal: &str, facts: &FactSet| estate.decide_plainly(&Request {
                         principal,
                         action,
                         resource: resource.clone(),
-                        facts: session,
-                    }).allow);
+                        facts,
+                    }).allow;
+                    let each = names.iter().enumerate().all(|(number, principal)| {
+                        if number + 1 == length {
+                            by(principal, session)
+                        } else if told {
+                            by(principal, of_others)
+                        } else {
+                            estate.decide_regardless(principal, action, &resource).decision.allow
+                        }
+                    });
+                    // What is not known of who delegated widens nothing, whatever its facts were.
+                    if got.allow && !told {
+                        for facts in &sessions {
+                            prop_assert!(names[..length - 1].iter().all(|one| by(one, facts)));
+                        }
+                    }
                     let linked = order[..length].windows(2).enumerate().all(|(number, pair)| {
                         let following = length - 1 - number;
                         brute_link(&grants, (pair[0], pair[1]), following, action, table)
@@ -694,12 +778,19 @@ proptest! {
                         for (from, to) in [(0, length - 1), (1, length)] {
                             if from < to {
                                 let part = chain(&names[from..to]);
-                                let part = estate.decide_chain(&part, action, &resource, &prepared);
+                                let mut of_part = known.clone();
+                                if to < length {
+                                    of_part = ChainFacts::of(estate.prepare(of_others));
+                                    for other in names.iter().filter(|_| told) {
+                                        of_part = of_part.with(*other, estate.prepare(of_others));
+                                    }
+                                }
+                                let part = estate.decide_chain(&part, action, &resource, &of_part);
                                 prop_assert!(part.allow, "a hop more widened it");
                             }
                         }
                     }
-                    let why = estate.why_chain(&whole, action, &resource, session);
+                    let why = estate.why_chain(&whole, action, &resource, session, &earlier);
                     prop_assert_eq!(why.allow, got.allow);
                 }
             }

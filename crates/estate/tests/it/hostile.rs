@@ -138,8 +138,8 @@ fn giant_declared_sets_are_answered() {
             .any(|access| access.identity == "giants/two")
     );
     let chain = estate::Chain::through(["giants/one", "giants/two"]).unwrap();
-    let prepared = estate.prepare(&FactSet::new());
-    let decision = estate.decide_chain(&chain, Action::Select, &products, &prepared);
+    let known = estate::ChainFacts::of(estate.prepare(&FactSet::new()));
+    let decision = estate.decide_chain(&chain, Action::Select, &products, &known);
     assert!(decision.allow);
     assert_eq!(decision.links[0].grants.len(), GROUPS);
 }

@@ -71,6 +71,21 @@ pub(crate) fn people() -> EstateFiles {
     files
 }
 
+/// Front may read cards as well, from a machine that joined by a TPM.
+pub(crate) fn fronted() -> EstateFiles {
+    let mut files = people();
+    let path = "path = \"agents/front\"\n";
+    let visible = format!("{path}visible = [\"machine.join\"]\n");
+    files.insert("identities/people.toml", PEOPLE.replace(path, &visible));
+    let products = "resources = ['Table::\"shop/public/products\"']\n";
+    files.insert("delegations/people.toml", DELEGATIONS.replace(products, ""));
+    let policy = "@id(\"front reads cards by tpm\")\n\
+         permit (principal == Identity::\"agents/front\", action == Action::\"select\", resource == Table::\"shop/public/cards\")\n\
+         when { context has machine && context.machine has join && context.machine.join == \"tpm\" };\n";
+    files.insert("policies/people.cedar", format!("{POLICIES}{policy}"));
+    files
+}
+
 async fn world() -> (World, Svid) {
     world_of(&people(), Delegation::Claimed).await
 }

@@ -1,13 +1,14 @@
 //! Sessions that act for others by a delegation token: whose it is, how long it counts, and attacks on it.
 
-use crate::acting::{acting, people, refused, world_of};
+use crate::acting::{acting, fronted, people, refused, world_of};
 use crate::client::Client;
 use crate::plane::Svid;
 use crate::world::{World, skipped};
 use facts::Timestamp;
 use gateway::Delegation;
-use ledger::body::TargetKind;
+use ledger::body::{FactValue, TargetKind};
 use spiffe_core::delegation::Narrowed;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 fn by(token: &str) -> String {
@@ -83,6 +84,38 @@ async fn a_proven_chain_decides_and_its_records_name_each_delegation() {
         .await
         .unwrap_err();
     assert!(said.contains("DELEGATION-SCOPE"), "{said}");
+    world.stop().await;
+}
+
+/// Front may read cards from a machine that joined by a TPM. The helper's has, and that is not front's.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_delegated_on_may_what_its_own_facts_let_it() {
+    if skipped("who_delegated_on_may_what_its_own_facts_let_it") {
+        return;
+    }
+    let (world, helper) = world_of(&fronted(), Delegation::default()).await;
+    let chain = ["people/ada", "agents/front", "agents/helper"];
+    let joined = |how: &str| {
+        let how = FactValue::Text(how.to_owned());
+        BTreeMap::from([("machine.join".to_owned(), how)])
+    };
+    let wide = Narrowed::default();
+    let (token, jtis) = world.plane.delegate_by(&chain, 900, &wide, &joined("tpm"));
+    let mut client = connect(&world, &helper, &token).await;
+    let count = "SELECT count(*) FROM cards";
+    assert_eq!(client.simple(count).await.unwrap(), ["50"]);
+    let named = format!("\"jti\":\"{}\",\"issuance\":\"", jtis[1]);
+    let starts = world.recorded(r#""type":"session-start""#).await;
+    assert!(
+        starts.iter().all(|record| record.contains(&named)),
+        "{starts:?}"
+    );
+    let (token, _) = world
+        .plane
+        .delegate_by(&chain, 900, &wide, &joined("token"));
+    let mut client = connect(&world, &helper, &token).await;
+    let (_, said) = client.simple(count).await.unwrap_err();
+    assert!(said.contains("agents/front may not"), "{said}");
     world.stop().await;
 }
 

@@ -13,7 +13,7 @@ use proto::v1::{
     self, Anchored, Anchors, CheckpointDelta, Cut, Delta, GatewayMessage, Heartbeat, Proven,
     RecordDelta, Renewed, delta, gateway_message::Message,
 };
-use spiffe_core::delegation::{Link, Narrowed, Terms};
+use spiffe_core::delegation::{Issued, Link, Narrowed, Terms};
 use spiffe_core::{Serial, TrustDomain};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -321,6 +321,30 @@ impl Plane {
         lasts: u64,
         scope: &Narrowed,
     ) -> (String, Vec<String>) {
+        self.delegate_by(principals, lasts, scope, &facts())
+    }
+
+    /// As [`Plane::delegate`], where whoever delegates on does so by an SVID that shows `facts`.
+    pub(crate) fn delegate_by(
+        &self,
+        principals: &[&str],
+        lasts: u64,
+        scope: &Narrowed,
+        facts: &BTreeMap<String, FactValue>,
+    ) -> (String, Vec<String>) {
+        let estate = self
+            .state
+            .lock()
+            .unwrap()
+            .estate
+            .as_ref()
+            .map_or(0, |estate| estate.index);
+        let by = Issued {
+            serial: "0c".repeat(16),
+            issuance: estate + 1,
+            estate,
+            facts: facts.clone(),
+        };
         let id = |path: &str| self.trust_domain.identity(path).unwrap();
         let now = Timestamp::from_secs(Timestamp::now().as_secs());
         let mut terms: Option<Terms> = None;
@@ -334,6 +358,8 @@ impl Plane {
                 expires_at: now.plus_secs(lasts),
                 scope: scope.clone(),
                 record: None,
+                // A person shows no SVID.
+                by: terms.as_ref().map(|_| by.clone()),
             };
             let jti = link.jti.to_string();
             let next = match (terms, &made) {

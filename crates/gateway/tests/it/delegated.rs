@@ -1,13 +1,14 @@
 //! Who acts for others at a gateway: what a token proves, and that neither stolen keys nor revoked links do.
 
-use crate::world::{DOMAIN, PAYMENTS, World, domain};
+use crate::world::{DOMAIN, PAYMENTS, World, domain, estate, principal};
 use crypto::{Algorithm, KeyPair};
-use facts::Finding;
-use gateway::{Delegated, Revocations};
-use ledger::body::{Body as _, Delegation, TargetKind};
+use estate::{Action, Chain, ChainFacts, ResourceRef};
+use facts::{FactSet, Finding};
+use gateway::{Delegated, Revocations, Told};
+use ledger::body::{Body as _, Delegation, FactValue, TargetKind};
 use ledger::{Digest, LedgerSigner, Receipt};
 use spiffe_core::Serial;
-use spiffe_core::delegation::{Link, Narrowed, Terms};
+use spiffe_core::delegation::{self, Link, Narrowed, Terms};
 use std::sync::Arc;
 
 const AGENT: &str = "reporting/nightly";
@@ -29,6 +30,7 @@ fn link(world: &World, to: &str) -> Link {
             resources: None,
         },
         record: None,
+        by: None,
     }
 }
 
@@ -49,6 +51,11 @@ fn body(terms: &Terms, tbs: [u8; 32], issuer: [u8; 32]) -> Delegation {
 }
 
 fn issue(world: &World) -> Issued {
+    issue_by(world, None)
+}
+
+/// The second link is asked for `by` this SVID.
+fn issue_by(world: &World, by: Option<delegation::Issued>) -> Issued {
     let ada = domain().identity("people/ada").unwrap();
     let first = Terms::new(ada, vec![link(world, PAYMENTS)]).unwrap();
     let prepared = world
@@ -58,7 +65,11 @@ fn issue(world: &World) -> Issued {
     let recorded = world.record(body(&first, prepared.digest(), prepared.issuer()).record());
     let elsewhere = other(world);
     world.publish();
-    let terms = first.then(recorded.index(), link(world, AGENT)).unwrap();
+    let second = Link {
+        by,
+        ..link(world, AGENT)
+    };
+    let terms = first.then(recorded.index(), second).unwrap();
     let prepared = world
         .authority
         .prepare_delegation(&terms, world.now)
@@ -190,4 +201,96 @@ async fn a_delegation_of_a_forked_ledger_is_refused() {
         .await
         .unwrap_err();
     assert_eq!(refused.code, "DELEGATION-TOKEN-RECEIPT");
+}
+
+/// What payments showed when it let the report.
+fn shown(estate: u64) -> delegation::Issued {
+    let join = FactValue::Text("tpm".to_owned());
+    delegation::Issued {
+        serial: "0b".repeat(16),
+        issuance: 3,
+        estate,
+        facts: [("machine.join".to_owned(), join)].into(),
+    }
+}
+
+/// The session's facts are the report's, and decide nothing of who let it.
+#[tokio::test]
+async fn who_delegated_on_is_known_by_the_svid_that_it_delegated_by() {
+    let world = World::new();
+    let current = world.following.current().unwrap();
+    let issued = issue_by(&world, Some(shown(current.index)));
+    let delegated = proved(&world, &issued.token, AGENT).await.unwrap();
+    let said = delegated.on_behalf_of();
+    assert_eq!(said[0].issuance, None);
+    assert_eq!(said[1].issuance.map(|index| index.0), Some(3));
+    let facts = &delegated.links[1].shown.as_ref().unwrap().facts;
+    assert_eq!(
+        facts.value("machine.join"),
+        Some(&facts::Value::Text("tpm".to_owned()))
+    );
+    let hops = |delegated: &Delegated, current: &gateway::Current| {
+        let session = ChainFacts::of(current.estate.prepare(&FactSet::new()));
+        let known = delegated.facts(current, session);
+        let table = ResourceRef::table("shop/public/orders");
+        let decided = current
+            .estate
+            .decide_chain(&delegated.chain, Action::Select, &table, &known);
+        let hops = decided.hops.iter().map(|hop| hop.facts.as_str());
+        hops.collect::<Vec<_>>()
+    };
+    assert_eq!(hops(&delegated, &current)[1..], ["own", "session"]);
+    // What an SVID showed under an estate below the floor is not believed any more, as that SVID would not be.
+    let floor = world.following.head().0;
+    world.apply(&estate(&[PAYMENTS, AGENT]), floor);
+    let raised = world.following.current().unwrap();
+    assert!(raised.floor > current.index);
+    assert_eq!(hops(&delegated, &raised)[1..], ["own-unknown", "session"]);
+
+    // The SVID is revoked: what was let by it falls, and what is let by another stands.
+    world.revoke(TargetKind::Serial, &shown(0).serial);
+    let refused = proved(&world, &issued.token, AGENT).await.unwrap_err();
+    assert_eq!(refused.code, "DELEGATION-TOKEN-REVOKED");
+    let again = issue(&world);
+    proved(&world, &again.token, AGENT).await.unwrap();
+}
+
+/// INVARIANT 7: a chain that is only told has no record that a revocation would come after.
+#[tokio::test]
+async fn a_claimed_chain_falls_with_whoever_of_it_is_revoked() {
+    let chain = |last: &str| Chain::through(["people/ada", PAYMENTS, last]).unwrap();
+    for who in ["people/ada", PAYMENTS] {
+        let world = World::new();
+        world.following.none_revoked(&chain(AGENT)).unwrap();
+        world.revoke(TargetKind::Identity, &format!("spiffe://{DOMAIN}/{who}"));
+        let refused = world.following.none_revoked(&chain(AGENT)).unwrap_err();
+        assert_eq!(refused.code, "DELEGATION-CLAIM-REVOKED");
+        assert_eq!(refused.observed.as_deref(), Some(who));
+    }
+    // Ahead of its record as well; of the last its own SVID says whether it is let in.
+    let world = World::new();
+    world.revoke(TargetKind::Identity, &format!("spiffe://{DOMAIN}/{AGENT}"));
+    world.following.none_revoked(&chain(AGENT)).unwrap();
+    let target = Revocations::target("identity", PAYMENTS).unwrap();
+    let cut = gateway::Cut {
+        reason: gateway::CutReason::Revoked,
+        detail: "stolen".to_owned(),
+    };
+    // A session that began before is cut, and one for somebody else goes on.
+    let now = facts::Timestamp::now();
+    let principal = principal(AGENT, "01", now.plus_secs(600));
+    let sessions = world.following.sessions();
+    let begun = |whom: &str| {
+        let told = Told::claimed(&principal, whom, gateway::Delegation::Claimed).unwrap();
+        let longest = std::time::Duration::from_secs(600);
+        sessions.register_for(&principal, Some(&told), longest, now)
+    };
+    let (by, other) = (begun(&format!("people/ada,{PAYMENTS}")), begun("people/bob"));
+    world.following.cut_now(&target, &cut);
+    assert!(world.following.none_revoked(&chain(AGENT)).is_err());
+    assert_eq!(
+        by.is_cut().map(|cut| cut.reason),
+        Some(gateway::CutReason::Delegation)
+    );
+    assert!(other.is_cut().is_none());
 }

@@ -171,4 +171,9 @@ pub struct OnBehalfOf {
     pub spiffe_id: String,
     /// `jti` of the delegation, as its record `delegation` has it.
     pub jti: String,
+    /// Index in the server's ledger of the issuance by whose facts it was decided what this one may do. Absent of a
+    /// person, who was asked about by the facts of the session, and of one of whom none are known: then what is
+    /// allowed whatever they are was allowed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub issuance: Option<Decimal>,
 }

@@ -319,7 +319,7 @@ const BODIES: &[(&str, &str)] = &[
     ),
     (
         "intent",
-        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","policies":["p"],"coverage":"parsed-only","more_policies":{"count":"9","sha256":H},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]}"#,
+        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","policies":["p"],"coverage":"parsed-only","more_policies":{"count":"9","sha256":H},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j","issuance":"5"}]}"#,
     ),
     (
         "outcome",
@@ -327,11 +327,11 @@ const BODIES: &[(&str, &str)] = &[
     ),
     (
         "decision",
-        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","allow":false,"policies":["p"],"findings":["A-B"],"coverage":"blind","more_policies":{"count":"9","sha256":H},"about":{"spiffe_id":"spiffe://example.org/payments/api","issuance":"4","stated":{"a":1,"b":["x"]},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]}"#,
+        r#"{"session":"s0","statement":"f","actions":ACTIONS,"decision":"s.1","allow":false,"policies":["p"],"findings":["A-B"],"coverage":"blind","more_policies":{"count":"9","sha256":H},"about":{"spiffe_id":"spiffe://example.org/payments/api","issuance":"4","stated":{"a":1,"b":["x"]},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j","issuance":"5"}]},"claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j","issuance":"5"}]}"#,
     ),
     (
         "session-start",
-        r#"{"session":"s9","spiffe_id":"spiffe://example.org/payments/api","serial":"a1","issuance":"4","resource":"r","role":"r","application":"a","claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j"}]}"#,
+        r#"{"session":"s9","spiffe_id":"spiffe://example.org/payments/api","serial":"a1","issuance":"4","resource":"r","role":"r","application":"a","claimed_on_behalf_of":["c"],"on_behalf_of":[{"spiffe_id":"a","jti":"j","issuance":"5"}]}"#,
     ),
     (
         "session-end",

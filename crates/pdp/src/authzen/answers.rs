@@ -108,7 +108,10 @@ fn in_chain(chain: &ChainDecision, depends: bool) -> String {
     let refused = chain.findings().next();
     match (denying, refused) {
         (_, Some(finding)) => shown(&finding.to_string()),
-        (Some(_), None) if depends => UNKNOWN.to_owned(),
+        (Some(hop), None) if depends => match hop.lacking() {
+            Some(finding) => shown(&finding.to_string()),
+            None => UNKNOWN.to_owned(),
+        },
         (Some(hop), None) => match hop.decision.policies.first() {
             Some(policy) => format!("{} is denied by {}", hop.principal, policy.with_reasons()),
             None => format!("no policy allows it to {}", hop.principal),
@@ -124,6 +127,7 @@ fn hops(chain: &ChainDecision) -> Value {
         let mut said = json!({
             "subject": hop.principal,
             "decision": hop.decision.allow,
+            "facts": hop.facts,
             "policies": policies.collect::<Vec<_>>(),
         });
         if let (Some(access), Some(said)) = (&hop.depends, said.as_object_mut()) {

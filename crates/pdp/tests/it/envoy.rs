@@ -1,6 +1,7 @@
 //! A real Envoy in front of a small server: clients come by mTLS with their SVIDs, and what is let through
 //! is what the decision point says.
 
+use crate::local::Agent;
 use crate::plane::Svid;
 use crate::world::{World, exchange, this_process, uid};
 use pdp::Right;
@@ -175,6 +176,101 @@ async fn get(
     (answer.status != 0).then_some(answer)
 }
 
+fn log(world: &World) -> String {
+    std::fs::read_to_string(world.folder.path().join("envoy/log")).unwrap_or_default()
+}
+
+/// Envoy in front of the decision point, as `edge`, and where it listens.
+async fn started(world: &World, envoy: &Path, edge: &Svid) -> (tokio::process::Child, SocketAddr) {
+    let folder = world.folder.path().join("envoy");
+    std::fs::create_dir(&folder).unwrap();
+    write_files(world, &folder, edge);
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let text = configuration(world, &folder, address.port(), upstream().await);
+    std::fs::write(folder.join("envoy.yaml"), text).unwrap();
+    let log_file = std::fs::File::create(folder.join("log")).unwrap();
+    let mut running = tokio::process::Command::new(envoy)
+        .args([
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--log-level",
+            "warning",
+            "-c",
+        ])
+        .arg(folder.join("envoy.yaml"))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log_file)
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let up = async {
+        while TcpStream::connect(address).await.is_err() {
+            let ended = running.try_wait().unwrap();
+            assert!(ended.is_none(), "Envoy ended: {}", log(world));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(crate::world::PATIENCE, up)
+        .await
+        .expect("Envoy listens");
+    (running, address)
+}
+
+/// The node agent of its machine answers Envoy by the identity that it gives to that process, and no other process.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_asks_the_agent_that_knows_it() {
+    let Some(envoy) = envoy() else {
+        return testkit::skip(
+            "pdp::envoy",
+            "Envoy is not there; cargo xtask test installs tests/peers/requirements.txt",
+        );
+    };
+    let agent = Agent::new();
+    let section = "[[caller]]\nidentity = \"envoy/edge\"\n\
+         [[ext_authz.rule]]\nname = \"records\"\npath = \"/records\"\nmethods = [\"GET\"]\n\
+         action = \"select\"\nresource = { type = \"table\", id = \"app/public/record-1\" }\n";
+    let world = World::beside(section, std::sync::Arc::clone(&agent) as _).await;
+    let edge = world.plane.issue("envoy/edge");
+    agent.gives(&[&edge]);
+    let (mut running, address) = started(&world, &envoy, &edge).await;
+    let alice = world.plane.issue("alice");
+    // It is another process than the one that the agent knows by that identity.
+    let answer = get(&world, address, &alice, "/records/1", "")
+        .await
+        .unwrap();
+    assert_eq!(answer.status, 403, "{answer:?}");
+    assert!(world.decisions().is_empty());
+    agent.knows(running.id().unwrap());
+    let let_in = async {
+        loop {
+            let answer = get(&world, address, &alice, "/records/1", "")
+                .await
+                .unwrap();
+            if answer.status == 200 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(crate::world::PATIENCE, let_in)
+        .await
+        .unwrap_or_else(|_| panic!("Envoy is not served: {}", log(&world)));
+    let record = world.records(ledger::RecordType::Decision).pop().unwrap();
+    assert_eq!(record.actor(), edge.id);
+    assert_eq!(
+        world.decisions().pop().unwrap().about.unwrap().spiffe_id,
+        alice.id
+    );
+    let answer = get(&world, address, &edge, "/records", "").await.unwrap();
+    assert!(answer.body.starts_with("PDP-DENIED"), "{answer:?}");
+    running.kill().await.unwrap();
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn envoy_lets_through_what_is_allowed_and_nothing_else() {
     let Some(envoy) = envoy() else {
@@ -192,47 +288,10 @@ async fn envoy_lets_through_what_is_allowed_and_nothing_else() {
         config.processes = vec![entry];
     })
     .await;
-    let folder = world.folder.path().join("envoy");
-    std::fs::create_dir(&folder).unwrap();
     let edge = world.plane.issue("envoy/edge");
-    write_files(&world, &folder, &edge);
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let text = configuration(&world, &folder, address.port(), upstream().await);
-    std::fs::write(folder.join("envoy.yaml"), text).unwrap();
-    let log = std::fs::File::create(folder.join("log")).unwrap();
-    let mut running = tokio::process::Command::new(envoy)
-        .args([
-            "--concurrency",
-            "1",
-            "--disable-hot-restart",
-            "--log-level",
-            "warning",
-            "-c",
-        ])
-        .arg(folder.join("envoy.yaml"))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let said = || std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+    let (mut running, address) = started(&world, &envoy, &edge).await;
+    let said = || log(&world);
     let (alice, bob) = (world.plane.issue("alice"), world.plane.issue("bob"));
-    let up = async {
-        while TcpStream::connect(address).await.is_err() {
-            assert!(
-                running.try_wait().unwrap().is_none(),
-                "Envoy ended: {}",
-                said()
-            );
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(crate::world::PATIENCE, up)
-        .await
-        .expect("Envoy listens");
 
     let answer = get(
         &world,

@@ -25,6 +25,7 @@ mod hostile;
 #[allow(dead_code, reason = "shared with tests that use more of it")]
 #[path = "../../../record-index/tests/it/world.rs"]
 mod ledgers;
+mod local;
 mod metrics;
 mod own_kinds;
 #[allow(dead_code, reason = "shared with tests that use more of it")]

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use spiffe_core::delegation::{Link, Narrowed, Terms};
 use spiffe_core::{Serial, SpiffeId};
 
-const GRANT: &str = "[[delegation]]\nid = \"alice reads for bob\"\nfrom = 'Identity::\"bob\"'\n\
+pub(crate) const GRANT: &str = "[[delegation]]\nid = \"alice reads for bob\"\nfrom = 'Identity::\"bob\"'\n\
                      to = 'Identity::\"alice\"'\nactions = [\"select\", \"insert\"]\n";
 
 /// The token by which bob lets alice act, narrowed to `actions`, and its `jti`.
@@ -39,6 +39,7 @@ fn unpublished(world: &World, actions: &[&str]) -> (String, String) {
             resources: None,
         },
         record: None,
+        by: None,
     };
     let terms = Terms::new(id("bob"), vec![link.clone()]).unwrap();
     let authority = &world.plane.authority;

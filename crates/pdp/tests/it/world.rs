@@ -6,7 +6,10 @@ use estate::EstateFiles;
 use facts::Timestamp;
 use gateway::Core;
 use ledger_store::{Disk, RealDisk};
-use pdp::{CallerConfig, Config, ProcessConfig, Right, run_with};
+use pdp::{
+    Attest, CallerConfig, Config, LocalConfig, OfAgent, ProcessConfig, Right, run_beside_with,
+    run_with,
+};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -140,6 +143,55 @@ impl World {
         );
         let mut config = Config::parse(&text).unwrap();
         change(&mut config);
+        Self::run(folder, plane, config, disk, None, Some(listener)).await
+    }
+
+    /// Decisions in the process of a node agent, which `attest` stands for; `section` is that of `agent.toml`.
+    pub(crate) async fn beside(section: &str, attest: Arc<dyn Attest>) -> Self {
+        let folder = testkit::temp_dir().unwrap();
+        let plane = Plane::start(folder.path());
+        let mut files = estate();
+        files.insert("delegations/d.toml", crate::tokens::GRANT);
+        plane.apply(&files);
+        let workload = folder.path().join("workload.sock");
+        let server = plane.serve(&workload, plane.issue("gateway/pdp")).await;
+        let text = format!(
+            "name = \"pdp-1\"\nidentity = \"gateway/pdp\"\nsocket = \"{}\"\ndata_dir = \"{}\"\n{section}",
+            folder.path().join("pdp.sock").display(),
+            folder.path().join("pdp").display(),
+        );
+        let section = LocalConfig::read(toml::from_str(&text).unwrap()).unwrap();
+        let agent = OfAgent {
+            trust_domain: DOMAIN.to_owned(),
+            server: server.to_string(),
+            pin: plane.pin(),
+            workload_socket: workload,
+            data_dir: folder.path().join("agent"),
+        };
+        let config = section.beside(&agent).unwrap();
+        Self::run(
+            folder,
+            plane,
+            config,
+            Arc::new(RealDisk),
+            Some(attest),
+            None,
+        )
+        .await
+    }
+
+    async fn run(
+        folder: tempfile::TempDir,
+        plane: Arc<Plane>,
+        config: Config,
+        disk: Arc<dyn Disk>,
+        attest: Option<Arc<dyn Attest>>,
+        listener: Option<TcpListener>,
+    ) -> Self {
+        let socket = folder.path().join("pdp.sock");
+        let address = listener
+            .as_ref()
+            .map(|listener| listener.local_addr().unwrap());
         // As `pdp::run` does it: metrics are the decision point's to serve.
         let gateway = gateway::Config {
             http_listen: None,
@@ -156,7 +208,12 @@ impl World {
         .expect("estate and identity arrive");
         let (stop, stopping) = watch::channel(false);
         let serving = Arc::clone(&core);
-        let running = tokio::spawn(run_with(config, serving, Some(listener), stopping));
+        let running = tokio::spawn(async move {
+            match attest {
+                None => run_with(config, serving, listener, stopping).await,
+                Some(attest) => run_beside_with(config, serving, attest, stopping).await,
+            }
+        });
         tokio::time::timeout(PATIENCE, async {
             // Bound is not yet listening.
             while UnixStream::connect(&socket).await.is_err() {
@@ -168,7 +225,7 @@ impl World {
         Self {
             plane,
             core,
-            address,
+            address: address.unwrap_or_else(|| "127.0.0.1:1".parse().unwrap()),
             socket,
             folder,
             stop,

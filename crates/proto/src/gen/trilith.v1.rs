@@ -4564,6 +4564,30 @@ pub struct SessionEnded {
     #[prost(uint64, tag = "1")]
     pub index: u64,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct OwnDelegations {}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DelegationsShown {
+    /// as Admin.Delegations answers
+    #[prost(string, tag = "1")]
+    pub json: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakeBackRequest {
+    #[prost(string, tag = "1")]
+    pub jti: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct TakenBack {
+    /// of its record
+    #[prost(uint64, tag = "1")]
+    pub index: u64,
+    /// false: in force, and the record waits for the server's disk or its recovery
+    #[prost(bool, tag = "2")]
+    pub recorded: bool,
+}
 /// Generated client implementations.
 pub mod people_client {
     #![allow(
@@ -4751,6 +4775,53 @@ pub mod people_client {
                 .insert(GrpcMethod::new("trilith.v1.People", "Delegate"));
             self.inner.unary(req, path, codec).await
         }
+        /// What the person whose session this connection is has let others do, and what rests on it.
+        pub async fn delegations(
+            &mut self,
+            request: impl tonic::IntoRequest<super::OwnDelegations>,
+        ) -> std::result::Result<
+            tonic::Response<super::DelegationsShown>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.People/Delegations",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.People", "Delegations"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// The person takes back a delegation of a chain that it began. It acts before it is recorded.
+        pub async fn take_back(
+            &mut self,
+            request: impl tonic::IntoRequest<super::TakeBackRequest>,
+        ) -> std::result::Result<tonic::Response<super::TakenBack>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.People/TakeBack",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.People", "TakeBack"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -4789,6 +4860,19 @@ pub mod people_server {
             &self,
             request: tonic::Request<super::DelegateRequest>,
         ) -> std::result::Result<tonic::Response<super::Delegated>, tonic::Status>;
+        /// What the person whose session this connection is has let others do, and what rests on it.
+        async fn delegations(
+            &self,
+            request: tonic::Request<super::OwnDelegations>,
+        ) -> std::result::Result<
+            tonic::Response<super::DelegationsShown>,
+            tonic::Status,
+        >;
+        /// The person takes back a delegation of a chain that it began. It acts before it is recorded.
+        async fn take_back(
+            &self,
+            request: tonic::Request<super::TakeBackRequest>,
+        ) -> std::result::Result<tonic::Response<super::TakenBack>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct PeopleServer<T> {
@@ -5066,6 +5150,92 @@ pub mod people_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = DelegateSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.People/Delegations" => {
+                    #[allow(non_camel_case_types)]
+                    struct DelegationsSvc<T: People>(pub Arc<T>);
+                    impl<T: People> tonic::server::UnaryService<super::OwnDelegations>
+                    for DelegationsSvc<T> {
+                        type Response = super::DelegationsShown;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::OwnDelegations>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as People>::delegations(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DelegationsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.People/TakeBack" => {
+                    #[allow(non_camel_case_types)]
+                    struct TakeBackSvc<T: People>(pub Arc<T>);
+                    impl<T: People> tonic::server::UnaryService<super::TakeBackRequest>
+                    for TakeBackSvc<T> {
+                        type Response = super::TakenBack;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::TakeBackRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as People>::take_back(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = TakeBackSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

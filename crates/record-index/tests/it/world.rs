@@ -291,6 +291,7 @@ impl For<'_> {
                 let proven = others.iter().map(|path| OnBehalfOf {
                     spiffe_id: id(path),
                     jti: format!("jti-{path}"),
+                    issuance: None,
                 });
                 (Vec::new(), proven.collect())
             }

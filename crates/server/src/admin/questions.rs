@@ -15,6 +15,7 @@ use ledger::body::{self, FactValue};
 use ledger::{Record, RecordType};
 use proto::v1;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 pub(super) fn status(core: &Core) -> Value {
@@ -296,7 +297,13 @@ pub(super) async fn why(core: &Arc<Core>, request: v1::WhyRequest) -> Result<Val
         return blocking(move || {
             // The request is made by the last of them, on its machine.
             let facts = latest_facts(&core, &current, &path);
-            let explanation = current.estate.why_chain(&chain, action, &resource, &facts);
+            // And who lets another act would do so as it is now.
+            let others = chain.principals().iter().filter(|other| **other != path);
+            let earlier = others.map(|other| (other.clone(), latest_facts(&core, &current, other)));
+            // Of whom none are known, nothing is: no facts are not the same.
+            let earlier = earlier.filter(|(_, facts)| !facts.is_empty()).collect();
+            let estate = &current.estate;
+            let explanation = estate.why_chain(&chain, action, &resource, &facts, &earlier);
             let chain = with_undeclared(json!(explanation), &current.estate, &resource);
             let facts: Vec<_> = facts.iter().collect();
             at_record(json!({ "chain": chain, "facts": facts }), &current)
@@ -419,6 +426,14 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
     // On whose behalf it was asked: every hop was decided, and every delegation between them.
     let others = tokens::acted_for(core, record, about.as_ref());
     let chain = tokens::chain(core, &others, &path)?;
+    let mut earlier = BTreeMap::new();
+    for one in &others {
+        if let Some(index) = one.issuance {
+            let path = one.spiffe_id.strip_prefix(&prefix);
+            let path = path.unwrap_or(&one.spiffe_id).to_owned();
+            earlier.insert(path, issued_facts(core, index.0)?);
+        }
+    }
     let mut links = Vec::new();
     let mut explanations: Vec<Explanation> = Vec::new();
     for on in &actions {
@@ -431,7 +446,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
             let Ok(resource) = name.parse() else {
                 continue;
             };
-            let of_chain = estate.why_chain(&chain, action, &resource, &facts);
+            let of_chain = estate.why_chain(&chain, action, &resource, &facts, &earlier);
             explanations.extend(of_chain.hops);
             links.extend(tokens::told(&of_chain.links, &others));
         }

@@ -5,13 +5,15 @@ use crate::core::Core;
 use crate::refusal::Refusal;
 use estate::{Chain, Link, Scope};
 use ledger::body::{self, Body as _};
-use ledger::{Record, RecordType};
+use ledger::{Decimal, Record, RecordType};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 /// One on whose behalf it was asked: the next one acts for it.
 pub(super) struct Acting {
     pub(super) spiffe_id: String,
+    /// Of the SVID by which it let the next one act, where it was one.
+    pub(super) issuance: Option<Decimal>,
     /// How that was proved; nothing where whoever asked only said so.
     token: Option<Token>,
 }
@@ -72,12 +74,14 @@ pub(super) fn acted_for(core: &Core, record: &Record, about: Option<&body::About
     if proven.is_empty() {
         let told = told.into_iter().map(|spiffe_id| Acting {
             spiffe_id,
+            issuance: None,
             token: None,
         });
         return told.collect();
     }
     let proven = proven.into_iter().map(|one| Acting {
         spiffe_id: one.spiffe_id,
+        issuance: one.issuance,
         token: Some(Token::of(core, one.jti)),
     });
     proven.collect()

@@ -11,8 +11,8 @@ use facts::{Finding, Timestamp};
 use identity::PreparedDelegation;
 use ledger::body::{Body as _, Delegation};
 use ledger::{Digest, Draft};
-use spiffe_core::delegation::{DelegationToken, Link, Narrowed, Terms};
-use spiffe_core::{Serial, SpiffeId};
+use spiffe_core::delegation::{DelegationToken, Issued, Link, Narrowed, Terms};
+use spiffe_core::{Serial, SpiffeId, ValidatedSvid};
 use std::sync::Arc;
 use store::SvidRow;
 
@@ -48,6 +48,8 @@ pub(super) struct By {
     /// Machine of its SVID.
     pub(super) node: String,
     pub(super) shown: Shown,
+    /// What its SVID shows of it.
+    pub(super) issued: Option<Issued>,
 }
 
 /// What shows who delegates. The right to it lasts as long as this does.
@@ -55,6 +57,17 @@ pub(super) enum Shown {
     /// The login of a person's session.
     Login(Login),
     Svid(Box<SvidRow>),
+}
+
+/// What the issuance of a delegate's SVID showed, from the receipt in it; `None` of one that does not say it.
+pub(super) fn issued(core: &Core, svid: &ValidatedSvid) -> Option<Issued> {
+    let verified = spiffe_core::receipt::check(svid, &core.ledger_key).ok()?;
+    Some(Issued {
+        serial: svid.serial.clone(),
+        issuance: verified.receipt.index,
+        estate: verified.receipt.record.estate()?.index,
+        facts: verified.issuance.facts,
+    })
 }
 
 /// What a delegation rests on, its last record's index beside it.
@@ -78,6 +91,7 @@ pub(crate) async fn first(core: &Arc<Core>, person: &LoggedIn, ask: Ask) -> Resu
         auth: "oidc".to_owned(),
         node: String::new(),
         shown: Shown::Login(person.login().clone()),
+        issued: None,
     };
     make(core, &current, by, None, ask).await
 }
@@ -89,6 +103,7 @@ pub(crate) async fn first(core: &Arc<Core>, person: &LoggedIn, ask: Ask) -> Resu
 pub(crate) async fn next(
     core: &Arc<Core>,
     svid: &SvidRow,
+    issued: Option<Issued>,
     token: &str,
     ask: Ask,
 ) -> Result<Made, Refusal> {
@@ -103,6 +118,7 @@ pub(crate) async fn next(
         auth: format!("x509:{}", svid.serial),
         node: svid.node.clone(),
         shown: Shown::Svid(Box::new(svid.clone())),
+        issued,
     };
     make(core, &current, by, Some(before), ask).await
 }
@@ -220,6 +236,7 @@ pub(super) fn decide(
         expires_at: ends(core, now, longest.as_secs(), ask.ttl_s, before)?,
         scope: Narrowed { actions, resources },
         record: None,
+        by: by.issued.clone(),
     };
     let (jti, expires_at) = (link.jti.to_string(), link.expires_at);
     let rests_on = before.iter().flat_map(|before| before.terms.links());

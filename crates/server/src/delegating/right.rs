@@ -159,6 +159,7 @@ mod tests {
             auth: "oidc".to_owned(),
             node: String::new(),
             shown: Shown::Login(login),
+            issued: None,
         };
         let ask = Ask {
             to: "agents/helper".to_owned(),

@@ -1,6 +1,6 @@
 //! For delegates, over mTLS with their SVIDs.
 
-use super::ask::Made;
+use super::ask::{Made, issued};
 use super::{Ask, next};
 use crate::core::Core;
 use crate::join::{peer, refused};
@@ -22,7 +22,9 @@ impl Delegate for DelegateService {
         let svid = core.caller(&peer)?;
         let mut asked = request.into_inner();
         let token = std::mem::take(&mut asked.token);
-        match next(core, &svid, &token, asked.into()).await {
+        let shown = peer.svid.as_deref();
+        let issued = shown.and_then(|shown| issued(core, shown));
+        match next(core, &svid, issued, &token, asked.into()).await {
             Ok(made) => Ok(Response::new(told(made))),
             Err(refusal) => {
                 refused(core, "delegate", refusal.finding());

@@ -1,6 +1,7 @@
 //! Delegations as the server makes them, records them and takes them back.
 
 mod overtaken;
+mod own;
 
 use crate::follower::Gateway;
 use crate::harness::{
@@ -231,6 +232,16 @@ async fn a_person_delegates_and_the_delegate_on_each_with_its_record() {
         (two.receipt.index, two.delegation.node.as_str()),
         (made.index, "m1")
     );
+    // By which SVID, and what its issuance shows: by that it is decided what the helper may.
+    assert_eq!(two.terms.links()[0].by, None);
+    let by = two.terms.links()[1].by.clone().unwrap();
+    assert_eq!(by.serial, helper.held.svid.serial);
+    let issuances = fixture.records(&["issuance"]).await;
+    let issuance = issuances.iter().find(|(index, _)| *index == by.issuance);
+    let issuance = &issuance.unwrap().1;
+    assert_eq!(issuance["body"]["serial"], by.serial.as_str());
+    assert_eq!(issuance["body"]["facts"], serde_json::json!(by.facts));
+    assert_eq!(issuance["estate"]["index"], by.estate.to_string());
     // Who asked, and how that is known.
     let records = fixture.records(&["delegation"]).await;
     assert_eq!(records.len(), 2);

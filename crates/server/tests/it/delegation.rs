@@ -120,6 +120,7 @@ async fn a_recorded_access_is_explained_by_its_whole_chain() {
         on_behalf_of: vec![OnBehalfOf {
             spiffe_id: ada.clone(),
             jti: "01".to_owned(),
+            issuance: None,
         }],
     };
     let written = Decision {

@@ -3,8 +3,9 @@
 use crate::{Serial, SpiffeId, TrustDomain};
 use facts::{Finding, Timestamp};
 use ledger::Decimal;
+use ledger::body::FactValue;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A person and seven who act for it, as the estate has it for chains.
 const MOST_LINKS: usize = 7;
@@ -13,6 +14,9 @@ const MOST_IDS: usize = 2048;
 /// Entries of one list of a scope, and bytes of the whole: they stand in the same record.
 const MOST_ENTRIES: usize = 64;
 const MOST_SCOPE: usize = 4096;
+/// Facts of one delegator, and bytes of them: an issuance record shows no more.
+const MOST_FACTS: usize = 64;
+const MOST_SHOWN: usize = 4096;
 
 /// Who lets whom act: a person who began it, and each delegation from there.
 ///
@@ -35,6 +39,21 @@ pub struct Link {
     pub scope: Narrowed,
     /// Index of its record. Of the last link the receipt says it.
     pub record: Option<u64>,
+    /// By which SVID it was asked for; of the first link, which a person asked for, by none. A link of an earlier
+    /// version does not say it.
+    pub by: Option<Issued>,
+}
+
+/// An SVID by which somebody let another act, and what its issuance showed: by these facts it is decided what who
+/// delegated may do, wherever the delegate is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    pub serial: String,
+    /// Index of its record.
+    pub issuance: u64,
+    /// Index of the record of the estate that it was issued under.
+    pub estate: u64,
+    pub facts: BTreeMap<String, FactValue>,
 }
 
 /// What a link was narrowed to, in the estate's words; whether these are any is for the estate to say.
@@ -62,6 +81,17 @@ pub(super) struct Written {
     resources: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     record: Option<Decimal>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<WrittenIssued>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WrittenIssued {
+    svid: String,
+    issuance: Decimal,
+    estate: Decimal,
+    facts: BTreeMap<String, FactValue>,
 }
 
 impl Terms {
@@ -75,6 +105,7 @@ impl Terms {
         terms.check_order()?;
         for link in &terms.links {
             link.scope.check()?;
+            link.by.as_ref().map_or(Ok(()), Issued::check)?;
         }
         Ok(terms)
     }
@@ -129,6 +160,7 @@ impl Terms {
             actions: link.scope.actions.clone(),
             resources: link.scope.resources.clone(),
             record: link.record.map(Decimal),
+            by: link.by.as_ref().map(Issued::written),
         });
         links.collect()
     }
@@ -153,6 +185,7 @@ impl Terms {
                     resources: link.resources,
                 },
                 record: link.record.map(|record| record.0),
+                by: link.by.map(Issued::read),
             })
         });
         Self::new(id(person)?, read.collect::<Result<_, Finding>>()?)
@@ -181,6 +214,9 @@ impl Terms {
             return Err(wrong("its SPIFFE IDs have no room in a record")
                 .expected(format!("at most {MOST_IDS} bytes together"))
                 .observed(format!("{bytes} bytes")));
+        }
+        if self.links.first().is_some_and(|link| link.by.is_some()) {
+            return Err(wrong("a person delegates by a login, and not by an SVID"));
         }
         let jtis: BTreeSet<Serial> = self.links.iter().map(|link| link.jti).collect();
         if jtis.len() != self.links.len() {
@@ -216,6 +252,52 @@ impl Terms {
             before = Some(link);
         }
         Ok(())
+    }
+}
+
+impl Issued {
+    fn check(&self) -> Result<(), Finding> {
+        let wrong = |what: &str| {
+            let most = format!("at most {MOST_FACTS} facts of {MOST_SHOWN} bytes");
+            Finding::new(
+                "DELEGATION-TOKEN-FACTS",
+                format!("the facts of who delegated: {what}"),
+            )
+            .expected(most)
+        };
+        if self.facts.len() > MOST_FACTS {
+            return Err(wrong("they are too many"));
+        }
+        let bytes = self.facts.iter().map(|(name, value)| {
+            name.len()
+                + match value {
+                    FactValue::Bool(_) | FactValue::Integer(_) => 8,
+                    FactValue::Text(text) => text.len(),
+                    FactValue::List(texts) => texts.iter().map(String::len).sum(),
+                }
+        });
+        if bytes.sum::<usize>() > MOST_SHOWN || self.serial.len() > 64 {
+            return Err(wrong("they are too long"));
+        }
+        Ok(())
+    }
+
+    fn written(&self) -> WrittenIssued {
+        WrittenIssued {
+            svid: self.serial.clone(),
+            issuance: Decimal(self.issuance),
+            estate: Decimal(self.estate),
+            facts: self.facts.clone(),
+        }
+    }
+
+    fn read(written: WrittenIssued) -> Self {
+        Self {
+            serial: written.svid,
+            issuance: written.issuance.0,
+            estate: written.estate.0,
+            facts: written.facts,
+        }
     }
 }
 

@@ -3,12 +3,12 @@
 use crate::kit::{Domain, NOW, key, prove, serial};
 use crypto::{Algorithm, base64, jws::es256_from_der};
 use facts::{Finding, Timestamp};
-use ledger::body::{Body as _, Delegation};
+use ledger::body::{Body as _, Delegation, FactValue};
 use ledger::{Digest, Stamp};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use spiffe::delegation::{
-    AUDIENCE, DelegationTbs, DelegationToken, Link, Narrowed, Presented, TYPE, Terms,
+    AUDIENCE, DelegationTbs, DelegationToken, Issued, Link, Narrowed, Presented, TYPE, Terms,
 };
 use spiffe::jwt::{JwtParams, JwtTbs};
 use spiffe::{JwtSvid, SpiffeId};
@@ -21,6 +21,7 @@ fn link(domain: &Domain, to: &str, minutes: u64) -> Link {
         expires_at: NOW.plus_secs(minutes * 60),
         scope: Narrowed::default(),
         record: None,
+        by: None,
     }
 }
 
@@ -35,6 +36,86 @@ fn terms(domain: &Domain) -> Terms {
     };
     let terms = Terms::new(domain.id("people/ada"), vec![first]).unwrap();
     terms.then(7, link(domain, "agents/summary", 10)).unwrap()
+}
+
+/// What the helper's SVID showed when it let the summariser.
+fn by(facts: &[(&str, FactValue)]) -> Issued {
+    let facts = facts.iter().cloned();
+    Issued {
+        serial: "0a".repeat(16),
+        issuance: 5,
+        estate: 2,
+        facts: facts
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+    }
+}
+
+#[test]
+fn a_token_says_by_which_svid_each_delegated_on() {
+    let domain = Domain::new("example.org");
+    let shown = by(&[
+        ("machine.join", FactValue::Text("tpm".to_owned())),
+        ("machine.tcb", FactValue::Integer(-3)),
+        ("machine.secure_boot", FactValue::Bool(true)),
+        ("code.signers", FactValue::List(vec!["a\"b".to_owned()])),
+    ]);
+    let first = Terms::new(
+        domain.id("people/ada"),
+        vec![link(&domain, "agents/helper", 15)],
+    );
+    let next = Link {
+        by: Some(shown.clone()),
+        ..link(&domain, "agents/summary", 10)
+    };
+    let terms = first.unwrap().then(7, next.clone()).unwrap();
+    let text = token(&domain, &terms);
+    let delegate = domain.id("agents/summary");
+    let presented = present(&domain, &text, &delegate, NOW).unwrap();
+    assert_eq!(presented.terms.links()[1].by, Some(shown.clone()));
+    presented.recorded(domain.ledger_key()).unwrap();
+    // Other facts are another token, which nobody signed; said twice, it is none.
+    let claims = part(&text, 1);
+    for (from, to) in [
+        ("\"tpm\"", "\"tee\""),
+        ("\"issuance\":\"5\"", "\"issuance\":\"6\""),
+    ] {
+        let altered = claims.replace(from, to);
+        assert_ne!(altered, claims);
+        let mut parts: Vec<String> = text.split('.').map(str::to_owned).collect();
+        parts[1] = base64::encode_url(altered.as_bytes());
+        assert_eq!(
+            code(&domain, &parts.join(".")),
+            "DELEGATION-TOKEN-SIGNATURE"
+        );
+    }
+    let twice = claims.replace(
+        "\"machine.join\":\"tpm\"",
+        "\"machine.join\":\"tee\",\"machine.join\":\"tpm\"",
+    );
+    assert_ne!(twice, claims);
+    let header = part(&text, 0);
+    assert_eq!(
+        code(&domain, &sign(&domain, &header, &twice)),
+        "DELEGATION-TOKEN-PARSE"
+    );
+    // A person shows no SVID, and nobody more than an issuance does.
+    let refused = |person: &str, link: Link| {
+        let refused = Terms::new(domain.id(person), vec![link]);
+        refused.unwrap_err().code.into_owned()
+    };
+    assert_eq!(refused("people/ada", next), "DELEGATION-TOKEN-CHAIN");
+    let long = Link {
+        by: Some(by(&[("x", FactValue::Text("x".repeat(5_000)))])),
+        ..link(&domain, "agents/summary", 10)
+    };
+    let refused = Terms::new(
+        domain.id("people/ada"),
+        vec![link(&domain, "agents/helper", 15)],
+    )
+    .unwrap()
+    .then(7, long);
+    assert_eq!(refused.unwrap_err().code, "DELEGATION-TOKEN-FACTS");
 }
 
 fn record(domain: &Domain, terms: &Terms, tbs: &DelegationTbs) -> Delegation {

@@ -36,7 +36,7 @@ const ESTATE: &[(&str, &str)] = &[
 ];
 
 /// Processes that end with the test.
-struct Site {
+pub(crate) struct Site {
     folder: tempfile::TempDir,
     running: Vec<Child>,
 }
@@ -50,23 +50,34 @@ impl Drop for Site {
     }
 }
 
-fn uid() -> u32 {
+pub(crate) fn uid() -> u32 {
     use std::os::unix::fs::MetadataExt as _;
     std::fs::metadata("/proc/self").expect("/proc").uid()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address").port()
 }
 
 impl Site {
-    fn at(&self, name: &str) -> PathBuf {
+    pub(crate) fn new() -> Self {
+        Self {
+            folder: testkit::temp_dir().expect("a folder"),
+            running: Vec::new(),
+        }
+    }
+
+    pub(crate) fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        self.command_of(env!("CARGO_BIN_EXE_trilith"), arguments)
+    }
+
+    fn command_of(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .env_clear()
@@ -78,27 +89,32 @@ impl Site {
     }
 
     /// A role, with its log in a file of its name.
-    fn run(&mut self, role: &str) {
+    pub(crate) fn run(&mut self, role: &str) {
+        self.run_by(env!("CARGO_BIN_EXE_trilith"), role);
+    }
+
+    /// As [`Site::run`], by a copy of the binary.
+    pub(crate) fn run_by(&mut self, program: &str, role: &str) {
         let file = format!("{role}.toml");
         let log = std::fs::File::create(self.at(&format!("{role}.log"))).expect("a log");
-        let mut command = self.command(&[role, "--config", &file]);
+        let mut command = self.command_of(program, &[role, "--config", &file]);
         let child = command.stdout(Stdio::null()).stderr(log).spawn();
         self.running.push(child.expect("it starts"));
     }
 
     /// What the command prints; a command that fails fails the test.
-    fn ask(&self, arguments: &[&str]) -> String {
+    pub(crate) fn ask(&self, arguments: &[&str]) -> String {
         let output = self.command(arguments).output().expect("it runs");
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{arguments:?}: {said}");
         String::from_utf8(output.stdout).expect("text")
     }
 
-    fn log(&self, role: &str) -> String {
+    pub(crate) fn log(&self, role: &str) -> String {
         std::fs::read_to_string(self.at(&format!("{role}.log"))).unwrap_or_default()
     }
 
-    fn wait(&self, role: &str, mut ready: impl FnMut() -> bool) {
+    pub(crate) fn wait(&self, role: &str, mut ready: impl FnMut() -> bool) {
         let until = Instant::now() + PATIENCE;
         while !ready() {
             assert!(Instant::now() < until, "{role} is late: {}", self.log(role));
@@ -106,7 +122,7 @@ impl Site {
         }
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.at(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         std::fs::write(path, text).expect("written");
@@ -136,10 +152,7 @@ fn evaluation(socket: &Path, subject: &str) -> Option<(u16, Value)> {
 
 #[test]
 fn a_decision_point_answers_and_its_server_says_why() {
-    let mut site = Site {
-        folder: testkit::temp_dir().expect("a folder"),
-        running: Vec::new(),
-    };
+    let mut site = Site::new();
     for (name, text) in ESTATE {
         let text = text.replace("UID", &uid().to_string());
         site.write(&format!("estate/{name}"), &text);
