@@ -159,7 +159,13 @@ Pcr: index=u sha256=h
 AuthorSignature: author=s key=b expires=n signature=b
 Access: kind=s identity=s resource?=s newest?=w
 Record: kind=s ledger=s index=w
-Issuance: kind=s serial=s""".splitlines()}
+Issuance: kind=s serial=s
+Session: kind=s ledger=s session=s
+Lifetime: kind=s identity=s
+Range: kind=s ledger=s from=w to=w
+Period: kind=s ledger?=s from=w to=w
+Estate: kind=s version=h
+Verdict: kind=s index=w""".splitlines()}
 is_text = lambda value: isinstance(value, str)
 is_number = lambda value: isinstance(value, int) and not isinstance(value, bool)
 SCALARS = {

@@ -36,7 +36,7 @@ from trilith_ledger import (
 )
 from trilith_witnesses import ED25519, ED25519_NOTE, ML_DSA_44, judge, parse_policy
 
-MAX_PACK, MAX_TRUST, MAX_TABLE, MAX_LINE, MAX_QUESTION, MAX_PROOF = 1 << 30, 1 << 20, 64 << 20, 4096, 4096, 64
+MAX_PACK, MAX_TRUST, MAX_TABLE, MAX_LINE, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 64 << 20, 4096, 4096, 64, 10_000
 
 def read_trust(data):
     """The reader's own file, never the pack's: JSON as `trilith trust` prints it, or TOML with the same fields."""
@@ -101,12 +101,18 @@ def read_pack(pack):
 
 # What a pack answers, and which records do.
 
+QUESTIONS = ("access", "record", "issuance", "session", "lifetime", "range", "period", "estate", "verdict")
+
+def is_bounded(question):
+    first, last = question.get("from", 0), question.get("to", 1)
+    return first < last if question["kind"] == "period" else 0 <= last - first < MAX_RANGE
+
 def read_question(text):
     try:
         value = json.loads(text.decode(), parse_float=integer, parse_constant=integer)
         printable = not any(re.search("[\x00-\x1f\x7f-\x9f]", str(item)) for item in value.values())
-        known = value["kind"] in ("access", "record", "issuance") and fits(value, value["kind"].title())
-        if len(text) <= MAX_QUESTION and compact(value).encode() == text and printable and known:
+        known = value["kind"] in QUESTIONS and fits(value, value["kind"].title())
+        if len(text) <= MAX_QUESTION and compact(value).encode() == text and printable and known and is_bounded(value):
             return value
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         pass
@@ -114,10 +120,30 @@ def read_question(text):
 
 def is_about(question, origin, server):
     """True if the question is put to this ledger."""
-    if question["kind"] != "record":
-        return server == (question["kind"] == "issuance")
-    named = question["ledger"] == origin or not server and question["ledger"] == origin.rpartition("/")[2]
-    return server if question["ledger"] in ("", "server") else named
+    kind, name = question["kind"], question.get("ledger")
+    if kind in ("issuance", "lifetime", "estate", "verdict"):
+        return server
+    if name is None:
+        return kind == "period" or not server
+    if server or name in ("", "server"):
+        return server and kind != "session" and name in ("", "server", origin)
+    return name in (origin, origin.rpartition("/")[2])
+
+def is_followed(question):
+    """True if it is put to gateways' ledgers up to their newest anchors, which the server's entries name."""
+    return question["kind"] in ("access", "session", "period")
+
+def needs_entries(question, origin, server):
+    """True if it takes all entries of this ledger to see that no answer is missing."""
+    if question["kind"] in ("record", "range"):
+        return False
+    return is_about(question, origin, server) or server and is_followed(question)
+
+def places(question):
+    """The places that are asked for by number."""
+    first = question.get("index", question.get("from"))
+    by_number = question["kind"] in ("record", "range", "verdict")
+    return range(first, question.get("to", first) + 1) if by_number else range(0)
 
 class Answers:
     """Finds the answers in one ledger, whose records it sees in order, with what each belongs to."""
@@ -126,6 +152,7 @@ class Answers:
         identity = question.get("identity", "")
         self.identity = identity if identity.startswith("spiffe://") else f"spiffe://{domain}/{identity}"
         self.found, self.total, self.sessions, self.intents = collections.deque(), 0, {}, {}
+        self.open, self.names, self.versions = False, set(), {}
 
     def see(self, index, record):
         belongs = self.answers(index, record)
@@ -143,8 +170,23 @@ class Answers:
             for name in path:
                 value = value.get(name) if isinstance(value, dict) else None
             return value if is_text(value) else None
-        if asked["kind"] == "record":
-            return [] if index == asked["index"] else None
+        def earlier(field):
+            place = decimal(body.get(field))
+            return place if place is not None and place < index else None
+        if asked["kind"] in ("record", "range"):
+            return [] if index in places(asked) else None
+        if asked["kind"] == "period":
+            return [] if asked["from"] <= record.wall < asked["to"] else None
+        if asked["kind"] == "session":
+            return [] if self.of_session(kind, text, record.seq) else None
+        if asked["kind"] == "lifetime":
+            verdict = earlier("verdict") if kind in ("assume-refused", "node-state") else None
+            return [verdict] if self.of_lifetime(kind, text, body) else None
+        if asked["kind"] == "estate":
+            return self.of_estate(kind, text, index)
+        if asked["kind"] == "verdict":
+            at = earlier("verdict") if kind in ("issuance", "assume-refused", "node-state") else None
+            return [at] if at == asked["index"] or kind == "verdict" and index == asked["index"] else None
         if asked["kind"] == "issuance":
             issued = kind == "issuance" and fits(body, kind, exact=False) and body["serial"] == asked["serial"]
             return [] if issued else None
@@ -164,6 +206,51 @@ class Answers:
         if kind == "intent":
             self.intents[record.seq] = [start, index]
         return [start]
+
+    def of_session(self, kind, text, seq):
+        """All of one session, and what the ledger says of itself meanwhile."""
+        own = text("session") == self.question["session"]
+        if kind == "outcome":
+            return text("intent") in self.intents
+        if kind in ("gap", "stop", "start"):
+            was, self.open = self.open, self.open and kind != "start"
+            return was
+        if kind == "intent" and own:
+            self.intents[str(seq)] = None
+        if kind in ("session-start", "session-end") and own:
+            self.open = kind == "session-start"
+        return own and kind in ("session-start", "session-end", "intent", "decision")
+
+    def of_lifetime(self, kind, text, body):
+        """Of an identity: `names` has its serials and machines, each with its kind, as a revocation names them."""
+        own = text("spiffe_id") == self.identity
+        if kind == "issuance" and own:
+            self.names |= {("serial", text("serial")), ("machine", text("node"))}
+        if kind == "revocation":
+            target = text("target", "kind"), text("target", "value")
+            return None not in target and (target == ("identity", self.identity) or target in self.names)
+        if kind == "delegation":
+            return isinstance(body.get("chain"), list) and self.identity in body["chain"]
+        if kind == "admin":
+            return text("resource") == "identity:" + self.identity
+        if kind in ("verdict", "attested", "node-state", "lock", "readmit"):
+            node = text("node") or ""
+            return not self.names.isdisjoint({("machine", node), ("machine", node.rpartition("/")[2])})
+        return own and kind in ("issuance", "assume-refused")
+
+    def of_estate(self, kind, text, index):
+        """A change of the estate: `versions` has the newest place of each, `names` the acts on this one."""
+        version, asked = text("version"), self.question["version"]
+        if kind == "estate-version":
+            before = self.versions.get(text("parent"))
+            if version is not None:
+                self.versions[version] = index
+            if version == asked:
+                self.names.add(f"estate:{index}")
+            return [before] if version == asked else None
+        says = {"admin": "detail", "revocation": "reason"}.get(kind)
+        about = version == asked if kind in ("proof", "invariant-approval") else asked in (text(says) or "")
+        return [] if about or kind == "admin" and text("resource") in self.names else None
 
 def touches(body, resource):
     """True if a record is about a resource, or may be: a list that was cut may have held it."""
@@ -297,7 +384,8 @@ def check_complete(sections, question, trust, heads, records, used, entries):
         if under.origin in origins or number and not is_about(question, under.origin, False):
             missing(f"checkpoint/{number}", "a second of its ledger, or not asked about", "PACK-CHECKPOINT")
         origins.append(under.origin)
-    if kind == "record" and not any(is_about(question, origin, at == 0) for at, origin in enumerate(origins)):
+    named = question.get("ledger") is not None or kind == "record"
+    if named and not any(is_about(question, origin, at == 0) for at, origin in enumerate(origins)):
         missing("question.json", "the pack does not have the ledger of the record that it is about")
     for number, under in enumerate(heads):
         origin, server = under.origin, number == 0
@@ -318,19 +406,23 @@ def check_complete(sections, question, trust, heads, records, used, entries):
                 if record.kind == "anchor" and fits(record.body, "anchor", exact=False):
                     newest[record.body["origin"]] = index, int(record.body["size"])
         expected = set().union(*seen.found)
-        if kind == "record" and is_about(question, origin, server):
-            expected.add(question["index"])
+        if is_about(question, origin, server):
+            expected.update(places(question))
         for index in sorted(expected - held):
             missing(f"record/{number}/{index}", "it answers the question and is not in the pack")
         for index in sorted(held - expected) if not server else ():
             stray(number, index)
+        if kind == "verdict" and server and records[0, question["index"]].kind != "verdict":
+            missing(f"record/0/{question['index']}", "the question is about a verdict, and this record is none")
         answers |= {(number, index) for index in expected}
         extents.append([number in entries, len(expected), seen.total if number in entries else None, until])
     for number, origin in enumerate(origins):
-        if number not in entries and (kind == "access" or kind == "issuance" and number == 0):
+        if number not in entries and needs_entries(question, origin, number == 0):
             left_out = "records" if number else "records and gateways"
             doubts.append((origin, f"the entries of {origin} are not in the pack, so that {left_out} may be left out"))
-    for origin, (anchor, size) in sorted(newest.items()) if kind == "access" else ():
+    for origin, (anchor, size) in sorted(newest.items()) if is_followed(question) else ():
+        if not is_about(question, origin, False):
+            continue
         if origin not in origins:
             missing(f"record/0/{anchor}", f"it anchors {origin}, which the pack does not have", "PACK-LEDGER-MISSING")
         held = heads[origins.index(origin)].size
@@ -382,13 +474,19 @@ def document(question, heads, records, shown, blobs):
             "answers": sum(item["answers"] for item in told), "blobs": blobs}
 
 def asked(question):
-    if question["kind"] == "issuance":
-        return f"the issuance of SVID {question['serial']}"
-    if question["kind"] == "record":
-        return f"record {question['index']} of {question['ledger'] or 'the server' + chr(39) + 's ledger'}"
-    resource, newest = question.get("resource"), question.get("newest")
-    text = f"what {question['identity']} did through gateways" + ("" if resource is None else f", to {resource}")
-    return text + ("" if newest is None else f"; of each ledger the newest {newest} records")
+    kind, ledger = question["kind"], question.get("ledger") or "the server's ledger"
+    if kind == "access":
+        resource, newest = question.get("resource"), question.get("newest")
+        text = f"what {question['identity']} did through gateways" + ("" if resource is None else f", to {resource}")
+        return text + ("" if newest is None else f"; of each ledger the newest {newest} records")
+    if kind == "period":
+        ledger = ledger if "ledger" in question else "every ledger"
+        return f"records of {ledger} from {question['from']} until before {question['to']} (Unix milliseconds)"
+    form = {"issuance": "the issuance of SVID {serial}", "record": "record {index} of {of}",
+            "session": "session {session} at {ledger}", "range": "records {from} to {to} of {of}",
+            "lifetime": "{identity}, from its first issuance to its last", "estate": "the change to estate {version}",
+            "verdict": "verdict {index} of the server's ledger, and what rests on it"}[kind]
+    return form.format(**question, of=ledger)
 
 def time(millis):
     """RFC 3339, in UTC. The calendar repeats every 400 years, which have 146,097 days."""

@@ -22,6 +22,7 @@ mod notes;
 mod packs;
 mod peers;
 mod policies;
+mod questions;
 mod records;
 mod support;
 mod tampered;

@@ -9,7 +9,8 @@ use ledger::body::{
 use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
-    Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, encode_bundle,
+    Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, Stamp,
+    encode_bundle,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -19,9 +20,11 @@ pub(crate) const GATEWAY: &str = "example.org/gateway/db1";
 pub(crate) const IDLE: &str = "example.org/gateway/db2";
 pub(crate) const API: &str = "spiffe://example.org/payments/api";
 pub(crate) const HELPER: &str = "spiffe://example.org/agents/helper";
-const ESTATE: &[u8] = b"{\"estate.toml\":\"...\"}";
+pub(crate) const ESTATE: &[u8] = b"{\"estate.toml\":\"...\"}";
 const FACTS: &[u8] = b"facts";
 const PROOF: &[u8] = b"proof";
+/// The estate after [`ESTATE`].
+pub(crate) const NEWER: &[u8] = b"{\"estate.toml\":\"newer\"}";
 
 /// A server and the gateways that it anchored.
 pub(crate) struct World {
@@ -29,6 +32,8 @@ pub(crate) struct World {
     pub(crate) gateway: Memory,
     pub(crate) idle: Memory,
     pub(crate) trust: Trust,
+    /// When what is appended happens.
+    pub(crate) now: Stamp,
 }
 
 /// The server's: 0 begin, 1 proof, 2 estate, 3 verdict, 4 issuance for the API, 5 one for the helper,
@@ -125,6 +130,7 @@ pub(crate) fn bare() -> World {
         gateway: Memory::new(GATEWAY, 2),
         idle: Memory::new(IDLE, 4),
         trust,
+        now: STAMP,
     }
 }
 
@@ -137,7 +143,7 @@ impl World {
     pub(crate) fn append(&mut self, number: usize, record: RecordBuilder) {
         let version = HexDigest::of(ESTATE);
         let estate = EstateRef { version, index: 2 };
-        let record = record.at(STAMP).estate(estate);
+        let record = record.at(self.now).estate(estate);
         let ledger = [&mut self.server, &mut self.gateway, &mut self.idle];
         ledger.into_iter().nth(number).unwrap().append(record);
     }
@@ -188,7 +194,7 @@ impl World {
                 let receipt = self.server.receipt(index);
                 let grounds = grounds(&Record::parse(&receipt.record).unwrap()).unwrap();
                 open.extend(grounds.records);
-                for blob in [ESTATE, FACTS, PROOF] {
+                for blob in [ESTATE, FACTS, PROOF, NEWER] {
                     if grounds.blobs.contains(&HexDigest::of(blob)) {
                         pack.blob(blob.to_vec());
                     }

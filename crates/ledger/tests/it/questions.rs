@@ -1,0 +1,557 @@
+//! Sessions, lifetimes, ranges, periods, changes of the estate and verdicts: which records answer, and that none
+//! of them can be cut out of a pack. Every pack here is judged twice.
+
+use crate::completeness::{joined, refused, sections, shown, with, without, without_exactly};
+use crate::judges::verify;
+use crate::packs::{
+    API, DOMAIN, ESTATE, GATEWAY, HELPER, IDLE, NEWER, World, accesses, bare, begin, intent, outcome,
+    start, tiles, world,
+};
+use crate::support::{SERVER, STAMP};
+use crate::tampered::{BODIES, answer, bent, body_of, sample, variants};
+use ledger::pack::{Answers, Doubt, PackBuilder, Question};
+use ledger::{HexDigest, Record, RecordBuilder, RecordType, Stamp};
+use ledger::body::Body as _;
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn of(kind: &str, body: Value) -> RecordBuilder {
+    Record::builder(RecordType::from_name(kind).unwrap(), body)
+}
+
+fn blob(bytes: &[u8]) -> Value {
+    json!({"sha256": HexDigest::of(bytes).to_string(), "length": bytes.len().to_string()})
+}
+
+fn verdict(node: &str) -> RecordBuilder {
+    of(
+        "verdict",
+        json!({"node": node, "outcome": "affirmed", "facts_blob": null, "evidence": [], "facts": [], "findings": []}),
+    )
+}
+
+fn node_state(node: &str, verdict: Option<u64>) -> RecordBuilder {
+    let hash = HexDigest::of(b"x").to_string();
+    let verdict = verdict.map(|verdict| verdict.to_string());
+    of(
+        "node-state",
+        json!({"node": node, "state": "renewed", "generation": "1", "renewal": hash, "key": hash, "verdict": verdict}),
+    )
+}
+
+fn issuance(id: &str, serial: &str, node: &str, verdict: u64) -> RecordBuilder {
+    let issuance = ledger::body::Issuance {
+        spiffe_id: id.to_owned(),
+        serial: serial.to_owned(),
+        node: node.to_owned(),
+        verdict: ledger::Decimal(verdict),
+        ..crate::support::issuance()
+    };
+    issuance.record()
+}
+
+fn assume_refused(id: &str, verdict: Option<u64>) -> RecordBuilder {
+    let verdict = verdict.map(|verdict| verdict.to_string());
+    of(
+        "assume-refused",
+        json!({"spiffe_id": id, "node": "m9", "verdict": verdict, "findings": [], "policies": [],
+               "facts_blob": null, "count": "1"}),
+    )
+}
+
+fn revocation(kind: &str, value: &str, reason: &str) -> RecordBuilder {
+    let target = json!({"kind": kind, "value": value});
+    of("revocation", json!({"target": target, "reason": reason, "by": "uid:0"}))
+}
+
+fn admin(resource: &str, detail: &str) -> RecordBuilder {
+    of(
+        "admin",
+        json!({"principal": "Admin::\"uid:0\"", "action": "a", "resource": resource, "allow": true, "policies": [],
+               "detail": detail}),
+    )
+}
+
+fn estate_version(version: &[u8], parent: Option<&[u8]>, proof: u64) -> RecordBuilder {
+    let parent = parent.map(|parent| HexDigest::of(parent).to_string());
+    of(
+        "estate-version",
+        json!({"version": HexDigest::of(version).to_string(), "blob": blob(version), "parent": parent,
+               "author": "uid:0", "message": "m", "proof_index": proof.to_string(), "floor": "0"}),
+    )
+}
+
+fn proof(version: &[u8]) -> RecordBuilder {
+    of(
+        "proof",
+        json!({"version": HexDigest::of(version).to_string(), "outcome": "proved", "invariants": [], "blob": null,
+               "millis": 1}),
+    )
+}
+
+fn delegation(chain: &[&str]) -> RecordBuilder {
+    let digest = ledger::Digest::of(b"x").to_string();
+    of(
+        "delegation",
+        json!({"jti": "j", "tbs": digest, "issuer": digest, "not_before": 1, "not_after": 2, "chain": chain,
+               "actions": null, "resources": null, "node": "m1"}),
+    )
+}
+
+fn of_machine(kind: &str, node: &str) -> RecordBuilder {
+    let finding = json!({"code": "A-B", "message": "m"});
+    match kind {
+        "lock" => of("lock", json!({"node": node, "finding": finding, "generation": "1"})),
+        _ => of("readmit", json!({"node": node, "reason": "r", "by": "b", "generation": "1"})),
+    }
+}
+
+/// The sample ledgers, and after what they have:
+/// the server's 9 to 25, a renewal, a change of the estate and some ends; db1's 8 to 16, a session that was cut
+/// short. Each record is a second after the one before.
+fn wide() -> World {
+    let mut world = world();
+    let newer = HexDigest::of(NEWER).to_string();
+    let node = "spiffe://example.org/node/m1";
+    let server = [
+        verdict(node),                                                      // 9
+        node_state("m1", Some(9)),
+        issuance(API, "a2", "m1", 9),
+        assume_refused(API, Some(9)),                                       // 12
+        proof(NEWER),
+        admin("estate", &format!("version {newer}: more")),
+        estate_version(NEWER, Some(ESTATE), 13),                            // 15
+        revocation("serial", "a2", &format!("estate {newer} does not grant it")),
+        admin("estate:15", "1 SVIDs revoked"),
+        delegation(&[HELPER, API]),                                         // 18
+        revocation("identity", HELPER, "left"),
+        revocation("machine", "m1", "stolen"),
+        of_machine("lock", "m1"),                                           // 21
+        of_machine("readmit", "m2"),
+        admin(&format!("identity:{API}"), "restored"),
+        verdict("spiffe://example.org/node/m2"),                            // 24
+        issuance(HELPER, "b3", "m2", 24),
+    ];
+    for record in server {
+        world.tick();
+        world.append(0, record);
+    }
+    let gap = json!({"cause": "crash", "from": 1, "to": 2, "lost": null, "detail": ""});
+    let began = json!({"program": "p", "version": "1", "epoch": "1", "size": "1",
+                       "root": ledger::Digest::of(b"x").to_string()});
+    let gateway = [
+        start(API, "s7", 4).record(),                                       // 8
+        intent("s7", "cards").record(),
+        start(HELPER, "s8", 5).record(),
+        intent("s8", "cards").record(),
+        outcome(9).record(),                                                // 12
+        outcome(11).record(),
+        of("gap", gap.clone()),
+        of("start", began),                                                 // 15
+        of("gap", gap),
+    ];
+    for record in gateway {
+        world.tick();
+        world.append(1, record.actor(API, "x509"));
+    }
+    world.anchor(1);
+    world
+}
+
+impl World {
+    fn tick(&mut self) {
+        self.now.wall += 1_000;
+    }
+}
+
+fn session(ledger: &str, session: &str) -> Question {
+    let (ledger, session) = (ledger.to_owned(), session.to_owned());
+    Question::Session { ledger, session }
+}
+
+fn lifetime(identity: &str) -> Question {
+    let identity = identity.to_owned();
+    Question::Lifetime { identity }
+}
+
+fn range(ledger: &str, from: u64, to: u64) -> Question {
+    let ledger = ledger.to_owned();
+    Question::Range { ledger, from, to }
+}
+
+fn period(ledger: Option<&str>, from: u64, to: u64) -> Question {
+    let ledger = ledger.map(str::to_owned);
+    let (from, to) = (STAMP.wall + from, STAMP.wall + to);
+    Question::Period { ledger, from, to }
+}
+
+fn change(version: &[u8]) -> Question {
+    let version = HexDigest::of(version);
+    Question::Estate { version }
+}
+
+/// Each question with the places of its answers, by number of checkpoint. `None`: of every ledger.
+fn cases() -> Vec<(Question, Vec<(u64, u64)>)> {
+    let at = |number: u64, places: &[u64]| places.iter().map(|at| (number, *at)).collect::<Vec<_>>();
+    vec![
+        (session("db1", "s0"), at(1, &[0, 1, 2, 6, 7])),
+        // Cut short: the gap and the start say so. What was after the start is another's.
+        (session(GATEWAY, "s7"), at(1, &[8, 9, 12, 14, 15])),
+        (session("db1", "nobody"), Vec::new()),
+        (lifetime("payments/api"), at(0, &[4, 9, 10, 11, 12, 16, 18, 20, 21, 23])),
+        (lifetime(HELPER), at(0, &[5, 9, 10, 18, 19, 20, 21, 22, 24, 25])),
+        (lifetime("nobody/here"), Vec::new()),
+        (change(NEWER), at(0, &[2, 13, 14, 15, 16, 17])),
+        (change(ESTATE), at(0, &[1, 2])),
+        (Question::Verdict { index: 9 }, at(0, &[9, 10, 11, 12])),
+        (Question::Verdict { index: 3 }, at(0, &[3, 4, 5])),
+        (range("db1", 3, 6), at(1, &[3, 4, 5, 6])),
+        (range("", 0, 0), at(0, &[0])),
+        (range("server", 20, 24), at(0, &[20, 21, 22, 23, 24])),
+        (period(Some("server"), 2_000, 5_000), at(0, &[10, 11, 12])),
+        (period(Some("db1"), 18_000, 20_000), at(1, &[8, 9])),
+        (
+            period(None, 17_000, 19_000),
+            [at(0, &[25]), at(1, &[8])].concat(),
+        ),
+        (period(None, 90_000, 99_000), Vec::new()),
+    ]
+}
+
+#[test]
+fn each_question_is_answered_by_its_records_and_no_other() {
+    let world = wide();
+    for (question, expected) in cases() {
+        let report = shown(&world, &world.pack(&question, true).build());
+        assert!(report.is_complete(), "{question}: {:?}", report.doubts);
+        let records = report.records.iter().filter(|item| item.answers);
+        // The places in the pack: db1 is checkpoint 1 wherever it is.
+        let found: Vec<(u64, u64)> = records.map(|item| (item.checkpoint, item.index)).collect();
+        assert_eq!(found, expected, "{question}");
+        let text = question.to_json();
+        assert_eq!(Question::parse(text.as_bytes()), Some(question));
+    }
+}
+
+#[test]
+fn no_record_of_any_answer_can_be_cut() {
+    let world = wide();
+    for (question, _) in cases() {
+        let pack = world.pack(&question, true);
+        let report = shown(&world, &pack.build());
+        for item in &report.records {
+            let name = format!("record/{}/{}", item.checkpoint, item.index);
+            let failure = refused(&world, &without_exactly(&pack, &name));
+            let anchor = item.record.kind() == RecordType::Anchor;
+            assert!(
+                failure.code == "PACK-RECORD-MISSING" || failure.code == "PACK-ANCHOR" && anchor,
+                "{question}: {failure}"
+            );
+        }
+    }
+}
+
+#[test]
+fn without_the_entries_only_what_is_asked_for_by_place_is_complete() {
+    let world = wide();
+    for (question, _) in cases() {
+        let pack = world.pack(&question, false);
+        let report = shown(&world, &pack.build());
+        let by_place = matches!(question, Question::Range { .. });
+        assert_eq!(report.is_complete(), by_place, "{question}");
+    }
+    // A session's own ledger is not enough: only the server's entries tell of a newer anchor.
+    let pack = world.pack(&session("db1", "s0"), true);
+    let report = shown(&world, &without(&pack, &["tiles/0/"]));
+    let origin = SERVER.to_owned();
+    assert_eq!(report.doubts, [Doubt::NoServerEntries { origin }]);
+}
+
+#[test]
+fn a_ledger_that_is_asked_about_cannot_be_left_out_or_ended_early() {
+    let world = wide();
+    let whole = |question: &Question| world.pack(question, true);
+    let everywhere = whole(&period(None, 0, 99_000));
+    let failure = refused(
+        &world,
+        &without(&everywhere, &["checkpoint/2", "tiles/2/", "record/2/", "record/0/8"]),
+    );
+    // The anchor of db2 answers as well, so that its record is missed first.
+    assert_eq!(failure.code, "PACK-RECORD-MISSING");
+    let quiet = whole(&period(None, 90_000, 99_000));
+    let failure = refused(&world, &without(&quiet, &["checkpoint/2", "tiles/2/", "record/0/8"]));
+    assert_eq!((failure.code, failure.record), ("PACK-LEDGER-MISSING", Some(8)));
+    assert!(failure.message.contains(IDLE), "{failure}");
+    for question in [session("db1", "s7"), range("db1", 0, 3), period(Some("db1"), 0, 1)] {
+        let pack = without(&whole(&question), &["checkpoint/1", "tiles/1/", "record/1/"]);
+        assert_eq!(refused(&world, &pack).section, "question.json", "{question}");
+    }
+    // An older checkpoint of the gateway, which is anchored too, ends before the session does.
+    let mut early = wide();
+    early.gateway = crate::support::Memory::new(GATEWAY, 2);
+    for bytes in world.gateway.records.iter().take(8) {
+        early.gateway.append_bytes(bytes.clone());
+    }
+    for (question, known) in [(session("db1", "s0"), true), (session("db1", "s7"), false)] {
+        let report = shown(&world, &early.pack(&question, true).build());
+        let early = report.doubts.iter().any(|doubt| matches!(doubt, Doubt::Early { .. }));
+        assert!(early && report.doubts.len() == 1, "{:?}", report.doubts);
+        assert_eq!(report.records.iter().any(|item| item.answers), known);
+    }
+}
+
+#[test]
+fn whoever_asks_for_a_verdict_is_shown_no_other_record() {
+    let world = wide();
+    for (index, code) in [(4, "PACK-RECORD-MISSING"), (99, "PACK-RECORD-MISSING")] {
+        for tiles in [true, false] {
+            let failure = refused(&world, &world.pack(&Question::Verdict { index }, tiles).build());
+            assert_eq!((failure.code, failure.record), (code, Some(index)));
+        }
+    }
+    let pack = world.pack(&Question::Record { ledger: String::new(), index: 4 }, true);
+    let asked = Question::Verdict { index: 4 }.to_json();
+    let failure = refused(&world, &with(&pack, "question.json", asked.as_bytes()));
+    assert!(failure.message.contains("is none"), "{failure}");
+}
+
+#[test]
+fn a_question_has_one_spelling_and_bounds() {
+    let world = wide();
+    let pack = world.pack(&range("db1", 3, 6), false);
+    let hash = HexDigest::of(NEWER);
+    let upper = hash.to_string().to_uppercase();
+    for question in [
+        r#"{"kind":"session","session":"s0"}"#.to_owned(),
+        r#"{"kind":"session","session":"s0","ledger":"db1"}"#.to_owned(),
+        r#"{"kind":"session","ledger":"db1","session":"s\u00010"}"#.to_owned(),
+        r#"{"kind":"lifetime"}"#.to_owned(),
+        r#"{"kind":"lifetime","identity":7}"#.to_owned(),
+        r#"{"kind":"range","ledger":"db1","from":4,"to":3}"#.to_owned(),
+        r#"{"kind":"range","ledger":"db1","from":0,"to":10000}"#.to_owned(),
+        r#"{"kind":"range","ledger":"db1","from":-1,"to":3}"#.to_owned(),
+        r#"{"kind":"range","from":1,"to":3}"#.to_owned(),
+        r#"{"kind":"range","ledger":"db1","from":1.0,"to":3}"#.to_owned(),
+        r#"{"kind":"range","ledger":"db1","from":"1","to":"3"}"#.to_owned(),
+        r#"{"kind":"range","ledger":"db1","from":1,"to":18446744073709551616}"#.to_owned(),
+        r#"{"kind":"period","ledger":null,"from":1,"to":3}"#.to_owned(),
+        r#"{"kind":"period","from":3,"to":3}"#.to_owned(),
+        r#"{"kind":"period","from":3,"to":2}"#.to_owned(),
+        r#"{"kind":"estate","version":"current"}"#.to_owned(),
+        format!(r#"{{"kind":"estate","version":"{upper}"}}"#),
+        r#"{"kind":"verdict","index":"9"}"#.to_owned(),
+        r#"{"kind":"verdict","index":9,"ledger":""}"#.to_owned(),
+        r#"{"kind":"verdict"}"#.to_owned(),
+    ] {
+        let failure = refused(&world, &with(&pack, "question.json", question.as_bytes()));
+        assert_eq!(failure.code, "PACK-QUESTION", "{question}");
+    }
+    for (from, to) in [(u64::MAX, u64::MAX), (u64::MAX - 9, u64::MAX), (0, 9_999)] {
+        let question = range("db1", from, to).to_json();
+        let failure = refused(&world, &with(&pack, "question.json", question.as_bytes()));
+        assert_eq!(failure.code, "PACK-RECORD-MISSING", "{question}");
+    }
+}
+
+#[test]
+fn both_judges_say_the_same_of_every_bent_answer() {
+    let world = wide();
+    let picked = [session("db1", "s7"), change(NEWER), period(None, 17_000, 19_000)];
+    for question in picked {
+        let sections = sections(&world.pack(&question, false).build());
+        for bent in bent(&sections) {
+            drop(verify(&bent, &world.trust));
+        }
+    }
+    // And each question in the place of each other.
+    let questions: Vec<Question> = cases().into_iter().map(|(question, _)| question).collect();
+    for question in &questions {
+        let sections = sections(&world.pack(question, true).build());
+        for other in &questions {
+            let mut sections = sections.clone();
+            sections[0].1 = other.to_json().into_bytes();
+            let verdict = verify(&joined(&sections), &world.trust);
+            let same = question == other;
+            let silent = |report: &ledger::pack::Report| {
+                !report.records.iter().any(|item| item.answers)
+            };
+            assert!(
+                verdict.as_ref().map_or(!same, |report| same || silent(report)),
+                "{question} / {other}: {:?}",
+                verdict.err()
+            );
+        }
+    }
+}
+
+/// As `both_judges_read_the_same_in_entries`, for what the folds of this file look at.
+#[test]
+fn both_judges_read_the_same_of_each_form_of_what_answers() {
+    let version = HexDigest([0xab; 32]);
+    for (kind, body) in BODIES {
+        let of_gateway = matches!(*kind, "gap" | "stop" | "session-start" | "session-end" | "outcome" | "intent");
+        let of_server = matches!(
+            *kind,
+            "verdict" | "attested" | "issuance" | "assume-refused" | "node-state" | "lock" | "revocation"
+                | "admin" | "delegation" | "estate-version" | "proof"
+        );
+        if !of_gateway && !of_server {
+            continue;
+        }
+        let origin = if of_gateway { GATEWAY } else { SERVER };
+        let text = sample(kind, body, origin);
+        for changed in variants(&text, body_of(&text)) {
+            let mut world = bare();
+            world.append(0, begin(&world.server).record());
+            world.append(0, issuance(API, "a1", "n", 0));
+            world.append(0, verdict("n"));
+            for record in [start(API, "s0", 1).record(), intent("s0", "cards").record()] {
+                world.append(1, record.actor(API, "x509"));
+            }
+            let ledger = if of_gateway { &mut world.gateway } else { &mut world.server };
+            ledger.append_bytes(changed.into_bytes());
+            world.append(1, outcome(1).record());
+            world.append(0, revocation("serial", "a1", "r"));
+            world.append(0, node_state("n", Some(2)));
+            world.anchor(1);
+            let questions = match of_gateway {
+                true => vec![session("db1", "s0")],
+                false => vec![
+                    lifetime(API),
+                    Question::Estate { version },
+                    Question::Verdict { index: 2 },
+                ],
+            };
+            for question in questions {
+                let (server, gateway) = (&world.server, &world.gateway);
+                let mut pack = PackBuilder::new(&question, &server.note());
+                tiles(0, server, &mut pack);
+                answer(&question, server, true, &mut pack);
+                if of_gateway {
+                    let number = pack.checkpoint(&gateway.note());
+                    tiles(number, gateway, &mut pack);
+                    answer(&question, gateway, false, &mut pack);
+                    pack.receipt(&server.receipt(server.records.len() as u64 - 1));
+                }
+                drop(verify(&pack.build(), &world.trust));
+            }
+        }
+    }
+}
+
+/// Ledgers in which this and that happens to two identities on two machines.
+fn random_world(steps: &[(u8, bool, u8)]) -> World {
+    let mut world = bare();
+    world.append(0, begin(&world.server).record());
+    world.append(0, verdict("spiffe://example.org/node/m0"));
+    world.append(0, estate_version(ESTATE, None, 0));
+    world.append(0, verdict("m1"));
+    let mut versions = 0_u8;
+    for (step, other, more) in steps.iter().copied() {
+        world.now.wall = world.now.wall.saturating_add_signed(i64::from(more) * 8 - 500);
+        let id = [API, HELPER][usize::from(other)];
+        let machine = format!("m{}", more % 3);
+        let known = u64::from(more) % world.server.records.len() as u64;
+        let name = format!("s{}", more % 4);
+        match step {
+            0 => world.append(0, issuance(id, &format!("x{}", more % 5), &machine, 1 + known % 3)),
+            1 => world.append(0, verdict(&machine)),
+            2 => world.append(0, node_state(&machine, (more % 4 > 0).then_some(known))),
+            3 => world.append(0, assume_refused(id, (more % 2 > 0).then_some(known))),
+            4 => world.append(0, revocation("serial", &format!("x{}", more % 5), "r")),
+            5 => world.append(0, revocation("machine", &machine, "r")),
+            6 => world.append(0, revocation("identity", id, "r")),
+            7 => {
+                let parent = [ESTATE, NEWER][usize::from(versions % 2)];
+                versions += 1;
+                let version = [ESTATE, NEWER][usize::from(versions % 2)];
+                world.append(0, estate_version(version, Some(parent), known));
+            }
+            8 => world.append(0, proof([ESTATE, NEWER][usize::from(more % 2)])),
+            9 => world.append(0, of_machine(["lock", "readmit"][usize::from(other)], &machine)),
+            10 => world.append(0, admin(&format!("estate:{known}"), "d")),
+            11 => world.append(0, delegation(&[id])),
+            12 => world.append(1, start(id, &name, 1).record().actor(id, "x509")),
+            13 => world.append(1, intent(&name, "cards").record().actor(id, "x509")),
+            14 => world.append(1, outcome(u64::from(more) % 40).record().actor(id, "x509")),
+            15 => world.append(1, of("stop", json!({"reason": "r"}))),
+            16 => {
+                let end = json!({"session": name, "reason": "r", "detail": "", "operations": "1"});
+                world.append(1, of("session-end", end));
+            }
+            _ => {
+                let began = json!({"program": "p", "version": "1", "epoch": "1", "size": "1",
+                                   "root": ledger::Digest::of(b"x").to_string()});
+                world.append(1, of("start", began));
+            }
+        }
+    }
+    world.append(1, verdict("m0"));
+    world.append(2, verdict("m0"));
+    world.anchor(1);
+    world.anchor(2);
+    world
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(160))]
+
+    #[test]
+    fn of_any_whole_answer_no_record_can_be_cut(
+        steps in prop::collection::vec((0..18_u8, any::<bool>(), any::<u8>()), 1..60),
+        asked in 0..7_u8,
+        first in any::<prop::sample::Index>(),
+        more in any::<u8>(),
+        cut: prop::sample::Index,
+    ) {
+        let world = random_world(&steps);
+        let verdicts: Vec<u64> = (0..)
+            .zip(&world.server.records)
+            .filter(|(_, bytes)| Record::parse(bytes).unwrap().kind() == RecordType::Verdict)
+            .map(|(index, _)| index)
+            .collect();
+        let ledger = ["server", "db1", "db2"][usize::from(more % 3)];
+        let question = match asked {
+            0 => session("db1", &format!("s{}", more % 4)),
+            1 => lifetime([API, HELPER][usize::from(more % 2)]),
+            2 => change([ESTATE, NEWER][usize::from(more % 2)]),
+            3 => Question::Verdict { index: *first.get(&verdicts) },
+            4 => {
+                let size = world.ledgers()[usize::from(more % 3)].records.len();
+                let from = first.index(size);
+                let to = (from + usize::from(more % 7)).min(size - 1);
+                range(ledger, from as u64, to as u64)
+            }
+            _ => {
+                let ledger = (asked == 5).then(|| ledger.to_owned());
+                let from = STAMP.wall - 2_000 + first.index(10_000) as u64;
+                Question::Period { ledger, from, to: from + 1 + u64::from(more) * 20 }
+            }
+        };
+        let pack = world.pack(&question, true);
+        let report = shown(&world, &pack.build());
+        prop_assert!(report.is_complete(), "{question}: {:?}", report.doubts);
+        if report.records.is_empty() {
+            return Ok(());
+        }
+        let item = &report.records[cut.index(report.records.len())];
+        let name = format!("record/{}/{}", item.checkpoint, item.index);
+        let failure = refused(&world, &without_exactly(&pack, &name));
+        prop_assert!(["PACK-RECORD-MISSING", "PACK-ANCHOR"].contains(&failure.code), "{failure}");
+    }
+}
+
+/// A clock that was set back: time is the records', and not their order.
+#[test]
+fn a_period_goes_by_the_records_times() {
+    let mut world = wide();
+    world.now = Stamp { wall: STAMP.wall + 2_500, ..STAMP };
+    world.append(1, intent("s7", "late").record().actor(API, "x509"));
+    world.anchor(1);
+    let report = shown(&world, &world.pack(&period(Some("db1"), 2_000, 3_000), true).build());
+    let at: Vec<u64> = report.records.iter().filter(|item| item.answers).map(|item| item.index).collect();
+    assert_eq!(at, [17]);
+    let mut answers = Answers::new(&accesses(API), DOMAIN, GATEWAY, false);
+    assert!(!answers.see(0, &Record::parse(&world.gateway.records[3]).unwrap()));
+}
