@@ -248,9 +248,12 @@ class Answers:
             if version == asked:
                 self.names.add(f"estate:{index}")
             return [before] if version == asked else None
-        says = {"admin": "detail", "revocation": "reason"}.get(kind)
-        about = version == asked if kind in ("proof", "invariant-approval") else asked in (text(says) or "")
-        return [] if about or kind == "admin" and text("resource") in self.names else None
+        about = version == asked and kind in ("proof", "invariant-approval")
+        if kind == "admin":
+            about = text("resource") in self.names or (text("detail") or "").startswith("version " + asked)
+        if kind == "revocation":
+            about = asked in (text("reason") or "")
+        return [] if about else None
 
 def touches(body, resource):
     """True if a record is about a resource, or may be: a list that was cut may have held it."""

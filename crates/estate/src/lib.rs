@@ -50,6 +50,7 @@ mod invariant;
 mod lint;
 mod model;
 mod policy;
+mod policy_text;
 mod problem;
 mod refusal;
 mod regardless;
@@ -100,6 +101,7 @@ pub use model::{
     NitroReference, Party, References, Resource, Scope, Settings, SnpBy, SnpImage, SnpPolicy,
     SnpReference, TableInfo, TdxImage, TdxReference, TeeReference, TeeRoot, TeeTerms, TpmRoot,
 };
+pub use policy_text::{PolicyText, policy_texts};
 pub use problem::Problem;
 pub use regardless::Regardless;
 pub use resolve::{CLASSIFICATIONS, is_reserved};

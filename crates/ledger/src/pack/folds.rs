@@ -159,7 +159,6 @@ impl Change {
         use RecordType::{Admin, EstateVersion, InvariantApproval, Proof, Revocation};
         let body = body(record);
         let own = text(&body, "/version") == Some(self.version.as_str());
-        let says = |pointer| text(&body, pointer).is_some_and(|said| said.contains(&self.version));
         let answers = match record.kind() {
             EstateVersion => {
                 let before = text(&body, "/parent").and_then(|parent| self.places.get(parent));
@@ -175,9 +174,14 @@ impl Change {
             Proof | InvariantApproval => own,
             Admin => {
                 let on = text(&body, "/resource");
-                says("/detail") || on.is_some_and(|on| self.applied.contains(on))
+                let detail = text(&body, "/detail").and_then(|said| said.strip_prefix("version "));
+                detail.is_some_and(|said| said.starts_with(&self.version))
+                    || on.is_some_and(|on| self.applied.contains(on))
             }
-            Revocation => says("/reason"),
+            Revocation => {
+                let reason = text(&body, "/reason");
+                reason.is_some_and(|said| said.contains(&self.version))
+            }
             _ => false,
         };
         answers.then_some(ALONE)

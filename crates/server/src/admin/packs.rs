@@ -1,5 +1,7 @@
 //! Packs: a question with every record, proof and input that its answer rests on.
 
+mod asked;
+
 use super::estates::blob;
 use super::records::sources;
 use crate::core::Core;
@@ -13,6 +15,7 @@ use ledger::{Base64, Checkpoint, Digest, Record};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 const CHUNK: usize = 64 * 1024;
@@ -32,9 +35,8 @@ pub(super) fn question(text: &str) -> Result<Question, Refusal> {
         Refusal::Invalid(
             Finding::new("PACK-QUESTION", "this is no question that a pack answers")
                 .expected(
-                    "{\"kind\":\"access\",\"identity\":…,\"resource\":…,\"newest\":…}, \
-                     {\"kind\":\"record\",\"ledger\":…,\"index\":…} or \
-                     {\"kind\":\"issuance\",\"serial\":…}",
+                    "a document whose kind is access, record, issuance, session, lifetime, range, \
+                     period, estate or verdict, with the fields of that kind and no other",
                 )
                 .next("docs/reference/cli.md says how `trilith pack` asks each"),
         )
@@ -79,18 +81,34 @@ fn failed(error: &dyn std::error::Error) -> Refusal {
 
 fn collect(core: &Core, question: Question) -> Result<Vec<u8>, Refusal> {
     match question {
-        Question::Record { ledger, index } => one(core, &ledger, index),
+        Question::Record { ledger, index } => placed(core, &ledger, index..=index, |ledger| {
+            Question::Record { ledger, index }
+        }),
+        Question::Range { ledger, from, to } => placed(core, &ledger, from..=to, |ledger| {
+            Question::Range { ledger, from, to }
+        }),
         Question::Issuance { serial } => issued(core, &serial),
         Question::Access {
             identity,
             resource,
             newest,
         } => accesses(core, &identity, resource.as_deref(), newest),
+        Question::Session { .. } | Question::Period { .. } => {
+            asked::of_gateways(core, question)
+        }
+        Question::Lifetime { .. } | Question::Estate { .. } | Question::Verdict { .. } => {
+            asked::of_server(core, question)
+        }
     }
 }
 
-/// One record, and what it rests on.
-fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
+/// Records by their places, and what they rest on.
+fn placed(
+    core: &Core,
+    ledger: &str,
+    places: RangeInclusive<u64>,
+    question: impl FnOnce(String) -> Question,
+) -> Result<Vec<u8>, Refusal> {
     let anchored = rows(core);
     let head = core.journal.reader().head();
     let source = sources(core, ledger)?.into_iter().next();
@@ -101,11 +119,12 @@ fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
         true => head.checkpoint.size,
         false => gateway.map_or(0, |row| row.size),
     };
-    if index >= size {
+    let last = *places.end();
+    if last >= size {
         return Err(Refusal::Unknown(
             Finding::new("PACK-RECORD", "the ledger has no such record")
                 .expected(format!("an index below {size}, the end of what is anchored"))
-                .observed(format!("{name}:{index}"))
+                .observed(format!("{name}:{last}"))
                 .next(
                     "`trilith ledger search` lists records; a gateway's are anchored within seconds",
                 ),
@@ -115,10 +134,14 @@ fn one(core: &Core, ledger: &str, index: u64) -> Result<Vec<u8>, Refusal> {
         true => core.ledger_key.origin().to_string(),
         false => name,
     };
-    let mut collector = Collector::new(core, &Question::Record { ledger, index }, head);
+    let mut collector = Collector::new(core, &question(ledger), head);
     match gateway {
-        Some(row) if !server => collector.gateway(&row.open(core)?, &BTreeSet::from([index]))?,
-        _ => collector.own(index)?,
+        Some(row) if !server => collector.gateway(&row.open(core)?, &places.collect())?,
+        _ => {
+            for index in places {
+                collector.own(index)?;
+            }
+        }
     }
     Ok(collector.builder.build())
 }
