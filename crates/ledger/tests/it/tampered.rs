@@ -500,7 +500,7 @@ fn both_judges_know_every_type_of_record_and_every_form_of_its_body() {
     let lacks: Vec<_> = known.iter().filter(|kind| !kinds.contains(kind)).collect();
     assert!(
         lacks.is_empty(),
-        "give {lacks:?} a body here, and a shape in verifiers/python/trilith_verify.py"
+        "give {lacks:?} a body here, and a form in verifiers/python/record_shapes.txt"
     );
     for (kind, body) in BODIES {
         let text = sample(kind, body, SERVER);
