@@ -14,7 +14,6 @@ use ledger::{HexDigest, Record, RecordBuilder, RecordType, Stamp};
 use ledger::body::Body as _;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 fn of(kind: &str, body: Value) -> RecordBuilder {
     Record::builder(RecordType::from_name(kind).unwrap(), body)
