@@ -52,7 +52,6 @@ async fn an_identity_from_its_first_issuance_to_its_revocation_is_shown_whole() 
     let nobody = json!({"kind": "lifetime", "identity": "payments/apo"});
     let nobody = refused(&fixture, nobody).await;
     assert_eq!(nobody.code, "PACK-IDENTITY-UNKNOWN");
-    // Declared, and never issued: that nothing answers is an answer.
     let (verdicts, issuances) = (
         fixture.records(&["verdict"]).await,
         fixture.records(&["issuance"]).await,
