@@ -55,7 +55,10 @@ impl OneSession {
                 self.open &= !own;
                 own
             }
-            Intent if own => self.intents.insert(record.seq().to_string()),
+            Intent if own => {
+                self.intents.insert(record.seq().to_string());
+                true
+            }
             Decision => own,
             Outcome => text(&body, "/intent").is_some_and(|seq| self.intents.contains(seq)),
             // What the ledger says of itself: a session that was cut short has no end of its own.

@@ -9,101 +9,173 @@ use crate::packs::{
 };
 use crate::support::{SERVER, STAMP};
 use crate::tampered::{BODIES, answer, bent, body_of, sample, variants};
+use ledger::body::{self, BlobRef, Body as _, Target, TargetKind};
 use ledger::pack::{Answers, Doubt, PackBuilder, Question};
-use ledger::{HexDigest, Record, RecordBuilder, RecordType, Stamp};
-use ledger::body::Body as _;
+use ledger::{Decimal, Digest, HexDigest, Record, RecordBuilder, RecordType, Stamp};
 use proptest::prelude::*;
-use serde_json::{Value, json};
-
-fn of(kind: &str, body: Value) -> RecordBuilder {
-    Record::builder(RecordType::from_name(kind).unwrap(), body)
-}
-
-fn blob(bytes: &[u8]) -> Value {
-    json!({"sha256": HexDigest::of(bytes).to_string(), "length": bytes.len().to_string()})
-}
 
 fn verdict(node: &str) -> RecordBuilder {
-    of(
-        "verdict",
-        json!({"node": node, "outcome": "affirmed", "facts_blob": null, "evidence": [], "facts": [], "findings": []}),
-    )
+    let verdict = body::Verdict {
+        node: node.to_owned(),
+        facts_blob: None,
+        ..crate::packs::verdict()
+    };
+    verdict.record()
 }
 
 fn node_state(node: &str, verdict: Option<u64>) -> RecordBuilder {
-    let hash = HexDigest::of(b"x").to_string();
-    let verdict = verdict.map(|verdict| verdict.to_string());
-    of(
-        "node-state",
-        json!({"node": node, "state": "renewed", "generation": "1", "renewal": hash, "key": hash, "verdict": verdict}),
-    )
+    let state = body::NodeState {
+        node: node.to_owned(),
+        state: "renewed".to_owned(),
+        generation: Decimal(1),
+        renewal: HexDigest::of(b"x"),
+        key: HexDigest::of(b"x"),
+        verdict: verdict.map(Decimal),
+        counted: None,
+    };
+    state.record()
 }
 
 fn issuance(id: &str, serial: &str, node: &str, verdict: u64) -> RecordBuilder {
-    let issuance = ledger::body::Issuance {
+    let issuance = body::Issuance {
         spiffe_id: id.to_owned(),
         serial: serial.to_owned(),
         node: node.to_owned(),
-        verdict: ledger::Decimal(verdict),
+        verdict: Decimal(verdict),
         ..crate::support::issuance()
     };
     issuance.record()
 }
 
 fn assume_refused(id: &str, verdict: Option<u64>) -> RecordBuilder {
-    let verdict = verdict.map(|verdict| verdict.to_string());
-    of(
-        "assume-refused",
-        json!({"spiffe_id": id, "node": "m9", "verdict": verdict, "findings": [], "policies": [],
-               "facts_blob": null, "count": "1"}),
-    )
+    let refused = body::AssumeRefused {
+        spiffe_id: Some(id.to_owned()),
+        node: "m9".to_owned(),
+        verdict: verdict.map(Decimal),
+        findings: Vec::new(),
+        policies: Vec::new(),
+        facts_blob: None,
+        count: Decimal(1),
+    };
+    refused.record()
 }
 
-fn revocation(kind: &str, value: &str, reason: &str) -> RecordBuilder {
-    let target = json!({"kind": kind, "value": value});
-    of("revocation", json!({"target": target, "reason": reason, "by": "uid:0"}))
+fn revocation(kind: TargetKind, value: &str, reason: &str) -> RecordBuilder {
+    let value = value.to_owned();
+    let revocation = body::Revocation {
+        target: Target { kind, value },
+        reason: reason.to_owned(),
+        by: "uid:0".to_owned(),
+    };
+    revocation.record()
 }
 
 fn admin(resource: &str, detail: &str) -> RecordBuilder {
-    of(
-        "admin",
-        json!({"principal": "Admin::\"uid:0\"", "action": "a", "resource": resource, "allow": true, "policies": [],
-               "detail": detail}),
-    )
+    let act = body::Admin {
+        principal: "Admin::\"uid:0\"".to_owned(),
+        action: "a".to_owned(),
+        resource: resource.to_owned(),
+        allow: true,
+        policies: Vec::new(),
+        detail: detail.to_owned(),
+    };
+    act.record()
 }
 
 fn estate_version(version: &[u8], parent: Option<&[u8]>, proof: u64) -> RecordBuilder {
-    let parent = parent.map(|parent| HexDigest::of(parent).to_string());
-    of(
-        "estate-version",
-        json!({"version": HexDigest::of(version).to_string(), "blob": blob(version), "parent": parent,
-               "author": "uid:0", "message": "m", "proof_index": proof.to_string(), "floor": "0"}),
-    )
+    let version = body::EstateVersion {
+        version: HexDigest::of(version),
+        blob: BlobRef::of(version),
+        parent: parent.map(HexDigest::of),
+        author: "uid:0".to_owned(),
+        message: "m".to_owned(),
+        proof_index: Some(Decimal(proof)),
+        floor: Decimal(0),
+    };
+    version.record()
 }
 
 fn proof(version: &[u8]) -> RecordBuilder {
-    of(
-        "proof",
-        json!({"version": HexDigest::of(version).to_string(), "outcome": "proved", "invariants": [], "blob": null,
-               "millis": 1}),
-    )
+    let proof = body::Proof {
+        version: HexDigest::of(version),
+        outcome: "proved".to_owned(),
+        invariants: Vec::new(),
+        blob: None,
+        millis: 1,
+        approval_index: None,
+    };
+    proof.record()
 }
 
 fn delegation(chain: &[&str]) -> RecordBuilder {
-    let digest = ledger::Digest::of(b"x").to_string();
-    of(
-        "delegation",
-        json!({"jti": "j", "tbs": digest, "issuer": digest, "not_before": 1, "not_after": 2, "chain": chain,
-               "actions": null, "resources": null, "node": "m1"}),
-    )
+    let delegation = body::Delegation {
+        jti: "j".to_owned(),
+        tbs: Digest::of(b"x"),
+        issuer: Digest::of(b"x"),
+        not_before: 1,
+        not_after: 2,
+        chain: chain.iter().map(|&link| link.to_owned()).collect(),
+        rests_on: Vec::new(),
+        actions: None,
+        resources: None,
+        node: "m1".to_owned(),
+    };
+    delegation.record()
 }
 
-fn of_machine(kind: &str, node: &str) -> RecordBuilder {
-    let finding = json!({"code": "A-B", "message": "m"});
-    match kind {
-        "lock" => of("lock", json!({"node": node, "finding": finding, "generation": "1"})),
-        _ => of("readmit", json!({"node": node, "reason": "r", "by": "b", "generation": "1"})),
-    }
+fn lock(node: &str) -> RecordBuilder {
+    let finding = body::Finding {
+        code: "A-B".to_owned(),
+        message: "m".to_owned(),
+        expected: None,
+        observed: None,
+        next: None,
+    };
+    let node = node.to_owned();
+    let generation = Decimal(1);
+    let lock = body::Lock {
+        node,
+        finding,
+        generation,
+    };
+    lock.record()
+}
+
+fn readmit(node: &str) -> RecordBuilder {
+    let readmit = body::Readmit {
+        node: node.to_owned(),
+        reason: "r".to_owned(),
+        by: "b".to_owned(),
+        generation: Decimal(1),
+    };
+    readmit.record()
+}
+
+fn gap() -> RecordBuilder {
+    let gap = body::Gap {
+        cause: "crash".to_owned(),
+        from: 1,
+        to: 2,
+        lost: None,
+        detail: String::new(),
+    };
+    gap.record()
+}
+
+fn started() -> RecordBuilder {
+    let start = body::Start {
+        program: "p".to_owned(),
+        version: "1".to_owned(),
+        epoch: Decimal(1),
+        size: Decimal(1),
+        root: Digest::of(b"x"),
+    };
+    start.record()
+}
+
+fn stop() -> RecordBuilder {
+    let reason = "r".to_owned();
+    body::Stop { reason }.record()
 }
 
 /// The sample ledgers, and after what they have:
@@ -121,13 +193,13 @@ fn wide() -> World {
         proof(NEWER),
         admin("estate", &format!("version {newer}: more")),
         estate_version(NEWER, Some(ESTATE), 13),                            // 15
-        revocation("serial", "a2", &format!("estate {newer} does not grant it")),
+        revocation(TargetKind::Serial, "a2", &format!("estate {newer} does not grant it")),
         admin("estate:15", "1 SVIDs revoked"),
         delegation(&[HELPER, API]),                                         // 18
-        revocation("identity", HELPER, "left"),
-        revocation("machine", "m1", "stolen"),
-        of_machine("lock", "m1"),                                           // 21
-        of_machine("readmit", "m2"),
+        revocation(TargetKind::Identity, HELPER, "left"),
+        revocation(TargetKind::Machine, "m1", "stolen"),
+        lock("m1"),                                           // 21
+        readmit("m2"),
         admin(&format!("identity:{API}"), "restored"),
         verdict("spiffe://example.org/node/m2"),                            // 24
         issuance(HELPER, "b3", "m2", 24),
@@ -136,9 +208,6 @@ fn wide() -> World {
         world.tick();
         world.append(0, record);
     }
-    let gap = json!({"cause": "crash", "from": 1, "to": 2, "lost": null, "detail": ""});
-    let began = json!({"program": "p", "version": "1", "epoch": "1", "size": "1",
-                       "root": ledger::Digest::of(b"x").to_string()});
     let gateway = [
         start(API, "s7", 4).record(),                                       // 8
         intent("s7", "cards").record(),
@@ -146,9 +215,9 @@ fn wide() -> World {
         intent("s8", "cards").record(),
         outcome(9).record(),                                                // 12
         outcome(11).record(),
-        of("gap", gap.clone()),
-        of("start", began),                                                 // 15
-        of("gap", gap),
+        gap(),
+        started(),                                                          // 15
+        gap(),
     ];
     for record in gateway {
         world.tick();
@@ -411,7 +480,7 @@ fn both_judges_read_the_same_of_each_form_of_what_answers() {
             let ledger = if of_gateway { &mut world.gateway } else { &mut world.server };
             ledger.append_bytes(changed.into_bytes());
             world.append(1, outcome(1).record());
-            world.append(0, revocation("serial", "a1", "r"));
+            world.append(0, revocation(TargetKind::Serial, "a1", "r"));
             world.append(0, node_state("n", Some(2)));
             world.anchor(1);
             let questions = match of_gateway {
@@ -458,9 +527,9 @@ fn random_world(steps: &[(u8, bool, u8)]) -> World {
             1 => world.append(0, verdict(&machine)),
             2 => world.append(0, node_state(&machine, (more % 4 > 0).then_some(known))),
             3 => world.append(0, assume_refused(id, (more % 2 > 0).then_some(known))),
-            4 => world.append(0, revocation("serial", &format!("x{}", more % 5), "r")),
-            5 => world.append(0, revocation("machine", &machine, "r")),
-            6 => world.append(0, revocation("identity", id, "r")),
+            4 => world.append(0, revocation(TargetKind::Serial, &format!("x{}", more % 5), "r")),
+            5 => world.append(0, revocation(TargetKind::Machine, &machine, "r")),
+            6 => world.append(0, revocation(TargetKind::Identity, id, "r")),
             7 => {
                 let parent = [ESTATE, NEWER][usize::from(versions % 2)];
                 versions += 1;
@@ -468,22 +537,24 @@ fn random_world(steps: &[(u8, bool, u8)]) -> World {
                 world.append(0, estate_version(version, Some(parent), known));
             }
             8 => world.append(0, proof([ESTATE, NEWER][usize::from(more % 2)])),
-            9 => world.append(0, of_machine(["lock", "readmit"][usize::from(other)], &machine)),
+            9 if other => world.append(0, lock(&machine)),
+            9 => world.append(0, readmit(&machine)),
             10 => world.append(0, admin(&format!("estate:{known}"), "d")),
             11 => world.append(0, delegation(&[id])),
             12 => world.append(1, start(id, &name, 1).record().actor(id, "x509")),
             13 => world.append(1, intent(&name, "cards").record().actor(id, "x509")),
             14 => world.append(1, outcome(u64::from(more) % 40).record().actor(id, "x509")),
-            15 => world.append(1, of("stop", json!({"reason": "r"}))),
+            15 => world.append(1, stop()),
             16 => {
-                let end = json!({"session": name, "reason": "r", "detail": "", "operations": "1"});
-                world.append(1, of("session-end", end));
+                let end = body::SessionEnd {
+                    session: name,
+                    reason: "r".to_owned(),
+                    detail: String::new(),
+                    operations: Decimal(1),
+                };
+                world.append(1, end.record());
             }
-            _ => {
-                let began = json!({"program": "p", "version": "1", "epoch": "1", "size": "1",
-                                   "root": ledger::Digest::of(b"x").to_string()});
-                world.append(1, of("start", began));
-            }
+            _ => world.append(1, started()),
         }
     }
     world.append(1, verdict("m0"));

@@ -4,11 +4,11 @@
 use crate::ledger_support::{Memory, SERVER, STAMP, issuance};
 use estate::EstateFiles;
 use ledger::body::{
-    ActionOn, Begin, BlobRef, Body as _, Coverage, Decision, EstateVersion, FactValue, Intent,
+    self, ActionOn, Begin, BlobRef, Body as _, Coverage, Decision, EstateVersion, FactValue, Intent,
     Issuance, Outcome, SessionStart, Verdict, VerdictOutcome,
 };
 use ledger::pack::{PackBuilder, Question, grounds};
-use ledger::{Base64, Decimal, EstateRef, HexDigest, Record, RecordBuilder, RecordType};
+use ledger::{Base64, Decimal, EstateRef, HexDigest, Record, RecordBuilder};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -289,18 +289,36 @@ fn whatever_others_wrote_stays_text() {
         machine.ar4si = Some(text());
         site.append(machine.record());
         site.append(issued.record());
-        let finding = json!({"code": hostile, "message": "m"});
-        for (kind, body) in [
-            ("lock", json!({"node": "n", "finding": finding, "generation": "1"})),
-            ("readmit", json!({"node": "n", "reason": hostile, "by": "b", "generation": "1"})),
-            ("revocation", json!({"target": {"kind": "machine", "value": hostile}, "reason": "r", "by": "b"})),
-            ("admin", json!({"principal": "p", "action": "a", "resource": hostile, "allow": false, "policies": [],
-                             "detail": "d"})),
-            ("stop", json!({"reason": hostile})),
-        ] {
-            let kind = RecordType::from_name(kind).expect("a type");
-            site.append(Record::builder(kind, body));
-        }
+        let finding = body::Finding {
+            code: text(),
+            message: "m".to_owned(),
+            expected: None,
+            observed: None,
+            next: None,
+        };
+        let lock = body::Lock {
+            node: "n".to_owned(),
+            finding,
+            generation: Decimal(1),
+        };
+        site.append(lock.record());
+        let readmit = body::Readmit {
+            node: "n".to_owned(),
+            reason: text(),
+            by: "b".to_owned(),
+            generation: Decimal(1),
+        };
+        site.append(readmit.record());
+        let act = body::Admin {
+            principal: "p".to_owned(),
+            action: "a".to_owned(),
+            resource: text(),
+            allow: false,
+            policies: Vec::new(),
+            detail: "d".to_owned(),
+        };
+        site.append(act.record());
+        site.append(body::Stop { reason: text() }.record());
         let (output, page) = site.verify(&site.pack());
         let complained = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(0), "{complained}");
@@ -315,10 +333,8 @@ fn whatever_others_wrote_stays_text() {
 #[test]
 fn what_turns_or_hides_text_is_written_out() {
     let mut site = Site::new();
-    site.append(Record::builder(
-        RecordType::Stop,
-        json!({"reason": "a\u{202e}b\u{200b}c\u{2066}d"}),
-    ));
+    let reason = "a\u{202e}b\u{200b}c\u{2066}d".to_owned();
+    site.append(body::Stop { reason }.record());
     let (output, page) = site.verify(&site.pack());
     assert_eq!(output.status.code(), Some(0));
     let Some((text, _)) = judged(&page) else {
