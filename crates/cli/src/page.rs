@@ -37,15 +37,20 @@ pub(crate) fn verified(report: &Report, subject: &Subject, trust: &Trust) -> Str
     match report.doubts.split_first() {
         None => {
             page.tags("<div class=\"banner good\" role=\"status\"><p><strong>");
-            page.text("Verified, and complete").text(up_to(report)).tags("</strong></p>");
+            page.text("Verified, and complete")
+                .text(up_to(report))
+                .tags("</strong></p>");
         }
         Some((first, more)) => {
             page.tags("<div class=\"banner doubt\" role=\"status\"><p><strong>");
-            page.text("Verified; NOT shown to be complete").tags("</strong></p><p>");
+            page.text("Verified; NOT shown to be complete")
+                .tags("</strong></p><p>");
             page.name(first).tags("</p>");
             if !more.is_empty() {
                 let more = more.len();
-                page.tags("<p>").text(format_args!("and {more} more reasons, below")).tags("</p>");
+                page.tags("<p>")
+                    .text(format_args!("and {more} more reasons, below"))
+                    .tags("</p>");
             }
         }
     }
@@ -73,13 +78,27 @@ pub(crate) fn verified(report: &Report, subject: &Subject, trust: &Trust) -> Str
 pub(crate) fn refused(failure: &Failure, subject: &Subject, trust: &Trust) -> String {
     let mut page = begin("a pack that does not verify");
     page.tags("<div class=\"banner bad\" role=\"alert\"><p><strong>");
-    page.text("This pack does NOT verify. Do not rely on it.").tags("</strong></p><p>");
-    page.text("The first thing that does not hold: ").code(failure.code).tags("</p><dl><dt>");
-    page.text("In").tags("</dt><dd>").code(&failure.section).tags("</dd>");
+    page.text("This pack does NOT verify. Do not rely on it.")
+        .tags("</strong></p><p>");
+    page.text("The first thing that does not hold: ")
+        .code(failure.code)
+        .tags("</p><dl><dt>");
+    page.text("In")
+        .tags("</dt><dd>")
+        .code(&failure.section)
+        .tags("</dd>");
     if let Some(record) = failure.record {
-        page.tags("<dt>").text("Record").tags("</dt><dd>").text(record).tags("</dd>");
+        page.tags("<dt>")
+            .text("Record")
+            .tags("</dt><dd>")
+            .text(record)
+            .tags("</dd>");
     }
-    page.tags("<dt>").text("Why").tags("</dt><dd>").name(&failure.message).tags("</dd></dl></div><p>");
+    page.tags("<dt>")
+        .text("Why")
+        .tags("</dt><dd>")
+        .name(&failure.message)
+        .tags("</dd></dl></div><p>");
     page.text(
         "Nothing that the pack says is shown here, because nobody vouches for it. Ask for it again, and keep this \
          one as evidence.",
@@ -96,7 +115,10 @@ fn begin(title: &str) -> Markup {
     page.tags(
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\" />",
     );
-    page.tags("<title>").text("Trilith pack: ").text(title).tags("</title>\n<style>\n");
+    page.tags("<title>")
+        .text("Trilith pack: ")
+        .text(title)
+        .tags("</title>\n<style>\n");
     // It has no character that HTML or XML would read as markup; a test of this file holds it to that.
     page.tags(STYLE).tags("</style></head>\n<body>\n<h1>");
     page.text("Pack: ").name(title).tags("</h1>\n");
@@ -104,31 +126,56 @@ fn begin(title: &str) -> Markup {
 }
 
 fn end(mut page: Markup, subject: &Subject, trust: &Trust) -> String {
-    page.tags("\n<h2>").text("About this page").tags("</h2><dl><dt>");
-    page.text("Pack").tags("</dt><dd>").text(format_args!("{} bytes, SHA-256 ", subject.bytes));
-    page.code(&subject.sha256).tags("</dd><dt>").text("Trusted").tags("</dt><dd>");
-    page.text("trust domain ").code(&trust.trust_domain).text(", ledger key ");
-    page.code(&trust.ledger_key).tags("</dd><dt>").text("Made by").tags("</dt><dd>");
-    page.text(concat!("trilith ", env!("CARGO_PKG_VERSION"))).tags("</dd></dl><p class=\"note\">");
+    page.tags("\n<h2>")
+        .text("About this page")
+        .tags("</h2><dl><dt>");
+    page.text("Pack")
+        .tags("</dt><dd>")
+        .text(format_args!("{} bytes, SHA-256 ", subject.bytes));
+    page.code(&subject.sha256)
+        .tags("</dd><dt>")
+        .text("Trusted")
+        .tags("</dt><dd>");
+    page.text("trust domain ")
+        .code(&trust.trust_domain)
+        .text(", ledger key ");
+    page.code(&trust.ledger_key)
+        .tags("</dd><dt>")
+        .text("Made by")
+        .tags("</dt><dd>");
+    page.text(concat!("trilith ", env!("CARGO_PKG_VERSION")))
+        .tags("</dd></dl><p class=\"note\">");
     page.text(
         "A page is as good as whoever made it. It is no part of the pack; with the pack and a trust file of your own \
          you make the same page again: ",
     );
-    page.tags("<code>").text("trilith verify PACK --trust FILE --html PAGE").tags("</code></p>\n</body></html>\n");
+    page.tags("<code>")
+        .text("trilith verify PACK --trust FILE --html PAGE")
+        .tags("</code></p>\n</body></html>\n");
     page.into_string()
 }
 
 fn question(page: &mut Markup, report: &Report) {
-    page.tags("\n<h2>").text("The question").tags("</h2><p>").name(&report.question).tags("</p><p class=\"note\">");
-    page.text("As whoever asked put it; nothing vouches for the question, and the answers fit it: ");
+    page.tags("\n<h2>")
+        .text("The question")
+        .tags("</h2><p>")
+        .name(&report.question)
+        .tags("</p><p class=\"note\">");
+    page.text(
+        "As whoever asked put it; nothing vouches for the question, and the answers fit it: ",
+    );
     page.code(report.question.to_json()).tags("</p>");
 }
 
 /// What was checked, and what was not.
 fn checks(page: &mut Markup, report: &Report) {
-    page.tags("\n<h2>").text("What was checked").tags("</h2><ul>");
+    page.tags("\n<h2>")
+        .text("What was checked")
+        .tags("</h2><ul>");
     for (at, head) in report.checkpoints.iter().enumerate() {
-        page.tags("<li>").text("The checkpoint of ").code(&head.origin);
+        page.tags("<li>")
+            .text("The checkpoint of ")
+            .code(&head.origin);
         page.text(match at {
             0 => " is signed by the key of the trust file.",
             _ => " is signed by its gateway, and anchored in the server's ledger.",
@@ -142,8 +189,11 @@ fn checks(page: &mut Markup, report: &Report) {
     page.tags("</li>");
     for (head, extent) in report.checkpoints.iter().zip(&report.extents) {
         if extent.entries {
-            page.tags("<li>").text(format_args!("All {} entries of ", head.size)).code(&head.origin);
-            page.text(" were looked at: no record that answers is left out.").tags("</li>");
+            page.tags("<li>")
+                .text(format_args!("All {} entries of ", head.size))
+                .code(&head.origin);
+            page.text(" were looked at: no record that answers is left out.")
+                .tags("</li>");
         }
     }
     page.tags("<li>").text(format_args!(
@@ -153,22 +203,32 @@ fn checks(page: &mut Markup, report: &Report) {
     page.tags("</li>");
     let witnessed = report.quorum.as_ref().filter(|quorum| quorum.reached);
     if let Some(quorum) = witnessed {
-        page.tags("<li>").text("The server's checkpoint is ").name(proof::quorum_text(quorum)).tags("</li>");
+        page.tags("<li>")
+            .text("The server's checkpoint is ")
+            .name(proof::quorum_text(quorum))
+            .tags("</li>");
     }
-    page.tags("</ul>\n<h2>").text("What was NOT checked").tags("</h2><ul>");
+    page.tags("</ul>\n<h2>")
+        .text("What was NOT checked")
+        .tags("</h2><ul>");
     for doubt in report.doubts.iter().take(MOST) {
         page.tags("<li class=\"doubt\">").name(doubt).tags("</li>");
     }
     if let Some(left @ 1..) = report.doubts.len().checked_sub(MOST) {
-        page.tags("<li class=\"doubt\">").text(format_args!("and {left} more of the kind")).tags("</li>");
+        page.tags("<li class=\"doubt\">")
+            .text(format_args!("and {left} more of the kind"))
+            .tags("</li>");
     }
     match &report.quorum {
         None => {
-            page.tags("<li>").text("That others are shown the same ledger: the trust file names no witnesses.");
+            page.tags("<li>")
+                .text("That others are shown the same ledger: the trust file names no witnesses.");
             page.tags("</li>");
         }
         Some(quorum) if !quorum.reached => {
-            page.tags("<li class=\"doubt\">").name(proof::quorum_text(quorum)).tags("</li>");
+            page.tags("<li class=\"doubt\">")
+                .name(proof::quorum_text(quorum))
+                .tags("</li>");
         }
         Some(_) => {}
     }
@@ -183,17 +243,33 @@ fn checks(page: &mut Markup, report: &Report) {
 }
 
 fn ledgers(page: &mut Markup, report: &Report) {
-    page.tags("\n<h2>").text("Ledgers").tags("</h2><table><thead><tr>");
-    for head in ["Ledger", "Records", "As of", "Answers", "Shown to be complete", "Root"] {
+    page.tags("\n<h2>")
+        .text("Ledgers")
+        .tags("</h2><table><thead><tr>");
+    for head in [
+        "Ledger",
+        "Records",
+        "As of",
+        "Answers",
+        "Shown to be complete",
+        "Root",
+    ] {
         page.tags("<th scope=\"col\">").text(head).tags("</th>");
     }
     page.tags("</tr></thead><tbody>");
     for (head, extent) in report.checkpoints.iter().zip(&report.extents) {
-        page.tags("<tr><td>").code(&head.origin).tags("</td><td>").text(head.size);
+        page.tags("<tr><td>")
+            .code(&head.origin)
+            .tags("</td><td>")
+            .text(head.size);
         page.tags("</td><td class=\"when\">");
-        page.text(extent.until.map_or_else(|| "not stated".to_owned(), time)).tags("</td><td>");
+        page.text(extent.until.map_or_else(|| "not stated".to_owned(), time))
+            .tags("</td><td>");
         page.text(extent.answers);
-        if let Some(matching) = extent.matching.filter(|matching| *matching > extent.answers) {
+        if let Some(matching) = extent
+            .matching
+            .filter(|matching| *matching > extent.answers)
+        {
             page.text(format_args!(" ({matching} in the ledger)"));
         }
         page.tags("</td>");
@@ -201,22 +277,30 @@ fn ledgers(page: &mut Markup, report: &Report) {
             true => page.tags("<td class=\"good\">").text("yes"),
             false => page.tags("<td class=\"doubt\">").text("NO"),
         };
-        page.tags("</td><td>").code(hex::encode(&head.root)).tags("</td></tr>");
+        page.tags("</td><td>")
+            .code(hex::encode(&head.root))
+            .tags("</td></tr>");
     }
     page.tags("</tbody></table>");
 }
 
 /// Every record as it stands.
 fn records(page: &mut Markup, report: &Report) {
-    page.tags("\n<h2>").text("The records as they stand").tags("</h2>");
+    page.tags("\n<h2>")
+        .text("The records as they stand")
+        .tags("</h2>");
     for item in report.records.iter().take(MOST) {
         page.target("h3", Place::Record(item.checkpoint, item.index));
-        page.name(story::place(item)).text(" ").code(item.record.kind().as_str());
+        page.name(story::place(item))
+            .text(" ")
+            .code(item.record.kind().as_str());
         page.text(", ").text(time(item.record.stamp().wall));
         if !item.answers {
             page.text(" (rested on)");
         }
-        page.tags("</h3><pre>").name(item.record.body()).tags("</pre>");
+        page.tags("</h3><pre>")
+            .name(item.record.body())
+            .tags("</pre>");
     }
     if let Some(left @ 1..) = report.records.len().checked_sub(MOST) {
         page.tags("<p>").text(format_args!(

@@ -45,7 +45,10 @@ mod tests {
         let text = "// who\n@id(\"a\")\npermit (principal, action, resource);\n\n  forbid (principal, action, resource)\n  when { context.x };\n";
         files.insert("policies/p.cedar", text);
         files.insert("policies/q.cedar", "permit (principal, action");
-        files.insert("invariants/i.cedar", "@id(\"i\")\nnever (principal, action, resource);");
+        files.insert(
+            "invariants/i.cedar",
+            "@id(\"i\")\nnever (principal, action, resource);",
+        );
         let found = policy_texts(&files);
         let found: Vec<(&str, u32, &str)> = found
             .iter()

@@ -152,14 +152,23 @@ mod tests {
         let day = 1_778_544_000_000;
         for (text, expected) in [
             ("pg-1:40..60", places("pg-1", 40, 60)),
-            ("example.org/gateway/pg-1:0..0", places("example.org/gateway/pg-1", 0, 0)),
+            (
+                "example.org/gateway/pg-1:0..0",
+                places("example.org/gateway/pg-1", 0, 0),
+            ),
             ("2026-05-12..2026-05-13", times(None, day, day + 86_400_000)),
             (
                 "pg-1:2026-05-12T00:00:01Z..2026-05-12T00:00:02Z",
                 times(Some("pg-1"), day + 1_000, day + 2_000),
             ),
-            ("2026-05-12T00:00:01Z..1778544002000", times(None, day + 1_000, day + 2_000)),
-            ("pg-1:1778544000000..1778544002000", times(Some("pg-1"), day, day + 2_000)),
+            (
+                "2026-05-12T00:00:01Z..1778544002000",
+                times(None, day + 1_000, day + 2_000),
+            ),
+            (
+                "pg-1:1778544000000..1778544002000",
+                times(Some("pg-1"), day, day + 2_000),
+            ),
             ("40..60", None),
             ("pg-1:40", None),
             ("pg-1:a..60", None),

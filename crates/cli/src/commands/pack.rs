@@ -80,7 +80,9 @@ fn question(asked: PackQuestion) -> Result<Question, Failure> {
                 newest: None,
             })
         }),
-        asked.issuance.map(|serial| Ok(Question::Issuance { serial })),
+        asked
+            .issuance
+            .map(|serial| Ok(Question::Issuance { serial })),
         asked.of_session.map(|of_session| {
             let (ledger, session) = of_session.rsplit_once(':').ok_or_else(|| {
                 Failure::usage(format!(
@@ -90,7 +92,9 @@ fn question(asked: PackQuestion) -> Result<Question, Failure> {
             let (ledger, session) = (ledger.to_owned(), session.to_owned());
             Ok(Question::Session { ledger, session })
         }),
-        asked.lifetime.map(|identity| Ok(Question::Lifetime { identity })),
+        asked
+            .lifetime
+            .map(|identity| Ok(Question::Lifetime { identity })),
         asked.range.map(|range| {
             Ok(match range {
                 RecordRange::Places { ledger, from, to } => Question::Range { ledger, from, to },
@@ -247,7 +251,9 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
     })?;
     if proof::is_one(&pack) {
         if arguments.html.is_some() {
-            return Err(Failure::usage("--html goes with a pack: a .tlog-proof is one record"));
+            return Err(Failure::usage(
+                "--html goes with a pack: a .tlog-proof is one record",
+            ));
         }
         return proof::verify(&pack, &trust, arguments.record.as_deref(), global);
     }

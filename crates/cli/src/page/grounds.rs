@@ -21,7 +21,10 @@ impl Estates {
         let mut named: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
         for item in &report.records {
             if let Some(estate) = item.record.estate() {
-                named.entry(estate.index).or_default().extend(policies_of(item));
+                named
+                    .entry(estate.index)
+                    .or_default()
+                    .extend(policies_of(item));
             }
         }
         let mut policies = Vec::new();
@@ -47,20 +50,31 @@ impl Estates {
     }
 
     pub(super) fn tell(&self, page: &mut Markup, report: &Report) {
-        page.tags("\n<h2>").text("Estates and policies").tags("</h2>");
+        page.tags("\n<h2>")
+            .text("Estates and policies")
+            .tags("</h2>");
         let mut any = false;
         for (index, version) in server::<EstateVersion>(report) {
             any = true;
-            page.tags("<h3>").text("Estate ").code(version.version).tags("</h3><p>");
-            page.text("In force from ").link(Place::Record(0, index), format_args!("server:{index}"));
-            page.text(", by ").code(&version.author).text(": ").name(&version.message).text(". ");
+            page.tags("<h3>")
+                .text("Estate ")
+                .code(version.version)
+                .tags("</h3><p>");
+            page.text("In force from ")
+                .link(Place::Record(0, index), format_args!("server:{index}"));
+            page.text(", by ")
+                .code(&version.author)
+                .text(": ")
+                .name(&version.message)
+                .text(". ");
             let proof = version.proof_index.map(|proof| proof.0);
             let proved = server::<Proof>(report).find(|(index, _)| Some(*index) == proof);
             match proved {
                 Some((at, proof)) => {
                     page.text(format_args!("{} invariants: ", proof.invariants.len()));
                     page.name(&proof.outcome).text(" at ");
-                    page.link(Place::Record(0, at), format_args!("server:{at}")).text(".");
+                    page.link(Place::Record(0, at), format_args!("server:{at}"))
+                        .text(".");
                 }
                 None => {
                     page.text("The pack has no proof of its invariants.");
@@ -68,13 +82,18 @@ impl Estates {
             }
             page.tags("</p>");
             if !report.blobs.contains_key(&version.blob.sha256.to_string()) {
-                page.tags("<p class=\"doubt\">").text("Its text is not in the pack.").tags("</p>");
+                page.tags("<p class=\"doubt\">")
+                    .text("Its text is not in the pack.")
+                    .tags("</p>");
             }
             let own = self.policies.iter().enumerate();
             for (at, (_, policy)) in own.filter(|(_, (of, _))| *of == index) {
                 let reference = &policy.reference;
-                page.target("h4", Place::Policy(at)).name(&reference.id).tags("</h4><p>");
-                page.text("in ").code(format_args!("{}:{}", reference.file, reference.line));
+                page.target("h4", Place::Policy(at))
+                    .name(&reference.id)
+                    .tags("</h4><p>");
+                page.text("in ")
+                    .code(format_args!("{}:{}", reference.file, reference.line));
                 page.tags("</p><pre>").name(&policy.text).tags("</pre>");
             }
         }
@@ -109,7 +128,10 @@ pub(super) fn identities(page: &mut Markup, report: &Report, estates: &Estates) 
         let Ok(issuance) = item.record.expect_body::<Issuance>() else {
             continue;
         };
-        told.tags("<h3>").code(&issuance.spiffe_id).text(", SVID ").code(&issuance.serial);
+        told.tags("<h3>")
+            .code(&issuance.spiffe_id)
+            .text(", SVID ")
+            .code(&issuance.serial);
         told.tags("</h3><dl>");
         row(&mut told, "Recorded", |cell| {
             cell.link(Place::Record(0, item.index), place(item));
@@ -133,20 +155,32 @@ pub(super) fn identities(page: &mut Markup, report: &Report, estates: &Estates) 
             cell.code(&issuance.node).text(", by the verdict of ");
             let index = issuance.verdict.0;
             cell.link(Place::Record(0, index), format_args!("server:{index}"));
-            cell.text(format_args!(", evidence of {}", time(issuance.evidence_time)));
+            cell.text(format_args!(
+                ", evidence of {}",
+                time(issuance.evidence_time)
+            ));
         });
         row(&mut told, "Code", |cell| {
             if issuance.facts.is_empty() {
-                cell.text("no fact that the estate makes visible; the record commits to all of them");
+                cell.text(
+                    "no fact that the estate makes visible; the record commits to all of them",
+                );
             }
             for (name, value) in &issuance.facts {
-                cell.tags("<div>").code(name).text(" = ").code(shown(value)).tags("</div>");
+                cell.tags("<div>")
+                    .code(name)
+                    .text(" = ")
+                    .code(shown(value))
+                    .tags("</div>");
             }
         });
         told.tags("</dl>");
     }
     if !told.is_empty() {
-        page.tags("\n<h2>").text("Identities, and the code that got them").tags("</h2>").append(&told);
+        page.tags("\n<h2>")
+            .text("Identities, and the code that got them")
+            .tags("</h2>")
+            .append(&told);
     }
 }
 
@@ -167,13 +201,17 @@ pub(super) fn machines(page: &mut Markup, report: &Report) {
             for evidence in &body.evidence {
                 let held = report.blobs.contains_key(&evidence.sha256.to_string());
                 cell.tags("<div>").name(&evidence.kind);
-                cell.text(format_args!(", {} bytes, ", evidence.length.0)).code(evidence.sha256);
-                cell.text(if held { "" } else { ", not in the pack" }).tags("</div>");
+                cell.text(format_args!(", {} bytes, ", evidence.length.0))
+                    .code(evidence.sha256);
+                cell.text(if held { "" } else { ", not in the pack" })
+                    .tags("</div>");
             }
         });
         for finding in &body.findings {
             row(&mut told, "Finding", |cell| {
-                cell.tags("<span class=\"bad\">").code(&finding.code).tags("</span>");
+                cell.tags("<span class=\"bad\">")
+                    .code(&finding.code)
+                    .tags("</span>");
                 cell.text(" ").name(&finding.message);
             });
         }
@@ -181,13 +219,18 @@ pub(super) fn machines(page: &mut Markup, report: &Report) {
         told.tags("</dl>");
     }
     if !told.is_empty() {
-        page.tags("\n<h2>").text("Machines").tags("</h2>").append(&told);
+        page.tags("\n<h2>")
+            .text("Machines")
+            .tags("</h2>")
+            .append(&told);
     }
 }
 
 /// The whole set where the pack has it, else what the estate makes visible.
 fn facts_of(cell: &mut Markup, report: &Report, verdict: &Verdict) {
-    let blob = verdict.facts_blob.and_then(|blob| report.blobs.get(&blob.sha256.to_string()));
+    let blob = verdict
+        .facts_blob
+        .and_then(|blob| report.blobs.get(&blob.sha256.to_string()));
     let whole = blob.and_then(|blob| serde_json::from_slice::<FactSet>(blob).ok());
     let mut fact = |name: &str, value: &str, source: &str| {
         cell.tags("<div>").code(name).text(" = ").code(value);
@@ -195,7 +238,11 @@ fn facts_of(cell: &mut Markup, report: &Report, verdict: &Verdict) {
     };
     if let Some(whole) = whole {
         for item in whole.iter() {
-            fact(&item.name, &item.value.to_string(), &item.source.to_string());
+            fact(
+                &item.name,
+                &item.value.to_string(),
+                &item.source.to_string(),
+            );
         }
         return;
     }

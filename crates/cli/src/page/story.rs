@@ -26,7 +26,9 @@ pub(super) fn tell(page: &mut Markup, report: &Report, estates: &Estates) {
     page.tags("\n<h2>").text("What happened").tags("</h2>");
     let mut answers: Vec<&PackRecord> = report.records.iter().filter(|item| item.answers).collect();
     if answers.is_empty() {
-        page.tags("<p>").text("No record of these ledgers answers the question.").tags("</p>");
+        page.tags("<p>")
+            .text("No record of these ledgers answers the question.")
+            .tags("</p>");
         return;
     }
     // Clocks of different ledgers differ: within one the order is that of the ledger.
@@ -38,9 +40,13 @@ pub(super) fn tell(page: &mut Markup, report: &Report, estates: &Estates) {
     page.tags("</tr></thead><tbody>\n");
     let outcomes = outcomes(report);
     for item in answers.iter().take(MOST) {
-        page.tags("<tr><td class=\"when\">").text(time(item.record.stamp().wall)).tags("</td><td>");
+        page.tags("<tr><td class=\"when\">")
+            .text(time(item.record.stamp().wall))
+            .tags("</td><td>");
         page.link(Place::Record(item.checkpoint, item.index), place(item));
-        page.tags("</td><td>").code(item.record.actor()).tags("</td><td>");
+        page.tags("</td><td>")
+            .code(item.record.actor())
+            .tags("</td><td>");
         let told = Told {
             report,
             estates,
@@ -52,7 +58,9 @@ pub(super) fn tell(page: &mut Markup, report: &Report, estates: &Estates) {
     }
     page.tags("</tbody></table>");
     if let Some(left @ 1..) = answers.len().checked_sub(MOST) {
-        page.tags("<p>").text(format_args!("And {left} more.")).tags("</p>");
+        page.tags("<p>")
+            .text(format_args!("And {left} more."))
+            .tags("</p>");
     }
 }
 
@@ -79,9 +87,14 @@ impl Told<'_> {
     fn record(&self, page: &mut Markup) {
         let record = &self.item.record;
         let told = match record.kind() {
-            RecordType::SessionStart => with(record, |body: &SessionStart| self.session(page, body)),
+            RecordType::SessionStart => {
+                with(record, |body: &SessionStart| self.session(page, body))
+            }
             RecordType::SessionEnd => with(record, |body: &SessionEnd| {
-                page.text("ended session ").code(&body.session).text(": ").name(&body.reason);
+                page.text("ended session ")
+                    .code(&body.session)
+                    .text(": ")
+                    .name(&body.reason);
                 page.text(format_args!(", after {} operations", body.operations.0));
             }),
             RecordType::Intent => with(record, |body: &ledger::body::Intent| {
@@ -93,7 +106,8 @@ impl Told<'_> {
             }),
             RecordType::Decision => with(record, |body: &Decision| self.decision(page, body)),
             RecordType::Outcome => with(record, |body: &Outcome| {
-                page.text(format_args!("what became of {}: ", body.intent.0)).name(&body.result);
+                page.text(format_args!("what became of {}: ", body.intent.0))
+                    .name(&body.result);
                 rows(page, body);
             }),
             RecordType::Issuance => with(record, |body: &Issuance| self.issuance(page, body)),
@@ -105,7 +119,10 @@ impl Told<'_> {
             }),
             RecordType::Verdict => with(record, |body: &Verdict| verdict(page, body)),
             RecordType::NodeState => with(record, |body: &NodeState| {
-                page.text("machine ").code(&body.node).text(": ").name(&body.state);
+                page.text("machine ")
+                    .code(&body.node)
+                    .text(": ")
+                    .name(&body.state);
                 if let Some(verdict) = body.verdict {
                     page.text(", by ");
                     self.server(page, verdict.0);
@@ -113,11 +130,17 @@ impl Told<'_> {
             }),
             RecordType::Lock => with(record, |body: &Lock| {
                 bad(page, "locked out ");
-                page.text("machine ").code(&body.node).text(": ").code(&body.finding.code);
+                page.text("machine ")
+                    .code(&body.node)
+                    .text(": ")
+                    .code(&body.finding.code);
                 page.text(" ").name(&body.finding.message);
             }),
             RecordType::Readmit => with(record, |body: &Readmit| {
-                page.text("readmitted machine ").code(&body.node).text(": ").name(&body.reason);
+                page.text("readmitted machine ")
+                    .code(&body.node)
+                    .text(": ")
+                    .name(&body.reason);
             }),
             RecordType::Revocation => with(record, |body: &Revocation| {
                 bad(page, "revoked ");
@@ -126,41 +149,68 @@ impl Told<'_> {
                     TargetKind::Serial => "SVID ",
                     TargetKind::Machine => "machine ",
                 });
-                page.code(&body.target.value).text(", by ").code(&body.by).text(": ").name(&body.reason);
+                page.code(&body.target.value)
+                    .text(", by ")
+                    .code(&body.by)
+                    .text(": ")
+                    .name(&body.reason);
             }),
-            RecordType::EstateVersion => with(record, |body: &EstateVersion| self.version(page, body)),
+            RecordType::EstateVersion => {
+                with(record, |body: &EstateVersion| self.version(page, body))
+            }
             RecordType::Proof => with(record, |body: &Proof| self.proof(page, body)),
             RecordType::InvariantApproval => with(record, |body: &InvariantApproval| {
-                page.text(format_args!("{} changes of invariants, signed by ", body.changes));
+                page.text(format_args!(
+                    "{} changes of invariants, signed by ",
+                    body.changes
+                ));
                 page.names(body.signatures.iter().map(|signature| &signature.author));
             }),
             RecordType::Admin => with(record, |body: &Admin| {
                 if !body.allow {
                     bad(page, "was NOT allowed: ");
                 }
-                page.code(&body.principal).text(" ").code(&body.action).text(" of ");
+                page.code(&body.principal)
+                    .text(" ")
+                    .code(&body.action)
+                    .text(" of ");
                 page.code(&body.resource).text(": ").name(&body.detail);
             }),
             RecordType::Delegation => with(record, |body: &Delegation| {
-                page.text("delegation ").code(&body.jti).text(" along ").names(&body.chain);
+                page.text("delegation ")
+                    .code(&body.jti)
+                    .text(" along ")
+                    .names(&body.chain);
             }),
             RecordType::Gap => with(record, |body: &Gap| {
                 bad(page, "records may be missing ");
-                page.text(format_args!("from {} to {}: ", time(body.from), time(body.to)));
+                page.text(format_args!(
+                    "from {} to {}: ",
+                    time(body.from),
+                    time(body.to)
+                ));
                 page.name(&body.cause).text(" ").name(&body.detail);
             }),
             _ => None,
         };
         if told.is_none() {
-            page.code(record.kind().as_str()).text(" ").code(record.body());
+            page.code(record.kind().as_str())
+                .text(" ")
+                .code(record.body());
         }
     }
 
     fn session(&self, page: &mut Markup, body: &SessionStart) {
-        page.code(&body.spiffe_id).text(" reached ").code(&body.resource);
-        page.text(" as the role ").code(&body.role).text(", with SVID ").code(&body.serial);
+        page.code(&body.spiffe_id)
+            .text(" reached ")
+            .code(&body.resource);
+        page.text(" as the role ")
+            .code(&body.role)
+            .text(", with SVID ")
+            .code(&body.serial);
         if !body.on_behalf_of.is_empty() {
-            page.text(", on behalf of ").names(body.on_behalf_of.iter().map(|on| &on.spiffe_id));
+            page.text(", on behalf of ")
+                .names(body.on_behalf_of.iter().map(|on| &on.spiffe_id));
         }
         if let Some(issuance) = body.issuance {
             page.text(", issued at ");
@@ -200,7 +250,10 @@ impl Told<'_> {
     }
 
     fn issuance(&self, page: &mut Markup, body: &Issuance) {
-        page.text("issued SVID ").code(&body.serial).text(" to ").code(&body.spiffe_id);
+        page.text("issued SVID ")
+            .code(&body.serial)
+            .text(" to ")
+            .code(&body.spiffe_id);
         page.text(" on machine ").code(&body.node).text(", by ");
         self.policies(page, &body.policies);
         page.text(", on the verdict of ");
@@ -211,7 +264,10 @@ impl Told<'_> {
     }
 
     fn version(&self, page: &mut Markup, body: &EstateVersion) {
-        page.text("put estate ").code(body.version).text(" in force, by ").code(&body.author);
+        page.text("put estate ")
+            .code(body.version)
+            .text(" in force, by ")
+            .code(&body.author);
         page.text(": ").name(&body.message);
         if let Some(proof) = body.proof_index {
             page.text("; proved at ");
@@ -220,13 +276,19 @@ impl Told<'_> {
     }
 
     fn proof(&self, page: &mut Markup, body: &Proof) {
-        page.text("invariants of estate ").code(body.version).text(": ").name(&body.outcome);
+        page.text("invariants of estate ")
+            .code(body.version)
+            .text(": ")
+            .name(&body.outcome);
         for invariant in &body.invariants {
             page.text("; ").name(&invariant.id).text(" ");
             let good = invariant.today == "holds";
             match good {
                 true => page.name(&invariant.today),
-                false => page.tags("<span class=\"bad\">").name(&invariant.today).tags("</span>"),
+                false => page
+                    .tags("<span class=\"bad\">")
+                    .name(&invariant.today)
+                    .tags("</span>"),
             };
             page.text(" today, for any data ").name(&invariant.any_data);
         }
@@ -273,7 +335,8 @@ pub(super) fn verdict(page: &mut Markup, body: &Verdict) {
         page.text(" (").name(ar4si).text(")");
     }
     if !body.findings.is_empty() {
-        page.text(": ").names(body.findings.iter().map(|finding| &finding.code));
+        page.text(": ")
+            .names(body.findings.iter().map(|finding| &finding.code));
     }
 }
 
@@ -284,7 +347,9 @@ fn with<T: Body>(record: &Record, tell: impl FnOnce(&T)) -> Option<()> {
 }
 
 fn bad<'p>(page: &'p mut Markup, text: &str) -> &'p mut Markup {
-    page.tags("<strong class=\"bad\">").text(text).tags("</strong>")
+    page.tags("<strong class=\"bad\">")
+        .text(text)
+        .tags("</strong>")
 }
 
 fn rows(page: &mut Markup, outcome: &Outcome) {

@@ -248,7 +248,9 @@ impl Verified<'_> {
     fn gateways(&self, newest: &Newest, shown: &mut Shown) -> Result<(), Failure> {
         for (number, under) in (0..).zip(self.checkpoints) {
             let origin = || under.origin.to_string();
-            let needed = self.question.needs_entries(under.origin.as_str(), number == 0);
+            let needed = self
+                .question
+                .needs_entries(under.origin.as_str(), number == 0);
             if !needed || self.entries.contains(&number) {
                 continue;
             }

@@ -26,7 +26,10 @@ pub struct Answers {
 enum Wanted {
     Nothing,
     Within(RangeInclusive<u64>),
-    During { from: u64, to: u64 },
+    During {
+        from: u64,
+        to: u64,
+    },
     Serial(String),
     Access {
         identity: String,

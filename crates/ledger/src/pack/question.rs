@@ -238,11 +238,17 @@ impl fmt::Display for Question {
             }
             Self::Period { ledger, from, to } => {
                 let of = ledger.as_deref().map_or("every ledger", ledger_name);
-                write!(f, "records of {of} from {from} until before {to} (Unix milliseconds)")
+                write!(
+                    f,
+                    "records of {of} from {from} until before {to} (Unix milliseconds)"
+                )
             }
             Self::Estate { version } => write!(f, "the change to estate {version}"),
             Self::Verdict { index } => {
-                write!(f, "verdict {index} of the server's ledger, and what rests on it")
+                write!(
+                    f,
+                    "verdict {index} of the server's ledger, and what rests on it"
+                )
             }
         }
     }

@@ -4,8 +4,8 @@
 use crate::completeness::{joined, refused, sections, shown, with, without, without_exactly};
 use crate::judges::verify;
 use crate::packs::{
-    API, DOMAIN, ESTATE, GATEWAY, HELPER, IDLE, NEWER, World, accesses, bare, begin, intent, outcome,
-    start, tiles, world,
+    API, DOMAIN, ESTATE, GATEWAY, HELPER, IDLE, NEWER, World, accesses, bare, begin, intent,
+    outcome, start, tiles, world,
 };
 use crate::support::{SERVER, STAMP};
 use crate::tampered::{BODIES, answer, bent, body_of, sample, variants};
@@ -186,22 +186,26 @@ fn wide() -> World {
     let newer = HexDigest::of(NEWER).to_string();
     let node = "spiffe://example.org/node/m1";
     let server = [
-        verdict(node),                                                      // 9
+        verdict(node), // 9
         node_state("m1", Some(9)),
         issuance(API, "a2", "m1", 9),
-        assume_refused(API, Some(9)),                                       // 12
+        assume_refused(API, Some(9)), // 12
         proof(NEWER),
         admin("estate", &format!("version {newer}: more")),
-        estate_version(NEWER, Some(ESTATE), 13),                            // 15
-        revocation(TargetKind::Serial, "a2", &format!("estate {newer} does not grant it")),
+        estate_version(NEWER, Some(ESTATE), 13), // 15
+        revocation(
+            TargetKind::Serial,
+            "a2",
+            &format!("estate {newer} does not grant it"),
+        ),
         admin("estate:15", "1 SVIDs revoked"),
-        delegation(&[HELPER, API]),                                         // 18
+        delegation(&[HELPER, API]), // 18
         revocation(TargetKind::Identity, HELPER, "left"),
         revocation(TargetKind::Machine, "m1", "stolen"),
-        lock("m1"),                                           // 21
+        lock("m1"), // 21
         readmit("m2"),
         admin(&format!("identity:{API}"), "restored"),
-        verdict("spiffe://example.org/node/m2"),                            // 24
+        verdict("spiffe://example.org/node/m2"), // 24
         issuance(HELPER, "b3", "m2", 24),
     ];
     for record in server {
@@ -209,14 +213,14 @@ fn wide() -> World {
         world.append(0, record);
     }
     let gateway = [
-        start(API, "s7", 4).record(),                                       // 8
+        start(API, "s7", 4).record(), // 8
         intent("s7", "cards").record(),
         start(HELPER, "s8", 5).record(),
         intent("s8", "cards").record(),
-        outcome(9).record(),                                                // 12
+        outcome(9).record(), // 12
         outcome(11).record(),
         gap(),
-        started(),                                                          // 15
+        started(), // 15
         gap(),
     ];
     for record in gateway {
@@ -261,14 +265,21 @@ fn change(version: &[u8]) -> Question {
 
 /// Each question with the places of its answers, by number of checkpoint. `None`: of every ledger.
 fn cases() -> Vec<(Question, Vec<(u64, u64)>)> {
-    let at = |number: u64, places: &[u64]| places.iter().map(|at| (number, *at)).collect::<Vec<_>>();
+    let at =
+        |number: u64, places: &[u64]| places.iter().map(|at| (number, *at)).collect::<Vec<_>>();
     vec![
         (session("db1", "s0"), at(1, &[0, 1, 2, 6, 7])),
         // Cut short: the gap and the start say so. What was after the start is another's.
         (session(GATEWAY, "s7"), at(1, &[8, 9, 12, 14, 15])),
         (session("db1", "nobody"), Vec::new()),
-        (lifetime("payments/api"), at(0, &[4, 9, 10, 11, 12, 16, 18, 20, 21, 23])),
-        (lifetime(HELPER), at(0, &[5, 9, 10, 18, 19, 20, 21, 22, 24, 25])),
+        (
+            lifetime("payments/api"),
+            at(0, &[4, 9, 10, 11, 12, 16, 18, 20, 21, 23]),
+        ),
+        (
+            lifetime(HELPER),
+            at(0, &[5, 9, 10, 18, 19, 20, 21, 22, 24, 25]),
+        ),
         (lifetime("nobody/here"), Vec::new()),
         (change(NEWER), at(0, &[2, 13, 14, 15, 16, 17])),
         (change(ESTATE), at(0, &[1, 2])),
@@ -343,17 +354,37 @@ fn a_ledger_that_is_asked_about_cannot_be_left_out_or_ended_early() {
     let everywhere = whole(&period(None, 0, 99_000));
     let failure = refused(
         &world,
-        &without(&everywhere, &["checkpoint/2", "tiles/2/", "record/2/", "record/0/8"]),
+        &without(
+            &everywhere,
+            &["checkpoint/2", "tiles/2/", "record/2/", "record/0/8"],
+        ),
     );
     // The anchor of db2 answers as well, so that its record is missed first.
     assert_eq!(failure.code, "PACK-RECORD-MISSING");
     let quiet = whole(&period(None, 90_000, 99_000));
-    let failure = refused(&world, &without(&quiet, &["checkpoint/2", "tiles/2/", "record/0/8"]));
-    assert_eq!((failure.code, failure.record), ("PACK-LEDGER-MISSING", Some(8)));
+    let failure = refused(
+        &world,
+        &without(&quiet, &["checkpoint/2", "tiles/2/", "record/0/8"]),
+    );
+    assert_eq!(
+        (failure.code, failure.record),
+        ("PACK-LEDGER-MISSING", Some(8))
+    );
     assert!(failure.message.contains(IDLE), "{failure}");
-    for question in [session("db1", "s7"), range("db1", 0, 3), period(Some("db1"), 0, 1)] {
-        let pack = without(&whole(&question), &["checkpoint/1", "tiles/1/", "record/1/"]);
-        assert_eq!(refused(&world, &pack).section, "question.json", "{question}");
+    for question in [
+        session("db1", "s7"),
+        range("db1", 0, 3),
+        period(Some("db1"), 0, 1),
+    ] {
+        let pack = without(
+            &whole(&question),
+            &["checkpoint/1", "tiles/1/", "record/1/"],
+        );
+        assert_eq!(
+            refused(&world, &pack).section,
+            "question.json",
+            "{question}"
+        );
     }
     // An older checkpoint of the gateway, which is anchored too, ends before the session does.
     let mut early = wide();
@@ -363,7 +394,10 @@ fn a_ledger_that_is_asked_about_cannot_be_left_out_or_ended_early() {
     }
     for (question, known) in [(session("db1", "s0"), true), (session("db1", "s7"), false)] {
         let report = shown(&world, &early.pack(&question, true).build());
-        let early = report.doubts.iter().any(|doubt| matches!(doubt, Doubt::Early { .. }));
+        let early = report
+            .doubts
+            .iter()
+            .any(|doubt| matches!(doubt, Doubt::Early { .. }));
         assert!(early && report.doubts.len() == 1, "{:?}", report.doubts);
         assert_eq!(report.records.iter().any(|item| item.answers), known);
     }
@@ -374,11 +408,20 @@ fn whoever_asks_for_a_verdict_is_shown_no_other_record() {
     let world = wide();
     for (index, code) in [(4, "PACK-RECORD-MISSING"), (99, "PACK-RECORD-MISSING")] {
         for tiles in [true, false] {
-            let failure = refused(&world, &world.pack(&Question::Verdict { index }, tiles).build());
+            let failure = refused(
+                &world,
+                &world.pack(&Question::Verdict { index }, tiles).build(),
+            );
             assert_eq!((failure.code, failure.record), (code, Some(index)));
         }
     }
-    let pack = world.pack(&Question::Record { ledger: String::new(), index: 4 }, true);
+    let pack = world.pack(
+        &Question::Record {
+            ledger: String::new(),
+            index: 4,
+        },
+        true,
+    );
     let asked = Question::Verdict { index: 4 }.to_json();
     let failure = refused(&world, &with(&pack, "question.json", asked.as_bytes()));
     assert!(failure.message.contains("is none"), "{failure}");
@@ -425,7 +468,11 @@ fn a_question_has_one_spelling_and_bounds() {
 #[test]
 fn both_judges_say_the_same_of_every_bent_answer() {
     let world = wide();
-    let picked = [session("db1", "s7"), change(NEWER), period(None, 17_000, 19_000)];
+    let picked = [
+        session("db1", "s7"),
+        change(NEWER),
+        period(None, 17_000, 19_000),
+    ];
     for question in picked {
         let sections = sections(&world.pack(&question, false).build());
         for bent in bent(&sections) {
@@ -441,11 +488,12 @@ fn both_judges_say_the_same_of_every_bent_answer() {
             sections[0].1 = other.to_json().into_bytes();
             let verdict = verify(&joined(&sections), &world.trust);
             let same = question == other;
-            let silent = |report: &ledger::pack::Report| {
-                !report.records.iter().any(|item| item.answers)
-            };
+            let silent =
+                |report: &ledger::pack::Report| !report.records.iter().any(|item| item.answers);
             assert!(
-                verdict.as_ref().map_or(!same, |report| same || silent(report)),
+                verdict
+                    .as_ref()
+                    .map_or(!same, |report| same || silent(report)),
                 "{question} / {other}: {:?}",
                 verdict.err()
             );
@@ -458,11 +506,23 @@ fn both_judges_say_the_same_of_every_bent_answer() {
 fn both_judges_read_the_same_of_each_form_of_what_answers() {
     let version = HexDigest([0xab; 32]);
     for (kind, body) in BODIES {
-        let of_gateway = matches!(*kind, "gap" | "stop" | "session-start" | "session-end" | "outcome" | "intent");
+        let of_gateway = matches!(
+            *kind,
+            "gap" | "stop" | "session-start" | "session-end" | "outcome" | "intent"
+        );
         let of_server = matches!(
             *kind,
-            "verdict" | "attested" | "issuance" | "assume-refused" | "node-state" | "lock" | "revocation"
-                | "admin" | "delegation" | "estate-version" | "proof"
+            "verdict"
+                | "attested"
+                | "issuance"
+                | "assume-refused"
+                | "node-state"
+                | "lock"
+                | "revocation"
+                | "admin"
+                | "delegation"
+                | "estate-version"
+                | "proof"
         );
         if !of_gateway && !of_server {
             continue;
@@ -477,7 +537,11 @@ fn both_judges_read_the_same_of_each_form_of_what_answers() {
             for record in [start(API, "s0", 1).record(), intent("s0", "cards").record()] {
                 world.append(1, record.actor(API, "x509"));
             }
-            let ledger = if of_gateway { &mut world.gateway } else { &mut world.server };
+            let ledger = if of_gateway {
+                &mut world.gateway
+            } else {
+                &mut world.server
+            };
             ledger.append_bytes(changed.into_bytes());
             world.append(1, outcome(1).record());
             world.append(0, revocation(TargetKind::Serial, "a1", "r"));
@@ -517,17 +581,26 @@ fn random_world(steps: &[(u8, bool, u8)]) -> World {
     world.append(0, verdict("m1"));
     let mut versions = 0_u8;
     for (step, other, more) in steps.iter().copied() {
-        world.now.wall = world.now.wall.saturating_add_signed(i64::from(more) * 8 - 500);
+        world.now.wall = world
+            .now
+            .wall
+            .saturating_add_signed(i64::from(more) * 8 - 500);
         let id = [API, HELPER][usize::from(other)];
         let machine = format!("m{}", more % 3);
         let known = u64::from(more) % world.server.records.len() as u64;
         let name = format!("s{}", more % 4);
         match step {
-            0 => world.append(0, issuance(id, &format!("x{}", more % 5), &machine, 1 + known % 3)),
+            0 => world.append(
+                0,
+                issuance(id, &format!("x{}", more % 5), &machine, 1 + known % 3),
+            ),
             1 => world.append(0, verdict(&machine)),
             2 => world.append(0, node_state(&machine, (more % 4 > 0).then_some(known))),
             3 => world.append(0, assume_refused(id, (more % 2 > 0).then_some(known))),
-            4 => world.append(0, revocation(TargetKind::Serial, &format!("x{}", more % 5), "r")),
+            4 => world.append(
+                0,
+                revocation(TargetKind::Serial, &format!("x{}", more % 5), "r"),
+            ),
             5 => world.append(0, revocation(TargetKind::Machine, &machine, "r")),
             6 => world.append(0, revocation(TargetKind::Identity, id, "r")),
             7 => {
@@ -616,11 +689,22 @@ proptest! {
 #[test]
 fn a_period_goes_by_the_records_times() {
     let mut world = wide();
-    world.now = Stamp { wall: STAMP.wall + 2_500, ..STAMP };
+    world.now = Stamp {
+        wall: STAMP.wall + 2_500,
+        ..STAMP
+    };
     world.append(1, intent("s7", "late").record().actor(API, "x509"));
     world.anchor(1);
-    let report = shown(&world, &world.pack(&period(Some("db1"), 2_000, 3_000), true).build());
-    let at: Vec<u64> = report.records.iter().filter(|item| item.answers).map(|item| item.index).collect();
+    let report = shown(
+        &world,
+        &world.pack(&period(Some("db1"), 2_000, 3_000), true).build(),
+    );
+    let at: Vec<u64> = report
+        .records
+        .iter()
+        .filter(|item| item.answers)
+        .map(|item| item.index)
+        .collect();
     assert_eq!(at, [17]);
     let mut answers = Answers::new(&accesses(API), DOMAIN, GATEWAY, false);
     assert!(!answers.see(0, &Record::parse(&world.gateway.records[3]).unwrap()));

@@ -93,9 +93,7 @@ fn collect(core: &Core, question: Question) -> Result<Vec<u8>, Refusal> {
             resource,
             newest,
         } => accesses(core, &identity, resource.as_deref(), newest),
-        Question::Session { .. } | Question::Period { .. } => {
-            asked::of_gateways(core, question)
-        }
+        Question::Session { .. } | Question::Period { .. } => asked::of_gateways(core, question),
         Question::Lifetime { .. } | Question::Estate { .. } | Question::Verdict { .. } => {
             asked::of_server(core, question)
         }

@@ -48,7 +48,12 @@ async fn an_identity_from_its_first_issuance_to_its_revocation_is_shown_whole() 
     let identity = API.to_owned();
     assert_eq!(report.question, Question::Lifetime { identity });
     // The verdict that it was issued on is there, as what the issuance rests on.
-    assert!(report.records.iter().any(|item| item.record.kind().as_str() == "verdict"));
+    assert!(
+        report
+            .records
+            .iter()
+            .any(|item| item.record.kind().as_str() == "verdict")
+    );
     let nobody = json!({"kind": "lifetime", "identity": "payments/apo"});
     let nobody = refused(&fixture, nobody).await;
     assert_eq!(nobody.code, "PACK-IDENTITY-UNKNOWN");
@@ -60,7 +65,10 @@ async fn an_identity_from_its_first_issuance_to_its_revocation_is_shown_whole() 
     let report = whole(&fixture, json!({"kind": "verdict", "index": index})).await;
     let told = answers(&report);
     assert_eq!(told.first(), Some(&"verdict"), "{told:?}");
-    assert!(told.contains(&"issuance") && told.contains(&"node-state"), "{told:?}");
+    assert!(
+        told.contains(&"issuance") && told.contains(&"node-state"),
+        "{told:?}"
+    );
     let other = json!({"kind": "verdict", "index": issuances[0].0});
     assert_eq!(refused(&fixture, other).await.code, "PACK-VERDICT-UNKNOWN");
     let beyond = json!({"kind": "verdict", "index": 99_999});
@@ -78,7 +86,13 @@ async fn a_change_of_the_estate_is_shown_with_the_version_before_and_who_made_it
     let report = whole(&fixture, change.clone()).await;
     assert_eq!(
         answers(&report),
-        ["estate-version", "admin", "proof", "estate-version", "admin"]
+        [
+            "estate-version",
+            "admin",
+            "proof",
+            "estate-version",
+            "admin"
+        ]
     );
     let last = report.records.iter().rfind(|item| item.answers).unwrap();
     assert!(last.record.body().contains(&format!("estate:{index}")));
@@ -97,7 +111,11 @@ async fn a_session_and_what_stands_in_a_range_or_a_time_are_shown_whole() {
     recording.session("spiffe://example.org/reporting/nightly", 1);
     recording.anchor().await;
     let origin = format!("{DOMAIN}/gateway/pg");
-    let report = whole(&fixture, json!({"kind": "session", "ledger": "pg", "session": "s0"})).await;
+    let report = whole(
+        &fixture,
+        json!({"kind": "session", "ledger": "pg", "session": "s0"}),
+    )
+    .await;
     assert_eq!(
         answers(&report),
         ["session-start", "intent", "outcome", "intent", "outcome"]
@@ -108,27 +126,60 @@ async fn a_session_and_what_stands_in_a_range_or_a_time_are_shown_whole() {
     let report = whole(&fixture, range).await;
     assert_eq!(answers(&report), ["intent", "outcome", "intent"]);
     assert!(report.whole.is_empty());
-    let own = whole(&fixture, json!({"kind": "range", "ledger": "server", "from": 0, "to": 0})).await;
+    let own = whole(
+        &fixture,
+        json!({"kind": "range", "ledger": "server", "from": 0, "to": 0}),
+    )
+    .await;
     assert_eq!(answers(&own), ["begin"]);
     let ever = json!({"kind": "period", "ledger": "pg", "from": 1, "to": u64::MAX});
     let report = whole(&fixture, ever).await;
     assert_eq!(answers(&report).len(), 8);
     assert_eq!(report.checkpoints.len(), 2);
-    let everywhere = whole(&fixture, json!({"kind": "period", "from": 1, "to": u64::MAX})).await;
+    let everywhere = whole(
+        &fixture,
+        json!({"kind": "period", "from": 1, "to": u64::MAX}),
+    )
+    .await;
     assert!(answers(&everywhere).contains(&"begin"));
     assert_eq!(everywhere.extents[1].answers, 8);
     let quiet = whole(&fixture, json!({"kind": "period", "from": 1, "to": 2})).await;
     assert!(answers(&quiet).is_empty());
     for (code, question) in [
-        ("PACK-SESSION", json!({"kind": "session", "ledger": "pg", "session": "s1"})),
-        ("PACK-SESSION", json!({"kind": "session", "ledger": "server", "session": "s0"})),
-        ("LEDGER-UNKNOWN", json!({"kind": "session", "ledger": "pg9", "session": "s0"})),
-        ("LEDGER-UNKNOWN", json!({"kind": "period", "ledger": "pg9", "from": 1, "to": 2})),
-        ("PACK-RECORD", json!({"kind": "range", "ledger": "pg", "from": 1, "to": 8})),
-        ("PACK-QUESTION", json!({"kind": "range", "ledger": "pg", "from": 3, "to": 1})),
-        ("PACK-QUESTION", json!({"kind": "period", "from": 3, "to": 3})),
+        (
+            "PACK-SESSION",
+            json!({"kind": "session", "ledger": "pg", "session": "s1"}),
+        ),
+        (
+            "PACK-SESSION",
+            json!({"kind": "session", "ledger": "server", "session": "s0"}),
+        ),
+        (
+            "LEDGER-UNKNOWN",
+            json!({"kind": "session", "ledger": "pg9", "session": "s0"}),
+        ),
+        (
+            "LEDGER-UNKNOWN",
+            json!({"kind": "period", "ledger": "pg9", "from": 1, "to": 2}),
+        ),
+        (
+            "PACK-RECORD",
+            json!({"kind": "range", "ledger": "pg", "from": 1, "to": 8}),
+        ),
+        (
+            "PACK-QUESTION",
+            json!({"kind": "range", "ledger": "pg", "from": 3, "to": 1}),
+        ),
+        (
+            "PACK-QUESTION",
+            json!({"kind": "period", "from": 3, "to": 3}),
+        ),
     ] {
-        assert_eq!(refused(&fixture, question.clone()).await.code, code, "{question}");
+        assert_eq!(
+            refused(&fixture, question.clone()).await.code,
+            code,
+            "{question}"
+        );
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::ledger_support::{Memory, SERVER, STAMP, issuance};
 use estate::EstateFiles;
 use ledger::body::{
-    self, ActionOn, Begin, BlobRef, Body as _, Coverage, Decision, EstateVersion, FactValue, Intent,
-    Issuance, Outcome, SessionStart, Verdict, VerdictOutcome,
+    self, ActionOn, Begin, BlobRef, Body as _, Coverage, Decision, EstateVersion, FactValue,
+    Intent, Issuance, Outcome, SessionStart, Verdict, VerdictOutcome,
 };
 use ledger::pack::{PackBuilder, Question, grounds};
 use ledger::{Base64, Decimal, EstateRef, HexDigest, Record, RecordBuilder};
@@ -15,7 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 const API: &str = "spiffe://example.org/payments/api";
-const POLICY: &str = "@id(\"payments reads cards\")\npermit (principal, action, resource)\nwhen { 1 < 2 };";
+const POLICY: &str =
+    "@id(\"payments reads cards\")\npermit (principal, action, resource)\nwhen { 1 < 2 };";
 
 /// One ledger, of which a pack has the records from the first to the last.
 struct Site {
@@ -87,11 +88,19 @@ impl Site {
     fn verify(&self, pack: &[u8]) -> (Output, PathBuf) {
         let file = |name: &str| self.folder.path().join(name);
         std::fs::write(file("a.pack"), pack).expect("written");
-        let trust = json!({"trust_domain": "example.org", "ledger_key": self.server.key().to_string()});
+        let trust =
+            json!({"trust_domain": "example.org", "ledger_key": self.server.key().to_string()});
         std::fs::write(file("trust.json"), trust.to_string()).expect("written");
         let page = file("page.html");
         let output = Command::new(env!("CARGO_BIN_EXE_trilith"))
-            .args(["verify", "a.pack", "--trust", "trust.json", "--html", "page.html"])
+            .args([
+                "verify",
+                "a.pack",
+                "--trust",
+                "trust.json",
+                "--html",
+                "page.html",
+            ])
             .env_clear()
             .current_dir(self.folder.path())
             .stdin(Stdio::null())
@@ -118,7 +127,10 @@ fn judged(page: &Path) -> Option<(String, Vec<String>)> {
     let told: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let bad = told["bad"].as_array().expect("a list").iter();
     let bad = bad.map(|text| text.as_str().expect("text").to_owned());
-    Some((told["text"].as_str().expect("text").to_owned(), bad.collect()))
+    Some((
+        told["text"].as_str().expect("text").to_owned(),
+        bad.collect(),
+    ))
 }
 
 fn verdict(node: &str) -> Verdict {
@@ -256,7 +268,10 @@ fn the_page_of_a_pack_that_does_not_verify_names_the_first_failure_and_shows_not
     for expected in ["This pack does NOT verify", "PACK-DIGEST", "blob/"] {
         assert!(bad[0].contains(expected), "{expected}: {bad:?}");
     }
-    assert!(!text.contains("payments/api") && !text.contains("Verified"), "{text}");
+    assert!(
+        !text.contains("payments/api") && !text.contains("Verified"),
+        "{text}"
+    );
 }
 
 #[test]

@@ -144,10 +144,13 @@ fn is_verdict((reader, size): (&Reader, u64), index: u64) -> Result<(), Refusal>
         return Ok(());
     }
     Err(Refusal::Unknown(
-        Finding::new("PACK-VERDICT-UNKNOWN", "the server's ledger has no such verdict")
-            .expected("the index of a verdict")
-            .observed(format!("server:{index}: {found}"))
-            .next("verdicts: trilith ledger search --ledger server --type verdict"),
+        Finding::new(
+            "PACK-VERDICT-UNKNOWN",
+            "the server's ledger has no such verdict",
+        )
+        .expected("the index of a verdict")
+        .observed(format!("server:{index}: {found}"))
+        .next("verdicts: trilith ledger search --ledger server --type verdict"),
     ))
 }
 
