@@ -67,7 +67,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
 }
 
 fn question(asked: PackQuestion) -> Result<Question, Failure> {
-    let named = [
+    let named: [Option<Result<Question, Failure>>; 8] = [
         asked.record.map(|record| {
             let (ledger, index) = reference(&record)?;
             let ledger = ledger.to_owned();
