@@ -6,6 +6,7 @@ use ledger::body::{
     ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
     Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
+use ledger::merkle::{Node, NodeReader as _};
 use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
@@ -301,14 +302,26 @@ pub(crate) fn accesses(identity: &str) -> Question {
 
 pub(crate) fn tiles(number: u64, ledger: &Memory, pack: &mut PackBuilder) {
     let size = ledger.records.len() as u64;
-    let leaves: Vec<u8> = (0..size)
-        .flat_map(|index| ledger::merkle::leaf_hash(&ledger.records[index as usize]))
-        .collect();
-    let path = TilePath::at(Kind::Hashes(0), 0, size).unwrap();
-    pack.tile(number, path, leaves);
-    let bundle = encode_bundle(ledger.records.iter().map(Vec::as_slice)).unwrap();
-    let path = TilePath::at(Kind::Entries, 0, size).unwrap();
-    pack.tile(number, path, bundle);
+    for level in 0..2 {
+        for path in TilePath::all(Kind::Hashes(level), size) {
+            let first = path.index * 256;
+            let nodes = (first..first + u64::from(path.width())).map(|index| Node {
+                level: 8 * level,
+                index,
+            });
+            let hashes = nodes.flat_map(|node| {
+                let Ok(hash) = ledger.node(node);
+                hash
+            });
+            pack.tile(number, path, hashes.collect());
+        }
+    }
+    for path in TilePath::all(Kind::Entries, size) {
+        let first = path.first_record() as usize;
+        let records = ledger.records.iter().skip(first);
+        let records = records.take(usize::from(path.width())).map(Vec::as_slice);
+        pack.tile(number, path, encode_bundle(records).unwrap());
+    }
 }
 
 #[test]

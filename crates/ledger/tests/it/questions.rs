@@ -709,3 +709,46 @@ fn a_period_goes_by_the_records_times() {
     let mut answers = Answers::new(&accesses(API), DOMAIN, GATEWAY, false);
     assert!(!answers.see(0, &Record::parse(&world.gateway.records[3]).unwrap()));
 }
+
+/// Ledgers whose trees have tiles of hashes of tiles.
+#[test]
+fn both_judges_say_the_same_of_ledgers_of_many_tiles() {
+    for size in [256, 257, 511, 600] {
+        let mut world = world();
+        while world.gateway.records.len() < size {
+            let record = match world.gateway.records.len() % 100 {
+                0 => start(API, "s7", 4).record(),
+                1 => intent("s7", "cards").record(),
+                _ => gap(),
+            };
+            world.append(1, record);
+        }
+        world.anchor(1);
+        let pack = world.pack(&range("db1", 254, 256.min(size as u64 - 1)), false);
+        assert!(shown(&world, &pack.build()).is_complete());
+        let pack = world.pack(&session("db1", "s0"), true);
+        let report = shown(&world, &pack.build());
+        assert!(report.is_complete(), "{:?}", report.doubts);
+        let sections = sections(&pack.build());
+        let tiles = sections.iter().enumerate();
+        let tiles = tiles.filter(|(_, (name, _))| name.starts_with("tiles/1/"));
+        for (at, (name, content)) in tiles {
+            let mut packs = Vec::new();
+            let mut bend = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+                let mut sections = sections.clone();
+                change(&mut sections);
+                packs.push(joined(&sections));
+            };
+            bend(&|sections| drop(sections.remove(at)));
+            bend(&|sections| sections[at].1.truncate(content.len() - 32));
+            bend(&|sections| sections[at].1.extend([0; 32]));
+            for place in [0, content.len() / 2, content.len() - 1] {
+                bend(&|sections| sections[at].1[place] ^= 1);
+            }
+            for pack in packs {
+                let verdict = verify(&pack, &world.trust);
+                assert!(verdict.is_err(), "{name} of {size}");
+            }
+        }
+    }
+}
