@@ -358,3 +358,49 @@ fn what_turns_or_hides_text_is_written_out() {
     assert!(text.contains("a\\u{202e}b\\u{200b}c\\u{2066}d"), "{text}");
     assert!(!text.contains(['\u{202e}', '\u{200b}', '\u{2066}']));
 }
+
+/// What a browser made of the page after it was loaded and whatever could run had run.
+#[test]
+fn in_a_browser_nothing_of_a_hostile_page_runs() {
+    let Some(chromium) = testkit::tool("chromium") else {
+        testkit::skip("trilith.page-browser", "chromium is not installed");
+        return;
+    };
+    let mut site = Site::new();
+    for reason in [
+        "</pre></bdi><script>document.title = 'owned'</script>",
+        "<img src=x onerror=\"document.title = 'owned'\">",
+        "\" onfocus=\"document.title = 'owned'\" autofocus tabindex=\"1",
+        "<style>* { display: none }</style><iframe src=http://127.0.0.1:9></iframe>",
+    ] {
+        let reason = reason.to_owned();
+        site.append(body::Stop { reason }.record());
+    }
+    let (output, page) = site.verify(&site.pack());
+    assert_eq!(output.status.code(), Some(0));
+    let home = site.folder.path();
+    let output = Command::new(chromium)
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"])
+        .arg(format!(
+            "--user-data-dir={}",
+            home.join("browser").display()
+        ))
+        .arg(format!("file://{}", page.display()))
+        .env("HOME", home)
+        .stdin(Stdio::null())
+        .output()
+        .expect("it runs");
+    let dom = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        dom.contains("<title>Trilith pack: records 0 to 5 of the server's ledger</title>"),
+        "{dom}"
+    );
+    assert!(
+        dom.contains("&lt;script&gt;document.title = 'owned'&lt;/script&gt;"),
+        "{dom}"
+    );
+    for element in ["<script", "<img", "<iframe", "onfocus=\"document"] {
+        assert!(!dom.contains(element), "{element}: {dom}");
+    }
+    assert_eq!(dom.matches("<style").count(), 1);
+}
