@@ -40,13 +40,12 @@ pub(super) fn tell(page: &mut Markup, report: &Report, estates: &Estates) {
     page.tags("</tr></thead><tbody>\n");
     let outcomes = outcomes(report);
     for item in answers.iter().take(MOST) {
-        page.tags("<tr><td class=\"when\">")
-            .text(time(item.record.stamp().wall))
-            .tags("</td><td>");
+        page.tags("<tr><td class=\"when\">");
+        page.text(time(item.record.stamp().wall));
+        page.tags("</td><td class=\"where\">");
         page.link(Place::Record(item.checkpoint, item.index), place(item));
-        page.tags("</td><td>")
-            .code(item.record.actor())
-            .tags("</td><td>");
+        page.tags("</td><td class=\"who\">").code(item.record.actor());
+        page.tags("</td><td>");
         let told = Told {
             report,
             estates,
