@@ -258,7 +258,7 @@ fn ledgers(page: &mut Markup, report: &Report) {
     }
     page.tags("</tr></thead><tbody>");
     for (head, extent) in report.checkpoints.iter().zip(&report.extents) {
-        page.tags("<tr><td>")
+        page.tags("<tr><td class=\"who\">")
             .code(&head.origin)
             .tags("</td><td>")
             .text(head.size);

@@ -44,7 +44,8 @@ pub(super) fn tell(page: &mut Markup, report: &Report, estates: &Estates) {
         page.text(time(item.record.stamp().wall));
         page.tags("</td><td class=\"where\">");
         page.link(Place::Record(item.checkpoint, item.index), place(item));
-        page.tags("</td><td class=\"who\">").code(item.record.actor());
+        page.tags("</td><td class=\"who\">")
+            .code(item.record.actor());
         page.tags("</td><td>");
         let told = Told {
             report,
