@@ -33,7 +33,7 @@ pub(super) fn tell(page: &mut Markup, report: &Report, estates: &Estates) {
     }
     // Clocks of different ledgers differ: within one the order is that of the ledger.
     answers.sort_by_key(|item| (item.record.stamp().wall, item.checkpoint, item.index));
-    page.tags("<table><thead><tr>");
+    page.tags("<table class=\"story\"><thead><tr>");
     for head in ["When", "Where", "Who", "What"] {
         page.tags("<th scope=\"col\">").text(head).tags("</th>");
     }
