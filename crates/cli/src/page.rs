@@ -6,7 +6,7 @@ mod grounds;
 mod markup;
 mod story;
 
-use crate::commands::pack::{answers, time, up_to};
+use crate::commands::pack::{answers, asked, time, up_to};
 use crate::commands::proof;
 use crypto::hex;
 use ledger::pack::{Failure, Report, Trust};
@@ -33,7 +33,7 @@ impl Subject {
 
 /// The page of a pack that was verified under `trust`.
 pub(crate) fn verified(report: &Report, subject: &Subject, trust: &Trust) -> String {
-    let mut page = begin(&report.question.to_string());
+    let mut page = begin(&asked(&report.question));
     match report.doubts.split_first() {
         None => {
             page.tags("<div class=\"banner good\" role=\"status\"><p><strong>");
@@ -159,7 +159,7 @@ fn question(page: &mut Markup, report: &Report) {
     page.tags("\n<h2>")
         .text("The question")
         .tags("</h2><p>")
-        .name(&report.question)
+        .name(asked(&report.question))
         .tags("</p><p class=\"note\">");
     page.text(
         "As whoever asked put it; nothing vouches for the question, and the answers fit it: ",

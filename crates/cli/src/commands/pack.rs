@@ -341,7 +341,7 @@ fn tell(report: &Report, raw: bool) {
             }
         }
     }
-    output::line(format_args!("  asked: {}", report.question));
+    output::line(format_args!("  asked: {}", asked(&report.question)));
     output::line(format_args!(
         "  {} records answer; with what they rest on it is {} records under {} checkpoints, and {} blobs",
         answers(report),
@@ -385,6 +385,20 @@ fn tell(report: &Report, raw: bool) {
             output::value(entry.record.body())
         ));
     }
+}
+
+/// The question in words, with times as people read them.
+pub(crate) fn asked(question: &Question) -> String {
+    let Question::Period { ledger, from, to } = question else {
+        return question.to_string();
+    };
+    let of = match ledger.as_deref() {
+        None => "every ledger",
+        Some("") => "the server's ledger",
+        Some(ledger) => ledger,
+    };
+    let (from, to) = (time(*from), time(*to));
+    format!("records of {of} from {from} until before {to}")
 }
 
 /// Where the ledgers end that a complete pack answers for.
