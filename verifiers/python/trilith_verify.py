@@ -3,40 +3,39 @@
 
     python3 trilith_verify.py PACK --trust FILE [--json]
 
-It opens these two files, asks no network, and needs Python 3.11 and `cryptography`. Trust comes from FILE alone:
-the trust domain and the Ed25519 key of the server's ledger. The first thing that fails is named. In this order:
+It opens these two files, asks no network, and needs Python 3.11 and `cryptography`. Trust comes from FILE alone: the
+trust domain, the key of the server's ledger, and the policy of witnesses if there is one. In this order, as far as the
+first thing that fails, which is named by a code of docs/reference/findings.md:
  1. the container: header, table, order, digest and end of each section;
  2. the question, which has one spelling and which nothing vouches for;
- 3. the server's checkpoint: a C2SP signed note by the trusted key for its own origin, and beside that
-    line none but those of the witnesses whom the trust file's policy names, each verified;
- 4. the records of the server's ledger: RFC 6962 inclusion, one spelling of strict I-JSON, envelope, shape of the
-    body by its type; a `begin` record names the trusted domain and key;
+ 3. the server's checkpoint: a signed note by the trusted key, and no other line but those of the witnesses;
+ 4. its records: RFC 6962 inclusion, one spelling of strict I-JSON, envelope, form of the body by its type;
  5. the anchors among them: key, signed note, size and root of each gateway's ledger, and one key a ledger;
  6. each gateway's checkpoint, which an anchor states to the byte, and the records under it as in 4;
  7. tiles and entry bundles: all of a ledger or none, from each record up to the checkpoint's root;
  8. completeness: the answers are found again, among all entries where those are there. None is missing, and no
     record is there that neither answers nor is rested on;
  9. blobs: a record names each, by its digest.
-NOT checked, here or by `trilith verify`: whether a decision follows from its estate (no Cedar policy is evaluated
-again) or a verdict from its evidence (no quote, event log or certificate is judged again); whether others were
-shown another history where the policy's quorum is not reached, or a newer one (a pack has one checkpoint a ledger).
-A pack with certificates is refused.
-This file has the pack, trilith_ledger.py what ledgers are made of, trilith_witnesses.py who else saw them.
-
-Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 a file cannot be read, or the
-trust file is none; 2 usage; 3 the pack does not verify. The codes are those of docs/reference/findings.md.
+NOT checked: whether a decision follows from its estate or a verdict from its evidence, and whether there is a newer
+history or another one, which witnesses would see. A pack with certificates is refused.
+Beside this file lie c2sp.py, the standards that a pack is built on, and trilith_formats.py, how a pack and a record
+are read.
+Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file, or no trust file;
+2 usage; 3 the pack does not verify.
 """
-import argparse, collections, datetime, json, os, re, stat, sys, tomllib
+import argparse, datetime, json, re, sys, tomllib
+from collections import deque
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
-from trilith_ledger import (
-    ENTRIES, RECORD, SCALARS, TILES, U64, Failure, Key, Tile, check_inclusion, check_tiles,
-    compact, decimal, distinct, entry_at, fits, integer, is_origin, is_text, leaf_hash, open_checkpoint, parse_key,
-    parse_record, section_key, sha256, unbase64,
+from c2sp import (
+    ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check_inclusion, check_tiles, decimal, entries_of,
+    hashes_of, is_origin, judge, open_checkpoint, parse_key, parse_policy, sha256, unbase64,
 )
-from trilith_witnesses import ED25519, ED25519_NOTE, ML_DSA_44, judge, parse_policy
+from trilith_formats import (
+    RECORD, TILES, check_misbehaviour, compact, distinct, fits, integer, is_text, parse_record, read_pack, section_key,
+)
 
-MAX_PACK, MAX_TRUST, MAX_TABLE, MAX_LINE, MAX_QUESTION, MAX_PROOF = 1 << 30, 1 << 20, 64 << 20, 4096, 4096, 64
+MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 4096, 64, 10_000
 
 def read_trust(data):
     """The reader's own file, never the pack's: JSON as `trilith trust` prints it, or TOML with the same fields."""
@@ -46,58 +45,17 @@ def read_trust(data):
     try:
         text = data.decode()
         found = json.loads(text, object_pairs_hook=distinct) if text.lstrip()[:1] == "{" else tomllib.loads(text)
-    except (ValueError, RecursionError) as error:
+        roots, policy = found.pop("x509_authorities", []), found.pop("policy", None)
+        check(set(found) == {"trust_domain", "ledger_key"} and all(map(is_text, found.values())), "its fields")
+        check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
+        domain, key = found["trust_domain"], parse_key(found["ledger_key"])
+        policy = None if policy is None else parse_policy(policy)
+    except (ValueError, RecursionError, AttributeError) as error:
         check(False, error)
-    roots, known = found.pop("x509_authorities", []), {"trust_domain", "ledger_key"}
-    text = found.pop("policy", None)
-    check(set(found) == known and all(map(is_text, found.values())), "fields are missing, unknown or no text")
-    check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
-    domain, key = found["trust_domain"], parse_key(found["ledger_key"])
-    check(key, "its ledger_key is no <origin>+<id>+<base64 of an Ed25519 key>")
     check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
     check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
-    try:
-        policy = None if text is None else parse_policy(text)
-    except (ValueError, AttributeError) as error:
-        check(False, f"its policy: {error}")
-    own = (key.origin, ED25519_NOTE, key.raw)
-    check(policy is None or not policy.logs or own in policy.logs, "its policy is of other logs than its ledger key")
+    check(policy is None or not policy.logs or key in policy.logs, "its policy is of other logs than its ledger key")
     return domain, key, policy
-
-# The container.
-
-def line_at(data, at):
-    """The three words of the line that begins here, and where the next one begins; None and 0 if it has not three."""
-    end = data.find(b"\n", at, at + MAX_LINE)
-    try:
-        words = data[at : max(end, at)].decode().split(" ")
-    except UnicodeDecodeError:
-        words = []
-    return (words, end + 1) if len(words) == 3 and end >= 0 else ((None,) * 3, 0)
-
-def read_pack(pack):
-    """The sections by name, in order. Every byte is under a digest that was checked, or is one."""
-    (magic, length, digest), at = line_at(pack, 0)
-    length = decimal(length)
-    if magic != "trilith-pack/1" or length is None or length > MAX_TABLE or at + length > len(pack):
-        raise Failure("PACK-FORMAT", "the header", "it is no pack of version 1")
-    table, sections, last, start, at = pack[at : at + length], {}, (-1,), at + length, 0
-    if sha256(table).hex() != digest:
-        raise Failure("PACK-DIGEST", "the table of sections", "it does not have the digest of the header")
-    while at < len(table):
-        (size, digest, name), at = line_at(table, at)
-        key, size = section_key(name or ""), decimal(size)
-        if key is None or size is None or not SCALARS["h"](digest) or key <= last:
-            raise Failure("PACK-FORMAT", "the table of sections", "a line names no section, or not in order")
-        last, start, content = key, start + size, pack[start : start + size]
-        if start > len(pack):
-            raise Failure("PACK-FORMAT", name, "the pack ends before it does")
-        if sha256(content).hex() != digest:
-            raise Failure("PACK-DIGEST", name, "it does not have the digest of the table")
-        sections[name] = content
-    if start != len(pack):
-        raise Failure("PACK-FORMAT", "the last section", f"{len(pack) - start} bytes follow it")
-    return sections
 
 # What a pack answers, and which records do.
 
@@ -105,65 +63,150 @@ def read_question(text):
     try:
         value = json.loads(text.decode(), parse_float=integer, parse_constant=integer)
         printable = not any(re.search("[\x00-\x1f\x7f-\x9f]", str(item)) for item in value.values())
-        known = value["kind"] in ("access", "record", "issuance") and fits(value, value["kind"].title())
-        if len(text) <= MAX_QUESTION and compact(value).encode() == text and printable and known:
-            return value
+        first, last = value.get("from", 0), value.get("to", 1)
+        bounded = first < last if value["kind"] == "period" else 0 <= last - first < MAX_RANGE
+        if len(text) <= MAX_QUESTION and compact(value).encode() == text and printable and bounded:
+            if fits(value, "?" + value["kind"]):
+                return value
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError):
         pass
     raise Failure("PACK-QUESTION", "question.json", "it is missing, or no question in its one spelling")
 
 def is_about(question, origin, server):
     """True if the question is put to this ledger."""
-    if question["kind"] != "record":
-        return server == (question["kind"] == "issuance")
-    named = question["ledger"] == origin or not server and question["ledger"] == origin.rpartition("/")[2]
-    return server if question["ledger"] in ("", "server") else named
+    kind, name = question["kind"], question.get("ledger")
+    if kind in ("issuance", "lifetime", "estate", "verdict"):
+        return server
+    if name is None:
+        return kind == "period" or not server
+    if server or name in ("", "server"):
+        return server and kind != "session" and name in ("", "server", origin)
+    return name in (origin, origin.rpartition("/")[2])
+
+def is_followed(question):
+    """True if it is put to gateways' ledgers up to their newest anchors, which the server's entries name."""
+    return question["kind"] in ("access", "session", "period")
+
+def needs_entries(question, origin, server):
+    """True if it takes all entries of this ledger to see that no answer is missing."""
+    by_place = question["kind"] in ("record", "range")
+    return not by_place and (is_about(question, origin, server) or server and is_followed(question))
+
+def numbered(question):
+    """The places that are asked for by number."""
+    first = question.get("index", question.get("from"))
+    by_number = question["kind"] in ("record", "range", "verdict")
+    return range(first, question.get("to", first) + 1) if by_number else range(0)
 
 class Answers:
     """Finds the answers in one ledger, whose records it sees in order, with what each belongs to."""
     def __init__(self, question, domain, origin, server):
-        self.question = question if is_about(question, origin, server) else {"kind": "nothing"}
         identity = question.get("identity", "")
         self.identity = identity if identity.startswith("spiffe://") else f"spiffe://{domain}/{identity}"
-        self.found, self.total, self.sessions, self.intents = collections.deque(), 0, {}, {}
+        self.question, self.found, self.total = question, deque(), 0
+        self.look = getattr(self, "of_" + question["kind"]) if is_about(question, origin, server) else lambda *_: None
+        # Sessions of the identity, by name, and its intents; the newest place of each version of the estate.
+        self.sessions, self.intents, self.versions = {}, {}, {}
+        # Whether the session that is asked for is open; what has come to belong to the answer.
+        self.open, self.names = False, set()
 
     def see(self, index, record):
-        belongs = self.answers(index, record)
+        def text(*path):
+            value = record.body
+            for name in path:
+                value = value.get(name) if isinstance(value, dict) else None
+            return value if is_text(value) else None
+        belongs = self.look(index, record, text)
         if belongs is not None:
             self.total += 1
             self.found.append({index, *belongs} - {None})
             if len(self.found) > self.question.get("newest", U64):
                 self.found.popleft()
 
-    def answers(self, index, record):
-        """The session and intent that an answer belongs to; None if the record does not answer."""
-        kind, body, asked = record.kind, record.body, self.question
-        def text(*path):
-            value = body
-            for name in path:
-                value = value.get(name) if isinstance(value, dict) else None
-            return value if is_text(value) else None
-        if asked["kind"] == "record":
-            return [] if index == asked["index"] else None
-        if asked["kind"] == "issuance":
-            issued = kind == "issuance" and fits(body, kind, exact=False) and body["serial"] == asked["serial"]
-            return [] if issued else None
-        if asked["kind"] != "access" or kind not in ("session-start", "session-end", "intent", "decision", "outcome"):
-            return None
+    # Each of the following: what an answer belongs to; None if the record does not answer.
+
+    def of_record(self, index, record, text):
+        return [] if index in numbered(self.question) else None
+
+    of_range = of_record
+
+    def of_period(self, index, record, text):
+        return [] if self.question["from"] <= record.wall < self.question["to"] else None
+
+    def of_issuance(self, index, record, text):
+        issued = record.kind == "issuance" and fits(record.body, "issuance", exact=False)
+        return [] if issued and record.body["serial"] == self.question["serial"] else None
+
+    def of_access(self, index, record, text):
+        kind, resource = record.kind, self.question.get("resource")
         if kind == "outcome":
             seq = re.fullmatch("[+]?0*([0-9]{1,20})", text("intent") or "")
             return self.intents.get(int(seq[1])) if seq else None
+        if kind not in ("session-start", "session-end", "intent", "decision"):
+            return None
         start = self.sessions.get(text("session"))
         if kind == "session-start" and text("spiffe_id") == self.identity and text("session") is not None:
             self.sessions[text("session")] = index
         who = (record.actor, text("spiffe_id"), text("about", "spiffe_id"), text("target", "value"))
         if self.identity not in who and text("session") not in self.sessions:
             return None
-        if kind in ("intent", "decision") and "resource" in asked and not touches(body, asked["resource"]):
+        if kind in ("intent", "decision") and resource is not None and not touches(record.body, resource):
             return None
         if kind == "intent":
             self.intents[record.seq] = [start, index]
         return [start]
+
+    def of_session(self, index, record, text):
+        kind, own = record.kind, text("session") == self.question["session"]
+        if kind in ("gap", "stop", "start"):  # what the ledger says of itself while the session is open
+            answers, self.open = self.open, self.open and kind != "start"
+            return [] if answers else None
+        if kind == "outcome":
+            return [] if text("intent") in self.names else None
+        if kind in ("session-start", "session-end") and own:
+            self.open = kind == "session-start"
+        if kind == "intent" and own:
+            self.names.add(str(record.seq))
+        return [] if own and kind in ("session-start", "session-end", "intent", "decision") else None
+
+    def of_lifetime(self, index, record, text):
+        """`names` has its serials and machines, as a revocation names them."""
+        kind, own, node = record.kind, text("spiffe_id") == self.identity, text("node") or ""
+        target, chain = (text("target", "kind"), text("target", "value")), record.body.get("chain")
+        if kind == "issuance" and own:
+            self.names |= {("serial", text("serial")), ("machine", text("node"))}
+        answers = {
+            "issuance": own, "assume-refused": own, "admin": text("resource") == "identity:" + self.identity,
+            "revocation": None not in target and target in {("identity", self.identity), *self.names},
+            "delegation": isinstance(chain, list) and self.identity in chain,
+        }
+        on_machine = not self.names.isdisjoint({("machine", node), ("machine", node.rpartition("/")[2])})
+        answers |= dict.fromkeys(("verdict", "attested", "node-state", "lock", "readmit"), on_machine)
+        rests_on = earlier(record, index) if kind in ("assume-refused", "node-state") else None
+        return [rests_on] if answers.get(kind) else None
+
+    def of_estate(self, index, record, text):
+        """`names` has the places of this version, as acts name them."""
+        kind, version, asked = record.kind, text("version"), self.question["version"]
+        if kind == "estate-version":
+            before = self.versions.get(text("parent"))
+            self.versions |= {} if version is None else {version: index}
+            self.names |= {f"estate:{index}"} if version == asked else set()
+            return [before] if version == asked else None
+        about = text("resource") in self.names or (text("detail") or "").startswith("version " + asked)
+        answers = {"proof": version == asked, "invariant-approval": version == asked, "admin": about,
+                   "revocation": asked in (text("reason") or "")}
+        return [] if answers.get(kind) else None
+
+    def of_verdict(self, index, record, text):
+        rests_on = earlier(record, index) if record.kind in ("issuance", "assume-refused", "node-state") else None
+        at = index if record.kind == "verdict" else rests_on
+        return [rests_on] if at == self.question["index"] else None
+
+def earlier(record, index):
+    """The place of the verdict that a record names, if that is before it."""
+    place = decimal(record.body.get("verdict"))
+    return place if place is not None and place < index else None
 
 def touches(body, resource):
     """True if a record is about a resource, or may be: a list that was cut may have held it."""
@@ -194,6 +237,15 @@ def grounds(record):
 
 def verify(pack, domain, key, policy=None):
     """What a pack shows to whoever trusts `key` for `domain`, and `policy`: as `trilith verify --json` says it."""
+    try:
+        return read_and_check(pack, domain, key, policy)
+    except Failure as failure:  # a section that holds a record or a tile tells which record is concerned
+        kind, _, *place = section_key(failure.where) or (None, None)
+        if failure.record is None and kind in (RECORD, TILES):
+            failure.record = place[0] if kind == RECORD else Tile(*place).first_record()
+        raise
+
+def read_and_check(pack, domain, key, policy):
     sections = read_pack(pack)
     question = read_question(sections.get("question.json", b""))
     records, heads, anchored, keys, used = {}, [], {}, {}, []
@@ -223,11 +275,11 @@ def verify(pack, domain, key, policy=None):
         read_records(sections, number, heads[number], records)
     tiles = {number: {} for number in range(len(heads))}
     for name, content in sections.items():
-        kind, number, *rest = section_key(name) + (0,)
+        kind, number, *rest = section_key(name)
         if kind in (RECORD, TILES) and number >= len(heads):
             raise Failure("PACK-CHECKPOINT", name, "the pack has no such checkpoint")
         if kind == TILES:
-            tiles[number][Tile(*rest[:3])] = content
+            tiles[number][Tile(*rest)] = content
     entries = {}  # by ledger: its entry bundles, where they are there
     for number, under in enumerate(heads):
         bundles = {tile: data for tile, data in tiles[number].items() if tile.level == ENTRIES}
@@ -249,26 +301,30 @@ def verify(pack, domain, key, policy=None):
     for (number, index), record in records.items():
         if record.kind == "misbehaviour":
             check_misbehaviour(record.body, sections, f"record/{number}/{index}")
-    blobs = sum(name.startswith("blob/") for name in sections)
-    told = document(question, heads, records, shown, blobs)
+    (answers, extents, doubts), doubtful = shown, {origin for origin, _ in shown[2]}
+    told = [{"ledger": record.origin, "index": index, "type": record.kind, "actor": record.actor, "body": record.body,
+             "answers": (number, index) in answers} for (number, index), record in records.items()]
+    checkpoints = [{"origin": head.origin, "size": head.size, "complete": head.origin not in doubtful, **extent}
+                   for head, extent in zip(heads, extents)]
+    not_shown = [doubt for _, doubt in doubts]
     if not reached:  # It says nothing of what is in the ledger, and so stands beside what is told of each.
         few = f"the checkpoint of {key.origin} is cosigned by {len(cosigned)} of the trust file's witnesses, which is "
-        told["not_shown"].insert(0, few + "not its quorum, so that others may be shown another ledger")
-    kinds = {ED25519: "ed25519", ML_DSA_44: "ml-dsa-44"}
-    lines = [{"name": witness.name, "key_id": witness.id.hex(), "kind": kinds[witness.kind],
-              "time": time(1000 * at) if at else None} for witness, at in cosigned]
-    quorum = {"reached": reached, "cosignatures": lines} if policy else None
-    return told | {"complete": not told["not_shown"], "quorum": quorum}
+        not_shown.insert(0, few + "not its quorum, so that others may be shown another ledger")
+    lines = [{"name": witness.origin, "key_id": witness.id.hex(), "time": time(1000 * at or None),
+              "kind": "ed25519" if witness.kind == ED25519 else "ml-dsa-44"} for witness, at in cosigned]
+    return {"verified": True, "complete": not not_shown, "not_shown": not_shown, "question": compact(question),
+            "records": told, "checkpoints": checkpoints, "answers": sum(item["answers"] for item in told),
+            "blobs": sum(name.startswith("blob/") for name in sections),
+            "quorum": {"reached": reached, "cosignatures": lines} if policy else None}
 
 def read_records(sections, number, under, records):
     for name in [name for name in sections if name.startswith(f"record/{number}/")]:
         content, index = sections[name], section_key(name)[2]
-        entry = entry_at(content, 0)
-        proof = content[2 + len(entry or b"") :]
+        entry, end = next(entries_of(content), (None, 0))
+        proof = content[end:]
         if entry is None or len(proof) % 32 or len(proof) > 32 * MAX_PROOF:
             raise Failure("PACK-FORMAT", name, "it is not a record and a list of hashes")
-        proof = [proof[at : at + 32] for at in range(0, len(proof), 32)]
-        check_inclusion(leaf_hash(entry), index, under, proof, name)
+        check_inclusion(entry, index, under, hashes_of(proof), name)
         record = records[number, index] = parse_record(entry, name)
         if record.origin != under.origin:
             raise Failure("LEDGER-RECEIPT-ORIGIN", name, f"the record is of {record.origin}")
@@ -283,34 +339,13 @@ def check_begin(index, record, domain, key):
 def open_anchor(body, where, keys):
     """The checkpoint that an anchor states, as its note and opened. `keys` has the one key of each ledger."""
     origin, spki = body["origin"], unbase64(body["ledger_key"])
-    key = Key(origin, spki[-32:])
+    key = Key(origin, ED25519_NOTE, spki[-32:])
     if key.spki != spki or not is_origin(origin) or keys.setdefault(origin, key) != key:
         raise Failure("PACK-ANCHOR", where, "its key is none of a ledger, or another than an earlier anchor states")
     opened, _, _ = open_checkpoint(body["checkpoint"], key, where)
     if (opened.size, opened.root) != (int(body["size"]), unbase64(body["root"])):
         raise Failure("PACK-ANCHOR", where, "its size and root are not those of its checkpoint")
     return body["checkpoint"], opened
-
-def check_misbehaviour(body, sections, where):
-    """What a record says of two notes is what they show; where one of them is not in the pack, that is a doubt."""
-    notes = [sections.get(f"blob/{body[which]['note']['sha256']}") for which in ("first", "second")]
-    if None in notes:
-        return
-    spki, heads = unbase64(body["ledger_key"]), []
-    key = Key(body["origin"], spki[-32:])
-    try:
-        for which, note in zip(("first", "second"), notes):
-            heads.append(open_checkpoint(note.decode(), key, where)[0])
-            said = int(body[which]["size"]), unbase64(body[which]["root"])
-            heads += [] if said == heads[-1][1:] and key.spki == spki and is_origin(key.origin) else [None, None]
-    except (Failure, UnicodeDecodeError):
-        heads = []
-    kind = None
-    if len(heads) == 2 and heads[0] != heads[1]:
-        more = heads[1].size - heads[0].size
-        kind = "fork" if more == 0 else "rollback" if more < 0 else "unproven" if heads[0].size else None
-    if (kind, kind == "fork") != (body["kind"], body["proved"]):
-        raise Failure("PACK-MISBEHAVIOUR", where, "the two notes do not show what the record says")
 
 def check_complete(sections, question, trust, heads, records, used, entries):
     """Finds the answers again. What is missing or does not belong is refused; what may be missing is a doubt."""
@@ -323,7 +358,8 @@ def check_complete(sections, question, trust, heads, records, used, entries):
         if under.origin in origins or number and not is_about(question, under.origin, False):
             missing(f"checkpoint/{number}", "a second of its ledger, or not asked about", "PACK-CHECKPOINT")
         origins.append(under.origin)
-    if kind == "record" and not any(is_about(question, origin, at == 0) for at, origin in enumerate(origins)):
+    named = question.get("ledger") is not None or kind == "record"
+    if named and not any(is_about(question, origin, at == 0) for at, origin in enumerate(origins)):
         missing("question.json", "the pack does not have the ledger of the record that it is about")
     for number, under in enumerate(heads):
         origin, server = under.origin, number == 0
@@ -331,7 +367,9 @@ def check_complete(sections, question, trust, heads, records, used, entries):
         until = None if server else records[0, used[number - 1]].wall
         for index in sorted(held) if number not in entries else ():
             seen.see(index, records[number, index])
-        for index, entry in all_entries(entries.get(number, {})):
+        bundles = entries.get(number, {})
+        all_entries = [entry for bundle in sorted(bundles) for entry, _ in entries_of(bundles[bundle])]
+        for index, entry in enumerate(all_entries):
             try:
                 record = parse_record(entry)
             except Failure:
@@ -344,19 +382,24 @@ def check_complete(sections, question, trust, heads, records, used, entries):
                 if record.kind == "anchor" and fits(record.body, "anchor", exact=False):
                     newest[record.body["origin"]] = index, int(record.body["size"])
         expected = set().union(*seen.found)
-        if kind == "record" and is_about(question, origin, server):
-            expected.add(question["index"])
+        if is_about(question, origin, server):
+            expected.update(numbered(question))
         for index in sorted(expected - held):
             missing(f"record/{number}/{index}", "it answers the question and is not in the pack")
         for index in sorted(held - expected) if not server else ():
             stray(number, index)
+        if kind == "verdict" and server and records[0, question["index"]].kind != "verdict":
+            missing(f"record/0/{question['index']}", "the question is about a verdict, and this record is none")
         answers |= {(number, index) for index in expected}
-        extents.append([number in entries, len(expected), seen.total if number in entries else None, until])
+        extents.append({"entries": number in entries, "answers": len(expected), "until": time(until),
+                        "matching": seen.total if number in entries else None})
     for number, origin in enumerate(origins):
-        if number not in entries and (kind == "access" or kind == "issuance" and number == 0):
+        if number not in entries and needs_entries(question, origin, number == 0):
             left_out = "records" if number else "records and gateways"
             doubts.append((origin, f"the entries of {origin} are not in the pack, so that {left_out} may be left out"))
-    for origin, (anchor, size) in sorted(newest.items()) if kind == "access" else ():
+    for origin, (anchor, size) in sorted(newest.items()) if is_followed(question) else ():
+        if not is_about(question, origin, False):
+            continue
         if origin not in origins:
             missing(f"record/0/{anchor}", f"it anchors {origin}, which the pack does not have", "PACK-LEDGER-MISSING")
         held = heads[origins.index(origin)].size
@@ -385,52 +428,20 @@ def check_complete(sections, question, trust, heads, records, used, entries):
             stray(0, index)
     return answers, extents, doubts
 
-def all_entries(bundles):
-    for bundle in sorted(bundles):
-        at, index = 0, bundle.first_record()
-        while at < len(bundles[bundle]):
-            entry = entry_at(bundles[bundle], at)
-            yield index, entry
-            at, index = at + 2 + len(entry), index + 1
-
 # What is told.
 
-def document(question, heads, records, shown, blobs):
-    answers, extents, doubts = shown
-    told = [{"ledger": record.origin, "index": index, "type": record.kind, "actor": record.actor, "body": record.body,
-             "answers": (number, index) in answers} for (number, index), record in records.items()]
-    doubtful = {origin for origin, _ in doubts}
-    checkpoints = [{"origin": head.origin, "size": head.size, "complete": head.origin not in doubtful,
-                    "entries": entries, "answers": count, "matching": matching, "until": time(until)}
-                   for head, (entries, count, matching, until) in zip(heads, extents)]
-    return {"verified": True, "complete": not doubts, "not_shown": [doubt for _, doubt in doubts],
-            "question": compact(question), "asked": asked(question), "records": told, "checkpoints": checkpoints,
-            "answers": sum(item["answers"] for item in told), "blobs": blobs}
-
-def asked(question):
-    if question["kind"] == "issuance":
-        return f"the issuance of SVID {question['serial']}"
-    if question["kind"] == "record":
-        return f"record {question['index']} of {question['ledger'] or 'the server' + chr(39) + 's ledger'}"
-    resource, newest = question.get("resource"), question.get("newest")
-    text = f"what {question['identity']} did through gateways" + ("" if resource is None else f", to {resource}")
-    return text + ("" if newest is None else f"; of each ledger the newest {newest} records")
-
 def time(millis):
-    """RFC 3339, in UTC. The calendar repeats every 400 years, which have 146,097 days."""
+    """RFC 3339, in UTC; the number itself where no calendar reaches."""
     if millis is None:
         return None
-    days, millis = divmod(millis, 86_400_000)
-    day = datetime.date.fromordinal(datetime.date(1970, 1, 1).toordinal() + days % 146_097)
-    seconds, millis = divmod(millis, 1000)
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{millis:03}Z"
-    return f"{day.year + days // 146_097 * 400:04}-{day.month:02}-{day.day:02}T{clock}"
+    try:
+        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=millis)
+        return moment.isoformat(timespec="milliseconds") + "Z"
+    except OverflowError:
+        return str(millis)
 
 def read_file(path, limit, code):
     try:
-        kind = os.stat(path).st_mode
-        if not stat.S_ISREG(kind) and not stat.S_ISFIFO(kind):
-            raise Failure("CLI-FILE-KIND", path, "it is neither a file nor a pipe")
         with open(path, "rb") as file:
             data = file.read(limit + 1)
     except OSError as error:
@@ -458,7 +469,7 @@ def main():
         print(plain(f"trilith_verify: {failure.code}: {failure.where}{place}: {failure.message}"), file=sys.stderr)
         return status
     lines = ["verified" + (", and complete" if told["complete"] else "; NOT shown to be complete:")]
-    lines += [*told["not_shown"], f"asked: {told['asked']}"]
+    lines += [*told["not_shown"], f"asked: {told['question']}"]
     for head in told["checkpoints"]:
         complete = "complete" if head["complete"] else "NOT shown to be complete"
         until = "" if head["until"] is None else f", as of {head['until']}"

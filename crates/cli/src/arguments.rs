@@ -37,7 +37,9 @@ pub(crate) use resources::{
     McpArguments, OpenapiArguments, PostgresArguments, ProtocolArgument, ResourcesCommand,
     SyncArguments, SyncCommand,
 };
-pub(crate) use verify::{PackArguments, TrustArguments, VerifyArguments};
+pub(crate) use verify::{
+    PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
+};
 
 use clap::{Args, Parser, Subcommand};
 use std::path::{Path, PathBuf};
@@ -137,12 +139,12 @@ pub enum Command {
     Ledger(LedgerCommand),
     /// Make one file with the answer to a question and all that is needed to check it offline
     #[command(
-        after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack"
+        after_long_help = "Examples:\n  trilith pack --record pg-1:42 --output access.pack\n  trilith pack --accesses agents/helper --output agent.pack\n  trilith pack --lifetime payments/api --output api.pack --html api.html --trust trust.json\n  trilith pack --range 2h..1h --output hour.pack\n  trilith pack --verdict 17 --output verdict.pack"
     )]
     Pack(PackArguments),
     /// Check a pack or a .tlog-proof offline; trust comes from your file, never from what is checked
     #[command(
-        after_long_help = "Examples:\n  trilith verify access.pack --trust trust.json\n  trilith verify record.tlog-proof --record record.json --trust trust.json"
+        after_long_help = "Examples:\n  trilith verify access.pack --trust trust.json\n  trilith verify access.pack --trust trust.json --html access.html\n  trilith verify record.tlog-proof --record record.json --trust trust.json"
     )]
     Verify(VerifyArguments),
     /// Print the trust file that `verify` takes: keep it where you can find it later

@@ -12,6 +12,7 @@ mod demo;
 mod failure;
 mod files;
 mod output;
+mod page;
 #[cfg(test)]
 mod reference;
 mod runtime;

@@ -50,6 +50,7 @@ mod invariant;
 mod lint;
 mod model;
 mod policy;
+mod policy_text;
 mod problem;
 mod refusal;
 mod regardless;
@@ -103,6 +104,7 @@ pub use model::{
     SnpBy, SnpImage, SnpPolicy, SnpReference, TableInfo, TdxImage, TdxReference, TeeReference,
     TeeRoot, TeeTerms, TpmRoot,
 };
+pub use policy_text::{PolicyText, policy_texts};
 pub use problem::Problem;
 pub use regardless::Regardless;
 pub use resolve::{CLASSIFICATIONS, is_reserved};

@@ -29,6 +29,7 @@
 mod build;
 mod complete;
 mod container;
+mod folds;
 mod matching;
 mod question;
 mod trust;

@@ -1,8 +1,11 @@
 //! Packs: made by the server, checked by anybody. `verify` opens two files and nothing else.
 
-use crate::arguments::{Global, PackArguments, TrustArguments, VerifyArguments};
+use crate::arguments::{
+    Global, PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
+};
 use crate::commands::ledger::reference;
 use crate::commands::proof;
+use crate::page::{self, Subject};
 use crate::{Failure, account, admin, files, output};
 use facts::{Finding, Timestamp};
 use ledger::Policy;
@@ -19,20 +22,11 @@ const MAX_TRUST: u64 = 1 << 20;
 const MOST_DOUBTS: usize = 9;
 
 pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<(), Failure> {
-    let asked = arguments.question;
-    let question = match (asked.record, asked.accesses, asked.issuance) {
-        (Some(record), _, _) => {
-            let (ledger, index) = reference(&record)?;
-            let ledger = ledger.to_owned();
-            Question::Record { ledger, index }
-        }
-        (_, Some(identity), _) => Question::Access {
-            identity,
-            resource: None,
-            newest: None,
-        },
-        (_, _, Some(serial)) => Question::Issuance { serial },
-        (None, None, None) => return Err(Failure::usage("a pack answers a question: name one")),
+    let question = question(arguments.question)?;
+    // A file that cannot be read is told before anything is asked.
+    let page = match (&arguments.html, &arguments.trust) {
+        (Some(page), Some(trust)) => Some((page.as_path(), trust_file(trust)?)),
+        _ => None,
     };
     let mut stream = admin::connect(global)
         .await?
@@ -51,10 +45,15 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
         bytes.extend_from_slice(&chunk.data);
     }
     files::write(&arguments.output, &bytes)?;
+    if let Some((page, trust)) = &page {
+        let verdict = ledger::pack::verify(&bytes, trust);
+        write_page(page, &bytes, trust, &verdict)?;
+        verdict.map_err(|failure| refused(&failure, global))?;
+    }
     if global.json {
         output::json(&json!({
             "pack": arguments.output, "bytes": bytes.len(),
-            "sha256": crypto::hex::encode(&crypto::sha256(&bytes)),
+            "sha256": crypto::hex::encode(&crypto::sha256(&bytes)), "html": arguments.html,
         }));
     } else {
         output::line(format_args!(
@@ -65,6 +64,70 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
         ));
     }
     Ok(())
+}
+
+fn question(asked: PackQuestion) -> Result<Question, Failure> {
+    let named: [Option<Result<Question, Failure>>; 8] = [
+        asked.record.map(|record| {
+            let (ledger, index) = reference(&record)?;
+            let ledger = ledger.to_owned();
+            Ok(Question::Record { ledger, index })
+        }),
+        asked.accesses.map(|identity| {
+            Ok(Question::Access {
+                identity,
+                resource: None,
+                newest: None,
+            })
+        }),
+        asked
+            .issuance
+            .map(|serial| Ok(Question::Issuance { serial })),
+        asked.of_session.map(|of_session| {
+            let (ledger, session) = of_session.rsplit_once(':').ok_or_else(|| {
+                Failure::usage(format!(
+                    "`{of_session}` is not LEDGER:SESSION, as in `pg-1:5f1d3a0c9be24477`"
+                ))
+            })?;
+            let (ledger, session) = (ledger.to_owned(), session.to_owned());
+            Ok(Question::Session { ledger, session })
+        }),
+        asked
+            .lifetime
+            .map(|identity| Ok(Question::Lifetime { identity })),
+        asked.range.map(|range| {
+            Ok(match range {
+                RecordRange::Places { ledger, from, to } => Question::Range { ledger, from, to },
+                RecordRange::Times { ledger, from, to } => Question::Period { ledger, from, to },
+            })
+        }),
+        asked.estate.map(|version| {
+            let version = version.parse().map_err(|_| {
+                Failure::usage(format!(
+                    "`{version}` is no version of an estate: give all 64 digits of it"
+                ))
+            })?;
+            Ok(Question::Estate { version })
+        }),
+        asked.verdict.map(|index| Ok(Question::Verdict { index })),
+    ];
+    let named = named.into_iter().flatten().next();
+    named.unwrap_or_else(|| Err(Failure::usage("a pack answers a question: name one")))
+}
+
+/// What a pack showed, as a page.
+fn write_page(
+    page: &Path,
+    pack: &[u8],
+    trust: &Trust,
+    verdict: &Result<Report, ledger::pack::Failure>,
+) -> Result<(), Failure> {
+    let subject = Subject::of(pack);
+    let text = match verdict {
+        Ok(report) => page::verified(report, &subject, trust),
+        Err(failure) => page::refused(failure, &subject, trust),
+    };
+    files::write(page, text.as_bytes())
 }
 
 /// The server's own account of what to trust. Worth as much as the way on which it is fetched.
@@ -206,6 +269,11 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             .next("ask for the pack again, with a narrower question")
     })?;
     if proof::is_one(&pack) {
+        if arguments.html.is_some() {
+            return Err(Failure::usage(
+                "--html goes with a pack: a .tlog-proof is one record",
+            ));
+        }
         return proof::verify(&pack, &trust, arguments.record.as_deref(), global);
     }
     if arguments.record.is_some() {
@@ -213,8 +281,11 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             "--record goes with a .tlog-proof: a pack has its records",
         ));
     }
-    let report =
-        ledger::pack::verify(&pack, &trust).map_err(|failure| refused(&failure, global))?;
+    let verdict = ledger::pack::verify(&pack, &trust);
+    if let Some(page) = &arguments.html {
+        write_page(page, &pack, &trust, &verdict)?;
+    }
+    let report = verdict.map_err(|failure| refused(&failure, global))?;
     if global.json {
         output::json(&document(&report));
     } else {
@@ -289,7 +360,7 @@ fn tell(report: &Report, raw: bool) {
             }
         }
     }
-    output::line(format_args!("  asked: {}", report.question));
+    output::line(format_args!("  asked: {}", asked(&report.question)));
     output::line(format_args!(
         "  {} records answer; with what they rest on it is {} records under {} checkpoints, and {} blobs",
         answers(report),
@@ -335,10 +406,26 @@ fn tell(report: &Report, raw: bool) {
     }
 }
 
+/// The question in words, with times as people read them.
+pub(crate) fn asked(question: &Question) -> String {
+    let Question::Period { ledger, from, to } = question else {
+        return question.to_string();
+    };
+    let of = match ledger.as_deref() {
+        None => "every ledger",
+        Some("") => "the server's ledger",
+        Some(ledger) => ledger,
+    };
+    let (from, to) = (time(*from), time(*to));
+    format!("records of {of} from {from} until before {to}")
+}
+
 /// Where the ledgers end that a complete pack answers for.
-fn up_to(report: &Report) -> String {
-    if matches!(report.question, Question::Record { .. }) {
-        return ": it holds the record that was asked for".to_owned();
+pub(crate) fn up_to(report: &Report) -> String {
+    match report.question {
+        Question::Record { .. } => return ": it holds the record that was asked for".to_owned(),
+        Question::Range { .. } => return ": it holds the records that were asked for".to_owned(),
+        _ => {}
     }
     let ends: Vec<String> = report
         .checkpoints
@@ -351,7 +438,7 @@ fn up_to(report: &Report) -> String {
     format!(" up to {}", ends.join(" and "))
 }
 
-fn answers(report: &Report) -> usize {
+pub(crate) fn answers(report: &Report) -> usize {
     report.records.iter().filter(|entry| entry.answers).count()
 }
 

@@ -5,7 +5,7 @@ use super::container::Section;
 use super::verify::{Anchors, Failure, PackRecord, Sections};
 use super::{Answers, Question, Trust, grounds};
 use crate::body::{Anchor, Begin};
-use crate::{Checkpoint, HexDigest, Record};
+use crate::{Checkpoint, HexDigest, Record, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -144,12 +144,12 @@ impl Verified<'_> {
         if ledgers.any(|(number, under)| self.is_about(number, under)) {
             return Ok(());
         }
-        match self.question {
-            Question::Record { .. } => {
-                let message = "the pack does not have the ledger of the record that it is about";
+        match self.question.is_named() {
+            true => {
+                let message = "the pack does not have the ledger that it is about";
                 Err(Failure::at(&Section::Question, MISSING, message))
             }
-            _ => Ok(()),
+            false => Ok(()),
         }
     }
 
@@ -194,10 +194,9 @@ impl Verified<'_> {
                 answers.see(item.index, &item.record);
             }
         }
-        let asked_for = match self.question {
-            Question::Record { index, .. } if self.is_about(number, under) => Some(*index),
-            _ => None,
-        };
+        let about = self.is_about(number, under);
+        let asked_for = self.question.places().filter(|_| about);
+        let asked_for = asked_for.into_iter().flatten();
         let expected: BTreeSet<u64> = answers.indices().into_iter().chain(asked_for).collect();
         let held: BTreeSet<u64> = self.held(number).map(|item| item.index).collect();
         if let Some(index) = expected.difference(&held).next().copied() {
@@ -208,6 +207,9 @@ impl Verified<'_> {
         if !server && let Some(index) = held.difference(&expected).next().copied() {
             return Err(stray(number, index));
         }
+        if let Question::Verdict { index } = self.question {
+            self.is_verdict(number, *index)?;
+        }
         let places = expected.iter().map(|index| (number, *index));
         shown.answers.extend(places);
         Ok(Extent {
@@ -217,6 +219,18 @@ impl Verified<'_> {
             matching: entries.then(|| answers.total()),
             until,
         })
+    }
+
+    /// Whoever asks for a verdict is not shown another record in its place.
+    fn is_verdict(&self, number: u64, index: u64) -> Result<(), Failure> {
+        let mut held = self.held(number);
+        match held.find(|item| (number, item.index) == (0, index)) {
+            Some(item) if item.record.kind() != RecordType::Verdict => {
+                let message = "the question is about a verdict, and this record is none";
+                Err(Failure::at(&record(number, index), MISSING, message))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What the server's entries say of the ledger itself and of gateways'.
@@ -234,11 +248,9 @@ impl Verified<'_> {
     fn gateways(&self, newest: &Newest, shown: &mut Shown) -> Result<(), Failure> {
         for (number, under) in (0..).zip(self.checkpoints) {
             let origin = || under.origin.to_string();
-            let needed = match self.question {
-                Question::Record { .. } => false,
-                Question::Issuance { .. } => number == 0,
-                Question::Access { .. } => true,
-            };
+            let needed = self
+                .question
+                .needs_entries(under.origin.as_str(), number == 0);
             if !needed || self.entries.contains(&number) {
                 continue;
             }
@@ -247,11 +259,14 @@ impl Verified<'_> {
                 _ => Doubt::NoEntries { origin: origin() },
             });
         }
-        if !matches!(self.question, Question::Access { .. }) {
+        if !self.question.is_followed() {
             return Ok(());
         }
         let own = self.checkpoints.first().map(|under| under.origin.as_str());
         for (origin, (anchor, size)) in newest {
+            if !self.question.is_about(origin, false) {
+                continue;
+            }
             let under = self.checkpoints.iter();
             let under = under.skip(1).find(|under| under.origin.as_str() == origin);
             match under {

@@ -2,6 +2,8 @@
 //! one run this, so that the two cannot come to differ.
 
 use super::Question;
+use super::folds::{self, Change, Lifetime, OneSession};
+use super::question::spiffe_id;
 use crate::body::{
     Decision, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof, SessionStart,
     Verdict,
@@ -9,6 +11,7 @@ use crate::body::{
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::ops::RangeInclusive;
 
 /// The answers to a question in one ledger: a fold over its records, in order.
 pub struct Answers {
@@ -23,12 +26,20 @@ pub struct Answers {
 
 enum Wanted {
     Nothing,
-    At(u64),
+    Within(RangeInclusive<u64>),
+    During {
+        from: u64,
+        to: u64,
+    },
     Serial(String),
     Access {
         identity: String,
         resource: Option<String>,
     },
+    Session(OneSession),
+    Lifetime(Lifetime),
+    Estate(Change),
+    Verdict(u64),
 }
 
 struct Found {
@@ -44,7 +55,18 @@ impl Answers {
         let mut most = usize::MAX;
         let wanted = match question {
             _ if !question.is_about(origin, server) => Wanted::Nothing,
-            Question::Record { index, .. } => Wanted::At(*index),
+            Question::Record { index, .. } => Wanted::Within(*index..=*index),
+            Question::Range { from, to, .. } => Wanted::Within(*from..=*to),
+            Question::Period { from, to, .. } => Wanted::During {
+                from: *from,
+                to: *to,
+            },
+            Question::Session { session, .. } => Wanted::Session(OneSession::new(session)),
+            Question::Lifetime { identity } => {
+                Wanted::Lifetime(Lifetime::new(spiffe_id(identity, trust_domain)))
+            }
+            Question::Estate { version } => Wanted::Estate(Change::new(*version)),
+            Question::Verdict { index } => Wanted::Verdict(*index),
             Question::Issuance { serial } => Wanted::Serial(serial.clone()),
             Question::Access {
                 identity,
@@ -53,10 +75,7 @@ impl Answers {
             } => {
                 let newest = newest.map(|newest| usize::try_from(newest).unwrap_or(usize::MAX));
                 most = newest.unwrap_or(usize::MAX);
-                let identity = match identity.starts_with("spiffe://") {
-                    true => identity.clone(),
-                    false => format!("spiffe://{trust_domain}/{identity}"),
-                };
+                let identity = spiffe_id(identity, trust_domain);
                 let resource = resource.clone();
                 Wanted::Access { identity, resource }
             }
@@ -73,9 +92,17 @@ impl Answers {
 
     /// Looks at the next record, which stands at `index`. True if it answers.
     pub fn see(&mut self, index: u64, record: &Record) -> bool {
-        let rests_on = match &self.wanted {
+        let rests_on = match &mut self.wanted {
             Wanted::Nothing => None,
-            Wanted::At(at) => (*at == index).then_some([None; 2]),
+            Wanted::Within(places) => places.contains(&index).then_some([None; 2]),
+            Wanted::During { from, to } => {
+                let wall = record.stamp().wall;
+                (*from..*to).contains(&wall).then_some([None; 2])
+            }
+            Wanted::Session(session) => session.see(record),
+            Wanted::Lifetime(lifetime) => lifetime.see(index, record),
+            Wanted::Estate(change) => change.see(index, record),
+            Wanted::Verdict(at) => folds::of_verdict(*at, index, record),
             Wanted::Serial(serial) => record
                 .expect_body::<Issuance>()
                 .is_ok_and(|issuance| issuance.serial == *serial)

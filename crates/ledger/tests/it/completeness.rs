@@ -52,18 +52,18 @@ pub(crate) fn without(pack: &PackBuilder, prefixes: &[&str]) -> Vec<u8> {
 }
 
 /// The pack with the content of one section replaced.
-fn with(pack: &PackBuilder, name: &str, content: &[u8]) -> Vec<u8> {
+pub(crate) fn with(pack: &PackBuilder, name: &str, content: &[u8]) -> Vec<u8> {
     let mut sections = sections(&pack.build());
     let mut of_it = sections.iter_mut().filter(|(held, _)| held == name);
     of_it.next().unwrap().1 = content.to_vec();
     joined(&sections)
 }
 
-fn refused(world: &World, pack: &[u8]) -> Failure {
+pub(crate) fn refused(world: &World, pack: &[u8]) -> Failure {
     verify(pack, &world.trust).expect_err("a cut went unnoticed")
 }
 
-fn shown(world: &World, pack: &[u8]) -> Report {
+pub(crate) fn shown(world: &World, pack: &[u8]) -> Report {
     verify(pack, &world.trust).unwrap()
 }
 
@@ -138,7 +138,7 @@ fn what_the_answers_rest_on_cannot_be_cut_even_where_there_are_no_tiles() {
     }
 }
 
-fn without_exactly(pack: &PackBuilder, name: &str) -> Vec<u8> {
+pub(crate) fn without_exactly(pack: &PackBuilder, name: &str) -> Vec<u8> {
     let mut sections = sections(&pack.build());
     sections.retain(|(held, _)| held != name);
     joined(&sections)

@@ -60,7 +60,7 @@ fn report(report: &Report) -> Value {
     let doubts: Vec<String> = report.doubts.iter().map(ToString::to_string).collect();
     json!({
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
-        "question": report.question.to_json(), "asked": report.question.to_string(),
+        "question": report.question.to_json(),
         "answers": report.records.iter().filter(|item| item.answers).count(),
         "records": records, "checkpoints": checkpoints, "blobs": report.blobs.len(), "quorum": quorum,
     })

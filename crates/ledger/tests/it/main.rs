@@ -23,6 +23,7 @@ mod notes;
 mod packs;
 mod peers;
 mod policies;
+mod questions;
 mod records;
 mod support;
 mod tampered;

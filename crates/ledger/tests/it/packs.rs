@@ -6,10 +6,12 @@ use ledger::body::{
     ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
     Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
+use ledger::merkle::{Node, NodeReader as _};
 use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
-    Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, encode_bundle,
+    Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, Stamp,
+    encode_bundle,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -19,9 +21,11 @@ pub(crate) const GATEWAY: &str = "example.org/gateway/db1";
 pub(crate) const IDLE: &str = "example.org/gateway/db2";
 pub(crate) const API: &str = "spiffe://example.org/payments/api";
 pub(crate) const HELPER: &str = "spiffe://example.org/agents/helper";
-const ESTATE: &[u8] = b"{\"estate.toml\":\"...\"}";
+pub(crate) const ESTATE: &[u8] = b"{\"estate.toml\":\"...\"}";
 const FACTS: &[u8] = b"facts";
 const PROOF: &[u8] = b"proof";
+/// The estate after [`ESTATE`].
+pub(crate) const NEWER: &[u8] = b"{\"estate.toml\":\"newer\"}";
 
 /// A server and the gateways that it anchored.
 pub(crate) struct World {
@@ -29,6 +33,8 @@ pub(crate) struct World {
     pub(crate) gateway: Memory,
     pub(crate) idle: Memory,
     pub(crate) trust: Trust,
+    /// When what is appended happens.
+    pub(crate) now: Stamp,
 }
 
 /// The server's: 0 begin, 1 proof, 2 estate, 3 verdict, 4 issuance for the API, 5 one for the helper,
@@ -125,6 +131,7 @@ pub(crate) fn bare() -> World {
         gateway: Memory::new(GATEWAY, 2),
         idle: Memory::new(IDLE, 4),
         trust,
+        now: STAMP,
     }
 }
 
@@ -137,7 +144,7 @@ impl World {
     pub(crate) fn append(&mut self, number: usize, record: RecordBuilder) {
         let version = HexDigest::of(ESTATE);
         let estate = EstateRef { version, index: 2 };
-        let record = record.at(STAMP).estate(estate);
+        let record = record.at(self.now).estate(estate);
         let ledger = [&mut self.server, &mut self.gateway, &mut self.idle];
         ledger.into_iter().nth(number).unwrap().append(record);
     }
@@ -188,7 +195,7 @@ impl World {
                 let receipt = self.server.receipt(index);
                 let grounds = grounds(&Record::parse(&receipt.record).unwrap()).unwrap();
                 open.extend(grounds.records);
-                for blob in [ESTATE, FACTS, PROOF] {
+                for blob in [ESTATE, FACTS, PROOF, NEWER] {
                     if grounds.blobs.contains(&HexDigest::of(blob)) {
                         pack.blob(blob.to_vec());
                     }
@@ -295,14 +302,26 @@ pub(crate) fn accesses(identity: &str) -> Question {
 
 pub(crate) fn tiles(number: u64, ledger: &Memory, pack: &mut PackBuilder) {
     let size = ledger.records.len() as u64;
-    let leaves: Vec<u8> = (0..size)
-        .flat_map(|index| ledger::merkle::leaf_hash(&ledger.records[index as usize]))
-        .collect();
-    let path = TilePath::at(Kind::Hashes(0), 0, size).unwrap();
-    pack.tile(number, path, leaves);
-    let bundle = encode_bundle(ledger.records.iter().map(Vec::as_slice)).unwrap();
-    let path = TilePath::at(Kind::Entries, 0, size).unwrap();
-    pack.tile(number, path, bundle);
+    for level in 0..2 {
+        for path in TilePath::all(Kind::Hashes(level), size) {
+            let first = path.index * 256;
+            let nodes = (first..first + u64::from(path.width())).map(|index| Node {
+                level: 8 * level,
+                index,
+            });
+            let hashes = nodes.flat_map(|node| {
+                let Ok(hash) = ledger.node(node);
+                hash
+            });
+            pack.tile(number, path, hashes.collect());
+        }
+    }
+    for path in TilePath::all(Kind::Entries, size) {
+        let first = path.first_record() as usize;
+        let records = ledger.records.iter().skip(first);
+        let records = records.take(usize::from(path.width())).map(Vec::as_slice);
+        pack.tile(number, path, encode_bundle(records).unwrap());
+    }
 }
 
 #[test]

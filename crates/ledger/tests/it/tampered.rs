@@ -10,11 +10,11 @@ use ledger::pack::{Answers, PackBuilder, Question, Trust};
 use ledger::{LedgerKey, Record, RecordType};
 use std::collections::BTreeSet;
 
-type Sections = [(String, Vec<u8>)];
+pub(crate) type Sections = [(String, Vec<u8>)];
 type Change<'a> = dyn Fn(&mut Vec<(String, Vec<u8>)>) + 'a;
 
 /// Each section dropped, doubled, moved, given another's name or content, cut, extended, and changed in some bytes.
-fn bent(sections: &Sections) -> Vec<Vec<u8>> {
+pub(crate) fn bent(sections: &Sections) -> Vec<Vec<u8>> {
     let mut packs = Vec::new();
     let mut bend = |change: &Change<'_>| {
         let mut sections = sections.to_vec();
@@ -249,7 +249,7 @@ const ACTIONS: &str =
     "[{\"action\":\"select\",\"resources\":[\"a\"],\"more\":{\"count\":\"9\",\"sha256\":H}}]";
 
 /// A body of each type with every field. `H` and the like stand for the constants.
-const BODIES: &[(&str, &str)] = &[
+pub(crate) const BODIES: &[(&str, &str)] = &[
     (
         "begin",
         r#"{"trust_domain":"example.org","ledger_key":"AAAA","format":"v1"}"#,
@@ -375,7 +375,7 @@ const BODIES: &[(&str, &str)] = &[
     ),
 ];
 
-fn sample(kind: &str, body: &str, origin: &str) -> String {
+pub(crate) fn sample(kind: &str, body: &str, origin: &str) -> String {
     let mut body = body.to_owned();
     for (name, text) in [
         ("FINDING", FINDING),
@@ -420,7 +420,7 @@ fn tokens(text: &str) -> Vec<std::ops::Range<usize>> {
 }
 
 /// The text with each token replaced by this and that; each member left out, doubled, moved or joined by another.
-fn variants(text: &str, from: usize) -> Vec<String> {
+pub(crate) fn variants(text: &str, from: usize) -> Vec<String> {
     let mut variants = vec![
         text.to_owned(),
         text.replacen("\"body\":{", "\"body\":{\"zz\":1,", 1),
@@ -480,7 +480,7 @@ fn variants(text: &str, from: usize) -> Vec<String> {
     variants
 }
 
-fn body_of(record: &str) -> usize {
+pub(crate) fn body_of(record: &str) -> usize {
     record.find("\"body\":{").unwrap() + 8
 }
 
@@ -504,7 +504,7 @@ fn both_judges_know_every_type_of_record_and_every_form_of_its_body() {
     let lacks: Vec<_> = known.iter().filter(|kind| !kinds.contains(kind)).collect();
     assert!(
         lacks.is_empty(),
-        "give {lacks:?} a body here, and a shape in verifiers/python/trilith_verify.py"
+        "give {lacks:?} a body here, and a form in verifiers/python/record_shapes.txt"
     );
     for (kind, body) in BODIES {
         let text = sample(kind, body, SERVER);
@@ -578,7 +578,7 @@ fn both_judges_read_the_same_in_entries() {
 }
 
 /// Adds the records of a ledger that answer.
-fn answer(question: &Question, ledger: &Memory, server: bool, pack: &mut PackBuilder) {
+pub(crate) fn answer(question: &Question, ledger: &Memory, server: bool, pack: &mut PackBuilder) {
     let mut answers = Answers::new(question, DOMAIN, ledger.origin().as_str(), server);
     for (index, bytes) in (0..).zip(&ledger.records) {
         if let Ok(record) = Record::parse(bytes) {

@@ -1,5 +1,7 @@
 //! Packs: a question with every record, proof and input that its answer rests on.
 
+mod asked;
+
 use super::estates::blob;
 use super::records::sources;
 use crate::core::Core;
@@ -13,6 +15,7 @@ use ledger::{Base64, Checkpoint, Digest, Record};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +38,8 @@ pub(super) fn question(text: &str) -> Result<Question, Refusal> {
         Refusal::Invalid(
             Finding::new("PACK-QUESTION", "this is no question that a pack answers")
                 .expected(
-                    "{\"kind\":\"access\",\"identity\":…,\"resource\":…,\"newest\":…}, \
-                     {\"kind\":\"record\",\"ledger\":…,\"index\":…} or \
-                     {\"kind\":\"issuance\",\"serial\":…}",
+                    "a document whose kind is access, record, issuance, session, lifetime, range, \
+                     period, estate or verdict, with the fields of that kind and no other",
                 )
                 .next("docs/reference/cli.md says how `trilith pack` asks each"),
         )
@@ -110,23 +112,36 @@ fn collect(
     head: Arc<Head>,
 ) -> Result<Vec<u8>, Refusal> {
     match question {
-        Question::Record { ledger, index } => one(core, &ledger, index, &known, head),
+        Question::Record { ledger, index } => {
+            let question = |ledger| Question::Record { ledger, index };
+            placed(core, &ledger, index..=index, question, (&known, head))
+        }
+        Question::Range { ledger, from, to } => {
+            let question = |ledger| Question::Range { ledger, from, to };
+            placed(core, &ledger, from..=to, question, (&known, head))
+        }
         Question::Issuance { serial } => issued(core, &serial, head),
         Question::Access {
             identity,
             resource,
             newest,
         } => accesses(core, (&identity, resource.as_deref(), newest), known, head),
+        Question::Session { .. } | Question::Period { .. } => {
+            asked::of_gateways(core, question, known, head)
+        }
+        Question::Lifetime { .. } | Question::Estate { .. } | Question::Verdict { .. } => {
+            asked::of_server(core, question, head)
+        }
     }
 }
 
-/// One record, and what it rests on.
-fn one(
+/// Records by their places, and what they rest on.
+fn placed(
     core: &Core,
     ledger: &str,
-    index: u64,
-    anchored: &[Unopened],
-    head: Arc<Head>,
+    places: RangeInclusive<u64>,
+    question: impl FnOnce(String) -> Question,
+    (anchored, head): (&[Unopened], Arc<Head>),
 ) -> Result<Vec<u8>, Refusal> {
     let source = sources(core, ledger)?.into_iter().next();
     let name = source.map_or_else(String::new, |source| source.name);
@@ -136,11 +151,12 @@ fn one(
         true => head.checkpoint.size,
         false => gateway.map_or(0, |row| row.size),
     };
-    if index >= size {
+    let last = *places.end();
+    if last >= size {
         return Err(Refusal::Unknown(
             Finding::new("PACK-RECORD", "the ledger has no such record")
                 .expected(format!("an index below {size}, the end of what is anchored"))
-                .observed(format!("{name}:{index}"))
+                .observed(format!("{name}:{last}"))
                 .next(
                     "`trilith ledger search` lists records; a gateway's are anchored within seconds",
                 ),
@@ -150,10 +166,14 @@ fn one(
         true => core.ledger_key.origin().to_string(),
         false => name,
     };
-    let mut collector = Collector::new(core, &Question::Record { ledger, index }, head);
+    let mut collector = Collector::new(core, &question(ledger), head);
     match gateway {
-        Some(row) if !server => collector.gateway(&row.open(core)?, &BTreeSet::from([index]))?,
-        _ => collector.own(index)?,
+        Some(row) if !server => collector.gateway(&row.open(core)?, &places.collect())?,
+        _ => {
+            for index in places {
+                collector.own(index)?;
+            }
+        }
     }
     Ok(collector.builder.build())
 }

@@ -14,6 +14,7 @@ mod administering;
 mod anchoring;
 mod answering;
 mod approving;
+mod asked;
 mod attacking;
 mod attesting;
 mod authority;

@@ -13,7 +13,7 @@ use std::sync::Arc;
 const API: &str = "spiffe://example.org/payments/api";
 const OTHER: &str = "spiffe://example.org/reporting/nightly";
 
-async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
+pub(crate) async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
     let question = question.to_owned();
     let mut admin = fixture.admin().await;
     let stream = admin.pack(PackRequest { question }).await;
@@ -25,7 +25,7 @@ async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
     pack
 }
 
-async fn verified(fixture: &Fixture, question: &str) -> Report {
+pub(crate) async fn verified(fixture: &Fixture, question: &str) -> Report {
     let trust = Trust {
         trust_domain: DOMAIN.to_owned(),
         ledger_key: fixture.ledger_key().await,
@@ -58,7 +58,7 @@ impl Recording {
     }
 
     /// A session of `identity` with so many queries.
-    fn session(&self, identity: &str, queries: u64) {
+    pub(crate) fn session(&self, identity: &str, queries: u64) {
         let session = format!("s{}", self.own.reader().size());
         let start = SessionStart {
             session: session.clone(),

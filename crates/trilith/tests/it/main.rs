@@ -12,7 +12,17 @@ mod demo;
 mod endorsements;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
+#[allow(
+    dead_code,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    reason = "shared with tests that may panic so, and use more of it"
+)]
+#[path = "../../../ledger/tests/it/support.rs"]
+mod ledger_support;
 mod monitoring;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
+mod page;
 mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of what the test read")]

@@ -1,0 +1,184 @@
+//! Questions that are a fold over whole ledgers: sessions and periods over gateways' and the server's, lifetimes,
+//! changes of the estate and verdicts over the server's.
+
+use super::{
+    Collector, MOST_ACCESSES, MOST_RECORDS, Unopened, failed, known, newest_anchors, sources, walk,
+};
+use crate::admin::acts;
+use crate::core::Core;
+use crate::refusal::Refusal;
+use facts::Finding;
+use ledger::RecordType;
+use ledger::pack::{Answers, Question};
+use ledger_store::{Head, Reader};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The places that answer in one ledger, if they are not too many for a pack.
+fn answers(
+    core: &Core,
+    question: &Question,
+    (origin, server): (&str, bool),
+    (reader, size): (&Reader, u64),
+) -> Result<BTreeSet<u64>, Refusal> {
+    let mut answers = Answers::new(question, core.trust_domain.as_str(), origin, server);
+    walk(reader, size, |index, record| {
+        // More than a pack takes need not be held.
+        if answers.total() <= MOST_ACCESSES {
+            answers.see(index, record);
+        }
+    })?;
+    if answers.total() > MOST_ACCESSES {
+        return Err(Refusal::Precondition(
+            Finding::new("PACK-MANY", "more records answer than a pack takes")
+                .expected(format!("at most {MOST_ACCESSES} of each ledger"))
+                .observed(format!("more, in {origin}"))
+                .next("ask for less: a shorter time, one ledger, or a range of records"),
+        ));
+    }
+    Ok(answers.indices())
+}
+
+/// A lifetime, a change of the estate, or a verdict.
+pub(super) fn of_server(
+    core: &Core,
+    question: Question,
+    head: Arc<Head>,
+) -> Result<Vec<u8>, Refusal> {
+    let question = named_in_full(core, question)?;
+    let origin = core.ledger_key.origin().as_str();
+    let ledger = (core.journal.reader(), head.checkpoint.size);
+    if let Question::Verdict { index } = question {
+        is_verdict(ledger, index)?;
+    }
+    let found = answers(core, &question, (origin, true), ledger)?;
+    if found.is_empty() {
+        answers_nothing(core, &question)?;
+    }
+    let mut collector = Collector::new(core, &question, head);
+    for index in found {
+        collector.own(index)?;
+    }
+    collector.own_tiles()?;
+    Ok(collector.builder.build())
+}
+
+/// A session, or a period.
+pub(super) fn of_gateways(
+    core: &Core,
+    question: Question,
+    known_before: Vec<Unopened>,
+    head: Arc<Head>,
+) -> Result<Vec<u8>, Refusal> {
+    let question = named_in_full(core, question)?;
+    let size = head.checkpoint.size;
+    let gateways = match size {
+        0..=MOST_RECORDS => newest_anchors(core, size)?,
+        _ => known_before,
+    };
+    let own = core.ledger_key.origin().as_str();
+    let mut any = false;
+    let mut collector = Collector::new(core, &question, head);
+    if question.is_about(own, true) {
+        let ledger = (core.journal.reader(), size);
+        for index in answers(core, &question, (own, true), ledger)? {
+            any = true;
+            collector.own(index)?;
+        }
+    }
+    collector.own_tiles()?;
+    for gateway in gateways {
+        if !question.is_about(&gateway.origin, false) {
+            continue;
+        }
+        let gateway = gateway.open(core)?;
+        let ledger = (&gateway.reader, gateway.size);
+        let found = answers(core, &question, (&gateway.origin, false), ledger)?;
+        any |= !found.is_empty();
+        collector.gateway(&gateway, &found)?;
+        let number = collector.builder.checkpoint(&gateway.checkpoint);
+        collector.tiles(number, gateway.size, &gateway.reader)?;
+    }
+    if !any {
+        answers_nothing(core, &question)?;
+    }
+    Ok(collector.builder.build())
+}
+
+/// As it stands in the pack: ledgers by their origins, identities by their SPIFFE IDs.
+fn named_in_full(core: &Core, question: Question) -> Result<Question, Refusal> {
+    let origin = |ledger: &str| {
+        let source = sources(core, ledger)?.into_iter().next();
+        let name = source.map_or_else(String::new, |source| source.name);
+        Ok::<_, Refusal>(match name == crate::admin::records::SERVER {
+            true => core.ledger_key.origin().to_string(),
+            false => name,
+        })
+    };
+    Ok(match question {
+        Question::Session { ledger, session } => Question::Session {
+            ledger: origin(&ledger)?,
+            session,
+        },
+        Question::Period {
+            ledger: Some(ledger),
+            from,
+            to,
+        } => Question::Period {
+            ledger: Some(origin(&ledger)?),
+            from,
+            to,
+        },
+        Question::Lifetime { identity } => {
+            let path = acts::identity_path(core, &identity)?;
+            let identity = format!("spiffe://{}/{path}", core.trust_domain);
+            Question::Lifetime { identity }
+        }
+        question => question,
+    })
+}
+
+fn is_verdict((reader, size): (&Reader, u64), index: u64) -> Result<(), Refusal> {
+    let found = match index < size {
+        true => {
+            let record = reader.record(index).map_err(|error| failed(&error))?;
+            record.kind().as_str()
+        }
+        false => "none",
+    };
+    if found == RecordType::Verdict.as_str() {
+        return Ok(());
+    }
+    Err(Refusal::Unknown(
+        Finding::new(
+            "PACK-VERDICT-UNKNOWN",
+            "the server's ledger has no such verdict",
+        )
+        .expected("the index of a verdict")
+        .observed(format!("server:{index}: {found}"))
+        .next("verdicts: trilith ledger search --ledger server --type verdict"),
+    ))
+}
+
+/// That nothing answers says something only about what there could have been.
+fn answers_nothing(core: &Core, question: &Question) -> Result<(), Refusal> {
+    let refusal = match question {
+        Question::Lifetime { identity } => {
+            let path = acts::identity_path(core, identity)?;
+            return known(core, &path, identity);
+        }
+        Question::Session { ledger, session } => {
+            Finding::new("PACK-SESSION", "the ledger has no session of that name")
+                .observed(format!("{ledger}:{session}"))
+                .next("sessions: trilith ledger search --type session-start; a gateway's are anchored within seconds")
+        }
+        Question::Estate { version } => {
+            Finding::new("PACK-ESTATE", "the server's ledger knows no such version")
+                .expected("all 64 digits of a version that was proved or applied")
+                .observed(version.to_string())
+                .next("versions: trilith ledger search --ledger server --type estate-version")
+        }
+        _ => return Ok(()),
+    };
+    Err(Refusal::Unknown(refusal))
+}
