@@ -69,6 +69,9 @@ pub struct LocalConfig {
     /// Health and metrics of the decisions over plain HTTP. Off by default; keep it on loopback.
     #[serde(default)]
     pub http_listen: Option<SocketAddr>,
+    /// Who has to have seen the server's ledger: as `witnesses` of `gateway.toml`.
+    #[serde(default)]
+    pub witnesses: Option<gateway::Witnesses>,
     /// Whether each workload that holds an identity may ask what it may do itself. Off by default: each answer is a
     /// record on this machine's disk.
     #[serde(default)]
@@ -191,6 +194,7 @@ impl LocalConfig {
                 workload_socket: agent.workload_socket.clone(),
                 data_dir: self.data_dir,
                 http_listen: self.http_listen,
+                witnesses: self.witnesses,
             },
             listen: ListenConfig {
                 socket: Some(self.socket),

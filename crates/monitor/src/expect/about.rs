@@ -108,6 +108,9 @@ impl About {
             RecordType::Lock => self.node(record.expect_body::<body::Lock>()?.node),
             RecordType::Readmit => self.node(record.expect_body::<body::Readmit>()?.node),
             RecordType::Anchor => self.identity(&record.expect_body::<body::Anchor>()?.gateway),
+            RecordType::Misbehaviour => {
+                self.identity(&record.expect_body::<body::Misbehaviour>()?.by);
+            }
             RecordType::Admin => {
                 let admin: body::Admin = record.expect_body()?;
                 self.identity(&admin.principal);
