@@ -19,7 +19,9 @@ mod runtime;
 mod session;
 
 pub use arguments::{Arguments, command};
-pub use failure::{EXIT_FAILED, EXIT_MISBEHAVIOUR, EXIT_UNEXPECTED, EXIT_USAGE, EXIT_VERIFICATION, Failure};
+pub use failure::{
+    EXIT_FAILED, EXIT_MISBEHAVIOUR, EXIT_UNEXPECTED, EXIT_USAGE, EXIT_VERIFICATION, Failure,
+};
 
 use std::process::ExitCode;
 

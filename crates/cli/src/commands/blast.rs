@@ -108,8 +108,8 @@ fn print(document: &Value) {
             false => format!(", because of {}", because.join("; ")),
         };
         let step = text(path, "/by");
-        let says = BlastStep::ALL.into_iter().find(|one| one.name() == step);
-        let says = says.map_or(step.as_str(), BlastStep::as_str);
+        let known = BlastStep::ALL.into_iter().find(|one| one.name() == step);
+        let says = known.map_or(step.as_str(), |known| known.as_str());
         output::line(format_args!("{} {says}{because}", text(path, "/from")));
     }
     let identities = list(document, "/identities");

@@ -187,9 +187,10 @@ fn own_policy(status: &Value) -> Result<Option<Policy>, Failure> {
         "The witnesses in it are those that the server names. Keys that you have from them are worth more: --policy FILE"
     ));
     let policy = text.parse::<Policy>();
-    policy
-        .map(Some)
-        .map_err(|error| admin::unusable(format!("its policy of witnesses: {}", causes(&error))))
+    policy.map(Some).map_err(|error| {
+        let what = format!("its policy of witnesses: {}", causes(&error));
+        Failure::refused(admin::unusable(what))
+    })
 }
 
 /// A policy as it is written by hand.

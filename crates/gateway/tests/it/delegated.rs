@@ -285,7 +285,10 @@ async fn a_claimed_chain_falls_with_whoever_of_it_is_revoked() {
         let longest = std::time::Duration::from_secs(600);
         sessions.register_for(&principal, Some(&told), longest, now)
     };
-    let (by, other) = (begun(&format!("people/ada,{PAYMENTS}")), begun("people/bob"));
+    let (by, other) = (
+        begun(&format!("people/ada,{PAYMENTS}")),
+        begun("people/bob"),
+    );
     world.following.cut_now(&target, &cut);
     assert!(world.following.none_revoked(&chain(AGENT)).is_err());
     assert_eq!(

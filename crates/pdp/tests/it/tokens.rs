@@ -169,6 +169,7 @@ async fn a_token_proves_for_whom_and_the_record_has_its_jti() {
 async fn a_token_counts_with_its_delegates_svid_alone_and_until_it_is_revoked() {
     let world = delegating().await;
     let alice = world.plane.issue("alice");
+    let bob = world.plane.issue("bob");
     let (token, jti) = token(&world, &["select"]);
     // Bob presents what he gave to alice.
     let (allow, code) = decided(&world, &asked("select", &bob, &token)).await;

@@ -45,7 +45,9 @@ pub(crate) async fn take_back(
                 "no delegation of a chain that you began has this jti",
             )
             .observed(jti.escape_default().to_string())
-            .next("an administrator takes back any other; yours are: trilith delegation list --own"),
+            .next(
+                "an administrator takes back any other; yours are: trilith delegation list --own",
+            ),
         )
     })?;
     let revocation = Revocation {

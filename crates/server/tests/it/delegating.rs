@@ -11,6 +11,7 @@ use crate::people::forger::Forger;
 use crate::people::{Client, key, oidc};
 use estate::EstateFiles;
 use facts::{Finding, Timestamp};
+use ledger::body::Body as _;
 use proto::v1;
 use proto::v1::delegate_client::DelegateClient;
 use proto::v1::delta::Delta;
@@ -369,6 +370,7 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
             on_behalf_of: vec![ledger::body::OnBehalfOf {
                 spiffe_id: id("people/ada").to_string(),
                 jti: jti.clone(),
+                issuance: None,
             }],
         };
         let helper = id("agents/helper").to_string();

@@ -164,7 +164,13 @@ impl Log {
     }
 
     /// Adds entries to the log of that name, cosigned by the key; by nobody where the witness is `None`.
-    pub(crate) fn grow(&self, name: &str, witness: Option<&Witness>, key: &str, entries: &str) -> Output {
+    pub(crate) fn grow(
+        &self,
+        name: &str,
+        witness: Option<&Witness>,
+        key: &str,
+        entries: &str,
+    ) -> Output {
         let path = self.folder.path().display().to_string();
         let url = witness.map_or("-".to_owned(), |witness| {
             format!("http://{}", witness.address)

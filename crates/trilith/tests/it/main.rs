@@ -33,7 +33,6 @@ mod refs;
 mod registry;
 mod resources;
 mod site;
-mod tamper_monitor;
 #[allow(
     clippy::indexing_slicing,
     clippy::unwrap_used,
@@ -43,6 +42,7 @@ mod tamper_monitor;
 mod stock;
 #[expect(clippy::indexing_slicing, reason = "of what the test made")]
 mod tamper;
+mod tamper_monitor;
 #[allow(
     clippy::indexing_slicing,
     clippy::panic,
