@@ -123,10 +123,9 @@ fn own_policy(status: &Value) -> Result<Option<Policy>, Failure> {
     output::note(format_args!(
         "The witnesses in it are those that the server names. Keys that you have from them are worth more: --policy FILE"
     ));
+    let unusable = |what: String| admin::unusable(format!("its policy of witnesses: {what}"));
     let policy = text.parse::<Policy>();
-    policy
-        .map(Some)
-        .map_err(|error| admin::unusable(format!("its policy of witnesses: {}", causes(&error))))
+    Ok(Some(policy.map_err(|error| unusable(causes(&error)))?))
 }
 
 /// A policy as it is written by hand.
