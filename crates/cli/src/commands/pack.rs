@@ -123,9 +123,11 @@ fn own_policy(status: &Value) -> Result<Option<Policy>, Failure> {
     output::note(format_args!(
         "The witnesses in it are those that the server names. Keys that you have from them are worth more: --policy FILE"
     ));
-    let unusable = |what: String| admin::unusable(format!("its policy of witnesses: {what}"));
     let policy = text.parse::<Policy>();
-    Ok(Some(policy.map_err(|error| unusable(causes(&error)))?))
+    policy.map(Some).map_err(|error| {
+        let what = format!("its policy of witnesses: {}", causes(&error));
+        Failure::refused(admin::unusable(what))
+    })
 }
 
 /// A policy as it is written by hand.
