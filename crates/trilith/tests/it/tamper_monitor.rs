@@ -170,6 +170,38 @@ const TABLE: &[Row] = &[
         by: By::Here(swap_objects, 3),
     },
     Row {
+        attack: "steal the log's key, and prove a record that is in no other view",
+        detector: "verify of a `.tlog-proof`, under a policy",
+        code: "LEDGER-QUORUM",
+        by: By::Test(
+            "crates/trilith/tests/it/tamper.rs::each_attack_is_noticed_by_whom_and_as_the_table_says",
+        ),
+    },
+    Row {
+        attack: "steal the log's key, and move the witnesses' lines to another history",
+        detector: "verify of a `.tlog-proof`, under a policy",
+        code: "LEDGER-NOTE-SIGNATURE",
+        by: By::Test(
+            "crates/trilith/tests/it/tamper.rs::each_attack_is_noticed_by_whom_and_as_the_table_says",
+        ),
+    },
+    Row {
+        attack: "show two views to two clients",
+        detector: "gateway, under a policy",
+        code: "FOLLOW-FORKED",
+        by: By::Test(
+            "crates/trilith/tests/it/tamper.rs::each_attack_is_noticed_by_whom_and_as_the_table_says",
+        ),
+    },
+    Row {
+        attack: "steal the log's key and the CA's, and keep a gateway in a view of its own",
+        detector: "gateway, under a policy",
+        code: "GATEWAY-UNWITNESSED",
+        by: By::Test(
+            "crates/trilith/tests/it/tamper.rs::each_attack_is_noticed_by_whom_and_as_the_table_says",
+        ),
+    },
+    Row {
         attack: "lie in the index",
         detector: "`ledger search --verify`",
         code: "RECORDS-INDEX-LIED",
