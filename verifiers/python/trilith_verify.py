@@ -26,7 +26,7 @@ This file has the pack, trilith_ledger.py what ledgers are made of, trilith_witn
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 a file cannot be read, or the
 trust file is none; 2 usage; 3 the pack does not verify. The codes are those of docs/reference/findings.md.
 """
-import argparse, collections, datetime, json, os, re, stat, sys, tomllib
+import argparse, base64, collections, datetime, json, os, re, stat, sys, tomllib
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
 from trilith_ledger import (
@@ -239,7 +239,9 @@ def verify(pack, domain, key, policy=None):
     for name, content in sections.items():
         kind, _, digest = name.partition("/")
         if kind == "blob":
-            named = any(f'"{digest}"' in compact(record.body) for record in records.values())
+            commit = base64.b64encode(sha256(content)).decode()  # An issuance names what opens its commitment.
+            named = any(f'"{digest}"' in compact(record.body) or record.body.get("commit") == commit
+                        for record in records.values())
             if sha256(content).hex() != digest or not named:
                 raise Failure("PACK-BLOB", name, "no record names it, or its content is not what its name says")
         if kind == "certificate":

@@ -4,7 +4,7 @@ use super::Caller;
 use crate::core::Core;
 use crate::evict::evict;
 use crate::join::{
-    Admission, admit_node, certify_node, chip, prove_key, public_key, tee_required, tpm_auth,
+    Admission, admit_node, certify_node, chip, in_force, prove_key, public_key, tee_required, tpm_auth,
     tpm_fail, tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
@@ -140,6 +140,7 @@ pub(super) async fn renew(
                 auth: tpm_auth(&evidence.proven.chip),
                 begun: evidence.begun,
                 counted,
+                estate: Some(evidence.estate),
             }
         }
         (true, None) => {
@@ -163,6 +164,7 @@ pub(super) async fn renew(
             auth: format!("x509:{}", caller.svid.serial),
             begun,
             counted: None,
+            estate: in_force(core),
         },
     };
     let renewed = admit_node(core, admission).await?;

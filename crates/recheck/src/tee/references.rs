@@ -10,7 +10,7 @@ use facts::Finding;
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn snp(
+pub fn snp(
     terms: &SnpReference,
     root: Option<&TeeRoot>,
 ) -> Result<snp::References, Finding> {
@@ -110,7 +110,7 @@ const fn generation(declared: TeeGeneration) -> Generation {
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn tdx(
+pub fn tdx(
     terms: &TdxReference,
     root: Option<&TeeRoot>,
 ) -> Result<tdx::References, Finding> {
@@ -143,7 +143,7 @@ pub(super) fn tdx(
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn nitro(
+pub fn nitro(
     terms: &NitroReference,
     root: Option<&TeeRoot>,
 ) -> Result<nitro::References, Finding> {
