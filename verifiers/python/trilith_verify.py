@@ -17,9 +17,10 @@ the trust domain and the Ed25519 key of the server's ledger. The first thing tha
  8. completeness: the answers are found again, among all entries where those are there. None is missing, and no
     record is there that neither answers nor is rested on;
  9. blobs: a record names each, by its digest.
-NOT checked, here or by `trilith verify`: whether a decision follows from its estate (no Cedar policy is evaluated
-again) or a verdict from its evidence (no quote, event log or certificate is judged again); whether others were
-shown another history where the policy's quorum is not reached, or a newer one (a pack has one checkpoint a ledger).
+NOT checked here: whether a decision follows from its estate (no Cedar policy is evaluated again) or a verdict from
+its evidence (no quote, event log or certificate is judged again): `trilith verify` does both, and refuses what does
+not with PACK-DECISION or PACK-VERDICT. Not checked by either: whether others were shown another history where the
+policy's quorum is not reached, or a newer one (a pack has one checkpoint a ledger).
 A pack with certificates is refused.
 This file has the pack, trilith_ledger.py what ledgers are made of, trilith_witnesses.py who else saw them.
 
@@ -439,6 +440,7 @@ def main():
         complete = "complete" if head["complete"] else "NOT shown to be complete"
         until = "" if head["until"] is None else f", as of {head['until']}"
         lines.append(f"{head['origin']} of {head['size']} records{until}: {head['answers']} answer; {complete}")
+    lines.append("not recomputed: whether decisions and verdicts follow from what they name; `trilith verify` does that")
     print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)))
     return 0
 

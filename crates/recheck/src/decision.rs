@@ -80,7 +80,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     }
     let (reference, estate) = pack.estate(&item.record)?;
     let asker = told.asker(pack, item, (reference.index, &estate))?;
-    let made: Vec<Made> = accesses
+    let made: Vec<Made<'_>> = accesses
         .iter()
         .map(|access| Made::of(&estate, &asker, access))
         .collect();

@@ -40,6 +40,7 @@ mod packs;
 mod passing;
 mod people;
 mod planning;
+mod rechecked;
 mod recovering;
 mod resumption;
 mod reviving;

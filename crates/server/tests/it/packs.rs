@@ -13,7 +13,7 @@ use std::sync::Arc;
 const API: &str = "spiffe://example.org/payments/api";
 const OTHER: &str = "spiffe://example.org/reporting/nightly";
 
-async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
+pub(crate) async fn pack(fixture: &Fixture, question: &str) -> Vec<u8> {
     let question = question.to_owned();
     let mut admin = fixture.admin().await;
     let stream = admin.pack(PackRequest { question }).await;

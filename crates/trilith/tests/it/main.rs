@@ -13,6 +13,7 @@ mod images;
 mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod rechecked;
 mod records;
 mod refs;
 mod resources;
