@@ -31,7 +31,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     };
     as_shown(&issuance, &facts)?;
     let verdict = machine(pack, &issuance)?;
-    let of_node = pack.path(&issuance.spiffe_id) == Some(&format!("trilith/node/{}", issuance.node));
+    let of_node = pack.path(&issuance.spiffe_id) == Some(&own_path(&issuance));
     if item.record.estate().is_none() && of_node {
         return node(&issuance, &facts, &verdict);
     }
@@ -58,6 +58,13 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
         ));
     }
     Ok(())
+}
+
+/// The path of its machine. Records name that by its name, or by its SPIFFE ID.
+fn own_path(issuance: &Issuance) -> String {
+    let node = issuance.node.as_str();
+    let name = node.rsplit_once("/trilith/node/");
+    format!("trilith/node/{}", name.map_or(node, |(_, name)| name))
 }
 
 /// A machine's own SVID: no policy is asked, and it is issued on what its verdict states.
@@ -99,7 +106,7 @@ fn machine(pack: &Pack<'_>, issuance: &Issuance) -> Result<FactSet, Outcome> {
     };
     let node = pack.path(&verdict.node);
     if verdict.outcome != VerdictOutcome::Affirmed
-        || node != Some(&format!("trilith/node/{}", issuance.node))
+        || node != Some(&own_path(issuance))
     {
         return differs(format!(
             "it rests on the verdict of the server's record {index}, which affirms nothing of the machine {}",

@@ -126,7 +126,7 @@ impl Endorses for Has<'_> {
         }
         let wants = fetching::wants(offered, reference, root, now, self.endorsements)?;
         let bundle = self.endorsements.with(&self.at_hand().bundle, &wants, now);
-        self.sought.replace(Some((wants, Arc::clone(&bundle))));
+        *self.sought.borrow_mut() = Some((wants, Arc::clone(&bundle)));
         Ok(bundle)
     }
 

@@ -240,9 +240,9 @@ async fn a_server_that_changes_evidence_and_digests_is_found_out() {
         *last ^= 1;
     };
     for (kind, code) in [
-        ("tpm-pcr-values", "TPM-QUOTE-PCRS"),
+        ("tpm-pcr-values", "TPM-QUOTE-DIGEST"),
         ("join-nonce", "TPM-QUOTE-NONCE"),
-        ("join-channel", "TPM-CERTIFY"),
+        ("join-channel", "TPM-CERTIFY-TRANSCRIPT"),
         ("session-key-proof", "TPM-SESSION-PROOF"),
         ("snp-report", "TEE-SNP"),
     ] {

@@ -113,7 +113,7 @@ pub(crate) async fn prove(
     Arc::make_mut(&mut evidence).keep_list(verified);
     not_rewound(core, &name, &proven, begun, &shown).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
-    let verdict = kept(core, verdict, (&evidence, &asked), hardware).await?;
+    let verdict = kept(core, verdict, (&*evidence, &asked), hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
     let standing = Proved {
         standing: Standing::of(&proven, &list),
