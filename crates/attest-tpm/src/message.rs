@@ -57,7 +57,7 @@ pub struct Channel {
 /// What a machine was asked, and over which connection. With it whoever reads its answer later sees that the answer
 /// was made for this, after the checkpoint was known.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Asked {
+pub struct Challenged {
     /// The text of a recent checkpoint of the server's ledger.
     pub checkpoint: String,
     pub random: [u8; 32],
@@ -67,7 +67,7 @@ pub struct Asked {
     pub exporter: [u8; 32],
 }
 
-impl Asked {
+impl Challenged {
     #[must_use]
     pub fn nonce(&self) -> [u8; 32] {
         crate::nonce(&self.checkpoint, &self.random)
@@ -251,7 +251,7 @@ mod tests {
         let read = |kind: &str| kept.get(kind).map_or(&[][..], Vec::as_slice);
         assert_eq!(JoinEvidence::from_blobs(read), evidence);
 
-        let asked = Asked {
+        let asked = Challenged {
             checkpoint: "example.org/server\n1\nAAAA\n".to_owned(),
             random: [1; 32],
             server_key: b"key".to_vec(),
@@ -259,8 +259,8 @@ mod tests {
         };
         let [nonce, channel] = asked.blobs();
         assert_eq!(crypto::sha256(&nonce.bytes), asked.nonce());
-        let again = Asked::read(&nonce.bytes, &channel.bytes);
+        let again = Challenged::read(&nonce.bytes, &channel.bytes);
         assert_eq!(again.as_ref(), Some(&asked));
-        assert!(Asked::read(&[0; 31], &channel.bytes).is_none());
+        assert!(Challenged::read(&[0; 31], &channel.bytes).is_none());
     }
 }

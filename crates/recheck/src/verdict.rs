@@ -11,7 +11,7 @@ use appraise::{Blobs, Demands, Presented, judge};
 use attest::ar4si::Vector;
 use attest_tee::endorsed::Endorsed;
 use attest_tpm::join::{Anchor, JoinExpectation, Proven, again as join_again};
-use attest_tpm::{Asked, JoinEvidence, SigningKey};
+use attest_tpm::{Challenged, JoinEvidence, SigningKey};
 use crypto::SecretBytes;
 use estate::Estate;
 use facts::{FactSet, Finding, Source, Stated, Timestamp, names};
@@ -179,7 +179,7 @@ struct Kept<'a> {
     pack: &'a Pack<'a>,
     blobs: Blobs,
     evidence: JoinEvidence,
-    asked: Asked,
+    asked: Challenged,
 }
 
 /// What comes of the evidence.
@@ -205,11 +205,11 @@ impl<'a> Kept<'a> {
         if !blobs.has_quote() || blobs.get("tpm-ak-public").is_empty() {
             return lacks("its evidence goes on from that of an earlier verdict");
         }
-        let (nonce, channel) = (blobs.get(Asked::NONCE), blobs.get(Asked::CHANNEL));
+        let (nonce, channel) = (blobs.get(Challenged::NONCE), blobs.get(Challenged::CHANNEL));
         if nonce.is_empty() && channel.is_empty() {
             return lacks("what the machine was asked was not kept");
         }
-        let Some(asked) = Asked::read(nonce, channel) else {
+        let Some(asked) = Challenged::read(nonce, channel) else {
             return differs("what the machine was asked cannot be read");
         };
         fresh(pack, item, &asked)?;
@@ -333,7 +333,7 @@ impl<'a> Kept<'a> {
 
 /// The nonce was made from a checkpoint of the ledger, which whoever answered had to know: the answer is younger than
 /// the records that the checkpoint is of.
-fn fresh(pack: &Pack<'_>, item: &PackRecord, asked: &Asked) -> Again {
+fn fresh(pack: &Pack<'_>, item: &PackRecord, asked: &Challenged) -> Again {
     match Checkpoint::open(&asked.checkpoint, &pack.trust.ledger_key) {
         Ok(checkpoint) if checkpoint.size <= item.index => Ok(()),
         Ok(checkpoint) => differs(format!(

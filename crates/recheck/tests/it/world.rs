@@ -28,12 +28,20 @@ pub(crate) const ISSUANCE: u64 = 2;
 
 pub(crate) fn estate() -> EstateFiles {
     let mut files = EstateFiles::new();
-    files.insert("estate.toml", "trust_domain = \"example.org\"\n");
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"example.org\"\n[[administrator]]\nuid = 0\n",
+    );
     files.insert(
         "identities/all.toml",
         "[[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"payments\"\n\
          visible = [\"workload.uid\"]\n\
          [[identity]]\npath = \"people/ada\"\nkind = \"service\"\nowner = \"ada\"\n",
+    );
+    files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"cards\"\n[[database.schema.table]]\nname = \"salaries\"\n",
     );
     files.insert("references/all.toml", "[[pool]]\nname = \"demo\"\n");
     files.insert(
@@ -190,7 +198,7 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new() -> Self {
-        estate::Estate::compile(&estate()).expect("an estate");
+        estate::Estate::compile(&estate()).unwrap();
         let (verdict, facts_blob) = verdict(&machine());
         let opening = opening(&facts(1000));
         Self {

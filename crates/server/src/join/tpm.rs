@@ -15,7 +15,7 @@ use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use attest_tpm::continuous::Standing;
 use attest_tpm::join::{Anchor, Chip, Entropy};
-use attest_tpm::{Asked, Counted, JoinRequest, SigningKey};
+use attest_tpm::{Challenged, Counted, JoinRequest, SigningKey};
 use crypto::SecretBytes;
 use facts::{Affirmed, Finding, Timestamp, Verdict};
 use ledger::body::Body as _;
@@ -38,7 +38,7 @@ pub(crate) struct Sessions {
 
 struct Session {
     request: JoinRequest,
-    asked: Asked,
+    asked: Challenged,
     secret: SecretBytes,
     until: Timestamp,
     /// Size of the ledger when it was begun.
@@ -136,7 +136,7 @@ pub(super) async fn challenge(
     let id = crypto::random::<32>();
     let session = Session {
         request,
-        asked: Asked {
+        asked: Challenged {
             checkpoint: challenge.nonce_checkpoint.clone(),
             random: challenge.nonce_random,
             server_key: core.server_spki.clone(),

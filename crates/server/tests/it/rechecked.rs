@@ -314,6 +314,11 @@ async fn an_access_that_the_estate_denies_is_found_out_in_a_gateways_ledger() {
     let fixture = Fixture::bare().await;
     let mut files = estate();
     files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"cards\"\n[[database.schema.table]]\nname = \"salaries\"\n",
+    );
+    files.insert(
         "policies/cards.cedar",
         "@id(\"payments reads cards\")\n\
          permit (principal == Identity::\"payments/api\", action == Action::\"select\", \

@@ -14,10 +14,18 @@ const SERVER: &str = "example.org/server";
 /// The pack of one decision, as the first and only one under its estate, by a server that answered `allow`.
 fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
     let mut files = EstateFiles::new();
-    files.insert("estate.toml", "trust_domain = \"example.org\"\n");
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"example.org\"\n[[administrator]]\nuid = 0\n",
+    );
     files.insert(
         "identities/all.toml",
         "[[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"payments\"\n",
+    );
+    files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"cards\"\n[[database.schema.table]]\nname = \"salaries\"\n",
     );
     files.insert(
         "policies/all.cedar",
@@ -25,6 +33,7 @@ fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
          permit (principal == Identity::\"payments/api\", action == Action::\"select\", \
          resource == Table::\"shop/public/cards\");\n",
     );
+    estate::Estate::compile(&files).expect("an estate");
     let blob = files.to_blob();
     let version = EstateVersion {
         version: HexDigest::of(&blob),

@@ -18,7 +18,7 @@ use attest_tpm::ak::Vouched;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
-use attest_tpm::{Asked, Counted, JoinAnswer, JoinEvidence, SigningKey};
+use attest_tpm::{Challenged, Counted, JoinAnswer, JoinEvidence, SigningKey};
 use facts::{Affirmed, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
 use ledger::{EstateRef, body};
 use proto::v1;
@@ -324,7 +324,7 @@ impl Machine {
 async fn kept(
     core: &Core,
     verdict: Verdict,
-    (evidence, asked): (&JoinEvidence, &Asked),
+    (evidence, asked): (&JoinEvidence, &Challenged),
     hardware: Option<Endorsed>,
 ) -> Result<Verdict, Refusal> {
     let mut blobs = evidence.blobs();
@@ -347,7 +347,7 @@ async fn kept(
 async fn refuse(
     core: &Arc<Core>,
     node: &str,
-    (evidence, asked, estate): (&JoinEvidence, &Asked, EstateRef),
+    (evidence, asked, estate): (&JoinEvidence, &Challenged, EstateRef),
     measured: Vec<Finding>,
     hardware: Option<tee::Refused>,
 ) -> Result<Refusal, Refusal> {
