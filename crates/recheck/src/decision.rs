@@ -76,7 +76,9 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
         return lacks("no policy was asked for it");
     }
     if let Some(before) = told.refused_before() {
-        return lacks(format!("it was refused for {before}, before policy was asked"));
+        return lacks(format!(
+            "it was refused for {before}, before policy was asked"
+        ));
     }
     let (reference, estate) = pack.estate(&item.record)?;
     let asker = told.asker(pack, item, (reference.index, &estate))?;
@@ -112,7 +114,8 @@ impl<'a> Made<'a> {
                 decisions: None,
             };
         };
-        let by = |prepared: Option<&Prepared>| decide(estate, asker, access.action, resource, prepared);
+        let by =
+            |prepared: Option<&Prepared>| decide(estate, asker, access.action, resource, prepared);
         let decisions = match &asker.known {
             Known::Facts(prepared) => vec![by(Some(prepared))],
             Known::Nothing => vec![by(None)],
@@ -134,11 +137,17 @@ fn decide(
 ) -> Decision {
     match (&asker.chain, prepared) {
         (None, Some(prepared)) => estate.decide_prepared(&asker.path, action, resource, prepared),
-        (None, None) => estate.decide_regardless(&asker.path, action, resource).decision,
-        (Some(chain), Some(prepared)) => {
-            estate.decide_chain(chain, action, resource, prepared).as_one()
+        (None, None) => {
+            estate
+                .decide_regardless(&asker.path, action, resource)
+                .decision
         }
-        (Some(chain), None) => estate.decide_chain_regardless(chain, action, resource).as_one(),
+        (Some(chain), Some(prepared)) => estate
+            .decide_chain(chain, action, resource, prepared)
+            .as_one(),
+        (Some(chain), None) => estate
+            .decide_chain_regardless(chain, action, resource)
+            .as_one(),
     }
 }
 
@@ -177,7 +186,10 @@ impl Told {
         let mut accesses = Vec::new();
         for on in &self.actions {
             let Ok(action) = on.action.parse::<Action>() else {
-                return lacks(format!("the action {:?} is none of this version", on.action));
+                return lacks(format!(
+                    "the action {:?} is none of this version",
+                    on.action
+                ));
             };
             for told in &on.resources {
                 // What neither the database nor the estate knows stands in a record as a commitment.
@@ -278,7 +290,12 @@ impl Told {
         }
         let mut facts = FactSet::new();
         for (name, value) in &about.stated {
-            facts.state(name, shown::value(value), Source::Asserted, Timestamp::EPOCH);
+            facts.state(
+                name,
+                shown::value(value),
+                Source::Asserted,
+                Timestamp::EPOCH,
+            );
         }
         let prepared = Rc::new(estate.prepare(&facts));
         Ok(if !about.stated.is_empty() {
@@ -303,10 +320,7 @@ impl Told {
         };
         let actor = item.record.actor();
         if actor != start.spiffe_id {
-            return differs(format!(
-                "{actor} acted in a session of {}",
-                start.spiffe_id
-            ));
+            return differs(format!("{actor} acted in a session of {}", start.spiffe_id));
         }
         let claimed_otherwise = start.claimed_on_behalf_of != self.claimed;
         if claimed_otherwise || start.on_behalf_of != self.proven {
@@ -398,7 +412,11 @@ impl Told {
 
     fn same_reason(&self, decision: &Decision) -> bool {
         let has = |code: &str| self.findings.iter().any(|one| one == code);
-        let linked = || self.findings.iter().any(|one| LINKS.contains(&one.as_str()));
+        let linked = || {
+            self.findings
+                .iter()
+                .any(|one| LINKS.contains(&one.as_str()))
+        };
         let by_link = !decision.findings.is_empty();
         if !decision.errors.is_empty() {
             return has(ERROR);
@@ -406,7 +424,11 @@ impl Told {
         if by_link || linked() {
             return by_link && linked();
         }
-        has(if decision.policies.is_empty() { NONE } else { FORBID })
+        has(if decision.policies.is_empty() {
+            NONE
+        } else {
+            FORBID
+        })
     }
 
     fn compare(&self, made: &BTreeSet<String>, all: &[Made<'_>]) -> Again {
@@ -424,7 +446,9 @@ impl Told {
         if whole && self.whole {
             return Ok(());
         }
-        lacks("the record has no room for all that was asked, or hides the name of something that nobody declares")
+        lacks(
+            "the record has no room for all that was asked, or hides the name of something that nobody declares",
+        )
     }
 }
 
@@ -435,7 +459,12 @@ fn best<'a>(
 ) -> Option<&'a Decision> {
     let first = decisions.next()?;
     let same = |decision: &&Decision| decision.policy_ids() == recorded;
-    Some(std::iter::once(first).chain(decisions).find(same).unwrap_or(first))
+    Some(
+        std::iter::once(first)
+            .chain(decisions)
+            .find(same)
+            .unwrap_or(first),
+    )
 }
 
 /// The issuance that a session or a question rests on; it has to be of the same identity, and the same SVID.
@@ -446,7 +475,9 @@ fn issuance(
     serial: Option<&str>,
 ) -> Result<Issuance, Outcome> {
     let Some(issuance) = pack.body::<Issuance>(index) else {
-        return lacks(format!("the server's record {index} is not in the pack, or no issuance"));
+        return lacks(format!(
+            "the server's record {index} is not in the pack, or no issuance"
+        ));
     };
     if issuance.spiffe_id != spiffe_id || serial.is_some_and(|serial| issuance.serial != serial) {
         return differs(format!(

@@ -102,12 +102,12 @@ fn as_shown(issuance: &Issuance, facts: &FactSet) -> Again {
 fn machine(pack: &Pack<'_>, issuance: &Issuance) -> Result<FactSet, Outcome> {
     let index = issuance.verdict.0;
     let Some(verdict) = pack.body::<Verdict>(index) else {
-        return lacks(format!("the server's record {index} is not in the pack, or no verdict"));
+        return lacks(format!(
+            "the server's record {index} is not in the pack, or no verdict"
+        ));
     };
     let node = pack.path(&verdict.node);
-    if verdict.outcome != VerdictOutcome::Affirmed
-        || node != Some(&own_path(issuance))
-    {
+    if verdict.outcome != VerdictOutcome::Affirmed || node != Some(&own_path(issuance)) {
         return differs(format!(
             "it rests on the verdict of the server's record {index}, which affirms nothing of the machine {}",
             issuance.node
@@ -115,7 +115,9 @@ fn machine(pack: &Pack<'_>, issuance: &Issuance) -> Result<FactSet, Outcome> {
     }
     let blob = verdict.facts_blob.and_then(|blob| pack.bytes(&blob.sha256));
     let Some(blob) = blob else {
-        return lacks(format!("the facts of the verdict of the server's record {index}"));
+        return lacks(format!(
+            "the facts of the verdict of the server's record {index}"
+        ));
     };
     match serde_json::from_slice(blob) {
         Ok(facts) => Ok(facts),
@@ -145,7 +147,9 @@ fn as_proved(
             // A token is issued on what the workload was attested with, and names the newest verdict.
             return lacks("its facts are of an earlier verdict of the machine");
         }
-        return differs(format!("it says {name} of the machine, and its verdict does not"));
+        return differs(format!(
+            "it says {name} of the machine, and its verdict does not"
+        ));
     }
     let declared = estate.references();
     let machine = match (

@@ -182,7 +182,9 @@ impl<'a> Pack<'a> {
             ));
         }
         let Some(blob) = self.bytes(&version.blob.sha256) else {
-            return lacks(format!("the files of the estate of the server's record {at}"));
+            return lacks(format!(
+                "the files of the estate of the server's record {at}"
+            ));
         };
         let files = EstateFiles::from_blob(blob).ok();
         Ok(files.and_then(|files| Estate::compile_recorded(&files).ok()))

@@ -82,13 +82,23 @@ fn refused(pack: &Pack<'_>, item: &PackRecord, verdict: &body::Verdict) -> Again
     let kept = Kept::of(pack, item, verdict)?;
     let (_, estate) = pack.estate(&item.record)?;
     let wall = Timestamp::from_millis(item.record.stamp().wall);
-    let codes: Vec<&str> = verdict.findings.iter().map(|one| one.code.as_str()).collect();
+    let codes: Vec<&str> = verdict
+        .findings
+        .iter()
+        .map(|one| one.code.as_str())
+        .collect();
     match kept.judged(&estate, wall)? {
         Ok(_) => differs(format!(
             "it was refused for {}, and its evidence is affirmed",
             codes.join(", ")
         )),
-        Err(findings) if findings.iter().any(|one| codes.contains(&one.code.as_ref())) => Ok(()),
+        Err(findings)
+            if findings
+                .iter()
+                .any(|one| codes.contains(&one.code.as_ref())) =>
+        {
+            Ok(())
+        }
         Err(findings) => {
             let made: Vec<&str> = findings.iter().map(|one| one.code.as_ref()).collect();
             differs(format!(
@@ -113,7 +123,10 @@ fn stated(pack: &Pack<'_>, verdict: &body::Verdict) -> Result<FactSet, Outcome> 
         let fact = stated.fact(&item.name);
         let value = fact.is_some_and(|fact| fact.value == shown::value(&item.value));
         if !value || fact.map(|fact| fact.source.to_string()).as_ref() != Some(&item.source) {
-            return differs(format!("its record shows {} otherwise than it was stated", item.name));
+            return differs(format!(
+                "its record shows {} otherwise than it was stated",
+                item.name
+            ));
         }
     }
     if verdict.facts.len() != stated.len() {
@@ -190,11 +203,7 @@ struct Made {
 }
 
 impl<'a> Kept<'a> {
-    fn of(
-        pack: &'a Pack<'a>,
-        item: &PackRecord,
-        verdict: &body::Verdict,
-    ) -> Result<Self, Outcome> {
+    fn of(pack: &'a Pack<'a>, item: &PackRecord, verdict: &body::Verdict) -> Result<Self, Outcome> {
         let mut blobs = Blobs::default();
         for named in &verdict.evidence {
             let Some(bytes) = pack.bytes(&named.sha256) else {
@@ -402,7 +411,12 @@ mod tests {
     #[test]
     fn a_token_shows_nothing_of_hardware() {
         let mut facts = FactSet::new();
-        facts.state(names::MACHINE_JOIN, "token", Source::Verified, Timestamp::EPOCH);
+        facts.state(
+            names::MACHINE_JOIN,
+            "token",
+            Source::Verified,
+            Timestamp::EPOCH,
+        );
         assert!(matches!(of_token(&facts), Err(Outcome::NotRecomputable(_))));
         let (kind, source) = (names::MACHINE_TPM_KIND, Source::Verified);
         facts.state(kind, "discrete", source, Timestamp::EPOCH);

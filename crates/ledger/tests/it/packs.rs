@@ -9,8 +9,8 @@ use ledger::body::{
 use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
-    Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, Salt,
-    encode_bundle,
+    Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType,
+    Salt, encode_bundle,
 };
 use serde_json::json;
 use std::collections::BTreeSet;

@@ -10,10 +10,7 @@ use facts::Finding;
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub fn snp(
-    terms: &SnpReference,
-    root: Option<&TeeRoot>,
-) -> Result<snp::References, Finding> {
+pub fn snp(terms: &SnpReference, root: Option<&TeeRoot>) -> Result<snp::References, Finding> {
     let roots = match root {
         None => snp::Roots::amd()?,
         Some(root) => {
@@ -110,10 +107,7 @@ const fn generation(declared: TeeGeneration) -> Generation {
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub fn tdx(
-    terms: &TdxReference,
-    root: Option<&TeeRoot>,
-) -> Result<tdx::References, Finding> {
+pub fn tdx(terms: &TdxReference, root: Option<&TeeRoot>) -> Result<tdx::References, Finding> {
     let images = terms.images.as_ref().map(|images| {
         let images = images.iter().map(|image| tdx::Image {
             name: image.name.clone(),
@@ -143,10 +137,7 @@ pub fn tdx(
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub fn nitro(
-    terms: &NitroReference,
-    root: Option<&TeeRoot>,
-) -> Result<nitro::References, Finding> {
+pub fn nitro(terms: &NitroReference, root: Option<&TeeRoot>) -> Result<nitro::References, Finding> {
     let images = terms.images.as_ref().map(|images| {
         let images = images.iter().map(|image| nitro::Image {
             name: image.name.clone(),

@@ -4,7 +4,9 @@
 //! machine without an endorsement key that the estate trusts joins by that. Nothing here is fresh, or says that
 //! whoever sent it has the key.
 
-use super::{Endorses, Offered, Refused, affirmed, azure_snp, azure_tdx, references, root, source, stated};
+use super::{
+    Endorses, Offered, Refused, affirmed, azure_snp, azure_tdx, references, root, source, stated,
+};
 use attest_tee::endorsed::Endorsed;
 use attest_tpm::ak::Vouched;
 use estate::{Estate, TeeTerms};

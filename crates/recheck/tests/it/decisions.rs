@@ -1,8 +1,6 @@
 //! Accesses and answers: allowed, denied, and lied about.
 
-use crate::world::{
-    API, CARDS, NEVER, READS, SALARIES, World, denial, differs, intent, lacks, on,
-};
+use crate::world::{API, CARDS, NEVER, READS, SALARIES, World, denial, differs, intent, lacks, on};
 use ledger::body::{self, About, Body, FactValue, More};
 use ledger::{Decimal, HexDigest};
 use recheck::Outcome;
@@ -26,7 +24,9 @@ fn an_allow_where_the_estate_denies_is_named() {
     let world = World::new();
     let told = differs(world.of(intent("select", SALARIES, &[READS]).record()));
     assert!(
-        told.contains("the estate denies select on Table::\"shop/public/salaries\": no policy allows it"),
+        told.contains(
+            "the estate denies select on Table::\"shop/public/salaries\": no policy allows it"
+        ),
         "{told}"
     );
     let told = differs(world.of(intent("delete", CARDS, &[NEVER]).record()));
@@ -42,7 +42,10 @@ fn an_allow_where_the_estate_denies_is_named() {
 fn a_denial_where_the_estate_allows_is_named() {
     let world = World::new();
     let told = differs(world.of(denial("select", CARDS, &[], "POLICY-NONE").record()));
-    assert!(told.contains("it was denied, and the estate allows"), "{told}");
+    assert!(
+        told.contains("it was denied, and the estate allows"),
+        "{told}"
+    );
     // Denied, for another reason than is recorded.
     let told = differs(world.of(denial("delete", CARDS, &[], "POLICY-NONE").record()));
     assert!(told.contains("because policies/all.cedar"), "{told}");
@@ -53,9 +56,13 @@ fn policies_that_did_not_determine_it_are_named() {
     let world = World::new();
     for policies in [&["another"][..], &[READS, "another"], &[]] {
         let told = differs(world.of(intent("select", CARDS, policies).record()));
-        assert!(told.contains("the estate allows it by \"payments reads cards\""), "{told}");
+        assert!(
+            told.contains("the estate allows it by \"payments reads cards\""),
+            "{told}"
+        );
     }
-    let told = differs(world.of(denial("delete", CARDS, &[NEVER, READS], "POLICY-FORBID").record()));
+    let told =
+        differs(world.of(denial("delete", CARDS, &[NEVER, READS], "POLICY-FORBID").record()));
     assert!(told.contains("determines nothing of it"), "{told}");
 }
 
@@ -78,7 +85,10 @@ fn a_session_that_rests_on_anothers_issuance_is_named() {
     let mut world = World::new();
     world.issuance.spiffe_id = "spiffe://example.org/people/ada".to_owned();
     let told = differs(world.of(select()));
-    assert!(told.contains("issued the SVID a1 of spiffe://example.org/people/ada"), "{told}");
+    assert!(
+        told.contains("issued the SVID a1 of spiffe://example.org/people/ada"),
+        "{told}"
+    );
     let mut world = World::new();
     world.start.serial = "a2".to_owned();
     differs(world.of(select()));
@@ -96,7 +106,10 @@ fn a_session_that_rests_on_anothers_issuance_is_named() {
 fn what_lacks_is_told() {
     let world = World::new();
     let told = lacks(world.of(denial("select", CARDS, &[], "SQL-TOO-LONG").record()));
-    assert!(told.contains("refused for SQL-TOO-LONG, before policy"), "{told}");
+    assert!(
+        told.contains("refused for SQL-TOO-LONG, before policy"),
+        "{told}"
+    );
     let mut cancel = denial("select", CARDS, &[], "");
     cancel.actions = Vec::new();
     assert!(lacks(world.of(cancel.record())).contains("no policy was asked"));
@@ -128,7 +141,9 @@ fn what_lacks_is_told() {
 #[test]
 fn an_estate_that_is_not_the_one_named_decides_nothing() {
     let mut world = World::new();
-    world.estate.insert("policies/all.cedar", "permit (principal");
+    world
+        .estate
+        .insert("policies/all.cedar", "permit (principal");
     let told = lacks(world.of(intent("select", CARDS, &[READS]).record()));
     assert!(told.contains("none that this version reads"), "{told}");
 }

@@ -29,22 +29,34 @@ fn an_issuance_that_the_estate_grants_is_recomputed() {
 #[test]
 fn an_issuance_that_the_estate_does_not_grant_is_named() {
     let mut world = on(&facts(1001));
-    world.issuance.facts.insert("workload.uid".to_owned(), FactValue::Integer(1001));
+    world
+        .issuance
+        .facts
+        .insert("workload.uid".to_owned(), FactValue::Integer(1001));
     let why = differs(told(&world));
-    assert!(why.contains("does not let the workload become payments/api"), "{why}");
+    assert!(
+        why.contains("does not let the workload become payments/api"),
+        "{why}"
+    );
     let mut world = World::new();
     world.issuance.spiffe_id = "spiffe://example.org/people/ada".to_owned();
     differs(told(&world));
     let mut world = World::new();
     world.issuance.policies = vec!["another".to_owned()];
     let why = differs(told(&world));
-    assert!(why.contains("allows it by \"payments is uid 1000\""), "{why}");
+    assert!(
+        why.contains("allows it by \"payments is uid 1000\""),
+        "{why}"
+    );
 }
 
 #[test]
 fn a_fact_that_is_shown_otherwise_than_it_was_committed_to_is_named() {
     let mut world = World::new();
-    world.issuance.facts.insert("workload.uid".to_owned(), FactValue::Integer(0));
+    world
+        .issuance
+        .facts
+        .insert("workload.uid".to_owned(), FactValue::Integer(0));
     let why = differs(told(&world));
     assert!(why.contains("shows workload.uid otherwise"), "{why}");
 }
@@ -109,5 +121,8 @@ fn hardware_without_evidence_is_named() {
     world.verdict = verdict;
     world.blobs.push(blob);
     let why = differs(world.item(What::Verdict).outcome);
-    assert!(why.contains("states machine.tpm.kind and rests on no evidence"), "{why}");
+    assert!(
+        why.contains("states machine.tpm.kind and rests on no evidence"),
+        "{why}"
+    );
 }

@@ -298,7 +298,10 @@ fn sealed(checkpoint: u64, origin: &str, records: Vec<RecordBuilder>) -> Vec<Pac
         .map(|(index, record)| PackRecord {
             checkpoint,
             index,
-            record: record.actor(API, "x509:a1").seal(&origin, index, stamp).unwrap(),
+            record: record
+                .actor(API, "x509:a1")
+                .seal(&origin, index, stamp)
+                .unwrap(),
             answers: true,
         })
         .collect()

@@ -381,7 +381,11 @@ impl<'a> Collector<'a> {
             let opening = record.expect_body::<body::Issuance>().ok();
             let opening = opening.map(|issuance| HexDigest(issuance.commit.0.0));
             if let Some(digest) = opening
-                && let Some(content) = self.core.blobs.get(&digest).map_err(|error| failed(&error))?
+                && let Some(content) = self
+                    .core
+                    .blobs
+                    .get(&digest)
+                    .map_err(|error| failed(&error))?
             {
                 self.builder.blob(content);
             }

@@ -5,8 +5,8 @@ mod fetching;
 mod standing;
 
 pub(super) use fetching::fetched;
-pub(crate) use recheck::tee::{Offered, Vouching};
 pub(super) use recheck::tee::Question;
+pub(crate) use recheck::tee::{Offered, Vouching};
 pub(crate) use standing::{Standing, stands};
 
 use crate::current::Current;

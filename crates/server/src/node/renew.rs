@@ -4,8 +4,8 @@ use super::Caller;
 use crate::core::Core;
 use crate::evict::evict;
 use crate::join::{
-    Admission, admit_node, certify_node, chip, in_force, prove_key, public_key, tee_required, tpm_auth,
-    tpm_fail, tpm_prove,
+    Admission, admit_node, certify_node, chip, in_force, prove_key, public_key, tee_required,
+    tpm_auth, tpm_fail, tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;

@@ -39,7 +39,10 @@ async fn newest(fixture: &Fixture) -> (u64, String) {
 }
 
 fn outcomes(items: &[Item]) -> Vec<(What, &Outcome)> {
-    items.iter().map(|item| (item.what, &item.outcome)).collect()
+    items
+        .iter()
+        .map(|item| (item.what, &item.outcome))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,7 +118,10 @@ async fn a_refusal_is_made_again_from_its_evidence() {
     let liar = Liar::of(&site.fixture, &question, index).await;
     let code = record["body"]["findings"][0]["code"].as_str().unwrap();
     let told = liar.tells(|text| text.replace(code, "TEE-SNP-TCB"), |_| {});
-    assert!(told.contains("refused for TEE-SNP-TCB, and its evidence for TEE-SNP-DEBUG"), "{told}");
+    assert!(
+        told.contains("refused for TEE-SNP-TCB, and its evidence for TEE-SNP-DEBUG"),
+        "{told}"
+    );
 }
 
 /// Whoever has the key of the server's ledger, and writes into it what they like.
@@ -192,11 +198,7 @@ impl Liar {
     }
 
     /// What is different.
-    fn tells(
-        &self,
-        change: impl Fn(&str) -> String,
-        blobs: impl Fn(&mut Vec<Vec<u8>>),
-    ) -> String {
+    fn tells(&self, change: impl Fn(&str) -> String, blobs: impl Fn(&mut Vec<Vec<u8>>)) -> String {
         let (_, rechecked) = self.recheck(change, blobs);
         let (item, why) = rechecked.first_difference().expect("a lie");
         assert_eq!((item.checkpoint, item.index), (0, self.index));
@@ -247,14 +249,20 @@ async fn a_server_that_changes_evidence_and_digests_is_found_out() {
         ("snp-report", "TEE-SNP"),
     ] {
         let told = liar.shows(kind, flip);
-        assert!(told.contains("its evidence is refused") && told.contains(code), "{kind}: {told}");
+        assert!(
+            told.contains("its evidence is refused") && told.contains(code),
+            "{kind}: {told}"
+        );
     }
     // A nonce that holds another ledger's checkpoint, or this one's of later.
     let told = liar.shows("join-nonce", |nonce| {
         let other = [b"example.org/server\n1\n".as_slice(), &[0; 32]].concat();
         *nonce = other;
     });
-    assert!(told.contains("no checkpoint of the server's ledger"), "{told}");
+    assert!(
+        told.contains("no checkpoint of the server's ledger"),
+        "{told}"
+    );
     let later = liar.report.checkpoints[0].clone();
     assert!(later.size > index);
     let note = liar.signer.sign(&later).unwrap();
@@ -275,7 +283,12 @@ async fn a_server_that_states_what_was_not_shown_is_found_out() {
     let liar = Liar::of(&site.fixture, &question, index).await;
     // In the record and in the blob of the facts alike.
     let is_facts = |blob: &[u8]| blob.starts_with(b"{\"machine.");
-    let old = liar.report.blobs.values().find(|blob| is_facts(blob)).unwrap();
+    let old = liar
+        .report
+        .blobs
+        .values()
+        .find(|blob| is_facts(blob))
+        .unwrap();
     let lie = |blob: &[u8]| {
         let text = std::str::from_utf8(blob).unwrap();
         let lied = text.replace("\"emulated\"", "\"discrete\"");
@@ -283,9 +296,15 @@ async fn a_server_that_states_what_was_not_shown_is_found_out() {
         lied.into_bytes()
     };
     let new = lie(old);
-    let (before, after) = (HexDigest::of(old).to_string(), HexDigest::of(&new).to_string());
+    let (before, after) = (
+        HexDigest::of(old).to_string(),
+        HexDigest::of(&new).to_string(),
+    );
     let told = liar.tells(
-        |text| text.replace("\"emulated\"", "\"discrete\"").replace(&before, &after),
+        |text| {
+            text.replace("\"emulated\"", "\"discrete\"")
+                .replace(&before, &after)
+        },
         |blobs| {
             blobs.retain(|blob| !is_facts(blob));
             blobs.push(new.clone());
@@ -328,7 +347,9 @@ async fn an_access_that_the_estate_denies_is_found_out_in_a_gateways_ledger() {
     fixture.apply(&files).await.unwrap();
     let machine = fixture.join("m1").await;
     let mut sync = machine.sync().await.unwrap();
-    sync.ask("w1", &program(1000, PROGRAM), Vec::new()).await.unwrap();
+    sync.ask("w1", &program(1000, PROGRAM), Vec::new())
+        .await
+        .unwrap();
     let (index, record) = fixture.records(&["issuance"]).await.pop().unwrap();
     let (version, estate) = fixture.records(&["estate-version"]).await.pop().unwrap();
     let estate = EstateRef {
@@ -377,7 +398,10 @@ async fn an_access_that_the_estate_denies_is_found_out_in_a_gateways_ledger() {
     let (_, items) = rechecked(&fixture, question).await;
     let rechecked = Rechecked(items);
     let (item, why) = rechecked.first_difference().unwrap();
-    assert_eq!((item.checkpoint, item.index, item.what), (1, 2, What::Decision));
+    assert_eq!(
+        (item.checkpoint, item.index, item.what),
+        (1, 2, What::Decision)
+    );
     assert!(why.contains("the estate denies select on"), "{why}");
 }
 

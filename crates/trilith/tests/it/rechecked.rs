@@ -80,7 +80,10 @@ fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
         .zip(records)
         .map(|(seq, record)| {
             let record = record.actor("spiffe://example.org/pdp", "x509:a1");
-            record.seal(&origin, seq, stamp).expect("a record").into_bytes()
+            record
+                .seal(&origin, seq, stamp)
+                .expect("a record")
+                .into_bytes()
         })
         .collect();
     let leaves: Vec<_> = records.iter().map(|record| leaf_hash(record)).collect();
@@ -133,7 +136,11 @@ fn a_decision_that_follows_from_its_estate_is_told_to_be_recomputed() {
         decided(folder.path(), resource, allow);
         let told = verify(folder.path(), false);
         let lines = String::from_utf8_lossy(&told.stdout);
-        assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+        assert!(
+            told.status.success(),
+            "{}",
+            String::from_utf8_lossy(&told.stderr)
+        );
         assert!(
             lines.contains("recomputed, with the same result: 1 of 1 decisions"),
             "{lines}"
@@ -154,8 +161,16 @@ fn a_decision_that_follows_from_its_estate_is_told_to_be_recomputed() {
 fn a_decision_that_does_not_follow_from_its_estate_is_refused_by_name() {
     let folder = testkit::temp_dir().expect("a folder");
     for (resource, allow, why) in [
-        (SALARIES, true, "it was allowed, and the estate denies select on"),
-        (CARDS, false, "it was denied, and the estate allows select on"),
+        (
+            SALARIES,
+            true,
+            "it was allowed, and the estate denies select on",
+        ),
+        (
+            CARDS,
+            false,
+            "it was denied, and the estate allows select on",
+        ),
     ] {
         decided(folder.path(), resource, allow);
         let told = verify(folder.path(), false);

@@ -56,6 +56,8 @@ pub(super) fn tell(rechecked: &Rechecked) {
         ));
     }
     if let Some(left @ 1..) = reasons.len().checked_sub(MOST) {
-        output::line(format_args!("    and {left} more reasons: --json has them all"));
+        output::line(format_args!(
+            "    and {left} more reasons: --json has them all"
+        ));
     }
 }
