@@ -87,19 +87,22 @@ fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
         })
         .collect();
     let leaves: Vec<_> = records.iter().map(|record| leaf_hash(record)).collect();
+    let &[first, second] = leaves.as_slice() else {
+        panic!("two records");
+    };
     let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).expect("a key");
     let signer = LedgerSigner::new(SERVER, Arc::new(key)).expect("a signer");
     let note = signer
         .sign(&Checkpoint {
             origin,
             size: 2,
-            root: node_hash(&leaves[0], &leaves[1]),
+            root: node_hash(&first, &second),
         })
         .expect("signed");
     let ledger = "server".to_owned();
     let mut pack = PackBuilder::new(&Question::Record { ledger, index: 1 }, &note);
     for (index, record) in (0_u64..).zip(records) {
-        let sibling = leaves[usize::from(index == 0)];
+        let sibling = if index == 0 { second } else { first };
         pack.receipt(&Receipt {
             record,
             index,
