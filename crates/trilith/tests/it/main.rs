@@ -14,6 +14,7 @@ mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod rechecked;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
 mod resources;

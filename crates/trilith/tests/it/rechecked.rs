@@ -87,9 +87,8 @@ fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
         })
         .collect();
     let leaves: Vec<_> = records.iter().map(|record| leaf_hash(record)).collect();
-    let &[first, second] = leaves.as_slice() else {
-        panic!("two records");
-    };
+    let first = *leaves.first().expect("two records");
+    let second = *leaves.last().expect("two records");
     let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).expect("a key");
     let signer = LedgerSigner::new(SERVER, Arc::new(key)).expect("a signer");
     let note = signer
