@@ -379,7 +379,8 @@ impl Told {
                 listed(allowed.iter().flatten().map(String::as_str))
             ));
         }
-        let fits = |decision: &&&Decision| self.about.is_some() || self.same_reason(decision);
+        let unsaid = self.about.is_some() || self.findings.is_empty();
+        let fits = |decision: &&&Decision| unsaid || self.same_reason(decision);
         let Some(decision) = denying.iter().find(fits) else {
             return differs(format!(
                 "it was denied for {}, and the estate denies it because {}",
