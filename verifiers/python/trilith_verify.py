@@ -16,8 +16,9 @@ first thing that fails, which is named by a code of docs/reference/findings.md:
  8. completeness: the answers are found again, among all entries where those are there. None is missing, and no
     record is there that neither answers nor is rested on;
  9. blobs: a record names each, by its digest.
-NOT checked: whether a decision follows from its estate or a verdict from its evidence, and whether there is a newer
-history or another one, which witnesses would see. A pack with certificates is refused.
+NOT checked here: whether a decision follows from its estate or a verdict from its evidence, which `trilith verify`
+makes again (PACK-DECISION, PACK-VERDICT); nor by either, whether there is a newer history or another one, which
+witnesses would see. A pack with certificates is refused.
 Beside this file lie c2sp.py, the standards that a pack is built on, and trilith_formats.py, how a pack and a record
 are read.
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file, or no trust file;

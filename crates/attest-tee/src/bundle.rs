@@ -87,15 +87,7 @@ impl Bundle {
     /// # Errors
     /// `TEE-BUNDLE-STRUCTURE`.
     pub fn parse(bytes: &[u8]) -> Result<Self, Finding> {
-        read(bytes).map_err(|problem| {
-            Finding::new(
-                "TEE-BUNDLE-STRUCTURE",
-                "the bundle of endorsements cannot be read",
-            )
-            .expected("a JSON file of version 1; see docs/attestation/snp.md")
-            .observed(problem)
-            .next("make the bundle again")
-        })
+        read(bytes).map_err(unreadable)
     }
 
     /// The certificates that may be of the key that signed `report`, DER. There is one for a chip at a
@@ -137,14 +129,41 @@ impl Bundle {
     }
 
     /// As [`Bundle::extend`], where nobody answers for the bundle: what hangs below no root of `roots` is
-    /// left out.
-    pub fn offer(&self, roots: &mut Roots) {
-        for pem in &self.chains {
-            drop(roots.extend(pem));
-        }
+    /// left out. The others are returned, PEM.
+    pub fn offer(&self, roots: &mut Roots) -> Vec<&str> {
+        let chains = self.chains.iter().map(String::as_str);
+        let mut taken: Vec<&str> = chains.filter(|pem| roots.extend(pem).is_ok()).collect();
         if let Some(beneath) = &self.beneath {
-            beneath.offer(roots);
+            taken.extend(beneath.offer(roots));
         }
+        taken
+    }
+
+    /// Of what [`Endorsed::blobs`](crate::endorsed::Endorsed::blobs) kept of SEV-SNP: the certificate of a report's
+    /// key and the revocation list, DER, and intermediates, PEM; each empty where none was used.
+    ///
+    /// # Errors
+    /// `TEE-BUNDLE-STRUCTURE`.
+    pub fn kept(key: &[u8], list: &[u8], chains: &[u8]) -> Result<Self, Finding> {
+        let binary = |der: &[u8]| match der {
+            [] => Vec::new(),
+            der => vec![crypto::base64::encode(der)],
+        };
+        let chains = String::from_utf8_lossy(chains);
+        let file = File {
+            version: 1,
+            snp: Snp {
+                keys: binary(key),
+                chains: if chains.is_empty() {
+                    Vec::new()
+                } else {
+                    vec![chains.into_owned()]
+                },
+                crls: binary(list),
+            },
+            intel: Vec::new(),
+        };
+        built(file).map_err(unreadable)
     }
 
     /// The collateral for a platform.
@@ -155,11 +174,24 @@ impl Bundle {
     }
 }
 
+fn unreadable(problem: &'static str) -> Finding {
+    Finding::new(
+        "TEE-BUNDLE-STRUCTURE",
+        "the bundle of endorsements cannot be read",
+    )
+    .expected("a JSON file of version 1; see docs/attestation/snp.md")
+    .observed(problem)
+    .next("make the bundle again")
+}
+
 fn read(bytes: &[u8]) -> Result<Bundle, &'static str> {
     if bytes.len() > LONGEST {
         return Err("more than 64 MiB");
     }
-    let file: File = serde_json::from_slice(bytes).map_err(|_| "JSON of another shape")?;
+    built(serde_json::from_slice(bytes).map_err(|_| "JSON of another shape")?)
+}
+
+fn built(file: File) -> Result<Bundle, &'static str> {
     if file.version != 1 {
         return Err("another version than 1");
     }

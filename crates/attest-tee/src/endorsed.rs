@@ -93,6 +93,17 @@ impl Endorsed {
         self.and(&facts::Affirmed::by(&WARRANT, facts))
     }
 
+    /// With more of what the machine showed, as evidence.
+    #[must_use]
+    pub fn shown_with(mut self, blob: Blob<'static>) -> Self {
+        self.blobs.push(blob);
+        let digests = self.blobs.iter().map(Blob::digest).collect();
+        Self {
+            verdict: self.verdict.resting_on(digests),
+            ..self
+        }
+    }
+
     /// With what another verifier made of the same evidence.
     #[must_use]
     pub fn and(self, more: &facts::Affirmed) -> Self {
@@ -135,7 +146,7 @@ pub fn snp(
     references: &snp::References,
 ) -> Endorsed {
     let mut references = references.clone();
-    bundle.offer(&mut references.roots);
+    let chains = bundle.offer(&mut references.roots).concat();
     let accepted = accepted(&references);
     let judged = by_each_key(
         report,
@@ -147,10 +158,11 @@ pub fn snp(
     );
     let shown = Blob::new("snp-report", report.to_vec());
     match judged {
-        Ok((verdict, (), used)) => Endorsed {
-            verdict,
-            blobs: [vec![shown], used].concat(),
-        },
+        Ok((verdict, (), used)) => {
+            let blobs = [vec![shown], used, chained(chains)].concat();
+            let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
+            Endorsed { verdict, blobs }
+        }
         Err(finding) => Endorsed::refused(vec![finding], vec![shown]),
     }
 }
@@ -179,7 +191,7 @@ pub fn azure_snp(
         snp: references.clone(),
         tdx: tdx::References::default(),
     };
-    bundle.offer(&mut references.snp.roots);
+    let chains = bundle.offer(&mut references.snp.roots).concat();
     let expected = azure::Expectation {
         user_data: None,
         now,
@@ -203,13 +215,21 @@ pub fn azure_snp(
     );
     match judged {
         Ok((verdict, ak, used)) => {
-            let blobs = [vec![shown], used].concat();
+            let blobs = [vec![shown], used, chained(chains)].concat();
             // The hardware's report is part of the paravisor's.
             let verdict = verdict.resting_on(blobs.iter().map(Blob::digest).collect());
             (Endorsed { verdict, blobs }, ak)
         }
         Err(finding) => (Endorsed::refused(vec![finding], vec![shown]), None),
     }
+}
+
+/// Intermediates that a bundle had, PEM, if any.
+fn chained(chains: String) -> Vec<Blob<'static>> {
+    if chains.is_empty() {
+        return Vec::new();
+    }
+    vec![Blob::new("snp-chain", chains.into_bytes())]
 }
 
 /// Judges by each certificate that might be of the key that signed `report`: what came of the best, and that

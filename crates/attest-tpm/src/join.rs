@@ -141,7 +141,7 @@ impl From<Clock> for Boot {
     }
 }
 
-/// What an affirmed join established, for the one who issues. Only [`verify`] makes it.
+/// What an affirmed join established, for the one who issues. Only [`verify`] makes it, and [`again`] of what was kept.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Proven {
@@ -190,7 +190,7 @@ pub fn verify(
         .iter()
         .map(attest::Evidence::digest)
         .collect();
-    match examine(evidence, expectation, references) {
+    match examine(evidence, expectation, references, Activation::Shown) {
         Ok((facts, proven)) => Judgement {
             verdict: Verdict::affirmed(&WARRANT, facts, digests),
             proven: Some(proven),
@@ -202,10 +202,32 @@ pub fn verify(
     }
 }
 
+/// Judges an answer that was kept, as it was judged by [`verify`], and says what it stated. Nothing is issued on
+/// that: that the TPM of the endorsement key holds the attestation key was shown to the one who made the secret, who
+/// could have made it afterwards, and is taken for shown here.
+///
+/// # Errors
+/// As the findings of [`verify`], without `TPM-ACTIVATION`.
+pub fn again(
+    evidence: &JoinEvidence,
+    expectation: &JoinExpectation,
+    references: &References,
+) -> Result<(FactSet, Proven), Vec<Finding>> {
+    examine(evidence, expectation, references, Activation::Taken)
+}
+
+/// Whether the secret is there to be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Activation {
+    Shown,
+    Taken,
+}
+
 fn examine(
     evidence: &JoinEvidence,
     expectation: &JoinExpectation,
     references: &References,
+    activation: Activation,
 ) -> Result<(FactSet, Proven), Vec<Finding>> {
     let (request, answer) = (&evidence.request, &evidence.answer);
     let mut findings = Findings::new();
@@ -233,7 +255,9 @@ fn examine(
         expectation.now,
     );
     let trust = gather(&mut findings, trust);
-    findings.take(anchor.activated(expectation, answer));
+    if activation == Activation::Shown {
+        findings.take(anchor.activated(expectation, answer));
+    }
     let quoted = quote::verify(
         &answer.quote,
         &answer.quote_signature,

@@ -56,7 +56,7 @@ pub use counted::Counted;
 pub use credential::{Credential, make_credential};
 pub use ek::{EndorsementKey, POLICY_A, References, Trust};
 pub use keys::SigningKey;
-pub use message::{Challenge, Channel, JoinAnswer, JoinEvidence, JoinRequest};
+pub use message::{Challenge, Challenged, Channel, JoinAnswer, JoinEvidence, JoinRequest};
 pub use path::{Authorities, Authority, Cloud};
 pub use pcr::{PcrSelection, QuotedPcrs};
 pub use public::{Attributes, Key, Name, Public};

@@ -54,6 +54,63 @@ pub struct Channel {
     pub exporter: Vec<u8>,
 }
 
+/// What a machine was asked, and over which connection. With it whoever reads its answer later sees that the answer
+/// was made for this, after the checkpoint was known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Challenged {
+    /// The text of a recent checkpoint of the server's ledger.
+    pub checkpoint: String,
+    pub random: [u8; 32],
+    /// DER `SubjectPublicKeyInfo` of the server's TLS key.
+    pub server_key: Vec<u8>,
+    /// As [`Channel::exporter`]. It is no secret: it can be told once the connection is that it is of.
+    pub exporter: [u8; 32],
+}
+
+impl Challenged {
+    #[must_use]
+    pub fn nonce(&self) -> [u8; 32] {
+        crate::nonce(&self.checkpoint, &self.random)
+    }
+
+    #[must_use]
+    pub fn channel(&self, trust_domain: &str) -> Channel {
+        Channel {
+            trust_domain: trust_domain.to_owned(),
+            server_key: self.server_key.clone(),
+            exporter: self.exporter.to_vec(),
+        }
+    }
+
+    /// As evidence: what the nonce is the SHA-256 of, and exporter and key.
+    #[must_use]
+    pub fn blobs(&self) -> [Evidence<'static>; 2] {
+        let nonce = [self.checkpoint.as_bytes(), &self.random].concat();
+        let channel = [&self.exporter, self.server_key.as_slice()].concat();
+        [
+            Evidence::new(Self::NONCE, nonce),
+            Evidence::new(Self::CHANNEL, channel),
+        ]
+    }
+
+    /// The kinds of [`Self::blobs`].
+    pub const NONCE: &'static str = "join-nonce";
+    pub const CHANNEL: &'static str = "join-channel";
+
+    /// Reads what [`Self::blobs`] made.
+    #[must_use]
+    pub fn read(nonce: &[u8], channel: &[u8]) -> Option<Self> {
+        let (checkpoint, random) = nonce.split_last_chunk::<32>()?;
+        let (exporter, server_key) = channel.split_first_chunk::<32>()?;
+        Some(Self {
+            checkpoint: std::str::from_utf8(checkpoint).ok()?.to_owned(),
+            random: *random,
+            server_key: server_key.to_vec(),
+            exporter: *exporter,
+        })
+    }
+}
+
 /// Third message, from the agent: proof that the keys live in the TPM and what it measured.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct JoinAnswer {
@@ -97,6 +154,36 @@ impl JoinEvidence {
         list.truncate(list.len().saturating_sub(behind));
     }
 
+    /// Reads what [`Self::blobs`] named: the blob of a kind, its parts one behind the other. Of the activated secret
+    /// there is none.
+    #[must_use]
+    pub fn from_blobs<'a>(blob: impl Fn(&str) -> &'a [u8]) -> Self {
+        let blob = |kind| blob(kind).to_vec();
+        let values = blob("tpm-pcr-values");
+        Self {
+            request: JoinRequest {
+                ek_public: blob("tpm-ek-public"),
+                ek_certificate: blob("ek-certificate"),
+                ak_public: blob("tpm-ak-public"),
+                ak_certificate: blob("ak-certificate"),
+                identity_public: blob("tpm-identity-public"),
+            },
+            answer: JoinAnswer {
+                activated_secret: Vec::new(),
+                quote: blob("tpm-quote"),
+                quote_signature: blob("tpm-quote-signature"),
+                certify: blob("tpm-certify"),
+                certify_signature: blob("tpm-certify-signature"),
+                pcr_values: values.chunks(32).map(<[u8]>::to_vec).collect(),
+                event_log: blob("tpm-event-log"),
+                ima_list: blob("ima-list"),
+                session_key: blob("session-key"),
+                session_key_proof: blob("session-key-proof"),
+                vouch: blob("session-key-vouch"),
+            },
+        }
+    }
+
     /// The blobs that a verdict names, in a fixed order; what is empty is left out. The activated
     /// secret is no evidence: it proves something to the one who made it, and to nobody else.
     ///
@@ -125,5 +212,55 @@ impl JoinEvidence {
         .chain(answer.ima_list.chunks(LIST_PART).map(list_part))
         .filter(|evidence| !evidence.bytes.is_empty())
         .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_presented_and_asked_reads_back_from_its_blobs() {
+        let bytes = |seed: u8| vec![seed; 40];
+        let evidence = JoinEvidence {
+            request: JoinRequest {
+                ek_public: bytes(1),
+                ek_certificate: Vec::new(),
+                ak_public: bytes(2),
+                ak_certificate: bytes(3),
+                identity_public: bytes(4),
+            },
+            answer: JoinAnswer {
+                activated_secret: Vec::new(),
+                quote: bytes(5),
+                quote_signature: bytes(6),
+                certify: bytes(7),
+                certify_signature: bytes(8),
+                pcr_values: vec![vec![9; 32], vec![10; 32]],
+                event_log: bytes(11),
+                ima_list: vec![12; LIST_PART + 1],
+                session_key: bytes(13),
+                session_key_proof: bytes(14),
+                vouch: bytes(15),
+            },
+        };
+        let mut kept = std::collections::BTreeMap::<&str, Vec<u8>>::new();
+        for blob in evidence.blobs() {
+            kept.entry(blob.kind).or_default().extend(&*blob.bytes);
+        }
+        let read = |kind: &str| kept.get(kind).map_or(&[][..], Vec::as_slice);
+        assert_eq!(JoinEvidence::from_blobs(read), evidence);
+
+        let asked = Challenged {
+            checkpoint: "example.org/server\n1\nAAAA\n".to_owned(),
+            random: [1; 32],
+            server_key: b"key".to_vec(),
+            exporter: [2; 32],
+        };
+        let [nonce, channel] = asked.blobs();
+        assert_eq!(crypto::sha256(&nonce.bytes), asked.nonce());
+        let again = Challenged::read(&nonce.bytes, &channel.bytes);
+        assert_eq!(again.as_ref(), Some(&asked));
+        assert!(Challenged::read(&[0; 31], &channel.bytes).is_none());
     }
 }

@@ -1,7 +1,7 @@
 //! Composition of verdicts: `cloud AND tpm`. Never OR: which of two roots a machine must have is
 //! policy's to say.
 
-use facts::{Finding, Outcome, Source, Stated, Value, Verdict, Warrant};
+use facts::{Finding, Source, Stated, Value, Verdict, Warrant};
 
 /// Whatever the parts state.
 const WARRANT: Warrant = Warrant::of(Source::Hardware, &[""]);
@@ -17,15 +17,26 @@ const WARRANT: Warrant = Warrant::of(Source::Hardware, &[""]);
 /// - Evidence is concatenated in the order of the parts, without repetition.
 #[must_use]
 pub fn compose(parts: Vec<Verdict>) -> Verdict {
+    let whole = merged(parts.into_iter().map(Verdict::into_stated).collect());
+    if whole.findings.is_empty() {
+        Verdict::affirmed(&WARRANT, whole.facts, whole.evidence)
+    } else {
+        Verdict::refused(whole.findings, whole.evidence)
+    }
+}
+
+/// As [`compose`], of what verdicts say, for whoever makes a verdict again and issues nothing on it. Refused if it
+/// has findings.
+#[must_use]
+pub fn merged(parts: Vec<Stated>) -> Stated {
     let mut whole = Stated::default();
     if parts.is_empty() {
         whole.findings.push(nothing_verified());
     }
     for part in parts {
-        if part.outcome() == Outcome::Refused && part.findings.is_empty() {
+        if part.facts.is_empty() && part.findings.is_empty() {
             whole.findings.push(nothing_verified());
         }
-        let part = part.into_stated();
         whole.findings.extend(part.findings);
         for fact in part.facts.iter() {
             match whole.facts.fact(&fact.name) {
@@ -42,11 +53,7 @@ pub fn compose(parts: Vec<Verdict>) -> Verdict {
             }
         }
     }
-    if whole.findings.is_empty() {
-        Verdict::affirmed(&WARRANT, whole.facts, whole.evidence)
-    } else {
-        Verdict::refused(whole.findings, whole.evidence)
-    }
+    whole
 }
 
 fn nothing_verified() -> Finding {
@@ -71,7 +78,7 @@ fn conflict(name: &str, held: &Value, other: &Value) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use facts::{EvidenceDigest, FactSet, Timestamp};
+    use facts::{EvidenceDigest, FactSet, Outcome, Timestamp};
 
     fn affirmed(name: &str, value: &str, source: Source) -> Verdict {
         let mut facts = FactSet::new();

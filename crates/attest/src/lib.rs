@@ -30,7 +30,7 @@ mod findings;
 pub mod transcript;
 pub mod x509;
 
-pub use compose::compose;
+pub use compose::{compose, merged};
 pub use evidence::Evidence;
 pub use facts::Verdict;
 pub use findings::Findings;

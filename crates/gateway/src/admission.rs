@@ -1,11 +1,10 @@
 //! Who is it? From a chain of certificates to a principal, or to a finding.
 
 use crate::Following;
-use facts::{FactSet, Finding, Source, Timestamp, Value};
-use ledger::body::{FactValue, Issuance};
+use facts::{FactSet, Finding, Timestamp};
+use ledger::body::Issuance;
 use rustls_pki_types::CertificateDer;
-use spiffe_core::{SpiffeId, VerifiedIssuance, receipt};
-use std::collections::BTreeMap;
+use spiffe_core::{SpiffeId, VerifiedIssuance, receipt, shown};
 use std::time::Duration;
 
 /// A receipt that is newer than the followed chain may arrive while the checkpoint is on its way.
@@ -62,7 +61,7 @@ impl Following {
             serial: svid.serial,
             not_after: svid.not_after,
             node: node_name(&verified.issuance),
-            facts: facts_of(&verified.issuance),
+            facts: shown::facts(&verified.issuance),
             issuance: verified.receipt.index,
         };
         self.refuse_revoked(&principal)?;
@@ -125,34 +124,4 @@ fn node_name(issuance: &Issuance) -> String {
     node.rsplit_once("/trilith/node/")
         .map_or(node, |(_, name)| name)
         .to_owned()
-}
-
-/// The record shows values; what stands behind each is fixed by its name: of machines a verifier said it,
-/// of workloads and code the node agent did.
-fn facts_of(issuance: &Issuance) -> FactSet {
-    let observed = Timestamp::from_millis(issuance.evidence_time);
-    facts_shown(&issuance.facts, observed)
-}
-
-pub(crate) fn facts_shown(shown: &BTreeMap<String, FactValue>, observed: Timestamp) -> FactSet {
-    let mut facts = FactSet::new();
-    for (name, value) in shown {
-        let source = if name.starts_with("machine.") {
-            Source::Verified
-        } else {
-            Source::Asserted
-        };
-        facts.state(name, value_of(value), source, observed);
-    }
-    facts
-}
-
-/// A recorded value as facts have it.
-pub(crate) fn value_of(value: &FactValue) -> Value {
-    match value {
-        FactValue::Bool(value) => Value::Bool(*value),
-        FactValue::Integer(value) => Value::Integer(*value),
-        FactValue::Text(value) => Value::Text(value.clone()),
-        FactValue::List(values) => Value::List(values.clone()),
-    }
 }

@@ -5,7 +5,7 @@
 //! grants and policies in force when something is asked.
 
 use crate::Following;
-use crate::admission::{CATCH_UP, facts_shown};
+use crate::admission::CATCH_UP;
 use crate::follow::Current;
 use estate::{Chain, ChainFacts, Scope};
 use facts::{FactSet, Finding, Timestamp};
@@ -177,7 +177,7 @@ fn read(terms: &Terms, last: u64) -> Result<Delegated, Finding> {
                 serial: by.serial.clone(),
                 issuance: by.issuance,
                 estate: by.estate,
-                facts: facts_shown(&by.facts, link.issued_at),
+                facts: spiffe_core::shown::facts_of(&by.facts, link.issued_at),
             }),
         });
     }

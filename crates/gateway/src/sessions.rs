@@ -1,10 +1,10 @@
 //! Open sessions, and ending them: at revocation and at expiry, at once, by waking who waits.
 
-use crate::admission::value_of;
 use crate::revocations::{concerns, is_identity, rests_on};
 use crate::{Principal, Told};
 use facts::Timestamp;
 use ledger::body::{FactValue, Target};
+use spiffe_core::shown;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -298,7 +298,7 @@ fn changed(principal: &Principal, facts: &BTreeMap<String, FactValue>) -> Option
     names
         .find(|name| {
             let held = principal.facts.value(name);
-            held != facts.get(*name).map(value_of).as_ref()
+            held != facts.get(*name).map(shown::value).as_ref()
         })
         .cloned()
 }

@@ -10,9 +10,10 @@ use crate::follow::record_at;
 use crate::site::Site;
 use crate::terms::{behalf, principals};
 use estate::{Access, Action, Chain, Estate, EstateFiles, PolicyRef, Request, ResourceRef};
-use facts::{Fact, FactSet, Source as FactSource, Timestamp, Value};
-use ledger::body::{self, FactValue};
-use ledger::{Commitment, HexDigest, RecordType};
+use facts::FactSet;
+use ledger::body;
+use ledger::{HexDigest, Record, RecordType};
+use recheck::{Issued, Recorded, issued};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -245,18 +246,10 @@ pub(crate) enum Outcome {
     Not(String),
 }
 
-/// Facts of an issuance.
-#[derive(Clone)]
-struct Held {
-    facts: FactSet,
-    /// All that was known, not only what the record shows.
-    whole: bool,
-}
-
 /// Decides recorded accesses again, by any estate.
 pub(crate) struct Again<'a> {
     site: &'a Site,
-    held: HashMap<u64, Option<Held>>,
+    held: HashMap<u64, Option<Issued>>,
 }
 
 impl<'a> Again<'a> {
@@ -392,43 +385,28 @@ impl<'a> Again<'a> {
         }))
     }
 
-    fn held(&mut self, issuance: u64) -> Result<Option<Held>, Error> {
+    fn held(&mut self, issuance: u64) -> Result<Option<Issued>, Error> {
         if let Some(known) = self.held.get(&issuance) {
             return Ok(known.clone());
         }
-        let held = self.read(issuance)?;
+        let held = issued(self.site, issuance)?;
         self.held.insert(issuance, held.clone());
         Ok(held)
     }
+}
 
-    fn read(&self, index: u64) -> Result<Option<Held>, Error> {
-        let Some(server) = self.site.server() else {
-            return Ok(None);
-        };
-        let Some(record) = record_at(server.reader(), index)? else {
-            return Ok(None);
-        };
-        let Ok(issuance) = record.expect_body::<body::Issuance>() else {
-            return Ok(None);
-        };
-        let at = Timestamp::from_millis(issuance.evidence_time);
-        let opening = self.site.blob(&HexDigest(issuance.commit.0.0))?;
-        let opened = opening
-            .as_deref()
-            .and_then(|opening| Commitment::opened(opening, "facts"));
-        if let Some(facts) = opened.and_then(|value| committed(value, at)) {
-            return Ok(Some(Held { facts, whole: true }));
+impl Recorded for Site {
+    type Error = Error;
+
+    fn record(&self, index: u64) -> Result<Option<Record>, Error> {
+        match self.server() {
+            Some(server) => record_at(server.reader(), index),
+            None => Ok(None),
         }
-        let shown = issuance.facts.into_iter().map(|(name, value)| Fact {
-            name,
-            value: value_of(value),
-            source: FactSource::Verified,
-            observed_at: at,
-        });
-        Ok(Some(Held {
-            facts: shown.collect(),
-            whole: false,
-        }))
+    }
+
+    fn blob(&self, sha256: &HexDigest) -> Result<Option<Vec<u8>>, Error> {
+        Self::blob(self, sha256)
     }
 }
 
@@ -471,31 +449,4 @@ fn may_read(conditions: &str, name: &str, shown: &FactSet) -> bool {
         });
         !known && conditions.contains(&format!("has {segment}"))
     })
-}
-
-/// The facts of an opened commitment: a line for each, name, source and value.
-fn committed(bytes: &[u8], at: Timestamp) -> Option<FactSet> {
-    let lines = bytes
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    lines
-        .map(|line| {
-            let (name, source, value) = serde_json::from_slice(line).ok()?;
-            Some(Fact {
-                name,
-                value,
-                source,
-                observed_at: at,
-            })
-        })
-        .collect()
-}
-
-fn value_of(value: FactValue) -> Value {
-    match value {
-        FactValue::Bool(value) => Value::Bool(value),
-        FactValue::Integer(value) => Value::Integer(value),
-        FactValue::Text(value) => Value::Text(value),
-        FactValue::List(values) => Value::List(values),
-    }
 }

@@ -29,6 +29,7 @@ use ledger::Draft;
 use ledger::body::{self, Attested, Body as _};
 use proto::v1;
 use proto::v1::node_update::Update;
+pub(crate) use recheck::tpm::PCRS;
 use references::{At, Digest};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -36,10 +37,6 @@ use store::NodeRow;
 use tally::{Shown, Tallies};
 use tokio::sync::watch as watch_channel;
 use watch::{ANSWER_S, Answered, Over, Pace, Question, Watches};
-
-/// The PCRs that are quoted: firmware, boot loader, Secure Boot, kernel and what it was given, and what the
-/// kernel measures (10).
-pub(crate) const PCRS: &[u32] = &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14];
 
 /// What is known of every machine. One lock for what is asked and one for what is counted: every operation is
 /// short and none waits.

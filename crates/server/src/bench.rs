@@ -51,6 +51,7 @@ impl Node {
             auth: "bench".to_owned(),
             begun: core.journal.reader().size(),
             counted: None,
+            estate: None,
         };
         let told = |refusal: crate::refusal::Refusal| refusal.finding().clone();
         admit_node(&core, admission).await.map_err(told)?;

@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::revoke::{self, Revocation};
 use facts::{Finding, Verdict};
 use ledger::body::{self, Body as _, TargetKind};
-use ledger::{Decimal, Draft, HexDigest};
+use ledger::{Decimal, Draft, EstateRef, HexDigest};
 use proto::v1::{NodeUpdate, Withdrawn, node_update};
 use std::sync::Arc;
 use store::NodeRow;
@@ -40,13 +40,28 @@ pub(crate) async fn evict(
     findings: Vec<Finding>,
     evidence: Vec<(&'static str, Vec<u8>)>,
 ) -> Result<(), Refusal> {
+    evict_by(core, node, findings, evidence, None).await
+}
+
+/// As [`evict`], for what the `estate` makes of `evidence` that has all that was judged.
+///
+/// # Errors
+/// As [`evict`].
+pub(crate) async fn evict_by(
+    core: &Arc<Core>,
+    node: &str,
+    findings: Vec<Finding>,
+    evidence: Vec<(&'static str, Vec<u8>)>,
+    estate: Option<EstateRef>,
+) -> Result<(), Refusal> {
     let known = core.state().node(node).cloned();
     let Some(known) = known.filter(|known| known.locked.is_none()) else {
         return Ok(());
     };
     // INVARIANT: what has been cut is recorded, also when whoever asked goes away in between.
     let (core, node) = (Arc::clone(core), node.to_owned());
-    let evicting = async move { evict_known(&core, &node, known, findings, evidence).await };
+    let evicting =
+        async move { evict_known(&core, &node, known, findings, (evidence, estate)).await };
     let evicted = tokio::spawn(evicting).await;
     evicted.map_err(|error| Refusal::internal("evicting a machine", &error))?
 }
@@ -56,7 +71,7 @@ async fn evict_known(
     node: &str,
     known: NodeRow,
     findings: Vec<Finding>,
-    evidence: Vec<(&'static str, Vec<u8>)>,
+    (evidence, estate): (Vec<(&'static str, Vec<u8>)>, Option<EstateRef>),
 ) -> Result<(), Refusal> {
     let Some(first) = findings.first() else {
         return Ok(());
@@ -84,7 +99,10 @@ async fn evict_known(
     }
     let id = core.node_id(node)?;
     let verdict = Verdict::refused(findings, kept);
-    let verdict = verdict_body(id.as_str(), &verdict, None).record();
+    let mut verdict = verdict_body(id.as_str(), &verdict, None).record();
+    if let Some(estate) = estate {
+        verdict = verdict.estate(estate);
+    }
     let verdict = core.by_server(verdict)?;
     record(core, &known, vec![verdict], revocation).await?;
     core.metrics.evictions.get_or_create(&Code { code }).inc();

@@ -34,7 +34,7 @@ use attest::ar4si::Vector;
 use crypto::PublicKey;
 use facts::{Affirmed, Finding, Outcome, Verdict};
 use ledger::body::{self, Body as _, VerdictOutcome};
-use ledger::{Decimal, Draft, HexDigest, RecordError};
+use ledger::{Decimal, Draft, EstateRef, HexDigest, RecordError};
 use limits::JoinLimits;
 use proto::v1;
 use proto::v1::join_server::Join;
@@ -244,6 +244,14 @@ pub(crate) struct Admission {
     pub(crate) begun: u64,
     /// What its chip counts, if it showed one.
     pub(crate) counted: Option<body::Counted>,
+    /// The version that it was judged by: whose roots and machines counted stands in its references.
+    pub(crate) estate: Option<EstateRef>,
+}
+
+/// The version that is in force.
+pub(crate) fn in_force(core: &Core) -> Option<EstateRef> {
+    let current = core.current.load_full()?;
+    Some(current.reference())
 }
 
 /// Refuses what was begun before an eviction of the node.
@@ -285,9 +293,8 @@ pub(crate) async fn admit_node(
     let verdict = verdict_body(id.as_str(), &admission.verdict, Some(blob));
     let at = drafts.len();
     let mut record = verdict.record();
-    // Whose roots and machines counted stands in the estate's references.
-    if let Some(current) = core.current.load_full() {
-        record = record.estate(current.reference());
+    if let Some(estate) = admission.estate {
+        record = record.estate(estate);
     }
     let record = record.actor(id.as_str(), &admission.auth).draft();
     drafts.push(record.map_err(|error| verdict_too_large(&error))?);

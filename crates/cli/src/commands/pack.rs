@@ -1,5 +1,7 @@
 //! Packs: made by the server, checked by anybody. `verify` opens two files and nothing else.
 
+mod again;
+
 use crate::arguments::{
     Global, PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
 };
@@ -287,10 +289,17 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
         write_page(page, &pack, &trust, &verdict)?;
     }
     let report = verdict.map_err(|failure| refused(&failure, global))?;
+    let rechecked = recheck::pack(&report, &trust);
+    if let Some(failure) = again::difference(&rechecked) {
+        return Err(refused(&failure, global));
+    }
     if global.json {
-        output::json(&document(&report));
+        let mut document = document(&report);
+        document["recomputed"] = again::document(&rechecked);
+        output::json(&document);
     } else {
         tell(&report, arguments.raw);
+        again::tell(&rechecked);
     }
     Ok(())
 }

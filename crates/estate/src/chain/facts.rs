@@ -16,7 +16,7 @@ pub struct ChainFacts {
     /// Of whoever makes the request. A person in the chain is asked about by these, too.
     session: Option<Arc<Prepared>>,
     /// Of those who delegated on, by identity path: as they were then.
-    earlier: BTreeMap<String, Prepared>,
+    earlier: BTreeMap<String, Arc<Prepared>>,
 }
 
 impl ChainFacts {
@@ -31,8 +31,8 @@ impl ChainFacts {
 
     /// These, and `facts` of `principal`, who delegated on.
     #[must_use]
-    pub fn with(mut self, principal: impl Into<String>, facts: Prepared) -> Self {
-        self.earlier.insert(principal.into(), facts);
+    pub fn with(mut self, principal: impl Into<String>, facts: impl Into<Arc<Prepared>>) -> Self {
+        self.earlier.insert(principal.into(), facts.into());
         self
     }
 
@@ -42,7 +42,7 @@ impl ChainFacts {
     }
 
     pub(super) fn earlier(&self, principal: &str) -> Option<&Prepared> {
-        self.earlier.get(principal)
+        self.earlier.get(principal).map(Arc::as_ref)
     }
 }
 

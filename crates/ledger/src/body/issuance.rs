@@ -32,7 +32,7 @@ pub struct Issuance {
     /// The policies that allowed it.
     pub policies: Vec<String>,
     /// To the fact set that was decided on, of which the policies read a part. Its opening is a blob that
-    /// the server keeps and shows to nobody who may not see the facts: its SHA-256 is this commitment.
+    /// the server keeps and puts into packs, for whoever decides again; its SHA-256 is this commitment.
     pub commit: Commitment,
     /// The facts that the estate marks as visible.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]

@@ -378,8 +378,14 @@ impl<'a> Sections<'a> {
                 return Err(Failure::at(section, "PACK-BLOB", message));
             }
             let name = digest.to_string();
+            // An issuance names the opening of its commitment in base64.
             let quoted = format!("\"{name}\"");
-            let named = |record: &PackRecord| record.record.body().contains(&quoted);
+            let opening = format!("\"commit\":\"{}\"", crypto::base64::encode(&digest.0));
+            let named = |record: &PackRecord| {
+                let body = record.record.body();
+                let issues = record.record.kind() == RecordType::Issuance;
+                body.contains(&quoted) || issues && body.contains(&opening)
+            };
             if !records.iter().any(named) {
                 let message = "no record of the pack names it";
                 return Err(Failure::at(section, "PACK-BLOB", message));

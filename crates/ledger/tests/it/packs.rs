@@ -10,8 +10,8 @@ use ledger::merkle::{Node, NodeReader as _};
 use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
-    Base64, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType, Stamp,
-    encode_bundle,
+    Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType,
+    Salt, Stamp, encode_bundle,
 };
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -508,6 +508,23 @@ fn certificates_are_judged_by_who_can_read_them() {
     pack.certificate(b"stolen".to_vec());
     let failure = verify_with(&pack.build(), &world.trust, &Pretend).unwrap_err();
     assert_eq!(failure.message, "no issuance commits to it");
+}
+
+/// Whoever decides an issuance again needs the facts that it was decided on; no record rests on them.
+#[test]
+fn the_opening_of_a_commitment_may_stand_beside_its_issuance() {
+    let world = world();
+    let serial = "a1".to_owned();
+    let mut pack = world.pack(&Question::Issuance { serial }, false);
+    let before = verify(&pack.build(), &world.trust).unwrap();
+    let opening = Commitment::opening(&Salt([7; 16]), "facts", b"{}");
+    let blob = pack.blob(opening.clone());
+    let report = verify(&pack.build(), &world.trust).unwrap();
+    assert_eq!(report.doubts, before.doubts);
+    assert_eq!(report.blobs.get(&blob.sha256.to_string()), Some(&opening));
+    pack.blob(Commitment::opening(&Salt([8; 16]), "facts", b"{}"));
+    let failure = verify(&pack.build(), &world.trust).unwrap_err();
+    assert_eq!(failure.code, "PACK-BLOB");
 }
 
 #[test]

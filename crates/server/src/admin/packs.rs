@@ -11,7 +11,7 @@ use facts::Finding;
 use ledger::body::{self, Anchor};
 use ledger::pack::{Answers, PackBuilder, Question, grounds};
 use ledger::tile::{Kind, TilePath};
-use ledger::{Base64, Checkpoint, Digest, Record};
+use ledger::{Base64, Checkpoint, Digest, HexDigest, Record};
 use ledger_store::{Head, Reader};
 use proto::v1::Chunk;
 use std::collections::{BTreeMap, BTreeSet};
@@ -428,6 +428,18 @@ impl<'a> Collector<'a> {
             let record = reader.record(index).map_err(|error| failed(&error))?;
             let rests_on = grounds(&record).map_err(|error| failed(&error))?;
             let proof = reader.inclusion(index, size);
+            // Whoever decides an issuance again needs the facts; who has erased them still has the records.
+            let opening = record.expect_body::<body::Issuance>().ok();
+            let opening = opening.map(|issuance| HexDigest(issuance.commit.0.0));
+            if let Some(digest) = opening
+                && let Some(content) = self
+                    .core
+                    .blobs
+                    .get(&digest)
+                    .map_err(|error| failed(&error))?
+            {
+                self.builder.blob(content);
+            }
             self.builder.receipt(&ledger::Receipt {
                 record: record.into_bytes(),
                 index,

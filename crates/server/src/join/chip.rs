@@ -5,6 +5,7 @@ use attest_tpm::join::Chip;
 use estate::{Machine, References};
 use facts::{Fact, FactSet, names};
 use ledger::{Decimal, body};
+pub(crate) use recheck::tpm::hex;
 
 /// The fact that says which chip a machine has: its endorsement key, or its attestation key where it has
 /// no other. None for a machine that joined without a TPM.
@@ -40,19 +41,6 @@ pub(crate) fn machine<'a>(references: &'a References, facts: &FactSet) -> Option
         return references.machine_of_ek(ek);
     }
     references.machine_of_ak(facts.text(names::MACHINE_TPM_AK)?)
-}
-
-/// As [`machine`], by the chip itself.
-pub(crate) fn pinned<'a>(references: &'a References, chip: &Chip) -> Option<&'a Machine> {
-    match chip {
-        Chip::Endorsement(_) => references.machine_of_ek(&hex(chip)),
-        Chip::Attestation(_) => references.machine_of_ak(&hex(chip)),
-    }
-}
-
-/// Lower-case.
-pub(crate) fn hex(chip: &Chip) -> String {
-    crypto::hex::encode(chip.sha256())
 }
 
 const fn name(chip: &Chip) -> &'static str {

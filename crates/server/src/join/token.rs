@@ -100,6 +100,7 @@ pub(super) async fn join(
         before,
         how: "joined",
         counted: None,
+        estate: super::in_force(core),
         replaces: None,
         auth,
         begun,

@@ -15,7 +15,7 @@ use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
 use attest_tpm::continuous::Standing;
 use attest_tpm::join::{Anchor, Chip, Entropy};
-use attest_tpm::{Counted, JoinRequest, SigningKey};
+use attest_tpm::{Challenged, Counted, JoinRequest, SigningKey};
 use crypto::SecretBytes;
 use facts::{Affirmed, Finding, Timestamp, Verdict};
 use ledger::body::Body as _;
@@ -38,9 +38,8 @@ pub(crate) struct Sessions {
 
 struct Session {
     request: JoinRequest,
-    nonce: [u8; 32],
+    asked: Challenged,
     secret: SecretBytes,
-    exporter: [u8; 32],
     until: Timestamp,
     /// Size of the ledger when it was begun.
     size: u64,
@@ -137,9 +136,13 @@ pub(super) async fn challenge(
     let id = crypto::random::<32>();
     let session = Session {
         request,
-        nonce: challenge.nonce,
+        asked: Challenged {
+            checkpoint: challenge.nonce_checkpoint.clone(),
+            random: challenge.nonce_random,
+            server_key: core.server_spki.clone(),
+            exporter: peer.exporter,
+        },
         secret: SecretBytes::new(secret.to_vec()),
-        exporter: peer.exporter,
         until: core.now().plus_secs(SESSION_S),
         size: head.checkpoint.size,
         member: member.is_some(),
@@ -210,6 +213,7 @@ pub(super) async fn join(
         auth: auth(&evidence.proven.chip),
         begun: evidence.begun,
         counted,
+        estate: Some(evidence.estate),
     };
     let joined = admit_node(core, admission).await?;
     attesting::stands(core, &name, proved);

@@ -4,8 +4,8 @@ use super::Caller;
 use crate::core::Core;
 use crate::evict::evict;
 use crate::join::{
-    Admission, admit_node, certify_node, chip, enclave_again, enclave_auth, prove_key, public_key,
-    tee_required, tpm_auth, tpm_fail, tpm_prove,
+    Admission, admit_node, certify_node, chip, enclave_again, enclave_auth, in_force, prove_key,
+    public_key, tee_required, tpm_auth, tpm_fail, tpm_prove,
 };
 use crate::lock::{Kept, Place, dead, lock, not_locked, place};
 use crate::refusal::Refusal;
@@ -173,6 +173,7 @@ pub(super) async fn renew(
                 auth: tpm_auth(&evidence.proven.chip),
                 begun: evidence.begun,
                 counted,
+                estate: Some(evidence.estate),
             }
         }
         (true, None) => {
@@ -196,6 +197,7 @@ pub(super) async fn renew(
             auth: format!("x509:{}", caller.svid.serial),
             begun,
             counted: None,
+            estate: in_force(core),
         },
     };
     let renewed = admit_node(core, admission).await?;

@@ -42,6 +42,7 @@ mod packs;
 mod passing;
 mod people;
 mod planning;
+mod rechecked;
 mod recovering;
 mod resumption;
 mod reviving;

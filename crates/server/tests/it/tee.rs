@@ -31,10 +31,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::Status;
 
 /// What the good guest is: measured so, at this TCB.
-const GOOD: &str = "[[tee.floor]]\ngeneration = \"milan\"\nbootloader = 3\ntee = 1\nsnp = 24\nmicrocode = 217\n\
+pub(crate) const GOOD: &str = "[[tee.floor]]\ngeneration = \"milan\"\nbootloader = 3\ntee = 1\nsnp = 24\nmicrocode = 217\n\
     [[tee.image]]\nname = \"prod\"\nminimum_svn = 7\nmeasurement = \"3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e3e\"\n";
-const SNP: &str = "[[tee]]\npool = \"demo\"\nkind = \"sev-snp\"\nroot = \"lab\"\n";
-const TDX: &str = "[[tee]]\npool = \"demo\"\nkind = \"tdx\"\nroot = \"lab-tdx\"\n[[tee.image]]\nname = \"td\"\n\
+pub(crate) const SNP: &str = "[[tee]]\npool = \"demo\"\nkind = \"sev-snp\"\nroot = \"lab\"\n";
+pub(crate) const TDX: &str = "[[tee]]\npool = \"demo\"\nkind = \"tdx\"\nroot = \"lab-tdx\"\n[[tee.image]]\nname = \"td\"\n\
     mrtd = \"3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d3d\"\n";
 
 /// A server whose pool `demo` is asked for hardware, and the chip of the one machine in it.
@@ -207,14 +207,14 @@ pub(crate) fn shown(kind: &str, report: Vec<u8>) -> Option<v1::TeeEvidence> {
 }
 
 /// What a machine makes of what was asked.
-type Show<'a> = Box<dyn FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence> + 'a>;
+pub(crate) type Show<'a> = Box<dyn FnOnce(&[u8; 64]) -> Option<v1::TeeEvidence> + 'a>;
 
 /// What an honest guest shows.
-fn honest(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
+pub(crate) fn honest(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
     shown("sev-snp", report(&guest(), asked))
 }
 
-fn honest_domain(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
+pub(crate) fn honest_domain(asked: &[u8; 64]) -> Option<v1::TeeEvidence> {
     let mut domain = domain();
     domain.put(520, asked);
     shown("tdx", domain.quote())

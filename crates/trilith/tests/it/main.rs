@@ -28,6 +28,8 @@ mod python;
 #[expect(clippy::indexing_slicing, reason = "of what the test read")]
 mod quorum;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod rechecked;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;
 mod refs;
 mod registry;

@@ -1,12 +1,13 @@
 //! An enclave that speaks for itself: judged as each pool asks it of enclaves, and placed in the one whose image it is.
 
-use super::{Refused, affirmed, references, root, source};
+use super::Refused;
 use crate::current::Current;
 use crate::endorsements::Endorsements;
 use attest_tee::endorsed::{self, Endorsed};
 use attest_tee::{nitro, sgx};
 use estate::{TeeKind, TeeReference, TeeTerms};
 use facts::{Finding, Timestamp};
+use recheck::tee::{DOCUMENT_S, affirmed, references, root, source};
 
 /// What an enclave was asked.
 pub(in crate::join) struct Question {
@@ -78,7 +79,7 @@ fn by(
                 nonce: Some(question.nonce.to_vec()),
                 user_data: Some(question.report_data.to_vec()),
                 public_key: Some(question.key.clone()),
-                max_age: super::DOCUMENT_S,
+                max_age: DOCUMENT_S,
                 now,
             };
             let references = references::nitro_enclave(terms, root)?;

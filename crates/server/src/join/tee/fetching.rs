@@ -1,7 +1,7 @@
 //! What a vendor is asked for, so that a machine can be judged: outside the verifiers, after the machine's TPM
 //! has answered, and no longer than a join may wait.
 
-use super::{Offered, Refused, references};
+use super::{Offered, Refused};
 use crate::core::Core;
 use crate::endorsements::Endorsements;
 use crate::refusal::Refusal;
@@ -11,6 +11,7 @@ use attest_tee::{Anchors, Artefact, Bundle};
 use endorsements::Want;
 use estate::{TeeReference, TeeRoot, TeeTerms};
 use facts::{Finding, Timestamp};
+use recheck::tee::references;
 use std::sync::Arc;
 
 /// What endorses this evidence, as its bytes name it; nothing where nobody may be asked. Nothing is believed:

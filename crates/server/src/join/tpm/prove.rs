@@ -5,7 +5,7 @@ use super::placed::{not_banned, placed, references};
 use super::{Session, Shown, first, take};
 use crate::core::Core;
 use crate::current::Current;
-use crate::evict::{evict, is_evicted};
+use crate::evict::{evict_by, is_evicted};
 use crate::join::tee::{self, Offered};
 use crate::join::{chip, member, not_overtaken};
 use crate::listener::Peer;
@@ -18,9 +18,9 @@ use attest_tpm::ak::Vouched;
 use attest_tpm::continuous::Standing;
 use attest_tpm::ima::Round;
 use attest_tpm::join::{Anchor, Boot, Chip, JoinExpectation, Judgement, Proven};
-use attest_tpm::{Channel, Counted, JoinAnswer, JoinEvidence, SigningKey};
+use attest_tpm::{Challenged, Counted, JoinAnswer, JoinEvidence, SigningKey};
 use facts::{Affirmed, Finding, Outcome, Source, Timestamp, Value, Verdict, names};
-use ledger::body;
+use ledger::{EstateRef, body};
 use proto::v1;
 use std::sync::Arc;
 use store::NodeRow;
@@ -33,6 +33,8 @@ pub(crate) struct Evidence {
     standing: Proved,
     /// Size of the ledger when the machine was challenged.
     pub(crate) begun: u64,
+    /// What it was judged by.
+    pub(crate) estate: EstateRef,
 }
 
 /// What a machine is compared with from now on.
@@ -65,10 +67,10 @@ pub(crate) async fn prove(
     mut request: v1::TpmFinishRequest,
 ) -> Result<Evidence, Refusal> {
     let now = core.now();
-    let offered = Offered::of(request.tee.take())?;
+    let offered = tee::offered(request.tee.take())?;
     let session = take(core, &request.session, now)?;
     on_its_connection(&session, peer)?;
-    let (nonce, begun, shown) = (session.nonce, session.size, session.shown.clone());
+    let (asked, begun, shown) = (session.asked.clone(), session.size, session.shown.clone());
     let current = core.estate()?;
     let (mut evidence, expectation) = answered(core, session, request, now);
     let vouching = vouching(core, &current, &evidence, offered.clone(), now).await?;
@@ -92,17 +94,18 @@ pub(crate) async fn prove(
         offered,
         vouching,
         proven: Arc::new(proven),
-        nonce,
+        nonce: asked.nonce(),
         now,
     };
-    let (version, proven) = (machine.current.index, Arc::clone(&machine.proven));
+    let (estate, proven) = (machine.current.reference(), Arc::clone(&machine.proven));
     let judged = machine.judged(core, &name).await?;
     let ((approved, list), hardware) = match judged {
         (Ok(judged), Ok(hardware)) => (judged, hardware),
         (judged, hardware) => {
             let node = known_as(core, peer, &proven.chip).unwrap_or(name);
             let measured = judged.err().unwrap_or_default();
-            return Err(refuse(core, &node, &evidence, measured, hardware.err()).await?);
+            let shown = (&*evidence, &asked, estate);
+            return Err(refuse(core, &node, shown, measured, hardware.err()).await?);
         }
     };
     // Nothing vouches for what is behind the verified entries.
@@ -110,12 +113,12 @@ pub(crate) async fn prove(
     Arc::make_mut(&mut evidence).keep_list(verified);
     not_rewound(core, &name, &proven, begun, &shown).await?;
     let place = warranted::placed(Some(&name), pool.as_deref(), now);
-    let verdict = kept(core, verdict, &evidence, hardware).await?;
+    let verdict = kept(core, verdict, (&*evidence, &asked), hardware).await?;
     let verdict = verdict.and(&approved).and(&place);
     let standing = Proved {
         standing: Standing::of(&proven, &list),
         list: Some(list),
-        judged: version,
+        judged: estate.index,
     };
     Ok(Evidence {
         verdict,
@@ -123,12 +126,13 @@ pub(crate) async fn prove(
         name,
         standing,
         begun,
+        estate,
     })
 }
 
 /// An answer is for the connection that was asked.
 fn on_its_connection(session: &Session, peer: &Peer) -> Result<(), Refusal> {
-    if session.exporter != peer.exporter {
+    if session.asked.exporter != peer.exporter {
         return Err(Refusal::Denied(
             Finding::new("JOIN-CHANNEL", "the answer came over another connection")
                 .expected("the connection that the challenge was sent over")
@@ -146,14 +150,10 @@ fn answered(
     now: Timestamp,
 ) -> (Arc<JoinEvidence>, JoinExpectation) {
     let expectation = JoinExpectation {
-        nonce: session.nonce,
+        nonce: session.asked.nonce(),
         secret: session.secret,
         pcrs: crate::attesting::PCRS.to_vec(),
-        channel: Channel {
-            trust_domain: core.trust_domain.to_string(),
-            server_key: core.server_spki.clone(),
-            exporter: session.exporter.to_vec(),
-        },
+        channel: session.asked.channel(core.trust_domain.as_str()),
         now,
         vouched: None,
     };
@@ -324,10 +324,11 @@ impl Machine {
 async fn kept(
     core: &Core,
     verdict: Verdict,
-    evidence: &JoinEvidence,
+    (evidence, asked): (&JoinEvidence, &Challenged),
     hardware: Option<Endorsed>,
 ) -> Result<Verdict, Refusal> {
     let mut blobs = evidence.blobs();
+    blobs.extend(asked.blobs());
     let mut verdict = verdict.resting_on(blobs.iter().map(attest::Evidence::digest).collect());
     if let Some(hardware) = hardware {
         verdict = attest::compose(vec![verdict, hardware.verdict]);
@@ -346,12 +347,12 @@ async fn kept(
 async fn refuse(
     core: &Arc<Core>,
     node: &str,
-    evidence: &JoinEvidence,
+    (evidence, asked, estate): (&JoinEvidence, &Challenged, EstateRef),
     measured: Vec<Finding>,
     hardware: Option<tee::Refused>,
 ) -> Result<Refusal, Refusal> {
     let accused = !measured.is_empty() || hardware.as_ref().is_some_and(tee::Refused::accuses);
-    let blobs = evidence.blobs().into_iter();
+    let blobs = evidence.blobs().into_iter().chain(asked.blobs());
     let mut blobs: Vec<_> = blobs
         .map(|one| (one.kind, one.bytes.into_owned()))
         .collect();
@@ -361,7 +362,7 @@ async fn refuse(
         blobs.extend(hardware.blobs);
     }
     if accused {
-        evict(core, node, findings.clone(), blobs).await?;
+        evict_by(core, node, findings.clone(), blobs, Some(estate)).await?;
     }
     Ok(first(findings))
 }

@@ -4,29 +4,30 @@
 //! machine without an endorsement key that the estate trusts joins by that. Nothing here is fresh, or says that
 //! whoever sent it has the key.
 
-use super::{Offered, Refused, affirmed, azure_snp, azure_tdx, references, root, source, stated};
-use crate::endorsements::Endorsements;
+use super::{
+    Endorses, Offered, Refused, affirmed, azure_snp, azure_tdx, references, root, source, stated,
+};
 use attest_tee::endorsed::Endorsed;
 use attest_tpm::ak::Vouched;
 use estate::{Estate, TeeTerms};
 use facts::Timestamp;
 
 /// What hardware says of a machine and of its attestation key.
-pub(crate) struct Vouching {
-    pub(crate) key: Vouched,
-    pub(crate) endorsed: Endorsed,
+pub struct Vouching {
+    pub key: Vouched,
+    pub endorsed: Endorsed,
 }
 
 /// Whose key the hardware that `offered` is of vouches for, as the estate asks it of machines of `ring`. `None`
-/// where it vouches for none, or nothing is asked. For threads of the pool.
+/// where it vouches for none, or nothing is asked.
 ///
 /// # Errors
 /// What the verifiers find.
-pub(crate) fn vouched(
+pub fn vouched(
     offered: Option<&Offered>,
     estate: &Estate,
     ring: &str,
-    endorsements: &Endorsements,
+    endorses: &impl Endorses,
     now: Timestamp,
 ) -> Result<Option<Vouching>, Refused> {
     let asked = estate.references();
@@ -37,15 +38,17 @@ pub(crate) fn vouched(
     let Some(reference) = reference else {
         return Ok(None);
     };
-    let (at_hand, root) = (endorsements.now(), root(reference, estate)?);
+    let bundle = |root| endorses.bundle(offered, reference, root, now);
     let (judged, key) = match &reference.terms {
         TeeTerms::AzureSnp(terms) => {
+            let root = root(reference, estate)?;
             let references = references::snp(terms, root)?;
-            azure_snp(offered, &at_hand.bundle, now, &references)
+            azure_snp(offered, &*bundle(root)?, now, &references)
         }
         TeeTerms::AzureTdx(terms) => {
+            let root = root(reference, estate)?;
             let references = references::tdx(terms, root)?;
-            azure_tdx(offered, &at_hand.bundle, now, &references)
+            azure_tdx(offered, &*bundle(root)?, now, &references)
         }
         TeeTerms::SevSnp(_)
         | TeeTerms::Tdx(_)
@@ -53,7 +56,7 @@ pub(crate) fn vouched(
         | TeeTerms::Nitro(_)
         | TeeTerms::Sgx(_) => return Ok(None),
     };
-    let judged = affirmed(judged, at_hand.problem)?;
+    let judged = affirmed(judged, endorses.problem())?;
     Ok(key.map(|key| Vouching {
         endorsed: stated(judged, reference, &key, now),
         key: Vouched {

@@ -1,9 +1,8 @@
 //! What a trust domain booted, by its own log: read once its quote is believed, and compared with the estate's boot
 //! rules and with what its TPM says.
 
-use super::Question;
-use crate::current::Current;
-use appraise::Asked;
+use super::{Asked, Question};
+use appraise::judge_domain;
 use attest_tee::endorsed::Endorsed;
 use attest_tpm::boot::{DomainBoot, Pinned, Registers};
 use estate::TdxReference;
@@ -15,14 +14,13 @@ pub(super) fn booted(
     event_log: Option<&[u8]>,
     terms: &TdxReference,
     question: &Question<'_>,
-    current: &Current,
-    ring: &str,
+    asked: &Asked<'_>,
 ) -> Endorsed {
     let Some(registers) = Registers::of(&judged.verdict) else {
         return judged;
     };
     let pinned = pinned(terms, &judged.verdict.facts);
-    match compared(&registers, event_log, pinned, question, current, ring) {
+    match compared(&registers, event_log, pinned, question, asked) {
         Ok(None) => judged,
         Ok(Some(facts)) => judged.and(&facts),
         Err(findings) => judged.refused_for(findings),
@@ -34,19 +32,18 @@ fn compared(
     event_log: Option<&[u8]>,
     pinned: Pinned,
     question: &Question<'_>,
-    current: &Current,
-    ring: &str,
+    asked: &Asked<'_>,
 ) -> Result<Option<Affirmed>, Vec<Finding>> {
     let booted = event_log
         .map(|log| DomainBoot::verify(log, registers))
         .transpose()?;
-    let asked = Asked {
-        values: &current.estate.references().values,
-        demands: &current.demands(ring),
-        ring,
+    let asked = appraise::Asked {
+        values: &asked.estate.references().values,
+        demands: asked.demands,
+        ring: asked.ring,
         now: question.now,
     };
-    appraise::judge_domain(booted.as_ref(), pinned, question.booted, &asked)
+    judge_domain(booted.as_ref(), pinned, question.booted, &asked)
 }
 
 /// Whether each image by the name that was recognised lists what was started, and what that measured.

@@ -11,10 +11,7 @@ use std::collections::BTreeSet;
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn snp(
-    terms: &SnpReference,
-    root: Option<&TeeRoot>,
-) -> Result<snp::References, Finding> {
+pub fn snp(terms: &SnpReference, root: Option<&TeeRoot>) -> Result<snp::References, Finding> {
     let roots = match root {
         None => snp::Roots::amd()?,
         Some(root) => {
@@ -111,10 +108,7 @@ const fn generation(declared: TeeGeneration) -> Generation {
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn tdx(
-    terms: &TdxReference,
-    root: Option<&TeeRoot>,
-) -> Result<tdx::References, Finding> {
+pub fn tdx(terms: &TdxReference, root: Option<&TeeRoot>) -> Result<tdx::References, Finding> {
     let images = terms.images.as_ref().map(|images| {
         let images = images.iter().map(|image| tdx::Image {
             name: image.name.clone(),
@@ -151,7 +145,7 @@ fn tcb(statuses: Option<&BTreeSet<TcbStatus>>, minimum_evaluation: u32) -> intel
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn sgx(
+pub fn sgx(
     terms: &SgxReference,
     root: Option<&TeeRoot>,
 ) -> Result<sgx::References, Finding> {
@@ -174,7 +168,7 @@ pub(super) fn sgx(
 ///
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn nitro_enclave(
+pub fn nitro_enclave(
     terms: &NitroReference,
     root: Option<&TeeRoot>,
 ) -> Result<nitro::References, Finding> {
@@ -190,10 +184,7 @@ pub(super) fn nitro_enclave(
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub(super) fn nitro(
-    terms: &NitroReference,
-    root: Option<&TeeRoot>,
-) -> Result<nitro::References, Finding> {
+pub fn nitro(terms: &NitroReference, root: Option<&TeeRoot>) -> Result<nitro::References, Finding> {
     let images = terms.images.as_ref().map(|images| {
         let images = images.iter().map(|image| nitro::Image {
             name: image.name.clone(),

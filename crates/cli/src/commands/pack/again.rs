@@ -1,0 +1,63 @@
+//! What was made again of a pack, for people and programs.
+
+use crate::output;
+use ledger::pack::Failure;
+use recheck::Rechecked;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Reasons that are printed, each with how many it holds of.
+const MOST: usize = 9;
+
+/// The first decision or verdict that does not follow from what its record names.
+pub(super) fn difference(rechecked: &Rechecked) -> Option<Failure> {
+    let (item, why) = rechecked.first_difference()?;
+    let (code, message) = item.what.difference();
+    Some(Failure {
+        code,
+        section: format!("record/{}/{}", item.checkpoint, item.index),
+        record: Some(item.index),
+        message: format!("{message}: {why}"),
+    })
+}
+
+pub(super) fn document(rechecked: &Rechecked) -> Value {
+    let Rechecked(all) = rechecked;
+    json!({ "of": all.len(), "same": rechecked.recomputed(), "records": all })
+}
+
+pub(super) fn tell(rechecked: &Rechecked) {
+    let Rechecked(all) = rechecked;
+    if all.is_empty() {
+        return;
+    }
+    output::line(format_args!(
+        "  recomputed, with the same result: {} of {} decisions, issuances and verdicts",
+        rechecked.recomputed(),
+        all.len()
+    ));
+    let mut reasons: BTreeMap<(String, &str), (u64, String)> = BTreeMap::new();
+    for (item, why) in rechecked.not_recomputable() {
+        let first = || {
+            let ledger = item.ledger.rsplit('/').next().unwrap_or(&item.ledger);
+            format!("{}:{}", output::value(ledger), item.index)
+        };
+        let alike = reasons.entry((item.what.to_string(), why));
+        alike.or_insert_with(|| (0, first())).0 += 1;
+    }
+    for ((what, why), (count, first)) in reasons.iter().take(MOST) {
+        let more = match count - 1 {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        output::line(format_args!(
+            "    not recomputable: {what} {first}{more}: {}",
+            output::value(why)
+        ));
+    }
+    if let Some(left @ 1..) = reasons.len().checked_sub(MOST) {
+        output::line(format_args!(
+            "    and {left} more reasons: --json has them all"
+        ));
+    }
+}

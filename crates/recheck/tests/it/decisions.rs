@@ -1,0 +1,210 @@
+//! Accesses and answers: allowed, denied, and lied about.
+
+use crate::world::{API, CARDS, NEVER, READS, SALARIES, World, denial, differs, intent, lacks, on};
+use ledger::body::{self, About, Body, FactValue, More};
+use ledger::{Decimal, HexDigest};
+use recheck::Outcome;
+use std::collections::BTreeMap;
+
+#[test]
+fn what_the_estate_decides_is_recomputed() {
+    let world = World::new();
+    for record in [
+        intent("select", CARDS, &[READS]).record(),
+        intent("insert", CARDS, &["payments writes cards"]).record(),
+        denial("select", SALARIES, &[], "POLICY-NONE").record(),
+        denial("delete", CARDS, &[NEVER], "POLICY-FORBID").record(),
+    ] {
+        assert_eq!(world.of(record), Outcome::Recomputed);
+    }
+}
+
+#[test]
+fn an_allow_where_the_estate_denies_is_named() {
+    let world = World::new();
+    let told = differs(world.of(intent("select", SALARIES, &[READS]).record()));
+    assert!(
+        told.contains(
+            "the estate denies select on Table::\"shop/public/salaries\": no policy allows it"
+        ),
+        "{told}"
+    );
+    let told = differs(world.of(intent("delete", CARDS, &[NEVER]).record()));
+    assert!(told.contains("\"nobody deletes\" forbids it"), "{told}");
+    // One of several.
+    let mut both = intent("select", CARDS, &[READS]);
+    both.actions = vec![on("select", &[CARDS, SALARIES])];
+    let told = differs(world.of(both.record()));
+    assert!(told.contains("salaries"), "{told}");
+}
+
+#[test]
+fn a_denial_where_the_estate_allows_is_named() {
+    let world = World::new();
+    let told = differs(world.of(denial("select", CARDS, &[], "POLICY-NONE").record()));
+    assert!(
+        told.contains("it was denied, and the estate allows"),
+        "{told}"
+    );
+    // Denied, for another reason than is recorded.
+    let told = differs(world.of(denial("delete", CARDS, &[], "POLICY-NONE").record()));
+    assert!(told.contains("because policies/all.cedar"), "{told}");
+}
+
+#[test]
+fn policies_that_did_not_determine_it_are_named() {
+    let world = World::new();
+    for policies in [&["another"][..], &[READS, "another"], &[]] {
+        let told = differs(world.of(intent("select", CARDS, policies).record()));
+        assert!(
+            told.contains("the estate allows it by \"payments reads cards\""),
+            "{told}"
+        );
+    }
+    let told =
+        differs(world.of(denial("delete", CARDS, &[NEVER, READS], "POLICY-FORBID").record()));
+    assert!(told.contains("determines nothing of it"), "{told}");
+}
+
+/// The policy asks for a fact, which is that of the SVID's issuance and of nobody else's word.
+#[test]
+fn the_facts_are_those_of_the_issuance() {
+    let mut world = World::new();
+    let uid = |uid| BTreeMap::from([("workload.uid".to_owned(), FactValue::Integer(uid))]);
+    world.issuance.facts = uid(1001);
+    differs(world.of(intent("select", CARDS, &[READS]).record()));
+    let denied = || denial("select", CARDS, &[], "POLICY-NONE").record();
+    assert_eq!(world.of(denied()), Outcome::Recomputed);
+    world.issuance.facts = BTreeMap::new();
+    assert_eq!(world.of(denied()), Outcome::Recomputed);
+}
+
+#[test]
+fn a_session_that_rests_on_anothers_issuance_is_named() {
+    let select = || intent("select", CARDS, &[READS]).record();
+    let mut world = World::new();
+    world.issuance.spiffe_id = "spiffe://example.org/people/ada".to_owned();
+    let told = differs(world.of(select()));
+    assert!(
+        told.contains("issued the SVID a1 of spiffe://example.org/people/ada"),
+        "{told}"
+    );
+    let mut world = World::new();
+    world.start.serial = "a2".to_owned();
+    differs(world.of(select()));
+    let mut world = World::new();
+    world.start.spiffe_id = "spiffe://example.org/people/ada".to_owned();
+    let told = differs(world.of(select()));
+    assert!(told.contains("acted in a session of"), "{told}");
+    let mut world = World::new();
+    world.start.claimed_on_behalf_of = vec!["spiffe://example.org/people/ada".to_owned()];
+    let told = differs(world.of(select()));
+    assert!(told.contains("for others"), "{told}");
+}
+
+#[test]
+fn what_lacks_is_told() {
+    let world = World::new();
+    let told = lacks(world.of(denial("select", CARDS, &[], "SQL-TOO-LONG").record()));
+    assert!(
+        told.contains("refused for SQL-TOO-LONG, before policy"),
+        "{told}"
+    );
+    let mut cancel = denial("select", CARDS, &[], "");
+    cancel.actions = Vec::new();
+    assert!(lacks(world.of(cancel.record())).contains("no policy was asked"));
+    let mut elsewhere = intent("select", CARDS, &[READS]);
+    elsewhere.session = "s2".to_owned();
+    assert!(lacks(world.of(elsewhere.record())).contains("the beginning of its session"));
+    // What has no room, or no name.
+    let mut cut = intent("select", CARDS, &[READS]);
+    let more = More {
+        count: Decimal(9),
+        sha256: HexDigest([0; 32]),
+    };
+    cut.actions[0].more = Some(more.clone());
+    assert!(lacks(world.of(cut.record())).contains("no room"));
+    let hidden = format!("Table::\"shop/public/~{}\"", "0f".repeat(32));
+    let told = lacks(world.of(denial("select", &hidden, &[], "POLICY-NONE").record()));
+    assert!(told.contains("commitment"), "{told}");
+    // What is named is looked at all the same.
+    let mut cut = intent("select", SALARIES, &[READS]);
+    cut.actions[0].more = Some(more);
+    differs(world.of(cut.record()));
+
+    let mut world = World::new();
+    world.start.issuance = None;
+    let told = lacks(world.of(intent("select", CARDS, &[READS]).record()));
+    assert!(told.contains("names no issuance"), "{told}");
+}
+
+#[test]
+fn an_estate_that_is_not_the_one_named_decides_nothing() {
+    let mut world = World::new();
+    world
+        .estate
+        .insert("policies/all.cedar", "permit (principal");
+    let told = lacks(world.of(intent("select", CARDS, &[READS]).record()));
+    assert!(told.contains("none that this version reads"), "{told}");
+}
+
+fn answer(allow: bool, policies: &[&str], about: About) -> body::Decision {
+    body::Decision {
+        session: "c1".to_owned(),
+        statement: "evaluation".to_owned(),
+        allow,
+        findings: Vec::new(),
+        about: Some(about),
+        ..denial("select", CARDS, policies, "")
+    }
+}
+
+#[test]
+fn answers_to_questions_are_decided_by_what_was_told_or_shown() {
+    let world = World::new();
+    let shown = || About {
+        spiffe_id: API.to_owned(),
+        issuance: Some(Decimal(crate::world::ISSUANCE)),
+        ..About::default()
+    };
+    let told = |uid| About {
+        spiffe_id: API.to_owned(),
+        stated: BTreeMap::from([("workload.uid".to_owned(), FactValue::Integer(uid))]),
+        ..About::default()
+    };
+    let known_as = || About {
+        spiffe_id: API.to_owned(),
+        ..About::default()
+    };
+    let mut unknown = answer(false, &[], known_as());
+    unknown.findings = vec!["PDP-FACTS-UNKNOWN".to_owned()];
+    for record in [
+        answer(true, &[READS], shown()),
+        answer(true, &[READS], told(1000)),
+        answer(false, &[], told(1001)),
+        answer(false, &[], known_as()),
+        unknown,
+    ] {
+        assert_eq!(world.of(record.record()), Outcome::Recomputed);
+    }
+    differs(world.of(answer(true, &[READS], told(1001)).record()));
+    differs(world.of(answer(true, &[READS], known_as()).record()));
+    differs(world.of(answer(false, &[], shown()).record()));
+    let mut malformed = answer(false, &[], known_as());
+    malformed.findings = vec!["AUTHZEN-REQUEST".to_owned()];
+    lacks(world.of(malformed.record()));
+}
+
+/// On behalf of somebody who may not: the conjunction denies.
+#[test]
+fn whoever_acts_for_others_may_what_all_of_them_may() {
+    let mut world = World::new();
+    let ada = vec!["spiffe://example.org/people/ada".to_owned()];
+    world.start.claimed_on_behalf_of.clone_from(&ada);
+    let mut select = intent("select", CARDS, &[READS]);
+    select.claimed_on_behalf_of.clone_from(&ada);
+    differs(world.of(select.record()));
+    let mut denied = denial("select", CARDS, &[], "DELEGATION-NONE");
+    denied.claimed_on_behalf_of = ada;
+    assert_eq!(world.of(denied.record()), Outcome::Recomputed);
+}

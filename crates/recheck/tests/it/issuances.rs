@@ -1,0 +1,128 @@
+//! Issuances, and the verdicts that they rest on.
+
+use crate::world::{World, differs, facts, issuance, lacks, machine, opening, verdict};
+use facts::{Source, Timestamp, names};
+use ledger::body::{FactValue, SvidKind, VerdictOutcome};
+use recheck::{Outcome, What};
+
+fn told(world: &World) -> Outcome {
+    world.item(What::Issuance).outcome
+}
+
+/// A world that issued on these facts.
+fn on(facts: &facts::FactSet) -> World {
+    let mut world = World::new();
+    let opening = opening(facts);
+    world.issuance = issuance(&opening);
+    world.blobs.push(opening);
+    world
+}
+
+#[test]
+fn an_issuance_that_the_estate_grants_is_recomputed() {
+    let world = World::new();
+    assert_eq!(told(&world), Outcome::Recomputed);
+    let token = lacks(world.item(What::Verdict).outcome);
+    assert!(token.contains("proves nothing of the machine"), "{token}");
+}
+
+#[test]
+fn an_issuance_that_the_estate_does_not_grant_is_named() {
+    let mut world = on(&facts(1001));
+    world
+        .issuance
+        .facts
+        .insert("workload.uid".to_owned(), FactValue::Integer(1001));
+    let why = differs(told(&world));
+    assert!(
+        why.contains("does not let the workload become payments/api"),
+        "{why}"
+    );
+    let mut world = World::new();
+    world.issuance.spiffe_id = "spiffe://example.org/people/ada".to_owned();
+    differs(told(&world));
+    let mut world = World::new();
+    world.issuance.policies = vec!["another".to_owned()];
+    let why = differs(told(&world));
+    assert!(
+        why.contains("allows it by \"payments is uid 1000\""),
+        "{why}"
+    );
+}
+
+#[test]
+fn a_fact_that_is_shown_otherwise_than_it_was_committed_to_is_named() {
+    let mut world = World::new();
+    world
+        .issuance
+        .facts
+        .insert("workload.uid".to_owned(), FactValue::Integer(0));
+    let why = differs(told(&world));
+    assert!(why.contains("shows workload.uid otherwise"), "{why}");
+}
+
+/// The machine proved nothing of the kind.
+#[test]
+fn what_is_said_of_the_machine_is_what_its_verdict_says() {
+    let at = Timestamp::EPOCH;
+    let mut invented = facts(1000);
+    invented.state(names::MACHINE_BOOT_SECURE_BOOT, true, Source::Hardware, at);
+    let why = differs(told(&on(&invented)));
+    assert!(why.contains("says machine.boot.secure_boot"), "{why}");
+
+    let mut moved = facts(1000);
+    moved.state(names::MACHINE_POOL, "vault", Source::Verified, at);
+    let why = differs(told(&on(&moved)));
+    assert!(why.contains("pool \"vault\""), "{why}");
+
+    // What an agent reads in its kernel is its own word, and no verdict's.
+    let mut enforced = facts(1000);
+    enforced.state(names::MACHINE_ENFORCEMENT, "enforced", Source::Verified, at);
+    assert_eq!(told(&on(&enforced)), Outcome::Recomputed);
+
+    // A token may be of facts that an earlier verdict stated.
+    let mut world = on(&invented);
+    world.issuance.kind = SvidKind::Jwt;
+    assert!(lacks(told(&world)).contains("earlier verdict"));
+}
+
+#[test]
+fn an_issuance_rests_on_an_affirmed_verdict_of_its_machine() {
+    let mut world = World::new();
+    world.issuance.node = "m2".to_owned();
+    let why = differs(told(&world));
+    assert!(why.contains("affirms nothing of the machine m2"), "{why}");
+    let mut world = World::new();
+    world.verdict.outcome = VerdictOutcome::Refused;
+    differs(told(&world));
+}
+
+#[test]
+fn what_lacks_is_told() {
+    let mut world = World::new();
+    world.blobs.remove(1);
+    assert!(lacks(told(&world)).contains("the opening of what it commits to"));
+    let mut world = World::new();
+    world.blobs.remove(0);
+    assert!(lacks(told(&world)).contains("the facts of the verdict"));
+}
+
+#[test]
+fn hardware_without_evidence_is_named() {
+    let mut facts = machine();
+    facts.state(
+        names::MACHINE_TPM_KIND,
+        "discrete",
+        Source::Hardware,
+        Timestamp::EPOCH,
+    );
+    let mut world = World::new();
+    let (verdict, blob) = verdict(&facts);
+    world.verdict = verdict;
+    world.blobs.push(blob);
+    let why = differs(world.item(What::Verdict).outcome);
+    assert!(
+        why.contains("states machine.tpm.kind and rests on no evidence"),
+        "{why}"
+    );
+}

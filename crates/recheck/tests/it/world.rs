@@ -1,0 +1,324 @@
+//! A verified pack in memory: a server's ledger with an estate, a machine's verdict and an issuance, and a gateway's.
+
+use estate::EstateFiles;
+use facts::{FactSet, Source, Timestamp, Value, names};
+use ledger::body::{
+    self, ActionOn, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
+    SessionStart, SvidKind, Verdict, VerdictOutcome,
+};
+use ledger::pack::{PackRecord, Question, Report, Trust};
+use ledger::{
+    Commitment, Decimal, Digest, EstateRef, HexDigest, LedgerSigner, Origin, RecordBuilder, Salt,
+    Stamp,
+};
+use recheck::{Item, Outcome, Rechecked, What};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+pub(crate) const API: &str = "spiffe://example.org/payments/api";
+pub(crate) const CARDS: &str = "Table::\"shop/public/cards\"";
+pub(crate) const SALARIES: &str = "Table::\"shop/public/salaries\"";
+pub(crate) const READS: &str = "payments reads cards";
+pub(crate) const NEVER: &str = "nobody deletes";
+
+const AT: u64 = 1_795_312_969_123;
+const ESTATE: u64 = 0;
+const VERDICT: u64 = 1;
+pub(crate) const ISSUANCE: u64 = 2;
+
+pub(crate) fn estate() -> EstateFiles {
+    let mut files = EstateFiles::new();
+    files.insert(
+        "estate.toml",
+        "trust_domain = \"example.org\"\n[[administrator]]\nuid = 0\n",
+    );
+    files.insert(
+        "identities/all.toml",
+        "[[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"payments\"\n\
+         visible = [\"workload.uid\"]\n\
+         [[identity]]\npath = \"people/ada\"\nkind = \"service\"\nowner = \"ada\"\n",
+    );
+    files.insert(
+        "resources/shop.toml",
+        "[[database]]\nname = \"shop\"\n[[database.schema]]\nname = \"public\"\n\
+         [[database.schema.table]]\nname = \"cards\"\n[[database.schema.table]]\nname = \"salaries\"\n",
+    );
+    files.insert("references/all.toml", "[[pool]]\nname = \"demo\"\n");
+    files.insert(
+        "policies/all.cedar",
+        format!(
+            "@id(\"payments is uid 1000\")\n\
+             permit (principal in Pool::\"demo\", action == Action::\"assume\", \
+             resource == Identity::\"payments/api\")\n\
+             when {{ principal has uid && principal.uid == 1000 }};\n\
+             @id(\"{READS}\")\n\
+             permit (principal == Identity::\"payments/api\", action == Action::\"select\", \
+             resource == {CARDS})\n\
+             when {{ context.workload has uid && context.workload.uid == 1000 }};\n\
+             @id(\"payments writes cards\")\n\
+             permit (principal == Identity::\"payments/api\", action == Action::\"insert\", \
+             resource == {CARDS});\n\
+             @id(\"{NEVER}\")\n\
+             forbid (principal, action == Action::\"delete\", resource);\n"
+        ),
+    );
+    files
+}
+
+/// What is told of the workload and its machine.
+pub(crate) fn facts(uid: u32) -> FactSet {
+    let mut facts = machine();
+    let at = Timestamp::from_millis(AT);
+    facts.state(names::WORKLOAD_UID, uid, Source::Asserted, at);
+    facts
+}
+
+pub(crate) fn machine() -> FactSet {
+    let (mut facts, at) = (FactSet::new(), Timestamp::from_millis(AT));
+    for (name, value) in [
+        (names::MACHINE_JOIN, "token"),
+        (names::MACHINE_NAME, "m1"),
+        (names::MACHINE_POOL, "demo"),
+        (names::MACHINE_KEY, "memory"),
+    ] {
+        facts.state(name, value, Source::Verified, at);
+    }
+    facts
+}
+
+pub(crate) fn verdict(facts: &FactSet) -> (Verdict, Vec<u8>) {
+    let blob = serde_json::to_vec(facts).unwrap();
+    let verdict = Verdict {
+        node: "spiffe://example.org/trilith/node/m1".to_owned(),
+        outcome: VerdictOutcome::Affirmed,
+        facts_blob: Some(BlobRef::of(&blob)),
+        evidence: Vec::new(),
+        facts: facts
+            .iter()
+            .map(|fact| body::FactItem {
+                name: fact.name.clone(),
+                value: shown(&fact.value),
+                source: fact.source.to_string(),
+            })
+            .collect(),
+        findings: Vec::new(),
+        ar4si: None,
+    };
+    (verdict, blob)
+}
+
+fn shown(value: &Value) -> body::FactValue {
+    match value {
+        Value::Bool(value) => body::FactValue::Bool(*value),
+        Value::Integer(value) => body::FactValue::Integer(*value),
+        Value::Text(value) => body::FactValue::Text(value.clone()),
+        Value::List(values) => body::FactValue::List(values.clone()),
+    }
+}
+
+/// As the server writes the facts that it decided on.
+pub(crate) fn opening(facts: &FactSet) -> Vec<u8> {
+    let mut lines = Vec::new();
+    for fact in facts.iter() {
+        let line = (&fact.name, &fact.source, &fact.value);
+        lines.extend(serde_json::to_vec(&line).unwrap());
+        lines.push(b'\n');
+    }
+    Commitment::opening(&Salt([7; 16]), "facts", &lines)
+}
+
+pub(crate) fn issuance(opening: &[u8]) -> Issuance {
+    Issuance {
+        kind: SvidKind::X509,
+        spiffe_id: API.to_owned(),
+        serial: "a1".to_owned(),
+        tbs: Digest::of(b"tbs"),
+        issuer: Digest::of(b"issuer"),
+        key: Digest::of(b"key"),
+        not_before: 1_795_312_909,
+        not_after: 1_795_316_569,
+        node: "m1".to_owned(),
+        verdict: Decimal(VERDICT),
+        evidence_time: AT,
+        policies: vec!["payments is uid 1000".to_owned()],
+        commit: Commitment(Digest(crypto::sha256(opening))),
+        facts: BTreeMap::from([("workload.uid".to_owned(), body::FactValue::Integer(1000))]),
+        replaces: None,
+        ar4si: None,
+    }
+}
+
+pub(crate) fn intent(action: &str, resource: &str, policies: &[&str]) -> Intent {
+    Intent {
+        session: "s1".to_owned(),
+        statement: "f".to_owned(),
+        actions: vec![on(action, &[resource])],
+        decision: "s1.1".to_owned(),
+        policies: policies.iter().map(|&id| id.to_owned()).collect(),
+        coverage: Coverage::Complete,
+        more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+    }
+}
+
+pub(crate) fn on(action: &str, resources: &[&str]) -> ActionOn {
+    ActionOn {
+        action: action.to_owned(),
+        resources: resources.iter().map(|&one| one.to_owned()).collect(),
+        more: None,
+    }
+}
+
+pub(crate) fn denial(action: &str, resource: &str, policies: &[&str], finding: &str) -> Decision {
+    let intent = intent(action, resource, policies);
+    Decision {
+        session: intent.session,
+        statement: intent.statement,
+        actions: intent.actions,
+        decision: intent.decision,
+        allow: false,
+        policies: intent.policies,
+        findings: vec![finding.to_owned()],
+        coverage: Coverage::Complete,
+        more_policies: None,
+        about: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) verdict: Verdict,
+    pub(crate) issuance: Issuance,
+    pub(crate) start: SessionStart,
+    pub(crate) estate: EstateFiles,
+    pub(crate) blobs: Vec<Vec<u8>>,
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        estate::Estate::compile(&estate()).unwrap();
+        let (verdict, facts_blob) = verdict(&machine());
+        let opening = opening(&facts(1000));
+        Self {
+            verdict,
+            issuance: issuance(&opening),
+            start: SessionStart {
+                session: "s1".to_owned(),
+                spiffe_id: API.to_owned(),
+                serial: "a1".to_owned(),
+                issuance: Some(Decimal(ISSUANCE)),
+                resource: "postgres:shop".to_owned(),
+                role: "r".to_owned(),
+                application: "psql".to_owned(),
+                claimed_on_behalf_of: Vec::new(),
+                on_behalf_of: Vec::new(),
+            },
+            estate: estate(),
+            blobs: vec![facts_blob, opening],
+        }
+    }
+
+    pub(crate) fn reference(&self) -> EstateRef {
+        EstateRef {
+            version: HexDigest::of(&self.estate.to_blob()),
+            index: ESTATE,
+        }
+    }
+
+    /// What is told of everything in a pack with these records of the gateway, the first of which is record 1.
+    pub(crate) fn recheck(&self, of_gateway: Vec<RecordBuilder>) -> Rechecked {
+        let blob = self.estate.to_blob();
+        let version = EstateVersion {
+            version: HexDigest::of(&blob),
+            blob: BlobRef::of(&blob),
+            parent: None,
+            author: "ada".to_owned(),
+            message: String::new(),
+            proof_index: None,
+            floor: Decimal(0),
+        };
+        let estate = self.reference();
+        let server = [
+            version.record(),
+            self.verdict.record().estate(estate),
+            self.issuance.record().estate(estate),
+        ];
+        let mut gateway = vec![self.start.record()];
+        gateway.extend(of_gateway.into_iter().map(|record| record.estate(estate)));
+        let mut records = sealed(0, "example.org/server", server.into());
+        records.extend(sealed(1, "example.org/gateway/pg", gateway));
+        let blobs = self.blobs.iter().chain([&blob]);
+        let blobs = blobs.map(|blob| (HexDigest::of(blob).to_string(), blob.clone()));
+        let report = Report {
+            question: Question::Access {
+                identity: API.to_owned(),
+                resource: None,
+                newest: None,
+            },
+            checkpoints: Vec::new(),
+            records,
+            blobs: blobs.collect(),
+            certificates: BTreeMap::new(),
+            whole: Vec::new(),
+            extents: Vec::new(),
+            quorum: None,
+            doubts: Vec::new(),
+        };
+        let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
+        let signer = LedgerSigner::new("example.org/server", Arc::new(key)).unwrap();
+        let trust = Trust {
+            trust_domain: "example.org".to_owned(),
+            ledger_key: signer.key().clone(),
+            x509_authorities: Vec::new(),
+            policy: None,
+        };
+        recheck::pack(&report, &trust)
+    }
+
+    /// What is told of one record of the gateway.
+    pub(crate) fn of(&self, record: RecordBuilder) -> Outcome {
+        let Rechecked(items) = self.recheck(vec![record]);
+        let item = items.into_iter().find(|item| item.what == What::Decision);
+        item.unwrap().outcome
+    }
+
+    pub(crate) fn item(&self, what: What) -> Item {
+        let Rechecked(items) = self.recheck(Vec::new());
+        items.into_iter().find(|item| item.what == what).unwrap()
+    }
+}
+
+fn sealed(checkpoint: u64, origin: &str, records: Vec<RecordBuilder>) -> Vec<PackRecord> {
+    let origin = Origin::new(origin).unwrap();
+    let stamp = Stamp { wall: AT, mono: AT };
+    let records = (0..).zip(records);
+    records
+        .map(|(index, record)| PackRecord {
+            checkpoint,
+            index,
+            record: record
+                .actor(API, "x509:a1")
+                .seal(&origin, index, stamp)
+                .unwrap(),
+            answers: true,
+        })
+        .collect()
+}
+
+/// What is different.
+pub(crate) fn differs(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::Differs(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What lacks.
+pub(crate) fn lacks(outcome: Outcome) -> String {
+    match outcome {
+        Outcome::NotRecomputable(why) => why,
+        other => panic!("{other:?}"),
+    }
+}
