@@ -344,10 +344,10 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
 
     // Ada, who administers nothing, lets the helper; the helper, by its own SVID, lets the summariser.
     log_in(&site, &server, issuer, pin);
-    let as_ada = ["--admin-server", &server, "--session", "ada.json"];
+    let as_ada = ["--admin-server", server.as_str(), "--session", "ada.json"];
     let made = site.ask(
         &[
-            &["delegate", "--to", "agents/helper", "--json"],
+            &["delegate", "--to", "agents/helper", "--json"][..],
             &as_ada[..],
         ]
         .concat(),
@@ -357,7 +357,13 @@ fn a_person_lets_an_agent_let_another_read_and_all_records_name_them() {
     let socket = format!("unix://{folder}/workload.sock");
     let made = Command::new(copy(&site, "helper"))
         .args([
-            "delegate", "--socket", &socket, "--server", &server, "--wait", "60",
+            "delegate",
+            "--socket",
+            socket.as_str(),
+            "--server",
+            server.as_str(),
+            "--wait",
+            "60",
         ])
         .args(["--token", "first.jwt", "--to", "agents/summary", "--json"])
         .current_dir(site.at(""))
