@@ -494,6 +494,18 @@ impl v1::join_server::Join for Service {
     ) -> Result<Response<v1::Joined>, Status> {
         unimplemented()
     }
+    async fn enclave_challenge(
+        &self,
+        _: Request<v1::EnclaveChallengeRequest>,
+    ) -> Result<Response<v1::EnclaveChallenge>, Status> {
+        unimplemented()
+    }
+    async fn enclave_finish(
+        &self,
+        _: Request<v1::EnclaveFinishRequest>,
+    ) -> Result<Response<v1::Joined>, Status> {
+        unimplemented()
+    }
     async fn approvals(
         &self,
         _: Request<v1::ApprovalsRequest>,
