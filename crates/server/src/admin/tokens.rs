@@ -4,7 +4,7 @@
 use crate::core::Core;
 use crate::refusal::Refusal;
 use estate::{Chain, Link, Scope};
-use ledger::body::{self, Body as _};
+use ledger::body;
 use ledger::{Decimal, Record, RecordType};
 use serde::Serialize;
 use serde_json::{Value, json};
