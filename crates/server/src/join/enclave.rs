@@ -166,6 +166,7 @@ pub(super) async fn join(
         auth,
         begun: evidence.begun,
         counted: None,
+        estate: Some(evidence.estate),
     };
     admit_node(core, admission).await
 }

@@ -124,6 +124,7 @@ pub(super) async fn renew(
                 replaces: Some(caller.svid.serial.clone()),
                 begun: evidence.begun,
                 counted: None,
+                estate: Some(evidence.estate),
             }
         }
         (true, Some(tpm)) => {

@@ -16,6 +16,7 @@ use attest::transcript::EnclaveJoin;
 use crypto::{PublicKey, hex};
 use estate::TeeKind;
 use facts::{FactSet, Finding, Verdict, names};
+use ledger::EstateRef;
 use proto::v1;
 use std::sync::Arc;
 use store::NodeRow;
@@ -32,6 +33,8 @@ pub(crate) struct Evidence {
     pub(crate) name: String,
     /// Size of the ledger when it was challenged.
     pub(crate) begun: u64,
+    /// The version that it was judged by.
+    pub(crate) estate: EstateRef,
 }
 
 /// Why it did not.
@@ -101,6 +104,7 @@ pub(super) async fn prove(
         now,
     };
     let (judging, current) = (Arc::clone(core), core.estate()?);
+    let estate = current.reference();
     let report = request.report;
     let judged = core
         .pool
@@ -131,6 +135,7 @@ pub(super) async fn prove(
         key,
         name,
         begun: session.size,
+        estate,
     })
 }
 
