@@ -35,7 +35,7 @@ func serveWitness(address, log string) {
 		},
 	}))
 	fmt.Println(pq)
-	fmt.Println(ed)
+	fmt.Println(must(fnote.VKeyToCosignatureV1(ed)))
 	handler := witness.NewHTTPHandler(w)
 	http.HandleFunc("POST /add-checkpoint", handler.AddCheckpoint)
 	fmt.Fprintln(os.Stderr, http.ListenAndServe(address, nil))

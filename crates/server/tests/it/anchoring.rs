@@ -277,9 +277,8 @@ async fn a_head_of_as_many_records_and_another_root_is_refused() {
     assert!(refusal.next.unwrap_or_default().contains("revoked"));
     told(&fixture, "fork", true).await;
     // It is out, and not told of twice.
-    let mut again = gateway.again().await;
-    again.hello(0, Vec::new()).await;
-    assert_eq!(again.refusal().await.code, "CALLER-REVOKED");
+    let refused = gateway.try_again().await.err().unwrap();
+    assert_eq!(finding(&refused).code, "CALLER-REVOKED");
 }
 
 /// A head that is late, of a stream that goes on beside a newer one, is no regress.

@@ -80,10 +80,13 @@ impl Gateway {
 
     /// Another stream with the same SVID, over the same connection.
     pub(crate) async fn again(&self) -> Self {
+        self.try_again().await.unwrap()
+    }
+
+    /// As [`Gateway::again`], of one that may be cut off.
+    pub(crate) async fn try_again(&self) -> Result<Self, Status> {
         let (own, signer) = (self.own.clone(), Arc::clone(&self.signer));
-        Self::stream(own, self.channel.clone(), signer)
-            .await
-            .unwrap()
+        Self::stream(own, self.channel.clone(), signer).await
     }
 
     pub(crate) async fn send(&self, message: Message) {

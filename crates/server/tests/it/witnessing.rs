@@ -450,6 +450,7 @@ async fn a_ledger_that_its_witnesses_have_seen_longer_signs_nothing_and_is_not_r
     scene.witnessed().await;
     let dir = scene.fixture.dir.path().to_owned();
     scene.fixture.stop().await;
+    std::fs::create_dir(dir.join("backup")).unwrap();
     for folder in ["data", "keys"] {
         copy(&dir.join(folder), &dir.join("backup").join(folder));
     }

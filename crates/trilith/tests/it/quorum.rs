@@ -171,8 +171,9 @@ fn a_ledger_under_independent_witnesses_is_read_by_other_peoples_tools() {
     site.put(
         "witness.toml",
         &format!(
-            "[witness]\nname = \"witness.example/1\"\ndata_dir = \"witness\"\nlisten = \"{ours}\"\n\
-             [[log]]\nkey = \"{key}\"\n"
+            "[witness]\nname = \"witness.example/1\"\ndata_dir = \"{}\"\nlisten = \"{ours}\"\n\
+             [[log]]\nkey = \"{key}\"\n",
+            site.path("witness").display(),
         ),
     );
     let _witness = site.start("witness");
