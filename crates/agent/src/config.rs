@@ -525,7 +525,7 @@ mod tests {
             let config = parse(&(before.to_owned() + &text)).ok()?;
             match config.join {
                 JoinConfig::Tpm { tee, .. } => tee,
-                JoinConfig::Token { .. } => None,
+                JoinConfig::Token { .. } | JoinConfig::Enclave { .. } => None,
             }
         };
         let azure = with("paravisor = \"azure\"\n").unwrap();
