@@ -131,7 +131,7 @@ pub enum Command {
     WhatCan(WhatCanArguments),
     /// List what whoever takes a machine, some code or a key could become, and what that reaches
     #[command(
-        after_long_help = "Examples:\n  trilith blast-radius machine db-7\n  trilith blast-radius identity payments/api --estate ./estate\n  trilith blast-radius signer release --json"
+        after_long_help = "Examples:\n  trilith blast-radius machine db-7\n  trilith blast-radius identity payments/api --estate ./estate\n  trilith blast-radius signer release --json\n  trilith blast-radius --limit 100 server"
     )]
     BlastRadius(BlastArguments),
     /// Search and show records of the server's and the gateways' ledgers

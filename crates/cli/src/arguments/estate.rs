@@ -250,13 +250,13 @@ pub struct WhatCanArguments {
 #[derive(Debug, Default, Args)]
 pub struct PartArguments {
     /// Print this many at most, and how to go on; by default all, as they are found
-    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     pub limit: Option<u64>,
     /// Go on where an answer to the same question ended that was cut by `--limit`
-    #[arg(long, global = true, value_name = "CURSOR")]
+    #[arg(long, value_name = "CURSOR")]
     pub after: Option<String>,
     /// Print each item as one line of JSON, and at the end `{"end": …}`
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub lines: bool,
 }
 

@@ -339,6 +339,7 @@ fn schemas() -> Value {
         ], &json!({"taken": {"type": "object"}})),
         "Remark": object(&["severity", "code", "file", "line", "message"], &json!({
             "severity": text, "code": text, "file": text, "line": count, "message": text,
+            "column": count, "hint": text, "by": {"enum": ["text", "declarations", "solver"]},
             "policy": object(&["id", "annotations"], &json!({
                 "id": text, "annotations": {"type": "object", "additionalProperties": {"type": "string"}},
             })),

@@ -206,7 +206,7 @@ async fn world(files: &[(&str, String)]) -> World {
 
 fn person(name: &str, attributes: &str) -> String {
     format!(
-        "[[identity]]\npath = \"people/{name}\"\nkind = \"person\"\nowner = \"us\"\nattributes = {{ {attributes} }}\n"
+        "[[identity]]\npath = \"people/{name}\"\nkind = \"person\"\nowner = \"us\"\nvisible = [\"machine.join\"]\nattributes = {{ {attributes} }}\n"
     )
 }
 

@@ -196,6 +196,7 @@ fn history_says_since_when_by_which_change_and_by_whom() {
     let further = format!("// One line more.\n{}", files.0["policies/shop.cedar"]);
     moved.insert("policies/shop.cedar", further);
     server.apply(&moved, "uid:4");
+    let mut site = server.site();
     site.catch_up().unwrap();
     let later = history(&site, &about, false).unwrap();
     assert_eq!((later.changes.len(), later.since), (3, vec![fourth]));
