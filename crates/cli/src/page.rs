@@ -6,11 +6,12 @@ mod grounds;
 mod markup;
 mod story;
 
-use crate::commands::pack::{answers, asked, time, up_to};
+use crate::commands::pack::{again, answers, asked, time, up_to};
 use crate::commands::proof;
 use crypto::hex;
 use ledger::pack::{Failure, Report, Trust};
 use markup::{Markup, Place};
+use recheck::Rechecked;
 
 const STYLE: &str = include_str!("page/page.css");
 /// Records that are shown as they stand.
@@ -32,7 +33,12 @@ impl Subject {
 }
 
 /// The page of a pack that was verified under `trust`.
-pub(crate) fn verified(report: &Report, subject: &Subject, trust: &Trust) -> String {
+pub(crate) fn verified(
+    report: &Report,
+    rechecked: &Rechecked,
+    subject: &Subject,
+    trust: &Trust,
+) -> String {
     let mut page = begin(&asked(&report.question));
     match report.doubts.split_first() {
         None => {
@@ -63,7 +69,7 @@ pub(crate) fn verified(report: &Report, subject: &Subject, trust: &Trust) -> Str
     ));
     page.tags("</p></div>");
     question(&mut page, report);
-    checks(&mut page, report);
+    checks(&mut page, report, rechecked);
     ledgers(&mut page, report);
     let estates = grounds::Estates::read(report);
     story::tell(&mut page, report, &estates);
@@ -168,7 +174,7 @@ fn question(page: &mut Markup, report: &Report) {
 }
 
 /// What was checked, and what was not.
-fn checks(page: &mut Markup, report: &Report) {
+fn checks(page: &mut Markup, report: &Report, rechecked: &Rechecked) {
     page.tags("\n<h2>")
         .text("What was checked")
         .tags("</h2><ul>");
@@ -201,6 +207,15 @@ fn checks(page: &mut Markup, report: &Report) {
         report.blobs.len()
     ));
     page.tags("</li>");
+    let Rechecked(all) = rechecked;
+    if !all.is_empty() {
+        page.tags("<li>").text(format_args!(
+            "{} of {} decisions, issuances and verdicts were made again from what they name, with the same result.",
+            rechecked.recomputed(),
+            all.len()
+        ));
+        page.tags("</li>");
+    }
     let witnessed = report.quorum.as_ref().filter(|quorum| quorum.reached);
     if let Some(quorum) = witnessed {
         page.tags("<li>")
@@ -235,9 +250,19 @@ fn checks(page: &mut Markup, report: &Report) {
     for what in [
         "That there is nothing newer than these checkpoints: their sizes and times are below.",
         "What happened past the gateways.",
-        "That a decision follows from its estate, or a verdict from its evidence: both are shown as they were recorded.",
     ] {
         page.tags("<li>").text(what).tags("</li>");
+    }
+    // What was not made again is shown as it was recorded.
+    let reasons = again::reasons(rechecked);
+    for reason in reasons.iter().take(MOST) {
+        page.tags("<li class=\"doubt\">").text("Not made again: ");
+        page.name(reason).tags("</li>");
+    }
+    if let Some(left @ 1..) = reasons.len().checked_sub(MOST) {
+        page.tags("<li class=\"doubt\">")
+            .text(format_args!("and {left} more reasons of the kind"))
+            .tags("</li>");
     }
     page.tags("</ul>");
 }

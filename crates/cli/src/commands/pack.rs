@@ -1,6 +1,6 @@
 //! Packs: made by the server, checked by anybody. `verify` opens two files and nothing else.
 
-mod again;
+pub(crate) mod again;
 
 use crate::arguments::{
     Global, PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
@@ -13,6 +13,7 @@ use facts::{Finding, Timestamp};
 use ledger::Policy;
 use ledger::pack::{Question, Report, Trust};
 use proto::v1;
+use recheck::Rechecked;
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -48,7 +49,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
     }
     files::write(&arguments.output, &bytes)?;
     if let Some((page, trust)) = &page {
-        let verdict = ledger::pack::verify(&bytes, trust);
+        let verdict = judged(&bytes, trust);
         write_page(page, &bytes, trust, &verdict)?;
         verdict.map_err(|failure| refused(&failure, global))?;
     }
@@ -117,16 +118,24 @@ fn question(asked: PackQuestion) -> Result<Question, Failure> {
     named.unwrap_or_else(|| Err(Failure::usage("a pack answers a question: name one")))
 }
 
+/// What a pack shows, and what came of making again what its records decided and concluded.
+type Judged = Result<(Report, Rechecked), ledger::pack::Failure>;
+
+/// A pack is good if it verifies and if what is made again comes out the same.
+fn judged(pack: &[u8], trust: &Trust) -> Judged {
+    let report = ledger::pack::verify(pack, trust)?;
+    let rechecked = recheck::pack(&report, trust);
+    match again::difference(&rechecked) {
+        Some(failure) => Err(failure),
+        None => Ok((report, rechecked)),
+    }
+}
+
 /// What a pack showed, as a page.
-fn write_page(
-    page: &Path,
-    pack: &[u8],
-    trust: &Trust,
-    verdict: &Result<Report, ledger::pack::Failure>,
-) -> Result<(), Failure> {
+fn write_page(page: &Path, pack: &[u8], trust: &Trust, verdict: &Judged) -> Result<(), Failure> {
     let subject = Subject::of(pack);
     let text = match verdict {
-        Ok(report) => page::verified(report, &subject, trust),
+        Ok((report, rechecked)) => page::verified(report, rechecked, &subject, trust),
         Err(failure) => page::refused(failure, &subject, trust),
     };
     files::write(page, text.as_bytes())
@@ -284,15 +293,11 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
             "--record goes with a .tlog-proof: a pack has its records",
         ));
     }
-    let verdict = ledger::pack::verify(&pack, &trust);
+    let verdict = judged(&pack, &trust);
     if let Some(page) = &arguments.html {
         write_page(page, &pack, &trust, &verdict)?;
     }
-    let report = verdict.map_err(|failure| refused(&failure, global))?;
-    let rechecked = recheck::pack(&report, &trust);
-    if let Some(failure) = again::difference(&rechecked) {
-        return Err(refused(&failure, global));
-    }
+    let (report, rechecked) = verdict.map_err(|failure| refused(&failure, global))?;
     if global.json {
         let mut document = document(&report);
         document["recomputed"] = again::document(&rechecked);

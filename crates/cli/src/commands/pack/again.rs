@@ -36,23 +36,11 @@ pub(super) fn tell(rechecked: &Rechecked) {
         rechecked.recomputed(),
         all.len()
     ));
-    let mut reasons: BTreeMap<(String, &str), (u64, String)> = BTreeMap::new();
-    for (item, why) in rechecked.not_recomputable() {
-        let first = || {
-            let ledger = item.ledger.rsplit('/').next().unwrap_or(&item.ledger);
-            format!("{}:{}", output::value(ledger), item.index)
-        };
-        let alike = reasons.entry((item.what.to_string(), why));
-        alike.or_insert_with(|| (0, first())).0 += 1;
-    }
-    for ((what, why), (count, first)) in reasons.iter().take(MOST) {
-        let more = match count - 1 {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+    let reasons = reasons(rechecked);
+    for reason in reasons.iter().take(MOST) {
         output::line(format_args!(
-            "    not recomputable: {what} {first}{more}: {}",
-            output::value(why)
+            "    not recomputable: {}",
+            output::value(reason)
         ));
     }
     if let Some(left @ 1..) = reasons.len().checked_sub(MOST) {
@@ -60,4 +48,23 @@ pub(super) fn tell(rechecked: &Rechecked) {
             "    and {left} more reasons: --json has them all"
         ));
     }
+}
+
+/// Why something could not be made again: each reason once, with the first record and how many more it holds of.
+pub(crate) fn reasons(rechecked: &Rechecked) -> Vec<String> {
+    let mut reasons: BTreeMap<(String, &str), (u64, String)> = BTreeMap::new();
+    for (item, why) in rechecked.not_recomputable() {
+        let first = || {
+            let ledger = item.ledger.rsplit('/').next().unwrap_or(&item.ledger);
+            format!("{ledger}:{}", item.index)
+        };
+        let alike = reasons.entry((item.what.to_string(), why));
+        alike.or_insert_with(|| (0, first())).0 += 1;
+    }
+    let reasons = reasons.iter();
+    let told = reasons.map(|((what, why), (count, first))| match count - 1 {
+        0 => format!("{what} {first}: {why}"),
+        more => format!("{what} {first} and {more} more: {why}"),
+    });
+    told.collect()
 }
