@@ -152,7 +152,9 @@ fn decide(
     let facts = asker.earlier.iter().fold(session, |facts, (path, own)| {
         facts.with(path, Arc::clone(own))
     });
-    estate.decide_chain(chain, action, resource, &facts).as_one()
+    estate
+        .decide_chain(chain, action, resource, &facts)
+        .as_one()
 }
 
 impl Told {
@@ -263,10 +265,7 @@ impl Told {
             };
             let issuance = issuance(pack, index.0, &one.spiffe_id, None)?;
             let facts = || shown::facts(&issuance);
-            earlier.insert(
-                path(&one.spiffe_id)?,
-                pack.prepared(estate, index.0, facts),
-            );
+            earlier.insert(path(&one.spiffe_id)?, pack.prepared(estate, index.0, facts));
         }
         let proven = proven.iter().map(|one| one.spiffe_id.as_str());
         let others: Vec<String> = claimed

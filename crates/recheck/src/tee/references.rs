@@ -145,10 +145,7 @@ fn tcb(statuses: Option<&BTreeSet<TcbStatus>>, minimum_evaluation: u32) -> intel
 
 /// # Errors
 /// `TEE-ROOT-STRUCTURE`.
-pub fn sgx(
-    terms: &SgxReference,
-    root: Option<&TeeRoot>,
-) -> Result<sgx::References, Finding> {
+pub fn sgx(terms: &SgxReference, root: Option<&TeeRoot>) -> Result<sgx::References, Finding> {
     let images = terms.images.iter().map(|image| sgx::Image {
         name: image.name.clone(),
         by: match image.by {
