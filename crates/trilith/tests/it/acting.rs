@@ -133,7 +133,7 @@ fn log_in(site: &Site, server: &str, issuer: &str, pin: &str) {
             let rest = back.strip_prefix("http://").expect("loopback");
             let (host, target) = rest.split_once('/').expect("a path");
             let request = format!("GET /{target} HTTP/1.1\r\nhost: {host}\r\n\r\n");
-            testkit::http::raw(host.parse().expect("an address"), request.as_bytes());
+            let _page = testkit::http::raw(host.parse().expect("an address"), request.as_bytes());
         }
         said.push_str(&line);
         said.push('\n');
