@@ -110,7 +110,7 @@ fn a_refusal_says_how_far_what_runs_is_from_what_is_listed() {
     let hex = |byte: &str| byte.repeat(48);
     // The nearest of two; and what the document has not at all.
     let refused = listed(&[
-        ("far", &[(0, 7), (1, 7)]),
+        ("far", &[(0, 7), (1, 7), (2, 7)]),
         ("near", &[(0, 1), (8, 7), (20, 7)]),
     ]);
     let expected = format!(
