@@ -34,7 +34,10 @@ async fn a_refusal_says_what_differs_and_what_would_allow_it() {
     );
 
     // What it says is what an estate takes.
-    let allowed = format!("{}[[tee.image]]\nname = \"next\"\npcrs = {{ {line} }}\n", nitro());
+    let allowed = format!(
+        "{}[[tee.image]]\nname = \"next\"\npcrs = {{ {line} }}\n",
+        nitro()
+    );
     site.ask(&allowed).await;
     let joined = site.join("nitro", |asked| {
         let mut enclave = of_nitro(asked);
