@@ -110,7 +110,7 @@ fn a_refusal_says_how_far_what_runs_is_from_what_is_listed() {
     let hex = |byte: &str| byte.repeat(48);
     // The nearest of two; and what the document has not at all.
     let refused = listed(&[
-        ("far", &[(0, 7), (1, 7)]),
+        ("far", &[(0, 7), (1, 7), (2, 7)]),
         ("near", &[(0, 1), (8, 7), (20, 7)]),
     ]);
     let expected = format!(
@@ -121,7 +121,7 @@ fn a_refusal_says_how_far_what_runs_is_from_what_is_listed() {
     assert_eq!(refused.expected.unwrap(), expected);
     let observed = format!("PCR 8 {}, no PCR 20", hex("09"));
     assert_eq!(refused.observed.unwrap(), observed);
-    let line = format!("pcrs = {{ 0 = \"{}\" }}", hex("01"));
+    let line = format!("0 = \"{}\"", hex("01"));
     assert!(refused.next.unwrap().contains(&line));
     let nothing = listed(&[]);
     assert_eq!(nothing.expected.unwrap(), "no image is listed");

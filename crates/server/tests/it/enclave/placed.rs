@@ -27,14 +27,17 @@ async fn a_refusal_says_what_differs_and_what_would_allow_it() {
     assert_eq!(refused.expected, Some(expected));
     assert_eq!(refused.observed, Some(format!("PCR 0 {is}")));
     let next = refused.next.unwrap();
-    let line = format!("pcrs = {{ 0 = \"{is}\" }}");
+    let line = format!("0 = \"{is}\"");
     assert!(
         next.contains("[[tee.image]]") && next.contains(&line),
         "{next}"
     );
 
     // What it says is what an estate takes.
-    let allowed = format!("{}[[tee.image]]\nname = \"next\"\n{line}\n", nitro());
+    let allowed = format!(
+        "{}[[tee.image]]\nname = \"next\"\npcrs = {{ {line} }}\n",
+        nitro()
+    );
     site.ask(&allowed).await;
     let joined = site.join("nitro", |asked| {
         let mut enclave = of_nitro(asked);
