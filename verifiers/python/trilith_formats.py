@@ -6,7 +6,8 @@ import json, os, re
 from collections import namedtuple
 
 from c2sp import (
-    ED25519_NOTE, U64, Failure, Key, decimal, has_noncharacter, is_origin, open_checkpoint, parse_tile, sha256, unbase64,
+    ED25519_NOTE, U64, Failure, Key, decimal, has_noncharacter, is_origin, open_checkpoint, parse_tile, sha256,
+    unbase64,
 )
 
 MAX_RECORD, MAX_DEPTH, MAX_KEYS, MAX_TABLE, MAX_LINE = 16 << 10, 16, 512, 64 << 20, 4096
