@@ -66,7 +66,10 @@ pub(super) fn first(findings: Vec<Finding>) -> Refusal {
     }
     let first = findings.into_iter().next();
     Refusal::Denied(
-        first.unwrap_or_else(|| Finding::new("TEE-VERDICT", "the enclave was not affirmed")),
+        first.unwrap_or_else(|| {
+            Finding::new("TEE-VERDICT", "the enclave was not affirmed")
+                .next("look at the server's log; nothing in an estate allows more")
+        }),
     )
 }
 
