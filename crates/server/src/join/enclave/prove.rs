@@ -65,12 +65,10 @@ pub(super) fn first(findings: Vec<Finding>) -> Refusal {
         tracing::info!(%finding, "also found");
     }
     let first = findings.into_iter().next();
-    Refusal::Denied(
-        first.unwrap_or_else(|| {
-            Finding::new("TEE-VERDICT", "the enclave was not affirmed")
-                .next("look at the server's log; nothing in an estate allows more")
-        }),
-    )
+    Refusal::Denied(first.unwrap_or_else(|| {
+        Finding::new("TEE-VERDICT", "the enclave was not affirmed")
+            .next("look at the server's log; nothing in an estate allows more")
+    }))
 }
 
 /// Who vouched, for records: `nitro:` or `sgx:` and the beginning of what runs there.
