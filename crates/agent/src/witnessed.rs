@@ -349,7 +349,7 @@ mod tests {
         let again = scene.open().unwrap();
         assert_eq!(again.size(), 2);
         assert_eq!(
-            take(&again, &["a"], 1, true),
+            take(&again, &["a"], 2, true),
             refused("AGENT-LEDGER-FORKED")
         );
         // What cannot be believed may have been higher.

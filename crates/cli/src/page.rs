@@ -329,7 +329,7 @@ fn records(page: &mut Markup, report: &Report) {
     }
     if let Some(left @ 1..) = report.records.len().checked_sub(MOST) {
         page.tags("<p>").text(format_args!(
-            "And {left} more, which `trilith verify --raw` and `--json` have."
+            "And {left} more, which `trilith verify` has with `--raw` or `--json`."
         ));
         page.tags("</p>");
     }

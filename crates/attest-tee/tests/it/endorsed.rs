@@ -68,7 +68,7 @@ fn a_report_is_judged_by_the_certificate_that_fits_wherever_it_is() {
         let judged = judge(&machine, &table, bundle);
         assert_eq!(outcome(&judged.verdict), [""; 0]);
         let kinds: Vec<_> = judged.blobs.iter().map(|blob| blob.kind).collect();
-        assert_eq!(kinds, ["snp-report", "snp-key", "snp-crl"]);
+        assert_eq!(kinds, ["snp-report", "snp-key", "snp-crl", "snp-chain"]);
         let digests: Vec<_> = judged.blobs.iter().map(|blob| blob.digest()).collect();
         assert_eq!(judged.verdict.evidence, digests, "what is named is kept");
         assert_eq!(judged.blobs[1].bytes.as_ref(), own);
@@ -171,7 +171,7 @@ fn a_paravisors_report_is_judged_by_the_certificate_of_the_report_in_it() {
     );
     assert!(key.is_some());
     let kinds: Vec<_> = judged.blobs.iter().map(|blob| blob.kind).collect();
-    assert_eq!(kinds, ["hcl-report", "snp-key", "snp-crl"]);
+    assert_eq!(kinds, ["hcl-report", "snp-key", "snp-crl", "snp-chain"]);
     let digests: Vec<_> = judged.blobs.iter().map(|blob| blob.digest()).collect();
     assert_eq!(judged.verdict.evidence, digests, "what is named is kept");
 

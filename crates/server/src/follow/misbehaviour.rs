@@ -76,7 +76,7 @@ pub(super) async fn cut_off(
         }
     }
     Refusal::Denied(refused.next(format!(
-        "{kind}: this gateway is revoked, and both notes are kept: trilith ledger search --type misbehaviour. \
+        "{kind}: this gateway is revoked, and both notes are kept: `trilith ledger search --type misbehaviour`. \
          Look at its machine before anything is restored"
     )))
 }
