@@ -155,8 +155,8 @@ impl Broker {
         .args(["--bootstrap-server", &self.place(), "--topic", TOPIC])
         .args(["--from-beginning", "--timeout-ms", "30000"])
         .args(["--max-messages", &count.to_string()])
-        .args(["--formatter-property", "print.key=true"])
-        .args(["--formatter-property", "print.partition=true"])
+        .args(["--property", "print.key=true"])
+        .args(["--property", "print.partition=true"])
         .output()
         .unwrap();
         let text = String::from_utf8(read.stdout).unwrap();
