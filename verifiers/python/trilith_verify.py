@@ -379,6 +379,9 @@ def check_complete(sections, question, trust, heads, records, used, entries):
                 doubts.append((origin, f"record {index} of {origin} cannot be read: it may be an answer"))
                 continue
             seen.see(index, record)
+            if kind == "access" and record.kind == "gap" and is_about(question, origin, server):
+                doubts.append((origin, f"record {index} of {origin} is a gap: what was done before it and not yet "
+                               "recorded may be missing"))
             if server:
                 until = record.wall
                 check_begin(index, record, *trust)

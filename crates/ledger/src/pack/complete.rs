@@ -44,6 +44,10 @@ pub enum Doubt {
         newest: u64,
         anchor: u64,
     },
+    #[error(
+        "record {index} of {origin} is a gap: what was done before it and not yet recorded may be missing"
+    )]
+    Gap { origin: String, index: u64 },
     #[error("record {index} of {origin} cannot be read: it may be an answer")]
     Unreadable { origin: String, index: u64 },
     #[error(
@@ -74,6 +78,7 @@ impl Doubt {
             Self::NoServerEntries { origin }
             | Self::NoEntries { origin }
             | Self::Early { origin, .. }
+            | Self::Gap { origin, .. }
             | Self::Unreadable { origin, .. }
             | Self::Beyond { origin, .. }
             | Self::NoBlob { origin, .. }
@@ -162,6 +167,11 @@ impl Verified<'_> {
         self.records.iter().filter(of_it)
     }
 
+    /// Whether a gap of this ledger may be the place of an answer. Of a session it is one itself.
+    fn misses_by_gaps(&self, number: u64, under: &Checkpoint) -> bool {
+        matches!(self.question, Question::Access { .. }) && self.is_about(number, under)
+    }
+
     /// Finds the answers in one ledger: among all of its entries, or among what the pack has.
     fn ledger(
         &self,
@@ -184,6 +194,10 @@ impl Verified<'_> {
                     continue;
                 };
                 answers.see(index, &record);
+                if record.kind() == RecordType::Gap && self.misses_by_gaps(number, under) {
+                    let origin = origin.to_owned();
+                    shown.doubts.push(Doubt::Gap { origin, index });
+                }
                 if server {
                     until = Some(record.stamp().wall);
                     self.of_server(index, &record, newest)?;
