@@ -327,7 +327,7 @@ fn keep(path: &Path, note: &[u8]) -> std::io::Result<()> {
 }
 
 /// What a witness has shown that is not of this ledger. Only a head that this ledger's key signed shows anything:
-/// whoever stands between can claim a size.
+/// whoever stands between can claim a size. And only one that the witness has cosigned: old notes are public.
 async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
     let key = &core.ledger_key;
     let note = match asked.address.latest(key.origin().as_str(), within).await {
@@ -337,14 +337,36 @@ async fn contradicted(core: &Arc<Core>, asked: &Asked, within: Duration) {
             return;
         }
     };
-    let parsed = Note::parse(&note).map(|parsed| parsed.strip(key).to_string());
-    let Some(note) = parsed.ok() else {
+    let Ok(parsed) = Note::parse(&note) else {
         return;
     };
+    let note = parsed.strip(key).to_string();
     let Ok(head) = Checkpoint::open(&note, key) else {
         return;
     };
     if core.has(head.size, &head.root) {
+        return;
+    }
+    let cosigned = |key: &CosignerKey| matches!(key.verify(&parsed), Ok(Some(_)));
+    if !asked.keys.iter().any(cosigned) {
+        tracing::warn!(
+            url = asked.url,
+            size = head.size,
+            "a witness shows another ledger without a line of its own"
+        );
+        return;
+    }
+    let given_up = {
+        let state = core.state();
+        state.recovered(head.size, &head.root).is_some() || state.given_up(head.size).is_some()
+    };
+    // The operator has decided that already, when nobody was asked.
+    if given_up {
+        tracing::warn!(
+            url = asked.url,
+            size = head.size,
+            "a witness has cosigned what a recovery gave up: it refuses this ledger"
+        );
         return;
     }
     let head = Foreign {

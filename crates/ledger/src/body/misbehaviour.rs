@@ -5,8 +5,7 @@ use super::BlobRef;
 use crate::{Base64, Decimal, Digest};
 use serde::{Deserialize, Serialize};
 
-/// One key signed two heads that do not belong together. Whoever writes this revokes the actor, or the machine that it
-/// acted from, in the same commit.
+/// One key signed two heads that do not belong together. The actor, or its machine, is revoked in the same commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Misbehaviour {

@@ -151,7 +151,7 @@ impl Anchoring {
             if let Err(error) = kept.extends(&head.checkpoint, &proof) {
                 let first = kept.reader().head().note.to_string();
                 return Err(self
-                    .misbehaves(first, &head.checkpoint, &error.to_string())
+                    .misbehaves(first, &head.checkpoint, false, &error.to_string())
                     .await);
             }
         }
@@ -337,7 +337,7 @@ impl Anchoring {
         }
         let observed =
             format!("{size} records with the root {root}, which those kept here do not have");
-        Err(self.misbehaves(first, second, &observed).await)
+        Err(self.misbehaves(first, second, true, &observed).await)
     }
 
     /// A head of fewer records than are kept. One that is on the kept history may be late, and of a stream that has
@@ -350,14 +350,14 @@ impl Anchoring {
             Err(refusal) => refusal,
             Ok(true) => match &self.before {
                 Some(before) if size < before.size => {
-                    self.misbehaves(before.checkpoint.clone(), note, &observed)
+                    self.misbehaves(before.checkpoint.clone(), note, false, &observed)
                         .await
                 }
                 _ => Refusal::Denied(self.refusal(&observed)),
             },
             Ok(false) => {
                 let first = reader.head().note.to_string();
-                self.misbehaves(first, note, &observed).await
+                self.misbehaves(first, note, true, &observed).await
             }
         }
     }
@@ -373,17 +373,19 @@ impl Anchoring {
         let observed = format!("{size} records, {anchored} are anchored");
         match &self.before {
             Some(before) if size < before.size => {
-                self.misbehaves(before.checkpoint.clone(), note, &observed)
+                self.misbehaves(before.checkpoint.clone(), note, false, &observed)
                     .await
             }
             _ => Refusal::Denied(self.refusal(&observed)),
         }
     }
 
-    async fn misbehaves(&self, first: String, second: &str, observed: &str) -> Refusal {
+    /// `seen`: the records that are kept show that the notes are of two histories.
+    async fn misbehaves(&self, first: String, second: &str, seen: bool, observed: &str) -> Refusal {
         let notes = Notes {
             first,
             second: second.to_owned(),
+            seen,
         };
         let refused = self.refusal(observed);
         misbehaviour::cut_off(&self.core, &self.svid, &self.key, notes, refused).await

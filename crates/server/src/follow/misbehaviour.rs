@@ -1,5 +1,7 @@
 //! A gateway whose key signed what cannot be of one ledger that only grows: it is cut off, and the two notes are kept
-//! in the record that says so, in the commit of the revocation.
+//! in the record that says so, in the commit of the revocation. Old notes are public, and several machines may have one
+//! identity: what proves nothing by itself counts only where it was seen here, or where the machine that anchored the
+//! ledger says it.
 
 use crate::core::Core;
 use crate::refusal::Refusal;
@@ -14,10 +16,12 @@ use store::SvidRow;
 pub(super) struct Notes {
     pub(super) first: String,
     pub(super) second: String,
+    /// The records that are kept here show that these two are of different histories.
+    pub(super) seen: bool,
 }
 
-/// Revokes the gateway's identity if the notes show misbehaviour. `refused` is what it is told; where it is cut off,
-/// that stands in it.
+/// Revokes the gateway if the notes show misbehaviour: its identity, or its machine where others have the identity
+/// too. `refused` is what it is told; where it is cut off, that stands in it.
 pub(super) async fn cut_off(
     core: &Arc<Core>,
     svid: &Arc<SvidRow>,
@@ -29,6 +33,7 @@ pub(super) async fn cut_off(
     let notes = Notes {
         first: evidence(&notes.first),
         second: evidence(&notes.second),
+        seen: notes.seen,
     };
     let judged = misbehaviour::judge(key, &notes.first, &notes.second, &[]);
     let (kind, [older, newer]) = match judged {
@@ -39,16 +44,33 @@ pub(super) async fn cut_off(
             return Refusal::Denied(refused);
         }
     };
+    let owner = anchored_by(core, key.origin().as_str()).await;
+    // INVARIANT: whoever has an old note of a ledger, and an identity that its gateway shares, cuts nobody off.
+    let own = owner.as_ref() == Some(&svid.node);
+    if !(kind.proves_itself() || notes.seen || own) {
+        tracing::warn!(
+            gateway = svid.spiffe_id, node = svid.node, origin = %key.origin(), %kind,
+            "refused, and not cut off: another machine may have signed it, long ago"
+        );
+        return Refusal::Denied(refused);
+    }
     tracing::error!(
-        gateway = svid.spiffe_id, origin = %key.origin(), %kind,
+        gateway = svid.spiffe_id, node = svid.node, origin = %key.origin(), %kind,
         "a gateway's key signed two histories: it is cut off"
     );
-    let revocation = Revocation {
-        kind: TargetKind::Identity,
-        value: svid.spiffe_id.clone(),
+    let of = |kind_of_target, value: &str| Revocation {
+        kind: kind_of_target,
+        value: value.to_owned(),
         reason: format!("LEDGER-MISBEHAVIOUR: {kind} of {}", key.origin()),
         by: core.authority.server_id().to_string(),
         auth: "self",
+    };
+    let (revocation, more) = if is_shared(core, svid) {
+        let anchored = owner.filter(|node| *node != svid.node);
+        let more = anchored.map(|node| of(TargetKind::Machine, &node));
+        (of(TargetKind::Machine, &svid.node), more)
+    } else {
+        (of(TargetKind::Identity, &svid.spiffe_id), None)
     };
     let known = {
         let state = core.state();
@@ -68,7 +90,8 @@ pub(super) async fn cut_off(
         };
         let (core, notes) = (Arc::clone(core), notes);
         // Whoever presented it may go away in between.
-        let recording = tokio::spawn(async move { record(&core, body, notes, revocation).await });
+        let recording =
+            tokio::spawn(async move { record(&core, body, notes, revocation, more).await });
         match recording.await {
             Ok(Ok(())) => {}
             Ok(Err(refusal)) => tracing::error!(%refusal, "cut off, and not recorded"),
@@ -79,6 +102,23 @@ pub(super) async fn cut_off(
         "{kind}: this gateway is revoked, and both notes are kept: `trilith ledger search --type misbehaviour`. \
          Look at its machine before anything is restored"
     )))
+}
+
+/// The machine that the newest anchor of the ledger came from; `None` once the SVID that it came by has expired.
+async fn anchored_by(core: &Arc<Core>, origin: &str) -> Option<String> {
+    let at = core.state().gateway(origin)?.anchor;
+    let reading = Arc::clone(core);
+    let read = tokio::task::spawn_blocking(move || reading.journal.reader().record(at));
+    let record = read.await.ok()?.ok()?;
+    let serial = record.auth().strip_prefix("x509:")?;
+    core.state().svid(serial).map(|row| row.node.clone())
+}
+
+/// Whether other machines have the identity too.
+fn is_shared(core: &Core, svid: &SvidRow) -> bool {
+    let state = core.state();
+    let mut held = state.svids_of(&svid.spiffe_id);
+    held.any(|row| row.node != svid.node && state.stands(row))
 }
 
 fn signed(head: &Checkpoint, note: &str) -> SignedHead {
@@ -97,8 +137,11 @@ async fn record(
     body: body::Misbehaviour,
     notes: Notes,
     revocation: Revocation,
+    more: Option<Revocation>,
 ) -> Result<(), Refusal> {
-    revoke::cut_now(core, &revocation);
+    for revocation in more.iter().chain([&revocation]) {
+        revoke::cut_now(core, revocation);
+    }
     // What a full disk does not take is missing in packs, which say so; the digests stand in the record.
     if let Err(refusal) = core
         .put_blobs(vec![notes.first.into_bytes(), notes.second.into_bytes()])
@@ -107,7 +150,9 @@ async fn record(
         tracing::error!(%refusal, "the two notes are not kept");
     }
     let record = core.by_server(body.record())?;
-    revoke::with(core, vec![record], revocation)
-        .await
-        .map(|_| ())
+    revoke::with(core, vec![record], revocation).await?;
+    if let Some(more) = more {
+        revoke::revoke(core, more).await?;
+    }
+    Ok(())
 }

@@ -302,6 +302,81 @@ async fn an_older_head_of_the_same_history_is_refused_and_nobody_is_cut_off() {
     assert_eq!(fixture.records(&["misbehaviour", "revocation"]).await, []);
 }
 
+/// Notes are public: whoever has the identity too, and old notes, shows nothing of who signed them.
+#[tokio::test(flavor = "multi_thread")]
+async fn old_notes_of_a_gateway_in_the_hands_of_another_machine_cut_nobody_off() {
+    let (fixture, mut gateway, own) = with_anchor().await;
+    let first = own.reader().head().note.as_ref().to_owned();
+    fill(&own, 1);
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut gateway, &own, 0).await, Ok(size));
+    let mut other = Gateway::connect_from(&fixture, "other", 2000)
+        .await
+        .unwrap();
+    // It names the other's key, and cannot sign with it.
+    other.signer = Arc::clone(&gateway.signer);
+    fill(&own, 1);
+    let newer = own.reader().head().note.as_ref().to_owned();
+    for (checkpoint, old_size) in [(first, 0), (newer, size)] {
+        let mut stream = other.again().await;
+        stream.hello(0, Vec::new()).await;
+        let head = GatewayHead {
+            checkpoint,
+            // Of the newer one a proof that proves nothing.
+            consistency: vec![vec![9; 32]],
+            old_size,
+        };
+        stream.send(Message::Head(head)).await;
+        assert_eq!(stream.refusal().await.code, "ANCHOR-REFUSED");
+    }
+    assert_eq!(fixture.records(&["misbehaviour", "revocation"]).await, []);
+    // The gateway goes on, on the stream that it had.
+    let size = own.reader().size();
+    assert_eq!(anchored(&mut gateway, &own, 0).await, Ok(size));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_of_one_machine_leaves_the_others_of_its_identity_in() {
+    let (fixture, mut gateway, own) = with_anchor().await;
+    let other = Gateway::connect_from(&fixture, "other", 2000)
+        .await
+        .unwrap();
+    let origin = format!("{DOMAIN}/gateway/pg");
+    let signer = ledger::LedgerSigner::new(&origin, Arc::clone(&gateway.signer) as _).unwrap();
+    let checkpoint = ledger::Checkpoint {
+        origin: signer.key().origin().clone(),
+        size: own.reader().size(),
+        root: [7; 32],
+    };
+    let head = GatewayHead {
+        checkpoint: signer.sign(&checkpoint).unwrap(),
+        consistency: Vec::new(),
+        old_size: 0,
+    };
+    gateway.send(Message::Head(head)).await;
+    assert_eq!(gateway.refusal().await.code, "ANCHOR-REFUSED");
+    let records = fixture.records(&["misbehaviour", "revocation"]).await;
+    let [(at, told), (next, revoked)] = records.as_slice() else {
+        panic!("{records:?}");
+    };
+    assert_eq!((&told["body"]["kind"], *next), (&"fork".into(), at + 1));
+    let target = &revoked["body"]["target"];
+    assert_eq!(
+        (&target["kind"], &target["value"]),
+        (&"machine".into(), &"g2000".into())
+    );
+    let refused = gateway.try_again().await.err().unwrap();
+    assert_eq!(finding(&refused).code, "CALLER-REVOKED");
+    let mut stream = other.again().await;
+    let mut hello = stream.greeting(0, Vec::new());
+    hello.origin = format!("{DOMAIN}/gateway/other");
+    stream.send(Message::Hello(hello)).await;
+    assert!(matches!(
+        stream.next().await,
+        Ok(delta::Delta::Checkpoint(_))
+    ));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_that_was_set_back_is_cut_off() {
     let (fixture, gateway, own) = with_anchor().await;

@@ -26,6 +26,8 @@ enum Mood {
     Forging,
     /// It has a million records.
     Boasting,
+    /// It refuses what it is shown as not what it has seen, and shows that.
+    Contradicting,
 }
 
 struct Inner {
@@ -117,7 +119,8 @@ impl Drop for UnderWay<'_> {
 }
 
 async fn latest(State(witness): State<Witness>) -> Response {
-    let last = witness.with(|inner| inner.last.clone().filter(|_| inner.mood == Mood::Good));
+    let shows = |mood| matches!(mood, Mood::Good | Mood::Contradicting);
+    let last = witness.with(|inner| inner.last.clone().filter(|_| shows(inner.mood)));
     match last {
         Some((_, _, note)) => note.into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
@@ -127,6 +130,9 @@ async fn latest(State(witness): State<Witness>) -> Response {
 impl Inner {
     fn judge(&mut self, body: &str) -> Answer {
         let request: AddCheckpoint = body.parse().unwrap();
+        if self.mood == Mood::Contradicting {
+            return Answer::Refused { status: 422 };
+        }
         if self.mood == Mood::Boasting {
             return Answer::Conflict { size: 1_000_000 };
         }
@@ -507,6 +513,81 @@ async fn a_ledger_that_its_witnesses_have_seen_longer_signs_nothing_and_is_not_r
     assert_eq!(refused.code, "SERVER-WITNESSED-RECOVERY");
     assert!(refused.next.unwrap_or_default().contains("witnessed.md"));
     assert_eq!(scene.head().await, ours, "nothing was recorded");
+}
+
+/// The operator gave it up before there were witnesses: a witness that was shown it then stops nobody. Neither does one
+/// that shows what it has not cosigned.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_recovery_gave_up_and_what_a_witness_has_not_cosigned_stop_no_server() {
+    let mut scene = Scene::unset().await;
+    let dir = scene.fixture.dir.path().to_owned();
+    let plain = async || Some(server::start(config_with(&dir, "")).await.unwrap());
+    scene.fixture.stop().await;
+    copy(&dir.join("data"), &dir.join("backup").join("data"));
+    scene.fixture.server = plain().await;
+    for number in 0..3 {
+        scene.fixture.token(&format!("m{number}")).await;
+    }
+    let (_, given_up) = get(scene.fixture.running().http_listen, "/checkpoint").await;
+    scene.fixture.stop().await;
+    restore(&dir, "data");
+    scene.fixture.server = plain().await;
+    // The head beside the key is longer.
+    let request = RecoverRequest {
+        reason: "the disk was lost".to_owned(),
+    };
+    let recovered = scene.fixture.admin().await.recover(request).await;
+    recovered.unwrap();
+    scene.fixture.stop().await;
+
+    let keys = custody::FileCustody::open(&dir.join("keys")).unwrap();
+    let signer = crypto::Custody::load_or_generate(&keys, "ledger", crypto::Algorithm::Ed25519);
+    let origin = ledger::Checkpoint::parse(&Note::parse(&given_up).unwrap().text)
+        .unwrap()
+        .origin;
+    let signer = ledger::LedgerSigner::new(origin.as_str(), signer.unwrap()).unwrap();
+    let beyond = ledger::Checkpoint {
+        origin,
+        size: 1_000_000,
+        root: [7; 32],
+    };
+    let beyond = signer.sign(&beyond).unwrap();
+    let shows = |note: &str, cosigned: bool| {
+        for witness in &scene.witnesses {
+            witness.with(|inner| {
+                let mut note = Note::parse(note).unwrap();
+                if cosigned {
+                    let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
+                    let now = facts::Timestamp::now().as_millis() / 1_000;
+                    let line = inner.cosigner.cosign(&checkpoint, now).unwrap();
+                    note.merge(vec![line]).unwrap();
+                }
+                inner.last = Some((0, [0; 32], note.to_string()));
+                inner.asked = 0;
+            });
+        }
+    };
+    scene.moods([Mood::Contradicting; 3]);
+    shows(&given_up, true);
+    let config = config_with(&dir, &scene.more);
+    scene.fixture.server = Some(server::start(config).await.unwrap());
+    let asked = async || {
+        until("they have been asked again and again", async || {
+            let asked = scene.witnesses.iter();
+            asked.map(|it| it.with(|inner| inner.asked)).min() >= Some(4)
+        })
+        .await;
+        scene.fixture.status().await["signing"].clone()
+    };
+    assert_eq!(asked().await, "allowed");
+    shows(&beyond, false);
+    assert_eq!(asked().await, "allowed");
+    // With its line it counts.
+    shows(&beyond, true);
+    until("the server is stopped", async || {
+        scene.fixture.status().await["signing"]["code"] == "SERVER-BEHIND-PEER"
+    })
+    .await;
 }
 
 fn restore(dir: &Path, folder: &str) {
