@@ -77,6 +77,19 @@ fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
     texts.iter().map(|text| Pattern::read(text)).collect()
 }
 
+/// However they are written: nodes by name or by SPIFFE ID.
+fn machines(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
+    let name = |text: &String| {
+        let name = about::machine(text);
+        if name.starts_with("spiffe://") {
+            let finding = wrong("`machines` are nodes, by their names or their SPIFFE IDs");
+            return Err(finding.observed(text.clone()));
+        }
+        Pattern::read(name)
+    };
+    texts.iter().map(name).collect()
+}
+
 fn any(patterns: &[Pattern], name: &str) -> bool {
     patterns.iter().any(|pattern| pattern.matches(name))
 }
@@ -102,7 +115,7 @@ impl Watch {
         let watch = Self {
             name: config.name.clone(),
             identities: patterns(&config.identities)?,
-            machines: patterns(&config.machines)?,
+            machines: machines(&config.machines)?,
             resources: patterns(&config.resources)?,
             allows: config
                 .allows
@@ -212,7 +225,7 @@ impl Allow {
             records: config.records.iter().map(kind).collect::<Result<_, _>>()?,
             identities: patterns(&config.identities)?,
             actors: patterns(&config.actors)?,
-            machines: patterns(&config.machines)?,
+            machines: machines(&config.machines)?,
             resources: patterns(&config.resources)?,
             code: config.code.iter().map(digest).collect::<Result<_, _>>()?,
             issuers: config

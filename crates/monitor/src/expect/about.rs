@@ -62,7 +62,7 @@ impl About {
     }
 
     fn node(&mut self, node: String) {
-        self.machines.insert(node);
+        self.machines.insert(machine(&node).to_owned());
     }
 
     fn read(&mut self, record: &Record) -> Result<(), RecordError> {
@@ -160,6 +160,13 @@ impl About {
         }
         Ok(())
     }
+}
+
+/// The name of a node, which records have plain or as its SPIFFE ID.
+pub(crate) fn machine(node: &str) -> &str {
+    let name = node.rsplit_once("/trilith/node/").map(|(_, name)| name);
+    name.filter(|_| node.starts_with("spiffe://"))
+        .unwrap_or(node)
 }
 
 /// Programs and users act too; they are no identities.

@@ -3,6 +3,7 @@
 use super::*;
 use ledger::body::{self, Body as _};
 use ledger::{Decimal, Origin, RecordBuilder, Stamp};
+use std::collections::BTreeMap;
 
 const ORIGIN: &str = "example.org/server";
 /// Thursday, 19 November 2026, 22:02:49 UTC.
@@ -215,6 +216,56 @@ fn issuances_say_who_issued_what_runs_and_where() {
     ] {
         let owned = watch(&format!("machines = [\"m1\"]\n[[watch.allow]]\n{rule}"));
         assert_eq!(told(&owned, &record).is_empty(), takes, "{rule}");
+    }
+}
+
+/// Verdicts spell a node as its SPIFFE ID, issuances by its name; both are the machine.
+#[test]
+fn a_machine_is_told_however_a_record_spells_it() {
+    let verdict = |node: &str| {
+        let verdict = body::Verdict {
+            node: node.to_owned(),
+            outcome: body::VerdictOutcome::Affirmed,
+            facts_blob: None,
+            evidence: Vec::new(),
+            facts: Vec::new(),
+            findings: Vec::new(),
+            ar4si: None,
+        };
+        sealed(verdict.record())
+    };
+    let issuance = |node: &str| {
+        let issuance = body::Issuance {
+            kind: body::SvidKind::X509,
+            spiffe_id: "spiffe://example.org/api".to_owned(),
+            serial: "01".to_owned(),
+            tbs: ledger::Digest([1; 32]),
+            issuer: ledger::Digest([7; 32]),
+            key: ledger::Digest([2; 32]),
+            not_before: 1,
+            not_after: 2,
+            node: node.to_owned(),
+            verdict: Decimal(1),
+            evidence_time: 1,
+            policies: Vec::new(),
+            commit: ledger::Commitment::new(&ledger::Salt([7; 16]), "facts", b"{}"),
+            facts: BTreeMap::new(),
+            replaces: None,
+            ar4si: None,
+        };
+        sealed(issuance.record())
+    };
+    let (name, id) = ("pay-1", "spiffe://example.org/trilith/node/pay-1");
+    let records = [verdict(name), verdict(id), issuance(name), issuance(id)];
+    for record in &records {
+        for owned in ["pay-*", "pay-1", id, "spiffe://example.org/trilith/node/p*"] {
+            let owned = watch(&format!("machines = [\"{owned}\"]"));
+            assert_eq!(told(&owned, record), ["machine pay-1"]);
+        }
+        let allowed = watch("machines = [\"pay-*\"]\n[[watch.allow]]\nmachines = [\"pay-1\"]");
+        assert_eq!(told(&allowed, record), Vec::<String>::new());
+        let other = watch("machines = [\"example*\", \"ay-1\"]");
+        assert_eq!(told(&other, record), Vec::<String>::new());
     }
 }
 
