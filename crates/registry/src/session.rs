@@ -172,9 +172,14 @@ impl<'a> Session<'a> {
         if origin != self.registry.origin && !self.registry.tokens.contains(&origin) {
             return Err(elsewhere(short(realm)));
         }
+        // INVARIANT: what a token may do is said here alone; a scope of the realm's own would stand beside ours.
+        if path.contains(['?', '#']) {
+            return Err(elsewhere(short(realm))
+                .expected("a realm without a query: what is asked for is said here")
+                .next("ask whoever runs the registry for a realm without `?`"));
+        }
         let mut path = path;
-        path.push(if path.contains('?') { '&' } else { '?' });
-        path.push_str(&format!("scope=repository:{}:pull", self.reference.name()));
+        path.push_str(&format!("?scope=repository:{}:pull", self.reference.name()));
         if let Some(service) = service {
             path.push_str("&service=");
             path.push_str(&encoded(service));

@@ -223,6 +223,29 @@ async fn credentials_are_shown_to_no_realm_that_the_operator_did_not_name() {
     assert_eq!(refused.code, "REGISTRY-SIZE");
 }
 
+/// The operator's password would be shown for whatever else a realm asks for.
+#[tokio::test]
+async fn a_realm_with_a_query_widens_no_token() {
+    let repository = Repository::new();
+    let image = repository.image.clone();
+    let tokens = Service::start(|_| Reply::good(b"{\"token\":\"t0ken\"}")).await;
+    let named = format!(
+        "credentials = \"credentials\"\ntoken = [\"{}\"]\n",
+        tokens.url()
+    );
+    for more in ["?scope=repository:app:pull,push", "?", "#scope"] {
+        let (realm, keeper) = (format!("{}/token{more}", tokens.url()), repository.clone());
+        let service = Service::start(move |asked| match asked.authorization.as_deref() {
+            Some("Bearer t0ken") => keeper.reply(asked),
+            _ => Reply::challenge(&format!("Bearer realm=\"{realm}\"")),
+        })
+        .await;
+        let refused = Puller::new(&service, &named).refused(&image).await;
+        assert_eq!(refused.code, "REGISTRY-REALM", "{more}");
+        assert!(tokens.asked().is_empty(), "nothing was shown: {more}");
+    }
+}
+
 /// Anybody who can push can attach things.
 #[tokio::test]
 async fn what_strangers_attach_is_passed_over_and_hides_nothing() {
