@@ -14,7 +14,7 @@ use crate::evict::evict;
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
-use facts::{Finding, Timestamp, names};
+use facts::{FactSet, Finding, Timestamp, names};
 use proto::v1;
 use prove::{NotProved, prove};
 use std::collections::HashMap;
@@ -139,7 +139,7 @@ pub(super) async fn join(
     let evidence = prove(core, peer, request).await?;
     let name = evidence.name.clone();
     let _joining = core.busy(format!("node {name}"))?;
-    of_an_enclave(core, &name)?;
+    of_an_enclave(core, &name, &evidence.verdict.facts)?;
     // What names another machine, or was not given out here, says nothing of this one.
     let kept = read_join_state(core, &state).filter(|(known, _)| *known == name);
     let (renewal, repeats) = match kept {
@@ -171,18 +171,25 @@ pub(super) async fn join(
     admit_node(core, admission).await
 }
 
-/// An enclave takes no other machine's name.
-fn of_an_enclave(core: &Core, name: &str) -> Result<(), Refusal> {
+/// An enclave takes no other machine's name, nor that of an enclave of another kind or below another root: names of
+/// roots and of modules may both have `-`.
+fn of_an_enclave(core: &Core, name: &str, facts: &FactSet) -> Result<(), Refusal> {
     let Some(node) = core.state().node(name).cloned() else {
         return Ok(());
     };
-    if core.machine_facts(&node)?.text(names::MACHINE_JOIN) == Some("enclave") {
+    let known = core.machine_facts(&node)?;
+    let alike = |fact| known.text(fact) == facts.text(fact);
+    if known.text(names::MACHINE_JOIN) == Some("enclave")
+        && alike(names::MACHINE_TEE_KIND)
+        && alike(names::MACHINE_TEE_ROOT)
+    {
         return Ok(());
     }
     Err(Refusal::Denied(
-        Finding::new("ENCLAVE-NAME", "a machine that is no enclave has this name")
+        Finding::new("ENCLAVE-NAME", "another machine has this name")
+            .expected("no machine, or an enclave of the same kind below the same root")
             .observed(name.to_owned())
-            .next("name that machine otherwise in the estate, or make its token for another name"),
+            .next("name that machine or the `tee_root` otherwise in the estate, or make its token for another name"),
     ))
 }
 

@@ -195,3 +195,37 @@ async fn another_enclave_does_not_renew_and_none_takes_another_machines_name() {
     });
     assert_eq!(finding(&refused.await.err().unwrap()).code, "RENEW-KEY");
 }
+
+/// `nitro-lab-nitro-i-0123-enc4567`: of the root `lab-nitro`, and of the root `lab` by a module of its own choice.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_enclave_below_another_root_takes_no_name_of_one_that_stands() {
+    let image = std::array::from_fn(|at| if at % 2 == 0 { 2 } else { 1 });
+    let other = nitro()
+        .replace("\"demo\"", "\"other\"")
+        .replace("\"lab-nitro\"", "\"lab\"")
+        .replace("0101", "0201");
+    let root = crate::tee_forged::nitro_root();
+    let root = format!("[[tee_root]]\nname = \"lab\"\nkind = \"nitro\"\npem = '''\n{root}'''\n");
+    let site = Site::start(&(nitro() + &other + &root), "").await;
+    let below_lab = |module: &'static str| {
+        site.join("nitro", move |asked| {
+            let mut enclave = of_nitro(asked);
+            enclave.set("module_id", text(module));
+            enclave.pcrs.insert(0, image);
+            enclave.document()
+        })
+    };
+    let stands = site.join("nitro", honest).await.unwrap();
+    let name = "nitro-lab-nitro-i-0123-enc4567";
+    assert_eq!(facts_of(&stands).text("machine.name"), Some(name));
+    let taken = below_lab("nitro-i-0123-enc4567").await.err().unwrap();
+    let taken = finding(&taken);
+    assert_eq!(taken.code, "ENCLAVE-NAME");
+    assert_eq!(taken.observed.as_deref(), Some(name));
+    assert!(taken.next.unwrap().contains("tee_root"));
+    assert_eq!(site.count("node-state").await, 1, "nobody else joined");
+    // By a name of its own, it joins; so does the one that stands, again.
+    let own = facts_of(&below_lab("i-0123-enc4567").await.unwrap());
+    assert_eq!(own.text("machine.tee.root"), Some("lab"));
+    site.join("nitro", honest).await.unwrap();
+}
