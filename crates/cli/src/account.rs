@@ -19,6 +19,7 @@ pub(crate) fn account(report: &Report) -> Vec<String> {
     let mut lines = Vec::new();
     let mut told = 0_usize;
     let mut estate = None;
+    let mut ledger = None;
     for item in &report.records {
         if told == MOST {
             lines.push("  and more: the records below have them all".to_owned());
@@ -26,6 +27,9 @@ pub(crate) fn account(report: &Report) -> Vec<String> {
         }
         let kind = item.record.kind();
         let version = item.record.estate().map(|estate| estate.index);
+        if ledger.replace(item.checkpoint) != Some(item.checkpoint) {
+            estate = None;
+        }
         if let (RecordType::Intent | RecordType::Decision, Some(index)) = (kind, version)
             && estate != version
         {
@@ -186,8 +190,16 @@ impl Pack<'_> {
             true => String::new(),
             false => format!(", {}", output::value(&decision.findings.join(", "))),
         };
+        // A decision point was asked about somebody, in no session of the one that it is about.
+        let asked = decision.about.as_ref().map_or_else(String::new, |about| {
+            format!(
+                "{} asked whether {} may ",
+                output::value(item.record.actor()),
+                output::value(&about.spiffe_id)
+            )
+        });
         lines.push(format!(
-            "    {} {}: {verb} by {by}{findings} ({})",
+            "    {} {asked}{}: {verb} by {by}{findings} ({})",
             time(item.record.stamp()),
             actions(&decision.actions),
             self.place(item),
