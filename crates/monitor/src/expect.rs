@@ -77,6 +77,12 @@ fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
     texts.iter().map(|text| Pattern::read(text)).collect()
 }
 
+/// However they are written: by their paths, or as records have them.
+fn resources(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
+    let paths = texts.iter().map(|text| about::resource(text));
+    paths.map(Pattern::read).collect()
+}
+
 /// However they are written: nodes by name or by SPIFFE ID.
 fn machines(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
     let name = |text: &String| {
@@ -116,7 +122,7 @@ impl Watch {
             name: config.name.clone(),
             identities: patterns(&config.identities)?,
             machines: machines(&config.machines)?,
-            resources: patterns(&config.resources)?,
+            resources: resources(&config.resources)?,
             allows: config
                 .allows
                 .iter()
@@ -226,7 +232,7 @@ impl Allow {
             identities: patterns(&config.identities)?,
             actors: patterns(&config.actors)?,
             machines: machines(&config.machines)?,
-            resources: patterns(&config.resources)?,
+            resources: resources(&config.resources)?,
             code: config.code.iter().map(digest).collect::<Result<_, _>>()?,
             issuers: config
                 .issuers

@@ -57,8 +57,14 @@ impl About {
     fn actions(&mut self, actions: Vec<ActionOn>) {
         for on in actions {
             self.cut |= on.more.is_some();
-            self.resources.extend(on.resources);
+            for name in on.resources {
+                self.resource(&name);
+            }
         }
+    }
+
+    fn resource(&mut self, name: &str) {
+        self.resources.insert(resource(name).to_owned());
     }
 
     fn node(&mut self, node: String) {
@@ -94,8 +100,9 @@ impl About {
                 self.chain(&delegation.chain, &[]);
                 self.node(delegation.node);
                 self.issuer = Some(crypto::hex::encode(&delegation.issuer.0));
-                self.resources
-                    .extend(delegation.resources.unwrap_or_default());
+                for name in delegation.resources.unwrap_or_default() {
+                    self.resource(&name);
+                }
             }
             RecordType::Verdict => {
                 let verdict: body::Verdict = record.expect_body()?;
@@ -114,7 +121,7 @@ impl About {
             RecordType::Admin => {
                 let admin: body::Admin = record.expect_body()?;
                 self.identity(&admin.principal);
-                self.resources.insert(admin.resource);
+                self.resource(&admin.resource);
             }
             RecordType::EstateVersion => {
                 self.identity(&record.expect_body::<body::EstateVersion>()?.author);
@@ -123,7 +130,7 @@ impl About {
                 let start: body::SessionStart = record.expect_body()?;
                 self.identity(&start.spiffe_id);
                 self.chain(&start.claimed_on_behalf_of, &start.on_behalf_of);
-                self.resources.insert(start.resource);
+                self.resource(&start.resource);
             }
             RecordType::Intent => {
                 let intent: body::Intent = record.expect_body()?;
@@ -172,4 +179,19 @@ pub(crate) fn machine(node: &str) -> &str {
 /// Programs and users act too; they are no identities.
 fn identity(name: &str) -> Option<String> {
     name.starts_with("spiffe://").then(|| name.to_owned())
+}
+
+/// A resource by its path, however it is written: records of gateways have `Table::"shop/public/orders"`, those of
+/// decision points `table shop/public/orders` where the estate does not know it.
+pub(super) fn resource(name: &str) -> &str {
+    let entity = name
+        .split_once("::\"")
+        .and_then(|(_, path)| path.strip_suffix('"'));
+    let kind = |(kind, path)| {
+        let word = |kind: &str| kind.bytes().all(|byte| byte.is_ascii_lowercase());
+        word(kind).then_some(path)
+    };
+    entity
+        .or_else(|| name.split_once(' ').and_then(kind))
+        .unwrap_or(name)
 }

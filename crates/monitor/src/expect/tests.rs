@@ -101,6 +101,26 @@ fn a_record_is_somebodys_by_what_it_names() {
 }
 
 #[test]
+fn a_resource_is_one_however_it_is_written() {
+    for owned in [
+        "resources = [\"shop/public/cards\"]",
+        "resources = [\"shop/public/*\"]",
+        "resources = ['Table::\"shop/public/cards\"']",
+    ] {
+        for named in [
+            "Table::\"shop/public/cards\"",
+            "table shop/public/cards",
+            "shop/public/cards",
+        ] {
+            let told = told(&watch(owned), &intent(&[named], false));
+            assert_eq!(told, ["resource shop/public/cards"], "{owned} {named}");
+        }
+        let other = intent(&["Table::\"shop/public/cards2\""], false);
+        assert_eq!(told(&watch(owned), &other).is_empty(), !owned.contains('*'));
+    }
+}
+
+#[test]
 fn a_list_that_was_cut_may_have_held_anything() {
     let owned = watch("resources = [\"shop/*\"]\n[[watch.allow]]\nresources = [\"shop/public/*\"]");
     assert_eq!(
