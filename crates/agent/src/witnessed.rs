@@ -9,6 +9,7 @@ use facts::{Finding, Timestamp};
 use ledger::merkle::verify_consistency;
 use ledger::{Checkpoint, Code as _, Hash, LedgerKey, Note, Policy};
 use proto::v1;
+use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -21,6 +22,11 @@ const FILE: &str = "witnessed";
 pub(crate) const ELSEWHERE: &str = "AGENT-WITNESSED-FROM";
 /// A note with many post-quantum lines.
 const MAX_NOTE: usize = 256 << 10;
+/// A witness's clock may be ahead of the one here by so many seconds: what it says of later is not believed, because
+/// it would stay fresh for longer.
+const AHEAD_S: u64 = 60;
+/// At most so many spans of [`Unseen`] are told apart.
+const SPANS: usize = 64;
 
 #[derive(Debug, Clone)]
 struct Kept {
@@ -42,13 +48,71 @@ impl Kept {
     }
 }
 
+/// Receipts above the kept checkpoint on which something was handed out: a head that witnesses are shown again and
+/// again covers nothing above it. Oldest and shortest first; a start begins without.
+#[derive(Debug, Default)]
+struct Unseen(VecDeque<Span>);
+
+/// Of checkpoints of up to `size` records, the first at `since`.
+#[derive(Debug)]
+struct Span {
+    size: u64,
+    since: Timestamp,
+    at: Instant,
+}
+
+impl Span {
+    fn age(&self, now: Timestamp) -> Duration {
+        now.since(self.since).max(self.at.elapsed())
+    }
+}
+
+impl Unseen {
+    /// What is handed out within `soon` of the first is one span, and counts from that.
+    fn hand_out(&mut self, size: u64, now: Timestamp, soon: Duration) {
+        let full = self.0.len() >= SPANS;
+        match self.0.back_mut() {
+            Some(last) if size <= last.size => {}
+            Some(last) if full || last.age(now) < soon => last.size = size,
+            _ => self.0.push_back(Span {
+                size,
+                since: now,
+                at: Instant::now(),
+            }),
+        }
+    }
+
+    fn seen(&mut self, size: u64) {
+        self.0.retain(|span| span.size > size);
+    }
+
+    fn age(&self, now: Timestamp) -> Duration {
+        let ages = self.0.iter().map(|span| span.age(now));
+        ages.max().unwrap_or_default()
+    }
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    kept: Option<Kept>,
+    unseen: Unseen,
+}
+
+impl Held {
+    /// The longer of the ages of the kept checkpoint and of what was handed out above it.
+    fn age(&self, now: Timestamp) -> Option<Duration> {
+        let kept = self.kept.as_ref()?;
+        Some(kept.age(now).max(self.unseen.age(now)))
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Witnessing {
     policy: Policy,
     longest: Duration,
     key: LedgerKey,
     path: PathBuf,
-    kept: Mutex<Option<Kept>>,
+    held: Mutex<Held>,
 }
 
 impl Witnessing {
@@ -77,7 +141,7 @@ impl Witnessing {
             longest: Duration::from_secs(config.max_unwitnessed_s),
             key,
             path: data_dir.join(FILE),
-            kept: Mutex::default(),
+            held: Mutex::default(),
         };
         let broken = |what: String| {
             Finding::new(
@@ -93,7 +157,7 @@ impl Witnessing {
                 let checkpoint = Checkpoint::open(&note, &opened.key)
                     .map_err(|error| broken(facts::with_causes(&error)))?;
                 let time = opened.seen(&note).unwrap_or(Timestamp::EPOCH);
-                *opened.lock() = Some(Kept {
+                opened.lock().kept = Some(Kept {
                     checkpoint,
                     time,
                     taken: None,
@@ -107,14 +171,15 @@ impl Witnessing {
 
     /// Records under the highest cosigned checkpoint; zero before the first.
     pub(crate) fn size(&self) -> u64 {
-        self.lock().as_ref().map_or(0, |kept| kept.checkpoint.size)
+        let held = self.lock();
+        held.kept.as_ref().map_or(0, |kept| kept.checkpoint.size)
     }
 
     /// Takes what the server says that its witnesses cosigned, if it extends what is kept. Whether it was the first
     /// that is fresh. Blocks on the disk.
     ///
     /// # Errors
-    /// `AGENT-WITNESSED`: not enough have, or it is not kept. `AGENT-LEDGER-FORKED`: it does not extend the kept one. `AGENT-WITNESSED-FROM`: it
+    /// `AGENT-WITNESSED`: not enough have, it is dated ahead, or it is not kept. `AGENT-LEDGER-FORKED`: it does not extend the kept one. `AGENT-WITNESSED-FROM`: it
     /// is proved from another.
     pub(crate) fn take(&self, sent: &v1::Witnessed, now: Timestamp) -> Result<bool, Finding> {
         let refused = |what: String| {
@@ -137,17 +202,27 @@ impl Witnessing {
         let time = self
             .seen(note)
             .ok_or_else(|| refused("too few lines".to_owned()))?;
-        let mut kept = self.lock();
-        if let Some(before) = kept.as_ref() {
-            extends(&before.checkpoint, &checkpoint, sent)?;
+        if time > now.plus_secs(AHEAD_S) {
+            let ahead = time.since(now).as_secs();
+            return Err(
+                refused(format!("cosigned {ahead} s ahead of the clock here"))
+                    .next("set the clocks of the witnesses and of this machine"),
+            );
         }
-        let stale = kept
-            .as_ref()
-            .is_none_or(|kept| kept.age(now) > self.longest);
+        let mut held = self.lock();
+        if let Some(before) = &held.kept {
+            extends(&before.checkpoint, &checkpoint, sent)?;
+            // The same once more is no later look.
+            if (before.checkpoint.size, before.time) == (checkpoint.size, time) {
+                return Ok(false);
+            }
+        }
+        let stale = held.age(now).is_none_or(|age| age > self.longest);
         // INVARIANT: kept before it is believed, so that no start goes back behind what was believed.
         replace(&self.path, note.as_bytes())
             .map_err(|error| refused(format!("it cannot be kept: {error}")))?;
-        *kept = Some(Kept {
+        held.unseen.seen(checkpoint.size);
+        held.kept = Some(Kept {
             checkpoint,
             time,
             taken: Some(Instant::now()),
@@ -160,15 +235,16 @@ impl Witnessing {
     /// # Errors
     /// `AGENT-UNWITNESSED`, `AGENT-LEDGER-FORKED`.
     pub(crate) fn check(&self, checkpoint: &Checkpoint, now: Timestamp) -> Result<(), Finding> {
-        let kept = self.lock().clone();
-        let age = kept.as_ref().map(|kept| kept.age(now));
+        let mut held = self.lock();
+        let age = held.age(now);
+        let kept = held.kept.clone();
         let Some(kept) = kept.filter(|_| age.is_some_and(|age| age <= self.longest)) else {
             return Err(Finding::new(
                 "AGENT-UNWITNESSED",
                 "too few witnesses have looked at the server's ledger: others may be shown another one",
             )
             .expected(format!(
-                "a cosigned checkpoint of the last {} s (max_unwitnessed_s)",
+                "a cosigned checkpoint of the last {} s (max_unwitnessed_s), and of all that was handed out on before",
                 self.longest.as_secs()
             ))
             .observed(age.map_or_else(|| "none".to_owned(), |age| format!("{} s ago", age.as_secs())))
@@ -176,6 +252,10 @@ impl Witnessing {
         };
         if checkpoint.size == kept.checkpoint.size && checkpoint.root != kept.checkpoint.root {
             return Err(forked(&kept.checkpoint, checkpoint));
+        }
+        if checkpoint.size > kept.checkpoint.size {
+            let soon = self.longest / 32;
+            held.unseen.hand_out(checkpoint.size, now, soon);
         }
         Ok(())
     }
@@ -187,8 +267,8 @@ impl Witnessing {
         Some(Timestamp::from_millis(time.saturating_mul(1_000)))
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Kept>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -313,6 +393,7 @@ mod tests {
             }
             let proof = match (known_size, leaves) {
                 (1, [_, two]) => vec![merkle::leaf_hash(two.as_bytes()).to_vec()],
+                (2, [_, _, three]) => vec![merkle::leaf_hash(three.as_bytes()).to_vec()],
                 _ => Vec::new(),
             };
             v1::Witnessed {
@@ -382,5 +463,65 @@ mod tests {
         assert_eq!(code(&again, &["a"], later), unwitnessed);
         assert_eq!(code(&again, &["a"], scene.now.minus_secs(60)), unwitnessed);
         assert_eq!(code(&again, &["a"], scene.now), None);
+    }
+    /// Whoever has the server's keys shows the witnesses the head from before, once a minute and for ever.
+    #[test]
+    fn a_head_that_is_cosigned_again_and_again_covers_nothing_that_is_handed_out_above_it() {
+        let scene = Scene::new();
+        let watch = scene.open().unwrap();
+        let take = |leaves: &[&str], known, now| {
+            watch
+                .take(&scene.sent(leaves, known, now, true), now)
+                .unwrap()
+        };
+        let code = |leaves: &[&str], now| {
+            let checked = watch.check(&scene.checkpoint(leaves), now);
+            checked.err().map(|finding| finding.code.into_owned())
+        };
+        take(&["a"], 0, scene.now);
+        assert_eq!(code(&["a", "b"], scene.now), None);
+        for (seconds, let_out) in [
+            (LONGEST / 2, true),
+            (LONGEST - 1, true),
+            (LONGEST * 3 / 2, false),
+            (LONGEST * 2, false),
+        ] {
+            let now = scene.now.plus_secs(seconds);
+            take(&["a"], 1, now);
+            let expected = (!let_out).then(|| "AGENT-UNWITNESSED".to_owned());
+            for leaves in [&["a"][..], &["a", "b"], &["a", "b", "c"]] {
+                assert_eq!(code(leaves, now), expected, "{seconds} s, {leaves:?}");
+            }
+        }
+        // Covered in part, and then whole.
+        let now = scene.now.plus_secs(LONGEST * 2 + 2);
+        assert!(take(&["a", "b"], 1, now));
+        assert_eq!(code(&["a"], now), Some("AGENT-UNWITNESSED".to_owned()));
+        take(&["a", "b", "c"], 2, now);
+        assert_eq!(code(&["a", "b", "c"], now), None);
+    }
+
+    #[test]
+    fn a_look_that_is_dated_ahead_or_shown_twice_is_no_fresher() {
+        let scene = Scene::new();
+        let watch = scene.open().unwrap();
+        let take = |known, at, now| {
+            let sent = scene.sent(&["a"], known, at, true);
+            let taken = watch.take(&sent, now);
+            taken.map_err(|finding| finding.code.into_owned())
+        };
+        let ahead = scene.now.plus_secs(AHEAD_S + 2);
+        let refused = Err("AGENT-WITNESSED".to_owned());
+        assert_eq!(take(0, ahead, scene.now), refused);
+        let soon = scene.now.plus_secs(AHEAD_S - 2);
+        assert_eq!(take(0, soon, scene.now), Ok(true));
+        let first = watch.lock().kept.as_ref().and_then(|kept| kept.taken);
+        assert_eq!(take(1, soon, scene.now), Ok(false));
+        let again = watch.lock().kept.as_ref().and_then(|kept| kept.taken);
+        assert_eq!(first, again);
+        let later = scene.now.plus_secs(AHEAD_S + LONGEST + 1);
+        assert_eq!(take(1, soon, later), Ok(false));
+        let checked = watch.check(&scene.checkpoint(&["a"]), later);
+        assert_eq!(checked.unwrap_err().code, "AGENT-UNWITNESSED");
     }
 }

@@ -30,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use store::{Carried, Store};
 use tokio::sync::{mpsc, watch};
-use witnessed::Witnessed;
+use witnessed::{Unseen, Witnessed};
 
 /// The estate that decides now.
 pub struct Current {
@@ -61,6 +61,8 @@ struct Held {
     applied: u64,
     /// The newest that the witnesses of `watch` have cosigned.
     witnessed: Option<Witnessed>,
+    /// What they have not.
+    unseen: Unseen,
 }
 
 /// The last word from the server.
@@ -135,6 +137,7 @@ impl Following {
                 unsettled: Vec::new(),
                 applied: 0,
                 witnessed: None,
+                unseen: Unseen::default(),
             }),
             current: ArcSwapOption::empty(),
             bundle: ArcSwapOption::empty(),

@@ -1,6 +1,7 @@
 //! Taking records and checkpoints: what is checked before anything changes.
 
 use super::store::Snapshot;
+use super::witnessed::Unseen;
 use super::{Current, Following, HeldEstate, off_chain};
 use crate::revocations::same;
 use crate::{Cut, CutReason, Place};
@@ -27,6 +28,7 @@ impl Following {
         let (size, root) = {
             let mut held = self.held();
             held.chain.extend(note, old_size, consistency)?;
+            self.follows(&mut held, Timestamp::now());
             held.chain.head()
         };
         if let (true, Some(root)) = (size > before, root)
@@ -255,6 +257,11 @@ impl Following {
         }
         if let Some(note) = &stored.witnessed {
             self.witnessed_before(note);
+        }
+        {
+            let mut held = self.held();
+            held.unseen = Unseen::before(stored.unseen);
+            self.follows(&mut held, Timestamp::now());
         }
         self.heard_before(Timestamp::from_millis(stored.heard));
         Ok(())

@@ -9,7 +9,7 @@ use super::apply::{parse, refused, target};
 use super::store::Carried;
 use crate::revocations::same;
 use crate::{Cut, CutReason};
-use facts::Finding;
+use facts::{Finding, Timestamp};
 use ledger::body::{Recovery, Target};
 use ledger::merkle::verify_consistency;
 use ledger::{Code as _, Hash, Receipt, RecordType};
@@ -102,6 +102,9 @@ impl Following {
                 return Err(not_ours("the followed head has moved since".to_owned()));
             }
             held.chain.step(&step.note, stays)?;
+            let (head, _) = held.chain.head();
+            held.unseen.give_up(head);
+            self.follows(&mut held, Timestamp::now());
             // Receipts of the old history verify no longer; the server sends those of what stands.
             let revoked = std::mem::take(&mut held.revoked);
             for (index, receipt) in revoked {

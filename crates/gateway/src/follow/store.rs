@@ -45,6 +45,9 @@ struct Stored {
     /// The newest checkpoint that witnesses cosigned, where there is a policy of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     witnessed: Option<String>,
+    /// What they have not seen: up to which size, and since when, Unix milliseconds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    unseen: Vec<(u64, u64)>,
     heard: u64,
 }
 
@@ -56,6 +59,7 @@ pub(super) struct Snapshot {
     revoked: Vec<Receipt>,
     carried: Vec<Carried>,
     witnessed: Option<String>,
+    unseen: Vec<(u64, u64)>,
     heard: u64,
 }
 
@@ -72,6 +76,7 @@ impl Snapshot {
             revoked: held.revoked.values().cloned().collect(),
             carried: held.carried.clone(),
             witnessed: held.witnessed.as_ref().map(|it| it.note.clone()),
+            unseen: held.unseen.spans(),
             heard,
         })
     }
@@ -94,6 +99,7 @@ pub(super) struct Found {
     pub(super) records: Vec<(Receipt, Vec<u8>)>,
     pub(super) carried: Vec<Carried>,
     pub(super) witnessed: Option<String>,
+    pub(super) unseen: Vec<(u64, u64)>,
     pub(super) heard: u64,
 }
 
@@ -204,6 +210,7 @@ impl Store {
                 .collect::<Result<_, _>>()?,
             carried: snapshot.carried,
             witnessed: snapshot.witnessed,
+            unseen: snapshot.unseen,
             heard: snapshot.heard,
         };
         let bytes = serde_json::to_vec(&stored)
@@ -244,6 +251,7 @@ impl Store {
             records,
             carried: stored.carried,
             witnessed: stored.witnessed,
+            unseen: stored.unseen,
             heard: stored.heard,
         }))
     }

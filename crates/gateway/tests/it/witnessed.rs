@@ -65,9 +65,12 @@ fn head(world: &World) -> String {
 }
 
 fn take(world: &World, note: &str) -> Result<(), Finding> {
-    world
-        .following
-        .take_witnessed(note, world.following.head().0, &[], world.now)
+    take_at(world, note, world.now)
+}
+
+fn take_at(world: &World, note: &str, now: Timestamp) -> Result<(), Finding> {
+    let (known, _) = world.following.head();
+    world.following.take_witnessed(note, known, &[], now)
 }
 
 fn code(refused: Result<(), Finding>) -> String {
@@ -107,8 +110,64 @@ async fn an_svid_of_a_history_that_no_witness_sees_is_let_in_for_no_longer_than_
         "new sessions are refused, and no others"
     );
     // The witnesses look again.
-    take(&world, &witnesses.cosign(&head(&world), 2, later)).unwrap();
+    take_at(&world, &witnesses.cosign(&head(&world), 2, later), later).unwrap();
     world.admit_at(&svid.chain, later).await.unwrap();
+}
+
+/// The thief shows the witnesses the head from before, once a minute and for ever.
+#[tokio::test]
+async fn a_head_that_is_cosigned_again_and_again_covers_nothing_above_it() {
+    let witnesses = Witnesses::new();
+    let world = World::watched(witnesses.watch());
+    let svid = world.issue_published(PAYMENTS);
+    let frozen = head(&world);
+    take(&world, &witnesses.cosign(&frozen, 2, world.now)).unwrap();
+    let theirs = world.issue_published(PAYMENTS);
+    for (seconds, let_in) in [
+        (LONGEST / 2, true),
+        (LONGEST - 1, true),
+        (LONGEST * 3 / 2, false),
+        (LONGEST * 2, false),
+    ] {
+        let now = world.now.plus_secs(seconds);
+        world.following.heard(now);
+        take_at(&world, &witnesses.cosign(&frozen, 2, now), now).unwrap();
+        for chain in [&theirs.chain, &svid.chain] {
+            let refused = world.admit_at(chain, now).await.err();
+            let refused = refused.map(|finding| finding.code.into_owned());
+            let expected = (!let_in).then(|| "GATEWAY-UNWITNESSED".to_owned());
+            assert_eq!(refused, expected, "{seconds} s");
+        }
+    }
+    // A start begins no new time.
+    let now = world.now.plus_secs(LONGEST * 2);
+    world.following.keep().unwrap();
+    let key = world.stolen.key().clone();
+    let watch = Some(witnesses.watch());
+    let (restarted, _) = Following::open_watched(domain(), key, &world.followed(), watch).unwrap();
+    assert_eq!(code(restarted.seen_by_others(now)), "GATEWAY-UNWITNESSED");
+    // The witnesses see it all.
+    take_at(&world, &witnesses.cosign(&head(&world), 2, now), now).unwrap();
+    world.admit_at(&svid.chain, now).await.unwrap();
+}
+
+/// One witness's clock is ahead, or its key is in the thief's hands: a look of tomorrow would be fresh until then.
+#[tokio::test]
+async fn a_look_that_is_dated_ahead_or_shown_twice_is_no_fresher() {
+    let witnesses = Witnesses::new();
+    let world = World::watched(witnesses.watch());
+    let svid = world.issue_published(PAYMENTS);
+    let ahead = witnesses.cosign(&head(&world), 2, world.now.plus_secs(62));
+    assert_eq!(code(take(&world, &ahead)), "FOLLOW-WITNESSED");
+    assert_eq!(world.refused(&svid.chain).await, "GATEWAY-UNWITNESSED");
+    let note = witnesses.cosign(&head(&world), 2, world.now);
+    take(&world, &note).unwrap();
+    world.admit(&svid.chain).await.unwrap();
+    let later = world.now.plus_secs(LONGEST + 1);
+    world.following.heard(later);
+    take_at(&world, &note, later).unwrap();
+    let refused = world.admit_at(&svid.chain, later).await.unwrap_err();
+    assert_eq!(refused.code, "GATEWAY-UNWITNESSED");
 }
 
 #[tokio::test]
