@@ -82,7 +82,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
             "it was refused for {before}, before policy was asked"
         ));
     }
-    let (reference, estate) = pack.estate(&item.record)?;
+    let (reference, estate) = pack.estate(item)?;
     let asker = told.asker(pack, item, (reference.index, &estate))?;
     let made: Vec<Made<'_>> = accesses
         .iter()
@@ -258,12 +258,18 @@ impl Told {
         };
         let own = path(&spiffe_id)?;
         let narrowed = !proven.is_empty();
+        let floor = pack.floor(estate.0);
         let mut earlier = BTreeMap::new();
         for one in proven {
             let Some(index) = one.issuance else {
                 continue;
             };
             let issuance = issuance(pack, index.0, &one.spiffe_id, None)?;
+            // INVARIANT: as a gateway decides. What an SVID of below the floor shows counts no more: then nothing is
+            // known of whose it is.
+            if pack.issued_under(index.0).is_none_or(|under| under < floor) {
+                continue;
+            }
             let facts = || shown::facts(&issuance);
             earlier.insert(path(&one.spiffe_id)?, pack.prepared(estate, index.0, facts));
         }
@@ -395,6 +401,10 @@ impl Told {
                 listed(allowed.iter().flatten().map(String::as_str))
             ));
         }
+        if narrowed && self.linked() {
+            // A gateway names what a delegation does not reach, and policy's reasons only where that is nothing.
+            return lacks("the delegations that it was denied for are not in the pack");
+        }
         let unsaid = self.about.is_some() || self.findings.is_empty();
         let fits = |decision: &&&Decision| unsaid || self.same_reason(decision);
         let Some(decision) = denying.iter().find(fits) else {
@@ -429,23 +439,24 @@ impl Told {
 
     fn same_reason(&self, decision: &Decision) -> bool {
         let has = |code: &str| self.findings.iter().any(|one| one == code);
-        let linked = || {
-            self.findings
-                .iter()
-                .any(|one| LINKS.contains(&one.as_str()))
-        };
         let by_link = !decision.findings.is_empty();
         if !decision.errors.is_empty() {
             return has(ERROR);
         }
-        if by_link || linked() {
-            return by_link && linked();
+        if by_link || self.linked() {
+            return by_link && self.linked();
         }
         has(if decision.policies.is_empty() {
             NONE
         } else {
             FORBID
         })
+    }
+
+    /// A delegation was refused.
+    fn linked(&self) -> bool {
+        let mut findings = self.findings.iter();
+        findings.any(|code| LINKS.contains(&code.as_str()))
     }
 
     fn compare(&self, made: &BTreeSet<String>, all: &[Made<'_>]) -> Again {

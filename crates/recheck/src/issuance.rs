@@ -3,7 +3,7 @@
 
 use crate::issued::opened;
 use crate::outcome::{Again, Outcome, differs, lacks, listed};
-use crate::pack::Pack;
+use crate::pack::{Pack, before};
 use attest::ar4si::Vector;
 use estate::Estate;
 use facts::{Fact, FactSet, names};
@@ -30,12 +30,12 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
         return differs("what it commits to is no set of facts");
     };
     as_shown(&issuance, &facts)?;
-    let verdict = machine(pack, &issuance)?;
+    let verdict = machine(pack, item, &issuance)?;
     let of_node = pack.path(&issuance.spiffe_id) == Some(&own_path(&issuance));
     if item.record.estate().is_none() && of_node {
         return node(&issuance, &facts, &verdict);
     }
-    let (_, estate) = pack.estate(&item.record)?;
+    let (_, estate) = pack.estate(item)?;
     as_proved((&issuance, &facts), &verdict, &estate)?;
     let Some(path) = pack.path(&issuance.spiffe_id) else {
         return differs(format!("{} is of another trust domain", issuance.spiffe_id));
@@ -99,8 +99,9 @@ fn as_shown(issuance: &Issuance, facts: &FactSet) -> Again {
 }
 
 /// The facts of the verdict that it rests on.
-fn machine(pack: &Pack<'_>, issuance: &Issuance) -> Result<FactSet, Outcome> {
+fn machine(pack: &Pack<'_>, item: &PackRecord, issuance: &Issuance) -> Result<FactSet, Outcome> {
     let index = issuance.verdict.0;
+    before(item, index)?;
     let Some(verdict) = pack.body::<Verdict>(index) else {
         return lacks(format!(
             "the server's record {index} is not in the pack, or no verdict"

@@ -12,6 +12,7 @@ use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -83,6 +84,16 @@ pub fn pack(report: &Report, trust: &Trust) -> Rechecked {
     Rechecked(items.collect())
 }
 
+/// INVARIANT: what a record of the server's ledger rests on was recorded before it.
+pub(crate) fn before(item: &PackRecord, index: u64) -> Again {
+    if item.checkpoint == 0 && index >= item.index {
+        return differs(format!(
+            "it rests on the server's record {index}, which is not before it"
+        ));
+    }
+    Ok(())
+}
+
 fn outcome(again: Again) -> Outcome {
     again.map_or_else(|early| early, |()| Outcome::Recomputed)
 }
@@ -140,11 +151,33 @@ impl<'a> Pack<'a> {
             .strip_prefix('/')
     }
 
-    /// The version of the estate that `record` names.
-    pub(crate) fn estate(&self, record: &Record) -> Result<(EstateRef, Rc<Estate>), Outcome> {
-        let Some(reference) = record.estate() else {
+    /// The index of the version of the estate that an issuance names.
+    pub(crate) fn issued_under(&self, issuance: u64) -> Option<u64> {
+        Some(self.server.get(&issuance)?.estate()?.index)
+    }
+
+    /// The oldest version under which gateways took SVIDs, when that at `estate` was in force.
+    pub(crate) fn floor(&self, estate: u64) -> u64 {
+        let version = self.body::<EstateVersion>(estate);
+        version.map_or(0, |version| version.floor.0)
+    }
+
+    /// Of the server's records at these places: the first by its time, in milliseconds.
+    pub(crate) fn earliest(&self, places: &Range<u64>) -> Option<(u64, u64)> {
+        let there = self
+            .server
+            .iter()
+            .filter(|(index, _)| places.contains(index));
+        let times = there.map(|(index, record)| (record.stamp().wall, *index));
+        times.min().map(|(wall, index)| (index, wall))
+    }
+
+    /// The version of the estate that a record names. In the server's own ledger it stands before the record.
+    pub(crate) fn estate(&self, item: &PackRecord) -> Result<(EstateRef, Rc<Estate>), Outcome> {
+        let Some(reference) = item.record.estate() else {
             return lacks("the record names no version of the estate");
         };
+        before(item, reference.index)?;
         let known = self.estates.borrow().get(&reference.index).cloned();
         let estate = match known {
             Some(estate) => estate,

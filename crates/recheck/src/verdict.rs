@@ -23,6 +23,10 @@ use spiffe_core::shown;
 /// From when a machine answers to when its verdict is recorded, at most: endorsements are waited for meanwhile.
 const JUDGED_WITHIN_S: u64 = 300;
 
+/// From when a machine was asked to when its verdict is recorded, at most: it has a minute to answer, and its answer
+/// is judged within [`JUDGED_WITHIN_S`]; the rest is for clocks.
+const ASKED_WITHIN_S: u64 = 600;
+
 /// What a token shows: that somebody had it.
 const OF_TOKEN: [&str; 4] = [
     names::MACHINE_JOIN,
@@ -44,7 +48,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     }
     let kept = Kept::of(pack, item, &verdict)?;
     let now = judged_at(&stated, item)?;
-    let (_, estate) = pack.estate(&item.record)?;
+    let (_, estate) = pack.estate(item)?;
     let made = match kept.judged(&estate, now)? {
         Ok(made) => made,
         Err(findings) => {
@@ -80,7 +84,7 @@ fn refused(pack: &Pack<'_>, item: &PackRecord, verdict: &body::Verdict) -> Again
         return lacks("no evidence of what was refused is kept");
     }
     let kept = Kept::of(pack, item, verdict)?;
-    let (_, estate) = pack.estate(&item.record)?;
+    let (_, estate) = pack.estate(item)?;
     let wall = Timestamp::from_millis(item.record.stamp().wall);
     let codes: Vec<&str> = verdict
         .findings
@@ -344,7 +348,7 @@ impl<'a> Kept<'a> {
 /// the records that the checkpoint is of.
 fn fresh(pack: &Pack<'_>, item: &PackRecord, asked: &Challenged) -> Again {
     match Checkpoint::open(&asked.checkpoint, &pack.trust.ledger_key) {
-        Ok(checkpoint) if checkpoint.size <= item.index => Ok(()),
+        Ok(checkpoint) if checkpoint.size <= item.index => newly(pack, item, checkpoint.size),
         Ok(checkpoint) => differs(format!(
             "the machine was asked with a checkpoint of {} records, and its verdict is record {}",
             checkpoint.size, item.index
@@ -353,6 +357,21 @@ fn fresh(pack: &Pack<'_>, item: &PackRecord, asked: &Challenged) -> Again {
             "the machine was asked with no checkpoint of the server's ledger: {error}"
         )),
     }
+}
+
+/// A machine is asked with the newest checkpoint: what that is not of was recorded since, and not long ago.
+fn newly(pack: &Pack<'_>, item: &PackRecord, size: u64) -> Again {
+    // What came after the verdict says nothing: a clock may have been set back.
+    let Some((index, wall)) = pack.earliest(&(size..item.index)) else {
+        return Ok(());
+    };
+    let latest = Timestamp::from_millis(wall).plus_secs(ASKED_WITHIN_S);
+    if latest < Timestamp::from_millis(item.record.stamp().wall) {
+        return differs(format!(
+            "the machine was asked long before: with a checkpoint of {size} records, and record {index} is of more than {ASKED_WITHIN_S} s before its verdict"
+        ));
+    }
+    Ok(())
 }
 
 fn said(facts: FactSet) -> Stated {

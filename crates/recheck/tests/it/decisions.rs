@@ -1,7 +1,9 @@
 //! Accesses and answers: allowed, denied, and lied about.
 
-use crate::world::{API, CARDS, NEVER, READS, SALARIES, World, denial, differs, intent, lacks, on};
-use ledger::body::{self, About, Body, FactValue, More};
+use crate::world::{
+    API, CARDS, LATER, NEVER, READS, SALARIES, World, denial, differs, intent, lacks, on,
+};
+use ledger::body::{self, About, Body, FactValue, Issuance, More, OnBehalfOf};
 use ledger::{Decimal, HexDigest};
 use recheck::Outcome;
 use std::collections::BTreeMap;
@@ -207,4 +209,85 @@ fn whoever_acts_for_others_may_what_all_of_them_may() {
     let mut denied = denial("select", CARDS, &[], "DELEGATION-NONE");
     denied.claimed_on_behalf_of = ada;
     assert_eq!(world.of(denied.record()), Outcome::Recomputed);
+}
+
+const ADA: &str = "spiffe://example.org/people/ada";
+
+/// Ada, who may insert, lets the workload act for her; she showed an SVID if `issuance` is that of one.
+fn delegated(issuance: Option<u64>) -> (World, Vec<OnBehalfOf>) {
+    let mut world = World::new();
+    world.estate.insert(
+        "delegations/all.toml",
+        "[[delegation]]\nid = \"ada has one\"\nfrom = 'Identity::\"people/ada\"'\n\
+         to = 'Identity::\"payments/api\"'\n",
+    );
+    world.estate.insert(
+        "policies/ada.cedar",
+        format!(
+            "@id(\"ada writes cards\")\n\
+             permit (principal == Identity::\"people/ada\", action == Action::\"insert\", \
+             resource == {CARDS});\n\
+             @id(\"ada of 1000 writes cards\")\n\
+             permit (principal == Identity::\"people/ada\", action == Action::\"insert\", \
+             resource == {CARDS})\n\
+             when {{ context.workload has uid && context.workload.uid == 1000 }};\n"
+        ),
+    );
+    estate::Estate::compile(&world.estate).unwrap();
+    let by = OnBehalfOf {
+        spiffe_id: ADA.to_owned(),
+        jti: "j1".to_owned(),
+        issuance: issuance.map(Decimal),
+    };
+    world.start.on_behalf_of = vec![by.clone()];
+    (world, vec![by])
+}
+
+/// What a token was narrowed to is in no pack: a gateway names that alone, also where policy denies as well.
+#[test]
+fn what_a_delegation_does_not_reach_and_the_estate_denies_too_is_no_lie() {
+    let (world, proven) = delegated(None);
+    let denied = |finding| {
+        let mut denied = denial("select", SALARIES, &[], finding);
+        denied.on_behalf_of.clone_from(&proven);
+        world.of(denied.record())
+    };
+    let told = lacks(denied("DELEGATION-SCOPE"));
+    assert!(
+        told.contains("delegations that it was denied for"),
+        "{told}"
+    );
+    assert_eq!(denied("POLICY-NONE"), Outcome::Recomputed);
+    differs(denied("POLICY-FORBID"));
+}
+
+/// As a gateway decides: what an SVID of below the floor shows of whoever delegated counts no more.
+#[test]
+fn facts_of_below_the_floor_decide_nothing() {
+    let (mut world, proven) = delegated(Some(LATER));
+    let inserted = |world: &World, policies: &[&str]| {
+        let mut insert = intent("insert", CARDS, policies);
+        insert.on_behalf_of.clone_from(&proven);
+        world.of(insert.record())
+    };
+    let regardless = ["ada writes cards", "payments writes cards"];
+    let told = lacks(inserted(&world, &regardless));
+    assert!(told.contains("record 3 is not in the pack"), "{told}");
+    world.later = vec![|world| {
+        let issuance = Issuance {
+            spiffe_id: ADA.to_owned(),
+            serial: "b1".to_owned(),
+            ..world.issuance.clone()
+        };
+        issuance.record()
+    }];
+    let told = differs(inserted(&world, &regardless));
+    assert!(told.contains("ada of 1000 writes cards"), "{told}");
+    world.floor = 1;
+    let told = lacks(inserted(&world, &regardless));
+    assert!(told.contains("which may allow less"), "{told}");
+    differs(inserted(
+        &world,
+        &[&regardless[..], &["ada of 1000 writes cards"]].concat(),
+    ));
 }

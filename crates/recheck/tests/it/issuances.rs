@@ -1,9 +1,12 @@
 //! Issuances, and the verdicts that they rest on.
 
-use crate::world::{World, differs, facts, issuance, lacks, machine, opening, verdict};
+use crate::world::{
+    ISSUANCE, LATER, World, differs, facts, issuance, lacks, machine, opening, verdict,
+};
 use facts::{Source, Timestamp, names};
-use ledger::body::{FactValue, SvidKind, VerdictOutcome};
-use recheck::{Outcome, What};
+use ledger::body::{Body, Evidence, FactValue, SvidKind, VerdictOutcome};
+use ledger::{Checkpoint, Decimal, HexDigest, Origin};
+use recheck::{Outcome, Rechecked, What};
 
 fn told(world: &World) -> Outcome {
     world.item(What::Issuance).outcome
@@ -123,6 +126,66 @@ fn hardware_without_evidence_is_named() {
     let why = differs(world.item(What::Verdict).outcome);
     assert!(
         why.contains("states machine.tpm.kind and rests on no evidence"),
+        "{why}"
+    );
+}
+
+/// A server that grants itself afterwards what it issued.
+#[test]
+fn what_an_issuance_rests_on_was_recorded_before_it() {
+    let mut world = World::new();
+    world.later = vec![|world| world.version().record()];
+    for index in [LATER, ISSUANCE] {
+        world.issued_under = index;
+        let why = differs(told(&world));
+        assert!(
+            why.contains(&format!("record {index}, which is not before it")),
+            "{why}"
+        );
+    }
+    let mut world = World::new();
+    world.later = vec![|world| world.verdict.record()];
+    world.issuance.verdict = Decimal(LATER);
+    let why = differs(told(&world));
+    assert!(why.contains("which is not before it"), "{why}");
+}
+
+/// A server that has an old answer of a machine, and signs that it was given now.
+#[test]
+fn an_answer_to_an_old_question_is_named() {
+    let mut world = World::new();
+    let asked = Checkpoint {
+        origin: Origin::new("example.org/server").unwrap(),
+        size: 1,
+        root: [7; 32],
+    };
+    let note = world.signer.sign(&asked).unwrap();
+    for (kind, bytes) in [
+        ("tpm-quote", vec![1]),
+        ("tpm-ak-public", vec![2]),
+        ("join-nonce", [note.as_bytes(), &[0; 32]].concat()),
+        ("join-channel", vec![0; 64]),
+    ] {
+        world.verdict.evidence.push(Evidence {
+            kind: kind.to_owned(),
+            sha256: HexDigest::of(&bytes),
+            length: Decimal(bytes.len() as u64),
+        });
+        world.blobs.push(bytes);
+    }
+    world.later = vec![|world| world.verdict.record()];
+    let told = |world: &World| {
+        let Rechecked(items) = world.recheck(Vec::new());
+        let item = items.into_iter().find(|item| item.index == LATER);
+        differs(item.unwrap().outcome)
+    };
+    world.late = 600_000;
+    let why = told(&world);
+    assert!(!why.contains("was asked long before"), "{why}");
+    world.late = 601_000;
+    let why = told(&world);
+    assert!(
+        why.contains("was asked long before") && why.contains("record 1 is of"),
         "{why}"
     );
 }

@@ -25,6 +25,8 @@ const AT: u64 = 1_795_312_969_123;
 const ESTATE: u64 = 0;
 const VERDICT: u64 = 1;
 pub(crate) const ISSUANCE: u64 = 2;
+/// The first of what the server recorded later.
+pub(crate) const LATER: u64 = 3;
 
 pub(crate) fn estate() -> EstateFiles {
     let mut files = EstateFiles::new();
@@ -194,6 +196,13 @@ pub(crate) struct World {
     pub(crate) start: SessionStart,
     pub(crate) estate: EstateFiles,
     pub(crate) blobs: Vec<Vec<u8>>,
+    pub(crate) floor: u64,
+    /// Index of the record of the estate that the issuance names.
+    pub(crate) issued_under: u64,
+    /// What the server recorded after the issuance, and how many milliseconds after.
+    pub(crate) later: Vec<fn(&World) -> RecordBuilder>,
+    pub(crate) late: u64,
+    pub(crate) signer: LedgerSigner,
 }
 
 impl World {
@@ -201,6 +210,7 @@ impl World {
         estate::Estate::compile(&estate()).unwrap();
         let (verdict, facts_blob) = verdict(&machine());
         let opening = opening(&facts(1000));
+        let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
         Self {
             verdict,
             issuance: issuance(&opening),
@@ -217,6 +227,11 @@ impl World {
             },
             estate: estate(),
             blobs: vec![facts_blob, opening],
+            floor: 0,
+            issued_under: ESTATE,
+            later: Vec::new(),
+            late: 0,
+            signer: LedgerSigner::new("example.org/server", Arc::new(key)).unwrap(),
         }
     }
 
@@ -227,28 +242,44 @@ impl World {
         }
     }
 
-    /// What is told of everything in a pack with these records of the gateway, the first of which is record 1.
-    pub(crate) fn recheck(&self, of_gateway: Vec<RecordBuilder>) -> Rechecked {
+    pub(crate) fn version(&self) -> EstateVersion {
         let blob = self.estate.to_blob();
-        let version = EstateVersion {
+        EstateVersion {
             version: HexDigest::of(&blob),
             blob: BlobRef::of(&blob),
             parent: None,
             author: "ada".to_owned(),
             message: String::new(),
             proof_index: None,
-            floor: Decimal(0),
-        };
+            floor: Decimal(self.floor),
+        }
+    }
+
+    /// What is told of everything in a pack with these records of the gateway, the first of which is record 1.
+    pub(crate) fn recheck(&self, of_gateway: Vec<RecordBuilder>) -> Rechecked {
+        let blob = self.estate.to_blob();
         let estate = self.reference();
-        let server = [
-            version.record(),
+        let issued_under = EstateRef {
+            index: self.issued_under,
+            ..estate
+        };
+        let server = vec![
+            self.version().record(),
             self.verdict.record().estate(estate),
-            self.issuance.record().estate(estate),
+            self.issuance.record().estate(issued_under),
         ];
+        let later = self.later.iter().map(|make| make(self).estate(estate));
         let mut gateway = vec![self.start.record()];
         gateway.extend(of_gateway.into_iter().map(|record| record.estate(estate)));
-        let mut records = sealed(0, "example.org/server", server.into());
-        records.extend(sealed(1, "example.org/gateway/pg", gateway));
+        let mut records = sealed(0, "example.org/server", (0, AT), server);
+        let after = sealed(
+            0,
+            "example.org/server",
+            (LATER, AT + self.late),
+            later.collect(),
+        );
+        records.extend(after);
+        records.extend(sealed(1, "example.org/gateway/pg", (0, AT), gateway));
         let blobs = self.blobs.iter().chain([&blob]);
         let blobs = blobs.map(|blob| (HexDigest::of(blob).to_string(), blob.clone()));
         let report = Report {
@@ -266,11 +297,9 @@ impl World {
             quorum: None,
             doubts: Vec::new(),
         };
-        let key = crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
-        let signer = LedgerSigner::new("example.org/server", Arc::new(key)).unwrap();
         let trust = Trust {
             trust_domain: "example.org".to_owned(),
-            ledger_key: signer.key().clone(),
+            ledger_key: self.signer.key().clone(),
             x509_authorities: Vec::new(),
             policy: None,
         };
@@ -290,10 +319,15 @@ impl World {
     }
 }
 
-fn sealed(checkpoint: u64, origin: &str, records: Vec<RecordBuilder>) -> Vec<PackRecord> {
+fn sealed(
+    checkpoint: u64,
+    origin: &str,
+    (first, wall): (u64, u64),
+    records: Vec<RecordBuilder>,
+) -> Vec<PackRecord> {
     let origin = Origin::new(origin).unwrap();
-    let stamp = Stamp { wall: AT, mono: AT };
-    let records = (0..).zip(records);
+    let stamp = Stamp { wall, mono: wall };
+    let records = (first..).zip(records);
     records
         .map(|(index, record)| PackRecord {
             checkpoint,
