@@ -523,6 +523,7 @@ async fn what_a_recovery_gave_up_and_what_a_witness_has_not_cosigned_stop_no_ser
     let dir = scene.fixture.dir.path().to_owned();
     let plain = async || Some(server::start(config_with(&dir, "")).await.unwrap());
     scene.fixture.stop().await;
+    std::fs::create_dir(dir.join("backup")).unwrap();
     copy(&dir.join("data"), &dir.join("backup").join("data"));
     scene.fixture.server = plain().await;
     for number in 0..3 {
