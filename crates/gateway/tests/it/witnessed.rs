@@ -139,16 +139,32 @@ async fn a_head_that_is_cosigned_again_and_again_covers_nothing_above_it() {
             assert_eq!(refused, expected, "{seconds} s");
         }
     }
-    // A start begins no new time.
+    // The witnesses see it all.
     let now = world.now.plus_secs(LONGEST * 2);
+    take_at(&world, &witnesses.cosign(&head(&world), 2, now), now).unwrap();
+    world.admit_at(&svid.chain, now).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_start_gives_what_no_witness_sees_no_more_time() {
+    let witnesses = Witnesses::new();
+    let world = World::watched(witnesses.watch());
+    let frozen = head(&world);
+    world.issue_published(PAYMENTS);
+    let followed = Timestamp::now();
+    let after = |seconds: u64, millis: u64| {
+        Timestamp::from_millis(followed.plus_secs(seconds).as_millis() + millis)
+    };
+    let half = after(LONGEST / 2, 0);
+    take_at(&world, &witnesses.cosign(&frozen, 2, half), half).unwrap();
     world.following.keep().unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
     let key = world.stolen.key().clone();
     let watch = Some(witnesses.watch());
     let (restarted, _) = Following::open_watched(domain(), key, &world.followed(), watch).unwrap();
-    assert_eq!(code(restarted.seen_by_others(now)), "GATEWAY-UNWITNESSED");
-    // The witnesses see it all.
-    take_at(&world, &witnesses.cosign(&head(&world), 2, now), now).unwrap();
-    world.admit_at(&svid.chain, now).await.unwrap();
+    restarted.seen_by_others(half).unwrap();
+    let end = after(LONGEST, 100);
+    assert_eq!(code(restarted.seen_by_others(end)), "GATEWAY-UNWITNESSED");
 }
 
 /// One witness's clock is ahead, or its key is in the thief's hands: a look of tomorrow would be fresh until then.
