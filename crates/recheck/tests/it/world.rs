@@ -38,7 +38,8 @@ pub(crate) fn estate() -> EstateFiles {
         "identities/all.toml",
         "[[identity]]\npath = \"payments/api\"\nkind = \"service\"\nowner = \"payments\"\n\
          visible = [\"workload.uid\"]\n\
-         [[identity]]\npath = \"people/ada\"\nkind = \"service\"\nowner = \"ada\"\n",
+         [[identity]]\npath = \"people/ada\"\nkind = \"service\"\nowner = \"ada\"\n\
+         visible = [\"workload.uid\"]\n",
     );
     files.insert(
         "resources/shop.toml",
