@@ -207,6 +207,11 @@ impl Liar {
 
     /// As [`Liar::tells`], with one blob of evidence in the place of another, of which the record then has the digest.
     fn shows(&self, kind: &str, change: impl Fn(&mut Vec<u8>)) -> String {
+        self.shows_later(kind, 0, change)
+    }
+
+    /// As [`Liar::shows`], in a record of so many milliseconds later.
+    fn shows_later(&self, kind: &str, millis: u64, change: impl Fn(&mut Vec<u8>)) -> String {
         let record: serde_json::Value =
             serde_json::from_slice(&self.entries[usize::try_from(self.index).unwrap()]).unwrap();
         let evidence = record["body"]["evidence"].as_array().unwrap();
@@ -215,8 +220,11 @@ impl Liar {
         let mut blob = self.report.blobs[old].clone();
         change(&mut blob);
         let new = HexDigest::of(&blob).to_string();
+        let wall = |wall: u64| format!("\"wall\":\"{wall}\"");
+        let at: u64 = record["time"]["wall"].as_str().unwrap().parse().unwrap();
+        let (then, later) = (wall(at), wall(at + millis));
         self.tells(
-            |text| text.replace(old, &new),
+            |text| text.replace(old, &new).replace(&then, &later),
             |blobs| {
                 blobs.retain(|one| HexDigest::of(one).to_string() != old);
                 blobs.push(blob.clone());
@@ -270,6 +278,13 @@ async fn a_server_that_changes_evidence_and_digests_is_found_out() {
         *nonce = [note.as_bytes(), &[0; 32]].concat();
     });
     assert!(told.contains("was asked with a checkpoint of"), "{told}");
+    // One that was asked before the estate was recorded, in a verdict of an hour after.
+    let first = Checkpoint { size: 1, ..later };
+    let note = liar.signer.sign(&first).unwrap();
+    let told = liar.shows_later("join-nonce", 3_600_000, |nonce| {
+        *nonce = [note.as_bytes(), &[0; 32]].concat();
+    });
+    assert!(told.contains("was asked long before"), "{told}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
