@@ -541,7 +541,7 @@ async fn what_a_recovery_gave_up_and_what_a_witness_has_not_cosigned_stop_no_ser
     recovered.unwrap();
     scene.fixture.stop().await;
 
-    let keys = custody::FileCustody::open(&dir.join("keys")).unwrap();
+    let keys = custody::FileCustody::open(&dir.join("keys/ledger")).unwrap();
     let signer = crypto::Custody::load_or_generate(&keys, "ledger", crypto::Algorithm::Ed25519);
     let origin = ledger::Checkpoint::parse(&Note::parse(&given_up).unwrap().text)
         .unwrap()
