@@ -143,7 +143,7 @@ mod tests {
             assert_eq!(read.digest().to_string(), DIGEST);
         }
         for bad in [
-            format!("registry.example/app:v1"),
+            "registry.example/app:v1".to_owned(),
             format!("app@{DIGEST}"),
             format!("library/app@{DIGEST}"),
             format!("registry.example/App@{DIGEST}"),
@@ -156,7 +156,7 @@ mod tests {
             format!("https://registry.example/app@{DIGEST}"),
             format!("registry.example:0/app@{DIGEST}"),
             format!("registry.example/app@{}", DIGEST.to_uppercase()),
-            format!("registry.example/app@sha512:00"),
+            "registry.example/app@sha512:00".to_owned(),
             format!("{}.example/app@{DIGEST}", "a".repeat(300)),
             String::new(),
         ] {

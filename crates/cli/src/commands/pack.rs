@@ -300,7 +300,9 @@ pub(crate) fn verify(arguments: &VerifyArguments, global: &Global) -> Result<(),
     let (report, rechecked) = verdict.map_err(|failure| refused(&failure, global))?;
     if global.json {
         let mut document = document(&report);
-        document["recomputed"] = again::document(&rechecked);
+        if let Value::Object(members) = &mut document {
+            members.insert("recomputed".to_owned(), again::document(&rechecked));
+        }
         output::json(&document);
     } else {
         tell(&report, arguments.raw);

@@ -103,7 +103,7 @@ fn whoever_may_apply_an_estate_reaches_everything() {
             .identities
             .iter()
             .find(|one| one.identity == "payments/api");
-        assert_eq!(payments.unwrap().through, [apply.from.clone()]);
+        assert_eq!(payments.unwrap().through, std::slice::from_ref(&apply.from));
     }
     // Who administers nothing, and who may do less than apply.
     assert_eq!(

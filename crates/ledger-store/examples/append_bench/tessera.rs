@@ -3,6 +3,7 @@
 
 use crate::Outcome;
 use crate::load::Measured;
+use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -15,7 +16,8 @@ pub(crate) fn rows(dir: &Path, size: usize, time: Duration, ours: &Measured) -> 
     let program = match testkit::go_peer("tlog") {
         Ok(program) => program,
         Err(why) => {
-            eprintln!("ledger.append_1k_closed256_vs_tessera is left out: {why}");
+            let line = format!("ledger.append_1k_closed256_vs_tessera is left out: {why}\n");
+            std::io::stderr().write_all(line.as_bytes())?;
             return Ok(());
         }
     };

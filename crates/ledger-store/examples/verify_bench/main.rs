@@ -18,6 +18,7 @@ use ledger_store::{Ledger, Options};
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::hint::black_box;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
@@ -280,7 +281,8 @@ fn verifier(folder: &Path) -> Outcome<()> {
         pack.len() as f64 / 1_048_576.0,
         peak.parse::<f64>()? / 1_024.0,
     );
-    println!("{seconds} {hashed} {size} {memory}");
+    let line = format!("{seconds} {hashed} {size} {memory}\n");
+    std::io::stdout().write_all(line.as_bytes())?;
     Ok(())
 }
 

@@ -705,6 +705,9 @@ fn a_period_goes_by_the_records_times() {
     assert!(!answers.see(0, &Record::parse(&world.gateway.records[3]).unwrap()));
 }
 
+/// Of a pack that was taken apart: names and contents.
+type Sections = Vec<(String, Vec<u8>)>;
+
 /// Ledgers whose trees have tiles of hashes of tiles.
 #[test]
 fn both_judges_say_the_same_of_ledgers_of_many_tiles() {
@@ -729,7 +732,7 @@ fn both_judges_say_the_same_of_ledgers_of_many_tiles() {
         let tiles = tiles.filter(|(_, (name, _))| name.starts_with("tiles/1/"));
         for (at, (name, content)) in tiles {
             let mut packs = Vec::new();
-            let mut bend = |change: &dyn Fn(&mut Vec<(String, Vec<u8>)>)| {
+            let mut bend = |change: &dyn Fn(&mut Sections)| {
                 let mut sections = sections.clone();
                 change(&mut sections);
                 packs.push(joined(&sections));

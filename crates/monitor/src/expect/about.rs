@@ -29,8 +29,10 @@ impl About {
     /// `None`: the body is not of the shape of its type.
     pub(crate) fn of(record: &Record) -> Option<Self> {
         body::check(record).ok()?;
-        let mut about = Self::default();
-        about.actor = identity(record.actor());
+        let mut about = Self {
+            actor: identity(record.actor()),
+            ..Self::default()
+        };
         about.read(record).ok()?;
         Some(about)
     }
@@ -67,8 +69,8 @@ impl About {
         self.resources.insert(resource(name).to_owned());
     }
 
-    fn node(&mut self, node: String) {
-        self.machines.insert(machine(&node).to_owned());
+    fn node(&mut self, node: &str) {
+        self.machines.insert(machine(node).to_owned());
     }
 
     fn read(&mut self, record: &Record) -> Result<(), RecordError> {
@@ -76,7 +78,7 @@ impl About {
             RecordType::Issuance => {
                 let issuance: body::Issuance = record.expect_body()?;
                 self.identity(&issuance.spiffe_id);
-                self.node(issuance.node);
+                self.node(&issuance.node);
                 self.issuer = Some(crypto::hex::encode(&issuance.issuer.0));
                 self.code(&issuance.facts);
             }
@@ -85,20 +87,20 @@ impl About {
                 if let Some(id) = &refused.spiffe_id {
                     self.identity(id);
                 }
-                self.node(refused.node);
+                self.node(&refused.node);
             }
             RecordType::Revocation => {
                 let target = record.expect_body::<body::Revocation>()?.target;
                 match target.kind {
                     body::TargetKind::Identity => self.identity(&target.value),
-                    body::TargetKind::Machine => self.node(target.value),
+                    body::TargetKind::Machine => self.node(&target.value),
                     body::TargetKind::Serial => {}
                 }
             }
             RecordType::Delegation => {
                 let delegation: body::Delegation = record.expect_body()?;
                 self.chain(&delegation.chain, &[]);
-                self.node(delegation.node);
+                self.node(&delegation.node);
                 self.issuer = Some(crypto::hex::encode(&delegation.issuer.0));
                 for name in delegation.resources.unwrap_or_default() {
                     self.resource(&name);
@@ -106,14 +108,16 @@ impl About {
             }
             RecordType::Verdict => {
                 let verdict: body::Verdict = record.expect_body()?;
-                self.node(verdict.node);
+                self.node(&verdict.node);
             }
-            RecordType::Attested => self.node(record.expect_body::<body::Attested>()?.node),
-            RecordType::TokenCreated => self.node(record.expect_body::<body::TokenCreated>()?.node),
-            RecordType::TokenSpent => self.node(record.expect_body::<body::TokenSpent>()?.node),
-            RecordType::NodeState => self.node(record.expect_body::<body::NodeState>()?.node),
-            RecordType::Lock => self.node(record.expect_body::<body::Lock>()?.node),
-            RecordType::Readmit => self.node(record.expect_body::<body::Readmit>()?.node),
+            RecordType::Attested => self.node(&record.expect_body::<body::Attested>()?.node),
+            RecordType::TokenCreated => {
+                self.node(&record.expect_body::<body::TokenCreated>()?.node)
+            }
+            RecordType::TokenSpent => self.node(&record.expect_body::<body::TokenSpent>()?.node),
+            RecordType::NodeState => self.node(&record.expect_body::<body::NodeState>()?.node),
+            RecordType::Lock => self.node(&record.expect_body::<body::Lock>()?.node),
+            RecordType::Readmit => self.node(&record.expect_body::<body::Readmit>()?.node),
             RecordType::Anchor => self.identity(&record.expect_body::<body::Anchor>()?.gateway),
             RecordType::Misbehaviour => {
                 self.identity(&record.expect_body::<body::Misbehaviour>()?.by);

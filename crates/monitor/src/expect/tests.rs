@@ -34,7 +34,7 @@ fn session(identity: &str, resource: &str) -> Vec<u8> {
 }
 
 fn intent(resources: &[&str], cut: bool) -> Vec<u8> {
-    let more = cut.then(|| body::More {
+    let more = cut.then_some(body::More {
         count: Decimal(7),
         sha256: ledger::HexDigest([7; 32]),
     });

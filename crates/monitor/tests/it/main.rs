@@ -2,7 +2,6 @@
 
 #![forbid(unsafe_code)]
 #![expect(
-    clippy::expect_used,
     clippy::unwrap_used,
     clippy::panic,
     clippy::indexing_slicing,

@@ -199,6 +199,7 @@ impl Listed {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "what `map_err` hands over")]
 fn unknown(message: String) -> Refused {
     Refused::unknown(
         Finding::new("BLAST-UNKNOWN", shown(&message)).next("name it as the estate does"),

@@ -72,8 +72,7 @@ fn policies_that_did_not_determine_it_are_named() {
 #[test]
 fn the_facts_are_those_of_the_issuance() {
     let mut world = World::new();
-    let uid = |uid| BTreeMap::from([("workload.uid".to_owned(), FactValue::Integer(uid))]);
-    world.issuance.facts = uid(1001);
+    world.issuance.facts = BTreeMap::from([("workload.uid".to_owned(), FactValue::Integer(1001))]);
     differs(world.of(intent("select", CARDS, &[READS]).record()));
     let denied = || denial("select", CARDS, &[], "POLICY-NONE").record();
     assert_eq!(world.of(denied()), Outcome::Recomputed);

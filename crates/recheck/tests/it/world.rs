@@ -201,7 +201,7 @@ pub(crate) struct World {
     /// Index of the record of the estate that the issuance names.
     pub(crate) issued_under: u64,
     /// What the server recorded after the issuance, and how many milliseconds after.
-    pub(crate) later: Vec<fn(&World) -> RecordBuilder>,
+    pub(crate) later: Vec<fn(&Self) -> RecordBuilder>,
     pub(crate) late: u64,
     pub(crate) signer: LedgerSigner,
 }

@@ -12,7 +12,8 @@ mod world;
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::{BufRead as _, BufReader};
+use std::fmt::Arguments;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -140,6 +141,11 @@ fn grow(dir: &Path, records: u64) -> Outcome<BTreeMap<String, f64>> {
     Ok(figures)
 }
 
+/// On stderr, since growing takes minutes.
+pub(crate) fn say(what: Arguments<'_>) -> Outcome<()> {
+    Ok(writeln!(std::io::stderr(), "growth: {what}")?)
+}
+
 fn step(words: &[&str]) -> Outcome<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.arg("step").args(words).stdin(Stdio::null());
@@ -148,7 +154,7 @@ fn step(words: &[&str]) -> Outcome<Command> {
 
 /// Runs one step; each line that it prints is `key value`.
 fn run(words: &[&str], figures: &mut BTreeMap<String, f64>) -> Outcome<()> {
-    eprintln!("growth: {}", words.join(" "));
+    say(format_args!("{}", words.join(" ")))?;
     let output = step(words)?.stderr(Stdio::inherit()).output()?;
     if !output.status.success() {
         return Err(format!("the step {} failed", words.join(" ")).into());

@@ -113,10 +113,8 @@ pub(crate) fn fill(dir: &Path, records: u64) -> Outcome<()> {
     }
     #[expect(clippy::cast_precision_loss, reason = "ten million")]
     let count = ledger.reader().size() as f64;
-    eprintln!(
-        "growth: {:.0} records a second",
-        count / begun.elapsed().as_secs_f64()
-    );
+    let rate = count / begun.elapsed().as_secs_f64();
+    crate::say(format_args!("{rate:.0} records a second"))?;
     wait_for_tiles(dir, ledger.reader().size())?;
     print("writer_rss", peak_mib()?)?;
     ledger.close()?;

@@ -13,6 +13,7 @@
 #[path = "../../../attest-tee/tests/it/der.rs"]
 #[allow(
     dead_code,
+    clippy::cast_possible_truncation,
     reason = "shared with the tests of attest-tee, which use more of it"
 )]
 mod der;

@@ -27,7 +27,6 @@ mod pdp;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of what the test read")]
 mod quorum;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod rechecked;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
 mod records;

@@ -128,7 +128,6 @@ fn each_attack_is_noticed_by_whom_and_as_the_table_says() {
     for row in ROWS {
         let said = (row.made)(&ground);
         assert_eq!(said, row.code, "{}: {}", row.attack, row.detector);
-        println!("| {} | {} | `{}` |", row.attack, row.detector, row.code);
     }
 }
 
