@@ -15,6 +15,7 @@ mod http;
 mod kafka;
 mod parquet;
 mod syslog;
+mod varint;
 
 use crate::{Event, Format};
 use address::Address;

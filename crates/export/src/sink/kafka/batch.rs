@@ -2,6 +2,7 @@
 //! over again is there twice, and its records have the same keys.
 
 use crate::Event;
+use crate::sink::varint;
 
 const MAGIC: u8 = 2;
 const NONE: i64 = -1;
@@ -24,14 +25,14 @@ pub(super) fn batch(events: &[Event]) -> Option<Vec<u8>> {
     covered.extend_from_slice(&count.to_be_bytes());
     for (offset, event) in (0_i64..).zip(events) {
         let mut record = vec![0];
-        varint(&mut record, millis(event.time).saturating_sub(first));
-        varint(&mut record, offset);
+        varint::signed(&mut record, millis(event.time).saturating_sub(first));
+        varint::signed(&mut record, offset);
         for bytes in [event.id.as_bytes(), event.json.as_bytes()] {
-            varint(&mut record, i64::try_from(bytes.len()).ok()?);
+            varint::signed(&mut record, i64::try_from(bytes.len()).ok()?);
             record.extend_from_slice(bytes);
         }
-        varint(&mut record, 0);
-        varint(&mut covered, i64::try_from(record.len()).ok()?);
+        varint::signed(&mut record, 0);
+        varint::signed(&mut covered, i64::try_from(record.len()).ok()?);
         covered.append(&mut record);
     }
     let mut batch = 0_i64.to_be_bytes().to_vec();
@@ -47,20 +48,6 @@ pub(super) fn batch(events: &[Event]) -> Option<Vec<u8>> {
 
 fn millis(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
-}
-
-/// Zigzag, seven bits a byte, the lowest first.
-fn varint(bytes: &mut Vec<u8>, value: i64) {
-    let mut rest = ((value << 1) ^ (value >> 63)).cast_unsigned();
-    loop {
-        let [low, ..] = rest.to_le_bytes();
-        rest >>= 7;
-        if rest == 0 {
-            bytes.push(low & 0x7f);
-            return;
-        }
-        bytes.push(low | 0x80);
-    }
 }
 
 /// CRC-32C (Castagnoli, RFC 3720, appendix B.4), a bit at a time: a batch has a MiB at most, and a network behind it.
@@ -86,22 +73,5 @@ mod tests {
         assert_eq!(crc32c(&[0; 32]), 0x8a91_36aa);
         assert_eq!(crc32c(&[0xff; 32]), 0x62a8_ab43);
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
-    }
-
-    #[test]
-    fn numbers_are_zigzag() {
-        for (value, bytes) in [
-            (0, &[0][..]),
-            (-1, &[1]),
-            (1, &[2]),
-            (63, &[126]),
-            (64, &[128, 1]),
-            (-65, &[129, 1]),
-            (i64::MIN, &[255, 255, 255, 255, 255, 255, 255, 255, 255, 1]),
-        ] {
-            let mut written = Vec::new();
-            varint(&mut written, value);
-            assert_eq!(written, bytes, "{value}");
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! Thrift's compact protocol, as much as Parquet's metadata needs: structs of numbers, texts, lists and structs.
 
+use crate::sink::varint;
+
 const I32: u8 = 5;
 const I64: u8 = 6;
 const BINARY: u8 = 8;
@@ -34,13 +36,13 @@ impl Struct {
 
     pub(super) fn i32(mut self, id: u8, value: i32) -> Self {
         self.field(id, I32);
-        zigzag(&mut self.bytes, value.into());
+        varint::signed(&mut self.bytes, value.into());
         self
     }
 
     pub(super) fn i64(mut self, id: u8, value: i64) -> Self {
         self.field(id, I64);
-        zigzag(&mut self.bytes, value);
+        varint::signed(&mut self.bytes, value);
         self
     }
 
@@ -67,7 +69,7 @@ impl Struct {
     pub(super) fn numbers(mut self, id: u8, values: &[i32]) -> Self {
         self.list(id, I32, values.len());
         for value in values {
-            zigzag(&mut self.bytes, (*value).into());
+            varint::signed(&mut self.bytes, (*value).into());
         }
         self
     }
@@ -88,24 +90,7 @@ impl Struct {
     }
 
     fn binary(&mut self, text: &str) {
-        varint(&mut self.bytes, text.len() as u64);
+        varint::unsigned(&mut self.bytes, text.len() as u64);
         self.bytes.extend(text.as_bytes());
-    }
-}
-
-fn zigzag(bytes: &mut Vec<u8>, value: i64) {
-    varint(bytes, ((value << 1) ^ (value >> 63)).cast_unsigned());
-}
-
-/// Seven bits a byte, the lowest first.
-fn varint(bytes: &mut Vec<u8>, mut rest: u64) {
-    loop {
-        let [low, ..] = rest.to_le_bytes();
-        rest >>= 7;
-        if rest == 0 {
-            bytes.push(low & 0x7f);
-            return;
-        }
-        bytes.push(low | 0x80);
     }
 }
