@@ -30,5 +30,5 @@ pub use key_pair::{KeyPair, Signer};
 pub use public_key::{Algorithm, PublicKey};
 pub use random::random;
 pub use secret::SecretBytes;
-pub use tls::{SYSTEM_AUTHORITIES, client_trusting, provider};
+pub use tls::{NoAuthorities, client_trusting, provider};
 pub use zeroize::Zeroizing;

@@ -1,11 +1,9 @@
 //! A place that may be asked: named by the operator, and nothing else is ever connected to.
 
 use attest_tee::Artefact;
-use crypto::SYSTEM_AUTHORITIES;
 use facts::Finding;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
-use std::fs;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -161,30 +159,15 @@ fn base(url: &str) -> Result<Base, Finding> {
 }
 
 fn client(ca: Option<&PathBuf>) -> Result<ClientConfig, Finding> {
-    let (file, bytes) = match ca {
-        Some(path) => (path.display().to_string(), fs::read(path)),
-        None => {
-            let found = SYSTEM_AUTHORITIES.into_iter().find_map(|path| {
-                let bytes = fs::read(path).ok()?;
-                Some((path.to_owned(), Ok(bytes)))
-            });
-            found.unwrap_or_else(|| {
-                let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
-                (SYSTEM_AUTHORITIES.join(" or "), Err(missing))
-            })
-        }
-    };
-    let unusable = |observed: &str| {
+    crypto::client_trusting(ca.map(PathBuf::as_path)).map_err(|error| {
         Finding::new(
             "TEE-FETCH-CONFIG",
             "the authorities that may certify a source cannot be read",
         )
-        .expected(format!("PEM certificates in {file}"))
-        .observed(observed)
+        .expected(error.expected)
+        .observed(error.observed)
         .next("install ca-certificates, or name a file with `ca` under [[tee_fetch.source]]")
-    };
-    let bytes = bytes.map_err(|error| unusable(&error.to_string()))?;
-    crypto::client_trusting(&bytes, ca.is_some()).map_err(|error| unusable(&error))
+    })
 }
 
 #[cfg(test)]

@@ -205,25 +205,15 @@ impl Address {
 }
 
 fn trusted(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, Finding> {
-    let files: Vec<&Path> = match authorities {
-        Some(path) => vec![path],
-        None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
-    };
-    let names: Vec<String> = files
-        .iter()
-        .map(|file| file.display().to_string())
-        .collect();
-    let bytes = files.iter().find_map(|file| std::fs::read(file).ok());
-    let config = bytes
-        .ok_or_else(|| "no file that can be read".to_owned())
-        .and_then(|bytes| crypto::client_trusting(&bytes, authorities.is_some()));
-    config.map(Arc::new).map_err(|observed| {
-        Finding::new(
-            "MONITOR-CA",
-            "the authorities that may certify an address cannot be read",
-        )
-        .expected(format!("PEM certificates in {}", names.join(" or ")))
-        .observed(observed)
-        .next("install ca-certificates, or name a file with `ca_file`")
-    })
+    crypto::client_trusting(authorities)
+        .map(Arc::new)
+        .map_err(|error| {
+            Finding::new(
+                "MONITOR-CA",
+                "the authorities that may certify an address cannot be read",
+            )
+            .expected(error.expected)
+            .observed(error.observed)
+            .next("install ca-certificates, or name a file with `ca_file`")
+        })
 }

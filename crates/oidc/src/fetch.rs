@@ -87,28 +87,16 @@ impl Client {
     /// # Errors
     /// `OIDC-CA`.
     pub fn open(authorities: Option<&Path>) -> Result<Self, Finding> {
-        let files: Vec<&Path> = match authorities {
-            Some(path) => vec![path],
-            None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
-        };
-        let unusable = |observed: &str| {
-            let names: Vec<String> = files
-                .iter()
-                .map(|file| file.display().to_string())
-                .collect();
+        let config = crypto::client_trusting(authorities).map_err(|error| {
             Finding::new(
                 "OIDC-CA",
                 "the authorities that may certify the provider cannot be read",
             )
-            .expected(format!("PEM certificates in {}", names.join(" or ")))
-            .observed(observed)
+            .expected(error.expected)
+            .observed(error.observed)
             .next("install ca-certificates, or name a file: `ca_file` under [[oidc]], --ca-file of trilith login")
-        };
-        let bytes = files.iter().find_map(|file| std::fs::read(file).ok());
-        let bytes = bytes.ok_or_else(|| unusable("no file that can be read"))?;
-        crypto::client_trusting(&bytes, authorities.is_some())
-            .map(|config| Self(Arc::new(config)))
-            .map_err(|error| unusable(&error))
+        })?;
+        Ok(Self(Arc::new(config)))
     }
 
     /// The body of a 200 answer.

@@ -3,7 +3,7 @@
 
 use crate::origin::Origin;
 use crate::reference::is_host;
-use crypto::{SYSTEM_AUTHORITIES, SecretBytes, Zeroizing};
+use crypto::{SecretBytes, Zeroizing};
 use facts::Finding;
 use rustls::ClientConfig;
 use serde::Deserialize;
@@ -230,23 +230,13 @@ fn credentials(path: &Path) -> Result<SecretBytes, Finding> {
 }
 
 fn client(ca: Option<PathBuf>, path: &Path) -> Result<ClientConfig, Finding> {
-    let every = ca.is_some();
-    let bytes = match ca {
-        Some(ca) => limited(&ca, LONGEST).map_err(|why| unusable(path, why))?,
-        None => {
-            let found = SYSTEM_AUTHORITIES
-                .into_iter()
-                .find_map(|path| fs::read(path).ok());
-            found.ok_or_else(|| {
-                let places = SYSTEM_AUTHORITIES.join(" nor ");
-                unusable(
-                    path,
-                    format!("no authorities in {places}: install ca-certificates"),
-                )
-            })?
-        }
-    };
-    crypto::client_trusting(&bytes, every).map_err(|error| unusable(path, error))
+    crypto::client_trusting(ca.as_deref()).map_err(|error| {
+        let why = format!(
+            "{error}, not {}: install ca-certificates, or name a file",
+            error.expected
+        );
+        unusable(path, why)
+    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //! everything: header bytes, body bytes. No redirect is followed.
 
 use super::{Failure, MAX_MESSAGE, beyond, malformed};
-use crypto::SYSTEM_AUTHORITIES;
 use facts::Finding;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, header,
@@ -13,7 +12,6 @@ use hyper_util::rt::TokioIo;
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
 use serde_json::Value;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -319,24 +317,13 @@ fn token_refused() -> Finding {
 }
 
 fn client(ca: Option<&Path>) -> Result<ClientConfig, Finding> {
-    let (file, bytes) = match ca {
-        Some(path) => (path.display().to_string(), fs::read(path).ok()),
-        None => (
-            SYSTEM_AUTHORITIES.join(" or "),
-            SYSTEM_AUTHORITIES
-                .into_iter()
-                .find_map(|path| fs::read(path).ok()),
-        ),
-    };
-    let unusable = |observed: &str| {
+    crypto::client_trusting(ca).map_err(|error| {
         Finding::new(
             "SYNC-MCP-CA",
             "the authorities that may certify the server cannot be read",
         )
-        .expected(format!("PEM certificates in {file}"))
-        .observed(observed)
+        .expected(error.expected)
+        .observed(error.observed)
         .next("install ca-certificates, or name a file with --ca-file")
-    };
-    let bytes = bytes.ok_or_else(|| unusable("no file that can be read"))?;
-    crypto::client_trusting(&bytes, ca.is_some()).map_err(|error| unusable(&error))
+    })
 }
