@@ -361,6 +361,42 @@ const FIGURES: &[Figure] = &[
         Aim::None,
     ),
     figure(
+        "ledger.small_bytes_per_record",
+        "record-index",
+        "growth_bench",
+        Aim::None,
+    ),
+    figure(
+        "ledger.small_proof_p99_us",
+        "record-index",
+        "growth_bench",
+        Aim::None,
+    ),
+    figure(
+        "ledger.small_start_s",
+        "record-index",
+        "growth_bench",
+        Aim::None,
+    ),
+    figure(
+        "ledger.small_recovery_s",
+        "record-index",
+        "growth_bench",
+        Aim::None,
+    ),
+    figure(
+        "ledger.small_writer_rss_mib",
+        "record-index",
+        "growth_bench",
+        Aim::None,
+    ),
+    figure(
+        "ledger.small_reader_rss_mib",
+        "record-index",
+        "growth_bench",
+        Aim::None,
+    ),
+    figure(
         "verify.proofs_per_s",
         "ledger-store",
         "verify_bench",

@@ -1,9 +1,10 @@
 //! What a ledger costs as it grows: bytes on disk, proofs, searches, start, recovery after a kill, memory. Ledgers of
-//! 10^5, 10^6 and 10^7 records of a gateway, intents and outcomes as real ones; each step in a process of its own, so
-//! that its memory is its own. Every proof is checked, and every search against what was written.
+//! 10^5, 10^6 and 10^7 records of a gateway, intents and outcomes as real ones, and of up to 10^8 with 64 bytes to say
+//! each, without an index; each step in a process of its own, so that its memory is its own. Proofs are checked, and
+//! every search against what was written.
 //!
 //! Usage: `growth_bench [--only ID]… [--quick]`; `--quick` stops at 10^5. The largest needs some 15 GB of
-//! `target/bench/growth`, and is not begun with less than 25 GB free.
+//! `target/bench/growth` with its index and 40 GB for 10^8, and is not begun with less than 25 and 45 GB free.
 
 #![forbid(unsafe_code)]
 
@@ -21,8 +22,44 @@ use testkit::bench::{Plan, row};
 
 pub(crate) type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
+/// What a ledger is made of.
+struct World {
+    /// Word of the steps.
+    name: &'static str,
+    rows: &'static [Figure],
+    sizes: &'static [u64],
+    /// Free bytes that a record asks for.
+    room: u64,
+    indexed: bool,
+}
+
 /// A figure: its id at the largest size, its unit, the key of ours and of what is beside it, and what that is.
-const ROWS: &[(&str, &str, &str, &str, &str)] = &[
+type Figure = (
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+    &'static str,
+);
+
+const WORLDS: [World; 2] = [
+    World {
+        name: "gateway",
+        rows: ROWS,
+        sizes: &[100_000, 1_000_000, 10_000_000],
+        room: 2_500,
+        indexed: true,
+    },
+    World {
+        name: "small",
+        rows: SMALL,
+        sizes: &[100_000, 1_000_000, 10_000_000, 100_000_000],
+        room: 450,
+        indexed: false,
+    },
+];
+
+const ROWS: &[Figure] = &[
     (
         "ledger.bytes_per_record",
         "B",
@@ -76,24 +113,71 @@ const ROWS: &[(&str, &str, &str, &str, &str)] = &[
     ("ledger.reader_rss_mib", "MiB", "reader_rss", "", ""),
 ];
 
+const SMALL: &[Figure] = &[
+    (
+        "ledger.small_bytes_per_record",
+        "B",
+        "bytes",
+        "raw",
+        "the record itself, B",
+    ),
+    (
+        "ledger.small_proof_p99_us",
+        "us",
+        "proof_p99",
+        "read_p99",
+        "p99 of reading as many 8 KiB files as there are levels, us",
+    ),
+    (
+        "ledger.small_start_s",
+        "s",
+        "start",
+        "scan_s",
+        "reading every record once, s",
+    ),
+    (
+        "ledger.small_recovery_s",
+        "s",
+        "recovery",
+        "start",
+        "start after a clean end, s",
+    ),
+    ("ledger.small_writer_rss_mib", "MiB", "writer_rss", "", ""),
+    ("ledger.small_reader_rss_mib", "MiB", "reader_rss", "", ""),
+];
+
 fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     match words.as_slice() {
-        ["step", "fill", dir, records] => return steps::fill(Path::new(dir), records.parse()?),
-        ["step", "run-on", dir] => return steps::run_on(Path::new(dir)),
+        ["step", "fill", dir, world, records] => {
+            return steps::fill(Path::new(dir), world, records.parse()?);
+        }
+        ["step", "run-on", dir, world] => return steps::run_on(Path::new(dir), world),
         ["step", "start", dir] => return steps::start(Path::new(dir)),
         ["step", "build-index", dir] => return steps::build_index(Path::new(dir)),
+        ["step", "prove", dir] => return steps::prove(Path::new(dir)),
         ["step", "ask", dir, records] => return steps::ask(Path::new(dir), records.parse()?),
         _ => {}
     }
     let plan = Plan::from_arguments()?;
-    let wanted: Vec<_> = ROWS.iter().filter(|(id, ..)| plan.wants(id)).collect();
-    let sizes: &[u64] = if plan.quick {
-        &[100_000]
-    } else {
-        &[100_000, 1_000_000, 10_000_000]
-    };
+    for world in &WORLDS {
+        measure(world, &plan)?;
+    }
+    Ok(())
+}
+
+fn measure(world: &World, plan: &Plan) -> Outcome<()> {
+    let wanted: Vec<_> = world
+        .rows
+        .iter()
+        .filter(|(id, ..)| plan.wants(id))
+        .collect();
+    let sizes = world
+        .sizes
+        .get(..if plan.quick { 1 } else { world.sizes.len() })
+        .filter(|_| !wanted.is_empty())
+        .unwrap_or_default();
     let dir = PathBuf::from("target/bench/growth");
     for records in sizes {
         if dir.exists() {
@@ -101,13 +185,13 @@ fn main() -> Outcome<()> {
         }
         std::fs::create_dir_all(&dir)?;
         let free = steps::free(&dir)?;
-        let needed = records * 2_500;
+        let needed = records * world.room;
         if free < needed {
             return Err(
-                format!("10^7 records need {needed} bytes of disk, {free} are free").into(),
+                format!("{records} records need {needed} bytes of disk, {free} are free").into(),
             );
         }
-        let figures = grow(&dir, *records)?;
+        let figures = grow(&dir, world, *records)?;
         let largest = sizes.last() == Some(records);
         for (id, unit, ours, beside, is) in &wanted {
             let get = |key: &str| figures.get(key).copied();
@@ -118,21 +202,24 @@ fn main() -> Outcome<()> {
                 row(id, ours, unit, beside)?;
             }
         }
+        std::fs::remove_dir_all(&dir)?;
     }
-    std::fs::remove_dir_all(&dir)?;
     Ok(())
 }
 
-fn grow(dir: &Path, records: u64) -> Outcome<BTreeMap<String, f64>> {
+fn grow(dir: &Path, world: &World, records: u64) -> Outcome<BTreeMap<String, f64>> {
     let folder = dir.to_str().ok_or("the folder's name is no text")?;
     let count = records.to_string();
     let mut figures = BTreeMap::new();
-    run(&["fill", folder, &count], &mut figures)?;
+    run(&["fill", folder, world.name, &count], &mut figures)?;
     run(&["start", folder], &mut figures)?;
-    run(&["build-index", folder], &mut figures)?;
-    run(&["ask", folder, &count], &mut figures)?;
+    run(&["prove", folder], &mut figures)?;
+    if world.indexed {
+        run(&["build-index", folder], &mut figures)?;
+        run(&["ask", folder, &count], &mut figures)?;
+    }
     let clean = figures.get("start").copied();
-    kill_a_writer(folder)?;
+    kill_a_writer(folder, world)?;
     run(&["start", folder], &mut figures)?;
     if let (Some(recovery), Some(clean)) = (figures.get("start").copied(), clean) {
         figures.insert("recovery".to_owned(), recovery);
@@ -167,8 +254,10 @@ fn run(words: &[&str], figures: &mut BTreeMap<String, f64>) -> Outcome<()> {
 }
 
 /// Kills a process that is appending, some time after its first record was durable.
-fn kill_a_writer(folder: &str) -> Outcome<()> {
-    let mut writer = step(&["run-on", folder])?.stdout(Stdio::piped()).spawn()?;
+fn kill_a_writer(folder: &str, world: &World) -> Outcome<()> {
+    let mut writer = step(&["run-on", folder, world.name])?
+        .stdout(Stdio::piped())
+        .spawn()?;
     let output = writer.stdout.take().ok_or("no output")?;
     let mut first = String::new();
     BufReader::new(output).read_line(&mut first)?;

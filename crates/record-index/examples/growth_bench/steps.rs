@@ -95,8 +95,8 @@ fn site(dir: &Path) -> Outcome<Site> {
     Ok(Site::open(&dir.join("gateway"), Some(&index))?)
 }
 
-/// Appends whole sessions until there are so many records, and says what they cost on the disk.
-pub(crate) fn fill(dir: &Path, records: u64) -> Outcome<()> {
+/// Appends until there are so many records, whole sessions of them, and says what they cost on the disk.
+pub(crate) fn fill(dir: &Path, world: &str, records: u64) -> Outcome<()> {
     std::fs::create_dir_all(dir.join("gateway"))?;
     let ledger = open(dir)?;
     world::begin(&ledger)?;
@@ -105,13 +105,14 @@ pub(crate) fn fill(dir: &Path, records: u64) -> Outcome<()> {
     while at < records {
         let mut drafts = Vec::new();
         while drafts.len() < BATCH && at < records {
-            drafts.extend(world::session(number, at)?);
+            let group = world::group(world, number, at)?;
             number += 1;
-            at = 1 + number * PER_SESSION;
+            at += group.len() as u64;
+            drafts.extend(group);
         }
         ledger.append_many(drafts).wait()?;
     }
-    #[expect(clippy::cast_precision_loss, reason = "ten million")]
+    #[expect(clippy::cast_precision_loss, reason = "a hundred million")]
     let count = ledger.reader().size() as f64;
     let rate = count / begun.elapsed().as_secs_f64();
     crate::say(format_args!("{rate:.0} records a second"))?;
@@ -132,9 +133,9 @@ fn wait_for_tiles(dir: &Path, size: u64) -> Outcome<()> {
         if tiled.trim().parse::<u64>().unwrap_or_default() >= size - size % WIDTH {
             return Ok(());
         }
-        if begun.elapsed().as_secs() > 600 {
+        if begun.elapsed().as_secs() > 1_200 {
             return Err(
-                format!("tiles of {size} records are at {tiled:?} after ten minutes").into(),
+                format!("tiles of {size} records are at {tiled:?} after twenty minutes").into(),
             );
         }
         std::thread::sleep(Duration::from_millis(50));
@@ -142,11 +143,11 @@ fn wait_for_tiles(dir: &Path, size: u64) -> Outcome<()> {
 }
 
 /// Appends until it is killed.
-pub(crate) fn run_on(dir: &Path) -> Outcome<()> {
+pub(crate) fn run_on(dir: &Path, world: &str) -> Outcome<()> {
     let ledger = open(dir)?;
     for number in 0.. {
         ledger
-            .append_many(world::session(number, ledger.reader().size())?)
+            .append_many(world::group(world, number, ledger.reader().size())?)
             .wait()?;
         if number == 0 {
             std::io::stdout().write_all(b"appending\n")?;
@@ -182,8 +183,8 @@ pub(crate) fn build_index(dir: &Path) -> Outcome<()> {
     print("index", bytes / count)
 }
 
-/// Proofs and searches of a process that has just begun.
-pub(crate) fn ask(dir: &Path, records: u64) -> Outcome<()> {
+/// Proofs of a process that has just begun, and one reading of everything.
+pub(crate) fn prove(dir: &Path) -> Outcome<()> {
     let ledger = open(dir)?;
     let reader = ledger.reader();
     let head = reader.head();
@@ -214,8 +215,13 @@ pub(crate) fn ask(dir: &Path, records: u64) -> Outcome<()> {
     print("scan_s", millis(start) / 1e3)?;
     #[expect(clippy::cast_precision_loss, reason = "some gigabytes")]
     print("raw", bytes as f64 / size as f64)?;
+    print("reader_rss", peak_mib()?)?;
     ledger.close()?;
+    Ok(())
+}
 
+/// Searches of a process that has just begun.
+pub(crate) fn ask(dir: &Path, records: u64) -> Outcome<()> {
     let mut site = site(dir)?;
     site.catch_up()?;
     let mut searches = Vec::new();

@@ -1,7 +1,9 @@
-//! What a gateway writes, from so many identities about so many tables.
+//! What a gateway writes, from so many identities about so many tables; and records with little to say.
 
 use crate::Outcome;
-use ledger::body::{ActionOn, Begin, Body as _, Coverage, Intent, Outcome as Ended, SessionStart};
+use ledger::body::{
+    ActionOn, Begin, Body as _, Coverage, Intent, Outcome as Ended, SessionEnd, SessionStart,
+};
 use ledger::{Base64, Decimal, Draft, RecordBuilder};
 use ledger_store::Ledger;
 
@@ -32,8 +34,32 @@ pub(crate) fn begin(ledger: &Ledger) -> Outcome<()> {
     Ok(())
 }
 
+/// The records that are appended together: a session of a gateway, or such as say 64 bytes each.
+pub(crate) fn group(world: &str, number: u64, first: u64) -> Outcome<Vec<Draft>> {
+    match world {
+        "gateway" => session(number, first),
+        "small" => small(first),
+        other => Err(format!("no world {other:?}").into()),
+    }
+}
+
+/// How sessions ended, in 64 bytes of body each.
+fn small(first: u64) -> Outcome<Vec<Draft>> {
+    (first..first + PER_SESSION)
+        .map(|seq| {
+            let ended = SessionEnd {
+                session: format!("{:04x}", seq % 0x1_0000),
+                reason: "error".to_owned(),
+                detail: String::new(),
+                operations: Decimal(seq % 10),
+            };
+            Ok(ended.record().actor("gateway", "self").draft()?)
+        })
+        .collect()
+}
+
 /// All records of the session of that number, the first of which is at `first`.
-pub(crate) fn session(number: u64, first: u64) -> Outcome<Vec<Draft>> {
+fn session(number: u64, first: u64) -> Outcome<Vec<Draft>> {
     let (who, name) = (identity(number), format!("{number:016x}"));
     let by = |record: RecordBuilder| Outcome::Ok(record.actor(&who, "x509:01").draft()?);
     let start = SessionStart {
