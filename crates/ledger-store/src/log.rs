@@ -8,7 +8,7 @@ use crate::frame::SegmentHeader;
 use crate::head::{Head, HeadCell};
 use crate::nodes::Nodes;
 use crate::segment::{Segment, Segments};
-use crate::tiler::Signal;
+use crate::tiler::{self, Signal};
 use ledger::merkle::{Hash, Node, NodeReader, leaf_hash, perfect_root};
 use ledger::tile::{self, Kind, TilePath, locate};
 use std::collections::HashMap;
@@ -226,6 +226,10 @@ impl LogWriter {
             note: Arc::clone(&batch.note),
         });
         self.log.tiler.committed(lag);
+        if lag > tiler::MOST {
+            let log = &self.log;
+            log.tiler.relieve(|| self.frontier.size() - log.tiled());
+        }
         Ok(())
     }
 

@@ -15,6 +15,9 @@ use std::time::Duration;
 
 /// Untiled records, each 32 bytes of memory, from which on tiles are written under load as well.
 const MUST: u64 = 1 << 20;
+/// Untiled records above which a commit waits for tiles: so a writer that is faster than they are, for as long as it
+/// likes, keeps 128 MiB of them.
+pub(crate) const MOST: u64 = 4 * MUST;
 /// How long no commit must have come. Longer than a commit takes on a slow disk.
 const QUIET: Duration = Duration::from_millis(100);
 /// Before another try on a full disk.
@@ -27,6 +30,8 @@ const ROUND: u64 = 16 * WIDTH;
 pub(crate) struct Signal {
     closed: Mutex<bool>,
     changed: Condvar,
+    /// Tiles were written.
+    lighter: Condvar,
     /// The tiler waits for a first full tile, without looking again by itself.
     asleep: AtomicBool,
 }
@@ -43,6 +48,22 @@ impl Signal {
     pub(crate) fn close(&self) {
         *self.lock() = true;
         self.changed.notify_one();
+        self.lighter.notify_all();
+    }
+
+    /// Waits while more than [`MOST`] records are untiled, as `lag` says; not for ever, since a full disk takes no tiles
+    /// and what then becomes of a commit is the committer's.
+    pub(crate) fn relieve(&self, lag: impl Fn() -> u64) {
+        let closed = self.lock();
+        let waited = self
+            .lighter
+            .wait_timeout_while(closed, REST, |closed| !*closed && lag() > MOST);
+        drop(waited);
+    }
+
+    fn wrote(&self) {
+        drop(self.lock());
+        self.lighter.notify_all();
     }
 
     /// Waits for a while, or until closed.
@@ -143,6 +164,7 @@ fn round(log: &Arc<Log>) -> Result<(), StoreError> {
         .write()
         .unwrap_or_else(PoisonError::into_inner)
         .trim(upto);
+    log.tiler.wrote();
     Ok(())
 }
 
@@ -192,4 +214,42 @@ pub(crate) fn publish(log: &Log) -> Result<(), StoreError> {
     written.map_err(StoreError::io("cannot write", &path))?;
     let synced = log.disk.sync_dir(&log.dir);
     synced.map_err(StoreError::io("cannot sync", &log.dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicU64;
+    use std::time::Instant;
+
+    #[test]
+    fn a_writer_waits_for_tiles_and_not_for_ever() {
+        let (signal, lag) = (Signal::default(), AtomicU64::new(MOST));
+        let far = Instant::now();
+        signal.relieve(|| lag.load(Ordering::SeqCst));
+        lag.store(MOST + 1, Ordering::SeqCst);
+        let asked = AtomicU64::new(0);
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(|| {
+                signal.relieve(|| {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    lag.load(Ordering::SeqCst)
+                });
+                lag.load(Ordering::SeqCst)
+            });
+            while asked.load(Ordering::SeqCst) == 0 && far.elapsed() < REST {
+                std::thread::yield_now();
+            }
+            lag.store(0, Ordering::SeqCst);
+            signal.wrote();
+            assert_eq!(waits.join().unwrap(), 0);
+        });
+        // Nothing writes tiles: it goes on all the same, and at once when the log is closed.
+        lag.store(MOST + 1, Ordering::SeqCst);
+        let begun = Instant::now();
+        signal.relieve(|| lag.load(Ordering::SeqCst));
+        assert!(begun.elapsed() >= REST);
+        signal.close();
+        signal.relieve(|| panic!("asked although closed"));
+    }
 }
