@@ -94,4 +94,20 @@ impl Receipts {
         receipt::check_jwt(&valid, &self.ledger)?;
         Ok(valid)
     }
+
+    /// As [`Receipts::jwt`], of a token that the server has just issued.
+    pub(crate) fn jwt_issued(
+        &self,
+        bundle: &Bundle,
+        token: &str,
+        audience: &str,
+        witnessing: Option<&Witnessing>,
+        now: Timestamp,
+    ) -> Result<(), Finding> {
+        let valid = JwtSvid::parse(token)?.validate(bundle, audience, now)?;
+        let recorded = receipt::check_jwt(&valid, &self.ledger)?;
+        witnessing.map_or(Ok(()), |witnessing| {
+            witnessing.check(&recorded.receipt.checkpoint, now)
+        })
+    }
 }

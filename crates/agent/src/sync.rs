@@ -362,18 +362,19 @@ impl Sync {
         });
     }
 
-    /// Where this site's tokens carry receipts, each has a good one.
+    /// Where this site's tokens carry receipts, each has a good one; and where witnesses are asked for, they have looked.
     fn check_jwt(&self, issued: &v1::JwtIssued, now: Timestamp) -> Result<(), Finding> {
+        let witnessing = self.shared.witnessing.get();
         let asked = self
             .shared
             .quietly(|core| core.jwt_audience(issued.request));
         let (true, Some(audience), Some((bundle, receipts))) =
             (self.config.jwt_receipt, asked, self.shared.trusted())
         else {
-            return Ok(());
+            return witnessing.map_or(Ok(()), |witnessing| witnessing.check_age(now));
         };
         for svid in &issued.svids {
-            receipts.jwt(&bundle, &svid.token, &audience, now)?;
+            receipts.jwt_issued(&bundle, &svid.token, &audience, witnessing, now)?;
         }
         Ok(())
     }

@@ -236,28 +236,40 @@ impl Witnessing {
     /// `AGENT-UNWITNESSED`, `AGENT-LEDGER-FORKED`.
     pub(crate) fn check(&self, checkpoint: &Checkpoint, now: Timestamp) -> Result<(), Finding> {
         let mut held = self.lock();
-        let age = held.age(now);
-        let kept = held.kept.clone();
-        let Some(kept) = kept.filter(|_| age.is_some_and(|age| age <= self.longest)) else {
-            return Err(Finding::new(
-                "AGENT-UNWITNESSED",
-                "too few witnesses have looked at the server's ledger: others may be shown another one",
-            )
-            .expected(format!(
-                "a cosigned checkpoint of the last {} s (max_unwitnessed_s), and of all that was handed out on before",
-                self.longest.as_secs()
-            ))
-            .observed(age.map_or_else(|| "none".to_owned(), |age| format!("{} s ago", age.as_secs())))
-            .next("look at the server's witnesses: trilith status"));
-        };
-        if checkpoint.size == kept.checkpoint.size && checkpoint.root != kept.checkpoint.root {
-            return Err(forked(&kept.checkpoint, checkpoint));
+        let kept = self.current(&held, now)?;
+        if checkpoint.size == kept.size && checkpoint.root != kept.root {
+            return Err(forked(kept, checkpoint));
         }
-        if checkpoint.size > kept.checkpoint.size {
+        if checkpoint.size > kept.size {
             let soon = self.longest / 32;
             held.unseen.hand_out(checkpoint.size, now, soon);
         }
         Ok(())
+    }
+
+    /// Whether a token that does not say where it is recorded may be handed out.
+    ///
+    /// # Errors
+    /// `AGENT-UNWITNESSED`.
+    pub(crate) fn check_age(&self, now: Timestamp) -> Result<(), Finding> {
+        self.current(&self.lock(), now).map(drop)
+    }
+
+    /// The kept checkpoint, while it may be relied on.
+    fn current<'a>(&self, held: &'a Held, now: Timestamp) -> Result<&'a Checkpoint, Finding> {
+        let age = held.age(now);
+        let fresh = age.is_some_and(|age| age <= self.longest);
+        let kept = held.kept.as_ref().filter(|_| fresh);
+        kept.map(|kept| &kept.checkpoint).ok_or_else(|| Finding::new(
+            "AGENT-UNWITNESSED",
+            "too few witnesses have looked at the server's ledger: others may be shown another one",
+        )
+        .expected(format!(
+            "a cosigned checkpoint of the last {} s (max_unwitnessed_s), and of all that was handed out on before",
+            self.longest.as_secs()
+        ))
+        .observed(age.map_or_else(|| "none".to_owned(), |age| format!("{} s ago", age.as_secs())))
+        .next("look at the server's witnesses: trilith status"))
     }
 
     /// When a quorum had seen the note; `None` if too few have.
@@ -458,6 +470,10 @@ mod tests {
         );
         let later = scene.now.plus_secs(LONGEST + 1);
         assert_eq!(code(&watch, &["a"], later), unwitnessed);
+        // As of a token without a receipt.
+        watch.check_age(scene.now).unwrap();
+        let refused = watch.check_age(later).unwrap_err();
+        assert_eq!(refused.code, "AGENT-UNWITNESSED");
         // Neither a start nor a clock that is set back makes it fresh.
         let again = scene.open().unwrap();
         assert_eq!(code(&again, &["a"], later), unwitnessed);
