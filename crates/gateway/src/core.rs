@@ -129,13 +129,15 @@ impl Core {
             let served = Arc::clone(&metrics).serve(address, ready).await;
             listening = Some(served.map_err(CoreError::Metrics)?);
         }
+        let noted = config.data_dir.join(recovery::NOTED);
         // What depends on others has not failed: a start that never becomes a run leaves no record.
         let open = {
             let (handle, reader) = (handle.clone(), reader.clone());
             let domain = config.trust_domain.clone();
             let now = Timestamp::now().as_millis();
+            let noted = noted.clone();
             tokio::task::spawn_blocking(move || {
-                recovery::recover(&handle, &reader, &domain, PROGRAM, now)
+                recovery::recover(&handle, &reader, &noted, &domain, PROGRAM, now)
             })
         };
         let open = open
@@ -161,6 +163,7 @@ impl Core {
             tokio::spawn(client.run()),
             tokio::spawn(watch_staleness(following.clone(), Arc::clone(&metrics))),
             tokio::spawn(watch_ledger(following.clone(), stopped.clone())),
+            tokio::spawn(recovery::settle(reader.clone(), noted)),
         ];
         tasks.extend(listening);
         Ok(Arc::new(Self {

@@ -1,14 +1,17 @@
 //! What a start writes before anything else: what became of operations that the last run left open, and
 //! that something may be missing.
 
-use crate::recorder::PENDING;
-use ledger::body::{self, Body as _};
-use ledger::{Draft, Record, RecordError, RecordType};
-use ledger_store::{LedgerHandle, Reader, StoreError};
-use std::collections::BTreeSet;
+mod run;
 
-/// Records read at once.
-const CHUNK: u64 = 4_096;
+pub(crate) use run::settle;
+
+use ledger::body::{self, Body as _};
+use ledger::{Draft, RecordError};
+use ledger_store::{LedgerHandle, Reader, StoreError};
+use std::path::Path;
+
+/// Beside the ledger.
+pub(crate) const NOTED: &str = "open-operations.json";
 
 #[derive(Debug, thiserror::Error)]
 pub enum RecoveryError {
@@ -16,16 +19,8 @@ pub enum RecoveryError {
     Ledger(#[from] StoreError),
     #[error("a record of the gateway's ledger")]
     Record(#[from] RecordError),
-}
-
-/// What the last run left.
-#[derive(Debug, Default)]
-struct LastRun {
-    began: bool,
-    stopped: bool,
-    /// Open intents by number.
-    open: BTreeSet<u64>,
-    last_wall: u64,
+    #[error("the note of what the last run left open")]
+    Note(#[from] std::io::Error),
 }
 
 /// Appends outcomes `unknown` for open intents, a `gap` after a run that did not stop, and `start`.
@@ -33,12 +28,13 @@ struct LastRun {
 pub(crate) fn recover(
     ledger: &LedgerHandle,
     reader: &Reader,
+    noted: &Path,
     trust_domain: &str,
     program: &str,
     now: u64,
 ) -> Result<usize, RecoveryError> {
     let head = reader.head();
-    let last = last_run(reader)?;
+    let last = run::last(reader, noted, head.checkpoint.size)?;
     let mut drafts: Vec<Draft> = Vec::new();
     if head.checkpoint.size == 0 {
         let begin = body::Begin {
@@ -90,44 +86,4 @@ pub(crate) fn stop(ledger: &LedgerHandle, program: &str) -> Result<(), RecoveryE
         .append(stop.record().actor(program, "self").draft()?)
         .wait()?;
     Ok(())
-}
-
-/// Reads backwards to the last `start`: an intent of an earlier run was settled by the start after it.
-fn last_run(reader: &Reader) -> Result<LastRun, RecoveryError> {
-    let mut last = LastRun::default();
-    let mut settled: Vec<u64> = Vec::new();
-    let mut end = reader.size();
-    'backwards: while end > 0 {
-        let from = end.saturating_sub(CHUNK);
-        let mut records = Vec::new();
-        while from + (records.len() as u64) < end {
-            records.extend(reader.read(from + records.len() as u64..end)?);
-        }
-        for bytes in records.into_iter().rev() {
-            let record = Record::from_vec(bytes)?;
-            last.last_wall = last.last_wall.max(record.stamp().wall);
-            match record.kind() {
-                RecordType::Start => {
-                    last.began = true;
-                    break 'backwards;
-                }
-                RecordType::Stop => last.stopped = true,
-                RecordType::Outcome => {
-                    let outcome = record.expect_body::<body::Outcome>()?;
-                    if outcome.transaction.as_deref() != Some(PENDING) {
-                        settled.push(outcome.intent.0);
-                    }
-                }
-                RecordType::Intent => {
-                    last.open.insert(record.seq());
-                }
-                _ => {}
-            }
-        }
-        end = from;
-    }
-    for seq in settled {
-        last.open.remove(&seq);
-    }
-    Ok(last)
 }
