@@ -173,6 +173,7 @@ fn client(ca: Option<&PathBuf>) -> Result<ClientConfig, Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn only_addresses_of_one_service_are_sources() {
