@@ -7,10 +7,12 @@
 //! INVARIANT: what is kept is in proportion to what is open, not to the ledger: connections whose records are all
 //! there are forgotten when they end.
 
+mod clock;
 mod connections;
 
 use crate::body::{Coverage, Decision, Gap, Intent, Outcome, Recovery, SessionEnd, Start};
 use crate::{Hash, Record, RecordType};
+use clock::Clock;
 use connections::Connections;
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -51,6 +53,8 @@ pub enum Cause {
     Anchor,
     /// The server's ledger holds anchors of a ledger that is not here.
     Ledger,
+    /// The clock was set while it ran, so times on both sides are not to be compared. Nothing is missing.
+    Clock,
 }
 
 impl Cause {
@@ -70,6 +74,7 @@ impl Cause {
             Self::Unread => "unread",
             Self::Anchor => "anchor",
             Self::Ledger => "ledger",
+            Self::Clock => "clock",
         }
     }
 }
@@ -136,6 +141,7 @@ pub struct Fold {
     index: u64,
     last: Option<Place>,
     next_seq: u64,
+    clock: Clock,
     run: Run,
     counts: Counts,
     found: Vec<Missing>,
@@ -176,6 +182,7 @@ impl Fold {
             index: 0,
             last: None,
             next_seq: 0,
+            clock: Clock::default(),
             run: Run::default(),
             counts: Counts::default(),
             found: Vec::new(),
@@ -196,6 +203,7 @@ impl Fold {
         let record = match record {
             Ok(record) => {
                 self.numbered(&record, place);
+                self.timed(&record, place);
                 self.judge(&record, place, roots)?;
                 Some(record)
             }
@@ -260,6 +268,22 @@ impl Fold {
             self.between(Cause::Sequence, before, place, lost, what);
         }
         self.next_seq = seq.saturating_add(1);
+    }
+
+    fn timed(&mut self, record: &Record, place: Place) {
+        let begins = matches!(record.kind(), RecordType::Begin | RecordType::Start);
+        if let Some(detail) = self.clock.take(record.stamp(), begins) {
+            self.add(Missing {
+                cause: Cause::Clock,
+                explained: true,
+                after: place.index.checked_sub(1),
+                before: Some(place.index),
+                from: self.last.unwrap_or(place).wall,
+                to: place.wall,
+                lost: None,
+                detail,
+            });
+        }
     }
 
     fn judge<R: Roots>(

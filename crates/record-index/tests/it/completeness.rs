@@ -136,6 +136,57 @@ fn a_whole_ledger_has_no_gaps_and_says_what_it_read() {
 }
 
 #[test]
+fn a_clock_that_was_set_while_it_ran_is_told_and_nothing_is_missing() {
+    let mut world = World::new("pg-1");
+    start(&mut world, 1);
+    used(&mut world, "s1", &[]);
+    let day = 86_400_000_u64;
+    let last = head(&world).size;
+    let mut mono = (START + day) * 1_000_000;
+    let mut at = |wall: u64, ran: u64| {
+        mono += ran * 1_000_000;
+        let (name, stamp) = (format!("t{mono}"), Stamp { wall, mono });
+        for record in [
+            session(&name, "shop/api", None).connection(&name, 0),
+            end(&name, 1),
+        ] {
+            world.put_as_is(record.at(stamp));
+        }
+    };
+    // A day went by, and the clock was corrected gently; it is set back an hour; two seconds are no step; forward.
+    let mut wall = START + day + 40_000;
+    at(wall, 0);
+    wall -= 3_600_000;
+    at(wall, 0);
+    wall += 11_500;
+    at(wall, 10_000);
+    wall += 30 * day;
+    at(wall, 5_000);
+    world.put_as_is(stop().at(Stamp { wall, mono }));
+    // Another process: whatever its clocks say.
+    start(&mut world, 2);
+    let answers = answers(&world.site());
+    assert_eq!(
+        gaps(&answers[0]),
+        [
+            (Cause::Clock, true, Some(last + 1), Some(last + 2)),
+            (Cause::Clock, true, Some(last + 5), Some(last + 6)),
+        ]
+    );
+    assert_eq!(answers[0].unexplained(), 0);
+    let said: Vec<_> = answers[0]
+        .found
+        .iter()
+        .map(|found| found.missing.detail.as_str())
+        .collect();
+    assert_eq!(said[0], "the clock was set back by 3600 s");
+    assert!(
+        said[1].starts_with("the clock was set forward by 259"),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn a_number_that_a_connection_lacks_is_a_gap_with_proof() {
     let mut world = World::new("pg-1");
     start(&mut world, 1);

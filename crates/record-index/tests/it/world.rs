@@ -108,7 +108,7 @@ impl World {
         self.clock += 1_000;
         let stamp = Stamp {
             wall: self.clock,
-            mono: self.clock,
+            mono: self.clock * 1_000_000,
         };
         record.at(stamp).draft().unwrap()
     }
