@@ -163,16 +163,16 @@ pub struct ResourceConfig {
     pub id: String,
 }
 
-const fn default_connections() -> usize {
+pub(crate) const fn default_connections() -> usize {
     256
 }
-const fn default_timeout() -> u64 {
+pub(crate) const fn default_timeout() -> u64 {
     10
 }
-const fn default_body() -> usize {
+pub(crate) const fn default_body() -> usize {
     256 << 10
 }
-const fn default_evaluations() -> usize {
+pub(crate) const fn default_evaluations() -> usize {
     256
 }
 const fn default_page() -> usize {

@@ -89,16 +89,16 @@ pub struct LocalConfig {
     #[serde(default)]
     pub ext_authz: Option<ExtAuthzConfig>,
     /// Connections at once. 256.
-    #[serde(default = "default_connections")]
+    #[serde(default = "crate::config::default_connections")]
     pub max_connections: usize,
     /// Seconds for a request's head, its body, and what is to be learned of its caller, each. 10.
-    #[serde(default = "default_timeout")]
+    #[serde(default = "crate::config::default_timeout")]
     pub timeout_s: u64,
     /// Bytes of one request's body. 256 KiB.
-    #[serde(default = "default_body")]
+    #[serde(default = "crate::config::default_body")]
     pub max_body_bytes: usize,
     /// Questions in one request. 256.
-    #[serde(default = "default_evaluations")]
+    #[serde(default = "crate::config::default_evaluations")]
     pub max_evaluations: usize,
 }
 
@@ -118,18 +118,6 @@ fn default_socket() -> PathBuf {
 }
 fn default_data_dir() -> PathBuf {
     PathBuf::from("/var/lib/trilith/decisions")
-}
-const fn default_connections() -> usize {
-    256
-}
-const fn default_timeout() -> u64 {
-    10
-}
-const fn default_body() -> usize {
-    256 << 10
-}
-const fn default_evaluations() -> usize {
-    256
 }
 
 fn wrong(what: impl Into<String>) -> Finding {
