@@ -1,7 +1,6 @@
 //! The hardware that machines run in, as `recheck::tee` judges it, with the endorsements that this server has or may
 //! ask for.
 
-pub(super) mod enclave;
 mod fetching;
 mod standing;
 

@@ -5,7 +5,6 @@ use super::{LONGEST_ID, take};
 use crate::core::Core;
 use crate::evict::is_evicted;
 use crate::join::tee::Refused;
-use crate::join::tee::enclave::{Placed, Question, judge};
 use crate::join::{not_overtaken, prove_key};
 use crate::listener::Peer;
 use crate::lock::may_join;
@@ -13,11 +12,12 @@ use crate::refusal::Refusal;
 use crate::warranted;
 use attest::Evidence as Blob;
 use attest::transcript::EnclaveJoin;
-use crypto::{PublicKey, hex};
+use crypto::PublicKey;
 use estate::TeeKind;
 use facts::{FactSet, Finding, Verdict, names};
 use ledger::EstateRef;
 use proto::v1;
+use recheck::tee::enclave::{Placed, Question, called, judge};
 use std::sync::Arc;
 use store::NodeRow;
 
@@ -109,10 +109,14 @@ pub(super) async fn prove(
     let report = request.report;
     let judged = core
         .pool
-        .run(move || judge(kind, &report, &question, &current, &judging.endorsements))
+        .run(move || {
+            let at_hand = judging.endorsements.now();
+            let endorsements = (&*at_hand.bundle, at_hand.problem.as_ref());
+            judge(kind, &report, &question, &current.estate, endorsements)
+        })
         .await
         .map_err(|error| Refusal::internal("judging an enclave", &error))?;
-    let placed = judged.map_err(|refused| NotProved::Judged(Box::new(refused)))?;
+    let placed = judged.map_err(|refused| NotProved::Judged(Box::new(refused.into())))?;
     let facts = &placed.endorsed.verdict.facts;
     let name = called(kind, &placed, &request.instance);
     not_banned(core, facts)?;
@@ -172,31 +176,6 @@ fn within_limits(request: &v1::EnclaveFinishRequest) -> Result<TeeKind, Refusal>
         let observed: String = request.kind.chars().take(32).collect();
         wrong("an enclave of `nitro` or `sgx`".to_owned(), observed)
     })
-}
-
-/// What the enclave is called: by the hypervisor, which numbers them; or by processor, code and what the enclave
-/// itself chose, which is in its report. A root that is no vendor's has names of its own.
-fn called(kind: TeeKind, placed: &Placed, instance: &[u8]) -> String {
-    let facts = &placed.endorsed.verdict.facts;
-    let platform = facts.text(names::MACHINE_TEE_PLATFORM).unwrap_or_default();
-    let measured = facts
-        .text(names::MACHINE_TEE_MEASUREMENT)
-        .unwrap_or_default();
-    let root = placed.root.as_ref().map(|root| format!("-{root}"));
-    let root = root.unwrap_or_default();
-    let plain = platform
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if kind == TeeKind::Nitro && plain && (1..=64).contains(&platform.len()) {
-        return format!("{kind}{root}-{platform}");
-    }
-    let instance = match kind {
-        TeeKind::Nitro => String::new(),
-        _ => hex::encode(instance),
-    };
-    let digest = crypto::sha256(format!("{platform}\n{measured}\n{instance}").as_bytes());
-    let digest = hex::encode(&digest);
-    format!("{kind}{root}-{}", digest.get(..16).unwrap_or_default())
 }
 
 /// A ban of an enclave holds for where it runs: it does not come back under another name by being started again.

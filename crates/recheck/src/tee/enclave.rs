@@ -1,48 +1,52 @@
 //! An enclave that speaks for itself: judged as each pool asks it of enclaves, and placed in the one whose image it is.
 
-use super::Refused;
-use crate::current::Current;
-use crate::endorsements::Endorsements;
+use super::{DOCUMENT_S, Refused, affirmed, references, root, source};
 use attest_tee::endorsed::{self, Endorsed};
-use attest_tee::{nitro, sgx};
-use estate::{TeeKind, TeeReference, TeeTerms};
-use facts::{Finding, Timestamp};
-use recheck::tee::{DOCUMENT_S, affirmed, references, root, source};
+use attest_tee::{Bundle, nitro, sgx};
+use crypto::hex;
+use estate::{Estate, TeeKind, TeeReference, TeeTerms};
+use facts::{Finding, Timestamp, names};
 
 /// What an enclave was asked.
-pub(in crate::join) struct Question {
+#[derive(Debug, Clone)]
+pub struct Question {
     /// What binds nonce, key and connection: `attest::transcript::EnclaveJoin`.
-    pub(in crate::join) report_data: [u8; 64],
-    pub(in crate::join) nonce: [u8; 32],
+    pub report_data: [u8; 64],
+    pub nonce: [u8; 32],
     /// SPKI.
-    pub(in crate::join) key: Vec<u8>,
-    pub(in crate::join) now: Timestamp,
+    pub key: Vec<u8>,
+    pub now: Timestamp,
 }
 
 /// What was affirmed of an enclave, and where it stands by that.
-pub(in crate::join) struct Placed {
-    pub(in crate::join) endorsed: Endorsed,
-    pub(in crate::join) pool: String,
+#[derive(Debug)]
+pub struct Placed {
+    pub endorsed: Endorsed,
+    pub pool: String,
     /// The root that is no vendor's, if it hangs below one.
-    pub(in crate::join) root: Option<String>,
+    pub root: Option<String>,
 }
 
-/// Judges `report` of an enclave of `kind`. For threads of the pool.
+/// Judges `report` of an enclave of `kind` by `endorsements`, and the `problem` is why these are not all that they
+/// should be.
 ///
 /// # Errors
 /// `ENCLAVE-UNASKED`, `ENCLAVE-POOLS`, and what the verifiers find: of several pools, that of the one which it misses
 /// by least.
-pub(in crate::join) fn judge(
+pub fn judge(
     kind: TeeKind,
     report: &[u8],
     question: &Question,
-    current: &Current,
-    endorsements: &Endorsements,
+    estate: &Estate,
+    (endorsements, problem): (&Bundle, Option<&Finding>),
 ) -> Result<Placed, Refused> {
     let mut placed: Vec<Placed> = Vec::new();
     let mut missed: Option<Refused> = None;
-    for reference in current.estate.references().enclaves(kind) {
-        match by(reference, report, question, current, endorsements) {
+    for reference in estate.references().enclaves(kind) {
+        match by(reference, report, question, estate, endorsements)
+            .and_then(|judged| affirmed(judged, problem.cloned()))
+            .map(|judged| below(judged, reference, question.now))
+        {
             Ok(endorsed) => placed.push(Placed {
                 endorsed,
                 pool: reference.pool.clone(),
@@ -68,12 +72,12 @@ fn by(
     reference: &TeeReference,
     report: &[u8],
     question: &Question,
-    current: &Current,
-    endorsements: &Endorsements,
+    estate: &Estate,
+    endorsements: &Bundle,
 ) -> Result<Endorsed, Refused> {
-    let (now, at_hand) = (question.now, endorsements.now());
-    let root = root(reference, &current.estate)?;
-    let judged = match &reference.terms {
+    let now = question.now;
+    let root = root(reference, estate)?;
+    Ok(match &reference.terms {
         TeeTerms::Nitro(terms) => {
             let expected = nitro::Expectation {
                 nonce: Some(question.nonce.to_vec()),
@@ -91,16 +95,45 @@ fn by(
                 now,
             };
             let references = references::sgx(terms, root)?;
-            endorsed::sgx(report, &at_hand.bundle, &expected, &references)
+            endorsed::sgx(report, endorsements, &expected, &references)
         }
         TeeTerms::SevSnp(_)
         | TeeTerms::Tdx(_)
         | TeeTerms::AzureSnp(_)
         | TeeTerms::AzureTdx(_)
         | TeeTerms::NitroTpm(_) => return Err(unasked(reference.kind()).into()),
+    })
+}
+
+/// Under a root that is no vendor's nothing follows from hardware.
+fn below(judged: Endorsed, reference: &TeeReference, now: Timestamp) -> Endorsed {
+    judged.below(reference.root_name(), source(reference), now)
+}
+
+/// What an enclave is called: by the hypervisor, which numbers them; or by processor, code and what the enclave
+/// itself chose, which is in its report. A root that is no vendor's has names of its own.
+#[must_use]
+pub fn called(kind: TeeKind, placed: &Placed, instance: &[u8]) -> String {
+    let facts = &placed.endorsed.verdict.facts;
+    let platform = facts.text(names::MACHINE_TEE_PLATFORM).unwrap_or_default();
+    let measured = facts
+        .text(names::MACHINE_TEE_MEASUREMENT)
+        .unwrap_or_default();
+    let root = placed.root.as_ref().map(|root| format!("-{root}"));
+    let root = root.unwrap_or_default();
+    let plain = platform
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if kind == TeeKind::Nitro && plain && (1..=64).contains(&platform.len()) {
+        return format!("{kind}{root}-{platform}");
+    }
+    let instance = match kind {
+        TeeKind::Nitro => String::new(),
+        _ => hex::encode(instance),
     };
-    let judged = affirmed(judged, at_hand.problem)?;
-    Ok(judged.below(reference.root_name(), source(reference), now))
+    let digest = crypto::sha256(format!("{platform}\n{measured}\n{instance}").as_bytes());
+    let digest = hex::encode(&digest);
+    format!("{kind}{root}-{}", digest.get(..16).unwrap_or_default())
 }
 
 fn several(placed: &[Placed]) -> Finding {
