@@ -1,11 +1,12 @@
 //! An enclave that speaks for itself: judged as each pool asks it of enclaves, and placed in the one whose image it is.
 
 use super::{DOCUMENT_S, Refused, affirmed, references, root, source};
+use attest::Evidence;
 use attest_tee::endorsed::{self, Endorsed};
 use attest_tee::{Bundle, nitro, sgx};
 use crypto::hex;
 use estate::{Estate, TeeKind, TeeReference, TeeTerms};
-use facts::{Finding, Timestamp, names};
+use facts::{FactSet, Finding, Source, Timestamp, names};
 
 /// What an enclave was asked.
 #[derive(Debug, Clone)]
@@ -16,6 +17,51 @@ pub struct Question {
     /// SPKI.
     pub key: Vec<u8>,
     pub now: Timestamp,
+}
+
+/// Of the evidence: [`key_blob`].
+pub const JOIN_KEY: &str = "enclave-key";
+
+/// What tells enclaves of the same code apart, in bytes.
+pub const INSTANCE: usize = 16;
+
+/// The key that an enclave joins with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joining {
+    /// Of the enclave's own choice.
+    pub instance: [u8; INSTANCE],
+    pub spki: Vec<u8>,
+}
+
+/// As evidence: the instance, and the key's SPKI. What its hardware signed is about both.
+#[must_use]
+pub fn key_blob(instance: &[u8], spki: &[u8]) -> Evidence<'static> {
+    Evidence::new(JOIN_KEY, [instance, spki].concat())
+}
+
+/// Reads what [`key_blob`] made.
+#[must_use]
+pub fn read_key(blob: &[u8]) -> Option<Joining> {
+    let (instance, spki) = blob.split_first_chunk()?;
+    Some(Joining {
+        instance: *instance,
+        spki: spki.to_vec(),
+    })
+}
+
+/// What is stated of an enclave that joined: what it is called, and the pool whose image it is.
+#[must_use]
+pub fn joined(name: &str, pool: &str, now: Timestamp) -> FactSet {
+    let mut facts = FactSet::new();
+    for (fact, value) in [
+        (names::MACHINE_JOIN, "enclave"),
+        (names::MACHINE_NAME, name),
+        (names::MACHINE_POOL, pool),
+        (names::MACHINE_KEY, "memory-of-enclave"),
+    ] {
+        facts.state(fact, value, Source::Verified, now);
+    }
+    facts
 }
 
 /// What was affirmed of an enclave, and where it stands by that.

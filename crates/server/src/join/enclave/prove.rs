@@ -17,14 +17,12 @@ use estate::TeeKind;
 use facts::{FactSet, Finding, Verdict, names};
 use ledger::EstateRef;
 use proto::v1;
-use recheck::tee::enclave::{Placed, Question, called, judge};
+use recheck::tee::enclave::{INSTANCE, Placed, Question, called, judge, key_blob};
 use std::sync::Arc;
 use store::NodeRow;
 
 /// Quotes have some 5 KiB; what the agent collects has this limit as well.
 const LONGEST_REPORT: usize = 32 * 1024;
-/// Of what tells enclaves of the same code apart.
-const INSTANCE: usize = 16;
 
 /// An enclave that proved itself, before it is decided what becomes of it.
 pub(crate) struct Evidence {
@@ -40,8 +38,8 @@ pub(crate) struct Evidence {
 /// Why it did not.
 pub(super) enum NotProved {
     Refusal(Refusal),
-    /// By its evidence.
-    Judged(Box<Refused>),
+    /// By its evidence, under this version of the estate.
+    Judged(Box<Refused>, EstateRef),
 }
 
 impl From<Refusal> for NotProved {
@@ -54,7 +52,7 @@ impl From<NotProved> for Refusal {
     fn from(refused: NotProved) -> Self {
         match refused {
             NotProved::Refusal(refusal) => refusal,
-            NotProved::Judged(refused) => first(refused.findings),
+            NotProved::Judged(refused, _) => first(refused.findings),
         }
     }
 }
@@ -91,8 +89,8 @@ pub(super) async fn prove(
     let report_data = EnclaveJoin {
         trust_domain: core.trust_domain.as_str(),
         server_key: &core.server_spki,
-        exporter: &session.exporter,
-        nonce: &session.nonce,
+        exporter: &session.asked.exporter,
+        nonce: &session.asked.nonce(),
         instance: &request.instance,
         spki: &request.public_key,
     }
@@ -100,7 +98,7 @@ pub(super) async fn prove(
     let key = prove_key(&request.public_key, &report_data, &request.proof)?;
     let question = Question {
         report_data,
-        nonce: session.nonce,
+        nonce: session.asked.nonce(),
         key: request.public_key.clone(),
         now,
     };
@@ -116,19 +114,21 @@ pub(super) async fn prove(
         })
         .await
         .map_err(|error| Refusal::internal("judging an enclave", &error))?;
-    let placed = judged.map_err(|refused| NotProved::Judged(Box::new(refused.into())))?;
+    // What it was asked, for whoever wants to judge it again.
+    let [nonce, channel] = session.asked.blobs();
+    let asked = [nonce, channel, key_blob(&request.instance, &request.public_key)];
+    let placed = judged.map_err(|refused| {
+        let mut refused = Refused::from(refused);
+        refused.judged_for(&asked);
+        NotProved::Judged(Box::new(refused), estate)
+    })?;
     let facts = &placed.endorsed.verdict.facts;
     let name = called(kind, &placed, &request.instance);
     not_banned(core, facts)?;
     not_overtaken(core, &name, session.size)?;
     let Placed { endorsed, pool, .. } = placed;
     let mut blobs = endorsed.blobs;
-    // What the nonce was made of, so that others see that the evidence is no older than that checkpoint.
-    blobs.push(Blob::new(
-        "enclave-checkpoint",
-        session.checkpoint.into_bytes(),
-    ));
-    blobs.push(Blob::new("enclave-random", session.random.to_vec()));
+    blobs.extend(asked);
     let verdict = endorsed
         .verdict
         .and(&warranted::by_enclave(&name, &pool, now));
