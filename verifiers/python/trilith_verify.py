@@ -4,8 +4,8 @@
     python3 trilith_verify.py PACK --trust FILE [--json]
 
 It opens these two files, asks no network, and needs Python 3.11 and `cryptography`. Trust comes from FILE alone: the
-trust domain, the key of the server's ledger, and the policy of witnesses if there is one. In this order, as far as the
-first thing that fails, which is named by a code of docs/reference/findings.md:
+trust domain, the key of the server's ledger, root certificates, and the policy of witnesses if there is one. In this
+order, as far as the first thing that fails, which is named by a code of docs/reference/findings.md:
  1. the container: header, table, order, digest and end of each section;
  2. the question, which has one spelling and which nothing vouches for;
  3. the server's checkpoint: a signed note by the trusted key, and no other line but those of the witnesses;
@@ -15,48 +15,32 @@ first thing that fails, which is named by a code of docs/reference/findings.md:
  7. tiles and entry bundles: all of a ledger or none, from each record up to the checkpoint's root;
  8. completeness: the answers are found again, among all entries where those are there. None is missing, and no
     record is there that neither answers nor is rested on;
- 9. blobs: a record names each, by its digest.
+ 9. blobs: a record names each, by its digest;
+10. certificates: each is that of an issuance of the pack, which led to a root of FILE when it was used, or is of an
+    authority between the two.
 NOT checked here: whether a decision follows from its estate or a verdict from its evidence, which `trilith verify`
 makes again (PACK-DECISION, PACK-VERDICT); nor by either, whether there is a newer history or another one, which
-witnesses would see. A pack with certificates is refused.
-Beside this file lie c2sp.py, the standards that a pack is built on, and trilith_formats.py, how a pack and a record
-are read.
+witnesses would see.
+Beside this file lie c2sp.py, the standards that a pack is built on, trilith_formats.py, how a pack and a record are
+read, and a trust file, and certificates.py.
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file, or no trust file;
 2 usage; 3 the pack does not verify.
 """
-import argparse, datetime, json, re, sys, tomllib
+import argparse, datetime, json, os, re, sys
 from collections import deque
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
+from certificates import check_certificates
 from c2sp import (
     ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check_inclusion, check_tiles, decimal, entries_of,
-    hashes_of, is_origin, judge, open_checkpoint, parse_key, parse_policy, sha256, unbase64,
+    hashes_of, is_origin, judge, open_checkpoint, sha256, unbase64,
 )
 from trilith_formats import (
-    RECORD, TILES, check_misbehaviour, compact, distinct, fits, integer, is_text, parse_record, read_pack, section_key,
+    RECORD, TILES, check_misbehaviour, compact, fits, integer, is_text, parse_record, read_pack, read_trust,
+    section_key,
 )
 
 MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 4096, 64, 10_000
-
-def read_trust(data):
-    """The reader's own file, never the pack's: JSON as `trilith trust` prints it, or TOML with the same fields."""
-    def check(good, what):
-        if not good:
-            raise Failure("VERIFY-TRUST-FILE", "the trust file", f"it is not a trust file: {what}")
-    try:
-        text = data.decode()
-        found = json.loads(text, object_pairs_hook=distinct) if text.lstrip()[:1] == "{" else tomllib.loads(text)
-        roots, policy = found.pop("x509_authorities", []), found.pop("policy", None)
-        check(set(found) == {"trust_domain", "ledger_key"} and all(map(is_text, found.values())), "its fields")
-        check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
-        domain, key = found["trust_domain"], parse_key(found["ledger_key"])
-        policy = None if policy is None else parse_policy(policy)
-    except (ValueError, RecursionError, AttributeError) as error:
-        check(False, error)
-    check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
-    check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
-    check(policy is None or not policy.logs or key in policy.logs, "its policy is of other logs than its ledger key")
-    return domain, key, policy
 
 # What a pack answers, and which records do.
 
@@ -99,6 +83,8 @@ def numbered(question):
     by_number = question["kind"] in ("record", "range", "verdict")
     return range(first, question.get("to", first) + 1) if by_number else range(0)
 
+IN_SESSION = ("session-start", "session-end", "intent", "decision")
+
 class Answers:
     """Finds the answers in one ledger, whose records it sees in order, with what each belongs to."""
     def __init__(self, question, domain, origin, server):
@@ -127,7 +113,15 @@ class Answers:
     # Each of the following: what an answer belongs to; None if the record does not answer.
 
     def of_record(self, index, record, text):
-        return [] if index in numbered(self.question) else None
+        """With its session's beginning, and an outcome's intent, where these are seen before it."""
+        places, kind, start = numbered(self.question), record.kind, self.sessions.get(text("session"))
+        if kind == "session-start" and text("session") is not None and index < places.stop:
+            self.sessions[text("session")], start = index, None
+        if kind == "intent":
+            self.intents[record.seq] = [start, index]
+        seq = re.fullmatch("[+]?0*([0-9]{1,20})", text("intent") or "") if kind == "outcome" else None
+        belongs = self.intents.get(int(seq[1]), []) if seq else [start] if kind in IN_SESSION else []
+        return belongs if index in places else None
 
     of_range = of_record
 
@@ -143,7 +137,7 @@ class Answers:
         if kind == "outcome":
             seq = re.fullmatch("[+]?0*([0-9]{1,20})", text("intent") or "")
             return self.intents.get(int(seq[1])) if seq else None
-        if kind not in ("session-start", "session-end", "intent", "decision"):
+        if kind not in IN_SESSION:
             return None
         start = self.sessions.get(text("session"))
         if kind == "session-start" and text("spiffe_id") == self.identity and text("session") is not None:
@@ -168,7 +162,7 @@ class Answers:
             self.open = kind == "session-start"
         if kind == "intent" and own:
             self.names.add(str(record.seq))
-        return [] if own and kind in ("session-start", "session-end", "intent", "decision") else None
+        return [] if own and kind in IN_SESSION else None
 
     def of_lifetime(self, index, record, text):
         """`names` has its serials and machines, as a revocation names them."""
@@ -236,17 +230,17 @@ def grounds(record):
 
 # The whole.
 
-def verify(pack, domain, key, policy=None):
-    """What a pack shows to whoever trusts `key` for `domain`, and `policy`: as `trilith verify --json` says it."""
+def verify(pack, domain, key, policy=None, roots=()):
+    """What a pack shows to whoever trusts these: as `trilith verify --json` says it."""
     try:
-        return read_and_check(pack, domain, key, policy)
+        return read_and_check(pack, domain, key, policy, roots)
     except Failure as failure:  # a section that holds a record or a tile tells which record is concerned
         kind, _, *place = section_key(failure.where) or (None, None)
         if failure.record is None and kind in (RECORD, TILES):
             failure.record = place[0] if kind == RECORD else Tile(*place).first_record()
         raise
 
-def read_and_check(pack, domain, key, policy):
+def read_and_check(pack, domain, key, policy, roots):
     sections = read_pack(pack)
     question = read_question(sections.get("question.json", b""))
     records, heads, anchored, keys, used = {}, [], {}, {}, []
@@ -299,8 +293,7 @@ def read_and_check(pack, domain, key, policy):
                         for record in records.values())
             if sha256(content).hex() != digest or not named:
                 raise Failure("PACK-BLOB", name, "no record names it, or its content is not what its name says")
-        if kind == "certificate":
-            raise Failure("PACK-CERTIFICATE", name, "certificates cannot be checked here")
+    certificates = check_certificates(sections, records, domain, roots)
     for (number, index), record in records.items():
         if record.kind == "misbehaviour":
             check_misbehaviour(record.body, sections, f"record/{number}/{index}")
@@ -318,6 +311,7 @@ def read_and_check(pack, domain, key, policy):
     return {"verified": True, "complete": not not_shown, "not_shown": not_shown, "question": compact(question),
             "records": told, "checkpoints": checkpoints, "answers": sum(item["answers"] for item in told),
             "blobs": sum(name.startswith("blob/") for name in sections),
+            "certificates": [{"sha256": sha256, "issuance": index} for sha256, index in certificates.items()],
             "quorum": {"reached": reached, "cosignatures": lines} if policy else None}
 
 def read_records(sections, number, under, records):
@@ -480,7 +474,10 @@ def main():
         complete = "complete" if head["complete"] else "NOT shown to be complete"
         until = "" if head["until"] is None else f", as of {head['until']}"
         lines.append(f"{head['origin']} of {head['size']} records{until}: {head['answers']} answer; {complete}")
-    print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)))
+    try:
+        print(json.dumps(told) if arguments.json else "\n  ".join(map(plain, lines)), flush=True)
+    except BrokenPipeError:  # whoever reads has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
 
 def plain(text):

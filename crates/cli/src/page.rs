@@ -207,6 +207,13 @@ fn checks(page: &mut Markup, report: &Report, rechecked: &Rechecked) {
         report.blobs.len()
     ));
     page.tags("</li>");
+    if !report.certificates.is_empty() {
+        page.tags("<li>").text(format_args!(
+            "Each of the {} certificates of SVIDs is that of its issuance, and led to a root of the trust file when it was used.",
+            report.certificates.len()
+        ));
+        page.tags("</li>");
+    }
     let Rechecked(all) = rechecked;
     if !all.is_empty() {
         page.tags("<li>").text(format_args!(

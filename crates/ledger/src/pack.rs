@@ -13,7 +13,7 @@
 //! | `record/<n>/<index>` | `u16 length ‖ record ‖ inclusion proof` under checkpoint n |
 //! | `tiles/<n>/tile/…` | all tiles (and entry bundles) of checkpoint n, or none |
 //! | `blob/<sha256>` | what a record of the pack names by digest |
-//! | `certificate/<sha256>` | DER; an issuance of the pack commits to it |
+//! | `certificate/<sha256>` | DER; an issuance of the pack commits to it, or it is of an authority above one |
 //!
 //! A gateway's record is proven by its checkpoint, which an anchor record of the server's ledger
 //! states together with the gateway's key; that record by the server's checkpoint; and that one by
@@ -35,7 +35,7 @@ mod question;
 mod trust;
 mod verify;
 
-pub use build::PackBuilder;
+pub use build::{PackBuilder, with_certificates};
 pub use complete::{Doubt, Extent};
 pub use matching::{Answers, Grounds, Sessions, grounds, is_about, touches};
 pub use question::{Question, names};

@@ -4,7 +4,7 @@ use crate::issued::Recorded;
 use crate::outcome::{Again, Outcome, What, differs, lacks};
 use crate::{decision, issuance, verdict};
 use estate::{Estate, EstateFiles};
-use facts::FactSet;
+use facts::{FactSet, Timestamp};
 use ledger::body::{Body, EstateVersion, SessionStart};
 use ledger::pack::{PackRecord, Report, Trust};
 use ledger::{EstateRef, HexDigest, Record, RecordType};
@@ -15,6 +15,10 @@ use std::convert::Infallible;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
+
+/// From when a version of the estate is recorded to when the last record under an older one is, at most: endorsements
+/// are waited for up to five minutes, and the rest is for clocks.
+const SUPERSEDED_S: u64 = 600;
 
 /// One record that was looked at.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -178,6 +182,7 @@ impl<'a> Pack<'a> {
             return lacks("the record names no version of the estate");
         };
         before(item, reference.index)?;
+        self.in_force(item, reference.index)?;
         let known = self.estates.borrow().get(&reference.index).cloned();
         let estate = match known {
             Some(estate) => estate,
@@ -201,6 +206,29 @@ impl<'a> Pack<'a> {
                 reference.index
             )),
         }
+    }
+
+    /// The server judges by the version in force and records at once, so that no other was in force long before. A
+    /// gateway judges by the newest that has reached it, of which its ledger says nothing.
+    fn in_force(&self, item: &PackRecord, estate: u64) -> Again {
+        if item.checkpoint > 0 {
+            return Ok(());
+        }
+        let newer = self.server.iter().filter(|(index, record)| {
+            (estate + 1..item.index).contains(index)
+                && record.kind() == RecordType::EstateVersion
+        });
+        let newer = newer.map(|(index, record)| (record.stamp().wall, *index));
+        let Some((wall, index)) = newer.min() else {
+            return Ok(());
+        };
+        let latest = Timestamp::from_millis(wall).plus_secs(SUPERSEDED_S);
+        if latest < Timestamp::from_millis(item.record.stamp().wall) {
+            return differs(format!(
+                "it rests on the estate of the server's record {estate}, and a newer one, record {index}, had been in force for more than {SUPERSEDED_S} s"
+            ));
+        }
+        Ok(())
     }
 
     fn compiled(&self, reference: &EstateRef) -> Result<Option<Estate>, Outcome> {

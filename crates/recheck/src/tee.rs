@@ -7,6 +7,7 @@
 
 mod bound;
 mod domain;
+pub mod enclave;
 mod kept;
 pub mod references;
 mod vouched;

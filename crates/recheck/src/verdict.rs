@@ -2,7 +2,11 @@
 //! was booted and measured, the hardware; by the reference values of the estate that its record names, at the time
 //! that it was judged.
 //!
+//! An enclave's, which brings no TPM, is made again in `enclave`.
+//!
 //! What nobody can see later: that the TPM with the endorsement key opened the credential that was made for it.
+
+mod enclave;
 
 use crate::outcome::{Again, Outcome, differs, lacks};
 use crate::pack::Pack;
@@ -46,7 +50,7 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     if verdict.evidence.is_empty() {
         return of_token(&stated);
     }
-    let kept = Kept::of(pack, item, &verdict)?;
+    let kept = Shown::of(pack, item, &verdict)?;
     let now = judged_at(&stated, item)?;
     let (_, estate) = pack.estate(item)?;
     let made = match kept.judged(&estate, now)? {
@@ -83,7 +87,7 @@ fn refused(pack: &Pack<'_>, item: &PackRecord, verdict: &body::Verdict) -> Again
     if verdict.evidence.is_empty() {
         return lacks("no evidence of what was refused is kept");
     }
-    let kept = Kept::of(pack, item, verdict)?;
+    let kept = Shown::of(pack, item, verdict)?;
     let (_, estate) = pack.estate(item)?;
     let wall = Timestamp::from_millis(item.record.stamp().wall);
     let codes: Vec<&str> = verdict
@@ -191,7 +195,65 @@ fn same(stated: &FactSet, made: &FactSet) -> Again {
     })
 }
 
-/// The evidence of a verdict, and what the machine was asked.
+/// Whose evidence a verdict rests on.
+enum Shown<'a> {
+    Machine(Kept<'a>),
+    Enclave(enclave::Kept<'a>),
+}
+
+impl<'a> Shown<'a> {
+    fn of(pack: &'a Pack<'a>, item: &PackRecord, verdict: &body::Verdict) -> Result<Self, Outcome> {
+        let mut blobs = Blobs::default();
+        for named in &verdict.evidence {
+            let Some(bytes) = pack.bytes(&named.sha256) else {
+                return lacks(format!("its evidence {} ({})", named.sha256, named.kind));
+            };
+            blobs.add(&named.kind, bytes);
+        }
+        if let Some(kind) = enclave::kind(&blobs) {
+            let asked = asked(pack, item, &blobs)?;
+            return enclave::Kept::of(pack, kind, &blobs, asked).map(Self::Enclave);
+        }
+        if !blobs.has_quote() || blobs.get("tpm-ak-public").is_empty() {
+            return lacks("its evidence goes on from that of an earlier verdict");
+        }
+        let asked = asked(pack, item, &blobs)?;
+        let evidence = JoinEvidence::from_blobs(|kind| blobs.get(kind));
+        Ok(Self::Machine(Kept {
+            pack,
+            blobs,
+            evidence,
+            asked,
+        }))
+    }
+
+    /// What a join with this evidence comes to at `now`, or what is wrong with it.
+    fn judged(
+        &self,
+        estate: &Estate,
+        now: Timestamp,
+    ) -> Result<Result<Made, Vec<Finding>>, Outcome> {
+        match self {
+            Self::Machine(kept) => kept.judged(estate, now),
+            Self::Enclave(kept) => Ok(kept.made(estate, now)),
+        }
+    }
+}
+
+/// What whoever answered was asked, which is of its time.
+fn asked(pack: &Pack<'_>, item: &PackRecord, blobs: &Blobs) -> Result<Challenged, Outcome> {
+    let (nonce, channel) = (blobs.get(Challenged::NONCE), blobs.get(Challenged::CHANNEL));
+    if nonce.is_empty() && channel.is_empty() {
+        return lacks("what the machine was asked was not kept");
+    }
+    let Some(asked) = Challenged::read(nonce, channel) else {
+        return differs("what the machine was asked cannot be read");
+    };
+    fresh(pack, item, &asked)?;
+    Ok(asked)
+}
+
+/// The evidence of a machine's verdict, and what it was asked.
 struct Kept<'a> {
     pack: &'a Pack<'a>,
     blobs: Blobs,
@@ -206,35 +268,7 @@ struct Made {
     facts: FactSet,
 }
 
-impl<'a> Kept<'a> {
-    fn of(pack: &'a Pack<'a>, item: &PackRecord, verdict: &body::Verdict) -> Result<Self, Outcome> {
-        let mut blobs = Blobs::default();
-        for named in &verdict.evidence {
-            let Some(bytes) = pack.bytes(&named.sha256) else {
-                return lacks(format!("its evidence {} ({})", named.sha256, named.kind));
-            };
-            blobs.add(&named.kind, bytes);
-        }
-        if !blobs.has_quote() || blobs.get("tpm-ak-public").is_empty() {
-            return lacks("its evidence goes on from that of an earlier verdict");
-        }
-        let (nonce, channel) = (blobs.get(Challenged::NONCE), blobs.get(Challenged::CHANNEL));
-        if nonce.is_empty() && channel.is_empty() {
-            return lacks("what the machine was asked was not kept");
-        }
-        let Some(asked) = Challenged::read(nonce, channel) else {
-            return differs("what the machine was asked cannot be read");
-        };
-        fresh(pack, item, &asked)?;
-        let evidence = JoinEvidence::from_blobs(|kind| blobs.get(kind));
-        Ok(Self {
-            pack,
-            blobs,
-            evidence,
-            asked,
-        })
-    }
-
+impl Kept<'_> {
     /// What a join with this evidence comes to at `now`, or what is wrong with it.
     fn judged(
         &self,

@@ -97,16 +97,7 @@ pub(crate) fn seen_again(known: &Affirmed, now: Timestamp) -> Verdict {
 /// An enclave whose evidence is affirmed, and bound to the key that it joins with: what it is called, and the pool
 /// whose image it is.
 pub(crate) fn by_enclave(name: &str, pool: &str, now: Timestamp) -> Affirmed {
-    let mut facts = FactSet::new();
-    for (fact, value) in [
-        (names::MACHINE_JOIN, "enclave"),
-        (names::MACHINE_NAME, name),
-        (names::MACHINE_POOL, pool),
-        (names::MACHINE_KEY, "memory-of-enclave"),
-    ] {
-        facts.state(fact, value, Source::Verified, now);
-    }
-    Affirmed::by(&ENCLAVE, facts)
+    Affirmed::by(&ENCLAVE, recheck::tee::enclave::joined(name, pool, now))
 }
 
 /// What the estate calls a machine whose key is known, and its pool.

@@ -15,6 +15,7 @@ mod der;
 pub mod id;
 pub mod jwt;
 pub mod receipt;
+pub mod recorded;
 pub mod shown;
 pub mod x509;
 

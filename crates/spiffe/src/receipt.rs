@@ -26,7 +26,15 @@ pub struct VerifiedIssuance {
 /// `SVID-RECEIPT-SERIAL`, `SVID-RECEIPT-VALIDITY`.
 pub fn check(svid: &ValidatedSvid, ledger: &LedgerKey) -> Result<VerifiedIssuance, Finding> {
     let verified = open(svid.receipt.as_deref(), ledger)?;
-    let issuance = &verified.issuance;
+    is_of(&verified.issuance, svid)?;
+    Ok(verified)
+}
+
+/// Whether `issuance` is that of this very SVID.
+///
+/// # Errors
+/// As [`check`], of the record alone.
+pub(crate) fn is_of(issuance: &Issuance, svid: &ValidatedSvid) -> Result<(), Finding> {
     expect_kind(issuance, SvidKind::X509)?;
     same_digest(
         "SVID-RECEIPT-KEY",
@@ -41,8 +49,7 @@ pub fn check(svid: &ValidatedSvid, ledger: &LedgerKey) -> Result<VerifiedIssuanc
         svid.not_after.as_secs(),
     )?;
     expect_issuer(issuance, &svid.issuer_spki_sha256)?;
-    expect_tbs(issuance, &svid.tbs_without_receipt_sha256)?;
-    Ok(verified)
+    expect_tbs(issuance, &svid.tbs_without_receipt_sha256)
 }
 
 /// Checks the receipt in a JWT-SVID of one's own trust domain. The record's key is that of the

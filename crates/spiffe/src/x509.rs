@@ -17,4 +17,5 @@ pub use validate::ValidatedSvid;
 
 pub(crate) use build::{algorithm_identifier, authority_key_identifier};
 pub(crate) use oid::CRL_NUMBER;
+pub(crate) use parse::committed;
 pub(crate) use time::write_time;

@@ -71,17 +71,25 @@ impl FromStr for RecordRange {
         if digits(to) && (1..=MAX_PLACE).contains(&to.len()) {
             let (ledger, from) = from.rsplit_once(':').ok_or_else(wrong)?;
             let ledger = ledger.to_owned();
-            return Ok(Self::Places {
-                ledger,
-                from: from.parse().map_err(|_| wrong())?,
-                to: to.parse().map_err(|_| wrong())?,
-            });
+            let from: u64 = from.parse().map_err(|_| wrong())?;
+            let to: u64 = to.parse().map_err(|_| wrong())?;
+            if from > to {
+                return Err(format!(
+                    "`{text}` ends before it begins: write {ledger}:{to}..{from}"
+                ));
+            }
+            return Ok(Self::Places { ledger, from, to });
         }
         let moment = |text: &str| text.parse().ok().map(|Moment(at)| at);
         let to = moment(to).ok_or_else(wrong)?;
+        let times = |ledger: Option<String>, from| match from < to {
+            true => Ok(Self::Times { ledger, from, to }),
+            false => Err(format!(
+                "`{text}` ends before it begins: the first time is from when, the second until before when"
+            )),
+        };
         if let Some(from) = moment(from) {
-            let ledger = None;
-            return Ok(Self::Times { ledger, from, to });
+            return times(None, from);
         }
         // A time has colons as well: the ledger ends at the first behind which there is one.
         let mut cuts = from.match_indices(':').filter_map(|(at, _)| {
@@ -90,7 +98,7 @@ impl FromStr for RecordRange {
             Some((Some(ledger.to_owned()), from))
         });
         let (ledger, from) = cuts.next().ok_or_else(wrong)?;
-        Ok(Self::Times { ledger, from, to })
+        times(ledger, from)
     }
 }
 
@@ -101,6 +109,10 @@ pub struct PackArguments {
     /// Where to write the pack
     #[arg(long, short, value_name = "FILE")]
     pub output: PathBuf,
+    /// Put these certificates of SVIDs beside their issuances, with those of the authorities above them: PEM, as
+    /// `trilith files` writes `svid.pem`, or DER. The pack is verified by what the server says to trust
+    #[arg(long, value_name = "CHAIN")]
+    pub certificate: Vec<PathBuf>,
     /// Verify the pack and write what it shows as one page for people, which needs nothing else
     #[arg(long, value_name = "PAGE", requires = "trust")]
     pub html: Option<PathBuf>,
@@ -179,6 +191,23 @@ mod tests {
             ("", None),
         ] {
             assert_eq!(text.parse().ok(), expected, "{text}");
+        }
+    }
+
+    /// The server answered that this was no question that a pack answers.
+    #[test]
+    fn a_range_whose_ends_are_reversed_is_told_so() {
+        for (text, told) in [
+            ("pg-1:60..40", "write pg-1:40..60"),
+            ("pg-1:2026-05-13..2026-05-12", "until before when"),
+            ("1h..2h", "until before when"),
+            ("2026-05-12..2026-05-12", "until before when"),
+        ] {
+            let refused = text.parse::<RecordRange>().unwrap_err();
+            assert!(
+                refused.contains("ends before it begins") && refused.contains(told),
+                "{text}: {refused}"
+            );
         }
     }
 }

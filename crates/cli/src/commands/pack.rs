@@ -1,6 +1,7 @@
 //! Packs: made by the server, checked by anybody. `verify` opens two files and nothing else.
 
 pub(crate) mod again;
+mod certificates;
 
 use crate::arguments::{
     Global, PackArguments, PackQuestion, RecordRange, TrustArguments, VerifyArguments,
@@ -15,6 +16,7 @@ use ledger::pack::{Question, Report, Trust};
 use proto::v1;
 use recheck::Rechecked;
 use serde_json::{Value, json};
+use spiffe_core::recorded::Certificates;
 use std::path::Path;
 
 /// A pack larger than this is not read into memory.
@@ -31,6 +33,7 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
         (Some(page), Some(trust)) => Some((page.as_path(), trust_file(trust)?)),
         _ => None,
     };
+    let certificates = certificates::read(&arguments.certificate)?;
     let mut stream = admin::connect(global)
         .await?
         .pack(v1::PackRequest {
@@ -46,6 +49,10 @@ pub(crate) async fn pack(arguments: PackArguments, global: &Global) -> Result<()
         .map_err(|status| admin::refusal(&status))?
     {
         bytes.extend_from_slice(&chunk.data);
+    }
+    if !certificates.is_empty() {
+        let (trust, _) = of_server(global, None).await?;
+        bytes = certificates::put_in(&bytes, &certificates, &trust)?;
     }
     files::write(&arguments.output, &bytes)?;
     if let Some((page, trust)) = &page {
@@ -123,7 +130,7 @@ type Judged = Result<(Report, Rechecked), ledger::pack::Failure>;
 
 /// A pack is good if it verifies and if what is made again comes out the same.
 fn judged(pack: &[u8], trust: &Trust) -> Judged {
-    let report = ledger::pack::verify(pack, trust)?;
+    let report = ledger::pack::verify_with(pack, trust, &Certificates)?;
     let rechecked = recheck::pack(&report, trust);
     match again::difference(&rechecked) {
         Some(failure) => Err(failure),
@@ -144,6 +151,26 @@ fn write_page(page: &Path, pack: &[u8], trust: &Trust, verdict: &Judged) -> Resu
 /// The server's own account of what to trust. Worth as much as the way on which it is fetched.
 pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result<(), Failure> {
     let named = arguments.policy.as_deref().map(policy_file).transpose()?;
+    let (trust, its_own) = of_server(global, named).await?;
+    if its_own {
+        output::note(format_args!(
+            "The witnesses in it are those that the server names. Keys that you have from them are worth more: --policy FILE"
+        ));
+    }
+    let document = serde_json::to_value(&trust)
+        .map_err(|error| admin::unusable(format!("what it says to trust: {error}")))?;
+    // What is printed is read again: a policy that lists logs has to list this server's.
+    Trust::from_json(&document.to_string()).map_err(|error| {
+        Finding::new("CLI-POLICY", causes(&error))
+            .expected("no log lines, or one with the server's ledger key among them")
+            .next("take the log lines out of the policy, or ask the server that it is for")
+    })?;
+    output::line(format_args!("{document:#}"));
+    Ok(())
+}
+
+/// What the server says to trust, with the policy that is `named`; and whether it is the server's own that is in it.
+async fn of_server(global: &Global, named: Option<Policy>) -> Result<(Trust, bool), Failure> {
     let answer = admin::connect(global)
         .await?
         .status(v1::StatusRequest {})
@@ -164,28 +191,20 @@ pub(crate) async fn trust(arguments: &TrustArguments, global: &Global) -> Result
         .map(crypto::base64::decode)
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| admin::unusable(format!("a root certificate: {error}")))?;
-    let policy = match named {
-        Some(policy) => Some(policy),
+    let own = match named {
+        Some(_) => None,
         None => own_policy(&status)?,
     };
+    let its_own = own.is_some();
     let trust = Trust {
         trust_domain: text("/trust_domain")?.to_owned(),
         ledger_key: text("/ledger/key")?
             .parse()
             .map_err(|error| admin::unusable(format!("the ledger key: {error}")))?,
         x509_authorities: roots,
-        policy,
+        policy: named.or(own),
     };
-    let document = serde_json::to_value(&trust)
-        .map_err(|error| admin::unusable(format!("what it says to trust: {error}")))?;
-    // What is printed is read again: a policy that lists logs has to list this server's.
-    Trust::from_json(&document.to_string()).map_err(|error| {
-        Finding::new("CLI-POLICY", causes(&error))
-            .expected("no log lines, or one with the server's ledger key among them")
-            .next("take the log lines out of the policy, or ask the server that it is for")
-    })?;
-    output::line(format_args!("{document:#}"));
-    Ok(())
+    Ok((trust, its_own))
 }
 
 /// The policy by which the server asks its witnesses: its packs carry their lines, and a trust file without them
@@ -194,9 +213,6 @@ fn own_policy(status: &Value) -> Result<Option<Policy>, Failure> {
     let Some(text) = status.pointer("/witnesses/policy").and_then(Value::as_str) else {
         return Ok(None);
     };
-    output::note(format_args!(
-        "The witnesses in it are those that the server names. Keys that you have from them are worth more: --policy FILE"
-    ));
     let policy = text.parse::<Policy>();
     policy.map(Some).map_err(|error| {
         let what = format!("its policy of witnesses: {}", causes(&error));
@@ -323,10 +339,20 @@ fn refused(failure: &ledger::pack::Failure, global: &Global) -> Failure {
         || failure.section.clone(),
         |index| format!("{}, record {index}", failure.section),
     );
+    // A server that has new witnesses puts their lines into its packs.
+    let next = match failure.code {
+        "PACK-CHECKPOINT" => {
+            "where the server has new witnesses, print a new trust file at a server that you trust: `trilith trust`;              else do not rely on this pack, and keep it as evidence"
+        }
+        "PACK-CERTIFICATE" => {
+            "where the authority has a new root, print a new trust file at a server that you trust: `trilith trust`;              else do not rely on this pack, and keep it as evidence"
+        }
+        _ => "do not rely on this pack; ask for it again, and keep this one as evidence",
+    };
     Failure::verification(vec![
         Finding::new(failure.code, failure.message.clone())
             .observed(place)
-            .next("do not rely on this pack; ask for it again, and keep this one as evidence"),
+            .next(next),
     ])
 }
 
@@ -356,11 +382,16 @@ fn document(report: &Report) -> Value {
         })
         .collect();
     let doubts: Vec<String> = report.doubts.iter().map(ToString::to_string).collect();
+    let certificates: Vec<Value> = report
+        .certificates
+        .iter()
+        .map(|(sha256, index)| json!({ "sha256": sha256, "issuance": index }))
+        .collect();
     json!({
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
         "question": report.question.to_json(), "asked": report.question.to_string(),
         "answers": answers(report), "records": records, "checkpoints": heads,
-        "blobs": report.blobs.len(), "quorum": report.quorum.as_ref().map(proof::quorum_json),
+        "blobs": report.blobs.len(), "certificates": certificates, "quorum": report.quorum.as_ref().map(proof::quorum_json),
     })
 }
 
@@ -388,6 +419,11 @@ fn tell(report: &Report, raw: bool) {
     if let Some(quorum) = &report.quorum {
         output::line(format_args!("  {}", proof::quorum_text(quorum)));
     }
+    for (sha256, index) in &report.certificates {
+        output::line(format_args!(
+            "  certificate {sha256} is the SVID of the server's record {index}, and leads to a root of the trust file"
+        ));
+    }
     for (head, extent) in report.checkpoints.iter().zip(&report.extents) {
         let complete = if extent.complete {
             "complete"
@@ -397,8 +433,10 @@ fn tell(report: &Report, raw: bool) {
         let until = extent
             .until
             .map_or_else(String::new, |until| format!(", as of {}", time(until)));
+        // What answers belong to is counted with them, and is not among those that match.
         let of = extent
             .matching
+            .filter(|matching| *matching > extent.answers)
             .map_or_else(String::new, |matching| format!(" of {matching}"));
         output::line(format_args!(
             "  checkpoint {} of {} records{until}: {}{of} answer; {complete}",

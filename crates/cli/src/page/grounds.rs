@@ -141,6 +141,12 @@ pub(super) fn identities(page: &mut Markup, report: &Report, estates: &Estates) 
             let (from, to) = (seconds(issuance.not_before), seconds(issuance.not_after));
             cell.text(format_args!("{from} to {to}"));
         });
+        let held = report.certificates.iter();
+        for (sha256, _) in held.filter(|(_, index)| **index == item.index) {
+            row(&mut told, "Certificate", |cell| {
+                cell.text("in the pack, SHA-256 ").code(sha256);
+            });
+        }
         row(&mut told, "Policy", |cell| {
             let version = item.record.estate().map(|estate| estate.index);
             for name in &issuance.policies {

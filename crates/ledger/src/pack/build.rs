@@ -1,7 +1,7 @@
 //! Putting a pack together. What is put in is not verified here; [`super::verify`] is for that.
 
-use super::Question;
-use super::container::{Section, write};
+use super::container::{Section, read, write};
+use super::{Failure, Question};
 use crate::tile::TilePath;
 use crate::{HexDigest, Receipt, body::BlobRef};
 use std::collections::BTreeMap;
@@ -69,7 +69,7 @@ impl PackBuilder {
         blob
     }
 
-    /// Adds an SVID (DER) that an issuance of the pack commits to.
+    /// Adds an SVID (DER) that an issuance of the pack commits to, or the certificate of an authority above it.
     pub fn certificate(&mut self, der: Vec<u8>) {
         let digest = HexDigest::of(&der);
         self.sections.insert(Section::Certificate(digest), der);
@@ -84,6 +84,20 @@ impl PackBuilder {
                 .map(|(name, content)| (name, content.as_slice())),
         )
     }
+}
+
+/// `pack` with certificates, DER, beside what it has: SVIDs whose issuances are in it, and those of the authorities
+/// above them.
+///
+/// # Errors
+/// `PACK-FORMAT`, `PACK-DIGEST`: it is no pack.
+pub fn with_certificates(pack: &[u8], certificates: &[Vec<u8>]) -> Result<Vec<u8>, Failure> {
+    let mut sections: BTreeMap<Section, &[u8]> = read(pack)?.into_iter().collect();
+    for der in certificates {
+        sections.insert(Section::Certificate(HexDigest::of(der)), der);
+    }
+    let sections = sections.iter();
+    Ok(write(sections.map(|(name, content)| (name, *content))))
 }
 
 /// The text of a note, which its signatures are over.

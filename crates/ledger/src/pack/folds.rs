@@ -4,6 +4,7 @@
 use crate::{Decimal, HexDigest, Record, RecordType};
 use serde_json::Value;
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 
 /// Places of the same ledger without which an answer says little.
 pub(super) type Belongs = [Option<u64>; 2];
@@ -22,6 +23,60 @@ fn text<'a>(body: &'a Value, pointer: &str) -> Option<&'a str> {
 fn earlier(body: &Value, pointer: &str, index: u64) -> Option<u64> {
     let place: Decimal = serde_json::from_value(body.pointer(pointer)?.clone()).ok()?;
     (place.0 < index).then_some(place.0)
+}
+
+/// Records by their places: each with the beginning of its session, and an outcome with its intent, so that what was
+/// decided can be decided again. Only what is seen before it belongs to it: who has not seen it does not miss it.
+pub(super) struct Placed {
+    places: RangeInclusive<u64>,
+    sessions: HashMap<String, u64>,
+    /// By `seq`, the place of an intent and that of its session's beginning.
+    intents: HashMap<u64, (u64, Option<u64>)>,
+}
+
+impl Placed {
+    pub(super) fn new(places: RangeInclusive<u64>) -> Self {
+        Self {
+            places,
+            sessions: HashMap::new(),
+            intents: HashMap::new(),
+        }
+    }
+
+    pub(super) fn see(&mut self, index: u64, record: &Record) -> Option<Belongs> {
+        use RecordType::{Decision, Intent, Outcome, SessionEnd, SessionStart};
+        let asked = self.places.contains(&index);
+        let kind = record.kind();
+        if index > *self.places.end()
+            || !matches!(
+                kind,
+                Decision | Intent | Outcome | SessionEnd | SessionStart
+            )
+        {
+            return asked.then_some(ALONE);
+        }
+        let body = body(record);
+        let session = text(&body, "/session");
+        let start = session.and_then(|session| self.sessions.get(session).copied());
+        match (kind, session) {
+            (SessionStart, Some(session)) => {
+                self.sessions.insert(session.to_owned(), index);
+                return asked.then_some(ALONE);
+            }
+            (Intent, _) => {
+                self.intents.insert(record.seq(), (index, start));
+            }
+            (Outcome, _) => {
+                let seq = text(&body, "/intent").and_then(|seq| seq.parse().ok());
+                let intent: Option<(u64, _)> =
+                    seq.and_then(|seq: u64| self.intents.get(&seq).copied());
+                let belongs = intent.map_or(ALONE, |(intent, start)| [start, Some(intent)]);
+                return asked.then_some(belongs);
+            }
+            _ => {}
+        }
+        asked.then_some([start, None])
+    }
 }
 
 /// One session of a gateway.

@@ -2,7 +2,7 @@
 //! one run this, so that the two cannot come to differ.
 
 use super::Question;
-use super::folds::{self, Change, Lifetime, OneSession};
+use super::folds::{self, Change, Lifetime, OneSession, Placed};
 use super::question::spiffe_id;
 use crate::body::{
     Decision, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof, SessionStart,
@@ -11,7 +11,6 @@ use crate::body::{
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::ops::RangeInclusive;
 
 /// The answers to a question in one ledger: a fold over its records, in order.
 pub struct Answers {
@@ -26,7 +25,7 @@ pub struct Answers {
 
 enum Wanted {
     Nothing,
-    Within(RangeInclusive<u64>),
+    Within(Placed),
     During {
         from: u64,
         to: u64,
@@ -55,8 +54,8 @@ impl Answers {
         let mut most = usize::MAX;
         let wanted = match question {
             _ if !question.is_about(origin, server) => Wanted::Nothing,
-            Question::Record { index, .. } => Wanted::Within(*index..=*index),
-            Question::Range { from, to, .. } => Wanted::Within(*from..=*to),
+            Question::Record { index, .. } => Wanted::Within(Placed::new(*index..=*index)),
+            Question::Range { from, to, .. } => Wanted::Within(Placed::new(*from..=*to)),
             Question::Period { from, to, .. } => Wanted::During {
                 from: *from,
                 to: *to,
@@ -94,7 +93,7 @@ impl Answers {
     pub fn see(&mut self, index: u64, record: &Record) -> bool {
         let rests_on = match &mut self.wanted {
             Wanted::Nothing => None,
-            Wanted::Within(places) => places.contains(&index).then_some([None; 2]),
+            Wanted::Within(placed) => placed.see(index, record),
             Wanted::During { from, to } => {
                 let wall = record.stamp().wall;
                 (*from..*to).contains(&wall).then_some([None; 2])

@@ -4,7 +4,7 @@
 use super::complete::{Doubt, Extent, Verified};
 use super::container::{Section, read};
 use super::{Question, Trust};
-use crate::body::{self, Anchor, Begin, Issuance, Misbehaviour, SignedHead};
+use crate::body::{self, Anchor, Begin, Misbehaviour, SignedHead};
 use crate::merkle::MAX_PROOF;
 use crate::misbehaviour;
 use crate::tile::{self, Kind, TilePath};
@@ -85,7 +85,8 @@ pub struct Report {
     pub records: Vec<PackRecord>,
     /// Content by digest; a record names each.
     pub blobs: BTreeMap<String, Vec<u8>>,
-    /// Certificates by digest, with the index of the issuance that commits to each.
+    /// SVIDs by digest, with the index of the issuance that commits to each. Those of authorities above them are not
+    /// named.
     pub certificates: BTreeMap<String, u64>,
     /// Numbers of the checkpoints of which the pack has every tile.
     pub whole: Vec<u64>,
@@ -121,14 +122,17 @@ pub struct PackRecord {
 
 /// Judges certificates, which this crate cannot read.
 pub trait CertificateCheck {
-    /// Index of the issuance, among `issuances`, that commits to `der`, which must chain to a root
-    /// in `trust`. Else what is wrong with it.
+    /// Of each of `certificates`, DER: the index of the issuance among `records` that commits to it. `None` for those
+    /// of authorities, by which such a one leads to a root of `trust`.
+    ///
+    /// # Errors
+    /// Which of them does not belong, and why.
     fn check(
         &self,
-        der: &[u8],
-        issuances: &[(u64, Issuance)],
+        certificates: &[&[u8]],
+        records: &[PackRecord],
         trust: &Trust,
-    ) -> Result<u64, String>;
+    ) -> Result<Vec<Option<u64>>, (usize, String)>;
 }
 
 struct NoCertificates;
@@ -136,11 +140,11 @@ struct NoCertificates;
 impl CertificateCheck for NoCertificates {
     fn check(
         &self,
-        _der: &[u8],
-        _issuances: &[(u64, Issuance)],
+        _certificates: &[&[u8]],
+        _records: &[PackRecord],
         _trust: &Trust,
-    ) -> Result<u64, String> {
-        Err("certificates cannot be checked here".to_owned())
+    ) -> Result<Vec<Option<u64>>, (usize, String)> {
+        Err((0, "certificates cannot be checked here".to_owned()))
     }
 }
 
@@ -395,32 +399,38 @@ impl<'a> Sections<'a> {
         Ok(blobs)
     }
 
+    /// SVIDs by their digests, with the issuance that commits to each.
     fn certificates(
         &self,
         records: &[PackRecord],
         trust: &Trust,
         check: &impl CertificateCheck,
     ) -> Result<BTreeMap<String, u64>, Failure> {
-        let issuances: Vec<(u64, Issuance)> = records
-            .iter()
-            .filter(|record| record.checkpoint == 0)
-            .filter_map(|record| Some((record.index, record.record.expect_body().ok()?)))
-            .collect();
-        let mut certificates = BTreeMap::new();
-        for (section, der) in &self.0 {
-            let Section::Certificate(digest) = section else {
-                continue;
-            };
-            if HexDigest::of(der) != *digest {
-                let message = "its content does not have the digest that is its name";
-                return Err(Failure::at(section, "PACK-CERTIFICATE", message));
-            }
-            let index = check
-                .check(der, &issuances, trust)
-                .map_err(|message| Failure::at(section, "PACK-CERTIFICATE", message))?;
-            certificates.insert(digest.to_string(), index);
+        let of_certificate = |(section, der): (&Section, &&'a [u8])| match section {
+            Section::Certificate(digest) => Some((*digest, *der)),
+            _ => None,
+        };
+        let found: Vec<(HexDigest, &[u8])> = self.0.iter().filter_map(of_certificate).collect();
+        let wrong = |digest, message: &str| {
+            Failure::at(&Section::Certificate(digest), "PACK-CERTIFICATE", message)
+        };
+        if let Some((digest, _)) = found.iter().find(|(name, der)| HexDigest::of(der) != *name) {
+            let message = "its content does not have the digest that is its name";
+            return Err(wrong(*digest, message));
         }
-        Ok(certificates)
+        let Some((first, _)) = found.first() else {
+            return Ok(BTreeMap::new());
+        };
+        let ders: Vec<&[u8]> = found.iter().map(|(_, der)| *der).collect();
+        let issuances = check
+            .check(&ders, records, trust)
+            .map_err(|(at, message)| {
+                wrong(found.get(at).map_or(*first, |(digest, _)| *digest), &message)
+            })?;
+        let found = found.iter().zip(issuances);
+        Ok(found
+            .filter_map(|((digest, _), index)| Some((digest.to_string(), index?)))
+            .collect())
     }
 }
 

@@ -63,6 +63,8 @@ fn report(report: &Report) -> Value {
         "question": report.question.to_json(),
         "answers": report.records.iter().filter(|item| item.answers).count(),
         "records": records, "checkpoints": checkpoints, "blobs": report.blobs.len(), "quorum": quorum,
+        "certificates": report.certificates.iter().map(|(sha256, at)| json!({"sha256": sha256, "issuance": at}))
+            .collect::<Vec<_>>(),
     })
 }
 

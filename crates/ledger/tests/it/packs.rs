@@ -7,7 +7,10 @@ use ledger::body::{
     Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
 use ledger::merkle::{Node, NodeReader as _};
-use ledger::pack::{Answers, CertificateCheck, PackBuilder, Question, Trust, grounds, verify_with};
+use ledger::pack::{
+    Answers, CertificateCheck, PackBuilder, PackRecord, Question, Trust, grounds, verify_with,
+    with_certificates,
+};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
     Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType,
@@ -485,12 +488,22 @@ fn mended_digests_do_not_help_a_forger() {
 struct Pretend;
 
 impl CertificateCheck for Pretend {
-    fn check(&self, der: &[u8], issuances: &[(u64, Issuance)], _: &Trust) -> Result<u64, String> {
-        let committed = issuances
-            .iter()
-            .find(|(_, issuance)| issuance.tbs == Digest::of(der));
-        let (index, _) = committed.ok_or("no issuance commits to it")?;
-        Ok(*index)
+    fn check(
+        &self,
+        certificates: &[&[u8]],
+        records: &[PackRecord],
+        _: &Trust,
+    ) -> Result<Vec<Option<u64>>, (usize, String)> {
+        let commits = |item: &&PackRecord, der: &[u8]| {
+            let issuance = item.record.expect_body::<Issuance>();
+            issuance.is_ok_and(|issuance| issuance.tbs == Digest::of(der))
+        };
+        let found = certificates.iter().enumerate().map(|(at, der)| {
+            let item = records.iter().find(|item| commits(item, der));
+            item.map(|item| Some(item.index))
+                .ok_or_else(|| (at, "no issuance commits to it".to_owned()))
+        });
+        found.collect()
     }
 }
 
@@ -504,10 +517,15 @@ fn certificates_are_judged_by_who_can_read_them() {
     assert_eq!(failure.code, "PACK-CERTIFICATE");
     let report = verify_with(&pack.build(), &world.trust, &Pretend).unwrap();
     assert_eq!(report.certificates.values().collect::<Vec<_>>(), [&4]);
+    let alone = world.pack(&report.question, false).build();
+    let added = with_certificates(&alone, &[b"tbs".to_vec()]).unwrap();
+    assert_eq!(added, pack.build());
     assert_eq!(issuance().tbs, Digest::of(b"tbs"));
     pack.certificate(b"stolen".to_vec());
     let failure = verify_with(&pack.build(), &world.trust, &Pretend).unwrap_err();
     assert_eq!(failure.message, "no issuance commits to it");
+    let named = format!("certificate/{}", HexDigest::of(b"stolen"));
+    assert_eq!(failure.section, named);
 }
 
 /// Whoever decides an issuance again needs the facts that it was decided on; no record rests on them.

@@ -150,6 +150,29 @@ fn what_an_issuance_rests_on_was_recorded_before_it() {
     assert!(why.contains("which is not before it"), "{why}");
 }
 
+/// A server that goes on by a version that gave more.
+#[test]
+fn an_estate_that_was_superseded_long_before_is_named() {
+    let mut world = World::new();
+    world.later = vec![
+        |world| world.version().record(),
+        |world| world.issuance.record(),
+    ];
+    let told = |world: &World| {
+        let Rechecked(items) = world.recheck(Vec::new());
+        let mut items = items.into_iter();
+        items.find(|item| item.index == LATER + 1).unwrap().outcome
+    };
+    world.late = 600_000;
+    assert_eq!(told(&world), Outcome::Recomputed);
+    world.late = 601_000;
+    let why = differs(told(&world));
+    assert!(
+        why.contains("server's record 0, and a newer one, record 3"),
+        "{why}"
+    );
+}
+
 /// A server that has an old answer of a machine, and signs that it was given now.
 #[test]
 fn an_answer_to_an_old_question_is_named() {

@@ -200,7 +200,7 @@ pub(crate) struct World {
     pub(crate) floor: u64,
     /// Index of the record of the estate that the issuance names.
     pub(crate) issued_under: u64,
-    /// What the server recorded after the issuance, and how many milliseconds after.
+    /// What the server recorded after the issuance, and how many milliseconds after the last of it.
     pub(crate) later: Vec<fn(&Self) -> RecordBuilder>,
     pub(crate) late: u64,
     pub(crate) signer: LedgerSigner,
@@ -273,13 +273,18 @@ impl World {
         let mut gateway = vec![self.start.record()];
         gateway.extend(of_gateway.into_iter().map(|record| record.estate(estate)));
         let mut records = sealed(0, "example.org/server", (0, AT), server);
-        let after = sealed(
-            0,
-            "example.org/server",
-            (LATER, AT + self.late),
-            later.collect(),
-        );
-        records.extend(after);
+        let mut later: Vec<RecordBuilder> = later.collect();
+        let last = later.pop();
+        for (index, wall, more) in [
+            (LATER, AT, later),
+            (
+                LATER + (self.later.len() as u64).saturating_sub(1),
+                AT + self.late,
+                last.into_iter().collect(),
+            ),
+        ] {
+            records.extend(sealed(0, "example.org/server", (index, wall), more));
+        }
         records.extend(sealed(1, "example.org/gateway/pg", (0, AT), gateway));
         let blobs = self.blobs.iter().chain([&blob]);
         let blobs = blobs.map(|blob| (HexDigest::of(blob).to_string(), blob.clone()));

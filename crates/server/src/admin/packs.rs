@@ -1,6 +1,7 @@
 //! Packs: a question with every record, proof and input that its answer rests on.
 
 mod asked;
+mod belonging;
 
 use super::estates::blob;
 use super::records::sources;
@@ -135,7 +136,7 @@ fn collect(
     }
 }
 
-/// Records by their places, and what they rest on.
+/// Records by their places, the sessions that they belong to, and what they rest on.
 fn placed(
     core: &Core,
     ledger: &str,
@@ -168,7 +169,12 @@ fn placed(
     };
     let mut collector = Collector::new(core, &question(ledger), head);
     match gateway {
-        Some(row) if !server => collector.gateway(&row.open(core)?, &places.collect())?,
+        Some(row) if !server => {
+            let gateway = row.open(core)?;
+            let belongs = belonging::before(&gateway.reader, &places)?;
+            let places = places.chain(belongs).collect();
+            collector.gateway(&gateway, &places)?;
+        }
         _ => {
             for index in places {
                 collector.own(index)?;

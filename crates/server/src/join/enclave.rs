@@ -10,10 +10,11 @@ pub(crate) use prove::{Evidence, auth};
 
 use super::{Admission, admit_node, read_join_state};
 use crate::core::Core;
-use crate::evict::evict;
+use crate::evict::{evict, evict_by};
 use crate::listener::Peer;
 use crate::lock::{Kept, Place, dead, lock, may_join, place};
 use crate::refusal::Refusal;
+use attest_tpm::Challenged;
 use facts::{FactSet, Finding, Timestamp, names};
 use proto::v1;
 use prove::{NotProved, prove};
@@ -33,10 +34,7 @@ pub(crate) struct Sessions {
 }
 
 struct Session {
-    nonce: [u8; 32],
-    random: [u8; 32],
-    checkpoint: String,
-    exporter: [u8; 32],
+    asked: Challenged,
     until: Timestamp,
     /// Size of the ledger when it was begun.
     size: u64,
@@ -49,13 +47,16 @@ pub(super) fn challenge(core: &Core, peer: &Peer) -> Result<v1::EnclaveChallenge
     let head = core.journal.reader().head();
     let checkpoint = head.note.as_ref().to_owned();
     let random = crypto::random::<32>();
-    let nonce = attest_tpm::nonce(&checkpoint, &random);
+    let asked = Challenged {
+        checkpoint: checkpoint.clone(),
+        random,
+        server_key: core.server_spki.clone(),
+        exporter: peer.exporter,
+    };
+    let nonce = asked.nonce();
     let id = crypto::random::<32>();
     let session = Session {
-        nonce,
-        random,
-        checkpoint: checkpoint.clone(),
-        exporter: peer.exporter,
+        asked,
         until: core.now().plus_secs(SESSION_S),
         size: head.checkpoint.size,
         member,
@@ -114,7 +115,7 @@ fn take(core: &Core, peer: &Peer, id: &[u8], now: Timestamp) -> Result<Session, 
                 .next("join again"),
             )
         })?;
-    if session.exporter == peer.exporter {
+    if session.asked.exporter == peer.exporter {
         return Ok(session);
     }
     Err(Refusal::Denied(
@@ -231,9 +232,9 @@ pub(crate) async fn again(
             evict(core, name, vec![finding.clone()], Vec::new()).await?;
             Err(Refusal::Denied(finding))
         }
-        Err(NotProved::Judged(refused)) if refused.accuses() => {
+        Err(NotProved::Judged(refused, estate)) if refused.accuses() => {
             let (findings, blobs) = refused.into_parts();
-            evict(core, name, findings.clone(), blobs).await?;
+            evict_by(core, name, findings.clone(), blobs, Some(estate)).await?;
             Err(prove::first(findings))
         }
         Err(other) => Err(other.into()),

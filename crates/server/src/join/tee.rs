@@ -1,7 +1,6 @@
 //! The hardware that machines run in, as `recheck::tee` judges it, with the endorsements that this server has or may
 //! ask for.
 
-pub(super) mod enclave;
 mod fetching;
 mod standing;
 
@@ -13,6 +12,7 @@ pub(crate) use standing::{Standing, stands};
 use crate::current::Current;
 use crate::endorsements::{AtHand, Endorsements};
 use crate::refusal::Refusal;
+use attest::Evidence as Blob;
 use attest_tee::Bundle;
 use attest_tee::endorsed::{Endorsed, lacks_endorsement};
 use endorsements::Want;
@@ -77,6 +77,15 @@ impl Refused {
     pub(crate) fn accuses(&self) -> bool {
         let missing = |finding: &Finding| finding.code == "TEE-MISSING";
         !lacks_endorsement(&self.findings) && !self.findings.iter().all(missing)
+    }
+
+    /// Keeps with the evidence what was asked; without evidence nothing is kept.
+    pub(super) fn judged_for(&mut self, asked: &[Blob<'static>]) {
+        if !self.blobs.is_empty() {
+            let asked = asked.iter().cloned();
+            let asked = asked.map(|blob| (blob.kind, blob.bytes.into_owned()));
+            self.blobs.extend(asked);
+        }
     }
 
     /// Its findings, and the evidence that they were found in.

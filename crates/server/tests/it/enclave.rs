@@ -1,6 +1,7 @@
 //! Enclaves that join alone, without a TPM: of Nitro and of SGX. Hypervisor and processor are stand-ins, with keys of
 //! ours; everything else is what runs.
 
+mod again;
 mod agents;
 mod lies;
 mod placed;
@@ -332,7 +333,7 @@ async fn an_enclave_of_nitro_joins_alone_and_its_workload_is_what_its_image_may_
     assert_eq!(verdict["body"]["ar4si"], "hw97 ex3 cf2 id2");
     assert_eq!(
         kept(&verdict),
-        ["nitro-document", "enclave-checkpoint", "enclave-random"]
+        ["nitro-document", "join-nonce", "join-channel", "enclave-key"]
     );
 
     // It decides an identity, whose record has the same summary.
@@ -385,8 +386,9 @@ async fn an_enclave_of_sgx_joins_alone_by_its_quote() {
         [
             "sgx-quote",
             "sgx-collateral",
-            "enclave-checkpoint",
-            "enclave-random"
+            "join-nonce",
+            "join-channel",
+            "enclave-key"
         ]
     );
     assert_eq!(held(&machine).await.len(), 1);

@@ -20,6 +20,7 @@ mod attesting;
 mod authority;
 mod azure;
 mod booting;
+mod certificates;
 mod cloud;
 mod delegate_client;
 mod delegating;

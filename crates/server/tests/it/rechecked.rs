@@ -23,7 +23,7 @@ async fn trust(fixture: &Fixture) -> Trust {
 }
 
 /// What is made again of the answer to a question.
-async fn rechecked(fixture: &Fixture, question: &str) -> (Report, Vec<Item>) {
+pub(crate) async fn rechecked(fixture: &Fixture, question: &str) -> (Report, Vec<Item>) {
     let trust = trust(fixture).await;
     let report = verify(&pack(fixture, question).await, &trust).unwrap();
     let Rechecked(items) = recheck::pack(&report, &trust);
@@ -125,7 +125,7 @@ async fn a_refusal_is_made_again_from_its_evidence() {
 }
 
 /// Whoever has the key of the server's ledger, and writes into it what they like.
-struct Liar {
+pub(crate) struct Liar {
     trust: Trust,
     signer: LedgerSigner,
     report: Report,
@@ -135,7 +135,7 @@ struct Liar {
 }
 
 impl Liar {
-    async fn of(fixture: &Fixture, question: &str, index: u64) -> Self {
+    pub(crate) async fn of(fixture: &Fixture, question: &str, index: u64) -> Self {
         let trust = trust(fixture).await;
         let report = verify(&pack(fixture, question).await, &trust).unwrap();
         let ledger = Folder::open(&fixture.dir.path().join("data/ledger")).unwrap();
@@ -198,7 +198,7 @@ impl Liar {
     }
 
     /// What is different.
-    fn tells(&self, change: impl Fn(&str) -> String, blobs: impl Fn(&mut Vec<Vec<u8>>)) -> String {
+    pub(crate) fn tells(&self, change: impl Fn(&str) -> String, blobs: impl Fn(&mut Vec<Vec<u8>>)) -> String {
         let (_, rechecked) = self.recheck(change, blobs);
         let (item, why) = rechecked.first_difference().expect("a lie");
         assert_eq!((item.checkpoint, item.index), (0, self.index));
@@ -206,12 +206,12 @@ impl Liar {
     }
 
     /// As [`Liar::tells`], with one blob of evidence in the place of another, of which the record then has the digest.
-    fn shows(&self, kind: &str, change: impl Fn(&mut Vec<u8>)) -> String {
+    pub(crate) fn shows(&self, kind: &str, change: impl Fn(&mut Vec<u8>)) -> String {
         self.shows_later(kind, 0, change)
     }
 
     /// As [`Liar::shows`], in a record of so many milliseconds later.
-    fn shows_later(&self, kind: &str, millis: u64, change: impl Fn(&mut Vec<u8>)) -> String {
+    pub(crate) fn shows_later(&self, kind: &str, millis: u64, change: impl Fn(&mut Vec<u8>)) -> String {
         let record: serde_json::Value =
             serde_json::from_slice(&self.entries[usize::try_from(self.index).unwrap()]).unwrap();
         let evidence = record["body"]["evidence"].as_array().unwrap();

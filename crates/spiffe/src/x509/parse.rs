@@ -108,6 +108,20 @@ pub fn split_certificates(bytes: &[u8]) -> Result<Vec<&[u8]>, Finding> {
     Ok(certificates)
 }
 
+/// SHA-256 of the TBS of any certificate without a receipt: what the record of its issuance commits to, if it is an
+/// SVID of a ledger.
+///
+/// # Errors
+/// `SVID-PARSE`, `SVID-RECEIPT-MALFORMED`.
+pub(crate) fn committed(der: &[u8]) -> Result<[u8; 32], Finding> {
+    let (rest, certificate) =
+        X509Certificate::from_der(der).map_err(|_| malformed("not an X.509 certificate"))?;
+    if !rest.is_empty() {
+        return Err(malformed("not one X.509 certificate"));
+    }
+    Ok(split_receipt(certificate.tbs_certificate.as_ref())?.1)
+}
+
 fn malformed(what: impl Into<String>) -> Finding {
     Finding::new("SVID-PARSE", what)
 }

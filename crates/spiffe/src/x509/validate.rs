@@ -36,6 +36,27 @@ impl X509Svid {
     /// `SVID-TRUST-DOMAIN`, `SVID-BUNDLE-EMPTY`, `SVID-EXPIRED`, `SVID-NOT-YET-VALID`, `SVID-PATH`,
     /// `SVID-ISSUER-KEY-USAGE`.
     pub fn validate(&self, bundle: &Bundle, now: Timestamp) -> Result<ValidatedSvid, Finding> {
+        Ok(self.validate_by(bundle, now, |_path| ())?.0)
+    }
+
+    /// As [`X509Svid::validate`], with the certificates between leaf and root that it took, DER.
+    pub(crate) fn validate_chain(
+        &self,
+        bundle: &Bundle,
+        now: Timestamp,
+    ) -> Result<(ValidatedSvid, Vec<Vec<u8>>), Finding> {
+        self.validate_by(bundle, now, |path| {
+            let used = path.intermediate_certificates();
+            used.map(|certificate| certificate.der().to_vec()).collect()
+        })
+    }
+
+    fn validate_by<T>(
+        &self,
+        bundle: &Bundle,
+        now: Timestamp,
+        look: impl FnOnce(&VerifiedPath<'_>) -> T,
+    ) -> Result<(ValidatedSvid, T), Finding> {
         let leaf = &self.leaf;
         if !leaf.spiffe_id.is_member_of(bundle.trust_domain()) {
             return Err(
@@ -55,8 +76,8 @@ impl X509Svid {
             )
             .observed(bundle.trust_domain().as_str()));
         }
-        let issuer_spki_sha256 = self.path(&anchors, now)?;
-        Ok(ValidatedSvid {
+        let (issuer_spki_sha256, seen) = self.path(&anchors, now, look)?;
+        let validated = ValidatedSvid {
             spiffe_id: leaf.spiffe_id.clone(),
             serial: leaf.serial.clone(),
             not_before: leaf.not_before,
@@ -66,11 +87,17 @@ impl X509Svid {
             issuer_spki_sha256,
             receipt: leaf.receipt.clone(),
             tbs_without_receipt_sha256: leaf.tbs_sha256,
-        })
+        };
+        Ok((validated, seen))
     }
 
-    /// Builds and checks a path; returns SHA-256 of the SPKI of the leaf's issuer.
-    fn path(&self, anchors: &[TrustAnchor<'_>], now: Timestamp) -> Result<[u8; 32], Finding> {
+    /// Builds and checks a path; returns SHA-256 of the SPKI of the leaf's issuer, and what `look` made of the path.
+    fn path<T>(
+        &self,
+        anchors: &[TrustAnchor<'_>],
+        now: Timestamp,
+        look: impl FnOnce(&VerifiedPath<'_>) -> T,
+    ) -> Result<([u8; 32], T), Finding> {
         let leaf = CertificateDer::from(self.leaf_der.as_slice());
         let intermediates: Vec<CertificateDer<'_>> = self
             .intermediates
@@ -99,7 +126,7 @@ impl X509Svid {
             )
             .map_err(refused)?;
         check_issuers(&path)?;
-        Ok(crypto::sha256(path.issuer_spki().as_ref()))
+        Ok((crypto::sha256(path.issuer_spki().as_ref()), look(&path)))
     }
 }
 

@@ -4,6 +4,7 @@
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "tests may panic"
 )]
 
@@ -16,5 +17,6 @@ mod jwts;
 mod kit;
 mod openssl;
 mod receipts;
+mod recorded;
 mod vectors;
 mod x509;

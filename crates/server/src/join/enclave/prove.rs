@@ -5,7 +5,6 @@ use super::{LONGEST_ID, take};
 use crate::core::Core;
 use crate::evict::is_evicted;
 use crate::join::tee::Refused;
-use crate::join::tee::enclave::{Placed, Question, judge};
 use crate::join::{not_overtaken, prove_key};
 use crate::listener::Peer;
 use crate::lock::may_join;
@@ -13,18 +12,17 @@ use crate::refusal::Refusal;
 use crate::warranted;
 use attest::Evidence as Blob;
 use attest::transcript::EnclaveJoin;
-use crypto::{PublicKey, hex};
+use crypto::PublicKey;
 use estate::TeeKind;
 use facts::{FactSet, Finding, Verdict, names};
 use ledger::EstateRef;
 use proto::v1;
+use recheck::tee::enclave::{INSTANCE, Placed, Question, called, judge, key_blob};
 use std::sync::Arc;
 use store::NodeRow;
 
 /// Quotes have some 5 KiB; what the agent collects has this limit as well.
 const LONGEST_REPORT: usize = 32 * 1024;
-/// Of what tells enclaves of the same code apart.
-const INSTANCE: usize = 16;
 
 /// An enclave that proved itself, before it is decided what becomes of it.
 pub(crate) struct Evidence {
@@ -40,8 +38,8 @@ pub(crate) struct Evidence {
 /// Why it did not.
 pub(super) enum NotProved {
     Refusal(Refusal),
-    /// By its evidence.
-    Judged(Box<Refused>),
+    /// By its evidence, under this version of the estate.
+    Judged(Box<Refused>, EstateRef),
 }
 
 impl From<Refusal> for NotProved {
@@ -54,7 +52,7 @@ impl From<NotProved> for Refusal {
     fn from(refused: NotProved) -> Self {
         match refused {
             NotProved::Refusal(refusal) => refusal,
-            NotProved::Judged(refused) => first(refused.findings),
+            NotProved::Judged(refused, _) => first(refused.findings),
         }
     }
 }
@@ -91,8 +89,8 @@ pub(super) async fn prove(
     let report_data = EnclaveJoin {
         trust_domain: core.trust_domain.as_str(),
         server_key: &core.server_spki,
-        exporter: &session.exporter,
-        nonce: &session.nonce,
+        exporter: &session.asked.exporter,
+        nonce: &session.asked.nonce(),
         instance: &request.instance,
         spki: &request.public_key,
     }
@@ -100,7 +98,7 @@ pub(super) async fn prove(
     let key = prove_key(&request.public_key, &report_data, &request.proof)?;
     let question = Question {
         report_data,
-        nonce: session.nonce,
+        nonce: session.asked.nonce(),
         key: request.public_key.clone(),
         now,
     };
@@ -109,22 +107,28 @@ pub(super) async fn prove(
     let report = request.report;
     let judged = core
         .pool
-        .run(move || judge(kind, &report, &question, &current, &judging.endorsements))
+        .run(move || {
+            let at_hand = judging.endorsements.now();
+            let endorsements = (&*at_hand.bundle, at_hand.problem.as_ref());
+            judge(kind, &report, &question, &current.estate, endorsements)
+        })
         .await
         .map_err(|error| Refusal::internal("judging an enclave", &error))?;
-    let placed = judged.map_err(|refused| NotProved::Judged(Box::new(refused)))?;
+    // What it was asked, for whoever wants to judge it again.
+    let [nonce, channel] = session.asked.blobs();
+    let asked = [nonce, channel, key_blob(&request.instance, &request.public_key)];
+    let placed = judged.map_err(|refused| {
+        let mut refused = Refused::from(refused);
+        refused.judged_for(&asked);
+        NotProved::Judged(Box::new(refused), estate)
+    })?;
     let facts = &placed.endorsed.verdict.facts;
     let name = called(kind, &placed, &request.instance);
     not_banned(core, facts)?;
     not_overtaken(core, &name, session.size)?;
     let Placed { endorsed, pool, .. } = placed;
     let mut blobs = endorsed.blobs;
-    // What the nonce was made of, so that others see that the evidence is no older than that checkpoint.
-    blobs.push(Blob::new(
-        "enclave-checkpoint",
-        session.checkpoint.into_bytes(),
-    ));
-    blobs.push(Blob::new("enclave-random", session.random.to_vec()));
+    blobs.extend(asked);
     let verdict = endorsed
         .verdict
         .and(&warranted::by_enclave(&name, &pool, now));
@@ -172,31 +176,6 @@ fn within_limits(request: &v1::EnclaveFinishRequest) -> Result<TeeKind, Refusal>
         let observed: String = request.kind.chars().take(32).collect();
         wrong("an enclave of `nitro` or `sgx`".to_owned(), observed)
     })
-}
-
-/// What the enclave is called: by the hypervisor, which numbers them; or by processor, code and what the enclave
-/// itself chose, which is in its report. A root that is no vendor's has names of its own.
-fn called(kind: TeeKind, placed: &Placed, instance: &[u8]) -> String {
-    let facts = &placed.endorsed.verdict.facts;
-    let platform = facts.text(names::MACHINE_TEE_PLATFORM).unwrap_or_default();
-    let measured = facts
-        .text(names::MACHINE_TEE_MEASUREMENT)
-        .unwrap_or_default();
-    let root = placed.root.as_ref().map(|root| format!("-{root}"));
-    let root = root.unwrap_or_default();
-    let plain = platform
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-');
-    if kind == TeeKind::Nitro && plain && (1..=64).contains(&platform.len()) {
-        return format!("{kind}{root}-{platform}");
-    }
-    let instance = match kind {
-        TeeKind::Nitro => String::new(),
-        _ => hex::encode(instance),
-    };
-    let digest = crypto::sha256(format!("{platform}\n{measured}\n{instance}").as_bytes());
-    let digest = hex::encode(&digest);
-    format!("{kind}{root}-{}", digest.get(..16).unwrap_or_default())
 }
 
 /// A ban of an enclave holds for where it runs: it does not come back under another name by being started again.
