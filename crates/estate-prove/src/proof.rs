@@ -145,7 +145,7 @@ pub async fn prove(estate: Arc<Estate>, options: Options, memory: Arc<Memory>) -
 }
 
 /// What each of the solvers calls itself, in the order of the options.
-async fn solvers(options: &Options) -> Vec<String> {
+pub(crate) async fn solvers(options: &Options) -> Vec<String> {
     let mut found = Vec::new();
     for one in options.each_alone().into_iter().chain(options.peer()) {
         found.extend(solver::version(&one).await);
@@ -154,7 +154,7 @@ async fn solvers(options: &Options) -> Vec<String> {
 }
 
 /// One that was found and did not answer vouches for nothing.
-fn engines(solvers: &[String], silent: bool) -> Engines {
+pub(crate) fn engines(solvers: &[String], silent: bool) -> Engines {
     let solvers = solvers.get(..1).filter(|_| silent).unwrap_or(solvers);
     Engines {
         cedar: cedar_policy::get_sdk_version().to_string(),
