@@ -54,7 +54,12 @@ pub(crate) async fn blast_radius(
     if global.json {
         output::json(&document);
     } else {
-        print(&document);
+        for line in said(&document, part.after.is_some()) {
+            output::line(line);
+        }
+        if let Some(next) = document.get("next").and_then(Value::as_str) {
+            output::note(format_args!("more with --after {next}"));
+        }
     }
     complete(page.blast.errors.len())
 }
@@ -81,7 +86,7 @@ fn lines(mut answer: BlastAnswer<'_>, limit: usize, record: Option<&str>) -> Res
         }
     };
     let mut end =
-        json!({"estate": answer.version(), "shown": shown, "errors": errors, "next": next});
+        json!({"estate": answer.version(), "counts": answer.counts(), "shown": shown, "errors": errors, "next": next});
     if let (Some(record), Value::Object(fields)) = (record, &mut end) {
         fields.insert("estate_record".to_owned(), record.into());
     }
@@ -100,48 +105,20 @@ fn complete(errors: usize) -> Result<(), Failure> {
     }
 }
 
-fn print(document: &Value) {
+/// A document in lines, whole or a part of it. `begun`: another part was there before.
+fn said(document: &Value, begun: bool) -> Vec<String> {
+    let more = document.get("next").is_some_and(Value::is_string);
+    let mut lines = Vec::new();
     for path in list(document, "/paths") {
-        let because: Vec<String> = list(path, "/policies").iter().map(policy_name).collect();
-        let because = match because.is_empty() {
-            true => String::new(),
-            false => format!(", because of {}", because.join("; ")),
-        };
         let step = text(path, "/by");
         let known = BlastStep::ALL.into_iter().find(|one| one.name() == step);
         let says = known.map_or(step.as_str(), |known| known.as_str());
-        output::line(format_args!("{} {says}{because}", text(path, "/from")));
+        lines.push(format!("{} {says}{}", text(path, "/from"), because(path)));
     }
-    let identities = list(document, "/identities");
-    let count = counted(identities.len(), "identity", "identities");
-    output::line(format_args!("could become {count}"));
-    for reach in identities {
-        let because: Vec<String> = list(reach, "/policies").iter().map(policy_name).collect();
-        let because = if because.is_empty() {
-            String::new()
-        } else {
-            format!(", because of {}", because.join("; "))
-        };
-        let through: Vec<String> = list(reach, "/through").iter().map(plain).collect();
-        let through = match through.is_empty() {
-            true => String::new(),
-            false => format!(", through {}", through.join(", ")),
-        };
-        output::line(format_args!(
-            "  {}{through}{because}",
-            text(reach, "/identity")
-        ));
-        for when in list(reach, "/when") {
-            output::line(format_args!("    if {}", text(when, "/condition")));
-        }
-        for asserting in list(reach, "/asserting") {
-            let condition = text(asserting, "/condition");
-            output::line(format_args!("    its agent need only assert {condition}"));
-        }
-    }
+    identities(document, &mut lines);
     for one in list(document, "/acts_for") {
         let grants: Vec<String> = list(one, "/grants").iter().map(policy_name).collect();
-        output::line(format_args!(
+        lines.push(format!(
             "{} could act for {}, by {}",
             text(one, "/identity"),
             text(one, "/on_behalf_of"),
@@ -150,11 +127,19 @@ fn print(document: &Value) {
     }
     let accesses = list(document, "/accesses");
     let count = counted(accesses.len(), "access", "accesses");
-    output::line(format_args!("and by them {count}"));
+    match (more, begun) {
+        // What nobody has looked for yet is not none.
+        (true, _) if accesses.is_empty() => {
+            lines.push("what they can do comes after this part".to_owned());
+        }
+        (true, _) => lines.push(format!("and by them, in this part, {count}; there is more")),
+        (false, true) => lines.push(format!("and by them, in this last part, {count}")),
+        (false, false) => lines.push(format!("and by them {count}")),
+    }
     for access in accesses {
         let mut because: Vec<String> = list(access, "/policies").iter().map(policy_name).collect();
         because.extend(residuals(access));
-        output::line(format_args!(
+        lines.push(format!(
             "  {} {} {}, because of {}",
             text(access, "/identity"),
             text(access, "/action"),
@@ -163,16 +148,120 @@ fn print(document: &Value) {
         ));
     }
     for error in list(document, "/errors") {
-        output::line(format_args!("not known: {error}"));
-    }
-    if let Some(next) = document.get("next").and_then(Value::as_str) {
-        output::note(format_args!("more with --after {next}"));
+        lines.push(format!("not known: {error}"));
     }
     let record = estate_record(document);
     let record = record.map_or_else(String::new, |record| format!(" (record {record})"));
-    output::line(format_args!("estate {}{record}", text(document, "/estate")));
+    lines.push(format!("estate {}{record}", text(document, "/estate")));
+    lines
+}
+
+/// Who can be become or acted as: how many in all, and those of this part, each with all its ways.
+fn identities(document: &Value, lines: &mut Vec<String>) {
+    let reached = list(document, "/identities");
+    let mut here: Vec<String> = reached.iter().map(|one| text(one, "/identity")).collect();
+    here.dedup();
+    let all = document.pointer("/counts/identities").and_then(Value::as_u64);
+    let all = all.map_or(here.len(), |all| usize::try_from(all).unwrap_or(usize::MAX));
+    let part = match here.len() {
+        here if here == all => String::new(),
+        here => format!(", of which this part has {here}"),
+    };
+    lines.push(format!(
+        "could become {}{part}",
+        counted(all, "identity", "identities")
+    ));
+    let mut before = String::new();
+    for reach in reached {
+        let identity = text(reach, "/identity");
+        let through: Vec<String> = list(reach, "/through").iter().map(plain).collect();
+        let through = match through.is_empty() {
+            true => String::new(),
+            false => format!(", through {}", through.join(", ")),
+        };
+        let because = because(reach);
+        if identity == before {
+            lines.push(format!("    also{}{because}", through.trim_start_matches(',')));
+        } else {
+            lines.push(format!("  {identity}{through}{because}"));
+        }
+        for when in list(reach, "/when") {
+            lines.push(format!("    if {}", text(when, "/condition")));
+        }
+        for asserting in list(reach, "/asserting") {
+            let condition = text(asserting, "/condition");
+            lines.push(format!("    its agent need only assert {condition}"));
+        }
+        before = identity;
+    }
+}
+
+/// `, because of FILE:LINE "ID"`; nothing where no policy is named.
+fn because(of: &Value) -> String {
+    let because: Vec<String> = list(of, "/policies").iter().map(policy_name).collect();
+    match because.is_empty() {
+        true => String::new(),
+        false => format!(", because of {}", because.join("; ")),
+    }
 }
 
 fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use expect_test::expect;
+
+    /// Once, a part with one identity and no access yet said that one could be become, and nothing be done by it.
+    #[test]
+    fn a_part_says_what_the_whole_has_and_nothing_of_what_was_not_looked_for() {
+        let part = json!({
+            "estate": "ab", "counts": {"paths": 1, "identities": 12, "acts_for": 0}, "next": "ab.cd.0.0.0.2",
+            "paths": [{"from": "uid:0", "by": "apply", "policies": []}],
+            "identities": [{"identity": "payments/api", "through": ["uid:0"], "policies": []}],
+            "acts_for": [], "accesses": [], "errors": [],
+        });
+        expect![[r"
+            uid:0 may apply an estate, and so reaches everything that there is or will be
+            could become 12 identities, of which this part has 1
+              payments/api, through uid:0
+            what they can do comes after this part
+            estate ab"]]
+        .assert_eq(&said(&part, false).join("\n"));
+        let access = json!({"identity": "payments/api", "action": "select", "resource": "a/b/c", "policies": []});
+        let mut further = part.clone();
+        further["paths"] = json!([]);
+        further["identities"] = json!([]);
+        further["accesses"] = json!([access]);
+        expect![[r"
+            could become 12 identities, of which this part has 0
+            and by them, in this part, 1 access; there is more
+              payments/api select a/b/c, because of 
+            estate ab"]]
+        .assert_eq(&said(&further, true).join("\n"));
+        further["next"] = Value::Null;
+        assert!(said(&further, true).contains(&"and by them, in this last part, 1 access".to_owned()));
+    }
+
+    #[test]
+    fn who_is_reached_by_two_ways_stands_once_with_both() {
+        let whole = json!({
+            "estate": "ab", "counts": {"paths": 1, "identities": 1, "acts_for": 0},
+            "paths": [], "acts_for": [], "accesses": [], "errors": [],
+            "identities": [
+                {"identity": "payments/api", "policies": [{"file": "p.cedar", "line": 3, "id": "payments"}]},
+                {"identity": "payments/api", "through": ["uid:0"], "policies": []},
+            ],
+        });
+        expect![[r#"
+            could become 1 identity
+              payments/api, because of p.cedar:3 "payments"
+                also through uid:0
+            and by them 0 accesses
+            estate ab"#]]
+        .assert_eq(&said(&whole, false).join("
+"));
+    }
 }
