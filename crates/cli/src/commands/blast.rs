@@ -261,7 +261,6 @@ mod tests {
                 also through uid:0
             and by them 0 accesses
             estate ab"#]]
-        .assert_eq(&said(&whole, false).join("
-"));
+        .assert_eq(&said(&whole, false).join("\n"));
     }
 }
