@@ -17,7 +17,7 @@ pub(crate) use attest::{
 };
 pub(crate) use delegation::{DelegateArguments, DelegationCommand};
 pub(crate) use estate::{
-    AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
+    AuthorCommand, AuthorKeyCommand, BlastArguments, DiffArguments, EstateCommand, FmtArguments, HeldArguments,
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };

@@ -208,7 +208,7 @@ impl Cut {
     }
 }
 
-fn cannot_go_on(error: CursorError) -> Refusal {
+pub(super) fn cannot_go_on(error: CursorError) -> Refusal {
     let finding = match error {
         CursorError::Estate => Finding::new(
             "QUESTION-ESTATE-CHANGED",
