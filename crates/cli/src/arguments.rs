@@ -17,7 +17,7 @@ pub(crate) use attest::{
 };
 pub(crate) use delegation::{DelegateArguments, DelegationCommand};
 pub(crate) use estate::{
-    AuthorCommand, AuthorKeyCommand, BlastArguments, DiffArguments, EstateCommand, FmtArguments, HeldArguments,
+    AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, EstateDiffArguments, FmtArguments, HeldArguments,
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };

@@ -125,7 +125,7 @@ pub enum EstateCommand {
     #[command(
         after_long_help = "Examples:\n  trilith estate diff current ./estate\n  trilith estate diff 83b746bf current --json\n  trilith estate diff ./before ./after --lines"
     )]
-    Diff(DiffArguments),
+    Diff(EstateDiffArguments),
     /// Print the JSON Schema of the estate's files
     #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
     Schema,
@@ -205,7 +205,7 @@ pub struct LintArguments {
 }
 
 #[derive(Debug, Args)]
-pub struct DiffArguments {
+pub struct EstateDiffArguments {
     /// A folder, `current` for the version that the server has in force, or 8 digits or more of one that it had
     pub from: String,
     /// As FROM

@@ -2,7 +2,7 @@
 //! on this machine; the server is asked for the versions that it has.
 
 use super::{applied_version, finding, in_force, read};
-use crate::arguments::{DiffArguments, Global, PartArguments};
+use crate::arguments::{EstateDiffArguments, Global, PartArguments};
 use crate::commands::blast::cannot_go_on;
 use crate::commands::plan;
 use crate::runtime::block_on;
@@ -17,7 +17,7 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
-pub(super) fn run(arguments: &DiffArguments, global: &Global) -> Result<ExitCode, Failure> {
+pub(super) fn run(arguments: &EstateDiffArguments, global: &Global) -> Result<ExitCode, Failure> {
     let from = Side::of(&arguments.from, global)?;
     let to = Side::of(&arguments.to, global)?;
     let options = Options {
