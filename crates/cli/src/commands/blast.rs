@@ -1,12 +1,13 @@
 //! `blast-radius`: asked of an estate on this machine, be it a folder or what the server has in force.
 
 use super::ask::{estate_record, list, plain, policy_name, residuals, text};
-use super::estate;
+use super::{delegation, estate};
 use crate::arguments::{BlastArguments, Global, TakenCommand};
-use crate::{Failure, output};
-use ::estate::{BlastAnswer, BlastItem, BlastStep, Cursor, CursorError, Taken};
+use crate::{Failure, admin, output};
+use ::estate::{BlastAnswer, BlastItem, BlastStep, Cursor, CursorError, Estate, Taken};
 use anyhow::Context as _;
 use facts::Finding;
+use proto::v1;
 use serde_json::{Value, json};
 
 /// Items that are looked for before the first of them is printed.
@@ -42,14 +43,33 @@ pub(crate) async fn blast_radius(
     let limit = part.limit.map_or(usize::MAX, |limit| {
         usize::try_from(limit).unwrap_or(usize::MAX)
     });
+    // Of the first part alone: whoever goes on has read them.
+    let tokens = match (&arguments.estate, &part.after) {
+        (None, None) => tokens(&estate, &answer, global).await,
+        _ => Ok(Vec::new()),
+    };
+    let tokens = tokens.unwrap_or_else(|failure| {
+        output::note(format_args!(
+            "which delegation tokens are good now is not known: {failure}"
+        ));
+        Vec::new()
+    });
     if part.lines {
+        for token in tokens {
+            output::json(&json!({ "token": token }));
+        }
         return lines(answer, limit, record.as_deref());
     }
     // As many as are wanted, whatever work they are.
     let page = answer.page(limit, usize::MAX);
     let mut document = serde_json::to_value(&page).context("cannot print the answer")?;
-    if let (Some(record), Value::Object(fields)) = (record, &mut document) {
-        fields.insert("estate_record".to_owned(), record.into());
+    if let Value::Object(fields) = &mut document {
+        if !tokens.is_empty() {
+            fields.insert("tokens".to_owned(), tokens.into());
+        }
+        if let Some(record) = record {
+            fields.insert("estate_record".to_owned(), record.into());
+        }
     }
     if global.json {
         output::json(&document);
@@ -62,6 +82,34 @@ pub(crate) async fn blast_radius(
         }
     }
     complete(page.blast.errors.len())
+}
+
+/// Delegation tokens by which those who are reached act for others now. A folder has none.
+async fn tokens(
+    estate: &Estate,
+    answer: &BlastAnswer<'_>,
+    global: &Global,
+) -> Result<Vec<Value>, Failure> {
+    let live = admin::connect(global)
+        .await?
+        .delegations(v1::DelegationsRequest::default())
+        .await
+        .map_err(|status| admin::refusal(&status))?;
+    let live = admin::document(live)?;
+    let held = list(&live, "/delegations").iter();
+    let held = held.filter(|token| is_held(estate, answer.identities(), token));
+    Ok(held.cloned().collect())
+}
+
+/// Whether it is good, and somebody of `reached` acts by it.
+fn is_held(estate: &Estate, reached: &[String], token: &Value) -> bool {
+    let chain = list(token, "/chain");
+    let last = chain.last().and_then(Value::as_str).unwrap_or_default();
+    let path = last.strip_prefix("spiffe://").and_then(|id| id.split_once('/'));
+    // Instances stand in answers by their template.
+    let declared = path.and_then(|(_, path)| estate.identity(path));
+    token.get("stands").and_then(Value::as_bool) == Some(true)
+        && declared.is_some_and(|one| reached.contains(&one.path))
 }
 
 /// Why an answer does not go on there.
@@ -125,6 +173,12 @@ fn said(document: &Value, begun: bool) -> Vec<String> {
             grants.join("; ")
         ));
     }
+    let tokens = list(document, "/tokens");
+    if !tokens.is_empty() {
+        let count = counted(tokens.len(), "delegation token is", "delegation tokens are");
+        lines.push(format!("{count} good now, by which they act for others:"));
+    }
+    lines.extend(tokens.iter().map(|token| format!("  {}", delegation::line(token))));
     let accesses = list(document, "/accesses");
     let count = counted(accesses.len(), "access", "accesses");
     match (more, begun) {
@@ -243,6 +297,31 @@ mod tests {
         .assert_eq(&said(&further, true).join("\n"));
         further["next"] = Value::Null;
         assert!(said(&further, true).contains(&"and by them, in this last part, 1 access".to_owned()));
+    }
+
+    #[test]
+    fn tokens_of_those_who_are_reached_are_told_while_they_are_good() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop");
+        let files = super::estate::read(&folder).unwrap();
+        let estate = super::estate::compile(&files).unwrap();
+        let token = |last: &str, stands: bool| {
+            json!({
+                "jti": "4f", "chain": ["spiffe://example.org/people/ada", format!("spiffe://example.org/{last}")],
+                "actions": null, "resources": null, "ends": 1_800_000_000_000_u64, "stands": stands,
+            })
+        };
+        let reached = ["payments/api".to_owned()];
+        assert!(is_held(&estate, &reached, &token("payments/api", true)));
+        assert!(!is_held(&estate, &reached, &token("payments/api", false)));
+        assert!(!is_held(&estate, &reached, &token("reporting/nightly", true)));
+        let document = json!({"estate": "ab", "tokens": [token("payments/api", true)]});
+        let said = said(&document, false);
+        assert!(
+            said.contains(&"1 delegation token is good now, by which they act for others:".to_owned()),
+            "{said:?}"
+        );
+        let line = said.iter().find(|line| line.contains("people/ada > payments/api"));
+        assert!(line.is_some_and(|line| line.ends_with("until 2027-01-15T08:00:00.000Z")));
     }
 
     #[test]

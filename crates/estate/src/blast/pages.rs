@@ -85,6 +85,12 @@ impl<'a> BlastAnswer<'a> {
         self.counts
     }
 
+    /// Paths of all that can be become or acted as, each once.
+    #[must_use]
+    pub fn identities(&self) -> &[String] {
+        &self.identities
+    }
+
     /// Goes on where an answer to the same question by the same version of the estate was cut.
     ///
     /// # Errors
