@@ -49,6 +49,11 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
             questions: &questions,
             memory,
             solvers: Solvers::sharing(options, &silent),
+            threads: match estate.invariants().len() {
+                // Each is tried by its own prover.
+                many if many >= options.processes => 1,
+                few => options.processes.div_ceil(few.max(1)),
+            },
         };
         while let Some((place, invariant)) = questions.take(&next) {
             let began = Instant::now();
@@ -221,6 +226,8 @@ pub(crate) struct Prover<'a> {
     pub(crate) questions: &'a Questions<'a>,
     memory: &'a Memory,
     solvers: Solvers,
+    /// That may try what is declared today at once.
+    threads: usize,
 }
 
 impl Prover<'_> {
@@ -229,8 +236,14 @@ impl Prover<'_> {
         if invariant.except.is_some() {
             return self.spanning(invariant).await;
         }
-        let today = self.questions.estate.holds_today(invariant);
+        let today = self.holds_today(invariant);
         (self.prove(invariant).await, today)
+    }
+
+    pub(crate) fn holds_today(&self, invariant: &Invariant) -> Today {
+        self.questions
+            .estate
+            .holds_today_by(invariant, self.threads)
     }
 
     async fn prove(&self, invariant: &Invariant) -> ProofResult {

@@ -92,7 +92,11 @@ pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Opti
             };
             let allowed = between(old, new, InvariantKind::Never).witness().await;
             let denied = between(new, old, InvariantKind::Always).witness().await;
-            (allowed, denied, engines(&names, silent.load(Ordering::Relaxed)))
+            (
+                allowed,
+                denied,
+                engines(&names, silent.load(Ordering::Relaxed)),
+            )
         })
         .map_err(|error| Unknown::new("PROVE-THREAD", error.to_string()))
     } else {

@@ -51,13 +51,15 @@ pub(crate) fn told_apart(
         };
         let record = Record::from_vec(bytes).ok();
         let hops = record.as_ref().and_then(Told::of).map(|told| told.hops());
-        let part = parts.entry(hops.unwrap_or_default()).or_insert_with(|| Use {
-            count: 0,
-            succeeded: 0,
-            failed: 0,
-            first: (index, time),
-            ..one.clone()
-        });
+        let part = parts
+            .entry(hops.unwrap_or_default())
+            .or_insert_with(|| Use {
+                count: 0,
+                succeeded: 0,
+                failed: 0,
+                first: (index, time),
+                ..one.clone()
+            });
         part.count += 1;
         part.last = (index, time);
         left = left.saturating_sub(1);

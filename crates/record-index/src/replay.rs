@@ -114,7 +114,12 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                 parts = told_apart(site, source, &asked, one)?;
             }
             for (one, hops) in parts {
-                again.judge((proposed, in_force.as_ref()), one, &hops, (source.name.as_str(), &mut replayed))?;
+                again.judge(
+                    (proposed, in_force.as_ref()),
+                    one,
+                    &hops,
+                    (source.name.as_str(), &mut replayed),
+                )?;
             }
         }
     }

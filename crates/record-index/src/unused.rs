@@ -324,7 +324,8 @@ fn denied(
     let mut again = Again::new(site);
     let mut needed = BTreeSet::new();
     for one in observed {
-        if matches!(again.decide(smaller, one, &Hops::new())?, Outcome::Decided(made) if made.allow) {
+        if matches!(again.decide(smaller, one, &Hops::new())?, Outcome::Decided(made) if made.allow)
+        {
             continue;
         }
         let (Ok(action), Ok(resource)) = (one.who.action.parse(), one.who.resource.parse()) else {

@@ -16,7 +16,12 @@ pub enum EstateCommand {
         #[arg(long, conflicts_with_all = ["limit", "after", "lines"])]
         markdown: bool,
         /// Show the accesses of so many days that would change as well, of the records in --folder
-        #[arg(long, value_name = "DAYS", requires = "folder", conflicts_with = "lines")]
+        #[arg(
+            long,
+            value_name = "DAYS",
+            requires = "folder",
+            conflicts_with = "lines"
+        )]
         replay: Option<u64>,
         /// The server's data_dir, with its gateways' records; may be given more than once
         #[arg(long, value_name = "DIR", requires = "replay")]

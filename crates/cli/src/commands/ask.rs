@@ -388,7 +388,10 @@ mod tests {
             "token ab (record server:7) for action  on resource Table::\"a/b/c\""
         );
         let unknown = json!({"jti": "ab", "actions": null, "resources": null});
-        assert!(token_line(&unknown).starts_with("token ab, of which this server's ledger has no record"));
+        assert!(
+            token_line(&unknown)
+                .starts_with("token ab, of which this server's ledger has no record")
+        );
         let mut ended = json!({
             "jti": "ab", "record": 7, "chain": ["spiffe://d/people/ada", "spiffe://d/agents/helper"],
             "actions": ["select"], "resources": null, "ends": 1_800_000_000_000_u64,

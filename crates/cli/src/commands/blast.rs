@@ -105,7 +105,9 @@ async fn tokens(
 fn is_held(estate: &Estate, reached: &[String], token: &Value) -> bool {
     let chain = list(token, "/chain");
     let last = chain.last().and_then(Value::as_str).unwrap_or_default();
-    let path = last.strip_prefix("spiffe://").and_then(|id| id.split_once('/'));
+    let path = last
+        .strip_prefix("spiffe://")
+        .and_then(|id| id.split_once('/'));
     // Instances stand in answers by their template.
     let declared = path.and_then(|(_, path)| estate.identity(path));
     token.get("stands").and_then(Value::as_bool) == Some(true)
@@ -133,8 +135,7 @@ fn lines(mut answer: BlastAnswer<'_>, limit: usize, record: Option<&str>) -> Res
             break next;
         }
     };
-    let mut end =
-        json!({"estate": answer.version(), "counts": answer.counts(), "shown": shown, "errors": errors, "next": next});
+    let mut end = json!({"estate": answer.version(), "counts": answer.counts(), "shown": shown, "errors": errors, "next": next});
     if let (Some(record), Value::Object(fields)) = (record, &mut end) {
         fields.insert("estate_record".to_owned(), record.into());
     }
@@ -178,7 +179,11 @@ fn said(document: &Value, begun: bool) -> Vec<String> {
         let count = counted(tokens.len(), "delegation token is", "delegation tokens are");
         lines.push(format!("{count} good now, by which they act for others:"));
     }
-    lines.extend(tokens.iter().map(|token| format!("  {}", delegation::line(token))));
+    lines.extend(
+        tokens
+            .iter()
+            .map(|token| format!("  {}", delegation::line(token))),
+    );
     let accesses = list(document, "/accesses");
     let count = counted(accesses.len(), "access", "accesses");
     match (more, begun) {
@@ -215,7 +220,9 @@ fn identities(document: &Value, lines: &mut Vec<String>) {
     let reached = list(document, "/identities");
     let mut here: Vec<String> = reached.iter().map(|one| text(one, "/identity")).collect();
     here.dedup();
-    let all = document.pointer("/counts/identities").and_then(Value::as_u64);
+    let all = document
+        .pointer("/counts/identities")
+        .and_then(Value::as_u64);
     let all = all.map_or(here.len(), |all| usize::try_from(all).unwrap_or(usize::MAX));
     let part = match here.len() {
         here if here == all => String::new(),
@@ -235,7 +242,10 @@ fn identities(document: &Value, lines: &mut Vec<String>) {
         };
         let because = because(reach);
         if identity == before {
-            lines.push(format!("    also{}{because}", through.trim_start_matches(',')));
+            lines.push(format!(
+                "    also{}{because}",
+                through.trim_start_matches(',')
+            ));
         } else {
             lines.push(format!("  {identity}{through}{because}"));
         }
@@ -296,12 +306,15 @@ mod tests {
             estate ab"]]
         .assert_eq(&said(&further, true).join("\n"));
         further["next"] = Value::Null;
-        assert!(said(&further, true).contains(&"and by them, in this last part, 1 access".to_owned()));
+        assert!(
+            said(&further, true).contains(&"and by them, in this last part, 1 access".to_owned())
+        );
     }
 
     #[test]
     fn tokens_of_those_who_are_reached_are_told_while_they_are_good() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop");
+        let folder =
+            std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples/estate-shop");
         let files = super::estate::read(&folder).unwrap();
         let estate = super::estate::compile(&files).unwrap();
         let token = |last: &str, stands: bool| {
@@ -313,14 +326,22 @@ mod tests {
         let reached = ["payments/api".to_owned()];
         assert!(is_held(&estate, &reached, &token("payments/api", true)));
         assert!(!is_held(&estate, &reached, &token("payments/api", false)));
-        assert!(!is_held(&estate, &reached, &token("reporting/nightly", true)));
+        assert!(!is_held(
+            &estate,
+            &reached,
+            &token("reporting/nightly", true)
+        ));
         let document = json!({"estate": "ab", "tokens": [token("payments/api", true)]});
         let said = said(&document, false);
         assert!(
-            said.contains(&"1 delegation token is good now, by which they act for others:".to_owned()),
+            said.contains(
+                &"1 delegation token is good now, by which they act for others:".to_owned()
+            ),
             "{said:?}"
         );
-        let line = said.iter().find(|line| line.contains("people/ada > payments/api"));
+        let line = said
+            .iter()
+            .find(|line| line.contains("people/ada > payments/api"));
         assert!(line.is_some_and(|line| line.ends_with("until 2027-01-15T08:00:00.000Z")));
     }
 

@@ -1,8 +1,6 @@
 //! What was done on behalf of whom: found by it, counted by it, and decided again by the whole chain.
 
-use crate::world::{
-    For, World, acting, id, intent, issuance, issuance_of, session, shop_files,
-};
+use crate::world::{For, World, acting, id, intent, issuance, issuance_of, session, shop_files};
 use estate::{Estate, EstateFiles};
 use record_index::{
     Asked, Change, Error, Filter, Page, Site, TimeRange, accesses_verified, replay, search, unused,
@@ -288,7 +286,14 @@ fn each_hop_is_decided_again_by_the_facts_that_it_delegated_with() {
     ] {
         let whom = [("people/ada", None), ("front/door", door)];
         let read = [("select", ORDERS)];
-        acting(&mut gateway, name, ("payments/api", api), &For::By(&whom), &read, &[]);
+        acting(
+            &mut gateway,
+            name,
+            ("payments/api", api),
+            &For::By(&whom),
+            &read,
+            &[],
+        );
     }
     let site = both(&server, &gateway);
     let replayed = |join: &str| {
@@ -299,7 +304,11 @@ fn each_hop_is_decided_again_by_the_facts_that_it_delegated_with() {
         };
         // That one names no SVID of the door.
         assert_eq!((unknown.count, unknown.last.0), (1, 14), "{unknown:?}");
-        assert!(unknown.why.contains("front/door, who delegated on"), "{}", unknown.why);
+        assert!(
+            unknown.why.contains("front/door, who delegated on"),
+            "{}",
+            unknown.why
+        );
         let changed: Vec<_> = replayed
             .changed
             .iter()

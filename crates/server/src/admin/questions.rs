@@ -169,7 +169,11 @@ pub(super) async fn who_can(
         let estate = &current.estate;
         let page = cut.page(estate.accesses_to(action, &resource))?;
         // For whom those of this page act now, where that is good for it.
-        let named: BTreeSet<&str> = page.accesses.iter().map(|one| one.identity.as_str()).collect();
+        let named: BTreeSet<&str> = page
+            .accesses
+            .iter()
+            .map(|one| one.identity.as_str())
+            .collect();
         let prefix = format!("spiffe://{}/", core.trust_domain);
         let tokens = live(&core, &current, Some((action, &resource)), |row| {
             let last = row.chain.last().and_then(|last| last.strip_prefix(&prefix));

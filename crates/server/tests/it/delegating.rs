@@ -416,7 +416,9 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
     };
     let told = |answer: &Value| {
         let tokens = answer["tokens"].as_array().cloned().unwrap_or_default();
-        let jtis = tokens.iter().map(|one| one["jti"].as_str().unwrap().to_owned());
+        let jtis = tokens
+            .iter()
+            .map(|one| one["jti"].as_str().unwrap().to_owned());
         jtis.collect::<Vec<_>>()
     };
     let answer = read(admin.who_can(who("select", &[])).await.unwrap());
@@ -440,11 +442,18 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
     };
     let answer = read(admin.why(request).await.unwrap());
     let token = &answer["links"][0]["token"];
-    let chain = serde_json::json!([id("people/ada").to_string(), id("agents/helper").to_string()]);
+    let chain = serde_json::json!([
+        id("people/ada").to_string(),
+        id("agents/helper").to_string()
+    ]);
     assert_eq!(token["chain"], chain, "{answer}");
     assert_eq!(token["actions"], serde_json::json!(["select"]), "{answer}");
     assert_eq!(token["ended"]["by"], "revocation", "{answer}");
-    assert_eq!(token["ended"]["revoked"], format!("serial {jti}"), "{answer}");
+    assert_eq!(
+        token["ended"]["revoked"],
+        format!("serial {jti}"),
+        "{answer}"
+    );
     let revocations = fixture.records(&["revocation"]).await;
     assert_eq!(token["ended"]["record"], revocations[0].0, "{answer}");
     let answer = read(admin.what_can(what()).await.unwrap());

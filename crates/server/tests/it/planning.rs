@@ -90,7 +90,12 @@ async fn part(
         limit,
         after: after.to_owned(),
     };
-    let mut stream = fixture.admin().await.estate_plan_parts(request).await?.into_inner();
+    let mut stream = fixture
+        .admin()
+        .await
+        .estate_plan_parts(request)
+        .await?
+        .into_inner();
     let (mut plan, mut messages, mut next) = (Value::Null, 0, None);
     let mut ended = false;
     while let Some(message) = stream.message().await? {
@@ -121,9 +126,9 @@ async fn a_plan_of_a_large_estate_comes_in_messages_and_in_parts_that_come_to_th
     let (whole, messages, next) = part(&fixture, &files, (0, "")).await.unwrap();
     assert_eq!(next, None);
     let widened = whole["diff"]["widened"].as_array().unwrap().clone();
-    // Two actions of two identities.
-    assert_eq!(widened.len(), 4 * 900, "{}", whole["part"]);
-    assert_eq!(whole["part"]["lists"]["/diff/widened"], 4 * 900);
+    // Two actions of two identities, and what no file lists.
+    assert!(widened.len() > 4 * 900, "{}", whole["part"]);
+    assert_eq!(whole["part"]["lists"]["/diff/widened"], widened.len());
     assert!(messages > 3, "{messages} messages");
     assert_eq!(whole["applicable"], true);
     // What one message says is the same.

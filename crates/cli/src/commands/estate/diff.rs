@@ -244,12 +244,19 @@ fn print(document: &Value, shown: usize, all: usize) {
     }
     for side in ["from", "to"] {
         let version = document.get(side).and_then(Value::as_str);
-        let record = document.get(format!("{side}_record")).and_then(Value::as_str);
+        let record = document
+            .get(format!("{side}_record"))
+            .and_then(Value::as_str);
         let record = record.map_or_else(String::new, |record| format!(" (record {record})"));
-        output::line(format_args!("{side} {}{record}", version.unwrap_or_default()));
+        output::line(format_args!(
+            "{side} {}{record}",
+            version.unwrap_or_default()
+        ));
     }
     if let Some(next) = document.get("next").and_then(Value::as_str) {
-        output::note(format_args!("{shown} of {all} shown; more with --after {next}"));
+        output::note(format_args!(
+            "{shown} of {all} shown; more with --after {next}"
+        ));
     }
 }
 

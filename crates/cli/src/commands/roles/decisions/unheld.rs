@@ -62,8 +62,9 @@ fn look(status: &Value, spiffe_id: &str) -> Look {
     let findings = findings.and_then(Value::as_array).into_iter().flatten();
     let findings = findings.filter_map(|one| serde_json::from_value::<Finding>(one.clone()).ok());
     let nearest = findings.min_by_key(|one| agent::helper::distance(&one.code));
-    let message =
-        |why: &str| format!("the server does not give this agent {spiffe_id} for its decisions: {why}");
+    let message = |why: &str| {
+        format!("the server does not give this agent {spiffe_id} for its decisions: {why}")
+    };
     let finding = match nearest {
         None => Finding::new(
             "AGENT-DECISIONS-IDENTITY",
