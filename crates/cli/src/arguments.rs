@@ -17,9 +17,9 @@ pub(crate) use attest::{
 };
 pub(crate) use delegation::{DelegateArguments, DelegationCommand};
 pub(crate) use estate::{
-    AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, FmtArguments, HeldArguments,
-    LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
-    WhoCanArguments, WhyArguments,
+    AuthorCommand, AuthorKeyCommand, BlastArguments, EstateCommand, EstateDiffArguments,
+    FmtArguments, HeldArguments, LintArguments, PartArguments, SigningArguments, TakenCommand,
+    WhatCanArguments, WhoCanArguments, WhyArguments,
 };
 pub(crate) use ledger::{CompletenessArguments, ExportArguments, LedgerCommand, SearchArguments};
 pub(crate) use monitor::MonitorArguments;

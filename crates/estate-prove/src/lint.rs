@@ -2,14 +2,15 @@
 //! that another one makes needless. Of all data that fits the schema, so that whatever it finds stays
 //! true when other things are declared.
 //!
-//! Bounded in time and in pairs; what was not asked about is counted, never left out in silence.
+//! Bounded in time and in pairs; what was not asked about is counted, never left out in silence. What is said to be
+//! so of any data is said where all solvers that answer agree: one of another make that is installed is asked as well.
 
 use crate::counterexample::Party;
 use crate::options::Options;
-use crate::pool::{Pool, unknown};
-use crate::proof::on_a_prover;
+use crate::pool::unknown;
+use crate::proof::{engines, on_a_prover, solvers};
 use crate::report::Unknown;
-use crate::solver;
+use crate::solvers::Solvers;
 use cedar_policy::{Authorizer, Effect, PolicySet, RequestEnv};
 use cedar_policy_symcc::{CompiledPolicy, Env};
 use estate::cedar::{self, Single};
@@ -27,6 +28,11 @@ pub struct Lint {
     pub findings: Vec<Remark>,
     /// The solver's first line of `--version`; none when it could not be asked.
     pub solver: Option<String>,
+    /// Of the second, where there is one that has answered all that it was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub second: Option<String>,
+    /// How many solvers agree on what is said here to be so of any data. One vouches alone; 0: none was asked.
+    pub solvers: u8,
     /// Policies that it was asked about.
     pub policies_asked: usize,
     /// Pairs of policies that it compared.
@@ -59,6 +65,8 @@ pub fn lint_blocking(estate: &Estate, options: &Options) -> Lint {
 #[derive(Default)]
 struct Asked {
     solver: Option<String>,
+    second: Option<String>,
+    solvers: u8,
     remarks: Vec<Remark>,
     /// Places of policies of which it is known whether they err.
     settled: BTreeSet<(String, u32)>,
@@ -87,6 +95,8 @@ impl Asked {
         Lint {
             findings: remarks,
             solver: self.solver,
+            second: self.second,
+            solvers: self.solvers,
             policies_asked: self.policies,
             pairs_asked: self.pairs,
             not_asked: self.not_asked,
@@ -95,29 +105,27 @@ impl Asked {
 }
 
 async fn asked(estate: &Estate, options: &Options) -> Asked {
-    let mut asked = Asked {
-        solver: solver::version(options).await,
-        ..Asked::default()
-    };
+    let mut asked = Asked::default();
     let mut asking = Asking {
         estate,
-        pool: Pool::new(options),
+        solvers: Solvers::of(options),
         singles: cedar::singles(estate).collect(),
         compiled: BTreeMap::new(),
     };
     let dead = asking.singly(&mut asked).await;
     if asked.policies > 0 {
         asking.in_pairs(&dead, &mut asked).await;
-    }
-    if asked.policies == 0 {
-        asked.solver = None;
+        let vouch = engines(&solvers(options).await, !asking.solvers.all_answer());
+        asked.solver = vouch.solver;
+        asked.second = vouch.second;
+        asked.solvers = vouch.solvers;
     }
     asked
 }
 
 struct Asking<'a> {
     estate: &'a Estate,
-    pool: Pool,
+    solvers: Solvers,
     singles: Vec<Single<'a>>,
     /// Each policy for every kind of request that it can be about, by its number.
     compiled: BTreeMap<usize, BTreeMap<RequestEnv, CompiledPolicy>>,
@@ -167,10 +175,7 @@ impl<'a> Asking<'a> {
         let compiled = self.compiled.entry(number).or_insert(compiled);
         let mut never = true;
         for policy in compiled.values() {
-            never = self
-                .pool
-                .ask(async |compiler| compiler.check_never_matches_opt(policy).await)
-                .await?;
+            never = self.solvers.never_matches(policy).await?;
             if !never {
                 break;
             }
@@ -178,14 +183,7 @@ impl<'a> Asking<'a> {
         let mut errs = None;
         if single.is_fragile() {
             for policy in compiled.values() {
-                errs = self
-                    .pool
-                    .ask(async |compiler| {
-                        compiler
-                            .check_never_errors_with_counterexample_opt(policy)
-                            .await
-                    })
-                    .await?;
+                errs = self.solvers.errs(policy).await?;
                 if errs.is_some() {
                     break;
                 }
@@ -314,11 +312,7 @@ impl<'a> Asking<'a> {
             let Some(wider) = wider.get(env) else {
                 return Ok(false);
             };
-            let implied = self
-                .pool
-                .ask(async |compiler| compiler.check_matches_implies_opt(policy, wider).await)
-                .await?;
-            if !implied {
+            if !self.solvers.matches_implies(policy, wider).await? {
                 return Ok(false);
             }
         }

@@ -49,6 +49,11 @@ pub fn prove_beside(estate: &Estate, options: &Options, memory: &Memory) -> Repo
             questions: &questions,
             memory,
             solvers: Solvers::sharing(options, &silent),
+            threads: match estate.invariants().len() {
+                // Each is tried by its own prover.
+                many if many >= options.processes => 1,
+                few => options.processes.div_ceil(few.max(1)),
+            },
         };
         while let Some((place, invariant)) = questions.take(&next) {
             let began = Instant::now();
@@ -145,7 +150,7 @@ pub async fn prove(estate: Arc<Estate>, options: Options, memory: Arc<Memory>) -
 }
 
 /// What each of the solvers calls itself, in the order of the options.
-async fn solvers(options: &Options) -> Vec<String> {
+pub(crate) async fn solvers(options: &Options) -> Vec<String> {
     let mut found = Vec::new();
     for one in options.each_alone().into_iter().chain(options.peer()) {
         found.extend(solver::version(&one).await);
@@ -154,7 +159,7 @@ async fn solvers(options: &Options) -> Vec<String> {
 }
 
 /// One that was found and did not answer vouches for nothing.
-fn engines(solvers: &[String], silent: bool) -> Engines {
+pub(crate) fn engines(solvers: &[String], silent: bool) -> Engines {
     let solvers = solvers.get(..1).filter(|_| silent).unwrap_or(solvers);
     Engines {
         cedar: cedar_policy::get_sdk_version().to_string(),
@@ -221,6 +226,8 @@ pub(crate) struct Prover<'a> {
     pub(crate) questions: &'a Questions<'a>,
     memory: &'a Memory,
     solvers: Solvers,
+    /// That may try what is declared today at once.
+    threads: usize,
 }
 
 impl Prover<'_> {
@@ -229,8 +236,14 @@ impl Prover<'_> {
         if invariant.except.is_some() {
             return self.spanning(invariant).await;
         }
-        let today = self.questions.estate.holds_today(invariant);
+        let today = self.holds_today(invariant);
         (self.prove(invariant).await, today)
+    }
+
+    pub(crate) fn holds_today(&self, invariant: &Invariant) -> Today {
+        self.questions
+            .estate
+            .holds_today_by(invariant, self.threads)
     }
 
     async fn prove(&self, invariant: &Invariant) -> ProofResult {

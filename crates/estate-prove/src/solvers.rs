@@ -122,12 +122,7 @@ impl Solvers {
     }
 
     async fn ask(&self, asked: &Asked<'_>) -> Result<Said, Unknown> {
-        // Whoever named no other than Z3 as the solver has nobody who shows anything.
-        if self.pools.is_empty() {
-            let why =
-                "Z3 shows no counterexamples: name a cvc5 as the solver, and Z3 as the second";
-            return Err(Unknown::new("PROVE-SOLVER-START", why));
-        }
+        self.show_something()?;
         let mut contradicts = false;
         for pool in &self.pools {
             let found = pool
@@ -147,17 +142,68 @@ impl Solvers {
     }
 
     pub(crate) async fn never_errs(&self, policy: &CompiledPolicy) -> Result<bool, Unknown> {
+        self.hold(async |compiler| compiler.check_never_errors_opt(policy).await)
+            .await
+    }
+
+    /// Whether no request of any data meets its conditions.
+    pub(crate) async fn never_matches(&self, policy: &CompiledPolicy) -> Result<bool, Unknown> {
+        self.hold(async |compiler| compiler.check_never_matches_opt(policy).await)
+            .await
+    }
+
+    /// Whether `wider` matches whenever `narrower` does.
+    pub(crate) async fn matches_implies(
+        &self,
+        narrower: &CompiledPolicy,
+        wider: &CompiledPolicy,
+    ) -> Result<bool, Unknown> {
+        self.hold(async |compiler| compiler.check_matches_implies_opt(narrower, wider).await)
+            .await
+    }
+
+    /// A request that makes it err.
+    pub(crate) async fn errs(&self, policy: &CompiledPolicy) -> Result<Option<Env>, Unknown> {
+        self.show_something()?;
         for pool in &self.pools {
-            let never = pool
-                .ask(async |compiler| compiler.check_never_errors_opt(policy).await)
+            let found = pool
+                .ask(async |compiler| {
+                    compiler
+                        .check_never_errors_with_counterexample_opt(policy)
+                        .await
+                })
                 .await?;
-            if !never {
-                return Ok(false);
+            if found.is_some() {
+                return Ok(found);
             }
         }
         self.agreed(async |compiler| compiler.check_never_errors_opt(policy).await)
             .await?;
+        Ok(None)
+    }
+
+    /// What one of them denies is not so; what all say is.
+    async fn hold(
+        &self,
+        holds: impl AsyncFn(&mut Compiler) -> Result<bool, Error>,
+    ) -> Result<bool, Unknown> {
+        self.show_something()?;
+        for pool in &self.pools {
+            if !pool.ask(async |compiler| holds(compiler).await).await? {
+                return Ok(false);
+            }
+        }
+        self.agreed(async |compiler| holds(compiler).await).await?;
         Ok(true)
+    }
+
+    /// Whoever named no other than Z3 as the solver has nobody who shows anything.
+    fn show_something(&self) -> Result<(), Unknown> {
+        if !self.pools.is_empty() {
+            return Ok(());
+        }
+        let why = "Z3 shows no counterexamples: name a cvc5 as the solver, and Z3 as the second";
+        Err(Unknown::new("PROVE-SOLVER-START", why))
     }
 
     /// INVARIANT: a peer that says otherwise is never passed over; one that says nothing is, if nobody named it.

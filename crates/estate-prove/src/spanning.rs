@@ -36,7 +36,7 @@ impl Prover<'_> {
     /// For any data, and for what is declared today.
     pub(crate) async fn spanning(&self, invariant: &Invariant) -> (ProofResult, Today) {
         let estate = self.questions.estate;
-        let reach = estate.holds_today(invariant);
+        let reach = self.holds_today(invariant);
         let policy = cedar::matching(invariant);
         let mut kinds = policy.get_valid_request_envs(cedar::schema(estate));
         if let Some(other) = kinds.find(|env| env.principal().to_string() != "Identity") {

@@ -1,15 +1,16 @@
 //! What a change of policies makes possible, and what it takes away, over any data that fits the schema: a
 //! request for each that Cedar has evaluated under both versions, or that there is none.
 //!
-//! It informs and decides nothing; so it is asked within a bound of its own, and of what has changed alone.
+//! It informs and decides nothing; so it is asked within a bound of its own, and of what has changed alone. That there is
+//! none is said where all solvers that answer agree, and with how many these are.
 //! Where no `forbid` was taken away, a request that is newly allowed is one of a permit that was added: any
 //! other was allowed before.
 
 use crate::counterexample::Counterexample;
 use crate::options::Options;
 use crate::pool::unknown;
-use crate::proof::on_a_prover;
-use crate::report::Unknown;
+use crate::proof::{engines, on_a_prover, solvers};
+use crate::report::{Engines, Unknown};
 use crate::solvers::{Said, Solvers};
 use cedar_policy::{
     AuthorizationError, Authorizer, Decision, Effect, Entities, PolicySet, Request, RequestEnv,
@@ -20,6 +21,7 @@ use estate::{Estate, InvariantKind, PolicyRef};
 use serde::Serialize;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// More policies than this in one question take longer to encode than anybody waits for a hint.
@@ -30,6 +32,8 @@ const MOST_POLICIES: usize = 1_500;
 pub struct Witnesses {
     pub newly_allowed: Witness,
     pub newly_denied: Witness,
+    /// What vouches for what is proved: one solver, or two that agree.
+    pub engines: Engines,
     pub milliseconds: u64,
 }
 
@@ -59,7 +63,6 @@ impl Options {
     pub fn for_a_hint(self) -> Self {
         Self {
             processes: 1,
-            find_second: None,
             question: Duration::from_secs(4),
             total: Duration::from_secs(5),
             ..self
@@ -75,20 +78,24 @@ pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Opti
         return None;
     }
     let begun = Instant::now();
+    let silent = Arc::new(AtomicBool::new(false));
     let found = if cedar::schema_texts(old).eq(cedar::schema_texts(new)) {
         on_a_prover(|| async {
+            let names = solvers(options).await;
             // Each has its own time: what takes long one way leaves the other.
             let between = |before, after, kind| Between {
                 before,
                 after,
                 kind,
-                solvers: Solvers::of(options),
+                solvers: Solvers::sharing(options, &silent),
                 until: Instant::now() + options.total,
             };
             let allowed = between(old, new, InvariantKind::Never).witness().await;
+            let denied = between(new, old, InvariantKind::Always).witness().await;
             (
                 allowed,
-                between(new, old, InvariantKind::Always).witness().await,
+                denied,
+                engines(&names, silent.load(Ordering::Relaxed)),
             )
         })
         .map_err(|error| Unknown::new("PROVE-THREAD", error.to_string()))
@@ -98,11 +105,12 @@ pub fn witnesses_blocking(old: &Estate, new: &Estate, options: &Options) -> Opti
             "the two versions have other schemas",
         ))
     };
-    let (newly_allowed, newly_denied) =
-        found.unwrap_or_else(|why| (why.clone().into(), why.into()));
+    let (newly_allowed, newly_denied, engines) =
+        found.unwrap_or_else(|why| (why.clone().into(), why.into(), engines(&[], false)));
     Some(Witnesses {
         newly_allowed,
         newly_denied,
+        engines,
         milliseconds: u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
     })
 }
@@ -115,6 +123,7 @@ pub async fn witnesses(old: Arc<Estate>, new: Arc<Estate>, options: Options) -> 
         Some(Witnesses {
             newly_allowed: why.clone().into(),
             newly_denied: why.into(),
+            engines: engines(&[], false),
             milliseconds: 0,
         })
     })

@@ -9,7 +9,7 @@ mod pages;
 use follow::Path;
 pub use follow::{Path as BlastPath, Step as BlastStep};
 pub use grants::ActsFor;
-pub use pages::{BlastAnswer, BlastItem, BlastPage};
+pub use pages::{BlastAnswer, BlastCounts, BlastItem, BlastPage};
 
 use crate::action::Action;
 use crate::administrator::Administrator;
@@ -60,7 +60,8 @@ pub struct Blast {
     pub taken: Taken,
     /// How more is reached than by becoming it: by administering, through a gateway, with the server's keys.
     pub paths: Vec<Path>,
-    /// What can be become or acted as, in order of paths.
+    /// What can be become or acted as, in order of paths: one that is reached both by becoming it and by a path stands
+    /// twice.
     pub identities: Vec<Reach>,
     /// On whose behalf those could act by delegations that the estate grants, whether a token for it is out already
     /// or comes to them later. It gives nobody more data than its own rights: those who are named are accountable.

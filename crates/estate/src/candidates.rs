@@ -134,6 +134,13 @@ pub(crate) struct Concerned<'e> {
 impl Concerned<'_> {
     /// Targets that some policy concerns where this is the principal, in order, each once.
     pub(crate) fn by(&mut self, principal: &End<'_>) -> impl Iterator<Item = &Target> {
+        let places = self.places(principal).into_iter();
+        let list = &self.targets.list;
+        places.filter_map(move |place| list.get(place))
+    }
+
+    /// As [`Concerned::by`], their places among all.
+    pub(crate) fn places(&mut self, principal: &End<'_>) -> Vec<usize> {
         let mut places = Vec::new();
         for sides in &self.policies {
             if sides.principal.lets(principal.seen()) {
@@ -154,8 +161,7 @@ impl Concerned<'_> {
         }
         places.sort_unstable();
         places.dedup();
-        let list = &self.targets.list;
-        places.into_iter().filter_map(move |place| list.get(place))
+        places
     }
 }
 

@@ -74,7 +74,8 @@ pub use approval::{
 pub use ask::{Access, Accesses, Answer, Cursor, CursorError, Grant, Page, Residual};
 pub use authorize::Prepared;
 pub use blast::{
-    ActsFor, Blast, BlastAnswer, BlastItem, BlastPage, BlastPath, BlastStep, Reach, Taken,
+    ActsFor, Blast, BlastAnswer, BlastCounts, BlastItem, BlastPage, BlastPath, BlastStep, Reach,
+    Taken,
 };
 pub use chain::{
     Chain, ChainAccess, ChainAnswer, ChainDecision, ChainExplanation, ChainFacts, DelegationRef,

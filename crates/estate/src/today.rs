@@ -75,9 +75,21 @@ impl Wanted {
     }
 }
 
+/// Requests that are tried before the next are looked for: what is held of them at once is bounded.
+const BATCH: usize = 65_536;
+/// Fewer requests than this are not worth another thread.
+const WORTH_A_THREAD: usize = 256;
+/// Conditions nest deep, and Cedar recurses.
+const STACK_BYTES: usize = 128 << 20;
+
+/// Somebody, and the places of what is tried with them.
+type Tries<'a> = (Principal<'a>, Vec<usize>);
+
 /// A question made ready for very many requests.
 struct Asked<'a> {
     question: &'a Question<'a>,
+    /// Threads that may try requests at once.
+    threads: usize,
     /// The requests that are looked at, as a set.
     matching: PolicySet,
     /// What it asks before anything that can err.
@@ -110,29 +122,47 @@ struct Tally {
     errors: Vec<String>,
 }
 
+impl Tally {
+    /// With what was found of the requests behind these.
+    fn and(&mut self, behind: Self) {
+        self.requests = self.requests.saturating_add(behind.requests);
+        self.broken.extend(behind.broken);
+        self.open.extend(behind.open);
+        self.errors.extend(behind.errors);
+    }
+}
+
 impl Estate {
     /// Tries `invariant` on every declared principal and resource that its scope takes in.
     #[must_use]
     pub fn holds_today(&self, invariant: &Invariant) -> Today {
-        self.enumerate(&Question {
+        self.holds_today_by(invariant, 1)
+    }
+
+    /// As [`Estate::holds_today`], by so many threads at most.
+    #[must_use]
+    pub fn holds_today_by(&self, invariant: &Invariant, threads: usize) -> Today {
+        let question = Question {
             invariant,
             policy: &invariant.policy,
             wanted: Wanted::of(invariant.kind),
-        })
+        };
+        self.enumerate(&question, threads)
     }
 
     /// Tries what the proof of `invariant` takes for granted on every declared principal and resource of which
     /// it speaks.
     #[must_use]
     pub fn given_today(&self, invariant: &Invariant, given: &Given) -> Today {
-        self.enumerate(&Question {
+        let question = Question {
             invariant,
             policy: &given.failing,
             wanted: Wanted::NoRequest,
-        })
+        };
+        self.enumerate(&question, 1)
     }
 
-    fn enumerate(&self, question: &Question<'_>) -> Today {
+    fn enumerate(&self, question: &Question<'_>, threads: usize) -> Today {
         let mut tally = Tally::default();
         let mut matching = PolicySet::new();
         if let Err(error) = matching.add(question.policy.clone()) {
@@ -146,6 +176,7 @@ impl Estate {
         }
         let asked = Asked {
             question,
+            threads,
             matching,
             guards: question
                 .policy
@@ -225,23 +256,65 @@ impl Estate {
         }
         let mut permits = matches!(asked.question.wanted, Wanted::Denied)
             .then(|| self.concerned_by_permits(action, targets, Some(&within)));
+        let (mut tries, mut count): (Vec<Tries<'_>>, usize) = (Vec::new(), 0);
         for place in concerned {
             let Some(principal) = who.get(place) else {
                 continue;
             };
-            match (&mut permits, principals.get(place)) {
-                (Some(permits), Some(end)) => {
-                    for target in permits.by(end) {
-                        self.try_one(asked, *principal, action, target, tally);
-                    }
-                }
-                _ => {
-                    for target in within.iter().filter_map(|place| targets.list.get(*place)) {
-                        self.try_one(asked, *principal, action, target, tally);
-                    }
-                }
+            let reached = match (&mut permits, principals.get(place)) {
+                (Some(permits), Some(end)) => permits.places(end),
+                _ => within.clone(),
+            };
+            count += reached.len();
+            tries.push((*principal, reached));
+            if count >= BATCH {
+                self.try_batch(asked, action, &tries, &targets.list, tally);
+                (tries, count) = (Vec::new(), 0);
             }
         }
+        self.try_batch(asked, action, &tries, &targets.list, tally);
+    }
+
+    /// Tries them, in their order, by as many threads as are worth it. One that does not start or end leaves its part
+    /// to be tried here, so that nothing is left out.
+    fn try_batch(
+        &self,
+        asked: &Asked<'_>,
+        action: Action,
+        tries: &[Tries<'_>],
+        list: &[Target],
+        tally: &mut Tally,
+    ) {
+        let count: usize = tries.iter().map(|(_, places)| places.len()).sum();
+        let threads = asked.threads.min(count / WORTH_A_THREAD).max(1);
+        let all = |tries: &[Tries<'_>]| {
+            let mut tally = Tally::default();
+            for (principal, places) in tries {
+                for target in places.iter().filter_map(|place| list.get(*place)) {
+                    self.try_one(asked, *principal, action, target, &mut tally);
+                }
+            }
+            tally
+        };
+        if threads == 1 {
+            return tally.and(all(tries));
+        }
+        let parts = parted(tries, count.div_ceil(threads));
+        let all = &all;
+        std::thread::scope(|scope| {
+            let begun: Vec<_> = parts
+                .into_iter()
+                .map(|part| {
+                    let thread = std::thread::Builder::new().name("estate-today".to_owned());
+                    let thread = thread.stack_size(STACK_BYTES);
+                    (part, thread.spawn_scoped(scope, move || all(part)).ok())
+                })
+                .collect();
+            for (part, thread) in begun {
+                let found = thread.and_then(|thread| thread.join().ok());
+                tally.and(found.unwrap_or_else(|| all(part)));
+            }
+        });
     }
 
     fn try_one(
@@ -321,6 +394,48 @@ impl Estate {
             action,
             resource: resource.clone(),
             access: allowed.possible().then_some(access),
+        }
+    }
+}
+
+/// Side by side, each of about `most` requests; nobody's are taken apart.
+fn parted<'t, 'a>(tries: &'t [Tries<'a>], most: usize) -> Vec<&'t [Tries<'a>]> {
+    let mut parts = Vec::new();
+    let (mut begin, mut count) = (0, 0);
+    for (place, (_, places)) in tries.iter().enumerate() {
+        count += places.len();
+        if count >= most {
+            parts.extend(tries.get(begin..=place));
+            (begin, count) = (place + 1, 0);
+        }
+    }
+    parts.extend(tries.get(begin..).filter(|rest| !rest.is_empty()));
+    parts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_stand_side_by_side_and_leave_nobody_out() {
+        let names = ["a", "b", "c", "d", "e"];
+        let sizes = [3, 0, 9, 1, 2];
+        let tries: Vec<Tries<'_>> = names
+            .iter()
+            .zip(sizes)
+            .map(|(name, size)| (Principal::Identity(name), (0..size).collect()))
+            .collect();
+        for most in [1, 4, 8, 15, 100] {
+            let parts = parted(&tries, most);
+            let again: Vec<String> = parts
+                .iter()
+                .flat_map(|part| part.iter())
+                .map(|(who, _)| who.to_string())
+                .collect();
+            let all: Vec<String> = tries.iter().map(|(who, _)| who.to_string()).collect();
+            assert_eq!(again, all, "{most}");
+            assert!(parts.iter().all(|part| !part.is_empty()));
         }
     }
 }

@@ -30,6 +30,7 @@ mod error;
 mod filter;
 mod follow;
 mod history;
+mod hops;
 mod replay;
 mod search;
 mod site;

@@ -1,12 +1,14 @@
 //! What another estate would have decided of the accesses that were recorded.
 //!
 //! A recorded access is decided again with the facts that its SVID was issued on: from the opening of the
-//! issuance's commitment where the server's blobs are there, else with those that the issuance record shows. What
-//! cannot be decided from that is told, with why.
+//! issuance's commitment where the server's blobs are there, else with those that the issuance record shows. Of a
+//! delegated one each hop is, with the facts of the SVID by which it let the next one act, as the records name it.
+//! What cannot be decided from that is told, with why.
 
 use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
+use crate::hops::{Hops, told_apart};
 use crate::site::Site;
 use crate::terms::{behalf, principals};
 use estate::{Access, Action, Chain, Estate, EstateFiles, PolicyRef, Request, ResourceRef};
@@ -104,57 +106,21 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
     };
     for source in &site.sources {
         for one in uses(site, source, &asked)? {
-            let then = again.decide(proposed, &one)?;
-            let (claimed_on_behalf_of, on_behalf_of) = behalf(&one.who);
-            let (decision, why) = match then {
-                Outcome::Decided(decision) => (decision, None),
-                Outcome::Not(why) => (Made::default(), Some(why)),
-            };
-            if let Some(why) = why {
-                replayed.not_replayed.push(NotReplayed {
-                    ledger: source.name.clone(),
-                    identity: one.who.identity,
-                    action: one.who.action,
-                    resource: one.who.resource,
-                    claimed_on_behalf_of,
-                    on_behalf_of,
-                    count: one.count,
-                    last: one.last,
-                    why,
-                });
-                continue;
+            let mut parts = vec![(one, Hops::new())];
+            if let Some((one, none)) = parts.first()
+                && one.who.proven
+                && again.needs_hops([Some(proposed), in_force.as_ref()], one, none)?
+            {
+                parts = told_apart(site, source, &asked, one)?;
             }
-            let change = match (one.who.allowed, decision.allow) {
-                (true, false) => Some(Change::Denied),
-                (false, true) => match &in_force {
-                    // Without the estate in force nobody can say which part of a statement was denied.
-                    None => Some(Change::Allowed),
-                    Some(in_force) => match again.decide(in_force, &one)? {
-                        Outcome::Decided(now) if now.allow => None,
-                        _ => Some(Change::Allowed),
-                    },
-                },
-                _ => None,
-            };
-            let Some(change) = change else {
-                replayed.same += one.count;
-                continue;
-            };
-            replayed.changed.push(Changed {
-                change,
-                ledger: source.name.clone(),
-                identity: one.who.identity,
-                action: one.who.action,
-                resource: one.who.resource,
-                claimed_on_behalf_of,
-                on_behalf_of,
-                count: one.count,
-                first: one.first,
-                last: one.last,
-                policies: decision.policies.iter().map(|one| one.id.clone()).collect(),
-                decided_by: decision.policies,
-                errors: decision.errors,
-            });
+            for (one, hops) in parts {
+                again.judge(
+                    (proposed, in_force.as_ref()),
+                    one,
+                    &hops,
+                    (source.name.as_str(), &mut replayed),
+                )?;
+            }
         }
     }
     replayed.changed = merged(replayed.changed);
@@ -244,6 +210,8 @@ pub(crate) enum Outcome {
     Decided(Made),
     /// It cannot be decided, and why.
     Not(String),
+    /// As [`Outcome::Not`]: it rests on the facts of who delegated on, and nobody has said by which SVID it did.
+    Delegator(String),
 }
 
 /// Decides recorded accesses again, by any estate.
@@ -260,8 +228,88 @@ impl<'a> Again<'a> {
         }
     }
 
+    /// Whether one of the estates asks for facts of those who delegated on.
+    fn needs_hops(
+        &mut self,
+        estates: [Option<&Estate>; 2],
+        one: &Use,
+        none: &Hops,
+    ) -> Result<bool, Error> {
+        for estate in estates.into_iter().flatten() {
+            if matches!(self.decide(estate, one, none)?, Outcome::Delegator(_)) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Puts accesses alike where they belong.
+    fn judge(
+        &mut self,
+        (proposed, in_force): (&Estate, Option<&Estate>),
+        one: Use,
+        hops: &Hops,
+        (ledger, replayed): (&str, &mut Replayed),
+    ) -> Result<(), Error> {
+        let (claimed_on_behalf_of, on_behalf_of) = behalf(&one.who);
+        let decision = match self.decide(proposed, &one, hops)? {
+            Outcome::Decided(decision) => decision,
+            Outcome::Not(why) | Outcome::Delegator(why) => {
+                replayed.not_replayed.push(NotReplayed {
+                    ledger: ledger.to_owned(),
+                    identity: one.who.identity,
+                    action: one.who.action,
+                    resource: one.who.resource,
+                    claimed_on_behalf_of,
+                    on_behalf_of,
+                    count: one.count,
+                    last: one.last,
+                    why,
+                });
+                return Ok(());
+            }
+        };
+        let change = match (one.who.allowed, decision.allow) {
+            (true, false) => Some(Change::Denied),
+            (false, true) => match in_force {
+                // Without the estate in force nobody can say which part of a statement was denied.
+                None => Some(Change::Allowed),
+                Some(in_force) => match self.decide(in_force, &one, hops)? {
+                    Outcome::Decided(now) if now.allow => None,
+                    _ => Some(Change::Allowed),
+                },
+            },
+            _ => None,
+        };
+        let Some(change) = change else {
+            replayed.same += one.count;
+            return Ok(());
+        };
+        replayed.changed.push(Changed {
+            change,
+            ledger: ledger.to_owned(),
+            identity: one.who.identity,
+            action: one.who.action,
+            resource: one.who.resource,
+            claimed_on_behalf_of,
+            on_behalf_of,
+            count: one.count,
+            first: one.first,
+            last: one.last,
+            policies: decision.policies.iter().map(|one| one.id.clone()).collect(),
+            decided_by: decision.policies,
+            errors: decision.errors,
+        });
+        Ok(())
+    }
+
     /// Of one who acted for others: what each of them may do, and each delegation between them, as it was decided.
-    pub(crate) fn decide(&mut self, estate: &Estate, one: &Use) -> Result<Outcome, Error> {
+    pub(crate) fn decide(
+        &mut self,
+        estate: &Estate,
+        one: &Use,
+        hops: &Hops,
+    ) -> Result<Outcome, Error> {
         let prefix = format!("spiffe://{}/", self.site.trust_domain);
         let paths: Option<Vec<&str>> = principals(&one.who)
             .map(|id| id.strip_prefix(&prefix))
@@ -275,7 +323,7 @@ impl<'a> Again<'a> {
             ..Made::default()
         };
         for path in &paths {
-            match self.decide_hop(estate, one, path)? {
+            match self.decide_hop(estate, one, path, hops)? {
                 Outcome::Decided(hop) if hop.allow => {
                     let new = hop.policies.into_iter();
                     let new: Vec<_> = new.filter(|one| !whole.policies.contains(one)).collect();
@@ -296,8 +344,14 @@ impl<'a> Again<'a> {
     }
 
     /// One principal, with the facts of the session that made the access; of one who delegated on, and is no person,
-    /// whatever its facts were, which the index does not keep.
-    fn decide_hop(&mut self, estate: &Estate, one: &Use, path: &str) -> Result<Outcome, Error> {
+    /// with those of the SVID by which it did.
+    fn decide_hop(
+        &mut self,
+        estate: &Estate,
+        one: &Use,
+        path: &str,
+        hops: &Hops,
+    ) -> Result<Outcome, Error> {
         let prefix = format!("spiffe://{}/", self.site.trust_domain);
         let asker = one.who.identity.strip_prefix(&prefix).unwrap_or(path);
         let Ok(action) = one.who.action.parse::<Action>() else {
@@ -329,18 +383,27 @@ impl<'a> Again<'a> {
         let person = estate
             .identity(path)
             .is_some_and(estate::Identity::is_person);
-        if path != asker && !person {
-            return Ok(Outcome::Not(format!(
-                "it depends on facts ({}) of {path}, who delegated on",
-                conditions(&can)
-            )));
-        }
-        let Some(issuance) = one.who.issuance else {
+        let own = path != asker && !person;
+        let issuance = if own {
+            let named = hops.get(&format!("{prefix}{path}"));
+            let Some(issuance) = named.copied().flatten() else {
+                return Ok(Outcome::Delegator(format!(
+                    "it depends on facts ({}) of {path}, who delegated on, and the record does not name the SVID by \
+                     which it did",
+                    conditions(&can)
+                )));
+            };
+            issuance
+        } else if let Some(issuance) = one.who.issuance {
+            issuance
+        } else {
             return Ok(Outcome::Not(format!(
                 "it depends on facts ({}), and the record names no issuance",
                 conditions(&can)
             )));
         };
+        // Whose facts the estate shows: a person is asked about by those of the session.
+        let shows = if own { path } else { asker };
         let Some(held) = self.held(issuance)? else {
             return Ok(Outcome::Not(format!(
                 "it depends on facts ({}), and record {issuance} of the server's ledger is not here",
@@ -348,7 +411,7 @@ impl<'a> Again<'a> {
             )));
         };
         let visible: BTreeSet<String> = estate
-            .identity(asker)
+            .identity(shows)
             .map(|identity| identity.visible.clone())
             .unwrap_or_default();
         let facts: FactSet = held

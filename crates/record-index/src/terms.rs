@@ -357,6 +357,17 @@ impl Told {
         (proven.collect(), true)
     }
 
+    /// By which SVID each let the next one act, where a delegation showed that.
+    pub(crate) fn hops(&self) -> BTreeMap<String, Option<u64>> {
+        let proven = match &self.about {
+            Some(about) => &about.on_behalf_of,
+            None => &self.on_behalf_of,
+        };
+        let each = proven.iter();
+        each.map(|one| (one.spiffe_id.clone(), one.issuance.map(|index| index.0)))
+            .collect()
+    }
+
     pub(crate) fn of(record: &Record) -> Option<Self> {
         match record.kind() {
             RecordType::Intent => {

@@ -4,6 +4,7 @@
 use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::changes::unified;
+use crate::hops::Hops;
 use crate::replay::{Again, Outcome};
 use crate::site::Site;
 use crate::terms::principals;
@@ -304,9 +305,9 @@ fn observed(site: &Site, estate: &Estate, times: TimeRange) -> Result<Vec<Use>, 
 
 /// Whether it is allowed, or would be by facts that are not here.
 fn may_be_allowed(again: &mut Again<'_>, estate: &Estate, one: &Use) -> Result<bool, Error> {
-    Ok(match again.decide(estate, one)? {
+    Ok(match again.decide(estate, one, &Hops::new())? {
         Outcome::Decided(made) => made.allow,
-        Outcome::Not(_) => true,
+        Outcome::Not(_) | Outcome::Delegator(_) => true,
     })
 }
 
@@ -323,7 +324,8 @@ fn denied(
     let mut again = Again::new(site);
     let mut needed = BTreeSet::new();
     for one in observed {
-        if matches!(again.decide(smaller, one)?, Outcome::Decided(made) if made.allow) {
+        if matches!(again.decide(smaller, one, &Hops::new())?, Outcome::Decided(made) if made.allow)
+        {
             continue;
         }
         let (Ok(action), Ok(resource)) = (one.who.action.parse(), one.who.resource.parse()) else {

@@ -201,6 +201,7 @@ impl Admin for AdminService {
     type RecordsStream = Pin<Box<dyn Stream<Item = Result<v1::RecordItem, Status>> + Send>>;
     type AttestExplainStream = Pin<Box<dyn Stream<Item = Result<v1::Chunk, Status>> + Send>>;
     type AttestDryRunStream = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
+    type EstatePlanPartsStream = Pin<Box<dyn Stream<Item = Result<v1::Document, Status>> + Send>>;
     type PackStream = Pin<Box<dyn Stream<Item = Result<v1::Chunk, Status>> + Send>>;
 
     async fn status(
@@ -416,5 +417,16 @@ impl Admin for AdminService {
         self.may(&request, Action::Query).await?;
         let whose = request.into_inner().identity;
         Ok(document(&acts::delegations(&self.0, &whose)?)?)
+    }
+
+    async fn estate_plan_parts(
+        &self,
+        request: Request<v1::EstatePlanPartsRequest>,
+    ) -> Result<Response<Self::EstatePlanPartsStream>, Status> {
+        let admitted = self.may(&request, Action::Plan).await?;
+        let parts = estates::plan_parts(&self.0, &admitted, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(tokio_stream::iter(
+            parts.into_iter().map(Ok),
+        ))))
     }
 }

@@ -18,7 +18,7 @@ pub(crate) use take_back::{begun_by, take_back};
 
 use crate::core::Core;
 use crate::current::Current;
-use estate::{Chain, Login, Scope};
+use estate::{Action, Chain, Login, ResourceRef, Scope};
 use facts::Finding;
 use ledger::body::TargetKind;
 use serde_json::{Value, json};
@@ -26,7 +26,7 @@ use std::sync::Arc;
 use store::DelegationRow;
 
 /// Whether it and all that it rests on stand, cuts included that are not recorded yet.
-fn stands(core: &Core, row: &DelegationRow) -> bool {
+pub(crate) fn stands(core: &Core, row: &DelegationRow) -> bool {
     let state = core.state();
     let links = state.delegation_links(row).unwrap_or_default();
     let ahead = links.iter().any(|link| is_cut(core, link));
@@ -89,32 +89,73 @@ pub(crate) fn list(core: &Arc<Core>, identity: &str) -> Value {
     })
 }
 
+/// Tokens by which somebody acts for others now: those that stand, of which `of` holds, and whose chain the estate
+/// would let do `what` as far as delegations go; each with how often it was delegated on.
+pub(crate) fn live(
+    core: &Arc<Core>,
+    current: &Current,
+    what: Option<(Action, &ResourceRef)>,
+    of: impl Fn(&DelegationRow) -> bool,
+) -> Vec<Value> {
+    let good = |row: &DelegationRow| {
+        let Some((action, resource)) = what else {
+            return true;
+        };
+        let told = {
+            let state = core.state();
+            let links = state.delegation_links(row).unwrap_or_default();
+            chain(&links, core.trust_domain.as_str())
+        };
+        // What cannot be read is told, and not taken for none.
+        told.map_or(true, |chain| {
+            let decided = current
+                .estate
+                .decide_chain_regardless(&chain, action, resource);
+            decided.findings().next().is_none()
+        })
+    };
+    let rows = rows(core, of).into_iter();
+    let standing = rows.filter(|row| stands(core, row) && good(row));
+    standing
+        .map(|row| {
+            let mut shown = document(core, &row);
+            if let Value::Object(fields) = &mut shown {
+                fields.insert("hops".to_owned(), json!(row.chain.len().saturating_sub(1)));
+            }
+            shown
+        })
+        .collect()
+}
+
 /// Those that have not ended and of which `of` holds.
 fn shown(core: &Arc<Core>, of: impl Fn(&DelegationRow) -> bool) -> Value {
-    let now = core.now().as_millis();
-    let rows: Vec<DelegationRow> = {
-        let state = core.state();
-        let live = state.delegations().filter(|row| row.not_after > now);
-        live.filter(|row| of(row)).cloned().collect()
-    };
-    let shown = rows.iter().map(|row| {
-        // `null` is no bound: what cannot be read is shown as it is.
-        let words =
-            |json: &str| serde_json::from_str::<Value>(json).unwrap_or_else(|_| json.into());
-        json!({
-            "jti": row.jti,
-            "chain": row.chain,
-            "rests_on": row.rests_on,
-            "actions": words(&row.actions),
-            "resources": words(&row.resources),
-            "node": row.node,
-            "begins": row.not_before,
-            "ends": row.not_after,
-            "index": row.index,
-            "stands": stands(core, row),
-        })
-    });
+    let rows = rows(core, of);
+    let shown = rows.iter().map(|row| document(core, row));
     json!({ "delegations": shown.collect::<Vec<_>>() })
+}
+
+fn rows(core: &Core, of: impl Fn(&DelegationRow) -> bool) -> Vec<DelegationRow> {
+    let now = core.now().as_millis();
+    let state = core.state();
+    let live = state.delegations().filter(|row| row.not_after > now);
+    live.filter(|row| of(row)).cloned().collect()
+}
+
+fn document(core: &Core, row: &DelegationRow) -> Value {
+    // `null` is no bound: what cannot be read is shown as it is.
+    let words = |json: &str| serde_json::from_str::<Value>(json).unwrap_or_else(|_| json.into());
+    json!({
+        "jti": row.jti,
+        "chain": row.chain,
+        "rests_on": row.rests_on,
+        "actions": words(&row.actions),
+        "resources": words(&row.resources),
+        "node": row.node,
+        "begins": row.not_before,
+        "ends": row.not_after,
+        "index": row.index,
+        "stands": stands(core, row),
+    })
 }
 
 #[cfg(test)]

@@ -7,20 +7,27 @@ use std::path::PathBuf;
 pub enum EstateCommand {
     /// Show what applying DIR would change, and whether the invariants hold
     #[command(
-        after_long_help = "Examples:\n  trilith estate plan ./estate\n  trilith estate plan ./estate --markdown > plan.md\n  trilith estate plan ./estate --replay 30 --folder /var/lib/trilith/server"
+        after_long_help = "Examples:\n  trilith estate plan ./estate\n  trilith estate plan ./estate --markdown > plan.md\n  trilith estate plan ./estate --replay 30 --folder /var/lib/trilith/server\n  trilith estate plan ./estate --limit 200 --json"
     )]
     Plan {
         /// Folder of the estate
         directory: PathBuf,
         /// As GitHub-flavoured Markdown, for a comment on a pull request
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["limit", "after", "lines"])]
         markdown: bool,
         /// Show the accesses of so many days that would change as well, of the records in --folder
-        #[arg(long, value_name = "DAYS", requires = "folder")]
+        #[arg(
+            long,
+            value_name = "DAYS",
+            requires = "folder",
+            conflicts_with = "lines"
+        )]
         replay: Option<u64>,
         /// The server's data_dir, with its gateways' records; may be given more than once
         #[arg(long, value_name = "DIR", requires = "replay")]
         folder: Vec<PathBuf>,
+        #[command(flatten)]
+        part: PartArguments,
     },
     /// Make DIR the current version: atomically, only if every invariant is proved, and recorded
     #[command(
@@ -118,6 +125,12 @@ pub enum EstateCommand {
         after_long_help = "Examples:\n  trilith estate held 'no AI agent ever writes personal data' --data /backup/trilith --trust trust.json\n  trilith estate held 'no AI agent ever writes personal data' --data /backup/trilith --trust trust.json --verify"
     )]
     Held(HeldArguments),
+    /// Show what TO allows that FROM does not, and the reverse: a request over any data each way, or the proof that
+    /// there is none, and every access of what is declared; needs no server where both are folders
+    #[command(
+        after_long_help = "Examples:\n  trilith estate diff current ./estate\n  trilith estate diff 83b746bf current --json\n  trilith estate diff ./before ./after --lines"
+    )]
+    Diff(EstateDiffArguments),
     /// Print the JSON Schema of the estate's files
     #[command(after_long_help = "Example:\n  trilith estate schema > estate.schema.json")]
     Schema,
@@ -191,6 +204,19 @@ pub struct LintArguments {
     pub deny: Option<Denied>,
     /// Seconds that the solver may take in all
     #[arg(long, default_value_t = 60)]
+    pub timeout: u64,
+    #[command(flatten)]
+    pub part: PartArguments,
+}
+
+#[derive(Debug, Args)]
+pub struct EstateDiffArguments {
+    /// A folder, `current` for the version that the server has in force, or 8 digits or more of one that it had
+    pub from: String,
+    /// As FROM
+    pub to: String,
+    /// Seconds that the solver may take each way
+    #[arg(long, default_value_t = 5)]
     pub timeout: u64,
     #[command(flatten)]
     pub part: PartArguments,

@@ -5,6 +5,7 @@ mod accesses;
 use self::accesses::Printed;
 use crate::arguments::{Global, WhatCanArguments, WhoCanArguments, WhyArguments};
 use crate::{Failure, admin, output};
+use facts::Timestamp;
 use proto::v1;
 use serde_json::Value;
 
@@ -228,14 +229,35 @@ fn token_line(token: &Value) -> String {
         these => these.iter().map(plain).collect::<Vec<_>>().join(", "),
     };
     let jti = text(token, "/jti");
-    match token.get("record").and_then(Value::as_u64) {
+    let Some(record) = token.get("record").and_then(Value::as_u64) else {
+        return format!(
+            "token {jti}, of which this server's ledger has no record as far back as a token lasts"
+        );
+    };
+    let chain: Vec<String> = list(token, "/chain").iter().map(plain).collect();
+    let chain = match chain.is_empty() {
+        true => String::new(),
+        false => format!(", {}", chain.join(" -> ")),
+    };
+    format!(
+        "token {jti} (record server:{record}{chain}) for action {} on resource {}{}",
+        among("/actions"),
+        among("/resources"),
+        token.get("ended").map_or_else(String::new, ended)
+    )
+}
+
+/// When and by what a token ended.
+fn ended(ended: &Value) -> String {
+    let at = ended.get("at").and_then(Value::as_u64).unwrap_or_default();
+    let at = Timestamp::from_millis(at);
+    match ended.get("record").and_then(Value::as_u64) {
+        None => format!("; it expired at {at}"),
         Some(record) => format!(
-            "token {jti} (record server:{record}) for action {} on resource {}",
-            among("/actions"),
-            among("/resources")
-        ),
-        None => format!(
-            "token {jti}, which has ended; what it was narrowed to: trilith ledger search --ledger server --type delegation"
+            "; taken back at {at} by record server:{record} ({}, by {}: {})",
+            text(ended, "/revoked"),
+            text(ended, "/who"),
+            text(ended, "/reason")
         ),
     }
 }
@@ -365,8 +387,28 @@ mod tests {
             token_line(&nothing),
             "token ab (record server:7) for action  on resource Table::\"a/b/c\""
         );
-        let ended = json!({"jti": "ab", "actions": null, "resources": null});
-        assert!(token_line(&ended).starts_with("token ab, which has ended"));
+        let unknown = json!({"jti": "ab", "actions": null, "resources": null});
+        assert!(
+            token_line(&unknown)
+                .starts_with("token ab, of which this server's ledger has no record")
+        );
+        let mut ended = json!({
+            "jti": "ab", "record": 7, "chain": ["spiffe://d/people/ada", "spiffe://d/agents/helper"],
+            "actions": ["select"], "resources": null, "ends": 1_800_000_000_000_u64,
+            "ended": {"at": 1_800_000_000_000_u64, "by": "expiry"},
+        });
+        assert_eq!(
+            token_line(&ended),
+            "token ab (record server:7, spiffe://d/people/ada -> spiffe://d/agents/helper) for action select on \
+             resource any; it expired at 2027-01-15T08:00:00.000Z"
+        );
+        ended["ended"] = json!({
+            "at": 1_800_000_000_000_u64, "by": "revocation", "record": 9, "revoked": "serial ab", "who": "uid:0",
+            "reason": "the task is over",
+        });
+        assert!(token_line(&ended).ends_with(
+            "; taken back at 2027-01-15T08:00:00.000Z by record server:9 (serial ab, by uid:0: the task is over)"
+        ));
     }
 
     #[test]

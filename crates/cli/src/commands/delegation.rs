@@ -194,7 +194,7 @@ async fn take_back(jti: &str, reason: &str, global: &Global) -> Result<bool, Fai
 }
 
 /// `4f2d…  people/ada > agents/helper  select on anything  until 2026-…`
-fn line(one: &Value) -> String {
+pub(super) fn line(one: &Value) -> String {
     let text = |name: &str| one.get(name).and_then(Value::as_str).unwrap_or_default();
     let list = |name: &str, any: &str| {
         let words = one.get(name).and_then(Value::as_array);

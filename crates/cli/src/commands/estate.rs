@@ -1,12 +1,13 @@
 //! The estate folder: checked here, planned and applied at the server.
 
 mod approve;
+mod diff;
 mod fmt;
 mod held;
 pub(crate) mod lint;
 
 use crate::admin::Place;
-use crate::arguments::{EstateCommand, Global};
+use crate::arguments::{EstateCommand, Global, PartArguments};
 use crate::commands::plan;
 use crate::files::unwritable;
 use crate::runtime::block_on;
@@ -27,9 +28,10 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             markdown,
             replay,
             folder,
+            part,
         } => {
             let replay = replay.map(|days| (days, folder));
-            block_on(1, plan(&directory, markdown, replay, global))
+            block_on(1, plan(&directory, (markdown, part), replay, global))
         }
         EstateCommand::Apply {
             directory,
@@ -76,6 +78,7 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
             )
         }
         EstateCommand::Held(arguments) => held::run(&arguments, global),
+        EstateCommand::Diff(arguments) => diff::run(&arguments, global),
         EstateCommand::Schema => {
             output::json(&estate::json_schema());
             Ok(ExitCode::SUCCESS)
@@ -85,23 +88,23 @@ pub(crate) fn run(command: EstateCommand, global: &Global) -> Result<ExitCode, F
 
 async fn plan(
     directory: &Path,
-    markdown: bool,
+    (markdown, part): (bool, PartArguments),
     replay: Option<(u64, Vec<PathBuf>)>,
     global: &Global,
 ) -> Result<ExitCode, Failure> {
     let files = read(directory)?;
-    let answer = admin::connect(global)
-        .await?
-        .estate_plan(request(&files, Change::default()))
-        .await
-        .map_err(|status| admin::refusal(&status))?;
-    let mut document = admin::document(answer)?;
+    let mut admin = admin::connect(global).await?;
+    let asked = request(&files, Change::default());
+    let mut document = plan::asked(&mut admin, asked, &part).await?;
     let quiet = Global {
         json: global.json || markdown,
         ..global.clone()
     };
-    if !quiet.json {
+    if !quiet.json && !part.lines {
         show(&document, global);
+        if let Some(left) = plan::left_out(&document) {
+            output::note(left);
+        }
     }
     if let Some((days, folders)) = replay {
         let replayed = super::records::of_plan(&folders, directory, days, &quiet)?;
@@ -109,7 +112,9 @@ async fn plan(
             fields.insert("replayed".to_owned(), replayed);
         }
     }
-    if markdown && !global.json {
+    if part.lines {
+        // Each item was printed as it came.
+    } else if markdown && !global.json {
         output::line(plan::page(&document));
     } else if global.json {
         output::json(&document);
@@ -193,9 +198,17 @@ fn request(files: &EstateFiles, change: Change) -> v1::EstateRequest {
 
 /// The files of the version that the server has in force, and the place of its record, `server:12`.
 pub(crate) async fn in_force(global: &Global) -> Result<(EstateFiles, Option<String>), Failure> {
+    applied_version(String::new(), global).await
+}
+
+/// Those of the version whose digest begins so; of the one in force, where none is named.
+async fn applied_version(
+    version: String,
+    global: &Global,
+) -> Result<(EstateFiles, Option<String>), Failure> {
     let exported = admin::connect(global)
         .await?
-        .estate_export(v1::EstateExportRequest::default())
+        .estate_export(v1::EstateExportRequest { version })
         .await
         .map_err(|status| admin::refusal(&status))?
         .into_inner();

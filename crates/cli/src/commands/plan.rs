@@ -2,10 +2,12 @@
 //! because of which line. `--json` prints the document that this reads.
 
 mod markdown;
+mod parts;
 mod running;
 mod witnesses;
 
 pub(crate) use markdown::page;
+pub(crate) use parts::{asked, left_out};
 
 use super::ask::{list, policy_name, residuals, text};
 use super::estate::lint::count;
@@ -36,9 +38,10 @@ pub(crate) fn outline(document: &Value) {
     for problem in problems {
         output::line(format_args!("{}", problem_line(problem)));
     }
-    if problems.is_empty() {
+    // What does not compile was neither proved nor tested.
+    if document.get("proof").is_some() {
         invariants(list(document, "/proof/invariants"));
-        tests(list(document, "/tests"));
+        tests(document);
     }
     governed(document);
     if let Some(diff) = document.get("diff").filter(|diff| !diff.is_null()) {
@@ -234,7 +237,8 @@ fn breach_line(breach: &Value) -> String {
     )
 }
 
-fn tests(tests: &[Value]) {
+fn tests(document: &Value) {
+    let tests = list(document, "/tests");
     let failed: Vec<&Value> = tests
         .iter()
         .filter(|test| test.get("passed").and_then(Value::as_bool) != Some(true))
@@ -248,11 +252,28 @@ fn tests(tests: &[Value]) {
         ));
         output::line(format_args!("  {}", text(test, "/failure")));
     }
+    // Of a part: how many there are in all.
+    let whole = |pointer: &str, here: usize| {
+        let count = document.pointer("/part").map(|_| {
+            let count = document.pointer(pointer).and_then(Value::as_u64);
+            count.unwrap_or_default()
+        });
+        count.unwrap_or(u64::try_from(here).unwrap_or(u64::MAX))
+    };
+    let all = whole("/part/lists/~1tests", tests.len());
+    let failed = whole("/part/failed_tests", failed.len());
     output::line(format_args!(
-        "{} of {} policy tests pass",
-        tests.len() - failed.len(),
-        tests.len()
+        "{} of {all} policy tests pass",
+        all.saturating_sub(failed)
     ));
+}
+
+/// What is declared otherwise, and what is newly possible and no longer.
+pub(crate) fn compared(document: &Value) {
+    if let Some(diff) = document.get("diff") {
+        difference(diff);
+    }
+    witnesses::print(document);
 }
 
 fn difference(diff: &Value) {

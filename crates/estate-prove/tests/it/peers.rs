@@ -1,7 +1,11 @@
 //! A second solver of another make: found by itself or named, it agrees, contradicts, or does not answer.
 
-use crate::fixture::{compile, cvc5, shop_files, shop_without_the_guard};
-use estate_prove::{Memory, Options, Report, Result, prove_beside, prove_blocking};
+use crate::fixture::{compile, cvc5, shop, shop_files, shop_with, shop_without_the_guard};
+use estate::Means;
+use estate_prove::{
+    Lint, Memory, Options, Report, Result, Witness, Witnesses, lint_blocking, prove_beside,
+    prove_blocking, witnesses_blocking,
+};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -146,4 +150,99 @@ fn what_is_known_of_one_is_not_known_of_two() {
     let again = prove_beside(&estate, &options, &memory);
     assert_eq!((again.engines.solvers, memory.len()), (1, known));
     assert!(again.is_accepted());
+}
+
+/// No text shows that two patterns exclude each other: only a solver says that it never matches.
+const NEVER: &str = "@id(\"never\") forbid (principal is Identity, action == Action::\"insert\", resource is Table)\n\
+     when { principal.owner like \"a*\" && principal.owner like \"b*\" };\n";
+
+fn beside(script: &str, options: &Options) -> (tempfile::TempDir, Options) {
+    let (folder, path) = path_with(script);
+    let options = Options {
+        find_second: Some(path),
+        ..options.clone()
+    };
+    (folder, options)
+}
+
+fn linted(options: &Options) -> (Lint, usize) {
+    let lint = lint_blocking(&shop_with(&[("policies/x.cedar", NEVER)]), options);
+    let findings = lint.findings.iter();
+    let by_solver = findings.filter(|one| one.by == Means::Solver).count();
+    (lint, by_solver)
+}
+
+/// What `NEVER` newly forbids is nothing: that is what two have to agree on.
+fn compared(options: &Options) -> Witnesses {
+    let with = shop_with(&[("policies/x.cedar", NEVER)]);
+    witnesses_blocking(&shop(), &with, &options.clone().for_a_hint()).unwrap()
+}
+
+/// Once, lint and a plan's witnesses asked one solver, whoever else was there.
+#[test]
+fn lint_and_witnesses_say_only_what_both_solvers_agree_on() {
+    let Some(options) = cvc5("lint_and_witnesses_say_only_what_both_solvers_agree_on") else {
+        return;
+    };
+    let (_folder, contradicted) = beside(&after_rehearsal("echo sat"), &options);
+    let (lint, by_solver) = linted(&contradicted);
+    assert_eq!(by_solver, 0, "{:?}", lint.findings);
+    let told = lint.not_asked.iter();
+    let disagree = told.filter(|one| one.contains("PROVE-SOLVERS-DISAGREE"));
+    assert!(disagree.count() > 0, "{:?}", lint.not_asked);
+    let said = compared(&contradicted).newly_denied;
+    assert!(
+        matches!(&said, Witness::Unknown { why } if why.code == "PROVE-SOLVERS-DISAGREE"),
+        "{said:?}"
+    );
+
+    let (_folder, agreed) = beside(&after_rehearsal("echo unsat"), &options);
+    let (lint, by_solver) = linted(&agreed);
+    assert!(by_solver > 0 && lint.not_asked.is_empty(), "{lint:?}");
+    assert_eq!(
+        (lint.solvers, lint.second.as_deref()),
+        (2, Some("Z3 of a test"))
+    );
+    let said = compared(&agreed);
+    assert!(
+        matches!(said.newly_denied, Witness::Proved { asked: 1.. }),
+        "{said:?}"
+    );
+    assert_eq!(said.engines.solvers, 2);
+}
+
+#[test]
+fn lint_and_witnesses_say_that_one_solver_vouched() {
+    let Some(options) = cvc5("lint_and_witnesses_say_that_one_solver_vouched") else {
+        return;
+    };
+    let (_folder, silent) = beside(&after_rehearsal("echo unknown"), &options);
+    for options in [&options, &silent] {
+        let (lint, by_solver) = linted(options);
+        assert!(by_solver > 0, "{lint:?}");
+        assert_eq!((lint.solvers, lint.second), (1, None));
+        let said = compared(options);
+        assert!(
+            matches!(said.newly_denied, Witness::Proved { asked: 1.. }),
+            "{said:?}"
+        );
+        assert_eq!(said.engines.solvers, 1);
+        assert_eq!(said.engines.second, None);
+    }
+}
+
+#[test]
+fn a_real_z3_agrees_with_lint_and_witnesses() {
+    let Some(options) = z3("a_real_z3_agrees_with_lint_and_witnesses") else {
+        return;
+    };
+    let (lint, by_solver) = linted(&options);
+    assert!(by_solver > 0 && lint.not_asked.is_empty(), "{lint:?}");
+    assert_eq!(lint.solvers, 2, "{lint:?}");
+    let said = compared(&options);
+    assert!(
+        matches!(said.newly_denied, Witness::Proved { asked: 1.. }),
+        "{said:?}"
+    );
+    assert_eq!(said.engines.solvers, 2, "{said:?}");
 }

@@ -16,6 +16,7 @@ pub struct BlastAnswer<'a> {
     head: Vec<BlastItem>,
     /// Whose accesses follow, each once.
     identities: Vec<String>,
+    counts: BlastCounts,
     /// In list 0, so many of the head; in list `n`, what identity `n - 1` can do.
     at: Place,
 }
@@ -32,12 +33,23 @@ pub enum BlastItem {
     Error(String),
 }
 
+/// How much the whole has of what is known before any access is looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct BlastCounts {
+    pub paths: usize,
+    /// Each once, by however many ways it is reached: by becoming it, and by a path.
+    pub identities: usize,
+    pub acts_for: usize,
+}
+
 /// A page of the answer.
 #[derive(Debug, Clone, Serialize)]
 pub struct BlastPage {
     /// As the whole, with what is of this page.
     #[serde(flatten)]
     pub blast: Blast,
+    /// Of the whole, whatever stands on this page.
+    pub counts: BlastCounts,
     /// Where the rest begins; without it there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
@@ -46,7 +58,12 @@ pub struct BlastPage {
 impl<'a> BlastAnswer<'a> {
     pub(super) fn new(estate: &'a Estate, blast: Blast) -> Self {
         let reached: BTreeSet<&String> = blast.identities.iter().map(|one| &one.identity).collect();
-        let identities = reached.into_iter().cloned().collect();
+        let identities: Vec<String> = reached.into_iter().cloned().collect();
+        let counts = BlastCounts {
+            paths: blast.paths.len(),
+            identities: identities.len(),
+            acts_for: blast.acts_for.len(),
+        };
         let mut head: Vec<BlastItem> = blast.paths.into_iter().map(BlastItem::Path).collect();
         head.extend(blast.identities.into_iter().map(BlastItem::Identity));
         head.extend(blast.acts_for.into_iter().map(BlastItem::ActsFor));
@@ -57,8 +74,21 @@ impl<'a> BlastAnswer<'a> {
             taken: blast.taken,
             head,
             identities,
+            counts,
             at: Place::default(),
         }
+    }
+
+    /// Of the whole.
+    #[must_use]
+    pub const fn counts(&self) -> BlastCounts {
+        self.counts
+    }
+
+    /// Paths of all that can be become or acted as, each once.
+    #[must_use]
+    pub fn identities(&self) -> &[String] {
+        &self.identities
     }
 
     /// Goes on where an answer to the same question by the same version of the estate was cut.
@@ -142,6 +172,10 @@ impl<'a> BlastAnswer<'a> {
                 BlastItem::Error(error) => blast.errors.push(error),
             }
         }
-        BlastPage { blast, next }
+        BlastPage {
+            blast,
+            counts: self.counts,
+            next,
+        }
     }
 }

@@ -344,6 +344,31 @@ fn no_administrator_who_may_apply_is_missing() {
     }
 }
 
+/// Whoever may apply an estate and make join tokens reaches most of them twice.
+#[test]
+fn who_is_reached_by_two_ways_is_counted_once_on_every_page() {
+    let estate = compile(&files());
+    for taken in [
+        administrator("uid:0"),
+        administrator("person:people/tom"),
+        identity("agents/helper"),
+        Taken::Server,
+    ] {
+        let whole = blast(&estate, taken.clone());
+        let mut answer = estate.blast(taken.clone()).unwrap();
+        let counts = answer.counts();
+        assert_eq!(counts.identities, names(&whole).len(), "{taken:?}");
+        assert_eq!(counts.paths, whole.paths.len(), "{taken:?}");
+        assert_eq!(counts.acts_for, whole.acts_for.len(), "{taken:?}");
+        // However little of it stands there.
+        for page in [answer.page(1, 1), answer.page(1, 1)] {
+            assert_eq!(page.counts, counts, "{taken:?}");
+        }
+    }
+    let twice = blast(&estate, administrator("uid:0"));
+    assert!(twice.identities.len() > names(&twice).len());
+}
+
 #[test]
 fn pages_of_any_size_come_to_the_whole() {
     let estate = compile(&files());

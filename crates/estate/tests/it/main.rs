@@ -22,6 +22,7 @@ mod code;
 mod delegation;
 mod difference;
 mod documents;
+mod enumerating;
 mod equivalence;
 mod fixture;
 mod format;

@@ -2735,6 +2735,17 @@ pub struct DelegationsRequest {
     #[prost(string, tag = "1")]
     pub identity: ::prost::alloc::string::String,
 }
+/// A part holds `limit` items of the plan's lists at most, and says in `next` with which `after` they go on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EstatePlanPartsRequest {
+    #[prost(message, optional, tag = "1")]
+    pub plan: ::core::option::Option<EstateRequest>,
+    /// 0: all of them
+    #[prost(uint64, tag = "2")]
+    pub limit: u64,
+    #[prost(string, tag = "3")]
+    pub after: ::prost::alloc::string::String,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -3272,6 +3283,31 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("trilith.v1.Admin", "Delegations"));
             self.inner.unary(req, path, codec).await
         }
+        /// A plan in parts: `{"head": …}`, then `{"at": LIST, "items": […]}` as often as it takes, and `{"end": …}`.
+        pub async fn estate_plan_parts(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EstatePlanPartsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::Document>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/trilith.v1.Admin/EstatePlanParts",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("trilith.v1.Admin", "EstatePlanParts"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3416,6 +3452,20 @@ pub mod admin_server {
             &self,
             request: tonic::Request<super::DelegationsRequest>,
         ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
+        /// Server streaming response type for the EstatePlanParts method.
+        type EstatePlanPartsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::Document, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// A plan in parts: `{"head": …}`, then `{"at": LIST, "items": […]}` as often as it takes, and `{"end": …}`.
+        async fn estate_plan_parts(
+            &self,
+            request: tonic::Request<super::EstatePlanPartsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::EstatePlanPartsStream>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -4451,6 +4501,53 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/EstatePlanParts" => {
+                    #[allow(non_camel_case_types)]
+                    struct EstatePlanPartsSvc<T: Admin>(pub Arc<T>);
+                    impl<
+                        T: Admin,
+                    > tonic::server::ServerStreamingService<
+                        super::EstatePlanPartsRequest,
+                    > for EstatePlanPartsSvc<T> {
+                        type Response = super::Document;
+                        type ResponseStream = T::EstatePlanPartsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EstatePlanPartsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::estate_plan_parts(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EstatePlanPartsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

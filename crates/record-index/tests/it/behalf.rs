@@ -1,6 +1,6 @@
 //! What was done on behalf of whom: found by it, counted by it, and decided again by the whole chain.
 
-use crate::world::{For, World, acting, id, intent, issuance, session, shop_files};
+use crate::world::{For, World, acting, id, intent, issuance, issuance_of, session, shop_files};
 use estate::{Estate, EstateFiles};
 use record_index::{
     Asked, Change, Error, Filter, Page, Site, TimeRange, accesses_verified, replay, search, unused,
@@ -237,4 +237,85 @@ fn a_right_that_others_use_for_a_person_is_not_unused() {
         grant.identity == "people/ada" && grant.action == "select" && grant.resource.contains(CARDS)
     });
     assert!(!of_ada, "{:?}", found.grants);
+}
+
+/// Ada lets the front door act, which lets the service: what the front door may depends on its machine.
+fn through_the_door(join: &str) -> EstateFiles {
+    let mut files = people();
+    files.insert(
+        "identities/door.toml",
+        "[[identity]]\npath = \"front/door\"\nkind = \"service\"\nowner = \"support\"\nvisible = [\"machine.join\"]\n",
+    );
+    files.insert(
+        "delegations/door.toml",
+        "[[delegation]]\nid = \"ada through the door\"\nfrom = 'Identity::\"people/ada\"'\n\
+         to = 'Identity::\"front/door\"'\nmax_hops = 2\n\
+         [[delegation]]\nid = \"the door through the service\"\nfrom = 'Identity::\"front/door\"'\n\
+         to = 'Identity::\"payments/api\"'\n",
+    );
+    files.insert(
+        "policies/door.cedar",
+        format!(
+            "@id(\"ada reads orders\") permit (principal == Identity::\"people/ada\", action == Action::\"select\", \
+             resource == Table::\"{ORDERS}\");\n\
+             @id(\"the door reads orders\") permit (principal == Identity::\"front/door\", action == Action::\"select\", \
+             resource == Table::\"{ORDERS}\")\n\
+             when {{ context.machine has join && context.machine.join == \"{join}\" }};\n\
+             @id(\"the service reads orders\") permit (principal == Identity::\"payments/api\", \
+             action == Action::\"select\", resource == Table::\"{ORDERS}\");\n"
+        ),
+    );
+    files
+}
+
+/// Once, nothing that rested on the facts of who delegated on was decided again, whatever the records said of them.
+#[test]
+fn each_hop_is_decided_again_by_the_facts_that_it_delegated_with() {
+    let mut server = World::new("server");
+    server.apply(&through_the_door("tpm"), "uid:0");
+    let api = server.put(issuance("payments/api", "m1", "aa"));
+    let measured = server.put(issuance("front/door", "m2", "bb"));
+    let bare = server.put(issuance_of("front/door", "m3", "bb", "token"));
+    let mut gateway = World::new("pg-1");
+    // All of these are one row of the index.
+    for (name, door) in [
+        ("one", Some(measured)),
+        ("two", Some(bare)),
+        ("three", Some(measured)),
+        ("four", None),
+    ] {
+        let whom = [("people/ada", None), ("front/door", door)];
+        let read = [("select", ORDERS)];
+        acting(
+            &mut gateway,
+            name,
+            ("payments/api", api),
+            &For::By(&whom),
+            &read,
+            &[],
+        );
+    }
+    let site = both(&server, &gateway);
+    let replayed = |join: &str| {
+        let estate = compile(&through_the_door(join));
+        let replayed = replay(&site, &estate, TimeRange::default()).unwrap();
+        let [unknown] = &replayed.not_replayed[..] else {
+            panic!("{replayed:?}");
+        };
+        // That one names no SVID of the door.
+        assert_eq!((unknown.count, unknown.last.0), (1, 14), "{unknown:?}");
+        assert!(
+            unknown.why.contains("front/door, who delegated on"),
+            "{}",
+            unknown.why
+        );
+        let changed: Vec<_> = replayed
+            .changed
+            .iter()
+            .map(|one| (one.change, one.count, one.last.0))
+            .collect();
+        (replayed.same, changed)
+    };
+    assert_eq!(replayed("tpm"), (2, vec![(Change::Denied, 1, 6)]));
+    assert_eq!(replayed("token"), (1, vec![(Change::Denied, 2, 10)]));
 }

@@ -189,7 +189,12 @@ pub(crate) fn table(path: &str) -> String {
 }
 
 pub(crate) fn issuance(path: &str, node: &str, code: &str) -> RecordBuilder {
-    let facts = [("code.sha256", code), ("machine.join", "tpm")];
+    issuance_of(path, node, code, "tpm")
+}
+
+/// On a machine that joined so.
+pub(crate) fn issuance_of(path: &str, node: &str, code: &str, join: &str) -> RecordBuilder {
+    let facts = [("code.sha256", code), ("machine.join", join)];
     let facts = facts.map(|(name, value)| (name.to_owned(), FactValue::Text(value.to_owned())));
     let body = Issuance {
         kind: SvidKind::X509,
@@ -281,6 +286,8 @@ pub(crate) fn intent(
 pub(crate) enum For<'a> {
     Told(&'a [&'a str]),
     Proven(&'a [&'a str]),
+    /// With the issuance of the SVID by which each let the next one act.
+    By(&'a [(&'a str, Option<u64>)]),
 }
 
 impl For<'_> {
@@ -292,6 +299,14 @@ impl For<'_> {
                     spiffe_id: id(path),
                     jti: format!("jti-{path}"),
                     issuance: None,
+                });
+                (Vec::new(), proven.collect())
+            }
+            Self::By(others) => {
+                let proven = others.iter().map(|(path, issuance)| OnBehalfOf {
+                    spiffe_id: id(path),
+                    jti: format!("jti-{path}"),
+                    issuance: issuance.map(Decimal),
                 });
                 (Vec::new(), proven.collect())
             }

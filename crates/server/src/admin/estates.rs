@@ -1,9 +1,11 @@
 //! Plans and applies: compile, test, prove, compare; and what becomes current is all of it or none.
 
 mod effect;
+mod parts;
 
 use super::again::again;
 use super::approving::{self, Approved};
+use super::questions::cannot_go_on;
 use super::{Admitted, act};
 use crate::core::{Core, draft};
 use crate::current::Current;
@@ -12,6 +14,7 @@ use crate::node::rejudge;
 use crate::prover::{self, Proved};
 use crate::refusal::Refusal;
 use crate::state::State;
+use crypto::{hex, sha256};
 use effect::Effect;
 use estate::{Action, Administrator, Estate, EstateFiles, ResourceRef, Severity};
 use facts::Finding;
@@ -55,6 +58,30 @@ pub(super) async fn plan(
         Looks::AtWitnesses,
     );
     Ok(planned.await?.document)
+}
+
+/// As [`plan`], in parts of any size.
+pub(super) async fn plan_parts(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::EstatePlanPartsRequest,
+) -> Result<Vec<v1::Document>, Refusal> {
+    let asked = request.plan.unwrap_or_default();
+    let files = hex::encode(&sha256(&asked.files));
+    // The version that it is planned against, before anything is asked.
+    let version = core.current.load_full();
+    let version = version.map_or_else(
+        || files.clone(),
+        |current| current.estate.version().to_owned(),
+    );
+    let document = plan(core, admitted, asked).await?;
+    let wanted = parts::Wanted {
+        limit: request.limit,
+        after: &request.after,
+        version: &version,
+        files: &files,
+    };
+    parts::parts(document, &wanted, cannot_go_on)
 }
 
 /// Whether a plan looks for requests that are decided otherwise over any data.

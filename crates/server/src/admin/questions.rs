@@ -5,6 +5,7 @@ use super::records::{Source, sources};
 use super::tokens;
 use crate::core::Core;
 use crate::current::Current;
+use crate::delegating::live;
 use crate::refusal::Refusal;
 use estate::{
     Accesses, Action, Chain, Cursor, CursorError, Estate, EstateFiles, Explanation, Page, Request,
@@ -15,7 +16,7 @@ use ledger::body::{self, FactValue};
 use ledger::{Record, RecordType};
 use proto::v1;
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 pub(super) fn status(core: &Core) -> Value {
@@ -147,17 +148,40 @@ pub(super) async fn who_can(
     let resource = resource(&request.resource)?;
     if let Some((last, before)) = request.on_behalf_of.split_last() {
         let chain = chain(core, before, last)?;
+        let core = Arc::clone(core);
         return blocking(move || {
             let answer = json!(current.estate.who_can_for(&chain, action, &resource));
-            with_undeclared(at_record(answer, &current), &current.estate, &resource)
+            let ids = |path: &String| format!("spiffe://{}/{path}", core.trust_domain);
+            let whom: Vec<String> = chain.principals().iter().map(ids).collect();
+            // Whoever else they let act has a token that has them all before it.
+            let tokens = live(&core, &current, Some((action, &resource)), |row| {
+                let before = row.chain.split_last().map(|(_, before)| before);
+                before == Some(whom.as_slice())
+            });
+            let answer = with_tokens(at_record(answer, &current), tokens);
+            with_undeclared(answer, &current.estate, &resource)
         })
         .await;
     }
     let cut = Cut::read(request.limit, &request.after)?;
+    let core = Arc::clone(core);
     blocking(move || {
         let estate = &current.estate;
         let page = cut.page(estate.accesses_to(action, &resource))?;
-        let page = at_record(json!(page), &current);
+        // For whom those of this page act now, where that is good for it.
+        let named: BTreeSet<&str> = page
+            .accesses
+            .iter()
+            .map(|one| one.identity.as_str())
+            .collect();
+        let prefix = format!("spiffe://{}/", core.trust_domain);
+        let tokens = live(&core, &current, Some((action, &resource)), |row| {
+            let last = row.chain.last().and_then(|last| last.strip_prefix(&prefix));
+            // Instances stand in answers by their template.
+            let declared = last.and_then(|last| estate.identity(last));
+            declared.is_some_and(|one| named.contains(one.path.as_str()))
+        });
+        let page = with_tokens(at_record(json!(page), &current), tokens);
         Ok(with_undeclared(page, estate, &resource))
     })
     .await?
@@ -170,9 +194,17 @@ pub(super) async fn what_can(
     let path = asked_about(core, &request.principal)?;
     let current = core.estate()?;
     let cut = Cut::read(request.limit, &request.after)?;
+    let core = Arc::clone(core);
     blocking(move || {
         let page = cut.page(current.estate.accesses_of(&path))?;
-        Ok(at_record(json!(page), &current))
+        let page = at_record(json!(page), &current);
+        if cut.after.is_some() {
+            return Ok(page);
+        }
+        // Once: for whom it acts, in whose name what it does is done.
+        let id = format!("spiffe://{}/{path}", core.trust_domain);
+        let tokens = live(&core, &current, None, |row| row.chain.last() == Some(&id));
+        Ok(with_tokens(page, tokens))
     })
     .await?
 }
@@ -208,7 +240,7 @@ impl Cut {
     }
 }
 
-fn cannot_go_on(error: CursorError) -> Refusal {
+pub(super) fn cannot_go_on(error: CursorError) -> Refusal {
     let finding = match error {
         CursorError::Estate => Finding::new(
             "QUESTION-ESTATE-CHANGED",
@@ -260,6 +292,16 @@ fn at_record(mut answer: Value, current: &Current) -> Value {
     if let Value::Object(fields) = &mut answer {
         let place = format!("server:{}", current.index);
         fields.insert("estate_record".to_owned(), json!(place));
+    }
+    answer
+}
+
+/// Delegation tokens that are good now, if there are any: by these somebody acts for others, whatever may be granted.
+fn with_tokens(mut answer: Value, tokens: Vec<Value>) -> Value {
+    if let Value::Object(fields) = &mut answer
+        && !tokens.is_empty()
+    {
+        fields.insert("tokens".to_owned(), Value::Array(tokens));
     }
     answer
 }
@@ -424,7 +466,7 @@ fn recorded(core: &Core, id: &str) -> Result<Value, Refusal> {
         facts.state(name, value_of(value), FactSource::Asserted, at);
     }
     // On whose behalf it was asked: every hop was decided, and every delegation between them.
-    let others = tokens::acted_for(core, record, about.as_ref());
+    let others = tokens::acted_for(core, record, about.as_ref())?;
     let chain = tokens::chain(core, &others, &path)?;
     let mut earlier = BTreeMap::new();
     for one in &others {

@@ -1,11 +1,16 @@
 //! By which delegation tokens somebody acted, as a record has it: who let whom act, and what each token was narrowed
 //! to.
 
+mod ended;
+
+use self::ended::{Ended, ended, sought};
 use crate::core::Core;
+use crate::delegating::stands;
 use crate::refusal::Refusal;
 use estate::{Chain, Link, Scope};
 use ledger::body;
 use ledger::{Decimal, Record, RecordType};
+use ledger_store::StoreError;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -19,32 +24,66 @@ pub(super) struct Acting {
 }
 
 /// A delegation that was presented.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 struct Token {
     jti: String,
-    /// Its record in the server's ledger; nothing of what has ended, which is looked for by its `jti`.
+    /// Its record in the server's ledger; nothing where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     record: Option<u64>,
+    /// Who lets whom act by it, who began it first: SPIFFE IDs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    chain: Vec<String>,
+    /// `jti` of each that it rests on.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    rests_on: Vec<String>,
     /// What it was narrowed to beside what the estate grants. `null`: any.
     actions: Option<Vec<String>>,
     resources: Option<Vec<String>>,
+    /// Until when it is or was good, Unix milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ends: Option<u64>,
+    /// By what it ended; nothing while it is good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ended: Option<Ended>,
 }
 
 impl Token {
-    fn of(core: &Core, jti: String) -> Self {
-        let index = core.state().delegation(&jti).map(|row| row.index);
-        let record = index.and_then(|index| core.journal.reader().record(index).ok());
-        let body = record.and_then(|record| record.expect_body::<body::Delegation>().ok());
-        let (actions, resources) = match body {
-            Some(body) => (body.actions, body.resources),
-            None => (None, None),
+    /// By which somebody acted at `at`, Unix milliseconds. Blocks on the disk.
+    fn of(core: &Core, jti: String, at: u64) -> Result<Self, Refusal> {
+        let unread = |error: &StoreError| Refusal::internal("reading a delegation", error);
+        let reader = core.journal.reader();
+        let row = core.state().delegation(&jti).cloned();
+        let found = match &row {
+            Some(row) => {
+                let record = reader.record(row.index).map_err(|error| unread(&error))?;
+                let body = record.expect_body::<body::Delegation>().ok();
+                body.map(|body| (row.index, body))
+            }
+            None => sought(reader, &jti, at).map_err(|error| unread(&error))?,
         };
-        Self {
+        let Some((index, body)) = found else {
+            return Ok(Self {
+                jti,
+                ..Self::default()
+            });
+        };
+        let now = core.now().as_millis();
+        // What stands was not taken back: no record is looked for.
+        let good = row.is_some_and(|row| row.not_after > now && stands(core, &row));
+        let ended = match good {
+            true => None,
+            false => ended(reader, (index, &body), now).map_err(|error| unread(&error))?,
+        };
+        Ok(Self {
             jti,
-            record: index,
-            actions,
-            resources,
-        }
+            record: Some(index),
+            chain: body.chain,
+            rests_on: body.rests_on,
+            actions: body.actions,
+            resources: body.resources,
+            ends: Some(body.not_after.saturating_mul(1_000)),
+            ended,
+        })
     }
 
     fn scope(&self) -> Result<Scope, Refusal> {
@@ -54,7 +93,14 @@ impl Token {
 }
 
 /// On whose behalf it was asked, who began it first: as delegations proved, or as somebody told.
-pub(super) fn acted_for(core: &Core, record: &Record, about: Option<&body::About>) -> Vec<Acting> {
+///
+/// # Errors
+/// The ledger cannot be read.
+pub(super) fn acted_for(
+    core: &Core,
+    record: &Record,
+    about: Option<&body::About>,
+) -> Result<Vec<Acting>, Refusal> {
     let (proven, told) = match about {
         Some(about) => (
             about.on_behalf_of.clone(),
@@ -77,12 +123,15 @@ pub(super) fn acted_for(core: &Core, record: &Record, about: Option<&body::About
             issuance: None,
             token: None,
         });
-        return told.collect();
+        return Ok(told.collect());
     }
-    let proven = proven.into_iter().map(|one| Acting {
-        spiffe_id: one.spiffe_id,
-        issuance: one.issuance,
-        token: Some(Token::of(core, one.jti)),
+    let at = record.stamp().wall;
+    let proven = proven.into_iter().map(|one| {
+        Ok(Acting {
+            spiffe_id: one.spiffe_id,
+            issuance: one.issuance,
+            token: Some(Token::of(core, one.jti, at)?),
+        })
     });
     proven.collect()
 }

@@ -1,5 +1,7 @@
 //! Taking gateways' ledgers: after outages, beside cuts, and from gateways that name what they like.
 
+mod alone;
+
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, finding};
 use crate::recovering::{Scene, until};

@@ -378,10 +378,10 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
         let helper = id("agents/helper").to_string();
         recording.append(&helper, intent.record().estate(estate))
     };
-    let (read, written) = (append("select"), append("insert"));
+    let (read_at, written) = (append("select"), append("insert"));
     recording.anchor().await;
     let mut admin = fixture.admin().await;
-    for (index, within) in [(read, true), (written, false)] {
+    for (index, within) in [(read_at, true), (written, false)] {
         let request = v1::WhyRequest {
             decision: format!("pg:{index}"),
             ..v1::WhyRequest::default()
@@ -398,7 +398,66 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
         assert!(link["token"]["record"].is_u64(), "{answer}");
         let refused = link["refused"]["code"].as_str();
         assert_eq!(refused, (!within).then_some("DELEGATION-SCOPE"), "{answer}");
+        assert!(link["token"]["ended"].is_null(), "it is good: {answer}");
     }
+    // Whoever asks what there is is told who acts for whom now.
+    let who = |action: &str, on_behalf_of: &[&str]| v1::WhoCanRequest {
+        action: action.to_owned(),
+        resource: "notes/public/mine".to_owned(),
+        on_behalf_of: on_behalf_of.iter().map(|&one| one.to_owned()).collect(),
+        ..v1::WhoCanRequest::default()
+    };
+    let what = || v1::WhatCanRequest {
+        principal: "agents/helper".to_owned(),
+        ..v1::WhatCanRequest::default()
+    };
+    let read = |answer: tonic::Response<v1::Document>| -> Value {
+        serde_json::from_str(&answer.into_inner().json).unwrap()
+    };
+    let told = |answer: &Value| {
+        let tokens = answer["tokens"].as_array().cloned().unwrap_or_default();
+        let jtis = tokens
+            .iter()
+            .map(|one| one["jti"].as_str().unwrap().to_owned());
+        jtis.collect::<Vec<_>>()
+    };
+    let answer = read(admin.who_can(who("select", &[])).await.unwrap());
+    assert_eq!(told(&answer), [jti.as_str()], "{answer}");
+    let token = &answer["tokens"][0];
+    assert_eq!(token["hops"], 1, "{answer}");
+    assert!(token["ends"].is_u64(), "{answer}");
+    let answer = read(admin.who_can(who("select", &["people/ada"])).await.unwrap());
+    assert_eq!(told(&answer), [jti.as_str()], "{answer}");
+    // It was narrowed to reading.
+    let answer = read(admin.who_can(who("insert", &[])).await.unwrap());
+    assert_eq!(told(&answer), [""; 0], "{answer}");
+    let answer = read(admin.what_can(what()).await.unwrap());
+    assert_eq!(told(&answer), [jti.as_str()], "{answer}");
+
+    // Once it is taken back, it is told by what, and no answer has it any more.
+    revoke(&fixture, "delegation", &jti).await.unwrap();
+    let request = v1::WhyRequest {
+        decision: format!("pg:{read_at}"),
+        ..v1::WhyRequest::default()
+    };
+    let answer = read(admin.why(request).await.unwrap());
+    let token = &answer["links"][0]["token"];
+    let chain = serde_json::json!([
+        id("people/ada").to_string(),
+        id("agents/helper").to_string()
+    ]);
+    assert_eq!(token["chain"], chain, "{answer}");
+    assert_eq!(token["actions"], serde_json::json!(["select"]), "{answer}");
+    assert_eq!(token["ended"]["by"], "revocation", "{answer}");
+    assert_eq!(
+        token["ended"]["revoked"],
+        format!("serial {jti}"),
+        "{answer}"
+    );
+    let revocations = fixture.records(&["revocation"]).await;
+    assert_eq!(token["ended"]["record"], revocations[0].0, "{answer}");
+    let answer = read(admin.what_can(what()).await.unwrap());
+    assert_eq!(told(&answer), [""; 0], "{answer}");
 }
 
 /// A link that was narrowed stays so, whatever those after it ask for.

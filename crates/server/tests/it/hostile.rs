@@ -118,6 +118,7 @@ async fn malformed_bytes_on_the_admin_socket_are_refused_and_nothing_else_happen
     let methods = [
         "trilith.v1.Admin/EstateApply",
         "trilith.v1.Admin/EstatePlan",
+        "trilith.v1.Admin/EstatePlanParts",
         "trilith.v1.Admin/TokenCreate",
         "trilith.v1.Admin/Revoke",
         "trilith.v1.Admin/Pack",

@@ -2,6 +2,7 @@
 
 use super::{estate_record, list, policy_name, residuals, text};
 use crate::arguments::{Global, PartArguments};
+use crate::commands::delegation;
 use crate::{Failure, output};
 use facts::Finding;
 use serde_json::{Map, Value, json};
@@ -35,6 +36,8 @@ pub(super) struct Printed {
     /// Where that version stands in the server's ledger.
     record: Option<String>,
     undeclared: Option<Value>,
+    /// Delegation tokens that are good now, each once.
+    tokens: Vec<Value>,
 }
 
 impl Printed {
@@ -54,6 +57,7 @@ impl Printed {
             estate: Value::Null,
             record: None,
             undeclared: None,
+            tokens: Vec::new(),
         }
     }
 
@@ -82,6 +86,12 @@ impl Printed {
         }
         self.record = estate_record(page).map(str::to_owned);
         self.undeclared = page.get("undeclared").cloned();
+        for token in list(page, "/tokens") {
+            let known = |one: &Value| one.get("jti") == token.get("jti");
+            if !self.tokens.iter().any(known) {
+                self.tokens.push(token.clone());
+            }
+        }
         self.print(accesses);
         self.errors.extend_from_slice(errors);
         let given = (accesses.len() + errors.len()) as u64;
@@ -125,6 +135,9 @@ impl Printed {
         if let Some(said) = &self.undeclared {
             end.insert("undeclared".to_owned(), said.clone());
         }
+        if !self.tokens.is_empty() {
+            end.insert("tokens".to_owned(), json!(self.tokens));
+        }
         if let Some(after) = &self.after {
             end.insert("next".to_owned(), json!(after));
         }
@@ -156,6 +169,12 @@ impl Printed {
         }
         if let Some(said) = self.undeclared.as_ref().and_then(Value::as_str) {
             output::note(format_args!("note: the resource is {said}"));
+        }
+        if !self.tokens.is_empty() {
+            output::line("for others, by delegation tokens that are good now:");
+        }
+        for token in &self.tokens {
+            output::line(format_args!("  {}", delegation::line(token)));
         }
         for error in &self.errors {
             output::note(format_args!(

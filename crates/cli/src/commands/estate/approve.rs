@@ -2,8 +2,8 @@
 
 use super::{Change, read as read_folder, request};
 use crate::admin::Place;
-use crate::arguments::{Global, SigningArguments};
-use crate::commands::author;
+use crate::arguments::{Global, PartArguments, SigningArguments};
+use crate::commands::{author, plan};
 use crate::{Failure, admin, files, output};
 use anyhow::Context as _;
 use estate::{Approval, ApprovalSubject, EstateFiles};
@@ -61,12 +61,9 @@ async fn asked(
     estate: &EstateFiles,
     place: Place<'_>,
 ) -> Result<(Value, Option<ApprovalSubject>), Failure> {
-    let answer = admin::connect(place)
-        .await?
-        .estate_plan(request(estate, Change::default()))
-        .await
-        .map_err(|status| admin::refusal(&status))?;
-    let document = admin::document(answer)?;
+    let mut admin = admin::connect(place).await?;
+    let asked = request(estate, Change::default());
+    let document = plan::asked(&mut admin, asked, &PartArguments::default()).await?;
     let subject = document.get("subject").filter(|one| !one.is_null());
     let subject: Option<ApprovalSubject> = subject
         .map(|subject| serde_json::from_value(subject.clone()))

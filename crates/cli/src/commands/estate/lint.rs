@@ -17,6 +17,7 @@ pub(super) fn run(arguments: &LintArguments, global: &Global) -> Result<ExitCode
     let defaults = Options::with_solver(std::env::var_os("CVC5"));
     let options = Options {
         total: Duration::from_secs(arguments.timeout),
+        find_second: std::env::var_os("PATH"),
         ..defaults
     };
     let compiled = Estate::compile(&files);
@@ -43,6 +44,8 @@ fn uncompiled(problems: &[Problem]) -> Lint {
     Lint {
         findings: problems.iter().cloned().map(Remark::from).collect(),
         solver: None,
+        second: None,
+        solvers: 0,
         policies_asked: 0,
         pairs_asked: 0,
         not_asked: vec!["anything further: the estate does not compile".to_owned()],
@@ -92,6 +95,7 @@ fn lines(lint: &Lint, shown: &Shown, version: &str) -> Result<(), Failure> {
         "errors": lint.count(Severity::Error),
         "warnings": lint.count(Severity::Warning),
         "not_asked": lint.not_asked,
+        "solvers": lint.solvers,
         "next": shown.next,
     }}));
     Ok(())
@@ -139,10 +143,11 @@ fn print(lint: &Lint, estate: Option<&Estate>, shown: &Shown) {
     };
     match &lint.solver {
         Some(solver) => output::note(format_args!(
-            "asked {solver}: {} policies, {} pairs of them; {} findings are its own",
+            "asked {solver}: {} policies, {} pairs of them; {} findings are its own; {}",
             lint.policies_asked,
             lint.pairs_asked,
-            by(Means::Solver)
+            by(Means::Solver),
+            vouching(lint)
         )),
         None if estate.is_some() => output::note(
             "no solver was asked: findings are by text and declarations alone; apt install cvc5",
@@ -165,6 +170,14 @@ fn print(lint: &Lint, estate: Option<&Estate>, shown: &Shown) {
             estate.version()
         )),
         None => output::line(counts),
+    }
+}
+
+/// Who stands behind what is said to be so of any data.
+fn vouching(lint: &Lint) -> String {
+    match &lint.second {
+        Some(second) => format!("{second} agrees"),
+        None => "one solver vouches: no second one is installed, or it did not answer".to_owned(),
     }
 }
 

@@ -19,13 +19,16 @@ pub(super) fn sentences(document: &Value) -> Vec<String> {
     ]
     .into_iter()
     .filter_map(|(title, field)| Some((title, document.pointer(field)?)))
-    .map(|(title, witness)| sentence(title, witness))
+    .map(|(title, witness)| sentence(title, witness, document))
     .collect()
 }
 
-fn sentence(title: &str, witness: &Value) -> String {
+fn sentence(title: &str, witness: &Value, document: &Value) -> String {
     match text(witness, "/status").as_str() {
-        "proved" => format!("{title} over any data: none: proved"),
+        "proved" => format!(
+            "{title} over any data: none: proved{}",
+            vouching(witness, document)
+        ),
         "found" => {
             let today = witness.pointer("/witness/today").and_then(Value::as_bool);
             let over = match today {
@@ -45,6 +48,17 @@ fn sentence(title: &str, witness: &Value) -> String {
             text(witness, "/code"),
             text(witness, "/message")
         ),
+    }
+}
+
+/// How many solvers agree on it; of what follows without one, and from servers that do not say, nothing.
+fn vouching(witness: &Value, document: &Value) -> &'static str {
+    let number = |of: &Value, pointer: &str| of.pointer(pointer).and_then(Value::as_u64);
+    let asked = number(witness, "/asked").unwrap_or_default();
+    match number(document, "/witnesses/engines/solvers") {
+        Some(1) if asked > 0 => "; one solver vouches",
+        Some(2..) if asked > 0 => "; two solvers agree",
+        _ => "",
     }
 }
 
@@ -75,6 +89,15 @@ mod tests {
             newly possible over any data: none: proved
             no longer possible over any data: unknown: PROVE-TIMEOUT: no answer within 4 s in all"#]]
         .assert_eq(&said.join("\n"));
+        let vouched = |solvers: u64| {
+            let mut document = others.clone();
+            document["witnesses"]["engines"] = json!({ "solvers": solvers });
+            sentences(&document).remove(0)
+        };
+        expect!["newly possible over any data: none: proved; one solver vouches"]
+            .assert_eq(&vouched(1));
+        expect!["newly possible over any data: none: proved; two solvers agree"]
+            .assert_eq(&vouched(2));
         let page = super::super::page(&found);
         assert!(page.contains("Over any data (2)"), "{page}");
         assert!(

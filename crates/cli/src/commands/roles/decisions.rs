@@ -3,6 +3,8 @@
 //! The two planes do not know one another; this is where they meet. The agent says who calls, the decision point
 //! what they may.
 
+mod unheld;
+
 use super::PDP_THREADS;
 use crate::Failure;
 use crate::runtime::{block_on, cancelled_by_signal};
@@ -41,6 +43,13 @@ pub(super) fn agent(config: AgentConfig, section: toml::Table) -> Result<(), Fai
 /// INVARIANT: the machine keeps its identities when decisions end, and nobody is answered without a record: what
 /// has failed once is not opened again in this process.
 async fn decide(config: pdp::Config, callers: LocalCallers, stop: CancellationToken) {
+    let (domain, identity) = (&config.pdp.trust_domain, &config.pdp.identity);
+    let own = format!("spiffe://{domain}/{identity}");
+    let unheld = unheld::tell(config.pdp.workload_socket.clone(), own);
+    let telling = async {
+        unheld.await;
+        std::future::pending::<()>().await;
+    };
     let (ask, stopping) = tokio::sync::watch::channel(false);
     let asking = async {
         stop.cancelled().await;
@@ -71,6 +80,7 @@ async fn decide(config: pdp::Config, callers: LocalCallers, stop: CancellationTo
     tokio::select! {
         () = deciding => {}
         () = asking => {}
+        () = telling => {}
     }
 }
 
