@@ -3,6 +3,8 @@
 use super::access::{Access, Resolved};
 use super::catalog::{Catalog, Relation};
 use super::census::Census;
+use super::columns::Noted;
+use super::scope::Scope;
 use super::statistics::Statistics;
 use super::views::Views;
 use estate::{Action, ResourceRef};
@@ -217,6 +219,11 @@ fn one(node: &NodeEnum, environment: Environment<'_>, work: &mut Work) -> Result
         return Err(too_much());
     }
     walked?;
+    walker.settle_columns()?;
+    *work = walker.work;
+    if work.is_spent() {
+        return Err(too_much());
+    }
     walker.statistics.check()?;
     if Census::of(node) != Some(walker.met) {
         return Err(Finding::new(
@@ -352,6 +359,10 @@ pub(super) struct Walker<'a> {
     /// Views that are not known yet.
     pub(super) missing: HashSet<u32>,
     pub(super) statistics: Statistics,
+    /// What stands in the FROM of each query around here, innermost last.
+    pub(super) scopes: Vec<Scope<'a>>,
+    /// Columns that have been named.
+    pub(super) noted: Noted,
     pub(super) depth: usize,
     pub(super) work: Work,
 }
@@ -372,6 +383,8 @@ impl<'a> Walker<'a> {
             touched: HashSet::new(),
             missing: HashSet::new(),
             statistics: Statistics::default(),
+            scopes: Vec::new(),
+            noted: Noted::default(),
             depth: 0,
             work,
         }
