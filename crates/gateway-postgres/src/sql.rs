@@ -13,6 +13,8 @@ mod columns;
 mod conformance;
 mod expression;
 mod functions;
+#[cfg(test)]
+mod judged;
 mod query;
 mod relation;
 mod resolve;

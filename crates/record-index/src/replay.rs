@@ -8,7 +8,7 @@ use crate::Error;
 use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::site::Site;
-use crate::terms::{behalf, principals};
+use crate::terms::{behalf, is_any_column, is_column, principals};
 use estate::{Access, Action, Chain, Estate, EstateFiles, PolicyRef, Request, ResourceRef};
 use facts::FactSet;
 use ledger::body;
@@ -104,6 +104,9 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
     };
     for source in &site.sources {
         for one in uses(site, source, &asked)? {
+            if is_column(&one.who.resource) && !proposed.decides_columns() {
+                continue;
+            }
             let then = again.decide(proposed, &one)?;
             let (claimed_on_behalf_of, on_behalf_of) = behalf(&one.who);
             let (decision, why) = match then {
@@ -305,6 +308,10 @@ impl<'a> Again<'a> {
                 "the record names no action of this version".to_owned(),
             ));
         };
+        if is_any_column(&one.who.resource) {
+            let why = "the record does not say which columns";
+            return Ok(Outcome::Not(why.to_owned()));
+        }
         let Ok(resource) = one.who.resource.parse::<ResourceRef>() else {
             return Ok(Outcome::Not("the record names no resource".to_owned()));
         };
