@@ -13,7 +13,7 @@ use facts::{Finding, Timestamp};
 use gateway::{Current, Following, Operation, Principal, Told};
 use ledger::body::{self, ActionOn};
 use ledger::{Commitment, Salt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// In the place of a fingerprint.
@@ -656,8 +656,8 @@ impl Judge {
     }
 }
 
-/// What is decided on beside the table: each of its columns, where the estate decides on columns. Of a table that the
-/// catalogue does not know: each that the estate declares, and one that it does not.
+/// What is decided on beside the table: each of its columns, where the estate decides on columns. Where the catalogue
+/// does not know which: each that the estate declares as well, and one that it does not.
 fn columns_asked(estate: &Estate, resolved: &Resolved, access: &Access) -> Vec<Access> {
     if !estate.decides_columns() {
         return Vec::new();
@@ -669,11 +669,12 @@ fn columns_asked(estate: &Estate, resolved: &Resolved, access: &Access) -> Vec<A
         action: access.action,
         resource: access.resource.column(name),
     };
-    if columns.all && columns.names.is_empty() {
-        let declared = estate.columns_of(&access.resource);
-        return declared.chain([ANY]).map(asked).collect();
+    let mut names: BTreeSet<&str> = columns.names.iter().map(|name| &**name).collect();
+    if columns.unknown {
+        names.extend(estate.columns_of(&access.resource));
+        names.insert(ANY);
     }
-    columns.names.iter().map(|name| asked(name)).collect()
+    names.into_iter().map(asked).collect()
 }
 
 /// The columns that an access is to, as a record has them, of a table as the record has it.

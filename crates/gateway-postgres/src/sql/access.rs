@@ -16,6 +16,8 @@ pub struct Access {
 pub struct Columns {
     /// To every one, or nobody can tell to which.
     pub all: bool,
+    /// To one, at least, that the catalogue does not know.
+    pub unknown: bool,
     /// By name, system columns among them; where it is to all, those that the catalogue knows.
     pub names: BTreeSet<Arc<str>>,
 }
@@ -25,12 +27,14 @@ impl Columns {
     pub(crate) const fn unknown() -> Self {
         Self {
             all: true,
+            unknown: true,
             names: BTreeSet::new(),
         }
     }
 
     fn add(&mut self, other: &Self) {
         self.all |= other.all;
+        self.unknown |= other.unknown;
         self.names.extend(other.names.iter().cloned());
     }
 }

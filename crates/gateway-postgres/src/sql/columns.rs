@@ -17,6 +17,7 @@ use std::sync::Arc;
 #[derive(Debug, Default)]
 pub(super) struct Marked {
     pub(super) all: bool,
+    pub(super) unknown: bool,
     pub(super) names: BTreeSet<Arc<str>>,
 }
 
@@ -41,6 +42,8 @@ pub(super) struct Noted {
 pub(super) enum Which {
     All,
     Named(Arc<str>),
+    /// One that the catalogue does not know: any, or one that is newer than it.
+    Unknown,
 }
 
 impl Walker<'_> {
@@ -49,6 +52,7 @@ impl Walker<'_> {
         let marked = self.noted.marks.entry((oid, action)).or_default();
         match which {
             Which::All => marked.all = true,
+            Which::Unknown => (marked.all, marked.unknown) = (true, true),
             Which::Named(name) => {
                 marked.names.insert(name);
             }
@@ -90,7 +94,7 @@ impl Walker<'_> {
                 Some(N::String(name)) => name.sval.as_str(),
                 _ => "",
             };
-            let which = relation.column(name).map_or(Which::All, Which::Named);
+            let which = relation.column(name).map_or(Which::Unknown, Which::Named);
             self.mark(relation.oid, action, which);
         }
     }
@@ -145,6 +149,7 @@ impl Walker<'_> {
                 .spend((marked.names.len() + member.columns.len()) / 16);
             if marked.all {
                 columns.all = true;
+                columns.unknown |= marked.unknown;
                 columns.names.extend(member.columns.iter().cloned());
             } else {
                 let names = marked.names.iter();

@@ -2,14 +2,15 @@
 
 use super::columns::width;
 use super::resolve::{Walker, unsupported};
-use super::scope::{Scope, bare_name, names_of};
+use super::scope::{Names, Scope, bare_name, names_of};
 use estate::Action;
 use facts::Finding;
 use pg_query::NodeEnum as N;
 use pg_query::protobuf::{
-    CmdType, DeleteStmt, InferClause, InsertStmt, JoinExpr, MergeStmt, Node, OnConflictAction,
+    CmdType, CommonTableExpr, DeleteStmt, InferClause, InsertStmt, JoinExpr, MergeStmt, Node, OnConflictAction,
     OnConflictClause, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
+use std::sync::Arc;
 
 impl Walker<'_> {
     /// A statement that may stand in a CTE, a subquery, EXPLAIN or PREPARE.
@@ -40,6 +41,7 @@ impl Walker<'_> {
         }
         body(self)?;
         self.tables_in_scope.truncate(outer);
+        self.names_in_scope.truncate(outer);
         self.scopes.pop();
         self.leave_query(level);
         self.depth -= 1;
@@ -59,6 +61,8 @@ impl Walker<'_> {
                 .iter()
                 .map(|expression| expression.ctename.clone());
             self.tables_in_scope.extend(names);
+            let names = expressions.iter().map(|one| names_of_expression(one));
+            self.names_in_scope.extend(names);
         }
         // Inside a CTE rows are not locked by the outer query's FOR UPDATE.
         let locking = std::mem::take(&mut self.locking);
@@ -72,6 +76,7 @@ impl Walker<'_> {
             }
             if !with.recursive {
                 self.tables_in_scope.push(expression.ctename.clone());
+                self.names_in_scope.push(names_of_expression(expression));
             }
         }
         self.locking = locking;
@@ -403,6 +408,20 @@ impl Walker<'_> {
         self.out.defines = true;
         self.write(target, Action::Define)
     }
+}
+
+fn names_of_expression(expression: &CommonTableExpr) -> Arc<Names> {
+    let given = expression.aliascolnames.iter();
+    let given: Vec<String> = given
+        .map(|node| match &node.node {
+            Some(N::String(name)) => name.sval.clone(),
+            _ => String::new(),
+        })
+        .collect();
+    // SEARCH and CYCLE add columns.
+    let plain = expression.search_clause.is_none() && expression.cycle_clause.is_none();
+    let query = expression.ctequery.as_deref().filter(|_| plain);
+    Arc::new(Names::of(query, &given))
 }
 
 /// Anything but constants, parameters and DEFAULT may read a column.

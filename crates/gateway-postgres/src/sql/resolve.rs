@@ -4,7 +4,7 @@ use super::access::{Access, Resolved};
 use super::catalog::{Catalog, Relation};
 use super::census::Census;
 use super::columns::Noted;
-use super::scope::Scope;
+use super::scope::{Names, Scope};
 use super::statistics::Statistics;
 use super::views::Views;
 use estate::{Action, ResourceRef};
@@ -12,6 +12,7 @@ use facts::Finding;
 use pg_query::NodeEnum;
 use pg_query::protobuf::Token;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// Queries within queries, expressions within expressions.
 const MAX_DEPTH: usize = 64;
@@ -348,6 +349,8 @@ pub(super) struct Walker<'a> {
     pub(super) met: Census,
     /// Names of common table expressions in scope, innermost last.
     pub(super) tables_in_scope: Vec<String>,
+    /// What is known of the columns of each.
+    pub(super) names_in_scope: Vec<Arc<Names>>,
     /// Inside the `FROM` of a query with `FOR UPDATE` or its kin.
     pub(super) locking: bool,
     /// Rows go or change: foreign keys act.
@@ -377,6 +380,7 @@ impl<'a> Walker<'a> {
             out: Resolved::new("", super::access::Effect::ReadOnly),
             met: Census::default(),
             tables_in_scope: Vec::new(),
+            names_in_scope: Vec::new(),
             locking: false,
             cascading: false,
             cascaded: BTreeSet::new(),

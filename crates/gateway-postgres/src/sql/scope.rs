@@ -33,10 +33,42 @@ struct Item<'a> {
 enum Holds<'a> {
     /// With the names that an alias gives its first columns.
     Relation(&'a Relation, Arc<[String]>),
-    /// What has been read where it stands: a subquery, a function. Some names that it surely has.
-    Derived(Arc<HashSet<String>>),
+    /// What has been read where it stands: a subquery, a function.
+    Derived(Arc<Names>),
     /// An alias of a join of these items, with names that it gives.
     Joined(std::ops::Range<usize>, Arc<[String]>),
+}
+
+/// Names of columns that something surely has.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    known: HashSet<String>,
+    /// It has no others.
+    complete: bool,
+}
+
+impl Names {
+    /// Of a query under an alias that may give names to its first columns.
+    pub(super) fn of(query: Option<&Node>, given: &[String]) -> Self {
+        let made = query.and_then(|query| match query.node.as_ref() {
+            Some(N::SelectStmt(select)) => Some(names_of(select)),
+            _ => None,
+        });
+        let complete = made
+            .as_ref()
+            .is_some_and(|made| !made.is_empty() && made.iter().all(Option::is_some));
+        // Which of them an alias names, is known only where all are.
+        let skipped = if complete || given.is_empty() {
+            given.len()
+        } else {
+            usize::MAX
+        };
+        let made = made.into_iter().flatten().skip(skipped).flatten();
+        Self {
+            known: given.iter().cloned().chain(made).collect(),
+            complete,
+        }
+    }
 }
 
 type Marks = Vec<(u32, Which)>;
@@ -97,12 +129,25 @@ impl<'a> Walker<'a> {
         self.add_relation(range, relation);
     }
 
+    /// The names of a common table expression; of what the catalogue does not know none are.
+    fn expression_named(&self, range: &RangeVar, given: &[String]) -> Arc<Names> {
+        let mut scope = self.tables_in_scope.iter().zip(&self.names_in_scope).rev();
+        let found = scope.find(|(name, _)| range.schemaname.is_empty() && **name == range.relname);
+        match found {
+            Some((_, names)) if given.is_empty() => Arc::clone(names),
+            _ => Arc::new(Names {
+                known: given.iter().cloned().collect(),
+                complete: false,
+            }),
+        }
+    }
+
     fn add_relation(&mut self, range: &RangeVar, relation: Option<&'a Relation>) {
         let alias = range.alias.as_ref();
         let given = alias.map(names_given).unwrap_or_default();
         let holds = match relation {
             Some(relation) => Holds::Relation(relation, given),
-            None => Holds::Derived(Arc::new(given.iter().cloned().collect())),
+            None => Holds::Derived(self.expression_named(range, &given)),
         };
         let item = Item {
             name: alias.map_or_else(|| range.relname.clone(), |alias| alias.aliasname.clone()),
@@ -128,11 +173,7 @@ impl<'a> Walker<'a> {
     /// Rows that were read where they stand.
     pub(super) fn add_derived(&mut self, alias: Option<&Alias>, query: Option<&Node>) {
         let given = alias.map(names_given).unwrap_or_default();
-        let mut names: HashSet<String> = given.iter().cloned().collect();
-        let made = query.map(output_names).unwrap_or_default();
-        if given.is_empty() {
-            names.extend(made.into_iter().flatten());
-        }
+        let names = Names::of(query, &given);
         let item = Item {
             name: alias.map(|alias| alias.aliasname.clone()).unwrap_or_default(),
             schema: None,
@@ -146,7 +187,10 @@ impl<'a> Walker<'a> {
         self.add(Item {
             name: "excluded".to_owned(),
             schema: None,
-            holds: Holds::Derived(Arc::default()),
+            holds: Holds::Derived(Arc::new(Names {
+                known: HashSet::new(),
+                complete: true,
+            })),
         });
     }
 
@@ -194,7 +238,10 @@ impl<'a> Walker<'a> {
             self.add(Item {
                 name: alias.aliasname.clone(),
                 schema: None,
-                holds: Holds::Derived(Arc::default()),
+                holds: Holds::Derived(Arc::new(Names {
+                    known: HashSet::new(),
+                    complete: true,
+                })),
             });
         }
         if let Some(alias) = &join.alias {
@@ -248,12 +295,21 @@ impl<'a> Walker<'a> {
         }
         if !found {
             for scope in self.scopes.iter().rev() {
-                let rows = scope.in_sight().iter().filter(|item| item.name == name);
-                let mut rows = rows.peekable();
-                let found = rows.peek().is_some();
-                rows.for_each(|item| item.whole(&scope.items, &mut marks));
+                for item in scope.in_sight().iter().filter(|item| item.name == name) {
+                    item.whole(&scope.items, &mut marks);
+                    found = true;
+                }
                 if found {
                     break;
+                }
+            }
+        }
+        // It may be a column that is newer than the catalogue.
+        if !found {
+            for scope in &self.scopes {
+                steps += cost(scope.in_sight());
+                for item in scope.in_sight() {
+                    item.unknown(&mut marks);
                 }
             }
         }
@@ -282,9 +338,15 @@ impl<'a> Walker<'a> {
                     continue;
                 }
                 known = true;
-                // What is no column of the row is a function that takes all of it.
-                if !name.is_some_and(|name| item.named(name, &scope.items, &mut marks)) {
-                    item.whole(&scope.items, &mut marks);
+                let column = name.is_some_and(|name| item.named(name, &scope.items, &mut marks));
+                // What is no column of the row is a function that takes all of it, or newer than the catalogue.
+                match name {
+                    Some(_) if column => {}
+                    Some(_) => {
+                        item.whole(&scope.items, &mut marks);
+                        item.unknown(&mut marks);
+                    }
+                    None => item.whole(&scope.items, &mut marks),
                 }
             }
             if known {
@@ -355,7 +417,7 @@ impl<'a> Item<'a> {
                 }
                 true
             }
-            Holds::Derived(names) => names.contains(name),
+            Holds::Derived(names) => names.known.contains(name),
             Holds::Joined(range, given) => {
                 if given.iter().any(|one| one == name) {
                     self.whole(items, marks);
@@ -367,6 +429,13 @@ impl<'a> Item<'a> {
                 }
                 found
             }
+        }
+    }
+
+    /// Marks a column that it may have, and the catalogue does not know.
+    fn unknown(&self, marks: &mut Marks) {
+        if let Holds::Relation(relation, _) = &self.holds {
+            marks.push((relation.oid, Which::Unknown));
         }
     }
 
@@ -417,6 +486,11 @@ fn names_in(items: &[Item<'_>]) -> Option<Vec<Arc<str>>> {
                 names.extend(relation.columns.iter().skip(given.len()).cloned());
                 names.extend(given.iter().map(|name| Arc::from(name.as_str())));
             }
+            Holds::Derived(given) if given.complete => {
+                names.extend(given.known.iter().map(|name| Arc::from(name.as_str())));
+            }
+            // What it joins stands beside it.
+            Holds::Joined(_, given) if given.is_empty() => {}
             _ => return None,
         }
     }
@@ -432,14 +506,6 @@ fn names_given(alias: &Alias) -> Arc<[String]> {
 }
 
 /// What the columns of a query are surely called, in their order.
-fn output_names(query: &Node) -> Vec<Option<String>> {
-    match query.node.as_ref() {
-        Some(N::SelectStmt(select)) => names_of(select),
-        _ => Vec::new(),
-    }
-}
-
-/// As [`output_names`].
 pub(super) fn names_of(select: &SelectStmt) -> Vec<Option<String>> {
     let mut leftmost = select;
     while let Some(left) = leftmost.larg.as_deref() {
