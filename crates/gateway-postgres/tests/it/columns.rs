@@ -248,3 +248,30 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
         .expect("the new column is denied");
     world.stop().await;
 }
+
+/// Between a migration and the next look at the catalogue nobody has classified what is new.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_column_that_the_gateway_has_not_seen_is_denied() {
+    if skipped("a_column_that_the_gateway_has_not_seen_is_denied") {
+        return;
+    }
+    let world = World::start_with(&[], |config| config.databases[0].catalog_refresh_s = 3_600).await;
+    world.apply(&decided()).await;
+    let mut helper = Client::connect(&world, &world.plane.issue("agents/helper")).await;
+    helper.simple("SELECT id FROM cards").await.unwrap();
+    world
+        .postgres
+        .execute("shop", "ALTER TABLE cards ADD COLUMN holder text DEFAULT 'ada'")
+        .unwrap();
+    for sql in [
+        "SELECT holder FROM cards",
+        "SELECT c.holder FROM cards c",
+        "SELECT id FROM cards WHERE holder = 'ada'",
+        "SELECT (SELECT max(holder)) FROM cards",
+    ] {
+        let (_, message) = helper.simple(sql).await.expect_err(sql);
+        assert!(message.contains("Column::"), "{sql}: {message}");
+    }
+    helper.simple("SELECT id FROM cards").await.unwrap();
+    world.stop().await;
+}
