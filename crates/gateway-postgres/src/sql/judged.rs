@@ -9,7 +9,7 @@ use super::catalog::{Catalog, Relation, RelationKind};
 use super::resolve::{Declared, Environment, Limits, resolve};
 use super::views::Views;
 use crate::upstream::{Address, Admin, AdminError, Login, snapshot};
-use estate::{Action, ResourceRef};
+use estate::ResourceRef;
 use expect_test::expect_file;
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -339,6 +339,7 @@ async fn no_statement_reads_a_column_that_is_not_named() {
         })
         .collect();
     let (mut valid, mut exact) = (0, 0);
+    let mut wrong = String::new();
     for seed in 0..3_000_u64 {
         let mut dice = Dice(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let text = statement(&mut dice);
@@ -350,7 +351,10 @@ async fn no_statement_reads_a_column_that_is_not_named() {
         let resolved = resolved(&text, &catalog);
         let rights = rights(&resolved);
         let answer = ask(&mut admin, &text, rights.iter()).await;
-        assert_eq!(answer, None, "seed {seed}: {text}\n{rights:?}");
+        if let Some(sqlstate) = answer {
+            writeln!(wrong, "seed {seed}: {text}\n    {sqlstate} with {rights:?}").unwrap();
+            continue;
+        }
         let mut all_needed = true;
         for right in rights.iter().filter(|right| right.needed) {
             let others = rights.iter().filter(|other| *other != right);
@@ -358,7 +362,7 @@ async fn no_statement_reads_a_column_that_is_not_named() {
         }
         exact += usize::from(all_needed);
     }
+    assert!(wrong.is_empty(), "{wrong}");
     assert!(valid > 500, "{valid}");
     assert!(exact * 10 > valid * 8, "{exact} of {valid}");
-    assert!(Action::Select.is_by_column());
 }

@@ -284,7 +284,7 @@ impl Walker<'_> {
             self.infer(infer)?;
         }
         let own = self.items();
-        self.add_excluded();
+        self.add_target_as(target, "excluded");
         self.expressions(&clause.target_list)?;
         self.mark_targets(target, &clause.target_list, Action::Update);
         self.optional(clause.where_clause.as_deref())?;

@@ -159,7 +159,8 @@ impl<'a> Walker<'a> {
         self.add(item);
     }
 
-    /// Another name for what a statement writes: `old` and `new` of RETURNING.
+    /// Another name for what a statement writes: `old` and `new` of RETURNING; `excluded` of ON CONFLICT, whose rows the
+    /// statement itself brings, and whose columns PostgreSQL asks the right to read for all the same.
     pub(super) fn add_target_as(&mut self, range: &RangeVar, name: &str) {
         if let Some(relation) = self.relation_of(range) {
             self.add(Item {
@@ -180,18 +181,6 @@ impl<'a> Walker<'a> {
             holds: Holds::Derived(Arc::new(names)),
         };
         self.add(item);
-    }
-
-    /// `excluded` of ON CONFLICT: rows that the statement itself brings.
-    pub(super) fn add_excluded(&mut self) {
-        self.add(Item {
-            name: "excluded".to_owned(),
-            schema: None,
-            holds: Holds::Derived(Arc::new(Names {
-                known: HashSet::new(),
-                complete: true,
-            })),
-        });
     }
 
     /// USING and NATURAL compare columns of both sides, which stand from `from` and from `middle` on.
