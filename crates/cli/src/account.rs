@@ -225,7 +225,10 @@ fn actions(actions: &[ActionOn]) -> String {
     let mut by_action: BTreeMap<&str, Vec<String>> = BTreeMap::new();
     for on in actions {
         let resources = by_action.entry(&on.action).or_default();
-        resources.extend(on.resources.iter().map(|name| output::value(name)));
+        // What was asked of columns stands among the resources as well.
+        let columns = on.columns.iter().filter(|name| !on.resources.contains(name));
+        let names = on.resources.iter().chain(columns);
+        resources.extend(names.map(|name| output::value(name)));
         if let Some(more) = &on.more {
             resources.push(format!("of {} in all", more.count.0));
         }

@@ -110,6 +110,12 @@ impl Action {
         }
     }
 
+    /// True for what PostgreSQL can do to some columns of a table and not to others.
+    #[must_use]
+    pub const fn is_by_column(self) -> bool {
+        matches!(self, Self::Select | Self::Insert | Self::Update)
+    }
+
     /// True for what administrators do to the estate itself.
     #[must_use]
     pub const fn is_administrative(self) -> bool {

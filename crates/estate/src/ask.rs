@@ -242,7 +242,9 @@ impl Estate {
     pub fn grants(&self, principal: &str) -> Vec<Grant> {
         let mut grants: BTreeMap<ResourceRef, Grant> = BTreeMap::new();
         let accesses = self.what_can(principal).accesses.into_iter();
-        for access in accesses.filter(|access| access.resource.kind.is_in_database()) {
+        // Roles are granted tables; what they do to columns the gateway decides each time.
+        let granted = |kind: ResourceKind| kind.is_in_database() && kind != ResourceKind::Column;
+        for access in accesses.filter(|access| granted(access.resource.kind)) {
             let grant = grants
                 .entry(access.resource.clone())
                 .or_insert_with(|| Grant {

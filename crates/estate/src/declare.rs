@@ -27,6 +27,9 @@ pub(crate) struct EstateFile {
     /// Default: `public`, `catalog`, `internal`, `confidential`, `pii`, `restricted`.
     #[schemars(with = "Option<Vec<String>>")]
     pub(crate) classifications: Option<Spanned<Vec<String>>>,
+    /// Whether decisions are about columns too.
+    #[serde(default)]
+    pub(crate) columns: ColumnMode,
     #[serde(default)]
     pub(crate) lifetimes: Lifetimes,
     #[serde(default)]
@@ -41,6 +44,18 @@ pub(crate) struct EstateFile {
     pub(crate) administrators: Vec<AdministratorEntry>,
     #[serde(default, rename = "author")]
     pub(crate) authors: Vec<AuthorEntry>,
+}
+
+/// What decisions about tables are about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ColumnMode {
+    /// A table is decided on as a whole, and is as restricted as its most restricted column.
+    #[default]
+    ByTable,
+    /// Each column that a statement selects, inserts or updates is decided on beside its table, by a
+    /// classification of its own; a table is then only as restricted as it says itself.
+    Decided,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]

@@ -69,6 +69,7 @@ static TYPES: LazyLock<HashMap<&'static str, EntityTypeName>> = LazyLock::new(||
         "Pool",
         "Route",
         "Schema",
+        "Column",
         "Table",
         "Tool",
         "ToolServer",
@@ -322,6 +323,12 @@ fn drafts(model: &Model, vocabulary: &Vocabulary) -> Result<Vec<Draft>, BuildErr
     for info in model.objects.values() {
         let parent = info.resource.parent();
         drafts.push(resource_draft(&shown(info, parent.as_ref(), vocabulary))?);
+        // Where nobody decides on columns, they cost nothing.
+        for name in info.columns.keys().filter(|_| vocabulary.columns) {
+            let column = model.undeclared(&info.resource.column(name));
+            let drawn = shown(&column, Some(&info.resource), vocabulary);
+            drafts.push(resource_draft(&drawn)?);
+        }
     }
     for other in model.others.values() {
         drafts.push(resource_draft(&Shown {
@@ -400,7 +407,8 @@ pub(crate) fn shown<'a>(
     vocabulary: &Vocabulary,
 ) -> Shown<'a> {
     let nested =
-        info.resource.kind == ResourceKind::Table && !vocabulary.table_attributes.is_empty();
+        matches!(info.resource.kind, ResourceKind::Table | ResourceKind::Column)
+            && !vocabulary.table_attributes.is_empty();
     Shown {
         resource: &info.resource,
         parents: parent.cloned().into_iter().collect(),

@@ -168,7 +168,21 @@ impl Estate {
         self.model.objects.get(&ResourceRef::table(path)).cloned()
     }
 
-    /// What a table or function counts as, declared or not.
+    /// Whether columns are decided on beside their tables.
+    #[must_use]
+    pub const fn decides_columns(&self) -> bool {
+        self.vocabulary.columns
+    }
+
+    /// The columns that a file lists of a table.
+    pub fn columns_of(&self, table: &ResourceRef) -> impl Iterator<Item = &str> {
+        let table = self.model.objects.get(table);
+        table
+            .into_iter()
+            .flat_map(|table| table.columns.keys().map(String::as_str))
+    }
+
+    /// What a table, function or column counts as, declared or not.
     #[must_use]
     pub fn object(&self, resource: &ResourceRef) -> TableInfo {
         self.model

@@ -87,7 +87,7 @@ pub use code::{
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
 pub use declare::{
-    Certifies, Cloud, GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode, TcbStatus,
+    Certifies, Cloud, ColumnMode, GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode, TcbStatus,
     TeeGeneration, TeeKind, TeeRevocation, json_schema,
 };
 pub use diff::{AccessChange, Diff, Named, diff};

@@ -11,8 +11,8 @@ pub use tee::{
 };
 
 use crate::administrator::Administrator;
-use crate::declare::{Certifies, Cloud, IdentityKind, RecordingMode, TeeKind};
-use crate::resource::ResourceRef;
+use crate::declare::{Certifies, Cloud, ColumnMode, IdentityKind, RecordingMode, TeeKind};
+use crate::resource::{ResourceKind, ResourceRef};
 use crate::template::{Templates, has_placeholder};
 use facts::Value;
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub struct Settings {
     pub trust_domain: String,
     /// From least to most restricted.
     pub classifications: Vec<String>,
+    pub columns: ColumnMode,
     /// Default 1 h.
     pub x509_lifetime: Duration,
     /// Default 5 min.
@@ -97,7 +98,7 @@ impl Identity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TableInfo {
     pub resource: ResourceRef,
-    /// The most restricted of its own (or inherited) classification and its columns'.
+    /// Its own, or inherited. Where columns are not decided on: the most restricted of that and its columns'.
     pub classification: String,
     pub owner: Option<String>,
     /// Its own, and those of what it lies in.
@@ -118,6 +119,7 @@ pub struct TableInfo {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Column {
+    /// Where columns are decided on: at least as restricted as its table.
     pub classification: String,
 }
 
@@ -352,9 +354,46 @@ impl Model {
     }
 
     pub(crate) fn declares(&self, resource: &ResourceRef) -> bool {
+        let column = || {
+            let table = resource.parent().filter(|_| resource.kind == ResourceKind::Column);
+            let table = table.and_then(|table| self.objects.get(&table));
+            table.is_some_and(|table| table.columns.contains_key(resource.last_name().as_ref()))
+        };
         self.containers.contains_key(resource)
             || self.objects.contains_key(resource)
             || self.others.contains_key(resource)
+            || column()
+    }
+
+    /// What a column of a declared table counts as; nothing of any other.
+    ///
+    /// A table that lists no columns was classified with all that it has. Of one that lists some, a column that it
+    /// does not list is unclassified, so the most restricted. System columns hold nothing of a row's.
+    pub(crate) fn column(&self, resource: &ResourceRef) -> Option<TableInfo> {
+        if resource.kind != ResourceKind::Column {
+            return None;
+        }
+        let table = self.objects.get(&resource.parent()?)?;
+        let name = resource.last_name();
+        let listed = table.columns.get(name.as_ref());
+        let (classification, unclassified) = match listed {
+            Some(column) => (column.classification.as_str(), table.unclassified),
+            None if table.columns.is_empty() || is_system_column(&name) => {
+                (table.classification.as_str(), table.unclassified)
+            }
+            None => (self.settings.most_restricted(), true),
+        };
+        Some(TableInfo {
+            resource: resource.clone(),
+            classification: classification.to_owned(),
+            owner: table.owner.clone(),
+            labels: table.labels.clone(),
+            groups: BTreeSet::new(),
+            attributes: table.attributes.clone(),
+            columns: BTreeMap::new(),
+            declared: listed.is_some(),
+            unclassified,
+        })
     }
 
     /// What the declared `container` hands down.
@@ -377,6 +416,9 @@ impl Model {
     /// What `resource` counts as when no file lists it: it inherits from its nearest declared
     /// container, and what nobody classified along the way counts as the most restricted.
     pub(crate) fn undeclared(&self, resource: &ResourceRef) -> TableInfo {
+        if let Some(column) = self.column(resource) {
+            return column;
+        }
         let mut above = resource.parent();
         let mut inherited = None;
         while let Some(container) = above {
@@ -401,4 +443,12 @@ impl Model {
             declared: false,
         }
     }
+}
+
+/// What every table of PostgreSQL has beside its columns (`sysattr.h`).
+fn is_system_column(name: &str) -> bool {
+    matches!(
+        name,
+        "tableoid" | "ctid" | "xmin" | "xmax" | "cmin" | "cmax"
+    )
 }

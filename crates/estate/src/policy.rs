@@ -363,6 +363,10 @@ pub(crate) fn collect<'a>(
     set
 }
 
+/// To whom a policy speaks of columns in vain.
+const DECIDE_COLUMNS: &str = "no action applies to columns here; where estate.toml says \
+     `columns = \"decided\"`, select, insert and update do";
+
 /// Strict validation, and level 1: a condition reads the principal's, the resource's and the
 /// context's attributes and goes no further, so that these and their ancestors are all a decision
 /// needs (Cedar RFC 76).
@@ -379,12 +383,19 @@ pub(crate) fn validate<'a>(
         column: 0,
         text: "",
     };
+    let by_table = !schema.resources().any(|kind| kind.to_string() == "Column");
+    let about_columns = |text: &str| by_table && text.contains("Column");
     let mut untyped: BTreeSet<PolicyId> = BTreeSet::new();
     for error in result.validation_errors() {
         untyped.insert(error.policy_id().clone());
         let place = place(error.policy_id()).unwrap_or(nowhere);
         let detailed = DetailedError::from(error);
-        problems.push(at_label("ESTATE-POLICY-TYPE", &detailed, place));
+        let problem = at_label("ESTATE-POLICY-TYPE", &detailed, place);
+        problems.push(if problem.hint.is_none() && about_columns(place.text) {
+            problem.hint(DECIDE_COLUMNS)
+        } else {
+            problem
+        });
     }
     // A condition that can never hold is a policy that does nothing: refused, not only warned of.
     // So are mixed scripts and bidirectional controls, which make text read other than it is.
@@ -399,7 +410,12 @@ pub(crate) fn validate<'a>(
         }
         let place = place(warning.policy_id()).unwrap_or(nowhere);
         let detailed = DetailedError::from(warning);
-        problems.push(at_label("ESTATE-POLICY-SUSPECT", &detailed, place));
+        let problem = at_label("ESTATE-POLICY-SUSPECT", &detailed, place);
+        problems.push(if follows && about_columns(place.text) {
+            problem.hint(DECIDE_COLUMNS)
+        } else {
+            problem
+        });
     }
 }
 

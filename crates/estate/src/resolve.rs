@@ -324,6 +324,7 @@ fn settings(files: &EstateFiles, problems: &mut Vec<Problem>) -> Option<Settings
     Some(Settings {
         trust_domain: name.clone(),
         classifications,
+        columns: declared.columns,
         // DESIGN section 6: short enough that expiry bounds what revocation cannot reach.
         x509_lifetime: or(declared.lifetimes.x509, 3_600),
         jwt_lifetime: or(declared.lifetimes.jwt, 300),

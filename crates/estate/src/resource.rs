@@ -45,6 +45,7 @@ base_kinds! {
     Database "Database" "database",
     Schema "Schema" "schema",
     Table "Table" "table",
+    Column "Column" "column",
     Function "Function" "function",
     Identity "Identity" "identity",
     Machine "Machine" "machine",
@@ -81,13 +82,14 @@ impl ResourceKind {
     pub const fn is_in_database(self) -> bool {
         matches!(
             self,
-            Self::Database | Self::Schema | Self::Table | Self::Function
+            Self::Database | Self::Schema | Self::Table | Self::Column | Self::Function
         )
     }
 
     /// What contains one of these by its path.
     const fn container(self) -> Option<Self> {
         match self {
+            Self::Column => Some(Self::Table),
             Self::Table | Self::Function => Some(Self::Schema),
             Self::Schema => Some(Self::Database),
             Self::Tool => Some(Self::ToolServer),
@@ -116,7 +118,7 @@ impl<'de> Deserialize<'de> for ResourceKind {
     }
 }
 
-/// One resource. The path of a table is `database/schema/table`, of a tool `server/tool`; within a segment
+/// One resource. The path of a table is `database/schema/table`, of a column `database/schema/table/column`, of a tool `server/tool`; within a segment
 /// `%` and `/` are written `%25` and `%2F`, so that no name can pose as another's path. The path of a route
 /// is `api/METHOD/path`, where the path is as the API has it. Of an estate's own kinds it is any text.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -169,6 +171,24 @@ impl ResourceRef {
         Self::new(kind, escaped.join("/"))
     }
 
+    /// A column of this table, by the name that the database has for it.
+    #[must_use]
+    pub fn column(&self, name: &str) -> Self {
+        let path = format!("{}/{}", self.path, escape(name));
+        Self::new(ResourceKind::Column, path)
+    }
+
+    /// The last part of its path as the database has it: a column's own name.
+    #[must_use]
+    pub fn last_name(&self) -> Cow<'_, str> {
+        let last = self.path.rsplit('/').next().unwrap_or_default();
+        if last.contains('%') {
+            Cow::Owned(last.replace("%2F", "/").replace("%25", "%"))
+        } else {
+            Cow::Borrowed(last)
+        }
+    }
+
     /// What contains it, as far as its path says.
     #[must_use]
     pub fn parent(&self) -> Option<Self> {
@@ -186,6 +206,7 @@ impl ResourceRef {
             ResourceKind::Database | ResourceKind::ToolServer | ResourceKind::Api => 1,
             ResourceKind::Schema | ResourceKind::Tool => 2,
             ResourceKind::Table | ResourceKind::Function => 3,
+            ResourceKind::Column => 4,
             // `api/METHOD/path`: the path itself is free.
             ResourceKind::Route => {
                 let mut parts = self.path.splitn(3, '/');
@@ -236,7 +257,7 @@ impl fmt::Display for ResourceRef {
 )]
 pub struct UnknownResource(pub String);
 
-/// Reads `Kind::"path"`, and a bare path of one, two or three segments as database, schema, table.
+/// Reads `Kind::"path"`, and a bare path of one to four segments as database, schema, table, column.
 impl FromStr for ResourceRef {
     type Err = UnknownResource;
 
@@ -258,6 +279,7 @@ impl FromStr for ResourceRef {
                     1 => ResourceKind::Database,
                     2 => ResourceKind::Schema,
                     3 => ResourceKind::Table,
+                    4 => ResourceKind::Column,
                     _ => return Err(unknown()),
                 };
                 Self::new(kind, text)
@@ -300,6 +322,14 @@ mod tests {
         ] {
             assert!(text.parse::<ResourceRef>().is_err(), "{text}");
         }
+        let number: ResourceRef = "shop/public/cards/number".parse().unwrap();
+        assert_eq!(number, cards.column("number"));
+        assert_eq!(number.parent(), Some(cards.clone()));
+        let odd = cards.column("50%/2F");
+        assert_eq!(odd.path, "shop/public/cards/50%25%2F2F");
+        assert_eq!(odd.last_name(), "50%/2F");
+        assert_eq!(odd.to_string().parse::<ResourceRef>().unwrap(), odd);
+        assert!("a/b/c/d/e".parse::<ResourceRef>().is_err());
         let route: ResourceRef = "Route::\"api/GET/v1/x\"".parse().unwrap();
         assert_eq!(
             route.parent(),

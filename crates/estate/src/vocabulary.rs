@@ -28,6 +28,8 @@ pub(crate) struct Vocabulary {
     groups: BTreeMap<String, Vec<Action>>,
     pub(crate) identity_attributes: Shape,
     pub(crate) table_attributes: Shape,
+    /// Columns are decided on.
+    pub(crate) columns: bool,
 }
 
 /// A kind of resources that the estate adds.
@@ -97,6 +99,7 @@ static BASE: LazyLock<Option<Vocabulary>> = LazyLock::new(|| {
         groups: BTreeMap::new(),
         identity_attributes: Shape::new(),
         table_attributes: Shape::new(),
+        columns: false,
     })
 });
 
@@ -136,6 +139,9 @@ impl Vocabulary {
     pub(crate) fn kinds_of(&self, action: Action) -> &[ResourceKind] {
         match self.own(action) {
             Some(own) => &own.kinds,
+            None if self.columns && action.is_by_column() => {
+                &[ResourceKind::Table, ResourceKind::Column]
+            }
             None => action.base_kinds(),
         }
     }

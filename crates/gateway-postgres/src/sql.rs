@@ -8,20 +8,24 @@
 mod access;
 pub(crate) mod catalog;
 mod census;
+mod columns;
 #[cfg(test)]
 mod conformance;
 mod expression;
 mod functions;
+#[cfg(test)]
+mod judged;
 mod query;
 mod relation;
 mod resolve;
+mod scope;
 mod settings;
 mod statistics;
 mod system;
 mod utility;
 mod views;
 
-pub use access::{Access, Coverage, Definition, Effect, Name, NamedEffect, Resolved};
+pub use access::{Access, Columns, Coverage, Definition, Effect, Name, NamedEffect, Resolved};
 pub use catalog::{Catalog, Function, Reference, ReferentialAction, Relation, RelationKind};
 pub use resolve::{Declared, Environment, Limits, Refusal, resolve, resolve_quickly, stands_for};
 pub use settings::{StartupParameter, startup_parameter};

@@ -6,19 +6,24 @@ use crate::sql::{
     self, Access, Coverage, Effect, Environment, NamedEffect, Refusal, Resolved, Views,
 };
 use estate::{
-    Action, ChainDecision, ChainFacts, Decision, Estate, Prepared, RecordingMode, ResourceRef,
+    Action, ChainDecision, ChainFacts, Decision, Estate, Prepared, RecordingMode, ResourceKind,
+    ResourceRef,
 };
 use facts::{Finding, Timestamp};
 use gateway::{Current, Following, Operation, Principal, Told};
 use ledger::body::{self, ActionOn};
 use ledger::{Commitment, Salt};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// In the place of a fingerprint.
 const UNPARSED: &str = "unparsed";
 /// Policies that a refusal names.
 const MOST_NAMED: usize = 4;
+/// Columns of one table that a record names for one action; of more it says that it may be any.
+const MOST_COLUMNS: usize = 64;
+/// In the place of a column's name: any of the table's.
+const ANY: &str = "*";
 
 /// Code of a finding: drivers prepare again at its SQLSTATE, as when the server says that what a plan
 /// returns has changed.
@@ -136,6 +141,9 @@ impl Verdict {
                     theirs.resources.extend(mine.resources.iter().cloned());
                     theirs.resources.sort_unstable();
                     theirs.resources.dedup();
+                    theirs.columns.extend(mine.columns.iter().cloned());
+                    theirs.columns.sort_unstable();
+                    theirs.columns.dedup();
                 }
                 None => operation.actions.push(mine.clone()),
             }
@@ -479,11 +487,11 @@ impl Judge {
             action: Action::Select,
             resource: ResourceRef::table(path.clone()),
         });
-        let accesses = resolved
-            .accesses
-            .iter()
-            .cloned()
-            .map(|access| (access, true));
+        let accesses = resolved.accesses.iter().flat_map(|access| {
+            let columns = columns_asked(estate, resolved, access);
+            std::iter::once(access.clone()).chain(columns)
+        });
+        let accesses = accesses.map(|access| (access, true));
         for (Access { action, resource }, data) in
             accesses.chain(catalog.map(|access| (access, false)))
         {
@@ -502,7 +510,8 @@ impl Judge {
             if !decision.allow {
                 verdict.allow = false;
                 let shown = self.shown(&resource, resolved, current, snapshot);
-                to_front(&mut verdict.operation, action, &shown);
+                to_front(&mut verdict.operation, action, &shown.to_string());
+                let column = (resource.kind == ResourceKind::Column).then_some(shown);
                 verdict.denied = Some((action, resource));
                 let errors = decision
                     .errors
@@ -511,7 +520,10 @@ impl Judge {
                 verdict.findings.extend(errors);
                 verdict.findings.extend(decision.findings);
                 if verdict.findings.is_empty() {
-                    let finding = unallowed(&decision.policies);
+                    let finding = match column {
+                        Some(column) => unallowed_column(action, &column, &decision.policies),
+                        None => unallowed(&decision.policies),
+                    };
                     verdict.findings.push(of_hop(finding, denying));
                 }
                 return verdict;
@@ -555,27 +567,33 @@ impl Judge {
         current: &Current,
         snapshot: &Snapshot,
     ) -> Operation {
-        let mut actions: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        let mut actions: BTreeMap<&str, (Vec<String>, Vec<String>)> = BTreeMap::new();
         for access in &resolved.accesses {
-            let shown = self.shown(&access.resource, resolved, current, snapshot);
-            actions
-                .entry(access.action.as_str())
-                .or_default()
-                .push(shown);
+            let shown =
+                |resource: &ResourceRef| self.shown(resource, resolved, current, snapshot);
+            let (resources, columns) = actions.entry(access.action.as_str()).or_default();
+            let table = shown(&access.resource);
+            columns.extend(columns_touched(resolved, access, &table));
+            resources.push(table.to_string());
+            for asked in columns_asked(&current.estate, resolved, access) {
+                resources.push(shown(&asked.resource).to_string());
+            }
         }
         for path in &resolved.catalog_reads {
             let table = ResourceRef::table(path.clone());
             let shown = self.shown(&table, resolved, current, snapshot);
-            actions.entry("select").or_default().push(shown);
+            let (resources, _) = actions.entry("select").or_default();
+            resources.push(shown.to_string());
         }
         Operation {
             statement: fingerprint.to_owned(),
             actions: actions
                 .into_iter()
-                .map(|(action, resources)| ActionOn {
+                .map(|(action, (resources, columns))| ActionOn {
                     action: action.to_owned(),
                     resources,
                     more: None,
+                    columns,
                 })
                 .collect(),
             policies: Vec::new(),
@@ -595,9 +613,16 @@ impl Judge {
         resolved: &Resolved,
         current: &Current,
         snapshot: &Snapshot,
-    ) -> String {
+    ) -> ResourceRef {
+        // A column's name is the catalogue's or the estate's own; its table's may be neither.
+        if resource.kind == ResourceKind::Column
+            && let Some(table) = resource.parent()
+        {
+            let table = self.shown(&table, resolved, current, snapshot);
+            return table.column(&resource.last_name());
+        }
         if !resolved.unknown.contains(resource) || current.estate.object(resource).declared {
-            return resource.to_string();
+            return resource.clone();
         }
         let hidden = |field: &str, value: &str| {
             let commitment = Commitment::new(&self.salt, field, value.as_bytes());
@@ -615,7 +640,7 @@ impl Judge {
             hidden("schema", schema)
         };
         let name = hidden("name", &resource.path);
-        ResourceRef::from_segments(resource.kind, &[&catalog.database, &schema, &name]).to_string()
+        ResourceRef::from_segments(resource.kind, &[&catalog.database, &schema, &name])
     }
 
     /// The operation of a statement of which no more than its fingerprint is known, or not even that.
@@ -629,6 +654,57 @@ impl Judge {
             estate: current.map(|current| (current.estate.version().to_owned(), current.index)),
         }
     }
+}
+
+/// What is decided on beside the table: each of its columns, where the estate decides on columns. Where the catalogue
+/// does not know which: each that the estate declares as well, and one that it does not.
+fn columns_asked(estate: &Estate, resolved: &Resolved, access: &Access) -> Vec<Access> {
+    if !estate.decides_columns() {
+        return Vec::new();
+    }
+    let Some(columns) = resolved.columns.get(access) else {
+        return Vec::new();
+    };
+    let asked = |name: &str| Access {
+        action: access.action,
+        resource: access.resource.column(name),
+    };
+    let mut names: BTreeSet<&str> = columns.names.iter().map(|name| &**name).collect();
+    if columns.unknown {
+        names.extend(estate.columns_of(&access.resource));
+        names.insert(ANY);
+    }
+    names.into_iter().map(asked).collect()
+}
+
+/// The columns that an access is to, as a record has them, of a table as the record has it.
+fn columns_touched(resolved: &Resolved, access: &Access, table: &ResourceRef) -> Vec<String> {
+    let Some(columns) = resolved.columns.get(access) else {
+        return Vec::new();
+    };
+    if columns.all || columns.names.len() > MOST_COLUMNS {
+        return vec![table.column(ANY).to_string()];
+    }
+    let names = columns.names.iter();
+    names.map(|name| table.column(name).to_string()).collect()
+}
+
+/// As [`unallowed`], of a column whose table is allowed.
+fn unallowed_column(
+    action: Action,
+    column: &ResourceRef,
+    policies: &[Arc<estate::PolicyRef>],
+) -> Finding {
+    let message = match unallowed(policies).message {
+        _ if policies.is_empty() => {
+            format!("its table is allowed, and no policy allows to {action} the column {column}")
+        }
+        forbidden => format!("its table is allowed, and the column {column} is {forbidden}"),
+    };
+    Finding::new("POLICY-COLUMN", message).next(
+        "leave the column out of the statement, and name the others in the place of `*`; or permit it: \
+         a permit `resource in Table::…` covers columns, one with `==` or `is Table` covers none",
+    )
 }
 
 /// Each with file and line, as they stand in the version that decided.

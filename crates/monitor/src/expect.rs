@@ -71,6 +71,12 @@ impl Pattern {
             false => name == self.text,
         }
     }
+
+    /// As [`Self::matches`], of a column: `…/*` may be any of its table.
+    fn matches_column(&self, name: &str) -> bool {
+        let any = name.strip_suffix('*').filter(|table| table.ends_with('/'));
+        self.matches(name) || any.is_some_and(|table| self.text.starts_with(table))
+    }
 }
 
 fn patterns(texts: &[String]) -> Result<Vec<Pattern>, Finding> {
@@ -149,6 +155,10 @@ impl Watch {
             let hits = names.iter().filter(|name| any(patterns, name));
             found.extend(hits.map(|name| format!("{kind} {name}")));
         }
+        let columns = about.columns.iter().filter(|name| {
+            self.resources.iter().any(|pattern| pattern.matches_column(name))
+        });
+        found.extend(columns.map(|name| format!("column {name}")));
         let acts = about
             .actor
             .iter()

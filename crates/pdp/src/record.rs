@@ -113,6 +113,7 @@ fn on(action: &str, resource: String) -> ActionOn {
         action: action.to_owned(),
         resources: vec![resource],
         more: None,
+        columns: Vec::new(),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use crate::outcome::{Again, Outcome, differs, lacks, listed};
 use crate::pack::Pack;
-use estate::{Action, Chain, ChainFacts, Decision, Estate, Prepared, ResourceRef};
+use estate::{Action, Chain, ChainFacts, Decision, Estate, Prepared, ResourceKind, ResourceRef};
 use facts::{FactSet, Source, Timestamp};
 use ledger::body::{self, About, ActionOn, Issuance, OnBehalfOf};
 use ledger::pack::PackRecord;
@@ -16,6 +16,8 @@ use std::sync::Arc;
 const NONE: &str = "POLICY-NONE";
 const FORBID: &str = "POLICY-FORBID";
 const ERROR: &str = "POLICY-ERROR";
+/// Of a column whose table is allowed, in the place of the first two.
+const COLUMN: &str = "POLICY-COLUMN";
 /// What a decision point answers where it knows nothing of the session.
 const UNKNOWN: &str = "PDP-FACTS-UNKNOWN";
 /// What an estate finds against the delegations of a chain.
@@ -227,7 +229,7 @@ impl Told {
             return None;
         }
         let by_policy = |code: &str| match self.about {
-            None => [NONE, FORBID, ERROR].contains(&code) || LINKS.contains(&code),
+            None => [NONE, FORBID, ERROR, COLUMN].contains(&code) || LINKS.contains(&code),
             Some(_) => code == UNKNOWN || code.starts_with("ESTATE-") || LINKS.contains(&code),
         };
         let mut findings = self.findings.iter().map(String::as_str);
@@ -406,7 +408,8 @@ impl Told {
             return lacks("the delegations that it was denied for are not in the pack");
         }
         let unsaid = self.about.is_some() || self.findings.is_empty();
-        let fits = |decision: &&&Decision| unsaid || self.same_reason(decision);
+        let column = first.access.is_column();
+        let fits = |decision: &&&Decision| unsaid || self.same_reason(decision, column);
         let Some(decision) = denying.iter().find(fits) else {
             return differs(format!(
                 "it was denied for {}, and the estate denies it because {}",
@@ -437,7 +440,7 @@ impl Told {
         }
     }
 
-    fn same_reason(&self, decision: &Decision) -> bool {
+    fn same_reason(&self, decision: &Decision, column: bool) -> bool {
         let has = |code: &str| self.findings.iter().any(|one| one == code);
         let by_link = !decision.findings.is_empty();
         if !decision.errors.is_empty() {
@@ -446,7 +449,9 @@ impl Told {
         if by_link || self.linked() {
             return by_link && self.linked();
         }
-        has(if decision.policies.is_empty() {
+        has(if column {
+            COLUMN
+        } else if decision.policies.is_empty() {
             NONE
         } else {
             FORBID
@@ -534,6 +539,13 @@ fn why(decision: &Decision) -> String {
     match decision.policies.first() {
         Some(policy) => format!("{policy} forbids it"),
         None => "no policy allows it".to_owned(),
+    }
+}
+
+impl Access {
+    fn is_column(&self) -> bool {
+        let kind = self.resource.as_ref().map(|resource| resource.kind);
+        kind == Some(ResourceKind::Column)
     }
 }
 

@@ -155,15 +155,31 @@ impl Filter {
     }
 }
 
-/// A search for a resource finds records whose list was cut as well: it may have been on it.
+/// A search for a resource finds records whose list was cut as well: it may have been on it. One for a column finds
+/// those that name every column of its table.
 pub(crate) fn resource_terms(resource: &str) -> Terms {
     let cut = CUT.to_owned();
     match resource.strip_suffix('*') {
         Some(prefix) if prefix.ends_with('/') || prefix.is_empty() => {
             Terms::Under(prefix.to_owned(), vec![cut])
         }
-        _ => Terms::Named(vec![resource.to_owned(), cut]),
+        _ => {
+            let every = every_column(resource);
+            let names = [resource.to_owned(), cut].into_iter().chain(every);
+            Terms::Named(names.collect())
+        }
     }
+}
+
+/// Of a column as it may be asked for, what records write for all that its table has.
+fn every_column(resource: &str) -> Option<String> {
+    let path = resource
+        .strip_prefix("Column::\"")
+        .and_then(|rest| rest.strip_suffix('"'));
+    let path = path.or_else(|| (!resource.contains("::")).then_some(resource))?;
+    let (table, _) = path.rsplit_once('/')?;
+    let is_table = table.split('/').count() == 3;
+    is_table.then(|| format!("Column::\"{table}/*\""))
 }
 
 /// The whole SPIFFE ID of a path; whatever else acts in records stays as it is.

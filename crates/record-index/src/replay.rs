@@ -10,7 +10,7 @@ use crate::accesses::{Asked, uses};
 use crate::follow::record_at;
 use crate::hops::{Hops, told_apart};
 use crate::site::Site;
-use crate::terms::{behalf, principals};
+use crate::terms::{behalf, is_any_column, is_column, principals};
 use estate::{Access, Action, Chain, Estate, EstateFiles, PolicyRef, Request, ResourceRef};
 use facts::FactSet;
 use ledger::body;
@@ -106,6 +106,9 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
     };
     for source in &site.sources {
         for one in uses(site, source, &asked)? {
+            if is_column(&one.who.resource) && !proposed.decides_columns() {
+                continue;
+            }
             let mut parts = vec![(one, Hops::new())];
             if let Some((one, none)) = parts.first()
                 && one.who.proven
@@ -359,6 +362,10 @@ impl<'a> Again<'a> {
                 "the record names no action of this version".to_owned(),
             ));
         };
+        if is_any_column(&one.who.resource) {
+            let why = "the record does not say which columns";
+            return Ok(Outcome::Not(why.to_owned()));
+        }
         let Ok(resource) = one.who.resource.parse::<ResourceRef>() else {
             return Ok(Outcome::Not("the record names no resource".to_owned()));
         };

@@ -12,6 +12,8 @@ use store::index::{Batch, Dimension, Entry, SessionTerm, UseDelta};
 
 /// The resource of a record whose list of resources was cut. No resource is called so.
 pub(crate) const CUT: &str = "\u{1}cut";
+/// What stands in a record for columns that it has no room for.
+const ANY_COLUMN: &str = "Column::\"*\"";
 /// Intents that wait for their outcomes in memory; an older one is read again.
 const INTENTS: usize = 65_536;
 /// The last millisecond that the index tells from the ones before it.
@@ -260,7 +262,10 @@ impl Fold {
                 terms.push((Dimension::Resource, CUT.to_owned()));
             }
             terms.push((Dimension::Action, on.action.clone()));
-            for resource in on.resources {
+            if on.columns.iter().any(|column| column == ANY_COLUMN) {
+                terms.push((Dimension::Resource, CUT.to_owned()));
+            }
+            for resource in on.resources.into_iter().chain(on.columns) {
                 terms.push((Dimension::Resource, resource.clone()));
                 uses.push(UseDelta {
                     identity: identity.clone(),
@@ -527,6 +532,16 @@ fn body_terms(
         _ => {}
     }
     Ok(())
+}
+
+/// Whether records name a column by this.
+pub(crate) fn is_column(resource: &str) -> bool {
+    resource.starts_with("Column::")
+}
+
+/// Whether it stands for columns that the record does not name.
+pub(crate) fn is_any_column(resource: &str) -> bool {
+    resource == ANY_COLUMN || (is_column(resource) && resource.ends_with("/*\""))
 }
 
 /// All whose right an access was: those on whose behalf it was made, then who made it.

@@ -7,8 +7,8 @@ use crate::changes::unified;
 use crate::hops::Hops;
 use crate::replay::{Again, Outcome};
 use crate::site::Site;
-use crate::terms::principals;
-use estate::{Access, Action, Effect, Estate, EstateFiles, PolicyRef, cedar};
+use crate::terms::{is_any_column, is_column, principals};
+use estate::{Access, Action, Effect, Estate, EstateFiles, PolicyRef, ResourceKind, cedar};
 use estate_prove::{Options, Widening};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -96,11 +96,13 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
             }
         }
         for one in uses(site, source, &Asked::default())? {
-            if !one.who.allowed {
+            let column = is_column(&one.who.resource);
+            if !one.who.allowed || (column && !estate.decides_columns()) {
                 continue;
             }
             let within = one.last.1 >= times.since.unwrap_or_default();
-            if within {
+            // With its columns a table is accessed once.
+            if within && !column {
                 observed += one.count;
             }
             let place = format!("{}:{}", source.name, one.last.0);
@@ -151,6 +153,7 @@ pub fn unused(site: &Site, estate: &Estate, times: TimeRange) -> Result<Unused, 
     }
     let unlisted: BTreeSet<&str> = seen
         .keys()
+        .filter(|(_, _, of)| !is_column(of))
         .filter(|(_, _, of)| of.parse().is_ok_and(|of| estate.undeclared(&of).is_some()))
         .map(|(_, _, of)| of.as_str())
         .collect();
@@ -201,6 +204,17 @@ fn last_of(
     let action = access.action.to_string();
     let key = (access.identity.clone(), action, resource.to_owned());
     let mut last = seen.get(&key).cloned();
+    if access.resource.kind == ResourceKind::Column
+        && let Some(table) = access.resource.parent()
+    {
+        // Who used all of a table's columns used each.
+        let every = (key.0.clone(), key.1.clone(), table.column("*").to_string());
+        let every = seen.get(&every);
+        let later = |one: &&(bool, u64, String)| last.as_ref().is_none_or(|last| last.1 < one.1);
+        if let Some(every) = every.filter(later) {
+            last = Some(every.clone());
+        }
+    }
     let below = match access.resource.path.as_str() {
         "*" => "\"".to_owned(),
         path => format!("\"{path}/"),
@@ -294,8 +308,12 @@ fn observed(site: &Site, estate: &Estate, times: TimeRange) -> Result<Vec<Use>, 
     let mut observed = Vec::new();
     for source in &site.sources {
         for one in uses(site, source, &Asked::default())? {
+            let named = !is_column(&one.who.resource)
+                || (estate.decides_columns() && !is_any_column(&one.who.resource));
             let within = one.who.allowed && one.last.1 >= times.since.unwrap_or_default();
-            if within && may_be_allowed(&mut again, estate, &one)? {
+            if within
+                && named
+                && may_be_allowed(&mut again, estate, &one)? {
                 observed.push(one);
             }
         }

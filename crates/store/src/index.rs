@@ -27,7 +27,7 @@ use std::path::Path;
 use std::time::Duration;
 
 /// Raised whenever a table or the meaning of a term changes: an older index is made anew.
-const SCHEMA: i64 = 2;
+const SCHEMA: i64 = 3;
 
 /// Numbers of texts that are kept in memory.
 const KNOWN: usize = 200_000;

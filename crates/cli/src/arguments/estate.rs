@@ -244,7 +244,7 @@ pub struct WhyArguments {
     pub principal: String,
     /// What it does: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
     pub action: Option<String>,
-    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
+    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`, of a column `DATABASE/SCHEMA/TABLE/COLUMN`
     pub resource: Option<String>,
     /// Those for whom it acts, who began it first: `people/ada,agents/assistant`
     #[arg(long, value_name = "IDENTITIES", value_delimiter = ',')]
@@ -255,7 +255,7 @@ pub struct WhyArguments {
 pub struct WhoCanArguments {
     /// What is done: `select`, `insert`, `update`, `delete`, `truncate`, `define` or `execute`
     pub action: String,
-    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`
+    /// To what, as the estate names it: `DATABASE/SCHEMA/TABLE`, of a column `DATABASE/SCHEMA/TABLE/COLUMN`
     pub resource: String,
     #[command(flatten)]
     pub part: PartArguments,

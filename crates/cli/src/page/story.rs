@@ -373,5 +373,8 @@ fn actions(page: &mut Markup, actions: &[ActionOn]) {
         if let Some(more) = &on.more {
             page.text(format_args!(", of {} in all", more.count.0));
         }
+        if !on.columns.is_empty() {
+            page.text(" (").names(&on.columns).text(")");
+        }
     }
 }

@@ -169,6 +169,9 @@ impl Resolver<'_> {
         {
             source.check_text("the name of a column", name);
             let own = classification(source, self.settings, own.as_ref());
+            let rank = |name: &String| self.settings.rank(name);
+            let counts = |own: &String| !self.vocabulary.columns || rank(own) > rank(&info.classification);
+            let own = own.filter(counts);
             let column = Column {
                 classification: own.unwrap_or_else(|| info.classification.clone()),
             };
@@ -180,6 +183,9 @@ impl Resolver<'_> {
                 let message = format!("column `{}` is declared twice", name.get_ref());
                 source.problem("ESTATE-DUPLICATE", name, message);
             }
+        }
+        if self.vocabulary.columns {
+            return info;
         }
         // Decisions are by table: its most restricted column counts for the whole of it.
         let columns = info.columns.values().map(|column| &column.classification);

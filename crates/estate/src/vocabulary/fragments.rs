@@ -4,6 +4,7 @@
 
 use super::{Attribute, AttributeType, BASE_SCHEMA, OwnAction, OwnKind, Shape, Vocabulary};
 use crate::action::Action;
+use crate::declare::ColumnMode;
 use crate::files::EstateFiles;
 use crate::policy::{Place, at_label};
 use crate::problem::Problem;
@@ -32,6 +33,14 @@ const HOOKS: [(&str, &str); 2] = [
         "entity Table in [Schema, Group] = { classification: String, owner?: String",
     ),
 ];
+
+/// The same of columns: each has what its table has.
+const COLUMN_HOOK: &str = "entity Column in [Table] = { classification: String, owner?: String";
+/// What applies to columns as well where the estate decides on them.
+const BY_TABLE: &str = "action select, insert, update
+  appliesTo { principal: [Identity], resource: [Table], context: Facts };";
+const BY_COLUMN: &str = "action select, insert, update
+  appliesTo { principal: [Identity], resource: [Table, Column], context: Facts };";
 
 /// One file of `schema/`.
 struct Own<'a> {
@@ -90,7 +99,8 @@ pub(crate) fn unreadable(files: &EstateFiles) -> Vec<Problem> {
 
 pub(super) fn extend(files: &EstateFiles) -> Result<Vocabulary, Vec<Problem>> {
     let fragments = own(files)?;
-    if fragments.is_empty() {
+    let columns = decides_columns(files);
+    if fragments.is_empty() && !columns {
         return Vocabulary::base().map_err(|problem| vec![problem]);
     }
     let mut problems = Vec::new();
@@ -115,7 +125,7 @@ pub(super) fn extend(files: &EstateFiles) -> Result<Vocabulary, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(problems);
     }
-    let schema = schema(&fragments, &identity_attributes, &table_attributes)?;
+    let schema = schema(&fragments, &identity_attributes, &table_attributes, columns)?;
     let (actions, groups) = place(&schema, declared).map_err(|problem| vec![problem])?;
     Ok(Vocabulary {
         schema,
@@ -124,7 +134,21 @@ pub(super) fn extend(files: &EstateFiles) -> Result<Vocabulary, Vec<Problem>> {
         groups,
         identity_attributes,
         table_attributes,
+        columns,
     })
+}
+
+/// Of `estate.toml` the one line that changes what actions apply to. Whether the file is right is judged where
+/// it is resolved.
+fn decides_columns(files: &EstateFiles) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Only {
+        #[serde(default)]
+        columns: ColumnMode,
+    }
+    let text = files.0.get("estate.toml");
+    let only = text.and_then(|text| toml::from_str::<Only>(text).ok());
+    only.is_some_and(|only| only.columns == ColumnMode::Decided)
 }
 
 fn own(files: &EstateFiles) -> Result<Vec<Own<'_>>, Vec<Problem>> {
@@ -494,12 +518,19 @@ fn schema(
     fragments: &[Own<'_>],
     identities: &Shape,
     tables: &Shape,
+    columns: bool,
 ) -> Result<Schema, Vec<Problem>> {
     let mut base = BASE_SCHEMA.to_owned();
     for ((name, place), shape) in HOOKS.into_iter().zip([identities, tables]) {
         if !shape.is_empty() {
             base = base.replace(place, &format!("{place}, attributes: {name}"));
         }
+    }
+    if !tables.is_empty() {
+        base = base.replace(COLUMN_HOOK, &format!("{COLUMN_HOOK}, attributes: TableAttributes"));
+    }
+    if columns {
+        base = base.replace(BY_TABLE, BY_COLUMN);
     }
     let (base, _) = SchemaFragment::from_cedarschema_str(&base)
         .map_err(|error| vec![Problem::new("ESTATE-SCHEMA", "", 0, error.to_string())])?;

@@ -19,6 +19,7 @@ mod blast;
 mod blast_further;
 mod changes;
 mod code;
+mod columns;
 mod delegation;
 mod difference;
 mod documents;

@@ -16,6 +16,7 @@ fn on(action: &str, resources: &[&str]) -> Vec<ActionOn> {
         action: action.to_owned(),
         resources: resources.iter().map(|name| (*name).to_owned()).collect(),
         more: None,
+        columns: Vec::new(),
     }]
 }
 

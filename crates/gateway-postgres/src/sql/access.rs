@@ -1,7 +1,7 @@
 //! The outcome of resolving a statement: what it does to what. Not whether it may.
 
 use estate::{Action, ResourceKind, ResourceRef};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// One action on one resource.
@@ -9,6 +9,34 @@ use std::sync::Arc;
 pub struct Access {
     pub action: Action,
     pub resource: ResourceRef,
+}
+
+/// Which columns of a table an access is to.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// To every one, or nobody can tell to which.
+    pub all: bool,
+    /// To one, at least, that the catalogue does not know.
+    pub unknown: bool,
+    /// By name, system columns among them; where it is to all, those that the catalogue knows.
+    pub names: BTreeSet<Arc<str>>,
+}
+
+impl Columns {
+    /// Of a table that is not in the catalogue.
+    pub(crate) const fn unknown() -> Self {
+        Self {
+            all: true,
+            unknown: true,
+            names: BTreeSet::new(),
+        }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.all |= other.all;
+        self.unknown |= other.unknown;
+        self.names.extend(other.names.iter().cloned());
+    }
 }
 
 /// How much of what a statement does its text shows.
@@ -95,6 +123,8 @@ pub struct Resolved {
     pub verb: &'static str,
     /// What policy decides on.
     pub accesses: BTreeSet<Access>,
+    /// Of each access that selects, inserts or updates in a table: which columns.
+    pub columns: BTreeMap<Access, Columns>,
     /// The tables behind `accesses`, by OID, as far as the catalogue knows them.
     pub relations: BTreeSet<u32>,
     /// Resources among `accesses` and `catalog_reads` that the catalogue does not know: their names are a
@@ -121,6 +151,7 @@ impl Resolved {
         Self {
             verb,
             accesses: BTreeSet::new(),
+            columns: BTreeMap::new(),
             relations: BTreeSet::new(),
             unknown: BTreeSet::new(),
             catalog_reads: BTreeSet::new(),
@@ -204,6 +235,9 @@ impl Resolved {
 
     fn absorb_accesses(&mut self, inner: &Self) {
         self.accesses.extend(inner.accesses.iter().cloned());
+        for (access, columns) in &inner.columns {
+            self.columns.entry(access.clone()).or_default().add(columns);
+        }
         self.relations.extend(&inner.relations);
         self.unknown.extend(inner.unknown.iter().cloned());
         self.catalog_reads

@@ -3,6 +3,7 @@
 //! Filled by the administrative connection (`upstream::snapshot`); here it is only searched.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// First OID that is not the system's own (`FirstNormalObjectId`).
 pub(crate) const FIRST_OWN: u32 = 16_384;
@@ -34,6 +35,8 @@ pub struct Relation {
     pub children: Vec<u32>,
     /// `SELECT` text of a view or materialised view, every name outside `pg_catalog` qualified.
     pub definition: Option<String>,
+    /// In their order.
+    pub columns: Vec<Arc<str>>,
     /// Of a sequence: the table whose column it feeds.
     pub owned_by: Option<u32>,
     /// Triggers or rules run when it is written.

@@ -37,6 +37,7 @@ fn relation(oid: u32, name: &str, kind: RelationKind) -> Relation {
         parents: vec![],
         children: vec![],
         definition: None,
+        columns: vec![],
         owned_by: None,
         opaque: false,
     }

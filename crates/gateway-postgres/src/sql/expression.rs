@@ -86,6 +86,7 @@ impl Walker<'_> {
             | N::BitString(_) => Ok(()),
             N::ColumnRef(column) => {
                 self.note_column(column);
+                self.refer(column);
                 match column.fields.as_slice() {
                     [_, .., last] => self.attribute(last),
                     _ => Ok(()),

@@ -1,13 +1,16 @@
 //! SELECT, INSERT, UPDATE, DELETE, MERGE and everything that stands in a FROM.
 
+use super::columns::width;
 use super::resolve::{Walker, unsupported};
+use super::scope::{Names, Scope, bare_name, names_of};
 use estate::Action;
 use facts::Finding;
 use pg_query::NodeEnum as N;
 use pg_query::protobuf::{
-    CmdType, DeleteStmt, InferClause, InsertStmt, MergeStmt, Node, OnConflictAction,
+    CmdType, CommonTableExpr, DeleteStmt, InferClause, InsertStmt, JoinExpr, MergeStmt, Node, OnConflictAction,
     OnConflictClause, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
 };
+use std::sync::Arc;
 
 impl Walker<'_> {
     /// A statement that may stand in a CTE, a subquery, EXPLAIN or PREPARE.
@@ -31,12 +34,15 @@ impl Walker<'_> {
     ) -> Result<(), Finding> {
         self.deeper()?;
         let level = self.enter_query();
+        self.scopes.push(Scope::default());
         let outer = self.tables_in_scope.len();
         if let Some(with) = with {
             self.with(with)?;
         }
         body(self)?;
         self.tables_in_scope.truncate(outer);
+        self.names_in_scope.truncate(outer);
+        self.scopes.pop();
         self.leave_query(level);
         self.depth -= 1;
         Ok(())
@@ -55,6 +61,8 @@ impl Walker<'_> {
                 .iter()
                 .map(|expression| expression.ctename.clone());
             self.tables_in_scope.extend(names);
+            let names = expressions.iter().map(|one| names_of_expression(one));
+            self.names_in_scope.extend(names);
         }
         // Inside a CTE rows are not locked by the outer query's FOR UPDATE.
         let locking = std::mem::take(&mut self.locking);
@@ -68,6 +76,7 @@ impl Walker<'_> {
             }
             if !with.recursive {
                 self.tables_in_scope.push(expression.ctename.clone());
+                self.names_in_scope.push(names_of_expression(expression));
             }
         }
         self.locking = locking;
@@ -106,16 +115,50 @@ impl Walker<'_> {
             self.select(side)?;
         }
         self.locking = outer;
-        self.expressions(&select.distinct_clause)?;
+        self.of_result(&select.distinct_clause, select, false)?;
         self.expressions(&select.target_list)?;
         self.optional(select.where_clause.as_deref())?;
-        self.expressions(&select.group_clause)?;
+        self.of_result(&select.group_clause, select, true)?;
         self.optional(select.having_clause.as_deref())?;
         self.expressions(&select.window_clause)?;
         self.expressions(&select.values_lists)?;
-        self.expressions(&select.sort_clause)?;
+        self.of_result(&select.sort_clause, select, false)?;
         self.optional(select.limit_offset.as_deref())?;
         self.optional(select.limit_count.as_deref())
+    }
+
+    /// ORDER BY, DISTINCT ON and GROUP BY: a name by itself is one of the result's, or, of a GROUP BY that has such a
+    /// column, the column's (`findTargetlistEntrySQL92`). What the result has was read for it.
+    fn of_result(
+        &mut self,
+        nodes: &[Node],
+        select: &SelectStmt,
+        grouping: bool,
+    ) -> Result<(), Finding> {
+        if nodes.is_empty() {
+            return Ok(());
+        }
+        let names = names_of(select);
+        self.work.spend(names.len() / 16);
+        for node in nodes {
+            let (value, order) = match node.node.as_ref() {
+                Some(N::SortBy(sort)) => (sort.node.as_deref(), sort.use_op.as_slice()),
+                _ => (Some(node), [].as_slice()),
+            };
+            let named = value.and_then(bare_name).filter(|(_, name)| {
+                let of_result = select.larg.is_some()
+                    || names.iter().flatten().any(|one| one.as_str() == *name);
+                of_result && !(grouping && self.level_has(name))
+            });
+            match named {
+                Some((column, _)) => {
+                    self.operator(order)?;
+                    self.note_column(column);
+                }
+                None => self.expression(node)?,
+            }
+        }
+        Ok(())
     }
 
     fn items_of_from(&mut self, items: &[Node]) -> Result<(), Finding> {
@@ -124,27 +167,28 @@ impl Walker<'_> {
 
     fn item_of_from(&mut self, item: &Node) -> Result<(), Finding> {
         match item.node.as_ref() {
-            Some(N::RangeVar(range)) => self.read(range),
-            Some(N::JoinExpr(join)) => {
-                self.deeper()?;
-                self.note_join(join);
-                for side in [join.larg.as_deref(), join.rarg.as_deref()]
-                    .into_iter()
-                    .flatten()
-                {
-                    self.item_of_from(side)?;
-                }
-                self.depth -= 1;
-                if join.is_natural || !join.using_clause.is_empty() {
-                    self.implied(&["="]);
-                }
-                self.optional(join.quals.as_deref())
+            Some(N::RangeVar(range)) => {
+                self.read(range)?;
+                self.add_range(range);
+                Ok(())
             }
-            Some(N::RangeSubselect(subselect)) => match &subselect.subquery {
-                Some(query) => self.query(query),
-                None => Err(unsupported("an empty subquery")),
-            },
-            Some(N::RangeFunction(function)) => self.expressions(&function.functions),
+            Some(N::JoinExpr(join)) => self.join(join),
+            Some(N::RangeSubselect(subselect)) => {
+                let query = subselect.subquery.as_deref();
+                let query = query.ok_or_else(|| unsupported("an empty subquery"))?;
+                // What stands beside it is in sight of a LATERAL one alone.
+                let hidden = if subselect.lateral { 0 } else { self.items() };
+                let before = self.hide(hidden);
+                self.query(query)?;
+                self.see(before);
+                self.add_derived(subselect.alias.as_ref(), Some(query));
+                Ok(())
+            }
+            Some(N::RangeFunction(function)) => {
+                self.expressions(&function.functions)?;
+                self.add_derived(function.alias.as_ref(), None);
+                Ok(())
+            }
             Some(N::RangeTableSample(sample)) => {
                 let method = super::expression::names(&sample.method)?;
                 if !matches!(method.as_slice(), ["system" | "bernoulli"]) {
@@ -163,10 +207,36 @@ impl Walker<'_> {
                 self.optional(table.docexpr.as_deref())?;
                 self.optional(table.rowexpr.as_deref())?;
                 self.expressions(&table.namespaces)?;
-                self.expressions(&table.columns)
+                self.expressions(&table.columns)?;
+                self.add_derived(table.alias.as_ref(), None);
+                Ok(())
             }
             _ => Err(unsupported("this kind of FROM item")),
         }
+    }
+
+    fn join(&mut self, join: &JoinExpr) -> Result<(), Finding> {
+        self.deeper()?;
+        self.note_join(join);
+        let from = self.items();
+        if let Some(left) = join.larg.as_deref() {
+            self.item_of_from(left)?;
+        }
+        let middle = self.items();
+        if let Some(right) = join.rarg.as_deref() {
+            self.item_of_from(right)?;
+        }
+        self.depth -= 1;
+        if join.is_natural || !join.using_clause.is_empty() {
+            self.implied(&["="]);
+        }
+        self.compare_joined(join, from, middle);
+        // Its condition sees its two sides, and nothing beside them.
+        let before = self.hide(from);
+        self.optional(join.quals.as_deref())?;
+        self.see(before);
+        self.add_join(join, from);
+        Ok(())
     }
 
     fn target(&self, relation: Option<&RangeVar>) -> Result<RangeVar, Finding> {
@@ -181,9 +251,15 @@ impl Walker<'_> {
             let target = walker.target(insert.relation.as_ref())?;
             walker.write(&target, Action::Insert)?;
             walker.expressions(&insert.cols)?;
+            walker.mark_targets(&target, &insert.cols, Action::Insert);
             if let Some(source) = &insert.select_stmt {
+                if insert.cols.is_empty() {
+                    let count = width(Some(source));
+                    walker.mark_first(&target, count, Action::Insert);
+                }
                 walker.query(source)?;
             }
+            walker.add_target(&target);
             if let Some(conflict) = &insert.on_conflict_clause {
                 walker.on_conflict(&target, conflict)?;
             }
@@ -201,13 +277,29 @@ impl Walker<'_> {
             self.touch_range(target, Action::Select)?;
         }
         if let Some(infer) = &clause.infer {
+            // Which columns a constraint is of, the catalogue does not say here.
+            if !infer.conname.is_empty() {
+                self.mark_all(target, Action::Select);
+            }
             self.infer(infer)?;
         }
+        let own = self.items();
+        self.add_target_as(target, "excluded");
         self.expressions(&clause.target_list)?;
-        self.optional(clause.where_clause.as_deref())
+        self.mark_targets(target, &clause.target_list, Action::Update);
+        self.optional(clause.where_clause.as_deref())?;
+        self.forget_items(own);
+        Ok(())
     }
 
     fn infer(&mut self, infer: &InferClause) -> Result<(), Finding> {
+        for element in &infer.index_elems {
+            if let Some(N::IndexElem(element)) = element.node.as_ref()
+                && !element.name.is_empty()
+            {
+                self.refer_plainly(&element.name);
+            }
+        }
         self.expressions(&infer.index_elems)?;
         self.optional(infer.where_clause.as_deref())
     }
@@ -219,7 +311,17 @@ impl Walker<'_> {
     ) -> Result<(), Finding> {
         let Some(clause) = clause else { return Ok(()) };
         self.touch_range(target, Action::Select)?;
-        self.expressions(&clause.exprs)
+        let own = self.items();
+        let named = clause.options.iter().filter_map(|node| match &node.node {
+            Some(N::ReturningOption(option)) => Some(option.value.as_str()),
+            _ => None,
+        });
+        for name in ["old", "new"].into_iter().chain(named) {
+            self.add_target_as(target, name);
+        }
+        self.expressions(&clause.exprs)?;
+        self.forget_items(own);
+        Ok(())
     }
 
     /// Whatever an UPDATE or DELETE compares, computes with or returns it also reads: `select` is
@@ -235,8 +337,10 @@ impl Walker<'_> {
             if reads {
                 walker.touch_range(&target, Action::Select)?;
             }
-            walker.expressions(&update.target_list)?;
+            walker.add_target(&target);
             walker.items_of_from(&update.from_clause)?;
+            walker.expressions(&update.target_list)?;
+            walker.mark_targets(&target, &update.target_list, Action::Update);
             walker.optional(update.where_clause.as_deref())?;
             walker.returning(&target, update.returning_clause.as_ref())
         })
@@ -250,6 +354,7 @@ impl Walker<'_> {
             if delete.where_clause.is_some() || !delete.using_clause.is_empty() {
                 walker.touch_range(&target, Action::Select)?;
             }
+            walker.add_target(&target);
             walker.items_of_from(&delete.using_clause)?;
             walker.optional(delete.where_clause.as_deref())?;
             walker.returning(&target, delete.returning_clause.as_ref())
@@ -264,6 +369,7 @@ impl Walker<'_> {
             if let Some(source) = &merge.source_relation {
                 walker.item_of_from(source)?;
             }
+            walker.add_target(&target);
             walker.optional(merge.join_condition.as_deref())?;
             for node in &merge.merge_when_clauses {
                 let Some(N::MergeWhenClause(when)) = node.node.as_ref() else {
@@ -279,6 +385,19 @@ impl Walker<'_> {
                 walker.optional(when.condition.as_deref())?;
                 walker.expressions(&when.target_list)?;
                 walker.expressions(&when.values)?;
+                match CmdType::try_from(when.command_type) {
+                    Ok(CmdType::CmdInsert) if when.target_list.is_empty() => {
+                        let count = Some(when.values.len());
+                        walker.mark_first(&target, count, Action::Insert);
+                    }
+                    Ok(CmdType::CmdInsert) => {
+                        walker.mark_targets(&target, &when.target_list, Action::Insert);
+                    }
+                    Ok(CmdType::CmdUpdate) => {
+                        walker.mark_targets(&target, &when.target_list, Action::Update);
+                    }
+                    _ => {}
+                }
             }
             walker.returning(&target, merge.returning_clause.as_ref())
         })
@@ -289,6 +408,20 @@ impl Walker<'_> {
         self.out.defines = true;
         self.write(target, Action::Define)
     }
+}
+
+fn names_of_expression(expression: &CommonTableExpr) -> Arc<Names> {
+    let given = expression.aliascolnames.iter();
+    let given: Vec<String> = given
+        .map(|node| match &node.node {
+            Some(N::String(name)) => name.sval.clone(),
+            _ => String::new(),
+        })
+        .collect();
+    // SEARCH and CYCLE add columns.
+    let plain = expression.search_clause.is_none() && expression.cycle_clause.is_none();
+    let query = expression.ctequery.as_deref().filter(|_| plain);
+    Arc::new(Names::of(query, &given))
 }
 
 /// Anything but constants, parameters and DEFAULT may read a column.

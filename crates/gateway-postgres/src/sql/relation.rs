@@ -3,6 +3,7 @@
 
 use super::access::{Coverage, Definition, Effect, Name};
 use super::catalog::{Found, ReferentialAction, Relation, RelationKind};
+use super::columns::Which;
 use super::resolve::{Environment, Walker};
 use super::system;
 use estate::{Action, ResourceKind, ResourceRef};
@@ -198,7 +199,7 @@ impl Walker<'_> {
         .next("system catalogues that hold other sessions' data or secrets stay closed"))
     }
 
-    fn touch_relation(
+    pub(super) fn touch_relation(
         &mut self,
         relation: &Relation,
         action: Action,
@@ -220,6 +221,8 @@ impl Walker<'_> {
                     .owned_by
                     .and_then(|oid| self.environment.catalog.relation(oid));
                 let resource = self.table_of(owner.unwrap_or(relation));
+                // No column of the table changes by it.
+                self.link(relation, action, resource.clone(), relation.oid);
                 self.out.touch(action, resource);
                 Ok(())
             }
@@ -235,7 +238,7 @@ impl Walker<'_> {
                 for oid in self.family(relation, inherited) {
                     if let Some(member) = self.environment.catalog.relation(oid) {
                         self.out.relations.insert(oid);
-                        self.touch_member(member, action, &mut climbed);
+                        self.touch_member(relation, member, action, &mut climbed);
                         self.cascade(member, action)?;
                     }
                 }
@@ -268,6 +271,9 @@ impl Walker<'_> {
                 ));
             };
             if self.cascaded.insert((from.oid, follows)) {
+                if follows == Action::Update {
+                    self.mark(from.oid, follows, Which::All);
+                }
                 self.deeper()?;
                 self.touch_relation(from, follows, true)?;
                 self.depth -= 1;
@@ -295,7 +301,13 @@ impl Walker<'_> {
 
     /// A table itself and what its rows also belong to. An undeclared partition is nothing of its
     /// own: what governs it is the table that it is a part of. `climbed` holds those that are done.
-    fn touch_member(&mut self, member: &Relation, action: Action, climbed: &mut BTreeSet<u32>) {
+    fn touch_member(
+        &mut self,
+        named: &Relation,
+        member: &Relation,
+        action: Action,
+        climbed: &mut BTreeSet<u32>,
+    ) {
         let mut next = vec![member];
         while let Some(member) = next.pop() {
             self.work.spend(1 + member.parents.len());
@@ -304,6 +316,7 @@ impl Walker<'_> {
             }
             let resource = self.table_of(member);
             if !member.partition || self.environment.declared.is_declared(&resource) {
+                self.link(named, action, resource.clone(), member.oid);
                 self.out.touch(action, resource);
             }
             let parents = member.parents.iter();
@@ -335,6 +348,10 @@ impl Walker<'_> {
             }
             for oid in &inner.relations {
                 if let Some(base) = self.environment.catalog.relation(*oid) {
+                    // Which of them the view's own columns are, only its definition knows.
+                    if action.is_by_column() {
+                        self.mark(base.oid, action, Which::All);
+                    }
                     self.touch_relation(base, action, false)?;
                 }
             }
@@ -344,6 +361,7 @@ impl Walker<'_> {
             self.out.writes();
         }
         if stands_alone || self.environment.declared.is_declared(&resource) {
+            self.link(view, action, resource.clone(), view.oid);
             self.out.touch(action, resource);
         }
         Ok(())

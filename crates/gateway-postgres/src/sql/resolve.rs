@@ -3,6 +3,8 @@
 use super::access::{Access, Resolved};
 use super::catalog::{Catalog, Relation};
 use super::census::Census;
+use super::columns::Noted;
+use super::scope::{Names, Scope};
 use super::statistics::Statistics;
 use super::views::Views;
 use estate::{Action, ResourceRef};
@@ -10,6 +12,7 @@ use facts::Finding;
 use pg_query::NodeEnum;
 use pg_query::protobuf::Token;
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 /// Queries within queries, expressions within expressions.
 const MAX_DEPTH: usize = 64;
@@ -217,6 +220,11 @@ fn one(node: &NodeEnum, environment: Environment<'_>, work: &mut Work) -> Result
         return Err(too_much());
     }
     walked?;
+    walker.settle_columns()?;
+    *work = walker.work;
+    if work.is_spent() {
+        return Err(too_much());
+    }
     walker.statistics.check()?;
     if Census::of(node) != Some(walker.met) {
         return Err(Finding::new(
@@ -341,6 +349,8 @@ pub(super) struct Walker<'a> {
     pub(super) met: Census,
     /// Names of common table expressions in scope, innermost last.
     pub(super) tables_in_scope: Vec<String>,
+    /// What is known of the columns of each.
+    pub(super) names_in_scope: Vec<Arc<Names>>,
     /// Inside the `FROM` of a query with `FOR UPDATE` or its kin.
     pub(super) locking: bool,
     /// Rows go or change: foreign keys act.
@@ -352,6 +362,10 @@ pub(super) struct Walker<'a> {
     /// Views that are not known yet.
     pub(super) missing: HashSet<u32>,
     pub(super) statistics: Statistics,
+    /// What stands in the FROM of each query around here, innermost last.
+    pub(super) scopes: Vec<Scope<'a>>,
+    /// Columns that have been named.
+    pub(super) noted: Noted,
     pub(super) depth: usize,
     pub(super) work: Work,
 }
@@ -366,12 +380,15 @@ impl<'a> Walker<'a> {
             out: Resolved::new("", super::access::Effect::ReadOnly),
             met: Census::default(),
             tables_in_scope: Vec::new(),
+            names_in_scope: Vec::new(),
             locking: false,
             cascading: false,
             cascaded: BTreeSet::new(),
             touched: HashSet::new(),
             missing: HashSet::new(),
             statistics: Statistics::default(),
+            scopes: Vec::new(),
+            noted: Noted::default(),
             depth: 0,
             work,
         }

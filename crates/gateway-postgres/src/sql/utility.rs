@@ -158,6 +158,7 @@ impl Walker<'_> {
         let query = query.ok_or_else(|| unsupported("a statement without a query"))?;
         let outer = std::mem::replace(&mut self.out, Resolved::new("", Effect::ReadOnly));
         let touched = std::mem::take(&mut self.touched);
+        let noted = std::mem::take(&mut self.noted);
         match query.node.as_ref() {
             Some(
                 node @ (N::SelectStmt(_)
@@ -168,7 +169,9 @@ impl Walker<'_> {
             ) => self.statement(node)?,
             _ => return Err(unsupported("this inner statement")),
         }
+        self.settle_columns()?;
         self.touched = touched;
+        self.noted = noted;
         Ok(std::mem::replace(&mut self.out, outer))
     }
 
@@ -190,13 +193,19 @@ impl Walker<'_> {
         match (&copy.relation, copy.is_from) {
             (Some(target), true) => self.verb("COPY FROM", Effect::Write, |walker| {
                 walker.write(target, Action::Insert)?;
+                if copy.attlist.is_empty() {
+                    walker.mark_all(target, Action::Insert);
+                }
+                walker.mark_targets(target, &copy.attlist, Action::Insert);
                 walker.optional(copy.where_clause.as_deref())
             }),
             (Some(source), false) => self.verb("COPY TO", Effect::ReadOnly, |walker| {
                 let level = walker.enter_query();
                 if copy.attlist.is_empty() {
                     walker.note_all_columns();
+                    walker.mark_all(source, Action::Select);
                 }
+                walker.mark_targets(source, &copy.attlist, Action::Select);
                 walker.note_names(&copy.attlist);
                 walker.read(source)?;
                 walker.leave_query(level);

@@ -2,16 +2,19 @@
 
 use super::admin::{Admin, AdminError, Row};
 use crate::sql::{Catalog, Function, Reference, ReferentialAction, Relation, RelationKind};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 /// Not in a system schema: those are known by name alone.
 const OURS: &str = "n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'";
 
-/// One text that differs whenever a definition does. Row versions (`xmin`) change with every
+/// One text that differs whenever a definition does. Columns change by themselves, as when one is renamed; there are
+/// too many of them to list. Row versions (`xmin`) change with every
 /// `CREATE`, `ALTER` and `DROP`; counting the rows as well notices removals.
 const FINGERPRINT: &str = "
 SELECT md5(concat_ws('/',
   (SELECT string_agg(c.oid || ':' || c.xmin, ',' ORDER BY c.oid) FROM pg_class c WHERE c.oid >= 16384 AND c.relkind IN ('r','p','v','m','f','S')),
+  (SELECT count(*) || ':' || sum(hashtextextended(a.attrelid || ':' || a.attnum || ':' || a.xmin, 0)) FROM pg_attribute a WHERE a.attrelid >= 16384 AND a.attnum > 0),
   (SELECT string_agg(r.oid || ':' || r.xmin, ',' ORDER BY r.oid) FROM pg_rewrite r WHERE r.oid >= 16384),
   (SELECT string_agg(i.inhrelid || ':' || i.inhparent, ',' ORDER BY i.inhrelid, i.inhparent) FROM pg_inherits i),
   (SELECT string_agg(k.oid || ':' || k.xmin, ',' ORDER BY k.oid) FROM pg_constraint k WHERE k.contype = 'f'),
@@ -54,6 +57,7 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
         parents.entry(child).or_default().push(parent);
         children.entry(parent).or_default().push(child);
     }
+    let mut attributes = attributes(admin).await?;
     let relations = format!(
         "SELECT c.oid, n.nspname, c.relname, c.relkind, c.relispartition,
            EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND NOT t.tgisinternal)
@@ -75,6 +79,7 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
             partition: partition == "t",
             parents: parents.remove(&id).unwrap_or_default(),
             children: children.remove(&id).unwrap_or_default(),
+            columns: attributes.remove(&id).unwrap_or_default(),
             definition: (!definition.is_empty()).then(|| definition.to_owned()),
             owned_by: (owner != 0).then_some(owner),
             opaque: opaque == "t",
@@ -84,6 +89,31 @@ async fn take(admin: &mut Admin, database: &str) -> Result<Catalog, AdminError> 
     references(admin, &mut catalog).await?;
     functions(admin, &mut catalog).await?;
     Ok(catalog)
+}
+
+/// The columns of each relation. A name that many tables have is kept once.
+async fn attributes(admin: &mut Admin) -> Result<HashMap<u32, Vec<Arc<str>>>, AdminError> {
+    let columns_of = format!(
+        "SELECT a.attrelid, a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+         JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE {OURS} AND c.relkind IN ('r','p','v','m','f') AND a.attnum > 0 AND NOT a.attisdropped
+         ORDER BY a.attrelid, a.attnum"
+    );
+    let mut known: HashSet<Arc<str>> = HashSet::new();
+    let mut of_relations: HashMap<u32, Vec<Arc<str>>> = HashMap::new();
+    for row in admin.query(&columns_of).await? {
+        let [relation, name] = columns(&row)?;
+        let name = match known.get(name) {
+            Some(name) => Arc::clone(name),
+            None => {
+                let name: Arc<str> = Arc::from(name);
+                known.insert(Arc::clone(&name));
+                name
+            }
+        };
+        of_relations.entry(oid(relation)?).or_default().push(name);
+    }
+    Ok(of_relations)
 }
 
 async fn references(admin: &mut Admin, catalog: &mut Catalog) -> Result<(), AdminError> {

@@ -12,6 +12,7 @@
 mod acting;
 mod attacks;
 mod client;
+mod columns;
 mod cut;
 mod delegated;
 mod flood;

@@ -8,18 +8,28 @@ use ledger::body::{ActionOn, More};
 /// far below what is left of 16 KiB.
 const RESOURCES: usize = 9 * 1024;
 const POLICIES: usize = 3 * 1024;
+/// For the columns of all actions: the names of some 50.
+const COLUMNS: usize = 2 * 1024;
+/// In the place of columns that there is no room for: any of any table.
+const ANY_COLUMN: &str = "Column::\"*\"";
 /// Quotes and comma.
 const AROUND: usize = 3;
 
 /// `actions` as far as there is room; the first of each list come first.
 pub(super) fn actions(actions: &[ActionOn]) -> Vec<ActionOn> {
     let mut room = RESOURCES;
+    let mut of_columns = COLUMNS;
     let cut = actions.iter().map(|on| {
         let (resources, more) = cut(&on.resources, &mut room);
+        let (mut columns, left_out) = cut(&on.columns, &mut of_columns);
+        if left_out.is_some() {
+            columns.push(ANY_COLUMN.to_owned());
+        }
         ActionOn {
             action: on.action.clone(),
             resources,
             more,
+            columns,
         }
     });
     cut.collect()
@@ -80,6 +90,7 @@ mod tests {
             action: action.to_owned(),
             resources: resources.clone(),
             more: None,
+            columns: Vec::new(),
         };
         let cut = actions(&[on("select"), on("update")]);
         assert!(!cut[0].resources.is_empty() && cut[1].resources.is_empty());
@@ -93,6 +104,29 @@ mod tests {
         assert!(json.len() < RESOURCES + 512, "{}", json.len());
         let whole: String = resources.iter().map(|entry| format!("{entry}\n")).collect();
         assert_eq!(more.sha256, HexDigest::of(whole.as_bytes()));
+    }
+
+    #[test]
+    fn columns_that_there_is_no_room_for_may_be_any() {
+        let columns: Vec<String> = (0..200)
+            .map(|n| format!("Column::\"shop/public/cards/{n}\""))
+            .collect();
+        let on = ActionOn {
+            action: "select".to_owned(),
+            resources: vec!["Table::\"shop/public/cards\"".to_owned()],
+            more: None,
+            columns,
+        };
+        let cut = actions(&[on.clone(), on.clone()]);
+        assert_eq!(cut[0].columns[0], on.columns[0]);
+        assert_eq!(cut[0].columns.last().unwrap(), ANY_COLUMN);
+        assert_eq!(cut[1].columns, [ANY_COLUMN]);
+        assert!(cut[0].columns.len() > 40 && cut[0].more.is_none());
+        let few = ActionOn {
+            columns: on.columns[..3].to_vec(),
+            ..on
+        };
+        assert_eq!(actions(std::slice::from_ref(&few)), [few]);
     }
 
     #[test]

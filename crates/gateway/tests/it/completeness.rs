@@ -17,6 +17,7 @@ fn operation(coverage: Coverage) -> Operation {
             action: "select".to_owned(),
             resources: vec!["Table::\"shop/public/orders\"".to_owned()],
             more: None,
+            columns: Vec::new(),
         }],
         policies: Vec::new(),
         coverage,

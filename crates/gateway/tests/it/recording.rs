@@ -19,6 +19,7 @@ fn operation() -> Operation {
             action: "select".to_owned(),
             resources: vec!["shop/public/orders".to_owned()],
             more: None,
+            columns: Vec::new(),
         }],
         policies: vec!["payments reads orders".to_owned()],
         coverage: Coverage::Complete,

@@ -96,6 +96,7 @@ fn accesses(ledger: &Ledger, records: u64) -> Outcome<()> {
                     action: "select".to_owned(),
                     resources: vec!["shop/public/cards".to_owned()],
                     more: None,
+                    columns: Vec::new(),
                 }],
                 decision: format!("{session}.1"),
                 policies: vec!["payments reads cards".to_owned()],

@@ -50,6 +50,11 @@ pub struct ActionOn {
     /// Resources that the record has no room for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub more: Option<More>,
+    /// Columns of these tables that it selects, inserts or updates: `Column::"shop/public/cards/number"`; every one of
+    /// a table, or nobody can tell which, is `…/cards/*`, and what the record has no room for `Column::"*"`. A table that is
+    /// touched and no column of it, as by `count(*)`, has none. Absent in records of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub columns: Vec<String>,
 }
 
 /// What a list leaves out.

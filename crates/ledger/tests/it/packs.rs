@@ -273,6 +273,7 @@ pub(crate) fn intent(session: &str, table: &str) -> Intent {
             action: "select".to_owned(),
             resources: vec![format!("shop/public/{table}")],
             more: None,
+            columns: Vec::new(),
         }],
         decision: "s.1".to_owned(),
         policies: vec!["p".to_owned()],

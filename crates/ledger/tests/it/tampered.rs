@@ -245,8 +245,8 @@ const BLOB: &str = "{\"sha256\":H,\"length\":\"3\"}";
 const FINDING: &str =
     "{\"code\":\"A-B\",\"message\":\"m\",\"expected\":\"e\",\"observed\":\"o\",\"next\":\"n\"}";
 const COUNTED: &str = "{\"chip\":H,\"resets\":1,\"restarts\":2,\"clock\":\"3\",\"firmware\":\"4\"}";
-const ACTIONS: &str =
-    "[{\"action\":\"select\",\"resources\":[\"a\"],\"more\":{\"count\":\"9\",\"sha256\":H}}]";
+const ACTIONS: &str = "[{\"action\":\"select\",\"resources\":[\"a\"],\
+    \"more\":{\"count\":\"9\",\"sha256\":H},\"columns\":[\"a/b\"]}]";
 
 /// A body of each type with every field. `H` and the like stand for the constants.
 pub(crate) const BODIES: &[(&str, &str)] = &[

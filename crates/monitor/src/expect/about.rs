@@ -7,6 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// The fact that says which code runs; `facts::names` has it as well.
 const CODE: &str = facts::names::CODE_SHA256;
 
+/// What stands in a record for columns that it has no room for.
+const ANY_COLUMN: &str = "Column::\"*\"";
+
 /// What a record is about.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct About {
@@ -17,6 +20,8 @@ pub(crate) struct About {
     /// Nodes.
     pub(crate) machines: BTreeSet<String>,
     pub(crate) resources: BTreeSet<String>,
+    /// Columns of them, each by its path; `…/*` may be any of its table. Whoever expects a table expects its columns.
+    pub(crate) columns: BTreeSet<String>,
     /// A list of resources was cut.
     pub(crate) cut: bool,
     /// SHA-256 of the code, lower-case hex.
@@ -59,8 +64,14 @@ impl About {
     fn actions(&mut self, actions: Vec<ActionOn>) {
         for on in actions {
             self.cut |= on.more.is_some();
-            for name in on.resources {
-                self.resource(&name);
+            for name in on.resources.into_iter().chain(on.columns) {
+                // Of whichever tables: as a list that was cut.
+                self.cut |= name == ANY_COLUMN;
+                if name.starts_with("Column::") {
+                    self.columns.insert(resource(&name).to_owned());
+                } else {
+                    self.resource(&name);
+                }
             }
         }
     }

@@ -45,6 +45,7 @@ fn intent(resources: &[&str], cut: bool) -> Vec<u8> {
             action: "write".to_owned(),
             resources: resources.iter().map(|name| (*name).to_owned()).collect(),
             more,
+            columns: Vec::new(),
         }],
         decision: "s.1".to_owned(),
         policies: Vec::new(),

@@ -170,6 +170,7 @@ pub(crate) fn on(action: &str, resources: &[&str]) -> ActionOn {
         action: action.to_owned(),
         resources: resources.iter().map(|&one| one.to_owned()).collect(),
         more: None,
+        columns: Vec::new(),
     }
 }
 

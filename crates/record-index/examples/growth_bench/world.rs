@@ -89,6 +89,7 @@ fn session(number: u64, first: u64) -> Outcome<Vec<Draft>> {
                 .to_owned(),
                 resources: vec![table(number * OPERATIONS + operation)],
                 more: None,
+                columns: Vec::new(),
             }],
             decision: format!("{name}.{operation}"),
             policies: vec!["services use their tables".to_owned()],

@@ -363,6 +363,7 @@ async fn a_recorded_access_tells_its_token_and_what_that_was_narrowed_to() {
                 action: action.to_owned(),
                 resources: vec!["Table::\"notes/public/mine\"".to_owned()],
                 more: None,
+                columns: Vec::new(),
             }],
             decision: format!("s.{action}"),
             policies: Vec::new(),

@@ -106,6 +106,7 @@ async fn a_recorded_access_is_explained_by_its_whole_chain() {
             action: action.to_owned(),
             resources: vec!["Table::\"notes/public/mine\"".to_owned()],
             more: None,
+            columns: Vec::new(),
         }]
     };
     let read = Intent {

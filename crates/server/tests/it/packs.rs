@@ -80,6 +80,7 @@ impl Recording {
                     action: "select".to_owned(),
                     resources: vec!["shop/public/cards".to_owned()],
                     more: None,
+                    columns: Vec::new(),
                 }],
                 decision: "s.1".to_owned(),
                 policies: vec!["p".to_owned()],

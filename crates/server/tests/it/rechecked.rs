@@ -393,6 +393,7 @@ async fn an_access_that_the_estate_denies_is_found_out_in_a_gateways_ledger() {
             action: "select".to_owned(),
             resources: vec![format!("Table::\"shop/public/{table}\"")],
             more: None,
+            columns: Vec::new(),
         }],
         decision: "s1.1".to_owned(),
         policies: vec!["payments reads cards".to_owned()],

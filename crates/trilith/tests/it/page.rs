@@ -175,6 +175,7 @@ fn site() -> Site {
         action: "select".to_owned(),
         resources: vec!["shop/public/cards".to_owned()],
         more: None,
+        columns: Vec::new(),
     }];
     let intent = Intent {
         session: "s0".to_owned(),

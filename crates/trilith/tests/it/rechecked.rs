@@ -52,6 +52,7 @@ fn decided(folder: &std::path::Path, resource: &str, allow: bool) {
             action: "select".to_owned(),
             resources: vec![resource.to_owned()],
             more: None,
+            columns: Vec::new(),
         }],
         decision: "c1.0".to_owned(),
         allow,

@@ -1,0 +1,92 @@
+-- by name, by alias, all
+SELECT id FROM a
+SELECT a.id, t.z FROM a, b t
+SELECT public.a.x FROM public.a
+SELECT * FROM a
+TABLE a
+SELECT t.* FROM a t, b
+SELECT t FROM a t
+SELECT count(t) FROM a t
+SELECT row(t.*) FROM a t
+SELECT (t).x FROM a t
+SELECT count(*) FROM a
+SELECT 1 FROM a
+SELECT count(y) FILTER (WHERE x > 1) FROM a
+SELECT sum(x) OVER (PARTITION BY y ORDER BY id) FROM a
+SELECT upper(y) FROM a GROUP BY y HAVING max(x) > 1
+SELECT DISTINCT ON (x) id FROM a
+SELECT id AS y FROM a ORDER BY y
+SELECT id + 1 AS n FROM a ORDER BY n
+SELECT id FROM a ORDER BY x
+SELECT max(id) AS m, x FROM a GROUP BY x
+SELECT max(x) AS x FROM a GROUP BY x
+SELECT (p).one FROM c
+SELECT list[1], list[k:2] FROM c
+SELECT t.one FROM a AS t(one)
+SELECT t.spare FROM a AS t(one)
+SELECT ctid, t.xmin FROM a t
+SELECT extract(year FROM at) FROM c
+SELECT CASE WHEN x = 1 THEN y END FROM a
+SELECT id FROM a WHERE x BETWEEN 1 AND 2 LIMIT 3
+
+-- joins
+SELECT 1 FROM a JOIN b USING (id)
+SELECT id FROM a JOIN b USING (id)
+SELECT a.y FROM a JOIN b ON a.id = b.x
+SELECT y FROM a NATURAL JOIN b
+SELECT j.z FROM (a JOIN b USING (id)) AS j
+SELECT m.id FROM a JOIN b USING (id) AS m
+SELECT 1 FROM a t LEFT JOIN b u ON t.id = u.id AND z IS NULL
+SELECT 1 FROM a, b JOIN c ON z = at::text
+
+-- queries in queries
+SELECT n FROM (SELECT id AS n, x FROM a) s
+SELECT * FROM (SELECT id FROM a) s
+SELECT s FROM (SELECT id FROM a) s
+SELECT y FROM a WHERE id IN (SELECT x FROM b)
+SELECT y FROM a WHERE EXISTS (SELECT 1 FROM b WHERE b.id = a.id AND z = y)
+SELECT (SELECT max(z) FROM b WHERE b.x = t.x) FROM a t
+SELECT 1 FROM a t, LATERAL (SELECT z FROM b WHERE b.id = t.id) s
+SELECT (SELECT 1 FROM b, (SELECT y AS n) s) FROM a
+SELECT 1 FROM a t, unnest(ARRAY[t.x]) n
+WITH q AS (SELECT id, y FROM a) SELECT id FROM q
+WITH RECURSIVE q AS (SELECT id FROM a UNION SELECT x FROM b JOIN q USING (id)) SELECT * FROM q
+WITH a AS (SELECT z FROM b) SELECT z FROM a
+SELECT id FROM a UNION SELECT x FROM b ORDER BY id
+SELECT 1 FROM (VALUES (1, 2)) AS n(id, x) WHERE x = 2
+SELECT id FROM a FOR UPDATE
+
+-- views
+SELECT id FROM v
+SELECT * FROM v
+SELECT y FROM w WHERE id = 1
+
+-- writes
+INSERT INTO a (id, y) VALUES (1, 'x')
+INSERT INTO a VALUES (1, 2)
+INSERT INTO a VALUES (1, 2, 'x', 4)
+INSERT INTO a DEFAULT VALUES
+INSERT INTO a (id) SELECT x FROM b
+INSERT INTO a SELECT id, x FROM b
+INSERT INTO a (id) VALUES (1) RETURNING x
+INSERT INTO a (id) VALUES (1) RETURNING *
+INSERT INTO a AS t (id) VALUES (1) ON CONFLICT (id) DO NOTHING
+INSERT INTO a AS t (id, x) VALUES (1, 2) ON CONFLICT (id) DO UPDATE SET x = excluded.x WHERE t.y = 'n'
+WITH q AS (SELECT z FROM b) INSERT INTO a (y) SELECT z FROM q
+UPDATE a SET x = 1
+UPDATE a SET x = x + 1
+UPDATE a SET x = 1 WHERE id = 2
+UPDATE a SET (x, y) = (SELECT x, z FROM b WHERE b.id = a.id)
+UPDATE a t SET y = u.z FROM b u WHERE u.id = t.id RETURNING u.x
+UPDATE a SET x = DEFAULT RETURNING *
+UPDATE c SET p.one = 1, list[2] = 3
+DELETE FROM a WHERE y = 'x'
+DELETE FROM a t USING b u WHERE t.id = u.id RETURNING t.x
+WITH q AS (DELETE FROM a WHERE id = 1 RETURNING y) SELECT y FROM q
+MERGE INTO a t USING b u ON t.id = u.id WHEN MATCHED THEN UPDATE SET x = u.x WHEN NOT MATCHED THEN INSERT (id, y) VALUES (u.id, u.z)
+MERGE INTO a t USING b u ON t.id = u.id WHEN NOT MATCHED THEN INSERT VALUES (u.id, u.x)
+COPY a (id, y) TO STDOUT
+COPY a TO STDOUT
+COPY (SELECT x FROM a) TO STDOUT
+COPY a (x) FROM STDIN
+COPY a FROM STDIN
