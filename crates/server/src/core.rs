@@ -85,6 +85,8 @@ pub(crate) struct Core {
     pub(crate) mirrors: Mirrors,
     /// Who cosigns; `None` if nobody is asked.
     pub(crate) witnesses: Option<Witnesses>,
+    /// Where the ledger is published; `None` if nowhere.
+    pub(crate) publishing: Option<Publishing>,
     pub(crate) metrics: Metrics,
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
     pub(crate) busy: Mutex<HashSet<String>>,
