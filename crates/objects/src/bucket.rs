@@ -212,12 +212,17 @@ impl Bucket {
     async fn send(&self, asked: &Asked<'_>, credentials: &Credentials) -> Result<Answer, Failure> {
         let again = |why: String| Failure::again(&self.place().shown(), why);
         let request = self.request(asked, credentials).map_err(again)?;
-        let answer = self.exchange.ask(request, asked.most).await.map_err(again)?;
+        let answer = self
+            .exchange
+            .ask(request, asked.most)
+            .await
+            .map_err(again)?;
         let busy = matches!(
             answer.status,
             StatusCode::REQUEST_TIMEOUT | StatusCode::CONFLICT | StatusCode::TOO_MANY_REQUESTS
         );
-        let server = answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED;
+        let server =
+            answer.status.is_server_error() && answer.status != StatusCode::NOT_IMPLEMENTED;
         if busy || server {
             return Err(again(said(&answer)));
         }

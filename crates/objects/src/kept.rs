@@ -91,7 +91,8 @@ impl Kept {
 
     /// Those that are full in a ledger of `size` records.
     pub(crate) fn full_at(&self, size: u64) -> Vec<TilePath> {
-        let full = |tile: &&TilePath| TilePath::at(tile.kind, tile.index, size).as_ref() == Some(*tile);
+        let full =
+            |tile: &&TilePath| TilePath::at(tile.kind, tile.index, size).as_ref() == Some(*tile);
         self.open.iter().filter(full).copied().collect()
     }
 }

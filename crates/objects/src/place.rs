@@ -216,13 +216,7 @@ mod tests {
     fn a_bucket_is_named_by_path_or_by_host() {
         let place = |style| {
             let endpoint = "https://s3.example:9000";
-            Place::new(&settings(
-                endpoint,
-                "led-1",
-                "example.org/server",
-                style,
-            ))
-            .unwrap()
+            Place::new(&settings(endpoint, "led-1", "example.org/server", style)).unwrap()
         };
         let path = place(Style::Path);
         assert_eq!(
@@ -231,7 +225,10 @@ mod tests {
         );
         assert_eq!(path.path(""), "/led-1");
         assert_eq!(path.key("checkpoint"), "example.org/server/checkpoint");
-        assert_eq!(path.name("example.org/server/tile/0/000"), Some("tile/0/000"));
+        assert_eq!(
+            path.name("example.org/server/tile/0/000"),
+            Some("tile/0/000")
+        );
         assert_eq!(path.name("other/tile/0/000"), None);
         assert_eq!(
             path.shown(),

@@ -141,7 +141,10 @@ impl Publisher {
             return Err(Failure::Refused(
                 Finding::new(
                     "PUBLISH-CONDITIONS",
-                    format!("the object store {} gives its objects no ETag", self.place()),
+                    format!(
+                        "the object store {} gives its objects no ETag",
+                        self.place()
+                    ),
                 )
                 .expected("conditional writes, by which a second server cannot overwrite this one")
                 .next("use a store, or a newer version of it, that has them"),

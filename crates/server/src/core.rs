@@ -17,6 +17,7 @@ use crate::mirrors::Mirrors;
 use crate::node::{Claims, Rates};
 use crate::people::People;
 use crate::pool::Pool;
+use crate::publish::Publishing;
 use crate::refusal::Refusal;
 use crate::revoke::{Postponed, Unrecorded};
 use crate::signing::{HeadFile, Signing};

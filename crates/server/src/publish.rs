@@ -131,9 +131,9 @@ pub(crate) async fn run(core: Arc<Core>) {
         let Some(target) = target(&core) else {
             continue;
         };
-        let known = done.as_ref().is_some_and(|(published, at)| {
-            *published == target && at.elapsed() < REFRESH
-        });
+        let known = done
+            .as_ref()
+            .is_some_and(|(published, at)| *published == target && at.elapsed() < REFRESH);
         if known {
             continue;
         }
@@ -183,9 +183,7 @@ fn failed(
     }
     match failure {
         Failure::Refused(_) => LONGEST_PAUSE,
-        Failure::Again(_) => {
-            before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
-        }
+        Failure::Again(_) => before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE)),
     }
 }
 

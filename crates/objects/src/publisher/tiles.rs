@@ -98,9 +98,7 @@ impl Publisher {
             return Ok(());
         };
         let written = tokio::task::spawn_blocking(move || pending.write()).await;
-        written
-            .map_err(Failure::ledger)?
-            .map_err(Failure::ledger)?;
+        written.map_err(Failure::ledger)?.map_err(Failure::ledger)?;
         self.kept.written();
         Ok(())
     }
@@ -175,7 +173,10 @@ mod tests {
         assert_eq!(level(0, 0, 3), ["tile/0/000.p/3"]);
         assert_eq!(level(0, 3, 256), ["tile/0/000"]);
         assert_eq!(level(0, 256, 256), Vec::<String>::new());
-        assert_eq!(level(0, 200, 600), ["tile/0/000", "tile/0/001", "tile/0/002.p/88"]);
+        assert_eq!(
+            level(0, 200, 600),
+            ["tile/0/000", "tile/0/001", "tile/0/002.p/88"]
+        );
         assert_eq!(level(1, 3, 255), Vec::<String>::new());
         assert_eq!(level(1, 200, 600), ["tile/1/000.p/2"]);
         // Of the same width: it is there.
