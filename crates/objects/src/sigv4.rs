@@ -148,7 +148,7 @@ mod tests {
             "",
             &put,
             &welcome,
-            "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ce108bd",
+            "98ad721746da40c64f1a55b78f14c238d841ea1380cd77a1b5971af0ece108bd",
         );
         check(
             "GET",

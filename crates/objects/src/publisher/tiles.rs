@@ -47,25 +47,30 @@ impl Publisher {
         let name = path.to_string();
         let put = self
             .bucket
-            .put(&name, bytes.clone(), TILE, &Condition::Absent)
-            .await?;
-        if let Put::Stored(_) = put {
-            (self.tell)(Event::Stored(length));
-            return Ok(());
-        }
+            .put(&name, bytes.clone(), TILE, &Condition::Absent);
+        let failed = match put.await {
+            Ok(Put::Stored(_)) => {
+                (self.tell)(Event::Stored(length));
+                return Ok(());
+            }
+            Ok(Put::Unmet) => None,
+            Err(refused @ Failure::Refused(_)) => return Err(refused),
+            // A store may say that it has one, and close, before it has read ours to its end.
+            Err(again) => Some(again),
+        };
         // INVARIANT: what is there stays. It is ours if its bytes are.
-        let found = self.bucket.get(&name, length).await;
-        match found {
-            Ok(Some(found)) if found.bytes.as_deref() == Some(bytes.as_ref()) => {
+        match (self.bucket.get(&name, length).await, failed) {
+            (Ok(Some(found)), _) if found.bytes.as_deref() == Some(bytes.as_ref()) => {
                 (self.tell)(Event::Found);
                 Ok(())
             }
-            Ok(None) => {
+            (_, Some(failed)) => Err(failed),
+            (Ok(None), None) => {
                 let what = format!("{name} was removed while it was looked at");
                 Err(Failure::again(&self.place(), what))
             }
-            Ok(Some(_)) => Err(self.conflict(&name)),
-            Err(failure) => Err(failure),
+            (Ok(Some(_)), None) => Err(self.conflict(&name)),
+            (Err(failure), None) => Err(failure),
         }
     }
 

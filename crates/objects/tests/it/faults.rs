@@ -46,7 +46,7 @@ fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
                 break;
             }
             match first {
-                // A removal is no business of the round; what was put may also have been found.
+                // A removal is no business of the round, and a tile that was stored is found there.
                 Ok(published) => assert_eq!(published, size),
                 Err(Failure::Again(_)) => failures += 1,
                 Err(other) => panic!("{n} {arrives}: {other}"),
@@ -60,7 +60,7 @@ fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
             assert_eq!(world.check(&objects(&store)), Ok(size));
         }
     }
-    assert!(failures > 6, "{failures}");
+    assert!(failures > 4, "{failures}");
 
     // One more head, and no partial tile stands there that is not of the newest tiles.
     for _ in 0..2 {

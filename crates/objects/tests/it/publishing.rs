@@ -184,7 +184,8 @@ fn the_store_is_asked_over_tls_if_it_is_certified() {
                 "ec_paramgen_curve:P-256",
             ])
             .args(["-nodes", "-days", "2", "-subj", "/CN=store"])
-            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+            .args(["-addext", "basicConstraints=critical,CA:FALSE", "-keyout"])
             .arg(file(&format!("{name}.key")))
             .arg("-out")
             .arg(file(&format!("{name}.pem")))
