@@ -1,6 +1,7 @@
-module trilith/tests/peers/s3
+// A whole program of another project, which tests build and start as it is.
+module trilith.example/peers/s3
 
-go 1.26
+go 1.26.0
 
 tool github.com/versity/versitygw/cmd/versitygw
 

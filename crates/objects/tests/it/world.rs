@@ -31,6 +31,25 @@ pub(crate) fn store() -> Option<S3> {
     }
 }
 
+/// What a client that is not ours (Tessera's `fsck`, by tests/peers/tlog) says of a bucket that everybody may read.
+pub(crate) fn fsck(store: &S3, bucket: &str, key: &LedgerKey) -> String {
+    let program = match testkit::go_peer("tlog") {
+        Ok(program) => program,
+        Err(why) => {
+            testkit::skip("objects::versitygw", &why);
+            return String::new();
+        }
+    };
+    let output = std::process::Command::new(program)
+        .arg("fsck")
+        .arg(format!("{}/{bucket}/{PREFIX}/", store.endpoint()))
+        .arg(key.to_string())
+        .output()
+        .expect("it runs");
+    let said = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&said).trim().to_owned()
+}
+
 /// A ledger in a folder of its own, and the events of its publishers.
 pub(crate) struct World {
     pub(crate) folder: tempfile::TempDir,
