@@ -164,7 +164,7 @@ impl Bucket {
             return Err(self.refused(&answer, "to list its objects"));
         }
         let text = String::from_utf8_lossy(&answer.body);
-        Ok(listing::keys(&text).map(str::to_owned).collect())
+        Ok(listing::listed_keys(&text).map(str::to_owned).collect())
     }
 
     pub(crate) async fn delete(&self, name: &str) -> Result<(), Failure> {
@@ -286,13 +286,13 @@ impl Bucket {
 }
 
 fn is_bucket_missing(answer: &Answer) -> bool {
-    listing::code(&String::from_utf8_lossy(&answer.body)) == Some("NoSuchBucket")
+    listing::error_code(&String::from_utf8_lossy(&answer.body)) == Some("NoSuchBucket")
 }
 
 fn said(answer: &Answer) -> String {
     let body = String::from_utf8_lossy(&answer.body);
     let status = answer.status.as_u16();
-    listing::code(&body).map_or(format!("status {status}"), |code| {
+    listing::error_code(&body).map_or(format!("status {status}"), |code| {
         format!("status {status}, {code}")
     })
 }

@@ -34,5 +34,6 @@ mod publisher;
 mod sigv4;
 
 pub use failure::Failure;
+pub use listing::{error_code, listed_keys};
 pub use place::{Settings, Style};
 pub use publisher::{Event, Publisher, Target};

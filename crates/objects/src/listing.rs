@@ -2,7 +2,7 @@
 //! removed, and the names in it are judged by whoever asked.
 
 /// The text of each `<Key>`. Keys with an escaped character are nobody's here and are left out.
-pub(crate) fn keys(xml: &str) -> impl Iterator<Item = &str> {
+pub fn listed_keys(xml: &str) -> impl Iterator<Item = &str> {
     let pieces = xml.split("<Key>").skip(1);
     pieces.filter_map(|piece| {
         let (key, _) = piece.split_once("</Key>")?;
@@ -12,7 +12,8 @@ pub(crate) fn keys(xml: &str) -> impl Iterator<Item = &str> {
 }
 
 /// The `<Code>` of an error, for people: letters alone, or nothing.
-pub(crate) fn code(xml: &str) -> Option<&str> {
+#[must_use]
+pub fn error_code(xml: &str) -> Option<&str> {
     let (_, rest) = xml.split_once("<Code>")?;
     let (code, _) = rest.split_once("</Code>")?;
     let word = (1..=64).contains(&code.len()) && code.bytes().all(|it| it.is_ascii_alphanumeric());
@@ -28,16 +29,18 @@ mod tests {
         let xml = "<?xml version=\"1.0\"?><R><Contents><Key>a/tile/0/000.p/5</Key></Contents>\
                    <Contents><Size>1</Size><Key>b</Key></Contents><Key>c&amp;d</Key><Key></Key>\
                    <Key>e\u{e9}</Key><Key>f<Key>g</Key><Key>h";
-        let found: Vec<&str> = keys(xml).collect();
+        let found: Vec<&str> = listed_keys(xml).collect();
         assert_eq!(found, ["a/tile/0/000.p/5", "b", "g"]);
-        assert_eq!(keys("").count(), 0);
+        assert_eq!(listed_keys("").count(), 0);
     }
 
     #[test]
     fn a_code_is_one_word() {
-        let of = |code: &str| super::code(&format!("<Error><Code>{code}</Code></Error>")).is_some();
+        let of = |code: &str| {
+            super::error_code(&format!("<Error><Code>{code}</Code></Error>")).is_some()
+        };
         assert!(of("NoSuchBucket"));
         assert!(!of("") && !of("a b") && !of("\u{1b}[2J") && !of(&"x".repeat(65)));
-        assert_eq!(code("<Code>half"), None);
+        assert_eq!(error_code("<Code>half"), None);
     }
 }

@@ -209,6 +209,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "facts",
             "gateway-postgres",
             "ledger",
+            "objects",
             "oidc",
             "references",
             "spiffe",

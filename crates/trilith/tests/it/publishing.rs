@@ -7,6 +7,7 @@ use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 use testkit::s3::{ID, S3, SECRET};
 
 const BUCKET: &str = "ledgers";
@@ -123,8 +124,15 @@ fn a_server_publishes_its_ledger_and_what_is_done_to_the_bucket_is_seen() {
     let older = world.size();
     let old_checkpoint = std::fs::read(world.root().join("checkpoint")).expect("it is there");
 
-    // Killed, and started again: it goes on.
+    // Killed, at some moment of it too, and started again: the bucket is whole at every moment, and it goes on.
     drop(server);
+    for pause in [0, 40, 110, 150] {
+        let killed = site.server(&world.publish(site));
+        std::thread::sleep(Duration::from_millis(pause));
+        drop(killed);
+        let output = peer(&reader, &["fsck", &format!("{}/", world.url()), &key]);
+        assert!(output.status.success(), "{pause}: {}", said(&output));
+    }
     let server = world.server();
     let size = world.size();
     assert!(size > older, "a start is a record");
