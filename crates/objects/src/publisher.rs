@@ -154,7 +154,7 @@ impl Publisher {
         let Some(text) = text else {
             return Err(self.foreign("no text, or a long one"));
         };
-        let size = self.judge(&text)?;
+        let size = self.judge(&text).await?;
         let held = Held {
             size,
             note: Some(text),
@@ -166,7 +166,7 @@ impl Publisher {
     }
 
     /// The size of a checkpoint in the store that is of this ledger's history.
-    fn judge(&self, note: &str) -> Result<u64, Failure> {
+    async fn judge(&self, note: &str) -> Result<u64, Failure> {
         let stripped = Note::parse(note).map(|note| note.strip(&self.key).to_string());
         let stripped = stripped.map_err(|error| self.foreign(&facts::with_causes(&error)))?;
         let found = Checkpoint::open(&stripped, &self.key);
@@ -183,7 +183,9 @@ impl Publisher {
                 .next("find the other server that has this ledger's key; if this one was restored from a backup, follow docs/operate/restored-backup.md, and publish what was recovered under another `prefix`"),
             ));
         }
-        let root = self.reader.root(found.size).map_err(Failure::ledger)?;
+        let reader = self.reader.clone();
+        let root = tokio::task::spawn_blocking(move || reader.root(found.size)).await;
+        let root = root.map_err(Failure::ledger)?.map_err(Failure::ledger)?;
         if root != found.root {
             return Err(Failure::Refused(
                 Finding::new(
