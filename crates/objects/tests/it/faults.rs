@@ -36,6 +36,7 @@ fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
             let seen = fail(&between, n, arrives);
             let mut publisher = world.publisher(&settings);
             let first = round(&mut publisher, &world.head());
+            between.decide(|_| Deed::Pass);
             // A reader sees a whole ledger at every moment.
             let whole = objects(&store);
             if whole.contains_key("checkpoint") {
@@ -51,7 +52,6 @@ fn every_request_fails_unstored_and_stored_and_the_next_round_ends_it() {
                 Err(Failure::Again(_)) => failures += 1,
                 Err(other) => panic!("{n} {arrives}: {other}"),
             }
-            between.decide(|_| Deed::Pass);
             // In the same process, or in the next one.
             if n % 2 == 0 {
                 publisher = world.publisher(&settings);

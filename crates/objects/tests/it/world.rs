@@ -46,7 +46,11 @@ pub(crate) fn fsck(store: &S3, bucket: &str, key: &LedgerKey) -> String {
         .arg(key.to_string())
         .output()
         .expect("it runs");
-    let said = [output.stdout, output.stderr].concat();
+    let said = if output.status.success() {
+        output.stdout
+    } else {
+        output.stderr
+    };
     String::from_utf8_lossy(&said).trim().to_owned()
 }
 
