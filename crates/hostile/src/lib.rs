@@ -22,6 +22,7 @@ mod ima;
 mod image;
 mod join;
 mod login;
+mod objects_answer;
 mod packed;
 mod postgres;
 mod records;
@@ -92,6 +93,7 @@ pub const TARGETS: &[Target] = &[
         packed::references,
         packed::reference_seeds,
     ),
+    target("s3_answer", objects_answer::answer, objects_answer::seeds),
     target("sgx_quote", tee::sgx, tee::sgx_seeds),
     target("sigstore_bundle", code::bundle, code::bundle_seeds),
     target("snp_report", tee::snp, tee::snp_seeds),

@@ -1,10 +1,12 @@
 //! `server.toml`: strict, every key documented, every default with its reason.
 
 mod oidc;
+mod publish;
 mod tee_fetch;
 mod witnesses;
 
 pub use self::oidc::Oidc;
+pub use publish::{BucketStyle, Publish};
 pub use tee_fetch::{TeeFetch, TeeSource, TeeVendor};
 pub use witnesses::Witnesses;
 
@@ -55,6 +57,9 @@ pub struct Config {
     /// Who cosigns this ledger's checkpoints. Absent: nobody is asked, and who follows it believes its key.
     #[serde(default)]
     pub witnesses: Option<Witnesses>,
+    /// Where the ledger is published. Absent: nowhere but over `http_listen`.
+    #[serde(default)]
+    pub publish: Option<Publish>,
     pub custody: Custodies,
     #[serde(default)]
     pub lifetimes: Lifetimes,
@@ -318,6 +323,9 @@ impl Config {
         if let Some(witnesses) = &self.witnesses {
             witnesses.check()?;
         }
+        if let Some(publish) = &self.publish {
+            publish.check()?;
+        }
         let day = 86_400;
         for (key, value, low, high) in [
             ("lifetimes.x509_s", self.lifetimes.x509_s, 10, day),
@@ -402,6 +410,9 @@ impl Config {
         }
         if let Some(witnesses) = &mut self.witnesses {
             witnesses.rebase(base);
+        }
+        if let Some(publish) = &mut self.publish {
+            publish.rebase(base);
         }
         for custody in [&mut self.custody.ca, &mut self.custody.ledger] {
             let Custody::File { dir } = custody;

@@ -17,6 +17,7 @@ use crate::mirrors::Mirrors;
 use crate::node::{Claims, Rates};
 use crate::people::People;
 use crate::pool::Pool;
+use crate::publish::Publishing;
 use crate::refusal::Refusal;
 use crate::revoke::{Postponed, Unrecorded};
 use crate::signing::{HeadFile, Signing};
@@ -85,6 +86,8 @@ pub(crate) struct Core {
     pub(crate) mirrors: Mirrors,
     /// Who cosigns; `None` if nobody is asked.
     pub(crate) witnesses: Option<Witnesses>,
+    /// Where the ledger is published; `None` if nowhere.
+    pub(crate) publishing: Option<Publishing>,
     pub(crate) metrics: Metrics,
     /// Nodes and tokens that an act is under way for; a second one waits for nobody and is refused.
     pub(crate) busy: Mutex<HashSet<String>>,

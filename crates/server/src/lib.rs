@@ -50,6 +50,7 @@ mod past;
 mod people;
 mod pool;
 mod prover;
+mod publish;
 mod refusal;
 mod revoke;
 mod seals;
@@ -63,8 +64,8 @@ mod warranted;
 mod workloads;
 
 pub use config::{
-    Attestation, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc, TeeFetch,
-    TeeSource, TeeVendor, Witnesses,
+    Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc,
+    Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
 };
 pub use past::Past;
 pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};

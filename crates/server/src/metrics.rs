@@ -36,6 +36,12 @@ pub(crate) struct WitnessOutcome {
     pub(crate) outcome: &'static str,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct PublishOutcome {
+    /// `stored`, `found` or `removed`.
+    pub(crate) outcome: &'static str,
+}
+
 /// All of them. Cheap to clone handles inside.
 pub(crate) struct Metrics {
     registry: Registry,
@@ -64,6 +70,10 @@ pub(crate) struct Metrics {
     pub(crate) witnessed_size: Gauge,
     pub(crate) witnessed_time: Gauge,
     pub(crate) witness_rounds: Family<WitnessOutcome, Counter>,
+    pub(crate) published_size: Gauge,
+    pub(crate) published_objects: Family<PublishOutcome, Counter>,
+    pub(crate) published_bytes: Counter,
+    pub(crate) publish_failures: Family<Code, Counter>,
 }
 
 impl Metrics {
@@ -95,6 +105,10 @@ impl Metrics {
             witnessed_size: Gauge::default(),
             witnessed_time: Gauge::default(),
             witness_rounds: Family::default(),
+            published_size: Gauge::default(),
+            published_objects: Family::default(),
+            published_bytes: Counter::default(),
+            publish_failures: Family::default(),
         };
         metrics.register();
         metrics
@@ -222,6 +236,26 @@ impl Metrics {
             "witness_rounds",
             "Checkpoints shown to a witness, by its address and by outcome: cosigned, failed",
             self.witness_rounds.clone(),
+        );
+        registry.register(
+            "published_size",
+            "Records under the checkpoint in the object store that the ledger is published to",
+            self.published_size.clone(),
+        );
+        registry.register(
+            "published_objects",
+            "Tiles and bundles in the object store, by outcome: stored, found (there already), removed (partial ones)",
+            self.published_objects.clone(),
+        );
+        registry.register(
+            "published_bytes",
+            "Bytes of tiles and bundles stored in the object store",
+            self.published_bytes.clone(),
+        );
+        registry.register(
+            "publish_failures",
+            "Rounds of publishing that failed, by code",
+            self.publish_failures.clone(),
         );
     }
 

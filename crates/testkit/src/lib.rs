@@ -21,6 +21,7 @@ pub mod oidc;
 pub mod pe;
 pub mod pinned;
 pub mod postgres;
+pub mod s3;
 mod script;
 mod skip;
 pub mod slow_chip;
@@ -30,7 +31,7 @@ pub mod tsm;
 pub use find::{
     evidence, peer, postgres_tool, static_agent, target_folder, tool, tools, venv_python, workspace,
 };
-pub use go::go_peer;
+pub use go::{go_peer, go_tool};
 pub use script::script;
 pub use skip::skip;
 

@@ -62,6 +62,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ),
     ("export", &["crypto", "facts", "ledger", "ledger-store"]),
     ("monitor", &["crypto", "facts", "ledger", "ledger-store"]),
+    ("objects", &["crypto", "facts", "ledger", "ledger-store"]),
     ("discovery", &["crypto", "estate", "facts"]),
     ("registry", &["attest-code", "crypto", "facts"]),
     (
@@ -138,6 +139,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "ledger",
             "ledger-store",
             "listen",
+            "objects",
             "oidc",
             "proto",
             "recheck",
@@ -207,6 +209,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "facts",
             "gateway-postgres",
             "ledger",
+            "objects",
             "oidc",
             "references",
             "spiffe",

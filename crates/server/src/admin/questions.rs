@@ -67,6 +67,7 @@ pub(super) fn status(core: &Core) -> Value {
         "misbehaviour": state.misbehaved().map(|(origin, index, kind, by)| json!({
             "origin": origin, "record": index, "kind": kind, "by": by,
         })).collect::<Vec<_>>(),
+        "publish": core.publishing.as_ref().map(|publishing| publishing.status(head.checkpoint.size)),
         "witnesses": core.witnesses.as_ref().map(|witnesses| witnesses.status(head.checkpoint.size)),
         "pin": pin(core),
         "x509_authorities": core.authority.roots().iter().map(|root| crypto::base64::encode(root)).collect::<Vec<_>>(),

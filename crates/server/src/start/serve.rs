@@ -19,6 +19,7 @@ use crate::mirrors::Mirrors;
 use crate::node::{NodeService, rejudge};
 use crate::people::{self, People, PeopleService};
 use crate::pool::Pool;
+use crate::publish::Publishing;
 use crate::signing::{Foreign, HeadError, Signing, behind};
 use crate::state::State;
 use crate::upkeep;
@@ -130,6 +131,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         presented.is_ok(),
     ));
     tasks.spawn(crate::cosign::run(Arc::clone(&core)));
+    tasks.spawn(crate::publish::run(Arc::clone(&core)));
     tracing::info!(%listen, %http_listen, "serving");
     Ok(Running {
         core,
@@ -278,6 +280,14 @@ fn assemble(
         .map(|settings| Witnesses::open(settings, &config.data_dir, ledger.reader(), ledger.key()))
         .transpose()
         .map_err(StartError::Refused)?;
+    let publishing = config.publish.as_ref();
+    let publishing = publishing
+        .map(|settings| {
+            let (reader, key) = (ledger.reader(), ledger.key());
+            Publishing::open(settings, &config.data_dir, reader, key, &metrics)
+        })
+        .transpose()
+        .map_err(StartError::Refused)?;
     let people = People::open(&config).map_err(StartError::Refused)?;
 
     let document = document(&journal, &blobs)?;
@@ -320,6 +330,7 @@ fn assemble(
         unstarted: std::sync::Mutex::new(unstarted),
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
         witnesses,
+        publishing,
         metrics,
         busy: std::sync::Mutex::default(),
         machines: std::sync::RwLock::default(),

@@ -24,6 +24,8 @@ mod monitoring;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;
 mod pdp;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed, and of objects")]
+mod publishing;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of what the test read")]
 mod quorum;

@@ -1,0 +1,282 @@
+//! Rounds of publishing: what the store lacks of a signed head, and then the head. A round may end anywhere and be
+//! begun again; what is in the store already is found there and left alone.
+
+mod tiles;
+
+use crate::bucket::{Bucket, Condition, Put};
+use crate::failure::Failure;
+use crate::kept::Kept;
+use crate::place::Settings;
+use facts::Finding;
+use hyper::body::Bytes;
+use ledger::tile::WIDTH;
+use ledger::{Checkpoint, LedgerKey, Note};
+use ledger_store::Reader;
+use std::path::Path;
+use std::sync::Arc;
+
+/// In the store, below the prefix.
+const CHECKPOINT: &str = "checkpoint";
+/// "text/plain; charset=utf-8", and never kept by what stands between.
+const NOTE: (&str, &str) = ("text/plain; charset=utf-8", "no-store");
+/// Bytes of a note with the lines of many witnesses.
+const LONGEST_NOTE: usize = 256 * 1024;
+/// A round that has more to send than so many records first publishes heads that were signed on the way, so that
+/// what was sent is not sent again when it is cut short.
+const STEP: u64 = 256 * WIDTH;
+/// Records in which a head on the way is looked for; a commit is smaller.
+const COMMIT: u64 = 2_048;
+const COMMIT_BYTES: usize = 16 << 20;
+/// Heads that were sent.
+const REMEMBERED: usize = 4;
+
+/// A head of the ledger, as it is to stand in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    pub size: u64,
+    pub note: Arc<str>,
+}
+
+/// What happens, for counting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// An object of so many bytes was stored.
+    Stored(usize),
+    /// It was there.
+    Found,
+    /// A partial tile was removed.
+    Removed,
+    /// A head stands in the store.
+    Published(u64),
+}
+
+/// The checkpoint in the store, when it was looked at last.
+struct Held {
+    size: u64,
+    note: Option<String>,
+    /// What has to be true for the next to take its place.
+    condition: Condition,
+}
+
+/// Of one ledger to one place.
+pub struct Publisher {
+    bucket: Bucket,
+    reader: Reader,
+    key: LedgerKey,
+    entries: bool,
+    kept: Kept,
+    /// The newest that were sent, the last at the end: one whose answer was lost may still arrive.
+    sent: Vec<Arc<str>>,
+    tell: Box<dyn Fn(Event) + Send + Sync>,
+}
+
+impl Publisher {
+    /// Checks the settings and reads the credentials; `kept` is a file in the data directory. Asks nobody. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    /// `PUBLISH-PLACE`, `PUBLISH-CREDENTIALS`, `PUBLISH-CA`.
+    pub fn open(
+        settings: &Settings,
+        kept: &Path,
+        reader: Reader,
+        key: LedgerKey,
+        tell: impl Fn(Event) + Send + Sync + 'static,
+    ) -> Result<Self, Finding> {
+        let bucket = Bucket::open(settings)?;
+        let kept = Kept::open(kept, &bucket.place().shown());
+        Ok(Self {
+            bucket,
+            reader,
+            key,
+            entries: settings.entries,
+            kept,
+            sent: Vec::new(),
+            tell: Box::new(tell),
+        })
+    }
+
+    /// Where it is published, for people.
+    #[must_use]
+    pub fn place(&self) -> String {
+        self.bucket.place().shown()
+    }
+
+    /// Brings the store up to `target`, a durable head of this ledger. Answers with the records under the checkpoint
+    /// that stands there then.
+    ///
+    /// # Errors
+    /// [`Failure`]: what is in the store then is what was there before, or a part more of the same history.
+    pub async fn round(&mut self, target: &Target) -> Result<u64, Failure> {
+        let mut held = self.look().await?;
+        loop {
+            let same = held.note.as_deref() == Some(&*target.note);
+            if held.size > target.size || same || target.size == 0 {
+                (self.tell)(Event::Published(held.size));
+                return Ok(held.size);
+            }
+            let next = self.on_the_way(held.size, target).await?;
+            self.send_tiles(held.size, next.size).await?;
+            let before = held.size;
+            self.replace(&mut held, &next).await?;
+            (self.tell)(Event::Published(next.size));
+            // After the full tile and one later checkpoint.
+            if before < next.size {
+                self.clean(before).await;
+            }
+        }
+    }
+
+    /// What stands in the store, if this ledger may go on from it.
+    async fn look(&mut self) -> Result<Held, Failure> {
+        let found = self.bucket.get(CHECKPOINT, LONGEST_NOTE).await?;
+        let Some(found) = found else {
+            return Ok(Held {
+                size: 0,
+                note: None,
+                condition: Condition::Absent,
+            });
+        };
+        let Some(etag) = found.etag else {
+            return Err(Failure::Refused(
+                Finding::new(
+                    "PUBLISH-CONDITIONS",
+                    format!(
+                        "the object store {} gives its objects no ETag",
+                        self.place()
+                    ),
+                )
+                .expected("conditional writes, by which a second server cannot overwrite this one")
+                .next("use a store, or a newer version of it, that has them"),
+            ));
+        };
+        let text = found.bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+        let Some(text) = text else {
+            return Err(self.foreign("no text, or a long one"));
+        };
+        let size = self.judge(&text).await?;
+        let held = Held {
+            size,
+            note: Some(text),
+            condition: Condition::Is(etag),
+        };
+        // Narrower tiles of these may stand there, also where an earlier run's file was lost.
+        self.open_tiles(size).await?;
+        Ok(held)
+    }
+
+    /// The size of a checkpoint in the store that is of this ledger's history.
+    async fn judge(&self, note: &str) -> Result<u64, Failure> {
+        let stripped = Note::parse(note).map(|note| note.strip(&self.key).to_string());
+        let stripped = stripped.map_err(|error| self.foreign(&facts::with_causes(&error)))?;
+        let found = Checkpoint::open(&stripped, &self.key);
+        let found = found.map_err(|error| self.foreign(&facts::with_causes(&error)))?;
+        let ours = self.reader.size();
+        if found.size > ours {
+            return Err(Failure::Refused(
+                Finding::new(
+                    "PUBLISH-AHEAD",
+                    format!("{} has more of this ledger than this server", self.place()),
+                )
+                .expected(format!("{ours} records or fewer"))
+                .observed(format!("a checkpoint of {} that this ledger's key signed", found.size))
+                .next("find the other server that has this ledger's key; if this one was restored from a backup, follow docs/operate/restored-backup.md, and publish what was recovered under another `prefix`"),
+            ));
+        }
+        let reader = self.reader.clone();
+        let root = tokio::task::spawn_blocking(move || reader.root(found.size)).await;
+        let root = root.map_err(Failure::ledger)?.map_err(Failure::ledger)?;
+        if root != found.root {
+            return Err(Failure::Refused(
+                Finding::new(
+                    "PUBLISH-FORKED",
+                    format!("{} has another history of this ledger", self.place()),
+                )
+                .expected(format!("the root of this server's first {} records", found.size))
+                .observed("another one, that this ledger's key signed")
+                .next("find the other server that has this ledger's key, and keep the checkpoint in the store: it proves the fork; this one goes on under another `prefix`"),
+            ));
+        }
+        Ok(found.size)
+    }
+
+    fn foreign(&self, observed: &str) -> Failure {
+        Failure::Refused(
+            Finding::new(
+                "PUBLISH-FOREIGN",
+                format!("the checkpoint at {} is not this ledger's", self.place()),
+            )
+            .expected(format!("one that {} signed, or none", self.key.origin()))
+            .observed(observed)
+            .next("give this ledger a `prefix` of its own; if it is this ledger's place, somebody has changed the object: remove `checkpoint` there, and it is published anew"),
+        )
+    }
+
+    /// `target`, or a head that was signed on the way to it.
+    async fn on_the_way(&self, held: u64, target: &Target) -> Result<Target, Failure> {
+        if target.size - held <= 2 * STEP {
+            return Ok(target.clone());
+        }
+        let upto = held + STEP;
+        let reader = self.reader.clone();
+        let read = tokio::task::spawn_blocking(move || {
+            reader.read_signed(upto - COMMIT..upto, COMMIT_BYTES)
+        });
+        let read = read.await.map_err(Failure::ledger)?;
+        let (_, note) = read.map_err(Failure::ledger)?;
+        let signed = note.and_then(|note| {
+            let size = Checkpoint::open(&note, &self.key).ok()?.size;
+            (size > held && size <= target.size).then(|| Target {
+                size,
+                note: note.into(),
+            })
+        });
+        Ok(signed.unwrap_or_else(|| target.clone()))
+    }
+
+    /// Puts the head in the place of the one that was read, or not at all.
+    async fn replace(&mut self, held: &mut Held, next: &Target) -> Result<(), Failure> {
+        if self.sent.len() >= REMEMBERED {
+            self.sent.remove(0);
+        }
+        self.sent.push(Arc::clone(&next.note));
+        let bytes = Bytes::from(next.note.as_bytes().to_vec());
+        let put = self.bucket.put(CHECKPOINT, bytes, NOTE, &held.condition);
+        let etag = match put.await? {
+            Put::Stored(Some(etag)) => etag,
+            Put::Stored(None) | Put::Unmet => {
+                // Either it is the one that was just sent, whose answer was lost, or somebody else's.
+                let now = self.look().await?;
+                let is = |sent: &Arc<str>| now.note.as_deref() == Some(&**sent);
+                if is(&next.note) {
+                    *held = now;
+                    return Ok(());
+                }
+                if now.note.is_none() || self.sent.iter().any(is) {
+                    let what = format!("{CHECKPOINT} changed while it was replaced");
+                    return Err(Failure::again(&self.place(), what));
+                }
+                return Err(self.second(now.size));
+            }
+        };
+        *held = Held {
+            size: next.size,
+            note: Some(next.note.as_ref().to_owned()),
+            condition: Condition::Is(etag),
+        };
+        Ok(())
+    }
+
+    /// Somebody has replaced the checkpoint since it was read, and by one of the same history.
+    fn second(&self, size: u64) -> Failure {
+        Failure::Refused(
+            Finding::new(
+                "PUBLISH-SECOND",
+                format!("somebody else publishes this ledger to {}", self.place()),
+            )
+            .expected("the checkpoint that this server has put there")
+            .observed(format!("another one, of {size} records of the same history"))
+            .next("end the other server that has this ledger's data directory, or give it a `prefix` of its own"),
+        )
+    }
+}

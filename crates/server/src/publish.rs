@@ -1,0 +1,208 @@
+//! Publishing of this ledger to an object store: when, and what is told of it. Nothing that is appended waits for it.
+//!
+//! INVARIANT: what is published is a published head of a server that may sign; where there are witnesses, one that
+//! enough of them have cosigned.
+
+use crate::config;
+use crate::core::Core;
+use crate::cosign::Witnesses;
+use crate::metrics::{Metrics, PublishOutcome};
+use facts::{Finding, Timestamp};
+use ledger::LedgerKey;
+use ledger_store::Reader;
+use objects::{Event, Failure, Publisher, Target};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// In the data directory.
+const FILE: &str = "published";
+/// The store is looked at again after so long, also where there is nothing new: somebody may have changed it.
+const REFRESH: Duration = Duration::from_secs(60);
+/// After the first failure, and doubled with each.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Publishing {
+    place: String,
+    interval: Duration,
+    /// Taken by the task that publishes.
+    publisher: Mutex<Option<Publisher>>,
+    standing: Mutex<Standing>,
+}
+
+/// What is known of the store.
+#[derive(Default)]
+struct Standing {
+    /// Records under the checkpoint that stands there.
+    size: Option<u64>,
+    /// When that was seen.
+    time: Option<Timestamp>,
+    /// Of the last round, if it failed.
+    trouble: Option<Finding>,
+}
+
+impl Publishing {
+    /// Reads the settings and credentials; asks nobody. Blocks on the disk.
+    pub(crate) fn open(
+        settings: &config::Publish,
+        data_dir: &Path,
+        reader: &Reader,
+        key: &LedgerKey,
+        metrics: &Metrics,
+    ) -> Result<Self, Finding> {
+        let publisher = Publisher::open(
+            &settings.settings(),
+            &data_dir.join(FILE),
+            reader.clone(),
+            key.clone(),
+            counted(metrics),
+        )?;
+        Ok(Self {
+            place: publisher.place(),
+            interval: settings.interval(),
+            publisher: Mutex::new(Some(publisher)),
+            standing: Mutex::default(),
+        })
+    }
+
+    /// For `trilith status`: where, how far that is behind `head`, and what is wrong.
+    pub(crate) fn status(&self, head: u64) -> Value {
+        let standing = self.standing.lock();
+        let standing = standing.unwrap_or_else(PoisonError::into_inner);
+        json!({
+            "place": self.place,
+            "size": standing.size,
+            "behind": standing.size.map(|size| head.saturating_sub(size)),
+            "seen": standing.time.map(|time| time.to_string()),
+            "trouble": standing.trouble,
+        })
+    }
+
+    fn learn(&self, change: impl FnOnce(&mut Standing)) {
+        let standing = self.standing.lock();
+        change(&mut standing.unwrap_or_else(PoisonError::into_inner));
+    }
+}
+
+fn counted(metrics: &Metrics) -> impl Fn(Event) + Send + Sync + 'static + use<> {
+    let (objects, bytes) = (
+        metrics.published_objects.clone(),
+        metrics.published_bytes.clone(),
+    );
+    let size = metrics.published_size.clone();
+    move |event| {
+        let outcome = match event {
+            Event::Stored(length) => {
+                bytes.inc_by(u64::try_from(length).unwrap_or(u64::MAX));
+                "stored"
+            }
+            Event::Found => "found",
+            Event::Removed => "removed",
+            Event::Published(records) => {
+                size.set(i64::try_from(records).unwrap_or(i64::MAX));
+                return;
+            }
+        };
+        objects.get_or_create(&PublishOutcome { outcome }).inc();
+    }
+}
+
+/// Publishes until the server stops.
+pub(crate) async fn run(core: Arc<Core>) {
+    let Some(publishing) = &core.publishing else {
+        return;
+    };
+    let publisher = publishing.publisher.lock();
+    let publisher = publisher.unwrap_or_else(PoisonError::into_inner).take();
+    let Some(mut publisher) = publisher else {
+        return;
+    };
+    let mut done: Option<(Target, Instant)> = None;
+    let mut pause: Option<Duration> = None;
+    loop {
+        let rest = pause.unwrap_or(publishing.interval);
+        tokio::select! {
+            () = core.stop.cancelled() => return,
+            () = tokio::time::sleep(rest) => {}
+        }
+        let Some(target) = target(&core) else {
+            continue;
+        };
+        let known = done
+            .as_ref()
+            .is_some_and(|(published, at)| *published == target && at.elapsed() < REFRESH);
+        if known {
+            continue;
+        }
+        // Dropped in the middle, a round is begun again at the next start.
+        let round = tokio::select! {
+            () = core.stop.cancelled() => return,
+            round = publisher.round(&target) => round,
+        };
+        match round {
+            Ok(size) => {
+                publishing.learn(|standing| {
+                    *standing = Standing {
+                        size: Some(size),
+                        time: Some(Timestamp::now()),
+                        trouble: None,
+                    };
+                });
+                (done, pause) = (Some((target, Instant::now())), None);
+            }
+            Err(failure) => {
+                done = None;
+                pause = Some(failed(&core, publishing, &failure, pause));
+            }
+        }
+    }
+}
+
+/// Tells of it, and says how long to wait.
+fn failed(
+    core: &Core,
+    publishing: &Publishing,
+    failure: &Failure,
+    before: Option<Duration>,
+) -> Duration {
+    let finding = failure.finding();
+    let code = crate::metrics::Code {
+        code: finding.code.to_string(),
+    };
+    core.metrics.publish_failures.get_or_create(&code).inc();
+    let mut told = false;
+    publishing.learn(|standing| {
+        let before = standing.trouble.replace(finding.clone());
+        told = before.is_some_and(|before| before.code == finding.code);
+    });
+    if !told {
+        tracing::error!(%finding, "the ledger is not published");
+    }
+    match failure {
+        Failure::Refused(_) => LONGEST_PAUSE,
+        Failure::Again(_) => before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE)),
+    }
+}
+
+/// What is to stand in the store.
+fn target(core: &Core) -> Option<Target> {
+    if core.signing.check().is_err() {
+        return None;
+    }
+    match core.witnesses.as_ref().map(Witnesses::newest) {
+        Some(witnessed) => witnessed.map(|witnessed| Target {
+            size: witnessed.size,
+            note: Arc::clone(&witnessed.note),
+        }),
+        None => {
+            let published = core.hub.published();
+            (published.size > 0).then_some(Target {
+                size: published.size,
+                note: published.note,
+            })
+        }
+    }
+}
