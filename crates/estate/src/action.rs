@@ -62,6 +62,7 @@ base_actions! {
     Export "export",
     Query "query",
     Pack "pack",
+    Erase "erase",
 }
 
 impl Action {
@@ -105,7 +106,8 @@ impl Action {
             | Self::TokenCreate
             | Self::Export
             | Self::Query
-            | Self::Pack => &[ResourceKind::Estate],
+            | Self::Pack
+            | Self::Erase => &[ResourceKind::Estate],
             Self::Own(_) => &[],
         }
     }
@@ -124,6 +126,7 @@ impl Action {
                 | Self::Export
                 | Self::Query
                 | Self::Pack
+                | Self::Erase
         )
     }
 

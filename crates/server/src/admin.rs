@@ -7,6 +7,7 @@ mod again;
 mod approving;
 mod attest;
 mod ear;
+mod erasing;
 mod estates;
 mod listener;
 mod packs;
@@ -416,5 +417,14 @@ impl Admin for AdminService {
         self.may(&request, Action::Query).await?;
         let whose = request.into_inner().identity;
         Ok(document(&acts::delegations(&self.0, &whose)?)?)
+    }
+
+    async fn erase(
+        &self,
+        request: Request<v1::EraseRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let admitted = self.may(&request, Action::Erase).await?;
+        let erased = erasing::erase(&self.0, &admitted, request.into_inner()).await?;
+        Ok(document(&erased)?)
     }
 }
