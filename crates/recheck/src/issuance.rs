@@ -24,7 +24,10 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     }
     let commitment = HexDigest(issuance.commit.0.0);
     let Some(opening) = pack.bytes(&commitment) else {
-        return lacks("the opening of what it commits to, the facts that it was decided on");
+        return pack.lacking(
+            &commitment,
+            "the opening of what it commits to, the facts that it was decided on",
+        );
     };
     let Some(facts) = opened(opening, &issuance) else {
         return differs("what it commits to is no set of facts");

@@ -167,7 +167,8 @@ impl About {
             | RecordType::Retention
             | RecordType::Recovery
             | RecordType::SealApproval
-            | RecordType::InvariantApproval => {}
+            | RecordType::InvariantApproval
+            | RecordType::Erasure => {}
         }
         Ok(())
     }
