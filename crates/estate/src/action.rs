@@ -62,7 +62,7 @@ base_actions! {
     Export "export",
     Query "query",
     Pack "pack",
-    Erase "erase",
+    LedgerErase "ledger-erase",
 }
 
 impl Action {
@@ -107,7 +107,7 @@ impl Action {
             | Self::Export
             | Self::Query
             | Self::Pack
-            | Self::Erase => &[ResourceKind::Estate],
+            | Self::LedgerErase => &[ResourceKind::Estate],
             Self::Own(_) => &[],
         }
     }
@@ -126,7 +126,7 @@ impl Action {
                 | Self::Export
                 | Self::Query
                 | Self::Pack
-                | Self::Erase
+                | Self::LedgerErase
         )
     }
 

@@ -423,7 +423,7 @@ impl Admin for AdminService {
         &self,
         request: Request<v1::EraseRequest>,
     ) -> Result<Response<v1::Document>, Status> {
-        let admitted = self.may(&request, Action::Erase).await?;
+        let admitted = self.may(&request, Action::LedgerErase).await?;
         let erased = erasing::erase(&self.0, &admitted, request.into_inner()).await?;
         Ok(document(&erased)?)
     }

@@ -121,7 +121,7 @@ fn acts(plan: &Plan) -> Result<(), Refusal> {
         return Err(Refusal::Precondition(
             Finding::new("ERASE-NEEDED", "all that could be erased is needed")
                 .observed(format!("{} {}: {}", kept.item.kind, kept.item.sha256, kept.why))
-                .next("revoke or replace what needs it first; the plan lists all: trilith ledger erase without --yes"),
+                .next("revoke or replace what needs it first; the plan lists all: trilith ledger erase --identity PATH --reason TEXT"),
         ));
     }
     Err(Refusal::Unknown(
@@ -201,7 +201,7 @@ fn unreasoned(what: &str) -> Refusal {
         Finding::new("ERASE-REASON", "the reason stays in the ledger for good")
             .expected("why, or at whose request, as the number of a case: never a name, and nothing of what goes")
             .observed(what.to_owned())
-            .next("trilith ledger erase --identity PATH --reason \"case 2026-117\""),
+            .next("trilith ledger erase --identity PATH --reason 'case 2026-117'"),
     )
 }
 
@@ -212,8 +212,8 @@ fn signed(
     approvals: &[estate::Approval],
     current: &Current,
 ) -> Result<(Option<Vec<u8>>, Vec<AuthorSignature>), Refusal> {
-    const NEXT: &str = "each of two authors runs: trilith ledger erase --author NAME --keys DIR --sign-to FILE with the \
-        same request; then erase with --approval FILE for both";
+    const NEXT: &str = "have each of two authors run: trilith ledger erase --identity PATH --reason TEXT --author NAME \
+        --keys DIR --sign-to FILE; then erase the same with --approval FILE for both";
     let now = core.now().as_millis();
     let authors = current.estate.authors();
     let found = approved(subject, approvals, authors, now)

@@ -310,7 +310,7 @@ async fn an_administrator_whom_no_policy_lets_erases_nothing() {
     let mut files = estate();
     files.insert(
         "policies/no_erasure.cedar",
-        "@id(\"nobody erases\")\nforbid (principal, action == Action::\"erase\", resource);\n",
+        "@id(\"nobody erases\")\nforbid (principal, action == Action::\"ledger-erase\", resource);\n",
     );
     fixture.apply(&with_ada(files.clone())).await.unwrap();
     fixture.apply(&files).await.unwrap();

@@ -36,7 +36,7 @@ pub(super) async fn erase(arguments: EraseArguments, global: &Global) -> Result<
                 "ERASE-UNSIGNED",
                 "there is nothing to sign: nothing would go, or the estate in force has no two authors",
             )
-            .next("trilith ledger erase with the same request and --yes")
+            .next("run the same with --yes in the place of --sign-to")
         })?;
         let signed = sign(&arguments, subject, OTHERS_HOURS)?;
         files::write(out, &signed)?;
