@@ -384,3 +384,68 @@ async fn a_killed_erasure_is_done_or_not_done() {
     println!("killed: {done} done, {not} not done");
     assert!(done + not == 10);
 }
+
+/// Issued and erased at once, on the same facts: whoever holds an SVID that stands has what it was issued on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nobody_is_left_with_an_svid_whose_facts_are_gone() {
+    let fixture = Fixture::start().await;
+    let machine = fixture.join("m1").await;
+    let mut sync = machine.sync().await.unwrap();
+    let (mut gone, mut needed, mut overtaken) = (0, 0, 0);
+    for round in 0..40 {
+        let workload = format!("w{round}");
+        let (answer, _) = sync
+            .ask(&workload, &program(1000, PROGRAM), Vec::new())
+            .await
+            .unwrap();
+        let (index, _) = issued(&fixture, "payments/api").await;
+        // None of before stands: what is issued next decides whether the opening may go.
+        let records = fixture.records(&["issuance"]).await;
+        let api = "spiffe://example.org/payments/api";
+        for (_, record) in records.iter().filter(|(_, one)| one["body"]["spiffe_id"] == api) {
+            let request = v1::RevokeRequest {
+                kind: "serial".to_owned(),
+                value: record["body"]["serial"].as_str().unwrap().to_owned(),
+                reason: "for the test".to_owned(),
+            };
+            drop(fixture.admin().await.revoke(request).await);
+        }
+        drop(answer);
+        let next = format!("x{round}");
+        let facts = program(1000, PROGRAM);
+        let (erased, asked) = tokio::join!(
+            erase(&fixture, of_record(index)),
+            sync.ask(&next, &facts, Vec::new())
+        );
+        match erased {
+            Ok(_) => gone += 1,
+            Err(status) => {
+                let code = finding(&status).code.into_owned();
+                assert!(["ERASE-NEEDED", "ERASE-NOTHING"].contains(&code.as_str()), "{code}");
+                needed += 1;
+            }
+        }
+        let answer = match asked {
+            Ok((answer, _)) if answer.svids.is_empty() => {
+                assert_eq!(crate::harness::refusal(&answer)[0].code, "ISSUE-OVERTAKEN");
+                overtaken += 1;
+                continue;
+            }
+            Ok((answer, _)) => answer,
+            Err(finding) => {
+                assert_eq!(finding.code, "ISSUE-OVERTAKEN");
+                overtaken += 1;
+                continue;
+            }
+        };
+        for svid in &answer.svids {
+            let records = fixture.records(&["issuance"]).await;
+            let record = records.iter().find(|(_, one)| one["body"]["serial"] == svid.serial.as_str());
+            let commit = record.unwrap().1["body"]["commit"].as_str().unwrap().to_owned();
+            let commit = crypto::hex::encode(&crypto::base64::decode(&commit).unwrap());
+            assert!(blob(&fixture, &commit).exists(), "round {round}: its facts are gone");
+        }
+    }
+    println!("{gone} erased, {needed} needed, {overtaken} overtaken");
+    assert!(gone > 0, "{needed} {overtaken}");
+}
