@@ -69,7 +69,9 @@ pub(crate) fn verified(
     ));
     page.tags("</p>");
     for one in &report.erased {
-        page.tags("<p>").name(&crate::commands::pack::erased(one)).tags("</p>");
+        page.tags("<p>")
+            .name(&crate::commands::pack::erased(one))
+            .tags("</p>");
     }
     page.tags("</div>");
     question(&mut page, report);

@@ -93,9 +93,9 @@ impl Past {
                 )
                 .expected(digest.to_string());
                 match self.erased(digest) {
-                    Some(erased) => finding
-                        .observed(erased)
-                        .next("what was erased cannot be proved again; ask with --from a later record"),
+                    Some(erased) => finding.observed(erased).next(
+                        "what was erased cannot be proved again; ask with --from a later record",
+                    ),
                     None => finding.next("restore it from a backup or a mirror"),
                 }
             })

@@ -13,8 +13,8 @@ use delegations::Delegations;
 pub use fold::FoldError;
 pub(crate) use fold::node_of;
 
-use ledger::{Digest, HexDigest};
 use ledger::body::TargetKind;
+use ledger::{Digest, HexDigest};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use store::{

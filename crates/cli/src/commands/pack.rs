@@ -411,7 +411,9 @@ fn tell(report: &Report, raw: bool) {
         output::line(format_args!("  {}", output::value(&erased(one))));
     }
     if let Some(left @ 1..) = report.erased.len().checked_sub(MOST_DOUBTS) {
-        output::line(format_args!("  and {left} more were erased: --json has them all"));
+        output::line(format_args!(
+            "  and {left} more were erased: --json has them all"
+        ));
     }
     if let Some(quorum) = &report.quorum {
         output::line(format_args!("  {}", proof::quorum_text(quorum)));

@@ -190,7 +190,10 @@ async fn what_a_killed_run_left_of_an_older_estate_goes_when_the_gateway_is_back
         std::fs::write(path, "ada@example.org").unwrap();
     }
     let (restarted, _questions) = world.restarted().unwrap();
-    assert!(left.iter().all(|path| path.exists()), "a start writes nothing");
+    assert!(
+        left.iter().all(|path| path.exists()),
+        "a start writes nothing"
+    );
     restarted.keep().unwrap();
     assert!(left.iter().all(|path| !path.exists()));
     world.restarted().unwrap();

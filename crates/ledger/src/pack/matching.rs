@@ -5,8 +5,8 @@ use super::Question;
 use super::folds::{self, Change, Lifetime, OneSession};
 use super::question::spiffe_id;
 use crate::body::{
-    Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof, SessionStart,
-    Verdict,
+    Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof,
+    SessionStart, Verdict,
 };
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;

@@ -4,11 +4,12 @@ use crate::judges::verify;
 use crate::support::{Memory, SERVER, STAMP, issuance};
 use ledger::body::{
     ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, ErasedItem, Erasure, EstateVersion,
-    Intent, Issuance,
-    Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
+    Intent, Issuance, Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
 use ledger::merkle::{Node, NodeReader as _};
-use ledger::pack::{Answers, CertificateCheck, Doubt, PackBuilder, Question, Trust, grounds, verify_with};
+use ledger::pack::{
+    Answers, CertificateCheck, Doubt, PackBuilder, Question, Trust, grounds, verify_with,
+};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
     Base64, Commitment, Decimal, Digest, EstateRef, HexDigest, Record, RecordBuilder, RecordType,
@@ -566,7 +567,11 @@ fn what_was_erased_is_told_by_the_record_that_erased_it() {
         verify(&pack.build(), &world.trust)
     };
     let report = pack(&world, &[PROOF], &[at]).unwrap();
-    let mut erased: Vec<_> = report.erased.iter().map(|one| (one.index, one.sha256)).collect();
+    let mut erased: Vec<_> = report
+        .erased
+        .iter()
+        .map(|one| (one.index, one.sha256))
+        .collect();
     erased.sort_unstable();
     assert_eq!(erased, [(2, gone[2]), (3, gone[0]), (4, gone[1])]);
     let same = |one: &ledger::pack::Erased| {
@@ -575,7 +580,9 @@ fn what_was_erased_is_told_by_the_record_that_erased_it() {
     assert!(report.erased.iter().all(same));
     let of_blobs = |report: &ledger::pack::Report| {
         let doubts = report.doubts.iter();
-        doubts.filter(|doubt| matches!(doubt, Doubt::NoBlob { .. })).count()
+        doubts
+            .filter(|doubt| matches!(doubt, Doubt::NoBlob { .. }))
+            .count()
     };
     assert_eq!(of_blobs(&report), 0);
     // Left out by somebody, and not erased: that is a doubt.

@@ -59,7 +59,10 @@ fn whom(core: &Core, request: &v1::EraseRequest) -> Result<Whom, Refusal> {
     }
     let records = request.records.clone();
     if request.identity.is_empty() {
-        return Ok(Whom { path: None, records });
+        return Ok(Whom {
+            path: None,
+            records,
+        });
     }
     let path = super::acts::identity_path(core, &request.identity)?;
     let id = format!("spiffe://{}/{path}", core.trust_domain);
@@ -218,8 +221,11 @@ fn signed(
     let authors = current.estate.authors();
     let found = approved(subject, approvals, authors, now)
         .map_err(|finding| Refusal::Precondition(finding.next(NEXT)))?;
-    let unwritten =
-        || Refusal::Invalid(Finding::new("ESTATE-APPROVAL-FORM", "what was signed cannot be written").next(NEXT));
+    let unwritten = || {
+        Refusal::Invalid(
+            Finding::new("ESTATE-APPROVAL-FORM", "what was signed cannot be written").next(NEXT),
+        )
+    };
     let signatures = found.into_iter().map(|(approval, key)| {
         Ok(AuthorSignature {
             author: approval.author.clone(),
@@ -247,15 +253,21 @@ async fn recorded(
         let erasure = Erasure {
             reason: reason.to_owned(),
             by: admitted.name(),
-            erased: items.iter().map(plan::Item::recorded).collect::<Vec<ErasedItem>>(),
+            erased: items
+                .iter()
+                .map(plan::Item::recorded)
+                .collect::<Vec<ErasedItem>>(),
             subject,
             signatures: signatures.clone(),
         };
-        drafts.push(draft(erasure.record().actor(&admitted.name(), admitted.auth))?);
+        drafts.push(draft(
+            erasure.record().actor(&admitted.name(), admitted.auth),
+        )?);
     }
     let committed = core.append(drafts).await?;
     let first = committed.get(1).or(committed.last());
-    let place = |one: Option<&ledger_store::Committed>| one.map_or(0, ledger_store::Committed::index);
+    let place =
+        |one: Option<&ledger_store::Committed>| one.map_or(0, ledger_store::Committed::index);
     Ok((place(first), place(committed.last())))
 }
 

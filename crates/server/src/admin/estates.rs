@@ -373,12 +373,9 @@ async fn prepared(
         .parse()
         .map_err(|_| Refusal::Invalid(Finding::new("ESTATE-VERSION", "not a digest")))?;
     if let Some(erased) = crate::erase::told(core, &version) {
-        return Err(Refusal::Precondition(
-            erased
-                .finding()
-                .clone()
-                .next("change a line, a comment will do: what was erased does not come back"),
-        ));
+        return Err(Refusal::Precondition(erased.finding().clone().next(
+            "change a line, a comment will do: what was erased does not come back",
+        )));
     }
     let blob: Arc<[u8]> = planned.blob.as_slice().into();
     let named = core.put_blob(planned.blob).await?;

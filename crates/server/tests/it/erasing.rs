@@ -131,7 +131,10 @@ async fn a_person_goes_and_every_proof_stays() {
 
     let plan = erase(&fixture, of(ADA, false)).await.unwrap();
     assert_eq!(kinds(&plan, "erased"), ["estate", "proof"], "{plan}");
-    assert_eq!((&plan["done"], &plan["in_clear"]), (&false.into(), &0.into()));
+    assert_eq!(
+        (&plan["done"], &plan["in_clear"]),
+        (&false.into(), &0.into())
+    );
     assert!(fixture.records(&["erasure"]).await.is_empty());
     let telling = v1::EraseRequest {
         reason: format!("as {SUBJECT} asked"),
@@ -153,21 +156,46 @@ async fn a_person_goes_and_every_proof_stays() {
     let after = verified(&fixture, &record(old)).await;
     assert!(after.is_complete(), "{:?}", after.doubts);
     assert_eq!(after.erased.len(), 2);
-    assert!(after.erased.iter().all(|one| one.by_record == *index && one.reason == REASON));
+    assert!(
+        after
+            .erased
+            .iter()
+            .all(|one| one.by_record == *index && one.reason == REASON)
+    );
     for item in &before.records {
-        assert!(after.records.iter().any(|other| other.record == item.record));
+        assert!(
+            after
+                .records
+                .iter()
+                .any(|other| other.record == item.record)
+        );
     }
     let export = v1::EstateExportRequest {
-        version: before.records.iter().find_map(|item| {
-            let version = item.record.expect_body::<ledger::body::EstateVersion>().ok()?;
-            Some(version.version.to_string())
-        }).unwrap(),
+        version: before
+            .records
+            .iter()
+            .find_map(|item| {
+                let version = item
+                    .record
+                    .expect_body::<ledger::body::EstateVersion>()
+                    .ok()?;
+                Some(version.version.to_string())
+            })
+            .unwrap(),
     };
-    let gone = fixture.admin().await.estate_export(export).await.unwrap_err();
+    let gone = fixture
+        .admin()
+        .await
+        .estate_export(export)
+        .await
+        .unwrap_err();
     let told = finding(&gone);
     assert_eq!(told.code, "LEDGER-ERASED");
     let observed = told.observed.unwrap();
-    assert!(observed.starts_with(&format!("erased by record {index} on 20")), "{observed}");
+    assert!(
+        observed.starts_with(&format!("erased by record {index} on 20")),
+        "{observed}"
+    );
     assert!(observed.ends_with(REASON), "{observed}");
     // Byte for byte the same version does not come back; nor by a restored folder; nor in a rebuilt state.
     let again = fixture.apply(&with_ada(estate())).await.unwrap_err();
@@ -198,10 +226,16 @@ async fn what_a_standing_svid_was_issued_on_stays_until_it_is_revoked() {
         .unwrap();
     let (index, opening) = issued(&fixture, "payments/api").await;
     assert_eq!(issued(&fixture, "payments/job").await.1, opening, "shared");
-    assert_eq!(refused(&fixture, of("payments/api", true)).await, "ERASE-LIVE");
+    assert_eq!(
+        refused(&fixture, of("payments/api", true)).await,
+        "ERASE-LIVE"
+    );
     revoke(&fixture, "payments/api").await;
     // The other identity stands, and on the same facts.
-    assert_eq!(refused(&fixture, of("payments/api", true)).await, "ERASE-NEEDED");
+    assert_eq!(
+        refused(&fixture, of("payments/api", true)).await,
+        "ERASE-NEEDED"
+    );
     assert_eq!(refused(&fixture, of_record(index)).await, "ERASE-NEEDED");
     let plan = erase(&fixture, of("payments/api", false)).await.unwrap();
     assert_eq!(kinds(&plan, "kept"), ["opening"], "{plan}");
@@ -244,7 +278,10 @@ async fn a_machines_evidence_goes_once_it_is_out_and_is_there_when_it_is_back() 
     let fixture = Fixture::start().await;
     fixture.join("m1").await;
     let (verdict, body) = fixture.records(&["verdict"]).await[0].clone();
-    let facts = body["body"]["facts_blob"]["sha256"].as_str().unwrap().to_owned();
+    let facts = body["body"]["facts_blob"]["sha256"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     let request = v1::RevokeRequest {
         kind: "machine".to_owned(),
         value: "m1".to_owned(),
@@ -259,10 +296,18 @@ async fn a_machines_evidence_goes_once_it_is_out_and_is_there_when_it_is_back() 
     fixture.readmit("m1").await;
     fixture.join("m1").await;
     let machine = fixture.records(&["verdict"]).await.pop().unwrap();
-    let facts = machine.1["body"]["facts_blob"]["sha256"].as_str().unwrap().to_owned();
+    let facts = machine.1["body"]["facts_blob"]["sha256"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert!(blob(&fixture, &facts).exists());
     assert!(verified(&fixture, &record(verdict)).await.is_complete());
-    assert!(verified(&fixture, &record(machine.0)).await.erased.is_empty());
+    assert!(
+        verified(&fixture, &record(machine.0))
+            .await
+            .erased
+            .is_empty()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -286,13 +331,22 @@ async fn two_authors_sign_exactly_what_goes() {
         ..of(ADA, true)
     };
     assert_eq!(refused(&fixture, with(&[])).await, "ESTATE-APPROVAL-ALONE");
-    assert_eq!(refused(&fixture, with(&[&ada, &ada])).await, "ESTATE-APPROVAL-ALONE");
+    assert_eq!(
+        refused(&fixture, with(&[&ada, &ada])).await,
+        "ESTATE-APPROVAL-ALONE"
+    );
     let mut less = subject.clone();
     less.changes.pop();
     let other = authors.sign(1, &less, now() + HOUR_MS);
-    assert_eq!(refused(&fixture, with(&[&ada, &other])).await, "ESTATE-APPROVAL-OTHER");
+    assert_eq!(
+        refused(&fixture, with(&[&ada, &other])).await,
+        "ESTATE-APPROVAL-OTHER"
+    );
     assert!(fixture.records(&["erasure"]).await.is_empty());
-    assert_eq!(holding(&fixture.dir.path().join("data"), SUBJECT.as_bytes()).len(), 1);
+    assert_eq!(
+        holding(&fixture.dir.path().join("data"), SUBJECT.as_bytes()).len(),
+        1
+    );
     erase(&fixture, with(&[&ada, &bob])).await.unwrap();
     let (index, record) = fixture.records(&["erasure"]).await.pop().unwrap();
     assert_eq!(record["body"]["signatures"].as_array().unwrap().len(), 2);
@@ -318,7 +372,10 @@ async fn an_administrator_whom_no_policy_lets_erases_nothing() {
         let refused = erase(&fixture, of(ADA, act)).await.unwrap_err();
         assert_eq!(finding(&refused).code, "ADMIN-DENIED");
     }
-    assert_eq!(holding(&fixture.dir.path().join("data"), SUBJECT.as_bytes()).len(), 1);
+    assert_eq!(
+        holding(&fixture.dir.path().join("data"), SUBJECT.as_bytes()).len(),
+        1
+    );
 }
 
 /// Killed between the record and the removal, which is the one place where the two disagree; and before the record.
@@ -374,7 +431,11 @@ async fn a_killed_erasure_is_done_or_not_done() {
         let recorded = plan["erased"].as_array().unwrap().is_empty();
         assert_eq!(left, usize::from(!recorded), "round {round}: {plan}");
         assert!(recorded || !told, "what was acknowledged is done");
-        if recorded { done += 1 } else { not += 1 }
+        if recorded {
+            done += 1
+        } else {
+            not += 1
+        }
         if !recorded {
             erase(&fixture, of(ADA, true)).await.unwrap();
         }
@@ -402,7 +463,10 @@ async fn nobody_is_left_with_an_svid_whose_facts_are_gone() {
         // None of before stands: what is issued next decides whether the opening may go.
         let records = fixture.records(&["issuance"]).await;
         let api = "spiffe://example.org/payments/api";
-        for (_, record) in records.iter().filter(|(_, one)| one["body"]["spiffe_id"] == api) {
+        for (_, record) in records
+            .iter()
+            .filter(|(_, one)| one["body"]["spiffe_id"] == api)
+        {
             let request = v1::RevokeRequest {
                 kind: "serial".to_owned(),
                 value: record["body"]["serial"].as_str().unwrap().to_owned(),
@@ -421,7 +485,10 @@ async fn nobody_is_left_with_an_svid_whose_facts_are_gone() {
             Ok(_) => gone += 1,
             Err(status) => {
                 let code = finding(&status).code.into_owned();
-                assert!(["ERASE-NEEDED", "ERASE-NOTHING"].contains(&code.as_str()), "{code}");
+                assert!(
+                    ["ERASE-NEEDED", "ERASE-NOTHING"].contains(&code.as_str()),
+                    "{code}"
+                );
                 needed += 1;
             }
         }
@@ -440,10 +507,18 @@ async fn nobody_is_left_with_an_svid_whose_facts_are_gone() {
         };
         for svid in &answer.svids {
             let records = fixture.records(&["issuance"]).await;
-            let record = records.iter().find(|(_, one)| one["body"]["serial"] == svid.serial.as_str());
-            let commit = record.unwrap().1["body"]["commit"].as_str().unwrap().to_owned();
+            let record = records
+                .iter()
+                .find(|(_, one)| one["body"]["serial"] == svid.serial.as_str());
+            let commit = record.unwrap().1["body"]["commit"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             let commit = crypto::hex::encode(&crypto::base64::decode(&commit).unwrap());
-            assert!(blob(&fixture, &commit).exists(), "round {round}: its facts are gone");
+            assert!(
+                blob(&fixture, &commit).exists(),
+                "round {round}: its facts are gone"
+            );
         }
     }
     println!("{gone} erased, {needed} needed, {overtaken} overtaken");

@@ -137,30 +137,55 @@ fn a_person_is_erased_and_all_who_look_are_told_by_which_record() {
     let at = format!("server:{}", first.get("index").expect("its place"));
     site.good(&["pack", "--record", &at, "--output", "before.pack"]);
 
-    let erase = ["ledger", "erase", "--identity", "people/ada", "--reason", "case 2026-117"];
+    let erase = [
+        "ledger",
+        "erase",
+        "--identity",
+        "people/ada",
+        "--reason",
+        "case 2026-117",
+    ];
     let plan = site.good(&erase);
-    assert!(plan.contains("Nothing was erased") && plan.contains("estate"), "{plan}");
+    assert!(
+        plan.contains("Nothing was erased") && plan.contains("estate"),
+        "{plan}"
+    );
     assert!(site.holds_subject());
     let yes: Vec<&str> = erase.iter().copied().chain(["--yes"]).collect();
     site.good(&yes);
     assert!(!site.holds_subject());
 
     let said = site.good(&["ledger", "show", &at]);
-    assert!(said.contains("What it names (estate) was erased by record"), "{said}");
+    assert!(
+        said.contains("What it names (estate) was erased by record"),
+        "{said}"
+    );
     assert!(said.contains("case 2026-117"), "{said}");
     let said = site.good(&["ledger", "search", "--type", "erasure"]);
     assert!(said.contains("2 contents erased by"), "{said}");
-    let said = site.good(&["ledger", "search", "--folder", "data", "--type", "erasure", "--verify"]);
+    let said = site.good(&[
+        "ledger", "search", "--folder", "data", "--type", "erasure", "--verify",
+    ]);
     assert!(said.contains("2 contents erased by"), "{said}");
     // What was handed out before verifies as before; what is handed out now says why something lacks.
     site.good(&["verify", "before.pack", "--trust", "trust.json"]);
     site.good(&["pack", "--record", &at, "--output", "after.pack"]);
     let said = site.good(&["verify", "after.pack", "--trust", "trust.json"]);
     assert!(said.starts_with("verified, and complete"), "{said}");
-    assert!(said.contains(", erased by record ") && said.contains("case 2026-117"), "{said}");
+    assert!(
+        said.contains(", erased by record ") && said.contains("case 2026-117"),
+        "{said}"
+    );
     let page = site.path("page.html");
     let page = page.display().to_string();
-    site.good(&["verify", "after.pack", "--trust", "trust.json", "--html", &page]);
+    site.good(&[
+        "verify",
+        "after.pack",
+        "--trust",
+        "trust.json",
+        "--html",
+        &page,
+    ]);
     let told = std::fs::read_to_string(&page).expect("a page");
     assert!(told.contains("erased by record"), "{told}");
     let said = site.good(&["history", "people/ada", "--folder", "data"]);
@@ -187,7 +212,10 @@ fn python(site: &Site) {
     let told = said(&output);
     assert!(output.status.success(), "{told}");
     assert!(told.starts_with("verified, and complete"), "{told}");
-    assert!(told.contains(", erased by record ") && told.contains("case 2026-117"), "{told}");
+    assert!(
+        told.contains(", erased by record ") && told.contains("case 2026-117"),
+        "{told}"
+    );
 }
 
 fn monitor(site: &Site) {

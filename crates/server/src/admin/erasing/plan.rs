@@ -155,7 +155,9 @@ impl Plan {
             return Ok(self);
         }
         let current = core.current.load_full();
-        let current = current.as_ref().map(|current| (current.index, current.version));
+        let current = current
+            .as_ref()
+            .map(|current| (current.index, current.version));
         let now = core.now().as_millis();
         let mut needed: BTreeMap<HexDigest, String> = BTreeMap::new();
         walk(core, |index, record| {
@@ -191,7 +193,10 @@ fn add(found: &mut BTreeMap<HexDigest, Item>, record: u64, of: &Record) {
 
 /// All that a record names, also what is never erased.
 fn asks_for(record: &Record) -> Vec<HexDigest> {
-    let mut asked: Vec<HexDigest> = named(record).into_iter().map(|(_, sha256)| sha256).collect();
+    let mut asked: Vec<HexDigest> = named(record)
+        .into_iter()
+        .map(|(_, sha256)| sha256)
+        .collect();
     if let Ok(grounds) = pack::grounds(record) {
         asked.extend(grounds.blobs);
     }
@@ -210,17 +215,21 @@ fn lives(
             let issuance: Issuance = record.expect_body().ok()?;
             let svid = state.svid(&issuance.serial)?;
             let stands = svid.index == index && state.stands(svid) && svid.not_after > now;
-            stands.then(|| format!("the SVID of record {index} stands: revoke it, or wait until it has ended"))
+            stands.then(|| {
+                format!("the SVID of record {index} stands: revoke it, or wait until it has ended")
+            })
         }
         RecordType::Verdict => {
             let verdict: Verdict = record.expect_body().ok()?;
             let (_, name) = verdict.node.rsplit_once("/trilith/node/")?;
             let node = state.node(name)?;
             match (&node.locked, verdict.outcome) {
-                (None, _) => Some(format!("the machine of record {index} is admitted: revoke it first")),
-                (Some(_), VerdictOutcome::Refused) => {
-                    Some(format!("record {index} says why its machine is out, which stands"))
-                }
+                (None, _) => Some(format!(
+                    "the machine of record {index} is admitted: revoke it first"
+                )),
+                (Some(_), VerdictOutcome::Refused) => Some(format!(
+                    "record {index} says why its machine is out, which stands"
+                )),
                 (Some(_), VerdictOutcome::Affirmed) => None,
             }
         }
@@ -228,12 +237,14 @@ fn lives(
             let in_force = current.is_some_and(|(at, _)| at == index);
             let version: EstateVersion = record.expect_body().ok()?;
             let same = current.is_some_and(|(_, digest)| digest == version.version);
-            (in_force || same).then(|| format!("record {index} is of the estate in force: apply another first"))
+            (in_force || same)
+                .then(|| format!("record {index} is of the estate in force: apply another first"))
         }
         RecordType::Proof => {
             let proof: Proof = record.expect_body().ok()?;
             let in_force = current.is_some_and(|(_, version)| version == proof.version);
-            in_force.then(|| format!("record {index} proves the estate in force: apply another first"))
+            in_force
+                .then(|| format!("record {index} proves the estate in force: apply another first"))
         }
         RecordType::AssumeRefused => None,
         // What these name is of nobody, and the server or a verifier goes by it.
@@ -253,7 +264,9 @@ fn login(core: &Core, record: &Record, path: &str) -> Option<String> {
         let text = String::from_utf8_lossy(&blob);
         return text.contains(path).then(String::new);
     };
-    let identity = estate.identity(path).filter(|identity| identity.path == path)?;
+    let identity = estate
+        .identity(path)
+        .filter(|identity| identity.path == path)?;
     identity.login.as_ref().map(|login| login.subject.clone())
 }
 
