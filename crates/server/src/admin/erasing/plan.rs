@@ -5,12 +5,12 @@ use crate::refusal::Refusal;
 use crate::state::State;
 use estate::{Estate, EstateFiles};
 use facts::Finding;
-use ledger::body::{
-    AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict, VerdictOutcome,
-};
+use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
 use ledger::{Decimal, HexDigest, Record, RecordType, pack};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Of a machine that was revoked, and not merely evicted or locked.
+const BANNED: &str = "AGENT-REVOKED";
 /// Records read at once.
 const BATCH: u64 = 4_096;
 /// Logins that an old version has are looked for in its text where it does not compile any more; shorter ones say too
@@ -223,15 +223,10 @@ fn lives(
             let verdict: Verdict = record.expect_body().ok()?;
             let (_, name) = verdict.node.rsplit_once("/trilith/node/")?;
             let node = state.node(name)?;
-            match (&node.locked, verdict.outcome) {
-                (None, _) => Some(format!(
-                    "the machine of record {index} is admitted: revoke it first"
-                )),
-                (Some(_), VerdictOutcome::Refused) => Some(format!(
-                    "record {index} says why its machine is out, which stands"
-                )),
-                (Some(_), VerdictOutcome::Affirmed) => None,
-            }
+            // Whoever is evicted or locked may come back, and is told why it is out.
+            let banned = node.locked.as_deref() == Some(BANNED);
+            (!banned)
+                .then(|| format!("the machine of record {index} is admitted, or out only for now: revoke it first"))
         }
         RecordType::EstateVersion => {
             let in_force = current.is_some_and(|(at, _)| at == index);
