@@ -408,7 +408,9 @@ async fn a_killed_erasure_is_done_or_not_done() {
     let data = fixture.dir.path().join("data");
     let socket = data.join("admin.sock");
     let (mut done, mut not) = (0, 0);
-    for round in 0..10_u64 {
+    // How long a whole one took last, so that kills fall before, into and after the next.
+    let mut took = std::time::Duration::from_millis(40);
+    for round in 0..10_u32 {
         let (process, _) = spawn(&path);
         let mut admin = crate::harness::admin(&socket).await;
         let comment = format!("# {round}\n");
@@ -422,7 +424,7 @@ async fn a_killed_erasure_is_done_or_not_done() {
             admin.estate_apply(request).await.unwrap();
         }
         let act = tokio::spawn(async move { admin.erase(of(ADA, true)).await.is_ok() });
-        tokio::time::sleep(std::time::Duration::from_millis(round * 4)).await;
+        tokio::time::sleep(took.mul_f64(f64::from(round) / 6.0)).await;
         drop(process);
         let told = tokio::time::timeout(PATIENCE, act).await.unwrap().unwrap();
         fixture.go_on().await;
@@ -437,7 +439,9 @@ async fn a_killed_erasure_is_done_or_not_done() {
             not += 1
         }
         if !recorded {
+            let begun = std::time::Instant::now();
             erase(&fixture, of(ADA, true)).await.unwrap();
+            took = begun.elapsed();
         }
         assert_eq!(holding(&data, SUBJECT.as_bytes()), Vec::<String>::new());
         fixture.stop().await;
