@@ -2,7 +2,7 @@
 one spelling: an envelope, and a body by type, whose forms stand in record_shapes.txt beside this file. What does not
 hold is raised as a Failure with its code.
 """
-import json, os, re, tomllib
+import datetime, json, os, re, tomllib
 from collections import namedtuple
 
 from c2sp import (
@@ -196,3 +196,13 @@ def check_misbehaviour(body, sections, where):
         kind = "fork" if more == 0 else "rollback" if more < 0 else "unproven" if heads[0].size else None
     if (kind, kind == "fork") != (body["kind"], body["proved"]):
         raise Failure("PACK-MISBEHAVIOUR", where, "the two notes do not show what the record says")
+
+def time(millis):
+    """RFC 3339, in UTC; the number itself where no calendar reaches."""
+    if millis is None:
+        return None
+    try:
+        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=millis)
+        return moment.isoformat(timespec="milliseconds") + "Z"
+    except OverflowError:
+        return str(millis)

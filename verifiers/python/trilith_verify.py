@@ -26,7 +26,7 @@ read, and a trust file, and certificates.py.
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file, or no trust file;
 2 usage; 3 the pack does not verify.
 """
-import argparse, datetime, json, os, re, sys
+import argparse, json, os, re, sys
 from collections import deque
 
 sys.dont_write_bytecode = True  # nothing is written, not even beside this file
@@ -37,7 +37,7 @@ from c2sp import (
 )
 from trilith_formats import (
     RECORD, TILES, check_misbehaviour, compact, fits, integer, is_text, parse_record, read_pack, read_trust,
-    section_key,
+    section_key, time,
 )
 
 MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 4096, 64, 10_000
@@ -222,8 +222,8 @@ def grounds(record):
         places += [body.get(of)] if kind == field else []
     if kind == "verdict":
         blobs = body["evidence"] + [body["facts_blob"]]
-    elif kind in ("estate-version", "proof", "invariant-approval"):
-        blobs = [body["subject" if kind == "invariant-approval" else "blob"]]
+    elif kind in ("estate-version", "proof", "invariant-approval", "erasure"):
+        blobs = [body.get("subject", body.get("blob"))]
     elif kind == "misbehaviour":
         blobs = [body["first"]["note"], body["second"]["note"]]
     return [int(place) for place in places if place is not None], [blob["sha256"] for blob in blobs if blob]
@@ -297,7 +297,7 @@ def read_and_check(pack, domain, key, policy, roots):
     for (number, index), record in records.items():
         if record.kind == "misbehaviour":
             check_misbehaviour(record.body, sections, f"record/{number}/{index}")
-    (answers, extents, doubts), doubtful = shown, {origin for origin, _ in shown[2]}
+    (answers, extents, doubts, erased), doubtful = shown, {origin for origin, _ in shown[2]}
     told = [{"ledger": record.origin, "index": index, "type": record.kind, "actor": record.actor, "body": record.body,
              "answers": (number, index) in answers} for (number, index), record in records.items()]
     checkpoints = [{"origin": head.origin, "size": head.size, "complete": head.origin not in doubtful, **extent}
@@ -310,7 +310,7 @@ def read_and_check(pack, domain, key, policy, roots):
               "kind": "ed25519" if witness.kind == ED25519 else "ml-dsa-44"} for witness, at in cosigned]
     return {"verified": True, "complete": not not_shown, "not_shown": not_shown, "question": compact(question),
             "records": told, "checkpoints": checkpoints, "answers": sum(item["answers"] for item in told),
-            "blobs": sum(name.startswith("blob/") for name in sections),
+             "erased": erased, "blobs": sum(name.startswith("blob/") for name in sections),
             "certificates": [{"sha256": sha256, "issuance": index} for sha256, index in certificates.items()],
             "quorum": {"reached": reached, "cosignatures": lines} if policy else None}
 
@@ -408,6 +408,8 @@ def check_complete(sections, question, trust, heads, records, used, entries):
                            f"(server's record {anchor})"))
     needed = {*used} | {index for number, index in answers if number == 0}
     open = [(0, index) for index in sorted(needed)] + [place for place in records if place[0] > 0]
+    erased, erasures = [], [(at, item["sha256"]) for (ledger, at), record in records.items()
+                            if ledger == 0 and record.kind == "erasure" for item in record.body["erased"]]
     while open:
         place = open.pop()
         origin, (places, blobs) = records[place].origin, grounds(records[place])
@@ -420,25 +422,23 @@ def check_complete(sections, question, trust, heads, records, used, entries):
                 if (0, index) not in records:
                     missing(f"record/0/{index}", f"{rests} it")
                 open.append((0, index))
-        for digest in blobs:
-            if f"blob/{digest}" not in sections:
+        opening = [unbase64(records[place].body["commit"]).hex()] if records[place].kind == "issuance" else []
+        for digest in [digest for digest in blobs + opening if f"blob/{digest}" not in sections]:
+            by = next((at for at, gone in erasures if gone == digest and (place[0] > 0 or at > place[1])), None)
+            if by is not None:  # what was named after an erasure was not erased by it
+                wall, said = records[0, by].wall, records[0, by].body
+                erased.append({"ledger": origin, "index": place[1], "sha256": digest, "record": by,
+                               "time": time(wall), "by": said["by"], "reason": said["reason"]})
+                open += [] if by in needed else [(0, by)]
+                needed.add(by)
+            elif digest in blobs:
                 doubts.append((origin, f"{rests} the blob {digest}, which is not in the pack"))
     for number, index in records:
         if number == 0 and index not in needed:
             stray(0, index)
-    return answers, extents, doubts
+    return answers, extents, doubts, erased
 
 # What is told.
-
-def time(millis):
-    """RFC 3339, in UTC; the number itself where no calendar reaches."""
-    if millis is None:
-        return None
-    try:
-        moment = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=millis)
-        return moment.isoformat(timespec="milliseconds") + "Z"
-    except OverflowError:
-        return str(millis)
 
 def read_file(path, limit, code):
     try:
@@ -470,6 +470,8 @@ def main():
         return status
     lines = ["verified" + (", and complete" if told["complete"] else "; NOT shown to be complete:")]
     lines += [*told["not_shown"], f"asked: {told['question']}"]
+    names = "record {index} of {ledger} names {sha256}, erased by record {record} on {time} ({by}): {reason}"
+    lines += [names.format(**one) for one in told["erased"]]
     for head in told["checkpoints"]:
         complete = "complete" if head["complete"] else "NOT shown to be complete"
         until = "" if head["until"] is None else f", as of {head['until']}"

@@ -67,7 +67,13 @@ pub(crate) fn verified(
         report.checkpoints.len(),
         report.blobs.len()
     ));
-    page.tags("</p></div>");
+    page.tags("</p>");
+    for one in &report.erased {
+        page.tags("<p>")
+            .name(&crate::commands::pack::erased(one))
+            .tags("</p>");
+    }
+    page.tags("</div>");
     question(&mut page, report);
     checks(&mut page, report, rechecked);
     ledgers(&mut page, report);

@@ -62,6 +62,7 @@ base_actions! {
     Export "export",
     Query "query",
     Pack "pack",
+    LedgerErase "ledger-erase",
 }
 
 impl Action {
@@ -105,7 +106,8 @@ impl Action {
             | Self::TokenCreate
             | Self::Export
             | Self::Query
-            | Self::Pack => &[ResourceKind::Estate],
+            | Self::Pack
+            | Self::LedgerErase => &[ResourceKind::Estate],
             Self::Own(_) => &[],
         }
     }
@@ -130,6 +132,7 @@ impl Action {
                 | Self::Export
                 | Self::Query
                 | Self::Pack
+                | Self::LedgerErase
         )
     }
 

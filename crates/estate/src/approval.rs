@@ -30,6 +30,8 @@ pub enum GovernedKind {
     Unknown,
     /// Who may sign is another, or by another key.
     Author,
+    /// What records name by digest is to be gone. No version changes.
+    Erased,
 }
 
 impl GovernedKind {
@@ -40,6 +42,7 @@ impl GovernedKind {
             Self::Weakened => "weakened",
             Self::Unknown => "unknown",
             Self::Author => "author",
+            Self::Erased => "erased",
         }
     }
 }

@@ -131,6 +131,25 @@ impl Blobs {
         read(self.disk.as_ref(), &self.dir, sha256, self.limit)
     }
 
+    /// Removes these, as far as they are there; what is gone is gone for good when it returns. Returns how many were.
+    pub fn remove_all(&self, erased: &[HexDigest]) -> Result<u64, StoreError> {
+        let (mut dirs, mut removed) = (BTreeSet::new(), 0);
+        for sha256 in erased {
+            let path = self.path(sha256);
+            match self.disk.remove(&path) {
+                Ok(()) => removed += 1,
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(StoreError::io("cannot remove", &path)(error)),
+            }
+            dirs.extend(path.parent().map(Path::to_owned));
+        }
+        for dir in &dirs {
+            let synced = self.disk.sync_dir(dir);
+            synced.map_err(StoreError::io("cannot sync", dir))?;
+        }
+        Ok(removed)
+    }
+
     fn path(&self, sha256: &HexDigest) -> PathBuf {
         path(&self.dir, sha256)
     }

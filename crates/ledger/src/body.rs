@@ -8,6 +8,7 @@ mod access;
 mod attestation;
 mod authority;
 mod delegation;
+mod erasure;
 mod estate;
 mod issuance;
 mod misbehaviour;
@@ -23,6 +24,7 @@ pub use attestation::{
 };
 pub use authority::{Begin, Bundle, JwtAuthority, KeyRotation, PcrItem, SealApproval};
 pub use delegation::Delegation;
+pub use erasure::{ErasedItem, Erasure};
 pub use estate::{
     AuthorSignature, BlobRef, EstateVersion, InvariantApproval, InvariantResult, Proof,
 };
@@ -97,6 +99,7 @@ bodies!(
     InvariantApproval,
     Delegation,
     Misbehaviour,
+    Erasure,
 );
 
 fn check_as<T: Body>(record: &Record) -> Result<(), RecordError> {

@@ -36,7 +36,7 @@ mod trust;
 mod verify;
 
 pub use build::{PackBuilder, with_certificates};
-pub use complete::{Doubt, Extent};
+pub use complete::{Doubt, Erased, Extent};
 pub use matching::{Answers, Grounds, Sessions, grounds, is_about, touches};
 pub use question::{Question, names};
 pub use trust::{Trust, TrustError};

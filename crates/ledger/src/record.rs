@@ -138,6 +138,8 @@ record_types! {
     Delegation = "delegation",
     /// A ledger's key signed what cannot be of one ledger that only grows.
     Misbehaviour = "misbehaviour",
+    /// What records name by commitment or digest is gone.
+    Erasure = "erasure",
 }
 
 impl fmt::Display for RecordType {

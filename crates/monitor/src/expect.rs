@@ -10,6 +10,7 @@ pub(crate) use about::About;
 use crate::alert::Told;
 use crate::config::{AllowConfig, WatchConfig, wrong};
 use facts::Finding;
+use ledger::body::Erasure;
 use ledger::{MAX_RECORD, Record, RecordType, merkle};
 use std::collections::BTreeSet;
 
@@ -164,6 +165,9 @@ impl Watch {
             .iter()
             .filter(|actor| any(&self.identities, actor));
         found.extend(acts.map(|actor| format!("actor {actor}")));
+        if about.unseen {
+            found.push("contents of records that were not looked at".to_owned());
+        }
         if about.cut && !self.resources.is_empty() {
             found.push("resources that the record has no room for".to_owned());
         }
@@ -197,13 +201,46 @@ impl Watch {
     }
 }
 
+/// What an erasure has taken from: the records, and whether it names others that were not looked at.
+#[derive(Default)]
+pub(crate) struct Erased {
+    pub(crate) records: Vec<Record>,
+    pub(crate) unseen: bool,
+}
+
+/// Places of the records whose contents this one says to be gone, each once; only those before it can be.
+pub(crate) fn erases(origin: &str, index: u64, bytes: &[u8]) -> BTreeSet<u64> {
+    const TYPE: &[u8] = b"{\"v\":1,\"type\":\"erasure\"";
+    if !bytes.starts_with(TYPE) {
+        return BTreeSet::new();
+    }
+    let record = Record::parse(bytes).ok();
+    let record = record.filter(|record| record.origin() == origin);
+    let erasure = record.and_then(|record| record.expect_body::<Erasure>().ok());
+    let named = erasure.into_iter().flat_map(|erasure| erasure.erased);
+    named
+        .map(|item| item.record.0)
+        .filter(|named| *named < index)
+        .collect()
+}
+
 /// Whatever of the record at `index` is not expected, by the watches.
-pub(crate) fn judge(watches: &[Watch], origin: &str, index: u64, bytes: &[u8]) -> Vec<Told> {
+pub(crate) fn judge(
+    watches: &[Watch],
+    origin: &str,
+    index: u64,
+    bytes: &[u8],
+    erased: &Erased,
+) -> Vec<Told> {
     // A record of another ledger, or not in the form of its type, is none that can be read here.
     let read = Record::parse(bytes)
         .ok()
         .filter(|record| record.origin() == origin)
-        .and_then(|record| About::of(&record).map(|about| (record, about)));
+        .and_then(|record| About::of(&record).map(|about| (record, about)))
+        .map(|(record, mut about)| {
+            about.erases(&erased.records, erased.unseen);
+            (record, about)
+        });
     let judged = watches
         .iter()
         .filter_map(|watch| watch.judge(index, bytes, read.as_ref()));
@@ -294,6 +331,10 @@ impl Allow {
             && every(&self.machines, &about.machines)
             && every(&self.resources, &about.resources)
             && (self.resources.is_empty() || !about.cut)
+            && (!about.unseen
+                || self.identities.is_empty()
+                    && self.machines.is_empty()
+                    && self.resources.is_empty())
             && (self.code.is_empty()
                 || about
                     .code

@@ -4,16 +4,20 @@
 use crate::Failure;
 use crate::alert::{Alert, Kind as AlertKind, Told};
 use crate::config::Entries;
-use crate::expect::{self, Watch};
+use crate::expect::{self, Erased, Watch};
 use crate::source::{self, Source};
 use crate::tiles::View;
 use facts::{Finding, Timestamp};
 use ledger::merkle::leaf_hash;
 use ledger::tile::{self, Kind, WIDTH};
-use ledger::{ForeignCheckpoint, Frontier};
+use ledger::{ForeignCheckpoint, Frontier, Record};
+use std::collections::BTreeSet;
 
 /// Tiles of a batch: 1,024 records, of 16 KiB at most.
 const TILES: u64 = 4;
+
+/// Earlier records of a batch that are fetched because one says that their contents are gone.
+const MOST_BACKWARD: usize = 64;
 
 /// A batch that hashes to the head, and what is not expected in it.
 pub(crate) struct Batch {
@@ -33,6 +37,7 @@ pub(crate) async fn batch(
     let mut view = View::new(source, head);
     let mut edge = looked.clone();
     let mut told: Vec<Told> = Vec::new();
+    let mut backward = MOST_BACKWARD;
     let first = looked.size() / WIDTH;
     for index in first..first.saturating_add(TILES) {
         if edge.size() >= head.size {
@@ -57,7 +62,9 @@ pub(crate) async fn batch(
             }
             edge.push(leaf_hash(entry));
             if entries == Entries::Records {
-                told.extend(expect::judge(watches, &head.origin, at, entry));
+                let named = expect::erases(&head.origin, at, entry);
+                let erased = erased(&mut view, named, &mut backward).await?;
+                told.extend(expect::judge(watches, &head.origin, at, entry, &erased));
             }
         }
     }
@@ -74,6 +81,31 @@ pub(crate) async fn batch(
         looked: edge,
         alerts,
     })
+}
+
+/// The records that an erasure names, each proved under the head. What is not served any more, or too much of it, is
+/// told as not looked at.
+async fn erased(
+    view: &mut View<'_>,
+    named: BTreeSet<u64>,
+    left: &mut usize,
+) -> Result<Erased, Failure> {
+    let mut erased = Erased::default();
+    for index in named {
+        let Some(less) = left.checked_sub(1) else {
+            erased.unseen = true;
+            break;
+        };
+        *left = less;
+        match view.entry(index).await? {
+            Some(entry) => match Record::from_vec(entry) {
+                Ok(record) => erased.records.push(record),
+                Err(_) => erased.unseen = true,
+            },
+            None => erased.unseen = true,
+        }
+    }
+    Ok(erased)
 }
 
 fn alert(origin: &str, told: Told, now: Timestamp) -> Alert {

@@ -2,10 +2,13 @@
 //! the root that it leads to.
 
 use crate::Failure;
-use crate::source::Source;
+use crate::source::{Source, entries};
 use facts::Finding;
-use ledger::merkle::{Hash, Node, NodeReader, consistency_proof, verify_consistency};
-use ledger::tile::{Kind, TilePath, TileReader, locate};
+use ledger::merkle::{
+    Hash, Node, NodeReader, consistency_proof, inclusion_proof, leaf_hash, verify_consistency,
+    verify_inclusion,
+};
+use ledger::tile::{Kind, TilePath, TileReader, WIDTH, locate};
 use ledger::{ForeignCheckpoint, Frontier};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -80,6 +83,30 @@ impl<'a> View<'a> {
             true => Ok(frontier),
             false => Err(wrong(self.source, head, "they lead to another root")),
         }
+    }
+
+    /// One entry, proved under the head; `None` if its bundle is not served any more.
+    pub(crate) async fn entry(&mut self, index: u64) -> Result<Option<Vec<u8>>, Failure> {
+        let (head, source) = (self.head, self.source);
+        let path = TilePath::at(Kind::Entries, index / WIDTH, head.size);
+        let path = path.ok_or_else(|| wrong(source, head, "there is no such tile"))?;
+        let Some(bundle) = source.tile(&path).await? else {
+            return Ok(None);
+        };
+        let place = usize::try_from(index % WIDTH).unwrap_or(usize::MAX);
+        let entries = entries(&bundle, path.width());
+        let entry = entries.and_then(|entries| Some(entries.get(place)?.to_vec()));
+        let entry = entry.ok_or_else(|| wrong(source, head, "a bundle does not split"))?;
+        let wanted = Wanted::default();
+        let Ok(_) = inclusion_proof(index, head.size, &wanted);
+        self.hold(wanted.0.into_inner()).await?;
+        let reader = TileReader::new(head.size, |path: &TilePath| self.tiles.get(path).cloned());
+        let proof = inclusion_proof(index, head.size, &reader);
+        let proof = proof.map_err(|error| wrong(source, head, error))?;
+        let proof = proof.ok_or_else(|| wrong(source, head, "it is shorter than that"))?;
+        verify_inclusion(&leaf_hash(&entry), index, head.size, &proof, &head.root)
+            .map_err(|error| wrong(source, head, error))?;
+        Ok(Some(entry))
     }
 
     /// A tile of this tree, of the width that it has there.

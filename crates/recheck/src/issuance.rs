@@ -24,7 +24,10 @@ pub(crate) fn again(pack: &Pack<'_>, item: &PackRecord) -> Again {
     }
     let commitment = HexDigest(issuance.commit.0.0);
     let Some(opening) = pack.bytes(&commitment) else {
-        return lacks("the opening of what it commits to, the facts that it was decided on");
+        return pack.lacking(
+            &commitment,
+            "the opening of what it commits to, the facts that it was decided on",
+        );
     };
     let Some(facts) = opened(opening, &issuance) else {
         return differs("what it commits to is no set of facts");
@@ -116,9 +119,11 @@ fn machine(pack: &Pack<'_>, item: &PackRecord, issuance: &Issuance) -> Result<Fa
     }
     let blob = verdict.facts_blob.and_then(|blob| pack.bytes(&blob.sha256));
     let Some(blob) = blob else {
-        return lacks(format!(
-            "the facts of the verdict of the server's record {index}"
-        ));
+        let what = format!("the facts of the verdict of the server's record {index}");
+        return match &verdict.facts_blob {
+            Some(named) => pack.lacking(&named.sha256, &what),
+            None => lacks(what),
+        };
     };
     match serde_json::from_slice(blob) {
         Ok(facts) => Ok(facts),

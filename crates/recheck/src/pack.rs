@@ -6,7 +6,7 @@ use crate::{decision, issuance, verdict};
 use estate::{Estate, EstateFiles};
 use facts::{FactSet, Timestamp};
 use ledger::body::{Body, EstateVersion, SessionStart};
-use ledger::pack::{PackRecord, Report, Trust};
+use ledger::pack::{Erased, PackRecord, Report, Trust};
 use ledger::{EstateRef, HexDigest, Record, RecordType};
 use serde::Serialize;
 use std::cell::RefCell;
@@ -106,6 +106,7 @@ fn outcome(again: Again) -> Outcome {
 pub(crate) struct Pack<'a> {
     pub(crate) trust: &'a Trust,
     blobs: &'a BTreeMap<String, Vec<u8>>,
+    erased: HashMap<HexDigest, &'a Erased>,
     server: HashMap<u64, &'a Record>,
     sessions: HashMap<(u64, String), SessionStart>,
     /// By the place of its record; `None` for one that cannot be read here.
@@ -127,6 +128,7 @@ impl<'a> Pack<'a> {
         Self {
             trust,
             blobs: &report.blobs,
+            erased: report.erased.iter().map(|one| (one.sha256, one)).collect(),
             server: of_server.map(|item| (item.index, &item.record)).collect(),
             sessions,
             estates: RefCell::default(),
@@ -141,6 +143,20 @@ impl<'a> Pack<'a> {
 
     pub(crate) fn bytes(&self, sha256: &HexDigest) -> Option<&'a [u8]> {
         self.blobs.get(&sha256.to_string()).map(Vec::as_slice)
+    }
+
+    /// That `what` is not in the pack, and why if the ledger says so.
+    pub(crate) fn lacking<T>(&self, sha256: &HexDigest, what: &str) -> Result<T, Outcome> {
+        let Some(erased) = self.erased.get(sha256) else {
+            return lacks(what);
+        };
+        lacks(format!(
+            "{what}: erased by the server's record {} on {}, by {}: {}",
+            erased.by_record,
+            Timestamp::from_millis(erased.at),
+            erased.by,
+            erased.reason
+        ))
     }
 
     /// How the session of a record began.
@@ -244,9 +260,8 @@ impl<'a> Pack<'a> {
             ));
         }
         let Some(blob) = self.bytes(&version.blob.sha256) else {
-            return lacks(format!(
-                "the files of the estate of the server's record {at}"
-            ));
+            let what = format!("the files of the estate of the server's record {at}");
+            return self.lacking(&version.blob.sha256, &what);
         };
         let files = EstateFiles::from_blob(blob).ok();
         Ok(files.and_then(|files| Estate::compile_recorded(&files).ok()))

@@ -122,7 +122,10 @@ fn refused(pack: &Pack<'_>, item: &PackRecord, verdict: &body::Verdict) -> Again
 fn stated(pack: &Pack<'_>, verdict: &body::Verdict) -> Result<FactSet, Outcome> {
     let blob = verdict.facts_blob.and_then(|blob| pack.bytes(&blob.sha256));
     let Some(blob) = blob else {
-        return lacks("the facts that it states");
+        return match &verdict.facts_blob {
+            Some(named) => pack.lacking(&named.sha256, "the facts that it states"),
+            None => lacks("the facts that it states"),
+        };
     };
     let Ok(stated) = serde_json::from_slice::<FactSet>(blob) else {
         return lacks("the facts that it states cannot be read");
@@ -206,7 +209,8 @@ impl<'a> Shown<'a> {
         let mut blobs = Blobs::default();
         for named in &verdict.evidence {
             let Some(bytes) = pack.bytes(&named.sha256) else {
-                return lacks(format!("its evidence {} ({})", named.sha256, named.kind));
+                let what = format!("its evidence {} ({})", named.sha256, named.kind);
+                return pack.lacking(&named.sha256, &what);
             };
             blobs.add(&named.kind, bytes);
         }

@@ -111,10 +111,12 @@ pub fn history(site: &Site, about: &About, receipts: bool) -> Result<History, Er
             continue;
         };
         let Some(files) = estate_files(site, &version.blob.sha256)? else {
-            history.unread.push((
-                record,
-                "its files are not among the blobs that are here".to_owned(),
-            ));
+            let erased = site.erased(&version.blob.sha256)?;
+            let why = erased.map_or_else(
+                || "its files are not among the blobs that are here".to_owned(),
+                |erased| format!("its files were {erased}"),
+            );
+            history.unread.push((record, why));
             continue;
         };
         let relevant = relevant(&files);

@@ -3,7 +3,8 @@
 
 use crate::follow::{Followed, Index};
 use crate::{Error, Filter};
-use ledger::{Checkpoint, HexDigest, Note, Receipt};
+use ledger::body::Erasure;
+use ledger::{Checkpoint, HexDigest, Note, Receipt, RecordType};
 use ledger_store::{BlobFolder, Folder, Head, Reader, StoreError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -239,6 +240,35 @@ impl Site {
             Some(blobs) => Ok(blobs.get(sha256)?),
             None => Ok(None),
         }
+    }
+
+    /// By which record of the server's ledger a content is gone, in words; `None` if none says so.
+    pub(crate) fn erased(&self, sha256: &HexDigest) -> Result<Option<String>, Error> {
+        let Some(server) = self.server() else {
+            return Ok(None);
+        };
+        let filter = Filter {
+            types: vec![RecordType::Erasure.as_str().to_owned()],
+            ..Filter::default()
+        };
+        let mut told = None;
+        let clauses = filter.clauses(&self.trust_domain, None);
+        crate::search::every_match(server, &clauses, |matched| {
+            let record = crate::follow::record_at(server.reader(), matched.record)?;
+            let erasure = record.and_then(|record| record.expect_body::<Erasure>().ok());
+            let names = |erasure: &Erasure| erasure.erased.iter().any(|one| one.sha256 == *sha256);
+            if let Some(erasure) = erasure.filter(names) {
+                told = Some(format!(
+                    "erased by record {} on {}, by {}: {}",
+                    matched.record,
+                    facts::Timestamp::from_millis(matched.time),
+                    erasure.by,
+                    erasure.reason
+                ));
+            }
+            Ok(())
+        })?;
+        Ok(told)
     }
 
     /// For ledgers other than the server's: the issuances that come of the filter's machine and code.

@@ -7,6 +7,7 @@ mod again;
 mod approving;
 mod attest;
 mod ear;
+mod erasing;
 mod estates;
 mod listener;
 mod packs;
@@ -428,5 +429,14 @@ impl Admin for AdminService {
         Ok(Response::new(Box::pin(tokio_stream::iter(
             parts.into_iter().map(Ok),
         ))))
+    }
+
+    async fn erase(
+        &self,
+        request: Request<v1::EraseRequest>,
+    ) -> Result<Response<v1::Document>, Status> {
+        let admitted = self.may(&request, Action::LedgerErase).await?;
+        let erased = erasing::erase(&self.0, &admitted, request.into_inner()).await?;
+        Ok(document(&erased)?)
     }
 }

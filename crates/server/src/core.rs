@@ -37,6 +37,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Fact sets of machines that are kept parsed.
 const MACHINES: usize = 65_536;
+/// Times that one fact set is erased and committed to again.
+const MOST_ERASED: u32 = 4_096;
 /// Fact sets that are known to be kept, 64 bytes each.
 const COMMITTED: usize = 262_144;
 
@@ -95,6 +97,8 @@ pub(crate) struct Core {
     pub(crate) machines: RwLock<HashMap<String, (u64, Arc<Affirmed>)>>,
     /// Fact sets whose openings are kept, by the digest of their canonical form.
     pub(crate) committed: RwLock<HashMap<[u8; 32], Commitment>>,
+    /// What is about to be erased: nothing that is issued commits to it any more.
+    pub(crate) erasing: Mutex<HashSet<HexDigest>>,
     pub(crate) connections: AtomicU64,
     /// DER SPKI of the key that this server presents in TLS.
     pub(crate) server_spki: Vec<u8>,
@@ -224,12 +228,7 @@ impl Core {
         if let Some(commit) = self.known_commitment(&digest) {
             return Ok(commit);
         }
-        let mac = crypto::hmac_sha256(self.commitment_key.expose(), &digest);
-        let mut salt = [0; 16];
-        for (to, from) in salt.iter_mut().zip(mac) {
-            *to = from;
-        }
-        let opening = Commitment::opening(&Salt(salt), "facts", &value);
+        let opening = self.opening(&digest, &value)?;
         let kept = self.put_blob(opening).await?;
         let commit = Commitment(Digest(kept.sha256.0));
         if let Ok(mut known) = self.committed.write() {
@@ -239,6 +238,33 @@ impl Core {
             known.insert(digest, commit);
         }
         Ok(commit)
+    }
+
+    /// INVARIANT: an opening that was erased never comes back: the same facts are committed to with another salt.
+    fn opening(&self, digest: &[u8; 32], value: &[u8]) -> Result<Vec<u8>, Refusal> {
+        for erased in 0..=MOST_ERASED {
+            let mut of = digest.to_vec();
+            if erased > 0 {
+                of.extend_from_slice(&erased.to_be_bytes());
+            }
+            let mac = crypto::hmac_sha256(self.commitment_key.expose(), &of);
+            let mut salt = [0; 16];
+            for (to, from) in salt.iter_mut().zip(mac) {
+                *to = from;
+            }
+            let opening = Commitment::opening(&Salt(salt), "facts", value);
+            if !self.is_erased(&HexDigest::of(&opening)) {
+                return Ok(opening);
+            }
+        }
+        Err(Refusal::Precondition(
+            Finding::new(
+                "SERVER-SALT",
+                "the same facts were erased more often than there are salts for them",
+            )
+            .expected(format!("at most {MOST_ERASED} times"))
+            .next("write to the makers of Trilith"),
+        ))
     }
 
     /// The commitment to the facts of this digest, if their opening is kept.

@@ -323,6 +323,11 @@ fn still_right(core: &Core, order: &Order, index: u64) -> Result<(), Refusal> {
         if cut || barred.is_some_and(|at| at < index) {
             return Err(overtaken("the identity was revoked"));
         }
+        let commit = ledger::HexDigest(order.basis.commit.0.0);
+        if core.is_erased_in(&state, &commit) {
+            core.forget_commitment(&order.basis.commit);
+            return Err(overtaken("what it was decided on was erased"));
+        }
         let node = state.node(&order.basis.node);
         if node.is_some_and(|node| node.locked.is_some()) {
             return Err(overtaken("the machine was locked"));

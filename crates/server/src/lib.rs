@@ -34,6 +34,7 @@ mod current;
 mod delegating;
 mod endorsements;
 mod enforcing;
+mod erase;
 mod evict;
 mod follow;
 mod http;

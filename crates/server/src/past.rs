@@ -6,6 +6,7 @@
 
 use crate::start::LARGEST_BLOB;
 use facts::Finding;
+use ledger::body::Erasure;
 use ledger::{HexDigest, LedgerKey, Record};
 use ledger_store::{Blobs, Mirror, Options, Reader, RealDisk};
 use std::path::Path;
@@ -86,13 +87,32 @@ impl Past {
         bytes
             .filter(|bytes| HexDigest::of(bytes) == *digest)
             .ok_or_else(|| {
-                Finding::new(
+                let finding = Finding::new(
                     "HELD-BLOB",
                     "a blob that a record names is not there, or another",
                 )
-                .expected(digest.to_string())
-                .next("restore it from a backup or a mirror")
+                .expected(digest.to_string());
+                match self.erased(digest) {
+                    Some(erased) => finding.observed(erased).next(
+                        "what was erased cannot be proved again; ask with --from a later record",
+                    ),
+                    None => finding.next("restore it from a backup or a mirror"),
+                }
             })
+    }
+
+    /// By which record a content is gone, if one says so.
+    fn erased(&self, digest: &HexDigest) -> Option<String> {
+        (0..self.size()).rev().find_map(|index| {
+            let record = self.record(index).ok()?;
+            let erasure: Erasure = record.expect_body().ok()?;
+            let names = erasure.erased.iter().any(|one| one.sha256 == *digest);
+            names.then(|| {
+                let at = facts::Timestamp::from_millis(record.stamp().wall);
+                let (by, reason) = (erasure.by, erasure.reason);
+                format!("erased by record {index} on {at}, by {by}: {reason}")
+            })
+        })
     }
 }
 

@@ -6,14 +6,15 @@
 
 mod counted;
 mod delegations;
+mod erased;
 mod fold;
 
 use delegations::Delegations;
 pub use fold::FoldError;
 pub(crate) use fold::node_of;
 
-use ledger::Digest;
 use ledger::body::TargetKind;
+use ledger::{Digest, HexDigest};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use store::{
@@ -56,6 +57,8 @@ pub struct State {
     by_expiry: BTreeSet<(u64, u64)>,
     /// Heads that were given up, by size and root: the recovery's index and the size that stayed.
     abandoned: BTreeMap<(u64, String), (u64, u64)>,
+    /// Contents that are gone, and the records that say so.
+    erased: BTreeMap<HexDigest, u64>,
     /// The newest revocation of each target.
     revoked: HashMap<(TargetKind, String), u64>,
 }
@@ -361,6 +364,11 @@ impl State {
                 }
                 if let Some((head, stayed)) = abandoned(row) {
                     self.abandoned.insert(head, stayed);
+                }
+                match erased::read(row) {
+                    Some((sha256, Some(index))) => drop(self.erased.insert(sha256, index)),
+                    Some((sha256, None)) => drop(self.erased.remove(&sha256)),
+                    None => {}
                 }
                 self.meta.insert(row.key.clone(), row.value.clone());
             }

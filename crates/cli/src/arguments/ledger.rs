@@ -29,6 +29,39 @@ pub enum LedgerCommand {
         after_long_help = "Examples:\n  trilith ledger export --folder /var/lib/trilith/server --to stdout --format ocsf\n  trilith ledger export --folder /var/lib/trilith/server --to file:/var/log/trilith/records.jsonl --cursor /var/lib/trilith-export/cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to https://collector.example.org/events --header-file /etc/trilith/collector.headers --cursor cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to kafka+tls://broker.example.org:9093/trilith.records --cursor cursor.json --follow\n  trilith ledger export --folder /var/lib/trilith/server --to parquet:records --cursor cursor.json"
     )]
     Export(ExportArguments),
+    /// Erase what records name by commitment or digest; every record and proof stays
+    #[command(
+        after_long_help = "Without --yes it prints what would go, what has to stay and why, and how many records say it in clear.\n\nExamples:\n  trilith ledger erase --identity people/ada --reason 'case 2026-117'\n  trilith ledger erase --identity people/ada --reason 'case 2026-117' --yes\n  trilith ledger erase --record 41 --record 57 --reason 'case 2026-118' --yes\n  trilith ledger erase --identity people/ada --reason 'case 2026-117' --author bob --keys ~/.trilith/author --sign-to bob.json"
+    )]
+    Erase(EraseArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct EraseArguments {
+    /// Everything of this identity: path or SPIFFE ID
+    #[arg(long, value_name = "PATH", required_unless_present = "records")]
+    pub identity: Option<String>,
+    /// What this record of the server's ledger names; may be given more than once
+    #[arg(long = "record", value_name = "INDEX")]
+    pub records: Vec<u64>,
+    /// Why, or at whose request: it stays in the ledger, so the number of a case and no name
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Do it; there is no way back
+    #[arg(long, conflicts_with = "sign_to")]
+    pub yes: bool,
+    /// What another author has signed with --sign-to; more than once if need be
+    #[arg(long, value_name = "FILE")]
+    pub approval: Vec<PathBuf>,
+    /// Sign as this author of the estate in force
+    #[arg(long, value_name = "NAME", requires = "keys")]
+    pub author: Option<String>,
+    /// Folder of the author's key
+    #[arg(long, value_name = "KEYS", requires = "author")]
+    pub keys: Option<PathBuf>,
+    /// Only sign, for a day, and write it there for whoever erases
+    #[arg(long, value_name = "FILE", requires = "author")]
+    pub sign_to: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

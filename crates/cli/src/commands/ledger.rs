@@ -1,5 +1,6 @@
 //! Searching and showing records.
 
+mod erase;
 mod export;
 mod sentence;
 
@@ -22,6 +23,7 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
             super::records::completeness::completeness(&arguments, global)
         }
         LedgerCommand::Export(arguments) => export::export(&arguments, global).await,
+        LedgerCommand::Erase(arguments) => erase::erase(arguments, global).await,
     }
 }
 
@@ -69,14 +71,18 @@ async fn show(record: &str, global: &Global) -> Result<(), Failure> {
         limit: 1,
         ..v1::RecordsRequest::default()
     };
-    let mut shown = false;
+    let (mut shown, mut of_server) = (false, false);
     each(request, global, |item, record| {
         shown = item.index == index;
+        of_server = shown && item.ledger == "server";
         if shown {
             administer::print(&record, global);
         }
     })
     .await?;
+    if of_server {
+        erase::told(index, global).await?;
+    }
     if shown {
         return Ok(());
     }

@@ -387,12 +387,34 @@ fn document(report: &Report) -> Value {
         .iter()
         .map(|(sha256, index)| json!({ "sha256": sha256, "issuance": index }))
         .collect();
+    let erased: Vec<Value> = report.erased.iter().map(erased_json).collect();
     json!({
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
         "question": report.question.to_json(), "asked": report.question.to_string(),
         "answers": answers(report), "records": records, "checkpoints": heads,
-        "blobs": report.blobs.len(), "certificates": certificates, "quorum": report.quorum.as_ref().map(proof::quorum_json),
+        "erased": erased, "blobs": report.blobs.len(), "certificates": certificates, "quorum": report.quorum.as_ref().map(proof::quorum_json),
     })
+}
+
+fn erased_json(one: &ledger::pack::Erased) -> Value {
+    json!({
+        "ledger": one.origin, "index": one.index, "sha256": one.sha256.to_string(),
+        "record": one.by_record, "time": time(one.at), "by": one.by, "reason": one.reason,
+    })
+}
+
+/// What was erased, and by which record.
+pub(crate) fn erased(one: &ledger::pack::Erased) -> String {
+    format!(
+        "record {} of {} names {}, erased by record {} on {} ({}): {}",
+        one.index,
+        one.origin,
+        one.sha256,
+        one.by_record,
+        time(one.at),
+        one.by,
+        one.reason
+    )
 }
 
 fn tell(report: &Report, raw: bool) {
@@ -416,6 +438,14 @@ fn tell(report: &Report, raw: bool) {
         report.checkpoints.len(),
         report.blobs.len()
     ));
+    for one in report.erased.iter().take(MOST_DOUBTS) {
+        output::line(format_args!("  {}", output::value(&erased(one))));
+    }
+    if let Some(left @ 1..) = report.erased.len().checked_sub(MOST_DOUBTS) {
+        output::line(format_args!(
+            "  and {left} more were erased: --json has them all"
+        ));
+    }
     if let Some(quorum) = &report.quorum {
         output::line(format_args!("  {}", proof::quorum_text(quorum)));
     }

@@ -4,7 +4,7 @@ use super::grounds::Estates;
 use super::markup::{Markup, Place};
 use crate::commands::pack::time;
 use ledger::body::{
-    ActionOn, Admin, AssumeRefused, Body, Decision, Delegation, EstateVersion, Gap,
+    ActionOn, Admin, AssumeRefused, Body, Decision, Delegation, Erasure, EstateVersion, Gap,
     InvariantApproval, Issuance, Lock, NodeState, Outcome, Proof, Readmit, Revocation, SessionEnd,
     SessionStart, TargetKind, Verdict, VerdictOutcome,
 };
@@ -181,6 +181,13 @@ impl Told<'_> {
                     .code(&body.jti)
                     .text(" along ")
                     .names(&body.chain);
+            }),
+            RecordType::Erasure => with(record, |body: &Erasure| {
+                page.text(format_args!(
+                    "erased {} contents that records name: ",
+                    body.erased.len()
+                ));
+                page.name(&body.reason);
             }),
             RecordType::Gap => with(record, |body: &Gap| {
                 bad(page, "records may be missing ");

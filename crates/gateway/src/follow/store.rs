@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// An estate's blob, with room.
@@ -28,6 +29,8 @@ pub(super) struct Store {
     checkpoints: Mutex<Option<File>>,
     /// The estate whose blob was written.
     estate: Mutex<Option<HexDigest>>,
+    /// Whether what an earlier run left behind was looked for.
+    swept: AtomicBool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -109,6 +112,7 @@ impl Store {
             directory,
             checkpoints: Mutex::new(None),
             estate: Mutex::new(None),
+            swept: AtomicBool::new(false),
         }
     }
 
@@ -180,12 +184,13 @@ impl Store {
             return Ok(());
         };
         let failed = |error: io::Error| broken(&self.directory, &error.to_string());
-        let mut replaced = None;
+        let mut replaced = !self.swept.load(Ordering::Relaxed);
         if let Some((_, blob)) = &snapshot.estate {
             let version = HexDigest::of(blob);
             if *written != Some(version) {
                 write(&self.directory, &estate_file(&version), blob).map_err(failed)?;
-                replaced = written.replace(version);
+                *written = Some(version);
+                replaced = true;
             }
         }
         let encode = |receipt: &Receipt| {
@@ -216,9 +221,13 @@ impl Store {
         let bytes = serde_json::to_vec(&stored)
             .map_err(|error| broken(&self.directory, &error.to_string()))?;
         write(&self.directory, STATE, &bytes).map_err(failed)?;
-        if let Some(replaced) = replaced {
-            // Nothing names it any more; one that stays is only space.
-            drop(fs::remove_file(self.directory.join(estate_file(&replaced))));
+        if replaced && let Some(version) = *written {
+            let swept = sweep(&self.directory, &estate_file(&version));
+            if let Err(error) = &swept {
+                // It is asked for again with what is kept next.
+                tracing::warn!(%error, "an estate that was replaced is not removed");
+            }
+            self.swept.store(swept.is_ok(), Ordering::Relaxed);
         }
         Ok(())
     }
@@ -293,6 +302,25 @@ fn version(receipt: &Receipt) -> Result<HexDigest, String> {
 /// Each version has its own file, written before what names it.
 fn estate_file(version: &HexDigest) -> String {
     format!("estate-{version}.json")
+}
+
+/// Removes each estate but the one that is named: also what a run that was killed has left. The server may have erased
+/// what stands in it.
+fn sweep(directory: &Path, keep: &str) -> io::Result<()> {
+    let mut removed = false;
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("estate-") && name != keep {
+            fs::remove_file(entry.path())?;
+            removed = true;
+        }
+    }
+    if removed {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// The file is there whole and durable, or as it was.

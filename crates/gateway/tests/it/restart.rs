@@ -179,6 +179,29 @@ async fn only_the_estate_in_force_is_kept() {
     world.restarted().unwrap();
 }
 
+/// The server may have erased an old version since: what a gateway that comes back still holds of it goes.
+#[tokio::test]
+async fn what_a_killed_run_left_of_an_older_estate_goes_when_the_gateway_is_back() {
+    let world = World::new();
+    world.apply(&estate(&[PAYMENTS]), 0);
+    // Killed between the new estate and the removal of the old one, and while the old one was written.
+    let left = ["estate-00.json", "estate-01.json.new"].map(|name| world.followed().join(name));
+    for path in &left {
+        std::fs::write(path, "ada@example.org").unwrap();
+    }
+    let (restarted, _questions) = world.restarted().unwrap();
+    assert!(
+        left.iter().all(|path| path.exists()),
+        "a start writes nothing"
+    );
+    restarted.keep().unwrap();
+    assert!(left.iter().all(|path| !path.exists()));
+    world.restarted().unwrap();
+    world.apply(&estate(&[PAYMENTS, "a/b"]), 0);
+    let (again, _questions) = world.restarted().unwrap();
+    assert!(again.current().unwrap().estate.identity("a/b").is_some());
+}
+
 #[tokio::test]
 async fn damaged_state_stops_the_start() {
     let world = World::new();

@@ -4,7 +4,7 @@
 use super::container::Section;
 use super::verify::{Anchors, Failure, PackRecord, Sections};
 use super::{Answers, Question, Trust, grounds};
-use crate::body::{Anchor, Begin};
+use crate::body::{Anchor, Begin, Erasure, Issuance};
 use crate::{Checkpoint, HexDigest, Record, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
@@ -87,6 +87,22 @@ impl Doubt {
     }
 }
 
+/// What a record of the pack names and the pack does not have, because the server has it no more: its ledger says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Erased {
+    /// The ledger of the record that names it, and the record's place.
+    pub origin: String,
+    pub index: u64,
+    pub sha256: HexDigest,
+    /// Index of the erasure in the server's ledger; it is later than the record, and in the pack.
+    pub by_record: u64,
+    /// By the server's clock, in Unix milliseconds.
+    pub at: u64,
+    /// Who erased it, and why.
+    pub by: String,
+    pub reason: String,
+}
+
 /// A pack whose records, checkpoints and tiles were verified each by itself.
 pub(super) struct Verified<'a> {
     pub(super) question: &'a Question,
@@ -105,6 +121,7 @@ pub(super) struct Shown {
     /// Checkpoint and index.
     pub(super) answers: BTreeSet<(u64, u64)>,
     pub(super) doubts: Vec<Doubt>,
+    pub(super) erased: Vec<Erased>,
 }
 
 /// An anchor in the server's entries: its index, and the records that it states.
@@ -307,7 +324,21 @@ impl Verified<'_> {
         Ok(())
     }
 
-    /// Everything that the answers rest on is there, and nothing else.
+    /// What the server's records of the pack say to be gone, in their order.
+    fn erasures(&self) -> Vec<(&PackRecord, HexDigest, Erasure)> {
+        let erasures = self.held(0).filter_map(|item| {
+            let erasure: Erasure = item.record.expect_body().ok()?;
+            Some((item, erasure))
+        });
+        let each = erasures.flat_map(|(item, erasure)| {
+            let gone: Vec<HexDigest> = erasure.erased.iter().map(|one| one.sha256).collect();
+            gone.into_iter()
+                .map(move |sha256| (item, sha256, erasure.clone()))
+        });
+        each.collect()
+    }
+
+    /// Everything that the answers rest on is there or was erased, and nothing else.
     fn rest(&self, shown: &mut Shown) -> Result<(), Failure> {
         let reach = self.checkpoints.first().map_or(0, |server| server.size);
         let own: BTreeMap<u64, &PackRecord> = self.held(0).map(|item| (item.index, item)).collect();
@@ -319,6 +350,7 @@ impl Verified<'_> {
             .filter_map(|at| own.get(at).copied())
             .collect();
         open.extend(self.records.iter().filter(|item| item.checkpoint > 0));
+        let erasures = self.erasures();
         while let Some(item) = open.pop() {
             let origin = item.record.origin();
             let place = record(item.checkpoint, item.index);
@@ -339,13 +371,38 @@ impl Verified<'_> {
                     open.push(named);
                 }
             }
-            for sha256 in grounds.blobs {
-                if !self.sections.has_blob(sha256) {
-                    shown.doubts.push(Doubt::NoBlob {
-                        origin: origin.to_owned(),
-                        index: item.index,
+            let opening = opening(&item.record);
+            let rests_on = grounds.blobs.into_iter().map(|sha256| (sha256, true));
+            for (sha256, needs) in rests_on.chain(opening.map(|sha256| (sha256, false))) {
+                if self.sections.has_blob(sha256) {
+                    continue;
+                }
+                // INVARIANT: what was named after an erasure was not erased by it.
+                let mut later = erasures.iter().filter(|(by, gone, _)| {
+                    *gone == sha256 && (item.checkpoint > 0 || by.index > item.index)
+                });
+                let (origin, index) = (origin.to_owned(), item.index);
+                match later.next() {
+                    Some((by, _, erasure)) => {
+                        shown.erased.push(Erased {
+                            origin,
+                            index,
+                            sha256,
+                            by_record: by.index,
+                            at: by.record.stamp().wall,
+                            by: erasure.by.clone(),
+                            reason: erasure.reason.clone(),
+                        });
+                        if needed.insert(by.index) {
+                            open.push(by);
+                        }
+                    }
+                    None if needs => shown.doubts.push(Doubt::NoBlob {
+                        origin,
+                        index,
                         sha256,
-                    });
+                    }),
+                    None => {}
                 }
             }
         }
@@ -354,6 +411,12 @@ impl Verified<'_> {
             Some(index) => Err(stray(0, *index)),
         }
     }
+}
+
+/// What an issuance commits to. Nothing rests on it, and whoever decides again asks for it.
+fn opening(record: &Record) -> Option<HexDigest> {
+    let issuance: Issuance = record.expect_body().ok()?;
+    Some(HexDigest(issuance.commit.0.0))
 }
 
 const fn record(checkpoint: u64, index: u64) -> Section {

@@ -5,8 +5,8 @@ use super::Question;
 use super::folds::{self, Change, Lifetime, OneSession, Placed};
 use super::question::spiffe_id;
 use crate::body::{
-    Decision, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof, SessionStart,
-    Verdict,
+    Decision, Erasure, EstateVersion, InvariantApproval, Issuance, Misbehaviour, Proof,
+    SessionStart, Verdict,
 };
 use crate::{HexDigest, Record, RecordError, RecordType};
 use serde_json::Value;
@@ -283,6 +283,10 @@ pub fn grounds(record: &Record) -> Result<Grounds, RecordError> {
         RecordType::InvariantApproval => {
             let approval: InvariantApproval = record.expect_body()?;
             blobs.push(approval.subject.sha256);
+        }
+        RecordType::Erasure => {
+            let erasure: Erasure = record.expect_body()?;
+            blobs.extend(erasure.subject.map(|subject| subject.sha256));
         }
         RecordType::Misbehaviour => {
             let misbehaviour: Misbehaviour = record.expect_body()?;

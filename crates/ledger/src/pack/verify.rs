@@ -1,7 +1,7 @@
 //! Verifying a pack: from the trusted key down to each record, blob and certificate. The first
 //! thing that fails is named.
 
-use super::complete::{Doubt, Extent, Verified};
+use super::complete::{Doubt, Erased, Extent, Verified};
 use super::container::{Section, read};
 use super::{Question, Trust};
 use crate::body::{self, Anchor, Begin, Misbehaviour, SignedHead};
@@ -98,6 +98,8 @@ pub struct Report {
     /// Why the pack is not shown to hold all that answers the question, in the one ledger that everybody sees;
     /// empty if it is.
     pub doubts: Vec<Doubt>,
+    /// What is gone, as the ledger says itself: no reason for doubt, and nothing of it can be made again.
+    pub erased: Vec<Erased>,
 }
 
 impl Report {
@@ -209,6 +211,7 @@ pub fn verify_with(
         extents: shown.extents,
         quorum,
         doubts: shown.doubts,
+        erased: shown.erased,
     })
 }
 

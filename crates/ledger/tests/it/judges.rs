@@ -57,10 +57,20 @@ fn report(report: &Report) -> Value {
         });
         json!({"reached": quorum.reached, "cosignatures": lines.collect::<Vec<_>>()})
     });
+    let erased: Vec<Value> = report
+        .erased
+        .iter()
+        .map(|one| {
+            json!({
+                "ledger": one.origin, "index": one.index, "sha256": one.sha256.to_string(),
+                "record": one.by_record, "by": one.by, "reason": one.reason,
+            })
+        })
+        .collect();
     let doubts: Vec<String> = report.doubts.iter().map(ToString::to_string).collect();
     json!({
         "verified": true, "complete": report.is_complete(), "not_shown": doubts,
-        "question": report.question.to_json(),
+        "question": report.question.to_json(), "erased": erased,
         "answers": report.records.iter().filter(|item| item.answers).count(),
         "records": records, "checkpoints": checkpoints, "blobs": report.blobs.len(), "quorum": quorum,
         "certificates": report.certificates.iter().map(|(sha256, at)| json!({"sha256": sha256, "issuance": at}))
@@ -118,6 +128,10 @@ impl Judge {
         let checkpoints = told.get_mut("checkpoints").and_then(Value::as_array_mut);
         for checkpoint in checkpoints.into_iter().flatten() {
             checkpoint.as_object_mut().unwrap().remove("until");
+        }
+        let erased = told.get_mut("erased").and_then(Value::as_array_mut);
+        for one in erased.into_iter().flatten() {
+            one.as_object_mut().unwrap().remove("time");
         }
         let lines = told
             .pointer_mut("/quorum/cosignatures")

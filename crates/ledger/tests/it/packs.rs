@@ -3,12 +3,12 @@
 use crate::judges::verify;
 use crate::support::{Memory, SERVER, STAMP, issuance};
 use ledger::body::{
-    ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, EstateVersion, Intent, Issuance,
-    Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
+    ActionOn, Anchor, Begin, BlobRef, Body, Coverage, Decision, ErasedItem, Erasure, EstateVersion,
+    Intent, Issuance, Outcome, Proof, SessionEnd, SessionStart, Verdict, VerdictOutcome,
 };
 use ledger::merkle::{Node, NodeReader as _};
 use ledger::pack::{
-    Answers, CertificateCheck, PackBuilder, PackRecord, Question, Trust, grounds, verify_with,
+    Answers, CertificateCheck, Doubt, PackBuilder, PackRecord, Question, Trust, grounds, verify_with,
     with_certificates,
 };
 use ledger::tile::{Kind, TilePath};
@@ -544,6 +544,85 @@ fn the_opening_of_a_commitment_may_stand_beside_its_issuance() {
     pack.blob(Commitment::opening(&Salt([8; 16]), "facts", b"{}"));
     let failure = verify(&pack.build(), &world.trust).unwrap_err();
     assert_eq!(failure.code, "PACK-BLOB");
+}
+
+/// What is gone is gone by a record of the server's ledger, which is in the pack for it and is later.
+#[test]
+fn what_was_erased_is_told_by_the_record_that_erased_it() {
+    let serial = "a1".to_owned();
+    let question = Question::Issuance { serial };
+    let erasure = |digests: &[HexDigest]| Erasure {
+        reason: "case 7".to_owned(),
+        by: "uid:0".to_owned(),
+        erased: digests
+            .iter()
+            .map(|sha256| ErasedItem {
+                kind: "facts".to_owned(),
+                sha256: *sha256,
+                record: Decimal(3),
+            })
+            .collect(),
+        subject: None,
+        signatures: Vec::new(),
+    };
+    let gone = [
+        HexDigest::of(FACTS),
+        HexDigest(issuance().commit.0.0),
+        HexDigest::of(ESTATE),
+    ];
+    let mut world = world();
+    world.append(0, erasure(&gone).record());
+    let at = world.server.records.len() as u64 - 1;
+    let pack = |world: &World, blobs: &[&[u8]], more: &[u64]| {
+        let mut pack = PackBuilder::new(&question, &world.server.note());
+        for index in [1, 2, 3, 4].iter().chain(more) {
+            pack.receipt(&world.server.receipt(*index));
+        }
+        for blob in blobs {
+            pack.blob(blob.to_vec());
+        }
+        verify(&pack.build(), &world.trust)
+    };
+    let report = pack(&world, &[PROOF], &[at]).unwrap();
+    let mut erased: Vec<_> = report
+        .erased
+        .iter()
+        .map(|one| (one.index, one.sha256))
+        .collect();
+    erased.sort_unstable();
+    assert_eq!(erased, [(2, gone[2]), (3, gone[0]), (4, gone[1])]);
+    let same = |one: &ledger::pack::Erased| {
+        (one.by_record, one.at, one.reason.as_str()) == (at, STAMP.wall, "case 7")
+    };
+    assert!(report.erased.iter().all(same));
+    let of_blobs = |report: &ledger::pack::Report| {
+        let doubts = report.doubts.iter();
+        doubts
+            .filter(|doubt| matches!(doubt, Doubt::NoBlob { .. }))
+            .count()
+    };
+    assert_eq!(of_blobs(&report), 0);
+    // Left out by somebody, and not erased: that is a doubt.
+    let report = pack(&world, &[], &[at]).unwrap();
+    assert_eq!((of_blobs(&report), report.erased.len()), (1, 3));
+    let report = pack(&world, &[PROOF], &[]).unwrap();
+    assert_eq!((of_blobs(&report), report.erased.len()), (2, 0));
+    // An erasure of what is there, or of something else, is no part of the answer.
+    let opening = Commitment::opening(&Salt([7; 16]), "facts", b"{}");
+    let failure = pack(&world, &[PROOF, FACTS, ESTATE, &opening], &[at]).unwrap_err();
+    assert_eq!(failure.code, "PACK-RECORD-STRAY");
+    // An erasure of before the record that names it has not erased it.
+    let mut early = bare();
+    early.append(0, erasure(&gone).record());
+    early.append(0, verdict().record());
+    let question = Question::Verdict { index: 1 };
+    let mut pack = PackBuilder::new(&question, &early.server.note());
+    pack.receipt(&early.server.receipt(1));
+    let report = verify(&pack.build(), &early.trust).unwrap();
+    assert_eq!((of_blobs(&report), report.erased.len()), (1, 0));
+    pack.receipt(&early.server.receipt(0));
+    let failure = verify(&pack.build(), &early.trust).unwrap_err();
+    assert_eq!(failure.code, "PACK-RECORD-STRAY");
 }
 
 #[test]

@@ -195,7 +195,7 @@ fn every_type_has_a_name_of_its_own() {
     for kind in RecordType::ALL {
         assert_eq!(RecordType::from_name(kind.as_str()), Some(*kind));
     }
-    assert_eq!(RecordType::ALL.len(), 33);
+    assert_eq!(RecordType::ALL.len(), 34);
     let begin = Begin {
         trust_domain: "example.org".to_owned(),
         ledger_key: Base64(vec![1, 2, 3]),

@@ -373,6 +373,14 @@ pub(crate) const BODIES: &[(&str, &str)] = &[
         "misbehaviour",
         r#"{"origin":"o","ledger_key":"AAAA","by":"g","kind":"rollback","proved":false,"first":{"size":"2","root":G,"note":BLOB},"second":{"size":"1","root":G,"note":BLOB},"detail":"d"}"#,
     ),
+    (
+        "erasure",
+        r#"{"reason":"case 7","by":"uid:0","erased":[{"kind":"opening","sha256":H,"record":"4"}]}"#,
+    ),
+    (
+        "erasure",
+        r#"{"reason":"r","by":"b","erased":[],"subject":BLOB,"signatures":[{"author":"a","key":"AAAA","expires":1,"signature":"AAAA"}]}"#,
+    ),
 ];
 
 pub(crate) fn sample(kind: &str, body: &str, origin: &str) -> String {

@@ -24,6 +24,8 @@ pub(crate) struct About {
     pub(crate) columns: BTreeSet<String>,
     /// A list of resources was cut.
     pub(crate) cut: bool,
+    /// Of an erasure: it names records that were not looked at.
+    pub(crate) unseen: bool,
     /// SHA-256 of the code, lower-case hex.
     pub(crate) code: Option<String>,
     /// SHA-256 of the issuer's SPKI, lower-case hex.
@@ -40,6 +42,21 @@ impl About {
         };
         about.read(record).ok()?;
         Some(about)
+    }
+
+    /// An erasure is about whom the records are about whose contents are gone.
+    pub(crate) fn erases(&mut self, erased: &[Record], unseen: bool) {
+        for record in erased {
+            let Some(of) = Self::of(record) else {
+                self.unseen = true;
+                continue;
+            };
+            self.identities.extend(of.identities);
+            self.machines.extend(of.machines);
+            self.resources.extend(of.resources);
+            self.cut |= of.cut;
+        }
+        self.unseen |= unseen;
     }
 
     fn identity(&mut self, name: &str) {
@@ -179,6 +196,8 @@ impl About {
             | RecordType::Recovery
             | RecordType::SealApproval
             | RecordType::InvariantApproval => {}
+            // Of whom: see `erases`.
+            RecordType::Erasure => {}
         }
         Ok(())
     }

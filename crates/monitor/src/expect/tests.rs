@@ -67,7 +67,7 @@ fn watch(text: &str) -> Vec<Watch> {
 }
 
 fn told(watches: &[Watch], bytes: &[u8]) -> Vec<String> {
-    let told = judge(watches, ORIGIN, 3, bytes).into_iter();
+    let told = judge(watches, ORIGIN, 3, bytes, &Erased::default()).into_iter();
     told.flat_map(|told| told.about).collect()
 }
 
@@ -306,9 +306,12 @@ fn what_cannot_be_read_is_told_to_one_watch_and_not_passed_over() {
     ] {
         let changed = record.replacen(from, to, 1);
         assert_ne!(changed, record);
-        let told = judge(&both, ORIGIN, 3, changed.as_bytes());
+        let told = judge(&both, ORIGIN, 3, changed.as_bytes(), &Erased::default());
         assert_eq!(told.len(), 1, "{to}");
         assert_eq!(told[0].record_type, None);
     }
-    assert_eq!(judge(&both, ORIGIN, 3, &[0xff; 20_000])[0].text, None);
+    assert_eq!(
+        judge(&both, ORIGIN, 3, &[0xff; 20_000], &Erased::default())[0].text,
+        None
+    );
 }

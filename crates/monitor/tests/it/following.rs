@@ -1,6 +1,8 @@
 //! What an honest log comes to: every record is looked at once, and nothing else is asked for than has to be.
 
-use crate::support::{Log, ORIGIN, Site, WATCH, at, code, config, fixed_key, issuance, watching};
+use crate::support::{
+    Log, ORIGIN, Site, WATCH, at, code, config, erasure, fixed_key, issuance, watching,
+};
 use ledger::Base64;
 use ledger::body::{Begin, Body as _, Stop};
 use ledger_store::{Ledger, Options};
@@ -63,6 +65,80 @@ async fn what_is_expected_is_not_told_and_what_is_not_says_why() {
         told.leaf_hash,
         crypto::base64::encode(&ledger::merkle::leaf_hash(&record))
     );
+}
+
+/// An erasure names nobody: it is about whom the records are about whose contents are gone.
+#[tokio::test]
+async fn an_erasure_is_told_to_whom_it_takes_something_from() {
+    let mut log = Log::new("a", 300);
+    log.push(issuance(300, "payments/api", "m1"));
+    log.push(issuance(301, "billing/api", "m1"));
+    let site = Site::new(log).await;
+    // Also by who began to look after these records were made.
+    for begin in ["", "begin = \"now\""] {
+        site.change(|log| {
+            let seq = log.size();
+            log.push(erasure(seq, &[301, 5]));
+        });
+        let (_folder, mut monitor) = watching(&site, begin, WATCH).await;
+        site.change(|log| {
+            let seq = log.size();
+            log.push(erasure(seq, &[301, 300]));
+            log.grow("a", 700);
+        });
+        monitor.round(at(1)).await.unwrap();
+        let [alert] = monitor.waiting() else {
+            panic!("{:?}", monitor.waiting());
+        };
+        let told = alert.record.as_ref().unwrap();
+        assert_eq!(told.record_type.as_deref(), Some("erasure"));
+        assert_eq!(told.about, ["identity spiffe://example.org/payments/api"]);
+        assert!(told.text.as_ref().unwrap().contains("case 7"));
+    }
+    // Who expects it is not told.
+    let allowed = format!("{WATCH}[[watch.allow]]\nrecords = [\"erasure\"]\n");
+    let (_folder, monitor) = watching(&site, "", &allowed).await;
+    assert!(monitor.waiting().is_empty(), "{:?}", monitor.waiting());
+    // What is not served any more, and what is too much to look at, may have been anybody's.
+    site.change(|log| {
+        let seq = log.size();
+        log.push(erasure(seq, &[2]));
+    });
+    site.lie(Some(Box::new(|path, truth| match path {
+        "tile/entries/000" => crate::support::Answer::Is(None),
+        _ => crate::support::Answer::Is(truth),
+    })));
+    let (_folder, mut monitor) = watching(&site, "begin = \"now\"", WATCH).await;
+    site.change(|log| {
+        let seq = log.size();
+        log.push(erasure(seq, &[2]));
+        log.push(erasure(seq + 1, &(256..356).collect::<Vec<u64>>()));
+    });
+    monitor.round(at(2)).await.unwrap();
+    assert_eq!(monitor.waiting().len(), 2, "{:?}", monitor.waiting());
+    for alert in monitor.waiting() {
+        let told = alert.record.as_ref().unwrap();
+        assert!(
+            told.about
+                .iter()
+                .any(|about| about.contains("not looked at"))
+        );
+    }
+    // An earlier record that was exchanged is no record of this log.
+    site.lie(Some(Box::new(|path, truth| {
+        let truth = truth.map(|mut bytes| {
+            if path == "tile/entries/000" {
+                bytes[40] ^= 1;
+            }
+            bytes
+        });
+        crate::support::Answer::Is(truth)
+    })));
+    site.change(|log| {
+        let seq = log.size();
+        log.push(erasure(seq, &[0]));
+    });
+    assert_eq!(code(&monitor.round(at(3)).await), "MONITOR-TILES");
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use crypto::{KeyPair, Signer};
 use facts::Timestamp;
-use ledger::body::{Body as _, Issuance, Stop, SvidKind};
+use ledger::body::{Body as _, ErasedItem, Erasure, Issuance, Stop, SvidKind};
 use ledger::merkle::{self, Frontier, Hash, Node, NodeReader};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
-    Checkpoint, Commitment, Decimal, Digest, LedgerKey, LedgerSigner, Origin, Salt, Stamp,
+    Checkpoint, Commitment, Decimal, Digest, HexDigest, LedgerKey, LedgerSigner, Origin, Salt,
+    Stamp,
 };
 use monitor::{Config, Failure, Monitor, Seen};
 use std::collections::BTreeMap;
@@ -66,6 +67,25 @@ pub(crate) const STAMP: Stamp = Stamp {
     wall: WALL,
     mono: 1,
 };
+
+/// An erasure of contents of these records.
+pub(crate) fn erasure(seq: u64, records: &[u64]) -> Vec<u8> {
+    let erased = records.iter().map(|record| ErasedItem {
+        kind: "opening".to_owned(),
+        sha256: HexDigest::of(&record.to_be_bytes()),
+        record: Decimal(*record),
+    });
+    let erasure = Erasure {
+        reason: "case 7".to_owned(),
+        by: "uid:0".to_owned(),
+        erased: erased.collect(),
+        subject: None,
+        signatures: Vec::new(),
+    };
+    let record = erasure.record().actor("uid:0", "peercred");
+    let record = record.seal(&Origin::new(ORIGIN).unwrap(), seq, STAMP);
+    record.unwrap().into_bytes()
+}
 
 /// A record that is nobody's.
 pub(crate) fn nobodys(seq: u64, text: &str) -> Vec<u8> {

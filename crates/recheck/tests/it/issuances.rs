@@ -110,6 +110,34 @@ fn what_lacks_is_told() {
     assert!(lacks(told(&world)).contains("the facts of the verdict"));
 }
 
+/// What the ledger says to be erased lacks for that reason.
+#[test]
+fn what_was_erased_is_told_with_the_record_that_says_so() {
+    for (at, what) in [
+        (1, "the opening of what it commits to"),
+        (0, "the facts of the verdict"),
+    ] {
+        let mut world = World::new();
+        let gone = world.blobs.remove(at);
+        world.erased.push(ledger::pack::Erased {
+            origin: "example.org/server".to_owned(),
+            index: ISSUANCE,
+            sha256: ledger::HexDigest::of(&gone),
+            by_record: 99,
+            at: 0,
+            by: "uid:0".to_owned(),
+            reason: "case 7".to_owned(),
+        });
+        let why = lacks(told(&world));
+        assert!(why.contains(what), "{why}");
+        assert!(
+            why.contains("erased by the server's record 99 on 1970-01-01"),
+            "{why}"
+        );
+        assert!(why.ends_with("by uid:0: case 7"), "{why}");
+    }
+}
+
 #[test]
 fn hardware_without_evidence_is_named() {
     let mut facts = machine();

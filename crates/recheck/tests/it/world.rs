@@ -198,6 +198,7 @@ pub(crate) struct World {
     pub(crate) start: SessionStart,
     pub(crate) estate: EstateFiles,
     pub(crate) blobs: Vec<Vec<u8>>,
+    pub(crate) erased: Vec<ledger::pack::Erased>,
     pub(crate) floor: u64,
     /// Index of the record of the estate that the issuance names.
     pub(crate) issued_under: u64,
@@ -229,6 +230,7 @@ impl World {
             },
             estate: estate(),
             blobs: vec![facts_blob, opening],
+            erased: Vec::new(),
             floor: 0,
             issued_under: ESTATE,
             later: Vec::new(),
@@ -303,6 +305,7 @@ impl World {
             extents: Vec::new(),
             quorum: None,
             doubts: Vec::new(),
+            erased: self.erased.clone(),
         };
         let trust = Trust {
             trust_domain: "example.org".to_owned(),

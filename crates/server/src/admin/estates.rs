@@ -399,6 +399,11 @@ async fn prepared(
         .version()
         .parse()
         .map_err(|_| Refusal::Invalid(Finding::new("ESTATE-VERSION", "not a digest")))?;
+    if let Some(erased) = crate::erase::told(core, &version) {
+        return Err(Refusal::Precondition(erased.finding().clone().next(
+            "change a line, a comment will do: what was erased does not come back",
+        )));
+    }
     let blob: Arc<[u8]> = planned.blob.as_slice().into();
     let named = core.put_blob(planned.blob).await?;
     let proved = serde_json::to_vec(&report.document)
@@ -641,5 +646,5 @@ pub(super) fn blob(core: &Core, digest: &str) -> Result<Vec<u8>, Refusal> {
     core.blobs
         .get(&digest)
         .map_err(|error| Refusal::internal("reading a blob", &error))?
-        .ok_or_else(gone)
+        .ok_or_else(|| crate::erase::told(core, &digest).unwrap_or_else(gone))
 }

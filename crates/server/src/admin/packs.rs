@@ -446,6 +446,18 @@ impl<'a> Collector<'a> {
             {
                 self.builder.blob(content);
             }
+            // What is gone is shown by the record that says so, in its place.
+            let named = opening.into_iter().chain(rests_on.blobs.iter().copied());
+            let gone: BTreeSet<HexDigest> = {
+                let state = self.core.state();
+                let by = named.filter_map(|sha256| Some((sha256, state.erased(&sha256)?)));
+                let by = by.filter(|(_, erasure)| *erasure > index);
+                by.map(|(sha256, index)| {
+                    open.push(index);
+                    sha256
+                })
+                .collect()
+            };
             self.builder.receipt(&ledger::Receipt {
                 record: record.into_bytes(),
                 index,
@@ -453,6 +465,9 @@ impl<'a> Collector<'a> {
                 checkpoint: self.head.note.to_string(),
             });
             for digest in rests_on.blobs {
+                if gone.contains(&digest) {
+                    continue;
+                }
                 let content = blob(self.core, &digest.to_string())?;
                 self.builder.blob(content);
             }

@@ -156,6 +156,14 @@ impl Opened {
             Arc::new(RealDisk),
         )?;
         let (kept, state, behind) = catch_up(config, &ledger)?;
+        // What a crash has left of an erasure, or a restored folder has brought back.
+        let removed = blobs.remove_all(&state.all_erased())?;
+        if removed > 0 {
+            tracing::warn!(
+                removed,
+                "what records say to be erased was there, and is gone now"
+            );
+        }
         Ok(Self {
             ca,
             ledger,

@@ -335,6 +335,7 @@ fn assemble(
         busy: std::sync::Mutex::default(),
         machines: std::sync::RwLock::default(),
         committed: std::sync::RwLock::default(),
+        erasing: std::sync::Mutex::default(),
         connections: std::sync::atomic::AtomicU64::new(1),
         server_spki: server_key.public_key().spki_der().to_vec(),
         commitment_key,

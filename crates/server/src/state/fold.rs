@@ -1,7 +1,7 @@
 //! What each record changes. One function a record type; types that change nothing are listed, so
 //! that a new one is decided on here.
 
-use super::{ABANDONED, GRACE, MISBEHAVED, State, counted, target_name};
+use super::{ABANDONED, GRACE, MISBEHAVED, State, counted, erased, target_name};
 use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
@@ -109,7 +109,13 @@ impl State {
             RecordType::EstateVersion => estate(index, wall, record.expect_body()?),
             RecordType::TokenCreated => token(index, &record.expect_body()?),
             RecordType::TokenSpent => self.token_spent(index, &record.expect_body()?),
-            RecordType::Verdict => self.verdict(index, wall, &record.expect_body()?),
+            RecordType::Verdict => {
+                let mut changes = self.verdict(index, wall, &record.expect_body()?);
+                changes.extend(self.named_again(record)?);
+                changes
+            }
+            RecordType::Proof => self.named_again(record)?,
+            RecordType::Erasure => erased::changes(index, &record.expect_body()?),
             RecordType::NodeState => {
                 let body = record.expect_body()?;
                 let mut changes = self.node_state(index, &body);
@@ -134,7 +140,6 @@ impl State {
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
-            | RecordType::Proof
             | RecordType::InvariantApproval
             | RecordType::JoinRefused
             | RecordType::AssumeRefused

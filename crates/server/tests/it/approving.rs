@@ -10,24 +10,24 @@ const FILE: &str = "invariants/all.cedar";
 const NEVER: &str = "@id(\"a gateway never writes\")\n\
     never (principal is Identity, action == Action::\"insert\", resource)\n\
     when { principal.kind == \"gateway\" };\n";
-const HOUR_MS: u64 = 3_600_000;
+pub(crate) const HOUR_MS: u64 = 3_600_000;
 
-fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
     u64::try_from(since.as_millis()).unwrap()
 }
 
 /// Two authors with their keys.
-struct Authors([(&'static str, crypto::KeyPair); 2]);
+pub(crate) struct Authors([(&'static str, crypto::KeyPair); 2]);
 
 impl Authors {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let key = || crypto::KeyPair::generate(crypto::Algorithm::Ed25519).unwrap();
         Self([("ada", key()), ("bob", key())])
     }
 
     /// The estate of tests in which they are authors.
-    fn estate(&self) -> EstateFiles {
+    pub(crate) fn estate(&self) -> EstateFiles {
         let mut files = estate();
         let mut text = files.0["estate.toml"].clone();
         for (name, key) in &self.0 {
@@ -51,12 +51,12 @@ impl Authors {
         files
     }
 
-    fn sign(&self, who: usize, subject: &ApprovalSubject, expires: u64) -> Approval {
+    pub(crate) fn sign(&self, who: usize, subject: &ApprovalSubject, expires: u64) -> Approval {
         let (name, key) = &self.0[who];
         Approval::sign(subject.clone(), name, expires, key).unwrap()
     }
 
-    fn both(&self, subject: &ApprovalSubject) -> [Approval; 2] {
+    pub(crate) fn both(&self, subject: &ApprovalSubject) -> [Approval; 2] {
         [0, 1].map(|who| self.sign(who, subject, now() + HOUR_MS))
     }
 }

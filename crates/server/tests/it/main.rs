@@ -27,6 +27,7 @@ mod delegating;
 mod delegation;
 mod enclave;
 mod enforcing;
+mod erasing;
 mod evading;
 mod flooding;
 mod follower;

@@ -10,6 +10,7 @@ mod boots;
 mod cosigning;
 mod demo;
 mod endorsements;
+mod erasing;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the test wrote")]
 mod images;
 #[allow(

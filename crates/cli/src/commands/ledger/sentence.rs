@@ -85,6 +85,14 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("by"),
             text("reason")
         ),
+        "erasure" => format!(
+            "{} contents erased by {}: {}",
+            body.get("erased")
+                .and_then(Value::as_array)
+                .map_or(0, Vec::len),
+            text("by"),
+            text("reason")
+        ),
         "issuance" => format!(
             "{} SVID {} for {} on {} by {}",
             text("kind"),

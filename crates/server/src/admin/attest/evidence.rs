@@ -182,7 +182,8 @@ fn blobs(core: &Core, verdict: &body::Verdict) -> Result<Blobs, Refusal> {
         })?;
         let bytes = core.blobs.get(&named.sha256);
         let bytes = bytes.map_err(|error| Refusal::internal("reading a blob", &error))?;
-        blobs.add(&named.kind, &bytes.ok_or_else(gone)?);
+        let told = || crate::erase::told(core, &named.sha256).unwrap_or_else(gone);
+        blobs.add(&named.kind, &bytes.ok_or_else(told)?);
     }
     Ok(blobs)
 }

@@ -1,0 +1,318 @@
+//! `trilith ledger erase`: what goes, what has to stay and why, who has to agree, and the record of it.
+//!
+//! Records stay, each of them, so that every proof does. What they name by commitment or digest goes: openings, sets of
+//! facts, evidence, and versions of the estate that are not in force any more.
+
+mod plan;
+
+use self::plan::{Plan, Whom};
+use super::again::again;
+use super::{Admitted, act, approving};
+use crate::core::{Core, draft};
+use crate::current::Current;
+use crate::refusal::Refusal;
+use estate::{ApprovalSubject, GovernedChange, GovernedKind, approved};
+use facts::Finding;
+use ledger::body::{AuthorSignature, BlobRef, Body as _, ErasedItem, Erasure};
+use ledger::{Base64, HexDigest};
+use proto::v1;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Contents that one record has room for.
+const OF_A_RECORD: usize = 100;
+/// Contents of one act.
+const MOST: usize = 4_000;
+const LONGEST_REASON: usize = 512;
+/// From here on who signs estates signs erasures too.
+const AUTHORS: usize = 2;
+
+pub(super) async fn erase(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    request: v1::EraseRequest,
+) -> Result<Value, Refusal> {
+    core.signing.check()?;
+    let whom = whom(core, &request)?;
+    if !request.act {
+        let current = core.current.load_full();
+        let plan = planned(core, whom).await?;
+        let subject = plan.governed(core, current.as_deref());
+        return Ok(told(&plan, subject.as_ref()));
+    }
+    // INVARIANT: whoever asked may go away; what is recorded is removed all the same.
+    let (core, admitted) = (Arc::clone(core), admitted.clone());
+    let acting = tokio::spawn(async move { done(&core, &admitted, whom, request).await });
+    acting
+        .await
+        .map_err(|error| Refusal::internal("erasing", &error))?
+}
+
+/// Whose, or which records'. Refused while somebody lives by it as a whole.
+fn whom(core: &Core, request: &v1::EraseRequest) -> Result<Whom, Refusal> {
+    if request.identity.is_empty() && request.records.is_empty() || request.records.len() > MOST {
+        return Err(Refusal::Invalid(
+            Finding::new("ERASE-WHAT", "the request does not say what to erase")
+                .expected(format!("an identity, or up to {MOST} records, or both"))
+                .next("trilith ledger erase --identity PATH --reason TEXT"),
+        ));
+    }
+    let records = request.records.clone();
+    if request.identity.is_empty() {
+        return Ok(Whom {
+            path: None,
+            records,
+        });
+    }
+    let path = super::acts::identity_path(core, &request.identity)?;
+    let id = format!("spiffe://{}/{path}", core.trust_domain);
+    let current = core.current.load_full();
+    let declared = current
+        .as_ref()
+        .and_then(|current| current.estate.identity(&path))
+        .is_some_and(|identity| identity.login.is_some());
+    if declared {
+        return Err(Refusal::Precondition(
+            Finding::new(
+                "ERASE-IN-FORCE",
+                "the estate in force says how the person logs in: it cannot go while it is in force",
+            )
+            .observed(path)
+            .next("take the person out of the estate's files and apply them; then erase"),
+        ));
+    }
+    let now = core.now().as_millis();
+    let lives = {
+        let state = core.state();
+        let mut svids = state.svids_of(&id);
+        svids.any(|svid| state.stands(svid) && svid.not_after > now)
+    };
+    if lives {
+        return Err(Refusal::Precondition(
+            Finding::new("ERASE-LIVE", "the identity has SVIDs that stand")
+                .observed(id)
+                .next("trilith revoke identity PATH --reason TEXT; or wait until they have ended"),
+        ));
+    }
+    Ok(Whom {
+        path: Some((path, id)),
+        records,
+    })
+}
+
+async fn planned(core: &Arc<Core>, whom: Whom) -> Result<Plan, Refusal> {
+    let core = Arc::clone(core);
+    tokio::task::spawn_blocking(move || Plan::find(&core, &whom)?.judged(&core))
+        .await
+        .map_err(|error| Refusal::internal("reading what is to be erased", &error))?
+}
+
+/// `ERASE-NOTHING` and `ERASE-NEEDED` say why an act would be none.
+fn acts(plan: &Plan) -> Result<(), Refusal> {
+    if !plan.items.is_empty() && plan.items.len() <= MOST {
+        return Ok(());
+    }
+    if plan.items.len() > MOST {
+        return Err(Refusal::Limited(
+            Finding::new("ERASE-MANY", "this is more than one act erases")
+                .expected(format!("at most {MOST} contents"))
+                .observed(plan.items.len().to_string())
+                .next("name records: trilith ledger erase --record INDEX --reason TEXT"),
+        ));
+    }
+    if let Some(kept) = plan.kept.first() {
+        return Err(Refusal::Precondition(
+            Finding::new("ERASE-NEEDED", "all that could be erased is needed")
+                .observed(format!("{} {}: {}", kept.item.kind, kept.item.sha256, kept.why))
+                .next("revoke or replace what needs it first; the plan lists all: trilith ledger erase --identity PATH --reason TEXT"),
+        ));
+    }
+    Err(Refusal::Unknown(
+        Finding::new(
+            "ERASE-NOTHING",
+            "nothing that can be erased stands behind these records",
+        )
+        .observed(format!("{} records say it in clear", plan.clear))
+        .next("docs/operate/erasure.md says what records hold themselves, which stays"),
+    ))
+}
+
+async fn done(
+    core: &Arc<Core>,
+    admitted: &Admitted,
+    whom: Whom,
+    request: v1::EraseRequest,
+) -> Result<Value, Refusal> {
+    let reason = request.reason.trim();
+    let words: String = reason.chars().take(LONGEST_REASON).collect();
+    if words.is_empty() {
+        return Err(unreasoned("no reason"));
+    }
+    let approvals = approving::read(&request.approvals)?;
+    let _alone = core.busy("erasure".to_owned())?;
+    // Estates change by others meanwhile: what is in force decides what has to stay, and who signs.
+    let _applying = core.applying.lock().await;
+    let current = core.current.load_full();
+    let plan = {
+        let (core, whom) = (Arc::clone(core), whom);
+        tokio::task::spawn_blocking(move || Plan::find(&core, &whom))
+            .await
+            .map_err(|error| Refusal::internal("reading what is to be erased", &error))??
+    };
+    if plan.secrets.iter().any(|secret| words.contains(secret)) {
+        return Err(unreasoned("what is to be erased"));
+    }
+    // INVARIANT: marked first, and only then asked who lives by it.
+    let _marked = core.mark(plan.digests());
+    let plan = {
+        let core = Arc::clone(core);
+        tokio::task::spawn_blocking(move || plan.judged(&core))
+            .await
+            .map_err(|error| Refusal::internal("reading who needs what", &error))??
+    };
+    acts(&plan)?;
+    let subject = plan.governed(core, current.as_deref());
+    let (signed, signatures) = match (&subject, &current) {
+        (Some(subject), Some(current)) => signed(core, subject, &approvals, current)?,
+        _ => (None, Vec::new()),
+    };
+    let named = match signed {
+        Some(bytes) => Some(core.put_blob(bytes).await?),
+        None => None,
+    };
+    again(core, admitted).await?;
+    let digests: Vec<HexDigest> = plan.items.iter().map(|item| item.sha256).collect();
+    let (first, last) = recorded(core, admitted, &plan, &words, (named, signatures)).await?;
+    let removed = {
+        let core = Arc::clone(core);
+        tokio::task::spawn_blocking(move || crate::erase::remove(&core, &digests))
+            .await
+            .map_err(|error| Refusal::internal("removing what is erased", &error))??
+    };
+    let mut document = told(&plan, None);
+    if let Value::Object(fields) = &mut document {
+        fields.insert("done".to_owned(), json!(true));
+        fields.insert("index".to_owned(), json!(first));
+        fields.insert("last_index".to_owned(), json!(last));
+        fields.insert("removed".to_owned(), json!(removed));
+    }
+    Ok(document)
+}
+
+fn unreasoned(what: &str) -> Refusal {
+    Refusal::Invalid(
+        Finding::new("ERASE-REASON", "the reason stays in the ledger for good")
+            .expected("why, or at whose request, as the number of a case: never a name, and nothing of what goes")
+            .observed(what.to_owned())
+            .next("trilith ledger erase --identity PATH --reason 'case 2026-117'"),
+    )
+}
+
+/// What two authors of the version in force have signed: exactly this.
+fn signed(
+    core: &Core,
+    subject: &ApprovalSubject,
+    approvals: &[estate::Approval],
+    current: &Current,
+) -> Result<(Option<Vec<u8>>, Vec<AuthorSignature>), Refusal> {
+    const NEXT: &str = "have each of two authors run: trilith ledger erase --identity PATH --reason TEXT --author NAME \
+        --keys DIR --sign-to FILE; then erase the same with --approval FILE for both";
+    let now = core.now().as_millis();
+    let authors = current.estate.authors();
+    let found = approved(subject, approvals, authors, now)
+        .map_err(|finding| Refusal::Precondition(finding.next(NEXT)))?;
+    let unwritten = || {
+        Refusal::Invalid(
+            Finding::new("ESTATE-APPROVAL-FORM", "what was signed cannot be written").next(NEXT),
+        )
+    };
+    let signatures = found.into_iter().map(|(approval, key)| {
+        Ok(AuthorSignature {
+            author: approval.author.clone(),
+            key: Base64(key.spki_der().to_vec()),
+            expires: approval.expires,
+            signature: approval.signature.parse().map_err(|_| unwritten())?,
+        })
+    });
+    let signatures = signatures.collect::<Result<_, Refusal>>()?;
+    let bytes = subject.to_bytes().map_err(|_| unwritten())?;
+    Ok((Some(bytes), signatures))
+}
+
+/// One commit: the act, and what is gone by it. Returns the first and the last of the erasure's records.
+async fn recorded(
+    core: &Core,
+    admitted: &Admitted,
+    plan: &Plan,
+    reason: &str,
+    (subject, signatures): (Option<BlobRef>, Vec<AuthorSignature>),
+) -> Result<(u64, u64), Refusal> {
+    let detail = format!("{} contents: {reason}", plan.items.len());
+    let mut drafts = vec![act(admitted, &detail)?];
+    for items in plan.items.chunks(OF_A_RECORD) {
+        let erasure = Erasure {
+            reason: reason.to_owned(),
+            by: admitted.name(),
+            erased: items
+                .iter()
+                .map(plan::Item::recorded)
+                .collect::<Vec<ErasedItem>>(),
+            subject,
+            signatures: signatures.clone(),
+        };
+        drafts.push(draft(
+            erasure.record().actor(&admitted.name(), admitted.auth),
+        )?);
+    }
+    let committed = core.append(drafts).await?;
+    let first = committed.get(1).or(committed.last());
+    let place =
+        |one: Option<&ledger_store::Committed>| one.map_or(0, ledger_store::Committed::index);
+    Ok((place(first), place(committed.last())))
+}
+
+/// What it comes to, for whoever asked. The digests say nothing of what they are of.
+fn told(plan: &Plan, subject: Option<&ApprovalSubject>) -> Value {
+    let item = |item: &plan::Item| json!({ "kind": item.kind, "sha256": item.sha256.to_string(), "record": item.record });
+    let kept = plan.kept.iter().map(|kept| {
+        let mut document = item(&kept.item);
+        if let Value::Object(fields) = &mut document {
+            fields.insert("why".to_owned(), json!(kept.why));
+        }
+        document
+    });
+    json!({
+        "done": false,
+        "erased": plan.items.iter().map(item).collect::<Vec<_>>(),
+        "kept": kept.collect::<Vec<_>>(),
+        "before": plan.before,
+        "in_clear": plan.clear,
+        "subject": subject,
+    })
+}
+
+impl Plan {
+    /// What there is to sign, where the estate in force has two authors.
+    fn governed(&self, core: &Core, current: Option<&Current>) -> Option<ApprovalSubject> {
+        let current = current.filter(|current| current.estate.authors().len() >= AUTHORS)?;
+        let mut changes: Vec<_> = self
+            .items
+            .iter()
+            .map(|item| GovernedChange {
+                kind: GovernedKind::Erased,
+                of: format!("{} of record {}", item.kind, item.record),
+                before: Some(item.sha256.to_string()),
+                after: None,
+            })
+            .collect();
+        changes.sort();
+        changes.dedup();
+        (!changes.is_empty()).then(|| ApprovalSubject {
+            trust_domain: core.trust_domain.to_string(),
+            version: current.estate.version().to_owned(),
+            base: current.estate.version().to_owned(),
+            base_index: current.index,
+            changes,
+        })
+    }
+}

@@ -1,0 +1,300 @@
+//! Which contents an erasure is about, and who lives by them. Reads the ledger once for each of the two questions.
+
+use crate::core::Core;
+use crate::refusal::Refusal;
+use crate::state::State;
+use estate::{Estate, EstateFiles};
+use facts::Finding;
+use ledger::body::{AssumeRefused, ErasedItem, EstateVersion, Issuance, Proof, Verdict};
+use ledger::{Decimal, HexDigest, Record, RecordType, pack};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Of a machine that was revoked, and not merely evicted or locked.
+const BANNED: &str = "AGENT-REVOKED";
+/// Records read at once.
+const BATCH: u64 = 4_096;
+/// Logins that an old version has are looked for in its text where it does not compile any more; shorter ones say too
+/// little to be looked for in a reason.
+const SHORTEST_SECRET: usize = 4;
+
+pub(super) struct Whom {
+    /// Path and SPIFFE ID.
+    pub(super) path: Option<(String, String)>,
+    pub(super) records: Vec<u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Item {
+    pub(super) kind: &'static str,
+    pub(super) sha256: HexDigest,
+    /// The first record that names it.
+    pub(super) record: u64,
+}
+
+impl Item {
+    pub(super) fn recorded(&self) -> ErasedItem {
+        ErasedItem {
+            kind: self.kind.to_owned(),
+            sha256: self.sha256,
+            record: Decimal(self.record),
+        }
+    }
+}
+
+pub(super) struct Kept {
+    pub(super) item: Item,
+    pub(super) why: String,
+}
+
+#[derive(Default)]
+pub(super) struct Plan {
+    pub(super) items: Vec<Item>,
+    /// What somebody lives by.
+    pub(super) kept: Vec<Kept>,
+    /// Contents that were erased before.
+    pub(super) before: u64,
+    /// Records of this ledger that name the identity in clear.
+    pub(super) clear: u64,
+    /// What the reason must not say.
+    pub(super) secrets: BTreeSet<String>,
+}
+
+/// What a record names that can be erased.
+fn named(record: &Record) -> Vec<(&'static str, HexDigest)> {
+    let mut named = Vec::new();
+    if let Ok(issuance) = record.expect_body::<Issuance>() {
+        named.push(("opening", HexDigest(issuance.commit.0.0)));
+    } else if let Ok(refused) = record.expect_body::<AssumeRefused>() {
+        named.extend(refused.facts_blob.map(|blob| ("facts", blob.sha256)));
+    } else if let Ok(verdict) = record.expect_body::<Verdict>() {
+        named.extend(verdict.facts_blob.map(|blob| ("facts", blob.sha256)));
+        let evidence = verdict.evidence.iter();
+        named.extend(evidence.map(|one| ("evidence", one.sha256)));
+    } else if let Ok(version) = record.expect_body::<EstateVersion>() {
+        named.push(("estate", version.blob.sha256));
+    } else if let Ok(proof) = record.expect_body::<Proof>() {
+        named.extend(proof.blob.map(|blob| ("proof", blob.sha256)));
+    }
+    named
+}
+
+impl Plan {
+    /// All that the request is about, whoever lives by it.
+    pub(super) fn find(core: &Core, whom: &Whom) -> Result<Self, Refusal> {
+        let mut plan = Self::default();
+        let mut found = BTreeMap::new();
+        let size = core.journal.reader().size();
+        let mut places: BTreeSet<u64> = whom.records.iter().copied().collect();
+        if let Some(beyond) = places.iter().find(|index| **index >= size) {
+            return Err(Refusal::Unknown(
+                Finding::new("ERASE-RECORD", "the server's ledger has no such record")
+                    .expected(format!("an index below {size}"))
+                    .observed(beyond.to_string())
+                    .next("trilith ledger search --ledger server"),
+            ));
+        }
+        if let Some((path, id)) = &whom.path {
+            let current = core.current.load_full().map(|current| current.index);
+            let clear = in_clear(path, id);
+            walk(core, |index, record| {
+                let text = std::str::from_utf8(record.bytes()).unwrap_or_default();
+                plan.clear += u64::from(clear.iter().any(|name| text.contains(name.as_str())));
+                let theirs = match record.kind() {
+                    RecordType::Issuance => record
+                        .expect_body::<Issuance>()
+                        .is_ok_and(|issuance| issuance.spiffe_id == *id),
+                    RecordType::AssumeRefused => record
+                        .expect_body::<AssumeRefused>()
+                        .is_ok_and(|refused| refused.spiffe_id.as_ref() == Some(id)),
+                    RecordType::Verdict => record
+                        .expect_body::<Verdict>()
+                        .is_ok_and(|verdict| verdict.node == *id),
+                    RecordType::EstateVersion if Some(index) != current => {
+                        let subject = login(core, record, path);
+                        let theirs = subject.is_some();
+                        let told = subject.filter(|text| text.len() >= SHORTEST_SECRET);
+                        plan.secrets.extend(told);
+                        theirs
+                    }
+                    _ => false,
+                };
+                if theirs {
+                    places.insert(index);
+                }
+            })?;
+        }
+        for index in places {
+            let record = read(core, index)?;
+            add(&mut found, index, &record);
+            // The proof of a version names what the version has.
+            let version: Option<EstateVersion> = record.expect_body().ok();
+            if let Some(proof) = version.and_then(|version| version.proof_index) {
+                add(&mut found, proof.0, &read(core, proof.0)?);
+            }
+        }
+        let state = core.state();
+        for (sha256, item) in found {
+            match state.erased(&sha256) {
+                Some(_) => plan.before += 1,
+                None => plan.items.push(item),
+            }
+        }
+        drop(state);
+        plan.items.sort_by_key(|item| (item.record, item.sha256));
+        Ok(plan)
+    }
+
+    pub(super) fn digests(&self) -> Vec<HexDigest> {
+        self.items.iter().map(|item| item.sha256).collect()
+    }
+
+    /// Sets apart what somebody lives by.
+    pub(super) fn judged(mut self, core: &Core) -> Result<Self, Refusal> {
+        let wanted: BTreeSet<HexDigest> = self.digests().into_iter().collect();
+        if wanted.is_empty() {
+            return Ok(self);
+        }
+        let current = core.current.load_full();
+        let current = current
+            .as_ref()
+            .map(|current| (current.index, current.version));
+        let now = core.now().as_millis();
+        let mut needed: BTreeMap<HexDigest, String> = BTreeMap::new();
+        walk(core, |index, record| {
+            for sha256 in asks_for(record) {
+                if wanted.contains(&sha256)
+                    && !needed.contains_key(&sha256)
+                    && let Some(why) = lives(&core.state(), record, index, (current, now))
+                {
+                    needed.insert(sha256, why);
+                }
+            }
+        })?;
+        let items = std::mem::take(&mut self.items);
+        for item in items {
+            match needed.remove(&item.sha256) {
+                Some(why) => self.kept.push(Kept { item, why }),
+                None => self.items.push(item),
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn add(found: &mut BTreeMap<HexDigest, Item>, record: u64, of: &Record) {
+    for (kind, sha256) in named(of) {
+        found.entry(sha256).or_insert(Item {
+            kind,
+            sha256,
+            record,
+        });
+    }
+}
+
+/// All that a record names, also what is never erased.
+fn asks_for(record: &Record) -> Vec<HexDigest> {
+    let mut asked: Vec<HexDigest> = named(record)
+        .into_iter()
+        .map(|(_, sha256)| sha256)
+        .collect();
+    if let Ok(grounds) = pack::grounds(record) {
+        asked.extend(grounds.blobs);
+    }
+    asked
+}
+
+/// Why what the record names has to stay; `None` if nobody lives by it.
+fn lives(
+    state: &State,
+    record: &Record,
+    index: u64,
+    (current, now): (Option<(u64, HexDigest)>, u64),
+) -> Option<String> {
+    match record.kind() {
+        RecordType::Issuance => {
+            let issuance: Issuance = record.expect_body().ok()?;
+            let svid = state.svid(&issuance.serial)?;
+            let stands = svid.index == index && state.stands(svid) && svid.not_after > now;
+            stands.then(|| {
+                format!("the SVID of record {index} stands: revoke it, or wait until it has ended")
+            })
+        }
+        RecordType::Verdict => {
+            let verdict: Verdict = record.expect_body().ok()?;
+            let (_, name) = verdict.node.rsplit_once("/trilith/node/")?;
+            let node = state.node(name)?;
+            // Whoever is evicted or locked may come back, and is told why it is out.
+            let banned = node.locked.as_deref() == Some(BANNED);
+            (!banned)
+                .then(|| format!("the machine of record {index} is admitted, or out only for now: revoke it first"))
+        }
+        RecordType::EstateVersion => {
+            let in_force = current.is_some_and(|(at, _)| at == index);
+            let version: EstateVersion = record.expect_body().ok()?;
+            let same = current.is_some_and(|(_, digest)| digest == version.version);
+            (in_force || same)
+                .then(|| format!("record {index} is of the estate in force: apply another first"))
+        }
+        RecordType::Proof => {
+            let proof: Proof = record.expect_body().ok()?;
+            let in_force = current.is_some_and(|(_, version)| version == proof.version);
+            in_force
+                .then(|| format!("record {index} proves the estate in force: apply another first"))
+        }
+        RecordType::AssumeRefused => None,
+        // What these name is of nobody, and the server or a verifier goes by it.
+        _ => Some(format!("record {index} ({}) goes by it", record.kind())),
+    }
+}
+
+/// The subject of the login that a version gives to whoever has this path; `None` if it names no such person.
+fn login(core: &Core, record: &Record, path: &str) -> Option<String> {
+    let version: EstateVersion = record.expect_body().ok()?;
+    let blob = core.blobs.get(&version.blob.sha256).ok()??;
+    let compiled = EstateFiles::from_blob(&blob)
+        .ok()
+        .and_then(|files| Estate::compile_recorded(&files).ok());
+    let Some(estate) = compiled else {
+        // One that this version does not read: it goes if the path stands in it at all.
+        let text = String::from_utf8_lossy(&blob);
+        return text.contains(path).then(String::new);
+    };
+    let identity = estate
+        .identity(path)
+        .filter(|identity| identity.path == path)?;
+    identity.login.as_ref().map(|login| login.subject.clone())
+}
+
+/// How records name an identity: as that, as whoever administers, and as Cedar does.
+fn in_clear(path: &str, id: &str) -> [String; 3] {
+    [
+        format!("\"{id}\""),
+        format!("person:{path}"),
+        format!("::\\\"{path}\\\""),
+    ]
+}
+
+fn read(core: &Core, index: u64) -> Result<Record, Refusal> {
+    let record = core.journal.reader().record(index);
+    record.map_err(|error| Refusal::internal("reading a record", &error))
+}
+
+/// Every record in order; one that this version cannot read names nothing that it could erase.
+fn walk(core: &Core, mut see: impl FnMut(u64, &Record)) -> Result<(), Refusal> {
+    let reader = core.journal.reader();
+    let mut index = 0;
+    loop {
+        let records = reader
+            .read(index..index.saturating_add(BATCH))
+            .map_err(|error| Refusal::internal("reading the ledger", &error))?;
+        if records.is_empty() {
+            return Ok(());
+        }
+        for bytes in records {
+            if let Ok(record) = Record::from_vec(bytes) {
+                see(index, &record);
+            }
+            index += 1;
+        }
+    }
+}
