@@ -274,6 +274,11 @@ pub enum ServerCommand {
         after_long_help = "Example:\n  trilith server rebuild-state --config /etc/trilith/server.toml"
     )]
     RebuildState(ConfigArgument),
+    /// End the ledger's log and go on as a new one, under a new key; the server must not be running
+    #[command(
+        after_long_help = "Examples:\n  trilith server new-log --config /etc/trilith/server.toml --reason 'the key is replaced each year'\n  trilith server new-log --config /etc/trilith/server.toml --give-up --reason 'the disk of db-1 was lost; backup of Monday restored'"
+    )]
+    NewLog(NewLogArguments),
 }
 
 #[derive(Debug, Args)]

@@ -1,9 +1,11 @@
 //! Starting and stopping: custody, ledger, state, authority, estate, then the listeners; and back.
 
+mod new_log;
 mod open;
 mod serve;
 
 pub(crate) use open::LARGEST_BLOB;
+pub use new_log::{NewLog, Why, new_log};
 pub use open::StartError;
 pub use serve::{Running, run, start};
 pub(crate) use serve::{document_bytes, take_up};
