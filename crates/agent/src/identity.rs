@@ -120,12 +120,15 @@ impl Identity {
         let receipts = receipts.map_err(IdentityError::Refused)?;
         if let Err(unrecorded) = recorded(&receipts, trust_domain, &state) {
             // The ledger may have gone on as a new log since the key was pinned.
-            join::learn(&receipts, config).await.map_err(|_| unrecorded)?;
+            join::learn(&receipts, config)
+                .await
+                .map_err(|_| unrecorded)?;
             recorded(&receipts, trust_domain, &state)?;
         }
         // There is one identity in the life of a process.
         if let Some(witnesses) = &config.witnesses {
-            let opened = Witnessing::open(witnesses, &config.data_dir, receipts.key().as_ref().clone());
+            let opened =
+                Witnessing::open(witnesses, &config.data_dir, receipts.key().as_ref().clone());
             drop(
                 shared
                     .witnessing
@@ -492,9 +495,10 @@ impl Renewal {
         newer_bundle(&mut joined, &identity.state());
         if let Err(unrecorded) = recorded(receipts, &identity.trust_domain, &joined) {
             let learned = join::learn(receipts, &self.config).await;
-            if let (Some(key), Some(witnessing)) =
-                (learned.map_err(|_| unrecorded)?, self.shared.witnessing.get())
-            {
+            if let (Some(key), Some(witnessing)) = (
+                learned.map_err(|_| unrecorded)?,
+                self.shared.witnessing.get(),
+            ) {
                 witnessing.succeed(key);
             }
             recorded(receipts, &identity.trust_domain, &joined)?;

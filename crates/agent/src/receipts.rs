@@ -73,7 +73,10 @@ impl Receipts {
         // INVARIANT 6: kept before it is believed, so that no start goes back to a key that was replaced.
         let kept = lineage::to_json(&lineage::links(&key));
         crate::witnessed::replace(&self.path, kept.as_bytes()).map_err(|error| {
-            unsound(format!("it cannot be kept in {}: {error}", self.path.display()))
+            unsound(format!(
+                "it cannot be kept in {}: {error}",
+                self.path.display()
+            ))
         })?;
         tracing::warn!(newest = %key, "the server's ledger goes on as a new log");
         let key = Arc::new(key);

@@ -5,6 +5,7 @@ mod delegation;
 pub(crate) mod estate;
 mod ledger;
 mod monitor;
+mod new_log;
 mod people;
 mod records;
 mod refs;
@@ -23,6 +24,7 @@ pub(crate) use estate::{
 };
 pub(crate) use ledger::{CompletenessArguments, ExportArguments, LedgerCommand, SearchArguments};
 pub(crate) use monitor::MonitorArguments;
+pub(crate) use new_log::NewLogArguments;
 pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,

@@ -11,7 +11,9 @@ pub enum CheckpointError {
     Format,
     #[error("a checkpoint of {found}, expected one of {expected}")]
     Origin { expected: String, found: String },
-    #[error("a checkpoint of {size} records of {origin}, which ended with {end} and went on as {newest}")]
+    #[error(
+        "a checkpoint of {size} records of {origin}, which ended with {end} and went on as {newest}"
+    )]
     Ended {
         origin: String,
         size: u64,

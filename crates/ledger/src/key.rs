@@ -1,8 +1,8 @@
 //! A ledger's name and key, in the shape of C2SP signed-note keys. Custody of the private half is
 //! elsewhere; [`LedgerSigner`] only asks it to sign.
 
-use crate::scalar::{decode_base64, parse_decimal};
 use crate::body::KeyRotation;
+use crate::scalar::{decode_base64, parse_decimal};
 use crate::{Checkpoint, Code, Note, NoteSignature, json};
 use crypto::{Algorithm, PublicKey, Signer};
 use std::fmt;

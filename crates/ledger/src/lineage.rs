@@ -22,7 +22,9 @@ pub const MAX_LINKS: usize = 256;
 
 #[derive(Debug, Error)]
 pub enum LineageError {
-    #[error("not the rotation of a ledger's key: a statement of five lines, two keys and their signatures")]
+    #[error(
+        "not the rotation of a ledger's key: a statement of five lines, two keys and their signatures"
+    )]
     Format,
     #[error("a key in it")]
     Key(#[from] KeyError),
@@ -67,7 +69,10 @@ impl Link {
     #[must_use]
     pub fn statement(&self) -> String {
         let root = crypto::base64::encode(&self.root);
-        format!("{CONTEXT}\n{}\n{}\n{}\n{root}\n", self.from, self.to, self.size)
+        format!(
+            "{CONTEXT}\n{}\n{}\n{}\n{root}\n",
+            self.from, self.to, self.size
+        )
     }
 
     /// Signs that the log of `new` goes on from the first `size` records of `old`'s. Whoever calls has made sure
@@ -79,7 +84,12 @@ impl Link {
         reason: &str,
     ) -> Result<KeyRotation, LineageError> {
         let (from, to) = (old.key().clone(), new.key().clone());
-        let link = Self { from, to, size, root };
+        let link = Self {
+            from,
+            to,
+            size,
+            root,
+        };
         link.in_order()?;
         let statement = link.statement();
         let spki = |key: &LedgerKey| Some(Base64(key.public_key().spki_der().to_vec()));

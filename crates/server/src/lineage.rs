@@ -130,7 +130,10 @@ fn refused(path: &Path, observed: &str) -> StartError {
             "SERVER-LINEAGE",
             "the keys of this ledger's logs do not lead to the one that signs now",
         )
-        .expected(format!("in {}, links that both keys signed, and the newest key beside it", path.display()))
+        .expected(format!(
+            "in {}, links that both keys signed, and the newest key beside it",
+            path.display()
+        ))
         .observed(observed)
         .next("restore the folder of the ledger's key as a whole; nothing is signed without it"),
     )

@@ -4,8 +4,8 @@ mod new_log;
 mod open;
 mod serve;
 
-pub(crate) use open::LARGEST_BLOB;
 pub use new_log::{NewLog, Why, new_log};
+pub(crate) use open::LARGEST_BLOB;
 pub use open::StartError;
 pub use serve::{Running, run, start};
 pub(crate) use serve::{document_bytes, take_up};

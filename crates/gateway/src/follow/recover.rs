@@ -110,7 +110,11 @@ impl Following {
             }
             held.chain.step(&step.note, stays, step.key.clone())?;
             held.next = None;
-            if held.witnessed.as_ref().is_some_and(|held| held.checkpoint.size > stays) {
+            if held
+                .witnessed
+                .as_ref()
+                .is_some_and(|held| held.checkpoint.size > stays)
+            {
                 held.witnessed = None;
             }
             let (head, _) = held.chain.head();

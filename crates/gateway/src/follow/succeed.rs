@@ -53,7 +53,10 @@ impl Following {
 impl Held {
     /// The key that signs now, also where what is followed is not given up yet.
     pub(super) fn newest_key(&self) -> LedgerKey {
-        self.next.as_ref().unwrap_or_else(|| self.chain.key()).clone()
+        self.next
+            .as_ref()
+            .unwrap_or_else(|| self.chain.key())
+            .clone()
     }
 }
 

@@ -57,16 +57,17 @@ pub fn new_log(config: &Config, why: Why<'_>) -> Result<NewLog, StartError> {
         ));
     }
     let lost = lost(&opening, ledger.reader())?;
-    let lost = match lost {
-        Some(head) if !why.give_up => {
-            let peer = "the head kept with the ledger's key";
-            return Err(StartError::Refused(behind(peer, head.size, stays.size).next(
+    let lost =
+        match lost {
+            Some(head) if !why.give_up => {
+                let peer = "the head kept with the ledger's key";
+                return Err(StartError::Refused(behind(peer, head.size, stays.size).next(
                 "restore the newest copy, or give up what is missing and go on as a new log: \
                  trilith server new-log --config FILE --give-up --reason TEXT",
             )));
-        }
-        lost => lost,
-    };
+            }
+            lost => lost,
+        };
     let resumed = unfinished(ledger.reader(), opening.keys.signer.key())?;
     ledger.close()?;
     if resumed.is_none() {
@@ -128,7 +129,9 @@ fn begin(
         key,
         size: stays.size,
         given_up,
-        index: committed.first().map_or(stays.size, ledger_store::Committed::index),
+        index: committed
+            .first()
+            .map_or(stays.size, ledger_store::Committed::index),
     })
 }
 
@@ -143,7 +146,10 @@ pub(super) fn unfinished(
     };
     let link = open_link(&newest)?;
     let begun = head.origin == *key.origin();
-    Ok((!begun && (link.size, Digest(link.root)) == (head.size, Digest(head.root))).then_some(newest))
+    Ok(
+        (!begun && (link.size, Digest(link.root)) == (head.size, Digest(head.root)))
+            .then_some(newest),
+    )
 }
 
 /// The highest head that was published, if it is not one of this ledger and no recovery has given it up.
@@ -164,7 +170,10 @@ fn newest_time(reader: &Reader) -> Result<u64, StartError> {
         source,
     };
     let bytes = reader.record(last)?.into_bytes();
-    Ok(ledger::Record::from_vec(bytes).map_err(unread)?.stamp().wall)
+    Ok(ledger::Record::from_vec(bytes)
+        .map_err(unread)?
+        .stamp()
+        .wall)
 }
 
 fn open_link(rotation: &KeyRotation) -> Result<Link, StartError> {

@@ -191,7 +191,10 @@ impl Opened {
                     "the ledger was to go on as a new log, and has not begun it",
                 )
                 .expected(format!("a first record of {}", key.origin()))
-                .observed(format!("{} records of the log before", ledger.reader().size()))
+                .observed(format!(
+                    "{} records of the log before",
+                    ledger.reader().size()
+                ))
                 .next("the same command again: trilith server new-log --config FILE --reason TEXT"),
             ));
         }
