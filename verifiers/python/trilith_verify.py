@@ -19,8 +19,8 @@ first thing that fails, which is named by a code of docs/reference/findings.md:
 NOT checked here: whether a decision follows from its estate or a verdict from its evidence, which `trilith verify`
 makes again (PACK-DECISION, PACK-VERDICT); nor by either, whether there is a newer history or another one, which
 witnesses would see. A pack with certificates is refused.
-Beside this file lie c2sp.py, the standards that a pack is built on, and trilith_formats.py, how a pack and a record
-are read.
+Beside this file lie c2sp.py, the standards that a pack is built on, trilith_formats.py, how a pack and a record are
+read, and lineage.py, how a ledger goes on as another log.
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file, or no trust file;
 2 usage; 3 the pack does not verify.
 """
@@ -32,6 +32,7 @@ from c2sp import (
     ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check_inclusion, check_tiles, decimal, entries_of,
     hashes_of, is_origin, judge, open_checkpoint, parse_key, parse_policy, sha256, unbase64,
 )
+from lineage import follow, holds, is_link, open_head, place, read_links
 from trilith_formats import (
     RECORD, TILES, check_misbehaviour, compact, distinct, fits, integer, is_text, parse_record, read_pack, section_key,
 )
@@ -46,7 +47,7 @@ def read_trust(data):
     try:
         text = data.decode()
         found = json.loads(text, object_pairs_hook=distinct) if text.lstrip()[:1] == "{" else tomllib.loads(text)
-        roots, policy = found.pop("x509_authorities", []), found.pop("policy", None)
+        roots, policy, links = found.pop("x509_authorities", []), found.pop("policy", None), found.pop("lineage", [])
         check(set(found) == {"trust_domain", "ledger_key"} and all(map(is_text, found.values())), "its fields")
         check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
         domain, key = found["trust_domain"], parse_key(found["ledger_key"])
@@ -56,7 +57,9 @@ def read_trust(data):
     check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
     check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
     check(policy is None or not policy.logs or key in policy.logs, "its policy is of other logs than its ledger key")
-    return domain, key, policy
+    logs = follow(key, [("the trust file", link) for link in links], "the trust file")
+    check(logs[-1][0] == key, "its lineage does not end with its ledger key")
+    return domain, key, policy, links
 
 # What a pack answers, and which records do.
 
@@ -236,17 +239,17 @@ def grounds(record):
 
 # The whole.
 
-def verify(pack, domain, key, policy=None):
+def verify(pack, domain, key, policy=None, links=()):
     """What a pack shows to whoever trusts `key` for `domain`, and `policy`: as `trilith verify --json` says it."""
     try:
-        return read_and_check(pack, domain, key, policy)
+        return read_and_check(pack, domain, key, policy, links)
     except Failure as failure:  # a section that holds a record or a tile tells which record is concerned
         kind, _, *place = section_key(failure.where) or (None, None)
         if failure.record is None and kind in (RECORD, TILES):
             failure.record = place[0] if kind == RECORD else Tile(*place).first_record()
         raise
 
-def read_and_check(pack, domain, key, policy):
+def read_and_check(pack, domain, key, policy, links):
     sections = read_pack(pack)
     question = read_question(sections.get("question.json", b""))
     records, heads, anchored, keys, used = {}, [], {}, {}, []
@@ -255,7 +258,9 @@ def read_and_check(pack, domain, key, policy):
             return sections[f"checkpoint/{number}"].decode()
         except (KeyError, UnicodeDecodeError):
             raise Failure("PACK-CHECKPOINT", f"checkpoint/{number}", "it is missing or not text") from None
-    head, text, lines = open_checkpoint(note(0), key, "checkpoint/0")
+    logs = follow(key, read_links(sections, links), "checkpoint/0")
+    (key, _), trusted = logs[0], logs[-1][0]
+    head, text, lines = open_head(note(0), logs, "checkpoint/0")
     cosigned, reached = judge(policy, text, lines, "checkpoint/0") if policy else ([], True)
     if len(lines) != 1 + len(cosigned):
         raise Failure("PACK-CHECKPOINT", "checkpoint/0", "it has a signature line of a key that nobody trusts")
@@ -311,7 +316,7 @@ def read_and_check(pack, domain, key, policy):
                    for head, extent in zip(heads, extents)]
     not_shown = [doubt for _, doubt in doubts]
     if not reached:  # It says nothing of what is in the ledger, and so stands beside what is told of each.
-        few = f"the checkpoint of {key.origin} is cosigned by {len(cosigned)} of the trust file's witnesses, which is "
+        few = f"the checkpoint of {trusted.origin} is cosigned by {len(cosigned)} of the trust file's witnesses, which is "
         not_shown.insert(0, few + "not its quorum, so that others may be shown another ledger")
     lines = [{"name": witness.origin, "key_id": witness.id.hex(), "time": time(1000 * at or None),
               "kind": "ed25519" if witness.kind == ED25519 else "ml-dsa-44"} for witness, at in cosigned]
@@ -329,14 +334,15 @@ def read_records(sections, number, under, records):
             raise Failure("PACK-FORMAT", name, "it is not a record and a list of hashes")
         check_inclusion(entry, index, under, hashes_of(proof), name)
         record = records[number, index] = parse_record(entry, name)
-        if record.origin != under.origin:
+        if not holds(under.origin, record.origin):
             raise Failure("LEDGER-RECEIPT-ORIGIN", name, f"the record is of {record.origin}")
         if not fits(record.body, record.kind):
             raise Failure("LEDGER-RECORD-SHAPE", name, f"the body is not that of a record {record.kind}")
 
 def check_begin(index, record, domain, key):
     if record.kind == "begin" and fits(record.body, "begin", exact=False):
-        if (record.body["trust_domain"], unbase64(record.body["ledger_key"])) != (domain, key.spki):
+        same = unbase64(record.body["ledger_key"]) == key.spki or place(key.origin)[1] > 1
+        if record.body["trust_domain"] != domain or not same:
             raise Failure("PACK-TRUST", f"record/0/{index}", "the ledger began for another trust domain or key")
 
 def open_anchor(body, where, keys):
@@ -413,6 +419,7 @@ def check_complete(sections, question, trust, heads, records, used, entries):
             doubts.append((origin, f"of {origin} the pack has the first {held} records, and {size} were anchored "
                            f"(server's record {anchor})"))
     needed = {*used} | {index for number, index in answers if number == 0}
+    needed |= {index for (number, index), record in records.items() if number == 0 and is_link(record.body)}
     open = [(0, index) for index in sorted(needed)] + [place for place in records if place[0] > 0]
     while open:
         place = open.pop()

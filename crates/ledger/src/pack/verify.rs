@@ -157,8 +157,8 @@ pub fn verify_with(
     certificates: &impl CertificateCheck,
 ) -> Result<Report, Failure> {
     let sections = Sections::read(pack)?;
-    let trust = &sections.lineage(trust)?;
     let question = sections.question()?;
+    let trust = &sections.lineage(trust)?;
     let (server, quorum) = sections.server(trust)?;
     let mut records = sections.records(0, &server)?;
     for item in &records {
