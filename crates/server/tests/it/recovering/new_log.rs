@@ -153,7 +153,7 @@ async fn a_stolen_ledger_key_is_replaced_and_what_it_signs_then_counts_nowhere()
     let before = server::state_digest(&scene.config).unwrap();
     assert_eq!(server::rebuild_state(&scene.config).unwrap(), before);
     // The old key may be destroyed.
-    std::fs::remove_file(scene.keys().join("ledger.pk8")).ok();
+    std::fs::remove_file(scene.keys().join("ledger.pk8")).unwrap();
     scene.start().await;
     scene.followed().await;
 }
