@@ -11,7 +11,7 @@ use facts::Finding;
 use ledger::body::{self, Body as _, KeyRotation};
 use ledger::lineage::{self, Link};
 use ledger::{Checkpoint, Decimal, Digest, Draft, LedgerKey, RecordBuilder};
-use ledger_store::{Ledger, Reader};
+use ledger_store::Reader;
 
 /// What became of it.
 #[derive(Debug, Clone)]
