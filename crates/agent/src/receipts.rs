@@ -168,3 +168,57 @@ fn unsound(observed: String) -> Finding {
     .observed(observed)
     .next("nothing was taken from it; look at who answers at the server's address")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto::{Algorithm, KeyPair, Signer};
+    use ledger::LedgerSigner;
+    use ledger::lineage::Link;
+
+    fn signer(origin: &str) -> LedgerSigner {
+        let key = KeyPair::generate(Algorithm::Ed25519).unwrap();
+        LedgerSigner::new(origin, Arc::new(key)).unwrap()
+    }
+
+    fn receipts(first: &LedgerSigner, dir: &Path) -> Result<Receipts, Finding> {
+        let domain = TrustDomain::new("example.org").unwrap();
+        Receipts::new(&domain, first.key().public_key().spki_der(), dir)
+    }
+
+    #[test]
+    fn a_new_log_is_taken_by_its_link_alone_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (signer("example.org/server"), signer("example.org/server@2"));
+        let link = |to: &LedgerSigner| {
+            let link = Link::sign(&first, to, (40, [7; 32]), "stolen").unwrap();
+            lineage::to_json(&[link])
+        };
+        let known = receipts(&first, dir.path()).unwrap();
+        assert_eq!(known.succeed("[]").unwrap(), None);
+        let refused = |links: &str| known.succeed(links).unwrap_err().code;
+        assert_eq!(refused("{"), "AGENT-LINEAGE");
+        let unsigned = link(&second).replace("\\n40\\n", "\\n41\\n");
+        assert_eq!(refused(&unsigned), "AGENT-LINEAGE");
+        assert_eq!(*known.key(), *first.key());
+        assert_eq!(
+            *known.succeed(&link(&second)).unwrap().unwrap(),
+            *second.key()
+        );
+        assert_eq!(known.succeed(&link(&second)).unwrap(), None, "no news");
+        // The next start knows it without hearing the server, and takes no second succession.
+        let again = receipts(&first, dir.path()).unwrap();
+        assert_eq!(*again.key(), *second.key());
+        assert_eq!(again.key().end_of("example.org/server"), Some(40));
+        let thief = signer("example.org/server@2");
+        assert_eq!(
+            again.succeed(&link(&thief)).unwrap_err().code,
+            "AGENT-LINEAGE-FORKED"
+        );
+        std::fs::write(dir.path().join(FILE), link(&thief).replace("40", "39")).unwrap();
+        assert_eq!(
+            receipts(&first, dir.path()).unwrap_err().code,
+            "AGENT-LINEAGE"
+        );
+    }
+}
