@@ -38,7 +38,7 @@ impl Keys {
         let signer = match links.first().map(lineage::Link::open) {
             None => {
                 let key = custody.load_or_generate(FIRST, Algorithm::Ed25519)?;
-                LedgerSigner::new(&origin, key).map_err(key_error)?
+                LedgerSigner::new(&origin, key).map_err(|error| key_error(&error))?
             }
             Some(first) => {
                 let first = first.map_err(|error| unsound(&path, &error))?.from;
@@ -69,9 +69,9 @@ impl Keys {
             let name = name(number);
             if self.custody.load(&name)?.is_none() {
                 let origin = self.signer.key().origin().numbered(number);
-                let origin = origin.map_err(key_error)?;
+                let origin = origin.map_err(|error| key_error(&error))?;
                 let key = self.custody.load_or_generate(&name, Algorithm::Ed25519)?;
-                return LedgerSigner::new(origin.as_str(), key).map_err(key_error);
+                return LedgerSigner::new(origin.as_str(), key).map_err(|error| key_error(&error));
             }
         }
     }
@@ -105,7 +105,8 @@ fn signer(custody: &FileCustody, key: &LedgerKey) -> Result<Option<LedgerSigner>
     let Some(held) = custody.load(&name(number))? else {
         return Ok(None);
     };
-    let signer = LedgerSigner::new(key.origin().as_str(), held).map_err(key_error)?;
+    let signer =
+        LedgerSigner::new(key.origin().as_str(), held).map_err(|error| key_error(&error))?;
     Ok(signer.with_lineage(key.clone()))
 }
 
@@ -116,8 +117,8 @@ fn name(number: u64) -> String {
     }
 }
 
-fn key_error(error: KeyError) -> StartError {
-    StartError::Failed(facts::with_causes(&error))
+fn key_error(error: &KeyError) -> StartError {
+    StartError::Failed(facts::with_causes(error))
 }
 
 fn unsound(path: &Path, error: &LineageError) -> StartError {
