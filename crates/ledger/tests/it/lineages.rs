@@ -31,8 +31,8 @@ fn these_bytes_are_signed() {
     let rotation = link(&signer(SERVER, 1), &signer(SECOND, 2), 42);
     expect![[r#"
         trilith-ledger-succession-v1
-        example.org/server+9d1ea6e5+AYqI4902dBB52+8ed+yD9M5ipJPpWvRZnUhYX5StxpT1
-        example.org/server@2+00000000+AYE5dw6of9F19WoxRmw0x+zMuKkbTu6yrqcIXjGgYgtv
+        example.org/server+5d8466e4+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c
+        example.org/server@2+8debf188+AYE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU
         42
         BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=
     "#]]
