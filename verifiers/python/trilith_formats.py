@@ -1,13 +1,13 @@
-"""How a pack's container, its records and a trust file are read, for trilith_verify.py. A record is strict I-JSON in
+"""How a pack's container and its records are read, for trilith_verify.py. A record is strict I-JSON in
 one spelling: an envelope, and a body by type, whose forms stand in record_shapes.txt beside this file. What does not
 hold is raised as a Failure with its code.
 """
-import datetime, json, os, re, tomllib
+import datetime, json, os, re
 from collections import namedtuple
 
 from c2sp import (
-    ED25519_NOTE, U64, Failure, Key, decimal, has_noncharacter, is_origin, open_checkpoint, parse_key, parse_policy,
-    parse_tile, sha256, unbase64,
+    ED25519_NOTE, U64, Failure, Key, decimal, has_noncharacter, is_origin, open_checkpoint, parse_tile, sha256,
+    unbase64,
 )
 
 MAX_RECORD, MAX_DEPTH, MAX_KEYS, MAX_TABLE, MAX_LINE = 16 << 10, 16, 512, 64 << 20, 4096
@@ -153,28 +153,6 @@ def read_pack(pack):
     if start != len(pack):
         raise Failure("PACK-FORMAT", "the last section", f"{len(pack) - start} bytes follow it")
     return sections
-
-# The reader's own file.
-
-def read_trust(data):
-    """The reader's own file, never the pack's: JSON as `trilith trust` prints it, or TOML with the same fields."""
-    def check(good, what):
-        if not good:
-            raise Failure("VERIFY-TRUST-FILE", "the trust file", f"it is not a trust file: {what}")
-    try:
-        text = data.decode()
-        found = json.loads(text, object_pairs_hook=distinct) if text.lstrip()[:1] == "{" else tomllib.loads(text)
-        roots, policy = found.pop("x509_authorities", []), found.pop("policy", None)
-        check(set(found) == {"trust_domain", "ledger_key"} and all(map(is_text, found.values())), "its fields")
-        check(isinstance(roots, list) and all(unbase64(root) is not None for root in roots), "its x509_authorities")
-        domain, key = found["trust_domain"], parse_key(found["ledger_key"])
-        policy = None if policy is None else parse_policy(policy)
-    except (ValueError, RecursionError, AttributeError) as error:
-        check(False, error)
-    check(re.fullmatch("[a-z0-9._-]{1,255}", domain), f"{domain!r} is no trust domain")
-    check(key.origin.startswith(domain + "/"), f"its ledger key is of {key.origin}, not of the trust domain {domain}")
-    check(policy is None or not policy.logs or key in policy.logs, "its policy is of other logs than its ledger key")
-    return domain, key, policy, [unbase64(root) for root in roots]
 
 def check_misbehaviour(body, sections, where):
     """What a record says of two notes is what they show; where one of them is not in the pack, that is a doubt."""

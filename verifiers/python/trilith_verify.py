@@ -22,7 +22,7 @@ NOT checked here: whether a decision follows from its estate or a verdict from i
 makes again (PACK-DECISION, PACK-VERDICT); nor by either, whether there is a newer history or another one, which
 witnesses would see.
 Beside this file lie c2sp.py, the standards that a pack is built on, trilith_formats.py, how a pack and a record are
-read, and a trust file, and certificates.py.
+read, trust.py, the reader's own file, certificates.py, and lineage.py, how a ledger goes on as another log.
 Exit: 0 verified, which is not yet complete: read the first line, or "complete"; 1 no such file, or no trust file;
 2 usage; 3 the pack does not verify.
 """
@@ -35,10 +35,12 @@ from c2sp import (
     ED25519, ED25519_NOTE, ENTRIES, U64, Failure, Key, Tile, check_inclusion, check_tiles, decimal, entries_of,
     hashes_of, is_origin, judge, open_checkpoint, sha256, unbase64,
 )
+from lineage import follow, holds, is_link, open_head, place, read_links
 from trilith_formats import (
-    RECORD, TILES, check_misbehaviour, compact, fits, integer, is_text, parse_record, read_pack, read_trust,
+    RECORD, TILES, check_misbehaviour, compact, fits, integer, is_text, parse_record, read_pack,
     section_key, time,
 )
+from trust import read_trust
 
 MAX_PACK, MAX_TRUST, MAX_QUESTION, MAX_PROOF, MAX_RANGE = 1 << 30, 1 << 20, 4096, 64, 10_000
 
@@ -230,17 +232,17 @@ def grounds(record):
 
 # The whole.
 
-def verify(pack, domain, key, policy=None, roots=()):
+def verify(pack, domain, key, policy=None, roots=(), links=()):
     """What a pack shows to whoever trusts these: as `trilith verify --json` says it."""
     try:
-        return read_and_check(pack, domain, key, policy, roots)
+        return read_and_check(pack, domain, key, policy, roots, links)
     except Failure as failure:  # a section that holds a record or a tile tells which record is concerned
         kind, _, *place = section_key(failure.where) or (None, None)
         if failure.record is None and kind in (RECORD, TILES):
             failure.record = place[0] if kind == RECORD else Tile(*place).first_record()
         raise
 
-def read_and_check(pack, domain, key, policy, roots):
+def read_and_check(pack, domain, key, policy, roots, links):
     sections = read_pack(pack)
     question = read_question(sections.get("question.json", b""))
     records, heads, anchored, keys, used = {}, [], {}, {}, []
@@ -249,7 +251,9 @@ def read_and_check(pack, domain, key, policy, roots):
             return sections[f"checkpoint/{number}"].decode()
         except (KeyError, UnicodeDecodeError):
             raise Failure("PACK-CHECKPOINT", f"checkpoint/{number}", "it is missing or not text") from None
-    head, text, lines = open_checkpoint(note(0), key, "checkpoint/0")
+    logs = follow(key, read_links(sections, links), "checkpoint/0")
+    (key, _), trusted = logs[0], logs[-1][0]
+    head, text, lines = open_head(note(0), logs, "checkpoint/0")
     cosigned, reached = judge(policy, text, lines, "checkpoint/0") if policy else ([], True)
     if len(lines) != 1 + len(cosigned):
         raise Failure("PACK-CHECKPOINT", "checkpoint/0", "it has a signature line of a key that nobody trusts")
@@ -304,7 +308,7 @@ def read_and_check(pack, domain, key, policy, roots):
                    for head, extent in zip(heads, extents)]
     not_shown = [doubt for _, doubt in doubts]
     if not reached:  # It says nothing of what is in the ledger, and so stands beside what is told of each.
-        few = f"the checkpoint of {key.origin} is cosigned by {len(cosigned)} of the trust file's witnesses, which is "
+        few = f"the checkpoint of {trusted.origin} is cosigned by {len(cosigned)} of the trust file's witnesses, which is "
         not_shown.insert(0, few + "not its quorum, so that others may be shown another ledger")
     lines = [{"name": witness.origin, "key_id": witness.id.hex(), "time": time(1000 * at or None),
               "kind": "ed25519" if witness.kind == ED25519 else "ml-dsa-44"} for witness, at in cosigned]
@@ -323,14 +327,15 @@ def read_records(sections, number, under, records):
             raise Failure("PACK-FORMAT", name, "it is not a record and a list of hashes")
         check_inclusion(entry, index, under, hashes_of(proof), name)
         record = records[number, index] = parse_record(entry, name)
-        if record.origin != under.origin:
+        if not holds(under.origin, record.origin):
             raise Failure("LEDGER-RECEIPT-ORIGIN", name, f"the record is of {record.origin}")
         if not fits(record.body, record.kind):
             raise Failure("LEDGER-RECORD-SHAPE", name, f"the body is not that of a record {record.kind}")
 
 def check_begin(index, record, domain, key):
     if record.kind == "begin" and fits(record.body, "begin", exact=False):
-        if (record.body["trust_domain"], unbase64(record.body["ledger_key"])) != (domain, key.spki):
+        same = unbase64(record.body["ledger_key"]) == key.spki or place(key.origin)[1] > 1
+        if record.body["trust_domain"] != domain or not same:
             raise Failure("PACK-TRUST", f"record/0/{index}", "the ledger began for another trust domain or key")
 
 def open_anchor(body, where, keys):
@@ -407,6 +412,7 @@ def check_complete(sections, question, trust, heads, records, used, entries):
             doubts.append((origin, f"of {origin} the pack has the first {held} records, and {size} were anchored "
                            f"(server's record {anchor})"))
     needed = {*used} | {index for number, index in answers if number == 0}
+    needed |= {index for (number, index), record in records.items() if number == 0 and is_link(record.body)}
     open = [(0, index) for index in sorted(needed)] + [place for place in records if place[0] > 0]
     erased, erasures = [], [(at, item["sha256"]) for (ledger, at), record in records.items()
                             if ledger == 0 and record.kind == "erasure" for item in record.body["erased"]]

@@ -116,12 +116,19 @@ impl Identity {
             Some(state) => resume(config, trust_domain, &directory, state, sealed).await?,
             None => first_join(config, trust_domain, &directory).await?,
         };
-        let receipts = Receipts::new(trust_domain, &state.ledger_key.0);
+        let receipts = Receipts::new(trust_domain, &state.ledger_key.0, &config.data_dir);
         let receipts = receipts.map_err(IdentityError::Refused)?;
-        recorded(&receipts, trust_domain, &state)?;
+        if let Err(unrecorded) = recorded(&receipts, trust_domain, &state) {
+            // The ledger may have gone on as a new log since the key was pinned.
+            join::learn(&receipts, config)
+                .await
+                .map_err(|_| unrecorded)?;
+            recorded(&receipts, trust_domain, &state)?;
+        }
         // There is one identity in the life of a process.
         if let Some(witnesses) = &config.witnesses {
-            let opened = Witnessing::open(witnesses, &config.data_dir, receipts.key().clone());
+            let opened =
+                Witnessing::open(witnesses, &config.data_dir, receipts.key().as_ref().clone());
             drop(
                 shared
                     .witnessing
@@ -486,7 +493,16 @@ impl Renewal {
         let (_, receipts) = self.shared.trusted().ok_or(UNCHECKED)?;
         let mut joined = node.state;
         newer_bundle(&mut joined, &identity.state());
-        recorded(receipts, &identity.trust_domain, &joined)?;
+        if let Err(unrecorded) = recorded(receipts, &identity.trust_domain, &joined) {
+            let learned = join::learn(receipts, &self.config).await;
+            if let (Some(key), Some(witnessing)) = (
+                learned.map_err(|_| unrecorded)?,
+                self.shared.witnessing.get(),
+            ) {
+                witnessing.succeed(key);
+            }
+            recorded(receipts, &identity.trust_domain, &joined)?;
+        }
         let bundle = joined.bundle.message(identity.trust_domain.as_str());
         trust::take(&self.shared, &identity.trust_domain, &bundle)
             .map_err(IdentityError::Refused)?;

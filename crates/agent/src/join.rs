@@ -6,11 +6,13 @@ use crate::enclave::Enclave;
 use crate::hardware::{self, Hardware};
 use crate::measured::List;
 use crate::node_state::{Blob, NodeState, StateDir, StateError, StoredBundle};
+use crate::receipts::Receipts;
 use attest::transcript;
 use attest_tpm::{Challenge, Channel, JoinAnswer};
 use crypto::{KeyPair, Signer};
 use device::tpm;
 use facts::Finding;
+use ledger::LedgerKey;
 use link::{AnchorsError, Link, LinkError};
 use proto::v1;
 use proto::v1::join_client::JoinClient;
@@ -211,16 +213,33 @@ async fn anchors(
 ) -> Result<(Arc<dyn BundleSource>, Blob), JoinError> {
     let (told, pinned) = link::anchors(&config.server, trust_domain, &config.pin)
         .await
-        .map_err(|error| match error {
-            AnchorsError::Link(error) => JoinError::Link(error),
-            AnchorsError::Refused(finding) => JoinError::Refused(finding),
-            AnchorsError::Status { code, message } => JoinError::Status {
-                call: "Join.Anchors",
-                code,
-                message,
-            },
-        })?;
+        .map_err(not_told)?;
     Ok((Arc::new(pinned), Blob(told.ledger_key)))
+}
+
+fn not_told(error: AnchorsError) -> JoinError {
+    match error {
+        AnchorsError::Link(error) => JoinError::Link(error),
+        AnchorsError::Refused(finding) => JoinError::Refused(finding),
+        AnchorsError::Status { code, message } => JoinError::Status {
+            call: "Join.Anchors",
+            code,
+            message,
+        },
+    }
+}
+
+/// Asks the server how its ledger went on as new logs. Whoever answers is believed nothing: links vouch for
+/// themselves. The key that signs now, if that is news.
+pub(crate) async fn learn(
+    receipts: &Receipts,
+    config: &AgentConfig,
+) -> Result<Option<Arc<LedgerKey>>, JoinError> {
+    let links = link::lineage(&config.server).await.map_err(not_told)?;
+    if links.is_empty() {
+        return Ok(None);
+    }
+    receipts.succeed(&links).map_err(JoinError::Refused)
 }
 
 /// What the server approves for the machines of `ring`, asked for without any identity.

@@ -6,20 +6,33 @@
 //! which follow it, refuse it.
 
 use crate::witnessed::Witnessing;
+use arc_swap::ArcSwap;
 use crypto::PublicKey;
 use facts::{Finding, Timestamp};
-use ledger::LedgerKey;
+use ledger::{Code as _, LedgerKey, lineage};
 use proto::v1;
 use spiffe_core::{Bundle, JwtSvid, TrustDomain, ValidatedJwt, ValidatedSvid, X509Svid, receipt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The file in the agent's folder that tells how the server's ledger went on as new logs. It vouches for itself.
+const FILE: &str = "lineage";
 
 #[derive(Debug)]
 pub(crate) struct Receipts {
-    ledger: LedgerKey,
+    /// Of the newest log that is known, with those before it.
+    ledger: ArcSwap<LedgerKey>,
+    path: PathBuf,
 }
 
 impl Receipts {
-    /// `spki` is that of the server ledger's key.
-    pub(crate) fn new(trust_domain: &TrustDomain, spki: &[u8]) -> Result<Self, Finding> {
+    /// `spki` is that of the key of the server ledger's first log; what an earlier start learned of later ones lies in
+    /// `data_dir`. Blocks on the disk.
+    pub(crate) fn new(
+        trust_domain: &TrustDomain,
+        spki: &[u8],
+        data_dir: &Path,
+    ) -> Result<Self, Finding> {
         let unusable = |what: String| {
             Finding::new("AGENT-LEDGER-KEY", "the pinned ledger key is not usable")
                 .expected("SPKI of an Ed25519 key")
@@ -29,12 +42,46 @@ impl Receipts {
         let key = PublicKey::from_spki_der(spki).map_err(|error| unusable(error.to_string()))?;
         let ledger = LedgerKey::new(&format!("{trust_domain}/server"), key)
             .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self { ledger })
+        let path = data_dir.join(FILE);
+        let ledger = match std::fs::read_to_string(&path) {
+            Ok(links) => followed(&ledger, &links)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => ledger,
+            Err(error) => return Err(unusable(format!("{}: {error}", path.display()))),
+        };
+        Ok(Self {
+            ledger: ArcSwap::from_pointee(ledger),
+            path,
+        })
     }
 
     /// Of the server's ledger.
-    pub(crate) const fn key(&self) -> &LedgerKey {
-        &self.ledger
+    pub(crate) fn key(&self) -> Arc<LedgerKey> {
+        self.ledger.load_full()
+    }
+
+    /// Takes what the server says of the logs that its ledger went on as: a JSON list of links. The key that signs
+    /// now, if that is news. Blocks on the disk.
+    ///
+    /// # Errors
+    /// `AGENT-LINEAGE`, `AGENT-LINEAGE-FORKED`; then nothing is changed.
+    pub(crate) fn succeed(&self, links: &str) -> Result<Option<Arc<LedgerKey>>, Finding> {
+        let before = self.key();
+        let key = followed(&before, links)?;
+        if key == *before {
+            return Ok(None);
+        }
+        // INVARIANT 6: kept before it is believed, so that no start goes back to a key that was replaced.
+        let kept = lineage::to_json(&lineage::links(&key));
+        crate::witnessed::replace(&self.path, kept.as_bytes()).map_err(|error| {
+            unsound(format!(
+                "it cannot be kept in {}: {error}",
+                self.path.display()
+            ))
+        })?;
+        tracing::warn!(newest = %key, "the server's ledger goes on as a new log");
+        let key = Arc::new(key);
+        self.ledger.store(Arc::clone(&key));
+        Ok(Some(key))
     }
 
     /// An X.509-SVID that is valid now and was recorded.
@@ -48,7 +95,7 @@ impl Receipts {
         now: Timestamp,
     ) -> Result<ValidatedSvid, Finding> {
         let valid = X509Svid::parse(chain)?.validate(bundle, now)?;
-        receipt::check(&valid, &self.ledger)?;
+        receipt::check(&valid, &self.key())?;
         Ok(valid)
     }
 
@@ -62,7 +109,7 @@ impl Receipts {
     ) -> Result<(), Finding> {
         let valid = self.x509(bundle, &svid.certificate_chain, now)?;
         if let Some(witnessing) = witnessing {
-            let recorded = receipt::check(&valid, self.key())?;
+            let recorded = receipt::check(&valid, &self.key())?;
             witnessing.check(&recorded.receipt.checkpoint, now)?;
         }
         let same = valid.spiffe_id.as_str() == svid.spiffe_id
@@ -91,7 +138,7 @@ impl Receipts {
         now: Timestamp,
     ) -> Result<ValidatedJwt, Finding> {
         let valid = JwtSvid::parse(token)?.validate(bundle, audience, now)?;
-        receipt::check_jwt(&valid, &self.ledger)?;
+        receipt::check_jwt(&valid, &self.key())?;
         Ok(valid)
     }
 
@@ -109,5 +156,85 @@ impl Receipts {
         witnessing.map_or(Ok(()), |witnessing| {
             witnessing.check(&recorded.receipt.checkpoint, now)
         })
+    }
+}
+
+/// INVARIANT 6: the links that both keys signed lead to another key, and nothing else does.
+fn followed(key: &LedgerKey, links: &str) -> Result<LedgerKey, Finding> {
+    let links = lineage::from_json(links);
+    let followed = links.and_then(|links| lineage::follow(key, &links));
+    followed.map_err(|error| match error {
+        lineage::LineageError::Forked { .. } => Finding::new(
+            "AGENT-LINEAGE-FORKED",
+            "a log of the server's ledger goes on as two: one key has signed two successions",
+        )
+        .expected(format!("one lineage that leads on from {key}"))
+        .observed(error.to_string())
+        .next("keep this machine's data_dir as evidence, and treat the key as stolen"),
+        error => unsound(format!("{}: {error}", error.code())),
+    })
+}
+
+fn unsound(observed: String) -> Finding {
+    Finding::new(
+        "AGENT-LINEAGE",
+        "what leads to the key that signs the server's ledger now does not count",
+    )
+    .expected("links that the key of the log which ended and the key of the one which goes on have signed")
+    .observed(observed)
+    .next("nothing was taken from it; look at who answers at the server's address")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crypto::{Algorithm, KeyPair, Signer};
+    use ledger::LedgerSigner;
+    use ledger::lineage::Link;
+
+    fn signer(origin: &str) -> LedgerSigner {
+        let key = KeyPair::generate(Algorithm::Ed25519).unwrap();
+        LedgerSigner::new(origin, Arc::new(key)).unwrap()
+    }
+
+    fn receipts(first: &LedgerSigner, dir: &Path) -> Result<Receipts, Finding> {
+        let domain = TrustDomain::new("example.org").unwrap();
+        Receipts::new(&domain, first.key().public_key().spki_der(), dir)
+    }
+
+    #[test]
+    fn a_new_log_is_taken_by_its_link_alone_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let (first, second) = (signer("example.org/server"), signer("example.org/server@2"));
+        let link = |to: &LedgerSigner| {
+            let link = Link::sign(&first, to, (40, [7; 32]), "stolen").unwrap();
+            lineage::to_json(&[link])
+        };
+        let known = receipts(&first, dir.path()).unwrap();
+        assert_eq!(known.succeed("[]").unwrap(), None);
+        let refused = |links: &str| known.succeed(links).unwrap_err().code;
+        assert_eq!(refused("{"), "AGENT-LINEAGE");
+        let unsigned = link(&second).replace("\\n40\\n", "\\n41\\n");
+        assert_eq!(refused(&unsigned), "AGENT-LINEAGE");
+        assert_eq!(*known.key(), *first.key());
+        assert_eq!(
+            *known.succeed(&link(&second)).unwrap().unwrap(),
+            *second.key()
+        );
+        assert_eq!(known.succeed(&link(&second)).unwrap(), None, "no news");
+        // The next start knows it without hearing the server, and takes no second succession.
+        let again = receipts(&first, dir.path()).unwrap();
+        assert_eq!(*again.key(), *second.key());
+        assert_eq!(again.key().end_of("example.org/server"), Some(40));
+        let thief = signer("example.org/server@2");
+        assert_eq!(
+            again.succeed(&link(&thief)).unwrap_err().code,
+            "AGENT-LINEAGE-FORKED"
+        );
+        std::fs::write(dir.path().join(FILE), link(&thief).replace("40", "39")).unwrap();
+        assert_eq!(
+            receipts(&first, dir.path()).unwrap_err().code,
+            "AGENT-LINEAGE"
+        );
     }
 }

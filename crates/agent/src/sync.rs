@@ -219,6 +219,9 @@ impl Sync {
                             send(&sender, v1::node_message::Message::Keeps(keeps)).await?;
                         }
                     }
+                    Some(v1::NodeUpdate { update: Some(Update::Lineage(sent)) }) => {
+                        self.lineage(sent).await?;
+                    }
                     Some(update) => self.take(update).await,
                     None => return Err(SyncError::Closed),
                 },
@@ -307,12 +310,35 @@ impl Sync {
                 | Update::Attest(_)
                 | Update::Approvals(_)
                 | Update::Enforce(_)
-                | Update::Witnessed(_),
+                | Update::Witnessed(_)
+                | Update::Lineage(_),
             )
             | None => {}
         }
         // Expiries may be nearer now.
         self.shared.clock.notify_one();
+    }
+
+    /// The server's ledger went on as a new log: what was handed out before is asked for again, since gateways know
+    /// no more of it than the new log has. A server that shows two lineages is left.
+    async fn lineage(&self, sent: v1::Lineage) -> Result<(), SyncError> {
+        let shared = Arc::clone(&self.shared);
+        let taken = tokio::task::spawn_blocking(move || {
+            let key = shared.receipts.get()?.succeed(&sent.links);
+            if let (Ok(Some(key)), Some(witnessing)) = (&key, shared.witnessing.get()) {
+                witnessing.succeed(Arc::clone(key));
+            }
+            Some(key)
+        });
+        match taken.await {
+            Ok(Some(Ok(Some(_)))) => self.shared.with(|core| core.reconsider(Vec::new())),
+            Ok(Some(Err(finding))) => {
+                tracing::error!(%finding, "the server is not believed");
+                return Err(SyncError::Forked(finding));
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// What witnesses have cosigned. A server that shows another history is left, and nothing more is taken of it.

@@ -5,15 +5,16 @@
 //! long as the witnesses go on looking at the history that the agent is shown.
 
 use crate::config::WitnessesConfig;
+use arc_swap::ArcSwap;
 use facts::{Finding, Timestamp};
 use ledger::merkle::verify_consistency;
-use ledger::{Checkpoint, Code as _, Hash, LedgerKey, Note, Policy};
+use ledger::{Checkpoint, CheckpointError, Code as _, Hash, LedgerKey, Note, Policy};
 use proto::v1;
 use std::collections::VecDeque;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// In the data directory.
@@ -110,7 +111,7 @@ impl Held {
 pub(crate) struct Witnessing {
     policy: Policy,
     longest: Duration,
-    key: LedgerKey,
+    key: ArcSwap<LedgerKey>,
     path: PathBuf,
     held: Mutex<Held>,
 }
@@ -139,7 +140,7 @@ impl Witnessing {
         let opened = Self {
             policy,
             longest: Duration::from_secs(config.max_unwitnessed_s),
-            key,
+            key: ArcSwap::from_pointee(key),
             path: data_dir.join(FILE),
             held: Mutex::default(),
         };
@@ -154,14 +155,19 @@ impl Witnessing {
         match fs::read_to_string(&opened.path) {
             Ok(note) => {
                 // By the ledger's key alone: a policy that was changed since then asks for others.
-                let checkpoint = Checkpoint::open(&note, &opened.key)
-                    .map_err(|error| broken(facts::with_causes(&error)))?;
                 let time = opened.seen(&note).unwrap_or(Timestamp::EPOCH);
-                opened.lock().kept = Some(Kept {
-                    checkpoint,
-                    time,
-                    taken: None,
-                });
+                match Checkpoint::open(&note, &opened.key.load()) {
+                    Ok(checkpoint) => {
+                        opened.lock().kept = Some(Kept {
+                            checkpoint,
+                            time,
+                            taken: None,
+                        });
+                    }
+                    // The log that went on gave it up, and both keys say so.
+                    Err(CheckpointError::Ended { .. }) => {}
+                    Err(error) => return Err(broken(facts::with_causes(&error))),
+                }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(broken(error.to_string())),
@@ -173,6 +179,20 @@ impl Witnessing {
     pub(crate) fn size(&self) -> u64 {
         let held = self.lock();
         held.kept.as_ref().map_or(0, |kept| kept.checkpoint.size)
+    }
+
+    /// The server's ledger goes on as a new log, which `key` signs. What its witnesses had cosigned and the new log
+    /// does not have counts no more: they have to see that one first.
+    pub(crate) fn succeed(&self, key: Arc<LedgerKey>) {
+        let mut held = self.lock();
+        let given_up = held.kept.as_ref().is_some_and(|kept| {
+            let end = key.end_of(kept.checkpoint.origin.as_str());
+            end.is_some_and(|end| kept.checkpoint.size > end)
+        });
+        if given_up {
+            *held = Held::default();
+        }
+        self.key.store(key);
     }
 
     /// Takes what the server says that its witnesses cosigned, if it extends what is kept. Whether it was the first
@@ -198,7 +218,7 @@ impl Witnessing {
         if note.len() > MAX_NOTE {
             return Err(refused(format!("{} bytes", note.len())));
         }
-        let checkpoint = Checkpoint::open(note, &self.key).map_err(failed)?;
+        let checkpoint = Checkpoint::open(note, &self.key.load()).map_err(failed)?;
         let time = self
             .seen(note)
             .ok_or_else(|| refused("too few lines".to_owned()))?;
@@ -328,7 +348,7 @@ fn forked(kept: &Checkpoint, shown: &Checkpoint) -> Finding {
 }
 
 /// After a power cut the file holds one note or the other, whole.
-fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("new");
     let mut file = File::create(&beside)?;
     file.write_all(bytes)?;

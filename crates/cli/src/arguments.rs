@@ -5,6 +5,7 @@ mod delegation;
 pub(crate) mod estate;
 mod ledger;
 mod monitor;
+mod new_log;
 mod people;
 mod records;
 mod refs;
@@ -25,6 +26,7 @@ pub(crate) use ledger::{
     CompletenessArguments, EraseArguments, ExportArguments, LedgerCommand, SearchArguments,
 };
 pub(crate) use monitor::MonitorArguments;
+pub(crate) use new_log::NewLogArguments;
 pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{
     AccessesArguments, FolderArguments, HistoryArguments, MaybeFolderArguments, Moment,
@@ -276,6 +278,11 @@ pub enum ServerCommand {
         after_long_help = "Example:\n  trilith server rebuild-state --config /etc/trilith/server.toml"
     )]
     RebuildState(ConfigArgument),
+    /// End the ledger's log and go on as a new one, under a new key; the server must not be running
+    #[command(
+        after_long_help = "Examples:\n  trilith server new-log --config /etc/trilith/server.toml --reason 'the key is replaced each year'\n  trilith server new-log --config /etc/trilith/server.toml --give-up --reason 'the disk of db-1 was lost; backup of Monday restored'"
+    )]
+    NewLog(NewLogArguments),
 }
 
 #[derive(Debug, Args)]

@@ -13,6 +13,7 @@ use std::time::SystemTime;
 
 /// One ledger.
 pub(crate) struct Source {
+    /// Of the first log, where the ledger went on as others: indices go on, and so do cursors and events' ids.
     pub(crate) origin: String,
     dir: PathBuf,
     folder: Folder,
@@ -36,7 +37,7 @@ impl Source {
         let seen = Seen::of(dir);
         let folder = Folder::open(dir)?;
         Ok(Self {
-            origin: folder.key().origin().to_string(),
+            origin: folder.key().first().origin().to_string(),
             dir: dir.to_owned(),
             folder,
             seen,
@@ -75,9 +76,7 @@ impl Source {
         }
         let before = self.position()?;
         let folder = Folder::open(&self.dir)?;
-        if folder.key().origin() != self.folder.key().origin()
-            || folder.key().public_key().spki_der() != self.folder.key().public_key().spki_der()
-        {
+        if folder.key().first() != self.folder.key().first() {
             return Err(self.other("a ledger of another key or origin"));
         }
         self.folder = folder;

@@ -110,13 +110,18 @@ impl Chain {
         Ok(())
     }
 
-    /// Gives the head up for `note`, and with it all that was known above `stays`, which the recovery says
+    /// From now on `key` signs: of a log that goes on from this one, from what is followed or more.
+    pub(crate) fn succeed(&mut self, key: LedgerKey) {
+        self.key = key;
+    }
+
+    /// Gives the head up for `note`, which `key` signed, and with it all that was known above `stays`, which the recovery says
     /// both histories share. What was known below is asked about again. The caller has verified the step.
     ///
     /// # Errors
     /// `FOLLOW-CHECKPOINT`; then nothing is changed.
-    pub(crate) fn step(&mut self, note: &str, stays: u64) -> Result<(), Finding> {
-        let mut next = Self::new(self.key.clone());
+    pub(crate) fn step(&mut self, note: &str, stays: u64, key: LedgerKey) -> Result<(), Finding> {
+        let mut next = Self::new(key);
         next.extend(note, 0, &[])?;
         next.forks = std::mem::take(&mut self.forks);
         let given_up = self.known.range(stays.saturating_add(1)..);

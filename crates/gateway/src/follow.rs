@@ -9,6 +9,7 @@ mod apply;
 mod client;
 mod recover;
 mod store;
+mod succeed;
 mod witnessed;
 
 pub(crate) use client::Client;
@@ -46,6 +47,8 @@ pub type Questions = mpsc::Receiver<Checkpoint>;
 
 struct Held {
     chain: Chain,
+    /// Of a log that goes on from less than is followed here; a recovery's record leads over to it.
+    next: Option<LedgerKey>,
     revocations: Revocations,
     /// The receipts by which all this is held, as they are stored.
     bundle: Option<Receipt>,
@@ -129,6 +132,7 @@ impl Following {
             watch,
             held: Mutex::new(Held {
                 chain: Chain::new(key),
+                next: None,
                 revocations: Revocations::default(),
                 bundle: None,
                 estate: None,

@@ -42,8 +42,25 @@ impl Ledger {
         origin: &str,
         options: &Options,
     ) -> Result<Self, StoreError> {
+        let signer = LedgerSigner::new(origin, signer);
+        Self::open_signed(
+            dir,
+            signer.map_err(|error| StoreError::Sign(Arc::new(error)))?,
+            options,
+        )
+    }
+
+    /// As [`Ledger::open`]; where the signer's key knows logs that this one goes on from, what they signed up to
+    /// their ends is of this ledger.
+    ///
+    /// # Errors
+    /// As [`Ledger::open`].
+    pub fn open_signed(
+        dir: &Path,
+        signer: LedgerSigner,
+        options: &Options,
+    ) -> Result<Self, StoreError> {
         let signing = |error| StoreError::Sign(Arc::new(error));
-        let signer = LedgerSigner::new(origin, signer).map_err(signing)?;
         let disk = Arc::clone(&options.disk);
         let made = disk.create_dir_all(dir);
         made.map_err(StoreError::io("cannot create", dir))?;

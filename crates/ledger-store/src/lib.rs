@@ -49,6 +49,6 @@ pub use error::StoreError;
 pub use head::{Head, Heads};
 pub use ledger::{Ledger, LedgerHandle};
 pub use mirror::Mirror;
-pub use offline::{BlobFolder, Folder};
+pub use offline::{BlobFolder, Folder, keep_lineage, lineage_in};
 pub use options::{OnFailure, Options, system_clock};
 pub use reader::Reader;

@@ -1,8 +1,9 @@
 //! A ledger's folder read from outside, while the process that owns it may be running: nothing is locked,
 //! written, cut or removed. What is seen is the tree as it was when the folder was opened.
 //!
-//! The key is the one that the ledger's first record names. Whoever reads a folder that he does not trust
-//! compares [`Folder::key`] with one that he has from elsewhere.
+//! The key is the one that the ledger's first record names, or the one that the links in the folder's `lineage` lead
+//! to from there. Whoever reads a folder that he does not trust compares [`Folder::key`] with one that he has from
+//! elsewhere.
 
 use crate::disk::{Disk, DiskFile};
 use crate::head::Head;
@@ -11,7 +12,7 @@ use crate::segment::Segment;
 use crate::{Options, Reader, RealDisk, StoreError, recovery};
 use ledger::body::Begin;
 use ledger::merkle::empty_root;
-use ledger::{Checkpoint, LedgerKey, Record};
+use ledger::{Checkpoint, LedgerKey, Record, lineage};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -70,6 +71,7 @@ impl Folder {
         let key = crypto::PublicKey::from_spki_der(&begin.ledger_key.0);
         let key = key.map_err(|error| named(error.to_string()))?;
         let key = LedgerKey::new(record.origin(), key).map_err(|error| named(error.to_string()))?;
+        let key = lineage_in(dir, &key)?;
         let empty = Head {
             checkpoint: Checkpoint {
                 origin: key.origin().clone(),
@@ -88,11 +90,52 @@ impl Folder {
         &self.reader
     }
 
-    /// The key that the first record names, which signed what was found.
+    /// The key that the first record names or leads to, which signed what was found.
     #[must_use]
     pub const fn key(&self) -> &LedgerKey {
         &self.key
     }
+}
+
+/// The file in a ledger's folder that tells of the logs that it went on as.
+const LINEAGE: &str = "lineage";
+/// Bytes of it, at most.
+const LINEAGE_BYTES: usize = 1 << 20;
+
+/// `key`, with what the folder of a ledger says of its lineage. The links vouch for themselves.
+///
+/// # Errors
+/// If the file is there and cannot be read, or its links do not verify.
+pub fn lineage_in(dir: &Path, key: &LedgerKey) -> Result<LedgerKey, StoreError> {
+    let path = dir.join(LINEAGE);
+    let read = crate::disk::read_file(&RealDisk, &path, LINEAGE_BYTES);
+    let Some(bytes) = read.map_err(StoreError::io("cannot read", &path))? else {
+        return Ok(key.clone());
+    };
+    let links = lineage::from_json(&String::from_utf8_lossy(&bytes));
+    let followed = links.and_then(|links| lineage::follow(key, &links));
+    followed.map_err(|error| StoreError::NotOurs {
+        path,
+        what: error.to_string(),
+    })
+}
+
+/// Tells whoever reads the folder of the lineage of `key`, if it has one.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn keep_lineage(dir: &Path, key: &LedgerKey) -> Result<(), StoreError> {
+    let (path, links) = (dir.join(LINEAGE), lineage::links(key));
+    if links.is_empty() {
+        return Ok(());
+    }
+    RealDisk
+        .create_dir_all(dir)
+        .map_err(StoreError::io("cannot create", dir))?;
+    let written = crate::disk::replace(&RealDisk, &path, lineage::to_json(&links).as_bytes());
+    written
+        .and_then(|()| RealDisk.sync_dir(dir))
+        .map_err(StoreError::io("cannot write", &path))
 }
 
 /// A disk on which every change is a thing that does not happen.

@@ -11,6 +11,15 @@ pub enum CheckpointError {
     Format,
     #[error("a checkpoint of {found}, expected one of {expected}")]
     Origin { expected: String, found: String },
+    #[error(
+        "a checkpoint of {size} records of {origin}, which ended with {end} and went on as {newest}"
+    )]
+    Ended {
+        origin: String,
+        size: u64,
+        end: u64,
+        newest: String,
+    },
     #[error(transparent)]
     Note(#[from] NoteError),
 }
@@ -20,6 +29,7 @@ impl Code for CheckpointError {
         match self {
             Self::Format => "LEDGER-CHECKPOINT-FORMAT",
             Self::Origin { .. } => "LEDGER-CHECKPOINT-ORIGIN",
+            Self::Ended { .. } => "LEDGER-CHECKPOINT-ENDED",
             Self::Note(error) => error.code(),
         }
     }
@@ -115,13 +125,36 @@ impl Checkpoint {
         })
     }
 
-    /// Reads a signed note and verifies that `key` signed it for its own origin.
+    /// Reads a signed note and verifies that `key` signed it for its own origin; or, of a lineage, a former key for
+    /// its own and not beyond its end: whoever has stolen a key that was replaced signs nothing more with it.
     pub fn open(note: &str, key: &LedgerKey) -> Result<Self, CheckpointError> {
+        let (checkpoint, end) = Self::signed(note, key)?;
+        if checkpoint.size <= end {
+            return Ok(checkpoint);
+        }
+        Err(CheckpointError::Ended {
+            origin: checkpoint.origin.to_string(),
+            size: checkpoint.size,
+            end,
+            newest: key.origin().to_string(),
+        })
+    }
+
+    /// As [`Checkpoint::open`], and takes what a former key signed beyond its end. That shows what somebody was
+    /// given to see, and is no head of the ledger.
+    pub fn open_beyond(note: &str, key: &LedgerKey) -> Result<Self, CheckpointError> {
+        Self::signed(note, key).map(|(checkpoint, _end)| checkpoint)
+    }
+
+    /// With the records that its key could sign.
+    fn signed(note: &str, key: &LedgerKey) -> Result<(Self, u64), CheckpointError> {
         let note = Note::parse(note)?;
+        let origin = note.text.split('\n').next().unwrap_or_default();
+        let (key, end) = key.of(origin).unwrap_or((key, u64::MAX));
         note.verify(key)?;
         let checkpoint = Self::parse(&note.text)?;
         if checkpoint.origin == *key.origin() {
-            Ok(checkpoint)
+            Ok((checkpoint, end))
         } else {
             Err(CheckpointError::Origin {
                 expected: key.origin().to_string(),

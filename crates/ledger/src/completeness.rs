@@ -243,7 +243,7 @@ impl Fold {
     }
 
     fn numbered(&mut self, record: &Record, place: Place) {
-        if record.origin() != self.origin {
+        if !crate::key::holds(&self.origin, record.origin()) {
             self.here(
                 Cause::Origin,
                 place,

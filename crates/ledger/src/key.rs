@@ -1,7 +1,8 @@
 //! A ledger's name and key, in the shape of C2SP signed-note keys. Custody of the private half is
 //! elsewhere; [`LedgerSigner`] only asks it to sign.
 
-use crate::scalar::decode_base64;
+use crate::body::KeyRotation;
+use crate::scalar::{decode_base64, parse_decimal};
 use crate::{Checkpoint, Code, Note, NoteSignature, json};
 use crypto::{Algorithm, PublicKey, Signer};
 use std::fmt;
@@ -68,19 +69,129 @@ impl fmt::Display for Origin {
     }
 }
 
+impl Origin {
+    /// The name that the first log of the lineage has, and which log of it this is, from 1: `example.org/server@2`
+    /// is the second. No identity's path has an `@`, so that no other ledger is called so.
+    #[must_use]
+    pub fn place(&self) -> (&str, u64) {
+        place(&self.0)
+    }
+
+    /// The name of the log of that number in the same lineage.
+    pub fn numbered(&self, number: u64) -> Result<Self, KeyError> {
+        match (self.place().0, number) {
+            (first, 0 | 1) => Self::new(first),
+            (first, number) => Self::new(&format!("{first}@{number}")),
+        }
+    }
+
+    /// Whether a record of `origin` may stand in this log: one of its own, or of a log that it goes on from, whose
+    /// records are its first ones.
+    #[must_use]
+    pub fn holds(&self, origin: &str) -> bool {
+        holds(&self.0, origin)
+    }
+}
+
+/// As [`Origin::holds`].
+pub(crate) fn holds(log: &str, origin: &str) -> bool {
+    let ((ours, number), (theirs, earlier)) = (place(log), place(origin));
+    origin == log || ours == theirs && earlier < number
+}
+
+fn place(origin: &str) -> (&str, u64) {
+    let numbered = origin.rsplit_once('@').and_then(|(first, number)| {
+        let number = parse_decimal(number).filter(|number| *number > 1)?;
+        Some((first, number))
+    });
+    numbered.unwrap_or((origin, 1))
+}
+
 /// What checks a ledger's checkpoints. Written `<origin>+<id>+<base64>`, as C2SP tools do.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// A ledger that went on as another log has the key of the newest, and knows those of the logs before it and where
+/// each of them ended ([`crate::lineage`]). Two keys are the same if name and key are.
+#[derive(Debug, Clone)]
 pub struct LedgerKey {
     origin: Origin,
     id: u32,
     key: PublicKey,
+    before: Option<Arc<Former>>,
 }
+
+/// The log that a log goes on from.
+#[derive(Debug, Clone)]
+pub(crate) struct Former {
+    pub(crate) key: LedgerKey,
+    /// Records that it ended with.
+    pub(crate) size: u64,
+    /// What both keys signed.
+    pub(crate) link: KeyRotation,
+}
+
+impl PartialEq for LedgerKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.origin == other.origin && self.key == other.key
+    }
+}
+
+impl Eq for LedgerKey {}
 
 impl LedgerKey {
     pub fn new(origin: &str, key: PublicKey) -> Result<Self, KeyError> {
         let origin = Origin::new(origin)?;
         let id = key_id(origin.as_str(), ED25519, &raw_ed25519(&key)?);
-        Ok(Self { origin, id, key })
+        Ok(Self {
+            origin,
+            id,
+            key,
+            before: None,
+        })
+    }
+
+    /// This key, of a log that goes on from another. The caller has seen that both keys say so.
+    pub(crate) fn after(&self, former: Former) -> Self {
+        Self {
+            before: Some(Arc::new(former)),
+            ..self.clone()
+        }
+    }
+
+    pub(crate) fn former(&self) -> Option<&Former> {
+        self.before.as_deref()
+    }
+
+    /// The key alone.
+    pub(crate) fn bare(&self) -> Self {
+        Self {
+            before: None,
+            ..self.clone()
+        }
+    }
+
+    /// The key of the first log that is known of this lineage.
+    #[must_use]
+    pub fn first(&self) -> &Self {
+        self.former().map_or(self, |former| former.key.first())
+    }
+
+    /// Records with which the log of that name ended, as far as later logs have them; `None` if it is none of this
+    /// lineage, or has not ended.
+    #[must_use]
+    pub fn end_of(&self, origin: &str) -> Option<u64> {
+        let (key, end) = self.of(origin)?;
+        (key.origin != self.origin).then_some(end)
+    }
+
+    /// The key that signed for `origin` in this lineage, and the records that it could sign: all, if it is the newest.
+    pub(crate) fn of(&self, origin: &str) -> Option<(&Self, u64)> {
+        let (mut key, mut end) = (self, u64::MAX);
+        while key.origin.as_str() != origin {
+            let former = key.former()?;
+            // What a later log gave up of an earlier one's is not in the tree.
+            (key, end) = (&former.key, end.min(former.size));
+        }
+        Some((key, end))
     }
 
     #[must_use]
@@ -147,9 +258,22 @@ impl LedgerSigner {
         Ok(Self { key, signer })
     }
 
+    /// This signer, for a log that goes on from others. `key` is its own, with what is known of those.
+    #[must_use]
+    pub fn with_lineage(mut self, key: LedgerKey) -> Option<Self> {
+        let same = key == self.key;
+        self.key = key;
+        same.then_some(self)
+    }
+
     #[must_use]
     pub const fn key(&self) -> &LedgerKey {
         &self.key
+    }
+
+    /// Signs what is no checkpoint.
+    pub(crate) fn sign_text(&self, text: &str) -> Result<Vec<u8>, KeyError> {
+        self.signer.sign(text.as_bytes()).map_err(KeyError::Sign)
     }
 
     /// The signed note of `checkpoint`. Whoever calls has made sure that it extends every

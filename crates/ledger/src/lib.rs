@@ -28,6 +28,7 @@ mod draft;
 mod error;
 mod json;
 mod key;
+pub mod lineage;
 pub mod merkle;
 pub mod misbehaviour;
 mod note;

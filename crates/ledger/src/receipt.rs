@@ -152,7 +152,7 @@ impl Receipt {
         )
         .map_err(ReceiptError::Proof)?;
         let record = Record::parse(&self.record).map_err(ReceiptError::Record)?;
-        if record.origin() == checkpoint.origin.as_str() {
+        if checkpoint.origin.holds(record.origin()) {
             Ok(record)
         } else {
             Err(ReceiptError::Origin {

@@ -12,7 +12,7 @@ import traceback
 
 def trust(verifier, asked):
     policy = asked["policy"] and verifier.parse_policy(asked["policy"])
-    return asked["trust_domain"], verifier.parse_key(asked["ledger_key"]), policy
+    return asked["trust_domain"], verifier.parse_key(asked["ledger_key"]), policy, asked["lineage"]
 
 
 def main():

@@ -26,15 +26,7 @@ pub async fn anchors(
     trust_domain: &TrustDomain,
     pin: &str,
 ) -> Result<(Anchors, PinnedAnchors), AnchorsError> {
-    let link = first_contact(server).await?;
-    let answer = JoinClient::new(link.channel)
-        .anchors(v1::AnchorsRequest {})
-        .await
-        .map_err(|status| AnchorsError::Status {
-            code: status.code(),
-            message: status.message().to_owned(),
-        })?
-        .into_inner();
+    let answer = ask(server).await?;
     if answer.trust_domain != trust_domain.as_str() {
         return Err(AnchorsError::Refused(
             Finding::new("LINK-TRUST-DOMAIN", "the server is of another trust domain")
@@ -49,4 +41,25 @@ pub async fn anchors(
     };
     let pinned = anchors.check(pin).map_err(AnchorsError::Refused)?;
     Ok((anchors, pinned))
+}
+
+/// How the ledger of whoever answers at `server` went on as new logs, as it says: links that vouch for themselves to
+/// those who know one of the keys. Empty if there is one log.
+///
+/// # Errors
+/// If nobody answers.
+pub async fn lineage(server: &str) -> Result<String, AnchorsError> {
+    Ok(ask(server).await?.lineage)
+}
+
+async fn ask(server: &str) -> Result<v1::Anchors, AnchorsError> {
+    let link = first_contact(server).await?;
+    JoinClient::new(link.channel)
+        .anchors(v1::AnchorsRequest {})
+        .await
+        .map(tonic::Response::into_inner)
+        .map_err(|status| AnchorsError::Status {
+            code: status.code(),
+            message: status.message().to_owned(),
+        })
 }

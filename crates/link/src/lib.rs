@@ -8,7 +8,7 @@
 
 mod anchors;
 
-pub use anchors::{AnchorsError, anchors};
+pub use anchors::{AnchorsError, anchors, lineage};
 
 use facts::{Finding, Timestamp};
 use hyper_util::rt::TokioIo;

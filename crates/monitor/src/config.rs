@@ -4,7 +4,8 @@
 use crate::expect::{self, Watch};
 use facts::Finding;
 use ledger::{
-    CheckpointError, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey, Note, NoteError, Policy,
+    Checkpoint, CheckpointError, Code as _, CosignerKey, ForeignCheckpoint, LedgerKey, LogKey,
+    Note, NoteError, Policy, lineage,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -58,6 +59,10 @@ pub struct LogConfig {
     /// Its verifier key, from its operator and not from its server: `example.org/server+1234abcd+…`. Of a gateway's
     /// ledger, with its `origin`, the `ledger_key` that the server's `anchor` records state of it.
     pub key: String,
+    /// How it went on from other logs, of a Trilith ledger: what `trilith trust` prints. What was kept of those is
+    /// kept on, and `key` is of the newest.
+    #[serde(default)]
+    pub lineage: Option<PathBuf>,
     /// The first line of its checkpoints. The key's name by default.
     #[serde(default)]
     pub origin: Option<String>,
@@ -192,6 +197,13 @@ const fn a_thousand() -> u32 {
     1_000
 }
 
+/// Of a trust file, what a monitor takes.
+#[derive(Deserialize)]
+struct Lineage {
+    #[serde(default)]
+    lineage: Vec<ledger::body::KeyRotation>,
+}
+
 pub(crate) fn wrong(what: impl Into<String>) -> Finding {
     Finding::new("MONITOR-CONFIG", what)
         .next("correct monitor.toml; docs/reference/config.md lists its keys")
@@ -213,6 +225,13 @@ pub(crate) fn signed_by(
     key: &LogKey,
     origin: &str,
 ) -> Result<ForeignCheckpoint, CheckpointError> {
+    // What a log that this one goes on from has signed, up to its end.
+    let first = note.text.split('\n').next().unwrap_or_default();
+    if let LogKey::Note(newest) = key
+        && newest.end_of(first).is_some()
+    {
+        return Checkpoint::open(&note.to_string(), newest).map(|former| (&former).into());
+    }
     if !key.signed(note)? {
         return Err(NoteError::Unsigned {
             expected: key.name().to_owned(),
@@ -254,6 +273,7 @@ impl Config {
         let paths = [
             Some(&monitor.state_dir),
             monitor.ca_file.as_ref(),
+            log.lineage.as_ref(),
             log.folder.as_ref(),
             log.policy.as_ref(),
             webhook.map(|webhook| &webhook.secret_file),
@@ -305,6 +325,27 @@ impl Config {
                 .expected("<name>+<8 hex digits>+<base64>; or the base64 of a `ledger_key`, with `origin`")
                 .observed(self.log.key.chars().take(100).collect::<String>())
         })
+    }
+
+    /// The key, with what the file of its lineage says.
+    pub(crate) fn lineage(&self) -> Result<LogKey, Finding> {
+        let key = self.key()?;
+        let (Some(path), LogKey::Note(newest)) = (&self.log.lineage, &key) else {
+            return Ok(key);
+        };
+        let unsound = |what: String| {
+            wrong(format!("`log.lineage`: {what}"))
+                .expected(format!("what `trilith trust` prints, of {newest}"))
+                .observed(path.display().to_string())
+        };
+        let trust: Lineage = serde_json::from_slice(&read(path)?)
+            .map_err(|error| unsound(format!("it does not parse: {error}")))?;
+        let followed = lineage::follow(newest, &trust.lineage)
+            .map_err(|error| unsound(format!("{}: {error}", error.code())))?;
+        if followed != *newest {
+            return Err(unsound(format!("it goes on to {followed}")));
+        }
+        Ok(LogKey::Note(followed))
     }
 
     /// The key as verifier keys are written.

@@ -11,7 +11,7 @@ use crate::alert::Told;
 use crate::config::{AllowConfig, WatchConfig, wrong};
 use facts::Finding;
 use ledger::body::Erasure;
-use ledger::{MAX_RECORD, Record, RecordType, merkle};
+use ledger::{MAX_RECORD, Origin, Record, RecordType, merkle};
 use std::collections::BTreeSet;
 
 const DAY: u64 = 24 * 60;
@@ -235,7 +235,7 @@ pub(crate) fn judge(
     // A record of another ledger, or not in the form of its type, is none that can be read here.
     let read = Record::parse(bytes)
         .ok()
-        .filter(|record| record.origin() == origin)
+        .filter(|record| Origin::new(origin).is_ok_and(|log| log.holds(record.origin())))
         .and_then(|record| About::of(&record).map(|about| (record, about)))
         .map(|(record, mut about)| {
             about.erases(&erased.records, erased.unseen);

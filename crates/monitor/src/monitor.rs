@@ -65,8 +65,13 @@ impl Monitor {
     /// [`Failure::Local`].
     pub fn on(config: Config, disk: Arc<dyn Disk>) -> Result<Self, Failure> {
         let local = Failure::Local;
-        let key = config.key().map_err(local)?;
+        let key = config.lineage().map_err(local)?;
         let origin = config.origin().map_err(local)?;
+        // What was kept of a log that this one goes on from is kept on.
+        let lineage = match &key {
+            LogKey::Note(newest) if newest.first() != newest => newest.first().origin().as_str(),
+            _ => origin.as_str(),
+        };
         let webhook = match &config.webhook {
             Some(webhook) => Some(Webhook::open(&config, webhook).map_err(local)?),
             None => None,
@@ -76,7 +81,7 @@ impl Monitor {
             policy: config.policy().map_err(local)?,
             watches: config.watched().map_err(local)?,
             witnesses: Source::addresses(&config, &config.log.witnesses).map_err(local)?,
-            store: Store::open(disk, &config.monitor.state_dir, &origin, &key)?,
+            store: Store::open(disk, &config.monitor.state_dir, lineage, &origin, &key)?,
             vkey: config.vkey().map_err(local)?,
             key,
             origin,

@@ -87,14 +87,15 @@ fn failed(code: &'static str, what: String) -> Failure {
 }
 
 impl Store {
-    /// Takes the folder, and reads what is there.
+    /// Takes the folder, and reads what is there of the log `origin`, whose lineage began as `first`.
     pub(crate) fn open(
         disk: Arc<dyn Disk>,
         folder: &Path,
+        first: &str,
         origin: &str,
         key: &LogKey,
     ) -> Result<Self, Failure> {
-        let name = origin_hash(origin).to_string();
+        let name = origin_hash(first).to_string();
         let path = folder.join(&name);
         let io = |what: &str, error: std::io::Error| {
             failed(
@@ -124,11 +125,11 @@ impl Store {
             )
         };
         let document = match read {
-            None => Document::new(origin),
+            None => Document::new(first),
             Some(bytes) => serde_json::from_slice::<Document>(&bytes)
                 .map_err(|error| unreadable(error.to_string()))?,
         };
-        if document.v != 1 || document.origin != origin {
+        if document.v != 1 || document.origin != first {
             return Err(unreadable(format!(
                 "it is of version {} and of {:?}",
                 document.v, document.origin

@@ -43,7 +43,7 @@ impl Source {
     pub fn new(index: Index) -> Self {
         let head = index.reader().head();
         let origin = head.checkpoint.origin.as_str();
-        let server = origin.ends_with("/server");
+        let server = head.checkpoint.origin.place().0.ends_with("/server");
         let name = if server { "server" } else { origin }.to_owned();
         Self {
             name,
@@ -102,7 +102,7 @@ impl Source {
         self.witnessed = read.and_then(|note| {
             let parsed = Note::parse(&note).ok()?;
             let checkpoint = Checkpoint::parse(&parsed.text).ok()?;
-            let ours = checkpoint.origin == self.head.checkpoint.origin
+            let ours = self.head.checkpoint.origin.holds(checkpoint.origin.as_str())
                 && checkpoint.size <= self.reader().size()
                 && self.reader().root(checkpoint.size).ok()? == checkpoint.root;
             ours.then(|| Head {

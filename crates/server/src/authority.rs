@@ -269,6 +269,7 @@ pub(crate) fn rotation_records(
             old_signature: None,
             new_signature: None,
             reason: format!("key {key} begins its tenure"),
+            statement: None,
         };
         records.push(rotation.record());
     }

@@ -129,6 +129,12 @@ impl Core {
         Timestamp::now()
     }
 
+    /// How whoever trusts a former key of the ledger learns the one that signs now; `None` if there was none before.
+    pub(crate) fn lineage(&self) -> Option<String> {
+        let links = ledger::lineage::links(&self.ledger_key);
+        (!links.is_empty()).then(|| ledger::lineage::to_json(&links))
+    }
+
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
         self.journal.state()
     }

@@ -107,6 +107,7 @@ impl Follower {
         let hello = hello(&mut inbound).await?;
         let key = self.known(&hello)?;
         let _claim = Mirrors::claim(&self.core, &self.svid, &hello.origin)?;
+        self.lineage().await?;
         let standing = self.standing(&hello).await?;
         let (published, receiver) = self.core.hub.subscribe();
         let from = match standing {
@@ -122,6 +123,17 @@ impl Follower {
         }
         self.waiting_cuts().await?;
         self.serve(inbound, receiver, key).await
+    }
+
+    /// Before anything that the newest log's key signed: how this gateway knows that key.
+    async fn lineage(&self) -> Result<(), Refusal> {
+        match self.core.lineage() {
+            Some(links) => {
+                let lineage = proto::v1::Lineage { links };
+                self.send(delta::Delta::Lineage(lineage)).await
+            }
+            None => Ok(()),
+        }
     }
 
     /// INVARIANT 7: cuts come before anything that the gateway sends, and anchoring, which parses and
@@ -248,7 +260,9 @@ impl Follower {
     fn known(&self, hello: &GatewayHello) -> Result<LedgerKey, Refusal> {
         let key = ledger_key(&hello.origin, &hello.ledger_key)?;
         let domain = format!("{}/", self.core.trust_domain);
-        let own = key.origin().as_str() != self.core.ledger_key.origin().as_str();
+        // No log of the server's own lineage, whichever its number.
+        let (server, _) = self.core.ledger_key.origin().place();
+        let own = key.origin().place().0 != server;
         let state = self.core.state();
         let same = state.gateway(&hello.origin).is_none_or(|row| {
             row.gateway == self.svid.spiffe_id

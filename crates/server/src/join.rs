@@ -63,7 +63,9 @@ impl Join for JoinService {
         Ok(Response::new(v1::Anchors {
             trust_domain: self.0.trust_domain.to_string(),
             x509_authorities: self.0.authority.roots(),
-            ledger_key: self.0.ledger_key.public_key().spki_der().to_vec(),
+            // The first: pins stay what they were, and the lineage leads to the key that signs now.
+            ledger_key: self.0.ledger_key.first().public_key().spki_der().to_vec(),
+            lineage: self.0.lineage().unwrap_or_default(),
         }))
     }
 

@@ -42,6 +42,7 @@ mod hub;
 mod issue;
 mod join;
 mod journal;
+mod lineage;
 mod listener;
 mod lock;
 mod metrics;
@@ -69,4 +70,6 @@ pub use config::{
     Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
 };
 pub use past::Past;
-pub use start::{Rebuilt, Running, StartError, rebuild_state, run, start, state_digest};
+pub use start::{
+    NewLog, Rebuilt, Running, StartError, Why, new_log, rebuild_state, run, start, state_digest,
+};

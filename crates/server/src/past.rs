@@ -31,6 +31,7 @@ impl Past {
             return Err(unread(data, "there is no ledger in it"));
         }
         let failed = |error: ledger_store::StoreError| unread(data, &facts::with_causes(&error));
+        let key = ledger_store::lineage_in(&dir, &key).map_err(failed)?;
         let mirror = Mirror::open(&dir, key.clone(), &Options::default()).map_err(failed)?;
         let blobs = Blobs::open(&data.join("blobs"), LARGEST_BLOB, Arc::new(RealDisk));
         Ok(Self {

@@ -325,6 +325,7 @@ async fn approve(
             old_signature: None,
             new_signature: None,
             reason: format!("key {KEY} begins its tenure"),
+            statement: None,
         };
         drafts.insert(0, core.by_server(rotation.record())?);
     }

@@ -1,8 +1,10 @@
 //! Starting and stopping: custody, ledger, state, authority, estate, then the listeners; and back.
 
+mod new_log;
 mod open;
 mod serve;
 
+pub use new_log::{NewLog, Why, new_log};
 pub(crate) use open::LARGEST_BLOB;
 pub use open::StartError;
 pub use serve::{Running, run, start};

@@ -30,6 +30,8 @@ const GRACE: u64 = 10 * 60 * 1000;
 const ABANDONED: &str = "abandoned ";
 /// Begins the key of the row of a ledger whose key signed two histories.
 const MISBEHAVED: &str = "misbehaved ";
+/// Begins the key of the row of a record by which the ledger went on as a new log.
+const LINK: &str = "link ";
 
 /// Everything that follows from the records applied so far.
 #[derive(Debug, Default)]
@@ -299,6 +301,14 @@ impl State {
             .map(|(_, (_, stayed))| *stayed)
             .filter(|stayed| *stayed < size)
             .max()
+    }
+
+    /// The records by which the ledger went on as a new log.
+    #[must_use]
+    pub fn links(&self) -> Vec<u64> {
+        let rows = self.meta.range(LINK.to_owned()..);
+        let rows = rows.take_while(|(key, _)| key.starts_with(LINK));
+        rows.filter_map(|(_, index)| index.parse().ok()).collect()
     }
 
     /// The longest ledger that a recovery gave up.

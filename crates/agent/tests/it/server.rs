@@ -300,6 +300,7 @@ impl Join for State {
             trust_domain: self.authority.trust_domain.to_string(),
             x509_authorities: self.authority.roots(),
             ledger_key: self.authority.ledger_key.clone(),
+            lineage: String::new(),
         }))
     }
 

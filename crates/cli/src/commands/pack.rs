@@ -11,8 +11,9 @@ use crate::commands::proof;
 use crate::page::{self, Subject};
 use crate::{Failure, account, admin, files, output};
 use facts::{Finding, Timestamp};
-use ledger::Policy;
+use ledger::body::KeyRotation;
 use ledger::pack::{Question, Report, Trust};
+use ledger::{LedgerKey, Policy};
 use proto::v1;
 use recheck::Rechecked;
 use serde_json::{Value, json};
@@ -196,11 +197,20 @@ async fn of_server(global: &Global, named: Option<Policy>) -> Result<(Trust, boo
         None => own_policy(&status)?,
     };
     let its_own = own.is_some();
+    let key: LedgerKey = text("/ledger/key")?
+        .parse()
+        .map_err(|error| admin::unusable(format!("the ledger key: {error}")))?;
+    // A server of an earlier version has no lineage.
+    let links = status.pointer("/ledger/lineage").cloned();
+    let links = links.map(serde_json::from_value::<Vec<KeyRotation>>);
+    let links = links
+        .transpose()
+        .map_err(|error| admin::unusable(format!("the ledger's lineage: {error}")))?
+        .unwrap_or_default();
     let trust = Trust {
         trust_domain: text("/trust_domain")?.to_owned(),
-        ledger_key: text("/ledger/key")?
-            .parse()
-            .map_err(|error| admin::unusable(format!("the ledger key: {error}")))?,
+        ledger_key: ledger::lineage::follow(&key, &links)
+            .map_err(|error| admin::unusable(format!("the ledger's lineage: {error}")))?,
         x509_authorities: roots,
         policy: named.or(own),
     };

@@ -1,6 +1,7 @@
 //! The long-running roles: configuration in, a plane until it is told to stop.
 
 mod decisions;
+mod new_log;
 
 use crate::arguments::{ConfigArgument, Role, ServerArguments, ServerCommand};
 use crate::runtime::{block_on, cancelled_by_signal};
@@ -26,6 +27,9 @@ fn protected(outcome: std::io::Result<()>) -> Result<(), Failure> {
 }
 
 pub(crate) fn server(arguments: ServerArguments) -> Result<(), Failure> {
+    if let Some(ServerCommand::NewLog(arguments)) = &arguments.command {
+        return new_log::run(arguments);
+    }
     if let Some(ServerCommand::RebuildState(ConfigArgument { config })) = arguments.command {
         let rebuilt =
             server::rebuild_state(&server_config(&config)?).map_err(|error| error.finding())?;

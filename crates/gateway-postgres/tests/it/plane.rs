@@ -500,6 +500,7 @@ impl v1::join_server::Join for Service {
             trust_domain: DOMAIN.to_owned(),
             x509_authorities: self.0.authority.roots().map(<[u8]>::to_vec).collect(),
             ledger_key: self.0.ledger.key().public_key().spki_der().to_vec(),
+            lineage: String::new(),
         }))
     }
     async fn token(

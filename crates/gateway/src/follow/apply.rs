@@ -242,6 +242,7 @@ impl Following {
         let Some(stored) = self.0.store.load()? else {
             return Ok(());
         };
+        self.succeed_before(&stored.lineage)?;
         self.held()
             .chain
             .restore(&stored.checkpoint, stored.known.into_iter())?;

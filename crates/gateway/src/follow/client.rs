@@ -261,6 +261,7 @@ impl Client {
                 connection.anchored = anchored.size;
                 Ok(())
             }
+            delta::Delta::Lineage(lineage) => self.following.succeed(&lineage.links),
             delta::Delta::Recovered(recovered) => self.recover(&recovered).await,
             delta::Delta::Behind(behind) => {
                 // Not heard: a server that signs nothing keeps nobody fresh. Its cuts act.
@@ -318,6 +319,7 @@ impl Client {
             delta::Delta::Checkpoint(_)
             | delta::Delta::Witnessed(_)
             | delta::Delta::Cut(_)
+            | delta::Delta::Lineage(_)
             | delta::Delta::Recovered(_)
             | delta::Delta::Behind(_) => true,
             _ => false,

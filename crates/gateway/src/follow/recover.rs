@@ -12,7 +12,7 @@ use crate::{Cut, CutReason};
 use facts::{Finding, Timestamp};
 use ledger::body::{Recovery, Target};
 use ledger::merkle::verify_consistency;
-use ledger::{Code as _, Hash, Receipt, RecordType};
+use ledger::{Code as _, Hash, LedgerKey, Receipt, RecordType};
 
 /// A verified step; nothing has changed yet.
 #[derive(Debug, Clone)]
@@ -21,6 +21,8 @@ pub struct Step {
     pub recovery: Recovery,
     /// The checkpoint to be followed from now on.
     note: String,
+    /// What signed it: the key that was followed, or that of a log which goes on from before its head.
+    key: LedgerKey,
 }
 
 impl Following {
@@ -32,8 +34,9 @@ impl Following {
     pub fn recovery(&self, receipt: &[u8], consistency: &[Hash]) -> Result<Step, Finding> {
         let receipt =
             Receipt::decode(receipt).map_err(|error| refused(error.code(), &error.to_string()))?;
+        let key = self.held().newest_key();
         let verified = receipt
-            .verify(&self.ledger_key())
+            .verify(&key)
             .map_err(|error| refused(error.code(), &error.to_string()))?;
         if verified.record.kind() != RecordType::Recovery {
             return Err(refused(
@@ -67,9 +70,12 @@ impl Following {
             consistency,
         )
         .map_err(|error| not_ours(error.to_string()))?;
-        // INVARIANT 6: what witnesses have cosigned is given up by nobody.
+        // INVARIANT 6: what witnesses have cosigned is given up by no log under its own name. By a new one, which both
+        // keys have signed, it can be: its own witnesses have to see it before anybody is let in.
+        let ended = key.end_of(held.chain.key().origin().as_str());
         if let Some(witnessed) = &held.witnessed
             && witnessed.checkpoint.size > body.new_size.0
+            && ended.is_none_or(|end| end > body.new_size.0)
         {
             return Err(not_ours(format!(
                 "it goes on from {} records, and witnesses have cosigned {}",
@@ -81,6 +87,7 @@ impl Following {
         Ok(Step {
             recovery: body,
             note: receipt.checkpoint,
+            key,
         })
     }
 
@@ -101,7 +108,15 @@ impl Following {
             if held.chain.head() != (old_size, Some(step.recovery.old_root.0)) {
                 return Err(not_ours("the followed head has moved since".to_owned()));
             }
-            held.chain.step(&step.note, stays)?;
+            held.chain.step(&step.note, stays, step.key.clone())?;
+            held.next = None;
+            if held
+                .witnessed
+                .as_ref()
+                .is_some_and(|held| held.checkpoint.size > stays)
+            {
+                held.witnessed = None;
+            }
             let (head, _) = held.chain.head();
             held.unseen.give_up(head);
             self.follows(&mut held, Timestamp::now());

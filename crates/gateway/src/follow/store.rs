@@ -6,7 +6,8 @@
 use super::Held;
 use crate::chain::REMEMBERED;
 use facts::Finding;
-use ledger::body::Target;
+use ledger::body::{KeyRotation, Target};
+use ledger::lineage;
 use ledger::{Hash, HexDigest, Receipt};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
@@ -51,6 +52,9 @@ struct Stored {
     /// What they have not seen: up to which size, and since when, Unix milliseconds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unseen: Vec<(u64, u64)>,
+    /// How the server's ledger went on as new logs; the checkpoint is of the newest or of one before it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lineage: Vec<KeyRotation>,
     heard: u64,
 }
 
@@ -63,6 +67,7 @@ pub(super) struct Snapshot {
     carried: Vec<Carried>,
     witnessed: Option<String>,
     unseen: Vec<(u64, u64)>,
+    lineage: Vec<KeyRotation>,
     heard: u64,
 }
 
@@ -80,6 +85,7 @@ impl Snapshot {
             carried: held.carried.clone(),
             witnessed: held.witnessed.as_ref().map(|it| it.note.clone()),
             unseen: held.unseen.spans(),
+            lineage: lineage::links(held.chain.key()),
             heard,
         })
     }
@@ -103,6 +109,7 @@ pub(super) struct Found {
     pub(super) carried: Vec<Carried>,
     pub(super) witnessed: Option<String>,
     pub(super) unseen: Vec<(u64, u64)>,
+    pub(super) lineage: Vec<KeyRotation>,
     pub(super) heard: u64,
 }
 
@@ -216,6 +223,7 @@ impl Store {
             carried: snapshot.carried,
             witnessed: snapshot.witnessed,
             unseen: snapshot.unseen,
+            lineage: snapshot.lineage,
             heard: snapshot.heard,
         };
         let bytes = serde_json::to_vec(&stored)
@@ -261,6 +269,7 @@ impl Store {
             carried: stored.carried,
             witnessed: stored.witnessed,
             unseen: stored.unseen,
+            lineage: stored.lineage,
             heard: stored.heard,
         }))
     }

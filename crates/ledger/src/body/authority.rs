@@ -44,10 +44,14 @@ pub struct KeyRotation {
     pub old: Option<Base64>,
     /// SPKI; `null` when the old one is only withdrawn.
     pub new: Option<Base64>,
-    /// Over `trilith-key-rotation-v1 ‖ what ‖ old ‖ new`, each with its u32 length before it.
+    /// Over `statement`; where there is none, over `trilith-key-rotation-v1 ‖ what ‖ old ‖ new`, each with its u32
+    /// length before it.
     pub old_signature: Option<Base64>,
     pub new_signature: Option<Base64>,
     pub reason: String,
+    /// Of the key `ledger`: the log that ends, the log that goes on, and the tree that both share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub statement: Option<String>,
 }
 
 /// The authority approves a boot: machines of a ring may open in it what their TPMs have sealed for the epoch.

@@ -4,8 +4,8 @@
 use super::container::Section;
 use super::verify::{Anchors, Failure, PackRecord, Sections};
 use super::{Answers, Question, Trust, grounds};
-use crate::body::{Anchor, Begin, Erasure, Issuance};
-use crate::{Checkpoint, HexDigest, Record, RecordType};
+use crate::body::{Anchor, Begin, Erasure, Issuance, KeyRotation};
+use crate::{Checkpoint, HexDigest, Record, RecordType, lineage};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;
 
@@ -343,6 +343,12 @@ impl Verified<'_> {
         let reach = self.checkpoints.first().map_or(0, |server| server.size);
         let own: BTreeMap<u64, &PackRecord> = self.held(0).map(|item| (item.index, item)).collect();
         let mut needed: BTreeSet<u64> = self.anchors.used().collect();
+        // Every pack may say how the server's ledger went on as a new log: the checkpoint rests on it.
+        let links = self.held(0).filter(|item| {
+            let rotation = item.record.expect_body::<KeyRotation>();
+            rotation.is_ok_and(|rotation| lineage::is_link(&rotation))
+        });
+        needed.extend(links.map(|item| item.index));
         let answers = shown.answers.iter();
         needed.extend(answers.filter_map(|(number, index)| (*number == 0).then_some(*index)));
         let mut open: Vec<&PackRecord> = needed

@@ -1,5 +1,7 @@
 //! What a verifier trusts: his own file, never the pack.
 
+use crate::body::KeyRotation;
+use crate::lineage::{self, LineageError};
 use crate::{Base64, Code, KeyError, LedgerKey, LogKey, Policy, PolicyError};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -10,6 +12,10 @@ pub enum TrustError {
     Shape(#[from] serde_json::Error),
     #[error("the trust file's ledger key")]
     Key(#[from] KeyError),
+    #[error("the trust file's lineage")]
+    Lineage(#[from] LineageError),
+    #[error("the trust file's lineage does not end with its ledger key: it ends with {0}")]
+    OtherLineage(String),
     #[error("the trust file's policy")]
     Policy(#[from] PolicyError),
     #[error("the trust file's policy lists logs, and its ledger key is of none of them")]
@@ -37,7 +43,8 @@ impl Code for TrustError {
 #[serde(deny_unknown_fields, try_from = "File", into = "File")]
 pub struct Trust {
     pub trust_domain: String,
-    /// Key of the server's ledger. Gateways' keys are learned from that ledger.
+    /// Key of the server's ledger; of the newest log, where the file has a `lineage`, with those before it.
+    /// Gateways' keys are learned from that ledger.
     pub ledger_key: LedgerKey,
     /// Root certificates, DER.
     pub x509_authorities: Vec<Vec<u8>>,
@@ -51,6 +58,8 @@ pub struct Trust {
 struct File {
     trust_domain: String,
     ledger_key: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    lineage: Vec<KeyRotation>,
     #[serde(default)]
     x509_authorities: Vec<Base64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -78,7 +87,11 @@ impl TryFrom<File> for Trust {
     type Error = TrustError;
 
     fn try_from(file: File) -> Result<Self, TrustError> {
-        let ledger_key: LedgerKey = file.ledger_key.parse()?;
+        let stated: LedgerKey = file.ledger_key.parse()?;
+        let ledger_key = lineage::follow(&stated, &file.lineage)?;
+        if ledger_key != stated {
+            return Err(TrustError::OtherLineage(ledger_key.to_string()));
+        }
         let policy: Option<Policy> = file.policy.map(|text| text.parse()).transpose()?;
         // "An application where the appropriate log(s) are known from other context may accept a policy with
         // an empty set of logs."
@@ -101,6 +114,7 @@ impl From<Trust> for File {
         Self {
             trust_domain: trust.trust_domain,
             ledger_key: trust.ledger_key.to_string(),
+            lineage: lineage::links(&trust.ledger_key),
             x509_authorities: trust.x509_authorities.into_iter().map(Base64).collect(),
             policy: trust.policy.map(|policy| policy.text().to_owned()),
         }

@@ -4,7 +4,8 @@
 use super::complete::{Doubt, Erased, Extent, Verified};
 use super::container::{Section, read};
 use super::{Question, Trust};
-use crate::body::{self, Anchor, Begin, Misbehaviour, SignedHead};
+use crate::body::{self, Anchor, Begin, KeyRotation, Misbehaviour, SignedHead};
+use crate::lineage::{self, Link};
 use crate::merkle::MAX_PROOF;
 use crate::misbehaviour;
 use crate::tile::{self, Kind, TilePath};
@@ -163,6 +164,7 @@ pub fn verify_with(
 ) -> Result<Report, Failure> {
     let sections = Sections::read(pack)?;
     let question = sections.question()?;
+    let trust = &sections.lineage(trust)?;
     let (server, quorum) = sections.server(trust)?;
     let mut records = sections.records(0, &server)?;
     for item in &records {
@@ -237,6 +239,28 @@ impl<'a> Sections<'a> {
         bytes
             .and_then(|bytes| std::str::from_utf8(bytes).ok())
             .ok_or_else(|| Failure::at(&section, "PACK-CHECKPOINT", "it is missing or not text"))
+    }
+
+    /// The trust file with what the pack's records say of the server ledger's keys. Nothing vouches for these records
+    /// yet, and nothing has to: a link counts by its signatures.
+    fn lineage(&self, trust: &Trust) -> Result<Trust, Failure> {
+        let mut trust = trust.clone();
+        let mut rotations = Vec::new();
+        for (section, content) in &self.0 {
+            let Section::Record { checkpoint: 0, .. } = section else {
+                continue;
+            };
+            let record = split_entry(content).and_then(|(bytes, _)| Record::parse(bytes).ok());
+            let rotation = record.and_then(|record| record.expect_body::<KeyRotation>().ok());
+            let Some(rotation) = rotation.filter(lineage::is_link) else {
+                continue;
+            };
+            Link::open(&rotation).map_err(|error| Failure::because(section, &error))?;
+            rotations.push(rotation);
+        }
+        trust.ledger_key = lineage::follow(&trust.ledger_key, &rotations)
+            .map_err(|error| Failure::because(&Section::Checkpoint(0), &error))?;
+        Ok(trust)
     }
 
     /// The server's checkpoint, and what the witnesses of the trust file say about it.
@@ -501,10 +525,12 @@ fn shown(body: &Misbehaviour, first: &[u8], second: &[u8]) -> Option<(&'static s
     same.then_some((kind.as_str(), kind.proves_itself()))
 }
 
-/// The server's first record, wherever the pack has it, must be of the trusted domain and key.
+/// The server's first record, wherever the pack has it, must be of the trusted domain and key. A trusted key that is
+/// not known to lead back to a first log says nothing of who began that.
 pub(super) fn begins_as_trusted(index: u64, begin: &Begin, trust: &Trust) -> Result<(), Failure> {
-    let key = trust.ledger_key.public_key().spki_der();
-    if begin.trust_domain == trust.trust_domain && begin.ledger_key.0 == key {
+    let first = trust.ledger_key.first();
+    let same = begin.ledger_key.0 == first.public_key().spki_der() || first.origin().place().1 > 1;
+    if begin.trust_domain == trust.trust_domain && same {
         return Ok(());
     }
     let section = Section::Record {

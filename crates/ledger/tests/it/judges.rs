@@ -118,6 +118,7 @@ impl Judge {
         let policy = trust.policy.as_ref().map(ledger::Policy::text);
         let asked = json!({
             "trust_domain": domain, "ledger_key": key, "policy": policy, "length": pack.len(),
+            "lineage": ledger::lineage::links(&trust.ledger_key),
         });
         writeln!(self.asked, "{asked}").unwrap();
         self.asked.write_all(pack).unwrap();

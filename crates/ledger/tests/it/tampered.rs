@@ -269,7 +269,7 @@ pub(crate) const BODIES: &[(&str, &str)] = &[
     ),
     (
         "key-rotation",
-        r#"{"what":"jwt","old":"AAAA","new":null,"old_signature":"AA==","new_signature":null,"reason":"r"}"#,
+        r#"{"what":"jwt","old":"AAAA","new":null,"old_signature":"AA==","new_signature":null,"reason":"r","statement":"s\n"}"#,
     ),
     (
         "estate-version",

@@ -13,5 +13,6 @@ mod following;
 mod forks;
 mod hostile;
 mod state;
+mod succeeding;
 mod support;
 mod witnessed;

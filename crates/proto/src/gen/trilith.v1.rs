@@ -10,9 +10,12 @@ pub struct Anchors {
     /// root CA certificates
     #[prost(bytes = "vec", repeated, tag = "2")]
     pub x509_authorities: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
-    /// SPKI of the server ledger's key
+    /// SPKI of the key of the server ledger's first log
     #[prost(bytes = "vec", tag = "3")]
     pub ledger_key: ::prost::alloc::vec::Vec<u8>,
+    /// As in `Lineage`; no part of the digest
+    #[prost(string, tag = "4")]
+    pub lineage: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct TokenJoinRequest {
@@ -393,7 +396,7 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14")]
+    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15")]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -424,7 +427,17 @@ pub mod node_update {
         /// When there is a newer one, and once at each connection; only to an agent that has sent `Keeps`.
         #[prost(message, tag = "14")]
         Witnessed(super::Witnessed),
+        /// The first update of a connection, where the server's ledger has gone on as a new log.
+        #[prost(message, tag = "15")]
+        Lineage(super::Lineage),
     }
+}
+/// How the server's ledger went on as new logs: `key-rotation` bodies as a JSON list. Each is signed by the key of
+/// the log that ended and by the one of the log that went on.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Lineage {
+    #[prost(string, tag = "1")]
+    pub links: ::prost::alloc::string::String,
 }
 /// What the estate names for the machine's ring, complete; an empty policy: it names none, and nothing on the
 /// machine is changed.
@@ -646,7 +659,7 @@ pub struct Prove {
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Delta {
-    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
+    #[prost(oneof = "delta::Delta", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub delta: ::core::option::Option<delta::Delta>,
 }
 /// Nested message and enum types in `Delta`.
@@ -675,6 +688,9 @@ pub mod delta {
         Behind(super::Behind),
         #[prost(message, tag = "11")]
         Witnessed(super::Witnessed),
+        /// The first delta of a connection, where the server's ledger has gone on as a new log.
+        #[prost(message, tag = "12")]
+        Lineage(super::Lineage),
     }
 }
 /// A checkpoint of the server's ledger with the lines of its witnesses, and the proof between it and one that the

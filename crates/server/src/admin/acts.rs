@@ -56,7 +56,7 @@ pub(super) async fn token_create(
     let committed = core.append(vec![act(admitted, &detail)?, record]).await?;
     let roots = core.authority.roots();
     let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
-    let spki = core.ledger_key.public_key().spki_der();
+    let spki = core.ledger_key.first().public_key().spki_der();
     Ok(v1::TokenCreated {
         token,
         pin: svid_tls::pin::digest(&core.trust_domain, &roots, spki),

@@ -167,7 +167,7 @@ fn placed(
         true => core.ledger_key.origin().to_string(),
         false => name,
     };
-    let mut collector = Collector::new(core, &question(ledger), head);
+    let mut collector = Collector::new(core, &question(ledger), head)?;
     match gateway {
         Some(row) if !server => {
             let gateway = row.open(core)?;
@@ -209,7 +209,7 @@ fn issued(core: &Core, serial: &str, head: Arc<Head>) -> Result<Vec<u8>, Refusal
     if found.is_empty() {
         return Err(unknown_serial(serial));
     }
-    let mut collector = Collector::new(core, &question, head);
+    let mut collector = Collector::new(core, &question, head)?;
     for index in found {
         collector.own(index)?;
     }
@@ -294,7 +294,7 @@ fn accesses(
     }
     // Where nothing was left out the question does not say that something may have been.
     let question = ask((!all).then_some(most));
-    let mut collector = Collector::new(core, &question, head);
+    let mut collector = Collector::new(core, &question, head)?;
     collector.own_tiles()?;
     for (gateway, indices) in &found {
         collector.gateway(gateway, indices)?;
@@ -411,14 +411,20 @@ fn issuance(core: &Core, wanted: impl Fn(&body::Issuance) -> bool) -> Result<Opt
 }
 
 impl<'a> Collector<'a> {
-    fn new(core: &'a Core, question: &Question, head: Arc<Head>) -> Self {
-        Self {
+    /// Begins with the records by which whoever trusts a former key of the ledger learns the one that signed `head`.
+    fn new(core: &'a Core, question: &Question, head: Arc<Head>) -> Result<Self, Refusal> {
+        let mut collector = Self {
             core,
             builder: PackBuilder::new(question, &head.note),
             own: BTreeSet::new(),
             head,
             room: MOST_TILES,
+        };
+        let links = core.state().links();
+        for index in links {
+            collector.own(index)?;
         }
+        Ok(collector)
     }
 
     /// A record of the server's ledger and, through it, what it rests on. What the head does not reach is

@@ -53,6 +53,7 @@ pub(super) fn status(core: &Core) -> Value {
         "ledger": {
             "origin": core.ledger_key.origin().as_str(),
             "key": core.ledger_key.to_string(),
+            "lineage": ledger::lineage::links(&core.ledger_key),
             "size": head.checkpoint.size,
             "root": crypto::base64::encode(&head.checkpoint.root),
             "applied": state.applied(),
@@ -77,7 +78,7 @@ pub(super) fn status(core: &Core) -> Value {
 fn pin(core: &Core) -> String {
     let roots = core.authority.roots();
     let roots: Vec<&[u8]> = roots.iter().map(Vec::as_slice).collect();
-    let spki = core.ledger_key.public_key().spki_der();
+    let spki = core.ledger_key.first().public_key().spki_der();
     svid_tls::pin::digest(&core.trust_domain, &roots, spki)
 }
 

@@ -93,7 +93,7 @@ pub(super) async fn recover(
 
 /// Whether the ledger may go on under its own name and key. What witnesses have cosigned they never forget: they
 /// would answer this origin with a conflict for ever, and whoever follows under them would be right to call it a fork.
-/// Going on as a new log that names the old one needs no more than another way out of here.
+/// `trilith server new-log` goes on under another name.
 fn in_place(core: &Core, blocked: &Blocked) -> Result<(), Refusal> {
     let Some(witnesses) = &core.witnesses else {
         return Ok(());
@@ -114,8 +114,8 @@ fn in_place(core: &Core, blocked: &Blocked) -> Result<(), Refusal> {
             core.journal.reader().size()
         ))
         .next(
-            "restore a newer copy of data_dir, or what a mirror keeps of it; where there is none, no cosignature of \
-             this origin can be had again: see docs/operate/witnessed.md, \"When the ledger is lost\"",
+            "restore a newer copy of data_dir, or what a mirror keeps of it; where there is none, stop the server and go \
+             on as a new log: trilith server new-log --config FILE --give-up --reason TEXT",
         ),
     ))
 }

@@ -62,6 +62,11 @@ pub(super) fn start(
     let number = core.connection_number();
     core.workloads
         .connect(&caller.node.name, number, updates.clone());
+    // First of all: what comes then may be signed by a key that the agent does not know.
+    if let Some(links) = core.lineage() {
+        let lineage = v1::Lineage { links };
+        drop(updates.try_send(Ok(update(Update::Lineage(lineage)))));
+    }
     let session = Session {
         core: Arc::clone(core),
         caller: Arc::new(Caller {

@@ -1,10 +1,12 @@
 //! Opening what is on disk: keys, ledger, blobs, and the state brought up to the ledger's end.
 
+use super::new_log;
 use crate::config::{Config, ConfigError, Custody as CustodyConfig};
+use crate::lineage::Keys;
 use crate::revoke::Postponed;
 use crate::signing::{HeadError, HeadFile};
 use crate::state::{FoldError, State};
-use crypto::{Algorithm, Custody, SecretBytes};
+use crypto::{Custody, SecretBytes};
 use custody::{FileCustody, FileCustodyError};
 use facts::Finding;
 use identity::AuthorityError;
@@ -108,6 +110,59 @@ impl From<HeadError> for StartError {
 /// Told of the error after which the ledger takes nothing more.
 type OnFailure = Arc<dyn Fn(&StoreError) + Send + Sync>;
 
+/// How records name who has a shell on this machine.
+pub(super) const UID: &str = "uid";
+
+/// What is opened first: the ledger's key, and what lies beside it.
+pub(super) struct Opening {
+    pub(super) keys: Keys,
+    pub(super) ledger_dir: PathBuf,
+    pub(super) head: HeadFile,
+}
+
+impl Opening {
+    pub(super) fn of(config: &Config) -> Result<Self, StartError> {
+        private_dir(&config.data_dir)?;
+        let CustodyConfig::File { dir } = &config.custody.ledger;
+        let custody = open_custody(&config.custody.ledger)?;
+        Ok(Self {
+            keys: Keys::open(custody, dir, &config.trust_domain)?,
+            ledger_dir: dir.clone(),
+            head: HeadFile::in_dir(dir),
+        })
+    }
+
+    /// The ledger, sound; whether it is what was published is asked by the caller.
+    pub(super) fn ledger(
+        &self,
+        config: &Config,
+        on_failure: Option<OnFailure>,
+    ) -> Result<Ledger, StartError> {
+        let signer = &self.keys.signer;
+        let options = Options {
+            on_failure,
+            // INVARIANT: an end that is damaged and that was published is not cut off as a commit which
+            // nobody has seen. One that cannot be read is the business of the start.
+            expected_at_least: self.head.read().ok().flatten(),
+            ..Options::default()
+        };
+        let dir = config.data_dir.join("ledger");
+        // Who reads the folder from outside has no key but what is told there.
+        ledger_store::keep_lineage(&dir, signer.key())?;
+        match Ledger::open_signed(&dir, signer.clone(), &options) {
+            // Sound, and not what it was: it opens to be recovered, and signs nothing until then.
+            Err(StoreError::RolledBack { .. } | StoreError::Forked { .. }) => {
+                let options = Options {
+                    expected_at_least: None,
+                    ..options
+                };
+                Ok(Ledger::open_signed(&dir, signer.clone(), &options)?)
+            }
+            opened => Ok(opened?),
+        }
+    }
+}
+
 /// Everything on disk, opened.
 pub(super) struct Opened {
     pub(super) ca: Arc<dyn Custody>,
@@ -126,30 +181,23 @@ impl Opened {
     pub(super) fn open(config: &Config, on_failure: Option<OnFailure>) -> Result<Self, StartError> {
         private_dir(&config.data_dir)?;
         let ca: Arc<dyn Custody> = Arc::new(open_custody(&config.custody.ca)?);
-        let CustodyConfig::File { dir: ledger_dir } = &config.custody.ledger;
-        let signer =
-            open_custody(&config.custody.ledger)?.load_or_generate("ledger", Algorithm::Ed25519)?;
-        let origin = format!("{}/server", config.trust_domain);
-        let head = HeadFile::in_dir(ledger_dir);
-        let options = Options {
-            on_failure,
-            // INVARIANT: an end that is damaged and that was published is not cut off as a commit which
-            // nobody has seen. One that cannot be read is the business of the start.
-            expected_at_least: head.read().ok().flatten(),
-            ..Options::default()
-        };
-        let dir = config.data_dir.join("ledger");
-        let ledger = match Ledger::open(&dir, Arc::clone(&signer), &origin, &options) {
-            // Sound, and not what it was: it opens to be recovered, and signs nothing until then.
-            Err(StoreError::RolledBack { .. } | StoreError::Forked { .. }) => {
-                let options = Options {
-                    expected_at_least: None,
-                    ..options
-                };
-                Ledger::open(&dir, signer, &origin, &options)?
-            }
-            opened => opened?,
-        };
+        let opening = Opening::of(config)?;
+        let ledger = opening.ledger(config, on_failure)?;
+        let key = opening.keys.signer.key();
+        if new_log::unfinished(ledger.reader(), key)?.is_some() {
+            return Err(StartError::Refused(
+                Finding::new(
+                    "SERVER-NEW-LOG-UNFINISHED",
+                    "the ledger was to go on as a new log, and has not begun it",
+                )
+                .expected(format!("a first record of {}", key.origin()))
+                .observed(format!(
+                    "{} records of the log before",
+                    ledger.reader().size()
+                ))
+                .next("the same command again: trilith server new-log --config FILE --reason TEXT"),
+            ));
+        }
         let blobs = Blobs::open(
             &config.data_dir.join("blobs"),
             LARGEST_BLOB,
@@ -164,6 +212,9 @@ impl Opened {
                 "what records say to be erased was there, and is gone now"
             );
         }
+        let Opening {
+            ledger_dir, head, ..
+        } = opening;
         Ok(Self {
             ca,
             ledger,
@@ -172,8 +223,8 @@ impl Opened {
             behind,
             state,
             head,
-            postponed: Postponed::open(ledger_dir).map_err(|source| StartError::Directory {
-                path: ledger_dir.clone(),
+            postponed: Postponed::open(&ledger_dir).map_err(|source| StartError::Directory {
+                path: ledger_dir,
                 source,
             })?,
             commitment_key: commitment_key(&config.data_dir)?,

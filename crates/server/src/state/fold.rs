@@ -1,7 +1,7 @@
 //! What each record changes. One function a record type; types that change nothing are listed, so
 //! that a new one is decided on here.
 
-use super::{ABANDONED, GRACE, MISBEHAVED, State, counted, erased, target_name};
+use super::{ABANDONED, GRACE, LINK, MISBEHAVED, State, counted, erased, target_name};
 use crate::evict;
 use ledger::body::{self, SvidKind, TargetKind, VerdictOutcome};
 use ledger::{HexDigest, Record, RecordError, RecordType};
@@ -135,7 +135,7 @@ impl State {
             RecordType::Recovery => recovery(index, &record.expect_body()?),
             RecordType::Misbehaviour => misbehaviour(index, &record.expect_body()?),
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
-            RecordType::KeyRotation => key_rotation(&record.expect_body()?),
+            RecordType::KeyRotation => key_rotation(index, &record.expect_body()?),
             RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
             RecordType::Start
             | RecordType::Stop
@@ -327,8 +327,12 @@ impl State {
     }
 }
 
-fn key_rotation(body: &body::KeyRotation) -> Vec<Change> {
+fn key_rotation(index: u64, body: &body::KeyRotation) -> Vec<Change> {
     match &body.new {
+        Some(_) if ledger::lineage::is_link(body) => vec![Change::Meta(MetaRow {
+            key: format!("{LINK}{index:020}"),
+            value: index.to_string(),
+        })],
         Some(key) if body.what == "seal" => vec![Change::Meta(MetaRow {
             key: SEAL_KEY.to_owned(),
             value: crypto::base64::encode(&key.0),

@@ -1,6 +1,8 @@
 //! A backup is restored under a real gateway: nothing is signed, cuts act, and after the recovery the
 //! gateway follows again, and only what the restored ledger holds counts.
 
+mod new_log;
+
 use crate::harness::{
     DOMAIN, Fixture, Held, Machine, PATIENCE, PROGRAM, config_text, finding, program,
 };

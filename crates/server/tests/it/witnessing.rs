@@ -1,6 +1,8 @@
 //! A server and its witnesses: what enough of them have seen is served, and nothing waits for them. The witnesses
 //! here answer as the specification says, or as it does not; real ones are in the tests of `trilith`.
 
+mod new_log;
+
 use crate::follower::Gateway;
 use crate::harness::{DOMAIN, Fixture, PROGRAM, config_with, finding, get, metric, program};
 use crate::recovering::{admitted, payments, until, workload_api};
@@ -246,7 +248,8 @@ impl Scene {
     }
 
     async fn size(&self, note: &str) -> Option<u64> {
-        let checkpoint = ledger::Checkpoint::open(note, &self.fixture.ledger_key().await).unwrap();
+        // Before a new log is witnessed, the last of the one before it is served.
+        let checkpoint = ledger::Checkpoint::open(note, &self.fixture.ledger_key().await).ok()?;
         let quorum = self.policy.judge(&Note::parse(note).unwrap()).unwrap();
         quorum.reached.then_some(checkpoint.size)
     }

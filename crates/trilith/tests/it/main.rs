@@ -22,6 +22,7 @@ mod images;
 #[path = "../../../ledger/tests/it/support.rs"]
 mod ledger_support;
 mod monitoring;
+mod new_log;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;
 mod pdp;

@@ -55,7 +55,7 @@ pub(super) fn of_server(
     if found.is_empty() {
         answers_nothing(core, &question)?;
     }
-    let mut collector = Collector::new(core, &question, head);
+    let mut collector = Collector::new(core, &question, head)?;
     for index in found {
         collector.own(index)?;
     }
@@ -78,7 +78,7 @@ pub(super) fn of_gateways(
     };
     let own = core.ledger_key.origin().as_str();
     let mut any = false;
-    let mut collector = Collector::new(core, &question, head);
+    let mut collector = Collector::new(core, &question, head)?;
     if question.is_about(own, true) {
         let ledger = (core.journal.reader(), size);
         for index in answers(core, &question, (own, true), ledger)? {

@@ -1,0 +1,38 @@
+//! `trilith server new-log`: the ledger goes on under another name and key.
+
+use super::{protected, server_config};
+use crate::arguments::NewLogArguments;
+use crate::{Failure, output};
+
+pub(super) fn run(arguments: &NewLogArguments) -> Result<(), Failure> {
+    protected(device::memory::hide())?;
+    let config = server_config(&arguments.config)?;
+    let by = format!("uid:{}", rustix::process::getuid().as_raw());
+    let why = server::Why {
+        reason: &arguments.reason,
+        by: &by,
+        give_up: arguments.give_up,
+    };
+    let begun = server::new_log(&config, why).map_err(|error| error.finding())?;
+    output::line(format_args!(
+        "{} goes on from {} records as {}",
+        begun.was.origin(),
+        begun.size,
+        begun.key
+    ));
+    if let Some(size) = begun.given_up {
+        output::line(format_args!(
+            "given up: what was published of {size} records beyond these; record {} and those after it say so",
+            begun.index
+        ));
+    }
+    if config.witnesses.is_some() {
+        output::note(format_args!(
+            "Give the new key to the witnesses, and put it into the policies that list the old one, before the server starts."
+        ));
+    }
+    output::note(format_args!(
+        "Start the server. Gateways and agents follow by themselves; new trust files: trilith trust"
+    ));
+    Ok(())
+}

@@ -1,0 +1,367 @@
+//! A ledger that goes on as another log: what links lead to, what of a former key counts, and packs across both.
+
+use crate::judges::verify;
+use crate::packs::{API, World, accesses, world};
+use crate::support::{Memory, SERVER, signer};
+use expect_test::expect;
+use ledger::body::{Body as _, Gap, KeyRotation, Recovery};
+use ledger::lineage::{self, Link, follow, links};
+use ledger::pack::{PackBuilder, Question, Trust};
+use ledger::{Checkpoint, Code as _, Decimal, Digest, LedgerKey, LedgerSigner, Origin};
+
+const SECOND: &str = "example.org/server@2";
+const THIRD: &str = "example.org/server@3";
+
+fn link(old: &LedgerSigner, new: &LedgerSigner, size: u64) -> KeyRotation {
+    Link::sign(old, new, (size, [7; 32]), "each year").unwrap()
+}
+
+fn head(signer: &LedgerSigner, size: u64) -> String {
+    let origin = signer.key().origin().clone();
+    let root = [9; 32];
+    signer.sign(&Checkpoint { origin, size, root }).unwrap()
+}
+
+fn code(followed: Result<LedgerKey, lineage::LineageError>) -> &'static str {
+    followed.unwrap_err().code()
+}
+
+#[test]
+fn these_bytes_are_signed() {
+    let rotation = link(&signer(SERVER, 1), &signer(SECOND, 2), 42);
+    expect![[r#"
+        trilith-ledger-succession-v1
+        example.org/server+5d8466e4+AYqI4910CfGV/VLbLTy6XXLKZwm/HZQSG/N0iAG0D29c
+        example.org/server@2+8debf188+AYE5dw6ofRdfVqNUZsNMfszLjYqRtO43ol32D1uPybOU
+        42
+        BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=
+    "#]]
+    .assert_eq(rotation.statement.as_deref().unwrap());
+    let opened = Link::open(&rotation).unwrap();
+    assert_eq!(opened.statement(), rotation.statement.clone().unwrap());
+    let json = lineage::to_json(std::slice::from_ref(&rotation));
+    assert_eq!(lineage::from_json(&json).unwrap(), [rotation]);
+}
+
+#[test]
+fn links_lead_from_any_key_of_a_lineage_to_its_newest() {
+    let (one, two, three) = (signer(SERVER, 1), signer(SECOND, 2), signer(THIRD, 3));
+    let chain = [link(&two, &three, 60), link(&one, &two, 40)];
+    for known in [&one, &two, &three] {
+        let key = follow(known.key(), &chain).unwrap();
+        assert_eq!(key, *three.key());
+        assert_eq!(key.first(), one.key());
+        assert_eq!(links(&key), [chain[1].clone(), chain[0].clone()]);
+        // What is known needs no telling, and telling it again changes nothing.
+        assert_eq!(links(&follow(&key, &[]).unwrap()).len(), 2);
+        assert_eq!(links(&follow(&key, &chain).unwrap()).len(), 2);
+    }
+    // A stranger's lineage leads nowhere.
+    let other = signer("example.net/server", 9);
+    assert_eq!(follow(other.key(), &chain).unwrap(), *other.key());
+    assert!(links(&follow(other.key(), &chain).unwrap()).is_empty());
+}
+
+#[test]
+fn what_a_former_key_signs_beyond_its_end_is_no_checkpoint() {
+    let (one, two, three) = (signer(SERVER, 1), signer(SECOND, 2), signer(THIRD, 3));
+    let key = follow(one.key(), &[link(&one, &two, 40)]).unwrap();
+    assert_eq!(Checkpoint::open(&head(&one, 40), &key).unwrap().size, 40);
+    assert_eq!(Checkpoint::open(&head(&two, 90), &key).unwrap().size, 90);
+    let stolen = Checkpoint::open(&head(&one, 41), &key).unwrap_err();
+    assert_eq!(stolen.code(), "LEDGER-CHECKPOINT-ENDED");
+    assert_eq!(
+        Checkpoint::open_beyond(&head(&one, 41), &key).unwrap().size,
+        41
+    );
+    assert_eq!(key.end_of(SERVER), Some(40));
+    assert_eq!(key.end_of(SECOND), None);
+    // The name of the new log helps the old key nothing, nor the other way round.
+    for forged in [head(&signer(SECOND, 1), 20), head(&signer(SERVER, 2), 20)] {
+        let refused = Checkpoint::open(&forged, &key).unwrap_err();
+        assert_eq!(refused.code(), "LEDGER-NOTE-UNSIGNED");
+    }
+    // A later log that gave up a part of an earlier one ends that one earlier, too.
+    let key = follow(&key, &[link(&two, &three, 30)]).unwrap();
+    for (signer, size, counts) in [(&one, 30, true), (&one, 31, false), (&two, 31, false)] {
+        let opened = Checkpoint::open(&head(signer, size), &key);
+        assert_eq!(opened.is_ok(), counts, "{size}");
+    }
+}
+
+#[test]
+fn a_link_counts_only_if_both_keys_signed_it_and_it_leads_on() {
+    let (one, two) = (signer(SERVER, 1), signer(SECOND, 2));
+    let good = link(&one, &two, 40);
+    let with = |change: &dyn Fn(&mut KeyRotation)| {
+        let mut rotation = good.clone();
+        change(&mut rotation);
+        code(follow(one.key(), &[rotation]))
+    };
+    let signature = "LEDGER-LINK-SIGNATURE";
+    let format = "LEDGER-LINK-FORMAT";
+    assert_eq!(
+        with(&|it| it.old_signature = it.new_signature.clone()),
+        signature
+    );
+    assert_eq!(
+        with(&|it| it.new_signature = it.old_signature.clone()),
+        signature
+    );
+    assert_eq!(with(&|it| it.new_signature = None), format);
+    assert_eq!(with(&|it| it.old = it.new.clone()), format);
+    assert_eq!(with(&|it| it.what = "x509-root".to_owned()), format);
+    let restated = |from: &'static str, to: &'static str| {
+        move |it: &mut KeyRotation| {
+            let statement = it.statement.take().unwrap();
+            it.statement = Some(statement.replace(from, to));
+        }
+    };
+    assert_eq!(with(&restated("\n40\n", "\n41\n")), signature);
+    assert_eq!(with(&restated("\n40\n", "\n040\n")), format);
+    assert_eq!(with(&restated("-v1\n", "-v2\n")), format);
+    assert_eq!(
+        with(&restated(
+            "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n",
+            ""
+        )),
+        format
+    );
+    // Not back, not to itself, not to somebody else's name, and not with the same key.
+    let next = |old: &LedgerSigner, origin: &str, seed: u8| {
+        Link::sign(old, &signer(origin, seed), (1, [0; 32]), "").map(drop)
+    };
+    for (origin, seed) in [
+        (SERVER, 3),
+        ("example.net/server@2", 3),
+        (SECOND, 1),
+        ("example.org/serve@2", 3),
+    ] {
+        assert!(next(&one, origin, seed).is_err(), "{origin}");
+    }
+    assert!(next(&two, SERVER, 3).is_err() && next(&two, THIRD, 3).is_ok());
+    let many = vec![good; 257];
+    assert_eq!(code(follow(one.key(), &many)), format);
+}
+
+#[test]
+fn a_key_that_signed_two_successions_leads_to_neither() {
+    let (one, two, thief) = (signer(SERVER, 1), signer(SECOND, 2), signer(SECOND, 6));
+    let (ours, theirs) = (link(&one, &two, 40), link(&one, &thief, 40));
+    for pair in [
+        [ours.clone(), theirs.clone()],
+        [theirs.clone(), ours.clone()],
+    ] {
+        assert_eq!(code(follow(one.key(), &pair)), "LEDGER-LINEAGE-FORKED");
+    }
+    // Also from another end, and also where one of them was followed before.
+    assert_eq!(
+        code(follow(one.key(), &[ours.clone(), link(&one, &two, 39)])),
+        "LEDGER-LINEAGE-FORKED"
+    );
+    let followed = follow(one.key(), &[ours]).unwrap();
+    assert_eq!(code(follow(&followed, &[theirs])), "LEDGER-LINEAGE-FORKED");
+}
+
+#[test]
+fn a_log_holds_records_of_those_that_it_goes_on_from_and_of_no_other() {
+    let holds = |log: &str, record: &str| Origin::new(log).unwrap().holds(record);
+    assert!(holds(SERVER, SERVER) && holds(SECOND, SERVER) && holds(THIRD, SECOND));
+    assert!(!holds(SERVER, SECOND) && !holds(SECOND, THIRD));
+    assert!(!holds(SECOND, "example.org/gateway") && !holds(SECOND, "example.org/server/2"));
+    // No second spelling of a number.
+    for odd in [
+        "example.org/server@1",
+        "example.org/server@02",
+        "example.org/server@x",
+        "example.org/server@",
+    ] {
+        assert!(!holds(THIRD, odd), "{odd}");
+    }
+}
+
+/// The server of [`world`], gone on as a second log from all that it had, and a record more.
+struct Succeeded {
+    world: World,
+    old: LedgerSigner,
+    index: u64,
+}
+
+fn succeeded() -> Succeeded {
+    let mut world = world();
+    let (old, new) = (world.server.signer.clone(), signer(SECOND, 21));
+    let tree = world.server.checkpoint();
+    let link = Link::sign(&old, &new, (tree.size, tree.root), "stolen").unwrap();
+    world.server.signer = new;
+    world.append(0, link.record());
+    let index = tree.size;
+    let gap = Gap {
+        cause: "recovery".to_owned(),
+        from: 1,
+        to: 2,
+        lost: Some(Decimal(3)),
+        detail: String::new(),
+    };
+    world.append(0, gap.record());
+    Succeeded { world, old, index }
+}
+
+impl Succeeded {
+    fn pack(&self, question: &Question) -> PackBuilder {
+        let mut pack = self.world.pack(question, true);
+        pack.receipt(&self.world.server.receipt(self.index));
+        pack
+    }
+
+    fn trust(&self, key: &LedgerKey) -> Trust {
+        Trust {
+            ledger_key: key.clone(),
+            ..self.world.trust.clone()
+        }
+    }
+}
+
+#[test]
+fn a_pack_across_both_logs_verifies_from_either_key() {
+    let it = succeeded();
+    let pack = it.pack(&accesses(API)).build();
+    let (first, newest) = (it.old.key(), it.world.server.key());
+    for key in [first, newest] {
+        let report = verify(&pack, &it.trust(key)).unwrap();
+        assert_eq!(report.checkpoints[0].origin.as_str(), SECOND);
+        let origins: Vec<&str> = report
+            .records
+            .iter()
+            .map(|item| item.record.origin())
+            .collect();
+        assert!(
+            origins.contains(&SERVER) && origins.contains(&SECOND),
+            "{origins:?}"
+        );
+    }
+    // Without the link the first key leads nowhere; the newest needs none.
+    let bare = it.world.pack(&accesses(API), true).build();
+    let refused = verify(&bare, &it.trust(first)).unwrap_err();
+    assert_eq!(refused.code, "LEDGER-NOTE-UNSIGNED");
+    verify(&bare, &it.trust(newest)).unwrap();
+    let stranger = verify(&pack, &it.trust(signer(SERVER, 33).key())).unwrap_err();
+    assert_eq!(stranger.code, "LEDGER-NOTE-UNSIGNED");
+}
+
+#[test]
+fn a_pack_of_the_log_that_ended_verifies_by_a_trust_file_with_the_lineage() {
+    let it = succeeded();
+    let before = world();
+    let pack = before.pack(&accesses(API), true).build();
+    let newest = it.trust(it.world.server.key());
+    assert_eq!(
+        verify(&pack, &newest).unwrap_err().code,
+        "LEDGER-NOTE-UNSIGNED"
+    );
+    let rotation: KeyRotation = it.rotation();
+    let key = follow(it.old.key(), &[rotation]).unwrap();
+    let trust = it.trust(&key);
+    verify(&pack, &trust).unwrap();
+    // As a file.
+    let text = serde_json::to_string(&trust).unwrap();
+    let read = Trust::from_json(&text).unwrap();
+    assert_eq!(links(&read.ledger_key), links(&key));
+    assert_eq!(read.ledger_key, *it.world.server.key());
+    let first = text.replace(&key.to_string(), &it.old.key().to_string());
+    assert!(
+        Trust::from_json(&first).is_err(),
+        "it does not end with its key"
+    );
+}
+
+impl Succeeded {
+    fn rotation(&self) -> KeyRotation {
+        let bytes = &self.world.server.records[usize::try_from(self.index).unwrap()];
+        ledger::Record::parse(bytes).unwrap().expect_body().unwrap()
+    }
+}
+
+#[test]
+fn whoever_has_the_old_key_makes_no_pack_after_its_end() {
+    let mut it = succeeded();
+    let trust = it.trust(it.old.key());
+    // The thief goes on with the log that ended, and has to show the link to have anything after it believed.
+    it.world.server.signer = it.old.clone();
+    let refused = verify(&it.pack(&accesses(API)).build(), &trust).unwrap_err();
+    assert_eq!(refused.code, "LEDGER-CHECKPOINT-ENDED");
+    // A second succession beside the first.
+    let mut it = succeeded();
+    let tree = it.world.server.checkpoint();
+    let thief = signer(SECOND, 77);
+    let forged = Link::sign(&it.old, &thief, (tree.size, tree.root), "").unwrap();
+    it.world.append(0, forged.record());
+    let mut pack = it.pack(&accesses(API));
+    pack.receipt(&it.world.server.receipt(tree.size));
+    assert_eq!(
+        verify(&pack.build(), &trust).unwrap_err().code,
+        "LEDGER-LINEAGE-FORKED"
+    );
+    // One whose signature is another's.
+    let mut it = succeeded();
+    let mut forged = it.rotation();
+    forged.old_signature = forged.new_signature.clone();
+    it.world.append(0, forged.record());
+    let mut pack = it.pack(&accesses(API));
+    pack.receipt(
+        &it.world
+            .server
+            .receipt(it.world.server.records.len() as u64 - 1),
+    );
+    assert_eq!(
+        verify(&pack.build(), &trust).unwrap_err().code,
+        "LEDGER-LINK-SIGNATURE"
+    );
+}
+
+#[test]
+fn the_gap_between_two_logs_answers_for_itself() {
+    let mut it = succeeded();
+    let recovery = Recovery {
+        old_size: Decimal(99),
+        old_root: Digest([1; 32]),
+        old_checkpoint: None,
+        new_size: Decimal(it.index),
+        new_root: Digest([2; 32]),
+        reason: "restored".to_owned(),
+        by: "uid:0".to_owned(),
+        obeyed: None,
+    };
+    it.world.append(0, recovery.record());
+    let last = it.world.server.records.len() as u64 - 1;
+    let question = Question::Range {
+        ledger: SECOND.to_owned(),
+        from: it.index,
+        to: last,
+    };
+    let mut pack = PackBuilder::new(&question, &it.world.server.note());
+    for index in it.index..=last {
+        pack.receipt(&it.world.server.receipt(index));
+    }
+    let mut needed = ledger::pack::grounds(
+        &ledger::Record::parse(&it.world.server.records[it.index as usize]).unwrap(),
+    )
+    .unwrap()
+    .records;
+    while let Some(index) = needed.pop() {
+        let receipt = it.world.server.receipt(index);
+        needed.extend(
+            ledger::pack::grounds(&ledger::Record::parse(&receipt.record).unwrap())
+                .unwrap()
+                .records,
+        );
+        pack.receipt(&receipt);
+    }
+    let report = verify(&pack.build(), &it.trust(it.old.key())).unwrap();
+    let kinds: Vec<&str> = report
+        .records
+        .iter()
+        .filter(|item| item.answers)
+        .map(|item| item.record.kind().as_str())
+        .collect();
+    assert_eq!(kinds, ["key-rotation", "gap", "recovery"]);
+}

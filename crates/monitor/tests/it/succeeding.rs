@@ -1,0 +1,110 @@
+//! A log that goes on as another: its monitor is told by its owner, keeps what it has, and holds the new log to it.
+
+use crate::support::{Log, ORIGIN, Site, WATCH, at, code, config, fixed_key, issuance, watching};
+use ledger::lineage::Link;
+use ledger::{Checkpoint, LedgerSigner, Origin, merkle};
+use monitor::{Config, Monitor};
+use std::path::Path;
+
+const SECOND: &str = "example.org/server@2";
+
+fn second() -> LedgerSigner {
+    LedgerSigner::new(SECOND, fixed_key(9)).unwrap()
+}
+
+/// The note of all that `log` has, as the second log's.
+fn note(log: &Log) -> String {
+    let size = log.size();
+    let root = merkle::root(size, log).unwrap();
+    let origin = Origin::new(SECOND).unwrap();
+    let checkpoint = Checkpoint { origin, size, root };
+    second().sign(&checkpoint).unwrap()
+}
+
+/// What `trilith trust` prints, as far as a monitor reads it.
+fn trust(folder: &Path, size: u64, root: [u8; 32]) -> std::path::PathBuf {
+    let first = LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap();
+    let link = Link::sign(&first, &second(), (size, root), "each year").unwrap();
+    let path = folder.join("trust.json");
+    let text = serde_json::json!({ "trust_domain": "example.org", "lineage": [link] });
+    std::fs::write(&path, text.to_string()).unwrap();
+    path
+}
+
+/// As `config`, with the second log's key, and the lineage in that file.
+fn told(folder: &Path, site: &Site, lineage: Option<&Path>) -> Config {
+    let mut config = config(folder, &[site.url()], "", WATCH);
+    config.log.key = second().key().to_string();
+    config.log.lineage = lineage.map(Path::to_owned);
+    config
+}
+
+#[tokio::test]
+async fn a_monitor_goes_on_with_the_new_log_from_what_it_keeps() {
+    let site = Site::new(Log::new("a", 300)).await;
+    let (folder, mut monitor) = watching(&site, "", WATCH).await;
+    let (ended, root) = (site.log().size(), merkle::root(300, &site.log()).unwrap());
+    site.change(|log| {
+        log.push(issuance(300, "payments/api", "m2"));
+        log.grow("c", 310);
+    });
+    site.show(Some(note(&site.log())));
+    assert_eq!(
+        code(&monitor.round(at(1)).await),
+        "MONITOR-CHECKPOINT",
+        "nobody told it"
+    );
+    drop(monitor);
+    let lineage = trust(folder.path(), ended, root);
+    let mut monitor = Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
+    let seen = monitor.round(at(2)).await.unwrap();
+    assert_eq!((seen.size, seen.looked), (310, 310));
+    assert_eq!(
+        seen.alerts, 1,
+        "what came with the new log is looked at, and nothing twice"
+    );
+    // What the old key signs beyond its end is no checkpoint.
+    site.show(None);
+    site.change(|log| log.grow("d", 320));
+    assert_eq!(code(&monitor.round(at(3)).await), "MONITOR-CHECKPOINT");
+}
+
+#[tokio::test]
+async fn a_new_log_that_does_not_go_on_from_what_was_seen_is_a_fork() {
+    let site = Site::new(Log::new("a", 300)).await;
+    let (folder, monitor) = watching(&site, "", WATCH).await;
+    drop(monitor);
+    site.change(|log| *log = Log::new("b", 310));
+    site.show(Some(note(&site.log())));
+    let lineage = trust(folder.path(), 300, merkle::root(300, &site.log()).unwrap());
+    let mut monitor = Monitor::open(told(folder.path(), &site, Some(&lineage))).unwrap();
+    assert_eq!(code(&monitor.round(at(1)).await), "MONITOR-FORK");
+}
+
+#[tokio::test]
+async fn a_lineage_that_does_not_lead_to_the_key_is_no_configuration() {
+    let site = Site::new(Log::new("a", 3)).await;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("trust.json");
+    for text in ["{", "{\"lineage\":[{}]}"] {
+        std::fs::write(&path, text).unwrap();
+        let refused = Monitor::open(told(folder.path(), &site, Some(&path)))
+            .err()
+            .unwrap();
+        assert_eq!(refused.finding().code, "MONITOR-CONFIG");
+    }
+    // A thief's second succession beside the owner's.
+    let first = LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap();
+    let thief = LedgerSigner::new(SECOND, fixed_key(8)).unwrap();
+    let links = [&second(), &thief].map(|to| Link::sign(&first, to, (3, [0; 32]), "").unwrap());
+    std::fs::write(&path, serde_json::json!({ "lineage": links }).to_string()).unwrap();
+    let refused = Monitor::open(told(folder.path(), &site, Some(&path)))
+        .err()
+        .unwrap();
+    assert!(
+        refused
+            .finding()
+            .to_string()
+            .contains("LEDGER-LINEAGE-FORKED")
+    );
+}

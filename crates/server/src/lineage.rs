@@ -1,0 +1,141 @@
+//! The keys of this ledger's logs, oldest first: what leads from one to the next lies beside the key that signs now,
+//! and not in the data directory, so that restoring that does not bring an older log back.
+
+use crate::start::StartError;
+use crypto::{Algorithm, Custody};
+use custody::FileCustody;
+use facts::Finding;
+use ledger::body::KeyRotation;
+use ledger::lineage::{self, LineageError};
+use ledger::{Code as _, KeyError, LedgerKey, LedgerSigner};
+use std::path::{Path, PathBuf};
+
+const FILE: &str = "lineage";
+/// The key of the first log, as custody names it.
+const FIRST: &str = "ledger";
+
+pub(crate) struct Keys {
+    custody: FileCustody,
+    path: PathBuf,
+    /// Of the newest log.
+    pub(crate) signer: LedgerSigner,
+}
+
+impl Keys {
+    /// The keys in `custody`, whose folder is `dir`. Makes the first one of a new ledger.
+    pub(crate) fn open(
+        custody: FileCustody,
+        dir: &Path,
+        trust_domain: &str,
+    ) -> Result<Self, StartError> {
+        let path = dir.join(FILE);
+        let links = match std::fs::read_to_string(&path) {
+            Ok(text) => lineage::from_json(&text).map_err(|error| unsound(&path, &error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(source) => return Err(StartError::Directory { path, source }),
+        };
+        let origin = format!("{trust_domain}/server");
+        let signer = match links.first().map(lineage::Link::open) {
+            None => {
+                let key = custody.load_or_generate(FIRST, Algorithm::Ed25519)?;
+                LedgerSigner::new(&origin, key).map_err(|error| key_error(&error))?
+            }
+            Some(first) => {
+                let first = first.map_err(|error| unsound(&path, &error))?.from;
+                let newest =
+                    lineage::follow(&first, &links).map_err(|error| unsound(&path, &error))?;
+                if first.origin().as_str() != origin {
+                    return Err(refused(
+                        &path,
+                        &format!("it is of {}, and not of {origin}", first.origin()),
+                    ));
+                }
+                signer(&custody, &newest)?
+                    .ok_or_else(|| refused(&path, &format!("the key {newest} is not beside it")))?
+            }
+        };
+        Ok(Self {
+            custody,
+            path,
+            signer,
+        })
+    }
+
+    /// A signer for the log after the newest. Its number is one that no key here was made for.
+    pub(crate) fn next(&self) -> Result<LedgerSigner, StartError> {
+        let (_, mut number) = self.signer.key().origin().place();
+        loop {
+            number = number.saturating_add(1);
+            let name = name(number);
+            if self.custody.load(&name)?.is_none() {
+                let origin = self.signer.key().origin().numbered(number);
+                let origin = origin.map_err(|error| key_error(&error))?;
+                let key = self.custody.load_or_generate(&name, Algorithm::Ed25519)?;
+                return LedgerSigner::new(origin.as_str(), key).map_err(|error| key_error(&error));
+            }
+        }
+    }
+
+    /// From now on the log of `next` is the newest: durable before anything is signed for it.
+    pub(crate) fn succeed(
+        &mut self,
+        next: LedgerSigner,
+        link: KeyRotation,
+    ) -> Result<(), StartError> {
+        let key = lineage::follow(self.signer.key(), &[link])
+            .map_err(|error| unsound(&self.path, &error))?;
+        let json = lineage::to_json(&lineage::links(&key));
+        let signer = next
+            .with_lineage(key)
+            .ok_or_else(|| refused(&self.path, "the link leads to another key"))?;
+        crate::signing::replace(&self.path, json.as_bytes()).map_err(|source| {
+            StartError::Directory {
+                path: self.path.clone(),
+                source,
+            }
+        })?;
+        self.signer = signer;
+        Ok(())
+    }
+}
+
+/// `None` if its private half is not here.
+fn signer(custody: &FileCustody, key: &LedgerKey) -> Result<Option<LedgerSigner>, StartError> {
+    let (_, number) = key.origin().place();
+    let Some(held) = custody.load(&name(number))? else {
+        return Ok(None);
+    };
+    let signer =
+        LedgerSigner::new(key.origin().as_str(), held).map_err(|error| key_error(&error))?;
+    Ok(signer.with_lineage(key.clone()))
+}
+
+fn name(number: u64) -> String {
+    match number {
+        0 | 1 => FIRST.to_owned(),
+        number => format!("{FIRST}-{number}"),
+    }
+}
+
+fn key_error(error: &KeyError) -> StartError {
+    StartError::Failed(facts::with_causes(error))
+}
+
+fn unsound(path: &Path, error: &LineageError) -> StartError {
+    refused(path, &format!("{}: {error}", error.code()))
+}
+
+fn refused(path: &Path, observed: &str) -> StartError {
+    StartError::Refused(
+        Finding::new(
+            "SERVER-LINEAGE",
+            "the keys of this ledger's logs do not lead to the one that signs now",
+        )
+        .expected(format!(
+            "in {}, links that both keys signed, and the newest key beside it",
+            path.display()
+        ))
+        .observed(observed)
+        .next("restore the folder of the ledger's key as a whole; nothing is signed without it"),
+    )
+}
