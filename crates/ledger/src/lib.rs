@@ -29,6 +29,7 @@ mod error;
 mod json;
 mod key;
 pub mod merkle;
+pub mod mirror;
 pub mod misbehaviour;
 mod note;
 pub mod pack;

@@ -18,6 +18,7 @@ mod cosignature_vectors;
 mod cosignatures;
 mod hostile;
 mod judges;
+mod mirrored;
 mod misbehaving;
 mod notes;
 mod packs;
