@@ -68,6 +68,7 @@ pub const TARGETS: &[Target] = &[
         records::cosignature,
         records::cosignature_seeds,
     ),
+    target("ledger_mirror", records::mirror, records::mirror_seeds),
     target("ledger_note", identity::note, identity::note_seeds),
     target("ledger_pack", records::pack, records::pack_seeds),
     target("ledger_policy", records::policy, records::policy_seeds),

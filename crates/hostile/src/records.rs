@@ -2,6 +2,7 @@
 //! server hands out. The good ones are the published vectors, among them those of other people's programs.
 
 use crate::seeds;
+use ledger::mirror::{Answer as MirrorAnswer, INFO_TYPE, Incoming};
 use ledger::pack::{Trust, verify};
 use ledger::tile::TilePath;
 use ledger::witness::{AddCheckpoint, Answer, SIZE_TYPE};
@@ -167,6 +168,50 @@ pub(crate) fn witness_seeds() -> Vec<Vec<u8>> {
         &["request", "answer", "proof"],
     ));
     bytes(all)
+}
+
+/// However it is cut, a request comes apart into the same packages, and nothing in it is of a log that it is not of.
+pub(crate) fn mirror(bytes: &[u8]) {
+    let taken = |step: usize| {
+        let (mut incoming, mut packages) = (Incoming::new(), Vec::new());
+        for piece in bytes.chunks(step) {
+            incoming.push(piece);
+            while let Ok(Some(package)) = incoming.package() {
+                packages.push(package);
+            }
+        }
+        (incoming.upload().map(|upload| upload.cloned()), packages)
+    };
+    let (upload, packages) = taken(bytes.len().max(1));
+    assert_eq!((&upload, &packages), (&taken(7).0, &taken(7).1));
+    if let Ok(Some(upload)) = upload {
+        let mut again = upload.bytes();
+        for package in &packages {
+            again.extend_from_slice(&package.bytes());
+            assert!(package.span().end <= upload.end() && package.span().before() < 256);
+            let before = vec![[0; 32]; package.span().before()];
+            assert!(package.verify(&before, upload.end(), &[7; 32]).is_err());
+        }
+        assert!(bytes.starts_with(&again));
+    }
+    for (status, kind) in [(200, None), (202, Some(INFO_TYPE)), (409, Some(INFO_TYPE))] {
+        if let Ok(answer) = MirrorAnswer::parse(status, kind, bytes) {
+            assert_eq!(answer.status(), status);
+            assert_eq!(answer.body().as_bytes(), bytes);
+        }
+    }
+}
+
+pub(crate) fn mirror_seeds() -> Vec<Vec<u8>> {
+    let [header, package] = ["header", "package"].map(|name| {
+        let found = seeds::vectors("ledger/mirror.json", &[name]);
+        let read = found.iter().filter_map(|text| seeds::base64_of(text));
+        read.collect::<Vec<_>>()
+    });
+    let request = [header.concat(), package.concat()].concat();
+    let mut all = bytes(seeds::vectors("ledger/mirror.json", &["info"]));
+    all.push(request);
+    all
 }
 
 static PACKS: LazyLock<(Trust, Vec<Vec<u8>>)> = LazyLock::new(|| {

@@ -101,6 +101,14 @@ impl Reader {
         })
     }
 
+    /// Proof that `records`, a subtree of the ledger of `size` records, are of it: what mirrors are sent.
+    pub fn subtree(&self, records: Range<u64>, size: u64) -> Result<Vec<Hash>, StoreError> {
+        self.at_most(size)?;
+        let (start, end) = (records.start, records.end);
+        let proof = merkle::subtree_proof(start, end, size, self.log.as_ref())?;
+        proof.ok_or(StoreError::NoRecord { index: end, size })
+    }
+
     /// Root of the first `size` records.
     pub fn root(&self, size: u64) -> Result<Hash, StoreError> {
         self.at_most(size)?;

@@ -30,6 +30,7 @@ mod json;
 mod key;
 pub mod lineage;
 pub mod merkle;
+pub mod mirror;
 pub mod misbehaviour;
 mod note;
 pub mod pack;

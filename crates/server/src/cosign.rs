@@ -7,6 +7,7 @@
 //! carry the ledger's own line alone.
 
 mod ask;
+mod mirror;
 mod witness;
 
 use crate::config;
@@ -15,7 +16,7 @@ use crate::hub::Published;
 use crate::signing::Foreign;
 use ask::Address;
 use facts::Finding;
-use ledger::{Checkpoint, CosignerKey, Hash, LedgerKey, Note, Policy};
+use ledger::{Checkpoint, CosignerKey, Hash, LedgerKey, Note, NoteSignature, Policy};
 use ledger_store::{Disk as _, Reader, RealDisk, replace};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -69,6 +70,8 @@ struct Asked {
     url: String,
     address: Address,
     keys: Vec<CosignerKey>,
+    /// Those of `keys` that sign once they have the records.
+    mirrors: Vec<CosignerKey>,
 }
 
 pub(crate) struct Witnesses {
@@ -98,8 +101,12 @@ impl Witnesses {
             let Some(url) = &witness.url else {
                 continue;
             };
+            let mirrors = settings.mirrors.iter();
+            let mirrors = mirrors.filter(|name| *name == witness.key.name());
+            let mirrors: Vec<CosignerKey> = mirrors.map(|_| witness.key.clone()).take(1).collect();
             if let Some(known) = asked.iter_mut().find(|known| known.url == *url) {
                 known.keys.push(witness.key.clone());
+                known.mirrors.extend(mirrors);
                 continue;
             }
             let address = Address::parse(url, || ask::tls(settings.ca.as_deref()));
@@ -108,6 +115,7 @@ impl Witnesses {
                 url: url.clone(),
                 address,
                 keys: vec![witness.key.clone()],
+                mirrors,
             });
         }
         let path = data_dir.join(FILE);
@@ -324,6 +332,27 @@ fn keep(path: &Path, note: &[u8]) -> std::io::Result<()> {
     replace(&RealDisk, path, note)?;
     path.parent()
         .map_or(Ok(()), |parent| RealDisk.sync_dir(parent))
+}
+
+/// Of the lines that were answered, those of `keys`. Lines of keys that the policy does not name are ignored.
+fn verified(
+    keys: &[CosignerKey],
+    text: &str,
+    answered: &[NoteSignature],
+) -> Result<Vec<NoteSignature>, String> {
+    let mut lines = Vec::new();
+    for key in keys {
+        let mut ours = key
+            .accept(text, answered)
+            .map_err(|error| facts::with_causes(&error))?;
+        // Of a key that answers twice, one line: two would make the note malformed.
+        ours.truncate(1);
+        lines.extend(ours);
+    }
+    match lines.is_empty() {
+        true => Err("it answered without a line of a key that the policy names".to_owned()),
+        false => Ok(lines),
+    }
 }
 
 /// What a witness has shown that is not of this ledger. Only a head that this ledger's key signed shows anything:

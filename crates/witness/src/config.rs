@@ -26,6 +26,39 @@ pub struct Config {
     /// How much the witness bears.
     #[serde(default)]
     pub limits: LimitsConfig,
+    /// Absent: the logs' entries are not kept.
+    #[serde(default)]
+    pub mirror: Option<MirrorConfig>,
+}
+
+/// A mirror beside the witness: it keeps the logs' entries, serves them below `/mirror/`, and cosigns what it has.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MirrorConfig {
+    /// Its name in its lines and verifier keys, another one than the witness's: `mirror.example.org/1`.
+    pub name: String,
+    /// What it signs with, by keys of its own. As `witness.keys`.
+    #[serde(default = "default_keys")]
+    pub keys: Vec<Kind>,
+    /// Only the logs of these origins. All that are cosigned by default.
+    #[serde(default)]
+    pub origins: Vec<String>,
+    /// Entries are taken while so many MiB of the disk stay free. 1,024: the witness, which writes to the same disk,
+    /// needs a few.
+    #[serde(default = "min_free_mib")]
+    pub min_free_mib: u64,
+    /// Uploads at once, each of which holds one package: mostly less than a MiB, 17 at most. 16. When there are
+    /// more, the oldest of the client that has the most gives way, and goes on later.
+    #[serde(default = "uploads")]
+    pub uploads: u16,
+}
+
+const fn min_free_mib() -> u64 {
+    1_024
+}
+
+const fn uploads() -> u16 {
+    16
 }
 
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -101,6 +134,16 @@ impl Default for LimitsConfig {
     }
 }
 
+fn check_kinds(keys: &[Kind]) -> Result<(), Finding> {
+    let mut kinds = keys.to_vec();
+    kinds.sort_unstable();
+    kinds.dedup();
+    if kinds.is_empty() || kinds.len() != keys.len() {
+        return Err(wrong("`keys` names each kind once, and at least one"));
+    }
+    Ok(())
+}
+
 fn default_keys() -> Vec<Kind> {
     vec![Kind::MlDsa44, Kind::Ed25519]
 }
@@ -150,11 +193,19 @@ impl Config {
         if let Some(path) = witness.policies.iter().find(|path| path.is_relative()) {
             return Err(wrong("`policies` are absolute").observed(path.display().to_string()));
         }
-        let mut kinds = witness.keys.clone();
-        kinds.sort_unstable();
-        kinds.dedup();
-        if kinds.is_empty() || kinds.len() != witness.keys.len() {
-            return Err(wrong("`keys` names each kind once, and at least one"));
+        check_kinds(&witness.keys)?;
+        if let Some(mirror) = &self.mirror {
+            check_kinds(&mirror.keys)?;
+            // "this witness service MUST be a distinct cosigner from the mirror cosigner, with a distinct name".
+            if ledger::Origin::new(&mirror.name).is_err() || mirror.name == witness.name {
+                return Err(wrong(
+                    "`mirror.name` is a name as the witness's, and another one",
+                )
+                .observed(mirror.name.clone()));
+            }
+            if mirror.uploads == 0 {
+                return Err(wrong("`mirror.uploads` of 0 lets nothing in"));
+            }
         }
         if self.logs.is_empty() && witness.policies.is_empty() {
             return Err(wrong(
@@ -196,7 +247,21 @@ impl Config {
             };
             logs.add_policy(&read(path, MAX_POLICY)?).map_err(place)?;
         }
+        let asked = self.mirror.iter().flat_map(|mirror| &mirror.origins);
+        for origin in asked {
+            if !logs.iter().any(|(known, _)| known == origin) {
+                return Err(wrong("`mirror.origins` are of logs that are cosigned")
+                    .observed(origin.clone()));
+            }
+        }
         Ok(logs)
+    }
+}
+
+impl MirrorConfig {
+    /// Whether the log of this origin is mirrored.
+    pub(crate) fn mirrors(&self, origin: &str) -> bool {
+        self.origins.is_empty() || self.origins.iter().any(|asked| asked == origin)
     }
 }
 
@@ -281,6 +346,11 @@ mod tests {
             ("/var/lib", "var/lib"),
             ("witness.example.org/1", "a witness"),
             ("127.0.0.1:7446", "7446"),
+            ("[[log]]", "[mirror]\n[[log]]"),
+            ("[[log]]", "[mirror]\nname = \"witness.example.org/1\"\n[[log]]"),
+            ("[[log]]", "[mirror]\nname = \"a mirror\"\n[[log]]"),
+            ("[[log]]", "[mirror]\nname = \"m\"\nkeys = []\n[[log]]"),
+            ("[[log]]", "[mirror]\nname = \"m\"\nuploads = 0\n[[log]]"),
         ] {
             let changed = file().replacen(from, to, 1);
             assert_eq!(

@@ -3,18 +3,21 @@
 
 use crate::limits::Clients;
 use crate::metrics::Metrics;
+use crate::mirror::{Mirror, MirrorRefused, Receiving, encoding};
 use crate::refused::Refused;
 use crate::witness::{Moment, Witness};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use facts::Finding;
 use ledger::HexDigest;
 use ledger::witness::{Answer, MAX_REQUEST, SIZE_TYPE};
-use listen::Source;
+use ledger::mirror::{Answer as MirrorAnswer, INFO_TYPE};
+use ledger::tile::TilePath;
+use listen::{Places, Source};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +27,10 @@ const BODY: Duration = Duration::from_secs(10);
 const WORK: Duration = Duration::from_secs(10);
 /// Seconds to come again after, where nothing else is known.
 const AGAIN: u64 = 5;
+/// An upload is over after this; what was kept of it is kept.
+const UPLOAD: Duration = Duration::from_secs(110);
+/// A tile's bytes, also a partial one's, are those for ever.
+const IMMUTABLE: &str = "public, max-age=604800, immutable";
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What every request sees.
@@ -32,6 +39,9 @@ pub(crate) struct Shared {
     pub(crate) witness: Arc<Witness>,
     pub(crate) clients: Arc<Clients>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) mirror: Option<Arc<Mirror>>,
+    /// Uploads that are under way.
+    pub(crate) uploads: Places<Source>,
 }
 
 /// Submission and monitoring. [`Source`] is an extension of each request.
@@ -40,6 +50,9 @@ pub(crate) fn public(shared: Shared) -> Router {
         .route("/add-checkpoint", post(add_checkpoint))
         .route("/{log}/checkpoint", get(latest))
         .route("/healthz", get(healthz))
+        .route("/add-entries", post(add_entries))
+        .route("/mirror/{log}/checkpoint", get(mirrored))
+        .route("/mirror/{log}/tile/{*path}", get(tile))
         .with_state(shared)
 }
 
@@ -93,7 +106,121 @@ async fn add_checkpoint(
     }
 }
 
+/// Entries for the mirror, as they come.
+async fn add_entries(
+    State(shared): State<Shared>,
+    Extension(source): Extension<Source>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response {
+    let now = Moment::now();
+    if let Err(wait) = shared.clients.take(source, now.clock) {
+        let finding = Finding::new("WITNESS-TOO-OFTEN", "this address asks too often")
+            .next("ask less often, or let the operator of the witness raise `limits`");
+        return shared.turned_away(StatusCode::TOO_MANY_REQUESTS, &finding, Some(wait));
+    }
+    let Some(mirror) = &shared.mirror else {
+        return shared.no_mirror();
+    };
+    let Some(encoding) = encoding(&headers) else {
+        let finding = Finding::new("WITNESS-MIRROR-KIND", "entries are of another kind or encoding")
+            .expected("application/octet-stream, as it is or by gzip")
+            .next("send what c2sp.org/tlog-mirror says of add-entries");
+        return shared.turned_away(StatusCode::UNSUPPORTED_MEDIA_TYPE, &finding, None);
+    };
+    let place = shared.uploads.take(source);
+    let until = tokio::time::Instant::now() + UPLOAD;
+    let mut receiving = Receiving::new(Arc::clone(mirror));
+    let received = match place.hold(until, receiving.receive(body, encoding)).await {
+        Ok(received) => received,
+        // Another needs the place, or it takes too long.
+        Err(_ended) => receiving.interrupted().await,
+    };
+    shared.metrics.mirror_packages.inc_by(receiving.packages);
+    shared.upload_answer(received.as_ref())
+}
+
+/// The mirror checkpoint of a log.
+async fn mirrored(State(shared): State<Shared>, Path(log): Path<String>) -> Response {
+    let log = log.parse::<HexDigest>().ok();
+    let mirror = shared.mirror.as_ref();
+    let Some(note) = mirror.zip(log).and_then(|(mirror, log)| mirror.latest(&log)) else {
+        return shared.no_mirror();
+    };
+    let headers = [
+        (header::CONTENT_TYPE, TEXT),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    (headers, note.as_ref().to_owned()).into_response()
+}
+
+async fn tile(
+    State(shared): State<Shared>,
+    Path((log, path)): Path<(String, String)>,
+) -> Response {
+    let log = log.parse::<HexDigest>().ok();
+    let path = format!("tile/{path}").parse::<TilePath>().ok();
+    let (Some(mirror), Some((log, path))) = (shared.mirror.clone(), log.zip(path)) else {
+        return shared.no_mirror();
+    };
+    let read = tokio::task::spawn_blocking(move || mirror.tile(&log, &path)).await;
+    match read {
+        Ok(Ok(Some(bytes))) => {
+            let headers = [
+                (header::CONTENT_TYPE, "application/octet-stream"),
+                (header::CACHE_CONTROL, IMMUTABLE),
+            ];
+            (headers, bytes).into_response()
+        }
+        Ok(Ok(None)) => shared.no_mirror(),
+        Ok(Err(error)) => {
+            tracing::error!(finding = %error.finding(), "a tile cannot be served");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
 impl Shared {
+    fn no_mirror(&self) -> Response {
+        let finding = Finding::new("WITNESS-MIRROR-ABSENT", "that is not mirrored here")
+            .next("name the log by the SHA-256 of its origin, in lower-case hex; the operator adds logs, and `[mirror]`, in witness.toml");
+        self.turned_away(StatusCode::NOT_FOUND, &finding, None)
+    }
+
+    fn upload_answer(
+        &self,
+        received: Result<&Vec<ledger::NoteSignature>, &MirrorRefused>,
+    ) -> Response {
+        let answer = match received {
+            Ok(lines) => MirrorAnswer::Mirrored(lines.clone()),
+            Err(refused) => {
+                let finding = refused.finding();
+                match refused {
+                    MirrorRefused::Store(_) | MirrorRefused::Full { .. } | MirrorRefused::Sign(_) => {
+                        tracing::error!(%finding, "entries are not kept");
+                    }
+                    // Whoever likes can send these.
+                    _ => tracing::debug!(%finding, "an upload is not over"),
+                }
+                let answer = refused.answer();
+                if let MirrorAnswer::Refused { status: number } = answer {
+                    let wait = matches!(refused, MirrorRefused::Store(_) | MirrorRefused::Full { .. });
+                    let wait = wait.then(|| Duration::from_secs(AGAIN));
+                    return self.turned_away(status(number), &finding, wait);
+                }
+                answer
+            }
+        };
+        let kind = match answer {
+            MirrorAnswer::Part(_) | MirrorAnswer::Conflict(_) => INFO_TYPE,
+            _ => TEXT,
+        };
+        // "mirrors SHOULD send an `Accept-Encoding` header that includes `gzip`".
+        let headers = [(header::CONTENT_TYPE, kind), (header::ACCEPT_ENCODING, "gzip")];
+        (status(answer.status()), headers, answer.body()).into_response()
+    }
+
     /// Blocks on the disk.
     fn judge(&self, body: &Bytes) -> Response {
         let now = Moment::now();

@@ -5,8 +5,8 @@
 //! request ─ledger::witness::consider→ cosigned in memory ─Store: durable→ answered
 //! ```
 //! No line leaves before the state that remembers it is on disk. What may be cosigned is decided in `ledger`;
-//! here are the logs' locks, their files, the limits and the listener. It does not keep the logs' records: that
-//! would be a mirror.
+//! here are the logs' locks, their files, the limits and the listener. It keeps the logs' records where it is told
+//! to be a mirror beside it ([`Mirror`]), by keys of its own.
 //!
 //! What an attacker who can write to the folder gains: with the state taken back to an older one, and the key of
 //! a log, a second history that this witness cosigns; with `keys`, cosignatures of whatever he likes.
@@ -28,16 +28,18 @@ mod http;
 mod limits;
 mod logs;
 mod metrics;
+mod mirror;
 mod refused;
 mod run;
 mod state;
 mod store;
 mod witness;
 
-pub use config::{Config, Kind, LimitsConfig, LogConfig, WitnessConfig, json_schema};
+pub use config::{Config, Kind, LimitsConfig, LogConfig, MirrorConfig, WitnessConfig, json_schema};
 pub use limits::{Clients, Limits, Rate};
 pub use logs::Logs;
 pub use metrics::Metrics;
+pub use mirror::{Mirror, MirrorRefused, Session};
 pub use refused::Refused;
 pub use run::{RunError, run};
 pub use state::{Roster, Standing, Unreadable};

@@ -28,6 +28,7 @@ pub struct Metrics {
     pub time: Family<Origin, Gauge>,
     pub forks: Family<Origin, Counter>,
     pub refused: Family<Code, Counter>,
+    pub mirror_packages: Counter,
 }
 
 impl Default for Metrics {
@@ -40,6 +41,7 @@ impl Default for Metrics {
             time: Family::default(),
             forks: Family::default(),
             refused: Family::default(),
+            mirror_packages: Counter::default(),
         };
         let registry = &mut metrics.registry;
         registry.register(
@@ -71,6 +73,11 @@ impl Default for Metrics {
             "refused",
             "Requests without a cosignature, by code",
             metrics.refused.clone(),
+        );
+        registry.register(
+            "mirror_packages",
+            "Packages of entries that the mirror has proven and kept",
+            metrics.mirror_packages.clone(),
         );
         metrics
     }

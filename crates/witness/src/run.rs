@@ -5,6 +5,7 @@ use crate::config::{Config, Kind};
 use crate::http::{self, Shared};
 use crate::limits::Clients;
 use crate::metrics::Metrics;
+use crate::mirror::Mirror;
 use crate::store::StoreError;
 use crate::witness::Witness;
 use crypto::{Algorithm, Custody as _};
@@ -21,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Where the verifier keys stand, a line each, to be given to logs and readers.
 const VERIFIER_KEYS: &str = "verifier-keys";
+/// Those of the mirror.
+const MIRROR_KEYS: &str = "mirror-verifier-keys";
 
 #[derive(Debug, Error)]
 pub enum RunError {
@@ -59,12 +62,19 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         None => None,
     };
     let witness = Arc::new(open(&config, &logs)?);
+    let mirror = match &config.mirror {
+        Some(of) => Some(Arc::new(open_mirror(&config, of, &witness)?)),
+        None => None,
+    };
     let metrics = Arc::new(Metrics::default());
     for (origin, size) in witness.sizes() {
         metrics.stands(origin, size.unwrap_or(0));
     }
     for key in witness.keys() {
         tracing::info!(%key, "this witness signs as");
+    }
+    for key in mirror.iter().flat_map(|mirror| mirror.keys()) {
+        tracing::info!(%key, "the mirror beside it signs as");
     }
     let address = listener.local_addr().ok();
     tracing::info!(?address, logs = logs.len(), "checkpoints are cosigned");
@@ -73,6 +83,8 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
         witness: Arc::clone(&witness),
         clients: Arc::new(Clients::new(limits.client)),
         metrics,
+        uploads: listen::Places::new(config.mirror.as_ref().map_or(1, |of| of.uploads.into())),
+        mirror: mirror.clone(),
     };
     let stop = stop.child_token();
     let public = http::public(shared.clone());
@@ -86,6 +98,7 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     let failure = tokio::select! {
         () = stop.cancelled() => None,
         failure = witness.ended() => failure,
+        failure = ended(mirror.as_deref()) => failure,
     };
     stop.cancel();
     drop(serving.await);
@@ -95,6 +108,14 @@ pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError
     match failure {
         Some(finding) => Err(RunError::Refused(Finding::clone(&finding))),
         None => Ok(()),
+    }
+}
+
+/// Never, where there is no mirror.
+async fn ended(mirror: Option<&Mirror>) -> Option<Arc<Finding>> {
+    match mirror {
+        Some(mirror) => mirror.ended().await,
+        None => std::future::pending().await,
     }
 }
 
@@ -120,19 +141,52 @@ fn open(config: &Config, logs: &crate::Logs) -> Result<Witness, RunError> {
             .is_some();
     }
     let opened = Witness::open(Arc::new(disk), &folder.join("state"), old)?;
+    let cosigners = cosigners(&custody, &config.witness.name, kinds, Kind::key)?;
+    publish(&cosigners, &folder.join(VERIFIER_KEYS))?;
+    Ok(opened.witness(cosigners, logs, config.limits.limits())?)
+}
+
+fn open_mirror(
+    config: &Config,
+    of: &crate::MirrorConfig,
+    witness: &Arc<Witness>,
+) -> Result<Mirror, RunError> {
+    let folder = config.witness.data_dir.as_path();
+    let custody = FileCustody::open(&folder.join("keys"))
+        .map_err(|error| keys(facts::with_causes(&error)))?;
+    // "the same public key can't be used across multiple cosigners".
+    let cosigners = cosigners(&custody, &of.name, &of.keys, Kind::mirror_key)?;
+    publish(&cosigners, &folder.join(MIRROR_KEYS))?;
+    let path = folder.join("mirror");
+    let made = RealDisk.create_dir_all(&path);
+    made.map_err(|source| at(&path, source))?;
+    let disk: Arc<dyn ledger_store::Disk> = Arc::new(RealDisk);
+    let spare = of.min_free_mib.saturating_mul(1 << 20);
+    let mirrors = |origin: &str| of.mirrors(origin);
+    let witness = Arc::clone(witness);
+    Ok(Mirror::open(&disk, &path, witness, cosigners, spare, mirrors)?)
+}
+
+fn cosigners(
+    custody: &FileCustody,
+    name: &str,
+    kinds: &[Kind],
+    key: impl Fn(Kind) -> &'static str,
+) -> Result<Vec<Cosigner>, Finding> {
     let cosigners = kinds.iter().map(|kind| {
-        let signer = custody.load_or_generate(kind.key(), kind.algorithm());
+        let signer = custody.load_or_generate(key(*kind), kind.algorithm());
         let signer = signer.map_err(|error| keys(facts::with_causes(&error)))?;
-        Cosigner::new(&config.witness.name, signer).map_err(|error| keys(error.to_string()))
+        Cosigner::new(name, signer).map_err(|error| keys(error.to_string()))
     });
-    let cosigners: Vec<Cosigner> = cosigners.collect::<Result<_, Finding>>()?;
+    cosigners.collect()
+}
+
+fn publish(cosigners: &[Cosigner], path: &Path) -> Result<(), StoreError> {
     let lines: String = cosigners
         .iter()
         .map(|one| format!("{}\n", one.key()))
         .collect();
-    let path = folder.join(VERIFIER_KEYS);
-    replace(&disk, &path, lines.as_bytes()).map_err(|source| at(&path, source))?;
-    Ok(opened.witness(cosigners, logs, config.limits.limits())?)
+    replace(&RealDisk, path, lines.as_bytes()).map_err(|source| at(path, source))
 }
 
 fn at(path: &Path, source: std::io::Error) -> StoreError {
@@ -154,6 +208,14 @@ impl Kind {
         match self {
             Self::MlDsa44 => "witness-ml-dsa-44",
             Self::Ed25519 => "witness-ed25519",
+        }
+    }
+
+    /// The mirror's.
+    const fn mirror_key(self) -> &'static str {
+        match self {
+            Self::MlDsa44 => "mirror-ml-dsa-44",
+            Self::Ed25519 => "mirror-ed25519",
         }
     }
 

@@ -42,6 +42,20 @@ pub enum StoreError {
     Backwards { origin: String, from: u64, to: u64 },
     #[error("a write before this one failed")]
     Ended,
+    #[error("what is mirrored of a log is not what was kept: {0}")]
+    Damaged(PathBuf),
+    #[error("what is mirrored of a log cannot be believed: {path}: {why}")]
+    DamagedState { path: PathBuf, why: Unreadable },
+}
+
+impl StoreError {
+    /// Of a file of a mirror, where it is known what is wrong with it.
+    pub(crate) fn because(self, why: Unreadable) -> Self {
+        match self {
+            Self::Damaged(path) => Self::DamagedState { path, why },
+            other => other,
+        }
+    }
 }
 
 /// What to do about a state that is not there or not to be believed.
@@ -64,6 +78,10 @@ impl StoreError {
             }
             Self::Io { .. } | Self::Ended => Finding::new("WITNESS-DISK", said)
                 .next("look at the disk and at who may write there; start the witness again, which reads what there is"),
+            Self::Damaged(_) | Self::DamagedState { .. } => Finding::new("WITNESS-MIRROR-DAMAGED", said).next(
+                "look at the disk; then move the log's folder under `mirror` away and start again: its entries are \
+                 taken anew, and nothing that was signed becomes untrue",
+            ),
             Self::Backwards { .. } => Finding::new("WITNESS-BACKWARDS", said)
                 .next("this is a defect of the witness, which has signed nothing: report it"),
         }

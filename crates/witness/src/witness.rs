@@ -9,11 +9,14 @@ use facts::Finding;
 use ledger::witness::{AddCheckpoint, Known, Refusal, WitnessError, consider, origin_hash};
 use ledger::{Cosigner, CosignerKey, ForeignCheckpoint, HexDigest, LogKey, Note, NoteSignature};
 use ledger_store::Disk;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock};
 use std::time::{Instant, SystemTime};
 use tokio_util::sync::CancellationToken;
+
+/// Checkpoints of a log that this process remembers, for uploads to a mirror that began under an older one.
+const RECENT: usize = 16;
 
 /// When a request came.
 #[derive(Debug, Clone, Copy)]
@@ -53,8 +56,8 @@ struct Log {
     /// INVARIANT: held from the comparison with what stands until the new state is durable and stands, so that of
     /// two requests one sees what the other has left.
     turn: Mutex<Turn>,
-    /// What is handed out; only ever what is durable.
-    latest: RwLock<Option<Arc<str>>>,
+    /// What is handed out, the newest last; only ever what is durable.
+    recent: RwLock<VecDeque<Arc<Standing>>>,
 }
 
 #[derive(Default)]
@@ -103,11 +106,42 @@ impl Witness {
     /// The last checkpoint of the log whose origin has this hash, with the log's lines and this witness's.
     #[must_use]
     pub fn latest(&self, log: &HexDigest) -> Option<Arc<str>> {
-        let latest = &self.logs.get(log)?.latest;
-        latest
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        let newest = self.recent(log).pop()?;
+        Some(Arc::clone(&newest.served))
+    }
+
+    /// The checkpoints of a log that were cosigned last, the newest at the end.
+    pub(crate) fn recent(&self, log: &HexDigest) -> Vec<Arc<Standing>> {
+        let Some(log) = self.logs.get(log) else {
+            return Vec::new();
+        };
+        let recent = log.recent.read().unwrap_or_else(PoisonError::into_inner);
+        recent.iter().cloned().collect()
+    }
+
+    /// A checkpoint of that log that a note shows to have been cosigned by this witness, with the log's line.
+    pub(crate) fn vouched(&self, log: &HexDigest, note: &[u8]) -> Option<Standing> {
+        let note = Note::parse(std::str::from_utf8(note).ok()?).ok()?;
+        let mut time = None;
+        for key in self.keys() {
+            time = key.verify(&note).ok()?.map(|line| line.time).or(time);
+        }
+        let standing = Standing::new(note, time.filter(|time| *time > 0)?)?;
+        let origin = &standing.checkpoint.origin;
+        let keys = &self.logs.get(log)?.keys;
+        let signed = keys.iter().any(|key| matches!(key.signed(&standing.note), Ok(true)));
+        (origin_hash(origin) == *log && signed).then_some(standing)
+    }
+
+    /// The lines of the log's keys.
+    pub(crate) fn of_the_log(&self, origin: &str, note: &Note) -> Vec<NoteSignature> {
+        let keys = self.logs.get(&origin_hash(origin)).map(|log| log.keys.as_slice());
+        let lines = note.signatures.iter();
+        let theirs = |line: &&NoteSignature| {
+            let mut keys = keys.unwrap_or_default().iter();
+            keys.any(|key| is_by(line, key))
+        };
+        lines.filter(theirs).cloned().collect()
     }
 
     /// Resolves when a write has failed, with why.
@@ -166,8 +200,7 @@ impl Witness {
         self.store
             .advance(turn.standing.as_ref(), &next)
             .map_err(|error| self.end(error))?;
-        let latest = Some(Arc::clone(&next.served));
-        *log.latest.write().unwrap_or_else(PoisonError::into_inner) = latest;
+        log.remember(Arc::new(next.clone()));
         (turn.standing, turn.since) = (Some(next), Some(now.clock));
         Ok(Cosigned {
             origin: Arc::clone(&log.origin),
@@ -268,6 +301,17 @@ impl Witness {
     }
 }
 
+impl Log {
+    fn remember(&self, next: Arc<Standing>) {
+        let mut recent = self.recent.write().unwrap_or_else(PoisonError::into_inner);
+        recent.retain(|known| known.checkpoint.size != next.checkpoint.size);
+        recent.push_back(next);
+        if recent.len() > RECENT {
+            recent.pop_front();
+        }
+    }
+}
+
 /// A state that was read.
 pub struct Opened {
     store: Store,
@@ -298,7 +342,7 @@ impl Opened {
                 let (path, why) = (folder.join(hash.to_string()), crate::Unreadable::Signature);
                 return Err(StoreError::Unreadable { path, why });
             }
-            let latest = standing.as_ref().map(|last| Arc::clone(&last.served));
+            let recent = standing.iter().cloned().map(Arc::new).collect();
             let log = Log {
                 origin: origin.into(),
                 keys: keys.to_vec(),
@@ -306,7 +350,7 @@ impl Opened {
                     standing,
                     ..Turn::default()
                 }),
-                latest: RwLock::new(latest),
+                recent: RwLock::new(recent),
             };
             known.insert(hash, log);
         }

@@ -19,6 +19,7 @@ mod cosignatures;
 mod hostile;
 mod judges;
 mod lineages;
+mod mirrored;
 mod misbehaving;
 mod notes;
 mod packs;

@@ -30,6 +30,11 @@ pub struct Witnesses {
     /// system.
     #[serde(default)]
     pub ca: Option<PathBuf>,
+    /// Names of those of the policy's witnesses that are mirrors (c2sp.org/tlog-mirror): they are sent the entries
+    /// too, and sign once they have them. What is sent are the records, with what they name: see
+    /// docs/operate/mirror.md before.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
 }
 
 const fn cadence_ms() -> u64 {
@@ -106,6 +111,16 @@ impl Witnesses {
             let what = "too few of its witnesses have an address for its quorum: `witness <name> <vkey> <url>`";
             return Err(wrong(what.to_owned()));
         }
-        Ok(policy)
+        let mut mirrors = self.mirrors.iter();
+        let stranger = mirrors.find(|name| {
+            let mut witnesses = policy.witnesses().iter();
+            !witnesses.any(|witness| witness.key.name() == *name && witness.url.is_some())
+        });
+        match stranger {
+            Some(name) => Err(wrong(format!(
+                "it has no witness of the name {name:?} with an address, which `witnesses.mirrors` names"
+            ))),
+            None => Ok(policy),
+        }
     }
 }

@@ -6,6 +6,7 @@ use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Method, Request, Uri, header};
 use hyper_util::rt::TokioIo;
+use ledger::mirror;
 use ledger::witness::{Answer, origin_hash};
 use rustls::ClientConfig;
 use rustls_pki_types::ServerName;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+const TEXT: &str = "text/plain; charset=utf-8";
 const LONGEST_HEAD: usize = 32 * 1024;
 const MOST_HEADERS: usize = 64;
 /// A note with 64 lines of post-quantum witnesses, or an answer with as many.
@@ -69,23 +71,43 @@ impl Address {
         })
     }
 
-    /// `POST <submission prefix>/add-checkpoint`.
+    /// `POST <submission prefix>/add-checkpoint`. A mirror may answer without a line.
     pub(super) async fn add_checkpoint(
         &self,
         body: String,
+        mirror: bool,
         within: Duration,
     ) -> Result<Answer, String> {
         let came = self
-            .ask(Method::POST, "/add-checkpoint", body.into_bytes(), within)
+            .ask(Method::POST, "/add-checkpoint", TEXT, body.into_bytes(), within)
             .await?;
+        // "responding with an empty response body."
+        if mirror && came.status == 200 && came.body.is_empty() {
+            return Ok(Answer::Cosigned(Vec::new()));
+        }
         Answer::parse(came.status, came.kind.as_deref(), &came.body)
+            .map_err(|error| facts::with_causes(&error))
+    }
+
+    /// `POST <submission prefix>/add-entries`.
+    pub(super) async fn add_entries(
+        &self,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<mirror::Answer, String> {
+        let came = self
+            .ask(Method::POST, "/add-entries", mirror::ENTRIES_TYPE, body, within)
+            .await?;
+        mirror::Answer::parse(came.status, came.kind.as_deref(), &came.body)
             .map_err(|error| facts::with_causes(&error))
     }
 
     /// `GET <monitoring prefix>/<origin hash>/checkpoint`, where both prefixes are one. Verified by nobody yet.
     pub(super) async fn latest(&self, origin: &str, within: Duration) -> Result<String, String> {
         let path = format!("/{}/checkpoint", origin_hash(origin));
-        let came = self.ask(Method::GET, &path, Vec::new(), within).await?;
+        let came = self
+            .ask(Method::GET, &path, TEXT, Vec::new(), within)
+            .await?;
         if came.status != 200 {
             return Err(format!("status {}", came.status));
         }
@@ -96,23 +118,30 @@ impl Address {
         &self,
         method: Method,
         path: &str,
+        kind: &'static str,
         body: Vec<u8>,
         within: Duration,
     ) -> Result<Came, String> {
-        let asked = self.exchange(method, path, body);
+        let asked = self.exchange(method, path, kind, body);
         match tokio::time::timeout(within, asked).await {
             Ok(answer) => answer,
             Err(_) => Err(format!("no whole answer within {} ms", within.as_millis())),
         }
     }
 
-    async fn exchange(&self, method: Method, path: &str, body: Vec<u8>) -> Result<Came, String> {
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        kind: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Came, String> {
         let request = Request::builder()
             .method(method)
             .uri(format!("{}{path}", self.prefix))
             .header(header::HOST, self.authority.as_str())
             .header(header::USER_AGENT, "trilith")
-            .header(header::CONTENT_TYPE, "text/plain; charset=utf-8")
+            .header(header::CONTENT_TYPE, kind)
             .header(header::CONNECTION, "close")
             .body(Full::new(Bytes::from(body)))
             .map_err(|error| error.to_string())?;

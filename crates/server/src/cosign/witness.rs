@@ -1,11 +1,11 @@
 //! One witness: a request at a time, from the size that it has cosigned last, and what became of it.
 
-use super::{ATTEMPTS, Asked, Witnessed, contradicted};
+use super::{ATTEMPTS, Asked, Witnessed, contradicted, mirror, verified};
 use crate::core::Core;
 use crate::metrics::WitnessOutcome;
 use facts::Timestamp;
 use ledger::witness::{AddCheckpoint, Answer};
-use ledger::{Note, NoteSignature};
+use ledger::{CosignerKey, Note, NoteSignature};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -161,13 +161,29 @@ async fn cosign(
             .map_err(|error| facts::with_causes(&error))?;
         match asked
             .address
-            .add_checkpoint(request.to_string(), within)
+            .add_checkpoint(request.to_string(), !asked.mirrors.is_empty(), within)
             .await?
         {
             Answer::Cosigned(answered) => {
-                let lines = verified(asked, &target.note.text, &answered)?;
                 *old = target.size;
-                return Ok(lines);
+                let mut lines = Vec::new();
+                let witness = |key: &CosignerKey| !asked.mirrors.contains(key);
+                let keys: Vec<CosignerKey> = asked.keys.iter().filter(|key| witness(key)).cloned().collect();
+                if !keys.is_empty() {
+                    lines = verified(&keys, &target.note.text, &answered)?;
+                }
+                if asked.mirrors.is_empty() {
+                    return Ok(lines);
+                }
+                return match mirror::upload(core, asked, target, within).await {
+                    Ok(more) => Ok([lines, more].concat()),
+                    // What the witness beside it says counts nevertheless.
+                    Err(what) if !lines.is_empty() => {
+                        tracing::warn!(url = asked.url, %what, "a mirror is behind");
+                        Ok(lines)
+                    }
+                    Err(what) => Err(what),
+                };
             }
             // "The client … SHOULD retry … with the updated tree size".
             Answer::Conflict { size } if size != from => *old = size,
@@ -185,25 +201,4 @@ async fn cosign(
         }
     }
     Err("it says another size each time".to_owned())
-}
-
-/// Lines of keys that the policy does not name are ignored.
-fn verified(
-    asked: &Asked,
-    text: &str,
-    answered: &[NoteSignature],
-) -> Result<Vec<NoteSignature>, String> {
-    let mut lines = Vec::new();
-    for key in &asked.keys {
-        let mut ours = key
-            .accept(text, answered)
-            .map_err(|error| facts::with_causes(&error))?;
-        // Of a key that answers twice, one line: two would make the note malformed.
-        ours.truncate(1);
-        lines.extend(ours);
-    }
-    match lines.is_empty() {
-        true => Err("it answered without a line of a key that the policy names".to_owned()),
-        false => Ok(lines),
-    }
 }

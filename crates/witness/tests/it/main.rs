@@ -17,6 +17,8 @@
 mod fault_disk;
 mod faults;
 mod kill;
+mod mirroring;
+mod mirroring_http;
 mod races;
 mod serving;
 mod starting;
