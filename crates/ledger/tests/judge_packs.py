@@ -10,21 +10,22 @@ import sys
 import traceback
 
 
-def trust(verifier, asked):
-    policy = asked["policy"] and verifier.parse_policy(asked["policy"])
-    return asked["trust_domain"], verifier.parse_key(asked["ledger_key"]), policy
+def trust(standards, asked):
+    policy = asked["policy"] and standards.parse_policy(asked["policy"])
+    return asked["trust_domain"], standards.parse_key(asked["ledger_key"]), policy
 
 
 def main():
     sys.dont_write_bytecode = True
     sys.path.insert(0, sys.argv[1])
+    import c2sp as standards
     import trilith_verify as verifier
 
     while line := sys.stdin.buffer.readline():
         asked = json.loads(line)
         pack = sys.stdin.buffer.read(asked["length"])
         try:
-            told = verifier.verify(pack, *trust(verifier, asked))
+            told = verifier.verify(pack, *trust(standards, asked))
         except verifier.Failure as failure:
             told = {"code": failure.code, "where": failure.where, "record": failure.record}
         except Exception:  # a defect, which the test shows

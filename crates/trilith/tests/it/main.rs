@@ -22,6 +22,7 @@ mod images;
 mod ledger_support;
 mod monitoring;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
+mod packing;
 mod page;
 mod pdp;
 mod python;
