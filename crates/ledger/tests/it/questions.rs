@@ -282,7 +282,8 @@ fn cases() -> Vec<(Question, Vec<(u64, u64)>)> {
         (change(ESTATE), at(0, &[1, 2])),
         (Question::Verdict { index: 9 }, at(0, &[9, 10, 11, 12])),
         (Question::Verdict { index: 3 }, at(0, &[3, 4, 5])),
-        (range("db1", 3, 6), at(1, &[3, 4, 5, 6])),
+        // With the session that they belong to.
+        (range("db1", 3, 6), at(1, &[0, 3, 4, 5, 6])),
         (range("", 0, 0), at(0, &[0])),
         (range("server", 20, 24), at(0, &[20, 21, 22, 23, 24])),
         (period(Some("server"), 2_000, 5_000), at(0, &[10, 11, 12])),

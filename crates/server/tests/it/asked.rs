@@ -124,7 +124,11 @@ async fn a_session_and_what_stands_in_a_range_or_a_time_are_shown_whole() {
     assert_eq!(report.question, Question::Session { ledger, session });
     let range = json!({"kind": "range", "ledger": "pg", "from": 1, "to": 3});
     let report = whole(&fixture, range).await;
-    assert_eq!(answers(&report), ["intent", "outcome", "intent"]);
+    // With the session that they belong to.
+    assert_eq!(
+        answers(&report),
+        ["session-start", "intent", "outcome", "intent"]
+    );
     assert!(report.whole.is_empty());
     let own = whole(
         &fixture,

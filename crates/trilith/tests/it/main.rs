@@ -24,6 +24,7 @@ mod ledger_support;
 mod monitoring;
 mod new_log;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
+mod packing;
 mod page;
 mod pdp;
 #[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed, and of objects")]
