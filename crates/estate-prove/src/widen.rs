@@ -7,7 +7,7 @@
 
 use crate::options::Options;
 use crate::pool::unknown;
-use crate::proof::on_a_prover;
+use crate::proof::{engines, on_a_prover, solvers};
 use crate::report::Unknown;
 use crate::solvers::{Said, Solvers};
 use cedar_policy::{Authorizer, Decision, Effect, PolicySet, RequestEnv};
@@ -22,9 +22,9 @@ use std::sync::Arc;
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "status", rename_all = "lowercase")]
 pub enum Widening {
-    /// Nothing is, for any data; so many kinds of requests were put to the solver, the policies of the others
-    /// are the same.
-    Nothing { asked: usize },
+    /// Nothing is, for any data; so many kinds of requests were put to the solvers, the policies of the others
+    /// are the same. So many of them agree on it; one vouches alone.
+    Nothing { asked: usize, solvers: u8 },
     /// This is, which was replayed.
     Something {
         request: String,
@@ -52,8 +52,9 @@ pub fn newly_allowed_blocking(old: &Estate, new: &Estate, options: &Options) -> 
         return Widening::Unknown { why };
     }
     let asked = on_a_prover(|| async {
+        let names = solvers(options).await;
         let solvers = Solvers::of(options);
-        Widened { old, new, solvers }.ask().await
+        Widened { old, new, solvers }.ask(&names).await
     });
     match asked {
         Ok(Ok(widening)) => widening,
@@ -71,7 +72,8 @@ struct Widened<'a> {
 }
 
 impl Widened<'_> {
-    async fn ask(&self) -> Result<Widening, Unknown> {
+    /// `names`: what the solvers call themselves.
+    async fn ask(&self, names: &[String]) -> Result<Widening, Unknown> {
         let schema = cedar::schema(self.new);
         let permits =
             cedar::singles(self.new).filter(|one| one.policy().effect() == Effect::Permit);
@@ -102,7 +104,8 @@ impl Widened<'_> {
                 return Ok(found);
             }
         }
-        Ok(Widening::Nothing { asked })
+        let solvers = engines(names, !self.solvers.all_answer()).solvers;
+        Ok(Widening::Nothing { asked, solvers })
     }
 
     async fn never_errs(&self, policy: Single<'_>, env: &RequestEnv) -> Result<(), Unknown> {

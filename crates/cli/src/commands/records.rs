@@ -300,7 +300,10 @@ pub(crate) fn unused(arguments: &UnusedArguments, global: &Global) -> Result<Exi
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let options = estate_prove::Options::with_solver(std::env::var_os("CVC5"));
+    let options = estate_prove::Options {
+        find_second: std::env::var_os("PATH"),
+        ..estate_prove::Options::with_solver(std::env::var_os("CVC5"))
+    };
     let patch =
         record_index::patch(&site, &estate, &mut found, window, &options).map_err(failed)?;
     let proved = patch.widening.is_nothing();

@@ -3,8 +3,8 @@
 use crate::fixture::{compile, cvc5, shop, shop_files, shop_with, shop_without_the_guard};
 use estate::Means;
 use estate_prove::{
-    Lint, Memory, Options, Report, Result, Witness, Witnesses, lint_blocking, prove_beside,
-    prove_blocking, witnesses_blocking,
+    Lint, Memory, Options, Report, Result, Widening, Witness, Witnesses, lint_blocking,
+    newly_allowed_blocking, prove_beside, prove_blocking, witnesses_blocking,
 };
 use std::ffi::OsString;
 use std::path::Path;
@@ -178,6 +178,12 @@ fn compared(options: &Options) -> Witnesses {
     witnesses_blocking(&shop(), &with, &options.clone().for_a_hint()).unwrap()
 }
 
+/// Nothing is newly allowed without it, either.
+fn widened(options: &Options) -> Widening {
+    let with = shop_with(&[("policies/x.cedar", NEVER)]);
+    newly_allowed_blocking(&with, &shop(), options)
+}
+
 /// Once, lint and a plan's witnesses asked one solver, whoever else was there.
 #[test]
 fn lint_and_witnesses_say_only_what_both_solvers_agree_on() {
@@ -196,6 +202,12 @@ fn lint_and_witnesses_say_only_what_both_solvers_agree_on() {
         "{said:?}"
     );
 
+    let said = widened(&contradicted);
+    assert!(
+        matches!(&said, Widening::Unknown { why } if why.code == "PROVE-SOLVERS-DISAGREE"),
+        "{said:?}"
+    );
+
     let (_folder, agreed) = beside(&after_rehearsal("echo unsat"), &options);
     let (lint, by_solver) = linted(&agreed);
     assert!(by_solver > 0 && lint.not_asked.is_empty(), "{lint:?}");
@@ -209,6 +221,17 @@ fn lint_and_witnesses_say_only_what_both_solvers_agree_on() {
         "{said:?}"
     );
     assert_eq!(said.engines.solvers, 2);
+    let said = widened(&agreed);
+    assert!(
+        matches!(
+            said,
+            Widening::Nothing {
+                asked: 1..,
+                solvers: 2
+            }
+        ),
+        "{said:?}"
+    );
 }
 
 #[test]
@@ -228,6 +251,17 @@ fn lint_and_witnesses_say_that_one_solver_vouched() {
         );
         assert_eq!(said.engines.solvers, 1);
         assert_eq!(said.engines.second, None);
+        let said = widened(options);
+        assert!(
+            matches!(
+                said,
+                Widening::Nothing {
+                    asked: 1..,
+                    solvers: 1
+                }
+            ),
+            "{said:?}"
+        );
     }
 }
 

@@ -290,7 +290,7 @@ fn what_nobody_used_is_told_and_the_patch_is_proved_not_to_widen() {
             .any(|removed| removed == "operators administer")
     );
     assert!(
-        matches!(smaller.widening, Widening::Nothing { asked: 1.. }),
+        matches!(smaller.widening, Widening::Nothing { asked: 1.., .. }),
         "{:?}",
         smaller.widening
     );

@@ -1,6 +1,7 @@
 //! Answers from records, for people.
 
 use crate::output;
+use estate_prove::Widening;
 use facts::Timestamp;
 use record_index::{AccessRow, Change, History, Patch, Replayed, Site, Unused};
 use serde_json::{Value, json};
@@ -181,8 +182,15 @@ pub(super) fn patch(patch: &Patch, found: &Unused) {
         output::note(format_args!("this policy test would fail: {test}"));
     }
     match &patch.widening {
-        widening if widening.is_nothing() => {
-            output::note("proved: nothing is newly allowed, whatever is declared")
+        Widening::Nothing { asked, solvers } => {
+            let vouching = match solvers {
+                _ if *asked == 0 => "",
+                0 | 1 => "; one solver vouches",
+                _ => "; two solvers agree",
+            };
+            output::note(format_args!(
+                "proved: nothing is newly allowed, whatever is declared{vouching}"
+            ));
         }
         widening => output::note(format_args!("NOT proved: {}", json!(widening))),
     }
