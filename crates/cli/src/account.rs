@@ -226,7 +226,10 @@ fn actions(actions: &[ActionOn]) -> String {
     for on in actions {
         let resources = by_action.entry(&on.action).or_default();
         // What was asked of columns stands among the resources as well.
-        let columns = on.columns.iter().filter(|name| !on.resources.contains(name));
+        let columns = on
+            .columns
+            .iter()
+            .filter(|name| !on.resources.contains(name));
         let names = on.resources.iter().chain(columns);
         resources.extend(names.map(|name| output::value(name)));
         if let Some(more) = &on.more {

@@ -406,9 +406,10 @@ pub(crate) fn shown<'a>(
     parent: Option<&ResourceRef>,
     vocabulary: &Vocabulary,
 ) -> Shown<'a> {
-    let nested =
-        matches!(info.resource.kind, ResourceKind::Table | ResourceKind::Column)
-            && !vocabulary.table_attributes.is_empty();
+    let nested = matches!(
+        info.resource.kind,
+        ResourceKind::Table | ResourceKind::Column
+    ) && !vocabulary.table_attributes.is_empty();
     Shown {
         resource: &info.resource,
         parents: parent.cloned().into_iter().collect(),

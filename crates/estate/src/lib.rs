@@ -87,8 +87,8 @@ pub use code::{
 };
 pub use decision::{Condition, Decision, Effect, Explanation, Near, Observed, PolicyRef, Request};
 pub use declare::{
-    Certifies, Cloud, ColumnMode, GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode, TcbStatus,
-    TeeGeneration, TeeKind, TeeRevocation, json_schema,
+    Certifies, Cloud, ColumnMode, GuestPolicyBit, IdentityKind, PlatformBit, RecordingMode,
+    TcbStatus, TeeGeneration, TeeKind, TeeRevocation, json_schema,
 };
 pub use diff::{AccessChange, Diff, Named, diff};
 pub use enforcement::{Emitted, EnforcementPlan};

@@ -355,7 +355,9 @@ impl Model {
 
     pub(crate) fn declares(&self, resource: &ResourceRef) -> bool {
         let column = || {
-            let table = resource.parent().filter(|_| resource.kind == ResourceKind::Column);
+            let table = resource
+                .parent()
+                .filter(|_| resource.kind == ResourceKind::Column);
             let table = table.and_then(|table| self.objects.get(&table));
             table.is_some_and(|table| table.columns.contains_key(resource.last_name().as_ref()))
         };

@@ -569,8 +569,7 @@ impl Judge {
     ) -> Operation {
         let mut actions: BTreeMap<&str, (Vec<String>, Vec<String>)> = BTreeMap::new();
         for access in &resolved.accesses {
-            let shown =
-                |resource: &ResourceRef| self.shown(resource, resolved, current, snapshot);
+            let shown = |resource: &ResourceRef| self.shown(resource, resolved, current, snapshot);
             let (resources, columns) = actions.entry(access.action.as_str()).or_default();
             let table = shown(&access.resource);
             columns.extend(columns_touched(resolved, access, &table));

@@ -157,7 +157,9 @@ impl Watch {
             found.extend(hits.map(|name| format!("{kind} {name}")));
         }
         let columns = about.columns.iter().filter(|name| {
-            self.resources.iter().any(|pattern| pattern.matches_column(name))
+            self.resources
+                .iter()
+                .any(|pattern| pattern.matches_column(name))
         });
         found.extend(columns.map(|name| format!("column {name}")));
         let acts = about

@@ -102,7 +102,11 @@ impl Source {
         self.witnessed = read.and_then(|note| {
             let parsed = Note::parse(&note).ok()?;
             let checkpoint = Checkpoint::parse(&parsed.text).ok()?;
-            let ours = self.head.checkpoint.origin.holds(checkpoint.origin.as_str())
+            let ours = self
+                .head
+                .checkpoint
+                .origin
+                .holds(checkpoint.origin.as_str())
                 && checkpoint.size <= self.reader().size()
                 && self.reader().root(checkpoint.size).ok()? == checkpoint.root;
             ours.then(|| Head {

@@ -311,9 +311,7 @@ fn observed(site: &Site, estate: &Estate, times: TimeRange) -> Result<Vec<Use>, 
             let named = !is_column(&one.who.resource)
                 || (estate.decides_columns() && !is_any_column(&one.who.resource));
             let within = one.who.allowed && one.last.1 >= times.since.unwrap_or_default();
-            if within
-                && named
-                && may_be_allowed(&mut again, estate, &one)? {
+            if within && named && may_be_allowed(&mut again, estate, &one)? {
                 observed.push(one);
             }
         }

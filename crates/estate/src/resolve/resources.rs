@@ -170,7 +170,8 @@ impl Resolver<'_> {
             source.check_text("the name of a column", name);
             let own = classification(source, self.settings, own.as_ref());
             let rank = |name: &String| self.settings.rank(name);
-            let counts = |own: &String| !self.vocabulary.columns || rank(own) > rank(&info.classification);
+            let counts =
+                |own: &String| !self.vocabulary.columns || rank(own) > rank(&info.classification);
             let own = own.filter(counts);
             let column = Column {
                 classification: own.unwrap_or_else(|| info.classification.clone()),

@@ -527,7 +527,10 @@ fn schema(
         }
     }
     if !tables.is_empty() {
-        base = base.replace(COLUMN_HOOK, &format!("{COLUMN_HOOK}, attributes: TableAttributes"));
+        base = base.replace(
+            COLUMN_HOOK,
+            &format!("{COLUMN_HOOK}, attributes: TableAttributes"),
+        );
     }
     if columns {
         base = base.replace(BY_TABLE, BY_COLUMN);

@@ -57,7 +57,9 @@ fn files(columns: &str, policies: &str) -> EstateFiles {
     );
     files.insert(
         "identities/all.toml",
-        ["bi/report", "crm/support", "crm/count"].map(identity).concat(),
+        ["bi/report", "crm/support", "crm/count"]
+            .map(identity)
+            .concat(),
     );
     files.insert("resources/shop.toml", RESOURCES);
     files.insert("policies/shop.cedar", policies);
@@ -184,7 +186,11 @@ fn who_can_and_what_can_know_columns_and_roles_are_granted_tables() {
     let who = |name: &str| -> Vec<String> {
         let answer = estate.who_can(Action::Select, &customers().column(name));
         assert!(answer.errors.is_empty());
-        answer.accesses.into_iter().map(|one| one.identity).collect()
+        answer
+            .accesses
+            .into_iter()
+            .map(|one| one.identity)
+            .collect()
     };
     assert_eq!(who("id"), ["bi/report", "crm/support"]);
     assert_eq!(who("email"), ["crm/support"]);
@@ -201,7 +207,11 @@ fn who_can_and_what_can_know_columns_and_roles_are_granted_tables() {
     );
     let grants = estate.grants("bi/report");
     assert!(!grants.is_empty());
-    assert!(grants.iter().all(|one| one.resource.kind != ResourceKind::Column));
+    assert!(
+        grants
+            .iter()
+            .all(|one| one.resource.kind != ResourceKind::Column)
+    );
 }
 
 #[test]
@@ -215,7 +225,11 @@ fn where_columns_are_not_decided_on_nothing_is_asked_about_them() {
     assert_eq!(answer.accesses, []);
     assert_eq!(answer.errors.len(), 1);
     let listed = estate.what_can("crm/support").accesses;
-    assert!(listed.iter().all(|one| one.resource.kind != ResourceKind::Column));
+    assert!(
+        listed
+            .iter()
+            .all(|one| one.resource.kind != ResourceKind::Column)
+    );
     // A policy about columns would do nothing, so that it is refused.
     let problems = Estate::compile(&files("", POLICIES)).unwrap_err();
     let said = render(&problems);
@@ -229,10 +243,18 @@ fn a_policy_names_columns_that_are_declared() {
         let policy = format!(
             "forbid (principal, action == Action::\"select\", resource == Column::\"shop/public/customers/{name}\");"
         );
-        Estate::compile(&files("columns = \"decided\"\n", &format!("{POLICIES}{policy}")))
+        Estate::compile(&files(
+            "columns = \"decided\"\n",
+            &format!("{POLICIES}{policy}"),
+        ))
     };
     let estate = with("email").unwrap_or_else(|problems| panic!("{}", render(&problems)));
-    assert!(!allows(&estate, "crm/support", Action::Select, &customers().column("email")));
+    assert!(!allows(
+        &estate,
+        "crm/support",
+        Action::Select,
+        &customers().column("email")
+    ));
     let said = render(&with("emial").unwrap_err());
     assert!(said.contains("ESTATE-POLICY-NAME"), "{said}");
 }
@@ -244,7 +266,10 @@ fn a_column_has_the_attributes_that_its_table_has() {
         "permit (principal, action == Action::\"select\", resource) \
          when { resource.attributes has system && resource.attributes.system == \"crm\" };",
     );
-    files.insert("schema/own.cedarschema", "type TableAttributes = { system?: String };");
+    files.insert(
+        "schema/own.cedarschema",
+        "type TableAttributes = { system?: String };",
+    );
     let resources = RESOURCES.replacen(
         "classification = \"internal\"",
         "classification = \"internal\"\nattributes = { system = \"crm\" }",
@@ -252,7 +277,17 @@ fn a_column_has_the_attributes_that_its_table_has() {
     );
     files.insert("resources/shop.toml", resources);
     let estate = compile(&files);
-    assert!(allows(&estate, "bi/report", Action::Select, &customers().column("email")));
+    assert!(allows(
+        &estate,
+        "bi/report",
+        Action::Select,
+        &customers().column("email")
+    ));
     let orders = ResourceRef::table("shop/public/orders");
-    assert!(!allows(&estate, "bi/report", Action::Select, &orders.column("any")));
+    assert!(!allows(
+        &estate,
+        "bi/report",
+        Action::Select,
+        &orders.column("any")
+    ));
 }

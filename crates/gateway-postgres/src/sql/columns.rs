@@ -153,7 +153,9 @@ impl Walker<'_> {
                 columns.names.extend(member.columns.iter().cloned());
             } else {
                 let names = marked.names.iter();
-                columns.names.extend(names.filter_map(|name| member.column(name)));
+                columns
+                    .names
+                    .extend(names.filter_map(|name| member.column(name)));
             }
         }
         // What nothing is known of: a relation that is not in the catalogue.

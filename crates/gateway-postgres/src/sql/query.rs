@@ -7,8 +7,9 @@ use estate::Action;
 use facts::Finding;
 use pg_query::NodeEnum as N;
 use pg_query::protobuf::{
-    CmdType, CommonTableExpr, DeleteStmt, InferClause, InsertStmt, JoinExpr, MergeStmt, Node, OnConflictAction,
-    OnConflictClause, RangeVar, ReturningClause, SelectStmt, UpdateStmt, WithClause,
+    CmdType, CommonTableExpr, DeleteStmt, InferClause, InsertStmt, JoinExpr, MergeStmt, Node,
+    OnConflictAction, OnConflictClause, RangeVar, ReturningClause, SelectStmt, UpdateStmt,
+    WithClause,
 };
 use std::sync::Arc;
 

@@ -176,7 +176,9 @@ impl<'a> Walker<'a> {
         let given = alias.map(names_given).unwrap_or_default();
         let names = Names::of(query, &given);
         let item = Item {
-            name: alias.map(|alias| alias.aliasname.clone()).unwrap_or_default(),
+            name: alias
+                .map(|alias| alias.aliasname.clone())
+                .unwrap_or_default(),
             schema: None,
             holds: Holds::Derived(Arc::new(names)),
         };

@@ -8,8 +8,8 @@ use ledger::body::{
 };
 use ledger::merkle::{Node, NodeReader as _};
 use ledger::pack::{
-    Answers, CertificateCheck, Doubt, PackBuilder, PackRecord, Question, Trust, grounds, verify_with,
-    with_certificates,
+    Answers, CertificateCheck, Doubt, PackBuilder, PackRecord, Question, Trust, grounds,
+    verify_with, with_certificates,
 };
 use ledger::tile::{Kind, TilePath};
 use ledger::{

@@ -396,7 +396,10 @@ pub struct WorkloadGone {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct NodeUpdate {
-    #[prost(oneof = "node_update::Update", tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15")]
+    #[prost(
+        oneof = "node_update::Update",
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 12, 13, 14, 15"
+    )]
     pub update: ::core::option::Option<node_update::Update>,
 }
 /// Nested message and enum types in `NodeUpdate`.
@@ -2762,6 +2765,24 @@ pub struct EstatePlanPartsRequest {
     #[prost(string, tag = "3")]
     pub after: ::prost::alloc::string::String,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EraseRequest {
+    /// path or SPIFFE ID of whom all is erased; empty: of `records` alone
+    #[prost(string, tag = "1")]
+    pub identity: ::prost::alloc::string::String,
+    /// of the server's ledger
+    #[prost(uint64, repeated, tag = "2")]
+    pub records: ::prost::alloc::vec::Vec<u64>,
+    /// recorded, and so never the data
+    #[prost(string, tag = "3")]
+    pub reason: ::prost::alloc::string::String,
+    /// false: only say what would be erased
+    #[prost(bool, tag = "4")]
+    pub act: bool,
+    /// of authors, each an estate::Approval as JSON
+    #[prost(bytes = "vec", repeated, tag = "5")]
+    pub approvals: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
+}
 /// Generated client implementations.
 pub mod admin_client {
     #![allow(
@@ -3324,6 +3345,25 @@ pub mod admin_client {
                 .insert(GrpcMethod::new("trilith.v1.Admin", "EstatePlanParts"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Erases what stands behind commitments and digests of records, or says what would be. Recorded first.
+        pub async fn erase(
+            &mut self,
+            request: impl tonic::IntoRequest<super::EraseRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status> {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static("/trilith.v1.Admin/Erase");
+            let mut req = request.into_request();
+            req.extensions_mut().insert(GrpcMethod::new("trilith.v1.Admin", "Erase"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -3482,6 +3522,11 @@ pub mod admin_server {
             tonic::Response<Self::EstatePlanPartsStream>,
             tonic::Status,
         >;
+        /// Erases what stands behind commitments and digests of records, or says what would be. Recorded first.
+        async fn erase(
+            &self,
+            request: tonic::Request<super::EraseRequest>,
+        ) -> std::result::Result<tonic::Response<super::Document>, tonic::Status>;
     }
     #[derive(Debug)]
     pub struct AdminServer<T> {
@@ -4564,6 +4609,49 @@ pub mod admin_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/trilith.v1.Admin/Erase" => {
+                    #[allow(non_camel_case_types)]
+                    struct EraseSvc<T: Admin>(pub Arc<T>);
+                    impl<T: Admin> tonic::server::UnaryService<super::EraseRequest>
+                    for EraseSvc<T> {
+                        type Response = super::Document;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::EraseRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as Admin>::erase(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = EraseSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -254,7 +254,7 @@ fn on(action: &str, tables: &[&str], cut: bool) -> Vec<ActionOn> {
         action: action.to_owned(),
         resources: tables.iter().map(|path| table(path)).collect(),
         more: cut.then_some(More {
-        columns: Vec::new(),
+            columns: Vec::new(),
             count: Decimal(9),
             sha256: HexDigest([0; 32]),
         }),

@@ -27,7 +27,10 @@ mod new_log;
 mod packing;
 mod page;
 mod pdp;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed, and of objects")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "of JSON that the binary printed, and of objects"
+)]
 mod publishing;
 mod python;
 #[expect(clippy::indexing_slicing, reason = "of what the test read")]

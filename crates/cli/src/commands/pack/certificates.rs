@@ -84,7 +84,12 @@ mod tests {
         let expected: Vec<Vec<u8>> = der.iter().map(|der| der.to_vec()).collect();
         assert_eq!(certificates(both.as_bytes()), Some(expected.clone()));
         assert_eq!(certificates(&der.concat()), Some(expected));
-        for other in ["", "x", BEGIN, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----"] {
+        for other in [
+            "",
+            "x",
+            BEGIN,
+            "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----",
+        ] {
             let read = certificates(other.as_bytes()).filter(|found| !found.is_empty());
             assert_eq!(read, None, "{other}");
         }
