@@ -104,7 +104,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
     };
     for source in &site.sources {
         for one in uses(site, source, &asked)? {
-            if is_column(&one.who.resource) && !proposed.decides_columns() {
+            let column = is_column(&one.who.resource);
+            if column && !proposed.decides_columns() {
                 continue;
             }
             let then = again.decide(proposed, &one)?;
@@ -132,6 +133,8 @@ pub fn replay(site: &Site, proposed: &Estate, times: TimeRange) -> Result<Replay
                 (false, true) => match &in_force {
                     // Without the estate in force nobody can say which part of a statement was denied.
                     None => Some(Change::Allowed),
+                    // Nobody was denied for a column there.
+                    Some(in_force) if column && !in_force.decides_columns() => None,
                     Some(in_force) => match again.decide(in_force, &one)? {
                         Outcome::Decided(now) if now.allow => None,
                         _ => Some(Change::Allowed),
