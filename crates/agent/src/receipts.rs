@@ -152,7 +152,7 @@ impl Receipts {
         now: Timestamp,
     ) -> Result<(), Finding> {
         let valid = JwtSvid::parse(token)?.validate(bundle, audience, now)?;
-        let recorded = receipt::check_jwt(&valid, &self.ledger)?;
+        let recorded = receipt::check_jwt(&valid, &self.key())?;
         witnessing.map_or(Ok(()), |witnessing| {
             witnessing.check(&recorded.receipt.checkpoint, now)
         })

@@ -167,11 +167,7 @@ async fn shake<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
 }
 
 fn tls(authorities: Option<&Path>) -> Result<Arc<ClientConfig>, String> {
-    let files: Vec<&Path> = match authorities {
-        Some(path) => vec![path],
-        None => crypto::SYSTEM_AUTHORITIES.iter().map(Path::new).collect(),
-    };
-    let bytes = files.iter().find_map(|file| std::fs::read(file).ok());
-    let bytes = bytes.ok_or("no file of authorities can be read: name one as `ca`")?;
-    crypto::client_trusting(&bytes, authorities.is_some()).map(Arc::new)
+    crypto::client_trusting(authorities)
+        .map(Arc::new)
+        .map_err(|error| format!("{error}, expected {}: name a file as `ca`", error.expected))
 }

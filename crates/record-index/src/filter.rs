@@ -190,3 +190,19 @@ pub(crate) fn spiffe_id(text: &str, trust_domain: &str) -> String {
     }
     format!("spiffe://{trust_domain}/{text}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_column_is_also_one_of_all_that_its_table_has() {
+        let every = |text: &str| every_column(text).unwrap_or_default();
+        let all = "Column::\"shop/public/cards/*\"";
+        assert_eq!(every("shop/public/cards/number"), all);
+        assert_eq!(every("Column::\"shop/public/cards/number\""), all);
+        for other in ["shop/public/cards", "Route::\"a/GET/b/c\"", "shop", "a/b/c/d/e"] {
+            assert_eq!(every(other), "", "{other}");
+        }
+    }
+}

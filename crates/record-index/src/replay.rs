@@ -277,6 +277,12 @@ impl<'a> Again<'a> {
             (false, true) => match in_force {
                 // Without the estate in force nobody can say which part of a statement was denied.
                 None => Some(Change::Allowed),
+                // Nobody was denied for a column there.
+                Some(in_force)
+                    if is_column(&one.who.resource) && !in_force.decides_columns() =>
+                {
+                    None
+                }
                 Some(in_force) => match self.decide(in_force, &one, hops)? {
                     Outcome::Decided(now) if now.allow => None,
                     _ => Some(Change::Allowed),

@@ -138,7 +138,14 @@ async fn records_name_columns_and_can_be_asked_for_them() {
                 ..Filter::default()
             };
             let mut count = 0;
-            record_index::search(&site, &filter, &Page::default(), |_| {
+            let page = Page {
+                ledger: "*",
+                from: 0,
+                cursor: None,
+                limit: None,
+                receipts: false,
+            };
+            record_index::search(&site, &filter, &page, |_| {
                 count += 1;
                 ControlFlow::Continue(())
             })

@@ -10,6 +10,7 @@
 
 mod asking;
 mod behalf;
+mod columns;
 mod completeness;
 mod searching;
 mod world;

@@ -254,10 +254,10 @@ fn on(action: &str, tables: &[&str], cut: bool) -> Vec<ActionOn> {
         action: action.to_owned(),
         resources: tables.iter().map(|path| table(path)).collect(),
         more: cut.then_some(More {
-            columns: Vec::new(),
             count: Decimal(9),
             sha256: HexDigest([0; 32]),
         }),
+        columns: Vec::new(),
     }]
 }
 
@@ -273,6 +273,34 @@ pub(crate) fn intent(
         session: session.to_owned(),
         statement: "s".to_owned(),
         actions: on(action, tables, cut),
+        decision: format!("{session}.1"),
+        policies: vec![format!("{action} is fine")],
+        coverage: Coverage::Complete,
+        more_policies: None,
+        claimed_on_behalf_of: Vec::new(),
+        on_behalf_of: Vec::new(),
+    };
+    body.record().actor(&id(who), "x509:01")
+}
+
+/// As [`intent`], with the columns of the one table, as records name them.
+pub(crate) fn intent_to(
+    session: &str,
+    who: &str,
+    action: &str,
+    path: &str,
+    columns: &[&str],
+) -> RecordBuilder {
+    let named = columns.iter().map(|name| match *name {
+        "*" if path.is_empty() => "Column::\"*\"".to_owned(),
+        name => format!("Column::\"{path}/{name}\""),
+    });
+    let mut actions = on(action, &[path], false);
+    actions[0].columns = named.collect();
+    let body = Intent {
+        session: session.to_owned(),
+        statement: "s".to_owned(),
+        actions,
         decision: format!("{session}.1"),
         policies: vec![format!("{action} is fine")],
         coverage: Coverage::Complete,
