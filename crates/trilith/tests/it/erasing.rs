@@ -188,8 +188,14 @@ fn a_person_is_erased_and_all_who_look_are_told_by_which_record() {
     ]);
     let told = std::fs::read_to_string(&page).expect("a page");
     assert!(told.contains("erased by record"), "{told}");
-    let said = site.good(&["history", "people/ada", "--folder", "data"]);
-    assert!(said.contains("erased by record"), "{said}");
+    // An answer that is not whole says so and why, and ends like that.
+    let output = site.run(&["history", "people/ada", "--folder", "data"]);
+    let told = self::said(&output);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("its files were erased by record") && told.contains("HISTORY-INCOMPLETE"),
+        "{told}"
+    );
     python(&site);
     monitor(&site);
 }
