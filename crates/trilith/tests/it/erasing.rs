@@ -228,10 +228,11 @@ fn monitor(site: &Site) {
     let status: serde_json::Value =
         serde_json::from_slice(&site.run(&["status", "--json"]).stdout).expect("JSON");
     let key = status.pointer("/ledger/key").and_then(|key| key.as_str());
+    let folder = site.0.path().display();
     site.put(
         "monitor.toml",
         &format!(
-            "[monitor]\nstate_dir = \"monitor\"\n[log]\nkey = \"{}\"\nfolder = \"data/ledger\"\n",
+            "[monitor]\nstate_dir = \"{folder}/monitor\"\n[log]\nkey = \"{}\"\nfolder = \"{folder}/data/ledger\"\n",
             key.expect("a key")
         ),
     );
