@@ -240,7 +240,7 @@ pub(crate) fn history(arguments: &HistoryArguments, global: &Global) -> Result<(
             history.unread.len()
         ),
     )
-    .next("name the server's data_dir, whose `blobs` hold the versions' files")
+    .next("name the server's data_dir, whose `blobs` hold the versions' files; what was erased nobody can look at any more")
     .into())
 }
 
