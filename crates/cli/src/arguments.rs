@@ -21,7 +21,9 @@ pub(crate) use estate::{
     LintArguments, PartArguments, SigningArguments, TakenCommand, WhatCanArguments,
     WhoCanArguments, WhyArguments,
 };
-pub(crate) use ledger::{CompletenessArguments, ExportArguments, LedgerCommand, SearchArguments};
+pub(crate) use ledger::{
+    CompletenessArguments, ExportArguments, LedgerCommand, MirrorArguments, SearchArguments,
+};
 pub(crate) use monitor::MonitorArguments;
 pub(crate) use people::{LoginArguments, LogoutArguments};
 pub(crate) use records::{

@@ -1,6 +1,7 @@
 //! Searching and showing records.
 
 mod export;
+mod mirror;
 mod sentence;
 
 use crate::arguments::{Global, LedgerCommand, SearchArguments};
@@ -22,6 +23,7 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
             super::records::completeness::completeness(&arguments, global)
         }
         LedgerCommand::Export(arguments) => export::export(&arguments, global).await,
+        LedgerCommand::Mirror(arguments) => mirror::mirror(&arguments, global).await,
     }
 }
 
