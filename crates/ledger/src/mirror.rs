@@ -63,12 +63,7 @@ pub struct Upload {
 impl Upload {
     /// The entries from `start` on of the log, under its checkpoint of `end` entries. `ticket` is what the mirror
     /// has said, or empty.
-    pub fn new(
-        origin: &str,
-        start: u64,
-        end: u64,
-        ticket: Vec<u8>,
-    ) -> Result<Self, MirrorError> {
+    pub fn new(origin: &str, start: u64, end: u64, ticket: Vec<u8>) -> Result<Self, MirrorError> {
         let short = |length: usize| u16::try_from(length).is_ok();
         if origin.is_empty() || !short(origin.len()) || !short(ticket.len()) {
             return Err(MirrorError::Request("an origin or ticket without a length"));
@@ -143,7 +138,9 @@ impl Upload {
             return None;
         }
         let first = from - from % WIDTH;
-        let end = first.checked_add(WIDTH).map_or(self.end, |end| end.min(self.end));
+        let end = first
+            .checked_add(WIDTH)
+            .map_or(self.end, |end| end.min(self.end));
         Some(Span {
             first,
             start: from,

@@ -52,7 +52,8 @@ fn refused(what: impl Into<String>) -> Finding {
 }
 
 fn wrong(what: impl Into<String>) -> Finding {
-    Finding::new("MIRROR-KEY", what).next("give the verifier keys as the operators of the log and of the mirror print them")
+    Finding::new("MIRROR-KEY", what)
+        .next("give the verifier keys as the operators of the log and of the mirror print them")
 }
 
 impl Push {
@@ -109,7 +110,9 @@ impl Push {
         let signed = self.log.signed(&note);
         let checkpoint = ForeignCheckpoint::parse(&note.text);
         let (Ok(true), Ok(checkpoint)) = (signed, checkpoint) else {
-            return Err(refused("the log shows no checkpoint that its key has signed"));
+            return Err(refused(
+                "the log shows no checkpoint that its key has signed",
+            ));
         };
         if checkpoint.origin != self.origin {
             return Err(refused("the log shows a checkpoint of another origin")
@@ -132,7 +135,11 @@ impl Push {
             let request = AddCheckpoint::new(old, proof.unwrap_or_default(), note.clone())
                 .map_err(|error| refused(facts::with_causes(&error)))?;
             let (status, kind, body) = self
-                .ask("add-checkpoint", "text/plain; charset=utf-8", request.to_string().into())
+                .ask(
+                    "add-checkpoint",
+                    "text/plain; charset=utf-8",
+                    request.to_string().into(),
+                )
                 .await?;
             // "The mirror MAY … respond[] with an empty response body."
             if status == 200 {
@@ -166,15 +173,21 @@ impl Push {
             let info = match answer {
                 Answer::Mirrored(lines) => {
                     let lines = self.verified(note, lines)?;
-                    return Ok(Pushed { size, packages, lines });
+                    return Ok(Pushed {
+                        size,
+                        packages,
+                        lines,
+                    });
                 }
                 Answer::Part(info) | Answer::Conflict(info) => info,
                 Answer::Refused { status } => return Err(said("add-entries", status, &body)),
             };
             if info.size != size {
-                return Err(refused("the mirror waits for the entries of another checkpoint")
-                    .expected(size.to_string())
-                    .observed(info.size.to_string()));
+                return Err(
+                    refused("the mirror waits for the entries of another checkpoint")
+                        .expected(size.to_string())
+                        .observed(info.size.to_string()),
+                );
             }
             if info.next > furthest {
                 (furthest, stalls) = (info.next, 0);
@@ -208,7 +221,8 @@ impl Push {
     }
 
     async fn entries(&self, span: Span, size: u64) -> Result<Vec<Vec<u8>>, Finding> {
-        let missing = |path: &TilePath| refused(format!("{path} of the log is missing or not whole"));
+        let missing =
+            |path: &TilePath| refused(format!("{path} of the log is missing or not whole"));
         let path = TilePath::at(Kind::Entries, span.bundle(), size);
         let path = path.ok_or_else(|| refused("the log has not so many entries"))?;
         let bundle = self.from.tile(&path).await;
@@ -262,7 +276,10 @@ impl Push {
 fn said(path: &str, status: u16, body: &[u8]) -> Finding {
     let text = String::from_utf8_lossy(body);
     let text: String = text.chars().filter(|c| !c.is_control()).take(400).collect();
-    refused(format!("the mirror refuses: {path} is answered with {status}")).observed(text)
+    refused(format!(
+        "the mirror refuses: {path} is answered with {status}"
+    ))
+    .observed(text)
 }
 
 /// The log's tiles of hashes, asked for as proofs need them.

@@ -198,10 +198,10 @@ impl Config {
             check_kinds(&mirror.keys)?;
             // "this witness service MUST be a distinct cosigner from the mirror cosigner, with a distinct name".
             if ledger::Origin::new(&mirror.name).is_err() || mirror.name == witness.name {
-                return Err(wrong(
-                    "`mirror.name` is a name as the witness's, and another one",
-                )
-                .observed(mirror.name.clone()));
+                return Err(
+                    wrong("`mirror.name` is a name as the witness's, and another one")
+                        .observed(mirror.name.clone()),
+                );
             }
             if mirror.uploads == 0 {
                 return Err(wrong("`mirror.uploads` of 0 lets nothing in"));
@@ -347,7 +347,10 @@ mod tests {
             ("witness.example.org/1", "a witness"),
             ("127.0.0.1:7446", "7446"),
             ("[[log]]", "[mirror]\n[[log]]"),
-            ("[[log]]", "[mirror]\nname = \"witness.example.org/1\"\n[[log]]"),
+            (
+                "[[log]]",
+                "[mirror]\nname = \"witness.example.org/1\"\n[[log]]",
+            ),
             ("[[log]]", "[mirror]\nname = \"a mirror\"\n[[log]]"),
             ("[[log]]", "[mirror]\nname = \"m\"\nkeys = []\n[[log]]"),
             ("[[log]]", "[mirror]\nname = \"m\"\nuploads = 0\n[[log]]"),

@@ -14,9 +14,9 @@ use axum::routing::{get, post};
 use axum::{Router, body::Bytes};
 use facts::Finding;
 use ledger::HexDigest;
-use ledger::witness::{Answer, MAX_REQUEST, SIZE_TYPE};
 use ledger::mirror::{Answer as MirrorAnswer, INFO_TYPE};
 use ledger::tile::TilePath;
+use ledger::witness::{Answer, MAX_REQUEST, SIZE_TYPE};
 use listen::{Places, Source};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,9 +123,12 @@ async fn add_entries(
         return shared.no_mirror();
     };
     let Some(encoding) = encoding(&headers) else {
-        let finding = Finding::new("WITNESS-MIRROR-KIND", "entries are of another kind or encoding")
-            .expected("application/octet-stream, as it is or by gzip")
-            .next("send what c2sp.org/tlog-mirror says of add-entries");
+        let finding = Finding::new(
+            "WITNESS-MIRROR-KIND",
+            "entries are of another kind or encoding",
+        )
+        .expected("application/octet-stream, as it is or by gzip")
+        .next("send what c2sp.org/tlog-mirror says of add-entries");
         return shared.turned_away(StatusCode::UNSUPPORTED_MEDIA_TYPE, &finding, None);
     };
     let place = shared.uploads.take(source);
@@ -144,7 +147,10 @@ async fn add_entries(
 async fn mirrored(State(shared): State<Shared>, Path(log): Path<String>) -> Response {
     let log = log.parse::<HexDigest>().ok();
     let mirror = shared.mirror.as_ref();
-    let Some(note) = mirror.zip(log).and_then(|(mirror, log)| mirror.latest(&log)) else {
+    let Some(note) = mirror
+        .zip(log)
+        .and_then(|(mirror, log)| mirror.latest(&log))
+    else {
         return shared.no_mirror();
     };
     let headers = [
@@ -154,10 +160,7 @@ async fn mirrored(State(shared): State<Shared>, Path(log): Path<String>) -> Resp
     (headers, note.as_ref().to_owned()).into_response()
 }
 
-async fn tile(
-    State(shared): State<Shared>,
-    Path((log, path)): Path<(String, String)>,
-) -> Response {
+async fn tile(State(shared): State<Shared>, Path((log, path)): Path<(String, String)>) -> Response {
     let log = log.parse::<HexDigest>().ok();
     let path = format!("tile/{path}").parse::<TilePath>().ok();
     let (Some(mirror), Some((log, path))) = (shared.mirror.clone(), log.zip(path)) else {
@@ -197,7 +200,9 @@ impl Shared {
             Err(refused) => {
                 let finding = refused.finding();
                 match refused {
-                    MirrorRefused::Store(_) | MirrorRefused::Full { .. } | MirrorRefused::Sign(_) => {
+                    MirrorRefused::Store(_)
+                    | MirrorRefused::Full { .. }
+                    | MirrorRefused::Sign(_) => {
                         tracing::error!(%finding, "entries are not kept");
                     }
                     // Whoever likes can send these.
@@ -205,7 +210,10 @@ impl Shared {
                 }
                 let answer = refused.answer();
                 if let MirrorAnswer::Refused { status: number } = answer {
-                    let wait = matches!(refused, MirrorRefused::Store(_) | MirrorRefused::Full { .. });
+                    let wait = matches!(
+                        refused,
+                        MirrorRefused::Store(_) | MirrorRefused::Full { .. }
+                    );
                     let wait = wait.then(|| Duration::from_secs(AGAIN));
                     return self.turned_away(status(number), &finding, wait);
                 }
@@ -217,7 +225,10 @@ impl Shared {
             _ => TEXT,
         };
         // "mirrors SHOULD send an `Accept-Encoding` header that includes `gzip`".
-        let headers = [(header::CONTENT_TYPE, kind), (header::ACCEPT_ENCODING, "gzip")];
+        let headers = [
+            (header::CONTENT_TYPE, kind),
+            (header::ACCEPT_ENCODING, "gzip"),
+        ];
         (status(answer.status()), headers, answer.body()).into_response()
     }
 

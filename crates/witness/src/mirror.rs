@@ -196,9 +196,8 @@ impl Mirror {
         let before = held.tree.before(span.bundle(), span.before());
         let before = before.map_err(|error| self.end(error))?;
         // Somebody else's entries may have come first, never have gone.
-        let before = before.ok_or_else(|| {
-            MirrorRefused::Conflict(info(&session.target, held.tree.next()))
-        })?;
+        let before = before
+            .ok_or_else(|| MirrorRefused::Conflict(info(&session.target, held.tree.next())))?;
         package
             .verify(&before, checkpoint.size, &checkpoint.root)
             .map_err(|proof| MirrorRefused::Unproved { span, proof })?;
@@ -232,7 +231,9 @@ impl Mirror {
         }
         // "In this case, the mirror MUST NOT rewind the checkpoint".
         if held.size() > size {
-            return Err(MirrorRefused::Conflict(self.info(session, held.tree.next())));
+            return Err(MirrorRefused::Conflict(
+                self.info(session, held.tree.next()),
+            ));
         }
         if let Some(standing) = held.standing.as_ref() {
             let (known, time) = (standing.checkpoint.size, standing.time);
@@ -276,21 +277,23 @@ impl Mirror {
 
     /// The checkpoint with the log's lines and ours. The time is that at which the witness had seen it: nothing
     /// larger was known then.
-    fn sign(
-        &self,
-        target: &Standing,
-        last: Option<&Standing>,
-    ) -> Result<Standing, MirrorRefused> {
+    fn sign(&self, target: &Standing, last: Option<&Standing>) -> Result<Standing, MirrorRefused> {
         let time = target.time.max(last.map_or(0, |last| last.time));
         let lines = self.cosigners.iter();
         let lines = lines.map(|cosigner| cosigner.cosign(&target.checkpoint, time));
-        let lines: Vec<NoteSignature> =
-            lines.collect::<Result<_, _>>().map_err(MirrorRefused::Sign)?;
+        let lines: Vec<NoteSignature> = lines
+            .collect::<Result<_, _>>()
+            .map_err(MirrorRefused::Sign)?;
         let mut note = Note {
             text: target.note.text.clone(),
-            signatures: self.witness.of_the_log(&target.checkpoint.origin, &target.note),
+            signatures: self
+                .witness
+                .of_the_log(&target.checkpoint.origin, &target.note),
         };
-        let merged = note.merge(lines).ok().and_then(|()| Standing::new(note, time));
+        let merged = note
+            .merge(lines)
+            .ok()
+            .and_then(|()| Standing::new(note, time));
         merged.ok_or(MirrorRefused::Lines)
     }
 
@@ -300,9 +303,11 @@ impl Mirror {
     }
 
     fn log(&self, session: &Session) -> Result<&Mirrored, MirrorRefused> {
-        self.logs.get(&session.log).ok_or_else(|| MirrorRefused::Origin {
-            origin: session.upload.origin().to_owned(),
-        })
+        self.logs
+            .get(&session.log)
+            .ok_or_else(|| MirrorRefused::Origin {
+                origin: session.upload.origin().to_owned(),
+            })
     }
 
     /// Whether so much may still be written. Where that cannot be asked, the write says it.
@@ -312,7 +317,10 @@ impl Mirror {
         };
         let free = found.f_bavail.saturating_mul(found.f_frsize);
         if free < self.spare.saturating_add(needed) {
-            return Err(MirrorRefused::Full { free, spare: self.spare });
+            return Err(MirrorRefused::Full {
+                free,
+                spare: self.spare,
+            });
         }
         Ok(())
     }
@@ -329,7 +337,10 @@ impl Mirror {
         if let StoreError::Io { source, .. } = &error
             && source.kind() == std::io::ErrorKind::StorageFull
         {
-            return MirrorRefused::Full { free: 0, spare: self.spare };
+            return MirrorRefused::Full {
+                free: 0,
+                spare: self.spare,
+            };
         }
         let _first = self.failure.set(Arc::new(error.finding()));
         self.ended.cancel();

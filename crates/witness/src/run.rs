@@ -164,7 +164,9 @@ fn open_mirror(
     let spare = of.min_free_mib.saturating_mul(1 << 20);
     let mirrors = |origin: &str| of.mirrors(origin);
     let witness = Arc::clone(witness);
-    Ok(Mirror::open(&disk, &path, witness, cosigners, spare, mirrors)?)
+    Ok(Mirror::open(
+        &disk, &path, witness, cosigners, spare, mirrors,
+    )?)
 }
 
 fn cosigners(

@@ -129,13 +129,18 @@ impl Witness {
         let standing = Standing::new(note, time.filter(|time| *time > 0)?)?;
         let origin = &standing.checkpoint.origin;
         let keys = &self.logs.get(log)?.keys;
-        let signed = keys.iter().any(|key| matches!(key.signed(&standing.note), Ok(true)));
+        let signed = keys
+            .iter()
+            .any(|key| matches!(key.signed(&standing.note), Ok(true)));
         (origin_hash(origin) == *log && signed).then_some(standing)
     }
 
     /// The lines of the log's keys.
     pub(crate) fn of_the_log(&self, origin: &str, note: &Note) -> Vec<NoteSignature> {
-        let keys = self.logs.get(&origin_hash(origin)).map(|log| log.keys.as_slice());
+        let keys = self
+            .logs
+            .get(&origin_hash(origin))
+            .map(|log| log.keys.as_slice());
         let lines = note.signatures.iter();
         let theirs = |line: &&NoteSignature| {
             let mut keys = keys.unwrap_or_default().iter();

@@ -1,8 +1,8 @@
 //! What a mirror answers to `add-entries`.
 
 use super::MirrorError;
-use crate::scalar::{decode_base64, parse_decimal};
 use crate::NoteSignature;
+use crate::scalar::{decode_base64, parse_decimal};
 use std::fmt;
 use std::str::FromStr;
 
@@ -43,7 +43,9 @@ impl FromStr for Info {
             let sent = u16::try_from(info.ticket.len()).is_ok();
             (sent && lines.next().is_none()).then_some(info)
         };
-        read().ok_or(MirrorError::Answer("not a size, the next entry and a ticket"))
+        read().ok_or(MirrorError::Answer(
+            "not a size, the next entry and a ticket",
+        ))
     }
 }
 

@@ -66,7 +66,10 @@ impl Package {
         }
         Some(Self {
             span,
-            leaves: entries.iter().map(|entry| merkle::leaf_hash(entry)).collect(),
+            leaves: entries
+                .iter()
+                .map(|entry| merkle::leaf_hash(entry))
+                .collect(),
             entries: bytes,
             proof,
         })

@@ -25,7 +25,9 @@ fn package(log: &Memory, span: Span, size: u64) -> Package {
 }
 
 fn request(log: &Memory, upload: &Upload) -> Vec<u8> {
-    let packages = upload.spans().map(|span| package(log, span, upload.end()).bytes());
+    let packages = upload
+        .spans()
+        .map(|span| package(log, span, upload.end()).bytes());
     [vec![upload.bytes()], packages.collect()].concat().concat()
 }
 
@@ -65,11 +67,17 @@ fn every_part_of_a_log_arrives_as_it_was_sent() {
                     next = span.end;
                     let before = &leaves[span.first as usize..span.start as usize];
                     package.verify(before, end, &root).unwrap();
-                    assert_eq!(package.leaves(), &leaves[span.start as usize..span.end as usize]);
+                    assert_eq!(
+                        package.leaves(),
+                        &leaves[span.start as usize..span.end as usize]
+                    );
                 }
                 assert_eq!(next, end);
                 let expected = end.div_ceil(256) - start / 256;
-                assert_eq!(packages.len() as u64, if start == end { 0 } else { expected });
+                assert_eq!(
+                    packages.len() as u64,
+                    if start == end { 0 } else { expected }
+                );
             }
         }
     }
@@ -83,7 +91,9 @@ fn no_changed_or_moved_package_is_of_the_log() {
     let upload = Upload::new(SERVER, 508, end, Vec::new()).unwrap();
     let head = upload.bytes();
     for span in upload.spans() {
-        let alone = Upload::new(SERVER, span.start, end, Vec::new()).unwrap().bytes();
+        let alone = Upload::new(SERVER, span.start, end, Vec::new())
+            .unwrap()
+            .bytes();
         let good = package(&log, span, end);
         let before = leaves[span.first as usize..span.start as usize].to_vec();
         for at in 0..good.bytes().len() {
@@ -104,7 +114,10 @@ fn no_changed_or_moved_package_is_of_the_log() {
             first[0] ^= 1;
         }
         other.pop();
-        assert_eq!(good.verify(&other, end, &whole).is_err(), !before.is_empty());
+        assert_eq!(
+            good.verify(&other, end, &whole).is_err(),
+            !before.is_empty()
+        );
         assert!(good.verify(&before, end - 1, &whole).is_err());
         assert!(good.verify(&before, end, &leaves[0]).is_err());
         assert!(good.verify(&before, 0, &whole).is_err());
@@ -114,7 +127,10 @@ fn no_changed_or_moved_package_is_of_the_log() {
     for cut in 0..sent.len() {
         let (packages, whole) = read(&sent[..cut], 512).unwrap();
         assert!(!whole, "cut at {cut}");
-        assert_eq!(packages.is_empty(), cut < head.len() + package(&log, upload.span(508).unwrap(), end).bytes().len());
+        assert_eq!(
+            packages.is_empty(),
+            cut < head.len() + package(&log, upload.span(508).unwrap(), end).bytes().len()
+        );
     }
 }
 
@@ -131,7 +147,12 @@ fn what_is_no_request_is_refused_before_it_is_held() {
     let mut backwards = Upload::new(SERVER, 1, 1, Vec::new()).unwrap().bytes();
     backwards[2 + SERVER.len() + 7] = 2;
     assert!(Upload::parse(&backwards).is_err());
-    assert!(Upload::parse(&[0, 1, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).is_err());
+    assert!(
+        Upload::parse(&[
+            0, 1, 0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0
+        ])
+        .is_err()
+    );
     // The last bundle that there can be.
     let last = Upload::new(SERVER, u64::MAX - 3, u64::MAX, Vec::new()).unwrap();
     let spans: Vec<Span> = last.spans().collect();
@@ -147,21 +168,46 @@ fn what_is_no_request_is_refused_before_it_is_held() {
 
 #[test]
 fn an_answer_has_one_spelling() {
-    for (size, next, ticket) in [(0, 0, &b""[..]), (7, 5, b"a ticket"), (u64::MAX, 1, &[0; 300])] {
-        let info = Info { size, next, ticket: ticket.to_vec() };
+    for (size, next, ticket) in [
+        (0, 0, &b""[..]),
+        (7, 5, b"a ticket"),
+        (u64::MAX, 1, &[0; 300]),
+    ] {
+        let info = Info {
+            size,
+            next,
+            ticket: ticket.to_vec(),
+        };
         assert_eq!(info.to_string().parse::<Info>(), Ok(info.clone()));
         for status in [202, 409] {
-            let answer = Answer::parse(status, Some(INFO_TYPE), info.to_string().as_bytes()).unwrap();
+            let answer =
+                Answer::parse(status, Some(INFO_TYPE), info.to_string().as_bytes()).unwrap();
             assert_eq!((answer.status(), answer.body()), (status, info.to_string()));
         }
     }
-    for text in ["", "1\n2\n", "1\n2\n\n\n", "01\n2\n\n", "1\n2\nx\n", "1\n2\n", "1 \n2\n\n", "1\n2\n\nmore\n"] {
+    for text in [
+        "",
+        "1\n2\n",
+        "1\n2\n\n\n",
+        "01\n2\n\n",
+        "1\n2\nx\n",
+        "1\n2\n",
+        "1 \n2\n\n",
+        "1\n2\n\nmore\n",
+    ] {
         assert!(text.parse::<Info>().is_err(), "{text:?}");
     }
-    let long = Info { size: 1, next: 1, ticket: vec![0; 65_536] };
+    let long = Info {
+        size: 1,
+        next: 1,
+        ticket: vec![0; 65_536],
+    };
     assert!(long.to_string().parse::<Info>().is_err());
     assert!(Answer::parse(200, None, b"").is_err());
-    assert_eq!(Answer::parse(409, None, b"1\n2\n\n"), Ok(Answer::Refused { status: 409 }));
+    assert_eq!(
+        Answer::parse(409, None, b"1\n2\n\n"),
+        Ok(Answer::Refused { status: 409 })
+    );
 }
 
 #[test]
@@ -178,7 +224,11 @@ fn the_published_uploads_are_what_this_version_makes() {
             })
         })
         .collect();
-    let info = Info { size: 290, next: 256, ticket: b"a ticket".to_vec() };
+    let info = Info {
+        size: 290,
+        next: 256,
+        ticket: b"a ticket".to_vec(),
+    };
     let vectors = json!({
         "entries": "the ASCII texts `entry 0`, `entry 1`, ...",
         "root": crypto::base64::encode(&naive_root(&leaves[..290])),

@@ -79,7 +79,13 @@ impl Address {
         within: Duration,
     ) -> Result<Answer, String> {
         let came = self
-            .ask(Method::POST, "/add-checkpoint", TEXT, body.into_bytes(), within)
+            .ask(
+                Method::POST,
+                "/add-checkpoint",
+                TEXT,
+                body.into_bytes(),
+                within,
+            )
             .await?;
         // "responding with an empty response body."
         if mirror && came.status == 200 && came.body.is_empty() {
@@ -96,7 +102,13 @@ impl Address {
         within: Duration,
     ) -> Result<mirror::Answer, String> {
         let came = self
-            .ask(Method::POST, "/add-entries", mirror::ENTRIES_TYPE, body, within)
+            .ask(
+                Method::POST,
+                "/add-entries",
+                mirror::ENTRIES_TYPE,
+                body,
+                within,
+            )
             .await?;
         mirror::Answer::parse(came.status, came.kind.as_deref(), &came.body)
             .map_err(|error| facts::with_causes(&error))

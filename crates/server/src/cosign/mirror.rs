@@ -61,7 +61,9 @@ fn body(reader: &Reader, head: &Upload) -> Result<Vec<u8>, String> {
         let mut entries = Vec::new();
         let mut next = span.start;
         while next < span.end {
-            let read = reader.read(next..span.end).map_err(|error| error.to_string())?;
+            let read = reader
+                .read(next..span.end)
+                .map_err(|error| error.to_string())?;
             if read.is_empty() {
                 return Err(format!("record {next} is not there"));
             }

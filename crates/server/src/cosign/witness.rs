@@ -168,7 +168,12 @@ async fn cosign(
                 *old = target.size;
                 let mut lines = Vec::new();
                 let witness = |key: &CosignerKey| !asked.mirrors.contains(key);
-                let keys: Vec<CosignerKey> = asked.keys.iter().filter(|key| witness(key)).cloned().collect();
+                let keys: Vec<CosignerKey> = asked
+                    .keys
+                    .iter()
+                    .filter(|key| witness(key))
+                    .cloned()
+                    .collect();
                 if !keys.is_empty() {
                     lines = verified(&keys, &target.note.text, &answered)?;
                 }

@@ -125,7 +125,10 @@ fn crc32(before: u32, bytes: &[u8]) -> u32 {
 
 static TABLE: [u32; 256] = table();
 
-#[expect(clippy::indexing_slicing, reason = "at compile time, within its length")]
+#[expect(
+    clippy::indexing_slicing,
+    reason = "at compile time, within its length"
+)]
 const fn table() -> [u32; 256] {
     let mut table = [0; 256];
     let mut byte: u32 = 0;
@@ -133,7 +136,11 @@ const fn table() -> [u32; 256] {
         let mut crc = byte;
         let mut bit = 0;
         while bit < 8 {
-            crc = if crc & 1 == 1 { 0xedb8_8320 ^ (crc >> 1) } else { crc >> 1 };
+            crc = if crc & 1 == 1 {
+                0xedb8_8320 ^ (crc >> 1)
+            } else {
+                crc >> 1
+            };
             bit += 1;
         }
         table[byte as usize] = crc;

@@ -28,7 +28,11 @@ pub(crate) enum Encoding {
 
 /// "Mirrors MUST support receiving `Content-Encoding: gzip`". `None` for a kind or encoding that is not read.
 pub(crate) fn encoding(headers: &HeaderMap) -> Option<Encoding> {
-    let of = |name| headers.get(name).map(|value| value.as_bytes().to_ascii_lowercase());
+    let of = |name| {
+        headers
+            .get(name)
+            .map(|value| value.as_bytes().to_ascii_lowercase())
+    };
     if of(header::CONTENT_TYPE).is_some_and(|kind| kind != ENTRIES_TYPE.as_bytes()) {
         return None;
     }

@@ -11,16 +11,26 @@ pub enum MirrorRefused {
     Request(MirrorError),
     Broken(&'static str),
     /// Not a log that is mirrored here.
-    Origin { origin: String },
+    Origin {
+        origin: String,
+    },
     /// The log has shown no checkpoint yet.
-    Nothing { origin: String },
+    Nothing {
+        origin: String,
+    },
     /// The mirror is somewhere else.
     Conflict(Info),
     /// Something was kept, not all of it.
     Part(Info),
     /// These are no entries of the log.
-    Unproved { span: Span, proof: ProofError },
-    Full { free: u64, spare: u64 },
+    Unproved {
+        span: Span,
+        proof: ProofError,
+    },
+    Full {
+        free: u64,
+        spare: u64,
+    },
     Sign(CosignerError),
     /// The note would be too large.
     Lines,

@@ -123,7 +123,11 @@ impl Tree {
     }
 
     /// The hashes of the first `count` entries of a bundle; `None` if there are not so many.
-    pub(super) fn before(&self, bundle: u64, count: usize) -> Result<Option<Vec<Hash>>, StoreError> {
+    pub(super) fn before(
+        &self,
+        bundle: u64,
+        count: usize,
+    ) -> Result<Option<Vec<Hash>>, StoreError> {
         if count == 0 {
             return Ok(Some(Vec::new()));
         }

@@ -77,7 +77,9 @@ fn push(site: &Site, log: &Log, upload: &Upload) -> Result<(), MirrorRefused> {
         site.mirror
             .save(&session, &package(log, "record", upload, span.start))?;
     }
-    site.mirror.finish(&session).map(|lines| assert_eq!(lines.len(), 1))
+    site.mirror
+        .finish(&session)
+        .map(|lines| assert_eq!(lines.len(), 1))
 }
 
 fn at(refused: &MirrorRefused) -> (u16, Option<(u64, u64)>) {
@@ -119,7 +121,10 @@ fn a_log_is_mirrored_as_it_grows_and_every_tile_leads_to_its_root() {
         for path in [old, 1, 70, 300].into_iter().filter(|older| *older <= size) {
             for kind in [Kind::Entries, Kind::Hashes(0), Kind::Hashes(1)] {
                 for path in TilePath::all(kind, path) {
-                    assert!(site.mirror.tile(&hash(), &path).unwrap().is_some(), "{path}");
+                    assert!(
+                        site.mirror.tile(&hash(), &path).unwrap().is_some(),
+                        "{path}"
+                    );
                 }
             }
         }
@@ -137,8 +142,13 @@ fn a_log_is_mirrored_as_it_grows_and_every_tile_leads_to_its_root() {
     };
     let first = lines(&site);
     assert_eq!(lines(&site), first);
-    let later = Moment { unix: TIME + 9, ..moment() };
-    site.witness.add_checkpoint(log.request(SIZE, SIZE).as_bytes(), later).unwrap();
+    let later = Moment {
+        unix: TIME + 9,
+        ..moment()
+    };
+    site.witness
+        .add_checkpoint(log.request(SIZE, SIZE).as_bytes(), later)
+        .unwrap();
     assert_ne!(lines(&site), first);
     assert!(site.mirror.latest(&HexDigest::of(b"another")).is_none());
 }
@@ -153,7 +163,9 @@ fn tiles_of_the_second_level_are_made() {
     let all = upload(0, 66_000);
     let session = site.mirror.begin(&all).unwrap();
     for span in all.spans().take(130) {
-        site.mirror.save(&session, &package(&log, "record", &all, span.start)).unwrap();
+        site.mirror
+            .save(&session, &package(&log, "record", &all, span.start))
+            .unwrap();
     }
     drop(site);
     site = self::site(&disk, Path::new("/w"), &log, true).unwrap();
@@ -165,13 +177,25 @@ fn tiles_of_the_second_level_are_made() {
 fn every_refusal_has_its_status_and_changes_nothing() {
     let (log, stranger) = (log(), Log::new("log.example/other", 1, "record", 9));
     let site = fresh(&log);
-    let begin = |upload: &Upload| site.mirror.begin(upload).map(drop).map_err(|refused| at(&refused));
-    assert_eq!(begin(&Upload::new(&stranger.origin, 0, 9, Vec::new()).unwrap()), Err((404, None)));
+    let begin = |upload: &Upload| {
+        site.mirror
+            .begin(upload)
+            .map(drop)
+            .map_err(|refused| at(&refused))
+    };
+    assert_eq!(
+        begin(&Upload::new(&stranger.origin, 0, 9, Vec::new()).unwrap()),
+        Err((404, None))
+    );
     assert_eq!(begin(&upload(0, 9)), Err((422, None)));
     pending(&site, &log, 0, 300);
     // Not its size; a beginning that is not here; more again than it reads.
     for (start, end) in [(0, 299), (0, 301), (0, 0), (1, 300), (300, 300)] {
-        assert_eq!(begin(&upload(start, end)), Err((409, Some((300, 0)))), "{start} {end}");
+        assert_eq!(
+            begin(&upload(start, end)),
+            Err((409, Some((300, 0)))),
+            "{start} {end}"
+        );
     }
     assert_eq!(begin(&upload(0, 300)), Ok(()));
     push(&site, &log, &upload(0, 300)).unwrap();
@@ -210,9 +234,14 @@ fn entries_that_are_not_of_the_checkpoint_are_not_kept() {
     refused(&package(&log, "another", &all, 0));
     let span = all.span(256).unwrap();
     // A package whose place is not reached yet.
-    let early = site.mirror.save(&session, &package(&log, "record", &all, 256)).unwrap_err();
+    let early = site
+        .mirror
+        .save(&session, &package(&log, "record", &all, 256))
+        .unwrap_err();
     assert_eq!(at(&early), (409, Some((SIZE, 0))));
-    site.mirror.save(&session, &package(&log, "record", &all, 0)).unwrap();
+    site.mirror
+        .save(&session, &package(&log, "record", &all, 0))
+        .unwrap();
     let Ok(Some(proof)) = ledger::merkle::subtree_proof(span.first, span.end, SIZE, &log) else {
         panic!("it has a proof");
     };
@@ -230,7 +259,12 @@ fn entries_that_are_not_of_the_checkpoint_are_not_kept() {
     let unfinished = site.mirror.finish(&session).unwrap_err();
     assert_eq!(at(&unfinished), (202, Some((SIZE, 256))));
     assert_eq!(whole(&site, &log), 0);
-    assert!(site.mirror.tile(&hash(), &TilePath::full(Kind::Entries, 1)).unwrap().is_none());
+    assert!(
+        site.mirror
+            .tile(&hash(), &TilePath::full(Kind::Entries, 1))
+            .unwrap()
+            .is_none()
+    );
 }
 
 /// An upload goes on under the checkpoint that it began with: this process remembers it, or the ticket says it.
@@ -242,8 +276,11 @@ fn a_past_checkpoint_is_taken_where_the_mirror_itself_vouches_for_it() {
     pending(&site, &log, 0, 300);
     let first = upload(0, 300);
     let session = site.mirror.begin(&first).unwrap();
-    site.mirror.save(&session, &package(&log, "record", &first, 0)).unwrap();
-    let Answer::Part(Info { ticket, .. }) = site.mirror.finish(&session).unwrap_err().answer() else {
+    site.mirror
+        .save(&session, &package(&log, "record", &first, 0))
+        .unwrap();
+    let Answer::Part(Info { ticket, .. }) = site.mirror.finish(&session).unwrap_err().answer()
+    else {
         panic!("it is not whole");
     };
     pending(&site, &log, 300, 600);
@@ -262,9 +299,19 @@ fn a_past_checkpoint_is_taken_where_the_mirror_itself_vouches_for_it() {
         assert!(site.mirror.begin(&with(&changed)).is_err(), "byte {at}");
     }
     let unsigned = Note::parse(std::str::from_utf8(&ticket).unwrap()).unwrap();
-    let lines = unsigned.signatures.iter().filter(|line| line.name != ORIGIN);
-    let unsigned = Note { signatures: lines.cloned().collect(), ..unsigned.clone() };
-    assert!(site.mirror.begin(&with(unsigned.to_string().as_bytes())).is_err());
+    let lines = unsigned
+        .signatures
+        .iter()
+        .filter(|line| line.name != ORIGIN);
+    let unsigned = Note {
+        signatures: lines.cloned().collect(),
+        ..unsigned.clone()
+    };
+    assert!(
+        site.mirror
+            .begin(&with(unsigned.to_string().as_bytes()))
+            .is_err()
+    );
     push(&site, &log, &with(&ticket)).unwrap();
     assert_eq!(whole(&site, &log), 300);
     push(&site, &log, &upload(300, 600)).unwrap();
@@ -322,7 +369,10 @@ fn judge(disk: MemoryDisk, log: &Log, keys: bool, answered: u64, what: &str) {
     let site = site(&disk, Path::new("/w"), log, keys);
     let site = site.unwrap_or_else(|error| panic!("{what}: {error}"));
     let stands = whole(&site, log);
-    assert!(stands >= answered, "{what}: {stands} stands, {answered} was answered");
+    assert!(
+        stands >= answered,
+        "{what}: {stands} stands, {answered} was answered"
+    );
     // It goes on where it is.
     let old = crate::support::size(&site.witness).unwrap_or(0);
     pending(&site, log, old, SIZE);
@@ -339,7 +389,12 @@ fn judge(disk: MemoryDisk, log: &Log, keys: bool, answered: u64, what: &str) {
 fn each_write_fails_stored_or_not_and_nothing_that_was_signed_for_is_lost() {
     let log = log();
     let mut failed = 0;
-    for fault in [Fault::FailedAndStored, Fault::FailedNotStored, Fault::Short, Fault::Full] {
+    for fault in [
+        Fault::FailedAndStored,
+        Fault::FailedNotStored,
+        Fault::Short,
+        Fault::Full,
+    ] {
         for at in 0.. {
             let disk = MemoryDisk::default();
             disk.fail(at, fault);
@@ -373,7 +428,10 @@ fn a_full_disk_is_said_and_uploads_go_on_once_there_is_room() {
     assert_eq!(refused.finding().code, "WITNESS-MIRROR-FULL");
     assert_eq!(whole(&site, &log), 0);
     disk.limit(None);
-    let next = at(&site.mirror.begin(&upload(SIZE, SIZE)).unwrap_err()).1.unwrap().1;
+    let next = at(&site.mirror.begin(&upload(SIZE, SIZE)).unwrap_err())
+        .1
+        .unwrap()
+        .1;
     push(&site, &log, &upload(next, SIZE)).unwrap();
     assert_eq!(whole(&site, &log), SIZE);
 }
@@ -387,14 +445,22 @@ fn a_changed_file_is_found_before_it_is_signed_for() {
     pending(&site, &log, 0, 300);
     push(&site, &log, &upload(0, 300)).unwrap();
     drop(site);
-    let of = |name: &str| folder.path().join("mirror").join(hash().to_string()).join(name);
+    let of = |name: &str| {
+        folder
+            .path()
+            .join("mirror")
+            .join(hash().to_string())
+            .join(name)
+    };
     for name in ["tile/entries/001", "tile/0/001", "tile/1/000", "state"] {
         let kept = std::fs::read(of(name)).unwrap();
         for at in 0..kept.len() {
             let mut changed = kept.clone();
             changed[at] ^= 0x10;
             std::fs::write(of(name), &changed).unwrap();
-            let error = self::site(&disk, folder.path(), &log, true).err().unwrap_or_else(|| panic!("{name} {at}"));
+            let error = self::site(&disk, folder.path(), &log, true)
+                .err()
+                .unwrap_or_else(|| panic!("{name} {at}"));
             assert_eq!(error.finding().code, "WITNESS-MIRROR-DAMAGED", "{name}");
         }
         std::fs::write(of(name), kept).unwrap();

@@ -31,7 +31,9 @@ struct Answered {
 
 impl Answered {
     fn answer(&self) -> Answer {
-        let kind = self.head.contains(&format!("content-type: {INFO_TYPE}\r\n"));
+        let kind = self
+            .head
+            .contains(&format!("content-type: {INFO_TYPE}\r\n"));
         Answer::parse(self.status, kind.then_some(INFO_TYPE), &self.body).unwrap()
     }
 
@@ -40,7 +42,13 @@ impl Answered {
     }
 }
 
-fn begin(folder: &Path, log: &Log, address: SocketAddr, more: &str, stop: CancellationToken) -> std::thread::JoinHandle<Result<(), RunError>> {
+fn begin(
+    folder: &Path,
+    log: &Log,
+    address: SocketAddr,
+    more: &str,
+    stop: CancellationToken,
+) -> std::thread::JoinHandle<Result<(), RunError>> {
     let text = format!(
         "[witness]\nname = \"witness.example/1\"\ndata_dir = \"{}\"\nlisten = \"{address}\"\n\
          [[log]]\nkey = \"{}\"\n{more}",
@@ -61,10 +69,18 @@ fn begin(folder: &Path, log: &Log, address: SocketAddr, more: &str, stop: Cancel
 impl Running {
     fn new(log: &Log, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap();
         let stop = CancellationToken::new();
         let thread = begin(folder.path(), log, address, more, stop.clone());
-        let running = Self { folder, address, stop, thread: Some(thread) };
+        let running = Self {
+            folder,
+            address,
+            stop,
+            thread: Some(thread),
+        };
         running.wait();
         running
     }
@@ -81,7 +97,13 @@ impl Running {
         self.stop.cancel();
         self.thread.take().unwrap().join().unwrap().unwrap();
         self.stop = CancellationToken::new();
-        self.thread = Some(begin(self.folder.path(), log, self.address, more, self.stop.clone()));
+        self.thread = Some(begin(
+            self.folder.path(),
+            log,
+            self.address,
+            more,
+            self.stop.clone(),
+        ));
         self.wait();
     }
 
@@ -103,16 +125,26 @@ impl Running {
     }
 
     fn add(&self, body: &[u8]) -> Answered {
-        self.post("/add-entries", "content-type: application/octet-stream\r\n", body)
+        self.post(
+            "/add-entries",
+            "content-type: application/octet-stream\r\n",
+            body,
+        )
     }
 
     fn get(&self, path: &str) -> Answered {
-        self.exchange(&format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"), b"")
+        self.exchange(
+            &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"),
+            b"",
+        )
     }
 
     fn keys(&self) -> Vec<CosignerKey> {
         let text = std::fs::read_to_string(self.folder.path().join("witness/mirror-verifier-keys"));
-        text.unwrap().lines().map(|key| key.parse().unwrap()).collect()
+        text.unwrap()
+            .lines()
+            .map(|key| key.parse().unwrap())
+            .collect()
     }
 
     /// Size of what is served, all of it checked.
@@ -122,7 +154,11 @@ impl Running {
         if served.status == 404 {
             return 0;
         }
-        assert!(served.head.contains("content-type: text/plain; charset=utf-8"));
+        assert!(
+            served
+                .head
+                .contains("content-type: text/plain; charset=utf-8")
+        );
         assert!(served.head.contains("cache-control: no-store"));
         let note = served.text();
         for key in self.keys() {
@@ -131,7 +167,11 @@ impl Running {
         let checkpoint = Checkpoint::open(&note, &log.key()).unwrap();
         let fetch = |path: &TilePath| {
             let tile = self.get(&format!("{prefix}/{path}"));
-            assert!(tile.status == 404 || tile.head.contains("immutable"), "{}", tile.head);
+            assert!(
+                tile.status == 404 || tile.head.contains("immutable"),
+                "{}",
+                tile.head
+            );
             (tile.status == 200).then_some(tile.body)
         };
         check(&checkpoint, true, fetch).unwrap();
@@ -201,20 +241,38 @@ fn statuses_and_bodies_are_those_of_the_specification() {
     assert_eq!(running.add(&all).status, 422);
     let unknown = Upload::new("log.example/unknown", 0, 1, Vec::new()).unwrap();
     assert_eq!(running.add(&unknown.bytes()).status, 404);
-    assert_eq!(running.post("/add-checkpoint", "", log.request(0, SIZE).as_bytes()).status, 200);
-    assert_eq!(running.get(&format!("/mirror/{}/checkpoint", hash())).status, 404);
+    assert_eq!(
+        running
+            .post("/add-checkpoint", "", log.request(0, SIZE).as_bytes())
+            .status,
+        200
+    );
+    assert_eq!(
+        running
+            .get(&format!("/mirror/{}/checkpoint", hash()))
+            .status,
+        404
+    );
 
     // Where is it? A body that is all header.
     let conflict = running.add(&request(&log, "record", SIZE, SIZE));
     assert_eq!(conflict.status, 409);
-    assert!(conflict.head.contains("accept-encoding: gzip"), "{}", conflict.head);
+    assert!(
+        conflict.head.contains("accept-encoding: gzip"),
+        "{}",
+        conflict.head
+    );
     assert!(!info(SIZE, 0, &conflict).ticket.is_empty());
     // Nothing whole: the head cut, no package, a part of the first.
     let head = Upload::new(ORIGIN, 0, SIZE, Vec::new()).unwrap().bytes();
     for cut in [0, 1, head.len() - 1, head.len(), head.len() + 100] {
         let refused = running.add(&all[..cut]);
         assert_eq!(refused.status, 400, "{cut}");
-        assert!(refused.text().starts_with("WITNESS-MIRROR-BROKEN"), "{}", refused.text());
+        assert!(
+            refused.text().starts_with("WITNESS-MIRROR-BROKEN"),
+            "{}",
+            refused.text()
+        );
     }
     let mut backwards = head.clone();
     let at = 2 + ORIGIN.len() + 7;
@@ -224,7 +282,11 @@ fn statuses_and_bodies_are_those_of_the_specification() {
     let fork = Log::new(ORIGIN, 1, "another", SIZE);
     let refused = running.add(&request(&fork, "another", 0, SIZE));
     assert_eq!(refused.status, 422);
-    assert!(refused.text().contains("WITNESS-MIRROR-UNPROVED"), "{}", refused.text());
+    assert!(
+        refused.text().contains("WITNESS-MIRROR-UNPROVED"),
+        "{}",
+        refused.text()
+    );
     for kind in ["content-type: text/plain\r\n", "content-encoding: br\r\n"] {
         assert_eq!(running.post("/add-entries", kind, &all).status, 415);
     }
@@ -251,8 +313,18 @@ fn statuses_and_bodies_are_those_of_the_specification() {
         assert_eq!(key.accept(&log.note(SIZE).text, &lines).unwrap().len(), 1);
     }
     assert_eq!(running.whole(&log), SIZE);
-    for path in ["tile/0/009", "tile/9/000", "tile/../state", "state", "tile/entries/003.p/200"] {
-        assert_eq!(running.get(&format!("/mirror/{}/{path}", hash())).status, 404, "{path}");
+    for path in [
+        "tile/0/009",
+        "tile/9/000",
+        "tile/../state",
+        "state",
+        "tile/entries/003.p/200",
+    ] {
+        assert_eq!(
+            running.get(&format!("/mirror/{}/{path}", hash())).status,
+            404,
+            "{path}"
+        );
     }
     // The witness's keys sign nothing of it, and the other way round.
     let witnessed = running.get(&format!("/{}/checkpoint", hash())).text();
@@ -269,13 +341,21 @@ fn an_upload_that_pauses_or_breaks_off_keeps_nobody_waiting_and_is_gone_on_with(
     let log = log();
     let one_place = format!("{MIRROR}uploads = 1\n");
     let mut running = Running::new(&log, &one_place);
-    assert_eq!(running.post("/add-checkpoint", "", log.request(0, SIZE).as_bytes()).status, 200);
+    assert_eq!(
+        running
+            .post("/add-checkpoint", "", log.request(0, SIZE).as_bytes())
+            .status,
+        200
+    );
     let all = request(&log, "record", 0, SIZE);
     let first = request(&log, "record", 0, 512).len();
     let paused = |length: usize| {
         let mut stream = TcpStream::connect(running.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let head = format!("POST /add-entries HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", all.len());
+        let head = format!(
+            "POST /add-entries HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            all.len()
+        );
         stream.write_all(head.as_bytes()).unwrap();
         stream.write_all(&all[..length]).unwrap();
         stream
