@@ -23,7 +23,8 @@ pub(crate) use estate::{
     WhatCanArguments, WhoCanArguments, WhyArguments,
 };
 pub(crate) use ledger::{
-    CompletenessArguments, EraseArguments, ExportArguments, LedgerCommand, SearchArguments,
+    CompletenessArguments, EraseArguments, ExportArguments, LedgerCommand, MirrorArguments,
+    SearchArguments,
 };
 pub(crate) use monitor::MonitorArguments;
 pub(crate) use new_log::NewLogArguments;

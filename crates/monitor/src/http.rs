@@ -138,7 +138,26 @@ impl Address {
         body: Vec<u8>,
         most: usize,
     ) -> Result<(StatusCode, Vec<u8>), Trouble> {
-        let exchanged = self.exchange(method, path, headers, body, most);
+        let keep = |status| method == Method::GET && status == StatusCode::OK;
+        let asked = method.clone();
+        let exchanged = self.exchange(asked, path, headers, body, most, keep);
+        let exchanged = tokio::time::timeout(self.timeout, exchanged).await;
+        let (status, _, body) = exchanged.map_err(|_elapsed| Trouble::Slow)??;
+        Ok((status, body))
+    }
+
+    /// As [`Address::post`], below the address; with the kind and the body of every answer.
+    pub(crate) async fn send(
+        &self,
+        path: &str,
+        kind: &'static str,
+        body: Vec<u8>,
+        most: usize,
+    ) -> Result<(StatusCode, Option<String>, Vec<u8>), Trouble> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+        let path = format!("{}/{path}", self.prefix);
+        let exchanged = self.exchange(Method::POST, &path, headers, body, most, |_status| true);
         let exchanged = tokio::time::timeout(self.timeout, exchanged).await;
         exchanged.map_err(|_elapsed| Trouble::Slow)?
     }
@@ -150,10 +169,10 @@ impl Address {
         headers: HeaderMap,
         body: Vec<u8>,
         most: usize,
-    ) -> Result<(StatusCode, Vec<u8>), Trouble> {
+        keep: impl Fn(StatusCode) -> bool,
+    ) -> Result<(StatusCode, Option<String>, Vec<u8>), Trouble> {
         let none =
             |what: &str, error: &dyn std::error::Error| Trouble::None(format!("{what}: {error}"));
-        let asked = method.clone();
         let mut request = Request::builder()
             .method(method)
             .uri(path)
@@ -178,15 +197,17 @@ impl Address {
             .await
             .map_err(|error| none("no answer", &error))?;
         let status = answer.status();
-        if asked != Method::GET || status != StatusCode::OK {
-            return Ok((status, Vec::new()));
+        let kind = answer.headers().get(header::CONTENT_TYPE);
+        let kind = kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned);
+        if !keep(status) {
+            return Ok((status, kind, Vec::new()));
         }
         let collected = Limited::new(answer.into_body(), most).collect().await;
         let body = collected.map_err(|error| match error.is::<LengthLimitError>() {
             true => Trouble::TooLarge,
             false => none("half an answer", error.as_ref()),
         })?;
-        Ok((status, body.to_bytes().to_vec()))
+        Ok((status, kind, body.to_bytes().to_vec()))
     }
 
     async fn connect(&self) -> Result<Box<dyn Stream>, Trouble> {

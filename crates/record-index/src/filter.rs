@@ -201,7 +201,12 @@ mod tests {
         let all = "Column::\"shop/public/cards/*\"";
         assert_eq!(every("shop/public/cards/number"), all);
         assert_eq!(every("Column::\"shop/public/cards/number\""), all);
-        for other in ["shop/public/cards", "Route::\"a/GET/b/c\"", "shop", "a/b/c/d/e"] {
+        for other in [
+            "shop/public/cards",
+            "Route::\"a/GET/b/c\"",
+            "shop",
+            "a/b/c/d/e",
+        ] {
             assert_eq!(every(other), "", "{other}");
         }
     }

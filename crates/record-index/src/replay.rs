@@ -278,9 +278,7 @@ impl<'a> Again<'a> {
                 // Without the estate in force nobody can say which part of a statement was denied.
                 None => Some(Change::Allowed),
                 // Nobody was denied for a column there.
-                Some(in_force)
-                    if is_column(&one.who.resource) && !in_force.decides_columns() =>
-                {
+                Some(in_force) if is_column(&one.who.resource) && !in_force.decides_columns() => {
                     None
                 }
                 Some(in_force) => match self.decide(in_force, &one, hops)? {

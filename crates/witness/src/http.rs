@@ -137,6 +137,7 @@ async fn add_entries(
     let received = match place.hold(until, receiving.receive(body, encoding)).await {
         Ok(received) => received,
         // Another needs the place, or it takes too long.
+        Err(_ended) if receiving.packages == 0 => Err(MirrorRefused::Busy),
         Err(_ended) => receiving.interrupted().await,
     };
     shared.metrics.mirror_packages.inc_by(receiving.packages);
@@ -212,7 +213,7 @@ impl Shared {
                 if let MirrorAnswer::Refused { status: number } = answer {
                     let wait = matches!(
                         refused,
-                        MirrorRefused::Store(_) | MirrorRefused::Full { .. }
+                        MirrorRefused::Store(_) | MirrorRefused::Full { .. } | MirrorRefused::Busy
                     );
                     let wait = wait.then(|| Duration::from_secs(AGAIN));
                     return self.turned_away(status(number), &finding, wait);

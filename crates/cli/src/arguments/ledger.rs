@@ -34,6 +34,11 @@ pub enum LedgerCommand {
         after_long_help = "Without --yes it prints what would go, what has to stay and why, and how many records say it in clear.\n\nExamples:\n  trilith ledger erase --identity people/ada --reason 'case 2026-117'\n  trilith ledger erase --identity people/ada --reason 'case 2026-117' --yes\n  trilith ledger erase --record 41 --record 57 --reason 'case 2026-118' --yes\n  trilith ledger erase --identity people/ada --reason 'case 2026-117' --author bob --keys ~/.trilith/author --sign-to bob.json"
     )]
     Erase(EraseArguments),
+    /// Bring a log's entries to a mirror of it (c2sp.org/tlog-mirror), and print the mirror's signature lines
+    #[command(
+        after_long_help = "A server sends its own ledger by `witnesses.mirrors` in server.toml; this is for other logs, and for ledgers of gateways.\n\nExamples:\n  trilith ledger mirror --from https://log.example.org --key log.example.org+1234abcd+AXn… --to https://mirror.example.net\n  trilith ledger mirror --from /srv/log --key log.example.org+1234abcd+AXn… --to https://mirror.example.net --follow"
+    )]
+    Mirror(MirrorArguments),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +67,31 @@ pub struct EraseArguments {
     /// Only sign, for a day, and write it there for whoever erases
     #[arg(long, value_name = "FILE", requires = "author")]
     pub sign_to: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct MirrorArguments {
+    /// Where the log is read: the address of its tiles, a folder of them, or the folder of one ledger
+    #[arg(long, value_name = "URL|DIR")]
+    pub from: String,
+    /// The log's verifier key
+    #[arg(long, value_name = "VKEY")]
+    pub key: String,
+    /// The first line of the log's checkpoints, where it is not the key's name
+    #[arg(long)]
+    pub origin: Option<String>,
+    /// The mirror's submission prefix
+    #[arg(long, value_name = "URL")]
+    pub to: String,
+    /// A verifier key of the mirror: without a line of it, the log is not mirrored; may be given more than once
+    #[arg(long = "mirror-key", value_name = "VKEY")]
+    pub mirror_keys: Vec<String>,
+    /// PEM file of the authorities that may certify either address; without it, the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// Go on with what the log adds, and after failures, until it is stopped
+    #[arg(long)]
+    pub follow: bool,
 }
 
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 mod erase;
 mod export;
+mod mirror;
 mod sentence;
 
 use crate::arguments::{Global, LedgerCommand, SearchArguments};
@@ -24,6 +25,7 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
         }
         LedgerCommand::Export(arguments) => export::export(&arguments, global).await,
         LedgerCommand::Erase(arguments) => erase::erase(arguments, global).await,
+        LedgerCommand::Mirror(arguments) => mirror::mirror(&arguments, global).await,
     }
 }
 

@@ -36,7 +36,13 @@ fn site(server: &mut World, gateway: &mut World) -> Site {
     let api = server.put(issuance("payments/api", "m1", "aa"));
     gateway.put(session("s1", "payments/api", Some(api)));
     for columns in [&["id"][..], &["email", "id"], &["*"], &[]] {
-        gateway.put(intent_to("s1", "payments/api", "select", CUSTOMERS, columns));
+        gateway.put(intent_to(
+            "s1",
+            "payments/api",
+            "select",
+            CUSTOMERS,
+            columns,
+        ));
     }
     gateway.put(intent_to("s1", "payments/api", "select", "", &["*"]));
     let mut site = server.site();
@@ -94,8 +100,18 @@ fn an_estate_that_decides_on_columns_is_replayed_by_them() {
     let site = site(&mut server, &mut gateway);
     // By table nothing is asked about columns, and nothing is counted twice.
     let by_table = replay(&site, &compile(&files("")), ALL).unwrap();
-    assert!(by_table.changed.iter().all(|one| !one.resource.starts_with("Column")));
-    assert!(by_table.not_replayed.iter().all(|one| !one.resource.starts_with("Column")));
+    assert!(
+        by_table
+            .changed
+            .iter()
+            .all(|one| !one.resource.starts_with("Column"))
+    );
+    assert!(
+        by_table
+            .not_replayed
+            .iter()
+            .all(|one| !one.resource.starts_with("Column"))
+    );
 
     let decided = compile(&files("columns = \"decided\"\n"));
     let replayed = replay(&site, &decided, ALL).unwrap();

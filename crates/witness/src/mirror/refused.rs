@@ -31,6 +31,8 @@ pub enum MirrorRefused {
         free: u64,
         spare: u64,
     },
+    /// Another upload has its place, and nothing of it was whole.
+    Busy,
     Sign(CosignerError),
     /// The note would be too large.
     Lines,
@@ -48,7 +50,7 @@ impl MirrorRefused {
             Self::Origin { .. } => 404,
             Self::Nothing { .. } | Self::Unproved { .. } => 422,
             Self::Sign(_) | Self::Lines => 500,
-            Self::Store(_) => 503,
+            Self::Store(_) | Self::Busy => 503,
             Self::Full { .. } => 507,
         };
         Answer::Refused { status }
@@ -90,6 +92,11 @@ impl MirrorRefused {
             .expected(format!("{spare} bytes that stay free"))
             .observed(format!("{free} free bytes"))
             .next("make room on the mirror's disk, or lower `mirror.min_free_mib` in witness.toml; uploads then go on where they were"),
+            Self::Busy => Finding::new(
+                "WITNESS-MIRROR-BUSY",
+                "others are uploading, and no package of this upload was whole",
+            )
+            .next("send it again, in one go; the operator of the mirror may raise `mirror.uploads`"),
             Self::Sign(error) => Finding::new("WITNESS-SIGN", facts::with_causes(error))
                 .next("look at the folder of the witness's keys"),
             Self::Lines => Finding::new(

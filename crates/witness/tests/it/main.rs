@@ -12,7 +12,6 @@
     reason = "tests may panic"
 )]
 
-#[expect(dead_code, reason = "shared with the tests of ledger-store")]
 #[path = "../../../ledger-store/tests/it/fault_disk.rs"]
 mod fault_disk;
 mod faults;
