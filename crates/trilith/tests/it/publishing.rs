@@ -150,6 +150,15 @@ fn a_server_publishes_its_ledger_and_what_is_done_to_the_bucket_is_seen() {
     let output = fsck();
     let whole = format!("whole: {size} entries\n");
     assert!(said(&output).starts_with(&whole), "{}", said(&output));
+    // And by ours: an answer of the folder's index is derived again from what stands in the bucket.
+    let search = |url: &str| {
+        let folder = ["ledger", "search", "--folder", "data", "--ledger", "server"];
+        let asked = ["--type", "start", "--verify", "--from-url", url];
+        site.run(&[folder.as_slice(), &asked].concat())
+    };
+    let output = search(&world.url());
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(!search(&format!("{}/nobody", world.url())).status.success());
     let states = testkit::temp_dir().expect("a folder");
     let seen = states.path().join("seen");
     assert_eq!(world.monitor(&key, &seen, "records").0, Some(0));
