@@ -215,8 +215,7 @@ impl<'a> Pack<'a> {
             return Ok(());
         }
         let newer = self.server.iter().filter(|(index, record)| {
-            (estate + 1..item.index).contains(index)
-                && record.kind() == RecordType::EstateVersion
+            (estate + 1..item.index).contains(index) && record.kind() == RecordType::EstateVersion
         });
         let newer = newer.map(|(index, record)| (record.stamp().wall, *index));
         let Some((wall, index)) = newer.min() else {

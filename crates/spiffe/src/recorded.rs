@@ -46,7 +46,9 @@ impl CertificateCheck for Certificates {
         for (at, der, issued) in svids {
             let above = authorities.iter().map(|(_, der)| *der);
             let chain: Vec<&[u8]> = std::iter::once(der).chain(above).collect();
-            used.extend(good(&chain, issued, &bundle).map_err(|finding| (at, finding.to_string()))?);
+            used.extend(
+                good(&chain, issued, &bundle).map_err(|finding| (at, finding.to_string()))?,
+            );
             if let Some(place) = found.get_mut(at) {
                 *place = Some(issued.index);
             }

@@ -425,7 +425,10 @@ impl<'a> Sections<'a> {
         let issuances = check
             .check(&ders, records, trust)
             .map_err(|(at, message)| {
-                wrong(found.get(at).map_or(*first, |(digest, _)| *digest), &message)
+                wrong(
+                    found.get(at).map_or(*first, |(digest, _)| *digest),
+                    &message,
+                )
             })?;
         let found = found.iter().zip(issuances);
         Ok(found

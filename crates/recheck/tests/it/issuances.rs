@@ -154,10 +154,9 @@ fn what_an_issuance_rests_on_was_recorded_before_it() {
 #[test]
 fn an_estate_that_was_superseded_long_before_is_named() {
     let mut world = World::new();
-    world.later = vec![
-        |world| world.version().record(),
-        |world| world.issuance.record(),
-    ];
+    world.later = vec![|world| world.version().record(), |world| {
+        world.issuance.record()
+    }];
     let told = |world: &World| {
         let Rechecked(items) = world.recheck(Vec::new());
         let mut items = items.into_iter();

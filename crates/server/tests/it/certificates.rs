@@ -186,7 +186,10 @@ async fn a_record_brings_its_session_so_that_it_is_decided_again() {
         assert_eq!(decisions.count(), usize::from(index > 0));
         // The machine joined by a token, which proves nothing.
         let left: Vec<_> = rechecked.not_recomputable().collect();
-        assert!(left.iter().all(|(item, _)| item.what == What::Verdict), "{left:?}");
+        assert!(
+            left.iter().all(|(item, _)| item.what == What::Verdict),
+            "{left:?}"
+        );
     }
 }
 
@@ -200,7 +203,10 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
     let issuances: Vec<u64> = report.certificates.values().copied().collect();
     assert_eq!(issuances, [session.issuance]);
     // Whoever cannot read certificates refuses them.
-    assert_eq!(verify(&whole, &session.trust).unwrap_err().code, "PACK-CERTIFICATE");
+    assert_eq!(
+        verify(&whole, &session.trust).unwrap_err().code,
+        "PACK-CERTIFICATE"
+    );
 
     let other = Session::start().await;
     let mut unsigned = session.chain.clone();
@@ -212,7 +218,10 @@ async fn the_certificate_of_a_session_is_that_of_its_issuance() {
         ("the leaf alone", session.chain[..1].to_vec()),
         ("the authority alone", session.chain[1..].to_vec()),
         ("of another domain's key", other.chain.clone()),
-        ("both", [session.chain.clone(), other.chain.clone()].concat()),
+        (
+            "both",
+            [session.chain.clone(), other.chain.clone()].concat(),
+        ),
         ("unsigned", unsigned),
         ("changed", changed),
         ("nothing", vec![b"x".to_vec()]),

@@ -333,7 +333,12 @@ async fn an_enclave_of_nitro_joins_alone_and_its_workload_is_what_its_image_may_
     assert_eq!(verdict["body"]["ar4si"], "hw97 ex3 cf2 id2");
     assert_eq!(
         kept(&verdict),
-        ["nitro-document", "join-nonce", "join-channel", "enclave-key"]
+        [
+            "nitro-document",
+            "join-nonce",
+            "join-channel",
+            "enclave-key"
+        ]
     );
 
     // It decides an identity, whose record has the same summary.

@@ -198,7 +198,11 @@ impl Liar {
     }
 
     /// What is different.
-    pub(crate) fn tells(&self, change: impl Fn(&str) -> String, blobs: impl Fn(&mut Vec<Vec<u8>>)) -> String {
+    pub(crate) fn tells(
+        &self,
+        change: impl Fn(&str) -> String,
+        blobs: impl Fn(&mut Vec<Vec<u8>>),
+    ) -> String {
         let (_, rechecked) = self.recheck(change, blobs);
         let (item, why) = rechecked.first_difference().expect("a lie");
         assert_eq!((item.checkpoint, item.index), (0, self.index));
@@ -211,7 +215,12 @@ impl Liar {
     }
 
     /// As [`Liar::shows`], in a record of so many milliseconds later.
-    pub(crate) fn shows_later(&self, kind: &str, millis: u64, change: impl Fn(&mut Vec<u8>)) -> String {
+    pub(crate) fn shows_later(
+        &self,
+        kind: &str,
+        millis: u64,
+        change: impl Fn(&mut Vec<u8>),
+    ) -> String {
         let record: serde_json::Value =
             serde_json::from_slice(&self.entries[usize::try_from(self.index).unwrap()]).unwrap();
         let evidence = record["body"]["evidence"].as_array().unwrap();

@@ -111,7 +111,10 @@ fn what_is_not_the_certificate_of_the_record_is_named() {
     let stolen = world.domain.chain(&stolen);
     let (at, why) = world.refused(&[leaf.clone(), issuing.clone(), stolen[0].clone()]);
     assert_eq!(at, 2);
-    assert!(why.contains("no issuance of the pack commits to it"), "{why}");
+    assert!(
+        why.contains("no issuance of the pack commits to it"),
+        "{why}"
+    );
     // Signed by nobody: the content is that of the record.
     let mut unsigned = leaf.clone();
     *unsigned.last_mut().unwrap() ^= 1;
@@ -124,7 +127,10 @@ fn what_is_not_the_certificate_of_the_record_is_named() {
     let other = Domain::new("example.org");
     let foreign = other.issuing.certificate().to_vec();
     let (at, why) = world.refused(&[leaf.clone(), issuing.clone(), foreign]);
-    assert!(at == 2 && why.contains("no SVID of the pack rests on it"), "{at} {why}");
+    assert!(
+        at == 2 && why.contains("no SVID of the pack rests on it"),
+        "{at} {why}"
+    );
     let (at, why) = world.refused(&[b"no certificate".to_vec()]);
     assert!(at == 0 && why.starts_with("SVID-PARSE"), "{at} {why}");
     // Whoever trusts another root, or none.

@@ -110,7 +110,9 @@ impl Site {
             "ledger", "search", "--folder", "data", "--type", "issuance", "--json",
         ]);
         let text = said(&found);
-        let records = text.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let records = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
         let mut serials = records.filter_map(|line: Value| {
             let record = line.get("record").unwrap_or(&line);
             let serial = record.pointer("/body/serial").and_then(Value::as_str);
@@ -129,7 +131,7 @@ fn a_certificate_that_one_holds_stands_beside_its_issuance() {
     let site = Site::start();
     site.chain("svid.pem");
     let serial = site.serial();
-    let asked = ["pack", "--issuance", &serial, "--output", "a.pack"];
+    let asked = ["pack", "--issuance", serial.as_str(), "--output", "a.pack"];
     let output = site.run(&[&asked[..], &["--certificate", "svid.pem"]].concat());
     assert!(output.status.success(), "{}", said(&output));
 
@@ -190,7 +192,8 @@ fn a_certificate_that_one_holds_stands_beside_its_issuance() {
 /// It said that "5 of 4 answer": what the answers belong to is no answer that matches.
 #[test]
 fn no_more_records_are_said_to_answer_than_there_are() {
-    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/ledger/packs.json");
+    let vectors =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/vectors/ledger/packs.json");
     let vectors: Value =
         serde_json::from_slice(&std::fs::read(vectors).expect("the vectors")).expect("JSON");
     let folder = testkit::temp_dir().expect("a folder");
@@ -208,7 +211,9 @@ fn no_more_records_are_said_to_answer_than_there_are() {
             .expect("it runs");
         let told = said(&output);
         for line in told.lines().filter(|line| line.contains(" answer; ")) {
-            let numbers = line.rsplit_once(": ").and_then(|(_, rest)| rest.split_once(" answer"));
+            let numbers = line
+                .rsplit_once(": ")
+                .and_then(|(_, rest)| rest.split_once(" answer"));
             let (numbers, _) = numbers.expect(line);
             seen += 1;
             if let Some((some, all)) = numbers.split_once(" of ") {
@@ -246,7 +251,10 @@ fn the_python_verifier_ends_quietly_when_nobody_reads_on() {
     });
     let mut child = Command::new(python)
         .arg(root.join("verifiers/python/trilith_verify.py"))
-        .arg(file("a.pack", &crypto::base64::decode(pack).expect("base64")))
+        .arg(file(
+            "a.pack",
+            &crypto::base64::decode(pack).expect("base64"),
+        ))
         .arg("--trust")
         .arg(file("trust.json", trust.to_string().as_bytes()))
         .stdin(Stdio::null())

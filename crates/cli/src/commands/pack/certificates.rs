@@ -66,7 +66,7 @@ pub(super) fn put_in(
         .expected("X.509-SVIDs whose issuances are in the pack, and the authorities above them")
         .observed(failure.section)
         .next(
-            "ask about the SVID itself (trilith pack --issuance SERIAL), or about a session that began with it",
+            "ask about the SVID itself (trilith pack --issuance SERIAL --output FILE), or about a session that began with it",
         )
         .into()
     })
@@ -84,7 +84,12 @@ mod tests {
         let expected: Vec<Vec<u8>> = der.iter().map(|der| der.to_vec()).collect();
         assert_eq!(certificates(both.as_bytes()), Some(expected.clone()));
         assert_eq!(certificates(&der.concat()), Some(expected));
-        for other in ["", "x", BEGIN, "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----"] {
+        for other in [
+            "",
+            "x",
+            BEGIN,
+            "-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----",
+        ] {
             let read = certificates(other.as_bytes()).filter(|found| !found.is_empty());
             assert_eq!(read, None, "{other}");
         }

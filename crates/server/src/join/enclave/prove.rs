@@ -116,7 +116,11 @@ pub(super) async fn prove(
         .map_err(|error| Refusal::internal("judging an enclave", &error))?;
     // What it was asked, for whoever wants to judge it again.
     let [nonce, channel] = session.asked.blobs();
-    let asked = [nonce, channel, key_blob(&request.instance, &request.public_key)];
+    let asked = [
+        nonce,
+        channel,
+        key_blob(&request.instance, &request.public_key),
+    ];
     let placed = judged.map_err(|refused| {
         let mut refused = Refused::from(refused);
         refused.judged_for(&asked);
