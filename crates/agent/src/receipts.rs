@@ -188,7 +188,7 @@ fn unsound(observed: String) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crypto::{Algorithm, KeyPair, Signer};
+    use crypto::{Algorithm, KeyPair};
     use ledger::LedgerSigner;
     use ledger::lineage::Link;
 

@@ -352,10 +352,12 @@ fn refused(failure: &ledger::pack::Failure, global: &Global) -> Failure {
     // A server that has new witnesses puts their lines into its packs.
     let next = match failure.code {
         "PACK-CHECKPOINT" => {
-            "where the server has new witnesses, print a new trust file at a server that you trust: `trilith trust`;              else do not rely on this pack, and keep it as evidence"
+            "where the server has new witnesses, print a new trust file at a server that you trust: `trilith trust`; \
+             else do not rely on this pack, and keep it as evidence"
         }
         "PACK-CERTIFICATE" => {
-            "where the authority has a new root, print a new trust file at a server that you trust: `trilith trust`;              else do not rely on this pack, and keep it as evidence"
+            "where the authority has a new root, print a new trust file at a server that you trust: `trilith trust`; \
+             else do not rely on this pack, and keep it as evidence"
         }
         _ => "do not rely on this pack; ask for it again, and keep this one as evidence",
     };

@@ -23,8 +23,13 @@ mod images;
 mod ledger_support;
 mod monitoring;
 mod new_log;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "of JSON that the test wrote"
+)]
 mod packing;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;
 mod pdp;
 #[expect(

@@ -131,7 +131,7 @@ fn a_certificate_that_one_holds_stands_beside_its_issuance() {
     let site = Site::start();
     site.chain("svid.pem");
     let serial = site.serial();
-    let asked = ["pack", "--issuance", &serial, "--output", "a.pack"];
+    let asked = ["pack", "--issuance", serial.as_str(), "--output", "a.pack"];
     let output = site.run(&[&asked[..], &["--certificate", "svid.pem"]].concat());
     assert!(output.status.success(), "{}", said(&output));
 
