@@ -138,7 +138,7 @@ impl Address {
         body: Vec<u8>,
         most: usize,
     ) -> Result<(StatusCode, Vec<u8>), Trouble> {
-        let keep = |status| method == Method::GET && status == StatusCode::OK;
+        let keep = |status: StatusCode| method == Method::GET && status == StatusCode::OK;
         let asked = method.clone();
         let exchanged = self.exchange(asked, path, headers, body, most, keep);
         let exchanged = tokio::time::timeout(self.timeout, exchanged).await;

@@ -1,13 +1,14 @@
 //! A log's entries, brought to a mirror of it (c2sp.org/tlog-mirror) by somebody who only reads the log. The mirror
 //! says how far it is, and proves everything itself: nothing is kept here.
 
+use crate::config::log_key;
 use crate::http::{Address, Trouble};
 use crate::source::{Source, entries};
 use facts::Finding;
 use ledger::mirror::{Answer, ENTRIES_TYPE, MAX_PACKAGES, Package, Span, Upload};
 use ledger::tile::{Kind, TilePath, TileReader};
 use ledger::witness::{self, AddCheckpoint};
-use ledger::{CosignerKey, ForeignCheckpoint, LogKey, Note, NoteSignature, Policy};
+use ledger::{CosignerKey, ForeignCheckpoint, LogKey, Note, NoteSignature};
 use ledger_store::Folder;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -69,13 +70,8 @@ impl Push {
         mirrors: &[String],
         authorities: Option<&Path>,
     ) -> Result<Self, Finding> {
-        // A policy knows every kind of key by its type, and one line is one.
-        let policy = format!("log {}\nquorum none\n", key.trim());
-        let policy = Policy::parse(policy.as_bytes())
-            .map_err(|error| wrong(facts::with_causes(&error)).observed(key))?;
-        let [log] = policy.logs() else {
-            return Err(wrong("a log's key is one verifier key").observed(key));
-        };
+        let log = log_key(key.trim())
+            .ok_or_else(|| wrong("a log's key is one verifier key").observed(key))?;
         let mirrors = mirrors.iter().map(|key| {
             let read: Result<CosignerKey, _> = key.trim().parse();
             read.map_err(|error| wrong(facts::with_causes(&error)).observed(key.as_str()))
@@ -92,8 +88,8 @@ impl Push {
         Ok(Self {
             from,
             to: Address::new(to, authorities, TIMEOUT, false)?,
-            origin: origin.unwrap_or(log.key.name()).to_owned(),
-            log: log.key.clone(),
+            origin: origin.unwrap_or(log.name()).to_owned(),
+            log,
             mirrors: mirrors.collect::<Result<_, _>>()?,
             old: 0,
         })
