@@ -156,10 +156,11 @@ impl Watch {
             let hits = names.iter().filter(|name| any(patterns, name));
             found.extend(hits.map(|name| format!("{kind} {name}")));
         }
+        // Whose the table is, is told of the table.
         let columns = about.columns.iter().filter(|name| {
-            self.resources
-                .iter()
-                .any(|pattern| pattern.matches_column(name))
+            let table = name.rsplit_once('/').map_or("", |(table, _)| table);
+            let mut owned = self.resources.iter();
+            !any(&self.resources, table) && owned.any(|pattern| pattern.matches_column(name))
         });
         found.extend(columns.map(|name| format!("column {name}")));
         let acts = about

@@ -34,6 +34,10 @@ fn session(identity: &str, resource: &str) -> Vec<u8> {
 }
 
 fn intent(resources: &[&str], cut: bool) -> Vec<u8> {
+    intent_to(resources, &[], cut)
+}
+
+fn intent_to(resources: &[&str], columns: &[&str], cut: bool) -> Vec<u8> {
     let more = cut.then_some(body::More {
         count: Decimal(7),
         sha256: ledger::HexDigest([7; 32]),
@@ -45,7 +49,7 @@ fn intent(resources: &[&str], cut: bool) -> Vec<u8> {
             action: "write".to_owned(),
             resources: resources.iter().map(|name| (*name).to_owned()).collect(),
             more,
-            columns: Vec::new(),
+            columns: columns.iter().map(|name| (*name).to_owned()).collect(),
         }],
         decision: "s.1".to_owned(),
         policies: Vec::new(),
@@ -99,6 +103,45 @@ fn a_record_is_somebodys_by_what_it_names() {
     ] {
         assert_eq!(told(&watch(owned), &record), expected, "{owned}");
     }
+}
+
+#[test]
+fn a_column_is_watched_by_itself_and_expected_with_its_table() {
+    let table = ["Table::\"shop/public/cards\""];
+    let column = "Column::\"shop/public/cards/number\"";
+    for (owned, columns, expected) in [
+        (
+            "shop/public/cards",
+            &[column][..],
+            vec!["resource shop/public/cards"],
+        ),
+        (
+            "shop/public/cards/number",
+            &[column],
+            vec!["column shop/public/cards/number"],
+        ),
+        ("shop/public/cards/id", &[column], vec![]),
+        // Any of them, and more than there is room for.
+        (
+            "shop/public/cards/id",
+            &["Column::\"shop/public/cards/*\""],
+            vec!["column shop/public/cards/*"],
+        ),
+        (
+            "shop/public/cards/id",
+            &["Column::\"*\""],
+            vec!["resources that the record has no room for"],
+        ),
+    ] {
+        let record = intent_to(&table, columns, false);
+        let told = told(&watch(&format!("resources = [\"{owned}\"]")), &record);
+        assert_eq!(told, expected, "{owned} {columns:?}");
+    }
+    // Who may write the table is expected to write its columns.
+    let allowed =
+        "resources = [\"shop/public/*\"]\n[[watch.allow]]\nresources = [\"shop/public/cards\"]";
+    let record = intent_to(&table, &[column], false);
+    assert_eq!(told(&watch(allowed), &record), Vec::<String>::new());
 }
 
 #[test]
