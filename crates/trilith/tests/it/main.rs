@@ -21,8 +21,13 @@ mod images;
 #[path = "../../../ledger/tests/it/support.rs"]
 mod ledger_support;
 mod monitoring;
-#[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
+#[expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "of JSON that the test wrote"
+)]
 mod packing;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
 mod page;
 mod pdp;
 mod python;

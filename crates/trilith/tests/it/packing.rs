@@ -1,8 +1,6 @@
 //! `trilith pack` at a running server, and what its users hold of their own: certificates beside the issuances of a
 //! pack, and ranges that are written the wrong way round.
 
-#![expect(clippy::panic, reason = "tests may panic")]
-
 use serde_json::Value;
 use std::io::Write as _;
 use std::net::SocketAddr;

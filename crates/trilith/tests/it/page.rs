@@ -1,8 +1,6 @@
 //! `trilith verify --html`: what the page says of a pack that verifies and of one that does not, and that whatever
 //! others wrote stays text. Two parsers that nobody here wrote judge each page.
 
-#![expect(clippy::indexing_slicing, reason = "of JSON that the judge printed")]
-
 use crate::ledger_support::{Memory, SERVER, STAMP, issuance};
 use estate::EstateFiles;
 use ledger::body::{
