@@ -3,7 +3,7 @@
 
 use crate::harness::{Fixture, PROGRAM, estate, program};
 use crate::packs::{Recording, pack};
-use ledger::body::{ActionOn, Body as _, Coverage, Intent, Outcome, SessionStart};
+use ledger::body::{Body as _, Coverage, Intent, Outcome, SessionStart};
 use ledger::pack::{Failure, Report, Trust, verify, verify_with, with_certificates};
 use ledger::{Decimal, EstateRef, RecordType};
 use recheck::{Rechecked, What};
@@ -66,11 +66,10 @@ impl Session {
         let intent = Intent {
             session: "s1".to_owned(),
             statement: "f".to_owned(),
-            actions: vec![ActionOn {
-                action: "select".to_owned(),
-                resources: vec!["Table::\"shop/public/cards\"".to_owned()],
-                more: None,
-            }],
+            actions: serde_json::from_value(json!([
+                {"action": "select", "resources": ["Table::\"shop/public/cards\""]}
+            ]))
+            .unwrap(),
             decision: "s1.1".to_owned(),
             policies: vec!["payments reads cards".to_owned()],
             coverage: Coverage::Complete,
