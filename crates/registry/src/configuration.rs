@@ -7,7 +7,7 @@ use crypto::{SecretBytes, Zeroizing};
 use facts::Finding;
 use rustls::ClientConfig;
 use serde::Deserialize;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -242,6 +242,7 @@ fn client(ca: Option<PathBuf>, path: &Path) -> Result<ClientConfig, Finding> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     fn open(text: &str) -> Result<Registries, Finding> {
