@@ -6,6 +6,7 @@
 //! [`Problem`] of compiling: see `policy/lint.rs`.
 
 mod annotations;
+mod columns;
 mod contradiction;
 mod declared;
 mod grants;
@@ -149,6 +150,7 @@ impl Estate {
         for info in &self.policies.list {
             contradiction::check(self, info, &mut remarks);
             grants::check(info, &mut remarks);
+            columns::check(self, info, &mut remarks);
             annotations::check(&info.reference, false, &mut remarks);
         }
         for invariant in &self.invariants {

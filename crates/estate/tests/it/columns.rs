@@ -291,3 +291,17 @@ fn a_column_has_the_attributes_that_its_table_has() {
         &orders.column("any")
     ));
 }
+
+#[test]
+fn a_permit_that_covers_no_column_is_remarked_on() {
+    let remarks = |estate: &Estate| -> Vec<String> {
+        let remarks = estate.lint().into_iter();
+        remarks
+            .filter(|one| one.problem.code == "LINT-COLUMNS-UNCOVERED")
+            .filter_map(|one| one.policy.map(|policy| policy.id))
+            .collect()
+    };
+    assert_eq!(remarks(&decided()), ["the table alone"]);
+    let policies = POLICIES.split("@id(\"nobody writes").next().unwrap();
+    assert!(remarks(&compile(&files("", policies))).is_empty());
+}
