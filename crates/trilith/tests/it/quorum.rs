@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// Only a hung process needs so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("an address")
 }
 
 /// Ends with the test.
-struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -26,26 +26,26 @@ impl Drop for Process {
     }
 }
 
-struct Site {
-    folder: tempfile::TempDir,
-    http: SocketAddr,
+pub(crate) struct Site {
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) http: SocketAddr,
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     let both = [output.stdout.as_slice(), &output.stderr].concat();
     String::from_utf8(both).expect("UTF-8")
 }
 
 impl Site {
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    fn put(&self, name: &str, text: &str) {
+    pub(crate) fn put(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).expect("written");
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
         command
             .env_clear()
@@ -56,11 +56,11 @@ impl Site {
         command
     }
 
-    fn run(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
         self.command().args(arguments).output().expect("it runs")
     }
 
-    fn start(&self, role: &str) -> Process {
+    pub(crate) fn start(&self, role: &str) -> Process {
         let log = std::fs::File::create(self.path(&format!("{role}.log"))).expect("a log");
         let config = self.path(&format!("{role}.toml"));
         let mut command = self.command();
@@ -69,7 +69,7 @@ impl Site {
         Process(command.spawn().expect("it starts"))
     }
 
-    fn until(&self, what: &str, holds: impl Fn() -> bool) {
+    pub(crate) fn until(&self, what: &str, holds: impl Fn() -> bool) {
         let begun = Instant::now();
         while !holds() {
             let log = |role| std::fs::read_to_string(self.path(role)).unwrap_or_default();
@@ -83,7 +83,7 @@ impl Site {
         }
     }
 
-    fn server(&self, more: &str) -> Process {
+    pub(crate) fn server(&self, more: &str) -> Process {
         let folder = self.folder.path().display();
         self.put(
             "server.toml",
@@ -102,7 +102,7 @@ impl Site {
         server
     }
 
-    fn status(&self) -> serde_json::Value {
+    pub(crate) fn status(&self) -> serde_json::Value {
         let output = self.run(&["status", "--json"]);
         serde_json::from_slice(&output.stdout).expect("JSON")
     }
@@ -131,7 +131,7 @@ impl Site {
     }
 }
 
-fn peer(program: &Path, arguments: &[&str]) -> Output {
+pub(crate) fn peer(program: &Path, arguments: &[&str]) -> Output {
     Command::new(program)
         .args(arguments)
         .stdin(Stdio::null())
