@@ -21,6 +21,8 @@ mod images;
 )]
 #[path = "../../../ledger/tests/it/support.rs"]
 mod ledger_support;
+#[expect(clippy::indexing_slicing, reason = "of JSON that the binary printed")]
+mod mirrored;
 mod monitoring;
 mod new_log;
 #[expect(

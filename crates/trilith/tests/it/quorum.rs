@@ -17,7 +17,7 @@ pub(crate) fn free() -> SocketAddr {
 }
 
 /// Ends with the test.
-pub(crate) struct Process(Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Drop for Process {
     fn drop(&mut self) {
@@ -45,7 +45,7 @@ impl Site {
         std::fs::write(self.path(name), text).expect("written");
     }
 
-    fn command(&self) -> Command {
+    pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trilith"));
         command
             .env_clear()
@@ -60,7 +60,7 @@ impl Site {
         self.command().args(arguments).output().expect("it runs")
     }
 
-    fn start(&self, role: &str) -> Process {
+    pub(crate) fn start(&self, role: &str) -> Process {
         let log = std::fs::File::create(self.path(&format!("{role}.log"))).expect("a log");
         let config = self.path(&format!("{role}.toml"));
         let mut command = self.command();
