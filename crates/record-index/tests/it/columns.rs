@@ -62,7 +62,14 @@ fn a_column_is_found_where_it_may_have_been_touched() {
             ..Filter::default()
         };
         let mut count = 0;
-        search(&site, &filter, &Page::default(), |_| {
+        let page = Page {
+            ledger: "*",
+            from: 0,
+            cursor: None,
+            limit: None,
+            receipts: false,
+        };
+        search(&site, &filter, &page, |_| {
             count += 1;
             ControlFlow::Continue(())
         })
