@@ -222,7 +222,7 @@ fn where_columns_are_not_decided_on_nothing_is_asked_about_them() {
     // The most restricted column counts for the whole of it.
     assert!(!allows(&estate, "bi/report", Action::Select, &customers()));
     let answer = estate.who_can(Action::Select, &customers().column("id"));
-    assert_eq!(answer.accesses, []);
+    assert!(answer.accesses.is_empty());
     assert_eq!(answer.errors.len(), 1);
     let listed = estate.what_can("crm/support").accesses;
     assert!(
@@ -297,7 +297,7 @@ fn a_permit_that_covers_no_column_is_remarked_on() {
     let remarks = |estate: &Estate| -> Vec<String> {
         let remarks = estate.lint().into_iter();
         remarks
-            .filter(|one| one.problem.code == "LINT-COLUMNS-UNCOVERED")
+            .filter(|one| one.problem.code.as_str() == "LINT-COLUMNS-UNCOVERED")
             .filter_map(|one| one.policy.map(|policy| policy.id))
             .collect()
     };

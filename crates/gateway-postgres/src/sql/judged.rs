@@ -36,10 +36,10 @@ GRANT USAGE ON SCHEMA public TO probe;
 /// With what PostgreSQL 15 reads; one statement a line.
 const CORPUS: &str = include_str!("columns.sql");
 
-/// Views are resources of their own here.
-struct Views0;
+/// Views are resources of their own here, as what an estate declares is.
+struct EveryOne;
 
-impl Declared for Views0 {
+impl Declared for EveryOne {
     fn is_declared(&self, _: &ResourceRef) -> bool {
         true
     }
@@ -79,7 +79,7 @@ fn resolved(text: &str, catalog: &Catalog) -> Resolved {
     let environment = Environment {
         catalog,
         search_path: &search_path,
-        declared: &Views0,
+        declared: &EveryOne,
         role: None,
         views: &views,
     };
