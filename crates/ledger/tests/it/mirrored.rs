@@ -106,7 +106,7 @@ fn no_changed_or_moved_package_is_of_the_log() {
                 assert!(package.verify(&before, end, &whole).is_err(), "byte {at}");
             }
         }
-        // Another bundle's hashes, too few of them, another size, another root.
+        // Another bundle's hashes, one too many, a log that ends before it, another root.
         let mut other = before.clone();
         other.push(leaves[0]);
         assert!(good.verify(&other, end, &whole).is_err());
@@ -118,7 +118,7 @@ fn no_changed_or_moved_package_is_of_the_log() {
             good.verify(&other, end, &whole).is_err(),
             !before.is_empty()
         );
-        assert!(good.verify(&before, end - 1, &whole).is_err());
+        assert!(good.verify(&before, span.end - 1, &whole).is_err());
         assert!(good.verify(&before, end, &leaves[0]).is_err());
         assert!(good.verify(&before, 0, &whole).is_err());
     }

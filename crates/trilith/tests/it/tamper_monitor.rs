@@ -134,6 +134,14 @@ const TABLE: &[Row] = &[
         ),
     },
     Row {
+        attack: "steal the log's key, and send a mirror the entries of another history",
+        detector: "mirror",
+        code: "WITNESS-MIRROR-UNPROVED",
+        by: By::Test(
+            "crates/witness/tests/it/mirroring.rs::entries_that_are_not_of_the_checkpoint_are_not_kept",
+        ),
+    },
+    Row {
         attack: "steal the log's key and the CA's, and issue in the open",
         detector: "monitor",
         code: "MONITOR-UNEXPECTED",
