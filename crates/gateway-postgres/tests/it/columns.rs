@@ -90,7 +90,10 @@ async fn records_name_columns_and_can_be_asked_for_them() {
         "PREPARE p AS SELECT id FROM orders WHERE note = $1",
         "EXECUTE p('y')",
     ] {
-        client.simple(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        client
+            .simple(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
     let expected = [
         "select cards/id cards/number",
@@ -116,7 +119,14 @@ async fn records_name_columns_and_can_be_asked_for_them() {
                 ..Filter::default()
             };
             let mut count = 0;
-            record_index::search(&site, &filter, &Page::default(), |_| {
+            let page = Page {
+                ledger: "*",
+                from: 0,
+                cursor: None,
+                limit: None,
+                receipts: false,
+            };
+            record_index::search(&site, &filter, &page, |_| {
                 count += 1;
                 ControlFlow::Continue(())
             })
@@ -156,7 +166,10 @@ async fn records_name_columns_and_can_be_asked_for_them() {
         .execute("shop", "ALTER TABLE orders RENAME COLUMN note TO remark")
         .unwrap();
     let renamed = async {
-        while client.simple("SELECT remark FROM orders LIMIT 1").await.is_err()
+        while client
+            .simple("SELECT remark FROM orders LIMIT 1")
+            .await
+            .is_err()
             || touched(&world).last().unwrap() != "select orders/remark"
         {
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -180,7 +193,10 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
         "SELECT count(*) FROM cards",
         "SELECT id FROM cards WHERE id < 3 ORDER BY id",
     ] {
-        helper.simple(sql).await.unwrap_or_else(|error| panic!("{sql}: {error:?}"));
+        helper
+            .simple(sql)
+            .await
+            .unwrap_or_else(|error| panic!("{sql}: {error:?}"));
     }
     for sql in [
         "SELECT number FROM cards",
@@ -203,12 +219,18 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
     ] {
         let (sqlstate, message) = helper.simple(sql).await.expect_err(sql);
         assert_eq!(sqlstate, "42501", "{sql}: {message}");
-        assert!(message.contains("shop/public/cards/number"), "{sql}: {message}");
+        assert!(
+            message.contains("shop/public/cards/number"),
+            "{sql}: {message}"
+        );
     }
     let denials = world.records("\"type\":\"decision\"");
     assert_eq!(denials.len(), 17);
     for text in denials {
-        let denied: Decision = Record::parse(text.as_bytes()).unwrap().expect_body().unwrap();
+        let denied: Decision = Record::parse(text.as_bytes())
+            .unwrap()
+            .expect_body()
+            .unwrap();
         assert_eq!(denied.findings, ["POLICY-COLUMN"], "{text}");
         // What was denied comes first.
         let first = &denied.actions[0].resources[0];
@@ -227,7 +249,10 @@ async fn a_column_that_policy_does_not_allow_is_denied_by_its_name() {
         "INSERT INTO orders (id, note) VALUES (1, 'y') ON CONFLICT (id) DO UPDATE SET note = excluded.note",
     ] {
         let (_, message) = payments.simple(sql).await.expect_err(sql);
-        assert!(message.contains("shop/public/orders/note"), "{sql}: {message}");
+        assert!(
+            message.contains("shop/public/orders/note"),
+            "{sql}: {message}"
+        );
     }
     let forbidden = world.records("notes stay as they are");
     assert_eq!(forbidden.len(), 3);
@@ -254,13 +279,17 @@ async fn a_column_that_the_gateway_has_not_seen_is_denied() {
     if skipped("a_column_that_the_gateway_has_not_seen_is_denied") {
         return;
     }
-    let world = World::start_with(&[], |config| config.databases[0].catalog_refresh_s = 3_600).await;
+    let world =
+        World::start_with(&[], |config| config.databases[0].catalog_refresh_s = 3_600).await;
     world.apply(&decided()).await;
     let mut helper = Client::connect(&world, &world.plane.issue("agents/helper")).await;
     helper.simple("SELECT id FROM cards").await.unwrap();
     world
         .postgres
-        .execute("shop", "ALTER TABLE cards ADD COLUMN holder text DEFAULT 'ada'")
+        .execute(
+            "shop",
+            "ALTER TABLE cards ADD COLUMN holder text DEFAULT 'ada'",
+        )
         .unwrap();
     for sql in [
         "SELECT holder FROM cards",
