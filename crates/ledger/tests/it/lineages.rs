@@ -2,7 +2,7 @@
 
 use crate::judges::verify;
 use crate::packs::{API, World, accesses, world};
-use crate::support::{Memory, SERVER, signer};
+use crate::support::{SERVER, signer};
 use expect_test::expect;
 use ledger::body::{Body as _, Gap, KeyRotation, Recovery};
 use ledger::lineage::{self, Link, follow, links};
