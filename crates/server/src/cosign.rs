@@ -120,9 +120,10 @@ impl Witnesses {
         }
         let path = data_dir.join(FILE);
         let newest = kept(&path, reader, key, &policy);
-        let standings = asked
-            .iter()
-            .map(|asked| Standing::begin(asked, newest.as_deref()));
+        // Of a log that this one goes on from they have seen much, and of this one nothing.
+        let line = format!("{}\n", key.origin());
+        let seen = newest.as_deref().filter(|it| it.note.starts_with(&line));
+        let standings = asked.iter().map(|asked| Standing::begin(asked, seen));
         Ok(Self {
             standings: Mutex::new(standings.collect()),
             newest: watch::Sender::new(newest),
