@@ -71,10 +71,8 @@ async fn add_checkpoint(
     body: Body,
 ) -> Response {
     let now = Moment::now();
-    if let Err(wait) = shared.clients.take(source, now.clock) {
-        let finding = Finding::new("WITNESS-TOO-OFTEN", "this address asks too often")
-            .next("ask less often, or let the operator of the witness raise `limits`");
-        return shared.turned_away(StatusCode::TOO_MANY_REQUESTS, &finding, Some(wait));
+    if let Some(response) = shared.too_often(source, now) {
+        return response;
     }
     let body = match tokio::time::timeout(BODY, to_bytes(body, MAX_REQUEST)).await {
         Ok(Ok(body)) => body,
@@ -114,10 +112,8 @@ async fn add_entries(
     body: Body,
 ) -> Response {
     let now = Moment::now();
-    if let Err(wait) = shared.clients.take(source, now.clock) {
-        let finding = Finding::new("WITNESS-TOO-OFTEN", "this address asks too often")
-            .next("ask less often, or let the operator of the witness raise `limits`");
-        return shared.turned_away(StatusCode::TOO_MANY_REQUESTS, &finding, Some(wait));
+    if let Some(response) = shared.too_often(source, now) {
+        return response;
     }
     let Some(mirror) = &shared.mirror else {
         return shared.no_mirror();
@@ -186,6 +182,15 @@ async fn tile(State(shared): State<Shared>, Path((log, path)): Path<(String, Str
 }
 
 impl Shared {
+    fn too_often(&self, source: Source, now: Moment) -> Option<Response> {
+        if let Err(wait) = self.clients.take(source, now.clock) {
+            let finding = Finding::new("WITNESS-TOO-OFTEN", "this address asks too often")
+                .next("ask less often, or let the operator of the witness raise `limits`");
+            return Some(self.turned_away(StatusCode::TOO_MANY_REQUESTS, &finding, Some(wait)));
+        }
+        None
+    }
+
     fn no_mirror(&self) -> Response {
         let finding = Finding::new("WITNESS-MIRROR-ABSENT", "that is not mirrored here")
             .next("name the log by the SHA-256 of its origin, in lower-case hex; the operator adds logs, and `[mirror]`, in witness.toml");
