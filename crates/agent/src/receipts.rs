@@ -151,11 +151,13 @@ impl Receipts {
         witnessing: Option<&Witnessing>,
         now: Timestamp,
     ) -> Result<(), Finding> {
-        let valid = JwtSvid::parse(token)?.validate(bundle, audience, now)?;
-        let recorded = receipt::check_jwt(&valid, &self.key())?;
-        witnessing.map_or(Ok(()), |witnessing| {
-            witnessing.check(&recorded.receipt.checkpoint, now)
-        })
+        let valid = self.jwt(bundle, token, audience, now)?;
+        if let Some(witnessing) = witnessing {
+            let key = self.key();
+            let recorded = receipt::check_jwt(&valid, &key)?;
+            witnessing.check(&recorded.receipt.checkpoint, now)?;
+        }
+        Ok(())
     }
 }
 

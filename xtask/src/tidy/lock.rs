@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use toml::{Table, Value};
 
 /// Raising it is a reviewed line: say in the commit what the new packages are for.
-const PACKAGES: usize = 485;
+const PACKAGES: usize = 486;
 
 const REGISTRY: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
