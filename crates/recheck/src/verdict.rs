@@ -200,7 +200,7 @@ fn same(stated: &FactSet, made: &FactSet) -> Again {
 
 /// Whose evidence a verdict rests on.
 enum Shown<'a> {
-    Machine(Kept<'a>),
+    Machine(Box<Kept<'a>>),
     Enclave(enclave::Kept<'a>),
 }
 
@@ -223,12 +223,12 @@ impl<'a> Shown<'a> {
         }
         let asked = asked(pack, item, &blobs)?;
         let evidence = JoinEvidence::from_blobs(|kind| blobs.get(kind));
-        Ok(Self::Machine(Kept {
+        Ok(Self::Machine(Box::new(Kept {
             pack,
             blobs,
             evidence,
             asked,
-        }))
+        })))
     }
 
     /// What a join with this evidence comes to at `now`, or what is wrong with it.
