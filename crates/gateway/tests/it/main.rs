@@ -14,6 +14,7 @@ mod completeness;
 mod delegated;
 mod faulty_disk;
 mod metrics;
+mod new_log;
 mod pushed;
 mod recording;
 mod recovery;

@@ -13,10 +13,10 @@ use std::time::Duration;
 const LONGEST: u64 = 60;
 
 /// Two witnesses, of which both are needed.
-struct Witnesses([Cosigner; 2]);
+pub(crate) struct Witnesses([Cosigner; 2]);
 
 impl Witnesses {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let one = |name, algorithm| {
             let key = Arc::new(KeyPair::generate(algorithm).unwrap());
             Cosigner::new(name, key).unwrap()
@@ -27,7 +27,7 @@ impl Witnesses {
         ])
     }
 
-    fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> Watch {
         let [one, two] = &self.0;
         let policy = format!(
             "witness a {}\nwitness b {}\ngroup g all a b\nquorum g\n",
@@ -41,7 +41,7 @@ impl Witnesses {
     }
 
     /// `note` with the lines of the first `count` of them.
-    fn cosign(&self, note: &str, count: usize, at: Timestamp) -> String {
+    pub(crate) fn cosign(&self, note: &str, count: usize, at: Timestamp) -> String {
         let mut note = Note::parse(note).unwrap();
         let checkpoint = ForeignCheckpoint::parse(&note.text).unwrap();
         let lines = self.0[..count].iter();

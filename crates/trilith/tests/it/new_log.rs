@@ -3,6 +3,7 @@
 //! verifiers.
 
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -142,7 +143,10 @@ impl Site {
             "the pin stays what it was"
         );
         let secret = token["token"].as_str().expect("a token");
-        self.put(&format!("{name}.token"), secret);
+        let path = format!("{name}.token");
+        self.put(&path, secret);
+        let private = std::fs::Permissions::from_mode(0o600);
+        std::fs::set_permissions(self.path(&path), private).expect("a mode");
         let folder = self.folder.path().display();
         self.put(
             &format!("{name}.toml"),
