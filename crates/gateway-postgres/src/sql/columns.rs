@@ -151,10 +151,12 @@ impl Walker<'_> {
                 columns.all = true;
                 columns.unknown |= marked.unknown;
                 columns.names.extend(member.columns.iter().cloned());
-            } else {
-                let names = marked.names.iter();
-                columns.names.extend(names.filter_map(|name| member.column(name)));
             }
+            // System columns are not among all of them.
+            let names = marked.names.iter();
+            columns
+                .names
+                .extend(names.filter_map(|name| member.column(name)));
         }
         // What nothing is known of: a relation that is not in the catalogue.
         for access in &self.out.accesses {

@@ -47,7 +47,8 @@ impl Declared for EveryOne {
 
 fn by_hand() -> Catalog {
     let mut catalog = Catalog::new("shop", "1".to_owned(), 150_000);
-    let view_v = "SELECT a.id, (a.x + b.x) AS total FROM (public.a JOIN public.b ON ((a.id = b.id)))";
+    let view_v =
+        "SELECT a.id, (a.x + b.x) AS total FROM (public.a JOIN public.b ON ((a.id = b.id)))";
     for (oid, name, columns, definition) in [
         (1, "a", "id x y spare", None),
         (2, "b", "id x z spare", None),
@@ -110,7 +111,13 @@ fn every_statement_has_the_columns_that_the_table_says() {
             let names: Vec<&str> = columns.names.iter().map(|name| &**name).collect();
             let all = if columns.all { " all:" } else { "" };
             let names = names.join(" ");
-            writeln!(out, "    {} {}{all} ({names})", access.action, table(access)).unwrap();
+            writeln!(
+                out,
+                "    {} {}{all} ({names})",
+                access.action,
+                table(access)
+            )
+            .unwrap();
         }
     }
     expect_file!["columns.txt"].assert_eq(&out);
@@ -139,10 +146,14 @@ fn rights(resolved: &Resolved) -> Vec<Right> {
             rights.push(Right { text, needed: true });
             continue;
         };
-        let spare = ("spare", false);
+        // A right to any column is one to the table: system columns are none of it, and views have no `spare`.
+        let system = |name: &Arc<str>| matches!(&**name, "ctid" | "xmin");
+        let any = match on {
+            "v" | "w" => ("id", false),
+            _ => ("spare", false),
+        };
+        let spare = columns.names.iter().all(system).then_some(any);
         let names = columns.names.iter().map(|name| (&**name, true));
-        let view = matches!(on, "v" | "w");
-        let spare = (columns.names.is_empty() && !view).then_some(spare);
         for (name, needed) in names.chain(spare) {
             let text = format!("{privilege} ({name}) ON {on}");
             rights.push(Right { text, needed });
@@ -161,7 +172,11 @@ async fn ask<'a>(
     for right in rights {
         write!(script, "GRANT {} TO probe;", right.text).unwrap();
     }
-    let explain = if text.starts_with("COPY") { "" } else { "EXPLAIN " };
+    let explain = if text.starts_with("COPY") {
+        ""
+    } else {
+        "EXPLAIN "
+    };
     write!(script, "SET LOCAL ROLE probe; {explain}{text}").unwrap();
     let answer = admin.query(&script).await;
     admin.query("ROLLBACK").await.unwrap();
@@ -185,10 +200,7 @@ async fn start(postgres: &Postgres) -> (Admin, Catalog) {
         .await
         .unwrap();
     let catalog = snapshot(&mut admin, "shop").await.unwrap();
-    admin
-        .query("SET search_path = public")
-        .await
-        .unwrap();
+    admin.query("SET search_path = public").await.unwrap();
     (admin, catalog)
 }
 
@@ -268,7 +280,11 @@ fn query_part(dice: &mut Dice, depth: usize) -> String {
         3 => format!("coalesce({column}::text, '') <> ''"),
         4 => format!("EXISTS ({})", query(dice, depth - 1, None)),
         5 => format!("{column}::text IN ({})", query(dice, depth - 1, Some(1))),
-        _ => format!("({}) AND {}", query_part(dice, depth - 1), query_part(dice, depth - 1)),
+        _ => format!(
+            "({}) AND {}",
+            query_part(dice, depth - 1),
+            query_part(dice, depth - 1)
+        ),
     }
 }
 
@@ -286,8 +302,20 @@ fn query(dice: &mut Dice, depth: usize, width: Option<usize>) -> String {
         }
         None => dice
             .pick(&[
-                "*", "t.*", "t", "id", "x", "t.x", "count(*)", "1", "t.id AS x", "count(t)", "u.*",
-                "t.ctid", "row(t.*)", "t.id + 1 AS n",
+                "*",
+                "t.*",
+                "t",
+                "id",
+                "x",
+                "t.x",
+                "count(*)",
+                "1",
+                "t.id AS x",
+                "count(t)",
+                "u.*",
+                "t.ctid",
+                "row(t.*)",
+                "t.id + 1 AS n",
             ])
             .to_owned(),
     };
@@ -297,7 +325,12 @@ fn query(dice: &mut Dice, depth: usize, width: Option<usize>) -> String {
         write!(text, " WHERE {}", query_part(dice, depth.saturating_sub(1))).unwrap();
     }
     if dice.roll(4) == 0 && width.is_none() {
-        write!(text, " ORDER BY {}", dice.pick(&["id", "x", "t.id", "1", "n"])).unwrap();
+        write!(
+            text,
+            " ORDER BY {}",
+            dice.pick(&["id", "x", "t.id", "1", "n"])
+        )
+        .unwrap();
     }
     if dice.roll(8) == 0 {
         return format!("WITH q AS (SELECT id, x FROM b) {text}");
@@ -319,7 +352,11 @@ fn from(dice: &mut Dice, depth: usize) -> String {
         9 => "q AS t".to_owned(),
         10 => "a AS t(x, id)".to_owned(),
         11 => "(a JOIN b USING (id)) AS t".to_owned(),
-        _ => format!("b u JOIN ({}) AS t ON {}", query(dice, depth - 1, None), query_part(dice, 0)),
+        _ => format!(
+            "b u JOIN ({}) AS t ON {}",
+            query(dice, depth - 1, None),
+            query_part(dice, 0)
+        ),
     }
 }
 
