@@ -149,14 +149,18 @@ impl Walker<'_> {
                 .spend((marked.names.len() + member.columns.len()) / 16);
             if marked.all {
                 columns.all = true;
+                // System columns are not among all of them.
+                let named = marked.names.iter();
+                let named = named.filter_map(|name| member.column(name));
+                columns.names.extend(named);
                 columns.unknown |= marked.unknown;
                 columns.names.extend(member.columns.iter().cloned());
+            } else {
+                let names = marked.names.iter();
+                columns
+                    .names
+                    .extend(names.filter_map(|name| member.column(name)));
             }
-            // System columns are not among all of them.
-            let names = marked.names.iter();
-            columns
-                .names
-                .extend(names.filter_map(|name| member.column(name)));
         }
         // What nothing is known of: a relation that is not in the catalogue.
         for access in &self.out.accesses {
