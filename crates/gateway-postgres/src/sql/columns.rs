@@ -149,6 +149,10 @@ impl Walker<'_> {
                 .spend((marked.names.len() + member.columns.len()) / 16);
             if marked.all {
                 columns.all = true;
+                // System columns are not among all of them.
+                let named = marked.names.iter();
+                let named = named.filter_map(|name| member.column(name));
+                columns.names.extend(named);
                 columns.unknown |= marked.unknown;
                 columns.names.extend(member.columns.iter().cloned());
             } else {

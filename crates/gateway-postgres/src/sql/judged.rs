@@ -146,10 +146,14 @@ fn rights(resolved: &Resolved) -> Vec<Right> {
             rights.push(Right { text, needed: true });
             continue;
         };
-        let spare = ("spare", false);
+        // A right to any column is one to the table: system columns are none of it, and views have no `spare`.
+        let system = |name: &Arc<str>| matches!(&**name, "ctid" | "xmin");
+        let any = match on {
+            "v" | "w" => ("id", false),
+            _ => ("spare", false),
+        };
+        let spare = columns.names.iter().all(system).then_some(any);
         let names = columns.names.iter().map(|name| (&**name, true));
-        let view = matches!(on, "v" | "w");
-        let spare = (columns.names.is_empty() && !view).then_some(spare);
         for (name, needed) in names.chain(spare) {
             let text = format!("{privilege} ({name}) ON {on}");
             rights.push(Right { text, needed });
