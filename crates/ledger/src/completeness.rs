@@ -142,6 +142,8 @@ pub struct Fold {
     last: Option<Place>,
     next_seq: u64,
     clock: Clock,
+    /// A step of the clock, before records that the next run writes ahead of its start.
+    step: Option<Missing>,
     run: Run,
     counts: Counts,
     found: Vec<Missing>,
@@ -183,6 +185,7 @@ impl Fold {
             last: None,
             next_seq: 0,
             clock: Clock::default(),
+            step: None,
             run: Run::default(),
             counts: Counts::default(),
             found: Vec::new(),
@@ -222,6 +225,9 @@ impl Fold {
     /// At the head: what goes on is not missing.
     #[must_use]
     pub fn finish(mut self) -> Outlook {
+        if let Some(step) = self.step.take() {
+            self.add(step);
+        }
         let over = self.run.stopped || !self.run.begun;
         if over || !self.point {
             self.end_run(None);
@@ -272,17 +278,33 @@ impl Fold {
 
     fn timed(&mut self, record: &Record, place: Place) {
         let begins = matches!(record.kind(), RecordType::Begin | RecordType::Start);
-        if let Some(detail) = self.clock.take(record.stamp(), begins) {
-            self.add(Missing {
-                cause: Cause::Clock,
-                explained: true,
-                after: place.index.checked_sub(1),
-                before: Some(place.index),
-                from: self.last.unwrap_or(place).wall,
-                to: place.wall,
-                lost: None,
-                detail,
-            });
+        // Another process wrote these, or another machine, with another clock.
+        let ahead = matches!(
+            record.kind(),
+            RecordType::Outcome | RecordType::Gap | RecordType::Recovery | RecordType::KeyRotation
+        );
+        match self.step.take() {
+            Some(step) if ahead => self.step = Some(step),
+            Some(step) if !begins => self.add(step),
+            _ => {}
+        }
+        let Some(detail) = self.clock.take(record.stamp(), begins) else {
+            return;
+        };
+        let step = Missing {
+            cause: Cause::Clock,
+            explained: true,
+            after: place.index.checked_sub(1),
+            before: Some(place.index),
+            from: self.last.unwrap_or(place).wall,
+            to: place.wall,
+            lost: None,
+            detail,
+        };
+        if ahead && self.step.is_none() {
+            self.step = Some(step);
+        } else {
+            self.add(step);
         }
     }
 

@@ -5,6 +5,9 @@ use crate::Stamp;
 
 /// Milliseconds by which two readings may differ: they are taken one after the other.
 const SLACK: i128 = 2_000;
+/// Milliseconds by which the clock that nobody can set stands lower in another record of one boot, at most: records of
+/// one commit may be in another order than they were stamped in.
+const DISORDER: i128 = 60_000;
 /// A clock that is corrected gently goes wrong or right by less than one part in so many (RFC 5905: 500 ppm).
 const GENTLY: i128 = 1_000;
 
@@ -20,6 +23,9 @@ impl Clock {
             return None;
         }
         let ran = (i128::from(now.mono) - i128::from(before.mono)) / 1_000_000;
+        if ran < -DISORDER {
+            return None;
+        }
         let went = i128::from(now.wall) - i128::from(before.wall);
         let step = went - ran;
         if step.abs() <= SLACK + ran.abs() / GENTLY {

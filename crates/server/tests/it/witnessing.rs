@@ -514,7 +514,12 @@ async fn a_ledger_that_its_witnesses_have_seen_longer_signs_nothing_and_is_not_r
         .unwrap_err();
     let refused = finding(&refused);
     assert_eq!(refused.code, "SERVER-WITNESSED-RECOVERY");
-    assert!(refused.next.unwrap_or_default().contains("trilith server new-log"));
+    assert!(
+        refused
+            .next
+            .unwrap_or_default()
+            .contains("trilith server new-log")
+    );
     assert_eq!(scene.head().await, ours, "nothing was recorded");
 }
 
