@@ -285,6 +285,42 @@ def check_upkeep(vectors):
             assert tree_root(leaves[: int(body["new_size"])]) == b64(body["new_root"])
 
 
+def subtree_proof(start, end, leaves, whole=True):
+    """SUBTREE_PROOF of draft-ietf-plants-merkle-tree-certs, section 4.4, as it is written there."""
+    if (start, end) == (0, len(leaves)):
+        return [] if whole else [tree_root(leaves)]
+    k = 1
+    while k * 2 < len(leaves):
+        k *= 2
+    if end <= k:
+        return subtree_proof(start, end, leaves[:k], whole) + [tree_root(leaves[k:])]
+    if k <= start:
+        return subtree_proof(start - k, end - k, leaves[k:], whole) + [tree_root(leaves[:k])]
+    assert start == 0
+    return subtree_proof(0, end - k, leaves[k:], False) + [tree_root(leaves[:k])]
+
+
+def check_mirror(vectors):
+    """c2sp.org/tlog-mirror, "add-entries"."""
+    start, end = vectors["upload_start"], vectors["upload_end"]
+    entries = [b"entry %d" % number for number in range(end)]
+    leaves = [leaf_hash(entry) for entry in entries]
+    assert tree_root(leaves) == b64(vectors["root"])
+    origin, ticket = vectors["origin"].encode(), vectors["ticket"].encode()
+    header = struct.pack(">H", len(origin)) + origin + struct.pack(">QQ", start, end)
+    assert header + struct.pack(">H", len(ticket)) + ticket == b64(vectors["header"])
+    firsts = range(start - start % 256, end, 256)
+    assert [package["first"] for package in vectors["packages"]] == list(firsts)
+    for package, first in zip(vectors["packages"], firsts):
+        ours, upto = max(first, start), min(first + 256, end)
+        assert (package["start"], package["end"]) == (ours, upto)
+        proof = subtree_proof(first, upto, leaves)
+        sent = b"".join(struct.pack(">H", len(one)) + one for one in entries[ours:upto])
+        assert sent + bytes([len(proof)]) + b"".join(proof) == b64(package["package"])
+    size, first, known = vectors["info"].splitlines()
+    assert (size, first) == (str(end), "256") and b64(known) == ticket
+
+
 def main():
     if len(sys.argv) != 2 or not pathlib.Path(sys.argv[1]).is_dir():
         sys.exit("usage: check_vectors.py DIRECTORY, which is docs/vectors/ledger")
@@ -300,6 +336,7 @@ def main():
         "notes": check_notes,
         "receipts": check_receipts,
         "upkeep": check_upkeep,
+        "mirror": check_mirror,
         **check_cosignatures.CHECKS,
     }
     # Packs are judged by verifiers/python.
