@@ -183,7 +183,7 @@ async fn what_cannot_be_asked_has_a_code_and_a_next_step() {
         (Kind::WhatCan, json!(["alice"]).to_string(), 400, "QUESTION-REQUEST"),
         (Kind::WhatCan, deep, 400, "QUESTION-REQUEST"),
         (Kind::WhoCan, json!({"action": "fly", "resource": "app"}).to_string(), 404, "QUESTION-ACTION"),
-        (Kind::WhoCan, json!({"action": "select", "resource": "a/b/c/d"}).to_string(), 400, "QUESTION-RESOURCE"),
+        (Kind::WhoCan, json!({"action": "select", "resource": "a/b/c/d/e"}).to_string(), 400, "QUESTION-RESOURCE"),
         (Kind::WhoCan, json!({"action": "select", "resource": "a/b/\u{1}"}).to_string(), 400, "QUESTION-RESOURCE"),
         (Kind::BlastRadius, json!({"taken": {"kind": "identity", "path": "nobody"}}).to_string(), 404, "BLAST-UNKNOWN"),
         (Kind::BlastRadius, json!({"taken": {"kind": "moon"}}).to_string(), 400, "QUESTION-REQUEST"),

@@ -358,7 +358,7 @@ async fn what_cannot_be_asked_of_records_has_a_code_and_a_next_step() {
         ),
         (
             Kind::History,
-            json!({"resource": "a/b/c/d"}).to_string(),
+            json!({"resource": "a/b/c/d/e"}).to_string(),
             400,
             "QUESTION-RESOURCE",
         ),
