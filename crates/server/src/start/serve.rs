@@ -13,6 +13,7 @@ use crate::http;
 use crate::hub::{Hub, Published};
 use crate::join::{JoinService, Joins};
 use crate::journal::{Entry, Journal};
+use crate::lineage::Alone;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
@@ -61,6 +62,8 @@ const STREAMS: u32 = 64;
 pub struct Running {
     pub(crate) core: Arc<Core>,
     ledger: Ledger,
+    /// Given back once the ledger is closed.
+    _alone: Alone,
     tasks: JoinSet<()>,
     failure: Arc<OnceLock<String>>,
     /// Where agents and gateways connect.
@@ -107,7 +110,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         })
         .await?
     };
-    let (core, ledger, server_key) = {
+    let (core, ledger, server_key, alone) = {
         let stop = stop.clone();
         blocking(move || assemble(config, opened, fail, stop)).await?
     };
@@ -136,6 +139,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running {
         core,
         ledger,
+        _alone: alone,
         tasks,
         failure,
         listen,
@@ -168,7 +172,7 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| StartError::Failed(error.to_string()))?
 }
 
-type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>);
+type Assembled = (Arc<Core>, Ledger, Arc<dyn Signer>, Alone);
 
 fn assemble(
     config: Config,
@@ -182,6 +186,7 @@ fn assemble(
         .identity("trilith/server")
         .map_err(|error| StartError::Failed(error.to_string()))?;
     let Opened {
+        alone,
         ca,
         ledger,
         blobs,
@@ -189,10 +194,14 @@ fn assemble(
         behind: _,
         state,
         head,
+        elsewhere,
         postponed,
         commitment_key,
     } = opened;
     let signing = Arc::new(Signing::default());
+    if let Some(finding) = elsewhere.known(ledger.key())? {
+        signing.block(finding, None);
+    }
     rolled_back(&ledger, &state, head.read(), &signing)?;
     let found = ledger.reader().head();
     if let (0, Some(blocked)) = (found.checkpoint.size, signing.blocked()) {
@@ -326,6 +335,7 @@ fn assemble(
         assume_refusals: std::sync::Mutex::default(),
         signing,
         head,
+        elsewhere,
         postponed,
         unstarted: std::sync::Mutex::new(unstarted),
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
@@ -354,7 +364,7 @@ fn assemble(
     if !blocked {
         crate::crl::remake(&core).map_err(|refusal| refused(&refusal))?;
     }
-    Ok((core, ledger, server_key))
+    Ok((core, ledger, server_key, alone))
 }
 
 fn refused(refusal: &crate::refusal::Refusal) -> StartError {
