@@ -233,9 +233,7 @@ pub(crate) fn given_up(note: &str, key: &LogKey) -> Option<GivenUp> {
     let LogKey::Note(newest) = key else {
         return None;
     };
-    let Err(CheckpointError::Ended { .. } | CheckpointError::EndForked { .. }) =
-        Checkpoint::open(note, newest)
-    else {
+    let Err(CheckpointError::Ended { .. }) = Checkpoint::open(note, newest) else {
         return None;
     };
     let checkpoint = Checkpoint::open_beyond(note, newest).ok()?;
@@ -247,6 +245,21 @@ pub(crate) fn given_up(note: &str, key: &LogKey) -> Option<GivenUp> {
         end,
         root: links.find(|link| link.size == end)?.root,
     })
+}
+
+/// As [`signed_by`], of a note that was taken once: also one of another history of all that a log ended with, which
+/// shows the fork.
+pub(crate) fn kept_by(
+    note: &Note,
+    key: &LogKey,
+    origin: &str,
+) -> Result<ForeignCheckpoint, CheckpointError> {
+    match (signed_by(note, key, origin), key) {
+        (Err(CheckpointError::EndForked { .. }), LogKey::Note(newest)) => {
+            Checkpoint::open_beyond(&note.to_string(), newest).map(|forked| (&forked).into())
+        }
+        (signed, _) => signed,
+    }
 }
 
 /// The checkpoint of a note that `key` has signed for the log `origin`.

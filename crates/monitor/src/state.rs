@@ -6,7 +6,7 @@
 
 use crate::alert::Alert;
 use crate::compare::Head;
-use crate::config::{GivenUp, given_up, signed_by};
+use crate::config::{GivenUp, given_up, kept_by};
 use crate::{Failure, Misbehaviour};
 use facts::Finding;
 use ledger::witness::origin_hash;
@@ -149,7 +149,7 @@ impl Store {
                 let note =
                     Note::parse(&kept.note).map_err(|error| unreadable(error.to_string()))?;
                 let checkpoint =
-                    signed_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
+                    kept_by(&note, key, origin).map_err(|error| unreadable(error.to_string()))?;
                 Some(Head {
                     by: format!("this monitor, from {}", kept.by),
                     note: kept.note.clone(),
