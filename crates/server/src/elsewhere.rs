@@ -35,13 +35,18 @@ impl Elsewhere {
     /// # Errors
     /// If what is kept cannot be read.
     pub(crate) fn known(&self, key: &LedgerKey) -> Result<Option<Finding>, StartError> {
+        let unread = |source| StartError::Directory {
+            path: self.path.clone(),
+            source,
+        };
         match std::fs::read_to_string(&self.path) {
-            Ok(links) => Ok(self.shown(key, &links).map(|(_, finding)| finding)),
+            Ok(links) => {
+                lineage::from_json(&links)
+                    .map_err(|error| unread(std::io::Error::other(error.to_string())))?;
+                Ok(self.shown(key, &links).map(|(_, finding)| finding))
+            }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(source) => Err(StartError::Directory {
-                path: self.path.clone(),
-                source,
-            }),
+            Err(source) => Err(unread(source)),
         }
     }
 
