@@ -251,7 +251,7 @@ def read_and_check(pack, domain, key, policy, roots, links):
             return sections[f"checkpoint/{number}"].decode()
         except (KeyError, UnicodeDecodeError):
             raise Failure("PACK-CHECKPOINT", f"checkpoint/{number}", "it is missing or not text") from None
-    logs = follow(key, read_links(sections, links), "checkpoint/0")
+    logs, _ = follow(key, links, read_links(sections), "checkpoint/0")
     (key, _), trusted = logs[0], logs[-1][0]
     head, text, lines = open_head(note(0), logs, "checkpoint/0")
     cosigned, reached = judge(policy, text, lines, "checkpoint/0") if policy else ([], True)
