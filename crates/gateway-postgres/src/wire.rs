@@ -10,7 +10,7 @@ mod startup;
 
 pub(crate) use message::{
     Notice, authentication_ok, backend_key, error, flush, negotiate, parameter_status, raw,
-    ready_for_query, sqlstate,
+    ready_for_query, sqlstate, without_data,
 };
 pub use message::{parse, query, text_at};
 pub use startup::{
