@@ -226,6 +226,14 @@ const TABLE: &[Row] = &[
         ),
     },
     Row {
+        attack: "steal the log's key, and make a pack after it was replaced, no longer than the log was",
+        detector: "verify",
+        code: "LEDGER-CHECKPOINT-FORMER",
+        by: By::Test(
+            "crates/ledger/tests/it/lineages.rs::a_stolen_key_that_was_replaced_makes_no_pack_of_any_size",
+        ),
+    },
+    Row {
         attack: "steal the log's key, and go on as another new log",
         detector: "gateway",
         code: "FOLLOW-LINEAGE-FORKED",
