@@ -460,7 +460,7 @@ async fn no_statement_reads_a_column_that_is_not_named() {
     }
     assert!(wrong.is_empty(), "{wrong}");
     assert!(valid > 500, "{valid}");
-    // What nobody refers to, as some expressions of WITH here, PostgreSQL does not read.
-    eprintln!("{exact} of {valid} come out exactly");
-    assert!(exact * 10 > valid * 6, "{exact} of {valid}");
+    // What nobody refers to, as some expressions of WITH here, PostgreSQL does not read:
+    // 1280 of 1403 came out exactly when this was measured.
+    assert!(exact * 10 > valid * 8, "{exact} of {valid}");
 }
