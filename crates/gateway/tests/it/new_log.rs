@@ -225,8 +225,11 @@ async fn a_key_that_was_replaced_signs_no_next_head_and_no_recovery_below_its_en
     world.admit(&svid.chain).await.unwrap();
     let (again, _) = world.restarted().unwrap();
     assert_eq!(again.head(), world.following.head());
-    // He gives up what is followed, for a tree of his own.
+    // An SVID of his is under a checkpoint that is not on the chain, and lets nobody in.
     let first = LedgerSigner::new(&format!("{DOMAIN}/server"), Arc::clone(&world.key)).unwrap();
+    let forged = world.forked(&first, followed_size);
+    assert_eq!(world.refused(&forged).await, "FOLLOW-FORKED");
+    // He gives up what is followed, for a tree of his own.
     let (size, root) = world.following.head();
     let mut tree = ledger::Frontier::new();
     tree.push(ledger::merkle::leaf_hash(&1_u64.to_be_bytes()));
