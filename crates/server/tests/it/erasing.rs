@@ -7,11 +7,12 @@ use crate::harness::{
     program,
 };
 use crate::kernel::{Kernel, question};
-use crate::packs::verified;
+use crate::packs::{trust, verified};
 use crate::surviving::{copy, spawn};
 use estate::{ApprovalSubject, EstateFiles};
 use proto::v1;
 use proto::v1::node_message::Message;
+use recheck::{Outcome, Rechecked, What};
 use serde_json::Value;
 use std::path::Path;
 use tonic::Status;
@@ -414,7 +415,12 @@ async fn two_authors_sign_exactly_what_goes() {
         std::fs::read(blob(&fixture, signed)).unwrap(),
         subject.to_bytes().unwrap()
     );
-    assert!(verified(&fixture, &self::record(index)).await.is_complete());
+    let report = verified(&fixture, &self::record(index)).await;
+    assert!(report.is_complete());
+    // Whoever verifies finds the two authors by the estate that the record names.
+    let Rechecked(items) = recheck::pack(&report, &trust(&fixture).await);
+    let erasure = items.iter().find(|item| item.what == What::Erasure);
+    assert_eq!(erasure.unwrap().outcome, Outcome::Recomputed);
 }
 
 #[tokio::test(flavor = "multi_thread")]
