@@ -162,7 +162,7 @@ impl Monitor {
         .expected(format!("the {} records of {}", seen.size, seen.origin))
         .observed(format!("the first {end} of them, and another history since: both keys have signed that"))
         .next(format!(
-            "ask the log's operator whether he gave them up (`trilith server new-log --give-up`) or whether the old key was stolen; {} shows that it signed them",
+            "ask the log's operator whether he gave them up (`trilith server new-log --config FILE --give-up --reason TEXT`) or whether the old key was stolen; {} shows that it signed them",
             kept.display()
         ));
         let alert = Alert {
@@ -529,7 +529,7 @@ fn ahead_given_up(known: &Ahead, origin: &str) -> Finding {
         format!("records that {} has seen are not in {origin}", known.by),
     )
     .observed(known.note.lines().take(2).collect::<Vec<_>>().join(", "))
-    .next("ask the log's operator whether he gave them up (`trilith server new-log --give-up`)")
+    .next("ask the log's operator whether he gave them up (`trilith server new-log --config FILE --give-up --reason TEXT`)")
 }
 
 fn regressed(kept: &Head, head: &Head) -> Failure {

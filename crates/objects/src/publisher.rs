@@ -267,7 +267,7 @@ impl Publisher {
             )
             .expected("a checkpoint of what this ledger's logs share, or none")
             .observed(facts::with_causes(ended))
-            .next("if it was given up by `trilith server new-log --give-up`, publish under another `prefix`, and keep what stands there: it shows what was lost; if nothing was, somebody signs with the key that was replaced: keep a copy of `checkpoint`, remove it there, and it is published anew"),
+            .next("if it was given up by `trilith server new-log --config FILE --give-up --reason TEXT`, publish under another `prefix`, and keep what stands there: it shows what was lost; if nothing was, somebody signs with the key that was replaced: keep a copy of `checkpoint`, remove it there, and it is published anew"),
         )
     }
 

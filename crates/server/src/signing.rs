@@ -143,7 +143,7 @@ pub(crate) fn behind(peer: &str, theirs: u64, ours: u64) -> Finding {
     .observed(format!("{ours} records, or another history"))
     .next(
         "restore the newest copy, or go on knowingly: trilith recover --reason TEXT; of a server with witnesses, \
-         trilith server new-log --give-up",
+         trilith server new-log --config FILE --give-up --reason TEXT",
     )
 }
 
