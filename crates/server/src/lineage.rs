@@ -184,21 +184,16 @@ mod tests {
 
     #[test]
     fn a_link_more_than_anybody_follows_is_refused_before_it_is_signed() {
-        let dir = tempfile::tempdir().unwrap();
-        let open = || {
-            Keys::open(
-                FileCustody::open(dir.path()).unwrap(),
-                dir.path(),
-                "a.example",
-            )
-        };
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path().join("keys");
+        let open = || Keys::open(FileCustody::open(&dir).unwrap(), &dir, "a.example");
         let mut last = open().unwrap().signer;
         let mut links = Vec::new();
         for number in 2_u64..=257 {
             let origin = format!("a.example/server@{number}");
             let key: Arc<dyn crypto::Signer> = match number {
                 257 => {
-                    let custody = FileCustody::open(dir.path()).unwrap();
+                    let custody = FileCustody::open(&dir).unwrap();
                     custody
                         .load_or_generate("ledger-257", Algorithm::Ed25519)
                         .unwrap()
@@ -209,12 +204,12 @@ mod tests {
             links.push(lineage::Link::sign(&last, &next, (number, [0; 32]), "").unwrap());
             last = next;
         }
-        std::fs::write(dir.path().join(FILE), lineage::to_json(&links)).unwrap();
+        std::fs::write(dir.join(FILE), lineage::to_json(&links)).unwrap();
         let keys = open().unwrap();
         assert_eq!(keys.signer.key().origin().as_str(), "a.example/server@257");
         let refused = keys.next().err().unwrap().finding();
         assert_eq!(refused.code, "SERVER-NEW-LOG-MANY");
-        assert!(!dir.path().join("ledger-258.pk8").exists());
+        assert!(!dir.join("ledger-258.pk8").exists());
     }
 
     #[test]
