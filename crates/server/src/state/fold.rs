@@ -105,7 +105,11 @@ impl State {
         let wall = record.stamp().wall;
         Ok(match record.kind() {
             RecordType::Begin => begin(&record.expect_body()?),
-            RecordType::Bundle => bundle(index, &record.expect_body()?),
+            RecordType::Bundle => {
+                let mut changes = bundle(index, &record.expect_body()?);
+                changes.extend(self.named_again(record)?);
+                changes
+            }
             RecordType::EstateVersion => estate(index, wall, record.expect_body()?),
             RecordType::TokenCreated => token(index, &record.expect_body()?),
             RecordType::TokenSpent => self.token_spent(index, &record.expect_body()?),
@@ -114,7 +118,7 @@ impl State {
                 changes.extend(self.named_again(record)?);
                 changes
             }
-            RecordType::Proof => self.named_again(record)?,
+            RecordType::Proof | RecordType::InvariantApproval => self.named_again(record)?,
             RecordType::Erasure => erased::changes(index, &record.expect_body()?),
             RecordType::NodeState => {
                 let body = record.expect_body()?;
@@ -133,14 +137,17 @@ impl State {
             RecordType::Anchor => anchor(index, record.expect_body()?),
             RecordType::Admin => self.admin(&record.expect_body()?),
             RecordType::Recovery => recovery(index, &record.expect_body()?),
-            RecordType::Misbehaviour => misbehaviour(index, &record.expect_body()?),
+            RecordType::Misbehaviour => {
+                let mut changes = misbehaviour(index, &record.expect_body()?);
+                changes.extend(self.named_again(record)?);
+                changes
+            }
             RecordType::SealApproval => self.seal_approval(index, &record.expect_body()?),
             RecordType::KeyRotation => key_rotation(index, &record.expect_body()?),
             RecordType::Delegation => vec![delegation(index, record.expect_body()?)],
             RecordType::Start
             | RecordType::Stop
             | RecordType::Gap
-            | RecordType::InvariantApproval
             | RecordType::JoinRefused
             | RecordType::AssumeRefused
             | RecordType::Intent
