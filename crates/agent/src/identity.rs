@@ -3,6 +3,9 @@
 //! One task, [`Renewal::run`], owns the state file after start; the trust bundle reaches it through
 //! [`Identity::bundle`].
 
+mod recorded;
+
+use self::recorded::{recorded_now, recorded_since};
 use crate::config::{AgentConfig, JoinConfig};
 use crate::enclave::Enclave;
 use crate::join::{self, Before, Beside, JoinError, Node, refused};
@@ -18,7 +21,6 @@ use crate::witnessed::Witnessing;
 use attest::transcript;
 use crypto::{KeyPair, Signer};
 use facts::{Finding, Timestamp};
-use ledger::LedgerKey;
 use link::LinkError;
 use proto::v1;
 use proto::v1::node_client::NodeClient;
@@ -353,64 +355,6 @@ fn expired(state: &NodeState) -> IdentityError {
              put it into join.token_file, or start the agent with TRILITH_JOIN_TOKEN",
         ),
     )
-}
-
-/// The node's own SVID must have been recorded like any other.
-fn recorded(
-    receipts: &Receipts,
-    trust_domain: &TrustDomain,
-    state: &NodeState,
-) -> Result<(), IdentityError> {
-    let message = state.bundle.message(trust_domain.as_str());
-    let (bundle, _) = trust::read(trust_domain, &message).map_err(IdentityError::Refused)?;
-    let chain: Vec<&[u8]> = state.chain.iter().map(|blob| blob.0.as_slice()).collect();
-    receipts
-        .x509(&bundle, &chain, Timestamp::now())
-        .map(drop)
-        .map_err(IdentityError::Refused)
-}
-
-/// As [`recorded`], of an SVID that was issued just now: under the newest key that is known here.
-fn recorded_now(
-    receipts: &Receipts,
-    trust_domain: &TrustDomain,
-    state: &NodeState,
-) -> Result<(), IdentityError> {
-    let message = state.bundle.message(trust_domain.as_str());
-    let (bundle, _) = trust::read(trust_domain, &message).map_err(IdentityError::Refused)?;
-    let chain: Vec<&[u8]> = state.chain.iter().map(|blob| blob.0.as_slice()).collect();
-    receipts
-        .x509_new(&bundle, &chain, Timestamp::now())
-        .map(drop)
-        .map_err(IdentityError::Refused)
-}
-
-/// As [`recorded`]. If it was not, the ledger may have gone on as a new log since the key was pinned: then the key that
-/// signs now, which is kept only if the SVID was recorded under it.
-async fn recorded_since(
-    receipts: &Receipts,
-    config: &AgentConfig,
-    trust_domain: &TrustDomain,
-    state: &NodeState,
-) -> Result<Option<Arc<LedgerKey>>, IdentityError> {
-    let Err(unrecorded) = recorded(receipts, trust_domain, state) else {
-        return Ok(None);
-    };
-    let message = state.bundle.message(trust_domain.as_str());
-    let (bundle, _) = trust::read(trust_domain, &message).map_err(IdentityError::Refused)?;
-    let bundle = Arc::new(bundle);
-    let links = match join::lineage(config, trust_domain, Arc::<Bundle>::clone(&bundle)).await {
-        Ok(links) if links.is_empty() => return Err(unrecorded),
-        Ok(links) => links,
-        Err(error) => {
-            tracing::warn!(error = %facts::with_causes(&error), "the server is not asked how its ledger went on");
-            return Err(unrecorded);
-        }
-    };
-    let chain: Vec<&[u8]> = state.chain.iter().map(|blob| blob.0.as_slice()).collect();
-    receipts
-        .succeed_by(&links, &bundle, &chain, Timestamp::now())
-        .map_err(IdentityError::Refused)
 }
 
 fn lasts(trust_domain: &TrustDomain, state: &NodeState) -> bool {
