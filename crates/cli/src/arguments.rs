@@ -24,7 +24,7 @@ pub(crate) use estate::{
 };
 pub(crate) use ledger::{
     CompletenessArguments, EraseArguments, ExportArguments, LedgerCommand, MirrorArguments,
-    SearchArguments,
+    PruneArguments, SearchArguments,
 };
 pub(crate) use monitor::MonitorArguments;
 pub(crate) use new_log::NewLogArguments;

@@ -31,6 +31,12 @@ impl Error {
     #[must_use]
     pub fn finding(&self) -> Finding {
         match self {
+            Self::Ledger(error @ StoreError::Pruned { .. }) => Finding::new(
+                "EXPORT-PRUNED",
+                "the next records to be exported are gone from this folder",
+            )
+            .observed(error.to_string())
+            .next("export from the server's data_dir: its mirror has what gateways have pruned"),
             Self::Ledger(error) => Finding::new("EXPORT-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),

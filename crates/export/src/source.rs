@@ -175,7 +175,10 @@ impl Source {
 
     /// The intent of this number, where it stands at the place of its number.
     fn intent(&self, seq: u64) -> Result<Option<Record>, Error> {
-        let bytes = self.reader().read(seq..seq.saturating_add(1))?;
+        let bytes = match self.reader().read(seq..seq.saturating_add(1)) {
+            Err(StoreError::Pruned { .. }) => return Ok(None),
+            read => read?,
+        };
         let record = bytes
             .into_iter()
             .next()

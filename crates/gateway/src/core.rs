@@ -19,7 +19,7 @@ use std::time::Duration;
 use svid_tls::pin::{Anchors, PinnedAnchors};
 use tokio::sync::watch;
 
-const PROGRAM: &str = "trilith gateway";
+pub(crate) const PROGRAM: &str = "trilith gateway";
 /// Staleness is looked at this often.
 const STALE_EVERY: Duration = Duration::from_millis(250);
 /// Records of reads have this long to become durable when the gateway stops.
@@ -156,6 +156,7 @@ impl Core {
             ledger: handle.clone(),
             reader: reader.clone(),
             metrics: Arc::clone(&metrics),
+            anchored: config.data_dir.join(crate::retention::ANCHORED),
             questions,
         };
         let mut tasks = vec![

@@ -29,6 +29,7 @@ mod metrics;
 mod own;
 mod recorder;
 mod recovery;
+pub mod retention;
 mod revocations;
 mod sessions;
 mod told;

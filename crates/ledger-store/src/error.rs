@@ -47,6 +47,18 @@ pub enum StoreError {
     },
     #[error("there is no record {index} in a ledger of {size} records")]
     NoRecord { index: u64, size: u64 },
+    #[error(
+        "record {index} is gone: records 1 to {} were pruned by record {record}", .minimum - 1
+    )]
+    Pruned {
+        index: u64,
+        /// The lowest index that is left, but for the first record.
+        minimum: u64,
+        /// The `retention` record that says so.
+        record: u64,
+    },
+    #[error("nothing was pruned: {what}")]
+    Prune { what: String },
     #[error("the mirror holds {expected} records, these begin at {found}")]
     Position { expected: u64, found: u64 },
     #[error("the ledger that is mirrored: {what}")]
@@ -74,6 +86,8 @@ impl Code for StoreError {
             Self::Closed => "LEDGER-CLOSED",
             Self::Io { .. } => "LEDGER-IO",
             Self::NoRecord { .. } => "LEDGER-NO-RECORD",
+            Self::Pruned { .. } => "LEDGER-PRUNED",
+            Self::Prune { .. } => "LEDGER-PRUNE",
             Self::Position { .. } => "LEDGER-MIRROR-POSITION",
             Self::Mirror { .. } => "LEDGER-MIRROR",
             Self::BlobTooLarge { .. } => "LEDGER-BLOB-SIZE",

@@ -3,7 +3,7 @@
 use crate::append::{Acked, Append, AppendMany};
 use crate::committer::{Committer, Epoch, Queue, Reserve};
 use crate::head::Head;
-use crate::{Options, Reader, StoreError, oneshot, recovery, tiler};
+use crate::{Options, Reader, StoreError, oneshot, recovery, retention, tiler};
 use crypto::Signer;
 use ledger::merkle::empty_root;
 use ledger::{Checkpoint, Draft, LedgerKey, LedgerSigner, Origin, Record};
@@ -77,6 +77,10 @@ impl Ledger {
         let mut reserve = Reserve::new(disk, dir, options.reserve_bytes);
         reserve.hold();
         let log = Arc::clone(&recovered.writer.log);
+        // What a crash has left of it.
+        if let Err(error) = retention::drop_segments(&log) {
+            tracing::warn!(%error, "records that were pruned are still on the disk");
+        }
         let queue = Arc::new(Queue::new(options));
         let handle = LedgerHandle {
             queue: Arc::clone(&queue),

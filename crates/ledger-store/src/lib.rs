@@ -39,6 +39,7 @@ mod oneshot;
 mod options;
 mod reader;
 mod recovery;
+mod retention;
 mod segment;
 mod tiler;
 
@@ -52,3 +53,4 @@ pub use mirror::Mirror;
 pub use offline::{BlobFolder, Folder, keep_lineage, lineage_in};
 pub use options::{OnFailure, Options, system_clock};
 pub use reader::Reader;
+pub use retention::{Prunable, Pruned};

@@ -7,6 +7,7 @@ use crate::disk::{Disk, read_file};
 use crate::frame::SegmentHeader;
 use crate::head::{Head, HeadCell};
 use crate::nodes::Nodes;
+use crate::retention::Kept;
 use crate::segment::{Segment, Segments};
 use crate::tiler::{self, Signal};
 use ledger::merkle::{Hash, Node, NodeReader, leaf_hash, perfect_root};
@@ -33,6 +34,7 @@ pub(crate) struct Log {
     pub(crate) heads: HeadCell,
     pub(crate) tiler: Signal,
     tiles: Mutex<Tiles>,
+    kept: RwLock<Option<Arc<Kept>>>,
 }
 
 impl Log {
@@ -51,7 +53,18 @@ impl Log {
             heads: HeadCell::new(head),
             tiler: Signal::default(),
             tiles: Mutex::default(),
+            kept: RwLock::default(),
         }
+    }
+
+    /// What is gone; `None` of a whole log.
+    pub(crate) fn kept(&self) -> Option<Arc<Kept>> {
+        let kept = self.kept.read().unwrap_or_else(PoisonError::into_inner);
+        kept.clone()
+    }
+
+    pub(crate) fn set_kept(&self, kept: Kept) {
+        *self.kept.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(kept));
     }
 
     pub(crate) fn segment_dir(dir: &Path) -> PathBuf {
@@ -86,6 +99,11 @@ impl Log {
     fn recompute(&self, level: u8, index: u64) -> Result<Vec<Hash>, StoreError> {
         let range = index * tile::WIDTH..(index + 1) * tile::WIDTH;
         let Some(below) = level.checked_sub(1) else {
+            if range.start < self.segments.first() {
+                // What it was made of was pruned: nothing else has it.
+                let path = TilePath::full(Kind::Hashes(level), index);
+                return Err(damaged(&self.dir, &path));
+            }
             let records = self.segments.read(range.start, range.end, usize::MAX)?;
             return Ok(records.iter().map(|record| leaf_hash(record)).collect());
         };

@@ -9,7 +9,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::head::Head;
 use crate::log::Log;
 use crate::segment::Segment;
-use crate::{Options, Reader, RealDisk, StoreError, recovery};
+use crate::{Options, Reader, RealDisk, StoreError, recovery, retention};
 use ledger::body::Begin;
 use ledger::merkle::empty_root;
 use ledger::{Checkpoint, LedgerKey, Record, lineage};
@@ -33,7 +33,9 @@ impl Folder {
     /// True if a ledger or a mirror lies in `dir`.
     #[must_use]
     pub fn is_ledger(dir: &Path) -> bool {
-        Log::segment_dir(dir).join(Segment::name(0)).is_file()
+        let segments = Log::segment_dir(dir);
+        segments.join(Segment::name(0)).is_file()
+            || (segments.is_dir() && retention::begin_path(dir).is_file())
     }
 
     /// Opens the ledger or mirror in `dir`.
@@ -52,6 +54,15 @@ impl Folder {
                     tries -= 1;
                     std::thread::sleep(PAUSE);
                 }
+                // A segment that is pruned meanwhile.
+                Err(StoreError::Io { source, .. })
+                    if tries > 1
+                        && source.kind() == io::ErrorKind::NotFound
+                        && Self::is_ledger(dir) =>
+                {
+                    tries -= 1;
+                    std::thread::sleep(PAUSE);
+                }
                 outcome => return outcome,
             }
         }
@@ -59,8 +70,13 @@ impl Folder {
 
     fn attempt(dir: &Path, options: &Options) -> Result<Self, StoreError> {
         let segments = Log::segment_dir(dir);
-        let first = Segment::open(options.disk.as_ref(), &segments, 0, false)?;
-        let bytes = first.first_record()?;
+        let disk = options.disk.as_ref();
+        let bytes = if segments.join(Segment::name(0)).is_file() {
+            Segment::open(disk, &segments, 0, false)?.first_record()?
+        } else {
+            // Of a pruned ledger: proven, once it is open, by the key that it names.
+            retention::begin(disk, dir)?
+        };
         let unsound = |error| StoreError::Record(Arc::new(error));
         let record = Record::from_vec(bytes).map_err(unsound)?;
         let begin: Begin = record.expect_body().map_err(unsound)?;

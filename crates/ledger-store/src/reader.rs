@@ -1,6 +1,7 @@
 //! Reading a ledger: records, proofs, tiles, heads. Cheap to clone; never waits for the committer.
 
 use crate::log::Log;
+use crate::retention::Pruned;
 use crate::{Head, Heads, StoreError};
 use ledger::merkle::{self, Hash};
 use ledger::tile::{Kind, TilePath, WIDTH};
@@ -41,8 +42,19 @@ impl Reader {
 
     /// Records of `range`, as far as they exist and fit into 16 MiB: call again from where it
     /// ended. Empty only if the range is, or lies behind the end.
+    ///
+    /// # Errors
+    /// `LEDGER-PRUNED` if the range begins among what is gone: of that only the first record is read.
     pub fn read(&self, range: Range<u64>) -> Result<Vec<Vec<u8>>, StoreError> {
         let end = range.end.min(self.size());
+        if let Some(kept) = self.log.kept().filter(|_| range.start < end)
+            && range.start < kept.pruned.minimum
+        {
+            return match range.start {
+                0 => Ok(vec![kept.begin.clone()]),
+                index => Err(kept.gone(index)),
+            };
+        }
         self.log.segments.read(range.start, end, READ_BYTES)
     }
 
@@ -55,6 +67,9 @@ impl Reader {
         max_bytes: usize,
     ) -> Result<(Vec<Vec<u8>>, Option<String>), StoreError> {
         let end = range.end.min(self.size());
+        if range.start < end {
+            self.there(range.start)?;
+        }
         let segments = &self.log.segments;
         segments.read_signed(range.start, end, max_bytes)
     }
@@ -70,7 +85,7 @@ impl Reader {
         if index >= size {
             return Err(missing());
         }
-        let records = self.log.segments.read(index, index + 1, 0)?;
+        let records = self.read(index..index + 1)?;
         let bytes = records.into_iter().next().ok_or_else(missing)?;
         let leaf = self.log.hashes(0, index, 1)?;
         if leaf.first() == Some(&merkle::leaf_hash(&bytes)) {
@@ -149,7 +164,26 @@ impl Reader {
     /// The first `width` records of an entry bundle.
     fn bundle(&self, index: u64, width: u64) -> Result<Vec<Vec<u8>>, StoreError> {
         let first = index * WIDTH;
+        self.there(first)?;
         self.log.segments.read(first, first + width, READ_BYTES)
+    }
+
+    /// What is gone of the ledger's records, and by which record; `None`: nothing.
+    #[must_use]
+    pub fn pruned(&self) -> Option<Pruned> {
+        self.log.kept().map(|kept| kept.pruned)
+    }
+
+    /// Refuses what is gone, and the first record, of which nothing but itself is left.
+    fn there(&self, index: u64) -> Result<(), StoreError> {
+        match self.log.kept() {
+            Some(kept) if index < kept.pruned.minimum => Err(kept.gone(index)),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn log(&self) -> &Arc<Log> {
+        &self.log
     }
 
     pub(crate) fn close_tiler(&self) {

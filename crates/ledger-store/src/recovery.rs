@@ -8,6 +8,7 @@ use crate::frame::{self, SegmentHeader};
 use crate::head::Head;
 use crate::log::{Log, LogWriter, read_tile};
 use crate::nodes::Nodes;
+use crate::retention;
 use crate::segment::{Next, Segment};
 use crate::tiler::{checkpoint_path, tiled_path};
 use crate::{Options, StoreError};
@@ -37,6 +38,10 @@ pub(crate) fn open(
     made.map_err(StoreError::io("cannot create", &segment_dir))?;
     let segments = segments(disk, &segment_dir)?;
     let active = segments.last().cloned().ok_or(StoreError::Closed)?;
+    if segments.first().is_some_and(|segment| segment.first() > 0) {
+        // Whether a record of the ledger says so is asked once the ledger can be read.
+        retention::begin(disk, dir)?;
+    }
 
     let tail = replay(&active, key)?;
     let known = known_checkpoint(disk, dir, key)?;
@@ -66,6 +71,9 @@ pub(crate) fn open(
         if merkle::root(size, log.as_ref())? != root {
             return Err(StoreError::Forked { size });
         }
+    }
+    if let Some(kept) = retention::kept(&log)? {
+        log.set_kept(kept);
     }
     let writer = LogWriter::new(log, tail.frontier, active, end, options.segment_bytes);
     Ok(Recovered {
@@ -99,13 +107,6 @@ fn segments(disk: &dyn Disk, dir: &Path) -> Result<Vec<Arc<Segment>>, StoreError
         segments.push(Arc::new(Segment::open(disk, dir, first, false)?));
     }
     segments.push(Arc::new(Segment::open(disk, dir, last, true)?));
-    if segments.first().is_some_and(|segment| segment.first() != 0) {
-        return Err(StoreError::Corrupt {
-            path: dir.to_owned(),
-            at: 0,
-            what: "the first segment is missing".to_owned(),
-        });
-    }
     Ok(segments)
 }
 

@@ -243,6 +243,21 @@ impl Segments {
         list.push(segment);
     }
 
+    pub(crate) fn all(&self) -> Vec<Arc<Segment>> {
+        self.list
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Forgets the oldest segment, if it begins at `first`.
+    pub(crate) fn drop_first(&self, first: u64) {
+        let mut list = self.list.write().unwrap_or_else(PoisonError::into_inner);
+        if list.first().is_some_and(|segment| segment.first() == first) {
+            list.remove(0);
+        }
+    }
+
     fn holding(&self, index: u64) -> Option<Arc<Segment>> {
         let list = self.list.read().unwrap_or_else(PoisonError::into_inner);
         let after = list.partition_point(|segment| segment.first() <= index);

@@ -132,7 +132,11 @@ pub fn accesses_verified(
 }
 
 /// By SVID: what [`accesses`] sums up.
+///
+/// INVARIANT: of a ledger of which records are gone nothing is counted, whatever an index of before still knows: a right
+/// that was used would seem unused.
 pub(crate) fn uses(site: &Site, source: &Source, asked: &Asked) -> Result<Vec<Use>, Error> {
+    source.whole()?;
     if !asked.times.is_all() {
         return windowed(site, source, asked);
     }

@@ -30,6 +30,12 @@ impl Error {
     #[must_use]
     pub fn finding(&self) -> Finding {
         match self {
+            Self::Ledger(error @ StoreError::Pruned { .. }) => Finding::new(
+                "RECORDS-PRUNED",
+                "this needs records that are gone from this folder",
+            )
+            .observed(error.to_string())
+            .next("ask with the server's data_dir as --folder: its mirror has what gateways have pruned"),
             Self::Ledger(error) => Finding::new("RECORDS-LEDGER", facts::with_causes(self))
                 .observed(error.code())
                 .next("name the folder of a server, gateway or decision point that you may read"),

@@ -79,6 +79,12 @@ impl Index {
         Ok(Followed { size: at, rebuilt })
     }
 
+    /// Where records go on, if the one at `index` is gone.
+    fn gone_from(&self, index: u64) -> Option<u64> {
+        let pruned = self.reader.pruned()?;
+        (index > 0 && index < pruned.minimum).then_some(pruned.minimum)
+    }
+
     /// Whether it was made of the ledger's first records.
     fn fits(&self, applied: &Applied, origin: &str) -> Result<bool, Error> {
         if applied.origin != origin || applied.size > self.reader.size() {
@@ -96,6 +102,11 @@ impl Index {
         };
         let mut index = at;
         while index < end {
+            if let Some(minimum) = self.gone_from(index) {
+                // An index that is made now knows nothing of what is gone.
+                index = minimum;
+                continue;
+            }
             let records = self.reader.read(index..end)?;
             if records.is_empty() {
                 break;
@@ -151,21 +162,37 @@ impl Before for Earlier<'_> {
     }
 }
 
-/// The record at `index`, if it is one that this version can read.
+/// The record at `index`, if it is there, and one that this version can read.
 pub(crate) fn record_at(reader: &Reader, index: u64) -> Result<Option<Record>, Error> {
-    let bytes = reader.read(index..index.saturating_add(1))?;
+    let bytes = match reader.read(index..index.saturating_add(1)) {
+        Err(StoreError::Pruned { .. }) => return Ok(None),
+        read => read?,
+    };
     Ok(bytes
         .into_iter()
         .next()
         .and_then(|bytes| Record::from_vec(bytes).ok()))
 }
 
-/// Every record of a ledger up to `size`, and the root that they lead to.
+/// Refuses a ledger of which records are gone.
+pub(crate) fn whole(reader: &Reader) -> Result<(), Error> {
+    let Some(pruned) = reader.pruned() else {
+        return Ok(());
+    };
+    Err(Error::Ledger(StoreError::Pruned {
+        index: 1,
+        minimum: pruned.minimum,
+        record: pruned.record,
+    }))
+}
+
+/// Every record of a ledger up to `size`, and the root that they lead to; refuses one of which some are gone.
 pub(crate) fn each_record(
     reader: &Reader,
     size: u64,
     mut take: impl FnMut(u64, &[u8]) -> Result<(), Error>,
 ) -> Result<Hash, Error> {
+    whole(reader)?;
     let mut frontier = ledger::Frontier::new();
     let mut index = 0;
     while index < size {

@@ -76,6 +76,10 @@ pub fn search(
         );
         let ended = each_match(source, &clauses, from, |matched| {
             let index = matched.record;
+            if source.gone(index) {
+                // An index that is older than the pruning knows it still; the site's notes say what is gone.
+                return Ok(ControlFlow::Continue(()));
+            }
             if page.limit.is_some_and(|limit| searched.found >= limit) {
                 searched.more = Some(format!("{}:{index}", source.name));
                 return Ok(ControlFlow::Break(()));

@@ -80,6 +80,28 @@ impl Source {
         self.head.checkpoint.size
     }
 
+    /// Whether the record was pruned.
+    pub(crate) fn gone(&self, index: u64) -> bool {
+        let pruned = self.reader().pruned();
+        pruned.is_some_and(|pruned| index > 0 && index < pruned.minimum)
+    }
+
+    /// Refuses a ledger of which records are gone.
+    pub(crate) fn whole(&self) -> Result<(), Error> {
+        crate::follow::whole(self.reader())
+    }
+
+    /// What is gone of it, for people.
+    fn told_gone(&self) -> Option<String> {
+        let pruned = self.reader().pruned()?;
+        Some(format!(
+            "{}: records 1 to {} are gone from this folder, pruned by record {}; the server's mirror has them",
+            self.name,
+            pruned.minimum - 1,
+            pruned.record
+        ))
+    }
+
     /// The receipt of a record, under the newest checkpoint that witnesses have cosigned where that reaches it, else
     /// under the head that the answer is up to.
     pub fn receipt(&self, index: u64) -> Result<Receipt, Error> {
@@ -172,8 +194,19 @@ impl Site {
     /// Takes another folder's ledgers in: a gateway's beside its server's.
     pub fn join(&mut self, other: Self) {
         for source in other.sources {
-            if self.sources.iter().all(|known| known.name != source.name) {
-                self.sources.push(source);
+            match self
+                .sources
+                .iter_mut()
+                .find(|known| known.name == source.name)
+            {
+                // The same ledger, where nothing of it is gone.
+                Some(known)
+                    if known.reader().pruned().is_some() && source.reader().pruned().is_none() =>
+                {
+                    *known = source;
+                }
+                Some(_) => {}
+                None => self.sources.push(source),
             }
         }
         self.notes.extend(other.notes);
@@ -182,6 +215,12 @@ impl Site {
         }
         self.sources
             .sort_by(|one, other| (!one.server, &one.name).cmp(&(!other.server, &other.name)));
+    }
+
+    /// What is gone of the ledgers that are asked, a line each.
+    #[must_use]
+    pub fn gone(&self) -> Vec<String> {
+        self.sources.iter().filter_map(Source::told_gone).collect()
     }
 
     #[must_use]

@@ -39,6 +39,27 @@ pub enum LedgerCommand {
         after_long_help = "A server sends its own ledger by `witnesses.mirrors` in server.toml; this is for other logs, and for ledgers of gateways.\n\nExamples:\n  trilith ledger mirror --from https://log.example.org --key log.example.org+1234abcd+AXn… --to https://mirror.example.net\n  trilith ledger mirror --from /srv/log --key log.example.org+1234abcd+AXn… --to https://mirror.example.net --follow"
     )]
     Mirror(MirrorArguments),
+    /// Take away the oldest records of a gateway or decision point that the server has mirrored; a record says so
+    #[command(
+        after_long_help = "The gateway or decision point must not run. Without --yes it prints what would go. Whole segments of 64 MiB go; hashes stay, so that everything that is left is still proven, and the server's mirror keeps every record.\n\nExamples:\n  trilith ledger prune --folder /var/lib/trilith/gateway --before 90d --reason 'retention 90 days'\n  trilith ledger prune --folder /var/lib/trilith/gateway --before 90d --reason 'retention 90 days' --yes"
+    )]
+    Prune(PruneArguments),
+}
+
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    /// The `data_dir` of the gateway or decision point, which does not run
+    #[arg(long, value_name = "DIR")]
+    pub folder: PathBuf,
+    /// Only records from before then, a day ago or earlier: `90d`, `2026-05-12`, `2026-05-12T08:30:00Z`
+    #[arg(long, value_name = "TIME")]
+    pub before: Moment,
+    /// Why, or by which policy: it stays in the ledger
+    #[arg(long, value_name = "TEXT")]
+    pub reason: String,
+    /// Do it; there is no way back
+    #[arg(long)]
+    pub yes: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 mod erase;
 mod export;
 mod mirror;
+mod prune;
 mod sentence;
 
 use crate::arguments::{Global, LedgerCommand, SearchArguments};
@@ -26,6 +27,7 @@ pub(crate) async fn run(command: LedgerCommand, global: &Global) -> Result<(), F
         LedgerCommand::Export(arguments) => export::export(&arguments, global).await,
         LedgerCommand::Erase(arguments) => erase::erase(arguments, global).await,
         LedgerCommand::Mirror(arguments) => mirror::mirror(&arguments, global).await,
+        LedgerCommand::Prune(arguments) => prune::prune(&arguments, global),
     }
 }
 

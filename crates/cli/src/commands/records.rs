@@ -106,7 +106,7 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
         ControlFlow::Continue(())
     });
     let searched = searched.map_err(failed)?;
-    told(&searched, global);
+    told(&searched, &site, global);
     if arguments.verify {
         let verified = match &arguments.from_url {
             None => record_index::verify(&site, &filter, &arguments.ledger),
@@ -134,13 +134,21 @@ pub(crate) fn search(arguments: &SearchArguments, global: &Global) -> Result<(),
 }
 
 /// What the answer is about, and whether there is more.
-fn told(searched: &Searched, global: &Global) {
+fn told(searched: &Searched, site: &Site, global: &Global) {
+    let gone = site.gone();
     if global.json {
-        output::json(&json!({
+        let mut document = json!({
             "searched": searched.heads.iter().map(|(ledger, head)| head_json(ledger, head)).collect::<Vec<_>>(),
             "found": searched.found, "more": searched.more,
-        }));
+        });
+        if let (Value::Object(fields), false) = (&mut document, gone.is_empty()) {
+            fields.insert("gone".to_owned(), json!(gone));
+        }
+        output::json(&document);
         return;
+    }
+    for line in gone {
+        output::note(format_args!("note: {}", output::value(&line)));
     }
     output::note(format_args!("{} records", searched.found));
     for (ledger, head) in &searched.heads {

@@ -2,12 +2,13 @@
 //! made again; meanwhile what is held decides, within `max_staleness`.
 
 use super::{Following, Questions};
+use crate::retention::Anchored;
 use crate::revocations::Revocations;
 use crate::{Cut, CutReason, OwnIdentity};
 use facts::{Finding, Timestamp};
 use ledger::body::Body as _;
 use ledger::{Checkpoint, Hash};
-use ledger_store::{LedgerHandle, Reader};
+use ledger_store::{LedgerHandle, Reader, StoreError};
 use proto::v1::follow_client::FollowClient;
 use proto::v1::gateway_message::Message;
 use proto::v1::{
@@ -16,6 +17,7 @@ use proto::v1::{
 };
 use spiffe_core::{Bundle, TrustDomain};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use svid_tls::BundleSource;
@@ -24,6 +26,8 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+/// Code of what the server asks for and is not here any more.
+const GONE: &str = "FOLLOW-PRUNED";
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 /// A revocation waits for no longer than this once the server is back.
 const LONGEST_RETRY: Duration = Duration::from_secs(1);
@@ -47,6 +51,8 @@ pub(crate) struct Client {
     pub(crate) reader: Reader,
     pub(crate) questions: Questions,
     pub(crate) metrics: Arc<crate::Metrics>,
+    /// Where what the server has anchored is noted, for whoever prunes.
+    pub(crate) anchored: PathBuf,
 }
 
 /// The followed bundle once there is one; before, what was pinned.
@@ -67,6 +73,8 @@ struct Connection {
     outbound: mpsc::Sender<GatewayMessage>,
     /// Of the own ledger, as the server has anchored it.
     anchored: u64,
+    /// The same, to be noted: size and record of the server's.
+    to_note: Option<(u64, u64)>,
     announced: u64,
     /// Revocations of the initial state, until something else comes.
     initial: Option<BTreeSet<u64>>,
@@ -122,6 +130,7 @@ impl Client {
         let mut connection = Connection {
             outbound,
             anchored: 0,
+            to_note: None,
             announced: 0,
             initial: Some(BTreeSet::new()),
             asked: Vec::new(),
@@ -177,8 +186,23 @@ impl Client {
                     if let Ok(Err(finding)) = kept {
                         tracing::error!(%finding, "what is followed is not kept");
                     }
+                    if let Some(anchored) = connection.to_note.take() {
+                        self.note_anchor(anchored).await;
+                    }
                 }
             }
+        }
+    }
+
+    /// Nothing rests on it but that the gateway's oldest records may go: without it they stay.
+    async fn note_anchor(&self, (size, record): (u64, u64)) {
+        let (reader, path) = (self.reader.clone(), self.anchored.clone());
+        let noted =
+            tokio::task::spawn_blocking(move || Anchored::note(&reader, size, record, &path));
+        match noted.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "what the server has anchored is not noted"),
+            Err(error) => tracing::warn!(%error, "what the server has anchored is not noted"),
         }
     }
 
@@ -255,11 +279,20 @@ impl Client {
                 Ok(())
             }
             delta::Delta::Fetch(fetch) => {
-                let answer = self.segment(fetch).await?;
-                connection.say(Message::Segment(answer)).await
+                match self.segment(fetch).await {
+                    Ok(answer) => connection.say(Message::Segment(answer)).await,
+                    // What the server had is lost there, and gone here: nothing is anchored until it is back there.
+                    // What is followed is followed all the same.
+                    Err(finding) if finding.code == GONE => {
+                        tracing::error!(%finding, "the server has lost its mirror of this ledger");
+                        Ok(())
+                    }
+                    Err(finding) => Err(finding),
+                }
             }
             delta::Delta::Anchored(anchored) => {
                 connection.anchored = anchored.size;
+                connection.to_note = Some((anchored.size, anchored.index));
                 Ok(())
             }
             delta::Delta::Lineage(lineage) => self.following.succeed(&lineage.links),
@@ -368,7 +401,17 @@ impl Client {
         let (records, checkpoint) = read
             .await
             .map_err(|error| Finding::new("FOLLOW-TASK", error.to_string()))?
-            .map_err(|error| own_ledger(&error))?;
+            .map_err(|error| match error {
+                StoreError::Pruned { .. } => {
+                    Finding::new(GONE, "the server asks for records that were pruned here")
+                        .observed(error.to_string())
+                        .next(
+                            "restore the folder `mirrors` of the server's data_dir from a backup, \
+                     or give this gateway a new `name`",
+                        )
+                }
+                error => own_ledger(&error),
+            })?;
         Ok(SegmentData {
             request: fetch.request,
             first_index: fetch.from_index,

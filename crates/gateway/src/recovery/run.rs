@@ -96,7 +96,10 @@ fn note(reader: &Reader, noted: &Path, size: u64) -> Result<Option<Note>, Recove
     let Some(note) = read.and_then(|bytes| serde_json::from_slice::<Note>(&bytes).ok()) else {
         return Ok(None);
     };
-    if note.size > size || Digest::from(reader.root(note.size)?) != note.root {
+    if note.size > size
+        || note.size < minimum(reader)
+        || Digest::from(reader.root(note.size)?) != note.root
+    {
         return Ok(None);
     }
     Ok(Some(note))
@@ -104,9 +107,9 @@ fn note(reader: &Reader, noted: &Path, size: u64) -> Result<Option<Note>, Recove
 
 /// Index of the last `start` of the first `size` records: an intent of an earlier run was settled by the start after it.
 fn last_start(reader: &Reader, size: u64) -> Result<u64, RecoveryError> {
-    let mut end = size;
-    while end > 0 {
-        let from = end.saturating_sub(CHUNK);
+    let (mut end, minimum) = (size, minimum(reader));
+    while end > minimum {
+        let from = end.saturating_sub(CHUNK).max(minimum);
         let (mut at, mut found) = (from, None);
         while at < end {
             for bytes in reader.read(at..end)? {
@@ -121,7 +124,12 @@ fn last_start(reader: &Reader, size: u64) -> Result<u64, RecoveryError> {
         }
         end = from;
     }
-    Ok(0)
+    Ok(minimum)
+}
+
+/// Who prunes leaves a run that has ended: what is gone is of earlier ones.
+fn minimum(reader: &Reader) -> u64 {
+    reader.pruned().map_or(0, |pruned| pruned.minimum)
 }
 
 /// Notes what the run amounts to, every few seconds, until it is dropped.

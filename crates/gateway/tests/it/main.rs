@@ -19,6 +19,7 @@ mod pushed;
 mod recording;
 mod recovery;
 mod restart;
+mod retention;
 mod sessions;
 mod witnessed;
 mod world;

@@ -19,4 +19,5 @@ mod kill;
 mod ledger_basics;
 mod mirrors;
 mod python_tiles;
+mod retention;
 mod support;

@@ -77,15 +77,18 @@ pub struct Snapshot {
     pub format: String,
 }
 
-/// From now on records below `minimum_index` may be gone (c2sp.org/tlog-tiles, "Pruning"). Part of the
-/// format; no program writes one, or takes a record away, yet.
+/// From now on records below `minimum_index` may be gone (c2sp.org/tlog-tiles, "Pruning"), but for the first one. Whoever
+/// mirrors the ledger keeps what he has: this lets nobody take away a copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
     pub minimum_index: Decimal,
-    /// Index of the snapshot that stands in for what is gone.
-    pub snapshot: Decimal,
+    /// Index of the snapshot that stands in for what is gone; `null` in the ledger of a gateway or decision point, which
+    /// no state is computed from.
+    pub snapshot: Option<Decimal>,
+    /// Which records might go, why, and who holds what is gone.
     pub policy: String,
+    /// `uid:` and the number of who had it done.
     pub by: String,
 }
 

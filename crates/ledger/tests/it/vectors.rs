@@ -287,7 +287,7 @@ fn upkeep() -> Value {
     };
     let retention = Retention {
         minimum_index: 5.into(),
-        snapshot: 7.into(),
+        snapshot: Some(7.into()),
         policy: "90d".to_owned(),
         by: "uid:0".to_owned(),
     };

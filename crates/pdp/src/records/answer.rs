@@ -91,7 +91,14 @@ impl Answer {
                     from,
                     over: false,
                 };
-                (rest, json!({}))
+                // An answer that leaves out what is gone says so.
+                let gone = site.gone();
+                let summary = if gone.is_empty() {
+                    json!({})
+                } else {
+                    json!({ "gone": gone })
+                };
+                (rest, summary)
             }
             other => {
                 let (mut rows, summary) = rows(&site, other)?;

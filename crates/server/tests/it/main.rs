@@ -44,6 +44,7 @@ mod packs;
 mod passing;
 mod people;
 mod planning;
+mod pruning;
 mod rechecked;
 mod recovering;
 mod resumption;

@@ -188,7 +188,7 @@ pub(crate) struct Scene {
     pub(crate) fixture: Fixture,
     config: Config,
     machine: Machine,
-    gateway: gateway::Config,
+    pub(crate) gateway: gateway::Config,
     core: Option<Arc<gateway::Core>>,
 }
 
@@ -236,11 +236,11 @@ impl Scene {
         self.core.as_ref().unwrap()
     }
 
-    async fn close_gateway(&mut self) {
+    pub(crate) async fn close_gateway(&mut self) {
         self.core.take().unwrap().close().await.unwrap();
     }
 
-    async fn open_gateway(&mut self) {
+    pub(crate) async fn open_gateway(&mut self) {
         self.core = Some(gateway::Core::open(self.gateway.clone()).await.unwrap());
     }
 
@@ -267,7 +267,7 @@ impl Scene {
     }
 
     /// The gateway has taken all that the server has published.
-    async fn followed(&self) {
+    pub(crate) async fn followed(&self) {
         until("the gateway follows the server's newest head", async || {
             let (size, root) = self.core().following().head();
             let root = root.map(|root| crypto::base64::encode(&root));

@@ -32,6 +32,12 @@ pub(super) fn sentence(kind: &str, body: &Value) -> String {
             text("by"),
             text("reason")
         ),
+        "retention" => format!(
+            "records below {} are pruned here, by {}: {}",
+            text("minimum_index"),
+            text("by"),
+            text("policy")
+        ),
         "key-rotation" => format!("{} key: {}", text("what"), text("reason")),
         "seal-approval" => format!(
             "ring {:?} may open what it has sealed in the boot of {} (epoch {})",

@@ -348,6 +348,10 @@ fn ended(end: &Value) {
     for line in now.into_iter().flatten().filter_map(Value::as_str) {
         output::line(format_args!("now: {}", output::value(line)));
     }
+    let gone = end.pointer("/end/summary/gone").and_then(Value::as_array);
+    for line in gone.into_iter().flatten().filter_map(Value::as_str) {
+        output::note(format_args!("note: {}", output::value(line)));
+    }
     output::note(format_args!("{} lines", text(end, "/end/count")));
     let heads = end.pointer("/end/searched").and_then(Value::as_array);
     for head in heads.into_iter().flatten() {

@@ -1,0 +1,245 @@
+//! Taking away the oldest records of a gateway's or decision point's own ledger, once the server has mirrored and anchored
+//! them: the disk of an enforcement point is for what is new, and who asks about what is old asks the server.
+//!
+//! Who prunes is whoever can read the ledger's key, while the gateway does not run. It is a run of its own, with `start`
+//! and `stop`; between them stands the `retention` record.
+
+use crate::core::PROGRAM;
+use crate::recovery;
+use crypto::Custody as _;
+use custody::FileCustody;
+use facts::{Finding, Timestamp};
+use ledger::body::{self, Body as _};
+use ledger::{Digest, Origin, Record};
+use ledger_store::{Folder, Ledger, Options, Reader, RealDisk, StoreError, read_file, replace};
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::Path;
+
+/// In the gateway's `data_dir`.
+pub(crate) const ANCHORED: &str = "anchored.json";
+const ANCHORED_BYTES: usize = 4 << 10;
+/// Nothing younger may go, whatever is asked: monitors and exporters that follow a gateway's folder get so much time.
+const LEAST_MS: u64 = 24 * 60 * 60 * 1000;
+/// Records looked at together.
+const CHUNK: u64 = 4_096;
+const LONGEST_REASON: usize = 512;
+
+/// How far the server has mirrored a gateway's ledger and recorded its head, as it told the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchored {
+    pub size: u64,
+    /// Of the first `size` records.
+    pub root: Digest,
+    /// Index of the anchor in the server's ledger.
+    pub record: u64,
+}
+
+impl Anchored {
+    /// Notes what the server has said.
+    ///
+    /// # Errors
+    /// If the ledger has no such size, or the file cannot be written.
+    pub fn note(reader: &Reader, size: u64, record: u64, path: &Path) -> io::Result<()> {
+        let root = reader.root(size).map_err(io::Error::other)?.into();
+        let noted = serde_json::to_vec(&Self { size, root, record })?;
+        replace(&RealDisk, path, &noted)
+    }
+
+    /// What was noted, if it is of this ledger.
+    fn read(reader: &Reader, path: &Path) -> Result<Option<Self>, StoreError> {
+        let read = read_file(&RealDisk, path, ANCHORED_BYTES).unwrap_or_default();
+        let noted = read.and_then(|bytes| serde_json::from_slice::<Self>(&bytes).ok());
+        match noted.filter(|noted| noted.size <= reader.size()) {
+            Some(noted) if Digest::from(reader.root(noted.size)?) == noted.root => Ok(Some(noted)),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, Copy)]
+pub struct Prune<'a> {
+    /// Records from then on stay.
+    pub before: Timestamp,
+    pub reason: &'a str,
+    /// Who says so, as records name administrators: `uid:0`.
+    pub by: &'a str,
+    pub now: Timestamp,
+    /// Do it; else only say what would go.
+    pub really: bool,
+}
+
+/// What goes, or would.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pruning {
+    /// Of the ledger.
+    pub origin: String,
+    /// Records below it, but for the first one.
+    pub minimum: u64,
+    /// Bytes of the disk.
+    pub bytes: u64,
+    /// What holds them still: index of the server's anchor.
+    pub anchor: u64,
+    /// The `retention` record, if it was done.
+    pub record: Option<u64>,
+}
+
+/// Prunes the ledger in `data_dir`, whose gateway or decision point does not run.
+///
+/// # Errors
+/// `PRUNE-YOUNG`, `PRUNE-NOT-ANCHORED`, `PRUNE-NOTHING`, `PRUNE-NOT-A-GATEWAY`, `PRUNE-RUNNING`, `PRUNE-KEY`,
+/// `PRUNE-LEDGER`.
+pub fn prune(data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
+    let youngest = ask.now.as_millis().saturating_sub(LEAST_MS);
+    if ask.before.as_millis() > youngest {
+        return Err(
+            Finding::new("PRUNE-YOUNG", "records of the last 24 hours stay")
+                .expected(format!("{} or earlier", Timestamp::from_millis(youngest)))
+                .observed(ask.before.to_string())
+                .next("name an earlier time, as `--before 90d`"),
+        );
+    }
+    let dir = data_dir.join("ledger");
+    let key = Folder::open(&dir)
+        .map_err(|error| unsound(&error))?
+        .key()
+        .clone();
+    let origin = key.origin().clone();
+    if !is_gateways(&origin) {
+        return Err(Finding::new(
+            "PRUNE-NOT-A-GATEWAY",
+            "only the ledgers of gateways and decision points are pruned: nobody else keeps the server's",
+        )
+        .expected("the `data_dir` of gateway.toml or pdp.toml")
+        .observed(origin.to_string())
+        .next("name it with --folder"));
+    }
+    let keys = data_dir.join("keys");
+    let unusable = |what: String| {
+        Finding::new("PRUNE-KEY", what)
+            .observed(keys.display().to_string())
+            .next("run it as the user that the gateway or decision point runs as")
+    };
+    // Opening it would make it.
+    let custody = keys.is_dir().then(|| FileCustody::open(&keys)).transpose();
+    let custody = custody.map_err(|error| unusable(facts::with_causes(&error)))?;
+    let signer = custody.map(|custody| custody.load("ledger")).transpose();
+    let signer = signer
+        .map_err(|error| unusable(facts::with_causes(&error)))?
+        .flatten()
+        .ok_or_else(|| unusable("the key of this ledger is not there".to_owned()))?;
+    let ledger = Ledger::open(&dir, signer, origin.as_str(), &Options::default());
+    let ledger = ledger.map_err(|error| unsound(&error))?;
+    let pruned = on(&ledger, data_dir, ask)?;
+    ledger.close().map_err(|error| unsound(&error))?;
+    Ok(pruned)
+}
+
+/// `example.org/gateway/pg-1`.
+fn is_gateways(origin: &Origin) -> bool {
+    let mut parts = origin.as_str().split('/').skip(1);
+    parts.next() == Some("gateway") && parts.next().is_some()
+}
+
+/// As [`prune`], of a ledger that is open.
+pub(crate) fn on(ledger: &Ledger, data_dir: &Path, ask: &Prune<'_>) -> Result<Pruning, Finding> {
+    let reader = ledger.reader();
+    let read = |error: StoreError| unsound(&error);
+    let anchored = Anchored::read(reader, &data_dir.join(ANCHORED)).map_err(read)?;
+    let anchored = anchored.ok_or_else(|| {
+        Finding::new(
+            "PRUNE-NOT-ANCHORED",
+            "nothing says that the server holds these records",
+        )
+        .expected(format!(
+            "{ANCHORED} in {}, of this ledger",
+            data_dir.display()
+        ))
+        .next("let the gateway run with its server for a minute, stop it, and prune again")
+    })?;
+    let before = ask.before.as_millis();
+    let old = older(reader, anchored.size, before)?;
+    let prunable = ledger.prunable(old).map_err(read)?.ok_or_else(|| {
+        Finding::new("PRUNE-NOTHING", "there is no whole segment of such records")
+            .expected(format!(
+                "records before {}, which the server has anchored",
+                ask.before
+            ))
+            .observed(format!(
+                "{} records, {} of them anchored by server:{}, the first {old} old enough",
+                reader.size(),
+                anchored.size,
+                anchored.record
+            ))
+            .next("prune later: segments of 64 MiB go as a whole")
+    })?;
+    let mut pruning = Pruning {
+        origin: ledger.origin().to_string(),
+        minimum: prunable.minimum,
+        bytes: prunable.bytes,
+        anchor: anchored.record,
+        record: None,
+    };
+    if !ask.really {
+        return Ok(pruning);
+    }
+    let domain = ledger
+        .origin()
+        .as_str()
+        .split('/')
+        .next()
+        .unwrap_or_default();
+    let noted = data_dir.join(recovery::NOTED);
+    let told = |error: recovery::RecoveryError| {
+        Finding::new("PRUNE-LEDGER", facts::with_causes(&error))
+            .next("look at the disk; nothing was pruned")
+    };
+    recovery::recover(ledger, reader, &noted, domain, PROGRAM, ask.now.as_millis())
+        .map_err(told)?;
+    let reason: String = ask.reason.chars().take(LONGEST_REASON).collect();
+    let policy = format!(
+        "before {}, and mirrored by the server, whose record {} anchors {} records: {reason}",
+        ask.before, anchored.record, anchored.size
+    );
+    let pruned = ledger.prune(old, |minimum| {
+        let retention = body::Retention {
+            minimum_index: minimum.into(),
+            snapshot: None,
+            policy,
+            by: ask.by.to_owned(),
+        };
+        retention.record().actor(ask.by, "uid").draft()
+    });
+    if let Some(pruned) = pruned.map_err(read)? {
+        pruning.minimum = pruned.minimum;
+        pruning.record = Some(pruned.record);
+    }
+    recovery::stop(ledger, PROGRAM).map_err(told)?;
+    Ok(pruning)
+}
+
+/// How many of the first `most` records are all of before `before`. One that this version cannot read stays.
+fn older(reader: &Reader, most: u64, before: u64) -> Result<u64, Finding> {
+    let mut at = reader.pruned().map_or(0, |pruned| pruned.minimum);
+    while at < most {
+        let records = reader.read(at..most.min(at + CHUNK));
+        for bytes in records.map_err(|error| unsound(&error))? {
+            match Record::parse(&bytes) {
+                Ok(record) if record.stamp().wall < before => at += 1,
+                _ => return Ok(at),
+            }
+        }
+    }
+    Ok(at)
+}
+
+fn unsound(error: &StoreError) -> Finding {
+    match error {
+        StoreError::Locked { .. } => Finding::new("PRUNE-RUNNING", error.to_string())
+            .next("stop the gateway or decision point, prune, and start it again"),
+        error => Finding::new("PRUNE-LEDGER", facts::with_causes(error))
+            .next("name the `data_dir` of gateway.toml or pdp.toml, as the user that it runs as"),
+    }
+}

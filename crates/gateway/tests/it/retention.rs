@@ -1,0 +1,287 @@
+//! The oldest records of a gateway's ledger go, once the server has anchored them: a real core stops before and starts
+//! after, and questions say what is gone and by which record.
+
+use crate::world::World;
+use crypto::{Algorithm, Custody as _};
+use custody::FileCustody;
+use facts::{Finding, Timestamp};
+use gateway::Core;
+use gateway::retention::{Anchored, Prune, Pruning, prune};
+use ledger::body::{self, Body as _, Coverage};
+use ledger::{Base64, Digest, RecordBuilder, Stamp};
+use ledger_store::{Folder, Ledger, Options};
+use record_index::{Asked, Filter, Page, Site, TimeRange, accesses, completeness, search, verify};
+use std::ops::ControlFlow;
+use std::path::Path;
+
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+/// Ten days ago.
+fn old() -> Stamp {
+    let now = ledger_store::system_clock();
+    Stamp {
+        wall: now.wall - 10 * DAY,
+        ..now
+    }
+}
+
+/// What a run of ten days ago left in `data_dir`: `sessions` of four records each, in small segments.
+fn fill(data_dir: &Path, origin: &str, sessions: u64) {
+    let custody = FileCustody::open(&data_dir.join("keys")).unwrap();
+    let signer = custody
+        .load_or_generate("ledger", Algorithm::Ed25519)
+        .unwrap();
+    let options = Options {
+        segment_bytes: 30_000,
+        reserve_bytes: 0,
+        clock: old,
+        ..Options::default()
+    };
+    let ledger = Ledger::open(&data_dir.join("ledger"), signer, origin, &options).unwrap();
+    let put = |record: RecordBuilder| record.actor("trilith gateway", "self").draft().unwrap();
+    let begin = body::Begin {
+        trust_domain: "example.org".to_owned(),
+        ledger_key: Base64(ledger.key().public_key().spki_der().to_vec()),
+        format: "v1".to_owned(),
+    };
+    let start = body::Start {
+        program: "trilith gateway".to_owned(),
+        version: String::new(),
+        epoch: ledger.epoch().into(),
+        size: 0.into(),
+        root: Digest(ledger::merkle::empty_root()),
+    };
+    let first = vec![put(begin.record()), put(start.record())];
+    ledger.append_many(first).wait().unwrap();
+    for number in 0..sessions {
+        let session = format!("s{number}");
+        let seq = ledger.reader().size();
+        let begun = body::SessionStart {
+            session: session.clone(),
+            spiffe_id: "spiffe://example.org/payments/api".to_owned(),
+            serial: "aa".to_owned(),
+            issuance: None,
+            resource: "postgres:shop".to_owned(),
+            role: "r".to_owned(),
+            application: String::new(),
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: Vec::new(),
+        };
+        let intent = body::Intent {
+            session: session.clone(),
+            statement: "fp:1".to_owned(),
+            actions: vec![body::ActionOn {
+                action: "select".to_owned(),
+                resources: vec!["Table::\"shop/public/orders\"".to_owned()],
+                more: None,
+                columns: Vec::new(),
+            }],
+            decision: format!("pg:{}", seq + 1),
+            policies: Vec::new(),
+            coverage: Coverage::Complete,
+            more_policies: None,
+            claimed_on_behalf_of: Vec::new(),
+            on_behalf_of: Vec::new(),
+        };
+        let outcome = body::Outcome {
+            intent: (seq + 1).into(),
+            result: "ok".to_owned(),
+            sqlstate: None,
+            rows: None,
+            tag: None,
+            transaction: None,
+        };
+        let ended = body::SessionEnd {
+            session,
+            reason: "closed".to_owned(),
+            detail: String::new(),
+            operations: 1.into(),
+        };
+        let drafts = [
+            begun.record(),
+            intent.record(),
+            outcome.record(),
+            ended.record(),
+        ];
+        ledger.append_many(drafts.map(put).into()).wait().unwrap();
+    }
+    let stop = body::Stop {
+        reason: "shutdown".to_owned(),
+    };
+    ledger.append(put(stop.record())).wait().unwrap();
+    ledger.close().unwrap();
+}
+
+fn ask(data_dir: &Path, days: u64, really: bool) -> Result<Pruning, Finding> {
+    let now = Timestamp::now();
+    let before = Timestamp::from_millis(now.as_millis() - days * DAY);
+    prune(
+        data_dir,
+        &Prune {
+            before,
+            reason: "case 7",
+            by: "uid:0",
+            now,
+            really,
+        },
+    )
+}
+
+/// The indices that a search finds, and what people are told beside.
+fn found(site: &mut Site) -> (Vec<u64>, Vec<String>) {
+    site.catch_up().unwrap();
+    let filter = Filter {
+        resource: Some("shop/public/orders".to_owned()),
+        ..Filter::default()
+    };
+    let page = Page {
+        ledger: "*",
+        from: 0,
+        cursor: None,
+        limit: None,
+        receipts: true,
+    };
+    let mut indices = Vec::new();
+    search(site, &filter, &page, |hit| {
+        assert_eq!(hit.receipt.unwrap().index, hit.index);
+        indices.push(hit.index);
+        ControlFlow::Continue(())
+    })
+    .unwrap();
+    (indices, site.gone())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_server_has_goes_and_everything_says_so() {
+    let world = World::new();
+    let config = world.config();
+    let dir = config.data_dir.clone();
+    std::fs::remove_dir_all(dir.join("ledger")).unwrap_or_default();
+    fill(&dir, &config.origin(), 200);
+    let code = |asked: Result<Pruning, Finding>| asked.unwrap_err().code.to_string();
+
+    // Of a real run after it, and while that lasts.
+    let core = Core::open(config.clone()).await.unwrap();
+    let reader = core.reader().clone();
+    assert_eq!(code(ask(&dir, 5, true)), "PRUNE-RUNNING");
+    core.close().await.unwrap();
+    let size = reader.size();
+    assert_eq!(size, 2 + 800 + 1 + 2);
+    let mut site = Site::open(&dir, None).unwrap();
+    let (before, notes) = found(&mut site);
+    assert!(before.len() >= 200 && notes.is_empty(), "{notes:?}");
+
+    assert_eq!(code(ask(&dir, 5, true)), "PRUNE-NOT-ANCHORED");
+    let noted = dir.join("anchored.json");
+    Anchored::note(&reader, 500, 77, &noted).unwrap();
+    assert_eq!(code(ask(&dir, 0, true)), "PRUNE-YOUNG");
+    assert_eq!(code(ask(&dir, 11, true)), "PRUNE-NOTHING");
+    // What says it is anchored is of another ledger.
+    let sound = std::fs::read_to_string(&noted).unwrap();
+    std::fs::write(&noted, sound.replace("\"size\":500", "\"size\":501")).unwrap();
+    assert_eq!(code(ask(&dir, 5, true)), "PRUNE-NOT-ANCHORED");
+    std::fs::write(&noted, sound).unwrap();
+
+    // The server's mirror, as a copy of before.
+    let mirror = world.directory.path().join("mirror");
+    std::fs::create_dir_all(mirror.join("segments")).unwrap();
+    for entry in std::fs::read_dir(dir.join("ledger/segments")).unwrap() {
+        let path = entry.unwrap().path();
+        std::fs::copy(
+            &path,
+            mirror.join("segments").join(path.file_name().unwrap()),
+        )
+        .unwrap();
+    }
+
+    let planned = ask(&dir, 5, false).unwrap();
+    assert_eq!(
+        (planned.minimum, planned.record, planned.anchor),
+        (256, None, 77)
+    );
+    assert_eq!(
+        Folder::open(&dir.join("ledger")).unwrap().reader().size(),
+        size
+    );
+    let done = ask(&dir, 5, true).unwrap();
+    // `start` comes before it, `stop` behind.
+    assert_eq!((done.minimum, done.record), (256, Some(size + 1)));
+    let folder = Folder::open(&dir.join("ledger")).unwrap();
+    let said = folder.reader().record(size + 1).unwrap();
+    assert_eq!((said.actor(), said.kind().as_str()), ("uid:0", "retention"));
+    let body: body::Retention = said.expect_body().unwrap();
+    assert!(body.policy.contains("case 7") && body.policy.contains("record 77 anchors 500"));
+
+    // With the index of before, and with a new one.
+    for index in [None, Some(world.directory.path())] {
+        let mut site = Site::open(&dir, index).unwrap();
+        let (after, notes) = found(&mut site);
+        let left: Vec<u64> = before.iter().copied().filter(|at| *at >= 256).collect();
+        let missing: Vec<u64> = left
+            .iter()
+            .copied()
+            .filter(|at| !after.contains(at))
+            .collect();
+        // An outcome whose session began among what is gone may be known to the old index alone.
+        assert!(
+            missing.len() <= 2 && after.iter().all(|at| left.contains(at)),
+            "{missing:?}"
+        );
+        let note = format!(
+            "records 1 to 255 are gone from this folder, pruned by record {}",
+            size + 1
+        );
+        assert!(notes.iter().any(|told| told.contains(&note)), "{notes:?}");
+        // What needs all of it says so, and where it is.
+        let all = TimeRange {
+            since: None,
+            until: None,
+        };
+        let whole = completeness(&site, &all, false).map(|_| ()).unwrap_err();
+        let derived = verify(&site, &Filter::default(), "*")
+            .map(|_| ())
+            .unwrap_err();
+        let counted = accesses(&site, &Asked::default(), false)
+            .map(|_| ())
+            .unwrap_err();
+        for finding in [whole.finding(), derived.finding(), counted.finding()] {
+            assert_eq!(finding.code, "RECORDS-PRUNED");
+            assert!(
+                finding
+                    .to_string()
+                    .contains(&format!("pruned by record {}", size + 1))
+            );
+        }
+        // Asked together with who has it all, that one answers.
+        site.join(Site::open(&mirror, Some(&mirror)).unwrap());
+        site.catch_up().unwrap();
+        let answers = completeness(&site, &all, false).unwrap();
+        assert!(site.gone().is_empty());
+        let counted = accesses(&site, &Asked::default(), false).unwrap();
+        assert_eq!(counted.iter().map(|row| row.count).sum::<u64>(), 200);
+        assert_eq!(answers[0].counts.complete, 200);
+        assert_eq!(answers[0].unexplained(), 0, "{:?}", answers[0].found);
+    }
+
+    // It starts again as ever, and no record is missing but those.
+    let core = Core::open(config).await.unwrap();
+    assert_eq!(core.reader().size(), size + 4);
+    assert_eq!(core.reader().pruned().unwrap().record, size + 1);
+    let last = core.reader().record(size + 3).unwrap();
+    assert_eq!(last.kind().as_str(), "start");
+    core.close().await.unwrap();
+    assert_eq!(code(ask(&dir, 5, true)), "PRUNE-NOTHING");
+}
+
+#[test]
+fn only_what_the_server_mirrors_is_pruned() {
+    let dir = tempfile::tempdir().unwrap();
+    fill(dir.path(), "example.org/server", 5);
+    let finding = ask(dir.path(), 5, true).unwrap_err();
+    assert_eq!(finding.code, "PRUNE-NOT-A-GATEWAY");
+    let nothing = tempfile::tempdir().unwrap();
+    assert_eq!(
+        ask(nothing.path(), 5, true).unwrap_err().code,
+        "PRUNE-LEDGER"
+    );
+}
