@@ -119,10 +119,7 @@ impl LabelPath {
     #[must_use]
     pub fn beside(tile: &TilePath) -> Option<Self> {
         match tile.kind {
-            Kind::Hashes(0) | Kind::Entries => Some(Self(TilePath {
-                kind: Kind::Entries,
-                ..*tile
-            })),
+            Kind::Hashes(0) | Kind::Entries => Some(Self(tile.with_kind(Kind::Entries))),
             Kind::Hashes(_) => None,
         }
     }
@@ -188,7 +185,12 @@ mod tests {
     #[test]
     fn each_owner_finds_his_own_and_nothing_where_it_is_not_the_records() {
         let (ada, bob) = (LabelKey::new([1; 32]), LabelKey::new([2; 32]));
-        let labels = |leaf| row(vec![ada.label(Said::Yours, leaf), bob.label(Said::NotYours, leaf)]);
+        let labels = |leaf| {
+            row(vec![
+                ada.label(Said::Yours, leaf),
+                bob.label(Said::NotYours, leaf),
+            ])
+        };
         let tile = [labels(&[3; 32]), labels(&[4; 32])].concat();
         let tile = LabelTile::split(tile, 2).unwrap();
         for (place, leaf) in [(0, [3; 32]), (1, [4; 32])] {
@@ -226,7 +228,12 @@ mod tests {
         for path in ["labels/000", "labels/x001/234.p/7"] {
             assert_eq!(path.parse::<LabelPath>().unwrap().to_string(), path);
         }
-        for path in ["labels/0", "tile/entries/000", "labels/../000", "labels/000.p/0"] {
+        for path in [
+            "labels/0",
+            "tile/entries/000",
+            "labels/../000",
+            "labels/000.p/0",
+        ] {
             assert!(path.parse::<LabelPath>().is_err(), "{path}");
         }
         let path: LabelPath = "labels/002.p/3".parse().unwrap();
@@ -241,7 +248,13 @@ mod tests {
         let hex = "07".repeat(32);
         assert!(LabelKey::parse(hex.as_bytes()) == Some(LabelKey::new([7; 32])));
         assert!(LabelKey::parse(format!("{hex}\n").as_bytes()).is_some());
-        for bad in ["", "07", &hex[2..], &format!("{hex}\n\n"), &format!("{hex}07")] {
+        for bad in [
+            "",
+            "07",
+            &hex[2..],
+            &format!("{hex}\n\n"),
+            &format!("{hex}07"),
+        ] {
             assert!(LabelKey::parse(bad.as_bytes()).is_none(), "{bad}");
         }
     }

@@ -43,6 +43,7 @@ mod issue;
 mod join;
 mod journal;
 mod lineage;
+mod labels;
 mod listener;
 mod lock;
 mod metrics;

@@ -13,6 +13,7 @@ use crate::http;
 use crate::hub::{Hub, Published};
 use crate::join::{JoinService, Joins};
 use crate::journal::{Entry, Journal};
+use crate::labels::Labels;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::mirrors::Mirrors;
@@ -280,11 +281,15 @@ fn assemble(
         .map(|settings| Witnesses::open(settings, &config.data_dir, ledger.reader(), ledger.key()))
         .transpose()
         .map_err(StartError::Refused)?;
+    let origin = ledger.key().origin().as_str();
+    let labels = Labels::open(&config.label, origin, ledger.reader());
+    let labels = labels.map_err(StartError::Refused)?;
     let publishing = config.publish.as_ref();
     let publishing = publishing
         .map(|settings| {
             let (reader, key) = (ledger.reader(), ledger.key());
-            Publishing::open(settings, &config.data_dir, reader, key, &metrics)
+            let labels = labels.clone();
+            Publishing::open(settings, &config.data_dir, reader, key, labels, &metrics)
         })
         .transpose()
         .map_err(StartError::Refused)?;
@@ -331,6 +336,7 @@ fn assemble(
         mirrors: Mirrors::new(config.data_dir.join("mirrors")),
         witnesses,
         publishing,
+        labels,
         metrics,
         busy: std::sync::Mutex::default(),
         machines: std::sync::RwLock::default(),
