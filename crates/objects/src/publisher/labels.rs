@@ -55,7 +55,8 @@ impl Publisher {
         let Some(etag) = found.etag else {
             return Err(again("has no ETag"));
         };
-        let put = self.bucket.put(&name, bytes, LABELS, &Condition::Is(etag));
+        let as_it_was = Condition::Is(etag);
+        let put = self.bucket.put(&name, bytes, LABELS, &as_it_was);
         match put.await? {
             Put::Stored(_) => {
                 (self.tell)(Event::Stored(length));
