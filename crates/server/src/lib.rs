@@ -67,8 +67,8 @@ mod warranted;
 mod workloads;
 
 pub use config::{
-    Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Lifetimes, Limits, Oidc,
-    Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
+    Attestation, BucketStyle, Config, ConfigError, Custodies, Custody, Label, Lifetimes, Limits,
+    Oidc, Publish, TeeFetch, TeeSource, TeeVendor, Witnesses,
 };
 pub use past::Past;
 pub use start::{
