@@ -3,9 +3,12 @@
 //! is about what is for others to say; here are the bytes.
 //!
 //! A tile `labels/<N>[.p/<W>]` has the labels of the same records as the tile `tile/0/<N>[.p/<W>]` has hashes: one row
-//! for each record, all rows of one length, each row sorted, so that a label's place says nothing.
+//! for each record, all rows of one length, each row sorted, so that a label's place says nothing. The log's key has signed
+//! them: what they say to an owner can be shown to others, with his key.
 
+use crate::key::{KeyError, LedgerKey, LedgerSigner};
 use crate::merkle::Hash;
+use crate::scalar::Digest;
 use crate::tile::{Kind, TilePath};
 use crypto::SecretBytes;
 use std::fmt;
@@ -15,6 +18,9 @@ use std::str::FromStr;
 pub const LABEL: usize = 16;
 /// Owners of one ledger: a whole tile has 256 KiB then.
 pub const MOST_OWNERS: usize = 64;
+
+/// Bytes of the signature, Ed25519, at the end of a tile.
+const SIGNATURE: usize = 64;
 
 const CONTEXT: &[u8] = b"trilith-label-v1 ";
 const ENTRIES: &str = "tile/entries/";
@@ -68,7 +74,39 @@ pub fn row(mut labels: Vec<Label>) -> Vec<u8> {
     labels.concat()
 }
 
-/// The bytes of a tile, of the width that its name says.
+/// What is signed of a tile. No checkpoint: in place of the size stands a name.
+///
+/// ```text
+/// trilith-labels-v1
+/// <origin>
+/// labels/<N>[.p/<W>]
+/// <SHA-256 of the rows, base64>
+/// ```
+fn statement(origin: &str, path: &LabelPath, rows: &[u8]) -> String {
+    let digest = crypto::base64::encode(&Digest::of(rows).0);
+    format!("trilith-labels-v1\n{origin}\n{path}\n{digest}\n")
+}
+
+/// The bytes of a tile: its rows, and the log's signature.
+///
+/// # Errors
+/// The key's, if it cannot sign.
+pub fn seal(signer: &LedgerSigner, path: &LabelPath, rows: Vec<u8>) -> Result<Vec<u8>, KeyError> {
+    let text = statement(signer.key().origin().as_str(), path, &rows);
+    let signature = signer.sign_text(&text)?;
+    Ok([rows, signature].concat())
+}
+
+/// Why bytes are no tile of labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LabelError {
+    #[error("they do not split into rows")]
+    Rows,
+    #[error("the log's key has not signed them")]
+    Signature,
+}
+
+/// The rows of a tile, of the width that its name says.
 #[derive(Debug, Clone)]
 pub struct LabelTile {
     bytes: Vec<u8>,
@@ -77,9 +115,29 @@ pub struct LabelTile {
 }
 
 impl LabelTile {
+    /// The tile of that name, which the log's key has signed; of a log that went on as another, for the records up to
+    /// its end that log's own key.
+    ///
+    /// # Errors
+    /// [`LabelError`].
+    pub fn open(mut bytes: Vec<u8>, path: &LabelPath, key: &LedgerKey) -> Result<Self, LabelError> {
+        let rows = bytes.len().checked_sub(SIGNATURE).ok_or(LabelError::Rows)?;
+        let signature = bytes.split_off(rows);
+        let (mut signer, mut end) = (Some(key), u64::MAX);
+        while let Some(key) = signer {
+            let text = statement(key.origin().as_str(), path, &bytes);
+            if path.records().end <= end && key.verifies(&text, &signature) {
+                return Self::split(bytes, path.width()).ok_or(LabelError::Rows);
+            }
+            let former = key.former();
+            end = former.map_or(end, |former| end.min(former.size));
+            signer = former.map(|former| &former.key);
+        }
+        Err(LabelError::Signature)
+    }
+
     /// `None`: these are no rows of `width` records.
-    #[must_use]
-    pub fn split(bytes: Vec<u8>, width: u16) -> Option<Self> {
+    fn split(bytes: Vec<u8>, width: u16) -> Option<Self> {
         let width = usize::from(width);
         let row = bytes.len().checked_div(width)?;
         let whole = row * width == bytes.len() && row % LABEL == 0;
@@ -90,7 +148,7 @@ impl LabelTile {
     /// Bytes of the longest tile of that width.
     #[must_use]
     pub fn longest(width: u16) -> usize {
-        usize::from(width) * MOST_OWNERS * LABEL
+        usize::from(width) * MOST_OWNERS * LABEL + SIGNATURE
     }
 
     /// What is said to the owner of `key` of the record at this place of the tile. `None`: nothing, or both: then the
@@ -217,10 +275,55 @@ mod tests {
         for (length, width) in [(0, 1), (15, 1), (17, 1), (48, 2), (16, 2), (16, 0)] {
             assert!(LabelTile::split(vec![0; length], width).is_none());
         }
-        let most = LabelTile::longest(1);
+        let most = LabelTile::longest(1) - SIGNATURE;
         assert!(LabelTile::split(vec![0; most], 1).is_some());
         assert!(LabelTile::split(vec![0; most + LABEL], 1).is_none());
         assert!(LabelTile::split(vec![0; 64], 2).is_some());
+    }
+
+    #[test]
+    fn what_the_log_has_not_signed_for_this_place_is_none() {
+        let pkcs8 = |seed: u8| {
+            let mut der = crypto::hex::decode("302e020100300506032b657004220420").unwrap();
+            der.extend_from_slice(&[seed; 32]);
+            std::sync::Arc::new(crypto::KeyPair::from_pkcs8(&der).unwrap())
+        };
+        let signer = |origin: &str, seed| LedgerSigner::new(origin, pkcs8(seed)).unwrap();
+        let ours = signer("example.org/server", 1);
+        let path: LabelPath = "labels/002.p/3".parse().unwrap();
+        let rows = vec![7; 3 * 2 * LABEL];
+        let sealed = seal(&ours, &path, rows.clone()).unwrap();
+        assert_eq!(sealed.len(), rows.len() + SIGNATURE);
+        let open = |bytes: &[u8], path: &str, by: &LedgerSigner| {
+            LabelTile::open(bytes.to_vec(), &path.parse().unwrap(), by.key()).map(|tile| tile.row)
+        };
+        assert_eq!(open(&sealed, "labels/002.p/3", &ours), Ok(2 * LABEL));
+        for path in ["labels/002.p/6", "labels/003.p/3", "labels/002"] {
+            assert_eq!(
+                open(&sealed, path, &ours),
+                Err(LabelError::Signature),
+                "{path}"
+            );
+        }
+        for other in [
+            signer("example.org/server", 2),
+            signer("example.org/other", 1),
+        ] {
+            let opened = open(&sealed, "labels/002.p/3", &other);
+            assert_eq!(opened, Err(LabelError::Signature));
+        }
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            let opened = open(&changed, "labels/002.p/3", &ours);
+            assert_eq!(opened, Err(LabelError::Signature), "byte {at}");
+        }
+        let odd = seal(&ours, &path, vec![7; 50]).unwrap();
+        assert_eq!(open(&odd, "labels/002.p/3", &ours), Err(LabelError::Rows));
+        assert_eq!(
+            open(&[0; 63], "labels/002.p/3", &ours),
+            Err(LabelError::Rows)
+        );
     }
 
     #[test]

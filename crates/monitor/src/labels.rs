@@ -7,13 +7,15 @@ use crate::config::{Config, LabelsConfig, WatchConfig, read, wrong};
 use crate::expect::{self, Erased, Watch};
 use crate::source::Source;
 use facts::{Finding, Timestamp};
-use ledger::label::{LabelKey, LabelPath, LabelTile, MOST_OWNERS, Said, row};
+use ledger::label::{LabelError, LabelKey, LabelPath, LabelTile, MOST_OWNERS, Said, row};
 use ledger::merkle::{Hash, leaf_hash};
 use ledger::tile::TilePath;
-use ledger::{ForeignCheckpoint, Record};
+use ledger::{ForeignCheckpoint, LedgerKey, LogKey, Record};
+use serde::Serialize;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Records that one erasure names and that are looked at; more of them make it everybody's.
 const MOST_ERASED: usize = 256;
@@ -60,7 +62,7 @@ impl Owners {
     }
 
     /// The rows of these records, of which the first is at `first`. `earlier` reads those that an erasure names.
-    pub fn tile(
+    pub fn rows(
         &self,
         origin: &str,
         first: u64,
@@ -104,8 +106,39 @@ impl Owners {
 pub(crate) struct Labels {
     config: LabelsConfig,
     key: LabelKey,
+    log: LedgerKey,
     /// Where they are, if not where the log is.
     at: Option<Source>,
+}
+
+/// Labels as they were served, and what they are called.
+pub(crate) struct Rows {
+    tile: LabelTile,
+    path: LabelPath,
+    bytes: Arc<[u8]>,
+}
+
+/// What an owner shows: that this ledger's key has signed labels that deny him what is his. With his key, and the
+/// record and its receipt, it convinces others.
+#[derive(Debug, Serialize)]
+pub(crate) struct Denial {
+    /// What it is called beside the state.
+    #[serde(skip)]
+    pub(crate) name: String,
+    v: u8,
+    log: String,
+    key: String,
+    index: u64,
+    leaf_hash: String,
+    path: String,
+    /// As they were served, with the signature, in base64.
+    labels: String,
+}
+
+/// What the labels of a batch come to.
+pub(crate) enum Judged {
+    Alerts(Vec<Alert>),
+    Denied(Box<Denial>, Finding),
 }
 
 /// What the labels say of one record, to be judged once its leaf is known to be the log's.
@@ -113,6 +146,8 @@ pub(crate) struct Labelled {
     pub(crate) index: u64,
     pub(crate) leaf: Hash,
     pub(crate) said: Option<Said>,
+    path: LabelPath,
+    bytes: Arc<[u8]>,
 }
 
 impl Labels {
@@ -120,10 +155,16 @@ impl Labels {
         let Some(labels) = &config.labels else {
             return Ok(None);
         };
+        let LogKey::Note(log) = config.lineage()? else {
+            return Err(wrong(
+                "[labels] are of a ledger of Trilith, and `log.key` is of another log",
+            ));
+        };
         let at = Source::addresses(config, labels.url.as_slice())?;
         let opened = Self {
             config: labels.clone(),
             key: label_key(&labels.key_file)?,
+            log,
             at: at.into_iter().next().map(Source::Http),
         };
         opened.known()?;
@@ -151,15 +192,14 @@ impl Labels {
             .collect()
     }
 
-    /// The labels beside that tile of hashes, of its width.
-    pub(crate) async fn beside(&self, log: &Source, tile: &TilePath) -> Result<LabelTile, Failure> {
+    /// The labels beside that tile of hashes, of its width or wider, which the log's key has signed.
+    pub(crate) async fn beside(&self, log: &Source, tile: &TilePath) -> Result<Rows, Failure> {
         let source = self.at.as_ref().unwrap_or(log);
-        let path = LabelPath::beside(tile);
-        let bytes = match &path {
+        let found = match LabelPath::beside(tile) {
             Some(path) => source.labels(path).await?,
             None => None,
         };
-        let (Some(path), Some(bytes)) = (path, bytes) else {
+        let Some((path, bytes)) = found else {
             return Err(Failure::Broken(
                 Finding::new(
                     "MONITOR-LABEL-MISSING",
@@ -169,23 +209,38 @@ impl Labels {
                 .next("ask the log's operator whether its server has a `[[label]]` for you; it is tried again"),
             ));
         };
-        LabelTile::split(bytes, path.width()).ok_or_else(|| {
-            Failure::Broken(
+        let kept = Arc::from(bytes.as_slice());
+        match LabelTile::open(bytes, &path, &self.log) {
+            Ok(tile) => Ok(Rows { tile, path, bytes: kept }),
+            Err(LabelError::Rows) => Err(Failure::Broken(
                 Finding::new(
                     "MONITOR-WIDTH",
                     format!("{path} of {} does not split into labels", source.name()),
                 )
                 .expected(format!("{} rows of labels, of one length", path.width()))
                 .next("tell the log's operator; nothing of it was taken"),
-            )
-        })
+            )),
+            Err(LabelError::Signature) => Err(Failure::Broken(
+                Finding::new(
+                    "MONITOR-LABEL-SIGNATURE",
+                    format!("the labels {path} of {} are not signed by the log's key", source.name()),
+                )
+                .expected(format!("labels that {} has signed for this place", self.log.origin()))
+                .next("they were changed on the way, or where they are kept: ask another address; nothing of it was taken"),
+            )),
+        }
     }
 
     /// What the tile says of a record.
-    pub(crate) fn said(&self, tile: &LabelTile, index: u64, leaf: Hash) -> Labelled {
+    pub(crate) fn said(&self, rows: &Rows, index: u64, leaf: Hash) -> Labelled {
         let place = usize::try_from(index % ledger::tile::WIDTH).unwrap_or(usize::MAX);
-        let said = tile.said(&self.key, place, &leaf);
-        Labelled { index, leaf, said }
+        Labelled {
+            index,
+            leaf,
+            said: rows.tile.said(&self.key, place, &leaf),
+            path: rows.path,
+            bytes: Arc::clone(&rows.bytes),
+        }
     }
 
     /// Of records of the log, what their owner has to be told.
@@ -194,18 +249,34 @@ impl Labels {
         head: &ForeignCheckpoint,
         labelled: &[Labelled],
         now: Timestamp,
-    ) -> Result<Vec<Alert>, Failure> {
+    ) -> Result<Judged, Failure> {
         let known = self.known().map_err(Failure::Local)?;
         let mut alerts = Vec::new();
         for one in labelled {
             match (one.said, known.contains(&one.leaf)) {
                 (None, _) => return Err(not_its_label(head, one)),
-                (Some(Said::NotYours), true) => return Err(denied(head, one)),
+                (Some(Said::NotYours), true) => return Ok(self.denied(head, one)),
                 (Some(Said::Yours), true) | (Some(Said::NotYours), false) => {}
                 (Some(Said::Yours), false) => alerts.push(self.alert(head, one, now)),
             }
         }
-        Ok(alerts)
+        Ok(Judged::Alerts(alerts))
+    }
+
+    fn denied(&self, head: &ForeignCheckpoint, one: &Labelled) -> Judged {
+        let leaf = crypto::hex::encode(&one.leaf);
+        let denial = Denial {
+            name: format!("denied-{}.json", leaf.get(..16).unwrap_or(&leaf)),
+            v: 1,
+            log: head.origin.clone(),
+            key: self.log.to_string(),
+            index: one.index,
+            leaf_hash: crypto::base64::encode(&one.leaf),
+            path: one.path.to_string(),
+            labels: crypto::base64::encode(&one.bytes),
+        };
+        let finding = denied(head, one);
+        Judged::Denied(Box::new(denial), finding)
     }
 
     fn alert(&self, head: &ForeignCheckpoint, one: &Labelled, now: Timestamp) -> Alert {
@@ -252,17 +323,15 @@ fn not_its_label(head: &ForeignCheckpoint, one: &Labelled) -> Failure {
     )
 }
 
-fn denied(head: &ForeignCheckpoint, one: &Labelled) -> Failure {
-    Failure::Broken(
-        Finding::new(
-            "MONITOR-LABEL-DENIED",
-            format!(
-                "the label of record {} of {} says that it is not yours, and it is",
-                one.index, head.origin
-            ),
-        )
-        .expected("that it is yours, since `labels.known` has its leaf hash")
-        .observed(crypto::base64::encode(&one.leaf))
-        .next("keep the record and its receipt, and ask the log's operator what its server has under your name: others may be denied as well"),
+fn denied(head: &ForeignCheckpoint, one: &Labelled) -> Finding {
+    Finding::new(
+        "MONITOR-LABEL-DENIED",
+        format!(
+            "the label of record {} of {} says that it is not yours, and it is",
+            one.index, head.origin
+        ),
     )
+    .expected("that it is yours, since `labels.known` has its leaf hash")
+    .observed(crypto::base64::encode(&one.leaf))
+    .next("keep the record, its receipt and the signed labels, which stand beside the state, and ask the log's operator what its server has under your name: others may be denied as well")
 }

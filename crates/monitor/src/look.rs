@@ -5,7 +5,7 @@ use crate::Failure;
 use crate::alert::{Alert, Kind as AlertKind, Told};
 use crate::config::Entries;
 use crate::expect::{self, Erased, Watch};
-use crate::labels::Labels;
+use crate::labels::{Denial, Judged, Labels};
 use crate::source::{self, Source};
 use crate::tiles::View;
 use facts::{Finding, Timestamp};
@@ -24,6 +24,8 @@ const MOST_BACKWARD: usize = 64;
 pub(crate) struct Batch {
     pub(crate) looked: Frontier,
     pub(crate) alerts: Vec<Alert>,
+    /// A label denies its owner what is his: nothing of the batch counts.
+    pub(crate) denied: Option<(Box<Denial>, Finding)>,
 }
 
 /// The next records after `looked`.
@@ -84,12 +86,17 @@ pub(crate) async fn batch(
     }
     let told = told.into_iter();
     let mut alerts: Vec<_> = told.map(|told| alert(&head.origin, told, now)).collect();
+    let mut denied = None;
     if let Some(labels) = labels {
-        alerts.extend(labels.judge(head, &labelled, now)?);
+        match labels.judge(head, &labelled, now)? {
+            Judged::Alerts(more) => alerts.extend(more),
+            Judged::Denied(denial, finding) => denied = Some((denial, finding)),
+        }
     }
     Ok(Batch {
         looked: edge,
         alerts,
+        denied,
     })
 }
 

@@ -351,6 +351,10 @@ impl Monitor {
                 now,
             )
             .await?;
+            if let Some((denial, finding)) = batch.denied {
+                self.store.keep_denial(&denial)?;
+                return Err(Failure::Broken(finding));
+            }
             self.store.look(batch.looked, batch.alerts)?;
         }
         // What is ahead was changed, also where nothing is new.

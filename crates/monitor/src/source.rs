@@ -91,22 +91,19 @@ impl Source {
         Ok(full.and_then(|bytes| cut(path, bytes)))
     }
 
-    /// Labels at exactly that width; `None` if there are none.
-    pub(crate) async fn labels(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, Failure> {
-        if let Some(bytes) = self.labels_at(path).await? {
-            return Ok(Some(bytes));
+    /// Labels at that width or, once they are gone, the full tile's; `None` if there are none.
+    pub(crate) async fn labels(
+        &self,
+        path: LabelPath,
+    ) -> Result<Option<(LabelPath, Vec<u8>)>, Failure> {
+        if let Some(bytes) = self.labels_at(&path).await? {
+            return Ok(Some((path, bytes)));
         }
         if path.is_full() {
             return Ok(None);
         }
         let full = path.full();
-        let Some(mut bytes) = self.labels_at(&full).await? else {
-            return Ok(None);
-        };
-        // Rows are of one length.
-        let row = bytes.len() / usize::from(full.width());
-        bytes.truncate(row * usize::from(path.width()));
-        Ok(Some(bytes))
+        Ok(self.labels_at(&full).await?.map(|bytes| (full, bytes)))
     }
 
     async fn labels_at(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, Failure> {

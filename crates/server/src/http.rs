@@ -116,6 +116,10 @@ async fn labels(State(shared): State<Shared>, Path(path): Path<String>) -> Respo
     ) else {
         return StatusCode::NOT_FOUND.into_response();
     };
+    // What cannot be told from a rolled-back ledger signs nothing.
+    if shared.core.signing.check().is_err() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
     let Ok(_turn) = labels.turn.acquire().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };

@@ -2,7 +2,8 @@
 
 use crate::config;
 use facts::Finding;
-use ledger::label::LabelPath;
+use ledger::LedgerSigner;
+use ledger::label::{self, LabelPath};
 use ledger_store::{Reader, StoreError};
 use monitor::Owners;
 use std::sync::Arc;
@@ -11,7 +12,7 @@ use std::sync::Arc;
 const AT_ONCE: usize = 2;
 
 pub(crate) struct Labels {
-    origin: String,
+    signer: LedgerSigner,
     owners: Owners,
     reader: Reader,
     /// Held by whoever makes one for a stranger.
@@ -25,21 +26,21 @@ impl Labels {
     /// `LABEL-KEY`, `SERVER-CONFIG`.
     pub(crate) fn open(
         settings: &[config::Label],
-        origin: &str,
+        signer: LedgerSigner,
         reader: &Reader,
     ) -> Result<Option<Arc<Self>>, Finding> {
         if settings.is_empty() {
             return Ok(None);
         }
         Ok(Some(Arc::new(Self {
-            origin: origin.to_owned(),
+            signer,
             owners: config::Label::owners(settings)?,
             reader: reader.clone(),
             turn: tokio::sync::Semaphore::new(AT_ONCE),
         })))
     }
 
-    /// A tile at exactly that width; `None` if the ledger is not that large. Blocks on the disk.
+    /// A signed tile at exactly that width; `None` if the ledger is not that large. Blocks on the disk.
     pub(crate) fn tile(&self, path: &LabelPath) -> Result<Option<Vec<u8>>, StoreError> {
         let range = path.records();
         if range.end > self.reader.size() {
@@ -60,9 +61,11 @@ impl Labels {
             let record = self.reader.record(index).ok()?;
             Some(record.into_bytes())
         };
-        let made = self
-            .owners
-            .tile(&self.origin, range.start, &records, earlier);
-        Ok(Some(made))
+        let origin = self.signer.key().origin().as_str();
+        let rows = self.owners.rows(origin, range.start, &records, earlier);
+        let sealed = label::seal(&self.signer, path, rows);
+        sealed
+            .map(Some)
+            .map_err(|error| StoreError::Sign(Arc::new(error)))
     }
 }

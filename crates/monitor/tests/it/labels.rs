@@ -1,8 +1,10 @@
 //! Blinded labels: each owner recognises his own in a ledger whose records he is not served, and nothing of anybody
 //! else's; what was done to the labels has a name.
 
-use crate::support::{Answer, Lie, Log, Site, at, code, config, erasure, issuance, key, nobodys};
-use ledger::label::{LabelKey, LabelPath};
+use crate::support::{
+    Answer, Lie, Log, Site, at, code, config, erasure, issuance, key, nobodys, seal,
+};
+use ledger::label::{LabelKey, LabelPath, LabelTile, Said};
 use ledger::merkle::leaf_hash;
 use ledger::tile::{Kind, TilePath};
 use monitor::{Config, Monitor, Owners, WatchConfig};
@@ -35,6 +37,13 @@ fn key_file(folder: &Path, seed: u8) -> PathBuf {
     std::fs::write(&path, crypto::hex::encode(&[seed; 32]) + "\n").unwrap();
     std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).unwrap();
     path
+}
+
+/// As a server would sign them that lies.
+fn resealed(path: &str, mut bytes: Vec<u8>, change: impl Fn(&mut Vec<u8>)) -> Answer {
+    bytes.truncate(bytes.len() - 64);
+    change(&mut bytes);
+    Answer::Is(Some(seal(&path.parse().unwrap(), bytes)))
 }
 
 /// What whoever has that key is told.
@@ -127,8 +136,8 @@ async fn two_owners_recognise_their_own_and_neither_learns_the_others() {
     let tile = TilePath::full(Kind::Hashes(0), 0);
     let path = LabelPath::beside(&tile).unwrap();
     let bytes = site.log().labels(&owners(), &path).unwrap();
-    assert_eq!(bytes.len(), 256 * 2 * 16);
-    let (labels, _) = bytes.as_chunks::<16>();
+    assert_eq!(bytes.len(), 256 * 2 * 16 + 64);
+    let (labels, _) = bytes[..256 * 2 * 16].as_chunks::<16>();
     let different: std::collections::BTreeSet<_> = labels.iter().collect();
     assert_eq!(different.len(), labels.len());
 }
@@ -138,36 +147,40 @@ async fn labels_that_do_not_belong_to_their_records_are_caught_by_name() {
     let site = Site::new(log()).await;
     site.label(Some(owners()));
     let mut ada = Owner::of(ADA, &[site.url()], "", "");
-    let on_labels = |change: fn(Vec<u8>) -> Answer| -> Lie {
+    let on_labels = |change: fn(&str, Vec<u8>) -> Answer| -> Lie {
         Box::new(move |path, truth| match truth {
-            Some(truth) if path.starts_with("labels/") => change(truth),
+            Some(truth) if path.starts_with("labels/") => change(path, truth),
             truth => Answer::Is(truth),
         })
     };
-    let lies: [(&str, fn(Vec<u8>) -> Answer); 8] = [
-        ("MONITOR-LABEL", |mut bytes| {
+    let lies: [(&str, fn(&str, Vec<u8>) -> Answer); 10] = [
+        // The server itself, which signs what it likes.
+        ("MONITOR-LABEL", |path, bytes| {
             // Of the records 3 and 4, one has the other's.
+            resealed(path, bytes, |rows| rows[3 * 32..5 * 32].rotate_left(32))
+        }),
+        ("MONITOR-LABEL", |path, bytes| {
+            resealed(path, bytes, |rows| rows.copy_within(4 * 32..5 * 32, 3 * 32))
+        }),
+        ("MONITOR-LABEL", |path, bytes| {
+            resealed(path, bytes, |rows| rows.fill(0))
+        }),
+        ("MONITOR-WIDTH", |path, bytes| {
+            resealed(path, bytes, |rows| drop(rows.pop()))
+        }),
+        // Whoever keeps or carries them.
+        ("MONITOR-LABEL-SIGNATURE", |_, mut bytes| {
             bytes[3 * 32..5 * 32].rotate_left(32);
             Answer::Is(Some(bytes))
         }),
-        ("MONITOR-LABEL", |mut bytes| {
-            bytes.copy_within(4 * 32..5 * 32, 3 * 32);
-            Answer::Is(Some(bytes))
-        }),
-        ("MONITOR-LABEL", |bytes| {
-            Answer::Is(Some(bytes.iter().map(|byte| byte ^ 1).collect()))
-        }),
-        // Both labels of whoever is not Ada.
-        ("MONITOR-LABEL", |bytes| {
-            Answer::Is(Some(vec![0; bytes.len()]))
-        }),
-        ("MONITOR-LABEL-MISSING", |_| Answer::Is(None)),
-        ("MONITOR-WIDTH", |mut bytes| {
+        ("MONITOR-LABEL-SIGNATURE", |_, mut bytes| {
             bytes.pop();
             Answer::Is(Some(bytes))
         }),
-        ("MONITOR-TOO-LARGE", |_| Answer::Endless),
-        ("MONITOR-UNREACHABLE", |_| Answer::Status(500)),
+        ("MONITOR-WIDTH", |_, _| Answer::Is(Some(vec![0; 63]))),
+        ("MONITOR-LABEL-MISSING", |_, _| Answer::Is(None)),
+        ("MONITOR-TOO-LARGE", |_, _| Answer::Endless),
+        ("MONITOR-UNREACHABLE", |_, _| Answer::Status(500)),
     ];
     for (number, (expected, change)) in lies.into_iter().enumerate() {
         site.lie(Some(on_labels(change)));
@@ -227,6 +240,7 @@ async fn what_is_known_is_not_told_and_to_deny_it_is_caught() {
         code(&ada.monitor.round(at(1)).await),
         "MONITOR-LABEL-DENIED"
     );
+    shows_the_denial(&ada, &site.log());
     site.label(Some(owners()));
     ada.monitor.round(at(2)).await.unwrap();
     assert_eq!(ada.told(), Vec::<u64>::new());
@@ -234,6 +248,21 @@ async fn what_is_known_is_not_told_and_to_deny_it_is_caught() {
     std::fs::write(ada.known(), "no hash").unwrap();
     site.change(|log| log.grow("a", 330));
     assert_eq!(code(&ada.monitor.round(at(3)).await), "MONITOR-CONFIG");
+}
+
+/// Whoever has the log's key, the owner's and the record sees that the log has signed a lie.
+fn shows_the_denial(ada: &Owner, log: &Log) {
+    let leaf = leaf_hash(&log.entries[310]);
+    let name = format!("state/denied-{}.json", crypto::hex::encode(&leaf[..8]));
+    let file = ada.folder.path().join(name);
+    let denial: serde_json::Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let text = |name: &str| denial[name].as_str().unwrap().to_owned();
+    assert_eq!(text("key"), key().to_string());
+    assert_eq!(text("leaf_hash"), crypto::base64::encode(&leaf));
+    let labels = crypto::base64::decode(&text("labels")).unwrap();
+    let tile = LabelTile::open(labels, &text("path").parse().unwrap(), &key()).unwrap();
+    let said = tile.said(&LabelKey::new([ADA; 32]), 310 - 256, &leaf);
+    assert_eq!(said, Some(Said::NotYours));
 }
 
 #[tokio::test]
@@ -335,7 +364,7 @@ fn a_key_that_others_read_and_two_owners_with_one_are_refused() {
 /// Two records that say the same at two places are two leaves, with labels of their own.
 #[test]
 fn nobody_sees_that_two_records_are_of_one_owner() {
-    let tile = |records: &[Vec<u8>]| owners().tile("example.org/server", 0, records, |_| None);
+    let tile = |records: &[Vec<u8>]| owners().rows("example.org/server", 0, records, |_| None);
     let records = [
         issuance(0, "payments/api", "m1"),
         issuance(1, "payments/api", "m1"),

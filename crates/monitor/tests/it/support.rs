@@ -9,7 +9,7 @@ use axum::routing::get;
 use crypto::{KeyPair, Signer};
 use facts::Timestamp;
 use ledger::body::{Body as _, ErasedItem, Erasure, Issuance, Stop, SvidKind};
-use ledger::label::LabelPath;
+use ledger::label::{self, LabelPath};
 use ledger::merkle::{self, Frontier, Hash, Node, NodeReader};
 use ledger::tile::{Kind, TilePath};
 use ledger::{
@@ -186,6 +186,12 @@ impl Log {
     }
 }
 
+/// Signed as the log's.
+pub(crate) fn seal(path: &LabelPath, rows: Vec<u8>) -> Vec<u8> {
+    let signer = LedgerSigner::new(ORIGIN, fixed_key(1)).unwrap();
+    label::seal(&signer, path, rows).unwrap()
+}
+
 impl Log {
     /// As a server makes them.
     pub(crate) fn labels(&self, owners: &Owners, path: &LabelPath) -> Option<Vec<u8>> {
@@ -194,7 +200,8 @@ impl Log {
         let range = place(records.start)..place(records.end);
         let earlier = |index| self.entries.get(place(index)).cloned();
         let entries = self.entries.get(range)?;
-        Some(owners.tile(ORIGIN, records.start, entries, earlier))
+        let rows = owners.rows(ORIGIN, records.start, entries, earlier);
+        Some(seal(path, rows))
     }
 }
 

@@ -185,6 +185,7 @@ fn assemble(
     let Opened {
         ca,
         ledger,
+        signer,
         blobs,
         kept,
         behind: _,
@@ -281,8 +282,7 @@ fn assemble(
         .map(|settings| Witnesses::open(settings, &config.data_dir, ledger.reader(), ledger.key()))
         .transpose()
         .map_err(StartError::Refused)?;
-    let origin = ledger.key().origin().as_str();
-    let labels = Labels::open(&config.label, origin, ledger.reader());
+    let labels = Labels::open(&config.label, signer, ledger.reader());
     let labels = labels.map_err(StartError::Refused)?;
     let publishing = config.publish.as_ref();
     let publishing = publishing
