@@ -281,14 +281,38 @@ mod tests {
         assert!(LabelTile::split(vec![0; 64], 2).is_some());
     }
 
+    /// The Ed25519 key whose seed is `seed` in every byte.
+    fn signer(origin: &str, seed: u8) -> LedgerSigner {
+        let mut der = crypto::hex::decode("302e020100300506032b657004220420").unwrap();
+        der.extend_from_slice(&[seed; 32]);
+        let key = crypto::KeyPair::from_pkcs8(&der).unwrap();
+        LedgerSigner::new(origin, std::sync::Arc::new(key)).unwrap()
+    }
+
+    #[test]
+    fn a_key_that_was_replaced_signs_for_what_was_before_its_end() {
+        let first = signer("example.org/server", 1);
+        let second = signer("example.org/server@2", 2);
+        let link = crate::lineage::Link::sign(&first, &second, (515, [5; 32]), "each year");
+        let newest = crate::lineage::follow(second.key(), &[link.unwrap()]).unwrap();
+        let opened = |path: &str, by: &LedgerSigner, key: &LedgerKey| {
+            let path: LabelPath = path.parse().unwrap();
+            let rows = vec![7; usize::from(path.width()) * LABEL];
+            LabelTile::open(seal(by, &path, rows).unwrap(), &path, key).map(drop)
+        };
+        assert_eq!(opened("labels/002.p/3", &first, &newest), Ok(()));
+        assert_eq!(opened("labels/002.p/4", &second, &newest), Ok(()));
+        for (path, by, key) in [
+            ("labels/002.p/4", &first, &newest),
+            ("labels/002.p/3", &first, second.key()),
+            ("labels/002.p/3", &second, first.key()),
+        ] {
+            assert_eq!(opened(path, by, key), Err(LabelError::Signature), "{path}");
+        }
+    }
+
     #[test]
     fn what_the_log_has_not_signed_for_this_place_is_none() {
-        let pkcs8 = |seed: u8| {
-            let mut der = crypto::hex::decode("302e020100300506032b657004220420").unwrap();
-            der.extend_from_slice(&[seed; 32]);
-            std::sync::Arc::new(crypto::KeyPair::from_pkcs8(&der).unwrap())
-        };
-        let signer = |origin: &str, seed| LedgerSigner::new(origin, pkcs8(seed)).unwrap();
         let ours = signer("example.org/server", 1);
         let path: LabelPath = "labels/002.p/3".parse().unwrap();
         let rows = vec![7; 3 * 2 * LABEL];

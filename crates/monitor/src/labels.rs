@@ -319,7 +319,7 @@ fn not_its_label(head: &ForeignCheckpoint, one: &Labelled) -> Failure {
         )
         .expected("the label of this record by your key, once")
         .observed(format!("labels that belong to other records or keys, beside {}", crypto::base64::encode(&one.leaf)))
-        .next("compare `labels.key_file` with what the log's operator has; if they are one, the labels were changed, or keep something from you: nothing was taken"),
+        .next("compare `labels.key_file` with what the log's operator has; if they are one, its server keeps something from you: nothing was taken"),
     )
 }
 
